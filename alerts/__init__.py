@@ -1,0 +1,1 @@
+"""Is it going wrong: windows, evidence, guardrails, incidents, notifiers. Decides; others act."""

@@ -1,0 +1,50 @@
+"""What a guardrail compares, over which window, and what it may do. The defaults of the contract."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Action = Literal["warn", "page", "rollback", "hold"]
+RuleName = Literal[
+    "error_rate",
+    "error_rate_vs_baseline",
+    "latency_p95",
+    "cost_per_request",
+    "csat",
+    "thumbs",
+    "escalated",
+    "telemetry",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One guardrail.
+
+    `limit` is in the rule's own unit: a share for `error_rate` (.05), a factor of the baseline for
+    `error_rate_vs_baseline` (1.5) and `cost_per_request` (2.0), seconds for `latency_p95`, a factor of the
+    baseline's mean rating for `csat`/`thumbs` (.95), ignored by `escalated`, seconds of silence for
+    `telemetry`. `window_s` None is the whole run. `minimum` counts exchanges, raters or distinct failing
+    units, as the rule says. `page` pages; `rollback` pages and pulls the candidate back; `hold` pages and
+    stops the ramp's clock.
+    """
+
+    rule: RuleName
+    limit: float
+    window_s: float | None
+    minimum: int
+    action: Action
+    category: str | None = None
+    segment: Mapping[str, str] | None = None
+
+
+DEFAULT_RULES: tuple[Rule, ...] = (
+    Rule(rule="error_rate", limit=0.05, window_s=None, minimum=3, action="rollback"),
+    Rule(rule="error_rate_vs_baseline", limit=1.5, window_s=None, minimum=3, action="rollback"),
+    Rule(rule="latency_p95", limit=3.0, window_s=600.0, minimum=50, action="rollback"),
+    Rule(rule="cost_per_request", limit=2.0, window_s=1800.0, minimum=30, action="rollback"),
+    Rule(rule="csat", limit=0.95, window_s=86400.0, minimum=30, action="page"),
+    Rule(rule="thumbs", limit=0.95, window_s=86400.0, minimum=30, action="page"),
+    Rule(rule="escalated", limit=1.0, window_s=None, minimum=3, action="page"),
+    Rule(rule="telemetry", limit=900.0, window_s=900.0, minimum=1, action="hold"),
+)

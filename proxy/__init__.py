@@ -1,0 +1,1 @@
+"""The request path: read, decide, send, relay, record. Start at `exchange.py`."""

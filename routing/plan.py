@@ -1,0 +1,49 @@
+"""What is: how far each canary has got. One immutable, versioned value that flows down to every worker."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Phase = int
+StateName = Literal["waiting", "running", "paused", "rolled_back", "promoted", "ended"]
+
+STALE_AFTER_S = 15 * 60
+"""A plan that nobody refreshed for this long falls to share 0: an unwatched canary does not run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """One canary's state.
+
+    `run` counts fresh starts of the evidence (a resume after a rollback begins a new one), `phase` counts
+    changes of the share within all runs, `step` is the place in the ramp, `step_elapsed_s` the time the ramp
+    clock has run in it, `configured` the share steps last seen in the config, as text.
+    """
+
+    state: StateName = "waiting"
+    share: float = 0.0
+    run: int = 1
+    phase: int = 0
+    step: int = 0
+    step_elapsed_s: float = 0.0
+    configured: str = ""
+    reason: str = ""
+    started_at: float | None = None
+    changed_at: float | None = None
+
+    @property
+    def effective_share(self) -> float:
+        """The candidate's part of the units now, in [0, 1]."""
+        return self.share if self.state in ("running", "paused", "promoted") else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Every canary's state at one version. `version` rises with each change; a lower one is ignored."""
+
+    version: int = 0
+    states: Mapping[str, State] = field(default_factory=dict)
+    refreshed_at: float = 0.0
+
+
+NO_PLAN = Plan()
