@@ -1,4 +1,4 @@
-"""The store's schema, one for SQLite and PostgreSQL. Times are UTC seconds, money dollars, missing is NULL."""
+"""The store's schema, one for SQLite and PostgreSQL. Times: UTC seconds; money: dollars; missing: NULL."""
 
 from sqlalchemy import (
     JSON,

@@ -1,0 +1,41 @@
+"""What can go wrong with records, as one small tree.
+
+RecordError
+├── BadExchangeId   an exchange id that we did not mint, or too long ago     (`reason`)
+├── BadFeedback     a feedback document that cannot be taken                 (`status`, `message`)
+├── SpoolFull       the disk did not keep what was appended
+└── StoreDown       the database does not answer; worth trying again
+"""
+
+from typing import Literal
+
+BadIdReason = Literal["malformed", "forged", "expired"]
+
+
+class RecordError(Exception):
+    """Anything that went wrong with a record."""
+
+
+class BadExchangeId(RecordError):
+    """An exchange id that cannot be trusted; `reason` says whether it is malformed, forged or expired."""
+
+    def __init__(self, reason: BadIdReason, message: str) -> None:
+        super().__init__(message)
+        self.reason: BadIdReason = reason
+
+
+class BadFeedback(RecordError):
+    """A feedback document that cannot be taken: an HTTP status (4xx) and what would be right."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class SpoolFull(RecordError):
+    """The spool's disk did not keep what was appended, so nothing may be acknowledged."""
+
+
+class StoreDown(RecordError):
+    """The database cannot be reached or refuses; what was to be stored stays in the spool."""

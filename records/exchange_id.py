@@ -1,0 +1,118 @@
+"""The signed exchange id: what feedback needs to know about an exchange, and proof that we said it.
+
+    text = base64url( version | flags | at | run | phase | serial | [unit] | canary | mac )
+
+`at` is UTC microseconds (u64), run and phase are u32, serial is 8 random bytes, unit the 16 bytes of the unit
+hash (only when flagged), canary the UTF-8 rest, mac the first 16 bytes of HMAC-SHA-256 under the ids key.
+Big-endian throughout, no padding, one spelling only. It carries no secret: the unit is a hash already.
+"""
+
+import hmac
+import struct
+from binascii import Error as BadBase64
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from records.errors import BadExchangeId
+from routing.canary import ArmName
+
+__all__ = ["VALID_FOR_S", "BadExchangeId", "ExchangeRef", "mint", "verify"]
+
+VALID_FOR_S = 90 * 86400.0
+
+_HEAD = struct.Struct(">BBQII8s")
+_VERSION = 1
+_CANDIDATE, _HAS_UNIT = 1, 2
+_MAC_BYTES = 16
+_UNIT_BYTES = 16
+_PURPOSE = b"exchange\0"  # the ids key also hashes units; neither output may pass for the other
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_+/", b"+/!!")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeRef:
+    """What an exchange id says. `at` is UTC seconds, `unit` the unit's hash ("" if the caller gave none)."""
+
+    exchange_id: str
+    canary: str
+    run: int
+    phase: int
+    arm: ArmName
+    unit: str
+    at: float
+
+
+def mint(
+    key: bytes, *, canary: str, run: int, phase: int, arm: ArmName, unit_hash: str, at: float, serial: bytes
+) -> str:
+    """Sign one exchange's id.
+
+    `key` is the ids key, `unit_hash` 32 hex digits or empty, `at` UTC seconds, `serial` 8 random bytes that
+    make the id unique. ValueError or struct.error when a part does not fit.
+    """
+    flags = (_CANDIDATE if arm == "candidate" else 0) | (_HAS_UNIT if unit_hash else 0)
+    unit = bytes.fromhex(unit_hash)
+    if unit and len(unit) != _UNIT_BYTES:
+        raise ValueError(f"a unit hash has {2 * _UNIT_BYTES} hex digits, not {len(unit_hash)}")
+    body = _HEAD.pack(_VERSION, flags, int(at * 1e6), run, phase, serial) + unit + canary.encode()
+    return _to_text(body + _mac(key, body))
+
+
+def verify(keys: Sequence[bytes], text: str, *, now: float) -> ExchangeRef:
+    """Read an exchange id signed by any of `keys` (the current one first, then those being rotated out).
+
+    `now` is UTC seconds. Raises BadExchangeId: malformed, forged, or expired after 90 days.
+    """
+    raw = _from_text(text)
+    body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
+    if not any(hmac.compare_digest(_mac(key, body), mac) for key in keys):
+        raise BadExchangeId(
+            "forged", "this exchange id was not signed here: send x-canary-exchange as it came"
+        )
+    reference = _read(text, body)
+    if now - reference.at > VALID_FOR_S:
+        raise BadExchangeId("expired", "this exchange id is older than 90 days: too late for feedback")
+    return reference
+
+
+def _mac(key: bytes, body: bytes) -> bytes:
+    return hmac.digest(key, _PURPOSE + body, "sha256")[:_MAC_BYTES]
+
+
+def _to_text(raw: bytes) -> str:
+    return b2a_base64(raw, newline=False).translate(_TO_URL).rstrip(b"=").decode()
+
+
+def _from_text(text: str) -> bytes:
+    try:
+        encoded = text.encode("ascii").translate(_FROM_URL)
+        raw = a2b_base64(encoded + b"=" * (-len(encoded) % 4), strict_mode=True)
+    except (UnicodeEncodeError, BadBase64) as exc:
+        raise _malformed() from exc
+    # Base64 spells one value in several ways (unused last bits): each would be a feedback key of its own.
+    if len(raw) < _HEAD.size + _MAC_BYTES or _to_text(raw) != text:
+        raise _malformed()
+    return raw
+
+
+def _malformed() -> BadExchangeId:
+    return BadExchangeId("malformed", "this is no exchange id: send the value of x-canary-exchange")
+
+
+def _read(text: str, body: bytes) -> ExchangeRef:
+    version, flags, micros, run, phase, _ = _HEAD.unpack_from(body)
+    if version != _VERSION:
+        raise _malformed()
+    rest = body[_HEAD.size :]
+    unit = rest[:_UNIT_BYTES] if flags & _HAS_UNIT else b""
+    return ExchangeRef(
+        exchange_id=text,
+        canary=rest[len(unit) :].decode(),
+        run=run,
+        phase=phase,
+        arm="candidate" if flags & _CANDIDATE else "baseline",
+        unit=unit.hex(),
+        at=micros / 1e6,
+    )

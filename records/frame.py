@@ -1,0 +1,127 @@
+"""One spool frame: `length u32 LE | crc32 u32 LE | json`. Bytes in, records out; no files here.
+
+The JSON is an object with one key: {"outcome": …}, {"heartbeat": …} or {"feedback": …}.
+"""
+
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from zlib import crc32
+
+import msgspec
+
+from records.outcome import Feedback, Heartbeat, Outcome
+
+Record = Outcome | Heartbeat | Feedback
+
+MAX_PAYLOAD = 1 << 20
+"""Bytes; a larger record is refused when written and taken for corruption when read."""
+
+HEADER = struct.Struct("<II")
+
+_OPENINGS: dict[type[Record], bytes] = {
+    Outcome: b'{"outcome":',
+    Heartbeat: b'{"heartbeat":',
+    Feedback: b'{"feedback":',
+}
+_START_OF_PAYLOAD = re.compile(rb'\{"(?:outcome|heartbeat|feedback)":')
+_ENCODER = msgspec.json.Encoder()
+_DECODERS: dict[int, tuple[int, Callable[[memoryview], Record]]] = {
+    ord("o"): (len(_OPENINGS[Outcome]), msgspec.json.Decoder(Outcome).decode),
+    ord("h"): (len(_OPENINGS[Heartbeat]), msgspec.json.Decoder(Heartbeat).decode),
+    ord("f"): (len(_OPENINGS[Feedback]), msgspec.json.Decoder(Feedback).decode),
+}
+
+
+def encode(record: Record, buffer: bytearray) -> None:
+    """Write the record's whole frame over `buffer`, which is resized to it. ValueError when too large."""
+    opening = _OPENINGS[type(record)]
+    start = HEADER.size + len(opening)
+    if len(buffer) < start:
+        buffer.extend(bytes(start - len(buffer)))
+    buffer[HEADER.size : start] = opening
+    _ENCODER.encode_into(record, buffer, start)
+    buffer.append(0x7D)  # the closing brace
+    length = len(buffer) - HEADER.size
+    if length > MAX_PAYLOAD:
+        raise ValueError(f"a record of {length} bytes is over the spool's {MAX_PAYLOAD}")
+    with memoryview(buffer) as view:
+        HEADER.pack_into(buffer, 0, length, crc32(view[HEADER.size :]))
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """Bytes [start, end) of the scanned data that hold no readable frame."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What stood in some bytes: the records in order, what was unreadable between them, the end of what is
+    settled (scan on from there), and whether bytes were left that may be a frame still being written."""
+
+    records: list[Record]
+    bad: list[Bad]
+    end: int
+    torn: bool
+
+
+def scan(data: bytes, *, limit: int, final: bool) -> Scan:
+    """Read up to `limit` frames from `data`, finding its footing again after damage.
+
+    `final` says that nothing comes after these bytes: what is incomplete at their end is damage then, and
+    otherwise a frame to wait for.
+    """
+    view = memoryview(data)
+    size, at = len(data), 0
+    records: list[Record] = []
+    bad: list[Bad] = []
+    while len(records) < limit and at < size:
+        end = _end_of_frame(data, view, at)
+        record = _decode(view[at + HEADER.size : end]) if end is not None else None
+        if record is not None and end is not None:
+            records.append(record)
+            at = end
+            continue
+        footing = end or _next_frame(data, view, at + 1) or (size if final else None)
+        if footing is None:
+            return Scan(records, bad, at, torn=True)
+        bad.append(Bad(at, footing))
+        at = footing
+    return Scan(records, bad, at, torn=False)
+
+
+def _end_of_frame(data: bytes, view: memoryview, at: int) -> int | None:
+    """Where the frame at `at` ends; None unless a whole one with a valid checksum stands there."""
+    start = at + HEADER.size
+    if start > len(data):
+        return None
+    length, checksum = HEADER.unpack_from(data, at)
+    end: int = start + length
+    if end > len(data) or not 0 < length <= MAX_PAYLOAD or crc32(view[start:end]) != checksum:
+        return None
+    return end
+
+
+def _next_frame(data: bytes, view: memoryview, after: int) -> int | None:
+    """The offset of the first whole, CRC-valid frame at or behind `after`."""
+    for match in _START_OF_PAYLOAD.finditer(data, after + HEADER.size):
+        at = match.start() - HEADER.size
+        if _end_of_frame(data, view, at) is not None:
+            return at
+    return None
+
+
+def _decode(payload: memoryview) -> Record | None:
+    """The record in a CRC-valid payload; None when this version cannot read it."""
+    entry = _DECODERS.get(payload[2]) if len(payload) > 2 else None
+    if entry is None:
+        return None
+    opening, decode = entry
+    try:
+        return decode(payload[opening:-1])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

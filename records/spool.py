@@ -1,0 +1,175 @@
+"""The spool's writing side: a worker's append-only files, the only thing a worker writes.
+
+A file is `w{worker}-{boot}-{pid}-{n}.spool`: `boot` is 8 hex digits of the machine's boot id and 8 of this
+process's start (a container reuses pids within one boot), `n` counts segments. Its writer holds an flock on
+it while it may still write, so that a reader can tell an orphan. Each record is one write(), which survives
+kill -9; a thread groups the fdatasync that survives a power cut. Reading is `spool_reader`.
+"""
+
+import errno
+import fcntl
+import os
+import secrets
+import time
+from pathlib import Path
+
+from records.errors import SpoolFull
+from records.frame import Record, encode
+from records.outcome import Heartbeat
+from records.spool_reader import SpoolReader
+from records.spool_sync import Sync
+
+__all__ = ["SpoolFull", "SpoolReader", "SpoolWriter"]
+
+ROTATE_WHEN_FULL_EVERY_S = 1.0
+MEASURE_WHEN_FULL_EVERY_S = 0.1
+_ROOM_STEP = 1 << 20
+
+
+class SpoolWriter:
+    """One process's spool. Not for several threads: `append` and `synced` belong to the event loop's thread.
+
+    `cap_bytes` bounds the whole folder (all workers; overshot by at most 1 MiB a worker), `segment_bytes` one
+    file. `dropped` counts outcomes and feedback that were not kept.
+    """
+
+    def __init__(
+        self, folder: Path, *, worker: int, cap_bytes: int = 1 << 30, segment_bytes: int = 16 << 20
+    ) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.dropped = 0
+        self._folder = folder
+        self._cap, self._segment_bytes = cap_bytes, segment_bytes
+        self._stem = f"w{worker}-{_boot_id()[:8]}{secrets.token_hex(4)}-{os.getpid()}"
+        self._buffer = bytearray()
+        self._segment = 0
+        self._written = 0
+        self._room = 0
+        self._rotated_full_at = self._found_full_at = float("-inf")
+        self._fd = self._open()
+        self._sync = Sync(folder, self._fd)
+
+    def append(self, record: Record) -> bool:
+        """Write one record's frame. False, counted, when the folder is full, the disk refuses it or it is
+        over 1 MiB; the file stays framed in every case."""
+        buffer = self._buffer
+        try:
+            encode(record, buffer)
+        except ValueError:
+            return self._drop(1)
+        if not self._write(buffer):
+            return False if type(record) is Heartbeat else self._drop(1)
+        if type(record) is not Heartbeat:
+            self._sync.dirty()
+        return True
+
+    def append_all(self, records: list[Record]) -> bool:
+        """Write several records by one write(): all of them, or none and every one counted as dropped."""
+        frames = bytearray()
+        try:
+            for record in records:
+                encode(record, self._buffer)
+                frames += self._buffer
+        except ValueError:
+            return self._drop(len(records))
+        if not self._write(frames):
+            return self._drop(len(records))
+        self._sync.dirty()
+        return True
+
+    async def synced(self) -> None:
+        """Return once everything appended so far is on disk. SpoolFull when the disk did not keep it."""
+        await self._sync.wait()
+
+    def close(self) -> None:
+        """Sync and let go of the file; readers may then finish it. An unused file is taken away."""
+        unused = self._written == 0
+        self._sync.close()
+        if unused:
+            self._path().unlink(missing_ok=True)
+        os.close(self._fd)
+
+    def _write(self, frames: bytearray) -> bool:
+        size = len(frames)
+        if self._written and self._written + size > self._segment_bytes:
+            self._rotate()
+        if size > self._room and not self._find_room(size):
+            return self._refused()
+        try:
+            done = os.write(self._fd, frames)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO):
+                raise
+            return self._refused()
+        if done != size:
+            self._take_back()
+            return self._refused()
+        self._written += size
+        self._room -= size
+        return True
+
+    def _drop(self, count: int) -> bool:
+        self.dropped += count
+        return False
+
+    def _take_back(self) -> None:
+        """Undo a short write, so that the next frame starts where a reader looks for one."""
+        try:
+            os.ftruncate(self._fd, self._written)
+        except OSError:
+            self._written = os.fstat(self._fd).st_size
+            self._rotate()  # the reader will quarantine the stump
+
+    def _refused(self) -> bool:
+        """Full: hand the segment to the readers at once, for deleting it is what makes room again."""
+        now = time.monotonic()
+        if self._written and now - self._rotated_full_at >= ROTATE_WHEN_FULL_EVERY_S:
+            self._rotated_full_at = now
+            self._rotate()
+        return False
+
+    def _find_room(self, size: int) -> bool:
+        # Measured from time to time only: listing a folder on each append would cost more than the append.
+        now = time.monotonic()
+        if now - self._found_full_at < MEASURE_WHEN_FULL_EVERY_S:
+            return False
+        used = sum(_size(entry) for entry in os.scandir(self._folder) if entry.name.endswith(".spool"))
+        self._room = min(self._cap - used, max(_ROOM_STEP, size))
+        if size <= self._room:
+            return True
+        self._found_full_at = now
+        return False
+
+    def _rotate(self) -> None:
+        segment, written = self._segment, self._written
+        self._segment, self._written = segment + 1, 0
+        try:
+            fd = self._open()
+        except OSError:  # no inode left: go on in the old file
+            self._segment, self._written = segment, written
+            return
+        self._sync.replace(fd)
+        self._fd = fd
+
+    def _open(self) -> int:
+        # A reader takes an empty, unlocked file for one being born, so creating and locking need not be one.
+        fd = os.open(self._path(), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fd
+
+    def _path(self) -> Path:
+        return self._folder / f"{self._stem}-{self._segment}.spool"
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:  # a reader has just finished and deleted it
+        return 0
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
+    except OSError:  # no Linux: every start counts as a boot of its own
+        return secrets.token_hex(4)

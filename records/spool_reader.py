@@ -1,0 +1,326 @@
+"""The spool's reading side: every readable record of a folder once, in order per writer. Nothing is written
+here but the quarantine.
+
+What becomes of a file, as one reader sees it:
+
+    live      its writer holds the lock: read what is there, wait for the rest of a torn frame
+    final     a later segment exists, or nobody holds the lock: read to the end, quarantine what is torn
+    done      final, read to its end, its writer's death noticed: cursor DONE
+    deleted   by `sweep`, once every reader has committed DONE
+"""
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from records.frame import Record, scan
+from records.outcome import Heartbeat, Outcome
+
+DONE = -1
+"""The cursor of a file that will never hold anything new for this reader."""
+
+QUARANTINE_CAP_BYTES = 64 << 20
+_BORN_WITHIN_S = 60.0
+_CHUNK = 1 << 20
+_NAME = re.compile(r"(w(\d+)-([0-9a-f]{8})[0-9a-f]*-(\d+))-(\d+)\.spool")
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A process that wrote: its worker slot, its machine's boot (monotonic times compare within one) and its
+    pid. `name` is unique to the process."""
+
+    name: str
+    worker: int
+    boot: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Records of one file, in the order they were written."""
+
+    file: str
+    writer: Writer
+    records: list[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A writer that ended without a closing heartbeat; `lost` exchanges were begun and not recorded."""
+
+    writer: Writer
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one read found. `cursors` are where the touched files stand after it (DONE: finished), `dropped`
+    what writers said they dropped since their last heartbeat, `quarantined` the damaged places met."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+    cursors: dict[str, int] = field(default_factory=dict)
+    deaths: list[Death] = field(default_factory=list)
+    dropped: int = 0
+    quarantined: int = 0
+
+    def records(self) -> Iterator[Record]:
+        """Every record, file by file."""
+        for chunk in self.chunks:
+            yield from chunk.records
+
+    @property
+    def is_empty(self) -> bool:
+        """True when there is nothing to commit."""
+        return not self.cursors
+
+
+@dataclass(slots=True)
+class _Track:
+    """What a writer has said of itself up to the reader's place."""
+
+    last: Heartbeat | None = None
+    recorded_since: int = 0
+    dropped: int = 0
+
+    def see(self, records: Sequence[Record]) -> int:
+        """Take in records; returns how many more drops their heartbeats tell of."""
+        before = self.dropped
+        for record in records:
+            if type(record) is Heartbeat:
+                self.last, self.recorded_since = record, 0
+                self.dropped = max(self.dropped, record.dropped)
+            elif type(record) is Outcome and not record.mirror and self.last is not None:
+                # Begun after the last heartbeat: it is not in that heartbeat's `started`.
+                self.recorded_since += record.mono <= self.last.mono
+        return self.dropped - before
+
+    def lost(self) -> int | None:
+        """Exchanges begun and never recorded, at least; None after an orderly end."""
+        if self.last is None or self.last.closing:
+            return None
+        return max(0, self.last.started - self.last.finished - self.recorded_since)
+
+
+@dataclass(slots=True)
+class _File:
+    name: str
+    writer: Writer
+    segment: int
+    path: Path
+    offset: int
+    fd: int | None = None
+
+
+class SpoolReader:
+    """One consumer's way through a spool folder. Belongs to one thread at a time.
+
+    `cursors` are the places this consumer has committed before (file name → offset or DONE). With
+    `quarantine` False damage is counted but not copied aside, for the second consumer of a folder.
+    """
+
+    def __init__(
+        self, folder: Path, cursors: Mapping[str, int] | None = None, *, quarantine: bool = True
+    ) -> None:
+        self._folder = folder
+        self._quarantine = folder / "quarantine" if quarantine else None
+        self._files: dict[str, _File] = {}
+        self._tracks: dict[str, _Track] = {}
+        self._turn = 0
+        self.committed: dict[str, int] = dict(cursors or {})
+
+    def read(self, limit: int = 2000) -> Batch:
+        """Up to about `limit` records that were not read before. Cheap when there are none."""
+        writers = self._list()
+        batch = _Building()
+        names = sorted(writers)
+        self._turn += 1
+        for place in range(len(names)):
+            name = names[(place + self._turn) % len(names)]
+            self._read_writer(name, writers[name], batch, limit)
+            if batch.left(limit) <= 0:
+                break
+        return batch.done()
+
+    def commit(self, batch: Batch) -> None:
+        """The batch is safe: its cursors count for `sweep` from now on."""
+        self.committed.update(batch.cursors)
+
+    def backlog(self) -> int:
+        """Bytes in the folder that this consumer has not committed."""
+        files = (file for writer in self._list().values() for file in writer)
+        return sum(_unread(file.path, self.committed.get(file.name, 0)) for file in files)
+
+    def forget(self, files: Sequence[str]) -> None:
+        """These files are deleted."""
+        for name in files:
+            self.committed.pop(name, None)
+            self._files.pop(name, None)
+        alive = {file.writer.name for file in self._files.values()}
+        self._tracks = {name: track for name, track in self._tracks.items() if name in alive}
+
+    def close(self) -> None:
+        """Let go of every file."""
+        for file in self._files.values():
+            _close(file)
+
+    def _list(self) -> dict[str, list[_File]]:
+        """The folder's files by writer, oldest segment first."""
+        writers: dict[str, list[_File]] = {}
+        for entry in os.scandir(self._folder):
+            file = self._files.get(entry.name) or self._meet(entry.name)
+            if file is not None:
+                writers.setdefault(file.writer.name, []).append(file)
+        for files in writers.values():
+            files.sort(key=lambda file: file.segment)
+        return writers
+
+    def _meet(self, name: str) -> _File | None:
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        stem, worker, boot, pid, segment = match.groups()
+        writer = Writer(stem, int(worker), boot, int(pid))
+        file = _File(name, writer, int(segment), self._folder / name, self.committed.get(name, 0))
+        self._files[name] = file
+        return file
+
+    def _track(self, writer: str, files: Sequence[_File]) -> _Track:
+        track = self._tracks.get(writer)
+        if track is None:
+            track = self._tracks[writer] = _Track()
+            for file in files:  # after a restart: what its heartbeats said before the cursor
+                if file.offset:
+                    track.see(_read_back(file))
+        return track
+
+    def _read_writer(self, writer: str, files: list[_File], batch: "_Building", limit: int) -> None:
+        track = self._track(writer, files)
+        for file in files:
+            if file.offset == DONE:
+                continue
+            rotated = file is not files[-1]
+            if not self._read_file(file, rotated, track, batch, limit):
+                return
+
+    def _read_file(self, file: _File, rotated: bool, track: _Track, batch: "_Building", limit: int) -> bool:
+        """Read on in one file; True when it is done and the writer's next one may follow."""
+        fd = _open(file)
+        final, size = rotated, _CHUNK
+        while True:
+            data = os.pread(fd, size, file.offset)
+            at_end = len(data) < size
+            found = scan(data, limit=batch.left(limit), final=final and at_end)
+            for bad in found.bad:
+                self._put_aside(file, data, bad.start, bad.end)
+            if found.end:
+                batch.add(file, found.records, len(found.bad), track.see(found.records), found.end)
+            if at_end and (found.torn or found.end == len(data)):
+                if final:
+                    return self._finish(file, track, batch)
+                if not _orphaned(fd):
+                    return False
+                final = True  # whatever it wrote before it let go is there now: look once more
+            elif batch.left(limit) <= 0:
+                return False
+            elif found.torn and not found.end:  # longer than a chunk: a large frame, or damage
+                size = os.fstat(fd).st_size - file.offset + 1
+
+    def _finish(self, file: _File, track: _Track, batch: "_Building") -> bool:
+        _close(file)
+        file.offset = batch.cursors[file.name] = DONE
+        successor = f"{file.writer.name}-{file.segment + 1}.spool"
+        lost = track.lost()
+        if lost is not None and not (self._folder / successor).exists():
+            batch.deaths.append(Death(file.writer, lost))
+        return True
+
+    def _put_aside(self, file: _File, data: bytes, start: int, end: int) -> None:
+        if self._quarantine is None:
+            return
+        self._quarantine.mkdir(mode=0o700, exist_ok=True)
+        used = sum(entry.stat().st_size for entry in os.scandir(self._quarantine))
+        if used + end - start <= QUARANTINE_CAP_BYTES:
+            # Named by place: reading the same damage again after a crash writes the same file again.
+            aside = self._quarantine / f"{file.name}@{file.offset + start}-{file.offset + end}"
+            aside.write_bytes(data[start:end])
+
+
+def sweep(folder: Path, readers: Sequence[SpoolReader]) -> list[str]:
+    """Delete the files that every one of `readers` has committed as done; returns their names. Call `forget`
+    on each reader, and on the store of its cursors, afterwards."""
+    deleted = []
+    for name in list(readers[0].committed):
+        if all(reader.committed.get(name) == DONE for reader in readers):
+            (folder / name).unlink(missing_ok=True)
+            deleted.append(name)
+    return deleted
+
+
+@dataclass(slots=True)
+class _Building:
+    """A batch while it is read."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+    cursors: dict[str, int] = field(default_factory=dict)
+    deaths: list[Death] = field(default_factory=list)
+    dropped: int = 0
+    quarantined: int = 0
+    count: int = 0
+
+    def left(self, limit: int) -> int:
+        return limit - self.count
+
+    def add(self, file: _File, records: list[Record], bad: int, dropped: int, moved: int) -> None:
+        if records:
+            self.chunks.append(Chunk(file.name, file.writer, records))
+        self.count += len(records)
+        self.quarantined += bad
+        self.dropped += dropped
+        file.offset += moved
+        self.cursors[file.name] = file.offset
+
+    def done(self) -> Batch:
+        return Batch(self.chunks, self.cursors, self.deaths, self.dropped, self.quarantined)
+
+
+def _orphaned(fd: int) -> bool:
+    """True when nobody can write to the file any more: its writer has let go of the lock."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    status = os.fstat(fd)
+    being_born = status.st_size == 0 and time.time() - status.st_mtime < _BORN_WITHIN_S
+    return not being_born
+
+
+def _read_back(file: _File) -> list[Record]:
+    data = file.path.read_bytes()
+    return scan(data if file.offset == DONE else data[: file.offset], limit=1 << 60, final=True).records
+
+
+def _open(file: _File) -> int:
+    if file.fd is None:
+        file.fd = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+    return file.fd
+
+
+def _close(file: _File) -> None:
+    if file.fd is not None:
+        os.close(file.fd)
+        file.fd = None
+
+
+def _unread(path: Path, committed: int) -> int:
+    if committed == DONE:
+        return 0
+    try:
+        return path.stat().st_size - committed
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,114 @@
+"""The thread that makes appended bytes durable: one fdatasync for all who wait, at most one in 50 ms."""
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+
+from records.errors import SpoolFull
+
+SYNC_EVERY_S = 0.05
+
+
+class Sync:
+    """Syncs a writer's current segment, and closes the ones that were rotated out after their last sync."""
+
+    def __init__(self, folder: Path, fd: int) -> None:
+        self._folder = folder
+        self._fd = fd
+        self._retired: list[int] = []
+        self._new_name = True
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._is_dirty = False
+        self._thread = threading.Thread(target=self._run, name="spool-sync", daemon=True)
+        self._thread.start()
+
+    def dirty(self) -> None:
+        """Something was appended that must reach the disk."""
+        if not self._is_dirty:
+            self._is_dirty = True
+            self._wake.set()
+
+    def replace(self, fd: int) -> None:
+        """Write goes on in `fd`; the one before is synced and closed."""
+        with self._lock:
+            self._retired.append(self._fd)
+            self._fd = fd
+            self._new_name = True
+        self._is_dirty = True
+        self._wake.set()
+
+    async def wait(self) -> None:
+        """Return after a sync that began after this call. SpoolFull when the disk failed it."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        with self._lock:
+            self._waiters.append((loop, future))
+        self._is_dirty = True
+        self._wake.set()
+        await future
+
+    def close(self) -> None:
+        """Sync once more and end the thread; the current segment stays open and is the caller's to close."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait()
+            self._round()
+            self._stop.wait(SYNC_EVERY_S)
+        self._round()
+
+    def _round(self) -> None:
+        self._wake.clear()
+        self._is_dirty = False  # before the sync: what is appended from here on sets it again
+        with self._lock:
+            waiters, self._waiters = self._waiters, []
+            retired, self._retired = self._retired, []
+            fd, new_name, self._new_name = self._fd, self._new_name, False
+        results = [_synced(each) for each in [*retired, fd]]
+        for each in retired:
+            os.close(each)
+        if new_name:
+            results.append(_synced_folder(self._folder))
+        for loop, future in waiters:
+            _tell(loop, future, all(results))
+
+
+def _tell(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None], kept: bool) -> None:
+    def settle() -> None:
+        if future.done():
+            return
+        if kept:
+            future.set_result(None)
+        else:
+            future.set_exception(SpoolFull("the disk did not keep the record: free space or replace it"))
+
+    try:
+        loop.call_soon_threadsafe(settle)
+    except RuntimeError:  # the loop is closed: nobody waits any more
+        return
+
+
+def _synced(fd: int) -> bool:
+    try:
+        os.fdatasync(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _synced_folder(folder: Path) -> bool:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
