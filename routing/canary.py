@@ -1,4 +1,4 @@
-"""What one canary is, as a person wrote it: whom it matches and its two arms. Not how far it has got (`plan`)."""
+"""What one canary is, as a person wrote it: whom it matches, its two arms. How far it has got is `plan`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

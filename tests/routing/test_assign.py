@@ -1,0 +1,78 @@
+"""(canary, state, unit) → arm and reason."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routing.assign import Assignment, assign
+from routing.canary import Arm, Canary, Match, Step
+from routing.cohort import in_cohort
+from routing.plan import State, StateName
+
+KEY = b"assignment key"
+
+
+def a_canary(*, random: bool = False) -> Canary:
+    return Canary(
+        name="support-nov",
+        match=Match(models=frozenset({"gpt-4o"})),
+        baseline=Arm(provider="openai", model="old"),
+        candidate=Arm(provider="openai", model="new"),
+        steps=[Step(share=0.5)],
+        random_without_unit=random,
+    )
+
+
+def at(share: float, state: StateName = "running") -> State:
+    return State(state=state, share=share, run=2, phase=3)
+
+
+def test_without_a_state_the_baseline_serves() -> None:
+    answer = assign(a_canary(), None, key=KEY, unit="user-1")
+    assert (answer.arm, answer.reason, answer.counts) == ("baseline", "no_plan", False)
+
+
+def test_without_a_state_even_a_pin_gets_the_baseline() -> None:
+    assert assign(a_canary(), None, key=KEY, unit="user-1", pin="candidate").arm == "baseline"
+
+
+@given(unit=st.text(min_size=1), share=st.floats(0.01, 1.0))
+def test_a_unit_gets_its_cohorts_arm_and_counts(unit: str, share: float) -> None:
+    answer = assign(a_canary(), at(share), key=KEY, unit=unit)
+    expected = "candidate" if in_cohort(KEY, "support-nov", unit, share) else "baseline"
+    assert answer == Assignment(arm=expected, reason="cohort", run=2, phase=3, share=share)
+    assert answer.counts
+
+
+@pytest.mark.parametrize("state", ["waiting", "rolled_back", "ended"])
+def test_a_canary_that_does_not_run_serves_the_baseline(state: StateName) -> None:
+    answer = assign(a_canary(), at(1.0, state), key=KEY, unit="user-1")
+    assert (answer.arm, answer.reason, answer.share) == ("baseline", "stopped", 0.0)
+
+
+@pytest.mark.parametrize("state", ["running", "paused", "promoted"])
+def test_a_canary_at_full_share_serves_the_candidate(state: StateName) -> None:
+    assert assign(a_canary(), at(1.0, state), key=KEY, unit="user-1").arm == "candidate"
+
+
+def test_stateful_requests_stay_with_the_baseline_outside_the_statistics() -> None:
+    answer = assign(a_canary(), at(1.0), key=KEY, unit="user-1", stateful=True)
+    assert (answer.arm, answer.reason, answer.counts) == ("baseline", "stateful", False)
+
+
+def test_nobody_shares_an_anonymous_bucket() -> None:
+    answer = assign(a_canary(), at(1.0), key=KEY, unit=None, draw=0)
+    assert (answer.arm, answer.reason, answer.counts) == ("baseline", "no_unit", False)
+
+
+def test_a_draw_per_request_is_flagged_and_does_not_count() -> None:
+    low = assign(a_canary(random=True), at(0.5), key=KEY, unit=None, draw=2**31 - 1)
+    high = assign(a_canary(random=True), at(0.5), key=KEY, unit=None, draw=2**31)
+    assert (low.arm, high.arm) == ("candidate", "baseline")
+    assert {low.reason, high.reason} == {"random"} and not low.counts
+
+
+def test_a_pin_wins_over_the_cohort_the_share_and_the_state_of_the_request() -> None:
+    for state in (at(0.0), at(1.0), at(1.0, "rolled_back")):
+        answer = assign(a_canary(), state, key=KEY, unit="user-1", stateful=True, pin="candidate")
+        assert (answer.arm, answer.reason, answer.counts) == ("candidate", "pinned", False)

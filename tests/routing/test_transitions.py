@@ -1,0 +1,222 @@
+"""State transitions of a canary."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routing import transitions as t
+from routing.canary import Step
+from routing.plan import State, StateName
+
+FIVE = [Step(share=0.05)]
+TEN = [Step(share=0.10)]
+RAMP = [Step(share=0.01, for_s=3600), Step(share=0.05, for_s=7200), Step(share=0.10, for_s=86400)]
+NAMES: tuple[StateName, ...] = ("waiting", "running", "paused", "rolled_back", "promoted", "ended")
+
+
+def running(steps: list[Step] = RAMP) -> State:
+    return t.first_seen(steps, by_hand=False, now=100.0)
+
+
+def rolled_back(steps: list[Step] = RAMP) -> State:
+    return t.rollback(running(steps), reason="errors", now=200.0)
+
+
+def tick(state: State, seconds: float, *, held: bool = False, steps: list[Step] = RAMP) -> State:
+    return t.tick(state, steps, passed_s=seconds, held=held, now=300.0)
+
+
+def test_a_canary_starts_when_it_is_first_loaded() -> None:
+    state = running()
+    assert (state.state, state.share, state.run, state.phase, state.started_at) == (
+        "running",
+        0.01,
+        1,
+        1,
+        100.0,
+    )
+
+
+def test_a_canary_to_be_started_by_hand_waits() -> None:
+    state = t.first_seen(RAMP, by_hand=True, now=1.0)
+    assert (state.state, state.effective_share, state.phase) == ("waiting", 0.0, 0)
+    assert t.start(state, RAMP, now=2.0).share == 0.01
+
+
+ACTIONS: dict[t.Action, Callable[[State], State]] = {
+    "start": lambda state: t.start(state, RAMP, now=9.0),
+    "set_share": lambda state: t.set_share(state, RAMP, 0.05, now=9.0),
+    "pause": lambda state: t.pause(state, now=9.0),
+    "resume": lambda state: t.resume(state, RAMP, reason="fixed", now=9.0),
+    "rollback": lambda state: t.rollback(state, reason="errors", now=9.0),
+    "promote": lambda state: t.promote(state, reason="good", now=9.0),
+    "end": lambda state: t.end(state, reason="removed", now=9.0),
+}
+TABLE: dict[t.Action, list[StateName | None]] = {
+    "start": ["running", None, None, None, None, None],
+    "set_share": [None, "running", "paused", None, None, None],
+    "pause": [None, "paused", None, None, None, None],
+    "resume": [None, None, "running", "running", None, None],
+    "rollback": [None, "rolled_back", "rolled_back", "rolled_back", "rolled_back", None],
+    "promote": [None, "promoted", "promoted", None, None, None],
+    "end": ["ended", "ended", "ended", "ended", "ended", None],
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("place", range(len(NAMES)))
+def test_the_table_is_the_law(action: t.Action, place: int) -> None:
+    before = replace(running(), state=NAMES[place])
+    expected = TABLE[action][place]
+    if expected is not None:
+        assert ACTIONS[action](before).state == expected
+        assert action in t.legal(before)
+        return
+    with pytest.raises(t.Refused) as caught:
+        ACTIONS[action](before)
+    assert action not in caught.value.legal == t.legal(before)
+    assert all(each in str(caught.value) for each in caught.value.legal)
+
+
+def test_the_ramp_advances_one_step_at_a_time() -> None:
+    state = tick(running(), 3599)
+    assert (state.step, state.share, state.phase) == (0, 0.01, 1)
+    state = tick(state, 1)
+    assert (state.step, state.share, state.phase, state.step_elapsed_s) == (1, 0.05, 2, 0.0)
+    state = tick(state, 10 * 86400)  # nobody ticked for ten days
+    assert (state.step, state.share, state.phase) == (2, 0.10, 3)
+    assert tick(state, 10 * 86400).share == 0.10  # the last step stays
+
+
+def test_the_ramp_clock_stands_while_held_or_paused() -> None:
+    state = tick(running(), 3000)
+    assert tick(state, 3600, held=True) == state
+    paused = t.pause(state, now=5.0)
+    assert tick(paused, 3600) == paused
+    resumed = t.resume(paused, RAMP, reason="", now=6.0)
+    assert (resumed.step_elapsed_s, resumed.run) == (3000, 1)
+    assert tick(resumed, 600).step == 1
+
+
+def test_a_clock_that_goes_backwards_does_not_move_the_ramp() -> None:
+    state = tick(running(), 3000)
+    assert tick(state, -3600) == state
+
+
+def test_pausing_keeps_the_share_and_the_phase() -> None:
+    state = t.pause(running(), now=5.0)
+    assert (state.effective_share, state.phase, state.changed_at) == (0.01, 1, 5.0)
+
+
+def test_a_rollback_takes_the_share_and_the_first_reason_stands() -> None:
+    state = rolled_back()
+    assert (state.state, state.effective_share, state.reason, state.phase) == (
+        "rolled_back",
+        0.0,
+        "errors",
+        2,
+    )
+    assert t.rollback(state, reason="cost", now=900.0) == state
+
+
+def test_resuming_after_a_rollback_begins_a_new_run_at_the_first_step() -> None:
+    high = t.rollback(tick(running(), 3600), reason="errors", now=200.0)
+    state = t.resume(high, RAMP, reason="provider fixed it", now=400.0)
+    assert (state.run, state.step, state.share, state.started_at) == (2, 0, 0.01, 400.0)
+    assert state.reason == "provider fixed it"
+
+
+def test_resuming_after_a_rollback_needs_a_reason() -> None:
+    with pytest.raises(t.Refused, match="needs a reason"):
+        t.resume(rolled_back(), RAMP, reason=" ", now=1.0)
+
+
+def test_a_changed_share_acts_once() -> None:
+    state = running(FIVE)
+    raised = t.configure(state, TEN, now=7.0)
+    assert (raised.share, raised.phase, raised.state) == (0.10, 2, "running")
+    lowered_by_hand = t.set_share(raised, TEN, 0.02, now=8.0)
+    assert t.configure(lowered_by_hand, TEN, now=9.0) == lowered_by_hand
+
+
+def test_a_changed_share_never_rearms_a_rollback_but_is_used_by_the_next_resume() -> None:
+    state = t.configure(rolled_back(FIVE), TEN, now=7.0)
+    assert (state.state, state.effective_share) == ("rolled_back", 0.0)
+    assert t.resume(state, TEN, reason="fixed", now=8.0).share == 0.10
+
+
+def test_an_edited_ramp_goes_on_from_where_it_is() -> None:
+    state = tick(tick(running(), 3600), 60)
+    longer = [RAMP[0], Step(share=0.05, for_s=9000), Step(share=0.2)]
+    edited = t.configure(state, longer, now=7.0)
+    assert (edited.step, edited.share, edited.step_elapsed_s, edited.phase) == (1, 0.05, 60, 2)
+    assert t.configure(state, [Step(share=0.005)], now=7.0).share == 0.005
+
+
+def test_a_share_set_by_hand_ends_the_ramp_unless_it_is_one_of_its_steps() -> None:
+    by_hand = t.set_share(running(), RAMP, 0.03, now=5.0)
+    assert tick(by_hand, 1e9).share == 0.03
+    on_ramp = t.set_share(running(), RAMP, 0.05, now=5.0)
+    assert tick(on_ramp, 7200).share == 0.10
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 1.5, float("nan")])
+def test_the_ends_of_the_scale_have_actions_of_their_own(share: float) -> None:
+    with pytest.raises(t.Refused, match=r"rollback.*promote"):
+        t.set_share(running(), RAMP, share, now=5.0)
+
+
+# Any sequence of reloads, ticks and guardrails
+
+AUTOMATIC = st.one_of(
+    st.tuples(st.just("reload"), st.sampled_from([FIVE, TEN, RAMP])),
+    st.tuples(st.just("tick"), st.floats(-1e6, 1e6)),
+    st.tuples(st.just("rollback"), st.none()),
+)
+
+
+def play(state: State, event: tuple[str, object], steps: list[Step]) -> tuple[State, list[Step]]:
+    kind, value = event
+    if kind == "reload":
+        assert isinstance(value, list)
+        return t.configure(state, value, now=1.0), value
+    if kind == "tick":
+        assert isinstance(value, float)
+        return tick(state, value, steps=steps), steps
+    try:
+        return t.rollback(state, reason="errors", now=1.0), steps
+    except t.Refused:
+        return state, steps
+
+
+@given(st.lists(AUTOMATIC, max_size=30))
+def test_a_rollback_is_latched_under_any_reloads_and_ticks(events: list[tuple[str, object]]) -> None:
+    state, steps = rolled_back(), RAMP
+    for event in events:
+        state, steps = play(state, event, steps)
+        assert (state.state, state.effective_share, state.run) == ("rolled_back", 0.0, 1)
+
+
+@given(st.sampled_from(NAMES), st.lists(AUTOMATIC, max_size=30))
+def test_exposure_rises_only_by_the_ramp_or_a_changed_config(
+    name: StateName, events: list[tuple[str, object]]
+) -> None:
+    state, steps = replace(running(), state=name), RAMP
+    for event in events:
+        before, known = state, steps
+        state, steps = play(state, event, steps)
+        if state.effective_share > before.effective_share:
+            assert before.state in ("running", "paused")
+            changed = t.steps_text(steps) != t.steps_text(known)
+            advanced = event[0] == "tick" and state.step == before.step + 1
+            assert changed or advanced
+        assert state.phase - before.phase == (state.effective_share != before.effective_share)
+
+
+@given(st.floats(0, 1e7), st.booleans())
+def test_a_tick_under_a_config_that_was_not_taken_in_changes_nothing(seconds: float, held: bool) -> None:
+    state = running(RAMP)
+    assert tick(state, seconds, held=held, steps=TEN) == state
