@@ -1,0 +1,19 @@
+"""`canary.yaml`: read, checked, and handed on as the rooms' own records."""
+
+from canary.config.config import CanaryConfig, Config, ModelPrice
+from canary.config.errors import ConfigError, Problem
+from canary.config.load import load, parse
+from canary.config.schema import json_schema
+from canary.config.server import ServerSettings
+
+__all__ = [
+    "CanaryConfig",
+    "Config",
+    "ConfigError",
+    "ModelPrice",
+    "Problem",
+    "ServerSettings",
+    "json_schema",
+    "load",
+    "parse",
+]

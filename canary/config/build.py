@@ -1,0 +1,176 @@
+"""From the file's sections to the rooms' records. Nothing is checked here: what comes in was found sound."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from alerts.receiver import PAGERDUTY_URL, Receiver
+from canary.config import guardrails
+from canary.config.config import CanaryConfig, Config, ModelPrice
+from canary.config.sections import (
+    ArmSection,
+    CanarySection,
+    CriterionSection,
+    FileSection,
+    MatchSection,
+    MetricSection,
+    NotifySection,
+    ProviderSection,
+    TimeoutSection,
+)
+from canary.config.server import ServerSettings
+from proxy.provider import Provider, Timeout
+from records.metric import BUILT_IN, Metric
+from report.rubric import Criterion
+from routing.canary import Arm, Canary, Match, Step
+
+_BOUNDS: Mapping[str, tuple[float | None, float | None]] = {
+    "bool": (0.0, 1.0),
+    "rating": (1.0, 5.0),
+    "nps": (0.0, 10.0),
+    "count": (0.0, None),
+    "amount": (None, None),
+}
+"""Lowest and highest value of each metric kind without a `scale`."""
+
+
+def config(file: FileSection, warnings: Sequence[str]) -> Config:
+    """The whole file as the rooms take it."""
+    providers = {name: _provider(name, section) for name, section in file.providers.items()}
+    return Config(
+        providers=providers,
+        canaries={section.name: _canary(section, providers) for section in file.canaries},
+        metrics={**BUILT_IN, **{name: _metric(name, section) for name, section in file.metrics.items()}},
+        server=_server(file),
+        tags=tags(file),
+        prices={model: ModelPrice(**section.model_dump()) for model, section in file.prices.items()},
+        store=file.store,
+        shared=file.shared,
+        notify=tuple(_receiver(section) for section in file.notify),
+        retention_s=file.retention,
+        warnings=tuple(warnings),
+    )
+
+
+def tags(file: FileSection) -> tuple[str, ...]:
+    """The tags that apps may send: those listed, or without a list those that some canary uses, in order."""
+    if file.tags is not None:
+        return file.tags
+    used = (name for canary in file.canaries for name in used_tags(canary))
+    return tuple(dict.fromkeys(used))
+
+
+def used_tags(section: CanarySection) -> Sequence[str]:
+    """The tags by which a canary matches, splits its report or narrows a guardrail."""
+    narrowed = [name for rule in section.guardrails or () for name in rule.segment or ()]
+    return [*section.match.tags, *section.segments, *narrowed]
+
+
+def match(section: MatchSection) -> Match:
+    """Whom the canary matches; header names in lower case, as requests have them."""
+    return Match(
+        models=frozenset(section.models),
+        paths=frozenset(section.paths),
+        headers={name.lower(): value for name, value in section.headers.items()},
+        tags=section.tags,
+    )
+
+
+def criterion(section: CriterionSection) -> Criterion:
+    """One row of the rubric."""
+    return Criterion(
+        metric=section.metric,
+        acceptable=section.acceptable,
+        ideal=section.ideal,
+        weight=section.weight,
+        question=section.question,
+    )
+
+
+def _provider(name: str, section: ProviderSection) -> Provider:
+    return Provider(
+        name=name,
+        api=section.api,
+        base_url=section.base_url.rstrip("/"),
+        api_key=section.api_key,
+        timeout=_timeout(section.timeout, Timeout()),
+        ca_file=section.ca_file,
+    )
+
+
+def _timeout(section: TimeoutSection | None, default: Timeout) -> Timeout:
+    if section is None:
+        return default
+    given = {f"{name}_s": value for name, value in section.model_dump().items() if value is not None}
+    return replace(default, **given)
+
+
+def _canary(section: CanarySection, providers: Mapping[str, Provider]) -> CanaryConfig:
+    return CanaryConfig(
+        canary=Canary(
+            name=section.name,
+            match=match(section.match),
+            baseline=_arm(section.baseline),
+            candidate=_arm(section.candidate),
+            steps=_steps(section),
+            unit_from=section.unit,
+            random_without_unit=section.no_unit == "random",
+            fall_back=section.on_candidate_failure == "baseline",
+            start_by_hand=section.start == "manual",
+        ),
+        rubric=tuple(criterion(row) for row in section.rubric),
+        guardrails=guardrails.rules(section.guardrails),
+        segments=section.segments,
+        critical_categories=section.critical_categories,
+        minimum_days=section.minimum_days,
+        planned_units=section.planned_units,
+        mirror=section.mirror,
+        baseline_timeout=_own_timeout(section.baseline, providers),
+        candidate_timeout=_own_timeout(section.candidate, providers),
+    )
+
+
+def _arm(section: ArmSection) -> Arm:
+    return Arm(provider=section.provider, model=section.model)
+
+
+def _own_timeout(section: ArmSection, providers: Mapping[str, Provider]) -> Timeout | None:
+    if section.timeout is None:
+        return None
+    return _timeout(section.timeout, providers[section.provider].timeout)
+
+
+def _steps(section: CanarySection) -> tuple[Step, ...]:
+    if section.share is not None:
+        return (Step(share=section.share),)
+    return tuple(Step(share=step.share, for_s=step.for_) for step in section.ramp or ())
+
+
+def _metric(name: str, section: MetricSection) -> Metric:
+    low, high = section.scale or _BOUNDS[section.kind]
+    return Metric(
+        name=name,
+        kind=section.kind,
+        question=section.question,
+        low=low,
+        high=high,
+        higher_is_better=section.higher_is_better,
+        matures_after_s=section.matures_after,
+    )
+
+
+def _receiver(section: NotifySection) -> Receiver:
+    if section.pagerduty is not None:
+        return Receiver(
+            kind="pagerduty", url=section.pagerduty.url or PAGERDUTY_URL, key=section.pagerduty.key
+        )
+    if section.alertmanager is not None:
+        return Receiver(kind="alertmanager", url=section.alertmanager)
+    if section.slack is not None:
+        return Receiver(kind="slack", url=section.slack)
+    return Receiver(kind="webhook", url=section.webhook or "")
+
+
+def _server(file: FileSection) -> ServerSettings:
+    return ServerSettings(
+        traffic=file.traffic, admin=file.admin, workers=file.workers, data=file.data, grace_s=file.grace
+    )

@@ -1,0 +1,189 @@
+"""What a canary must mean: arms that exist, a share or a ramp that rises, a rubric that can be judged."""
+
+from collections.abc import Callable, Collection
+from itertools import combinations
+
+from canary.config import build, guardrails
+from canary.config.errors import Path
+from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME
+from canary.config.nearest import suggestion
+from canary.config.salvage import Salvage
+from canary.config.sections import CanarySection, FileSection, GuardrailSection
+from records.metric import BUILT_IN
+from report.rubric import BadBound
+from report.rubric import check as check_criterion
+
+MOST_ROWS = 5
+"""Rubric rows beyond which few can still decide anything: each is one more chance to fail by luck."""
+
+LARGE_SHARE = 0.5
+
+
+def check_canaries(file: FileSection, found: Salvage) -> None:
+    """Note every problem and warning of the canaries, alone and together."""
+    for index, canary in enumerate(file.canaries):
+        path: Path = ("canaries", index)
+        _check_names(canary, path, found)
+        _check_arms(file, canary, path, found)
+        _check_shares(canary, path, found)
+        _check_match(canary, path, found)
+        _check_tags(file, canary, path, found)
+        _check_guardrails(canary, path, found)
+        _check_rubric(canary, path, found)
+    _check_pairs(file, found)
+
+
+def _check_names(canary: CanarySection, path: Path, found: Salvage) -> None:
+    if not CANARY_NAME.fullmatch(canary.name):
+        found.complain((*path, "name"), "a canary's name has letters, digits, . _ and -, at most 63")
+    for key, names in (
+        ("segments", canary.segments),
+        ("critical_categories", canary.critical_categories),
+        ("unit", canary.unit),
+    ):
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                found.complain((*path, key, index), f'"{name}" stands here twice')
+
+
+def _check_arms(file: FileSection, canary: CanarySection, path: Path, found: Salvage) -> None:
+    for key, arm in (("baseline", canary.baseline), ("candidate", canary.candidate)):
+        names = found.names("providers")
+        if arm.provider not in names:
+            message = f'there is no provider "{arm.provider}"{suggestion(arm.provider, names)}'
+            found.complain((*path, key, "provider"), message)
+    baseline = file.providers.get(canary.baseline.provider)
+    candidate = file.providers.get(canary.candidate.provider)
+    if baseline is None or candidate is None:
+        return
+    place = (*path, "candidate", "provider")
+    name = canary.candidate.provider
+    if candidate.api != baseline.api:
+        message = (
+            f'"{name}" speaks the {candidate.api} api, the baseline {baseline.api}; a candidate must '
+            "speak the baseline's (most providers have an endpoint that does)"
+        )
+        found.complain(place, message)
+    if candidate is baseline:
+        if canary.candidate.model == canary.baseline.model:
+            found.warn((*path, "candidate", "model"), "both arms are the same model: an A/A test")
+    elif candidate.api_key is None:
+        if not found.was_cut(("providers", name, "api_key")):
+            message = (
+                f'"{name}" has no api_key of its own, and the caller\'s is never sent to another provider; '
+                f"set providers.{name}.api_key"
+            )
+            found.complain(place, message)
+    elif candidate.api_key == baseline.api_key:
+        found.warn(place, f'"{name}" has the same api_key as the baseline\'s provider')
+
+
+def _check_shares(canary: CanarySection, path: Path, found: Salvage) -> None:
+    if canary.share is not None and canary.ramp is not None:
+        found.complain((*path, "ramp"), "stands beside share; give one of them")
+    neither = canary.share is None and canary.ramp is None
+    if neither and not (found.was_cut((*path, "share")) or found.was_cut((*path, "ramp"))):
+        found.complain(path, "has neither share nor ramp; give one, as `share: 5%`")
+    if canary.share is not None:
+        _warn_of_large(canary.share, (*path, "share"), found)
+    steps = canary.ramp or ()
+    for index, step in enumerate(steps):
+        place = (*path, "ramp", index)
+        _warn_of_large(step.share, (*place, "share"), found)
+        if step.for_ is None and index < len(steps) - 1:
+            found.complain((*place, "for"), "is missing; only the last step may leave it out")
+        if index and step.share < steps[index - 1].share:
+            message = f"a ramp must not shrink: {step.share:.4g} comes after {steps[index - 1].share:.4g}"
+            found.complain((*place, "share"), message)
+
+
+def _warn_of_large(share: float, path: Path, found: Salvage) -> None:
+    if share > LARGE_SHARE:
+        found.warn(path, f"{share:.4g} is most of the users; a candidate's share is 5% to 10% as a rule")
+
+
+def _check_match(canary: CanarySection, path: Path, found: Salvage) -> None:
+    for index, text in enumerate(canary.match.paths):
+        if not text.startswith("/"):
+            found.complain((*path, "match", "paths", index), f'a path starts with "/": write "/{text}"')
+    given = any(value for _, value in canary.match)
+    if not given and not found.cut_below((*path, "match")):
+        found.warn((*path, "match"), "is empty: it takes every request, whatever model it asks for")
+
+
+def _check_tags(file: FileSection, canary: CanarySection, path: Path, found: Salvage) -> None:
+    places: list[tuple[Path, str]] = [
+        *(((*path, "match", "tags", name), name) for name in canary.match.tags),
+        *(((*path, "segments", index), name) for index, name in enumerate(canary.segments)),
+    ]
+    for index, rule in enumerate(canary.guardrails or ()):
+        places += [((*path, "guardrails", index, "segment", name), name) for name in rule.segment or ()]
+    for place, name in places:
+        if not TAG_NAME.fullmatch(name):
+            found.complain(place, f'"{name}" is no tag name; use letters, digits, . _ and -')
+        elif file.tags is not None and name not in file.tags:
+            found.complain(place, f'"{name}" is not among the tags of this file{suggestion(name, file.tags)}')
+
+
+def _check_guardrails(canary: CanarySection, path: Path, found: Salvage) -> None:
+    seen: set[object] = set()
+    for index, rule in enumerate(canary.guardrails or ()):
+        place = (*path, "guardrails", index)
+        _try(guardrails.limit, rule, (*place, "limit"), found)
+        _try(guardrails.window_s, rule, (*place, "window"), found)
+        identity = (rule.rule, rule.category, tuple(sorted((rule.segment or {}).items())))
+        if identity in seen:
+            found.complain(place, f"{rule.rule} stands here twice, with the same category and segment")
+        seen.add(identity)
+
+
+def _try(
+    read: Callable[[GuardrailSection], object], rule: GuardrailSection, path: Path, found: Salvage
+) -> None:
+    try:
+        read(rule)
+    except ValueError as error:
+        found.complain(path, str(error))
+
+
+def _check_rubric(canary: CanarySection, path: Path, found: Salvage) -> None:
+    known = list(dict.fromkeys([*COMPUTED, *BUILT_IN, *found.names("metrics")]))
+    seen: set[str] = set()
+    for index, row in enumerate(canary.rubric):
+        place = (*path, "rubric", index)
+        if row.metric not in known:
+            found.complain((*place, "metric"), _unknown_metric(row.metric, known))
+        elif row.metric in seen:
+            found.complain((*place, "metric"), f'"{row.metric}" stands in this rubric twice')
+        seen.add(row.metric)
+        if not row.question.strip():
+            found.complain((*place, "question"), "must name the business question that the metric answers")
+        try:
+            check_criterion(build.criterion(row))
+        except BadBound as error:
+            found.complain(place, str(error))
+    if len(canary.rubric) > MOST_ROWS:
+        message = (
+            f"has {len(canary.rubric)} rows; with more than {MOST_ROWS} hardly any candidate passes them all"
+        )
+        found.warn((*path, "rubric"), message)
+    if not canary.rubric and not found.cut_below((*path, "rubric")):
+        found.warn(path, "has no rubric, so its report can give no verdict")
+
+
+def _unknown_metric(name: str, known: Collection[str]) -> str:
+    return f'no metric "{name}" is built in, computed or declared under metrics{suggestion(name, known)}'
+
+
+def _check_pairs(file: FileSection, found: Salvage) -> None:
+    for (_, one), (index, other) in combinations(enumerate(file.canaries), 2):
+        path = ("canaries", index)
+        if one.name == other.name:
+            found.complain((*path, "name"), f'there are two canaries "{one.name}"; give this one a new name')
+        baselines = [file.providers.get(canary.baseline.provider) for canary in (one, other)]
+        apis = {None if provider is None else provider.api for provider in baselines}
+        if len(apis) == 1 and None not in apis and build.match(one.match).overlaps(build.match(other.match)):
+            message = (
+                f'may take the same requests as "{one.name}"; part them by models, paths, headers or tags'
+            )
+            found.complain((*path, "match"), message)

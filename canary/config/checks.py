@@ -1,0 +1,120 @@
+"""What the sections must mean together, outside the canaries: names, URLs, scales, receivers."""
+
+import re
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
+
+from canary.config.canary_checks import check_canaries
+from canary.config.errors import Path
+from canary.config.names import COMPUTED, METRIC_NAME, TAG_NAME
+from canary.config.salvage import Salvage
+from canary.config.sections import FileSection, NotifySection
+
+RESERVED = ("v1", "v1beta", "canary", "healthz", "readyz")
+"""First path segments of the traffic listener that cannot be a provider's name."""
+
+_PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_STORES = ("sqlite", "postgresql", "postgresql+psycopg", "postgresql+asyncpg")
+
+
+def check(file: FileSection, found: Salvage) -> None:
+    """Note every problem and warning of a file whose shape is right."""
+    _check_providers(file, found)
+    _check_metrics(file, found)
+    for index, name in enumerate(file.tags or ()):
+        if not TAG_NAME.fullmatch(name):
+            found.complain(("tags", index), f'"{name}" is no tag name; use letters, digits, . _ and -')
+    _check_notify(file, found)
+    _check_places(file, found)
+    check_canaries(file, found)
+
+
+def _check_providers(file: FileSection, found: Salvage) -> None:
+    if not found.names("providers"):
+        found.complain(("providers",), "is missing; name at least one provider")
+    for name in found.names("providers"):
+        if name in RESERVED:
+            found.complain(("providers", name), f'"{name}" is reserved for paths; choose another name')
+        elif not _PROVIDER_NAME.fullmatch(name):
+            message = "a provider's name has lower-case letters, digits, _ and -, at most 63"
+            found.complain(("providers", name), message)
+    for name, provider in file.providers.items():
+        for message in _wrong_with_base_url(provider.base_url):
+            found.complain(("providers", name, "base_url"), message)
+
+
+def _wrong_with_base_url(url: str) -> Iterator[str]:
+    """What a base URL must not be. Never quotes it, for it may hold a password."""
+    wrong = _wrong_with_url(url)
+    if wrong:
+        yield wrong
+        return
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        yield "must not hold a user or password; put the credential in api_key"
+    if parts.query or parts.fragment or url.endswith(("?", "#")):
+        yield "must end with its path, without ? or #"
+
+
+def _wrong_with_url(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a bad port or IPv6 host
+        usable = False
+    if usable and not re.search(r"\s", url):
+        return None
+    return "must be a URL that starts with http:// or https:// and names a host"
+
+
+def _check_metrics(file: FileSection, found: Salvage) -> None:
+    for name, section in file.metrics.items():
+        path = ("metrics", name)
+        if name in COMPUTED:
+            found.complain(path, f'"{name}" is computed from the traffic; choose another name')
+        elif not METRIC_NAME.fullmatch(name):
+            found.complain(
+                path, "a metric's name has lower-case letters, digits and _, and starts with a letter"
+            )
+        if section.scale is not None and section.kind in ("bool", "nps"):
+            ends = "0-1" if section.kind == "bool" else "0-10"
+            found.complain(
+                (*path, "scale"), f"a {section.kind} metric always has the scale {ends}; leave it out"
+            )
+
+
+def _check_notify(file: FileSection, found: Salvage) -> None:
+    for index, section in enumerate(file.notify):
+        path: Path = ("notify", index)
+        kinds = [kind for kind, value in section if value is not None]
+        if not kinds and not found.cut_below(path):
+            kinds_there_are = ", ".join(NotifySection.model_fields)
+            found.complain(path, f"names no receiver; give one of {kinds_there_are}")
+        if len(kinds) > 1:
+            found.complain(path, f"names {' and '.join(kinds)}; give each receiver an entry of its own")
+        for place, url in _receiver_urls(section):
+            wrong = _wrong_with_url(url)
+            if wrong:
+                found.complain((*path, *place), wrong)
+
+
+def _receiver_urls(section: NotifySection) -> Sequence[tuple[Path, str]]:
+    urls: list[tuple[Path, str | None]] = [
+        (("alertmanager",), section.alertmanager),
+        (("slack",), section.slack),
+        (("webhook",), section.webhook),
+    ]
+    if section.pagerduty is not None:
+        urls.append((("pagerduty", "url"), section.pagerduty.url))
+    return [(place, url) for place, url in urls if url is not None]
+
+
+def _check_places(file: FileSection, found: Salvage) -> None:
+    """`store` and `shared`. Whether this build can use them is for the start to say."""
+    scheme, separator, rest = file.store.partition("://")
+    if scheme not in _STORES or not separator or not rest.strip("/"):
+        found.complain(("store",), "must be sqlite:///FILE or postgresql://…")
+    if file.shared != "none" and not file.shared.startswith(("redis://", "rediss://")):
+        found.complain(("shared",), "must be none, redis://… or rediss://…")
+    if file.traffic == file.admin and file.traffic.port != 0:
+        found.complain(("admin",), "is the traffic listener's address too; the two need one each")

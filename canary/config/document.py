@@ -1,0 +1,158 @@
+"""A YAML text as mappings, lists and text, each with its line. What a value means is decided elsewhere.
+
+Every scalar stays the text that was written (but for null): the schema types it, not YAML's guess, so that a
+model named 2024-08-06 is no date and a tag `on` no truth value. Nothing in the text can build an object.
+"""
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+
+import yaml
+
+from canary.config.errors import ConfigError, Path, Problem, dotted
+from canary.config.expand import BadReference, expand
+
+_NULL = "tag:yaml.org,2002:null"
+_IMPLICIT = frozenset(
+    "tag:yaml.org,2002:" + kind
+    for kind in ("str", "null", "bool", "int", "float", "timestamp", "map", "seq", "merge", "value")
+)
+"""What YAML takes untagged values for. A tag that a person writes beside these asks for something else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One value of the file: its place, the line of its key (or of itself in a list), and what is in it."""
+
+    path: Path
+    line: int
+    value: "str | dict[str, Entry] | list[Entry] | None"
+
+    def plain(self, without: Set[Path], places: dict[Path, Path], at: Path = ()) -> object:
+        """Plain mappings, lists and text, leaving out what stands at the paths in `without`.
+
+        `places` is filled: path in the plain value → path in the file. They differ where a list lost an item.
+        """
+        places[at] = self.path
+        if isinstance(self.value, dict):
+            kept = {key: child for key, child in self.value.items() if child.path not in without}
+            return {key: child.plain(without, places, (*at, key)) for key, child in kept.items()}
+        if isinstance(self.value, list):
+            rows = [child for child in self.value if child.path not in without]
+            return [child.plain(without, places, (*at, index)) for index, child in enumerate(rows)]
+        return self.value
+
+    def walk(self) -> "Iterator[Entry]":
+        """This entry and all below it."""
+        yield self
+        if isinstance(self.value, dict):
+            for child in self.value.values():
+                yield from child.walk()
+        elif isinstance(self.value, list):
+            for child in self.value:
+                yield from child.walk()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A file read: its root, each path's line, what was found wrong already, and the values that spoilt."""
+
+    name: str
+    root: Entry
+    lines: Mapping[Path, int]
+    problems: tuple[Problem, ...]
+    spoilt: frozenset[Path]
+
+    def problem(self, path: Path, message: str) -> Problem:
+        """A problem at that path, with the line of the nearest thing that the file does have there."""
+        known = path
+        while known not in self.lines:
+            known = known[:-1]
+        return Problem(file=self.name, path=dotted(path), line=self.lines[known], message=message)
+
+
+def read(text: str, name: str, environment: Mapping[str, str]) -> Document:
+    """Read one YAML document. Raises ConfigError when it is no YAML, or no mapping."""
+    reader = _Reader(name, environment)
+    root = reader.entry(_compose(text, name), (), 1, ())
+    if root.value is None:
+        root = Entry(path=(), line=1, value={})
+    if not isinstance(root.value, dict):
+        message = "the file must be a mapping, as `providers: …`"
+        raise ConfigError([Problem(file=name, path="", line=1, message=message)])
+    lines = {entry.path: entry.line for entry in root.walk()}
+    return Document(
+        name=name,
+        root=root,
+        lines=lines,
+        problems=tuple(reader.problems),
+        spoilt=frozenset(reader.spoilt),
+    )
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = None if mark is None else mark.line + 1
+        message = ", ".join(part for part in (error.context, error.problem) if part)
+    except yaml.YAMLError as error:
+        line, message = None, str(error).replace("\n", " ")
+    raise ConfigError([Problem(file=name, path="", line=line, message=f"this is not YAML: {message}")])
+
+
+class _Reader:
+    """Turns YAML nodes into entries and gathers what is wrong on the way."""
+
+    def __init__(self, name: str, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.environment = environment
+        self.problems: list[Problem] = []
+        self.spoilt: set[Path] = set()
+
+    def complain(self, path: Path, line: int, message: str) -> None:
+        self.problems.append(Problem(file=self.name, path=dotted(path), line=line, message=message))
+
+    def entry(self, node: yaml.Node | None, path: Path, line: int, above: tuple[yaml.Node, ...]) -> Entry:
+        if node is None:
+            return Entry(path=path, line=line, value=None)
+        if node in above:  # an alias to what it stands in has no end
+            self.complain(path, line, "this alias stands inside its own anchor")
+            self.spoilt.add(path)
+            return Entry(path=path, line=line, value=None)
+        if node.tag not in _IMPLICIT:
+            self.complain(path, line, f"YAML tags such as {node.tag} mean nothing here")
+        inside = (*above, node)
+        if isinstance(node, yaml.MappingNode):
+            return Entry(path=path, line=line, value=self.mapping(node, path, inside))
+        if isinstance(node, yaml.SequenceNode):
+            rows = [
+                self.entry(item, (*path, index), item.start_mark.line + 1, inside)
+                for index, item in enumerate(node.value)
+            ]
+            return Entry(path=path, line=line, value=rows)
+        return Entry(path=path, line=line, value=self.scalar(node, path, line))
+
+    def mapping(self, node: yaml.MappingNode, path: Path, inside: tuple[yaml.Node, ...]) -> dict[str, Entry]:
+        entries: dict[str, Entry] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                self.complain(path, line, "a key must be plain text")
+            elif key.value in entries:
+                first = entries[key.value].line
+                self.complain((*path, key.value), line, f"stands here twice; the first is in line {first}")
+            else:
+                entries[key.value] = self.entry(value, (*path, key.value), line, inside)
+        return entries
+
+    def scalar(self, node: yaml.Node, path: Path, line: int) -> str | None:
+        if node.tag == _NULL:
+            return None
+        try:
+            return expand(node.value, self.environment)
+        except BadReference as error:
+            self.complain(path, line, str(error))
+            self.spoilt.add(path)
+            return None

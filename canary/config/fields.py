@@ -1,0 +1,111 @@
+"""The field types that the sections of the config are made of, and the base they share."""
+
+from typing import Annotated
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from canary.config.quantity import Address, parse_address, parse_duration, parse_scale, parse_share
+from report.rubric import Bound, parse_bound
+
+
+class Section(BaseModel):
+    """A mapping of the config: unknown keys are refused, nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+def _positive(seconds: float) -> float:
+    if seconds <= 0:
+        raise ValueError("must be longer than nothing")
+    return seconds
+
+
+def _duration(value: object) -> float:
+    return parse_duration(_text(value))
+
+
+def _share(value: object) -> float:
+    return parse_share(_text(value))
+
+
+def _some_share(value: object) -> float:
+    share = _share(value)
+    if share == 0:
+        raise ValueError("0% tries nothing; write a share above 0%, as 5%")
+    return share
+
+
+def _bound(value: object) -> Bound:
+    return parse_bound(_text(value))
+
+
+def _address(value: object) -> Address:
+    return parse_address(_text(value))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("needs a value" if value is None else "must be a single value")
+    return value
+
+
+def _empty_is_none(value: object) -> object:
+    """`${KEY:-}` with no KEY means that there is no key."""
+    return None if value == "" else value
+
+
+_DURATION_SCHEMA = {
+    "type": "string",
+    "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d|w)$",
+    "examples": ["5s", "10m", "3d"],
+}
+_SHARE_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$", "examples": ["5%"]},
+        {"type": "number", "minimum": 0, "maximum": 1},
+    ]
+}
+_SCALE_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "examples": ["1-7"]},
+        {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+    ]
+}
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+MaybeText = Annotated[Text | None, BeforeValidator(_empty_is_none)]
+AnyDuration = Annotated[float, PlainValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
+Duration = Annotated[
+    float, PlainValidator(lambda value: _positive(_duration(value))), WithJsonSchema(_DURATION_SCHEMA)
+]
+AnyShare = Annotated[float, PlainValidator(_share), WithJsonSchema(_SHARE_SCHEMA)]
+Share = Annotated[float, PlainValidator(_some_share), WithJsonSchema(_SHARE_SCHEMA)]
+Scale = Annotated[tuple[float, float], PlainValidator(parse_scale), WithJsonSchema(_SCALE_SCHEMA)]
+BoundText = Annotated[
+    Bound,
+    PlainValidator(_bound),
+    WithJsonSchema({"type": "string", "examples": [">= 85%", "< 2s", ">= baseline - 2%"]}),
+]
+ListenAddress = Annotated[
+    Address,
+    PlainValidator(_address),
+    WithJsonSchema({"type": "string", "pattern": r"^\S+:\d+$", "examples": ["127.0.0.1:8080"]}),
+]
+LimitText = Annotated[
+    str,
+    PlainValidator(_text),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "examples": ["5%", "3s", "1.5x"]}]}),
+]
+WindowText = Annotated[
+    str, PlainValidator(_text), WithJsonSchema({"type": "string", "examples": ["10m", "24h", "run"]})
+]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]

@@ -1,0 +1,31 @@
+"""The way in: a file or a text becomes a Config, or one ConfigError with everything that is wrong."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from canary.config import build
+from canary.config.checks import check
+from canary.config.config import Config
+from canary.config.document import read
+from canary.config.errors import ConfigError, Problem
+from canary.config.salvage import salvage
+
+
+def load(path: Path, environment: Mapping[str, str]) -> Config:
+    """Read a config file. Raises ConfigError, also for a file that cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        problem = Problem(file=str(path), path="", line=None, message=f"cannot be read: {reason}")
+        raise ConfigError([problem]) from error
+    return parse(text, str(path), environment)
+
+
+def parse(text: str, name: str, environment: Mapping[str, str]) -> Config:
+    """Read a config from text; `name` stands in messages. Raises ConfigError."""
+    file, found = salvage(read(text, name, environment))
+    check(file, found)
+    if found.problems:
+        raise ConfigError(found.problems)
+    return build.config(file, found.warnings)

@@ -1,0 +1,71 @@
+"""How a config writes quantities: durations ("10m"), shares ("5%"), scales ("1-7"), addresses."""
+
+import re
+from dataclasses import dataclass
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_SCALE = re.compile(r"(-?\d+(?:\.\d+)?)\s*(?:-|\.\.|–|to)\s*(-?\d+(?:\.\d+)?)")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\s:/\[\]]+)):(?P<port>\d{1,5})")
+
+
+def parse_duration(text: object) -> float:
+    """Seconds from "250ms", "5s", "10m", "1h", "3d" or "1w". Raises ValueError."""
+    match = _DURATION.fullmatch(str(text).strip())
+    if match:
+        return float(match[1]) * _UNITS_S[match[2]]
+    if _NUMBER.fullmatch(str(text).strip()):
+        raise ValueError(f'a duration needs a unit: write "{text}s" for seconds (or ms, m, h, d, w)')
+    raise ValueError(f'"{text}" is no duration; write a number with ms, s, m, h, d or w, as 90s or 3d')
+
+
+def parse_share(text: object) -> float:
+    """A share in [0, 1] from "5%" or "0.05". Raises ValueError."""
+    written = str(text).strip()
+    number = written.removesuffix("%").rstrip()
+    if not _NUMBER.fullmatch(number):
+        raise ValueError(f'"{text}" is no share; write 5% or 0.05')
+    percent = written.endswith("%")
+    share = float(number) / 100 if percent else float(number)
+    if not percent and share > 1:
+        raise ValueError(f"{text} is more than everything; did you mean {text}%?")
+    if not 0 <= share <= 1:
+        raise ValueError(f"{text} is no possible share; it lies between 0% and 100%")
+    return share
+
+
+def parse_scale(value: object) -> tuple[float, float]:
+    """Lowest and highest value from "1-7" or [1, 7]. Raises ValueError."""
+    if isinstance(value, list):
+        value = "-".join(str(end) for end in value)
+    match = _SCALE.fullmatch(str(value).strip())
+    if not match:
+        raise ValueError("cannot read this scale; write its ends, as 1-7 or [1, 7]")
+    low, high = float(match[1]), float(match[2])
+    if low >= high:
+        raise ValueError("the scale's first end must be below its second")
+    return low, high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """A host and TCP port to listen on. Port 0 lets the system choose one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+DEFAULT_TRAFFIC = Address(host="127.0.0.1", port=8080)
+DEFAULT_ADMIN = Address(host="127.0.0.1", port=8081)
+
+
+def parse_address(text: object) -> Address:
+    """An address from "HOST:PORT" or "[IPV6]:PORT". Raises ValueError."""
+    match = _ADDRESS.fullmatch(str(text).strip())
+    if not match or int(match["port"]) > 65535:
+        raise ValueError(f'"{text}" is no address; write HOST:PORT, as 127.0.0.1:8080')
+    return Address(host=match["six"] or match["host"], port=int(match["port"]))

@@ -1,0 +1,148 @@
+"""Everything wrong with a document's shape at once, and as much of it as can still be checked for sense.
+
+pydantic stops at a mapping with one bad value. Here each bad value is noted and cut out, and what is left is
+read again, until it can be read: so a mistyped key does not hide an unknown provider two lines below.
+
+    bad value, unknown key      note it, cut it out
+    missing key                 note it (not if it was cut out before), cut out the mapping that lacks it
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from canary.config.document import Document
+from canary.config.errors import Path, Problem
+from canary.config.nearest import nearest, suggestion
+from canary.config.schema import known_keys
+from canary.config.sections import FileSection
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_MESSAGES = {
+    "bool_parsing": "must be true or false",
+    "float_parsing": "must be a number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "finite_number": "must be a finite number",
+    "string_too_short": "must not be empty",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must not be empty",
+}
+_SHAPES = {
+    "dict_type": "must be a mapping, as `key: value`",
+    "model_type": "must be a mapping, as `key: value`",
+    "model_attributes_type": "must be a mapping, as `key: value`",
+    "tuple_type": "must be a list, as [one, two]",
+    "string_type": "must be a single value",
+    "bool_type": "must be true or false",
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Salvage:
+    """A document being read. `cut` holds the paths found bad, so that nothing else complains of them."""
+
+    document: Document
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    cut: set[Path] = field(default_factory=set)
+    places: dict[Path, Path] = field(default_factory=dict)
+
+    def complain(self, path: Path, message: str) -> None:
+        """Note a problem at a path of the salvaged file, unless the value there was already found bad."""
+        origin = self.origin(path)
+        if origin not in self.cut:
+            self.problems.append(self.document.problem(origin, message))
+
+    def warn(self, path: Path, message: str) -> None:
+        """Note what is allowed, but hardly meant."""
+        self.warnings.append(str(self.document.problem(self.origin(path), message)))
+
+    def origin(self, path: Path) -> Path:
+        """Where in the file a path of the salvaged file stands."""
+        known = path
+        while known not in self.places:
+            known = known[:-1]
+        return self.places[known] + path[len(known) :]
+
+    def was_cut(self, path: Path) -> bool:
+        """True when the file's value there was found bad already."""
+        return self.origin(path) in self.cut
+
+    def cut_below(self, path: Path) -> bool:
+        """True when something at or inside that place was found bad already."""
+        origin = self.origin(path)
+        return any(bad[: len(origin)] == origin for bad in self.cut)
+
+    def names(self, section: str) -> list[str]:
+        """The names that the file declares under a section, those with mistakes inside too."""
+        entry = self.document.root.value
+        found = entry.get(section) if isinstance(entry, dict) else None
+        return list(found.value) if found is not None and isinstance(found.value, dict) else []
+
+
+def salvage(document: Document) -> tuple[FileSection, Salvage]:
+    """The readable part of the document, and what was wrong with the rest."""
+    found = Salvage(document=document, problems=list(document.problems), cut=set(document.spoilt))
+    while True:
+        found.places.clear()
+        data = document.root.plain(found.cut, found.places)
+        try:
+            return FileSection.model_validate(data), found
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            for detail in sorted(details, key=lambda detail: detail["type"] != "extra_forbidden"):
+                _note(found, detail)
+
+
+def _note(found: Salvage, detail: "ErrorDetails") -> None:
+    path = tuple(part for part in detail["loc"] if part != "[key]")
+    origin = found.origin(path)
+    emptied = detail["type"] == "too_short" and found.cut_below(path)  # its items were bad, it was not empty
+    if not emptied:
+        found.complain(path, _message(detail, origin))
+    found.cut.add(origin)
+    if detail["type"] == "missing":
+        found.cut.add(origin[:-1])
+    elif detail["type"] == "extra_forbidden":
+        _meant_instead(found, origin)
+
+
+def _meant_instead(found: Salvage, origin: Path) -> None:
+    """A mistyped key is not missing as well: take its right name for cut out."""
+    meant = nearest(str(origin[-1]), known_keys(origin[:-1]))
+    if meant is not None and (*origin[:-1], meant) not in found.document.lines:
+        found.cut.add((*origin[:-1], meant))
+
+
+def _message(detail: "ErrorDetails", origin: Path) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key{suggestion(str(origin[-1]), known_keys(origin[:-1]))}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        right = re.findall(r"'([^']*)'", context["expected"])
+        meant = nearest(str(detail["input"]), right)
+        return f"must be {' or '.join(right)}" + (f'; did you mean "{meant}"?' if meant else "")
+    if kind in _SHAPES:
+        return "needs a value" if detail["input"] is None else _SHAPES[kind]
+    if kind in _MESSAGES:
+        return _MESSAGES[kind].format(
+            **{name: f"{value:g}" for name, value in context.items() if _is_number(value)}
+        )
+    return detail["msg"]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)

@@ -1,0 +1,206 @@
+"""The shape of `canary.yaml`: which keys it has, of which type. What they mean together is in `checks`."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from alerts.rule import Action, RuleName
+from canary.config.fields import (
+    AnyDuration,
+    AnyShare,
+    BoundText,
+    Duration,
+    LimitText,
+    ListenAddress,
+    MaybeText,
+    NotNegative,
+    Positive,
+    Scale,
+    Section,
+    Share,
+    Text,
+    WindowText,
+)
+from canary.config.quantity import DEFAULT_ADMIN, DEFAULT_TRAFFIC
+from canary.config.server import MOST_WORKERS
+from proxy.provider import Api
+from records.metric import MetricKind
+from routing.canary import UnitSource
+
+
+class TimeoutSection(Section):
+    """How long an upstream attempt may take."""
+
+    connect: Duration | None = Field(None, description="To connect, TLS included. Default 5s.")
+    write: Duration | None = Field(
+        None, description="Without progress while the request is sent. Default 60s."
+    )
+    first_byte: Duration | None = Field(None, description="To a stream's first byte; JSON is bound by total.")
+    idle: Duration | None = Field(None, description="Between two pieces of a stream. Default 60s.")
+    total: Duration | None = Field(None, description="For the whole answer. Default 600s.")
+
+
+class ProviderSection(Section):
+    """An LLM provider, or anything that speaks its wire API."""
+
+    api: Api = Field(description="The wire API it speaks.")
+    base_url: Text = Field(description="Where its SDK's base URL would point.")
+    api_key: MaybeText = Field(
+        None, description="Sent in place of the caller's. Without it the caller's passes."
+    )
+    timeout: TimeoutSection | None = Field(None, description="How long its answers may take.")
+    ca_file: MaybeText = Field(
+        None, description="A PEM file of certificate authorities, in place of the system's."
+    )
+
+
+class MatchSection(Section):
+    """Which requests the canary takes. Every part that is given must hold."""
+
+    models: tuple[Text, ...] = Field((), description="The model the caller asks for is one of these.")
+    paths: tuple[Text, ...] = Field((), description="The request's path is one of these.")
+    headers: dict[Text, str] = Field({}, description="The request has these headers, with these values.")
+    tags: dict[Text, str] = Field({}, description="`x-canary-tags` has these tags, with these values.")
+
+
+class ArmSection(Section):
+    """One arm: a provider entry and the model that is asked of it."""
+
+    provider: Text = Field(description="The name of an entry under `providers`.")
+    model: Text = Field(description="The model value that is sent.")
+    timeout: TimeoutSection | None = Field(
+        None, description="The arm's own times; others are the provider's."
+    )
+
+
+class StepSection(Section):
+    """One step of a ramp."""
+
+    share: Share = Field(description="The candidate's part of the units in this step.")
+    for_: Duration | None = Field(None, alias="for", description="How long; the last step may leave it out.")
+
+
+class GuardrailSection(Section):
+    """A rule that warns, pages or rolls back. What is left out is as in the default rule of that name."""
+
+    rule: RuleName = Field(description="Which rule.")
+    limit: LimitText | None = Field(None, description="Where it trips, in the rule's own unit.")
+    window: WindowText | None = Field(None, description="How far back it looks, or `run` for the whole run.")
+    minimum: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Fewest exchanges, raters or units."
+    )
+    action: Action | None = Field(None, description="What happens when it trips.")
+    category: MaybeText = Field(None, description="Only exchanges of this category.")
+    segment: dict[Text, Text] | None = Field(
+        None, description="Only exchanges with this tag, as `region: eu`."
+    )
+
+
+class CriterionSection(Section):
+    """One row of the rubric."""
+
+    metric: Text = Field(description="A feedback metric, or one that is computed.")
+    acceptable: BoundText = Field(description="The gate: worse than this is a failed criterion.")
+    ideal: BoundText = Field(description="What would be very good.")
+    weight: Positive = Field(description="Its part of the score. Never outvotes a failed gate.")
+    question: Text = Field(description="The business question it answers.")
+
+
+def _named_or_list(value: object) -> object:
+    if value == "default":
+        return None
+    if not isinstance(value, list):
+        raise ValueError("must be `default`, a list of rules, or [] for none")
+    return value
+
+
+class CanarySection(Section):
+    """One rollout under test."""
+
+    name: Text = Field(description="Its name, new for each rollout.")
+    match: MatchSection = Field(description="Which requests it takes.")
+    baseline: ArmSection = Field(description="The arm that serves today.")
+    candidate: ArmSection = Field(description="The arm under test.")
+    share: Share | None = Field(None, description="The candidate's part of the units. Either this or `ramp`.")
+    ramp: tuple[StepSection, ...] | None = Field(
+        None, min_length=1, description="Shares that rise with time."
+    )
+    on_candidate_failure: Literal["baseline", "error"] = Field(
+        "baseline", description="Who answers when the candidate fails before the first byte."
+    )
+    mirror: AnyShare = Field(0.0, description="Part of the baseline's requests also sent to the candidate.")
+    unit: tuple[UnitSource, ...] = Field(
+        ("header", "body", "session"),
+        min_length=1,
+        description="Where the sticky unit is looked for, in order.",
+    )
+    no_unit: Literal["baseline", "random"] = Field(
+        "baseline", description="Who serves a request without a unit."
+    )
+    start: Literal["auto", "manual"] = Field("auto", description="`manual` waits for `canary start`.")
+    segments: tuple[Text, ...] = Field((), description="The tags by which the report splits its figures.")
+    critical_categories: tuple[Text, ...] = Field(
+        (), description="Categories in which a loss blocks the verdict."
+    )
+    minimum_days: NotNegative = Field(7.0, description="No verdict but extend before this many days.")
+    planned_units: int = Field(500, ge=1, description="Units per arm that the run is planned for.")
+    guardrails: Annotated[tuple[GuardrailSection, ...] | None, BeforeValidator(_named_or_list)] = Field(
+        None, description="`default`, a list of rules, or [] for none."
+    )
+    rubric: tuple[CriterionSection, ...] = Field((), description="What decides, fixed before the run.")
+
+
+class MetricSection(Section):
+    """A feedback metric that apps may report."""
+
+    kind: MetricKind = Field(description="What its values are.")
+    scale: Scale | None = Field(None, description="Lowest and highest value.")
+    higher_is_better: bool = Field(True, description="Whether a higher value is a better one.")
+    question: Text = Field(description="The business question it answers.")
+    matures_after: AnyDuration = Field(0.0, description="How long after first exposure a value is complete.")
+
+
+class PriceSection(Section):
+    """A model's prices, in dollars per million tokens."""
+
+    input: NotNegative = Field(description="Input tokens.")
+    cached_input: NotNegative | None = Field(None, description="Input tokens read from the provider's cache.")
+    cache_write: NotNegative | None = Field(None, description="Input tokens written to the provider's cache.")
+    output: NotNegative = Field(description="Output tokens, reasoning included.")
+
+
+class PagerDutySection(Section):
+    """PagerDuty's Events API v2."""
+
+    key: Text = Field(description="The integration's routing key.")
+    url: MaybeText = Field(None, description="Another address than PagerDuty's own.")
+
+
+class NotifySection(Section):
+    """One receiver of incidents: exactly one of the kinds."""
+
+    alertmanager: Text | None = Field(None, description="Alertmanager's base URL.")
+    pagerduty: PagerDutySection | None = Field(None, description="A PagerDuty service.")
+    slack: Text | None = Field(None, description="A Slack incoming webhook's URL.")
+    webhook: Text | None = Field(None, description="A URL that takes the incident as JSON.")
+
+
+class FileSection(Section):
+    """Everything one `canary.yaml` says."""
+
+    providers: dict[str, ProviderSection] = Field({}, description="LLM providers by name; the order counts.")
+    canaries: tuple[CanarySection, ...] = Field((), description="The rollouts under test.")
+    metrics: dict[str, MetricSection] = Field({}, description="Feedback metrics beside the built-in ones.")
+    tags: tuple[Text, ...] | None = Field(
+        None, description="The tags apps may send; by default those in use."
+    )
+    prices: dict[Text, PriceSection] = Field({}, description="Prices by model, over the built-in table.")
+    store: Text = Field("sqlite:///canary.db", description="The database of outcomes.")
+    shared: Text = Field("none", description="Redis for several replicas, or `none`.")
+    notify: tuple[NotifySection, ...] = Field((), description="Who is paged.")
+    retention: Duration = Field(90 * 86400.0, description="How long outcomes are kept.")
+    traffic: ListenAddress = Field(DEFAULT_TRAFFIC, description="The traffic listener.")
+    admin: ListenAddress = Field(DEFAULT_ADMIN, description="The admin listener.")
+    workers: int = Field(1, ge=1, le=MOST_WORKERS, description="Traffic worker processes.")
+    data: Text = Field("./canary-data", description="The data folder.")
+    grace: AnyDuration = Field(600.0, description="How long SIGTERM lets streams drain.")

@@ -1,0 +1,70 @@
+"""The settings of `canary serve`: from the file, over it `CANARY_*` variables, over both the flags."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from canary.config.errors import ConfigError, Problem
+from canary.config.quantity import DEFAULT_ADMIN, DEFAULT_TRAFFIC, Address, parse_address, parse_duration
+
+MOST_WORKERS = 256
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """Where to listen and how. `data` is relative to the working folder, `grace_s` is what SIGTERM leaves
+    streams to drain."""
+
+    traffic: Address = DEFAULT_TRAFFIC
+    admin: Address = DEFAULT_ADMIN
+    workers: int = 1
+    data: str = "./canary-data"
+    grace_s: float = 600.0
+
+    def overridden(self, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> "ServerSettings":
+        """These settings with `CANARY_TRAFFIC` and its like over them, and the flags over both.
+
+        `flags` maps "traffic", "admin", "workers", "data", "grace" to what was given, None for what was not.
+        Raises ConfigError naming the flags or variables that cannot be read.
+        """
+        given = _Given(environment, flags)
+        settings = ServerSettings(
+            traffic=given.get("traffic", parse_address, self.traffic),
+            admin=given.get("admin", parse_address, self.admin),
+            workers=given.get("workers", _parse_workers, self.workers),
+            data=given.get("data", str, self.data),
+            grace_s=given.get("grace", parse_duration, self.grace_s),
+        )
+        if given.problems:
+            raise ConfigError(given.problems)
+        return settings
+
+
+class _Given:
+    """What flags and environment say, and what is wrong with it."""
+
+    def __init__(self, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> None:
+        self.environment = environment
+        self.flags = flags
+        self.problems: list[Problem] = []
+
+    def get(self, name: str, parse: Callable[[str], _T], otherwise: _T) -> _T:
+        variable = f"CANARY_{name.upper()}"
+        flag = self.flags.get(name)
+        text = self.environment.get(variable) or None if flag is None else flag
+        if text is None:
+            return otherwise
+        try:
+            return parse(text)
+        except ValueError as error:
+            source = variable if flag is None else f"--{name}"
+            self.problems.append(Problem(file=source, path="", line=None, message=str(error)))
+            return otherwise
+
+
+def _parse_workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_WORKERS:
+        raise ValueError(f'"{text}" is no number of workers; write one from 1 to {MOST_WORKERS}')
+    return int(text)

@@ -1,0 +1,123 @@
+import pytest
+
+from canary.config.document import Document, read
+from canary.config.errors import ConfigError, Path
+
+
+def messages(document: Document) -> list[str]:
+    return [str(problem) for problem in document.problems]
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(ConfigError) as refused:
+        read(text, "canary.yaml", {})
+    return str(refused.value)
+
+
+def test_scalars_stay_the_text_that_was_written() -> None:
+    text = "{date: 2024-08-06, flag: on, octal: 010, minutes: 1:30, number: 1.0, quoted: '5', none: none}"
+    assert read(text, "canary.yaml", {}).root.plain(set(), {}) == {
+        "date": "2024-08-06",
+        "flag": "on",
+        "octal": "010",
+        "minutes": "1:30",
+        "number": "1.0",
+        "quoted": "5",
+        "none": "none",
+    }
+
+
+def test_an_empty_value_is_none() -> None:
+    assert read("a:\nb: null\nc: ~\nd: ''", "canary.yaml", {}).root.plain(set(), {}) == {
+        "a": None,
+        "b": None,
+        "c": None,
+        "d": "",
+    }
+
+
+def test_every_path_knows_its_line() -> None:
+    lines = read("a: 1\nb:\n  - c: 2\n    d: 3\n  -\n    - 4\n", "canary.yaml", {}).lines
+    assert lines[("a",)] == 1
+    assert lines[("b",)] == 2
+    assert lines[("b", 0)] == 3
+    assert lines[("b", 0, "d")] == 4
+    assert lines[("b", 1, 0)] == 6
+
+
+def test_a_problem_with_what_is_not_there_stands_at_the_nearest_thing_that_is() -> None:
+    problem = read("a: 1\nb:\n  c: 2\n", "canary.yaml", {}).problem(("b", "d", 0), "is missing")
+    assert str(problem) == "canary.yaml:2: b.d[0]: is missing"
+
+
+def test_values_are_expanded_but_comments_are_not() -> None:
+    document = read("a: '${A}/v1'  # not ${B}\n", "canary.yaml", {"A": "x"})
+    assert document.root.plain(set(), {}) == {"a": "x/v1"}
+    assert document.problems == ()
+
+
+def test_unset_names_are_reported_with_line_and_their_values_are_spoilt() -> None:
+    document = read("a: 1\nb: ['${A}', '${B}']\n", "canary.yaml", {})
+    assert messages(document) == [
+        "canary.yaml:2: b[0]: the environment has no A; set it, or write ${A:-default}",
+        "canary.yaml:2: b[1]: the environment has no B; set it, or write ${B:-default}",
+    ]
+    assert document.spoilt == {("b", 0), ("b", 1)}
+
+
+def test_duplicate_keys_are_refused_and_the_first_is_named() -> None:
+    document = read("a:\n  b: 1\n  c: 2\n  b: 3\n", "canary.yaml", {})
+    assert messages(document) == ["canary.yaml:4: a.b: stands here twice; the first is in line 2"]
+
+
+def test_leaving_out_a_list_item_keeps_the_others_places() -> None:
+    places: dict[Path, Path] = {}
+    plain = read("a: [x, y, z]", "canary.yaml", {}).root.plain({("a", 1)}, places)
+    assert plain == {"a": ["x", "z"]}
+    assert places[("a", 1)] == ("a", 2)
+
+
+def test_an_alias_stands_for_its_anchor() -> None:
+    plain = read("a: &times {total: 5s}\nb: *times\n", "canary.yaml", {}).root.plain(set(), {})
+    assert plain == {"a": {"total": "5s"}, "b": {"total": "5s"}}
+
+
+def test_an_alias_inside_its_own_anchor_is_refused() -> None:
+    assert messages(read("a: &loop\n  - *loop\n", "canary.yaml", {})) == [
+        "canary.yaml:1: a[0]: this alias stands inside its own anchor"
+    ]
+
+
+def test_tags_that_would_build_objects_are_refused() -> None:
+    document = read("a: !!python/object/apply:os.system ['true']\nb: !secret x\n", "canary.yaml", {})
+    assert messages(document) == [
+        "canary.yaml:1: a: YAML tags such as tag:yaml.org,2002:python/object/apply:os.system mean nothing "
+        "here",
+        "canary.yaml:2: b: YAML tags such as !secret mean nothing here",
+    ]
+
+
+def test_a_mapping_as_a_key_is_refused() -> None:
+    assert messages(read("? {a: 1}\n: 2\n", "canary.yaml", {})) == ["canary.yaml:1: a key must be plain text"]
+
+
+def test_what_is_no_yaml_is_refused_with_its_line() -> None:
+    assert refusal("a: 1\nb: [1, 2\n").startswith("canary.yaml:3: this is not YAML: ")
+    assert refusal("a: 1\n\tb: 2\n").startswith("canary.yaml:2: this is not YAML: ")
+    assert refusal("a: \x00\n").startswith("canary.yaml: this is not YAML: ")
+
+
+def test_two_documents_in_a_file_are_refused() -> None:
+    assert refusal("a: 1\n---\nb: 2\n").startswith(
+        "canary.yaml:2: this is not YAML: expected a single document"
+    )
+
+
+@pytest.mark.parametrize("text", ["- a\n", "word\n"])
+def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
+    assert refusal(text) == "canary.yaml:1: the file must be a mapping, as `providers: …`"
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])
+def test_an_empty_file_is_an_empty_mapping(text: str) -> None:
+    assert read(text, "canary.yaml", {}).root.plain(set(), {}) == {}
