@@ -34,10 +34,12 @@ def _check_providers(file: FileSection, found: Salvage) -> None:
         found.complain(("providers",), "is missing; name at least one provider")
     for name in found.names("providers"):
         if name in RESERVED:
-            found.complain(("providers", name), f'"{name}" is reserved for paths; choose another name')
+            found.complain_of_name(
+                ("providers", name), f'"{name}" is reserved for paths; choose another name'
+            )
         elif not _PROVIDER_NAME.fullmatch(name):
             message = "a provider's name has lower-case letters, digits, _ and -, at most 63"
-            found.complain(("providers", name), message)
+            found.complain_of_name(("providers", name), message)
     for name, provider in file.providers.items():
         for message in _wrong_with_base_url(provider.base_url):
             found.complain(("providers", name, "base_url"), message)
@@ -68,19 +70,18 @@ def _wrong_with_url(url: str) -> str | None:
 
 
 def _check_metrics(file: FileSection, found: Salvage) -> None:
-    for name, section in file.metrics.items():
+    for name in found.names("metrics"):
         path = ("metrics", name)
         if name in COMPUTED:
-            found.complain(path, f'"{name}" is computed from the traffic; choose another name')
+            found.complain_of_name(path, f'"{name}" is computed from the traffic; choose another name')
         elif not METRIC_NAME.fullmatch(name):
-            found.complain(
-                path, "a metric's name has lower-case letters, digits and _, and starts with a letter"
-            )
+            message = "a metric's name has lower-case letters, digits and _, and starts with a letter"
+            found.complain_of_name(path, message)
+    for name, section in file.metrics.items():
         if section.scale is not None and section.kind in ("bool", "nps"):
             ends = "0-1" if section.kind == "bool" else "0-10"
-            found.complain(
-                (*path, "scale"), f"a {section.kind} metric always has the scale {ends}; leave it out"
-            )
+            message = f"a {section.kind} metric always has the scale {ends}; leave it out"
+            found.complain(("metrics", name, "scale"), message)
 
 
 def _check_notify(file: FileSection, found: Salvage) -> None:

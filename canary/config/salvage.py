@@ -62,6 +62,10 @@ class Salvage:
         if origin not in self.cut:
             self.problems.append(self.document.problem(origin, message))
 
+    def complain_of_name(self, path: Path, message: str) -> None:
+        """Note a problem with the name of an entry, whatever else is wrong inside it."""
+        self.problems.append(self.document.problem(self.origin(path), message))
+
     def warn(self, path: Path, message: str) -> None:
         """Note what is allowed, but hardly meant."""
         self.warnings.append(str(self.document.problem(self.origin(path), message)))

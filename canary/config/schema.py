@@ -50,18 +50,22 @@ def _below(node: Node, part: str | int) -> list[Node]:
 
 
 def _with_references(node: Any) -> Any:
-    """The schema with `${NAME}` allowed for every value that is not free text anyway."""
+    """The schema with `${NAME}` allowed for every value that is not free text anyway.
+
+    Without pydantic's titles, which repeat the keys, and its null defaults, which say nothing.
+    """
     if isinstance(node, list):
         return [_with_references(child) for child in node]
     if not isinstance(node, dict):
         return node
-    if _is_narrow(node):
-        about = {key: node[key] for key in ("description", "default", "title") if key in node}
-        value = {key: child for key, child in node.items() if key not in about}
+    kept = {key: child for key, child in node.items() if key != "title" and (key, child) != ("default", None)}
+    if _is_narrow(kept):
+        about = {key: kept[key] for key in ("description", "default") if key in kept}
+        value = {key: child for key, child in kept.items() if key not in about}
         return {**about, "anyOf": [value, _REFERENCE]}
     return {
-        key: child if key in ("default", "examples", "enum", "required") else _with_references(child)
-        for key, child in node.items()
+        key: child if key in ("default", "examples", "required") else _with_references(child)
+        for key, child in kept.items()
     }
 
 

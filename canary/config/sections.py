@@ -1,6 +1,6 @@
 """The shape of `canary.yaml`: which keys it has, of which type. What they mean together is in `checks`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -114,6 +114,12 @@ def _named_or_list(value: object) -> object:
     return value
 
 
+def _name_the_default(schema: dict[str, Any]) -> None:
+    """In the file the default set is named; null, which stands for it here, is refused there."""
+    schema["default"] = "default"
+    schema["anyOf"] = [{"const": "default"}, *(each for each in schema["anyOf"] if each["type"] != "null")]
+
+
 class CanarySection(Section):
     """One rollout under test."""
 
@@ -128,7 +134,11 @@ class CanarySection(Section):
     on_candidate_failure: Literal["baseline", "error"] = Field(
         "baseline", description="Who answers when the candidate fails before the first byte."
     )
-    mirror: AnyShare = Field(0.0, description="Part of the baseline's requests also sent to the candidate.")
+    mirror: AnyShare = Field(
+        0.0,
+        description="Part of the baseline's requests also sent to the candidate.",
+        json_schema_extra={"default": "0%"},
+    )
     unit: tuple[UnitSource, ...] = Field(
         ("header", "body", "session"),
         min_length=1,
@@ -145,7 +155,9 @@ class CanarySection(Section):
     minimum_days: NotNegative = Field(7.0, description="No verdict but extend before this many days.")
     planned_units: int = Field(500, ge=1, description="Units per arm that the run is planned for.")
     guardrails: Annotated[tuple[GuardrailSection, ...] | None, BeforeValidator(_named_or_list)] = Field(
-        None, description="`default`, a list of rules, or [] for none."
+        None,
+        description="`default`, a list of rules, or [] for none.",
+        json_schema_extra=_name_the_default,
     )
     rubric: tuple[CriterionSection, ...] = Field((), description="What decides, fixed before the run.")
 
@@ -157,7 +169,11 @@ class MetricSection(Section):
     scale: Scale | None = Field(None, description="Lowest and highest value.")
     higher_is_better: bool = Field(True, description="Whether a higher value is a better one.")
     question: Text = Field(description="The business question it answers.")
-    matures_after: AnyDuration = Field(0.0, description="How long after first exposure a value is complete.")
+    matures_after: AnyDuration = Field(
+        0.0,
+        description="How long after first exposure a value is complete.",
+        json_schema_extra={"default": "0s"},
+    )
 
 
 class PriceSection(Section):
@@ -198,9 +214,17 @@ class FileSection(Section):
     store: Text = Field("sqlite:///canary.db", description="The database of outcomes.")
     shared: Text = Field("none", description="Redis for several replicas, or `none`.")
     notify: tuple[NotifySection, ...] = Field((), description="Who is paged.")
-    retention: Duration = Field(90 * 86400.0, description="How long outcomes are kept.")
-    traffic: ListenAddress = Field(DEFAULT_TRAFFIC, description="The traffic listener.")
-    admin: ListenAddress = Field(DEFAULT_ADMIN, description="The admin listener.")
+    retention: Duration = Field(
+        90 * 86400.0, description="How long outcomes are kept.", json_schema_extra={"default": "90d"}
+    )
+    traffic: ListenAddress = Field(
+        DEFAULT_TRAFFIC, description="The traffic listener.", json_schema_extra={"default": "127.0.0.1:8080"}
+    )
+    admin: ListenAddress = Field(
+        DEFAULT_ADMIN, description="The admin listener.", json_schema_extra={"default": "127.0.0.1:8081"}
+    )
     workers: int = Field(1, ge=1, le=MOST_WORKERS, description="Traffic worker processes.")
     data: Text = Field("./canary-data", description="The data folder.")
-    grace: AnyDuration = Field(600.0, description="How long SIGTERM lets streams drain.")
+    grace: AnyDuration = Field(
+        600.0, description="How long SIGTERM lets streams drain.", json_schema_extra={"default": "600s"}
+    )

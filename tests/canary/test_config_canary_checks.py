@@ -1,0 +1,372 @@
+import pytest
+
+from canary.config.errors import ConfigError
+from canary.config.load import parse
+
+PROVIDERS = """\
+providers:
+  openai: {api: openai, base_url: "https://api.openai.com/v1", api_key: "${OPENAI_KEY:-}"}
+  other: {api: openai, base_url: "https://other.example/v1", api_key: other-key}
+  keyless: {api: openai, base_url: "https://keyless.example/v1", api_key: "${KEYLESS_KEY:-}"}
+  claude: {api: anthropic, base_url: "https://api.anthropic.com", api_key: claude-key}
+canaries:
+"""
+TRIAL = """\
+  - name: trial
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: old}
+    candidate: {provider: openai, model: new}
+    share: 5%
+    guardrails: default
+    rubric:
+      - {metric: csat, acceptable: "> 4.1", ideal: "> 4.4", weight: 15, question: "Happy?"}
+"""
+CSAT = TRIAL.splitlines()[-1]
+
+
+def changed(*changes: tuple[str, str]) -> str:
+    text = TRIAL
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after, 1)
+    return PROVIDERS + text
+
+
+def refusal(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        parse(text, "canary.yaml", {})
+    return str(refused.value).splitlines()
+
+
+def warnings(text: str, **environment: str) -> tuple[str, ...]:
+    return parse(text, "canary.yaml", environment).warnings
+
+
+def test_the_text_the_other_tests_spoil_is_sound() -> None:
+    assert warnings(changed()) == ()
+
+
+def test_an_unknown_provider_is_refused_with_the_nearest() -> None:
+    assert refusal(changed(("candidate: {provider: openai", "candidate: {provider: opneai"))) == [
+        'canary.yaml:10: canaries[0].candidate.provider: there is no provider "opneai"; did you mean '
+        '"openai"?'
+    ]
+
+
+def test_an_unknown_provider_like_no_other_is_answered_with_all() -> None:
+    assert refusal(changed(("baseline: {provider: openai", "baseline: {provider: xyz"))) == [
+        'canary.yaml:9: canaries[0].baseline.provider: there is no provider "xyz"; '
+        "there are: openai, other, keyless, claude"
+    ]
+
+
+def test_a_candidate_of_another_api_is_refused() -> None:
+    assert refusal(changed(("candidate: {provider: openai", "candidate: {provider: claude"))) == [
+        'canary.yaml:10: canaries[0].candidate.provider: "claude" speaks the anthropic api, the '
+        "baseline openai; "
+        "a candidate must speak the baseline's (most providers have an endpoint that does)"
+    ]
+
+
+def test_a_candidate_at_another_provider_needs_its_own_credential() -> None:
+    assert refusal(changed(("candidate: {provider: openai", "candidate: {provider: keyless"))) == [
+        'canary.yaml:10: canaries[0].candidate.provider: "keyless" has no api_key of its own, and '
+        "the caller's is "
+        "never sent to another provider; set providers.keyless.api_key"
+    ]
+
+
+def test_a_candidate_at_another_provider_with_its_own_credential_is_fine() -> None:
+    text = changed(("candidate: {provider: openai", "candidate: {provider: other"))
+    assert warnings(text) == ()
+    text = changed(("candidate: {provider: openai", "candidate: {provider: keyless"))
+    assert warnings(text, KEYLESS_KEY="keyless-key") == ()
+
+
+def test_a_candidate_with_the_baselines_credential_at_another_provider_is_a_warning() -> None:
+    text = changed(("candidate: {provider: openai", "candidate: {provider: other"))
+    assert warnings(text, OPENAI_KEY="other-key") == (
+        'canary.yaml:10: canaries[0].candidate.provider: "other" has the same api_key as the '
+        "baseline's provider",
+    )
+
+
+def test_two_arms_of_one_model_are_a_warning() -> None:
+    assert warnings(changed(("model: new", "model: old"))) == (
+        "canary.yaml:10: canaries[0].candidate.model: both arms are the same model: an A/A test",
+    )
+
+
+def test_share_and_ramp_together_are_refused() -> None:
+    assert refusal(changed(("share: 5%", "share: 5%\n    ramp: [{share: 1%}]"))) == [
+        "canary.yaml:12: canaries[0].ramp: stands beside share; give one of them"
+    ]
+
+
+def test_neither_share_nor_ramp_is_refused() -> None:
+    assert refusal(changed(("    share: 5%\n", ""))) == [
+        "canary.yaml:7: canaries[0]: has neither share nor ramp; give one, as `share: 5%`"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("share", "message"),
+    [
+        ("0%", "0% tries nothing; write a share above 0%, as 5%"),
+        ("0", "0% tries nothing; write a share above 0%, as 5%"),
+        ("-5%", "-5% is no possible share; it lies between 0% and 100%"),
+        ("101%", "101% is no possible share; it lies between 0% and 100%"),
+        ("5", "5 is more than everything; did you mean 5%?"),
+        ("some", '"some" is no share; write 5% or 0.05'),
+    ],
+)
+def test_an_impossible_share_is_refused(share: str, message: str) -> None:
+    assert refusal(changed(("share: 5%", f"share: {share}"))) == [
+        f"canary.yaml:11: canaries[0].share: {message}"
+    ]
+    assert refusal(changed(("share: 5%", f"ramp: [{{share: {share}}}]"))) == [
+        f"canary.yaml:11: canaries[0].ramp[0].share: {message}"
+    ]
+
+
+def test_most_of_the_users_is_a_warning() -> None:
+    assert warnings(changed(("share: 5%", "share: 51%"))) == (
+        "canary.yaml:11: canaries[0].share: 0.51 is most of the users; a candidate's share is 5% to "
+        "10% as a rule",
+    )
+    assert warnings(changed(("share: 5%", "share: 50%"))) == ()
+
+
+def test_a_ramp_that_shrinks_is_refused() -> None:
+    ramp = "ramp:\n      - {share: 1%, for: 1h}\n      - {share: 10%, for: 1d}\n      - {share: 5%}"
+    assert refusal(changed(("share: 5%", ramp))) == [
+        "canary.yaml:14: canaries[0].ramp[2].share: a ramp must not shrink: 0.05 comes after 0.1"
+    ]
+
+
+def test_only_a_ramps_last_step_may_last_for_ever() -> None:
+    assert refusal(changed(("share: 5%", "ramp:\n      - {share: 1%}\n      - {share: 5%}"))) == [
+        "canary.yaml:12: canaries[0].ramp[0].for: is missing; only the last step may leave it out"
+    ]
+
+
+def test_two_canaries_of_one_name_are_refused() -> None:
+    second = TRIAL.replace("[gpt-4o]", "[gpt-5]")
+    assert refusal(PROVIDERS + TRIAL + second) == [
+        'canary.yaml:15: canaries[1].name: there are two canaries "trial"; give this one a new name'
+    ]
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "-a", "a:b", "a" * 64])
+def test_a_canarys_name_must_fit_into_labels_and_paths(name: str) -> None:
+    assert refusal(changed(("name: trial", f"name: {name}"))) == [
+        "canary.yaml:7: canaries[0].name: a canary's name has letters, digits, . _ and -, at most 63"
+    ]
+
+
+def second(match: str, provider: str = "openai") -> str:
+    return (
+        TRIAL.replace("trial", "second")
+        .replace("{models: [gpt-4o]}", match)
+        .replace("provider: openai", f"provider: {provider}")
+    )
+
+
+@pytest.mark.parametrize(
+    "match", ["{models: [gpt-5, gpt-4o]}", "{paths: [/v1/responses]}", "{tags: {plan: pro}}"]
+)
+def test_two_canaries_that_may_take_the_same_request_are_refused(match: str) -> None:
+    assert refusal(PROVIDERS + TRIAL + second(match)) == [
+        'canary.yaml:16: canaries[1].match: may take the same requests as "trial"; '
+        "part them by models, paths, headers or tags"
+    ]
+
+
+def test_header_names_that_differ_in_case_do_not_part_canaries() -> None:
+    first = TRIAL.replace("{models: [gpt-4o]}", "{headers: {X-Team: a}}")
+    assert refusal(PROVIDERS + first + second("{headers: {x-team: a}}"))[0].startswith(
+        'canary.yaml:16: canaries[1].match: may take the same requests as "trial"'
+    )
+    assert warnings(PROVIDERS + first + second("{headers: {x-team: b}}")) == ()
+
+
+def test_canaries_at_entries_of_one_api_must_be_parted_too() -> None:
+    assert len(refusal(PROVIDERS + TRIAL + second("{models: [gpt-4o]}", "other"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("match", "provider"), [("{models: [gpt-5]}", "openai"), ("{models: [gpt-4o]}", "claude")]
+)
+def test_canaries_of_other_models_or_another_api_stand_beside_each_other(match: str, provider: str) -> None:
+    assert warnings(PROVIDERS + TRIAL + second(match, provider)) == ()
+
+
+def test_a_match_without_parts_is_a_warning() -> None:
+    assert warnings(changed(("{models: [gpt-4o]}", "{}"))) == (
+        "canary.yaml:8: canaries[0].match: is empty: it takes every request, whatever model it asks for",
+    )
+
+
+def test_a_matched_path_starts_with_a_slash() -> None:
+    assert refusal(changed(("{models: [gpt-4o]}", "{paths: [v1/responses]}"))) == [
+        'canary.yaml:8: canaries[0].match.paths[0]: a path starts with "/": write "/v1/responses"'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "path"),
+    [
+        ("segments: [regoin]", "segments[0]"),
+        ("guardrails: [{rule: error_rate, segment: {regoin: eu}}]", "guardrails[0].segment.regoin"),
+    ],
+)
+def test_a_tag_outside_the_files_list_is_refused_with_the_nearest(keys: str, path: str) -> None:
+    assert refusal("tags: [region, plan]\n" + changed(("guardrails: default", keys))) == [
+        f'canary.yaml:13: canaries[0].{path}: "regoin" is not among the tags of this file; did you '
+        'mean "region"?'
+    ]
+
+
+def test_a_matched_tag_outside_the_files_list_is_refused() -> None:
+    assert refusal("tags: [region]\n" + changed(("{models: [gpt-4o]}", "{tags: {xyz: a}}"))) == [
+        'canary.yaml:9: canaries[0].match.tags.xyz: "xyz" is not among the tags of this file; there '
+        "are: region"
+    ]
+
+
+def test_a_segment_that_no_header_could_carry_is_refused() -> None:
+    assert refusal(changed(("guardrails: default", 'segments: ["a=b"]'))) == [
+        'canary.yaml:12: canaries[0].segments[0]: "a=b" is no tag name; use letters, digits, . _ and -'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [("segments", "region"), ("critical_categories", "billing"), ("unit", "header")]
+)
+def test_a_name_that_stands_twice_in_a_list_is_refused(key: str, name: str) -> None:
+    assert refusal(changed(("guardrails: default", f"{key}: [{name}, {name}]"))) == [
+        f'canary.yaml:12: canaries[0].{key}[1]: "{name}" stands here twice'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "key", "message"),
+    [
+        ("{rule: error_rate, limit: 5}", "limit", "5 is more than everything; did you mean 5%?"),
+        ("{rule: latency_p95, limit: 3}", "limit", "a duration needs a unit"),
+        (
+            "{rule: cost_per_request, limit: 200%}",
+            "limit",
+            '"200%" is no factor of the baseline; write 1.5x or 1.5',
+        ),
+        ("{rule: csat, limit: 95%}", "limit", "95% means that far below the baseline; write 0.95x"),
+        ("{rule: error_rate, window: ever}", "window", '"ever" is no duration'),
+    ],
+)
+def test_a_limit_or_window_that_the_rule_cannot_have_is_refused(rule: str, key: str, message: str) -> None:
+    (line,) = refusal(changed(("guardrails: default", f"guardrails: [{rule}]")))
+    assert line.startswith(f"canary.yaml:12: canaries[0].guardrails[0].{key}: {message}")
+
+
+def test_a_guardrail_that_stands_twice_is_refused() -> None:
+    rules = "[{rule: csat}, {rule: csat, category: billing}, {rule: csat, limit: 10%}]"
+    assert refusal(changed(("guardrails: default", f"guardrails: {rules}"))) == [
+        "canary.yaml:12: canaries[0].guardrails[2]: csat stands here twice, with the same category "
+        "and segment"
+    ]
+
+
+def test_an_unknown_rule_is_refused_with_the_nearest() -> None:
+    (line,) = refusal(changed(("guardrails: default", "guardrails: [{rule: latency_p59}]")))
+    assert line.startswith("canary.yaml:12: canaries[0].guardrails[0].rule: must be error_rate or ")
+    assert line.endswith('did you mean "latency_p95"?')
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("csta", "csat"), ("latncy_p95", "latency_p95"), ("errors_rate", "error_rate")]
+)
+def test_an_unknown_metric_is_refused_with_the_nearest(wrong: str, right: str) -> None:
+    assert refusal(changed(("metric: csat", f"metric: {wrong}"))) == [
+        f'canary.yaml:14: canaries[0].rubric[0].metric: no metric "{wrong}" is built in, computed or '
+        "declared "
+        f'under metrics; did you mean "{right}"?'
+    ]
+
+
+def test_a_declared_metric_may_be_judged() -> None:
+    declared = 'metrics: {settled: {kind: bool, question: "Settled?"}}\n'
+    assert warnings(changed(("metric: csat", "metric: settled")) + declared) == ()
+
+
+def test_a_metric_that_is_declared_with_a_mistake_is_not_unknown_too() -> None:
+    text = (
+        changed(("metric: csat", "metric: settled"))
+        + 'metrics: {settled: {kind: boole, question: "Settled?"}}\n'
+    )
+    assert refusal(text) == [
+        "canary.yaml:15: metrics.settled.kind: must be bool or rating or nps or count or amount; "
+        'did you mean "bool"?'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [('""', "must not be empty"), ('" "', "must name the business question that the metric answers")],
+)
+def test_a_rubric_row_without_a_question_is_refused(question: str, message: str) -> None:
+    assert refusal(changed(('"Happy?"', question))) == [
+        f"canary.yaml:14: canaries[0].rubric[0].question: {message}"
+    ]
+
+
+@pytest.mark.parametrize("ideal", ["> 4.0", "> 4.1"])
+def test_an_ideal_that_is_no_better_than_acceptable_is_refused(ideal: str) -> None:
+    (line,) = refusal(changed(("> 4.4", ideal)))
+    assert line.startswith("canary.yaml:14: canaries[0].rubric[0]: csat")
+    assert line.endswith("ideal must be strictly better than acceptable")
+
+
+def test_bounds_that_look_in_opposite_directions_are_refused() -> None:
+    (line,) = refusal(changed(("> 4.4", "< 4.4")))
+    assert line.startswith("canary.yaml:14: canaries[0].rubric[0]: csat")
+    assert "opposite directions" in line
+
+
+def test_a_bound_that_cannot_be_read_is_refused() -> None:
+    (line,) = refusal(changed(('"> 4.1"', '"about 4"')))
+    assert line.startswith("canary.yaml:14: canaries[0].rubric[0].acceptable: 'about 4' is not a bound")
+
+
+def test_a_metric_that_stands_twice_in_a_rubric_is_refused() -> None:
+    assert refusal(changed() + CSAT + "\n") == [
+        'canary.yaml:15: canaries[0].rubric[1].metric: "csat" stands in this rubric twice'
+    ]
+
+
+def rubric_of(count: int) -> str:
+    names = ("csat", "nps", "thumbs", "helped", "task_completed", "conversion")
+    return changed((CSAT, "\n".join(CSAT.replace("csat", name) for name in names[:count])))
+
+
+def test_more_than_five_rows_are_a_warning() -> None:
+    assert warnings(rubric_of(6)) == (
+        "canary.yaml:13: canaries[0].rubric: has 6 rows; with more than 5 hardly any candidate "
+        "passes them all",
+    )
+    assert warnings(rubric_of(5)) == ()
+
+
+def test_no_rubric_is_a_warning() -> None:
+    assert warnings(changed(("    rubric:\n", ""), (CSAT + "\n", ""))) == (
+        "canary.yaml:7: canaries[0]: has no rubric, so its report can give no verdict",
+    )
+
+
+def test_one_canarys_mistake_does_not_hide_anothers() -> None:
+    text = PROVIDERS + TRIAL.replace("name: trial\n", "nmae: trial\n") + second("{models: [gpt-5]}", "opnai")
+    assert refusal(text) == [
+        'canary.yaml:7: canaries[0].nmae: unknown key; did you mean "name"?',
+        'canary.yaml:17: canaries[1].baseline.provider: there is no provider "opnai"; did you mean "openai"?',
+        'canary.yaml:18: canaries[1].candidate.provider: there is no provider "opnai"; did you mean '
+        '"openai"?',
+    ]

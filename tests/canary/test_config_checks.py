@@ -1,0 +1,177 @@
+import pytest
+
+from canary.config.checks import RESERVED
+from canary.config.errors import ConfigError
+from canary.config.load import parse
+
+PROVIDER = '{api: openai, base_url: "https://api.openai.com/v1"}'
+SOUND = f"providers:\n  openai: {PROVIDER}\n"
+
+
+def refusal(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        parse(text, "canary.yaml", {})
+    return str(refused.value).splitlines()
+
+
+def test_a_file_with_nothing_but_a_provider_is_sound() -> None:
+    config = parse(SOUND, "canary.yaml", {})
+    assert list(config.providers) == ["openai"]
+    assert config.warnings == ()
+
+
+@pytest.mark.parametrize("text", ["", "providers: {}\n", "canaries: []\n"])
+def test_a_file_without_providers_is_refused(text: str) -> None:
+    assert refusal(text) == ["canary.yaml:1: providers: is missing; name at least one provider"]
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_providers_name_must_not_be_a_path_of_ours(name: str) -> None:
+    assert refusal(f"providers:\n  {name}: {PROVIDER}\n") == [
+        f'canary.yaml:2: providers.{name}: "{name}" is reserved for paths; choose another name'
+    ]
+
+
+@pytest.mark.parametrize("name", ["OpenAI", "-a", "_a", "a.b", "a b", "a/b", "ä", "a" * 64])
+def test_a_providers_name_must_fit_into_a_path(name: str) -> None:
+    assert refusal(f"providers:\n  {name}: {PROVIDER}\n") == [
+        f"canary.yaml:2: providers.{name}: a provider's name has lower-case letters, digits, _ and -, "
+        "at most 63"
+    ]
+
+
+def test_a_bad_name_is_found_though_the_entry_has_mistakes() -> None:
+    assert len(refusal("providers:\n  V1: {api: openai}\n")) == 2
+
+
+@pytest.mark.parametrize("name", ["a", "0", "azure-eu_2", "a" * 63])
+def test_other_names_are_fine(name: str) -> None:
+    assert list(parse(f"providers:\n  {name}: {PROVIDER}\n", "canary.yaml", {}).providers) == [name]
+
+
+@pytest.mark.parametrize("name", ["openai", "V1"])
+def test_two_providers_of_one_name_are_refused(name: str) -> None:
+    assert f"canary.yaml:3: providers.{name}: stands here twice; the first is in line 2" in refusal(
+        f"providers:\n  {name}: {PROVIDER}\n  {name}: {PROVIDER}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.openai.com/v1",
+        "ftp://host/v1",
+        "https://",
+        "https:///v1",
+        "https://h:x",
+        "http://[::1",
+        "http://a b",
+    ],
+)
+def test_a_base_url_must_be_one_of_http(url: str) -> None:
+    assert refusal(f'providers:\n  openai:\n    api: openai\n    base_url: "{url}"\n') == [
+        "canary.yaml:4: providers.openai.base_url: must be a URL that starts with http:// or "
+        "https:// and names a host"
+    ]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://user@host/v1", "https://user:hunter2@host/v1", "https://:hunter2@host"]
+)
+def test_a_base_url_must_not_hold_a_credential(url: str) -> None:
+    assert refusal(f'providers:\n  openai:\n    api: openai\n    base_url: "{url}"\n') == [
+        "canary.yaml:4: providers.openai.base_url: must not hold a user or password; put the "
+        "credential in api_key"
+    ]
+
+
+@pytest.mark.parametrize("url", ["https://host/v1?key=x", "https://host/v1#x", "https://host/v1?"])
+def test_a_base_url_must_end_with_its_path(url: str) -> None:
+    assert refusal(f'providers:\n  openai:\n    api: openai\n    base_url: "{url}"\n') == [
+        "canary.yaml:4: providers.openai.base_url: must end with its path, without ? or #"
+    ]
+
+
+def test_a_metric_must_not_take_a_computed_ones_name() -> None:
+    assert refusal(SOUND + 'metrics:\n  latency_p95: {kind: amount, question: "Slow?"}\n') == [
+        'canary.yaml:4: metrics.latency_p95: "latency_p95" is computed from the traffic; choose another name'
+    ]
+
+
+@pytest.mark.parametrize("name", ["Solved", "1st", "is-solved"])
+def test_a_metrics_name_must_be_a_plain_word(name: str) -> None:
+    assert refusal(SOUND + f'metrics:\n  {name}: {{kind: bool, question: "Solved?"}}\n') == [
+        f"canary.yaml:4: metrics.{name}: a metric's name has lower-case letters, digits and _, and "
+        "starts with a letter"
+    ]
+
+
+@pytest.mark.parametrize(("kind", "ends"), [("bool", "0-1"), ("nps", "0-10")])
+def test_kinds_with_a_scale_of_their_own_take_no_other(kind: str, ends: str) -> None:
+    assert refusal(SOUND + f'metrics:\n  solved:\n    kind: {kind}\n    question: "?"\n    scale: 1-7\n') == [
+        f"canary.yaml:7: metrics.solved.scale: a {kind} metric always has the scale {ends}; leave it out"
+    ]
+
+
+def test_a_tag_that_no_header_could_carry_is_refused() -> None:
+    assert refusal(SOUND + 'tags: [region, "a=b"]\n') == [
+        'canary.yaml:3: tags[1]: "a=b" is no tag name; use letters, digits, . _ and -'
+    ]
+
+
+def test_a_receiver_must_have_a_kind() -> None:
+    assert refusal(SOUND + "notify: [{}]\n") == [
+        "canary.yaml:3: notify[0]: names no receiver; give one of alertmanager, pagerduty, slack, webhook"
+    ]
+
+
+def test_a_receiver_must_not_have_two_kinds() -> None:
+    assert refusal(SOUND + "notify:\n  - slack: https://a.example\n    webhook: https://b.example\n") == [
+        "canary.yaml:4: notify[0]: names slack and webhook; give each receiver an entry of its own"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "key"),
+    [
+        ("alertmanager: am.example", "alertmanager"),
+        ("slack: hunter2", "slack"),
+        ("webhook: 'ftp://hunter2'", "webhook"),
+        ("pagerduty: {key: k, url: hunter2}", "pagerduty.url"),
+    ],
+)
+def test_a_receivers_url_is_checked_and_not_quoted(entry: str, key: str) -> None:
+    assert refusal(SOUND + f"notify:\n  - {entry}\n") == [
+        f"canary.yaml:4: notify[0].{key}: must be a URL that starts with http:// or https:// and names a host"
+    ]
+
+
+@pytest.mark.parametrize(
+    "store", ["sqlite:///canary.db", "sqlite:////var/c.db", "postgresql://u:p@db/canary"]
+)
+def test_stores_are_kept_as_given(store: str) -> None:
+    assert parse(SOUND + f"store: {store}\n", "canary.yaml", {}).store == store
+
+
+@pytest.mark.parametrize("store", ["canary.db", "mysql://db/canary", "sqlite:", "sqlite://", "postgresql://"])
+def test_other_stores_are_refused(store: str) -> None:
+    assert refusal(SOUND + f'store: "{store}"\n') == [
+        "canary.yaml:3: store: must be sqlite:///FILE or postgresql://…"
+    ]
+
+
+@pytest.mark.parametrize("shared", ["none", "redis://redis:6379/0", "rediss://redis"])
+def test_shared_is_kept_as_given(shared: str) -> None:
+    assert parse(SOUND + f"shared: {shared}\n", "canary.yaml", {}).shared == shared
+
+
+def test_other_shared_places_are_refused() -> None:
+    assert refusal(SOUND + "shared: memcached://m\n") == [
+        "canary.yaml:3: shared: must be none, redis://… or rediss://…"
+    ]
+
+
+def test_the_two_listeners_need_an_address_each() -> None:
+    assert refusal(SOUND + "traffic: 127.0.0.1:9000\nadmin: 127.0.0.1:9000\n") == [
+        "canary.yaml:4: admin: is the traffic listener's address too; the two need one each"
+    ]

@@ -1,0 +1,88 @@
+import pytest
+
+from alerts.rule import DEFAULT_RULES, Rule, RuleName
+from canary.config import guardrails
+from canary.config.sections import GuardrailSection
+
+
+def test_default_is_the_contracts_set() -> None:
+    assert guardrails.rules(None) == DEFAULT_RULES
+
+
+def test_an_empty_list_is_no_rule_at_all() -> None:
+    assert guardrails.rules([]) == ()
+
+
+def test_what_is_left_out_is_as_in_the_default_rule() -> None:
+    names: list[RuleName] = [rule.rule for rule in DEFAULT_RULES]
+    assert guardrails.rules([GuardrailSection(rule=name) for name in names]) == DEFAULT_RULES
+
+
+def test_what_is_given_stands_over_the_default() -> None:
+    section = GuardrailSection(
+        rule="latency_p95",
+        limit="2500ms",
+        window="5m",
+        minimum=20,
+        action="warn",
+        category="billing",
+        segment={"region": "eu"},
+    )
+    assert guardrails.rules([section]) == (
+        Rule(
+            rule="latency_p95",
+            limit=2.5,
+            window_s=300.0,
+            minimum=20,
+            action="warn",
+            category="billing",
+            segment={"region": "eu"},
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "limit"),
+    [
+        ("error_rate", "5%", 0.05),
+        ("error_rate", "0.05", 0.05),
+        ("error_rate_vs_baseline", "1.5x", 1.5),
+        ("latency_p95", "3s", 3.0),
+        ("cost_per_request", "2", 2.0),
+        ("csat", "5%", 0.95),
+        ("thumbs", "0.9x", 0.9),
+        ("escalated", "1x", 1.0),
+        ("telemetry", "15m", 900.0),
+    ],
+)
+def test_a_limit_is_read_in_the_rules_own_unit(rule: RuleName, text: str, limit: float) -> None:
+    assert guardrails.limit(GuardrailSection(rule=rule, limit=text)) == pytest.approx(limit)
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ("error_rate", "0%"),
+        ("error_rate", "150%"),
+        ("error_rate_vs_baseline", "0"),
+        ("error_rate_vs_baseline", "-1x"),
+        ("error_rate_vs_baseline", "nan"),
+        ("error_rate_vs_baseline", "inf"),
+        ("latency_p95", "0s"),
+        ("latency_p95", "3x"),
+        ("csat", "95%"),
+        ("csat", "much"),
+    ],
+)
+def test_a_limit_that_the_rule_cannot_have_is_refused(rule: RuleName, text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        guardrails.limit(GuardrailSection(rule=rule, limit=text))
+
+
+def test_a_window_may_be_the_whole_run() -> None:
+    assert guardrails.window_s(GuardrailSection(rule="latency_p95", window="run")) is None
+
+
+def test_an_empty_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        guardrails.window_s(GuardrailSection(rule="latency_p95", window="0s"))
