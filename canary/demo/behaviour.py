@@ -1,0 +1,104 @@
+"""How a demo model behaves, and what that means for one request. All chance comes from seed and request.
+
+fault          what the caller meets
+status         the API's own error with `status` (and Retry-After where one belongs)
+reset, close   the connection ends before the first byte: RST, FIN
+hang           nothing, until the caller leaves
+slow           a good answer, `slow_s` later
+empty, html    200 with no body; 200 with a page of a gateway
+bad_json       200, rightly framed, not JSON (in a stream: its last event)
+truncate, cut  the answer ends in the middle: FIN, RST
+stall          the answer stops in the middle until the caller leaves
+stream_error   the API's own error event in the middle (outside streams: as `status`)
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Literal
+
+Fault = Literal[
+    "status",
+    "reset",
+    "close",
+    "hang",
+    "slow",
+    "empty",
+    "html",
+    "bad_json",
+    "truncate",
+    "cut",
+    "stall",
+    "stream_error",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """One model's behaviour.
+
+    Times in seconds: `ttfb_s` to the answer's head, `ttft_s` to the first token (its median; `spread` is the
+    sigma of the logarithm, 0 for a constant), `pace_s` from token to token. `faults` gives each fault's rate
+    in [0, 1], together at most 1. `after_events` is how much of a stream a broken one still sends. `rejects`
+    names body fields refused with 400. `words` is the answer's length, `reasoning_tokens` come on top.
+    `snapshot` is the model name in answers (None: as asked). `slice_bytes` cuts the body at that size, across
+    events and characters; `gzip` compresses it for callers that accept it.
+    """
+
+    ttfb_s: float = 0.0
+    ttft_s: float = 0.0
+    spread: float = 0.0
+    pace_s: float = 0.0
+    words: int = 24
+    reasoning_tokens: int = 0
+    faults: Mapping[Fault, float] = field(default_factory=dict)
+    status: int = 500
+    retry_after_s: float | None = None
+    slow_s: float = 5.0
+    after_events: int = 3
+    rejects: tuple[str, ...] = ()
+    snapshot: str | None = None
+    slice_bytes: int | None = None
+    gzip: bool = False
+
+    def __post_init__(self) -> None:
+        if sum(self.faults.values()) > 1.0 + 1e-9 or min(self.faults.values(), default=0.0) < 0.0:
+            raise ValueError("the rates in faults must be between 0 and 1, and at most 1 together")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conduct:
+    """What one request meets: its fault, if any, and its times."""
+
+    fault: Fault | None
+    ttfb_s: float
+    ttft_s: float
+    pace_s: float
+
+
+def chance(seed: int, model: str, body: bytes, nth: int) -> Random:
+    """The source of every draw for the nth identical request (from 0), equal in every process."""
+    digest = hashlib.sha256(f"{seed}\0{model}\0{nth}\0".encode() + body).digest()
+    return Random(digest)  # noqa: S311 - repeatable draws are the point
+
+
+def conduct(behaviour: Behaviour, draws: Random) -> Conduct:
+    """Decide one request's fault and times."""
+    fault = _fault(behaviour.faults, draws.random())
+    stretch = draws.lognormvariate(0.0, behaviour.spread) if behaviour.spread else 1.0
+    late = behaviour.slow_s if fault == "slow" else 0.0
+    return Conduct(
+        fault=fault,
+        ttfb_s=behaviour.ttfb_s + late,
+        ttft_s=max(behaviour.ttft_s * stretch, behaviour.ttfb_s) + late,
+        pace_s=behaviour.pace_s * stretch,
+    )
+
+
+def _fault(faults: Mapping[Fault, float], draw: float) -> Fault | None:
+    for name, rate in faults.items():
+        draw -= rate
+        if draw < 0.0:
+            return name
+    return None
