@@ -1,0 +1,85 @@
+"""New connections to one origin: resolve, connect by happy eyeballs, TLS. No pooling, no HTTP."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, cast
+
+import aiohappyeyeballs
+from aiohappyeyeballs import AddrInfoType
+
+from proxy.upstream.errors import UpstreamError
+
+HEAD_START_S = 0.25
+"""RFC 8305 §5: how long one address may try before the next one starts beside it."""
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+
+class Dialer:
+    """Dials one host and port. Each has a resolver thread of its own: a name server that hangs for one
+    provider holds up neither another provider nor the spool's fdatasync."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, scheme: str, host: str, port: int, ca_file: str | None
+    ) -> None:
+        self._loop = loop
+        self._host = host
+        self._port = port
+        self._tls = tls_context(ca_file) if scheme == "https" else None
+        self._resolver = ThreadPoolExecutor(1, thread_name_prefix="canary-resolve")
+        self._lookup: asyncio.Future[list[AddrInfoType]] | None = None
+
+    async def dial(self, factory: Callable[[], P]) -> P:
+        """Open a connection. Raises UpstreamError("provider_connect"); cancelled, it leaves nothing open."""
+        try:
+            sock = await aiohappyeyeballs.start_connection(
+                await self._addresses(), happy_eyeballs_delay=HEAD_START_S, interleave=1, loop=self._loop
+            )
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _, protocol = await self._loop.create_connection(
+                    factory, sock=sock, ssl=self._tls, server_hostname=self._host if self._tls else None
+                )
+            except BaseException:
+                sock.close()
+                raise
+        except (OSError, RuntimeError) as exc:  # ssl.SSLError is an OSError; uvloop has its RuntimeErrors
+            raise UpstreamError(
+                "provider_connect", f"cannot connect to {self._host}:{self._port}: {exc}"
+            ) from exc
+        return protocol
+
+    def close(self) -> None:
+        """End the resolver thread without waiting for a lookup in it."""
+        self._resolver.shutdown(wait=False, cancel_futures=True)
+
+    async def _addresses(self) -> list[AddrInfoType]:
+        """Every new connection resolves anew; those that ask at the same moment share one lookup."""
+        if self._lookup is None:
+            lookup = self._loop.run_in_executor(self._resolver, self._resolve)
+            lookup.add_done_callback(self._forget_lookup)
+            self._lookup = lookup
+        return await asyncio.shield(self._lookup)
+
+    def _resolve(self) -> list[AddrInfoType]:
+        found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        return cast(list[AddrInfoType], found)
+
+    def _forget_lookup(self, lookup: asyncio.Future[list[AddrInfoType]]) -> None:
+        self._lookup = None
+        if not lookup.cancelled():
+            lookup.exception()  # seen, even when everybody who asked has gone
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """Verified TLS ≥ 1.2 offering only HTTP/1.1. `ca_file` replaces the system's authorities.
+
+    OpenSSL sends no SNI for an address and checks the certificate's addresses instead (RFC 6066 §3).
+    """
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,176 @@
+"""Which connection an exchange gets, and how many exchanges an arm may have in flight."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from proxy.provider import Provider, Timeout
+from proxy.ticker import Ticker
+from proxy.upstream.answer import Answer
+from proxy.upstream.connection import Connection
+from proxy.upstream.dial import Dialer
+from proxy.upstream.errors import UpstreamError
+from proxy.upstream.lane import Lane
+from proxy.upstream.request import Address, declared_length
+
+
+class Origin:
+    """The connections to one scheme, host, port and set of authorities. The last one used is used first, so
+    that the others grow idle and retire."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ticker: Ticker, dialer: Dialer) -> None:
+        self._loop = loop
+        self._ticker = ticker
+        self.dialer = dialer
+        self.idle: dict[Connection, None] = {}
+        self.open: set[Connection] = set()
+
+    def pick(self) -> Connection | None:
+        """An idle connection that nobody has closed, or None."""
+        while self.idle:
+            connection, _ = self.idle.popitem()
+            if connection.is_usable():
+                return connection
+        return None
+
+    async def dial(self) -> Connection:
+        """A new connection. Raises UpstreamError: provider_connect or provider_reset."""
+        connection = await self.dialer.dial(lambda: Connection(self._loop, self._ticker, self))
+        if not connection.is_usable():
+            raise UpstreamError("provider_reset", "the provider closed the connection as soon as it was open")
+        self.open.add(connection)
+        return connection
+
+    def keep(self, connection: Connection) -> None:
+        """Keeper: it may be used again."""
+        self.idle[connection] = None
+
+    def drop(self, connection: Connection) -> None:
+        """Keeper: it is gone."""
+        self.idle.pop(connection, None)
+        self.open.discard(connection)
+
+
+class Upstreams:
+    """Every upstream connection of one worker process."""
+
+    def __init__(
+        self,
+        *,
+        limit_per_lane: int = 1024,
+        loop: asyncio.AbstractEventLoop | None = None,
+        ticker: Ticker | None = None,
+    ) -> None:
+        """`loop` and `ticker` default to the running loop and a clock of its own."""
+        self._loop = loop or asyncio.get_running_loop()
+        self._ticker = ticker or Ticker(self._loop)
+        self._limit = limit_per_lane
+        self._lanes: dict[str, Lane] = {}
+        self._routes: dict[str, tuple[Provider, Address, Origin]] = {}
+        self._origins: dict[tuple[str, str, int, str | None], Origin] = {}
+
+    async def send(
+        self,
+        provider: Provider,
+        *,
+        lane: str,
+        method: bytes,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes | AsyncIterator[bytes],
+        streaming: bool,
+        timeout: Timeout | None = None,  # noqa: ASYNC109 (five deadlines, not one)
+    ) -> Answer:
+        """Send one request and return when the response head is in.
+
+        `target` is the raw path and query, appended to the base URL's path untouched. `headers` are what the
+        caller sends, lower-cased, without hop-by-hop fields; Host and framing are set here (a Content-Length
+        is kept for a streamed body only). `lane` is what the limit counts by, one per arm. `streaming`: the
+        first_byte deadline applies to the first body byte.
+
+        Raises UpstreamError when there is no response head to relay, ValueError when the request cannot be
+        sent as it is, and what a streamed `body` raises. However it ends, nothing is left open.
+        """
+        known, address, origin = self._routes.get(provider.name) or self._learn(provider)
+        if known is not provider:
+            _, address, origin = self._learn(provider)
+        timeout = timeout or provider.timeout
+        whole = body if isinstance(body, bytes) else None
+        length = declared_length(headers) if whole is None else len(whole)
+        head = address.head(method, target, headers, length)
+        slots = self._lanes.get(lane) or self._open_lane(lane)
+        if not slots.take():
+            await _wait_for_slot(slots, lane, timeout.connect_s)
+        answer = Answer(self._loop, slots, timeout, streaming=streaming)
+        try:
+            connection = origin.pick() or await _dial(origin, timeout.connect_s)
+            connection.start(answer, head, whole, bodiless=method == b"HEAD")
+            if isinstance(body, bytes):
+                await answer.head()
+            else:
+                await _pump(connection, answer, body, length)
+        except BaseException:
+            answer.abort()
+            raise
+        return answer
+
+    async def close(self) -> None:
+        """Abort every connection and wait until the sockets are closed."""
+        open_connections = [each for origin in self._origins.values() for each in origin.open]
+        for origin in self._origins.values():
+            origin.dialer.close()
+        for connection in open_connections:
+            connection.shut()
+        await asyncio.gather(*(connection.gone for connection in open_connections))
+
+    def _learn(self, provider: Provider) -> tuple[Provider, Address, Origin]:
+        """A provider seen for the first time, or changed by a reload: its connections stay, if it still leads
+        to the same place."""
+        address = Address(provider.base_url)
+        key = (address.scheme, address.host, address.port, provider.ca_file)
+        if key not in self._origins:
+            dialer = Dialer(
+                self._loop,
+                scheme=address.scheme,
+                host=address.host,
+                port=address.port,
+                ca_file=provider.ca_file,
+            )
+            self._origins[key] = Origin(self._loop, self._ticker, dialer)
+        route = (provider, address, self._origins[key])
+        self._routes[provider.name] = route
+        return route
+
+    def _open_lane(self, name: str) -> Lane:
+        self._lanes[name] = Lane(self._loop, self._limit)
+        return self._lanes[name]
+
+
+async def _wait_for_slot(slots: Lane, lane: str, limit_s: float) -> None:
+    try:
+        async with asyncio.timeout(limit_s):
+            await slots.wait()
+    except TimeoutError as exc:
+        raise UpstreamError(
+            "provider_connect", f"lane {lane} is full: no exchange ended within {limit_s} s"
+        ) from exc
+
+
+async def _dial(origin: Origin, limit_s: float) -> Connection:
+    try:
+        async with asyncio.timeout(limit_s):
+            return await origin.dial()
+    except TimeoutError as exc:
+        raise UpstreamError("provider_connect", f"no connection within {limit_s} s") from exc
+
+
+async def _pump(
+    connection: Connection, answer: Answer, body: AsyncIterator[bytes], length: int | None
+) -> None:
+    """Send a streamed body while waiting for the head; a final response that is early stops the sending."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            pump = group.create_task(connection.pump(answer, body, length))
+            await answer.head()
+            pump.cancel()
+    except BaseExceptionGroup as broken:
+        raise broken.exceptions[0] from None

@@ -1,0 +1,62 @@
+"""The request head as bytes. The provider's part is built once."""
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+OWN = frozenset([b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"])
+"""Fields that frame or route the request: always ours, whatever the caller sent (RFC 9112 §3.2, §6, §9.6)."""
+
+BODILESS = frozenset([b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE"])
+"""Methods whose empty body is not announced (RFC 9110 §8.6)."""
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Address:
+    """Where a base URL leads: scheme, host, port, and the bytes that every request head to it shares.
+
+    Raises ValueError for a base URL that is no http or https URL with a host.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        url = urlsplit(base_url)
+        if url.scheme not in DEFAULT_PORTS or not url.hostname:
+            raise ValueError(f"base_url {base_url!r} needs http:// or https:// and a host")
+        self.scheme = url.scheme
+        self.host = url.hostname if url.hostname.isascii() else url.hostname.encode("idna").decode()
+        self.port = url.port or DEFAULT_PORTS[url.scheme]
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        authority = name if self.port == DEFAULT_PORTS[url.scheme] else f"{name}:{self.port}"
+        self._before_target = b" " + url.path.rstrip("/").encode("ascii")
+        self._after_target = b" HTTP/1.1\r\nhost: " + authority.encode("ascii") + b"\r\n"
+
+    def head(
+        self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]], length: int | None
+    ) -> bytes:
+        """The request head. `target` goes out untouched after the base URL's path; `length` None is chunked.
+
+        Raises ValueError when a part holds a line break, which would split the request in two.
+        """
+        parts = [method, self._before_target, target, self._after_target]
+        for name, value in headers:
+            if name not in OWN:
+                parts += (name, b": ", value, b"\r\n")
+        if length is None:
+            parts.append(b"transfer-encoding: chunked\r\n\r\n")
+        elif length or method not in BODILESS:
+            parts.append(b"content-length: %d\r\n\r\n" % length)
+        else:
+            parts.append(b"\r\n")
+        head = b"".join(parts)
+        lines = len(parts) // 4 + 2 + (len(parts[-1]) > 2)
+        if head.count(b"\n") != lines or head.count(b"\r") != lines:
+            raise ValueError("the target or a header holds a line break")
+        return head
+
+
+def declared_length(headers: Sequence[tuple[bytes, bytes]]) -> int | None:
+    """The length that a streamed body's own Content-Length promises; None: it has none."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value)
+    return None
