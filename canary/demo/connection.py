@@ -102,8 +102,8 @@ class Connection(asyncio.Protocol):
 
     def reset(self) -> None:
         """End with a RST."""
-        peer = self._transport.get_extra_info("socket")
-        with suppress(OSError):
+        peer = self._transport.get_extra_info("socket")  # None once it is closed
+        with suppress(OSError, AttributeError):
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
