@@ -1,0 +1,201 @@
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from canary.config import Config, ConfigError, json_schema, load, parse
+from canary.config.names import COMPUTED
+from records.metric import BUILT_IN
+from routing.canary import Step
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+SECTIONS = {
+    "The file": "",
+    "`providers.NAME`": "ProviderSection",
+    "`timeout`": "TimeoutSection",
+    "`canaries[]`": "CanarySection",
+    "`match`": "MatchSection",
+    "`baseline` and `candidate`": "ArmSection",
+    "`ramp`": "StepSection",
+    "`guardrails`": "GuardrailSection",
+    "`rubric`": "CriterionSection",
+    "`metrics.NAME`": "MetricSection",
+    "`prices.MODEL`": "PriceSection",
+    "`notify[]`": "NotifySection",
+    "`pagerduty`": "PagerDutySection",
+}
+PROVIDER = 'providers:\n  p: {api: openai, base_url: "https://p.example"%s}\n'
+TRIAL = (
+    PROVIDER % ""
+    + """\
+canaries:
+  - name: trial
+    match: {models: [m]}
+    baseline: {provider: p, model: old}
+    candidate: {provider: p, model: new}
+    share: 5%
+"""
+)
+
+
+def tables() -> dict[str, list[list[str]]]:
+    """Each section's heading on the page with the rows of its first table, cell by cell."""
+    parts = re.split(r"^#{2,3} (.+)$", PAGE, flags=re.MULTILINE)
+    found = {}
+    for heading, body in zip(parts[1::2], parts[2::2], strict=True):
+        table = re.search(r"^\| key \|.*\n\|[-|]+\n((?:\|.*\n)+)", body, re.MULTILINE)
+        if table:
+            rows = [re.split(r"(?<!\\)\|", row)[1:-1] for row in table[1].splitlines()]
+            found[heading] = [[cell.strip() for cell in row] for row in rows]
+    return found
+
+
+def schema_of(section: str) -> dict[str, Any]:
+    schema = json_schema()
+    found: dict[str, Any] = schema["$defs"][section] if section else schema
+    return found
+
+
+def documented_defaults(heading: str) -> Iterator[tuple[str, str]]:
+    """The keys of a table whose default cell is one literal, with that literal."""
+    for key, _, default, _ in tables()[heading]:
+        literal = re.fullmatch(r"`([^`]+)`", default)
+        if literal:
+            yield key.strip("`"), literal[1]
+
+
+def read(text: str) -> Config:
+    return parse(text, "canary.yaml", {})
+
+
+def test_the_page_has_a_table_for_every_section_of_the_schema() -> None:
+    assert tables().keys() == SECTIONS.keys()
+    assert set(json_schema()["$defs"]) == set(SECTIONS.values()) - {""}
+
+
+@pytest.mark.parametrize(("heading", "section"), SECTIONS.items())
+def test_every_key_of_the_schema_stands_on_the_page_and_no_other(heading: str, section: str) -> None:
+    documented = [row[0].strip("`") for row in tables()[heading]]
+    assert sorted(documented) == sorted(schema_of(section)["properties"])
+
+
+@pytest.mark.parametrize(("heading", "section"), SECTIONS.items())
+def test_the_page_says_which_keys_are_required(heading: str, section: str) -> None:
+    documented = {row[0].strip("`") for row in tables()[heading] if row[2] == "required"}
+    assert documented == set(schema_of(section).get("required", []))
+
+
+def test_the_files_documented_defaults_are_what_leaving_them_out_means() -> None:
+    defaults = dict(documented_defaults("The file"))
+    assert len(defaults) == 12
+    del defaults["canaries"]
+    for key, value in defaults.items():
+        assert read(f"{TRIAL}{key}: {value}\n") == read(TRIAL), key
+
+
+def test_a_canarys_documented_defaults_are_what_leaving_them_out_means() -> None:
+    defaults = dict(documented_defaults("`canaries[]`"))
+    assert len(defaults) == 11
+    for key, value in defaults.items():
+        assert read(f"{TRIAL}    {key}: {value}\n") == read(TRIAL), key
+
+
+def test_the_documented_times_are_the_default_ones() -> None:
+    defaults = dict(documented_defaults("`timeout`"))
+    assert len(defaults) == 5
+    times = ", ".join(f"{key}: {value}" for key, value in defaults.items())
+    assert read(PROVIDER % f", timeout: {{{times}}}").providers == read(PROVIDER % "").providers
+
+
+def test_the_documented_guardrails_are_the_default_ones() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| [^|]+ \| `([\w.%]+)`[^|]* \| `(\w+)` \| (\d+) \| `(\w+)` \|$", PAGE, re.MULTILINE
+    )
+    rules = [
+        f"{{rule: {rule}, limit: {limit}, window: {window}, minimum: {minimum}, action: {action}}}"
+        for rule, limit, window, minimum, action in rows
+    ]
+    written = read(TRIAL + f"    guardrails: [{', '.join(rules)}]\n")
+    assert written.canaries["trial"].guardrails == read(TRIAL).canaries["trial"].guardrails
+
+
+def test_every_metric_that_need_not_be_declared_stands_on_the_page() -> None:
+    assert [name for name in (*COMPUTED, *BUILT_IN) if f"`{name}`" not in PAGE] == []
+
+
+def test_the_pages_examples_are_sound() -> None:
+    """Each example on the page, in a file that has what the example leaves out."""
+    examples = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert len(examples) == 9
+    for example in examples:
+        read_example(example)
+
+
+def read_example(example: str) -> None:
+    text = TRIAL.replace("p: {", "openai: {").replace("provider: p", "provider: openai")
+    key = example.partition(":")[0]
+    if key in ("guardrails", "rubric"):
+        text += "".join(f"    {line}\n" for line in example.splitlines())
+    elif key == "canaries":
+        text = text.partition("canaries:")[0] + example
+    elif key == "providers":
+        text = example
+    else:
+        text += example
+    assert parse(text, "canary.yaml", {"PD_KEY": "k", "SLACK_WEBHOOK": "https://slack.example"}).providers
+
+
+def test_the_example_file_is_sound() -> None:
+    config = load(ROOT / "canary.example.yaml", {"PD_KEY": "key"})
+    assert config.warnings == ()
+    assert list(config.providers) == ["openai", "anthropic"]
+    assert config.providers["openai"].base_url == "https://api.openai.com/v1"
+    trial = config.canaries["support-nov"]
+    assert trial.canary.steps[-1] == Step(share=0.1, for_s=864000.0)
+    assert [row.metric for row in trial.rubric] == [
+        "task_completed",
+        "latency_p95",
+        "cost_per_request",
+        "first_contact",
+    ]
+    assert config.tags == ("region", "plan")
+    assert [receiver.kind for receiver in config.notify] == ["alertmanager", "pagerduty"]
+
+
+def test_the_example_file_takes_its_upstreams_from_the_environment() -> None:
+    environment = {"PD_KEY": "key", "OPENAI_UPSTREAM": "http://127.0.0.1:9/v1", "ANTHROPIC_API_KEY": "secret"}
+    config = load(ROOT / "canary.example.yaml", environment)
+    assert config.providers["openai"].base_url == "http://127.0.0.1:9/v1"
+    assert config.providers["anthropic"].api_key == "secret"
+
+
+def test_the_example_file_says_what_it_needs() -> None:
+    with pytest.raises(ConfigError, match=r"notify\[1\]\.pagerduty\.key: the environment has no PD_KEY"):
+        load(ROOT / "canary.example.yaml", {})
+
+
+def test_a_file_is_read_and_named_in_messages(tmp_path: Path) -> None:
+    path = tmp_path / "canary.yaml"
+    path.write_text(TRIAL, encoding="utf-8")
+    assert load(path, {}) == parse(TRIAL, str(path), {})
+    path.write_text(TRIAL.replace("share", "shar"), encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        load(path, {})
+    assert str(refused.value) == f'{path}:8: canaries[0].shar: unknown key; did you mean "share"?'
+    (problem,) = refused.value.problems
+    assert (problem.file, problem.line, problem.path) == (str(path), 8, "canaries[0].shar")
+
+
+def test_a_file_that_is_not_there_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"canary\.yaml: cannot be read: No such file"):
+        load(tmp_path / "canary.yaml", {})
+
+
+def test_a_file_that_is_not_text_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "canary.yaml").write_bytes(b"a: \xff\n")
+    with pytest.raises(ConfigError, match=r"canary\.yaml: cannot be read: it is not UTF-8"):
+        load(tmp_path / "canary.yaml", {})
