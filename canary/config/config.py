@@ -8,7 +8,7 @@ from alerts.rule import Rule
 from canary.config.server import ServerSettings
 from proxy.provider import Provider, Timeout
 from records.metric import Metric
-from report.rubric import Criterion
+from report.rubric import DEFAULT_PLANNED_UNITS, Criterion
 from routing.canary import Canary
 
 
@@ -28,7 +28,8 @@ class CanaryConfig:
     """One canary with what each room needs of it. `mirror` is a share in [0, 1].
 
     `baseline_timeout` and `candidate_timeout` are complete (the provider's with the arm's own over it), None
-    where the arm has none of its own. `minimum_days` bounds the verdict, `planned_units` is per arm.
+    where the arm has none of its own. `minimum_days` bounds the verdict; at `planned_units` candidate
+    units the report's intervals are narrowest.
     """
 
     canary: Canary
@@ -37,7 +38,7 @@ class CanaryConfig:
     segments: tuple[str, ...] = ()
     critical_categories: tuple[str, ...] = ()
     minimum_days: float = 7.0
-    planned_units: int = 500
+    planned_units: int = DEFAULT_PLANNED_UNITS
     mirror: float = 0.0
     baseline_timeout: Timeout | None = None
     candidate_timeout: Timeout | None = None

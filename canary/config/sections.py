@@ -25,6 +25,7 @@ from canary.config.quantity import DEFAULT_ADMIN, DEFAULT_TRAFFIC
 from canary.config.server import MOST_WORKERS
 from proxy.provider import Api
 from records.metric import MetricKind
+from report.rubric import DEFAULT_PLANNED_UNITS
 from routing.canary import UnitSource
 
 
@@ -153,7 +154,9 @@ class CanarySection(Section):
         (), description="Categories in which a loss blocks the verdict."
     )
     minimum_days: NotNegative = Field(7.0, description="No verdict but extend before this many days.")
-    planned_units: int = Field(500, ge=1, description="Units per arm that the run is planned for.")
+    planned_units: int = Field(
+        DEFAULT_PLANNED_UNITS, ge=1, description="Candidate units that the intervals are tuned for."
+    )
     guardrails: Annotated[tuple[GuardrailSection, ...] | None, BeforeValidator(_named_or_list)] = Field(
         None,
         description="`default`, a list of rules, or [] for none.",

@@ -2,6 +2,8 @@ import pytest
 
 from canary.config.errors import ConfigError
 from canary.config.load import parse
+from canary.config.names import COMPUTED
+from report.metrics import known
 
 PROVIDERS = """\
 providers:
@@ -291,6 +293,11 @@ def test_an_unknown_metric_is_refused_with_the_nearest(wrong: str, right: str) -
         "declared "
         f'under metrics; did you mean "{right}"?'
     ]
+
+
+def test_every_computed_metric_is_one_that_the_report_measures() -> None:
+    assert [name for name in COMPUTED if not known(name, {})] == []
+    assert not known("latency_p42", {})
 
 
 def test_a_declared_metric_may_be_judged() -> None:
