@@ -39,3 +39,7 @@ class SpoolFull(RecordError):
 
 class StoreDown(RecordError):
     """The database cannot be reached or refuses; what was to be stored stays in the spool."""
+
+
+class Unstorable(RecordError):
+    """The database refuses a value of a record; the record is to be set aside."""

@@ -150,19 +150,6 @@ class SpoolReader:
         """The batch is safe: its cursors count for `sweep` from now on."""
         self.committed.update(batch.cursors)
 
-    def backlog(self) -> int:
-        """Bytes in the folder that this consumer has not committed."""
-        files = (file for writer in self._list().values() for file in writer)
-        return sum(_unread(file.path, self.committed.get(file.name, 0)) for file in files)
-
-    def forget(self, files: Sequence[str]) -> None:
-        """These files are deleted."""
-        for name in files:
-            self.committed.pop(name, None)
-            self._files.pop(name, None)
-        alive = {file.writer.name for file in self._files.values()}
-        self._tracks = {name: track for name, track in self._tracks.items() if name in alive}
-
     def close(self) -> None:
         """Let go of every file."""
         for file in self._files.values():
@@ -171,13 +158,24 @@ class SpoolReader:
     def _list(self) -> dict[str, list[_File]]:
         """The folder's files by writer, oldest segment first."""
         writers: dict[str, list[_File]] = {}
+        present = set()
         for entry in os.scandir(self._folder):
             file = self._files.get(entry.name) or self._meet(entry.name)
             if file is not None:
+                present.add(entry.name)
                 writers.setdefault(file.writer.name, []).append(file)
         for files in writers.values():
             files.sort(key=lambda file: file.segment)
+        self._forget_all_but(present, writers)
         return writers
+
+    def _forget_all_but(self, present: set[str], writers: Mapping[str, list[_File]]) -> None:
+        for name in self._files.keys() - present:
+            _close(self._files.pop(name))
+        for name in self.committed.keys() - present:
+            del self.committed[name]
+        for name in self._tracks.keys() - writers.keys():
+            del self._tracks[name]
 
     def _meet(self, name: str) -> _File | None:
         match = _NAME.fullmatch(name)
@@ -251,14 +249,16 @@ class SpoolReader:
 
 
 def sweep(folder: Path, readers: Sequence[SpoolReader]) -> list[str]:
-    """Delete the files that every one of `readers` has committed as done; returns their names. Call `forget`
-    on each reader, and on the store of its cursors, afterwards."""
-    deleted = []
-    for name in list(readers[0].committed):
-        if all(reader.committed.get(name) == DONE for reader in readers):
-            (folder / name).unlink(missing_ok=True)
-            deleted.append(name)
-    return deleted
+    """Delete the files that every one of `readers` has committed as done; returns their names.
+
+    For the thread of the first reader; the others may read on in theirs. A reader notices by itself.
+    """
+    done = [name for name, cursor in readers[0].committed.items() if cursor == DONE]
+    done = [name for name in done if all(reader.committed.get(name) == DONE for reader in readers[1:])]
+    for name in done:
+        (folder / name).unlink(missing_ok=True)
+        readers[0].committed.pop(name)
+    return done
 
 
 @dataclass(slots=True)
@@ -315,12 +315,3 @@ def _close(file: _File) -> None:
     if file.fd is not None:
         os.close(file.fd)
         file.fd = None
-
-
-def _unread(path: Path, committed: int) -> int:
-    if committed == DONE:
-        return 0
-    try:
-        return path.stat().st_size - committed
-    except FileNotFoundError:
-        return 0

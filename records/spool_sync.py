@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 from records.errors import SpoolFull
+from records.whole_file import sync_folder
 
 SYNC_EVERY_S = 0.05
 
@@ -104,11 +105,8 @@ def _synced(fd: int) -> bool:
 
 
 def _synced_folder(folder: Path) -> bool:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(fd)
+        sync_folder(folder)
     except OSError:
         return False
-    finally:
-        os.close(fd)
     return True

@@ -1,6 +1,7 @@
 """The store's schema, one for SQLite and PostgreSQL. Times: UTC seconds; money: dollars; missing: NULL."""
 
 from sqlalchemy import (
+    DDL,
     JSON,
     BigInteger,
     Boolean,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    event,
 )
 
 metadata = MetaData()
@@ -115,4 +117,21 @@ rubrics = Table(
     Column("fixed_at", Float, nullable=False),
     Column("sha256", String, nullable=False),
     Column("document", JSON, nullable=False),
+)
+
+for verb in ("UPDATE", "DELETE"):
+    event.listen(
+        audit,
+        "after_create",
+        DDL(  # type: ignore[no-untyped-call]
+            f"CREATE TRIGGER IF NOT EXISTS audit_refuses_{verb.lower()} BEFORE {verb} ON audit "
+            "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+        ).execute_if(dialect="sqlite"),
+    )
+
+totals = Table(
+    "totals",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", BigInteger, nullable=False),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Literal
 
 ArmName = Literal["baseline", "candidate"]
@@ -80,3 +81,22 @@ class Canary:
     def arm(self, name: ArmName) -> Arm:
         """The arm of that name."""
         return self.baseline if name == "baseline" else self.candidate
+
+
+def definition(canary: Canary) -> str:
+    """A fingerprint of what must not change once a canary has started: its match, its arms, its unit rule.
+
+    A unit's place in the cohort, and what the two arms mean in the records, hang on these.
+    """
+    match = canary.match
+    parts = (
+        sorted(match.models),
+        sorted(match.paths),
+        sorted(match.headers.items()),
+        sorted(match.tags.items()),
+        (canary.baseline.provider, canary.baseline.model),
+        (canary.candidate.provider, canary.candidate.model),
+        list(canary.unit_from),
+        canary.random_without_unit,
+    )
+    return sha256(repr(parts).encode()).hexdigest()[:16]

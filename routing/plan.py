@@ -17,7 +17,8 @@ class State:
 
     `run` counts fresh starts of the evidence (a resume after a rollback begins a new one), `phase` counts
     changes of the share within all runs, `step` is the place in the ramp, `step_elapsed_s` the time the ramp
-    clock has run in it, `configured` the share steps last seen in the config, as text.
+    clock has run in it, `configured` the share steps last seen in the config, as text, `definition`
+    the fingerprint of the match, arms and unit rule it started with (`routing.canary.definition`).
     """
 
     state: StateName = "waiting"
@@ -27,6 +28,7 @@ class State:
     step: int = 0
     step_elapsed_s: float = 0.0
     configured: str = ""
+    definition: str = ""
     reason: str = ""
     started_at: float | None = None
     changed_at: float | None = None
@@ -44,6 +46,11 @@ class Plan:
     version: int = 0
     states: Mapping[str, State] = field(default_factory=dict)
     refreshed_at: float = 0.0
+
+    def state_of(self, name: str, definition: str) -> State | None:
+        """The canary's state; None when nothing is known, or it is known under another definition."""
+        state = self.states.get(name)
+        return state if state is not None and state.definition == definition else None
 
 
 NO_PLAN = Plan()

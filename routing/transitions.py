@@ -12,8 +12,8 @@
     tick         (same)    next step   (same)      (same)       (same)    (same)
 
 A dot is Refused. `rolled_back` is latched: only a person's `resume` leaves it, for the ramp's first step and
-a new run. Nothing raises the exposure but start, set_share, resume, promote, a share changed in the config (all
-a person's) and the ramp's own clock.
+a new run. Nothing raises the exposure but start, set_share, resume, promote, a share changed in the config
+(all a person's) and the ramp's own clock.
 """
 
 from collections.abc import Sequence

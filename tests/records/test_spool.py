@@ -148,7 +148,6 @@ def test_a_file_is_deleted_only_when_every_reader_has_committed_its_end(tmp_path
     deleted = sweep(tmp_path, [quick, slow])
     assert len(deleted) == 1 and names(tmp_path) == []
     for reader in (quick, slow):
-        reader.forget(deleted)
         assert reader.read().is_empty and reader.committed == {}
 
 

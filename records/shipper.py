@@ -1,0 +1,154 @@
+"""From the spool into the store: the loop that reads, stores, and only then moves on. It needs a thread.
+
+A database that is down is waited for and nothing is lost: what was not stored stays in the spool. A value
+that the database refuses is set aside and counted, so that one bad record cannot stop all the others.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from records.backlog import Backlog
+from records.errors import StoreDown, Unstorable
+from records.frame import encode
+from records.spool_reader import Batch, Chunk, SpoolReader, sweep
+from records.store import Store
+
+POLL_S = 0.05
+BACKOFF_S = (0.1, 5.0)
+BATCH = 2000
+
+T = TypeVar("T")
+
+
+class Shipper:
+    """Ships one spool folder.
+
+    `others` are further readers of the folder, in other threads; a file goes when they are done with it too.
+    `shipped` is called after each stored batch. `spooled` is how many records wait, `down` why the last try
+    failed (None: it did not); both may be read from any thread.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        store: Store,
+        *,
+        others: Sequence[SpoolReader] = (),
+        shipped: Callable[[Batch], None] = lambda batch: None,
+    ) -> None:
+        self._folder, self._store, self._others, self._shipped = folder, store, others, shipped
+        self._reader: SpoolReader | None = None
+        self._unshipped: Batch | None = None
+        self._backlog = Backlog(folder, {})
+        self.spooled = 0
+        self.down: str | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Ship until `stop` is set, then whatever is left, as long as the database answers."""
+        while not stop.is_set():
+            if not self._turn(stop):
+                stop.wait(POLL_S)
+        self.drain()
+        if self._reader is not None:
+            self._reader.close()
+
+    def drain(self) -> bool:
+        """Ship all there is now. False when the database went away over it; the rest stays in the spool."""
+        gave_up = threading.Event()
+        gave_up.set()
+        while self._turn(gave_up):
+            pass
+        return self.down is None
+
+    def count(self) -> int:
+        """Count the records waiting, for when nothing is being shipped."""
+        if self._reader is None:
+            self._begin()
+        self.spooled = self._backlog.count()
+        return self.spooled
+
+    def _turn(self, stop: threading.Event) -> bool:
+        """Ship one batch; False when there was nothing to ship, or no database until `stop`."""
+        reader = self._reader or self._wait_for(self._begin, stop)
+        if reader is None:
+            return False
+        batch = self._unshipped or reader.read(BATCH)
+        if batch.is_empty:
+            self._clean(reader, stop)
+            self.spooled = self._backlog.count()
+            return False
+        self._unshipped = batch
+        if self._wait_for(lambda: self._store_batch(batch), stop) is None:
+            return False
+        self._unshipped = None
+        reader.commit(batch)
+        self._backlog.committed(batch)
+        self._shipped(batch)
+        self._clean(reader, stop)
+        self.spooled = self._backlog.count()
+        return True
+
+    def _begin(self) -> SpoolReader:
+        cursors = self._store.cursors()
+        gone = [name for name in cursors if not (self._folder / name).exists()]
+        if gone:
+            self._store.forget(gone)
+        self._reader = SpoolReader(self._folder, cursors)
+        self._backlog = Backlog(self._folder, cursors)
+        return self._reader
+
+    def _wait_for(self, act: Callable[[], T], stop: threading.Event) -> T | None:
+        """Try until the database answers; None when `stop` is set first. Always tries once."""
+        delay, longest = BACKOFF_S
+        while True:
+            try:
+                answer = act()
+            except StoreDown as error:
+                self.down = str(error)
+            else:
+                self.down = None
+                return answer
+            self.spooled = self._backlog.count()
+            if stop.wait(delay):
+                return None
+            delay = min(2 * delay, longest)
+
+    def _clean(self, reader: SpoolReader, stop: threading.Event) -> None:
+        deleted = sweep(self._folder, [reader, *self._others])
+        if deleted:
+            self._wait_for(lambda: self._forget(deleted), stop)
+
+    def _forget(self, files: list[str]) -> bool:
+        self._store.forget(files)
+        return True
+
+    def _store_batch(self, batch: Batch) -> bool:
+        try:
+            self._store.ship(batch)
+        except Unstorable:
+            refused = sum(self._salvage(chunk) for chunk in batch.chunks)
+            self._store.ship(replace(batch, chunks=[], quarantined=batch.quarantined + refused))
+        return True
+
+    def _salvage(self, chunk: Chunk) -> int:
+        """Store all the records that can be, by halving; returns how many had to be set aside."""
+        try:
+            self._store.ship(Batch(chunks=[chunk]))
+        except Unstorable:
+            if len(chunk.records) == 1:
+                self._set_aside(chunk)
+                return 1
+            middle = len(chunk.records) // 2
+            halves = chunk.records[:middle], chunk.records[middle:]
+            return sum(self._salvage(replace(chunk, records=half)) for half in halves)
+        return 0
+
+    def _set_aside(self, chunk: Chunk) -> None:
+        frame = bytearray()
+        encode(chunk.records[0], frame)
+        quarantine = self._folder / "quarantine"
+        quarantine.mkdir(mode=0o700, exist_ok=True)
+        (quarantine / f"{chunk.file}@refused-{frame[4:8].hex()}").write_bytes(frame)

@@ -1,0 +1,249 @@
+"""From the spool into the store."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+
+from records.outcome import Feedback, Heartbeat, Outcome, Usage
+from records.shipper import Shipper
+from records.spool import SpoolWriter
+from records.spool_reader import Batch, SpoolReader
+from records.store import Store, Totals
+
+URL = "sqlite:///canary.db"
+
+
+def an_outcome(serial: int) -> Outcome:
+    return Outcome(exchange_id=f"exchange-{serial}", at=1000.0 + serial, mono=1.0, outcome="ok", canary="c")
+
+
+def a_heartbeat(*, dropped: int = 0) -> Heartbeat:
+    return Heartbeat(
+        worker=0, pid=1, at=1.0, mono=1.0, started=9, finished=2, dropped=dropped, lag_s=0.0, plan_version=1
+    )
+
+
+def stored(store: Store) -> list[str]:
+    return sorted(row["exchange_id"] for row in store.recent("c", 1_000_000))
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def writer(spool: Path) -> Iterator[SpoolWriter]:
+    writer = SpoolWriter(spool, worker=0, segment_bytes=20_000)
+    yield writer
+    writer.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(URL, tmp_path)
+
+
+def test_what_is_spooled_is_stored_once_across_restarts(
+    spool: Path, tmp_path: Path, writer: SpoolWriter, store: Store
+) -> None:
+    for n in range(300):
+        writer.append(an_outcome(n))
+        if n % 60 == 59:
+            reopened = Store.open(URL, tmp_path)
+            assert Shipper(spool, reopened).drain()
+            reopened.close()
+    assert stored(store) == sorted(f"exchange-{n}" for n in range(300))
+    assert store.totals() == Totals(accepted=300, stored=300)
+
+
+def test_a_lost_cursor_replays_without_doubling(spool: Path, writer: SpoolWriter, store: Store) -> None:
+    for n in range(20):
+        writer.append(an_outcome(n))
+    Shipper(spool, store).drain()
+    store.forget(list(store.cursors()))
+    Shipper(spool, store).drain()
+    assert len(stored(store)) == 20
+    assert store.totals() == Totals(accepted=20, stored=20)
+
+
+def test_shipped_files_and_their_cursors_go(spool: Path, store: Store) -> None:
+    writer = SpoolWriter(spool, worker=0, segment_bytes=2_000)
+    for n in range(20):
+        writer.append(an_outcome(n))
+    writer.close()
+    assert Shipper(spool, store).drain()
+    assert (list(spool.iterdir()), store.cursors()) == ([], {})
+
+
+def test_a_file_waits_for_the_other_reader(spool: Path, store: Store) -> None:
+    writer = SpoolWriter(spool, worker=0)
+    writer.append(an_outcome(1))
+    writer.close()
+    other = SpoolReader(spool, quarantine=False)
+    Shipper(spool, store, others=[other]).drain()
+    assert len(list(spool.iterdir())) == 1
+    other.commit(other.read())
+    assert Shipper(spool, store, others=[other]).drain()
+    assert list(spool.iterdir()) == []
+    assert store.totals() == Totals(accepted=1, stored=1)
+
+
+def test_cursors_of_files_that_are_gone_are_dropped_at_start(spool: Path, store: Store) -> None:
+    spool.mkdir()
+    store.ship(Batch(cursors={"w0-0123456789abcdef-7-0.spool": 100}))
+    Shipper(spool, store).drain()
+    assert store.cursors() == {}
+
+
+def test_accepted_is_stored_and_spooled_and_dropped(spool: Path, tmp_path: Path, store: Store) -> None:
+    writer = SpoolWriter(spool, worker=0, cap_bytes=30_000, segment_bytes=4_000)
+    shipper = Shipper(spool, store)
+    accepted = 0
+    for n in range(200):
+        writer.append(an_outcome(n))
+        accepted += 1
+        if n == 20:
+            shipper.drain()
+    writer.append(Feedback(key="k", metric="csat", value=1.0, at=1.0, mono=1.0))
+    accepted += 1
+    shipper.drain()
+    for n in range(200, 205):  # left in the spool
+        writer.append(an_outcome(n))
+        accepted += 1
+    restarted = Shipper(spool, Store.open(URL, tmp_path))
+    restarted.count()
+    totals = store.totals()
+    # The drops are told by the worker's next heartbeat, which has not been shipped yet.
+    assert writer.dropped > 0
+    assert accepted == totals.stored + restarted.spooled + writer.dropped
+    writer.append(a_heartbeat(dropped=writer.dropped))
+    restarted.drain()
+    totals = store.totals()
+    assert (restarted.spooled, totals.dropped) == (0, writer.dropped)
+    assert accepted == totals.accepted == totals.stored + totals.dropped
+    writer.close()
+
+
+def test_the_backlog_is_counted_without_heartbeats_and_down_to_zero(
+    spool: Path, writer: SpoolWriter, store: Store
+) -> None:
+    shipper = Shipper(spool, store)
+    shipper.drain()
+    counts = []
+    for n in range(150):
+        writer.append(an_outcome(n))
+        writer.append(a_heartbeat())
+        counts.append(shipper.count())
+    assert counts == list(range(1, 151))
+    shipper.drain()
+    assert shipper.spooled == 0
+
+
+def test_deaths_are_counted_once(spool: Path, tmp_path: Path, store: Store) -> None:
+    writer = SpoolWriter(spool, worker=0)
+    writer.append(a_heartbeat())
+    writer.close()
+    Shipper(spool, store, others=[SpoolReader(spool)]).drain()
+    Shipper(spool, Store.open(URL, tmp_path)).drain()
+    assert store.totals().lost == 7
+
+
+def test_a_value_that_the_database_refuses_is_set_aside_and_the_rest_is_stored(
+    spool: Path, writer: SpoolWriter, store: Store
+) -> None:
+    for n in range(50):
+        outcome = an_outcome(n)
+        writer.append(replace(outcome, usage=Usage(input_tokens=2**63)) if n in (3, 40) else outcome)
+    assert Shipper(spool, store).drain()
+    assert len(stored(store)) == 48
+    assert store.totals() == Totals(accepted=48, stored=48, quarantined=2)
+    assert len(list((spool / "quarantine").glob("*@refused-*"))) == 2
+    assert Shipper(spool, store).drain() and store.totals().quarantined == 2
+
+
+def test_a_database_that_is_down_is_waited_for_and_nothing_is_lost(
+    spool: Path, tmp_path: Path, writer: SpoolWriter, store: Store
+) -> None:
+    with store._engine.connect() as impatient:
+        impatient.exec_driver_sql("PRAGMA busy_timeout=1")
+    other = create_engine(f"sqlite:///{tmp_path / 'canary.db'}").connect()
+    shipped = threading.Event()
+    stop = threading.Event()
+    shipper = Shipper(spool, store, shipped=lambda batch: shipped.set())
+    assert shipper.drain()
+    other.exec_driver_sql("BEGIN IMMEDIATE")
+    for n in range(10):
+        writer.append(an_outcome(n))
+    assert not shipper.drain()
+    assert "locked" in (shipper.down or "")
+    assert (shipper.spooled, stored(store)) == (10, [])
+    thread = threading.Thread(target=shipper.run, args=(stop,))
+    thread.start()
+    other.exec_driver_sql("ROLLBACK")
+    other.close()
+    assert shipped.wait(30)
+    stop.set()
+    thread.join(30)
+    assert len(stored(store)) == 10
+    assert (shipper.down, shipper.spooled) == (None, 0)
+
+
+def test_stopping_ships_what_is_left(spool: Path, writer: SpoolWriter, store: Store) -> None:
+    stop = threading.Event()
+    stop.set()
+    for n in range(10):
+        writer.append(an_outcome(n))
+    Shipper(spool, store).run(stop)
+    assert len(stored(store)) == 10
+
+
+_SHIPS_UNTIL_KILLED = """
+import sys
+from pathlib import Path
+import records.shipper
+from records.shipper import Shipper
+from records.store import Store
+
+records.shipper.BATCH = 20
+data = Path(sys.argv[1])
+store = Store.open("sqlite:///canary.db", data)
+Shipper(data / "spool", store, shipped=lambda batch: print("batch", flush=True)).drain()
+print("done", flush=True)
+"""
+
+
+def test_a_replay_killed_midway_loses_and_doubles_nothing(spool: Path, tmp_path: Path) -> None:
+    dice = random.Random(5)
+    writer = SpoolWriter(spool, worker=0, segment_bytes=30_000)
+    for n in range(2000):
+        writer.append(an_outcome(n))
+    writer.close()
+    kills = 0
+    for _ in range(8):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SHIPS_UNTIL_KILLED, str(tmp_path)], stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(dice.randrange(1, 8))]
+        if b"done\n" not in lines:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.stdout.close()
+        process.wait()
+    store = Store.open(URL, tmp_path)
+    assert 0 < len(stored(store)) < 2000
+    assert Shipper(spool, store).drain()
+    assert kills == 8
+    assert stored(store) == sorted(f"exchange-{n}" for n in range(2000))
+    assert store.totals() == Totals(accepted=2000, stored=2000)
+    assert list(spool.iterdir()) == []

@@ -1,0 +1,244 @@
+"""The store, on SQLite."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import IntegrityError
+
+from records.errors import StoreDown, Unstorable
+from records.frame import Record
+from records.outcome import Attempt, Feedback, Outcome, Usage
+from records.spool_reader import Batch, Chunk, Death, Writer
+from records.store import Act, FixedRubric, Store, Totals
+from routing.plan import State
+
+WRITER = Writer("w0-boot-1", 0, "boot", 1)
+DAY = 86400.0
+
+
+def an_outcome(serial: int, *, at: float = 20_000 * DAY) -> Outcome:
+    return Outcome(
+        exchange_id=f"exchange-{serial}",
+        at=at,
+        mono=1.0,
+        outcome="fallback",
+        canary="support-nov",
+        run=1,
+        phase=2,
+        share=0.05,
+        arm="candidate",
+        served_by="baseline",
+        reason="cohort",
+        unit="ab" * 16,
+        tags={"region": "eu"},
+        stream=True,
+        status=200,
+        latency_s=0.25,
+        usage=Usage(input_tokens=10, cached_input_tokens=0, output_tokens=20),
+        attempts=(Attempt(arm="candidate", provider="openai", model="new", error_type="provider_timeout"),),
+    )
+
+
+def some_feedback(value: float, *, at: float = 100.0, key: str = "k") -> Feedback:
+    return Feedback(key=key, metric="csat", value=value, at=at, mono=1.0, exchange_id="e", comment="so so")
+
+
+def a_batch(*records: Record, **rest: Any) -> Batch:
+    return Batch(chunks=[Chunk("w0-boot-1-0.spool", WRITER, list(records))], **rest)
+
+
+def act(action: str = "start", *, who: str = "ann") -> Act:
+    return Act(at=5.0, action=action, who=who, reason="a reason")
+
+
+def values(store: Store) -> list[float]:
+    with store._engine.connect() as connection:
+        return [row.value for row in connection.execute(text("SELECT value FROM feedback ORDER BY key"))]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open("sqlite:///canary.db", tmp_path)
+
+
+def test_a_relative_database_lies_in_the_data_folder_in_wal_and_full_sync(
+    store: Store, tmp_path: Path
+) -> None:
+    assert (tmp_path / "canary.db").exists()
+    with store._engine.connect() as connection:
+        pragmas = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
+        ]
+    assert pragmas == ["wal", 2]
+
+
+def test_an_outcome_is_stored_with_every_field(store: Store) -> None:
+    store.ship(a_batch(an_outcome(1)))
+    (row,) = store.recent("support-nov")
+    assert row["day"] == 20_000
+    assert (row["tags"], row["usage_estimated"], row["stream"]) == ({"region": "eu"}, False, True)
+    assert (row["input_tokens"], row["cached_input_tokens"], row["cache_write_tokens"]) == (10, 0, None)
+    assert (row["cost_usd"], row["ttft_s"], row["latency_s"]) == (None, None, 0.25)
+    assert row["attempts"][0]["error_type"] == "provider_timeout"
+    for name in (
+        "exchange_id",
+        "at",
+        "run",
+        "phase",
+        "share",
+        "arm",
+        "served_by",
+        "reason",
+        "unit",
+        "outcome",
+    ):
+        assert row[name] == getattr(an_outcome(1), name)
+
+
+def test_what_is_shipped_twice_is_stored_and_counted_once(store: Store) -> None:
+    first = store.ship(a_batch(an_outcome(1), an_outcome(2)))
+    again = store.ship(a_batch(an_outcome(2), an_outcome(3)))
+    assert (first.inserted, first.duplicates) == (2, 0)
+    assert (again.inserted, again.duplicates) == (1, 1)
+    assert len(store.recent("support-nov")) == 3
+    assert store.totals() == Totals(accepted=3, stored=3)
+
+
+def test_the_same_id_on_another_day_is_another_outcome(store: Store) -> None:
+    shipped = store.ship(a_batch(an_outcome(1), an_outcome(1, at=20_001 * DAY)))
+    assert shipped.inserted == 2
+
+
+def test_the_newest_value_of_a_feedback_key_wins_whatever_the_order(store: Store) -> None:
+    store.ship(a_batch(some_feedback(3, at=100)))
+    store.ship(a_batch(some_feedback(5, at=300)))
+    late = store.ship(a_batch(some_feedback(4, at=200)))
+    assert (values(store), late.inserted, late.duplicates) == ([5.0], 0, 1)
+
+
+def test_a_correction_of_the_same_second_wins_and_a_replay_is_a_duplicate(store: Store) -> None:
+    store.ship(a_batch(some_feedback(3), some_feedback(4)))
+    assert values(store) == [4.0]
+    assert store.ship(a_batch(some_feedback(4))).duplicates == 1
+
+
+def test_the_cursors_move_with_the_records(store: Store) -> None:
+    store.ship(a_batch(an_outcome(1), cursors={"a.spool": 10, "b.spool": 5}))
+    store.ship(a_batch(an_outcome(2), cursors={"a.spool": -1}))
+    assert store.cursors() == {"a.spool": -1, "b.spool": 5}
+    store.forget(["a.spool"])
+    assert store.cursors() == {"b.spool": 5}
+
+
+def test_a_batch_that_fails_moves_nothing(store: Store) -> None:
+    too_large = replace(an_outcome(2), usage=Usage(input_tokens=2**70))
+    with pytest.raises(Unstorable):
+        store.ship(a_batch(an_outcome(1), too_large, cursors={"a.spool": 10}))
+    assert (store.recent("support-nov"), store.cursors(), store.totals()) == ([], {}, Totals())
+
+
+def test_totals_outlive_the_process(store: Store, tmp_path: Path) -> None:
+    deaths = [Death(WRITER, 4)]
+    store.ship(a_batch(an_outcome(1), some_feedback(1), dropped=3, quarantined=2, deaths=deaths))
+    store.close()
+    again = Store.open("sqlite:///canary.db", tmp_path)
+    assert again.totals() == Totals(accepted=5, stored=2, dropped=3, quarantined=2, lost=4)
+    again.ship(a_batch(an_outcome(2), dropped=1))
+    assert again.totals() == Totals(accepted=7, stored=3, dropped=4, quarantined=2, lost=4)
+
+
+def test_a_state_changes_only_under_the_version_that_was_read(store: Store) -> None:
+    first, second = State(state="running", share=0.05), State(state="rolled_back")
+    assert store.swap("c", 0, first, act())
+    assert not store.swap("c", 0, second, act())
+    assert store.swap("c", 1, second, act("rollback"))
+    assert not store.swap("c", 1, first, act())
+    assert (store.states()["c"].version, store.states()["c"].state) == (2, second)
+
+
+def test_of_many_swaps_at_once_exactly_one_wins(store: Store) -> None:
+    store.swap("c", 0, State(), act())
+    won: list[bool] = []
+    start = threading.Barrier(8)
+
+    def swap(n: int) -> None:
+        start.wait()
+        won.append(store.swap("c", 1, State(reason=str(n)), act(who=str(n))))
+
+    threads = [threading.Thread(target=swap, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (sorted(won), store.states()["c"].version, len(store.audit())) == ([False] * 7 + [True], 2, 2)
+
+
+def test_the_plans_version_rises_with_every_swap(store: Store) -> None:
+    versions = []
+    for version, canary in [(0, "a"), (0, "b"), (1, "a"), (1, "b"), (2, "a")]:
+        store.swap(canary, version, State(share=0.1), None)
+        versions.append(store.plan(refreshed_at=7.0).version)
+    assert versions == [1, 2, 3, 4, 5]
+    assert store.plan(refreshed_at=7.0).states["a"] == State(share=0.1)
+
+
+def test_the_audit_says_who_what_why_and_what_it_was_before(store: Store) -> None:
+    store.swap("c", 0, State(share=0.05), act("start"))
+    store.swap("c", 1, State(share=0.10), None)  # the ramp's clock is no act
+    store.swap("c", 2, State(share=0.0), act("rollback", who="guardrail error_rate"))
+    newest, first = store.audit()
+    assert (newest.act.action, newest.act.who, newest.act.reason) == (
+        "rollback",
+        "guardrail error_rate",
+        "a reason",
+    )
+    assert (newest.before, newest.after) == (State(share=0.10), State(share=0.0))
+    assert (first.before, first.id < newest.id, len(store.audit(1))) == (None, True, 1)
+
+
+def test_a_refused_swap_leaves_no_trace_in_the_audit(store: Store) -> None:
+    store.swap("c", 5, State(), act())
+    assert store.audit() == []
+
+
+@pytest.mark.parametrize("sql", ["UPDATE audit SET who = 'nobody'", "DELETE FROM audit"])
+def test_the_audit_log_cannot_be_rewritten(store: Store, sql: str) -> None:
+    store.swap("c", 0, State(), act())
+    with pytest.raises(IntegrityError, match="append-only"), store._engine.begin() as connection:
+        connection.execute(text(sql))
+    assert store.audit()[0].act.who == "ann"
+
+
+def test_the_rubric_is_fixed_once(store: Store) -> None:
+    first = FixedRubric(sha256="1" * 64, document={"rows": [1]}, fixed_at=5.0)
+    later = FixedRubric(sha256="2" * 64, document={"rows": [2]}, fixed_at=6.0)
+    assert store.rubric("c") is None
+    assert store.fix_rubric("c", first) == first
+    assert store.fix_rubric("c", later) == store.rubric("c") == first
+
+
+def test_recent_shows_the_newest_of_one_canary(store: Store) -> None:
+    store.ship(a_batch(*(an_outcome(n, at=1000.0 + n) for n in range(5))))
+    store.ship(a_batch(replace(an_outcome(9), canary="other")))
+    assert [row["exchange_id"] for row in store.recent("support-nov", 2)] == ["exchange-4", "exchange-3"]
+
+
+def test_a_database_that_is_not_there_is_down(tmp_path: Path) -> None:
+    with pytest.raises(StoreDown):
+        Store.open("sqlite:///no/such/folder/canary.db", tmp_path)
+
+
+def test_a_locked_database_is_down_and_heals(store: Store, tmp_path: Path) -> None:
+    with store._engine.connect() as impatient:
+        impatient.exec_driver_sql("PRAGMA busy_timeout=1")  # on the connection that the pool hands out next
+    other = create_engine(f"sqlite:///{tmp_path / 'canary.db'}").connect()
+    other.exec_driver_sql("BEGIN IMMEDIATE")
+    with pytest.raises(StoreDown, match="locked"):
+        store.ship(a_batch(an_outcome(1)))
+    other.exec_driver_sql("ROLLBACK")
+    other.close()
+    assert store.ship(a_batch(an_outcome(1))).inserted == 1
