@@ -1,16 +1,32 @@
 """The rubric as it was fixed before the run: criteria, their bounds, and its hash."""
 
+import hashlib
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Comparison = Literal["<", "<=", ">", ">="]
 
-_ABSOLUTE = re.compile(r"^\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?)\s*(%|ms|s|x)?\s*$")
+_NUMBER = r"(\d+(?:\.\d+)?|\.\d+)"
+_UNIT = r"\s*(%|pp|ms|s)?"
+_ABSOLUTE = re.compile(rf"(<=|>=|<|>)\s*\$?\s*(-?){_NUMBER}{_UNIT}")
+_RANGE = re.compile(rf"(<=|>=|<|>)?\s*\$?\s*{_NUMBER}\s*%?\s*[-–]\s*{_NUMBER}{_UNIT}")
+_OFFSET = re.compile(rf"(<=|>=|<|>)\s*baseline(?:\s*([+-])\s*{_NUMBER}{_UNIT})?")
+_FACTOR = re.compile(rf"(<=|>=|<|>)\s*{_NUMBER}\s*(?:x|×|\*)\s*baseline")
+
+_COMPARISONS: dict[str, Comparison] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_SCALE = {"": 1.0, "%": 0.01, "pp": 0.01, "ms": 0.001, "s": 1.0}
+
+FORMS = (
+    'write ">= 85%", "< 2s", "< 0.12" or "> 4.1", '
+    'or against the baseline ">= baseline - 2%", ">= baseline - 2pp", "<= 1.2x baseline"'
+)
 
 
 class BadBound(ValueError):
-    """A bound's text that cannot be read; the message says what would be right."""
+    """A bound's text that cannot be read, or a pair that cannot be judged; the message says what is right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +48,65 @@ class Bound:
     def higher_is_better(self) -> bool:
         return self.comparison in (">", ">=")
 
+    def at(self, baseline: float) -> float:
+        """Where the bound stands when the baseline is at this value, in the metric's unit."""
+        return self.factor * baseline + self.offset if self.relative else self.value
+
+
+def parse_bound(text: str) -> Bound:
+    """Read a bound as a person writes it.
+
+    Absolute: a number, in per cent (`85%` is .85), `ms` or `s`; a range such as `85–92%` reads as its more
+    lenient end, a floor of 85. Relative: `baseline - 2%` is .98 times the baseline, `- 2pp` two points of a
+    share, `- 0.1` the metric's own units, `1.2x baseline` a factor. Raises BadBound for anything else.
+    """
+    trimmed = text.strip()
+    for pattern, read in _FORMS:
+        if found := pattern.fullmatch(trimmed):
+            return read(text, found)
+    raise BadBound(f"{text!r} is not a bound: {FORMS}{_reason(trimmed)}")
+
+
+def _reason(text: str) -> str:
+    return "" if text.startswith(("<", ">")) else "; it starts with <, <=, > or >="
+
+
+def _absolute(text: str, found: re.Match[str]) -> Bound:
+    comparison, sign, number, unit = found.groups()
+    if unit == "pp":
+        raise BadBound(f"{text!r}: points (pp) are a distance from the baseline; an absolute share is in %")
+    value = float(sign + number) * _SCALE[unit or ""]
+    return Bound(comparison=_COMPARISONS[comparison], text=text, value=value)
+
+
+def _range(text: str, found: re.Match[str]) -> Bound:
+    comparison, first, second, unit = found.groups()
+    ends = sorted(float(end) * _SCALE[unit or ""] for end in (first, second))
+    floor = comparison is None or comparison.startswith(">")
+    return Bound(comparison=_COMPARISONS[comparison or ">="], text=text, value=ends[0] if floor else ends[1])
+
+
+def _offset(text: str, found: re.Match[str]) -> Bound:
+    comparison, sign, number, unit = found.groups()
+    step = (float(number) * _SCALE[unit or ""] if number else 0.0) * (-1 if sign == "-" else 1)
+    if unit == "%":
+        return _relative(comparison, text, factor=1 + step, offset=0.0)
+    return _relative(comparison, text, factor=1.0, offset=step)
+
+
+def _factor(text: str, found: re.Match[str]) -> Bound:
+    comparison, number = found.groups()
+    return _relative(comparison, text, factor=float(number), offset=0.0)
+
+
+def _relative(comparison: str, text: str, *, factor: float, offset: float) -> Bound:
+    if factor <= 0:
+        raise BadBound(f"{text!r} leaves nothing of the baseline; the factor must be above 0")
+    return Bound(comparison=_COMPARISONS[comparison], text=text, relative=True, factor=factor, offset=offset)
+
+
+_FORMS = ((_ABSOLUTE, _absolute), (_RANGE, _range), (_OFFSET, _offset), (_FACTOR, _factor))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
@@ -42,3 +117,55 @@ class Criterion:
     ideal: Bound
     weight: float
     question: str
+
+
+def check(criterion: Criterion) -> None:
+    """Raise BadBound unless both bounds look the same way, are of one kind, and ideal is strictly better."""
+    acceptable, ideal = criterion.acceptable, criterion.ideal
+    pair = f"{criterion.metric}: acceptable {acceptable.text!r} and ideal {ideal.text!r}"
+    if criterion.weight <= 0:
+        raise BadBound(f"{criterion.metric}: a weight is above 0, got {criterion.weight:g}")
+    if acceptable.higher_is_better != ideal.higher_is_better:
+        raise BadBound(f"{pair} look in opposite directions; use < for both or > for both")
+    if acceptable.relative != ideal.relative:
+        raise BadBound(f"{pair} are of two kinds; make both absolute or both relative to the baseline")
+    if not _strictly_better(acceptable, ideal):
+        raise BadBound(f"{pair}: ideal must be strictly better than acceptable")
+
+
+def _strictly_better(acceptable: Bound, ideal: Bound) -> bool:
+    sign = 1 if ideal.higher_is_better else -1
+    if not ideal.relative:
+        return sign * (ideal.value - acceptable.value) > 0
+    factor, offset = sign * (ideal.factor - acceptable.factor), sign * (ideal.offset - acceptable.offset)
+    # Both parts must agree: a factor and an offset that pull apart change places with the baseline's value.
+    return factor >= 0 and offset >= 0 and (factor > 0 or offset > 0)
+
+
+DEFAULT_PLANNED_UNITS = 500
+
+
+def sha256(criteria: Sequence[Criterion], *, planned_units: int = DEFAULT_PLANNED_UNITS) -> str:
+    """The rubric's fingerprint: SHA-256, in hex, of canonical JSON of all that decides.
+
+    That is metrics, bounds, weights and the planned number of units the intervals are tuned for. The
+    questions and the way a bound was spelled are not part of it.
+    """
+    document = {"criteria": [_canonical(criterion) for criterion in criteria], "planned_units": planned_units}
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _canonical(criterion: Criterion) -> dict[str, object]:
+    return {
+        "metric": criterion.metric,
+        "acceptable": _canonical_bound(criterion.acceptable),
+        "ideal": _canonical_bound(criterion.ideal),
+        "weight": float(criterion.weight),
+    }
+
+
+def _canonical_bound(bound: Bound) -> dict[str, object]:
+    if bound.relative:
+        return {"comparison": bound.comparison, "factor": bound.factor, "offset": bound.offset}
+    return {"comparison": bound.comparison, "value": bound.value}

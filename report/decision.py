@@ -1,0 +1,193 @@
+"""From states to a verdict with its reasons, in words that need no statistics."""
+
+from dataclasses import dataclass
+
+from report.document import MetricLine, Srm, Verdict
+from report.judge import Judged
+from report.parts import Parts
+from report.reading import GATE
+from report.rollout import Rollout
+from report.wording import Unit, amount, count, days, distance, joined, label, signed, span, unit_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """All that a verdict rests on. `whole_days` are over and had candidate traffic."""
+
+    rollout: Rollout
+    judged: tuple[Judged, ...]
+    lines: tuple[MetricLine, ...]
+    parts: Parts
+    srm: Srm
+    whole_days: int
+    days_required: float
+    days_elapsed: float
+    rubric_sha256: str
+
+
+def decide(findings: Findings) -> tuple[Verdict, tuple[str, ...]]:
+    """The verdict and its reasons, the deciding ones first.
+
+    A miss, a mismatched split, a blocked category or a rolled-back run: don't ship. A compensating factor
+    that a person recorded outweighs all of these but the split, without which no number can be trusted. Then
+    whatever is still open: extend. Only then ship, with caveats if there are any.
+    """
+    blockers, missing, caveats = _blockers(findings), _missing(findings), _caveats(findings)
+    factor = findings.rollout.compensating_factor
+    if findings.srm.blocked or (blockers and factor is None):
+        return "dont_ship", (*blockers, *missing, *caveats)
+    if blockers:
+        recorded = f"A compensating factor was recorded: {factor}"
+        return "ship_with_caveats", (recorded, *blockers, *missing, *caveats)
+    if missing:
+        return "extend", (*missing, *_passing(findings), *caveats)
+    if caveats:
+        return "ship_with_caveats", (*caveats, *_passing(findings))
+    now = all(one.state == "IDEAL" for one in findings.judged)
+    return ("ship_now" if now else "ship"), tuple(_passing(findings))
+
+
+def _blockers(findings: Findings) -> list[str]:
+    found: list[str] = []
+    if findings.srm.blocked:
+        found.append(
+            "The split does not fit the share that was set (sample-ratio mismatch, "
+            f"p = {findings.srm.p_value:.2g}): users were lost or misrouted, so no comparison can be trusted."
+        )
+    if findings.rollout.rolled_back:
+        found.append("This run was rolled back by a guardrail or a person.")
+    found += [
+        _miss(one, line)
+        for one, line in zip(findings.judged, findings.lines, strict=True)
+        if one.state == "FAIL"
+    ]
+    below = set(findings.parts.below_floor)
+    for line in findings.parts.categories:
+        if line.blocks and line.state == "WORSE":
+            found.append(
+                f"Critical category {line.value}: {label(line.metric)} is worse than the baseline's."
+            )
+        elif line.blocks and (line.value, line.metric) in below:
+            found.append(f"Critical category {line.value}: {label(line.metric)} misses the acceptable bound.")
+    return found
+
+
+def _missing(findings: Findings) -> list[str]:
+    found: list[str] = []
+    if not findings.judged:
+        found.append("There is no rubric, so there is nothing to judge by.")
+    for one, line in zip(findings.judged, findings.lines, strict=True):
+        if one.state == "INCONCLUSIVE":
+            found.append(_undecided(one, line))
+        elif one.state == "NODATA":
+            found.append(_without_data(one, line))
+    if findings.whole_days < findings.days_required:
+        left = max(0.0, findings.days_required - findings.days_elapsed)
+        more = f"; about {days(left, more=True)}" if left > 0 else ""
+        found.append(
+            f"{count(findings.whole_days, 'whole day')} of candidate traffic of the "
+            f"{findings.days_required:g} required{more}."
+        )
+    return found
+
+
+def _caveats(findings: Findings) -> list[str]:
+    found: list[str] = []
+    fixed = findings.rollout.rubric_sha256
+    if fixed is not None and fixed != findings.rubric_sha256:
+        found.append(
+            "The rubric is not the one that was fixed before the run "
+            f"({fixed[:12]} then, {findings.rubric_sha256[:12]} now): this is a look back, not the test."
+        )
+    if findings.srm.p_value is None and findings.judged:
+        found.append("The share is not known, so the split of users could not be checked.")
+    places: dict[str, list[str]] = {}
+    for segment in findings.parts.segments:
+        if segment.state == "WORSE":
+            places.setdefault(segment.metric, []).append(f"{segment.by} {segment.value}")
+    for category in findings.parts.categories:
+        if category.state == "WORSE" and not category.blocks:
+            places.setdefault(category.metric, []).append(f"category {category.value}")
+    found += [
+        f"{_capital(label(m))} is worse than the baseline's in {joined(where)}."
+        for m, where in places.items()
+    ]
+    return found
+
+
+def _passing(findings: Findings) -> list[str]:
+    ideal = [label(one.criterion.metric) for one in findings.judged if one.state == "IDEAL"]
+    passed = [label(one.criterion.metric) for one in findings.judged if one.state == "PASS"]
+    near = [label(one.criterion.metric) for one in findings.judged if one.may_be_ideal]
+    found: list[str] = []
+    if ideal:
+        found.append(f"Ideal: {joined(ideal)}.")
+    if passed:
+        may = f" (may be ideal: {joined(near)})" if near else ""
+        found.append(f"Acceptable: {joined(passed)}{may}.")
+    return found
+
+
+def _miss(judged: Judged, line: MetricLine) -> str:
+    return (
+        f"{_name(line)} misses “{line.acceptable}”: {_standing(judged, line)}, all of it on the wrong side."
+    )
+
+
+def _undecided(judged: Judged, line: MetricLine) -> str:
+    if judged.heavy:
+        return (
+            f"{_name(line)} rests on too few: a single user holds more than a fifth of its variance "
+            f"({_standing(judged, line)})."
+        )
+    unit = unit_of(line.metric, line.acceptable)
+    seen = f"; at this traffic a difference of {distance(line.mde, unit)} can be seen" if line.mde else ""
+    return (
+        f"{_name(line)} is undecided against “{line.acceptable}”: {_standing(judged, line)}{seen}; "
+        f"{_still_needed(line)}."
+    )
+
+
+def _standing(judged: Judged, line: MetricLine) -> str:
+    """The value and what it is compatible with: the interval that the bound is judged on."""
+    unit = unit_of(line.metric, line.acceptable)
+    if judged.criterion.acceptable.relative:
+        low, high = line.difference.low, line.difference.high
+        ends = f"{_end(low, unit, '−∞')} to {_end(high, unit, '+∞')}"
+        return (
+            f"{amount(line.candidate, unit)} against the baseline's {amount(line.baseline, unit)}, "
+            f"compatible with {ends}"
+        )
+    return f"{amount(line.candidate, unit)}, compatible with {span(*line.candidate_interval, unit)}"
+
+
+def _end(value: float | None, unit: Unit, unbounded: str) -> str:
+    return unbounded if value is None else signed(value, unit)
+
+
+def _still_needed(line: MetricLine) -> str:
+    if line.units_needed is None:
+        return "it lies so near the bound that no number of days can be told"
+    if not line.days_needed:
+        return f"about {count(line.units_needed, 'more candidate unit')} needed"
+    return f"about {days(line.days_needed, more=True)} ({count(line.units_needed, 'candidate unit')})"
+
+
+def _without_data(judged: Judged, line: MetricLine) -> str:
+    if line.units == 0:
+        return f"{_name(line)} has no data: no value has been recorded for the candidate yet."
+    if line.units >= GATE:
+        return (
+            f"{_name(line)} has too little to compare with: "
+            f"{judged.reading.baseline_units} of {GATE} baseline units have a value."
+        )
+    more = f"; about {days(line.days_needed, more=True)}" if line.days_needed else ""
+    return f"{_name(line)} has too little data: {line.units} of {GATE} candidate units have a value{more}."
+
+
+def _name(line: MetricLine) -> str:
+    return _capital(label(line.metric))
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

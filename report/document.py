@@ -1,0 +1,177 @@
+"""The report as a value, and its JSON exactly as the contract has it."""
+
+import math
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from report.judge import State
+
+Verdict = Literal["ship_now", "ship", "ship_with_caveats", "dont_ship", "extend"]
+PartState = Literal["WORSE", "BETTER", "NO_DIFFERENCE", "TOO_FEW"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """0 to 100. `estimate` is None when no metric has data."""
+
+    low: float
+    estimate: float | None
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """From the first exposure to the last, UTC seconds (None: no exchange yet), and its length in days."""
+
+    start: float | None
+    end: float | None
+    days: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Units:
+    """Distinct units exposed in each arm."""
+
+    baseline: int
+    candidate: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Srm:
+    """The check of the split; p is None where no share is known."""
+
+    p_value: float | None
+    blocked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Candidate less baseline in the metric's unit; None where unbounded or not to be read."""
+
+    low: float | None = None
+    estimate: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricLine:
+    """One row of the rubric. `units` are candidate units with a value; `units_needed` are still to come."""
+
+    metric: str
+    baseline: float | None
+    candidate: float | None
+    candidate_interval: tuple[float | None, float | None]
+    difference: Difference
+    state: State
+    acceptable: str
+    ideal: str
+    weight: float
+    units: int
+    mde: float | None
+    units_needed: int | None
+    days_needed: float | None
+    question: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentLine:
+    """One metric among the exchanges whose tag `by` has this value."""
+
+    by: str
+    value: str
+    metric: str
+    difference: Difference
+    state: PartState
+    blocks: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryLine:
+    """One metric among the exchanges of this category."""
+
+    value: str
+    metric: str
+    difference: Difference
+    state: PartState
+    blocks: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What `canary report` says. Its fields are the JSON's."""
+
+    canary: str
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    score: Score
+    rubric_sha256: str
+    window: Window
+    units: Units
+    srm: Srm
+    metrics: tuple[MetricLine, ...]
+    segments: tuple[SegmentLine, ...]
+    categories: tuple[CategoryLine, ...]
+
+
+def finite(value: float | None) -> float | None:
+    """An unbounded or undefined number is None."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The contract's document: JSON types only, times in RFC 3339, an unbounded end null."""
+    document: dict[str, Any] = _plain(asdict(report))
+    document["window"]["start"] = _moment(report.window.start)
+    document["window"]["end"] = _moment(report.window.end)
+    return document
+
+
+def from_json(document: dict[str, Any]) -> Report:
+    """The report that `to_json` wrote, for an archive to show again."""
+    window = document["window"]
+    return Report(
+        canary=document["canary"],
+        verdict=document["verdict"],
+        reasons=tuple(document["reasons"]),
+        score=Score(**document["score"]),
+        rubric_sha256=document["rubric_sha256"],
+        window=Window(start=_seconds(window["start"]), end=_seconds(window["end"]), days=window["days"]),
+        units=Units(**document["units"]),
+        srm=Srm(**document["srm"]),
+        metrics=tuple(_metric_line(line) for line in document["metrics"]),
+        segments=tuple(SegmentLine(**_with_difference(line)) for line in document["segments"]),
+        categories=tuple(CategoryLine(**_with_difference(line)) for line in document["categories"]),
+    )
+
+
+def _metric_line(line: dict[str, Any]) -> MetricLine:
+    low, high = line["candidate_interval"]
+    return MetricLine(**{**_with_difference(line), "candidate_interval": (low, high)})
+
+
+def _with_difference(line: dict[str, Any]) -> dict[str, Any]:
+    return {**line, "difference": Difference(**line["difference"])}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case float():
+            return finite(value)
+        case _:
+            return value
+
+
+def _moment(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _seconds(moment: str | None) -> float | None:
+    return None if moment is None else datetime.fromisoformat(moment).timestamp()

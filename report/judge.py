@@ -1,0 +1,115 @@
+"""One criterion against its reading: the state, the distance to both bounds, and what is still missing."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from report.comparison import ALPHA
+from report.reading import Reading
+from report.rubric import Bound, Criterion
+from report.statistics import sequence
+from report.statistics.types import Interval
+
+State = Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"]
+
+HEAVY = 0.2
+"""No PASS while one unit holds more of the variance than this: its next visit could turn the answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One criterion's state. Margins are oriented so that ≥ 0 keeps the bound, in the metric's unit.
+
+    `heavy` says that only a single unit's weight keeps it from passing.
+    """
+
+    criterion: Criterion
+    reading: Reading
+    state: State
+    acceptable: Interval | None = None
+    ideal: Interval | None = None
+    heavy: bool = False
+
+    @property
+    def may_be_ideal(self) -> bool:
+        return self.state == "PASS" and self.ideal is not None and self.ideal.high >= 0
+
+    @property
+    def open(self) -> bool:
+        return self.state in ("INCONCLUSIVE", "NODATA")
+
+
+def judge(criterion: Criterion, reading: Reading) -> Judged:
+    """IDEAL: the whole interval keeps the ideal bound; PASS: the acceptable one; FAIL: none of it does."""
+    enough = reading.compared if criterion.acceptable.relative else reading.measured
+    if not enough:
+        return Judged(criterion=criterion, reading=reading, state="NODATA")
+    acceptable, ideal = margin(reading, criterion.acceptable), margin(reading, criterion.ideal)
+    state: State = "INCONCLUSIVE"
+    if ideal.low >= 0:
+        state = "IDEAL"
+    elif acceptable.low >= 0:
+        state = "PASS"
+    elif acceptable.high < 0:
+        state = "FAIL"
+    heavy = state in ("IDEAL", "PASS") and _heaviest(reading, criterion.acceptable) > HEAVY
+    return Judged(
+        criterion=criterion,
+        reading=reading,
+        state="INCONCLUSIVE" if heavy else state,
+        acceptable=acceptable,
+        ideal=ideal,
+        heavy=heavy,
+    )
+
+
+def margin(reading: Reading, bound: Bound) -> Interval:
+    """How far the candidate is on the right side of the bound; below 0 on the wrong one."""
+    if reading.comparison is None:
+        raise ValueError("nothing was read, so there is no margin")
+    contrast = reading.comparison.contrast(*_terms(bound))
+    return contrast if bound.higher_is_better else contrast.scaled(-1)
+
+
+def _terms(bound: Bound) -> tuple[float, float]:
+    return (bound.factor, bound.offset) if bound.relative else (0.0, bound.value)
+
+
+def _heaviest(reading: Reading, bound: Bound) -> float:
+    return reading.comparison.heaviest(_terms(bound)[0]) if reading.comparison else 0.0
+
+
+def half_width(judged: Judged) -> float | None:
+    """Half the acceptable margin's interval; None when it is unbounded."""
+    if judged.acceptable is None:
+        return None
+    half = (judged.acceptable.high - judged.acceptable.low) / 2
+    return half if math.isfinite(half) else None
+
+
+def detectable(judged: Judged) -> float | None:
+    """MDE = (c + z_β)·SE: the distance to the bound that is seen with power 80 % at this traffic."""
+    half = half_width(judged)
+    if half is None:
+        return None
+    c = sequence.multiplier(judged.reading.tau, ALPHA)
+    return (c + sequence.POWER_Z) * half / c
+
+
+def further_units(judged: Judged, *, gate: int, planned: float) -> int | None:
+    """Candidate units still to come until an open criterion is decided with power 80 %; 0 once it is.
+
+    None when the estimate lies so near the bound, or the interval is so wide, that no number can be told.
+    """
+    if not judged.open:
+        return 0
+    if judged.acceptable is None:
+        return max(0, gate - judged.reading.candidate_units) or None
+    half, delta = half_width(judged), abs(judged.acceptable.estimate)
+    if half is None or delta <= 1e-9 * half or judged.heavy:
+        return None
+    units = judged.reading.candidate_units
+    sigma = half / sequence.multiplier(judged.reading.tau, ALPHA) * math.sqrt(units)
+    rho2 = sequence.tuning(alpha=ALPHA, planned=planned)
+    total = sequence.units_needed(sigma=sigma, delta=delta, share=None, alpha=ALPHA, rho2=rho2)
+    return max(1, math.ceil(total - units))

@@ -1,0 +1,199 @@
+"""A log from elsewhere, as CSV, read into a sample. Every complaint names the line and the column."""
+
+import csv
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from records.metric import BUILT_IN, Metric
+from records.outcome import ErrorType, blames_arm
+from report.sample import BadSample, Ratings, Sample, refuse_units_in_both_arms
+from report.statistics.types import Floats
+
+REQUIRED = ("unit", "arm", "at")
+OPTIONAL = ("latency_s", "ttft_s", "cost_usd", "error_type", "category", "phase")
+COLUMNS = f"{', '.join(REQUIRED)}, {', '.join(OPTIONAL)}, tag_NAME and metric_NAME"
+
+_ERROR_TYPES: Mapping[str, ErrorType] = {name: name for name in get_args(ErrorType)}
+
+
+def from_csv(path: Path, metrics: Mapping[str, Metric] = BUILT_IN) -> Sample:
+    """Read a log of exchanges, one a line, with a header of `COLUMNS`; an empty cell is a missing value.
+
+    `at` is RFC 3339 or UTC seconds; `arm` baseline or candidate; `error_type` one of the contract's closed
+    set, empty when the exchange went well; `phase` counts changes of the share. `metrics` bound what a
+    `metric_*` cell may hold. Raises BadSample.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file)
+        header = [name.strip() for name in next(rows, [])]
+        _check_header(header)
+        return _build(_Table(path.name, header, _body(path.name, header, rows)), metrics)
+
+
+def _check_header(header: Sequence[str]) -> None:
+    for name in header:
+        if name in REQUIRED or name in OPTIONAL or name.startswith(("tag_", "metric_")):
+            continue
+        near = difflib.get_close_matches(name, (*REQUIRED, *OPTIONAL), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise BadSample(f"line 1: unknown column {name!r}{hint} Columns are {COLUMNS}")
+    if len(set(header)) < len(header):
+        raise BadSample("line 1: a column stands there twice")
+    for name in REQUIRED:
+        if name not in header:
+            raise BadSample(f"line 1: column {name!r} is missing. Columns are {COLUMNS}")
+
+
+def _body(name: str, header: Sequence[str], rows: Iterator[list[str]]) -> list[list[str]]:
+    body: list[list[str]] = []
+    for line, row in enumerate(rows, start=2):
+        if row and len(row) != len(header):
+            raise BadSample(f"{name} line {line}: {len(row)} cells under {len(header)} columns")
+        body.append(row)
+    return body
+
+
+class _Table:
+    """The cells by column, with the line each stands on."""
+
+    def __init__(self, name: str, header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
+        self.name = name
+        self.header = tuple(header)
+        kept = [(line, row) for line, row in enumerate(body, start=2) if row]
+        self.lines = [line for line, _ in kept]
+        self._columns = {column: [row[i].strip() for _, row in kept] for i, column in enumerate(header)}
+
+    def text(self, column: str) -> list[str]:
+        return self._columns.get(column, [""] * len(self.lines))
+
+    def read(self, column: str, parse: Callable[[str], float], right: str) -> Floats:
+        """The column through `parse` (ValueError: a complaint with `right`); empty cells are NaN."""
+        values = np.full(len(self.lines), np.nan)
+        for i, cell in enumerate(self.text(column)):
+            if cell:
+                try:
+                    values[i] = parse(cell)
+                except ValueError:
+                    self.complain(i, column, cell, right)
+        return values
+
+    def complain(self, row: int, column: str, cell: str, right: str) -> None:
+        what = f"{cell!r} is not {right}" if cell else f"is empty; it must be {right}"
+        raise BadSample(f"{self.name} line {self.lines[row]}, column {column!r}: {what}")
+
+
+def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
+    at = _required(table, "at", _time, "a time such as 2026-11-24T10:00:00Z, or UTC seconds")
+    arms = _required(table, "arm", _arm, "'baseline' or 'candidate'")
+    names = table.text("unit")
+    for row, name in enumerate(names):
+        if not name:
+            table.complain(row, "unit", "", "the sticky identity, such as a hashed user id")
+    errors = [_error_type(table, row, cell) for row, cell in enumerate(table.text("error_type"))]
+    phase = table.read("phase", _count, "a whole number from 0")
+    order = np.argsort(at, kind="stable")
+    units, unit = np.unique(np.array(names, dtype=np.str_), return_inverse=True)
+    sample = Sample(
+        units=tuple(units.tolist()),
+        unit=unit.astype(np.int64)[order],
+        candidate=(arms == 1)[order],
+        phase=np.nan_to_num(phase, nan=0.0).astype(np.int64)[order],
+        at=at[order],
+        counts=np.array([_counts(error) for error in errors], dtype=np.bool_)[order],
+        failed=np.array([blames_arm(error) for error in errors], dtype=np.bool_)[order],
+        latency_s=table.read("latency_s", _amount, "seconds, from 0")[order],
+        ttft_s=table.read("ttft_s", _amount, "seconds, from 0")[order],
+        cost_usd=table.read("cost_usd", _amount, "dollars, from 0")[order],
+        category=_texts(table, "category")[order],
+        tags={
+            column.removeprefix("tag_"): _texts(table, column)[order]
+            for column in table.header
+            if column.startswith("tag_")
+        },
+        feedback={
+            column.removeprefix("metric_"): _ratings(table, column, at, order, metrics)
+            for column in table.header
+            if column.startswith("metric_")
+        },
+    )
+    refuse_units_in_both_arms(sample)
+    return sample
+
+
+def _required(table: _Table, column: str, parse: Callable[[str], float], right: str) -> Floats:
+    values = table.read(column, parse, right)
+    for row in np.flatnonzero(np.isnan(values))[:1]:
+        table.complain(int(row), column, "", right)
+    return values
+
+
+def _ratings(
+    table: _Table, column: str, at: Floats, order: np.ndarray, metrics: Mapping[str, Metric]
+) -> Ratings:
+    metric = metrics.get(column.removeprefix("metric_"))
+    low, high = (metric.low, metric.high) if metric else (None, None)
+
+    def parse(cell: str) -> float:
+        value = _number(cell)
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise ValueError(cell)
+        return value
+
+    bounded = low is not None and high is not None
+    values = table.read(column, parse, f"a number from {low:g} to {high:g}" if bounded else "a number")[order]
+    given = np.flatnonzero(~np.isnan(values))
+    return Ratings(row=given, value=values[given], at=at[order][given])
+
+
+def _texts(table: _Table, column: str) -> np.ndarray:
+    return np.array(table.text(column), dtype=np.str_)
+
+
+def _error_type(table: _Table, row: int, cell: str) -> ErrorType | None:
+    if cell and cell not in _ERROR_TYPES:
+        near = difflib.get_close_matches(cell, _ERROR_TYPES, n=1)
+        table.complain(row, "error_type", cell, near[0] if near else f"one of {', '.join(_ERROR_TYPES)}")
+    return _ERROR_TYPES.get(cell)
+
+
+def _counts(error: ErrorType | None) -> bool:
+    return error is None or not (error.startswith("caller_") or error in ("aborted", "shed"))
+
+
+def _arm(cell: str) -> float:
+    return ("baseline", "candidate").index(cell)
+
+
+def _time(cell: str) -> float:
+    try:
+        return _number(cell)
+    except ValueError:
+        moment = datetime.fromisoformat(cell)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _number(cell: str) -> float:
+    value = float(cell)
+    if not math.isfinite(value):
+        raise ValueError(cell)
+    return value
+
+
+def _amount(cell: str) -> float:
+    value = _number(cell)
+    if value < 0:
+        raise ValueError(cell)
+    return value
+
+
+def _count(cell: str) -> float:
+    value = int(cell)
+    if value < 0:
+        raise ValueError(cell)
+    return value

@@ -1,0 +1,45 @@
+"""The rubric in one number from 0 to 100. It ranks and summarises; it decides nothing."""
+
+from collections.abc import Sequence
+
+from report.document import Score
+from report.judge import Judged
+
+
+def points(progress: float) -> float:
+    """s = 0 below acceptable, else 60 + 40·min(1, progress), with progress = (v−A)/(I−A)."""
+    return 0.0 if progress < 0 else 60 + 40 * min(1.0, progress)
+
+
+def score(judged: Sequence[Judged]) -> Score:
+    """The weighted score at the low end, the estimate and the high end of every interval.
+
+    A metric without data counts 0 in `low` and 100 in `high` and is left out of `estimate`, which is kept
+    within the two.
+    """
+    if not judged:
+        return Score(low=0.0, estimate=None, high=100.0)
+    ends = [_ends(one) for one in judged]
+    weights = [one.criterion.weight for one in judged]
+    whole = sum(weights)
+    low = sum(w * end[0] for w, end in zip(weights, ends, strict=True)) / whole
+    high = sum(w * end[2] for w, end in zip(weights, ends, strict=True)) / whole
+    seen = [(w, end[1]) for w, end in zip(weights, ends, strict=True) if end[1] is not None]
+    if not seen:
+        return Score(low=low, estimate=None, high=high)
+    estimate = sum(w * middle for w, middle in seen) / sum(w for w, _ in seen)
+    return Score(low=low, estimate=min(max(estimate, low), high), high=high)
+
+
+def _ends(judged: Judged) -> tuple[float, float | None, float]:
+    if judged.acceptable is None or judged.ideal is None:
+        return 0.0, None, 100.0
+    # Both margins are v − bound in one unit, so their difference is the way from acceptable to ideal.
+    way = judged.acceptable.estimate - judged.ideal.estimate
+
+    def at(margin: float) -> float:
+        if way <= 0:
+            return points(1.0 if margin >= 0 else -1.0)
+        return points(margin / way)
+
+    return at(judged.acceptable.low), at(judged.acceptable.estimate), at(judged.acceptable.high)

@@ -1,0 +1,61 @@
+"""Few events: intervals for a share that need no normal approximation."""
+
+import math
+from dataclasses import dataclass
+
+from scipy import optimize, special, stats
+
+
+def log_mixture(successes: float, trials: float, p: float, *, a: float = 0.5, b: float = 0.5) -> float:
+    """ln E(p) = ln B(a+s, b+n−s) − ln B(a,b) − s·ln p − (n−s)·ln(1−p), evidence against a mean of p.
+
+    `successes` is the sum of one value in [0, 1] for each of `trials` units (fractions are fine), p in
+    (0, 1). Robbins' method of mixtures with a Beta(a, b) prior.
+    """
+    failures = trials - successes
+    return float(
+        special.betaln(a + successes, b + failures)
+        - special.betaln(a, b)
+        - successes * math.log(p)
+        - failures * math.log1p(-p)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A share's interval, in [0, 1]."""
+
+    low: float
+    high: float
+
+
+def mixture_interval(
+    successes: float, trials: float, *, alpha: float, a: float = 0.5, b: float = 0.5
+) -> Share:
+    """{p : E(p) < 1/α}, always valid. E is convex in p, lowest at s/n, so one root lies on each side."""
+    mean = successes / trials
+
+    def excess(p: float) -> float:
+        return log_mixture(successes, trials, p, a=a, b=b) + math.log(alpha)
+
+    edge = 1e-15
+    centre = min(max(mean, edge), 1 - edge)
+
+    def end(extreme: float) -> float:
+        # With next to no evidence E stays small up to the very edge: then the edge is the end.
+        if excess(extreme) <= 0:
+            return float(round(extreme))
+        return float(optimize.brentq(excess, *sorted((extreme, centre)), xtol=1e-14))
+
+    low = 0.0 if mean <= edge else end(edge)
+    high = 1.0 if mean >= 1 - edge else end(1 - edge)
+    return Share(low=low, high=high)
+
+
+def wilson(successes: float, trials: float, *, alpha: float = 0.05) -> Share:
+    """Wilson's score interval for one fixed look (JASA 1927); unlike Wald's it keeps its level at small n."""
+    z = float(stats.norm.ppf(1 - alpha / 2))
+    p = successes / trials
+    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials**2))
+    return Share(low=max(0.0, centre - half), high=min(1.0, centre + half))

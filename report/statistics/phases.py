@@ -1,0 +1,110 @@
+"""Both arms of a ramp: ratios compared within each phase, because the share moved between them.
+
+A unit may be in the baseline in one phase and in the candidate in a later one, so influences are kept for
+each unit and added over phases before they are squared.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from report.statistics.ratio import Ratio
+from report.statistics.types import Bools, Floats, Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitSums:
+    """One row for each unit and phase: (rows,) each. `unit` counts from 0, `count` > 0."""
+
+    unit: Ints
+    phase: Ints
+    candidate: Bools
+    total: Floats
+    count: Floats
+
+    def only(self, rows: Bools) -> "UnitSums":
+        return UnitSums(
+            unit=self.unit[rows],
+            phase=self.phase[rows],
+            candidate=self.candidate[rows],
+            total=self.total[rows],
+            count=self.count[rows],
+        )
+
+    def units(self, *, candidate: bool) -> int:
+        """Distinct units of one arm."""
+        return len(np.unique(self.unit[self.candidate == candidate]))
+
+
+def unit_sums(unit: Ints, phase: Ints, candidate: Bools, value: Floats) -> UnitSums:
+    """Add up exchanges, (n,) each, to one row for each unit, phase and arm."""
+    if len(unit) == 0:
+        return UnitSums(unit=unit, phase=phase, candidate=candidate, total=value, count=value)
+    key = (unit * (int(phase.max()) + 1) + phase) * 2 + candidate
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    return UnitSums(
+        unit=unit[first],
+        phase=phase[first],
+        candidate=candidate[first],
+        total=np.bincount(inverse, weights=value).astype(np.float64),
+        count=np.bincount(inverse).astype(np.float64),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arms:
+    """Both arms, their influences aligned on the same (units,) so that a unit in both is counted once."""
+
+    candidate: Ratio
+    baseline: Ratio
+
+    def value(self, factor: float) -> float:
+        return self.candidate.value - factor * self.baseline.value
+
+    def influence(self, factor: float) -> Floats:
+        """Each unit's influence on R_T − k·R_C."""
+        return self.candidate.influence - factor * self.baseline.influence
+
+    def se(self, factor: float) -> float:
+        """SE of R_T − k·R_C: √Σψ²; with factor 0 the candidate's own."""
+        return math.sqrt(float(np.sum(self.influence(factor) ** 2)))
+
+    def log_influence(self) -> Floats:
+        """Each unit's influence on ln(R_T/R_C); both ratios must be positive."""
+        return self.candidate.influence / self.candidate.value - self.baseline.influence / self.baseline.value
+
+
+def weights(sums: UnitSums) -> Floats:
+    """ω of each row's phase: the candidate's part of its counts, (rows,)."""
+    phases = int(sums.phase.max()) + 1
+    per_phase = np.bincount(sums.phase[sums.candidate], weights=sums.count[sums.candidate], minlength=phases)
+    return np.asarray((per_phase / per_phase.sum())[sums.phase], dtype=np.float64)
+
+
+def arms(sums: UnitSums) -> Arms:
+    """Σω_k·R_k for each arm, ω_k the candidate's part of the counts in phase k, with influences by unit.
+
+    The candidate must have values in every phase. With a single phase the variances are those of `ratio`,
+    K−1 degrees of freedom; over several, SE² = Σψ² as it stands. An arm without any unit has value 0.
+    """
+    omega = weights(sums)
+    single = int(sums.phase.min()) == int(sums.phase.max())
+    return Arms(
+        candidate=_arm(sums, omega, candidate=True, single=single),
+        baseline=_arm(sums, omega, candidate=False, single=single),
+    )
+
+
+def _arm(sums: UnitSums, omega: Floats, *, candidate: bool, single: bool) -> Ratio:
+    mine = sums.candidate == candidate
+    part, weight = sums.only(mine), omega[mine]
+    phases = int(sums.phase.max()) + 1
+    size = np.bincount(part.phase, weights=part.count, minlength=phases)[part.phase]
+    total = np.bincount(part.phase, weights=part.total, minlength=phases)[part.phase]
+    value = float(np.sum(weight * part.total / size))
+    psi = weight * (part.total - total / size * part.count) / size
+    if single and len(psi) > 1:
+        psi = psi * math.sqrt(len(psi) / (len(psi) - 1))
+    influence = np.bincount(part.unit, weights=psi, minlength=int(sums.unit.max()) + 1).astype(np.float64)
+    return Ratio(value=value, influence=influence)

@@ -1,0 +1,102 @@
+"""Ratios of unit sums by the delta method: one arm's value and each unit's influence on it.
+
+Deng, Knoblich, Lu, "Applying the Delta Method in Metric Analytics", arXiv 1803.06336. Exchanges of one unit
+are correlated, so every variance here is a sum over units.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from report.statistics.types import Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """R = ΣS/ΣN of one arm. `influence` (units,) sums to 0 and its squares to `variance`."""
+
+    value: float
+    influence: Floats
+
+    @property
+    def variance(self) -> float:
+        return float(np.sum(self.influence**2))
+
+    @property
+    def se(self) -> float:
+        return math.sqrt(self.variance)
+
+
+def ratio(totals: Floats, counts: Floats) -> Ratio:
+    """ΣS/ΣN with Var(R) = Σe²/((K−1)·K·N̄²), e = S − R·N.
+
+    `totals` and `counts` are (K,) unit sums, counts > 0. Raises ValueError below two units: one unit has no
+    variance to be known.
+    """
+    units = len(totals)
+    if units < 2:
+        raise ValueError(f"a ratio's variance needs two units, got {units}")
+    size = float(np.sum(counts))
+    value = float(np.sum(totals)) / size
+    return Ratio(value=value, influence=(totals - value * counts) / size * math.sqrt(units / (units - 1)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number and its standard error, both in the number's unit."""
+
+    value: float
+    se: float
+
+
+def difference(candidate: Ratio, baseline: Ratio, *, factor: float = 1.0) -> Estimate:
+    """R_T − k·R_C of independent arms, SE² = V_T + k²·V_C; `factor` is k."""
+    return Estimate(
+        value=candidate.value - factor * baseline.value,
+        se=math.sqrt(candidate.variance + factor**2 * baseline.variance),
+    )
+
+
+def log_ratio(candidate: Ratio, baseline: Ratio) -> Estimate:
+    """ln(R_T/R_C) of independent arms, SE² = V_T/R_T² + V_C/R_C²; both ratios must be positive."""
+    return Estimate(
+        value=math.log(candidate.value / baseline.value),
+        se=math.hypot(candidate.se / candidate.value, baseline.se / baseline.value),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjusted:
+    """Both arms after CUPED, and the θ that was used."""
+
+    candidate: Ratio
+    baseline: Ratio
+    theta: float
+
+
+def cuped(candidate: tuple[Floats, Floats, Floats], baseline: tuple[Floats, Floats, Floats]) -> Adjusted:
+    """Both arms' ratios, freed of what the units' values before the canary already explained.
+
+    Each arm is (totals, counts, before), all (K,). θ = Σ(e/N̄)(x−x̄_arm)/Σ(x−x̄_arm)² over both arms,
+    R′ = R − θ(x̄_arm−x̄_all), residual e/N̄ − θ(x−x̄_arm). A bound that is absolute must add θ²·s_x²/K_all to
+    the variance, because x̄_all is itself estimated. Deng, Xu, Kohavi, Walker, WSDM 2013.
+    """
+    arms = (candidate, baseline)
+    before_all = float(np.mean(np.concatenate([before for _, _, before in arms])))
+    centred = [before - np.mean(before) for _, _, before in arms]
+    plain = [ratio(totals, counts) for totals, counts, _ in arms]
+    # influence is e/N̄ up to this factor, which makes its squares sum to the variance.
+    shrink = [1 / math.sqrt(len(x) * (len(x) - 1)) for x in centred]
+    residual = [r.influence / s for r, s in zip(plain, shrink, strict=True)]
+    spread = sum(float(np.sum(x**2)) for x in centred)
+    shared = sum(float(np.sum(e * x)) for e, x in zip(residual, centred, strict=True))
+    theta = shared / spread if spread > 0 else 0.0
+    adjusted = [
+        Ratio(
+            value=r.value - theta * (float(np.mean(before)) - before_all),
+            influence=(e - theta * x) * s,
+        )
+        for r, e, x, s, (_, _, before) in zip(plain, residual, centred, shrink, arms, strict=True)
+    ]
+    return Adjusted(candidate=adjusted[0], baseline=adjusted[1], theta=theta)

@@ -1,0 +1,30 @@
+"""The array types and the interval that every statistic speaks of."""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+Texts: TypeAlias = npt.NDArray[Any]
+"""Arrays of str, of numpy's fixed width."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """low ≤ estimate ≤ high in one unit; an unbounded end is ±inf."""
+
+    low: float
+    estimate: float
+    high: float
+
+    def shifted(self, by: float) -> "Interval":
+        return Interval(low=self.low + by, estimate=self.estimate + by, high=self.high + by)
+
+    def scaled(self, by: float) -> "Interval":
+        """The interval of `by` times the quantity; a negative factor turns it around."""
+        ends = sorted((self.low * by, self.high * by))
+        return Interval(low=ends[0], estimate=self.estimate * by, high=ends[1])

@@ -1,0 +1,148 @@
+"""Did it win: a sample and a rollout become a report. The whole decision is made here, purely."""
+
+import numpy as np
+
+from report.decision import Findings, decide
+from report.document import MetricLine, Report, Srm, Units, Window, finite
+from report.judge import Judged, detectable, further_units, judge
+from report.metrics import observe
+from report.parts import break_down, difference
+from report.reading import GATE, read
+from report.rollout import Rollout
+from report.rubric import sha256
+from report.sample import Sample
+from report.score import score
+from report.statistics import srm
+from report.statistics.srm import Split
+
+DAY_S = 86400.0
+_MISMATCH = 0.001
+
+
+def build(sample: Sample, rollout: Rollout, *, now: float) -> Report:
+    """Judge the sample by the rollout's rubric as of `now`, UTC seconds.
+
+    Raises metrics.UnknownMetric for a criterion whose metric is neither measured nor declared.
+    """
+    observed = [(one, observe(sample, one.metric, rollout.metrics, now=now)) for one in rollout.criteria]
+    judged = [judge(one, read(sample, seen, planned=rollout.planned_units)) for one, seen in observed]
+    window = _window(sample, now)
+    lines = tuple(_line(one, rollout, window) for one in judged)
+    parts = break_down(sample, rollout, observed)
+    split = _split(sample, rollout)
+    fingerprint = sha256(rollout.criteria, planned_units=rollout.planned_units)
+    findings = Findings(
+        rollout=rollout,
+        judged=tuple(judged),
+        lines=lines,
+        parts=parts,
+        srm=split,
+        whole_days=_whole_days(sample, now),
+        days_required=_days_required(rollout),
+        days_elapsed=_elapsed(sample, now),
+        rubric_sha256=fingerprint,
+    )
+    verdict, reasons = decide(findings)
+    return Report(
+        canary=rollout.canary,
+        verdict=verdict,
+        reasons=reasons,
+        score=score(judged),
+        rubric_sha256=fingerprint,
+        window=window,
+        units=_units(sample),
+        srm=split,
+        metrics=lines,
+        segments=parts.segments,
+        categories=parts.categories,
+    )
+
+
+def _line(judged: Judged, rollout: Rollout, window: Window) -> MetricLine:
+    reading, criterion = judged.reading, judged.criterion
+    low, high = None, None
+    if reading.comparison is not None and reading.measured:
+        own = reading.comparison.contrast(0, 0)
+        low, high = finite(own.low), finite(own.high)
+    further = further_units(judged, gate=GATE, planned=rollout.planned_units)
+    return MetricLine(
+        metric=criterion.metric,
+        baseline=finite(reading.baseline),
+        candidate=finite(reading.candidate),
+        candidate_interval=(low, high),
+        difference=difference(reading),
+        state=judged.state,
+        acceptable=criterion.acceptable.text,
+        ideal=criterion.ideal.text,
+        weight=criterion.weight,
+        units=reading.candidate_units,
+        mde=detectable(judged),
+        units_needed=further,
+        days_needed=_days_needed(further, reading.candidate_units, window.days),
+        question=criterion.question,
+    )
+
+
+def _days_needed(further: int | None, units: int, days: float) -> float | None:
+    """At the rate at which candidate units have come so far; None where there is no rate to go by."""
+    if further == 0:
+        return 0.0
+    if further is None or units == 0 or days <= 0:
+        return None
+    return round(further * days / units, 1)
+
+
+def _window(sample: Sample, now: float) -> Window:
+    if len(sample.at) == 0:
+        return Window(start=None, end=None, days=0.0)
+    start, end = float(sample.at[0]), float(min(sample.at[-1], now))
+    return Window(start=start, end=end, days=round((end - start) / DAY_S, 2))
+
+
+def _units(sample: Sample) -> Units:
+    """Distinct units by arm; one that moved into the candidate as the share rose was in both."""
+    return Units(
+        baseline=len(np.unique(sample.unit[~sample.candidate])),
+        candidate=len(np.unique(sample.unit[sample.candidate])),
+    )
+
+
+def _split(sample: Sample, rollout: Rollout) -> Srm:
+    """Units by the arm and phase of their first exposure, against the share of that phase."""
+    shares = {**rollout.shares, **sample.shares}
+    first = sample.first_rows()
+    phase, candidate = sample.phase[first], sample.candidate[first]
+    splits = [
+        Split(
+            candidate=int(np.sum(candidate & (phase == k))),
+            baseline=int(np.sum(~candidate & (phase == k))),
+            share=shares[k],
+        )
+        for k in np.unique(phase).tolist()
+        if 0 < shares.get(k, 0.0) < 1
+    ]
+    p = srm.chi_square(splits)
+    mismatch = p is not None and (p < _MISMATCH or srm.log_evidence(splits) >= srm.ALARM)
+    return Srm(p_value=p, blocked=mismatch)
+
+
+def _elapsed(sample: Sample, now: float) -> float:
+    """Days from the candidate's first exposure until `now`."""
+    times = sample.at[sample.candidate]
+    return max(0.0, (now - float(times[0])) / DAY_S) if len(times) else 0.0
+
+
+def _whole_days(sample: Sample, now: float) -> int:
+    """Whole 24-hour periods since the candidate's first exposure that are over and had candidate traffic."""
+    times = sample.at[sample.candidate]
+    if len(times) == 0:
+        return 0
+    periods = np.unique(np.floor((times - times[0]) / DAY_S))
+    return int(np.sum((periods + 1) * DAY_S <= now - times[0]))
+
+
+def _days_required(rollout: Rollout) -> float:
+    """The minimum, and the time the slowest metric takes to mature on top."""
+    declared = (rollout.metrics.get(one.metric) for one in rollout.criteria)
+    matures = max((metric.matures_after_s for metric in declared if metric is not None), default=0.0)
+    return rollout.minimum_days + matures / DAY_S

@@ -1,0 +1,115 @@
+"""Numbers of a report in words: a metric's unit, its values, bounds and differences as a person says them."""
+
+import math
+from typing import Literal
+
+from records.metric import BUILT_IN
+from report.rubric import parse_bound
+
+Unit = Literal["share", "s", "usd", "number"]
+
+NAMES = {
+    "error_rate": "error rate",
+    "cost_per_request": "cost per request",
+    "csat": "satisfaction (CSAT)",
+    "nps": "NPS",
+    "helped": "“did this help?”",
+}
+
+
+def unit_of(metric: str, acceptable: str) -> Unit:
+    """What the metric is counted in, told from its name and from how its bound is written."""
+    if metric.startswith(("latency_", "ttft_")):
+        return "s"
+    if metric == "cost_per_request" or "$" in acceptable or metric == "revenue":
+        return "usd"
+    built_in = BUILT_IN.get(metric)
+    if metric == "error_rate" or (built_in is not None and built_in.kind == "bool") or "pp" in acceptable:
+        return "share"
+    bound = parse_bound(acceptable)
+    return "share" if "%" in acceptable and not bound.relative else "number"
+
+
+def label(metric: str) -> str:
+    """The metric as a person calls it."""
+    stem, _, level = metric.rpartition("_")
+    if stem in ("latency", "ttft"):
+        return f"{'latency' if stem == 'latency' else 'time to first token'} {level}"
+    return NAMES.get(metric, metric.replace("_", " "))
+
+
+def amount(value: float | None, unit: Unit) -> str:
+    """A value in its unit: 85.2 %, 1.43 s, $0.0127, 4.31; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    sign = "−" if value < 0 else ""
+    size = abs(value)
+    match unit:
+        case "share":
+            return f"{sign}{_digits(100 * size, 1)} %"
+        case "s":
+            return f"{sign}{_digits(size, 2)} s" if size >= 0.1 else f"{sign}{_digits(1000 * size, 0)} ms"
+        case "usd":
+            return f"{sign}${_money(size)}"
+        case "number":
+            return f"{sign}{_digits(size, 2)}"
+
+
+def signed(value: float | None, unit: Unit) -> str:
+    """A difference with its sign; differences of shares are points."""
+    if value is None:
+        return "–"
+    return f"{'−' if value < 0 else '+'}{distance(value, unit)}"
+
+
+def distance(value: float | None, unit: Unit) -> str:
+    """A difference without its sign; that of two shares is in points."""
+    text = amount(None if value is None else abs(value), unit)
+    return text.replace(" %", " points") if unit == "share" else text
+
+
+def span(low: float | None, high: float | None, unit: Unit) -> str:
+    """An interval in words; an unbounded end is said to be open."""
+    if low is None and high is None:
+        return "not known yet"
+    if low is None:
+        return f"at most {amount(high, unit)}"
+    if high is None:
+        return f"at least {amount(low, unit)}"
+    return f"{amount(low, unit)} to {amount(high, unit)}"
+
+
+def days(value: float, *, more: bool = False) -> str:
+    """So many days, with no false precision; `more` says that they are still to come."""
+    word = " more" if more else ""
+    if value < 1:
+        return "one more day" if more else "less than a day"
+    whole = math.ceil(value)
+    return f"{whole:,}{word} day{'s' if whole != 1 else ''}"
+
+
+def count(number: int, noun: str) -> str:
+    """1 unit, 2 units, 12,000 units."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def joined(parts: list[str]) -> str:
+    """a; a and b; a, b and c."""
+    return " and ".join([*([", ".join(parts[:-1])] if len(parts) > 1 else []), *parts[-1:]])
+
+
+def _digits(size: float, places: int) -> str:
+    if size >= 1000:
+        return f"{size:,.0f}"
+    # A value that would be rounded to nothing keeps two digits that tell it from zero.
+    if 0 < size < 0.5 * 10**-places:
+        return f"{size:.2g}"
+    return f"{size:.{places}f}"
+
+
+def _money(size: float) -> str:
+    if size >= 100:
+        return f"{size:,.0f}"
+    if size >= 1 or size == 0:
+        return f"{size:.2f}"
+    return f"{size:.{max(2, 2 - math.floor(math.log10(size)))}f}"

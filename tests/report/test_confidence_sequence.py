@@ -1,0 +1,109 @@
+"""Always-valid multipliers and evidence: the published numbers, and what must hold between them."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from report.statistics.sequence import (
+    evidence,
+    multiplier,
+    one_sided_evidence,
+    one_sided_multiplier,
+    p_value,
+    tuning,
+    units_needed,
+)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "information", "two_sided", "one_sided"),
+    [(0.05, 8.212, 3.035, 2.779), (0.01, 11.756, 3.572, 3.355), (0.001, 16.688, 4.206, 4.027)],
+)
+def test_at_the_planned_number_of_units(
+    alpha: float, information: float, two_sided: float, one_sided: float
+) -> None:
+    tau = tuning(alpha=alpha, planned=1)
+    assert tau == pytest.approx(information, abs=5e-4)
+    assert multiplier(tau, alpha) == pytest.approx(two_sided, abs=5e-4)
+    assert one_sided_multiplier(tuning(alpha=2 * alpha, planned=1), alpha) == pytest.approx(
+        one_sided, abs=6e-4
+    )
+
+
+def test_at_three_hundred_of_five_hundred_planned() -> None:
+    tau = 300 * tuning(alpha=0.05, planned=500)
+    assert tau == pytest.approx(4.927181, abs=5e-7)
+    assert multiplier(tau, 0.05) == pytest.approx(3.057480, abs=5e-7)
+    halved = 300 * tuning(alpha=0.1, planned=500)
+    assert one_sided_multiplier(halved, 0.05) == pytest.approx(2.807184, abs=5e-7)
+    assert evidence(3.5, tau) == pytest.approx(66.809864, abs=5e-7)
+    assert one_sided_evidence(3.5, tau) == pytest.approx(133.525044, abs=5e-7)
+    assert one_sided_evidence(-1, tau) == pytest.approx(0.225256, abs=5e-7)
+    assert p_value(3.5, tau) == pytest.approx(0.014968, abs=5e-7)
+
+
+def test_a_relative_lift_has_the_interval_of_the_exact_tuning() -> None:
+    n_a, n_b = 3000, 3461
+    mean_a, mean_b = 1396.87 / n_a, 2422.7 / n_b
+    var_a = (52377.9767 - n_a * mean_a**2) / (n_a - 1)
+    var_b = (134698.29 - n_b * mean_b**2) / (n_b - 1)
+    lift = mean_b / mean_a - 1
+    se = math.sqrt(var_b / (mean_a**2 * n_b) + var_a * mean_b**2 / (mean_a**4 * n_a))
+    half = se * multiplier((n_a + n_b) * tuning(alpha=0.05, planned=1000), 0.05)
+    assert lift == pytest.approx(0.50336, abs=5e-6)
+    assert (lift - half, lift + half) == (
+        pytest.approx(-0.559886, abs=5e-7),
+        pytest.approx(1.566608, abs=5e-7),
+    )
+
+
+def test_the_normal_mixture_at_its_planned_variance() -> None:
+    # A sum of variance 100 at the planned 100: c standard errors of 10.
+    assert 10 * multiplier(tuning(alpha=0.05, planned=1), 0.05) == pytest.approx(30.351224, abs=5e-7)
+
+
+def test_the_worked_example_of_units_needed() -> None:
+    # With c held at 3.035 it is 2,812; at the τ of the answer itself c is 3.165 and it takes a few more.
+    fixed = (3.035 + 0.8416212) ** 2 * 0.4**2 * (1 + 0.05 / 0.95) / 0.03**2
+    assert fixed == pytest.approx(2812, abs=1)
+    rho2 = tuning(alpha=0.05, planned=500)
+    needed = units_needed(sigma=0.4, delta=0.03, share=0.05, alpha=0.05, rho2=rho2)
+    c = multiplier(rho2 * needed, 0.05)
+    assert needed == pytest.approx((c + 0.8416212) ** 2 * 0.4**2 * (1 + 0.05 / 0.95) / 0.03**2, rel=1e-3)
+    assert needed == pytest.approx(3028, abs=1)
+
+
+def test_units_needed_at_the_planned_number_use_its_multiplier() -> None:
+    rho2 = tuning(alpha=0.05, planned=2812.3)
+    needed = units_needed(sigma=0.4, delta=0.03, share=0.05, alpha=0.05, rho2=rho2)
+    assert needed == pytest.approx(2812, abs=1)
+
+
+def test_no_number_of_units_tells_nothing_from_the_bound() -> None:
+    with pytest.raises(ValueError, match="zero"):
+        units_needed(sigma=1, delta=0, share=None, alpha=0.05, rho2=0.01)
+
+
+taus = st.floats(0.01, 1e4)
+
+
+@given(st.floats(-30, 30), taus)
+def test_p_is_below_alpha_exactly_outside_the_interval(z: float, tau: float) -> None:
+    c = multiplier(tau, 0.05)
+    if abs(abs(z) - c) > 1e-6:
+        assert (p_value(z, tau) < 0.05) == (abs(z) > c)
+
+
+@given(st.floats(0, 40), taus)
+def test_one_sided_evidence_splits_the_two_sided(z: float, tau: float) -> None:
+    both = evidence(z, tau)
+    if math.isfinite(both):
+        halves = one_sided_evidence(z, tau) + one_sided_evidence(-z, tau)
+        assert halves == pytest.approx(2 * both, rel=1e-9)
+
+
+@given(taus)
+def test_a_look_that_may_be_repeated_is_dearer_than_one_look(tau: float) -> None:
+    assert multiplier(tau, 0.05) > 1.96

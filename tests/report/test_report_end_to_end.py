@@ -1,0 +1,169 @@
+"""From a CSV log to a verdict: worlds in which the right answer is known."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from report.document import Report, from_json, to_json
+from report.log import from_csv
+from report.rollout import Rollout
+from report.verdict import build
+
+Log = Callable[[Any], Path]
+DAY_S = 86400.0
+GOOD: dict[str, Any] = {
+    "completed": (0.88, 0.89),
+    "latency_s": (0.9, 0.9),
+    "cost_usd": (0.08, 0.08),
+    "csat": (4.3, 4.3),
+}
+
+
+def _report(path: Path, rollout: Rollout, now: float) -> Report:
+    return build(from_csv(path), rollout, now=now)
+
+
+def test_ideal_everywhere_ships_now(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> None:
+    report = _report(write_log(world()), rollout, now)
+    assert report.verdict == "ship_now"
+    assert {line.state for line in report.metrics} == {"IDEAL"}
+    assert (report.score.low, report.score.high) == (100, 100)
+
+
+def test_acceptable_everywhere_ships(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> None:
+    report = _report(write_log(world(**GOOD)), rollout, now)
+    assert report.verdict == "ship"
+    assert {line.state for line in report.metrics} == {"PASS"}
+    assert 60 < report.score.low < report.score.high < 100
+
+
+def test_one_miss_is_a_no_though_the_score_is_high(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    report = _report(write_log(world(latency_s=(0.4, 1.6))), rollout, now)
+    assert report.verdict == "dont_ship"
+    assert report.reasons[0].startswith("Latency p95 misses “< 2s”")
+    assert report.score.estimate is not None
+    assert report.score.estimate > 70
+
+
+def test_a_miss_needs_no_minimum_duration(write_log: Log, world: type[Any], rollout: Rollout) -> None:
+    log = write_log(world(latency_s=(0.4, 1.6), days=1.0))
+    first = from_csv(log).at[0]
+    assert _report(log, rollout, float(first) + DAY_S).verdict == "dont_ship"
+
+
+def test_too_little_evidence_extends_and_says_what_is_missing(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    report = _report(write_log(world(users=2500, completed=(0.87, 0.865))), rollout, now)
+    assert report.verdict == "extend"
+    line = report.metrics[0]
+    assert line.state == "INCONCLUSIVE"
+    assert line.units_needed is not None
+    assert line.units_needed > 100
+    assert "undecided" in report.reasons[0]
+    assert "more days" in report.reasons[0]
+
+
+def test_a_hundred_units_are_the_least(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    report = _report(write_log(world(users=600)), rollout, now)
+    assert report.verdict == "extend"
+    assert {line.state for line in report.metrics} == {"NODATA"}
+    assert {line.candidate_interval for line in report.metrics} == {(None, None)}
+    assert report.score.estimate is None
+    assert (report.score.low, report.score.high) == (0, 100)
+
+
+def test_the_best_candidate_must_run_its_days(write_log: Log, world: type[Any], rollout: Rollout) -> None:
+    log = write_log(world(days=4.0))
+    report = _report(log, rollout, float(from_csv(log).at[0]) + 4.5 * DAY_S)
+    assert report.verdict == "extend"
+    assert "4 whole days of candidate traffic of the 7 required" in report.reasons[0]
+
+
+def test_a_silent_log_does_not_age_into_a_verdict(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    report = _report(write_log(world(days=4.0)), rollout, now + 30 * DAY_S)
+    assert report.verdict == "extend"
+
+
+def test_lost_users_block_the_verdict(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> None:
+    report = _report(write_log(world()), replace(rollout, shares={0: 0.13}), now)
+    assert report.srm.blocked
+    assert report.verdict == "dont_ship"
+    outweighed = replace(rollout, shares={0: 0.13}, compensating_factor="we are in a hurry")
+    assert _report(write_log(world()), outweighed, now).verdict == "dont_ship"
+
+
+def test_a_compensating_factor_outweighs_a_miss_and_is_named(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    outweighed = replace(rollout, compensating_factor="40 % cheaper; support agreed to wait (Ada, 9 Nov)")
+    report = _report(write_log(world(latency_s=(0.4, 1.6))), outweighed, now)
+    assert report.verdict == "ship_with_caveats"
+    assert "40 % cheaper" in report.reasons[0]
+    assert any("misses" in reason for reason in report.reasons)
+
+
+def test_a_run_that_was_rolled_back_does_not_ship(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    report = _report(write_log(world()), replace(rollout, rolled_back=True), now)
+    assert report.verdict == "dont_ship"
+    assert "rolled back" in report.reasons[0]
+
+
+def test_a_rubric_written_afterwards_is_a_caveat(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    log = write_log(world())
+    honest = _report(log, rollout, now)
+    assert _report(log, replace(rollout, rubric_sha256=honest.rubric_sha256), now).verdict == "ship_now"
+    changed = _report(log, replace(rollout, rubric_sha256="0" * 64), now)
+    assert changed.verdict == "ship_with_caveats"
+    assert "not the one that was fixed" in changed.reasons[0]
+
+
+def test_a_category_hidden_by_the_average_is_a_caveat_and_a_critical_one_blocks(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    log = write_log(world(worse_in={"billing": 0.2}))
+    report = _report(log, rollout, now)
+    (billing,) = (
+        line for line in report.categories if (line.value, line.metric) == ("billing", "task_completed")
+    )
+    assert (billing.state, billing.blocks) == ("WORSE", False)
+    assert report.metrics[0].state == "PASS"
+    assert report.verdict == "ship_with_caveats"
+
+    critical = _report(log, replace(rollout, critical_categories=frozenset({"billing"})), now)
+    assert critical.verdict == "dont_ship"
+    assert critical.reasons[0].startswith("Critical category billing")
+
+
+def test_the_json_has_exactly_the_contracts_fields(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    report = _report(write_log(world()), rollout, now)
+    document = to_json(report)
+    assert set(document) == {
+        "canary", "verdict", "reasons", "score", "rubric_sha256", "window", "units", "srm",
+        "metrics", "segments", "categories",
+    }  # fmt: skip
+    assert set(document["metrics"][0]) == {
+        "metric", "baseline", "candidate", "candidate_interval", "difference", "state", "acceptable", "ideal",
+        "weight", "units", "mde", "units_needed", "days_needed", "question",
+    }  # fmt: skip
+    assert set(document["metrics"][0]["difference"]) == {"low", "estimate", "high", "p_value"}
+    assert set(document["segments"][0]) == {"by", "value", "metric", "difference", "state", "blocks"}
+    assert set(document["categories"][0]) == {"value", "metric", "difference", "state", "blocks"}
+    assert document["window"]["start"].startswith("2026-11-02T00:0")
+    assert from_json(json.loads(json.dumps(document, allow_nan=False))) == replace(
+        report, window=from_json(document).window
+    )
