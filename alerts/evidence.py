@@ -1,0 +1,217 @@
+"""How strongly outcomes speak against the candidate, valid at every moment somebody looks. Pure arithmetic.
+
+Each observation moves K log-likelihood ratios (or log betting gains), one per alternative. Two statistics
+come of them, both means over the alternatives, kept in natural logarithms:
+
+    mixture  mean of S_k, S_k the product of all ratios: P(ever ≥ 1/α) ≤ α for a healthy arm (Ville 1939)
+    cusum    mean of M_k, M_k = max(1, M_k)·ratio: forgets a clean past; mean time to a false alarm at c is
+             at least c observations (e-detector, Shin, Ramdas, Rinaldo, arXiv 2203.03532)
+
+What decides on them (windows, minimums, actions) lives with the rules.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from heapq import nlargest
+
+ROLLBACK_MIXTURE = math.log(1e3)
+ROLLBACK_CUSUM = math.log(1e5)
+PAGE_MIXTURE = math.log(20.0)
+PAGE_CUSUM = math.log(1e3)
+WITHOUT_HEAVIEST = math.log(10.0)
+"""Without its heaviest unit a statistic must still reach a tenth of the rollback threshold."""
+MINIMUM_UNITS = 3
+UNITS_KEPT = 5_000
+"""Adverse units whose weight is remembered; beyond it (half as much again) the lightest are forgotten."""
+
+Steps = tuple[float, float, float]
+"""The natural logarithms of one observation's ratios, one per alternative."""
+
+
+@lru_cache(maxsize=4096)
+def absolute_steps(limit: float) -> tuple[Steps, Steps]:
+    """(steps of a failure, steps of a success) against the null "fails with at most `limit`".
+
+    `limit` is a share in (0, .5). The alternatives are p₁ = min(m·limit, (1 + limit)/2) for m = 2, 4, 8.
+    """
+    guesses = [min(m * limit, (1.0 + limit) / 2.0) for m in (2.0, 4.0, 8.0)]
+    failure = [math.log(p / limit) for p in guesses]
+    success = [math.log((1.0 - p) / (1.0 - limit)) for p in guesses]
+    return (failure[0], failure[1], failure[2]), (success[0], success[1], success[2])
+
+
+@lru_cache(maxsize=1024)
+def relative_steps(share: float, factor: float = 1.5) -> tuple[Steps, Steps]:
+    """(steps of a failing candidate unit, of a failing baseline unit) against "at most `factor` × as often".
+
+    `share` w in (0, 1) is the candidate's part of the units: when units of the candidate fail r times as
+    often, a failing unit is the candidate's with probability θ(r) = rw/(rw + 1 − w). The null is θ(1.5), the
+    alternatives θ(3), θ(10), θ(30); another factor moves all four alike.
+    """
+
+    def odds(times: float) -> float:
+        return times * share / (times * share + 1.0 - share)
+
+    null = odds(factor)
+    guesses = [odds(factor * more) for more in (2.0, 20.0 / 3.0, 20.0)]
+    candidate = [math.log(guess / null) for guess in guesses]
+    baseline = [math.log((1.0 - guess) / (1.0 - null)) for guess in guesses]
+    return (candidate[0], candidate[1], candidate[2]), (baseline[0], baseline[1], baseline[2])
+
+
+def betting_steps(badness: float, mean: float) -> Steps:
+    """Steps of one value against the null "its mean is at most `mean`", by bets of .1, .3, .6 of the stake.
+
+    `badness` ≥ 0 in any unit, `mean` > 0 in the same one; no bound on the tail is needed (Waudby-Smith and
+    Ramdas, arXiv 2010.09686).
+    """
+    excess = badness / mean - 1.0
+    return math.log1p(0.1 * excess), math.log1p(0.3 * excess), math.log1p(0.6 * excess)
+
+
+def log_mean(logs: Sequence[float]) -> float:
+    """ln of the mean of e^x over `logs`, without overflow."""
+    peak = max(logs)
+    return peak + math.log(sum(math.exp(value - peak) for value in logs) / len(logs))
+
+
+def _zeros() -> list[float]:
+    return [0.0, 0.0, 0.0]
+
+
+def _spans() -> list[dict[str, float]]:
+    return [{}, {}, {}]
+
+
+@dataclass(slots=True)
+class Evidence:
+    """The two statistics of one rule and what each adverse unit added to them. All values are logarithms.
+
+    A unit is adverse once one of its observations spoke against the candidate; what it added before that is
+    not remembered, which makes it look heavier than it is: the cautious side. `since` holds the units of the
+    stretch that each M_k has run since it last stood at 1.
+    """
+
+    products: list[float] = field(default_factory=_zeros)
+    running: list[float] = field(default_factory=_zeros)
+    units: dict[str, list[float]] = field(default_factory=dict)
+    since: list[dict[str, float]] = field(default_factory=_spans)
+    observations: int = 0
+
+    def add(self, unit: str, steps: Steps, *, mixture: bool = True, cusum: bool = True) -> None:
+        """Take in one observation of `unit`."""
+        adverse = steps[0] > 0.0
+        self.observations += 1
+        if mixture:
+            self._multiply(unit, steps, adverse)
+        if cusum:
+            self._run_on(unit, steps, adverse)
+
+    def _multiply(self, unit: str, steps: Steps, adverse: bool) -> None:
+        products = self.products
+        products[0] += steps[0]
+        products[1] += steps[1]
+        products[2] += steps[2]
+        weights = self.units.get(unit)
+        if weights is not None:
+            weights[0] += steps[0]
+            weights[1] += steps[1]
+            weights[2] += steps[2]
+        elif adverse:
+            self.units[unit] = list(steps)
+            if len(self.units) > UNITS_KEPT * 1.5:
+                heaviest = nlargest(UNITS_KEPT, self.units.items(), key=lambda item: max(item[1]))
+                self.units = dict(heaviest)
+
+    def _run_on(self, unit: str, steps: Steps, adverse: bool) -> None:
+        running = self.running
+        for k in (0, 1, 2):
+            step = steps[k]
+            span = self.since[k]
+            if running[k] <= 0.0:
+                running[k] = step
+                if span:
+                    span.clear()
+            else:
+                running[k] += step
+            if adverse or unit in span:
+                span[unit] = span.get(unit, 0.0) + step
+                if len(span) > UNITS_KEPT * 1.5:
+                    self.since[k] = dict(nlargest(UNITS_KEPT, span.items(), key=lambda item: item[1]))
+
+    @property
+    def mixture(self) -> float:
+        """ln of the mean of the products; 0 before the first observation."""
+        return log_mean(self.products)
+
+    @property
+    def cusum(self) -> float:
+        """ln of the mean of the running products."""
+        return log_mean(self.running)
+
+    @property
+    def adverse_units(self) -> int:
+        """Distinct units that spoke against the candidate in the whole run (a lower bound past the cap)."""
+        return len(self.units)
+
+    @property
+    def adverse_units_since(self) -> int:
+        """The same within the stretch that carries the running product."""
+        return len(self.since[self.running.index(max(self.running))])
+
+    def mixture_without_heaviest(self) -> float:
+        """ln of the mixture with the one unit left out whose absence lowers it most."""
+        return min(
+            (log_mean(_minus(self.products, weights)) for weights in self.units.values()),
+            default=self.mixture,
+        )
+
+    def cusum_without_heaviest(self) -> float:
+        """A lower bound of the same for the CUSUM: M_k without a unit is at least M_k over its part of it."""
+        units = set().union(*self.since)
+        return min(
+            (log_mean(_minus(self.running, [span.get(u, 0.0) for span in self.since])) for u in units),
+            default=self.cusum,
+        )
+
+    def numbers(self) -> dict[str, float]:
+        """The figures a person may want to see; `ln_` ones are natural logarithms."""
+        return {
+            "observations": float(self.observations),
+            "ln_mixture": self.mixture,
+            "ln_cusum": self.cusum,
+            "adverse_units": float(self.adverse_units),
+            "adverse_units_since": float(self.adverse_units_since),
+        }
+
+    def pages(self, minimum_units: int) -> bool:
+        """True when the evidence is enough to tell a person."""
+        return (self.mixture >= PAGE_MIXTURE and self.adverse_units >= minimum_units) or (
+            self.cusum >= PAGE_CUSUM and self.adverse_units_since >= minimum_units
+        )
+
+    def convicts(self, minimum_units: int) -> bool:
+        """True when either statistic speaks for a rollback."""
+        return self.convicts_run(minimum_units) or self.convicts_since(minimum_units)
+
+    def convicts_run(self, minimum_units: int) -> bool:
+        """True when the whole run speaks for a rollback, and not because of one unit."""
+        return (
+            self.mixture >= ROLLBACK_MIXTURE
+            and self.adverse_units >= max(MINIMUM_UNITS, minimum_units)
+            and self.mixture_without_heaviest() >= ROLLBACK_MIXTURE - WITHOUT_HEAVIEST
+        )
+
+    def convicts_since(self, minimum_units: int) -> bool:
+        """True when the stretch since the last change speaks for a rollback, and not because of one unit."""
+        return (
+            self.cusum >= ROLLBACK_CUSUM
+            and self.adverse_units_since >= max(MINIMUM_UNITS, minimum_units)
+            and self.cusum_without_heaviest() >= ROLLBACK_CUSUM - WITHOUT_HEAVIEST
+        )
+
+
+def _minus(logs: Sequence[float], weights: Iterable[float]) -> list[float]:
+    return [value - weight for value, weight in zip(logs, weights, strict=True)]

@@ -1,0 +1,233 @@
+"""One canary's guardrails: outcomes and feedback go in, judgements come out. It decides; others act.
+
+    watch.observe(outcome)      each record once, as it is read
+    watch.judge(now, …)         scores what has settled and says how every rule stands
+    watch.snapshot()            everything, JSON-able, for the checkpoint
+
+Times handed in are CLOCK_MONOTONIC seconds of one boot; after another boot `restore` carries them over.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from alerts.frozen import FAILURES, ArmTally, FailureSample, Path, Point, Why, sample_of
+from alerts.rule import DEFAULT_RULES, Rule
+from alerts.scope import Guardrail, Scope, build_scopes, state_key
+from alerts.selection import FirstStarted, Sample
+from alerts.status import GuardrailStatus
+from alerts.telemetry import Telemetry
+from records.metric import BUILT_IN, Metric
+from records.outcome import Feedback, Outcome
+from routing.canary import ArmName
+
+LONGEST_SETTLE_S = 10.0
+PHASES = 64
+
+
+@dataclass(slots=True)
+class WatchState:
+    """What the watch itself remembers, JSON-able.
+
+    `shift` is added to every time that comes in, `utc_minus_mono` leads back to UTC, `shares` is each ramp
+    phase's share, `tallies` both arms' figures, `failures` the candidate's last ones, `paths` the evidence of
+    every rule over time.
+    """
+
+    run: int
+    serial: int = 0
+    shift: float = 0.0
+    utc_minus_mono: float = 0.0
+    shares: dict[int, float] = field(default_factory=dict)
+    tallies: dict[ArmName, ArmTally] = field(
+        default_factory=lambda: {"baseline": ArmTally(), "candidate": ArmTally()}
+    )
+    failures: list[FailureSample] = field(default_factory=list)
+    paths: dict[str, Path] = field(default_factory=dict)
+
+
+class Watch:
+    """The guardrails of one canary in one run."""
+
+    def __init__(
+        self,
+        canary: str,
+        rules: Sequence[Rule] = DEFAULT_RULES,
+        *,
+        run: int = 1,
+        metrics: Mapping[str, Metric] = BUILT_IN,
+    ) -> None:
+        self.canary = canary
+        self.rules = tuple(rules)
+        self.metrics = metrics
+        self._begin(run)
+
+    def _begin(self, run: int) -> None:
+        self.state = WatchState(run=run)
+        self.scopes: list[Scope] = build_scopes(self.rules, self.metrics)
+        self.guardrails: list[Guardrail] = [g for scope in self.scopes for g in scope.guardrails]
+        self.telemetries = [g for g in self.guardrails if isinstance(g, Telemetry)]
+        self._settle_s = 0.0
+        self._settle_from = float("-inf")
+        self._swept_at = float("-inf")
+
+    @property
+    def run(self) -> int:
+        """The run whose evidence this is."""
+        return self.state.run
+
+    def rearm(self, run: int) -> None:
+        """Begin a new run: every rule forgets, and every E starts at 1."""
+        self._begin(run)
+
+    def observe(self, outcome: Outcome) -> None:
+        """Take in one record. What is of another canary, or of another run, is not looked at."""
+        if outcome.canary != self.canary or outcome.mirror:
+            return
+        for telemetry in self.telemetries:
+            telemetry.heard()
+        if outcome.run != self.state.run or not outcome.evidence:
+            return
+        sample = self._sample(outcome)
+        self._tally(outcome, sample)
+        for scope in self.scopes:
+            if scope.takes(outcome):
+                scope.observe(sample)
+
+    def _sample(self, outcome: Outcome) -> Sample:
+        state = self.state
+        state.serial += 1
+        started = outcome.mono + state.shift
+        latency_s = outcome.latency_s
+        return Sample(
+            started if latency_s is None else started + latency_s,
+            state.serial,
+            started,
+            outcome.unit,
+            outcome.arm == "candidate",
+            outcome.share,
+            outcome.failed,
+            latency_s,
+            None if outcome.usage.estimated else outcome.cost_usd,
+        )
+
+    def _tally(self, outcome: Outcome, sample: Sample) -> None:
+        state = self.state
+        state.utc_minus_mono = outcome.at - sample.started
+        if outcome.phase not in state.shares:
+            state.shares[outcome.phase] = outcome.share
+            if len(state.shares) > PHASES:
+                del state.shares[next(iter(state.shares))]
+        state.tallies[outcome.arm].add(
+            sample.completed, sample.latency_s, sample.cost_usd, failed=sample.failed
+        )
+        if sample.failed and sample.candidate:
+            state.failures.append(sample_of(outcome))
+            del state.failures[:-FAILURES]
+
+    def observe_feedback(self, feedback: Feedback) -> None:
+        """Take in one rating or report. Its arm must be known, and its phase seen in outcomes."""
+        share = self.state.shares.get(feedback.phase)
+        mine = feedback.canary == self.canary and feedback.run == self.state.run
+        if not mine or feedback.arm is None or share is None:
+            return
+        for scope in self.scopes:
+            scope.observe_feedback(feedback, share=share, at=feedback.mono + self.state.shift)
+
+    def judge(self, now_mono: float, *, routed: bool) -> list[GuardrailStatus]:
+        """How every rule stands at `now_mono`; `routed` says that requests came in since the last look.
+
+        Scores what has settled meanwhile, so it must be called often (each second, and after each batch).
+        """
+        now = now_mono + self.state.shift
+        if routed:
+            for telemetry in self.telemetries:
+                telemetry.routed(now)
+        until = now - self.settle_s(now)
+        for scope in self.scopes:
+            scope.score(until)
+        if now - self._swept_at >= 60.0:
+            self._swept_at = now
+            for scope in self.scopes:
+                scope.first.forget_before(now)
+        statuses = [guardrail.status(now) for guardrail in self.guardrails]
+        self._remember(statuses, now)
+        return statuses
+
+    def settle_s(self, now: float) -> float:
+        """How long an exchange waits for earlier-started ones of its unit: as 19 of 20 take, at most 10 s."""
+        if now - self._settle_from >= 1.0:
+            self._settle_from = now
+            tallies = self.state.tallies.values()
+            latencies = [tally.latency.quantile(0.95, now) or 0.0 for tally in tallies]
+            self._settle_s = min(max(latencies), LONGEST_SETTLE_S)
+        return self._settle_s
+
+    def _remember(self, statuses: Sequence[GuardrailStatus], now: float) -> None:
+        at = now + self.state.utc_minus_mono
+        for status in statuses:
+            numbers = status.evidence
+            if "ln_mixture" in numbers and numbers["observations"]:
+                path = self.state.paths.setdefault(status.key, Path())
+                path.add(Point(at, numbers["ln_mixture"], numbers["ln_cusum"], numbers["observations"]))
+
+    def why(self, status: GuardrailStatus, *, at: float, share_before: float, share_after: float) -> Why:
+        """Freeze what stands behind `status` at UTC second `at`, for the rollback it asked for."""
+        path = self.state.paths.get(status.key, Path())
+        now = at - self.state.utc_minus_mono
+        return Why(
+            canary=self.canary,
+            run=self.run,
+            rule=status.key,
+            at=at,
+            sentence=status.sentence,
+            value=status.value,
+            threshold=status.threshold,
+            evidence=dict(status.evidence),
+            path=path.points(),
+            arms={arm: tally.figures(now) for arm, tally in self.state.tallies.items()},
+            failures=tuple(self.state.failures),
+            share_before=share_before,
+            share_after=share_after,
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything learnt so far, JSON-able; to be stored in one transaction with the cursor."""
+        document: dict[str, Any] = msgspec.to_builtins(
+            {
+                "watch": self.state,
+                "guardrails": {state_key(g): g.state for g in self.guardrails},
+                "first": {scope.name: scope.first for scope in self.scopes},
+            },
+            str_keys=True,
+        )
+        return document
+
+    def restore(self, document: Mapping[str, Any], *, new_boot: float | None = None) -> None:
+        """Go on from a snapshot. Rules that are new, or whose limit or window changed, begin afresh.
+
+        `new_boot`: None in the boot that the snapshot was taken in; otherwise this boot's UTC minus
+        CLOCK_MONOTONIC, in seconds, so that what was seen ages by the time between. Raises
+        msgspec.ValidationError for a document of another shape.
+        """
+        state = msgspec.convert(document["watch"], WatchState, str_keys=True)
+        if new_boot is not None:
+            state.shift = new_boot - state.utc_minus_mono
+        guardrails = document["guardrails"]
+        restored = [
+            (g, msgspec.convert(guardrails[state_key(g)], type(g.state), str_keys=True))
+            for g in self.guardrails
+            if state_key(g) in guardrails
+        ]
+        firsts = [
+            (scope, msgspec.convert(document["first"][scope.name], FirstStarted, str_keys=True))
+            for scope in self.scopes
+            if scope.name in document["first"]
+        ]
+        self.state = state
+        for guardrail, remembered in restored:
+            guardrail.state = remembered
+        for scope, first in firsts:
+            scope.first = first

@@ -1,0 +1,156 @@
+"""`cost_per_request`, `csat`, `thumbs`: is the candidate's mean worse than the baseline's, by betting?
+
+Every value is turned into badness ≥ 0. The null is that the candidate's mean badness is at most m, what the
+rule allows beside the baseline's mean over its last 2,000 values; before the baseline has 200 nothing is bet.
+"""
+
+from dataclasses import dataclass, field
+
+from alerts.baseline import RecentMean
+from alerts.evidence import MINIMUM_UNITS, Evidence, betting_steps
+from alerts.rule import Rule
+from alerts.selection import Sample
+from alerts.status import Finding, GuardrailStatus, weigh
+from alerts.windows import Window
+from alerts.wording import dollars, points
+
+RATERS = 50_000
+
+
+@dataclass(slots=True)
+class MeanState:
+    """Both arms' values, what was bet, and (ratings only) who has rated, JSON-able."""
+
+    candidate: Window
+    baseline: Window
+    evidence: Evidence = field(default_factory=Evidence)
+    recent: RecentMean = field(default_factory=RecentMean)
+    raters: dict[str, bool] = field(default_factory=dict)
+    convicted: bool = False
+
+
+def _bet(state: MeanState, unit: str, badness: float, allowed: float) -> None:
+    """Let one candidate value speak against the mean badness that is `allowed`."""
+    if allowed <= 0.0:
+        return
+    state.evidence.add(unit, betting_steps(badness, allowed))
+    if badness > allowed and not state.convicted:
+        state.convicted = state.evidence.convicts(MINIMUM_UNITS)
+
+
+def _finding(rule: Rule, state: MeanState, now: float, *, over: bool) -> Finding:
+    return Finding(
+        enough=min(state.candidate.count(now), state.baseline.count(now)) >= rule.minimum,
+        over=over,
+        convincing=state.evidence.pages(MINIMUM_UNITS),
+        convicted=state.convicted,
+    )
+
+
+class CostPerRequest:
+    """The candidate's exchanges cost more than `limit` times the baseline's. Unpriced ones are left out."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.state = MeanState(candidate=Window(rule.window_s), baseline=Window(rule.window_s))
+
+    def seen(self, sample: Sample) -> None:
+        """Show one exchange in the windows."""
+        if sample.cost_usd is not None:
+            window = self.state.candidate if sample.candidate else self.state.baseline
+            window.add(sample.completed, sample.cost_usd)
+
+    def score(self, sample: Sample) -> None:
+        """Let one counted exchange speak, in order of completion."""
+        if sample.cost_usd is None:
+            return
+        state = self.state
+        if not sample.candidate:
+            state.recent.add(sample.cost_usd)
+            return
+        mean_usd = state.recent.mean
+        if mean_usd is not None:
+            _bet(state, sample.unit, sample.cost_usd, self.rule.limit * mean_usd)
+
+    def status(self, now: float) -> GuardrailStatus:
+        """The rule's judgement at monotonic `now`."""
+        state = self.state
+        mean_usd, baseline_usd = state.candidate.mean(now), state.baseline.mean(now)
+        factor = mean_usd / baseline_usd if mean_usd is not None and baseline_usd else None
+        verdict, action = weigh(
+            self.rule, _finding(self.rule, state, now, over=factor is not None and factor > self.rule.limit)
+        )
+        return GuardrailStatus(
+            rule=self.rule.rule,
+            state=verdict,
+            action=action,
+            value=factor,
+            threshold=self.rule.limit,
+            evidence=_numbers(state, now),
+            sentence=f"candidate: {dollars(mean_usd)} a request ({state.candidate.count(now)} priced ones);"
+            f" baseline: {dollars(baseline_usd)} (limit {self.rule.limit:g}× that)",
+            category=self.rule.category,
+            segment=self.rule.segment,
+        )
+
+
+class Rating:
+    """Users rate the candidate below `limit` times the baseline's mean. One rating a unit, the first.
+
+    `worst` and `best` are the ends of the metric's scale; higher is better.
+    """
+
+    def __init__(self, rule: Rule, *, worst: float, best: float) -> None:
+        self.rule = rule
+        self.worst = worst
+        self.best = best
+        self.state = MeanState(candidate=Window(rule.window_s), baseline=Window(rule.window_s))
+
+    def rated(self, *, unit: str, candidate: bool, share: float, value: float, at: float) -> None:
+        """Take in one rating on the metric's scale; the unit's later ones change nothing here."""
+        state = self.state
+        if unit in state.raters:
+            return
+        state.raters[unit] = candidate
+        if len(state.raters) > RATERS:
+            del state.raters[next(iter(state.raters))]
+        (state.candidate if candidate else state.baseline).add(at, value)
+        if not candidate:
+            state.recent.add(value)
+            return
+        mean = state.recent.mean
+        if mean is not None:
+            _bet(state, unit, self._badness(value), self._badness(self.rule.limit * mean))
+
+    def _badness(self, rating: float) -> float:
+        return (self.best - rating) / (self.best - self.worst)
+
+    def status(self, now: float) -> GuardrailStatus:
+        """The rule's judgement at monotonic `now`."""
+        state = self.state
+        mean, baseline_mean = state.candidate.mean(now), state.baseline.mean(now)
+        bound = self.rule.limit * baseline_mean if baseline_mean is not None else None
+        verdict, action = weigh(
+            self.rule,
+            _finding(self.rule, state, now, over=mean is not None and bound is not None and mean < bound),
+        )
+        return GuardrailStatus(
+            rule=self.rule.rule,
+            state=verdict,
+            action=action,
+            value=mean,
+            threshold=bound,
+            evidence=_numbers(state, now),
+            sentence=f"candidate: {self.rule.rule} {points(mean)} of {state.candidate.count(now)} raters;"
+            f" baseline: {points(baseline_mean)} of {state.baseline.count(now)}"
+            f" (at least {100 * self.rule.limit:g} % of that wanted)",
+            category=self.rule.category,
+            segment=self.rule.segment,
+        )
+
+
+def _numbers(state: MeanState, now: float) -> dict[str, float]:
+    return state.evidence.numbers() | {
+        "outcomes": float(state.candidate.count(now)),
+        "baseline_outcomes": float(state.baseline.count(now)),
+    }

@@ -1,0 +1,67 @@
+"""`outage`: the baseline itself fails more than the candidate may. Pages, holds the ramp, blames nobody."""
+
+from dataclasses import dataclass, field
+
+from alerts.baseline import RecentShare
+from alerts.evidence import MINIMUM_UNITS, PAGE_CUSUM, Evidence, absolute_steps
+from alerts.rule import Rule
+from alerts.selection import Sample
+from alerts.status import Finding, GuardrailStatus, weigh
+from alerts.wording import percent
+
+
+@dataclass(slots=True)
+class OutageState:
+    """The baseline's recent outcomes and how strongly they speak of an outage, JSON-able."""
+
+    recent: RecentShare = field(default_factory=RecentShare)
+    evidence: Evidence = field(default_factory=Evidence)
+
+
+class Outage:
+    """Watches the baseline beside one `error_rate` rule, at that rule's limit."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.state = OutageState()
+
+    def score(self, sample: Sample) -> None:
+        """Let one counted exchange of the baseline speak."""
+        if sample.candidate or self.rule.limit >= 1.0:
+            return
+        state = self.state
+        state.recent.add(sample.completed, sample.failed)
+        failure, success = absolute_steps(self.rule.limit)
+        state.evidence.add(sample.unit, failure if sample.failed else success, mixture=False)
+        if not sample.failed and max(state.evidence.running) > PAGE_CUSUM:
+            self._restart_once_over(sample.completed)
+
+    def _restart_once_over(self, now: float) -> None:
+        """An outage that has ended must not make the next stray failure look like one."""
+        share = self.state.recent.share(now)
+        if share is not None and share <= self.rule.limit:
+            self.state.evidence = Evidence()
+
+    def status(self, now: float) -> GuardrailStatus:
+        """The judgement at monotonic `now`."""
+        share = self.state.recent.share(now)
+        evidence = self.state.evidence
+        found = Finding(
+            enough=share is not None,
+            over=share is not None and share > self.rule.limit,
+            convincing=evidence.cusum >= PAGE_CUSUM and evidence.adverse_units_since >= MINIMUM_UNITS,
+        )
+        verdict, action = weigh(self.rule, found)
+        return GuardrailStatus(
+            rule="outage",
+            state=verdict,
+            action="hold" if action == "page" else action,
+            value=share,
+            threshold=self.rule.limit,
+            evidence={"ln_cusum": evidence.cusum, "outcomes": float(len(self.state.recent.last))},
+            sentence=f"baseline: {percent(share)} of its last outcomes failed"
+            f" (limit {percent(self.rule.limit)})"
+            + ("; not the candidate's fault, and the ramp holds" if verdict == "firing" else ""),
+            category=self.rule.category,
+            segment=self.rule.segment,
+        )

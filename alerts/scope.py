@@ -1,0 +1,148 @@
+"""The rules that look at the same part of the traffic: all of it, one category, one segment."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from alerts.absolute import ErrorRate, LatencyP95
+from alerts.means import CostPerRequest, Rating
+from alerts.outage import Outage
+from alerts.relative import ErrorRateVsBaseline, Escalated
+from alerts.rule import Rule
+from alerts.selection import FirstStarted, Sample
+from alerts.status import GuardrailStatus, rule_key
+from alerts.telemetry import Telemetry
+from records.metric import Metric
+from records.outcome import Feedback, Outcome
+
+DEFAULT_ERROR_LIMIT = 0.05
+
+
+class Guardrail(Protocol):
+    """A rule at work. `state` is all it remembers: a JSON-able dataclass, which a restore replaces."""
+
+    rule: Rule
+    state: Any
+
+    def status(self, now: float) -> GuardrailStatus: ...
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """A rule that shows every exchange in a window."""
+
+    def seen(self, sample: Sample) -> None: ...
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """A rule that learns from counted exchanges."""
+
+    def score(self, sample: Sample) -> None: ...
+
+
+@runtime_checkable
+class Rated(Protocol):
+    """A rule that learns from feedback."""
+
+    rule: Rule
+
+    def rated(self, *, unit: str, candidate: bool, share: float, value: float, at: float) -> None: ...
+
+
+class Scope:
+    """Guardrails over one part of the traffic, with that part's choice of what counts."""
+
+    def __init__(
+        self, category: str | None, segment: Mapping[str, str] | None, guardrails: Sequence[Guardrail]
+    ) -> None:
+        self.category = category
+        self.segment = dict(segment or {})
+        self.guardrails = list(guardrails)
+        self.first = FirstStarted()
+        self._shows = [g for g in guardrails if isinstance(g, Shows)]
+        self._scores = [g for g in guardrails if isinstance(g, Scores)]
+        self._rated = [g for g in guardrails if isinstance(g, Rated)]
+
+    @property
+    def name(self) -> str:
+        """The part of the traffic as one word."""
+        return _scope_name(self.category, self.segment)
+
+    def takes(self, outcome: Outcome) -> bool:
+        """True when the outcome belongs to this part of the traffic."""
+        if self.category is not None and outcome.category != self.category:
+            return False
+        return not self.segment or all(outcome.tags.get(tag) == v for tag, v in self.segment.items())
+
+    def observe(self, sample: Sample) -> None:
+        """Show one exchange, and let it wait for its turn to count."""
+        for guardrail in self._shows:
+            guardrail.seen(sample)
+        if self._scores:
+            self.first.offer(sample)
+
+    def score(self, until: float) -> None:
+        """Let the exchanges that ended by monotonic `until` and count speak, in order of completion."""
+        for sample in self.first.release(until):
+            for guardrail in self._scores:
+                guardrail.score(sample)
+
+    def observe_feedback(self, feedback: Feedback, *, share: float, at: float) -> None:
+        """Hand a rating to the rules about its metric. Feedback names a category, but no tags."""
+        if self.segment or (self.category is not None and feedback.category != self.category):
+            return
+        unit = feedback.unit or feedback.session or feedback.exchange_id
+        candidate = feedback.arm == "candidate"
+        for guardrail in self._rated:
+            if guardrail.rule.rule == feedback.metric:
+                guardrail.rated(unit=unit, candidate=candidate, share=share, value=feedback.value, at=at)
+
+
+def build_scopes(rules: Sequence[Rule], metrics: Mapping[str, Metric]) -> list[Scope]:
+    """One scope for each part of the traffic that the rules name, in the order of their first rule."""
+    errors = [rule.limit for rule in rules if rule.rule == "error_rate"]
+    least_share = (errors[0] if errors else DEFAULT_ERROR_LIMIT) / 5.0
+    parts: dict[str, list[Rule]] = {}
+    for rule in rules:
+        parts.setdefault(_scope_name(rule.category, rule.segment), []).append(rule)
+    return [
+        Scope(
+            same[0].category,
+            same[0].segment,
+            [g for rule in same for g in _guardrails(rule, metrics, least_share)],
+        )
+        for same in parts.values()
+    ]
+
+
+def _guardrails(rule: Rule, metrics: Mapping[str, Metric], least_share: float) -> list[Guardrail]:
+    build: dict[str, Callable[[], list[Guardrail]]] = {
+        "error_rate": lambda: [ErrorRate(rule), Outage(rule)],
+        "error_rate_vs_baseline": lambda: [ErrorRateVsBaseline(rule, least_share=least_share)],
+        "latency_p95": lambda: [LatencyP95(rule)],
+        "cost_per_request": lambda: [CostPerRequest(rule)],
+        "csat": lambda: [_rating(rule, metrics)],
+        "thumbs": lambda: [_rating(rule, metrics)],
+        "escalated": lambda: [Escalated(rule)],
+        "telemetry": lambda: [Telemetry(rule)],
+    }
+    return build[rule.rule]()
+
+
+def _rating(rule: Rule, metrics: Mapping[str, Metric]) -> Rating:
+    metric = metrics[rule.rule]
+    if metric.low is None or metric.high is None:
+        raise ValueError(f"the guardrail {rule.rule} needs a scale with two ends for the metric {rule.rule}")
+    worst, best = (metric.low, metric.high) if metric.higher_is_better else (metric.high, metric.low)
+    return Rating(rule, worst=worst, best=best)
+
+
+def state_key(guardrail: Guardrail) -> str:
+    """What a guardrail's memory is filed under: a changed limit or window makes it another's."""
+    rule = guardrail.rule
+    kind = type(guardrail).__name__
+    return f"{kind} {rule_key(rule.rule, rule.category, rule.segment)} {rule.limit:g} {rule.window_s}"
+
+
+def _scope_name(category: str | None, segment: Mapping[str, str] | None) -> str:
+    return rule_key("telemetry", category, segment).removeprefix("telemetry") or "all"

@@ -1,0 +1,90 @@
+"""What the last W seconds looked like: counts, means, quantiles in bounded memory. Shows; it proves nothing.
+
+Times are CLOCK_MONOTONIC seconds. A window is cut into slices; it reaches back at least `span_s` and at most
+one slice further. Quantiles come from logarithmic bins and are right within 1 % of their value; the count of
+values over a bound is exact.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+SLICES = 30
+_GAMMA = 1.02
+_LOG_GAMMA = math.log(_GAMMA)
+_SMALLEST = 1e-6
+
+
+@dataclass(slots=True)
+class Slice:
+    """One slice's sums. `bins` counts values by the logarithm of their size."""
+
+    count: int = 0
+    over: int = 0
+    total: float = 0.0
+    bins: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Window:
+    """Values of the last `span_s` seconds (None: all since the start). `binned` windows know quantiles."""
+
+    span_s: float | None
+    binned: bool = False
+    slices: dict[int, Slice] = field(default_factory=dict)
+
+    def add(self, at: float, value: float, *, over: bool = False) -> None:
+        """Take in a value seen at `at`; values may come out of order. `over` counts it as over its bound."""
+        index = 0 if self.span_s is None else int(at * SLICES / self.span_s)
+        part = self.slices.get(index)
+        if part is None:
+            part = self.slices[index] = Slice()
+            self._forget(index)
+        part.count += 1
+        part.total += value
+        if over:
+            part.over += 1
+        if self.binned:
+            place = math.ceil(math.log(value if value > _SMALLEST else _SMALLEST) / _LOG_GAMMA)
+            part.bins[place] = part.bins.get(place, 0) + 1
+
+    def _forget(self, newest: int) -> None:
+        for index in [index for index in self.slices if index < newest - 2 * SLICES]:
+            del self.slices[index]
+
+    def _live(self, now: float) -> Iterator[Slice]:
+        if self.span_s is None:
+            return iter(list(self.slices.values()))
+        oldest = int((now - self.span_s) * SLICES / self.span_s)
+        return (part for index, part in self.slices.items() if index >= oldest)
+
+    def count(self, now: float) -> int:
+        """How many values."""
+        return sum(part.count for part in self._live(now))
+
+    def over(self, now: float) -> int:
+        """How many of them were over their bound."""
+        return sum(part.over for part in self._live(now))
+
+    def share_over(self, now: float) -> float | None:
+        """The part of them over their bound, in [0, 1]; None when there is no value."""
+        count = self.count(now)
+        return self.over(now) / count if count else None
+
+    def mean(self, now: float) -> float | None:
+        """Their mean, in their own unit; None when there is no value."""
+        count = self.count(now)
+        return sum(part.total for part in self._live(now)) / count if count else None
+
+    def quantile(self, q: float, now: float) -> float | None:
+        """The inverted-CDF quantile within 1 %, in the values' unit; None when empty or not `binned`."""
+        merged: dict[int, int] = {}
+        for part in self._live(now):
+            for place, count in part.bins.items():
+                merged[place] = merged.get(place, 0) + count
+        rank = q * sum(merged.values())
+        for place in sorted(merged):
+            rank -= merged[place]
+            if rank <= 1e-9:
+                return 2.0 * math.exp(place * _LOG_GAMMA) / (_GAMMA + 1.0)
+        return None

@@ -1,0 +1,28 @@
+"""How numbers read in a sentence for a person; what is unknown reads as such."""
+
+_UNKNOWN = "unknown"
+
+
+def percent(share: float | None) -> str:
+    """A share in [0, 1] as `12.5 %`."""
+    return _UNKNOWN if share is None else f"{100.0 * share:.1f} %"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds as `1.24 s`."""
+    return _UNKNOWN if value is None else f"{value:.2f} s"
+
+
+def dollars(value: float | None) -> str:
+    """Dollars with four significant digits."""
+    return _UNKNOWN if value is None else f"${value:.4g}"
+
+
+def times(value: float | None) -> str:
+    """A factor as `2.1×`."""
+    return _UNKNOWN if value is None else f"{value:.1f}×"
+
+
+def points(value: float | None) -> str:
+    """A rating with two decimals."""
+    return _UNKNOWN if value is None else f"{value:.2f}"
