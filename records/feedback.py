@@ -1,0 +1,187 @@
+"""Reading a feedback document: every value in it is good and comes back, or none is. No I/O here."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from difflib import get_close_matches
+
+import msgspec
+
+from records.errors import BadExchangeId, BadFeedback
+from records.exchange_id import verify
+from records.metric import Metric
+from records.outcome import Feedback
+from routing.cohort import unit_hash
+
+__all__ = ["BadFeedback", "parse"]
+
+MOST_VALUES = 1000
+MOST_AHEAD_S = 300.0
+_LONGEST_ID, _LONGEST_COMMENT = 512, 8192
+_STATUS_OF_ID = {"malformed": 400, "forged": 403, "expired": 410}
+
+
+class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One value as it is sent."""
+
+    metric: str
+    value: bool | int | float
+    exchange_id: str | None = None
+    session: str | None = None
+    unit: str | None = None
+    comment: str = ""
+    feedback_id: str | None = None
+    at: datetime | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Value | list[_Value])
+
+
+def parse(
+    document: bytes,
+    *,
+    metrics: Mapping[str, Metric],
+    keys: Sequence[bytes],
+    token_ok: bool,
+    now: float,
+    mono: float,
+    ids_key: bytes,
+) -> list[Feedback]:
+    """The feedback in a JSON object or an array of up to 1,000, all or nothing.
+
+    `keys` verify exchange ids, `ids_key` hashes sessions and units, `token_ok` says that the caller has shown
+    the feedback token, which sessions and units need. `now` and `mono` are seconds of the two clocks.
+    Raises BadFeedback: 400 for what cannot be read, 401 without the token, 403 and 410 for forged and expired
+    ids, 413 for too many, 422 for unknown metrics and values out of scale.
+    """
+    try:
+        found = _DECODER.decode(document)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise BadFeedback(400, f"not a feedback document: {exc}") from exc
+    values = found if isinstance(found, list) else [found]
+    if not values:
+        raise BadFeedback(400, "an empty array: send at least one value")
+    if len(values) > MOST_VALUES:
+        raise BadFeedback(413, f"{len(values)} values: send at most {MOST_VALUES} at once")
+    reader = _Reader(metrics, keys, token_ok, now, mono, ids_key)
+    return [reader.read(value, f"[{n}]: " if found is values else "") for n, value in enumerate(values)]
+
+
+class _Reader:
+    """What it takes to judge one value."""
+
+    def __init__(
+        self,
+        metrics: Mapping[str, Metric],
+        keys: Sequence[bytes],
+        token_ok: bool,
+        now: float,
+        mono: float,
+        ids_key: bytes,
+    ) -> None:
+        self._metrics, self._keys, self._token_ok = metrics, keys, token_ok
+        self._now, self._ids_key = now, ids_key
+        self._blank = Feedback(key="", metric="", value=math.nan, at=now, mono=mono)
+
+    def read(self, value: _Value, where: str) -> Feedback:
+        """The feedback. `where` opens every complaint."""
+        try:
+            return self._read(value)
+        except BadFeedback as exc:
+            raise BadFeedback(exc.status, where + exc.message) from exc
+
+    def _read(self, value: _Value) -> Feedback:
+        _check_sizes(value)
+        number = _on_scale(self._metric(value.metric), value.value)
+        about = self._about(value)
+        subject = about.exchange_id or about.session or about.unit
+        # Scoped to what it is about: knowing another caller's feedback_id must not be enough to overwrite it.
+        own = f"id/{value.feedback_id}" if value.feedback_id else f"metric/{value.metric}"
+        return replace(
+            about,
+            key=f"{subject}/{own}",
+            metric=value.metric,
+            value=number,
+            at=self._at(value.at),
+            comment=value.comment,
+        )
+
+    def _metric(self, name: str) -> Metric:
+        metric = self._metrics.get(name)
+        if metric is None:
+            near = get_close_matches(name, self._metrics, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(self._metrics))}"
+            raise BadFeedback(422, f"unknown metric {name!r}: {hint}")
+        return metric
+
+    def _about(self, value: _Value) -> Feedback:
+        """Feedback that so far says only what it is about."""
+        given = [name for name in ("exchange_id", "session", "unit") if getattr(value, name)]
+        if len(given) != 1:
+            raise BadFeedback(400, "send exactly one of exchange_id, session, unit")
+        if value.exchange_id:
+            return self._exchange(value.exchange_id)
+        if not self._token_ok:
+            raise BadFeedback(
+                401, f"feedback by {given[0]} needs the feedback token: Authorization: Bearer …"
+            )
+        session = unit_hash(self._ids_key, value.session) if value.session else ""
+        unit = unit_hash(self._ids_key, value.unit) if value.unit else ""
+        return replace(self._blank, session=session, unit=unit)
+
+    def _exchange(self, text: str) -> Feedback:
+        try:
+            exchange = verify(self._keys, text, now=self._now)
+        except BadExchangeId as exc:
+            raise BadFeedback(_STATUS_OF_ID[exc.reason], str(exc)) from exc
+        return replace(
+            self._blank,
+            exchange_id=text,
+            canary=exchange.canary,
+            run=exchange.run,
+            phase=exchange.phase,
+            arm=exchange.arm,
+        )
+
+    def _at(self, at: datetime | None) -> float:
+        if at is None:
+            return self._now
+        if at.tzinfo is None:
+            raise BadFeedback(400, "`at` needs a time zone: 2026-11-24T16:00:00Z")
+        if at.timestamp() > self._now + MOST_AHEAD_S:
+            raise BadFeedback(422, "`at` lies in the future: check the clock that made it")
+        return at.timestamp()
+
+
+def _check_sizes(value: _Value) -> None:
+    for name in ("exchange_id", "session", "unit", "feedback_id"):
+        if len(getattr(value, name) or "") > _LONGEST_ID:
+            raise BadFeedback(400, f"{name} is longer than {_LONGEST_ID} characters")
+    if len(value.comment) > _LONGEST_COMMENT:
+        raise BadFeedback(400, f"comment is longer than {_LONGEST_COMMENT} characters")
+
+
+def _on_scale(metric: Metric, value: bool | int | float) -> float:
+    """The value as a number of the metric's kind and scale."""
+    if metric.kind != "bool" and isinstance(value, bool):
+        raise BadFeedback(422, f"{metric.name} takes a number {_scale(metric)}, not {str(value).lower()}")
+    number = float(value)
+    whole = metric.kind in ("bool", "nps", "count")
+    low = 0.0 if metric.kind == "count" and metric.low is None else metric.low
+    too_low = low is not None and number < low
+    too_high = metric.high is not None and number > metric.high
+    if not math.isfinite(number) or too_low or too_high or (whole and not number.is_integer()):
+        raise BadFeedback(422, f"{metric.name} takes {_scale(metric)}, not {value}")
+    return number
+
+
+def _scale(metric: Metric) -> str:
+    if metric.kind == "bool":
+        return "true or false (1 or 0)"
+    kind = "a whole number" if metric.kind in ("nps", "count") else "a number"
+    if metric.low is not None and metric.high is not None:
+        return f"{kind} from {metric.low:g} to {metric.high:g}"
+    if metric.low is not None or metric.kind == "count":
+        return f"{kind} from {metric.low or 0:g} up"
+    return kind if metric.high is None else f"{kind} up to {metric.high:g}"

@@ -1,0 +1,187 @@
+"""Reading feedback documents."""
+
+import json
+from typing import Any
+
+import pytest
+
+from records.exchange_id import VALID_FOR_S, mint
+from records.feedback import BadFeedback, parse
+from records.metric import BUILT_IN, Metric
+from records.outcome import Feedback
+from routing.cohort import derive_key, unit_hash
+
+KEY, OLD_KEY = derive_key(b"secret", "ids"), derive_key(b"previous", "ids")
+NOW = 1_795_000_000.0
+METRICS = {
+    **BUILT_IN,
+    "turns": Metric(name="turns", kind="count", question="How many turns did it take?"),
+    "refund": Metric(name="refund", kind="amount", high=0, question="How much went back?"),
+}
+
+
+def an_id(*, key: bytes = KEY, at: float = NOW - 60) -> str:
+    unit = unit_hash(KEY, "user-1")
+    return mint(
+        key, canary="support-nov", run=2, phase=3, arm="candidate", unit_hash=unit, at=at, serial=b"12345678"
+    )
+
+
+def a_value(**changes: Any) -> dict[str, Any]:
+    value = {"exchange_id": an_id(), "metric": "csat", "value": 4, **changes}
+    return {name: each for name, each in value.items() if each is not None}
+
+
+def read(document: Any, *, token_ok: bool = False, now: float = NOW) -> list[Feedback]:
+    text = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return parse(
+        text, metrics=METRICS, keys=[KEY, OLD_KEY], token_ok=token_ok, now=now, mono=7.0, ids_key=KEY
+    )
+
+
+def refusal(document: Any, *, token_ok: bool = False, now: float = NOW) -> tuple[int, str]:
+    with pytest.raises(BadFeedback) as caught:
+        read(document, token_ok=token_ok, now=now)
+    assert 400 <= caught.value.status < 500
+    return caught.value.status, caught.value.message
+
+
+def test_an_exchange_id_says_canary_run_and_arm_by_itself() -> None:
+    (feedback,) = read(a_value(comment="nice", at="2026-11-18T09:00:00+01:00"))
+    assert (feedback.canary, feedback.run, feedback.phase, feedback.arm) == ("support-nov", 2, 3, "candidate")
+    assert (feedback.exchange_id, feedback.session, feedback.unit) == (an_id(), "", "")
+    assert (feedback.metric, feedback.value, feedback.comment, feedback.mono) == ("csat", 4.0, "nice", 7.0)
+    assert feedback.at == 1794988800.0
+
+
+def test_without_a_time_it_is_now() -> None:
+    assert read(a_value())[0].at == NOW
+
+
+def test_an_array_is_read_in_order() -> None:
+    found = read([a_value(value=n, feedback_id=str(n)) for n in range(1, 6)])
+    assert [feedback.value for feedback in found] == [1, 2, 3, 4, 5]
+
+
+def test_one_bad_value_spoils_the_array_and_is_named() -> None:
+    status, message = refusal([a_value(), a_value(), a_value(value=9)])
+    assert (status, message.startswith("[2]: ")) == (422, True)
+
+
+def test_a_thousand_values_are_taken_and_no_more() -> None:
+    assert len(read([a_value()] * 1000)) == 1000
+    assert refusal([a_value()] * 1001)[0] == 413
+    assert refusal([])[0] == 400
+
+
+# Keys
+
+
+def test_a_repeat_about_the_same_exchange_and_metric_has_the_same_key() -> None:
+    assert read(a_value(value=1))[0].key == read(a_value(value=5))[0].key
+    assert read(a_value())[0].key != read(a_value(metric="helped", value=True))[0].key
+
+
+def test_a_feedback_id_is_the_key_whatever_the_metric() -> None:
+    one = read(a_value(feedback_id="f-1"))[0].key
+    assert one == read(a_value(feedback_id="f-1", metric="nps"))[0].key
+    assert one not in (read(a_value())[0].key, read(a_value(feedback_id="f-2"))[0].key)
+
+
+def test_a_feedback_id_cannot_reach_another_exchanges_feedback() -> None:
+    mine, other = a_value(feedback_id="f-1"), a_value(feedback_id="f-1", exchange_id=an_id(at=NOW - 61))
+    assert read(mine)[0].key != read(other)[0].key
+
+
+def test_a_feedback_id_named_like_a_metric_is_no_metrics_key() -> None:
+    assert read(a_value(feedback_id="metric/csat"))[0].key != read(a_value())[0].key
+
+
+# Whom it is about
+
+
+@pytest.mark.parametrize("scope", ["session", "unit"])
+def test_sessions_and_units_need_the_token_and_are_stored_as_hashes(scope: str) -> None:
+    value = a_value(exchange_id=None, **{scope: "user-1"})
+    status, message = refusal(value)
+    assert (status, "feedback token" in message) == (401, True)
+    (feedback,) = read(value, token_ok=True)
+    assert getattr(feedback, scope) == unit_hash(KEY, "user-1")
+    assert (feedback.canary, feedback.arm, "user-1" in repr(feedback)) == ("", None, False)
+
+
+@pytest.mark.parametrize("about", [{"exchange_id": None}, {"session": "s"}, {"exchange_id": ""}])
+def test_exactly_one_subject_is_named(about: dict[str, Any]) -> None:
+    status, message = refusal(a_value(**about), token_ok=True)
+    assert (status, "exactly one of exchange_id, session, unit" in message) == (400, True)
+
+
+def test_bad_and_old_ids_are_told_apart() -> None:
+    assert refusal(a_value(exchange_id="chatcmpl-1"))[0] == 400
+    assert refusal(a_value(exchange_id=an_id(key=b"x" * 32)))[0] == 403
+    assert refusal(a_value(), now=NOW + VALID_FOR_S)[0] == 410
+
+
+def test_an_id_under_the_previous_secret_is_taken() -> None:
+    assert read(a_value(exchange_id=an_id(key=OLD_KEY)))[0].arm == "candidate"
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("metric", "good", "bad"),
+    [
+        ("csat", [1, 5, 4.5], [0, 5.01, -1, True, 1e308]),
+        ("nps", [0, 10], [11, -1, 7.5, False]),
+        ("thumbs", [True, False, 0, 1], [2, 0.5, -1]),
+        ("turns", [0, 3, 10_000], [-1, 1.5, True]),
+        ("revenue", [0, 12.34, -5], [True]),
+        ("refund", [0, -3.5], [0.01]),
+    ],
+)
+def test_values_keep_to_their_scale(metric: str, good: list[float], bad: list[float]) -> None:
+    for value in good:
+        assert read(a_value(metric=metric, value=value))[0].value == float(value)
+    for value in bad:
+        status, message = refusal(a_value(metric=metric, value=value))
+        assert (status, f"{metric} takes" in message) == (422, True)
+
+
+def test_an_unknown_metric_is_answered_with_the_nearest_one() -> None:
+    assert refusal(a_value(metric="casat")) == (422, "unknown metric 'casat': did you mean 'csat'?")
+    assert "known: " in refusal(a_value(metric="zzzzzz"))[1]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"{",
+        b"null",
+        b'"csat"',
+        b"[[]]",
+        b"\xff\xfe",
+        b'{"metric": "csat"}',
+        a_value(value="4"),
+        a_value(value=None),
+        a_value(metric=7),
+        a_value(feedbackId="f"),
+        a_value(at="yesterday"),
+        a_value(at="2026-11-18T20:00:00"),
+        a_value(comment=["x"]),
+        a_value(comment="x" * 8193),
+        a_value(feedback_id="x" * 513),
+    ],
+)
+def test_what_cannot_be_read_is_a_400_that_says_why(document: Any) -> None:
+    status, message = refusal(document)
+    assert status == 400 and len(message) > 20
+
+
+def test_an_unknown_field_is_named() -> None:
+    assert "feedbackId" in refusal(a_value(feedbackId="f"))[1]
+
+
+def test_a_time_from_the_future_cannot_win_over_all_later_corrections() -> None:
+    assert refusal(a_value(at="2099-01-01T00:00:00Z"))[0] == 422
