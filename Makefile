@@ -1,0 +1,89 @@
+# Every target does its own set-up. On a bare Debian machine with Python 3.11 or newer, `make demo` and `make test`
+# are all there is to do: a .venv from the hash-locked files, and the Debian packages where we are root.
+
+PYTHON ?= python3
+PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet install
+ROOMS := canary proxy routing records alerts report console
+APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq
+
+# What the tests and the benchmark run beside Python, as command:package.
+TEST_PROGRAMS := promtool:prometheus
+BENCH_PROGRAMS := nginx:nginx taskset:util-linux
+
+.PHONY: demo test check fix bench test-statistics lock clean test-programs bench-programs
+
+demo: .venv/demo  ## A canary that goes bad and is rolled back, then one that passes. No key, no network.
+	.venv/bin/canary demo
+
+test: .venv/dev test-programs  ## All tests but the long simulations.
+	.venv/bin/pytest -q -m "not slow"
+
+test-statistics: .venv/dev  ## The simulations that hold the statistics to their promises. Minutes.
+	.venv/bin/pytest -q -m slow
+
+check: .venv/dev  ## Formatting, lint, types, import arrows.
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/pyright
+	.venv/bin/lint-imports
+
+fix: .venv/dev  ## Format, and mend what the linter can.
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: .venv/dev bench-programs  ## Direct, nginx and canary side by side. About five minutes; QUICK=1 for one.
+	.venv/bin/python tests/bench/compare.py $(if $(QUICK),--quick)
+
+lock: .venv/dev  ## Resolve the newest versions that pyproject.toml allows.
+	.venv/bin/uv $(COMPILE) --upgrade --extra dev --output-file requirements.lock
+	.venv/bin/uv $(COMPILE) --extra demo --constraints requirements.lock --output-file requirements-demo.lock
+
+COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" --extra build pyproject.toml
+
+clean:  ## Forget every generated file, the .venv too.
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# The venv. Each stamp is redone only when its lock changes; the project itself only when pyproject.toml does.
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "canary needs Python 3.11 or newer: make PYTHON=python3.11 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(call install,python3-venv)
+	$(PYTHON) -m venv .venv
+
+.venv/locked-demo: requirements-demo.lock .venv/bin/python
+	$(PIP) --require-hashes --only-binary :all: -r requirements-demo.lock
+	@touch $@
+
+.venv/locked-dev: requirements.lock .venv/bin/python
+	$(PIP) --require-hashes --only-binary :all: -r requirements.lock
+	@touch $@
+
+# The demo's lock is a part of the other: with that one in place there is nothing to add.
+.venv/demo: pyproject.toml $(if $(wildcard .venv/locked-dev),.venv/locked-dev,.venv/locked-demo)
+	$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv/dev: pyproject.toml .venv/locked-dev
+	$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# Debian's programs: installed where we are root, named where we are not.
+
+test-programs:
+	@$(call programs,$(TEST_PROGRAMS))
+
+bench-programs:
+	@$(call programs,$(BENCH_PROGRAMS))
+
+programs = missing=; for pair in $(1); do \
+		command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair\#\#*:}"; \
+	done; [ -z "$$missing" ] || $(call install,$$missing)
+
+install = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		$(APT) update && $(APT) install --yes --no-install-recommends $(1); \
+	else \
+		echo "Missing: $(1). Install them (on Debian: apt-get install $(1))." >&2; exit 1; \
+	fi

@@ -1,0 +1,34 @@
+"""What tests of every room may ask for: the demo provider, and the real server."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from canary.demo.provider import Provider
+from tests.serving import ProviderThread, Running
+
+
+@pytest.fixture
+def provider() -> Iterator[ProviderThread]:
+    """A demo provider that answers every model at once; `provider.behave(model, …)` changes that."""
+    with ProviderThread(Provider()) as running:
+        yield running
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts `canary serve` with a config's text and waits until it is ready; stopped at the test's end.
+
+    `serve(config_text, workers=2, grace_s=5.0, **environment)`.
+    """
+    with ExitStack() as started:
+
+        def start(config_text: str, workers: int = 2, grace_s: float = 5.0, **environment: str) -> Running:
+            folder = tmp_path / f"server-{len(list(tmp_path.glob('server-*')))}"
+            running = Running(folder, config_text, workers=workers, grace_s=grace_s, env=environment)
+            started.callback(lambda: running.stop() if running.process.poll() is None else None)
+            return running
+
+        yield start

@@ -1,0 +1,167 @@
+"""The real server and the demo provider as things a test can start, ask and stop."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import httpx2
+import uvloop
+
+from canary.demo.behaviour import Behaviour
+from canary.demo.provider import Provider
+from canary.demo.received import Log
+
+Found = TypeVar("Found")
+
+START_S = 20.0
+STOP_S = 15.0
+
+
+def eventually(condition: Callable[[], Found | None], within_s: float = 10.0) -> Found:
+    """The condition's first true value, asked for every 20 ms; AssertionError after `within_s`."""
+    deadline = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not true within {within_s:g} s: {condition}"
+        time.sleep(0.02)
+    return found
+
+
+class ProviderThread:
+    """A demo provider on a thread of its own, so that tests without a loop of their own can use it."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._loop = uvloop.new_event_loop()
+        self._stop = asyncio.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="demo-provider")
+
+    @property
+    def url(self) -> str:
+        """Its address, without a trailing slash."""
+        return self._provider.url
+
+    @property
+    def log(self) -> Log:
+        """What reached it."""
+        return self._provider.log
+
+    def behave(self, model: str, behaviour: Behaviour) -> None:
+        """Change one model's behaviour from the next request on."""
+        self._provider.behave(model, behaviour)
+
+    def settled(self, within_s: float = 10.0) -> None:
+        """Wait until every answer has ended."""
+        asyncio.run_coroutine_threadsafe(self._provider.settled(), self._loop).result(within_s)
+
+    def __enter__(self) -> "ProviderThread":
+        self._thread.start()
+        assert self._ready.wait(START_S), "the demo provider did not start"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(STOP_S)
+        self._loop.close()
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+
+    async def _serve(self) -> None:
+        async with self._provider:
+            self._ready.set()
+            await self._stop.wait()
+
+
+class Running:
+    """A real `canary serve` on free ports, ready. `data` is its folder, `log_file` what it said on stderr."""
+
+    def __init__(
+        self, folder: Path, config_text: str, *, workers: int, grace_s: float, env: Mapping[str, str]
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.data = folder / "data"
+        self.config = folder / "canary.yaml"
+        self.config.write_text(config_text)
+        self.log_file = folder / "serve.log"
+        command = [sys.executable, "-m", "canary", "serve", "--config", str(self.config)]
+        command += ["--traffic", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", str(self.data)]
+        command += ["--workers", str(workers), "--grace", f"{grace_s:g}s"]
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **env}
+            )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def token(self) -> str:
+        """The generated admin token."""
+        return (self.data / "admin.token").read_text().strip()
+
+    def children(self) -> list[int]:
+        """The pids of workers and admin process."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Signal the supervisor and wait for its end: its exit code. What is left after 15 s is killed."""
+        left = self.children() if self.process.poll() is None else []
+        self.process.send_signal(number)
+        try:
+            return self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+        finally:
+            _kill(left)
+
+    def _wait_until_ready(self) -> None:
+        addresses = eventually(self._addresses, START_S)
+        self.traffic: str = addresses["traffic"]
+        self.admin: str = addresses["admin"]
+        with httpx2.Client(timeout=2.0) as http:
+            for url in (self.traffic, self.admin):
+                eventually(lambda url=url: self._ready(http, url), START_S)
+
+    def _addresses(self) -> dict[str, str] | None:
+        self._must_live()
+        try:
+            return json.loads((self.data / "server.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+
+    def _ready(self, http: httpx2.Client, url: str) -> bool:
+        self._must_live()
+        try:
+            return http.get(f"{url}/readyz").status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    def _must_live(self) -> None:
+        code = self.process.poll()
+        assert code is None, f"canary serve ended with {code}:\n{self.log_file.read_text()[-4000:]}"
+
+
+def _kill(pids: list[int]) -> None:
+    """Kill the children that outlived their supervisor, each known to be ours by its command line."""
+    for pid in pids:
+        try:
+            if b"canary." in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
