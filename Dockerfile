@@ -1,0 +1,33 @@
+# canary in a container: hash-locked, not root, its state in /data.
+#
+#   docker build -t canary .
+#   docker run -p 8080:8080 -p 8081:8081 -e CANARY_ADMIN_TOKEN -v "$PWD/canary.yaml:/etc/canary/canary.yaml:ro" \
+#       -v canary-data:/data --read-only --cap-drop ALL --stop-timeout 610 canary
+
+FROM python:3.13-slim-trixie AS build
+WORKDIR /source
+RUN python -m venv /opt/canary
+COPY requirements-demo.lock ./
+RUN /opt/canary/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements-demo.lock
+COPY . .
+RUN /opt/canary/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+
+FROM python:3.13-slim-trixie
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin canary \
+    && install -d -o canary -g canary -m 0700 /data
+COPY --from=build /opt/canary /opt/canary
+# Listening on every address is the container's business; off loopback the admin listener insists on a token.
+ENV PATH=/opt/canary/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    CANARY_CONFIG=/etc/canary/canary.yaml \
+    CANARY_DATA=/data \
+    CANARY_TRAFFIC=0.0.0.0:8080 \
+    CANARY_ADMIN=0.0.0.0:8081
+USER 10001:10001
+WORKDIR /data
+VOLUME /data
+EXPOSE 8080 8081
+HEALTHCHECK --interval=10s --timeout=3s --start-period=15s CMD ["python", "-c", \
+    "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
+ENTRYPOINT ["canary"]
+CMD ["serve"]
