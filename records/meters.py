@@ -1,0 +1,246 @@
+"""Every Prometheus family, for all workers together: fed from the spool's records, shown by one collector.
+
+Label values come from the config and from closed sets only; what a caller, a provider or a user wrote never
+becomes one. What each family means stands in docs/metrics.md.
+"""
+
+import threading
+from array import array
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import blake2b
+from typing import Any, get_args
+
+from prometheus_client.core import Metric as Family
+from prometheus_client.core import SummaryMetricFamily
+from prometheus_client.registry import Collector
+
+from records.outcome import Feedback, Heartbeat, Outcome
+from records.store import Totals
+from records.tally import Labels, Level, Spread, Tally
+from routing.assign import Reason
+from routing.plan import Plan, StateName
+
+LLM_BOUNDS = tuple(0.01 * 2**k for k in range(17))
+"""Seconds, .01 to 655.36: the longest answers take ten minutes."""
+
+TOKEN_BOUNDS = tuple(0.00125 * 2**k for k in range(20))
+"""Seconds a token, .00125 to 655.36."""
+
+OVERHEAD_BOUNDS = tuple(0.0001 * 2**k for k in range(17))
+"""Seconds, .0001 to 6.55."""
+
+GUARDRAIL_VALUES: Mapping[str, float] = {
+    "not_applicable": -2.0,
+    "not_enough_data": -1.0,
+    "ok": 0.0,
+    "warn": 1.0,
+    "firing": 2.0,
+    "latched": 3.0,
+}
+SILENT_AFTER_S = 5.0
+REMEMBERED_FEEDBACK = 20_000
+
+_REASONS = frozenset(get_args(Reason))
+_STATES: tuple[str, ...] = get_args(StateName)
+_ARM = ("canary", "arm")
+
+
+class Meters(Collector):
+    """The families and what feeds them. Safe for several threads.
+
+    `canaries` and `feedback_metrics` are the names in the config, `mono` reads CLOCK_MONOTONIC in seconds: a
+    worker whose last heartbeat is older than 5 s has no requests in flight any more.
+    """
+
+    def __init__(
+        self, *, canaries: Iterable[str], feedback_metrics: Iterable[str], mono: Callable[[], float]
+    ) -> None:
+        self._lock = threading.Lock()
+        self._mono = mono
+        self._workers: dict[tuple[int, int], Heartbeat] = {}
+        self._seen: dict[int, None] = {}
+        self._requests = Tally("canary_requests_total", "Exchanges by how they ended", (*_ARM, "outcome"))
+        self._errors = Tally("canary_errors_total", "Exchanges that failed, by type", (*_ARM, "error_type"))
+        self._tokens = Tally("canary_tokens_total", "Tokens of exchanges", (*_ARM, "kind"))
+        self._cost = Tally("canary_cost_usd_total", "Dollars for exchanges with a known price", _ARM)
+        self._unpriced = Tally("canary_unpriced_requests_total", "Answered exchanges without a price", _ARM)
+        self._feedback = Tally("canary_feedback_total", "Feedback values", (*_ARM, "metric"))
+        self._assignments = Tally("canary_assignments_total", "Arms given and why", (*_ARM, "reason"))
+        self._fallbacks = Tally("canary_fallbacks_total", "Answers by the baseline", ("canary", "reason"))
+        self._rollbacks = Tally("canary_rollbacks_total", "Rollbacks by what caused them", ("canary", "rule"))
+        self._records = Tally("canary_records_total", "Records by what became of them", ("state",))
+        self._feedback_sum = Tally("canary_feedback_value_sum", "Sum of feedback values", (*_ARM, "metric"))
+        self._duration = Spread(
+            "canary_request_duration_seconds", "Request's last byte to the provider's", _ARM, LLM_BOUNDS
+        )
+        self._ttft = Spread("canary_time_to_first_token_seconds", "Until the first token", _ARM, LLM_BOUNDS)
+        self._tpot = Spread(
+            "canary_time_per_output_token_seconds", "Per token after the first", _ARM, TOKEN_BOUNDS
+        )
+        self._overhead = Spread("canary_proxy_overhead_seconds", "Added by the proxy", (), OVERHEAD_BOUNDS)
+        self._share = Level("canary_share_ratio", "The candidate's part of the units", ("canary",))
+        self._state = Level("canary_state", "1 for the state that is", ("canary", "state"))
+        self._guardrails = Level("canary_guardrail_state", "See docs/metrics.md", ("canary", "rule"))
+        self._spooled = Level("canary_records_spooled", "Records waiting to be stored", ())
+        self.configure(canaries=canaries, feedback_metrics=feedback_metrics)
+
+    def configure(self, *, canaries: Iterable[str], feedback_metrics: Iterable[str]) -> None:
+        """Take in a reloaded config's names."""
+        self._canaries = frozenset(canaries)
+        self._feedback_metrics = frozenset(feedback_metrics)
+
+    def observe(self, outcome: Outcome) -> None:
+        """Count one exchange. Mirror copies are nobody's answer and are left out."""
+        if outcome.mirror:
+            return
+        canary = outcome.canary if outcome.canary in self._canaries else ""
+        arm = (canary, outcome.arm)
+        with self._lock:
+            self._requests.add((*arm, outcome.outcome))
+            if outcome.error_type is not None:
+                self._errors.add((*arm, outcome.error_type))
+            if canary and outcome.reason in _REASONS:
+                self._assignments.add((*arm, outcome.reason))
+            if outcome.outcome == "fallback":
+                self._fallbacks.add((canary, outcome.error_type or ""))
+            self._observe_times(outcome, arm)
+            self._observe_usage(outcome, arm)
+
+    def observe_feedback(self, feedback: Feedback) -> None:
+        """Count one value; a correction (a key among the last 20,000) was counted when it first came."""
+        key = int.from_bytes(blake2b(feedback.key.encode(), digest_size=8).digest(), "big")
+        canary = feedback.canary if feedback.canary in self._canaries else ""
+        metric = feedback.metric if feedback.metric in self._feedback_metrics else ""
+        labels = (canary, feedback.arm or "", metric)
+        with self._lock:
+            if key in self._seen:
+                return
+            self._seen[key] = None
+            if len(self._seen) > REMEMBERED_FEEDBACK:
+                del self._seen[next(iter(self._seen))]
+            self._feedback.add(labels)
+            self._feedback_sum.add(labels, feedback.value)
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """A worker's sign of life; its last one if it is closing."""
+        worker = (heartbeat.worker, heartbeat.pid)
+        with self._lock:
+            if heartbeat.closing:
+                self._workers.pop(worker, None)
+            else:
+                self._workers[worker] = heartbeat
+
+    def lose(self, count: int) -> None:
+        """A worker died over so many exchanges; whose they were died with it."""
+        if count:
+            with self._lock:
+                self._errors.add(("", "", "lost_outcome"), count)
+
+    def set_plan(self, plan: Plan) -> None:
+        """Show this plan's shares and states."""
+        states = plan.states.items()
+        shares: dict[Labels, float] = {(name,): state.effective_share for name, state in states}
+        shown: dict[Labels, float] = {
+            (name, each): float(each == state.state) for name, state in states for each in _STATES
+        }
+        with self._lock:
+            self._share.values, self._state.values = shares, shown
+
+    def set_guardrail(self, canary: str, rule: str, state: str) -> None:
+        """Show a rule's state, one of GUARDRAIL_VALUES."""
+        with self._lock:
+            self._guardrails.values[(canary, rule)] = GUARDRAIL_VALUES[state]
+
+    def count_rollback(self, canary: str, rule: str) -> None:
+        """A canary was rolled back by this rule (or `manual`)."""
+        with self._lock:
+            self._rollbacks.add((canary, rule))
+
+    def set_records(self, totals: Totals, spooled: int) -> None:
+        """Show what became of the records. accepted = stored + dropped + spooled, and never falls."""
+        accepted = max(totals.accepted + spooled, self._records.values.get(("accepted",), 0.0))
+        with self._lock:
+            self._spooled.values = {(): float(spooled)}
+            self._records.values = {
+                ("accepted",): float(accepted),
+                ("stored",): float(totals.stored),
+                ("dropped",): float(totals.dropped),
+                ("quarantined",): float(totals.quarantined),
+            }
+
+    def collect(self) -> Iterator[Family]:
+        """Every family, for prometheus-client."""
+        with self._lock:
+            kept = [each for each in self._kept().values() if each is not self._feedback_sum]
+            levels = (self._share, self._state, self._guardrails, self._spooled, *self._alive())
+            families: list[Family] = [each.family() for each in (*kept, *levels)]
+            families.append(self._feedback_values())
+        yield from families
+
+    def snapshot(self) -> dict[str, Any]:
+        """The totals, JSON-able: for one checkpoint together with the cursors of the reader that fed them."""
+        with self._lock:
+            kept = {name: each.snapshot() for name, each in self._kept().items()}
+            return {"families": kept, "feedback_seen": b64encode(array("Q", self._seen).tobytes()).decode()}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Go on from a snapshot's totals; families and buckets that changed since begin at nothing."""
+        with self._lock:
+            for name, each in self._kept().items():
+                each.restore(snapshot["families"].get(name, ()))
+            seen = array("Q")
+            seen.frombytes(b64decode(snapshot["feedback_seen"]))
+            self._seen = dict.fromkeys(seen)
+
+    def _kept(self) -> dict[str, Tally | Spread]:
+        kept = (each for each in vars(self).values() if isinstance(each, Tally | Spread))
+        return {each.name: each for each in kept}
+
+    def _observe_times(self, outcome: Outcome, arm: Labels) -> None:
+        if outcome.overhead_s is not None:
+            self._overhead.observe((), outcome.overhead_s)
+        if outcome.outcome in ("aborted", "shed"):
+            return  # cut short: their times say nothing of the model
+        latency, ttft, output = outcome.latency_s, outcome.ttft_s, outcome.usage.output_tokens
+        if latency is not None:
+            self._duration.observe(arm, latency)
+        if ttft is None:
+            return
+        self._ttft.observe(arm, ttft)
+        if latency is not None and output is not None and output > 1 and not outcome.usage.estimated:
+            self._tpot.observe(arm, (latency - ttft) / (output - 1))
+
+    def _observe_usage(self, outcome: Outcome, arm: Labels) -> None:
+        usage, add = outcome.usage, self._tokens.add
+        if usage.input_tokens is not None:
+            add((*arm, "input"), usage.input_tokens)
+        if usage.cached_input_tokens is not None:
+            add((*arm, "cached_input"), usage.cached_input_tokens)
+        if usage.output_tokens is not None:
+            add((*arm, "output"), usage.output_tokens)
+        if usage.reasoning_tokens is not None:
+            add((*arm, "reasoning"), usage.reasoning_tokens)
+        if outcome.cost_usd is not None:
+            self._cost.add(arm, outcome.cost_usd)
+        elif outcome.outcome in ("ok", "fallback") and (arm[0] or usage.output_tokens is not None):
+            self._unpriced.add(arm)
+
+    def _feedback_values(self) -> SummaryMetricFamily:
+        help_text, labels = "Feedback values, each key's first", self._feedback.labels
+        family = SummaryMetricFamily("canary_feedback_value", help_text, labels=labels)
+        for key, count in self._feedback.values.items():
+            family.add_metric(key, count_value=int(count), sum_value=self._feedback_sum.values[key])
+        return family
+
+    def _alive(self) -> tuple[Level, Level]:
+        """What the workers that still give signs of life say now."""
+        oldest = self._mono() - SILENT_AFTER_S
+        self._workers = {worker: beat for worker, beat in self._workers.items() if beat.mono >= oldest}
+        beats = self._workers.values()
+        inflight = Level("canary_inflight_requests", "Requests being served", ())
+        inflight.values[()] = float(sum(beat.started - beat.finished for beat in beats))
+        breakers = Level("canary_breaker_open", "Workers whose breaker is open", ("canary",))
+        for canary in self._canaries:
+            breakers.values[(canary,)] = float(sum(canary in beat.breakers_open for beat in beats))
+        return inflight, breakers

@@ -1,0 +1,370 @@
+"""The Prometheus families, and that docs/metrics.md tells the truth about them."""
+
+import json
+import re
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from records.meters import GUARDRAIL_VALUES, LLM_BOUNDS, REMEMBERED_FEEDBACK, Meters
+from records.outcome import Feedback, Heartbeat, Outcome, Usage
+from records.store import Totals
+from routing.plan import Plan, State
+
+DOC = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+# The promise to users: family and labels.
+PROMISED = {
+    "canary_requests": {"canary", "arm", "outcome"},
+    "canary_errors": {"canary", "arm", "error_type"},
+    "canary_request_duration_seconds": {"canary", "arm"},
+    "canary_time_to_first_token_seconds": {"canary", "arm"},
+    "canary_time_per_output_token_seconds": {"canary", "arm"},
+    "canary_tokens": {"canary", "arm", "kind"},
+    "canary_cost_usd": {"canary", "arm"},
+    "canary_unpriced_requests": {"canary", "arm"},
+    "canary_feedback": {"canary", "arm", "metric"},
+    "canary_feedback_value": {"canary", "arm", "metric"},
+    "canary_assignments": {"canary", "arm", "reason"},
+    "canary_fallbacks": {"canary", "reason"},
+    "canary_share_ratio": {"canary"},
+    "canary_state": {"canary", "state"},
+    "canary_guardrail_state": {"canary", "rule"},
+    "canary_rollbacks": {"canary", "rule"},
+    "canary_proxy_overhead_seconds": set(),
+    "canary_breaker_open": {"canary"},
+    "canary_records": {"state"},
+    "canary_records_spooled": set(),
+    "canary_inflight_requests": set(),
+}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def new_meters(clock: Clock | None = None) -> Meters:
+    return Meters(canaries=["support-nov"], feedback_metrics=["csat"], mono=clock or Clock())
+
+
+def an_outcome(**changes: object) -> Outcome:
+    outcome = Outcome(
+        exchange_id="e",
+        at=1.0,
+        mono=1.0,
+        outcome="ok",
+        canary="support-nov",
+        arm="candidate",
+        reason="cohort",
+        latency_s=2.1,
+        ttft_s=0.1,
+        overhead_s=0.0002,
+        usage=Usage(input_tokens=100, cached_input_tokens=40, output_tokens=21, reasoning_tokens=5),
+        cost_usd=0.25,
+    )
+    return replace(outcome, **changes)  # type: ignore[arg-type]
+
+
+def a_heartbeat(*, worker: int = 0, started: int = 5, finished: int = 2, mono: float = 100.0) -> Heartbeat:
+    return Heartbeat(
+        worker=worker,
+        pid=worker + 10,
+        at=1.0,
+        mono=mono,
+        started=started,
+        finished=finished,
+        dropped=0,
+        lag_s=0.0,
+        plan_version=1,
+        breakers_open=("support-nov",) if worker == 0 else (),
+    )
+
+
+def some_feedback(key: str, value: float) -> Feedback:
+    return Feedback(
+        key=key, metric="csat", value=value, at=1.0, mono=1.0, canary="support-nov", arm="candidate"
+    )
+
+
+def fill(meters: Meters) -> None:
+    meters.observe(an_outcome())
+    meters.observe(an_outcome(outcome="fallback", error_type="provider_5xx", cost_usd=None))
+    meters.observe_feedback(some_feedback("k", 4))
+    meters.beat(a_heartbeat())
+    meters.set_plan(Plan(version=1, states={"support-nov": State(state="running", share=0.05)}))
+    meters.set_guardrail("support-nov", "error_rate", "ok")
+    meters.count_rollback("support-nov", "error_rate")
+    meters.set_records(Totals(accepted=3, stored=2, dropped=1), 4)
+
+
+def shown(meters: Meters) -> str:
+    registry = CollectorRegistry()
+    registry.register(meters)
+    return generate_latest(registry).decode()
+
+
+def samples(meters: Meters) -> dict[tuple[str, ...], float]:
+    """(sample name, canary, arm, other label values) → value"""
+    return {
+        (
+            sample.name,
+            *(sample.labels[name] for name in sorted(sample.labels, key=_canary_then_arm)),
+        ): sample.value
+        for family in text_string_to_metric_families(shown(meters))
+        for sample in family.samples
+    }
+
+
+def _canary_then_arm(label: str) -> tuple[bool, bool, str]:
+    return label != "canary", label != "arm", label
+
+
+def documented() -> dict[str, set[str]]:
+    rows = re.findall(r"^\| `(canary_\w+)` \| \w+ \| ([^|]*)\|", DOC.read_text(), re.MULTILINE)
+    split = {name.removesuffix("_total"): labels for name, labels in rows}
+    return {
+        name: {label.strip() for label in labels.split(",") if label.strip()}
+        for name, labels in split.items()
+    }
+
+
+def collected() -> dict[str, set[str]]:
+    meters = new_meters()
+    fill(meters)
+    return {
+        family.name: {label for sample in family.samples for label in sample.labels} - {"le"}
+        for family in text_string_to_metric_families(shown(meters))
+    }
+
+
+def test_the_promised_families_the_shown_and_the_documented_are_the_same() -> None:
+    assert collected() == PROMISED
+    assert documented() == PROMISED
+
+
+def test_every_closed_set_is_documented() -> None:
+    text = DOC.read_text()
+    for word in GUARDRAIL_VALUES:
+        assert word in text
+    for name, *labels in samples_of(filled()):
+        for label in set(labels) - {"support-nov", "csat", "error_rate", "provider_5xx", "candidate"}:
+            assert label == "" or f"`{label}`" in text or re.fullmatch(r"[\d.]+|\+Inf", label), (name, label)
+
+
+def filled() -> Meters:
+    meters = new_meters()
+    fill(meters)
+    return meters
+
+
+def samples_of(meters: Meters) -> Iterable[tuple[str, ...]]:
+    return samples(meters).keys()
+
+
+def test_an_exchange_counts_to_its_assigned_arm() -> None:
+    meters = new_meters()
+    meters.observe(an_outcome(outcome="fallback", error_type="provider_429", served_by="baseline"))
+    found = samples(meters)
+    assert found[("canary_requests_total", "support-nov", "candidate", "fallback")] == 1
+    assert found[("canary_errors_total", "support-nov", "candidate", "provider_429")] == 1
+    assert found[("canary_fallbacks_total", "support-nov", "provider_429")] == 1
+    assert found[("canary_assignments_total", "support-nov", "candidate", "cohort")] == 1
+
+
+def test_tokens_and_cost_add_up_and_the_unknown_adds_nothing() -> None:
+    meters = new_meters()
+    meters.observe(an_outcome())
+    meters.observe(an_outcome(usage=Usage(), cost_usd=None))
+    found = samples(meters)
+    tokens = {key[-1]: value for key, value in found.items() if key[0] == "canary_tokens_total"}
+    assert tokens == {"input": 100, "cached_input": 40, "output": 21, "reasoning": 5}
+    assert found[("canary_cost_usd_total", "support-nov", "candidate")] == 0.25
+    assert found[("canary_unpriced_requests_total", "support-nov", "candidate")] == 1
+
+
+def test_an_exchange_without_an_answer_is_not_unpriced() -> None:
+    meters = new_meters()
+    meters.observe(an_outcome(outcome="error", error_type="provider_5xx", cost_usd=None))
+    meters.observe(an_outcome(canary="", outcome="ok", usage=Usage(), cost_usd=None))  # a list of models, say
+    assert not [key for key in samples(meters) if key[0] == "canary_unpriced_requests_total"]
+
+
+def test_times_fall_into_documented_buckets_up_to_655_seconds() -> None:
+    assert (LLM_BOUNDS[0], LLM_BOUNDS[-1]) == (0.01, 655.36)
+    meters = new_meters()
+    meters.observe(an_outcome(latency_s=600.0, ttft_s=0.01))
+    meters.observe(an_outcome(latency_s=656.0, ttft_s=None))
+    found = samples(meters)
+    name, arm = "canary_request_duration_seconds", ("support-nov", "candidate")
+    assert found[(f"{name}_bucket", *arm, "327.68")] == 0
+    assert found[(f"{name}_bucket", *arm, "655.36")] == 1
+    assert found[(f"{name}_bucket", *arm, "+Inf")] == found[(f"{name}_count", *arm)] == 2
+    assert found[(f"{name}_sum", *arm)] == 1256.0
+    assert found[("canary_time_to_first_token_seconds_bucket", *arm, "0.01")] == 1
+
+
+def test_time_per_output_token_leaves_the_first_one_out() -> None:
+    meters = new_meters()
+    meters.observe(an_outcome(latency_s=2.1, ttft_s=0.1))
+    meters.observe(an_outcome(usage=Usage(output_tokens=1)))
+    meters.observe(an_outcome(usage=Usage(output_tokens=50, estimated=True)))
+    name, arm = "canary_time_per_output_token_seconds", ("support-nov", "candidate")
+    found = samples(meters)
+    assert found[(f"{name}_count", *arm)] == 1
+    assert found[(f"{name}_sum", *arm)] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("outcome", ["aborted", "shed"])
+def test_exchanges_cut_short_have_no_time(outcome: str) -> None:
+    meters = new_meters()
+    meters.observe(an_outcome(outcome=outcome))
+    found = samples(meters)
+    assert ("canary_requests_total", "support-nov", "candidate", outcome) in found
+    assert not [key for key in found if key[0] == "canary_request_duration_seconds_count"]
+
+
+def test_mirror_copies_count_nowhere() -> None:
+    meters = new_meters()
+    before = shown(meters)
+    meters.observe(an_outcome(mirror=True))
+    assert shown(meters) == before
+
+
+def test_nothing_that_a_stranger_wrote_becomes_a_label() -> None:
+    meters = new_meters()
+    stranger = an_outcome(canary="evil", reason="evil", model="evil", category="evil", tags={"evil": "evil"})
+    meters.observe(replace(stranger, unit="evil", session="evil", request_id="evil", provider="evil"))
+    meters.observe_feedback(replace(some_feedback("evil", 1), canary="evil", metric="evil", comment="evil"))
+    assert "evil" not in shown(meters)
+    assert samples(meters)[("canary_requests_total", "", "candidate", "ok")] == 1
+
+
+def test_a_reloaded_config_brings_its_names() -> None:
+    meters = new_meters()
+    meters.configure(canaries=["other"], feedback_metrics=[])
+    meters.observe(an_outcome(canary="other"))
+    assert ("canary_requests_total", "other", "candidate", "ok") in samples(meters)
+
+
+def test_a_correction_of_feedback_is_counted_once() -> None:
+    meters = new_meters()
+    for value in (4, 5, 1):
+        meters.observe_feedback(some_feedback("k", value))
+    meters.observe_feedback(some_feedback("other", 2))
+    found = samples(meters)
+    labels = ("support-nov", "candidate", "csat")
+    assert found[("canary_feedback_total", *labels)] == found[("canary_feedback_value_count", *labels)] == 2
+    assert found[("canary_feedback_value_sum", *labels)] == 6
+
+
+def test_what_is_remembered_of_feedback_is_bounded() -> None:
+    meters = new_meters()
+    for n in range(REMEMBERED_FEEDBACK + 10):
+        meters.observe_feedback(some_feedback(str(n), 1))
+    assert len(json.dumps(meters.snapshot())) < 11 * REMEMBERED_FEEDBACK
+
+
+def test_inflight_and_breakers_come_from_living_workers() -> None:
+    clock = Clock()
+    meters = new_meters(clock)
+    assert samples(meters)[("canary_breaker_open", "support-nov")] == 0
+    meters.beat(a_heartbeat(worker=0))
+    meters.beat(a_heartbeat(worker=1, started=9, finished=8))
+    found = samples(meters)
+    assert found[("canary_inflight_requests",)] == 4
+    assert found[("canary_breaker_open", "support-nov")] == 1
+    meters.beat(replace(a_heartbeat(worker=1), closing=True))
+    assert samples(meters)[("canary_inflight_requests",)] == 3
+    clock.now += 6
+    found = samples(meters)
+    assert (found[("canary_inflight_requests",)], found[("canary_breaker_open", "support-nov")]) == (0, 0)
+
+
+def test_lost_exchanges_are_errors_of_nobody() -> None:
+    meters = new_meters()
+    meters.lose(0)
+    meters.lose(3)
+    assert samples(meters)[("canary_errors_total", "", "", "lost_outcome")] == 3
+
+
+def test_the_plan_is_shown_and_a_canary_that_is_gone_is_not() -> None:
+    meters = new_meters()
+    states = {"a": State(state="paused", share=0.05), "b": State(state="rolled_back", share=0.0)}
+    meters.set_plan(Plan(version=1, states=states))
+    found = samples(meters)
+    assert (found[("canary_share_ratio", "a")], found[("canary_share_ratio", "b")]) == (0.05, 0.0)
+    assert found[("canary_state", "a", "paused")] == 1
+    assert sum(value for key, value in found.items() if key[:2] == ("canary_state", "b")) == 1
+    meters.set_plan(Plan(version=2, states={"a": states["a"]}))
+    assert ("canary_share_ratio", "b") not in samples(meters)
+
+
+def test_guardrails_are_shown_as_numbers() -> None:
+    meters = new_meters()
+    for state, value in GUARDRAIL_VALUES.items():
+        meters.set_guardrail("support-nov", "error_rate", state)
+        assert samples(meters)[("canary_guardrail_state", "support-nov", "error_rate")] == value
+
+
+def test_accepted_is_stored_and_spooled_and_dropped_and_never_falls() -> None:
+    meters = new_meters()
+    meters.set_records(Totals(accepted=12, stored=10, dropped=2, quarantined=1), 5)
+    found = samples(meters)
+    assert found[("canary_records_total", "accepted")] == 17 == 10 + 2 + found[("canary_records_spooled",)]
+    meters.set_records(Totals(accepted=13, stored=11, dropped=2), 0)
+    assert samples(meters)[("canary_records_total", "accepted")] == 17
+
+
+def test_totals_survive_a_restart_by_way_of_json() -> None:
+    before = filled()
+    after = new_meters()
+    after.restore(json.loads(json.dumps(before.snapshot())))
+    after.observe_feedback(some_feedback("k", 1))  # a correction of what was counted before the restart
+    was, now = samples(before), samples(after)
+    lasting = [key for key in was if key[0].endswith(("_total", "_bucket", "_count", "_sum"))]
+    assert len(lasting) > 50
+    assert {key: was[key] for key in lasting} == {key: now[key] for key in lasting}
+
+
+def test_a_snapshot_with_other_buckets_or_families_does_no_harm() -> None:
+    snapshot = json.loads(json.dumps(filled().snapshot()))
+    snapshot["families"]["canary_request_duration_seconds"] = [["support-nov", "candidate", [1.0, 2.0]]]
+    snapshot["families"]["canary_requests_total"] = [["too", "few"]]
+    snapshot["families"]["canary_gone_total"] = [["a", 1.0]]
+    after = new_meters()
+    after.restore(snapshot)
+    after.observe(an_outcome())
+    found = samples(after)
+    assert found[("canary_request_duration_seconds_count", "support-nov", "candidate")] == 1
+    assert found[("canary_requests_total", "support-nov", "candidate", "ok")] == 1
+
+
+def test_showing_while_counting_is_safe() -> None:
+    meters = new_meters()
+    stop = threading.Event()
+
+    def count() -> None:
+        n = 0
+        while not stop.is_set():
+            n += 1
+            meters.configure(canaries=[f"c{n % 40}"], feedback_metrics=[])
+            meters.observe(an_outcome(canary=f"c{n % 40}"))
+            meters.beat(a_heartbeat(worker=n % 50))
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        for _ in range(20):
+            assert "canary_requests_total" in shown(meters)
+    finally:
+        stop.set()
+        thread.join()
