@@ -19,7 +19,8 @@ REQUIRED = ("unit", "arm", "at")
 OPTIONAL = ("latency_s", "ttft_s", "cost_usd", "error_type", "category", "phase")
 COLUMNS = f"{', '.join(REQUIRED)}, {', '.join(OPTIONAL)}, tag_NAME and metric_NAME"
 
-_ERROR_TYPES: Mapping[str, ErrorType] = {name: name for name in get_args(ErrorType)}
+_NAMES: tuple[ErrorType, ...] = get_args(ErrorType)
+_ERROR_TYPES: dict[str, ErrorType] = {name: name for name in _NAMES}
 
 
 def from_csv(path: Path, metrics: Mapping[str, Metric] = BUILT_IN) -> Sample:
@@ -95,7 +96,9 @@ def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
     for row, name in enumerate(names):
         if not name:
             table.complain(row, "unit", "", "the sticky identity, such as a hashed user id")
-    errors = [_error_type(table, row, cell) for row, cell in enumerate(table.text("error_type"))]
+    errors: list[ErrorType | None] = [
+        _error_type(table, row, cell) for row, cell in enumerate(table.text("error_type"))
+    ]
     phase = table.read("phase", _count, "a whole number from 0")
     order = np.argsort(at, kind="stable")
     units, unit = np.unique(np.array(names, dtype=np.str_), return_inverse=True)

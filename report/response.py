@@ -43,10 +43,18 @@ def response(sample: Sample, observed: Observations) -> Response:
         )
         for side in (True, False)
     ]
-    table = np.array([[yes, all_of - yes] for all_of, yes in counts])
-    defined = bool((table.sum(axis=0) > 0).all() and (table.sum(axis=1) > 0).all())
-    p = float(stats.chi2_contingency(table, correction=False).pvalue) if defined else None
+    p = _equal_rates(*counts[0], *counts[1])
     return Response(candidate=counts[0], baseline=counts[1], p_value=p)
+
+
+def _equal_rates(exposed_t: int, answered_t: int, exposed_c: int, answered_c: int) -> float | None:
+    """Pearson's χ² of one rate in both arms; None where an arm is empty, or all or none answered."""
+    exposed, answered = exposed_t + exposed_c, answered_t + answered_c
+    if not (exposed_t and exposed_c and 0 < answered < exposed):
+        return None
+    pooled = answered / exposed
+    variance = pooled * (1 - pooled) * (1 / exposed_t + 1 / exposed_c)
+    return float(stats.chi2.sf((answered_t / exposed_t - answered_c / exposed_c) ** 2 / variance, df=1))
 
 
 def trimmings(sample: Sample, observed: Observations) -> tuple[Observations, Observations] | None:

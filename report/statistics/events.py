@@ -1,9 +1,10 @@
 """Few events: intervals for a share that need no normal approximation."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from scipy import optimize, special, stats
+from scipy import special, stats
 
 
 def log_mixture(successes: float, trials: float, p: float, *, a: float = 0.5, b: float = 0.5) -> float:
@@ -40,16 +41,20 @@ def mixture_interval(
 
     edge = 1e-15
     centre = min(max(mean, edge), 1 - edge)
+    return Share(
+        low=0.0 if mean <= edge else _crossing(excess, inside=centre, outside=edge),
+        high=1.0 if mean >= 1 - edge else _crossing(excess, inside=centre, outside=1 - edge),
+    )
 
-    def end(extreme: float) -> float:
-        # With next to no evidence E stays small up to the very edge: then the edge is the end.
-        if excess(extreme) <= 0:
-            return float(round(extreme))
-        return float(optimize.brentq(excess, *sorted((extreme, centre)), xtol=1e-14))
 
-    low = 0.0 if mean <= edge else end(edge)
-    high = 1.0 if mean >= 1 - edge else end(1 - edge)
-    return Share(low=low, high=high)
+def _crossing(excess: Callable[[float], float], *, inside: float, outside: float) -> float:
+    """Where excess turns positive on the way out, by bisection; the whole way out if it never does."""
+    if excess(outside) <= 0:
+        return float(round(outside))
+    for _ in range(60):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if excess(middle) <= 0 else (inside, middle)
+    return outside
 
 
 def wilson(successes: float, trials: float, *, alpha: float = 0.05) -> Share:
