@@ -6,11 +6,11 @@ it while it may still write, so that a reader can tell an orphan. Each record is
 kill -9; a thread groups the fdatasync that survives a power cut. Reading is `spool_reader`.
 """
 
-import errno
 import fcntl
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from records.errors import SpoolFull
@@ -63,7 +63,7 @@ class SpoolWriter:
             self._sync.dirty()
         return True
 
-    def append_all(self, records: list[Record]) -> bool:
+    def append_all(self, records: Sequence[Record]) -> bool:
         """Write several records by one write(): all of them, or none and every one counted as dropped."""
         frames = bytearray()
         try:
@@ -93,13 +93,11 @@ class SpoolWriter:
         size = len(frames)
         if self._written and self._written + size > self._segment_bytes:
             self._rotate()
-        if size > self._room and not self._find_room(size):
-            return self._refused()
         try:
+            if size > self._room and not self._find_room(size):
+                return self._refused()
             done = os.write(self._fd, frames)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO):
-                raise
+        except OSError:  # full, over quota, broken, gone: whatever it is, traffic goes on
             return self._refused()
         if done != size:
             self._take_back()

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from records.frame import Record, scan
-from records.outcome import Heartbeat, Outcome
+from records.track import Track
 
 DONE = -1
 """The cursor of a file that will never hold anything new for this reader."""
@@ -80,33 +80,6 @@ class Batch:
 
 
 @dataclass(slots=True)
-class _Track:
-    """What a writer has said of itself up to the reader's place."""
-
-    last: Heartbeat | None = None
-    recorded_since: int = 0
-    dropped: int = 0
-
-    def see(self, records: Sequence[Record]) -> int:
-        """Take in records; returns how many more drops their heartbeats tell of."""
-        before = self.dropped
-        for record in records:
-            if type(record) is Heartbeat:
-                self.last, self.recorded_since = record, 0
-                self.dropped = max(self.dropped, record.dropped)
-            elif type(record) is Outcome and not record.mirror and self.last is not None:
-                # Begun after the last heartbeat: it is not in that heartbeat's `started`.
-                self.recorded_since += record.mono <= self.last.mono
-        return self.dropped - before
-
-    def lost(self) -> int | None:
-        """Exchanges begun and never recorded, at least; None after an orderly end."""
-        if self.last is None or self.last.closing:
-            return None
-        return max(0, self.last.started - self.last.finished - self.recorded_since)
-
-
-@dataclass(slots=True)
 class _File:
     name: str
     writer: Writer
@@ -129,7 +102,7 @@ class SpoolReader:
         self._folder = folder
         self._quarantine = folder / "quarantine" if quarantine else None
         self._files: dict[str, _File] = {}
-        self._tracks: dict[str, _Track] = {}
+        self._tracks: dict[str, Track] = {}
         self._turn = 0
         self.committed: dict[str, int] = dict(cursors or {})
 
@@ -187,10 +160,10 @@ class SpoolReader:
         self._files[name] = file
         return file
 
-    def _track(self, writer: str, files: Sequence[_File]) -> _Track:
+    def _track(self, writer: str, files: Sequence[_File]) -> Track:
         track = self._tracks.get(writer)
         if track is None:
-            track = self._tracks[writer] = _Track()
+            track = self._tracks[writer] = Track()
             for file in files:  # after a restart: what its heartbeats said before the cursor
                 if file.offset:
                     track.see(_read_back(file))
@@ -205,7 +178,7 @@ class SpoolReader:
             if not self._read_file(file, rotated, track, batch, limit):
                 return
 
-    def _read_file(self, file: _File, rotated: bool, track: _Track, batch: "_Building", limit: int) -> bool:
+    def _read_file(self, file: _File, rotated: bool, track: Track, batch: "_Building", limit: int) -> bool:
         """Read on in one file; True when it is done and the writer's next one may follow."""
         fd = _open(file)
         final, size = rotated, _CHUNK
@@ -228,7 +201,7 @@ class SpoolReader:
             elif found.torn and not found.end:  # longer than a chunk: a large frame, or damage
                 size = os.fstat(fd).st_size - file.offset + 1
 
-    def _finish(self, file: _File, track: _Track, batch: "_Building") -> bool:
+    def _finish(self, file: _File, track: Track, batch: "_Building") -> bool:
         _close(file)
         file.offset = batch.cursors[file.name] = DONE
         successor = f"{file.writer.name}-{file.segment + 1}.spool"

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -263,6 +264,10 @@ def test_a_killed_writer_loses_no_acknowledged_record(tmp_path: Path) -> None:
     assert set(acknowledged) <= set(found)
     assert len(found) - len(acknowledged) <= 8  # written, and killed before it could say so
     assert len(sweep(tmp_path, [reader])) >= 8
+    for name in names(tmp_path):  # killed between making a file and writing to it: it goes when it is old
+        os.utime(tmp_path / name, (1.0, 1.0))
+    assert drain(reader) == []
+    sweep(tmp_path, [reader])
     assert names(tmp_path) == []
 
 
@@ -431,6 +436,15 @@ def test_a_full_disk_drops_counts_and_recovers_when_read(small_disk: Path) -> No
     assert drain(reader) == ["exchange-3000"]
     writer.close()
     reader.close()
+
+
+def test_a_folder_that_is_gone_drops_and_raises_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    writer = SpoolWriter(folder, worker=0)
+    shutil.rmtree(folder)
+    assert not writer.append(an_outcome(1))
+    assert writer.dropped == 1
+    writer.close()
 
 
 # Durability
