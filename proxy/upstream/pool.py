@@ -23,6 +23,7 @@ class Origin:
         self.dialer = dialer
         self.idle: dict[Connection, None] = {}
         self.open: set[Connection] = set()
+        self.closed = False
 
     def pick(self) -> Connection | None:
         """An idle connection that nobody has closed, or None."""
@@ -37,6 +38,9 @@ class Origin:
         connection = await self.dialer.dial(lambda: Connection(self._loop, self._ticker, self))
         if not connection.is_usable():
             raise UpstreamError("provider_reset", "the provider closed the connection as soon as it was open")
+        if self.closed:
+            connection.shut()
+            raise UpstreamError("aborted", "the proxy is stopping")
         self.open.add(connection)
         return connection
 
@@ -113,10 +117,15 @@ class Upstreams:
             raise
         return answer
 
+    def free_slots(self, lane: str) -> int:
+        """How many more exchanges the lane may have in flight."""
+        return self._lanes[lane].free if lane in self._lanes else self._limit
+
     async def close(self) -> None:
         """Abort every connection and wait until the sockets are closed."""
         open_connections = [each for origin in self._origins.values() for each in origin.open]
         for origin in self._origins.values():
+            origin.closed = True
             origin.dialer.close()
         for connection in open_connections:
             connection.shut()

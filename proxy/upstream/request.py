@@ -9,6 +9,8 @@ OWN = frozenset([b"host", b"content-length", b"transfer-encoding", b"connection"
 BODILESS = frozenset([b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE"])
 """Methods whose empty body is not announced (RFC 9110 §8.6)."""
 
+ALL_BUT_BREAKS = bytes(set(range(256)) - set(b"\r\n"))
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -28,7 +30,7 @@ class Address:
         name = f"[{self.host}]" if ":" in self.host else self.host
         authority = name if self.port == DEFAULT_PORTS[url.scheme] else f"{name}:{self.port}"
         self._before_target = b" " + url.path.rstrip("/").encode("ascii")
-        self._after_target = b" HTTP/1.1\r\nhost: " + authority.encode("ascii") + b"\r\n"
+        self._after_target = b" HTTP/1.1\r\nhost: " + authority.encode("ascii")
 
     def head(
         self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]], length: int | None
@@ -37,19 +39,17 @@ class Address:
 
         Raises ValueError when a part holds a line break, which would split the request in two.
         """
-        parts = [method, self._before_target, target, self._after_target]
-        for name, value in headers:
-            if name not in OWN:
-                parts += (name, b": ", value, b"\r\n")
+        lines = [b"".join((method, self._before_target, target, self._after_target))]
+        lines += [b": ".join(field) for field in headers if field[0] not in OWN]
         if length is None:
-            parts.append(b"transfer-encoding: chunked\r\n\r\n")
+            lines.append(b"transfer-encoding: chunked\r\n\r\n")
         elif length or method not in BODILESS:
-            parts.append(b"content-length: %d\r\n\r\n" % length)
+            lines.append(b"content-length: %d\r\n\r\n" % length)
         else:
-            parts.append(b"\r\n")
-        head = b"".join(parts)
-        lines = len(parts) // 4 + 2 + (len(parts[-1]) > 2)
-        if head.count(b"\n") != lines or head.count(b"\r") != lines:
+            lines.append(b"\r\n")
+        head = b"\r\n".join(lines)
+        breaks = len(lines) + 1 + (len(lines[-1]) > 2)
+        if head.translate(None, ALL_BUT_BREAKS) != b"\r\n" * breaks:
             raise ValueError("the target or a header holds a line break")
         return head
 

@@ -4,12 +4,16 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from proxy.provider import Provider, Timeout
+from proxy.upstream import Answer, Upstreams
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
 @dataclass
@@ -127,3 +131,46 @@ class RawProvider:
         finally:
             writer.close()
             wire.ended.set()
+
+
+def playing(*responses: bytes, then_close: bool = False) -> Play:
+    """Answer each request with the next response."""
+
+    async def play(wire: Wire) -> None:
+        for response in responses:
+            await wire.request()
+            await wire.send(response)
+        if not then_close:
+            await wire.closed()
+
+    return play
+
+
+@asynccontextmanager
+async def pool(**settings: Any) -> AsyncIterator[Upstreams]:
+    """The pool under test, closed at the end."""
+    upstreams = Upstreams(**settings)
+    try:
+        yield upstreams
+    finally:
+        await upstreams.close()
+
+
+async def post(upstreams: Upstreams, provider: Provider, body: Any = b"{}", **more: Any) -> Answer:
+    """Send a plain request; `more` overrides its parts."""
+    call = {"lane": "baseline", "method": b"POST", "target": b"/v1/chat", "headers": [], "streaming": False}
+    return await upstreams.send(provider, body=body, **(call | more))
+
+
+async def read_all(answer: Answer) -> bytes:
+    """The body to its end."""
+    body = b""
+    while piece := await answer.read():
+        body += piece
+    return body
+
+
+async def turns(count: int = 300) -> None:
+    """Let the loop turn: on loopback, what can move has moved by then."""
+    for _ in range(count):
+        await asyncio.sleep(0)

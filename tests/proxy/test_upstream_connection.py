@@ -3,50 +3,14 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from time import monotonic
 
 import pytest
 
-from proxy.provider import Timeout
+from proxy.provider import Provider, Timeout
 from proxy.ticker import Ticker
-from proxy.upstream import Answer, UpstreamError, Upstreams
-
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-
-
-@asynccontextmanager
-async def pool(**settings):
-    upstreams = Upstreams(**settings)
-    try:
-        yield upstreams
-    finally:
-        await upstreams.close()
-
-
-def post(upstreams, provider, body=b"{}", **more):
-    call = {"lane": "baseline", "method": b"POST", "target": b"/v1/chat", "headers": [], "streaming": False}
-    return upstreams.send(provider, body=body, **(call | more))
-
-
-async def read_all(answer: Answer) -> bytes:
-    body = b""
-    while piece := await answer.read():
-        body += piece
-    return body
-
-
-def playing(*responses: bytes, then_close: bool = False):
-    """A play: answers each request with the next response."""
-
-    async def play(wire):
-        for response in responses:
-            await wire.request()
-            await wire.send(response)
-        if not then_close:
-            await wire.closed()
-
-    return play
+from proxy.upstream import UpstreamError
+from tests.proxy.raw_provider import OK, playing, pool, post, read_all, turns
 
 
 async def failing(raw, play, **more) -> UpstreamError:
@@ -427,12 +391,8 @@ def test_a_slow_reader_stops_the_provider_and_is_never_its_timeout(run, raw):
         timeout = Timeout(idle_s=5.0, first_byte_s=5.0, total_s=20.0)
         async with raw(play) as provider, pool(ticker=ticker) as upstreams:
             answer = await post(upstreams, provider.entry(timeout=timeout), streaming=True)
-            while answer.buffered <= 64 * 1024:
-                await asyncio.sleep(0)
-            stopped_at = answer.buffered
-            for _ in range(100):
-                await asyncio.sleep(0)
-            assert answer.buffered == stopped_at <= (64 + 256) * 1024
+            await turns()
+            assert 64 * 1024 < answer.buffered <= (64 + 256) * 1024
             ticker.tick(monotonic() + 1000)
             assert await read_all(answer) == whole
 
@@ -453,6 +413,7 @@ def test_a_provider_slow_to_read_stops_the_upload(run, raw):
             head = await wire.head()
             assert (b"transfer-encoding", b"chunked") in head.headers
             wire.writer.transport.pause_reading()
+            stopped.set()
             await reading.wait()
             wire.writer.transport.resume_reading()
             size = 0
@@ -460,13 +421,11 @@ def test_a_provider_slow_to_read_stops_the_upload(run, raw):
                 size += len((await wire.reader.readexactly(n + 2))[:-2])
             await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n%d" % size)
 
-        reading = asyncio.Event()
+        stopped, reading = asyncio.Event(), asyncio.Event()
         async with raw(play) as provider, pool() as upstreams:
             exchange = asyncio.ensure_future(post(upstreams, provider.entry(), body=upload()))
-            last = -1
-            while pulled != last or not pulled:
-                last = pulled
-                await asyncio.sleep(0.05)
+            await stopped.wait()
+            await turns()
             assert pulled < 400
             reading.set()
             assert await read_all(await exchange) == b"%d" % (400 * 65536)
@@ -476,8 +435,6 @@ def test_a_provider_slow_to_read_stops_the_upload(run, raw):
 
 def test_head_and_small_body_leave_in_one_write(run):
     async def scene():
-        from proxy.provider import Provider
-
         loop = asyncio.get_running_loop()
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)
