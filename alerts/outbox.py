@@ -1,0 +1,144 @@
+"""What still has to be told, to whom, and when it is due. A queue that its owner persists; sends nothing.
+
+Every receiver gets every notice once, in the order of its incident. What fails is due again after 1, 2, 4 …
+60 s, or when the receiver says; after a day, or when it refuses the content itself, it is given up and
+counted. Alertmanager is told again each minute while an incident is open, for it forgets by itself.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from alerts.incident import Notice
+from alerts.receiver import Receiver
+
+LONGEST_BACKOFF_S = 60.0
+GIVE_UP_AFTER_S = 86_400.0
+REPEAT_S = 60.0
+ENTRIES = 1_000
+
+
+@dataclass(slots=True)
+class Entry:
+    """One notice for one receiver. `repeat` marks a re-post of what was delivered before."""
+
+    receiver: str
+    notice: Notice
+    due_at: float
+    queued_at: float
+    attempts: int = 0
+    repeat: bool = False
+
+
+@dataclass(slots=True)
+class OutboxState:
+    """What the owner persists. It names receivers by a hash: their addresses may be secrets."""
+
+    entries: list[Entry] = field(default_factory=list)
+    delivered: int = 0
+    given_up: int = 0
+
+
+def receiver_id(receiver: Receiver) -> str:
+    """The kind and a hash of where it goes: stable, and not to be read back."""
+    secret = "\0".join((receiver.kind, receiver.url, receiver.key or ""))
+    return f"{receiver.kind}-{hashlib.sha256(secret.encode()).hexdigest()[:16]}"
+
+
+class Outbox:
+    """Notices on their way to the receivers."""
+
+    def __init__(self, receivers: Sequence[Receiver]) -> None:
+        self.receivers = {receiver_id(receiver): receiver for receiver in receivers}
+        self.state = OutboxState()
+
+    def put(self, notices: Iterable[Notice], now: float) -> None:
+        """Queue notices for every receiver at UTC second `now`; one that is queued already is not doubled."""
+        entries = self.state.entries
+        for notice in notices:
+            for name in self.receivers:
+                self._end_repeats(name, notice)
+                if not any(_same(entry, name, notice) for entry in entries):
+                    entries.append(Entry(name, notice, due_at=now, queued_at=now))
+        while len(entries) > ENTRIES:
+            del entries[0]
+            self.state.given_up += 1
+
+    def _end_repeats(self, receiver: str, notice: Notice) -> None:
+        """A newer notice of the incident is what there is to repeat from now on."""
+        self.state.entries[:] = [
+            entry
+            for entry in self.state.entries
+            if not (
+                entry.repeat and entry.receiver == receiver and entry.notice.dedup_key == notice.dedup_key
+            )
+        ]
+
+    def due(self, now: float) -> list[Entry]:
+        """What may be sent now: the oldest of each receiver's incident, if its time has come."""
+        heads: dict[tuple[str, str], Entry] = {}
+        for entry in self.state.entries:
+            heads.setdefault((entry.receiver, entry.notice.dedup_key), entry)
+        return [entry for entry in heads.values() if entry.due_at <= now]
+
+    def next_due(self) -> float | None:
+        """The UTC second at which there may be something to send; None when nothing is queued."""
+        return min((entry.due_at for entry in self.state.entries), default=None)
+
+    def mark_delivered(self, entry: Entry, now: float) -> None:
+        """The receiver has it. A re-post that a newer notice replaced meanwhile is no longer here."""
+        if entry not in self.state.entries:
+            return
+        self.state.delivered += not entry.repeat
+        self.state.entries.remove(entry)
+        kind = self.receivers[entry.receiver].kind
+        later = any(_follows(other, entry) for other in self.state.entries)
+        if kind == "alertmanager" and entry.notice.event != "resolved" and not later:
+            self.state.entries.append(
+                Entry(entry.receiver, entry.notice, due_at=now + REPEAT_S, queued_at=now, repeat=True)
+            )
+
+    def mark_failed(
+        self, entry: Entry, now: float, *, retry_after_s: float | None = None, refused: bool = False
+    ) -> None:
+        """It did not get through; `refused` when no repetition can help."""
+        if entry not in self.state.entries:
+            return
+        entry.attempts += 1
+        if refused or now - entry.queued_at >= GIVE_UP_AFTER_S:
+            self.state.entries.remove(entry)
+            self.state.given_up += 1
+            return
+        backoff_s = min(2.0 ** min(entry.attempts - 1, 16), LONGEST_BACKOFF_S)
+        entry.due_at = now + max(backoff_s, retry_after_s or 0.0)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The queue, JSON-able, without any receiver's address."""
+        document: dict[str, Any] = msgspec.to_builtins(self.state)
+        return document
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Go on from a snapshot; what was meant for receivers that the config no longer has is given up.
+
+        Raises msgspec.ValidationError for a document of another shape.
+        """
+        state = msgspec.convert(document, OutboxState)
+        known = [entry for entry in state.entries if entry.receiver in self.receivers]
+        state.given_up += len(state.entries) - len(known)
+        state.entries = known
+        self.state = state
+
+
+def _same(entry: Entry, receiver: str, notice: Notice) -> bool:
+    return (entry.receiver, entry.notice.dedup_key, entry.notice.sequence) == (
+        receiver,
+        notice.dedup_key,
+        notice.sequence,
+    )
+
+
+def _follows(other: Entry, entry: Entry) -> bool:
+    return other.receiver == entry.receiver and other.notice.dedup_key == entry.notice.dedup_key

@@ -1,0 +1,104 @@
+"""What each kind of receiver is sent for a notice. Pure: a notice in, JSON out. Sends nothing.
+
+Shapes: Alertmanager API v2 (`POST /api/v2/alerts`), PagerDuty Events API v2 (`POST /v2/enqueue`), Slack
+incoming webhooks (`text`), and the generic webhook, which is this project's own (`webhook_payload`).
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from alerts.incident import Notice
+
+FIRING_FOR_S = 600.0
+"""An Alertmanager alert ends by itself this long after the last post: ten missed re-posts."""
+PAGERDUTY_SUMMARY = 1024
+
+
+def utc_text(at: float) -> str:
+    """UTC seconds as RFC 3339 with milliseconds."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def webhook_payload(notice: Notice) -> dict[str, Any]:
+    """The generic webhook's body.
+
+    `event` page|update|resolved; `dedup_key`, equal for all events of an incident; `sequence`, rising by one
+    from 0; `canary`, `incident`; `at`, `opened_at` RFC 3339; `headline`; `rules` in the order they joined;
+    `details` {rule: sentence}; `requests` and `users` affected, null if unknown; `done`: what was done.
+    """
+    return {
+        "event": notice.event,
+        "dedup_key": notice.dedup_key,
+        "sequence": notice.sequence,
+        "canary": notice.canary,
+        "incident": notice.incident,
+        "at": utc_text(notice.at),
+        "opened_at": utc_text(notice.opened_at),
+        "headline": notice.headline,
+        "rules": list(notice.rules),
+        "details": dict(notice.details),
+        "requests": notice.requests,
+        "users": notice.users,
+        "done": notice.done,
+    }
+
+
+def alertmanager_payload(notice: Notice, now: float) -> list[dict[str, Any]]:
+    """One alert. Its labels never change within an incident: they are what Alertmanager knows it by."""
+    over = notice.event == "resolved"
+    return [
+        {
+            "labels": {
+                "alertname": "CanaryIncident",
+                "canary": notice.canary,
+                "incident": notice.incident,
+                "dedup_key": notice.dedup_key,
+                "severity": "critical",
+            },
+            "annotations": {"summary": notice.headline, "description": describe(notice)},
+            "startsAt": utc_text(notice.opened_at),
+            "endsAt": utc_text(now if over else now + FIRING_FOR_S),
+        }
+    ]
+
+
+def pagerduty_payload(notice: Notice, routing_key: str) -> dict[str, Any]:
+    """A trigger, which an update repeats under the same key, or a resolve."""
+    event: dict[str, Any] = {
+        "routing_key": routing_key,
+        "event_action": "resolve" if notice.event == "resolved" else "trigger",
+        "dedup_key": notice.dedup_key,
+    }
+    if notice.event != "resolved":
+        event["payload"] = {
+            "summary": notice.headline[:PAGERDUTY_SUMMARY],
+            "source": f"canary/{notice.canary}",
+            "severity": "critical",
+            "timestamp": utc_text(notice.at),
+            "component": notice.canary,
+            "class": notice.rules[0] if notice.rules else "guardrail",
+            "custom_details": webhook_payload(notice),
+        }
+    return event
+
+
+def slack_payload(notice: Notice) -> dict[str, Any]:
+    """One message. Names and sentences may hold what a caller chose, so Slack's control characters go."""
+    mark = {"page": ":rotating_light:", "update": ":information_source:", "resolved": ":white_check_mark:"}
+    text = f"*{notice.event}* {notice.headline}\n{describe(notice)}"
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return {"text": f"{mark[notice.event]} {escaped}"}
+
+
+def describe(notice: Notice) -> str:
+    """The incident in a few lines: every rule's sentence, since when, how many, what was done."""
+    lines = [f"{rule}: {sentence}" for rule, sentence in notice.details.items()]
+    lines.append(f"since {utc_text(notice.opened_at)}")
+    affected = _affected({"requests": notice.requests, "users in trouble": notice.users})
+    return "\n".join([*lines, *affected, notice.done])
+
+
+def _affected(counts: Mapping[str, int | None]) -> list[str]:
+    known = [f"{count} {what}" for what, count in counts.items() if count is not None]
+    return [", ".join(known)] if known else []

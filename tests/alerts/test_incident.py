@@ -1,0 +1,167 @@
+"""Incidents: one page each, updates, and an end."""
+
+import json
+
+from alerts.frozen import ArmFigures, Why
+from alerts.incident import Incident, Notice, from_document, step, to_document
+from alerts.rule import Action
+from alerts.status import GuardrailStatus, StatusName, StatusState
+
+NOW = 1_790_000_000.0
+MINUTE_S = 60.0
+Look = tuple[Incident | None, list[Notice]]
+
+
+def says(rule: StatusName, action: Action | None, state: StatusState = "firing") -> GuardrailStatus:
+    return GuardrailStatus(
+        rule=rule, state=state, action=action, sentence=f"{rule} speaks", evidence={"outcomes": 12.0}
+    )
+
+
+PAGE = says("latency_p95", "page")
+HOLD = says("outage", "hold")
+CONVICTED = says("error_rate", "rollback", "latched")
+FINE = says("error_rate", None, "ok")
+
+
+def look(
+    incident: Incident | None,
+    *statuses: GuardrailStatus,
+    after_s: float = 0.0,
+    undone: bool = False,
+    run: int = 1,
+) -> Look:
+    return step(incident, statuses, canary="support-nov", run=run, now=NOW + after_s, rolled_back=undone)
+
+
+def events(notices: list[Notice]) -> list[str]:
+    return [notice.event for notice in notices]
+
+
+def test_nothing_wrong_is_no_incident() -> None:
+    warn = says("cost_per_request", "warn", "warn")
+    assert look(None, FINE, warn) == (None, [])
+
+
+def test_the_first_rule_pages_and_names_the_incident() -> None:
+    incident, notices = look(None, FINE, PAGE)
+    assert incident is not None
+    assert events(notices) == ["page"]
+    assert incident.dedup_key == f"canary:support-nov:{incident.id}" == notices[0].dedup_key
+    assert notices[0].headline == "support-nov: latency_p95: latency_p95 speaks"
+    assert notices[0].requests == 12
+
+
+def test_the_rule_that_rolls_back_makes_the_headline() -> None:
+    _, notices = look(None, PAGE, CONVICTED)
+    assert "error_rate speaks" in notices[0].headline
+    assert notices[0].rules == ("latency_p95", "error_rate")
+    assert notices[0].done == "the candidate is being rolled back"
+
+
+def test_it_pages_once_however_long_it_lasts() -> None:
+    incident, notices = look(None, PAGE)
+    for second in range(1, 5000, 10):
+        incident, more = look(incident, PAGE, after_s=second)
+        notices += more
+    assert events(notices) == ["page"]
+
+
+def test_a_later_rule_updates_the_same_incident() -> None:
+    incident, first = look(None, PAGE)
+    incident, second = look(incident, PAGE, HOLD, after_s=9)
+    assert events(first + second) == ["page", "update"]
+    assert [notice.sequence for notice in first + second] == [0, 1]
+    assert second[0].dedup_key == first[0].dedup_key
+    assert second[0].done == "the ramp holds"
+    assert set(second[0].details) == {"latency_p95", "outage"}
+
+
+def test_it_resolves_thirty_minutes_after_it_cleared() -> None:
+    incident, _ = look(None, PAGE)
+    incident, quiet = look(incident, FINE, after_s=60)
+    incident, still = look(incident, FINE, after_s=60 + 30 * MINUTE_S - 1)
+    assert quiet + still == []
+    incident, over = look(incident, FINE, after_s=60 + 30 * MINUTE_S)
+    assert events(over) == ["resolved"]
+    assert look(incident, FINE, after_s=99 * MINUTE_S) == (incident, [])
+
+
+def test_what_comes_back_within_the_thirty_minutes_is_the_same_incident() -> None:
+    incident, _ = look(None, PAGE)
+    incident, _ = look(incident, FINE, after_s=60)
+    incident, again = look(incident, PAGE, after_s=20 * MINUTE_S)
+    assert again == []
+    incident, not_yet = look(incident, FINE, after_s=21 * MINUTE_S)
+    incident, early = look(incident, FINE, after_s=50 * MINUTE_S)
+    assert not_yet + early == []
+    _, over = look(incident, FINE, after_s=51 * MINUTE_S)
+    assert events(over) == ["resolved"]
+
+
+def test_after_it_resolved_a_new_one_may_page() -> None:
+    incident, first = look(None, PAGE)
+    incident, _ = look(incident, FINE, after_s=60)
+    incident, _ = look(incident, FINE, after_s=40 * MINUTE_S)
+    _, second = look(incident, PAGE, after_s=50 * MINUTE_S)
+    assert events(second) == ["page"]
+    assert second[0].dedup_key != first[0].dedup_key
+
+
+def test_a_rollback_updates_and_resolves_thirty_minutes_after_it_took_effect() -> None:
+    incident, page = look(None, CONVICTED)
+    incident, update = look(incident, CONVICTED, after_s=1, undone=True)
+    assert events(page + update) == ["page", "update"]
+    assert update[0].done == "the candidate was rolled back"
+    incident, nothing = look(incident, CONVICTED, PAGE, after_s=30 * MINUTE_S, undone=True)
+    assert nothing == []
+    incident, over = look(incident, CONVICTED, after_s=1 + 30 * MINUTE_S, undone=True)
+    assert events(over) == ["resolved"]
+    assert look(incident, CONVICTED, PAGE, after_s=999 * MINUTE_S, undone=True)[1] == []
+
+
+def test_a_rollback_whose_page_was_lost_in_a_crash_is_still_paged_once() -> None:
+    incident, notices = look(None, CONVICTED, undone=True)
+    incident, more = look(incident, CONVICTED, after_s=1, undone=True)
+    assert events(notices + more) == ["page", "update"]
+
+
+def test_a_rollback_by_hand_wakes_nobody() -> None:
+    assert look(None, PAGE, undone=True) == (None, [])
+
+
+def test_a_resumed_canary_that_fails_again_is_a_new_incident() -> None:
+    incident, _ = look(None, CONVICTED)
+    incident, _ = look(incident, CONVICTED, after_s=1, undone=True)
+    incident, notices = look(incident, CONVICTED, after_s=600, run=2)
+    assert events(notices) == ["resolved", "page"]
+    incident, notices = look(incident, CONVICTED, after_s=601, run=2, undone=True)
+    assert events(notices) == ["update"]
+
+
+def test_the_frozen_evidence_stays_with_the_incident_through_a_checkpoint() -> None:
+    arm = ArmFigures(exchanges=9, failed=5, p95_s=None, mean_cost_usd=0.1)
+    why = Why(
+        canary="support-nov",
+        run=1,
+        rule="error_rate",
+        at=NOW,
+        sentence="…",
+        value=0.5,
+        threshold=0.05,
+        evidence={"ln_mixture": 7.0},
+        path=(),
+        arms={"baseline": arm, "candidate": arm},
+        failures=(),
+        share_before=0.05,
+        share_after=0.0,
+    )
+    incident, _ = look(None, CONVICTED)
+    incident, notices = step(
+        incident, [CONVICTED], canary="support-nov", run=1, now=NOW + 1, rolled_back=True, why=why
+    )
+    assert notices[0].done == "the candidate was rolled back: share 5.0% → 0.0%"
+    assert from_document(json.loads(json.dumps(to_document(incident)))) == incident
+    assert incident is not None
+    assert incident.why == why
+    assert from_document(to_document(None)) is None

@@ -1,0 +1,83 @@
+"""What every kind of receiver is sent."""
+
+from dataclasses import replace
+
+import pytest
+
+from alerts.incident import EventName, Notice
+from alerts.payloads import alertmanager_payload, pagerduty_payload, slack_payload, utc_text, webhook_payload
+
+NOTICE = Notice(
+    event="page",
+    dedup_key="canary:support-nov:20260921T142640Z",
+    sequence=0,
+    at=1_790_000_010.5,
+    canary="support-nov",
+    incident="20260921T142640Z",
+    opened_at=1_790_000_000.0,
+    headline="support-nov: error_rate: candidate fails",
+    rules=("error_rate",),
+    details={"error_rate": "12 of 20 <failed>"},
+    done="the candidate is being rolled back",
+    requests=20,
+    users=11,
+)
+
+
+def of(event: EventName) -> Notice:
+    return replace(NOTICE, event=event)
+
+
+def test_times_are_rfc_3339_in_utc() -> None:
+    assert utc_text(1_790_000_010.5) == "2026-09-21T14:13:30.500Z"
+
+
+def test_the_webhook_gets_everything() -> None:
+    assert webhook_payload(NOTICE) == {
+        "event": "page",
+        "dedup_key": "canary:support-nov:20260921T142640Z",
+        "sequence": 0,
+        "canary": "support-nov",
+        "incident": "20260921T142640Z",
+        "at": "2026-09-21T14:13:30.500Z",
+        "opened_at": "2026-09-21T14:13:20.000Z",
+        "headline": "support-nov: error_rate: candidate fails",
+        "rules": ["error_rate"],
+        "details": {"error_rate": "12 of 20 <failed>"},
+        "requests": 20,
+        "users": 11,
+        "done": "the candidate is being rolled back",
+    }
+
+
+def test_an_alert_keeps_its_labels_whatever_joins() -> None:
+    later = replace(NOTICE, event="update", sequence=3, rules=("error_rate", "csat"), headline="worse")
+    (first,), (second,) = alertmanager_payload(NOTICE, 1.0), alertmanager_payload(later, 2.0)
+    assert first["labels"] == second["labels"]
+    assert first["annotations"] != second["annotations"]
+    assert "20 requests, 11 users in trouble" in first["annotations"]["description"]
+
+
+def test_an_alert_ends_when_resolved_and_outlives_missed_reposts_before() -> None:
+    now = NOTICE.at
+    assert alertmanager_payload(of("page"), now)[0]["endsAt"] == utc_text(now + 600)
+    assert alertmanager_payload(of("resolved"), now)[0]["endsAt"] == utc_text(now)
+
+
+@pytest.mark.parametrize(
+    ("event", "action"), [("page", "trigger"), ("update", "trigger"), ("resolved", "resolve")]
+)
+def test_pagerduty_keeps_one_incident_by_the_dedup_key(event: EventName, action: str) -> None:
+    body = pagerduty_payload(of(event), "routing")
+    assert (body["event_action"], body["dedup_key"]) == (action, NOTICE.dedup_key)
+    assert body["routing_key"] == "routing"
+    assert ("payload" in body) is (event != "resolved")
+
+
+def test_pagerduty_s_summary_is_cut_at_its_limit() -> None:
+    body = pagerduty_payload(replace(NOTICE, headline="x" * 5000), "routing")
+    assert len(body["payload"]["summary"]) == 1024
+
+
+def test_slack_s_control_characters_are_escaped() -> None:
+    assert "12 of 20 &lt;failed&gt;" in slack_payload(NOTICE)["text"]
