@@ -33,7 +33,7 @@ fix: .venv/dev  ## Format, and mend what the linter can.
 	.venv/bin/ruff format .
 
 bench: .venv/dev bench-programs  ## Direct, nginx and canary side by side. About five minutes; QUICK=1 for one.
-	.venv/bin/python tests/bench/compare.py $(if $(QUICK),--quick)
+	.venv/bin/python -m tests.bench.compare $(if $(QUICK),--quick)
 
 lock: .venv/dev  ## Resolve the newest versions that pyproject.toml allows.
 	.venv/bin/uv $(COMPILE) --upgrade --extra dev --output-file requirements.lock
