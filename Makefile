@@ -6,16 +6,15 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet install
 ROOMS := canary proxy routing records alerts report console
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq
 
-# What the tests and the benchmark run beside Python, as command:package.
-TEST_PROGRAMS := promtool:prometheus
+# What the benchmark runs beside Python, as command:package.
 BENCH_PROGRAMS := nginx:nginx taskset:util-linux
 
-.PHONY: demo test check fix bench test-statistics lock clean test-programs bench-programs
+.PHONY: demo test check fix bench test-statistics lock clean bench-programs
 
 demo: .venv/demo  ## A canary that goes bad and is rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
 
-test: .venv/dev test-programs  ## All tests but the long simulations.
+test: .venv/dev  ## All tests but the long simulations.
 	.venv/bin/pytest -q -m "not slow"
 
 test-statistics: .venv/dev  ## The simulations that hold the statistics to their promises. Minutes.
@@ -71,9 +70,6 @@ clean:  ## Forget every generated file, the .venv too.
 	@touch $@
 
 # Debian's programs: installed where we are root, named where we are not.
-
-test-programs:
-	@$(call programs,$(TEST_PROGRAMS))
 
 bench-programs:
 	@$(call programs,$(BENCH_PROGRAMS))

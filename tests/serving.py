@@ -1,7 +1,6 @@
 """The real server and the demo provider as things a test can start, ask and stop."""
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -9,11 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 import httpx2
+import msgspec
 import uvloop
 
 from canary.demo.behaviour import Behaviour
@@ -132,17 +133,17 @@ class Running:
 
     def _wait_until_ready(self) -> None:
         addresses = eventually(self._addresses, START_S)
-        self.traffic: str = addresses["traffic"]
-        self.admin: str = addresses["admin"]
+        self.traffic = str(addresses["traffic"])
+        self.admin = str(addresses["admin"])
         with httpx2.Client(timeout=2.0) as http:
-            for url in (self.traffic, self.admin):
-                eventually(lambda url=url: self._ready(http, url), START_S)
+            eventually(partial(self._ready, http, self.traffic), START_S)
+            eventually(partial(self._ready, http, self.admin), START_S)
 
-    def _addresses(self) -> dict[str, str] | None:
+    def _addresses(self) -> dict[str, str | int] | None:
         self._must_live()
         try:
-            return json.loads((self.data / "server.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            return msgspec.json.decode((self.data / "server.json").read_bytes(), type=dict[str, str | int])
+        except (FileNotFoundError, msgspec.DecodeError):
             return None
 
     def _ready(self, http: httpx2.Client, url: str) -> bool:
