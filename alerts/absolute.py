@@ -2,8 +2,8 @@
 
 The limit on the share follows the baseline: max(limit, 1.5 × the baseline's own share), so that a provider's
 bad minutes are not the candidate's. Candidate outcomes wait for 20 baseline outcomes of the past ten minutes,
-and after ten minutes of waiting are scored at the plain limit. The reason it is done so, and what was tried
-and failed: docs, "Fast guardrails".
+and after ten minutes of waiting are scored at the plain limit. A look at the baseline's last minutes alone
+would not do: it rolls back when the baseline recovers first.
 """
 
 from collections.abc import Callable

@@ -105,26 +105,29 @@ def build_scopes(rules: Sequence[Rule], metrics: Mapping[str, Metric]) -> list[S
     parts: dict[str, list[Rule]] = {}
     for rule in rules:
         parts.setdefault(_scope_name(rule.category, rule.segment), []).append(rule)
-    return [
-        Scope(
-            same[0].category,
-            same[0].segment,
-            [g for rule in same for g in _guardrails(rule, metrics, least_share)],
-        )
-        for same in parts.values()
-    ]
+    return [_scope(same, metrics, least_share) for same in parts.values()]
 
 
-def _guardrails(rule: Rule, metrics: Mapping[str, Metric], least_share: float) -> list[Guardrail]:
-    build: dict[str, Callable[[], list[Guardrail]]] = {
-        "error_rate": lambda: [ErrorRate(rule), Outage(rule)],
-        "error_rate_vs_baseline": lambda: [ErrorRateVsBaseline(rule, least_share=least_share)],
-        "latency_p95": lambda: [LatencyP95(rule)],
-        "cost_per_request": lambda: [CostPerRequest(rule)],
-        "csat": lambda: [_rating(rule, metrics)],
-        "thumbs": lambda: [_rating(rule, metrics)],
-        "escalated": lambda: [Escalated(rule)],
-        "telemetry": lambda: [Telemetry(rule)],
+def _scope(rules: Sequence[Rule], metrics: Mapping[str, Metric], least_share: float) -> Scope:
+    guardrails = [_guardrail(rule, metrics, least_share) for rule in rules]
+    strictest = min(
+        (rule for rule in rules if rule.rule == "error_rate"), key=lambda rule: rule.limit, default=None
+    )
+    if strictest is not None:
+        guardrails.append(Outage(strictest))
+    return Scope(rules[0].category, rules[0].segment, guardrails)
+
+
+def _guardrail(rule: Rule, metrics: Mapping[str, Metric], least_share: float) -> Guardrail:
+    build: dict[str, Callable[[], Guardrail]] = {
+        "error_rate": lambda: ErrorRate(rule),
+        "error_rate_vs_baseline": lambda: ErrorRateVsBaseline(rule, least_share=least_share),
+        "latency_p95": lambda: LatencyP95(rule),
+        "cost_per_request": lambda: CostPerRequest(rule),
+        "csat": lambda: _rating(rule, metrics),
+        "thumbs": lambda: _rating(rule, metrics),
+        "escalated": lambda: Escalated(rule),
+        "telemetry": lambda: Telemetry(rule),
     }
     return build[rule.rule]()
 

@@ -1,0 +1,171 @@
+"""One watch over all default rules: checkpoints, reboots, what is frozen for a rollback."""
+
+import json
+import random
+import time
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from alerts.frozen import FAILURES, POINTS, Path, Point
+from alerts.guardrails import Watch
+from alerts.rule import DEFAULT_RULES, Rule
+
+ERROR_RATE = Rule(rule="error_rate", limit=0.05, window_s=None, minimum=3, action="rollback")
+
+
+def mixed(traffic: Any, count: int, seed: int = 1) -> None:
+    """Traffic that touches every rule."""
+    draw = random.Random(seed)
+    for _ in range(count):
+        candidate = draw.random() < 0.2
+        traffic.send(
+            1,
+            gap_s=draw.random(),
+            arm="candidate" if candidate else "baseline",
+            failed=draw.random() < 0.03,
+            latency_s=draw.expovariate(1.0),
+            cost_usd=draw.random(),
+            unit=f"unit-{draw.randrange(200)}",
+        )
+        traffic.rate(draw.choice(["csat", "thumbs", "escalated"]), 1, candidate=candidate)
+
+
+def test_a_checkpoint_forgets_nothing(traffic_of: Any) -> None:
+    straight = traffic_of(Watch("support-nov", DEFAULT_RULES), share=0.2)
+    broken = traffic_of(Watch("support-nov", DEFAULT_RULES), share=0.2)
+    for traffic in (straight, broken):
+        mixed(traffic, 600)
+        traffic.judge()
+    document = json.loads(json.dumps(broken.watch.snapshot()))
+    broken.watch = Watch("support-nov", DEFAULT_RULES)
+    broken.watch.restore(document)
+    for traffic in (straight, broken):
+        mixed(traffic, 600, seed=2)
+    assert straight.judge() == broken.judge()
+    assert straight.watch.snapshot() == broken.watch.snapshot()
+
+
+def test_a_conviction_outlives_a_checkpoint(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", [ERROR_RATE]))
+    traffic.send(20)
+    traffic.send(4, arm="candidate", failed=True)
+    traffic.judge()
+    document = traffic.watch.snapshot()
+    traffic.watch = Watch("support-nov", [ERROR_RATE])
+    traffic.watch.restore(document)
+    assert traffic.judge()["error_rate"].action == "rollback"
+
+
+def test_a_changed_limit_begins_afresh_and_its_neighbours_do_not(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", DEFAULT_RULES))
+    traffic.send(20)
+    traffic.send(4, arm="candidate", failed=True)
+    assert traffic.judge()["error_rate"].action == "rollback"
+    document = traffic.watch.snapshot()
+    rules = [replace(ERROR_RATE, limit=0.1), *DEFAULT_RULES[1:]]
+    traffic.watch = Watch("support-nov", rules)
+    traffic.watch.restore(document)
+    statuses = traffic.judge()
+    assert statuses["error_rate"].state == "not_enough_data"
+    assert statuses["error_rate_vs_baseline"].evidence["adverse_units"] == 4
+
+
+def test_after_a_reboot_what_was_seen_ages_by_the_time_between(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", DEFAULT_RULES))
+    traffic.both(60, baseline={"latency_s": 1.0}, candidate={"latency_s": 1.0, "failed": False})
+    traffic.now += 20.0
+    before = traffic.judge()["latency_p95"]
+    utc = 1_790_000_000.0 + traffic.now
+    document = traffic.watch.snapshot()
+    for away_s, state in [(60.0, before.state), (3600.0, "not_enough_data")]:
+        traffic.watch = Watch("support-nov", DEFAULT_RULES)
+        traffic.watch.restore(document, new_boot=utc + away_s - 5.0)  # this boot's clock stands at 5 s
+        traffic.now = 5.0
+        assert traffic.judge()["latency_p95"].state == state
+
+
+def test_a_document_of_another_shape_is_refused_and_changes_nothing(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", [ERROR_RATE]))
+    traffic.send(20)
+    traffic.send(4, arm="candidate", failed=True)
+    before = traffic.watch.snapshot()
+    with pytest.raises(msgspec.ValidationError):
+        traffic.watch.restore({**before, "watch": {"run": "one"}})
+    assert traffic.watch.snapshot() == before
+
+
+def test_a_rollback_s_evidence_is_frozen_with_both_arms_and_sample_failures(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", [ERROR_RATE]))
+    traffic.send(40, cost_usd=0.02, latency_s=0.5)
+    for _ in range(6):
+        traffic.send(1, arm="candidate", failed=True, status=500)
+        traffic.judge()
+    traffic.now += 2.0
+    status = traffic.judge()["error_rate"]
+    why = traffic.watch.why(status, at=1_790_000_000.0 + traffic.now, share_before=0.05, share_after=0.0)
+    assert (why.rule, why.share_before, why.share_after) == ("error_rate", 0.05, 0.0)
+    assert (why.arms["candidate"].exchanges, why.arms["candidate"].failed) == (6, 6)
+    assert why.arms["baseline"].p95_s == pytest.approx(0.5, rel=0.01)
+    assert why.arms["baseline"].mean_cost_usd == pytest.approx(0.02)
+    assert why.arms["candidate"].mean_cost_usd is None
+    assert [(f.exchange_id, f.error_type, f.status) for f in why.failures][-1] == ("x46", "provider_5xx", 500)
+    assert [point.observations for point in why.path] == sorted({p.observations for p in why.path})
+    assert why.path[-1].ln_mixture == pytest.approx(status.evidence["ln_mixture"])
+    assert 1_790_000_000.0 < why.path[0].at < why.at
+
+
+def test_what_is_kept_for_people_is_bounded(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", [ERROR_RATE]))
+    traffic.send(20)
+    traffic.send(100, arm="candidate", failed=True)
+    assert len(traffic.watch.state.failures) == FAILURES
+    path = Path()
+    for index in range(20_000):
+        path.add(Point(float(index), 0.0, 0.0, float(index)))
+    points = path.points()
+    assert len(points) <= 2 * POINTS
+    assert points[0].at == 0.0
+    assert [point.at for point in points[-3:]] == [19_997.0, 19_998.0, 19_999.0]
+    assert points == tuple(sorted(points))
+
+
+def test_exchanges_settle_as_long_as_most_take_and_ten_seconds_at_most(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", [ERROR_RATE]))
+    traffic.send(100, latency_s=2.0)
+    assert traffic.watch.settle_s(traffic.now) == pytest.approx(2.0, rel=0.02)
+    traffic.send(100, latency_s=200.0)
+    assert traffic.watch.settle_s(traffic.now + 300.0) == 10.0
+
+
+@pytest.mark.slow
+def test_what_an_outcome_costs(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", DEFAULT_RULES))
+    draw = random.Random(1)
+    outcomes = []
+    for _ in range(60_000):
+        traffic.now += 0.0005
+        unit = draw.randrange(20_000)
+        outcomes.append(
+            traffic.outcome(
+                unit=f"{unit:032x}",
+                arm="candidate" if unit % 20 == 0 else "baseline",
+                failed=draw.random() < 0.01,
+                latency_s=draw.expovariate(1.0),
+                cost_usd=draw.random(),
+            )
+        )
+    observing = judging = 0.0
+    for start in range(0, len(outcomes), 1000):
+        began = time.perf_counter()
+        for outcome in outcomes[start : start + 1000]:
+            traffic.watch.observe(outcome)
+        between = time.perf_counter()
+        traffic.watch.judge(outcomes[start].mono, routed=True)
+        observing += between - began
+        judging += time.perf_counter() - between
+    each = 1e6 / len(outcomes)
+    print(f"observe {observing * each:.1f} µs an outcome, judge twice a second {judging * each:.1f} µs")
+    assert sum(tally.exchanges for tally in traffic.watch.state.tallies.values()) == 60_000
