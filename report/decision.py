@@ -7,7 +7,7 @@ from report.judge import Judged
 from report.parts import Parts
 from report.reading import GATE
 from report.rollout import Rollout
-from report.wording import Unit, amount, count, days, distance, joined, label, signed, span, unit_of
+from report.wording import amount, between, count, days, distance, joined, label, span, title, unit_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +62,14 @@ def _blockers(findings: Findings) -> list[str]:
         if one.state == "FAIL"
     ]
     below = set(findings.parts.below_floor)
-    for line in findings.parts.categories:
-        if line.blocks and line.state == "WORSE":
-            found.append(
-                f"Critical category {line.value}: {label(line.metric)} is worse than the baseline's."
-            )
-        elif line.blocks and (line.value, line.metric) in below:
-            found.append(f"Critical category {line.value}: {label(line.metric)} misses the acceptable bound.")
+    acceptable = {line.metric: line.acceptable for line in findings.lines}
+    for part in findings.parts.categories:
+        if part.blocks:
+            missed = "misses the acceptable bound" if (part.value, part.metric) in below else "is worse"
+            unit = unit_of(part.metric, acceptable[part.metric])
+            ends = between(part.difference.low, part.difference.high, unit)
+            against = f" ({ends} against the baseline)" if part.difference.p_value is not None else ""
+            found.append(f"Critical category {part.value}: {label(part.metric)} {missed}{against}.")
     return found
 
 
@@ -108,10 +109,7 @@ def _caveats(findings: Findings) -> list[str]:
     for category in findings.parts.categories:
         if category.state == "WORSE" and not category.blocks:
             places.setdefault(category.metric, []).append(f"category {category.value}")
-    found += [
-        f"{_capital(label(m))} is worse than the baseline's in {joined(where)}."
-        for m, where in places.items()
-    ]
+    found += [f"{title(m)} is worse than the baseline's in {joined(where)}." for m, where in places.items()]
     return found
 
 
@@ -129,21 +127,20 @@ def _passing(findings: Findings) -> list[str]:
 
 
 def _miss(judged: Judged, line: MetricLine) -> str:
-    return (
-        f"{_name(line)} misses “{line.acceptable}”: {_standing(judged, line)}, all of it on the wrong side."
-    )
+    standing = _standing(judged, line)
+    return f"{title(line.metric)} misses “{line.acceptable}”: {standing}, all of it on the wrong side."
 
 
 def _undecided(judged: Judged, line: MetricLine) -> str:
     if judged.heavy:
         return (
-            f"{_name(line)} rests on too few: a single user holds more than a fifth of its variance "
+            f"{title(line.metric)} rests on too few: a single user holds more than a fifth of its variance "
             f"({_standing(judged, line)})."
         )
     unit = unit_of(line.metric, line.acceptable)
     seen = f"; at this traffic a difference of {distance(line.mde, unit)} can be seen" if line.mde else ""
     return (
-        f"{_name(line)} is undecided against “{line.acceptable}”: {_standing(judged, line)}{seen}; "
+        f"{title(line.metric)} is undecided against “{line.acceptable}”: {_standing(judged, line)}{seen}; "
         f"{_still_needed(line)}."
     )
 
@@ -153,16 +150,11 @@ def _standing(judged: Judged, line: MetricLine) -> str:
     unit = unit_of(line.metric, line.acceptable)
     if judged.criterion.acceptable.relative:
         low, high = line.difference.low, line.difference.high
-        ends = f"{_end(low, unit, '−∞')} to {_end(high, unit, '+∞')}"
         return (
             f"{amount(line.candidate, unit)} against the baseline's {amount(line.baseline, unit)}, "
-            f"compatible with {ends}"
+            f"compatible with {between(low, high, unit)}"
         )
     return f"{amount(line.candidate, unit)}, compatible with {span(*line.candidate_interval, unit)}"
-
-
-def _end(value: float | None, unit: Unit, unbounded: str) -> str:
-    return unbounded if value is None else signed(value, unit)
 
 
 def _still_needed(line: MetricLine) -> str:
@@ -175,19 +167,12 @@ def _still_needed(line: MetricLine) -> str:
 
 def _without_data(judged: Judged, line: MetricLine) -> str:
     if line.units == 0:
-        return f"{_name(line)} has no data: no value has been recorded for the candidate yet."
+        return f"{title(line.metric)} has no data: no value has been recorded for the candidate yet."
     if line.units >= GATE:
         return (
-            f"{_name(line)} has too little to compare with: "
+            f"{title(line.metric)} has too little to compare with: "
             f"{judged.reading.baseline_units} of {GATE} baseline units have a value."
         )
     more = f"; about {days(line.days_needed, more=True)}" if line.days_needed else ""
-    return f"{_name(line)} has too little data: {line.units} of {GATE} candidate units have a value{more}."
-
-
-def _name(line: MetricLine) -> str:
-    return _capital(label(line.metric))
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
+    have = f"{line.units} of {GATE} candidate units have a value"
+    return f"{title(line.metric)} has too little data: {have}{more}."

@@ -38,6 +38,19 @@ def label(metric: str) -> str:
     return NAMES.get(metric, metric.replace("_", " "))
 
 
+def title(metric: str) -> str:
+    """The label as a sentence begins."""
+    text = label(metric)
+    return text[0].upper() + text[1:]
+
+
+def bound_words(text: str) -> str:
+    """A bound as a person reads it aloud: at least 85%, under 2s."""
+    words = {">=": "at least", "<=": "at most", "<": "under", ">": "over"}
+    comparison = parse_bound(text).comparison
+    return f"{words[comparison]} {text.strip().removeprefix(comparison).strip()}"
+
+
 def amount(value: float | None, unit: Unit) -> str:
     """A value in its unit: 85.2 %, 1.43 s, $0.0127, 4.31; a dash where there is none."""
     if value is None or not math.isfinite(value):
@@ -63,9 +76,22 @@ def signed(value: float | None, unit: Unit) -> str:
 
 
 def distance(value: float | None, unit: Unit) -> str:
-    """A difference without its sign; that of two shares is in points."""
-    text = amount(None if value is None else abs(value), unit)
+    """A difference without its sign; that of two shares is in points, small money has two digits."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if unit == "usd" and 0 < abs(value) < 0.1:
+        return f"${abs(value):.{1 - math.floor(math.log10(abs(value)))}f}"
+    text = amount(abs(value), unit)
     return text.replace(" %", " points") if unit == "share" else text
+
+
+def between(low: float | None, high: float | None, unit: Unit) -> str:
+    """A difference's interval, −3.4 to +4.3 points; an unbounded end is said to be open."""
+    if low is None or high is None:
+        bottom = "no lower limit" if low is None else signed(low, unit)
+        return f"{bottom} to {'no upper limit' if high is None else signed(high, unit)}"
+    bottom = signed(low, unit)
+    return f"{bottom.removesuffix(' points')} to {signed(high, unit)}"
 
 
 def span(low: float | None, high: float | None, unit: Unit) -> str:

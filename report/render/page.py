@@ -1,0 +1,36 @@
+"""The report as one HTML file: no script, no network, no font from elsewhere; light, dark and on paper."""
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from report.document import Report
+from report.render import prose
+from report.render.bar import bar
+from report.wording import bound_words, label, title
+
+_TEMPLATE = "report.html"
+
+
+def html(report: Report) -> str:
+    """The whole page; every text is escaped by the template engine."""
+    pages = Environment(
+        loader=PackageLoader("report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    headline, meaning = prose.HEADLINES[report.verdict]
+    parts = prose.worst_first([*report.categories, *report.segments])
+    return pages.get_template(_TEMPLATE).render(
+        report=report,
+        headline=headline,
+        meaning=meaning,
+        prose=prose,
+        label=label,
+        title=title,
+        bound_words=bound_words,
+        rows=[(line, bar(line)) for line in report.metrics],
+        steps=prose.next_steps(report),
+        differing=[part for part in parts if prose.differs(part)],
+        alike=[part for part in parts if not prose.differs(part)],
+    )

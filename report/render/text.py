@@ -1,0 +1,97 @@
+"""The report for a terminal, and the JSON that programs rely on."""
+
+import json
+from io import StringIO
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from report.document import Report, to_json
+from report.render import prose
+from report.wording import label
+
+_COLOURS = {
+    "ship_now": "bold green",
+    "ship": "bold green",
+    "ship_with_caveats": "bold yellow",
+    "dont_ship": "bold red",
+    "extend": "bold yellow",
+}
+_STATE_COLOURS = {"IDEAL": "green", "PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "NODATA": "dim"}
+
+
+def json_text(report: Report) -> str:
+    """The contract's JSON, indented."""
+    return json.dumps(to_json(report), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def terminal(report: Report, *, width: int = 110, colour: bool = False) -> str:
+    """The report as text of at most `width` columns; ANSI colours on demand."""
+    out = StringIO()
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        highlight=False,
+        legacy_windows=False,
+    )
+    console.print(_page(report))
+    return out.getvalue()
+
+
+def _page(report: Report) -> RenderableType:
+    headline, meaning = prose.HEADLINES[report.verdict]
+    blocks: list[RenderableType] = [
+        Text.assemble((headline, _COLOURS[report.verdict]), f"  {report.canary}"),
+        Text(meaning),
+        Text(f"Score {prose.score_words(report)}"),
+        Text(),
+        *(Padding(Text(f"• {reason}"), (0, 0, 0, 2)) for reason in report.reasons),
+        Text(),
+        _rubric(report),
+        Text(f"users   {prose.users(report)}"),
+        Text(f"window  {prose.span_of_days(report)}"),
+        Text(f"split   {prose.split(report)}"),
+    ]
+    if steps := prose.next_steps(report):
+        blocks += [Text("\nWhat would change the verdict", "bold"), *(Text(f"  • {step}") for step in steps)]
+    if parts := _parts(report):
+        blocks += [Text("\nWhere it differs", "bold"), parts]
+    blocks.append(Text(f"\nrubric  {report.rubric_sha256}", "dim"))
+    return Group(*blocks)
+
+
+def _rubric(report: Report) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("", "metric", "baseline", "candidate", "95 % interval", "acceptable", "ideal", "users"):
+        table.add_column(name, justify="right" if name in ("baseline", "candidate", "users") else "left")
+    for line in report.metrics:
+        glyph, word = prose.STATES[line.state]
+        table.add_row(
+            Text(f"{glyph} {word}", _STATE_COLOURS[line.state]),
+            label(line.metric),
+            prose.value(line, line.baseline),
+            prose.value(line, line.candidate),
+            prose.interval(line),
+            line.acceptable,
+            line.ideal,
+            f"{line.units:,}",
+        )
+    return table
+
+
+def _parts(report: Report) -> Table | None:
+    """Only what differs: a table of all the places without a difference helps nobody in a terminal."""
+    differing = [
+        part for part in prose.worst_first([*report.categories, *report.segments]) if prose.differs(part)
+    ]
+    if not differing:
+        return None
+    table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
+    for part in differing:
+        word = prose.PART_STATES[part.state] + (", blocks" if part.blocks else "")
+        table.add_row(word, prose.part_name(part), label(part.metric), prose.part_difference(part, report))
+    return table

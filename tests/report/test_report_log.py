@@ -1,0 +1,79 @@
+"""Logs from elsewhere: what is read, and what is said of a bad line."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from report.log import from_csv
+from report.sample import BadSample, Sample
+
+HEADER = "unit,arm,at,latency_s,cost_usd,error_type,category,tag_region,metric_csat\n"
+
+
+def _read(tmp_path: Path, body: str, header: str = HEADER) -> Sample:
+    path = tmp_path / "log.csv"
+    path.write_text(header + body)
+    return from_csv(path)
+
+
+def test_a_line_is_an_exchange_and_an_empty_cell_is_missing(tmp_path: Path) -> None:
+    sample = _read(
+        tmp_path,
+        "b,candidate,2026-11-02T10:00:00+01:00,1.5,,,billing,eu,4\n"
+        "a,baseline,2026-11-02T08:00:00Z,0.5,0.01,provider_5xx,,us,\n"
+        "\n"
+        "a,baseline,1793696400,,0.02,caller_rejected,,us,\n",
+    )
+    assert sample.units == ("a", "b")
+    assert sample.at[0] == datetime(2026, 11, 2, 8, tzinfo=UTC).timestamp()
+    assert sample.candidate.tolist() == [False, True, False]
+    assert sample.failed.tolist() == [True, False, False]
+    assert sample.counts.tolist() == [True, True, False]
+    assert np.isnan(sample.cost_usd).tolist() == [False, True, False]
+    assert sample.tags["region"].tolist() == ["us", "eu", "us"]
+    assert sample.feedback["csat"].row.tolist() == [1]
+    assert sample.feedback["csat"].value.tolist() == [4.0]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("a,control,1,,,,,,\n", r"line 2, column 'arm': 'control' is not 'baseline' or 'candidate'"),
+        ("a,baseline,1,,,,,,\nb,baseline,noon,,,,,,\n", r"line 3, column 'at': 'noon' is not a time"),
+        ("a,baseline,1,-2,,,,,\n", r"line 2, column 'latency_s': '-2' is not seconds, from 0"),
+        ("a,baseline,1,nan,,,,,\n", r"column 'latency_s': 'nan' is not seconds"),
+        ("a,baseline,1,,free,,,,\n", r"column 'cost_usd': 'free' is not dollars"),
+        ("a,baseline,1,,,provider_5x,,,\n", r"column 'error_type': 'provider_5x' is not provider_5xx"),
+        ("a,baseline,1,,,,,,7\n", r"column 'metric_csat': '7' is not a number from 1 to 5"),
+        (",baseline,1,,,,,,\n", r"column 'unit': is empty"),
+        ("a,,1,,,,,,\n", r"column 'arm': is empty; it must be 'baseline' or 'candidate'"),
+        ("a,baseline,1\n", r"line 2: 3 cells under 9 columns"),
+        ("a,baseline,1,,,,,,\na,candidate,2,,,,,,\n", r"unit 'a' is in both arms"),
+    ],
+)
+def test_a_bad_line_is_named_with_what_would_be_right(tmp_path: Path, body: str, says: str) -> None:
+    with pytest.raises(BadSample, match=says):
+        _read(tmp_path, body)
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("unit,arm\n", "column 'at' is missing"),
+        ("unit,arm,at,latency\n", "unknown column 'latency'; did you mean 'latency_s'"),
+        ("unit,arm,at,at\n", "twice"),
+        ("", "column 'unit' is missing"),
+    ],
+)
+def test_a_bad_header_is_named(tmp_path: Path, header: str, says: str) -> None:
+    with pytest.raises(BadSample, match=says):
+        _read(tmp_path, "", header)
+
+
+def test_a_unit_may_move_into_the_candidate_when_a_phase_says_so(tmp_path: Path) -> None:
+    sample = _read(tmp_path, "a,baseline,1,0\na,candidate,2,1\n", "unit,arm,at,phase\n")
+    assert sample.phase.tolist() == [0, 1]
+    with pytest.raises(BadSample, match="'a' is in both arms"):
+        _read(tmp_path, "a,baseline,1,1\na,candidate,2,1\n", "unit,arm,at,phase\n")
