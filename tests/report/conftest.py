@@ -32,6 +32,8 @@ class World:
     responds: tuple[float, float] = (0.8, 0.8)
     worse_in: Mapping[str, float] = field(default_factory=dict)
     """Category → how many points of completion the candidate loses there."""
+    hard: Mapping[str, float] = field(default_factory=dict)
+    """Category → how many points of completion both arms lose there."""
     seed: int = 11
 
 
@@ -47,7 +49,8 @@ def exchanges(world: World) -> list[dict[str, object]]:
         habit = rng.normal()
         category = ("billing", "returns", "other")[int(rng.integers(3))]
         region = ("eu", "us")[int(rng.integers(2))]
-        completes = world.completed[arm] - (world.worse_in.get(category, 0.0) if arm else 0.0)
+        lost = world.hard.get(category, 0.0) + (world.worse_in.get(category, 0.0) if arm else 0.0)
+        completes = world.completed[arm] - lost
         for _ in range(1 + rng.poisson(world.per_user - 1)):
             failed = rng.random() < world.errors[arm]
             speaks = rng.random() < world.responds[arm]

@@ -1,0 +1,69 @@
+"""Segments and categories: found when they differ, silent when they do not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from report.log import from_csv
+from report.metrics import observe
+from report.parts import break_down
+from report.rollout import Rollout
+from report.verdict import build
+
+Log = Callable[[Any], Path]
+
+
+def _parts(path: Path, rollout: Rollout, now: float) -> Any:
+    sample = from_csv(path, rollout.metrics)
+    seen = [(one, observe(sample, one.metric, rollout.metrics, now=now)) for one in rollout.criteria]
+    return break_down(sample, rollout, seen)
+
+
+def test_every_value_of_a_tag_and_every_category_is_tested(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    parts = _parts(write_log(world()), rollout, now)
+    assert {(one.by, one.value) for one in parts.segments} == {("region", "eu"), ("region", "us")}
+    assert {one.value for one in parts.categories} == {"billing", "returns", "other"}
+    assert {one.state for one in (*parts.segments, *parts.categories)} == {"NO_DIFFERENCE"}
+
+
+def test_a_candidate_that_is_better_is_said_to_be(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    parts = _parts(write_log(world(cost_usd=(0.05, 0.03), latency_s=(0.5, 0.3))), rollout, now)
+    better = {one.metric for one in parts.categories if one.state == "BETTER"}
+    assert better == {"cost_per_request", "latency_p95"}
+    assert not [one for one in parts.categories if one.state == "WORSE"]
+
+
+def test_with_few_users_nothing_is_said(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    parts = _parts(write_log(world(users=1500)), rollout, now)
+    assert {one.state for one in parts.categories} == {"TOO_FEW"}
+    assert {one.difference.low for one in parts.categories} == {None}
+
+
+@pytest.mark.parametrize("lost", [0.2, 0.0])
+def test_a_critical_category_below_the_floor_blocks_even_if_the_baseline_is_too(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float, lost: float
+) -> None:
+    log = write_log(world(users=9000, hard={"billing": lost}))
+    report = build(from_csv(log), replace(rollout, critical_categories=frozenset({"billing"})), now=now)
+    billing = next(
+        one for one in report.categories if (one.value, one.metric) == ("billing", "task_completed")
+    )
+    assert billing.state == "NO_DIFFERENCE"
+    assert billing.blocks == (lost > 0)
+    assert (report.verdict == "dont_ship") == (lost > 0)
+
+
+def test_an_unknown_tag_gives_no_segment(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    parts = _parts(write_log(world(users=500)), replace(rollout, segments=("planet",)), now)
+    assert parts.segments == ()

@@ -1,0 +1,79 @@
+"""Numbers as people say them."""
+
+import pytest
+
+from report.wording import (
+    Unit,
+    amount,
+    between,
+    bound_words,
+    days,
+    distance,
+    joined,
+    label,
+    signed,
+    span,
+    unit_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.852, "share", "85.2 %"),
+        (0.00002, "share", "0.002 %"),
+        (0.0, "share", "0.0 %"),
+        (1.434, "s", "1.43 s"),
+        (0.0412, "s", "41 ms"),
+        (0.0127, "usd", "$0.0127"),
+        (-12.5, "usd", "−$12.50"),
+        (50000.0, "usd", "$50,000"),
+        (4.31, "number", "4.31"),
+        (None, "s", "–"),
+        (float("inf"), "s", "–"),
+    ],
+)
+def test_an_amount_has_its_unit_and_no_false_precision(value: float | None, unit: Unit, text: str) -> None:
+    assert amount(value, unit) == text
+
+
+def test_differences_of_shares_are_points() -> None:
+    assert signed(-0.034, "share") == "−3.4 points"
+    assert distance(-0.034, "share") == "3.4 points"
+    assert between(-0.034, 0.043, "share") == "−3.4 to +4.3 points"
+    assert distance(0.00081234, "usd") == "$0.00081"
+
+
+def test_an_open_end_is_said_to_be_open() -> None:
+    assert span(None, 2.0, "s") == "at most 2.00 s"
+    assert span(2.0, None, "s") == "at least 2.00 s"
+    assert span(None, None, "s") == "not known yet"
+    assert between(1.0, None, "s") == "+1.00 s to no upper limit"
+
+
+@pytest.mark.parametrize(
+    ("metric", "acceptable", "unit"),
+    [
+        ("latency_p95", "< 2s", "s"),
+        ("error_rate", "<= 1.2x baseline", "share"),
+        ("cost_per_request", "<= baseline", "usd"),
+        ("task_completed", ">= baseline - 2%", "share"),
+        ("csat", ">= baseline - 2%", "number"),
+        ("settled", ">= 80%", "share"),
+        ("settled", ">= baseline - 2pp", "share"),
+        ("revenue", ">= baseline - 2%", "usd"),
+    ],
+)
+def test_the_unit_is_told_from_the_name_and_the_bound(metric: str, acceptable: str, unit: Unit) -> None:
+    assert unit_of(metric, acceptable) == unit
+
+
+def test_bounds_and_names_read_aloud() -> None:
+    assert bound_words(">= 85%") == "at least 85%"
+    assert bound_words("<= 1.2x baseline") == "at most 1.2x baseline"
+    assert bound_words("85–92%") == "at least 85–92%"
+    assert label("ttft_p95") == "time to first token p95"
+    assert joined(["a", "b", "c"]) == "a, b and c"
+    assert joined(["a"]) == "a"
+    assert days(0.2) == "less than a day"
+    assert days(3.2, more=True) == "4 more days"
