@@ -1,0 +1,83 @@
+"""What a request's head must be, and a response's may be. Pure; llhttp has checked the syntax."""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+import httptools
+
+HEAD_LIMIT = 64 * 1024
+FIELD_LIMIT = 200
+FRAMING = frozenset([b"host", b"transfer-encoding", b"content-length", b"expect"])
+"""The fields that decide where a request ends and whose it is."""
+
+Headers = Sequence[tuple[bytes, bytes]]
+Fault = tuple[int, str]
+"""Status and words of a refusal."""
+
+_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_ALL_BUT_BREAKS = bytes(set(range(256)) - set(b"\r\n"))
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_TEXT = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
+
+
+def find_fault(version: str, framing: Headers, *, upgrade: bool) -> Fault | None:
+    """Why the request is not to be served; None when it is. `framing`: its fields named in FRAMING.
+
+    Host: RFC 9112 §3.2. Transfer codings: §6.1, where what is not understood must not be passed on.
+    """
+    if version not in ("1.0", "1.1"):
+        return 505, "HTTP/1.1 is spoken here."
+    hosts, codings = 0, []
+    for name, value in framing:
+        if name == b"host":
+            hosts += 1
+            if not _is_host(value):
+                return 400, "The Host header is no host."
+        elif name == b"transfer-encoding":
+            codings.append(value.lower())
+    if hosts > 1 or (not hosts and version == "1.1"):
+        return 400, "Exactly one Host header is needed."
+    if codings and (version == "1.0" or codings != [b"chunked"]):
+        return 400, "No transfer coding but chunked is understood."
+    if upgrade and (codings or any(name == b"content-length" for name, _ in framing)):
+        return 400, "A request that upgrades has no body here."
+    return None
+
+
+@lru_cache(1024)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value.rstrip(b" \t")) is not None
+
+
+def is_too_large(headers: Headers, received: int) -> bool:
+    """True above 200 fields or 64 KiB. `received`: bytes read so far, at least the head's."""
+    return len(headers) > FIELD_LIMIT or (
+        received > HEAD_LIMIT and sum(len(name) + len(value) + 4 for name, value in headers) > HEAD_LIMIT
+    )
+
+
+def split(target: bytes) -> tuple[bytes, bytes]:
+    """Path and query, raw. Raises HttpParserInvalidURLError for what is neither."""
+    if target.startswith(b"/"):
+        path, _, query = target.partition(b"#")[0].partition(b"?")
+        return path, query
+    url = httptools.parse_url(target)
+    if url.schema is None:
+        raise httptools.HttpParserInvalidURLError("the target is no path")
+    return url.path or b"/", url.query or b""
+
+
+def sendable(headers: Headers) -> bool:
+    """True when every name is a token and every value field text (RFC 9110 §5.5, §5.6.2)."""
+    names = [name for name, _ in headers]
+    return (
+        all(names)
+        and not b"".join(names).translate(None, _TOKEN)
+        and not b"".join([value for _, value in headers]).translate(None, _TEXT)
+    )
+
+
+def breaks_after(head: bytes, lines: int) -> bool:
+    """True when the head has just this many lines: no name or value splits it in two."""
+    return head.translate(None, _ALL_BUT_BREAKS) == b"\r\n" * lines

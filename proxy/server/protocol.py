@@ -1,0 +1,312 @@
+"""One caller's connection: when it is a request's turn, how long it may take, and when it is over.
+
+    stage     waits for                 too late after                       then
+    IDLE      a request                 75 s                                 close
+    HEAD      the head's end            10 s in all                          408
+    BODY      body bytes                10 s without one                     408
+    WAIT      our response              nothing (the provider's deadlines)
+    LINGER    the caller to close       2 s                                  abort
+    (each)    the caller to read        60 s without progress, when we wait  abort
+
+Half-close or gone? A caller that leaves closes its socket, and a caller that has merely said all it will say
+shuts down its sending side: both send the same FIN, and answering the first costs tokens. So a FIN means
+gone, as it does for nginx, but for one that was there together with the request's last byte (seen in the next
+turn of the loop: `printf … | nc`). That caller is served; where nothing has gone out to it for 50 ms, an
+interim 100 (RFC 9110 §15.2) is sent as a probe: a closed socket answers it with a RST.
+
+Not kept of uvicorn: WebSockets, the access log, `limit_concurrency`, lifespan state in the scope.
+"""
+
+import asyncio
+import socket
+from collections import deque
+from math import inf
+from time import monotonic
+from typing import cast
+from urllib.parse import unquote
+
+import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from proxy.server.cycle import CONTINUE, Cycle, Message
+from proxy.server.head import FRAMING, HEAD_LIMIT, find_fault, is_too_large, split
+from proxy.server.turns import Turns
+from proxy.ticker import Ticker
+
+IDLE_S = 75.0
+HEAD_S = 10.0
+BODY_S = 10.0
+READER_S = 60.0
+LINGER_S = 2.0
+PROBE_S = 0.05
+LOOK_S = 0.03
+
+IDLE, HEAD, BODY, WAIT, LINGER = range(5)
+PATIENCE_S = (IDLE_S, HEAD_S, BODY_S, inf, LINGER_S)
+
+
+class Shared:
+    """What the connections of one server have in common."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.ticker = Ticker(loop)
+        self.turns = Turns(loop)
+
+
+class TrafficProtocol(HttpToolsProtocol):
+    """One caller's connection."""
+
+    check_at = 0.0
+    stage = IDLE
+    since = 0.0
+    fed = 0  # bytes read since the last request's end or body byte
+    ended_in = -2  # the turn in which the last request ended
+    refused = False  # nothing more is read as HTTP
+    eof_at: float | None = None
+    probed = False
+    backlog = 0
+    progress_at = 0.0
+    running: Cycle | None = None
+    parser: httptools.HttpRequestParser
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if "shared" not in self.app_state:
+            self.app_state["shared"] = Shared(self.loop)
+        self.shared: Shared = self.app_state["shared"]
+        self.waiting: deque[Cycle] = deque()
+        self.since = monotonic()
+        self.shared.ticker.watch(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connections.discard(self)
+        self.shared.ticker.forget(self)
+        self.flow.resume_writing()
+        self.waiting.clear()
+        running, self.running = self.running, None
+        if running is not None:
+            running.vanish()
+        self.cycle = None  # type: ignore[assignment]
+        del self.parser  # it holds our callbacks: without it no cycle is left to collect
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """True keeps our side open for the answer to a half-closed caller; see the module's docstring."""
+        if self.running is None:
+            return False
+        if self.stage == WAIT and self.shared.turns.since(self.ended_in) <= 1:
+            self.eof_at = monotonic()
+            self.check_at = 0.0
+            self.cycle.keep_alive = False
+            return True
+        self.transport.abort()
+        return False
+
+    def data_received(self, data: bytes) -> None:
+        if self.refused:
+            return
+        self.fed += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.refused = True  # we do not upgrade; what follows is not HTTP/1.1
+        except httptools.HttpParserError:
+            self.refuse(400, "Invalid HTTP request received.")
+        if self.stage in (HEAD, BODY):
+            if self.stage == BODY:
+                self.since = monotonic()
+            if self.fed > HEAD_LIMIT:
+                self.refuse(431, "Too many bytes that are no body.")
+        self.check_at = 0.0
+
+    def pause_writing(self) -> None:
+        self.flow.pause_writing()
+        self.check_at = 0.0
+
+    # llhttp's callbacks
+
+    def on_message_begin(self) -> None:
+        if not self.refused:
+            self.stage = HEAD
+            self.since = monotonic()
+            self.url = b""
+            self.headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        if self.refused:
+            return
+        version = self.parser.get_http_version()
+        # What `on_header` still gets are trailers: they must not pass for fields of the head.
+        headers, self.headers = self.headers, []
+        framing = [field for field in headers if field[0] in FRAMING]
+        upgrade = self.parser.should_upgrade()
+        fault = find_fault(version, framing, upgrade=upgrade)
+        if is_too_large(headers, self.fed):
+            fault = (431, "The request's head is too large.")
+        if fault is not None:
+            self.refuse(*fault)
+            return
+        path, query = split(self.url)
+        text = path.decode("ascii")
+        scope: Message = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": self.parser.get_method().decode("ascii"),
+            "root_path": self.root_path,
+            "path": self.root_path + (unquote(text) if "%" in text else text),
+            "raw_path": self.root_path.encode("ascii") + path,
+            "query_string": query,
+            "headers": headers,
+        }
+        keep_alive = version == "1.1" and self.parser.should_keep_alive() and not upgrade
+        cycle = Cycle(self, scope, keep_alive=keep_alive, continues=(b"expect", b"100-continue") in framing)
+        self.cycle = cycle
+        self.stage = BODY
+        self.fed = 0
+        if self.running is None:
+            self._start(cycle)
+        else:
+            self.flow.pause_reading()
+            self.waiting.append(cycle)
+
+    def on_body(self, body: bytes) -> None:
+        self.fed = 0
+        if not self.refused and not self.cycle.response_complete:
+            cast(Cycle, self.cycle).feed(body)
+
+    def on_message_complete(self) -> None:
+        if self.stage == BODY and not self.refused:
+            self.stage = WAIT
+            self.fed = 0
+            self.ended_in = self.shared.turns.mark()
+            self.cycle.more_body = False
+            cast(Cycle, self.cycle).wake()
+
+    # What the cycles ask for
+
+    def responded(self, cycle: Cycle) -> None:
+        """A response is complete: the next request, or the connection's end."""
+        self.running = None
+        self.server_state.total_requests += 1
+        self.check_at = 0.0
+        if cycle.keep_alive and not cycle.more_body:
+            self.resume_reading()
+            if self.waiting:
+                self._start(self.waiting.popleft())
+            elif self.stage == WAIT:
+                self.stage = IDLE
+                self.since = monotonic()
+        elif cycle.more_body:
+            self._linger()
+        else:
+            self.transport.close()
+
+    def resume_reading(self) -> None:
+        """Read on; the time we did not read is not the caller's."""
+        if self.flow.read_paused:
+            self.since = monotonic()
+            self.check_at = 0.0
+            self.flow.resume_reading()
+
+    def refuse(self, status: int, message: str) -> None:
+        """What is being received is not to be served; an earlier request still gets its response."""
+        self.refused = True
+        running = self.running
+        if running is None:
+            self.reject(status, message)
+        elif self.stage != BODY or running is not self.cycle:
+            self.waiting.clear()
+            running.keep_alive = False
+            self.stage = WAIT
+        elif running.response_started and running.head is None:
+            self.transport.abort()
+        else:
+            self.reject(status, message)
+
+    def reject(self, status: int, message: str) -> None:
+        """Answer ourselves, in place of the running cycle if there is one, and close."""
+        running, self.running = self.running, None
+        if running is not None:
+            running.vanish()
+        if not self.transport.is_closing():
+            body = message.encode("ascii")
+            head = (
+                b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(STATUS_LINE[status] + head % len(body) + body)
+            self._linger()
+
+    # Deadlines
+
+    def check(self, now: float) -> None:
+        """Act on the deadlines of the module's table."""
+        half_closed = self.eof_at is not None and self.running is not None
+        if half_closed:
+            self._probe(now)
+        backlog = self.transport.get_write_buffer_size()
+        if backlog < self.backlog or not self.backlog:
+            self.progress_at = now
+        self.backlog = backlog
+        due = self._due(now)
+        if backlog and now - self.progress_at >= READER_S:
+            self.transport.abort()
+        elif due > now:
+            self.check_at = now if backlog or half_closed else due
+        elif self.stage == IDLE:
+            self.transport.close()
+        elif self.stage == LINGER:
+            self.transport.abort()
+        else:
+            self.refuse(408, "The request took too long to come.")
+
+    def _due(self, now: float) -> float:
+        if self.transport.is_closing() or (self.stage == BODY and self.flow.read_paused):
+            return inf
+        if self.stage == LINGER and self.backlog:
+            self.since = now
+        return self.since + PATIENCE_S[self.stage]
+
+    def _probe(self, now: float) -> None:
+        """Find out whether a half-closed caller is still there."""
+        running = self.running
+        if running is None or self.eof_at is None or running.old or running.response_started or self.probed:
+            self._look()
+        elif now - self.eof_at >= PROBE_S:
+            self.probed = True
+            self.transport.write(CONTINUE)
+            self.loop.call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        """Nothing is read after a FIN, so that a RST shows in the socket's error alone."""
+        sock = self.transport.get_extra_info("socket")
+        if not self.transport.is_closing() and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.transport.abort()
+
+    # Inside
+
+    def _start(self, cycle: Cycle) -> None:
+        self.running = cycle
+        cycle.task = self.loop.create_task(cycle.run_asgi(cast(ASGI3Application, self.app)))
+        self.tasks.add(cycle.task)
+
+    def _linger(self) -> None:
+        """Close without a RST, which would take our last bytes from a caller that is still sending."""
+        self.refused = True
+        if self.eof_at is not None:
+            self.transport.close()
+            return
+        self.stage = LINGER
+        self.since = monotonic()
+        self.check_at = 0.0
+        self.resume_reading()
+        if not self.transport.is_closing():
+            self.transport.write_eof()

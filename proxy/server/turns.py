@@ -1,0 +1,28 @@
+"""What came together, counted in turns of the event loop."""
+
+import asyncio
+
+
+class Turns:
+    """Counts turns while somebody asks: `since(mark()) <= 1` in this turn and the next."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._turn = 0
+        self._marked = -2
+
+    def mark(self) -> int:
+        """This turn."""
+        if self._marked < self._turn - 1:
+            self._loop.call_soon(self._next)
+        self._marked = self._turn
+        return self._turn
+
+    def since(self, mark: int) -> int:
+        """Turns since `mark`; not exact above 2."""
+        return self._turn - mark
+
+    def _next(self) -> None:
+        self._turn += 1
+        if self._marked >= self._turn - 1:
+            self._loop.call_soon(self._next)

@@ -1,0 +1,578 @@
+"""What a caller may do to the traffic listener, byte by byte, against a real uvicorn in a thread."""
+
+import asyncio
+import gc
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import pytest
+import uvicorn
+import uvloop
+
+from proxy.server import TrafficProtocol, protocol, sendable
+
+
+class App:
+    """A tiny ASGI app; what it saw is read by the tests."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+        self.bodies: list[bytes] = []
+        self.began = threading.Event()
+        self.gone = threading.Event()
+        self.go_on = threading.Event()
+        self.calls = 0
+
+    async def __call__(self, scope, receive, send) -> None:
+        self.seen.append({key: value for key, value in scope.items() if key != "extensions"})
+        scope["extensions"]["canary.disconnect"](self._gone)
+        await getattr(self, scope["path"].strip("/") or "echo", self.echo)(scope, receive, send)
+
+    def _gone(self) -> None:
+        self.calls += 1
+        self.gone.set()
+
+    async def body(self, receive) -> bytes:
+        body = b""
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.bodies.append(b"disconnected")
+                return b""
+            body += message["body"]
+            if not message["more_body"]:
+                self.bodies.append(body)
+                return body
+
+    async def echo(self, scope, receive, send) -> None:
+        body = await self.body(receive)
+        await self.answer(send, body)
+
+    async def answer(self, send, body: bytes, status: int = 200) -> None:
+        headers = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def until_told(self) -> None:
+        self.began.set()
+        await asyncio.get_running_loop().run_in_executor(None, self.go_on.wait)
+
+    async def slow(self, scope, receive, send) -> None:
+        await self.body(receive)
+        await self.until_told()
+        await self.answer(send, b"late")
+
+    async def early(self, scope, receive, send) -> None:
+        await self.answer(send, b"no", 413)
+
+    async def closing(self, scope, receive, send) -> None:
+        headers = [(b"content-length", b"2"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def stream(self, scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        await send({"type": "http.response.body", "body": b"two"})
+
+    async def head_first(self, scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await self.until_told()
+        await send({"type": "http.response.body", "body": b"then"})
+
+    async def not_modified(self, scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 304, "headers": [(b"content-length", b"9")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def injected(self, scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"a\r\nx-evil: 1")]})
+
+    async def broken(self, scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        await self.until_told()
+        scope["extensions"]["canary.abort"]()
+
+    async def crash(self, scope, receive, send) -> None:
+        raise LookupError("a bug")
+
+    async def crash_later(self, scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise LookupError("a bug")
+
+    async def flood(self, scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        self.began.set()
+        while not self.gone.is_set():
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+
+
+class Server:
+    """A uvicorn server with the traffic protocol on a free loopback port."""
+
+    def __init__(self) -> None:
+        self.app = App()
+        config = uvicorn.Config(
+            self.app, http=TrafficProtocol, ws="none", lifespan="off", loop="none", log_config=None,
+            access_log=False, server_header=False, date_header=False,
+        )  # fmt: skip
+        self.uvicorn = uvicorn.Server(config)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = self.listener.getsockname()
+        self.loop = uvloop.new_event_loop()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        self.loop.run_until_complete(self.uvicorn.serve([self.listener]))
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()
+
+    def __enter__(self) -> "Server":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.app.go_on.set()
+        self.uvicorn.should_exit = self.uvicorn.force_exit = True
+        self.thread.join()
+        self.listener.close()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.address, timeout=10)
+
+    def say(self, *pieces: bytes) -> bytes:
+        """Send, and read until the server closes."""
+        with self.connect() as caller:
+            for piece in pieces:
+                caller.sendall(piece)
+            return rest(caller)
+
+    def later(self, seconds: float) -> None:
+        """Turn the deadlines' clock forward once."""
+        done = threading.Event()
+
+        def tick() -> None:
+            for connection in list(self.uvicorn.server_state.connections):
+                connection.shared.ticker.tick(monotonic())
+                connection.shared.ticker.tick(monotonic() + seconds)
+                break
+            done.set()
+
+        self.loop.call_soon_threadsafe(tick)
+        assert done.wait(10)
+
+
+def rest(caller: socket.socket) -> bytes:
+    received = b""
+    while piece := caller.recv(65536):
+        received += piece
+    return received
+
+
+def one(caller: socket.socket, end: bytes) -> bytes:
+    """Read until `end` has come."""
+    received = b""
+    while not received.endswith(end):
+        piece = caller.recv(65536)
+        assert piece, received
+        received += piece
+    return received
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        yield running
+
+
+LAST = b"connection: close\r\n"
+
+
+def get(path: bytes = b"/", extra: bytes = b"") -> bytes:
+    return b"GET " + path + b" HTTP/1.1\r\nhost: a\r\n" + extra + b"\r\n"
+
+
+def status(response: bytes) -> int:
+    return int(response.split(b" ", 2)[1])
+
+
+def test_a_request_is_served_and_its_scope_is_raw_and_whole(server):
+    request = b"POST /a%2Fb/c?x=%20&y HTTP/1.1\r\nHost: A:80\r\nX-One: 1\r\nx-one: 2\r\nconnection: close\r\n"
+    response = server.say(request + b"content-length: 5\r\n\r\nhello")
+    assert response == b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello"
+    scope = server.app.seen[0]
+    assert scope["method"] == "POST"
+    assert (scope["path"], scope["raw_path"], scope["query_string"]) == ("/a/b/c", b"/a%2Fb/c", b"x=%20&y")
+    assert scope["headers"] == [
+        (b"host", b"A:80"), (b"x-one", b"1"), (b"x-one", b"2"), (b"connection", b"close"),
+        (b"content-length", b"5"),
+    ]  # fmt: skip
+    assert scope["client"][0] == "127.0.0.1"
+
+
+def test_connections_are_kept_and_pipelined_requests_answered_in_order(server):
+    with server.connect() as caller:
+        caller.sendall(
+            get(b"/slow") + b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc" + get(b"/", LAST)
+        )
+        assert server.app.began.wait(10)
+        server.app.go_on.set()
+        received = rest(caller)
+    bodies = [part.split(b"\r\n\r\n")[1] for part in received.split(b"HTTP/1.1 200 OK\r\n")[1:]]
+    assert bodies == [b"late", b"abc", b""]
+
+
+@pytest.mark.parametrize(
+    "host", [b"a/health?", b"a b", b"a,b", b"a@b", b"http://a", b"", b"a:b", b"[::1", b"a#"]
+)
+def test_a_host_that_is_none_is_refused(server, host):
+    assert status(server.say(b"GET / HTTP/1.1\r\nhost: " + host + b"\r\n\r\n")) == 400
+    assert not server.app.seen
+
+
+@pytest.mark.parametrize(
+    "host", [b"a", b"a-b.c_d:8080", b"127.0.0.1:1", b"[::1]:80", b"[fe80::1]", b"A.example"]
+)
+def test_a_host_that_is_one_is_served(server, host):
+    assert status(server.say(b"GET / HTTP/1.1\r\nhost: " + host + b"\r\n" + LAST + b"\r\n")) == 200
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\n\r\n", 200),
+        (b"GET / HTTP/2.0\r\nhost: a\r\n\r\n", 505),
+        (b"GET /\r\n\r\n", 505),
+        (b"nonsense\r\n\r\n", 400),
+        (b"get / HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        (b"GET /\xc3\xa9 HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        (b"CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        (b"GET * HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nx y: 1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nx: 1\r\n 2\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nx: \x00\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0", 400),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n1", 400),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\n1", 400),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n", 400),
+        (b"POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: b\r\nconnection: upgrade\r\ncontent-length: 1\r\n\r\n", 400),
+    ],
+)  # fmt: skip
+def test_requests_that_are_none_are_refused_and_the_connection_closed(server, request_, expected):
+    assert status(server.say(request_)) == expected
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"x: " + b"a" * 70_000 + b"\r\n",
+        b"".join(b"x-%d: %b\r\n" % (number, b"a" * 700) for number in range(100)),
+        b"x: 1\r\n" * 200,
+    ],
+    ids=["one field", "many bytes", "201 fields"],
+)
+def test_a_head_over_its_bounds_is_431(server, head):
+    assert status(server.say(b"GET / HTTP/1.1\r\nhost: a\r\n" + head + b"\r\n")) == 431
+    assert not server.app.seen
+
+
+def test_an_endless_head_is_431_before_its_end(server):
+    assert status(server.say(b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"a" * 300_000)) == 431
+    assert status(server.say(b"GET /" + b"a" * 300_000)) == 431
+
+
+def test_a_head_just_within_its_bounds_is_served(server):
+    fields = b"".join(b"x-%d: %b\r\n" % (number, b"a" * 300) for number in range(197))
+    assert status(server.say(get(b"/", fields + LAST))) == 200
+
+
+def test_endless_trailers_are_refused(server):
+    request = b"POST /slow HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: " + b"a" * 300_000
+    assert status(server.say(request)) == 431
+    assert server.app.gone.wait(10)
+
+
+def test_trailers_do_not_become_headers(server):
+    request = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+    assert server.say(request + b"2\r\nok\r\n0\r\nx-canary-pin: candidate\r\n\r\n").endswith(b"ok")
+    assert all(name != b"x-canary-pin" for name, _ in server.app.seen[0]["headers"])
+
+
+def test_an_offer_to_upgrade_is_ignored(server):
+    response = server.say(get(b"/", b"upgrade: websocket\r\nconnection: upgrade\r\n"))
+    assert status(response) == 200
+
+
+def test_the_absolute_form_is_reduced_to_its_path(server):
+    server.say(b"GET http://elsewhere/p?q HTTP/1.1\r\nhost: a\r\n" + LAST + b"\r\n")
+    assert (server.app.seen[0]["raw_path"], server.app.seen[0]["query_string"]) == (b"/p", b"q")
+
+
+def test_head_and_body_leave_together(server):
+    with server.connect() as caller:
+        caller.sendall(get())
+        assert one(caller, b"\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\ncontent-length: 0")
+        caller.sendall(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi")
+        assert caller.recv(65536).endswith(b"\r\n\r\nhi")
+
+
+def test_the_head_of_a_stream_does_not_wait_for_its_body(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/head_first", LAST))
+        assert one(caller, b"\r\n\r\n").startswith(b"HTTP/1.1 200 OK")
+        assert not server.app.go_on.is_set()
+        server.app.go_on.set()
+        assert rest(caller) == b"4\r\nthen\r\n0\r\n\r\n"
+
+
+def test_a_stream_is_chunked_and_for_http_1_0_ends_with_the_connection(server):
+    assert server.say(get(b"/stream", LAST)).endswith(b"\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
+    old = server.say(b"GET /stream HTTP/1.0\r\n\r\n")
+    assert b"transfer-encoding" not in old
+    assert old.endswith(b"\r\n\r\nonetwo")
+
+
+def test_a_head_request_gets_no_body(server):
+    response = server.say(b"HEAD /stream HTTP/1.1\r\nhost: a\r\n" + LAST + b"\r\n")
+    assert response.endswith(b"\r\n\r\n")
+
+
+def test_a_response_that_has_no_body_may_tell_its_length(server):
+    response = server.say(get(b"/not_modified", LAST))
+    assert response == b"HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\nconnection: close\r\n\r\n"
+
+
+def test_a_response_header_never_splits_the_response(server, caplog):
+    response = server.say(get(b"/injected"))
+    assert status(response) == 500
+    assert b"evil" not in response
+    assert "line break" in caplog.text
+
+
+def test_continue_is_said_when_the_body_is_wanted(server):
+    with server.connect() as caller:
+        caller.sendall(b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+        assert one(caller, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        caller.sendall(b"hi")
+        assert one(caller, b"hi").startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_large_body_arrives_whole(server):
+    body = bytes(range(256)) * 10_000
+    head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+    assert server.say(head, body).endswith(b"\r\n\r\n" + body)
+    assert server.app.bodies == [body]
+
+
+def test_an_early_response_reaches_a_caller_that_is_still_sending(server):
+    body = b"x" * 3_000_000
+    head = b"POST /early HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % (2 * len(body))
+    with server.connect() as caller:
+        caller.sendall(head + body)
+        response = rest(caller)
+    assert status(response) == 413
+    assert response.endswith(b"no")
+
+
+@pytest.mark.parametrize("path", [b"/slow", b"/broken"], ids=["before the head", "in a stream"])
+def test_a_caller_that_leaves_is_noticed_once(server, path):
+    with server.connect() as caller:
+        caller.sendall(get(path))
+        assert server.app.began.wait(10)
+    assert server.app.gone.wait(10)
+    server.app.go_on.set()
+    assert status(server.say(get(b"/", LAST))) == 200
+    assert server.app.calls == 1
+
+
+def test_a_caller_that_leaves_in_its_body_is_noticed(server):
+    with server.connect() as caller:
+        caller.sendall(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf")
+        while not server.app.seen:
+            pass
+    assert server.app.gone.wait(10)
+    assert status(server.say(get(b"/", LAST))) == 200
+    assert server.app.bodies[0] == b"disconnected"
+
+
+def test_a_caller_whose_response_is_complete_does_not_leave_it(server):
+    with server.connect() as caller:
+        caller.sendall(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi")
+        one(caller, b"hi")
+    assert status(server.say(get(b"/", LAST))) == 200
+    assert server.app.calls == 0
+
+
+def test_a_caller_that_only_closed_its_sending_side_gets_its_response(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/slow"))
+        caller.shutdown(socket.SHUT_WR)
+        assert server.app.began.wait(10)
+        server.app.go_on.set()
+        assert rest(caller).endswith(b"late")
+    assert not server.app.gone.is_set()
+
+
+def test_a_half_closed_caller_that_waits_is_probed_by_an_interim_response(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/slow"))
+        caller.shutdown(socket.SHUT_WR)
+        assert one(caller, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        server.later(1)
+        server.app.go_on.set()
+        assert rest(caller).startswith(b"HTTP/1.1 200 OK")
+    assert server.app.calls == 0
+
+
+def test_a_caller_that_closes_right_after_its_request_is_noticed_by_the_probe(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/slow"))
+    assert server.app.gone.wait(10)
+    assert server.app.calls == 1
+
+
+def test_a_broken_stream_ends_without_its_final_chunk(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/broken"))
+        assert server.app.began.wait(10)
+        one(caller, b"4\r\nhalf\r\n")
+        server.app.go_on.set()
+        assert rest(caller) == b""
+    assert server.app.calls == 0
+
+
+def test_a_broken_stream_is_a_reset_to_an_http_1_0_caller(server):
+    with server.connect() as caller:
+        caller.sendall(b"GET /broken HTTP/1.0\r\n\r\n")
+        assert server.app.began.wait(10)
+        one(caller, b"half")
+        server.app.go_on.set()
+        with pytest.raises(ConnectionResetError):
+            rest(caller)
+
+
+def test_a_crash_before_the_head_is_a_500_and_after_it_a_broken_stream(server, caplog):
+    assert status(server.say(get(b"/crash"))) == 500
+    assert not server.say(get(b"/crash_later")).endswith(b"0\r\n\r\n")
+    assert sum("Exception in ASGI" in record.message for record in caplog.records) == 2
+
+
+def test_a_malformed_request_behind_another_does_not_touch_its_response(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/slow") + b"garbage\r\n\r\n")
+        assert server.app.began.wait(10)
+        server.app.go_on.set()
+        assert rest(caller).count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "deadline_s", "answer"),
+    [
+        (b"", protocol.IDLE_S, b""),
+        (b"GET / HTTP/1.1\r\n", protocol.HEAD_S, b"HTTP/1.1 408"),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab", protocol.BODY_S, b"HTTP/1.1 408"),
+    ],
+    ids=["idle", "head", "body"],
+)
+def test_a_caller_that_keeps_us_waiting_is_closed_at_the_deadline(server, sent, deadline_s, answer):
+    with server.connect() as caller, server.connect() as idle:
+        for other in (idle, caller):
+            other.sendall(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n1")
+            one(other, b"1")
+        if sent:
+            caller.sendall(sent)
+            wait_for_stage(server, protocol.HEAD, protocol.BODY)
+        server.later(deadline_s - 1)
+        caller.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            caller.recv(1)
+        caller.settimeout(10)
+        server.later(deadline_s + 1)
+        assert rest(caller).startswith(answer)
+
+
+def wait_for_stage(server: Server, *stages: int) -> None:
+    while not any(each.stage in stages for each in list(server.uvicorn.server_state.connections)):
+        pass
+
+
+def test_a_head_sent_byte_by_byte_has_10_seconds_in_all(server):
+    with server.connect() as caller:
+        caller.sendall(b"GET / HT")
+        wait_for_stage(server, protocol.HEAD)
+        server.later(6)
+        caller.sendall(b"TP/1.1\r\n")
+        server.later(11)
+        assert status(rest(caller)) == 408
+
+
+def test_a_slow_response_is_no_deadline_of_the_callers(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/slow", LAST))
+        assert server.app.began.wait(10)
+        server.later(10_000)
+        server.app.go_on.set()
+        assert rest(caller).endswith(b"late")
+
+
+def test_a_reader_without_progress_for_60_s_is_dropped_and_held_little(server):
+    with server.connect() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.sendall(get(b"/flood"))
+        assert server.app.began.wait(10)
+        (connection,) = server.uvicorn.server_state.connections
+        while not connection.flow.write_paused:
+            pass
+        assert connection.transport.get_write_buffer_size() <= 256 * 1024
+        server.later(59)
+        assert not server.app.gone.is_set()
+        server.later(61)
+        assert server.app.gone.wait(10)
+
+
+def test_nothing_is_left_of_an_exchange_for_the_collector(server):
+    with server.connect() as caller:
+        for _ in range(3):
+            caller.sendall(get())
+            one(caller, b"\r\n\r\n")
+    gc.collect()
+    gc.disable()
+    try:
+        with server.connect() as caller:
+            for _ in range(50):
+                caller.sendall(get())
+                one(caller, b"\r\n\r\n")
+            assert sum(type(each).__name__ == "Cycle" for each in gc.get_objects()) <= 3
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("header", "fine"),
+    [
+        ((b"x-a", b"plain \t text \xff"), True), ((b"x-a", b""), True), ((b"", b"x"), False),
+        ((b"x a", b"x"), False), ((b"x:a", b"x"), False), ((b"x", b"a\r\nb: c"), False),
+        ((b"x", b"a\x00"), False), ((b"x", b"a\x7f"), False), ((b"x\xff", b"a"), False),
+    ],
+)  # fmt: skip
+def test_only_headers_that_http_allows_are_sendable(header, fine):
+    assert sendable([(b"date", b"now"), header]) is fine
+
+
+def test_a_reset_by_the_caller_is_noticed(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/slow"))
+        assert server.app.began.wait(10)
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert server.app.gone.wait(10)
