@@ -142,7 +142,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._made_at = monotonic()
+        self._made_at = self._idle_since = monotonic()
         self._ticker.watch(self)
 
     def data_received(self, data: bytes) -> None:

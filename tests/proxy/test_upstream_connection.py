@@ -10,6 +10,7 @@ import pytest
 from proxy.provider import Provider, Timeout
 from proxy.ticker import Ticker
 from proxy.upstream import UpstreamError
+from proxy.upstream.connection import Connection
 from tests.proxy.raw_provider import OK, playing, pool, post, read_all, turns
 
 
@@ -374,6 +375,27 @@ def test_a_connection_idle_for_15_s_is_retired(run, raw, later_s, connections):
             ticker.tick(monotonic() + later_s)
             await read_all(await post(upstreams, provider.entry()))
             assert len(provider.wires) == connections
+
+    run(scene())
+
+
+def test_a_connection_that_has_just_opened_is_not_retired_before_its_first_request(run, raw):
+    class Nobody:
+        def keep(self, connection): ...
+        def drop(self, connection): ...
+
+    async def scene():
+        loop = asyncio.get_running_loop()
+        ticker = Ticker(loop)
+        async with raw(playing(OK)) as provider:
+            host, port = provider.entry().base_url.removeprefix("http://").split(":")
+            _, connection = await loop.create_connection(
+                lambda: Connection(loop, ticker, Nobody()), host, int(port)
+            )
+            ticker.tick(monotonic())
+            assert connection.is_usable()
+            connection.shut()
+            await connection.gone
 
     run(scene())
 
