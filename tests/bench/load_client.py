@@ -58,7 +58,7 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._busy:
             self._busy = False
-            self._tally.broken += 1
+            self._tally.blame(f"connection lost: {exc}")
             self.done(self)
 
     def send(self, data: bytes, since: float | None = None) -> None:
@@ -100,7 +100,7 @@ class Link(asyncio.Protocol):
         if self._head.startswith(b"HTTP/1.1 200") and (self._left == 0 or b"[DONE]" in self._tail):
             self._tally.latencies.append(time.monotonic() - self._sent_at)
         else:
-            self._tally.broken += 1
+            self._tally.blame((self._head + data).decode("latin-1")[:600])
         self.done(self)
 
 
@@ -111,11 +111,18 @@ class Tally:
         self.latencies: list[float] = []
         self.broken = 0
         self.candidate = 0
+        self.example = ""
 
     def clear(self) -> None:
         """Begin a run."""
         self.latencies.clear()
         self.broken = self.candidate = 0
+        self.example = ""
+
+    def blame(self, example: str) -> None:
+        """Count an answer that was not what it should be, and keep what it was."""
+        self.broken += 1
+        self.example = example
 
     def result(self, seconds: float) -> dict[str, Any]:
         """The run as a result line."""
@@ -123,6 +130,7 @@ class Tally:
         return {
             "answers": len(ordered),
             "broken": self.broken,
+            "example": self.example,
             "candidate": self.candidate,
             "seconds": seconds,
             "p50_s": ordered[len(ordered) // 2] if ordered else None,

@@ -47,7 +47,7 @@ class LoadClient:
         """The result of the command under way. RuntimeError when any answer was wrong."""
         result: dict[str, Any] = json.loads(self._stdout.readline())
         if result["broken"]:
-            raise RuntimeError(f"{result['broken']} answers were broken or not 200: {result}")
+            raise RuntimeError(f"{result['broken']} answers were broken or not 200, as: {result['example']}")
         return result
 
     def run(self, do: str, **command: Any) -> dict[str, Any]:
