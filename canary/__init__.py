@@ -1,4 +1,3 @@
 """What a person starts: command line, configuration, processes. The one place that knows every room."""
 
-
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
 """`canary.yaml`: read, checked, and handed on as the rooms' own records."""
 
-from canary.config.config import CanaryConfig, Config, ModelPrice
+from canary.config.config import CanaryConfig, Config
 from canary.config.errors import ConfigError, Problem
 from canary.config.load import load, parse
 from canary.config.schema import json_schema
@@ -10,7 +10,6 @@ __all__ = [
     "CanaryConfig",
     "Config",
     "ConfigError",
-    "ModelPrice",
     "Problem",
     "ServerSettings",
     "json_schema",

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from alerts.receiver import PAGERDUTY_URL, Receiver
 from canary.config import guardrails
-from canary.config.config import CanaryConfig, Config, ModelPrice
+from canary.config.config import CanaryConfig, Config
 from canary.config.sections import (
     ArmSection,
     CanarySection,
@@ -20,6 +20,7 @@ from canary.config.sections import (
 from canary.config.server import ServerSettings
 from proxy.provider import Provider, Timeout
 from records.metric import BUILT_IN, Metric
+from records.prices import Rates
 from report.rubric import Criterion
 from routing.canary import Arm, Canary, Match, Step
 
@@ -42,7 +43,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         metrics={**BUILT_IN, **{name: _metric(name, section) for name, section in file.metrics.items()}},
         server=_server(file),
         tags=tags(file),
-        prices={model: ModelPrice(**section.model_dump()) for model, section in file.prices.items()},
+        prices={model: Rates(**section.model_dump()) for model, section in file.prices.items()},
         store=file.store,
         shared=file.shared,
         notify=tuple(_receiver(section) for section in file.notify),

@@ -8,19 +8,9 @@ from alerts.rule import Rule
 from canary.config.server import ServerSettings
 from proxy.provider import Provider, Timeout
 from records.metric import Metric
+from records.prices import Rates
 from report.rubric import DEFAULT_PLANNED_UNITS, Criterion
 from routing.canary import Canary
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelPrice:
-    """A model's prices in dollars per million tokens. None: the provider has no price of its own for them,
-    so they cost what `input` costs."""
-
-    input: float
-    output: float
-    cached_input: float | None = None
-    cache_write: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +47,7 @@ class Config:
     metrics: Mapping[str, Metric]
     server: ServerSettings
     tags: tuple[str, ...] = ()
-    prices: Mapping[str, ModelPrice] = field(default_factory=dict)
+    prices: Mapping[str, Rates] = field(default_factory=dict)
     store: str = field(default="sqlite:///canary.db", repr=False)
     shared: str = field(default="none", repr=False)
     notify: tuple[Receiver, ...] = ()

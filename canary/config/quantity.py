@@ -69,3 +69,8 @@ def parse_address(text: object) -> Address:
     if not match or int(match["port"]) > 65535:
         raise ValueError(f'"{text}" is no address; write HOST:PORT, as 127.0.0.1:8080')
     return Address(host=match["six"] or match["host"], port=int(match["port"]))
+
+
+def is_loopback(host: str) -> bool:
+    """True for an address that only this machine reaches."""
+    return host in ("localhost", "::1") or host.startswith("127.")

@@ -1,0 +1,289 @@
+"""The command line. Commands are thin: each says what it does and hands over to a room."""
+
+import getpass
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+from canary import __version__
+from canary.client import AdminClient, NotReached
+from canary.config import Config, ConfigError, json_schema, load
+
+app = typer.Typer(
+    help="Try a candidate model on a sticky cohort of your users, and know.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
+ROLLED_BACK = 5
+
+T = TypeVar("T")
+
+ConfigFile = Annotated[Path, typer.Option("--config", envvar="CANARY_CONFIG", help="The configuration file.")]
+DataFolder = Annotated[Path, typer.Option("--data", envvar="CANARY_DATA", help="The server's data folder.")]
+Admin = Annotated[
+    str | None, typer.Option("--admin", envvar="CANARY_ADMIN", help="The admin listener, HOST:PORT.")
+]
+Form = Annotated[str, typer.Option("-o", "--output", help="text or json.")]
+Name = Annotated[str, typer.Argument(help="The canary's name.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
+
+CONFIG = Path("canary.yaml")
+DATA = Path("./canary-data")
+
+
+@app.command()
+def serve(
+    config: ConfigFile = CONFIG,
+    traffic: Annotated[str | None, typer.Option(help="Where apps connect, HOST:PORT.")] = None,
+    admin: Annotated[str | None, typer.Option(help="Where operators connect, HOST:PORT.")] = None,
+    workers: Annotated[str | None, typer.Option(help="How many traffic processes.")] = None,
+    data: Annotated[str | None, typer.Option(help="The data folder.")] = None,
+    grace: Annotated[str | None, typer.Option(help="How long SIGTERM lets streams drain, as 600s.")] = None,
+) -> None:
+    """Start the proxy: traffic workers, the admin process and all they need on this machine."""
+    from canary.secrets import BadSecret
+    from canary.serve import InUse, serve
+
+    flags = {"traffic": traffic, "admin": admin, "workers": workers, "data": data, "grace": grace}
+    try:
+        read = _config(config)
+        for warning in read.warnings:
+            _say(warning)
+        serve(config, read.server.overridden(os.environ, flags))
+    except ConfigError as problem:
+        _fail(str(problem), code=2)
+    except (InUse, BadSecret, OSError) as problem:
+        _fail(str(problem))
+
+
+@app.command()
+def check(config: ConfigFile = CONFIG, output: Form = "text") -> None:
+    """Read the configuration and say what is wrong with it, or what it will do."""
+    read = _config(config)
+    for warning in read.warnings:
+        _say(warning)
+    document: dict[str, Any] = {
+        "canaries": [
+            {
+                "name": each.canary.name,
+                "baseline": f"{each.canary.baseline.provider}/{each.canary.baseline.model}",
+                "candidate": f"{each.canary.candidate.provider}/{each.canary.candidate.model}",
+                "shares": [step.share for step in each.canary.steps],
+                "rubric": [criterion.metric for criterion in each.rubric],
+            }
+            for each in read.canaries.values()
+        ],
+        "warnings": list(read.warnings),
+    }
+    if output == "json":
+        return _print_json(document)
+    for each in document["canaries"]:
+        shares = " → ".join(f"{share:.3g}" for share in each["shares"])
+        print(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}")  # noqa: T201
+    print(f"{config}: fine")  # noqa: T201
+    return None
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of canary.yaml, for editors."""
+    _print_json(json_schema())
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
+) -> None:
+    """See it work: no key, no network, about a minute."""
+    from canary.demo.story import run
+
+    raise typer.Exit(run(keep=keep))
+
+
+@app.command()
+def status(
+    admin: Admin = None,
+    data: DataFolder = DATA,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it.")] = False,
+    output: Form = "text",
+) -> None:
+    """Show where every canary stands. Exits 5 when one was rolled back."""
+    from canary.show import show_status
+
+    client = _client(admin, data)
+    document = _ask(lambda: client.get("/api/status"))
+    if watch:
+        show_status(lambda: _ask(lambda: client.get("/api/status")), follow=True)
+    elif output == "json":
+        _print_json(document)
+    else:
+        show_status(lambda: document, follow=False)
+    if any(canary["state"] == "rolled_back" for canary in document["canaries"]):
+        raise typer.Exit(ROLLED_BACK)
+
+
+@app.command()
+def explain(
+    unit: Annotated[str, typer.Argument(help="A user's, or other unit's, raw id.")],
+    admin: Admin = None,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Say which arm a unit gets in each canary, and why. Nothing is sent or recorded."""
+    document = _ask(lambda: _client(admin, data).get("/api/explain", unit=unit))
+    if output == "json":
+        return _print_json(document)
+    for each in document["canaries"]:
+        print(f"{each['canary']}: {each['arm']} ({each['sentence']})")  # noqa: T201
+    return None
+
+
+@app.command()
+def report(
+    name: Annotated[str | None, typer.Argument(help="The canary's name.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Judge this CSV log instead of the server's records.")
+    ] = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Annotated[str, typer.Option("-o", "--output", help="text, json, markdown or html.")] = "text",
+) -> None:
+    """Judge a canary by its rubric. Works with the server down. Exits 0 ship, 3 don't ship, 4 extend."""
+    from canary.reporting import NoSuchCanary, rendered, report_from_csv, report_from_store
+
+    read = _config(config)
+    try:
+        if source is not None:
+            result = report_from_csv(read, name, source, now=time.time())
+        else:
+            result = report_from_store(read, name, data, now=time.time())
+    except (NoSuchCanary, ValueError, OSError) as problem:
+        _fail(str(problem))
+    print(rendered(result, output))  # noqa: T201
+    raise typer.Exit(VERDICT_EXITS[result.verdict])
+
+
+@app.command()
+def start(name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA) -> None:
+    """Start a canary that waits (`start: manual`)."""
+    _order("start", name, reason, admin, data)
+
+
+@app.command()
+def ramp(
+    name: Name,
+    share: Annotated[str, typer.Argument(help="The new share, as 10%.")],
+    reason: Reason = "",
+    admin: Admin = None,
+    data: DataFolder = DATA,
+) -> None:
+    """Set the candidate's share. Raising it keeps everybody who is already in the cohort."""
+    from canary.config.quantity import parse_share
+
+    try:
+        _order("ramp", name, reason, admin, data, share=parse_share(share))
+    except ValueError as problem:
+        _fail(str(problem), code=2)
+
+
+@app.command()
+def pause(name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA) -> None:
+    """Stop the ramp's clock; the share stays."""
+    _order("pause", name, reason, admin, data)
+
+
+@app.command()
+def resume(
+    name: Name,
+    reason: Annotated[str, typer.Option("--reason", help="Why it may run again (required).")],
+    admin: Admin = None,
+    data: DataFolder = DATA,
+) -> None:
+    """Run again: after a rollback from the first step, with fresh evidence."""
+    _order("resume", name, reason, admin, data)
+
+
+@app.command()
+def rollback(name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA) -> None:
+    """Take the candidate out now: share 0, until somebody resumes it."""
+    _order("rollback", name, reason, admin, data)
+
+
+@app.command()
+def promote(
+    name: Name,
+    reason: Annotated[str, typer.Option("--reason", help="Why (required).")],
+    admin: Admin = None,
+    data: DataFolder = DATA,
+) -> None:
+    """Send everybody to the candidate. A person's decision, never the machine's."""
+    _order("promote", name, reason, admin, data)
+
+
+def _order(
+    order: str, name: str, reason: str, admin: str | None, data: Path, *, share: float | None = None
+) -> None:
+    document: dict[str, Any] = {"who": getpass.getuser(), "reason": reason}
+    if share is not None:
+        document["share"] = share
+    done = _ask(lambda: _client(admin, data).post(f"/api/canaries/{name}/{order}", document))
+    _say(f"{name}: {done['state']} at share {done['share']:.3g}, confirmed by {done['confirmed']} worker(s)")
+    _print_json(done)
+
+
+def _client(admin: str | None, data: Path) -> AdminClient:
+    return _ask(lambda: AdminClient(admin=admin, data=data, environment=os.environ))
+
+
+def _ask(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except NotReached as problem:
+        _fail(str(problem))
+
+
+def _config(path: Path) -> Config:
+    try:
+        return load(path, os.environ)
+    except ConfigError as problem:
+        _fail(str(problem), code=2)
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2))  # noqa: T201
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def _fail(message: str, *, code: int = 1) -> NoReturn:
+    _say(message)
+    raise typer.Exit(code)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(__version__)  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """canary: try a candidate model on a sticky cohort of your users, and know."""
+
+
+def main() -> None:
+    """Entry point of the `canary` command."""
+    app()

@@ -1,0 +1,97 @@
+"""The demo's users: many of them, each with an id of its own, through the real OpenAI SDK."""
+
+import asyncio
+from collections import Counter
+from random import Random
+from types import TracebackType
+from typing import Any
+
+import httpx2
+from openai import APIError, AsyncOpenAI
+
+AT_ONCE = 24
+MOST_ASKED = 6000
+FEEDBACK_AT_ONCE = 1000
+_QUESTIONS = (
+    "Where is my parcel?",
+    "How do I change my address?",
+    "Can I get a refund for last week's order?",
+    "The app logs me out every morning. Why?",
+)
+
+
+class Users:
+    """Sends requests as an app would: one changed base URL, the user's id in `user`."""
+
+    def __init__(self, traffic: str) -> None:
+        self._client = AsyncOpenAI(base_url=f"{traffic}/v1", api_key="sk-demo", max_retries=0)
+        self._http = httpx2.AsyncClient(base_url=traffic, trust_env=False, timeout=30.0)
+        self._random = Random(7)  # noqa: S311 - made-up users
+        self._serial = 0
+        self._exchanges: dict[str, tuple[str, str]] = {}
+        self.by_arm: Counter[str] = Counter()
+        self.answered = self.failed = 0
+
+    async def ask(self, model: str, users: int, *, rounds: int = 1) -> None:
+        """So many new users ask, each `rounds` times."""
+        first, self._serial = self._serial, self._serial + users
+        names = [f"user-{first + number}" for number in range(users)]
+        for _ in range(rounds):
+            await self._all(model, iter(names))
+
+    async def keep_asking(self, model: str, stop: asyncio.Event) -> None:
+        """New users ask until `stop` is set (or very many have)."""
+        while not stop.is_set() and self._serial < MOST_ASKED:
+            await self.ask(model, AT_ONCE)
+
+    async def give_feedback(self) -> int:
+        """Every user says whether it helped and how content they are; the candidate is a little better."""
+        said: list[dict[str, Any]] = []
+        for exchange, arm in self._exchanges.values():
+            better = arm == "candidate"
+            said.append(
+                self._value(exchange, "task_completed", self._random.random() < (0.97 if better else 0.93))
+            )
+            said.append(
+                self._value(exchange, "csat", self._random.choice((4, 5, 5, 5) if better else (4, 4, 5, 5)))
+            )
+        for start in range(0, len(said), FEEDBACK_AT_ONCE):
+            answer = await self._http.post("/canary/feedback", json=said[start : start + FEEDBACK_AT_ONCE])
+            answer.raise_for_status()
+        return len(said)
+
+    def _value(self, exchange: str, metric: str, value: float) -> dict[str, Any]:
+        return {"exchange_id": exchange, "metric": metric, "value": int(value)}
+
+    async def _all(self, model: str, names: Any) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(self._some(model, names))
+
+    async def _some(self, model: str, names: Any) -> None:
+        for name in names:
+            await self._one(model, name)
+
+    async def _one(self, model: str, user: str) -> None:
+        try:
+            answer = await self._client.chat.completions.with_raw_response.create(
+                model=model,
+                user=user,
+                messages=[{"role": "user", "content": self._random.choice(_QUESTIONS)}],
+            )
+        except APIError:
+            self.failed += 1
+            return
+        self.answered += 1
+        arm = answer.headers["x-canary-arm"]
+        self.by_arm[arm] += 1
+        self._exchanges[user] = (answer.headers["x-canary-exchange"], arm)
+
+    async def __aenter__(self) -> "Users":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+        await self._http.aclose()

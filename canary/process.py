@@ -1,0 +1,111 @@
+"""What every child process shares: its orders from the supervisor, the config as it changes, its signals."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from canary.config import Config, ConfigError, load
+
+log = structlog.get_logger()
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    """What the supervisor tells a child on its command line. `fd` is its listening socket."""
+
+    config: str
+    data: str
+    fd: int
+    slot: int
+    grace_s: float
+    workers: int
+    host: str
+
+    @property
+    def folder(self) -> Path:
+        """The data folder."""
+        return Path(self.data)
+
+
+def read_orders() -> Orders:
+    """The orders of this process."""
+    return msgspec.json.decode(sys.argv[1], type=Orders)
+
+
+def log_to_stderr() -> None:
+    """One JSON object a line, to stderr: stdout belongs to commands."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+class WatchedConfig:
+    """The config file, reread when it changes. A bad file keeps the old config and says so once."""
+
+    def __init__(self, path: Path, on_change: Callable[[Config], None]) -> None:
+        """Raises ConfigError when the first reading fails."""
+        self._path = path
+        self._on_change = on_change
+        self._stamp = self._now()
+        self.current = load(path, os.environ)
+        self.problem = ""
+
+    def check(self, *, force: bool = False) -> None:
+        """Reread if the file's time stamp or size moved, or always with `force` (SIGHUP)."""
+        stamp = self._now()
+        if stamp == self._stamp and not force:
+            return
+        self._stamp = stamp
+        try:
+            self.current = load(self._path, os.environ)
+        except (ConfigError, OSError) as error:
+            self.problem = str(error)
+            log.error("config.refused", file=str(self._path), problem=self.problem)
+            return
+        self.problem = ""
+        log.info("config.reloaded", file=str(self._path))
+        self._on_change(self.current)
+
+    def _now(self) -> tuple[int, int]:
+        try:
+            about = self._path.stat()
+        except OSError:
+            return (0, 0)
+        return about.st_mtime_ns, about.st_size
+
+
+class Ending:
+    """Set when this process is to end: SIGTERM, or its supervisor is gone."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_hangup: Callable[[], None]) -> None:
+        self._event = asyncio.Event()
+        self._parent = os.getppid()
+        loop.add_signal_handler(signal.SIGTERM, self._event.set)
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor decides
+
+    async def wait(self) -> None:
+        """Return when the process is to end."""
+        await self._event.wait()
+
+    def check_parent(self) -> None:
+        """End when the supervisor died without telling."""
+        if os.getppid() != self._parent:
+            self._event.set()
+
+    @property
+    def asked(self) -> bool:
+        """True once the process is to end."""
+        return self._event.is_set()

@@ -1,0 +1,170 @@
+"""Every canary's state and its changes. The store is the truth, the plan file its copy for the workers."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from canary.config import CanaryConfig, Config
+from records import plans
+from records.errors import StoreDown
+from records.store import Act, FixedRubric, Store, Versioned
+from report.rubric import Criterion, sha256
+from routing import transitions
+from routing.canary import definition
+from routing.plan import Plan, State
+
+log = structlog.get_logger()
+
+Transition = Callable[[State], State]
+_TRIES = 5
+CONFIG = "config"
+REMOVED = "removed from the config"
+
+
+class Redefined(Exception):
+    """The config changes what a started canary is; the message says what to do."""
+
+
+class Rollouts:
+    """Reads and changes states by compare-and-set, logs each change, publishes the plan."""
+
+    def __init__(self, store: Store, plan_file: Path) -> None:
+        self._store = store
+        self._plan_file = plan_file
+        self.states: dict[str, Versioned] = store.states()
+
+    @property
+    def plan(self) -> Plan:
+        """The states as one plan; its version is the sum of theirs, which every change raises."""
+        return Plan(
+            version=1 + sum(each.version for each in self.states.values()),
+            states={name: each.state for name, each in self.states.items()},
+            refreshed_at=time.time(),
+        )
+
+    def state(self, name: str) -> State | None:
+        """A canary's state; None when there is none."""
+        found = self.states.get(name)
+        return found.state if found is not None else None
+
+    def publish(self) -> None:
+        """Write the plan for the workers: after each change, and now and then to keep it fresh."""
+        plans.write(self._plan_file, self.plan)
+
+    def change(self, name: str, act: Act, transition: Transition) -> State:
+        """Apply one transition, store and publish it. Raises transitions.Refused, KeyError, StoreDown."""
+        for _ in range(_TRIES):
+            held = self.states[name]
+            after = transition(held.state)
+            if after == held.state:
+                return after
+            if self._store.swap(name, held.version, after, act):
+                self.states[name] = Versioned(held.version + 1, after)
+                self.publish()
+                log.info("canary.changed", canary=name, action=act.action, who=act.who, state=after.state)
+                return after
+            self.states = self._store.states()  # somebody else was faster: look at what they made of it
+        raise StoreDown(f"{name} keeps changing under our hands: try again")
+
+    def reconcile(self, config: Config, now: float) -> list[str]:
+        """Bring the states to what the config wants; returns what it must not want, in words."""
+        problems = redefinitions(config, self.states)
+        for name, wanted in config.canaries.items():
+            if name not in self.states:
+                self._begin(wanted, now)
+            else:
+                steps = wanted.canary.steps
+                self.change(
+                    name,
+                    Act(at=now, action="configure", who=CONFIG, reason="the share in the config changed"),
+                    lambda state, steps=steps: transitions.configure(state, steps, now=now),  # type: ignore[misc]
+                )
+            self._fix_rubric(wanted, now)
+        for name in self._gone(config):
+            self.change(
+                name,
+                Act(at=now, action="end", who=CONFIG, reason=REMOVED),
+                lambda state: transitions.end(state, reason=REMOVED, now=now),
+            )
+        self.publish()
+        return problems
+
+    def tick(self, config: Config, *, passed_s: float, held: Iterable[str], now: float) -> None:
+        """Let every ramp's clock run, but for the canaries in `held`."""
+        holding = frozenset(held)
+        for name, wanted in config.canaries.items():
+            current = self.states.get(name)
+            if current is None or len(wanted.canary.steps) < 2:
+                continue
+            after = transitions.tick(
+                current.state, wanted.canary.steps, passed_s=passed_s, held=name in holding, now=now
+            )
+            if after == current.state:
+                continue
+            moved = after.step != current.state.step
+            act = Act(
+                at=now, action="ramp", who="ramp", reason=f"step {after.step + 1}: share {after.share:g}"
+            )
+            if self._store.swap(name, current.version, after, act if moved else None):
+                self.states[name] = Versioned(current.version + 1, after)
+            else:
+                self.states = self._store.states()
+
+    def _begin(self, wanted: CanaryConfig, now: float) -> None:
+        canary = wanted.canary
+        first = transitions.first_seen(canary.steps, by_hand=canary.start_by_hand, now=now)
+        first = replace(first, definition=definition(canary))
+        act = Act(at=now, action="first seen", who=CONFIG, reason=f"{first.state} at share {first.share:g}")
+        self._store.swap(canary.name, 0, first, act)
+        self.states = self._store.states()
+
+    def _fix_rubric(self, wanted: CanaryConfig, now: float) -> None:
+        """The rubric is fixed when the canary first runs; later changes are shown as such."""
+        state = self.state(wanted.canary.name)
+        if state is None or state.started_at is None or not wanted.rubric:
+            return
+        digest = sha256(wanted.rubric, planned_units=wanted.planned_units)
+        fixed = FixedRubric(sha256=digest, document=_document(wanted.rubric), fixed_at=now)
+        self._store.fix_rubric(wanted.canary.name, fixed)
+
+    def _gone(self, config: Config) -> list[str]:
+        return [
+            name
+            for name, each in self.states.items()
+            if name not in config.canaries and each.state.state != "ended"
+        ]
+
+
+def redefinitions(config: Config, states: Mapping[str, Versioned]) -> list[str]:
+    """What the config changes of started canaries although it must not. Such a canary serves its baseline."""
+    problems = []
+    for name, wanted in config.canaries.items():
+        known = states.get(name)
+        if known is None:
+            continue
+        if known.state.state == "ended":
+            problems.append(f"canary {name!r} has ended: give the next one a new name")
+        elif known.state.definition != definition(wanted.canary):
+            problems.append(
+                f"canary {name!r} has started: its match, arms and unit rule cannot change; use a new name"
+            )
+    return problems
+
+
+def _document(rubric: Sequence[Criterion]) -> dict[str, object]:
+    """The rubric as a person wrote it, to be kept."""
+    return {
+        "criteria": [
+            {
+                "metric": row.metric,
+                "acceptable": row.acceptable.text,
+                "ideal": row.ideal.text,
+                "weight": row.weight,
+                "question": row.question,
+            }
+            for row in rubric
+        ]
+    }

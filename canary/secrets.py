@@ -1,0 +1,70 @@
+"""Secrets: from the environment, from `NAME_FILE` (reread when it changes), or made in the data folder."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from routing.cohort import derive_key
+
+_LEAST_BYTES = 16
+
+
+class BadSecret(Exception):
+    """A secret that cannot be used; the message says what would be right."""
+
+
+class Secret:
+    """One named secret. `value()` is cheap: it looks at the file's time stamp only."""
+
+    def __init__(self, name: str, environment: Mapping[str, str], *, generated: Path | None = None) -> None:
+        """`generated` is where a value is made and kept when nobody set one."""
+        self.name = name
+        self._value = environment.get(name) or None
+        path = environment.get(f"{name}_FILE")
+        self._path = Path(path) if path and self._value is None else None
+        if self._value is None and self._path is None and generated is not None:
+            self._path = generated
+            _generate(generated)
+        self._stamp = -1
+
+    def value(self) -> str | None:
+        """The secret in force, None without one. BadSecret when its file could never be read."""
+        if self._path is None:
+            return self._value
+        try:
+            stamp = self._path.stat().st_mtime_ns
+            if stamp != self._stamp:
+                self._value, self._stamp = self._path.read_text().strip() or None, stamp
+        except OSError as error:
+            if self._value is None:
+                raise BadSecret(f"{self.name}_FILE: cannot read {self._path}: {error.strerror}") from error
+        return self._value
+
+
+class Keys:
+    """Derived from CANARY_SECRET: one assigns, one signs ids. The previous secret verifies old ids only."""
+
+    def __init__(self, environment: Mapping[str, str], data: Path) -> None:
+        secret = _long_enough(Secret("CANARY_SECRET", environment, generated=data / "secret"))
+        previous = Secret("CANARY_SECRET_PREVIOUS", environment).value()
+        self.assignment = derive_key(secret, "assignment")
+        self.ids = derive_key(secret, "ids")
+        self.verifying = [self.ids] + ([derive_key(previous.encode(), "ids")] if previous else [])
+
+
+def _long_enough(secret: Secret) -> bytes:
+    value = (secret.value() or "").encode()
+    if len(value) < _LEAST_BYTES:
+        raise BadSecret(
+            f"{secret.name} is shorter than {_LEAST_BYTES} bytes; `openssl rand -hex 32` makes one"
+        )
+    return value
+
+
+def _generate(path: Path) -> None:
+    if not path.exists():
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32) + "\n")
+        fresh.rename(path)

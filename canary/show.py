@@ -1,0 +1,94 @@
+"""Shows a status document in the terminal. Holds no facts of its own."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+_TONES = {
+    "running": "green",
+    "promoted": "green",
+    "paused": "yellow",
+    "waiting": "yellow",
+    "rolled_back": "bold red",
+    "ok": "green",
+    "warn": "yellow",
+    "firing": "bold red",
+    "latched": "bold red",
+}
+_REFRESH_S = 1.0
+
+
+def show_status(read: Callable[[], Mapping[str, Any]], *, follow: bool) -> None:
+    """Print the status once, or keep it on the screen until interrupted."""
+    if not follow:
+        Console().print(_status(read()))
+        return
+    with Live(_status(read()), auto_refresh=False, screen=True) as live:
+        while True:
+            time.sleep(_REFRESH_S)
+            live.update(_status(read()), refresh=True)
+
+
+def _status(document: Mapping[str, Any]) -> RenderableType:
+    canaries = document["canaries"]
+    if not canaries:
+        return Text("no canary in the config: traffic passes through, recorded")
+    return Group(*(part for canary in canaries for part in _canary(canary)))
+
+
+def _canary(canary: Mapping[str, Any]) -> list[RenderableType]:
+    head = Text.assemble(
+        (canary["name"], "bold"),
+        "  ",
+        (canary["state"].replace("_", " "), _TONES.get(canary["state"], "")),
+        f"  share {_percent(canary['share'])}, actual {_percent(canary['actual_share'])}",
+    )
+    parts: list[RenderableType] = [head]
+    if canary.get("reason"):
+        parts.append(Text(canary["reason"]))
+    return [*parts, _arms(canary["arms"]), _guardrails(canary["guardrails"]), Text("")]
+
+
+def _arms(arms: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("arm")
+    for name in ("requests", "errors", "aborted", "p50", "p95", "first token p95", "cost"):
+        table.add_column(name, justify="right")
+    for name, arm in arms.items():
+        table.add_row(
+            name,
+            str(arm["requests"]),
+            str(arm["errors"]),
+            str(arm["aborted"]),
+            _seconds(arm["p50_s"]),
+            _seconds(arm["p95_s"]),
+            _seconds(arm["ttft_p95_s"]),
+            "–" if arm["cost_usd"] is None else f"${arm['cost_usd']:,.4f}",
+        )
+    return table
+
+
+def _guardrails(rules: list[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("guardrail")
+    table.add_column("state")
+    table.add_column("")
+    for rule in rules:
+        state = Text(rule["state"].replace("_", " "), style=_TONES.get(rule["state"], "dim"))
+        table.add_row(rule["rule"], state, Text(rule["sentence"], style="dim"))
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value * 100:.2f} %"
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"

@@ -1,0 +1,88 @@
+"""The JSON API under `/api/`: what the command line and pipelines talk to."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from console.control import ORDERS, BadOrder, Control
+
+_FORMS = {"json": "application/json", "markdown": "text/markdown", "html": "text/html"}
+_WHO_BOUND, _REASON_BOUND = 200, 2000
+
+
+class Api:
+    """The routes, over what the admin process can tell and do."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def routes(self) -> list[Route]:
+        """Every route of the API."""
+        return [
+            Route("/api/status", self.status),
+            Route("/api/explain", self.explain),
+            Route("/api/audit", self.audit),
+            Route("/api/canaries/{name}/report", self.report),
+            Route("/api/canaries/{name}/{order}", self.order, methods=["POST"]),
+        ]
+
+    async def status(self, request: Request) -> Response:
+        """GET: the contract's status document."""
+        return JSONResponse(self._control.status())
+
+    async def explain(self, request: Request) -> Response:
+        """GET ?unit=…: which arm the unit would get in each canary, and why."""
+        unit = request.query_params.get("unit", "")
+        if not unit:
+            return _problem(400, "say which unit: /api/explain?unit=…")
+        return JSONResponse(self._control.explain(unit))
+
+    async def audit(self, request: Request) -> Response:
+        """GET ?limit=100: the newest audit entries."""
+        limit = request.query_params.get("limit", "100")
+        if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
+            return _problem(400, "limit is a number from 1 to 1000")
+        return JSONResponse(self._control.audit(int(limit)))
+
+    async def report(self, request: Request) -> Response:
+        """GET ?form=json|markdown|html: the canary's report."""
+        form = request.query_params.get("form", "json")
+        if form not in _FORMS:
+            return _problem(400, "form is json, markdown or html")
+        try:
+            text = await self._control.report(request.path_params["name"], form)
+        except BadOrder as problem:
+            return _problem(problem.status, problem.message)
+        return HTMLResponse(text) if form == "html" else PlainTextResponse(text, media_type=_FORMS[form])
+
+    async def order(self, request: Request) -> Response:
+        """POST {"who", "reason", "share"?}: start, pause, resume, rollback, promote or ramp one canary."""
+        order = request.path_params["order"]
+        if order not in ORDERS:
+            return _problem(404, f"no such order; there are {', '.join(ORDERS)}")
+        try:
+            document = _order_document(await request.json())
+            done = await self._control.order(request.path_params["name"], order, **document)
+        except ValueError:
+            return _problem(400, 'send JSON: {"who": "…", "reason": "…"}, and "share" for ramp')
+        except BadOrder as problem:
+            return _problem(problem.status, problem.message)
+        return JSONResponse(done)
+
+
+def _order_document(document: Any) -> dict[str, Any]:
+    """Raises ValueError for what is no order."""
+    if not isinstance(document, dict):
+        raise ValueError
+    who, reason, share = document.get("who", ""), document.get("reason", ""), document.get("share")
+    if not isinstance(who, str) or not isinstance(reason, str) or len(who) > _WHO_BOUND:
+        raise ValueError
+    if share is not None and not isinstance(share, int | float):
+        raise ValueError
+    return {"who": who, "reason": reason[:_REASON_BOUND], "share": share}
+
+
+def _problem(status: int, message: str) -> Response:
+    return JSONResponse({"error": message}, status_code=status)

@@ -1,0 +1,103 @@
+"""What the traffic listener answers itself: health, readiness, feedback. Not the LLM paths (`exchange`)."""
+
+import hmac
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from records.errors import SpoolFull
+from records.feedback import BadFeedback, parse
+from records.metric import Metric
+from records.outcome import Feedback
+
+FEEDBACK_BOUND = 4 << 20
+PLAN_GRACE_S = 10.0
+
+
+class FeedbackSpool(Protocol):
+    """Where feedback is kept before it is acknowledged."""
+
+    def append_all(self, records: Sequence[Feedback]) -> bool: ...
+
+    async def synced(self) -> None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Endpoints:
+    """`has_plan()` tells whether any plan is known, `metrics()` the metrics that may be reported, `token()`
+    the feedback token, `ids_keys()` the keys that sign exchange ids, the current one first."""
+
+    spool: FeedbackSpool
+    has_plan: Callable[[], bool]
+    metrics: Callable[[], Mapping[str, Metric]]
+    token: Callable[[], str | None]
+    ids_keys: Callable[[], Sequence[bytes]]
+    started: float
+
+    def app(self) -> Starlette:
+        """The Starlette app of these paths."""
+        return Starlette(
+            routes=[
+                Route("/healthz", self.health),
+                Route("/readyz", self.ready),
+                Route("/canary/feedback", self.feedback, methods=["POST"]),
+            ]
+        )
+
+    async def health(self, request: Request) -> Response:
+        """Alive."""
+        return PlainTextResponse("ok\n")
+
+    async def ready(self, request: Request) -> Response:
+        """Config and plan loaded; after 10 s without any plan: ready, but serving the baseline only."""
+        if self.has_plan():
+            return PlainTextResponse("ready\n")
+        if time.monotonic() - self.started > PLAN_GRACE_S:
+            return PlainTextResponse("no plan: baseline only\n")
+        return PlainTextResponse("waiting for a plan\n", status_code=503)
+
+    async def feedback(self, request: Request) -> Response:
+        """202 once it is on disk; 4xx with a reason and nothing kept; 503 when the spool is full."""
+        try:
+            records = parse(
+                await _bounded(request),
+                metrics=self.metrics(),
+                keys=self.ids_keys(),
+                token_ok=self._authorised(request),
+                now=time.time(),
+                mono=time.monotonic(),
+                ids_key=self.ids_keys()[0],
+            )
+            if not self.spool.append_all(records):
+                raise SpoolFull
+            await self.spool.synced()
+        except BadFeedback as problem:
+            return JSONResponse({"error": problem.message}, status_code=problem.status)
+        except SpoolFull:
+            return JSONResponse(
+                {"error": "the spool is full: nothing was kept, send it again later"},
+                status_code=503,
+                headers={"retry-after": "5"},
+            )
+        return JSONResponse({"accepted": len(records)}, status_code=202)
+
+    def _authorised(self, request: Request) -> bool:
+        token = self.token()
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return token is not None and hmac.compare_digest(token.encode(), given.encode())
+
+
+async def _bounded(request: Request) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > FEEDBACK_BOUND:
+            raise BadFeedback(413, f"feedback is over {FEEDBACK_BOUND >> 20} MiB: send it in parts")
+        parts.append(part)
+    return b"".join(parts)

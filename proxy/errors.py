@@ -1,0 +1,31 @@
+"""What the proxy itself answers: few errors, each in the shape of the API that was called."""
+
+import msgspec
+
+from proxy.provider import Api
+from records.outcome import ErrorType
+
+
+class Refused(Exception):
+    """The proxy answers this request itself; the message says what would be right."""
+
+    def __init__(
+        self, status: int, message: str, error_type: ErrorType, *, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.error_type: ErrorType = error_type
+        self.retry_after_s = retry_after_s
+
+
+def error_body(api: Api | None, status: int, message: str, code: str) -> bytes:
+    """An error document that the API's SDK understands."""
+    document: dict[str, object]
+    if api == "anthropic":
+        document = {"type": "error", "error": {"type": code, "message": message}}
+    elif api == "gemini":
+        document = {"error": {"code": status, "message": message, "status": code.upper()}}
+    else:
+        document = {"error": {"message": message, "type": "canary_proxy", "param": None, "code": code}}
+    return msgspec.json.encode(document)

@@ -1,0 +1,219 @@
+"""The request path, top to bottom: read, assign, ask, relay, record.
+
+In every ending, disconnects and cancellations too, exactly one Outcome is recorded, and it is recorded before
+the bytes that complete the response are handed over.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from proxy.call import Call, Receive, Scope, Send, read
+from proxy.errors import Refused, error_body
+from proxy.headers import to_caller
+from proxy.pins import Pins
+from proxy.record import Record, Recorder
+from proxy.reply import Reply
+from proxy.request import upstream_request
+from proxy.routes import Lane, Routes, Trial
+from proxy.upstream import UpstreamError, Upstreams
+from records.outcome import ErrorType
+from routing.assign import Assignment, assign
+from routing.plan import Plan
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchanges:
+    """The ASGI app of the LLM paths. `routes` is replaced on reload; `plan()` is the newest plan known."""
+
+    routes: Routes
+    plan: Callable[[], Plan]
+    upstreams: Upstreams
+    recorder: Recorder
+    assignment_key: bytes
+    pins: Pins
+    most_in_flight: int = 4096
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One exchange, in every ending."""
+        record = self.recorder.open()
+        _cancel_when_caller_leaves(scope)
+        try:
+            await self._exchange(scope, receive, send, record)
+        except Refused as refusal:
+            record.refuse(refusal.error_type)
+            await _answer(
+                send, record, refusal.status, refusal.message, refusal.error_type, refusal.retry_after_s
+            )
+        except asyncio.CancelledError:
+            record.abort()
+            _abort_replies(record)
+        except Exception:
+            log.exception("exchange.crashed", exchange=record.exchange_id)
+            record.break_down()
+            _abort_replies(record)
+            scope["extensions"]["canary.abort"]()
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
+        if self.recorder.started - self.recorder.finished > self.most_in_flight:
+            raise Refused(503, "too many requests in flight; try again", "shed", retry_after_s=1)
+        call = await read(scope, receive, self.routes)
+        record.read(call)
+        assignment = self._assign(call, record)
+        record.assign(assignment)
+        reply = await self._ask(call, assignment, record)
+        if reply.answer is None:
+            await _no_answer(send, record, reply)
+        else:
+            await _relay(scope, send, call, record, reply)
+
+    def _assign(self, call: Call, record: Record) -> Assignment:
+        trial = call.trial
+        if trial is None:
+            return Assignment(arm="baseline", reason="no_plan")
+        return assign(
+            trial.canary,
+            self.plan().state_of(trial.canary.name, trial.definition),
+            key=self.assignment_key,
+            unit=call.unit,
+            stateful=call.stateful,
+            pin=self.pins.asked(call.named),
+            draw=int.from_bytes(record.serial[:4], "big"),
+        )
+
+    async def _ask(self, call: Call, assignment: Assignment, record: Record) -> Reply:
+        """Ask the assigned arm; where the candidate fails before the caller's first byte, the baseline."""
+        trial = call.trial
+        if trial is None:
+            return await self._attempt(call, self.routes.plain(call.route.provider), record)
+        covered = trial.canary.fall_back and assignment.arm == "candidate" and assignment.reason != "pinned"
+        if not covered:
+            return await self._attempt(call, trial.lane(assignment.arm), record)
+        failure: ErrorType | None = "breaker_open"
+        if trial.breaker.allows(time.monotonic()):
+            reply = await self._attempt(call, trial.candidate, record, covered_by=trial)
+            if reply.failure is None:
+                return reply
+            failure = reply.failure
+            reply.abort()
+        record.fell_back = failure
+        return await self._attempt(call, trial.baseline, record)
+
+    async def _attempt(
+        self, call: Call, lane: Lane, record: Record, *, covered_by: Trial | None = None
+    ) -> Reply:
+        """Send the request down one lane and wait for the head; of a covered candidate, for what is held."""
+        reply = Reply(lane)
+        record.replies.append(reply)
+        request = upstream_request(call, lane)
+        if record.sent_at is None:
+            record.sent_at = time.monotonic()
+        try:
+            answer = await self.upstreams.send(
+                lane.provider,
+                lane=lane.key,
+                method=call.method.encode(),
+                target=request.target,
+                headers=request.headers,
+                body=request.body,
+                streaming=call.facts.stream,
+                timeout=lane.timeout,
+            )
+            reply.opened(answer, call, request, covered=covered_by is not None)
+            if covered_by is not None and reply.failure is None:
+                await reply.hold(stream=call.facts.stream)
+        except UpstreamError as failure:
+            reply.failure = failure.error_type
+        except asyncio.CancelledError:
+            if covered_by is not None:
+                covered_by.breaker.abandoned()
+            raise
+        if covered_by is not None:
+            _tell(covered_by, reply)
+        return reply
+
+
+async def _relay(scope: Scope, send: Send, call: Call, record: Record, reply: Reply) -> None:
+    """Hand the answer over as it comes; a stream that breaks ends broken, visibly."""
+    answer = reply.answer
+    assert answer is not None  # noqa: S101
+    await send(
+        {
+            "type": "http.response.start",
+            "status": answer.status,
+            "headers": to_caller(answer.headers, _our_headers(call, record), resized=reply.injected),
+        }
+    )
+    try:
+        data = await reply.next()
+        while not reply.ended or reply.held:
+            if data:
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            data = await reply.next()
+    except UpstreamError as failure:
+        reply.failure = failure.error_type
+        record.finish(reply)
+        reply.abort()
+        scope["extensions"]["canary.abort"]()
+        return
+    record.finish(reply)
+    await send({"type": "http.response.body", "body": data, "more_body": False})
+
+
+async def _no_answer(send: Send, record: Record, reply: Reply) -> None:
+    """The provider gave no answer at all: say so in the caller's API."""
+    record.finish(reply)
+    status = 504 if reply.failure == "provider_timeout" else 502
+    await _answer(send, record, status, f"the provider gave no answer ({reply.failure})", str(reply.failure))
+
+
+async def _answer(
+    send: Send, record: Record, status: int, message: str, code: str, retry_after_s: int | None = None
+) -> None:
+    api = record.call.route.provider.api if record.call is not None else None
+    body = error_body(api, status, message, code)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *_our_headers(record.call, record),
+    ]
+    if retry_after_s is not None:
+        headers.append((b"retry-after", str(retry_after_s).encode()))
+    if status == 413:
+        headers.append((b"connection", b"close"))  # the rest of the body is not read
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _our_headers(call: Call | None, record: Record) -> list[tuple[bytes, bytes]]:
+    headers = [(b"x-canary-exchange", record.exchange_id.encode())] if record.exchange_id else []
+    if call is not None and call.trial is not None:
+        headers.append((b"x-canary-arm", record.assignment.arm.encode()))
+        headers.append((b"x-canary-name", call.trial.canary.name.encode()))
+        if record.fell_back is not None:
+            headers.append((b"x-canary-served-by", b"baseline"))
+    return headers
+
+
+def _tell(trial: Trial, reply: Reply) -> None:
+    """Only the provider's failures open a breaker: a refused request says nothing of its health."""
+    if reply.failure is None or reply.failure == "candidate_rejects":
+        trial.breaker.succeeded()
+    else:
+        trial.breaker.failed(time.monotonic())
+
+
+def _cancel_when_caller_leaves(scope: Scope) -> None:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101
+    scope["extensions"]["canary.disconnect"](task.cancel)
+
+
+def _abort_replies(record: Record) -> None:
+    for reply in record.replies:
+        reply.abort()
