@@ -1,0 +1,15 @@
+"""The providers' wire APIs: which paths are LLM operations, and how their answers are read. One file each."""
+
+from proxy.dialects import anthropic, gemini, openai
+from proxy.dialects.operation import PASS_THROUGH, Operation
+from proxy.provider import Api
+
+_BY_API = {"openai": openai.operation, "anthropic": anthropic.operation, "gemini": gemini.operation}
+
+
+def operation(api: Api, method: str, path: str) -> Operation:
+    """What a request to this path of a provider's API is; `path` as that provider sees it, without query."""
+    return _BY_API[api](path) if method == "POST" else PASS_THROUGH
+
+
+__all__ = ["PASS_THROUGH", "Operation", "operation"]

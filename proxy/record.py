@@ -1,0 +1,241 @@
+"""Gathers what is known of one exchange and closes it into exactly one Outcome, in every ending."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from proxy.call import Call
+from proxy.reading import Reader
+from proxy.reply import Reply
+from records.exchange_id import mint
+from records.outcome import Attempt, ErrorType, Outcome, OutcomeName, Usage
+from routing.assign import Assignment
+from routing.canary import ArmName
+from routing.cohort import unit_hash
+
+Price = Callable[[str, str, Usage], float | None]
+_UNCOUNTED = Usage()
+_NOWHERE = Assignment(arm="baseline", reason="no_plan")
+
+
+def ending(fell_back: ErrorType | None, failure: ErrorType | None) -> tuple[OutcomeName, ErrorType | None]:
+    """How an exchange ended, from why the candidate did not answer (None: it did, or was not asked) and what
+    was wrong with the answer that the caller got (None: nothing).
+
+    Where the candidate refused and the baseline broke, nobody knows who was at fault: no arm is blamed.
+    """
+    refused = failure is not None and failure.startswith("caller_")
+    if fell_back is None:
+        return ("ok", None) if failure is None else ("caller_error" if refused else "error", failure)
+    if fell_back == "candidate_rejects" and failure is not None:
+        return ("caller_error", failure) if refused else ("error", "caller_rejected")
+    return ("fallback" if failure is None or refused else "error"), fell_back
+
+
+class Recorder:
+    """One worker's: mints ids, prices, hands every outcome to the spool, counts what started and finished."""
+
+    def __init__(self, *, append: Callable[[Outcome], bool], price: Price, ids_key: bytes) -> None:
+        self.append = append
+        self.price = price
+        self.ids_key = ids_key
+        self.started = 0
+        self.finished = 0
+
+    def open(self) -> "Record":
+        """A new exchange has begun."""
+        self.started += 1
+        return Record(self)
+
+
+class Record:
+    """One exchange's. The first close wins; later ones do nothing."""
+
+    __slots__ = (
+        "_closed", "_recorder", "assignment", "at", "call", "exchange_id", "fell_back", "mono", "replies",
+        "sent_at", "serial", "unit",
+    )  # fmt: skip
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._closed = False
+        self.at = time.time()
+        self.mono = time.monotonic()
+        self.serial = os.urandom(8)
+        self.call: Call | None = None
+        self.assignment: Assignment = _NOWHERE
+        self.unit = ""
+        self.exchange_id = ""
+        self.replies: list[Reply] = []
+        self.fell_back: ErrorType | None = None
+        self.sent_at: float | None = None
+
+    def read(self, call: Call) -> None:
+        """The request is read: its clock starts."""
+        self.call, self.at, self.mono = call, call.at, call.mono
+
+    def assign(self, assignment: Assignment) -> None:
+        """The arm is chosen: the exchange gets its signed id."""
+        self.assignment = assignment
+        key = self._recorder.ids_key
+        call = self.call
+        if call is not None and call.unit is not None:
+            self.unit = unit_hash(key, call.unit)
+        self.exchange_id = self._mint(call.trial.canary.name if call is not None and call.trial else "")
+
+    def refuse(self, error_type: ErrorType) -> None:
+        """The proxy answers itself."""
+        self._close("shed" if error_type == "shed" else "caller_error", error_type, None)
+
+    def break_down(self) -> None:
+        """The proxy's own fault."""
+        self._close("error", "proxy_error", self.replies[-1] if self.replies else None)
+
+    def finish(self, reply: Reply) -> None:
+        """The answer that the caller gets has ended, well or badly."""
+        outcome, error_type = ending(self.fell_back, reply.wrong)
+        self._close(outcome, error_type, reply)
+
+    def abort(self) -> None:
+        """The caller left. Whoever left after the answer's last event got it all."""
+        reply = self.replies[-1] if self.replies else None
+        if reply is not None and reply.reader.done:
+            self.finish(reply)
+        else:
+            self._close("aborted", "aborted", reply)
+
+    def _mint(self, canary: str) -> str:
+        assignment = self.assignment
+        return mint(
+            self._recorder.ids_key,
+            canary=canary,
+            run=assignment.run,
+            phase=assignment.phase,
+            arm=assignment.arm,
+            unit_hash=self.unit,
+            at=self.at,
+            serial=self.serial,
+        )
+
+    def _close(self, outcome: OutcomeName, error_type: ErrorType | None, reply: Reply | None) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._recorder.finished += 1
+        self._recorder.append(self._outcome(outcome, error_type, reply))
+
+    def _outcome(self, outcome: OutcomeName, error_type: ErrorType | None, reply: Reply | None) -> Outcome:
+        call, assignment = self.call, self.assignment
+        exchange_id = self.exchange_id or self._mint("")
+        if call is None:
+            return Outcome(
+                exchange_id=exchange_id, at=self.at, mono=self.mono, outcome=outcome, error_type=error_type
+            )
+        trial, answered = call.trial, _NOTHING if reply is None else self._answered(call, reply)
+        return Outcome(
+            exchange_id=exchange_id,
+            at=self.at,
+            mono=self.mono,
+            outcome=outcome,
+            error_type=error_type,
+            canary=trial.canary.name if trial is not None else "",
+            run=assignment.run,
+            phase=assignment.phase,
+            share=assignment.share,
+            arm=assignment.arm,
+            served_by=answered.by if trial is not None else None,
+            reason=assignment.reason if trial is not None else "",
+            unit=self.unit,
+            session=self._session(call),
+            category=call.text(b"x-canary-category"),
+            tags=call.tags,
+            request_id=call.text(b"x-canary-request-id"),
+            provider=answered.provider,
+            api=call.route.provider.api,
+            operation=call.route.operation.name,
+            model_requested=call.facts.model,
+            model=answered.model or call.facts.model,
+            stream=call.facts.stream,
+            status=answered.status,
+            latency_s=answered.latency_s,
+            ttft_s=answered.ttft_s,
+            ttfb_s=answered.ttfb_s,
+            overhead_s=_since(self.mono, self.sent_at),
+            usage=answered.usage,
+            cost_usd=answered.cost_usd,
+            attempts=answered.attempts,
+            retry_count=_retries(call),
+            traceparent=call.text(b"traceparent"),
+        )
+
+    def _answered(self, call: Call, reply: Reply) -> "_Answered":
+        attempts = tuple(self._attempt(call, each) for each in self.replies)
+        costs = [attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None]
+        reader, lane = reply.reader, reply.lane
+        return _Answered(
+            by=lane.arm,
+            provider=lane.provider.name,
+            model=lane.model,
+            status=reply.status,
+            latency_s=reply.last_read_at - self.mono,
+            ttft_s=_since(self.mono, reader.first_token_at),
+            ttfb_s=_since(self.mono, reply.first_byte_at),
+            usage=_usage(reader),
+            cost_usd=sum(costs) if attempts[-1].cost_usd is not None else None,
+            attempts=attempts,
+        )
+
+    def _attempt(self, call: Call, reply: Reply) -> Attempt:
+        lane, usage = reply.lane, reply.reader.usage
+        model = lane.model or call.facts.model
+        return Attempt(
+            arm=lane.arm,
+            provider=lane.provider.name,
+            model=model,
+            status=reply.status,
+            error_type=reply.wrong,
+            latency_s=reply.last_read_at - reply.started,
+            cost_usd=self._recorder.price(lane.provider.api, model, usage) if usage is not None else None,
+        )
+
+    def _session(self, call: Call) -> str:
+        session = call.named.get(b"x-canary-session")
+        return (
+            unit_hash(self._recorder.ids_key, session.decode("utf-8", "backslashreplace")) if session else ""
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    """What the replies bring into the outcome; with none of them, nothing."""
+
+    by: ArmName | None = None
+    provider: str = ""
+    model: str = ""
+    status: int | None = None
+    latency_s: float | None = None
+    ttft_s: float | None = None
+    ttfb_s: float | None = None
+    usage: Usage = _UNCOUNTED
+    cost_usd: float | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+
+_NOTHING = _Answered()
+
+
+def _usage(reader: Reader) -> Usage:
+    """What was counted; an answer that broke off was counted short."""
+    if reader.usage is None:
+        return _UNCOUNTED
+    return reader.usage if reader.done else replace(reader.usage, estimated=True)
+
+
+def _since(start: float, end: float | None) -> float | None:
+    return end - start if end is not None else None
+
+
+def _retries(call: Call) -> int:
+    text = call.named.get(b"x-stainless-retry-count", b"0")
+    return int(text) if text.isdigit() and len(text) < 4 else 0

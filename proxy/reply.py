@@ -1,0 +1,134 @@
+"""One upstream attempt's reply, from its head to its end, and what was wrong with it."""
+
+import time
+from collections.abc import Mapping
+
+from proxy.call import Call
+from proxy.reading import Blind, Reader, reader_for
+from proxy.request import UpstreamRequest
+from proxy.routes import Lane
+from proxy.server import sendable
+from proxy.upstream import Answer
+from records.outcome import ErrorType
+
+STREAM_HELD = 64 << 10
+JSON_HELD = 1 << 20
+
+_REFUSALS = frozenset({400, 401, 403, 404, 422})
+_CALLER_ERRORS: Mapping[int, ErrorType] = {
+    401: "caller_unauthorized",
+    403: "caller_unauthorized",
+    404: "caller_not_found",
+    413: "caller_too_large",
+}
+
+
+def status_failure(status: int, *, candidate: bool) -> ErrorType | None:
+    """What a status says of its sender; a covered candidate's refusal is its own until the baseline refuses
+    too."""
+    if status < 400:
+        return None
+    if status >= 500:
+        return "provider_5xx"
+    if status == 429:
+        return "provider_429"
+    if candidate:
+        return "candidate_rejects" if status in _REFUSALS else None
+    return _CALLER_ERRORS.get(status, "caller_rejected")
+
+
+class Reply:
+    """What one attempt brought. `failure` is None as long as nothing is wrong; `ended` at the clean end."""
+
+    __slots__ = (
+        "answer",
+        "ended",
+        "failure",
+        "first_byte_at",
+        "held",
+        "injected",
+        "lane",
+        "reader",
+        "started",
+    )
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.started = time.monotonic()
+        self.answer: Answer | None = None
+        self.reader: Reader = Blind()
+        self.failure: ErrorType | None = None
+        self.first_byte_at: float | None = None
+        self.held = b""
+        self.injected = False
+        self.ended = False
+
+    def opened(self, answer: Answer, call: Call, request: UpstreamRequest, *, covered: bool) -> None:
+        """The head has come: choose how the body is read. One that cannot be passed on is no answer."""
+        if answer.status > 599 or not sendable(answer.headers):
+            self.failure = "provider_malformed"
+            answer.abort()
+            return
+        self.answer = answer
+        self.injected = request.injected
+        named = dict(answer.headers)
+        self.failure = status_failure(answer.status, candidate=covered)
+        self.reader = reader_for(
+            call.route.operation,
+            status=answer.status,
+            content_type=named.get(b"content-type", b"").lower(),
+            encoding=named.get(b"content-encoding", b"").lower(),
+            strip=request.injected,
+        )
+
+    async def hold(self, *, stream: bool) -> None:
+        """Keep back a candidate's first SSE event, or its whole JSON (both bounded), to see if it failed."""
+        bound = STREAM_HELD if stream else JSON_HELD
+        while not self.ended and not self.reader.has_event and len(self.held) < bound:
+            self.held += await self._read()
+        if self.reader.failed:
+            self.failure = "provider_stream_error"
+
+    async def next(self) -> bytes:
+        """The next bytes that may go out; after them `ended` tells whether they are the last."""
+        if self.held or self.ended:
+            out, self.held = self.held, b""
+            return out
+        return await self._read()
+
+    async def _read(self) -> bytes:
+        assert self.answer is not None  # noqa: S101 - only replies that opened are read
+        data = await self.answer.read()
+        if data:
+            if self.first_byte_at is None:
+                self.first_byte_at = self.answer.read_at
+            data = self.reader.feed(data, self.answer.read_at)
+        if self.answer.complete:
+            rest, wrong = self.reader.finish()
+            self.failure = self.failure or wrong
+            self.ended = True
+            return data + rest if rest else data
+        return data
+
+    @property
+    def status(self) -> int | None:
+        """The provider's status; None when no head came."""
+        return self.answer.status if self.answer is not None else None
+
+    @property
+    def last_read_at(self) -> float:
+        """CLOCK_MONOTONIC seconds of the provider's last body byte read, or of now when none came."""
+        return (self.answer.read_at if self.answer is not None else 0.0) or time.monotonic()
+
+    @property
+    def wrong(self) -> ErrorType | None:
+        """What was wrong with it in the end: `failure`, or a status that only the caller's record minds (a
+        candidate's 413 is no reason to ask the baseline)."""
+        if self.failure is not None or self.answer is None:
+            return self.failure
+        return status_failure(self.answer.status, candidate=False)
+
+    def abort(self) -> None:
+        """Give the connection up unless the answer was complete."""
+        if self.answer is not None:
+            self.answer.abort()

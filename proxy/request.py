@@ -1,0 +1,75 @@
+"""The upstream request of one lane: the caller's bytes, the arm's model and credential, and nothing else."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from proxy.call import Call
+from proxy.dialects.gemini import MODEL_PATH
+from proxy.dialects.operation import UNREADABLE
+from proxy.headers import quoted, to_provider, without_key
+from proxy.routes import Lane
+from proxy.splice import insert_first, replace_value
+
+_decode_options = msgspec.json.Decoder(dict[str, Any] | None).decode
+_INCLUDE_USAGE = b'{"include_usage":true}'
+_REPEATED_MODEL = re.compile(rb'("model"\s*:\s*)"models/[^"\\]*"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamRequest:
+    """What goes out. `injected` says that usage was asked for on the proxy's own account."""
+
+    target: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes | AsyncIterator[bytes]
+    injected: bool
+
+
+def upstream_request(call: Call, lane: Lane) -> UpstreamRequest:
+    """Write the request for one lane."""
+    target, body = call.route.target, call.body
+    injected = False
+    if isinstance(body, bytes):
+        if lane.model not in ("", call.facts.model):
+            target, body = _with_model(call, lane.model, body)
+        if asking := _asking_for_usage(call, body):
+            body, injected = asking, True
+    query = without_key(call.query) if lane.provider.api_key is not None else call.query
+    return UpstreamRequest(
+        target=(target.encode() + b"?" + query) if query else target.encode(),
+        headers=to_provider(call.headers, lane.provider, identity=injected),
+        body=body,
+        injected=injected,
+    )
+
+
+def _with_model(call: Call, model: str, body: bytes) -> tuple[str, bytes]:
+    """The target and the body with the arm's model, wherever this operation names it."""
+    operation, target = call.route.operation, call.route.target
+    if operation.model_in == "body":
+        return target, replace_value(body, "model", msgspec.json.encode(model))
+    target = MODEL_PATH.sub(lambda place: f"{place['before']}{quoted(model)}:{place['method']}", target)
+    if operation.repeats_model:
+        named = msgspec.json.encode(f"models/{model}")
+        body = _REPEATED_MODEL.sub(lambda place: place[1] + named, body)
+    return target, body
+
+
+def _asking_for_usage(call: Call, body: bytes) -> bytes | None:
+    """The body that asks for usage too; None where it would carry it anyway, or no canary wants to know."""
+    if call.trial is None or not call.facts.stream or not call.route.operation.injects_usage:
+        return None
+    given = call.facts.stream_options
+    if not given:
+        return insert_first(body, "stream_options", _INCLUDE_USAGE)
+    try:
+        options = _decode_options(given) or {}
+    except UNREADABLE:
+        return None  # the provider's to refuse
+    if options.get("include_usage") is True:
+        return None
+    return replace_value(body, "stream_options", msgspec.json.encode({**options, "include_usage": True}))

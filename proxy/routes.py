@@ -1,0 +1,146 @@
+"""Where a request goes: provider, operation, and the canary that takes it. One immutable value per config."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from proxy.breaker import Breaker
+from proxy.dialects import Operation, operation
+from proxy.dialects.gemini import MODEL_PATH
+from proxy.errors import Refused
+from proxy.provider import Api, Provider, Timeout
+from routing.canary import ArmName, Canary
+
+_TRAVERSAL = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){2}(?:[/\\;]|%2f|%5c|$)", re.IGNORECASE)
+"""A segment `..`, however it is spelt: a provider that resolves it would serve another path than ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """An arm made concrete: which provider, which model value ("" leaves the caller's), how long.
+
+    `key` names the lane's own limit of connections, so that a hanging candidate cannot starve the baseline.
+    """
+
+    arm: ArmName
+    provider: Provider
+    model: str
+    timeout: Timeout
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trial:
+    """A canary with its lanes, its candidate's breaker and the fingerprint of its definition."""
+
+    canary: Canary
+    definition: str
+    baseline: Lane
+    candidate: Lane
+    breaker: Breaker = field(default_factory=Breaker)
+
+    def lane(self, arm: ArmName) -> Lane:
+        """The lane of that arm."""
+        return self.baseline if arm == "baseline" else self.candidate
+
+    @property
+    def shares_state(self) -> bool:
+        """True when both arms are at one provider entry, which then knows what either has stored."""
+        return self.baseline.provider.name == self.candidate.provider.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One request's way. `path` is as its API names it (`/v1/…`), `target` what is added to the base URL."""
+
+    provider: Provider
+    operation: Operation
+    path: str
+    target: str
+
+
+class Routes:
+    """Every provider and canary of one config, indexed so that their number costs nothing per request."""
+
+    def __init__(
+        self, providers: Mapping[str, Provider], trials: Sequence[Trial], tags: Sequence[str]
+    ) -> None:
+        self.tags = frozenset(tags)
+        self.trials = {trial.canary.name: trial for trial in trials}
+        self._providers = dict(providers)
+        self._first: dict[Api, Provider] = {}
+        for provider in providers.values():
+            self._first.setdefault(provider.api, provider)
+        self._plain = {
+            provider.name: Lane(
+                arm="baseline", provider=provider, model="", timeout=provider.timeout, key=provider.name
+            )
+            for provider in providers.values()
+        }
+        self._by_model: dict[tuple[str, str], list[Trial]] = {}
+        for trial in trials:
+            for model in trial.canary.match.models or ("",):
+                self._by_model.setdefault((trial.canary.baseline.provider, model), []).append(trial)
+
+    def plain(self, provider: Provider) -> Lane:
+        """The lane of requests that no canary takes."""
+        return self._plain[provider.name]
+
+    def route(self, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> Route:
+        """Find the provider for a raw path; Refused (404) says which paths there are."""
+        if (".." in path or "%" in path) and _TRAVERSAL.search(path):
+            raise Refused(400, "a path with '..' is not forwarded", "caller_rejected")
+        provider, path = self._provider(method, path, query, headers)
+        target = path[3:] if provider.api == "openai" and path.startswith("/v1/") else path
+        return Route(
+            provider=provider,
+            operation=operation(provider.api, method, target),
+            path=path,
+            target=target,
+        )
+
+    def trial(
+        self, route: Route, model: str, headers: Mapping[bytes, bytes], tags: Mapping[str, str]
+    ) -> Trial | None:
+        """The canary that takes this request, if any; the config made sure that there is at most one."""
+        provider = route.provider.name
+        for key in ((provider, model), (provider, "")):
+            for trial in self._by_model.get(key, ()):
+                match = trial.canary.match
+                named = {name: headers.get(name.encode(), b"").decode("latin-1") for name in match.headers}
+                if match.accepts(model=model, path=route.path, headers=named, tags=tags):
+                    return trial
+        return None
+
+    def _provider(
+        self, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]
+    ) -> tuple[Provider, str]:
+        name, _, rest = path[1:].partition("/")
+        if provider := self._providers.get(name):
+            return provider, "/" + rest
+        return self._the_first(_api(method, path, query, headers)), path
+
+    def _the_first(self, api: Api) -> Provider:
+        if provider := self._first.get(api):
+            return provider
+        raise Refused(404, f"no provider entry has `api: {api}`; add one to canary.yaml", "caller_not_found")
+
+
+def _api(method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> Api:
+    if path == "/v1/messages" or path.startswith("/v1/messages/") or b"anthropic-version" in headers:
+        return "anthropic"
+    if (
+        b"x-goog-api-key" in headers
+        or path.startswith("/v1beta/")
+        or (method == "POST" and ":" in path and MODEL_PATH.match(path))
+        or (query and (query.startswith(b"key=") or b"&key=" in query))
+    ):
+        return "gemini"
+    if path.startswith("/v1/"):
+        return "openai"
+    raise Refused(
+        404,
+        f"nothing is served at {path[:200]!r}: use /v1/… (OpenAI), /v1/messages (Anthropic), "
+        "/v1beta/… (Gemini) or /PROVIDER/v1/…",
+        "caller_not_found",
+    )

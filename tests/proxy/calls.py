@@ -1,0 +1,139 @@
+"""Providers, trials and calls for the request path's tests, built by the real code where there is some."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from proxy.call import Call, read
+from proxy.provider import Provider
+from proxy.routes import Lane, Routes, Trial
+from proxy.upstream import UpstreamError
+from records.outcome import ErrorType
+from routing.canary import Arm, Canary, Match, Step, UnitSource, definition
+
+OPENAI = Provider(name="openai", api="openai", base_url="https://api.openai.com/v1")
+AZURE = Provider(name="azure", api="openai", base_url="https://azure.example/v1", api_key="sk-azure-own")
+ANTHROPIC = Provider(name="anthropic", api="anthropic", base_url="https://api.anthropic.com")
+CLAUDE = Provider(name="claude", api="anthropic", base_url="https://claude.example", api_key="sk-claude-own")
+GEMINI = Provider(name="gemini", api="gemini", base_url="https://generativelanguage.googleapis.com")
+VERTEX = Provider(name="vertex", api="gemini", base_url="https://vertex.example", api_key="goog-own")
+PROVIDERS = {each.name: each for each in (OPENAI, AZURE, ANTHROPIC, CLAUDE, GEMINI, VERTEX)}
+
+Header = tuple[bytes, bytes]
+
+
+def trial(
+    name: str = "support",
+    *,
+    models: Sequence[str] = ("gpt-4o",),
+    match: Match | None = None,
+    baseline: tuple[str, str] = ("openai", "gpt-4o-2024-08-06"),
+    candidate: tuple[str, str] = ("openai", "gpt-4o-2024-11-20"),
+    unit_from: Sequence[UnitSource] = ("header", "body", "session"),
+) -> Trial:
+    """A canary and its lanes; arms are (provider entry, model)."""
+    canary = Canary(
+        name=name,
+        match=match or Match(models=frozenset(models)),
+        baseline=Arm(provider=baseline[0], model=baseline[1]),
+        candidate=Arm(provider=candidate[0], model=candidate[1]),
+        steps=(Step(share=0.05),),
+        unit_from=unit_from,
+    )
+    base, tried = PROVIDERS[baseline[0]], PROVIDERS[candidate[0]]
+    return Trial(
+        canary=canary,
+        definition=definition(canary),
+        baseline=Lane(
+            arm="baseline", provider=base, model=baseline[1], timeout=base.timeout, key=f"{name}/baseline"
+        ),
+        candidate=Lane(
+            arm="candidate",
+            provider=tried,
+            model=candidate[1],
+            timeout=tried.timeout,
+            key=f"{name}/candidate",
+        ),
+    )
+
+
+def routes(*trials: Trial, tags: Sequence[str] = (), providers: Mapping[str, Provider] = PROVIDERS) -> Routes:
+    """The table of these providers and trials."""
+    return Routes(providers, trials, tags)
+
+
+class Body:
+    """A request's body as an ASGI server hands it over, in parts. `left`: the caller leaves after them."""
+
+    def __init__(self, *parts: bytes, left: bool = False) -> None:
+        self.parts = list(parts)
+        self.left = left
+
+    async def __call__(self) -> dict[str, Any]:
+        if not self.parts:
+            return {"type": "http.disconnect"}
+        part = self.parts.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(self.parts) or self.left}
+
+
+class Script:
+    """An upstream answer that says these parts, each at a second of its own, and then ends: cleanly, with an
+    error, or (`more`) not at all. It stands in for `proxy.upstream.Answer`."""
+
+    def __init__(
+        self,
+        *parts: bytes,
+        status: int = 200,
+        kind: bytes = b"application/json",
+        headers: Sequence[Header] = (),
+        error: ErrorType | None = None,
+        more: bool = False,
+    ) -> None:
+        self.status = status
+        self.headers = [(b"content-type", kind), *headers]
+        self.read_at = 0.0
+        self.times: list[float] = []
+        self.aborted = False
+        self._parts = list(parts)
+        self._error: ErrorType | None = error
+        self._more = more
+
+    @property
+    def complete(self) -> bool:
+        return not (self._parts or self._error or self._more)
+
+    async def read(self) -> bytes:
+        if not self._parts and self._error is not None:
+            raise UpstreamError(self._error, "it broke")
+        if not self._parts and self._more:
+            await asyncio.get_running_loop().create_future()
+        self.read_at = time.monotonic()
+        self.times.append(self.read_at)
+        return self._parts.pop(0) if self._parts else b""
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def call(
+    body: bytes | dict[str, Any] | Body = b"",
+    *headers: Header,
+    path: str = "/v1/chat/completions",
+    query: bytes = b"",
+    method: str = "POST",
+    table: Routes | None = None,
+) -> Call:
+    """Read one request by the real reader. A dict is sent as JSON; without a table, a trial takes gpt-4o."""
+    if isinstance(body, dict):
+        body = json.dumps(body).encode()
+    receive = Body(body) if isinstance(body, bytes) else body
+    scope = {
+        "type": "http",
+        "method": method,
+        "raw_path": path.encode(),
+        "query_string": query,
+        "headers": [(b"content-type", b"application/json"), *headers],
+    }
+    return asyncio.run(read(scope, receive, table or routes(trial())))

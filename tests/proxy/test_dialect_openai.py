@@ -1,0 +1,327 @@
+"""OpenAI's answers as its API reference documents them: chat, completions, embeddings, responses."""
+
+import json
+from typing import Any
+
+import pytest
+
+from proxy.dialects import PASS_THROUGH
+from proxy.dialects.openai import ChatEvents, ResponsesEvents, operation, read_json
+from records.outcome import Usage
+
+
+def chat(delta: dict[str, Any] | None, finish: str | None = None, *, index: int = 0, **more: Any) -> bytes:
+    choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+    document = {
+        "id": "chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG",
+        "object": "chat.completion.chunk",
+        "created": 1764000000,
+        "model": "gpt-4o-2024-08-06",
+        "service_tier": "default",
+        "system_fingerprint": "fp_44709d6fcb",
+        "choices": [choice],
+        "usage": None,
+    }
+    return json.dumps(document | more).encode()
+
+
+USAGE = {
+    "prompt_tokens": 1117,
+    "completion_tokens": 46,
+    "total_tokens": 1163,
+    "prompt_tokens_details": {"cached_tokens": 1024, "audio_tokens": 0},
+    "completion_tokens_details": {
+        "reasoning_tokens": 32,
+        "audio_tokens": 0,
+        "accepted_prediction_tokens": 0,
+        "rejected_prediction_tokens": 0,
+    },
+}
+COUNTED = Usage(input_tokens=1117, cached_input_tokens=1024, output_tokens=46, reasoning_tokens=32)
+
+
+def read(*events: bytes, name: bytes = b"") -> ChatEvents:
+    reader = ChatEvents()
+    for event in events:
+        reader.take(name, event)
+    return reader
+
+
+def told(*events: dict[str, Any]) -> ResponsesEvents:
+    """Named events of the responses API."""
+    reader = ResponsesEvents()
+    for event in events:
+        reader.take(str(event.get("type", "")).encode(), json.dumps(event).encode())
+    return reader
+
+
+ROLE = chat({"role": "assistant", "content": "", "refusal": None})
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"content": "Hi"},
+        {"role": "assistant", "content": "Hi"},
+        {"refusal": "I can't"},
+        {"reasoning_content": "Let me see"},
+        {"reasoning": "Let me see"},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]},
+    ],
+)
+def test_the_first_token_is_the_first_text_or_reasoning(delta: dict[str, Any]) -> None:
+    assert not read(ROLE).token
+    assert read(ROLE, chat(delta)).token
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"role": "assistant"},
+        {"role": "assistant", "content": "", "refusal": None},
+        {"content": None},
+        {"tool_calls": [{"index": 0, "id": "call_1", "function": {"name": "weather", "arguments": ""}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '{"city":'}}]},
+        {},
+        None,
+    ],
+)
+def test_a_role_and_a_tool_call_are_no_token(delta: dict[str, Any] | None) -> None:
+    assert not read(chat(delta)).token
+
+
+def test_a_stream_of_tool_calls_alone_has_no_first_token_and_is_whole() -> None:
+    call = {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "f"}}]}
+    reader = read(ROLE, chat(call), chat({}, "tool_calls"), b"[DONE]")
+    assert (reader.token, reader.done, reader.failed) == (False, True, False)
+
+
+def test_a_completions_text_is_a_token() -> None:
+    assert read(
+        b'{"object":"text_completion","choices":[{"text":"Hi","index":0,"finish_reason":null}]}'
+    ).token
+    assert not read(
+        b'{"object":"text_completion","choices":[{"text":"","index":0,"finish_reason":null}]}'
+    ).token
+
+
+def test_usage_comes_in_the_last_chunk() -> None:
+    reader = read(ROLE, chat({"content": "Hi"}), chat({}, "stop"))
+    assert reader.usage is None
+    reader.take(b"", json.dumps({"id": "c", "choices": [], "usage": USAGE}).encode())
+    reader.take(b"", b"[DONE]")
+    assert reader.usage == COUNTED
+
+
+def test_the_last_of_running_counts_wins_and_null_takes_none_away() -> None:
+    first, last = USAGE | {"completion_tokens": 1}, USAGE
+    reader = read(chat({"content": "a"}, usage=first), chat({"content": "b"}, usage=last), chat({}, "stop"))
+    assert reader.usage == COUNTED
+
+
+def test_a_stream_ends_with_done_or_with_its_last_finish_reason() -> None:
+    assert not read(ROLE, chat({"content": "Hi"})).done
+    assert read(ROLE, chat({"content": "Hi"}), chat({}, "length")).done
+    assert read(ROLE, chat({"content": "Hi"}), b"[DONE]").done
+
+
+def test_of_several_choices_each_must_finish() -> None:
+    parts = [chat({"content": "a"}, index=0), chat({"content": "b"}, index=1), chat({}, "stop", index=0)]
+    reader = read(*parts)
+    assert (reader.finished, reader.done) == (True, False)
+    reader.take(b"", chat({"content": "c"}, index=1))
+    assert not reader.done
+    reader.take(b"", chat({}, "stop", index=1))
+    assert reader.done
+
+
+def test_a_chunk_after_the_end_reopens_nothing() -> None:
+    assert read(chat({"content": "a"}), chat({}, "stop"), chat({})).done
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        (
+            b"",
+            b'{"error":{"message":"The server had an error","type":"server_error","param":null,"code":null}}',
+        ),
+        (b"", b'{"error":{"message":"overloaded"},"choices":[]}'),
+        (b"error", b'{"message":"overloaded"}'),
+        (b"error", b"overloaded"),
+    ],
+)
+def test_an_error_in_the_stream_is_seen(name: bytes, data: bytes) -> None:
+    assert not read(ROLE).failed
+    assert read(ROLE, data, name=name).failed
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"ping",
+        b"<html>",
+        b"[]",
+        b'"x"',
+        b'{"choices":7}',
+        b'{"choices":[{"delta":"x"}]}',
+        b'{"choices":[{"delta":{"content":"\xff"}}]}',
+        b'{"choices":' + b"[" * 100_000,
+    ],
+)
+def test_data_of_another_shape_is_ignored(data: bytes) -> None:
+    reader = read(ROLE, data, chat({"content": "Hi"}), chat({}, "stop"))
+    assert (reader.token, reader.done, reader.failed) == (True, True, False)
+
+
+@pytest.mark.parametrize("usage", [7, "many", [], {"prompt_tokens": "9"}, {"prompt_tokens_details": 1}])
+def test_counts_of_another_shape_are_unknown_and_hide_nothing_else(usage: object) -> None:
+    reader = read(chat({"content": "Hi"}, "stop", usage=usage))
+    assert (reader.token, reader.done, reader.failed, reader.usage) == (True, True, False, None)
+    reading = read_json(json.dumps({"object": "chat.completion", "choices": [], "usage": usage}).encode())
+    assert (reading.valid, reading.failed, reading.usage) == (True, False, None)
+
+
+CREATED = {"type": "response.created", "response": {"id": "r", "error": None, "usage": None}}
+R_USAGE = {
+    "input_tokens": 328,
+    "input_tokens_details": {"cached_tokens": 128},
+    "output_tokens": 52,
+    "output_tokens_details": {"reasoning_tokens": 20},
+    "total_tokens": 380,
+}
+R_COUNTED = Usage(input_tokens=328, cached_input_tokens=128, output_tokens=52, reasoning_tokens=20)
+
+
+@pytest.mark.parametrize(
+    ("kind", "token"),
+    [
+        ("response.in_progress", False),
+        ("response.output_item.added", False),
+        ("response.content_part.added", False),
+        ("response.output_text.delta", True),
+        ("response.refusal.delta", True),
+        ("response.reasoning_text.delta", True),
+        ("response.reasoning_summary_text.delta", True),
+        ("response.function_call_arguments.delta", False),
+    ],
+)
+def test_the_first_token_of_a_response(kind: str, token: bool) -> None:
+    assert told(CREATED, {"type": kind, "delta": "x"}).token is token
+
+
+@pytest.mark.parametrize("kind", ["response.completed", "response.incomplete"])
+def test_a_response_ends_with_its_usage(kind: str) -> None:
+    assert not told(CREATED).done
+    ended = told(CREATED, {"type": kind, "response": {"id": "r", "error": None, "usage": R_USAGE}})
+    assert (ended.done, ended.failed, ended.usage) == (True, False, R_COUNTED)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "response.failed", "response": {"error": {"code": "server_error"}, "usage": None}},
+        {"type": "error", "code": "ERR_SOMETHING", "message": "Something went wrong"},
+        {"error": {"message": "overloaded"}},
+    ],
+)
+def test_a_failed_response_is_seen(event: dict[str, Any]) -> None:
+    failed = told(CREATED, event)
+    assert (failed.failed, failed.done) == (True, False)
+
+
+def test_a_responses_event_may_be_named_outside_its_data() -> None:
+    reader = ResponsesEvents()
+    reader.take(b"response.output_text.delta", b'{"delta":"Hi"}')
+    reader.take(b"response.completed", json.dumps({"response": {"usage": R_USAGE}}).encode())
+    assert (reader.token, reader.done, reader.usage) == (True, True, R_COUNTED)
+
+
+def test_a_responses_event_of_another_shape_is_ignored() -> None:
+    reader = told(CREATED)
+    for data in (b"x", b'{"type":7}', b"[]"):
+        reader.take(b"", data)
+    assert (reader.token, reader.done, reader.failed) == (False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "usage"),
+    [
+        (
+            {
+                "object": "chat.completion",
+                "choices": [{"message": {"content": "Hi", "refusal": None}, "finish_reason": "stop"}],
+                "usage": USAGE,
+            },
+            COUNTED,
+        ),
+        ({"object": "response", "status": "completed", "error": None, "usage": R_USAGE}, R_COUNTED),
+        (
+            {
+                "object": "list",
+                "data": [{"embedding": [0.1]}],
+                "usage": {"prompt_tokens": 8, "total_tokens": 8},
+            },
+            Usage(input_tokens=8),
+        ),
+        ({"object": "chat.completion", "choices": []}, None),
+        (
+            {"usage": {"prompt_tokens": 5, "completion_tokens": 0, "prompt_tokens_details": None}},
+            Usage(input_tokens=5, output_tokens=0),
+        ),
+    ],
+)
+def test_usage_of_a_whole_answer(answer: dict[str, Any], usage: Usage | None) -> None:
+    reading = read_json(json.dumps(answer).encode())
+    assert (reading.valid, reading.failed, reading.usage) == (True, False, usage)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"error": {"message": "boom", "type": "server_error", "param": None, "code": None}},
+        {"object": "response", "status": "failed", "error": {"code": "server_error"}, "usage": None},
+    ],
+)
+def test_an_error_with_status_200_is_seen(answer: dict[str, Any]) -> None:
+    reading = read_json(json.dumps(answer).encode())
+    assert (reading.valid, reading.failed) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"  ",
+        b"<!DOCTYPE html><html></html>",
+        b'{"object":"chat.completion"',
+        b"[]",
+        b"null",
+        b'"ok"',
+        b"data: {}\n\n",
+        b'{"x":' + b"[" * 100_000,
+    ],
+)
+def test_what_is_no_json_object_is_no_answer(body: bytes) -> None:
+    assert not read_json(body).valid
+
+
+def test_which_paths_are_operations() -> None:
+    chat_, text = operation("/chat/completions"), operation("/completions")
+    responses, embeddings = operation("/responses"), operation("/embeddings")
+    assert [each.name for each in (chat_, text, responses, embeddings)] == [
+        "chat",
+        "text_completion",
+        "chat",
+        "embeddings",
+    ]
+    assert [each.injects_usage for each in (chat_, text, responses, embeddings)] == [True, True, False, False]
+    assert [each.creates_state for each in (chat_, text, responses, embeddings)] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+    for path in ("/chat/completions/", "/chat/completions/chatcmpl-1", "/files", "/models", "/batches", ""):
+        assert operation(path) is PASS_THROUGH

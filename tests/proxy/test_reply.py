@@ -1,0 +1,218 @@
+"""One attempt's reply: what its head says, what is held, what goes out, and what was wrong in the end."""
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from proxy.reading import Blind
+from proxy.reply import JSON_HELD, STREAM_HELD, Reply, status_failure
+from proxy.request import upstream_request
+from proxy.upstream import UpstreamError
+from records.outcome import ErrorType, Usage
+from tests.proxy.calls import Script, call, trial
+
+JSON, SSE = b"application/json", b"text/event-stream"
+CHAT = json.dumps({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}).encode()
+TOKEN = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\n\n'
+FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+EXTRA = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "uncovered", "covered"),
+    [
+        (200, None, None),
+        (302, None, None),
+        (400, "caller_rejected", "candidate_rejects"),
+        (401, "caller_unauthorized", "candidate_rejects"),
+        (403, "caller_unauthorized", "candidate_rejects"),
+        (404, "caller_not_found", "candidate_rejects"),
+        (409, "caller_rejected", None),
+        (413, "caller_too_large", None),
+        (422, "caller_rejected", "candidate_rejects"),
+        (429, "provider_429", "provider_429"),
+        (500, "provider_5xx", "provider_5xx"),
+        (529, "provider_5xx", "provider_5xx"),
+    ],
+)
+def test_what_a_status_says_of_its_sender(
+    status: int, uncovered: ErrorType | None, covered: ErrorType | None
+) -> None:
+    assert status_failure(status, candidate=False) == uncovered
+    assert status_failure(status, candidate=True) == covered
+
+
+def reply(answer: Script, *, stream: bool = False, covered: bool = True) -> Reply:
+    """The reply of a canary's candidate, its head come."""
+    said, lane = call({"model": "gpt-4o", "stream": stream}), trial().candidate
+    opened = Reply(lane)
+    opened.opened(answer, said, upstream_request(said, lane), covered=covered)
+    return opened
+
+
+def hold(opened: Reply, *, stream: bool = False) -> None:
+    asyncio.run(opened.hold(stream=stream))
+
+
+def relay(opened: Reply) -> list[bytes]:
+    """What goes out until the provider's end."""
+
+    async def pieces() -> list[bytes]:
+        out = [await opened.next()]
+        while not opened.ended or opened.held:
+            out.append(await opened.next())
+        return out
+
+    return asyncio.run(pieces())
+
+
+def test_an_answer_goes_out_as_it_comes_and_is_read_at_its_end() -> None:
+    opened = reply(Script(CHAT[:10], CHAT[10:]))
+    assert relay(opened) == [CHAT[:10], CHAT[10:]]
+    assert (opened.failure, opened.wrong, opened.ended) == (None, None, True)
+    assert opened.reader.usage == Usage(input_tokens=9, output_tokens=3)
+
+
+def test_a_candidates_json_is_held_to_its_end_and_loses_nothing() -> None:
+    opened = reply(Script(CHAT[:10], CHAT[10:]))
+    hold(opened)
+    assert (opened.held, opened.ended, opened.failure) == (CHAT, True, None)
+    assert relay(opened) == [CHAT]
+
+
+@pytest.mark.parametrize(
+    ("parts", "failure"),
+    [
+        ([], "provider_malformed"),
+        ([b"<html>"], "provider_malformed"),
+        ([CHAT[:-1]], "provider_malformed"),
+        ([b'{"error":{"message":"boom"}}'], "provider_stream_error"),
+        ([CHAT], None),
+    ],
+)
+def test_what_is_wrong_with_a_held_json_is_known_before_a_byte_goes_out(
+    parts: list[bytes], failure: ErrorType | None
+) -> None:
+    for stream in (False, True):
+        opened = reply(Script(*parts), stream=stream)
+        hold(opened, stream=stream)
+        assert opened.failure == failure
+
+
+def test_a_json_longer_than_is_held_is_committed() -> None:
+    part = b" " * (JSON_HELD // 4)
+    answer = Script(*[part] * 6, CHAT)
+    opened = reply(answer)
+    hold(opened)
+    assert (len(opened.held), opened.ended, opened.failure) == (JSON_HELD, False, None)
+    assert b"".join(relay(opened)) == part * 6 + CHAT
+
+
+def test_a_stream_is_held_to_its_first_whole_event() -> None:
+    opened = reply(Script(b": ping\n\n", TOKEN[:20], TOKEN[20:], FINISH, EXTRA, DONE, kind=SSE), stream=True)
+    hold(opened, stream=True)
+    assert (opened.held, opened.ended, opened.failure) == (b": ping\n\n" + TOKEN, False, None)
+    assert b"".join(relay(opened)) == b": ping\n\n" + TOKEN + FINISH + DONE
+    assert opened.reader.usage == Usage(input_tokens=9, output_tokens=3)
+
+
+def test_a_stream_whose_first_event_never_ends_is_held_to_a_bound() -> None:
+    part = b"data: " + b"x" * (STREAM_HELD // 4)
+    opened = reply(Script(*[part] * 8, kind=SSE), stream=True)
+    hold(opened, stream=True)
+    assert STREAM_HELD <= len(opened.held) < STREAM_HELD + len(part)
+    assert not opened.ended
+
+
+def test_an_error_as_the_first_event_is_a_failure_before_a_byte_goes_out() -> None:
+    opened = reply(Script(b'data: {"error":{"message":"overloaded"}}\n\n', kind=SSE, more=True), stream=True)
+    hold(opened, stream=True)
+    assert opened.failure == "provider_stream_error"
+
+
+def test_an_empty_stream_is_a_failure_before_a_byte_goes_out() -> None:
+    opened = reply(Script(kind=SSE), stream=True)
+    hold(opened, stream=True)
+    assert opened.failure == "provider_malformed"
+
+
+def test_a_stream_that_nobody_can_read_is_not_held() -> None:
+    opened = reply(
+        Script(b"\x1b\x08", kind=SSE, headers=[(b"content-encoding", b"br")], more=True), stream=True
+    )
+    hold(opened, stream=True)
+    assert (opened.held, opened.failure) == (b"", None)
+
+
+def test_a_stream_that_ends_without_its_last_event_was_truncated() -> None:
+    opened = reply(Script(TOKEN, kind=SSE), stream=True)
+    assert b"".join(relay(opened)) == TOKEN
+    assert opened.wrong == "provider_truncated"
+
+
+def test_a_body_that_breaks_breaks_the_relay_after_what_came() -> None:
+    opened = reply(Script(TOKEN, kind=SSE, error="provider_reset"), stream=True)
+
+    async def story() -> None:
+        assert await opened.next() == TOKEN
+        with pytest.raises(UpstreamError):
+            await opened.next()
+
+    asyncio.run(story())
+    assert not opened.ended
+
+
+def test_an_error_status_is_a_failure_at_once_and_its_body_is_not_read() -> None:
+    opened = reply(Script(b"<html>", status=503))
+    assert opened.failure == opened.wrong == "provider_5xx"
+    assert isinstance(opened.reader, Blind)
+    assert relay(opened) == [b"<html>"]
+    assert opened.wrong == "provider_5xx"
+
+
+@pytest.mark.parametrize(("status", "wrong"), [(413, "caller_too_large"), (409, "caller_rejected")])
+def test_a_candidates_error_that_no_fallback_covers_is_still_no_success(
+    status: int, wrong: ErrorType
+) -> None:
+    opened = reply(Script(b"{}", status=status))
+    hold(opened)
+    assert opened.failure is None
+    assert relay(opened) == [b"{}"]
+    assert opened.wrong == wrong
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Script(status=600),
+        Script(status=999),
+        Script(headers=[(b"x-broken", b"a\nb")]),
+        Script(headers=[(b"bad name", b"x")]),
+        Script(headers=[(b"", b"x")]),
+    ],
+)
+def test_a_head_that_cannot_be_passed_on_is_no_answer(answer: Script) -> None:
+    opened = reply(answer)
+    assert (opened.failure, opened.answer, opened.status) == ("provider_malformed", None, None)
+    assert answer.aborted
+
+
+def test_times_are_the_providers_bytes_and_never_before_the_request() -> None:
+    answer = Script(b"{}", CHAT)
+    before = time.monotonic()
+    opened = reply(answer)
+    assert opened.first_byte_at is None
+    assert opened.last_read_at >= before
+    relay(opened)
+    assert (opened.first_byte_at, opened.last_read_at) == (answer.times[0], answer.times[-1])
+
+
+def test_giving_up_closes_what_is_open() -> None:
+    answer = Script(CHAT, more=True)
+    opened = reply(answer)
+    opened.abort()
+    assert answer.aborted
+    Reply(trial().candidate).abort()

@@ -1,0 +1,59 @@
+"""The splice changes one value and not one byte more."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.splice import insert_first, replace_value
+
+NEW = b'"candidate"'
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"model":"a","n":1}', b'{"model":"candidate","n":1}'),
+        (b'{ "n" : 1 ,\n "model" :  "a" }', b'{ "n" : 1 ,\n "model" :  "candidate" }'),
+        (b'{"tools":[{"model":"no"}],"model":"a"}', b'{"tools":[{"model":"no"}],"model":"candidate"}'),
+        (b'{"model":"a","x":{"model":"no"}}', b'{"model":"candidate","x":{"model":"no"}}'),
+        (rb'{"m":"say \"model\": \"b\"","model":"a"}', rb'{"m":"say \"model\": \"b\"","model":"candidate"}'),
+        (rb'{"x\"model":"no","model":"a"}', rb'{"x\"model":"no","model":"candidate"}'),
+        (b'{"x":"model","model":"a"}', b'{"x":"model","model":"candidate"}'),
+        (rb'{"\u006dodel":"a"}', rb'{"\u006dodel":"candidate"}'),
+        (b'{"model":"a","model":"b"}', b'{"model":"candidate","model":"candidate"}'),
+        (b'{"model":{"a":["}"]},"n":1}', b'{"model":"candidate","n":1}'),
+        (b'{"model":null}', b'{"model":"candidate"}'),
+        ('{"café":"ü","model":"a"}'.encode(), '{"café":"ü","model":"candidate"}'.encode()),
+    ],
+)
+def test_only_the_top_level_value_changes(body: bytes, expected: bytes) -> None:
+    assert replace_value(body, "model", NEW) == expected
+
+
+def test_a_member_is_put_first() -> None:
+    assert insert_first(b' {"a":1}', "b", b"{}") == b' {"b":{},"a":1}'
+
+
+KEYS = st.sampled_from(["model", "a", 'x"model', "model\\", "mo", "\\model"]) | st.text(max_size=4)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just('"model":'),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(
+    before=st.dictionaries(KEYS.filter(lambda key: key != "model"), VALUES, max_size=3),
+    value=VALUES,
+    after=st.dictionaries(KEYS.filter(lambda key: key != "model"), VALUES, max_size=3),
+    ascii_only=st.booleans(),
+    indent=st.sampled_from([None, 1]),
+)
+def test_any_document_keeps_all_else(before, value, after, ascii_only, indent) -> None:
+    after = {key: item for key, item in after.items() if key not in before}
+    document = {**before, "model": value, **after}
+    body = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode()
+    expected = json.dumps({**document, "model": "candidate"}, ensure_ascii=ascii_only, indent=indent).encode()
+    assert replace_value(body, "model", NEW) == expected
