@@ -50,12 +50,15 @@ class Observations:
         )
 
 
+def quantile_level(name: str) -> float | None:
+    """.95 for latency_p95 and ttft_p95; None where the metric is no quantile."""
+    stem, _, level = name.rpartition("_")
+    return _LEVELS.get(level) if stem in ("latency", "ttft") else None
+
+
 def known(name: str, metrics: Mapping[str, Metric]) -> bool:
     """True for a measured metric and for one declared in `metrics`."""
-    stem, _, level = name.rpartition("_")
-    measured = name in ("error_rate", "cost_per_request") or (
-        stem in ("latency", "ttft") and level in _LEVELS
-    )
+    measured = name in ("error_rate", "cost_per_request") or quantile_level(name) is not None
     return measured or name in metrics
 
 
@@ -76,10 +79,10 @@ def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: fl
     if name == "cost_per_request":
         row = _present(sample, sample.cost_usd)
         return Observations(row=row, value=sample.cost_usd[row], exposed=everyone, logarithmic=True)
-    stem, _, level = name.rpartition("_")
-    column = sample.latency_s if stem == "latency" else sample.ttft_s
+    column = sample.latency_s if name.startswith("latency_") else sample.ttft_s
     row = _present(sample, column)
-    return Observations(row=row, value=column[row], exposed=everyone, level=_LEVELS[level], logarithmic=True)
+    level = quantile_level(name)
+    return Observations(row=row, value=column[row], exposed=everyone, level=level, logarithmic=True)
 
 
 def _present(sample: Sample, column: Floats) -> Ints:
