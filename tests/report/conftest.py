@@ -76,17 +76,20 @@ def exchanges(world: World) -> list[dict[str, object]]:
     return sorted(rows, key=lambda row: float(str(row["at"])))
 
 
-@pytest.fixture
-def write_log(tmp_path: Path) -> Log:
-    """Write a world's log and return its path."""
+@pytest.fixture(scope="session")
+def write_log(tmp_path_factory: pytest.TempPathFactory) -> Log:
+    """Write a world's log, once in a session, and return its path."""
+    folder = tmp_path_factory.mktemp("logs")
+    written: dict[str, Path] = {}
 
     def write(world: World) -> Path:
-        path = tmp_path / f"outcomes-{world.seed}.csv"
-        rows = exchanges(world)
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        path = written.setdefault(repr(world), folder / f"{len(written)}.csv")
+        if not path.exists():
+            rows = exchanges(world)
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
         return path
 
     return write
