@@ -23,7 +23,6 @@ from canary.config.quantity import is_loopback
 from canary.live import Live
 from canary.orders import transition_for
 from canary.process import Ending, Orders, WatchedConfig, log_to_stderr, read_orders
-from canary.reporting import rendered, report_of
 from canary.rollouts import Rollouts
 from canary.secrets import Keys, Secret
 from console.app import admin_app
@@ -131,12 +130,9 @@ class Admin:
         if canary not in config.canaries:
             raise BadOrder(404, f"no canary {canary!r}; there are: {', '.join(config.canaries) or 'none'}")
         try:
-            result = await asyncio.to_thread(
-                report_of, config, config.canaries[canary], self.store, now=time.time()
-            )
+            return await asyncio.to_thread(_report, config, canary, self.store, form)
         except StoreDown as problem:
             raise BadOrder(503, str(problem)) from problem
-        return rendered(result, form)
 
     async def order(
         self, canary: str, order: Order, *, who: str, reason: str, share: float | None
@@ -285,6 +281,13 @@ class Admin:
             server_header=False,
             timeout_graceful_shutdown=5,
         )
+
+
+def _report(config: Config, canary: str, store: Store, form: str) -> str:
+    # Statistics take two seconds to import, and most admin processes never write a report.
+    from canary.reporting import rendered, report_of
+
+    return rendered(report_of(config, config.canaries[canary], store, now=time.time()), form)
 
 
 def boot_id() -> str:

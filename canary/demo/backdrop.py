@@ -117,11 +117,10 @@ class Pager:
         self._task: asyncio.Task[None] | None = None
         self.url = ""
 
-    def pages(self, canary: str) -> dict[str, Any] | None:
-        """The page about this canary, if one came."""
-        return next(
-            (each for each in self._received if each["canary"] == canary and each["event"] == "page"), None
-        )
+    def latest(self, canary: str, event: str) -> dict[str, Any] | None:
+        """The newest notice of this kind about this canary, if one came."""
+        mine = [each for each in self._received if each["canary"] == canary and each["event"] == event]
+        return mine[-1] if mine else None
 
     async def _take(self, request: Request) -> Response:
         self._received.append(await request.json())

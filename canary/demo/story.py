@@ -121,7 +121,7 @@ class _Story:
             await asking
         if status is None:
             raise _Failed("the bad candidate was not rolled back")
-        page = await self._until(lambda: pager.pages("goes-bad"), PAGE_WITHIN_S)
+        page = await self._until(lambda: pager.latest("goes-bad", "page"), PAGE_WITHIN_S)
         if not page:
             raise _Failed("nobody was paged")
         self._say(
@@ -131,6 +131,8 @@ class _Story:
         )
         self._console.print("the page that on-call got:", style="bold")
         self._console.print_json(json.dumps(page))
+        update = await self._until(lambda: pager.latest("goes-bad", "update"), PAGE_WITHIN_S)
+        self._say(f"and a moment later, under the same key: {update['done'] if update else 'nothing more'}")
 
     async def _one_that_passes(self, backdrop: Backdrop, config: Path) -> None:
         self._console.print(Rule("2. a candidate that passes"))
