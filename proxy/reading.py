@@ -152,10 +152,8 @@ def reader_for(
     if status >= 300 or not operation.canary:
         return Blind()
     events = operation.events if content_type.startswith(b"text/event-stream") else None
-    plain = encoding in _PLAIN
-    if not plain and encoding not in _ZLIB_BITS:
+    bits = _ZLIB_BITS.get(encoding)
+    if bits is None and encoding not in _PLAIN:
         return Blind(stream=events is not None)
-    reader: Reader = (
-        JsonReader(operation) if events is None else StreamReader(events(), strip=strip and plain)
-    )
-    return reader if plain else Unzipped(reader, _ZLIB_BITS[encoding])
+    reader: Reader = JsonReader(operation) if events is None else StreamReader(events(), strip=strip)
+    return reader if bits is None else Unzipped(reader, bits)

@@ -3,7 +3,8 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from proxy.call import Call
 from proxy.reading import Reader
@@ -170,7 +171,7 @@ class Record:
         )
 
     def _answered(self, call: Call, reply: Reply) -> "_Answered":
-        attempts = tuple(self._attempt(call, each) for each in self.replies)
+        attempts = tuple([self._attempt(call, each) for each in self.replies])
         costs = [attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None]
         reader, lane = reply.reader, reply.lane
         return _Answered(
@@ -206,8 +207,7 @@ class Record:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answered:
+class _Answered(NamedTuple):
     """What the replies bring into the outcome; with none of them, nothing."""
 
     by: ArmName | None = None

@@ -69,6 +69,13 @@ def test_a_probe_that_succeeds_closes_it_with_a_clean_slate() -> None:
     assert after("-", breaker).open
 
 
+def test_what_was_before_a_probe_that_succeeded_no_longer_counts() -> None:
+    breaker = after("+-" * (WINDOW // 2))
+    assert breaker.open and breaker.allows(RETRY_AFTER_S)
+    breaker.succeeded()
+    assert not after("-", breaker).open
+
+
 def test_a_probe_that_fails_opens_it_for_as_long_again() -> None:
     breaker = after("-" * IN_A_ROW)
     assert breaker.allows(RETRY_AFTER_S)

@@ -218,6 +218,18 @@ def test_usage_that_comes_with_a_choice_is_no_extra_event() -> None:
     assert reader.usage == Usage(input_tokens=4, output_tokens=2)
 
 
+def test_usage_that_comes_with_a_choice_after_the_end_is_no_extra_event_either() -> None:
+    late = chunk({}, usage={"prompt_tokens": 4, "completion_tokens": 2})
+    text = wire([*CHAT[:4], ("", late), CHAT[5]])
+    assert relay(StreamReader(ChatEvents(), strip=True), [text]) == (text, None)
+
+
+@given(cuts=CUTS)
+def test_usage_that_comes_before_the_end_goes_out(cuts: list[int]) -> None:
+    text = wire([CHAT[0], CHAT[4], *CHAT[1:4], CHAT[5]])
+    assert relay(StreamReader(ChatEvents(), strip=True), pieces(text, cuts)) == (text, None)
+
+
 def test_an_empty_choices_event_without_usage_goes_out() -> None:
     azure = '{"id":"","choices":[],"prompt_filter_results":[{"prompt_index":0}],"usage":null}'
     text = wire([("", azure), *CHAT[:4], ("", azure), CHAT[5]])
@@ -325,6 +337,11 @@ def test_an_event_too_long_to_keep_is_relayed_and_ends_nothing() -> None:
     text = [long, *[b"y" * 65_536] * (EVENT_BOUND // 65_536 + 1), b"\n\n", wire(CHAT)]
     assert relay(reader, text) == (b"".join(text), None)
     assert reader.usage is not None
+
+
+def test_a_stream_of_which_an_event_was_not_kept_is_not_called_truncated() -> None:
+    text = [wire(CHAT[:2]), b"data: ", *[b"y" * 65_536] * (EVENT_BOUND // 65_536 + 1), b"\n\n"]
+    assert relay(StreamReader(ChatEvents()), text) == (b"".join(text), None)
 
 
 def test_an_event_too_long_to_hold_goes_out_and_what_follows_is_not_held() -> None:
