@@ -1,0 +1,117 @@
+"""What a request's JSON says of itself: the few members that routing and recording need. Pure."""
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import msgspec
+
+from proxy.dialects.gemini import MODEL_PATH
+from proxy.dialects.operation import UNREADABLE
+from proxy.routes import Route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the body (or Gemini's path) says. `unit` is the body's, "" when it has none; `stream_options` is
+    the member as it stands there, empty when it does not."""
+
+    model: str = ""
+    stream: bool = False
+    stream_options: bytes = b""
+    unit: str = ""
+    names_state: bool = False
+    declines_store: bool = False
+
+
+NO_FACTS = Facts()
+
+_STORED = re.compile(
+    rb'"(?:file_ids?|vector_store_ids|item_reference|cached_?[cC]ontent)"'
+    rb'|"container"\s*:\s*"|"file_?[uU]ri"\s*:\s*"[^"]*/files/'
+)
+"""Members that name a file, a vector store, a stored item or cache, or a running container."""
+
+
+def names_stored(body: bytes) -> bool:
+    """True when a member anywhere in the body names something that its provider keeps."""
+    return _STORED.search(body) is not None
+
+
+_Unit = str | int | None
+
+
+class _Metadata(msgspec.Struct):
+    user_id: _Unit = None
+
+
+class _Body(msgspec.Struct):
+    model: str | None = None
+    stream: bool | None = None
+    user: _Unit = None
+    safety_identifier: _Unit = None
+    metadata: _Metadata | None = None
+    stream_options: msgspec.Raw = msgspec.Raw()
+    previous_response_id: msgspec.Raw = msgspec.Raw()
+    conversation: msgspec.Raw = msgspec.Raw()
+    container: msgspec.Raw = msgspec.Raw()
+    store: bool | None = None
+
+
+_FIELDS = msgspec.structs.fields(_Body)
+_decode = msgspec.json.Decoder(_Body).decode
+_decode_members = msgspec.json.Decoder(
+    msgspec.defstruct("_Members", [(field.name, msgspec.Raw, msgspec.Raw()) for field in _FIELDS])
+).decode
+_NOTHING = (b"", b"null", b'""')
+
+
+def facts_of(route: Route, body: bytes) -> Facts | None:
+    """What the body says; None when it is no JSON object."""
+    said = _body(body)
+    if said is None:
+        return None
+    place = MODEL_PATH.match(route.path) if route.operation.model_in == "path" else None
+    streams = route.operation.streams
+    return Facts(
+        model=unquote(place["model"]) if place else said.model or "",
+        stream=bool(said.stream) if streams is None else streams,
+        stream_options=bytes(said.stream_options),
+        unit=_text(said.user)
+        or (_text(said.metadata.user_id) if said.metadata is not None else "")
+        or _text(said.safety_identifier),
+        names_state=not (
+            bytes(said.previous_response_id) in _NOTHING
+            and bytes(said.conversation) in _NOTHING
+            and bytes(said.container) in _NOTHING
+        ),
+        declines_store=said.store is False,
+    )
+
+
+def _body(body: bytes) -> _Body | None:
+    try:
+        return _decode(body)
+    except msgspec.ValidationError:
+        return _tolerant(body)
+    except UNREADABLE:
+        return None
+
+
+def _tolerant(body: bytes) -> _Body | None:
+    """The same for JSON whose members have types that the API does not know: those that fit are taken."""
+    try:
+        members = _decode_members(body)
+    except UNREADABLE:
+        return None
+    said = _Body()
+    for field in _FIELDS:
+        with suppress(*UNREADABLE):
+            setattr(said, field.name, msgspec.json.decode(getattr(members, field.name), type=field.type))
+    return said
+
+
+def _text(unit: _Unit) -> str:
+    """A unit as a header would carry it: a number is its digits, space around it does not count."""
+    return str(unit).strip() if unit is not None else ""
