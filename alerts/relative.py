@@ -13,7 +13,7 @@ from alerts.rule import Rule
 from alerts.selection import Sample
 from alerts.status import Finding, GuardrailStatus, weigh
 from alerts.windows import Window
-from alerts.wording import percent, times
+from alerts.wording import as_often, percent, times
 
 DAY_S = 86_400.0
 RECENT = 200
@@ -142,7 +142,7 @@ class ErrorRateVsBaseline:
             evidence=evidence.numbers() | {"outcomes": float(state.outcomes), "bad": float(state.failed)},
             sentence=f"failing units: {events.over(now)} of the candidate,"
             f" {events.count(now) - events.over(now)} of the baseline,"
-            f" {times(ratio)} as often (limit {times(self.rule.limit)});"
+            f" {as_often(ratio)} (limit {times(self.rule.limit)});"
             f" {percent(share)} of the candidate's outcomes failed",
             category=self.rule.category,
             segment=self.rule.segment,
@@ -186,7 +186,7 @@ class Escalated:
             threshold=self.factor,
             evidence=evidence.numbers(),
             sentence=f"units that escalated: {events.over(now)} of the candidate,"
-            f" {events.count(now) - events.over(now)} of the baseline, {times(ratio)} as often"
+            f" {events.count(now) - events.over(now)} of the baseline, {as_often(ratio)}"
             f" (limit {times(self.factor)})",
             category=self.rule.category,
             segment=self.rule.segment,

@@ -23,6 +23,11 @@ def times(value: float | None) -> str:
     return _UNKNOWN if value is None else f"{value:.1f}×"
 
 
+def as_often(ratio: float | None) -> str:
+    """A risk ratio in words; None, where the baseline had no event at all, is not a number of times."""
+    return "too few to compare" if ratio is None else f"{times(ratio)} as often"
+
+
 def points(value: float | None) -> str:
     """A rating with two decimals."""
     return _UNKNOWN if value is None else f"{value:.2f}"

@@ -24,7 +24,7 @@ from canary.live import Live
 from canary.orders import transition_for
 from canary.process import Ending, Orders, WatchedConfig, log_to_stderr, read_orders
 from canary.rollouts import Rollouts
-from canary.secrets import Keys, Secret
+from canary.secrets import Keys, Secret, admin_token
 from console.app import admin_app
 from console.control import BadOrder, Order
 from console.guard import Access
@@ -42,6 +42,7 @@ log = structlog.get_logger()
 POLL_S = 0.05
 CLOCK_S = 1.0
 REFRESH_EVERY_S = 5.0
+EXPIRE_EVERY_S = 3600.0
 NOTIFY_EVERY_S = 0.2
 CONFIRM_WITHIN_S = 1.5
 
@@ -177,9 +178,13 @@ class Admin:
     async def _clock(self, ending: Ending) -> None:
         """Once a second: the config file, the ramps; every few seconds the plan's freshness."""
         before = refreshed = time.monotonic()
+        expired = float("-inf")
         while True:
             await asyncio.sleep(CLOCK_S)
             now = time.monotonic()
+            if now - expired >= EXPIRE_EVERY_S:
+                expired = now
+                await asyncio.to_thread(self._expire)
             ending.check_parent()
             self.config.check()
             held = [name for name, patient in self.live.patients.items() if patient.holds_ramp]
@@ -193,6 +198,14 @@ class Admin:
                 refreshed = now
                 self.rollouts.publish()
             self._show()
+
+    def _expire(self) -> None:
+        try:
+            gone = self.store.expire(time.time() - self.config.current.retention_s)
+        except StoreDown as problem:
+            log.error("records.not_expired", problem=str(problem))
+        else:
+            log.info("records.expired", count=gone)
 
     async def _notify(self) -> None:
         async with notifier_client() as client:
@@ -265,11 +278,11 @@ class Admin:
     def _uvicorn(self) -> uvicorn.Config:
         registry = CollectorRegistry()
         registry.register(self.meters)
-        data = self.orders.folder
+        loopback = is_loopback(self.orders.host)
         access = Access(
-            admin_token=Secret("CANARY_ADMIN_TOKEN", os.environ, generated=data / "admin.token").value,
+            admin_token=admin_token(os.environ, self.orders.folder, loopback=loopback).value,
             metrics_token=Secret("CANARY_METRICS_TOKEN", os.environ).value,
-            loopback=is_loopback(self.orders.host),
+            loopback=loopback,
         )
         return uvicorn.Config(
             admin_app(self, registry, access),

@@ -14,6 +14,7 @@ import typer
 from canary import __version__
 from canary.client import AdminClient, NotReached
 from canary.config import Config, ConfigError, json_schema, load
+from canary.limits import load_to_serve
 
 app = typer.Typer(
     help="Try a candidate model on a sticky cohort of your users, and know.",
@@ -55,7 +56,7 @@ def serve(
 
     flags = {"traffic": traffic, "admin": admin, "workers": workers, "data": data, "grace": grace}
     try:
-        read = _config(config)
+        read = load_to_serve(config, os.environ)
         for warning in read.warnings:
             _say(warning)
         serve(config, read.server.overridden(os.environ, flags))
@@ -68,7 +69,10 @@ def serve(
 @app.command()
 def check(config: ConfigFile = CONFIG, output: Form = "text") -> None:
     """Read the configuration and say what is wrong with it, or what it will do."""
-    read = _config(config)
+    try:
+        read = load_to_serve(config, os.environ)
+    except ConfigError as problem:
+        _fail(str(problem), code=2)
     for warning in read.warnings:
         _say(warning)
     document: dict[str, Any] = {

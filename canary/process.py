@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from canary.config import Config, ConfigError, load
+from canary.config import Config, ConfigError
+from canary.limits import load_to_serve
 
 log = structlog.get_logger()
 
@@ -59,7 +60,7 @@ class WatchedConfig:
         self._path = path
         self._on_change = on_change
         self._stamp = self._now()
-        self.current = load(path, os.environ)
+        self.current = load_to_serve(path, os.environ)
         self.problem = ""
 
     def check(self, *, force: bool = False) -> None:
@@ -69,7 +70,7 @@ class WatchedConfig:
             return
         self._stamp = stamp
         try:
-            self.current = load(self._path, os.environ)
+            self.current = load_to_serve(self._path, os.environ)
         except (ConfigError, OSError) as error:
             self.problem = str(error)
             log.error("config.refused", file=str(self._path), problem=self.problem)

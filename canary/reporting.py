@@ -1,9 +1,11 @@
 """Brings a canary's samples, its rubric and the report room together, for the command line and the admin."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from canary.config import CanaryConfig, Config
 from records.store import Store
+from report import render
 from report.cohort import from_store
 from report.document import Report
 from report.log import from_csv
@@ -44,13 +46,13 @@ def report_from_csv(config: Config, name: str | None, path: Path, *, now: float)
     """Judge a log from elsewhere under this config's rubric."""
     wanted = _wanted(config, name)
     sample = from_csv(path, config.metrics)
-    return build(sample, _rollout(config, wanted, rolled_back=False, rubric_sha256=None), now=now)
+    rollout = _rollout(config, wanted, rolled_back=False, rubric_sha256=None)
+    shares = {phase: step.share for phase, step in enumerate(wanted.canary.steps)}
+    return build(sample, replace(rollout, shares=shares), now=now)
 
 
 def rendered(report: Report, form: str) -> str:
     """The report as "text", "json", "markdown" or "html". ValueError for another word."""
-    from report import render
-
     forms = {
         "text": render.terminal,
         "json": render.json_text,

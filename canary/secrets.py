@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from routing.cohort import derive_key
@@ -42,6 +43,16 @@ class Secret:
         return self._value
 
 
+def admin_token(environment: Mapping[str, str], data: Path, *, loopback: bool) -> Secret:
+    """The admin token: generated when the listener is on loopback, otherwise somebody must have set one."""
+    secret = Secret("CANARY_ADMIN_TOKEN", environment, generated=data / "admin.token" if loopback else None)
+    if secret.value() is None:
+        raise BadSecret(
+            "the admin listener is not on loopback: set CANARY_ADMIN_TOKEN or CANARY_ADMIN_TOKEN_FILE"
+        )
+    return secret
+
+
 class Keys:
     """Derived from CANARY_SECRET: one assigns, one signs ids. The previous secret verifies old ids only."""
 
@@ -63,8 +74,12 @@ def _long_enough(secret: Secret) -> bytes:
 
 
 def _generate(path: Path) -> None:
-    if not path.exists():
-        fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.touch(mode=0o600)
-        fresh.write_text(secrets.token_hex(32) + "\n")
-        fresh.rename(path)
+    """Make the file if nobody has: whoever links first wins, so that all processes read the same value."""
+    if path.exists():
+        return
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.touch(mode=0o600)
+    fresh.write_text(secrets.token_hex(32) + "\n")
+    with suppress(FileExistsError):
+        os.link(fresh, path)
+    fresh.unlink()

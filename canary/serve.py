@@ -19,9 +19,10 @@ import msgspec
 import structlog
 import uvloop
 
-from canary.config import ConfigError, ServerSettings
-from canary.config.quantity import Address
+from canary.config import ServerSettings
+from canary.config.quantity import Address, is_loopback
 from canary.process import Orders, log_to_stderr
+from canary.secrets import Keys, admin_token
 
 log = structlog.get_logger()
 
@@ -157,11 +158,13 @@ async def _end(children: Sequence[Child], tasks: Sequence[asyncio.Task[None]], g
 
 
 def serve(config: Path, settings: ServerSettings) -> None:
-    """Run everything one machine needs, until a signal ends it. Raises InUse, OSError, ConfigError."""
+    """Run everything one machine needs, until a signal ends it. Raises InUse, BadSecret, OSError."""
     log_to_stderr()
     data = Path(settings.data).resolve()
     lock = prepare_folder(data)
     try:
+        Keys(os.environ, data)  # made here, before several children would
+        admin_token(os.environ, data, loopback=is_loopback(settings.admin.host))
         traffic = bind(settings.traffic, settings.workers)
         admin = bind(settings.admin, 1)
         (data / "server.json").write_bytes(
@@ -198,6 +201,3 @@ def _orders(config: Path, data: Path, settings: ServerSettings, listener: socket
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-__all__ = ["ConfigError", "InUse", "bind", "prepare_folder", "serve"]

@@ -1,6 +1,7 @@
 """One traffic worker: the composition root of the request path. Started by the supervisor (`serve`)."""
 
 import asyncio
+import gc
 import os
 import socket
 import time
@@ -9,7 +10,6 @@ from pathlib import Path
 import structlog
 import uvicorn
 import uvloop
-from proxy.server import TrafficProtocol
 
 from canary.config import Config
 from canary.process import Ending, Orders, WatchedConfig, log_to_stderr, read_orders
@@ -20,6 +20,7 @@ from proxy.endpoints import Endpoints
 from proxy.exchange import Exchanges
 from proxy.pins import Pins
 from proxy.record import Recorder
+from proxy.server import TrafficProtocol
 from proxy.upstream import Upstreams
 from records.outcome import Heartbeat
 from records.plans import PlanWatch
@@ -29,6 +30,7 @@ from records.spool import SpoolWriter
 log = structlog.get_logger()
 
 BEAT_S = 0.1
+GC_THRESHOLDS = (20_000, 20, 20)
 
 
 class Worker:
@@ -98,6 +100,7 @@ class Worker:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             date_header=False,
             timeout_graceful_shutdown=int(self.orders.grace_s),
             backlog=2048,
@@ -146,6 +149,8 @@ async def _run() -> None:
 def main() -> None:
     """Entry point of `python -m canary.worker ORDERS`."""
     log_to_stderr()
+    gc.freeze()  # what the start has built stays: collections look at what requests leave only
+    gc.set_threshold(*GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run())
 

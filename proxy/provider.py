@@ -1,4 +1,4 @@
-"""Where an upstream attempt goes and how long it may take. Comes from the config only, never from a request."""
+"""Where an upstream attempt goes and how long it may take. From the config only, never from a request."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -19,7 +19,7 @@ class Timeout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """One provider entry. `base_url` has no trailing slash; without `api_key` the caller's own passes through."""
+    """One provider entry. `base_url` has no trailing slash; without `api_key` the caller's own passes."""
 
     name: str
     api: Api

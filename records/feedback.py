@@ -142,6 +142,7 @@ class _Reader:
             run=exchange.run,
             phase=exchange.phase,
             arm=exchange.arm,
+            unit=exchange.unit,
         )
 
     def _at(self, at: datetime | None) -> float:

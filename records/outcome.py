@@ -13,7 +13,6 @@ ErrorType = Literal[
     "caller_unauthorized",
     "caller_not_found",
     "caller_too_large",
-    "caller_rate_limited",
     "provider_5xx",
     "provider_429",
     "provider_connect",
@@ -155,8 +154,8 @@ class Heartbeat:
 class Feedback:
     """One value a user or an app gave. `key` makes repeats corrections: feedback_id, or exchange and metric.
 
-    Exactly one of exchange_id, session, unit says what it is about; canary, run and arm are known for an
-    exchange id and are joined later for the others. `session` and `unit` are hashes.
+    One of exchange_id, session, unit says what it is about; an exchange id brings its canary, run, arm and
+    unit with it, for the others they are joined later. `session` and `unit` are hashes.
     """
 
     key: str

@@ -20,7 +20,7 @@ from records import rows, tables
 from records.errors import StoreDown, Unstorable
 from records.outcome import Feedback, Outcome
 from records.spool_reader import Batch
-from routing.plan import Plan, State
+from routing.plan import State
 
 BUSY_TIMEOUT_S = 10.0
 
@@ -165,13 +165,6 @@ class Store:
             found = connection.execute(select(tables.states)).all()
         return {row.canary: Versioned(row.version, msgspec.convert(row.document, State)) for row in found}
 
-    def plan(self, *, refreshed_at: float) -> Plan:
-        """The states as a plan. Its version is the sum of theirs, which every swap raises."""
-        states = self.states()
-        version = sum(each.version for each in states.values())
-        current = {canary: each.state for canary, each in states.items()}
-        return Plan(version=version, states=current, refreshed_at=refreshed_at)
-
     def audit(self, limit: int = 100) -> list[Audited]:
         """The newest entries of the audit log, newest first."""
         query = select(tables.audit).order_by(tables.audit.c.id.desc()).limit(limit)
@@ -184,6 +177,14 @@ class Store:
         query = select(table).where(table.c.canary == canary).order_by(table.c.at.desc()).limit(limit)
         with self._begin() as connection:
             return [dict(row._mapping) for row in connection.execute(query)]
+
+    def expire(self, before: float) -> int:
+        """Delete outcomes and feedback from before this UTC second; how many."""
+        gone = 0
+        with self._begin() as connection:
+            for table in (tables.outcomes, tables.feedback):
+                gone += connection.execute(sql_delete(table).where(table.c.at < before)).rowcount
+        return gone
 
     def fix_rubric(self, canary: str, rubric: FixedRubric) -> FixedRubric:
         """Keep the rubric unless one is kept already; returns the one that is."""

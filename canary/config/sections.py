@@ -137,7 +137,7 @@ class CanarySection(Section):
     )
     mirror: AnyShare = Field(
         0.0,
-        description="Part of the baseline's requests also sent to the candidate.",
+        description="Part of the baseline's requests also sent to the candidate (not there yet).",
         json_schema_extra={"default": "0%"},
     )
     unit: tuple[UnitSource, ...] = Field(
@@ -215,7 +215,7 @@ class FileSection(Section):
     )
     prices: dict[Text, PriceSection] = Field({}, description="Prices by model, over the built-in table.")
     store: Text = Field("sqlite:///canary.db", description="The database of outcomes.")
-    shared: Text = Field("none", description="Redis for several replicas, or `none`.")
+    shared: Text = Field("none", description="Redis for several replicas (not there yet), or `none`.")
     notify: tuple[NotifySection, ...] = Field((), description="Who is paged.")
     retention: Duration = Field(
         90 * 86400.0, description="How long outcomes are kept.", json_schema_extra={"default": "90d"}

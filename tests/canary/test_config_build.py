@@ -4,10 +4,11 @@ import pytest
 
 from alerts.receiver import PAGERDUTY_URL, Receiver
 from alerts.rule import DEFAULT_RULES
-from canary.config import Config, ModelPrice, ServerSettings, parse
+from canary.config import Config, ServerSettings, parse
 from canary.config.quantity import Address
 from proxy.provider import Provider, Timeout
 from records.metric import BUILT_IN, Metric
+from records.prices import Rates
 from report.rubric import Criterion, parse_bound
 from routing.canary import Arm, Canary, Match, Step
 
@@ -159,8 +160,8 @@ def test_prices_are_dollars_per_million_tokens() -> None:
         SMALL + "prices: {new: {input: 2.5, cached_input: 1.25, output: 10}, free: {input: 0, output: 0}}\n"
     )
     assert prices.prices == {
-        "new": ModelPrice(input=2.5, cached_input=1.25, cache_write=None, output=10.0),
-        "free": ModelPrice(input=0.0, output=0.0),
+        "new": Rates(input=2.5, cached_input=1.25, cache_write=None, output=10.0),
+        "free": Rates(input=0.0, output=0.0),
     }
 
 

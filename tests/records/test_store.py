@@ -177,15 +177,6 @@ def test_of_many_swaps_at_once_exactly_one_wins(store: Store) -> None:
     assert (sorted(won), store.states()["c"].version, len(store.audit())) == ([False] * 7 + [True], 2, 2)
 
 
-def test_the_plans_version_rises_with_every_swap(store: Store) -> None:
-    versions = []
-    for version, canary in [(0, "a"), (0, "b"), (1, "a"), (1, "b"), (2, "a")]:
-        store.swap(canary, version, State(share=0.1), None)
-        versions.append(store.plan(refreshed_at=7.0).version)
-    assert versions == [1, 2, 3, 4, 5]
-    assert store.plan(refreshed_at=7.0).states["a"] == State(share=0.1)
-
-
 def test_the_audit_says_who_what_why_and_what_it_was_before(store: Store) -> None:
     store.swap("c", 0, State(share=0.05), act("start"))
     store.swap("c", 1, State(share=0.10), None)  # the ramp's clock is no act
@@ -242,3 +233,11 @@ def test_a_locked_database_is_down_and_heals(store: Store, tmp_path: Path) -> No
     other.exec_driver_sql("ROLLBACK")
     other.close()
     assert store.ship(a_batch(an_outcome(1))).inserted == 1
+
+
+def test_what_is_older_than_the_retention_is_deleted_and_the_rest_stays(tmp_path: Path) -> None:
+    store = Store.open("sqlite:///canary.db", tmp_path)
+    store.ship(a_batch(an_outcome(1, at=10.0), an_outcome(2, at=30.0), some_feedback(4, at=10.0)))
+    assert store.expire(20.0) == 2
+    assert [row["exchange_id"] for row in store.recent("support-nov")] == ["exchange-2"]
+    assert values(store) == []
