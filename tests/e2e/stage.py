@@ -1,0 +1,115 @@
+"""A demo provider and the real server before it, kept for a whole module, and what its store says of them."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from canary.demo.provider import Provider
+from routing.canary import ArmName
+from routing.cohort import derive_key, in_cohort
+from tests.serving import ProviderThread, Running, eventually
+
+
+class Stage:
+    """`provider` is the truth about what arrived, `server` is `canary serve` before it."""
+
+    def __init__(self, folder: Path, provider: ProviderThread, config: str, **options: Any) -> None:
+        self.provider = provider
+        self.config_text = config
+        self._folder = folder
+        self._options = options
+        self.server = self._start()
+
+    def restart(self, config: str | None = None) -> None:
+        """Start again over the same data folder, whatever became of the server before."""
+        if self.server.process.poll() is None:
+            self.server.stop()
+        (self.server.data / "server.json").unlink()
+        self.config_text = config or self.config_text
+        self.server = self._start()
+
+    def configure(self, text: str) -> None:
+        """Rewrite canary.yaml under the running server, whole as an editor would."""
+        self.config_text = text
+        fresh = self.server.config.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.replace(self.server.config)
+
+    def arm(self, canary: str, unit: str, share: float) -> ArmName:
+        """The unit's arm by the published rule and the server's own secret."""
+        key = derive_key((self.server.data / "secret").read_text().strip().encode(), "assignment")
+        return "candidate" if in_cohort(key, canary, unit, share) else "baseline"
+
+    def users(self, arm: ArmName, canary: str, share: float, prefix: str = "user") -> Iterator[str]:
+        """Ever new users of one arm."""
+        names = (f"{prefix}-{number}" for number in count())
+        return (name for name in names if self.arm(canary, name, share) == arm)
+
+    def outcomes(self) -> list[dict[str, Any]]:
+        """Every outcome in the store, in the order of their requests."""
+        address = f"file:{self.server.data / 'canary.db'}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True, timeout=5.0)) as database:
+            database.row_factory = sqlite3.Row
+            return [dict(row) for row in database.execute("SELECT * FROM outcomes ORDER BY at")]
+
+    def outcome(self, exchange_id: str) -> dict[str, Any]:
+        """The one outcome of an exchange, once it is stored."""
+
+        def stored() -> list[dict[str, Any]]:
+            return [row for row in self.outcomes() if row["exchange_id"] == exchange_id]
+
+        (row,) = eventually(stored)
+        return row
+
+    def canary(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The command line, against this server."""
+        command = [sys.executable, "-m", "canary", *arguments, "--data", str(self.server.data)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    def api(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> httpx2.Response:
+        """One request to the admin API, with the token."""
+        headers = {"authorization": f"Bearer {self.server.token}"}
+        url = f"{self.server.admin}{path}"
+        return httpx2.request(method, url, json=document, headers=headers, timeout=30.0, trust_env=False)
+
+    def status(self, canary: str) -> dict[str, Any]:
+        """One canary's part of the status document."""
+        canaries = self.api("GET", "/api/status").json()["canaries"]
+        return next(each for each in canaries if each["name"] == canary)
+
+    def _start(self) -> Running:
+        options = {"workers": 1, "grace_s": 5.0, "env": {}} | self._options
+        return Running(self._folder, self.config_text, **options)
+
+
+@contextmanager
+def on_stage(
+    folder: Path, config: str, *, provider: Provider | None = None, **options: Any
+) -> Iterator[Stage]:
+    """Both, up. `config` has `{url}` where the provider's address belongs; `options` are `Running`'s."""
+    with ProviderThread(provider or Provider()) as thread:
+        stage = Stage(folder, thread, config.format(url=thread.url), **options)
+        try:
+            yield stage
+        finally:
+            if stage.server.process.poll() is None:
+                stage.server.stop()
+
+
+def chat(model: str, user: str | None, *, stream: bool = False, text: str = "hello") -> dict[str, Any]:
+    """A chat request's document; `text` sets two requests of one user apart."""
+    document: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": text}]}
+    return document | ({"user": user} if user is not None else {}) | ({"stream": True} if stream else {})
+
+
+def worker_pids(server: Running) -> list[int]:
+    """The traffic workers' pids: the supervisor's children but for the admin process."""
+    commands = {pid: Path(f"/proc/{pid}/cmdline") for pid in server.children()}
+    return [pid for pid, line in commands.items() if line.exists() and b"canary.worker" in line.read_bytes()]
