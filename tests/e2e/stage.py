@@ -85,7 +85,7 @@ class Stage:
         return next(each for each in canaries if each["name"] == canary)
 
     def _start(self) -> Running:
-        options = {"workers": 1, "grace_s": 5.0, "env": {}} | self._options
+        options: dict[str, Any] = {"workers": 1, "grace_s": 5.0, "env": {}} | self._options
         return Running(self._folder, self.config_text, **options)
 
 

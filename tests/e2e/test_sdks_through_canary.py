@@ -119,9 +119,9 @@ class Twice:
 
     def same_but_for(self, asked: str, sent: str, *, injected: bool = False) -> None:
         """The body differs by the model's value only (and by the usage asked for)."""
-        models = [json.dumps(model).encode() for model in (asked, sent)]
-        assert self.straight.body.count(models[0]) == 1
-        body = self.straight.body.replace(*models)
+        model = json.dumps(asked).encode()
+        assert self.straight.body.count(model) == 1
+        body = self.straight.body.replace(model, json.dumps(sent).encode())
         assert self.through.body == (INJECTED + body.removeprefix(b"{") if injected else body)
         self.same_headers(identity=injected)
 
