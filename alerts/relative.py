@@ -13,7 +13,7 @@ from alerts.rule import Rule
 from alerts.selection import Sample
 from alerts.status import Finding, GuardrailStatus, weigh
 from alerts.windows import Window
-from alerts.wording import as_often, percent, times
+from alerts.wording import as_often, percent
 
 DAY_S = 86_400.0
 RECENT = 200
@@ -141,8 +141,7 @@ class ErrorRateVsBaseline:
             threshold=self.rule.limit,
             evidence=evidence.numbers() | {"outcomes": float(state.outcomes), "bad": float(state.failed)},
             sentence=f"failing units: {events.over(now)} of the candidate,"
-            f" {events.count(now) - events.over(now)} of the baseline,"
-            f" {as_often(ratio)} (limit {times(self.rule.limit)});"
+            f" {events.count(now) - events.over(now)} of the baseline{as_often(ratio, self.rule.limit)};"
             f" {percent(share)} of the candidate's outcomes failed",
             category=self.rule.category,
             segment=self.rule.segment,
@@ -186,8 +185,7 @@ class Escalated:
             threshold=self.factor,
             evidence=evidence.numbers(),
             sentence=f"units that escalated: {events.over(now)} of the candidate,"
-            f" {events.count(now) - events.over(now)} of the baseline, {as_often(ratio)}"
-            f" (limit {times(self.factor)})",
+            f" {events.count(now) - events.over(now)} of the baseline{as_often(ratio, self.factor)}",
             category=self.rule.category,
             segment=self.rule.segment,
         )

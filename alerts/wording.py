@@ -23,9 +23,10 @@ def times(value: float | None) -> str:
     return _UNKNOWN if value is None else f"{value:.1f}×"
 
 
-def as_often(ratio: float | None) -> str:
-    """A risk ratio in words; None, where the baseline had no event at all, is not a number of times."""
-    return "too few to compare" if ratio is None else f"{times(ratio)} as often"
+def as_often(ratio: float | None, limit: float) -> str:
+    """A risk ratio beside its limit; without any event of the baseline there is no ratio to tell."""
+    told = "" if ratio is None else f", {times(ratio)} as often"
+    return f"{told} (limit {times(limit)} as often)"
 
 
 def points(value: float | None) -> str:

@@ -9,6 +9,8 @@ from report.reading import GATE
 from report.rollout import Rollout
 from report.wording import amount, between, count, days, distance, joined, label, span, title, unit_of
 
+HONEST_DAYS = 7
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
@@ -123,6 +125,12 @@ def _passing(findings: Findings) -> list[str]:
     if passed:
         may = f" (may be ideal: {joined(near)})" if near else ""
         found.append(f"Acceptable: {joined(passed)}{may}.")
+    required = findings.rollout.minimum_days
+    if required < HONEST_DAYS:
+        found.append(
+            f"The run may be as short as {days(required)} (minimum_days: {required:g}); "
+            f"a real decision needs {HONEST_DAYS} days or more, for weekdays differ."
+        )
     return found
 
 

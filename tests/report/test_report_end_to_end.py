@@ -167,3 +167,11 @@ def test_the_json_has_exactly_the_contracts_fields(
     assert from_json(json.loads(json.dumps(document, allow_nan=False))) == replace(
         report, window=from_json(document).window
     )
+
+
+def test_a_run_that_may_be_short_says_so(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    report = _report(write_log(world()), replace(rollout, minimum_days=0), now)
+    assert report.verdict == "ship_now"
+    assert "minimum_days: 0" in report.reasons[-1]
