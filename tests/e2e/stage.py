@@ -44,7 +44,9 @@ class Stage:
 
     def arm(self, canary: str, unit: str, share: float) -> ArmName:
         """The unit's arm by the published rule and the server's own secret."""
-        key = derive_key((self.server.data / "secret").read_text().strip().encode(), "assignment")
+        given = self._options.get("env", {}).get("CANARY_SECRET")
+        secret = given or (self.server.data / "secret").read_text().strip()
+        key = derive_key(secret.encode(), "assignment")
         return "candidate" if in_cohort(key, canary, unit, share) else "baseline"
 
     def users(self, arm: ArmName, canary: str, share: float, prefix: str = "user") -> Iterator[str]:
