@@ -95,9 +95,11 @@ class Stage:
 def on_stage(
     folder: Path, config: str, *, provider: Provider | None = None, **options: Any
 ) -> Iterator[Stage]:
-    """Both, up. `config` has `{url}` where the provider's address belongs; `options` are `Running`'s."""
+    """Both, up. `options` are `Running`'s. `config` has `{url}` where the provider's address belongs; behind
+    `{elsewhere}` is the same provider by another name, to which no connection is shared."""
     with ProviderThread(provider or Provider()) as thread:
-        stage = Stage(folder, thread, config.format(url=thread.url), **options)
+        elsewhere = thread.url.replace("127.0.0.1", "localhost")
+        stage = Stage(folder, thread, config.format(url=thread.url, elsewhere=elsewhere), **options)
         try:
             yield stage
         finally:
