@@ -1,0 +1,169 @@
+"""What the console may ask and order: facts from the live view and the store, orders as audited changes."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from canary.config import Config
+from canary.live import Live
+from canary.orders import transition_for
+from canary.process import WatchedConfig
+from canary.rollouts import Rollouts
+from canary.secrets import Keys
+from console.control import BadOrder, Order
+from records.errors import StoreDown
+from records.shipper import Shipper
+from records.store import Act, Audited, Store
+from routing import transitions
+from routing.assign import assign
+from routing.canary import definition
+from routing.cohort import SPACE, bucket
+
+CONFIRM_WITHIN_S = 1.5
+LOOK_EVERY_S = 0.05
+
+
+@dataclass(slots=True, kw_only=True)
+class Operator:
+    """The console's `Control`. `problems` is what the config must not want of started canaries."""
+
+    config: WatchedConfig
+    store: Store
+    rollouts: Rollouts
+    live: Live
+    shipper: Shipper
+    keys: Keys
+    problems: list[str]
+
+    def degraded(self) -> Sequence[str]:
+        """What does not work at the moment."""
+        found = list(self.problems)
+        if self.config.problem:
+            found.append(f"the config file is bad, the old one stays: {self.config.problem}")
+        if self.shipper.down is not None:
+            found.append(f"the store does not answer, records wait in the spool: {self.shipper.down}")
+        if not self.live.alive(time.monotonic()):
+            found.append("no traffic worker gave a sign of life")
+        return found
+
+    def status(self) -> Mapping[str, Any]:
+        """The contract's status document."""
+        return {"canaries": [self._status(name) for name in self.config.current.canaries]}
+
+    def explain(self, unit: str) -> Mapping[str, Any]:
+        """Which arm the unit gets, and why."""
+        return {"canaries": [self._explain(name, unit) for name in self.config.current.canaries]}
+
+    async def report(self, canary: str, form: str) -> str:
+        """One canary's report, computed in a thread: requests to the console go on meanwhile."""
+        config = self.config.current
+        if canary not in config.canaries:
+            raise BadOrder(404, f"no canary {canary!r}; there are: {', '.join(config.canaries) or 'none'}")
+        try:
+            return await asyncio.to_thread(_report, config, canary, self.store, form)
+        except StoreDown as problem:
+            raise BadOrder(503, str(problem)) from problem
+
+    async def order(
+        self, canary: str, order: Order, *, who: str, reason: str, share: float | None
+    ) -> Mapping[str, Any]:
+        """Carry out one order, and wait a moment for the workers to confirm it."""
+        wanted = self.config.current.canaries.get(canary)
+        if wanted is None or self.rollouts.state(canary) is None:
+            raise BadOrder(404, f"no canary {canary!r} to {order}")
+        now = time.time()
+        transition = transition_for(order, wanted.canary.steps, reason=reason, share=share, now=now)
+        try:
+            state = self.rollouts.change(
+                canary, Act(at=now, action=order, who=who or "unknown", reason=reason), transition
+            )
+        except transitions.Refused as refusal:
+            raise BadOrder(409, str(refusal)) from refusal
+        except StoreDown as problem:
+            raise BadOrder(503, str(problem)) from problem
+        version = self.rollouts.plan.version
+        confirmed, workers = await self._confirmations(version)
+        return {
+            "canary": canary,
+            "state": state.state,
+            "share": state.effective_share,
+            "version": version,
+            "confirmed": confirmed,
+            "workers": workers,
+        }
+
+    def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
+        """The newest audit entries."""
+        return [_audit_entry(each) for each in self.store.audit(limit)]
+
+    async def _confirmations(self, version: int) -> tuple[int, int]:
+        """(workers that follow this plan, workers alive), after at most 1.5 s."""
+        deadline = time.monotonic() + CONFIRM_WITHIN_S
+        while True:
+            alive = self.live.alive(time.monotonic())
+            confirmed = sum(beat.plan_version >= version for beat in alive)
+            if confirmed == len(alive) or time.monotonic() > deadline:
+                return confirmed, len(alive)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _status(self, name: str) -> dict[str, Any]:
+        patient = self.live.patients[name]
+        state = self.rollouts.state(name)
+        return {
+            "name": name,
+            "state": state.state if state is not None else "waiting",
+            "share": state.effective_share if state is not None else 0.0,
+            "actual_share": patient.pulse.actual_share(),
+            "run": state.run if state is not None else 0,
+            "reason": state.reason if state is not None else "",
+            "incident": patient.incident.dedup_key if patient.incident is not None else None,
+            "arms": patient.pulse.document(time.monotonic()),
+            "guardrails": [
+                {
+                    "rule": status.key,
+                    "state": status.state,
+                    "value": status.value,
+                    "threshold": status.threshold,
+                    "evidence": dict(status.evidence),
+                    "sentence": status.sentence,
+                }
+                for status in patient.statuses
+            ],
+        }
+
+    def _explain(self, name: str, unit: str) -> dict[str, Any]:
+        canary = self.config.current.canaries[name].canary
+        state = self.rollouts.plan.state_of(name, definition(canary))
+        assignment = assign(canary, state, key=self.keys.assignment, unit=unit)
+        place = bucket(self.keys.assignment, name, unit) / SPACE
+        return {
+            "canary": name,
+            "arm": assignment.arm,
+            "reason": assignment.reason,
+            "share": assignment.share,
+            "bucket": place,
+            "sentence": f"the unit stands at {place:.2%} of the line, the candidate gets the first "
+            f"{assignment.share:.2%}; {assignment.reason}",
+        }
+
+
+def _report(config: Config, canary: str, store: Store, form: str) -> str:
+    # Statistics take two seconds to import, and most admin processes never write a report.
+    from canary.reporting import rendered, report_of
+
+    return rendered(report_of(config, config.canaries[canary], store, now=time.time()), form)
+
+
+def _audit_entry(entry: Audited) -> dict[str, Any]:
+    return {
+        "time": datetime.fromtimestamp(entry.act.at, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        "canary": entry.canary,
+        "action": entry.act.action,
+        "who": entry.act.who,
+        "reason": entry.act.reason,
+        "share_before": entry.before.effective_share if entry.before is not None else None,
+        "share_after": entry.after.effective_share,
+    }
