@@ -24,10 +24,6 @@ CONFIG = "config"
 REMOVED = "removed from the config"
 
 
-class Redefined(Exception):
-    """The config changes what a started canary is; the message says what to do."""
-
-
 class Rollouts:
     """Reads and changes states by compare-and-set, logs each change, publishes the plan."""
 

@@ -30,6 +30,7 @@ from records.spool import SpoolWriter
 log = structlog.get_logger()
 
 BEAT_S = 0.1
+BEATS_A_SECOND = 10
 GC_THRESHOLDS = (20_000, 20, 20)
 
 
@@ -44,7 +45,7 @@ class Worker:
         self.plans = PlanWatch(orders.folder / "plan.json")
         self.plan = self.plans.poll(time.time(), time.monotonic())
         self.upstreams = Upstreams()
-        self.prices = Prices(self.config.current.prices)
+        self.prices = _prices(self.config.current)
         self.recorder = Recorder(
             append=self.spool.append,
             price=lambda api, model, usage: self.prices.cost(api, model, usage),
@@ -117,8 +118,10 @@ class Worker:
             self.spool.append(self._heartbeat(lag_s=max(0.0, now - before - BEAT_S), closing=False))
             ending.check_parent()
             beats += 1
-            if beats % 10 == 0:
+            if beats % BEATS_A_SECOND == 0:
                 self.config.check()
+            if beats % (BEATS_A_SECOND * 86_400) == 0:
+                self.prices.refresh()
 
     def _heartbeat(self, *, lag_s: float, closing: bool) -> Heartbeat:
         trials = self.exchanges.routes.trials
@@ -138,8 +141,16 @@ class Worker:
 
     def _reloaded(self, config: Config) -> None:
         before = self.exchanges.routes.trials
-        self.prices = Prices(config.prices)
+        self.prices = _prices(config)
         self.exchanges.routes = routes(config, {name: trial.breaker for name, trial in before.items()})
+
+
+def _prices(config: Config) -> Prices:
+    """The prices, the canaries' models looked up at once: the first look-up takes half a second."""
+    prices = Prices(config.prices)
+    arms = [arm for each in config.canaries.values() for arm in (each.canary.baseline, each.canary.candidate)]
+    prices.load((config.providers[arm.provider].api, arm.model) for arm in arms)
+    return prices
 
 
 async def _run() -> None:

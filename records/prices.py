@@ -21,6 +21,7 @@ _VENDORS: dict[str, tuple[str, ...]] = {
     "gemini": ("google",),
 }
 _PER_MILLION = 1e-6
+MOST_KNOWN = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,8 @@ class Prices:
             return own
         key = (provider_api, model)
         if key not in self._known:
+            if len(self._known) >= MOST_KNOWN:  # callers choose these names
+                self._known.clear()
             self._known[key] = _look_up(provider_api, model)
         return self._known[key]
 

@@ -130,3 +130,13 @@ def test_a_worker_with_its_own_prices_never_imports_the_price_list() -> None:
         "sys.exit('genai_prices' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_names_that_callers_make_up_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("records.prices.MOST_KNOWN", 3)
+    prices = Prices({})
+    usage = Usage(input_tokens=1, output_tokens=1)
+    for serial in range(10):
+        assert prices.cost("openai", f"made-up-{serial}", usage) is None
+    assert len(prices._known) <= 3
+    assert prices.cost("openai", "gpt-4o-2024-11-20", usage) is not None
