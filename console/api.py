@@ -79,7 +79,7 @@ def _order_document(document: Any) -> dict[str, Any]:
     who, reason, share = document.get("who", ""), document.get("reason", ""), document.get("share")
     if not isinstance(who, str) or not isinstance(reason, str) or len(who) > _WHO_BOUND:
         raise ValueError
-    if share is not None and not isinstance(share, int | float):
+    if share is not None and (isinstance(share, bool) or not isinstance(share, int | float)):
         raise ValueError
     return {"who": who, "reason": reason[:_REASON_BOUND], "share": share}
 

@@ -65,8 +65,8 @@ class Page:
         """The token by form; from then on by an HttpOnly, SameSite=Strict cookie."""
         if request.method == "GET":
             return self._show("login.html", wrong=False)
-        body = (await request.body())[:_FORM_BOUND].decode("utf-8", "replace")
-        if not self._access.admits(parse_qs(body).get("token", [""])[0].strip()):
+        form = parse_qs(await _beginning(request))
+        if not self._access.admits(form.get("token", [""])[0].strip()):
             return self._show("login.html", status_code=403, wrong=True)
         answer = RedirectResponse("/", status_code=303)
         answer.set_cookie(
@@ -82,6 +82,16 @@ class Page:
     def _show(self, template: str, *, status_code: int = 200, **values: object) -> Response:
         text = self._templates.get_template(template).render(**values)
         return HTMLResponse(text, status_code=status_code, headers=_SECURITY)
+
+
+async def _beginning(request: Request) -> str:
+    """The form as far as it may go: who sends more has no token yet, and gets no memory either."""
+    kept = b""
+    async for part in request.stream():
+        kept += part
+        if len(kept) > _FORM_BOUND:
+            break
+    return kept[:_FORM_BOUND].decode("utf-8", "replace")
 
 
 def _seconds(value: float | None) -> str:
