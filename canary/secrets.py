@@ -77,7 +77,7 @@ def _generate(path: Path) -> None:
     """Make the file if nobody has: whoever links first wins, so that all processes read the same value."""
     if path.exists():
         return
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     fresh.touch(mode=0o600)
     fresh.write_text(secrets.token_hex(32) + "\n")
     with suppress(FileExistsError):

@@ -53,8 +53,8 @@ def _blockers(findings: Findings) -> list[str]:
     found: list[str] = []
     if findings.srm.blocked:
         found.append(
-            "The split does not fit the share that was set (sample-ratio mismatch, "
-            f"p = {findings.srm.p_value:.2g}): users were lost or misrouted, so no comparison can be trusted."
+            "The split does not fit the share that was set (sample-ratio mismatch"
+            f"{_p(findings.srm.p_value)}): users were lost or misrouted, so no comparison can be trusted."
         )
     if findings.rollout.rolled_back:
         found.append("This run was rolled back by a guardrail or a person.")
@@ -94,6 +94,10 @@ def _missing(findings: Findings) -> list[str]:
     return found
 
 
+def _p(value: float | None) -> str:
+    return "" if value is None else f", p = {value:.2g}"
+
+
 def _caveats(findings: Findings) -> list[str]:
     found: list[str] = []
     fixed = findings.rollout.rubric_sha256
@@ -103,7 +107,9 @@ def _caveats(findings: Findings) -> list[str]:
             f"({fixed[:12]} then, {findings.rubric_sha256[:12]} now): this is a look back, not the test."
         )
     if findings.srm.p_value is None and findings.judged:
-        found.append("The share is not known, so the split of users could not be checked.")
+        found.append(
+            "The split of users could not be checked: the share is not known, or too few users came."
+        )
     places: dict[str, list[str]] = {}
     for segment in findings.parts.segments:
         if segment.state == "WORSE":

@@ -122,7 +122,7 @@ def _split(sample: Sample, rollout: Rollout) -> Srm:
         if 0 < shares.get(k, 0.0) < 1
     ]
     p = srm.chi_square(splits)
-    mismatch = p is not None and (p < _MISMATCH or srm.log_evidence(splits) >= srm.ALARM)
+    mismatch = (p is not None and p < _MISMATCH) or srm.log_evidence(splits) >= srm.ALARM
     return Srm(p_value=p, blocked=mismatch)
 
 

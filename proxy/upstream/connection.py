@@ -29,6 +29,7 @@ BACKLOG = 64 * 1024
 JOINED = 64 * 1024
 """A body up to this size leaves in one write with its head; above, copying costs more than it saves."""
 
+RESTED_S = 1.0
 KEEP_IDLE_S = 15.0
 KEEP_AGE_S = 300.0
 
@@ -60,6 +61,7 @@ class Connection(asyncio.Protocol):
         self._eof = False
         self._used = False
         self._idle_since = 0.0
+        self._rested_s = 0.0
         self._writable: asyncio.Future[None] | None = None
         self._backlog = 0
         self._progress_at = 0.0
@@ -68,6 +70,7 @@ class Connection(asyncio.Protocol):
 
     def start(self, answer: Answer, head: bytes, body: bytes | None, *, bodiless: bool) -> None:
         """Send a request. `body` None: `pump` sends it. `bodiless`: a response to HEAD has none either."""
+        self._rested_s = monotonic() - self._idle_since
         self._answer = answer
         self._stage = HEAD
         self._bodiless = bodiless
@@ -317,9 +320,13 @@ class Connection(asyncio.Protocol):
             answer.fail(UpstreamError(error_type, message))
 
     def _break(self, why: str, *, reset: bool = False) -> None:
-        """The provider ended the exchange before its time."""
+        """The provider ended the exchange before its time.
+
+        Stale is what a keep-alive limit on the other side explains: a connection that had rested. One that was
+        in use a moment ago was broken on purpose, and that is its provider's failure.
+        """
         silent = self._head_size == 0
-        if silent and self._used:
+        if silent and self._used and self._rested_s >= RESTED_S:
             self._fail("provider_stale", f"{why} that had been kept, before a byte of its response")
         elif silent or reset:
             self._fail("provider_reset", f"{why} before the end of its response")

@@ -10,6 +10,7 @@ CONCENTRATION = 100.0
 """k of the Dirichlet prior around the planned split (Lindon, Malek, arXiv 2011.03567)."""
 
 ALARM = math.log(1000)
+LEAST_EXPECTED = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +21,19 @@ class Split:
     baseline: int
     share: float
 
+    @property
+    def least_expected(self) -> float:
+        """Units expected in the smaller arm."""
+        return (self.candidate + self.baseline) * min(self.share, 1 - self.share)
+
 
 def chi_square(splits: Sequence[Split]) -> float | None:
-    """The p-value of Pearson's χ², summed over phases with a unit in them; None without any."""
-    seen = [split for split in splits if split.candidate + split.baseline > 0]
+    """The p-value of Pearson's χ², summed over phases; None when none has units enough.
+
+    A phase counts from 5 expected units in each arm on: below, χ² is far from its distribution, and a single
+    user who happens to meet a 5 % candidate would already look like a broken split (p = 1e-5).
+    """
+    seen = [split for split in splits if split.least_expected >= LEAST_EXPECTED]
     if not seen:
         return None
     return float(stats.chi2.sf(sum(_pearson(split) for split in seen), df=len(seen)))

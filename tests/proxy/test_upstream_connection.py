@@ -328,7 +328,25 @@ def test_a_malformed_chunk_breaks_the_body_after_what_came(run, raw):
     run(scene())
 
 
-def test_a_kept_connection_that_closes_after_the_request_is_stale(run, raw):
+def test_a_kept_connection_in_use_a_moment_ago_that_closes_is_its_providers_failure(run, raw):
+    async def scene():
+        async def play(wire):
+            await wire.request()
+            await wire.send(OK)
+            await wire.request()
+
+        async with raw(play) as provider, pool() as upstreams:
+            await read_all(await post(upstreams, provider.entry()))
+            with pytest.raises(UpstreamError) as caught:
+                await post(upstreams, provider.entry())
+            assert caught.value.error_type == "provider_reset"
+
+    run(scene())
+
+
+def test_a_kept_connection_that_had_rested_and_closes_after_the_request_is_stale(run, raw, monkeypatch):
+    monkeypatch.setattr("proxy.upstream.connection.RESTED_S", 0.0)
+
     async def scene():
         async def play(wire):
             await wire.request()

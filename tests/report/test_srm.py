@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from report.statistics.srm import ALARM, Split, chi_square, log_evidence
+from report.statistics.srm import ALARM, LEAST_EXPECTED, Split, chi_square, log_evidence
 
 
 def test_the_worked_example_of_one_phase() -> None:
@@ -34,6 +34,15 @@ def test_a_perfect_split_is_no_alarm(units: int, share: float) -> None:
     candidate = round(units * share)
     splits = [Split(candidate=candidate, baseline=units - candidate, share=share)]
     p = chi_square(splits)
+    if splits[0].least_expected < LEAST_EXPECTED:
+        assert p is None
+        return
     assert p is not None
     assert p > 0.5
+    assert log_evidence(splits) < ALARM
+
+
+def test_one_user_who_meets_a_small_candidate_proves_nothing() -> None:
+    splits = [Split(candidate=1, baseline=0, share=0.05)]
+    assert chi_square(splits) is None
     assert log_evidence(splits) < ALARM
