@@ -322,8 +322,8 @@ class Connection(asyncio.Protocol):
     def _break(self, why: str, *, reset: bool = False) -> None:
         """The provider ended the exchange before its time.
 
-        Stale is what a keep-alive limit on the other side explains: a connection that had rested. One that was
-        in use a moment ago was broken on purpose, and that is its provider's failure.
+        Stale is what a keep-alive limit on the other side explains: a connection that had rested. One that
+        was in use a moment ago was broken on purpose, and that is its provider's failure.
         """
         silent = self._head_size == 0
         if silent and self._used and self._rested_s >= RESTED_S:
