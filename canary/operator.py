@@ -51,7 +51,11 @@ class Operator:
 
     def status(self) -> Mapping[str, Any]:
         """The contract's status document."""
-        return {"canaries": [self._status(name) for name in self.config.current.canaries]}
+        confirmed, alive = self._confirmed(self.rollouts.plan.version)
+        return {
+            "canaries": [self._status(name) for name in self.config.current.canaries],
+            "workers": {"alive": alive, "confirmed": confirmed},
+        }
 
     def explain(self, unit: str) -> Mapping[str, Any]:
         """Which arm the unit gets, and why."""
@@ -103,11 +107,14 @@ class Operator:
         """(workers that follow this plan, workers alive), after at most 1.5 s."""
         deadline = time.monotonic() + CONFIRM_WITHIN_S
         while True:
-            alive = self.live.alive(time.monotonic())
-            confirmed = sum(beat.plan_version >= version for beat in alive)
-            if confirmed == len(alive) or time.monotonic() > deadline:
-                return confirmed, len(alive)
+            confirmed, alive = self._confirmed(version)
+            if confirmed == alive or time.monotonic() > deadline:
+                return confirmed, alive
             await asyncio.sleep(LOOK_EVERY_S)
+
+    def _confirmed(self, version: int) -> tuple[int, int]:
+        alive = self.live.alive(time.monotonic())
+        return sum(beat.plan_version >= version for beat in alive), len(alive)
 
     def _status(self, name: str) -> dict[str, Any]:
         patient = self.live.patients[name]

@@ -99,6 +99,7 @@ class Running:
         command = [sys.executable, "-m", "canary", "serve", "--config", str(self.config)]
         command += ["--traffic", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", str(self.data)]
         command += ["--workers", str(workers), "--grace", f"{grace_s:g}s"]
+        self._workers = workers
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **env}
@@ -138,6 +139,7 @@ class Running:
         with httpx2.Client(timeout=2.0) as http:
             eventually(partial(self._ready, http, self.traffic), START_S)
             eventually(partial(self._ready, http, self.admin), START_S)
+            eventually(partial(self._all_follow, http), START_S)
 
     def _addresses(self) -> dict[str, str | int] | None:
         self._must_live()
@@ -152,6 +154,12 @@ class Running:
             return http.get(f"{url}/readyz").status_code == 200
         except httpx2.TransportError:
             return False
+
+    def _all_follow(self, http: httpx2.Client) -> bool:
+        """True when every worker follows the newest plan; a caller may meet any of them."""
+        self._must_live()
+        status = http.get(f"{self.admin}/api/status", headers={"authorization": f"Bearer {self.token}"})
+        return bool(status.json()["workers"] == {"alive": self._workers, "confirmed": self._workers})
 
     def _must_live(self) -> None:
         code = self.process.poll()

@@ -141,7 +141,7 @@ def test_the_other_workers_connections_do_not_notice(stage: Stage) -> None:
     with ExitStack() as open_streams:
         streams = [opened(stage, open_streams, f"other-{number}") for number in range(12)]
         victim, survivor = worker_pids(stage.server)
-        owners = [owner_of(local_port(answer), (victim, survivor)) for answer in streams]
+        owners = [owner_of(connection_of(answer), (victim, survivor)) for answer in streams]
         assert {*owners} == {victim, survivor}
         os.kill(victim, signal.SIGKILL)
         ends = [ended_well(answer) for answer in streams]
@@ -183,18 +183,19 @@ def ended_well(answer: httpx2.Response) -> bool:
         return False
 
 
-def local_port(answer: httpx2.Response) -> int:
-    """The caller's own port of the connection an answer comes over."""
-    address: tuple[str, int] = answer.extensions["network_stream"].get_extra_info("client_addr")
-    return address[1]
+def connection_of(answer: httpx2.Response) -> tuple[int, int]:
+    """The server's port and the caller's own of the connection an answer comes over."""
+    stream = answer.extensions["network_stream"]
+    return stream.get_extra_info("server_addr")[1], stream.get_extra_info("client_addr")[1]
 
 
-def owner_of(caller_port: int, pids: tuple[int, ...]) -> int:
-    """Which process has the server's end of the connection from this port of loopback."""
+def owner_of(connection: tuple[int, int], pids: tuple[int, ...]) -> int:
+    """Which process has the server's end of a connection over loopback, by its two ports."""
+    server, caller = (f":{port:04X}" for port in connection)
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    (inode,) = [line[9] for line in lines if line[2].endswith(f":{caller_port:04X}")]
+    (inode,) = [line[9] for line in lines if line[1].endswith(server) and line[2].endswith(caller)]
     for pid in pids:
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             if descriptor.is_symlink() and str(descriptor.readlink()) == f"socket:[{inode}]":
                 return pid
-    raise AssertionError(f"no process of {pids} has the connection from port {caller_port}")
+    raise AssertionError(f"no process of {pids} has the connection from port {connection[1]}")
