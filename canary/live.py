@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from msgspec import structs
 
 from alerts import incident as incidents
 from alerts import pulse as pulses
@@ -269,4 +270,4 @@ def _read(checkpoint: Path) -> dict[str, Any]:
 
 def _carried_over(record: Outcome | Feedback | Heartbeat) -> Outcome | Feedback | Heartbeat:
     """A record of another boot, its monotonic time moved to where this boot's clock would have had it."""
-    return replace(record, mono=record.at - time.time() + time.monotonic())
+    return structs.replace(record, mono=record.at - time.time() + time.monotonic())

@@ -1,23 +1,18 @@
 """Reads one request: its body (bounded), and from it only what routing and recording need."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from proxy.errors import Refused
 from proxy.facts import NO_FACTS, Facts, facts_of, names_stored
 from proxy.headers import Headers
 from proxy.routes import Route, Routes, Trial
+from proxy.server import Incoming
 from routing.canary import UnitSource
 
 BODY_BOUND = 64 << 20
 _LABEL_BOUND = 64
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,26 +49,26 @@ class Call:
         return creates or self.facts.names_state or (isinstance(self.body, bytes) and names_stored(self.body))
 
 
-async def read(scope: Scope, receive: Receive, routes: Routes) -> Call:
+async def read(incoming: Incoming, routes: Routes) -> Call:
     """Read one request. Raises Refused for what is not to be forwarded at all, CancelledError when the caller
     leaves before its end."""
-    headers: Headers = scope["headers"]
+    headers: Headers = incoming.headers
     named = dict(headers)
-    route = routes.route(scope["method"], scope["raw_path"].decode("ascii"), scope["query_string"], named)
+    route = routes.route(incoming.method, incoming.path, incoming.query, named)
     tags = _tags(named, routes)
     body: bytes | AsyncIterator[bytes]
     facts: Facts | None = None
     if route.operation.canary and b"content-encoding" not in named and _is_json(named):
-        body = whole = await _whole(receive)
+        body = whole = await _whole(incoming)
         facts = facts_of(route, whole)
     else:
-        body = _streamed(receive) if _has_body(named) else b""
+        body = _streamed(incoming) if _has_body(named) else b""
     # No JSON: the provider's to answer, untouched and outside any canary.
     trial = routes.trial(route, facts.model, named, tags) if facts is not None else None
     return Call(
-        method=scope["method"],
+        method=incoming.method,
         route=route,
-        query=scope["query_string"],
+        query=incoming.query,
         headers=headers,
         named=named,
         body=body,
@@ -95,31 +90,19 @@ def _has_body(named: Mapping[bytes, bytes]) -> bool:
     return named.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in named
 
 
-async def _whole(receive: Receive) -> bytes:
-    parts, size, more = [], 0, True
-    while more:
-        part, more = await _part(receive)
+async def _whole(incoming: Incoming) -> bytes:
+    parts, size = [], 0
+    while part := await incoming.read():
         size += len(part)
         if size > BODY_BOUND:
             raise Refused(413, f"the request is over {BODY_BOUND >> 20} MiB", "caller_too_large")
         parts.append(part)
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _streamed(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        part, more = await _part(receive)
-        if part:
-            yield part
-
-
-async def _part(receive: Receive) -> tuple[bytes, bool]:
-    """The next part of the body, and whether there are more."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise asyncio.CancelledError  # what has come must not pass for a whole request
-    return message.get("body", b""), message.get("more_body", False)
+async def _streamed(incoming: Incoming) -> AsyncIterator[bytes]:
+    while part := await incoming.read():
+        yield part
 
 
 def _unit(places: Sequence[UnitSource], named: Mapping[bytes, bytes], facts: Facts) -> str | None:

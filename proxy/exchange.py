@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import structlog
 
-from proxy.call import Call, Receive, Scope, Send, read
+from proxy.call import Call, read
 from proxy.errors import Refused, error_body
-from proxy.headers import to_caller
+from proxy.headers import Headers, to_caller
 from proxy.pins import Pins
 from proxy.record import Record, Recorder
 from proxy.reply import Reply
 from proxy.request import upstream_request
 from proxy.routes import Lane, Routes, Trial
+from proxy.server import Incoming
 from proxy.upstream import UpstreamError, Upstreams
 from records.outcome import ErrorType
 from routing.assign import Assignment, assign
@@ -29,7 +30,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, kw_only=True)
 class Exchanges:
-    """The ASGI app of the LLM paths. `routes` is replaced on reload; `plan()` is the newest plan known."""
+    """The handler of the LLM paths. `routes` is replaced on reload; `plan()` is the newest plan known."""
 
     routes: Routes
     plan: Callable[[], Plan]
@@ -39,17 +40,14 @@ class Exchanges:
     pins: Pins
     most_in_flight: int = 4096
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One exchange, in every ending."""
+    async def __call__(self, incoming: Incoming) -> None:
+        """One exchange, in every ending. When the caller leaves, this is cancelled."""
         record = self.recorder.open()
-        _cancel_when_caller_leaves(scope)
         try:
-            await self._exchange(scope, receive, send, record)
+            await self._exchange(incoming, record)
         except Refused as refusal:
             record.refuse(refusal.error_type)
-            await _answer(
-                send, record, refusal.status, refusal.message, refusal.error_type, refusal.retry_after_s
-            )
+            _refuse(incoming, record, refusal)
         except asyncio.CancelledError:
             record.abort()
             _abort_replies(record)
@@ -57,20 +55,20 @@ class Exchanges:
             log.exception("exchange.crashed", exchange=record.exchange_id)
             record.break_down()
             _abort_replies(record)
-            scope["extensions"]["canary.abort"]()
+            incoming.abort()
 
-    async def _exchange(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
+    async def _exchange(self, incoming: Incoming, record: Record) -> None:
         if self.recorder.started - self.recorder.finished > self.most_in_flight:
             raise Refused(503, "too many requests in flight; try again", "shed", retry_after_s=1)
-        call = await read(scope, receive, self.routes)
+        call = await read(incoming, self.routes)
         record.read(call)
         assignment = self._assign(call, record)
         record.assign(assignment)
         reply = await self._ask(call, assignment, record)
         if reply.answer is None:
-            await _no_answer(send, record, reply)
+            _no_answer(incoming, record, reply)
         else:
-            await _relay(scope, send, call, record, reply)
+            await _relay(incoming, call, record, reply)
 
     def _assign(self, call: Call, record: Record) -> Assignment:
         trial = call.trial
@@ -138,56 +136,55 @@ class Exchanges:
         return reply
 
 
-async def _relay(scope: Scope, send: Send, call: Call, record: Record, reply: Reply) -> None:
+async def _relay(incoming: Incoming, call: Call, record: Record, reply: Reply) -> None:
     """Hand the answer over as it comes; a stream that breaks ends broken, visibly."""
     answer = reply.answer
     assert answer is not None  # noqa: S101
-    await send(
-        {
-            "type": "http.response.start",
-            "status": answer.status,
-            "headers": to_caller(answer.headers, _our_headers(call, record), resized=reply.injected),
-        }
+    incoming.start(
+        answer.status, to_caller(answer.headers, _our_headers(call, record), resized=reply.injected)
     )
     try:
-        data = await reply.next()
-        while not reply.ended or reply.held:
-            if data:
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-            data = await reply.next()
+        last = await reply.relay(incoming)
     except UpstreamError as failure:
         reply.failure = failure.error_type
         record.finish(reply)
         reply.abort()
-        scope["extensions"]["canary.abort"]()
+        incoming.abort()
         return
     record.finish(reply)
-    await send({"type": "http.response.body", "body": data, "more_body": False})
+    incoming.end(last)
 
 
-async def _no_answer(send: Send, record: Record, reply: Reply) -> None:
+def _no_answer(incoming: Incoming, record: Record, reply: Reply) -> None:
     """The provider gave no answer at all: say so in the caller's API."""
     record.finish(reply)
     status = 504 if reply.failure == "provider_timeout" else 502
-    await _answer(send, record, status, f"the provider gave no answer ({reply.failure})", str(reply.failure))
+    _answer(incoming, record, status, f"the provider gave no answer ({reply.failure})", str(reply.failure))
 
 
-async def _answer(
-    send: Send, record: Record, status: int, message: str, code: str, retry_after_s: int | None = None
+def _refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:
+    also = []
+    if refusal.retry_after_s is not None:
+        also.append((b"retry-after", str(refusal.retry_after_s).encode()))
+    if refusal.status == 413:
+        also.append((b"connection", b"close"))  # the rest of the body is not read
+    _answer(incoming, record, refusal.status, refusal.message, refusal.error_type, also)
+
+
+def _answer(
+    incoming: Incoming, record: Record, status: int, message: str, code: str, also: Headers = ()
 ) -> None:
+    """The proxy's own answer, in the shape of the API that was called."""
     api = record.call.route.provider.api if record.call is not None else None
     body = error_body(api, status, message, code)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         *_our_headers(record.call, record),
+        *also,
     ]
-    if retry_after_s is not None:
-        headers.append((b"retry-after", str(retry_after_s).encode()))
-    if status == 413:
-        headers.append((b"connection", b"close"))  # the rest of the body is not read
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    incoming.start(status, headers)
+    incoming.end(body)
 
 
 def _our_headers(call: Call | None, record: Record) -> list[tuple[bytes, bytes]]:
@@ -206,12 +203,6 @@ def _tell(trial: Trial, reply: Reply) -> None:
         trial.breaker.succeeded()
     else:
         trial.breaker.failed(time.monotonic())
-
-
-def _cancel_when_caller_leaves(scope: Scope) -> None:
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101
-    scope["extensions"]["canary.disconnect"](task.cancel)
 
 
 def _abort_replies(record: Record) -> None:

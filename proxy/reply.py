@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from typing import Protocol
 
 from proxy.call import Call
 from proxy.reading import Blind, Reader, reader_for
@@ -35,6 +36,17 @@ def status_failure(status: int, *, candidate: bool) -> ErrorType | None:
     if candidate:
         return "candidate_rejects" if status in _REFUSALS else None
     return _CALLER_ERRORS.get(status, "caller_rejected")
+
+
+class Outlet(Protocol):
+    """Where an answer's bytes go. `write` of b"" lets the head go out alone."""
+
+    @property
+    def paused(self) -> bool: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    async def drain(self) -> None: ...
 
 
 class Reply:
@@ -89,26 +101,49 @@ class Reply:
         if self.reader.failed:
             self.failure = "provider_stream_error"
 
-    async def next(self) -> bytes:
-        """The next bytes that may go out; after them `ended` tells whether they are the last."""
-        if self.held or self.ended:
-            out, self.held = self.held, b""
-            return out
-        return await self._read()
+    async def relay(self, out: Outlet) -> bytes:
+        """Hand the answer over as it comes, but for its last bytes: they are returned, and complete it."""
+        held, self.held = self.held, b""
+        if self.ended:
+            return held
+        if not self._answered.whole:
+            out.write(held)
+            held = b""
+
+        def take(data: bytes) -> bool:
+            if data := self._fed(data):
+                out.write(data)
+            return not out.paused
+
+        while (last := await self._answered.pass_on(take)) is None:
+            await out.drain()
+        return held + self._finished(last)
 
     async def _read(self) -> bytes:
+        data = await self._answered.read()
+        return self._finished(data) if self._answered.complete else self._fed(data)
+
+    def _fed(self, data: bytes) -> bytes:
+        """Show the reader what has come; what may go out now."""
+        if not data:
+            return data
+        read_at = self._answered.read_at
+        if self.first_byte_at is None:
+            self.first_byte_at = read_at
+        return self.reader.feed(data, read_at)
+
+    def _finished(self, data: bytes) -> bytes:
+        """The same with the last bytes."""
+        data = self._fed(data)
+        rest, wrong = self.reader.finish()
+        self.failure = self.failure or wrong
+        self.ended = True
+        return data + rest if rest else data
+
+    @property
+    def _answered(self) -> Answer:
         assert self.answer is not None  # noqa: S101 - only replies that opened are read
-        data = await self.answer.read()
-        if data:
-            if self.first_byte_at is None:
-                self.first_byte_at = self.answer.read_at
-            data = self.reader.feed(data, self.answer.read_at)
-        if self.answer.complete:
-            rest, wrong = self.reader.finish()
-            self.failure = self.failure or wrong
-            self.ended = True
-            return data + rest if rest else data
-        return data
+        return self.answer
 
     @property
     def status(self) -> int | None:

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
 
 import msgspec
+from msgspec.structs import replace
 
 from records.errors import BadExchangeId, BadFeedback
 from records.exchange_id import verify

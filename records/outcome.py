@@ -1,8 +1,12 @@
-"""The one record of an exchange. Every sink gets this same frozen value; nothing else is recorded."""
+"""The one record of an exchange. Every sink gets this same frozen value; nothing else is recorded.
+
+Structs, not dataclasses: one is built for each exchange, in a quarter of the time, and none is in a cycle.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from routing.canary import ArmName
 
@@ -34,8 +38,7 @@ an exchange kept from the candidate by its breaker is a candidate failure in the
 guardrail), and `provider_stale` is nobody's fault."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One upstream request inside an exchange. Seconds; tokens and cost are None where unknown."""
 
     arm: ArmName
@@ -47,8 +50,7 @@ class Attempt:
     cost_usd: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tokens of an exchange; None is unknown, never zero. `input` includes cached and cache-written tokens,
     `output` includes reasoning tokens. `estimated` marks a count that a broken stream cut short."""
 
@@ -60,8 +62,7 @@ class Usage:
     estimated: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How one exchange ended. Everything counts to the assigned `arm`, whoever served it.
 
     Times: `at` is UTC seconds at the request's last byte, `mono` CLOCK_MONOTONIC seconds at the same moment
@@ -84,7 +85,7 @@ class Outcome:
     unit: str = ""
     session: str = ""
     category: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = {}
     request_id: str = ""
     provider: str = ""
     api: str = ""
@@ -129,8 +130,7 @@ def blames_arm(error_type: ErrorType | None) -> bool:
     return error_type.startswith("provider_") or error_type in ("candidate_rejects", "breaker_open")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heartbeat:
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A worker's sign of life, ten a second: counts since the worker started, and its loop's lag in seconds.
 
     `closing` is True in the last one of an orderly end; without it, started − finished − inflight-at-death
@@ -150,8 +150,7 @@ class Heartbeat:
     breakers_open: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feedback:
+class Feedback(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One value a user or an app gave. `key` makes repeats corrections: feedback_id, or exchange and metric.
 
     One of exchange_id, session, unit says what it is about; an exchange id brings its canary, run, arm and

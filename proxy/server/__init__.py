@@ -1,6 +1,8 @@
-"""The traffic listener's protocol: uvicorn's, with the gaps closed that a public listener must not have."""
+"""The traffic listener: an HTTP/1.1 server protocol of our own that hands each request to one handler."""
 
+from proxy.server.asgi import serve_asgi
 from proxy.server.head import sendable
+from proxy.server.incoming import Handler, Incoming
 from proxy.server.protocol import TrafficProtocol
 
-__all__ = ["TrafficProtocol", "sendable"]
+__all__ = ["Handler", "Incoming", "TrafficProtocol", "sendable", "serve_asgi"]

@@ -16,7 +16,6 @@ Fault = tuple[int, str]
 """Status and words of a refusal."""
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-_ALL_BUT_BREAKS = bytes(set(range(256)) - set(b"\r\n"))
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _TEXT = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
 
@@ -76,8 +75,3 @@ def sendable(headers: Headers) -> bool:
         and not b"".join(names).translate(None, _TOKEN)
         and not b"".join([value for _, value in headers]).translate(None, _TEXT)
     )
-
-
-def breaks_after(head: bytes, lines: int) -> bool:
-    """True when the head has just this many lines: no name or value splits it in two."""
-    return head.translate(None, _ALL_BUT_BREAKS) == b"\r\n" * lines

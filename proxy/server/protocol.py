@@ -14,7 +14,8 @@ gone, as it does for nginx, but for one that was there together with the request
 turn of the loop: `printf … | nc`). That caller is served; where nothing has gone out to it for 50 ms, an
 interim 100 (RFC 9110 §15.2) is sent as a probe: a closed socket answers it with a RST.
 
-Not kept of uvicorn: WebSockets, the access log, `limit_concurrency`, lifespan state in the scope.
+uvicorn's Server accepts, counts and drains the connections (`server_state`); this is the protocol it is told
+to use. What is not spoken here: WebSockets, and HTTP/2.
 """
 
 import asyncio
@@ -22,15 +23,15 @@ import socket
 from collections import deque
 from math import inf
 from time import monotonic
-from typing import cast
-from urllib.parse import unquote
+from typing import Any, cast
 
 import httptools
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.server import ServerState
 
-from proxy.server.cycle import CONTINUE, Cycle, Message
 from proxy.server.head import FRAMING, HEAD_LIMIT, find_fault, is_too_large, split
+from proxy.server.incoming import CONTINUE, Handler, Incoming
 from proxy.server.turns import Turns
 from proxy.ticker import Ticker
 
@@ -54,8 +55,8 @@ class Shared:
         self.turns = Turns(loop)
 
 
-class TrafficProtocol(HttpToolsProtocol):
-    """One caller's connection."""
+class TrafficProtocol(asyncio.Protocol):
+    """One caller's connection. uvicorn's "app" is our handler."""
 
     check_at = 0.0
     stage = IDLE
@@ -67,39 +68,60 @@ class TrafficProtocol(HttpToolsProtocol):
     probed = False
     backlog = 0
     progress_at = 0.0
-    running: Cycle | None = None
-    parser: httptools.HttpRequestParser
+    running: Incoming | None = None  # the request that is being answered
+    latest: Incoming | None = None  # the request that is being received
+    url = b""
+    headers: list[tuple[bytes, bytes]]
+    read_paused = False
+    write_paused = False
+    drained: asyncio.Future[None] | None = None
+    transport: asyncio.Transport
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.loop = _loop or asyncio.get_running_loop()
+        self.handler = cast(Handler, config.app)  # as it was given: no middleware is between
+        self.server_state = server_state
+        self.tasks = server_state.tasks
+        if "shared" not in app_state:
+            app_state["shared"] = Shared(self.loop)
+        self.shared: Shared = app_state["shared"]
+        self.waiting: deque[Incoming] = deque()
+        self.parser = httptools.HttpRequestParser(self)
+        self.headers = []
 
     # asyncio.Protocol
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if "shared" not in self.app_state:
-            self.app_state["shared"] = Shared(self.loop)
-        self.shared: Shared = self.app_state["shared"]
-        self.waiting: deque[Cycle] = deque()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.server_state.connections.add(self)  # type: ignore[arg-type]
         self.since = monotonic()
         self.shared.ticker.watch(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.connections.discard(self)
+        self.server_state.connections.discard(self)
         self.shared.ticker.forget(self)
-        self.flow.resume_writing()
+        self.resume_writing()
         self.waiting.clear()
         running, self.running = self.running, None
         if running is not None:
-            running.vanish()
-        self.cycle = None  # type: ignore[assignment]
+            running.leave()
+        self.latest = None
         del self.parser  # it holds our callbacks: without it no cycle is left to collect
 
-    def eof_received(self) -> bool:  # type: ignore[override]
+    def eof_received(self) -> bool:
         """True keeps our side open for the answer to a half-closed caller; see the module's docstring."""
         if self.running is None:
             return False
         if self.stage == WAIT and self.shared.turns.since(self.ended_in) <= 1:
             self.eof_at = monotonic()
             self.check_at = 0.0
-            self.cycle.keep_alive = False
+            self.running.keep_alive = False
             return True
         self.transport.abort()
         return False
@@ -122,8 +144,14 @@ class TrafficProtocol(HttpToolsProtocol):
         self.check_at = 0.0
 
     def pause_writing(self) -> None:
-        self.flow.pause_writing()
+        self.write_paused = True
         self.check_at = 0.0
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self.drained is not None:
+            self.drained.set_result(None)
+            self.drained = None
 
     # llhttp's callbacks
 
@@ -133,6 +161,9 @@ class TrafficProtocol(HttpToolsProtocol):
             self.since = monotonic()
             self.url = b""
             self.headers = []
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
@@ -152,70 +183,86 @@ class TrafficProtocol(HttpToolsProtocol):
             self.refuse(*fault)
             return
         path, query = split(self.url)
-        text = path.decode("ascii")
-        scope: Message = {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": version,
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "method": self.parser.get_method().decode("ascii"),
-            "root_path": self.root_path,
-            "path": self.root_path + (unquote(text) if "%" in text else text),
-            "raw_path": self.root_path.encode("ascii") + path,
-            "query_string": query,
-            "headers": headers,
-        }
-        keep_alive = version == "1.1" and self.parser.should_keep_alive() and not upgrade
-        cycle = Cycle(self, scope, keep_alive=keep_alive, continues=(b"expect", b"100-continue") in framing)
-        self.cycle = cycle
+        incoming = Incoming(
+            self,
+            self.parser.get_method().decode("ascii"),
+            path.decode("ascii"),
+            query,
+            headers,
+            old=version == "1.0",
+            keep_alive=version == "1.1" and not upgrade and self.parser.should_keep_alive(),
+            continues=(b"expect", b"100-continue") in framing,
+        )
+        self.latest = incoming
         self.stage = BODY
         self.fed = 0
         if self.running is None:
-            self._start(cycle)
+            self._start(incoming)
         else:
-            self.flow.pause_reading()
-            self.waiting.append(cycle)
+            self.pause_reading()
+            self.waiting.append(incoming)
 
     def on_body(self, body: bytes) -> None:
         self.fed = 0
-        if not self.refused and not self.cycle.response_complete:
-            cast(Cycle, self.cycle).feed(body)
+        if not self.refused and self.latest is not None and not self.latest.complete:
+            self.latest.feed(body)
 
     def on_message_complete(self) -> None:
-        if self.stage == BODY and not self.refused:
+        if self.stage == BODY and not self.refused and self.latest is not None:
             self.stage = WAIT
             self.fed = 0
             self.ended_in = self.shared.turns.mark()
-            self.cycle.more_body = False
-            cast(Cycle, self.cycle).wake()
+            self.latest.received()
 
-    # What the cycles ask for
+    # What uvicorn's Server asks for
 
-    def responded(self, cycle: Cycle) -> None:
+    def shutdown(self) -> None:
+        """Serve what is being answered, and no more."""
+        if self.running is None:
+            self.transport.close()
+        else:
+            self.running.keep_alive = False
+
+    # What the requests ask for
+
+    def responded(self, incoming: Incoming) -> None:
         """A response is complete: the next request, or the connection's end."""
         self.running = None
         self.server_state.total_requests += 1
         self.check_at = 0.0
-        if cycle.keep_alive and not cycle.more_body:
+        if incoming.keep_alive and not incoming.more:
             self.resume_reading()
             if self.waiting:
                 self._start(self.waiting.popleft())
             elif self.stage == WAIT:
                 self.stage = IDLE
                 self.since = monotonic()
-        elif cycle.more_body:
+        elif incoming.more:
             self._linger()
         else:
             self.transport.close()
 
+    def pause_reading(self) -> None:
+        """Leave the socket alone for now."""
+        if not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+
     def resume_reading(self) -> None:
         """Read on; the time we did not read is not the caller's."""
-        if self.flow.read_paused:
+        if self.read_paused:
+            self.read_paused = False
             self.since = monotonic()
             self.check_at = 0.0
-            self.flow.resume_reading()
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    async def drain(self) -> None:
+        """Return once the caller has taken most of what was written, or has gone."""
+        if self.write_paused:
+            if self.drained is None:
+                self.drained = self.loop.create_future()
+            await asyncio.shield(self.drained)
 
     def refuse(self, status: int, message: str) -> None:
         """What is being received is not to be served; an earlier request still gets its response."""
@@ -223,11 +270,11 @@ class TrafficProtocol(HttpToolsProtocol):
         running = self.running
         if running is None:
             self.reject(status, message)
-        elif self.stage != BODY or running is not self.cycle:
+        elif self.stage != BODY or running is not self.latest:
             self.waiting.clear()
             running.keep_alive = False
             self.stage = WAIT
-        elif running.response_started and running.head is None:
+        elif running.answering:
             self.transport.abort()
         else:
             self.reject(status, message)
@@ -236,7 +283,7 @@ class TrafficProtocol(HttpToolsProtocol):
         """Answer ourselves, in place of the running cycle if there is one, and close."""
         running, self.running = self.running, None
         if running is not None:
-            running.vanish()
+            running.leave()
         if not self.transport.is_closing():
             body = message.encode("ascii")
             head = (
@@ -269,7 +316,7 @@ class TrafficProtocol(HttpToolsProtocol):
             self.refuse(408, "The request took too long to come.")
 
     def _due(self, now: float) -> float:
-        if self.transport.is_closing() or (self.stage == BODY and self.flow.read_paused):
+        if self.transport.is_closing() or (self.stage == BODY and self.read_paused):
             return inf
         if self.stage == LINGER and self.backlog:
             self.since = now
@@ -278,7 +325,7 @@ class TrafficProtocol(HttpToolsProtocol):
     def _probe(self, now: float) -> None:
         """Find out whether a half-closed caller is still there."""
         running = self.running
-        if running is None or self.eof_at is None or running.old or running.response_started or self.probed:
+        if running is None or self.eof_at is None or running.old or running.started or self.probed:
             self._look()
         elif now - self.eof_at >= PROBE_S:
             self.probed = True
@@ -293,10 +340,10 @@ class TrafficProtocol(HttpToolsProtocol):
 
     # Inside
 
-    def _start(self, cycle: Cycle) -> None:
-        self.running = cycle
-        cycle.task = self.loop.create_task(cycle.run_asgi(cast(ASGI3Application, self.app)))
-        self.tasks.add(cycle.task)
+    def _start(self, incoming: Incoming) -> None:
+        self.running = incoming
+        incoming.task = self.loop.create_task(incoming.run(self.handler))
+        self.tasks.add(incoming.task)
 
     def _linger(self) -> None:
         """Close without a RST, which would take our last bytes from a caller that is still sending."""

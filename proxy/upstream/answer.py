@@ -1,12 +1,16 @@
 """One exchange as its caller sees it: the response head, then the body as it comes. No socket, no parsing."""
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
 from proxy.provider import Timeout
 from proxy.upstream.errors import UpstreamError
 from proxy.upstream.lane import Lane
+
+Take = Callable[[bytes], bool]
+"""Takes body bytes; True when it can take more now."""
 
 
 class Source(Protocol):
@@ -35,6 +39,7 @@ class Answer:
         "_loop",
         "_paused_at",
         "_source",
+        "_take",
         "_waiter",
         "buffered",
         "headed",
@@ -66,11 +71,17 @@ class Answer:
         self._done = False
         self._error: UpstreamError | None = None
         self._source: Source | None = None
+        self._take: Take | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._paused_at: float | None = None
         self._idle_from = 0.0
 
     # For the caller.
+
+    @property
+    def whole(self) -> bool:
+        """True when the message has come to its last byte, whether it has been read or not."""
+        return self._done
 
     @property
     def complete(self) -> bool:
@@ -89,12 +100,27 @@ class Answer:
             if self._done:
                 return b""
             await self._wait()
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        self.buffered = 0
-        if self._paused_at is not None:
-            self._resume()
-        return data
+        return self._taken()
+
+    async def pass_on(self, take: Take) -> bytes | None:
+        """Give the body to `take` as it is read from the socket, in the same turn of the loop.
+
+        Returns the last bytes, which `take` does not get, when the message is complete; None when `take` can
+        take no more for now. Raises UpstreamError when the body broke, and what `take` raises.
+        """
+        while not self._done:
+            if self._chunks and not take(self._taken()):
+                return None
+            if self._error is not None:
+                raise self._error
+            self._take = take
+            try:
+                await self._wait()
+                if self._take is None:
+                    return None
+            finally:
+                self._take = None
+        return self._taken()
 
     def abort(self) -> None:
         """Give up: the provider sees the connection close at once. Idempotent, and nothing once done."""
@@ -121,8 +147,24 @@ class Answer:
         self._chunks.append(body)
         self.buffered += len(body)
 
+    def passed_on(self) -> bool:
+        """Give what was fed to whoever takes it at once; False when that is nobody."""
+        if self._take is None:
+            return False
+        try:
+            more = self._take(self._taken())
+        except Exception as problem:  # it is the taker's, not the connection's
+            self._take = None
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(problem)
+        else:
+            if not more:
+                self._take = None
+                self.wake()
+        return True
+
     def wake(self) -> None:
-        """Let a waiting `head` or `read` look again."""
+        """Let a waiting `head`, `read` or `pass_on` look again."""
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -161,6 +203,15 @@ class Answer:
         return total
 
     # Inside.
+
+    def _taken(self) -> bytes:
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self.buffered = 0
+        if self._paused_at is not None:
+            self._resume()
+        return data
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()

@@ -280,6 +280,8 @@ class Connection(asyncio.Protocol):
     def _fed(self, answer: Answer) -> None:
         answer.read_at = now = monotonic()
         self._barren = 0
+        if answer.passed_on():
+            return
         if answer.buffered > BACKLOG:
             self._transport.pause_reading()
             answer.pause(now)

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 from proxy.call import Call, read
 from proxy.provider import Provider
 from proxy.routes import Lane, Routes, Trial
+from proxy.server import Incoming
 from proxy.upstream import UpstreamError
 from records.outcome import ErrorType
 from routing.canary import Arm, Canary, Match, Step, UnitSource, definition
@@ -65,17 +67,46 @@ def routes(*trials: Trial, tags: Sequence[str] = (), providers: Mapping[str, Pro
 
 
 class Body:
-    """A request's body as an ASGI server hands it over, in parts. `left`: the caller leaves after them."""
+    """A request's body in parts. `left`: the caller leaves after them."""
 
     def __init__(self, *parts: bytes, left: bool = False) -> None:
         self.parts = list(parts)
         self.left = left
 
-    async def __call__(self) -> dict[str, Any]:
-        if not self.parts:
-            return {"type": "http.disconnect"}
-        part = self.parts.pop(0)
-        return {"type": "http.request", "body": part, "more_body": bool(self.parts) or self.left}
+
+@dataclass
+class Request:
+    """A request as the server hands it over. It stands in for `proxy.server.Incoming`."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: list[Header]
+    body: Body
+
+    async def read(self) -> bytes:
+        parts = self.body.parts
+        while parts:
+            if part := parts.pop(0):
+                return part
+        if self.body.left:
+            raise asyncio.CancelledError
+        return b""
+
+
+class Outlet:
+    """A caller that takes everything at once, or (`full`) asks for a pause after each write."""
+
+    def __init__(self, *, full: bool = False) -> None:
+        self.written: list[bytes] = []
+        self.drained = 0
+        self.paused = full
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    async def drain(self) -> None:
+        self.drained += 1
 
 
 class Script:
@@ -101,6 +132,10 @@ class Script:
         self._more = more
 
     @property
+    def whole(self) -> bool:
+        return len(self._parts) < 2 and self.complete
+
+    @property
     def complete(self) -> bool:
         return not (self._parts or self._error or self._more)
 
@@ -112,6 +147,15 @@ class Script:
         self.read_at = time.monotonic()
         self.times.append(self.read_at)
         return self._parts.pop(0) if self._parts else b""
+
+    async def pass_on(self, take: Callable[[bytes], bool]) -> bytes | None:
+        while len(self._parts) > 1 or not self.complete:
+            data = await self.read()
+            if self.complete:
+                return data
+            if data and not take(data):
+                return None
+        return await self.read()
 
     def abort(self) -> None:
         self.aborted = True
@@ -128,12 +172,11 @@ def call(
     """Read one request by the real reader. A dict is sent as JSON; without a table, a trial takes gpt-4o."""
     if isinstance(body, dict):
         body = json.dumps(body).encode()
-    receive = Body(body) if isinstance(body, bytes) else body
-    scope = {
-        "type": "http",
-        "method": method,
-        "raw_path": path.encode(),
-        "query_string": query,
-        "headers": [(b"content-type", b"application/json"), *headers],
-    }
-    return asyncio.run(read(scope, receive, table or routes(trial())))
+    request = Request(
+        method,
+        path,
+        query,
+        [(b"content-type", b"application/json"), *headers],
+        Body(body) if isinstance(body, bytes) else body,
+    )
+    return asyncio.run(read(cast(Incoming, request), table or routes(trial())))

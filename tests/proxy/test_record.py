@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from records.outcome import ErrorType, Outcome, OutcomeName, Usage
 from routing.assign import Assignment
 from routing.canary import ArmName
 from routing.cohort import unit_hash
-from tests.proxy.calls import ANTHROPIC, Header, Script, call, routes, trial
+from tests.proxy.calls import ANTHROPIC, Header, Outlet, Script, call, routes, trial
 
 KEY = b"k" * 32
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": []}
@@ -133,16 +134,25 @@ def ask(
     return reply
 
 
+class Leaving(Outlet):
+    """A caller that leaves after so many parts."""
+
+    def __init__(self, parts: int | None) -> None:
+        super().__init__()
+        self._parts = parts
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self._parts is not None and len([each for each in self.written if each]) >= self._parts:
+            raise asyncio.CancelledError
+
+
 def drain(reply: Reply, *, parts: int | None = None) -> None:
     """Relay so many parts of it, or all."""
 
-    async def relay() -> None:
-        left = parts
-        while not reply.ended and left != 0:
-            await reply.next()
-            left = None if left is None else left - 1
-
-    asyncio.run(relay())
+    if parts != 0:
+        with suppress(asyncio.CancelledError):
+            asyncio.run(reply.relay(Leaving(parts)))
 
 
 def test_an_answered_exchange_is_written_down_whole() -> None:

@@ -11,7 +11,7 @@ from proxy.reply import JSON_HELD, STREAM_HELD, Reply, status_failure
 from proxy.request import upstream_request
 from proxy.upstream import UpstreamError
 from records.outcome import ErrorType, Usage
-from tests.proxy.calls import Script, call, trial
+from tests.proxy.calls import Outlet, Script, call, trial
 
 JSON, SSE = b"application/json", b"text/event-stream"
 CHAT = json.dumps({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}).encode()
@@ -61,10 +61,9 @@ def relay(opened: Reply) -> list[bytes]:
     """What goes out until the provider's end."""
 
     async def pieces() -> list[bytes]:
-        out = [await opened.next()]
-        while not opened.ended or opened.held:
-            out.append(await opened.next())
-        return out
+        outlet = Outlet()
+        last = await opened.relay(outlet)
+        return [each for each in (*outlet.written, last) if each]
 
     return asyncio.run(pieces())
 
@@ -156,12 +155,10 @@ def test_a_stream_that_ends_without_its_last_event_was_truncated() -> None:
 def test_a_body_that_breaks_breaks_the_relay_after_what_came() -> None:
     opened = reply(Script(TOKEN, kind=SSE, error="provider_reset"), stream=True)
 
-    async def story() -> None:
-        assert await opened.next() == TOKEN
-        with pytest.raises(UpstreamError):
-            await opened.next()
-
-    asyncio.run(story())
+    outlet = Outlet()
+    with pytest.raises(UpstreamError):
+        asyncio.run(opened.relay(outlet))
+    assert outlet.written == [b"", TOKEN]
     assert not opened.ended
 
 

@@ -1,0 +1,242 @@
+"""One request of a caller and our response to it, as its handler sees them."""
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from proxy.server.head import Headers
+
+if TYPE_CHECKING:
+    from proxy.server.protocol import TrafficProtocol
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+UNREAD_LIMIT = 64 * 1024
+"""Body bytes that may wait for the handler before the socket is left alone."""
+
+_OURS = frozenset([b"content-length", b"transfer-encoding", b"connection"])
+"""Response fields that frame the message: written here, whatever the handler said."""
+
+log = logging.getLogger("uvicorn.error")
+
+Handler = Callable[["Incoming"], Awaitable[None]]
+
+
+class Incoming:
+    """What a handler reads from and answers to. When the caller leaves before the response's end, the
+    handler is cancelled.
+
+    `path` is raw and ASCII, `query` raw, `headers` lower-cased names in order, without trailers; `more` says
+    that body bytes may still come. `paused` is True while the caller is behind in reading: `drain` then.
+    """
+
+    __slots__ = (
+        "_began", "_bodiless", "_chunked", "_head", "_left", "_parts", "_protocol", "_size", "_waiter",
+        "complete", "continues", "gone", "headers", "keep_alive", "method", "more", "old", "path", "query",
+        "started", "task",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        protocol: "TrafficProtocol",
+        method: str,
+        path: str,
+        query: bytes,
+        headers: list[tuple[bytes, bytes]],
+        *,
+        old: bool,
+        keep_alive: bool,
+        continues: bool,
+    ) -> None:
+        """`old`: HTTP/1.0. `continues`: the caller waits for a 100 before it sends its body."""
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.old = old
+        self.keep_alive = keep_alive
+        self.continues = continues
+        self.more = True
+        self.gone = self.started = self.complete = False
+        self.task: asyncio.Task[None] | None = None
+        self._protocol = protocol
+        self._began = False
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._head: bytes | None = None
+        self._bodiless = method == "HEAD"
+        self._chunked = False
+        self._left: int | None = None
+
+    # For the handler: the request's body
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """The caller's address and port."""
+        peer: tuple[str, int] | None = self._protocol.transport.get_extra_info("peername")
+        return peer
+
+    async def read(self) -> bytes:
+        """The next body bytes; b"" at the end. CancelledError when the caller has left before it: what has
+        come must not pass for a whole request."""
+        if self.continues and not self.gone:
+            self._protocol.transport.write(CONTINUE)
+            self.continues = False
+        while not self._parts:
+            if self.gone:
+                raise asyncio.CancelledError
+            if not self.more:
+                return b""
+            self._protocol.resume_reading()
+            self._waiter = self._protocol.loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        parts, self._parts = self._parts, []
+        self._size = 0
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    # For the handler: the response
+
+    def start(self, status: int, headers: Headers) -> None:
+        """The response's head, which waits for the next `write` or `end`, so that both leave in one write.
+        Headers must be `sendable`."""
+        if self.started:
+            raise RuntimeError("the response has started already")
+        self.started = True
+        self.continues = False
+        lines = [STATUS_LINE[status][:-2]]
+        for field in headers:
+            if field[0] not in _OURS:
+                lines.append(b": ".join(field))
+            elif field[0] == b"content-length":
+                self._left = int(field[1])
+            elif field[0] == b"connection" and b"close" in field[1].lower():
+                self.keep_alive = False
+        if status in (204, 304):
+            self._bodiless = True
+        if self._left is not None:
+            lines.append(b"content-length: %d" % self._left)
+        elif not self.old and not self._bodiless:
+            self._chunked = True
+            lines.append(b"transfer-encoding: chunked")
+        if not self.keep_alive:
+            lines.append(b"connection: close")
+        lines.append(b"\r\n")
+        self._head = b"\r\n".join(lines)
+
+    def write(self, data: bytes) -> None:
+        """Body bytes; b"" sends the head alone, for bytes that may be long in coming."""
+        if self._chunked:
+            if data:
+                data = b"%x\r\n%b\r\n" % (len(data), data)
+        else:
+            data = self._measured(data)
+        self._send(data)
+
+    def end(self, data: bytes = b"") -> None:
+        """The last body bytes."""
+        if self._chunked:
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+        else:
+            data = self._measured(data)
+            if self._left and not self._bodiless:
+                raise RuntimeError("the response body is shorter than its Content-Length")
+        self._send(data)
+        self.complete = True
+        if not self.gone:
+            self._protocol.responded(self)
+
+    @property
+    def paused(self) -> bool:
+        """The caller is behind in reading what was written."""
+        return self._protocol.write_paused
+
+    async def drain(self) -> None:
+        """Wait until the caller has caught up."""
+        await self._protocol.drain()
+
+    def abort(self) -> None:
+        """End broken, visibly. Without a length only a RST says so to an HTTP/1.0 caller."""
+        self.gone = True
+        self._head = None
+        transport = self._protocol.transport
+        if self.old and not transport.is_closing():
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+
+    # For the protocol
+
+    async def run(self, handle: Handler) -> None:
+        """Handle it; an unfinished response is a 500 while nothing has left, else a broken connection."""
+        self._began = True
+        if self.gone and self.task is not None:
+            self.task.cancel()  # it left before its turn came: still an exchange that ends in cancellation
+        try:
+            await handle(self)
+        except BaseException as problem:
+            if not self.gone:
+                log.error("the handler of a request crashed", exc_info=problem)
+        if not self.complete and not self.gone:
+            if self.started and self._head is None:
+                self.abort()
+            else:
+                self._head = None
+                self._protocol.reject(500, "Internal Server Error")
+        if self.task is not None:
+            self._protocol.tasks.discard(self.task)
+            self.task = None  # it holds us: without it no cycle is left to collect
+
+    @property
+    def answering(self) -> bool:
+        """Some of the response has left."""
+        return self.started and self._head is None
+
+    def feed(self, body: bytes) -> None:
+        """Request body bytes."""
+        self._parts.append(body)
+        self._size += len(body)
+        if self._size > UNREAD_LIMIT:
+            self._protocol.pause_reading()
+        self._wake()
+
+    def received(self) -> None:
+        """The request has come whole."""
+        self.more = False
+        self._wake()
+
+    def leave(self) -> None:
+        """The caller has gone."""
+        self.gone = True
+        if self._began and self.task is not None:
+            self.task.cancel()
+
+    # Inside
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _measured(self, data: bytes) -> bytes:
+        if self._bodiless:
+            return b""
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                raise RuntimeError("the response body is longer than its Content-Length")
+        return data
+
+    def _send(self, data: bytes) -> None:
+        if self.gone:
+            return
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        if data:
+            self._protocol.transport.write(data)
