@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from proxy.errors import Refused
 from proxy.facts import NO_FACTS, Facts, facts_of, names_stored
@@ -15,8 +16,7 @@ BODY_BOUND = 64 << 20
 _LABEL_BOUND = 64
 
 
-@dataclass(slots=True, kw_only=True)
-class Call:
+class Call(msgspec.Struct, kw_only=True):
     """One request, read. `at` and `mono` are the moment of its last byte (pass-through: of its head).
 
     `unit` is the sticky identity, from the first place of the canary's order that has one.
@@ -43,8 +43,11 @@ class Call:
     @property
     def stateful(self) -> bool:
         """True when only one provider entry knows, or would know, what the request is about."""
-        if self.trial is None or self.trial.shares_state:
-            return False
+        return self.trial is not None and not self.trial.shares_state and self.touches_state
+
+    @property
+    def touches_state(self) -> bool:
+        """True when the request names what a provider keeps, or has it keep something."""
         creates = self.route.operation.creates_state and not self.facts.declines_store
         return creates or self.facts.names_state or (isinstance(self.body, bytes) and names_stored(self.body))
 

@@ -2,7 +2,6 @@
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 import msgspec
@@ -12,8 +11,7 @@ from proxy.dialects.operation import UNREADABLE
 from proxy.routes import Route
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the body (or Gemini's path) says. `unit` is the body's, "" when it has none; `stream_options` is
     the member as it stands there, empty when it does not."""
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -19,8 +18,7 @@ _INCLUDE_USAGE = b'{"include_usage":true}'
 _REPEATED_MODEL = re.compile(rb'("model"\s*:\s*)"models/[^"\\]*"')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What goes out. `injected` says that usage was asked for on the proxy's own account."""
 
     target: bytes

@@ -1,8 +1,10 @@
 """Where a request goes: provider, operation, and the canary that takes it. One immutable value per config."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from proxy.breaker import Breaker
 from proxy.dialects import Operation, operation
@@ -10,6 +12,10 @@ from proxy.dialects.gemini import MODEL_PATH
 from proxy.errors import Refused
 from proxy.provider import Api, Provider, Timeout
 from routing.canary import ArmName, Canary
+
+MOST_KNOWN, LONGEST_KNOWN = 4096, 256
+Spoken = tuple[bool, bool]
+"""Whose wire API a request's headers and query say that it speaks: Anthropic's, Gemini's."""
 
 _TRAVERSAL = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){2}(?:[/\\;]|%2f|%5c|$)", re.IGNORECASE)
 """A segment `..`, however it is spelt: a provider that resolves it would serve another path than ours."""
@@ -31,12 +37,14 @@ class Lane:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trial:
-    """A canary with its lanes, its candidate's breaker and the fingerprint of its definition."""
+    """A canary with its lanes, its candidate's breaker and the fingerprint of its definition. `mirror` is the
+    part in [0, 1] of the baseline's exchanges that the candidate gets a copy of."""
 
     canary: Canary
     definition: str
     baseline: Lane
     candidate: Lane
+    mirror: float = 0.0
     breaker: Breaker = field(default_factory=Breaker)
 
     def lane(self, arm: ArmName) -> Lane:
@@ -49,8 +57,7 @@ class Trial:
         return self.baseline.provider.name == self.candidate.provider.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One request's way. `path` is as its API names it (`/v1/…`), `target` what is added to the base URL."""
 
     provider: Provider
@@ -77,6 +84,7 @@ class Routes:
             )
             for provider in providers.values()
         }
+        self._known: dict[tuple[str, str, Spoken], Route] = {}
         self._by_model: dict[tuple[str, str], list[Trial]] = {}
         for trial in trials:
             for model in trial.canary.match.models or ("",):
@@ -88,9 +96,20 @@ class Routes:
 
     def route(self, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> Route:
         """Find the provider for a raw path; Refused (404) says which paths there are."""
+        spoken = (b"anthropic-version" in headers, b"x-goog-api-key" in headers or _has_key(query))
+        known = self._known.get((method, path, spoken))
+        if known is None:
+            known = self._find(method, path, spoken)
+            if len(path) < LONGEST_KNOWN:  # callers choose these paths
+                if len(self._known) >= MOST_KNOWN:
+                    self._known.clear()
+                self._known[method, path, spoken] = known
+        return known
+
+    def _find(self, method: str, path: str, spoken: Spoken) -> Route:
         if (".." in path or "%" in path) and _TRAVERSAL.search(path):
             raise Refused(400, "a path with '..' is not forwarded", "caller_rejected")
-        provider, path = self._provider(method, path, query, headers)
+        provider, path = self._provider(method, path, spoken)
         target = path[3:] if provider.api == "openai" and path.startswith("/v1/") else path
         return Route(
             provider=provider,
@@ -107,18 +126,16 @@ class Routes:
         for key in ((provider, model), (provider, "")):
             for trial in self._by_model.get(key, ()):
                 match = trial.canary.match
-                named = {name: headers.get(name.encode(), b"").decode("latin-1") for name in match.headers}
+                named = _named(match.headers, headers) if match.headers else {}
                 if match.accepts(model=model, path=route.path, headers=named, tags=tags):
                     return trial
         return None
 
-    def _provider(
-        self, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]
-    ) -> tuple[Provider, str]:
+    def _provider(self, method: str, path: str, spoken: Spoken) -> tuple[Provider, str]:
         name, _, rest = path[1:].partition("/")
         if provider := self._providers.get(name):
             return provider, "/" + rest
-        return self._the_first(_api(method, path, query, headers)), path
+        return self._the_first(_api(method, path, spoken)), path
 
     def _the_first(self, api: Api) -> Provider:
         if provider := self._first.get(api):
@@ -126,14 +143,23 @@ class Routes:
         raise Refused(404, f"no provider entry has `api: {api}`; add one to canary.yaml", "caller_not_found")
 
 
-def _api(method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> Api:
-    if path == "/v1/messages" or path.startswith("/v1/messages/") or b"anthropic-version" in headers:
+def _named(wanted: Iterable[str], headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {name: headers.get(name.encode(), b"").decode("latin-1") for name in wanted}
+
+
+def _has_key(query: bytes) -> bool:
+    """Gemini's key stands in the query."""
+    return bool(query) and (query.startswith(b"key=") or b"&key=" in query)
+
+
+def _api(method: str, path: str, spoken: Spoken) -> Api:
+    anthropic, gemini = spoken
+    if path == "/v1/messages" or path.startswith("/v1/messages/") or anthropic:
         return "anthropic"
     if (
-        b"x-goog-api-key" in headers
+        gemini
         or path.startswith("/v1beta/")
         or (method == "POST" and ":" in path and MODEL_PATH.match(path))
-        or (query and (query.startswith(b"key=") or b"&key=" in query))
     ):
         return "gemini"
     if path.startswith("/v1/"):

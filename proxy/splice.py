@@ -31,7 +31,7 @@ def insert_first(body: bytes, key: str, value: bytes) -> bytes:
 def value_spans(body: bytes, key: str) -> list[tuple[int, int]]:
     """Byte ranges [start, end) of the values of a top-level key."""
     starts = _starts_anywhere(body, b'"' + key.encode() + b'"')
-    if len(starts) > 1 or _ESCAPED_LETTER.search(body):
+    if len(starts) > 1 or (b"\\u00" in body and _ESCAPED_LETTER.search(body)):
         starts = _starts_at_top(body, key)
     return [(start, _value_end(body, start)) for start in starts]
 

@@ -71,6 +71,14 @@ class Meters(Collector):
         self._rollbacks = Tally("canary_rollbacks_total", "Rollbacks by what caused them", ("canary", "rule"))
         self._records = Tally("canary_records_total", "Records by what became of them", ("state",))
         self._feedback_sum = Tally("canary_feedback_value_sum", "Sum of feedback values", (*_ARM, "metric"))
+        self._copies = Tally("canary_mirror_requests_total", "Mirror copies by end", ("canary", "outcome"))
+        self._copy_errors = Tally(
+            "canary_mirror_errors_total", "Mirror copies that failed, by type", ("canary", "error_type")
+        )
+        self._copy_cost = Tally(
+            "canary_mirror_cost_usd_total", "Dollars for copies with a known price", ("canary",)
+        )
+        self._copies_dropped = Tally("canary_mirror_dropped_total", "Copies without room", ("canary",))
         self._duration = Spread(
             "canary_request_duration_seconds", "Request's last byte to the provider's", _ARM, LLM_BOUNDS
         )
@@ -91,12 +99,13 @@ class Meters(Collector):
         self._feedback_metrics = frozenset(feedback_metrics)
 
     def observe(self, outcome: Outcome) -> None:
-        """Count one exchange. Mirror copies are nobody's answer and are left out."""
-        if outcome.mirror:
-            return
+        """Count one exchange; a mirror copy is nobody's answer and counts in families of its own."""
         canary = outcome.canary if outcome.canary in self._canaries else ""
-        arm = (canary, outcome.arm)
         with self._lock:
+            if outcome.mirror:
+                self._observe_copy(outcome, canary)
+                return
+            arm = (canary, outcome.arm)
             self._requests.add((*arm, outcome.outcome))
             if outcome.error_type is not None:
                 self._errors.add((*arm, outcome.error_type))
@@ -123,9 +132,11 @@ class Meters(Collector):
             self._feedback_sum.add(labels, feedback.value)
 
     def beat(self, heartbeat: Heartbeat) -> None:
-        """A worker's sign of life; its last one if it is closing."""
+        """A worker's sign of life, each of them once; its last one if it is closing."""
         worker = (heartbeat.worker, heartbeat.pid)
         with self._lock:
+            for canary, count in heartbeat.mirrors_dropped.items():
+                self._copies_dropped.add((canary if canary in self._canaries else "",), count)
             if heartbeat.closing:
                 self._workers.pop(worker, None)
             else:
@@ -196,6 +207,13 @@ class Meters(Collector):
     def _kept(self) -> dict[str, Tally | Spread]:
         kept = (each for each in vars(self).values() if isinstance(each, Tally | Spread))
         return {each.name: each for each in kept}
+
+    def _observe_copy(self, outcome: Outcome, canary: str) -> None:
+        self._copies.add((canary, outcome.outcome))
+        if outcome.error_type is not None:
+            self._copy_errors.add((canary, outcome.error_type))
+        if outcome.cost_usd is not None:
+            self._copy_cost.add((canary,), outcome.cost_usd)
 
     def _observe_times(self, outcome: Outcome, arm: Labels) -> None:
         if outcome.overhead_s is not None:

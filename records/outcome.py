@@ -134,7 +134,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A worker's sign of life, ten a second: counts since the worker started, and its loop's lag in seconds.
 
     `closing` is True in the last one of an orderly end; without it, started − finished − inflight-at-death
-    exchanges are `lost_outcome`.
+    exchanges are `lost_outcome`. Mirror copies are in none of the counts; `mirrors_dropped` is how many, by
+    canary, found no room since the last heartbeat that was written.
     """
 
     worker: int
@@ -148,6 +149,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     plan_version: int
     closing: bool = False
     breakers_open: tuple[str, ...] = ()
+    mirrors_dropped: Mapping[str, int] = {}
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True, gc=False):

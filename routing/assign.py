@@ -1,7 +1,8 @@
 """(canary, state, unit) → arm and reason. The whole decision, with nothing else in it."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from routing.canary import ArmName, Canary
 from routing.cohort import SPACE, in_cohort
@@ -10,8 +11,7 @@ from routing.plan import State
 Reason = Literal["cohort", "no_unit", "random", "stateful", "pinned", "no_plan", "stopped"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Which arm serves, why, and where the canary stood when it was decided."""
 
     arm: ArmName

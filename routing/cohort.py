@@ -4,9 +4,35 @@ A unit belongs to the candidate when the first 4 bytes, big-endian, of
 HMAC-SHA-256(assignment key, name \\x00 unit) are below share · 2³². Raising the share only adds units.
 """
 
+import hashlib
 import hmac
+from functools import lru_cache
 
 SPACE = 2**32
+
+
+def hmac_sha256(key: bytes, message: bytes) -> bytes:
+    """HMAC-SHA-256 (RFC 2104) with its two padded blocks hashed once and then copied.
+
+    `hmac.digest` looks its algorithm up in OpenSSL each time: 3 µs in a loop, 14 µs on cold caches, against 2
+    and 4 µs.
+    """
+    inner, outer = _padded(key)
+    message_hash, whole = inner.copy(), outer.copy()
+    message_hash.update(message)
+    whole.update(message_hash.digest())
+    return whole.digest()
+
+
+@lru_cache(64)
+def _padded(key: bytes) -> "tuple[hashlib._Hash, hashlib._Hash]":
+    block = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
+    return hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
+
+
+_BLOCK = 64
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
 def derive_key(secret: bytes, purpose: str) -> bytes:
@@ -16,7 +42,7 @@ def derive_key(secret: bytes, purpose: str) -> bytes:
 
 def bucket(assignment_key: bytes, canary: str, unit: str) -> int:
     """The unit's place in [0, 2³²) for this canary."""
-    digest = hmac.digest(assignment_key, f"{canary}\0{unit}".encode(), "sha256")
+    digest = hmac_sha256(assignment_key, f"{canary}\0{unit}".encode())
     return int.from_bytes(digest[:4], "big")
 
 
@@ -27,4 +53,4 @@ def in_cohort(assignment_key: bytes, canary: str, unit: str, share: float) -> bo
 
 def unit_hash(ids_key: bytes, unit: str) -> str:
     """What is stored instead of the unit: 32 hex digits, not reversible without the key."""
-    return hmac.digest(ids_key, b"unit\0" + unit.encode(), "sha256")[:16].hex()
+    return hmac_sha256(ids_key, b"unit\0" + unit.encode())[:16].hex()

@@ -66,7 +66,7 @@ def test_a_published_vector_pins_the_format() -> None:
         serial=b"\0\1\2\3\4\5\6\7",
     )
     assert text == (
-        "AQMABgokGCXhIAAAAAEAAAACAAECAwQFBgcAESIzRFVmd4iZqrvM3e7_c3VwcG9ydC1ub3YN0t-rU8T6ndAl_kOfrNiy"
+        "AQMABgokGCXhIAAAAAEAAAACAAECAwQFBgcAESIzRFVmd4iZqrvM3e7_c3VwcG9ydC1ub3bslTSIdXHMl_CFUYZiTsug"
     )
 
 
