@@ -27,16 +27,19 @@ class Arm:
 
 @dataclass(slots=True)
 class Pulse:
-    """One canary in one run."""
+    """One canary in one run. `mirrors_dropped` are the copies that found no room."""
 
     run: int
     arms: dict[ArmName, Arm] = field(default_factory=lambda: {"baseline": Arm(), "candidate": Arm()})
+    mirror: Arm = field(default_factory=Arm)
+    mirrors_dropped: int = 0
 
     def observe(self, outcome: Outcome) -> None:
-        """Take in one outcome of this canary; those of other runs, pins and mirror copies do not count."""
-        if outcome.run != self.run or outcome.mirror or outcome.reason == "pinned":
+        """Take in one outcome of this canary; those of other runs and pins do not count. Mirror copies count
+        apart: they are in neither arm."""
+        if outcome.run != self.run or outcome.reason == "pinned":
             return
-        arm = self.arms[outcome.arm]
+        arm = self.mirror if outcome.mirror else self.arms[outcome.arm]
         arm.requests += 1
         arm.assigned += outcome.reason == "cohort"
         arm.errors += outcome.failed
@@ -57,6 +60,10 @@ class Pulse:
     def document(self, now: float) -> dict[str, dict[str, Any]]:
         """The arms as `canary status -o json` shows them, at monotonic `now`."""
         return {name: _document(arm, now) for name, arm in self.arms.items()}
+
+    def mirror_document(self, now: float) -> dict[str, Any]:
+        """The mirror copies in the same words, and how many found no room."""
+        return {**_document(self.mirror, now), "dropped": self.mirrors_dropped}
 
 
 def _document(arm: Arm, now: float) -> dict[str, Any]:

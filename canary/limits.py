@@ -19,11 +19,7 @@ def load_to_serve(path: Path, environment: Mapping[str, str]) -> Config:
 
 
 def _not_there_yet(config: Config) -> list[tuple[str, str]]:
-    found = [
-        (f"canaries.{name}.mirror", "mirror traffic is not there yet: leave it out")
-        for name, each in config.canaries.items()
-        if each.mirror > 0
-    ]
+    found = []
     if not config.store.startswith("sqlite:"):
         found.append(("store", "only sqlite:///FILE is there yet: leave it out for the built-in one"))
     if config.shared != "none":

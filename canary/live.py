@@ -143,10 +143,13 @@ class Live:
         else:
             self.workers[key] = beat
         self.meters.beat(beat)
+        for name, count in beat.mirrors_dropped.items():
+            if name in self.patients:
+                self.patients[name].pulse.mirrors_dropped += count
 
     def _observe(self, record: Outcome | Feedback | Heartbeat) -> None:
         if type(record) is Outcome:
-            self._outcomes_heard += 1
+            self._outcomes_heard += not record.mirror  # copies are no part of what a worker has finished
             self.meters.observe(record)
             patient = self.patients.get(record.canary)
             if patient is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from alerts.pulse import Pulse
 from canary.config import Config
 from canary.live import Live
 from canary.orders import transition_for
@@ -128,6 +129,7 @@ class Operator:
             "reason": state.reason if state is not None else "",
             "incident": patient.incident.dedup_key if patient.incident is not None else None,
             "arms": patient.pulse.document(time.monotonic()),
+            "mirror": self._mirror(name, patient.pulse),
             "guardrails": [
                 {
                     "rule": status.key,
@@ -140,6 +142,13 @@ class Operator:
                 for status in patient.statuses
             ],
         }
+
+    def _mirror(self, name: str, pulse: Pulse) -> dict[str, Any] | None:
+        """The mirror copies; None where there are none and none are wanted."""
+        wanted = self.config.current.canaries[name].mirror
+        if not (wanted or pulse.mirror.requests or pulse.mirrors_dropped):
+            return None
+        return {"share": wanted, **pulse.mirror_document(time.monotonic())}
 
     def _explain(self, name: str, unit: str) -> dict[str, Any]:
         canary = self.config.current.canaries[name].canary

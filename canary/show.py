@@ -51,7 +51,10 @@ def _canary(canary: Mapping[str, Any]) -> list[RenderableType]:
     parts: list[RenderableType] = [head]
     if canary.get("reason"):
         parts.append(Text(canary["reason"]))
-    return [*parts, _arms(canary["arms"]), _guardrails(canary["guardrails"]), Text("")]
+    parts.append(_arms(canary["arms"]))
+    if canary.get("mirror"):
+        parts.append(_mirror(canary["mirror"]))
+    return [*parts, _guardrails(canary["guardrails"]), Text("")]
 
 
 def _arms(arms: Mapping[str, Any]) -> Table:
@@ -68,9 +71,23 @@ def _arms(arms: Mapping[str, Any]) -> Table:
             _seconds(arm["p50_s"]),
             _seconds(arm["p95_s"]),
             _seconds(arm["ttft_p95_s"]),
-            "–" if arm["cost_usd"] is None else f"${arm['cost_usd']:,.4f}",
+            _dollars(arm["cost_usd"]),
         )
     return table
+
+
+def _mirror(copies: Mapping[str, Any]) -> Text:
+    """Apart from the arms' table: nobody got these answers."""
+    figures = (
+        f"{copies['requests']} copies",
+        f"{copies['errors']} errors",
+        f"{copies['aborted']} aborted",
+        f"p50 {_seconds(copies['p50_s'])}",
+        f"p95 {_seconds(copies['p95_s'])}",
+        f"cost {_dollars(copies['cost_usd'])}",
+        f"{copies['dropped']} without room",
+    )
+    return Text.assemble((f"mirror {_percent(copies['share'])}", "bold"), "  ", ", ".join(figures))
 
 
 def _guardrails(rules: list[Mapping[str, Any]]) -> Table:
@@ -86,6 +103,10 @@ def _guardrails(rules: list[Mapping[str, Any]]) -> Table:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value * 100:.2f} %"
+
+
+def _dollars(value: float | None) -> str:
+    return "–" if value is None else f"${value:,.4f}"
 
 
 def _seconds(value: float | None) -> str:

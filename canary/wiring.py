@@ -22,6 +22,7 @@ def _trial(config: CanaryConfig, providers: Mapping[str, Provider], breakers: Ma
         definition=definition(canary),
         baseline=_lane(config, "baseline", providers, config.baseline_timeout),
         candidate=_lane(config, "candidate", providers, config.candidate_timeout),
+        mirror=config.mirror,
         breaker=breakers.get(canary.name) or Breaker(),
     )
 

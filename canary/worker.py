@@ -18,6 +18,7 @@ from canary.wiring import routes
 from proxy.app import TrafficApp
 from proxy.endpoints import Endpoints
 from proxy.exchange import Exchanges
+from proxy.mirror import Mirrors
 from proxy.pins import Pins
 from proxy.record import Recorder
 from proxy.server import TrafficProtocol
@@ -51,6 +52,7 @@ class Worker:
             price=lambda api, model, usage: self.prices.cost(api, model, usage),
             ids_key=self.keys.ids,
         )
+        self.mirrors = Mirrors(upstreams=Upstreams(), recorder=self.recorder, plan=lambda: self.plan)
         pin_token = Secret("CANARY_PIN_TOKEN", os.environ)
         self.exchanges = Exchanges(
             routes=routes(self.config.current, {}),
@@ -59,6 +61,7 @@ class Worker:
             recorder=self.recorder,
             assignment_key=self.keys.assignment,
             pins=Pins(pin_token.value),
+            mirrors=self.mirrors,
         )
         feedback_token = Secret("CANARY_FEEDBACK_TOKEN", os.environ)
         self.endpoints = Endpoints(
@@ -87,8 +90,9 @@ class Worker:
             beat.cancel()
             ended.cancel()
             await asyncio.gather(beat, ended, return_exceptions=True)
+            await self.mirrors.close()
             await self.upstreams.close()
-            self.spool.append(self._heartbeat(lag_s=0.0, closing=True))
+            self._tell(lag_s=0.0, closing=True)
             self.spool.close()
 
     def _uvicorn(self) -> uvicorn.Config:
@@ -115,13 +119,17 @@ class Worker:
             await asyncio.sleep(BEAT_S)
             now = time.monotonic()
             self.plan = self.plans.poll(time.time(), now)
-            self.spool.append(self._heartbeat(lag_s=max(0.0, now - before - BEAT_S), closing=False))
+            self._tell(lag_s=max(0.0, now - before - BEAT_S), closing=False)
             ending.check_parent()
             beats += 1
             if beats % BEATS_A_SECOND == 0:
                 self.config.check()
             if beats % (BEATS_A_SECOND * 86_400) == 0:
                 self.prices.refresh()
+
+    def _tell(self, *, lag_s: float, closing: bool) -> None:
+        if self.spool.append(self._heartbeat(lag_s=lag_s, closing=closing)):
+            self.mirrors.dropped.clear()
 
     def _heartbeat(self, *, lag_s: float, closing: bool) -> Heartbeat:
         trials = self.exchanges.routes.trials
@@ -137,6 +145,7 @@ class Worker:
             plan_version=self.plan.version,
             closing=closing,
             breakers_open=tuple(name for name, trial in trials.items() if trial.breaker.open),
+            mirrors_dropped=self.mirrors.dropped,
         )
 
     def _reloaded(self, config: Config) -> None:

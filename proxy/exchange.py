@@ -14,6 +14,7 @@ import structlog
 from proxy.call import Call, read
 from proxy.errors import Refused, error_body
 from proxy.headers import Headers, to_caller
+from proxy.mirror import Mirrors
 from proxy.pins import Pins
 from proxy.record import Record, Recorder
 from proxy.reply import Reply
@@ -38,6 +39,7 @@ class Exchanges:
     recorder: Recorder
     assignment_key: bytes
     pins: Pins
+    mirrors: Mirrors
     most_in_flight: int = 4096
 
     async def __call__(self, incoming: Incoming) -> None:
@@ -68,6 +70,7 @@ class Exchanges:
         if reply.answer is None:
             _no_answer(incoming, record, reply)
         else:
+            self.mirrors.offer(call, assignment, reply)
             await _relay(incoming, call, record, reply)
 
     def _assign(self, call: Call, record: Record) -> Assignment:

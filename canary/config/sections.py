@@ -137,7 +137,7 @@ class CanarySection(Section):
     )
     mirror: AnyShare = Field(
         0.0,
-        description="Part of the baseline's requests also sent to the candidate (not there yet).",
+        description="Part of the baseline's requests also sent to the candidate; those answers are dropped.",
         json_schema_extra={"default": "0%"},
     )
     unit: tuple[UnitSource, ...] = Field(

@@ -27,7 +27,6 @@ def test_a_config_that_asks_for_what_there_is_loads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "named"),
     [
-        ("    mirror: 5%\n", "canaries.trial.mirror"),
         ("store: postgresql://db/canary\n", "store"),
         ("shared: redis://cache\n", "shared"),
     ],

@@ -41,6 +41,10 @@ PROMISED = {
     "canary_records": {"state"},
     "canary_records_spooled": set(),
     "canary_inflight_requests": set(),
+    "canary_mirror_requests": {"canary", "outcome"},
+    "canary_mirror_errors": {"canary", "error_type"},
+    "canary_mirror_cost_usd": {"canary"},
+    "canary_mirror_dropped": {"canary"},
 }
 
 
@@ -99,7 +103,8 @@ def fill(meters: Meters) -> None:
     meters.observe(an_outcome())
     meters.observe(an_outcome(outcome="fallback", error_type="provider_5xx", cost_usd=None))
     meters.observe_feedback(some_feedback("k", 4))
-    meters.beat(a_heartbeat())
+    meters.observe(an_outcome(mirror=True, outcome="error", error_type="provider_5xx"))
+    meters.beat(replace(a_heartbeat(), mirrors_dropped={"support-nov": 2}))
     meters.set_plan(Plan(version=1, states={"support-nov": State(state="running", share=0.05)}))
     meters.set_guardrail("support-nov", "error_rate", "ok")
     meters.count_rollback("support-nov", "error_rate")
@@ -232,11 +237,32 @@ def test_exchanges_cut_short_have_no_time(outcome: str) -> None:
     assert not [key for key in found if key[0] == "canary_request_duration_seconds_count"]
 
 
-def test_mirror_copies_count_nowhere() -> None:
+def test_mirror_copies_count_in_their_own_families_and_in_no_other() -> None:
     meters = new_meters()
-    before = shown(meters)
+    before = samples(meters)
     meters.observe(an_outcome(mirror=True))
-    assert shown(meters) == before
+    meters.observe(an_outcome(mirror=True, outcome="error", error_type="provider_5xx", cost_usd=None))
+    assert {key: value for key, value in samples(meters).items() if before.get(key) != value} == {
+        ("canary_mirror_requests_total", "support-nov", "ok"): 1,
+        ("canary_mirror_requests_total", "support-nov", "error"): 1,
+        ("canary_mirror_errors_total", "support-nov", "provider_5xx"): 1,
+        ("canary_mirror_cost_usd_total", "support-nov"): 0.25,
+    }
+
+
+def test_copies_without_room_add_up_over_heartbeats_and_workers() -> None:
+    meters = new_meters()
+    for worker, dropped in [
+        (0, {"support-nov": 2}),
+        (0, {"support-nov": 1}),
+        (1, {"support-nov": 4}),
+        (1, {}),
+    ]:
+        meters.beat(replace(a_heartbeat(worker=worker), mirrors_dropped=dropped))
+    meters.beat(replace(a_heartbeat(), closing=True, mirrors_dropped={"support-nov": 1, "gone": 5}))
+    found = samples(meters)
+    assert found[("canary_mirror_dropped_total", "support-nov")] == 8
+    assert found[("canary_mirror_dropped_total", "")] == 5
 
 
 def test_nothing_that_a_stranger_wrote_becomes_a_label() -> None:
@@ -246,6 +272,8 @@ def test_nothing_that_a_stranger_wrote_becomes_a_label() -> None:
     meters.observe_feedback(replace(some_feedback("evil", 1), canary="evil", metric="evil", comment="evil"))
     assert "evil" not in shown(meters)
     assert samples(meters)[("canary_requests_total", "", "candidate", "ok")] == 1
+    meters.observe(replace(stranger, mirror=True))
+    assert "evil" not in shown(meters)
 
 
 def test_a_reloaded_config_brings_its_names() -> None:
