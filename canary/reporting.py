@@ -6,7 +6,7 @@ from pathlib import Path
 from canary.config import CanaryConfig, Config
 from records.store import Store
 from report import render
-from report.cohort import from_store
+from report.cohort import from_store, mirrored
 from report.document import Report
 from report.log import from_csv
 from report.rollout import Rollout
@@ -31,15 +31,16 @@ def report_of(config: Config, wanted: CanaryConfig, store: Store, *, now: float)
     name = wanted.canary.name
     known = store.states().get(name)
     fixed = store.rubric(name)
+    run = known.state.run if known is not None else None
     with store.reading() as connection:
-        sample = from_store(connection, name, known.state.run if known is not None else None)
+        sample, mirror = from_store(connection, name, run), mirrored(connection, name, run)
     rollout = _rollout(
         config,
         wanted,
         rolled_back=known is not None and known.state.state == "rolled_back",
         rubric_sha256=fixed.sha256 if fixed is not None else None,
     )
-    return build(sample, rollout, now=now)
+    return replace(build(sample, rollout, now=now), mirror=mirror)
 
 
 def report_from_csv(config: Config, name: str | None, path: Path, *, now: float) -> Report:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from records.outcome import blames_arm
 from records.tables import feedback, outcomes
+from report.document import Mirror
 from report.sample import Ratings, Sample, refuse_units_in_both_arms
 from report.statistics.types import Floats
 
@@ -25,9 +26,6 @@ def from_store(connection: sa.Connection, canary: str, run: int | None = None) -
     Left out: pins, draws and requests bound to provider state, mirror copies, shed requests. The caller's own
     errors and aborted exchanges are exposure only. A cost whose usage was estimated is missing.
     """
-    if run is None:
-        latest = sa.select(sa.func.max(outcomes.c.run)).where(outcomes.c.canary == canary)
-        run = connection.execute(latest).scalar()
     columns = outcomes.c
     rows = connection.execute(
         sa.select(
@@ -49,7 +47,7 @@ def from_store(connection: sa.Connection, canary: str, run: int | None = None) -
         )
         .where(
             columns.canary == canary,
-            columns.run == run,
+            columns.run == (_latest(connection, canary) if run is None else run),
             columns.reason == "cohort",
             columns.mirror.is_(False),
             columns.share > 0,
@@ -62,6 +60,39 @@ def from_store(connection: sa.Connection, canary: str, run: int | None = None) -
     sample = _sample(rows, _Join.of(rows).ratings(values))
     refuse_units_in_both_arms(sample)
     return sample
+
+
+def mirrored(connection: sa.Connection, canary: str, run: int | None = None) -> Mirror | None:
+    """The run's mirror copies (None: the latest run's); None where there were none."""
+    columns = outcomes.c
+    kinds = connection.execute(
+        sa.select(
+            columns.outcome,
+            columns.error_type,
+            sa.func.count().label("copies"),
+            sa.func.sum(columns.cost_usd).label("cost_usd"),
+        )
+        .where(
+            columns.canary == canary,
+            columns.run == (_latest(connection, canary) if run is None else run),
+            columns.mirror.is_(True),
+        )
+        .group_by(columns.outcome, columns.error_type)
+    ).all()
+    if not kinds:
+        return None
+    costs = [kind.cost_usd for kind in kinds if kind.cost_usd is not None]
+    return Mirror(
+        copies=sum(kind.copies for kind in kinds),
+        failed=sum(kind.copies for kind in kinds if _failed(kind)),
+        cost_usd=sum(costs) if costs else None,
+    )
+
+
+def _latest(connection: sa.Connection, canary: str) -> int | None:
+    latest = sa.select(sa.func.max(outcomes.c.run)).where(outcomes.c.canary == canary)
+    found: int | None = connection.execute(latest).scalar()
+    return found
 
 
 def _sample(rows: Sequence[_Row], ratings: Mapping[str, Ratings]) -> Sample:

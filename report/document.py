@@ -99,8 +99,18 @@ class CategoryLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """Copies that the candidate answered for nobody: how many, how many it failed, and what they cost in
+    dollars (None: no price is known). They are in no other figure."""
+
+    copies: int
+    failed: int
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What `canary report` says. Its fields are the JSON's."""
+    """What `canary report` says. Its fields are the JSON's; `mirror` is there only if there were copies."""
 
     canary: str
     verdict: Verdict
@@ -113,6 +123,7 @@ class Report:
     metrics: tuple[MetricLine, ...]
     segments: tuple[SegmentLine, ...]
     categories: tuple[CategoryLine, ...]
+    mirror: Mirror | None = None
 
 
 def finite(value: float | None) -> float | None:
@@ -125,6 +136,8 @@ def to_json(report: Report) -> dict[str, Any]:
     document: dict[str, Any] = _plain(asdict(report))
     document["window"]["start"] = _moment(report.window.start)
     document["window"]["end"] = _moment(report.window.end)
+    if report.mirror is None:
+        del document["mirror"]
     return document
 
 
@@ -143,6 +156,7 @@ def from_json(document: dict[str, Any]) -> Report:
         metrics=tuple(_metric_line(line) for line in document["metrics"]),
         segments=tuple(SegmentLine(**_with_difference(line)) for line in document["segments"]),
         categories=tuple(CategoryLine(**_with_difference(line)) for line in document["categories"]),
+        mirror=Mirror(**document["mirror"]) if "mirror" in document else None,
     )
 
 

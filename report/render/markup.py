@@ -20,6 +20,7 @@ def markdown(report: Report) -> str:
                 f"**Users**: {prose.users(report)}",
                 f"**Window**: {prose.span_of_days(report)}",
                 f"**Split**: {prose.split(report)}",
+                *([f"**Mirror**: {mirror}"] if (mirror := prose.mirror(report)) else []),
             ],
             escape=False,
         ),

@@ -71,6 +71,15 @@ def split(report: Report) -> str:
     return f"as planned (p = {p:.2g})"
 
 
+def mirror(report: Report) -> str | None:
+    """The copies that nobody got the answers of, in a sentence; None where there were none."""
+    found = report.mirror
+    if found is None:
+        return None
+    cost = "their cost is not known" if found.cost_usd is None else f"{amount(found.cost_usd, 'usd')} in all"
+    return f"{count(found.copies, 'copied request')}, {found.failed:,} failed, {cost}; in no other figure"
+
+
 def score_words(report: Report) -> str:
     """83 (71 to 94) of 100."""
     score = report.score

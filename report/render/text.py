@@ -56,6 +56,8 @@ def _page(report: Report) -> RenderableType:
         Text(f"window  {prose.span_of_days(report)}"),
         Text(f"split   {prose.split(report)}"),
     ]
+    if mirror := prose.mirror(report):
+        blocks.append(Text(f"mirror  {mirror}"))
     if steps := prose.next_steps(report):
         blocks += [Text("\nWhat would change the verdict", "bold"), *(Text(f"  • {step}") for step in steps)]
     if parts := _parts(report):

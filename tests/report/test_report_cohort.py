@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from records.tables import feedback, metadata, outcomes
-from report.cohort import from_store
+from report.cohort import from_store, mirrored
+from report.document import Mirror
 
 
 @pytest.fixture
@@ -128,3 +129,22 @@ def test_feedback_that_belongs_to_nothing_here_is_left_out(store: sa.Connection)
     _feedback(store, "3", unit="u", at=50.0)
     _feedback(store, "4", canary="other", exchange_id="one")
     assert dict(from_store(store, "c").feedback) == {}
+
+
+def test_the_mirror_copies_of_a_run_are_counted_apart(store: sa.Connection) -> None:
+    _exchange(store, "real", run=2)
+    _exchange(store, "pinned", run=2, reason="pinned")
+    _exchange(store, "old", run=1, mirror=True)
+    _exchange(store, "ok", run=2, mirror=True, cost_usd=0.25)
+    _exchange(store, "no unit", run=2, mirror=True, reason="no_unit", cost_usd=0.5)
+    _exchange(store, "failed", run=2, mirror=True, outcome="error", error_type="provider_5xx", cost_usd=None)
+    _exchange(store, "too large", run=2, mirror=True, outcome="caller_error", error_type="caller_too_large")
+    _exchange(store, "aborted", run=2, mirror=True, outcome="aborted", error_type="aborted", cost_usd=None)
+    assert mirrored(store, "c") == Mirror(copies=5, failed=1, cost_usd=1.25)
+    assert mirrored(store, "c", run=1) == Mirror(copies=1, failed=0, cost_usd=0.5)
+    assert mirrored(store, "other") is None
+
+
+def test_what_copies_without_a_known_price_cost_is_not_known(store: sa.Connection) -> None:
+    _exchange(store, "copy", mirror=True, cost_usd=None)
+    assert mirrored(store, "c") == Mirror(copies=1, failed=0, cost_usd=None)

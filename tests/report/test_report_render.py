@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from report import render
-from report.document import Report
+from report.document import Mirror, Report, from_json
 from report.log import from_csv
 from report.render.bar import WIDTH, bar
 from report.rollout import Rollout
@@ -145,3 +145,22 @@ def test_a_bound_on_the_baseline_needs_a_baseline_to_be_drawn(refused: Report) -
     drawn = bar(replace(line, baseline=0.95))
     assert drawn is not None
     assert drawn.acceptable.x < drawn.ideal.x == drawn.baseline
+
+
+@pytest.mark.parametrize(
+    ("cost_usd", "words"),
+    [(0.42, "12 copied requests, 3 failed, $0.42"), (None, "their cost is not known")],
+)
+def test_every_form_tells_of_the_mirror_copies_and_only_where_there_were_any(
+    extended: Report, cost_usd: float | None, words: str
+) -> None:
+    forms = (render.terminal, render.markdown, render.html)
+    for form in forms:
+        assert "copied request" not in form(extended)
+    assert "mirror" not in json.loads(render.json_text(extended))
+    copied = replace(extended, mirror=Mirror(copies=12, failed=3, cost_usd=cost_usd))
+    for form in forms:
+        assert words in form(copied)
+    document = json.loads(render.json_text(copied))
+    assert document["mirror"] == {"copies": 12, "failed": 3, "cost_usd": cost_usd}
+    assert from_json(document).mirror == copied.mirror
