@@ -11,6 +11,7 @@ from proxy.upstream.dial import Dialer
 from proxy.upstream.errors import UpstreamError
 from proxy.upstream.lane import Lane
 from proxy.upstream.request import Address, declared_length
+from proxy.upstream.tunnel import Refusal, Tunnel, open_tunnel, upgrade_head
 
 
 class Origin:
@@ -35,7 +36,12 @@ class Origin:
 
     async def dial(self) -> Connection:
         """A new connection. Raises UpstreamError: provider_connect or provider_reset."""
-        connection = await self.dialer.dial(lambda: Connection(self._loop, self._ticker, self))
+        connection = Connection(self._loop, self._ticker, self)
+        try:
+            await self.dialer.dial(lambda: connection)
+        except BaseException:
+            self._ticker.forget(connection)  # uvloop does not tell it when its dialling is cancelled half-way
+            raise
         if not connection.is_usable():
             raise UpstreamError("provider_reset", "the provider closed the connection as soon as it was open")
         if self.closed:
@@ -69,6 +75,7 @@ class Upstreams:
         self._ticker = ticker or Ticker(self._loop)
         self._limit = limit_per_lane
         self._lanes: dict[str, Lane] = {}
+        self._tunnels: set[Tunnel] = set()
         self._routes: dict[str, tuple[Provider, Address, Origin]] = {}
         self._origins: dict[tuple[str, str, int, str | None], Origin] = {}
 
@@ -94,9 +101,7 @@ class Upstreams:
         Raises UpstreamError when there is no response head to relay, ValueError when the request cannot be
         sent as it is, and what a streamed `body` raises. However it ends, nothing is left open.
         """
-        known, address, origin = self._routes.get(provider.name) or self._learn(provider)
-        if known is not provider:
-            _, address, origin = self._learn(provider)
+        address, origin = self._way(provider)
         timeout = timeout or provider.timeout
         whole = body if isinstance(body, bytes) else None
         length = declared_length(headers) if whole is None else len(whole)
@@ -117,19 +122,72 @@ class Upstreams:
             raise
         return answer
 
+    async def upgrade(
+        self,
+        provider: Provider,
+        *,
+        lane: str,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        timeout: Timeout | None = None,  # noqa: ASYNC109 (four deadlines, not one)
+    ) -> Tunnel | Answer:
+        """Ask for a WebSocket over a connection of its own: the tunnel, or the answer that refused it, whole.
+
+        `target`, `headers` and `lane` are as `send` takes them; a tunnel holds its slot until it is gone.
+        Raises UpstreamError when there is neither, ValueError when the request cannot be sent as it is.
+        However it ends, nothing is left open.
+        """
+        address, origin = self._way(provider)
+        timeout = timeout or provider.timeout
+        head = upgrade_head(address, target, headers)
+        slots = self._lanes.get(lane) or self._open_lane(lane)
+        if not slots.take():
+            await _wait_for_slot(slots, lane, timeout.connect_s)
+
+        def released(tunnel: Tunnel) -> None:
+            self._tunnels.discard(tunnel)
+            slots.release()
+
+        tunnel = Tunnel(self._loop, self._ticker, timeout, released)
+        self._tunnels.add(tunnel)
+        refusal = await open_tunnel(tunnel, origin.dialer, head, timeout.connect_s)
+        return tunnel if refusal is None else self._refused(refusal, timeout)
+
     def free_slots(self, lane: str) -> int:
         """How many more exchanges the lane may have in flight."""
         return self._lanes[lane].free if lane in self._lanes else self._limit
 
     async def close(self) -> None:
         """Abort every connection and wait until the sockets are closed."""
-        open_connections = [each for origin in self._origins.values() for each in origin.open]
+        connections = [each for origin in self._origins.values() for each in origin.open]
+        tunnels = list(self._tunnels)
         for origin in self._origins.values():
             origin.closed = True
             origin.dialer.close()
-        for connection in open_connections:
+        for connection in connections:
             connection.shut()
-        await asyncio.gather(*(connection.gone for connection in open_connections))
+        for tunnel in tunnels:
+            tunnel.abort()
+        gone = [each.gone for each in connections] + [each.gone for each in tunnels]
+        await asyncio.gather(*gone)
+
+    def _way(self, provider: Provider) -> tuple[Address, Origin]:
+        known, address, origin = self._routes.get(provider.name) or self._learn(provider)
+        if known is not provider:
+            _, address, origin = self._learn(provider)
+        return address, origin
+
+    def _refused(self, refusal: Refusal, timeout: Timeout) -> Answer:
+        """A refusal as any other answer, complete; it holds no slot."""
+        answer = Answer(self._loop, Lane(self._loop, 0), timeout, streaming=False)
+        answer.status = refusal.status
+        answer.headers = list(refusal.headers)
+        answer.headed = True
+        if refusal.body:
+            answer.feed(refusal.body)
+        answer.read_at = refusal.read_at
+        answer.finish()
+        return answer
 
     def _learn(self, provider: Provider) -> tuple[Provider, Address, Origin]:
         """A provider seen for the first time, or changed by a reload: its connections stay, if it still leads

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.provider import Provider, Timeout
+from proxy.ticker import Ticker
 from proxy.upstream import UpstreamError
 from tests.proxy.raw_provider import OK, playing, pool, post, read_all, turns
 
@@ -244,6 +245,25 @@ def test_a_cancelled_half_made_connection_leaks_nothing(run, raw):
                 assert upstreams.free_slots("baseline") == 1
                 before = before or open_files()
             assert open_files() == before
+
+    run(scene())
+
+
+def test_a_dialling_cancelled_at_any_moment_leaves_nothing_watched(run, raw):
+    async def scene():
+        ticker = Ticker(asyncio.get_running_loop())
+        async with raw(silent) as provider, pool(ticker=ticker) as upstreams:
+            for later in range(30):
+                exchange = asyncio.ensure_future(post(upstreams, provider.entry()))
+                accepted = len(provider.wires)
+                while len(provider.wires) == accepted:
+                    await turns(1)
+                await turns(later)
+                exchange.cancel()
+                await asyncio.gather(exchange, return_exceptions=True)
+            await turns()
+            assert not ticker._watched
+            assert upstreams.free_slots("baseline") == 1024
 
     run(scene())
 

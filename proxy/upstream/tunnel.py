@@ -1,0 +1,338 @@
+"""A connection of its own that a provider was asked to upgrade: its refusal, or raw bytes both ways.
+
+    stage    waits for                  too late after          end of input means
+    HEAD     the response's head        first_byte              reset or truncated
+    REFUSED  a refusal's body           idle, total             the end if nothing frames it, or truncated
+    OPEN     whatever comes             (write: no progress)    the end
+    CLOSING  what we wrote to leave     2 s                     -
+
+How long an open tunnel may be silent is its user's to say: silence is no fault of one side alone.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import cast
+
+import httptools
+
+from proxy.provider import Timeout
+from proxy.ticker import Ticker
+from proxy.upstream.dial import Dialer
+from proxy.upstream.errors import UpstreamError
+from proxy.upstream.framing import HEAD_LIMIT, ends_with_input, find_fault
+from proxy.upstream.request import Address
+from records.outcome import ErrorType
+
+BACKLOG = 64 * 1024
+"""Bytes that may wait for their reader before the socket is left alone."""
+
+REFUSAL_BOUND = 1 << 20
+LINGER_S = 2.0
+SWITCHING = 101
+
+HEAD, REFUSED, OPEN, CLOSING = range(4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A whole response in place of the upgrade. `read_at`: monotonic second of its last byte."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    read_at: float
+
+
+class Tunnel(asyncio.Protocol):
+    """One upgraded connection. `headers` are the 101's. Close or abort it: until it is gone it holds a slot
+    of its lane. `gone` is done when the socket is closed."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ticker: Ticker,
+        timeout: Timeout,
+        released: Callable[["Tunnel"], None],
+    ) -> None:
+        """`released` is called once, when the connection has gone or never came to be."""
+        self.check_at = 0.0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.gone: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._ticker = ticker
+        self._timeout = timeout
+        self._released = released
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._stage = HEAD
+        self._status = 0
+        self._complete = False
+        self._received = 0
+        self._body: list[bytes] = []
+        self._size = 0  # of the refusal's body, or of the chunks that wait
+        self._chunks: list[bytes] = []
+        self._eof = False
+        self._error: UpstreamError | None = None
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._sent_at = self._read_at = self._progress_at = 0.0
+        self._backlog = 0
+
+    # For its user: a stream of raw bytes
+
+    async def read(self) -> bytes:
+        """The next bytes as they came; b"" once the provider has closed. Raises UpstreamError when it broke,
+        after the bytes that came before."""
+        while not self._chunks:
+            if self._error is not None:
+                raise self._error
+            if self._eof:
+                return b""
+            await self._wait()
+        chunks, self._chunks = self._chunks, []
+        self._size = 0
+        if self._paused:
+            self._paused = False
+            if not self._is_closing():
+                self._open_transport.resume_reading()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; nothing happens when the provider has gone."""
+        if not self._is_closing():
+            self._open_transport.write(data)
+
+    async def drain(self) -> None:
+        """Return once the provider has taken most of what was written, or has gone."""
+        if self._writable is not None:
+            await asyncio.shield(self._writable)
+
+    def close(self) -> None:
+        """Send what was written, then close; at the latest after 2 s."""
+        if not self._is_closing():
+            self._stage = CLOSING
+            self._read_at = monotonic()
+            self.check_at = 0.0
+            self._open_transport.close()
+
+    def abort(self) -> None:
+        """Close at once: no flush, no TLS farewell. Idempotent."""
+        self._fail("aborted", "the session was given up")
+
+    # For whoever opens it
+
+    async def upgrade(self, head: bytes) -> Refusal | None:
+        """Send the request and wait for the answer; None: it is open now. Raises UpstreamError."""
+        self._sent_at = monotonic()
+        self.write(head)
+        while self._stage != OPEN:
+            if self._error is not None:
+                raise self._error
+            if self._complete:
+                break
+            await self._wait()
+        else:
+            return None
+        refusal = Refusal(
+            status=self._status, headers=self.headers, body=b"".join(self._body), read_at=self._read_at
+        )
+        self.abort()
+        return refusal
+
+    def let_go(self) -> None:
+        """Give the slot back: it has gone, or it will not be told (uvloop forgets a transport whose dialling
+        was cancelled). Idempotent."""
+        self._ticker.forget(self)
+        if not self.gone.done():
+            self.gone.set_result(None)
+            self._released(self)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._ticker.watch(self)
+        if self._error is not None:  # given up while it was being dialled
+            self._ticker.forget(self)
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self._read_at = monotonic()
+        if self._stage in (HEAD, REFUSED):
+            data = self._parse(data)
+        if data and self._stage == OPEN:
+            self._chunks.append(data)
+            self._size += len(data)
+            if self._size > BACKLOG and not self._paused:
+                self._paused = True
+                self._open_transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        self._eof = True
+        if self._stage == REFUSED and ends_with_input(self.headers):
+            self._complete = True
+        elif self._stage in (HEAD, REFUSED) and not self._complete:
+            silent = self._received == 0
+            self._fail(
+                "provider_reset" if silent else "provider_truncated",
+                "the provider closed the connection before the end of its response",
+            )
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._eof and not self._complete and self._error is None and self._stage != CLOSING:
+            self._error = UpstreamError("provider_reset", f"the connection was lost ({exc or 'no farewell'})")
+        self._eof = True
+        self.resume_writing()
+        self._wake()
+        self.let_go()
+        del self._parser  # it holds our callbacks: without it no cycle is left to collect
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+        self._backlog = self._open_transport.get_write_buffer_size()
+        self._progress_at = monotonic()
+        self.check_at = 0.0
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            self._writable.set_result(None)
+            self._writable = None
+
+    # llhttp's callbacks
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._stage == HEAD:  # in REFUSED it is a trailer
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if self._stage == HEAD and (status == SWITCHING or not 100 <= status <= 199):
+            self._status = status
+            if status != SWITCHING:
+                self._stage = REFUSED
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+        self._size += len(body)
+
+    def on_message_complete(self) -> None:
+        if self._stage == REFUSED:
+            self._complete = True
+        elif self._status != SWITCHING:  # an interim response is over; the final one follows
+            self.headers.clear()
+
+    # Deadlines
+
+    def check(self, now: float) -> None:
+        """Act on the deadlines of the module's table."""
+        timeout = self._timeout
+        if self._stage == CLOSING:
+            if now >= self._read_at + LINGER_S:
+                self.abort()
+        elif self._stage == OPEN:
+            self._check_writing(now)
+        elif not self._sent_at:
+            self.check_at = now
+        elif self._stage == HEAD and now >= self._sent_at + timeout.first_byte_s:
+            self._fail("provider_timeout", f"no response to the upgrade within {timeout.first_byte_s} s")
+        elif self._stage == REFUSED and now >= min(
+            self._read_at + timeout.idle_s, self._sent_at + timeout.total_s
+        ):
+            self._fail("provider_timeout", "the response did not end in time")
+
+    def _check_writing(self, now: float) -> None:
+        if self._writable is None:
+            self.check_at = float("inf")
+            return
+        backlog = self._open_transport.get_write_buffer_size()
+        if backlog != self._backlog:
+            self._backlog = backlog
+            self._progress_at = now
+        elif now - self._progress_at >= self._timeout.write_s:
+            self._fail("provider_timeout", f"no byte taken for {self._timeout.write_s} s")
+
+    # Inside
+
+    @property
+    def _open_transport(self) -> asyncio.Transport:
+        assert self._transport is not None  # noqa: S101 - nothing is called before connection_made
+        return self._transport
+
+    def _is_closing(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    def _parse(self, data: bytes) -> bytes:
+        """Feed the response's parser; the bytes behind a 101."""
+        self._received += len(data)
+        switched: int | None = None
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgraded:
+            switched = upgraded.args[0]
+        except httptools.HttpParserError as exc:
+            if not self._complete:
+                self._fail("provider_malformed", f"malformed response: {exc}")
+            return b""
+        # A 101 is no final status, and here it is the good one.
+        fault = find_fault(self._status if self._stage == REFUSED else 200, self.headers, self._received)
+        if self._stage == HEAD and switched is None and self._received > HEAD_LIMIT:
+            fault = f"over {HEAD_LIMIT} bytes and no end of the head"
+        if self._stage == REFUSED and self._size > REFUSAL_BOUND:
+            fault = f"a refusal of over {REFUSAL_BOUND} bytes"
+        if fault:
+            self._fail("provider_malformed", fault)
+        elif switched is not None:
+            self._stage = OPEN
+            self.check_at = 0.0
+            return data[switched:]
+        return b""
+
+    def _fail(self, error_type: ErrorType, message: str) -> None:
+        if self._error is None:
+            self._error = UpstreamError(error_type, message)
+        if self._transport is None:
+            self.let_go()
+        else:
+            self._transport.abort()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+
+def upgrade_head(address: Address, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The request's head. `headers`: what the caller sends, lower-cased, without hop-by-hop fields.
+
+    Raises ValueError when a part holds a line break, which would split the request in two.
+    """
+    head = address.head(b"GET", target, headers, 0)
+    return head[:-2] + b"connection: Upgrade\r\nupgrade: websocket\r\n\r\n"
+
+
+async def open_tunnel(tunnel: Tunnel, dialer: Dialer, head: bytes, connect_s: float) -> Refusal | None:
+    """Connect and upgrade; None: the tunnel is open. Raises UpstreamError; however that ends, or when it is
+    cancelled, nothing is left open."""
+    try:
+        try:
+            async with asyncio.timeout(connect_s):
+                await dialer.dial(lambda: tunnel)
+        except TimeoutError as exc:
+            raise UpstreamError("provider_connect", f"no connection within {connect_s} s") from exc
+        return await tunnel.upgrade(head)
+    except BaseException:
+        tunnel.abort()
+        tunnel.let_go()
+        raise
