@@ -5,15 +5,18 @@ event goes out by whole events, so that the extra usage chunk can be dropped.
 """
 
 import re
+from collections.abc import Iterator
 
 from proxy.dialects.operation import Events
 from records.outcome import ErrorType, Usage
 
 EVENT_BOUND = 4 << 20
 _EVENT_END = re.compile(rb"\n\r?\n")
-"""Lines end in LF or CRLF; the standard's bare CR, which no provider sends, would slow the search 30-fold."""
+"""Lines end in LF or CRLF. The standard's bare CR, which no provider sends, would slow the search 30-fold; it
+is part of its line."""
 _BEFORE_END = 2
 """So many bytes of an event's end may have come without its last one."""
+_CR, _SPACE = b"\r "
 _EMPTY_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 
 
@@ -44,10 +47,45 @@ class StreamReader:
         return self._events.failed
 
     def feed(self, data: bytes, now: float) -> bytes:
-        """Take bytes as read at `now`; return what may go out now.
+        """Take bytes as read at `now`; return what may go out now. Most often they are one whole event."""
+        if not self._begun and not self._holding:
+            line, _, rest = data.partition(b"\n")
+            name = b""
+            if line[:6] == b"event:":
+                name = line[6:].strip()
+                line, _, rest = rest.partition(b"\n")
+            if rest == b"\n" and line[:6] == b"data: " and line[-1] > _SPACE:
+                self.has_event = True
+                events = self._events
+                events.take(name, line[6:])
+                if self.first_token_at is None and events.token:
+                    self.first_token_at = now
+                if self._strip:
+                    self._holding = events.finished
+                return data
+        return self._follow(data, now)
 
-        Each event's end is looked for where it can be; the event that has begun, if any, goes on with `data`.
+    def finish(self) -> tuple[bytes, ErrorType | None]:
+        """The provider ended the stream cleanly: what was held, and what was wrong with it, if anything.
+
+        An event that lacks nothing but the blank line after it is read like any other.
         """
+        rest = bytes(self._begun)
+        held = rest if self._holding else b""
+        self._begun.clear()
+        for name, payload, _ in _events(rest + b"\n\n"):
+            if payload and not self._take(name, payload, None):
+                held = b""
+        if self.failed:
+            return held, "provider_stream_error"
+        if self._lost:
+            return held, None
+        if not self.has_event:
+            return held, "provider_malformed"
+        return held, None if self.done else "provider_truncated"
+
+    def _follow(self, data: bytes, now: float) -> bytes:
+        """Any bytes. An event's end is looked for where it can be; one that has begun goes on with `data`."""
         before = len(self._begun)
         search_from = max(before - _BEFORE_END, 0)
         if before:
@@ -58,9 +96,8 @@ class StreamReader:
         else:
             text = data
         start, gone, out = 0, 0 if self._holding else before, []
-        for boundary in _EVENT_END.finditer(text, search_from):
-            end = boundary.end()
-            if not self._take(text[start:end], now):
+        for name, payload, end in _events(text):
+            if payload and not self._take(name, payload, now):
                 out.append(text[gone:start])
                 gone = end
             start = end
@@ -69,23 +106,6 @@ class StreamReader:
             return data
         out.append(text[gone : start if self._holding else len(text)])
         return b"".join(out)
-
-    def finish(self) -> tuple[bytes, ErrorType | None]:
-        """The provider ended the stream cleanly: what was held, and what was wrong with it, if anything.
-
-        An event that lacks nothing but the blank line after it is read like any other.
-        """
-        rest, holding = bytes(self._begun), self._holding
-        self._begun.clear()
-        wanted = self._take(rest, None)
-        held = rest if holding and wanted else b""
-        if self.failed:
-            return held, "provider_stream_error"
-        if self._lost:
-            return held, None
-        if not self.has_event:
-            return held, "provider_malformed"
-        return held, None if self.done else "provider_truncated"
 
     def _go_on(self, data: bytes) -> bytes:
         """No event ends in `data`. One that is too long to keep is not read, nor held."""
@@ -96,27 +116,40 @@ class StreamReader:
         self._lost, self._holding, self._strip = True, False, False
         return out
 
-    def _take(self, event: bytes, now: float | None) -> bool:
+    def _take(self, name: bytes, data: bytes, now: float | None) -> bool:
         """Read one event; False when it is the usage chunk that nobody asked for."""
-        name, data = _fields(event)
-        if not data:
+        if not self._holding:
+            self._show(name, data, now)
             return True
-        self.has_event = True
         before = self._events.usage
-        self._events.take(name, data)
-        if self.first_token_at is None and self._events.token:
+        self._show(name, data, now)
+        return self._events.usage is before or _EMPTY_CHOICES.search(data) is None
+
+    def _show(self, name: bytes, data: bytes, now: float | None) -> None:
+        self.has_event = True
+        events = self._events
+        events.take(name, data)
+        if self.first_token_at is None and events.token:
             self.first_token_at = now
-        extra = self._holding and self.usage is not before and _EMPTY_CHOICES.search(data) is not None
-        self._holding = self._strip and self._events.finished
-        return not extra
+        if self._strip:
+            self._holding = events.finished
 
 
-def _fields(event: bytes) -> tuple[bytes, bytes]:
-    """The `event` name and the joined `data` of one SSE event (WHATWG HTML, section 9.2.6)."""
-    name, data = b"", []
-    for line in event.splitlines():
-        if line.startswith(b"data:"):
-            data.append(line[6:] if line[5:6] == b" " else line[5:])
-        elif line.startswith(b"event:"):
+def _events(text: bytes) -> Iterator[tuple[bytes, bytes, int]]:
+    """The whole events in a text: `event` name, joined `data`, place of the end (WHATWG HTML, section 9.2.6).
+    An empty line that ends nothing is an event without data."""
+    lines = text.split(b"\n")
+    lines.pop()  # what follows the last line end is no line yet
+    end, name = 0, b""
+    data: list[bytes] = []
+    for line in lines:
+        end += len(line) + 1
+        if not line or line == b"\r":
+            yield name, data[0] if len(data) == 1 else b"\n".join(data), end
+            name, data = b"", []
+        elif line[:6] == b"data: ":
+            data.append(line[6:] if line[-1] != _CR else line[6:-1])
+        elif line[:5] == b"data:":
+            data.append(line[5:].removesuffix(b"\r"))
+        elif line[:6] == b"event:":
             name = line[6:].strip()
-    return name, b"\n".join(data)

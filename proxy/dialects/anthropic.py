@@ -4,17 +4,49 @@ from typing import Any
 
 import msgspec
 
-from proxy.dialects.operation import PASS_THROUGH, UNREADABLE, JsonReading, Operation, is_json_object
+from proxy.dialects.operation import (
+    PASS_THROUGH,
+    UNREADABLE,
+    Count,
+    JsonReading,
+    Operation,
+    given,
+    is_json_object,
+)
 from records.outcome import Usage
 
 
-class _Usage(msgspec.Struct):
+class _Written(msgspec.Struct, gc=False):
+    """Cache writes by how long they are kept; one for an hour costs more."""
+
+    ephemeral_1h_input_tokens: Count | None = None
+
+
+class _OutputDetails(msgspec.Struct, gc=False):
+    thinking_tokens: Count | None = None
+
+
+class _Iteration(msgspec.Struct, gc=False):
+    """One sampling inside a request. Only compactions stand outside the totals beside them."""
+
+    type: str = ""
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cache_read_input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
+    cache_creation: _Written | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
     """`input_tokens` excludes tokens read from and written to the cache."""
 
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
+    cache_creation: _Written | None = None
+    output_tokens_details: _OutputDetails | None = None
+    iterations: list[_Iteration] | None = None
 
     def updated_by(self, later: "_Usage") -> "_Usage":
         """message_start's counts with message_delta's laid over them (it repeats some)."""
@@ -22,32 +54,49 @@ class _Usage(msgspec.Struct):
         return msgspec.structs.replace(self, **known)
 
     def usage(self) -> Usage:
-        read, written = self.cache_read_input_tokens, self.cache_creation_input_tokens
-        whole = None if self.input_tokens is None else self.input_tokens + (read or 0) + (written or 0)
+        compactions = [each for each in self.iterations or () if each.type == "compaction"]
+        parts: list[_Usage | _Iteration] = [self, *compactions]
+        read = _sum([part.cache_read_input_tokens for part in parts])
+        written = _sum([part.cache_creation_input_tokens for part in parts])
+        plain = _plus(self.input_tokens, [each.input_tokens for each in compactions])
+        details = self.output_tokens_details
         return Usage(
-            input_tokens=whole,
+            input_tokens=None if plain is None else plain + (read or 0) + (written or 0),
             cached_input_tokens=read,
             cache_write_tokens=written,
-            output_tokens=self.output_tokens,
+            output_tokens=_plus(self.output_tokens, [each.output_tokens for each in compactions]),
+            reasoning_tokens=details.thinking_tokens if details else None,
         )
 
 
-class _Message(msgspec.Struct):
+def _sum(counts: list[int | None]) -> int | None:
+    """The sum of those that are known; None where none is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def _plus(total: int | None, more: list[int]) -> int | None:
+    """None where the total is unknown."""
+    return None if total is None else total + sum(more)
+
+
+class _Message(msgspec.Struct, gc=False):
     usage: msgspec.Raw = msgspec.Raw()
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     """Of a text or a thinking block; those of other blocks bring no token that a user reads."""
 
     text: str | None = None
     thinking: str | None = None
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, gc=False):
     type: str = ""
     message: _Message | None = None
     delta: _Delta | None = None
     usage: msgspec.Raw = msgspec.Raw()
+    error: Any = None
 
 
 class MessageEvents:
@@ -61,21 +110,21 @@ class MessageEvents:
         self._usage = _Usage()
 
     def take(self, name: bytes, data: bytes) -> None:
-        self.failed = self.failed or name == b"error"
+        if name == b"error":
+            self.failed = True
         try:
             event = _decode_event(data)
         except UNREADABLE:
             return
         kind = event.type or name.decode("latin-1")
         if kind == "content_block_delta":
-            self.token = self.token or (
-                event.delta is not None and bool(event.delta.text or event.delta.thinking)
-            )
+            if not self.token and event.delta is not None:
+                self.token = bool(event.delta.text or event.delta.thinking)
         elif kind == "message_stop":
             self.done = True
-        elif kind == "error":
+        if event.error or kind == "error":
             self.failed = True
-        counts = _counts(event.message.usage if event.message is not None else event.usage)
+        counts = _counts(event.usage if event.message is None else event.message.usage)
         if counts is not None:
             self._usage = self._usage.updated_by(counts)
             self.usage = self._usage.usage()
@@ -84,18 +133,18 @@ class MessageEvents:
 def _counts(raw: msgspec.Raw) -> _Usage | None:
     """None where there are no counts, or some of another shape: unknown, and no fault of the answer."""
     try:
-        return _decode_usage(raw) if raw else None
+        return _decode_usage(raw) if given(raw) else None
     except UNREADABLE:
         return None
 
 
-class _Answer(msgspec.Struct):
+class _Answer(msgspec.Struct, gc=False):
     type: str = ""
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
 
 
-_decode_usage = msgspec.json.Decoder(_Usage | None).decode
+_decode_usage = msgspec.json.Decoder(_Usage).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 

@@ -5,27 +5,35 @@ from typing import Any
 
 import msgspec
 
-from proxy.dialects.operation import PASS_THROUGH, UNREADABLE, JsonReading, Operation, is_json_object
+from proxy.dialects.operation import (
+    PASS_THROUGH,
+    UNREADABLE,
+    Count,
+    JsonReading,
+    Operation,
+    given,
+    is_json_object,
+)
 from records.outcome import Usage
 
 MODEL_PATH = re.compile(r"^(?P<before>.*/models/)(?P<model>[^/:]+):(?P<method>[A-Za-z]+)$")
 
 
-class _Usage(msgspec.Struct, rename="camel"):
+class _Usage(msgspec.Struct, rename="camel", gc=False):
     """Cached tokens are part of the prompt's, those of tool results are not; thoughts are not part of the
     candidates'."""
 
-    prompt_token_count: int | None = None
-    tool_use_prompt_token_count: int | None = None
-    cached_content_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
+    prompt_token_count: Count | None = None
+    tool_use_prompt_token_count: Count | None = None
+    cached_content_token_count: Count | None = None
+    candidates_token_count: Count | None = None
+    thoughts_token_count: Count | None = None
 
 
 def _usage(raw: msgspec.Raw) -> Usage | None:
     """None where there are no counts, or some of another shape: unknown, and no fault of the answer."""
     try:
-        counts = _decode_usage(raw) if raw else None
+        counts = _decode_usage(raw) if given(raw) else None
     except UNREADABLE:
         return None
     if counts is None:
@@ -42,27 +50,27 @@ def _sum(first: int | None, second: int | None) -> int | None:
     return None if first is None and second is None else (first or 0) + (second or 0)
 
 
-class _Part(msgspec.Struct):
+class _Part(msgspec.Struct, gc=False):
     text: str | None = None
 
 
-class _Content(msgspec.Struct):
+class _Content(msgspec.Struct, gc=False):
     parts: list[_Part] | None = None
 
 
-class _Candidate(msgspec.Struct, rename="camel"):
+class _Candidate(msgspec.Struct, rename="camel", gc=False):
     content: _Content | None = None
     finish_reason: str | None = None
 
 
-class _Answer(msgspec.Struct, rename="camel"):
+class _Answer(msgspec.Struct, rename="camel", gc=False):
     candidates: list[_Candidate] | None = None
     usage_metadata: msgspec.Raw = msgspec.Raw()
     prompt_feedback: Any = None
     error: Any = None
 
 
-_decode_usage = msgspec.json.Decoder(_Usage | None).decode
+_decode_usage = msgspec.json.Decoder(_Usage).decode
 _decode = msgspec.json.Decoder(_Answer).decode
 _decode_list = msgspec.json.Decoder(list[_Answer]).decode
 
@@ -70,26 +78,42 @@ _decode_list = msgspec.json.Decoder(list[_Answer]).decode
 class GenerateEvents:
     """Each event is an answer of its own; the last `usageMetadata` wins, a finishReason ends it."""
 
-    __slots__ = ("done", "failed", "finished", "token", "usage")
+    __slots__ = ("_counts", "_usage", "done", "failed", "finished", "token")
 
     def __init__(self) -> None:
         self.token = self.done = self.failed = self.finished = False
-        self.usage: Usage | None = None
+        self._usage: Usage | None = None
+        self._counts: msgspec.Raw | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """Read when asked for: each event has counts, and only the last ones matter."""
+        if self._counts is not None:
+            self._usage, self._counts = _usage(self._counts), None
+        return self._usage
 
     def take(self, name: bytes, data: bytes) -> None:
-        self.failed = self.failed or name == b"error"
+        if name == b"error":
+            self.failed = True
         try:
             answer = _decode(data)
         except UNREADABLE:
             return
-        self.failed = self.failed or bool(answer.error)
-        self.usage = _usage(answer.usage_metadata) or self.usage
-        if answer.prompt_feedback is not None and not answer.candidates:
+        if answer.error:
+            self.failed = True
+        if given(answer.usage_metadata):
+            self._counts = answer.usage_metadata
+        if answer.candidates:
+            self._look_at(answer.candidates)
+        elif answer.prompt_feedback is not None:
             self.done = True  # a blocked prompt is an answer, and has no candidate to finish
-        for candidate in answer.candidates or ():
-            parts = (candidate.content and candidate.content.parts) or ()
-            self.token = self.token or any(part.text for part in parts)
-            self.done = self.done or candidate.finish_reason is not None
+
+    def _look_at(self, candidates: list[_Candidate]) -> None:
+        for candidate in candidates:
+            if not self.token and candidate.content is not None:
+                self.token = any(part.text for part in candidate.content.parts or ())
+            if candidate.finish_reason is not None:
+                self.done = True
 
 
 def read_json(body: bytes) -> JsonReading:
@@ -98,11 +122,11 @@ def read_json(body: bytes) -> JsonReading:
         answers = _decode_list(body) if body.lstrip()[:1] == b"[" else [_decode(body)]
     except UNREADABLE:
         return JsonReading(valid=is_json_object(body))
-    usages = [usage for answer in answers if (usage := _usage(answer.usage_metadata)) is not None]
+    counts = [answer.usage_metadata for answer in answers if given(answer.usage_metadata)]
     return JsonReading(
         valid=bool(answers),
         failed=any(answer.error for answer in answers),
-        usage=usages[-1] if usages else None,
+        usage=_usage(counts[-1]) if counts else None,
     )
 
 

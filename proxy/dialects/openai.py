@@ -1,71 +1,111 @@
-"""OpenAI's wire API: chat completions, completions, embeddings, responses."""
+"""OpenAI's wire API, and what others add who speak it: chat, completions, embeddings, responses."""
 
 from typing import Any
 
 import msgspec
 
-from proxy.dialects.operation import PASS_THROUGH, UNREADABLE, JsonReading, Operation, is_json_object
+from proxy.dialects.operation import (
+    PASS_THROUGH,
+    UNREADABLE,
+    Count,
+    JsonReading,
+    Operation,
+    given,
+    is_json_object,
+)
 from records.outcome import Usage
 
 
-class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
 
 
-class _Usage(msgspec.Struct):
-    """Chat completions' and responses' names for the same counts; `prompt_tokens` includes cached ones."""
+class _Usage(msgspec.Struct, gc=False):
+    """Chat completions' and responses' names for the same counts; a prompt's tokens include those read from
+    and written to the cache. Moonshot and Together put `cached_tokens`, DeepSeek `prompt_cache_hit_tokens`
+    beside the others."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    total_tokens: Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
     input_tokens_details: _Details | None = None
     output_tokens_details: _Details | None = None
+    cached_tokens: Count | None = None
+    prompt_cache_hit_tokens: Count | None = None
+
+    def usage(self) -> Usage:
+        read, written = self.prompt_tokens, self.completion_tokens
+        read = self.input_tokens if read is None else read
+        written = self.output_tokens if written is None else written
+        if written is not None and read and self.total_tokens is not None:
+            # xAI and Google's endpoint for this API count reasoning only in the total, and bill it as output.
+            written = max(written, self.total_tokens - read)
+        into = self.prompt_tokens_details or self.input_tokens_details or _NO_DETAILS
+        out = self.completion_tokens_details or self.output_tokens_details or _NO_DETAILS
+        cached = self.prompt_cache_hit_tokens if self.cached_tokens is None else self.cached_tokens
+        return Usage(
+            input_tokens=read,
+            cached_input_tokens=cached if into.cached_tokens is None else into.cached_tokens,
+            cache_write_tokens=into.cache_write_tokens,
+            output_tokens=written,
+            reasoning_tokens=out.reasoning_tokens,
+        )
 
 
-def _usage(raw: msgspec.Raw) -> Usage | None:
-    """None where there are no counts, or some of another shape: unknown, and no fault of the answer."""
+_NO_DETAILS = _Details()
+
+
+def _usage(counts: Any) -> Usage | None:
+    """Of decoded JSON. None where there are no counts, or some of another shape: unknown, and no fault of the
+    answer."""
     try:
-        counts = _decode_usage(raw) if raw else None
+        return msgspec.convert(counts, _Usage).usage() if counts else None
+    except msgspec.ValidationError:
+        return None
+
+
+def _usage_of(raw: msgspec.Raw) -> Usage | None:
+    """The same of JSON that is still to be decoded."""
+    try:
+        return _decode_usage(raw).usage() if given(raw) else None
     except UNREADABLE:
         return None
-    if counts is None:
-        return None
-    into = counts.prompt_tokens_details or counts.input_tokens_details
-    out = counts.completion_tokens_details or counts.output_tokens_details
-    return Usage(
-        input_tokens=counts.prompt_tokens if counts.prompt_tokens is not None else counts.input_tokens,
-        cached_input_tokens=into.cached_tokens if into else None,
-        output_tokens=(
-            counts.completion_tokens if counts.completion_tokens is not None else counts.output_tokens
-        ),
-        reasoning_tokens=out.reasoning_tokens if out else None,
-    )
 
 
-class _Delta(msgspec.Struct):
-    """Each a text; with some providers of this API a list of parts."""
-
-    content: Any = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-    refusal: Any = None
-
-
-class _Choice(msgspec.Struct):
-    index: int = 0
-    delta: _Delta | None = None
-    text: str | None = None
+class _Ending(msgspec.Struct, gc=False):
+    index: int | None = None
     finish_reason: str | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Choice(_Ending, gc=False):
+    """What a choice says: chat completions' `delta`, completions' `text`."""
+
+    delta: Any = None
+    text: Any = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    """`x_groq` is Groq's own: usage that nobody had to ask for, and why a stream stopped early."""
+
     choices: list[_Choice] | None = None
-    usage: msgspec.Raw = msgspec.Raw()
+    usage: Any = None
     error: Any = None
+    x_groq: Any = None
+
+
+class _Rest(msgspec.Struct, gc=False):
+    """The same without what is said, which no longer matters once the first token has come."""
+
+    choices: list[_Ending] | None = None
+    usage: Any = None
+    error: Any = None
+    x_groq: Any = None
 
 
 class ChatEvents:
@@ -74,50 +114,66 @@ class ChatEvents:
     Not every provider of this API sends [DONE]; the answer is whole when each choice that began has finished.
     """
 
-    __slots__ = ("_begun", "_ended", "done", "failed", "finished", "token", "usage")
+    __slots__ = ("_begun", "_closed", "_ended", "done", "failed", "finished", "token", "usage")
 
     def __init__(self) -> None:
         self.token = self.done = self.failed = self.finished = False
         self.usage: Usage | None = None
         self._begun: set[int] = set()
         self._ended: set[int] = set()
+        self._closed = False
 
     def take(self, name: bytes, data: bytes) -> None:
-        self.failed = self.failed or name == b"error"
-        if data == b"[DONE]":
-            self.done = True
-            return
+        if name == b"error":
+            self.failed = True
         try:
-            chunk = _decode_chunk(data)
+            chunk = _decode_rest(data) if self.token else self._hear(_decode_chunk(data))
         except UNREADABLE:
+            if data == b"[DONE]":
+                self.done = self._closed = True
             return
-        self.failed = self.failed or bool(chunk.error)
-        self.usage = _usage(chunk.usage) or self.usage
+        if chunk.error:
+            self.failed = True
+        if chunk.usage is not None:
+            self.usage = _usage(chunk.usage) or self.usage
+        if isinstance(chunk.x_groq, dict):
+            self.failed = self.failed or bool(chunk.x_groq.get("error"))
+            self.usage = _usage(chunk.x_groq.get("usage")) or self.usage
         for choice in chunk.choices or ():
-            self._choose(choice)
+            index = choice.index or 0
+            if choice.finish_reason or index not in self._begun:
+                self._turn(index, choice.finish_reason)
 
-    def _choose(self, choice: _Choice) -> None:
-        self.token = self.token or _has_token(choice)
-        self._begun.add(choice.index)
-        if choice.finish_reason is not None:
-            self._ended.add(choice.index)
+    def _hear(self, chunk: _Chunk) -> _Chunk:
+        self.token = any(_has_token(choice) for choice in chunk.choices or ())
+        return chunk
+
+    def _turn(self, index: int, finish_reason: str | None) -> None:
+        """A choice begins or ends; some providers send "" where others send null."""
+        self._begun.add(index)
+        if finish_reason:
+            self._ended.add(index)
             self.finished = True
-        self.done = self._begun == self._ended
+            self.failed = self.failed or finish_reason == "error"
+        self.done = self._closed or self._begun == self._ended
+
+
+_SAID = ("content", "reasoning_content", "reasoning", "refusal")
+"""Each a text; with some providers of this API a list of parts."""
 
 
 def _has_token(choice: _Choice) -> bool:
     delta = choice.delta
-    if delta is None:
-        return bool(choice.text)
-    return bool(delta.content or delta.reasoning_content or delta.reasoning or delta.refusal)
+    return bool(choice.text) or (isinstance(delta, dict) and any(delta.get(name) for name in _SAID))
 
 
-class _Response(msgspec.Struct):
+class _Response(msgspec.Struct, gc=False):
     usage: msgspec.Raw = msgspec.Raw()
 
 
-class _ResponseEvent(msgspec.Struct):
+class _ResponseEvent(msgspec.Struct, gc=False):
     type: str = ""
+    delta: Any = None
     response: _Response | None = None
     error: Any = None
 
@@ -133,7 +189,7 @@ _RESPONSE_TOKENS = frozenset(
 
 
 class ResponsesEvents:
-    """The responses API's named events; `response.completed` carries the usage."""
+    """The responses API's named events; the one that ends an answer carries the usage."""
 
     __slots__ = ("done", "failed", "finished", "token", "usage")
 
@@ -142,29 +198,33 @@ class ResponsesEvents:
         self.usage: Usage | None = None
 
     def take(self, name: bytes, data: bytes) -> None:
-        self.failed = self.failed or name == b"error"
+        if name == b"error":
+            self.failed = True
         try:
             event = _decode_response_event(data)
         except UNREADABLE:
             return
         kind = event.type or name.decode("latin-1")
         if kind in _RESPONSE_TOKENS:
-            self.token = True
+            self.token = self.token or bool(event.delta)
         elif kind in ("response.completed", "response.incomplete"):
             self.done = True
-        elif kind in ("response.failed", "error") or event.error:
+        elif kind in ("response.failed", "error"):
+            self.failed = True
+        if event.error:
             self.failed = True
         if event.response is not None:
-            self.usage = _usage(event.response.usage) or self.usage
+            self.usage = _usage_of(event.response.usage) or self.usage
 
 
-class _Answer(msgspec.Struct):
+class _Answer(msgspec.Struct, gc=False):
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
 
 
-_decode_usage = msgspec.json.Decoder(_Usage | None).decode
+_decode_usage = msgspec.json.Decoder(_Usage).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_rest = msgspec.json.Decoder(_Rest).decode
 _decode_response_event = msgspec.json.Decoder(_ResponseEvent).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
@@ -175,7 +235,7 @@ def read_json(body: bytes) -> JsonReading:
         answer = _decode_answer(body)
     except UNREADABLE:
         return JsonReading(valid=is_json_object(body))
-    return JsonReading(valid=True, failed=bool(answer.error), usage=_usage(answer.usage))
+    return JsonReading(valid=True, failed=bool(answer.error), usage=_usage_of(answer.usage))
 
 
 _OPERATIONS = {

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
 from records.outcome import Usage
 
-ModelPlace = Literal["body", "path"]
+ModelPlace = Literal["body", "path", "query"]
+
+Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+"""Tokens. A provider's -1 for "unknown", or what no column could hold, is no count."""
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises at bytes that are no JSON of the wanted shape, no UTF-8, or nested too deep."""
@@ -25,14 +28,17 @@ class Events(Protocol):
     """The provider reported an error inside the stream."""
     finished: bool
     """The model has finished; only bookkeeping follows (OpenAI's non-null finish_reason)."""
-    usage: Usage | None
+
+    @property
+    def usage(self) -> Usage | None:
+        """The last counts that were given; None where there were none, or only of another shape."""
+        ...
 
     def take(self, name: bytes, data: bytes) -> None:
         """One event: its `event:` name (may be empty) and its data. Data that is no JSON is ignored."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JsonReading:
+class JsonReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a whole JSON answer says: `valid` is False for what is not the API's JSON at all."""
 
     valid: bool
@@ -53,6 +59,8 @@ class Operation:
     """True or False where the path decides; None: the body's `stream` does."""
     events: Callable[[], Events] | None = None
     read_json: Callable[[bytes], JsonReading] | None = None
+    usage_key: bytes = b'"usage"'
+    """The member of an answer that has its counts; `read_json` also reads an object of that member alone."""
     injects_usage: bool = False
     """A stream carries usage only when asked to (`stream_options.include_usage`)."""
     creates_state: bool = False
@@ -60,6 +68,14 @@ class Operation:
 
 
 PASS_THROUGH = Operation(name="other", canary=False)
+
+
+def given(value: msgspec.Raw) -> bool:
+    """True when a member stood there and may hold counts: null, {} and [] are too short to."""
+    return len(value) > _NULL
+
+
+_NULL = len(b"null")
 
 
 def is_json_object(body: bytes) -> bool:

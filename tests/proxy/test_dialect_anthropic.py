@@ -77,12 +77,49 @@ def test_the_last_counts_are_laid_over_the_first(last: dict[str, Any], usage: Us
     assert told(START, TEXT, ended(**last), STOP).usage == usage
 
 
+def test_thinking_is_counted_where_the_api_tells_it() -> None:
+    last = ended(output_tokens=393, output_tokens_details={"thinking_tokens": 128})
+    assert told(START, TEXT, last, STOP).usage == Usage(
+        input_tokens=25, output_tokens=393, reasoning_tokens=128
+    )
+
+
+COMPACTED = {
+    "input_tokens": 23_000,
+    "output_tokens": 1_000,
+    "iterations": [
+        {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3_500},
+        {"type": "message", "input_tokens": 23_000, "output_tokens": 1_000},
+    ],
+}
+
+
+def test_a_compaction_is_paid_for_though_the_totals_leave_it_out() -> None:
+    counted = Usage(input_tokens=203_000, output_tokens=4_500)
+    assert told(START, TEXT, ended(**COMPACTED), STOP).usage == counted
+    assert read_json(json.dumps({"type": "message", "usage": COMPACTED}).encode()).usage == counted
+
+
+def test_a_compaction_may_read_and_write_the_cache() -> None:
+    compaction = {
+        "type": "compaction",
+        "input_tokens": 10,
+        "output_tokens": 2,
+        "cache_read_input_tokens": 100,
+        "cache_creation_input_tokens": 50,
+    }
+    usage = {"input_tokens": 5, "output_tokens": 1, "cache_read_input_tokens": 7, "iterations": [compaction]}
+    assert told(START, ended(**usage), STOP).usage == Usage(
+        input_tokens=5 + 10 + 107 + 50, cached_input_tokens=107, cache_write_tokens=50, output_tokens=3
+    )
+
+
 def test_later_counts_may_come_more_than_once() -> None:
     reader = told(START, ended(output_tokens=5), ended(output_tokens=9), STOP)
     assert reader.usage == Usage(input_tokens=25, output_tokens=9)
 
 
-@pytest.mark.parametrize("usage", [7, [], {"output_tokens": "9"}])
+@pytest.mark.parametrize("usage", [7, [], {"output_tokens": "9"}, {"input_tokens": -1}])
 def test_counts_of_another_shape_change_nothing(usage: object) -> None:
     event = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}
     reader = told(START, TEXT, event, STOP)
@@ -133,6 +170,7 @@ def test_only_message_stop_ends_a_stream() -> None:
         (b"", b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'),
         (b"error", b"overloaded"),
         (b"error", b'{"type":7}'),
+        (b"", b'{"error":{"message":"overloaded"}}'),
     ],
 )
 def test_an_error_in_the_stream_is_seen(name: bytes, data: bytes) -> None:

@@ -64,16 +64,21 @@ def test_the_last_usage_wins_and_thoughts_are_output() -> None:
             Usage(input_tokens=112, output_tokens=3),
         ),
         ({"promptTokenCount": 12}, Usage(input_tokens=12)),
-        ({}, Usage()),
+        ({}, None),
     ],
 )
-def test_what_is_counted_where(counts: dict[str, Any], usage: Usage) -> None:
+def test_what_is_counted_where(counts: dict[str, Any], usage: Usage | None) -> None:
     answer = said({"text": "a"}, finish="STOP", usageMetadata=counts)
     assert told(answer).usage == usage
     assert read_json(json.dumps(answer).encode()).usage == usage
 
 
-@pytest.mark.parametrize("usage", [7, [], {"promptTokenCount": "9"}])
+def test_null_takes_no_counts_away() -> None:
+    reader = told(said({"text": "a"}, usageMetadata=LAST), said(finish="STOP", usageMetadata=None))
+    assert reader.usage == COUNTED == reader.usage
+
+
+@pytest.mark.parametrize("usage", [7, [], {"promptTokenCount": "9"}, {"promptTokenCount": -1}])
 def test_counts_of_another_shape_are_unknown_and_hide_nothing_else(usage: object) -> None:
     answer = said({"text": "a"}, finish="STOP", usageMetadata=usage)
     reader, reading = told(answer), read_json(json.dumps(answer).encode())

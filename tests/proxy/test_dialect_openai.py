@@ -113,6 +113,94 @@ def test_usage_comes_in_the_last_chunk() -> None:
     assert reader.usage == COUNTED
 
 
+GROQ = {"queue_time": 0.01, "prompt_tokens": 18, "completion_tokens": 556, "total_tokens": 574}
+
+
+def test_groqs_own_usage_is_read_where_there_is_no_other() -> None:
+    started = chat({"role": "assistant", "content": ""}, x_groq={"id": "req_01"})
+    last = chat({}, "stop", x_groq={"id": "req_01", "usage": GROQ})
+    assert read(started, chat({"content": "Hi"}), last).usage == Usage(input_tokens=18, output_tokens=556)
+    assert read(chat({}, "stop", x_groq={"error": "over capacity"})).failed
+    for odd in (7, "x", [], {"usage": 7}):
+        reader = read(chat({"content": "Hi"}, "stop", x_groq=odd))
+        assert (reader.usage, reader.done, reader.failed) == (None, True, False)
+
+
+@pytest.mark.parametrize(
+    ("counts", "usage"),
+    [
+        (  # xAI: reasoning stands beside the completion, not in it
+            {
+                "prompt_tokens": 32,
+                "completion_tokens": 9,
+                "total_tokens": 135,
+                "prompt_tokens_details": {"cached_tokens": 6},
+                "completion_tokens_details": {"reasoning_tokens": 94},
+            },
+            Usage(input_tokens=32, cached_input_tokens=6, output_tokens=103, reasoning_tokens=94),
+        ),
+        (  # Google's endpoint for this API: thoughts are in the total alone
+            {"prompt_tokens": 20, "completion_tokens": 424, "total_tokens": 1016},
+            Usage(input_tokens=20, output_tokens=996),
+        ),
+        (  # Anthropic's endpoint for this API
+            {"prompt_tokens": 14, "completion_tokens": 8, "total_tokens": 22, "prompt_tokens_details": None},
+            Usage(input_tokens=14, output_tokens=8),
+        ),
+        (
+            {"prompt_tokens": 0, "completion_tokens": 8, "total_tokens": 22},
+            Usage(input_tokens=0, output_tokens=8),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 8, "total_tokens": 8},
+            Usage(input_tokens=10, output_tokens=8),
+        ),
+        (  # written to the cache, at a price of its own
+            {
+                "prompt_tokens": 1500,
+                "completion_tokens": 4,
+                "prompt_tokens_details": {"cached_tokens": 200, "cache_write_tokens": 1200},
+            },
+            Usage(input_tokens=1500, cached_input_tokens=200, cache_write_tokens=1200, output_tokens=4),
+        ),
+        (  # Moonshot, Together
+            {"prompt_tokens": 50, "completion_tokens": 4, "cached_tokens": 40},
+            Usage(input_tokens=50, cached_input_tokens=40, output_tokens=4),
+        ),
+        (  # DeepSeek
+            {
+                "prompt_tokens": 50,
+                "completion_tokens": 4,
+                "prompt_cache_hit_tokens": 30,
+                "prompt_cache_miss_tokens": 20,
+            },
+            Usage(input_tokens=50, cached_input_tokens=30, output_tokens=4),
+        ),
+        ({"prompt_tokens": -1, "completion_tokens": 4}, None),
+        ({"prompt_tokens": 1 << 31, "completion_tokens": 4}, None),
+        ({}, None),
+    ],
+)
+def test_what_other_providers_of_the_api_count_where(counts: dict[str, Any], usage: Usage | None) -> None:
+    streamed = read(chat({"content": "Hi"}, "stop", usage=counts)).usage
+    whole = read_json(
+        json.dumps({"object": "chat.completion", "choices": [], "usage": counts}).encode()
+    ).usage
+    assert streamed == whole == usage
+
+
+def test_a_choice_without_a_number_or_with_an_empty_finish_reason_goes_on() -> None:
+    unnumbered = b'{"choices":[{"index":null,"delta":{"content":"a"},"finish_reason":""}]}'
+    reader = read(unnumbered)
+    assert (reader.token, reader.finished, reader.done) == (True, False, False)
+    reader.take(b"", b'{"choices":[{"index":null,"delta":{},"finish_reason":"stop"}]}')
+    assert (reader.finished, reader.done) == (True, True)
+
+
+def test_a_choice_that_finished_in_error_is_one() -> None:
+    assert read(chat({"content": "a"}), chat({"content": ""}, "error")).failed
+
+
 def test_the_last_of_running_counts_wins_and_null_takes_none_away() -> None:
     first, last = USAGE | {"completion_tokens": 1}, USAGE
     reader = read(chat({"content": "a"}, usage=first), chat({"content": "b"}, usage=last), chat({}, "stop"))
@@ -136,6 +224,7 @@ def test_of_several_choices_each_must_finish() -> None:
 
 
 def test_a_chunk_after_the_end_reopens_nothing() -> None:
+    assert read(chat({"content": "a"}), b"[DONE]", chat({"content": "b"}, index=1)).done
     assert read(chat({"content": "a"}), chat({}, "stop"), chat({})).done
 
 
@@ -186,12 +275,14 @@ def test_counts_of_another_shape_are_unknown_and_hide_nothing_else(usage: object
 CREATED = {"type": "response.created", "response": {"id": "r", "error": None, "usage": None}}
 R_USAGE = {
     "input_tokens": 328,
-    "input_tokens_details": {"cached_tokens": 128},
+    "input_tokens_details": {"cached_tokens": 128, "cache_write_tokens": 0},
     "output_tokens": 52,
     "output_tokens_details": {"reasoning_tokens": 20},
     "total_tokens": 380,
 }
-R_COUNTED = Usage(input_tokens=328, cached_input_tokens=128, output_tokens=52, reasoning_tokens=20)
+R_COUNTED = Usage(
+    input_tokens=328, cached_input_tokens=128, cache_write_tokens=0, output_tokens=52, reasoning_tokens=20
+)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +300,13 @@ R_COUNTED = Usage(input_tokens=328, cached_input_tokens=128, output_tokens=52, r
 )
 def test_the_first_token_of_a_response(kind: str, token: bool) -> None:
     assert told(CREATED, {"type": kind, "delta": "x"}).token is token
+    assert not told(CREATED, {"type": kind, "delta": ""}).token
+
+
+def test_a_failed_response_may_still_have_been_counted() -> None:
+    event = {"type": "response.failed", "response": {"error": {"code": "server_error"}, "usage": R_USAGE}}
+    failed = told(CREATED, event)
+    assert (failed.failed, failed.usage) == (True, R_COUNTED)
 
 
 @pytest.mark.parametrize("kind", ["response.completed", "response.incomplete"])

@@ -177,7 +177,7 @@ def test_compression_hides_no_fault(body: bytes) -> None:
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("kind", [b"application/json", b"text/event-stream"])
 def test_a_zip_bomb_is_not_inflated_and_is_no_error(kind: bytes, at_once: bool) -> None:
-    bomb = gzip.compress(b" " * (32 * JSON_BOUND))
+    bomb = gzip.compress(b" " * (8 * JSON_BOUND))
     read = reader(kind=kind, encoding=b"gzip")
     tracemalloc.start()
     try:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -261,6 +262,10 @@ def test_an_extra_usage_event_that_ends_the_stream_without_its_blank_line_is_str
         (b"data\n\ndata: one\n\n", [(b"", b"one")]),
         (b'data: {"text":"a: data: b\\n\\n"}\n\n', [(b"", b'{"text":"a: data: b\\n\\n"}')]),
         (b"data: without its blank line\n", [(b"", b"without its blank line")]),
+        (b"data: \n\ndata:\n\ndata: one \n\n", [(b"", b"one ")]),
+        (b"event:  a \ndata: one\n\n", [(b"a", b"one")]),
+        (b"event: a\n\ndata: one\r\n\n", [(b"", b"one")]),
+        (b"data: a\rdata: b\n\n", [(b"", b"a\rdata: b")]),
     ],
 )
 def test_events_are_split_as_the_standard_says(text: bytes, events: list[tuple[bytes, bytes]]) -> None:
@@ -271,7 +276,12 @@ def test_events_are_split_as_the_standard_says(text: bytes, events: list[tuple[b
 
 
 @given(
-    st.lists(st.sampled_from([b"\n", b"\r", b"\r\n", b"data: x", b"event: y", b":", b"[DONE]"]), max_size=30),
+    st.lists(
+        st.sampled_from(
+            [b"\n", b"\r", b"\r\n", b"data: x", b"data:", b" ", b"data: x\n\n", b"event: y", b":", b"[DONE]"]
+        ),
+        max_size=30,
+    ),
     CUTS,
 )
 @example(lines=[b"data: x", b"\n", b"\n", b"\n", b"\n"], cuts=[9])
@@ -283,6 +293,119 @@ def test_any_text_is_split_into_the_same_events_however_it_is_cut(
     relay(StreamReader(whole), [text])
     assert relay(StreamReader(cut), pieces(text, cuts))[0] == text
     assert cut.events == whole.events
+
+
+NASTY = st.sampled_from(
+    [
+        "",
+        " wor",
+        "naïve 🐤",
+        '"finish_reason":"stop"',
+        '","finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
+        '{"error":{"message":"no"}}',
+        '"usage":{"prompt_tokens":1}',
+        "back\\slash\\",
+        "line\nline\r\n\r\n",
+    ]
+)
+"""What a model may say to look like something else."""
+CHOICES = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "index": st.sampled_from([0, 0, 0, 1, None]),
+            "delta": st.fixed_dictionaries(
+                {},
+                optional={
+                    "role": st.just("assistant"),
+                    "content": st.none() | NASTY,
+                    "reasoning": NASTY,
+                    "tool_calls": st.just([{"index": 1, "function": {"arguments": '{"finish_reason":1}'}}]),
+                },
+            ),
+            "text": NASTY,
+            "logprobs": st.none(),
+            "finish_reason": st.sampled_from([None, None, None, "", "stop", "error"]),
+        },
+    ),
+    max_size=2,
+)
+COUNTS = {"prompt_tokens": 3, "completion_tokens": 5}
+CHUNKS = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": NASTY,
+        "choices": CHOICES,
+        "usage": st.sampled_from([None, None, COUNTS, {}, 7]),
+        "error": st.sampled_from([None, None, None, {"message": "overloaded"}]),
+        "x_groq": st.sampled_from([None, {"id": "req_1"}, {"usage": COUNTS}]),
+        "obfuscation": NASTY,
+    },
+)
+
+
+def plainly(chunks: list[dict[str, Any]]) -> tuple[bool, bool, bool, bool, Usage | None, float | None]:
+    """What a chat stream says, read with no thought of speed: token, done, failed, finished, usage, first."""
+    failed, usage, first = False, None, None
+    begun: set[int] = set()
+    ended: set[int] = set()
+    for place, chunk in enumerate(chunks):
+        failed |= bool(chunk.get("error"))
+        for counts in (chunk.get("usage"), (chunk.get("x_groq") or {}).get("usage")):
+            usage = Usage(input_tokens=3, output_tokens=5) if counts == COUNTS else usage
+        for choice in chunk.get("choices", []):
+            begun.add(choice.get("index") or 0)
+            if choice.get("finish_reason"):
+                ended.add(choice.get("index") or 0)
+                failed |= choice["finish_reason"] == "error"
+            delta = choice.get("delta") or {}
+            if first is None and (delta.get("content") or delta.get("reasoning") or choice.get("text")):
+                first = float(place)
+    return first is not None, bool(begun) and begun == ended, failed, bool(ended), usage, first
+
+
+@given(
+    chunks=st.lists(CHUNKS, max_size=12),
+    spaced=st.booleans(),
+    escaped=st.booleans(),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+    name=st.sampled_from(["", "message"]),
+)
+def test_a_chunk_a_time_says_what_reading_all_of_it_says(
+    chunks: list[dict[str, Any]], spaced: bool, escaped: bool, line_end: str, name: str
+) -> None:
+    def written(chunk: dict[str, Any]) -> tuple[str, str]:
+        marks = None if spaced else (",", ":")
+        return name, json.dumps(chunk, separators=marks, ensure_ascii=escaped)
+
+    events, whole = ChatEvents(), ChatEvents()
+    reader = StreamReader(events)
+    for place, chunk in enumerate(chunks):
+        event = wire([written(chunk)], line_end=line_end)
+        assert reader.feed(event, float(place)) == event
+    StreamReader(whole).feed(wire([written(chunk) for chunk in chunks], line_end=line_end), 0.0)
+
+    said = plainly(chunks)
+    for read in (events, whole):
+        assert (read.token, read.done, read.failed, read.finished, read.usage) == said[:-1]
+    assert reader.first_token_at == said[-1]
+
+
+@pytest.mark.parametrize("name", sorted(STREAMS))
+def test_an_event_a_time_reads_as_any_other_cut(name: str) -> None:
+    kind, stream, first = STREAMS[name]
+    reader = StreamReader(kind())
+    assert relay(reader, [wire([event]) for event in stream]) == (wire(stream), None)
+    whole = StreamReader(kind())
+    relay(whole, [wire(stream)])
+    assert (reader.usage, reader.first_token_at) == (whole.usage, float(first))
+
+
+def test_events_that_come_one_by_one_are_stripped_too() -> None:
+    reader = StreamReader(ChatEvents(), strip=True)
+    without = wire([event for event in CHAT if event[1] != USAGE_CHUNK])
+    assert relay(reader, [wire([event]) for event in CHAT]) == (without, None)
+    assert reader.usage is not None
 
 
 @pytest.mark.parametrize(
