@@ -1,5 +1,7 @@
 """What the traffic listener serves: our own few paths by Starlette, everything else is an exchange."""
 
+from collections.abc import Awaitable
+
 from proxy.endpoints import Endpoints
 from proxy.exchange import Exchanges
 from proxy.server import Incoming, serve_asgi
@@ -14,8 +16,7 @@ class TrafficApp:
         self._exchanges = exchanges
         self._own = endpoints.app()
 
-    async def __call__(self, incoming: Incoming) -> None:
+    def __call__(self, incoming: Incoming) -> Awaitable[None]:
         if incoming.path.startswith(_OWN):
-            await serve_asgi(self._own, incoming)
-        else:
-            await self._exchanges(incoming)
+            return serve_asgi(self._own, incoming)
+        return self._exchanges(incoming)

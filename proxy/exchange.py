@@ -143,9 +143,8 @@ async def _relay(incoming: Incoming, call: Call, record: Record, reply: Reply) -
     """Hand the answer over as it comes; a stream that breaks ends broken, visibly."""
     answer = reply.answer
     assert answer is not None  # noqa: S101
-    incoming.start(
-        answer.status, to_caller(answer.headers, _our_headers(call, record), resized=reply.injected)
-    )
+    headers = to_caller(answer.headers, _our_headers(call, record))
+    incoming.start(answer.status, headers, length=reply.length)
     try:
         last = await reply.relay(incoming)
     except UpstreamError as failure:
@@ -170,7 +169,7 @@ def _refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:
     if refusal.retry_after_s is not None:
         also.append((b"retry-after", str(refusal.retry_after_s).encode()))
     if refusal.status == 413:
-        also.append((b"connection", b"close"))  # the rest of the body is not read
+        incoming.keep_alive = False  # the rest of the body is not read
     _answer(incoming, record, refusal.status, refusal.message, refusal.error_type, also)
 
 
@@ -182,11 +181,10 @@ def _answer(
     body = error_body(api, status, message, code)
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
         *_our_headers(record.call, record),
         *also,
     ]
-    incoming.start(status, headers)
+    incoming.start(status, headers, length=len(body))
     incoming.end(body)
 
 

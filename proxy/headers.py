@@ -1,12 +1,14 @@
 """Which headers travel, which way, and whose credential goes along."""
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from urllib.parse import quote
 
 from proxy.provider import Provider
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+_OURS = b"x-canary-"
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -21,28 +23,49 @@ _HOP_BY_HOP = frozenset(
     }
 )
 _NEVER_FORWARDED = _HOP_BY_HOP | {b"host", b"expect"}
-_NEVER_RELAYED = _HOP_BY_HOP | {b"set-cookie", b"alt-svc", b"strict-transport-security"}
-_NOT_RELAYED_RESIZED = _NEVER_RELAYED | {b"content-length"}
+_NEVER_RELAYED = _HOP_BY_HOP | {
+    b"content-length",
+    b"set-cookie",
+    b"alt-svc",
+    b"strict-transport-security",
+}
+PROTOCOLS = b"sec-websocket-protocol"
 _WHOSE = frozenset(
     {
+        PROTOCOLS,
         b"openai-organization",
         b"openai-project",
         b"x-goog-user-project",
         b"ocp-apim-subscription-key",
     }
 )
-"""Name the caller's account at a provider, or are a key without being called one."""
+"""Name the caller's account at a provider, or are a key (or hold one) without being called one."""
 _CREDENTIAL_ENDINGS = (b"authorization", b"api-key", b"cookie", b"-token", b"-secret", b"-auth")
 _QUERY_CREDENTIALS = (b"key=", b"access_token=")
-_OURS = b"x-canary-"
 
 
-def _never_forwarded(*, own_key: bool, identity: bool) -> frozenset[bytes]:
-    return _NEVER_FORWARDED | (_WHOSE if own_key else set()) | ({b"accept-encoding"} if identity else set())
+class _Travels(dict[bytes, bool]):
+    """Whether a header of this name travels; names are judged once and remembered."""
+
+    def __init__(self, dropped: AbstractSet[bytes], endings: tuple[bytes, ...] = ()) -> None:
+        super().__init__()
+        self._dropped = dropped
+        self._endings = endings
+
+    def __missing__(self, name: bytes) -> bool:
+        travels = not (name in self._dropped or name.startswith(_OURS) or name.endswith(self._endings))
+        if len(self) < _MOST_REMEMBERED and len(name) < _LONGEST_REMEMBERED:  # whoever sends it chooses it
+            self[name] = travels
+        return travels
 
 
-_FORWARD_DROPS = {
-    (own_key, identity): _never_forwarded(own_key=own_key, identity=identity)
+_MOST_REMEMBERED, _LONGEST_REMEMBERED = 4096, 64
+_RELAYED = _Travels(_NEVER_RELAYED)
+_FORWARDED = {
+    (own_key, identity): _Travels(
+        _NEVER_FORWARDED | (_WHOSE if own_key else set()) | ({b"accept-encoding"} if identity else set()),
+        _CREDENTIAL_ENDINGS if own_key else (),
+    )
     for own_key in (False, True)
     for identity in (False, True)
 }
@@ -55,20 +78,17 @@ def to_provider(headers: Headers, provider: Provider, *, identity: bool) -> list
     for an uncompressed answer. Host and the framing are the connection's to write.
     """
     key = provider.api_key
-    sent = _travelling(headers, _FORWARD_DROPS[key is not None, identity])
+    sent = _travelling(headers, _FORWARDED[key is not None, identity])
     if key is not None:
-        sent = [header for header in sent if not header[0].endswith(_CREDENTIAL_ENDINGS)]
         sent.append(_credential(provider, key))
     if identity:
         sent.append((b"accept-encoding", b"identity"))
     return sent
 
 
-def to_caller(
-    headers: Headers, ours: Iterable[tuple[bytes, bytes]], *, resized: bool
-) -> list[tuple[bytes, bytes]]:
-    """The provider's headers as the caller gets them, then ours; `resized` drops a length no longer true."""
-    sent = _travelling(headers, _NOT_RELAYED_RESIZED if resized else _NEVER_RELAYED)
+def to_caller(headers: Headers, ours: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The provider's headers as the caller gets them, then ours. The framing is the server's to write."""
+    sent = _travelling(headers, _RELAYED)
     sent.extend(ours)
     return sent
 
@@ -83,11 +103,12 @@ def quoted(model: str) -> str:
     return quote(model, safe="")
 
 
-def _travelling(headers: Headers, dropped: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
-    """Those headers, in their order, that are not dropped, not named by Connection, not the proxy's own."""
+def _travelling(headers: Headers, travels: _Travels) -> list[tuple[bytes, bytes]]:
+    """Those headers, in their order, that travel and that Connection does not name."""
+    sent = [header for header in headers if travels[header[0]]]
     if named := _named_by_connection(headers):
-        dropped = dropped | named
-    return [header for header in headers if (name := header[0]) not in dropped and not name.startswith(_OURS)]
+        sent = [header for header in sent if header[0] not in named]
+    return sent
 
 
 def _named_by_connection(headers: Headers) -> set[bytes]:

@@ -50,7 +50,10 @@ class Outlet(Protocol):
 
 
 class Reply:
-    """What one attempt brought. `failure` is None as long as nothing is wrong; `ended` at the clean end."""
+    """What one attempt brought. `failure` is None as long as nothing is wrong; `ended` at the clean end.
+
+    `length` is the body's, None where the provider does not tell it or some of the body will be left out.
+    """
 
     __slots__ = (
         "answer",
@@ -60,6 +63,7 @@ class Reply:
         "held",
         "injected",
         "lane",
+        "length",
         "reader",
         "started",
     )
@@ -73,6 +77,7 @@ class Reply:
         self.first_byte_at: float | None = None
         self.held = b""
         self.injected = False
+        self.length: int | None = None
         self.ended = False
 
     def opened(self, answer: Answer, call: Call, request: UpstreamRequest, *, covered: bool) -> None:
@@ -84,6 +89,8 @@ class Reply:
         self.answer = answer
         self.injected = request.injected
         named = dict(answer.headers)
+        length = named.get(b"content-length")
+        self.length = None if length is None or request.injected else int(length)
         self.failure = status_failure(answer.status, candidate=covered)
         self.reader = reader_for(
             call.route.operation,

@@ -45,7 +45,9 @@ async def serve_asgi(app: App, incoming: Incoming) -> None:
             headers = list(message.get("headers", ()))
             if not sendable(headers):
                 raise RuntimeError("a response header is none that HTTP allows")
-            incoming.start(message["status"], headers)
+            length = dict(headers).get(b"content-length")
+            headers = [field for field in headers if field[0] != b"content-length"]
+            incoming.start(message["status"], headers, length=None if length is None else int(length))
         elif message.get("more_body", False):
             await incoming.drain()
             incoming.write(message.get("body", b""))

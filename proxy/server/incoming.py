@@ -7,9 +7,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
-from proxy.server.head import Headers
+from proxy.server.head import STATUS_LINE, Headers
 
 if TYPE_CHECKING:
     from proxy.server.protocol import TrafficProtocol
@@ -17,9 +15,6 @@ if TYPE_CHECKING:
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 UNREAD_LIMIT = 64 * 1024
 """Body bytes that may wait for the handler before the socket is left alone."""
-
-_OURS = frozenset([b"content-length", b"transfer-encoding", b"connection"])
-"""Response fields that frame the message: written here, whatever the handler said."""
 
 log = logging.getLogger("uvicorn.error")
 
@@ -37,7 +32,7 @@ class Incoming:
     __slots__ = (
         "_began", "_bodiless", "_chunked", "_head", "_left", "_parts", "_protocol", "_size", "_waiter",
         "complete", "continues", "gone", "headers", "keep_alive", "method", "more", "old", "path", "query",
-        "started", "task",
+        "started", "upgrades",
     )  # fmt: skip
 
     def __init__(
@@ -51,8 +46,10 @@ class Incoming:
         old: bool,
         keep_alive: bool,
         continues: bool,
+        upgrades: bool,
     ) -> None:
-        """`old`: HTTP/1.0. `continues`: the caller waits for a 100 before it sends its body."""
+        """`old`: HTTP/1.0. `continues`: the caller waits for a 100 before it sends its body. `upgrades`: it
+        asks for another protocol on this connection."""
         self.method = method
         self.path = path
         self.query = query
@@ -60,9 +57,9 @@ class Incoming:
         self.old = old
         self.keep_alive = keep_alive
         self.continues = continues
+        self.upgrades = upgrades
         self.more = True
         self.gone = self.started = self.complete = False
-        self.task: asyncio.Task[None] | None = None
         self._protocol = protocol
         self._began = False
         self._parts: list[bytes] = []
@@ -104,25 +101,22 @@ class Incoming:
 
     # For the handler: the response
 
-    def start(self, status: int, headers: Headers) -> None:
+    def start(self, status: int, headers: Headers, *, length: int | None) -> None:
         """The response's head, which waits for the next `write` or `end`, so that both leave in one write.
-        Headers must be `sendable`."""
+
+        `headers` are `sendable` and do not frame the message: that is done here, by a `length` that is known
+        or in chunks.
+        """
         if self.started:
             raise RuntimeError("the response has started already")
         self.started = True
         self.continues = False
-        lines = [STATUS_LINE[status][:-2]]
-        for field in headers:
-            if field[0] not in _OURS:
-                lines.append(b": ".join(field))
-            elif field[0] == b"content-length":
-                self._left = int(field[1])
-            elif field[0] == b"connection" and b"close" in field[1].lower():
-                self.keep_alive = False
+        lines = [STATUS_LINE[status], *map(b": ".join, headers)]
         if status in (204, 304):
             self._bodiless = True
-        if self._left is not None:
-            lines.append(b"content-length: %d" % self._left)
+        if length is not None:
+            self._left = length
+            lines.append(b"content-length: %d" % length)
         elif not self.old and not self._bodiless:
             self._chunked = True
             lines.append(b"transfer-encoding: chunked")
@@ -177,8 +171,8 @@ class Incoming:
     async def run(self, handle: Handler) -> None:
         """Handle it; an unfinished response is a 500 while nothing has left, else a broken connection."""
         self._began = True
-        if self.gone and self.task is not None:
-            self.task.cancel()  # it left before its turn came: still an exchange that ends in cancellation
+        if self.gone:  # before its turn came: still an exchange, and it ends as others do that are left
+            self._protocol.cancel()
         try:
             await handle(self)
         except BaseException as problem:
@@ -190,9 +184,6 @@ class Incoming:
             else:
                 self._head = None
                 self._protocol.reject(500, "Internal Server Error")
-        if self.task is not None:
-            self._protocol.tasks.discard(self.task)
-            self.task = None  # it holds us: without it no cycle is left to collect
 
     @property
     def answering(self) -> bool:
@@ -215,8 +206,8 @@ class Incoming:
     def leave(self) -> None:
         """The caller has gone."""
         self.gone = True
-        if self._began and self.task is not None:
-            self.task.cancel()
+        if self._began:
+            self._protocol.cancel()
 
     # Inside
 

@@ -27,10 +27,9 @@ from typing import Any, cast
 
 import httptools
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from proxy.server.head import FRAMING, HEAD_LIMIT, find_fault, is_too_large, split
+from proxy.server.head import FRAMING, HEAD_LIMIT, STATUS_LINE, find_fault, is_too_large, split
 from proxy.server.incoming import CONTINUE, Handler, Incoming
 from proxy.server.turns import Turns
 from proxy.ticker import Ticker
@@ -75,6 +74,8 @@ class TrafficProtocol(asyncio.Protocol):
     read_paused = False
     write_paused = False
     drained: asyncio.Future[None] | None = None
+    task: asyncio.Task[None] | None = None  # answers the requests, one after another
+    turn: asyncio.Future[None] | None = None  # what the task waits for between them
     transport: asyncio.Transport
 
     def __init__(
@@ -87,7 +88,6 @@ class TrafficProtocol(asyncio.Protocol):
         self.loop = _loop or asyncio.get_running_loop()
         self.handler = cast(Handler, config.app)  # as it was given: no middleware is between
         self.server_state = server_state
-        self.tasks = server_state.tasks
         if "shared" not in app_state:
             app_state["shared"] = Shared(self.loop)
         self.shared: Shared = app_state["shared"]
@@ -111,6 +111,8 @@ class TrafficProtocol(asyncio.Protocol):
         running, self.running = self.running, None
         if running is not None:
             running.leave()
+        elif self.turn is not None:
+            self.cancel()
         self.latest = None
         del self.parser  # it holds our callbacks: without it no cycle is left to collect
 
@@ -192,6 +194,7 @@ class TrafficProtocol(asyncio.Protocol):
             old=version == "1.0",
             keep_alive=version == "1.1" and not upgrade and self.parser.should_keep_alive(),
             continues=(b"expect", b"100-continue") in framing,
+            upgrades=upgrade,
         )
         self.latest = incoming
         self.stage = BODY
@@ -257,6 +260,11 @@ class TrafficProtocol(asyncio.Protocol):
             if not self.transport.is_closing():
                 self.transport.resume_reading()
 
+    def cancel(self) -> None:
+        """Cancel the handler, or the wait for the next request."""
+        if self.task is not None:
+            self.task.cancel()
+
     async def drain(self) -> None:
         """Return once the caller has taken most of what was written, or has gone."""
         if self.write_paused:
@@ -287,7 +295,8 @@ class TrafficProtocol(asyncio.Protocol):
         if not self.transport.is_closing():
             body = message.encode("ascii")
             head = (
-                b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+                b"\r\ncontent-type: text/plain; charset=utf-8\r\n"
+                b"content-length: %d\r\nconnection: close\r\n\r\n"
             )
             self.transport.write(STATUS_LINE[status] + head % len(body) + body)
             self._linger()
@@ -342,8 +351,29 @@ class TrafficProtocol(asyncio.Protocol):
 
     def _start(self, incoming: Incoming) -> None:
         self.running = incoming
-        incoming.task = self.loop.create_task(incoming.run(self.handler))
-        self.tasks.add(incoming.task)
+        if self.task is None:
+            self.task = self.loop.create_task(self._answer())
+            self.server_state.tasks.add(self.task)
+        elif self.turn is not None and not self.turn.done():
+            self.turn.set_result(None)
+            self.server_state.tasks.add(self.task)
+
+    async def _answer(self) -> None:
+        """Answer the requests in their order. uvicorn waits at the end for tasks that are about one."""
+        task = self.task
+        try:
+            while (incoming := self.running) is not None:
+                await incoming.run(self.handler)
+                if self.running is incoming:  # it broke, and the connection with it
+                    break
+                if self.running is None and not self.transport.is_closing():
+                    self.server_state.tasks.discard(task)
+                    self.turn = self.loop.create_future()
+                    await self.turn
+                    self.turn = None
+        finally:
+            self.server_state.tasks.discard(task)
+            self.task = self.turn = None  # a cycle less to collect
 
     def _linger(self) -> None:
         """Close without a RST, which would take our last bytes from a caller that is still sending."""

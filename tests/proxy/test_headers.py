@@ -84,7 +84,7 @@ def test_hop_by_hop_headers_end_here_on_the_way_out(provider: Provider) -> None:
 
 
 def test_hop_by_hop_headers_end_here_on_the_way_back() -> None:
-    assert to_caller([*HOP_BY_HOP, *OF_THE_PROVIDER], [], resized=False) == OF_THE_PROVIDER
+    assert to_caller([*HOP_BY_HOP, *OF_THE_PROVIDER], []) == OF_THE_PROVIDER
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_hop_by_hop_headers_end_here_on_the_way_back() -> None:
 def test_what_connection_names_ends_here_too(connection: list[bytes]) -> None:
     named = [*((b"connection", value) for value in connection), (b"x-secret", b"1"), (b"x-kept", b"2")]
     assert to_provider(named, OPENAI, identity=False) == [(b"x-kept", b"2")]
-    assert to_caller(named, [], resized=False) == [(b"x-kept", b"2")]
+    assert to_caller(named, []) == [(b"x-kept", b"2")]
 
 
 def test_the_proxys_own_headers_are_neither_forwarded_nor_believed() -> None:
     assert to_provider([*OURS, *PLAIN], OPENAI, identity=False) == PLAIN
     ours = [(b"x-canary-exchange", b"real"), (b"x-canary-arm", b"baseline")]
-    assert to_caller([*OURS, *OF_THE_PROVIDER], ours, resized=False) == [*OF_THE_PROVIDER, *ours]
+    assert to_caller([*OURS, *OF_THE_PROVIDER], ours) == [*OF_THE_PROVIDER, *ours]
 
 
 def test_without_a_key_of_its_own_an_entry_gets_the_callers_credentials_untouched() -> None:
@@ -147,13 +147,12 @@ def test_cookies_and_promises_for_the_providers_host_are_not_relayed() -> None:
         (b"alt-svc", b'h3=":443"'),
         (b"strict-transport-security", b"max-age=1"),
     ]
-    assert to_caller([*of_its_host, *OF_THE_PROVIDER], [], resized=False) == OF_THE_PROVIDER
+    assert to_caller([*of_its_host, *OF_THE_PROVIDER], []) == OF_THE_PROVIDER
 
 
-def test_a_length_is_relayed_unless_it_is_no_longer_true() -> None:
+def test_the_framing_is_the_servers_to_write() -> None:
     headers = [(b"content-length", b"12"), (b"content-type", b"application/json")]
-    assert to_caller(headers, [], resized=False) == headers
-    assert to_caller(headers, [], resized=True) == headers[1:]
+    assert to_caller(headers, []) == headers[1:]
 
 
 NAMES = st.sampled_from(
@@ -163,7 +162,7 @@ NAMES = st.sampled_from(
 
 @given(st.lists(st.tuples(NAMES, st.binary(max_size=5)), max_size=15))
 def test_what_travels_keeps_its_order_and_its_repeats(headers: list[tuple[bytes, bytes]]) -> None:
-    for sent in (to_provider(headers, OPENAI, identity=False), to_caller(headers, [], resized=False)):
+    for sent in (to_provider(headers, OPENAI, identity=False), to_caller(headers, [])):
         rest = iter(headers)
         assert all(header in rest for header in sent)
         for name, _ in PLAIN:

@@ -49,7 +49,7 @@ class App:
         self.answer(incoming, await self.body(incoming))
 
     def answer(self, incoming, body: bytes, status: int = 200) -> None:
-        incoming.start(status, [(b"content-length", b"%d" % len(body))])
+        incoming.start(status, [], length=len(body))
         incoming.end(body)
 
     async def until_told(self) -> None:
@@ -65,22 +65,23 @@ class App:
         self.answer(incoming, b"no", 413)
 
     async def closing(self, incoming) -> None:
-        incoming.start(200, [(b"content-length", b"2"), (b"connection", b"close")])
+        incoming.keep_alive = False
+        incoming.start(200, [], length=2)
         incoming.end(b"ok")
 
     async def stream(self, incoming) -> None:
-        incoming.start(200, [])
+        incoming.start(200, [], length=None)
         incoming.write(b"one")
         incoming.end(b"two")
 
     async def head_first(self, incoming) -> None:
-        incoming.start(200, [])
+        incoming.start(200, [], length=None)
         incoming.write(b"")
         await self.until_told()
         incoming.end(b"then")
 
     async def not_modified(self, incoming) -> None:
-        incoming.start(304, [(b"content-length", b"9")])
+        incoming.start(304, [], length=9)
         incoming.end()
 
     async def asgi(self, incoming) -> None:
@@ -99,7 +100,7 @@ class App:
             await receive()
 
     async def broken(self, incoming) -> None:
-        incoming.start(200, [])
+        incoming.start(200, [], length=None)
         incoming.write(b"half")
         await self.until_told()
         incoming.abort()
@@ -108,16 +109,16 @@ class App:
         raise LookupError("a bug")
 
     async def crash_later(self, incoming) -> None:
-        incoming.start(200, [])
+        incoming.start(200, [], length=None)
         incoming.write(b"half")
         raise LookupError("a bug")
 
     async def short(self, incoming) -> None:
-        incoming.start(200, [(b"content-length", b"9")])
+        incoming.start(200, [], length=9)
         incoming.end(b"half")
 
     async def flood(self, incoming) -> None:
-        incoming.start(200, [])
+        incoming.start(200, [], length=None)
         self.began.set()
         while True:
             incoming.write(b"x" * 65536)
