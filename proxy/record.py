@@ -1,19 +1,14 @@
 """Gathers what is known of one exchange and closes it into exactly one Outcome, in every ending."""
 
-import os
 import time
-from collections.abc import Callable
-from typing import NamedTuple
-
-from msgspec.structs import replace
+from collections.abc import Callable, Sequence
+from random import getrandbits
 
 from proxy.call import Call
-from proxy.reading import Reader
 from proxy.reply import Reply
 from records.exchange_id import mint
 from records.outcome import Attempt, ErrorType, Outcome, OutcomeName, Usage
 from routing.assign import Assignment
-from routing.canary import ArmName
 from routing.cohort import unit_hash
 
 Price = Callable[[str, str, Usage], float | None]
@@ -64,7 +59,7 @@ class Record:
         self._closed = False
         self.at = time.time()
         self.mono = time.monotonic()
-        self.serial = os.urandom(8)
+        self.serial = getrandbits(64).to_bytes(8, "big")
         self.call: Call | None = None
         self.assignment: Assignment = _NOWHERE
         self.unit = ""
@@ -134,7 +129,8 @@ class Record:
             return Outcome(
                 exchange_id=exchange_id, at=self.at, mono=self.mono, outcome=outcome, error_type=error_type
             )
-        trial, answered = call.trial, _NOTHING if reply is None else self._answered(call, reply)
+        trial, facts, provider = call.trial, call.facts, call.route.provider
+        attempts = tuple([self._attempt(call, each) for each in self.replies]) if reply is not None else ()
         return Outcome(
             exchange_id=exchange_id,
             at=self.at,
@@ -146,59 +142,43 @@ class Record:
             phase=assignment.phase,
             share=assignment.share,
             arm=assignment.arm,
-            served_by=answered.by if trial is not None else None,
+            served_by=reply.lane.arm if trial is not None and reply is not None else None,
             reason=assignment.reason if trial is not None else "",
             unit=self.unit,
             session=self._session(call),
             category=call.text(b"x-canary-category"),
             tags=call.tags,
             request_id=call.text(b"x-canary-request-id"),
-            provider=answered.provider,
-            api=call.route.provider.api,
+            provider=reply.lane.provider.name if reply is not None else "",
+            api=provider.api,
             operation=call.route.operation.name,
-            model_requested=call.facts.model,
-            model=answered.model or call.facts.model,
-            stream=call.facts.stream,
-            status=answered.status,
-            latency_s=answered.latency_s,
-            ttft_s=answered.ttft_s,
-            ttfb_s=answered.ttfb_s,
+            model_requested=facts.model,
+            model=reply.lane.model or facts.model if reply is not None else facts.model,
+            stream=facts.stream,
+            status=reply.status if reply is not None else None,
+            latency_s=reply.last_read_at - self.mono if reply is not None else None,
+            ttft_s=_since(self.mono, reply.reader.first_token_at) if reply is not None else None,
+            ttfb_s=_since(self.mono, reply.first_byte_at) if reply is not None else None,
             overhead_s=_since(self.mono, self.sent_at),
-            usage=answered.usage,
-            cost_usd=answered.cost_usd,
-            attempts=answered.attempts,
+            usage=_usage(reply.reader) if reply is not None else _UNCOUNTED,
+            cost_usd=_cost(attempts),
+            attempts=attempts,
             retry_count=_retries(call),
             traceparent=call.text(b"traceparent"),
         )
 
-    def _answered(self, call: Call, reply: Reply) -> "_Answered":
-        attempts = tuple([self._attempt(call, each) for each in self.replies])
-        costs = [attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None]
-        reader, lane = reply.reader, reply.lane
-        return _Answered(
-            by=lane.arm,
-            provider=lane.provider.name,
-            model=lane.model,
-            status=reply.status,
-            latency_s=reply.last_read_at - self.mono,
-            ttft_s=_since(self.mono, reader.first_token_at),
-            ttfb_s=_since(self.mono, reply.first_byte_at),
-            usage=_usage(reader),
-            cost_usd=sum(costs) if attempts[-1].cost_usd is not None else None,
-            attempts=attempts,
-        )
-
     def _attempt(self, call: Call, reply: Reply) -> Attempt:
-        lane, usage = reply.lane, reply.reader.usage
+        lane, usage = reply.lane, reply.usage
         model = lane.model or call.facts.model
+        priced = usage if reply.all_text else None
         return Attempt(
             arm=lane.arm,
             provider=lane.provider.name,
             model=model,
             status=reply.status,
             error_type=reply.wrong,
-            latency_s=reply.last_read_at - reply.started,
-            cost_usd=self._recorder.price(lane.provider.api, model, usage) if usage is not None else None,
+            latency_s=reply.latency_s(reply.started),
+            cost_usd=self._recorder.price(lane.provider.api, model, priced) if priced is not None else None,
         )
 
     def _session(self, call: Call) -> str:
@@ -208,29 +188,11 @@ class Record:
         )
 
 
-class _Answered(NamedTuple):
-    """What the replies bring into the outcome; with none of them, nothing."""
-
-    by: ArmName | None = None
-    provider: str = ""
-    model: str = ""
-    status: int | None = None
-    latency_s: float | None = None
-    ttft_s: float | None = None
-    ttfb_s: float | None = None
-    usage: Usage = _UNCOUNTED
-    cost_usd: float | None = None
-    attempts: tuple[Attempt, ...] = ()
-
-
-_NOTHING = _Answered()
-
-
-def _usage(reader: Reader) -> Usage:
-    """What was counted; an answer that broke off was counted short."""
-    if reader.usage is None:
-        return _UNCOUNTED
-    return reader.usage if reader.done else replace(reader.usage, estimated=True)
+def _cost(attempts: Sequence[Attempt]) -> float | None:
+    """The sum of what is known; None when the answer that counts, the last one, has no known cost."""
+    if not attempts or attempts[-1].cost_usd is None:
+        return None
+    return sum([attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None])
 
 
 def _since(start: float, end: float | None) -> float | None:

@@ -34,20 +34,12 @@ _DECODERS: dict[int, tuple[int, Callable[[memoryview], Record]]] = {
 }
 
 
-def encode(record: Record, buffer: bytearray) -> None:
-    """Write the record's whole frame over `buffer`, which is resized to it. ValueError when too large."""
-    opening = _OPENINGS[type(record)]
-    start = HEADER.size + len(opening)
-    if len(buffer) < start:
-        buffer.extend(bytes(start - len(buffer)))
-    buffer[HEADER.size : start] = opening
-    _ENCODER.encode_into(record, buffer, start)
-    buffer.append(0x7D)  # the closing brace
-    length = len(buffer) - HEADER.size
-    if length > MAX_PAYLOAD:
-        raise ValueError(f"a record of {length} bytes is over the spool's {MAX_PAYLOAD}")
-    with memoryview(buffer) as view:
-        HEADER.pack_into(buffer, 0, length, crc32(view[HEADER.size :]))
+def encode(record: Record) -> bytes:
+    """The record's whole frame. ValueError when it is too large."""
+    payload = b"%b%b}" % (_OPENINGS[type(record)], _ENCODER.encode(record))
+    if len(payload) > MAX_PAYLOAD:
+        raise ValueError(f"a record of {len(payload)} bytes is over the spool's {MAX_PAYLOAD}")
+    return HEADER.pack(len(payload), crc32(payload)) + payload
 
 
 @dataclass(frozen=True, slots=True)

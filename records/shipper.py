@@ -147,8 +147,7 @@ class Shipper:
         return 0
 
     def _set_aside(self, chunk: Chunk) -> None:
-        frame = bytearray()
-        encode(chunk.records[0], frame)
+        frame = encode(chunk.records[0])
         quarantine = self._folder / "quarantine"
         quarantine.mkdir(mode=0o700, exist_ok=True)
         (quarantine / f"{chunk.file}@refused-{frame[4:8].hex()}").write_bytes(frame)

@@ -41,7 +41,6 @@ class SpoolWriter:
         self._folder = folder
         self._cap, self._segment_bytes = cap_bytes, segment_bytes
         self._stem = f"w{worker}-{_boot_id()[:8]}{secrets.token_hex(4)}-{os.getpid()}"
-        self._buffer = bytearray()
         self._segment = 0
         self._written = 0
         self._room = 0
@@ -52,12 +51,11 @@ class SpoolWriter:
     def append(self, record: Record) -> bool:
         """Write one record's frame. False, counted, when the folder is full, the disk refuses it or it is
         over 1 MiB; the file stays framed in every case."""
-        buffer = self._buffer
         try:
-            encode(record, buffer)
+            frame = encode(record)
         except ValueError:
             return self._drop(1)
-        if not self._write(buffer):
+        if not self._write(frame):
             return False if type(record) is Heartbeat else self._drop(1)
         if type(record) is not Heartbeat:
             self._sync.dirty()
@@ -65,11 +63,8 @@ class SpoolWriter:
 
     def append_all(self, records: Sequence[Record]) -> bool:
         """Write several records by one write(): all of them, or none and every one counted as dropped."""
-        frames = bytearray()
         try:
-            for record in records:
-                encode(record, self._buffer)
-                frames += self._buffer
+            frames = b"".join([encode(record) for record in records])
         except ValueError:
             return self._drop(len(records))
         if not self._write(frames):
@@ -89,7 +84,7 @@ class SpoolWriter:
             self._path().unlink(missing_ok=True)
         os.close(self._fd)
 
-    def _write(self, frames: bytearray) -> bool:
+    def _write(self, frames: bytes) -> bool:
         size = len(frames)
         if self._written and self._written + size > self._segment_bytes:
             self._rotate()

@@ -41,9 +41,7 @@ def a_heartbeat() -> Heartbeat:
 
 
 def frame_of(record: Record) -> bytes:
-    buffer = bytearray(b"left over from the record before" * 200)
-    encode(record, buffer)
-    return bytes(buffer)
+    return encode(record)
 
 
 def test_a_frame_is_length_crc_and_json_with_one_key() -> None:
