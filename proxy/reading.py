@@ -1,15 +1,17 @@
 """Reads a copy of an answer while it is relayed: which reader it gets, and the plain ones. Streams: `sse`."""
 
-import zlib
 from typing import Protocol
 
 from proxy.dialects.operation import Operation
 from proxy.sse import StreamReader
+from proxy.unpacking import Unpack, Unpackable, unpackers
 from records.outcome import ErrorType, Usage
 
 JSON_BOUND = 4 << 20
+JSON_TAIL = 64 << 10
+_MOST_TRIES = 8
+_BEFORE_A_KEY = b",{ \t\r\n"
 _PLAIN = (b"", b"identity")
-_ZLIB_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 
 
 class Reader(Protocol):
@@ -62,7 +64,8 @@ class Blind:
 
 
 class JsonReader:
-    """Keeps a bounded copy of a JSON answer and reads it once, at its end."""
+    """Keeps a bounded copy of a JSON answer and reads it once, at its end. Of one beyond the bound only the
+    end is kept, and only its usage is read there: where all known providers write it."""
 
     __slots__ = ("_operation", "_parts", "_size", "done", "failed", "first_token_at", "has_event", "usage")
 
@@ -76,35 +79,58 @@ class JsonReader:
 
     def feed(self, data: bytes, now: float) -> bytes:
         self._size += len(data)
-        if self._size <= JSON_BOUND:
-            self._parts.append(data)
-        else:
-            self._parts.clear()
+        self._parts.append(data)
+        if self._size > JSON_BOUND:
+            self._parts = [b"".join(self._parts)[-JSON_TAIL:]]
         return data
 
     def finish(self) -> tuple[bytes, ErrorType | None]:
         self.done = True
-        if self._size > JSON_BOUND or self._operation.read_json is None:
+        text = b"".join(self._parts)
+        self._parts.clear()
+        if self._operation.read_json is None:
             return b"", None
-        reading = self._operation.read_json(b"".join(self._parts))
+        if self._size > JSON_BOUND:
+            self.usage = usage_at_end(text, self._operation)
+            return b"", None
+        reading = self._operation.read_json(text)
         self.usage, self.failed = reading.usage, reading.failed
         if not reading.valid:
             return b"", "provider_malformed"
         return b"", "provider_stream_error" if reading.failed else None
 
 
-class Unzipped:
-    """Shows a reader the decompressed copy of an answer; what goes out stays compressed.
+def usage_at_end(tail: bytes, operation: Operation) -> Usage | None:
+    """The usage in the end of a JSON answer whose beginning is not known; None where it does not stand there.
 
-    The reading ends, with its usage unknown and nothing to complain of, at a chunk that inflates beyond the
-    bound, at bytes that do not inflate, and at bytes after the compressed end.
+    No text that a model says, and no member of an inner object, passes for it. A quote after one of
+    `_BEFORE_A_KEY` is not escaped, and letters follow it, so a string begins there; and from a key to the end
+    of the answer, with a `{` before it, is a JSON object only for a member of the answer itself.
+    """
+    text = tail.rstrip().removesuffix(b"]")  # of an array of answers, the last one
+    at = len(text)
+    for _ in range(_MOST_TRIES):
+        at = text.rfind(operation.usage_key, 0, at)
+        if at < 1 or operation.read_json is None:
+            return None
+        if text[at - 1] in _BEFORE_A_KEY:
+            reading = operation.read_json(b"{" + text[at:])
+            if reading.valid:
+                return reading.usage
+    return None
+
+
+class Unpacked:
+    """Shows a reader the unpacked copy of an answer; what goes out stays packed.
+
+    The reading ends, with its usage unknown and nothing to complain of, where the bytes are `Unpackable`.
     """
 
-    __slots__ = ("_inflate", "_lost", "_reader")
+    __slots__ = ("_lost", "_reader", "_unpack")
 
-    def __init__(self, reader: Reader, bits: int) -> None:
+    def __init__(self, reader: Reader, unpack: Unpack) -> None:
         self._reader = reader
-        self._inflate = zlib.decompressobj(bits)
+        self._unpack = unpack
         self._lost = False
 
     @property
@@ -137,12 +163,9 @@ class Unzipped:
 
     def _show(self, data: bytes, now: float) -> None:
         try:
-            plain = self._inflate.decompress(data, JSON_BOUND)
-        except zlib.error:
+            self._reader.feed(self._unpack(data), now)
+        except Unpackable:
             self._lost = True
-            return
-        self._reader.feed(plain, now)
-        self._lost = bool(self._inflate.unconsumed_tail or self._inflate.unused_data)
 
 
 def reader_for(
@@ -152,8 +175,12 @@ def reader_for(
     if status >= 300 or not operation.canary:
         return Blind()
     events = operation.events if content_type.startswith(b"text/event-stream") else None
-    bits = _ZLIB_BITS.get(encoding)
-    if bits is None and encoding not in _PLAIN:
-        return Blind(stream=events is not None)
     reader: Reader = JsonReader(operation) if events is None else StreamReader(events(), strip=strip)
-    return reader if bits is None else Unzipped(reader, bits)
+    if encoding in _PLAIN:
+        return reader
+    unpacks = unpackers(encoding)
+    if unpacks is None:
+        return Blind(stream=events is not None)
+    for unpack in unpacks:
+        reader = Unpacked(reader, unpack)
+    return reader

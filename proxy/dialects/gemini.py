@@ -130,21 +130,42 @@ def read_json(body: bytes) -> JsonReading:
     )
 
 
+_USAGE_KEY = b'"usageMetadata"'
 _METHODS = {
     "generateContent": Operation(
-        name="generate_content", model_in="path", streams=False, read_json=read_json
+        name="generate_content", model_in="path", streams=False, read_json=read_json, usage_key=_USAGE_KEY
     ),
     "streamGenerateContent": Operation(
-        name="generate_content", model_in="path", streams=True, events=GenerateEvents, read_json=read_json
+        name="generate_content",
+        model_in="path",
+        streams=True,
+        events=GenerateEvents,
+        read_json=read_json,
+        usage_key=_USAGE_KEY,
     ),
     "countTokens": Operation(
-        name="count_tokens", model_in="path", repeats_model=True, streams=False, read_json=read_json
+        name="count_tokens",
+        model_in="path",
+        repeats_model=True,
+        streams=False,
+        read_json=read_json,
+        usage_key=_USAGE_KEY,
     ),
     "embedContent": Operation(
-        name="embeddings", model_in="path", repeats_model=True, streams=False, read_json=read_json
+        name="embeddings",
+        model_in="path",
+        repeats_model=True,
+        streams=False,
+        read_json=read_json,
+        usage_key=_USAGE_KEY,
     ),
     "batchEmbedContents": Operation(
-        name="embeddings", model_in="path", repeats_model=True, streams=False, read_json=read_json
+        name="embeddings",
+        model_in="path",
+        repeats_model=True,
+        streams=False,
+        read_json=read_json,
+        usage_key=_USAGE_KEY,
     ),
 }
 
