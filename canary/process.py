@@ -9,11 +9,15 @@ from pathlib import Path
 
 import msgspec
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 from canary.config import Config, ConfigError
 from canary.limits import load_to_serve
 
 log = structlog.get_logger()
+
+_TRACEBACKS = ExceptionDictTransformer(show_locals=False)
+"""Where an exception came from. Not the variables there: on the request path they are prompts and keys."""
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +48,7 @@ def log_to_stderr() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(_TRACEBACKS),
             structlog.processors.JSONRenderer(),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -1,0 +1,32 @@
+"""What the processes write to stderr when something of ours breaks."""
+
+import json
+import subprocess
+import sys
+
+CRASH = """
+import structlog
+from canary.process import log_to_stderr
+
+def handle(headers, body):
+    raise LookupError("a defect")
+
+log_to_stderr()
+try:
+    handle({"authorization": "Bearer " + "sk-".ljust(9, "7")}, b"where is my " + b"parcel")
+except LookupError:
+    structlog.get_logger().exception("exchange.crashed", exchange="x1")
+"""
+
+
+def test_a_crash_is_logged_with_its_place_and_without_what_it_was_working_on() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", CRASH], capture_output=True, text=True, timeout=60, check=True
+    )
+    event = json.loads(ran.stderr)
+    assert (event["event"], event["exchange"], event["level"]) == ("exchange.crashed", "x1", "error")
+    (exception,) = event["exception"]
+    assert (exception["exc_type"], exception["exc_value"]) == ("LookupError", "a defect")
+    assert exception["frames"][-1]["name"] == "handle"
+    assert "sk-777777" not in ran.stderr
+    assert "where is my parcel" not in ran.stderr
