@@ -16,6 +16,7 @@ from proxy.record import Recorder
 from proxy.reply import Reply
 from proxy.request import upstream_request
 from proxy.upstream import Answer, Upstreams
+from records.exchange_id import verify
 from records.outcome import ErrorType, Outcome, Usage
 from routing.assign import Assignment, Reason
 from routing.canary import ArmName
@@ -25,6 +26,7 @@ from tests.proxy.raw_provider import OK, Play, RawProvider, Request, Wire, playi
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
+KEY = b"k" * 32
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": [], "user": "user-7"}
 
 
@@ -55,6 +57,7 @@ class Worker:
 
     upstreams: Upstreams
     candidate: Provider
+    timeout: Timeout = field(default_factory=Timeout)
     room: Room = field(default_factory=Room)
     draw: float = 0.0
     share: float = 1.0
@@ -63,10 +66,10 @@ class Worker:
 
     def __post_init__(self) -> None:
         plain = trial()
-        lane = replace(plain.candidate, provider=self.candidate, timeout=self.candidate.timeout)
+        lane = replace(plain.candidate, provider=self.candidate, timeout=self.timeout)
         self.trial = replace(plain, candidate=lane, mirror=self.share)
         self.state = State(state="running", share=0.05, definition=plain.definition)
-        self.recorder = Recorder(append=self._append, price=lambda api, model, usage: 0.25, ids_key=b"k" * 32)
+        self.recorder = Recorder(append=self._append, price=lambda api, model, usage: 0.25, ids_key=KEY)
         self.mirrors = Mirrors(
             upstreams=self.upstreams,
             recorder=self.recorder,
@@ -107,14 +110,13 @@ def mirrored(
     *asked: Call,
     api_key: str | None = None,
     timeout: Timeout | None = None,
-    room: Room | None = None,
 ) -> Worker:
     """Offer the calls, one after the other's end, with the candidate played so."""
 
     async def scene() -> Worker:
         async with RawProvider(play) as provider, pool() as upstreams:
-            entry = replace(provider.entry(timeout=timeout), api_key=api_key)
-            worker = Worker(upstreams, entry, room=room or Room())
+            entry = replace(provider.entry(), api_key=api_key)
+            worker = Worker(upstreams, entry, timeout=timeout or Timeout())
             for each in asked:
                 worker.offer(each)
                 await worker.settled()
@@ -156,6 +158,7 @@ def test_a_copy_is_recorded_once_and_apart(run: Run) -> None:
     worker = mirrored(run, playing(response()), asked)
     (outcome,) = worker.outcomes
     assert outcome.mirror
+    assert verify([KEY], outcome.exchange_id, now=outcome.at).arm == "candidate"
     assert (outcome.outcome, outcome.error_type, outcome.status) == ("ok", None, 200)
     assert (outcome.arm, outcome.served_by, outcome.reason) == ("candidate", "candidate", "cohort")
     assert (outcome.canary, outcome.run, outcome.phase, outcome.share) == ("support", 2, 7, 0.05)
