@@ -7,7 +7,7 @@ ROOMS := canary proxy routing records alerts report console
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq
 
 # What the benchmark runs beside Python, as command:package.
-BENCH_PROGRAMS := nginx:nginx taskset:util-linux
+BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 
 .PHONY: demo test check fix bench test-statistics lock clean bench-programs
 
@@ -31,8 +31,9 @@ fix: .venv/dev  ## Format, and mend what the linter can.
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: .venv/dev bench-programs  ## Direct, nginx and canary side by side. About five minutes; QUICK=1 for one.
-	.venv/bin/python -m tests.bench.compare $(if $(QUICK),--quick)
+# PEERS=1: Envoy, TensorZero, Portkey and LiteLLM too, installed into ~/.cache. AGED=1: a million exchanges more.
+bench: .venv/dev bench-programs  ## Direct, nginx and canary side by side. About seven minutes; QUICK=1 for two.
+	.venv/bin/python -m tests.bench.compare $(if $(QUICK),--quick) $(if $(PEERS),--peers) $(if $(AGED),--aged)
 
 lock: .venv/dev  ## Resolve the newest versions that pyproject.toml allows.
 	.venv/bin/uv $(COMPILE) --upgrade --extra dev --output-file requirements.lock

@@ -1,6 +1,9 @@
-"""What the kernel says about processes: CPU time, memory, children, and how busy the machine was."""
+"""Processes and what the kernel says about them: CPU time, memory, children, and how busy the machine was."""
 
 import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +11,44 @@ TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
+@contextmanager
+def child(
+    command: list[str], core: str, *, log: Path | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A process pinned to cores (as taskset names them), ended with the block."""
+    with (log or Path(os.devnull)).open("w") as errors:
+        process = subprocess.Popen(
+            ["taskset", "-c", core, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if log is None else errors,
+            stderr=errors,
+            text=True,
+            env=env,
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                process.terminate()
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
 def cpu_s(pid: int) -> float:
     """User and system seconds of a process with all its threads, ended ones too (proc_pid_stat(5))."""
+    return sum(_times(pid)[:2])
+
+
+def whole_cpu_s(pid: int) -> float:
+    """The same, with the children that it has waited for."""
+    return sum(_times(pid))
+
+
+def _times(pid: int) -> list[float]:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICK_S
+    return [int(field) * TICK_S for field in fields[11:15]]
 
 
 def rss_bytes(pid: int) -> int:
@@ -31,13 +68,6 @@ def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
-def busy_s() -> float:
-    """Seconds in which any core did anything, since boot: the machine's whole work."""
-    fields = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    user, nice, system, _idle, _iowait, irq, softirq, _steal = fields
-    return (user + nice + system + irq + softirq) * TICK_S
-
-
 @dataclass(frozen=True, slots=True)
 class Sample:
     """CPU seconds and resident bytes of the processes of one role."""
@@ -49,3 +79,25 @@ class Sample:
 def sample(pids: list[int]) -> Sample:
     """The sum over some processes."""
     return Sample(sum(map(cpu_s, pids)), sum(map(rss_bytes, pids)))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """CPU seconds since some time: the whole machine's, this run's own, and those a hypervisor took away."""
+
+    machine_s: float
+    own_s: float
+    stolen_s: float
+
+    def __sub__(self, before: "Work") -> "Work":
+        return Work(
+            self.machine_s - before.machine_s, self.own_s - before.own_s, self.stolen_s - before.stolen_s
+        )
+
+
+def work() -> Work:
+    """What has been worked since boot, by everybody, and by this process and all that it started."""
+    fields = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = fields
+    own = sum(map(whole_cpu_s, family(os.getpid())))
+    return Work((user + nice + system + irq + softirq) * TICK_S, own, steal * TICK_S)

@@ -1,0 +1,42 @@
+"""The requests that the load client sends: a chat of about a kilobyte, as an SDK puts it on the wire."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HEADERS = (
+    "host: 127.0.0.1",
+    "authorization: Bearer sk-bench",
+    "accept: application/json",
+    "content-type: application/json",
+    "user-agent: OpenAI/Python 3.57.0",
+    "x-stainless-lang: python",
+    "x-stainless-retry-count: 0",
+    "x-stainless-runtime: CPython",
+)
+CHAT = [
+    {"role": "system", "content": "You answer customers of a shop. Be brief and kind. " * 8},
+    {"role": "user", "content": "My parcel came damaged and I would like my money back. " * 6},
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a contender wants to be asked for the same thing."""
+
+    path: str = "/v1/chat/completions"
+    model: str = "gpt-4o"
+    headers: tuple[str, ...] = ()
+
+    def body(self, **fields: Any) -> bytes:
+        """The JSON body; the load client puts each of 2,000 users in the place of user-0000."""
+        whole = {"model": self.model, "messages": CHAT, "user": "user-0000", "temperature": 0.2, **fields}
+        return json.dumps(whole, separators=(",", ":")).encode()
+
+    def write(self, path: Path, **fields: Any) -> Path:
+        """Write a whole request into a file."""
+        body = self.body(**fields)
+        head = [f"POST {self.path} HTTP/1.1", *HEADERS, *self.headers, f"content-length: {len(body)}"]
+        path.write_bytes("\r\n".join([*head, "", ""]).encode() + body)
+        return path
