@@ -1,4 +1,4 @@
-"""The thread that makes appended bytes durable: one fdatasync for all who wait, at most one in 50 ms."""
+"""The thread that makes appended bytes durable: one fdatasync for all who wait, at most one in 100 ms."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from records.errors import SpoolFull
 from records.whole_file import sync_folder
 
-SYNC_EVERY_S = 0.05
+SYNC_EVERY_S = 0.1
 
 
 class Sync:
