@@ -16,7 +16,7 @@ _EVENT_END = re.compile(rb"\n\r?\n")
 is part of its line."""
 _BEFORE_END = 2
 """So many bytes of an event's end may have come without its last one."""
-_CR, _SPACE = b"\r "
+_CR = ord("\r")
 _EMPTY_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 
 
@@ -54,15 +54,11 @@ class StreamReader:
             if line[:6] == b"event:":
                 name = line[6:].strip()
                 line, _, rest = rest.partition(b"\n")
-            if rest == b"\n" and line[:6] == b"data: " and line[-1] > _SPACE:
-                self.has_event = True
-                events = self._events
-                events.take(name, line[6:])
-                if self.first_token_at is None and events.token:
-                    self.first_token_at = now
-                if self._strip:
-                    self._holding = events.finished
-                return data
+            if line[:6] == b"data: " and (rest == b"\n" or rest == b"\r\n"):
+                payload = line[6:] if line[-1] != _CR else line[6:-1]
+                if payload:
+                    self._show(name, payload, now)
+                    return data
         return self._follow(data, now)
 
     def finish(self) -> tuple[bytes, ErrorType | None]:

@@ -52,11 +52,13 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tokens of an exchange; None is unknown, never zero. `input` includes cached and cache-written tokens,
-    `output` includes reasoning tokens. `estimated` marks a count that a broken stream cut short."""
+    `cache_write` those that are kept for an hour (dearer), `output` reasoning tokens. `estimated` marks a
+    count that a broken stream cut short."""
 
     input_tokens: int | None = None
     cached_input_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     estimated: bool = False

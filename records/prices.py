@@ -26,21 +26,27 @@ MOST_KNOWN = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """Dollars per million tokens. None: cached or written tokens cost what plain input costs."""
+    """Dollars per million tokens. None: cached or written tokens cost what plain input costs, and those
+    written for an hour what written ones cost."""
 
     input: float
     output: float
     cached_input: float | None = None
     cache_write: float | None = None
+    cache_write_1h: float | None = None
+
+
+_PerToken = tuple[float, float, float, float, float]
+"""Dollars per token: input, cached, written, written for an hour, output."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """Dollars per token: (input, cached, written, output), and the same above each input size, largest first.
-    Without `bills_output` (embeddings) the output tokens need not be known."""
+    """A model's prices, and those above each input size, largest first. Without `bills_output` (embeddings)
+    the output tokens need not be known."""
 
-    base: tuple[float, float, float, float]
-    tiers: tuple[tuple[int, tuple[float, float, float, float]], ...] = ()
+    base: _PerToken
+    tiers: tuple[tuple[int, _PerToken], ...] = ()
     bills_output: bool = True
 
 
@@ -63,15 +69,16 @@ class Prices:
                 return None
             output = 0
         cached, written = usage.cached_input_tokens or 0, usage.cache_write_tokens or 0
-        plain = tokens - cached - written
-        if plain < 0:
+        plain, hour = tokens - cached - written, usage.cache_write_1h_tokens or 0
+        if plain < 0 or hour > written:
             return None
         rates = price.base
         for start, above in price.tiers:
             if tokens > start:  # a larger tier prices all tokens, not only those above its start
                 rates = above
                 break
-        return plain * rates[0] + cached * rates[1] + written * rates[2] + output * rates[3]
+        into_cache = (written - hour) * rates[2] + hour * rates[3]
+        return plain * rates[0] + cached * rates[1] + into_cache + output * rates[4]
 
     def load(self, models: Iterable[tuple[str, str]]) -> None:
         """Look up (provider_api, model) pairs now, so that the first request does not wait for the import."""
@@ -94,13 +101,15 @@ class Prices:
         return self._known[key]
 
 
-def _per_token(rates: Rates) -> tuple[float, float, float, float]:
+def _per_token(rates: Rates) -> _PerToken:
     cached = rates.input if rates.cached_input is None else rates.cached_input
     written = rates.input if rates.cache_write is None else rates.cache_write
+    hour = written if rates.cache_write_1h is None else rates.cache_write_1h
     return (
         rates.input * _PER_MILLION,
         cached * _PER_MILLION,
         written * _PER_MILLION,
+        hour * _PER_MILLION,
         rates.output * _PER_MILLION,
     )
 
@@ -121,21 +130,34 @@ def _compile(price: "ModelPrice") -> _Compiled | None:
     """None for a model that is not priced by text tokens (speech by the hour, images by the piece)."""
     from genai_prices.types import TieredPrices
 
-    parts = (price.input_mtok, price.cache_read_mtok, price.cache_write_mtok, price.output_mtok)
     if price.input_mtok is None:
         return None
+    parts = (
+        price.input_mtok,
+        price.cache_read_mtok,
+        price.cache_write_mtok,
+        price.cache_write_1h_mtok,
+        price.output_mtok,
+    )
     starts = {tier.start for part in parts if isinstance(part, TieredPrices) for tier in part.tiers}
 
-    def rates_above(start: int) -> tuple[float, float, float, float]:
+    def rates_above(start: int) -> _PerToken:
         rates = []
         for part in parts:
             if isinstance(part, TieredPrices):
                 passed = [tier.price for tier in part.tiers if tier.start <= start]
                 part = passed[-1] if passed else part.base
             rates.append(None if part is None else float(part))
-        plain, cached, written, output = rates
-        known = Rates(input=plain or 0.0, cached_input=cached, cache_write=written, output=output or 0.0)
-        return _per_token(known)
+        plain, cached, written, hour, output = rates
+        return _per_token(
+            Rates(
+                input=plain or 0.0,
+                cached_input=cached,
+                cache_write=written,
+                cache_write_1h=hour,
+                output=output or 0.0,
+            )
+        )
 
     tiers = tuple((start, rates_above(start)) for start in sorted(starts, reverse=True))
     return _Compiled(rates_above(-1), tiers, bills_output=price.output_mtok is not None)

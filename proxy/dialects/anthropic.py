@@ -58,12 +58,14 @@ class _Usage(msgspec.Struct, gc=False):
         parts: list[_Usage | _Iteration] = [self, *compactions]
         read = _sum([part.cache_read_input_tokens for part in parts])
         written = _sum([part.cache_creation_input_tokens for part in parts])
+        kept = [part.cache_creation.ephemeral_1h_input_tokens for part in parts if part.cache_creation]
         plain = _plus(self.input_tokens, [each.input_tokens for each in compactions])
         details = self.output_tokens_details
         return Usage(
             input_tokens=None if plain is None else plain + (read or 0) + (written or 0),
             cached_input_tokens=read,
             cache_write_tokens=written,
+            cache_write_1h_tokens=_sum(kept),
             output_tokens=_plus(self.output_tokens, [each.output_tokens for each in compactions]),
             reasoning_tokens=details.thinking_tokens if details else None,
         )

@@ -11,7 +11,6 @@ from proxy.dialects.operation import (
     JsonReading,
     Operation,
     given,
-    is_json_object,
 )
 from records.outcome import Usage
 
@@ -39,10 +38,12 @@ class _Usage(msgspec.Struct, gc=False):
     cached_tokens: Count | None = None
     prompt_cache_hit_tokens: Count | None = None
 
-    def usage(self) -> Usage:
+    def usage(self) -> Usage | None:
         read, written = self.prompt_tokens, self.completion_tokens
         read = self.input_tokens if read is None else read
         written = self.output_tokens if written is None else written
+        if read is None and written is None:
+            return None
         if written is not None and read and self.total_tokens is not None:
             # xAI and Google's endpoint for this API count reasoning only in the total, and bill it as output.
             written = max(written, self.total_tokens - read)
@@ -217,9 +218,12 @@ class ResponsesEvents:
             self.usage = _usage_of(event.response.usage) or self.usage
 
 
-class _Answer(msgspec.Struct, gc=False):
-    usage: msgspec.Raw = msgspec.Raw()
+class _Uncounted(msgspec.Struct, gc=False):
     error: Any = None
+
+
+class _Answer(_Uncounted, gc=False):
+    usage: _Usage | None = None
 
 
 _decode_usage = msgspec.json.Decoder(_Usage).decode
@@ -227,6 +231,7 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_rest = msgspec.json.Decoder(_Rest).decode
 _decode_response_event = msgspec.json.Decoder(_ResponseEvent).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_uncounted = msgspec.json.Decoder(_Uncounted).decode
 
 
 def read_json(body: bytes) -> JsonReading:
@@ -234,8 +239,18 @@ def read_json(body: bytes) -> JsonReading:
     try:
         answer = _decode_answer(body)
     except UNREADABLE:
-        return JsonReading(valid=is_json_object(body))
-    return JsonReading(valid=True, failed=bool(answer.error), usage=_usage_of(answer.usage))
+        return _read_uncounted(body)
+    usage = answer.usage
+    return JsonReading(valid=True, failed=bool(answer.error), usage=usage.usage() if usage else None)
+
+
+def _read_uncounted(body: bytes) -> JsonReading:
+    """Counts of another shape are unknown, and no fault of the answer."""
+    try:
+        answer = _decode_uncounted(body)
+    except UNREADABLE:
+        return JsonReading(valid=False)
+    return JsonReading(valid=True, failed=bool(answer.error))
 
 
 _OPERATIONS = {

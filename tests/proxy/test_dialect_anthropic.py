@@ -77,6 +77,21 @@ def test_the_last_counts_are_laid_over_the_first(last: dict[str, Any], usage: Us
     assert told(START, TEXT, ended(**last), STOP).usage == usage
 
 
+def test_what_is_written_to_the_cache_for_an_hour_is_told_apart() -> None:
+    split = {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 88}
+    usage = {
+        "input_tokens": 21,
+        "cache_creation_input_tokens": 188,
+        "cache_creation": split,
+        "output_tokens": 1,
+    }
+    counted = Usage(input_tokens=209, cache_write_tokens=188, cache_write_1h_tokens=88, output_tokens=393)
+    start = {"type": "message_start", "message": {"type": "message", "usage": usage}}
+    assert told(start, TEXT, ended(output_tokens=393), STOP).usage == counted
+    whole = {"type": "message", "usage": usage | {"output_tokens": 393}}
+    assert read_json(json.dumps(whole).encode()).usage == counted
+
+
 def test_thinking_is_counted_where_the_api_tells_it() -> None:
     last = ended(output_tokens=393, output_tokens_details={"thinking_tokens": 128})
     assert told(START, TEXT, last, STOP).usage == Usage(

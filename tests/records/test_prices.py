@@ -22,6 +22,8 @@ USAGES = [
     Usage(input_tokens=200_001, cached_input_tokens=150_000, output_tokens=10),
     Usage(input_tokens=272_001, cached_input_tokens=1, output_tokens=10),
     Usage(input_tokens=900_000, cached_input_tokens=400_000, cache_write_tokens=10, output_tokens=60_000),
+    Usage(input_tokens=9_000, cache_write_tokens=8_000, cache_write_1h_tokens=6_000, output_tokens=10),
+    Usage(input_tokens=250_000, cache_write_tokens=80_000, cache_write_1h_tokens=80_000, output_tokens=10),
 ]
 
 
@@ -30,6 +32,7 @@ def oracle(vendor: str, model: str, usage: Usage) -> float:
         input_tokens=usage.input_tokens,
         cache_read_tokens=usage.cached_input_tokens,
         cache_write_tokens=usage.cache_write_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
         output_tokens=usage.output_tokens,
     )
     return float(genai_prices.calc_price(theirs, model, provider_id=vendor).total_price)
@@ -87,6 +90,16 @@ def test_unknown_tokens_cost_nobody_knows_what() -> None:
     assert prices.cost("openai", "gpt-4o", Usage(output_tokens=10)) is None
     more_cached_than_sent = Usage(input_tokens=10, cached_input_tokens=11, output_tokens=1)
     assert prices.cost("openai", "gpt-4o", more_cached_than_sent) is None
+
+
+def test_what_is_written_for_an_hour_costs_more() -> None:
+    prices = Prices({"mine": Rates(input=4, output=8, cache_write=5, cache_write_1h=8)})
+    written = Usage(input_tokens=100, cache_write_tokens=100, output_tokens=0)
+    hour = Usage(input_tokens=100, cache_write_tokens=100, cache_write_1h_tokens=100, output_tokens=0)
+    assert prices.cost("anthropic", "mine", written) == pytest.approx(500e-6)
+    assert prices.cost("anthropic", "mine", hour) == pytest.approx(800e-6)
+    more_than_written = Usage(input_tokens=9, cache_write_tokens=1, cache_write_1h_tokens=2, output_tokens=0)
+    assert prices.cost("anthropic", "mine", more_than_written) is None
 
 
 def test_embeddings_need_no_output_tokens() -> None:
