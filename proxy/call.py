@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import msgspec
 
 from proxy.errors import Refused
-from proxy.facts import NO_FACTS, Facts, facts_of, names_stored
+from proxy.facts import NO_FACTS, Facts, facts_of, facts_of_session, names_stored
 from proxy.headers import Headers
 from proxy.routes import Route, Routes, Trial
 from proxy.server import Incoming
@@ -19,7 +19,8 @@ _LABEL_BOUND = 64
 class Call(msgspec.Struct, kw_only=True):
     """One request, read. `at` and `mono` are the moment of its last byte (pass-through: of its head).
 
-    `unit` is the sticky identity, from the first place of the canary's order that has one.
+    `upgrades`: it asks for a WebSocket. `unit` is the sticky identity, from the first place of the canary's
+    order that has one.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Call(msgspec.Struct, kw_only=True):
     tags: Mapping[str, str]
     at: float
     mono: float
+    upgrades: bool = False
 
     def text(self, name: bytes) -> str:
         """A request header as text, shortened to a label's length; "" when absent."""
@@ -61,7 +63,12 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
     tags = _tags(named, routes)
     body: bytes | AsyncIterator[bytes]
     facts: Facts | None = None
-    if route.operation.canary and b"content-encoding" not in named and _is_json(named):
+    upgrades = incoming.upgrades and named.get(b"upgrade", b"").lower() == b"websocket"
+    if upgrades:
+        body = b""
+        if route.operation.model_in == "query":
+            facts = facts_of_session(incoming.query, named)
+    elif route.operation.canary and b"content-encoding" not in named and _is_json(named):
         body = whole = await _whole(incoming)
         facts = facts_of(route, whole)
     else:
@@ -81,6 +88,7 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
         tags=tags,
         at=time.time(),
         mono=time.monotonic(),
+        upgrades=upgrades,
     )
 
 

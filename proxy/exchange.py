@@ -16,6 +16,8 @@ from proxy.errors import Refused, error_body
 from proxy.headers import Headers, to_caller
 from proxy.mirror import Mirrors
 from proxy.pins import Pins
+from proxy.realtime.attempt import open_session
+from proxy.realtime.session import Session
 from proxy.record import Record, Recorder
 from proxy.reply import Reply
 from proxy.request import upstream_request
@@ -67,7 +69,9 @@ class Exchanges:
         assignment = self._assign(call, record)
         record.assign(assignment)
         reply = await self._ask(call, assignment, record)
-        if reply.answer is None:
+        if reply.session is not None and reply.failure is None:
+            await _converse(incoming, call, record, reply, reply.session)
+        elif reply.answer is None:
             _no_answer(incoming, record, reply)
         else:
             self.mirrors.offer(call, assignment, reply)
@@ -115,19 +119,22 @@ class Exchanges:
         if record.sent_at is None:
             record.sent_at = time.monotonic()
         try:
-            answer = await self.upstreams.send(
-                lane.provider,
-                lane=lane.key,
-                method=call.method.encode(),
-                target=request.target,
-                headers=request.headers,
-                body=request.body,
-                streaming=call.facts.stream,
-                timeout=lane.timeout,
-            )
-            reply.opened(answer, call, request, covered=covered_by is not None)
-            if covered_by is not None and reply.failure is None:
-                await reply.hold(stream=call.facts.stream)
+            if call.upgrades:
+                await open_session(self.upstreams, call, request, reply, covered=covered_by is not None)
+            else:
+                answer = await self.upstreams.send(
+                    lane.provider,
+                    lane=lane.key,
+                    method=call.method.encode(),
+                    target=request.target,
+                    headers=request.headers,
+                    body=request.body,
+                    streaming=call.facts.stream,
+                    timeout=lane.timeout,
+                )
+                reply.opened(answer, call, request, covered=covered_by is not None)
+                if covered_by is not None and reply.failure is None:
+                    await reply.hold(stream=call.facts.stream)
         except UpstreamError as failure:
             reply.failure = failure.error_type
         except asyncio.CancelledError:
@@ -155,6 +162,20 @@ async def _relay(incoming: Incoming, call: Call, record: Record, reply: Reply) -
         return
     record.finish(reply)
     incoming.end(last)
+
+
+async def _converse(incoming: Incoming, call: Call, record: Record, reply: Reply, session: Session) -> None:
+    """Relay a session. Its one outcome is recorded when it ends, before its caller is told."""
+
+    def ended(failure: ErrorType | None) -> None:
+        if failure == "aborted":
+            record.abort()
+        else:
+            reply.failure = failure
+            record.finish(reply)
+
+    incoming.switch(to_caller(session.handshake, _our_headers(call, record)))
+    await session.run(incoming, ended)
 
 
 def _no_answer(incoming: Incoming, record: Record, reply: Reply) -> None:

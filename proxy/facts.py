@@ -1,6 +1,7 @@
-"""What a request's JSON says of itself: the few members that routing and recording need. Pure."""
+"""What a request says of itself, mostly in its JSON: the little that routing and recording need. Pure."""
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from urllib.parse import unquote
 
@@ -8,12 +9,13 @@ import msgspec
 
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.dialects.operation import UNREADABLE
+from proxy.dialects.realtime import parameter
 from proxy.routes import Route
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What the body (or Gemini's path) says. `unit` is the body's, "" when it has none; `stream_options` is
-    the member as it stands there, empty when it does not."""
+    """What the body (or Gemini's path, or a session's handshake) says. `unit` is the body's, "" when it has
+    none; `stream_options` is the member as it stands there, empty when it does not."""
 
     model: str = ""
     stream: bool = False
@@ -85,6 +87,20 @@ def facts_of(route: Route, body: bytes) -> Facts | None:
             and bytes(said.container) in _NOTHING
         ),
         declines_store=said.store is False,
+    )
+
+
+def facts_of_session(query: bytes, named: Mapping[bytes, bytes]) -> Facts | None:
+    """What a realtime session's handshake says; None where it names no model that could be an arm's: one
+    that its caller made before, or one that only transcribes."""
+    model = parameter(query, "model")
+    if not model:
+        return None
+    return Facts(
+        model=model,
+        stream=True,
+        unit=named.get(b"openai-safety-identifier", b"").decode("utf-8", "backslashreplace").strip(),
+        names_state=bool(parameter(query, "call_id")),
     )
 
 

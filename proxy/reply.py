@@ -4,13 +4,17 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from proxy.call import Call
 from proxy.reading import Blind, Reader, reader_for
+from proxy.realtime.session import Session
 from proxy.request import UpstreamRequest
 from proxy.routes import Lane
 from proxy.server import sendable
 from proxy.upstream import Answer
-from records.outcome import ErrorType
+from proxy.upstream.tunnel import SWITCHING
+from records.outcome import ErrorType, Usage
 
 STREAM_HELD = 64 << 10
 JSON_HELD = 1 << 20
@@ -52,7 +56,8 @@ class Outlet(Protocol):
 class Reply:
     """What one attempt brought. `failure` is None as long as nothing is wrong; `ended` at the clean end.
 
-    `length` is the body's, None where the provider does not tell it or some of the body will be left out.
+    `session`: what a WebSocket has in place of an answer. `length` is the body's, None where the provider
+    does not tell it or some of the body will be left out.
     """
 
     __slots__ = (
@@ -65,6 +70,7 @@ class Reply:
         "lane",
         "length",
         "reader",
+        "session",
         "started",
     )
 
@@ -79,6 +85,7 @@ class Reply:
         self.injected = False
         self.length: int | None = None
         self.ended = False
+        self.session: Session | None = None
 
     def opened(self, answer: Answer, call: Call, request: UpstreamRequest, *, covered: bool) -> None:
         """The head has come: choose how the body is read. One that cannot be passed on is no answer."""
@@ -155,12 +162,38 @@ class Reply:
     @property
     def status(self) -> int | None:
         """The provider's status; None when no head came."""
+        if self.session is not None:
+            return SWITCHING
         return self.answer.status if self.answer is not None else None
 
     @property
     def last_read_at(self) -> float:
         """CLOCK_MONOTONIC seconds of the provider's last body byte read, or of now when none came."""
         return (self.answer.read_at if self.answer is not None else 0.0) or time.monotonic()
+
+    def latency_s(self, since: float) -> float | None:
+        """From `since` to the provider's last byte. None for a session: its length is up to its caller."""
+        return None if self.session is not None else self.last_read_at - since
+
+    def ttft_s(self, since: float) -> float | None:
+        """From `since` to the first token; a session has a beginning of its own for it."""
+        if self.session is not None:
+            return self.session.events.ttft_s
+        at = self.reader.first_token_at
+        return at - since if at is not None else None
+
+    @property
+    def usage(self) -> Usage | None:
+        """What was counted; an answer that broke off was counted short."""
+        if self.session is not None:
+            return self.session.usage
+        usage = self.reader.usage
+        return usage if usage is None or self.reader.done else replace(usage, estimated=True)
+
+    @property
+    def all_text(self) -> bool:
+        """True when no token of it was of another kind, with a price of its own."""
+        return self.session is None or not self.session.events.spoke
 
     @property
     def wrong(self) -> ErrorType | None:
@@ -172,5 +205,7 @@ class Reply:
 
     def abort(self) -> None:
         """Give the connection up unless the answer was complete."""
+        if self.session is not None:
+            self.session.abort()
         if self.answer is not None:
             self.answer.abort()

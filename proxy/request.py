@@ -9,7 +9,8 @@ import msgspec
 from proxy.call import Call
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.dialects.operation import UNREADABLE
-from proxy.headers import quoted, to_provider, without_key
+from proxy.dialects.realtime import with_model, without_credentials
+from proxy.headers import PROTOCOLS, quoted, to_provider, without_key
 from proxy.routes import Lane
 from proxy.splice import insert_first, replace_value
 
@@ -29,24 +30,31 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 def upstream_request(call: Call, lane: Lane) -> UpstreamRequest:
     """Write the request for one lane."""
-    target, body = call.route.target, call.body
+    target, query, body = call.route.target, call.query, call.body
     injected = False
     if isinstance(body, bytes):
         if lane.model not in ("", call.facts.model):
-            target, body = _with_model(call, lane.model, body)
+            if call.route.operation.model_in == "query":
+                query = with_model(query, quoted(lane.model).encode())
+            else:
+                target, body = _with_model(call, lane.model, body)
         if asking := _asking_for_usage(call, body):
             body, injected = asking, True
-    query = without_key(call.query) if lane.provider.api_key is not None else call.query
+    headers = to_provider(call.headers, lane.provider, identity=injected)
+    if lane.provider.api_key is not None:
+        query = without_key(query)
+        if call.upgrades:
+            headers += _protocols(call)
     return UpstreamRequest(
         target=(target.encode() + b"?" + query) if query else target.encode(),
-        headers=to_provider(call.headers, lane.provider, identity=injected),
+        headers=headers,
         body=body,
         injected=injected,
     )
 
 
 def _with_model(call: Call, model: str, body: bytes) -> tuple[str, bytes]:
-    """The target and the body with the arm's model, wherever this operation names it."""
+    """The target and the body with the arm's model, where this operation names it in these."""
     operation, target = call.route.operation, call.route.target
     if operation.model_in == "body":
         return target, replace_value(body, "model", msgspec.json.encode(model))
@@ -55,6 +63,13 @@ def _with_model(call: Call, model: str, body: bytes) -> tuple[str, bytes]:
         named = msgspec.json.encode(f"models/{model}")
         body = _REPEATED_MODEL.sub(lambda place: place[1] + named, body)
     return target, body
+
+
+def _protocols(call: Call) -> list[tuple[bytes, bytes]]:
+    """The subprotocols that a session may speak, without those that are the caller's key."""
+    offered = b",".join(value for name, value in call.headers if name == PROTOCOLS)
+    kept = without_credentials(offered)
+    return [(PROTOCOLS, kept)] if kept else []
 
 
 def _asking_for_usage(call: Call, body: bytes) -> bytes | None:

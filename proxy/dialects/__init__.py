@@ -1,6 +1,6 @@
 """The providers' wire APIs: which paths are LLM operations, and how their answers are read. One file each."""
 
-from proxy.dialects import anthropic, gemini, openai
+from proxy.dialects import anthropic, gemini, openai, realtime
 from proxy.dialects.operation import PASS_THROUGH, Operation
 from proxy.provider import Api
 
@@ -9,7 +9,11 @@ _BY_API = {"openai": openai.operation, "anthropic": anthropic.operation, "gemini
 
 def operation(api: Api, method: str, path: str) -> Operation:
     """What a request to this path of a provider's API is; `path` as that provider sees it, without query."""
-    return _BY_API[api](path) if method == "POST" else PASS_THROUGH
+    if method == "POST":
+        return _BY_API[api](path)
+    if method == "GET" and api == "openai" and path == realtime.PATH:
+        return realtime.REALTIME
+    return PASS_THROUGH
 
 
 __all__ = ["PASS_THROUGH", "Operation", "operation"]

@@ -32,7 +32,7 @@ class Incoming:
     __slots__ = (
         "_began", "_bodiless", "_chunked", "_head", "_left", "_parts", "_protocol", "_size", "_waiter",
         "complete", "continues", "gone", "headers", "keep_alive", "method", "more", "old", "path", "query",
-        "started", "upgrades",
+        "started", "switched", "upgrades",
     )  # fmt: skip
 
     def __init__(
@@ -59,7 +59,7 @@ class Incoming:
         self.continues = continues
         self.upgrades = upgrades
         self.more = True
-        self.gone = self.started = self.complete = False
+        self.gone = self.started = self.switched = self.complete = False
         self._protocol = protocol
         self._began = False
         self._parts: list[bytes] = []
@@ -85,7 +85,7 @@ class Incoming:
             self._protocol.transport.write(CONTINUE)
             self.continues = False
         while not self._parts:
-            if self.gone:
+            if self.gone and not self.switched:
                 raise asyncio.CancelledError
             if not self.more:
                 return b""
@@ -166,6 +166,23 @@ class Incoming:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
+    # For the handler: another protocol on this connection
+
+    def switch(self, headers: Headers) -> None:
+        """Agree to the WebSocket that was asked for: `read` and `write` are raw bytes from here on, until
+        `close` or `abort`. A caller that leaves is the end of what there is to read, and cancels nothing."""
+        self.started = self.switched = self.more = True
+        lines = [STATUS_LINE[101], *map(b": ".join, headers)]
+        lines += [b"connection: Upgrade", b"upgrade: websocket", b"\r\n"]
+        self._send(b"\r\n".join(lines))
+        if early := self._protocol.switched():
+            self.feed(early)
+
+    def close(self) -> None:
+        """Close a switched connection when all that was written has gone out."""
+        self.complete = True
+        self._protocol.hang_up()
+
     # For the protocol
 
     async def run(self, handle: Handler) -> None:
@@ -206,7 +223,9 @@ class Incoming:
     def leave(self) -> None:
         """The caller has gone."""
         self.gone = True
-        if self._began:
+        if self.switched:
+            self.received()
+        elif self._began:
             self._protocol.cancel()
 
     # Inside

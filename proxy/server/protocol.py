@@ -15,7 +15,7 @@ turn of the loop: `printf … | nc`). That caller is served; where nothing has g
 interim 100 (RFC 9110 §15.2) is sent as a probe: a closed socket answers it with a RST.
 
 uvicorn's Server accepts, counts and drains the connections (`server_state`); this is the protocol it is told
-to use. What is not spoken here: WebSockets, and HTTP/2.
+to use. A WebSocket's bytes are handed through once its request has been agreed to. HTTP/2 is not spoken here.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from proxy.server.head import FRAMING, HEAD_LIMIT, STATUS_LINE, find_fault, is_too_large, split
-from proxy.server.incoming import CONTINUE, Handler, Incoming
+from proxy.server.incoming import CONTINUE, UNREAD_LIMIT, Handler, Incoming
 from proxy.server.turns import Turns
 from proxy.ticker import Ticker
 
@@ -62,7 +62,8 @@ class TrafficProtocol(asyncio.Protocol):
     since = 0.0
     fed = 0  # bytes read since the last request's end or body byte
     ended_in = -2  # the turn in which the last request ended
-    refused = False  # nothing more is read as HTTP
+    refused = False  # nothing more is read
+    beyond: bytes | None = None  # came behind a request to upgrade; b"" too: what follows is not HTTP
     eof_at: float | None = None
     probed = False
     backlog = 0
@@ -120,6 +121,10 @@ class TrafficProtocol(asyncio.Protocol):
         """True keeps our side open for the answer to a half-closed caller; see the module's docstring."""
         if self.running is None:
             return False
+        if self.running.switched:
+            self.eof_at = monotonic()
+            self.running.leave()
+            return True
         if self.stage == WAIT and self.shared.turns.since(self.ended_in) <= 1:
             self.eof_at = monotonic()
             self.check_at = 0.0
@@ -131,11 +136,14 @@ class TrafficProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.refused:
             return
+        if self.beyond is not None:
+            self._go_beyond(data)
+            return
         self.fed += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.refused = True  # we do not upgrade; what follows is not HTTP/1.1
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_beyond(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self.refuse(400, "Invalid HTTP request received.")
         if self.stage in (HEAD, BODY):
@@ -244,6 +252,18 @@ class TrafficProtocol(asyncio.Protocol):
             self._linger()
         else:
             self.transport.close()
+
+    def switched(self) -> bytes:
+        """The running request is another protocol's now; what came of that already."""
+        early, self.beyond = self.beyond, b""
+        self.resume_reading()
+        return early or b""
+
+    def hang_up(self) -> None:
+        """The other protocol has ended."""
+        self.running = None
+        self.server_state.total_requests += 1
+        self._linger()
 
     def pause_reading(self) -> None:
         """Leave the socket alone for now."""
@@ -357,6 +377,15 @@ class TrafficProtocol(asyncio.Protocol):
         elif self.turn is not None and not self.turn.done():
             self.turn.set_result(None)
             self.server_state.tasks.add(self.task)
+
+    def _go_beyond(self, data: bytes) -> None:
+        """Bytes of the protocol that was asked for; they wait until it has been agreed to."""
+        if self.running is not None and self.running.switched:
+            self.running.feed(data)
+            return
+        self.beyond = (self.beyond or b"") + data
+        if len(self.beyond) > UNREAD_LIMIT:
+            self.pause_reading()
 
     async def _answer(self) -> None:
         """Answer the requests in their order. uvicorn waits at the end for tasks that are about one."""

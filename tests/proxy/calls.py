@@ -83,6 +83,7 @@ class Request:
     query: bytes
     headers: list[Header]
     body: Body
+    upgrades: bool = False
 
     async def read(self) -> bytes:
         parts = self.body.parts
