@@ -232,8 +232,8 @@ class Connection(asyncio.Protocol):
         answer.status = status
         answer.reason = self._reason
         answer.headers = self._headers
-        answer.headed = True
         self._fault = find_fault(status, self._headers, self._head_size)
+        answer.headed = not self._fault
         self._stage = DONE if self._bodiless else BODY
 
     def on_body(self, body: bytes) -> None:

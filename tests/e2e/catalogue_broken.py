@@ -72,6 +72,26 @@ FRAMES = (
 )
 
 
+# Answers that are none: 502, in the words of the caller's API
+
+NO_ANSWERS: dict[str, bytes] = {
+    "status-600": b"HTTP/1.1 600 Odd\r\ncontent-length: 2\r\n\r\nok",
+    "status-99": b"HTTP/1.1 099 Odd\r\ncontent-length: 2\r\n\r\nok",
+    "unasked-101": b"HTTP/1.1 101 Switching\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n",
+    "length-and-chunked": JSON + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two-lengths": JSON + b"content-length: 2\r\ncontent-length: 3\r\n\r\nok",
+    "length-of-letters": JSON + b"content-length: two\r\n\r\nok",
+    "another-coding": JSON + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "space-in-a-name": JSON + b"x y: 1\r\ncontent-length: 2\r\n\r\nok",
+    "name-of-high-bytes": JSON + b"caf\xe9: 1\r\ncontent-length: 2\r\n\r\nok",
+    "control-character": JSON + b"x: a\x01b\r\ncontent-length: 2\r\n\r\nok",
+    "line-break-in-a-value": JSON + b"x: a\rset-cookie: b\r\ncontent-length: 2\r\n\r\nok",
+    "201-fields": JSON + b"x: 1\r\n" * 201 + b"content-length: 2\r\n\r\nok",
+    "head-of-70-kb": JSON + b"x: " + b"a" * 70_000 + b"\r\ncontent-length: 2\r\n\r\nok",
+    "no-http": b"<html>SSH-2.0</html>\r\n\r\n",
+    "tls": b"\x15\x03\x01\x00\x02\x02\x28",
+}
+
 # Answers that break
 
 

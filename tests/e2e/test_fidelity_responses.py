@@ -8,10 +8,11 @@ What may be held, and what may be missing, is the contract's: see `shapes.Due` a
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.e2e.catalogue import CODED, DOCUMENTS, STREAMS
-from tests.e2e.catalogue_broken import BROKEN, FRAMES
+from tests.e2e.catalogue_broken import BROKEN, FRAMES, NO_ANSWERS
 from tests.e2e.catalogue_heads import HEADS, STATUSES, status
 from tests.e2e.fidelity import BARE, BASELINE, CANDIDATE, INJECTED, NAMED, Stage, Way, asking, raised, ways_of
 from tests.e2e.shapes import Due, Shape, sized
@@ -213,6 +214,26 @@ def test_the_answer_that_covers_a_candidates_failure_is_the_baselines_to_the_byt
         declare(stage, caller, request.node.name, way, shape, outcome="fallback", error_type=error_type)
         assert caller.body == due.whole
         still_serves(caller)
+
+
+@pytest.mark.parametrize("way", [BASELINE, NAMED], ids=lambda way: way.name)
+@pytest.mark.parametrize("name", NO_ANSWERS)
+def test_what_is_no_answer_at_all_is_a_502_and_nothing_of_it_is_relayed(
+    stage: Stage, name: str, way: Way, request: pytest.FixtureRequest
+) -> None:
+    with stage.caller() as caller:
+        caller.send(asking("chat", way))
+        wire = stage.provider.request().wire
+        wire.write(NO_ANSWERS[name], caller)
+        caller.until_over()
+        assert caller.status == 502
+        assert msgspec.json.decode(caller.body)["error"]["code"] == "provider_malformed"
+        names = {name.lower() for name, _ in caller.headers} - FRAMING
+        assert names == {b"content-type", *(name for name in names if name.startswith(b"x-canary-"))}
+        shape = BY_NAME["html-for-a-chat"]  # as it is recorded
+        declare(stage, caller, request.node.name, way, shape, status=None)
+        still_serves(caller)
+        assert wire.is_closed()
 
 
 def test_the_record_says_of_every_answer_above_what_it_was(stage: Stage) -> None:

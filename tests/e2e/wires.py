@@ -141,6 +141,13 @@ class Wire:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
+    def is_closed(self) -> bool:
+        """Wait until canary has closed it, cleanly or not; False when more comes instead."""
+        try:
+            return self.sock.recv(_READ) == b""
+        except ConnectionError:
+            return True
+
     def _more(self) -> None:
         data = self.sock.recv(_READ)
         if not data:
