@@ -43,7 +43,7 @@ class Seen:
         """The model in its body; "" where there is none."""
         try:
             return msgspec.json.decode(self.message.body, type=_Asked).model
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
             return ""
 
     def write(self, *pieces: bytes) -> None:

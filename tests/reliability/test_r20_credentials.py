@@ -1,8 +1,8 @@
 """R20: on every error path each provider sees exactly its own credential, and no planted secret comes back.
 
-Beside tests/e2e/test_credentials_stay_apart.py, where providers have manners: here they redirect, echo what they
-were sent, set cookies, answer with interim responses and trailers, break the protocol or let go at each stage;
-and callers put credentials into every place there is.
+Beside tests/e2e/test_credentials_stay_apart.py, where providers have manners: here they redirect, echo what
+they were sent, set cookies, answer with interim responses and trailers, break the protocol or let go at each
+stage; and callers put credentials into every place there is.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
