@@ -80,9 +80,15 @@ def _asking_for_usage(call: Call, body: bytes) -> bytes | None:
     if not given:
         return insert_first(body, "stream_options", _INCLUDE_USAGE)
     try:
-        options = _decode_options(given) or {}
+        options = _decode_options(given)
     except UNREADABLE:
         return None  # the provider's to refuse
-    if options.get("include_usage") is True:
+    if not options:
+        asking = _INCLUDE_USAGE
+    elif options.get("include_usage") is True:
         return None
-    return replace_value(body, "stream_options", msgspec.json.encode({**options, "include_usage": True}))
+    elif "include_usage" in options:
+        asking = replace_value(given, "include_usage", b"true")
+    else:
+        asking = insert_first(given, "include_usage", b"true")
+    return replace_value(body, "stream_options", asking)

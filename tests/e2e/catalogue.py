@@ -14,6 +14,8 @@ SMILE = "🙂".encode()
 
 # Documents
 
+_COUNTS = b'"usage": {"prompt_tokens": 9, "completion_tokens": 12}'
+
 _SIZED = sized("json-length", "chat", JSON, say.CHAT, **COUNTED)
 _CHUNKED = chunked("json-chunked", "chat", JSON, say.CHAT[:40], say.CHAT[40:], **COUNTED)
 _OLD = JSON.replace(b"HTTP/1.1", b"HTTP/1.0")
@@ -39,7 +41,13 @@ DOCUMENTS = (
     sized("json-http-1.0-length", "chat", _OLD, say.CHAT, end="closes", **COUNTED),
     unframed("json-http-1.0-close-delimited", "chat", _OLD, say.CHAT, **COUNTED),
     sized("json-connection-close", "chat", _CLOSING, say.CHAT, end="closes", **COUNTED),
-    sized("json-10-mb", "chat", JSON, b'{"pad": "' + "ü".encode() * 5_000_000 + b'"}'),
+    sized(
+        "json-10-mb",
+        "chat",
+        JSON,
+        b'{"pad": "' + "ü".encode() * 5_000_000 + b'", ' + _COUNTS + b"}",
+        **COUNTED,
+    ),
     chunked("json-2-mb-in-chunks", "chat", JSON, b'{"pad": "', *[b"x" * 65536] * 32, b'"}'),
     sized("json-tool-calls", "chat", JSON, say.CHAT_TOOLS, **COUNTED),
     sized("json-image", "chat", JSON, say.CHAT_IMAGE, **COUNTED),
@@ -83,13 +91,13 @@ CODED = (
     _document("gzip", **COUNTED).each_byte(),
     _document("deflate", **COUNTED),
     _document("raw deflate"),
-    _document("br"),
-    _document("zstd"),
+    _document("br", **COUNTED),
+    _document("zstd", **COUNTED),
     _stream("gzip", **STREAMED),
     _stream("gzip", **STREAMED).each_byte(),
     _stream("deflate", **STREAMED),
-    _stream("br"),
-    _stream("zstd"),
+    _stream("br", **STREAMED),
+    _stream("zstd", **STREAMED),
 )
 
 
