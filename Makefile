@@ -32,7 +32,7 @@ fix: .venv/dev  ## Format, and mend what the linter can.
 	.venv/bin/ruff format .
 
 # PEERS=1: Envoy, TensorZero, Portkey and LiteLLM too, installed into ~/.cache. AGED=1: a million exchanges more.
-bench: .venv/dev bench-programs  ## Direct, nginx and canary side by side. About seven minutes; QUICK=1 for two.
+bench: .venv/dev bench-programs  ## Direct, nginx and canary side by side. About eight minutes; QUICK=1 for three.
 	.venv/bin/python -m tests.bench.compare $(if $(QUICK),--quick) $(if $(PEERS),--peers) $(if $(AGED),--aged)
 
 lock: .venv/dev  ## Resolve the newest versions that pyproject.toml allows.

@@ -110,5 +110,7 @@ def ratio(taken: Taken, key: str, name: str, base: str | None) -> float | None:
     if base is None or name in (base, "direct"):
         return None
     pairs = [(figures.get(name, {}).get(key), figures.get(base, {}).get(key)) for figures in taken.rounds]
-    ratios = [mine / theirs for mine, theirs in pairs if mine is not None and theirs]
+    ratios = [
+        mine / theirs for mine, theirs in pairs if mine is not None and theirs is not None and theirs > 0
+    ]
     return statistics.median(ratios) if len(ratios) == len(pairs) else None

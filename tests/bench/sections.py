@@ -6,7 +6,7 @@ from functools import partial
 from tests.bench.contender import BOTH_CORES, Way
 from tests.bench.own import Upstream, canary, direct, nginx
 from tests.bench.rounds import Section
-from tests.bench.turn import MANY, PACE_MS, RATE, STREAM_RATE, Turn
+from tests.bench.turn import GAP_STREAMS, MANY, PACE_MS, RATE, STREAM_RATE, Turn
 
 EXCHANGE = {
     "exchange_worker_us": "CPU µs per exchange, worker",
@@ -16,13 +16,12 @@ EXCHANGE = {
     "closed_per_s": "requests per second reached",
 }
 MEMORY = {
-    "stream_worker_kib": f"memory per open stream, KiB ({MANY} open)",
-    "stream_admin_kib": "the same, admin process",
-    "rss_worker_mib": f"resident with {MANY} streams open, MiB",
+    "stream_worker_kib": "memory per open stream, KiB",
+    "rss_worker_mib": f"resident with {MANY:,} streams open, MiB",
     "rss_admin_mib": "the same, admin process",
 }
 GAPS = {
-    "gaps": f"gaps > 50 ms not the provider's, {MANY} streams",
+    "gaps": f"gaps > 50 ms not the provider's, {GAP_STREAMS} streams",
     "own_gaps": "gaps > 50 ms while the client itself was held up",
     "held_up_ms": "longest the client was held up, ms",
 }
@@ -63,7 +62,15 @@ def side_by_side(upstream: Upstream, peers: Sequence[Way], rounds: int) -> Secti
             Way("canary", partial(canary, upstream)),
             *peers,
         ],
-        loads=[Turn.many, Turn.closed, Turn.latency, Turn.first_token, Turn.paced, Turn.fast],
+        loads=[
+            Turn.stream_memory,
+            Turn.gaps,
+            Turn.closed,
+            Turn.latency,
+            Turn.first_token,
+            Turn.paced,
+            Turn.fast,
+        ],
         rows=EXCHANGE | LATENCY | PACED | FAST | GAPS | MEMORY | PROBERS,
         rounds=rounds,
     )
@@ -74,7 +81,7 @@ def tls(upstream: Upstream, rounds: int) -> Section:
     return Section(
         title="Provider behind TLS",
         ways=[Way("nginx", partial(nginx, upstream)), Way("canary", partial(canary, upstream))],
-        loads=[Turn.many, Turn.closed, Turn.paced],
+        loads=[Turn.stream_memory, Turn.gaps, Turn.closed, Turn.paced],
         rows=EXCHANGE | PACED | GAPS | MEMORY,
         rounds=rounds,
     )

@@ -25,14 +25,16 @@ class Lengths:
     fast_chunks: int
 
 
-FULL = Lengths(warm_s=1.0, closed_s=4.0, rate_s=5.0, paced_chunks=150, fast_chunks=500)
-QUICK = Lengths(warm_s=0.5, closed_s=1.0, rate_s=1.5, paced_chunks=50, fast_chunks=150)
+FULL = Lengths(warm_s=1.0, closed_s=4.0, rate_s=5.0, paced_chunks=250, fast_chunks=500)
+QUICK = Lengths(warm_s=0.5, closed_s=1.0, rate_s=1.5, paced_chunks=100, fast_chunks=500)
 
 CONNECTIONS = 32
 RATE = 200.0
 STREAM_RATE, STREAM_CHUNKS = 50.0, 10
-MANY = 500
 PACE_MS = 20
+GAP_STREAMS = 500
+FEW, MANY = 250, 1000
+MEMORY_CHUNKS, MEMORY_PACE_MS = 15, 100
 LOOK_S = 0.1
 UNLIMITED = 10**9
 
@@ -47,34 +49,37 @@ class Turn:
         self._prober = prober
         self._lengths = lengths
         self._folder = folder
-        self._base = self._memory()
         self._per_s: float | None = None
 
     def warm_up(self) -> Figures:
-        """Let caches and connections settle, and note the memory without streams."""
+        """Let caches and connections settle."""
         self._open(CONNECTIONS)
         self._prober.run("closed", self._document(), self._lengths.warm_s, UNLIMITED)
         self._open(4)
         self._prober.run("spread", self._stream(5, 0), 5, 0)
         self._close()
-        self._base = self._memory()
         return {}
 
-    def many(self) -> Figures:
-        """500 paced streams: gaps that the provider did not make, and memory per stream."""
-        if self.contender.streams < MANY // 2:
+    def stream_memory(self) -> Figures:
+        """Memory per stream, from 250 to 1,000 of them: the first live in what starting up has left free."""
+        if self.contender.streams < FEW:
             return {}
-        result, most = self._paced_streams(MANY)
-        figures = {
+        few, many = (self._streams(streams, MEMORY_CHUNKS, MEMORY_PACE_MS)[1] for streams in (FEW, MANY))
+        figures = {f"rss_{role}_mib": rss / 2**20 for role, rss in many.items()}
+        for role, rss in many.items():
+            figures[f"stream_{role}_kib"] = (rss - few[role]) / (MANY - FEW) / 1024
+        return figures
+
+    def gaps(self) -> Figures:
+        """500 paced streams: gaps between chunks that the provider did not make."""
+        if self.contender.streams < FEW:
+            return {}
+        result, _ = self._streams(GAP_STREAMS, self._lengths.paced_chunks, PACE_MS)
+        return {
             "gaps": float(result["gaps"]),
             "own_gaps": float(result["own_gaps"]),
             "held_up_ms": 1e3 * result["held_up_s"],
-            "many_delay_p99_ms": 1e3 * result["delay_s"]["p99"],
         }
-        for role, rss in most.items():
-            figures[f"rss_{role}_mib"] = rss / 2**20
-            figures[f"stream_{role}_kib"] = (rss - self._base[role]) / MANY / 1024
-        return figures
 
     def closed(self) -> Figures:
         """Every connection sends again at once: CPU per exchange."""
@@ -106,16 +111,13 @@ class Turn:
     def paced(self) -> Figures:
         """300 streams with a chunk each 20 ms."""
         before = self._now()
-        result, _ = self._paced_streams(self.contender.streams)
+        result, _ = self._streams(self.contender.streams, self._lengths.paced_chunks, PACE_MS)
         return self._per_chunk("paced", before, result) | _milliseconds("delay_", result["delay_s"])
 
     def fast(self) -> Figures:
         """300 streams as fast as they come."""
-        self._open(self.contender.streams)
-        chunks = self._lengths.fast_chunks
         before = self._now()
-        result = self._prober.run("spread", self._stream(chunks, 0), chunks, PACE_MS)
-        self._close()
+        result, _ = self._streams(self.contender.streams, self._lengths.fast_chunks, 0)
         return self._per_chunk("fast", before, result)
 
     def exchanges(self, count: int) -> Figures:
@@ -142,11 +144,10 @@ class Turn:
             stream_options={"include_usage": True},
         )
 
-    def _paced_streams(self, streams: int) -> tuple[dict[str, Any], dict[str, int]]:
+    def _streams(self, streams: int, chunks: int, pace_ms: int) -> tuple[dict[str, Any], dict[str, int]]:
         """The result, and the most memory that each role held meanwhile, in bytes."""
-        chunks = self._lengths.paced_chunks
         self._open(streams)
-        self._prober.start("spread", self._stream(chunks, PACE_MS), chunks, PACE_MS)
+        self._prober.start("spread", self._stream(chunks, pace_ms), chunks, pace_ms)
         most = self._memory()
         while not self._prober.has_result(within_s=LOOK_S):
             most = {role: max(most[role], now) for role, now in self._memory().items()}
