@@ -81,7 +81,9 @@ class Prices:
         return plain * rates[0] + cached * rates[1] + into_cache + output * rates[4]
 
     def load(self, models: Iterable[tuple[str, str]]) -> None:
-        """Look up (provider_api, model) pairs now, so that the first request does not wait for the import."""
+        """Look up (provider_api, model) pairs now. What look-ups need is imported even where there are none:
+        the first request, which may name any model, must not stop the worker for it."""
+        _look_up("openai", "")
         for provider_api, model in models:
             self._price(provider_api, model)
 

@@ -153,3 +153,13 @@ def test_names_that_callers_make_up_are_not_kept_without_end(monkeypatch: pytest
         assert prices.cost("openai", f"made-up-{serial}", usage) is None
     assert len(prices._known) <= 3
     assert prices.cost("openai", "gpt-4o-2024-11-20", usage) is not None
+
+
+def test_looking_up_ahead_leaves_no_import_to_the_first_request() -> None:
+    script = (
+        "import sys; from records.prices import Prices; Prices({}).load([]);"
+        "before = set(sys.modules); from records.outcome import Usage;"
+        "assert Prices({}).cost('openai', 'gpt-4o', Usage(input_tokens=1, output_tokens=1)) is not None;"
+        "assert not [name for name in set(sys.modules) - before if name.startswith('genai_prices')]"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
