@@ -49,7 +49,8 @@ class Seen:
     def write(self, *pieces: bytes) -> None:
         """Send bytes; nothing once the proxy has gone."""
         for piece in pieces:
-            self.line.transport.write(piece)
+            if not self.line.transport.is_closing():
+                self.line.transport.write(piece)
 
     async def flushed(self) -> None:
         """Let the loop write what was written, so that a reset behind it destroys nothing."""
@@ -84,10 +85,18 @@ class Line(asyncio.Protocol):
         self._running: Seen | None = None
         self.transport: asyncio.Transport
         self.raw = bytearray()
+        self.writable = asyncio.Event()
+        self.writable.set()
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's is one by behaviour only
-        self._provider.lines.append(self)
+        self._provider.open_lines.add(self)
 
     def data_received(self, data: bytes) -> None:
         if self._provider.keeps_raw:
@@ -103,6 +112,8 @@ class Line(asyncio.Protocol):
         self._leave()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._provider.open_lines.discard(self)
+        self.writable.set()
         self._leave()
 
     def _begin(self, message: Message) -> None:
@@ -132,7 +143,7 @@ class FaultProvider:
     def __init__(self, plays: Mapping[str, Play], *, keeps_raw: bool = False) -> None:
         self.keeps_raw = keeps_raw
         self.log: list[Seen] = []
-        self.lines: list[Line] = []
+        self.open_lines: set[Line] = set()
         self.violations: list[str] = []
         self.failures: list[BaseException] = []
         self.loop = uvloop.new_event_loop()
@@ -199,7 +210,7 @@ class FaultProvider:
         await self._stop.wait()
         for server in servers:
             server.close()
-        for line in self.lines:
+        for line in list(self.open_lines):
             line.transport.abort()
         for task in self._tasks:
             task.cancel()

@@ -36,9 +36,9 @@ SEEDS = [
     b"GET /readyz HTTP/1.1\r\nhost: [::1]:80\r\n\r\n",
 ]  # fmt: skip
 SPLINTERS = [
-    b"\r", b"\n", b"\0", b" ", b":", b",", b"\t", b"\r\n", b"\r\n\r\n", b"%", b"..", b"/", b"?", b"#", b"\xff",
-    b"\x80", b'"', b"{", b"[" * 3000, b'{"a":' * 500, b"1e999", b"-", b"0x", b"\\ud800", b"\xc3", b"null",
-    b"HTTP/1.0", b"HTTP/2.0", b"x" * 70_000, b"x: 1\r\n" * 250,
+    b"\r", b"\n", b"\0", b" ", b":", b",", b"\t", b"\r\n", b"\r\n\r\n", b"%", b"..", b"/", b"?", b"#",
+    b"\xff", b"\x80", b'"', b"{", b"[" * 3000, b'{"a":' * 500, b"1e999", b"-", b"0x", b"\\ud800", b"\xc3",
+    b"null", b"HTTP/1.0", b"HTTP/2.0", b"x" * 70_000, b"x: 1\r\n" * 250,
     b"transfer-encoding: chunked\r\n",
     b"content-length: 3\r\n",
     b"host: b\r\n",
