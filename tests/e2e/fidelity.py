@@ -99,7 +99,7 @@ def ways_of(shape: Shape) -> tuple[Way, ...]:
     """The ways that an answer of this shape is relayed by."""
     if shape.ask in PASSING:
         return (PLAIN, NAMED)
-    ways = (BASELINE, BARE, NAMED) if shape.uncovered else (BASELINE, CANDIDATE, BARE, NAMED)
+    ways: tuple[Way, ...] = (BASELINE, BARE, NAMED) if shape.uncovered else (BASELINE, CANDIDATE, BARE, NAMED)
     if shape.ask == "chat-stream":
         ways += (BASELINE_INJECTED,) if shape.uncovered else (BASELINE_INJECTED, INJECTED)
     return ways
