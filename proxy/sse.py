@@ -8,9 +8,12 @@ import re
 from collections.abc import Iterator
 
 from proxy.dialects.operation import Events
+from proxy.form import Form, form_of
 from records.outcome import ErrorType, Usage
 
 EVENT_BOUND = 4 << 20
+_MOST_FORMS = 8
+"""A stream whose events take ever new forms is not searched for them any longer."""
 _EVENT_END = re.compile(rb"\n\r?\n")
 """Lines end in LF or CRLF. The standard's bare CR, which no provider sends, would slow the search 30-fold; it
 is part of its line."""
@@ -23,7 +26,17 @@ _EMPTY_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 class StreamReader:
     """Splits a copy of an SSE stream into events and shows them to the dialect."""
 
-    __slots__ = ("_begun", "_events", "_holding", "_lost", "_strip", "first_token_at", "has_event")
+    __slots__ = (
+        "_begun",
+        "_events",
+        "_form",
+        "_forms",
+        "_holding",
+        "_lost",
+        "_strip",
+        "first_token_at",
+        "has_event",
+    )
 
     def __init__(self, events: Events, *, strip: bool = False) -> None:
         self.first_token_at: float | None = None
@@ -33,6 +46,8 @@ class StreamReader:
         self._holding = False
         self._lost = False
         self._begun = bytearray()
+        self._form: Form | None = None
+        self._forms = 0
 
     @property
     def usage(self) -> Usage | None:
@@ -49,6 +64,8 @@ class StreamReader:
     def feed(self, data: bytes, now: float) -> bytes:
         """Take bytes as read at `now`; return what may go out now. Most often they are one whole event."""
         if not self._begun and not self._holding:
+            if self._form is not None and self._form.fits(data):
+                return data
             line, _, rest = data.partition(b"\n")
             name = b""
             if line[:6] == b"event:":
@@ -57,7 +74,8 @@ class StreamReader:
             if line[:6] == b"data: " and (rest == b"\n" or rest == b"\r\n"):
                 payload = line[6:] if line[-1] != _CR else line[6:-1]
                 if payload:
-                    self._show(name, payload, now)
+                    if self._show(name, payload, now) and self._forms < _MOST_FORMS:
+                        self._learn(data)
                     return data
         return self._follow(data, now)
 
@@ -121,14 +139,24 @@ class StreamReader:
         self._show(name, data, now)
         return self._events.usage is before or _EMPTY_CHOICES.search(data) is None
 
-    def _show(self, name: bytes, data: bytes, now: float | None) -> None:
+    def _show(self, name: bytes, data: bytes, now: float | None) -> bool:
+        """True when the event said nothing new but text."""
         self.has_event = True
         events = self._events
-        events.take(name, data)
+        only_text = events.take(name, data)
         if self.first_token_at is None and events.token:
             self.first_token_at = now
         if self._strip:
             self._holding = events.finished
+        return only_text
+
+    def _learn(self, event: bytes) -> None:
+        """Such an event changed nothing, nor will any of its form."""
+        texts = self._events.texts
+        form = form_of(event, texts) if texts is not None else None
+        if form is not None:
+            self._form = form
+            self._forms += 1
 
 
 def _events(text: bytes) -> Iterator[tuple[bytes, bytes, int]]:

@@ -1,6 +1,6 @@
 """Anthropic's wire API: messages and count_tokens."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -10,9 +10,11 @@ from proxy.dialects.operation import (
     Count,
     JsonReading,
     Operation,
+    Texts,
     given,
     is_json_object,
 )
+from proxy.form import text_members
 from records.outcome import Usage
 
 
@@ -104,6 +106,8 @@ class _Event(msgspec.Struct, gc=False):
 class MessageEvents:
     """message_start, content_block_delta, message_delta, message_stop; `error` may come at any time."""
 
+    texts: ClassVar[Texts] = text_members("text", "thinking", "partial_json")
+
     __slots__ = ("_usage", "done", "failed", "finished", "token", "usage")
 
     def __init__(self) -> None:
@@ -111,25 +115,28 @@ class MessageEvents:
         self.usage: Usage | None = None
         self._usage = _Usage()
 
-    def take(self, name: bytes, data: bytes) -> None:
+    def take(self, name: bytes, data: bytes) -> bool:
+        only_text = self.token
         if name == b"error":
             self.failed = True
         try:
             event = _decode_event(data)
         except UNREADABLE:
-            return
+            return False
         kind = event.type or name.decode("latin-1")
-        if kind == "content_block_delta":
-            if not self.token and event.delta is not None:
-                self.token = bool(event.delta.text or event.delta.thinking)
-        elif kind == "message_stop":
-            self.done = True
+        if kind != "content_block_delta":
+            only_text = False
+            self.done = self.done or kind == "message_stop"
+        elif not self.token and event.delta is not None:
+            self.token = bool(event.delta.text or event.delta.thinking)
         if event.error or kind == "error":
             self.failed = True
         counts = _counts(event.usage if event.message is None else event.message.usage)
-        if counts is not None:
-            self._usage = self._usage.updated_by(counts)
-            self.usage = self._usage.usage()
+        if counts is None:
+            return only_text
+        self._usage = self._usage.updated_by(counts)
+        self.usage = self._usage.usage()
+        return False
 
 
 def _counts(raw: msgspec.Raw) -> _Usage | None:

@@ -1,7 +1,7 @@
 """Gemini's wire API: the model and the method stand in the path (`/v1beta/models/MODEL:METHOD`)."""
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -11,6 +11,7 @@ from proxy.dialects.operation import (
     Count,
     JsonReading,
     Operation,
+    Texts,
     given,
     is_json_object,
 )
@@ -78,6 +79,8 @@ _decode_list = msgspec.json.Decoder(list[_Answer]).decode
 class GenerateEvents:
     """Each event is an answer of its own; the last `usageMetadata` wins, a finishReason ends it."""
 
+    texts: ClassVar[Texts] = None  # each event has counts of its own
+
     __slots__ = ("_counts", "_usage", "done", "failed", "finished", "token")
 
     def __init__(self) -> None:
@@ -92,13 +95,13 @@ class GenerateEvents:
             self._usage, self._counts = _usage(self._counts), None
         return self._usage
 
-    def take(self, name: bytes, data: bytes) -> None:
+    def take(self, name: bytes, data: bytes) -> bool:
         if name == b"error":
             self.failed = True
         try:
             answer = _decode(data)
         except UNREADABLE:
-            return
+            return False
         if answer.error:
             self.failed = True
         if given(answer.usage_metadata):
@@ -107,6 +110,7 @@ class GenerateEvents:
             self._look_at(answer.candidates)
         elif answer.prompt_feedback is not None:
             self.done = True  # a blocked prompt is an answer, and has no candidate to finish
+        return False
 
     def _look_at(self, candidates: list[_Candidate]) -> None:
         for candidate in candidates:

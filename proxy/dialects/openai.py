@@ -1,6 +1,6 @@
 """OpenAI's wire API, and what others add who speak it: chat, completions, embeddings, responses."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -10,8 +10,10 @@ from proxy.dialects.operation import (
     Count,
     JsonReading,
     Operation,
+    Texts,
     given,
 )
+from proxy.form import text_members
 from records.outcome import Usage
 
 
@@ -115,6 +117,10 @@ class ChatEvents:
     Not every provider of this API sends [DONE]; the answer is whole when each choice that began has finished.
     """
 
+    texts: ClassVar[Texts] = text_members(
+        "content", "reasoning_content", "reasoning", "text", "arguments", "obfuscation"
+    )
+
     __slots__ = ("_begun", "_closed", "_ended", "done", "failed", "finished", "token", "usage")
 
     def __init__(self) -> None:
@@ -124,26 +130,32 @@ class ChatEvents:
         self._ended: set[int] = set()
         self._closed = False
 
-    def take(self, name: bytes, data: bytes) -> None:
+    def take(self, name: bytes, data: bytes) -> bool:
+        only_text = self.token
         if name == b"error":
             self.failed = True
         try:
-            chunk = _decode_rest(data) if self.token else self._hear(_decode_chunk(data))
+            chunk = _decode_rest(data) if only_text else self._hear(_decode_chunk(data))
         except UNREADABLE:
             if data == b"[DONE]":
                 self.done = self._closed = True
-            return
-        if chunk.error:
-            self.failed = True
-        if chunk.usage is not None:
-            self.usage = _usage(chunk.usage) or self.usage
-        if isinstance(chunk.x_groq, dict):
-            self.failed = self.failed or bool(chunk.x_groq.get("error"))
-            self.usage = _usage(chunk.x_groq.get("usage")) or self.usage
+            return False
+        if chunk.error or chunk.usage is not None or chunk.x_groq is not None:
+            self._note(chunk)
+            only_text = False
         for choice in chunk.choices or ():
             index = choice.index or 0
             if choice.finish_reason or index not in self._begun:
                 self._turn(index, choice.finish_reason)
+                only_text = False
+        return only_text
+
+    def _note(self, chunk: _Chunk | _Rest) -> None:
+        self.failed = self.failed or bool(chunk.error)
+        self.usage = _usage(chunk.usage) or self.usage
+        if isinstance(chunk.x_groq, dict):
+            self.failed = self.failed or bool(chunk.x_groq.get("error"))
+            self.usage = _usage(chunk.x_groq.get("usage")) or self.usage
 
     def _hear(self, chunk: _Chunk) -> _Chunk:
         self.token = any(_has_token(choice) for choice in chunk.choices or ())
@@ -192,19 +204,21 @@ _RESPONSE_TOKENS = frozenset(
 class ResponsesEvents:
     """The responses API's named events; the one that ends an answer carries the usage."""
 
+    texts: ClassVar[Texts] = None  # each event has a number of its own
+
     __slots__ = ("done", "failed", "finished", "token", "usage")
 
     def __init__(self) -> None:
         self.token = self.done = self.failed = self.finished = False
         self.usage: Usage | None = None
 
-    def take(self, name: bytes, data: bytes) -> None:
+    def take(self, name: bytes, data: bytes) -> bool:
         if name == b"error":
             self.failed = True
         try:
             event = _decode_response_event(data)
         except UNREADABLE:
-            return
+            return False
         kind = event.type or name.decode("latin-1")
         if kind in _RESPONSE_TOKENS:
             self.token = self.token or bool(event.delta)
@@ -216,6 +230,7 @@ class ResponsesEvents:
             self.failed = True
         if event.response is not None:
             self.usage = _usage_of(event.response.usage) or self.usage
+        return False
 
 
 class _Uncounted(msgspec.Struct, gc=False):

@@ -1,8 +1,9 @@
 """What the proxy needs to know of one LLM operation, whoever's API it is."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -17,6 +18,10 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises at bytes that are no JSON of the wanted shape, no UTF-8, or nested too deep."""
 
 
+Texts = re.Pattern[bytes] | None
+"""Finds strings in an event that matter for nothing but the first token (`proxy.form`)."""
+
+
 class Events(Protocol):
     """Reads one streamed answer, event by event. Its attributes say what was seen so far."""
 
@@ -29,13 +34,19 @@ class Events(Protocol):
     finished: bool
     """The model has finished; only bookkeeping follows (OpenAI's non-null finish_reason)."""
 
+    texts: ClassVar[Texts]
+
     @property
     def usage(self) -> Usage | None:
         """The last counts that were given; None where there were none, or only of another shape."""
         ...
 
-    def take(self, name: bytes, data: bytes) -> None:
-        """One event: its `event:` name (may be empty) and its data. Data that is no JSON is ignored."""
+    def take(self, name: bytes, data: bytes) -> bool:
+        """One event: its `event:` name (may be empty) and its data. Data that is no JSON is ignored.
+
+        True when it is JSON that changed nothing, and would not whatever its `texts` were.
+        """
+        ...
 
 
 class JsonReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):

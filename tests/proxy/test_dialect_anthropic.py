@@ -195,6 +195,23 @@ def test_an_error_in_the_stream_is_seen(name: bytes, data: bytes) -> None:
     assert reader.failed
 
 
+@pytest.mark.parametrize(
+    ("event", "only_text"),
+    [
+        (TEXT, True),
+        (delta(type="input_json_delta", partial_json="{"), True),
+        (TEXT | {"usage": {"output_tokens": 3}}, False),
+        (ended(output_tokens=3), False),
+        (STOP, False),
+        ({"type": "ping"}, False),
+    ],
+)
+def test_an_event_says_whether_it_was_only_text(event: dict[str, Any], only_text: bool) -> None:
+    data = json.dumps(event).encode()
+    assert told(START).take(b"", data) is False
+    assert told(START, TEXT).take(b"", data) is only_text
+
+
 def test_an_event_may_be_named_outside_its_data() -> None:
     reader = MessageEvents()
     reader.take(b"content_block_delta", b'{"index":0,"delta":{"text":"Hi"}}')

@@ -223,6 +223,26 @@ def test_of_several_choices_each_must_finish() -> None:
     assert reader.done
 
 
+@pytest.mark.parametrize(
+    ("event", "only_text"),
+    [
+        (chat({"content": "b"}), True),
+        (chat({"content": ""}), True),
+        (chat({"tool_calls": [{"index": 3, "function": {"arguments": "{"}}]}), True),
+        (chat({"content": "b"}, index=1), False),
+        (chat({}, "stop"), False),
+        (chat({"content": "b"}, usage=USAGE), False),
+        (chat({"content": "b"}, x_groq={"usage": USAGE}), False),
+        (chat({"content": "b"}, error={"message": "overloaded"}), False),
+        (b"[DONE]", False),
+        (b"no JSON", False),
+    ],
+)
+def test_a_chunk_says_whether_it_was_only_text(event: bytes, only_text: bool) -> None:
+    assert ChatEvents().take(b"", event) is False
+    assert read(chat({"content": "a"})).take(b"", event) is only_text
+
+
 def test_a_chunk_after_the_end_reopens_nothing() -> None:
     assert read(chat({"content": "a"}), b"[DONE]", chat({"content": "b"}, index=1)).done
     assert read(chat({"content": "a"}), chat({}, "stop"), chat({})).done

@@ -192,6 +192,13 @@ def test_of_a_json_beyond_the_bound_no_more_than_that_is_kept() -> None:
     assert peak < 3 * JSON_BOUND
 
 
+def test_a_members_own_usage_that_comes_later_hides_none() -> None:
+    inner = ",".join(f'"{name}":{{"usage":{{"prompt_tokens":7}}}}' for name in "abcdef")
+    assert usage_at_end(f'{{"usage":{{"prompt_tokens":1}},{inner}}}'.encode(), CHAT) == Usage(input_tokens=1)
+    many = ",".join('{"usage":{"prompt_tokens":7}}' for _ in range(1000))
+    assert usage_at_end(f'{{"usage":{{"prompt_tokens":1}},"x":[{many}]}}'.encode(), CHAT) is None
+
+
 COUNTS = st.fixed_dictionaries({"prompt_tokens": st.integers(0, 9), "completion_tokens": st.integers(0, 9)})
 TEXTS = st.sampled_from(
     [
@@ -372,11 +379,18 @@ def wide_frame() -> bytes:
     ],
 )
 def test_what_does_not_unpack_is_not_read_and_is_no_error(kind: bytes, encoding: bytes, body: bytes) -> None:
-    for parts in ([body, b"more"], [*split(body, 7), b"more"]):
+    for parts in ([body], split(body, 7)):
         read = reader(kind=kind, encoding=encoding)
         assert isinstance(read, Unpacked)
         assert relay(read, parts) is None
         assert (read.usage, read.has_event) == (None, True)
+
+
+@pytest.mark.parametrize("encoding", SINGLE)
+def test_what_follows_the_packed_end_ends_the_reading(encoding: bytes) -> None:
+    read = reader(encoding=encoding)
+    assert relay(read, [PACKERS[encoding](ANSWER), b"", b"more"]) is None
+    assert read.usage is None
 
 
 @pytest.mark.parametrize("encoding", [b"aes128gcm", b"gzip, compress", b"gzip, gzip, gzip", b"dcz", b","])

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import example, given
@@ -29,8 +29,11 @@ class Seen:
     finished: bool = False
     usage: Usage | None = None
 
-    def take(self, name: bytes, data: bytes) -> None:
+    texts: ClassVar[None] = None
+
+    def take(self, name: bytes, data: bytes) -> bool:
         self.events.append((name, data))
+        return False
 
 
 def chunk(delta: dict[str, object], finish: str | None = None, **more: object) -> str:
