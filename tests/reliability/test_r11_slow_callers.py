@@ -156,7 +156,8 @@ def test_slow_heads_and_bodies_are_told_408_while_the_others_may_stay(siege: Sie
     assert siege.statuses == {408: 2 * siege.each}
     assert siege.left_open == 2 * siege.each
     print(
-        f"\nR11: {siege.each} heads and {siege.each} bodies told 408, the last after {siege.late_s:.1f} s (10 s)"
+        f"\nR11: {siege.each} heads and {siege.each} bodies told 408, "
+        f"the last after {siege.late_s:.1f} s (10 s each)"
     )
 
 
@@ -172,7 +173,7 @@ def test_others_notice_nothing(siege: Siege) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="a read from a fast provider is up to 256 KiB and passes on whole: a reader who takes nothing then "
+    reason="a read from a fast provider is up to 256 KiB and passes on whole: a reader who takes nothing "
     "holds that and the next one",
 )
 def test_a_slow_reader_holds_little_memory(siege: Siege) -> None:
