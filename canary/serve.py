@@ -27,6 +27,9 @@ from canary.secrets import Keys, admin_token
 log = structlog.get_logger()
 
 SIGINT_GRACE_S = 5.0
+WIND_UP_S = 2.0
+"""What a worker gets beyond the grace: it ends then what is left by itself, and records how that ended."""
+
 ADMIN_GRACE_S = 20.0
 _SOON_S = 1.0
 _LONGEST_WAIT_S = 5.0
@@ -132,7 +135,7 @@ class Supervisor:
         admin = asyncio.create_task(self.admin.keep())
         await self._stop.wait()
         log.info("serve.draining", grace_s=self.grace_s)
-        await _end(self.workers, working, self.grace_s)
+        await _end(self.workers, working, self.grace_s + WIND_UP_S)
         await _end([self.admin], [admin], ADMIN_GRACE_S)  # last: it ships what the workers left
 
     def _interrupted(self) -> None:
