@@ -69,7 +69,7 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
         if route.operation.model_in == "query":
             facts = facts_of_session(incoming.query, named)
     elif route.operation.canary and b"content-encoding" not in named and _is_json(named):
-        body = whole = await _whole(incoming)
+        body = whole = incoming.taken() or await _whole(incoming)
         facts = facts_of(route, whole)
     else:
         body = _streamed(incoming) if _has_body(named) else b""

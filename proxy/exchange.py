@@ -151,7 +151,7 @@ async def _relay(incoming: Incoming, call: Call, record: Record, reply: Reply) -
     answer = reply.answer
     assert answer is not None  # noqa: S101
     headers = to_caller(answer.headers, _our_headers(call, record))
-    incoming.start(answer.status, headers, length=reply.length)
+    incoming.start(answer.status, headers, length=reply.length, reason=answer.reason)
     try:
         last = await reply.relay(incoming)
     except UpstreamError as failure:

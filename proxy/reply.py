@@ -89,7 +89,7 @@ class Reply:
 
     def opened(self, answer: Answer, call: Call, request: UpstreamRequest, *, covered: bool) -> None:
         """The head has come: choose how the body is read. One that cannot be passed on is no answer."""
-        if answer.status > 599 or not sendable(answer.headers):
+        if answer.status > 599 or not sendable([*answer.headers, (b"reason", answer.reason)]):
             self.failure = "provider_malformed"
             answer.abort()
             return

@@ -81,9 +81,11 @@ def split(target: bytes) -> tuple[bytes, bytes]:
 
 def sendable(headers: Headers) -> bool:
     """True when every name is a token and every value field text (RFC 9110 §5.5, §5.6.2)."""
-    names = [name for name, _ in headers]
+    if not headers:
+        return True
+    names, values = zip(*headers, strict=True)
     return (
         all(names)
         and not b"".join(names).translate(None, _TOKEN)
-        and not b"".join([value for _, value in headers]).translate(None, _TEXT)
+        and not b"".join(values).translate(None, _TEXT)
     )

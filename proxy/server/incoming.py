@@ -78,6 +78,13 @@ class Incoming:
         peer: tuple[str, int] | None = self._protocol.transport.get_extra_info("peername")
         return peer
 
+    def taken(self) -> bytes | None:
+        """The body, if all of it is here and none was read before; most often it came with the head."""
+        if self.more or len(self._parts) != 1:
+            return None
+        self._size = 0
+        return self._parts.pop()
+
     async def read(self) -> bytes:
         """The next body bytes; b"" at the end. CancelledError when the caller has left before it: what has
         come must not pass for a whole request."""
@@ -101,17 +108,20 @@ class Incoming:
 
     # For the handler: the response
 
-    def start(self, status: int, headers: Headers, *, length: int | None) -> None:
+    def start(
+        self, status: int, headers: Headers, *, length: int | None, reason: bytes | None = None
+    ) -> None:
         """The response's head, which waits for the next `write` or `end`, so that both leave in one write.
 
         `headers` are `sendable` and do not frame the message: that is done here, by a `length` that is known
-        or in chunks.
+        or in chunks. Without a `reason` the standard's phrase stands beside the status.
         """
         if self.started:
             raise RuntimeError("the response has started already")
         self.started = True
         self.continues = False
-        lines = [STATUS_LINE[status], *map(b": ".join, headers)]
+        first = STATUS_LINE[status] if reason is None else b"HTTP/1.1 %d %b" % (status, reason)
+        lines = [first, *map(b": ".join, headers)]
         if status in (204, 304):
             self._bodiless = True
         if length is not None:

@@ -136,7 +136,11 @@ class Answer:
         while not self.headed:
             if self._error is not None:
                 raise self._error
-            await self._wait()
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
 
     def begin(self, source: Source) -> None:
         """A connection takes the exchange."""

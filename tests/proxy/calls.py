@@ -85,6 +85,10 @@ class Request:
     body: Body
     upgrades: bool = False
 
+    def taken(self) -> bytes | None:
+        whole = len(self.body.parts) == 1 and not self.body.left
+        return self.body.parts.pop() if whole else None
+
     async def read(self) -> bytes:
         parts = self.body.parts
         while parts:
@@ -124,6 +128,7 @@ class Script:
         more: bool = False,
     ) -> None:
         self.status = status
+        self.reason = b"As It Was Said"
         self.headers = [(b"content-type", kind), *headers]
         self.read_at = 0.0
         self.times: list[float] = []

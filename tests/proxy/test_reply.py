@@ -140,7 +140,7 @@ def test_an_empty_stream_is_a_failure_before_a_byte_goes_out() -> None:
 
 def test_a_stream_that_nobody_can_read_is_not_held() -> None:
     opened = reply(
-        Script(b"\x1b\x08", kind=SSE, headers=[(b"content-encoding", b"br")], more=True), stream=True
+        Script(b"\x1b\x08", kind=SSE, headers=[(b"content-encoding", b"compress")], more=True), stream=True
     )
     hold(opened, stream=True)
     assert (opened.held, opened.failure) == (b"", None)

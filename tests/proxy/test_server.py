@@ -74,6 +74,10 @@ class App:
         incoming.write(b"one")
         incoming.end(b"two")
 
+    async def phrased(self, incoming) -> None:
+        incoming.start(200, [], length=0, reason=b"Quite Well")
+        incoming.end()
+
     async def head_first(self, incoming) -> None:
         incoming.start(200, [], length=None)
         incoming.write(b"")
@@ -336,6 +340,10 @@ def test_head_and_body_leave_together(server):
         assert one(caller, b"\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\ncontent-length: 0")
         caller.sendall(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi")
         assert caller.recv(65536).endswith(b"\r\n\r\nhi")
+
+
+def test_a_reason_may_be_somebody_elses(server):
+    assert server.say(get(b"/phrased", LAST)).startswith(b"HTTP/1.1 200 Quite Well\r\n")
 
 
 def test_the_head_of_a_stream_does_not_wait_for_its_body(server):
