@@ -1,7 +1,7 @@
 """One exchange as its caller sees it: the response head, then the body as it comes. No socket, no parsing."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Protocol
 
@@ -146,10 +146,10 @@ class Answer:
         """A connection takes the exchange."""
         self._source = source
 
-    def feed(self, body: bytes) -> None:
+    def feed(self, pieces: Sequence[bytes]) -> None:
         """Append body bytes; `wake` tells the reader."""
-        self._chunks.append(body)
-        self.buffered += len(body)
+        self._chunks += pieces
+        self.buffered += sum(map(len, pieces))
 
     def passed_on(self) -> bool:
         """Give what was fed to whoever takes it at once; False when that is nobody."""

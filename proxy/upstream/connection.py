@@ -55,6 +55,8 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._ticker = ticker
         self._keeper = keeper
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append  # llhttp's callback for each piece: nothing is cheaper
         self._parser = httptools.HttpResponseParser(self)
         self._answer: Answer | None = None
         self._stage = IDLE
@@ -77,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._fault = ""
         self._reusable = False
         self._head_size = 0
+        self._body_pieces = 0
         self._barren = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self._reason = b""
@@ -153,22 +156,24 @@ class Connection(asyncio.Protocol):
         if answer is None:
             self.give_up()
             return
-        stage, buffered = self._stage, answer.buffered
+        stage = self._stage
         if stage == HEAD:
             self._head_size += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             if self._stage != DONE:
+                self._feed(answer)
                 self._fail("provider_malformed", f"malformed response: {exc}")
                 return
             self._reusable = False
+        has_body = self._feed(answer)
         if self._fault:
             self._fail("provider_malformed", self._fault)
         elif self._stage == DONE:
             answer.read_at = monotonic()
             self._finish(answer)
-        elif answer.buffered != buffered:
+        elif has_body:
             self._fed(answer)
         elif self._stage != stage:
             answer.wake()
@@ -236,13 +241,10 @@ class Connection(asyncio.Protocol):
         answer.headed = not self._fault
         self._stage = DONE if self._bodiless else BODY
 
-    def on_body(self, body: bytes) -> None:
-        if self._stage == BODY:
-            cast(Answer, self._answer).feed(body)
-
     def on_message_complete(self) -> None:
         if self._stage == BODY:
             self._stage = DONE
+            self._body_pieces = len(self._pieces)
             self._reusable = self._parser.should_keep_alive()  # told only here, in the callback
         elif self._stage == HEAD:  # an interim response is over; the final one follows
             self._headers = []
@@ -276,6 +278,17 @@ class Connection(asyncio.Protocol):
             self._fail("provider_timeout", f"no request byte taken for {answer.timeout.write_s} s")
 
     # Endings
+
+    def _feed(self, answer: Answer) -> bool:
+        """Give what was read of the body to its answer; False when that is nothing."""
+        pieces = self._pieces
+        if not pieces:
+            return False
+        if self._stage == DONE:  # what follows the message's last piece is somebody else's
+            del pieces[self._body_pieces :]
+        answer.feed(pieces)
+        pieces.clear()
+        return True
 
     def _fed(self, answer: Answer) -> None:
         answer.read_at = now = monotonic()

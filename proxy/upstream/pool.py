@@ -181,10 +181,11 @@ class Upstreams:
         """A refusal as any other answer, complete; it holds no slot."""
         answer = Answer(self._loop, Lane(self._loop, 0), timeout, streaming=False)
         answer.status = refusal.status
+        answer.reason = refusal.reason
         answer.headers = list(refusal.headers)
         answer.headed = True
         if refusal.body:
-            answer.feed(refusal.body)
+            answer.feed([refusal.body])
         answer.read_at = refusal.read_at
         answer.finish()
         return answer

@@ -40,14 +40,15 @@ class Refusal:
     """A whole response in place of the upgrade. `read_at`: monotonic second of its last byte."""
 
     status: int
+    reason: bytes
     headers: Sequence[tuple[bytes, bytes]]
     body: bytes
     read_at: float
 
 
 class Tunnel(asyncio.Protocol):
-    """One upgraded connection. `headers` are the 101's. Close or abort it: until it is gone it holds a slot
-    of its lane. `gone` is done when the socket is closed."""
+    """One upgraded connection. `reason` and `headers` are the 101's. Close or abort it: until it is gone it
+    holds a slot of its lane. `gone` is done when the socket is closed."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Tunnel(asyncio.Protocol):
     ) -> None:
         """`released` is called once, when the connection has gone or never came to be."""
         self.check_at = 0.0
+        self.reason = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.gone: asyncio.Future[None] = loop.create_future()
         self._loop = loop
@@ -137,7 +139,11 @@ class Tunnel(asyncio.Protocol):
         else:
             return None
         refusal = Refusal(
-            status=self._status, headers=self.headers, body=b"".join(self._body), read_at=self._read_at
+            status=self._status,
+            reason=self.reason,
+            headers=self.headers,
+            body=b"".join(self._body),
+            read_at=self._read_at,
         )
         self.abort()
         return refusal
@@ -205,6 +211,10 @@ class Tunnel(asyncio.Protocol):
 
     # llhttp's callbacks
 
+    def on_status(self, reason: bytes) -> None:
+        if self._stage == HEAD:
+            self.reason += reason
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._stage == HEAD:  # in REFUSED it is a trailer
             self.headers.append((name.lower(), value))
@@ -225,6 +235,7 @@ class Tunnel(asyncio.Protocol):
             self._complete = True
         elif self._status != SWITCHING:  # an interim response is over; the final one follows
             self.headers.clear()
+            self.reason = b""
 
     # Deadlines
 
