@@ -66,7 +66,7 @@ FAULTS: dict[str, tuple[Play | None, str, tuple[bool, ...]]] = {
     "sse-error": (saying(stream([ERROR, DONE])), "provider_stream_error", (True,)),
 }  # fmt: skip
 AT_ONCE = 8
-AFTERWARDS = 20
+AFTERWARDS = 8
 MOST = 400
 SECRET = "a-secret-of-the-reliability-tests-012345"
 

@@ -27,7 +27,7 @@ canaries:
     share: 50%
     guardrails: []
 """
-USERS_OF_EACH_ARM = 300
+USERS_OF_EACH_ARM = 150
 AT_ONCE = 8
 OURS = ("x-canary-exchange", "x-canary-arm", "x-canary-name", "x-canary-served-by")
 MOST_ATTEMPTS = 1.2

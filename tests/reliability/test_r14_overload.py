@@ -125,6 +125,6 @@ def test_goodput_at_twice_the_bound(stage: Stage) -> None:
         assert traffic.broken == 0
         assert {*traffic.statuses} <= {200, 503}
         print(
-            f"\nR14: {connections} connections: {count / took:.0f} requests/s, "
-            f"{traffic.statuses[200] / took:.0f} answered 200, {traffic.statuses[503] / took:.0f} answered 503"
+            f"\nR14: {connections} connections: {count / took:.0f} requests/s, of them "
+            f"{traffic.statuses[200] / took:.0f} answered 200, {traffic.statuses[503] / took:.0f} 503"
         )

@@ -2,8 +2,8 @@
 long that takes beside the direct way. (That the bytes are the same is held by tests/e2e/test_fidelity_*.py.)
 
 The provider sends a piece only when the caller has the one before: what is held back or put together would
-stop the stream. Two stated exceptions are kept: a candidate's first event goes out whole, and where canary has
-asked for the usage, what follows the finishing event goes out by whole events.
+stop the stream. Two stated exceptions are kept to: a candidate's first event is sent whole, and the caller
+asks for the usage itself (else what follows the finishing event goes out by whole events).
 """
 
 import asyncio
