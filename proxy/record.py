@@ -86,8 +86,8 @@ class Record:
         self._close("shed" if error_type == "shed" else "caller_error", error_type, None)
 
     def break_down(self) -> None:
-        """The proxy's own fault."""
-        self._close("error", "proxy_error", self.replies[-1] if self.replies else None)
+        """The proxy's own fault. What came of a provider is left out: reading it may be what failed."""
+        self._close("error", "proxy_error", None)
 
     def finish(self, reply: Reply) -> None:
         """The answer that the caller gets has ended, well or badly."""
@@ -118,9 +118,10 @@ class Record:
     def _close(self, outcome: OutcomeName, error_type: ErrorType | None, reply: Reply | None) -> None:
         if self._closed:
             return
+        record = self._outcome(outcome, error_type, reply)
         self._closed = True
         self._recorder.finished += 1
-        self._recorder.append(self._outcome(outcome, error_type, reply))
+        self._recorder.append(record)
 
     def _outcome(self, outcome: OutcomeName, error_type: ErrorType | None, reply: Reply | None) -> Outcome:
         call, assignment = self.call, self.assignment
