@@ -32,6 +32,13 @@ def _status_line(status: int) -> bytes:
 STATUS_LINE = {status: _status_line(status) for status in range(100, 600)}
 
 
+def refusal(status: int, message: str) -> bytes:
+    """A whole response of our own, after which the connection is closed."""
+    body = message.encode("ascii")
+    fields = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    return b"%b\r\n%b%b" % (STATUS_LINE[status], fields % len(body), body)
+
+
 def find_fault(version: str, framing: Headers, *, upgrade: bool) -> Fault | None:
     """Why the request is not to be served; None when it is. `framing`: its fields named in FRAMING.
 

@@ -5,12 +5,10 @@ import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from proxy.server.flow import Flow
 from proxy.server.head import STATUS_LINE, Headers
-
-if TYPE_CHECKING:
-    from proxy.server.protocol import TrafficProtocol
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 UNREAD_LIMIT = 64 * 1024
@@ -19,6 +17,33 @@ UNREAD_LIMIT = 64 * 1024
 log = logging.getLogger("uvicorn.error")
 
 Handler = Callable[["Incoming"], Awaitable[None]]
+
+
+class Line(Protocol):
+    """The connection as its requests see it."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    flow: Flow
+
+    def resume_reading(self) -> None:
+        """Read on; the time we did not read is not the caller's."""
+
+    def responded(self, incoming: "Incoming") -> None:
+        """A response is complete."""
+
+    def reject(self, status: int, message: str) -> None:
+        """Answer in place of the request that is running, and close."""
+
+    def cancel(self) -> None:
+        """Cancel the handler."""
+
+    def switched(self) -> bytes:
+        """The request is another protocol's now; what came of that already."""
+        ...
+
+    def hang_up(self) -> None:
+        """The other protocol has ended."""
 
 
 class Incoming:
@@ -30,14 +55,14 @@ class Incoming:
     """
 
     __slots__ = (
-        "_began", "_bodiless", "_chunked", "_head", "_left", "_parts", "_protocol", "_size", "_waiter",
+        "_began", "_bodiless", "_chunked", "_head", "_left", "_line", "_parts", "_size", "_waiter",
         "complete", "continues", "gone", "headers", "keep_alive", "method", "more", "old", "path", "query",
         "started", "switched", "upgrades",
     )  # fmt: skip
 
     def __init__(
         self,
-        protocol: "TrafficProtocol",
+        line: Line,
         method: str,
         path: str,
         query: bytes,
@@ -60,7 +85,7 @@ class Incoming:
         self.upgrades = upgrades
         self.more = True
         self.gone = self.started = self.switched = self.complete = False
-        self._protocol = protocol
+        self._line = line
         self._began = False
         self._parts: list[bytes] = []
         self._size = 0
@@ -75,7 +100,7 @@ class Incoming:
     @property
     def client(self) -> tuple[str, int] | None:
         """The caller's address and port."""
-        peer: tuple[str, int] | None = self._protocol.transport.get_extra_info("peername")
+        peer: tuple[str, int] | None = self._line.transport.get_extra_info("peername")
         return peer
 
     def taken(self) -> bytes | None:
@@ -89,15 +114,15 @@ class Incoming:
         """The next body bytes; b"" at the end. CancelledError when the caller has left before it: what has
         come must not pass for a whole request."""
         if self.continues and not self.gone:
-            self._protocol.transport.write(CONTINUE)
+            self._line.transport.write(CONTINUE)
             self.continues = False
         while not self._parts:
             if self.gone and not self.switched:
                 raise asyncio.CancelledError
             if not self.more:
                 return b""
-            self._protocol.resume_reading()
-            self._waiter = self._protocol.loop.create_future()
+            self._line.resume_reading()
+            self._waiter = self._line.loop.create_future()
             try:
                 await self._waiter
             finally:
@@ -155,22 +180,22 @@ class Incoming:
         self._send(data)
         self.complete = True
         if not self.gone:
-            self._protocol.responded(self)
+            self._line.responded(self)
 
     @property
     def paused(self) -> bool:
         """The caller is behind in reading what was written."""
-        return self._protocol.write_paused
+        return self._line.flow.write_paused
 
     async def drain(self) -> None:
         """Wait until the caller has caught up."""
-        await self._protocol.drain()
+        await self._line.flow.drain()
 
     def abort(self) -> None:
         """End broken, visibly. Without a length only a RST says so to an HTTP/1.0 caller."""
         self.gone = True
         self._head = None
-        transport = self._protocol.transport
+        transport = self._line.transport
         if self.old and not transport.is_closing():
             sock = transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -185,13 +210,13 @@ class Incoming:
         lines = [STATUS_LINE[101], *map(b": ".join, headers)]
         lines += [b"connection: Upgrade", b"upgrade: websocket", b"\r\n"]
         self._send(b"\r\n".join(lines))
-        if early := self._protocol.switched():
+        if early := self._line.switched():
             self.feed(early)
 
     def close(self) -> None:
         """Close a switched connection when all that was written has gone out."""
         self.complete = True
-        self._protocol.hang_up()
+        self._line.hang_up()
 
     # For the protocol
 
@@ -199,7 +224,7 @@ class Incoming:
         """Handle it; an unfinished response is a 500 while nothing has left, else a broken connection."""
         self._began = True
         if self.gone:  # before its turn came: still an exchange, and it ends as others do that are left
-            self._protocol.cancel()
+            self._line.cancel()
         try:
             await handle(self)
         except BaseException as problem:
@@ -210,7 +235,7 @@ class Incoming:
                 self.abort()
             else:
                 self._head = None
-                self._protocol.reject(500, "Internal Server Error")
+                self._line.reject(500, "Internal Server Error")
 
     @property
     def answering(self) -> bool:
@@ -222,7 +247,7 @@ class Incoming:
         self._parts.append(body)
         self._size += len(body)
         if self._size > UNREAD_LIMIT:
-            self._protocol.pause_reading()
+            self._line.flow.pause_reading()
         self._wake()
 
     def received(self) -> None:
@@ -236,7 +261,7 @@ class Incoming:
         if self.switched:
             self.received()
         elif self._began:
-            self._protocol.cancel()
+            self._line.cancel()
 
     # Inside
 
@@ -259,4 +284,4 @@ class Incoming:
         if self._head is not None:
             data, self._head = self._head + data, None
         if data:
-            self._protocol.transport.write(data)
+            self._line.transport.write(data)

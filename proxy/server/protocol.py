@@ -29,7 +29,8 @@ import httptools
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from proxy.server.head import FRAMING, HEAD_LIMIT, STATUS_LINE, find_fault, is_too_large, split
+from proxy.server.flow import Flow
+from proxy.server.head import FRAMING, HEAD_LIMIT, find_fault, is_too_large, refusal, split
 from proxy.server.incoming import CONTINUE, UNREAD_LIMIT, Handler, Incoming
 from proxy.server.turns import Turns
 from proxy.ticker import Ticker
@@ -72,12 +73,10 @@ class TrafficProtocol(asyncio.Protocol):
     latest: Incoming | None = None  # the request that is being received
     url = b""
     headers: list[tuple[bytes, bytes]]
-    read_paused = False
-    write_paused = False
-    drained: asyncio.Future[None] | None = None
     task: asyncio.Task[None] | None = None  # answers the requests, one after another
     turn: asyncio.Future[None] | None = None  # what the task waits for between them
     transport: asyncio.Transport
+    flow: Flow
 
     def __init__(
         self,
@@ -100,6 +99,7 @@ class TrafficProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.flow = Flow(self.loop, self.transport)
         self.server_state.connections.add(self)  # type: ignore[arg-type]
         self.since = monotonic()
         self.shared.ticker.watch(self)
@@ -107,7 +107,7 @@ class TrafficProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.connections.discard(self)
         self.shared.ticker.forget(self)
-        self.resume_writing()
+        self.flow.resume_writing()
         self.waiting.clear()
         running, self.running = self.running, None
         if running is not None:
@@ -154,14 +154,11 @@ class TrafficProtocol(asyncio.Protocol):
         self.check_at = 0.0
 
     def pause_writing(self) -> None:
-        self.write_paused = True
+        self.flow.pause_writing()
         self.check_at = 0.0
 
     def resume_writing(self) -> None:
-        self.write_paused = False
-        if self.drained is not None:
-            self.drained.set_result(None)
-            self.drained = None
+        self.flow.resume_writing()
 
     # llhttp's callbacks
 
@@ -210,7 +207,7 @@ class TrafficProtocol(asyncio.Protocol):
         if self.running is None:
             self._start(incoming)
         else:
-            self.pause_reading()
+            self.flow.pause_reading()
             self.waiting.append(incoming)
 
     def on_body(self, body: bytes) -> None:
@@ -265,32 +262,17 @@ class TrafficProtocol(asyncio.Protocol):
         self.server_state.total_requests += 1
         self._linger()
 
-    def pause_reading(self) -> None:
-        """Leave the socket alone for now."""
-        if not self.read_paused:
-            self.read_paused = True
-            self.transport.pause_reading()
-
     def resume_reading(self) -> None:
         """Read on; the time we did not read is not the caller's."""
-        if self.read_paused:
-            self.read_paused = False
+        if self.flow.read_paused:
             self.since = monotonic()
             self.check_at = 0.0
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
+            self.flow.resume_reading()
 
     def cancel(self) -> None:
         """Cancel the handler, or the wait for the next request."""
         if self.task is not None:
             self.task.cancel()
-
-    async def drain(self) -> None:
-        """Return once the caller has taken most of what was written, or has gone."""
-        if self.write_paused:
-            if self.drained is None:
-                self.drained = self.loop.create_future()
-            await asyncio.shield(self.drained)
 
     def refuse(self, status: int, message: str) -> None:
         """What is being received is not to be served; an earlier request still gets its response."""
@@ -313,12 +295,7 @@ class TrafficProtocol(asyncio.Protocol):
         if running is not None:
             running.leave()
         if not self.transport.is_closing():
-            body = message.encode("ascii")
-            head = (
-                b"\r\ncontent-type: text/plain; charset=utf-8\r\n"
-                b"content-length: %d\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(STATUS_LINE[status] + head % len(body) + body)
+            self.transport.write(refusal(status, message))
             self._linger()
 
     # Deadlines
@@ -345,7 +322,7 @@ class TrafficProtocol(asyncio.Protocol):
             self.refuse(408, "The request took too long to come.")
 
     def _due(self, now: float) -> float:
-        if self.transport.is_closing() or (self.stage == BODY and self.read_paused):
+        if self.transport.is_closing() or (self.stage == BODY and self.flow.read_paused):
             return inf
         if self.stage == LINGER and self.backlog:
             self.since = now
@@ -385,7 +362,7 @@ class TrafficProtocol(asyncio.Protocol):
             return
         self.beyond = (self.beyond or b"") + data
         if len(self.beyond) > UNREAD_LIMIT:
-            self.pause_reading()
+            self.flow.pause_reading()
 
     async def _answer(self) -> None:
         """Answer the requests in their order. uvicorn waits at the end for tasks that are about one."""

@@ -1,0 +1,45 @@
+"""Back-pressure on one connection: when the socket is left alone, and when a writer has to wait."""
+
+import asyncio
+
+
+class Flow:
+    """Both directions of a transport. `write_paused` is True while the other side is behind in reading."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+        self.read_paused = False
+        self.write_paused = False
+        self._loop = loop
+        self._transport = transport
+        self._drained: asyncio.Future[None] | None = None
+
+    def pause_reading(self) -> None:
+        """Leave the socket alone for now."""
+        if not self.read_paused:
+            self.read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self.read_paused:
+            self.read_paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """The transport holds more than it should."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """The transport has got rid of it, or of its connection."""
+        self.write_paused = False
+        if self._drained is not None:
+            self._drained.set_result(None)
+            self._drained = None
+
+    async def drain(self) -> None:
+        """Return once most of what was written has been taken, or nobody will."""
+        if self.write_paused:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
