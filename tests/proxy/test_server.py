@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from time import monotonic
 
 import pytest
@@ -120,6 +121,22 @@ class App:
     async def short(self, incoming) -> None:
         incoming.start(200, [], length=9)
         incoming.end(b"half")
+
+    async def talk(self, incoming) -> None:
+        """Agrees to another protocol: says back what comes, and closes at "bye" or when the caller does."""
+        if b"late" in incoming.query:
+            await self.until_told()
+        assert incoming.upgrades
+        incoming.switch([(b"x-ours", b"1")])
+        said = b""
+        while not said.endswith(b"bye") and (data := await incoming.read()):
+            said += data
+            incoming.write(data)
+            await incoming.drain()
+        self.bodies.append(said)
+        if b"crash" in incoming.query:
+            raise LookupError("a bug")
+        incoming.close()
 
     async def flood(self, incoming) -> None:
         incoming.start(200, [], length=None)
@@ -329,6 +346,100 @@ def test_an_offer_to_upgrade_is_ignored(server):
     assert status(response) == 200
 
 
+UPGRADE = b"upgrade: websocket\r\nconnection: upgrade\r\n"
+SWITCHED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nx-ours: 1\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n"
+)
+
+
+def test_a_switched_connection_carries_raw_bytes_until_it_is_closed(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/talk", UPGRADE))
+        assert one(caller, b"\r\n\r\n") == SWITCHED
+        for said in (b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)), b"x" * 300_000 + b"end"):
+            sender = threading.Thread(target=caller.sendall, args=(said,))
+            sender.start()
+            assert one(caller, said[-3:]) == said
+            sender.join()
+        caller.sendall(b"bye")
+        assert rest(caller) == b"bye"
+    assert server.app.calls == 0
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_what_came_before_the_switch_is_the_first_that_is_read(server, together):
+    with server.connect() as caller:
+        early = b"\x81\x00" * 100_000 + b"bye"
+        if together:
+            caller.sendall(get(b"/talk?late", UPGRADE) + early[:5])
+        else:
+            caller.sendall(get(b"/", b"") + get(b"/talk?late", UPGRADE))
+            caller.sendall(early[:5])
+            one(caller, b"content-length: 0\r\n\r\n")
+        sender = threading.Thread(target=caller.sendall, args=(early[5:],))
+        sender.start()
+        assert server.app.began.wait(10)
+        server.app.go_on.set()
+        assert rest(caller) == SWITCHED + early
+        sender.join()
+
+
+def test_what_follows_an_offer_that_was_not_taken_is_no_request_and_no_body(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/slow", UPGRADE) + get(b"/smuggled"))
+        assert server.app.began.wait(10)
+        caller.sendall(b"x" * 1000)
+        server.app.go_on.set()
+        assert rest(caller).endswith(b"late")
+    assert server.app.bodies == [b""]
+    assert [seen.path for seen in server.app.seen] == ["/slow"]
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_caller_that_leaves_a_switched_connection_is_its_end_and_no_cancellation(server, reset):
+    with server.connect() as caller:
+        caller.sendall(get(b"/talk", UPGRADE) + b"hello")
+        assert one(caller, b"hello") == SWITCHED + b"hello"
+        if reset:
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert status(server.say(get(b"/", LAST))) == 200
+    deadline = monotonic() + 10
+    while len(server.app.bodies) < 2 and monotonic() < deadline:
+        pass
+    assert sorted(server.app.bodies) == [b"", b"hello"]
+    assert server.app.calls == 0
+
+
+def test_a_switched_connection_may_be_silent_and_is_not_the_end_of_a_slow_handler(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/talk", UPGRADE))
+        one(caller, b"\r\n\r\n")
+        server.later(10_000)
+        caller.sendall(b"bye")
+        assert rest(caller) == b"bye"
+
+
+def test_a_handler_that_crashes_cuts_its_switched_connection(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/talk?crash", UPGRADE) + b"bye")
+        received = b""
+        with suppress(ConnectionResetError):
+            received = rest(caller)
+        assert b"500" not in received
+
+
+def test_a_server_that_ends_waits_for_its_switched_connections(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/talk", UPGRADE) + b"hello")
+        one(caller, b"hello")
+        server.uvicorn.should_exit = True
+        with pytest.raises(ConnectionError):
+            while True:
+                server.connect().close()
+        caller.sendall(b"still bye")
+        assert rest(caller) == b"still bye"
+
+
 def test_the_absolute_form_is_reduced_to_its_path(server):
     server.say(b"GET http://elsewhere/p?q HTTP/1.1\r\nhost: a\r\n" + LAST + b"\r\n")
     assert (server.app.seen[0].path, server.app.seen[0].query) == ("/p", b"q")
@@ -446,10 +557,15 @@ def test_a_caller_whose_response_is_complete_does_not_leave_it(server):
     assert server.app.calls == 0
 
 
+def say_all(caller: socket.socket, data: bytes) -> None:
+    """Send, and close the sending side: the FIN travels with the last byte."""
+    assert caller.send(data, socket.MSG_MORE) == len(data)
+    caller.shutdown(socket.SHUT_WR)
+
+
 def test_a_caller_that_only_closed_its_sending_side_gets_its_response(server):
     with server.connect() as caller:
-        caller.sendall(get(b"/slow"))
-        caller.shutdown(socket.SHUT_WR)
+        say_all(caller, get(b"/slow"))
         assert server.app.began.wait(10)
         server.app.go_on.set()
         assert rest(caller).endswith(b"late")
@@ -458,8 +574,7 @@ def test_a_caller_that_only_closed_its_sending_side_gets_its_response(server):
 
 def test_a_half_closed_caller_that_waits_is_probed_by_an_interim_response(server):
     with server.connect() as caller:
-        caller.sendall(get(b"/slow"))
-        caller.shutdown(socket.SHUT_WR)
+        say_all(caller, get(b"/slow"))
         assert one(caller, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         server.later(1)
         server.app.go_on.set()
@@ -564,7 +679,7 @@ def test_a_reader_without_progress_for_60_s_is_dropped_and_held_little(server):
         caller.sendall(get(b"/flood"))
         assert server.app.began.wait(10)
         (connection,) = server.uvicorn.server_state.connections
-        while not connection.write_paused:
+        while not connection.flow.write_paused:
             pass
         assert connection.transport.get_write_buffer_size() <= 256 * 1024
         server.later(59)
