@@ -56,7 +56,7 @@ class Side:
 
 
 class Both:
-    """A running session and its two ends. `told`: what was told of its end, and what each side had by then."""
+    """A running session and its two ends. `told`: what was told of its end, and what each side had then."""
 
     def __init__(self, *, idle_s: float = 30.0, handshake: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         self.caller, self.provider = Side(), Side()

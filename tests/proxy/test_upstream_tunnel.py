@@ -102,6 +102,7 @@ def test_a_refusal_is_an_answer_like_any_other(run: Run, response: bytes, status
             answer = await ask(upstreams, raw.entry())
             assert isinstance(answer, Answer)
             assert answer.status == status and answer.whole
+            assert answer.reason == response.split(b"\r\n")[0][13:]
             assert not any(name == b"t" for name, _ in answer.headers)
             assert await read_all(answer) == body
             assert answer.complete and answer.read_at > 0
