@@ -6,11 +6,11 @@ used is another model's and is left out.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
-from proxy.dialects.operation import UNREADABLE
+from proxy.dialects.operation import UNREADABLE, Count
 from records.outcome import ErrorType, Usage
 
 _TOKENS = frozenset(
@@ -28,21 +28,18 @@ _BY_CODE: Mapping[str, ErrorType] = {
 }
 
 
-_Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
-
-
 class _Details(msgspec.Struct):
-    cached_tokens: _Count | None = None
-    reasoning_tokens: _Count | None = None
-    audio_tokens: _Count | None = None
-    image_tokens: _Count | None = None
+    cached_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
+    audio_tokens: Count | None = None
+    image_tokens: Count | None = None
 
 
 class _Usage(msgspec.Struct):
     """`input_tokens` includes cached ones."""
 
-    input_tokens: _Count | None = None
-    output_tokens: _Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
     input_token_details: _Details | None = None
     output_token_details: _Details | None = None
 
