@@ -11,6 +11,8 @@ import re
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 _COLON = re.compile(rb"\s*:\s*")
 _SCALAR = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\s,}\]\[{"]+', re.DOTALL)
+_PLAIN = re.compile(rb'\s*:\s*("[^"\\]*"|[^\s,}\]\[{"]+)')
+_BACKSLASH = ord("\\")
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 """Only so could the key be spelt in another way than by its own letters."""
 
@@ -30,7 +32,12 @@ def insert_first(body: bytes, key: str, value: bytes) -> bytes:
 
 def value_spans(body: bytes, key: str) -> list[tuple[int, int]]:
     """Byte ranges [start, end) of the values of a top-level key."""
-    starts = _starts_anywhere(body, b'"' + key.encode() + b'"')
+    quoted_key = b'"' + key.encode() + b'"'
+    at = body.find(quoted_key)
+    once = at > 0 and body[at - 1] != _BACKSLASH and body.find(quoted_key, at + 1) < 0
+    if once and b"\\u00" not in body and (plain := _PLAIN.match(body, at + len(quoted_key))):
+        return [plain.span(1)]  # as nearly every body has it
+    starts = _starts_anywhere(body, quoted_key)
     if len(starts) > 1 or (b"\\u00" in body and _ESCAPED_LETTER.search(body)):
         starts = _starts_at_top(body, key)
     return [(start, _value_end(body, start)) for start in starts]

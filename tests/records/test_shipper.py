@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import create_engine
+from sqlalchemy import NullPool, create_engine
 
 from records.outcome import Feedback, Heartbeat, Outcome, Usage
 from records.shipper import Shipper
@@ -46,11 +46,6 @@ def writer(spool: Path) -> Iterator[SpoolWriter]:
     writer = SpoolWriter(spool, worker=0, segment_bytes=20_000)
     yield writer
     writer.close()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(URL, tmp_path)
 
 
 def test_what_is_spooled_is_stored_once_across_restarts(
@@ -105,7 +100,9 @@ def test_cursors_of_files_that_are_gone_are_dropped_at_start(spool: Path, store:
     assert store.cursors() == {}
 
 
-def test_accepted_is_stored_and_spooled_and_dropped(spool: Path, tmp_path: Path, store: Store) -> None:
+def test_accepted_is_stored_and_spooled_and_dropped(
+    spool: Path, open_store: Callable[[], Store], store: Store
+) -> None:
     writer = SpoolWriter(spool, worker=0, cap_bytes=30_000, segment_bytes=4_000)
     shipper = Shipper(spool, store)
     accepted = 0
@@ -120,7 +117,7 @@ def test_accepted_is_stored_and_spooled_and_dropped(spool: Path, tmp_path: Path,
     for n in range(200, 205):  # left in the spool
         writer.append(an_outcome(n))
         accepted += 1
-    restarted = Shipper(spool, Store.open(URL, tmp_path))
+    restarted = Shipper(spool, open_store())
     restarted.count()
     totals = store.totals()
     # The drops are told by the worker's next heartbeat, which has not been shipped yet.
@@ -149,12 +146,12 @@ def test_the_backlog_is_counted_without_heartbeats_and_down_to_zero(
     assert shipper.spooled == 0
 
 
-def test_deaths_are_counted_once(spool: Path, tmp_path: Path, store: Store) -> None:
+def test_deaths_are_counted_once(spool: Path, open_store: Callable[[], Store], store: Store) -> None:
     writer = SpoolWriter(spool, worker=0)
     writer.append(a_heartbeat())
     writer.close()
     Shipper(spool, store, others=[SpoolReader(spool)]).drain()
-    Shipper(spool, Store.open(URL, tmp_path)).drain()
+    Shipper(spool, open_store()).drain()
     assert store.totals().lost == 7
 
 
@@ -176,7 +173,7 @@ def test_a_database_that_is_down_is_waited_for_and_nothing_is_lost(
 ) -> None:
     with store._engine.connect() as impatient:
         impatient.exec_driver_sql("PRAGMA busy_timeout=1")
-    other = create_engine(f"sqlite:///{tmp_path / 'canary.db'}").connect()
+    other = create_engine(f"sqlite:///{tmp_path / 'canary.db'}", poolclass=NullPool).connect()
     shipped = threading.Event()
     stop = threading.Event()
     shipper = Shipper(spool, store, shipped=lambda batch: shipped.set())
@@ -222,7 +219,9 @@ print("done", flush=True)
 """
 
 
-def test_a_replay_killed_midway_loses_and_doubles_nothing(spool: Path, tmp_path: Path) -> None:
+def test_a_replay_killed_midway_loses_and_doubles_nothing(
+    spool: Path, tmp_path: Path, open_store: Callable[[], Store]
+) -> None:
     dice = random.Random(5)
     writer = SpoolWriter(spool, worker=0, segment_bytes=30_000)
     for n in range(2000):
@@ -240,7 +239,7 @@ def test_a_replay_killed_midway_loses_and_doubles_nothing(spool: Path, tmp_path:
             kills += 1
         process.stdout.close()
         process.wait()
-    store = Store.open(URL, tmp_path)
+    store = open_store()
     assert stored(store)
     assert Shipper(spool, store).drain()
     assert kills >= 3

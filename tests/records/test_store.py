@@ -1,12 +1,13 @@
 """The store, on SQLite."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from records.errors import StoreDown, Unstorable
@@ -58,11 +59,6 @@ def act(action: str = "start", *, who: str = "ann") -> Act:
 def values(store: Store) -> list[float]:
     with store._engine.connect() as connection:
         return [row.value for row in connection.execute(text("SELECT value FROM feedback ORDER BY key"))]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open("sqlite:///canary.db", tmp_path)
 
 
 def test_a_relative_database_lies_in_the_data_folder_in_wal_and_full_sync(
@@ -141,11 +137,11 @@ def test_a_batch_that_fails_moves_nothing(store: Store) -> None:
     assert (store.recent("support-nov"), store.cursors(), store.totals()) == ([], {}, Totals())
 
 
-def test_totals_outlive_the_process(store: Store, tmp_path: Path) -> None:
+def test_totals_outlive_the_process(store: Store, open_store: Callable[[], Store]) -> None:
     deaths = [Death(WRITER, 4)]
     store.ship(a_batch(an_outcome(1), some_feedback(1), dropped=3, quarantined=2, deaths=deaths))
     store.close()
-    again = Store.open("sqlite:///canary.db", tmp_path)
+    again = open_store()
     assert again.totals() == Totals(accepted=5, stored=2, dropped=3, quarantined=2, lost=4)
     again.ship(a_batch(an_outcome(2), dropped=1))
     assert again.totals() == Totals(accepted=7, stored=3, dropped=4, quarantined=2, lost=4)
@@ -226,7 +222,7 @@ def test_a_database_that_is_not_there_is_down(tmp_path: Path) -> None:
 def test_a_locked_database_is_down_and_heals(store: Store, tmp_path: Path) -> None:
     with store._engine.connect() as impatient:
         impatient.exec_driver_sql("PRAGMA busy_timeout=1")  # on the connection that the pool hands out next
-    other = create_engine(f"sqlite:///{tmp_path / 'canary.db'}").connect()
+    other = create_engine(f"sqlite:///{tmp_path / 'canary.db'}", poolclass=NullPool).connect()
     other.exec_driver_sql("BEGIN IMMEDIATE")
     with pytest.raises(StoreDown, match="locked"):
         store.ship(a_batch(an_outcome(1)))
@@ -235,8 +231,7 @@ def test_a_locked_database_is_down_and_heals(store: Store, tmp_path: Path) -> No
     assert store.ship(a_batch(an_outcome(1))).inserted == 1
 
 
-def test_what_is_older_than_the_retention_is_deleted_and_the_rest_stays(tmp_path: Path) -> None:
-    store = Store.open("sqlite:///canary.db", tmp_path)
+def test_what_is_older_than_the_retention_is_deleted_and_the_rest_stays(store: Store) -> None:
     store.ship(a_batch(an_outcome(1, at=10.0), an_outcome(2, at=30.0), some_feedback(4, at=10.0)))
     assert store.expire(20.0) == 2
     assert [row["exchange_id"] for row in store.recent("support-nov")] == ["exchange-2"]
