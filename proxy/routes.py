@@ -156,11 +156,7 @@ def _api(method: str, path: str, spoken: Spoken) -> Api:
     anthropic, gemini = spoken
     if path == "/v1/messages" or path.startswith("/v1/messages/") or anthropic:
         return "anthropic"
-    if (
-        gemini
-        or path.startswith("/v1beta/")
-        or (method == "POST" and ":" in path and MODEL_PATH.match(path))
-    ):
+    if gemini or path.startswith("/v1beta/") or (method == "POST" and ":" in path and MODEL_PATH.match(path)):
         return "gemini"
     if path.startswith("/v1/"):
         return "openai"
