@@ -158,7 +158,7 @@ async def _relay(incoming: Incoming, call: Call, record: Record, reply: Reply) -
         reply.failure = failure.error_type
         record.finish(reply)
         reply.abort()
-        incoming.abort()
+        incoming.cut()
         return
     record.finish(reply)
     incoming.end(last)

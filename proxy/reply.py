@@ -12,7 +12,7 @@ from proxy.realtime.session import Session
 from proxy.request import UpstreamRequest
 from proxy.routes import Lane
 from proxy.server import sendable
-from proxy.upstream import Answer
+from proxy.upstream import Answer, UpstreamError
 from proxy.upstream.tunnel import SWITCHING
 from records.outcome import ErrorType, Usage
 
@@ -116,7 +116,11 @@ class Reply:
             self.failure = "provider_stream_error"
 
     async def relay(self, out: Outlet) -> bytes:
-        """Hand the answer over as it comes, but for its last bytes: they are returned, and complete it."""
+        """Hand the answer over as it comes, but for its last bytes: they are returned, and complete it.
+
+        Raises UpstreamError where it broke off. Where only the connection's end frames it, that is also where
+        its closing event is missing: nothing else tells its end from a break.
+        """
         held, self.held = self.held, b""
         if self.ended:
             return held
@@ -131,7 +135,11 @@ class Reply:
 
         while (last := await self._answered.pass_on(take)) is None:
             await out.drain()
-        return held + self._finished(last)
+        last = held + self._finished(last)
+        if self.failure == "provider_truncated" and not self._answered.framed:
+            out.write(last)
+            raise UpstreamError(self.failure, "the provider's connection ended before its answer did")
+        return last
 
     async def _read(self) -> bytes:
         data = await self._answered.read()

@@ -191,8 +191,16 @@ class Incoming:
         """Wait until the caller has caught up."""
         await self._line.flow.drain()
 
+    def cut(self) -> None:
+        """End broken, visibly, once what was written has gone out."""
+        if self.old:
+            self.abort()
+        else:
+            self.gone = True
+            self._line.transport.close()
+
     def abort(self) -> None:
-        """End broken, visibly. Without a length only a RST says so to an HTTP/1.0 caller."""
+        """End broken, visibly, and at once. Without a length only a RST says so to an HTTP/1.0 caller."""
         self.gone = True
         self._head = None
         transport = self._line.transport

@@ -276,6 +276,8 @@ class TrafficProtocol(asyncio.Protocol):
 
     def refuse(self, status: int, message: str) -> None:
         """What is being received is not to be served; an earlier request still gets its response."""
+        if self.refused:  # llhttp finds fault with what follows, too
+            return
         self.refused = True
         running = self.running
         if running is None:

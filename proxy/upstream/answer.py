@@ -7,6 +7,7 @@ from typing import Protocol
 
 from proxy.provider import Timeout
 from proxy.upstream.errors import UpstreamError
+from proxy.upstream.framing import ends_with_input
 from proxy.upstream.lane import Lane
 
 Take = Callable[[bytes], bool]
@@ -84,6 +85,11 @@ class Answer:
         return self._done
 
     @property
+    def framed(self) -> bool:
+        """True when something but the end of the connection tells where the body ends."""
+        return not ends_with_input(self.headers)
+
+    @property
     def complete(self) -> bool:
         """True when the message was parsed to its last byte and all of it has been read."""
         return self._done and not self._chunks
@@ -114,6 +120,8 @@ class Answer:
             if self._error is not None:
                 raise self._error
             self._take = take
+            if self._paused_at is not None:
+                self._resume()
             try:
                 await self._wait()
                 if self._take is None:
@@ -166,6 +174,11 @@ class Answer:
                 self._take = None
                 self.wake()
         return True
+
+    @property
+    def wanted(self) -> bool:
+        """True while somebody takes what is fed, at once."""
+        return self._take is not None
 
     def wake(self) -> None:
         """Let a waiting `head`, `read` or `pass_on` look again."""

@@ -294,12 +294,18 @@ class Connection(asyncio.Protocol):
         answer.read_at = now = monotonic()
         self._barren = 0
         if answer.passed_on():
+            if not answer.wanted:
+                self._pause(answer, now)
             return
         if answer.buffered > BACKLOG:
-            self._transport.pause_reading()
-            answer.pause(now)
-            self.check_at = 0.0
+            self._pause(answer, now)
         answer.wake()
+
+    def _pause(self, answer: Answer, now: float) -> None:
+        """Leave the socket alone until the answer's reader wants more."""
+        self._transport.pause_reading()
+        answer.pause(now)
+        self.check_at = 0.0
 
     def _fed_nothing(self, size: int) -> None:
         """More of the head, or chunk extensions and trailers: llhttp bounds none of them."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 
 
 class Lane:
@@ -34,7 +35,8 @@ class Lane:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._waiters.remove(turn)
+                with suppress(ValueError):  # `release` may have come across it already
+                    self._waiters.remove(turn)
             else:  # the slot had been handed over before the cancellation came
                 self.release()
             raise

@@ -137,6 +137,8 @@ class Script:
         self._error: ErrorType | None = error
         self._more = more
 
+    framed = True
+
     @property
     def whole(self) -> bool:
         return len(self._parts) < 2 and self.complete

@@ -196,10 +196,6 @@ def test_a_stream_whose_closing_event_alone_is_missing_is_recorded_as_truncated(
     assert (end.row["outcome"], end.row["error_type"]) == ("error", "provider_truncated")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="an answer framed by the connection's end that lacks its closing event still gets our final chunk",
-)
 @pytest.mark.parametrize("case", UNTOLD, ids=lambda case: case.name)
 def test_a_stream_whose_closing_event_alone_is_missing_ends_broken(
     ended: dict[Asked, Ended], case: Break

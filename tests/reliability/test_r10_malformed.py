@@ -165,11 +165,6 @@ def test_a_broken_request_breaks_nothing(stage: Stage, count: int) -> None:
     )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="proxy/server/protocol.py refuses twice where bytes of no HTTP follow what it refused: "
-    "llhttp's error then writes after write_eof()",
-)
 def test_nothing_crashed(stage: Stage, verdicts: dict[str, Verdict]) -> None:
     assert crashes(stage) == []
 

@@ -175,11 +175,6 @@ def test_others_notice_nothing(siege: Siege) -> None:
     )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a read from a fast provider is up to 256 KiB and passes on whole: a reader who takes nothing "
-    "holds that and the next one",
-)
 def test_a_slow_reader_holds_little_memory(siege: Siege) -> None:
     print(f"\nR11: {siege.reader_kib:.0f} KiB resident for each of {siege.each} slow readers (target 256)")
     assert siege.reader_kib <= MOST_KIB_A_READER

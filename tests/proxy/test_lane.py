@@ -1,0 +1,39 @@
+"""Slots of a lane: whoever waits and leaves takes none along, and breaks nothing."""
+
+import asyncio
+
+import pytest
+
+from proxy.upstream.lane import Lane
+
+
+def test_a_waiter_that_leaves_as_a_slot_is_released_leaves_the_slot_to_the_next() -> None:
+    async def story() -> None:
+        lane = Lane(asyncio.get_running_loop(), 1)
+        assert lane.take()
+        leaving, next_one = (asyncio.ensure_future(lane.wait()) for _ in range(2))
+        await asyncio.sleep(0)  # both wait
+        leaving.cancel()
+        lane.release()  # passes the one who leaves by
+        await next_one
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        lane.release()
+        assert lane.free == 1
+
+    asyncio.run(story())
+
+
+def test_a_slot_handed_over_to_a_waiter_that_is_then_cancelled_is_not_lost() -> None:
+    async def story() -> None:
+        lane = Lane(asyncio.get_running_loop(), 1)
+        assert lane.take()
+        waiter = asyncio.ensure_future(lane.wait())
+        await asyncio.sleep(0)
+        lane.release()
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        assert lane.free == 1
+
+    asyncio.run(story())
