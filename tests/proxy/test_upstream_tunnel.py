@@ -107,7 +107,7 @@ def test_a_refusal_is_an_answer_like_any_other(run: Run, response: bytes, status
             assert await read_all(answer) == body
             assert answer.complete and answer.read_at > 0
             await asyncio.wait_for(raw.wires[0].ended.wait(), 5)
-            assert upstreams.free_slots("candidate") == 1024
+        assert upstreams.free_slots("candidate") == 1024
 
     run(scenario())
 
