@@ -97,7 +97,8 @@ class Reply:
         self.injected = request.injected
         named = dict(answer.headers)
         length = named.get(b"content-length")
-        self.length = None if length is None or request.injected else int(length)
+        stripped = request.injected and answer.status < 300  # an error has no extra chunk to leave out
+        self.length = None if length is None or stripped else int(length)
         self.failure = status_failure(answer.status, candidate=covered)
         self.reader = reader_for(
             call.route.operation,

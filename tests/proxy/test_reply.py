@@ -213,3 +213,10 @@ def test_giving_up_closes_what_is_open() -> None:
     opened.abort()
     assert answer.aborted
     Reply(trial().candidate).abort()
+
+
+@pytest.mark.parametrize(("status", "length"), [(200, None), (429, 2)])
+def test_a_length_is_kept_unless_some_of_the_body_will_be_left_out(status: int, length: int | None) -> None:
+    answer = Script(b"{}", status=status, kind=SSE, headers=[(b"content-length", b"2")])
+    assert reply(answer, stream=True).length == length
+    assert reply(Script(b"{}", headers=[(b"content-length", b"2")])).length == 2
