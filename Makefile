@@ -11,7 +11,7 @@ APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq
 # What the benchmark runs beside Python, as command:package.
 BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 
-.PHONY: demo test check fix bench test-statistics lock clean bench-programs
+.PHONY: demo test check fix bench test-statistics test-reliability lock clean bench-programs
 
 demo: .venv/demo  ## A canary that goes bad and is rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
@@ -20,7 +20,10 @@ test: .venv/dev  ## All tests but the long simulations.
 	.venv/bin/pytest -q -m "not slow"
 
 test-statistics: .venv/dev  ## The simulations that hold the statistics to their promises. Minutes.
-	.venv/bin/pytest -q -m slow
+	.venv/bin/pytest -q -m slow --ignore=tests/reliability
+
+test-reliability: .venv/dev  ## The long forms of docs/reliability.md. Minutes.
+	.venv/bin/pytest -q -s -m slow tests/reliability
 
 check: .venv/dev  ## Formatting, lint, types, import arrows.
 	.venv/bin/ruff format --check .

@@ -104,9 +104,6 @@ class Worker:
             lifespan="off",
             log_config=None,
             access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            date_header=False,
             timeout_graceful_shutdown=int(self.orders.grace_s),
             backlog=2048,
         )

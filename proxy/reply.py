@@ -66,7 +66,6 @@ class Reply:
         "failure",
         "first_byte_at",
         "held",
-        "injected",
         "lane",
         "length",
         "reader",
@@ -82,7 +81,6 @@ class Reply:
         self.failure: ErrorType | None = None
         self.first_byte_at: float | None = None
         self.held = b""
-        self.injected = False
         self.length: int | None = None
         self.ended = False
         self.session: Session | None = None
@@ -94,7 +92,6 @@ class Reply:
             answer.abort()
             return
         self.answer = answer
-        self.injected = request.injected
         named = dict(answer.headers)
         length = named.get(b"content-length")
         stripped = request.injected and answer.status < 300  # an error has no extra chunk to leave out
