@@ -8,21 +8,22 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet install
 ROOMS := canary proxy routing records alerts report console
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq
 
-# What the benchmark runs beside Python, as command:package.
+# What the tests run beside Python, and what the benchmark does, as command:package.
+TEST_PROGRAMS := redis-server:redis-server $(if $(wildcard /usr/lib/postgresql/*/bin/initdb),,initdb:postgresql)
 BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 
-.PHONY: demo test check fix bench test-statistics test-reliability lock clean bench-programs
+.PHONY: demo test check fix bench test-statistics test-reliability lock clean bench-programs test-programs
 
 demo: .venv/demo  ## A canary that goes bad and is rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
 
-test: .venv/dev  ## All tests but the long simulations.
+test: .venv/dev test-programs  ## All tests but the long simulations.
 	.venv/bin/pytest -q -m "not slow"
 
 test-statistics: .venv/dev  ## The simulations that hold the statistics to their promises. Minutes.
 	.venv/bin/pytest -q -m slow --ignore=tests/reliability
 
-test-reliability: .venv/dev  ## The long forms of docs/reliability.md. Minutes.
+test-reliability: .venv/dev test-programs  ## The long forms of docs/reliability.md. Minutes.
 	.venv/bin/pytest -q -s -m slow tests/reliability
 
 check: .venv/dev  ## Formatting, lint, types, import arrows.
@@ -79,6 +80,9 @@ clean:  ## Forget every generated file, the .venv too.
 
 bench-programs:
 	@$(call programs,$(BENCH_PROGRAMS))
+
+test-programs:
+	@$(call programs,$(TEST_PROGRAMS))
 
 programs = missing=; for pair in $(1); do \
 		command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair\#\#*:}"; \
