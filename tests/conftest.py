@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from canary.demo.provider import Provider
+from tests.servers.postgres import durable_postgres, postgres
 from tests.serving import ProviderThread, Running
+
+__all__ = ["durable_postgres", "postgres", "provider", "serve"]
 
 
 @pytest.fixture
