@@ -8,9 +8,10 @@ import pytest
 
 from canary.demo.provider import Provider
 from tests.servers.postgres import durable_postgres, postgres
+from tests.servers.redis import redis_server
 from tests.serving import ProviderThread, Running
 
-__all__ = ["durable_postgres", "postgres", "provider", "serve"]
+__all__ = ["durable_postgres", "postgres", "provider", "redis_server", "serve"]
 
 
 @pytest.fixture
