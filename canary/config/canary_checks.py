@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from itertools import combinations
 
+from alerts.status import rule_key
 from canary.config import build, guardrails
 from canary.config.errors import Path
 from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME
@@ -126,15 +127,19 @@ def _check_tags(file: FileSection, canary: CanarySection, path: Path, found: Sal
 
 
 def _check_guardrails(canary: CanarySection, path: Path, found: Salvage) -> None:
-    seen: set[object] = set()
+    seen: dict[str, int] = {}
     for index, rule in enumerate(canary.guardrails or ()):
         place = (*path, "guardrails", index)
         _try(guardrails.limit, rule, (*place, "limit"), found)
         _try(guardrails.window_s, rule, (*place, "window"), found)
-        identity = (rule.rule, rule.category, tuple(sorted((rule.segment or {}).items())))
-        if identity in seen:
-            found.complain(place, f"{rule.rule} stands here twice, with the same category and segment")
-        seen.add(identity)
+        key = rule_key(rule.rule, rule.category, rule.segment)
+        if key in seen:
+            message = (
+                f"{key} would be told apart from guardrails[{seen[key]}] by nothing: a status, a metric and "
+                "a page name a guardrail by its rule, category and segment; merge the two or change one"
+            )
+            found.complain(place, message)
+        seen.setdefault(key, index)
 
 
 def _try(

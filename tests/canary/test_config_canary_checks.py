@@ -270,11 +270,26 @@ def test_a_limit_or_window_that_the_rule_cannot_have_is_refused(rule: str, key: 
     assert line.startswith(f"canary.yaml:12: canaries[0].guardrails[0].{key}: {message}")
 
 
-def test_a_guardrail_that_stands_twice_is_refused() -> None:
-    rules = "[{rule: csat}, {rule: csat, category: billing}, {rule: csat, limit: 10%}]"
+@pytest.mark.parametrize(
+    ("one", "other", "key"),
+    [
+        ("{rule: csat}", "{rule: csat, limit: 10%}", "csat"),
+        ("{rule: csat, segment: {}}", "{rule: csat}", "csat"),
+        ("{rule: csat, category: eu}", "{rule: csat, segment: {category: eu}}", "csat[category=eu]"),
+        (
+            "{rule: csat, segment: {a: 1, b: 2}}",
+            "{rule: csat, window: 1h, segment: {b: 2, a: 1}}",
+            "csat[a=1,b=2]",
+        ),
+        ('{rule: csat, segment: {a: "1,b=2"}}', "{rule: csat, segment: {a: 1, b: 2}}", "csat[a=1,b=2]"),
+    ],
+)
+def test_two_guardrails_that_nothing_tells_apart_are_refused_by_name(one: str, other: str, key: str) -> None:
+    rules = f"[{one}, {{rule: csat, category: billing}}, {other}]"
     assert refusal(changed(("guardrails: default", f"guardrails: {rules}"))) == [
-        "canary.yaml:12: canaries[0].guardrails[2]: csat stands here twice, with the same category "
-        "and segment"
+        f"canary.yaml:12: canaries[0].guardrails[2]: {key} would be told apart from guardrails[0] by "
+        "nothing: a status, a metric and a page name a guardrail by its rule, category and segment; merge "
+        "the two or change one"
     ]
 
 
