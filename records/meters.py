@@ -9,16 +9,18 @@ from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
+from itertools import product
 from typing import Any, get_args
 
 from prometheus_client.core import Metric as Family
 from prometheus_client.core import SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-from records.outcome import Feedback, Heartbeat, Outcome
+from records.outcome import ErrorType, Feedback, Heartbeat, Outcome, OutcomeName
 from records.store import Totals
 from records.tally import Labels, Level, Spread, Tally
 from routing.assign import Reason
+from routing.canary import ArmName
 from routing.plan import Plan, StateName
 
 LLM_BOUNDS = tuple(0.01 * 2**k for k in range(17))
@@ -95,8 +97,19 @@ class Meters(Collector):
 
     def configure(self, *, canaries: Iterable[str], feedback_metrics: Iterable[str]) -> None:
         """Take in a reloaded config's names."""
-        self._canaries = frozenset(canaries)
-        self._feedback_metrics = frozenset(feedback_metrics)
+        with self._lock:
+            self._canaries = frozenset(canaries)
+            self._feedback_metrics = frozenset(feedback_metrics)
+            self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Show what has not happened yet as 0: Prometheus sees no increase in what begins at 1."""
+        self._errors.add(("", "", "lost_outcome"), 0.0)
+        for arm in product(self._canaries, get_args(ArmName)):
+            for outcome in get_args(OutcomeName):
+                self._requests.add((*arm, outcome), 0.0)
+            for error_type in get_args(ErrorType):
+                self._errors.add((*arm, error_type), 0.0)
 
     def observe(self, outcome: Outcome) -> None:
         """Count one exchange; a mirror copy is nobody's answer and counts in families of its own."""
@@ -200,6 +213,7 @@ class Meters(Collector):
         with self._lock:
             for name, each in self._kept().items():
                 each.restore(snapshot["families"].get(name, ()))
+            self._begin_at_zero()
             seen = array("Q")
             seen.frombytes(b64decode(snapshot["feedback_seen"]))
             self._seen = dict.fromkeys(seen)

@@ -185,6 +185,15 @@ def test_an_exchange_counts_to_its_assigned_arm() -> None:
     assert found[("canary_assignments_total", "support-nov", "candidate", "cohort")] == 1
 
 
+def test_what_has_not_happened_yet_is_shown_as_0_before_and_after_a_restart() -> None:
+    fresh, restored = new_meters(), new_meters()
+    restored.restore({"families": {}, "feedback_seen": ""})
+    for found in (samples(fresh), samples(restored)):
+        assert found[("canary_requests_total", "support-nov", "candidate", "fallback")] == 0
+        assert found[("canary_errors_total", "support-nov", "candidate", "provider_429")] == 0
+        assert found[("canary_errors_total", "", "", "lost_outcome")] == 0
+
+
 def test_tokens_and_cost_add_up_and_the_unknown_adds_nothing() -> None:
     meters = new_meters()
     meters.observe(an_outcome())
