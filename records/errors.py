@@ -3,6 +3,7 @@
 RecordError
 ├── BadExchangeId   an exchange id that we did not mint, or too long ago     (`reason`)
 ├── BadFeedback     a feedback document that cannot be taken                 (`status`, `message`)
+├── SharedDown      Redis does not answer; the store is the truth, and slower
 ├── SpoolFull       the disk did not keep what was appended
 └── StoreDown       the database does not answer; worth trying again
 """
@@ -31,6 +32,10 @@ class BadFeedback(RecordError):
         super().__init__(message)
         self.status = status
         self.message = message
+
+
+class SharedDown(RecordError):
+    """Redis cannot be reached, or does not answer in time. Nothing is lost by it: the store knows all."""
 
 
 class SpoolFull(RecordError):

@@ -1,0 +1,82 @@
+"""Outcomes in brief, for the stream: what the guardrails need, a third of the record."""
+
+import msgspec
+
+from records.outcome import ErrorType, Outcome, OutcomeName, Usage
+from routing.canary import ArmName
+
+
+class Brief(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One outcome's part. `estimated` is that of its usage. Its monotonic time stays behind: it is one
+    machine's."""
+
+    exchange_id: str
+    at: float
+    outcome: OutcomeName
+    canary: str
+    run: int
+    phase: int
+    share: float
+    arm: ArmName
+    reason: str
+    unit: str
+    category: str
+    tags: dict[str, str]
+    status: int | None
+    error_type: ErrorType | None
+    latency_s: float | None
+    ttft_s: float | None
+    cost_usd: float | None
+    estimated: bool
+    mirror: bool
+
+
+def brief(outcome: Outcome) -> Brief:
+    """The outcome's part for the stream."""
+    return Brief(
+        outcome.exchange_id,
+        outcome.at,
+        outcome.outcome,
+        outcome.canary,
+        outcome.run,
+        outcome.phase,
+        outcome.share,
+        outcome.arm,
+        outcome.reason,
+        outcome.unit,
+        outcome.category,
+        dict(outcome.tags),
+        outcome.status,
+        outcome.error_type,
+        outcome.latency_s,
+        outcome.ttft_s,
+        outcome.cost_usd,
+        outcome.usage.estimated,
+        outcome.mirror,
+    )
+
+
+def restored(part: Brief, mono: float) -> Outcome:
+    """An outcome again, as far as it goes, at this machine's monotonic second."""
+    return Outcome(
+        exchange_id=part.exchange_id,
+        at=part.at,
+        mono=mono,
+        outcome=part.outcome,
+        canary=part.canary,
+        run=part.run,
+        phase=part.phase,
+        share=part.share,
+        arm=part.arm,
+        reason=part.reason,
+        unit=part.unit,
+        category=part.category,
+        tags=part.tags,
+        status=part.status,
+        error_type=part.error_type,
+        latency_s=part.latency_s,
+        ttft_s=part.ttft_s,
+        cost_usd=part.cost_usd,
+        usage=Usage(estimated=part.estimated),
+        mirror=part.mirror,
+    )

@@ -1,0 +1,65 @@
+"""The plan by Redis: the key `canary:plan` holds it, a channel of the same name says that it changed."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, cast
+
+import msgspec
+from redis.asyncio import Redis
+
+from records.shared.link import answering
+from routing.plan import Plan
+
+KEY = "canary:plan"
+_LISTEN_S = 5.0
+_DECODER = msgspec.json.Decoder(Plan)
+
+_SET_UNLESS_NEWER = """
+local held = redis.call('GET', KEYS[1])
+if held then
+  local good, plan = pcall(cjson.decode, held)
+  if good and type(plan) == 'table' and (tonumber(plan.version) or 0) > tonumber(ARGV[2]) then return 0 end
+end
+redis.call('SET', KEYS[1], ARGV[1])
+redis.call('PUBLISH', KEYS[1], ARGV[1])
+return 1
+"""
+"""Two admins may publish at once, and the one whose view is older must not have the last word."""
+
+
+class PlanChannel:
+    """Every method may raise SharedDown."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._set = redis.register_script(_SET_UNLESS_NEWER)
+
+    async def publish(self, plan: Plan) -> bool:
+        """Put the plan there and tell everybody; False when a newer one is there already."""
+        with answering():
+            return bool(await self._set(keys=[KEY], args=[msgspec.json.encode(plan), plan.version]))
+
+    async def read(self) -> Plan | None:
+        """The plan that is there; None when there is none, or nothing readable."""
+        with answering():
+            held = await self._redis.get(KEY)
+        return _plan(held)
+
+    async def listen(self) -> AsyncIterator[Plan]:
+        """Plans as they are published, without end. One that was published meanwhile is missed."""
+        with answering():
+            pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
+            async with aclosing(pubsub):
+                await pubsub.subscribe(KEY)
+                while True:
+                    message: dict[str, Any] | None = await pubsub.get_message(timeout=_LISTEN_S)
+                    plan = _plan(message["data"]) if message is not None else None
+                    if plan is not None:
+                        yield plan
+
+
+def _plan(data: object) -> Plan | None:
+    try:
+        return _DECODER.decode(cast(bytes, data)) if data else None
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError):
+        return None
