@@ -117,7 +117,7 @@ def test_copies_stand_in_no_figure_of_an_arm(stage: Stage) -> None:
     assert status["arms"]["candidate"]["requests"] == 0
     assert status["arms"]["candidate"]["cost_usd"] is None
     assert metric(stage, "canary_requests_total", canary="calm", arm="baseline") == REQUESTS
-    assert metric(stage, "canary_requests_total", canary="calm", arm="candidate") is None
+    assert metric(stage, "canary_requests_total", canary="calm", arm="candidate") == 0
     assert metric(stage, "canary_cost_usd_total", canary="calm", arm="candidate") is None
     assert metric(stage, "canary_mirror_requests_total", canary="calm", outcome="ok") == REQUESTS
     cost = metric(stage, "canary_mirror_cost_usd_total", canary="calm")
@@ -182,7 +182,7 @@ def test_copies_that_fail_harm_nobody(stage: Stage, name: str, error_type: str) 
         assert "x-canary-served-by" not in answer.headers
     assert copies(stage, name, REQUESTS)["errors"] == REQUESTS
     assert metric(stage, "canary_mirror_errors_total", canary=name, error_type=error_type) == REQUESTS
-    assert metric(stage, "canary_errors_total", canary=name) is None
+    assert metric(stage, "canary_errors_total", canary=name) == 0
     assert metric(stage, "canary_breaker_open", canary=name) == 0
     status = stage.status(name)
     assert (status["state"], status["incident"]) == ("running", None)
