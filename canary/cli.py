@@ -1,20 +1,30 @@
 """The command line. Commands are thin: each says what it does and hands over to a room."""
 
 import getpass
-import json
 import os
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from canary import __version__
-from canary.client import AdminClient, NotReached
-from canary.config import Config, ConfigError, json_schema, load
+from canary import __version__, feedback_command
+from canary.config import ConfigError
 from canary.limits import load_to_serve
+from canary.shell import (
+    CONFIG,
+    DATA,
+    Admin,
+    ConfigFile,
+    DataFolder,
+    Form,
+    admin_client,
+    ask,
+    fail,
+    print_json,
+    read_config,
+    say,
+)
 
 app = typer.Typer(
     help="Try a candidate model on a sticky cohort of your users, and know.",
@@ -23,22 +33,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(feedback_command.app, name="feedback")
+
 VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
 ROLLED_BACK = 5
 
-T = TypeVar("T")
-
-ConfigFile = Annotated[Path, typer.Option("--config", envvar="CANARY_CONFIG", help="The configuration file.")]
-DataFolder = Annotated[Path, typer.Option("--data", envvar="CANARY_DATA", help="The server's data folder.")]
-Admin = Annotated[
-    str | None, typer.Option("--admin", envvar="CANARY_ADMIN", help="The admin listener, HOST:PORT.")
-]
-Form = Annotated[str, typer.Option("-o", "--output", help="text or json.")]
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
-
-CONFIG = Path("canary.yaml")
-DATA = Path("./canary-data")
 
 
 @app.command()
@@ -58,12 +59,12 @@ def serve(
     try:
         read = load_to_serve(config, os.environ)
         for warning in read.warnings:
-            _say(warning)
+            say(warning)
         serve(config, read.server.overridden(os.environ, flags))
     except ConfigError as problem:
-        _fail(str(problem), code=2)
+        fail(str(problem), code=2)
     except (InUse, BadSecret, OSError) as problem:
-        _fail(str(problem))
+        fail(str(problem))
 
 
 @app.command()
@@ -72,9 +73,9 @@ def check(config: ConfigFile = CONFIG, output: Form = "text") -> None:
     try:
         read = load_to_serve(config, os.environ)
     except ConfigError as problem:
-        _fail(str(problem), code=2)
+        fail(str(problem), code=2)
     for warning in read.warnings:
-        _say(warning)
+        say(warning)
     document: dict[str, Any] = {
         "canaries": [
             {
@@ -89,7 +90,7 @@ def check(config: ConfigFile = CONFIG, output: Form = "text") -> None:
         "warnings": list(read.warnings),
     }
     if output == "json":
-        return _print_json(document)
+        return print_json(document)
     for each in document["canaries"]:
         shares = " → ".join(f"{share:.3g}" for share in each["shares"])
         print(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}")  # noqa: T201
@@ -100,7 +101,9 @@ def check(config: ConfigFile = CONFIG, output: Form = "text") -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of canary.yaml, for editors."""
-    _print_json(json_schema())
+    from canary.config.schema import json_schema
+
+    print_json(json_schema())
 
 
 @app.command()
@@ -123,12 +126,12 @@ def status(
     """Show where every canary stands. Exits 5 when one was rolled back."""
     from canary.show import show_status
 
-    client = _client(admin, data)
-    document = _ask(lambda: client.get("/api/status"))
+    client = admin_client(admin, data)
+    document = ask(lambda: client.get("/api/status"))
     if watch:
-        show_status(lambda: _ask(lambda: client.get("/api/status")), follow=True)
+        show_status(lambda: ask(lambda: client.get("/api/status")), follow=True)
     elif output == "json":
-        _print_json(document)
+        print_json(document)
     else:
         show_status(lambda: document, follow=False)
     if any(canary["state"] == "rolled_back" for canary in document["canaries"]):
@@ -143,9 +146,9 @@ def explain(
     output: Form = "text",
 ) -> None:
     """Say which arm a unit gets in each canary, and why. Nothing is sent or recorded."""
-    document = _ask(lambda: _client(admin, data).get("/api/explain", unit=unit))
+    document = ask(lambda: admin_client(admin, data).get("/api/explain", unit=unit))
     if output == "json":
-        return _print_json(document)
+        return print_json(document)
     for each in document["canaries"]:
         print(f"{each['canary']}: {each['arm']} ({each['sentence']})")  # noqa: T201
     return None
@@ -164,14 +167,14 @@ def report(
     """Judge a canary by its rubric. Works with the server down. Exits 0 ship, 3 don't ship, 4 extend."""
     from canary.reporting import NoSuchCanary, rendered, report_from_csv, report_from_store
 
-    read = _config(config)
+    read = read_config(config)
     try:
         if source is not None:
             result = report_from_csv(read, name, source, now=time.time())
         else:
             result = report_from_store(read, name, data, now=time.time())
     except (NoSuchCanary, ValueError, OSError) as problem:
-        _fail(str(problem))
+        fail(str(problem))
     print(rendered(result, output))  # noqa: T201
     raise typer.Exit(VERDICT_EXITS[result.verdict])
 
@@ -196,7 +199,7 @@ def ramp(
     try:
         _order("ramp", name, reason, admin, data, share=parse_share(share))
     except ValueError as problem:
-        _fail(str(problem), code=2)
+        fail(str(problem), code=2)
 
 
 @app.command()
@@ -239,40 +242,9 @@ def _order(
     document: dict[str, Any] = {"who": getpass.getuser(), "reason": reason}
     if share is not None:
         document["share"] = share
-    done = _ask(lambda: _client(admin, data).post(f"/api/canaries/{name}/{order}", document))
-    _say(f"{name}: {done['state']} at share {done['share']:.3g}, confirmed by {done['confirmed']} worker(s)")
-    _print_json(done)
-
-
-def _client(admin: str | None, data: Path) -> AdminClient:
-    return _ask(lambda: AdminClient(admin=admin, data=data, environment=os.environ))
-
-
-def _ask(call: Callable[[], T]) -> T:
-    try:
-        return call()
-    except NotReached as problem:
-        _fail(str(problem))
-
-
-def _config(path: Path) -> Config:
-    try:
-        return load(path, os.environ)
-    except ConfigError as problem:
-        _fail(str(problem), code=2)
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2))  # noqa: T201
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201
-
-
-def _fail(message: str, *, code: int = 1) -> NoReturn:
-    _say(message)
-    raise typer.Exit(code)
+    done = ask(lambda: admin_client(admin, data).post(f"/api/canaries/{name}/{order}", document))
+    say(f"{name}: {done['state']} at share {done['share']:.3g}, confirmed by {done['confirmed']} worker(s)")
+    print_json(done)
 
 
 def _version(asked: bool) -> None:

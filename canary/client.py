@@ -14,12 +14,17 @@ class NotReached(Exception):
     """The server did not answer, or refused; the message says what to do."""
 
 
+def traffic_url(traffic: str | None, data: Path) -> str:
+    """Where a server's traffic listener is: HOST:PORT or a URL, or else as its data folder tells."""
+    return _url(traffic) if traffic else _from_folder(data, "traffic")
+
+
 class AdminClient:
     """One server's admin API."""
 
     def __init__(self, *, admin: str | None, data: Path, environment: Mapping[str, str]) -> None:
         """`admin` is HOST:PORT or a URL; without it the data folder tells where the server listens."""
-        self._url = _url(admin) if admin else _from_folder(data)
+        self._url = _url(admin) if admin else _from_folder(data, "admin")
         self._token = environment.get("CANARY_ADMIN_TOKEN") or _read(data / "admin.token")
 
     def get(self, path: str, **query: str) -> Any:
@@ -54,11 +59,12 @@ class AdminClient:
                 f"no canary answers at {self._url}: is `canary serve` running? ({error})"
             ) from error
         if answer.is_error:
-            raise NotReached(_said(answer))
+            raise NotReached(said(answer))
         return str(answer.text)
 
 
-def _said(answer: httpx2.Response) -> str:
+def said(answer: httpx2.Response) -> str:
+    """What a refusal says, in the server's own words."""
     try:
         return str(answer.json()["error"])
     except (ValueError, KeyError, TypeError):
@@ -69,13 +75,13 @@ def _url(admin: str) -> str:
     return admin.rstrip("/") if "://" in admin else f"http://{admin}"
 
 
-def _from_folder(data: Path) -> str:
+def _from_folder(data: Path, listener: str) -> str:
     text = _read(data / "server.json")
     if text is None:
         raise NotReached(
-            f"no server has run in {data}: name its folder with --data, or its address with --admin"
+            f"no server has run in {data}: name its folder with --data, or its address with --{listener}"
         )
-    return str(json.loads(text)["admin"])
+    return str(json.loads(text)[listener])
 
 
 def _read(path: Path) -> str | None:

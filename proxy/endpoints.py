@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from records.errors import SpoolFull
-from records.feedback import BadFeedback, parse
+from records.feedback import BadFeedback, Terms, complaints, parse
 from records.metric import Metric
 from records.outcome import Feedback
 
@@ -63,17 +63,16 @@ class Endpoints:
         return PlainTextResponse("waiting for a plan\n", status_code=503)
 
     async def feedback(self, request: Request) -> Response:
-        """202 once it is on disk; 4xx with a reason and nothing kept; 503 when the spool is full."""
+        """202 once it is on disk; 4xx with a reason and nothing kept; 503 when the spool is full.
+
+        With `?check` nothing is kept in any case: 200 names every value that would be refused.
+        """
         try:
-            records = parse(
-                await _bounded(request),
-                metrics=self.metrics(),
-                keys=self.ids_keys(),
-                token_ok=self._authorised(request),
-                now=time.time(),
-                mono=time.monotonic(),
-                ids_key=self.ids_keys()[0],
-            )
+            document, terms = await _bounded(request), self._terms(request)
+            if "check" in request.query_params:
+                problems = [{"place": place, "error": wrong} for place, wrong in complaints(document, terms)]
+                return JSONResponse({"problems": problems})
+            records = parse(document, terms)
             if not self.spool.append_all(records):
                 raise SpoolFull
             await self.spool.synced()
@@ -86,6 +85,17 @@ class Endpoints:
                 headers={"retry-after": "5"},
             )
         return JSONResponse({"accepted": len(records)}, status_code=202)
+
+    def _terms(self, request: Request) -> Terms:
+        keys = self.ids_keys()
+        return Terms(
+            metrics=self.metrics(),
+            keys=keys,
+            token_ok=self._authorised(request),
+            now=time.time(),
+            mono=time.monotonic(),
+            ids_key=keys[0],
+        )
 
     def _authorised(self, request: Request) -> bool:
         token = self.token()

@@ -1,7 +1,7 @@
 """Reading a feedback document: every value in it is good and comes back, or none is. No I/O here."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 
@@ -14,7 +14,7 @@ from records.metric import Metric
 from records.outcome import Feedback
 from routing.cohort import unit_hash
 
-__all__ = ["BadFeedback", "parse"]
+__all__ = ["BadFeedback", "Terms", "complaints", "parse"]
 
 MOST_VALUES = 1000
 MOST_AHEAD_S = 300.0
@@ -38,23 +38,48 @@ class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 _DECODER = msgspec.json.Decoder(_Value | list[_Value])
 
 
-def parse(
-    document: bytes,
-    *,
-    metrics: Mapping[str, Metric],
-    keys: Sequence[bytes],
-    token_ok: bool,
-    now: float,
-    mono: float,
-    ids_key: bytes,
-) -> list[Feedback]:
-    """The feedback in a JSON object or an array of up to 1,000, all or nothing.
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What feedback is judged by.
 
     `keys` verify exchange ids, `ids_key` hashes sessions and units, `token_ok` says that the caller has shown
     the feedback token, which sessions and units need. `now` and `mono` are seconds of the two clocks.
+    """
+
+    metrics: Mapping[str, Metric]
+    keys: Sequence[bytes]
+    token_ok: bool
+    now: float
+    mono: float
+    ids_key: bytes
+
+
+def parse(document: bytes, terms: Terms) -> list[Feedback]:
+    """The feedback in a JSON object or an array of up to 1,000, all or nothing.
+
     Raises BadFeedback: 400 for what cannot be read, 401 without the token, 403 and 410 for forged and expired
     ids, 413 for too many, 422 for unknown metrics and values out of scale.
     """
+    values, is_array = _values(document)
+    reader = _Reader(terms)
+    return [reader.read(value, f"[{place}]: " if is_array else "") for place, value in enumerate(values)]
+
+
+def complaints(document: bytes, terms: Terms) -> Iterator[tuple[int, str]]:
+    """(place, what is wrong) of every value that `parse` would not take.
+
+    Raises BadFeedback where the document as a whole cannot be taken.
+    """
+    values, _ = _values(document)
+    reader = _Reader(terms)
+    for place, value in enumerate(values):
+        try:
+            reader.read(value, "")
+        except BadFeedback as problem:
+            yield place, problem.message
+
+
+def _values(document: bytes) -> tuple[list[_Value], bool]:
+    """The values, and whether they stood in an array."""
     try:
         found = _DECODER.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -64,25 +89,15 @@ def parse(
         raise BadFeedback(400, "an empty array: send at least one value")
     if len(values) > MOST_VALUES:
         raise BadFeedback(413, f"{len(values)} values: send at most {MOST_VALUES} at once")
-    reader = _Reader(metrics, keys, token_ok, now, mono, ids_key)
-    return [reader.read(value, f"[{n}]: " if found is values else "") for n, value in enumerate(values)]
+    return values, found is values
 
 
 class _Reader:
-    """What it takes to judge one value."""
+    """Judges one value after the other."""
 
-    def __init__(
-        self,
-        metrics: Mapping[str, Metric],
-        keys: Sequence[bytes],
-        token_ok: bool,
-        now: float,
-        mono: float,
-        ids_key: bytes,
-    ) -> None:
-        self._metrics, self._keys, self._token_ok = metrics, keys, token_ok
-        self._now, self._ids_key = now, ids_key
-        self._blank = Feedback(key="", metric="", value=math.nan, at=now, mono=mono)
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._blank = Feedback(key="", metric="", value=math.nan, at=terms.now, mono=terms.mono)
 
     def read(self, value: _Value, where: str) -> Feedback:
         """The feedback. `where` opens every complaint."""
@@ -108,10 +123,12 @@ class _Reader:
         )
 
     def _metric(self, name: str) -> Metric:
-        metric = self._metrics.get(name)
+        metric = self._terms.metrics.get(name)
         if metric is None:
-            near = get_close_matches(name, self._metrics, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(self._metrics))}"
+            near = get_close_matches(name, self._terms.metrics, n=1)
+            hint = (
+                f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(self._terms.metrics))}"
+            )
             raise BadFeedback(422, f"unknown metric {name!r}: {hint}")
         return metric
 
@@ -122,17 +139,17 @@ class _Reader:
             raise BadFeedback(400, "send exactly one of exchange_id, session, unit")
         if value.exchange_id:
             return self._exchange(value.exchange_id)
-        if not self._token_ok:
+        if not self._terms.token_ok:
             raise BadFeedback(
                 401, f"feedback by {given[0]} needs the feedback token: Authorization: Bearer …"
             )
-        session = unit_hash(self._ids_key, value.session) if value.session else ""
-        unit = unit_hash(self._ids_key, value.unit) if value.unit else ""
+        session = unit_hash(self._terms.ids_key, value.session) if value.session else ""
+        unit = unit_hash(self._terms.ids_key, value.unit) if value.unit else ""
         return replace(self._blank, session=session, unit=unit)
 
     def _exchange(self, text: str) -> Feedback:
         try:
-            exchange = verify(self._keys, text, now=self._now)
+            exchange = verify(self._terms.keys, text, now=self._terms.now)
         except BadExchangeId as exc:
             raise BadFeedback(_STATUS_OF_ID[exc.reason], str(exc)) from exc
         return replace(
@@ -147,10 +164,10 @@ class _Reader:
 
     def _at(self, at: datetime | None) -> float:
         if at is None:
-            return self._now
+            return self._terms.now
         if at.tzinfo is None:
             raise BadFeedback(400, "`at` needs a time zone: 2026-11-24T16:00:00Z")
-        if at.timestamp() > self._now + MOST_AHEAD_S:
+        if at.timestamp() > self._terms.now + MOST_AHEAD_S:
             raise BadFeedback(422, "`at` lies in the future: check the clock that made it")
         return at.timestamp()
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from records.exchange_id import VALID_FOR_S, mint
-from records.feedback import BadFeedback, parse
+from records.feedback import BadFeedback, Terms, complaints, parse
 from records.metric import BUILT_IN, Metric
 from records.outcome import Feedback
 from routing.cohort import derive_key, unit_hash
@@ -32,11 +32,13 @@ def a_value(**changes: Any) -> dict[str, Any]:
     return {name: each for name, each in value.items() if each is not None}
 
 
+def terms(*, token_ok: bool = False, now: float = NOW) -> Terms:
+    return Terms(metrics=METRICS, keys=[KEY, OLD_KEY], token_ok=token_ok, now=now, mono=7.0, ids_key=KEY)
+
+
 def read(document: Any, *, token_ok: bool = False, now: float = NOW) -> list[Feedback]:
     text = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return parse(
-        text, metrics=METRICS, keys=[KEY, OLD_KEY], token_ok=token_ok, now=now, mono=7.0, ids_key=KEY
-    )
+    return parse(text, terms(token_ok=token_ok, now=now))
 
 
 def refusal(document: Any, *, token_ok: bool = False, now: float = NOW) -> tuple[int, str]:
@@ -67,6 +69,15 @@ def test_an_array_is_read_in_order() -> None:
 def test_one_bad_value_spoils_the_array_and_is_named() -> None:
     status, message = refusal([a_value(), a_value(), a_value(value=9)])
     assert (status, message.startswith("[2]: ")) == (422, True)
+
+
+def test_every_bad_value_of_an_array_is_complained_of_at_its_place() -> None:
+    document = json.dumps([a_value(), a_value(value=9), a_value(), a_value(metric="casat")]).encode()
+    found = list(complaints(document, terms()))
+    assert found == [
+        (1, "csat takes a number from 1 to 5, not 9"),
+        (3, "unknown metric 'casat': did you mean 'csat'?"),
+    ]
 
 
 def test_a_thousand_values_are_taken_and_no_more() -> None:

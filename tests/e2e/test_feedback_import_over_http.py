@@ -1,0 +1,132 @@
+"""A file of feedback through the command line and the real server into its store."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from routing.cohort import derive_key, unit_hash
+from tests.e2e.stage import Stage, chat, on_stage
+from tests.serving import eventually
+
+CONFIG = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1"}}
+canaries:
+  - name: support-nov
+    match: {{models: [gpt-4o]}}
+    baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
+    candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
+    share: 50%
+    guardrails: []
+"""
+TOKEN = {"CANARY_FEEDBACK_TOKEN": "tok", "CANARY_SECRET": "a secret of more than sixteen bytes"}
+IDS_KEY = derive_key(TOKEN["CANARY_SECRET"].encode(), "ids")
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with on_stage(tmp_path_factory.mktemp("import"), CONFIG, env=TOKEN) as up:
+        yield up
+
+
+def an_exchange(stage: Stage, user: str) -> str:
+    url = f"{stage.server.traffic}/v1/chat/completions"
+    answer = httpx2.post(url, json=chat("gpt-4o", user), headers={"authorization": "Bearer sk"}, timeout=20.0)
+    return str(answer.headers["x-canary-exchange"])
+
+
+def run(stage: Stage, file: Path, token: str | None = "tok") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "canary", "feedback", "import", str(file), "-o", "json"]
+    env = {**os.environ, "CANARY_FEEDBACK_TOKEN": token or "", "CANARY_DATA": str(stage.server.data)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
+
+
+def stored(stage: Stage, *, unit: str = "", session: str = "", exchange: str = "") -> list[dict[str, Any]]:
+    """The feedback about one subject, oldest first."""
+    with closing(sqlite3.connect(f"file:{stage.server.data / 'canary.db'}?mode=ro", uri=True)) as database:
+        database.row_factory = sqlite3.Row
+        query = "SELECT * FROM feedback WHERE {} = ? ORDER BY at"
+        subject = [("exchange_id", exchange), ("unit", unit), ("session", session)]
+        name, value = next((name, value) for name, value in subject if value)
+        return [dict(row) for row in database.execute(query.format(name), (value,))]
+
+
+def test_late_feedback_of_every_scope_arrives_and_a_second_run_changes_nothing(
+    stage: Stage, tmp_path: Path
+) -> None:
+    exchange = an_exchange(stage, "user-1")
+    late = (datetime.now(UTC) + timedelta(minutes=-1)).isoformat()
+    file = tmp_path / "feedback.csv"
+    file.write_text(
+        "exchange_id,session,unit,metric,value,comment,feedback_id,at\n"
+        f"{exchange},,,csat,2,first try,,{late}\n"
+        f"{exchange},,,csat,4,corrected,,{datetime.now(UTC).isoformat()}\n"
+        ",talk-1,,helped,true,,,\n"
+        ",,user-1,churn,0,,crm-17,\n"
+    )
+    first = run(stage, file)
+    assert (first.returncode, json.loads(first.stdout)) == (
+        0,
+        {"rows": 4, "accepted": 4, "bad": 0, "problems": []},
+    )
+    unit, session = unit_hash(IDS_KEY, "user-1"), unit_hash(IDS_KEY, "talk-1")
+    eventually(lambda: stored(stage, session=session))
+
+    (csat,) = stored(stage, exchange=exchange)
+    assert (csat["value"], csat["comment"], csat["canary"]) == (4.0, "corrected", "support-nov")
+    (helped,) = stored(stage, session=session)
+    assert (helped["metric"], helped["value"], helped["canary"]) == ("helped", 1.0, "")
+    by_unit = {row["metric"]: row for row in stored(stage, unit=unit)}
+    assert by_unit["churn"]["key"] == f"{unit}/id/crm-17"
+
+    def everything() -> list[dict[str, Any]]:
+        return stored(stage, exchange=exchange) + stored(stage, unit=unit) + stored(stage, session=session)
+
+    before = everything()
+    assert run(stage, file).returncode == 0
+    marker = tmp_path / "marker.csv"
+    marker.write_text("unit,metric,value\nmarker,churn,1\n")
+    run(stage, marker)
+    eventually(lambda: stored(stage, unit=unit_hash(IDS_KEY, "marker")))
+    assert (
+        stored(stage, exchange=exchange) + stored(stage, unit=unit) + stored(stage, session=session) == before
+    )
+
+
+def test_bad_rows_are_all_named_by_line_and_nothing_is_kept(stage: Stage, tmp_path: Path) -> None:
+    exchange = an_exchange(stage, "user-2")
+    file = tmp_path / "feedback.csv"
+    file.write_text(
+        f"exchange_id,unit,metric,value\n{exchange},,csat,4\n{exchange},,csat,9\nforged,,csat,4\n"
+        f"{exchange},u,csat,4\n{exchange},,casat,4\n"
+    )
+    done = run(stage, file)
+    assert done.returncode == 1
+    told = {each["line"]: each["error"] for each in json.loads(done.stdout)["problems"]}
+    assert told == {
+        3: "csat takes a number from 1 to 5, not 9",
+        4: "this is no exchange id: send the value of x-canary-exchange",
+        5: "send exactly one of exchange_id, session, unit",
+        6: "unknown metric 'casat': did you mean 'csat'?",
+    }
+    assert "4 of 5 rows are bad: nothing was sent" in done.stderr
+    assert stored(stage, exchange=exchange) == []
+
+
+def test_sessions_and_units_need_the_token(stage: Stage, tmp_path: Path) -> None:
+    file = tmp_path / "feedback.csv"
+    file.write_text("unit,metric,value\nuser-3,churn,1\n")
+    done = run(stage, file, token=None)
+    assert done.returncode == 1
+    assert "line 2: feedback by unit needs the feedback token" in done.stderr
+    assert stored(stage, unit=unit_hash(IDS_KEY, "user-3")) == []
