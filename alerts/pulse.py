@@ -84,6 +84,13 @@ def to_document(pulse: Pulse) -> dict[str, Any]:
     return document
 
 
+def elsewhere(pulse: Pulse) -> Pulse:
+    """A pulse of another boot or machine: the counts go on, the times of its clock mean nothing here."""
+    for arm in (*pulse.arms.values(), pulse.mirror):
+        arm.latency, arm.first_token = Arm().latency, Arm().first_token
+    return pulse
+
+
 def from_document(document: Any) -> Pulse:
     """The pulse of a checkpoint. Raises msgspec.ValidationError for a document of another shape."""
     return msgspec.convert(document, Pulse, str_keys=True)

@@ -17,11 +17,14 @@ from prometheus_client import CollectorRegistry
 from alerts.notify import deliver, notifier_client
 from canary.config import Config
 from canary.config.quantity import is_loopback
+from canary.counting import Counting
 from canary.live import Live
 from canary.operator import Operator
 from canary.process import Ending, Orders, WatchedConfig, log_to_stderr, read_orders
 from canary.rollouts import Rollouts
 from canary.secrets import Keys, Secret, admin_token
+from canary.spool_feed import SpoolFeed
+from canary.workers import Workers
 from console.app import admin_app
 from console.guard import Access
 from records.errors import StoreDown
@@ -52,21 +55,22 @@ class Admin:
             feedback_metrics=self.config.current.metrics,
             mono=time.monotonic,
         )
-        self.live = Live(
+        self.live = Live(meters=self.meters, rollouts=self.rollouts, config=self.config.current)
+        self.workers = Workers()
+        self.feed = SpoolFeed(
             data / "spool",
             data / "live.json",
-            meters=self.meters,
-            rollouts=self.rollouts,
-            config=self.config.current,
+            [Counting(self.meters), self.workers, self.live],
             boot=boot_id(),
         )
-        self.shipper = Shipper(data / "spool", self.store, others=[self.live.reader])
+        self.shipper = Shipper(data / "spool", self.store, others=[self.feed.reader])
         self.operator = Operator(
             config=self.config,
             store=self.store,
             rollouts=self.rollouts,
             live=self.live,
-            shipper=self.shipper,
+            workers=self.workers,
+            troubles=self._troubles,
             keys=Keys(os.environ, data),
             problems=self.rollouts.reconcile(self.config.current, time.time()),
         )
@@ -92,9 +96,10 @@ class Admin:
             for task in (*loops, ended):
                 task.cancel()
             results = await asyncio.gather(*loops, ended, return_exceptions=True)
-            while self.live.turn(time.time(), time.monotonic()):
+            while self.feed.turn():
                 pass
-            self.live.save()
+            self.live.judge(time.time(), time.monotonic())
+            self.feed.save()
             stop_shipping.set()
             await asyncio.to_thread(shipping.join)
             self.store.close()
@@ -104,7 +109,11 @@ class Admin:
 
     async def _follow(self) -> None:
         while True:
-            more = self.live.turn(time.time(), time.monotonic())
+            more = self.feed.turn()
+            now = time.monotonic()
+            if self.live.judge(time.time(), now):
+                self.feed.save()  # before it is told: a page that went out is known after a crash
+            self.feed.save_if_due(now)
             await asyncio.sleep(0 if more else POLL_S)
 
     async def _clock(self, ending: Ending) -> None:
@@ -119,7 +128,7 @@ class Admin:
                 await asyncio.to_thread(self._expire)
             ending.check_parent()
             self.config.check()
-            held = [name for name, patient in self.live.patients.items() if patient.holds_ramp]
+            held = self.live.holding()
             version = self.rollouts.plan.version
             try:
                 self.rollouts.tick(self.config.current, passed_s=now - before, held=held, now=time.time())
@@ -144,6 +153,11 @@ class Admin:
             while True:
                 await asyncio.sleep(NOTIFY_EVERY_S)
                 await deliver(self.live.outbox, client, time.time())
+
+    def _troubles(self) -> list[str]:
+        if self.shipper.down is None:
+            return []
+        return [f"the store does not answer, records wait in the spool: {self.shipper.down}"]
 
     def _reloaded(self, config: Config) -> None:
         self.operator.problems = self.rollouts.reconcile(config, time.time())

@@ -1,19 +1,14 @@
-"""The live consumer: follows the spool, counts metrics, judges guardrails, rolls back, opens incidents.
+"""What guards: takes in the news, judges, rolls back, opens incidents. Reads and keeps nothing.
 
-It has a checkpoint of its own (cursors, meters, evidence, incidents, unsent pages: one file, replaced whole),
-apart from the store's: detection does not wait for the database, and a crash neither forgets nor doubles
-evidence.
+Where the news comes from (this machine's spool, or many machines' stream and store) and where its memory is
+kept, its owner knows.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
-from msgspec import structs
 
 from alerts import incident as incidents
 from alerts import pulse as pulses
@@ -24,21 +19,17 @@ from alerts.outbox import Outbox
 from alerts.pulse import Pulse
 from alerts.status import GuardrailStatus
 from canary.config import CanaryConfig, Config
+from canary.news import News, WorkerKey
 from canary.rollouts import Rollouts
 from records.errors import StoreDown
 from records.meters import Meters
-from records.outcome import Feedback, Heartbeat, Outcome
-from records.spool_reader import Batch, SpoolReader
+from records.outcome import Heartbeat, Outcome
 from records.store import Act
-from records.whole_file import write_whole
 from routing import transitions
 
 log = structlog.get_logger()
 
 JUDGE_EVERY_S = 0.2
-CHECKPOINT_EVERY_S = 1.0
-ALIVE_WITHIN_S = 2.0
-BATCH = 1000
 
 
 @dataclass(slots=True)
@@ -57,111 +48,50 @@ class Patient:
 
 
 class Live:
-    """One admin process's live view. Belongs to the event loop's thread."""
+    """The live view of every canary. A listener; belongs to the event loop's thread."""
 
-    def __init__(
-        self, folder: Path, checkpoint: Path, *, meters: Meters, rollouts: Rollouts, config: Config, boot: str
-    ) -> None:
-        self.meters = meters
+    def __init__(self, *, meters: Meters, rollouts: Rollouts, config: Config) -> None:
         self.outbox = Outbox(config.notify)
-        self.workers: dict[tuple[int, int], Heartbeat] = {}
         self.patients: dict[str, Patient] = {}
+        self._meters = meters
         self._rollouts = rollouts
         self._config = config
-        self._checkpoint = checkpoint
-        self._boot = boot
-        self._pending: dict[str, int] = {}
-        self._judged_at = self._saved_at = float("-inf")
+        self._finished: dict[WorkerKey, int] = {}
+        self._judged_at = float("-inf")
         self._outcomes_heard = self._finished_heard = 0
-        document = _read(checkpoint)
-        self.reader = SpoolReader(folder, document.get("cursors", {}), quarantine=False)
-        self._folder = folder
-        self._restore(document)
         self.configure(config)
 
     def configure(self, config: Config) -> None:
         """Take in a loaded config: watch new canaries, forget ended ones, keep what was learnt."""
         self._config = config
-        self.meters.configure(canaries=config.canaries, feedback_metrics=config.metrics)
+        self._meters.configure(canaries=config.canaries, feedback_metrics=config.metrics)
         before = self.outbox.snapshot()
         self.outbox = Outbox(config.notify)
         self.outbox.restore(before)
         self.patients = {name: self._patient(wanted) for name, wanted in config.canaries.items()}
 
-    def turn(self, now_utc: float, now_mono: float) -> bool:
-        """Read what is new and judge if it is time; True when there may be more to read at once."""
-        batch = self.reader.read(BATCH)
-        self._pending.update(batch.cursors)
-        self._take(batch)
-        if now_mono - self._judged_at >= JUDGE_EVERY_S:
-            self._judged_at = now_mono
-            self._judge(now_utc, now_mono)
-        if now_mono - self._saved_at >= CHECKPOINT_EVERY_S:
-            self.save()
-        return not batch.is_empty
-
-    def save(self) -> None:
-        """Write the checkpoint; only then do the cursors count."""
-        cursors = {**self.reader.committed, **self._pending}
-        cursors = {name: place for name, place in cursors.items() if (self._folder / name).exists()}
-        document = {
-            "boot": self._boot,
-            "cursors": cursors,
-            "meters": self.meters.snapshot(),
-            "outbox": self.outbox.snapshot(),
-            "canaries": {name: _document(patient) for name, patient in self.patients.items()},
-        }
-        write_whole(self._checkpoint, msgspec.json.encode(document))
-        self.reader.committed.update(self._pending)
-        self._pending = {}
-        self._saved_at = time.monotonic()
-
-    def alive(self, now_mono: float) -> list[Heartbeat]:
-        """The workers that gave a sign of life just now."""
-        return [beat for beat in self.workers.values() if now_mono - beat.mono < ALIVE_WITHIN_S]
-
-    def _take(self, batch: Batch) -> None:
-        for chunk in batch.chunks:
-            foreign = not self._boot.startswith(chunk.writer.boot)
-            for record in chunk.records:
-                if type(record) is Heartbeat:
-                    self._beat(record)
-                elif foreign:
-                    self._observe(_carried_over(record))
-                else:
-                    self._observe(record)
-        for death in batch.deaths:
-            self.workers.pop((death.writer.worker, death.writer.pid), None)
-            self.meters.lose(death.lost)
-
-    def _beat(self, beat: Heartbeat) -> None:
-        key = (beat.worker, beat.pid)
-        known = self.workers.get(key)
-        self._finished_heard += beat.finished - (known.finished if known is not None else 0)
-        if beat.closing:
-            self.workers.pop(key, None)
-        else:
-            self.workers[key] = beat
-        self.meters.beat(beat)
-        for name, count in beat.mirrors_dropped.items():
-            if name in self.patients:
-                self.patients[name].pulse.mirrors_dropped += count
-
-    def _observe(self, record: Outcome | Feedback | Heartbeat) -> None:
-        if type(record) is Outcome:
-            self._outcomes_heard += not record.mirror  # copies are no part of what a worker has finished
-            self.meters.observe(record)
+    def take(self, news: News) -> None:
+        """Take in what happened."""
+        for key, beat in news.beats:
+            self._beat(key, beat)
+        for key, _ in news.deaths:
+            self._finished.pop(key, None)
+        self._outcomes_heard += news.heard
+        for record in news.records:
             patient = self.patients.get(record.canary)
-            if patient is not None:
+            if patient is None:
+                continue
+            if type(record) is Outcome:
                 patient.watch.observe(record)
                 patient.pulse.observe(record)
-        elif type(record) is Feedback:
-            self.meters.observe_feedback(record)
-            patient = self.patients.get(record.canary)
-            if patient is not None:
-                patient.watch.observe_feedback(record)
+            else:
+                patient.watch.observe_feedback(record)  # type: ignore[arg-type]
 
-    def _judge(self, now_utc: float, now_mono: float) -> None:
+    def judge(self, now_utc: float, now_mono: float) -> bool:
+        """Judge if it is time; True when somebody has to be told something, which is to be kept first."""
+        if now_mono - self._judged_at < JUDGE_EVERY_S:
+            return False
+        self._judged_at = now_mono
         # Exchanges finish and none of their outcomes arrives: the telemetry is broken, not the traffic quiet.
         silent = self._finished_heard > 0 and self._outcomes_heard == 0
         self._finished_heard = self._outcomes_heard = 0
@@ -169,10 +99,51 @@ class Live:
         for name, patient in self.patients.items():
             told += self._judge_one(name, patient, now_utc, now_mono, routed=silent)
             for status in patient.statuses:
-                self.meters.set_guardrail(name, status.key, status.state)
-        if told:
-            self.outbox.put(told, now_utc)
-            self.save()
+                self._meters.set_guardrail(name, status.key, status.state)
+        self.outbox.put(told, now_utc)
+        return bool(told)
+
+    def look(self, now_mono: float) -> None:
+        """Say how the rules stand, and act on nothing: for somebody who only shows them."""
+        for patient in self.patients.values():
+            patient.statuses = tuple(patient.watch.judge(now_mono, routed=False))
+
+    def holding(self) -> list[str]:
+        """The canaries whose exposure must not grow now."""
+        return [name for name, patient in self.patients.items() if patient.holds_ramp]
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """Evidence, incidents and unsent pages."""
+        canaries = {name: _document(patient) for name, patient in self.patients.items()}
+        return {"outbox": self.outbox.snapshot(), "canaries": canaries}
+
+    def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
+        """Go on from a snapshot, in place of what was learnt here."""
+        if "canaries" not in document:
+            return
+        self.outbox.restore(document["outbox"])
+        for name, kept in document["canaries"].items():
+            wanted = self._config.canaries.get(name)
+            if wanted is None:
+                continue
+            watch = Watch(name, wanted.guardrails, metrics=self._config.metrics)
+            watch.restore(kept["watch"], new_boot=new_boot)
+            pulse = pulses.from_document(kept["pulse"])
+            self.patients[name] = Patient(
+                watch=watch,
+                pulse=pulse if new_boot is None else pulses.elsewhere(pulse),
+                incident=incidents.from_document(kept["incident"]),
+            )
+
+    def _beat(self, key: WorkerKey, beat: Heartbeat) -> None:
+        self._finished_heard += beat.finished - self._finished.get(key, beat.finished)
+        if beat.closing:
+            self._finished.pop(key, None)
+        else:
+            self._finished[key] = beat.finished
+        for name, count in beat.mirrors_dropped.items():
+            if name in self.patients:
+                self.patients[name].pulse.mirrors_dropped += count
 
     def _judge_one(
         self, name: str, patient: Patient, now_utc: float, now_mono: float, *, routed: bool
@@ -210,7 +181,7 @@ class Live:
         except StoreDown as error:
             log.error("rollback.not_stored", canary=name, problem=str(error))  # the next look tries again
             return None
-        self.meters.count_rollback(name, convicting.rule)
+        self._meters.count_rollback(name, convicting.rule)
         return patient.watch.why(convicting, at=now, share_before=state.share, share_after=0.0)
 
     def _is_rolled_back(self, name: str) -> bool:
@@ -231,24 +202,6 @@ class Live:
         watch.restore(known.watch.snapshot())
         return replace(known, watch=watch)
 
-    def _restore(self, document: Mapping[str, Any]) -> None:
-        if not document:
-            return
-        self.meters.restore(document["meters"])
-        self.outbox.restore(document["outbox"])
-        new_boot = None if document["boot"] == self._boot else time.time() - time.monotonic()
-        for name, kept in document["canaries"].items():
-            wanted = self._config.canaries.get(name)
-            if wanted is None:
-                continue
-            watch = Watch(name, wanted.guardrails, metrics=self._config.metrics)
-            watch.restore(kept["watch"], new_boot=new_boot)
-            self.patients[name] = Patient(
-                watch=watch,
-                pulse=pulses.from_document(kept["pulse"]),
-                incident=incidents.from_document(kept["incident"]),
-            )
-
 
 def _document(patient: Patient) -> dict[str, Any]:
     return {
@@ -256,21 +209,3 @@ def _document(patient: Patient) -> dict[str, Any]:
         "pulse": pulses.to_document(patient.pulse),
         "incident": incidents.to_document(patient.incident),
     }
-
-
-def _read(checkpoint: Path) -> dict[str, Any]:
-    """The last checkpoint. One that cannot be read is put aside: counting begins anew, and says so."""
-    try:
-        document: dict[str, Any] = msgspec.json.decode(checkpoint.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except msgspec.DecodeError:
-        log.error("checkpoint.unreadable", file=str(checkpoint))
-        checkpoint.rename(checkpoint.with_suffix(".unreadable"))
-        return {}
-    return document
-
-
-def _carried_over(record: Outcome | Feedback | Heartbeat) -> Outcome | Feedback | Heartbeat:
-    """A record of another boot, its monotonic time moved to where this boot's clock would have had it."""
-    return structs.replace(record, mono=record.at - time.time() + time.monotonic())

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,9 +14,9 @@ from canary.orders import transition_for
 from canary.process import WatchedConfig
 from canary.rollouts import Rollouts
 from canary.secrets import Keys
+from canary.workers import Workers
 from console.control import BadOrder, Order
 from records.errors import StoreDown
-from records.shipper import Shipper
 from records.store import Act, Audited, Store
 from routing import transitions
 from routing.assign import assign
@@ -29,13 +29,15 @@ LOOK_EVERY_S = 0.05
 
 @dataclass(slots=True, kw_only=True)
 class Operator:
-    """The console's `Control`. `problems` is what the config must not want of started canaries."""
+    """The console's `Control`. `problems` is what the config must not want of started canaries, `troubles`
+    tells what else does not work at the moment."""
 
     config: WatchedConfig
     store: Store
     rollouts: Rollouts
     live: Live
-    shipper: Shipper
+    workers: Workers
+    troubles: Callable[[], Sequence[str]]
     keys: Keys
     problems: list[str]
 
@@ -44,15 +46,14 @@ class Operator:
         found = list(self.problems)
         if self.config.problem:
             found.append(f"the config file is bad, the old one stays: {self.config.problem}")
-        if self.shipper.down is not None:
-            found.append(f"the store does not answer, records wait in the spool: {self.shipper.down}")
-        if not self.live.alive(time.monotonic()):
+        found += self.troubles()
+        if not self.workers.alive(time.monotonic()):
             found.append("no traffic worker gave a sign of life")
         return found
 
     def status(self) -> Mapping[str, Any]:
         """The contract's status document."""
-        confirmed, alive = self._confirmed(self.rollouts.plan.version)
+        confirmed, alive = self.workers.confirmed(self.rollouts.plan.version, time.monotonic())
         return {
             "canaries": [self._status(name) for name in self.config.current.canaries],
             "workers": {"alive": alive, "confirmed": confirmed},
@@ -108,14 +109,10 @@ class Operator:
         """(workers that follow this plan, workers alive), after at most 1.5 s."""
         deadline = time.monotonic() + CONFIRM_WITHIN_S
         while True:
-            confirmed, alive = self._confirmed(version)
+            confirmed, alive = self.workers.confirmed(version, time.monotonic())
             if confirmed == alive or time.monotonic() > deadline:
                 return confirmed, alive
             await asyncio.sleep(LOOK_EVERY_S)
-
-    def _confirmed(self, version: int) -> tuple[int, int]:
-        alive = self.live.alive(time.monotonic())
-        return sum(beat.plan_version >= version for beat in alive), len(alive)
 
     def _status(self, name: str) -> dict[str, Any]:
         patient = self.live.patients[name]
