@@ -20,7 +20,7 @@ from canary.config.quantity import is_loopback
 from canary.counting import Counting
 from canary.live import Live
 from canary.operator import Operator
-from canary.process import Ending, Orders, WatchedConfig, log_to_stderr, read_orders
+from canary.process import Ending, Orders, Reading, WatchedConfig, handed_over, log_to_stderr, read_orders
 from canary.rollouts import Rollouts
 from canary.secrets import Keys, Secret, admin_token
 from canary.spool_feed import SpoolFeed
@@ -44,10 +44,10 @@ NOTIFY_EVERY_S = 0.2
 class Admin:
     """Everything the admin process owns."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, reading: Reading | None) -> None:
         self.orders = orders
         data = orders.folder
-        self.config = WatchedConfig(Path(orders.config), self._reloaded)
+        self.config = WatchedConfig(Path(orders.config), self._reloaded, reading)
         self.store = Store.open(self.config.current.store, data)
         self.rollouts = Rollouts(self.store, data / "plan.json")
         self.meters = Meters(
@@ -198,7 +198,7 @@ def boot_id() -> str:
 
 
 async def _run() -> None:
-    await Admin(read_orders()).run()
+    await Admin(read_orders(), handed_over()).run()
 
 
 def main() -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import pickle
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -15,6 +17,9 @@ from canary.config import Config, ConfigError
 from canary.limits import load_to_serve
 
 log = structlog.get_logger()
+
+SIGINT_GRACE_S = 5.0
+"""What an interrupted server leaves its streams; SIGTERM leaves them the configured grace."""
 
 _TRACEBACKS = ExceptionDictTransformer(show_locals=False)
 """Where an exception came from. Not the variables there: on the request path they are prompts and keys."""
@@ -56,16 +61,40 @@ def log_to_stderr() -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A config in force, the state of its file when it was looked at last, and what is wrong with that file
+    ("": nothing)."""
+
+    config: Config
+    stamp: tuple[int, int]
+    problem: str = ""
+
+
+def handed_over() -> Reading | None:
+    """The supervisor's reading of the config, from stdin; None when nothing stands there."""
+    data = sys.stdin.buffer.read()  # written by our own parent, so that unpickling it is safe
+    reading: Reading | None = pickle.loads(data) if data else None  # noqa: S301
+    return reading
+
+
 class WatchedConfig:
     """The config file, reread when it changes. A bad file keeps the old config and says so once."""
 
-    def __init__(self, path: Path, on_change: Callable[[Config], None]) -> None:
-        """Raises ConfigError when the first reading fails."""
+    def __init__(
+        self, path: Path, on_change: Callable[[Config], None], reading: Reading | None = None
+    ) -> None:
+        """Begin with `reading`, or read the file: raises ConfigError when that fails."""
         self._path = path
         self._on_change = on_change
-        self._stamp = self._now()
-        self.current = load_to_serve(path, os.environ)
-        self.problem = ""
+        if reading is None:
+            stamp = self._now()
+            reading = Reading(load_to_serve(path, os.environ), stamp)
+        self.current, self._stamp, self.problem = reading.config, reading.stamp, reading.problem
+
+    def reading(self) -> bytes:
+        """What `handed_over` takes: a new process needs no good file, and no time to read it."""
+        return pickle.dumps(Reading(self.current, self._stamp, self.problem))
 
     def check(self, *, force: bool = False) -> None:
         """Reread if the file's time stamp or size moved, or always with `force` (SIGHUP)."""
@@ -92,14 +121,20 @@ class WatchedConfig:
 
 
 class Ending:
-    """Set when this process is to end: SIGTERM, or its supervisor is gone."""
+    """Set when this process is to end: SIGTERM, SIGINT, or its supervisor is gone. `hasty` after a SIGINT,
+    which the supervisor passes on: children stand in sessions of their own, out of a terminal's reach."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_hangup: Callable[[], None]) -> None:
         self._event = asyncio.Event()
+        self.hasty = False
         self._parent = os.getppid()
         loop.add_signal_handler(signal.SIGTERM, self._event.set)
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
-        loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor decides
+        loop.add_signal_handler(signal.SIGINT, self._interrupted)
+
+    def _interrupted(self) -> None:
+        self.hasty = True
+        self._event.set()
 
     async def wait(self) -> None:
         """Return when the process is to end."""

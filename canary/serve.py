@@ -21,17 +21,17 @@ import uvloop
 
 from canary.config import ServerSettings
 from canary.config.quantity import Address, is_loopback
-from canary.process import Orders, log_to_stderr
+from canary.process import SIGINT_GRACE_S, Orders, WatchedConfig, log_to_stderr
 from canary.secrets import Keys, admin_token
 
 log = structlog.get_logger()
 
-SIGINT_GRACE_S = 5.0
 WIND_UP_S = 2.0
 """What a worker gets beyond the grace: it ends then what is left by itself, and records how that ended."""
 
 ADMIN_GRACE_S = 20.0
 _SOON_S = 1.0
+_LOOK_EVERY_S = 1.0
 _LONGEST_WAIT_S = 5.0
 
 
@@ -71,8 +71,9 @@ def bind(address: Address, count: int) -> list[socket.socket]:
 class Child:
     """One child program on one socket, started again whenever it ends by itself."""
 
-    def __init__(self, module: str, listener: socket.socket, orders: Orders) -> None:
+    def __init__(self, module: str, listener: socket.socket, orders: Orders, config: WatchedConfig) -> None:
         self.module = module
+        self.config = config
         self.listener = listener
         self.orders = orders
         self.process: asyncio.subprocess.Process | None = None
@@ -90,13 +91,20 @@ class Child:
                 msgspec.json.encode(self.orders).decode(),
                 pass_fds=(self.listener.fileno(),),
                 start_new_session=True,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,
             )
+            self._hand_over(self.process)
             code = await self.process.wait()
             if self.stopping:
                 return
             log.error("child.ended", module=self.module, slot=self.orders.slot, code=code)
             await self._wait_a_little(time.monotonic() - started)
+
+    def _hand_over(self, process: asyncio.subprocess.Process) -> None:
+        """The config in force, by a pipe: it holds keys, and the file may be bad by now."""
+        if process.stdin is not None:
+            process.stdin.write(self.config.reading())
+            process.stdin.close()
 
     async def _wait_a_little(self, lived_s: float) -> None:
         """A child that dies at once is started again at growing intervals."""
@@ -104,10 +112,10 @@ class Child:
         if self._soon:
             await asyncio.sleep(min(0.05 * 2**self._soon, _LONGEST_WAIT_S))
 
-    def stop(self) -> None:
-        """Ask it to drain and end."""
+    def stop(self, number: signal.Signals) -> None:
+        """Ask it to drain and end, as long as the signal leaves it."""
         self.stopping = True
-        self.signal(signal.SIGTERM)
+        self.signal(number)
 
     def signal(self, number: int) -> None:
         """Pass a signal on, if it runs."""
@@ -119,10 +127,12 @@ class Child:
 class Supervisor:
     """All children of one `canary serve`."""
 
-    def __init__(self, workers: Sequence[Child], admin: Child, grace_s: float) -> None:
+    def __init__(self, workers: Sequence[Child], admin: Child, grace_s: float, config: WatchedConfig) -> None:
         self.workers = workers
+        self.config = config
         self.admin = admin
         self.grace_s = grace_s
+        self._asked = signal.SIGTERM
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -133,24 +143,38 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._hangup)
         working = [asyncio.create_task(child.keep()) for child in self.workers]
         admin = asyncio.create_task(self.admin.keep())
+        watching = asyncio.create_task(self._watch_config())
         await self._stop.wait()
+        watching.cancel()
         log.info("serve.draining", grace_s=self.grace_s)
-        await _end(self.workers, working, self.grace_s + WIND_UP_S)
-        await _end([self.admin], [admin], ADMIN_GRACE_S)  # last: it ships what the workers left
+        await _end(self.workers, working, self.grace_s + WIND_UP_S, self._asked)
+        await _end(
+            [self.admin], [admin], ADMIN_GRACE_S, signal.SIGTERM
+        )  # last: it ships what the workers left
+
+    async def _watch_config(self) -> None:
+        """Know the newest good config, for children that start later."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self.config.check()
 
     def _interrupted(self) -> None:
         self.grace_s = min(self.grace_s, SIGINT_GRACE_S)
+        self._asked = signal.SIGINT
         self._stop.set()
 
     def _hangup(self) -> None:
+        self.config.check(force=True)
         for child in (*self.workers, self.admin):
             child.signal(signal.SIGHUP)
 
 
-async def _end(children: Sequence[Child], tasks: Sequence[asyncio.Task[None]], grace_s: float) -> None:
+async def _end(
+    children: Sequence[Child], tasks: Sequence[asyncio.Task[None]], grace_s: float, asked: signal.Signals
+) -> None:
     for child in children:
         child.listener.close()
-        child.stop()
+        child.stop(asked)
     _, left = await asyncio.wait(tasks, timeout=grace_s)
     for child in children if left else ():
         child.signal(signal.SIGKILL)
@@ -168,25 +192,26 @@ def serve(config: Path, settings: ServerSettings) -> None:
     try:
         Keys(os.environ, data)  # made here, before several children would
         admin_token(os.environ, data, loopback=is_loopback(settings.admin.host))
+        watched = WatchedConfig(config, lambda config: None)
         traffic = bind(settings.traffic, settings.workers)
         admin = bind(settings.admin, 1)
         (data / "server.json").write_bytes(
             msgspec.json.encode({"traffic": _url(traffic[0]), "admin": _url(admin[0]), "pid": os.getpid()})
         )
         workers = [
-            Child("canary.worker", listener, _orders(config, data, settings, listener, slot))
+            Child("canary.worker", listener, _orders(config, data, settings, listener, slot), watched)
             for slot, listener in enumerate(traffic)
         ]
-        boss = Child("canary.admin", admin[0], _orders(config, data, settings, admin[0], -1))
+        boss = Child("canary.admin", admin[0], _orders(config, data, settings, admin[0], -1), watched)
         log.info("serve.listening", traffic=_url(traffic[0]), admin=_url(admin[0]), workers=len(workers))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_supervise(workers, boss, settings.grace_s))
+            runner.run(_supervise(workers, boss, settings.grace_s, watched))
     finally:
         os.close(lock)
 
 
-async def _supervise(workers: Sequence[Child], admin: Child, grace_s: float) -> None:
-    await Supervisor(workers, admin, grace_s).run()
+async def _supervise(workers: Sequence[Child], admin: Child, grace_s: float, config: WatchedConfig) -> None:
+    await Supervisor(workers, admin, grace_s, config).run()
 
 
 def _orders(config: Path, data: Path, settings: ServerSettings, listener: socket.socket, slot: int) -> Orders:

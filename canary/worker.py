@@ -12,7 +12,16 @@ import uvicorn
 import uvloop
 
 from canary.config import Config
-from canary.process import Ending, Orders, WatchedConfig, log_to_stderr, read_orders
+from canary.process import (
+    SIGINT_GRACE_S,
+    Ending,
+    Orders,
+    Reading,
+    WatchedConfig,
+    handed_over,
+    log_to_stderr,
+    read_orders,
+)
 from canary.secrets import Keys, Secret
 from canary.wiring import routes
 from proxy.app import TrafficApp
@@ -38,15 +47,15 @@ GC_THRESHOLDS = (20_000, 20, 20)
 class Worker:
     """Everything one worker owns."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, reading: Reading | None = None) -> None:
         self.orders = orders
-        self.config = WatchedConfig(Path(orders.config), self._reloaded)
+        self.config = WatchedConfig(Path(orders.config), self._reloaded, reading)
         self.keys = Keys(os.environ, orders.folder)
         self.spool = SpoolWriter(orders.folder / "spool", worker=orders.slot)
         self.plans = PlanWatch(orders.folder / "plan.json")
         self.plan = self.plans.poll(time.time(), time.monotonic())
         self.upstreams = Upstreams()
-        self.prices = _prices(self.config.current)
+        self.prices = Prices(self.config.current.prices)
         self.recorder = Recorder(
             append=self.spool.append,
             price=lambda api, model, usage: self.prices.cost(api, model, usage),
@@ -79,21 +88,29 @@ class Worker:
         ending = Ending(loop, lambda: self.config.check(force=True))
         server = uvicorn.Server(self._uvicorn())
         listener = socket.socket(fileno=self.orders.fd)
+        settling = asyncio.create_task(self._settle())
         beat = asyncio.create_task(self._beat(ending))
         serving = asyncio.create_task(server._serve([listener]))
         ended = asyncio.create_task(ending.wait())
         try:
             await asyncio.wait({serving, ended, beat}, return_when=asyncio.FIRST_COMPLETED)
+            if ending.hasty:
+                server.config.timeout_graceful_shutdown = int(min(self.orders.grace_s, SIGINT_GRACE_S))
             server.should_exit = True
             await serving
         finally:
             beat.cancel()
             ended.cancel()
-            await asyncio.gather(beat, ended, return_exceptions=True)
+            await asyncio.gather(beat, ended, settling, return_exceptions=True)
             await self.mirrors.close()
             await self.upstreams.close()
             self._tell(lag_s=0.0, closing=True)
             self.spool.close()
+
+    async def _settle(self) -> None:
+        """What the first callers need not wait for: the prices, whose first look-up takes 0.1 s of CPU."""
+        await asyncio.to_thread(self.prices.load, _models(self.config.current))
+        gc.freeze()  # what the start has built stays: collections look at what requests leave only
 
     def _uvicorn(self) -> uvicorn.Config:
         return uvicorn.Config(
@@ -147,26 +164,24 @@ class Worker:
 
     def _reloaded(self, config: Config) -> None:
         before = self.exchanges.routes.trials
-        self.prices = _prices(config)
+        self.prices = Prices(config.prices)
+        self.prices.load(_models(config))
         self.exchanges.routes = routes(config, {name: trial.breaker for name, trial in before.items()})
 
 
-def _prices(config: Config) -> Prices:
-    """The prices, the canaries' models looked up at once: the first look-up takes half a second."""
-    prices = Prices(config.prices)
+def _models(config: Config) -> list[tuple[str, str]]:
+    """(API, model) of every arm."""
     arms = [arm for each in config.canaries.values() for arm in (each.canary.baseline, each.canary.candidate)]
-    prices.load((config.providers[arm.provider].api, arm.model) for arm in arms)
-    return prices
+    return [(config.providers[arm.provider].api, arm.model) for arm in arms]
 
 
 async def _run() -> None:
-    await Worker(read_orders()).run()
+    await Worker(read_orders(), handed_over()).run()
 
 
 def main() -> None:
     """Entry point of `python -m canary.worker ORDERS`."""
     log_to_stderr()
-    gc.freeze()  # what the start has built stays: collections look at what requests leave only
     gc.set_threshold(*GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run())

@@ -89,7 +89,14 @@ class Running:
     """A real `canary serve` on free ports, ready. `data` is its folder, `log_file` what it said on stderr."""
 
     def __init__(
-        self, folder: Path, config_text: str, *, workers: int, grace_s: float, env: Mapping[str, str]
+        self,
+        folder: Path,
+        config_text: str,
+        *,
+        workers: int,
+        grace_s: float,
+        env: Mapping[str, str],
+        traffic: str = "127.0.0.1:0",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.data = folder / "data"
@@ -97,7 +104,7 @@ class Running:
         self.config.write_text(config_text)
         self.log_file = folder / "serve.log"
         command = [sys.executable, "-m", "canary", "serve", "--config", str(self.config)]
-        command += ["--traffic", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", str(self.data)]
+        command += ["--traffic", traffic, "--admin", "127.0.0.1:0", "--data", str(self.data)]
         command += ["--workers", str(workers), "--grace", f"{grace_s:g}s"]
         self._workers = workers
         with self.log_file.open("ab") as log:

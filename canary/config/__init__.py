@@ -1,9 +1,8 @@
-"""`canary.yaml`: read, checked, and handed on as the rooms' own records."""
+"""`canary.yaml`: read, checked, and handed on as the rooms' own records. Its schema is `config.schema`."""
 
 from canary.config.config import CanaryConfig, Config
 from canary.config.errors import ConfigError, Problem
 from canary.config.load import load, parse
-from canary.config.schema import json_schema
 from canary.config.server import ServerSettings
 
 __all__ = [
@@ -12,7 +11,6 @@ __all__ = [
     "ConfigError",
     "Problem",
     "ServerSettings",
-    "json_schema",
     "load",
     "parse",
 ]

@@ -3,12 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from canary.config import build
-from canary.config.checks import check
 from canary.config.config import Config
-from canary.config.document import read
 from canary.config.errors import ConfigError, Problem
-from canary.config.salvage import salvage
 
 
 def load(path: Path, environment: Mapping[str, str]) -> Config:
@@ -24,6 +20,12 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
 
 def parse(text: str, name: str, environment: Mapping[str, str]) -> Config:
     """Read a config from text; `name` stands in messages. Raises ConfigError."""
+    # Imported here: they bring pydantic, and a worker that was handed its config must not wait for that.
+    from canary.config import build
+    from canary.config.checks import check
+    from canary.config.document import read
+    from canary.config.salvage import salvage
+
     file, found = salvage(read(text, name, environment))
     check(file, found)
     if found.problems:

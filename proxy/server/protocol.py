@@ -1,7 +1,7 @@
 """One caller's connection: when it is a request's turn, how long it may take, and when it is over.
 
     stage     waits for                 too late after                       then
-    IDLE      a request                 75 s                                 close
+    IDLE      a request                 75 s, in a server that ends 1 s      close
     HEAD      the head's end            10 s in all                          408
     BODY      body bytes                10 s without one                     408
     WAIT      our response              nothing (the provider's deadlines)
@@ -13,6 +13,9 @@ shuts down its sending side: both send the same FIN, and answering the first cos
 gone, as it does for nginx, but for one that was there together with the request's last byte (seen in the next
 turn of the loop: `printf … | nc`). That caller is served; where nothing has gone out to it for 50 ms, an
 interim 100 (RFC 9110 §15.2) is sent as a probe: a closed socket answers it with a RST.
+
+A server that ends says `connection: close` in the answers it still gives. Whoever could not be told so before
+(the head was out, or the connection idle) has a second for one more request: it may be on its way already.
 
 uvicorn's Server accepts, counts and drains the connections (`server_state`); this is the protocol it is told
 to use. A WebSocket's bytes are handed through once its request has been agreed to. HTTP/2 is not spoken here.
@@ -36,6 +39,7 @@ from proxy.server.turns import Turns
 from proxy.ticker import Ticker
 
 IDLE_S = 75.0
+LAST_IDLE_S = 1.0
 HEAD_S = 10.0
 BODY_S = 10.0
 READER_S = 60.0
@@ -64,6 +68,7 @@ class TrafficProtocol(asyncio.Protocol):
     fed = 0  # bytes read since the last request's end or body byte
     ended_in = -2  # the turn in which the last request ended
     refused = False  # nothing more is read
+    ending = False  # the server is: no request after the next one
     beyond: bytes | None = None  # came behind a request to upgrade; b"" too: what follows is not HTTP
     eof_at: float | None = None
     probed = False
@@ -197,7 +202,10 @@ class TrafficProtocol(asyncio.Protocol):
             query,
             headers,
             old=version == "1.0",
-            keep_alive=version == "1.1" and not upgrade and self.parser.should_keep_alive(),
+            keep_alive=version == "1.1"
+            and not upgrade
+            and not self.ending
+            and self.parser.should_keep_alive(),
             continues=(b"expect", b"100-continue") in framing,
             upgrades=upgrade,
         )
@@ -225,10 +233,12 @@ class TrafficProtocol(asyncio.Protocol):
     # What uvicorn's Server asks for
 
     def shutdown(self) -> None:
-        """Serve what is being answered, and no more."""
-        if self.running is None:
-            self.transport.close()
-        else:
+        """Serve what is being answered and what is on its way, and no more."""
+        self.ending = True
+        if self.stage == IDLE:
+            self.since = monotonic()
+            self.check_at = 0.0
+        elif self.running is not None and not self.running.started:
             self.running.keep_alive = False
 
     # What the requests ask for
@@ -328,7 +338,8 @@ class TrafficProtocol(asyncio.Protocol):
             return inf
         if self.stage == LINGER and self.backlog:
             self.since = now
-        return self.since + PATIENCE_S[self.stage]
+        ending = self.ending and self.stage == IDLE
+        return self.since + (LAST_IDLE_S if ending else PATIENCE_S[self.stage])
 
     def _probe(self, now: float) -> None:
         """Find out whether a half-closed caller is still there."""

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from canary.config import Config, ConfigError, json_schema, load, parse
+from canary.config import Config, ConfigError, load, parse
 from canary.config.names import COMPUTED
+from canary.config.schema import json_schema
 from records.metric import BUILT_IN
 from routing.canary import Step
 

@@ -3,17 +3,12 @@
 import os
 import signal
 import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from canary.demo.behaviour import Behaviour
 from tests.e2e.stage import Stage, chat, on_stage, worker_pids
@@ -31,9 +26,6 @@ canaries:
     guardrails: []
 """
 MODELS = ("gpt-4o-2024-08-06", "gpt-4o-2024-11-20")
-CLIENTS = 8
-KILLS = 5
-BETWEEN_KILLS = 60
 KEY = {"authorization": "Bearer sk-caller"}
 CHAT = "/v1/chat/completions"
 
@@ -42,97 +34,6 @@ CHAT = "/v1/chat/completions"
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with on_stage(tmp_path_factory.mktemp("lost"), CONFIG, workers=2) as up:
         yield up
-
-
-@dataclass
-class Load:
-    """Closed-loop clients, every other one streaming: each asks again as soon as it has its answer."""
-
-    stage: Stage
-    completed: list[str] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-    waits_s: list[float] = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def client(self, number: int) -> None:
-        """One client, until told to stop."""
-        asked = 0
-        with httpx2.Client(
-            base_url=self.stage.server.traffic, headers=KEY, trust_env=False, timeout=20.0
-        ) as http:
-            while not self.stop.is_set():
-                asked += 1
-                began = time.monotonic()
-                try:
-                    self._ask(http, number, asked)
-                except httpx2.TransportError as error:
-                    self.broken.append(type(error).__name__)
-                self.waits_s.append(time.monotonic() - began)
-
-    def _ask(self, http: httpx2.Client, number: int, asked: int) -> None:
-        stream = number % 2 == 0
-        body = chat("gpt-4o", f"user-{number}-{asked}", stream=stream)
-        with http.stream("POST", CHAT, json=body) as answer:
-            text = answer.read()
-        assert answer.status_code == 200
-        assert text.endswith(b"data: [DONE]\n\n") if stream else text.rstrip().endswith(b"}")
-        self.completed.append(answer.headers["x-canary-exchange"])
-
-
-def serving(stage: Stage) -> list[int]:
-    """The workers that serve, the oldest first: a worker's spool file begins with its first sign of life."""
-    spools = [file.name for file in (stage.server.data / "spool").glob("*.spool") if file.stat().st_size]
-    return sorted(pid for pid in worker_pids(stage.server) if any(f"-{pid}-" in name for name in spools))
-
-
-def sums(stage: Stage, family: str) -> Counter[str]:
-    """A counter's values, added up by the last of its labels (`state`, `outcome`)."""
-    text = httpx2.get(f"{stage.server.admin}/metrics", trust_env=False).text
-    found: Counter[str] = Counter()
-    for each in text_string_to_metric_families(text):
-        for sample in each.samples:
-            if sample.name == family:
-                found[next(reversed(sample.labels.values()), "")] += int(sample.value)
-    return found
-
-
-def test_a_completed_exchange_is_stored_once_whichever_worker_is_killed(stage: Stage) -> None:
-    for model in MODELS:
-        stage.provider.behave(model, Behaviour(ttft_s=0.01, pace_s=0.001))
-    load, back_s = Load(stage), list[float]()
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        clients = [pool.submit(load.client, number) for number in range(CLIENTS)]
-        try:
-            for _ in range(KILLS):
-                wanted = len(load.completed) + BETWEEN_KILLS
-                eventually(lambda wanted=wanted: len(load.completed) >= wanted)  # type: ignore[misc]
-                both = eventually(lambda: found if len(found := serving(stage)) == 2 else None)
-                os.kill(both[0], signal.SIGKILL)
-                killed_at = time.monotonic()
-                eventually(lambda victim=both[0]: len({*serving(stage)} - {victim}) == 2)  # type: ignore[misc]
-                back_s.append(time.monotonic() - killed_at)
-            wanted = len(load.completed) + BETWEEN_KILLS
-            eventually(lambda: len(load.completed) >= wanted)
-        finally:
-            load.stop.set()
-    for done in clients:
-        done.result()
-
-    completed = {*load.completed}
-    eventually(lambda: completed <= {row["exchange_id"] for row in stage.outcomes()})
-    rows = Counter(row["exchange_id"] for row in stage.outcomes())
-    print(
-        f"\n{KILLS} kills: {len(completed)} exchanges that callers got whole, each compared with the store; "
-        f"{len(load.broken)} broke ({dict(Counter(load.broken))}); "
-        f"back after {max(back_s):.2f} s at most, longest wait of a caller {max(load.waits_s):.2f} s"
-    )
-    assert len(completed) == len(load.completed) >= (KILLS + 1) * BETWEEN_KILLS
-    assert {*rows.values()} == {1}
-    assert len(load.broken) <= KILLS * CLIENTS
-    assert len(rows) <= len(load.completed) + len(load.broken)
-    counted = {"accepted": len(rows), "stored": len(rows), "dropped": 0, "quarantined": 0}
-    eventually(lambda: sums(stage, "canary_records_total") == Counter(counted))
-    eventually(lambda: sums(stage, "canary_requests_total").total() == len(rows))
 
 
 def test_the_other_workers_connections_do_not_notice(stage: Stage) -> None:

@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 
 from proxy.server import Incoming, TrafficProtocol, protocol, sendable, serve_asgi
+from tests.serving import eventually
 
 
 class App:
@@ -724,3 +725,37 @@ def test_a_reset_by_the_caller_is_noticed(server):
         assert server.app.began.wait(10)
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert server.app.gone.wait(10)
+
+
+def ending(server: Server) -> None:
+    """Tell the server to end, and wait until its connections know."""
+    server.uvicorn.should_exit = True
+
+    def known() -> bool:
+        return all(each.ending for each in list(server.uvicorn.server_state.connections))  # type: ignore[attr-defined]
+
+    eventually(known)
+
+
+def test_an_ending_server_serves_the_request_that_was_on_its_way_to_an_idle_connection(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/"))
+        one(caller, b"\r\n\r\n")
+        ending(server)
+        caller.sendall(get(b"/"))
+        assert b"connection: close" in rest(caller)
+    server.thread.join(10)
+    assert not server.thread.is_alive()
+
+
+def test_an_ending_server_serves_one_more_request_behind_an_answer_that_had_begun(server):
+    with server.connect() as caller:
+        caller.sendall(get(b"/head_first"))
+        assert server.app.began.wait(10)
+        ending(server)
+        server.app.go_on.set()
+        assert b"connection: close" not in one(caller, b"0\r\n\r\n")
+        caller.sendall(get(b"/"))
+        assert b"connection: close" in rest(caller)
+    server.thread.join(10)
+    assert not server.thread.is_alive()
