@@ -9,10 +9,11 @@ ROOMS := canary proxy routing records alerts report console
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq
 
 # What the tests run beside Python, and what the benchmark does, as command:package.
-TEST_PROGRAMS := redis-server:redis-server $(if $(wildcard /usr/lib/postgresql/*/bin/initdb),,initdb:postgresql)
+TEST_PROGRAMS := redis-server:redis-server $(if $(wildcard /usr/lib/postgresql/*/bin/initdb),,initdb:postgresql) \
+	prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager
 BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 
-.PHONY: demo test check fix bench test-statistics test-reliability lock clean bench-programs test-programs
+.PHONY: demo test check fix bench test-statistics test-reliability lock dashboards clean bench-programs test-programs
 
 demo: .venv/demo  ## A canary that goes bad and is rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
@@ -47,6 +48,9 @@ lock: .venv/dev  ## Resolve the newest versions that pyproject.toml allows.
 
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --extra build pyproject.toml
+
+dashboards: .venv/dev  ## Write grafana/dashboards from grafana/describe.
+	.venv/bin/python -m grafana.describe
 
 clean:  ## Forget every generated file, the .venv too.
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

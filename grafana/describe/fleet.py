@@ -1,0 +1,192 @@
+"""The proxy itself, all replicas together: is it up, is it fast, does every record arrive."""
+
+from grafana.describe.dashboard import Dashboard
+from grafana.describe.expressions import CANARY, happening, per_second, quantile, total
+from grafana.describe.panel import Panel, Query, Row
+
+_LOST = 'sum(increase(canary_errors_total{error_type="lost_outcome"}[$__range])) or vector(0)'
+
+NOW = Row(
+    title="Now",
+    panels=(
+        Panel(
+            title="Replicas",
+            description="Processes that answer Prometheus and know how many requests are in flight.",
+            kind="stat",
+            unit="short",
+            queries=[Query(expr="count(canary_inflight_requests)", legend="scraped")],
+            width=4,
+            height=4,
+            decimals=0,
+        ),
+        Panel(
+            title="Requests",
+            description="All exchanges a second, those that no canary takes too.",
+            kind="stat",
+            unit="reqps",
+            queries=[Query(expr="sum(rate(canary_requests_total[$__rate_interval]))", legend="all")],
+            width=4,
+            height=4,
+            decimals=1,
+        ),
+        Panel(
+            title="In flight",
+            description="Requests being served now. A worker sheds load beyond 4,096.",
+            kind="stat",
+            unit="short",
+            queries=[Query(expr="sum(canary_inflight_requests)", legend="requests")],
+            width=4,
+            height=4,
+            decimals=0,
+        ),
+        Panel(
+            title="Overhead, p99",
+            description="What the proxy itself added before the upstream request left.",
+            kind="stat",
+            unit="s",
+            queries=[Query(expr=quantile(0.99, "canary_proxy_overhead_seconds", "", ""), legend="p99")],
+            width=4,
+            height=4,
+        ),
+        Panel(
+            title="Waiting to be stored",
+            description="Records in the spools that the database does not have yet. Grows while it is down.",
+            kind="stat",
+            unit="short",
+            queries=[Query(expr="sum(canary_records_spooled)", legend="records")],
+            width=4,
+            height=4,
+            decimals=0,
+        ),
+        Panel(
+            title="Lost, dropped, set aside",
+            description="In the time shown: exchanges that died with a worker, records dropped because a "
+            "spool was "
+            "full, and records quarantined. All should be 0.",
+            kind="stat",
+            unit="short",
+            queries=[
+                Query(
+                    expr=_LOST,
+                    legend="lost",
+                ),
+                Query(expr=total("canary_records_total", 'state="dropped"', "state"), legend="{{state}}"),
+                Query(expr=total("canary_records_total", 'state="quarantined"', "state"), legend="{{state}}"),
+            ],
+            width=4,
+            height=4,
+            decimals=0,
+        ),
+    ),
+)
+
+TRAFFIC = Row(
+    title="Traffic",
+    panels=(
+        Panel(
+            title="Exchanges by outcome",
+            description="All of them. shed is what the proxy refused because too much was in flight.",
+            kind="timeseries",
+            unit="reqps",
+            queries=[
+                Query(
+                    expr=happening("canary_requests_total", "", "outcome"),
+                    legend="{{outcome}}",
+                )
+            ],
+            stacked=True,
+        ),
+        Panel(
+            title="Errors by type",
+            description="Of all exchanges. proxy_* and lost_outcome are ours.",
+            kind="timeseries",
+            unit="reqps",
+            queries=[
+                Query(
+                    expr=happening("canary_errors_total", "", "error_type"),
+                    legend="{{error_type}}",
+                )
+            ],
+            stacked=True,
+        ),
+        Panel(
+            title="Requests by replica",
+            description="An uneven spread is the load balancer's; a replica at 0 gets nothing.",
+            kind="timeseries",
+            unit="reqps",
+            queries=[
+                Query(
+                    expr=per_second("canary_requests_total", "", "instance"),
+                    legend="{{instance}}",
+                )
+            ],
+        ),
+        Panel(
+            title="In flight by replica",
+            description="Requests being served, by workers that gave a sign of life in the last 5 s.",
+            kind="timeseries",
+            unit="short",
+            queries=[Query(expr="sum by (instance) (canary_inflight_requests)", legend="{{instance}}")],
+        ),
+        Panel(
+            title="Overhead",
+            description="What the proxy itself added before the upstream request left: p50, p95, p99.",
+            kind="timeseries",
+            unit="s",
+            queries=[
+                Query(expr=quantile(q, "canary_proxy_overhead_seconds", "", ""), legend=f"p{q * 100:.0f}")
+                for q in (0.5, 0.95, 0.99)
+            ],
+        ),
+        Panel(
+            title="Breakers open",
+            description="Workers whose breaker keeps requests from a candidate.",
+            kind="timeseries",
+            unit="short",
+            queries=[Query(expr=f"sum by (canary) (canary_breaker_open{{{CANARY}}})", legend="{{canary}}")],
+        ),
+    ),
+)
+
+RECORDS = Row(
+    title="Records and canaries",
+    panels=(
+        Panel(
+            title="Records",
+            description="accepted = stored + waiting + dropped. Lines that part for long mean a database in "
+            "trouble.",
+            kind="timeseries",
+            unit="wps",
+            queries=[Query(expr=per_second("canary_records_total", "", "state"), legend="{{state}}")],
+        ),
+        Panel(
+            title="Waiting to be stored",
+            description="By replica. A spool holds 1 GiB; beyond that the newest are dropped and counted.",
+            kind="timeseries",
+            unit="short",
+            queries=[Query(expr="sum by (instance) (canary_records_spooled)", legend="{{instance}}")],
+        ),
+        Panel(
+            title="Canaries",
+            description="Every canary's state and share now.",
+            kind="table",
+            unit="percentunit",
+            queries=[
+                Query(
+                    expr=f"max by (canary) (canary_share_ratio{{{CANARY}}}) * on (canary) group_right () "
+                    f"(max by (canary, state) (canary_state{{{CANARY}}}) == 1)",
+                    instant=True,
+                )
+            ],
+        ),
+    ),
+)
+
+FLEET = Dashboard(
+    uid="canary-fleet",
+    title="Canary: fleet and proxy",
+    description="The proxy itself, all replicas together.",
+    rows=(NOW, TRAFFIC, RECORDS),
+    since="now-3h",
+    by_arm=False,
+)

@@ -1,0 +1,177 @@
+"""A release against what it would replace, over the whole time shown. The report decides; this shows."""
+
+from collections.abc import Sequence
+
+from grafana.describe.dashboard import Dashboard
+from grafana.describe.expressions import (
+    ARM,
+    CANARY,
+    RANGE,
+    candidate_minus_baseline,
+    candidate_over_baseline,
+    cost_per_request,
+    error_rate,
+    mean_feedback,
+    quantile,
+    tokens_per_request,
+    total,
+)
+from grafana.describe.panel import Panel, Query, Row
+
+_LATENCY, _TTFT = "canary_request_duration_seconds", "canary_time_to_first_token_seconds"
+_TPOT = "canary_time_per_output_token_seconds"
+
+
+def _both(title: str, description: str, unit: str, expr: str, decimals: int | None = None) -> Panel:
+    """Both arms as bars, one figure each."""
+    return Panel(
+        title=title,
+        description=description,
+        kind="bargauge",
+        unit=unit,
+        queries=[Query(expr=expr, legend="{{arm}}", instant=True)],
+        width=6,
+        height=5,
+        decimals=decimals,
+    )
+
+
+def _ratios(named: Sequence[tuple[str, str]]) -> Panel:
+    return Panel(
+        title="Candidate as a multiple of the baseline",
+        description="1 is the same; for all of these lower is better. No intervals: the report has them, and "
+        "decides.",
+        kind="bargauge",
+        unit="none",
+        queries=[
+            Query(expr=f"sum({candidate_over_baseline(expr)})", legend=name, instant=True)
+            for name, expr in named
+        ],
+        width=12,
+        height=9,
+        decimals=2,
+    )
+
+
+_P95 = quantile(0.95, _LATENCY, window=RANGE)
+_TTFT_P95 = quantile(0.95, _TTFT, window=RANGE)
+_TPOT_P50 = quantile(0.5, _TPOT, window=RANGE)
+_COST = cost_per_request(window=RANGE)
+_OUTPUT = tokens_per_request("output", window=RANGE)
+_SAID = mean_feedback(window=RANGE)
+
+BASIS = Row(
+    title="On what it rests",
+    panels=(
+        Panel(
+            title="Requests",
+            description="Exchanges of each arm in the time shown. The report counts users, which Prometheus "
+            "cannot.",
+            kind="stat",
+            unit="short",
+            queries=[Query(expr=total("canary_requests_total", ARM, "arm"), legend="{{arm}}", instant=True)],
+            height=4,
+            decimals=0,
+        ),
+        Panel(
+            title="Feedback values",
+            description="Values with an arm, in the time shown.",
+            kind="stat",
+            unit="short",
+            queries=[Query(expr=total("canary_feedback_total", ARM, "arm"), legend="{{arm}}", instant=True)],
+            height=4,
+            decimals=0,
+        ),
+        Panel(
+            title="State",
+            description="What the canary is now.",
+            kind="stat",
+            unit="none",
+            queries=[Query(expr=f"max by (state) (canary_state{{{CANARY}}}) == 1", legend="{{state}}")],
+            height=4,
+            show="name",
+        ),
+    ),
+)
+
+SYSTEM = Row(
+    title="How it works: canary against current",
+    panels=(
+        _both(
+            "Error rate",
+            "Failures the arm caused, of its exchanges.",
+            "percentunit",
+            error_rate(window=RANGE),
+            2,
+        ),
+        _both("Latency, p95", "To the provider's last byte read.", "s", _P95),
+        _both("Time to first token, p95", "To the first text or reasoning token.", "s", _TTFT_P95),
+        _both("Time per output token, p50", "After the first token.", "s", _TPOT_P50),
+        _both(
+            "Latency, p50", "To the provider's last byte read.", "s", quantile(0.5, _LATENCY, window=RANGE)
+        ),
+        _both("Cost per request", "Dollars an answered exchange with a known price.", "currencyUSD", _COST),
+        _both("Output tokens per request", "Reasoning included.", "short", _OUTPUT, 0),
+        _both(
+            "Input tokens per request",
+            "Cached included. The same prompts differ here by the models' tokenizers only.",
+            "short",
+            tokens_per_request("input", window=RANGE),
+            0,
+        ),
+        _ratios(
+            (
+                ("latency, p95", _P95),
+                ("first token, p95", _TTFT_P95),
+                ("time per token, p50", _TPOT_P50),
+                ("cost per request", _COST),
+                ("output tokens", _OUTPUT),
+            )
+        ),
+        Panel(
+            title="Latency over time, p95",
+            description="Whether a difference is one bad hour or all of the time.",
+            kind="timeseries",
+            unit="s",
+            queries=[Query(expr=quantile(0.95, _LATENCY), legend="{{arm}}")],
+            width=12,
+            height=9,
+        ),
+    ),
+)
+
+BUSINESS = Row(
+    title="What it is worth: users and business",
+    panels=(
+        Panel(
+            title="Feedback, mean by arm",
+            description="Every metric of the config that got values by exchange id: satisfaction, "
+            "task_completed, "
+            "conversion, revenue, churn and your own.",
+            kind="bargauge",
+            unit="none",
+            queries=[Query(expr=_SAID, legend="{{arm}} {{metric}}", instant=True)],
+            width=12,
+            decimals=2,
+        ),
+        Panel(
+            title="Feedback, candidate less baseline",
+            description="In the metric's own unit. Whether higher is better is said in canary.yaml.",
+            kind="table",
+            unit="none",
+            queries=[Query(expr=candidate_minus_baseline(_SAID), instant=True)],
+            width=12,
+            decimals=2,
+        ),
+    ),
+)
+
+RELEASE = Dashboard(
+    uid="canary-release",
+    title="Canary: release comparison",
+    description="One release against the current model, over the time shown. Offline benchmarks are not in "
+    "it.",
+    rows=(BASIS, SYSTEM, BUSINESS),
+    since="now-14d",
+    one_canary=True,
+)

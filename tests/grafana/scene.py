@@ -1,0 +1,128 @@
+"""Two canaries under a real Prometheus: one goes bad and is rolled back, one is ramped up and promoted."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from random import Random
+
+import httpx2
+
+from canary.demo.behaviour import Behaviour
+from tests.e2e.stage import Stage, chat, on_stage
+from tests.servers.prometheus import Prometheus, scraping
+from tests.serving import eventually
+
+CONFIG = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1"}}
+canaries:
+  - name: goes-bad
+    match: {{models: [gpt-4o]}}
+    baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
+    candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
+    share: 20%
+  - name: passes
+    match: {{models: [gpt-4o-mini]}}
+    baseline: {{provider: openai, model: gpt-4o-mini-2024-07-18}}
+    candidate: {{provider: openai, model: gpt-4.1-nano-2025-04-14}}
+    share: 20%
+    mirror: 20%
+"""
+BEHAVIOURS = {
+    "gpt-4o-2024-08-06": Behaviour(ttft_s=0.05, spread=0.5, pace_s=0.002),
+    "gpt-4o-2024-11-20": Behaviour(ttft_s=0.06, spread=0.5, pace_s=0.002),
+    "gpt-4o-mini-2024-07-18": Behaviour(ttft_s=0.08, spread=0.5, pace_s=0.003),
+    "gpt-4.1-nano-2025-04-14": Behaviour(ttft_s=0.04, spread=0.5, pace_s=0.002, words=18),
+}
+BAD = Behaviour(ttft_s=0.06, spread=0.5, pace_s=0.002, faults={"status": 0.4})
+AT_ONCE = 4
+ROLLED_BACK_WITHIN_S = 20.0
+KEY = {"authorization": "Bearer sk-caller"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """The stage as it was played, and Prometheus over it. Times are UNIX seconds."""
+
+    prometheus: Prometheus
+    began: float
+    ended: float
+
+    @property
+    def length_s(self) -> int:
+        """How long it took, in whole seconds."""
+        return int(self.ended - self.began) + 1
+
+
+class Crowd:
+    """Users of both canaries, every other one by stream, who say afterwards how it was."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._stop = threading.Event()
+        self._users = count()
+        self._threads = [threading.Thread(target=self._ask, args=(Random(seed),)) for seed in range(AT_ONCE)]
+
+    def __enter__(self) -> "Crowd":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, draws: Random) -> None:
+        with httpx2.Client(base_url=self._stage.server.traffic, headers=KEY, trust_env=False) as http:
+            while not self._stop.is_set():
+                user = next(self._users)
+                model = ("gpt-4o", "gpt-4o-mini")[user % 2]
+                document = chat(
+                    model, f"user-{user}", stream=user % 4 < 2, text="hello " * draws.randint(5, 60)
+                )
+                answer = http.post("/v1/chat/completions", json=document)
+                if draws.random() < 0.3:
+                    http.post("/canary/feedback", json=_said(answer, draws)).raise_for_status()
+
+
+def _said(answer: httpx2.Response, draws: Random) -> list[dict[str, object]]:
+    exchange = answer.headers["x-canary-exchange"]
+    content = draws.choice((4, 5, 5) if answer.headers["x-canary-arm"] == "candidate" else (4, 4, 5))
+    return [
+        {"exchange_id": exchange, "metric": "csat", "value": content},
+        {"exchange_id": exchange, "metric": "task_completed", "value": int(draws.random() < 0.9)},
+    ]
+
+
+@contextmanager
+def played(folder: Path, *, pause_s: float) -> Iterator[Scene]:
+    """The whole story with `pause_s` of traffic between its turns; Prometheus is still up inside."""
+    with on_stage(folder / "stage", CONFIG, workers=1) as stage:
+        for model, behaviour in BEHAVIOURS.items():
+            stage.provider.behave(model, behaviour)
+        target = stage.server.admin.removeprefix("http://")
+        began = time.time()
+        with scraping(target, folder) as prometheus:
+            with Crowd(stage):
+                _happen(stage, threading.Event(), pause_s)
+            yield Scene(prometheus=prometheus, began=began, ended=time.time())
+
+
+def _happen(stage: Stage, never: threading.Event, pause_s: float) -> None:
+    never.wait(pause_s)  # the crowd asks meanwhile
+    stage.provider.behave("gpt-4o-2024-11-20", BAD)
+    _order(stage, "passes", "ramp", share=0.4)
+    eventually(lambda: stage.status("goes-bad")["state"] == "rolled_back", ROLLED_BACK_WITHIN_S)
+    never.wait(pause_s)
+    _order(stage, "passes", "promote")
+    never.wait(pause_s)
+
+
+def _order(stage: Stage, canary: str, order: str, **more: float) -> None:
+    document = {"who": "the scene", "reason": "its story"} | more
+    stage.api("POST", f"/api/canaries/{canary}/{order}", document).raise_for_status()

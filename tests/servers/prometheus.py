@@ -1,0 +1,85 @@
+"""A real Prometheus on a free port of the loopback that scrapes one target every second."""
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.serving import eventually
+
+needs_prometheus = pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="Prometheus is not installed"
+)
+START_S = 20.0
+Series = list[tuple[Mapping[str, str], list[tuple[float, float]]]]
+"""Labels, then (UNIX seconds, value) pairs."""
+
+
+class Prometheus:
+    """One server's HTTP API."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx2.Client(base_url=url, timeout=30.0, trust_env=False)
+
+    def ready(self) -> bool:
+        """True once it answers queries."""
+        try:
+            return self._http.get("/-/ready").status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    def over(self, expr: str, start: float, end: float, step: float) -> Series:
+        """A range query's series; AssertionError with Prometheus's words where it refuses the expression."""
+        asked = {"query": expr, "start": start, "end": end, "step": step}
+        found = self._asked("/api/v1/query_range", asked)
+        return [
+            (each["metric"], [(float(at), float(value)) for at, value in each["values"]]) for each in found
+        ]
+
+    def at(self, expr: str, when: float) -> Series:
+        """An instant query's series, of one pair each."""
+        found = self._asked("/api/v1/query", {"query": expr, "time": when})
+        return [(each["metric"], [(float(each["value"][0]), float(each["value"][1]))]) for each in found]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _asked(self, path: str, asked: Mapping[str, Any]) -> list[Any]:
+        answer = self._http.post(path, data=asked).json()
+        assert answer["status"] == "success", f"{answer['error']}: {asked['query']}"
+        found: list[Any] = answer["data"]["result"]
+        return found
+
+
+@contextmanager
+def scraping(target: str, folder: Path) -> Iterator[Prometheus]:
+    """Prometheus over `target`'s (HOST:PORT) /metrics, ready; stopped at the end."""
+    settings = folder / "prometheus.yml"
+    job = f"{{job_name: canary, static_configs: [{{targets: ['{target}']}}]}}"
+    settings.write_text(f"global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs: [{job}]\n")
+    port = _free_port()
+    command = ["prometheus", f"--config.file={settings}", f"--storage.tsdb.path={folder / 'tsdb'}"]
+    command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    prometheus = Prometheus(f"http://127.0.0.1:{port}")
+    try:
+        eventually(prometheus.ready, START_S)
+        yield prometheus
+    finally:
+        prometheus.close()
+        process.terminate()
+        process.wait(START_S)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
