@@ -11,6 +11,7 @@ import typer
 from canary import __version__, feedback_command
 from canary.config import ConfigError
 from canary.limits import load_to_serve
+from canary.rules import rules
 from canary.shell import (
     CONFIG,
     DATA,
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 
 app.add_typer(feedback_command.app, name="feedback")
+app.command()(rules)
 
 VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
 ROLLED_BACK = 5

@@ -106,6 +106,7 @@ class Meters(Collector):
         """Show what has not happened yet as 0: Prometheus sees no increase in what begins at 1."""
         self._errors.add(("", "", "lost_outcome"), 0.0)
         for arm in product(self._canaries, get_args(ArmName)):
+            self._unpriced.add(arm, 0.0)
             for outcome in get_args(OutcomeName):
                 self._requests.add((*arm, outcome), 0.0)
             for error_type in get_args(ErrorType):

@@ -35,7 +35,14 @@ def commands(group: Any, before: str = "") -> dict[str, Any]:
 COMMANDS = commands(typer.main.get_command(app))
 DOCUMENTS = sorted(
     path
-    for folder in (ROOT, ROOT / "docs", ROOT / "docs/adr", ROOT / "deploy", ROOT / "grafana")
+    for folder in (
+        ROOT,
+        ROOT / "docs",
+        ROOT / "docs/adr",
+        ROOT / "docs/runbooks",
+        ROOT / "deploy",
+        ROOT / "grafana",
+    )
     for path in folder.glob("*.md")
 )
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -72,7 +79,7 @@ def test_a_command_stands_in_the_operations_table_with_every_option(command: str
     ]
     assert len(rows) == 1
     options = {name for each in COMMANDS[command].params for name in each.opts if name.startswith("-")}
-    documented = set(re.findall(r"`(--?[a-z]+)`", rows[0]))
+    documented = set(re.findall(r"`(--?[a-z-]+)`", rows[0]))
     assert documented == options - {"--help"}
 
 
@@ -86,7 +93,7 @@ def test_examples_call_only_commands_and_options_that_exist() -> None:
     for call in calls:
         words = call.split()
         command = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
-        options = {word for word in words if re.fullmatch(r"--?[a-z]+", word)}
+        options = {word for word in words if re.fullmatch(r"--?[a-z-]+", word)}
         assert options <= {name for each in COMMANDS[command].params for name in each.opts}, call
 
 

@@ -209,7 +209,8 @@ def test_an_exchange_without_an_answer_is_not_unpriced() -> None:
     meters = new_meters()
     meters.observe(an_outcome(outcome="error", error_type="provider_5xx", cost_usd=None))
     meters.observe(an_outcome(canary="", outcome="ok", usage=Usage(), cost_usd=None))  # a list of models, say
-    assert not [key for key in samples(meters) if key[0] == "canary_unpriced_requests_total"]
+    found = samples(meters).items()
+    assert not [key for key, value in found if key[0] == "canary_unpriced_requests_total" and value]
 
 
 def test_times_fall_into_documented_buckets_up_to_655_seconds() -> None:
