@@ -5,7 +5,9 @@ RecordError
 ├── BadFeedback     a feedback document that cannot be taken                 (`status`, `message`)
 ├── SharedDown      Redis does not answer; the store is the truth, and slower
 ├── SpoolFull       the disk did not keep what was appended
-└── StoreDown       the database does not answer; worth trying again
+├── StoreDown       the database does not answer; worth trying again
+│   └── StoreTooNew     a newer version made the database; worth trying again once this one is replaced
+└── Unstorable      the database refuses a value; the record is to be set aside
 """
 
 from typing import Literal
@@ -44,6 +46,10 @@ class SpoolFull(RecordError):
 
 class StoreDown(RecordError):
     """The database cannot be reached or refuses; what was to be stored stays in the spool."""
+
+
+class StoreTooNew(StoreDown):
+    """A newer version has made the database. Records stay in the spool until that version runs here."""
 
 
 class Unstorable(RecordError):

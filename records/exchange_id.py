@@ -79,6 +79,14 @@ def verify(keys: Sequence[bytes], text: str, *, now: float) -> ExchangeRef:
     return reference
 
 
+def day_of(text: str) -> int | None:
+    """The UTC day number of the exchange that an id names, on its word alone; None if it is no such id."""
+    try:
+        return int(_read(text, _from_text(text)[:-_MAC_BYTES]).at // 86400)
+    except (BadExchangeId, UnicodeDecodeError):
+        return None
+
+
 def _mac(key: bytes, body: bytes) -> bytes:
     mac = _keyed(key).copy()
     mac.update(body)

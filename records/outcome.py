@@ -70,7 +70,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Times: `at` is UTC seconds at the request's last byte, `mono` CLOCK_MONOTONIC seconds at the same moment
     (comparable within one boot of one machine), `latency_s` from there to the provider's last byte read,
     `ttft_s` to the first text or reasoning token, `ttfb_s` to the first body byte, `overhead_s` what the
-    proxy itself added before the upstream request left. Missing is None.
+    proxy itself added before the upstream request left. Missing is None. `fingerprint` is a keyed hash of
+    what was asked, by which a session's repeated questions are told; it has no space in it.
     """
 
     exchange_id: str
@@ -105,6 +106,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cost_usd: float | None = None
     attempts: tuple[Attempt, ...] = ()
     mirror: bool = False
+    fingerprint: str = ""
     retry_count: int = 0
     traceparent: str = ""
 

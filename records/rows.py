@@ -1,40 +1,20 @@
-"""Outcomes and feedback as rows of their tables, written many at a time.
+"""Outcomes and feedback as rows of their tables: tuples in the order of the columns.
 
-An outcome has 36 columns and there may be thousands a second, so that the statement is compiled once and the
-rows go to the driver as tuples: SQLAlchemy's own parameter handling would cost more than SQLite itself.
+There may be thousands a second, so that they go to the driver as they are: SQLAlchemy's own parameter
+handling would cost more than the database.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Dialect, Insert
 
+from records.exchange_id import day_of
 from records.outcome import Feedback, Outcome
 
 Row = tuple[Any, ...]
 _DAY_S = 86400
 _TO_JSON = msgspec.json.Encoder().encode
 _NO_TAGS = "{}"
-
-
-class Writer:
-    """One compiled insert. Rows are tuples in the order of the table's columns."""
-
-    def __init__(self, dialect: Dialect, statement: Insert) -> None:
-        compiled = statement.compile(dialect=dialect)
-        self._sql = str(compiled)
-        self._columns = [column.name for column in statement.table.columns]
-        self._positional = bool(dialect.positional)
-
-    def write(self, connection: Connection, rows: Sequence[Row]) -> int:
-        """Insert the rows; returns how many were new (or replaced an older one)."""
-        if not rows:
-            return 0
-        values: Any = (
-            list(rows) if self._positional else [dict(zip(self._columns, r, strict=True)) for r in rows]
-        )
-        return connection.exec_driver_sql(self._sql, values).rowcount
 
 
 def of_outcome(outcome: Outcome) -> Row:
@@ -53,14 +33,14 @@ def of_outcome(outcome: Outcome) -> Row:
         outcome.reason,
         outcome.unit,
         outcome.session,
-        outcome.category,
+        _text(outcome.category),
         _TO_JSON(outcome.tags).decode() if outcome.tags else _NO_TAGS,
-        outcome.request_id,
+        _text(outcome.request_id),
         outcome.provider,
         outcome.api,
         outcome.operation,
-        outcome.model_requested,
-        outcome.model,
+        _text(outcome.model_requested),
+        _text(outcome.model),
         outcome.stream,
         outcome.mirror,
         outcome.status,
@@ -78,6 +58,7 @@ def of_outcome(outcome: Outcome) -> Row:
         usage.estimated,
         outcome.cost_usd,
         _TO_JSON(outcome.attempts).decode(),
+        outcome.fingerprint,
     )
 
 
@@ -96,5 +77,11 @@ def of_feedback(feedback: Feedback) -> Row:
         feedback.phase,
         feedback.arm,
         feedback.category,
-        feedback.comment,
+        _text(feedback.comment),
+        day_of(feedback.exchange_id) if feedback.exchange_id else None,
     )
+
+
+def _text(value: str) -> str:
+    """What a caller chose, as PostgreSQL takes it: it has no NUL in text."""
+    return value.replace("\0", "\ufffd") if "\0" in value else value

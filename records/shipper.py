@@ -6,15 +6,16 @@ that the database refuses is set aside and counted, so that one bad record canno
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from records import spool_name
 from records.backlog import Backlog
 from records.errors import StoreDown, Unstorable
 from records.frame import encode
 from records.spool_reader import Batch, Chunk, SpoolReader, sweep
-from records.store import Store
+from records.store import Store, Totals
 
 POLL_S = 0.05
 BACKOFF_S = (0.1, 5.0)
@@ -23,12 +24,21 @@ BATCH = 2000
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """One spool's records: what the store says of them, and how many still wait."""
+
+    totals: Totals
+    spooled: int
+
+
 class Shipper:
     """Ships one spool folder.
 
     `others` are further readers of the folder, in other threads; a file goes when they are done with it too.
-    `shipped` is called after each stored batch. `spooled` is how many records wait, `down` why the last try
-    failed (None: it did not); both may be read from any thread.
+    `shipped` is called after each stored batch. For any thread: `spooled` is how many records wait,
+    `down` why the last try failed (None: it did not), `counts` what became of this spool's records (None
+    until the store has said).
     """
 
     def __init__(
@@ -43,8 +53,11 @@ class Shipper:
         self._reader: SpoolReader | None = None
         self._unshipped: Batch | None = None
         self._backlog = Backlog(folder, {})
+        self._name = spool_name.of(folder)
+        self._totals: Totals | None = None
         self.spooled = 0
         self.down: str | None = None
+        self.counts: Counts | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Ship until `stop` is set, then whatever is left, as long as the database answers."""
@@ -67,7 +80,7 @@ class Shipper:
         """Count the records waiting, for when nothing is being shipped."""
         if self._reader is None:
             self._begin()
-        self.spooled = self._backlog.count()
+        self._look()
         return self.spooled
 
     def _turn(self, stop: threading.Event) -> bool:
@@ -78,7 +91,7 @@ class Shipper:
         batch = self._unshipped or reader.read(BATCH)
         if batch.is_empty:
             self._clean(reader, stop)
-            self.spooled = self._backlog.count()
+            self._look()
             return False
         self._unshipped = batch
         if self._wait_for(lambda: self._store_batch(batch), stop) is None:
@@ -88,14 +101,22 @@ class Shipper:
         self._backlog.committed(batch)
         self._shipped(batch)
         self._clean(reader, stop)
-        self.spooled = self._backlog.count()
+        self._look()
         return True
 
+    def _look(self) -> None:
+        """Count what waits. Both figures change as one: accepted = stored + dropped + spooled always."""
+        self.spooled = self._backlog.count()
+        if self._totals is not None:
+            self.counts = Counts(self._totals, self.spooled)
+
     def _begin(self) -> SpoolReader:
-        cursors = self._store.cursors()
+        self._store.adopt(self._name)
+        cursors = self._store.cursors(self._name)
         gone = [name for name in cursors if not (self._folder / name).exists()]
         if gone:
-            self._store.forget(gone)
+            self._store.forget(gone, self._name)
+        self._totals = self._store.totals(self._name)
         self._reader = SpoolReader(self._folder, cursors)
         self._backlog = Backlog(self._folder, cursors)
         return self._reader
@@ -111,7 +132,7 @@ class Shipper:
             else:
                 self.down = None
                 return answer
-            self.spooled = self._backlog.count()
+            self._look()
             if stop.wait(delay):
                 return None
             delay = min(2 * delay, longest)
@@ -122,21 +143,24 @@ class Shipper:
             self._wait_for(lambda: self._forget(deleted), stop)
 
     def _forget(self, files: list[str]) -> bool:
-        self._store.forget(files)
+        self._store.forget(files, self._name)
         return True
 
     def _store_batch(self, batch: Batch) -> bool:
         try:
-            self._store.ship(batch)
+            self._ship(batch)
         except Unstorable:
             refused = sum(self._salvage(chunk) for chunk in batch.chunks)
-            self._store.ship(replace(batch, chunks=[], quarantined=batch.quarantined + refused))
+            self._ship(replace(batch, chunks=[], quarantined=batch.quarantined + refused))
         return True
+
+    def _ship(self, batch: Batch) -> None:
+        self._totals = self._store.ship(batch, self._name).totals
 
     def _salvage(self, chunk: Chunk) -> int:
         """Store all the records that can be, by halving; returns how many had to be set aside."""
         try:
-            self._store.ship(Batch(chunks=[chunk]))
+            self._ship(Batch(chunks=[chunk]))
         except Unstorable:
             if len(chunk.records) == 1:
                 self._set_aside(chunk)

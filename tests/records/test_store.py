@@ -1,9 +1,8 @@
-"""The store, on SQLite."""
+"""The store, on both databases."""
 
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -11,61 +10,24 @@ from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from records.errors import StoreDown, Unstorable
-from records.frame import Record
-from records.outcome import Attempt, Feedback, Outcome, Usage
-from records.spool_reader import Batch, Chunk, Death, Writer
-from records.store import Act, FixedRubric, Store, Totals
+from records.outcome import Usage
+from records.spool_reader import Death
+from records.store import FixedRubric, Store, Totals
 from routing.plan import State
-
-WRITER = Writer("w0-boot-1", 0, "boot", 1)
-DAY = 86400.0
-
-
-def an_outcome(serial: int, *, at: float = 20_000 * DAY) -> Outcome:
-    return Outcome(
-        exchange_id=f"exchange-{serial}",
-        at=at,
-        mono=1.0,
-        outcome="fallback",
-        canary="support-nov",
-        run=1,
-        phase=2,
-        share=0.05,
-        arm="candidate",
-        served_by="baseline",
-        reason="cohort",
-        unit="ab" * 16,
-        tags={"region": "eu"},
-        stream=True,
-        status=200,
-        latency_s=0.25,
-        usage=Usage(input_tokens=10, cached_input_tokens=0, output_tokens=20),
-        attempts=(Attempt(arm="candidate", provider="openai", model="new", error_type="provider_timeout"),),
-    )
-
-
-def some_feedback(value: float, *, at: float = 100.0, key: str = "k") -> Feedback:
-    return Feedback(key=key, metric="csat", value=value, at=at, mono=1.0, exchange_id="e", comment="so so")
-
-
-def a_batch(*records: Record, **rest: Any) -> Batch:
-    return Batch(chunks=[Chunk("w0-boot-1-0.spool", WRITER, list(records))], **rest)
-
-
-def act(action: str = "start", *, who: str = "ann") -> Act:
-    return Act(at=5.0, action=action, who=who, reason="a reason")
+from tests.records.samples import DAY, WRITER, a_batch, act, an_outcome, some_feedback
 
 
 def values(store: Store) -> list[float]:
     with store._engine.connect() as connection:
-        return [row.value for row in connection.execute(text("SELECT value FROM feedback ORDER BY key"))]
+        found = connection.execute(text("SELECT value FROM feedback ORDER BY key"))
+        return [row.value for row in found]
 
 
 def test_a_relative_database_lies_in_the_data_folder_in_wal_and_full_sync(
-    store: Store, tmp_path: Path
+    sqlite_store: Store, tmp_path: Path
 ) -> None:
     assert (tmp_path / "canary.db").exists()
-    with store._engine.connect() as connection:
+    with sqlite_store._engine.connect() as connection:
         pragmas = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
         ]
@@ -219,7 +181,8 @@ def test_a_database_that_is_not_there_is_down(tmp_path: Path) -> None:
         Store.open("sqlite:///no/such/folder/canary.db", tmp_path)
 
 
-def test_a_locked_database_is_down_and_heals(store: Store, tmp_path: Path) -> None:
+def test_a_locked_database_is_down_and_heals(sqlite_store: Store, tmp_path: Path) -> None:
+    store = sqlite_store
     with store._engine.connect() as impatient:
         impatient.exec_driver_sql("PRAGMA busy_timeout=1")  # on the connection that the pool hands out next
     other = create_engine(f"sqlite:///{tmp_path / 'canary.db'}", poolclass=NullPool).connect()
@@ -231,7 +194,8 @@ def test_a_locked_database_is_down_and_heals(store: Store, tmp_path: Path) -> No
     assert store.ship(a_batch(an_outcome(1))).inserted == 1
 
 
-def test_what_is_older_than_the_retention_is_deleted_and_the_rest_stays(store: Store) -> None:
+def test_what_is_older_than_the_retention_is_deleted_and_the_rest_stays(sqlite_store: Store) -> None:
+    store = sqlite_store
     store.ship(a_batch(an_outcome(1, at=10.0), an_outcome(2, at=30.0), some_feedback(4, at=10.0)))
     assert store.expire(20.0) == 2
     assert [row["exchange_id"] for row in store.recent("support-nov")] == ["exchange-2"]

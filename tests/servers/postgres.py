@@ -55,11 +55,12 @@ class Postgres:
         assert self._process is not None, "PostgreSQL is not running"
         return self._process.pid
 
-    def fresh(self) -> str:
-        """The URL of a new, empty database."""
+    def fresh(self, like: str = "") -> str:
+        """The URL of a new database: empty, or a copy of the one at `like`, which nobody may be using."""
         name = f"test_{os.getpid()}_{next(self._serial)}"
+        template = f" TEMPLATE {like.rpartition('/')[2]}" if like else ""
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
+            connection.execute(f"CREATE DATABASE {name}{template}".encode())
         return self._url(name)
 
     def start(self) -> None:

@@ -1,0 +1,150 @@
+"""The connection to either database: how it is set up, how long it is waited for, what its errors mean."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
+
+from records.errors import StoreDown, Unstorable
+from records.store.asked import canary_asked, canary_seen
+
+BUSY_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 5
+
+_POSTGRESQL = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "application_name": "canary",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+
+
+def engine_of(url: str, data: Path) -> Engine:
+    """An engine that has not connected yet. A relative SQLite file lies in `data`. StoreDown: a bad URL."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise StoreDown("`store` is no database's URL: write postgresql://USER:PASSWORD@HOST/NAME") from None
+    if parsed.get_backend_name() != "sqlite":
+        asked = {name: value for name, value in _POSTGRESQL.items() if name not in parsed.query}
+        engine = create_engine(parsed.set(drivername="postgresql+psycopg"), connect_args=asked)
+        event.listen(engine, "connect", _set_up_postgresql)
+        return engine
+    if parsed.database and parsed.database != ":memory:":
+        parsed = parsed.set(database=str(data / parsed.database))
+    connect_args = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
+    engine = create_engine(parsed.set(drivername="sqlite"), connect_args=connect_args)
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+@contextmanager
+def transaction(engine: Engine, *, within_s: float | None, writes: bool) -> Iterator[Connection]:
+    """One transaction, committed at its end. Raises StoreDown, Unstorable.
+
+    A server that accepts and does not answer is cut off after `within_s` seconds (None: never). `writes`
+    takes SQLite's one place for a writer at once, so that what was read holds when it is written.
+    """
+    with _answering(), engine.connect() as connection:
+        connection.execution_options(writes=writes)
+        with _cut_off(connection, within_s):
+            _ping(connection)
+        with _cut_off(connection, within_s):
+            yield connection
+            connection.commit()
+
+
+def _ping(connection: Connection) -> None:
+    """A pooled connection may have died of a restart meanwhile: then a new one, without telling anybody."""
+    if connection.dialect.name == "sqlite":
+        return
+    try:
+        connection.exec_driver_sql("SELECT 1")
+    except DBAPIError:
+        if not connection.invalidated:
+            raise
+        connection.rollback()
+        connection.exec_driver_sql("SELECT 1")
+
+
+@contextmanager
+def _cut_off(connection: Connection, after_s: float | None) -> Iterator[None]:
+    """Shut the connection's socket after that time, which ends whatever waits on it."""
+    if after_s is None or connection.dialect.name == "sqlite":
+        yield
+        return
+    driver = driver_of(connection)
+    late = threading.Event()
+    timer = threading.Timer(after_s, _shut, (driver, late))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (SQLAlchemyError, psycopg.Error) as exc:
+        if late.is_set():
+            raise StoreDown(f"the database did not answer within {after_s:g} s") from exc
+        raise
+    finally:
+        timer.cancel()
+
+
+def _shut(driver: "psycopg.Connection[Any]", late: threading.Event) -> None:
+    late.set()
+    try:
+        with socket.fromfd(driver.pgconn.socket, socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.shutdown(socket.SHUT_RDWR)
+    except (OSError, psycopg.Error):  # it has ended by itself meanwhile
+        return
+
+
+def driver_of(connection: Connection) -> "psycopg.Connection[Any]":
+    """The psycopg connection below, for what SQLAlchemy has no words for."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101
+    return driver
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except (DataError, IntegrityError, OverflowError, psycopg.DataError, psycopg.IntegrityError) as exc:
+        raise Unstorable(f"the database refuses a value: {exc}") from exc
+    except DBAPIError as exc:
+        raise StoreDown(f"the database does not answer: {exc.orig}") from exc
+    except (SQLAlchemyError, psycopg.Error) as exc:
+        raise StoreDown(f"the database does not answer: {exc}") from exc
+
+
+def _set_up_postgresql(driver: Any, _record: object) -> None:
+    # A spool file is deleted once its records are committed: a commit that may be forgotten is none.
+    with driver.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) "
+            "WHERE current_setting('synchronous_commit') = 'off'"
+        )
+    driver.commit()
+
+
+def _set_up_sqlite(driver: Any, _record: object) -> None:
+    cursor = driver.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={int(BUSY_TIMEOUT_S * 1000)}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+    for function in (canary_seen, canary_asked):
+        driver.create_function(function.__name__, 2, function, deterministic=True)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

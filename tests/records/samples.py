@@ -1,0 +1,46 @@
+"""Records to be stored, and an act: what the tests of the store begin with."""
+
+from typing import Any
+
+from records.frame import Record
+from records.outcome import Attempt, Feedback, Outcome, Usage
+from records.spool_reader import Batch, Chunk, Writer
+from records.store import Act
+
+WRITER = Writer("w0-boot-1", 0, "boot", 1)
+DAY = 86400.0
+
+
+def an_outcome(serial: int, *, at: float = 20_000 * DAY) -> Outcome:
+    return Outcome(
+        exchange_id=f"exchange-{serial}",
+        at=at,
+        mono=1.0,
+        outcome="fallback",
+        canary="support-nov",
+        run=1,
+        phase=2,
+        share=0.05,
+        arm="candidate",
+        served_by="baseline",
+        reason="cohort",
+        unit="ab" * 16,
+        tags={"region": "eu"},
+        stream=True,
+        status=200,
+        latency_s=0.25,
+        usage=Usage(input_tokens=10, cached_input_tokens=0, output_tokens=20),
+        attempts=(Attempt(arm="candidate", provider="openai", model="new", error_type="provider_timeout"),),
+    )
+
+
+def some_feedback(value: float, *, at: float = 100.0, key: str = "k") -> Feedback:
+    return Feedback(key=key, metric="csat", value=value, at=at, mono=1.0, exchange_id="e", comment="so so")
+
+
+def a_batch(*records: Record, **rest: Any) -> Batch:
+    return Batch(chunks=[Chunk("w0-boot-1-0.spool", WRITER, list(records))], **rest)
+
+
+def act(action: str = "start", *, who: str = "ann") -> Act:
+    return Act(at=5.0, action=action, who=who, reason="a reason")

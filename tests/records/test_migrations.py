@@ -1,0 +1,143 @@
+"""The store's schema: made, taken over, refused when it is newer; on both databases."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import select, text
+
+from records import migrations, tables
+from records.errors import StoreDown, StoreTooNew
+from records.store import Store, Totals
+from tests.records.samples import a_batch, an_outcome, some_feedback
+from tests.servers.postgres import Postgres
+
+_OPENS = """
+import sys
+from pathlib import Path
+from records.store import Store
+print("ready", flush=True)
+sys.stdin.readline()
+store = Store.open(sys.argv[1], Path(sys.argv[2]))
+print(len(store.states()))
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest) -> str:
+    """A database without any table."""
+    if request.param == "sqlite":
+        return "sqlite:///canary.db"
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.fresh()
+
+
+def version_0_1(path: Path) -> None:
+    """A database that version 0.1 made: two exchanges, feedback on one, a state and its audit."""
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(Path(__file__).with_name("version_0_1.sql").read_text())
+
+
+def test_the_steps_lead_to_the_schema_that_the_program_uses(empty_url: str, tmp_path: Path) -> None:
+    with closing(Store.open(empty_url, tmp_path)) as store, store._engine.connect() as connection:
+        options = {"compare_type": connection.dialect.name == "postgresql"}
+        context = MigrationContext.configure(connection, opts=options)
+        found = compare_metadata(context, tables.metadata)
+    if connection.dialect.name == "postgresql":  # which needs none, and SQLAlchemy cannot be told so here
+        found = [each for each in found if "unit_days_by_day" not in str(each)]
+    assert found == []
+
+
+def test_the_newest_step_is_the_one_that_the_program_names() -> None:
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert scripts.get_current_head() == migrations.HEAD
+
+
+def test_a_database_of_version_0_1_is_taken_over_without_loss(tmp_path: Path) -> None:
+    version_0_1(tmp_path / "canary.db")
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        assert [row["exchange_id"] for row in store.recent("support-nov")] == ["exchange-2", "exchange-1"]
+        assert store.recent("support-nov")[0]["fingerprint"] == ""
+        assert (store.states()["support-nov"].version, store.audit()[0].act.who) == (3, "ann")
+        assert store.totals() == Totals(accepted=4, stored=3, dropped=1)
+        store.adopt("the-only-spool")
+        assert store.cursors("the-only-spool") == {"w0-0123456789abcdef-7-0.spool": 512}
+        with store.reading() as connection:
+            cells = connection.execute(select(tables.unit_days)).all()
+            assert connection.execute(select(tables.feedback.c.value)).scalar_one() == 5.0
+        (cell,) = cells
+        assert (cell.unit, cell.tags, cell.exchanges, cell.counted, cell.failed) == (
+            "ab" * 16,
+            '{"region":"eu"}',
+            2,
+            2,
+            1,
+        )
+        assert (cell.latency_n, cell.cost_n, cell.tokens_sum) == (2, 1, 60.0)
+        with pytest.raises(Exception, match="append-only"), store.writing() as connection:
+            connection.execute(text("DELETE FROM audit"))
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as again:
+        assert again.totals("the-only-spool") == Totals(accepted=4, stored=3, dropped=1)
+
+
+def test_a_step_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:
+    version_0_1(tmp_path / "canary.db")
+    with closing(sqlite3.connect(tmp_path / "canary.db")) as database:
+        database.execute("CREATE TABLE sessions (in_the_way INTEGER)")
+    with pytest.raises(StoreDown, match="sessions already exists"):
+        Store.open("sqlite:///canary.db", tmp_path)
+    with closing(sqlite3.connect(tmp_path / "canary.db")) as database:
+        names = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        assert "unit_days" not in names and "alembic_version" not in names
+        assert database.execute("SELECT count(*) FROM outcomes").fetchone() == (2,)
+        database.execute("DROP TABLE sessions")
+    Store.open("sqlite:///canary.db", tmp_path).close()
+
+
+def test_a_database_newer_than_the_program_is_refused_in_plain_words(empty_url: str, tmp_path: Path) -> None:
+    with closing(Store.open(empty_url, tmp_path)) as store, store.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StoreTooNew, match=r"made by a newer canary.*9999"):
+        Store.open(empty_url, tmp_path)
+
+
+def test_programs_that_start_at_once_make_one_schema(empty_url: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _OPENS, empty_url, str(tmp_path)]
+    programs = [
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    for program in programs:
+        assert program.stdout is not None and program.stdout.readline() == "ready\n"
+    told = []
+    for program in programs:
+        assert program.stdin is not None
+        program.stdin.write("go\n")
+        program.stdin.flush()
+    for program in programs:
+        out, err = program.communicate(timeout=60)
+        told.append((program.returncode, out, err))
+    assert told == [(0, "0\n", "")] * 3
+
+
+def test_a_database_that_comes_up_later_is_made_ready_then(tmp_path: Path) -> None:
+    folder = tmp_path / "not-there-yet"
+    with closing(Store.at("sqlite:///canary.db", folder)) as store:
+        with pytest.raises(StoreDown):
+            store.ship(a_batch(an_outcome(1)))
+        folder.mkdir()
+        assert store.ship(a_batch(an_outcome(1), some_feedback(3))).inserted == 2
+
+
+def test_what_is_no_database_url_is_said_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(StoreDown, match="postgresql://USER:PASSWORD@HOST/NAME") as refused:
+        Store.open("postgresql://canary:s3cret@host:port/canary", tmp_path)
+    assert "s3cret" not in str(refused.value)
