@@ -27,6 +27,7 @@ from canary.spool_feed import SpoolFeed
 from canary.workers import Workers
 from console.app import admin_app
 from console.guard import Access
+from records import plans
 from records.errors import StoreDown
 from records.meters import Meters
 from records.shipper import Shipper
@@ -49,7 +50,7 @@ class Admin:
         data = orders.folder
         self.config = WatchedConfig(Path(orders.config), self._reloaded, reading)
         self.store = Store.open(self.config.current.store, data)
-        self.rollouts = Rollouts(self.store, data / "plan.json")
+        self.rollouts = Rollouts(self.store, partial(plans.write, data / "plan.json"))
         self.meters = Meters(
             canaries=self.config.current.canaries,
             feedback_metrics=self.config.current.metrics,

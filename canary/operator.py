@@ -12,7 +12,7 @@ from canary.config import Config
 from canary.live import Live
 from canary.orders import transition_for
 from canary.process import WatchedConfig
-from canary.rollouts import Rollouts
+from canary.rollouts import Outrun, Rollouts
 from canary.secrets import Keys
 from canary.workers import Workers
 from console.control import BadOrder, Order
@@ -82,11 +82,11 @@ class Operator:
             raise BadOrder(404, f"no canary {canary!r} to {order}")
         now = time.time()
         transition = transition_for(order, wanted.canary.steps, reason=reason, share=share, now=now)
+        act = Act(at=now, action=order, who=who or "unknown", reason=reason)
         try:
-            state = self.rollouts.change(
-                canary, Act(at=now, action=order, who=who or "unknown", reason=reason), transition
-            )
-        except transitions.Refused as refusal:
+            # Taking the candidate out is right whatever somebody else ordered at the same moment.
+            state = self.rollouts.change(canary, act, transition, yields=order != "rollback")
+        except (transitions.Refused, Outrun) as refusal:
             raise BadOrder(409, str(refusal)) from refusal
         except StoreDown as problem:
             raise BadOrder(503, str(problem)) from problem

@@ -1,14 +1,12 @@
-"""Every canary's state and its changes. The store is the truth, the plan file its copy for the workers."""
+"""Every canary's state and its changes. The store is the truth, the plan its copy for the workers."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import structlog
 
 from canary.config import CanaryConfig, Config
-from records import plans
 from records.errors import StoreDown
 from records.store import Act, FixedRubric, Store, Versioned
 from report.rubric import Criterion, sha256
@@ -24,12 +22,17 @@ CONFIG = "config"
 REMOVED = "removed from the config"
 
 
+class Outrun(Exception):
+    """Somebody else changed the canary meanwhile; the message says what it is now."""
+
+
 class Rollouts:
     """Reads and changes states by compare-and-set, logs each change, publishes the plan."""
 
-    def __init__(self, store: Store, plan_file: Path) -> None:
+    def __init__(self, store: Store, publish: Callable[[Plan], None]) -> None:
+        """`publish` puts a plan where the workers find it, without waiting for anybody."""
         self._store = store
-        self._plan_file = plan_file
+        self._publish = publish
         self.states: dict[str, Versioned] = store.states()
 
     @property
@@ -47,11 +50,22 @@ class Rollouts:
         return found.state if found is not None else None
 
     def publish(self) -> None:
-        """Write the plan for the workers: after each change, and now and then to keep it fresh."""
-        plans.write(self._plan_file, self.plan)
+        """Publish the plan: after each change, and now and then to keep it fresh."""
+        self._publish(self.plan)
 
-    def change(self, name: str, act: Act, transition: Transition) -> State:
-        """Apply one transition, store and publish it. Raises transitions.Refused, KeyError, StoreDown."""
+    def adopt(self, found: Mapping[str, Versioned]) -> None:
+        """Take in the states as somebody else may have changed them; what is older than ours is not news."""
+        for name, each in found.items():
+            held = self.states.get(name)
+            if held is None or each.version > held.version:
+                self.states[name] = each
+
+    def change(self, name: str, act: Act, transition: Transition, *, yields: bool = False) -> State:
+        """Apply one transition, store and publish it. Raises transitions.Refused, KeyError, StoreDown.
+
+        With `yields` it gives way, by Outrun, to somebody who changed the canary meanwhile: whoever ordered
+        this did not know. Without, it is applied to what they made of it.
+        """
         for _ in range(_TRIES):
             held = self.states[name]
             after = transition(held.state)
@@ -63,6 +77,8 @@ class Rollouts:
                 log.info("canary.changed", canary=name, action=act.action, who=act.who, state=after.state)
                 return after
             self.states = self._store.states()  # somebody else was faster: look at what they made of it
+            if yields and not _alike(held.state, self.states[name].state):
+                raise Outrun(_outrun(name, self.states[name].state))
         raise StoreDown(f"{name} keeps changing under our hands: try again")
 
     def reconcile(self, config: Config, now: float) -> list[str]:
@@ -132,6 +148,18 @@ class Rollouts:
             for name, each in self.states.items()
             if name not in config.canaries and each.state.state != "ended"
         ]
+
+
+def _alike(one: State, other: State) -> bool:
+    """True when they differ by the ramp's clock only, which ticks all the time."""
+    return replace(one, step_elapsed_s=0.0) == replace(other, step_elapsed_s=0.0)
+
+
+def _outrun(name: str, state: State) -> str:
+    return (
+        f"somebody else changed {name} a moment ago: it is {state.state.replace('_', ' ')} at share "
+        f"{state.effective_share:.3g} now; look at it, and give the order again if it still holds"
+    )
 
 
 def redefinitions(config: Config, states: Mapping[str, Versioned]) -> list[str]:
