@@ -1,0 +1,57 @@
+"""The lease in the store: one row that says who leads, changed by compare-and-set only.
+
+Whose turn it is, and when a lease counts as given up, `canary/leadership.py` decides: no clock is asked here.
+"""
+
+from dataclasses import dataclass, replace
+
+from sqlalchemy import select, update
+
+from records.store.store import Store
+from records.tables import leases
+
+NAME = "leader"
+NOBODY = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The row as it was seen. `term` rises with every change of the holder; `refreshed_at` is the holder's
+    last sign of life, UTC seconds by its own clock. A lease that was given back has NOBODY for its holder."""
+
+    holder: str
+    term: int
+    refreshed_at: float
+
+
+class Leases:
+    """Every method may raise StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def read(self) -> Lease:
+        """The lease."""
+        with self._store.reading() as connection:
+            row = connection.execute(select(leases).where(leases.c.name == NAME)).one()
+        return Lease(row.holder, row.term, row.refreshed_at)
+
+    def take(self, holder: str, seen: Lease, now: float) -> Lease | None:
+        """Make `holder` the leader if the lease still is as it was `seen`; None when it is not."""
+        return self._replace(seen, Lease(holder, seen.term + 1, now))
+
+    def renew(self, mine: Lease, now: float) -> Lease | None:
+        """A sign of life at UTC second `now`; None when it is somebody else's lease by now."""
+        return self._replace(mine, replace(mine, refreshed_at=now))
+
+    def give_back(self, mine: Lease) -> None:
+        """Let the next one lead at once."""
+        self._replace(mine, replace(mine, holder=NOBODY))
+
+    def _replace(self, before: Lease, after: Lease) -> Lease | None:
+        row = leases.c
+        same = (row.term == before.term, row.holder == before.holder, row.refreshed_at == before.refreshed_at)
+        values = {"holder": after.holder, "term": after.term, "refreshed_at": after.refreshed_at}
+        with self._store.writing() as connection:
+            done = connection.execute(update(leases).where(row.name == NAME, *same).values(**values))
+        return after if done.rowcount == 1 else None

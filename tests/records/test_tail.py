@@ -1,0 +1,68 @@
+"""The newest records in the store, of both databases."""
+
+from msgspec import structs
+
+from records.outcome import Feedback, Outcome, Usage
+from records.spool_reader import Batch, Chunk, Writer
+from records.store import Store
+from records.store.tail import since
+
+NOW = 1_790_000_000.0
+OUTCOME = Outcome(
+    exchange_id="x",
+    at=NOW,
+    mono=7.0,
+    outcome="fallback",
+    canary="trial",
+    run=2,
+    phase=3,
+    share=0.05,
+    arm="candidate",
+    served_by="baseline",
+    reason="cohort",
+    unit="u",
+    category="billing",
+    tags={"region": "eu"},
+    status=500,
+    error_type="provider_5xx",
+    latency_s=10.0,
+    ttft_s=0.5,
+    usage=Usage(output_tokens=7, estimated=True),
+    cost_usd=0.01,
+)
+
+
+def ship(store: Store, *records: Outcome | Feedback) -> None:
+    store.ship(Batch(chunks=[Chunk("f", Writer("w", 0, "b", 1), list(records))]))
+
+
+def test_outcomes_come_in_the_order_of_their_ends_from_the_moment_on(store: Store) -> None:
+    ends = [
+        structs.replace(OUTCOME, exchange_id=f"x{s}", at=NOW + 20 - s, latency_s=2.0 * s) for s in range(8)
+    ]
+    ship(store, *ends)
+    found = since(store, ["trial"], NOW + 22.0)
+    assert [each.exchange_id for each in found.outcomes] == ["x3", "x4", "x5", "x6", "x7"]
+    assert since(store, ["other"], NOW).outcomes == []
+
+
+def test_an_outcome_comes_back_as_far_as_guardrails_need_it(store: Store) -> None:
+    ship(store, OUTCOME)
+    (found,) = since(store, ["trial"], NOW).outcomes
+    kept = structs.replace(OUTCOME, mono=0.0, served_by=None, usage=Usage(estimated=True))
+    assert found == kept
+
+
+def test_feedback_comes_by_when_it_was_given(store: Store) -> None:
+    rating = Feedback(
+        key="k", metric="csat", value=4.0, at=NOW, mono=3.0, canary="trial", run=2, arm="candidate"
+    )
+    ship(store, rating, structs.replace(rating, key="early", at=NOW - 60.0))
+    (found,) = since(store, ["trial"], NOW - 1.0).feedback
+    assert found == structs.replace(rating, mono=0.0)
+
+
+def test_the_outcome_of_yesterday_that_ended_after_midnight_is_found(store: Store) -> None:
+    midnight = NOW // 86400 * 86400
+    ship(store, structs.replace(OUTCOME, at=midnight - 5.0, latency_s=10.0))
+    assert len(since(store, ["trial"], midnight + 1.0).outcomes) == 1
