@@ -8,6 +8,9 @@ from proxy.provider import Provider, Timeout
 from proxy.routes import Lane, Routes, Trial
 from routing.canary import ArmName, definition
 
+_OF_REPEATS = ("session_repeats", "repeat_question")
+"""The metrics that need to know when a question is asked again."""
+
 
 def routes(config: Config, breakers: Mapping[str, Breaker]) -> Routes:
     """The proxy's routes; a canary that was there before keeps its breaker."""
@@ -23,6 +26,8 @@ def _trial(config: CanaryConfig, providers: Mapping[str, Provider], breakers: Ma
         baseline=_lane(config, "baseline", providers, config.baseline_timeout),
         candidate=_lane(config, "candidate", providers, config.candidate_timeout),
         mirror=config.mirror,
+        capture=config.capture,
+        counts_repeats=any(row.metric in _OF_REPEATS for row in config.rubric),
         breaker=breakers.get(canary.name) or Breaker(),
     )
 

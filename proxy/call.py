@@ -10,6 +10,7 @@ from proxy.facts import NO_FACTS, Facts, facts_of, facts_of_session, names_store
 from proxy.headers import Headers
 from proxy.routes import Route, Routes, Trial
 from proxy.server import Incoming
+from records.capture import Sample
 from routing.canary import UnitSource
 
 BODY_BOUND = 64 << 20
@@ -19,8 +20,8 @@ _LABEL_BOUND = 64
 class Call(msgspec.Struct, kw_only=True):
     """One request, read. `at` and `mono` are the moment of its last byte (pass-through: of its head).
 
-    `upgrades`: it asks for a WebSocket. `unit` is the sticky identity, from the first place of the canary's
-    order that has one.
+    `upgrades`: it asks for a WebSocket. `sample`: it is to be captured. `unit` is the sticky identity, from
+    the first place of the canary's order that has one.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Call(msgspec.Struct, kw_only=True):
     at: float
     mono: float
     upgrades: bool = False
+    sample: Sample | None = None
 
     def text(self, name: bytes) -> str:
         """A request header as text, shortened to a label's length; "" when absent."""

@@ -68,6 +68,8 @@ class Exchanges:
         record.read(call)
         assignment = self._assign(call, record)
         record.assign(assignment)
+        if call.trial is not None and call.trial.capture is not None and self.recorder.captures is not None:
+            call.sample = self.recorder.captures.drawn(call, record.exchange_id)
         reply = await self._ask(call, assignment, record)
         if reply.session is not None and reply.failure is None:
             await _converse(incoming, call, record, reply, reply.session)

@@ -60,9 +60,10 @@ class Mirrors:
         self._upstreams = upstreams
         self._real = recorder
         self._copies = Recorder(
-            append=lambda outcome: recorder.append(structs.replace(outcome, mirror=True)),
+            append=lambda outcome: recorder.append(structs.replace(outcome, mirror=True, fingerprint="")),
             price=recorder.price,
             ids_key=recorder.ids_key,
+            captures=recorder.captures,
         )
         self._plan = plan
         self._room = room

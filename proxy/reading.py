@@ -1,5 +1,6 @@
 """Reads a copy of an answer while it is relayed: which reader it gets, and the plain ones. Streams: `sse`."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from proxy.dialects.operation import Operation
@@ -168,14 +169,29 @@ class Unpacked:
             self._lost = True
 
 
+Around = Callable[[Reader, bool], Reader]
+"""Takes a reader, and whether it reads a stream of events."""
+
+
 def reader_for(
-    operation: Operation, *, status: int, content_type: bytes, encoding: bytes, strip: bool
+    operation: Operation,
+    *,
+    status: int,
+    content_type: bytes,
+    encoding: bytes,
+    strip: bool,
+    around: Around | None = None,
 ) -> Reader:
-    """The reader for an answer with this head; errors and operations that carry no model are not read."""
+    """The reader for an answer with this head; errors and operations that carry no model are not read.
+
+    `around` puts another one around it, which is fed the answer's unpacked bytes.
+    """
     if status >= 300 or not operation.canary:
         return Blind()
     events = operation.events if content_type.startswith(b"text/event-stream") else None
     reader: Reader = JsonReader(operation) if events is None else StreamReader(events(), strip=strip)
+    if around is not None:
+        reader = around(reader, events is not None)
     if encoding in _PLAIN:
         return reader
     unpacks = unpackers(encoding)

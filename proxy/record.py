@@ -5,7 +5,10 @@ from collections.abc import Callable, Sequence
 from random import getrandbits
 
 from proxy.call import Call
+from proxy.capture import Captures
+from proxy.hearing import Heard
 from proxy.reply import Reply
+from proxy.said import fingerprint, question
 from records.exchange_id import mint
 from records.outcome import Attempt, ErrorType, Outcome, OutcomeName, Usage
 from routing.assign import Assignment
@@ -33,10 +36,18 @@ def ending(fell_back: ErrorType | None, failure: ErrorType | None) -> tuple[Outc
 class Recorder:
     """One worker's: mints ids, prices, hands every outcome to the spool, counts what started and finished."""
 
-    def __init__(self, *, append: Callable[[Outcome], bool], price: Price, ids_key: bytes) -> None:
+    def __init__(
+        self,
+        *,
+        append: Callable[[Outcome], bool],
+        price: Price,
+        ids_key: bytes,
+        captures: Captures | None = None,
+    ) -> None:
         self.append = append
         self.price = price
         self.ids_key = ids_key
+        self.captures = captures
         self.started = 0
         self.finished = 0
 
@@ -122,6 +133,13 @@ class Record:
         self._closed = True
         self._recorder.finished += 1
         self._recorder.append(record)
+        if reply is not None and reply.heard is not None:
+            self._capture(record, reply.heard)
+
+    def _capture(self, outcome: Outcome, heard: Heard) -> None:
+        call, captures = self.call, self._recorder.captures
+        if call is not None and call.sample is not None and captures is not None:
+            captures.keep(call, call.sample, outcome, heard)
 
     def _outcome(self, outcome: OutcomeName, error_type: ErrorType | None, reply: Reply | None) -> Outcome:
         call, assignment = self.call, self.assignment
@@ -130,7 +148,7 @@ class Record:
             return Outcome(
                 exchange_id=exchange_id, at=self.at, mono=self.mono, outcome=outcome, error_type=error_type
             )
-        trial, facts, provider = call.trial, call.facts, call.route.provider
+        trial, facts, provider, session = call.trial, call.facts, call.route.provider, self._session(call)
         attempts = tuple([self._attempt(call, each) for each in self.replies]) if reply is not None else ()
         return Outcome(
             exchange_id=exchange_id,
@@ -146,7 +164,8 @@ class Record:
             served_by=reply.lane.arm if trial is not None and reply is not None else None,
             reason=assignment.reason if trial is not None else "",
             unit=self.unit,
-            session=self._session(call),
+            session=session,
+            fingerprint=self._fingerprint(call, session),
             category=call.text(b"x-canary-category"),
             tags=call.tags,
             request_id=call.text(b"x-canary-request-id"),
@@ -187,6 +206,14 @@ class Record:
         return (
             unit_hash(self._recorder.ids_key, session.decode("utf-8", "backslashreplace")) if session else ""
         )
+
+    def _fingerprint(self, call: Call, session: str) -> str:
+        """What is asked, where the canary counts questions that are asked again. A client library's retry is
+        nobody's question."""
+        trial = call.trial
+        if not session or trial is None or not trial.counts_repeats or not isinstance(call.body, bytes):
+            return ""
+        return "" if _retries(call) else fingerprint(self._recorder.ids_key, session, question(call.body))
 
 
 def _cost(attempts: Sequence[Attempt]) -> float | None:

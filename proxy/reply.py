@@ -7,6 +7,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from proxy.call import Call
+from proxy.hearing import Heard
 from proxy.reading import Blind, Reader, reader_for
 from proxy.realtime.session import Session
 from proxy.request import UpstreamRequest
@@ -56,8 +57,8 @@ class Outlet(Protocol):
 class Reply:
     """What one attempt brought. `failure` is None as long as nothing is wrong; `ended` at the clean end.
 
-    `session`: what a WebSocket has in place of an answer. `length` is the body's, None where the provider
-    does not tell it or some of the body will be left out.
+    `heard`: its text, where it is to be captured. `session`: what a WebSocket has in place of an answer.
+    `length` is the body's, None where the provider does not tell it or some of the body will be left out.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Reply:
         "ended",
         "failure",
         "first_byte_at",
+        "heard",
         "held",
         "lane",
         "length",
@@ -81,6 +83,7 @@ class Reply:
         self.failure: ErrorType | None = None
         self.first_byte_at: float | None = None
         self.held = b""
+        self.heard: Heard | None = None
         self.length: int | None = None
         self.ended = False
         self.session: Session | None = None
@@ -97,12 +100,14 @@ class Reply:
         stripped = request.injected and answer.status < 300  # an error has no extra chunk to leave out
         self.length = None if length is None or stripped else int(length)
         self.failure = status_failure(answer.status, candidate=covered)
+        self.heard = Heard() if call.sample is not None else None
         self.reader = reader_for(
             call.route.operation,
             status=answer.status,
             content_type=named.get(b"content-type", b"").lower(),
             encoding=named.get(b"content-encoding", b"").lower(),
             strip=request.injected,
+            around=self.heard.around if self.heard is not None else None,
         )
 
     async def hold(self, *, stream: bool) -> None:

@@ -11,6 +11,7 @@ from proxy.dialects import Operation, operation
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.errors import Refused
 from proxy.provider import Api, Provider, Timeout
+from records.capture import CaptureRule
 from routing.canary import ArmName, Canary
 
 MOST_KNOWN, LONGEST_KNOWN = 4096, 256
@@ -38,13 +39,16 @@ class Lane:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trial:
     """A canary with its lanes, its candidate's breaker and the fingerprint of its definition. `mirror` is the
-    part in [0, 1] of the baseline's exchanges that the candidate gets a copy of."""
+    part in [0, 1] of the baseline's exchanges that the candidate gets a copy of, `capture` what is kept of
+    texts, `counts_repeats` whether questions are told by a fingerprint."""
 
     canary: Canary
     definition: str
     baseline: Lane
     candidate: Lane
     mirror: float = 0.0
+    capture: CaptureRule | None = None
+    counts_repeats: bool = False
     breaker: Breaker = field(default_factory=Breaker)
 
     def lane(self, arm: ArmName) -> Lane:

@@ -9,6 +9,7 @@ from canary.config.config import CanaryConfig, Config
 from canary.config.sections import (
     ArmSection,
     CanarySection,
+    CaptureSection,
     CriterionSection,
     FileSection,
     MatchSection,
@@ -19,6 +20,7 @@ from canary.config.sections import (
 )
 from canary.config.server import ServerSettings
 from proxy.provider import Provider, Timeout
+from records.capture import CaptureRule
 from records.metric import BUILT_IN, Metric
 from records.prices import Rates
 from report.rubric import Criterion
@@ -125,8 +127,20 @@ def _canary(section: CanarySection, providers: Mapping[str, Provider]) -> Canary
         minimum_days=section.minimum_days,
         planned_units=section.planned_units,
         mirror=section.mirror,
+        capture=_capture(section.capture),
         baseline_timeout=_own_timeout(section.baseline, providers),
         candidate_timeout=_own_timeout(section.candidate, providers),
+    )
+
+
+def _capture(section: CaptureSection | None) -> CaptureRule | None:
+    if section is None:
+        return None
+    return CaptureRule(
+        rate=section.rate,
+        per_category=section.per_category,
+        expires_after_s=section.expires_after,
+        redact=section.redact,
     )
 
 

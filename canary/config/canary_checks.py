@@ -10,6 +10,7 @@ from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME
 from canary.config.nearest import suggestion
 from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
+from records.capture_pattern import BadPattern, pattern
 from records.metric import BUILT_IN
 from report.rubric import BadBound
 from report.rubric import check as check_criterion
@@ -31,7 +32,21 @@ def check_canaries(file: FileSection, found: Salvage) -> None:
         _check_tags(file, canary, path, found)
         _check_guardrails(canary, path, found)
         _check_rubric(canary, path, found)
+        _check_capture(canary, path, found)
     _check_pairs(file, found)
+
+
+def _check_capture(canary: CanarySection, path: Path, found: Salvage) -> None:
+    capture = canary.capture
+    if capture is None:
+        return
+    if not (capture.rate or capture.per_category or found.cut_below((*path, "capture"))):
+        found.complain((*path, "capture"), "keeps nothing; give it a rate, as `rate: 1%`, or per_category")
+    for index, text in enumerate(capture.redact):
+        try:
+            pattern(text)
+        except BadPattern as error:
+            found.complain((*path, "capture", "redact", index), str(error))
 
 
 def _check_names(canary: CanarySection, path: Path, found: Salvage) -> None:

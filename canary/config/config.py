@@ -7,6 +7,7 @@ from alerts.receiver import Receiver
 from alerts.rule import Rule
 from canary.config.server import ServerSettings
 from proxy.provider import Provider, Timeout
+from records.capture import CaptureRule
 from records.metric import Metric
 from records.prices import Rates
 from report.rubric import DEFAULT_PLANNED_UNITS, Criterion
@@ -15,7 +16,8 @@ from routing.canary import Canary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryConfig:
-    """One canary with what each room needs of it. `mirror` is a share in [0, 1].
+    """One canary with what each room needs of it. `mirror` is a share in [0, 1]; no text is kept
+    without `capture`.
 
     `baseline_timeout` and `candidate_timeout` are complete (the provider's with the arm's own over it), None
     where the arm has none of its own. `minimum_days` bounds the verdict; at `planned_units` candidate
@@ -30,6 +32,7 @@ class CanaryConfig:
     minimum_days: float = 7.0
     planned_units: int = DEFAULT_PLANNED_UNITS
     mirror: float = 0.0
+    capture: CaptureRule | None = None
     baseline_timeout: Timeout | None = None
     candidate_timeout: Timeout | None = None
 

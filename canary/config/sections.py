@@ -121,6 +121,23 @@ def _name_the_default(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [{"const": "default"}, *(each for each in schema["anyOf"] if each["type"] != "null")]
 
 
+class CaptureSection(Section):
+    """Which exchanges' texts are kept, redacted, for making datasets."""
+
+    rate: AnyShare = Field(
+        0.0, description="Part of the exchanges that is kept.", json_schema_extra={"default": "0%"}
+    )
+    per_category: int = Field(
+        0, ge=0, le=1000, description="How many of each category and day are kept before the rate's draw."
+    )
+    expires_after: Duration = Field(
+        30 * 86400.0, description="When they are deleted.", json_schema_extra={"default": "30d"}
+    )
+    redact: tuple[Text, ...] = Field(
+        (), description="Regular expressions of what is taken out beside the usual."
+    )
+
+
 class CanarySection(Section):
     """One rollout under test."""
 
@@ -139,6 +156,9 @@ class CanarySection(Section):
         0.0,
         description="Part of the baseline's requests also sent to the candidate; those answers are dropped.",
         json_schema_extra={"default": "0%"},
+    )
+    capture: CaptureSection | None = Field(
+        None, description="Keep some exchanges' texts, redacted. Without it no text is kept."
     )
     unit: tuple[UnitSource, ...] = Field(
         ("header", "body", "session"),

@@ -22,6 +22,7 @@ SECTIONS = {
     "`match`": "MatchSection",
     "`baseline` and `candidate`": "ArmSection",
     "`ramp`": "StepSection",
+    "`capture`": "CaptureSection",
     "`guardrails`": "GuardrailSection",
     "`rubric`": "CriterionSection",
     "`metrics.NAME`": "MetricSection",
@@ -105,6 +106,15 @@ def test_a_canarys_documented_defaults_are_what_leaving_them_out_means() -> None
         assert read(f"{TRIAL}    {key}: {value}\n") == read(TRIAL), key
 
 
+def test_the_documented_defaults_of_capturing_are_what_leaving_them_out_means() -> None:
+    defaults = dict(documented_defaults("`capture`"))
+    assert len(defaults) == 4
+    del defaults["rate"]  # one of two that must be there
+    for key, value in defaults.items():
+        given = read(f"{TRIAL}    capture: {{rate: 1%, {key}: {value}}}\n")
+        assert given == read(f"{TRIAL}    capture: {{rate: 1%}}\n"), key
+
+
 def test_the_documented_times_are_the_default_ones() -> None:
     defaults = dict(documented_defaults("`timeout`"))
     assert len(defaults) == 5
@@ -131,7 +141,7 @@ def test_every_metric_that_need_not_be_declared_stands_on_the_page() -> None:
 def test_the_pages_examples_are_sound() -> None:
     """Each example on the page, in a file that has what the example leaves out."""
     examples = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    assert len(examples) == 9
+    assert len(examples) == 10
     for example in examples:
         read_example(example)
 

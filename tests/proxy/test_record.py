@@ -3,7 +3,7 @@
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -494,3 +494,36 @@ def test_another_api_is_priced_by_its_own_name() -> None:
     record.finish(reply)
     assert asked == [("anthropic", "claude-x")]
     assert book.outcome.provider == ANTHROPIC.name
+
+
+# Questions that are asked again
+
+
+def asked(text: str, *headers: Header, counts: bool = True, session: bytes = b"s-1") -> str:
+    """The fingerprint of one exchange's outcome."""
+    spooled: list[Outcome] = []
+    record = Recorder(
+        append=lambda each: spooled.append(each) is None, price=lambda *_: None, ids_key=KEY
+    ).open()
+    document = {"model": "gpt-4o", "messages": [{"role": "user", "content": text}]}
+    table = routes(replace(trial(), counts_repeats=counts))
+    named = [(b"x-canary-session", session), *headers] if session else headers
+    record.read(call(document, *named, table=table))
+    record.assign(COHORT)
+    record.refuse("shed")
+    return spooled[0].fingerprint
+
+
+def test_a_question_asked_again_in_its_session_has_the_same_fingerprint() -> None:
+    assert len(asked("Why?")) == 16
+    assert asked("Why?") == asked("why") != asked("How?")
+    assert asked("Why?") != asked("Why?", session=b"s-2")
+
+
+def test_no_fingerprint_where_nobody_counts_them_or_there_is_no_session() -> None:
+    assert asked("Why?", counts=False) == ""
+    assert asked("Why?", session=b"") == ""
+
+
+def test_a_client_librarys_retry_is_no_question_asked_again() -> None:
+    assert asked("Why?", (b"x-stainless-retry-count", b"1")) == ""

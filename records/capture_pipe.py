@@ -1,0 +1,129 @@
+"""A worker's way to its capture process: bounded, and never waited for. Knows nothing of what it carries.
+
+Why a process: a regular expression holds the interpreter while it searches, and one of somebody's own may
+search for hours. There it can be stopped, and no answer waits.
+"""
+
+import os
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+
+import structlog
+
+log = structlog.get_logger()
+
+MOST_BYTES = 4 << 20
+LONGEST_MESSAGE = 2 << 20
+RESTART_AFTER_S = 1.0
+END_WITHIN_S = 5.0
+HEAD_BYTES = 4
+
+
+class CapturePipe:
+    """Sends messages to a program's stdin, each after its length (u32, big-endian).
+
+    The program is started with the first message, and again with the next one after it has died. `dropped`
+    counts messages that found no room or no program. `close` lets it finish what it got.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.dropped = 0
+        self._command = list(command)
+        self._waiting: deque[bytes] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+        self._closing = False
+        self._started_at = float("-inf")
+        self._program: subprocess.Popen[bytes] | None = None
+        self._thread: threading.Thread | None = None
+
+    def send(self, message: bytes) -> bool:
+        """Queue one message; False, counted, when there is no room. Returns at once."""
+        with self._changed:
+            if self._closing or len(message) > LONGEST_MESSAGE or self._bytes + len(message) > MOST_BYTES:
+                self.dropped += 1
+                return False
+            self._waiting.append(message)
+            self._bytes += len(message)
+            self._changed.notify()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="capture-pipe", daemon=True)
+            self._thread.start()
+        return True
+
+    def close(self) -> None:
+        """Send what waits, and let the program end. One that hangs is killed, and what it had is lost."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(END_WITHIN_S)
+            self._end(END_WITHIN_S)
+
+    def _run(self) -> None:
+        while (message := self._next()) is not None:
+            if not self._write(message):
+                self.dropped += 1
+
+    def _next(self) -> bytes | None:
+        """The oldest message; None at the end."""
+        with self._changed:
+            while not self._waiting:
+                if self._closing:
+                    return None
+                self._changed.wait()
+            message = self._waiting.popleft()
+            self._bytes -= len(message)
+            return message
+
+    def _write(self, message: bytes) -> bool:
+        program = self._running()
+        if program is None or program.stdin is None:
+            return False
+        try:
+            _write_all(program.stdin.fileno(), len(message).to_bytes(HEAD_BYTES, "big") + message)
+        except OSError:
+            log.error("capture.process_ended", code=program.poll())
+            self._end(END_WITHIN_S)
+            return False
+        return True
+
+    def _running(self) -> subprocess.Popen[bytes] | None:
+        """The program, started if need be; None when it has only just been."""
+        if self._program is not None and self._program.poll() is None:
+            return self._program
+        self._end(END_WITHIN_S)
+        now = time.monotonic()
+        if now - self._started_at < RESTART_AFTER_S:
+            return None
+        self._started_at = now
+        try:
+            self._program = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, bufsize=0, start_new_session=True
+            )
+        except OSError as problem:
+            log.error("capture.process_not_started", problem=str(problem))
+            self._program = None
+        return self._program
+
+    def _end(self, within_s: float) -> None:
+        program, self._program = self._program, None
+        if program is None or program.stdin is None:
+            return
+        with suppress(OSError):  # it is gone, and what it had with it
+            program.stdin.close()
+        try:
+            program.wait(within_s)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            program.wait()
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]

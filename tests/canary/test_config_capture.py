@@ -1,0 +1,71 @@
+"""What a config may say of capturing."""
+
+import pytest
+
+from canary.config import parse
+from canary.config.errors import ConfigError
+from canary.wiring import routes
+from records.capture import CaptureRule
+
+TEXT = """\
+providers:
+  openai: {{api: openai, base_url: "https://api.openai.com/v1"}}
+canaries:
+  - name: trial
+    match: {{models: [gpt-4o]}}
+    baseline: {{provider: openai, model: old}}
+    candidate: {{provider: openai, model: new}}
+    share: 5%
+    {line}
+    rubric:
+      - {{metric: {metric}, acceptable: "< 10%", ideal: "< 5%", weight: 15, question: "Again?"}}
+"""
+
+
+def text(line: str, metric: str = "repeat_question") -> str:
+    return TEXT.format(line=line, metric=metric)
+
+
+def rule(line: str) -> CaptureRule | None:
+    return parse(text(line), "canary.yaml", {}).canaries["trial"].capture
+
+
+def test_without_the_key_nothing_is_captured() -> None:
+    assert rule("segments: []") is None
+
+
+def test_a_rate_alone_is_enough_and_lasts_thirty_days() -> None:
+    assert rule("capture: {rate: 1%}") == CaptureRule(rate=0.01, expires_after_s=30 * 86400.0)
+
+
+def test_everything_may_be_said() -> None:
+    line = "capture: {rate: 0%, per_category: 20, expires_after: 7d, redact: ['K-[0-9]+', 'Dr\\. \\w+']}"
+    assert rule(line) == CaptureRule(
+        rate=0.0, per_category=20, expires_after_s=7 * 86400.0, redact=("K-[0-9]+", r"Dr\. \w+")
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("capture: {}", "canaries[0].capture: keeps nothing; give it a rate, as `rate: 1%`, or per_category"),
+        ("capture: {rate: 1%, redact: ['(']}", "canaries[0].capture.redact[0]: is no regular expression"),
+        ("capture: {rate: 1%, redact: [x, 'a*']}", "canaries[0].capture.redact[1]: finds the empty text"),
+        ("capture: {rate: 2}", "did you mean 2%?"),
+        ("capture: {rate: 1%, expires_after: 0s}", "canaries[0].capture.expires_after"),
+        ("capture: {rate: 1%, per_category: 1001}", "canaries[0].capture.per_category"),
+        ("capture: {rat: 1%}", 'canaries[0].capture.rat: unknown key; did you mean "rate"?'),
+    ],
+)
+def test_what_is_wrong_is_named(line: str, words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(text(line), "canary.yaml", {})
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(("metric", "counted"), [("repeat_question", True), ("error_rate", False)])
+def test_questions_are_told_apart_only_where_the_rubric_asks_for_it(metric: str, counted: bool) -> None:
+    config = parse(text("capture: {rate: 1%}", metric), "canary.yaml", {})
+    trial = routes(config, {}).trials["trial"]
+    assert trial.counts_repeats is counted
+    assert trial.capture == CaptureRule(rate=0.01)

@@ -1,0 +1,162 @@
+"""Which exchanges are captured, and what is handed over."""
+
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import msgspec
+import pytest
+
+from proxy.call import Call
+from proxy.capture import LONGEST_REQUEST, MOST_CATEGORIES, Captures
+from proxy.hearing import Heard
+from records.capture import CaptureRule, Sample, Taken
+from records.outcome import Outcome
+from tests.proxy.calls import call, routes, trial
+
+DAY_S = 86400.0
+
+
+def a_call(
+    rule: CaptureRule | None, category: str = "", *, text: str = "Why?", path: str = "/v1/chat/completions"
+) -> Call:
+    table = routes(replace(trial(), capture=rule))
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": text}]}
+    return call(body, (b"x-canary-category", category.encode()), path=path, table=table)
+
+
+def an_outcome(**changes: Any) -> Outcome:
+    return Outcome(
+        **{"exchange_id": "real", "at": 1000.0, "mono": 1.0, "outcome": "ok", "canary": "support", **changes}
+    )
+
+
+class Pipe:
+    """Takes what is sent."""
+
+    def __init__(self, *, full: bool = False) -> None:
+        self.taken: list[Taken] = []
+        self.full = full
+
+    def __call__(self, message: bytes) -> bool:
+        self.taken.append(msgspec.msgpack.decode(message, type=Taken))
+        return not self.full
+
+
+def heard(text: bytes = b"Blue.") -> Heard:
+    found = Heard()
+    found.streamed = True
+    found._taken.append(text)
+    return found
+
+
+def captured(captures: Captures, request: Call) -> Sample | None:
+    """Draw for this request and, if it was drawn, keep it."""
+    sample = captures.drawn(request, "real")
+    if sample is not None:
+        outcome = an_outcome(category=request.text(b"x-canary-category"))
+        captures.keep(request, sample, outcome, heard())
+    return sample
+
+
+def test_without_a_rule_nothing_is_drawn() -> None:
+    assert Captures(Pipe(), draw=lambda: 0.0).drawn(a_call(None), "real") is None
+
+
+def test_the_rate_is_the_part_that_is_kept() -> None:
+    draws = (n % 100 / 100 for n in count())
+    captures, request = Captures(Pipe(), draw=lambda: next(draws)), a_call(CaptureRule(rate=0.05))
+    assert sum(captures.drawn(request, "real") is not None for _ in range(1000)) == 50
+
+
+def test_the_first_of_each_category_and_day_are_kept_and_then_the_rate_decides() -> None:
+    captures = Captures(Pipe(), draw=lambda: 0.99)
+    rule = CaptureRule(rate=0.5, per_category=2)
+    kept = [captured(captures, a_call(rule, name)) for name in ("common",) * 5 + ("rare",)]
+    assert [each.kept if each else None for each in kept] == [
+        "category",
+        "category",
+        None,
+        None,
+        None,
+        "category",
+    ]
+    tomorrow = a_call(rule, "common")
+    tomorrow.at += DAY_S
+    assert captures.drawn(tomorrow, "real") is not None
+
+
+def test_what_was_drawn_but_not_kept_does_not_use_up_its_category() -> None:
+    pipe = Pipe(full=True)
+    captures, rule = Captures(pipe, draw=lambda: 0.99), CaptureRule(rate=0.5, per_category=1)
+    for _ in range(3):
+        assert captured(captures, a_call(rule, "rare")) is not None
+    pipe.full = False
+    assert captured(captures, a_call(rule, "rare")) is not None
+    assert captured(captures, a_call(rule, "rare")) is None
+
+
+def test_callers_cannot_make_a_worker_count_without_end() -> None:
+    captures, rule = Captures(Pipe(), draw=lambda: 0.99), CaptureRule(rate=0.5, per_category=1)
+    kept = sum(captured(captures, a_call(rule, f"c{n}")) is not None for n in range(MOST_CATEGORIES + 50))
+    assert kept == MOST_CATEGORIES
+
+
+def test_what_is_handed_over_is_the_request_the_answer_and_what_is_known_of_it() -> None:
+    pipe = Pipe()
+    rule = CaptureRule(rate=1.0, expires_after_s=60.0, redact=(r"K-\d+",))
+    captures, request = Captures(pipe), a_call(rule, "billing")
+    sample = captures.drawn(request, "real")
+    assert sample is not None
+    captures.keep(request, sample, an_outcome(arm="candidate", category="billing", unit="u"), heard())
+    (taken,) = pipe.taken
+    assert (taken.request, taken.answer, taken.streamed, taken.redact) == (
+        request.body,
+        b"Blue.",
+        True,
+        (r"K-\d+",),
+    )
+    about = taken.about
+    assert (about.exchange_id, about.copy_of, about.arm, about.category) == (
+        "real",
+        "",
+        "candidate",
+        "billing",
+    )
+    assert (about.at, about.expires_at, about.kept) == (1000.0, 1060.0, "rate")
+
+
+def test_a_mirror_copy_names_the_exchange_that_it_repeats() -> None:
+    pipe = Pipe()
+    captures, request = Captures(pipe), a_call(CaptureRule(rate=1.0))
+    sample = captures.drawn(request, "real")
+    assert sample is not None
+    captures.keep(request, sample, an_outcome(exchange_id="copy"), heard())
+    assert (pipe.taken[0].about.exchange_id, pipe.taken[0].about.copy_of) == ("copy", "real")
+
+
+@pytest.mark.parametrize("outcome", ["error", "caller_error", "aborted", "shed"])
+def test_only_answers_that_came_whole_are_kept(outcome: str) -> None:
+    pipe = Pipe()
+    captures, request = Captures(pipe), a_call(CaptureRule(rate=1.0))
+    sample = captures.drawn(request, "real")
+    assert sample is not None
+    captures.keep(request, sample, an_outcome(outcome=outcome), heard())
+    captures.keep(request, sample, an_outcome(), heard(b""))
+    assert pipe.taken == []
+
+
+def test_other_operations_and_long_requests_are_left_out() -> None:
+    captures, rule = Captures(Pipe()), CaptureRule(rate=1.0)
+    assert captures.drawn(a_call(rule, path="/v1/embeddings"), "real") is None
+    assert captures.drawn(a_call(rule, text="x" * LONGEST_REQUEST), "real") is None
+
+
+def test_whatever_goes_wrong_the_answer_does_not_hear_of_it() -> None:
+    def broken(_: bytes) -> bool:
+        raise RuntimeError("the pipe is gone")
+
+    captures, request = Captures(broken), a_call(CaptureRule(rate=1.0))
+    sample = captures.drawn(request, "real")
+    assert sample is not None
+    captures.keep(request, sample, an_outcome(), heard())

@@ -1,0 +1,148 @@
+"""What is heard of an answer while its reader reads it."""
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from proxy.dialects import operation
+from proxy.hearing import MOST_BYTES, Heard, text_in
+from proxy.provider import Api
+from proxy.reading import Reader, reader_for
+
+JSON = [
+    pytest.param({"choices": [{"index": 0, "message": {"content": "Blue."}}, {"index": 1}]}, id="chat"),
+    pytest.param(
+        {"choices": [{"message": {"content": [{"type": "text", "text": "Blue."}]}}]}, id="chat, parts"
+    ),
+    pytest.param({"choices": [{"text": "Blue."}]}, id="completions"),
+    pytest.param(
+        {"output": [{"type": "reasoning"}, {"content": [{"type": "output_text", "text": "Blue."}]}]},
+        id="responses",
+    ),
+    pytest.param(
+        {"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Blue."}]},
+        id="anthropic",
+    ),
+    pytest.param(
+        {"candidates": [{"content": {"parts": [{"text": "hm", "thought": True}, {"text": "Blue."}]}}]},
+        id="gemini",
+    ),
+    pytest.param(
+        [{"candidates": [{"content": {"parts": [{"text": text}]}}]} for text in ("Bl", "ue.")],
+        id="gemini, array",
+    ),
+]
+EVENTS = [
+    pytest.param(
+        [{"choices": [{"delta": {"content": "Bl"}}]}, {"choices": [{"index": 1, "delta": {"content": "no"}}]},
+         {"choices": [{"delta": {"content": "ue."}}]}, {"choices": [], "usage": {}}],
+        id="chat",
+    ),
+    pytest.param(
+        [{"type": "response.output_text.delta", "delta": "Blue."}, {"type": "response.completed"}],
+        id="responses",
+    ),
+    pytest.param(
+        [{"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": "hm"}},
+         {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Blue."}}],
+        id="anthropic",
+    ),
+    pytest.param(
+        [{"candidates": [{"content": {"parts": [{"text": each}]}}]} for each in ("Bl", "ue.")], id="gemini"
+    ),
+]  # fmt: skip
+CHAT = operation("openai", "POST", "/chat/completions")
+
+
+def reader(
+    heard: Heard, *, kind: bytes = b"application/json", encoding: bytes = b"", api: Api = "openai"
+) -> Reader:
+    path = "/chat/completions" if api == "openai" else "/v1/messages"
+    return reader_for(
+        operation(api, "POST", path),
+        status=200,
+        content_type=kind,
+        encoding=encoding,
+        strip=False,
+        around=heard.around,
+    )
+
+
+def stream(events: list[Any]) -> bytes:
+    return (
+        b"".join(b"event: x\ndata: %b\n\n" % json.dumps(each).encode() for each in events)
+        + b"data: [DONE]\n\n"
+    )
+
+
+@pytest.mark.parametrize("answer", JSON)
+def test_a_whole_answer_says_its_text(answer: Any) -> None:
+    assert text_in(json.dumps(answer).encode()) == "Blue."
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+@pytest.mark.parametrize("events", EVENTS)
+def test_a_stream_is_heard_as_its_text_however_it_is_cut(events: list[Any], size: int) -> None:
+    heard, data = Heard(), stream(events)
+    listening = reader(heard, kind=b"text/event-stream")
+    for at in range(0, len(data), size):
+        assert listening.feed(data[at : at + size], 1.0) == data[at : at + size]
+    assert (heard.kept, heard.streamed, heard.truncated) == (b"Blue.", True, False)
+
+
+def test_the_reader_within_reads_as_it_would_alone() -> None:
+    heard = Heard()
+    listening = reader(heard, kind=b"text/event-stream")
+    listening.feed(stream([{"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}]), 5.0)
+    assert (listening.done, listening.first_token_at, listening.failed, listening.has_event) == (
+        True,
+        5.0,
+        False,
+        True,
+    )
+    assert listening.finish() == (b"", None)
+    assert listening.usage is None
+
+
+def test_a_packed_answer_is_heard_unpacked() -> None:
+    heard, body = Heard(), json.dumps({"choices": [{"message": {"content": "Blue."}}]}).encode()
+    packed = gzip.compress(body)
+    assert reader(heard, encoding=b"gzip").feed(packed, 1.0) == packed
+    assert heard.kept == body
+
+
+def test_of_a_long_stream_the_beginning_is_kept() -> None:
+    heard = Heard()
+    listening = reader(heard, kind=b"text/event-stream")
+    event = stream([{"choices": [{"delta": {"content": "x" * 1000}}]}]).removesuffix(b"data: [DONE]\n\n")
+    for _ in range(400):
+        listening.feed(event, 1.0)
+    assert (len(heard.kept), heard.truncated) == (MOST_BYTES, True)
+
+
+def test_of_a_long_json_answer_nothing_is_kept() -> None:
+    heard = Heard()
+    listening = reader(heard)
+    for _ in range(5):
+        listening.feed(b"x" * (MOST_BYTES // 4), 1.0)
+    assert (heard.kept, heard.truncated) == (b"", True)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"[DONE]",
+        b"{",
+        b"7",
+        b"null",
+        b"\xff",
+        b'{"choices": 7}',
+        b'{"delta": {"text": 7}}',
+        b"[" * 99_999,
+    ],
+)
+def test_what_says_nothing_is_no_text(payload: bytes) -> None:
+    assert text_in(payload) == ""

@@ -1,0 +1,104 @@
+"""What is taken out of a text before it is kept."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from records.capture_pattern import BadPattern, pattern
+from records.capture_redact import passes_luhn, redacted
+
+SECRETS = [
+    "sk-proj-abcdefghijklmnopqrstuvwx",
+    "sk-ant-api03-abcdefghijklmnop_qrst-uv",
+    "sk_live_4242abcdefabcdefabcdef12",
+    "AIzaSyA1234567890abcdefghijklmnopqrstuv",
+    "ghp_0123456789abcdefghijklmnopqrstuvwxyz",
+    "github_pat_11ABCDEFG0123456789_abcdefghij",
+    "glpat-0123456789abcdefghij",
+    "AKIAIOSFODNN7EXAMPLE",
+    "xoxb-123456789012-abcdefghijkl",
+    "hf_abcdefghijklmnopqrstuvwxyz012345",
+    "gsk_abcdefghijklmnopqrstuvwxyz0123",
+    "SG.abcdefghijklmnopqrst.uvwxyzabcdefghijklmnop",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("around", ["{}", "my key is {}.", '{{"k": "{}"}}', "curl -H 'x: {}' http://h/"])
+def test_keys_and_tokens_go_wherever_they_stand(secret: str, around: str) -> None:
+    left = redacted(around.format(secret))
+    assert secret not in left and secret[8:] not in left
+    assert "[secret]" in left
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("Authorization: Bearer abcdef12345", "Authorization: Bearer [secret]"),
+        ("authorization: Basic dXNlcjpwYXNz", "authorization: Basic [secret]"),
+        ('{"password": "hunter22", "user": "x"}', '{"password": "[secret]", "user": "x"}'),
+        ("my password is hunter22!", "my password is [secret]"),
+        ("OPENAI_API_KEY=abcdefgh", "OPENAI_API_KEY=[secret]"),
+        ("client_secret: 'q1w2e3r4'", "client_secret: '[secret]'"),
+        ("postgresql://anna:geheim@db/x", "postgresql://[secret]@db/x"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- ok", "[secret] ok"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIE, cut off", "[secret]"),
+        ("write to anna.b+c@mail.example.co.uk, please", "write to [email], please"),
+        ("ä.ö@example.de", "[email]"),
+        ("card 4242 4242 4242 4242 exp 12/29", "card [card] exp 12/29"),
+        ("5500-0000-0000-0004", "[card]"),
+        ("378282246310005", "[card]"),
+        ("call +49 (30) 901820-12 today", "call [phone] today"),
+        ("(212) 555-0123", "[phone]"),
+        ("555-0123", "[phone]"),
+        ("0171/2345678", "[phone]"),
+        ("0041 44 668 18 00.", "[phone]."),
+        ("2125550123", "[phone]"),
+    ],
+)
+def test_credentials_and_people_go_and_the_words_around_them_stay(text: str, left: str) -> None:
+    assert redacted(text) == left
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It was 2026-11-24 at 16:00, version 1.2.3, for $1,234.56 and 99.9 %.",
+        "Order 1234567, room 12-34, 10.0.0.1 and 3.14159265358979",
+        "skip the bearer of bad news; a key is short, a token of thanks",
+        "def f(x): return x @ y",
+        "",
+    ],
+)
+def test_what_only_looks_a_little_like_it_stays(text: str) -> None:
+    assert redacted(text) == text
+
+
+def test_a_long_number_that_is_no_card_is_no_card() -> None:
+    assert "[card]" not in redacted("4242 4242 4242 4243")
+
+
+@given(st.lists(st.integers(0, 9), min_size=12, max_size=18))
+def test_every_card_number_passes_and_none_with_another_check_digit(digits: list[int]) -> None:
+    passing = [last for last in range(10) if passes_luhn([*digits, last])]
+    assert len(passing) == 1
+    assert redacted("".join(map(str, [*digits, passing[0]]))) == "[card]"
+
+
+def test_own_patterns_come_first() -> None:
+    text = "customer K-12345 wrote from anna@shop.example"
+    assert redacted(text, [r"K-\d+", r"\w+@shop\.example"]) == "customer [redacted] wrote from [redacted]"
+
+
+@pytest.mark.parametrize(("text", "words"), [("(", "no regular expression"), ("a*", "finds the empty text")])
+def test_a_pattern_that_cannot_be_used_says_why(text: str, words: str) -> None:
+    with pytest.raises(BadPattern, match=words):
+        pattern(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 200_000, "1" * 200_000, "1 " * 100_000, "@a." * 60_000, "eyJ" * 60_000]
+)
+def test_any_long_text_is_done_in_bounded_time(text: str) -> None:
+    redacted(text)  # the suite's time limit decides: a pattern that goes wild takes hours
