@@ -1,9 +1,10 @@
 """A real Prometheus on a free port of the loopback that scrapes one target every second."""
 
+import json
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,22 @@ class Prometheus:
 
 
 @contextmanager
-def scraping(target: str, folder: Path) -> Iterator[Prometheus]:
-    """Prometheus over `target`'s (HOST:PORT) /metrics, ready; stopped at the end."""
+def scraping(
+    target: str, folder: Path, *, rules: Sequence[Path] = (), alertmanager: str | None = None
+) -> Iterator[Prometheus]:
+    """Prometheus over `target`'s (HOST:PORT) /metrics, ready; stopped at the end.
+
+    It looks at the rules every second, and tells `alertmanager` (HOST:PORT).
+    """
     settings = folder / "prometheus.yml"
-    job = f"{{job_name: canary, static_configs: [{{targets: ['{target}']}}]}}"
-    settings.write_text(f"global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs: [{job}]\n")
+    told = [] if alertmanager is None else [{"static_configs": [{"targets": [alertmanager]}]}]
+    document = {
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+        "scrape_configs": [{"job_name": "canary", "static_configs": [{"targets": [target]}]}],
+        "rule_files": [str(file) for file in rules],
+        "alerting": {"alertmanagers": told},
+    }
+    settings.write_text(json.dumps(document))
     port = _free_port()
     command = ["prometheus", f"--config.file={settings}", f"--storage.tsdb.path={folder / 'tsdb'}"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
