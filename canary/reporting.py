@@ -33,7 +33,9 @@ def report_of(config: Config, wanted: CanaryConfig, store: Store, *, now: float)
     fixed = store.rubric(name)
     run = known.state.run if known is not None else None
     with store.reading() as connection:
-        sample, mirror = from_store(connection, name, run), mirrored(connection, name, run)
+        metrics = [criterion.metric for criterion in wanted.rubric]
+        sample = from_store(connection, name, run, metrics=metrics, segments=wanted.segments)
+        mirror = mirrored(connection, name, run)
     rollout = _rollout(
         config,
         wanted,

@@ -12,11 +12,12 @@ import numpy as np
 
 from records.metric import BUILT_IN, Metric
 from records.outcome import ErrorType, blames_arm
-from report.sample import BadSample, Ratings, Sample, refuse_units_in_both_arms
+from report.exchanges import Exchanges
+from report.sample import BadSample, Labels, Ratings, Sample, refuse_units_in_both_arms
 from report.statistics.types import Floats
 
 REQUIRED = ("unit", "arm", "at")
-OPTIONAL = ("latency_s", "ttft_s", "cost_usd", "error_type", "category", "phase")
+OPTIONAL = ("latency_s", "ttft_s", "cost_usd", "tokens", "error_type", "category", "phase")
 COLUMNS = f"{', '.join(REQUIRED)}, {', '.join(OPTIONAL)}, tag_NAME and metric_NAME"
 
 _NAMES: tuple[ErrorType, ...] = get_args(ErrorType)
@@ -102,7 +103,7 @@ def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
     phase = table.read("phase", _count, "a whole number from 0")
     order = np.argsort(at, kind="stable")
     units, unit = np.unique(np.array(names, dtype=np.str_), return_inverse=True)
-    sample = Sample(
+    exchanges = Exchanges(
         units=tuple(units.tolist()),
         unit=unit.astype(np.int64)[order],
         candidate=(arms == 1)[order],
@@ -113,9 +114,10 @@ def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
         latency_s=table.read("latency_s", _amount, "seconds, from 0")[order],
         ttft_s=table.read("ttft_s", _amount, "seconds, from 0")[order],
         cost_usd=table.read("cost_usd", _amount, "dollars, from 0")[order],
-        category=_texts(table, "category")[order],
+        tokens=table.read("tokens", _amount, "tokens, from 0")[order],
+        category=_labels(table, "category", order),
         tags={
-            column.removeprefix("tag_"): _texts(table, column)[order]
+            column.removeprefix("tag_"): _labels(table, column, order)
             for column in table.header
             if column.startswith("tag_")
         },
@@ -125,6 +127,7 @@ def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
             if column.startswith("metric_")
         },
     )
+    sample = exchanges.sample()
     refuse_units_in_both_arms(sample)
     return sample
 
@@ -154,8 +157,9 @@ def _ratings(
     return Ratings(row=given, value=values[given], at=at[order][given])
 
 
-def _texts(table: _Table, column: str) -> np.ndarray:
-    return np.array(table.text(column), dtype=np.str_)
+def _labels(table: _Table, column: str, order: np.ndarray) -> Labels:
+    labels = Labels.of(table.text(column))
+    return Labels(names=labels.names, code=labels.code[order])
 
 
 def _error_type(table: _Table, row: int, cell: str) -> ErrorType | None:

@@ -1,15 +1,36 @@
 """A rubric's metric name, and the values of a sample that it stands for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from records.metric import Metric
-from report.sample import Sample
+from report.sample import Ratings, Sample, Values
 from report.statistics.types import Bools, Floats, Ints
 
 _LEVELS = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measure:
+    """Where a measured metric stands in `Sample.totals`; `per_unit`: a unit is one value, whatever it did."""
+
+    of: str
+    logarithmic: bool = False
+    bounds: tuple[float, float] | None = None
+    per_unit: bool = False
+
+
+_MEASURED = {
+    "error_rate": _Measure(of="errors", bounds=(0.0, 1.0)),
+    "cost_per_request": _Measure(of="cost", logarithmic=True),
+    "cost_total": _Measure(of="cost", logarithmic=True, per_unit=True),
+    "tokens": _Measure(of="tokens", logarithmic=True),
+    "session_length_s": _Measure(of="session_length_s", logarithmic=True),
+    "session_exchanges": _Measure(of="session_exchanges", logarithmic=True),
+    "session_repeats": _Measure(of="session_repeats", bounds=(0.0, 1.0)),
+}
 
 
 class UnknownMetric(ValueError):
@@ -18,35 +39,39 @@ class UnknownMetric(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observations:
-    """One metric's values, (m,) each; `row` is the exchange in the sample.
+    """One metric's values by row of the sample, (m,) each: `count` of them add up to `total`.
 
-    `level` is set where the metric is a quantile; `logarithmic` where arms compare as a ratio; `bounds` where
-    no value can lie outside. `feedback` marks values that not every unit gives, `exposed` (units,) the units
-    that could.
+    `level` is set where the metric is a quantile, and then `values` are its groups, one for each of these
+    rows; `logarithmic` where arms compare as a ratio; `bounds` where no value can lie outside; `per_unit`
+    where a unit's total is one value. `feedback` marks values that not every unit gives, `exposed` (units,)
+    the units that could.
     """
 
     row: Ints
-    value: Floats
+    total: Floats
+    count: Floats
     exposed: Bools
+    values: Values | None = None
     level: float | None = None
     logarithmic: bool = False
     bounds: tuple[float, float] | None = None
+    per_unit: bool = False
     feedback: bool = False
 
     def only(self, rows: Bools) -> "Observations":
-        """Those whose exchange is marked in `rows`, (n,)."""
+        """Those whose row is marked in `rows`, (n,)."""
         return self.where(rows[self.row])
 
     def where(self, kept: Bools) -> "Observations":
         """Those marked in `kept`, (m,)."""
-        return Observations(
+        if kept.all():
+            return self
+        return replace(
+            self,
             row=self.row[kept],
-            value=self.value[kept],
-            exposed=self.exposed,
-            level=self.level,
-            logarithmic=self.logarithmic,
-            bounds=self.bounds,
-            feedback=self.feedback,
+            total=self.total[kept],
+            count=self.count[kept],
+            values=None if self.values is None else self.values.where(kept),
         )
 
 
@@ -56,54 +81,84 @@ def quantile_level(name: str) -> float | None:
     return _LEVELS.get(level) if stem in ("latency", "ttft") else None
 
 
+def source(name: str) -> str | None:
+    """What a metric is computed from, as `Sample.totals` and `Sample.values` call it; None for feedback."""
+    if name in _MEASURED:
+        return _MEASURED[name].of
+    return None if quantile_level(name) is None else name.rpartition("_")[0]
+
+
 def known(name: str, metrics: Mapping[str, Metric]) -> bool:
     """True for a measured metric and for one declared in `metrics`."""
-    measured = name in ("error_rate", "cost_per_request") or quantile_level(name) is not None
-    return measured or name in metrics
+    return source(name) is not None or name in metrics
 
 
 def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: float) -> Observations:
     """The metric's values in the sample as of `now`, UTC seconds; raises UnknownMetric."""
-    if not known(name, metrics):
-        raise UnknownMetric(
-            f"{name!r} is no metric: use error_rate, cost_per_request, latency_p95 (or p50, p90, p99), "
-            f"ttft_p95, or one declared under `metrics:` ({', '.join(sorted(metrics))})"
-        )
     if name in metrics:
         return _feedback(sample, metrics[name], now)
-    everyone = np.ones(len(sample.units), dtype=np.bool_)
-    if name == "error_rate":
-        row = np.flatnonzero(sample.counts)
-        failed = sample.failed[row].astype(np.float64)
-        return Observations(row=row, value=failed, exposed=everyone, bounds=(0.0, 1.0))
-    if name == "cost_per_request":
-        row = _present(sample, sample.cost_usd)
-        return Observations(row=row, value=sample.cost_usd[row], exposed=everyone, logarithmic=True)
-    column = sample.latency_s if name.startswith("latency_") else sample.ttft_s
-    row = _present(sample, column)
-    level = quantile_level(name)
-    return Observations(row=row, value=column[row], exposed=everyone, level=level, logarithmic=True)
+    if name in _MEASURED:
+        return _totals(sample, _MEASURED[name])
+    if quantile_level(name) is None:
+        raise UnknownMetric(
+            f"{name!r} is no metric: use {', '.join(_MEASURED)}, latency_p95 (or p50, p90, p99), "
+            f"ttft_p95, or one declared under `metrics:` ({', '.join(sorted(metrics))})"
+        )
+    return _quantile(sample, name)
 
 
-def _present(sample: Sample, column: Floats) -> Ints:
-    return np.flatnonzero(sample.counts & ~np.isnan(column))
+def _totals(sample: Sample, measure: _Measure) -> Observations:
+    totals = sample.totals.get(measure.of)
+    row = _none() if totals is None else np.flatnonzero(totals.count)
+    return Observations(
+        row=row,
+        total=np.zeros(0) if totals is None else totals.total[row],
+        count=np.zeros(0) if totals is None else totals.count[row],
+        exposed=_everyone(sample),
+        logarithmic=measure.logarithmic,
+        bounds=measure.bounds,
+        per_unit=measure.per_unit,
+    )
+
+
+def _quantile(sample: Sample, name: str) -> Observations:
+    values = sample.values.get(name.rpartition("_")[0])
+    if values is None:
+        values = Values(row=_none(), size=_none(), code=_none(), scale=np.zeros(0))
+    return Observations(
+        row=values.row,
+        total=np.zeros(len(values.row)),
+        count=values.size.astype(np.float64),
+        exposed=_everyone(sample),
+        values=values,
+        level=quantile_level(name),
+        logarithmic=True,
+    )
+
+
+def _none() -> Ints:
+    return np.zeros(0, dtype=np.int64)
+
+
+def _everyone(sample: Sample) -> Bools:
+    return np.ones(len(sample.units), dtype=np.bool_)
 
 
 def _feedback(sample: Sample, metric: Metric, now: float) -> Observations:
     """Only units first exposed at least `matures_after_s` ago, and only what they said within that time."""
-    first = sample.first_at()
+    first = sample.exposed_at()
     matured = first + metric.matures_after_s <= now
-    ratings = sample.feedback.get(metric.name)
-    if ratings is None:
-        none = np.zeros(0, dtype=np.int64)
-        return Observations(row=none, value=np.zeros(0), exposed=matured, feedback=True)
+    empty = Ratings(row=_none(), value=np.zeros(0), at=np.zeros(0))
+    ratings = sample.feedback.get(metric.name, empty)
     unit = sample.unit[ratings.row]
     kept = matured[unit] & (ratings.at <= now)
     if metric.matures_after_s > 0:
         kept &= ratings.at <= first[unit] + metric.matures_after_s
+    row = ratings.row[kept]
     return Observations(
-        row=ratings.row[kept],
-        value=_points(metric, ratings.value[kept]),
+        row=row,
+        total=_points(metric, ratings.value[kept]),
+        count=np.ones(len(row)),
         exposed=matured,
         bounds=_bounds(metric),
         feedback=True,

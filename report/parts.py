@@ -12,28 +12,41 @@ from report.metrics import Observations
 from report.reading import GATE, Reading, read
 from report.rollout import Rollout
 from report.rubric import Criterion
-from report.sample import Sample
+from report.sample import Labels, Sample
 from report.statistics import sequence
 from report.statistics.multiple import e_bh
-from report.statistics.types import Texts
+from report.statistics.types import Bools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """One metric within one value of a tag, or of the category (`by` is None)."""
+    """One metric within one value of a tag, or of the category (`by` is None).
+
+    Not its reading, which holds every unit: there may be hundreds of parts. `worse` and `better` are E₁ of
+    the candidate's being so, 0 before the gate; `below_floor` says that it misses an absolute bound.
+    """
 
     by: str | None
     value: str
-    criterion: Criterion
-    reading: Reading
+    metric: str
+    difference: Difference
+    compared: bool
+    worse: float
+    better: float
+    below_floor: bool
 
-    def evidence(self, *, worse: bool) -> float:
-        """E₁ that the candidate is worse (or better) here; 0 before the gate."""
-        if self.reading.comparison is None or not self.reading.compared:
-            return 0.0
-        up_is_worse = not self.criterion.acceptable.higher_is_better
-        sign = 1.0 if up_is_worse == worse else -1.0
-        return sequence.one_sided_evidence(sign * self.reading.comparison.z(), self.reading.tau)
+    @classmethod
+    def of(cls, by: str | None, value: str, criterion: Criterion, reading: Reading) -> "_Part":
+        return cls(
+            by=by,
+            value=value,
+            metric=criterion.metric,
+            difference=difference(reading),
+            compared=reading.compared,
+            worse=_evidence(criterion, reading, worse=True),
+            better=_evidence(criterion, reading, worse=False),
+            below_floor=_below_floor(criterion, reading),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,17 +64,17 @@ def break_down(sample: Sample, rollout: Rollout, observed: Sequence[tuple[Criter
         *(part for by in rollout.segments for part in _parts(sample, rollout, observed, by)),
         *_parts(sample, rollout, observed, None),
     ]
-    tested = [part for part in parts if part.reading.compared]
-    worse = _discoveries(tested, worse=True)
-    better = _discoveries(tested, worse=False)
+    tested = [part for part in parts if part.compared]
+    worse = _discoveries(tested, [part.worse for part in tested])
+    better = _discoveries(tested, [part.better for part in tested])
     below = {
         id(part)
         for part in parts
-        if part.by is None and part.value in rollout.critical_categories and _below_floor(part)
+        if part.by is None and part.value in rollout.critical_categories and part.below_floor
     }
 
     def state(part: _Part) -> PartState:
-        if not part.reading.compared:
+        if not part.compared:
             return "TOO_FEW"
         return "WORSE" if id(part) in worse else "BETTER" if id(part) in better else "NO_DIFFERENCE"
 
@@ -69,8 +82,8 @@ def break_down(sample: Sample, rollout: Rollout, observed: Sequence[tuple[Criter
         SegmentLine(
             by=part.by,
             value=part.value,
-            metric=part.criterion.metric,
-            difference=difference(part.reading),
+            metric=part.metric,
+            difference=part.difference,
             state=state(part),
             blocks=False,
         )
@@ -80,8 +93,8 @@ def break_down(sample: Sample, rollout: Rollout, observed: Sequence[tuple[Criter
     categories = [
         CategoryLine(
             value=part.value,
-            metric=part.criterion.metric,
-            difference=difference(part.reading),
+            metric=part.metric,
+            difference=part.difference,
             state=state(part),
             blocks=part.value in rollout.critical_categories and (id(part) in worse or id(part) in below),
         )
@@ -91,7 +104,7 @@ def break_down(sample: Sample, rollout: Rollout, observed: Sequence[tuple[Criter
     return Parts(
         segments=tuple(segments),
         categories=tuple(categories),
-        below_floor=tuple((part.value, part.criterion.metric) for part in parts if id(part) in below),
+        below_floor=tuple((part.value, part.metric) for part in parts if id(part) in below),
     )
 
 
@@ -113,29 +126,19 @@ def difference(reading: Reading) -> Difference:
 def _parts(
     sample: Sample, rollout: Rollout, observed: Sequence[tuple[Criterion, Observations]], by: str | None
 ) -> list[_Part]:
-    empty = np.full(len(sample.unit), "", dtype=np.str_)
-    column: Texts = sample.category if by is None else sample.tags.get(by, empty)
-    values = [value for value in np.unique(column).tolist() if value]
+    labels = sample.category if by is None else sample.tags.get(by, Labels(names=(), code=np.zeros(0)))
     return [
-        _part(sample, rollout, criterion, seen, by, value, column)
-        for value in values
+        _Part.of(by, value, criterion, _reading(sample, rollout, seen, labels.rows(value)))
+        for value in sorted(labels.names)
+        if value
         for criterion, seen in observed
     ]
 
 
-def _part(
-    sample: Sample,
-    rollout: Rollout,
-    criterion: Criterion,
-    seen: Observations,
-    by: str | None,
-    value: str,
-    column: Texts,
-) -> _Part:
-    inside = seen.only(column == value)
+def _reading(sample: Sample, rollout: Rollout, seen: Observations, rows: Bools) -> Reading:
+    inside = seen.only(rows)
     share = max(_candidate_units(sample, inside), 1) / max(_candidate_units(sample, seen), 1)
-    reading = read(sample, inside, planned=rollout.planned_units * share)
-    return _Part(by=by, value=value, criterion=criterion, reading=reading)
+    return read(sample, inside, planned=rollout.planned_units * share)
 
 
 def _candidate_units(sample: Sample, observed: Observations) -> int:
@@ -143,16 +146,20 @@ def _candidate_units(sample: Sample, observed: Observations) -> int:
     return len(np.unique(sample.unit[row]))
 
 
-def _discoveries(parts: Sequence[_Part], *, worse: bool) -> set[int]:
-    evidence = np.array([part.evidence(worse=worse) for part in parts], dtype=np.float64)
-    return {id(part) for part, found in zip(parts, e_bh(evidence, alpha=ALPHA), strict=True) if found}
+def _evidence(criterion: Criterion, reading: Reading, *, worse: bool) -> float:
+    if reading.comparison is None or not reading.compared:
+        return 0.0
+    up_is_worse = not criterion.acceptable.higher_is_better
+    sign = 1.0 if up_is_worse == worse else -1.0
+    return sequence.one_sided_evidence(sign * reading.comparison.z(), reading.tau)
 
 
-def _below_floor(part: _Part) -> bool:
+def _discoveries(parts: Sequence[_Part], evidence: Sequence[float]) -> set[int]:
+    found = e_bh(np.array(evidence, dtype=np.float64), alpha=ALPHA)
+    return {id(part) for part, one in zip(parts, found, strict=True) if one}
+
+
+def _below_floor(criterion: Criterion, reading: Reading) -> bool:
     """The whole interval on the wrong side of an absolute bound, whatever the baseline does there."""
-    absolute = not part.criterion.acceptable.relative
-    return (
-        absolute
-        and part.reading.candidate_units >= GATE
-        and judge(part.criterion, part.reading).state == "FAIL"
-    )
+    absolute = not criterion.acceptable.relative
+    return absolute and reading.candidate_units >= GATE and judge(criterion, reading).state == "FAIL"

@@ -33,8 +33,8 @@ class Assumptions:
     `values` and `baselines` are true values by metric; left out, the candidate lies halfway between
     acceptable and ideal and the baseline at 80 % of a share, 4 of a rating, 1 of all else. `alike` is the
     part of the variance that is the user's own (the intraclass correlation), `response` the share of
-    exchanges with a feedback value, `cost_cv` the standard deviation of a request's cost over its mean,
-    `log_latency_sd` that of the latency's logarithm.
+    exchanges with a feedback value, `cost_cv` the standard deviation of a request's cost over its mean (for
+    `cost_total` of a user's), `log_latency_sd` that of the latency's logarithm.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
@@ -91,7 +91,7 @@ def _chance(
         return Chance(metric=criterion.metric, units=int(units), power=0.0)
     baseline = _baseline(criterion, assumptions, metrics)
     value = assumptions.values.get(criterion.metric, _halfway(criterion, baseline))
-    repeats = traffic.requests_per_unit * response / answers
+    repeats = 1.0 if criterion.metric == "cost_total" else traffic.requests_per_unit * response / answers
     spread = _sd(criterion.metric, value, assumptions, metrics) * math.sqrt(
         assumptions.alike + (1 - assumptions.alike) / repeats
     )
@@ -130,7 +130,7 @@ def _sd(name: str, value: float, assumptions: Assumptions, metrics: Mapping[str,
         density = float(stats.norm.pdf(stats.norm.ppf(level)))
         return value * assumptions.log_latency_sd * math.sqrt(level * (1 - level)) / density
     metric = metrics.get(name)
-    if name == "error_rate" or (metric is not None and metric.kind == "bool"):
+    if name in ("error_rate", "session_repeats") or (metric is not None and metric.kind == "bool"):
         return math.sqrt(max(0.0, value * (1 - value)))
     if metric is not None and metric.low is not None and metric.high is not None:
         return (metric.high - metric.low) / 4

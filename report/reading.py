@@ -1,17 +1,17 @@
 """From a metric's observations to its comparison: which method, and of how many units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from report.comparison import ALPHA, Bracketed, Comparison, LogMeans, Means, Recovered
 from report.metrics import Observations
+from report.quantiles import Quantiles
 from report.response import trimmings
 from report.sample import Sample
 from report.statistics import events, sequence
 from report.statistics.phases import UnitSums, arms, unit_sums
-from report.statistics.quantile import quantile, woodruff
-from report.statistics.types import Bools, Floats, Interval
+from report.statistics.types import Floats, Interval
 
 GATE = 100
 """No interval before so many candidate units have a value: the first looks gave 9 to 18 % false alarms."""
@@ -46,14 +46,14 @@ class Reading:
 def read(sample: Sample, observed: Observations, *, planned: float) -> Reading:
     """Compare the arms on these observations; `planned` is n*, the units the interval is tuned for."""
     observed = _concurrent(sample, observed)
-    sums = _sums(sample, observed, observed.value)
+    sums = _sums(sample, observed, observed.total)
     candidate_units, baseline_units = sums.units(candidate=True), sums.units(candidate=False)
     if candidate_units == 0:
         return Reading(
             candidate_units=0,
             baseline_units=baseline_units,
             candidate=None,
-            baseline=_plain_value(observed, sums) if baseline_units else None,
+            baseline=_plain_value(sample, observed, sums) if baseline_units else None,
             comparison=None,
             tau=0.0,
         )
@@ -71,10 +71,10 @@ def read(sample: Sample, observed: Observations, *, planned: float) -> Reading:
     )
 
 
-def _plain_value(observed: Observations, sums: UnitSums) -> float:
-    """The value of the only arm there is."""
-    if observed.level is not None:
-        return quantile(observed.value, observed.level)
+def _plain_value(sample: Sample, observed: Observations, sums: UnitSums) -> float:
+    """The value of the only arm there is, the baseline."""
+    if observed.values is not None and observed.level is not None:
+        return Quantiles.of(sample, observed.values, observed.level).baseline.middle
     return float(np.sum(sums.total) / np.sum(sums.count))
 
 
@@ -85,9 +85,10 @@ def _concurrent(sample: Sample, observed: Observations) -> Observations:
     return observed.where(np.isin(phase, both)) if len(both) else observed
 
 
-def _sums(sample: Sample, observed: Observations, values: Floats) -> UnitSums:
+def _sums(sample: Sample, observed: Observations, total: Floats) -> UnitSums:
     row = observed.row
-    return unit_sums(sample.unit[row], sample.phase[row], sample.candidate[row], values)
+    sums = unit_sums(sample.unit[row], sample.phase[row], sample.candidate[row], total, observed.count)
+    return replace(sums, count=np.ones(len(sums.unit))) if observed.per_unit else sums
 
 
 def _with_response(sample: Sample, observed: Observations, c: float) -> Comparison:
@@ -100,9 +101,10 @@ def _with_response(sample: Sample, observed: Observations, c: float) -> Comparis
 
 
 def _compare(sample: Sample, observed: Observations, c: float) -> Comparison:
-    if observed.level is not None:
-        return _quantiles(sample, observed, observed.level, c)
-    sums = _sums(sample, observed, observed.value)
+    if observed.values is not None and observed.level is not None:
+        found = Quantiles.of(sample, observed.values, observed.level)
+        return found.compare(arms(_sums(sample, observed, found.slower(observed.values))), c)
+    sums = _sums(sample, observed, observed.total)
     if observed.bounds is not None and _few(sums, observed.bounds):
         return _shares(sums, observed.bounds, c)
     both = arms(sums)
@@ -140,48 +142,3 @@ def _share(means: Floats, bounds: tuple[float, float]) -> Interval:
     share = events.mixture_interval(total, len(means), alpha=ALPHA)
     unit = Interval(low=share.low, estimate=total / len(means), high=share.high)
     return unit.scaled(high - low).shifted(low)
-
-
-def _quantiles(sample: Sample, observed: Observations, level: float, c: float) -> Recovered:
-    mine = sample.candidate[observed.row]
-    weight = _weights(sample, observed)
-    middle = [
-        quantile(observed.value[rows], level, weight[rows]) if rows.any() else 0.0 for rows in (~mine, mine)
-    ]
-    slower = _slower(observed.value, np.where(mine, middle[1], middle[0]), mine, 1 - level)
-    both = arms(_sums(sample, observed, slower))
-
-    def interval(rows: Bools, se: float) -> Interval:
-        if not rows.any():
-            return Interval(low=-np.inf, estimate=0.0, high=np.inf)
-        return woodruff(observed.value[rows], level, half_width=c * se, weights=weight[rows])
-
-    return Recovered(
-        candidate=interval(mine, both.candidate.se),
-        baseline=interval(~mine, both.baseline.se),
-        c=c,
-        influence=both.candidate.influence,
-        logarithmic=True,
-    )
-
-
-def _slower(values: Floats, middle: Floats, mine: Bools, above: float) -> Floats:
-    """1 where a value lies above its arm's quantile.
-
-    Where many values are equal to the quantile (a timeout, say) hardly any lie above it and the share would
-    seem to be known without error; there the equal ones count as above.
-    """
-    slower = (values > middle).astype(np.float64)
-    for rows in (mine, ~mine):
-        if rows.any() and np.mean(slower[rows]) < above / 2:
-            slower[rows] = values[rows] >= middle[rows]
-    return slower
-
-
-def _weights(sample: Sample, observed: Observations) -> Floats:
-    """Each exchange's weight, (m,): the baseline's phases are weighed as the candidate's exchanges fell."""
-    phase, mine = sample.phase[observed.row], sample.candidate[observed.row]
-    phases = int(phase.max()) + 1
-    ours = np.bincount(phase[mine], minlength=phases)
-    theirs = np.bincount(phase[~mine], minlength=phases)
-    return np.asarray(np.where(mine, 1.0, ours[phase] / np.maximum(theirs[phase], 1)), dtype=np.float64)

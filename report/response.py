@@ -68,7 +68,7 @@ def trimmings(sample: Sample, observed: Observations) -> tuple[Observations, Obs
         return None
     ours, theirs = found.rates
     side = sample.candidate[observed.row] == (ours > theirs)
-    units, means = _unit_means(sample.unit[observed.row][side], observed.value[side])
+    units, means = _unit_means(sample.unit[observed.row][side], observed.total[side], observed.count[side])
     excess = 1 - min(ours, theirs) / max(ours, theirs)
     drop = min(math.ceil(excess * len(units)), len(units) - 1)
     order = units[np.argsort(means, kind="stable")]
@@ -79,6 +79,7 @@ def trimmings(sample: Sample, observed: Observations) -> tuple[Observations, Obs
     return without(order[:drop]), without(order[len(order) - drop :])
 
 
-def _unit_means(unit: Ints, value: Floats) -> tuple[Ints, Floats]:
+def _unit_means(unit: Ints, total: Floats, count: Floats) -> tuple[Ints, Floats]:
     units, place = np.unique(unit, return_inverse=True)
-    return units, np.asarray(np.bincount(place, weights=value) / np.bincount(place), dtype=np.float64)
+    means = np.bincount(place, weights=total) / np.bincount(place, weights=count)
+    return units, np.asarray(means, dtype=np.float64)

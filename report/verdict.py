@@ -14,6 +14,7 @@ from report.sample import Sample
 from report.score import score
 from report.statistics import srm
 from report.statistics.srm import Split
+from report.statistics.types import Floats
 
 DAY_S = 86400.0
 _MISMATCH = 0.001
@@ -37,7 +38,7 @@ def build(sample: Sample, rollout: Rollout, *, now: float) -> Report:
         lines=lines,
         parts=parts,
         srm=split,
-        whole_days=_whole_days(sample, now),
+        whole_days=whole_days(sample.candidate_at, now),
         days_required=_days_required(rollout),
         days_elapsed=_elapsed(sample, now),
         rubric_sha256=fingerprint,
@@ -93,9 +94,9 @@ def _days_needed(further: int | None, units: int, days: float) -> float | None:
 
 
 def _window(sample: Sample, now: float) -> Window:
-    if len(sample.at) == 0:
+    if len(sample.first_at) == 0:
         return Window(start=None, end=None, days=0.0)
-    start, end = float(sample.at[0]), float(min(sample.at[-1], now))
+    start, end = float(sample.first_at[0]), float(min(sample.last_at.max(), now))
     return Window(start=start, end=end, days=round((end - start) / DAY_S, 2))
 
 
@@ -128,17 +129,20 @@ def _split(sample: Sample, rollout: Rollout) -> Srm:
 
 def _elapsed(sample: Sample, now: float) -> float:
     """Days from the candidate's first exposure until `now`."""
-    times = sample.at[sample.candidate]
-    return max(0.0, (now - float(times[0])) / DAY_S) if len(times) else 0.0
+    times = sample.candidate_at
+    return max(0.0, (now - float(times.min())) / DAY_S) if len(times) else 0.0
 
 
-def _whole_days(sample: Sample, now: float) -> int:
-    """Whole 24-hour periods since the candidate's first exposure that are over and had candidate traffic."""
-    times = sample.at[sample.candidate]
+def whole_days(times: Floats, now: float) -> int:
+    """Whole 24-hour periods since the first of the candidate's `times` that are over and had some of them.
+
+    A UTC day reaches into two such periods at most, so its first and its last time tell which had traffic.
+    """
     if len(times) == 0:
         return 0
-    periods = np.unique(np.floor((times - times[0]) / DAY_S))
-    return int(np.sum((periods + 1) * DAY_S <= now - times[0]))
+    start = times.min()
+    periods = np.unique(np.floor((times - start) / DAY_S))
+    return int(np.sum((periods + 1) * DAY_S <= now - start))
 
 
 def _days_required(rollout: Rollout) -> float:

@@ -11,6 +11,11 @@ Unit = Literal["share", "s", "usd", "number"]
 NAMES = {
     "error_rate": "error rate",
     "cost_per_request": "cost per request",
+    "cost_total": "cost per user",
+    "tokens": "tokens per request",
+    "session_length_s": "session length",
+    "session_exchanges": "requests per session",
+    "session_repeats": "repeated questions",
     "csat": "satisfaction (CSAT)",
     "nps": "NPS",
     "helped": "“did this help?”",
@@ -19,12 +24,13 @@ NAMES = {
 
 def unit_of(metric: str, acceptable: str) -> Unit:
     """What the metric is counted in, told from its name and from how its bound is written."""
-    if metric.startswith(("latency_", "ttft_")):
+    if metric.startswith(("latency_", "ttft_")) or metric == "session_length_s":
         return "s"
-    if metric == "cost_per_request" or "$" in acceptable or metric == "revenue":
+    if metric in ("cost_per_request", "cost_total", "revenue") or "$" in acceptable:
         return "usd"
     built_in = BUILT_IN.get(metric)
-    if metric == "error_rate" or (built_in is not None and built_in.kind == "bool") or "pp" in acceptable:
+    share = metric in ("error_rate", "session_repeats") or (built_in is not None and built_in.kind == "bool")
+    if share or "pp" in acceptable:
         return "share"
     bound = parse_bound(acceptable)
     return "share" if "%" in acceptable and not bound.relative else "number"

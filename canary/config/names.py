@@ -9,6 +9,11 @@ TAG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 COMPUTED: tuple[str, ...] = (
     "error_rate",
     "cost_per_request",
+    "cost_total",
+    "tokens",
+    "session_length_s",
+    "session_exchanges",
+    "session_repeats",
     *(f"{time}_{level}" for time in ("latency", "ttft") for level in ("p50", "p90", "p95", "p99")),
 )
 """What a rubric may judge without anybody reporting it: the names that `report.metrics` measures."""

@@ -37,18 +37,18 @@ class UnitSums:
         return len(np.unique(self.unit[self.candidate == candidate]))
 
 
-def unit_sums(unit: Ints, phase: Ints, candidate: Bools, value: Floats) -> UnitSums:
-    """Add up exchanges, (n,) each, to one row for each unit, phase and arm."""
+def unit_sums(unit: Ints, phase: Ints, candidate: Bools, total: Floats, count: Floats) -> UnitSums:
+    """Add up `count` values of sum `total`, (n,) each, to one row for each unit, phase and arm."""
     if len(unit) == 0:
-        return UnitSums(unit=unit, phase=phase, candidate=candidate, total=value, count=value)
+        return UnitSums(unit=unit, phase=phase, candidate=candidate, total=total, count=count)
     key = (unit * (int(phase.max()) + 1) + phase) * 2 + candidate
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     return UnitSums(
         unit=unit[first],
         phase=phase[first],
         candidate=candidate[first],
-        total=np.bincount(inverse, weights=value).astype(np.float64),
-        count=np.bincount(inverse).astype(np.float64),
+        total=np.bincount(inverse, weights=total).astype(np.float64),
+        count=np.bincount(inverse, weights=count).astype(np.float64),
     )
 
 

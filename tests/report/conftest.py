@@ -1,16 +1,19 @@
 """Synthetic logs: users with habits of their own, in both arms, as the CSV that `report --from` reads."""
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
+from records.tables import PARTITIONED, metadata
 from report.rollout import Rollout
 from report.rubric import Criterion, parse_bound
+from tests.report.totals import UnitTotals
 
 START = datetime(2026, 11, 2, tzinfo=UTC).timestamp()
 DAY_S = 86400.0
@@ -124,3 +127,21 @@ def rollout(criteria: Sequence[Criterion]) -> Rollout:
 def now() -> float:
     """Nine days and a bit after the first exchange."""
     return START + 9.5 * DAY_S
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def unit_totals(request: pytest.FixtureRequest) -> Iterator[UnitTotals]:
+    """An empty store of either kind, to be filled row by row."""
+    url = "sqlite://"
+    if request.param == "postgresql":
+        fresh: str = request.getfixturevalue("postgres").fresh()
+        url = fresh.replace("postgresql://", "postgresql+psycopg://")
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        if request.param == "postgresql":
+            for table in PARTITIONED:
+                every = f"CREATE TABLE {table.name}_every PARTITION OF {table.name} DEFAULT"
+                connection.execute(sa.text(every))
+        yield UnitTotals(connection)
+    engine.dispose()

@@ -10,11 +10,12 @@ import pytest
 
 from records.metric import BUILT_IN, Metric
 from report.comparison import symmetric
+from report.exchanges import Exchanges
 from report.judge import detectable, further_units, judge
 from report.metrics import UnknownMetric, observe
 from report.reading import GATE, Reading, read
 from report.rubric import Criterion, parse_bound
-from report.sample import Ratings, Sample
+from report.sample import Labels, Ratings, Sample
 from report.score import points, score
 from report.statistics.sequence import POWER_Z, multiplier
 from report.statistics.types import Floats
@@ -37,11 +38,12 @@ def _sample(candidate: Floats, baseline: Floats, **changed: Any) -> Sample:
         "latency_s": values,
         "ttft_s": values,
         "cost_usd": values,
-        "category": np.full(n, "", dtype=np.str_),
+        "tokens": values,
+        "category": Labels.of([""] * n),
         "feedback": {"csat": Ratings(row=np.arange(n), value=values, at=np.full(n, 950.0))},
         "shares": {0: 0.5},
     }
-    return Sample(**{**fields, **changed})
+    return Exchanges(**{**fields, **changed}).sample()
 
 
 def _criterion(metric: str, acceptable: str, ideal: str, weight: float = 1) -> Criterion:
@@ -187,9 +189,9 @@ def test_a_timeout_that_many_hit_is_not_known_without_error() -> None:
 
 
 def test_missing_values_are_left_out_and_excluded_exchanges_too() -> None:
-    sample = _sample(np.ones(3), np.ones(3))
-    sample = replace(
-        sample,
+    sample = _sample(
+        np.ones(3),
+        np.ones(3),
         counts=np.array([True, False, True, True, True, True]),
         cost_usd=np.array([np.nan, 1, 1, 1, np.nan, 1]),
     )
@@ -202,9 +204,8 @@ def test_only_matured_units_count_and_only_what_they_said_in_time() -> None:
     ratings = Ratings(
         row=np.array([0, 1, 2, 3]), value=np.full(4, 4.0), at=np.array([50.0, 850.0, 990.0, 910.0])
     )
-    sample = replace(
-        _sample(np.ones(2), np.ones(2)), at=np.array([0.0, 800.0, 880.0, 905.0]), feedback={"csat": ratings}
-    )
+    at = np.array([0.0, 800.0, 880.0, 905.0])
+    sample = _sample(np.ones(2), np.ones(2), at=at, feedback={"csat": ratings})
     seen = observe(sample, "csat", late, now=NOW)
     assert seen.exposed.tolist() == [True, True, True, False]
     assert seen.row.tolist() == [0, 1]
@@ -213,7 +214,7 @@ def test_only_matured_units_count_and_only_what_they_said_in_time() -> None:
 def test_nps_is_promoters_less_detractors() -> None:
     ratings = Ratings(row=np.arange(4), value=np.array([10.0, 9.0, 7.0, 6.0]), at=np.zeros(4))
     sample = replace(_sample(np.ones(2), np.ones(2)), feedback={"nps": ratings})
-    assert observe(sample, "nps", BUILT_IN, now=NOW).value.tolist() == [100, 100, 0, -100]
+    assert observe(sample, "nps", BUILT_IN, now=NOW).total.tolist() == [100, 100, 0, -100]
 
 
 def test_an_unknown_metric_is_named_with_what_there_is() -> None:

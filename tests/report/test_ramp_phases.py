@@ -36,7 +36,7 @@ def test_within_one_phase_it_is_the_delta_method() -> None:
     rng = np.random.default_rng(3)
     unit = rng.integers(0, 60, size=500)
     value = rng.normal(size=500)
-    both = arms(unit_sums(unit, np.zeros(500, dtype=np.int64), unit % 3 == 0, value))
+    both = arms(unit_sums(unit, np.zeros(500, dtype=np.int64), unit % 3 == 0, value, np.ones(500)))
     totals, counts = np.bincount(unit, weights=value), np.bincount(unit).astype(float)
     mine = np.arange(60) % 3 == 0
     candidate, baseline = ratio(totals[mine], counts[mine]), ratio(totals[~mine], counts[~mine])
@@ -51,7 +51,7 @@ def test_a_drift_between_phases_is_not_taken_for_the_candidates_doing() -> None:
     phase = (unit >= 1000).astype(np.int64)
     candidate = np.where(phase == 0, unit % 10 == 0, unit % 2 == 0)
     value = np.where(phase == 0, 1.0, 0.0)
-    both = arms(unit_sums(unit, phase, candidate, value))
+    both = arms(unit_sums(unit, phase, candidate, value, np.ones(2000)))
     assert both.value(1) == pytest.approx(0)
     pooled = value[candidate].mean() - value[~candidate].mean()
     assert pooled < -0.3

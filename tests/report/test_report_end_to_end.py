@@ -51,7 +51,7 @@ def test_one_miss_is_a_no_though_the_score_is_high(
 
 def test_a_miss_needs_no_minimum_duration(write_log: Log, world: type[Any], rollout: Rollout) -> None:
     log = write_log(world(latency_s=(0.4, 1.6), days=1.0))
-    first = from_csv(log).at[0]
+    first = from_csv(log).first_at[0]
     assert _report(log, rollout, float(first) + DAY_S).verdict == "dont_ship"
 
 
@@ -81,7 +81,7 @@ def test_a_hundred_units_are_the_least(
 
 def test_the_best_candidate_must_run_its_days(write_log: Log, world: type[Any], rollout: Rollout) -> None:
     log = write_log(world(days=4.0))
-    report = _report(log, rollout, float(from_csv(log).at[0]) + 4.5 * DAY_S)
+    report = _report(log, rollout, float(from_csv(log).first_at[0]) + 4.5 * DAY_S)
     assert report.verdict == "extend"
     assert "4 whole days of candidate traffic of the 7 required" in report.reasons[0]
 

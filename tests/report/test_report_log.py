@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from report.log import from_csv
@@ -27,12 +26,12 @@ def test_a_line_is_an_exchange_and_an_empty_cell_is_missing(tmp_path: Path) -> N
         "a,baseline,1793696400,,0.02,caller_rejected,,us,\n",
     )
     assert sample.units == ("a", "b")
-    assert sample.at[0] == datetime(2026, 11, 2, 8, tzinfo=UTC).timestamp()
+    assert sample.first_at[0] == datetime(2026, 11, 2, 8, tzinfo=UTC).timestamp()
     assert sample.candidate.tolist() == [False, True, False]
-    assert sample.failed.tolist() == [True, False, False]
-    assert sample.counts.tolist() == [True, True, False]
-    assert np.isnan(sample.cost_usd).tolist() == [False, True, False]
-    assert sample.tags["region"].tolist() == ["us", "eu", "us"]
+    assert sample.totals["errors"].total.tolist() == [1, 0, 0]
+    assert sample.totals["errors"].count.tolist() == [1, 1, 0]
+    assert sample.totals["cost"].count.tolist() == [1, 0, 0]
+    assert sample.tags["region"].texts() == ["us", "eu", "us"]
     assert sample.feedback["csat"].row.tolist() == [1]
     assert sample.feedback["csat"].value.tolist() == [4.0]
 

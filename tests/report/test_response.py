@@ -57,7 +57,7 @@ def test_the_arm_that_answers_more_is_trimmed_by_its_excess(
     for kept in cut:
         assert units(kept, ~side) == units(observed, ~side)
         assert units(kept, side) == pytest.approx(units(observed, side) * (1 - excess), abs=1)
-    assert without_highest.value.mean() < observed.value.mean() < without_lowest.value.mean()
+    assert without_highest.total.mean() < observed.total.mean() < without_lowest.total.mean()
 
 
 def test_the_interval_spans_what_the_missing_answers_may_mean(

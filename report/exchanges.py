@@ -1,0 +1,63 @@
+"""Single exchanges as a sample of one row each: what a log from elsewhere holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from report.sample import Labels, Ratings, Sample, Totals, Values
+from report.statistics.types import Bools, Floats, Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchanges:
+    """Exchanges in the order of `at`, UTC seconds, (n,) each; a missing number is NaN.
+
+    `counts` is False where the arm is not to be measured (the caller's own error, an aborted stream).
+    `feedback` rows are places in these columns.
+    """
+
+    units: tuple[str, ...]
+    unit: Ints
+    candidate: Bools
+    phase: Ints
+    at: Floats
+    counts: Bools
+    failed: Bools
+    latency_s: Floats
+    ttft_s: Floats
+    cost_usd: Floats
+    tokens: Floats
+    category: Labels
+    tags: Mapping[str, Labels] = field(default_factory=dict)
+    feedback: Mapping[str, Ratings] = field(default_factory=dict)
+    shares: Mapping[int, float] = field(default_factory=dict)
+
+    def sample(self) -> Sample:
+        """A row for each, with every value as it stands."""
+        return Sample(
+            units=self.units,
+            unit=self.unit,
+            candidate=self.candidate,
+            phase=self.phase,
+            first_at=self.at,
+            last_at=self.at,
+            candidate_at=self.at[self.candidate],
+            category=self.category,
+            totals={
+                "errors": self._totals(self.failed.astype(np.float64)),
+                "cost": self._totals(self.cost_usd),
+                "tokens": self._totals(self.tokens),
+            },
+            values={
+                "latency": Values.exact(self.latency_s, self.counts),
+                "ttft": Values.exact(self.ttft_s, self.counts),
+            },
+            tags=self.tags,
+            feedback=self.feedback,
+            shares=self.shares,
+        )
+
+    def _totals(self, value: Floats) -> Totals:
+        present = self.counts & ~np.isnan(value)
+        return Totals(count=present.astype(np.float64), total=np.where(present, value, 0.0))

@@ -1,0 +1,109 @@
+"""What a row of unit totals is about, its texts numbered: half a million units are small as numbers."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from report.sample import Codes, Labels
+from report.statistics.types import Bools, Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What is asked for: one run of a canary, the tags to tell apart, and measures as `metrics.source` names
+    them."""
+
+    canary: str
+    run: int
+    segments: Sequence[str] = ()
+    sources: Collection[str] = ()
+
+    def grouped(self, columns: Any) -> list[Any]:
+        """What makes a row, of the columns of `unit_days` or `sessions`, in the order of the table's key."""
+        tags = [columns.tags] if self.segments else []
+        return [columns.phase, columns.arm, columns.unit, columns.category, *tags]
+
+    def place(self, tags: str) -> tuple[str, ...]:
+        """The values of the segments' tags ("" where there is none) in a JSON object of tags."""
+        found: Mapping[str, str] = msgspec.json.decode(tags) if tags else {}
+        return tuple(found.get(name, "") for name in self.segments)
+
+
+class Numbered(dict[Any, int]):
+    """Keys by the order in which they were first seen."""
+
+    def __missing__(self, key: Any) -> int:
+        self[key] = number = len(self)
+        return number
+
+    def of(self, keys: Sequence[Any]) -> Ints:
+        """Each key's number, new ones included."""
+        return np.fromiter(map(self.__getitem__, keys), dtype=np.int64, count=len(keys))
+
+    def seen(self, keys: Sequence[Any]) -> Ints:
+        """Each key's number, −1 for one that was never seen."""
+        return np.fromiter((self.get(key, -1) for key in keys), dtype=np.int64, count=len(keys))
+
+
+class Names:
+    """The texts of the rows, numbered."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self.units, self.categories, self.places = Numbered(), Numbered(), Numbered()
+        self._places: dict[str, tuple[str, ...]] = {}
+
+    def place(self, tags: str) -> tuple[str, ...]:
+        """As Scope.place, read once for each different text."""
+        found = self._places.get(tags)
+        if found is None:
+            found = self._places[tags] = self._scope.place(tags)
+        return found
+
+    def labels(self, code: Codes) -> Mapping[str, Labels]:
+        """Each segment's values, given the rows' places."""
+        found: dict[str, Labels] = {}
+        for position, name in enumerate(self._scope.segments):
+            values = Numbered()
+            of_place = values.of([place[position] for place in self.places])
+            found[name] = Labels(names=list(values), code=of_place[code] if len(code) else code)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """What a row is about, (n,) each, numbered; −1 for a text that no row has."""
+
+    unit: Ints
+    phase: Ints
+    candidate: Bools
+    category: Ints
+    place: Ints
+
+    @classmethod
+    def read(cls, columns: Sequence[Sequence[Any]], names: Names, *, new: bool) -> "Keys":
+        """From the columns of `Scope.grouped`; `new` adds the texts that were not seen yet."""
+        phase, arm, unit, category, *tags = columns
+
+        def number(numbered: Numbered, keys: Sequence[Any]) -> Ints:
+            return numbered.of(keys) if new else numbered.seen(keys)
+
+        places = list(map(names.place, tags[0])) if tags else [()] * len(unit)
+        return cls(
+            unit=number(names.units, unit),
+            phase=np.array(phase, dtype=np.int64),
+            candidate=np.fromiter((a == "candidate" for a in arm), dtype=np.bool_, count=len(arm)),
+            category=number(names.categories, category),
+            place=number(names.places, places),
+        )
+
+    def joined(self, names: Names) -> Ints:
+        """One number for each row; −1 where a text is unknown."""
+        number = (self.phase * 2 + self.candidate) * len(names.units) + self.unit
+        number = number * len(names.categories) + self.category
+        number = number * len(names.places) + self.place
+        unknown = (self.unit < 0) | (self.category < 0) | (self.place < 0)
+        return np.where(unknown, -1, number)

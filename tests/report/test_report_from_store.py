@@ -1,0 +1,139 @@
+"""One traffic, once as a log of exchanges and once shipped into a store: the same report of both."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from records.exchange_id import mint
+from records.outcome import Feedback, Outcome
+from records.spool_reader import Batch, Chunk, Writer
+from records.store import Store
+from report.cohort import from_store
+from report.document import Difference, Report
+from report.log import from_csv
+from report.rollout import Rollout
+from report.rubric import Criterion, parse_bound
+from report.verdict import build, whole_days
+from tests.report.conftest import World, exchanges
+
+METRICS = ("csat", "task_completed")
+WORLD = World(users=2500)
+
+
+def _records(row: dict[str, Any], number: int) -> Sequence[Outcome | Feedback]:
+    """A log's line as the proxy would have spooled it."""
+    unit = f"{int(row['unit'][1:]):032x}"
+    name = mint(
+        b"k" * 32, canary="c", run=1, phase=0, arm=row["arm"], unit_hash=unit, at=row["at"],
+        serial=number.to_bytes(8),
+    )  # fmt: skip
+    outcome = Outcome(
+        exchange_id=name,
+        at=row["at"],
+        mono=row["at"],
+        outcome="error" if row["error_type"] else "ok",
+        error_type=row["error_type"] or None,
+        canary="c",
+        run=1,
+        share=0.1,
+        arm=row["arm"],
+        reason="cohort",
+        unit=unit,
+        category=row["category"],
+        tags={"region": row["tag_region"]},
+        latency_s=float(row["latency_s"]),
+        cost_usd=float(row["cost_usd"]),
+    )
+    said = [
+        Feedback(
+            key=f"{name}/{metric}", metric=metric, value=float(row[f"metric_{metric}"]), at=row["at"],
+            mono=row["at"], exchange_id=name, canary="c", run=1, arm=row["arm"], unit=unit,
+        )
+        for metric in METRICS
+        if row[f"metric_{metric}"] != ""
+    ]  # fmt: skip
+    return [outcome, *said]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The world's store, written by the shipper's own way in."""
+    folder = tmp_path_factory.mktemp("store")
+    url = "sqlite:///canary.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").fresh()
+    store = Store.open(url, folder)
+    request.addfinalizer(store.close)
+    records = [each for number, row in enumerate(exchanges(WORLD)) for each in _records(row, number)]
+    for first in range(0, len(records), 5000):
+        some = records[first : first + 5000]
+        store.ship(Batch(chunks=[Chunk("f", Writer("w", 0, "b", 1), some)], cursors={"f": first + len(some)}))
+    return store
+
+
+@pytest.fixture
+def judged(criteria: Sequence[Criterion], rollout: Rollout) -> Rollout:
+    """The contract's rubric, and what else can be measured of a log."""
+    more = [("error_rate", "< 5%", "< 1%"), ("cost_total", "< 1", "< 0.1"), ("latency_p50", "< 2s", "< 1s")]
+    rows = [
+        Criterion(metric=m, acceptable=parse_bound(a), ideal=parse_bound(i), weight=1, question="?")
+        for m, a, i in more
+    ]
+    return dataclasses.replace(rollout, criteria=(*criteria, *rows))
+
+
+def _numbers(report: Report) -> dict[tuple[str, ...], list[float]]:
+    """Every number of a report by its place (NaN: unbounded), without those about what is still needed."""
+
+    def of(difference: Difference) -> list[float]:
+        return known(difference.low, difference.estimate, difference.high)
+
+    def known(*values: float | None) -> list[float]:
+        return [math.nan if value is None else value for value in values]
+
+    found = {
+        (line.metric,): [
+            *known(line.baseline, line.candidate, *line.candidate_interval),
+            *of(line.difference),
+        ]
+        for line in report.metrics
+    }
+    found |= {(part.by, part.value, part.metric): of(part.difference) for part in report.segments}
+    found |= {(part.value, part.metric): of(part.difference) for part in report.categories}
+    return found
+
+
+def test_the_store_says_what_the_log_says(
+    shipped: Store, write_log: Callable[[World], Path], judged: Rollout, now: float
+) -> None:
+    expected = build(from_csv(write_log(WORLD)), judged, now=now)
+    metrics = [one.metric for one in judged.criteria]
+    with shipped.reading() as connection:
+        sample = from_store(connection, "c", metrics=metrics, segments=judged.segments)
+    found = build(sample, judged, now=now)
+    assert (found.verdict, found.units, found.window) == (expected.verdict, expected.units, expected.window)
+    assert found.srm == expected.srm
+    assert [line.state for line in found.metrics] == [line.state for line in expected.metrics]
+    assert len(sample.unit) < len(from_csv(write_log(WORLD)).unit) / 3
+    exact, read = _numbers(expected), _numbers(found)
+    assert list(read) == list(exact)
+    for place, numbers in exact.items():
+        quantile = place[-1].startswith("latency_")
+        within = {"rel": 3e-4, "abs": 3e-4} if quantile else {"rel": 1e-9, "abs": 1e-12}
+        assert read[place] == pytest.approx(numbers, **within, nan_ok=True), place
+
+
+@given(st.lists(st.floats(0, 20 * 86400.0), min_size=1, max_size=60), st.floats(0, 25 * 86400.0))
+def test_the_first_and_last_moment_of_each_day_tell_the_whole_days(times: list[float], now: float) -> None:
+    by_day: dict[int, list[float]] = {}
+    for time in times:
+        by_day.setdefault(int(time // 86400), []).append(time)
+    ends = [end for day in by_day.values() for end in (min(day), max(day))]
+    assert whole_days(np.array(ends), now) == whole_days(np.array(times), now)
