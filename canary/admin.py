@@ -28,6 +28,7 @@ from canary.workers import Workers
 from console.app import admin_app
 from console.guard import Access
 from records import plans
+from records.capture_store import CaptureShipper, CaptureStore
 from records.errors import StoreDown
 from records.meters import Meters
 from records.shipper import Shipper
@@ -65,6 +66,7 @@ class Admin:
             boot=boot_id(),
         )
         self.shipper = Shipper(data / "spool", self.store, others=[self.feed.reader])
+        self.captures = CaptureShipper(data / "captures", CaptureStore(self.store))
         self.operator = Operator(
             config=self.config,
             store=self.store,
@@ -86,7 +88,8 @@ class Admin:
         server = uvicorn.Server(self._uvicorn())
         listener = socket.socket(fileno=self.orders.fd)
         shipping.start()
-        loops = [asyncio.create_task(each) for each in (self._follow(), self._clock(ending), self._notify())]
+        running = (self._follow(), self._clock(ending), self._notify(), self.captures.run())
+        loops = [asyncio.create_task(each) for each in running]
         serving = asyncio.create_task(server._serve([listener]))
         ended = asyncio.create_task(ending.wait())
         try:
@@ -103,6 +106,7 @@ class Admin:
             self.feed.save()
             stop_shipping.set()
             await asyncio.to_thread(shipping.join)
+            await asyncio.to_thread(self.captures.turn, time.time())
             self.store.close()
             for result in results:
                 if isinstance(result, Exception):
@@ -144,6 +148,7 @@ class Admin:
     def _expire(self) -> None:
         try:
             gone = self.store.expire(time.time() - self.config.current.retention_s)
+            gone += self.captures.expire(time.time())
         except StoreDown as problem:
             log.error("records.not_expired", problem=str(problem))
         else:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from canary.process import (
 from canary.secrets import Keys, Secret
 from canary.wiring import routes
 from proxy.app import TrafficApp
+from proxy.capture import Captures
 from proxy.endpoints import Endpoints
 from proxy.exchange import Exchanges
 from proxy.mirror import Mirrors
@@ -32,6 +34,7 @@ from proxy.pins import Pins
 from proxy.record import Recorder
 from proxy.server import TrafficProtocol
 from proxy.upstream import Upstreams
+from records.capture_pipe import CapturePipe
 from records.outcome import Heartbeat
 from records.plans import PlanWatch
 from records.prices import Prices
@@ -56,10 +59,14 @@ class Worker:
         self.plan = self.plans.poll(time.time(), time.monotonic())
         self.upstreams = Upstreams()
         self.prices = Prices(self.config.current.prices)
+        self.capture_pipe = CapturePipe(
+            [sys.executable, "-m", "canary.capturer", str(orders.folder / "captures")]
+        )
         self.recorder = Recorder(
             append=self.spool.append,
             price=lambda api, model, usage: self.prices.cost(api, model, usage),
             ids_key=self.keys.ids,
+            captures=Captures(self.capture_pipe.send),
         )
         self.mirrors = Mirrors(upstreams=Upstreams(), recorder=self.recorder, plan=lambda: self.plan)
         pin_token = Secret("CANARY_PIN_TOKEN", os.environ)
@@ -106,6 +113,7 @@ class Worker:
             await self.upstreams.close()
             self._tell(lag_s=0.0, closing=True)
             self.spool.close()
+            await asyncio.to_thread(self.capture_pipe.close)
 
     async def _settle(self) -> None:
         """What the first callers need not wait for: the prices, whose first look-up takes 0.1 s of CPU."""

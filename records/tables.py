@@ -232,6 +232,26 @@ checkpoints = Table(
     Column("document", LargeBinary().with_variant(BYTEA(), "postgresql"), nullable=False),
 )
 
+captures = Table(
+    "captures",
+    metadata,
+    Column("exchange_id", Key, primary_key=True),
+    _key("copy_of"),
+    _number("at"),
+    Column("day", Integer, nullable=False),
+    _number("expires_at"),
+    _key("canary"),
+    _key("category"),
+    _key("kept"),
+    Column("about", JSON, nullable=False),
+    Column("messages", JSON, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("truncated", Boolean, nullable=False),
+    Index("captures_by_canary", "canary", "day", "category"),
+    Index("captures_by_copy", "copy_of"),
+    Index("captures_by_expiry", "expires_at"),
+)
+
 PARTITIONED: tuple[Table, ...] = (outcomes, unit_days)
 """By day, on PostgreSQL."""
 
