@@ -13,7 +13,7 @@ TEST_PROGRAMS := redis-server:redis-server $(if $(wildcard /usr/lib/postgresql/*
 	prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager
 BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 
-.PHONY: demo test check fix bench test-statistics test-reliability lock dashboards clean bench-programs test-programs
+.PHONY: demo test check check-deploy fix bench test-statistics test-reliability lock dashboards clean bench-programs test-programs
 
 demo: .venv/demo  ## A canary that goes bad and is rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
@@ -27,12 +27,21 @@ test-statistics: .venv/dev  ## The simulations that hold the statistics to their
 test-reliability: .venv/dev test-programs  ## The long forms of docs/reliability.md. Minutes.
 	.venv/bin/pytest -q -s -m slow tests/reliability
 
-check: .venv/dev  ## Formatting, lint, types, import arrows.
+check: .venv/dev check-deploy  ## Formatting, lint, types, import arrows; image, Compose, chart, action, dashboards.
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/pyright
 	.venv/bin/lint-imports
+
+check-deploy: .venv/dev
+	.venv/bin/hadolint Dockerfile
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-actions deploy/github-action/action.yml
+	.venv/bin/check-jsonschema --quiet --check-metaschema deploy/helm/canary/values.schema.json
+	.venv/bin/zizmor --offline --persona=pedantic --no-progress --quiet deploy/github-action/action.yml
+	.venv/bin/python -m tests.deploy
+	.venv/bin/python -m grafana.describe --check
 
 fix: .venv/dev  ## Format, and mend what the linter can.
 	.venv/bin/ruff check --fix .

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Makes .env and secrets/ with fresh random values, once: what is there already stays as it is.
+set -eu
+cd "$(dirname "$0")"
+umask 077
+
+random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
+
+if [ ! -e .env ]; then
+    sed -e "s/^POSTGRES_PASSWORD=$/POSTGRES_PASSWORD=$(random)/" -e "s/^REDIS_PASSWORD=$/REDIS_PASSWORD=$(random)/" \
+        env.example > .env.new
+    mv .env.new .env
+fi
+
+# Containers read these as users of their own, so the files are readable; the folder is not.
+mkdir -p secrets
+for name in canary_secret canary_admin_token canary_metrics_token grafana_admin_password; do
+    if [ ! -e "secrets/$name" ]; then
+        random > "secrets/$name.new"
+        chmod 444 "secrets/$name.new"
+        mv "secrets/$name.new" "secrets/$name"
+    fi
+done
+echo "The admin token is in deploy/compose/secrets/canary_admin_token, Grafana's password in grafana_admin_password there."

@@ -1,0 +1,231 @@
+"""The Compose file is valid and hardened, its files fit together, and what its containers run works."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from canary.config import parse
+from tests.serving import ProviderThread, Running, eventually
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "compose"
+FILE = FOLDER / "compose.yaml"
+TEXT = FILE.read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+EXAMPLE = dict(
+    line.split("=", 1) for line in (FOLDER / "env.example").read_text().splitlines() if "=" in line
+)
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+needs_amtool = pytest.mark.skipif(shutil.which("amtool") is None, reason="amtool is not installed")
+
+SERVER = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1"}}
+"""
+
+
+def run(*command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def test_it_is_valid_compose() -> None:
+    checker = str(Path(sys.executable).with_name("check-jsonschema"))
+    done = run(checker, "--builtin-schema", "vendor.compose-spec", str(FILE))
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_no_rights_and_says_whether_it_is_well(name: str) -> None:
+    service = SERVICES[name]
+    assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "healthcheck" in service or name == "traffic", "the image's own looks at the traffic listener"
+
+
+def test_only_the_traffic_listener_can_be_opened_to_the_outside() -> None:
+    published = {name: service.get("ports", []) for name, service in SERVICES.items()}
+    assert published.pop("traffic") == ["${CANARY_TRAFFIC_ADDRESS:-127.0.0.1}:8080:8080"]
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+    assert EXAMPLE["CANARY_TRAFFIC_ADDRESS"] == "127.0.0.1"
+    assert COMPOSE["networks"]["inside"] == {"internal": True}
+    assert {name for name in SERVICES if SERVICES[name]["networks"] == ["inside"]} == {"postgres", "redis"}
+
+
+def test_streams_of_ten_minutes_may_end() -> None:
+    assert int(SERVICES["traffic"]["stop_grace_period"].removesuffix("s")) >= 600 + 2 + 20
+
+
+def test_every_variable_has_a_default_or_a_place_in_the_example() -> None:
+    lines = [line for line in TEXT.splitlines() if not line.strip().startswith("#")]
+    used = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", "\n".join(lines)))
+    assert used == set(EXAMPLE)
+    assert not [line for line in TEXT.splitlines() if re.search(r"(PASSWORD|TOKEN|SECRET): *['\"]?\w", line)]
+
+
+def test_every_mounted_file_is_there() -> None:
+    for name, service in SERVICES.items():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            known = (FOLDER / source).exists() if source.startswith(".") else source in COMPOSE["volumes"]
+            assert known, f"{name}: {volume}"
+
+
+def test_grafana_finds_its_dashboards_where_its_provisioning_looks() -> None:
+    (provider,) = yaml.safe_load((ROOT / "grafana/provisioning/dashboards/canary.yaml").read_text())[
+        "providers"
+    ]
+    mounts = dict(volume.split(":")[:2] for volume in SERVICES["grafana"]["volumes"])
+    assert mounts["../../grafana/dashboards"] == provider["options"]["path"]
+    assert mounts["../../grafana/provisioning"] == "/etc/grafana/provisioning"
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    folder = tmp_path / "compose"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns(".env", "secrets"))
+    return folder
+
+
+def test_setting_up_makes_every_secret_once_and_shows_none(copied: Path) -> None:
+    done = run("./setup.sh", folder=copied)
+    assert done.returncode == 0, done.stderr
+    made = {path.name: path.read_text() for path in (copied / "secrets").iterdir()}
+    assert {f"./secrets/{name}" for name in made} == {each["file"] for each in COMPOSE["secrets"].values()}
+    passwords = dict(line.split("=", 1) for line in (copied / ".env").read_text().splitlines() if "=" in line)
+    fresh = [*made.values(), passwords["POSTGRES_PASSWORD"], passwords["REDIS_PASSWORD"]]
+    assert len({*fresh}) == len(fresh)
+    assert all(re.fullmatch(r"[0-9a-f]{64}", value) for value in fresh)
+    assert not [value for value in fresh if value in done.stdout + done.stderr]
+    modes = [stat.S_IMODE((copied / name).stat().st_mode) for name in (".env", "secrets")]
+    assert modes == [0o600, 0o700]
+
+    assert run("./setup.sh", folder=copied).returncode == 0
+    assert {path.name: path.read_text() for path in (copied / "secrets").iterdir()} == made
+
+
+def test_the_config_is_accepted_and_every_name_in_it_is_set() -> None:
+    environment = {**SERVICES["admin"]["environment"]}
+    config = parse((FOLDER / "canary.yaml").read_text(), "canary.yaml", environment)
+    assert config.warnings == ()
+    assert config.store.startswith("postgresql://canary:")
+    assert config.shared.startswith("redis://:")
+
+
+@needs_promtool
+def test_prometheus_takes_its_config_with_the_rules(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("x")
+    text = (FOLDER / "prometheus.yml").read_text()
+    assert "/etc/prometheus/rules/" in text
+    text = text.replace("/etc/prometheus/rules", str(ROOT / "deploy" / "prometheus"))
+    (tmp_path / "prometheus.yml").write_text(text.replace("/run/secrets/canary_metrics_token", str(token)))
+    done = run("promtool", "check", "config", str(tmp_path / "prometheus.yml"))
+    assert done.returncode == 0, done.stderr
+    assert "1 rule files found" in done.stdout
+
+
+@needs_amtool
+def test_alertmanager_takes_its_config() -> None:
+    done = run("amtool", "check-config", str(FOLDER / "alertmanager.yml"))
+    assert done.returncode == 0, done.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def composed_redis(tmp_path: Path) -> Iterator[int]:
+    """The port of a redis-server that the Compose file's command has started, with the password `wonder`."""
+    port = free_port()
+    shell, flag, script = SERVICES["redis"]["command"]
+    script = script.replace("$$", "$").replace("requirepass", f"port {port}\nbind 127.0.0.1\nrequirepass")
+    environment = {**os.environ, "REDIS_PASSWORD": "wonder"}
+    process = subprocess.Popen(
+        [shell, flag, script], env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL
+    )
+    try:
+        yield port
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0, "the signal reaches Redis itself"
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="Redis is not installed")
+def test_redis_starts_with_its_password_and_shows_it_in_no_list_of_processes(composed_redis: int) -> None:
+    def answered(password: str | None) -> bool | str | None:
+        with redis.Redis(port=composed_redis, password=password, retry=Retry(NoBackoff(), 0)) as client:
+            try:
+                return bool(client.ping())
+            except redis.AuthenticationError as error:
+                return str(error)
+            except redis.ConnectionError:
+                return None
+
+    assert eventually(lambda: answered("wonder")) is True
+    assert "authenticat" in str(answered(None)).lower()
+    with redis.Redis(port=composed_redis, password="wonder") as client:
+        assert "268435456" in str(client.config_get("maxmemory"))
+        pid = client.info("server")["process_id"]
+    assert b"wonder" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def passes(check: list[str], port: str, address: str) -> bool:
+    """Whether a container's health check passes with its listener at another address."""
+    _, flag, script = check
+    assert f"http://127.0.0.1:{port}/healthz" in script
+    return run(sys.executable, flag, script.replace(f"http://127.0.0.1:{port}", address)).returncode == 0
+
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(401)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_the_health_checks_tell_a_server_that_answers_from_one_that_does_not(
+    provider: ProviderThread, serve: Callable[..., Running]
+) -> None:
+    running = serve(SERVER.format(url=provider.url), workers=1)
+    nobody = f"http://127.0.0.1:{free_port()}"
+    of_traffic = json.loads(re.findall(r"HEALTHCHECK .*?CMD (\[.*?\])$", dockerfile(), re.MULTILINE)[0])
+    of_admin = SERVICES["admin"]["healthcheck"]["test"][1:]
+    assert passes(of_traffic, "8080", running.traffic)
+    assert passes(of_admin, "8081", running.admin)
+    assert not passes(of_traffic, "8080", nobody)
+    assert not passes(of_admin, "8081", nobody)
+
+
+def test_an_admin_listener_that_asks_for_the_metrics_token_is_well() -> None:
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        assert passes(SERVICES["admin"]["healthcheck"]["test"][1:], "8081", address)
+        answering.join()
+
+
+def dockerfile() -> str:
+    """The Dockerfile, its continued lines joined."""
+    return (ROOT / "Dockerfile").read_text().replace("\\\n", "")
