@@ -7,8 +7,10 @@ from typing import Literal
 from alerts.rule import Action, Rule, RuleName
 
 StatusState = Literal["ok", "warn", "firing", "latched", "not_enough_data", "not_applicable"]
-StatusName = RuleName | Literal["outage"]
-"""The rules, and `outage`: the baseline itself is over the candidate's error limit. Nobody configures it."""
+ServiceRule = Literal["records_dropped", "shipping_lags"]
+StatusName = RuleName | Literal["outage"] | ServiceRule
+"""The rules; `outage`, the baseline itself over the candidate's error limit; and what concerns no canary but
+the service (`alerts.keeping`). Nobody configures the latter two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ from records.capture_store import CaptureShipper, CaptureStore
 from records.errors import StoreDown
 from records.meters import Meters
 from records.shipper import Shipper
+from records.spool import room_bytes
 from records.store import Store
 
 log = structlog.get_logger()
@@ -143,7 +144,18 @@ class Admin:
             if now - refreshed >= REFRESH_EVERY_S or self.rollouts.plan.version != version:
                 refreshed = now
                 self.rollouts.publish()
+            self._look_after_records(now)
             self._show()
+
+    def _look_after_records(self, now_mono: float) -> None:
+        if self.live.look_after_records(
+            time.time(),
+            now_mono,
+            room_bytes=room_bytes(self.orders.folder / "spool"),
+            waiting=self.shipper.spooled,
+            down=self.shipper.down,
+        ):
+            self.feed.save()
 
     def _expire(self) -> None:
         try:
@@ -161,9 +173,10 @@ class Admin:
                 await deliver(self.live.outbox, client, time.time())
 
     def _troubles(self) -> list[str]:
-        if self.shipper.down is None:
-            return []
-        return [f"the store does not answer, records wait in the spool: {self.shipper.down}"]
+        found = list(self.live.keeping.troubles)
+        if self.shipper.down is not None:
+            found.append(f"the store does not answer, records wait in the spool: {self.shipper.down}")
+        return found
 
     def _reloaded(self, config: Config) -> None:
         self.operator.problems = self.rollouts.reconcile(config, time.time())

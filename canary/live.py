@@ -15,6 +15,7 @@ from alerts import pulse as pulses
 from alerts.frozen import Why
 from alerts.guardrails import Watch
 from alerts.incident import Incident, Notice
+from alerts.keeping import Facts, Keeping
 from alerts.outbox import Outbox
 from alerts.pulse import Pulse
 from alerts.status import GuardrailStatus
@@ -53,12 +54,13 @@ class Live:
     def __init__(self, *, meters: Meters, rollouts: Rollouts, config: Config) -> None:
         self.outbox = Outbox(config.notify)
         self.patients: dict[str, Patient] = {}
+        self.keeping = Keeping()
         self._meters = meters
         self._rollouts = rollouts
         self._config = config
         self._finished: dict[WorkerKey, int] = {}
         self._judged_at = float("-inf")
-        self._outcomes_heard = self._finished_heard = 0
+        self._outcomes_heard = self._finished_heard = self._dropped_heard = 0
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -77,6 +79,7 @@ class Live:
         for key, _ in news.deaths:
             self._finished.pop(key, None)
         self._outcomes_heard += news.heard
+        self._dropped_heard += news.dropped
         for record in news.records:
             patient = self.patients.get(record.canary)
             if patient is None:
@@ -103,6 +106,16 @@ class Live:
         self.outbox.put(told, now_utc)
         return bool(told)
 
+    def look_after_records(
+        self, now_utc: float, now_mono: float, *, room_bytes: int | None, waiting: int, down: str | None
+    ) -> bool:
+        """See whether the records are kept; True when somebody has to be told, which is to be kept first."""
+        facts = Facts(dropped=self._dropped_heard, room_bytes=room_bytes, waiting=waiting, down=down or "")
+        self._dropped_heard = 0
+        told = self.keeping.look(facts, now_utc=now_utc, now_mono=now_mono)
+        self.outbox.put(told, now_utc)
+        return bool(told)
+
     def look(self, now_mono: float) -> None:
         """Say how the rules stand, and act on nothing: for somebody who only shows them."""
         for patient in self.patients.values():
@@ -115,13 +128,18 @@ class Live:
     def snapshot(self) -> Mapping[str, Any]:
         """Evidence, incidents and unsent pages."""
         canaries = {name: _document(patient) for name, patient in self.patients.items()}
-        return {"outbox": self.outbox.snapshot(), "canaries": canaries}
+        return {
+            "outbox": self.outbox.snapshot(),
+            "canaries": canaries,
+            "service": self.keeping.snapshot(),
+        }
 
     def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
         """Go on from a snapshot, in place of what was learnt here."""
         if "canaries" not in document:
             return
         self.outbox.restore(document["outbox"])
+        self.keeping.restore(document.get("service", {}))
         for name, kept in document["canaries"].items():
             wanted = self._config.canaries.get(name)
             if wanted is None:

@@ -20,12 +20,14 @@ WorkerKey = tuple[str, int, int]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
     """`deaths` says how many exchanges a worker took with it; `heard` counts the outcomes that arrived, those
-    of no canary too (a source may leave their records out), mirror copies not."""
+    of no canary too (a source may leave their records out), mirror copies not; `dropped` the records that
+    workers say they could not keep."""
 
     records: Sequence[Outcome | Feedback] = ()
     beats: Sequence[tuple[WorkerKey, Heartbeat]] = ()
     deaths: Sequence[tuple[WorkerKey, int]] = ()
     heard: int = 0
+    dropped: int = 0
 
 
 class Listener(Protocol):
@@ -57,7 +59,7 @@ def of_batch(batch: Batch, boot: str) -> News:
             elif type(record) is Outcome or type(record) is Feedback:
                 records.append(carried_over(record) if foreign else record)
     deaths = [(_key(death.writer), death.lost) for death in batch.deaths]
-    return News(records=records, beats=beats, deaths=deaths, heard=heard_in(records))
+    return News(records=records, beats=beats, deaths=deaths, heard=heard_in(records), dropped=batch.dropped)
 
 
 def heard_in(records: Iterable[Outcome | Feedback]) -> int:

@@ -50,8 +50,12 @@ class Rollouts:
         return found.state if found is not None else None
 
     def publish(self) -> None:
-        """Publish the plan: after each change, and now and then to keep it fresh."""
-        self._publish(self.plan)
+        """Publish the plan: after each change, and now and then to keep it fresh. What a full disk refuses is
+        written the next time."""
+        try:
+            self._publish(self.plan)
+        except OSError as error:
+            log.error("plan.not_published", problem=str(error))
 
     def adopt(self, found: Mapping[str, Versioned]) -> None:
         """Take in the states as somebody else may have changed them; what is older than ours is not news."""

@@ -51,16 +51,20 @@ class SpoolFeed:
             self.save()
 
     def save(self) -> None:
-        """Write the checkpoint; only then do the cursors count."""
+        """Write the checkpoint; only then do the cursors count. A disk that is full may have room later."""
         cursors = {**self.reader.committed, **self._pending}
         cursors = {name: place for name, place in cursors.items() if (self._folder / name).exists()}
         document: dict[str, Any] = {"boot": self._boot, "cursors": cursors}
         for listener in self._listeners:
             document.update(listener.snapshot())
-        write_whole(self._checkpoint, msgspec.json.encode(document))
+        self._saved_at = time.monotonic()
+        try:
+            write_whole(self._checkpoint, msgspec.json.encode(document))
+        except OSError as error:
+            log.error("checkpoint.not_saved", file=str(self._checkpoint), problem=str(error))
+            return
         self.reader.committed.update(self._pending)
         self._pending = {}
-        self._saved_at = time.monotonic()
 
 
 def _read(checkpoint: Path) -> Mapping[str, Any]:

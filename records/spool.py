@@ -19,10 +19,11 @@ from records.outcome import Heartbeat
 from records.spool_reader import SpoolReader
 from records.spool_sync import Sync
 
-__all__ = ["SpoolFull", "SpoolReader", "SpoolWriter"]
+__all__ = ["SpoolFull", "SpoolReader", "SpoolWriter", "room_bytes"]
 
 ROTATE_WHEN_FULL_EVERY_S = 1.0
 MEASURE_WHEN_FULL_EVERY_S = 0.1
+CAP_BYTES = 1 << 30
 _ROOM_STEP = 1 << 20
 
 
@@ -34,7 +35,7 @@ class SpoolWriter:
     """
 
     def __init__(
-        self, folder: Path, *, worker: int, cap_bytes: int = 1 << 30, segment_bytes: int = 16 << 20
+        self, folder: Path, *, worker: int, cap_bytes: int = CAP_BYTES, segment_bytes: int = 16 << 20
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.dropped = 0
@@ -126,8 +127,7 @@ class SpoolWriter:
         now = time.monotonic()
         if now - self._found_full_at < MEASURE_WHEN_FULL_EVERY_S:
             return False
-        used = sum(_size(entry) for entry in os.scandir(self._folder) if entry.name.endswith(".spool"))
-        self._room = min(self._cap - used, max(_ROOM_STEP, size))
+        self._room = min(self._cap - used_bytes(self._folder), max(_ROOM_STEP, size))
         if size <= self._room:
             return True
         self._found_full_at = now
@@ -152,6 +152,21 @@ class SpoolWriter:
 
     def _path(self) -> Path:
         return self._folder / f"{self._stem}-{self._segment}.spool"
+
+
+def used_bytes(folder: Path) -> int:
+    """What a folder's spool files hold."""
+    return sum(_size(entry) for entry in os.scandir(folder) if entry.name.endswith(".spool"))
+
+
+def room_bytes(folder: Path, *, cap_bytes: int = CAP_BYTES) -> int | None:
+    """Bytes that still fit into a spool: what its disk has and its bound leaves. None when that cannot be
+    told, as before there is a spool."""
+    try:
+        disk = os.statvfs(folder)
+        return min(disk.f_bavail * disk.f_frsize, cap_bytes - used_bytes(folder))
+    except OSError:
+        return None
 
 
 def _size(entry: os.DirEntry[str]) -> int:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -97,13 +97,15 @@ class Running:
         grace_s: float,
         env: Mapping[str, str],
         traffic: str = "127.0.0.1:0",
+        wrapper: Sequence[str] = (),
     ) -> None:
+        """`wrapper` is a command that runs the server's, as `unshare -m`, keeping its pid."""
         folder.mkdir(parents=True, exist_ok=True)
         self.data = folder / "data"
         self.config = folder / "canary.yaml"
         self.config.write_text(config_text)
         self.log_file = folder / "serve.log"
-        command = [sys.executable, "-m", "canary", "serve", "--config", str(self.config)]
+        command = [*wrapper, sys.executable, "-m", "canary", "serve", "--config", str(self.config)]
         command += ["--traffic", traffic, "--admin", "127.0.0.1:0", "--data", str(self.data)]
         command += ["--workers", str(workers), "--grace", f"{grace_s:g}s"]
         self._workers = workers
