@@ -125,13 +125,9 @@ class Admin:
     async def _clock(self, ending: Ending) -> None:
         """Once a second: the config file, the ramps; every few seconds the plan's freshness."""
         before = refreshed = time.monotonic()
-        expired = float("-inf")
         while True:
             await asyncio.sleep(CLOCK_S)
             now = time.monotonic()
-            if now - expired >= EXPIRE_EVERY_S:
-                expired = now
-                await asyncio.to_thread(self._expire)
             ending.check_parent()
             self.config.check()
             held = self.live.holding()
@@ -156,6 +152,12 @@ class Admin:
             down=self.shipper.down,
         ):
             self.feed.save()
+
+    async def _tidy(self) -> None:
+        """Once an hour, apart from the clock: the plan must stay fresh however long that takes."""
+        while True:
+            await asyncio.to_thread(self._expire)
+            await asyncio.sleep(EXPIRE_EVERY_S)
 
     def _expire(self) -> None:
         try:
