@@ -123,6 +123,12 @@ class Admin:
             await asyncio.sleep(0 if more else POLL_S)
 
     async def _clock(self, ending: Ending) -> None:
+        """What is to be done every second, and beside it what every hour."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._tidy())
+            both.create_task(self._tend(ending))
+
+    async def _tend(self, ending: Ending) -> None:
         """Once a second: the config file, the ramps; every few seconds the plan's freshness."""
         before = refreshed = time.monotonic()
         while True:
@@ -154,7 +160,7 @@ class Admin:
             self.feed.save()
 
     async def _tidy(self) -> None:
-        """Once an hour, apart from the clock: the plan must stay fresh however long that takes."""
+        """Once an hour, apart from the rest: the plan must stay fresh however long that takes."""
         while True:
             await asyncio.to_thread(self._expire)
             await asyncio.sleep(EXPIRE_EVERY_S)
