@@ -15,6 +15,7 @@ from report.rubric import Criterion
 from report.sample import Labels, Sample
 from report.statistics import sequence
 from report.statistics.multiple import e_bh
+from report.statistics.phases import distinct
 from report.statistics.types import Bools
 
 
@@ -143,7 +144,7 @@ def _reading(sample: Sample, rollout: Rollout, seen: Observations, rows: Bools) 
 
 def _candidate_units(sample: Sample, observed: Observations) -> int:
     row = observed.row[sample.candidate[observed.row]]
-    return len(np.unique(sample.unit[row]))
+    return distinct(sample.unit[row])
 
 
 def _evidence(criterion: Criterion, reading: Reading, *, worse: bool) -> float:

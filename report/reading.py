@@ -58,7 +58,7 @@ def read(sample: Sample, observed: Observations, *, planned: float) -> Reading:
             tau=0.0,
         )
     tau = candidate_units * sequence.tuning(alpha=ALPHA, planned=planned)
-    comparison = _with_response(sample, observed, sequence.multiplier(tau, ALPHA))
+    comparison = _with_response(sample, observed, sums, sequence.multiplier(tau, ALPHA))
     candidate = comparison.contrast(0, 0).estimate
     baseline = candidate - comparison.contrast(1, 0).estimate if baseline_units else None
     return Reading(
@@ -91,20 +91,19 @@ def _sums(sample: Sample, observed: Observations, total: Floats) -> UnitSums:
     return replace(sums, count=np.ones(len(sums.unit))) if observed.per_unit else sums
 
 
-def _with_response(sample: Sample, observed: Observations, c: float) -> Comparison:
-    plain = _compare(sample, observed, c)
+def _with_response(sample: Sample, observed: Observations, sums: UnitSums, c: float) -> Comparison:
+    plain = _compare(sample, observed, sums, c)
     trimmed = trimmings(sample, observed) if observed.feedback else None
     if trimmed is None:
         return plain
-    fewer, more = (_compare(sample, one, c) for one in trimmed)
+    fewer, more = (_compare(sample, one, _sums(sample, one, one.total), c) for one in trimmed)
     return Bracketed(plain=plain, trimmed=(fewer, more))
 
 
-def _compare(sample: Sample, observed: Observations, c: float) -> Comparison:
+def _compare(sample: Sample, observed: Observations, sums: UnitSums, c: float) -> Comparison:
     if observed.values is not None and observed.level is not None:
         found = Quantiles.of(sample, observed.values, observed.level)
         return found.compare(arms(_sums(sample, observed, found.slower(observed.values))), c)
-    sums = _sums(sample, observed, observed.total)
     if observed.bounds is not None and _few(sums, observed.bounds):
         return _shares(sums, observed.bounds, c)
     both = arms(sums)

@@ -13,6 +13,7 @@ from report.rubric import sha256
 from report.sample import Sample
 from report.score import score
 from report.statistics import srm
+from report.statistics.phases import distinct
 from report.statistics.srm import Split
 from report.statistics.types import Floats
 
@@ -103,8 +104,8 @@ def _window(sample: Sample, now: float) -> Window:
 def _units(sample: Sample) -> Units:
     """Distinct units by arm; one that moved into the candidate as the share rose was in both."""
     return Units(
-        baseline=len(np.unique(sample.unit[~sample.candidate])),
-        candidate=len(np.unique(sample.unit[sample.candidate])),
+        baseline=distinct(sample.unit[~sample.candidate]),
+        candidate=distinct(sample.unit[sample.candidate]),
     )
 
 

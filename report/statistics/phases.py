@@ -34,7 +34,7 @@ class UnitSums:
 
     def units(self, *, candidate: bool) -> int:
         """Distinct units of one arm."""
-        return len(np.unique(self.unit[self.candidate == candidate]))
+        return distinct(self.unit[self.candidate == candidate])
 
 
 def unit_sums(unit: Ints, phase: Ints, candidate: Bools, total: Floats, count: Floats) -> UnitSums:
@@ -50,6 +50,11 @@ def unit_sums(unit: Ints, phase: Ints, candidate: Bools, total: Floats, count: F
         total=np.bincount(inverse, weights=total).astype(np.float64),
         count=np.bincount(inverse, weights=count).astype(np.float64),
     )
+
+
+def distinct(unit: Ints) -> int:
+    """How many different units there are, each a number from 0."""
+    return int(np.count_nonzero(np.bincount(unit)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

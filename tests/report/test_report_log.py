@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from report.log import from_csv
+from report.metrics import observe
 from report.sample import BadSample, Sample
 
 HEADER = "unit,arm,at,latency_s,cost_usd,error_type,category,tag_region,metric_csat\n"
@@ -76,3 +77,14 @@ def test_a_unit_may_move_into_the_candidate_when_a_phase_says_so(tmp_path: Path)
     assert sample.phase.tolist() == [0, 1]
     with pytest.raises(BadSample, match="'a' is in both arms"):
         _read(tmp_path, "a,baseline,1,1\na,candidate,2,1\n", "unit,arm,at,phase\n")
+
+
+def test_tokens_are_read_where_there_are_any(tmp_path: Path) -> None:
+    sample = _read(tmp_path, "a,baseline,1,700\nb,candidate,2,\n", "unit,arm,at,tokens\n")
+    tokens = sample.totals["tokens"]
+    assert (tokens.count.tolist(), tokens.total.tolist()) == ([1, 0], [700, 0])
+
+
+def test_a_log_says_nothing_of_sessions(tmp_path: Path) -> None:
+    sample = _read(tmp_path, "a,baseline,1\nb,candidate,2\n", "unit,arm,at\n")
+    assert len(observe(sample, "session_repeats", {}, now=9.0).row) == 0

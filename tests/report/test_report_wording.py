@@ -62,6 +62,10 @@ def test_an_open_end_is_said_to_be_open() -> None:
         ("settled", ">= 80%", "share"),
         ("settled", ">= baseline - 2pp", "share"),
         ("revenue", ">= baseline - 2%", "usd"),
+        ("cost_total", "<= 1.2x baseline", "usd"),
+        ("session_length_s", "<= 1.2x baseline", "s"),
+        ("session_repeats", "<= 1.2x baseline", "share"),
+        ("tokens", "<= 1.2x baseline", "number"),
     ],
 )
 def test_the_unit_is_told_from_the_name_and_the_bound(metric: str, acceptable: str, unit: Unit) -> None:
