@@ -1,10 +1,12 @@
 """Plays traffic of many unlike users through the real guardrails, to see how soon and how wrongly they act.
 
 Pure: a scenario and a seed in, a detection out. Every figure comes from `Watch` and `step` as the server runs
-them; only the traffic is made up. Times are seconds from the start.
+them; only the traffic is made up. Times are seconds from the start. There is no feedback in it, no category
+and no tag, so rules about those see nothing.
 """
 
 import heapq
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,16 +20,21 @@ from records.outcome import Outcome
 
 NAME = "simulated"
 EPOCH = 1_800_000_000.0
+CALM_JUDGE_S = 60.0
+"""How often the guardrails are looked at before anything goes wrong. A conviction is kept from the outcome
+that made it, so a rare look delays what is told and changes no decision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """Who sends what, and what goes wrong.
 
-    Users differ: their activity is gamma distributed (shape .5: a few send most), and the `base_error` share
-    is beta distributed over them around its mean (`alike` 0 < κ: the smaller, the more some users always
-    fail). From `fault_at_s` the candidate fails `candidate_error` of the time; between `outage_s` both arms
-    fail `outage_error` of it. Latency is log-normal with median `latency_s`.
+    Users differ: their activity is gamma distributed (shape .5: a few send most), the `base_error` share is
+    beta distributed over them around its mean (`alike` > 0: the smaller, the more some users always fail),
+    and half of the spread of costs (log-normal, coefficient of variation `cost_cv`) is theirs. Latency is
+    log-normal with median `latency_s` and sigma `latency_sigma`. From `fault_at_s` on the candidate fails
+    `candidate_error` of the time, costs `candidate_cost` times as much, and takes `candidate_latency_s`
+    (median) with `candidate_sigma`; None is as before. Between `outage_s` both arms fail `outage_error`.
     """
 
     users: int = 2_000
@@ -35,21 +42,33 @@ class Scenario:
     share: float = 0.05
     base_error: float = 0.01
     alike: float = 20.0
+    cost_usd: float = 0.01
+    cost_cv: float = 0.75
+    latency_s: float = 0.8
+    latency_sigma: float = 0.5
     candidate_error: float | None = None
+    candidate_cost: float = 1.0
+    candidate_latency_s: float | None = None
+    candidate_sigma: float | None = None
     fault_at_s: float = 0.0
     outage_s: tuple[float, float] | None = None
     outage_error: float = 0.0
-    latency_s: float = 0.8
     duration_s: float = 3_600.0
     judge_each_s: float = 1.0
+
+    @property
+    def cost_sigma(self) -> float:
+        """The sigma of the costs' logarithm."""
+        return math.sqrt(math.log1p(self.cost_cv**2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detection:
-    """What the guardrails did. None rule: nothing was rolled back.
+    """What the guardrails did. None rule: nothing was rolled back; None `paged_at_s`: nobody was woken.
 
     `candidate_outcomes` counts the candidate's outcomes (one a unit and minute) that had ended between the
-    fault and the end, which is the rollback if there was one; `candidate_exchanges` all its exchanges.
+    fault and the end, which is the rollback if there was one; `outcomes_at_page` until the first page;
+    `candidate_exchanges` all its exchanges.
     """
 
     rolled_back_by: str | None
@@ -57,6 +76,8 @@ class Detection:
     candidate_outcomes: int
     candidate_exchanges: int
     notices: tuple[Notice, ...]
+    paged_at_s: float | None = None
+    outcomes_at_page: int | None = None
 
     @property
     def pages(self) -> int:
@@ -73,6 +94,7 @@ class _User:
     unit: str
     candidate: bool
     base_error: float
+    cost_usd: float
 
 
 def exchanges(scenario: Scenario, seed: int) -> Iterator[Outcome]:
@@ -96,12 +118,14 @@ def exchanges(scenario: Scenario, seed: int) -> Iterator[Outcome]:
 
 
 def _users(scenario: Scenario, draw: random.Random) -> tuple[list[_User], list[float]]:
-    base = scenario.base_error
+    base, sigma = scenario.base_error, scenario.cost_sigma / math.sqrt(2.0)
+    middle = math.log(scenario.cost_usd) - scenario.cost_sigma**2 / 2.0
     users = [
         _User(
             f"{index:032x}",
             draw.random() < scenario.share,
             draw.betavariate(base * scenario.alike, (1 - base) * scenario.alike) if base > 0 else 0.0,
+            draw.lognormvariate(middle, sigma),
         )
         for index in range(scenario.users)
     ]
@@ -109,7 +133,9 @@ def _users(scenario: Scenario, draw: random.Random) -> tuple[list[_User], list[f
 
 
 def _exchange(scenario: Scenario, user: _User, at: float, serial: int, draw: random.Random) -> Outcome:
+    faulty = user.candidate and at >= scenario.fault_at_s
     failed = draw.random() < _error_share(scenario, user, at)
+    cost_usd = user.cost_usd * draw.lognormvariate(0.0, scenario.cost_sigma / math.sqrt(2.0))
     return Outcome(
         exchange_id=f"x{serial}",
         at=EPOCH + at,
@@ -123,8 +149,17 @@ def _exchange(scenario: Scenario, user: _User, at: float, serial: int, draw: ran
         arm="candidate" if user.candidate else "baseline",
         reason="cohort",
         unit=user.unit,
-        latency_s=scenario.latency_s * draw.lognormvariate(0.0, 0.5),
+        latency_s=_latency_s(scenario, draw, faulty=faulty),
+        cost_usd=cost_usd * scenario.candidate_cost if faulty else cost_usd,
     )
+
+
+def _latency_s(scenario: Scenario, draw: random.Random, *, faulty: bool) -> float:
+    median_s, sigma = scenario.latency_s, scenario.latency_sigma
+    if faulty and scenario.candidate_latency_s is not None:
+        median_s = scenario.candidate_latency_s
+        sigma = sigma if scenario.candidate_sigma is None else scenario.candidate_sigma
+    return median_s * draw.lognormvariate(0.0, sigma)
 
 
 def _error_share(scenario: Scenario, user: _User, at: float) -> float:
@@ -141,26 +176,38 @@ def detect(scenario: Scenario, seed: int, rules: Sequence[Rule] = DEFAULT_RULES)
     watch = Watch(NAME, rules)
     incident: Incident | None = None
     notices: list[Notice] = []
-    faced: list[tuple[str, int]] = []
-    rolled_back_by, judged_at = None, 0.0
+    faced: set[tuple[str, int]] = set()
+    candidate_exchanges, judged_at = 0, 0.0
+    rolled_back_by: str | None = None
+    page: tuple[float, int] | None = None
     for outcome in exchanges(scenario, seed):
         now = outcome.mono + (outcome.latency_s or 0.0)
         watch.observe(outcome)
         if outcome.arm == "candidate" and outcome.mono >= scenario.fault_at_s:
-            faced.append((outcome.unit, int(outcome.mono // MINUTE_S)))
-        if now - judged_at < scenario.judge_each_s:
+            faced.add((outcome.unit, int(outcome.mono // MINUTE_S)))
+            candidate_exchanges += 1
+        if now - judged_at < _look_each_s(scenario, now):
             continue
         judged_at = now
-        statuses = watch.judge(now, routed=True)
+        statuses = watch.judge(now, routed=False)
         incident, told = step(incident, statuses, canary=NAME, run=1, now=EPOCH + now, rolled_back=False)
         notices += told
+        if page is None and told:
+            page = now, len(faced)
         rolled_back_by = next((status.key for status in statuses if status.action == "rollback"), None)
         if rolled_back_by is not None:
             break
     return Detection(
         rolled_back_by=rolled_back_by,
         at_s=judged_at,
-        candidate_outcomes=len(set(faced)),
-        candidate_exchanges=len(faced),
+        candidate_outcomes=len(faced),
+        candidate_exchanges=candidate_exchanges,
         notices=tuple(notices),
+        paged_at_s=page[0] if page else None,
+        outcomes_at_page=page[1] if page else None,
     )
+
+
+def _look_each_s(scenario: Scenario, now: float) -> float:
+    calm = now < scenario.fault_at_s
+    return max(scenario.judge_each_s, CALM_JUDGE_S) if calm else scenario.judge_each_s
