@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx2
 
+from canary.secrets import BadSecret, Secret
+
 _TIMEOUT_S = 30.0
 
 
@@ -25,7 +27,7 @@ class AdminClient:
     def __init__(self, *, admin: str | None, data: Path, environment: Mapping[str, str]) -> None:
         """`admin` is HOST:PORT or a URL; without it the data folder tells where the server listens."""
         self._url = _url(admin) if admin else _from_folder(data, "admin")
-        self._token = environment.get("CANARY_ADMIN_TOKEN") or _read(data / "admin.token")
+        self._token = _given(environment) or _read(data / "admin.token")
 
     def get(self, path: str, **query: str) -> Any:
         """The JSON document at a path of the API."""
@@ -69,6 +71,13 @@ def said(answer: httpx2.Response) -> str:
         return str(answer.json()["error"])
     except (ValueError, KeyError, TypeError):
         return f"the server answered {answer.status_code}"
+
+
+def _given(environment: Mapping[str, str]) -> str | None:
+    try:
+        return Secret("CANARY_ADMIN_TOKEN", environment).value()
+    except BadSecret as problem:
+        raise NotReached(str(problem)) from problem
 
 
 def _url(admin: str) -> str:
