@@ -13,7 +13,7 @@ TEST_PROGRAMS := redis-server:redis-server $(if $(wildcard /usr/lib/postgresql/*
 	prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager
 BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 
-.PHONY: demo test check check-deploy fix bench test-statistics test-reliability lock dashboards clean bench-programs test-programs
+.PHONY: demo test check check-deploy fix bench bench-ingest test-statistics test-reliability lock dashboards clean bench-programs test-programs
 
 demo: .venv/demo  ## A canary that goes bad and is rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
@@ -50,6 +50,9 @@ fix: .venv/dev  ## Format, and mend what the linter can.
 # PEERS=1: Envoy, TensorZero, Portkey and LiteLLM too, installed into ~/.cache. AGED=1: a million exchanges more.
 bench: .venv/dev bench-programs  ## Direct, nginx and canary side by side. About eight minutes; QUICK=1 for three.
 	.venv/bin/python -m tests.bench.compare $(if $(QUICK),--quick) $(if $(PEERS),--peers) $(if $(AGED),--aged)
+
+bench-ingest: .venv/dev test-programs  ## Outcomes a second into SQLite and PostgreSQL. Half a minute.
+	.venv/bin/python -m tests.bench.ingest
 
 lock: .venv/dev  ## Resolve the newest versions that pyproject.toml allows.
 	.venv/bin/uv $(COMPILE) --upgrade --extra dev --output-file requirements.lock

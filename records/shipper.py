@@ -19,7 +19,7 @@ from records.store import Store, Totals
 
 POLL_S = 0.05
 BACKOFF_S = (0.1, 5.0)
-BATCH = 2000
+BATCH = 5000
 
 T = TypeVar("T")
 

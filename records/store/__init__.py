@@ -4,6 +4,6 @@
 """
 
 from records.store.facts import Act, Audited, FixedRubric, Shipped, Totals, Versioned
-from records.store.store import Store
+from records.store.store import Patience, Store
 
-__all__ = ["Act", "Audited", "FixedRubric", "Shipped", "Store", "Totals", "Versioned"]
+__all__ = ["Act", "Audited", "FixedRubric", "Patience", "Shipped", "Store", "Totals", "Versioned"]

@@ -18,6 +18,12 @@ from records.store.asked import canary_asked, canary_seen
 BUSY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5
 
+_SQLITE = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    f"busy_timeout={int(BUSY_TIMEOUT_S * 1000)}",
+    "wal_autocheckpoint=4000",  # pages: 16 MiB, so that a page that several batches touch is written once
+)
 _POSTGRESQL = {
     "connect_timeout": CONNECT_TIMEOUT_S,
     "application_name": "canary",
@@ -57,39 +63,39 @@ def transaction(engine: Engine, *, within_s: float | None, writes: bool) -> Iter
     """
     with _answering(), engine.connect() as connection:
         connection.execution_options(writes=writes)
-        with _cut_off(connection, within_s):
-            _ping(connection)
+        with _cut_off(connection, within_s) as late:
+            _ping(connection, late)
         with _cut_off(connection, within_s):
             yield connection
             connection.commit()
 
 
-def _ping(connection: Connection) -> None:
+def _ping(connection: Connection, late: threading.Event) -> None:
     """A pooled connection may have died of a restart meanwhile: then a new one, without telling anybody."""
     if connection.dialect.name == "sqlite":
         return
     try:
         connection.exec_driver_sql("SELECT 1")
     except DBAPIError:
-        if not connection.invalidated:
+        if late.is_set() or not connection.invalidated:
             raise
         connection.rollback()
         connection.exec_driver_sql("SELECT 1")
 
 
 @contextmanager
-def _cut_off(connection: Connection, after_s: float | None) -> Iterator[None]:
-    """Shut the connection's socket after that time, which ends whatever waits on it."""
+def _cut_off(connection: Connection, after_s: float | None) -> Iterator[threading.Event]:
+    """Shut the connection's socket after that time, which ends whatever waits on it. The event says so."""
+    late = threading.Event()
     if after_s is None or connection.dialect.name == "sqlite":
-        yield
+        yield late
         return
     driver = driver_of(connection)
-    late = threading.Event()
     timer = threading.Timer(after_s, _shut, (driver, late))
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield late
     except (SQLAlchemyError, psycopg.Error) as exc:
         if late.is_set():
             raise StoreDown(f"the database did not answer within {after_s:g} s") from exc
@@ -138,7 +144,7 @@ def _set_up_postgresql(driver: Any, _record: object) -> None:
 
 def _set_up_sqlite(driver: Any, _record: object) -> None:
     cursor = driver.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={int(BUSY_TIMEOUT_S * 1000)}"):
+    for pragma in _SQLITE:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
     for function in (canary_seen, canary_asked):

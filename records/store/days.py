@@ -23,21 +23,27 @@ class Days:
         self._engine = engine
         self._there: set[int] = set()
 
-    def need(self, days: Iterable[int]) -> None:
-        """Make the partitions of these days and of the days ahead, in a transaction of its own."""
+    def need(self, days: Iterable[int], *, look: bool = False) -> bool:
+        """Make the partitions of these days and of the days ahead, in a transaction of its own.
+
+        True when one was missing. `look` asks the database even for those that were there before: another
+        program may have dropped one since.
+        """
         if self._engine.dialect.name != "postgresql":
-            return
+            return False
         wanted = set(days)
-        if wanted <= self._there:
-            return
+        if not wanted or (wanted <= self._there and not look):
+            return False
+        made = False
         wanted |= {max(wanted) + ahead for ahead in range(1, AHEAD_DAYS + 1)}
         with transaction(self._engine, within_s=30.0, writes=True) as connection:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
             for parent in _PREFIX_OF:
                 for day in sorted(wanted - set(_partitions(connection, parent))):
                     _make(connection, parent, day)
-        # Earlier days are looked for each time: somebody else may have dropped one.
-        self._there = {day for day in wanted if day >= max(wanted) - AHEAD_DAYS}
+                    made = True
+        self._there = wanted
+        return made
 
     def drop_before(self, day: int) -> int:
         """Drop the partitions of earlier days; returns how many outcomes they held."""

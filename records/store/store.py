@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy.dialects import postgresql, sqlite
 
 from records import tables
-from records.errors import StoreDown
+from records.errors import StoreDown, Unstorable
 from records.outcome import Feedback, Outcome
 from records.spool_reader import Batch
 from records.store import retention
@@ -28,9 +28,18 @@ from records.store.ingest import Ingest
 from records.store.migrate import migrate
 from routing.plan import State
 
-ANSWERS_WITHIN_S = 5.0
-SHIPS_WITHIN_S = 60.0
-READS_WITHIN_S = 300.0
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long PostgreSQL is waited for, in seconds, before its connection is cut: for a small question, for
+    a batch, for a report."""
+
+    answer_s: float = 5.0
+    batch_s: float = 60.0
+    report_s: float = 300.0
+
+
+PATIENCE = Patience()
 
 
 def _breathe() -> None:
@@ -44,8 +53,9 @@ class Store:
     answer brings its schema up to date (`migrate`).
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, patience: Patience = PATIENCE) -> None:
         self._engine = engine
+        self._patience = patience
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         self._ingest = Ingest(engine.dialect)
         self._days = Days(engine)
@@ -53,9 +63,9 @@ class Store:
         self._migrated = False
 
     @classmethod
-    def at(cls, url: str, data: Path) -> "Store":
+    def at(cls, url: str, data: Path, patience: Patience = PATIENCE) -> "Store":
         """The store at this URL, which may not answer yet. A relative SQLite file lies in `data`."""
-        return cls(engine_of(url, data))
+        return cls(engine_of(url, data), patience)
 
     @classmethod
     def open(cls, url: str, data: Path) -> "Store":
@@ -93,9 +103,20 @@ class Store:
         """
         outcomes = [record for record in batch.records() if type(record) is Outcome]
         feedback = [record for record in batch.records() if type(record) is Feedback]
+        days = {int(each.at // 86400) for each in outcomes}
         self.migrate()
-        self._days.need({int(each.at // 86400) for each in outcomes})
-        with self._begin(within_s=SHIPS_WITHIN_S, writes=True) as connection:
+        self._days.need(days)
+        try:
+            return self._ship(batch, spool, outcomes, feedback)
+        except Unstorable:
+            if not self._days.need(days, look=True):
+                raise
+            return self._ship(batch, spool, outcomes, feedback)
+
+    def _ship(
+        self, batch: Batch, spool: str, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]
+    ) -> Shipped:
+        with self._begin(within_s=self._patience.batch_s, writes=True) as connection:
             # A commit whose answer got lost is tried again: had it come through, the cursors tell.
             if self._has_moved(connection, spool, batch.cursors):
                 return Shipped(0, len(outcomes) + len(feedback), _totals(connection, spool))
@@ -171,7 +192,7 @@ class Store:
         dropping the partitions of days that are over as a whole.
         """
         self.migrate()
-        begin = partial(self._begin, within_s=READS_WITHIN_S, writes=True)
+        begin = partial(self._begin, within_s=self._patience.report_s, writes=True)
         gone = retention.expire(begin, before, breathe, outcomes=self.one_spool)
         return gone + (0 if self.one_spool else self._days.drop_before(int(before // 86400)))
 
@@ -197,7 +218,7 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection for queries over `records.tables`, which see one moment of the database."""
-        with self._begin(within_s=READS_WITHIN_S) as connection:
+        with self._begin(within_s=self._patience.report_s) as connection:
             yield connection
 
     @contextmanager
@@ -207,9 +228,10 @@ class Store:
             yield connection
 
     @contextmanager
-    def _begin(self, *, within_s: float = ANSWERS_WITHIN_S, writes: bool = False) -> Iterator[Connection]:
+    def _begin(self, *, within_s: float | None = None, writes: bool = False) -> Iterator[Connection]:
         self.migrate()
-        with transaction(self._engine, within_s=within_s, writes=writes) as connection:
+        limit_s = self._patience.answer_s if within_s is None else within_s
+        with transaction(self._engine, within_s=limit_s, writes=writes) as connection:
             yield connection
 
     def _replace(self, connection: Connection, canary: str, expected: int, document: dict[str, Any]) -> bool:
