@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from canary import __version__, feedback_command
-from canary.config import ConfigError
-from canary.limits import load_to_serve
+from canary.config import ConfigError, load
 from canary.rules import rules
 from canary.shell import (
     CONFIG,
@@ -52,17 +51,28 @@ def serve(
     workers: Annotated[str | None, typer.Option(help="How many traffic processes.")] = None,
     data: Annotated[str | None, typer.Option(help="The data folder.")] = None,
     grace: Annotated[str | None, typer.Option(help="How long SIGTERM lets streams drain, as 600s.")] = None,
+    role: Annotated[str | None, typer.Option(help="all, or traffic or admin of several replicas.")] = None,
 ) -> None:
     """Start the proxy: traffic workers, the admin process and all they need on this machine."""
+    from canary.config.roles import check_role
     from canary.secrets import BadSecret
     from canary.serve import InUse, serve
 
-    flags = {"traffic": traffic, "admin": admin, "workers": workers, "data": data, "grace": grace}
+    flags = {
+        "traffic": traffic,
+        "admin": admin,
+        "workers": workers,
+        "data": data,
+        "grace": grace,
+        "role": role,
+    }
     try:
-        read = load_to_serve(config, os.environ)
+        read = load(config, os.environ)
         for warning in read.warnings:
             say(warning)
-        serve(config, read.server.overridden(os.environ, flags))
+        settings = read.server.overridden(os.environ, flags)
+        check_role(read, settings.role)
+        serve(config, settings)
     except ConfigError as problem:
         fail(str(problem), code=2)
     except (InUse, BadSecret, OSError) as problem:
@@ -73,7 +83,7 @@ def serve(
 def check(config: ConfigFile = CONFIG, output: Form = "text") -> None:
     """Read the configuration and say what is wrong with it, or what it will do."""
     try:
-        read = load_to_serve(config, os.environ)
+        read = load(config, os.environ)
     except ConfigError as problem:
         fail(str(problem), code=2)
     for warning in read.warnings:

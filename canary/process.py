@@ -13,8 +13,7 @@ import msgspec
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
-from canary.config import Config, ConfigError
-from canary.limits import load_to_serve
+from canary.config import Config, ConfigError, load
 
 log = structlog.get_logger()
 
@@ -89,7 +88,7 @@ class WatchedConfig:
         self._on_change = on_change
         if reading is None:
             stamp = self._now()
-            reading = Reading(load_to_serve(path, os.environ), stamp)
+            reading = Reading(load(path, os.environ), stamp)
         self.current, self._stamp, self.problem = reading.config, reading.stamp, reading.problem
 
     def reading(self) -> bytes:
@@ -103,7 +102,7 @@ class WatchedConfig:
             return
         self._stamp = stamp
         try:
-            self.current = load_to_serve(self._path, os.environ)
+            self.current = load(self._path, os.environ)
         except (ConfigError, OSError) as error:
             self.problem = str(error)
             log.error("config.refused", file=str(self._path), problem=self.problem)

@@ -12,7 +12,7 @@ from records.store import Act, FixedRubric, Store, Versioned
 from report.rubric import Criterion, sha256
 from routing import transitions
 from routing.canary import definition
-from routing.plan import Plan, State
+from routing.plan import Plan, State, plan_of
 
 log = structlog.get_logger()
 
@@ -37,12 +37,9 @@ class Rollouts:
 
     @property
     def plan(self) -> Plan:
-        """The states as one plan; its version is the sum of theirs, which every change raises."""
-        return Plan(
-            version=1 + sum(each.version for each in self.states.values()),
-            states={name: each.state for name, each in self.states.items()},
-            refreshed_at=time.time(),
-        )
+        """The states as one plan."""
+        states = {name: (each.version, each.state) for name, each in self.states.items()}
+        return plan_of(states, time.time())
 
     def state(self, name: str) -> State | None:
         """A canary's state; None when there is none."""

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,10 +21,15 @@ import uvloop
 
 from canary.config import ServerSettings
 from canary.config.quantity import Address, is_loopback
+from canary.config.roles import WHY_SHARED
+from canary.config.server import Role
 from canary.process import SIGINT_GRACE_S, Orders, WatchedConfig, log_to_stderr
-from canary.secrets import Keys, admin_token
+from canary.secrets import BadSecret, Keys, Secret, admin_token
 
 log = structlog.get_logger()
+
+BESIDE: Mapping[Role, str] = {"all": "canary.admin", "traffic": "canary.agent", "admin": "canary.hub"}
+"""The program that runs beside the workers, behind the admin listener."""
 
 WIND_UP_S = 2.0
 """What a worker gets beyond the grace: it ends then what is left by itself, and records how that ended."""
@@ -175,7 +180,7 @@ async def _end(
     for child in children:
         child.listener.close()
         child.stop(asked)
-    _, left = await asyncio.wait(tasks, timeout=grace_s)
+    _, left = await asyncio.wait(tasks, timeout=grace_s) if tasks else ((), ())
     for child in children if left else ():
         child.signal(signal.SIGKILL)
     for task in tasks:
@@ -190,20 +195,23 @@ def serve(config: Path, settings: ServerSettings) -> None:
     data = Path(settings.data).resolve()
     lock = prepare_folder(data)
     try:
+        if settings.role != "all" and Secret("CANARY_SECRET", os.environ).value() is None:
+            raise BadSecret(WHY_SHARED)
         Keys(os.environ, data)  # made here, before several children would
         admin_token(os.environ, data, loopback=is_loopback(settings.admin.host))
         watched = WatchedConfig(config, lambda config: None)
-        traffic = bind(settings.traffic, settings.workers)
+        traffic = bind(settings.traffic, settings.workers if settings.role != "admin" else 0)
         admin = bind(settings.admin, 1)
-        (data / "server.json").write_bytes(
-            msgspec.json.encode({"traffic": _url(traffic[0]), "admin": _url(admin[0]), "pid": os.getpid()})
-        )
+        addresses = {"traffic": _url(traffic[0])} if traffic else {}
+        addresses["admin"] = _url(admin[0])
+        (data / "server.json").write_bytes(msgspec.json.encode({**addresses, "pid": os.getpid()}))
         workers = [
             Child("canary.worker", listener, _orders(config, data, settings, listener, slot), watched)
             for slot, listener in enumerate(traffic)
         ]
-        boss = Child("canary.admin", admin[0], _orders(config, data, settings, admin[0], -1), watched)
-        log.info("serve.listening", traffic=_url(traffic[0]), admin=_url(admin[0]), workers=len(workers))
+        orders = _orders(config, data, settings, admin[0], -1)
+        boss = Child(BESIDE[settings.role], admin[0], orders, watched)
+        log.info("serve.listening", **addresses, role=settings.role, workers=len(workers))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_supervise(workers, boss, settings.grace_s, watched))
     finally:

@@ -21,6 +21,14 @@ def write(path: Path, plan: Plan) -> None:
     write_whole(path, msgspec.json.encode(plan))
 
 
+def read(path: Path) -> Plan | None:
+    """The plan in a file; None when there is none, or no whole one."""
+    try:
+        return _DECODER.decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
 class PlanWatch:
     """One process's view of the plan file: the highest version seen, and whether it is still refreshed."""
 

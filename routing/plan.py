@@ -53,4 +53,15 @@ class Plan:
         return state if state is not None and state.definition == definition else None
 
 
+def plan_of(states: Mapping[str, tuple[int, State]], refreshed_at: float) -> Plan:
+    """The plan of (version, state) by canary. Its version is the sum of theirs, which each change raises, and
+    one more (ADR 3)."""
+    version = 1 + sum(each for each, _ in states.values())
+    return Plan(
+        version=version,
+        states={name: state for name, (_, state) in states.items()},
+        refreshed_at=refreshed_at,
+    )
+
+
 NO_PLAN = Plan()

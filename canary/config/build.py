@@ -187,5 +187,10 @@ def _receiver(section: NotifySection) -> Receiver:
 
 def _server(file: FileSection) -> ServerSettings:
     return ServerSettings(
-        traffic=file.traffic, admin=file.admin, workers=file.workers, data=file.data, grace_s=file.grace
+        traffic=file.traffic,
+        admin=file.admin,
+        workers=file.workers,
+        data=file.data,
+        grace_s=file.grace,
+        role=file.role,
     )

@@ -111,7 +111,7 @@ def _receiver_urls(section: NotifySection) -> Sequence[tuple[Path, str]]:
 
 
 def _check_places(file: FileSection, found: Salvage) -> None:
-    """`store` and `shared`. Whether this build can use them is for the start to say."""
+    """`store` and `shared`. Whether they fit the role is for the start to say, which knows the flags too."""
     scheme, separator, rest = file.store.partition("://")
     if scheme not in _STORES or not separator or not rest.strip("/"):
         found.complain(("store",), "must be sqlite:///FILE or postgresql://…")

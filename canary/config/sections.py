@@ -22,7 +22,7 @@ from canary.config.fields import (
     WindowText,
 )
 from canary.config.quantity import DEFAULT_ADMIN, DEFAULT_TRAFFIC
-from canary.config.server import MOST_WORKERS
+from canary.config.server import MOST_WORKERS, Role
 from proxy.provider import Api
 from records.metric import MetricKind
 from report.rubric import DEFAULT_PLANNED_UNITS
@@ -235,7 +235,7 @@ class FileSection(Section):
     )
     prices: dict[Text, PriceSection] = Field({}, description="Prices by model, over the built-in table.")
     store: Text = Field("sqlite:///canary.db", description="The database of outcomes.")
-    shared: Text = Field("none", description="Redis for several replicas (not there yet), or `none`.")
+    shared: Text = Field("none", description="Redis for several replicas, or `none`.")
     notify: tuple[NotifySection, ...] = Field((), description="Who is paged.")
     retention: Duration = Field(
         90 * 86400.0, description="How long outcomes are kept.", json_schema_extra={"default": "90d"}
@@ -251,3 +251,4 @@ class FileSection(Section):
     grace: AnyDuration = Field(
         600.0, description="How long SIGTERM lets streams drain.", json_schema_extra={"default": "600s"}
     )
+    role: Role = Field("all", description="Which of the processes run here.")

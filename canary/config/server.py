@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 from canary.config.errors import ConfigError, Problem
 from canary.config.quantity import DEFAULT_ADMIN, DEFAULT_TRAFFIC, Address, parse_address, parse_duration
 
 MOST_WORKERS = 256
+
+Role = Literal["all", "traffic", "admin"]
 
 _T = TypeVar("_T")
 
@@ -15,19 +17,20 @@ _T = TypeVar("_T")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
     """Where to listen and how. `data` is relative to the working folder, `grace_s` is what SIGTERM leaves
-    streams to drain."""
+    streams to drain, `role` which of the processes run here."""
 
     traffic: Address = DEFAULT_TRAFFIC
     admin: Address = DEFAULT_ADMIN
     workers: int = 1
     data: str = "./canary-data"
     grace_s: float = 600.0
+    role: Role = "all"
 
     def overridden(self, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> "ServerSettings":
         """These settings with `CANARY_TRAFFIC` and its like over them, and the flags over both.
 
-        `flags` maps "traffic", "admin", "workers", "data", "grace" to what was given, None for what was not.
-        Raises ConfigError naming the flags or variables that cannot be read.
+        `flags` maps "traffic", "admin", "workers", "data", "grace", "role" to what was given, None for what
+        was not. Raises ConfigError naming the flags or variables that cannot be read.
         """
         given = _Given(environment, flags)
         settings = ServerSettings(
@@ -36,6 +39,7 @@ class ServerSettings:
             workers=given.get("workers", _parse_workers, self.workers),
             data=given.get("data", str, self.data),
             grace_s=given.get("grace", parse_duration, self.grace_s),
+            role=given.get("role", _parse_role, self.role),
         )
         if given.problems:
             raise ConfigError(given.problems)
@@ -62,6 +66,13 @@ class _Given:
             source = variable if flag is None else f"--{name}"
             self.problems.append(Problem(file=source, path="", line=None, message=str(error)))
             return otherwise
+
+
+def _parse_role(text: str) -> Role:
+    for role in get_args(Role):
+        if text == role:
+            return role  # type: ignore[no-any-return]
+    raise ValueError(f'there is no role "{text}"; choose {", ".join(get_args(Role))}')
 
 
 def _parse_workers(text: str) -> int:

@@ -1,8 +1,8 @@
-"""The plan by Redis: the key `canary:plan` holds it, a channel of the same name says that it changed."""
+"""The plan by Redis: the key `canary:plan` holds it, a channel of the same name says to look there."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -21,7 +21,7 @@ if held then
   if good and type(plan) == 'table' and (tonumber(plan.version) or 0) > tonumber(ARGV[2]) then return 0 end
 end
 redis.call('SET', KEYS[1], ARGV[1])
-redis.call('PUBLISH', KEYS[1], ARGV[1])
+redis.call('PUBLISH', KEYS[1], ARGV[2])
 return 1
 """
 """Two admins may publish at once, and the one whose view is older must not have the last word."""
@@ -46,14 +46,18 @@ class PlanChannel:
         return _plan(held)
 
     async def listen(self) -> AsyncIterator[Plan]:
-        """Plans as they are published, without end. One that was published meanwhile is missed."""
+        """The newest plan whenever one is published, without end.
+
+        What is published is only a reason to look: all databases of a Redis share its channels.
+        """
         with answering():
             pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
             async with aclosing(pubsub):
                 await pubsub.subscribe(KEY)
                 while True:
-                    message: dict[str, Any] | None = await pubsub.get_message(timeout=_LISTEN_S)
-                    plan = _plan(message["data"]) if message is not None else None
+                    if await pubsub.get_message(timeout=_LISTEN_S) is None:
+                        continue
+                    plan = await self.read()
                     if plan is not None:
                         yield plan
 

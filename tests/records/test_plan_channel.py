@@ -85,7 +85,9 @@ def test_whoever_listens_is_told_at_once(redis_server: RedisServer) -> None:
         return heard
 
     heard = on_channel(redis_server, told)
-    assert sorted({plan.version for plan in heard}) == [1, 2, 3, 4, 5]
+    versions = [plan.version for plan in heard]
+    assert versions == sorted(versions)
+    assert versions[-1] == 5
 
 
 def test_a_frozen_redis_is_down_within_a_second(redis_server: RedisServer) -> None:
@@ -113,3 +115,29 @@ def test_a_redis_that_is_not_there_is_down(redis_server: RedisServer) -> None:
                 await act
 
     on_channel(redis_server, asked)
+
+
+def test_another_fleet_in_another_database_is_not_heard(redis_server: RedisServer) -> None:
+    async def apart() -> list[Plan]:
+        heard: list[Plan] = []
+        other_url = redis_server.url.removesuffix("0") + "1"
+        async with link.connect(redis_server.url) as one, link.connect(other_url) as other:
+            mine, theirs = PlanChannel(one), PlanChannel(other)
+
+            async def listen() -> None:
+                async for plan in mine.listen():
+                    heard.append(plan)
+                    if plan.version == 2:
+                        return
+
+            listening = asyncio.create_task(listen())
+            deadline = time.monotonic() + 10.0
+            while not listening.done():
+                await theirs.publish(a_plan(99))
+                await mine.publish(a_plan(1 if not heard else 2))
+                await asyncio.sleep(0.01)
+                assert time.monotonic() < deadline
+            await listening
+        return heard
+
+    assert {plan.version for plan in asyncio.run(apart())} == {1, 2}

@@ -1,0 +1,363 @@
+"""The admin process of several replicas (`--role admin`): one of them leads, all of them answer operators.
+
+Whoever leads takes in what the replicas' agents tell by Redis, looks in the store for the rest, judges, rolls
+back, ramps and pages; its memory is kept in the store for the next. The others show that memory, and pass on
+orders: the store decides between two.
+"""
+
+import asyncio
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from alerts.notify import deliver, notifier_client
+from canary.admin import boot_id
+from canary.config import Config
+from canary.counting import Counting
+from canary.gathering import Gathering, signs_of_life
+from canary.leadership import RENEW_EVERY_S, Leadership
+from canary.listening import access_to, listen
+from canary.live import JUDGE_EVERY_S, Live
+from canary.news import News
+from canary.operator import Operator
+from canary.process import Ending, Orders, Reading, WatchedConfig, handed_over, log_to_stderr, read_orders
+from canary.rollouts import Rollouts, redefinitions
+from canary.secrets import Keys
+from canary.shared_meters import AdminMeters
+from canary.workers import Workers
+from console.app import admin_app
+from records import spool_name
+from records.errors import SharedDown, StoreDown
+from records.meters import Meters
+from records.shared import link
+from records.shared.plan_channel import PlanChannel
+from records.shared.stream import Incoming
+from records.store import Store, tail
+from records.store.kept import Checkpoints, Kept
+from records.store.lease import Leases
+from routing.plan import Plan
+
+log = structlog.get_logger()
+
+KEEP_EVERY_S = 5.0
+LOOK_EVERY_S = 2.0
+SEARCH_EVERY_S = 5.0
+SEARCH_OFTEN_S = 0.5
+AGAIN_S = 0.5
+EXPIRE_EVERY_S = 3600.0
+WATCHING = ("leading", "alone")
+
+
+class Hub:
+    """Everything one admin owns."""
+
+    def __init__(self, orders: Orders, reading: Reading | None) -> None:
+        self.orders = orders
+        self.config = WatchedConfig(Path(orders.config), self._reloaded, reading)
+        current = self.config.current
+        self.store = Store.at(current.store, orders.folder)
+        self.leases, self.kept = Leases(self.store), Checkpoints(self.store)
+        name = spool_name.of(orders.folder / "spool")
+        self.leadership = Leadership(self.leases, name, utc=time.time, mono=time.monotonic)
+        self.redis = link.connect(current.shared)
+        self.channel = PlanChannel(self.redis)
+        self.incoming = Incoming(self.redis)
+        self.gathering = Gathering()
+        self.workers = Workers()
+        self.meters = Meters(canaries=current.canaries, feedback_metrics=current.metrics, mono=time.monotonic)
+        self.counting = Counting(self.meters)
+        self.rollouts = Rollouts(self.store, self._publish)
+        self.live = Live(meters=self.meters, rollouts=self.rollouts, config=current)
+        self.operator = Operator(
+            config=self.config,
+            store=self.store,
+            rollouts=self.rollouts,
+            live=self.live,
+            workers=self.workers,
+            troubles=self._troubles,
+            keys=Keys(os.environ, orders.folder),
+            problems=[],
+        )
+        self.boot = boot_id()
+        self.knows = False
+        """True once what earlier leaders learnt is taken in, since this one leads."""
+        self.told = asyncio.Event()
+        self.published = asyncio.Event()
+        self.plan = self.rollouts.plan
+        self.shown_term = -1
+        self.store_down: str | None = None
+        self.shared_down: str | None = None
+
+    @property
+    def hears(self) -> bool:
+        """True while this admin takes in evidence."""
+        return self.knows and self.leadership.standing() != "standby"
+
+    @property
+    def watches(self) -> bool:
+        """True while this admin judges, and does something about it."""
+        return self.knows and self.leadership.standing() in WATCHING
+
+    async def run(self) -> None:
+        """Do all of it until told to end; then let the next one lead."""
+        ending = Ending(asyncio.get_running_loop(), partial(self.config.check, force=True))
+        registry = CollectorRegistry()
+        registry.register(
+            AdminMeters(self.meters, leads=lambda: self.watches, shared_up=lambda: self.shared_down is None)
+        )
+        loops = [self._hear(), self._search(), self._judge(), self._keep(), self._pass_on(), self._expire()]
+        app = admin_app(self.operator, registry, access_to(self.orders))
+        try:
+            await self.incoming.skip()
+        except SharedDown as problem:
+            self._shared(problem)
+        try:
+            await listen(app, self.orders, ending, [*loops, self._clock(ending)])
+        finally:
+            await self._resign()
+            await self.redis.aclose()
+            self.store.close()
+
+    async def _hear(self) -> None:
+        """The stream: at once what happened everywhere."""
+        while True:
+            incoming = self.incoming
+            try:
+                dispatches = await incoming.read()
+                self._shared(None)
+            except SharedDown as problem:
+                self._shared(problem)
+                await asyncio.sleep(AGAIN_S)
+                continue
+            if incoming is not self.incoming:
+                continue  # meanwhile this admin began to lead: it reads again, from where the last one was
+            if self.hears:
+                self._take(self.gathering.hear(dispatches, incoming.place))
+            else:
+                self.workers.take(signs_of_life(dispatches))
+
+    async def _search(self) -> None:
+        """The store: what the stream lacks, often while there is no stream."""
+        while True:
+            await asyncio.sleep(SEARCH_OFTEN_S if self.shared_down else SEARCH_EVERY_S)
+            if not self.hears:
+                continue
+            gathering, asked_at = self.gathering, time.time()
+            moment, canaries = gathering.position.searched_until, list(self.config.current.canaries)
+            try:
+                found = await asyncio.to_thread(tail.since, self.store, canaries, moment)
+            except StoreDown:
+                gathering.not_found(asked_at)
+                continue
+            if gathering is self.gathering:
+                self._take(gathering.found(found, asked_at))
+
+    def _take(self, news: News) -> None:
+        self.workers.take(news)
+        self.live.take(news)
+
+    async def _judge(self) -> None:
+        while True:
+            await asyncio.sleep(JUDGE_EVERY_S)
+            if self.watches and self.live.judge(time.time(), time.monotonic()):
+                self.told.set()
+
+    async def _keep(self) -> None:
+        """Keep what is known, and only then tell it: a page that went out is known to the next leader."""
+        kept_at = float("-inf")
+        async with notifier_client() as client:
+            while True:
+                await _within(self.told, JUDGE_EVERY_S)
+                if not self.watches:
+                    continue
+                due = bool(self.live.outbox.due(time.time()))
+                if self.told.is_set() or time.monotonic() - kept_at >= KEEP_EVERY_S:
+                    self.told.clear()
+                    kept_at = time.monotonic()
+                    await self._save()
+                if due and self.watches:
+                    await deliver(self.live.outbox, client, time.time())
+                    await self._save()
+
+    async def _save(self) -> None:
+        lease = self.leadership.lease
+        if lease is None:
+            return
+        document = {
+            "boot": self.boot,
+            "position": self.gathering.position,
+            **self.counting.snapshot(),
+            **self.live.snapshot(),
+        }
+        kept = Kept(lease.term, msgspec.json.encode(document))
+        try:
+            if not await asyncio.to_thread(self.kept.save, kept, time.time()):
+                log.error("checkpoint.outrun", term=lease.term)  # a later leader's: the next turn tells
+        except StoreDown as problem:
+            log.error("checkpoint.not_kept", problem=str(problem))
+
+    async def _clock(self, ending: Ending) -> None:
+        """Once a second: who leads, what others changed, the ramps, a sign of life."""
+        before = time.monotonic()
+        while True:
+            await asyncio.sleep(RENEW_EVERY_S)
+            ending.check_parent()
+            await asyncio.to_thread(self.leadership.turn)
+            await self._look()
+            self.config.check()
+            now = time.monotonic()
+            standing = self.leadership.standing()
+            if standing == "standby":
+                self.knows = False
+                self.live.look(now)
+            elif not self.knows:
+                await self._begin_to_lead()
+            elif standing == "leading":
+                self._ramp(now - before)
+            if standing == "unsure":
+                await self._hear_other()
+            elif self.watches:
+                self.rollouts.publish()
+                self.meters.set_plan(self.rollouts.plan)
+            before = now
+
+    async def _look(self) -> None:
+        """What is in the store, as others may have changed it; in standby what the leader knows, too."""
+        try:
+            self.rollouts.adopt(await asyncio.to_thread(self.store.states))
+            if self.leadership.standing() == "standby":
+                self._restore(await asyncio.to_thread(self.kept.load))
+            self.store_down = None
+        except StoreDown as problem:
+            self.store_down = str(problem)
+
+    async def _begin_to_lead(self) -> None:
+        """Go on where the last leader was, and keep that under this term: what the last one says is void."""
+        try:
+            kept = await asyncio.to_thread(self.kept.load)
+            document = self._restore(kept)
+            self.gathering = Gathering(document)
+            self.incoming = Incoming(self.redis, self.gathering.position.place)
+            self._reconcile(self.config.current)
+        except StoreDown as problem:
+            self.store_down = str(problem)
+            return
+        self.knows = True
+        await self._save()
+
+    def _restore(self, kept: Kept) -> dict[str, object]:
+        document: dict[str, object] = msgspec.json.decode(kept.document) if kept.document else {}
+        if document:
+            new_boot = None if document["boot"] == self.boot else time.time() - time.monotonic()
+            self.counting.restore(document, new_boot=new_boot)
+            self.live.restore(document, new_boot=new_boot)
+        return document
+
+    def _ramp(self, passed_s: float) -> None:
+        try:
+            held = self.live.holding()
+            self.rollouts.tick(self.config.current, passed_s=passed_s, held=held, now=time.time())
+        except StoreDown as problem:
+            log.error("ramp.not_stored", problem=str(problem))
+
+    async def _hear_other(self) -> None:
+        """Whether another admin refreshes the plan, while this one cannot tell by the store who leads."""
+        try:
+            plan = await self.channel.read()
+        except SharedDown as problem:
+            self._shared(problem)
+            return
+        if plan is not None and plan.refreshed_at > self.plan.refreshed_at:
+            self.leadership.heard_other()
+
+    def _publish(self, plan: Plan) -> None:
+        self.plan = plan
+        self.published.set()
+
+    async def _pass_on(self) -> None:
+        """The newest plan to everybody, when it changes and each second."""
+        while True:
+            await self.published.wait()
+            self.published.clear()
+            try:
+                await self.channel.publish(self.plan)
+            except SharedDown as problem:
+                self._shared(problem)
+                await asyncio.sleep(AGAIN_S)
+
+    async def _expire(self) -> None:
+        while True:
+            if self.leadership.standing() == "leading":
+                try:
+                    before = time.time() - self.config.current.retention_s
+                    count = await asyncio.to_thread(self.store.expire, before)
+                    log.info("records.expired", count=count)
+                except StoreDown as problem:
+                    log.error("records.not_expired", problem=str(problem))
+            await asyncio.sleep(EXPIRE_EVERY_S)
+
+    async def _resign(self) -> None:
+        if self.watches:
+            await self._save()
+        lease = self.leadership.resign()
+        if lease is not None:
+            try:
+                await asyncio.to_thread(self.leases.give_back, lease)
+            except StoreDown as problem:
+                log.error("lease.not_given_back", problem=str(problem))
+
+    def _troubles(self) -> list[str]:
+        found = []
+        if self.store_down is not None:
+            found.append(f"the store does not answer: {self.store_down}")
+        if self.leadership.standing() == "alone":
+            found.append("no store to tell who leads: the ramps stand still, rollbacks go out by Redis")
+        if self.shared_down is not None:
+            found.append(f"outcomes and the plan go by the store: {self.shared_down}")
+        return found
+
+    def _shared(self, problem: SharedDown | None) -> None:
+        before, self.shared_down = self.shared_down, str(problem) if problem is not None else None
+        if (before is None) != (problem is None):
+            log.info("shared.changed", up=problem is None, problem=self.shared_down)
+
+    def _reloaded(self, config: Config) -> None:
+        if self.leadership.standing() == "leading":
+            self._reconcile(config)
+        else:
+            self.operator.problems = redefinitions(config, self.rollouts.states)
+        self.live.configure(config)
+
+    def _reconcile(self, config: Config) -> None:
+        """Bring the states to what the config wants. The leader's part: two configs must not fight."""
+        self.operator.problems = self.rollouts.reconcile(config, time.time())
+        for problem in self.operator.problems:
+            log.error("config.refused", problem=problem)
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+async def _run() -> None:
+    await Hub(read_orders(), handed_over()).run()
+
+
+def main() -> None:
+    """Entry point of `python -m canary.hub ORDERS`."""
+    log_to_stderr()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Several replicas as a test starts them: `--role traffic` and `--role admin` over one store and Redis."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+import psycopg
+from psycopg.rows import dict_row
+
+from canary.config.server import Role
+from routing.canary import ArmName
+from routing.cohort import derive_key, in_cohort
+from tests.serving import START_S, STOP_S, eventually
+
+SECRET = "a-secret-that-all-replicas-share-0123456789"
+TOKEN = "the-admins-token"
+
+
+class Member:
+    """One `canary serve` with a role, on free ports. `traffic` is None for an admin."""
+
+    def __init__(self, folder: Path, role: Role, config_text: str, *, workers: int = 1) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.role = role
+        self.data, self.log_file = folder / "data", folder / "serve.log"
+        self.config = folder / "canary.yaml"
+        self.config.write_text(config_text)
+        self._command = [sys.executable, "-m", "canary", "serve", "--role", role]
+        self._command += ["--config", str(self.config), "--data", str(self.data), "--workers", str(workers)]
+        self._command += ["--traffic", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--grace", "5s"]
+        self.start()
+
+    def start(self) -> None:
+        """Start, again if it ran before; returns when it has its addresses."""
+        (self.data / "server.json").unlink(missing_ok=True)
+        env = {**os.environ, "CANARY_SECRET": SECRET, "CANARY_ADMIN_TOKEN": TOKEN}
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env
+            )
+        addresses = eventually(self._addresses, START_S)
+        self.traffic = addresses.get("traffic")
+        self.admin = str(addresses["admin"])
+
+    def answers(self, url: str | None) -> bool:
+        """True when the listener behind this URL is ready."""
+        code = self.process.poll()
+        assert code is None, f"canary serve ended with {code}:\n{self.log()[-4000:]}"
+        try:
+            return httpx2.get(f"{url}/readyz", timeout=2.0, trust_env=False).status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    def get(self, path: str) -> httpx2.Response:
+        """One request to the admin listener, with the token."""
+        return self.ask("GET", path)
+
+    def ask(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> httpx2.Response:
+        """One request to the admin listener, with the token."""
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        url = f"{self.admin}{path}"
+        return httpx2.request(method, url, json=document, headers=headers, timeout=30.0, trust_env=False)
+
+    def metrics(self) -> dict[str, float]:
+        """What it shows Prometheus, by the sample's name with its labels."""
+        lines = (line for line in self.get("/metrics").text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    def log(self) -> str:
+        """What it said."""
+        return self.log_file.read_text()
+
+    def children(self) -> dict[str, list[int]]:
+        """The pids of its children by their program."""
+        found: dict[str, list[int]] = {}
+        for each in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            for pid in each.read_text().split():
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[2].decode()
+                    found.setdefault(program, []).append(int(pid))
+        return found
+
+    def kill(self) -> None:
+        """kill -9: the supervisor and all its children, as when the machine goes."""
+        pids = [self.process.pid, *(pid for pids in self.children().values() for pid in pids)]
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(STOP_S)
+
+    def stop(self) -> int:
+        """An orderly end; what is left after a while is killed."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                return self.process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return int(self.process.returncode)
+
+    def _addresses(self) -> dict[str, Any] | None:
+        code = self.process.poll()
+        assert code is None, f"canary serve ended with {code}:\n{self.log()[-4000:]}"
+        try:
+            return msgspec.json.decode((self.data / "server.json").read_bytes(), type=dict[str, Any])
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+
+class Fleet:
+    """Replicas and admins of one config. `config` has `{url}` for the provider already filled in."""
+
+    def __init__(self, folder: Path, config: str, *, store: str, shared: str) -> None:
+        self._folder, self._serial = folder, count()
+        self.config = f"{config}\nstore: {store}\nshared: {shared}\n"
+        self.store = store
+        self.replicas: list[Member] = []
+        self.admins: list[Member] = []
+
+    def add(self, role: Role, *, workers: int = 1) -> Member:
+        """Start one more."""
+        member = Member(self._folder / f"{role}-{next(self._serial)}", role, self.config, workers=workers)
+        (self.admins if role == "admin" else self.replicas).append(member)
+        return member
+
+    def ready(self, workers: int) -> None:
+        """Wait until every listener answers and so many workers follow the newest plan."""
+        for member in (*self.replicas, *self.admins):
+            eventually(lambda member=member: member.answers(member.admin), START_S)  # type: ignore[misc]
+        wanted = {"alive": workers, "confirmed": workers}
+        eventually(lambda: self.admins[-1].get("/api/status").json()["workers"] == wanted, START_S)
+        for member in self.replicas:
+            eventually(lambda member=member: member.answers(member.traffic), START_S)  # type: ignore[misc]
+
+    def leader(self) -> Member:
+        """The admin that leads."""
+        living = [each for each in self.admins if each.process.poll() is None]
+        return eventually(
+            lambda: next((each for each in living if each.metrics().get("canary_leader") == 1.0), None), 20.0
+        )
+
+    def status(self, canary: str) -> dict[str, Any]:
+        """One canary's part of the leader's status."""
+        canaries = self.leader().get("/api/status").json()["canaries"]
+        return next(each for each in canaries if each["name"] == canary)
+
+    def sums(self) -> dict[str, float]:
+        """Every metric summed over all targets, as Prometheus' sum() would."""
+        total: dict[str, float] = {}
+        for member in (*self.replicas, *self.admins):
+            if member.process.poll() is None:
+                for name, value in member.metrics().items():
+                    total[name] = total.get(name, 0.0) + value
+        return total
+
+    def outcomes(self) -> list[dict[str, Any]]:
+        """Every outcome in the store."""
+        with psycopg.connect(self.store, row_factory=dict_row) as connection:
+            return connection.execute("SELECT * FROM outcomes ORDER BY at").fetchall()
+
+    def users(self, arm: ArmName, canary: str, share: float, prefix: str = "user") -> Iterator[str]:
+        """Ever new users of one arm."""
+        key = derive_key(SECRET.encode(), "assignment")
+        names = (f"{prefix}-{number}" for number in count())
+        return (name for name in names if in_cohort(key, canary, name, share) == (arm == "candidate"))
+
+    def stop(self) -> None:
+        """End all, the admins last."""
+        for member in (*self.replicas, *self.admins):
+            member.stop()
+
+
+@contextmanager
+def fleet(folder: Path, config: str, *, store: str, shared: str) -> Iterator[Fleet]:
+    """A fleet without members yet; whatever it has at the end is stopped."""
+    members = Fleet(folder, config, store=store, shared=shared)
+    try:
+        yield members
+    finally:
+        members.stop()
