@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from canary import __version__, feedback_command
+from canary import __version__, feedback_command, records_command
 from canary.config import ConfigError, load
 from canary.rules import rules
 from canary.shell import (
@@ -35,6 +35,7 @@ app = typer.Typer(
 
 app.add_typer(feedback_command.app, name="feedback")
 app.command()(rules)
+app.add_typer(records_command.app, name="records")
 
 VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
 ROLLED_BACK = 5

@@ -1,0 +1,69 @@
+"""`canary records export` on a store whose server is down."""
+
+import csv
+import io
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from canary.cli import app
+from records.store import Store
+from tests.records.samples import DAY, a_batch, an_outcome, some_feedback
+
+CONFIG = 'providers:\n  p: {api: openai, base_url: "https://p.example"}\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "canary.yaml").write_text(CONFIG)
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        store.ship(a_batch(*(an_outcome(n, at=(20_000 + n) * DAY) for n in range(10)), some_feedback(4.0)))
+    return tmp_path
+
+
+def export(folder: Path, *options: str) -> Result:
+    where = ["--config", str(folder / "canary.yaml"), "--data", str(folder)]
+    return CliRunner().invoke(app, ["records", "export", *where, *options])
+
+
+def test_outcomes_go_to_stdout_as_csv_unless_told_otherwise(folder: Path) -> None:
+    done = export(
+        folder, "--canary", "support-nov", "--since", "2024-10-07", "--until", "2024-10-09T00:00:00Z"
+    )
+    assert (done.exit_code, done.stderr) == (0, "2 outcomes\n")
+    found = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["exchange_id"] for row in found] == ["exchange-3", "exchange-4"]
+    assert found[0]["at"] == "2024-10-07T00:00:00.000000Z"
+    assert json.loads(found[0]["tags"]) == {"region": "eu"}
+
+
+def test_parquet_goes_to_a_file(folder: Path) -> None:
+    file = folder / "out.parquet"
+    done = export(folder, "--format", "parquet", "-o", str(file))
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert pq.read_table(file).num_rows == 10
+    assert export(folder, "--what", "feedback", "-o", str(folder / "f.csv")).exit_code == 0
+    assert "so so" in (folder / "f.csv").read_text()
+
+
+def test_an_age_is_counted_from_now(folder: Path) -> None:
+    assert export(folder, "--since", "1d").stderr == "0 outcomes\n"
+    assert export(folder, "--until", "1d").stderr == "10 outcomes\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--since", "yesterday"), '"yesterday" is no time; write 2026-11-24'),
+        (("--format", "parquet"), "Parquet needs a file"),
+        (("--format", "xls"), "xls"),
+        (("--what", "prompts"), "prompts"),
+    ],
+)
+def test_what_cannot_be_done_says_what_can(folder: Path, options: tuple[str, ...], words: str) -> None:
+    done = export(folder, *options)
+    assert done.exit_code == 2 and words in done.stderr

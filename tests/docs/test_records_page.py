@@ -1,0 +1,29 @@
+"""The page on records has a row for every column that is taken out."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from records.export import What, columns
+
+PAGE = (Path(__file__).parents[2] / "docs/records.md").read_text()
+
+
+@pytest.mark.parametrize("what", ["outcomes", "feedback"])
+def test_every_column_of_an_export_has_a_row_and_no_other(what: What) -> None:
+    section = PAGE.partition(f"\n## {what.capitalize()}\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    documented = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(documented) == sorted(columns(what))
+
+
+def test_every_kind_of_value_is_explained() -> None:
+    kinds = {kind for what in ("outcomes", "feedback") for kind in columns(what).values()}
+    cells = {
+        word
+        for line in PAGE.splitlines()
+        if line.startswith("| `")
+        for word in re.findall(r"\w+", line.split("|")[2])
+    }
+    assert kinds <= cells

@@ -1,0 +1,78 @@
+"""Records as a table, page by page, from both databases."""
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from records import export
+from records.export import What, columns, pages
+from records.store import Store
+from tests.records.samples import DAY, a_batch, an_outcome, some_feedback
+
+ALWAYS = {"since": 0.0, "until": float("inf")}
+
+
+def rows(
+    store: Store, what: What = "outcomes", canary: str | None = None, **between: float
+) -> list[dict[str, Any]]:
+    """Every row, by the columns' names."""
+    names = columns(what)
+    found = pages(store, what, canary=canary, **{**ALWAYS, **between})
+    return [dict(zip(names, row, strict=True)) for page in found for row in page]
+
+
+def test_an_outcome_is_a_row_of_all_that_is_known_and_json_is_text(store: Store) -> None:
+    store.ship(a_batch(an_outcome(1)))
+    (row,) = rows(store)
+    assert row.keys() == columns("outcomes").keys()
+    assert row["exchange_id"] == "exchange-1"
+    assert (row["arm"], row["served_by"], row["stream"], row["mirror"]) == (
+        "candidate",
+        "baseline",
+        True,
+        False,
+    )
+    assert (row["latency_s"], row["ttft_s"], row["cached_input_tokens"]) == (0.25, None, 0)
+    assert (row["at"], row["tags"]) == (20_000 * DAY, '{"region":"eu"}')
+    assert '"provider_timeout"' in row["attempts"]
+
+
+def test_what_a_column_holds_is_said_of_each() -> None:
+    kinds = columns("outcomes")
+    wanted = {"at": "time", "latency_s": "number", "input_tokens": "count", "mirror": "truth", "tags": "text"}
+    assert {name: kinds[name] for name in wanted} == wanted
+    assert list(columns("feedback"))[:4] == ["key", "metric", "value", "at"]
+    assert not {"day", "fingerprint"} & (kinds.keys() | columns("feedback").keys())
+
+
+def test_many_pages_have_each_row_once_whatever_the_days(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "PAGE", 7)
+    outcomes = [an_outcome(n, at=(20_000 + n % 5) * DAY + n) for n in range(100)]
+    store.ship(a_batch(*outcomes))
+    found = list(pages(store, "outcomes", canary=None, **ALWAYS))
+    assert [len(page) for page in found] == [7] * 14 + [2]
+    names = [row[0] for page in found for row in page]
+    assert len(names) == 100 and set(names) == {each.exchange_id for each in outcomes}
+
+
+def test_a_canary_and_a_time_narrow_it(store: Store) -> None:
+    early, late = an_outcome(1), an_outcome(2, at=20_001 * DAY)
+    store.ship(a_batch(early, late, replace(an_outcome(3), canary="other")))
+    assert [row["exchange_id"] for row in rows(store, canary="support-nov")] == ["exchange-1", "exchange-2"]
+    assert [row["exchange_id"] for row in rows(store, since=20_001 * DAY)] == ["exchange-2"]
+    assert [row["exchange_id"] for row in rows(store, canary="support-nov", until=20_001 * DAY)] == [
+        "exchange-1"
+    ]
+    assert rows(store, canary="nobody") == rows(store, since=5.0, until=6.0) == []
+
+
+def test_feedback_is_a_table_of_its_own(store: Store) -> None:
+    store.ship(a_batch(some_feedback(4.0), some_feedback(2.0, key="k2", at=200.0)))
+    assert [(row["key"], row["value"], row["comment"]) for row in rows(store, "feedback")] == [
+        ("k", 4.0, "so so"),
+        ("k2", 2.0, "so so"),
+    ]
+    assert len(rows(store, "feedback", since=150.0)) == 1
