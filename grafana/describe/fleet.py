@@ -11,10 +11,15 @@ NOW = Row(
     panels=(
         Panel(
             title="Replicas",
-            description="Processes that answer Prometheus and know how many requests are in flight.",
+            description="Servers with traffic workers that answer Prometheus. Admins do not count.",
             kind="stat",
             unit="short",
-            queries=[Query(expr="count(canary_inflight_requests)", legend="scraped")],
+            queries=[
+                Query(
+                    expr="count(canary_inflight_requests unless on (instance) canary_leader)",
+                    legend="scraped",
+                )
+            ],
             width=4,
             height=4,
             decimals=0,
@@ -182,11 +187,46 @@ RECORDS = Row(
     ),
 )
 
+_NOT_TAKEN = per_second("canary_stream_dropped_total", "", "instance")
+
+REPLICAS = Row(
+    title="Several replicas (empty where one server runs everything)",
+    panels=(
+        Panel(
+            title="Leader",
+            description="How many admins lead. Other than 1 for long means that nobody watches.",
+            kind="stat",
+            unit="none",
+            queries=[Query(expr="sum(canary_leader)", legend="leading")],
+            width=4,
+            decimals=0,
+        ),
+        Panel(
+            title="Redis reached",
+            description="By process. Without it news travel by the database, a little slower.",
+            kind="state-timeline",
+            unit="none",
+            queries=[Query(expr="min by (instance) (canary_shared_up)", legend="{{instance}}")],
+            width=12,
+            names={0.0: ("no", "#c4342b"), 1.0: ("yes", "#3f8f5f")},
+        ),
+        Panel(
+            title="Not taken by Redis",
+            description="Records that the stream did not take. The leader finds them in the database.",
+            kind="timeseries",
+            unit="wps",
+            queries=[
+                Query(expr=per_second("canary_stream_dropped_total", "", "instance"), legend="{{instance}}")
+            ],
+        ),
+    ),
+)
+
 FLEET = Dashboard(
     uid="canary-fleet",
     title="Canary: fleet and proxy",
     description="The proxy itself, all replicas together.",
-    rows=(NOW, TRAFFIC, RECORDS),
+    rows=(NOW, TRAFFIC, RECORDS, REPLICAS),
     since="now-3h",
     by_arm=False,
 )

@@ -73,7 +73,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         assert CliRunner().invoke(app, asked).exit_code == 0
         target = stage.server.admin.removeprefix("http://")
         told = address.removeprefix("http://")
-        prometheus = stack.enter_context(scraping(target, folder, rules=[rules], alertmanager=told))
+        prometheus = stack.enter_context(scraping([target], folder, rules=[rules], alertmanager=told))
         scraped = 'count(canary_requests_total{canary="goes-on"}) > 0'
         eventually(lambda: prometheus.at(scraped, time.time()), WITHIN_S)
         yield Scene(stage, prometheus, address)

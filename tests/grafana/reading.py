@@ -9,6 +9,9 @@ from typing import Any
 FOLDER = Path(__file__).parents[2] / "grafana" / "dashboards"
 FILES = sorted(FOLDER.glob("*.json"))
 
+OF_REPLICAS = ("Leader", "Redis reached", "Not taken by Redis")
+"""The panels that are empty over a server which runs everything."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -19,6 +22,11 @@ class Asked:
     expr: str
     legend: str
     instant: bool
+
+    @property
+    def of_replicas(self) -> bool:
+        """True when only several replicas can answer it."""
+        return self.panel in OF_REPLICAS
 
 
 def loaded(path: Path) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def played(folder: Path, *, pause_s: float) -> Iterator[Scene]:
             stage.provider.behave(model, behaviour)
         target = stage.server.admin.removeprefix("http://")
         began = time.time()
-        with scraping(target, folder) as prometheus:
+        with scraping([target], folder) as prometheus:
             with Crowd(stage):
                 _happen(stage, threading.Event(), pause_s)
             yield Scene(prometheus=prometheus, began=began, ended=time.time())

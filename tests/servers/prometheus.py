@@ -1,4 +1,4 @@
-"""A real Prometheus on a free port of the loopback that scrapes one target every second."""
+"""A real Prometheus on a free port of the loopback that scrapes its targets every second."""
 
 import json
 import shutil
@@ -43,9 +43,9 @@ class Prometheus:
             (each["metric"], [(float(at), float(value)) for at, value in each["values"]]) for each in found
         ]
 
-    def at(self, expr: str, when: float) -> Series:
-        """An instant query's series, of one pair each."""
-        found = self._asked("/api/v1/query", {"query": expr, "time": when})
+    def at(self, expr: str, when: float | None = None) -> Series:
+        """An instant query's series, of one pair each; without `when` as of now."""
+        found = self._asked("/api/v1/query", {"query": expr} | ({"time": when} if when else {}))
         return [(each["metric"], [(float(each["value"][0]), float(each["value"][1]))]) for each in found]
 
     def close(self) -> None:
@@ -61,9 +61,9 @@ class Prometheus:
 
 @contextmanager
 def scraping(
-    target: str, folder: Path, *, rules: Sequence[Path] = (), alertmanager: str | None = None
+    targets: Sequence[str], folder: Path, *, rules: Sequence[Path] = (), alertmanager: str | None = None
 ) -> Iterator[Prometheus]:
-    """Prometheus over `target`'s (HOST:PORT) /metrics, ready; stopped at the end.
+    """Prometheus over the /metrics of `targets` (HOST:PORT each), ready; stopped at the end.
 
     It looks at the rules every second, and tells `alertmanager` (HOST:PORT).
     """
@@ -71,7 +71,7 @@ def scraping(
     told = [] if alertmanager is None else [{"static_configs": [{"targets": [alertmanager]}]}]
     document = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-        "scrape_configs": [{"job_name": "canary", "static_configs": [{"targets": [target]}]}],
+        "scrape_configs": [{"job_name": "canary", "static_configs": [{"targets": [*targets]}]}],
         "rule_files": [str(file) for file in rules],
         "alerting": {"alertmanagers": told},
     }
