@@ -17,6 +17,7 @@ OF_THE_OPERATOR = ("ServiceMonitor", "PrometheusRule")
 """Kinds that Kubernetes itself does not know."""
 
 TOKENS = {"CANARY_SECRET": "s" * 32, "CANARY_ADMIN_TOKEN": "t" * 32}
+RULES = (ROOT / "deploy" / "prometheus" / "canary.rules.yml").read_text()
 CONFIG = (ROOT / "deploy" / "helm" / "canary.example.yaml").read_text()
 LEAST: dict[str, Any] = {"config": CONFIG, "tokens": {"values": TOKENS}}
 """The values that everybody must give."""
@@ -42,7 +43,7 @@ ALL: dict[str, Any] = {
     },
     "networkPolicy": {"adminFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
-    "prometheusRule": {"enabled": True, "rules": "groups: [{name: g, rules: [{record: a, expr: up}]}]"},
+    "prometheusRule": {"enabled": True, "rules": RULES},
 }
 """Every switch on."""
 

@@ -6,9 +6,21 @@ from typing import Any
 import helm_python
 import kubernetes_validate
 import pytest
+import yaml
 
 from canary.config import parse
-from tests.deploy.chart import ALL, CHART, CONFIG, LEAST, OF_THE_OPERATOR, TOKENS, VERSIONS, rendered, the
+from tests.deploy.chart import (
+    ALL,
+    CHART,
+    CONFIG,
+    LEAST,
+    OF_THE_OPERATOR,
+    RULES,
+    TOKENS,
+    VERSIONS,
+    rendered,
+    the,
+)
 
 both = pytest.mark.parametrize("values", [pytest.param(LEAST, id="least"), pytest.param(ALL, id="all")])
 
@@ -118,6 +130,11 @@ def test_prometheus_scrapes_both_roles() -> None:
     for name in chosen:
         ports = {port["name"]: port["targetPort"] for port in the(objects, "Service", name)["spec"]["ports"]}
         assert ports["metrics"] == "admin"
+
+
+def test_the_rules_that_canary_writes_become_a_prometheus_rule() -> None:
+    rule = the(rendered(ALL), "PrometheusRule", "canary")
+    assert rule["spec"] == yaml.safe_load(RULES)
 
 
 def test_secrets_of_your_own_take_the_place_of_the_charts() -> None:
