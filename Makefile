@@ -11,9 +11,12 @@ APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq
 # What the tests run beside Python, and what the benchmark does, as command:package.
 TEST_PROGRAMS := redis-server:redis-server $(if $(wildcard /usr/lib/postgresql/*/bin/initdb),,initdb:postgresql) \
 	prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager
+COMPILE_PROGRAMS = gcc:gcc gcc:libc6-dev $(shell .venv/bin/python -c 'import os, sysconfig; \
+	os.path.exists(sysconfig.get_path("include") + "/Python.h") or print("Python.h:python3-dev")')
 BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 
-.PHONY: demo test check check-deploy fix bench bench-ingest test-statistics test-reliability lock dashboards clean bench-programs test-programs
+.PHONY: demo test check check-deploy fix bench bench-ingest test-statistics test-reliability test-compiled lock
+.PHONY: dashboards clean bench-programs compile-programs test-programs
 
 demo: .venv/demo  ## A canary that goes bad and is rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
@@ -26,6 +29,14 @@ test-statistics: .venv/dev  ## The simulations that hold the statistics to their
 
 test-reliability: .venv/dev test-programs  ## The long forms of docs/reliability.md. Minutes.
 	.venv/bin/pytest -q -s -m slow tests/reliability
+
+# What is tested from outside: a compiled method takes no double of a class.
+test-compiled: build/compiled test-programs  ## The request path's tests over sockets, with the path compiled. Minutes.
+	rm -rf build/compiled/tests build/compiled/docs && cp -r tests docs pyproject.toml build/compiled
+	cd build/compiled && ../../.venv/bin/pytest -q -m "not slow" $(MYPYC_WARNS) tests/e2e tests/reliability \
+		$(addprefix tests/proxy/,test_server.py test_lane.py $(notdir $(wildcard tests/proxy/test_upstream_*.py)))
+
+MYPYC_WARNS := -W "ignore:the (type, exc, tb) signature of throw() is deprecated:DeprecationWarning"
 
 check: .venv/dev check-deploy  ## Formatting, lint, types, import arrows; image, Compose, chart, action, dashboards.
 	.venv/bin/ruff format --check .
@@ -48,8 +59,16 @@ fix: .venv/dev  ## Format, and mend what the linter can.
 	.venv/bin/ruff format .
 
 # PEERS=1: Envoy, TensorZero, Portkey and LiteLLM too, installed into ~/.cache. AGED=1: a million exchanges more.
-bench: .venv/dev bench-programs  ## Direct, nginx and canary side by side. About eight minutes; QUICK=1 for three.
-	.venv/bin/python -m tests.bench.compare $(if $(QUICK),--quick) $(if $(PEERS),--peers) $(if $(AGED),--aged)
+# COMPILED=1: canary with its request path compiled, too.
+bench: .venv/dev bench-programs $(if $(COMPILED),build/compiled)  ## Direct, nginx and canary side by side. About eight minutes; QUICK=1 for three.
+	.venv/bin/python -m tests.bench.compare $(if $(QUICK),--quick) $(if $(PEERS),--peers) $(if $(AGED),--aged) \
+		$(if $(COMPILED),--compiled build/compiled)
+
+# A wheel for this interpreter, in dist, and unpacked: its request path runs in half the time (docs/performance.md).
+build/compiled: .venv/dev hatch_build.py $(shell find $(ROOMS) -name '*.py') | compile-programs
+	rm -rf $@
+	CANARY_COMPILE=1 .venv/bin/python -m pip --quiet wheel --no-build-isolation --no-deps --wheel-dir dist .
+	.venv/bin/python -m zipfile -e "$$(ls -t dist/*.whl | head -n 1)" $@
 
 bench-ingest: .venv/dev test-programs  ## Outcomes a second into SQLite and PostgreSQL. Half a minute.
 	.venv/bin/python -m tests.bench.ingest
@@ -99,6 +118,9 @@ bench-programs:
 
 test-programs:
 	@$(call programs,$(TEST_PROGRAMS))
+
+compile-programs:
+	@$(call programs,$(COMPILE_PROGRAMS))
 
 programs = missing=; for pair in $(1); do \
 		command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair\#\#*:}"; \

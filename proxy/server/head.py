@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPStatus
+from typing import Any
 
 import httptools
 
@@ -80,7 +81,7 @@ def split(target: bytes) -> tuple[bytes, bytes]:
     if target.startswith(b"/"):
         path, _, query = target.partition(b"#")[0].partition(b"?")
         return path, query
-    url = httptools.parse_url(target)
+    url: Any = httptools.parse_url(target)  # its stubs know no None
     if url.schema is None:
         raise httptools.HttpParserInvalidURLError("the target is no path")
     return url.path or b"/", url.query or b""

@@ -59,11 +59,13 @@ class Shared:
         self.turns = Turns(loop)
 
 
-class TrafficProtocol(asyncio.Protocol):
-    """One caller's connection. uvicorn's "app" is our handler."""
+class TrafficProtocol:
+    """One caller's connection, an asyncio.Protocol by its methods. uvicorn's "app" is our handler."""
+
+    __deletable__ = ("parser",)  # mypyc's word for what `del` may take
 
     check_at = 0.0
-    stage = IDLE
+    stage: int
     since = 0.0
     fed = 0  # bytes read since the last request's end or body byte
     ended_in = -2  # the turn in which the last request ended
@@ -97,6 +99,7 @@ class TrafficProtocol(asyncio.Protocol):
             app_state["shared"] = Shared(self.loop)
         self.shared: Shared = app_state["shared"]
         self.waiting: deque[Incoming] = deque()
+        self.stage = IDLE
         self.parser = httptools.HttpRequestParser(self)
         self.headers = []
 

@@ -46,8 +46,10 @@ class Keeper(Protocol):
         """The connection is gone."""
 
 
-class Connection(asyncio.Protocol):
-    """The protocol object of one upstream transport."""
+class Connection:
+    """The protocol object of one upstream transport, an asyncio.Protocol by its methods."""
+
+    __deletable__ = ("_parser",)  # mypyc's word for what `del` may take
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ticker: Ticker, keeper: Keeper) -> None:
         self.check_at = 0.0

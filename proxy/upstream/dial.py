@@ -5,7 +5,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
@@ -15,7 +15,7 @@ from proxy.upstream.errors import UpstreamError
 HEAD_START_S = 0.25
 """RFC 8305 §5: how long one address may try before the next one starts beside it."""
 
-P = TypeVar("P", bound=asyncio.BaseProtocol)
+P = TypeVar("P")
 
 
 class Dialer:
@@ -41,7 +41,10 @@ class Dialer:
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 _, protocol = await self._loop.create_connection(
-                    factory, sock=sock, ssl=self._tls, server_hostname=self._host if self._tls else None
+                    cast(Any, factory),
+                    sock=sock,
+                    ssl=self._tls,
+                    server_hostname=self._host if self._tls else None,
                 )
             except BaseException:
                 sock.close()
@@ -50,7 +53,7 @@ class Dialer:
             raise UpstreamError(
                 "provider_connect", f"cannot connect to {self._host}:{self._port}: {exc}"
             ) from exc
-        return protocol
+        return cast(P, protocol)
 
     def close(self) -> None:
         """End the resolver thread without waiting for a lookup in it."""

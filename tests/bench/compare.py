@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="about three minutes; wider spread")
     parser.add_argument("--peers", action="store_true", help="with Envoy, TensorZero, Portkey and LiteLLM")
     parser.add_argument("--aged", action="store_true", help="with a million exchanges through one worker")
+    parser.add_argument("--compiled", type=Path, metavar="FOLDER", help="with canary compiled, from there")
     parser.add_argument("-o", "--output", choices=["text", "json"], default="text")
     options = parser.parse_args()
     _allow_many_connections()
@@ -66,15 +67,19 @@ def _sections(programs: Programs, folder: Path, options: argparse.Namespace) -> 
     with ExitStack() as stack:
         prober = stack.enter_context(probers(programs, CLIENT_CORE))
         upstream = Upstream(prober.upstream, folder)
-        others: Sequence[Way] = peers(upstream) if options.peers else []
+        others = [*_compiled(upstream, options), *(peers(upstream) if options.peers else [])]
         yield take(sections.side_by_side(upstream, others, ROUNDS), prober, lengths, folder)
         with behind_tls(upstream) as secured:
-            yield take(sections.tls(secured, ROUNDS), prober, lengths, folder)
+            yield take(sections.tls(secured, _compiled(secured, options), ROUNDS), prober, lengths, folder)
         yield take(sections.growth(upstream, few), prober, lengths, folder)
         if options.aged:
             yield aged.take(upstream, prober, lengths, folder)
     with probers(programs, BOTH_CORES) as prober:
         yield take(sections.workers(Upstream(prober.upstream, folder), few), prober, lengths, folder)
+
+
+def _compiled(upstream: Upstream, options: argparse.Namespace) -> list[Way]:
+    return [sections.compiled(upstream, options.compiled.resolve())] if options.compiled else []
 
 
 def _machine() -> dict[str, Any]:

@@ -137,8 +137,12 @@ def canary(
     canaries: int = 1,
     workers: int = 1,
     core: str = PROXY_CORE,
+    compiled: Path | None = None,
 ) -> Iterator[Contender]:
-    """`canary serve`, each canary at 10 % for a model of its own: cohort, splice, usage, records are on."""
+    """`canary serve`, each canary at 10 % for a model of its own: cohort, splice, usage, records are on.
+
+    `compiled`: an unpacked wheel to run in place of these sources.
+    """
     folder, port = upstream.folder / f"{name}-{free_port()}", free_port()
     folder.mkdir()
     url = f"{'https' if upstream.tls else 'http'}://127.0.0.1:{upstream.port}"
@@ -152,7 +156,8 @@ def canary(
     )
     command = [sys.executable, "-m", "canary", "serve", "--config", str(config), "--workers", str(workers)]
     command += ["--traffic", f"127.0.0.1:{port}", "--admin", "127.0.0.1:0", "--data", str(folder / "data")]
-    with child([*command, "--grace", "5s"], core, log=log) as process:
+    env = None if compiled is None else os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(compiled)}
+    with child([*command, "--grace", "5s"], core, log=log, env=env) as process:
         wait_for(process, log, lambda: says_ready(port))
         try:
             yield Contender(name=name, port=port, roles=_canary_roles(process.pid))

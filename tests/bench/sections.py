@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from tests.bench.contender import BOTH_CORES, Way
 from tests.bench.own import Upstream, canary, direct, nginx
@@ -76,11 +77,16 @@ def side_by_side(upstream: Upstream, peers: Sequence[Way], rounds: int) -> Secti
     )
 
 
-def tls(upstream: Upstream, rounds: int) -> Section:
+def compiled(upstream: Upstream, folder: Path) -> Way:
+    """canary with its request path compiled, from an unpacked wheel."""
+    return Way("compiled", partial(canary, upstream, name="compiled", compiled=folder))
+
+
+def tls(upstream: Upstream, others: Sequence[Way], rounds: int) -> Section:
     """nginx and canary asking a provider behind TLS."""
     return Section(
         title="Provider behind TLS",
-        ways=[Way("nginx", partial(nginx, upstream)), Way("canary", partial(canary, upstream))],
+        ways=[Way("nginx", partial(nginx, upstream)), Way("canary", partial(canary, upstream)), *others],
         loads=[Turn.stream_memory, Turn.gaps, Turn.closed, Turn.paced],
         rows=EXCHANGE | PACED | GAPS | MEMORY,
         rounds=rounds,
