@@ -5,7 +5,6 @@ import os
 import socket
 import threading
 import time
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from canary.counting import Counting
 from canary.live import Live
 from canary.operator import Operator
 from canary.process import Ending, Orders, Reading, WatchedConfig, handed_over, log_to_stderr, read_orders
+from canary.pulled import PulledBack
 from canary.rollouts import Rollouts
 from canary.secrets import Keys, Secret, admin_token
 from canary.spool_feed import SpoolFeed
@@ -34,6 +34,7 @@ from records.meters import Meters
 from records.shipper import Shipper
 from records.spool import room_bytes
 from records.store import Store
+from routing.plan import NO_PLAN
 
 log = structlog.get_logger()
 
@@ -51,8 +52,13 @@ class Admin:
         self.orders = orders
         data = orders.folder
         self.config = WatchedConfig(Path(orders.config), self._reloaded, reading)
-        self.store = Store.open(self.config.current.store, data)
-        self.rollouts = Rollouts(self.store, partial(plans.write, data / "plan.json"))
+        self.store = Store.at(self.config.current.store, data)
+        self.rollouts = Rollouts(
+            self.store,
+            partial(plans.write, data / "plan.json"),
+            last=plans.read(data / "plan.json") or NO_PLAN,
+            pulled=PulledBack(data / "rollbacks.json"),
+        )
         self.meters = Meters(
             canaries=self.config.current.canaries,
             feedback_metrics=self.config.current.metrics,
@@ -76,9 +82,12 @@ class Admin:
             workers=self.workers,
             troubles=self._troubles,
             keys=Keys(os.environ, data),
-            problems=self.rollouts.reconcile(self.config.current, time.time()),
+            problems=[],
         )
-        self.live.configure(self.config.current)
+        self.wants: Config | None = self.config.current
+        """The config that the states have not been brought to yet."""
+        self._reconcile()
+        self.rollouts.publish()  # while the store is down, the last plan goes on
         self._show()
 
     async def run(self) -> None:
@@ -89,7 +98,13 @@ class Admin:
         server = uvicorn.Server(self._uvicorn())
         listener = socket.socket(fileno=self.orders.fd)
         shipping.start()
-        running = (self._follow(), self._clock(ending), self._notify(), self.captures.run())
+        running = (
+            self._follow(),
+            self._clock(ending),
+            self._settle(),
+            self._notify(),
+            self.captures.run(),
+        )
         loops = [asyncio.create_task(each) for each in running]
         serving = asyncio.create_task(server._serve([listener]))
         ended = asyncio.create_task(ending.wait())
@@ -123,31 +138,71 @@ class Admin:
             await asyncio.sleep(0 if more else POLL_S)
 
     async def _clock(self, ending: Ending) -> None:
-        """What is to be done every second, and beside it what every hour."""
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._tidy())
-            both.create_task(self._tend(ending))
+        """What is to be done every second, and beside it what waits for the store."""
+        async with asyncio.TaskGroup() as all_of_it:
+            all_of_it.create_task(self._tidy())
+            all_of_it.create_task(self._tend(ending))
+            all_of_it.create_task(self._ramp())
 
     async def _tend(self, ending: Ending) -> None:
-        """Once a second: the config file, the ramps; every few seconds the plan's freshness."""
-        before = refreshed = time.monotonic()
+        """Once a second: the config file, the records; when the plan changed or ages, the plan."""
+        refreshed, version = time.monotonic(), self.rollouts.plan.version
         while True:
             await asyncio.sleep(CLOCK_S)
             now = time.monotonic()
             ending.check_parent()
             self.config.check()
-            held = self.live.holding()
-            version = self.rollouts.plan.version
-            try:
-                self.rollouts.tick(self.config.current, passed_s=now - before, held=held, now=time.time())
-            except StoreDown as problem:
-                log.error("ramp.not_stored", problem=str(problem))
-            before = now
             if now - refreshed >= REFRESH_EVERY_S or self.rollouts.plan.version != version:
-                refreshed = now
+                refreshed, version = now, self.rollouts.plan.version
                 self.rollouts.publish()
             self._look_after_records(now)
             self._show()
+
+    async def _ramp(self) -> None:
+        """Once a second, apart from the rest: what needs the store, which may take its time."""
+        before = time.monotonic()
+        while True:
+            await asyncio.sleep(CLOCK_S)
+            now = time.monotonic()
+            if self.wants is not None:
+                await asyncio.to_thread(self._reconcile)
+            held = self.live.holding()
+            config, version = self.config.current, self.rollouts.plan.version
+            try:
+                await asyncio.to_thread(
+                    self.rollouts.tick, config, passed_s=now - before, held=held, now=time.time()
+                )
+            except StoreDown as problem:
+                log.error("ramp.not_stored", problem=str(problem))
+            before = now
+            if self.rollouts.plan.version != version:
+                self.rollouts.publish()
+
+    async def _settle(self) -> None:
+        """Store what is in force already, as soon as the store answers."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            if self.rollouts.unsettled:
+                try:
+                    await asyncio.to_thread(self.rollouts.settle)
+                except StoreDown:
+                    await asyncio.sleep(CLOCK_S)
+
+    def _reconcile(self) -> None:
+        """Bring the states to what the config wants. What the store does not take now is tried again."""
+        wanted = self.wants
+        if wanted is None:
+            return
+        try:
+            problems = self.rollouts.reconcile(wanted, time.time())
+        except StoreDown as problem:
+            log.error("config.not_stored", problem=str(problem))
+            return
+        self.operator.problems = problems
+        for each in problems:
+            log.error("config.refused", problem=each)
+        if self.wants is wanted:  # it may have changed meanwhile
+            self.wants = None
 
     def _look_after_records(self, now_mono: float) -> None:
         if self.live.look_after_records(
@@ -168,7 +223,6 @@ class Admin:
     def _expire(self) -> None:
         try:
             gone = self.store.expire(time.time() - self.config.current.retention_s)
-            gone += self.captures.expire(time.time())
         except StoreDown as problem:
             log.error("records.not_expired", problem=str(problem))
         else:
@@ -187,16 +241,15 @@ class Admin:
         return found
 
     def _reloaded(self, config: Config) -> None:
-        self.operator.problems = self.rollouts.reconcile(config, time.time())
+        self.wants = config
         self.live.configure(config)
-        for problem in self.operator.problems:
-            log.error("config.refused", problem=problem)
 
     def _show(self) -> None:
         """Bring the gauges up to date."""
         self.meters.set_plan(self.rollouts.plan)
-        with suppress(StoreDown):  # then the last figures stand
-            self.meters.set_records(self.store.totals(), self.shipper.spooled)
+        counts = self.shipper.counts
+        if counts is not None:
+            self.meters.set_records(counts.totals, counts.spooled)
 
     def _uvicorn(self) -> uvicorn.Config:
         registry = CollectorRegistry()

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -78,6 +79,8 @@ class Operator:
     ) -> Mapping[str, Any]:
         """Carry out one order, and wait a moment for the workers to confirm it."""
         wanted = self.config.current.canaries.get(canary)
+        if wanted is not None and not self.rollouts.known and order != "rollback":
+            raise BadOrder(503, "the store has not answered yet; only rollback needs none")
         if wanted is None or self.rollouts.state(canary) is None:
             raise BadOrder(404, f"no canary {canary!r} to {order}")
         now = time.time()
@@ -85,7 +88,11 @@ class Operator:
         act = Act(at=now, action=order, who=who or "unknown", reason=reason)
         try:
             # Taking the candidate out is right whatever somebody else ordered at the same moment.
-            state = self.rollouts.change(canary, act, transition, yields=order != "rollback")
+            state = await asyncio.to_thread(
+                self.rollouts.change, canary, act, transition, yields=order != "rollback"
+            )
+            with suppress(StoreDown):  # it is in force, and stored when the store answers
+                await asyncio.to_thread(self.rollouts.settle)
         except (transitions.Refused, Outrun) as refusal:
             raise BadOrder(409, str(refusal)) from refusal
         except StoreDown as problem:
@@ -101,9 +108,12 @@ class Operator:
             "workers": workers,
         }
 
-    def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
+    async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
         """The newest audit entries."""
-        return [_audit_entry(each) for each in self.store.audit(limit)]
+        try:
+            return [_audit_entry(each) for each in await asyncio.to_thread(self.store.audit, limit)]
+        except StoreDown as problem:
+            raise BadOrder(503, str(problem)) from problem
 
     async def _confirmations(self, version: int) -> tuple[int, int]:
         """(workers that follow this plan, workers alive), after at most 1.5 s."""

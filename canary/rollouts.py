@@ -1,18 +1,24 @@
-"""Every canary's state and its changes. The store is the truth, the plan its copy for the workers."""
+"""Every canary's state and its changes. The store is the truth, the plan its copy for the workers.
+
+Two things do not wait for the store. A rollback is in force at once, and stored when the store answers
+(`settle`). And until it has answered for the first time, the last plan goes on.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
 
 from canary.config import CanaryConfig, Config
+from canary.pulled import Pulled, PulledBack
 from records.errors import StoreDown
 from records.store import Act, FixedRubric, Store, Versioned
 from report.rubric import Criterion, sha256
 from routing import transitions
 from routing.canary import definition
-from routing.plan import Plan, State, plan_of
+from routing.plan import NO_PLAN, Plan, State, plan_of
 
 log = structlog.get_logger()
 
@@ -29,28 +35,53 @@ class Outrun(Exception):
 class Rollouts:
     """Reads and changes states by compare-and-set, logs each change, publishes the plan."""
 
-    def __init__(self, store: Store, publish: Callable[[Plan], None]) -> None:
-        """`publish` puts a plan where the workers find it, without waiting for anybody."""
+    def __init__(
+        self,
+        store: Store,
+        publish: Callable[[Plan], None],
+        *,
+        last: Plan = NO_PLAN,
+        pulled: PulledBack | None = None,
+    ) -> None:
+        """`publish` puts a plan where the workers find it, without waiting for anybody; `last` is the plan
+        that goes on while the store is down, `pulled` what an earlier process could not store."""
         self._store = store
         self._publish = publish
-        self.states: dict[str, Versioned] = store.states()
+        self._last = last
+        self._pulled = PulledBack() if pulled is None else pulled
+        self.states: dict[str, Versioned] = {}
+        self.known = False
+        """True once the store has answered."""
+        with suppress(StoreDown):
+            self._look()
 
     @property
     def plan(self) -> Plan:
-        """The states as one plan."""
-        states = {name: (each.version, each.state) for name, each in self.states.items()}
-        return plan_of(states, time.time())
+        """The states as one plan, with the rollbacks that the store does not know of: each raises the version
+        as storing it will."""
+        now = time.time()
+        if not self.known:
+            return self._last_plan(now)
+        states = {}
+        for name, each in self.states.items():
+            state = self._pulled.over(name, each.state)
+            states[name] = (each.version + (state != each.state), state)
+        return plan_of(states, now)
 
     def state(self, name: str) -> State | None:
-        """A canary's state; None when there is none."""
+        """A canary's state; None when there is none, or it is not known."""
         found = self.states.get(name)
-        return found.state if found is not None else None
+        state = found.state if found is not None else self._last.states.get(name)
+        return None if state is None else self._pulled.over(name, state)
 
     def publish(self) -> None:
         """Publish the plan: after each change, and now and then to keep it fresh. What a full disk refuses is
-        written the next time."""
+        written the next time. Nothing when there is none."""
+        plan = self.plan
+        if plan.version == NO_PLAN.version:
+            return
         try:
-            self._publish(self.plan)
+            self._publish(plan)
         except OSError as error:
             log.error("plan.not_published", problem=str(error))
 
@@ -60,13 +91,24 @@ class Rollouts:
             held = self.states.get(name)
             if held is None or each.version > held.version:
                 self.states[name] = each
+        self.known = True
 
     def change(self, name: str, act: Act, transition: Transition, *, yields: bool = False) -> State:
         """Apply one transition, store and publish it. Raises transitions.Refused, KeyError, StoreDown.
 
+        A rollback is published, and stored by the next `settle`: it never raises StoreDown.
+
         With `yields` it gives way, by Outrun, to somebody who changed the canary meanwhile: whoever ordered
         this did not know. Without, it is applied to what they made of it.
         """
+        seen = self.state(name)
+        if seen is not None:
+            after = transition(seen)
+            if after == seen:
+                return after
+            if after.state == "rolled_back":
+                return self._pull_back(name, seen, act)
+        self.settle()
         for _ in range(_TRIES):
             held = self.states[name]
             after = transition(held.state)
@@ -77,13 +119,55 @@ class Rollouts:
                 self.publish()
                 log.info("canary.changed", canary=name, action=act.action, who=act.who, state=after.state)
                 return after
-            self.states = self._store.states()  # somebody else was faster: look at what they made of it
+            self._look()  # somebody else was faster: look at what they made of it
             if yields and not _alike(held.state, self.states[name].state):
                 raise Outrun(_outrun(name, self.states[name].state))
         raise StoreDown(f"{name} keeps changing under our hands: try again")
 
+    @property
+    def unsettled(self) -> bool:
+        """True while a rollback waits to be stored."""
+        return bool(self._pulled)
+
+    def settle(self) -> None:
+        """Store the rollbacks that the store does not know of. Raises StoreDown; they stay in force."""
+        if not self.known:
+            self._look()
+        for name, pulled in self._pulled:
+            self._settle(name, pulled)
+
+    def _settle(self, name: str, pulled: Pulled) -> None:
+        while name in self.states:
+            held = self.states[name]
+            after = pulled.over(held.state)
+            if after == held.state:
+                log.info("rollback.overtaken", canary=name, state=held.state.state, run=held.state.run)
+                break
+            if self._store.swap(name, held.version, after, pulled.act):
+                self.states[name] = Versioned(held.version + 1, after)
+                break
+            self._look()
+        self._pulled.settled(name, pulled)
+
+    def _pull_back(self, name: str, seen: State, act: Act) -> State:
+        pulled = Pulled(seen.run, act)
+        self._pulled.put(name, pulled)
+        self.publish()
+        log.info("canary.changed", canary=name, action=act.action, who=act.who, state="rolled_back")
+        return pulled.over(seen)
+
+    def _look(self) -> None:
+        self.states = self._store.states()
+        self.known = True
+
+    def _last_plan(self, now: float) -> Plan:
+        states = {name: self._pulled.over(name, state) for name, state in self._last.states.items()}
+        changed = sum(states[name] != state for name, state in self._last.states.items())
+        return replace(self._last, version=self._last.version + changed, states=states, refreshed_at=now)
+
     def reconcile(self, config: Config, now: float) -> list[str]:
         """Bring the states to what the config wants; returns what it must not want, in words."""
+        self.settle()
         problems = redefinitions(config, self.states)
         for name, wanted in config.canaries.items():
             if name not in self.states:
@@ -112,6 +196,8 @@ class Rollouts:
             current = self.states.get(name)
             if current is None or len(wanted.canary.steps) < 2:
                 continue
+            if self.state(name) != current.state:  # pulled back, and not stored yet
+                continue
             after = transitions.tick(
                 current.state, wanted.canary.steps, passed_s=passed_s, held=name in holding, now=now
             )
@@ -124,7 +210,7 @@ class Rollouts:
             if self._store.swap(name, current.version, after, act if moved else None):
                 self.states[name] = Versioned(current.version + 1, after)
             else:
-                self.states = self._store.states()
+                self._look()
 
     def _begin(self, wanted: CanaryConfig, now: float) -> None:
         canary = wanted.canary
@@ -132,7 +218,7 @@ class Rollouts:
         first = replace(first, definition=definition(canary))
         act = Act(at=now, action="first seen", who=CONFIG, reason=f"{first.state} at share {first.share:g}")
         self._store.swap(canary.name, 0, first, act)
-        self.states = self._store.states()
+        self._look()
 
     def _fix_rubric(self, wanted: CanaryConfig, now: float) -> None:
         """The rubric is fixed when the canary first runs; later changes are shown as such."""

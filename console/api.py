@@ -44,7 +44,10 @@ class Api:
         limit = request.query_params.get("limit", "100")
         if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
             return _problem(400, "limit is a number from 1 to 1000")
-        return JSONResponse(self._control.audit(int(limit)))
+        try:
+            return JSONResponse(await self._control.audit(int(limit)))
+        except BadOrder as problem:
+            return _problem(problem.status, problem.message)
 
     async def report(self, request: Request) -> Response:
         """GET ?form=json|markdown|html: the canary's report."""

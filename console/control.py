@@ -41,6 +41,6 @@ class Control(Protocol):
         """Carry out one order: stored, audited, published. BadOrder when it is not legal."""
         ...
 
-    def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
-        """The newest audit entries, newest first."""
+    async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
+        """The newest audit entries, newest first. BadOrder (503) while the store is down."""
         ...

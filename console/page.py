@@ -46,12 +46,14 @@ class Page:
 
     async def overview(self, request: Request) -> Response:
         """All canaries, their arms and guardrails; refreshes itself."""
-        return self._show(
-            "overview.html",
-            canaries=self._control.status()["canaries"],
-            degraded=self._control.degraded(),
-            audit=self._control.audit(12),
-        )
+        degraded = [*self._control.degraded()]
+        try:
+            audit = await self._control.audit(12)
+        except BadOrder as problem:
+            audit = []
+            degraded.append(f"the audit log cannot be read: {problem.message}")
+        canaries = self._control.status()["canaries"]
+        return self._show("overview.html", canaries=canaries, degraded=degraded, audit=audit)
 
     async def report(self, request: Request) -> Response:
         """One canary's report, as it would be sent to others."""

@@ -5,12 +5,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import NullPool, create_engine
 
 from canary.config import Config, parse
+from canary.pulled import PulledBack
 from canary.rollouts import Outrun, Rollouts, Transition
+from records import plans
+from records.errors import StoreDown
 from records.store import Act, Store
 from routing import transitions
-from routing.plan import Plan
+from routing.plan import NO_PLAN, Plan, State
 
 CONFIG = """\
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
@@ -92,3 +96,162 @@ def test_each_change_publishes_a_plan_of_a_higher_version(two: Two) -> None:
     after = two.plans[-1]
     assert after.version == before.version + 1
     assert after.states["trial"].share == 0.1
+
+
+class Database:
+    """A database that may go away and come back: the file's folder does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._elsewhere = folder / "database", folder / "elsewhere"
+        self.folder.mkdir()
+
+    def open(self) -> Store:
+        """A store that connects anew for every question, as over a network."""
+        return Store(create_engine(f"sqlite:///{self.folder}/canary.db", poolclass=NullPool))
+
+    def go(self) -> None:
+        self.folder.rename(self._elsewhere)
+
+    def come_back(self) -> None:
+        self._elsewhere.rename(self.folder)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path)
+
+
+def pull_back(state: State) -> State:
+    return transitions.rollback(state, reason="bad answers", now=1000.0)
+
+
+class One:
+    """An admin over a database, with its plan file and its rollbacks' file, to be started again at will."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.config, self.store, self.folder = parse(CONFIG, "canary.yaml", {}), database.open(), folder
+        self.plan_file = folder / "plan.json"
+        self.start()
+
+    def start(self) -> None:
+        self.rollouts = Rollouts(
+            self.store,
+            lambda plan: plans.write(self.plan_file, plan),
+            last=plans.read(self.plan_file) or NO_PLAN,
+            pulled=PulledBack(self.folder / "rollbacks.json"),
+        )
+
+    @property
+    def published(self) -> Plan:
+        plan = plans.read(self.plan_file)
+        assert plan is not None
+        return plan
+
+
+@pytest.fixture
+def one(database: Database, tmp_path: Path) -> One:
+    admin = One(database, tmp_path)
+    admin.rollouts.reconcile(admin.config, 1000.0)
+    return admin
+
+
+def test_a_rollback_is_in_force_while_the_store_is_down_and_stored_when_it_answers(
+    one: One, database: Database
+) -> None:
+    before = one.published
+    database.go()
+    state = one.rollouts.change("trial", act("guardrail"), pull_back)
+    assert state == one.rollouts.state("trial") == one.published.states["trial"]
+    assert (state.state, state.share, one.published.version) == ("rolled_back", 0.0, before.version + 1)
+    with pytest.raises(StoreDown):
+        one.rollouts.settle()
+    assert one.rollouts.unsettled
+    database.come_back()
+    one.rollouts.settle()
+    assert not one.rollouts.unsettled
+    assert one.store.states()["trial"].state == state
+    assert one.store.audit()[0].act == act("guardrail")
+    assert one.rollouts.plan.version == one.published.version
+    one.rollouts.settle()
+    assert [each.act.who for each in one.store.audit()].count("guardrail") == 1
+
+
+def test_a_rollback_outlives_the_process_that_could_not_store_it(one: One, database: Database) -> None:
+    database.go()
+    one.rollouts.change("trial", act("guardrail"), pull_back)
+    told = one.published
+    one.start()
+    assert not one.rollouts.known
+    one.rollouts.publish()
+    assert (one.published.version, one.published.states) == (told.version, told.states)
+    database.come_back()
+    one.start()  # it knows the store now, in which the canary runs
+    assert one.rollouts.plan.states == told.states
+    one.rollouts.reconcile(one.config, 2000.0)
+    assert one.store.states()["trial"].state.state == "rolled_back"
+    assert one.rollouts.plan.version == told.version
+
+
+def test_nothing_but_a_rollback_is_done_without_the_store(one: One, database: Database) -> None:
+    database.go()
+    with pytest.raises(StoreDown):
+        one.rollouts.change("trial", act("ann"), ramp(one.config, 0.5))
+    one.rollouts.change("trial", act("guardrail"), pull_back)
+    with pytest.raises(StoreDown):
+        one.rollouts.change(
+            "trial",
+            act("ann"),
+            lambda state: transitions.resume(
+                state, one.config.canaries["trial"].canary.steps, reason="mended", now=1100.0
+            ),
+        )
+    assert one.published.states["trial"].state == "rolled_back"
+
+
+def test_the_ramp_does_not_run_over_a_rollback_that_is_not_stored(one: One) -> None:
+    one.rollouts.change("trial", act("guardrail"), pull_back)
+    assert one.rollouts.unsettled
+    one.rollouts.tick(one.config, passed_s=7200.0, held=(), now=8200.0)
+    assert one.published.states["trial"].share == 0.0
+    assert one.store.states()["trial"].state.share == 0.05
+
+
+def test_a_rollback_of_a_run_that_somebody_ended_meanwhile_is_dropped(
+    one: One, database: Database, tmp_path: Path
+) -> None:
+    other = Rollouts(database.open(), lambda plan: None)
+    one.rollouts.change("trial", act("guardrail"), pull_back)
+    steps = one.config.canaries["trial"].canary.steps
+    other.change("trial", act("bob"), pull_back)
+    other.change(
+        "trial", act("bob"), lambda state: transitions.resume(state, steps, reason="mended", now=1100.0)
+    )
+    one.rollouts.settle()
+    assert one.rollouts.state("trial") == other.state("trial")
+    assert (one.store.states()["trial"].state.run, one.rollouts.unsettled) == (2, False)
+
+
+def test_what_somebody_else_changed_meanwhile_is_rolled_back_all_the_same(
+    one: One, database: Database
+) -> None:
+    other = Rollouts(database.open(), lambda plan: None)
+    one.rollouts.change("trial", act("guardrail"), pull_back)
+    before = one.published.version
+    other.change("trial", act("bob"), ramp(one.config, 0.5))
+    one.rollouts.settle()
+    assert one.store.states()["trial"].state.state == "rolled_back"
+    assert one.rollouts.plan.version > before
+
+
+def test_without_a_store_and_without_a_plan_there_is_none_to_publish(
+    database: Database, tmp_path: Path
+) -> None:
+    database.go()
+    admin = One(database, tmp_path)
+    admin.rollouts.publish()
+    assert not admin.plan_file.exists()
+    with pytest.raises(StoreDown):
+        admin.rollouts.reconcile(admin.config, 1000.0)
+    database.come_back()
+    admin.rollouts.reconcile(admin.config, 1000.0)
+    assert admin.published.states["trial"].share == 0.05

@@ -62,7 +62,7 @@ class Nobody:
     ) -> Mapping[str, Any]:
         raise AssertionError
 
-    def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
+    async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
         raise AssertionError
 
 
