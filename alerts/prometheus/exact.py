@@ -57,6 +57,7 @@ def _alert(canary: str, rule: Rule, name: StatusName, action: Action) -> Alert:
 
 
 def _latched(state: str) -> str:
-    """As long as canary's own incident stays open after a rollback; CanaryRolledBack reminds of it
-    afterwards."""
-    return f"\nor ({state} == {_LATCHED} unless {state} offset {duration(RESOLVE_AFTER_S)} == {_LATCHED})"
+    """As long as canary's own incident stays open after a rollback, whichever admin leads by then;
+    CanaryRolledBack reminds of it afterwards."""
+    before = f"{state} offset {duration(RESOLVE_AFTER_S)} == {_LATCHED}"
+    return f"\nor ({state} == {_LATCHED} unless on (canary, rule) {before})"

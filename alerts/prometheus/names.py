@@ -26,6 +26,8 @@ ServiceName = Literal[
     "CanaryRolledBack",
     "CanaryAbsent",
     "CanaryPlanNotFollowed",
+    "CanaryNoLeader",
+    "CanaryRedisDown",
     "CanaryStoreDown",
     "CanaryRecordsWaiting",
     "CanaryRecordsDropped",

@@ -48,12 +48,30 @@ SERVICE: tuple[Alert, ...] = (
         "missing or has not been refreshed for 15 minutes where they are served.",
     ),
     Alert(
+        alert="CanaryNoLeader",
+        expr="sum(canary_leader) != 1",
+        after="1m",
+        severity="critical",
+        summary="{{ $value }} admins lead, and it should be one",
+        description="Without a leader nobody ramps, rolls back or pages; after 15 minutes the candidates get "
+        "nobody. Traffic goes on.",
+    ),
+    Alert(
+        alert="CanaryRedisDown",
+        expr="canary_shared_up == 0",
+        after="5m",
+        severity="warning",
+        summary="Redis does not answer {{ $labels.instance }}",
+        description="It only carries hints: plans and outcomes go by the store meanwhile, up to a second "
+        "later.",
+    ),
+    Alert(
         alert="CanaryStoreDown",
-        expr="sum(increase(canary_requests_total[5m])) > 0\n"
-        'and sum(increase(canary_records_total{state="stored"}[5m])) == 0',
+        expr="sum by (job, instance) (increase(canary_requests_total[5m])) > 0\n"
+        'and sum by (job, instance) (increase(canary_records_total{state="stored"}[5m])) == 0',
         after="2m",
         severity="critical",
-        summary="Requests come in and no record is stored",
+        summary="{{ $labels.instance }} gets requests and stores no record",
         description="Records wait in the spool. Guardrails go on, but a rollback or an order takes effect "
         "only once the database answers.",
     ),
@@ -99,7 +117,7 @@ SERVICE: tuple[Alert, ...] = (
     ),
     Alert(
         alert="CanaryBreakerOpen",
-        expr="max by (canary) (canary_breaker_open) > 0",
+        expr="sum by (canary) (canary_breaker_open) > 0",
         after="5m",
         severity="warning",
         summary="{{ $labels.canary }}: a breaker keeps requests from the candidate",

@@ -308,6 +308,39 @@ CASES: dict[str, tuple[dict[str, str], str, set[Fired]]] = {
         "20m",
         {("CanaryStoreDown", "", "critical")},
     ),
+    "one of two replicas cannot store": (
+        {
+            'canary_requests_total{canary="",arm="baseline",outcome="ok",instance="a"}': "0+5x200",
+            'canary_records_total{state="stored",instance="a"}': "0+5x200",
+            'canary_requests_total{canary="",arm="baseline",outcome="ok",instance="b"}': "0+5x200",
+            'canary_records_total{state="stored",instance="b"}': "7x200",
+        },
+        "20m",
+        {("CanaryStoreDown", "", "critical")},
+    ),
+    "one of two admins leads": (
+        {'canary_leader{instance="a"}': "1x200", 'canary_leader{instance="b"}': "0x200"},
+        "20m",
+        set(),
+    ),
+    "nobody leads": (
+        {'canary_leader{instance="a"}': "0x200", 'canary_leader{instance="b"}': "0x200"},
+        "20m",
+        {("CanaryNoLeader", "", "critical")},
+    ),
+    "an old rollback, and another admin leads": (
+        {
+            'canary_guardrail_state{canary="support-nov",rule="error_rate",instance="a"}': "3x40",
+            'canary_guardrail_state{canary="support-nov",rule="error_rate",instance="b"}': "_x40 3x200",
+        },
+        "50m",
+        set(),
+    ),
+    "Redis is gone": (
+        {'canary_shared_up{instance="a"}': "0x200", 'canary_shared_up{instance="b"}': "1x200"},
+        "20m",
+        {("CanaryRedisDown", "", "warning")},
+    ),
     "records wait": (
         {"canary_records_spooled": "20000x200"},
         "20m",
