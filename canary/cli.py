@@ -120,6 +120,27 @@ def schema() -> None:
 
 
 @app.command()
+def doctor(
+    config: ConfigFile = CONFIG,
+    data: Annotated[
+        str | None, typer.Option("--data", envvar="CANARY_DATA", help="The server's data folder.")
+    ] = None,
+    admin: Admin = None,
+    output: Form = "text",
+) -> None:
+    """Look at everything a server needs and say what is wrong, and what to do. Exits 1 when something is."""
+    from canary.doctor import document, examine, lines
+
+    findings = examine(config, os.environ, data=data, admin=admin)
+    result = document(findings)
+    if output == "json":
+        print_json(result)
+    else:
+        print("\n".join(lines(findings)))  # noqa: T201
+    raise typer.Exit(0 if result["ok"] else 1)
+
+
+@app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
 ) -> None:

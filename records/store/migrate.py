@@ -26,17 +26,17 @@ _FIRST = "0001"
 def migrate(engine: Engine) -> None:
     """Bring the database up to date. Raises StoreDown, StoreTooNew."""
     with transaction(engine, within_s=10.0, writes=False) as connection:
-        if _version(connection) == migrations.HEAD:
+        if version_of(connection) == migrations.HEAD:
             return
     with transaction(engine, within_s=None, writes=True) as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-        version = _version(connection)  # again: somebody may have been faster
+        version = version_of(connection)  # again: somebody may have been faster
         if version != migrations.HEAD:
             _upgrade(connection, version)
 
 
-def _version(connection: Connection) -> str | None:
+def version_of(connection: Connection) -> str | None:
     """The step that the database stands at; None before the first. Raises StoreTooNew."""
     names = set(inspect(connection).get_table_names())
     if "alembic_version" not in names:

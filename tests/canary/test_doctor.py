@@ -1,0 +1,153 @@
+"""`canary doctor` says what is wrong and what to do, with the server up or down, and never hangs."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from canary.doctor import document, run
+from canary.doctor_findings import Finding, fine
+from canary.doctor_machine import folder, secrets, skew, spool, store
+from canary.doctor_network import connect, shared
+from records.outcome import Feedback
+from records.spool import SpoolWriter
+from records.store import Store
+from tests.servers.postgres import Postgres
+from tests.servers.redis import RedisServer
+from tests.serving import ProviderThread, Running
+
+CONFIG = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1"}}
+notify: [{{webhook: "{url}/a-secret-path"}}]
+"""
+SQLITE = "sqlite:///canary.db"
+NOBODY = "http://127.0.0.1:9"
+
+
+def doctor(config: Path, data: Path) -> tuple[int, list[Finding]]:
+    """The command's exit code and findings."""
+    command = [sys.executable, "-m", "canary", "doctor", "-o", "json"]
+    command += ["--config", str(config), "--data", str(data)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    found = json.loads(done.stdout)
+    assert found["ok"] == (done.returncode == 0)
+    return done.returncode, [Finding(**each) for each in found["findings"]]
+
+
+def of(findings: list[Finding], check: str) -> list[Finding]:
+    return [each for each in findings if each.check == check]
+
+
+def test_all_is_well_with_a_running_server(provider: ProviderThread, serve: Callable[..., Running]) -> None:
+    running = serve(CONFIG.format(url=provider.url), workers=1)
+    code, found = doctor(running.config, running.data)
+    assert code == 0, found
+    assert next(each.says for each in of(found, "server")) == "says: ready"
+    assert [each.state for each in found if each.check.startswith(("provider", "notify"))] == ["ok", "ok"]
+    assert "a-secret-path" not in str(found)
+    assert provider.log.entries == []
+
+
+def test_with_the_server_down_it_names_what_is_broken_and_what_to_do(tmp_path: Path) -> None:
+    config = tmp_path / "canary.yaml"
+    config.write_text(CONFIG.format(url=NOBODY))
+    code, found = doctor(config, tmp_path / "data")
+    assert code == 1
+    (openai,) = of(found, "provider openai")
+    assert (openai.state, openai.says) == ("broken", "127.0.0.1:9: Connection refused")
+    assert openai.do
+    assert [each.state for each in of(found, "server")] == ["warning"]
+    assert [each.state for each in of(found, "data folder")] == ["ok"]
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_bad_config_is_a_finding_and_the_folder_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    config = tmp_path / "canary.yaml"
+    config.write_text("providers: 3")
+    code, found = doctor(config, tmp_path)
+    assert code == 1
+    assert [each.state for each in of(found, "config")] == ["broken"]
+    assert of(found, "data folder")
+
+
+def test_a_check_that_hangs_or_breaks_is_a_finding_after_its_time() -> None:
+    def breaks() -> list[Finding]:
+        raise LookupError("a defect")
+
+    go_on = threading.Event()
+
+    def hangs() -> list[Finding]:
+        go_on.wait()
+        return []
+
+    began = time.monotonic()
+    found = run({"hangs": hangs, "breaks": breaks, "fine": lambda: [fine("fine", "so")]}, within_s=0.2)
+    go_on.set()
+    assert time.monotonic() - began < 10.0
+    assert [(each.check, each.state) for each in found] == [
+        ("hangs", "broken"),
+        ("breaks", "broken"),
+        ("fine", "ok"),
+    ]
+    assert not document(found)["ok"]
+
+
+def test_a_folder_that_others_may_read_is_a_warning(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (found,) = folder(tmp_path)
+    assert (found.state, found.do) == ("warning", f"chmod 700 {tmp_path}")
+
+
+def test_records_that_wait_are_counted_with_the_server_down(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path / "spool", worker=0)
+    for number in range(3):
+        record = Feedback(key=f"f{number}", metric="thumbs", value=1.0, at=time.time(), mono=1.0)
+        assert writer.append(record)
+    writer.close()
+    (found,) = spool(tmp_path, SQLITE)
+    assert found.says.startswith("3 records wait for the store")
+
+
+def test_the_store_is_looked_into_and_left_as_it_was(tmp_path: Path, postgres: Postgres) -> None:
+    for url in (SQLITE, postgres.fresh()):
+        before = store(url, tmp_path)
+        assert all(each.state != "broken" for each in before)
+        assert "this version (" not in str(before)
+        Store.open(url, tmp_path).close()
+        assert "has the schema of this version" in store(url, tmp_path)[0].says
+
+
+def test_a_store_that_cannot_be_used_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "canary.db").write_bytes(b"this is no database, but it is a file of some length" * 100)
+    assert [each.state for each in store(SQLITE, tmp_path)] == ["broken"]
+    assert [each.state for each in store("postgresql://nobody@127.0.0.1:9/x", tmp_path)] == ["broken"]
+
+
+def test_redis_is_asked_for_the_time(redis_server: RedisServer) -> None:
+    assert [each.state for each in shared(redis_server.url)] == ["ok", "ok"]
+    redis_server.kill()
+    assert [each.state for each in shared(redis_server.url)] == ["broken"]
+
+
+def test_another_machines_clock_is_compared() -> None:
+    assert skew("store", time.time())[0].state == "ok"
+    (late,) = skew("store", time.time() - 3600.0)
+    assert (late.state, late.says) == ("broken", "its clock is -3600 s from this machine's")
+
+
+def test_a_port_that_does_not_speak_tls_is_told_from_one_that_refuses(provider: ProviderThread) -> None:
+    assert "does not speak TLS" in connect("p", provider.url.replace("http:", "https:")).says
+    assert "no address is known" in connect("p", "https://no-such-host.invalid").says
+    assert connect("p", provider.url).state == "ok"
+
+
+def test_an_open_admin_listener_needs_its_token(tmp_path: Path) -> None:
+    found = secrets({"CANARY_SECRET": "short"}, tmp_path, "0.0.0.0")
+    assert [each.state for each in found[:2]] == ["broken", "broken"]
+    given = {"CANARY_SECRET": "x" * 32, "CANARY_ADMIN_TOKEN": "y" * 32}
+    assert [each.state for each in secrets(given, tmp_path, "0.0.0.0")] == ["ok"] * 4
+    assert "x" * 32 not in str(secrets(given, tmp_path, "0.0.0.0"))
