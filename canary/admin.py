@@ -101,7 +101,7 @@ class Admin:
         running = (
             self._follow(),
             self._clock(ending),
-            self._settle(),
+            self.rollouts.settling(),
             self._notify(),
             self.captures.run(),
         )
@@ -177,16 +177,6 @@ class Admin:
             before = now
             if self.rollouts.plan.version != version:
                 self.rollouts.publish()
-
-    async def _settle(self) -> None:
-        """Store what is in force already, as soon as the store answers."""
-        while True:
-            await asyncio.sleep(POLL_S)
-            if self.rollouts.unsettled:
-                try:
-                    await asyncio.to_thread(self.rollouts.settle)
-                except StoreDown:
-                    await asyncio.sleep(CLOCK_S)
 
     def _reconcile(self) -> None:
         """Bring the states to what the config wants. What the store does not take now is tried again."""

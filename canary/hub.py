@@ -27,12 +27,14 @@ from canary.live import JUDGE_EVERY_S, Live
 from canary.news import News
 from canary.operator import Operator
 from canary.process import Ending, Orders, Reading, WatchedConfig, handed_over, log_to_stderr, read_orders
+from canary.pulled import PulledBack
 from canary.rollouts import Rollouts, redefinitions
 from canary.secrets import Keys
 from canary.shared_meters import AdminMeters
 from canary.workers import Workers
 from console.app import admin_app
 from records import spool_name
+from records.capture_store import CaptureStore
 from records.errors import SharedDown, StoreDown
 from records.meters import Meters
 from records.shared import link
@@ -72,7 +74,8 @@ class Hub:
         self.workers = Workers()
         self.meters = Meters(canaries=current.canaries, feedback_metrics=current.metrics, mono=time.monotonic)
         self.counting = Counting(self.meters)
-        self.rollouts = Rollouts(self.store, self._publish)
+        pulled = PulledBack(orders.folder / "rollbacks.json")
+        self.rollouts = Rollouts(self.store, self._publish, pulled=pulled)
         self.live = Live(meters=self.meters, rollouts=self.rollouts, config=current)
         self.operator = Operator(
             config=self.config,
@@ -112,6 +115,7 @@ class Hub:
             AdminMeters(self.meters, leads=lambda: self.watches, shared_up=lambda: self.shared_down is None)
         )
         loops = [self._hear(), self._search(), self._judge(), self._keep(), self._pass_on(), self._expire()]
+        loops.append(self.rollouts.settling())
         app = admin_app(self.operator, registry, access_to(self.orders))
         try:
             await self.incoming.skip()
@@ -298,6 +302,7 @@ class Hub:
                     before = time.time() - self.config.current.retention_s
                     count = await asyncio.to_thread(self.store.expire, before)
                     log.info("records.expired", count=count)
+                    await asyncio.to_thread(CaptureStore(self.store).expire, time.time())
                 except StoreDown as problem:
                     log.error("records.not_expired", problem=str(problem))
             await asyncio.sleep(EXPIRE_EVERY_S)

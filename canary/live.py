@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import structlog
-
 from alerts import incident as incidents
 from alerts import pulse as pulses
 from alerts.frozen import Why
@@ -22,13 +20,10 @@ from alerts.status import GuardrailStatus
 from canary.config import CanaryConfig, Config
 from canary.news import News, WorkerKey
 from canary.rollouts import Rollouts
-from records.errors import StoreDown
 from records.meters import Meters
 from records.outcome import Heartbeat, Outcome
 from records.store import Act
 from routing import transitions
-
-log = structlog.get_logger()
 
 JUDGE_EVERY_S = 0.2
 
@@ -192,13 +187,9 @@ class Live:
         if convicting is None or state is None or not state.effective_share:
             return None
         act = Act(at=now, action="rollback", who=f"guardrail {convicting.key}", reason=convicting.sentence)
-        try:
-            self._rollouts.change(
-                name, act, lambda before: transitions.rollback(before, reason=convicting.sentence, now=now)
-            )
-        except StoreDown as error:
-            log.error("rollback.not_stored", canary=name, problem=str(error))  # the next look tries again
-            return None
+        self._rollouts.change(
+            name, act, lambda before: transitions.rollback(before, reason=convicting.sentence, now=now)
+        )
         self._meters.count_rollback(name, convicting.rule)
         return patient.watch.why(convicting, at=now, share_before=state.share, share_after=0.0)
 

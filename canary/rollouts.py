@@ -4,6 +4,7 @@ Two things do not wait for the store. A rollback is in force at once, and stored
 (`settle`). And until it has answered for the first time, the last plan goes on.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ log = structlog.get_logger()
 
 Transition = Callable[[State], State]
 _TRIES = 5
+SETTLE_EVERY_S, SETTLE_AGAIN_S = 0.05, 1.0
 CONFIG = "config"
 REMOVED = "removed from the config"
 
@@ -135,6 +137,16 @@ class Rollouts:
             self._look()
         for name, pulled in self._pulled:
             self._settle(name, pulled)
+
+    async def settling(self) -> None:
+        """Settle whatever waits, as soon as the store answers, for as long as this process lives."""
+        while True:
+            await asyncio.sleep(SETTLE_EVERY_S)
+            if self.unsettled:
+                try:
+                    await asyncio.to_thread(self.settle)
+                except StoreDown:
+                    await asyncio.sleep(SETTLE_AGAIN_S)
 
     def _settle(self, name: str, pulled: Pulled) -> None:
         while name in self.states:
