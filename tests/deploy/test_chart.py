@@ -174,6 +174,14 @@ def test_the_example_config_is_accepted_and_fits_several_replicas() -> None:
     assert (config.store, config.shared) == (addresses["DATABASE_URL"], addresses["REDIS_URL"])
 
 
+def test_pods_may_reach_what_the_example_config_names() -> None:
+    named = {int(port) for port in re.findall(r"(?:HOST|alertmanager\S*):(\d+)", CONFIG)} | {443, 5432}
+    policy = the(rendered(LEAST), "NetworkPolicy", "canary-admin")
+    open_ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+    assert named == {443, 5432, 6379, 9093}
+    assert named <= open_ports
+
+
 def test_a_reinstallation_under_another_name_gets_names_of_its_own() -> None:
     names = {each["metadata"]["name"] for each in rendered(LEAST, name="blue")}
     assert {name.removeprefix("blue-canary") for name in names} <= {"", "-traffic", "-admin", "-tokens"}
