@@ -17,14 +17,14 @@ from records.meters import LLM_BOUNDS
 
 
 def windowed(canary: str, rules: Sequence[Rule]) -> list[Windowed]:
-    """The rules about all of the canary's traffic that a window can tell, in their order, and the
-    outage's."""
+    """The forms of the rules about all of the canary's traffic, in their order; the outage's too."""
     whole = [rule for rule in rules if rule.category is None and not rule.segment]
     forms = [build(place(canary, rule, rules)) for rule in whole for build in _FORMS[rule.rule]]
     return [form for form in forms if form is not None]
 
 
 def _latency_p95(place: Place) -> Windowed:
+    """Only a warning where the limit lies within a bucket, for then the p95 is a guess."""
     rule, w = place.rule, place.w
     p95 = f"canary_arm:canary_request_duration_seconds:p95_{w}"
     count = f"canary_arm:canary_request_duration_seconds_count:increase{w}"
@@ -39,7 +39,7 @@ def _latency_p95(place: Place) -> Windowed:
             f"The candidate's p95 latency in the last {w} is about {{{{ $value | humanizeDuration }}}} "
             f"(limit {rule.limit:g}s), the baseline's is under it. {_between(rule.limit)}",
             name="latency_p95",
-            severity=severity(rule.action),
+            severity=severity(rule.action) if rule.limit in LLM_BOUNDS else "warning",
         ),
     )
 
@@ -108,6 +108,8 @@ def _telemetry(place: Place) -> Windowed:
 
 def _between(limit_s: float) -> str:
     """How coarse Prometheus' p95 is at a limit: it guesses within a bucket."""
+    if limit_s in LLM_BOUNDS:
+        return f"Prometheus counts what is over {limit_s:g} s exactly."
     upper = bisect_left(LLM_BOUNDS, limit_s)
     if upper == len(LLM_BOUNDS):
         return f"Beyond {LLM_BOUNDS[-1]:g} s Prometheus tells no two latencies apart."

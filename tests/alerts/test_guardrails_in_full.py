@@ -62,7 +62,7 @@ def test_a_candidate_that_fails_after_a_thousand_clean_outcomes_is_rolled_back_t
         fault_at_s=clean_s,
         duration_s=clean_s + 3 * 3600.0,
     )
-    found = detected(played(pool, [scenario] * 300, ERROR_RULES), clean_s)
+    found = detected(played(pool, [scenario] * 200, ERROR_RULES), clean_s)
     print(
         f"\n25% after 1,000 clean, base {base:.0%}, κ {alike:g}: {found.outcomes}, {dict(found.rolled_back)}"
     )
@@ -83,7 +83,7 @@ def test_where_all_of_few_users_have_failed_before_the_absolute_rule_alone_takes
         fault_at_s=clean_s,
         duration_s=clean_s + 3 * 3600.0,
     )
-    found = detected(played(pool, [scenario] * 300, ERROR_RULES), clean_s)
+    found = detected(played(pool, [scenario] * 200, ERROR_RULES), clean_s)
     print(
         f"\n25% after 1,000 clean, base 2%, 500 users alike: {found.outcomes}, by {dict(found.rolled_back)}"
     )
