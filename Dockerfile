@@ -2,7 +2,7 @@
 #
 #   docker build -t canary .
 #   docker run -p 8080:8080 -p 8081:8081 -e CANARY_ADMIN_TOKEN -v "$PWD/canary.yaml:/etc/canary/canary.yaml:ro" \
-#       -v canary-data:/data --read-only --cap-drop ALL --stop-timeout 610 canary
+#       -v canary-data:/data --read-only --cap-drop ALL --stop-timeout 640 canary
 
 FROM python:3.13-slim-trixie AS build
 WORKDIR /source
