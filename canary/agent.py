@@ -28,6 +28,7 @@ from canary.telling import Telling
 from canary.workers import Workers
 from console.app import health_app
 from records import spool_name
+from records.capture_store import CaptureShipper, CaptureStore
 from records.errors import SharedDown, StoreDown
 from records.meters import Meters
 from records.shared import link
@@ -69,6 +70,7 @@ class Agent:
         listeners: list[Listener] = [Counting(self.meters), self.workers, telling]
         self.feed = SpoolFeed(spool, orders.folder / "live.json", listeners, boot=boot_id())
         self.shipper = Shipper(spool, self.store, others=[self.feed.reader])
+        self.captures = CaptureShipper(orders.folder / "captures", CaptureStore(self.store))
         self.shared_down: str | None = None
 
     async def run(self) -> None:
@@ -78,8 +80,9 @@ class Agent:
         shipping = threading.Thread(target=self.shipper.run, args=(stop_shipping,), name="shipper")
         shipping.start()
         loops = [self._follow(), self._send(), self._listen(), self._ask(), self._ask_store()]
+        loops += [self.captures.run(), self._clock(ending)]
         try:
-            await listen(self._app(), self.orders, ending, [*loops, self._clock(ending)])
+            await listen(self._app(), self.orders, ending, loops)
         finally:
             while self.feed.turn():
                 pass
@@ -87,6 +90,7 @@ class Agent:
             await self._send_the_rest()
             stop_shipping.set()
             await asyncio.to_thread(shipping.join)
+            await asyncio.to_thread(self.captures.turn, time.time())
             self.store.close()
             await self.redis.aclose()
 

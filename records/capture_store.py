@@ -21,6 +21,7 @@ from records.store import Store
 log = structlog.get_logger()
 
 LOOK_EVERY_S = 1.0
+EXPIRE_EVERY_S = 3600.0
 PAGE = 200
 
 _DAY_S = 86400
@@ -100,9 +101,13 @@ class CaptureShipper:
         self._folder, self._captures = folder, captures
 
     async def run(self) -> None:
-        """Once a second, until cancelled."""
+        """Look once a second, and for what has expired once an hour, until cancelled."""
+        expired = float("-inf")
         while True:
             await asyncio.to_thread(self.turn, time.time())
+            if time.monotonic() - expired >= EXPIRE_EVERY_S:
+                expired = time.monotonic()
+                await asyncio.to_thread(self.expire, time.time())
             await asyncio.sleep(LOOK_EVERY_S)
 
     def turn(self, now: float) -> int:
@@ -113,15 +118,17 @@ class CaptureShipper:
                 self._store_file(file, now)
                 file.path.unlink(missing_ok=True)
                 done += 1
-        except StoreDown as problem:
+        except (StoreDown, OSError) as problem:
             log.warning("captures.not_stored", problem=str(problem))
         return done
 
-    def expire(self, now: float) -> int:
-        """Delete what has expired, in the folder and in the database; how many there. StoreDown after the
-        folder is done."""
-        clear(self._folder, now=now)
-        return self._captures.expire(now)
+    def expire(self, now: float) -> None:
+        """Delete what has expired, in the folder and then in the database, as far as they answer."""
+        try:
+            clear(self._folder, now=now)
+            log.info("captures.expired", count=self._captures.expire(now))
+        except (StoreDown, OSError) as problem:
+            log.error("captures.not_expired", problem=str(problem))
 
     def _store_file(self, file: Unstored, now: float) -> None:
         if not file.captures:

@@ -1,0 +1,130 @@
+"""What the real SDKs ask and hear is what is captured of it, in every wire API, whole and streamed."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from google import genai
+from google.genai import types as genai_types
+
+from canary.demo.behaviour import Behaviour
+from canary.demo.provider import Provider
+from records.capture import Said
+from records.capture_store import CaptureStore
+from records.store import Store
+from tests.e2e.stage import Stage, on_stage
+from tests.serving import eventually
+
+CANARY = """
+  - name: NAME
+    match: {{models: [NAME]}}
+    baseline: {{provider: NAME, model: old}}
+    candidate: {{provider: NAME, model: new}}
+    share: 50%
+    guardrails: []
+    capture: {{rate: 100%}}
+"""
+CONFIG = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1"}}
+  anthropic: {{api: anthropic, base_url: "{url}"}}
+  gemini: {{api: gemini, base_url: "{url}"}}
+canaries:
+""" + "".join(CANARY.replace("NAME", name) for name in ("openai", "anthropic", "gemini"))
+SYSTEM, ASKED = "Be brief.", "Where is my refund? Zürich 🙂"
+MESSAGES: Any = [{"role": "user", "content": ASKED}]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    models = {name: Behaviour(words=40, reasoning_tokens=5, gzip=True) for name in ("old", "new")}
+    with on_stage(tmp_path_factory.mktemp("sdks"), CONFIG, provider=Provider(models)) as up:
+        yield up
+
+
+def openai_sdk(url: str, user: str) -> openai.OpenAI:
+    headers = {"x-canary-unit": user, "x-canary-category": user}
+    return openai.OpenAI(base_url=f"{url}/v1", api_key="sk", max_retries=0, default_headers=headers)
+
+
+def chat(url: str, user: str) -> str:
+    messages = [{"role": "system", "content": SYSTEM}, *MESSAGES]
+    answer = openai_sdk(url, user).chat.completions.create(model="openai", messages=messages)
+    return str(answer.choices[0].message.content)
+
+
+def chat_stream(url: str, user: str) -> str:
+    messages = [{"role": "system", "content": SYSTEM}, *MESSAGES]
+    stream = openai_sdk(url, user).chat.completions.create(model="openai", messages=messages, stream=True)
+    return "".join(each.choices[0].delta.content or "" for each in stream if each.choices)
+
+
+def responses(url: str, user: str) -> str:
+    sdk = openai_sdk(url, user)
+    return str(
+        sdk.responses.create(model="openai", instructions=SYSTEM, input=ASKED, store=False).output_text
+    )
+
+
+def responses_stream(url: str, user: str) -> str:
+    sdk = openai_sdk(url, user)
+    with sdk.responses.stream(model="openai", instructions=SYSTEM, input=ASKED, store=False) as stream:
+        return str(stream.get_final_response().output_text)
+
+
+def anthropic_sdk(url: str, user: str) -> anthropic.Anthropic:
+    headers = {"x-canary-unit": user, "x-canary-category": user}
+    return anthropic.Anthropic(base_url=url, api_key="ak", max_retries=0, default_headers=headers)
+
+
+def claude(url: str, user: str) -> str:
+    sdk = anthropic_sdk(url, user)
+    answer = sdk.messages.create(model="anthropic", max_tokens=99, system=SYSTEM, messages=MESSAGES)
+    return "".join(each.text for each in answer.content if each.type == "text")
+
+
+def claude_stream(url: str, user: str) -> str:
+    sdk = anthropic_sdk(url, user)
+    with sdk.messages.stream(model="anthropic", max_tokens=99, system=SYSTEM, messages=MESSAGES) as stream:
+        return "".join(stream.text_stream)
+
+
+def gemini_sdk(url: str, user: str) -> genai.Client:
+    headers = {"x-canary-unit": user, "x-canary-category": user}
+    return genai.Client(api_key="gk", http_options=genai_types.HttpOptions(base_url=url, headers=headers))
+
+
+BRIEF = genai_types.GenerateContentConfig(system_instruction=SYSTEM)
+
+
+def gemini(url: str, user: str) -> str:
+    sdk = gemini_sdk(url, user)
+    answer = sdk.models.generate_content(model="gemini", contents=ASKED, config=BRIEF)
+    return str(answer.text)
+
+
+def gemini_stream(url: str, user: str) -> str:
+    sdk = gemini_sdk(url, user)
+    stream = sdk.models.generate_content_stream(model="gemini", contents=ASKED, config=BRIEF)
+    return "".join(each.text or "" for each in stream)
+
+
+CALLS = [chat, chat_stream, responses, responses_stream, claude, claude_stream, gemini, gemini_stream]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
+def test_what_the_sdk_hears_is_what_is_captured(stage: Stage, call: Callable[[str, str], str]) -> None:
+    name = call.__name__
+    canary = {"chat": "openai", "responses": "openai", "claude": "anthropic"}.get(
+        name.split("_")[0], "gemini"
+    )
+    heard = call(stage.server.traffic, name)
+    assert len(heard) > 20
+    with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
+        captures = CaptureStore(store)
+        (found,) = eventually(lambda: list(captures.read(canary, category=name)))
+    assert found.messages == (Said("system", SYSTEM), Said("user", ASKED))
+    assert found.answer == heard
