@@ -14,6 +14,9 @@ from records.outcome import Outcome
 log = structlog.get_logger()
 
 LONGEST_REQUEST = 1 << 20
+MOST_OPEN = 128
+"""Exchanges that are listened to at once: each may hold 256 KiB."""
+
 MOST_CATEGORIES = 1024
 """A day's categories that one worker counts: callers choose their names."""
 
@@ -26,6 +29,7 @@ class Captures:
 
     def __init__(self, send: Callable[[bytes], object], *, draw: Callable[[], float] = random.random) -> None:
         self._send, self._draw = send, draw
+        self._open = 0
         self._day = -1
         self._counts: dict[tuple[str, str], int] = {}
 
@@ -36,14 +40,16 @@ class Captures:
             return None
         rule = trial.capture
         wanted = self._left(trial.canary.name, call, rule)
-        if not wanted and self._draw() >= rule.rate:
+        if self._open >= MOST_OPEN or (not wanted and self._draw() >= rule.rate):
             return None
+        self._open += 1
         return Sample(exchange_id=exchange_id, kept="category" if wanted else "rate", rule=rule)
 
-    def keep(self, call: Call, sample: Sample, outcome: Outcome, heard: Heard) -> None:
-        """Hand over an exchange that ended well. Never raises."""
+    def close(self, call: Call, sample: Sample, outcome: Outcome, heard: Heard | None) -> None:
+        """A drawn exchange, or its mirror copy, has ended: hand it over if it ended well. Never raises."""
+        self._open -= outcome.exchange_id == sample.exchange_id
         try:
-            taken = _taken(call, sample, outcome, heard)
+            taken = _taken(call, sample, outcome, heard) if heard is not None else None
             if taken is not None and self._send(msgspec.msgpack.encode(taken)) and not taken.about.copy_of:
                 self._count(taken.about)
         except Exception as problem:

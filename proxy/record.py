@@ -6,7 +6,6 @@ from random import getrandbits
 
 from proxy.call import Call
 from proxy.capture import Captures
-from proxy.hearing import Heard
 from proxy.reply import Reply
 from proxy.said import fingerprint, question
 from records.exchange_id import mint
@@ -133,13 +132,9 @@ class Record:
         self._closed = True
         self._recorder.finished += 1
         self._recorder.append(record)
-        if reply is not None and reply.heard is not None:
-            self._capture(record, reply.heard)
-
-    def _capture(self, outcome: Outcome, heard: Heard) -> None:
         call, captures = self.call, self._recorder.captures
         if call is not None and call.sample is not None and captures is not None:
-            captures.keep(call, call.sample, outcome, heard)
+            captures.close(call, call.sample, record, reply.heard if reply is not None else None)
 
     def _outcome(self, outcome: OutcomeName, error_type: ErrorType | None, reply: Reply | None) -> Outcome:
         call, assignment = self.call, self.assignment

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from proxy.call import Call
-from proxy.capture import LONGEST_REQUEST, MOST_CATEGORIES, Captures
+from proxy.capture import LONGEST_REQUEST, MOST_CATEGORIES, MOST_OPEN, Captures
 from proxy.hearing import Heard
 from records.capture import CaptureRule, Sample, Taken
 from records.outcome import Outcome
@@ -55,7 +55,7 @@ def captured(captures: Captures, request: Call) -> Sample | None:
     sample = captures.drawn(request, "real")
     if sample is not None:
         outcome = an_outcome(category=request.text(b"x-canary-category"))
-        captures.keep(request, sample, outcome, heard())
+        captures.close(request, sample, outcome, heard())
     return sample
 
 
@@ -66,7 +66,7 @@ def test_without_a_rule_nothing_is_drawn() -> None:
 def test_the_rate_is_the_part_that_is_kept() -> None:
     draws = (n % 100 / 100 for n in count())
     captures, request = Captures(Pipe(), draw=lambda: next(draws)), a_call(CaptureRule(rate=0.05))
-    assert sum(captures.drawn(request, "real") is not None for _ in range(1000)) == 50
+    assert sum(captured(captures, request) is not None for _ in range(1000)) == 50
 
 
 def test_the_first_of_each_category_and_day_are_kept_and_then_the_rate_decides() -> None:
@@ -108,7 +108,7 @@ def test_what_is_handed_over_is_the_request_the_answer_and_what_is_known_of_it()
     captures, request = Captures(pipe), a_call(rule, "billing")
     sample = captures.drawn(request, "real")
     assert sample is not None
-    captures.keep(request, sample, an_outcome(arm="candidate", category="billing", unit="u"), heard())
+    captures.close(request, sample, an_outcome(arm="candidate", category="billing", unit="u"), heard())
     (taken,) = pipe.taken
     assert (taken.request, taken.answer, taken.streamed, taken.redact) == (
         request.body,
@@ -131,7 +131,7 @@ def test_a_mirror_copy_names_the_exchange_that_it_repeats() -> None:
     captures, request = Captures(pipe), a_call(CaptureRule(rate=1.0))
     sample = captures.drawn(request, "real")
     assert sample is not None
-    captures.keep(request, sample, an_outcome(exchange_id="copy"), heard())
+    captures.close(request, sample, an_outcome(exchange_id="copy"), heard())
     assert (pipe.taken[0].about.exchange_id, pipe.taken[0].about.copy_of) == ("copy", "real")
 
 
@@ -141,8 +141,8 @@ def test_only_answers_that_came_whole_are_kept(outcome: str) -> None:
     captures, request = Captures(pipe), a_call(CaptureRule(rate=1.0))
     sample = captures.drawn(request, "real")
     assert sample is not None
-    captures.keep(request, sample, an_outcome(outcome=outcome), heard())
-    captures.keep(request, sample, an_outcome(), heard(b""))
+    captures.close(request, sample, an_outcome(outcome=outcome), heard())
+    captures.close(request, sample, an_outcome(), heard(b""))
     assert pipe.taken == []
 
 
@@ -152,6 +152,18 @@ def test_other_operations_and_long_requests_are_left_out() -> None:
     assert captures.drawn(a_call(rule, text="x" * LONGEST_REQUEST), "real") is None
 
 
+def test_only_so_many_are_listened_to_at_once_whatever_becomes_of_them() -> None:
+    captures, request = Captures(Pipe()), a_call(CaptureRule(rate=1.0))
+    drawn = [sample for n in range(MOST_OPEN + 10) if (sample := captures.drawn(request, f"e-{n}"))]
+    assert len(drawn) == MOST_OPEN
+    copy = an_outcome(exchange_id="copy")
+    captures.close(request, drawn[0], copy, heard())  # a copy's end is not the exchange's
+    assert captures.drawn(request, "more") is None
+    for sample in drawn:
+        captures.close(request, sample, an_outcome(exchange_id=sample.exchange_id, outcome="aborted"), None)
+    assert captures.drawn(request, "more") is not None
+
+
 def test_whatever_goes_wrong_the_answer_does_not_hear_of_it() -> None:
     def broken(_: bytes) -> bool:
         raise RuntimeError("the pipe is gone")
@@ -159,4 +171,4 @@ def test_whatever_goes_wrong_the_answer_does_not_hear_of_it() -> None:
     captures, request = Captures(broken), a_call(CaptureRule(rate=1.0))
     sample = captures.drawn(request, "real")
     assert sample is not None
-    captures.keep(request, sample, an_outcome(), heard())
+    captures.close(request, sample, an_outcome(), heard())
