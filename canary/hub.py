@@ -210,7 +210,6 @@ class Hub:
         """Once a second: who leads, what others changed, the ramps, a sign of life."""
         before = time.monotonic()
         while True:
-            await asyncio.sleep(RENEW_EVERY_S)
             ending.check_parent()
             await asyncio.to_thread(self.leadership.turn)
             await self._look()
@@ -230,6 +229,7 @@ class Hub:
                 self.rollouts.publish()
                 self.meters.set_plan(self.rollouts.plan)
             before = now
+            await asyncio.sleep(RENEW_EVERY_S)
 
     async def _look(self) -> None:
         """What is in the store, as others may have changed it; in standby what the leader knows, too."""

@@ -132,9 +132,10 @@ class Fleet:
         return member
 
     def ready(self, workers: int) -> None:
-        """Wait until every listener answers and so many workers follow the newest plan."""
+        """Wait until somebody leads, every listener answers and so many workers follow the newest plan."""
         for member in (*self.replicas, *self.admins):
             eventually(lambda member=member: member.answers(member.admin), START_S)  # type: ignore[misc]
+        eventually(lambda: "canary_share_ratio{" in self.leader().get("/metrics").text, START_S)
         wanted = {"alive": workers, "confirmed": workers}
         eventually(lambda: self.admins[-1].get("/api/status").json()["workers"] == wanted, START_S)
         for member in self.replicas:
