@@ -12,7 +12,9 @@ from alerts.rule import Rule, RuleName
 from alerts.simulate import Detection, Scenario, detect
 
 WEEK_S = 7 * 86_400.0
-WEEK_JUDGE_S = 300.0
+WEEK_JUDGE_S = 3_600.0
+"""How often a calm week is looked at: rarely, for a look costs as much as a hundred exchanges and decides
+nothing. A page that came and went between two looks is not seen."""
 WARM_S = 600.0
 WARM_BASELINE = 300
 """Outcomes of the baseline before a fault begins: enough for each rule to know what is usual."""

@@ -25,6 +25,7 @@ from canary.shell import (
     read_config,
     say,
 )
+from canary.simulating import simulate
 
 app = typer.Typer(
     help="Try a candidate model on a sticky cohort of your users, and know.",
@@ -35,7 +36,7 @@ app = typer.Typer(
 
 app.add_typer(feedback_command.app, name="feedback")
 app.command()(rules)
-app.add_typer(records_command.app, name="records")
+app.command()(simulate)
 
 VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
 ROLLED_BACK = 5
