@@ -112,19 +112,32 @@ def gemini_stream(url: str, user: str) -> str:
     return "".join(each.text or "" for each in stream)
 
 
-CALLS = [chat, chat_stream, responses, responses_stream, claude, claude_stream, gemini, gemini_stream]
+CALLS: list[Callable[[str, str], str]] = [
+    chat,
+    chat_stream,
+    responses,
+    responses_stream,
+    claude,
+    claude_stream,
+    gemini,
+    gemini_stream,
+]
 
 
-@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
-def test_what_the_sdk_hears_is_what_is_captured(stage: Stage, call: Callable[[str, str], str]) -> None:
-    name = call.__name__
+@pytest.fixture(scope="module")
+def heard(stage: Stage) -> dict[str, str]:
+    """What every SDK heard, all asked before the first look."""
+    return {call.__name__: call(stage.server.traffic, call.__name__) for call in CALLS}
+
+
+@pytest.mark.parametrize("name", [call.__name__ for call in CALLS])
+def test_what_the_sdk_hears_is_what_is_captured(stage: Stage, heard: dict[str, str], name: str) -> None:
     canary = {"chat": "openai", "responses": "openai", "claude": "anthropic"}.get(
         name.split("_")[0], "gemini"
     )
-    heard = call(stage.server.traffic, name)
-    assert len(heard) > 20
+    assert len(heard[name]) > 20
     with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
         captures = CaptureStore(store)
         (found,) = eventually(lambda: list(captures.read(canary, category=name)))
     assert found.messages == (Said("system", SYSTEM), Said("user", ASKED))
-    assert found.answer == heard
+    assert found.answer == heard[name]
