@@ -5,6 +5,7 @@ that the database refuses is set aside and counted, so that one bad record canno
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from records.store import Store, Totals
 
 POLL_S = 0.05
 BACKOFF_S = (0.1, 5.0)
+LATE_S = 5.0
 BATCH = 5000
 
 T = TypeVar("T")
@@ -36,9 +38,8 @@ class Shipper:
     """Ships one spool folder.
 
     `others` are further readers of the folder, in other threads; a file goes when they are done with it too.
-    `shipped` is called after each stored batch. For any thread: `spooled` is how many records wait,
-    `down` why the last try failed (None: it did not), `counts` what became of this spool's records (None
-    until the store has said).
+    `shipped` is called after each stored batch. For any thread: `spooled` is how many records wait, `counts`
+    what became of this spool's records (None until the store has said).
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Shipper:
         *,
         others: Sequence[SpoolReader] = (),
         shipped: Callable[[Batch], None] = lambda batch: None,
+        mono: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder, self._store, self._others, self._shipped = folder, store, others, shipped
         self._reader: SpoolReader | None = None
@@ -55,9 +57,19 @@ class Shipper:
         self._backlog = Backlog(folder, {})
         self._name = spool_name.of(folder)
         self._totals: Totals | None = None
+        self._mono = mono
+        self._asked_at: float | None = None
+        self._problem: str | None = None
         self.spooled = 0
-        self.down: str | None = None
         self.counts: Counts | None = None
+
+    @property
+    def down(self) -> str | None:
+        """Why the last try failed, or that this one takes too long; None when all is well. For any thread."""
+        asked_at = self._asked_at
+        if self._problem is None and asked_at is not None and self._mono() - asked_at > LATE_S:
+            return f"no answer for {LATE_S:g} s"
+        return self._problem
 
     def run(self, stop: threading.Event) -> None:
         """Ship until `stop` is set, then whatever is left, as long as the database answers."""
@@ -125,13 +137,16 @@ class Shipper:
         """Try until the database answers; None when `stop` is set first. Always tries once."""
         delay, longest = BACKOFF_S
         while True:
+            self._asked_at = self._mono()
             try:
                 answer = act()
             except StoreDown as error:
-                self.down = str(error)
+                self._problem = str(error)
             else:
-                self.down = None
+                self._problem = None
                 return answer
+            finally:
+                self._asked_at = None
             self._look()
             if stop.wait(delay):
                 return None
