@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 
 app.add_typer(feedback_command.app, name="feedback")
+app.add_typer(records_command.app, name="records")
 app.command()(rules)
 app.command()(simulate)
 
