@@ -17,20 +17,23 @@ class Form(NamedTuple):
     middle: bytes
     tail: bytes
 
-    def fits(self, event: bytes) -> bool:
-        """True for the same JSON but for its texts (or for what is no JSON, which says nothing either).
+    def fits(self, events: bytes) -> bool:
+        """True for one event or several, each the same JSON but for its texts (or no JSON, which says nothing
+        either).
 
-        The texts have no quote or backslash, so they end where they ended; no line end, so it is one event.
+        The texts have no quote or backslash, so they end where they ended; no line end, so nor does an event.
         """
         head, middle, tail = self
-        if event[: len(head)] != head or event[-len(tail) :] != tail or len(event) < len(head) + len(tail):
+        if events[: len(head)] != head or events[-len(tail) :] != tail or len(events) < len(head) + len(tail):
             return False
-        said = event[len(head) : -len(tail)]
+        said = events[len(head) : -len(tail)]
         if middle:
-            first, found, second = said.partition(middle)
-            if not found:
+            each = said.split(tail + head)
+            if any(texts.count(middle) != 1 for texts in each):
                 return False
-            said = first + second
+            said = b"".join(each).replace(middle, b"")
+        elif _LINE_END in said:
+            said = said.replace(tail + head, b"")
         return _QUOTE not in said and _BACKSLASH not in said and _LINE_END not in said
 
 

@@ -33,6 +33,7 @@ class StreamReader:
         "_forms",
         "_holding",
         "_lost",
+        "_only_text",
         "_strip",
         "first_token_at",
         "has_event",
@@ -45,6 +46,7 @@ class StreamReader:
         self._strip = strip
         self._holding = False
         self._lost = False
+        self._only_text = False  # of the last event: it said nothing new but text
         self._begun = bytearray()
         self._form: Form | None = None
         self._forms = 0
@@ -74,8 +76,8 @@ class StreamReader:
             if line[:6] == b"data: " and (rest == b"\n" or rest == b"\r\n"):
                 payload = line[6:] if line[-1] != _CR else line[6:-1]
                 if payload:
-                    if self._show(name, payload, now) and self._forms < _MOST_FORMS:
-                        self._learn(data)
+                    self._show(name, payload, now)
+                    self._learn(data)
                     return data
         return self._follow(data, now)
 
@@ -109,12 +111,19 @@ class StreamReader:
             text = bytes(self._begun)
         else:
             text = data
-        start, gone, out = 0, 0 if self._holding else before, []
+        if self._form is not None and not self._holding:
+            end = text.rfind(b"\n\n") + 2
+            if self._form.fits(text[:end]) and _CR not in text[end:]:  # it may end an event
+                self._begun = bytearray(text[end:])
+                return data
+        last, start, gone, out = 0, 0, 0 if self._holding else before, []
         for name, payload, end in _events(text):
             if payload and not self._take(name, payload, now):
                 out.append(text[gone:start])
                 gone = end
-            start = end
+            last, start = start, end
+        if start:
+            self._learn(text[last:start])
         self._begun = bytearray(text[start:])
         if not self._strip:
             return data
@@ -139,21 +148,21 @@ class StreamReader:
         self._show(name, data, now)
         return self._events.usage is before or _EMPTY_CHOICES.search(data) is None
 
-    def _show(self, name: bytes, data: bytes, now: float | None) -> bool:
-        """True when the event said nothing new but text."""
+    def _show(self, name: bytes, data: bytes, now: float | None) -> None:
         self.has_event = True
         events = self._events
-        only_text = events.take(name, data)
+        self._only_text = events.take(name, data)
         if self.first_token_at is None and events.token:
             self.first_token_at = now
         if self._strip:
             self._holding = events.finished
-        return only_text
 
     def _learn(self, event: bytes) -> None:
-        """Such an event changed nothing, nor will any of its form."""
+        """The last event: if it changed nothing, nor will any of its form."""
         texts = self._events.texts
-        form = form_of(event, texts) if texts is not None else None
+        if texts is None or not self._only_text or self._forms >= _MOST_FORMS:
+            return
+        form = form_of(event, texts)
         if form is not None:
             self._form = form
             self._forms += 1

@@ -1,6 +1,7 @@
 """An event passes for "the same but for its text" only where decoding it would have changed nothing."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -64,7 +65,6 @@ def test_any_simple_text_fits(text: bytes) -> None:
         b"\n",
         b"x\n\ndata: [DONE]\n\n",
         b'"},"finish_reason":"stop","x":{"y":"',
-        b'"},"finish_reason":null}\n\ndata: {"index":0,"delta":{"content":"',
     ],
 )
 def test_a_text_that_may_end_the_string_or_the_event_does_not_fit(text: bytes) -> None:
@@ -88,6 +88,16 @@ def test_a_text_that_may_end_the_string_or_the_event_does_not_fit(text: bytes) -
 )
 def test_another_form_does_not_fit(event: bytes) -> None:
     assert not form(PLAIN % b"x").fits(event)
+
+
+def test_several_events_fit_where_each_does() -> None:
+    plain, padded = form(PLAIN % b"x"), form(PADDED % (b"x", b"y"))
+    assert plain.fits(b"".join(PLAIN % text for text in (b"a", b"", b"c")))
+    assert padded.fits(b"".join(PADDED % texts for texts in ((b"a", b"b"), (b"", b""), (b"c", b"d"))))
+    assert not plain.fits(PLAIN % b"a" + PADDED % (b"a", b"b"))
+    assert not plain.fits(PLAIN % b"a" + PLAIN % b"\\" + PLAIN % b"c")
+    assert not plain.fits(PLAIN % b"a" + b"data: [DONE]\n\n" + PLAIN % b"c")
+    assert not padded.fits(PADDED % (b"a", b"b") + PLAIN % b"c" + PADDED % (b"a", padded.middle))
 
 
 class UnhurriedChat(ChatEvents):
@@ -182,6 +192,50 @@ def test_whatever_comes_a_reader_with_forms_says_what_one_that_decodes_all_says(
         assert reader.feed(part, float(place)) == other.feed(part, float(place))
         assert seen(reader) == seen(other)
     assert reader.finish() == other.finish()
+
+
+@pytest.mark.parametrize(
+    ("quick", "unhurried", "events"),
+    [(ChatEvents, UnhurriedChat, CHAT_EVENTS), (MessageEvents, UnhurriedMessages, MESSAGE_EVENTS)],
+)
+@given(data=st.data(), strip=st.booleans())
+def test_however_many_events_come_at_once_and_wherever_they_are_cut_forms_change_nothing(
+    quick: type[ChatEvents],
+    unhurried: type[ChatEvents],
+    events: list[bytes],
+    data: st.DataObject,
+    strip: bool,
+) -> None:
+    reader, other = StreamReader(quick(), strip=strip), StreamReader(unhurried(), strip=strip)
+    common = st.tuples(st.sampled_from(events[:4]), st.just(b"x"))
+    anything = st.tuples(st.sampled_from(events), SAID)
+    drawn = data.draw(st.lists(common | common | common | anything, min_size=4, max_size=30))
+    stream = b"".join(event.replace(b"TEXT", said) for event, said in drawn)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    for place, (start, end) in enumerate(pairwise([0, *cuts, len(stream)])):
+        part = stream[start:end]
+        assert reader.feed(part, float(place)) == other.feed(part, float(place))
+        assert seen(reader) == seen(other)
+    assert reader.finish() == other.finish()
+
+
+def test_events_that_come_together_are_decoded_no_more_than_it_takes_to_see_their_form() -> None:
+    class Counting(ChatEvents):
+        taken = 0
+
+        def take(self, name: bytes, data: bytes) -> bool:
+            self.taken += 1
+            return super().take(name, data)
+
+    for event in (chat(), chat(obfuscation="TEXT")):
+        events = Counting()
+        reader = StreamReader(events)
+        begun = event.replace(b"TEXT", b"a") * 2
+        assert reader.feed(begun, 0.0) == begun
+        stream = b"".join(event.replace(b"TEXT", word) for word in [b"b", b"c", b"d", b""] * 10)
+        for start in range(0, len(stream), 777):
+            assert reader.feed(stream[start : start + 777], 0.0) == stream[start : start + 777]
+        assert events.taken == 2
 
 
 def cut(event: bytes, places: int) -> bytes:
