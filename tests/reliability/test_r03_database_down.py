@@ -102,6 +102,7 @@ def readiness(stage: Stage) -> tuple[int, int, str]:
 
 
 def is_degraded(stage: Stage) -> bool:
+    """True when the admin says so; the workers are ready all the same."""
     traffic, admin, words = readiness(stage)
     assert (traffic, admin) == (200, 200)
     return words.startswith("degraded: ") and "the store does not answer" in words
@@ -227,6 +228,9 @@ def test_a_server_that_starts_without_the_database_serves_and_heals(
         crowd = Crowd(stage.server.traffic)
         with crowd.asking("new"):
             crowd.more(40)
+            eventually(
+                lambda: all(readiness(stage)[0] == 200 for _ in range(8))
+            )  # 10 s after each one's start
             assert is_degraded(stage)
             assert stage.api("POST", "/api/canaries/outage/pause", {"reason": "?"}).status_code == 503
             assert stage.api("GET", "/api/audit").status_code == 503
