@@ -20,6 +20,7 @@ MOST_BYTES = 4 << 20
 LONGEST_MESSAGE = 2 << 20
 RESTART_AFTER_S = 1.0
 END_WITHIN_S = 5.0
+TELL_EVERY_S = 60.0
 HEAD_BYTES = 4
 
 
@@ -37,7 +38,7 @@ class CapturePipe:
         self._bytes = 0
         self._changed = threading.Condition()
         self._closing = False
-        self._started_at = float("-inf")
+        self._started_at = self._told_at = float("-inf")
         self._program: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
 
@@ -45,7 +46,7 @@ class CapturePipe:
         """Queue one message; False, counted, when there is no room. Returns at once."""
         with self._changed:
             if self._closing or len(message) > LONGEST_MESSAGE or self._bytes + len(message) > MOST_BYTES:
-                self.dropped += 1
+                self._drop()
                 return False
             self._waiting.append(message)
             self._bytes += len(message)
@@ -67,7 +68,15 @@ class CapturePipe:
     def _run(self) -> None:
         while (message := self._next()) is not None:
             if not self._write(message):
-                self.dropped += 1
+                self._drop()
+
+    def _drop(self) -> None:
+        """Count one more, and say so now and then."""
+        self.dropped += 1
+        now = time.monotonic()
+        if now - self._told_at >= TELL_EVERY_S:
+            self._told_at = now
+            log.warning("capture.dropped", count=self.dropped)
 
     def _next(self) -> bytes | None:
         """The oldest message; None at the end."""

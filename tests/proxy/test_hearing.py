@@ -5,6 +5,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.dialects import operation
 from proxy.hearing import MOST_BYTES, Heard, text_in
@@ -53,7 +55,7 @@ EVENTS = [
         [{"candidates": [{"content": {"parts": [{"text": each}]}}]} for each in ("Bl", "ue.")], id="gemini"
     ),
 ]  # fmt: skip
-CHAT = operation("openai", "POST", "/chat/completions")
+PIECES = [b"data: ", b"\n", b"\r\n", b'{"choices":', b'[{"delta":{"content":"\xc3\xa9"}}]}', b"[DONE]"]
 
 
 def reader(
@@ -146,3 +148,15 @@ def test_of_a_long_json_answer_nothing_is_kept() -> None:
 )
 def test_what_says_nothing_is_no_text(payload: bytes) -> None:
     assert text_in(payload) == ""
+
+
+@given(pieces=st.lists(st.binary(max_size=40) | st.sampled_from(PIECES), max_size=30), streamed=st.booleans())
+def test_whatever_comes_goes_on_as_it_came_and_is_kept_within_bounds(
+    pieces: list[bytes], streamed: bool
+) -> None:
+    heard = Heard()
+    kind = b"text/event-stream" if streamed else b"application/json"
+    listening = reader(heard, kind=kind)
+    assert [listening.feed(piece, 1.0) for piece in pieces] == pieces
+    assert len(heard.kept) <= MOST_BYTES and not heard.lost
+    assert heard.kept == b"".join(pieces) if not streamed else heard.kept.decode() is not None
