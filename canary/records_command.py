@@ -46,6 +46,8 @@ def export(
         fail("Parquet needs a file: -o FILE", code=2)
     begin, end = _moment(since, 0.0, now), _moment(until, float("inf"), now)
     read = read_config(config)
+    if read.store.startswith("sqlite:") and not data.is_dir():
+        fail(f"there is no data folder {data}: name the server's with --data")
     try:
         store = Store.open(read.store, data)
         try:

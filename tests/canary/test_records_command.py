@@ -67,3 +67,9 @@ def test_an_age_is_counted_from_now(folder: Path) -> None:
 def test_what_cannot_be_done_says_what_can(folder: Path, options: tuple[str, ...], words: str) -> None:
     done = export(folder, *options)
     assert done.exit_code == 2 and words in done.stderr
+
+
+def test_a_folder_that_is_not_there_is_named_and_not_made(folder: Path) -> None:
+    done = export(folder, "--data", str(folder / "elsewhere"))
+    assert done.exit_code == 1 and f"no data folder {folder / 'elsewhere'}" in done.stderr
+    assert not (folder / "elsewhere").exists()
