@@ -69,7 +69,7 @@ def test_a_sign_of_life_is_written_every_few_seconds(path: Path) -> None:
 
 def test_a_replica_cut_off_from_everybody_falls_to_share_0_after_15_minutes(path: Path) -> None:
     following, worker = Following(path), PlanWatch(path)
-    for second in range(0, 60):
+    for second in range(60):
         following.hear(a_plan(5, refreshed_at=1000.0 + second), float(second))
         worker.poll(1000.0 + second, float(second))
     cut_off = 59.0

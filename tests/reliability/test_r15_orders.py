@@ -118,9 +118,9 @@ def play(rounds: Rounds, count: int, *, waiting: int) -> None:
     failed = sum(each.status != 200 for each in steady.asked)
     p50, p99 = (percentile(rounds.took_s, part) for part in (0.5, 0.99))
     print(
-        f"\nR15: {count} rounds of 5 orders, {WORKERS} workers in 2 replicas: all follow after p50 {p50:.2f} s, "
-        f"p99 {p99:.2f} s, at most {max(rounds.took_s):.2f} s (target {ALL_WITHIN_S:g} s); {asked} candidate "
-        f"requests later than a second after the {watched} rollbacks that were watched so long; "
+        f"\nR15: {count} rounds of 5 orders, {WORKERS} workers in 2 replicas: all follow after p50 "
+        f"{p50:.2f} s, p99 {p99:.2f} s, at most {max(rounds.took_s):.2f} s (target {ALL_WITHIN_S:g} s); "
+        f"{asked} candidate requests later than a second after the {watched} rollbacks watched so long; "
         f"{len(steady.asked)} requests, {failed} failed"
     )
     assert asked == 0
