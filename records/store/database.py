@@ -55,14 +55,19 @@ def engine_of(url: str, data: Path) -> Engine:
 
 
 @contextmanager
-def transaction(engine: Engine, *, within_s: float | None, writes: bool) -> Iterator[Connection]:
+def transaction(
+    engine: Engine, *, within_s: float | None, writes: bool = False, one_moment: bool = False
+) -> Iterator[Connection]:
     """One transaction, committed at its end. Raises StoreDown, Unstorable.
 
     A server that accepts and does not answer is cut off after `within_s` seconds (None: never). `writes`
-    takes SQLite's one place for a writer at once, so that what was read holds when it is written.
+    takes SQLite's one place for a writer at once, so that what was read holds when it is written. With
+    `one_moment` all queries see the database as the first one does, which SQLite does anyway.
     """
     with _answering(), engine.connect() as connection:
         connection.execution_options(writes=writes)
+        if one_moment and connection.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
         with _cut_off(connection, within_s) as late:
             _ping(connection, late)
         with _cut_off(connection, within_s):

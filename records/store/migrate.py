@@ -25,7 +25,7 @@ _FIRST = "0001"
 
 def migrate(engine: Engine) -> None:
     """Bring the database up to date. Raises StoreDown, StoreTooNew."""
-    with transaction(engine, within_s=10.0, writes=False) as connection:
+    with transaction(engine, within_s=10.0) as connection:
         if version_of(connection) == migrations.HEAD:
             return
     with transaction(engine, within_s=None, writes=True) as connection:

@@ -218,7 +218,9 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection for queries over `records.tables`, which see one moment of the database."""
-        with self._begin(within_s=self._patience.report_s) as connection:
+        self.migrate()
+        limit_s = self._patience.report_s
+        with transaction(self._engine, within_s=limit_s, one_moment=True) as connection:
             yield connection
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ from records.errors import StoreDown, Unstorable
 from records.outcome import Usage
 from records.spool_reader import Death
 from records.store import FixedRubric, Store, Totals
+from records.store.retention import SLICE
 from routing.plan import State
 from tests.records.samples import DAY, WRITER, a_batch, act, an_outcome, some_feedback
+
+TABLES = ("outcomes", "unit_days", "sessions")
 
 
 def values(store: Store) -> list[float]:
@@ -162,6 +166,18 @@ def test_the_audit_log_cannot_be_rewritten(store: Store, sql: str) -> None:
     assert store.audit()[0].act.who == "ann"
 
 
+def test_who_reads_sees_one_moment(store: Store, open_store: Callable[[], Store]) -> None:
+    store.ship(a_batch(an_outcome(1)))
+    writer = open_store()
+    counting = text("SELECT count(*) FROM outcomes")
+    with store.reading() as connection:
+        before = connection.execute(counting).scalar_one()
+        writer.ship(a_batch(an_outcome(2)))
+        assert connection.execute(counting).scalar_one() == before == 1
+    with store.reading() as connection:
+        assert connection.execute(counting).scalar_one() == 2
+
+
 def test_the_rubric_is_fixed_once(store: Store) -> None:
     first = FixedRubric(sha256="1" * 64, document={"rows": [1]}, fixed_at=5.0)
     later = FixedRubric(sha256="2" * 64, document={"rows": [2]}, fixed_at=6.0)
@@ -200,3 +216,22 @@ def test_what_is_older_than_the_retention_is_deleted_and_the_rest_stays(sqlite_s
     assert store.expire(20.0) == 2
     assert [row["exchange_id"] for row in store.recent("support-nov")] == ["exchange-2"]
     assert values(store) == []
+
+
+def test_sqlite_deletes_in_slices_between_which_others_write(sqlite_store: Store, tmp_path: Path) -> None:
+    old = [replace(an_outcome(n, at=10.0), unit=f"{n:032x}", session=f"s{n}") for n in range(2 * SLICE + 1)]
+    sqlite_store.ship(a_batch(*old))
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as other:
+        breaths = 0
+
+        def breathe() -> None:
+            nonlocal breaths
+            breaths += 1
+            other.ship(a_batch(an_outcome(10_000 + breaths)))
+
+        assert sqlite_store.expire(2 * DAY, breathe) == len(old)
+        assert breaths == 3 * 2  # outcomes, sessions and units, each in three slices
+    assert sqlite_store.totals().stored == len(old) + breaths
+    with sqlite_store.reading() as connection:
+        found = [connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one() for name in TABLES]
+    assert found == [breaths, 1, 0]  # the others' are of another day

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sqlalchemy import select, text
 
 from records import tables
-from records.errors import StoreDown
+from records.errors import StoreDown, Unstorable
 from records.shipper import Shipper
 from records.spool import SpoolWriter
 from records.spool_reader import Death
@@ -127,6 +127,11 @@ def test_text_that_postgresql_has_no_character_for_is_stored_all_the_same(store:
     store.ship(a_batch(strange, replace(some_feedback(3), comment="so\0so")))
     (row,) = store.recent("support-nov")
     assert (row["model"], row["request_id"], row["category"]) == ("a\ufffdb", "\ufffd", "\\.\n\t")
+
+
+def test_the_audit_log_cannot_be_emptied(shared: Callable[[], Store]) -> None:
+    with pytest.raises(Unstorable, match="append-only"), shared().writing() as connection:
+        connection.execute(text("TRUNCATE audit"))
 
 
 def test_a_server_that_hangs_is_down_within_the_time_and_heals(

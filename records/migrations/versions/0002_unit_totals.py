@@ -31,6 +31,8 @@ def upgrade() -> None:
     if sqlite:
         op.create_index("unit_days_by_day", "unit_days", ["day"])
     _sessions()
+    if not sqlite:  # room on each page for the row's next version, so that no index has to change
+        op.execute("ALTER TABLE sessions SET (fillfactor = 80)")
     op.add_column("feedback", sa.Column("day", sa.Integer))
     op.create_index("feedback_by_time", "feedback", ["at"])
     _by_spool("cursors", "file", sa.String, "offset", sa.Column("moved_at", Number))
