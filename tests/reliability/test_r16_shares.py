@@ -53,7 +53,7 @@ def test_a_hundred_thousand_units_split_as_asked_and_a_ramp_only_adds() -> None:
     asked = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
     print(
         f"\nR16: of {len(UNITS)} units {len(five) / len(UNITS):.3%} at 5 %, "
-        f"{len(ten) / len(UNITS):.3%} at 10 % (bound ±0.3 points); {len(five - ten)} left the cohort when it grew"
+        f"{len(ten) / len(UNITS):.3%} at 10 % (bound ±0.3 points); {len(five - ten)} left when it grew"
     )
     assert abs(len(five) / len(UNITS) - 0.05) <= WITHIN
     assert abs(len(ten) / len(UNITS) - 0.10) <= WITHIN
