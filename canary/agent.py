@@ -22,6 +22,7 @@ from canary.following import Following
 from canary.listening import access_to, listen
 from canary.news import Listener
 from canary.process import Ending, Orders, Reading, WatchedConfig, handed_over, log_to_stderr, read_orders
+from canary.reach import Reach
 from canary.shared_meters import AgentMeters
 from canary.spool_feed import SpoolFeed
 from canary.telling import Telling
@@ -71,7 +72,7 @@ class Agent:
         self.feed = SpoolFeed(spool, orders.folder / "live.json", listeners, boot=boot_id())
         self.shipper = Shipper(spool, self.store, others=[self.feed.reader])
         self.captures = CaptureShipper(orders.folder / "captures", CaptureStore(self.store))
-        self.shared_down: str | None = None
+        self.shared = Reach("redis")
 
     async def run(self) -> None:
         """Do all of it until told to end; then ship what is left."""
@@ -105,7 +106,7 @@ class Agent:
             try:
                 await self.outgoing.send(self.redis)
             except SharedDown as problem:
-                self._shared(problem)
+                self.shared.failed(problem)
                 await asyncio.sleep(ASK_EVERY_S)
             await asyncio.sleep(POLL_S)
 
@@ -113,7 +114,7 @@ class Agent:
         try:
             await self.outgoing.send(self.redis)
         except SharedDown as problem:
-            self._shared(problem)
+            self.shared.failed(problem)
 
     async def _listen(self) -> None:
         """The quick way: told of a plan the moment it is published."""
@@ -129,15 +130,15 @@ class Agent:
         while True:
             try:
                 self.following.hear(await self.channel.read(), time.monotonic())
-                self._shared(None)
+                self.shared.answered()
             except SharedDown as problem:
-                self._shared(problem)
+                self.shared.failed(problem)
             await asyncio.sleep(ASK_EVERY_S)
 
     async def _ask_store(self) -> None:
         """The slow way, while Redis is silent about the plan or as a whole."""
         while True:
-            if self.shared_down or self.following.silent_s(time.monotonic()) > SILENT_AFTER_S:
+            if self.shared.down or self.following.silent_s(time.monotonic()) > SILENT_AFTER_S:
                 try:
                     plan = await asyncio.to_thread(plan_in, self.store, self.leases)
                     self.following.hear(plan, time.monotonic())
@@ -158,7 +159,7 @@ class Agent:
         registry = CollectorRegistry()
         registry.register(self.meters)
         registry.register(
-            AgentMeters(dropped=lambda: self.outgoing.dropped, shared_up=lambda: self.shared_down is None)
+            AgentMeters(dropped=lambda: self.outgoing.dropped, shared_up=lambda: self.shared.down is None)
         )
         return health_app(self._degraded, registry, access_to(self.orders))
 
@@ -170,18 +171,13 @@ class Agent:
             found.append(f"the config file is bad, the old one stays: {self.config.problem}")
         if self.shipper.down is not None:
             found.append(f"the store does not answer, records wait in the spool: {self.shipper.down}")
-        if self.shared_down is not None:
-            found.append(f"the plan comes from the store: {self.shared_down}")
+        if self.shared.down is not None:
+            found.append(f"the plan comes from the store: {self.shared.down}")
         if self.following.silent_s(now) > UNHEARD_AFTER_S:
             found.append("no admin gave a sign of life: without one the shares fall to 0 after 15 minutes")
         if not self.workers.alive(now):
             found.append("no traffic worker gave a sign of life")
         return found
-
-    def _shared(self, problem: SharedDown | None) -> None:
-        before, self.shared_down = self.shared_down, str(problem) if problem is not None else None
-        if (before is None) != (problem is None):
-            log.info("shared.changed", up=problem is None, problem=self.shared_down)
 
     def _reloaded(self, config: Config) -> None:
         self.meters.configure(canaries=config.canaries, feedback_metrics=config.metrics)

@@ -37,12 +37,8 @@ class Gathering:
     """Passes on what is new. Belongs to the event loop's thread."""
 
     def __init__(self, document: Mapping[str, Any] | None = None) -> None:
-        """Go on from a position; without one, from now, but for what the stream still has."""
-        found = (document or {}).get("position")
-        if found is None:
-            self.position = Position(searched_until=time.time() - OVERLAP_S, told={})
-        else:
-            self.position = msgspec.convert(found, Position, str_keys=True)
+        """Go on from a position; without a readable one, from now, but for what the stream still has."""
+        self.position = _position(document or {})
         self._failed_at = float("-inf")
 
     def hear(self, dispatches: Sequence[Dispatch], place: str) -> News:
@@ -117,6 +113,13 @@ def signs_of_life(dispatches: Sequence[Dispatch]) -> News:
         for beat in dispatch.beats
     ]
     return News(beats=beats, heard=sum(dispatch.heard for dispatch in dispatches))
+
+
+def _position(document: Mapping[str, Any]) -> Position:
+    try:
+        return msgspec.convert(document["position"], Position, str_keys=True)
+    except (KeyError, msgspec.ValidationError):
+        return Position(searched_until=time.time() - OVERLAP_S, told={})
 
 
 def _ended(outcome: Outcome | Brief) -> float:

@@ -11,23 +11,25 @@ import time
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
 from alerts.notify import deliver, notifier_client
 from canary.admin import boot_id
+from canary.announcing import AGAIN_S, Announcing
 from canary.config import Config
 from canary.counting import Counting
 from canary.gathering import Gathering, signs_of_life
 from canary.leadership import RENEW_EVERY_S, Leadership
 from canary.listening import access_to, listen
 from canary.live import JUDGE_EVERY_S, Live
+from canary.memory import Memory
 from canary.news import News
 from canary.operator import Operator
 from canary.process import Ending, Orders, Reading, WatchedConfig, handed_over, log_to_stderr, read_orders
 from canary.pulled import PulledBack
+from canary.reach import Reach
 from canary.rollouts import Rollouts, redefinitions
 from canary.secrets import Keys
 from canary.shared_meters import AdminMeters
@@ -41,17 +43,14 @@ from records.shared import link
 from records.shared.plan_channel import PlanChannel
 from records.shared.stream import Incoming
 from records.store import Store, tail
-from records.store.kept import Checkpoints, Kept
+from records.store.kept import Checkpoints
 from records.store.lease import Leases
-from routing.plan import Plan
 
 log = structlog.get_logger()
 
 KEEP_EVERY_S = 5.0
-LOOK_EVERY_S = 2.0
 SEARCH_EVERY_S = 5.0
 SEARCH_OFTEN_S = 0.5
-AGAIN_S = 0.5
 EXPIRE_EVERY_S = 3600.0
 WATCHING = ("leading", "alone")
 
@@ -64,18 +63,18 @@ class Hub:
         self.config = WatchedConfig(Path(orders.config), self._reloaded, reading)
         current = self.config.current
         self.store = Store.at(current.store, orders.folder)
-        self.leases, self.kept = Leases(self.store), Checkpoints(self.store)
+        self.leases = Leases(self.store)
         name = spool_name.of(orders.folder / "spool")
         self.leadership = Leadership(self.leases, name, utc=time.time, mono=time.monotonic)
         self.redis = link.connect(current.shared)
-        self.channel = PlanChannel(self.redis)
+        self.shared, self.stored = Reach("redis"), Reach("store")
+        self.announcing = Announcing(PlanChannel(self.redis), self.shared)
         self.incoming = Incoming(self.redis)
         self.gathering = Gathering()
         self.workers = Workers()
         self.meters = Meters(canaries=current.canaries, feedback_metrics=current.metrics, mono=time.monotonic)
-        self.counting = Counting(self.meters)
         pulled = PulledBack(orders.folder / "rollbacks.json")
-        self.rollouts = Rollouts(self.store, self._publish, pulled=pulled)
+        self.rollouts = Rollouts(self.store, self.announcing.put, pulled=pulled)
         self.live = Live(meters=self.meters, rollouts=self.rollouts, config=current)
         self.operator = Operator(
             config=self.config,
@@ -87,15 +86,11 @@ class Hub:
             keys=Keys(os.environ, orders.folder),
             problems=[],
         )
-        self.boot = boot_id()
+        checkpoints = Checkpoints(self.store)
+        self.memory = Memory(checkpoints, [Counting(self.meters), self.live], boot=boot_id())
         self.knows = False
         """True once what earlier leaders learnt is taken in, since this one leads."""
         self.told = asyncio.Event()
-        self.published = asyncio.Event()
-        self.plan = self.rollouts.plan
-        self.shown_term = -1
-        self.store_down: str | None = None
-        self.shared_down: str | None = None
 
     @property
     def hears(self) -> bool:
@@ -112,15 +107,15 @@ class Hub:
         ending = Ending(asyncio.get_running_loop(), partial(self.config.check, force=True))
         registry = CollectorRegistry()
         registry.register(
-            AdminMeters(self.meters, leads=lambda: self.watches, shared_up=lambda: self.shared_down is None)
+            AdminMeters(self.meters, leads=lambda: self.watches, shared_up=lambda: self.shared.down is None)
         )
-        loops = [self._hear(), self._search(), self._judge(), self._keep(), self._pass_on(), self._expire()]
-        loops.append(self.rollouts.settling())
+        loops = [self._hear(), self._search(), self._judge(), self._keep(), self._expire()]
+        loops += [self.announcing.run(), self.rollouts.settling()]
         app = admin_app(self.operator, registry, access_to(self.orders))
         try:
             await self.incoming.skip()
         except SharedDown as problem:
-            self._shared(problem)
+            self.shared.failed(problem)
         try:
             await listen(app, self.orders, ending, [*loops, self._clock(ending)])
         finally:
@@ -134,9 +129,9 @@ class Hub:
             incoming = self.incoming
             try:
                 dispatches = await incoming.read()
-                self._shared(None)
+                self.shared.answered()
             except SharedDown as problem:
-                self._shared(problem)
+                self.shared.failed(problem)
                 await asyncio.sleep(AGAIN_S)
                 continue
             if incoming is not self.incoming:
@@ -149,7 +144,7 @@ class Hub:
     async def _search(self) -> None:
         """The store: what the stream lacks, often while there is no stream."""
         while True:
-            await asyncio.sleep(SEARCH_OFTEN_S if self.shared_down else SEARCH_EVERY_S)
+            await asyncio.sleep(SEARCH_OFTEN_S if self.shared.down else SEARCH_EVERY_S)
             if not self.hears:
                 continue
             gathering, asked_at = self.gathering, time.time()
@@ -191,20 +186,8 @@ class Hub:
 
     async def _save(self) -> None:
         lease = self.leadership.lease
-        if lease is None:
-            return
-        document = {
-            "boot": self.boot,
-            "position": self.gathering.position,
-            **self.counting.snapshot(),
-            **self.live.snapshot(),
-        }
-        kept = Kept(lease.term, msgspec.json.encode(document))
-        try:
-            if not await asyncio.to_thread(self.kept.save, kept, time.time()):
-                log.error("checkpoint.outrun", term=lease.term)  # a later leader's: the next turn tells
-        except StoreDown as problem:
-            log.error("checkpoint.not_kept", problem=str(problem))
+        if lease is not None:
+            await self.memory.save(lease.term, self.gathering.position)
 
     async def _clock(self, ending: Ending) -> None:
         """Once a second: who leads, what others changed, the ramps, a sign of life."""
@@ -224,7 +207,8 @@ class Hub:
             elif standing == "leading":
                 self._ramp(now - before)
             if standing == "unsure":
-                await self._hear_other()
+                if await self.announcing.outspoken():
+                    self.leadership.heard_other()
             elif self.watches:
                 self.rollouts.publish()
                 self.meters.set_plan(self.rollouts.plan)
@@ -236,32 +220,22 @@ class Hub:
         try:
             self.rollouts.adopt(await asyncio.to_thread(self.store.states))
             if self.leadership.standing() == "standby":
-                self._restore(await asyncio.to_thread(self.kept.load))
-            self.store_down = None
+                await self.memory.recall(again=False)
+            self.stored.answered()
         except StoreDown as problem:
-            self.store_down = str(problem)
+            self.stored.failed(problem)
 
     async def _begin_to_lead(self) -> None:
         """Go on where the last leader was, and keep that under this term: what the last one says is void."""
         try:
-            kept = await asyncio.to_thread(self.kept.load)
-            document = self._restore(kept)
-            self.gathering = Gathering(document)
+            self.gathering = Gathering(await self.memory.recall(again=True))
             self.incoming = Incoming(self.redis, self.gathering.position.place)
             self._reconcile(self.config.current)
         except StoreDown as problem:
-            self.store_down = str(problem)
+            self.stored.failed(problem)
             return
         self.knows = True
         await self._save()
-
-    def _restore(self, kept: Kept) -> dict[str, object]:
-        document: dict[str, object] = msgspec.json.decode(kept.document) if kept.document else {}
-        if document:
-            new_boot = None if document["boot"] == self.boot else time.time() - time.monotonic()
-            self.counting.restore(document, new_boot=new_boot)
-            self.live.restore(document, new_boot=new_boot)
-        return document
 
     def _ramp(self, passed_s: float) -> None:
         try:
@@ -269,31 +243,6 @@ class Hub:
             self.rollouts.tick(self.config.current, passed_s=passed_s, held=held, now=time.time())
         except StoreDown as problem:
             log.error("ramp.not_stored", problem=str(problem))
-
-    async def _hear_other(self) -> None:
-        """Whether another admin refreshes the plan, while this one cannot tell by the store who leads."""
-        try:
-            plan = await self.channel.read()
-        except SharedDown as problem:
-            self._shared(problem)
-            return
-        if plan is not None and plan.refreshed_at > self.plan.refreshed_at:
-            self.leadership.heard_other()
-
-    def _publish(self, plan: Plan) -> None:
-        self.plan = plan
-        self.published.set()
-
-    async def _pass_on(self) -> None:
-        """The newest plan to everybody, when it changes and each second."""
-        while True:
-            await self.published.wait()
-            self.published.clear()
-            try:
-                await self.channel.publish(self.plan)
-            except SharedDown as problem:
-                self._shared(problem)
-                await asyncio.sleep(AGAIN_S)
 
     async def _expire(self) -> None:
         while True:
@@ -319,18 +268,13 @@ class Hub:
 
     def _troubles(self) -> list[str]:
         found = []
-        if self.store_down is not None:
-            found.append(f"the store does not answer: {self.store_down}")
+        if self.stored.down is not None:
+            found.append(f"the store does not answer: {self.stored.down}")
         if self.leadership.standing() == "alone":
             found.append("no store to tell who leads: the ramps stand still, rollbacks go out by Redis")
-        if self.shared_down is not None:
-            found.append(f"outcomes and the plan go by the store: {self.shared_down}")
+        if self.shared.down is not None:
+            found.append(f"outcomes and the plan go by the store: {self.shared.down}")
         return found
-
-    def _shared(self, problem: SharedDown | None) -> None:
-        before, self.shared_down = self.shared_down, str(problem) if problem is not None else None
-        if (before is None) != (problem is None):
-            log.info("shared.changed", up=problem is None, problem=self.shared_down)
 
     def _reloaded(self, config: Config) -> None:
         if self.leadership.standing() == "leading":
