@@ -29,6 +29,9 @@ BACKLOG = 64 * 1024
 JOINED = 64 * 1024
 """A body up to this size leaves in one write with its head; above, copying costs more than it saves."""
 
+READ = 64 * 1024
+"""Bytes of one read. uvloop's own are 256 KiB: what a provider has sent ahead would all be held at once."""
+
 RESTED_S = 1.0
 KEEP_IDLE_S = 15.0
 KEEP_AGE_S = 300.0
@@ -47,12 +50,16 @@ class Keeper(Protocol):
 
 
 class Connection:
-    """The protocol object of one upstream transport, an asyncio.Protocol by its methods."""
+    """The protocol object of one upstream transport, an asyncio.BufferedProtocol by its methods."""
 
     __deletable__ = ("_parser",)  # mypyc's word for what `del` may take
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ticker: Ticker, keeper: Keeper) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, ticker: Ticker, keeper: Keeper, room: memoryview
+    ) -> None:
+        """`room`: where what is read stands while it is parsed; all connections may share it."""
         self.check_at = 0.0
+        self._room = room
         self.gone: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._ticker = ticker
@@ -146,14 +153,21 @@ class Connection:
         self._stage = DONE
         self._transport.abort()
 
-    # asyncio.Protocol
+    # asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._made_at = self._idle_since = monotonic()
         self._ticker.watch(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go. This bounds a read, and with it what a slow reader holds."""
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(self._room[:nbytes])
+
+    def data_received(self, data: bytes | memoryview) -> None:
         answer = self._answer
         if answer is None:
             self.give_up()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from proxy.provider import Provider, Timeout
 from proxy.ticker import Ticker
 from proxy.upstream.answer import Answer
-from proxy.upstream.connection import Connection
+from proxy.upstream.connection import READ, Connection
 from proxy.upstream.dial import Dialer
 from proxy.upstream.errors import UpstreamError
 from proxy.upstream.lane import Lane
@@ -21,6 +21,7 @@ class Origin:
     def __init__(self, loop: asyncio.AbstractEventLoop, ticker: Ticker, dialer: Dialer) -> None:
         self._loop = loop
         self._ticker = ticker
+        self._room = memoryview(bytearray(READ))
         self.dialer = dialer
         self.idle: dict[Connection, None] = {}
         self.open: set[Connection] = set()
@@ -36,7 +37,7 @@ class Origin:
 
     async def dial(self) -> Connection:
         """A new connection. Raises UpstreamError: provider_connect or provider_reset."""
-        connection = Connection(self._loop, self._ticker, self)
+        connection = Connection(self._loop, self._ticker, self, self._room)
         try:
             await self.dialer.dial(lambda: connection)
         except BaseException:

@@ -30,7 +30,7 @@ from proxy.record import Record
 from proxy.reply import Reply
 from proxy.routes import Routes
 from proxy.server import Incoming, TrafficProtocol
-from proxy.upstream.connection import Connection
+from proxy.upstream.connection import READ, Connection
 from proxy.upstream.request import Address
 from records.plans import write as write_plan
 from routing.canary import definition
@@ -132,7 +132,7 @@ class Bench:
         self.inbound.connection_made(self.caller)
         lane = worker.exchanges.routes.trials["bench"].baseline
         _, _, origin = worker.upstreams._learn(lane.provider)
-        self.outbound = Connection(loop, worker.upstreams._ticker, origin)
+        self.outbound = Connection(loop, worker.upstreams._ticker, origin, memoryview(bytearray(READ)))
         self.outbound.connection_made(self.provider)
         origin.keep(self.outbound)
         self.request = _request()

@@ -10,7 +10,7 @@ import pytest
 from proxy.provider import Provider, Timeout
 from proxy.ticker import Ticker
 from proxy.upstream import UpstreamError
-from proxy.upstream.connection import Connection
+from proxy.upstream.connection import READ, Connection
 from tests.proxy.raw_provider import OK, playing, pool, post, read_all, turns
 
 
@@ -408,7 +408,7 @@ def test_a_connection_that_has_just_opened_is_not_retired_before_its_first_reque
         async with raw(playing(OK)) as provider:
             host, port = provider.entry().base_url.removeprefix("http://").split(":")
             _, connection = await loop.create_connection(
-                lambda: Connection(loop, ticker, Nobody()), host, int(port)
+                lambda: Connection(loop, ticker, Nobody(), memoryview(bytearray(READ))), host, int(port)
             )
             ticker.tick(monotonic())
             assert connection.is_usable()
