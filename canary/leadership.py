@@ -8,7 +8,7 @@ The truth is a row in the store (`records/store/lease.py`; why not in Redis: ADR
     leading   renewed, each second                                         → leading
     leading   not renewed for 4 s: the store does not answer               → unsure
     unsure    renewed after all                                            → leading
-    unsure    for 10 s, in which no other admin published a plan           → alone
+    unsure    for 6 s, in which no other admin published a plan            → alone
     alone     renewed after all                                            → leading
     any       the lease is another's, or another refreshes the plan        → standby
 
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 RENEW_EVERY_S = 1.0
 UNSURE_AFTER_S = 4.0
 TAKEN_AFTER_S = 5.0
-ALONE_AFTER_S = 10.0
+ALONE_AFTER_S = 6.0
 
 Standing = Literal["standby", "leading", "unsure", "alone"]
 

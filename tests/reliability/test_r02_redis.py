@@ -7,9 +7,8 @@ The quick form breaks it for seconds, the long form (`-m slow`) for a minute eac
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import islice
-from pathlib import Path
 
 import pytest
 
@@ -40,61 +39,81 @@ class Rig:
 
     def __init__(self, members: Fleet, redis: RedisServer, provider: ProviderThread) -> None:
         self.members, self.redis, self.provider = members, redis, provider
-        users = islice(members.users("candidate", "trial", 0.5), 40)
-        self.steady = Steady([str(each.traffic) for each in members.replicas], list(users), pause_s=0.01)
+        self.share = 0.5
+        self.asked: list[Asked] = []
+        """Of all the tests, for what is stored is all of theirs."""
 
-    def reached(self, share: float) -> float:
-        """Order a share; the seconds until the replica's plan had it."""
-        document = {"who": "test", "reason": "", "share": share}
+    @contextmanager
+    def load(self, pause_s: float = 0.01) -> Iterator[Steady]:
+        """Users who are in the cohort at every share here keep asking."""
+        users = islice(self.members.users("candidate", "trial", 0.5), 40)
+        doors = [str(each.traffic) for each in self.members.replicas]
+        with Steady(doors, list(users), pause_s).running() as steady:
+            yield steady
+        self.asked += steady.asked
+
+    def reached(self) -> float:
+        """Order another share; the seconds until the replica's plan had it."""
+        self.share = round(self.share + 0.01, 2)
+        document = {"who": "test", "reason": "", "share": self.share}
         began = time.monotonic()
         with ThreadPoolExecutor(1) as pool:  # the answer waits for workers to confirm
             order = pool.submit(self.members.admins[0].ask, "POST", "/api/canaries/trial/ramp", document)
-            eventually(lambda: self.follows(share), 20.0)
+            eventually(self.follows, 20.0)
             took_s = time.monotonic() - began
             assert order.result().status_code == 200, order.result().text
         return took_s
 
-    def follows(self, share: float) -> bool:
-        """True when the replica's plan has this share."""
-        return f'"share":{share}' in (self.members.replicas[0].data / "plan.json").read_text()
+    def follows(self) -> bool:
+        """True when the replica's plan has the share that was ordered last."""
+        return f'"share":{self.share}' in (self.members.replicas[0].data / "plan.json").read_text()
 
 
-@pytest.fixture
-def rig(tmp_path: Path, postgres: Postgres, redis_server: RedisServer) -> Iterator[Rig]:
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterator[Rig]:
     with ExitStack() as stack:
+        redis = RedisServer()
+        stack.callback(redis.close)
         provider = stack.enter_context(ProviderThread(Provider()))
         members = stack.enter_context(
-            fleet(tmp_path, CONFIG.format(url=provider.url), store=postgres.fresh(), shared=redis_server.url)
+            fleet(
+                tmp_path_factory.mktemp("r02"),
+                CONFIG.format(url=provider.url),
+                store=postgres.fresh(),
+                shared=redis.url,
+            )
         )
         members.add("admin")
         members.add("traffic", workers=2)
         members.ready(2)
-        yield Rig(members, redis_server, provider)
+        yield Rig(members, redis, provider)
 
 
-def stored_once(rig: Rig, asked: list[Asked]) -> None:
+def stored_once(rig: Rig) -> None:
     """Every answered exchange is in the store, and there is none besides."""
-    wanted = {each.exchange for each in asked}
-    rows = eventually(lambda: rows if len(rows := rig.members.outcomes()) >= len(asked) else None, 30.0)
-    assert len(rows) == len(asked)
+    wanted = {each.exchange for each in rig.asked}
+    rows = eventually(lambda: rows if len(rows := rig.members.outcomes()) >= len(wanted) else None, 30.0)
+    assert len(rows) == len(rig.asked)
     assert {row["exchange_id"] for row in rows} == wanted
 
 
-def broken_for(rig: Rig, seconds: float, begin: Callable[[], None], end: Callable[[], None]) -> None:
+def broken_for(
+    rig: Rig, seconds: float, begin: Callable[[], None], end: Callable[[], None], pause_s: float = 0.01
+) -> None:
     """Load before, while and after Redis is broken; orders while it is."""
-    with rig.steady.running() as steady:
+    with rig.load(pause_s) as steady:
         eventually(lambda: len(steady.asked) > 200)
         began = time.monotonic()
         begin()
         try:
-            reached_s = rig.reached(0.6)
+            reached_s = rig.reached()
             eventually(lambda: time.monotonic() > began + seconds, seconds + 10.0)
             assert "canary_shared_up" in rig.members.admins[0].get("/metrics").text
         finally:
             end()
         eventually(lambda: rig.members.sums()["canary_shared_up"] == 2.0, 20.0)
         ended = time.monotonic()
-        rig.reached(0.7)
+        rig.reached()
         eventually(lambda: len(steady.since(ended)) > 100)
     before = [each.took_s for each in steady.asked if each.began < began]
     during = [each.took_s for each in steady.asked if began <= each.began < ended]
@@ -106,8 +125,8 @@ def broken_for(rig: Rig, seconds: float, begin: Callable[[], None], end: Callabl
         f"the workers after {reached_s:.2f} s by the store"
     )
     assert {each.status for each in steady.asked} == {200}
-    stored_once(rig, steady.asked)
-    taken_in(rig, len(steady.asked))
+    stored_once(rig)
+    taken_in(rig, len(rig.asked))
 
 
 def taken_in(rig: Rig, count: int) -> None:
@@ -140,24 +159,24 @@ def test_redis_frozen_under_load(rig: Rig) -> None:
 
 def test_a_replica_that_starts_without_redis_goes_on_with_the_last_plan(rig: Rig) -> None:
     (replica,) = rig.members.replicas
-    rig.reached(0.8)
+    rig.reached()
     rig.redis.kill()
     replica.stop()
     replica.start()
     eventually(lambda: replica.answers(replica.traffic), 20.0)
-    rig.steady.doors = [str(replica.traffic)]
-    with rig.steady.running() as steady:
+    rig.provider.log.clear()
+    with rig.load() as steady:
         eventually(lambda: len(steady.asked) > 100)
     assert {each.status for each in steady.asked} == {200}
-    assert rig.follows(0.8)
+    assert rig.follows()
     assert len(rig.provider.log.of(CANDIDATE)) == len(steady.asked)  # all of them are the candidate's users
     assert "the plan comes from the store" in replica.get("/readyz").text
-    stored_once(rig, steady.asked)
+    rig.redis.start()
+    stored_once(rig)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("begin", "end"), [("kill", "start"), ("freeze", "thaw")])
 def test_redis_gone_for_a_minute(rig: Rig, begin: str, end: str) -> None:
-    rig.steady.pause_s = 0.05
-    broken_for(rig, 60.0, getattr(rig.redis, begin), getattr(rig.redis, end))
+    broken_for(rig, 60.0, getattr(rig.redis, begin), getattr(rig.redis, end), pause_s=0.05)
