@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.e2e.planted import holding
 from tests.e2e.stage import Stage, on_stage
 from tests.serving import eventually
 
@@ -113,6 +114,4 @@ def test_nobody_counts_where_the_rubric_does_not_ask(stage: Stage) -> None:
 
 def test_the_question_itself_is_nowhere(stage: Stage) -> None:
     ask(stage, "chat", f"{PLANTED}?", "last")
-    for path in stage.server.data.rglob("*"):
-        if path.is_file():
-            assert b"plum" not in path.read_bytes().lower()
+    assert holding(stage.server.data.rglob("*"), ["plum", "PLUM"]) == []
