@@ -9,7 +9,9 @@ ROOMS := canary proxy routing records alerts report console
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq
 
 # What the tests run beside Python, and what the benchmark does, as command:package.
-TEST_PROGRAMS := redis-server:redis-server faketime:faketime $(if $(wildcard /usr/lib/postgresql/*/bin/initdb),,initdb:postgresql) \
+TEST_PROGRAMS := redis-server:redis-server \
+	$(if $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1),,libfaketime:libfaketime) \
+	$(if $(wildcard /usr/lib/postgresql/*/bin/initdb),,initdb:postgresql) \
 	prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager
 COMPILE_PROGRAMS = gcc:gcc gcc:libc6-dev $(shell .venv/bin/python -c 'import os, sysconfig; \
 	os.path.exists(sysconfig.get_path("include") + "/Python.h") or print("Python.h:python3-dev")')

@@ -157,7 +157,7 @@ def roll(folder: Path, takeovers: int) -> None:
 
 
 def test_one_server_takes_over_from_another_on_the_same_port_without_a_failure(tmp_path: Path) -> None:
-    roll(tmp_path, takeovers=2)
+    roll(tmp_path, takeovers=1)
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ STEPS = (3600, -3600, 0)
 """Seconds that the server's UTC is ahead of ours: an hour forth, two back, one forth."""
 
 USERS = 20
-pytestmark = pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed (Debian: faketime)")
+pytestmark = pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed (Debian: libfaketime)")
 
 
 async def play(seen: Seen) -> None:
@@ -117,10 +117,9 @@ def test_a_clock_that_jumps_stops_no_timer_and_harms_no_record(stage: Stage, off
         eras += [before] * len(answers)  # they began before the jump
         before = seconds
         assert {(answer.first(b"x-canary-arm") or b"") for answer in answers} == {b"candidate", b"baseline"}
-        for exchange in ids:
-            rating = {"exchange_id": exchange, "metric": "thumbs", "value": True}
-            taken = httpx2.post(f"{stage.server.traffic}/canary/feedback", json=rating, trust_env=False)
-            assert taken.status_code == 202, taken.text
+        ratings = [{"exchange_id": each, "metric": "thumbs", "value": True} for each in ids]
+        taken = httpx2.post(f"{stage.server.traffic}/canary/feedback", json=ratings, trust_env=False)
+        assert taken.status_code == 202, taken.text
     rows = eventually(lambda: all_rows(stage, ids))
     latencies = [rows[each]["latency_s"] for each in ids]
     status = stage.status("clock")
