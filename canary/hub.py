@@ -185,8 +185,9 @@ class Hub:
                     await self._save()
 
     async def _save(self) -> None:
+        """Not while the store is silent: pages wait for no store."""
         lease = self.leadership.lease
-        if lease is not None:
+        if lease is not None and self.leadership.standing() == "leading":
             await self.memory.save(lease.term, self.gathering.position)
 
     async def _clock(self, ending: Ending) -> None:
