@@ -113,7 +113,7 @@ def test_programs_that_start_at_once_make_one_schema(empty_url: str, tmp_path: P
         subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        for _ in range(3)
+        for _ in range(2)
     ]
     for program in programs:
         assert program.stdout is not None and program.stdout.readline() == "ready\n"
