@@ -110,11 +110,23 @@ def _receiver_urls(section: NotifySection) -> Sequence[tuple[Path, str]]:
     return [(place, url) for place, url in urls if url is not None]
 
 
+def _names_a_database(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.path.strip("/")) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is no number, a bracket that is open
+        return False
+
+
 def _check_places(file: FileSection, found: Salvage) -> None:
     """`store` and `shared`. Whether they fit the role is for the start to say, which knows the flags too."""
     scheme, separator, rest = file.store.partition("://")
     if scheme not in _STORES or not separator or not rest.strip("/"):
         found.complain(("store",), "must be sqlite:///FILE or postgresql://…")
+    elif scheme != "sqlite" and not _names_a_database(file.store):
+        found.complain(
+            ("store",), "must be postgresql://USER:PASSWORD@HOST:PORT/NAME, with `%xx` for @ : / in it"
+        )
     if file.shared != "none" and not file.shared.startswith(("redis://", "rediss://")):
         found.complain(("shared",), "must be none, redis://… or rediss://…")
     if file.traffic == file.admin and file.traffic.port != 0:

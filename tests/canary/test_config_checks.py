@@ -153,6 +153,15 @@ def test_stores_are_kept_as_given(store: str) -> None:
     assert parse(SOUND + f"store: {store}\n", "canary.yaml", {}).store == store
 
 
+@pytest.mark.parametrize(
+    "store", ["postgresql://u:p@db", "postgresql://u:p@db:port/canary", "postgresql://u:p/w@db:5432"]
+)
+def test_a_postgresql_url_names_host_and_database(store: str) -> None:
+    (problem,) = refusal(SOUND + f'store: "{store}"\n')
+    assert problem.startswith("canary.yaml:3: store: must be postgresql://USER:PASSWORD@HOST:PORT/NAME")
+    assert "u:p" not in problem
+
+
 @pytest.mark.parametrize("store", ["canary.db", "mysql://db/canary", "sqlite:", "sqlite://", "postgresql://"])
 def test_other_stores_are_refused(store: str) -> None:
     assert refusal(SOUND + f'store: "{store}"\n') == [
