@@ -2,11 +2,13 @@
 told, what was kept is stored whole, and everything goes on by itself once there is room."""
 
 import asyncio
+import json
 import os
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -17,7 +19,7 @@ from tests.e2e.receivers import Hook, listening_hook
 from tests.e2e.stage import Stage, chat
 from tests.reliability.answers import document, whole
 from tests.reliability.callers import request
-from tests.reliability.fault_provider import Seen
+from tests.reliability.fault_provider import FaultProvider, Seen
 from tests.reliability.load import Caller
 from tests.reliability.rig import rigged
 from tests.reliability.workers import sums
@@ -136,3 +138,83 @@ def full_then_free(stage: Stage, hook: Hook) -> None:
 
 def ids_in_order(stage: Stage) -> list[str]:
     return [row["exchange_id"] for row in stage.outcomes()]
+
+
+class Enclosed:
+    """A server whose whole data folder lies on a disk of 32 MiB that it alone sees; `data` is our way there."""
+
+    def __init__(self, folder: Path, config: str) -> None:
+        data = folder / "data"
+        (folder / "canary.yaml").write_text(config)
+        serve = [sys.executable, "-m", "canary", "serve", "--config", str(folder / "canary.yaml")]
+        serve += ["--traffic", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", str(data), "--grace", "5s"]
+        disk = WITH_A_SMALL_DISK.replace("size=1m", "size=32m")
+        self.log_file = folder / "serve.log"
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                ["unshare", "-m", "sh", "-c", disk, str(data), *serve],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        self.data = Path(f"/proc/{self.process.pid}/root") / str(data)[1:]
+        addresses = eventually(self._addresses, 20.0)
+        self.traffic, self.admin = addresses["traffic"], addresses["admin"]
+
+    def _addresses(self) -> dict[str, str] | None:
+        assert self.process.poll() is None, self.log_file.read_text()
+        try:
+            found: dict[str, str] = json.loads((self.data / "server.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return found
+
+    def says(self, path: str) -> str:
+        try:
+            return httpx2.get(f"{self.admin}{path}", trust_env=False, timeout=20.0).text
+        except httpx2.TransportError:
+            return ""
+
+    def answers(self, count: int) -> list[int]:
+        headers = {"authorization": "Bearer sk-caller"}
+        url = f"{self.traffic}/v1/chat/completions"
+        with httpx2.Client(headers=headers, trust_env=False) as http:
+            return [http.post(url, json=chat("gpt-4o", f"user-{n}")).status_code for n in range(count)]
+
+
+def fill(path: Path) -> None:
+    """Write until nothing fits any more."""
+    with path.open("wb", buffering=0) as ballast, suppress(OSError):
+        while ballast.write(b"x" * 4096):
+            pass
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_the_whole_data_folder_stops_nobody_and_heals_by_itself(tmp_path: Path) -> None:
+    with listening_hook() as hook, FaultProvider({"model": at_once}) as provider:
+        config = CONFIG.replace("<pages>", hook.url).replace("<model>", provider.url("model"))
+        server = Enclosed(tmp_path, config)
+        try:
+            eventually(lambda: server.says("/readyz") == "ready\n", 20.0)
+            before = server.answers(50)
+            fill(server.data / "ballast")
+            during = server.answers(300)
+            eventually(lambda: "no room" in server.says("/readyz"), 20.0)
+            eventually(lambda: hook.bodies)
+            (server.data / "ballast").unlink()
+            eventually(lambda: "no room" not in server.says("/readyz"), 30.0)
+            eventually(lambda: "does not answer" not in server.says("/readyz"), 30.0)
+            after = server.answers(50)
+            total = len(before + during + after)
+            eventually(
+                lambda: f'canary_records_total{{state="accepted"}} {total}.0' in server.says("/metrics")
+            )
+            eventually(lambda: "canary_records_spooled 0.0" in server.says("/metrics"))
+        finally:
+            server.process.terminate()
+            code = server.process.wait(30.0)
+    print(
+        f"\nR4: the whole data folder full: {total} of {total} answered, each one stored or counted, one page"
+    )
+    assert {*before, *during, *after} == {200}
+    assert [body["rules"] for body in hook.bodies] == [["records_dropped"]]
+    assert code == 0
+    assert "child.ended" not in server.log_file.read_text()
