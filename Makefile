@@ -17,11 +17,14 @@ COMPILE_PROGRAMS = gcc:gcc gcc:libc6-dev $(shell .venv/bin/python -c 'import os,
 	os.path.exists(sysconfig.get_path("include") + "/Python.h") or print("Python.h:python3-dev")')
 BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 
-.PHONY: demo test check check-deploy fix bench bench-ingest test-statistics test-reliability test-compiled lock
+.PHONY: demo demo-replicas test check check-deploy fix bench bench-ingest test-statistics test-reliability test-compiled lock
 .PHONY: dashboards clean bench-programs compile-programs test-programs
 
 demo: .venv/demo  ## A canary that goes bad and is rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
+
+demo-replicas: .venv/dev test-programs  ## The same on two replicas, over Debian's PostgreSQL and Redis.
+	.venv/bin/python -m tests.servers.demo
 
 test: .venv/dev test-programs  ## All tests but the long simulations.
 	.venv/bin/pytest -q -m "not slow"

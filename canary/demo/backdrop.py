@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +19,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from canary.client import AdminClient
+from canary.client import AdminClient, NotReached
+from canary.config.server import Role
 
 READY_WITHIN_S = 20.0
 STOP_WITHIN_S = 15.0
@@ -26,11 +29,16 @@ STOP_WITHIN_S = 15.0
 class Backdrop:
     """The provider and `canary serve` as programs of their own; both end with the demo."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, roles: Sequence[Role]) -> None:
         self._folder = folder
         self._running: list[asyncio.subprocess.Process] = []
-        self.data = folder / "data"
-        self.provider = self.traffic = self.admin_url = ""
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("CANARY_")},
+            "CANARY_SECRET": secrets.token_hex(32),
+            "CANARY_ADMIN_TOKEN": secrets.token_hex(32),
+        }
+        self._servers = [_Server(role, folder / f"data-{number}") for number, role in enumerate(roles)]
+        self.provider = ""
 
     async def __aenter__(self) -> "Backdrop":
         fine = '{"ttft_s": 0.02, "spread": 0.3}'
@@ -42,13 +50,34 @@ class Backdrop:
         self.provider = json.loads(await process.stdout.readline())["url"]
         return self
 
+    @property
+    def data(self) -> Path:
+        """The first server's data folder."""
+        return self._servers[0].data
+
+    @property
+    def doors(self) -> list[str]:
+        """Where apps may connect."""
+        return [server.traffic for server in self._servers if server.traffic]
+
+    @property
+    def admin_url(self) -> str:
+        """Where operators connect."""
+        return next(server.admin for server in self._servers if server.role != "traffic")
+
+    @property
+    def token(self) -> str:
+        """The operators' token."""
+        return self._environment["CANARY_ADMIN_TOKEN"]
+
     async def serve(self, config: Path) -> None:
-        """Start `canary serve` on free ports and wait until it is ready."""
+        """Start `canary serve`, in each role, on free ports, and wait until all are ready."""
         with (self._folder / "serve.log").open("wb") as log:
-            await self._start(
-                "canary", "serve", "--config", str(config), "--data", str(self.data), "--grace", "5s",
-                "--traffic", "127.0.0.1:0", "--admin", "127.0.0.1:0", stderr=log,
-            )  # fmt: skip
+            for server in self._servers:
+                await self._start(
+                    "canary", "serve", "--config", str(config), "--data", str(server.data), "--grace", "5s",
+                    "--traffic", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--role", server.role, stderr=log,
+                )  # fmt: skip
         deadline = time.monotonic() + READY_WITHIN_S
         async with httpx2.AsyncClient(trust_env=False) as client:
             while time.monotonic() < deadline:
@@ -65,21 +94,34 @@ class Backdrop:
 
     def admin(self) -> AdminClient:
         """The server's admin API."""
-        return AdminClient(admin=None, data=self.data, environment={})
+        return AdminClient(admin=self.admin_url, data=self.data, environment=self._environment)
+
+    def all_stored(self) -> bool:
+        """True when no record waits in any server's spool any more."""
+        shown = [
+            httpx2.get(f"{server.admin}/metrics", trust_env=False).text
+            for server in self._servers
+            if server.traffic
+        ]
+        return all("\ncanary_records_spooled 0.0" in text for text in shown)
 
     async def _ready(self, client: httpx2.AsyncClient) -> bool:
         try:
-            where = json.loads((self.data / "server.json").read_text())
-            self.traffic, self.admin_url = where["traffic"], where["admin"]
-            answers = [await client.get(f"{url}/readyz") for url in (self.traffic, self.admin_url)]
-        except (OSError, ValueError, httpx2.TransportError):
+            for server in self._servers:
+                server.look()
+            addresses = [*self.doors, *(server.admin for server in self._servers)]
+            answers = [await client.get(f"{url}/readyz") for url in addresses]
+            status = await asyncio.to_thread(self.admin().get, "/api/status")
+        except (OSError, ValueError, httpx2.TransportError, NotReached):
             return False
-        return all(answer.status_code == 200 for answer in answers)
+        follow = status["workers"]["confirmed"] == len(self.doors) and all(
+            canary["state"] == "running" for canary in status["canaries"]
+        )
+        return follow and all(answer.status_code == 200 for answer in answers)
 
     async def _start(self, module: str, *arguments: str, **streams: Any) -> asyncio.subprocess.Process:
-        unset = {name: value for name, value in os.environ.items() if not name.startswith("CANARY_")}
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, *arguments, env=unset, start_new_session=True, **streams
+            sys.executable, "-m", module, *arguments, env=self._environment, start_new_session=True, **streams
         )
         self._running.append(process)
         return process
@@ -95,6 +137,21 @@ class Backdrop:
             except TimeoutError:
                 process.kill()
                 await process.wait()
+
+
+@dataclass(slots=True)
+class _Server:
+    """One `canary serve` and, once it has written them down, its addresses; "" for none."""
+
+    role: Role
+    data: Path
+    traffic: str = ""
+    admin: str = ""
+
+    def look(self) -> None:
+        """Read where it listens."""
+        where = json.loads((self.data / "server.json").read_text())
+        self.traffic, self.admin = where.get("traffic", ""), where["admin"]
 
 
 MODELS = (

@@ -9,7 +9,7 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from rich.rule import Rule
 
 from canary.client import AdminClient
 from canary.config import load
+from canary.config.server import Role
 from canary.demo.backdrop import Backdrop, Pager
 from canary.demo.traffic import Users
 from canary.reporting import rendered, report_from_store
@@ -63,12 +64,18 @@ notify: [{{webhook: "{pager}"}}]
 """
 
 
-def run(*, keep: bool) -> int:
-    """Play it; 0 when everything went as told. With `keep` it stays up until interrupted."""
+ALONE: tuple[Role, ...] = ("all",)
+REPLICAS: tuple[Role, ...] = ("admin", "traffic", "traffic")
+
+
+def run(*, keep: bool, store: str | None = None, shared: str | None = None) -> int:
+    """Play it; 0 when everything went as told. With `keep` it stays up until interrupted, with `store` and
+    `shared` it plays on two replicas over this PostgreSQL and this Redis."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     try:
-        return asyncio.run(_Story(Console()).play(keep=keep))
+        more = f"\nstore: {store}\nshared: {shared}\n" if store and shared else ""
+        return asyncio.run(_Story(Console(), REPLICAS if more else ALONE, more).play(keep=keep))
     except KeyboardInterrupt:
         return 0
 
@@ -78,19 +85,22 @@ class _Failed(Exception):
 
 
 class _Story:
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, roles: Sequence[Role], more: str) -> None:
+        """`more` is what the config has beside CONFIG."""
+        self._console, self._roles, self._more = console, roles, more
         self._began = time.monotonic()
 
     async def play(self, *, keep: bool) -> int:
         async with AsyncExitStack() as stack:
-            backdrop = await stack.enter_async_context(Backdrop(FOLDER))
+            backdrop = await stack.enter_async_context(Backdrop(FOLDER, self._roles))
             pager = await stack.enter_async_context(Pager())
             config = FOLDER / "canary.yaml"
-            config.write_text(CONFIG.format(provider=backdrop.provider, pager=pager.url))
+            config.write_text(CONFIG.format(provider=backdrop.provider, pager=pager.url) + self._more)
             await backdrop.serve(config)
-            self._say(f"a local provider at {backdrop.provider}, canary serve at {backdrop.traffic}")
-            self._say(f'the app\'s one change: OpenAI(base_url="{backdrop.traffic}/v1")')
+            self._say(
+                f"a local provider at {backdrop.provider}, canary serve at {' and '.join(backdrop.doors)}"
+            )
+            self._say(f'the app\'s one change: OpenAI(base_url="{backdrop.doors[0]}/v1")')
             try:
                 await self._one_that_goes_bad(backdrop, pager)
                 await self._one_that_passes(backdrop, config)
@@ -104,7 +114,7 @@ class _Story:
 
     async def _one_that_goes_bad(self, backdrop: Backdrop, pager: Pager) -> None:
         self._console.print(Rule("1. a candidate that goes bad"))
-        async with Users(backdrop.traffic) as users:
+        async with Users(backdrop.doors) as users:
             await users.ask("gpt-4o", SEED_REQUESTS)
             self._say(
                 f"{users.answered} requests answered; {users.by_arm['candidate']} by the candidate, all fine"
@@ -136,16 +146,15 @@ class _Story:
 
     async def _one_that_passes(self, backdrop: Backdrop, config: Path) -> None:
         self._console.print(Rule("2. a candidate that passes"))
-        async with Users(backdrop.traffic) as users:
+        async with Users(backdrop.doors) as users:
             await users.ask("gpt-4o-mini", PASSING_USERS, rounds=2)
             self._say(f"{users.answered} requests of {PASSING_USERS} users")
             count = await users.give_feedback()
             self._say(f"{count} values of feedback given (task_completed, csat)")
-        client = backdrop.admin()
-        if not await self._until(lambda: _all_stored(client), 10.0):
+        if not await self._until(backdrop.all_stored, 10.0):
             raise _Failed("records are still waiting in the spool")
-        data = FOLDER / "data"
-        report = await asyncio.to_thread(report_from_store, load(config, {}), "passes", data, now=time.time())
+        read, data = load(config, {}), backdrop.data
+        report = await asyncio.to_thread(report_from_store, read, "passes", data, now=time.time())
         if report.verdict not in ("ship_now", "ship"):
             raise _Failed(f"the good candidate did not pass: {report.verdict}: {'; '.join(report.reasons)}")
         self._console.print(rendered(report, "text"))
@@ -154,10 +163,8 @@ class _Story:
         self._say(f"the same as a page: {page.resolve()}")
 
     async def _keep(self, backdrop: Backdrop) -> None:
-        token = (backdrop.data / "admin.token").read_text().strip()
-        self._say(
-            f"still running: page {backdrop.admin_url}/ (token {token}), metrics {backdrop.admin_url}/metrics"
-        )
+        admin = backdrop.admin_url
+        self._say(f"still running: page {admin}/ (token {backdrop.token}), metrics {admin}/metrics")
         self._say("Ctrl-C ends it")
         stop = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
@@ -180,7 +187,3 @@ class _Story:
 def _rolled_back(client: AdminClient, name: str) -> Any:
     canaries = client.get("/api/status")["canaries"]
     return next((each for each in canaries if each["name"] == name and each["state"] == "rolled_back"), None)
-
-
-def _all_stored(client: AdminClient) -> bool:
-    return "\ncanary_records_spooled 0.0" in client.text("GET", "/metrics")

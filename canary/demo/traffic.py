@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
+from itertools import cycle
 from random import Random
 from types import TracebackType
 from typing import Any
@@ -23,9 +25,13 @@ _QUESTIONS = (
 class Users:
     """Sends requests as an app would: one changed base URL, the user's id in `user`."""
 
-    def __init__(self, traffic: str) -> None:
-        self._client = AsyncOpenAI(base_url=f"{traffic}/v1", api_key="sk-demo", max_retries=0)
-        self._http = httpx2.AsyncClient(base_url=traffic, trust_env=False, timeout=30.0)
+    def __init__(self, doors: Sequence[str]) -> None:
+        """`doors` are the addresses of all replicas; requests go to them by turns."""
+        self._clients = [
+            AsyncOpenAI(base_url=f"{door}/v1", api_key="sk-demo", max_retries=0) for door in doors
+        ]
+        self._turns = cycle(self._clients)
+        self._http = httpx2.AsyncClient(base_url=doors[0], trust_env=False, timeout=30.0)
         self._random = Random(7)  # noqa: S311 - made-up users
         self._serial = 0
         self._exchanges: dict[str, tuple[str, str]] = {}
@@ -74,7 +80,7 @@ class Users:
 
     async def _one(self, model: str, user: str) -> None:
         try:
-            answer = await self._client.chat.completions.with_raw_response.create(
+            answer = await next(self._turns).chat.completions.with_raw_response.create(
                 model=model,
                 user=user,
                 messages=[{"role": "user", "content": self._random.choice(_QUESTIONS)}],
@@ -93,5 +99,6 @@ class Users:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.close()
+        for client in self._clients:
+            await client.close()
         await self._http.aclose()
