@@ -2,31 +2,29 @@
 
 import asyncio
 import os
-import socket
 import threading
 import time
 from functools import partial
 from pathlib import Path
 
 import structlog
-import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
 
 from alerts.notify import deliver, notifier_client
 from canary.config import Config
-from canary.config.quantity import is_loopback
 from canary.counting import Counting
+from canary.listening import access_to, listen
 from canary.live import Live
 from canary.operator import Operator
 from canary.process import Ending, Orders, Reading, WatchedConfig, handed_over, log_to_stderr, read_orders
 from canary.pulled import PulledBack
 from canary.rollouts import Rollouts
-from canary.secrets import Keys, Secret, admin_token
+from canary.secrets import Keys
 from canary.spool_feed import SpoolFeed
 from canary.workers import Workers
 from console.app import admin_app
-from console.guard import Access
 from records import plans
 from records.capture_store import CaptureShipper, CaptureStore
 from records.errors import StoreDown
@@ -95,27 +93,12 @@ class Admin:
         ending = Ending(asyncio.get_running_loop(), partial(self.config.check, force=True))
         stop_shipping = threading.Event()
         shipping = threading.Thread(target=self.shipper.run, args=(stop_shipping,), name="shipper")
-        server = uvicorn.Server(self._uvicorn())
-        listener = socket.socket(fileno=self.orders.fd)
         shipping.start()
-        running = (
-            self._follow(),
-            self._clock(ending),
-            self.rollouts.settling(),
-            self._notify(),
-            self.captures.run(),
-        )
-        loops = [asyncio.create_task(each) for each in running]
-        serving = asyncio.create_task(server._serve([listener]))
-        ended = asyncio.create_task(ending.wait())
+        loops = [self._follow(), self._clock(ending), self._notify()]
+        loops += [self.rollouts.settling(), self.captures.run()]
         try:
-            await asyncio.wait({ended, serving, *loops}, return_when=asyncio.FIRST_COMPLETED)
-            server.should_exit = True
-            await serving
+            await listen(self._app(), self.orders, ending, loops)
         finally:
-            for task in (*loops, ended):
-                task.cancel()
-            results = await asyncio.gather(*loops, ended, return_exceptions=True)
             while self.feed.turn():
                 pass
             self.live.judge(time.time(), time.monotonic())
@@ -124,9 +107,6 @@ class Admin:
             await asyncio.to_thread(shipping.join)
             await asyncio.to_thread(self.captures.turn, time.time())
             self.store.close()
-            for result in results:
-                if isinstance(result, Exception):
-                    raise result
 
     async def _follow(self) -> None:
         while True:
@@ -241,25 +221,10 @@ class Admin:
         if counts is not None:
             self.meters.set_records(counts.totals, counts.spooled)
 
-    def _uvicorn(self) -> uvicorn.Config:
+    def _app(self) -> Starlette:
         registry = CollectorRegistry()
         registry.register(self.meters)
-        loopback = is_loopback(self.orders.host)
-        access = Access(
-            admin_token=admin_token(os.environ, self.orders.folder, loopback=loopback).value,
-            metrics_token=Secret("CANARY_METRICS_TOKEN", os.environ).value,
-            loopback=loopback,
-        )
-        return uvicorn.Config(
-            admin_app(self.operator, registry, access),
-            loop="none",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=5,
-        )
+        return admin_app(self.operator, registry, access_to(self.orders))
 
 
 def boot_id() -> str:

@@ -92,3 +92,12 @@ def test_without_admins_the_last_plan_in_redis_or_store_keeps_nobody_fresh(path:
     assert share_of(worker.poll(1960.0, 16 * MINUTE)) == 0.0
     following.hear(a_plan(5, refreshed_at=1961.0), 16 * MINUTE + 1)  # an admin is back
     assert share_of(worker.poll(1961.0, 16 * MINUTE + 1)) == 0.05
+
+
+def test_a_plan_that_the_disk_did_not_take_is_written_with_the_next_news(tmp_path: Path) -> None:
+    folder = tmp_path / "not-there-yet"
+    following = Following(folder / "plan.json")
+    assert following.hear(a_plan(5), 0.0)
+    folder.mkdir()
+    assert following.hear(a_plan(5, refreshed_at=1001.0), 1.0)
+    assert plans.read(folder / "plan.json") == a_plan(5, refreshed_at=1001.0)
