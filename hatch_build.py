@@ -22,6 +22,7 @@ COMPILED = [
     "proxy/reading.py",
     "proxy/record.py",
     "proxy/reply.py",
+    "proxy/routes.py",
     "proxy/splice.py",
     "proxy/sse.py",
     "proxy/ticker.py",

@@ -4,8 +4,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from proxy.breaker import Breaker
 from proxy.dialects import Operation, operation
 from proxy.dialects.gemini import MODEL_PATH
@@ -61,7 +59,8 @@ class Trial:
         return self.baseline.provider.name == self.candidate.provider.name
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
     """One request's way. `path` is as its API names it (`/v1/…`), `target` what is added to the base URL."""
 
     provider: Provider

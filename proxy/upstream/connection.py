@@ -165,18 +165,15 @@ class Connection:
         return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(self._room[:nbytes])
-
-    def data_received(self, data: bytes | memoryview) -> None:
         answer = self._answer
         if answer is None:
             self.give_up()
             return
         stage = self._stage
         if stage == HEAD:
-            self._head_size += len(data)
+            self._head_size += nbytes
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(self._room[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             if self._stage != DONE:
                 self._feed(answer)
@@ -194,7 +191,7 @@ class Connection:
         elif self._stage != stage:
             answer.wake()
         else:
-            self._fed_nothing(len(data))
+            self._fed_nothing(nbytes)
 
     def eof_received(self) -> None:
         self._eof = True

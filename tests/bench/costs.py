@@ -132,7 +132,8 @@ class Bench:
         self.inbound.connection_made(self.caller)
         lane = worker.exchanges.routes.trials["bench"].baseline
         _, _, origin = worker.upstreams._learn(lane.provider)
-        self.outbound = Connection(loop, worker.upstreams._ticker, origin, memoryview(bytearray(READ)))
+        self.room = memoryview(bytearray(READ))
+        self.outbound = Connection(loop, worker.upstreams._ticker, origin, self.room)
         self.outbound.connection_made(self.provider)
         origin.keep(self.outbound)
         self.request = _request()
@@ -141,7 +142,8 @@ class Bench:
         """One chat, there and back."""
         self.inbound.data_received(self.request)
         await self.provider.something()
-        self.outbound.data_received(ANSWER)
+        self.room[: len(ANSWER)] = ANSWER
+        self.outbound.buffer_updated(len(ANSWER))
         await self.caller.something()
 
     async def round(self) -> float:
@@ -181,7 +183,7 @@ def _wrap(parts: Parts) -> None:
     parts.wrap(exchange, "upstream_request", "write the upstream request (splice, headers)")
     parts.wrap(Address, "head", "write its head")
     parts.wrap(Connection, "start", "hand it to the connection")
-    parts.wrap(Connection, "data_received", "parse the answer (llhttp, checks)")
+    parts.wrap(Connection, "buffer_updated", "parse the answer (llhttp, checks)")
     parts.wrap(Reply, "opened", "judge its head, choose a reader")
     parts.wrap(Reply, "_finished", "read its JSON, usage")
     parts.wrap(exchange, "to_caller", "headers for the caller")
