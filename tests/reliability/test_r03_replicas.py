@@ -1,0 +1,65 @@
+"""R3 with several replicas: while the database is frozen or gone, a rollback that an operator orders reaches
+every replica all the same, by Redis; and the database when it is back.
+"""
+
+import json
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.e2e.replicas import Fleet, Member, fleet
+from tests.servers.postgres import Postgres
+from tests.servers.redis import RedisServer
+from tests.serving import eventually
+
+CONFIG = """
+providers:
+  openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}
+canaries:
+  - name: outage
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: a}
+    candidate: {provider: openai, model: b}
+    share: 50%
+    guardrails: []
+"""
+
+
+def state_in(member: Member) -> str:
+    """The canary's state in a replica's plan."""
+    plan = json.loads((member.data / "plan.json").read_bytes())
+    return str(plan["states"]["outage"]["state"])
+
+
+@pytest.mark.parametrize("how", ["frozen", pytest.param("killed", marks=pytest.mark.slow)])
+def test_a_rollback_reaches_every_replica_without_the_database(
+    tmp_path: Path, durable_postgres: Postgres, redis_server: RedisServer, how: str
+) -> None:
+    url = f"{durable_postgres.url}?connect_timeout=2"
+    with fleet(tmp_path, CONFIG, store=url, shared=redis_server.url) as members:
+        for role in ("admin", "traffic", "traffic"):
+            members.add(role)
+        members.ready(2)
+        assert [state_in(each) for each in members.replicas] == ["running"] * 2
+        durable_postgres.kill() if how == "killed" else durable_postgres.freeze()
+        order(members, "rollback", 200)
+        eventually(lambda: {state_in(each) for each in members.replicas} == {"rolled_back"})
+        order(members, "resume", 503)
+        durable_postgres.start() if how == "killed" else durable_postgres.thaw()
+        eventually(lambda: stored(durable_postgres) == "rolled_back", 20.0)
+        assert {state_in(each) for each in members.replicas} == {"rolled_back"}
+        audit = members.admins[0].get("/api/audit").json()
+        assert [each["action"] for each in audit].count("rollback") == 1
+
+
+def order(members: Fleet, name: str, status: int) -> None:
+    """An operator's order, and what it must be answered."""
+    answer = members.admins[0].ask("POST", f"/api/canaries/outage/{name}", {"reason": "bad answers"})
+    assert answer.status_code == status, answer.text
+
+
+def stored(database: Postgres) -> str:
+    with psycopg.connect(database.url) as connection:
+        ((document,),) = connection.execute("SELECT document FROM states").fetchall()
+    return str(document["state"])
