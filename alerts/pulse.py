@@ -5,24 +5,38 @@ from typing import Any
 
 import msgspec
 
-from alerts.windows import Window
-from records.outcome import Outcome
+from alerts.windows import SLICES, Window
+from records.outcome import Feedback, Outcome
 from routing.canary import ArmName
 
 RECENT_S = 600.0
 
 
 @dataclass(slots=True)
+class Ratings:
+    """The values that one metric was given. A correction counts beside what it corrects."""
+
+    count: int = 0
+    total: float = 0.0
+
+
+@dataclass(slots=True)
 class Arm:
-    """One arm in this run: counts of the whole run, times of the last ten minutes, dollars where known."""
+    """One arm in this run: counts of the whole run, times of the last ten minutes, dollars where known.
+
+    `counted` are the requests that ended in an answer or an error, `priced` those whose cost is known; the
+    latency window's slices know how many of theirs failed."""
 
     requests: int = 0
+    counted: int = 0
+    priced: int = 0
     assigned: int = 0
     errors: int = 0
     aborted: int = 0
     cost_usd: float | None = None
     latency: Window = field(default_factory=lambda: Window(RECENT_S, binned=True))
     first_token: Window = field(default_factory=lambda: Window(RECENT_S, binned=True))
+    ratings: dict[str, Ratings] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -46,11 +60,23 @@ class Pulse:
         arm.aborted += outcome.outcome == "aborted"
         if outcome.cost_usd is not None:
             arm.cost_usd = (arm.cost_usd or 0.0) + outcome.cost_usd
-        if outcome.latency_s is not None and outcome.outcome in ("ok", "fallback", "error"):
+            arm.priced += 1
+        if outcome.outcome not in ("ok", "fallback", "error"):
+            return
+        arm.counted += 1
+        if outcome.latency_s is not None:
             ended = outcome.mono + outcome.latency_s
-            arm.latency.add(ended, outcome.latency_s)
+            arm.latency.add(ended, outcome.latency_s, over=outcome.failed)
             if outcome.ttft_s is not None:
                 arm.first_token.add(ended, outcome.ttft_s)
+
+    def observe_feedback(self, feedback: Feedback) -> None:
+        """Take in one value that a user or app gave of an exchange in this run."""
+        if feedback.run != self.run or feedback.arm is None:
+            return
+        ratings = self.arms[feedback.arm].ratings.setdefault(feedback.metric, Ratings())
+        ratings.count += 1
+        ratings.total += feedback.value
 
     def actual_share(self) -> float | None:
         """The candidate's part of the exchanges that the hash assigned; None before any."""
@@ -60,6 +86,14 @@ class Pulse:
     def document(self, now: float) -> dict[str, dict[str, Any]]:
         """The arms as `canary status -o json` shows them, at monotonic `now`."""
         return {name: _document(arm, now) for name, arm in self.arms.items()}
+
+    def recent(self, now: float) -> dict[str, Any]:
+        """The last ten minutes in slices of `slice_s`, the oldest first: how many answers and errors ended in
+        each, how many of them failed, and the p95 latency (None: no answer)."""
+        return {
+            "slice_s": RECENT_S / SLICES,
+            "arms": {name: _course(arm, now) for name, arm in self.arms.items()},
+        }
 
     def mirror_document(self, now: float) -> dict[str, Any]:
         """The mirror copies in the same words, and how many found no room."""
@@ -75,6 +109,23 @@ def _document(arm: Arm, now: float) -> dict[str, Any]:
         "p95_s": arm.latency.quantile(0.95, now),
         "ttft_p95_s": arm.first_token.quantile(0.95, now),
         "cost_usd": arm.cost_usd,
+        "counted": arm.counted,
+        "cost_per_request_usd": arm.cost_usd / arm.priced
+        if arm.cost_usd is not None and arm.priced
+        else None,
+        "feedback": {
+            metric: {"mean": ratings.total / ratings.count, "count": ratings.count}
+            for metric, ratings in arm.ratings.items()
+        },
+    }
+
+
+def _course(arm: Arm, now: float) -> dict[str, list[Any]]:
+    slices = arm.latency.course(now)
+    return {
+        "requests": [each.count for each in slices],
+        "errors": [each.over for each in slices],
+        "p95_s": [each.quantile(0.95) for each in slices],
     }
 
 

@@ -6,7 +6,7 @@ values over a bound is exact.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 SLICES = 30
@@ -23,6 +23,10 @@ class Slice:
     over: int = 0
     total: float = 0.0
     bins: dict[int, int] = field(default_factory=dict)
+
+    def quantile(self, q: float) -> float | None:
+        """As `Window.quantile`, of this slice alone."""
+        return _quantile(self.bins, q)
 
 
 @dataclass(slots=True)
@@ -82,9 +86,20 @@ class Window:
         for part in self._live(now):
             for place, count in part.bins.items():
                 merged[place] = merged.get(place, 0) + count
-        rank = q * sum(merged.values())
-        for place in sorted(merged):
-            rank -= merged[place]
-            if rank <= 1e-9:
-                return 2.0 * math.exp(place * _LOG_GAMMA) / (_GAMMA + 1.0)
-        return None
+        return _quantile(merged, q)
+
+    def course(self, now: float) -> list[Slice]:
+        """Its slices one by one, the oldest first, an empty one where nothing was seen."""
+        if self.span_s is None:
+            return list(self.slices.values())
+        newest = int(now * SLICES / self.span_s)
+        return [self.slices.get(newest - back, Slice()) for back in reversed(range(SLICES))]
+
+
+def _quantile(bins: Mapping[int, int], q: float) -> float | None:
+    rank = q * sum(bins.values())
+    for place in sorted(bins):
+        rank -= bins[place]
+        if rank <= 1e-9:
+            return 2.0 * math.exp(place * _LOG_GAMMA) / (_GAMMA + 1.0)
+    return None

@@ -84,6 +84,7 @@ class Live:
                 patient.pulse.observe(record)
             else:
                 patient.watch.observe_feedback(record)  # type: ignore[arg-type]
+                patient.pulse.observe_feedback(record)  # type: ignore[arg-type]
 
     def judge(self, now_utc: float, now_mono: float) -> bool:
         """Judge if it is time; True when somebody has to be told something, which is to be kept first."""

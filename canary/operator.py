@@ -6,23 +6,29 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
+from alerts.frozen import Why
+from alerts.incident import Incident
 from alerts.pulse import Pulse
 from canary.config import Config
-from canary.live import Live
-from canary.orders import transition_for
+from canary.live import Live, Patient
+from canary.orders import ORDER_OF, transition_for
 from canary.process import WatchedConfig
 from canary.rollouts import Outrun, Rollouts
 from canary.secrets import Keys
 from canary.workers import Workers
 from console.control import BadOrder, Order
+from records.capture import Capture
+from records.capture_store import CaptureStore
 from records.errors import StoreDown
 from records.store import Act, Audited, Store
 from routing import transitions
 from routing.assign import assign
 from routing.canary import definition
 from routing.cohort import SPACE, bucket
+from routing.plan import State
 
 CONFIRM_WITHIN_S = 1.5
 LOOK_EVERY_S = 0.05
@@ -67,8 +73,7 @@ class Operator:
     async def report(self, canary: str, form: str) -> str:
         """One canary's report, computed in a thread: requests to the console go on meanwhile."""
         config = self.config.current
-        if canary not in config.canaries:
-            raise BadOrder(404, f"no canary {canary!r}; there are: {', '.join(config.canaries) or 'none'}")
+        self._patient(canary)
         try:
             return await asyncio.to_thread(_report, config, canary, self.store, form)
         except StoreDown as problem:
@@ -115,6 +120,33 @@ class Operator:
         except StoreDown as problem:
             raise BadOrder(503, str(problem)) from problem
 
+    def recent(self, canary: str) -> Mapping[str, Any]:
+        """The last ten minutes of both arms."""
+        return self._patient(canary).pulse.recent(time.monotonic())
+
+    def why(self, canary: str) -> Why | None:
+        """The frozen evidence of this run's rollback; None where no rule did it."""
+        patient = self._patient(canary)
+        why = patient.incident.why if patient.incident is not None else None
+        return why if why is not None and why.run == patient.watch.run else None
+
+    async def pairs(
+        self, canary: str, *, since: float, until: float, category: str | None, limit: int
+    ) -> Sequence[tuple[Capture, Capture]]:
+        """Captured exchanges and the candidate's answers to copies of them."""
+        self._patient(canary)
+        found = CaptureStore(self.store).pairs(canary, since=since, until=until, category=category)
+        try:
+            return await asyncio.to_thread(lambda: list(islice(found, limit)))
+        except StoreDown as problem:
+            raise BadOrder(503, str(problem)) from problem
+
+    def _patient(self, canary: str) -> Patient:
+        if canary not in self.live.patients:
+            names = ", ".join(self.live.patients) or "none"
+            raise BadOrder(404, f"no canary {canary!r}; there are: {names}")
+        return self.live.patients[canary]
+
     async def _confirmations(self, version: int) -> tuple[int, int]:
         """(workers that follow this plan, workers alive), after at most 1.5 s."""
         deadline = time.monotonic() + CONFIRM_WITHIN_S
@@ -135,6 +167,12 @@ class Operator:
             "run": state.run if state is not None else 0,
             "reason": state.reason if state is not None else "",
             "incident": patient.incident.dedup_key if patient.incident is not None else None,
+            "open_incident": _open_incident(patient.incident),
+            "ramp": self._ramp(name, state, held=patient.holds_ramp),
+            "orders": [ORDER_OF[each] for each in transitions.legal(state) if each in ORDER_OF]
+            if state
+            else [],
+            "captures": self.config.current.canaries[name].capture is not None,
             "arms": patient.pulse.document(time.monotonic()),
             "mirror": self._mirror(name, patient.pulse),
             "guardrails": [
@@ -148,6 +186,21 @@ class Operator:
                 }
                 for status in patient.statuses
             ],
+        }
+
+    def _ramp(self, name: str, state: State | None, *, held: bool) -> dict[str, Any]:
+        """Where the canary is in its ramp: `step` from 0, None where it is at no step of it; `left_s` of this
+        step, None where it has no end; `held` while a guardrail stops the clock."""
+        steps = self.config.current.canaries[name].canary.steps
+        step = state.step if state is not None and state.step < len(steps) else None
+        lasts = steps[step].for_s if step is not None and step + 1 < len(steps) else None
+        return {
+            "steps": [{"share": each.share, "for_s": each.for_s} for each in steps],
+            "step": step,
+            "left_s": max(0.0, lasts - state.step_elapsed_s)
+            if state is not None and lasts is not None
+            else None,
+            "held": held,
         }
 
     def _mirror(self, name: str, pulse: Pulse) -> dict[str, Any] | None:
@@ -178,6 +231,18 @@ def _report(config: Config, canary: str, store: Store, form: str) -> str:
     from canary.reporting import rendered, report_of
 
     return rendered(report_of(config, config.canaries[canary], store, now=time.time()), form)
+
+
+def _open_incident(incident: Incident | None) -> dict[str, Any] | None:
+    if incident is None or incident.state == "resolved":
+        return None
+    return {
+        "state": incident.state,
+        "opened_at": incident.opened_at,
+        "headline": incident.headline,
+        "rules": list(incident.rules),
+        "done": incident.done,
+    }
 
 
 def _audit_entry(entry: Audited) -> dict[str, Any]:

@@ -7,6 +7,16 @@ from routing import transitions
 from routing.canary import Step
 from routing.plan import State
 
+ORDER_OF: dict[transitions.Action, Order] = {
+    "start": "start",
+    "set_share": "ramp",
+    "pause": "pause",
+    "resume": "resume",
+    "rollback": "rollback",
+    "promote": "promote",
+}
+"""How an operator calls what may be done to a state. `end` is the config's alone."""
+
 
 def transition_for(
     order: Order, steps: Sequence[Step], *, reason: str, share: float | None, now: float

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+from alerts.frozen import Why
+from records.capture import Capture
+
 Order = Literal["start", "pause", "resume", "rollback", "promote", "ramp"]
 ORDERS: tuple[Order, ...] = ("start", "pause", "resume", "rollback", "promote", "ramp")
 
@@ -39,6 +42,22 @@ class Control(Protocol):
         self, canary: str, order: Order, *, who: str, reason: str, share: float | None
     ) -> Mapping[str, Any]:
         """Carry out one order: stored, audited, published. BadOrder when it is not legal."""
+        ...
+
+    def recent(self, canary: str) -> Mapping[str, Any]:
+        """The last ten minutes of both arms (`alerts.pulse`). BadOrder (404) for no such canary."""
+        ...
+
+    def why(self, canary: str) -> Why | None:
+        """The frozen evidence of this run's rollback; None where no rule did it. BadOrder (404) for no such
+        canary."""
+        ...
+
+    async def pairs(
+        self, canary: str, *, since: float, until: float, category: str | None, limit: int
+    ) -> Sequence[tuple[Capture, Capture]]:
+        """(captured exchange, the candidate's answer to a copy of it) by time, the first `limit` of those at
+        UTC seconds `since` ≤ at < `until`. BadOrder (404, or 503 while the store is down)."""
         ...
 
     async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:

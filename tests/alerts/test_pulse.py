@@ -2,7 +2,7 @@
 
 from alerts import pulse as pulses
 from alerts.pulse import Pulse
-from records.outcome import Outcome
+from records.outcome import Feedback, Outcome
 
 
 def exchange(**changed: object) -> Outcome:
@@ -56,3 +56,40 @@ def test_a_pulse_survives_its_checkpoint_and_one_from_before_there_were_copies_i
     older = pulses.from_document(document)
     assert older.document(105.0) == pulse.document(105.0)
     assert older.mirror_document(105.0)["requests"] == 0
+
+
+def test_a_cost_per_request_is_that_of_the_requests_whose_cost_is_known() -> None:
+    arm = pulse_of(exchange(), exchange(cost_usd=None)).document(105.0)["candidate"]
+    assert (arm["cost_usd"], arm["cost_per_request_usd"]) == (0.25, 0.25)
+    assert pulse_of(exchange(cost_usd=None)).document(105.0)["candidate"]["cost_per_request_usd"] is None
+
+
+def test_what_the_caller_caused_or_left_is_no_request_that_could_have_failed() -> None:
+    pulse = pulse_of(exchange(), exchange(outcome="aborted"), exchange(outcome="caller_error"))
+    arm = pulse.document(105.0)["candidate"]
+    assert (arm["requests"], arm["counted"]) == (3, 1)
+
+
+def rating(**changed: object) -> Feedback:
+    given = {"key": "k", "metric": "csat", "value": 4.0, "at": 1.0, "mono": 1.0, "run": 1, "arm": "candidate"}
+    return Feedback(**{**given, **changed})  # type: ignore[arg-type]
+
+
+def test_ratings_of_this_run_whose_arm_is_known_have_a_mean() -> None:
+    pulse = Pulse(run=1)
+    for each in (rating(), rating(value=5.0), rating(run=2, value=1.0), rating(arm=None, value=1.0)):
+        pulse.observe_feedback(each)
+    told = pulses.from_document(pulses.to_document(pulse)).document(2.0)
+    assert told["candidate"]["feedback"] == {"csat": {"mean": 4.5, "count": 2}}
+    assert told["baseline"]["feedback"] == {}
+
+
+def test_the_last_ten_minutes_are_told_in_slices_with_the_errors_of_each() -> None:
+    late = {"outcome": "error", "error_type": "provider_5xx", "latency_s": 1.0, "mono": 689.0}
+    told = pulse_of(exchange(), exchange(**late), exchange(**late, arm="baseline")).recent(690.0)
+    course = told["arms"]["candidate"]
+    assert told["slice_s"] * len(course["requests"]) == 600.0
+    assert course["requests"] == [1, *[0] * 28, 1]
+    assert course["errors"] == [0] * 29 + [1]
+    assert course["p95_s"][1:29] == [None] * 28
+    assert 1.9 < course["p95_s"][0] < 2.1
