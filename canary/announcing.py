@@ -11,17 +11,19 @@ AGAIN_S = 0.5
 
 
 class Announcing:
-    """One admin's announcements."""
+    """One admin's announcements. Made inside the event loop that runs it."""
 
     def __init__(self, channel: PlanChannel, reach: Reach) -> None:
         self._channel, self._reach = channel, reach
+        self._loop = asyncio.get_running_loop()
         self._plan = NO_PLAN
         self._fresh = asyncio.Event()
 
     def put(self, plan: Plan) -> None:
-        """Announce this plan, in place of one that is not out yet."""
-        self._plan = plan
-        self._fresh.set()
+        """Announce this plan, in place of one that is not out yet. From any thread."""
+        if plan.version >= self._plan.version:
+            self._plan = plan
+        self._loop.call_soon_threadsafe(self._fresh.set)
 
     async def run(self) -> None:
         """Pass plans on as they come. One that Redis does not take is in the store, and in the next one."""

@@ -90,6 +90,8 @@ class Hub:
         self.memory = Memory(checkpoints, [Counting(self.meters), self.live], boot=boot_id())
         self.knows = False
         """True once what earlier leaders learnt is taken in, since this one leads."""
+        self.wants: Config | None = None
+        """The config that the states were brought to."""
         self.told = asyncio.Event()
 
     @property
@@ -206,7 +208,7 @@ class Hub:
             elif not self.knows:
                 await self._begin_to_lead()
             elif standing == "leading":
-                self._ramp(now - before)
+                await self._lead(now - before)
             if standing == "unsure":
                 if await self.announcing.outspoken():
                     self.leadership.heard_other()
@@ -231,17 +233,21 @@ class Hub:
         try:
             self.gathering = Gathering(await self.memory.recall(again=True))
             self.incoming = Incoming(self.redis, self.gathering.position.place)
-            self._reconcile(self.config.current)
+            await asyncio.to_thread(self._reconcile, self.config.current)
         except StoreDown as problem:
             self.stored.failed(problem)
             return
         self.knows = True
         await self._save()
 
-    def _ramp(self, passed_s: float) -> None:
+    async def _lead(self, passed_s: float) -> None:
+        """Let the ramps' clocks run, and the states be what a reloaded config wants."""
+        config, held = self.config.current, self.live.holding()
+        tick = partial(self.rollouts.tick, config, passed_s=passed_s, held=held, now=time.time())
         try:
-            held = self.live.holding()
-            self.rollouts.tick(self.config.current, passed_s=passed_s, held=held, now=time.time())
+            if self.wants is not config:
+                await asyncio.to_thread(self._reconcile, config)
+            await asyncio.to_thread(tick)
         except StoreDown as problem:
             log.error("ramp.not_stored", problem=str(problem))
 
@@ -278,15 +284,14 @@ class Hub:
         return found
 
     def _reloaded(self, config: Config) -> None:
-        if self.leadership.standing() == "leading":
-            self._reconcile(config)
-        else:
-            self.operator.problems = redefinitions(config, self.rollouts.states)
+        self.operator.problems = redefinitions(config, self.rollouts.states)
         self.live.configure(config)
 
     def _reconcile(self, config: Config) -> None:
-        """Bring the states to what the config wants. The leader's part: two configs must not fight."""
+        """Bring the states to what the config wants. The leader's part: two configs must not fight. May raise
+        StoreDown."""
         self.operator.problems = self.rollouts.reconcile(config, time.time())
+        self.wants = config
         for problem in self.operator.problems:
             log.error("config.refused", problem=problem)
 

@@ -219,3 +219,32 @@ def test_another_admin_takes_over_from_a_killed_leader_without_a_second_page(sto
     seen = before["arms"]["baseline"]["requests"]
     eventually(lambda: members.status("goes-bad")["arms"]["baseline"]["requests"] >= seen + 50, 20.0)
     assert len(story.hook.events("goes-bad", "page")) == pages
+
+
+def test_a_changed_config_reaches_replicas_and_admins_without_a_restart(story: Story) -> None:
+    members = story.members
+    living = [each for each in (*members.replicas, *members.admins) if each.process.poll() is None]
+    added = CONFIG.partition("canaries:\n")[2].partition("notify:")[0]
+    added = added.replace("goes-bad", "later").replace("[gpt-4o]", "[gpt-4o-mini]").format()
+    for member in living:
+        fresh = member.config.with_suffix(".new")
+        fresh.write_text(member.config.read_text().replace("canaries:\n", f"canaries:\n{added}"))
+        fresh.replace(member.config)
+    eventually(lambda: members.status("goes-bad")["state"] == "rolled_back")
+    shown = eventually(lambda: later(members), 20.0)
+    assert (shown["state"], shown["share"]) == ("running", 0.05)
+    user = next(members.users("candidate", "later", 0.05))
+    door = members.replicas[0].traffic
+    eventually(lambda: arm_of(f"{door}/v1/chat/completions", user) == "candidate", 10.0)
+
+
+def later(members: Fleet) -> dict[str, object] | None:
+    """The new canary's status, once there is one."""
+    canaries = members.leader().get("/api/status").json()["canaries"]
+    return next((each for each in canaries if each["name"] == "later" and each["run"] == 1), None)
+
+
+def arm_of(url: str, user: str) -> str | None:
+    """The arm that this user is given."""
+    answer = httpx2.post(url, json=chat("gpt-4o-mini", user), headers=KEY, trust_env=False)
+    return answer.headers.get("x-canary-arm")
