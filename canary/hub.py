@@ -17,10 +17,10 @@ from prometheus_client import CollectorRegistry
 
 from alerts.notify import deliver, notifier_client
 from canary.admin import boot_id
-from canary.announcing import AGAIN_S, Announcing
+from canary.announcing import Announcing
 from canary.config import Config
 from canary.counting import Counting
-from canary.gathering import Gathering, signs_of_life
+from canary.intake import Intake
 from canary.leadership import RENEW_EVERY_S, Leadership
 from canary.listening import access_to, listen
 from canary.live import JUDGE_EVERY_S, Live
@@ -37,20 +37,17 @@ from canary.workers import Workers
 from console.app import admin_app
 from records import spool_name
 from records.capture_store import CaptureStore
-from records.errors import SharedDown, StoreDown
+from records.errors import StoreDown
 from records.meters import Meters
 from records.shared import link
 from records.shared.plan_channel import PlanChannel
-from records.shared.stream import Incoming
-from records.store import Store, tail
+from records.store import Store
 from records.store.kept import Checkpoints
 from records.store.lease import Leases
 
 log = structlog.get_logger()
 
 KEEP_EVERY_S = 5.0
-SEARCH_EVERY_S = 5.0
-SEARCH_OFTEN_S = 0.5
 EXPIRE_EVERY_S = 3600.0
 WATCHING = ("leading", "alone")
 
@@ -69,8 +66,13 @@ class Hub:
         self.redis = link.connect(current.shared)
         self.shared, self.stored = Reach("redis"), Reach("store")
         self.announcing = Announcing(PlanChannel(self.redis), self.shared)
-        self.incoming = Incoming(self.redis)
-        self.gathering = Gathering()
+        self.intake = Intake(
+            self.redis,
+            self.store,
+            self.shared,
+            canaries=lambda: list(self.config.current.canaries),
+            tell=self._take,
+        )
         self.workers = Workers()
         self.meters = Meters(canaries=current.canaries, feedback_metrics=current.metrics, mono=time.monotonic)
         pulled = PulledBack(orders.folder / "rollbacks.json")
@@ -111,13 +113,9 @@ class Hub:
         registry.register(
             AdminMeters(self.meters, leads=lambda: self.watches, shared_up=lambda: self.shared.down is None)
         )
-        loops = [self._hear(), self._search(), self._judge(), self._keep(), self._expire()]
-        loops += [self.announcing.run(), self.rollouts.settling()]
+        loops = [self.intake.hear(), self.intake.search(), self.announcing.run(), self.rollouts.settling()]
+        loops += [self._judge(), self._keep(), self._expire()]
         app = admin_app(self.operator, registry, access_to(self.orders))
-        try:
-            await self.incoming.skip()
-        except SharedDown as problem:
-            self.shared.failed(problem)
         try:
             await listen(app, self.orders, ending, [*loops, self._clock(ending)])
         finally:
@@ -125,43 +123,10 @@ class Hub:
             await self.redis.aclose()
             self.store.close()
 
-    async def _hear(self) -> None:
-        """The stream: at once what happened everywhere."""
-        while True:
-            incoming = self.incoming
-            try:
-                dispatches = await incoming.read()
-                self.shared.answered()
-            except SharedDown as problem:
-                self.shared.failed(problem)
-                await asyncio.sleep(AGAIN_S)
-                continue
-            if incoming is not self.incoming:
-                continue  # meanwhile this admin began to lead: it reads again, from where the last one was
-            if self.hears:
-                self._take(self.gathering.hear(dispatches, incoming.place))
-            else:
-                self.workers.take(signs_of_life(dispatches))
-
-    async def _search(self) -> None:
-        """The store: what the stream lacks, often while there is no stream."""
-        while True:
-            await asyncio.sleep(SEARCH_OFTEN_S if self.shared.down else SEARCH_EVERY_S)
-            if not self.hears:
-                continue
-            gathering, asked_at = self.gathering, time.time()
-            moment, canaries = gathering.position.searched_until, list(self.config.current.canaries)
-            try:
-                found = await asyncio.to_thread(tail.since, self.store, canaries, moment)
-            except StoreDown:
-                gathering.not_found(asked_at)
-                continue
-            if gathering is self.gathering:
-                self._take(gathering.found(found, asked_at))
-
     def _take(self, news: News) -> None:
         self.workers.take(news)
-        self.live.take(news)
+        if self.hears:
+            self.live.take(news)
 
     async def _judge(self) -> None:
         while True:
@@ -188,9 +153,9 @@ class Hub:
 
     async def _save(self) -> None:
         """Not while the store is silent: pages wait for no store."""
-        lease = self.leadership.lease
-        if lease is not None and self.leadership.standing() == "leading":
-            await self.memory.save(lease.term, self.gathering.position)
+        lease, position = self.leadership.lease, self.intake.position
+        if lease is not None and position is not None and self.leadership.standing() == "leading":
+            await self.memory.save(lease.term, position)
 
     async def _clock(self, ending: Ending) -> None:
         """Once a second: who leads, what others changed, the ramps, a sign of life."""
@@ -204,6 +169,7 @@ class Hub:
             standing = self.leadership.standing()
             if standing == "standby":
                 self.knows = False
+                self.intake.end()
                 self.live.look(now)
             elif not self.knows:
                 await self._begin_to_lead()
@@ -231,12 +197,12 @@ class Hub:
     async def _begin_to_lead(self) -> None:
         """Go on where the last leader was, and keep that under this term: what the last one says is void."""
         try:
-            self.gathering = Gathering(await self.memory.recall(again=True))
-            self.incoming = Incoming(self.redis, self.gathering.position.place)
+            document = await self.memory.recall(again=True)
             await asyncio.to_thread(self._reconcile, self.config.current)
         except StoreDown as problem:
             self.stored.failed(problem)
             return
+        self.intake.begin(document)
         self.knows = True
         await self._save()
 
