@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from records.tables import feedback, outcomes, sessions
 from report.cells import stream
@@ -117,7 +117,7 @@ class _Join:
         found = self._connection.execute(
             sa.select(columns.exchange_id, *self._scope.grouped(columns)).where(
                 columns.day == day,
-                columns.exchange_id.in_(names),
+                _among(self._connection, columns.exchange_id, names),
                 columns.canary == self._scope.canary,
                 columns.run == self._scope.run,
                 columns.reason == "cohort",
@@ -140,7 +140,7 @@ class _Join:
                 sa.select(columns.session, columns.first_at, *self._scope.grouped(columns)).where(
                     columns.canary == self._scope.canary,
                     columns.run == self._scope.run,
-                    columns.session.in_(chunk),
+                    _among(self._connection, columns.session, chunk),
                 )
             ).all()
             if result:
@@ -152,15 +152,17 @@ class _Join:
 
     def _find(self, columns: Sequence[Sequence[Any]]) -> Iterable[int]:
         """The rows that are about the same as these columns of `Scope.grouped`."""
-        if self._scope.segments:
-            columns = [*columns[:-1], list(map(_as_text, columns[-1]))]
         found: list[int] = self._places.find(Keys.read(columns, self._places.cells.names, new=False)).tolist()
         return found
 
 
-def _as_text(tags: str | Mapping[str, str]) -> str:
-    """Tags as JSON: those of an exchange come read already."""
-    return tags if isinstance(tags, str) else msgspec.json.encode(tags).decode()
+def _among(
+    connection: sa.Connection, column: sa.ColumnElement[str], names: Sequence[str]
+) -> sa.ColumnElement[bool]:
+    """The column is one of these; PostgreSQL takes them as one value, for 5,000 cost more than the search."""
+    if connection.dialect.name == "postgresql":
+        return column == sa.any_(sa.literal(list(names), ARRAY(sa.Text)))
+    return column.in_(names)
 
 
 def _looked_up(found: Mapping[str, int], names: Sequence[str]) -> Ints:
