@@ -111,7 +111,12 @@ class Hub:
         ending = Ending(asyncio.get_running_loop(), partial(self.config.check, force=True))
         registry = CollectorRegistry()
         registry.register(
-            AdminMeters(self.meters, leads=lambda: self.watches, shared_up=lambda: self.shared.down is None)
+            AdminMeters(
+                self.meters,
+                leads=lambda: self.watches,
+                shared_up=lambda: self.shared.down is None,
+                lag_s=lambda: self.intake.lag_s,
+            )
         )
         loops = [self.intake.hear(), self.intake.search(), self.announcing.run(), self.rollouts.settling()]
         loops += [self._judge(), self._keep(), self._expire()]

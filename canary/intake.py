@@ -15,6 +15,7 @@ from canary.gathering import Gathering, Position, signs_of_life
 from canary.news import News
 from canary.reach import Reach
 from records.errors import SharedDown, StoreDown
+from records.outcome import Outcome
 from records.shared.stream import Incoming
 from records.store import Store, tail
 
@@ -37,6 +38,8 @@ class Intake:
     ) -> None:
         self._redis, self._store, self._reach = redis, store, reach
         self._canaries, self._tell = canaries, tell
+        self.lag_s: float | None = None
+        """How long after its end the latest-known of the last exchanges was told; None before any."""
         self._incoming = Incoming(redis)
         self._gathering: Gathering | None = None
 
@@ -74,7 +77,7 @@ class Intake:
         if incoming is not self._incoming:
             return  # meanwhile this admin began to lead: it reads again, from where the last one was
         if self._gathering is not None:
-            self._tell(self._gathering.hear(dispatches, incoming.place))
+            self._pass_on(self._gathering.hear(dispatches, incoming.place))
         else:
             self._tell(signs_of_life(dispatches))
 
@@ -93,4 +96,11 @@ class Intake:
             gathering.not_found(asked_at)
             return
         if gathering is self._gathering:
-            self._tell(gathering.found(found, asked_at))
+            self._pass_on(gathering.found(found, asked_at))
+
+    def _pass_on(self, news: News) -> None:
+        now = time.monotonic()
+        lags = [now - each.mono - (each.latency_s or 0.0) for each in news.records if type(each) is Outcome]
+        if lags:
+            self.lag_s = max(0.0, *lags)
+        self._tell(news)

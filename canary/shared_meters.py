@@ -26,8 +26,16 @@ class AgentMeters(Collector):
 class AdminMeters(Collector):
     """An admin's: that of the canaries while it leads, so that over all targets each is there once."""
 
-    def __init__(self, meters: Meters, *, leads: Callable[[], bool], shared_up: Callable[[], bool]) -> None:
-        self._meters, self._leads, self._shared_up = meters, leads, shared_up
+    def __init__(
+        self,
+        meters: Meters,
+        *,
+        leads: Callable[[], bool],
+        shared_up: Callable[[], bool],
+        lag_s: Callable[[], float | None],
+    ) -> None:
+        """`lag_s` is how late the leader learns how exchanges ended, None where that is unknown."""
+        self._meters, self._leads, self._shared_up, self._lag_s = meters, leads, shared_up, lag_s
 
     def collect(self) -> Iterator[Family]:
         """Every family, for prometheus-client."""
@@ -36,8 +44,15 @@ class AdminMeters(Collector):
         leader.add_metric((), float(leads))
         yield leader
         yield _shared_up(self._shared_up())
+        lag_s = self._lag_s()
         if leads:
             yield from self._meters.collect()
+        if leads and lag_s is not None:
+            lag = GaugeMetricFamily(
+                "canary_evidence_lag_seconds", "An exchange's end to the leader's knowledge"
+            )
+            lag.add_metric((), lag_s)
+            yield lag
 
 
 def _shared_up(up: bool) -> Family:

@@ -93,3 +93,9 @@ def test_the_last_ten_minutes_are_told_in_slices_with_the_errors_of_each() -> No
     assert course["errors"] == [0] * 29 + [1]
     assert course["p95_s"][1:29] == [None] * 28
     assert 1.9 < course["p95_s"][0] < 2.1
+
+
+def test_on_another_machine_the_counts_go_on_and_its_clocks_times_are_forgotten() -> None:
+    told = pulses.elsewhere(pulse_of(exchange(), exchange())).document(105.0)["candidate"]
+    assert (told["requests"], told["cost_usd"]) == (2, 0.5)
+    assert (told["p50_s"], told["p95_s"], told["ttft_p95_s"]) == (None, None, None)

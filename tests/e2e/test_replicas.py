@@ -173,6 +173,8 @@ def test_metrics_summed_over_all_targets_are_right(story: Story) -> None:
     assert sums["canary_records_spooled"] == 0.0
     assert sums["canary_leader"] == 1.0
     assert sums["canary_shared_up"] == 4.0
+    print(f"\nthe leader knew of the last exchange after {sums['canary_evidence_lag_seconds']:.2f} s")
+    assert sums["canary_evidence_lag_seconds"] < 10.0
     assert sums['canary_state{canary="goes-bad",state="rolled_back"}'] == 1.0
     assert sum(value for name, value in sums.items() if name.startswith("canary_rollbacks_total")) == 1.0
 
