@@ -81,7 +81,7 @@ class Incoming:
         """Begin behind all that is there now. May raise SharedDown."""
         self.place = await self._newest()
 
-    async def read(self, count: int = 100) -> list[Dispatch]:
+    async def read(self, count: int = 20) -> list[Dispatch]:
         """What came since the last read, waiting a moment for the first. May raise SharedDown."""
         try:
             if not self._checked:
