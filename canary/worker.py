@@ -24,6 +24,7 @@ from canary.process import (
     read_orders,
 )
 from canary.secrets import Keys, Secret
+from canary.traffic_server import TrafficServer
 from canary.wiring import routes
 from proxy.app import TrafficApp
 from proxy.capture import Captures
@@ -93,7 +94,7 @@ class Worker:
         """Serve until told to end, then drain."""
         loop = asyncio.get_running_loop()
         ending = Ending(loop, lambda: self.config.check(force=True))
-        server = uvicorn.Server(self._uvicorn())
+        server = TrafficServer(self._uvicorn())
         listener = socket.socket(fileno=self.orders.fd)
         settling = asyncio.create_task(self._settle())
         beat = asyncio.create_task(self._beat(ending))

@@ -141,7 +141,7 @@ def ids_in_order(stage: Stage) -> list[str]:
 
 
 class Enclosed:
-    """A server whose whole data folder lies on a disk of 32 MiB that it alone sees; `data` is our way there."""
+    """A server whose whole data folder lies on a disk of 32 MiB that it alone sees; `data` leads there."""
 
     def __init__(self, folder: Path, config: str) -> None:
         data = folder / "data"
