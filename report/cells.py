@@ -4,7 +4,7 @@ Days are added up in the database and rows come as a stream, so that half a mill
 hundred megabytes. No exchange is read.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -29,6 +29,9 @@ _SUMS = {
     "cost": (_DAYS.cost_n, _DAYS.cost_sum),
     "tokens": (_DAYS.tokens_n, _DAYS.tokens_sum),
 }
+_KEYS = ("i4", "i4", "?", "i4", "i4")
+"""The kinds of `Keys.columns`."""
+
 _VALUES = {"latency": _DAYS.latency, "ttft": _DAYS.ttft}
 
 
@@ -47,18 +50,18 @@ class Cells:
 
 def read_cells(connection: sa.Connection, scope: Scope) -> Cells:
     """All cells of the run that a hash assigned while both arms had a share."""
-    names = Names(scope)
-    keys: list[Keys] = []
-    numbers: list[list[Floats]] = []
-    sums = [one for name, one in _SUMS.items() if name in scope.sources]
+    names, keys = Names(scope), [Growing(kind) for kind in _KEYS]
+    sums = [name for name in _SUMS if name in scope.sources]
+    numbers = [Growing("f8") for _ in range(3 + 2 * len(sums))]
     packs = {name: _Packs() for name in _VALUES if name in scope.sources}
+    receivers: list[Growing | _Packs] = [*numbers, *packs.values()]
     statement = (
         sa.select(
             *scope.grouped(_DAYS),
             sa.func.min(_DAYS.first_at),
             sa.func.max(_DAYS.last_at),
             sa.func.max(_DAYS.share),
-            *(sa.func.sum(sa.cast(column, sa.Double)) for pair in sums for column in pair),
+            *(sa.func.sum(sa.cast(column, sa.Double)) for name in sums for column in _SUMS[name]),
             *(_joined(connection, _VALUES[name]) for name in packs),
         )
         .where(*concurrent(scope))
@@ -66,12 +69,11 @@ def read_cells(connection: sa.Connection, scope: Scope) -> Cells:
     )
     width = len(scope.grouped(_DAYS))
     for columns in stream(connection, statement):
-        keys.append(Keys.read(columns[:width], names, new=True))
-        rest = columns[width:]
-        numbers.append([np.array(column, dtype=np.float64) for column in rest[: 3 + 2 * len(sums)]])
-        for pack, column in zip(packs.values(), rest[3 + 2 * len(sums) :], strict=True):
-            pack.add(column)
-    return _assembled(names, keys, numbers, packs, [name for name in _SUMS if name in scope.sources])
+        for growing, found in zip(keys, Keys.read(columns[:width], names, new=True).columns(), strict=True):
+            growing.add(found)
+        for receiver, column in zip(receivers, columns[width:], strict=True):
+            receiver.add(column)
+    return _assembled(names, keys, numbers, packs, sums)
 
 
 def concurrent(scope: Scope) -> list[Sum]:
@@ -91,20 +93,35 @@ def stream(connection: sa.Connection, statement: sa.Executable) -> Iterator[Sequ
         yield list(zip(*rows, strict=True))
 
 
+class Growing:
+    """A column as its rows come. Many small arrays would leave the memory in pieces."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = np.dtype(kind)
+        self._bytes = bytearray()
+
+    def add(self, values: Any) -> None:
+        """Append a sequence of numbers, or an array."""
+        self._bytes += np.asarray(values, dtype=self._kind).tobytes()
+
+    def array(self) -> np.ndarray:
+        return np.frombuffer(self._bytes, dtype=self._kind)
+
+
 class _Packs:
     """Packed durations as they come, cell by cell."""
 
     def __init__(self) -> None:
         self._packed = bytearray()
-        self._sizes: list[Ints] = []
+        self._sizes = Growing("i4")
 
     def add(self, packed: Sequence[bytes]) -> None:
-        self._sizes.append(np.fromiter(map(len, packed), dtype=np.int64, count=len(packed)) // 2)
+        self._sizes.add(np.fromiter(map(len, packed), dtype=np.int64, count=len(packed)) // 2)
         self._packed += b"".join(packed)
 
     def values(self, rank: Ints) -> Values:
         """`rank` (n,) is where each cell stands in the sample."""
-        size = np.concatenate([*self._sizes, np.zeros(0, dtype=np.int64)])
+        size = self._sizes.array().astype(np.int64)
         return Values(
             row=rank[size > 0],
             size=size[size > 0],
@@ -123,36 +140,31 @@ def _joined(connection: sa.Connection, column: Sum) -> Sum:
 
 def _assembled(
     names: Names,
-    keys: Sequence[Keys],
-    numbers: Sequence[Sequence[Floats]],
+    keys: Sequence[Growing],
+    numbers: Sequence[Growing],
     packs: Mapping[str, _Packs],
     sums: Sequence[str],
 ) -> Cells:
-    def number(place: int) -> Floats:
-        return np.concatenate([*(one[place] for one in numbers), np.zeros(0)])
-
-    order = np.argsort(number(0), kind="stable")
+    order = np.argsort(numbers[0].array(), kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-
-    def key(of: Callable[[Keys], np.ndarray], kind: type[np.generic]) -> Any:
-        return np.concatenate([*map(of, keys), np.zeros(0, dtype=kind)])[order]
-
+    first_at, last_at, share, *added = (growing.array()[order] for growing in numbers)
+    unit, phase, candidate, category, place = (growing.array()[order] for growing in keys)
     return Cells(
         names=names,
         keys=Keys(
-            unit=key(lambda one: one.unit, np.int64),
-            phase=key(lambda one: one.phase, np.int64),
-            candidate=key(lambda one: one.candidate, np.bool_),
-            category=key(lambda one: one.category, np.int64),
-            place=key(lambda one: one.place, np.int64),
+            unit=unit.astype(np.int64),
+            phase=phase.astype(np.int64),
+            candidate=candidate,
+            category=category,
+            place=place,
         ),
-        first_at=number(0)[order],
-        last_at=number(1)[order],
-        share=number(2)[order],
+        first_at=first_at,
+        last_at=last_at,
+        share=share,
         totals={
-            name: Totals(count=number(3 + 2 * i)[order], total=number(4 + 2 * i)[order])
-            for i, name in enumerate(sums)
+            name: Totals(count=count, total=total)
+            for name, count, total in zip(sums, added[::2], added[1::2], strict=True)
         },
         values={name: pack.values(rank) for name, pack in packs.items()},
     )

@@ -84,8 +84,8 @@ class Keys:
     unit: Ints
     phase: Ints
     candidate: Bools
-    category: Ints
-    place: Ints
+    category: Codes
+    place: Codes
 
     @classmethod
     def read(cls, columns: Sequence[Sequence[Any]], names: Names, *, new: bool) -> "Keys":
@@ -103,6 +103,10 @@ class Keys:
             category=number(names.categories, category),
             place=number(names.places, places),
         )
+
+    def columns(self) -> tuple[Codes, Codes, Bools, Codes, Codes]:
+        """All of them, in the order of the fields."""
+        return self.unit, self.phase, self.candidate, self.category, self.place
 
     def joined(self, names: Names) -> Ints:
         """One number for each row; −1 where a text is unknown."""

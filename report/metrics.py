@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from records.metric import Metric
-from report.sample import Ratings, Sample, Values
+from report.sample import Ratings, Sample, Totals, Values
 from report.statistics.types import Bools, Floats, Ints
 
 _LEVELS = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
@@ -108,12 +108,15 @@ def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: fl
 
 
 def _totals(sample: Sample, measure: _Measure) -> Observations:
-    totals = sample.totals.get(measure.of)
-    row = _none() if totals is None else np.flatnonzero(totals.count)
+    nothing = Totals(count=np.zeros(0), total=np.zeros(0))
+    totals = sample.totals.get(measure.of, nothing)
+    row = np.flatnonzero(totals.count)
+    # Where every row has a value, as most do of most measures, a million numbers need not be copied.
+    every = len(row) == len(totals.count)
     return Observations(
         row=row,
-        total=np.zeros(0) if totals is None else totals.total[row],
-        count=np.zeros(0) if totals is None else totals.count[row],
+        total=totals.total if every else totals.total[row],
+        count=totals.count if every else totals.count[row],
         exposed=_everyone(sample),
         logarithmic=measure.logarithmic,
         bounds=measure.bounds,
