@@ -89,10 +89,12 @@ class Rollouts:
 
     def adopt(self, found: Mapping[str, Versioned]) -> None:
         """Take in the states as somebody else may have changed them; what is older than ours is not news."""
+        states = dict(self.states)  # replaced whole: other threads may be reading it
         for name, each in found.items():
-            held = self.states.get(name)
+            held = states.get(name)
             if held is None or each.version > held.version:
-                self.states[name] = each
+                states[name] = each
+        self.states = states
         self.known = True
 
     def change(self, name: str, act: Act, transition: Transition, *, yields: bool = False) -> State:
