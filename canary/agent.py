@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 POLL_S = 0.05
 CLOCK_S = 1.0
-ASK_EVERY_S = 0.5
+ASK_EVERY_S = 0.3
 SILENT_AFTER_S = 2.5
 """Admins refresh the plan each second: longer without news, and the store is asked instead."""
 

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from records.errors import SharedDown
 
-ANSWER_WITHIN_S = 0.5
+ANSWER_WITHIN_S = 0.3
 """Redis answers in well under a millisecond; what takes this long is not there."""
 
 
