@@ -115,7 +115,7 @@ def test_an_outage_of_the_provider_is_paged_once_and_rolls_nothing_back(
     pool: ProcessPoolExecutor, error: float
 ) -> None:
     scenario = Scenario(
-        outage_s=(1200.0, 1800.0), outage_error=error, duration_s=4500.0, judge_each_s=15.0, base_error=0.01
+        outage_s=(1200.0, 1800.0), outage_error=error, fault_at_s=1200.0, duration_s=2700.0, base_error=0.01
     )
     found = played(pool, [replace(scenario, base_error=(0.0, 0.01, 0.02)[n % 3]) for n in range(100)])
     back = sum(one.rolled_back_by is not None for one in found)
