@@ -10,6 +10,7 @@ import typer
 
 from canary import __version__, feedback_command, records_command
 from canary.config import ConfigError, load
+from canary.decide_command import decide
 from canary.rules import rules
 from canary.shell import (
     CONFIG,
@@ -26,6 +27,7 @@ from canary.shell import (
     say,
 )
 from canary.simulating import simulate
+from canary.wait_command import wait
 
 app = typer.Typer(
     help="Try a candidate model on a sticky cohort of your users, and know.",
@@ -38,6 +40,8 @@ app.add_typer(feedback_command.app, name="feedback")
 app.add_typer(records_command.app, name="records")
 app.command()(rules)
 app.command()(simulate)
+app.command()(decide)
+app.command()(wait)
 
 VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
 ROLLED_BACK = 5

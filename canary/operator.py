@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -22,6 +22,7 @@ from canary.workers import Workers
 from console.control import BadOrder, Order
 from records.capture import Capture
 from records.capture_store import CaptureStore
+from records.decisions import Choice, Decision, Decisions
 from records.errors import StoreDown
 from records.store import Act, Audited, Store
 from routing import transitions
@@ -112,6 +113,28 @@ class Operator:
             "confirmed": confirmed,
             "workers": workers,
         }
+
+    async def decide(
+        self, canary: str, choice: Choice, *, who: str, reason: str, compensating: str | None
+    ) -> Mapping[str, Any]:
+        """Keep what a person decided of the canary's run."""
+        state = self.rollouts.state(canary)
+        if state is None:
+            raise BadOrder(404, f"no canary {canary!r} to decide of")
+        decision = Decision(
+            at=time.time(),
+            canary=canary,
+            run=state.run,
+            decision=choice,
+            who=who,
+            reason=reason,
+            compensating=compensating,
+        )
+        try:
+            await asyncio.to_thread(Decisions(self.store).record, decision, state)
+        except StoreDown as problem:
+            raise BadOrder(503, str(problem)) from problem
+        return asdict(decision)
 
     async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
         """The newest audit entries."""
@@ -230,7 +253,7 @@ def _report(config: Config, canary: str, store: Store, form: str) -> str:
     # Statistics take two seconds to import, and most admin processes never write a report.
     from canary.reporting import rendered, report_of
 
-    return rendered(report_of(config, config.canaries[canary], store, now=time.time()), form)
+    return rendered(report_of(config, canary, store, now=time.time()), form)
 
 
 def _open_incident(incident: Incident | None) -> dict[str, Any] | None:

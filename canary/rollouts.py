@@ -6,17 +6,19 @@ Two things do not wait for the store. A rollback is in force at once, and stored
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
 import structlog
 
 from canary.config import CanaryConfig, Config
+from canary.kept_terms import terms_of
 from canary.pulled import Pulled, PulledBack
 from records.errors import StoreDown
+from records.metric import Metric
 from records.store import Act, FixedRubric, Store, Versioned
-from report.rubric import Criterion, sha256
+from report.rubric import sha256
 from routing import transitions
 from routing.canary import definition
 from routing.plan import NO_PLAN, Plan, State, plan_of
@@ -193,7 +195,7 @@ class Rollouts:
                     Act(at=now, action="configure", who=CONFIG, reason="the share in the config changed"),
                     lambda state, steps=steps: transitions.configure(state, steps, now=now),  # type: ignore[misc]
                 )
-            self._fix_rubric(wanted, now)
+            self._fix_rubric(wanted, config.metrics, now)
         for name in self._gone(config):
             self.change(
                 name,
@@ -234,13 +236,13 @@ class Rollouts:
         self._store.swap(canary.name, 0, first, act)
         self._look()
 
-    def _fix_rubric(self, wanted: CanaryConfig, now: float) -> None:
+    def _fix_rubric(self, wanted: CanaryConfig, metrics: Mapping[str, Metric], now: float) -> None:
         """The rubric is fixed when the canary first runs; later changes are shown as such."""
         state = self.state(wanted.canary.name)
         if state is None or state.started_at is None or not wanted.rubric:
             return
         digest = sha256(wanted.rubric, planned_units=wanted.planned_units)
-        fixed = FixedRubric(sha256=digest, document=_document(wanted.rubric), fixed_at=now)
+        fixed = FixedRubric(sha256=digest, document=terms_of(wanted, metrics), fixed_at=now)
         self._store.fix_rubric(wanted.canary.name, fixed)
 
     def _gone(self, config: Config) -> list[str]:
@@ -277,19 +279,3 @@ def redefinitions(config: Config, states: Mapping[str, Versioned]) -> list[str]:
                 f"canary {name!r} has started: its match, arms and unit rule cannot change; use a new name"
             )
     return problems
-
-
-def _document(rubric: Sequence[Criterion]) -> dict[str, object]:
-    """The rubric as a person wrote it, to be kept."""
-    return {
-        "criteria": [
-            {
-                "metric": row.metric,
-                "acceptable": row.acceptable.text,
-                "ideal": row.ideal.text,
-                "weight": row.weight,
-                "question": row.question,
-            }
-            for row in rubric
-        ]
-    }

@@ -7,6 +7,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from console.control import ORDERS, BadOrder, Control
+from records.decisions import CHOICES
 
 _FORMS = {"json": "application/json", "markdown": "text/markdown", "html": "text/html"}
 _WHO_BOUND, _REASON_BOUND = 200, 2000
@@ -25,6 +26,7 @@ class Api:
             Route("/api/explain", self.explain),
             Route("/api/audit", self.audit),
             Route("/api/canaries/{name}/report", self.report),
+            Route("/api/canaries/{name}/decide", self.decide, methods=["POST"]),
             Route("/api/canaries/{name}/{order}", self.order, methods=["POST"]),
         ]
 
@@ -60,6 +62,21 @@ class Api:
             return _problem(problem.status, problem.message)
         return HTMLResponse(text) if form == "html" else PlainTextResponse(text, media_type=_FORMS[form])
 
+    async def decide(self, request: Request) -> Response:
+        """POST {"decision", "who", "reason", "compensating"?}: keep what a person decided."""
+        try:
+            decision = _decision_document(await request.json())
+            done = await self._control.decide(request.path_params["name"], **decision)
+        except ValueError:
+            return _problem(
+                400,
+                f'send JSON: {{"decision": "{" | ".join(CHOICES)}", "who": "…", "reason": "…"}}, '
+                'and with a decision to ship "compensating" if a factor outweighs a miss',
+            )
+        except BadOrder as problem:
+            return _problem(problem.status, problem.message)
+        return JSONResponse(done)
+
     async def order(self, request: Request) -> Response:
         """POST {"who", "reason", "share"?}: start, pause, resume, rollback, promote or ramp one canary."""
         order = request.path_params["order"]
@@ -85,6 +102,25 @@ def _order_document(document: Any) -> dict[str, Any]:
     if share is not None and (isinstance(share, bool) or not isinstance(share, int | float)):
         raise ValueError
     return {"who": who, "reason": reason[:_REASON_BOUND], "share": share}
+
+
+def _decision_document(document: Any) -> dict[str, Any]:
+    """Raises ValueError for what is no decision: it needs who and why; a factor goes with ship."""
+    if not isinstance(document, dict) or document.get("decision") not in CHOICES:
+        raise ValueError
+    who, reason, factor = (document.get(name) or "" for name in ("who", "reason", "compensating"))
+    if not all(isinstance(each, str) for each in (who, reason, factor)):
+        raise ValueError
+    who, reason, factor = who.strip(), reason.strip(), factor.strip()
+    if not who or len(who) > _WHO_BOUND or not reason or (factor and document["decision"] != "ship"):
+        raise ValueError
+    bound = slice(_REASON_BOUND)
+    return {
+        "choice": document["decision"],
+        "who": who,
+        "reason": reason[bound],
+        "compensating": factor[bound] or None,
+    }
 
 
 def _problem(status: int, message: str) -> Response:

@@ -5,6 +5,7 @@ from typing import Any, Literal, Protocol
 
 from alerts.frozen import Why
 from records.capture import Capture
+from records.decisions import Choice
 
 Order = Literal["start", "pause", "resume", "rollback", "promote", "ramp"]
 ORDERS: tuple[Order, ...] = ("start", "pause", "resume", "rollback", "promote", "ramp")
@@ -42,6 +43,12 @@ class Control(Protocol):
         self, canary: str, order: Order, *, who: str, reason: str, share: float | None
     ) -> Mapping[str, Any]:
         """Carry out one order: stored, audited, published. BadOrder when it is not legal."""
+        ...
+
+    async def decide(
+        self, canary: str, choice: Choice, *, who: str, reason: str, compensating: str | None
+    ) -> Mapping[str, Any]:
+        """Keep what a person decided of the canary's run: stored for good, audited. BadOrder when not."""
         ...
 
     def recent(self, canary: str) -> Mapping[str, Any]:

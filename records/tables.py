@@ -252,6 +252,28 @@ captures = Table(
     Index("captures_by_expiry", "expires_at"),
 )
 
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _number("at"),
+    _key("canary"),
+    Column("run", Integer, nullable=False),
+    _key("decision"),
+    Column("who", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("compensating", Text),
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("key", Key, primary_key=True),
+    _number("at"),
+    _key("canary"),
+    Column("document", JSON, nullable=False),
+)
+
 PARTITIONED: tuple[Table, ...] = (outcomes, unit_days)
 """By day, on PostgreSQL."""
 

@@ -100,12 +100,7 @@ def _p(value: float | None) -> str:
 
 def _caveats(findings: Findings) -> list[str]:
     found: list[str] = []
-    fixed = findings.rollout.rubric_sha256
-    if fixed is not None and fixed != findings.rubric_sha256:
-        found.append(
-            "The rubric is not the one that was fixed before the run "
-            f"({fixed[:12]} then, {findings.rubric_sha256[:12]} now): this is a look back, not the test."
-        )
+    found += _another_rubric(findings)
     if findings.srm.p_value is None and findings.judged:
         found.append(
             "The split of users could not be checked: the share is not known, or too few users came."
@@ -119,6 +114,21 @@ def _caveats(findings: Findings) -> list[str]:
             places.setdefault(category.metric, []).append(f"category {category.value}")
     found += [f"{title(m)} is worse than the baseline's in {joined(where)}." for m, where in places.items()]
     return found
+
+
+def _another_rubric(findings: Findings) -> list[str]:
+    fixed, used = findings.rollout.rubric_sha256, findings.rubric_sha256
+    if fixed == used or (fixed is None and not findings.rollout.retro):
+        return []
+    if findings.rollout.retro:
+        before = f"{fixed[:12]} was fixed before the run" if fixed is not None else "none was fixed"
+        return [
+            f"Scored after the fact under another rubric ({used[:12]}; {before}): a look back, not the test."
+        ]
+    return [
+        "The rubric is not the one that was fixed before the run "
+        f"({str(fixed)[:12]} then, {used[:12]} now): this is a look back, not the test."
+    ]
 
 
 def _passing(findings: Findings) -> list[str]:

@@ -109,8 +109,21 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What a person decided of this run, last: who, why, when (UTC seconds), and what they recorded to
+    outweigh a miss."""
+
+    decision: Literal["ship", "dont_ship", "extend"]
+    by: str
+    reason: str
+    at: float
+    compensating: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What `canary report` says. Its fields are the JSON's; `mirror` is there only if there were copies."""
+    """What `canary report` says. Its fields are the JSON's; `mirror` is there only if there were copies,
+    `decision` only if somebody decided."""
 
     canary: str
     verdict: Verdict
@@ -124,6 +137,7 @@ class Report:
     segments: tuple[SegmentLine, ...]
     categories: tuple[CategoryLine, ...]
     mirror: Mirror | None = None
+    decision: Decided | None = None
 
 
 def finite(value: float | None) -> float | None:
@@ -138,6 +152,10 @@ def to_json(report: Report) -> dict[str, Any]:
     document["window"]["end"] = _moment(report.window.end)
     if report.mirror is None:
         del document["mirror"]
+    if report.decision is None:
+        del document["decision"]
+    else:
+        document["decision"]["at"] = _moment(report.decision.at)
     return document
 
 
@@ -157,7 +175,12 @@ def from_json(document: dict[str, Any]) -> Report:
         segments=tuple(SegmentLine(**_with_difference(line)) for line in document["segments"]),
         categories=tuple(CategoryLine(**_with_difference(line)) for line in document["categories"]),
         mirror=Mirror(**document["mirror"]) if "mirror" in document else None,
+        decision=_decided(document["decision"]) if "decision" in document else None,
     )
+
+
+def _decided(line: dict[str, Any]) -> Decided:
+    return Decided(**{**line, "at": datetime.fromisoformat(line["at"]).timestamp()})
 
 
 def _metric_line(line: dict[str, Any]) -> MetricLine:

@@ -14,7 +14,8 @@ class Rollout:
     `planned_units` is n*, the candidate units the intervals are tuned for; `segments` the tags to break down
     by; `shares` the candidate's share in each phase (a sample from the store brings its own);
     `rubric_sha256` the fingerprint taken at the start (None: not fixed); `compensating_factor` what a person
-    recorded to outweigh a miss.
+    recorded to outweigh a miss; `retro` says that the criteria are others than the canary's own, chosen
+    after the fact.
     """
 
     canary: str
@@ -26,5 +27,6 @@ class Rollout:
     rolled_back: bool = False
     rubric_sha256: str | None = None
     compensating_factor: str | None = None
+    retro: bool = False
     shares: Mapping[int, float] = field(default_factory=dict)
     metrics: Mapping[str, Metric] = field(default_factory=lambda: BUILT_IN)

@@ -176,7 +176,7 @@ class Store:
         """The newest entries of the audit log, newest first."""
         query = select(tables.audit).order_by(tables.audit.c.id.desc()).limit(limit)
         with self._begin() as connection:
-            return [_audited(row) for row in connection.execute(query)]
+            return [audited(row) for row in connection.execute(query)]
 
     def recent(self, canary: str, limit: int = 100) -> list[dict[str, Any]]:
         """The canary's newest outcomes as the table's columns, newest first."""
@@ -297,7 +297,8 @@ def _states(connection: Connection) -> dict[str, Versioned]:
     return {row.canary: Versioned(row.version, msgspec.convert(row.document, State)) for row in found}
 
 
-def _audited(row: Row[Any]) -> Audited:
+def audited(row: Row[Any]) -> Audited:
+    """An entry of the audit log, of a row of its table."""
     return Audited(
         id=row.id,
         canary=row.canary,

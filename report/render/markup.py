@@ -21,6 +21,7 @@ def markdown(report: Report) -> str:
                 f"**Window**: {prose.span_of_days(report)}",
                 f"**Split**: {prose.split(report)}",
                 *([f"**Mirror**: {mirror}"] if (mirror := prose.mirror(report)) else []),
+                *([f"**Decided**: {_safe(decided)}"] if (decided := prose.decision(report)) else []),
             ],
             escape=False,
         ),

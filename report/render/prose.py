@@ -80,6 +80,18 @@ def mirror(report: Report) -> str | None:
     return f"{count(found.copies, 'copied request')}, {found.failed:,} failed, {cost}; in no other figure"
 
 
+_DECIDED = {"ship": "ship", "dont_ship": "don’t ship", "extend": "extend"}
+
+
+def decision(report: Report) -> str | None:
+    """What a person decided, in a sentence; None where nobody did."""
+    found = report.decision
+    if found is None:
+        return None
+    factor = f" Compensating factor: {found.compensating}." if found.compensating else ""
+    return f"{_DECIDED[found.decision]}, by {found.by} on {_date(found.at)}: {found.reason}{factor}"
+
+
 def score_words(report: Report) -> str:
     """83 (71 to 94) of 100."""
     score = report.score

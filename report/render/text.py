@@ -58,6 +58,8 @@ def _page(report: Report) -> RenderableType:
     ]
     if mirror := prose.mirror(report):
         blocks.append(Text(f"mirror  {mirror}"))
+    if decision := prose.decision(report):
+        blocks.append(Text(f"decided {decision}"))
     if steps := prose.next_steps(report):
         blocks += [Text("\nWhat would change the verdict", "bold"), *(Text(f"  • {step}") for step in steps)]
     if parts := _parts(report):

@@ -1,0 +1,65 @@
+"""Finished evaluations in the store: one JSON document each, under a key, written once and never changed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from records import tables
+from records.store import Audited, Store
+from records.store.store import audited
+
+CLOSING = ("decide", "end", "promote", "rollback")
+"""What somebody may do to a canary, in the audit log's words, that is worth an evaluation."""
+
+_LATE = 100
+"""Entries of the audit log may become visible a little out of their order."""
+
+
+class Evaluations:
+    """The evaluations of one database. Every method may raise StoreDown.
+
+    A document has at least `key`, `at` (UTC seconds) and `canary`; the rest is the report room's.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def keep(self, documents: Sequence[Mapping[str, Any]]) -> int:
+        """Add those whose key is not there yet; how many were."""
+        if not documents:
+            return 0
+        table = tables.evaluations
+        rows = [
+            {**{name: each[name] for name in ("key", "at", "canary")}, "document": each} for each in documents
+        ]
+        with self._store.writing() as connection:
+            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+            added = insert(table).on_conflict_do_nothing().returning(table.c.key)
+            return len(connection.execute(added, rows).all())
+
+    def all(self, canary: str | None = None) -> list[dict[str, Any]]:
+        """Every document, oldest first, or only one canary's."""
+        table = tables.evaluations
+        query = select(table.c.document).order_by(table.c.at, table.c.key)
+        if canary is not None:
+            query = query.where(table.c.canary == canary)
+        with self._store.reading() as connection:
+            return [dict(row.document) for row in connection.execute(query)]
+
+    def has(self, key: str) -> bool:
+        """True when this evaluation is kept."""
+        table = tables.evaluations
+        with self._store.reading() as connection:
+            return connection.execute(select(func.count()).where(table.c.key == key)).scalar_one() > 0
+
+    def closings(self, after: int) -> Iterator[Audited]:
+        """What closed, or decided of, canaries since the audit entry `after`, oldest first; some again."""
+        table = tables.audit
+        query = (
+            select(table).where(table.c.id > after - _LATE, table.c.action.in_(CLOSING)).order_by(table.c.id)
+        )
+        with self._store.reading() as connection:
+            found = connection.execute(query).all()
+        yield from map(audited, found)

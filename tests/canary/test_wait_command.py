@@ -1,0 +1,95 @@
+"""`canary wait` ends at a verdict, a rollback or the timeout, and bears a restart of the server."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from canary.client import NotReached
+from canary.wait_command import Clock, Standing, exit_code, until_settled
+
+OPEN = Standing(state="running", verdict="extend")
+
+
+class Hand:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def clock(self) -> Clock:
+        return Clock(now=lambda: self.at, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
+def _answers(*told: Standing | None) -> Callable[[], Standing]:
+    """The server's answers in turn, the last one for ever; None is silence."""
+    left: Iterator[Standing | None] = iter(told)
+    last = told[-1]
+
+    def look() -> Standing:
+        answer = next(left, last)
+        if answer is None:
+            raise NotReached("nobody")
+        return answer
+
+    return look
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "code"),
+    [
+        ("running", "ship", 0),
+        ("running", "ship_now", 0),
+        ("running", "ship_with_caveats", 0),
+        ("running", "dont_ship", 3),
+        ("running", "extend", 4),
+        ("ended", "extend", 4),
+        ("rolled_back", "dont_ship", 5),
+        ("rolled_back", "extend", 5),
+    ],
+)
+def test_the_exit_code_is_the_contracts(state: str, verdict: str, code: int) -> None:
+    assert exit_code(Standing(state=state, verdict=verdict)) == code
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        Standing(state="running", verdict="ship"),
+        Standing(state="running", verdict="dont_ship"),
+        Standing(state="rolled_back", verdict="extend"),
+        Standing(state="ended", verdict="extend"),
+    ],
+)
+def test_it_ends_as_soon_as_there_is_nothing_to_wait_for(end: Standing) -> None:
+    hand = Hand()
+    assert until_settled(_answers(OPEN, OPEN, end), 7200, 30, hand.clock()) == end
+    assert hand.at == 60
+
+
+def test_it_ends_at_the_timeout_with_what_it_saw_last() -> None:
+    hand = Hand()
+    assert until_settled(_answers(OPEN), 100, 30, hand.clock()) == OPEN
+    assert hand.at == 100
+
+
+def test_a_restart_of_the_server_is_borne() -> None:
+    hand = Hand()
+    end = Standing(state="running", verdict="ship")
+    assert until_settled(_answers(OPEN, None, None, end), 7200, 30, hand.clock()) == end
+
+
+def test_a_server_that_stays_silent_is_given_up() -> None:
+    hand = Hand()
+    with pytest.raises(NotReached):
+        until_settled(_answers(OPEN, None), 7200, 30, hand.clock())
+    assert hand.at == 150
+
+
+def test_a_server_that_never_answered_is_no_reason_to_wait() -> None:
+    hand = Hand()
+    with pytest.raises(NotReached):
+        until_settled(_answers(None), 7200, 30, hand.clock())
+    assert hand.at == 0
