@@ -1,6 +1,7 @@
 """A canary's run out of the store, as a sample: only what the hash assigned, with feedback and sessions."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import sqlalchemy as sa
@@ -11,7 +12,9 @@ from report.document import Mirror
 from report.joining import read_feedback, read_sessions
 from report.keys import Scope
 from report.metrics import source
+from report.newest import read_recent
 from report.places import Places
+from report.rollout import Rollout
 from report.sample import Labels, Sample, Totals, refuse_units_in_both_arms
 from report.statistics.types import Floats
 
@@ -59,6 +62,26 @@ def from_store(
     )
     refuse_units_in_both_arms(sample)
     return sample
+
+
+def to_judge(connection: sa.Connection, rollout: Rollout, run: int | None = None) -> Sample:
+    """What a report of the run needs (None: the latest run): the rubric's metrics, what is spent and what
+    fails, and the newest exchanges one by one."""
+    if run is None:
+        run = _latest(connection, rollout.canary)
+    asked = [one.metric for one in rollout.criteria]
+    sample = from_store(
+        connection,
+        rollout.canary,
+        run,
+        metrics=[*asked, "cost_total", "error_rate"],
+        segments=rollout.segments,
+    )
+    if len(sample.last_at) == 0:
+        return sample
+    rated = [rollout.metrics[name] for name in asked if name in rollout.metrics]
+    until = float(sample.last_at.max())
+    return replace(sample, recent=read_recent(connection, rollout.canary, run, rated, until=until))
 
 
 def mirrored(connection: sa.Connection, canary: str, run: int | None = None) -> Mirror | None:

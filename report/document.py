@@ -1,10 +1,13 @@
 """The report as a value, and its JSON exactly as the contract has it."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import msgspec
+
+from report.details import Details
 from report.judge import State
 
 Verdict = Literal["ship_now", "ship", "ship_with_caveats", "dont_ship", "extend"]
@@ -22,11 +25,16 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """From the first exposure to the last, UTC seconds (None: no exchange yet), and its length in days."""
+    """From the first exposure to the last, UTC seconds (None: no exchange yet), and its length in days.
+
+    `whole_days` of candidate traffic of the `days_required`; None in a report of an earlier version.
+    """
 
     start: float | None
     end: float | None
     days: float
+    whole_days: int | None = None
+    days_required: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +65,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricLine:
-    """One row of the rubric. `units` are candidate units with a value; `units_needed` are still to come."""
+    """One row of the rubric. `units` are candidate units with a value; `units_needed` are still to come;
+    `matures_days` is how long after a unit's first request its value is complete."""
 
     metric: str
     baseline: float | None
@@ -73,6 +82,7 @@ class MetricLine:
     units_needed: int | None
     days_needed: float | None
     question: str
+    matures_days: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +148,7 @@ class Report:
     categories: tuple[CategoryLine, ...]
     mirror: Mirror | None = None
     decision: Decided | None = None
+    details: Details = field(default_factory=Details)
 
 
 def finite(value: float | None) -> float | None:
@@ -168,7 +179,7 @@ def from_json(document: dict[str, Any]) -> Report:
         reasons=tuple(document["reasons"]),
         score=Score(**document["score"]),
         rubric_sha256=document["rubric_sha256"],
-        window=Window(start=_seconds(window["start"]), end=_seconds(window["end"]), days=window["days"]),
+        window=Window(**{**window, "start": _seconds(window["start"]), "end": _seconds(window["end"])}),
         units=Units(**document["units"]),
         srm=Srm(**document["srm"]),
         metrics=tuple(_metric_line(line) for line in document["metrics"]),
@@ -176,6 +187,7 @@ def from_json(document: dict[str, Any]) -> Report:
         categories=tuple(CategoryLine(**_with_difference(line)) for line in document["categories"]),
         mirror=Mirror(**document["mirror"]) if "mirror" in document else None,
         decision=_decided(document["decision"]) if "decision" in document else None,
+        details=msgspec.convert(document.get("details", {}), Details),
     )
 
 

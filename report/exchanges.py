@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from report.recent import Recent
 from report.sample import Labels, Ratings, Sample, Totals, Values
 from report.statistics.types import Bools, Floats, Ints
 
@@ -32,6 +33,7 @@ class Exchanges:
     tags: Mapping[str, Labels] = field(default_factory=dict)
     feedback: Mapping[str, Ratings] = field(default_factory=dict)
     shares: Mapping[int, float] = field(default_factory=dict)
+    recent: Recent | None = None
 
     def sample(self) -> Sample:
         """A row for each, with every value as it stands."""
@@ -56,6 +58,7 @@ class Exchanges:
             tags=self.tags,
             feedback=self.feedback,
             shares=self.shares,
+            recent=self.recent,
         )
 
     def _totals(self, value: Floats) -> Totals:

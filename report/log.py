@@ -4,7 +4,9 @@ import csv
 import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import get_args
 
@@ -13,6 +15,7 @@ import numpy as np
 from records.metric import BUILT_IN, Metric
 from records.outcome import ErrorType, blames_arm
 from report.exchanges import Exchanges
+from report.recent import COMPLAINTS, NEWEST, Complaint, Recent, Seen, displeased
 from report.sample import BadSample, Labels, Ratings, Sample, refuse_units_in_both_arms
 from report.statistics.types import Floats
 
@@ -127,9 +130,55 @@ def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
             if column.startswith("metric_")
         },
     )
-    sample = exchanges.sample()
+    sample = replace(exchanges, recent=_recent(table, exchanges, errors, order, metrics)).sample()
     refuse_units_in_both_arms(sample)
     return sample
+
+
+def _recent(
+    table: _Table,
+    exchanges: Exchanges,
+    errors: Sequence[ErrorType | None],
+    order: np.ndarray,
+    metrics: Mapping[str, Metric],
+) -> Recent:
+    """The newest lines, called by their number."""
+    newest = order[::-1].tolist()
+
+    def category(place: int) -> str:
+        return exchanges.category.names[int(exchanges.category.code[place])]
+
+    def seen(back: int, row: int) -> Seen:
+        place = len(newest) - 1 - back
+        latency_s = float(exchanges.latency_s[place])
+        return Seen(
+            name=f"line {table.lines[row]}",
+            at=float(exchanges.at[place]),
+            candidate=bool(exchanges.candidate[place]),
+            category=category(place),
+            error_type=errors[row] if exchanges.failed[place] else None,
+            latency_s=None if math.isnan(latency_s) else latency_s,
+        )
+
+    def complaints(name: str, ratings: Ratings) -> Iterator[Complaint]:
+        for place, value in zip(ratings.row[::-1].tolist(), ratings.value[::-1].tolist(), strict=True):
+            if exchanges.candidate[place] and displeased(metrics[name], value):
+                line = table.lines[int(order[place])]
+                yield Complaint(name=f"line {line}", metric=name, category=category(place))
+
+    return Recent(
+        exchanges=tuple(
+            seen(back, row)
+            for back, row in enumerate(newest[:NEWEST])
+            if exchanges.counts[len(newest) - 1 - back]
+        ),
+        complaints=tuple(
+            complaint
+            for name, ratings in exchanges.feedback.items()
+            if name in metrics
+            for complaint in islice(complaints(name, ratings), COMPLAINTS)
+        ),
+    )
 
 
 def _required(table: _Table, column: str, parse: Callable[[str], float], right: str) -> Floats:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from report.recent import Recent
 from report.statistics.types import Bools, Floats, Ints
 
 Codes: TypeAlias = npt.NDArray[Any]
@@ -120,7 +121,7 @@ class Sample:
     measures by name (`report.metrics` says which); what the arm is not to be measured by (the caller's own
     error, an aborted stream) is exposure, and in none of them. `candidate_at` are moments of candidate
     traffic, at least the first and the last of every UTC day that had any. `shares` is the candidate's share
-    in each phase, where known.
+    in each phase, where known; `recent` what failures are told from.
     """
 
     units: Sequence[str]
@@ -136,6 +137,7 @@ class Sample:
     tags: Mapping[str, Labels] = field(default_factory=dict)
     feedback: Mapping[str, Ratings] = field(default_factory=dict)
     shares: Mapping[int, float] = field(default_factory=dict)
+    recent: Recent | None = None
 
     def first_rows(self) -> Ints:
         """The row of each unit's first exposure, (units,), in the order of `units`."""

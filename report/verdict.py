@@ -1,17 +1,24 @@
 """Did it win: a sample and a rollout become a report. The whole decision is made here, purely."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from report.decision import Findings, decide
+from report.details import Details
 from report.document import MetricLine, Report, Srm, Units, Window, finite
+from report.failures import failures
 from report.judge import Judged, detectable, further_units, judge
 from report.metrics import observe
+from report.money import money
+from report.over_time import over_time
 from report.parts import break_down, difference
 from report.reading import GATE, read
 from report.rollout import Rollout
-from report.rubric import sha256
+from report.rubric import Criterion, sha256
 from report.sample import Sample
 from report.score import score
+from report.spread import spreads
 from report.statistics import srm
 from report.statistics.phases import distinct
 from report.statistics.srm import Split
@@ -28,7 +35,7 @@ def build(sample: Sample, rollout: Rollout, *, now: float) -> Report:
     """
     observed = [(one, observe(sample, one.metric, rollout.metrics, now=now)) for one in rollout.criteria]
     judged = [judge(one, read(sample, seen, planned=rollout.planned_units)) for one, seen in observed]
-    window = _window(sample, now)
+    window = _window(sample, rollout, now)
     lines = tuple(_line(one, rollout, window) for one in judged)
     parts = break_down(sample, rollout, observed)
     split = _split(sample, rollout)
@@ -39,7 +46,7 @@ def build(sample: Sample, rollout: Rollout, *, now: float) -> Report:
         lines=lines,
         parts=parts,
         srm=split,
-        whole_days=whole_days(sample.candidate_at, now),
+        whole_days=window.whole_days or 0,
         days_required=_days_required(rollout),
         days_elapsed=_elapsed(sample, now),
         rubric_sha256=fingerprint,
@@ -57,6 +64,16 @@ def build(sample: Sample, rollout: Rollout, *, now: float) -> Report:
         metrics=lines,
         segments=parts.segments,
         categories=parts.categories,
+        details=Details(
+            over_time=over_time(
+                sample,
+                [(one, seen) for one, (_, seen) in zip(judged, observed, strict=True)],
+                planned=rollout.planned_units,
+            ),
+            spreads=spreads(sample),
+            failures=failures(sample, rollout.metrics),
+            money=money(sample, planned=rollout.planned_units),
+        ),
     )
 
 
@@ -82,6 +99,7 @@ def _line(judged: Judged, rollout: Rollout, window: Window) -> MetricLine:
         units_needed=further,
         days_needed=_days_needed(further, reading.candidate_units, window.days),
         question=criterion.question,
+        matures_days=_matures_s([criterion], rollout) / DAY_S,
     )
 
 
@@ -94,11 +112,13 @@ def _days_needed(further: int | None, units: int, days: float) -> float | None:
     return round(further * days / units, 1)
 
 
-def _window(sample: Sample, now: float) -> Window:
+def _window(sample: Sample, rollout: Rollout, now: float) -> Window:
+    done, required = whole_days(sample.candidate_at, now), _days_required(rollout)
     if len(sample.first_at) == 0:
-        return Window(start=None, end=None, days=0.0)
+        return Window(start=None, end=None, days=0.0, whole_days=done, days_required=required)
     start, end = float(sample.first_at[0]), float(min(sample.last_at.max(), now))
-    return Window(start=start, end=end, days=round((end - start) / DAY_S, 2))
+    days = round((end - start) / DAY_S, 2)
+    return Window(start=start, end=end, days=days, whole_days=done, days_required=required)
 
 
 def _units(sample: Sample) -> Units:
@@ -148,6 +168,10 @@ def whole_days(times: Floats, now: float) -> int:
 
 def _days_required(rollout: Rollout) -> float:
     """The minimum, and the time the slowest metric takes to mature on top."""
-    declared = (rollout.metrics.get(one.metric) for one in rollout.criteria)
-    matures = max((metric.matures_after_s for metric in declared if metric is not None), default=0.0)
-    return rollout.minimum_days + matures / DAY_S
+    return rollout.minimum_days + _matures_s(rollout.criteria, rollout) / DAY_S
+
+
+def _matures_s(criteria: Sequence[Criterion], rollout: Rollout) -> float:
+    """How long the slowest of these metrics takes to mature."""
+    declared = (rollout.metrics.get(one.metric) for one in criteria)
+    return max((metric.matures_after_s for metric in declared if metric is not None), default=0.0)

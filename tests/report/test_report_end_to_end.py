@@ -154,11 +154,12 @@ def test_the_json_has_exactly_the_contracts_fields(
     document = to_json(report)
     assert set(document) == {
         "canary", "verdict", "reasons", "score", "rubric_sha256", "window", "units", "srm",
-        "metrics", "segments", "categories",
+        "metrics", "segments", "categories", "details",
     }  # fmt: skip
     assert set(document["metrics"][0]) == {
         "metric", "baseline", "candidate", "candidate_interval", "difference", "state", "acceptable", "ideal",
         "weight", "units", "mde", "units_needed", "days_needed", "question",
+        "matures_days",
     }  # fmt: skip
     assert set(document["metrics"][0]["difference"]) == {"low", "estimate", "high", "p_value"}
     assert set(document["segments"][0]) == {"by", "value", "metric", "difference", "state", "blocks"}

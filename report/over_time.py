@@ -1,0 +1,72 @@
+"""Each metric's difference as users came in. Pure; nothing is read again.
+
+Users are what the confidence sequence counts, so its band is drawn over users in the order of their first
+request: a point holds all who had come by that day, by all that they have done since.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from report.details import Course, CoursePoint
+from report.document import finite
+from report.judge import Judged
+from report.metrics import Observations
+from report.reading import Reading, read
+from report.sample import Sample
+from report.statistics.types import Ints
+
+POINTS, FEW_POINTS = 14, 4
+LARGE = 2_000_000
+"""So many values are judged again at FEW_POINTS only: a report over weeks shall not take twice its time."""
+
+_DAY_S = 86400.0
+
+
+def over_time(
+    sample: Sample, seen: Sequence[tuple[Judged, Observations]], *, planned: float
+) -> tuple[Course, ...]:
+    """A course for each metric with two points or more; points before the gate of 100 users are left out."""
+    day = np.floor(sample.exposed_at() / _DAY_S).astype(np.int64)
+    found = (_course(sample, judged, observed, day, planned) for judged, observed in seen)
+    return tuple(course for course in found if len(course.points) > 1)
+
+
+def _course(sample: Sample, judged: Judged, observed: Observations, day: Ints, planned: float) -> Course:
+    points: list[CoursePoint] = []
+    chosen = _chosen(day[observed.exposed], FEW_POINTS if _size(observed) > LARGE else POINTS)
+    for each in chosen:
+        last = each == chosen[-1]
+        come = day <= each
+        some = replace(observed.only(come[sample.unit]), exposed=observed.exposed & come)
+        reading = judged.reading if last else read(sample, some, planned=planned)
+        if (point := _point(each, reading)) is not None:
+            points.append(point)
+    return Course(metric=judged.criterion.metric, points=tuple(points))
+
+
+def _chosen(days: Ints, most: int) -> list[int]:
+    """Evenly among the days that had new users, the last one included."""
+    every = np.unique(days)
+    place = np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(np.int64)
+    chosen: list[int] = every[place].tolist()
+    return chosen
+
+
+def _size(observed: Observations) -> int:
+    return len(observed.row) if observed.values is None else len(observed.values.code)
+
+
+def _point(day: int, reading: Reading) -> CoursePoint | None:
+    if reading.comparison is None or not reading.compared:
+        return None
+    found = reading.comparison.contrast(1, 0)
+    return CoursePoint(
+        day=datetime.fromtimestamp(day * _DAY_S, UTC).date().isoformat(),
+        units=reading.candidate_units,
+        low=finite(found.low),
+        estimate=found.estimate,
+        high=finite(found.high),
+    )

@@ -1,0 +1,50 @@
+"""The newest exchanges and bad ratings one by one, so that failures can be named and looked up."""
+
+from dataclasses import dataclass
+
+from records.metric import Metric
+
+NEWEST = 20_000
+"""Exchanges looked at, of all canaries."""
+
+COMPLAINTS = 200
+"""Bad ratings looked at for each metric, the candidate's newest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One exchange that counts. `error_type` is None where the arm did not fail; `at` in UTC seconds."""
+
+    name: str
+    at: float
+    candidate: bool
+    category: str
+    error_type: str | None
+    latency_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """A candidate's exchange that somebody rated badly."""
+
+    name: str
+    metric: str
+    category: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recent:
+    """Both, newest first."""
+
+    exchanges: tuple[Seen, ...] = ()
+    complaints: tuple[Complaint, ...] = ()
+
+
+def displeased(metric: Metric, value: float) -> bool:
+    """A no where yes is wanted, a rating in the lowest quarter of its scale, a detractor; never an amount."""
+    if metric.kind == "nps":
+        return value <= 6
+    if metric.low is None or metric.high is None or metric.kind not in ("bool", "rating"):
+        return False
+    part = (value - metric.low) / (metric.high - metric.low)
+    return part <= 0.25 if metric.higher_is_better else part >= 0.75
