@@ -1,7 +1,9 @@
 """The connection to either database: how it is set up, how long it is waited for, what its errors mean."""
 
 import socket
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +19,9 @@ from records.store.asked import canary_asked, canary_seen
 
 BUSY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5
+_AGAIN_S = 0.01
 
 _SQLITE = (
-    "journal_mode=WAL",
     "synchronous=FULL",
     f"busy_timeout={int(BUSY_TIMEOUT_S * 1000)}",
     "wal_autocheckpoint=4000",  # pages: 16 MiB, so that a page that several batches touch is written once
@@ -151,9 +153,24 @@ def _set_up_sqlite(driver: Any, _record: object) -> None:
     cursor = driver.cursor()
     for pragma in _SQLITE:
         cursor.execute(f"PRAGMA {pragma}")
+    _write_ahead(cursor)
     cursor.close()
     for function in (canary_seen, canary_asked):
         driver.create_function(function.__name__, 2, function, deterministic=True)
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Turn a new file to WAL, which stays. SQLite does not wait for its lock where two do so at once."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
