@@ -89,9 +89,11 @@ class Pulse:
 
     def recent(self, now: float) -> dict[str, Any]:
         """The last ten minutes in slices of `slice_s`, the oldest first: how many answers and errors ended in
-        each, how many of them failed, and the p95 latency (None: no answer)."""
+        each, how many of them failed, and the p95 latency (None: no answer). The newest is `newest_s` old."""
+        slice_s = RECENT_S / SLICES
         return {
-            "slice_s": RECENT_S / SLICES,
+            "slice_s": slice_s,
+            "newest_s": now % slice_s,
             "arms": {name: _course(arm, now) for name, arm in self.arms.items()},
         }
 

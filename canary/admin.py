@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from alerts.notify import deliver, notifier_client
+from canary.archiving import Archivist
 from canary.config import Config
 from canary.counting import Counting
 from canary.listening import access_to, listen
@@ -72,6 +73,7 @@ class Admin:
         )
         self.shipper = Shipper(data / "spool", self.store, others=[self.feed.reader])
         self.captures = CaptureShipper(data / "captures", CaptureStore(self.store))
+        self.archivist = Archivist(self.store, lambda: self.config.current)
         self.operator = Operator(
             config=self.config,
             store=self.store,
@@ -95,9 +97,9 @@ class Admin:
         shipping = threading.Thread(target=self.shipper.run, args=(stop_shipping,), name="shipper")
         shipping.start()
         loops = [self._follow(), self._clock(ending), self._notify()]
-        loops += [self.rollouts.settling(), self.captures.run()]
+        loops += [self.rollouts.settling(), self.captures.run(), self.archivist.run()]
         try:
-            await listen(self._app(), self.orders, ending, loops)
+            await listen(self._app(ending), self.orders, ending, loops)
         finally:
             while self.feed.turn():
                 pass
@@ -221,10 +223,10 @@ class Admin:
         if counts is not None:
             self.meters.set_records(counts.totals, counts.spooled)
 
-    def _app(self) -> Starlette:
+    def _app(self, ending: Ending) -> Starlette:
         registry = CollectorRegistry()
         registry.register(self.meters)
-        return admin_app(self.operator, registry, access_to(self.orders))
+        return admin_app(self.operator, registry, access_to(self.orders), closing=lambda: ending.asked)
 
 
 def boot_id() -> str:

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from alerts.notify import deliver, notifier_client
 from canary.admin import boot_id
 from canary.announcing import Announcing
+from canary.archiving import Archivist
 from canary.config import Config
 from canary.counting import Counting
 from canary.intake import Intake
@@ -88,6 +89,11 @@ class Hub:
             keys=Keys(os.environ, orders.folder),
             problems=[],
         )
+        self.archivist = Archivist(
+            self.store,
+            lambda: self.config.current,
+            lambda: self.leadership.standing() == "leading",
+        )
         checkpoints = Checkpoints(self.store)
         self.memory = Memory(checkpoints, [Counting(self.meters), self.live], boot=boot_id())
         self.knows = False
@@ -119,8 +125,8 @@ class Hub:
             )
         )
         loops = [self.intake.hear(), self.intake.search(), self.announcing.run(), self.rollouts.settling()]
-        loops += [self._judge(), self._keep(), self._expire()]
-        app = admin_app(self.operator, registry, access_to(self.orders))
+        loops += [self._judge(), self._keep(), self._expire(), self.archivist.run()]
+        app = admin_app(self.operator, registry, access_to(self.orders), closing=lambda: ending.asked)
         try:
             await listen(app, self.orders, ending, [*loops, self._clock(ending)])
         finally:

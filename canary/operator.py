@@ -10,14 +10,13 @@ from itertools import islice
 from typing import Any
 
 from alerts.frozen import Why
-from alerts.incident import Incident
-from alerts.pulse import Pulse
 from canary.config import Config
 from canary.live import Live, Patient
-from canary.orders import ORDER_OF, transition_for
+from canary.orders import transition_for
 from canary.process import WatchedConfig
 from canary.rollouts import Outrun, Rollouts
 from canary.secrets import Keys
+from canary.status import status_of
 from canary.workers import Workers
 from console.control import BadOrder, Order
 from records.capture import Capture
@@ -29,7 +28,6 @@ from routing import transitions
 from routing.assign import assign
 from routing.canary import definition
 from routing.cohort import SPACE, bucket
-from routing.plan import State
 
 CONFIRM_WITHIN_S = 1.5
 LOOK_EVERY_S = 0.05
@@ -63,7 +61,10 @@ class Operator:
         """The contract's status document."""
         confirmed, alive = self.workers.confirmed(self.rollouts.plan.version, time.monotonic())
         return {
-            "canaries": [self._status(name) for name in self.config.current.canaries],
+            "canaries": [
+                status_of(wanted, self.rollouts.state(name), self.live.patients[name], time.monotonic())
+                for name, wanted in self.config.current.canaries.items()
+            ],
             "workers": {"alive": alive, "confirmed": confirmed},
         }
 
@@ -179,60 +180,6 @@ class Operator:
                 return confirmed, alive
             await asyncio.sleep(LOOK_EVERY_S)
 
-    def _status(self, name: str) -> dict[str, Any]:
-        patient = self.live.patients[name]
-        state = self.rollouts.state(name)
-        return {
-            "name": name,
-            "state": state.state if state is not None else "waiting",
-            "share": state.effective_share if state is not None else 0.0,
-            "actual_share": patient.pulse.actual_share(),
-            "run": state.run if state is not None else 0,
-            "reason": state.reason if state is not None else "",
-            "incident": patient.incident.dedup_key if patient.incident is not None else None,
-            "open_incident": _open_incident(patient.incident),
-            "ramp": self._ramp(name, state, held=patient.holds_ramp),
-            "orders": [ORDER_OF[each] for each in transitions.legal(state) if each in ORDER_OF]
-            if state
-            else [],
-            "captures": self.config.current.canaries[name].capture is not None,
-            "arms": patient.pulse.document(time.monotonic()),
-            "mirror": self._mirror(name, patient.pulse),
-            "guardrails": [
-                {
-                    "rule": status.key,
-                    "state": status.state,
-                    "value": status.value,
-                    "threshold": status.threshold,
-                    "evidence": dict(status.evidence),
-                    "sentence": status.sentence,
-                }
-                for status in patient.statuses
-            ],
-        }
-
-    def _ramp(self, name: str, state: State | None, *, held: bool) -> dict[str, Any]:
-        """Where the canary is in its ramp: `step` from 0, None where it is at no step of it; `left_s` of this
-        step, None where it has no end; `held` while a guardrail stops the clock."""
-        steps = self.config.current.canaries[name].canary.steps
-        step = state.step if state is not None and state.step < len(steps) else None
-        lasts = steps[step].for_s if step is not None and step + 1 < len(steps) else None
-        return {
-            "steps": [{"share": each.share, "for_s": each.for_s} for each in steps],
-            "step": step,
-            "left_s": max(0.0, lasts - state.step_elapsed_s)
-            if state is not None and lasts is not None
-            else None,
-            "held": held,
-        }
-
-    def _mirror(self, name: str, pulse: Pulse) -> dict[str, Any] | None:
-        """The mirror copies; None where there are none and none are wanted."""
-        wanted = self.config.current.canaries[name].mirror
-        if not (wanted or pulse.mirror.requests or pulse.mirrors_dropped):
-            return None
-        return {"share": wanted, **pulse.mirror_document(time.monotonic())}
-
     def _explain(self, name: str, unit: str) -> dict[str, Any]:
         canary = self.config.current.canaries[name].canary
         state = self.rollouts.plan.state_of(name, definition(canary))
@@ -254,18 +201,6 @@ def _report(config: Config, canary: str, store: Store, form: str) -> str:
     from canary.reporting import rendered, report_of
 
     return rendered(report_of(config, canary, store, now=time.time()), form)
-
-
-def _open_incident(incident: Incident | None) -> dict[str, Any] | None:
-    if incident is None or incident.state == "resolved":
-        return None
-    return {
-        "state": incident.state,
-        "opened_at": incident.opened_at,
-        "headline": incident.headline,
-        "rules": list(incident.rules),
-        "done": incident.done,
-    }
 
 
 def _audit_entry(entry: Audited) -> dict[str, Any]:

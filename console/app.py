@@ -1,5 +1,6 @@
 """The admin listener's app: metrics, health, the JSON API and the operator's page. Decides nothing itself."""
 
+import time
 from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry
@@ -12,25 +13,45 @@ from starlette.routing import Route
 
 from console.api import Api
 from console.control import Control
-from console.guard import Access, Guard
+from console.door import Entry
+from console.guard import Access, Guard, closed
+from console.ordering import Ordering
 from console.page import Page
+from console.pairs import Pairs
+from console.rendering import Templates
+from console.session import Sessions
 
 Degraded = Callable[[], Sequence[str]]
 
 
-def admin_app(control: Control, registry: CollectorRegistry, access: Access) -> Starlette:
-    """The whole admin app; every route but the open ones needs the admin token that `access` knows."""
+def admin_app(
+    control: Control,
+    registry: CollectorRegistry,
+    access: Access,
+    *,
+    closing: Callable[[], bool] = lambda: False,
+) -> Starlette:
+    """The whole admin app; every route but the open ones needs the admin token that `access` knows, or a
+    session that began with it. `closing` is True once the process is to end."""
+    sessions, templates = Sessions(access.admin_token, time.time), Templates()
+    entry = Entry(access, sessions, templates)
     routes = [
         *_open_routes(lambda: control.degraded(), registry),
         *Api(control).routes(),
-        *Page(control, access).routes(),
+        *entry.routes(),
+        *Page(control, entry, templates, closing).routes(),
+        *Pairs(control, entry, templates).routes(),
+        *Ordering(control, entry, templates).routes(),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)])
+    guard = Middleware(Guard, access=access, sessions=sessions, door=entry.door)
+    return Starlette(routes=routes, middleware=[guard])
 
 
 def health_app(degraded: Degraded, registry: CollectorRegistry, access: Access) -> Starlette:
     """What a process shows that takes no orders: metrics and health. `degraded` says what does not work."""
-    return Starlette(routes=_open_routes(degraded, registry), middleware=[Middleware(Guard, access=access)])
+    sessions = Sessions(access.admin_token, time.time)
+    guard = Middleware(Guard, access=access, sessions=sessions, door=closed)
+    return Starlette(routes=_open_routes(degraded, registry), middleware=[guard])
 
 
 def _open_routes(degraded: Degraded, registry: CollectorRegistry) -> list[Route]:

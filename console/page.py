@@ -1,110 +1,199 @@
-"""The operator's page: where every canary stands, read at a glance. Server-rendered, no outside request."""
+"""The operator's pages that show: where every canary stands, read at a glance. They change nothing."""
 
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import parse_qs
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from console import figures
 from console.control import BadOrder, Control
-from console.guard import COOKIE, Access
+from console.door import Entry
+from console.frozen import reach
+from console.rendering import Templates, headers, headers_of_whole
+from console.reports import Reports
+from console.standing import proof_of, standing
+from console.stream import Stream
 
-_SECURITY = {
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
-}
-_FORM_BOUND = 4096
+_STATIC = Path(__file__).parent / "static"
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_ENTRIES = 200
+_NEWEST = 8
 
 
 class Page:
     """The pages, over what the admin process can tell."""
 
-    def __init__(self, control: Control, access: Access) -> None:
+    def __init__(
+        self, control: Control, entry: Entry, templates: Templates, closing: Callable[[], bool]
+    ) -> None:
         self._control = control
-        self._access = access
-        self._templates = Environment(
-            loader=FileSystemLoader(Path(__file__).parent / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters.update(seconds=_seconds, percent=_percent, dollars=_dollars)
+        self._entry = entry
+        self._templates = templates
+        self._stream = Stream(closing)
+        self._reports = Reports(control, time.monotonic)
+        self._static = {
+            each.name: each for each in sorted(_STATIC.rglob("*")) if each.suffix in _TYPES and each.is_file()
+        }
 
     def routes(self) -> list[Route]:
-        """Every page."""
+        """Every page that shows."""
         return [
             Route("/", self.overview),
-            Route("/login", self.login, methods=["GET", "POST"]),
+            Route("/audit", self.audit),
+            Route("/canaries/{name}", self.canary),
+            Route("/canaries/{name}/figures", self.figures),
+            Route("/canaries/{name}/events", self.events),
+            Route("/canaries/{name}/actions", self.actions),
+            Route("/canaries/{name}/score", self.score),
+            Route("/canaries/{name}/verdict", self.verdict),
             Route("/canaries/{name}/report", self.report),
+            Route("/canaries/{name}/why", self.why),
+            Route("/static/{file}", self.static),
         ]
 
     async def overview(self, request: Request) -> Response:
-        """All canaries, their arms and guardrails; refreshes itself."""
-        degraded = [*self._control.degraded()]
+        """All canaries, what does not work, and what was done last."""
+        degraded, audit = [*self._control.degraded()], []
         try:
-            audit = await self._control.audit(12)
+            audit = [*await self._control.audit(_NEWEST)]
         except BadOrder as problem:
-            audit = []
             degraded.append(f"the audit log cannot be read: {problem.message}")
-        canaries = self._control.status()["canaries"]
-        return self._show("overview.html", canaries=canaries, degraded=degraded, audit=audit)
+        canaries = [self._shown(each) for each in self._control.status()["canaries"]]
+        return self._answer(request, "overview.html", canaries=canaries, degraded=degraded, audit=audit)
+
+    async def canary(self, request: Request) -> Response:
+        """One canary, live."""
+        return self._of_one(request, "canary.html", whole=True)
+
+    async def figures(self, request: Request) -> Response:
+        """The part of it that changes, for who has no stream."""
+        return self._of_one(request, "figures.html", whole=False)
+
+    async def actions(self, request: Request) -> Response:
+        """The orders that its state allows."""
+        return self._of_one(request, "actions.html", whole=False)
+
+    async def events(self, request: Request) -> Response:
+        """The part of it that changes and the last ten minutes, as events."""
+        name = request.path_params["name"]
+        try:
+            self._control.recent(name)
+        except BadOrder as problem:
+            return self._problem(request, problem)
+
+        def look() -> Mapping[str, Any]:
+            with suppress(BadOrder):  # gone from the config meanwhile
+                shown = self._canary(name)
+                html = self._templates.text("figures.html", {**shown, "whole": False})
+                return {
+                    "html": html,
+                    "key": shown["standing"].key,
+                    "said": f"{shown['standing'].word} at {shown['canary']['share']:.3%}",
+                    "recent": self._control.recent(name),
+                }
+            return {
+                "html": "This canary is in the config no more.",
+                "key": "gone",
+                "said": "",
+                "recent": None,
+            }
+
+        return self._stream.answer(look, lambda: self._entry.still_in(request), headers())
+
+    async def score(self, request: Request) -> Response:
+        """The verdict so far in a line, and its report behind it."""
+        return await self._of_report(request, "score.html")
+
+    async def verdict(self, request: Request) -> Response:
+        """The report's figures by metric, segment and category."""
+        return await self._of_report(request, "verdict.html")
 
     async def report(self, request: Request) -> Response:
-        """One canary's report, as it would be sent to others."""
+        """The report whole, as it would be sent to others."""
         try:
             text = await self._control.report(request.path_params["name"], "html")
         except BadOrder as problem:
-            return self._show("problem.html", status_code=problem.status, message=problem.message)
-        return HTMLResponse(text, headers=_SECURITY)
+            return self._problem(request, problem)
+        return HTMLResponse(text, headers=headers_of_whole(text))
 
-    async def login(self, request: Request) -> Response:
-        """The token by form; from then on by an HttpOnly, SameSite=Strict cookie."""
-        if request.method == "GET":
-            return self._show("login.html", wrong=False)
-        form = parse_qs(await _beginning(request))
-        if not self._access.admits(form.get("token", [""])[0].strip()):
-            return self._show("login.html", status_code=403, wrong=True)
-        answer = RedirectResponse("/", status_code=303)
-        answer.set_cookie(
-            COOKIE,
-            self._access.session(),
-            httponly=True,
-            samesite="strict",
-            secure=request.url.scheme == "https",
-            max_age=12 * 3600,
+    async def why(self, request: Request) -> Response:
+        """Why it was rolled back, as it stood then."""
+        name = request.path_params["name"]
+        try:
+            why, shown = self._control.why(name), self._canary(name)
+            audit = [each for each in await self._control.audit(_ENTRIES) if each["canary"] == name]
+        except BadOrder as problem:
+            return self._problem(request, problem)
+        act = next((each for each in audit if each["action"] == "rollback"), None)
+        course = reach(why.path) if why is not None else None
+        proof = proof_of(why.evidence) if why is not None else ""
+        return self._answer(request, "why.html", **shown, why=why, course=course, proof=proof, act=act)
+
+    async def audit(self, request: Request) -> Response:
+        """Who did what, and why."""
+        try:
+            audit = await self._control.audit(_ENTRIES)
+        except BadOrder as problem:
+            return self._problem(request, problem)
+        return self._answer(request, "audit.html", audit=audit)
+
+    async def static(self, request: Request) -> Response:
+        """One of the console's own files."""
+        file = self._static.get(request.path_params["file"])
+        if file is None:
+            return Response(status_code=404)
+        given = {"x-content-type-options": "nosniff", "cache-control": "no-cache"}
+        return Response(file.read_bytes(), media_type=_TYPES[file.suffix], headers=given)
+
+    def _of_one(self, request: Request, template: str, *, whole: bool) -> Response:
+        """One canary; but for the `whole` page, without the parts that a look leaves alone."""
+        try:
+            return self._answer(request, template, **self._canary(request.path_params["name"]), whole=whole)
+        except BadOrder as problem:
+            return self._problem(request, problem)
+
+    async def _of_report(self, request: Request, template: str) -> Response:
+        try:
+            shown = self._canary(request.path_params["name"])
+            made = await self._reports.of(shown["canary"]["name"], shown["canary"]["run"])
+        except BadOrder as problem:
+            return self._problem(request, problem)
+        # Statistics take two seconds to import; making the report has done that already.
+        from report.document import from_json
+        from report.render import prose
+        from report.wording import bound_words, title
+
+        report = from_json(dict(made.document))
+        said = {"prose": prose, "title": title, "bound_words": bound_words}
+        return self._answer(request, template, **{**shown, "report": made.document}, whole=report, **said)
+
+    def _canary(self, name: str) -> dict[str, Any]:
+        """What is shown of one canary. BadOrder when there is none of this name."""
+        for canary in self._control.status()["canaries"]:
+            if canary["name"] == name:
+                return self._shown(canary)
+        raise BadOrder(404, f"There is no canary {name!r}.")
+
+    def _shown(self, canary: Mapping[str, Any]) -> dict[str, Any]:
+        made = self._reports.newest(canary["name"], canary["run"])
+        return {
+            "canary": canary,
+            "standing": standing(canary),
+            "rows": figures.rows(canary["arms"]),
+            "report": made.document if made is not None else None,
+            "now": time.time(),
+        }
+
+    def _answer(self, request: Request, template: str, **values: Any) -> Response:
+        return self._templates.answer(template, form_token=self._entry.form_token(request), **values)
+
+    def _problem(self, request: Request, problem: BadOrder) -> Response:
+        token = self._entry.form_token(request)
+        return self._templates.answer(
+            "problem.html", status_code=problem.status, message=problem.message, form_token=token
         )
-        return answer
-
-    def _show(self, template: str, *, status_code: int = 200, **values: object) -> Response:
-        text = self._templates.get_template(template).render(**values)
-        return HTMLResponse(text, status_code=status_code, headers=_SECURITY)
-
-
-async def _beginning(request: Request) -> str:
-    """The form as far as it may go: who sends more has no token yet, and gets no memory either."""
-    kept = b""
-    async for part in request.stream():
-        kept += part
-        if len(kept) > _FORM_BOUND:
-            break
-    return kept[:_FORM_BOUND].decode("utf-8", "replace")
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value * 100:.2f} %"
-
-
-def _dollars(value: float | None) -> str:
-    return "–" if value is None else f"${value:,.4f}"

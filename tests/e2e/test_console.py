@@ -1,7 +1,9 @@
 """The operator's listener: who may come in, what orders do and leave behind, what it shows."""
 
+import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +13,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Route
 
+from alerts.frozen import Why
 from canary.demo.behaviour import Behaviour
 from console.app import admin_app
 from console.control import Order
 from console.guard import Access
+from console.stream import WATCHERS
+from records.capture import Capture
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
 
@@ -37,7 +42,7 @@ canaries:
     share: 5%
     guardrails: []
 """
-OPEN = {"/healthz", "/readyz", "/metrics", "/login"}
+OPEN = {"/healthz", "/readyz", "/metrics", "/login", "/static/page.css"}
 REQUESTS = 40
 
 
@@ -62,6 +67,17 @@ class Nobody:
     ) -> Mapping[str, Any]:
         raise AssertionError
 
+    def recent(self, canary: str) -> Mapping[str, Any]:
+        raise AssertionError
+
+    def why(self, canary: str) -> Why | None:
+        raise AssertionError
+
+    async def pairs(
+        self, canary: str, *, since: float, until: float, category: str | None, limit: int
+    ) -> Sequence[tuple[Capture, Capture]]:
+        raise AssertionError
+
     async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
         raise AssertionError
 
@@ -73,7 +89,7 @@ def every_route() -> list[tuple[str, str]]:
         each for each in admin_app(Nobody(), CollectorRegistry(), access).routes if isinstance(each, Route)
     ]
     return [
-        (method, route.path.format(name="support-nov", order="rollback"))
+        (method, route.path.format(name="support-nov", order="rollback", file="page.css"))
         for route in routes
         for method in sorted((route.methods or set()) - {"HEAD"})
     ]
@@ -96,7 +112,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 def test_the_route_table_is_the_one_that_is_checked() -> None:
     assert ("POST", "/api/canaries/support-nov/rollback") in every_route()
-    assert len(every_route()) >= 11
+    assert ("POST", "/canaries/support-nov/rollback") in every_route()
+    assert len(every_route()) >= 24
     assert {path for _, path in every_route()} >= OPEN
 
 
@@ -109,18 +126,18 @@ def test_no_route_but_the_open_ones_lets_anybody_in_without_the_token(
     answer = httpx2.request(
         method, url, headers=headers, json={} if method == "POST" else None, trust_env=False
     )
+    assert answer.status_code == 401
     if path.startswith("/api/"):
-        assert answer.status_code == 401
         assert "admin token" in answer.json()["error"]
     else:
-        assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+        assert "Admin token" in answer.text
     assert stage.status("support-nov")["state"] == "running"
 
 
 @pytest.mark.parametrize("path", ["/api/nothing", "/nothing", "//api/status", "/api/../api/status"])
 def test_a_path_that_is_none_lets_nobody_in_either(stage: Stage, path: str) -> None:
     answer = httpx2.get(f"{stage.server.admin}{path}", trust_env=False)
-    assert answer.status_code in (303, 401)
+    assert answer.status_code == 401
     assert "canaries" not in answer.text
 
 
@@ -146,23 +163,108 @@ def test_a_foreign_origin_is_refused_even_with_the_token(stage: Stage) -> None:
     assert stage.status("support-nov")["state"] == "running"
 
 
-def test_the_form_takes_the_token_and_opens_the_page(stage: Stage) -> None:
+def test_the_form_takes_the_token_and_opens_the_page_that_was_asked_for(stage: Stage) -> None:
     with httpx2.Client(base_url=stage.server.admin, trust_env=False) as browser:
-        assert "Admin token" in browser.get("/", follow_redirects=True).text
-        wrong = browser.post("/login", data={"token": "guessed"})
-        assert (wrong.status_code, wrong.headers.get("set-cookie")) == (403, None)
-        done = browser.post("/login", data={"token": stage.server.token})
-        assert (done.status_code, done.headers["location"]) == (303, "/")
+        asked = browser.get("/canaries/support-nov")
+        assert (asked.status_code, "Admin token" in asked.text) == (401, True)
+        wrong = browser.post("/login", data={**hidden(asked.text), "token": "guessed"})
+        assert (wrong.status_code, "canary_session" in wrong.headers.get("set-cookie", "")) == (403, False)
+        done = browser.post("/login", data={**hidden(wrong.text), "token": stage.server.token})
+        assert (done.status_code, done.headers["location"]) == (303, "/canaries/support-nov")
         cookie = done.headers["set-cookie"].lower()
         assert "httponly" in cookie
         assert "samesite=strict" in cookie
         assert stage.server.token not in cookie
         page = browser.get("/")
         assert page.status_code == 200
-        assert all(name in page.text for name in ("support-nov", "by-hand", "error_rate"))
+        assert all(name in page.text for name in ("support-nov", "by-hand", "Error rate"))
         assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "unsafe" not in page.headers["content-security-policy"]
         assert browser.get("/canaries/support-nov/report").status_code == 200
         assert browser.get("/canaries/unknown/report").status_code == 404
+
+
+@pytest.fixture
+def logged_in(stage: Stage) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=stage.server.admin, trust_env=False, timeout=30.0) as browser:
+        form = hidden(browser.get("/login").text)
+        assert browser.post("/login", data={**form, "token": stage.server.token}).status_code == 303
+        yield browser
+
+
+def hidden(page: str) -> dict[str, str]:
+    """The hidden fields of a page's forms."""
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+
+
+def test_a_login_that_comes_from_no_page_of_ours_is_refused(stage: Stage) -> None:
+    for check in ({}, {"check": ""}, {"check": "guessed"}):
+        answer = httpx2.post(
+            f"{stage.server.admin}/login", data={"token": stage.server.token, **check}, trust_env=False
+        )
+        assert (answer.status_code, "canary_session" in answer.headers["set-cookie"]) == (403, False)
+
+
+@pytest.mark.parametrize("onwards", ["//evil.example", "https://evil.example", "/\\evil.example", "evil"])
+def test_a_login_leads_to_no_other_host(stage: Stage, onwards: str) -> None:
+    with httpx2.Client(base_url=stage.server.admin, trust_env=False) as browser:
+        form = {**hidden(browser.get("/login").text), "token": stage.server.token, "onwards": onwards}
+        assert browser.post("/login", data=form).headers["location"] == "/"
+
+
+def test_no_form_changes_anything_without_what_its_page_gave_it(
+    stage: Stage, logged_in: httpx2.Client
+) -> None:
+    forms = [path for method, path in every_route() if method == "POST" and path not in OPEN]
+    pages = [path for path in forms if not path.startswith("/api/")]
+    assert {"/logout", "/canaries/support-nov/rollback"} == {*pages}
+    for path in pages:
+        for form in ({}, {"form_token": "guessed"}, {"form_token": ""}):
+            answer = logged_in.post(path, data={"who": "eve", "reason": "because", **form})
+            assert answer.status_code == 403
+    assert stage.status("support-nov")["state"] == "running"
+    assert logged_in.get("/").status_code == 200
+
+
+def test_a_session_opens_the_pages_and_not_the_api(logged_in: httpx2.Client) -> None:
+    assert logged_in.get("/canaries/support-nov").status_code == 200
+    assert logged_in.get("/api/status").status_code == 401
+    assert logged_in.post("/api/canaries/support-nov/rollback", json={}).status_code == 401
+
+
+def test_after_a_logout_the_cookie_opens_nothing_any_more(logged_in: httpx2.Client) -> None:
+    cookie = logged_in.cookies["canary_session"]
+    form = hidden(logged_in.get("/").text)
+    assert logged_in.post("/logout", data=form).headers["location"] == "/login"
+    assert "canary_session" not in logged_in.cookies
+    assert logged_in.get("/", headers={"cookie": f"canary_session={cookie}"}).status_code == 401
+
+
+def test_an_order_that_was_given_looking_at_another_state_is_refused(logged_in: httpx2.Client) -> None:
+    form = {"form_token": hidden(logged_in.get("/").text)["form_token"], "who": "anna", "reason": "because"}
+    old = logged_in.post("/canaries/support-nov/pause", data={**form, "seen": "1-paused-0.05"})
+    assert (old.status_code, "has changed since" in old.text) == (409, True)
+    nobody = logged_in.post("/canaries/support-nov/pause", data={**form, "who": " "})
+    assert nobody.status_code == 409  # nor was it seen
+    assert logged_in.post("/canaries/unknown/rollback", data=form).status_code == 404
+
+
+def test_too_many_watchers_are_sent_away_until_others_go(logged_in: httpx2.Client) -> None:
+    with ExitStack() as open_streams:
+        watching = []
+        for _ in range(WATCHERS):
+            stream = open_streams.enter_context(logged_in.stream("GET", "/canaries/support-nov/events"))
+            watching.append(stream.iter_lines())  # kept: the end of a generator ends its stream
+            assert next(watching[-1]) == "event: look"
+        assert logged_in.get("/canaries/support-nov/events").status_code == 503
+        assert logged_in.get("/canaries/support-nov/figures").status_code == 200
+    eventually(lambda: _watched(logged_in))
+    assert logged_in.get("/canaries/unknown/events").status_code == 404
+
+
+def _watched(browser: httpx2.Client) -> bool:
+    with browser.stream("GET", "/canaries/support-nov/events") as stream:
+        return stream.status_code == 200
 
 
 def test_a_login_form_without_end_is_not_read_to_its_end(stage: Stage) -> None:

@@ -1,0 +1,87 @@
+"""Both arms side by side, as rows of a table. Pure: a status document in, texts out."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from console import words
+from console.standing import error_rate
+from report.wording import title
+
+_Z = 1.96
+_WHERE_KNOWN: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
+    ("First token p95", "ttft_p95_s", words.seconds),
+    ("Cost per request", "cost_per_request_usd", words.dollars),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A figure, and beside it what it rests on ("" for nothing)."""
+
+    figure: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure of both arms."""
+
+    name: str
+    baseline: Cell
+    candidate: Cell
+
+
+def rows(arms: Mapping[str, Mapping[str, Any]]) -> Sequence[Row]:
+    """What is shown of the arms of the status document."""
+    baseline, candidate = arms["baseline"], arms["candidate"]
+    told = [
+        Row("Requests", _requests(baseline), _requests(candidate)),
+        Row("Errors", _errors(baseline), _errors(candidate)),
+        Row("p50 latency", *_each(arms, "p50_s", words.seconds)),
+        Row("p95 latency", *_each(arms, "p95_s", words.seconds)),
+    ]
+    for name, key, unit in _WHERE_KNOWN:
+        if any(arm[key] is not None for arm in (baseline, candidate)):
+            told.append(Row(name, *_each(arms, key, unit)))
+    metrics = sorted({*baseline["feedback"], *candidate["feedback"]})
+    return told + [
+        Row(title(metric), _rating(baseline, metric), _rating(candidate, metric)) for metric in metrics
+    ]
+
+
+def wilson(failed: int, counted: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share, as if requests were independent; `counted` is at least 1."""
+    share, weight = failed / counted, _Z * _Z / counted
+    middle = (share + weight / 2) / (1 + weight)
+    reach = _Z * math.sqrt(share * (1 - share) / counted + weight / (4 * counted)) / (1 + weight)
+    return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
+def _each(
+    arms: Mapping[str, Mapping[str, Any]], name: str, unit: Callable[[float | None], str]
+) -> tuple[Cell, Cell]:
+    return Cell(unit(arms["baseline"][name])), Cell(unit(arms["candidate"][name]))
+
+
+def _requests(arm: Mapping[str, Any]) -> Cell:
+    aborted = arm["aborted"]
+    return Cell(words.count(arm["requests"]), f"{words.count(aborted)} aborted" if aborted else "")
+
+
+def _errors(arm: Mapping[str, Any]) -> Cell:
+    share = error_rate(arm)
+    if share is None:
+        return Cell(words.UNKNOWN)
+    low, high = wilson(arm["errors"], arm["counted"])
+    return Cell(words.percent(share), f"{words.percent(low)} to {words.percent(high)}")
+
+
+def _rating(arm: Mapping[str, Any], metric: str) -> Cell:
+    found = arm["feedback"].get(metric)
+    return (
+        Cell(words.points(found["mean"]), f"of {words.count(found['count'])}")
+        if found
+        else Cell(words.UNKNOWN)
+    )

@@ -1,0 +1,53 @@
+"""A rollback's evidence over time, as lines to draw. Pure."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from alerts.evidence import ROLLBACK_CUSUM, ROLLBACK_MIXTURE
+from alerts.frozen import Point
+
+WIDTH, HEIGHT = 600.0, 180.0
+_ROOM = 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One statistic: the points of a polyline, and the height of what convicts."""
+
+    points: str
+    limit_y: float
+    limit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Both statistics in a field of WIDTH × HEIGHT; the time runs from `start` to `end`, UTC seconds."""
+
+    whole: Line
+    since: Line
+    start: float
+    end: float
+
+
+def reach(path: Sequence[Point]) -> Course | None:
+    """How the evidence grew, on a logarithmic scale; None for fewer than two points."""
+    if len(path) < 2:
+        return None
+    start, end = path[0].at, path[-1].at
+    top = _ROOM * max(ROLLBACK_CUSUM, *(max(each.ln_mixture, each.ln_cusum) for each in path))
+
+    def y(value: float) -> float:
+        return round(HEIGHT * (1 - max(0.0, value) / top), 1)
+
+    def line(values: Sequence[float], limit: float) -> Line:
+        across = [WIDTH * (each.at - start) / ((end - start) or 1.0) for each in path]
+        points = " ".join(f"{x:.1f},{y(value)}" for x, value in zip(across, values, strict=True))
+        return Line(points, y(limit), f"{math.exp(limit):,.0f}")
+
+    return Course(
+        whole=line([each.ln_mixture for each in path], ROLLBACK_MIXTURE),
+        since=line([each.ln_cusum for each in path], ROLLBACK_CUSUM),
+        start=start,
+        end=end,
+    )

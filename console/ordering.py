@@ -1,0 +1,91 @@
+"""Orders from the page: a form that says who and why, carried out by the admin process. Decides nothing."""
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from console import words
+from console.control import ORDERS, BadOrder, Control, Order
+from console.door import Entry, Forged
+from console.rendering import Templates
+from console.standing import key_of, standing
+
+_WHO_BOUND, _REASON_BOUND = 200, 2000
+
+
+class _Told(TypedDict):
+    who: str
+    reason: str
+    share: float | None
+
+
+class Ordering:
+    """The one route that changes something."""
+
+    def __init__(self, control: Control, entry: Entry, templates: Templates) -> None:
+        self._control = control
+        self._entry = entry
+        self._templates = templates
+
+    def routes(self) -> list[Route]:
+        """Every page that changes something."""
+        return [Route("/canaries/{name}/{order}", self.order, methods=["POST"])]
+
+    async def order(self, request: Request) -> Response:
+        """Carry the order out, and say how many workers follow it already; or say plainly why not."""
+        name, order = request.path_params["name"], request.path_params["order"]
+        try:
+            form = await self._entry.form(request)
+            self._must_be_as_seen(name, order, form)
+            done = await self._control.order(name, _known(order), **_told(form, order))
+        except Forged as problem:
+            return self._result(request, name, 403, str(problem))
+        except BadOrder as problem:
+            return self._result(request, name, problem.status, problem.message)
+        said = f"{words.plain(done['state']).capitalize()}, share {words.percent(done['share'])}."
+        followed = f"{done['confirmed']} of {done['workers']} workers follow it already."
+        return self._result(request, name, 200, f"{said} {followed}")
+
+    def _must_be_as_seen(self, name: str, order: str, form: Mapping[str, str]) -> None:
+        """Refuse what was ordered looking at another state. A rollback is right whatever happened."""
+        canary = next((each for each in self._control.status()["canaries"] if each["name"] == name), None)
+        if order != "rollback" and canary is not None and form.get("seen") != key_of(canary):
+            raise BadOrder(
+                409,
+                f"Not done: {name} has changed since this page showed it. {standing(canary).sentence} "
+                "Load the page again, and give the order there if it still holds.",
+            )
+
+    def _result(self, request: Request, name: str, status: int, message: str) -> Response:
+        template = "result.html" if "hx-request" in request.headers else "done.html"
+        token = self._entry.form_token(request)
+        return self._templates.answer(
+            template, status_code=status, name=name, done=status == 200, message=message, form_token=token
+        )
+
+
+def _known(order: str) -> Order:
+    for each in ORDERS:
+        if each == order:
+            return each
+    raise BadOrder(404, f"There is no order {order!r}.")
+
+
+def _told(form: Mapping[str, str], order: str) -> _Told:
+    """Who, why and how much. BadOrder (400) for what is missing or no number."""
+    who, reason = form.get("who", "").strip(), form.get("reason", "").strip()
+    if not who or not reason:
+        raise BadOrder(400, "Not done: say who you are, and why. Both stand in the audit log.")
+    return {"who": who[:_WHO_BOUND], "reason": reason[:_REASON_BOUND], "share": _share(form, order)}
+
+
+def _share(form: Mapping[str, str], order: str) -> float | None:
+    if order != "ramp":
+        return None
+    try:
+        return float(form.get("share", "").strip().removesuffix("%").replace(",", ".")) / 100.0
+    except ValueError:
+        raise BadOrder(400, "Not done: the share is a number of per cents, as 10.") from None

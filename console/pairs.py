@@ -1,0 +1,89 @@
+"""What the baseline said to a user, and what the candidate would have: captured pairs side by side.
+
+Only for a canary that captures now. What a caller or a model wrote is shown as text, whatever it looks like.
+"""
+
+import time
+from datetime import UTC, date, datetime, timedelta
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from console.control import BadOrder, Control
+from console.door import Entry
+from console.rendering import Templates
+
+SHOWN = 20
+_DAY = timedelta(days=1)
+
+
+class Pairs:
+    """One page: a day's pairs, oldest first."""
+
+    def __init__(self, control: Control, entry: Entry, templates: Templates) -> None:
+        self._control = control
+        self._entry = entry
+        self._templates = templates
+
+    def routes(self) -> list[Route]:
+        """The page."""
+        return [Route("/canaries/{name}/pairs", self.pairs)]
+
+    async def pairs(self, request: Request) -> Response:
+        """GET ?day=2026-11-24&category=…&after=…: the pairs of a UTC day, today's without one."""
+        name, query = request.path_params["name"], request.query_params
+        try:
+            self._must_capture(name)
+            day = _day(query.get("day"))
+            category = query.get("category") or None
+            found = await self._control.pairs(
+                name,
+                since=max(_starts(day), _after(query.get("after"))),
+                until=_starts(day + _DAY),
+                category=category,
+                limit=SHOWN + 1,
+            )
+        except BadOrder as problem:
+            return self._answer(request, "problem.html", problem.status, message=problem.message)
+        return self._answer(
+            request,
+            "pairs.html",
+            name=name,
+            day=day,
+            before=day - _DAY,
+            later=day + _DAY,
+            is_today=day >= _day(None),
+            category=category or "",
+            pairs=found[:SHOWN],
+            after=found[SHOWN][0].about.at if len(found) > SHOWN else None,
+        )
+
+    def _must_capture(self, name: str) -> None:
+        canaries = {each["name"]: each for each in self._control.status()["canaries"]}
+        if name not in canaries:
+            raise BadOrder(404, f"There is no canary {name!r}.")
+        if not canaries[name]["captures"]:
+            raise BadOrder(404, f"{name} captures nothing: its config has no `capture`.")
+
+    def _answer(self, request: Request, template: str, status_code: int = 200, **values: object) -> Response:
+        token = self._entry.form_token(request)
+        return self._templates.answer(template, status_code=status_code, form_token=token, **values)
+
+
+def _day(text: str | None) -> date:
+    try:
+        return date.fromisoformat(text) if text else datetime.fromtimestamp(time.time(), UTC).date()
+    except ValueError:
+        raise BadOrder(400, f"{text!r} is no day: write it as 2026-11-24.") from None
+
+
+def _starts(day: date) -> float:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+
+
+def _after(text: str | None) -> float:
+    try:
+        return float(text or 0.0)
+    except ValueError:
+        raise BadOrder(400, f"{text!r} is no moment: write it in UTC seconds.") from None

@@ -1,0 +1,62 @@
+"""Templates into answers: the filters they may use, and the headers that every page carries."""
+
+import hashlib
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
+
+from console import words
+from console.standing import rule_name
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src {styles}; connect-src 'self'; img-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+
+
+class Templates:
+    """The console's templates. Every value is escaped; a name that is missing is an error."""
+
+    def __init__(self) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters.update(words.FILTERS, rule_name=rule_name)
+
+    def text(self, template: str, values: Mapping[str, Any]) -> str:
+        """The filled-in template."""
+        return self._environment.get_template(template).render(values)
+
+    def answer(self, template: str, *, status_code: int = 200, **values: Any) -> Response:
+        """The filled-in template as a page, or a part of one."""
+        return HTMLResponse(self.text(template, values), status_code=status_code, headers=headers())
+
+
+def headers() -> dict[str, str]:
+    """A page runs and loads nothing but the console's own files, and is in nobody's frame or cache."""
+    return _headers("'self'")
+
+
+def headers_of_whole(document: str) -> dict[str, str]:
+    """The same for a document that brings its own style: exactly that style is allowed, by its hash."""
+    hashes = (hashlib.sha256(style.encode()).digest() for style in _STYLE.findall(document))
+    return _headers(" ".join(f"'sha256-{b64encode(each).decode()}'" for each in hashes) or "'none'")
+
+
+def _headers(styles: str) -> dict[str, str]:
+    return {
+        "content-security-policy": _POLICY.format(styles=styles),
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "same-origin",  # with no-referrer a form would come with `Origin: null`
+        "cache-control": "no-store",
+    }

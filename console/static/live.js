@@ -1,0 +1,120 @@
+// One canary, live: a look a second from the stream, and by asking while there is none.
+"use strict";
+
+(() => {
+  const live = document.getElementById("live");
+  const said = document.getElementById("said");
+  const connection = document.getElementById("connection");
+  const POLL_MS = 5000, ASK_AGAIN_MS = 30000;
+  let stream = null, polling = null, asking = null, key = live.dataset.key, stale = false;
+
+  // Charts
+
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const charts = new Map();
+
+  // A value without neighbours has no line: it gets a dot.
+  const alone = (drawn, series) => drawn.data[series].flatMap((value, i, all) =>
+    value != null && all[i - 1] == null && all[i + 1] == null ? [i] : []);
+
+  function chart(place, size) {
+    const axis = { stroke: () => colour("--soft"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { show: false } };
+    return new uPlot({
+      ...size, legend: { show: false }, cursor: { show: false },
+      scales: { x: { time: false, range: () => [-10, 0] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+      axes: [
+        { ...axis, size: 26, splits: () => [-10, -8, -6, -4, -2, 0], values: (_, at) => at.map((each) => each ? `${-each} min ago` : "now"), space: 80 },
+        { ...axis, size: 44, space: 30 },
+      ],
+      series: [{},
+        { stroke: () => colour("--other"), width: 2, dash: [6, 4], points: { size: 5, filter: alone } },
+        { stroke: () => colour("--mark"), width: 2.5, points: { size: 5, filter: alone } },
+      ],
+    }, [[], [], []], place);
+  }
+
+  // The newest slice is not over: its rate is that of the time it has lasted, once that is a few seconds.
+  function values(kind, arm, { slice_s, newest_s }) {
+    if (kind === "requests") {
+      const newest = arm.requests.length - 1;
+      return arm.requests.map((count, i) => i < newest ? count * 60 / slice_s : newest_s < 5 ? null : count * 60 / newest_s);
+    }
+    if (kind === "errors") return arm.requests.map((count, i) => count ? 100 * arm.errors[i] / count : null);
+    return arm[kind];
+  }
+
+  function draw(recent) {
+    if (!recent) return;
+    const { arms, slice_s } = recent, slices = arms.baseline.requests.length;
+    const minutes = arms.baseline.requests.map((_, i) => (i + 1 - slices) * slice_s / 60);
+    for (const place of document.querySelectorAll("[data-chart]")) {
+      const kind = place.dataset.chart, size = { width: place.clientWidth, height: place.clientHeight };
+      if (!charts.has(kind)) charts.set(kind, chart(place, size));
+      const drawn = charts.get(kind);
+      if (drawn.width !== size.width) drawn.setSize(size);
+      drawn.setData([minutes, values(kind, arms.baseline, recent), values(kind, arms.candidate, recent)]);
+    }
+  }
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((each) => each.redraw()));
+
+  // Looks
+
+  function look(event) {
+    const seen = JSON.parse(event.data);
+    stopPolling();
+    connection.textContent = "Live, a look a second.";
+    htmx.swap({ text: seen.html, target: live, swap: "innerMorph" });
+    draw(seen.recent);
+    changed(seen.key, seen.said);
+  }
+
+  function changed(now, words) {
+    if (now !== key) {
+      key = now;
+      said.textContent = words;
+      stale = true;
+    }
+    if (stale && !document.querySelector("dialog[open]")) {
+      stale = false;
+      htmx.trigger("#actions", "changed");
+    }
+  }
+  document.addEventListener("dialog-closed", () => {
+    stale = true;
+    changed(key, "");
+  });
+
+  // The connection
+
+  function poll() {
+    if (polling !== null) return;
+    connection.textContent = "Not live: asked for every five seconds. The charts stand still.";
+    polling = setInterval(() => htmx.trigger(live, "poll"), POLL_MS);
+    htmx.trigger(live, "poll");
+  }
+
+  function stopPolling() {
+    clearInterval(polling);
+    polling = null;
+  }
+
+  function watch() {
+    clearTimeout(asking);
+    stream?.close();
+    stream = new EventSource(live.dataset.events);
+    stream.addEventListener("look", look);
+    stream.onerror = () => {
+      poll();
+      if (stream.readyState === EventSource.CLOSED) asking = setTimeout(watch, ASK_AGAIN_MS);
+    };
+  }
+
+  // A page nobody looks at holds none of the few connections that a browser has to one host.
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) return watch();
+    clearTimeout(asking);
+    stopPolling();
+    stream?.close();
+  });
+  watch();
+})();

@@ -1,0 +1,27 @@
+// What every page may need of a script: dialogs in browsers without `commandfor`, and the operator's name.
+"use strict";
+
+if (!("commandForElement" in HTMLButtonElement.prototype)) {
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[commandfor]");
+    if (!button) return;
+    const dialog = document.getElementById(button.getAttribute("commandfor"));
+    if (button.getAttribute("command") === "show-modal") dialog.showModal();
+    else dialog.close();
+  });
+}
+
+// Kept in this browser only, so that nobody types it in a hurry at 3 a.m.
+document.addEventListener("submit", (event) => {
+  const who = event.target.querySelector("input[name=who]");
+  if (who) localStorage.setItem("who", who.value);
+});
+document.addEventListener("focusin", (event) => {
+  const who = event.target.closest("dialog")?.querySelector("input[name=who]");
+  if (who && !who.value) who.value = localStorage.getItem("who") ?? "";
+});
+// What a dialog told belongs to the order that was given in it.
+document.addEventListener("close", (event) => {
+  event.target.querySelector(".outcome")?.replaceChildren();
+  document.dispatchEvent(new Event("dialog-closed"));
+}, true);

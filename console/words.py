@@ -1,0 +1,86 @@
+"""Figures as a person on call reads them. What is unknown is a dash, never a zero."""
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+UNKNOWN = "–"
+_NBSP = "\u00a0"
+"""A figure and its unit stay on one line."""
+
+
+def percent(value: float | None) -> str:
+    """A share in [0, 1]: 5 %, 1.25 %, 0.04 %."""
+    return UNKNOWN if value is None else f"{_digits(100 * value)}{_NBSP}%"
+
+
+def seconds(value: float | None) -> str:
+    """A latency: 80 ms, 1.24 s."""
+    if value is None:
+        return UNKNOWN
+    return f"{value * 1000:.0f}{_NBSP}ms" if value < 1 else f"{value:.2f}{_NBSP}s"
+
+
+def dollars(value: float | None) -> str:
+    """An amount with three digits that matter: $0.00123, $12.30."""
+    if value is None:
+        return UNKNOWN
+    if value >= 1 or value <= 0:
+        return f"${value:,.2f}"
+    return f"${value:.{2 - math.floor(math.log10(value))}f}"
+
+
+def count(value: float | None) -> str:
+    """1,234."""
+    return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def times(value: float | None) -> str:
+    """A factor: 1.2×."""
+    return UNKNOWN if value is None else f"{value:.2g}×" if value < 10 else f"{value:,.0f}×"
+
+
+def points(value: float | None) -> str:
+    """A rating: 4.31."""
+    return UNKNOWN if value is None else f"{value:.2f}"
+
+
+def span(value: float | None) -> str:
+    """How long something takes, in its two greatest units: 2 d 4 h, 3 min 20 s."""
+    if value is None:
+        return UNKNOWN
+    left = round(value)
+    parts = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        whole, left = divmod(left, size)
+        if whole:
+            parts.append(f"{whole}{_NBSP}{unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2]) or f"0{_NBSP}s"
+
+
+def moment(at: float) -> str:
+    """UTC seconds as 2026-11-24 23:05:00."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def plain(name: str) -> str:
+    """A name of ours as words: rolled back."""
+    return name.replace("_", " ")
+
+
+def verdict(name: str) -> str:
+    """A verdict as it is said: Don't ship."""
+    return "Don't ship" if name == "dont_ship" else plain(name).capitalize()
+
+
+def _digits(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0") if abs(value) >= 10 else f"{value:.2g}"
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    each.__name__: each
+    for each in (percent, seconds, dollars, count, times, points, span, moment, plain, verdict)
+}

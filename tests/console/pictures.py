@@ -1,0 +1,47 @@
+"""Draws the page's pictures for docs/page.md: `python -m tests.console.pictures`. A minute."""
+
+import tempfile
+import time
+from pathlib import Path
+
+from tests.console.chromium import chromium, opened
+from tests.console.showcase import Visitors, showcase
+
+DOCS = Path(__file__).parents[2] / "docs"
+SENDING_S = 45.0
+
+
+def main() -> None:
+    """Let users ask for a while, and look."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        showcase(Path(folder)) as (stage, visitors),
+        chromium() as browser,
+    ):
+        _send(visitors)
+        where = (browser, stage.server.admin, stage.server.token)
+        with opened(*where, viewport={"width": 980, "height": 980}, color_scheme="light") as page:
+            page.goto("/canaries/support-nov")
+            page.get_by_text("Live, a look a second.").wait_for()
+            page.wait_for_timeout(1500)
+            page.screenshot(path=DOCS / "page.png")
+        narrow = {"width": 390, "height": 844}
+        with opened(*where, viewport=narrow, color_scheme="dark") as page:
+            page.locator(".score >> nth=1").get_by_role("link").wait_for()
+            page.get_by_role("heading", name="billing-mini").scroll_into_view_if_needed()
+            page.evaluate("document.querySelectorAll('section.card')[1].scrollIntoView()")
+            page.screenshot(path=DOCS / "page-narrow.png")
+
+
+def _send(visitors: Visitors) -> None:
+    ends, number = time.monotonic() + SENDING_S, 0
+    while time.monotonic() < ends:
+        number += 1
+        exchange = visitors.ask("gpt-4o", number)
+        if number % 4 == 0:
+            visitors.rate(exchange, number)
+        time.sleep(0.03)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""The operator's page as a person meets it: in a real browser, before a live server with traffic."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.console.chromium import chromium, opened
+from tests.console.showcase import QUESTION, Visitors, showcase
+from tests.e2e.stage import Stage
+from tests.serving import eventually
+
+PAGES = (
+    "/",
+    "/canaries/support-nov",
+    "/canaries/billing-mini",
+    "/canaries/by-hand",
+    "/canaries/support-nov/verdict",
+    "/canaries/billing-mini/why",
+    "/canaries/support-nov/pairs",
+    "/audit",
+)
+NARROW = {"width": 390, "height": 844}
+Open = Callable[..., AbstractContextManager[Page]]
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, Visitors]]:
+    with showcase(tmp_path_factory.mktemp("page")) as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def stage(shown: tuple[Stage, Visitors]) -> Stage:
+    return shown[0]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def open_page(browser: Browser, stage: Stage) -> Open:
+    """Opens a page that is logged in: `open_page(viewport=…, color_scheme=…)`."""
+    return partial(opened, browser, stage.server.admin, stage.server.token)
+
+
+def test_a_wrong_token_is_told_and_the_right_one_begins_a_session(browser: Browser, stage: Stage) -> None:
+    context = browser.new_context(base_url=stage.server.admin)
+    page = context.new_page()
+    page.goto("/audit")
+    page.get_by_label("Admin token").fill("guessed")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("That is not the admin token.")
+    page.get_by_label("Admin token").fill(stage.server.token)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Audit log")
+    (cookie,) = [each for each in context.cookies() if each["name"] == "canary_session"]
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    assert stage.server.token not in cookie["value"]
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Admin token")).to_be_visible()
+    page.goto("/audit")
+    expect(page.get_by_label("Admin token")).to_be_visible()
+    context.close()
+
+
+def test_a_canary_is_told_in_one_sentence(open_page: Open) -> None:
+    with open_page() as page:
+        fine = page.get_by_role("region", name="support-nov")
+        expect(fine.locator(".sentence")).to_contain_text(
+            re.compile(r"^Running at 20.%\. Candidate errors \d.*% vs \d")
+        )
+        bad = page.get_by_role("region", name="billing-mini")
+        expect(bad.locator(".sentence")).to_contain_text("Rolled back. Everybody gets the baseline.")
+        expect(bad).to_contain_text("Incident")
+        expect(page.get_by_role("region", name="by-hand")).to_contain_text("Waiting to be started")
+        expect(fine).to_contain_text(re.compile(r"Step 1 of 2, 5\d.min.*left, then 40"))
+
+
+def test_no_page_asks_anybody_else_or_breaks_its_own_policy(open_page: Open, stage: Stage) -> None:
+    with open_page() as page:
+        asked: list[str] = []
+        said: list[str] = []
+        refused: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        for path in (*PAGES, "/canaries/support-nov/report"):
+            page.goto(path)
+            expect(page.locator("h1").first).to_be_attached()
+        page.goto("/canaries/support-nov")
+        expect(page.locator("#connection")).to_have_text("Live, a look a second.")
+        assert {url.startswith(stage.server.admin) for url in asked} == {True}
+        assert [url for url in refused if not url.endswith("/favicon.ico")] == []
+        assert [each for each in said if "Failed to load resource" not in each] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_page(open_page: Open, scheme: str) -> None:
+    found = {}
+    with open_page(color_scheme=scheme, bypass_csp=True) as page:
+        for path in PAGES:
+            page.goto(path)
+            if path == "/canaries/support-nov":
+                page.get_by_role("button", name="Set the share").click()
+            violations = Axe().run(page).response["violations"]
+            found[path] = [
+                (each["id"], node["html"][:200])
+                for each in violations
+                if each["impact"] in ("serious", "critical")
+                for node in each["nodes"]
+            ]
+    assert found == {path: [] for path in PAGES}
+
+
+def test_nothing_is_wider_than_a_telephone_or_a_sheet(open_page: Open) -> None:
+    with open_page(viewport=NARROW) as page:
+        for path in PAGES:
+            page.goto(path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"], path
+        page.emulate_media(media="print")
+        page.goto("/canaries/support-nov")
+        expect(page.locator("header")).to_be_hidden()
+        expect(page.locator("#actions button").first).to_be_hidden()
+
+
+def test_the_figures_of_both_arms_follow_the_traffic(open_page: Open, shown: tuple[Stage, Visitors]) -> None:
+    with open_page() as page:
+        page.goto("/canaries/support-nov")
+        expect(page.locator("#connection")).to_have_text("Live, a look a second.")
+        expect(page.locator(".chart canvas")).to_have_count(3)
+        before = requests_on(page)
+        shown[1].ask("gpt-4o", 1)
+        eventually(lambda: requests_on(page) > before)
+        for row in ("Errors", "p50 latency", "p95 latency", "Cost per request", "Satisfaction (CSAT)"):
+            expect(page.get_by_role("row", name=row)).to_contain_text(re.compile(r"\d"))
+
+
+def requests_on(page: Page) -> int:
+    """The requests of both arms, as the page tells them."""
+    cells = page.get_by_role("row", name="Requests").get_by_role("cell").all_inner_texts()
+    return sum(int(cell.split("\n")[0].replace(",", "")) for cell in cells)
+
+
+def test_without_a_stream_the_page_asks_for_the_figures(
+    open_page: Open, shown: tuple[Stage, Visitors]
+) -> None:
+    with open_page() as page:
+        page.route("**/events", lambda route: route.abort())
+        page.goto("/canaries/support-nov")
+        expect(page.locator("#connection")).to_contain_text("Not live")
+        before = requests_on(page)
+        shown[1].ask("gpt-4o", 2)
+        eventually(lambda: requests_on(page) > before)
+
+
+def test_a_canary_is_paused_and_resumed_by_keyboard_with_a_reason(open_page: Open, stage: Stage) -> None:
+    with open_page() as page:
+        page.goto("/canaries/support-nov")
+        expect(page.locator("#connection")).to_have_text("Live, a look a second.")
+        page.get_by_role("button", name="Pause…").focus()
+        page.keyboard.press("Enter")
+        dialog = page.get_by_role("dialog", name="Pause: support-nov?")
+        expect(dialog.get_by_label("Why?")).to_be_focused()
+        page.keyboard.press("Tab")
+        page.keyboard.type("anna")
+        page.keyboard.press("Enter")  # no reason yet: the browser asks for it
+        assert stage.status("support-nov")["state"] == "running"
+        dialog.get_by_label("Why?").focus()
+        page.keyboard.type("a holiday")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(dialog).to_contain_text(re.compile("Paused, share 20.%. 2 of 2 workers follow it already."))
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+        expect(page.get_by_role("status")).to_have_text(re.compile("paused at 20"))
+        page.get_by_role("button", name="Resume…").click()
+        again = page.get_by_role("dialog", name="Resume: support-nov?")
+        expect(again.get_by_label("Your name")).to_have_value("anna")
+        again.get_by_label("Why?").fill("back")
+        again.get_by_role("button", name="Resume").click()
+        expect(again).to_contain_text("Running, share 20")
+        page.goto("/audit")
+        expect(page.get_by_role("row", name="a holiday")).to_contain_text("anna")
+
+
+def test_an_order_given_to_a_state_that_is_past_is_told_plainly(open_page: Open, stage: Stage) -> None:
+    with open_page() as page:
+        page.route("**/events", lambda route: route.abort())
+        page.goto("/canaries/support-nov")
+        page.get_by_role("button", name="Promote…").click()
+        stage.api("POST", "/api/canaries/support-nov/pause", {"who": "ben", "reason": "faster"})
+        dialog = page.get_by_role("dialog", name="Promote: support-nov?")
+        dialog.get_by_label("Why?").fill("it won")
+        dialog.get_by_label("Your name").fill("anna")
+        dialog.get_by_role("button", name="Promote").click()
+        expect(dialog).to_contain_text(re.compile("Not done: support-nov has changed since .* Paused at 20"))
+        assert stage.status("support-nov")["state"] == "paused"
+        stage.api("POST", "/api/canaries/support-nov/resume", {"who": "ben", "reason": "so that it runs"})
+
+
+def test_why_it_was_rolled_back_stands_there_as_it_stood_then(open_page: Open) -> None:
+    with open_page() as page:
+        page.get_by_role("link", name="Why it was rolled back").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Why it was rolled back")
+        main = page.get_by_role("main")
+        expect(main).to_contain_text(re.compile(r"20.% → 0.%"))
+        expect(main).to_contain_text(re.compile("error rate", re.IGNORECASE))
+        failures = page.get_by_role("region", name="Failed exchanges").get_by_role("table")
+        assert failures.get_by_role("row").count() >= 4
+
+
+def test_captured_pairs_stand_side_by_side_and_their_texts_are_texts(open_page: Open) -> None:
+    def pair(page: Page) -> Any:
+        page.goto("/canaries/support-nov/pairs")
+        return page.get_by_role("article").first.is_visible()
+
+    with open_page() as page:
+        eventually(lambda: pair(page))
+        first = page.get_by_role("article").first
+        expect(first.locator(".said").first).to_have_text(QUESTION)
+        assert page.locator(".said b").count() == 0
+        expect(first.get_by_role("heading")).to_have_count(2)
+        page.goto("/canaries/billing-mini/pairs")
+        expect(page.get_by_role("alert")).to_contain_text("captures nothing")
+
+
+def test_the_verdict_so_far_leads_to_its_segments_and_categories(open_page: Open) -> None:
+    with open_page() as page:
+        page.get_by_role("region", name="support-nov").locator(".score a").click()
+        expect(
+            page.get_by_role("region", name="Segment").get_by_role("row", name="plan pro").first
+        ).to_be_visible()
+        expect(
+            page.get_by_role("region", name="Category").get_by_role("row", name="billing").first
+        ).to_be_visible()
+        page.get_by_role("link", name="The report whole").click()
+        expect(page.get_by_text("Canary support-nov")).to_be_visible()

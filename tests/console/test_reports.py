@@ -1,0 +1,53 @@
+"""How often a report is made for the page."""
+
+import asyncio
+from typing import Any
+
+from console.reports import KEPT_FOR_ITS_COST, KEPT_S, Reports
+
+
+class Desk:
+    """Makes reports, each taking `takes_s` of its own clock. A console's `Control`, as far as it is asked."""
+
+    def __init__(self, takes_s: float) -> None:
+        self.now, self.made, self._takes_s = 0.0, 0, takes_s
+
+    async def report(self, canary: str, form: str) -> str:
+        self.now += self._takes_s
+        self.made += 1
+        return f'{{"canary": "{canary}", "made": {self.made}}}'
+
+
+def made_after(desk: Desk, *waits: float, run: int = 1) -> int:
+    """How many reports are made when somebody looks after each of these waits."""
+    reports = Reports(desk, lambda: desk.now)  # type: ignore[arg-type]
+
+    async def look() -> Any:
+        for wait in waits:
+            desk.now += wait
+            await reports.of("support-nov", run)
+
+    asyncio.run(look())
+    return desk.made
+
+
+def test_a_quick_report_is_kept_for_a_minute() -> None:
+    assert made_after(Desk(0.1), 0.0, KEPT_S - 1, 2.0) == 2
+
+
+def test_a_slow_report_is_kept_for_many_times_what_it_took() -> None:
+    assert made_after(Desk(30.0), 0.0, KEPT_S + 1, 30.0 * KEPT_FOR_ITS_COST) == 2
+
+
+def test_many_who_look_at_once_get_one_report_and_another_run_has_its_own() -> None:
+    desk = Desk(0.1)
+    reports = Reports(desk, lambda: desk.now)  # type: ignore[arg-type]
+
+    async def all_look() -> None:
+        await asyncio.gather(*(reports.of("support-nov", 1) for _ in range(5)))
+        assert reports.newest("support-nov", 2) is None
+        await reports.of("support-nov", 2)
+
+    asyncio.run(all_look())
+    assert desk.made == 2
+    assert reports.newest("support-nov", 1) is None

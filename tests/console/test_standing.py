@@ -1,0 +1,170 @@
+"""The sentence at the top of a canary, and what its bars say."""
+
+import math
+from typing import Any
+
+import pytest
+
+from console.figures import rows, wilson
+from console.standing import LIMIT_AT, key_of, standing
+
+
+def arm(**changed: Any) -> dict[str, Any]:
+    return {
+        "requests": 1000, "counted": 1000, "errors": 11, "aborted": 0, "p50_s": 0.4, "p95_s": 1.2,
+        "ttft_p95_s": None, "cost_usd": None, "cost_per_request_usd": None, "feedback": {}, **changed,
+    }  # fmt: skip
+
+
+def rule(**changed: Any) -> dict[str, Any]:
+    return {
+        "rule": "error_rate", "state": "ok", "action": "rollback", "value": 0.012, "threshold": 0.05,
+        "evidence": {}, "sentence": "…", **changed,
+    }  # fmt: skip
+
+
+P95 = rule(rule="latency_p95", state="warn")
+IN_PART = rule(rule="error_rate[category=billing,plan=pro]", state="firing")
+HALFWAY = {"observations": 9.0, "ln_mixture": 4.0, "ln_cusum": 0.0}
+
+
+def canary(**changed: Any) -> dict[str, Any]:
+    return {
+        "name": "support-nov", "state": "running", "share": 0.05, "run": 1, "reason": "",
+        "ramp": {"steps": [{"share": 0.05, "for_s": None}], "step": 0, "left_s": None, "held": False},
+        "arms": {"baseline": arm(), "candidate": arm(counted=500, errors=6)},
+        "guardrails": [rule()], **changed,
+    }  # fmt: skip
+
+
+def sentence(**changed: Any) -> str:
+    return standing(canary(**changed)).sentence.replace("\u00a0", " ")
+
+
+def test_a_healthy_canary_is_told_in_one_calm_sentence() -> None:
+    assert sentence() == "Running at 5 %. Candidate errors 1.2 % vs 1.1 %. No rule near its limit."
+
+
+@pytest.mark.parametrize(
+    ("rules", "end"),
+    [
+        ([], "No guardrail watches it."),
+        ([rule(state="not_enough_data", value=None)], "Too little traffic to judge yet."),
+        ([rule(value=0.041)], "Near its limit: Error rate."),
+        ([rule(evidence=HALFWAY)], "Near its limit: Error rate."),
+        ([rule(), P95], "p95 latency: over its limit, without the evidence to page."),
+        ([rule(state="warn"), rule(rule="cost_per_request", state="firing")], "Cost per request: firing."),
+        ([rule(state="latched"), rule(rule="csat", state="firing")], "Error rate: convicted (and 1 more)."),
+        ([IN_PART], "Error rate (category billing, plan pro): firing."),
+    ],
+)
+def test_the_sentence_ends_with_the_worst_rule(rules: list[dict[str, Any]], end: str) -> None:
+    assert sentence(guardrails=rules).endswith(f" {end}")
+
+
+def test_nothing_is_said_of_errors_before_there_is_an_answer() -> None:
+    arms = {"baseline": arm(), "candidate": arm(requests=2, counted=0, errors=0)}
+    assert "The candidate has answered nothing yet." in sentence(arms=arms)
+    arms = {"baseline": arm(counted=0), "candidate": arm(counted=500, errors=6)}
+    assert "Candidate errors 1.2 %. " in sentence(arms=arms)
+
+
+@pytest.mark.parametrize(
+    ("state", "share", "begins"),
+    [
+        ("waiting", 0.0, "Waiting to be started. Everybody gets the baseline."),
+        ("paused", 0.05, "Paused at 5 %: the ramp stands still."),
+        ("rolled_back", 0.0, "Rolled back. Everybody gets the baseline. Complaints."),
+        ("promoted", 1.0, "Promoted: everybody gets the candidate."),
+        ("ended", 0.0, "Ended. Everybody gets the baseline."),
+    ],
+)
+def test_every_state_is_told_with_what_users_get(state: str, share: float, begins: str) -> None:
+    assert sentence(state=state, share=share, reason="complaints").startswith(begins)
+
+
+def test_a_running_canary_in_trouble_looks_like_trouble_and_a_near_rule_does_not() -> None:
+    assert standing(canary()).tone == "good"
+    assert standing(canary(guardrails=[rule(value=0.045)])).tone == "good"
+    assert standing(canary(guardrails=[rule(state="warn")])).tone == "warn"
+    loud = standing(canary(guardrails=[rule(state="warn"), rule(state="firing")]))
+    assert (loud.tone, loud.icon) == ("bad", "bad")
+    assert standing(canary(state="rolled_back", guardrails=[rule(state="latched")])).icon == "rolled_back"
+
+
+def test_the_ramp_says_how_long_its_step_lasts_and_what_stops_it() -> None:
+    steps = [{"share": 0.05, "for_s": 3600.0}, {"share": 0.2, "for_s": None}]
+
+    def told(state: str = "running", **changed: Any) -> str:
+        ramp = {"steps": steps, "step": 0, "left_s": 4000.0, "held": False, **changed}
+        return standing(canary(state=state, ramp=ramp)).ramp.replace("\u00a0", " ")
+
+    assert told() == "Step 1 of 2, 1 h 6 min left, then 20 %."
+    assert told(held=True).endswith("The clock stands still: a rule is over its limit.")
+    assert told("paused").endswith("The clock stands still: paused.")
+    assert told(step=1, left_s=None) == "Last step of 2: 20 % until a person decides."
+    assert told(step=None, left_s=None).startswith("Off the ramp")
+    assert told("rolled_back") == ""
+    assert standing(canary()).ramp == ""
+
+
+def test_a_bar_has_its_limit_at_three_quarters_whichever_way_is_bad() -> None:
+    for given in (rule(value=0.05), rule(rule="csat", value=4.1, threshold=4.1)):
+        (view,) = standing(canary(guardrails=[given])).rules
+        assert view.filled == pytest.approx(LIMIT_AT)
+    (worse,) = standing(canary(guardrails=[rule(rule="csat", value=3.9, threshold=4.1)])).rules
+    assert worse.filled is not None
+    assert worse.filled > LIMIT_AT
+    (far,) = standing(canary(guardrails=[rule(value=0.9)])).rules
+    assert far.filled == 1.0
+
+
+def test_evidence_is_told_against_what_the_rule_acts_on() -> None:
+    evidence = {"observations": 9.0, "ln_mixture": math.log(100.0), "ln_cusum": 0.0}
+    (view,) = standing(canary(guardrails=[rule(evidence=evidence)])).rules
+    assert (view.proof, view.proved) == ("100 of 1,000", pytest.approx(2 / 3))
+    (pages,) = standing(canary(guardrails=[rule(evidence=evidence, action="page")])).rules
+    assert (pages.proof, pages.proved) == ("100 of 20", 1.0)
+    recent = {"observations": 9.0, "ln_mixture": 0.0, "ln_cusum": math.log(1e5)}
+    (since,) = standing(canary(guardrails=[rule(evidence=recent)])).rules
+    assert since.proof == "100,000 of 100,000"
+    healthy = {"observations": 9.0, "ln_mixture": -3.0, "ln_cusum": 0.0}
+    (none,) = standing(canary(guardrails=[rule(evidence=healthy)])).rules
+    assert (none.proof, none.proved) == ("", 0.0)
+
+
+def test_rules_that_have_seen_nothing_stand_apart() -> None:
+    empty = rule(rule="thumbs", state="not_enough_data", value=None, threshold=None)
+    shown = standing(canary(guardrails=[rule(), empty]))
+    assert ([each.key for each in shown.rules], shown.unseen) == (["error_rate"], ["Thumbs up"])
+    assert standing(canary(state="waiting", guardrails=[rule(), empty])).unseen == []
+
+
+def test_a_canarys_key_changes_with_its_run_state_and_share() -> None:
+    keys = {key_of(canary(**each)) for each in ({}, {"run": 2}, {"state": "paused"}, {"share": 0.1})}
+    assert len(keys) == 4
+
+
+def test_an_unknown_figure_is_a_dash_and_errors_carry_their_interval() -> None:
+    arms = {
+        "baseline": arm(counted=0, p50_s=None),
+        "candidate": arm(feedback={"csat": {"mean": 4.5, "count": 8}}),
+    }
+    told = {row.name: row for row in rows(arms)}
+    assert (told["Errors"].baseline.figure, told["p50 latency"].baseline.figure) == ("–", "–")
+    assert told["Errors"].candidate.note.replace("\u00a0", " ") == "0.62 % to 2 %"
+    assert (told["Satisfaction (CSAT)"].baseline.figure, told["Satisfaction (CSAT)"].candidate.figure) == (
+        "–",
+        "4.50",
+    )
+    assert "First token p95" not in told
+
+
+def test_the_interval_is_wilsons() -> None:
+    # Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20.
+    for failed, counted, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+    ):
+        assert wilson(failed, counted) == pytest.approx((low, high), abs=2e-4)

@@ -1,0 +1,35 @@
+"""Figures in words."""
+
+import pytest
+
+from console import words
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        (words.percent(None), "–"),
+        (words.percent(0.05), "5 %"),
+        (words.percent(0.0125), "1.2 %"),
+        (words.percent(0.0004), "0.04 %"),
+        (words.percent(0.714), "71.4 %"),
+        (words.percent(1.0), "100 %"),
+        (words.seconds(0.08), "80 ms"),
+        (words.seconds(1.24), "1.24 s"),
+        (words.dollars(12.3), "$12.30"),
+        (words.dollars(0.00012345), "$0.000123"),
+        (words.dollars(0.0), "$0.00"),
+        (words.times(1.24), "1.2×"),
+        (words.times(1240), "1,240×"),
+        (words.span(None), "–"),
+        (words.span(0), "0 s"),
+        (words.span(200), "3 min 20 s"),
+        (words.span(3600), "1 h"),
+        (words.span(187_300), "2 d 4 h"),
+        (words.moment(1_764_025_500), "2025-11-24 23:05:00"),
+        (words.verdict("dont_ship"), "Don't ship"),
+        (words.verdict("ship_with_caveats"), "Ship with caveats"),
+    ],
+)
+def test_a_figure_reads_as_a_person_says_it(told: str, text: str) -> None:
+    assert told.replace("\u00a0", " ") == text
