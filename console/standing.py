@@ -116,11 +116,11 @@ def standing(canary: Mapping[str, Any]) -> Standing:
 
 def _tone(state: str, rules: Sequence[RuleView]) -> Tone:
     """The state's; or its rules', while they are worse and there is a candidate that they speak of."""
-    own = _STATE_TONES.get(state, "calm")
-    if state not in ("running", "paused", "promoted"):
-        return own
-    tones: set[Tone] = {rule.tone for rule in rules if not rule.near}
-    return next((tone for tone in _WORSE if tone in tones), own)
+    if state in ("running", "paused", "promoted"):
+        for tone in _WORSE:
+            if any(rule.tone == tone and not rule.near for rule in rules):
+                return tone
+    return _STATE_TONES.get(state, "calm")
 
 
 def key_of(canary: Mapping[str, Any]) -> str:
