@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from canary import __version__, feedback_command, records_command
+from canary import __version__, archive_command, feedback_command, records_command
 from canary.config import ConfigError, load
 from canary.decide_command import decide
 from canary.rules import rules
@@ -38,6 +38,7 @@ app = typer.Typer(
 
 app.add_typer(feedback_command.app, name="feedback")
 app.add_typer(records_command.app, name="records")
+app.add_typer(archive_command.app, name="archive")
 app.command()(rules)
 app.command()(simulate)
 app.command()(decide)
@@ -87,14 +88,30 @@ def serve(
 
 
 @app.command()
-def check(config: ConfigFile = CONFIG, output: Form = "text") -> None:
-    """Read the configuration and say what is wrong with it, or what it will do."""
+def check(
+    config: ConfigFile = CONFIG,
+    users: Annotated[
+        int, typer.Option("--users", min=1, help="How many users will come, for the expected power.")
+    ] = 20_000,
+    requests: Annotated[
+        float | None, typer.Option("--requests", min=1, help="How many requests each makes; else 1, 3 and 8.")
+    ] = None,
+    output: Form = "text",
+) -> None:
+    """Read the configuration and say what is wrong with it, or what it will do and how likely it ships."""
+    from canary import expecting
+
     try:
         read = load(config, os.environ)
     except ConfigError as problem:
         fail(str(problem), code=2)
     for warning in read.warnings:
         say(warning)
+    given = expecting.REQUESTS if requests is None else (requests,)
+    power = {
+        name: expecting.expected(each, read.metrics, users=users, requests=given)
+        for name, each in read.canaries.items()
+    }
     document: dict[str, Any] = {
         "canaries": [
             {
@@ -103,6 +120,7 @@ def check(config: ConfigFile = CONFIG, output: Form = "text") -> None:
                 "candidate": f"{each.canary.candidate.provider}/{each.canary.candidate.model}",
                 "shares": [step.share for step in each.canary.steps],
                 "rubric": [criterion.metric for criterion in each.rubric],
+                "power": expecting.document(found) if (found := power[each.canary.name]) else None,
             }
             for each in read.canaries.values()
         ],
@@ -113,6 +131,9 @@ def check(config: ConfigFile = CONFIG, output: Form = "text") -> None:
     for each in document["canaries"]:
         shares = " → ".join(f"{share:.3g}" for share in each["shares"])
         print(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}")  # noqa: T201
+    for found in power.values():
+        if found is not None:
+            print(expecting.sentence(found))  # noqa: T201
     print(f"{config}: fine")  # noqa: T201
     return None
 
@@ -206,19 +227,26 @@ def report(
     source: Annotated[
         Path | None, typer.Option("--from", help="Judge this CSV log instead of the server's records.")
     ] = None,
+    rubric: Annotated[
+        Path | None, typer.Option("--rubric", help="Score after the fact under this file's rubric.")
+    ] = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Annotated[str, typer.Option("-o", "--output", help="text, json, markdown or html.")] = "text",
 ) -> None:
-    """Judge a canary by its rubric. Works with the server down. Exits 0 ship, 3 don't ship, 4 extend."""
+    """Judge a canary by its rubric, a past one too. Works with the server down. Exits 0, 3 or 4."""
     from canary.reporting import NoSuchCanary, rendered, report_from_csv, report_from_store
+    from canary.retro import read_rubric
 
     read = read_config(config)
     try:
+        retro = read_rubric(rubric, os.environ, read.metrics) if rubric is not None else None
         if source is not None:
-            result = report_from_csv(read, name, source, now=time.time())
+            result = report_from_csv(read, name, source, now=time.time(), retro=retro)
         else:
-            result = report_from_store(read, name, data, now=time.time())
+            result = report_from_store(read, name, data, now=time.time(), retro=retro)
+    except ConfigError as problem:
+        fail(str(problem), code=2)
     except (NoSuchCanary, ValueError, OSError) as problem:
         fail(str(problem))
     print(rendered(result, output))  # noqa: T201

@@ -17,7 +17,7 @@ from report.rubric import Criterion
 from report.verdict import build
 
 
-class NoSuchCanary(Exception):
+class NoSuchCanary(LookupError):
     """A name that neither the config nor the records have; the message lists those there are."""
 
 

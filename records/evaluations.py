@@ -1,6 +1,7 @@
 """Finished evaluations in the store: one JSON document each, under a key, written once and never changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import func, select
@@ -17,23 +18,28 @@ _LATE = 100
 """Entries of the audit log may become visible a little out of their order."""
 
 
-class Evaluations:
-    """The evaluations of one database. Every method may raise StoreDown.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """One evaluation: a key that no other has, UTC seconds, and the report room's document."""
 
-    A document has at least `key`, `at` (UTC seconds) and `canary`; the rest is the report room's.
-    """
+    key: str
+    at: float
+    canary: str
+    document: Mapping[str, Any]
+
+
+class Evaluations:
+    """The evaluations of one database. Every method may raise StoreDown."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def keep(self, documents: Sequence[Mapping[str, Any]]) -> int:
+    def keep(self, evaluations: Sequence[Kept]) -> int:
         """Add those whose key is not there yet; how many were."""
-        if not documents:
+        if not evaluations:
             return 0
         table = tables.evaluations
-        rows = [
-            {**{name: each[name] for name in ("key", "at", "canary")}, "document": each} for each in documents
-        ]
+        rows = [asdict(each) for each in evaluations]
         with self._store.writing() as connection:
             insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
             added = insert(table).on_conflict_do_nothing().returning(table.c.key)

@@ -1,0 +1,138 @@
+"""A finished evaluation as the archive keeps it: whose models, how it ended, its report and decision."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+from report.document import Report, from_json, to_json
+from report.vendor import vendor
+
+Event = Literal["ended", "promoted", "rolled_back", "decided"]
+EVENTS: tuple[Event, ...] = get_args(Event)
+
+
+class BadEvaluation(ValueError):
+    """A document that is no evaluation; the message says what it lacks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One arm: the provider entry's name, the model, and the vendor family that its name tells."""
+
+    provider: str
+    model: str
+    vendor: str
+
+    @classmethod
+    def of(cls, provider: str, model: str) -> "Model":
+        return cls(provider=provider, model=model, vendor=vendor(model, provider))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """One run of a canary as it stood when something was decided of it.
+
+    `at` is UTC seconds; the arms are None where nobody kept them. `synthetic` is the candidate's score on
+    synthetic examples, 0 to 100, where somebody measured one.
+    """
+
+    canary: str
+    run: int
+    at: float
+    event: Event
+    who: str
+    reason: str
+    baseline: Model | None
+    candidate: Model | None
+    report: Report
+    synthetic: float | None = None
+
+    @property
+    def key(self) -> str:
+        """The same for the same event, wherever it is kept: importing twice adds nothing."""
+        return key(self.canary, self.run, self.event, self.who, self.at)
+
+    @property
+    def family(self) -> str:
+        """The candidate's vendor family."""
+        return self.candidate.vendor if self.candidate is not None else "unknown"
+
+
+def key(canary: str, run: int, event: Event, who: str, at: float) -> str:
+    """An evaluation's key, 16 hex digits, of what tells it from all others; `at` in UTC seconds."""
+    text = f"{canary}\0{run}\0{event}\0{who}\0{moment(at)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def to_document(evaluation: Evaluation) -> dict[str, Any]:
+    """JSON types only; times in RFC 3339."""
+    return {
+        "key": evaluation.key,
+        "canary": evaluation.canary,
+        "run": evaluation.run,
+        "at": moment(evaluation.at),
+        "event": evaluation.event,
+        "who": evaluation.who,
+        "reason": evaluation.reason,
+        "baseline": asdict(evaluation.baseline) if evaluation.baseline else None,
+        "candidate": asdict(evaluation.candidate) if evaluation.candidate else None,
+        "synthetic": evaluation.synthetic,
+        "report": to_json(evaluation.report),
+    }
+
+
+def to_line(evaluation: Evaluation) -> str:
+    """One line of an export."""
+    return json.dumps(to_document(evaluation), ensure_ascii=False, separators=(",", ":"))
+
+
+def from_document(document: Any) -> Evaluation:
+    """The evaluation that `to_document` wrote. Raises BadEvaluation."""
+    if not isinstance(document, dict):
+        raise BadEvaluation("an evaluation is a JSON object, as `canary archive export` writes it")
+    try:
+        return _read(document)
+    except KeyError as missing:
+        raise BadEvaluation(f"an evaluation needs {missing}; `canary archive export` writes it") from None
+    except (TypeError, ValueError, AttributeError) as problem:
+        raise BadEvaluation(f"this is no evaluation of `canary archive export`: {problem}") from None
+
+
+def _read(document: Mapping[str, Any]) -> Evaluation:
+    if document["event"] not in EVENTS:
+        raise ValueError(f"event is {', '.join(EVENTS)}, not {document['event']!r}")
+    synthetic = document.get("synthetic")
+    if synthetic is not None and not 0 <= float(synthetic) <= 100:
+        raise ValueError(f"synthetic is a score from 0 to 100, not {synthetic!r}")
+    return Evaluation(
+        canary=str(document["canary"]),
+        run=int(document["run"]),
+        at=datetime.fromisoformat(document["at"]).timestamp(),
+        event=document["event"],
+        who=str(document["who"]),
+        reason=str(document["reason"]),
+        baseline=Model(**document["baseline"]) if document["baseline"] else None,
+        candidate=Model(**document["candidate"]) if document["candidate"] else None,
+        report=from_json(document["report"]),
+        synthetic=None if synthetic is None else float(synthetic),
+    )
+
+
+def parse(text: str) -> list[Evaluation]:
+    """A file of `canary archive export`: one evaluation a line. Raises BadEvaluation with the line."""
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                found.append(from_document(json.loads(line)))
+            except ValueError as problem:
+                raise BadEvaluation(f"line {number}: {problem}") from None
+    return found
+
+
+def moment(seconds: float) -> str:
+    """RFC 3339, of UTC seconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,38 @@
+"""How closely two series go together, with Fisher's interval."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from report.statistics.types import Floats, Interval
+
+LEAST = 8
+"""Below so many pairs the interval reaches almost from -1 to 1, and a coefficient would only mislead."""
+
+_SPEARMAN = 1.06
+"""Fieller, Hartley, Pearson, Biometrika 1957: the variance of Fisher's z of ranks is 1.06/(n−3)."""
+
+
+def pearson(x: Sequence[float], y: Sequence[float], *, alpha: float = 0.05) -> Interval | None:
+    """Pearson's r of (n,) pairs with Fisher's interval tanh(atanh r ± z/√(n−3)).
+
+    None below `LEAST` pairs, and where one of the series never changes.
+    """
+    return _with_interval(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), 1.0, alpha)
+
+
+def spearman(x: Sequence[float], y: Sequence[float], *, alpha: float = 0.05) -> Interval | None:
+    """The same of the ranks."""
+    return _with_interval(stats.rankdata(x), stats.rankdata(y), _SPEARMAN, alpha)
+
+
+def _with_interval(x: Floats, y: Floats, variance: float, alpha: float) -> Interval | None:
+    if len(x) < LEAST or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    r = float(np.corrcoef(x, y)[0, 1])
+    edge = 1 - 1e-12
+    middle = math.atanh(max(-edge, min(edge, r)))
+    half = float(stats.norm.ppf(1 - alpha / 2)) * math.sqrt(variance / (len(x) - 3))
+    return Interval(low=math.tanh(middle - half), estimate=r, high=math.tanh(middle + half))

@@ -1,0 +1,26 @@
+"""Which family of models a name belongs to: how vendors call theirs, whoever serves them."""
+
+_BEGINNINGS = {
+    "openai": ("gpt-", "chatgpt", "o1", "o3", "o4", "text-embedding-", "ft:gpt", "davinci"),
+    "anthropic": ("claude",),
+    "google": ("gemini", "gemma", "palm"),
+    "meta": ("llama", "meta-llama"),
+    "mistral": ("mistral", "mixtral", "codestral", "ministral", "magistral", "pixtral"),
+    "qwen": ("qwen", "qwq"),
+    "deepseek": ("deepseek",),
+    "xai": ("grok",),
+    "cohere": ("command", "c4ai"),
+    "amazon": ("nova", "titan"),
+    "microsoft": ("phi-",),
+}
+
+
+def vendor(model: str, provider: str) -> str:
+    """The vendor family by the model's own name (`meta-llama/llama-3` is read after the slash too), else the
+    provider entry's name."""
+    name = model.lower()
+    for each in (name, name.rpartition("/")[2], name.partition(".")[2]):
+        for family, beginnings in _BEGINNINGS.items():
+            if each and each.startswith(beginnings):
+                return family
+    return provider.lower()
