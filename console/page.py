@@ -18,6 +18,7 @@ from console.rendering import Templates, headers, headers_of_whole
 from console.reports import Reports
 from console.standing import proof_of, standing
 from console.stream import Stream
+from console.words import percent
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -93,7 +94,7 @@ class Page:
                 return {
                     "html": html,
                     "key": shown["standing"].key,
-                    "said": f"{shown['standing'].word} at {shown['canary']['share']:.3%}",
+                    "said": f"{name} is {shown['standing'].word} at {percent(shown['canary']['share'])}",
                     "recent": self._control.recent(name),
                 }
             return {

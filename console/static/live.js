@@ -6,7 +6,7 @@
   const said = document.getElementById("said");
   const connection = document.getElementById("connection");
   const POLL_MS = 5000, ASK_AGAIN_MS = 30000;
-  let stream = null, polling = null, asking = null, key = live.dataset.key, stale = false;
+  let stream = null, polling = null, asking = null, key = live.dataset.key, stale = false, opener = null;
 
   // Charts
 
@@ -76,12 +76,24 @@
     }
     if (stale && !document.querySelector("dialog[open]")) {
       stale = false;
+      opener = document.activeElement?.closest("#actions button")?.getAttribute("commandfor") ?? opener;
       htmx.trigger("#actions", "changed");
     }
   }
-  document.addEventListener("dialog-closed", () => {
+
+  document.addEventListener("close", (event) => {
+    opener = event.target.id;
     stale = true;
     changed(key, "");
+  }, true);
+
+  // The buttons are made anew. Who works by keyboard goes on at the one they were at, or at the first.
+  document.addEventListener("htmx:after:swap", (event) => {
+    if (event.target.closest?.("dialog")) event.target.querySelector("button[command=close]").focus();
+    if (event.target.id !== "actions" || opener === null) return;
+    const same = document.querySelector(`#actions button[commandfor="${opener}"][command="show-modal"]`);
+    if (document.activeElement === document.body) (same ?? document.querySelector("#actions button"))?.focus();
+    opener = null;
   });
 
   // The connection

@@ -23,5 +23,4 @@ document.addEventListener("focusin", (event) => {
 // What a dialog told belongs to the order that was given in it.
 document.addEventListener("close", (event) => {
   event.target.querySelector(".outcome")?.replaceChildren();
-  document.dispatchEvent(new Event("dialog-closed"));
 }, true);

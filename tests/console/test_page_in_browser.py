@@ -72,6 +72,14 @@ def test_a_wrong_token_is_told_and_the_right_one_begins_a_session(browser: Brows
     context.close()
 
 
+def test_a_page_whose_session_is_over_asks_for_the_token(open_page: Open) -> None:
+    with open_page() as page:
+        page.goto("/canaries/support-nov")
+        page.context.clear_cookies()
+        page.evaluate("htmx.trigger('#live', 'poll')")
+        expect(page.get_by_label("Admin token")).to_be_visible()
+
+
 def test_a_canary_is_told_in_one_sentence(open_page: Open) -> None:
     with open_page() as page:
         fine = page.get_by_role("region", name="support-nov")
@@ -156,11 +164,12 @@ def test_without_a_stream_the_page_asks_for_the_figures(
 ) -> None:
     with open_page() as page:
         page.route("**/events", lambda route: route.abort())
+        page.clock.install()
         page.goto("/canaries/support-nov")
         expect(page.locator("#connection")).to_contain_text("Not live")
         before = requests_on(page)
         shown[1].ask("gpt-4o", 2)
-        eventually(lambda: requests_on(page) > before)
+        eventually(lambda: page.clock.fast_forward(5000) or requests_on(page) > before)
 
 
 def test_a_canary_is_paused_and_resumed_by_keyboard_with_a_reason(open_page: Open, stage: Stage) -> None:
@@ -182,7 +191,11 @@ def test_a_canary_is_paused_and_resumed_by_keyboard_with_a_reason(open_page: Ope
         expect(dialog).to_contain_text(re.compile("Paused, share 20.%. 2 of 2 workers follow it already."))
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
-        expect(page.get_by_role("status")).to_have_text(re.compile("paused at 20"))
+        expect(page.get_by_role("status")).to_have_text(re.compile("support-nov is paused at 20"))
+        expect(page.get_by_role("button", name="Resume…")).to_be_focused()
+        page.get_by_role("button", name="Roll back…").click()
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("button", name="Roll back…")).to_be_focused()
         page.get_by_role("button", name="Resume…").click()
         again = page.get_by_role("dialog", name="Resume: support-nov?")
         expect(again.get_by_label("Your name")).to_have_value("anna")

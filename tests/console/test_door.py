@@ -1,0 +1,40 @@
+"""The cookies of the door, on this machine and behind a proxy that speaks TLS."""
+
+import asyncio
+import re
+from typing import Any
+
+import httpx2
+import pytest
+from prometheus_client import CollectorRegistry
+
+from console.app import admin_app
+from console.guard import Access
+
+
+async def logged_in(base_url: str) -> list[str]:
+    """The Set-Cookie lines of a log-in at an app that is reached by this address."""
+    access = Access(admin_token=lambda: "token", metrics_token=lambda: None, loopback=False)
+    nobody: Any = None
+    app = admin_app(nobody, CollectorRegistry(), access)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=base_url) as browser:
+        form = await browser.get("/login")
+        (check,) = re.findall(r'name="check" value="([^"]+)"', form.text)
+        cookies = {"canary_login": check}
+        given = {"token": "token", "check": check}
+        answer = await browser.post(
+            "/login", data=given, headers={"cookie": f"canary_login={cookies['canary_login']}"}
+        )
+        assert answer.status_code == 303
+        return [*form.headers.get_list("set-cookie"), *answer.headers.get_list("set-cookie")]
+
+
+@pytest.mark.parametrize("host", ["canary.example", "10.0.0.7:8081", "canary.example:443"])
+def test_a_session_leaves_no_other_machine_in_the_clear(host: str) -> None:
+    assert all("; secure" in line.lower() for line in asyncio.run(logged_in(f"http://{host}")))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8081", "localhost:8081", "[::1]:8081"])
+def test_on_this_machine_a_browser_without_tls_keeps_its_session(host: str) -> None:
+    assert not any("; secure" in line.lower() for line in asyncio.run(logged_in(f"http://{host}")))
+    assert all("; secure" in line.lower() for line in asyncio.run(logged_in(f"https://{host}")))
