@@ -18,7 +18,7 @@ COMPILE_PROGRAMS = gcc:gcc gcc:libc6-dev $(shell .venv/bin/python -c 'import os,
 BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 
 .PHONY: demo demo-replicas test check check-deploy fix bench bench-ingest test-statistics test-reliability test-compiled lock
-.PHONY: dashboards clean bench-programs compile-programs test-programs
+.PHONY: dashboards examples clean bench-programs compile-programs test-programs
 
 demo: .venv/demo  ## A canary that goes bad and is rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
@@ -81,9 +81,13 @@ bench-ingest: .venv/dev test-programs  ## Outcomes a second into SQLite and Post
 lock: .venv/dev  ## Resolve the newest versions that pyproject.toml allows.
 	.venv/bin/uv $(COMPILE) --upgrade --extra dev --output-file requirements.lock
 	.venv/bin/uv $(COMPILE) --extra demo --constraints requirements.lock --output-file requirements-demo.lock
+	.venv/bin/uv $(COMPILE) --extra compile --constraints requirements.lock --output-file requirements-compile.lock
 
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --extra build pyproject.toml
+
+examples: .venv/dev  ## Write docs/examples: five logs from fixed seeds, each with its report.
+	.venv/bin/python -m tests.examples
 
 dashboards: .venv/dev  ## Write grafana/dashboards from grafana/describe.
 	.venv/bin/python -m grafana.describe

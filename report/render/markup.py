@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from report.document import Report
-from report.render import prose
-from report.wording import label
+from report.details import CoursePoint
+from report.document import MetricLine, Report
+from report.render import failing, prose, trade
+from report.render.steps import next_steps
+from report.wording import between, label, signed, unit_of
 
 
 def markdown(report: Report) -> str:
@@ -25,8 +27,12 @@ def markdown(report: Report) -> str:
             ],
             escape=False,
         ),
-        _section("What would change the verdict", _bullets(prose.next_steps(report))),
+        _section("What would change the verdict", _bullets(next_steps(report))),
+        _section("What is gained, what is given up", _trade(report)),
+        _section("Layers of evidence", _layers(report)),
+        _section("As users came in", _courses(report)),
         _section("Segments and categories", _parts(report)),
+        _section("Ways to fail", _failures(report)),
         _section("How to read this", _bullets(prose.METHOD)),
         f"Rubric `{report.rubric_sha256}`",
     ]
@@ -44,7 +50,7 @@ def _bullets(sentences: Sequence[str], *, escape: bool = True) -> str:
 def _rubric(report: Report) -> str:
     rows = [
         [
-            " ".join(prose.STATES[line.state]),
+            " ".join(prose.mark(line, report)),
             f"{_safe(label(line.metric))}<br>{_safe(line.question)}",
             prose.value(line, line.baseline),
             prose.value(line, line.candidate),
@@ -71,6 +77,55 @@ def _parts(report: Report) -> str:
         for part in prose.worst_first([*report.categories, *report.segments])
     ]
     return _table(["", "where", "metric", "against the baseline"], rows)
+
+
+def _trade(report: Report) -> str:
+    money = report.details.money
+    facts = [("Money", trade.no_money(report))] if money is None else trade.money_facts(money)
+    lines = [*trade.trade_offs(report), *(f"{name}: {value}" for name, value in facts)]
+    return _bullets(lines)
+
+
+def _layers(report: Report) -> str:
+    return _table(["layer", "says"], [[_safe(each.name), _safe(each.says)] for each in trade.layers(report)])
+
+
+def _courses(report: Report) -> str:
+    """The first point, one in the middle and the last of each metric."""
+    lines = {line.metric: line for line in report.metrics}
+    rows = [
+        [
+            _safe(label(course.metric)),
+            *(
+                _point(point, lines[course.metric])
+                for point in (course.points[0], course.points[len(course.points) // 2], course.points[-1])
+            ),
+        ]
+        for course in report.details.over_time
+    ]
+    return _table(["candidate less baseline", "at first", "half-way", "now"], rows)
+
+
+def _point(point: CoursePoint, line: MetricLine) -> str:
+    unit = unit_of(line.metric, line.acceptable)
+    ends = between(point.low, point.high, unit)
+    return f"{signed(point.estimate, unit)} ({ends})<br>{point.day}, {point.units:,} users"
+
+
+def _failures(report: Report) -> str:
+    found = report.details.failures
+    if found is None or not found.modes:
+        return ""
+    rows = [
+        [
+            _safe(failing.name(mode, found)) + (f"<br>`{mode.name}`" if mode.kind == "error" else ""),
+            failing.rate(mode.candidate, mode.candidate_of),
+            failing.rate(mode.baseline, mode.baseline_of),
+            _safe(failing.examples(mode)),
+        ]
+        for mode in found.modes
+    ]
+    return f"{failing.looked_at(found)}\n\n{_table(['', 'candidate', 'baseline', 'look at'], rows)}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

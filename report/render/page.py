@@ -3,8 +3,11 @@
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from report.document import Report
-from report.render import prose
+from report.render import failing, prose, trade
 from report.render.bar import bar
+from report.render.curve import curves
+from report.render.hump import hump
+from report.render.steps import next_steps
 from report.wording import bound_words, label, title
 
 _TEMPLATE = "report.html"
@@ -30,7 +33,11 @@ def html(report: Report) -> str:
         title=title,
         bound_words=bound_words,
         rows=[(line, bar(line)) for line in report.metrics],
-        steps=prose.next_steps(report),
+        steps=next_steps(report),
+        trade=trade,
+        failing=failing,
+        curves=curves(report),
+        humps=[hump(spread) for spread in report.details.spreads],
         differing=[part for part in parts if prose.differs(part)],
         alike=[part for part in parts if not prose.differs(part)],
     )

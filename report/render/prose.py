@@ -1,4 +1,4 @@
-"""What every rendering says in words: headlines, the split, what changed, what would change the verdict."""
+"""What every rendering says in words: headlines, the split, what changed."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from report.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
 from report.judge import State
 from report.reading import GATE
-from report.wording import Unit, amount, between, bound_words, count, days, distance, signed, title, unit_of
+from report.wording import Unit, amount, between, count, days, distance, signed, unit_of
 
 HEADLINES: dict[Verdict, tuple[str, str]] = {
     "ship_now": ("Ship now", "The candidate is ideal on everything that was asked of it."),
@@ -110,6 +110,11 @@ def against_baseline(line: MetricLine) -> str:
     return f"{_change(found.estimate, line.baseline, unit)} ({between(found.low, found.high, unit)})"
 
 
+def change(line: MetricLine) -> str:
+    """By how much the candidate differs; its difference must be known."""
+    return _change(line.difference.estimate or 0.0, line.baseline, unit_of(line.metric, line.acceptable))
+
+
 def _change(difference: float, baseline: float | None, unit: Unit) -> str:
     """41 % lower, 2.0 points higher, or 4.1 times the current where per cents grow hard to read."""
     direction = "higher" if difference > 0 else "lower"
@@ -121,40 +126,22 @@ def _change(difference: float, baseline: float | None, unit: Unit) -> str:
     return f"{100 * abs(part):.0f} % {direction}"
 
 
-def next_steps(report: Report) -> list[str]:
-    """What would change the verdict, one sentence for each thing that holds it back."""
-    blocked = [part for part in report.categories if part.blocks]
-    return [
-        *(sentence for line in report.metrics if (sentence := _next_step(line, report.verdict)) is not None),
-        *(
-            f"{title(part.metric)} in category {part.value}: a candidate that is not worse."
-            for part in blocked
-        ),
-    ]
+def mark(line: MetricLine, report: Report) -> tuple[str, str]:
+    """The line's sign and word: as STATES, but that some values cannot be there yet."""
+    if unripe(line, report):
+        return "–", "Not measurable in this window"
+    return STATES[line.state]
 
 
-def _next_step(line: MetricLine, verdict: Verdict) -> str | None:
-    if line.state in ("INCONCLUSIVE", "NODATA"):
-        return f"{title(line.metric)}: {_evidence_needed(line)}."
-    if line.state == "FAIL":
-        bound = bound_words(line.acceptable)
-        return f"{title(line.metric)}: a candidate that stays {bound}; more traffic will not change it."
-    if line.state == "PASS" and verdict == "ship":
-        return f"{title(line.metric)}: ideal once the whole interval is {bound_words(line.ideal)}."
-    return None
+def unripe(line: MetricLine, report: Report) -> bool:
+    """True where no user has been here for as long as the metric takes to mature."""
+    return line.state == "NODATA" and report.window.days < line.matures_days
 
 
-def _evidence_needed(line: MetricLine) -> str:
-    if line.units_needed is None:
-        return (
-            "cannot be told how much more evidence; what is seen lies at the bound or rests on too few users"
-        )
-    text = f"about {count(line.units_needed, 'more candidate unit')} with a value"
-    return text + (f", about {days(line.days_needed, more=True)}" if line.days_needed else "")
-
-
-def evidence(line: MetricLine) -> str:
+def evidence(line: MetricLine, report: Report) -> str:
     """How many users the line rests on, and the smallest difference that so many show."""
+    if unripe(line, report):
+        return f"a value is complete {days(line.matures_days)} after a user’s first request"
     users = f"{line.units:,} candidate user{'' if line.units == 1 else 's'} with a value"
     if line.units < GATE:
         return f"{users}, of {GATE} needed for an interval"

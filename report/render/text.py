@@ -1,6 +1,7 @@
 """The report for a terminal, and the JSON that programs rely on."""
 
 import json
+from collections.abc import Sequence
 from io import StringIO
 
 from rich.console import Console, Group, RenderableType
@@ -9,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from report.document import Report, to_json
-from report.render import prose
+from report.render import failing, prose, trade
+from report.render.steps import next_steps
 from report.wording import label
 
 _COLOURS = {
@@ -19,6 +21,7 @@ _COLOURS = {
     "dont_ship": "bold red",
     "extend": "bold yellow",
 }
+_MODES = 6
 _STATE_COLOURS = {"IDEAL": "green", "PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "NODATA": "dim"}
 
 
@@ -49,7 +52,7 @@ def _page(report: Report) -> RenderableType:
         Text(meaning),
         Text(f"Score {prose.score_words(report)}"),
         Text(),
-        *(Padding(Text(f"• {reason}"), (0, 0, 0, 2)) for reason in report.reasons),
+        *_bullets(report.reasons),
         Text(),
         _rubric(report),
         Text(f"users   {prose.users(report)}"),
@@ -60,10 +63,15 @@ def _page(report: Report) -> RenderableType:
         blocks.append(Text(f"mirror  {mirror}"))
     if decision := prose.decision(report):
         blocks.append(Text(f"decided {decision}"))
-    if steps := prose.next_steps(report):
-        blocks += [Text("\nWhat would change the verdict", "bold"), *(Text(f"  • {step}") for step in steps)]
+    if steps := next_steps(report):
+        blocks += [Text("\nWhat would change the verdict", "bold"), *_bullets(steps)]
+    if trades := trade.trade_offs(report):
+        blocks += [Text("\nWhat is gained, what is given up", "bold"), *_bullets(trades)]
+    blocks += [Text("\nLayers of evidence", "bold"), _layers(report)]
     if parts := _parts(report):
         blocks += [Text("\nWhere it differs", "bold"), parts]
+    if failures := _failures(report):
+        blocks += [Text("\nWays to fail, the candidate's worst first", "bold"), failures]
     blocks.append(Text(f"\nrubric  {report.rubric_sha256}", "dim"))
     return Group(*blocks)
 
@@ -73,7 +81,7 @@ def _rubric(report: Report) -> Table:
     for name in ("", "metric", "baseline", "candidate", "95 % interval", "acceptable", "ideal", "users"):
         table.add_column(name, justify="right" if name in ("baseline", "candidate", "users") else "left")
     for line in report.metrics:
-        glyph, word = prose.STATES[line.state]
+        glyph, word = prose.mark(line, report)
         table.add_row(
             Text(f"{glyph} {word}", _STATE_COLOURS[line.state]),
             label(line.metric),
@@ -98,4 +106,32 @@ def _parts(report: Report) -> Table | None:
     for part in differing:
         word = prose.PART_STATES[part.state] + (", blocks" if part.blocks else "")
         table.add_row(word, prose.part_name(part), label(part.metric), prose.part_difference(part, report))
+    return table
+
+
+def _bullets(sentences: Sequence[str]) -> list[RenderableType]:
+    return [Padding(Text(f"• {sentence}"), (0, 0, 0, 2)) for sentence in sentences]
+
+
+def _layers(report: Report) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
+    for layer in trade.layers(report):
+        table.add_row(layer.name, Text(layer.says, _STATE_COLOURS[layer.tone]))
+    return table
+
+
+def _failures(report: Report) -> Table | None:
+    """The first few; the other forms have them all, with exchanges to look at."""
+    found = report.details.failures
+    if found is None or not found.modes:
+        return None
+    table = Table(box=None, padding=(0, 2, 0, 2), header_style="bold")
+    for name in ("", "candidate", "baseline"):
+        table.add_column(name)
+    for mode in found.modes[:_MODES]:
+        table.add_row(
+            failing.name(mode, found),
+            failing.rate(mode.candidate, mode.candidate_of),
+            failing.rate(mode.baseline, mode.baseline_of),
+        )
     return table

@@ -98,12 +98,12 @@ def write_log(tmp_path_factory: pytest.TempPathFactory) -> Log:
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def world() -> type[World]:
     return World
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def criteria() -> Sequence[Criterion]:
     """The contract's example."""
     rows = (
@@ -118,12 +118,12 @@ def criteria() -> Sequence[Criterion]:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rollout(criteria: Sequence[Criterion]) -> Rollout:
     return Rollout(canary="support-nov", criteria=criteria, shares={0: 0.1}, segments=("region",))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def now() -> float:
     """Nine days and a bit after the first exchange."""
     return START + 9.5 * DAY_S

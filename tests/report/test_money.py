@@ -15,7 +15,7 @@ from report.sample import Sample, Totals
 Log = Callable[[Any], Path]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sample(write_log: Log, world: type[Any]) -> Sample:
     return from_csv(write_log(world(cost_usd=(0.04, 0.024))))
 

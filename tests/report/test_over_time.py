@@ -17,7 +17,7 @@ from report.verdict import build
 Log = Callable[[Any], Path]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def report(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> Report:
     return build(from_csv(write_log(world(latency_s=(0.4, 0.8)))), rollout, now=now)
 

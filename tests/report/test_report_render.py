@@ -21,12 +21,12 @@ Log = Callable[[Any], Path]
 HOSTILE = 'x"><script>alert(1)</script>|*a*'
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def extended(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> Report:
     return build(from_csv(write_log(world(users=2500, completed=(0.87, 0.865)))), rollout, now=now)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def refused(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> Report:
     log = write_log(world(latency_s=(0.4, 1.6), worse_in={"billing": 0.2}))
     return build(from_csv(log), replace(rollout, critical_categories=frozenset({"billing"})), now=now)

@@ -1,0 +1,69 @@
+"""What would change the verdict, in words."""
+
+from report.document import MetricLine, Report
+from report.render import prose
+from report.wording import bound_words, count, days, joined, label, title
+
+
+def next_steps(report: Report) -> list[str]:
+    """One sentence for each thing that holds the verdict back."""
+    blocked: dict[str, list[str]] = {}
+    for part in report.categories:
+        if part.blocks:
+            blocked.setdefault(part.value, []).append(label(part.metric))
+    missed_first = sorted(report.metrics, key=lambda line: line.state != "FAIL")
+    return [
+        *(
+            ["Split: find where users were lost or misrouted, mend it, and run again."]
+            if report.srm.blocked
+            else []
+        ),
+        *(sentence for line in missed_first if (sentence := _next_step(line, report)) is not None),
+        *(
+            f"Category {value}: a candidate that does as well there in {joined(metrics)}."
+            for value, metrics in blocked.items()
+        ),
+        *_time(report),
+        *_places(report),
+    ]
+
+
+def _next_step(line: MetricLine, report: Report) -> str | None:
+    name = title(line.metric)
+    if prose.unripe(line, report):
+        return f"{name}: values are complete {days(line.matures_days)} after a user’s first request."
+    if line.state in ("INCONCLUSIVE", "NODATA"):
+        return f"{name}: {_evidence_needed(line)}."
+    if line.state == "FAIL":
+        return (
+            f"{name}: a candidate that stays {bound_words(line.acceptable)}; more traffic will not change it."
+        )
+    if line.state == "PASS" and report.verdict == "ship":
+        return f"{name}: ideal once the whole interval is {bound_words(line.ideal)}."
+    return None
+
+
+def _evidence_needed(line: MetricLine) -> str:
+    if line.units_needed is None:
+        return (
+            "cannot be told how much more evidence; what is seen lies at the bound or rests on too few users"
+        )
+    text = f"about {count(line.units_needed, 'more candidate unit')} with a value"
+    return text + (f", about {days(line.days_needed, more=True)}" if line.days_needed else "")
+
+
+def _time(report: Report) -> list[str]:
+    """Only where time alone is asked for: a miss does not go away by waiting."""
+    done, required = report.window.whole_days, report.window.days_required
+    if report.verdict != "extend" or done is None or required is None or done >= required:
+        return []
+    return [f"Time: {days(required - done, more=True)} of candidate traffic ({done} of {required:g} so far)."]
+
+
+def _places(report: Report) -> list[str]:
+    """What would take away a caveat."""
+    if report.verdict != "ship_with_caveats":
+        return []
+    parts: list[prose.Part] = [*report.segments, *report.categories]
+    where = list(dict.fromkeys(prose.part_name(part) for part in parts if part.state == "WORSE"))
+    return [f"Without caveats: a candidate that is not worse in {joined(where)}."] if where else []

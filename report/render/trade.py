@@ -1,0 +1,165 @@
+"""What is gained and what is given up, in words and money, and what each layer of evidence says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from report.details import Money, Range
+from report.document import MetricLine, Report
+from report.judge import State
+from report.render import prose
+from report.rubric import parse_bound
+from report.wording import amount, joined, label
+
+_COSTS = ("cost_per_request", "cost_total", "tokens")
+_TIMES = ("latency_", "ttft_", "session_length_s", "session_exchanges")
+_WORST_FIRST: tuple[State, ...] = ("FAIL", "INCONCLUSIVE", "NODATA", "PASS", "IDEAL")
+_BUSINESS = ("revenue", "conversion", "churn", "compliance_violation", *_COSTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One kind of evidence, and what it says; `tone` is the state it looks like, as metrics have theirs."""
+
+    name: str
+    says: str
+    tone: State
+
+
+def trade_offs(report: Report) -> list[str]:
+    """Sentences for somebody who decides: money and quality first, then what is better, worse and alike."""
+    return [sentence for sentence in (in_short(report), *changes(report)) if sentence]
+
+
+def in_short(report: Report) -> str:
+    """41 % cheaper at equal quality: $4,900 less a month ($4,600 to $5,200 less) at full rollout."""
+    money = report.details.money
+    if money is None:
+        return ""
+    quality = _quality(report)
+    if _crosses(money.change):
+        cost = "No difference in cost seen"
+    else:
+        cost = f"{_percent(money.change)} {'cheaper' if money.change.estimate < 0 else 'dearer'}"
+    return f"{cost}{f' {quality}' if quality else ''}: {_monthly(money)} at full rollout{_unpriced(money)}."
+
+
+def money_facts(money: Money) -> list[tuple[str, str]]:
+    """The month's figures by name."""
+    return [
+        ("Everybody on the current model", f"{amount(money.baseline_usd, 'usd')} a month"),
+        ("Everybody on the candidate", f"{amount(money.candidate_usd, 'usd')} a month"),
+        ("Difference", _monthly(money)),
+        (
+            "Rests on",
+            f"{money.users:,} users and {money.requests_a_month:,} requests a month, "
+            f"as measured in {money.days:.1f} days",
+        ),
+    ]
+
+
+def no_money(report: Report) -> str:
+    """Why there are no such figures."""
+    if report.window.days < 1:
+        return "Not measurable in this window: money a month needs a day of traffic."
+    return "No data: too few users with a known cost in both arms."
+
+
+def layers(report: Report) -> list[Layer]:
+    """Benchmarks, what users felt, what the business saw."""
+    business = [line for line in report.metrics if line.metric in _BUSINESS]
+    users = [line for line in report.metrics if line.metric not in _BUSINESS]
+    return [
+        Layer(name="Synthetic benchmarks", says="Not run.", tone="NODATA"),
+        Layer(name="Benchmarks on real-world tasks", says="Not run.", tone="NODATA"),
+        _layer("User experience", users, report),
+        _layer("Business", business, report),
+    ]
+
+
+def _layer(name: str, lines: Sequence[MetricLine], report: Report) -> Layer:
+    if not lines:
+        return Layer(name=name, says="Not asked: the rubric has no such metric.", tone="NODATA")
+    found = [f"{prose.mark(line, report)[0]} {label(line.metric)}" for line in lines]
+    states = {line.state for line in lines}
+    worst: State = next(state for state in _WORST_FIRST if state in states)
+    return Layer(name=name, says=", ".join(found), tone=worst)
+
+
+def changes(report: Report) -> list[str]:
+    """What is better, worse and alike."""
+    better: list[str] = []
+    worse: list[str] = []
+    alike: list[str] = []
+    for line in report.metrics:
+        found = line.difference
+        if found.estimate is None or found.p_value is None:
+            continue
+        if found.p_value >= 0.05:
+            alike.append(label(line.metric))
+        else:
+            side = better if _better(line) else worse
+            side.append(f"{label(line.metric)} ({prose.change(line)})")
+    return [
+        f"{words}: {joined(names)}."
+        for words, names in (("Better", better), ("Worse", worse), ("No difference seen", alike))
+        if names
+    ]
+
+
+def _better(line: MetricLine) -> bool:
+    return ((line.difference.estimate or 0) > 0) == parse_bound(line.acceptable).higher_is_better
+
+
+def _sure(line: MetricLine) -> bool:
+    return line.difference.p_value is not None and line.difference.p_value < 0.05
+
+
+def _quality(report: Report) -> str:
+    """How users fared: equal only if every such row passes and none differs by more than chance."""
+    lines = [
+        line for line in report.metrics if line.metric not in _COSTS and not line.metric.startswith(_TIMES)
+    ]
+    if not lines:
+        return ""
+    surely = [
+        line for line in lines if line.difference.p_value is not None and line.difference.p_value < 0.05
+    ]
+    worse = [label(line.metric) for line in surely if not _better(line)]
+    if worse:
+        return f"at lower quality ({joined(worse)})"
+    if any(line.state not in ("PASS", "IDEAL") for line in lines):
+        return "with quality undecided"
+    return "at better quality" if surely else "at equal quality"
+
+
+def _monthly(money: Money) -> str:
+    found = money.difference_usd
+    if _crosses(money.change):
+        return f"{_ends(found)} a month"
+    side = "less" if found.estimate < 0 else "more"
+    ends = [abs(end) for end in (found.low, found.high) if end is not None]
+    between = f" ({' to '.join(amount(end, 'usd') for end in sorted(ends))} {side})" if len(ends) == 2 else ""
+    return f"{amount(abs(found.estimate), 'usd')} {side} a month{between}"
+
+
+def _unpriced(money: Money) -> str:
+    if money.priced is None or money.priced > 0.995:
+        return ""
+    return f"; {100 * (1 - money.priced):.0f} % of requests have no known price and are not in it"
+
+
+def _percent(change: Range) -> str:
+    return f"{100 * abs(change.estimate):.0f} %"
+
+
+def _crosses(found: Range) -> bool:
+    return found.low is None or found.high is None or found.low <= 0 <= found.high
+
+
+def _ends(found: Range) -> str:
+    low = "no lower limit" if found.low is None else _signed(found.low)
+    return f"{low} to {'no upper limit' if found.high is None else _signed(found.high)}"
+
+
+def _signed(usd: float) -> str:
+    return f"{'−' if usd < 0 else '+'}{amount(abs(usd), 'usd')}"

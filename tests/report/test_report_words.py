@@ -1,0 +1,169 @@
+"""What a person who decides reads first: money at what quality, layers, what is missing, ways to fail."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from records.metric import BUILT_IN
+from report import render
+from report.details import Details, Range
+from report.document import Report, from_json, to_json
+from report.log import from_csv
+from report.render import curve, hump, prose, trade
+from report.render.steps import next_steps
+from report.rollout import Rollout
+from report.rubric import Criterion, parse_bound
+from report.verdict import build
+
+Log = Callable[[Any], Path]
+FORMS = (render.html, render.markdown, partial(render.terminal, width=200))
+
+
+@pytest.fixture(scope="module")
+def cheaper(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> Report:
+    return build(from_csv(write_log(world(cost_usd=(0.04, 0.024)))), rollout, now=now)
+
+
+@pytest.fixture(scope="module")
+def slower(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> Report:
+    log = write_log(world(latency_s=(0.4, 1.6), worse_in={"billing": 0.2}, errors=(0.004, 0.05)))
+    return build(from_csv(log), replace(rollout, critical_categories=frozenset({"billing"})), now=now)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_says_what_is_saved_and_at_what_quality(
+    cheaper: Report, form: Callable[[Report], str]
+) -> None:
+    assert trade.in_short(cheaper).startswith("39 % cheaper at equal quality: $")
+    assert "39 % cheaper at equal quality" in _plain(form(cheaper))
+    assert "less a month" in _plain(form(cheaper))
+
+
+def test_worse_quality_is_named_and_an_undecided_one_is_not_called_equal(
+    cheaper: Report, slower: Report
+) -> None:
+    assert "at lower quality (task completed)" in trade.in_short(slower)
+    open_ = tuple(
+        replace(line, state="INCONCLUSIVE") if line.metric == "csat" else line for line in cheaper.metrics
+    )
+    assert "with quality undecided" in trade.in_short(replace(cheaper, metrics=open_))
+
+
+def test_a_difference_in_cost_that_may_be_none_is_said_to_be_so(cheaper: Report) -> None:
+    money = cheaper.details.money
+    assert money is not None
+    unsure = replace(
+        money,
+        change=Range(low=-0.02, estimate=0.01, high=0.04),
+        difference_usd=Range(low=-200.0, estimate=100.0, high=400.0),
+        priced=0.8,
+    )
+    said = trade.in_short(replace(cheaper, details=replace(cheaper.details, money=unsure)))
+    assert said.startswith(
+        "No difference in cost seen at equal quality: −$200 to +$400 a month at full rollout"
+    )
+    assert "20 % of requests have no known price" in said
+
+
+def test_layers_that_were_not_run_or_not_asked_say_so(cheaper: Report) -> None:
+    says = {layer.name: layer.says for layer in trade.layers(cheaper)}
+    assert says["Synthetic benchmarks"] == says["Benchmarks on real-world tasks"] == "Not run."
+    assert "✓✓ satisfaction (CSAT)" in says["User experience"]
+    assert says["Business"] == "✓✓ cost per request"
+    none = replace(cheaper, metrics=cheaper.metrics[:2])
+    assert {layer.name: layer.says for layer in trade.layers(none)}["Business"].startswith("Not asked")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_metric_that_cannot_have_matured_is_not_measurable_in_this_window(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float, form: Callable[[Report], str]
+) -> None:
+    churn = Criterion(
+        metric="churn", acceptable=parse_bound("< 5%"), ideal=parse_bound("< 2%"), weight=1, question="?"
+    )
+    late = {**BUILT_IN, "churn": replace(BUILT_IN["churn"], matures_after_s=30 * 86400.0)}
+    report = build(
+        from_csv(write_log(world())),
+        replace(rollout, criteria=(*rollout.criteria, churn), metrics=late),
+        now=now,
+    )
+    assert report.metrics[-1].state == "NODATA"
+    assert prose.mark(report.metrics[-1], report) == ("–", "Not measurable in this window")
+    assert "Not measurable in this window" in _plain(form(report))
+    assert "Churn: values are complete 30 days after a user’s first request." in next_steps(report)
+    assert any(step.startswith("Time: ") for step in next_steps(report))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_names_ways_to_fail(slower: Report, form: Callable[[Report], str]) -> None:
+    text = _plain(form(slower))
+    assert "the provider had an error of its own" in text
+    assert "bad feedback: task completed, in billing" in text
+
+
+@pytest.mark.parametrize("form", [render.html, render.markdown])
+def test_what_failed_can_be_looked_up(slower: Report, form: Callable[[Report], str]) -> None:
+    failures = slower.details.failures
+    assert failures is not None
+    assert failures.modes[0].examples[0] in form(slower)
+
+
+def test_a_mismatched_split_is_the_first_thing_to_mend(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    report = build(from_csv(write_log(world())), replace(rollout, shares={0: 0.13}), now=now)
+    assert next_steps(report)[0].startswith("Split: ")
+
+
+def test_a_miss_comes_before_what_is_only_open(slower: Report) -> None:
+    steps = next_steps(slower)
+    assert steps[0].startswith("Latency p95: a candidate that stays under 2s")
+    assert any(step.startswith("Category billing: a candidate that does as well there") for step in steps)
+
+
+def test_a_curve_stays_in_its_frame_and_its_band_around_it(slower: Report) -> None:
+    drawn = curve.curves(slower)
+    assert [each.title for each in drawn][:2] == ["Task completed", "Latency p95"]
+    for each in drawn:
+        assert each.dots[0][0] < each.dots[-1][0]
+        assert all(0 <= x <= curve.WIDTH and 0 <= y <= curve.HEIGHT for x, y in each.dots)
+        assert 0 < each.nought < curve.HEIGHT
+    slow = drawn[1]
+    assert slow.dots[-1][1] < slow.nought, "slower is drawn above the line"
+    assert slow.good.text == "↓ better"
+
+
+def test_an_unbounded_band_reaches_the_frame(slower: Report) -> None:
+    course = slower.details.over_time[0]
+    points = (replace(course.points[0], high=None), *course.points[1:])
+    open_ = replace(slower.details, over_time=(replace(course, points=points),))
+    (drawn,) = curve.curves(replace(slower, details=open_))
+    assert "None" not in drawn.band
+    assert "no upper limit" in drawn.alternative
+
+
+def test_the_slower_arms_hump_stands_further_right(slower: Report) -> None:
+    (drawn,) = map(hump.hump, slower.details.spreads)
+    baseline, candidate = drawn.medians
+    assert baseline.at < candidate.at
+    assert [tick.at for tick in drawn.seconds] == sorted(tick.at for tick in drawn.seconds)
+    assert {"0.5 s", "1 s", "2 s"} <= {tick.text for tick in drawn.seconds}
+
+
+def test_a_report_of_an_earlier_version_can_be_shown(slower: Report) -> None:
+    document = to_json(slower)
+    del document["details"], document["window"]["whole_days"], document["window"]["days_required"]
+    for line in document["metrics"]:
+        del line["matures_days"]
+    old = from_json(document)
+    assert old.details == Details()
+    for form in FORMS:
+        assert "Latency p95 misses" in _plain(form(old)) or "Latency p95 misses" in form(old)
