@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
+
+from alerts.evidence import ROLLBACK_CUSUM, ROLLBACK_MIXTURE
+from alerts.status import GuardrailStatus
 from alerts.windows import Window
 from records.outcome import Outcome
+from routing.plan import State
 
 POINTS = 60
 FAILURES = 20
@@ -95,22 +100,114 @@ class ArmTally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Why:
-    """The frozen evidence of one rollback. Times are UTC seconds, shares in [0, 1]."""
+class RuleThen:
+    """How one guardrail stood at that moment (`alerts.status`), and how its evidence had grown to there."""
 
-    canary: str
-    run: int
     rule: str
-    at: float
+    state: str
     sentence: str
     value: float | None
     threshold: float | None
     evidence: Mapping[str, float]
     path: tuple[Point, ...]
+
+
+def rule_then(status: GuardrailStatus, path: Path) -> RuleThen:
+    """Freeze how a rule stands."""
+    return RuleThen(
+        rule=status.key,
+        state=status.state,
+        sentence=status.sentence,
+        value=status.value,
+        threshold=status.threshold,
+        evidence=dict(status.evidence),
+        path=path.points(),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """What stood when a candidate was rolled back. Times are UTC seconds, shares in [0, 1].
+
+    `rule` is the guardrail that did it, "" where a person did; `who` and `reason` are as in the audit log;
+    `rules` are all guardrails, `failures` the candidate's last failed exchanges. What convicts are an
+    `ln_mixture` or an `ln_cusum` of `limits`.
+    """
+
+    canary: str
+    run: int
+    rule: str
+    who: str
+    reason: str
+    at: float
+    rules: tuple[RuleThen, ...]
     arms: Mapping[str, ArmFigures]
     failures: tuple[FailureSample, ...]
     share_before: float
     share_after: float
+    limits: Mapping[str, float] = field(default_factory=lambda: dict(LIMITS))
+
+    @property
+    def convicting(self) -> RuleThen | None:
+        """The guardrail that did it; None where a person did."""
+        return next((each for each in self.rules if each.rule == self.rule), None)
+
+    @property
+    def sentence(self) -> str:
+        """What happened, in words."""
+        found = self.convicting
+        return found.sentence if found is not None else self.reason
+
+    @property
+    def value(self) -> float | None:
+        """The convicting rule's value, in its own unit."""
+        return found.value if (found := self.convicting) is not None else None
+
+    @property
+    def threshold(self) -> float | None:
+        """Its limit, in the same unit."""
+        return found.threshold if (found := self.convicting) is not None else None
+
+    @property
+    def evidence(self) -> Mapping[str, float]:
+        """Its numbers; empty where a person did it."""
+        return found.evidence if (found := self.convicting) is not None else {}
+
+    @property
+    def path(self) -> tuple[Point, ...]:
+        """Its evidence over time; empty where a person did it."""
+        return found.path if (found := self.convicting) is not None else ()
+
+
+LIMITS: Mapping[str, float] = {"ln_mixture": ROLLBACK_MIXTURE, "ln_cusum": ROLLBACK_CUSUM}
+"""What either statistic must reach to roll back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledBack:
+    """One rollback: why, and the canary's state before and after; `stored` once the database has it."""
+
+    why: Why
+    before: State
+    after: State
+    stored: bool
+
+
+def to_document(why: Why) -> dict[str, Any]:
+    """JSON-able, to be kept."""
+    document: dict[str, Any] = msgspec.to_builtins(why, str_keys=True)
+    return document
+
+
+def rolled_back(
+    document: Mapping[str, Any] | None, before: State, after: State, *, stored: bool
+) -> RolledBack | None:
+    """A rollback that was kept; None where no why was, or one of a shape that this version does not know."""
+    try:
+        why = msgspec.convert(document, Why)
+    except msgspec.ValidationError:
+        return None
+    return RolledBack(why=why, before=before, after=after, stored=stored)
 
 
 def sample_of(outcome: Outcome) -> FailureSample:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from alerts.frozen import FAILURES, ArmTally, FailureSample, Path, Point, Why, sample_of
+from alerts.frozen import FAILURES, ArmTally, FailureSample, Path, Point, Why, rule_then, sample_of
 from alerts.rule import DEFAULT_RULES, Rule
 from alerts.scope import Guardrail, Scope, build_scopes, state_key
 from alerts.selection import FirstStarted, Sample
@@ -33,7 +33,7 @@ class WatchState:
 
     `shift` is added to every time that comes in, `utc_minus_mono` leads back to UTC, `shares` is each ramp
     phase's share, `tallies` both arms' figures, `failures` the candidate's last ones, `paths` the evidence of
-    every rule over time.
+    every rule over time, `step_units` users of the candidate in the newest phase, as many as a step needs.
     """
 
     run: int
@@ -46,6 +46,14 @@ class WatchState:
     )
     failures: list[FailureSample] = field(default_factory=list)
     paths: dict[str, Path] = field(default_factory=dict)
+    step_phase: int = -1
+    step_units: list[str] = field(default_factory=list)
+
+
+def counts_units(rule: Rule) -> bool:
+    """True for the rules about all of the candidate's errors, whose minimum counts users."""
+    about_errors = rule.rule in ("error_rate", "error_rate_vs_baseline")
+    return about_errors and rule.category is None and not rule.segment
 
 
 class Watch:
@@ -123,9 +131,29 @@ class Watch:
         state.tallies[outcome.arm].add(
             sample.completed, sample.latency_s, sample.cost_usd, failed=sample.failed
         )
+        if sample.candidate:
+            self._note_step(outcome.phase, sample.unit)
         if sample.failed and sample.candidate:
             state.failures.append(sample_of(outcome))
             del state.failures[:-FAILURES]
+
+    def _note_step(self, phase: int, unit: str) -> None:
+        state = self.state
+        if phase > state.step_phase:
+            state.step_phase, state.step_units = phase, []
+        few = phase == state.step_phase and len(state.step_units) < self._least_units
+        if few and unit not in state.step_units:
+            state.step_units.append(unit)
+
+    @property
+    def _least_units(self) -> int:
+        return max((rule.minimum for rule in self.rules if counts_units(rule)), default=0)
+
+    def enough_in(self, phase: int) -> bool:
+        """True when the candidate has had as many users in this phase as the rules about errors need to
+        judge; without such a rule, always."""
+        least = self._least_units
+        return not least or (self.state.step_phase == phase and len(self.state.step_units) >= least)
 
     def observe_feedback(self, feedback: Feedback) -> None:
         """Take in one rating or report. Its arm must be known, and its phase seen in outcomes."""
@@ -173,24 +201,32 @@ class Watch:
                 path = self.state.paths.setdefault(status.key, Path())
                 path.add(Point(at, numbers["ln_mixture"], numbers["ln_cusum"], numbers["observations"]))
 
-    def why(self, status: GuardrailStatus, *, at: float, share_before: float, share_after: float) -> Why:
-        """Freeze what stands behind `status` at UTC second `at`, for the rollback it asked for."""
-        path = self.state.paths.get(status.key, Path())
+    def why(
+        self,
+        statuses: Sequence[GuardrailStatus],
+        *,
+        rule: str = "",
+        who: str,
+        reason: str,
+        at: float,
+        share: float,
+    ) -> Why:
+        """Freeze what stands at UTC second `at`, when the candidate is rolled back from `share`: by the rule
+        of that key, or ("") by a person."""
         now = at - self.state.utc_minus_mono
+        paths = self.state.paths
         return Why(
             canary=self.canary,
             run=self.run,
-            rule=status.key,
+            rule=rule,
+            who=who,
+            reason=reason,
             at=at,
-            sentence=status.sentence,
-            value=status.value,
-            threshold=status.threshold,
-            evidence=dict(status.evidence),
-            path=path.points(),
+            rules=tuple(rule_then(status, paths.get(status.key, Path())) for status in statuses),
             arms={arm: tally.figures(now) for arm, tally in self.state.tallies.items()},
             failures=tuple(self.state.failures),
-            share_before=share_before,
-            share_after=share_after,
+            share_before=share,
+            share_after=0.0,
         )
 
     def snapshot(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Incident:
 
     `rules` in the order in which they joined; `details` is what each of them said last, in words; `requests`
     and `users` are the candidate's outcomes looked at and its users in trouble, as the first rule counted
-    them; `why` is the frozen evidence once it was rolled back by a rule.
+    them.
     """
 
     id: str
@@ -52,17 +52,23 @@ class Incident:
     done: str = ""
     since: float | None = None
     rolled_back_at: float | None = None
-    why: Why | None = None
 
     @property
     def dedup_key(self) -> str:
         """The key under which every receiver keeps this incident as one."""
         return f"canary:{self.canary}:{self.id}"
 
+    @property
+    def page(self) -> str:
+        """The console's page about it, as a path; "" for its first page."""
+        service = "/" in self.canary
+        return "" if service else f"canaries/{self.canary}/why?run={self.run}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """One thing to tell the receivers. (dedup_key, sequence) is unique; times are UTC seconds."""
+    """One thing to tell the receivers. (dedup_key, sequence) is unique; times are UTC seconds; `page` is the
+    console's page about it, as a path."""
 
     event: EventName
     dedup_key: str
@@ -77,6 +83,7 @@ class Notice:
     done: str
     requests: int | None = None
     users: int | None = None
+    page: str = ""
 
 
 def step(
@@ -92,7 +99,7 @@ def step(
     """The next incident and what to tell, from the guardrails' statuses at UTC second `now`.
 
     `rolled_back` is True while the canary's stored state is `rolled_back`, whoever did it; `why` is given
-    with the step after a rollback that a rule asked for.
+    with the step after a rollback that a rule asked for, to say what was done.
     """
     notices: list[Notice] = []
     if incident is not None and incident.state != "resolved" and incident.run != run:
@@ -147,7 +154,7 @@ def _advance(
     changed = any(status.key not in incident.rules for status in wanting)
     incident = _join(incident, wanting)
     if rolled_back and incident.rolled_back_at is None:
-        incident = replace(incident, rolled_back_at=now, done=_undone(why), why=why)
+        incident = replace(incident, rolled_back_at=now, done=_undone(why))
         changed = True
     incident, told = _tell(incident, now) if changed else (incident, [])
     if wanting and not rolled_back:
@@ -212,6 +219,7 @@ def _notice(incident: Incident, event: EventName, now: float) -> Notice:
         done=incident.done,
         requests=incident.requests,
         users=incident.users,
+        page=incident.page,
     )
 
 

@@ -1,14 +1,23 @@
 """Sends what is due to Alertmanager, PagerDuty, Slack and webhooks. Decides nothing about incidents."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 import httpx2
 
 from alerts.outbox import Entry, Outbox
-from alerts.payloads import alertmanager_payload, pagerduty_payload, slack_payload, webhook_payload
+from alerts.payloads import (
+    alertmanager_payload,
+    link_to,
+    pagerduty_payload,
+    slack_payload,
+    webhook_payload,
+)
 from alerts.receiver import Receiver
 
 TIMEOUT_S = 10.0
@@ -21,8 +30,9 @@ def notifier_client() -> httpx2.AsyncClient:
     return httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=TIMEOUT_S)
 
 
-async def deliver(outbox: Outbox, client: httpx2.AsyncClient, now: float) -> None:
-    """One pass over what is due at UTC second `now`; receivers do not wait for one another.
+async def deliver(outbox: Outbox, client: httpx2.AsyncClient, now: float, console: str | None = None) -> bool:
+    """One pass over what is due at UTC second `now`, of ten seconds at most; receivers do not wait for one
+    another. True when something was tried. `console` is where people reach the page.
 
     The owner persists the outbox afterwards: after a crash in between, a receiver gets the same notice under
     the same key once more, and keeps it as one.
@@ -31,39 +41,47 @@ async def deliver(outbox: Outbox, client: httpx2.AsyncClient, now: float) -> Non
     for entry in outbox.due(now):
         queues.setdefault(entry.receiver, []).append(entry)
     async with asyncio.TaskGroup() as group:
-        for entries in queues.values():
-            group.create_task(_deliver_all(outbox, client, entries, now))
+        for name, entries in queues.items():
+            request = partial(request_for, outbox.receivers[name], now=now, console=console)
+            group.create_task(_deliver_all(outbox, client, entries, request, now))
+    return bool(queues)
 
 
-async def _deliver_all(outbox: Outbox, client: httpx2.AsyncClient, entries: list[Entry], now: float) -> None:
-    for entry in entries:
-        url, body = request_for(outbox.receivers[entry.receiver], entry, now)
-        try:
-            response = await client.post(url, json=body)
-        except (httpx2.HTTPError, httpx2.InvalidURL):
-            outbox.mark_failed(entry, now)
-            continue
-        if response.is_success:
-            outbox.mark_delivered(entry, now)
-        else:
-            outbox.mark_failed(
-                entry,
-                now,
-                retry_after_s=retry_after_s(response.headers.get("retry-after"), now),
-                refused=response.status_code in REFUSED,
-            )
+async def _deliver_all(
+    outbox: Outbox,
+    client: httpx2.AsyncClient,
+    entries: list[Entry],
+    request: Callable[[Entry], tuple[str, Any]],
+    now: float,
+) -> None:
+    """Send one receiver what is due. One that is away, or throttles, gets the rest later too."""
+    waiting, wait_s = list(entries), None
+    with suppress(TimeoutError, httpx2.HTTPError, httpx2.InvalidURL):
+        async with asyncio.timeout(TIMEOUT_S):
+            while waiting and wait_s is None:
+                url, body = request(waiting[0])
+                answer = await client.post(url, json=body)
+                if answer.is_success:
+                    outbox.mark_delivered(waiting.pop(0), now)
+                elif answer.status_code in REFUSED:
+                    outbox.mark_failed(waiting.pop(0), now, refused=True)
+                elif (wait_s := retry_after_s(answer.headers.get("retry-after"), now)) is None:
+                    outbox.mark_failed(waiting.pop(0), now)
+    for entry in waiting:
+        outbox.mark_failed(entry, now, retry_after_s=wait_s)
 
 
-def request_for(receiver: Receiver, entry: Entry, now: float) -> tuple[str, Any]:
+def request_for(receiver: Receiver, entry: Entry, now: float, console: str | None = None) -> tuple[str, Any]:
     """(url, JSON body) of one delivery."""
     notice = entry.notice
+    link = link_to(notice, console)
     if receiver.kind == "alertmanager":
-        return f"{receiver.url.rstrip('/')}/api/v2/alerts", alertmanager_payload(notice, now)
+        return f"{receiver.url.rstrip('/')}/api/v2/alerts", alertmanager_payload(notice, now, link)
     if receiver.kind == "pagerduty":
-        return receiver.url, pagerduty_payload(notice, receiver.key or "")
+        return receiver.url, pagerduty_payload(notice, receiver.key or "", link)
     if receiver.kind == "slack":
-        return receiver.url, slack_payload(notice)
-    return receiver.url, webhook_payload(notice)
+        return receiver.url, slack_payload(notice, link)
+    return receiver.url, webhook_payload(notice, link)
 
 
 def retry_after_s(header: str | None, now: float) -> float | None:

@@ -58,7 +58,11 @@ class Outage:
             action="hold" if action == "page" else action,
             value=share,
             threshold=self.rule.limit,
-            evidence={"ln_cusum": evidence.cusum, "outcomes": float(len(self.state.recent.last))},
+            evidence={
+                "ln_cusum": evidence.cusum,
+                "outcomes": float(len(self.state.recent.last)),
+                "adverse_units": float(evidence.adverse_units_since),
+            },
             sentence=f"baseline: {percent(share)} of its last outcomes failed"
             f" (limit {percent(self.rule.limit)})"
             + ("; not the candidate's fault, and the ramp holds" if verdict == "firing" else ""),

@@ -52,8 +52,14 @@ class Outbox:
     """Notices on their way to the receivers."""
 
     def __init__(self, receivers: Sequence[Receiver]) -> None:
-        self.receivers = {receiver_id(receiver): receiver for receiver in receivers}
+        self.receivers = _by_id(receivers)
         self.state = OutboxState()
+
+    def address(self, receivers: Sequence[Receiver]) -> None:
+        """Go on with these receivers; what was meant for others is given up. What is on its way at this
+        moment stays the same entry, so that it is not sent twice."""
+        self.receivers = _by_id(receivers)
+        self._keep_known()
 
     def put(self, notices: Iterable[Notice], now: float) -> None:
         """Queue notices for every receiver at UTC second `now`; one that is queued already is not doubled."""
@@ -125,11 +131,18 @@ class Outbox:
 
         Raises msgspec.ValidationError for a document of another shape.
         """
-        state = msgspec.convert(document, OutboxState)
+        self.state = msgspec.convert(document, OutboxState)
+        self._keep_known()
+
+    def _keep_known(self) -> None:
+        state = self.state
         known = [entry for entry in state.entries if entry.receiver in self.receivers]
         state.given_up += len(state.entries) - len(known)
         state.entries = known
-        self.state = state
+
+
+def _by_id(receivers: Sequence[Receiver]) -> dict[str, Receiver]:
+    return {receiver_id(receiver): receiver for receiver in receivers}
 
 
 def _same(entry: Entry, receiver: str, notice: Notice) -> bool:

@@ -20,12 +20,18 @@ def utc_text(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def webhook_payload(notice: Notice) -> dict[str, Any]:
+def link_to(notice: Notice, console: str | None) -> str | None:
+    """The console's page about a notice; `console` is where people reach it, None if that is not known."""
+    return None if console is None else f"{console.rstrip('/')}/{notice.page}"
+
+
+def webhook_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
     """The generic webhook's body.
 
     `event` page|update|resolved; `dedup_key`, equal for all events of an incident; `sequence`, rising by one
     from 0; `canary`, `incident`; `at`, `opened_at` RFC 3339; `headline`; `rules` in the order they joined;
-    `details` {rule: sentence}; `requests` and `users` affected, null if unknown; `done`: what was done.
+    `details` {rule: sentence}; `requests` and `users` affected, null if unknown; `done`: what was done;
+    `link`: the page with the evidence.
     """
     return {
         "event": notice.event,
@@ -41,14 +47,16 @@ def webhook_payload(notice: Notice) -> dict[str, Any]:
         "requests": notice.requests,
         "users": notice.users,
         "done": notice.done,
+        "link": link,
     }
 
 
-def alertmanager_payload(notice: Notice, now: float) -> list[dict[str, Any]]:
+def alertmanager_payload(notice: Notice, now: float, link: str | None = None) -> list[dict[str, Any]]:
     """One alert. Its labels never change within an incident: they are what Alertmanager knows it by."""
     over = notice.event == "resolved"
     return [
-        {
+        ({"generatorURL": link} if link else {})
+        | {
             "labels": {
                 "alertname": "CanaryIncident",
                 "canary": notice.canary,
@@ -56,14 +64,14 @@ def alertmanager_payload(notice: Notice, now: float) -> list[dict[str, Any]]:
                 "dedup_key": notice.dedup_key,
                 "severity": "critical",
             },
-            "annotations": {"summary": notice.headline, "description": describe(notice)},
+            "annotations": {"summary": notice.headline, "description": describe(notice, link)},
             "startsAt": utc_text(notice.opened_at),
             "endsAt": utc_text(now if over else now + FIRING_FOR_S),
         }
     ]
 
 
-def pagerduty_payload(notice: Notice, routing_key: str) -> dict[str, Any]:
+def pagerduty_payload(notice: Notice, routing_key: str, link: str | None = None) -> dict[str, Any]:
     """A trigger, which an update repeats under the same key, or a resolve."""
     event: dict[str, Any] = {
         "routing_key": routing_key,
@@ -78,25 +86,27 @@ def pagerduty_payload(notice: Notice, routing_key: str) -> dict[str, Any]:
             "timestamp": utc_text(notice.at),
             "component": notice.canary,
             "class": notice.rules[0] if notice.rules else "guardrail",
-            "custom_details": webhook_payload(notice),
+            "custom_details": webhook_payload(notice, link),
         }
+        if link:
+            event |= {"client": "canary", "client_url": link, "links": [{"href": link, "text": "Evidence"}]}
     return event
 
 
-def slack_payload(notice: Notice) -> dict[str, Any]:
+def slack_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
     """One message. Names and sentences may hold what a caller chose, so Slack's control characters go."""
     mark = {"page": ":rotating_light:", "update": ":information_source:", "resolved": ":white_check_mark:"}
-    text = f"*{notice.event}* {notice.headline}\n{describe(notice)}"
+    text = f"*{notice.event}* {notice.headline}\n{describe(notice, link)}"
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return {"text": f"{mark[notice.event]} {escaped}"}
 
 
-def describe(notice: Notice) -> str:
-    """The incident in a few lines: every rule's sentence, since when, how many, what was done."""
+def describe(notice: Notice, link: str | None = None) -> str:
+    """The incident in a few lines: every rule's sentence, since when, how many, what was done, the link."""
     lines = [f"{rule}: {sentence}" for rule, sentence in notice.details.items()]
     lines.append(f"since {utc_text(notice.opened_at)}")
     affected = _affected({"requests": notice.requests, "users in trouble": notice.users})
-    return "\n".join([*lines, *affected, notice.done])
+    return "\n".join([*lines, *affected, notice.done, *([link] if link else [])])
 
 
 def _affected(counts: Mapping[str, int | None]) -> list[str]:

@@ -88,8 +88,9 @@ class Scope:
                 guardrail.score(sample)
 
     def observe_feedback(self, feedback: Feedback, *, share: float, at: float) -> None:
-        """Hand a rating to the rules about its metric. Feedback names a category, but no tags."""
-        if self.segment or (self.category is not None and feedback.category != self.category):
+        """Hand a rating to the rules about its metric. It says no category and no tag, so only to those over
+        the whole canary."""
+        if self.segment or self.category is not None:
             return
         unit = feedback.unit or feedback.session or feedback.exchange_id
         candidate = feedback.arm == "candidate"

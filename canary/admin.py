@@ -16,7 +16,7 @@ from alerts.notify import deliver, notifier_client
 from canary.archiving import Archivist
 from canary.config import Config
 from canary.counting import Counting
-from canary.listening import access_to, listen
+from canary.listening import access_to, listen, own_url
 from canary.live import Live
 from canary.operator import Operator
 from canary.process import Ending, Orders, Reading, WatchedConfig, handed_over, log_to_stderr, read_orders
@@ -49,6 +49,7 @@ class Admin:
 
     def __init__(self, orders: Orders, reading: Reading | None) -> None:
         self.orders = orders
+        self.own_url = own_url(orders)
         data = orders.folder
         self.config = WatchedConfig(Path(orders.config), self._reloaded, reading)
         self.store = Store.at(self.config.current.store, data)
@@ -97,6 +98,7 @@ class Admin:
         shipping = threading.Thread(target=self.shipper.run, args=(stop_shipping,), name="shipper")
         shipping.start()
         loops = [self._follow(), self._clock(ending), self._notify()]
+        loops.append(self.operator.rollbacks_known.following())
         loops += [self.rollouts.settling(), self.captures.run(), self.archivist.run()]
         try:
             await listen(self._app(ending), self.orders, ending, loops)
@@ -148,11 +150,16 @@ class Admin:
             now = time.monotonic()
             if self.wants is not None:
                 await asyncio.to_thread(self._reconcile)
-            held = self.live.holding()
+            held, thin = self.live.holding(), self.live.thin()
             config, version = self.config.current, self.rollouts.plan.version
             try:
                 await asyncio.to_thread(
-                    self.rollouts.tick, config, passed_s=now - before, held=held, now=time.time()
+                    self.rollouts.tick,
+                    config,
+                    passed_s=now - before,
+                    held=held,
+                    thin=thin,
+                    now=time.time(),
                 )
             except StoreDown as problem:
                 log.error("ramp.not_stored", problem=str(problem))
@@ -204,7 +211,9 @@ class Admin:
         async with notifier_client() as client:
             while True:
                 await asyncio.sleep(NOTIFY_EVERY_S)
-                await deliver(self.live.outbox, client, time.time())
+                console = self.config.current.admin_url or self.own_url
+                if await deliver(self.live.outbox, client, time.time(), console):
+                    self.feed.save()  # a page that went out is known after a crash
 
     def _troubles(self) -> list[str]:
         found = list(self.live.keeping.troubles)

@@ -23,7 +23,7 @@ from canary.config import Config
 from canary.counting import Counting
 from canary.intake import Intake
 from canary.leadership import RENEW_EVERY_S, Leadership
-from canary.listening import access_to, listen
+from canary.listening import access_to, listen, own_url
 from canary.live import JUDGE_EVERY_S, Live
 from canary.memory import Memory
 from canary.news import News
@@ -58,6 +58,7 @@ class Hub:
 
     def __init__(self, orders: Orders, reading: Reading | None) -> None:
         self.orders = orders
+        self.own_url = own_url(orders)
         self.config = WatchedConfig(Path(orders.config), self._reloaded, reading)
         current = self.config.current
         self.store = Store.at(current.store, orders.folder)
@@ -125,6 +126,7 @@ class Hub:
             )
         )
         loops = [self.intake.hear(), self.intake.search(), self.announcing.run(), self.rollouts.settling()]
+        loops.append(self.operator.rollbacks_known.following())
         loops += [self._judge(), self._keep(), self._expire(), self.archivist.run()]
         app = admin_app(self.operator, registry, access_to(self.orders), closing=lambda: ending.asked)
         try:
@@ -159,7 +161,8 @@ class Hub:
                     kept_at = time.monotonic()
                     await self._save()
                 if due and self.watches:
-                    await deliver(self.live.outbox, client, time.time())
+                    console = self.config.current.admin_url or self.own_url
+                    await deliver(self.live.outbox, client, time.time(), console)
                     await self._save()
 
     async def _save(self) -> None:
@@ -219,8 +222,8 @@ class Hub:
 
     async def _lead(self, passed_s: float) -> None:
         """Let the ramps' clocks run, and the states be what a reloaded config wants."""
-        config, held = self.config.current, self.live.holding()
-        tick = partial(self.rollouts.tick, config, passed_s=passed_s, held=held, now=time.time())
+        config, held, thin = self.config.current, self.live.holding(), self.live.thin()
+        tick = partial(self.rollouts.tick, config, passed_s=passed_s, held=held, thin=thin, now=time.time())
         try:
             if self.wants is not config:
                 await asyncio.to_thread(self._reconcile, config)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Coroutine, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 import uvicorn
@@ -23,6 +24,15 @@ def access_to(orders: Orders) -> Access:
         metrics_token=Secret("CANARY_METRICS_TOKEN", os.environ).value,
         loopback=loopback,
     )
+
+
+def own_url(orders: Orders) -> str:
+    """Where this process listens, as another machine may reach it."""
+    with socket.socket(fileno=os.dup(orders.fd)) as listener:
+        host, port = listener.getsockname()[:2]
+    if ip_address(host).is_unspecified:  # on every address of this machine
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def listen(

@@ -42,6 +42,12 @@ class Patient:
         """True while any rule warns or worse: exposure does not grow then."""
         return any(status.state in ("warn", "firing", "latched") for status in self.statuses)
 
+    def why(self, act: Act, *, rule: str = "", share: float) -> Why:
+        """What stands at the moment of this rollback from `share`: by a rule, or ("") by a person."""
+        return self.watch.why(
+            self.statuses, rule=rule, who=act.who, reason=act.reason, at=act.at, share=share
+        )
+
 
 class Live:
     """The live view of every canary. A listener; belongs to the event loop's thread."""
@@ -62,9 +68,7 @@ class Live:
         """Take in a loaded config: watch new canaries, forget ended ones, keep what was learnt."""
         self._config = config
         self._meters.configure(canaries=config.canaries, feedback_metrics=config.metrics)
-        before = self.outbox.snapshot()
-        self.outbox = Outbox(config.notify)
-        self.outbox.restore(before)
+        self.outbox.address(config.notify)
         self.patients = {name: self._patient(wanted) for name, wanted in config.canaries.items()}
 
     def take(self, news: News) -> None:
@@ -120,6 +124,15 @@ class Live:
     def holding(self) -> list[str]:
         """The canaries whose exposure must not grow now."""
         return [name for name, patient in self.patients.items() if patient.holds_ramp]
+
+    def thin(self) -> list[str]:
+        """The canaries whose present step too few users have seen for anybody to judge it."""
+        states = {name: self._rollouts.state(name) for name in self.patients}
+        return [
+            name
+            for name, state in states.items()
+            if state is not None and not self.patients[name].watch.enough_in(state.phase)
+        ]
 
     def snapshot(self) -> Mapping[str, Any]:
         """Evidence, incidents and unsent pages."""
@@ -188,11 +201,12 @@ class Live:
         if convicting is None or state is None or not state.effective_share:
             return None
         act = Act(at=now, action="rollback", who=f"guardrail {convicting.key}", reason=convicting.sentence)
+        why = patient.why(act, rule=convicting.key, share=state.effective_share)
         self._rollouts.change(
-            name, act, lambda before: transitions.rollback(before, reason=convicting.sentence, now=now)
+            name, act, lambda before: transitions.rollback(before, reason=act.reason, now=now), why=why
         )
         self._meters.count_rollback(name, convicting.rule)
-        return patient.watch.why(convicting, at=now, share_before=state.share, share_after=0.0)
+        return why
 
     def _is_rolled_back(self, name: str) -> bool:
         state = self._rollouts.state(name)

@@ -4,16 +4,17 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from alerts.frozen import Why
+from alerts.frozen import RolledBack
 from canary.config import Config
 from canary.live import Live, Patient
 from canary.orders import transition_for
 from canary.process import WatchedConfig
+from canary.rollbacks import Rollbacks
 from canary.rollouts import Outrun, Rollouts
 from canary.secrets import Keys
 from canary.status import status_of
@@ -46,6 +47,10 @@ class Operator:
     troubles: Callable[[], Sequence[str]]
     keys: Keys
     problems: list[str]
+    rollbacks_known: Rollbacks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rollbacks_known = Rollbacks(self.store, self.rollouts)
 
     def degraded(self) -> Sequence[str]:
         """What does not work at the moment."""
@@ -62,7 +67,13 @@ class Operator:
         confirmed, alive = self.workers.confirmed(self.rollouts.plan.version, time.monotonic())
         return {
             "canaries": [
-                status_of(wanted, self.rollouts.state(name), self.live.patients[name], time.monotonic())
+                status_of(
+                    wanted,
+                    self.rollouts.state(name),
+                    self.live.patients[name],
+                    self.rollbacks_known.current(name),
+                    time.monotonic(),
+                )
                 for name, wanted in self.config.current.canaries.items()
             ],
             "workers": {"alive": alive, "confirmed": confirmed},
@@ -85,18 +96,20 @@ class Operator:
         self, canary: str, order: Order, *, who: str, reason: str, share: float | None
     ) -> Mapping[str, Any]:
         """Carry out one order, and wait a moment for the workers to confirm it."""
-        wanted = self.config.current.canaries.get(canary)
+        wanted, state = self.config.current.canaries.get(canary), self.rollouts.state(canary)
         if wanted is not None and not self.rollouts.known and order != "rollback":
             raise BadOrder(503, "the store has not answered yet; only rollback needs none")
-        if wanted is None or self.rollouts.state(canary) is None:
+        if wanted is None or state is None:
             raise BadOrder(404, f"no canary {canary!r} to {order}")
         now = time.time()
         transition = transition_for(order, wanted.canary.steps, reason=reason, share=share, now=now)
         act = Act(at=now, action=order, who=who or "unknown", reason=reason)
+        patient = self.live.patients.get(canary)
+        why = patient.why(act, share=state.effective_share) if patient and order == "rollback" else None
         try:
             # Taking the candidate out is right whatever somebody else ordered at the same moment.
             state = await asyncio.to_thread(
-                self.rollouts.change, canary, act, transition, yields=order != "rollback"
+                self.rollouts.change, canary, act, transition, yields=order != "rollback", why=why
             )
             with suppress(StoreDown):  # it is in force, and stored when the store answers
                 await asyncio.to_thread(self.rollouts.settle)
@@ -148,11 +161,13 @@ class Operator:
         """The last ten minutes of both arms."""
         return self._patient(canary).pulse.recent(time.monotonic())
 
-    def why(self, canary: str) -> Why | None:
-        """The frozen evidence of this run's rollback; None where no rule did it."""
-        patient = self._patient(canary)
-        why = patient.incident.why if patient.incident is not None else None
-        return why if why is not None and why.run == patient.watch.run else None
+    async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:
+        """Every rollback, a person's too, newest first."""
+        self._patient(canary)
+        try:
+            return await self.rollbacks_known.history(canary, limit)
+        except StoreDown as problem:
+            raise BadOrder(503, str(problem)) from problem
 
     async def pairs(
         self, canary: str, *, since: float, until: float, category: str | None, limit: int

@@ -4,9 +4,10 @@ A rollback waits for nobody: the plan tells the workers at once, and the store h
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -21,10 +22,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """One rollback: of which run, and who pulled the candidate back, when and why."""
+    """One rollback: of which run, who pulled the candidate back, when and why, what stood then (a `Why` as
+    JSON: a shape that another version does not know must not cost the rollback), and the state before it."""
 
     run: int
     act: Act
+    why: Mapping[str, Any] | None = None
+    before: State | None = None
 
     def over(self, state: State) -> State:
         """The state under this rollback; unchanged if that run is over, or the state has no way there."""
@@ -52,6 +56,10 @@ class PulledBack:
         """The canary's state with its rollback, if one waits."""
         waiting = self._waiting.get(name)
         return state if waiting is None else waiting.over(state)
+
+    def of(self, name: str) -> Pulled | None:
+        """The canary's rollback that waits; None for none."""
+        return self._waiting.get(name)
 
     def put(self, name: str, pulled: Pulled) -> None:
         """On disk when this returns, if the disk takes it; in force in any case."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import structlog
 
+from alerts.frozen import RolledBack, Why, rolled_back, to_document
 from canary.config import CanaryConfig, Config
 from canary.kept_terms import terms_of
 from canary.pulled import Pulled, PulledBack
@@ -78,6 +79,14 @@ class Rollouts:
         state = found.state if found is not None else self._last.states.get(name)
         return None if state is None else self._pulled.over(name, state)
 
+    def pulled_back(self, name: str) -> RolledBack | None:
+        """A rollback that is in force and that the store does not know of; None for none."""
+        waiting, state = self._pulled.of(name), self.state(name)
+        if waiting is None or state is None or (state.state, state.run) != ("rolled_back", waiting.run):
+            return None
+        before = waiting.before or state
+        return rolled_back(waiting.why, before, waiting.over(before), stored=False)
+
     def publish(self) -> None:
         """Publish the plan: after each change, and now and then to keep it fresh. What a full disk refuses is
         written the next time. Nothing when there is none."""
@@ -99,10 +108,12 @@ class Rollouts:
         self.states = states
         self.known = True
 
-    def change(self, name: str, act: Act, transition: Transition, *, yields: bool = False) -> State:
+    def change(
+        self, name: str, act: Act, transition: Transition, *, yields: bool = False, why: Why | None = None
+    ) -> State:
         """Apply one transition, store and publish it. Raises transitions.Refused, KeyError, StoreDown.
 
-        A rollback is published, and stored by the next `settle`: it never raises StoreDown.
+        A rollback is published, and stored by the next `settle`, `why` with it: it never raises StoreDown.
 
         With `yields` it gives way, by Outrun, to somebody who changed the canary meanwhile: whoever ordered
         this did not know. Without, it is applied to what they made of it.
@@ -113,7 +124,7 @@ class Rollouts:
             if after == seen:
                 return after
             if after.state == "rolled_back":
-                return self._pull_back(name, seen, act)
+                return self._pull_back(name, seen, act, why)
         self.settle()
         for _ in range(_TRIES):
             held = self.states[name]
@@ -159,14 +170,14 @@ class Rollouts:
             if after == held.state:
                 log.info("rollback.overtaken", canary=name, state=held.state.state, run=held.state.run)
                 break
-            if self._store.swap(name, held.version, after, pulled.act):
+            if self._store.swap(name, held.version, after, pulled.act, pulled.why):
                 self.states[name] = Versioned(held.version + 1, after)
                 break
             self._look()
         self._pulled.settled(name, pulled)
 
-    def _pull_back(self, name: str, seen: State, act: Act) -> State:
-        pulled = Pulled(seen.run, act)
+    def _pull_back(self, name: str, seen: State, act: Act, why: Why | None) -> State:
+        pulled = Pulled(seen.run, act, None if why is None else to_document(why), seen)
         self._pulled.put(name, pulled)
         self.publish()
         log.info("canary.changed", canary=name, action=act.action, who=act.who, state="rolled_back")
@@ -205,9 +216,11 @@ class Rollouts:
         self.publish()
         return problems
 
-    def tick(self, config: Config, *, passed_s: float, held: Iterable[str], now: float) -> None:
-        """Let every ramp's clock run, but for the canaries in `held`."""
-        holding = frozenset(held)
+    def tick(
+        self, config: Config, *, passed_s: float, held: Iterable[str], now: float, thin: Iterable[str] = ()
+    ) -> None:
+        """Let every ramp's clock run, but for the canaries in `held`; those in `thin` stay at their step."""
+        holding, staying = frozenset(held), frozenset(thin)
         for name, wanted in config.canaries.items():
             current = self.states.get(name)
             if current is None or len(wanted.canary.steps) < 2:
@@ -215,7 +228,12 @@ class Rollouts:
             if self.state(name) != current.state:  # pulled back, and not stored yet
                 continue
             after = transitions.tick(
-                current.state, wanted.canary.steps, passed_s=passed_s, held=name in holding, now=now
+                current.state,
+                wanted.canary.steps,
+                passed_s=passed_s,
+                held=name in holding,
+                now=now,
+                enough=name not in staying,
             )
             if after == current.state:
                 continue

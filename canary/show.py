@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -49,12 +50,31 @@ def _canary(canary: Mapping[str, Any]) -> list[RenderableType]:
         f"  share {_percent(canary['share'])}, actual {_percent(canary['actual_share'])}",
     )
     parts: list[RenderableType] = [head]
-    if canary.get("reason"):
+    if canary.get("rollback"):
+        parts.append(_rollback(canary["rollback"]))
+    elif canary.get("reason"):
         parts.append(Text(canary["reason"]))
     parts.append(_arms(canary["arms"]))
     if canary.get("mirror"):
         parts.append(_mirror(canary["mirror"]))
     return [*parts, _guardrails(canary["guardrails"]), Text("")]
+
+
+def _rollback(why: Mapping[str, Any]) -> Text:
+    """Who rolled it back, when, why, and how both arms stood then."""
+    at = datetime.fromtimestamp(why["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
+    then = "; ".join(f"{name} {_figures(arm)}" for name, arm in why["arms"].items())
+    kept = "" if why["stored"] else ", not in the database yet"
+    return Text.assemble(
+        (f"rolled back by {why['who']}, {at} UTC, from {_percent(why['share_before'])}{kept}\n", "bold red"),
+        f"{why['sentence'] or 'no reason given'}\n",
+        (f"at that moment: {then}; all of it: {why['page']}", "dim"),
+    )
+
+
+def _figures(arm: Mapping[str, Any]) -> str:
+    cost = f", {_dollars(arm['mean_cost_usd'])} a request" if arm["mean_cost_usd"] is not None else ""
+    return f"{arm['failed']} of {arm['exchanges']} failed, p95 {_seconds(arm['p95_s'])}{cost}"
 
 
 def _arms(arms: Mapping[str, Any]) -> Table:

@@ -2,17 +2,22 @@
 
 from typing import Any
 
+from alerts.frozen import RolledBack
 from alerts.incident import Incident
 from alerts.status import rule_key
 from canary.config import CanaryConfig
 from canary.live import Patient
 from canary.orders import ORDER_OF
+from console.rollbacks import brief_of
 from routing import transitions
 from routing.plan import State
 
 
-def status_of(wanted: CanaryConfig, state: State | None, patient: Patient, now: float) -> dict[str, Any]:
-    """How a canary stands at monotonic `now`; `state` is None while nothing is known of it."""
+def status_of(
+    wanted: CanaryConfig, state: State | None, patient: Patient, rolled_back: RolledBack | None, now: float
+) -> dict[str, Any]:
+    """How a canary stands at monotonic `now`; `state` is None while nothing is known of it, `rolled_back`
+    the rollback that it stands under."""
     return {
         "name": wanted.canary.name,
         "state": state.state if state is not None else "waiting",
@@ -20,9 +25,10 @@ def status_of(wanted: CanaryConfig, state: State | None, patient: Patient, now: 
         "actual_share": patient.pulse.actual_share(),
         "run": state.run if state is not None else 0,
         "reason": state.reason if state is not None else "",
+        "rollback": brief_of(rolled_back),
         "incident": patient.incident.dedup_key if patient.incident is not None else None,
         "open_incident": _open_incident(patient.incident),
-        "ramp": _ramp(wanted, state, held=patient.holds_ramp),
+        "ramp": _ramp(wanted, state, patient),
         "orders": _orders(state),
         "captures": wanted.capture is not None,
         "arms": patient.pulse.document(now),
@@ -48,9 +54,10 @@ def _guardrails(wanted: CanaryConfig, patient: Patient) -> list[dict[str, Any]]:
     ]
 
 
-def _ramp(wanted: CanaryConfig, state: State | None, *, held: bool) -> dict[str, Any]:
+def _ramp(wanted: CanaryConfig, state: State | None, patient: Patient) -> dict[str, Any]:
     """Where the canary is in its ramp: `step` from 0, None where it is at no step of it; `left_s` of this
-    step, None where it has no end; `held` while a guardrail stops the clock."""
+    step, None where it has no end; `held` while a guardrail stops the clock, `too_few_users` while this step
+    stays because too few have seen it."""
     steps = wanted.canary.steps
     step = state.step if state is not None and state.step < len(steps) else None
     lasts = steps[step].for_s if step is not None and step + 1 < len(steps) else None
@@ -58,7 +65,8 @@ def _ramp(wanted: CanaryConfig, state: State | None, *, held: bool) -> dict[str,
         "steps": [{"share": each.share, "for_s": each.for_s} for each in steps],
         "step": step,
         "left_s": max(0.0, lasts - state.step_elapsed_s) if state is not None and lasts is not None else None,
-        "held": held,
+        "held": patient.holds_ramp,
+        "too_few_users": state is not None and not patient.watch.enough_in(state.phase),
     }
 
 

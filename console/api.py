@@ -7,6 +7,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from console.control import ORDERS, BadOrder, Control
+from console.rollbacks import document_of
 from records.decisions import CHOICES
 
 _FORMS = {"json": "application/json", "markdown": "text/markdown", "html": "text/html"}
@@ -27,6 +28,7 @@ class Api:
             Route("/api/audit", self.audit),
             Route("/api/canaries/{name}/report", self.report),
             Route("/api/canaries/{name}/decide", self.decide, methods=["POST"]),
+            Route("/api/canaries/{name}/rollbacks", self.rollbacks),
             Route("/api/canaries/{name}/{order}", self.order, methods=["POST"]),
         ]
 
@@ -43,13 +45,18 @@ class Api:
 
     async def audit(self, request: Request) -> Response:
         """GET ?limit=100: the newest audit entries."""
-        limit = request.query_params.get("limit", "100")
-        if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
-            return _problem(400, "limit is a number from 1 to 1000")
         try:
-            return JSONResponse(await self._control.audit(int(limit)))
+            return JSONResponse(await self._control.audit(_limit(request)))
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
+
+    async def rollbacks(self, request: Request) -> Response:
+        """GET ?limit=100: why the canary was rolled back, each time, the newest first."""
+        try:
+            found = await self._control.rollbacks(request.path_params["name"], _limit(request))
+        except BadOrder as problem:
+            return _problem(problem.status, problem.message)
+        return JSONResponse([document_of(each) for each in found])
 
     async def report(self, request: Request) -> Response:
         """GET ?form=json|markdown|html: the canary's report."""
@@ -90,6 +97,13 @@ class Api:
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
         return JSONResponse(done)
+
+
+def _limit(request: Request) -> int:
+    limit = request.query_params.get("limit", "100")
+    if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
+        raise BadOrder(400, "limit is a number from 1 to 1000")
+    return int(limit)
 
 
 def _order_document(document: Any) -> dict[str, Any]:

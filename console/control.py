@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-from alerts.frozen import Why
+from alerts.frozen import RolledBack
 from records.capture import Capture
 from records.decisions import Choice
 
@@ -55,9 +55,9 @@ class Control(Protocol):
         """The last ten minutes of both arms (`alerts.pulse`). BadOrder (404) for no such canary."""
         ...
 
-    def why(self, canary: str) -> Why | None:
-        """The frozen evidence of this run's rollback; None where no rule did it. BadOrder (404) for no such
-        canary."""
+    async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:
+        """Every rollback of the canary, by rules and by persons, newest first: why, and the state before and
+        after. BadOrder (404, or 503 while the store is down and none waits for it)."""
         ...
 
     async def pairs(

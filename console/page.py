@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from console import figures
@@ -123,17 +123,21 @@ class Page:
         return HTMLResponse(text, headers=headers_of_whole(text))
 
     async def why(self, request: Request) -> Response:
-        """Why it was rolled back, as it stood then."""
-        name = request.path_params["name"]
+        """Why it was rolled back, as it stood then: in the run that is asked for, or else the last time."""
+        name, run = request.path_params["name"], request.query_params.get("run", "")
         try:
-            why, shown = self._control.why(name), self._canary(name)
-            audit = [each for each in await self._control.audit(_ENTRIES) if each["canary"] == name]
+            shown = self._canary(name)
+            history = await self._control.rollbacks(name, _ENTRIES)
         except BadOrder as problem:
             return self._problem(request, problem)
-        act = next((each for each in audit if each["action"] == "rollback"), None)
+        found = next((each for each in history if run in ("", str(each.why.run))), None)
+        if run and found is None:  # that run paged somebody, and was not rolled back
+            return RedirectResponse(f"/canaries/{name}", status_code=303)
+        why = found.why if found is not None else None
         course = reach(why.path) if why is not None else None
         proof = proof_of(why.evidence) if why is not None else ""
-        return self._answer(request, "why.html", **shown, why=why, course=course, proof=proof, act=act)
+        runs = [each.why.run for each in history if found is None or each.why.run != found.why.run]
+        return self._answer(request, "why.html", **shown, why=why, course=course, proof=proof, runs=runs)
 
     async def audit(self, request: Request) -> Response:
         """Who did what, and why."""

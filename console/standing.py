@@ -215,6 +215,8 @@ def _ramp(canary: Mapping[str, Any]) -> str:
         return f"Last step of {len(steps)}: {words.percent(steps[step]['share'])} until a person decides."
     left = f", {words.span(ramp['left_s'])} left" if ramp["left_s"] is not None else ""
     stands = " The clock stands still: a rule is over its limit." if ramp["held"] else ""
+    if ramp.get("too_few_users") and ramp["left_s"] == 0 and not stands:
+        stands = " It stays until more of the candidate's users have been seen."
     if state == "paused":
         stands = " The clock stands still: paused."
     return f"Step {step + 1} of {len(steps)}{left}, then {words.percent(steps[step + 1]['share'])}.{stands}"

@@ -274,6 +274,18 @@ evaluations = Table(
     Column("document", JSON, nullable=False),
 )
 
+rollbacks = Table(
+    "rollbacks",
+    metadata,
+    _key("canary"),
+    Column("run", Integer, nullable=False),
+    _number("at"),
+    Column("before", JSON, nullable=False),
+    Column("after", JSON, nullable=False),
+    Column("why", JSON, nullable=False),
+    PrimaryKeyConstraint("canary", "run"),
+)
+
 PARTITIONED: tuple[Table, ...] = (outcomes, unit_days)
 """By day, on PostgreSQL."""
 

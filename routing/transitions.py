@@ -133,18 +133,20 @@ def configure(state: State, steps: Sequence[Step], *, now: float) -> State:
     )
 
 
-def tick(state: State, steps: Sequence[Step], *, passed_s: float, held: bool, now: float) -> State:
+def tick(
+    state: State, steps: Sequence[Step], *, passed_s: float, held: bool, now: float, enough: bool = True
+) -> State:
     """Let the ramp's clock run for `passed_s` monotonic seconds (none while held or not running).
 
-    A step that is over gives way to the next; one step a tick at most, so that a long gap between two ticks
-    never skips a step that nobody has watched.
+    A step that is over gives way to the next, if it showed `enough` to be judged; one step a tick at most, so
+    that a long gap between two ticks never skips a step that nobody has watched.
     """
     known = state.configured == steps_text(steps)
     if state.state != "running" or held or passed_s <= 0 or not known or state.step >= len(steps):
         return state
     elapsed = state.step_elapsed_s + passed_s
     lasts = steps[state.step].for_s
-    if lasts is None or elapsed < lasts or state.step + 1 == len(steps):
+    if lasts is None or elapsed < lasts or state.step + 1 == len(steps) or not enough:
         return replace(state, step_elapsed_s=elapsed)
     return _at_step(state, steps, state.step + 1, now)
 

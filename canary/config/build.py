@@ -49,6 +49,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         store=file.store,
         shared=file.shared,
         notify=tuple(_receiver(section) for section in file.notify),
+        admin_url=file.admin_url,
         retention_s=file.retention,
         warnings=tuple(warnings),
     )

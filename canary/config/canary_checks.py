@@ -147,6 +147,7 @@ def _check_guardrails(canary: CanarySection, path: Path, found: Salvage) -> None
         place = (*path, "guardrails", index)
         _try(guardrails.limit, rule, (*place, "limit"), found)
         _try(guardrails.window_s, rule, (*place, "window"), found)
+        _check_scope(rule, place, found)
         key = rule_key(rule.rule, rule.category, rule.segment)
         if key in seen:
             message = (
@@ -155,6 +156,18 @@ def _check_guardrails(canary: CanarySection, path: Path, found: Salvage) -> None
             )
             found.complain(place, message)
         seen.setdefault(key, index)
+
+
+def _check_scope(rule: GuardrailSection, place: Path, found: Salvage) -> None:
+    narrowed = [key for key in ("category", "segment") if getattr(rule, key) is not None]
+    if rule.rule not in guardrails.WHOLE_ONLY or not narrowed:
+        return
+    knows = "what ends without an outcome" if rule.rule == "telemetry" else "feedback"
+    message = (
+        f"{rule.rule} looks at the whole canary, for {knows} says no category and no tag; leave it out"
+        " (the report shows feedback by category and segment)"
+    )
+    found.complain((*place, narrowed[0]), message)
 
 
 def _try(

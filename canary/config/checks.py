@@ -25,6 +25,8 @@ def check(file: FileSection, found: Salvage) -> None:
         if not TAG_NAME.fullmatch(name):
             found.complain(("tags", index), f'"{name}" is no tag name; use letters, digits, . _ and -')
     _check_notify(file, found)
+    if file.admin_url is not None and (wrong := _wrong_with_url(file.admin_url)):
+        found.complain(("admin_url",), wrong)
     _check_places(file, found)
     check_canaries(file, found)
 

@@ -54,5 +54,6 @@ class Config:
     store: str = field(default="sqlite:///canary.db", repr=False)
     shared: str = field(default="none", repr=False)
     notify: tuple[Receiver, ...] = ()
+    admin_url: str | None = None
     retention_s: float = 90 * 86400.0
     warnings: tuple[str, ...] = ()

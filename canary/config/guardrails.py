@@ -7,6 +7,9 @@ from canary.config.quantity import parse_duration, parse_share
 from canary.config.sections import GuardrailSection
 
 _DEFAULTS = {rule.rule: rule for rule in DEFAULT_RULES}
+WHOLE_ONLY: tuple[RuleName, ...] = ("csat", "thumbs", "escalated", "telemetry")
+"""Rules that cannot tell one part of the traffic from another."""
+
 _SECONDS: tuple[RuleName, ...] = ("latency_p95", "telemetry")
 _RATINGS: tuple[RuleName, ...] = ("csat", "thumbs")
 

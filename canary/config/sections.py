@@ -237,6 +237,7 @@ class FileSection(Section):
     store: Text = Field("sqlite:///canary.db", description="The database of outcomes.")
     shared: Text = Field("none", description="Redis for several replicas, or `none`.")
     notify: tuple[NotifySection, ...] = Field((), description="Who is paged.")
+    admin_url: MaybeText = Field(None, description="Where people reach the page; a page to them links there.")
     retention: Duration = Field(
         90 * 86400.0, description="How long outcomes are kept.", json_schema_extra={"default": "90d"}
     )

@@ -64,3 +64,14 @@ class FixedRubric:
     sha256: str
     document: Mapping[str, Any]
     fixed_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRollback:
+    """One rollback: when (UTC seconds), the state before and after, and why, as its owner wrote it."""
+
+    canary: str
+    at: float
+    before: State
+    after: State
+    why: Mapping[str, Any]

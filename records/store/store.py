@@ -20,7 +20,7 @@ from records import tables
 from records.errors import StoreDown, Unstorable
 from records.outcome import Feedback, Outcome
 from records.spool_reader import Batch
-from records.store import retention
+from records.store import retention, rollbacks
 from records.store.database import engine_of, transaction
 from records.store.days import Days
 from records.store.facts import Act, Audited, FixedRubric, Shipped, Totals, Versioned
@@ -151,8 +151,16 @@ class Store:
         with self._begin() as connection:
             return _totals(connection, spool)
 
-    def swap(self, canary: str, expected_version: int, state: State, act: Act | None) -> bool:
-        """Replace a state if it still has the version that was read (0: none yet), and log the act.
+    def swap(
+        self,
+        canary: str,
+        expected_version: int,
+        state: State,
+        act: Act | None,
+        why: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Replace a state if it still has the version that was read (0: none yet), and log the act; with a
+        rollback, keep `why`.
 
         False, with nothing changed, when somebody else was faster. Without an act (the ramp's clock running)
         nothing is logged.
@@ -165,6 +173,8 @@ class Store:
                 old = {} if before is None else asdict(before.state)
                 entry = {**asdict(act), "canary": canary, "before": old, "after": asdict(state)}
                 connection.execute(tables.audit.insert().values(**entry))
+                if why is not None:
+                    rollbacks.keep(connection, canary, act.at, old, asdict(state), why)
         return True
 
     def states(self) -> dict[str, Versioned]:

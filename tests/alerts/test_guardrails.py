@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from alerts.frozen import FAILURES, POINTS, Path, Point
+from alerts.frozen import FAILURES, POINTS, Path, Point, Why, rolled_back, to_document
 from alerts.guardrails import Watch
 from alerts.rule import DEFAULT_RULES, Rule
+from alerts.status import GuardrailStatus
+from routing.plan import State
 
 ERROR_RATE = Rule(rule="error_rate", limit=0.05, window_s=None, minimum=3, action="rollback")
 
@@ -31,6 +33,19 @@ def mixed(traffic: Any, count: int, seed: int = 1) -> None:
             unit=f"unit-{draw.randrange(200)}",
         )
         traffic.rate(draw.choice(["csat", "thumbs", "escalated"]), 1, candidate=candidate)
+
+
+def frozen(traffic: Any, statuses: dict[str, GuardrailStatus], rule: str = "") -> Why:
+    """What is frozen for a rollback by this rule, or ("") by ann."""
+    why: Why = traffic.watch.why(
+        list(statuses.values()),
+        rule=rule,
+        who=f"guardrail {rule}" if rule else "ann",
+        reason="complaints from the German desk",
+        at=1_790_000_000.0 + traffic.now,
+        share=0.05,
+    )
+    return why
 
 
 def test_a_checkpoint_forgets_nothing(traffic_of: Any) -> None:
@@ -104,9 +119,16 @@ def test_a_rollback_s_evidence_is_frozen_with_both_arms_and_sample_failures(traf
         traffic.send(1, arm="candidate", failed=True, status=500)
         traffic.judge()
     traffic.now += 2.0
-    status = traffic.judge()["error_rate"]
-    why = traffic.watch.why(status, at=1_790_000_000.0 + traffic.now, share_before=0.05, share_after=0.0)
+    statuses = traffic.judge()
+    status = statuses["error_rate"]
+    why = frozen(traffic, statuses, rule="error_rate")
     assert (why.rule, why.share_before, why.share_after) == ("error_rate", 0.05, 0.0)
+    assert (why.who, why.sentence) == ("guardrail error_rate", status.sentence)
+    assert (why.value, why.threshold, why.limits["ln_mixture"]) == (
+        1.0,
+        0.05,
+        pytest.approx(6.9078, abs=1e-4),
+    )
     assert (why.arms["candidate"].exchanges, why.arms["candidate"].failed) == (6, 6)
     assert why.arms["baseline"].p95_s == pytest.approx(0.5, rel=0.01)
     assert why.arms["baseline"].mean_cost_usd == pytest.approx(0.02)
@@ -115,6 +137,61 @@ def test_a_rollback_s_evidence_is_frozen_with_both_arms_and_sample_failures(traf
     assert [point.observations for point in why.path] == sorted({p.observations for p in why.path})
     assert why.path[-1].ln_mixture == pytest.approx(status.evidence["ln_mixture"])
     assert 1_790_000_000.0 < why.path[0].at < why.at
+
+
+def test_for_a_persons_rollback_what_every_rule_said_then_is_frozen(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", DEFAULT_RULES))
+    traffic.both(20, baseline={}, candidate={"failed": False})
+    traffic.send(2, arm="candidate", failed=True)
+    statuses = traffic.judge()
+    why = frozen(traffic, statuses)
+    assert (why.rule, why.who, why.sentence) == ("", "ann", "complaints from the German desk")
+    assert (why.convicting, why.path, dict(why.evidence)) == (None, (), {})
+    assert {each.rule: each.state for each in why.rules} == {key: s.state for key, s in statuses.items()}
+    by_rule = {each.rule: each for each in why.rules}
+    assert by_rule["error_rate"].path[-1].observations == 22
+    assert by_rule["csat"].path == ()
+    kept = json.loads(json.dumps(to_document(why)))
+    again = rolled_back(kept, State(), State(), stored=True)
+    assert again is not None
+    assert again.why == why
+    assert rolled_back({**kept, "arms": "of another version"}, State(), State(), stored=True) is None
+
+
+def test_the_evidence_over_time_goes_on_after_a_restart(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", [ERROR_RATE]))
+    traffic.send(20)
+    for _ in range(3):
+        traffic.send(1, arm="candidate")
+        traffic.judge()
+    document = json.loads(json.dumps(traffic.watch.snapshot()))
+    traffic.watch = Watch("support-nov", [ERROR_RATE])
+    traffic.watch.restore(document)
+    for _ in range(4):
+        traffic.send(1, arm="candidate", failed=True)
+        statuses = traffic.judge()
+    path = frozen(traffic, statuses, rule="error_rate").path
+    assert [point.observations for point in path] == [1, 2, 3, 4, 5, 6, 7]
+    assert path[2].ln_mixture < 0 < path[-1].ln_mixture
+
+
+def test_a_step_of_the_ramp_needs_as_many_of_the_candidates_users_as_the_rules_about_errors(
+    traffic_of: Any,
+) -> None:
+    traffic = traffic_of(Watch("support-nov", DEFAULT_RULES))
+    traffic.send(50)
+    traffic.send(9, arm="candidate", unit="one-user")
+    assert not traffic.watch.enough_in(1)
+    traffic.send(2, arm="candidate")
+    assert traffic.watch.enough_in(1)
+    assert not traffic.watch.enough_in(2)
+    restored = Watch("support-nov", DEFAULT_RULES)
+    restored.restore(json.loads(json.dumps(traffic.watch.snapshot())))
+    assert restored.enough_in(1)
+    traffic.send(3, arm="candidate", phase=2)
+    assert traffic.watch.enough_in(2)
+    assert not traffic.watch.enough_in(1)
+    assert Watch("support-nov", []).enough_in(1)
 
 
 def test_what_is_kept_for_people_is_bounded(traffic_of: Any) -> None:

@@ -139,18 +139,16 @@ def test_a_resumed_canary_that_fails_again_is_a_new_incident() -> None:
     assert events(notices) == ["update"]
 
 
-def test_the_frozen_evidence_stays_with_the_incident_through_a_checkpoint() -> None:
+def test_what_was_done_says_from_which_share_it_was_rolled_back() -> None:
     arm = ArmFigures(exchanges=9, failed=5, p95_s=None, mean_cost_usd=0.1)
     why = Why(
         canary="support-nov",
         run=1,
         rule="error_rate",
+        who="guardrail error_rate",
+        reason="…",
         at=NOW,
-        sentence="…",
-        value=0.5,
-        threshold=0.05,
-        evidence={"ln_mixture": 7.0},
-        path=(),
+        rules=(),
         arms={"baseline": arm, "candidate": arm},
         failures=(),
         share_before=0.05,
@@ -162,6 +160,11 @@ def test_the_frozen_evidence_stays_with_the_incident_through_a_checkpoint() -> N
     )
     assert notices[0].done == "the candidate was rolled back: share 5.0% → 0.0%"
     assert from_document(json.loads(json.dumps(to_document(incident)))) == incident
-    assert incident is not None
-    assert incident.why == why
     assert from_document(to_document(None)) is None
+
+
+def test_a_notice_leads_to_the_evidence_of_its_run() -> None:
+    _, (page,) = look(None, PAGE, run=3)
+    assert page.page == "canaries/support-nov/why?run=3"
+    _, (service,) = step(None, [PAGE], canary="service/records", run=1, now=NOW, rolled_back=False)
+    assert service.page == ""

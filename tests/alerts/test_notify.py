@@ -27,10 +27,10 @@ needs_alertmanager = pytest.mark.skipif(
 )
 
 
-def notice(sequence: int, event: EventName, *, at: float = NOW) -> Notice:
+def notice(sequence: int, event: EventName, *, at: float = NOW, key: str = KEY) -> Notice:
     return Notice(
         event=event,
-        dedup_key=KEY,
+        dedup_key=key,
         sequence=sequence,
         at=at,
         canary="support-nov",
@@ -40,6 +40,7 @@ def notice(sequence: int, event: EventName, *, at: float = NOW) -> Notice:
         rules=("error_rate",),
         details={"error_rate": "12 of 20 failed"},
         done="the candidate is being rolled back",
+        page="canaries/support-nov/why?run=1",
     )
 
 
@@ -51,6 +52,8 @@ class Hook:
         self.paths: list[str] = []
         self.answers: list[str] = []
         self.port = 0
+        self.asked = asyncio.Event()
+        self.slow: asyncio.Event | None = None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -58,6 +61,9 @@ class Hook:
             int(line.split(":")[1]) for line in head.split("\r\n") if "content-length" in line.lower()
         )
         body = json.loads(await reader.readexactly(length))
+        self.asked.set()
+        if self.slow is not None:
+            await self.slow.wait()
         answer = self.answers.pop(0) if self.answers else "202 Accepted"
         if answer.startswith("2"):
             self.bodies.append(body)
@@ -172,6 +178,67 @@ def test_a_429_is_left_alone_for_as_long_as_it_asks() -> None:
             assert hook.bodies == []
             await deliver(outbox, client, NOW + 90)
             assert len(hook.bodies) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_receiver_that_throttles_gets_its_other_incidents_after_that_time_too() -> None:
+    async def scenario() -> None:
+        async with listening(Hook()) as hook, notifier_client() as client:
+            hook.answers = ["429 Too Many Requests\r\nretry-after: 90"]
+            outbox = Outbox([hook.receiver()])
+            outbox.put([notice(0, "page"), notice(0, "page", key="canary:other:1")], NOW)
+            await deliver(outbox, client, NOW)
+            await deliver(outbox, client, NOW + 89)
+            assert hook.bodies == []
+            await deliver(outbox, client, NOW + 90)
+            assert [body["dedup_key"] for body in hook.bodies] == [KEY, "canary:other:1"]
+
+    asyncio.run(scenario())
+
+
+def test_an_incident_that_fails_alone_keeps_no_other_from_going_out() -> None:
+    async def scenario() -> None:
+        async with listening(Hook()) as hook, notifier_client() as client:
+            hook.answers = ["500 Oops"]
+            outbox = Outbox([hook.receiver()])
+            outbox.put([notice(0, "page"), notice(0, "page", key="canary:other:1")], NOW)
+            await deliver(outbox, client, NOW)
+            assert [body["dedup_key"] for body in hook.bodies] == ["canary:other:1"]
+
+    asyncio.run(scenario())
+
+
+def test_a_config_that_is_read_again_while_a_page_is_on_its_way_sends_it_no_second_time() -> None:
+    async def scenario() -> None:
+        async with listening(Hook()) as hook, notifier_client() as client:
+            hook.slow = asyncio.Event()
+            outbox = Outbox([hook.receiver()])
+            outbox.put([notice(0, "page")], NOW)
+            on_its_way = asyncio.create_task(deliver(outbox, client, NOW))
+            await asyncio.wait_for(hook.asked.wait(), 10.0)
+            outbox.address([hook.receiver(), Receiver(kind="webhook", url="http://127.0.0.1:1/new")])
+            hook.slow.set()
+            await on_its_way
+            await deliver(outbox, client, NOW + 60)
+            assert len(hook.bodies) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_notice_leads_to_the_evidence() -> None:
+    async def scenario() -> None:
+        async with listening(Hook()) as hook, notifier_client() as client:
+            kinds: list[ReceiverKind] = ["webhook", "slack", "pagerduty", "alertmanager"]
+            outbox = Outbox([hook.receiver(kind) for kind in kinds])
+            outbox.put([notice(0, "page")], NOW)
+            await deliver(outbox, client, NOW, "https://canary.example/")
+            link = "https://canary.example/canaries/support-nov/why?run=1"
+            assert [json.dumps(body).count(link) >= 1 for body in hook.bodies] == [True] * 4
+            webhook = next(body for body in hook.bodies if "event" in body)
+            duty = next(body for body in hook.bodies if "routing_key" in body)
+            (alert,) = next(body for body in hook.bodies if isinstance(body, list))
+            assert (webhook["link"], duty["links"][0]["href"], alert["generatorURL"]) == (link, link, link)
 
     asyncio.run(scenario())
 

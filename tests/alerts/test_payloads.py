@@ -47,6 +47,7 @@ def test_the_webhook_gets_everything() -> None:
         "requests": 20,
         "users": 11,
         "done": "the candidate is being rolled back",
+        "link": None,
     }
 
 

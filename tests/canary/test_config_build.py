@@ -143,7 +143,7 @@ def test_a_declared_metric_may_redefine_a_built_in_one() -> None:
 
 
 def test_tags_in_use_are_the_tags_apps_may_send() -> None:
-    keys = "segments: [region, plan]\n    guardrails: [{rule: csat, segment: {team: a}}]"
+    keys = "segments: [region, plan]\n    guardrails: [{rule: error_rate, segment: {team: a}}]"
     text = SMALL.replace("{models: [gpt-4o]}", "{tags: {plan: pro}}").replace(
         "share: 5%", f"share: 5%\n    {keys}"
     )

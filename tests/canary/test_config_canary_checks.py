@@ -273,24 +273,44 @@ def test_a_limit_or_window_that_the_rule_cannot_have_is_refused(rule: str, key: 
 @pytest.mark.parametrize(
     ("one", "other", "key"),
     [
-        ("{rule: csat}", "{rule: csat, limit: 10%}", "csat"),
-        ("{rule: csat, segment: {}}", "{rule: csat}", "csat"),
-        ("{rule: csat, category: eu}", "{rule: csat, segment: {category: eu}}", "csat[category=eu]"),
+        ("{rule: latency_p95}", "{rule: latency_p95, limit: 5s}", "latency_p95"),
+        ("{rule: latency_p95, segment: {}}", "{rule: latency_p95}", "latency_p95"),
         (
-            "{rule: csat, segment: {a: 1, b: 2}}",
-            "{rule: csat, window: 1h, segment: {b: 2, a: 1}}",
-            "csat[a=1,b=2]",
+            "{rule: latency_p95, category: eu}",
+            "{rule: latency_p95, segment: {category: eu}}",
+            "latency_p95[category=eu]",
         ),
-        ('{rule: csat, segment: {a: "1,b=2"}}', "{rule: csat, segment: {a: 1, b: 2}}", "csat[a=1,b=2]"),
+        (
+            "{rule: latency_p95, segment: {a: 1, b: 2}}",
+            "{rule: latency_p95, window: 1h, segment: {b: 2, a: 1}}",
+            "latency_p95[a=1,b=2]",
+        ),
+        (
+            '{rule: latency_p95, segment: {a: "1,b=2"}}',
+            "{rule: latency_p95, segment: {a: 1, b: 2}}",
+            "latency_p95[a=1,b=2]",
+        ),
     ],
 )
 def test_two_guardrails_that_nothing_tells_apart_are_refused_by_name(one: str, other: str, key: str) -> None:
-    rules = f"[{one}, {{rule: csat, category: billing}}, {other}]"
+    rules = f"[{one}, {{rule: latency_p95, category: billing}}, {other}]"
     assert refusal(changed(("guardrails: default", f"guardrails: {rules}"))) == [
         f"canary.yaml:12: canaries[0].guardrails[2]: {key} would be told apart from guardrails[0] by "
         "nothing: a status, a metric and a page name a guardrail by its rule, category and segment; merge "
         "the two or change one"
     ]
+
+
+@pytest.mark.parametrize("rule", ["csat", "thumbs", "escalated", "telemetry"])
+@pytest.mark.parametrize("part", ["category: billing", "segment: {region: eu}"])
+def test_a_rule_that_cannot_tell_a_part_of_the_traffic_is_refused_with_one(rule: str, part: str) -> None:
+    rules = f"[{{rule: {rule}, {part}}}]"
+    (line,) = refusal(changed(("guardrails: default", f"guardrails: {rules}")))
+    key = part.partition(":")[0]
+    assert line.startswith(
+        f"canary.yaml:12: canaries[0].guardrails[0].{key}: {rule} looks at the whole canary"
+    )
+    assert "leave it out" in line
 
 
 def test_an_unknown_rule_is_refused_with_the_nearest() -> None:

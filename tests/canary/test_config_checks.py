@@ -14,6 +14,14 @@ def refusal(text: str) -> list[str]:
     return str(refused.value).splitlines()
 
 
+def test_the_pages_own_address_is_a_url_and_may_be_left_empty() -> None:
+    assert parse(SOUND + "admin_url: https://canary.example/x\n", "canary.yaml", {}).admin_url is not None
+    assert parse(SOUND + 'admin_url: ""\n', "canary.yaml", {}).admin_url is None
+    assert refusal(SOUND + "admin_url: canary.example\n") == [
+        "canary.yaml:3: admin_url: must be a URL that starts with http:// or https:// and names a host"
+    ]
+
+
 def test_a_file_with_nothing_but_a_provider_is_sound() -> None:
     config = parse(SOUND, "canary.yaml", {})
     assert list(config.providers) == ["openai"]

@@ -5,7 +5,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import NullPool, create_engine
 
 from canary.config import Config, parse
 from canary.pulled import PulledBack
@@ -15,6 +14,7 @@ from records.errors import StoreDown
 from records.store import Act, Store
 from routing import transitions
 from routing.plan import NO_PLAN, Plan, State
+from tests.canary.databases import Database
 
 CONFIG = """\
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
@@ -96,24 +96,6 @@ def test_each_change_publishes_a_plan_of_a_higher_version(two: Two) -> None:
     after = two.plans[-1]
     assert after.version == before.version + 1
     assert after.states["trial"].share == 0.1
-
-
-class Database:
-    """A database that may go away and come back: the file's folder does."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self._elsewhere = folder / "database", folder / "elsewhere"
-        self.folder.mkdir()
-
-    def open(self) -> Store:
-        """A store that connects anew for every question, as over a network."""
-        return Store(create_engine(f"sqlite:///{self.folder}/canary.db", poolclass=NullPool))
-
-    def go(self) -> None:
-        self.folder.rename(self._elsewhere)
-
-    def come_back(self) -> None:
-        self._elsewhere.rename(self.folder)
 
 
 @pytest.fixture

@@ -58,14 +58,14 @@ def listening_hook() -> Iterator[Hook]:
 
 
 @contextmanager
-def alertmanager(folder: Path) -> Iterator[str | None]:
-    """A real Alertmanager's address; None where there is none."""
+def alertmanager(folder: Path, at: str | None = None) -> Iterator[str | None]:
+    """A real Alertmanager's address, `at` HOST:PORT if that is given; None where there is none."""
     if not ALERTMANAGER.exists():
         yield None
         return
     settings = folder / "alertmanager.yml"
     settings.write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
-    address = f"127.0.0.1:{_free_port()}"
+    address = at or f"127.0.0.1:{_free_port()}"
     command = [str(ALERTMANAGER), f"--config.file={settings}", f"--storage.path={folder / 'kept'}"]
     listen = [f"--web.listen-address={address}", "--cluster.listen-address="]
     with subprocess.Popen([*command, *listen], stderr=subprocess.PIPE, text=True) as process:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Route
 
-from alerts.frozen import Why
+from alerts.frozen import RolledBack
 from canary.demo.behaviour import Behaviour
 from console.app import admin_app
 from console.control import Order
@@ -70,7 +70,7 @@ class Nobody:
     def recent(self, canary: str) -> Mapping[str, Any]:
         raise AssertionError
 
-    def why(self, canary: str) -> Why | None:
+    async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:
         raise AssertionError
 
     async def pairs(

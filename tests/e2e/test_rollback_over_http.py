@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import httpx2
 import pytest
@@ -159,6 +160,40 @@ def test_status_exits_5_and_names_the_rule(rolled_back: RolledBack) -> None:
     assert (entry["share_before"], entry["share_after"]) == (0.05, 0.0)
 
 
+def test_why_it_was_rolled_back_is_kept_and_shown(rolled_back: RolledBack) -> None:
+    stage, hook = rolled_back.scene.stage, rolled_back.scene.hook
+    (told,) = eventually(
+        lambda: found if (found := _rollbacks(stage, "goes-bad")) and found[0]["stored"] else None
+    )
+    assert told["rule"] in ("error_rate", "error_rate_vs_baseline")
+    assert (told["before"]["share"], told["before"]["state"]) == (0.05, "running")
+    assert (told["after"]["share"], told["after"]["state"]) == (0.0, "rolled_back")
+    limits, last = told["limits"], told["path"][-1]
+    assert any(last[statistic] >= limits[statistic] for statistic in ("ln_mixture", "ln_cusum"))
+    assert 1 <= len(told["path"]) <= 200
+    assert {failure["error_type"] for failure in told["failures"]} == {"provider_5xx"}
+    ids = {row["exchange_id"] for row in stage.outcomes() if row["outcome"] == "fallback"}
+    assert {failure["exchange_id"] for failure in told["failures"]} <= ids
+    candidate = told["arms"]["candidate"]
+    assert 0 < candidate["failed"] <= candidate["exchanges"]
+
+    brief = stage.status("goes-bad")["rollback"]
+    assert (brief["rule"], brief["at"], brief["arms"]) == (told["rule"], told["at"], told["arms"])
+    shown = stage.canary("status").stdout
+    assert f"rolled back by guardrail {told['rule']}" in shown
+    (page,) = hook.events("goes-bad", "page")
+    assert page["link"] == stage.server.admin + brief["page"]
+    assert page["link"].endswith("/canaries/goes-bad/why?run=1")
+    print(
+        f"\nfrozen: {len(told['path'])} points, {len(told['rules'])} rules, {len(told['failures'])} failures"
+    )
+
+
+def _rollbacks(stage: Stage, canary: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = stage.api("GET", f"/api/canaries/{canary}/rollbacks").json()
+    return found
+
+
 def test_it_stays_back_through_a_reload_and_a_restart_until_somebody_resumes_it(
     rolled_back: RolledBack,
 ) -> None:
@@ -189,6 +224,12 @@ def test_it_stays_back_through_a_reload_and_a_restart_until_somebody_resumes_it(
     eventually(lambda: hook.events("goes-bad", "resolved"))
     assert len(hook.events("goes-bad", "page")) == 1
     assert stage.canary("status").returncode == 0
+    assert stage.status("goes-bad")["rollback"] is None
+    stage.canary("rollback", "goes-bad", "--reason", "complaints from the German desk")
+    newest, first = _rollbacks(stage, "goes-bad")
+    assert (newest["rule"], newest["run"], newest["sentence"]) == (None, 2, "complaints from the German desk")
+    assert {each["rule"] for each in newest["rules"]} >= {"error_rate", "telemetry"}
+    assert first["run"] == 1
 
 
 def test_an_outage_of_the_provider_rolls_nothing_back_and_pages_once(scene: Scene) -> None:

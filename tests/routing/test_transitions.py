@@ -25,8 +25,10 @@ def rolled_back(steps: list[Step] = RAMP) -> State:
     return t.rollback(running(steps), reason="errors", now=200.0)
 
 
-def tick(state: State, seconds: float, *, held: bool = False, steps: list[Step] = RAMP) -> State:
-    return t.tick(state, steps, passed_s=seconds, held=held, now=300.0)
+def tick(
+    state: State, seconds: float, *, held: bool = False, enough: bool = True, steps: list[Step] = RAMP
+) -> State:
+    return t.tick(state, steps, passed_s=seconds, held=held, now=300.0, enough=enough)
 
 
 def test_a_canary_starts_when_it_is_first_loaded() -> None:
@@ -89,6 +91,12 @@ def test_the_ramp_advances_one_step_at_a_time() -> None:
     state = tick(state, 10 * 86400)  # nobody ticked for ten days
     assert (state.step, state.share, state.phase) == (2, 0.10, 3)
     assert tick(state, 10 * 86400).share == 0.10  # the last step stays
+
+
+def test_a_step_that_too_few_users_have_seen_stays_until_enough_have() -> None:
+    state = tick(running(), 5000, enough=False)
+    assert (state.step, state.share, state.step_elapsed_s) == (0, 0.01, 5000)
+    assert tick(state, 1).step == 1
 
 
 def test_the_ramp_clock_stands_while_held_or_paused() -> None:
