@@ -15,7 +15,7 @@ class Exchanges:
     """Exchanges in the order of `at`, UTC seconds, (n,) each; a missing number is NaN.
 
     `counts` is False where the arm is not to be measured (the caller's own error, an aborted stream).
-    `feedback` rows are places in these columns.
+    `feedback` rows are places in these columns; `before` is by unit, as `Sample` has it.
     """
 
     units: tuple[str, ...]
@@ -34,6 +34,7 @@ class Exchanges:
     feedback: Mapping[str, Ratings] = field(default_factory=dict)
     shares: Mapping[int, float] = field(default_factory=dict)
     recent: Recent | None = None
+    before: Mapping[str, Floats] = field(default_factory=dict)
 
     def sample(self) -> Sample:
         """A row for each, with every value as it stands."""
@@ -59,6 +60,7 @@ class Exchanges:
             feedback=self.feedback,
             shares=self.shares,
             recent=self.recent,
+            before=self.before,
         )
 
     def _totals(self, value: Floats) -> Totals:

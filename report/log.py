@@ -21,7 +21,7 @@ from report.statistics.types import Floats
 
 REQUIRED = ("unit", "arm", "at")
 OPTIONAL = ("latency_s", "ttft_s", "cost_usd", "tokens", "error_type", "category", "phase")
-COLUMNS = f"{', '.join(REQUIRED)}, {', '.join(OPTIONAL)}, tag_NAME and metric_NAME"
+COLUMNS = f"{', '.join(REQUIRED)}, {', '.join(OPTIONAL)}, tag_NAME, metric_NAME and pre_NAME"
 
 _NAMES: tuple[ErrorType, ...] = get_args(ErrorType)
 _ERROR_TYPES: dict[str, ErrorType] = {name: name for name in _NAMES}
@@ -31,8 +31,9 @@ def from_csv(path: Path, metrics: Mapping[str, Metric] = BUILT_IN) -> Sample:
     """Read a log of exchanges, one a line, with a header of `COLUMNS`; an empty cell is a missing value.
 
     `at` is RFC 3339 or UTC seconds; `arm` baseline or candidate; `error_type` one of the contract's closed
-    set, empty when the exchange went well; `phase` counts changes of the share. `metrics` bound what a
-    `metric_*` cell may hold. Raises BadSample.
+    set, empty when the exchange went well; `phase` counts changes of the share; `pre_NAME` is the unit's own
+    value of a metric before the canary, the mean of its cells. `metrics` bound what a `metric_*` cell may
+    hold. Raises BadSample.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
@@ -43,7 +44,7 @@ def from_csv(path: Path, metrics: Mapping[str, Metric] = BUILT_IN) -> Sample:
 
 def _check_header(header: Sequence[str]) -> None:
     for name in header:
-        if name in REQUIRED or name in OPTIONAL or name.startswith(("tag_", "metric_")):
+        if name in REQUIRED or name in OPTIONAL or name.startswith(("tag_", "metric_", "pre_")):
             continue
         near = difflib.get_close_matches(name, (*REQUIRED, *OPTIONAL), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -129,6 +130,11 @@ def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
             for column in table.header
             if column.startswith("metric_")
         },
+        before={
+            column.removeprefix("pre_"): _by_unit(table.read(column, _number, "a number"), unit, len(units))
+            for column in table.header
+            if column.startswith("pre_")
+        },
     )
     sample = replace(exchanges, recent=_recent(table, exchanges, errors, order, metrics)).sample()
     refuse_units_in_both_arms(sample)
@@ -204,6 +210,14 @@ def _ratings(
     values = table.read(column, parse, f"a number from {low:g} to {high:g}" if bounded else "a number")[order]
     given = np.flatnonzero(~np.isnan(values))
     return Ratings(row=given, value=values[given], at=at[order][given])
+
+
+def _by_unit(values: Floats, unit: np.ndarray, units: int) -> Floats:
+    """Each unit's mean, (units,), NaN where all of its cells are empty."""
+    given = ~np.isnan(values)
+    count = np.bincount(unit[given], minlength=units)
+    total = np.bincount(unit[given], weights=values[given], minlength=units)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _labels(table: _Table, column: str, order: np.ndarray) -> Labels:

@@ -7,8 +7,10 @@ import numpy as np
 
 from records.metric import Metric
 from report.sample import Ratings, Sample, Totals, Values
+from report.statistics.quantile import quantile
 from report.statistics.types import Bools, Floats, Ints
 
+_CAPPED_FROM, _FROZEN_BY = 1_000, 10_000
 _LEVELS = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
@@ -44,7 +46,7 @@ class Observations:
     `level` is set where the metric is a quantile, and then `values` are its groups, one for each of these
     rows; `logarithmic` where arms compare as a ratio; `bounds` where no value can lie outside; `per_unit`
     where a unit's total is one value. `feedback` marks values that not every unit gives, `exposed` (units,)
-    the units that could.
+    the units that could; `before` (units,) is each unit's value before the canary, where that is known.
     """
 
     row: Ints
@@ -57,6 +59,7 @@ class Observations:
     bounds: tuple[float, float] | None = None
     per_unit: bool = False
     feedback: bool = False
+    before: Floats | None = None
 
     def only(self, rows: Bools) -> "Observations":
         """Those whose row is marked in `rows`, (n,)."""
@@ -95,10 +98,11 @@ def known(name: str, metrics: Mapping[str, Metric]) -> bool:
 
 def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: float) -> Observations:
     """The metric's values in the sample as of `now`, UTC seconds; raises UnknownMetric."""
+    before = sample.before.get(name)
     if name in metrics:
-        return _feedback(sample, metrics[name], now)
+        return replace(_feedback(sample, metrics[name], now), before=before)
     if name in _MEASURED:
-        return _totals(sample, _MEASURED[name])
+        return replace(_totals(sample, _MEASURED[name]), before=before)
     if quantile_level(name) is None:
         raise UnknownMetric(
             f"{name!r} is no metric: use {', '.join(_MEASURED)}, latency_p95 (or p50, p90, p99), "
@@ -160,12 +164,27 @@ def _feedback(sample: Sample, metric: Metric, now: float) -> Observations:
     row = ratings.row[kept]
     return Observations(
         row=row,
-        total=_points(metric, ratings.value[kept]),
+        total=_points(metric, _capped(sample, metric, ratings, now)[kept]),
         count=np.ones(len(row)),
         exposed=matured,
         bounds=_bounds(metric),
         feedback=True,
     )
+
+
+def _capped(sample: Sample, metric: Metric, ratings: Ratings, now: float) -> Floats:
+    """Amounts of money, cut off at the baseline's p99.9: one purchase must not decide for everybody.
+
+    The cap is that of the baseline's first 10,000 values, so that it stands still from then on; under 1,000
+    there is none.
+    """
+    if metric.kind != "amount":
+        return ratings.value
+    theirs = np.flatnonzero(~sample.candidate[ratings.row] & (ratings.at <= now))
+    first = theirs[np.argsort(ratings.at[theirs], kind="stable")][:_FROZEN_BY]
+    if len(first) < _CAPPED_FROM:
+        return ratings.value
+    return np.minimum(ratings.value, quantile(ratings.value[first], 0.999))
 
 
 def _bounds(metric: Metric) -> tuple[float, float] | None:

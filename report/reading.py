@@ -10,7 +10,8 @@ from report.quantiles import Quantiles
 from report.response import trimmings
 from report.sample import Sample
 from report.statistics import events, sequence
-from report.statistics.phases import UnitSums, arms, unit_sums
+from report.statistics.before import freed
+from report.statistics.phases import Arms, UnitSums, arms, unit_sums
 from report.statistics.types import Floats, Interval
 
 GATE = 100
@@ -106,9 +107,19 @@ def _compare(sample: Sample, observed: Observations, sums: UnitSums, c: float) -
         return found.compare(arms(_sums(sample, observed, found.slower(observed.values))), c)
     if observed.bounds is not None and _few(sums, observed.bounds):
         return _shares(sums, observed.bounds, c)
-    both = arms(sums)
+    both = _arms(sums, observed)
     positive = both.candidate.value > 0 and (both.baseline.value > 0 or sums.candidate.all())
     return LogMeans(arms=both, c=c) if observed.logarithmic and positive else Means(arms=both, c=c)
+
+
+def _arms(sums: UnitSums, observed: Observations) -> Arms:
+    """Both arms, freed of what the units' values before the canary explain, where these are known (CUPED)."""
+    before = observed.before
+    single = int(sums.phase.min()) == int(sums.phase.max())
+    sizes = min(sums.units(candidate=True), sums.units(candidate=False))
+    if before is None or not single or sizes < GATE or np.isnan(before[sums.unit]).all():
+        return arms(sums)
+    return freed(sums, before)
 
 
 def _few(sums: UnitSums, bounds: tuple[float, float]) -> bool:

@@ -121,7 +121,8 @@ class Sample:
     measures by name (`report.metrics` says which); what the arm is not to be measured by (the caller's own
     error, an aborted stream) is exposure, and in none of them. `candidate_at` are moments of candidate
     traffic, at least the first and the last of every UTC day that had any. `shares` is the candidate's share
-    in each phase, where known; `recent` what failures are told from.
+    in each phase, where known; `recent` what failures are told from; `before` each unit's value of a metric
+    before the canary, (units,), NaN where there is none.
     """
 
     units: Sequence[str]
@@ -138,6 +139,7 @@ class Sample:
     feedback: Mapping[str, Ratings] = field(default_factory=dict)
     shares: Mapping[int, float] = field(default_factory=dict)
     recent: Recent | None = None
+    before: Mapping[str, Floats] = field(default_factory=dict)
 
     def first_rows(self) -> Ints:
         """The row of each unit's first exposure, (units,), in the order of `units`."""
