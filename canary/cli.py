@@ -232,24 +232,29 @@ def report(
     ] = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
-    output: Annotated[str, typer.Option("-o", "--output", help="text, json, markdown or html.")] = "text",
+    form: Annotated[str | None, typer.Option("-f", "--form", help="text, json, markdown or html.")] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", help="The file it goes to; or a form, to print it.")
+    ] = None,
 ) -> None:
     """Judge a canary by its rubric, a past one too. Works with the server down. Exits 0, 3 or 4."""
+    from canary.report_output import BadOutput, Output
     from canary.reporting import NoSuchCanary, rendered, report_from_csv, report_from_store
     from canary.retro import read_rubric
 
     read = read_config(config)
     try:
+        wanted = Output.asked(form, output)
         retro = read_rubric(rubric, os.environ, read.metrics) if rubric is not None else None
         if source is not None:
             result = report_from_csv(read, name, source, now=time.time(), retro=retro)
         else:
             result = report_from_store(read, name, data, now=time.time(), retro=retro)
-    except ConfigError as problem:
+    except (BadOutput, ConfigError) as problem:
         fail(str(problem), code=2)
     except (NoSuchCanary, ValueError, OSError) as problem:
         fail(str(problem))
-    print(rendered(result, output))  # noqa: T201
+    wanted.write(rendered(result, wanted.form))
     raise typer.Exit(VERDICT_EXITS[result.verdict])
 
 

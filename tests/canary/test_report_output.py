@@ -1,0 +1,58 @@
+"""Where a report goes: printed in a form, or into a file whose ending tells the form."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from canary.cli import app
+from canary.report_output import BadOutput, Output
+from tests.examples import FOLDER, WORLDS, write_log
+
+
+@pytest.mark.parametrize(
+    ("form", "output", "expected"),
+    [
+        (None, None, ("text", None)),
+        (None, "json", ("json", None)),
+        ("html", None, ("html", None)),
+        (None, "report.html", ("html", "report.html")),
+        (None, "report.MD", ("markdown", "report.MD")),
+        ("json", "nameless", ("json", "nameless")),
+        ("html", "json", ("html", "json")),
+    ],
+)
+def test_a_form_is_printed_and_a_file_is_written(
+    form: str | None, output: str | None, expected: tuple[str, str | None]
+) -> None:
+    found = Output.asked(form, output)
+    assert (found.form, None if found.file is None else str(found.file)) == expected
+
+
+@pytest.mark.parametrize(
+    ("form", "output", "said"),
+    [
+        ("pdf", None, "use text, json, markdown, html"),
+        (None, "pdf", "neither a form"),
+        (None, "report.pdf", "say the form with -f"),
+        (None, "/nowhere/report.html", "folder that is there"),
+        ("html", "/", "folder that is there"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_would_be_right(
+    form: str | None, output: str | None, said: str
+) -> None:
+    with pytest.raises(BadOutput, match=said):
+        Output.asked(form, output)
+
+
+def test_the_command_writes_the_file_whole_and_exits_with_the_verdict(tmp_path: Path) -> None:
+    world = next(world for world in WORLDS if world.verdict == "dont_ship")
+    log, page = write_log(world, tmp_path), tmp_path / "report.html"
+    asked = ["report", "dont_ship", "--from", str(log), "--config", str(FOLDER / "canary.yaml")]
+    done = CliRunner().invoke(app, [*asked, "-f", "html", "-o", str(page)])
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert page.read_text().startswith("<!doctype html>")
+    assert [each.name for each in tmp_path.iterdir() if each.suffix not in (".csv", ".html")] == []
+    wrong = CliRunner().invoke(app, [*asked, "-o", "pdf"])
+    assert (wrong.exit_code, "neither a form" in wrong.output) == (2, True)
