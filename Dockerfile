@@ -4,13 +4,24 @@
 #   docker run -p 8080:8080 -p 8081:8081 -e CANARY_ADMIN_TOKEN -v "$PWD/canary.yaml:/etc/canary/canary.yaml:ro" \
 #       -v canary-data:/data --read-only --cap-drop ALL --stop-timeout 640 canary
 
+# The request path, compiled: a worker serves a request in two thirds of the time (docs/performance.md).
+FROM python:3.13-slim-trixie AS wheel
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+WORKDIR /source
+RUN python -m venv /opt/compile
+COPY requirements-compile.lock ./
+RUN /opt/compile/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements-compile.lock
+COPY . .
+RUN CANARY_COMPILE=1 /opt/compile/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel .
+
 FROM python:3.13-slim-trixie AS build
 WORKDIR /source
 RUN python -m venv /opt/canary
 COPY requirements-demo.lock ./
 RUN /opt/canary/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements-demo.lock
-COPY . .
-RUN /opt/canary/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
+    /opt/canary/bin/pip install --no-cache-dir --no-deps /wheel/*.whl
 
 FROM python:3.13-slim-trixie
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin canary \

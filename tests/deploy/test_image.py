@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "Dockerfile").read_text()
+LOCKS = {"requirements-demo.lock", "requirements-compile.lock"}
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -24,9 +25,15 @@ def test_it_runs_as_nobody_in_particular_from_a_stage_without_build_tools() -> N
 
 def test_what_it_installs_is_locked_by_hash_and_nothing_is_built_from_source() -> None:
     installs = [line for line in TEXT.splitlines() if "pip install" in line]
-    assert len(installs) == 2
-    assert "--require-hashes --only-binary :all: -r requirements-demo.lock" in installs[0]
-    assert "--no-deps --no-build-isolation ." in installs[1]
+    assert len(installs) == 3
+    assert "--require-hashes --only-binary :all: -r requirements-compile.lock" in installs[0]
+    assert "--require-hashes --only-binary :all: -r requirements-demo.lock" in installs[1]
+    assert "--no-deps /wheel/*.whl" in installs[2]
+
+
+def test_what_it_runs_is_compiled() -> None:
+    built = [line for line in TEXT.splitlines() if "pip wheel" in line]
+    assert len(built) == 1 and "CANARY_COMPILE=1" in built[0] and "--no-deps --no-build-isolation" in built[0]
 
 
 def test_the_build_gets_every_room_of_the_wheel_and_nothing_else() -> None:
@@ -35,4 +42,4 @@ def test_the_build_gets_every_room_of_the_wheel_and_nothing_else() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     let_in = {line.removeprefix("!") for line in ignored if line.startswith("!")}
     assert ignored[1] == "*"
-    assert let_in == rooms | {"pyproject.toml", "hatch_build.py", "requirements-demo.lock", "README.md"}
+    assert let_in == rooms | {"pyproject.toml", "hatch_build.py", "README.md"} | LOCKS
