@@ -7,15 +7,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from canary.demo.behaviour import Behaviour
 from canary.demo.provider import Provider
 from tests.e2e.receivers import Hook, listening_hook
-from tests.e2e.replicas import Fleet, fleet
+from tests.e2e.replicas import Fleet, Member, fleet
 from tests.reliability.steady import Steady
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
@@ -94,6 +96,10 @@ def test_a_rollback_goes_out_while_the_database_is_dead(
     (entry,) = [each for each in leader.get("/api/audit").json() if each["action"] == "rollback"]
     assert entry["who"].startswith("guardrail")
     assert members.status("trial")["state"] == "rolled_back"
+    for admin in members.admins:
+        (kept,) = eventually(partial(why, admin), 30.0)
+        assert (kept["who"], kept["stored"], kept["after"]["state"]) == (entry["who"], True, "rolled_back")
+        assert kept["path"] and kept["arms"]["candidate"]["failed"] > 0
     assert len(hook.events("trial", "page")) == 1
     rows = eventually(lambda: rows if len(rows := members.outcomes()) >= len(load.asked) else None, 60.0)
     assert len(rows) == len(load.asked)
@@ -102,6 +108,12 @@ def test_a_rollback_goes_out_while_the_database_is_dead(
         f"the failures began, paged once ({page['rules'][0]}) after {told - began:.1f} s; "
         f"{len(load.asked)} requests, 0 failed, all stored"
     )
+
+
+def why(admin: Member) -> list[dict[str, Any]]:
+    """What an admin says of the rollbacks, once the database has them."""
+    found: list[dict[str, Any]] = admin.get("/api/canaries/trial/rollbacks").json()
+    return [each for each in found if each["stored"]]
 
 
 def stored(members: Fleet) -> bool:

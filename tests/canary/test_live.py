@@ -1,0 +1,131 @@
+"""What guards, on a hand clock: it holds a ramp when the telemetry is lost, and lets it go on afterwards."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from canary.config import parse
+from canary.live import Live
+from canary.news import News
+from canary.rollouts import Rollouts
+from records.meters import Meters
+from records.outcome import Heartbeat, Outcome
+from records.store import Store
+from routing.canary import ArmName
+
+CONFIG = """\
+providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
+canaries:
+  - name: trial
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: a}
+    candidate: {provider: openai, model: b}
+    ramp: [{share: 5%, for: 1h}, {share: 20%}]
+notify: [{webhook: "http://127.0.0.1:1/"}]
+"""
+NOW = 1_790_000_000.0
+
+
+class Desk:
+    """The guard over a store, with a clock of its own."""
+
+    def __init__(self, store: Store) -> None:
+        self.config = parse(CONFIG, "canary.yaml", {})
+        self.rollouts = Rollouts(store, lambda plan: None)
+        self.rollouts.reconcile(self.config, NOW)
+        self.mono, self.finished, self.sent = 1000.0, 0, 0
+        self.live = self.guard()
+
+    def guard(self) -> Live:
+        meters = Meters(canaries=["trial"], feedback_metrics=[], mono=lambda: self.mono)
+        return Live(meters=meters, rollouts=self.rollouts, config=self.config)
+
+    def pass_s(self, seconds: float, *, outcomes: bool) -> None:
+        """Time goes by, every ten seconds of which a worker says that it has finished an exchange."""
+        for _ in range(int(seconds / 10)):
+            self.mono += 10.0
+            self.finished += 1
+            beat = Heartbeat(
+                worker=0,
+                pid=7,
+                at=NOW + self.mono,
+                mono=self.mono,
+                started=self.finished,
+                finished=self.finished,
+                dropped=0,
+                lag_s=0.0,
+                plan_version=1,
+            )
+            records = [self.outcome("baseline")] if outcomes else []
+            self.live.take(News(beats=[(("", 0, 7), beat)], records=records, heard=len(records)))
+            self.live.judge(NOW + self.mono, self.mono)
+
+    def outcome(self, arm: ArmName) -> Outcome:
+        self.sent += 1
+        return Outcome(
+            exchange_id=f"x{self.sent}",
+            at=NOW + self.mono,
+            mono=self.mono,
+            outcome="ok",
+            canary="trial",
+            run=1,
+            phase=1,
+            share=0.05,
+            arm=arm,
+            reason="cohort",
+            unit=f"unit-{self.sent}",
+            latency_s=0.1,
+        )
+
+    def state(self, rule: str) -> str:
+        return next(each.state for each in self.live.patients["trial"].statuses if each.rule == rule)
+
+    def told(self) -> list[tuple[str, str]]:
+        notices = [entry.notice for entry in self.live.outbox.state.entries]
+        return [(notice.event, notice.done) for notice in notices]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        yield Desk(store)
+
+
+def test_lost_telemetry_pages_once_and_holds_the_ramp_until_outcomes_arrive_again(desk: Desk) -> None:
+    desk.pass_s(60, outcomes=True)
+    assert (desk.state("telemetry"), desk.live.holding()) == ("ok", [])
+    desk.pass_s(890, outcomes=False)
+    assert (desk.state("telemetry"), desk.live.holding(), desk.told()) == ("ok", [], [])
+    desk.pass_s(20, outcomes=False)
+    assert (desk.state("telemetry"), desk.live.holding()) == ("firing", ["trial"])
+    kept = json.loads(json.dumps(desk.live.snapshot()))
+    desk.live = desk.guard()
+    desk.live.restore(kept, new_boot=None)
+    desk.pass_s(600, outcomes=False)
+    assert desk.told() == [("page", "the ramp holds")]
+    desk.pass_s(10, outcomes=True)
+    assert (desk.state("telemetry"), desk.live.holding()) == ("ok", [])
+    state = desk.rollouts.state("trial")
+    assert state is not None and state.state == "running"
+
+
+def test_no_traffic_is_no_lost_telemetry_and_never_reads_as_health(desk: Desk) -> None:
+    for _ in range(200):
+        desk.mono += 10.0
+        desk.live.judge(NOW + desk.mono, desk.mono)
+    assert {each.state for each in desk.live.patients["trial"].statuses} == {"not_enough_data"}
+    assert desk.told() == []
+
+
+def test_a_step_that_few_of_the_candidates_users_have_seen_is_thin(desk: Desk) -> None:
+    desk.pass_s(60, outcomes=True)
+    assert desk.live.thin() == ["trial"]
+    desk.rollouts.tick(desk.config, passed_s=7200, held=(), thin=desk.live.thin(), now=NOW)
+    assert (stays := desk.rollouts.state("trial")) is not None and stays.share == 0.05
+    desk.live.take(News(records=[desk.outcome("candidate") for _ in range(3)], heard=3))
+    assert desk.live.thin() == []
+    desk.rollouts.tick(desk.config, passed_s=1, held=(), thin=desk.live.thin(), now=NOW)
+    assert (moved := desk.rollouts.state("trial")) is not None and moved.share == 0.2
