@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from console import words
-from console.standing import rule_name
+from console.standing import rule_name, rule_tone, rule_word
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src {styles}; connect-src 'self'; img-src 'self'; "
@@ -31,7 +31,9 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters.update(words.FILTERS, rule_name=rule_name)
+        self._environment.filters.update(
+            words.FILTERS, rule_name=rule_name, rule_word=rule_word, rule_tone=rule_tone
+        )
 
     def text(self, template: str, values: Mapping[str, Any]) -> str:
         """The filled-in template."""

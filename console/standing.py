@@ -185,6 +185,16 @@ def rule_name(key: str) -> str:
     return f"{called} ({scope})" if scope else called
 
 
+def rule_word(state: str) -> str:
+    """A guardrail's state as a person calls it."""
+    return _RULE_WORDS[state]
+
+
+def rule_tone(state: str) -> Tone:
+    """How loud a guardrail's state is."""
+    return _RULE_TONES.get(state, "calm")
+
+
 def _parted(key: str) -> tuple[str, str]:
     name, _, scope = key.partition("[")
     return name, scope.removesuffix("]").replace("=", " ").replace(",", ", ")
@@ -233,8 +243,8 @@ def _rule(found: Mapping[str, Any]) -> RuleView:
         key=found["rule"],
         name=_NAMES.get(name, _begun(words.plain(name))),
         scope=scope,
-        word="near its limit" if near else _RULE_WORDS[found["state"]],
-        tone="warn" if near else _RULE_TONES.get(found["state"], "calm"),
+        word="near its limit" if near else rule_word(found["state"]),
+        tone="warn" if near else rule_tone(found["state"]),
         value=unit(found["value"]),
         limit=f"{'at least' if name in _LOW_IS_BAD else 'limit'} {unit(found['threshold'])}",
         filled=filled,

@@ -364,7 +364,7 @@ def test_the_status_document_is_the_contracts(stage: Stage) -> None:
     assert {*canary} >= {"name", "state", "share", "actual_share", "arms", "guardrails"}
     assert (canary["orders"], canary["open_incident"]) == (["ramp", "pause", "rollback", "promote"], None)
     steps = [{"share": 0.05, "for_s": None}]
-    assert canary["ramp"] == {"steps": steps, "step": 0, "left_s": None, "held": False}
+    assert canary["ramp"].items() >= {"steps": steps, "step": 0, "left_s": None, "held": False}.items()
     assert all({*rule} >= {"rule", "state", "evidence"} for rule in canary["guardrails"])
 
 
