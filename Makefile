@@ -30,7 +30,7 @@ test: .venv/dev test-programs  ## All tests but the long simulations.
 	.venv/bin/pytest -q -m "not slow"
 
 test-statistics: .venv/dev  ## The simulations that hold the statistics to their promises. Minutes.
-	.venv/bin/pytest -q -m slow --ignore=tests/reliability
+	.venv/bin/pytest -q -s -m slow --ignore=tests/reliability
 
 test-reliability: .venv/dev test-programs  ## The long forms of docs/reliability.md. Minutes.
 	.venv/bin/pytest -q -s -m slow tests/reliability

@@ -43,6 +43,9 @@ def test_intervals_over_requests_miss_and_intervals_over_users_hold(icc: float, 
 @pytest.mark.parametrize(("icc", "naive"), [(0.86, 0.54), (0.4, 0.68)])
 def test_intervals_over_requests_miss_and_intervals_over_users_hold_in_full(icc: float, naive: float) -> None:
     by_request, by_user = _coverage(worlds=40_000, icc=icc, seed=18)
+    print(
+        f"95 % intervals, users alike by {icc}: by requests {by_request:.1%}, by users {by_user:.1%} of 40000"
+    )
     assert by_request == pytest.approx(naive, abs=0.015)
     assert by_user == pytest.approx(0.95, abs=0.005)
 
@@ -101,10 +104,11 @@ def test_looking_every_day_raises_false_alarms_but_not_with_the_sequence(looks: 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("looks", [14, 30, 336])
 def test_looking_every_day_raises_false_alarms_but_not_with_the_sequence_in_full(looks: int) -> None:
     naive, sequential = _false_alarms(worlds=20_000, looks=looks, seed=looks)
-    print(f"{looks} looks: naive {naive:.3f}, sequence {sequential:.4f}")
+    print(f"A/A, {looks} looks: naive {naive:.1%}, sequence {sequential:.2%} of 20000")
     assert naive > 0.15
     assert sequential <= _monte_carlo_limit(20_000)
 
@@ -124,3 +128,12 @@ def _ever_wrong(*, p: float, worlds: int, users: int, seed: int) -> float:
 def test_rare_errors_are_covered_at_every_look(p: float) -> None:
     worlds = 200
     assert _ever_wrong(p=p, worlds=worlds, users=800, seed=4) <= _monte_carlo_limit(worlds)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("p", [0.01, 0.002])
+def test_rare_errors_are_covered_at_every_look_in_full(p: float) -> None:
+    found = _ever_wrong(p=p, worlds=4000, users=800, seed=41)
+    print(f"rare errors at {p:.1%}: an interval ever without the truth {found:.2%} of 4000")
+    assert found <= 0.05
