@@ -7,15 +7,18 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import cycle, islice
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from canary.demo.behaviour import Behaviour
 from canary.demo.provider import Provider
+from records.evaluations import Evaluations
+from records.store import Store
 from tests.e2e.receivers import Hook, listening_hook
 from tests.e2e.replicas import Fleet, Member, fleet
 from tests.e2e.stage import chat
@@ -153,6 +156,13 @@ def test_everything_is_stored_once(story: Story) -> None:
     rows = eventually(lambda: rows if len(rows := story.members.outcomes()) >= asked else None, 20.0)
     assert len(rows) == len({row["exchange_id"] for row in rows}) == asked
     assert {row["outcome"] for row in rows} == {"ok", "fallback"}
+
+
+def test_one_evaluation_of_it_is_in_the_archive(story: Story, tmp_path: Path) -> None:
+    with closing(Store.open(story.members.store, tmp_path)) as store:
+        (kept,) = eventually(lambda: Evaluations(store).all("goes-bad"), 20.0)
+    assert (kept["event"], kept["report"]["verdict"]) == ("rolled_back", "dont_ship")
+    assert kept["candidate"] == {"provider": "openai", "model": CANDIDATE, "vendor": "openai"}
 
 
 def test_metrics_summed_over_all_targets_are_right(story: Story) -> None:
