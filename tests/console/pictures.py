@@ -9,6 +9,7 @@ from tests.console.showcase import Visitors, showcase
 
 DOCS = Path(__file__).parents[2] / "docs"
 SENDING_S = 45.0
+WIDE, NARROW = {"width": 1180, "height": 1240}, {"width": 390, "height": 844}
 
 
 def main() -> None:
@@ -20,13 +21,12 @@ def main() -> None:
     ):
         _send(visitors)
         where = (browser, stage.server.admin, stage.server.token)
-        with opened(*where, viewport={"width": 980, "height": 980}, color_scheme="light") as page:
+        with opened(*where, viewport=WIDE, device_scale_factor=0.75, color_scheme="light") as page:
             page.goto("/canaries/support-nov")
             page.get_by_text("Live, a look a second.").wait_for()
             page.wait_for_timeout(1500)
             page.screenshot(path=DOCS / "page.png")
-        narrow = {"width": 390, "height": 844}
-        with opened(*where, viewport=narrow, color_scheme="dark") as page:
+        with opened(*where, viewport=NARROW, color_scheme="dark") as page:
             page.locator(".score >> nth=1").get_by_role("link").wait_for()
             page.get_by_role("heading", name="billing-mini").scroll_into_view_if_needed()
             page.evaluate("document.querySelectorAll('section.card')[1].scrollIntoView()")
