@@ -60,6 +60,11 @@ class AbsoluteRule:
             candidate=Window(rule.window_s, binned), baseline=Window(rule.window_s, binned)
         )
 
+    @property
+    def evidence(self) -> Evidence:
+        """What speaks against the candidate."""
+        return self.state.evidence
+
     def seen(self, sample: Sample) -> None:
         """Show one exchange in the windows."""
         bad = self.bad(sample)

@@ -38,6 +38,8 @@ class Path:
         """Take in a later point; one without a new observation is not kept."""
         if self.last and self.last[-1].observations == point.observations:
             return
+        if self.last and self.last[-1].at > point.at:  # outcomes come in order of their end, but for a few
+            point = point._replace(at=self.last[-1].at)
         self.last.append(point)
         del self.last[:-POINTS]
         if not self.whole or point.at - self.whole[-1].at >= self.spacing_s:

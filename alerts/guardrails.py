@@ -17,7 +17,7 @@ from alerts.frozen import FAILURES, ArmTally, FailureSample, Path, Point, Why, r
 from alerts.rule import DEFAULT_RULES, Rule
 from alerts.scope import Guardrail, Scope, build_scopes, state_key
 from alerts.selection import FirstStarted, Sample
-from alerts.status import GuardrailStatus
+from alerts.status import GuardrailStatus, rule_key
 from alerts.telemetry import Telemetry
 from records.metric import BUILT_IN, Metric
 from records.outcome import Feedback, Outcome
@@ -175,13 +175,15 @@ class Watch:
                 telemetry.routed(now)
         until = now - self.settle_s(now)
         for scope in self.scopes:
-            scope.score(until)
+            for sample in scope.score(until):
+                if sample.candidate:
+                    self._follow(scope, sample)
         if now - self._swept_at >= 60.0:
             self._swept_at = now
             for scope in self.scopes:
                 scope.first.forget_before(now)
         statuses = [guardrail.status(now) for guardrail in self.guardrails]
-        self._remember(statuses, now)
+        self._remember(statuses, until)
         return statuses
 
     def settle_s(self, now: float) -> float:
@@ -192,6 +194,16 @@ class Watch:
             latencies = [tally.latency.quantile(0.95, now) or 0.0 for tally in tallies]
             self._settle_s = min(max(latencies), LONGEST_SETTLE_S)
         return self._settle_s
+
+    def _follow(self, scope: Scope, sample: Sample) -> None:
+        """Keep the evidence after one outcome of the candidate, where it is on its way up: a judgement may
+        come only after the last of many."""
+        for guardrail in scope.proving:
+            evidence, rule = guardrail.evidence, guardrail.rule
+            if max(evidence.running) > 0.0:
+                path = self.state.paths.setdefault(rule_key(rule.rule, rule.category, rule.segment), Path())
+                at = sample.completed + self.state.utc_minus_mono
+                path.add(Point(at, evidence.mixture, evidence.cusum, float(evidence.observations)))
 
     def _remember(self, statuses: Sequence[GuardrailStatus], now: float) -> None:
         at = now + self.state.utc_minus_mono

@@ -54,6 +54,11 @@ class CostPerRequest:
         self.rule = rule
         self.state = MeanState(candidate=Window(rule.window_s), baseline=Window(rule.window_s))
 
+    @property
+    def evidence(self) -> Evidence:
+        """What speaks against the candidate."""
+        return self.state.evidence
+
     def seen(self, sample: Sample) -> None:
         """Show one exchange in the windows."""
         if sample.cost_usd is not None:

@@ -84,6 +84,11 @@ class ErrorRateVsBaseline:
         self.least_share = least_share
         self.state = RelativeState(events=EventsState(events=Window(rule.window_s)))
 
+    @property
+    def evidence(self) -> Evidence:
+        """What speaks against the candidate."""
+        return self.state.events.evidence
+
     def score(self, sample: Sample) -> None:
         """Let one counted exchange speak, in order of completion."""
         state = self.state

@@ -1,9 +1,10 @@
 """The rules that look at the same part of the traffic: all of it, one category, one segment."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from alerts.absolute import ErrorRate, LatencyP95
+from alerts.evidence import Evidence
 from alerts.means import CostPerRequest, Rating
 from alerts.outage import Outage
 from alerts.relative import ErrorRateVsBaseline, Escalated
@@ -49,6 +50,16 @@ class Rated(Protocol):
     def rated(self, *, unit: str, candidate: bool, share: float, value: float, at: float) -> None: ...
 
 
+@runtime_checkable
+class Proves(Protocol):
+    """A rule whose evidence against the candidate may convict it."""
+
+    rule: Rule
+
+    @property
+    def evidence(self) -> Evidence: ...
+
+
 class Scope:
     """Guardrails over one part of the traffic, with that part's choice of what counts."""
 
@@ -62,6 +73,7 @@ class Scope:
         self._shows = [g for g in guardrails if isinstance(g, Shows)]
         self._scores = [g for g in guardrails if isinstance(g, Scores)]
         self._rated = [g for g in guardrails if isinstance(g, Rated)]
+        self.proving = [g for g in guardrails if isinstance(g, Proves)]
 
     @property
     def name(self) -> str:
@@ -81,11 +93,13 @@ class Scope:
         if self._scores:
             self.first.offer(sample)
 
-    def score(self, until: float) -> None:
-        """Let the exchanges that ended by monotonic `until` and count speak, in order of completion."""
+    def score(self, until: float) -> Iterator[Sample]:
+        """Let the exchanges that ended by monotonic `until` and count speak, in order of completion: each,
+        once it has spoken."""
         for sample in self.first.release(until):
             for guardrail in self._scores:
                 guardrail.score(sample)
+            yield sample
 
     def observe_feedback(self, feedback: Feedback, *, share: float, at: float) -> None:
         """Hand a rating to the rules about its metric. It says no category and no tag, so only to those over

@@ -169,10 +169,21 @@ def test_the_evidence_over_time_goes_on_after_a_restart(traffic_of: Any) -> None
     traffic.watch.restore(document)
     for _ in range(4):
         traffic.send(1, arm="candidate", failed=True)
-        statuses = traffic.judge()
-    path = frozen(traffic, statuses, rule="error_rate").path
+        traffic.judge()
+    path = frozen(traffic, traffic.judge(), rule="error_rate").path
     assert [point.observations for point in path] == [1, 2, 3, 4, 5, 6, 7]
     assert path[2].ln_mixture < 0 < path[-1].ln_mixture
+
+
+def test_evidence_that_grows_between_two_judgements_leaves_its_course(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", [ERROR_RATE]))
+    traffic.send(40)
+    traffic.send(3, arm="candidate")
+    traffic.send(6, arm="candidate", failed=True)
+    path = frozen(traffic, traffic.judge(), rule="error_rate").path
+    assert [point.observations for point in path] == [4, 5, 6, 7, 8, 9]
+    assert [point.at for point in path] == sorted({point.at for point in path})
+    assert [point.ln_cusum for point in path] == sorted(point.ln_cusum for point in path)
 
 
 def test_a_step_of_the_ramp_needs_as_many_of_the_candidates_users_as_the_rules_about_errors(
