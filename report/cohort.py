@@ -69,19 +69,18 @@ def to_judge(connection: sa.Connection, rollout: Rollout, run: int | None = None
     fails, and the newest exchanges one by one."""
     if run is None:
         run = _latest(connection, rollout.canary)
-    asked = [one.metric for one in rollout.criteria]
     sample = from_store(
         connection,
         rollout.canary,
         run,
-        metrics=[*asked, "cost_total", "error_rate"],
+        metrics=[*(one.metric for one in rollout.criteria), "cost_total", "error_rate"],
         segments=rollout.segments,
     )
     if len(sample.last_at) == 0:
         return sample
-    rated = [rollout.metrics[name] for name in asked if name in rollout.metrics]
     until = float(sample.last_at.max())
-    return replace(sample, recent=read_recent(connection, rollout.canary, run, rated, until=until))
+    recent = read_recent(connection, rollout.canary, run, rollout.metrics.values(), until=until)
+    return replace(sample, recent=recent)
 
 
 def mirrored(connection: sa.Connection, canary: str, run: int | None = None) -> Mirror | None:

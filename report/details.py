@@ -68,7 +68,7 @@ class FailureMode:
 class Failures:
     """Ways to fail among the newest requests, `since` to `until` (RFC 3339), the candidate's worst first.
 
-    Ratings are those of the whole run. `slow_s` is what 99 % of the baseline's requests keep under.
+    Ratings are each metric's and arm's newest. `slow_s` is what 99 % of the baseline's requests keep under.
     """
 
     since: str

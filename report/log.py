@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import get_args
 
@@ -15,7 +14,7 @@ import numpy as np
 from records.metric import BUILT_IN, Metric
 from records.outcome import ErrorType, blames_arm
 from report.exchanges import Exchanges
-from report.recent import COMPLAINTS, NEWEST, Complaint, Recent, Seen, displeased
+from report.recent import NEWEST, RATINGS, Rated, Recent, Seen, displeased
 from report.sample import BadSample, Labels, Ratings, Sample, refuse_units_in_both_arms
 from report.statistics.types import Floats
 
@@ -166,11 +165,16 @@ def _recent(
             latency_s=None if math.isnan(latency_s) else latency_s,
         )
 
-    def complaints(name: str, ratings: Ratings) -> Iterator[Complaint]:
-        for place, value in zip(ratings.row[::-1].tolist(), ratings.value[::-1].tolist(), strict=True):
-            if exchanges.candidate[place] and displeased(metrics[name], value):
-                line = table.lines[int(order[place])]
-                yield Complaint(name=f"line {line}", metric=name, category=category(place))
+    def rated(name: str, ratings: Ratings, candidate: bool) -> Iterator[Rated]:
+        mine = np.flatnonzero(exchanges.candidate[ratings.row] == candidate)[::-1][:RATINGS]
+        for place, value in zip(ratings.row[mine].tolist(), ratings.value[mine].tolist(), strict=True):
+            yield Rated(
+                name=f"line {table.lines[int(order[place])]}",
+                metric=name,
+                candidate=candidate,
+                category=category(place),
+                bad=displeased(metrics[name], value),
+            )
 
     return Recent(
         exchanges=tuple(
@@ -178,11 +182,12 @@ def _recent(
             for back, row in enumerate(newest[:NEWEST])
             if exchanges.counts[len(newest) - 1 - back]
         ),
-        complaints=tuple(
-            complaint
+        ratings=tuple(
+            each
             for name, ratings in exchanges.feedback.items()
             if name in metrics
-            for complaint in islice(complaints(name, ratings), COMPLAINTS)
+            for candidate in (False, True)
+            for each in rated(name, ratings, candidate)
         ),
     )
 

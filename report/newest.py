@@ -1,26 +1,31 @@
-"""The newest exchanges and bad ratings out of the store.
+"""The newest exchanges and ratings out of the store.
 
 A fixed number of them, found by an index: never a scan, however many there are.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import sqlalchemy as sa
 
 from records.metric import Metric
 from records.outcome import blames_arm
 from records.tables import feedback, outcomes
-from report.recent import COMPLAINTS, NEWEST, Complaint, Recent, Seen
+from report.recent import NEWEST, RATINGS, Rated, Recent, Seen, displeased
+from routing.canary import ArmName
 
+_ARMS: tuple[ArmName, ...] = ("baseline", "candidate")
 _COUNTED = ("ok", "fallback", "error")
 
 
 def read_recent(
     connection: sa.Connection, canary: str, run: int, metrics: Collection[Metric], *, until: float
 ) -> Recent:
-    """The run's among the newest exchanges until `until`, UTC seconds, and these metrics' bad ratings."""
-    complaints = [each for metric in metrics for each in _complaints(connection, canary, run, metric)]
-    return Recent(exchanges=_exchanges(connection, canary, run, until), complaints=tuple(complaints))
+    """The run's among the newest exchanges until `until`, UTC seconds, and the ratings of these metrics."""
+    rated = (metric for metric in metrics if metric.kind in ("bool", "rating", "nps"))
+    ratings = [
+        each for metric in rated for arm in _ARMS for each in _ratings(connection, canary, run, metric, arm)
+    ]
+    return Recent(exchanges=_exchanges(connection, canary, run, until), ratings=tuple(ratings))
 
 
 def _exchanges(connection: sa.Connection, canary: str, run: int, until: float) -> tuple[Seen, ...]:
@@ -62,7 +67,9 @@ def _exchanges(connection: sa.Connection, canary: str, run: int, until: float) -
     )
 
 
-def _complaints(connection: sa.Connection, canary: str, run: int, metric: Metric) -> list[Complaint]:
+def _ratings(
+    connection: sa.Connection, canary: str, run: int, metric: Metric, arm: ArmName
+) -> Iterator[Rated]:
     columns = feedback.c
     newest = (
         sa.select(columns.exchange_id, columns.day, columns.value, columns.at)
@@ -70,30 +77,27 @@ def _complaints(connection: sa.Connection, canary: str, run: int, metric: Metric
             columns.canary == canary,
             columns.metric == metric.name,
             columns.run == run,
-            columns.arm == "candidate",
+            columns.arm == arm,
             columns.exchange_id != "",
-            _bad(columns.value, metric),
         )
         .order_by(columns.at.desc())
-        .limit(COMPLAINTS)
+        .limit(RATINGS)
         .subquery()
     )
     found = connection.execute(
-        sa.select(newest.c.exchange_id, outcomes.c.category)
+        sa.select(newest.c.exchange_id, newest.c.value, outcomes.c.category)
         .join(
             outcomes,
             (outcomes.c.day == newest.c.day) & (outcomes.c.exchange_id == newest.c.exchange_id),
         )
+        .where(outcomes.c.reason == "cohort", outcomes.c.mirror.is_(False))
         .order_by(newest.c.at.desc())
     )
-    return [Complaint(name=row.exchange_id, metric=metric.name, category=row.category) for row in found]
-
-
-def _bad(value: sa.ColumnElement[float], metric: Metric) -> sa.ColumnElement[bool]:
-    """As `displeased`, for the database."""
-    if metric.kind == "nps":
-        return value <= 6
-    if metric.low is None or metric.high is None or metric.kind not in ("bool", "rating"):
-        return sa.false()
-    quarter = (metric.high - metric.low) / 4
-    return value <= metric.low + quarter if metric.higher_is_better else value >= metric.high - quarter
+    for row in found:
+        yield Rated(
+            name=row.exchange_id,
+            metric=metric.name,
+            candidate=arm == "candidate",
+            category=row.category,
+            bad=displeased(metric, row.value),
+        )

@@ -18,7 +18,7 @@ from report.reading import Reading, read
 from report.sample import Sample
 from report.statistics.types import Ints
 
-POINTS, FEW_POINTS = 14, 4
+POINTS, FEW_POINTS = 14, 3
 LARGE = 2_000_000
 """So many values are judged again at FEW_POINTS only: a report over weeks shall not take twice its time."""
 

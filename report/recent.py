@@ -1,4 +1,4 @@
-"""The newest exchanges and bad ratings one by one, so that failures can be named and looked up."""
+"""The newest exchanges and ratings one by one, so that failures can be named and looked up."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ from records.metric import Metric
 NEWEST = 20_000
 """Exchanges looked at, of all canaries."""
 
-COMPLAINTS = 200
-"""Bad ratings looked at for each metric, the candidate's newest."""
+RATINGS = 5_000
+"""Ratings looked at of each metric and arm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +24,14 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Complaint:
-    """A candidate's exchange that somebody rated badly."""
+class Rated:
+    """What somebody said of one exchange; `bad` if it is not what was wanted."""
 
     name: str
     metric: str
+    candidate: bool
     category: str
+    bad: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class Recent:
     """Both, newest first."""
 
     exchanges: tuple[Seen, ...] = ()
-    complaints: tuple[Complaint, ...] = ()
+    ratings: tuple[Rated, ...] = ()
 
 
 def displeased(metric: Metric, value: float) -> bool:

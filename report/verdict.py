@@ -71,7 +71,7 @@ def build(sample: Sample, rollout: Rollout, *, now: float) -> Report:
                 planned=rollout.planned_units,
             ),
             spreads=spreads(sample),
-            failures=failures(sample, rollout.metrics),
+            failures=failures(sample.recent),
             money=money(sample, planned=rollout.planned_units),
         ),
     )

@@ -48,7 +48,8 @@ def looked_at(failures: Failures) -> str:
         f"Errors and slow answers among the newest {count(failures.candidate, 'request')} on the candidate "
         f"and {failures.baseline:,} on the current model, {_short(failures.since)} to "
         f"{_short(failures.until)} UTC; "
-        "ratings of the whole run. Slow is what 99 % of the current model’s requests keep under. "
+        "feedback: each metric’s newest 5,000 in each arm. Slow: all but 1 % of the current model’s requests "
+        "are faster. "
         "Examples are the candidate’s newest."
     )
 

@@ -41,7 +41,7 @@ def test_a_log_s_failures_are_counted_by_arm_with_their_lines(tmp_path: Path) ->
         "d,candidate,3,0.5,provider_timeout,returns,0\n"
         "e,candidate,5,0.5,caller_rejected,returns,\n"
     )
-    found = failures(from_csv(path), BUILT_IN)
+    found = failures(from_csv(path).recent)
     assert found is not None
     assert (found.baseline, found.candidate) == (1, 3)
     assert (found.since, found.until) == ("1970-01-01T00:00:01Z", "1970-01-01T00:00:04Z")
@@ -61,7 +61,7 @@ def test_slow_is_what_hardly_any_of_the_baseline_s_is(tmp_path: Path) -> None:
     rows += [f"c{i},candidate,{i},{2 if i < 5 else 0.5},\n" for i in range(20)]
     path = tmp_path / "log.csv"
     path.write_text("unit,arm,at,latency_s,error_type\n" + "".join(rows))
-    found = failures(from_csv(path), BUILT_IN)
+    found = failures(from_csv(path).recent)
     assert found is not None
     assert found.slow_s == pytest.approx(0.697)
     (mode,) = found.modes
@@ -109,13 +109,29 @@ def test_the_newest_are_found_by_an_index(unit_totals: UnitTotals) -> None:
         assert "SCAN feedback" not in read, read
 
 
-def test_bad_ratings_of_the_candidate_bring_their_exchanges_category(unit_totals: UnitTotals) -> None:
+def test_ratings_bring_their_exchanges_category_and_are_counted_by_arm(unit_totals: UnitTotals) -> None:
     named = unit_totals.exchange(category="billing")
     unit_totals.says(1.0, exchange_id=named, arm="candidate")
-    unit_totals.says(5.0, exchange_id=unit_totals.exchange(category="other"), arm="candidate")
-    unit_totals.says(1.0, exchange_id=unit_totals.exchange(arm="baseline"), arm="baseline")
-    (complaint,) = read_recent(unit_totals.connection, "c", 1, CSAT, until=200.0).complaints
-    assert (complaint.name, complaint.metric, complaint.category) == (named, "csat", "billing")
+    unit_totals.says(5.0, exchange_id=unit_totals.exchange(category="billing"), arm="candidate")
+    theirs = unit_totals.exchange(arm="baseline", category="billing")
+    unit_totals.says(5.0, exchange_id=theirs, arm="baseline")
+    unit_totals.says(3.0, metric="revenue", exchange_id=theirs, arm="baseline")
+    found = failures(read_recent(unit_totals.connection, "c", 1, BUILT_IN.values(), until=200.0))
+    assert found is not None
+    (mode,) = found.modes
+    assert (mode.kind, mode.name, mode.category, mode.examples) == ("rating", "csat", "billing", (named,))
+    assert (mode.candidate, mode.candidate_of, mode.baseline, mode.baseline_of) == (1, 2, 0, 1)
+
+
+def test_only_so_many_of_an_arm_s_newest_ratings_are_looked_at(
+    unit_totals: UnitTotals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [unit_totals.exchange() for _ in range(3)]
+    for at, name in enumerate(names):
+        unit_totals.says(1.0, exchange_id=name, arm="candidate", at=200.0 + at)
+    monkeypatch.setattr(newest, "RATINGS", 2)
+    found = read_recent(unit_totals.connection, "c", 1, CSAT, until=200.0).ratings
+    assert [each.name for each in found] == [names[2], names[1]]
 
 
 def test_what_is_judged_brings_money_and_failures_whatever_the_rubric_asks(unit_totals: UnitTotals) -> None:
