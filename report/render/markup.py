@@ -15,6 +15,7 @@ def markdown(report: Report) -> str:
     sections = [
         f"# {headline}: {_safe(report.canary)}",
         f"{meaning} Score {prose.score_words(report)}.",
+        f"**{_safe(short)}**" if (short := trade.in_short(report)) else "",
         _bullets(report.reasons),
         _rubric(report),
         _bullets(
@@ -33,7 +34,7 @@ def markdown(report: Report) -> str:
         _section("As users came in", _courses(report)),
         _section("Segments and categories", _parts(report)),
         _section("Ways to fail", _failures(report)),
-        _section("How to read this", _bullets(prose.METHOD)),
+        _folded("How to read this", _bullets(prose.METHOD)),
         f"Rubric `{report.rubric_sha256}`",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -67,6 +68,17 @@ def _rubric(report: Report) -> str:
 
 
 def _parts(report: Report) -> str:
+    """What differs, worst first; the rest folded away."""
+    parts = prose.worst_first([*report.categories, *report.segments])
+    if not parts:
+        return ""
+    differing, alike = ([part for part in parts if prose.differs(part) is side] for side in (True, False))
+    found = _places(differing, report) or "Nowhere is the candidate better or worse by more than chance."
+    folded = _folded(f"{len(alike)} without a difference, or with too few users", _places(alike, report))
+    return "\n\n".join(each for each in (found, folded) if each)
+
+
+def _places(parts: Sequence[prose.Part], report: Report) -> str:
     rows = [
         [
             prose.PART_STATES[part.state] + (" (blocks)" if part.blocks else ""),
@@ -74,15 +86,19 @@ def _parts(report: Report) -> str:
             _safe(label(part.metric)),
             prose.part_difference(part, report),
         ]
-        for part in prose.worst_first([*report.categories, *report.segments])
+        for part in parts
     ]
     return _table(["", "where", "metric", "against the baseline"], rows)
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>" if body else ""
 
 
 def _trade(report: Report) -> str:
     money = report.details.money
     facts = [("Money", trade.no_money(report))] if money is None else trade.money_facts(money)
-    lines = [*trade.trade_offs(report), *(f"{name}: {value}" for name, value in facts)]
+    lines = [*trade.changes(report), *(f"{name}: {value}" for name, value in facts)]
     return _bullets(lines)
 
 

@@ -21,7 +21,7 @@ _COLOURS = {
     "dont_ship": "bold red",
     "extend": "bold yellow",
 }
-_MODES = 6
+_MODES, _PARTS = 6, 15
 _STATE_COLOURS = {"IDEAL": "green", "PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "NODATA": "dim"}
 
 
@@ -51,6 +51,7 @@ def _page(report: Report) -> RenderableType:
         Text.assemble((headline, _COLOURS[report.verdict]), f"  {report.canary}"),
         Text(meaning),
         Text(f"Score {prose.score_words(report)}"),
+        *([Text(short, "bold")] if (short := trade.in_short(report)) else []),
         Text(),
         *_bullets(report.reasons),
         Text(),
@@ -65,7 +66,7 @@ def _page(report: Report) -> RenderableType:
         blocks.append(Text(f"decided {decision}"))
     if steps := next_steps(report):
         blocks += [Text("\nWhat would change the verdict", "bold"), *_bullets(steps)]
-    if trades := trade.trade_offs(report):
+    if trades := trade.changes(report):
         blocks += [Text("\nWhat is gained, what is given up", "bold"), *_bullets(trades)]
     blocks += [Text("\nLayers of evidence", "bold"), _layers(report)]
     if parts := _parts(report):
@@ -103,9 +104,11 @@ def _parts(report: Report) -> Table | None:
     if not differing:
         return None
     table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
-    for part in differing:
+    for part in differing[:_PARTS]:
         word = prose.PART_STATES[part.state] + (", blocks" if part.blocks else "")
         table.add_row(word, prose.part_name(part), label(part.metric), prose.part_difference(part, report))
+    if len(differing) > _PARTS:
+        table.add_row(f"and {len(differing) - _PARTS} more", "", "", "")
     return table
 
 

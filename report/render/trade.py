@@ -25,11 +25,6 @@ class Layer:
     tone: State
 
 
-def trade_offs(report: Report) -> list[str]:
-    """Sentences for somebody who decides: money and quality first, then what is better, worse and alike."""
-    return [sentence for sentence in (in_short(report), *changes(report)) if sentence]
-
-
 def in_short(report: Report) -> str:
     """41 % cheaper at equal quality: $4,900 less a month ($4,600 to $5,200 less) at full rollout."""
     money = report.details.money
