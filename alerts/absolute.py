@@ -65,6 +65,11 @@ class AbsoluteRule:
         """What speaks against the candidate."""
         return self.state.evidence
 
+    @property
+    def convicted(self) -> bool:
+        """True once that was enough to roll back."""
+        return self.state.convicted
+
     def seen(self, sample: Sample) -> None:
         """Show one exchange in the windows."""
         bad = self.bad(sample)

@@ -33,10 +33,11 @@ class Path:
     whole: list[Point] = field(default_factory=list)
     last: list[Point] = field(default_factory=list)
     spacing_s: float = 1.0
+    ended: bool = False
 
     def add(self, point: Point) -> None:
-        """Take in a later point; one without a new observation is not kept."""
-        if self.last and self.last[-1].observations == point.observations:
+        """Take in a later point; one without a new observation is not kept, and none once it has ended."""
+        if self.ended or (self.last and self.last[-1].observations == point.observations):
             return
         if self.last and self.last[-1].at > point.at:  # outcomes come in order of their end, but for a few
             point = point._replace(at=self.last[-1].at)

@@ -197,13 +197,14 @@ class Watch:
 
     def _follow(self, scope: Scope, sample: Sample) -> None:
         """Keep the evidence after one outcome of the candidate, where it is on its way up: a judgement may
-        come only after the last of many."""
+        come only after the last of many. With its conviction it ends."""
         for guardrail in scope.proving:
             evidence, rule = guardrail.evidence, guardrail.rule
             if max(evidence.running) > 0.0:
                 path = self.state.paths.setdefault(rule_key(rule.rule, rule.category, rule.segment), Path())
                 at = sample.completed + self.state.utc_minus_mono
                 path.add(Point(at, evidence.mixture, evidence.cusum, float(evidence.observations)))
+                path.ended = guardrail.convicted and rule.action == "rollback"
 
     def _remember(self, statuses: Sequence[GuardrailStatus], now: float) -> None:
         at = now + self.state.utc_minus_mono

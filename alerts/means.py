@@ -59,6 +59,11 @@ class CostPerRequest:
         """What speaks against the candidate."""
         return self.state.evidence
 
+    @property
+    def convicted(self) -> bool:
+        """True once that was enough to roll back."""
+        return self.state.convicted
+
     def seen(self, sample: Sample) -> None:
         """Show one exchange in the windows."""
         if sample.cost_usd is not None:

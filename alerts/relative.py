@@ -89,6 +89,11 @@ class ErrorRateVsBaseline:
         """What speaks against the candidate."""
         return self.state.events.evidence
 
+    @property
+    def convicted(self) -> bool:
+        """True once that was enough to roll back."""
+        return self.state.events.convicted
+
     def score(self, sample: Sample) -> None:
         """Let one counted exchange speak, in order of completion."""
         state = self.state

@@ -59,6 +59,9 @@ class Proves(Protocol):
     @property
     def evidence(self) -> Evidence: ...
 
+    @property
+    def convicted(self) -> bool: ...
+
 
 class Scope:
     """Guardrails over one part of the traffic, with that part's choice of what counts."""

@@ -135,7 +135,7 @@ class Page:
             return RedirectResponse(f"/canaries/{name}", status_code=303)
         why = found.why if found is not None else None
         course = reach(why.path) if why is not None else None
-        proof = proof_of(why.evidence) if why is not None else ""
+        proof = proof_of(why.path[-1]._asdict()) if why is not None and why.path else ""
         runs = [each.why.run for each in history if found is None or each.why.run != found.why.run]
         return self._answer(request, "why.html", **shown, why=why, course=course, proof=proof, runs=runs)
 

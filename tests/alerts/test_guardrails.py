@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from alerts.evidence import ROLLBACK_MIXTURE
 from alerts.frozen import FAILURES, POINTS, Path, Point, Why, rolled_back, to_document
 from alerts.guardrails import Watch
 from alerts.rule import DEFAULT_RULES, Rule
@@ -135,7 +136,7 @@ def test_a_rollback_s_evidence_is_frozen_with_both_arms_and_sample_failures(traf
     assert why.arms["candidate"].mean_cost_usd is None
     assert [(f.exchange_id, f.error_type, f.status) for f in why.failures][-1] == ("x46", "provider_5xx", 500)
     assert [point.observations for point in why.path] == sorted({p.observations for p in why.path})
-    assert why.path[-1].ln_mixture == pytest.approx(status.evidence["ln_mixture"])
+    assert ROLLBACK_MIXTURE <= why.path[-1].ln_mixture <= status.evidence["ln_mixture"]
     assert 1_790_000_000.0 < why.path[0].at < why.at
 
 
@@ -181,9 +182,21 @@ def test_evidence_that_grows_between_two_judgements_leaves_its_course(traffic_of
     traffic.send(3, arm="candidate")
     traffic.send(6, arm="candidate", failed=True)
     path = frozen(traffic, traffic.judge(), rule="error_rate").path
-    assert [point.observations for point in path] == [4, 5, 6, 7, 8, 9]
+    assert [point.observations for point in path] == [4, 5, 6, 7, 8]  # which convicts it
     assert [point.at for point in path] == sorted({point.at for point in path})
     assert [point.ln_cusum for point in path] == sorted(point.ln_cusum for point in path)
+
+
+def test_the_course_of_the_evidence_ends_with_the_conviction(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", [ERROR_RATE]))
+    traffic.send(40)
+    traffic.send(5, arm="candidate", failed=True)
+    traffic.send(200, arm="candidate")
+    statuses = traffic.judge()
+    assert statuses["error_rate"].evidence["ln_mixture"] < 0
+    last = frozen(traffic, statuses, rule="error_rate").path[-1]
+    assert last.ln_mixture >= ROLLBACK_MIXTURE
+    assert last.observations <= 5
 
 
 def test_a_step_of_the_ramp_needs_as_many_of_the_candidates_users_as_the_rules_about_errors(

@@ -184,6 +184,10 @@ def test_why_it_was_rolled_back_is_kept_and_shown(rolled_back: RolledBack) -> No
     (page,) = hook.events("goes-bad", "page")
     assert page["link"] == stage.server.admin + brief["page"]
     assert page["link"].endswith("/canaries/goes-bad/why?run=1")
+    opened = stage.api("GET", brief["page"])
+    assert (opened.status_code, told["failures"][0]["exchange_id"] in opened.text) == (200, True)
+    of_no_rollback = stage.api("GET", "/canaries/goes-bad/why?run=9")
+    assert (of_no_rollback.status_code, of_no_rollback.headers["location"]) == (303, "/canaries/goes-bad")
     print(
         f"\nfrozen: {len(told['path'])} points, {len(told['rules'])} rules, {len(told['failures'])} failures"
     )
@@ -230,6 +234,9 @@ def test_it_stays_back_through_a_reload_and_a_restart_until_somebody_resumes_it(
     assert (newest["rule"], newest["run"], newest["sentence"]) == (None, 2, "complaints from the German desk")
     assert {each["rule"] for each in newest["rules"]} >= {"error_rate", "telemetry"}
     assert first["run"] == 1
+    by_person = stage.api("GET", "/canaries/goes-bad/why").text
+    assert "complaints from the German desk" in by_person
+    assert "/canaries/goes-bad/why?run=1" in by_person
 
 
 def test_an_outage_of_the_provider_rolls_nothing_back_and_pages_once(scene: Scene) -> None:
