@@ -39,6 +39,7 @@ DOCUMENTS = sorted(
         ROOT,
         ROOT / "docs",
         ROOT / "docs/adr",
+        ROOT / "docs/guides",
         ROOT / "docs/runbooks",
         ROOT / "deploy",
         ROOT / "grafana",

@@ -1,0 +1,81 @@
+"""Runs every block of docs/guides against a real server and the demo's provider.
+
+    python -m tests.docs.guides --python P --node FOLDER
+
+The frameworks are no dependency: P is the Python of an environment that has them, FOLDER holds
+`node_modules`. What is not named is not run, and said so.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from canary.demo.provider import Provider
+from tests.docs.test_examples import ALL_APIS, ROOT, TRAFFIC
+from tests.serving import ProviderThread, Running
+
+GUIDES = ROOT / "docs/guides"
+KEYS = (
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "GOOGLE_API_KEY",
+    "GOOGLE_GENERATIVE_AI_API_KEY",
+    "GEMINI_API_KEY",
+)
+TOKEN = "feedback-token-of-the-guides"
+BLOCK_WITHIN_S = 120.0
+
+
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    """Every block of that language with the name of its guide."""
+    for path in sorted(GUIDES.glob("*.md")):
+        for text in re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
+            yield path.name, text
+
+
+def run(command: list[str], folder: Path) -> None:
+    """Run one block with keys for nobody and nothing of the caller's environment. It must end with 0."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "CANARY_FEEDBACK_TOKEN": TOKEN}
+    environment |= dict.fromkeys(KEYS, "sk-caller") | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    subprocess.run(
+        command, cwd=folder, env=environment, check=True, timeout=BLOCK_WITHIN_S, stdin=subprocess.DEVNULL
+    )
+
+
+def run_all(traffic: str, python: str | None, node: Path | None) -> None:
+    """Run the Python blocks by `python`, the JavaScript ones in `node`; either may be None."""
+    for name, text in blocks("python"):
+        print(f"\n== {name}: {'python' if python else 'not run, no --python'}", flush=True)
+        if python:
+            with tempfile.TemporaryDirectory() as folder:
+                run([python, "-c", text.replace(TRAFFIC, traffic)], Path(folder))
+    for name, text in blocks("js"):
+        print(f"\n== {name}: {'node' if node else 'not run, no --node'}", flush=True)
+        if node:
+            run(["node", "--input-type=module", "--eval", text.replace(TRAFFIC, traffic)], node)
+
+
+def main() -> None:
+    """Start the provider and the server, and run what can be run."""
+    parser = argparse.ArgumentParser(description="Run the guides' blocks against a real server.")
+    parser.add_argument("--python", help="a Python that has the frameworks")
+    parser.add_argument("--node", type=Path, help="a folder with node_modules")
+    wanted = parser.parse_args()
+    with ProviderThread(Provider()) as provider, tempfile.TemporaryDirectory() as folder:
+        config = ALL_APIS.format(url=provider.url)
+        environment = {"CANARY_FEEDBACK_TOKEN": TOKEN}
+        server = Running(Path(folder), config, workers=1, grace_s=5.0, env=environment)
+        try:
+            run_all(server.traffic, wanted.python, wanted.node)
+        finally:
+            server.stop()
+        print(f"\n{len(provider.log.entries)} requests reached the provider", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
