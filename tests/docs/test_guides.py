@@ -2,11 +2,13 @@
 
 import ast
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.docs.guides import GUIDES, ROOT, blocks
+from tests.docs.guides import GUIDES, blocks
 
+ROOT = Path(__file__).parents[2]
 INDEX = (GUIDES / "README.md").read_text()
 HEADER = re.compile(r"x-canary-[a-z-]+[a-z]")
 TABLE = INDEX.partition("\n## What was run\n")[2]
