@@ -24,6 +24,7 @@ from canary.pulled import PulledBack
 from canary.rollouts import Rollouts
 from canary.secrets import Keys
 from canary.spool_feed import SpoolFeed
+from canary.tracing import Tracing
 from canary.workers import Workers
 from console.app import admin_app
 from records import plans
@@ -66,10 +67,11 @@ class Admin:
         )
         self.live = Live(meters=self.meters, rollouts=self.rollouts, config=self.config.current)
         self.workers = Workers()
+        self.tracing = Tracing(os.environ)
         self.feed = SpoolFeed(
             data / "spool",
             data / "live.json",
-            [Counting(self.meters), self.workers, self.live],
+            [Counting(self.meters), self.workers, self.live, self.tracing],
             boot=boot_id(),
         )
         self.shipper = Shipper(data / "spool", self.store, others=[self.feed.reader])
@@ -108,6 +110,7 @@ class Admin:
             self.live.judge(time.time(), time.monotonic())
             self.feed.save()
             stop_shipping.set()
+            await asyncio.to_thread(self.tracing.close)
             await asyncio.to_thread(shipping.join)
             await asyncio.to_thread(self.captures.turn, time.time())
             self.store.close()

@@ -5,6 +5,7 @@ and counts for Prometheus what happened here. It judges nothing, and takes no or
 """
 
 import asyncio
+import os
 import threading
 import time
 from functools import partial
@@ -26,6 +27,7 @@ from canary.reach import Reach
 from canary.shared_meters import AgentMeters
 from canary.spool_feed import SpoolFeed
 from canary.telling import Telling
+from canary.tracing import Tracing
 from canary.workers import Workers
 from console.app import health_app
 from records import spool_name
@@ -66,9 +68,10 @@ class Agent:
         self.outgoing = Outgoing()
         self.following = Following(orders.folder / "plan.json")
         self.workers = Workers()
+        self.tracing = Tracing(os.environ)
         self.meters = Meters(canaries=current.canaries, feedback_metrics=current.metrics, mono=time.monotonic)
         telling = Telling(self.outgoing, replica=spool_name.of(spool))
-        listeners: list[Listener] = [Counting(self.meters), self.workers, telling]
+        listeners: list[Listener] = [Counting(self.meters), self.workers, telling, self.tracing]
         self.feed = SpoolFeed(spool, orders.folder / "live.json", listeners, boot=boot_id())
         self.shipper = Shipper(spool, self.store, others=[self.feed.reader])
         self.captures = CaptureShipper(orders.folder / "captures", CaptureStore(self.store))
@@ -90,6 +93,7 @@ class Agent:
             self.feed.save()
             await self._send_the_rest()
             stop_shipping.set()
+            await asyncio.to_thread(self.tracing.close)
             await asyncio.to_thread(shipping.join)
             await asyncio.to_thread(self.captures.turn, time.time())
             self.store.close()

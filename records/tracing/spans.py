@@ -1,0 +1,187 @@
+"""Records as spans and events. Pure but for the sampler, which the environment chose.
+
+A span's id follows from its exchange's id: one that is told twice, after a crash, is the same span.
+"""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+
+from opentelemetry._logs import LogRecord
+from opentelemetry.context import Context
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace.sampling import Decision, Sampler
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from records.outcome import Attempt, Feedback, Outcome
+from records.tracing import attributes as names
+
+Value = str | bool | int | float
+
+_SCOPE = InstrumentationScope("canary")
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_PROPAGATOR = TraceContextTextMapPropagator()
+_FAILED = ("error", "caller_error", "shed")
+
+
+class Spans:
+    """Makes spans for one resource, of the exchanges that `sampler` takes."""
+
+    def __init__(self, resource: Resource, sampler: Sampler) -> None:
+        self._resource, self._sampler = resource, sampler
+
+    def of(self, outcome: Outcome) -> ReadableSpan | None:
+        """The exchange's span, under the caller's if it sent a `traceparent`; None if it is not sampled."""
+        incoming = _PROPAGATOR.extract({"traceparent": outcome.traceparent})
+        found = get_current_span(incoming).get_span_context()
+        parent = found if found.is_valid else None
+        trace_id = parent.trace_id if parent is not None else _number(outcome, 16)
+        name = f"{outcome.operation or 'request'} {outcome.model}".rstrip()
+        taken = self._sampler.should_sample(incoming, trace_id, name, SpanKind.CLIENT).decision
+        if taken is not Decision.RECORD_AND_SAMPLE:
+            return None
+        started, took = _ns(outcome.at), _ns(outcome.latency_s or 0.0)
+        return ReadableSpan(
+            name,
+            context=SpanContext(trace_id, _number(outcome, 8), is_remote=False, trace_flags=_SAMPLED),
+            parent=parent,
+            resource=self._resource,
+            attributes=_said(_attributes(outcome)),
+            events=_attempts(outcome, started, started + took),
+            kind=SpanKind.CLIENT,
+            status=_status(outcome),
+            start_time=started,
+            end_time=started + took,
+            instrumentation_scope=_SCOPE,
+        )
+
+    def event(self, feedback: Feedback, about: SpanContext | None) -> ReadableLogRecord:
+        """A value that was given, in the trace of the exchange that it is about where that is known."""
+        return ReadableLogRecord(
+            log_record=LogRecord(
+                event_name=names.EVALUATION,
+                timestamp=_ns(feedback.at),
+                observed_timestamp=_ns(feedback.at),
+                context=set_span_in_context(NonRecordingSpan(about), Context()) if about else Context(),
+                attributes=_said(_evaluation(feedback)),
+            ),
+            resource=self._resource,
+            instrumentation_scope=_SCOPE,
+        )
+
+
+def _attributes(outcome: Outcome) -> dict[str, Value | None]:
+    usage = outcome.usage
+    return {
+        names.OPERATION: outcome.operation,
+        names.PROVIDER: names.WELL_KNOWN_PROVIDERS.get(outcome.api, outcome.api),
+        names.REQUEST_MODEL: outcome.model,
+        names.STREAM: outcome.stream,
+        names.FIRST_CHUNK_S: outcome.ttfb_s if outcome.stream else None,
+        names.INPUT_TOKENS: usage.input_tokens,
+        names.OUTPUT_TOKENS: usage.output_tokens,
+        names.CACHE_READ_TOKENS: usage.cached_input_tokens,
+        names.CACHE_WRITE_TOKENS: usage.cache_write_tokens,
+        names.REASONING_TOKENS: usage.reasoning_tokens,
+        names.STATUS: outcome.status,
+        names.ERROR: outcome.error_type if outcome.outcome in _FAILED else None,
+        **_of_canary(outcome),
+        names.OUTCOME: outcome.outcome,
+        names.ERROR_TYPE: outcome.error_type,
+        names.EXCHANGE: outcome.exchange_id,
+        names.REQUEST: outcome.request_id,
+        names.UNIT: outcome.unit,
+        names.SESSION: outcome.session,
+        names.CATEGORY: outcome.category,
+        names.MODEL_REQUESTED: outcome.model_requested,
+        names.CONFIGURED_PROVIDER: outcome.provider,
+        names.FIRST_TOKEN_S: outcome.ttft_s,
+        names.OVERHEAD_S: outcome.overhead_s,
+        names.COST_USD: outcome.cost_usd,
+        names.ESTIMATED: usage.estimated or None,
+        names.MIRROR: outcome.mirror or None,
+        names.RETRIES: outcome.retry_count or None,
+        **{names.TAG + key: value for key, value in outcome.tags.items()},
+    }
+
+
+def _of_canary(outcome: Outcome) -> dict[str, Value | None]:
+    """Nothing where no canary took the request: it has no arm then."""
+    if not outcome.canary:
+        return {}
+    return {
+        names.CANARY: outcome.canary,
+        names.RUN: outcome.run,
+        names.PHASE: outcome.phase,
+        names.SHARE: outcome.share,
+        names.ARM: outcome.arm,
+        names.SERVED_BY: outcome.served_by,
+        names.REASON: outcome.reason,
+    }
+
+
+def _evaluation(feedback: Feedback) -> dict[str, Value | None]:
+    """Without the comment: it is a user's text."""
+    return {
+        names.EVALUATION_NAME: feedback.metric,
+        names.EVALUATION_VALUE: feedback.value,
+        names.EXCHANGE: feedback.exchange_id,
+        names.CANARY: feedback.canary,
+        names.ARM: feedback.arm,
+        names.UNIT: feedback.unit,
+        names.SESSION: feedback.session,
+        names.CATEGORY: feedback.category,
+    }
+
+
+def _attempts(outcome: Outcome, started: int, ended: int) -> list[Event]:
+    """An event at each attempt's end: each began when the one before had ended, the last ended the answer."""
+    events: list[Event] = []
+    for attempt in reversed(outcome.attempts):
+        events.insert(0, Event(names.ATTEMPT, _said(_of_attempt(attempt)), max(started, ended)))
+        ended -= _ns(attempt.latency_s or 0.0)
+    return events
+
+
+def _of_attempt(attempt: Attempt) -> dict[str, Value | None]:
+    return {
+        names.ARM: attempt.arm,
+        names.CONFIGURED_PROVIDER: attempt.provider,
+        names.REQUEST_MODEL: attempt.model,
+        names.STATUS: attempt.status,
+        names.ERROR: attempt.error_type,
+        names.ATTEMPT_S: attempt.latency_s,
+        names.COST_USD: attempt.cost_usd,
+    }
+
+
+def _status(outcome: Outcome) -> Status:
+    """A fallback is no error to the caller, and leaving is nobody's."""
+    return Status(StatusCode.ERROR, outcome.error_type) if outcome.outcome in _FAILED else Status()
+
+
+def _said(values: Mapping[str, Value | None]) -> dict[str, Value]:
+    """What is known: an unknown is left out, never 0."""
+    return {key: value for key, value in values.items() if value is not None and value != ""}
+
+
+def _number(outcome: Outcome, size: int) -> int:
+    """An id of `size` bytes, never 0. A mirror copy shares its exchange's id, and is a span of its own."""
+    seed = f"{outcome.exchange_id} {'copy' if outcome.mirror else ''}".encode()
+    return int.from_bytes(blake2b(seed, digest_size=size).digest(), "big") or 1
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * 1e9)

@@ -1,0 +1,15 @@
+"""docs/tracing.md names every attribute that is sent."""
+
+import re
+from pathlib import Path
+
+from records.tracing import attributes
+
+PAGE = (Path(__file__).parents[2] / "docs/tracing.md").read_text()
+
+
+def test_every_attribute_stands_on_the_page_and_no_other() -> None:
+    sent = {value for name, value in vars(attributes).items() if name.isupper() and isinstance(value, str)}
+    sent = {f"{name}NAME" if name.endswith(".") else name for name in sent}
+    named = set(re.findall(r"`((?:gen_ai|canary|error|http)\.[a-z_.]+(?:NAME)?)`", PAGE))
+    assert named == sent

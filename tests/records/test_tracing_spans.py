@@ -1,0 +1,64 @@
+"""What a span says of an exchange, and what it does not."""
+
+from msgspec import structs
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON
+from opentelemetry.trace import StatusCode
+
+from records.outcome import Outcome
+from records.tracing.spans import Spans
+from tests.records.samples import an_outcome, some_feedback
+
+SPANS = Spans(Resource({}), DEFAULT_ON)
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+def span(outcome: Outcome) -> ReadableSpan:
+    found = SPANS.of(outcome)
+    assert found is not None
+    return found
+
+
+def test_a_record_that_is_told_twice_is_the_same_span() -> None:
+    assert span(an_outcome(1)).get_span_context() == span(an_outcome(1)).get_span_context()
+    assert span(an_outcome(1)).get_span_context() != span(an_outcome(2)).get_span_context()
+
+
+def test_a_copy_is_a_span_of_its_own() -> None:
+    copy = structs.replace(an_outcome(1), mirror=True)
+    assert span(copy).get_span_context() != span(an_outcome(1)).get_span_context()
+    assert (span(copy).attributes or {})["canary.mirror"] is True
+
+
+def test_a_trace_that_its_caller_does_not_sample_is_not_continued() -> None:
+    assert SPANS.of(structs.replace(an_outcome(1), traceparent=f"00-{TRACE}-{PARENT}-00")) is None
+
+
+def test_a_traceparent_that_is_none_begins_a_trace() -> None:
+    found = span(structs.replace(an_outcome(1), traceparent="00-not-a-trace"))
+    assert found.parent is None
+
+
+def test_what_is_unknown_is_left_out_and_a_known_zero_is_not() -> None:
+    said = span(an_outcome(1)).attributes or {}
+    assert "canary.cost_usd" not in said
+    assert "gen_ai.usage.reasoning.output_tokens" not in said
+    assert said["gen_ai.usage.cache_read.input_tokens"] == 0
+
+
+def test_a_request_of_no_canary_has_no_arm() -> None:
+    said = span(structs.replace(an_outcome(1), canary="", outcome="ok")).attributes or {}
+    assert "canary.arm" not in said
+
+
+def test_a_caller_that_leaves_is_no_error() -> None:
+    left = structs.replace(an_outcome(1), outcome="aborted", error_type="aborted", latency_s=None)
+    assert span(left).status.status_code is StatusCode.UNSET
+    assert span(left).end_time == span(left).start_time
+
+
+def test_feedback_about_nothing_known_stands_alone() -> None:
+    record = SPANS.event(some_feedback(4.0), None).log_record
+    assert record.event_name == "gen_ai.evaluation.result"
+    assert not record.trace_id
