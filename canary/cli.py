@@ -27,6 +27,7 @@ from canary.shell import (
     say,
 )
 from canary.simulating import simulate
+from canary.status_command import status
 from canary.wait_command import wait
 
 app = typer.Typer(
@@ -43,9 +44,9 @@ app.command()(rules)
 app.command()(simulate)
 app.command()(decide)
 app.command()(wait)
+app.command()(status)
 
 VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
-ROLLED_BACK = 5
 
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
@@ -181,28 +182,6 @@ def demo(
     if (store is None) != (shared is None):
         fail("replicas need both: --store postgresql://… and --shared redis://…", code=2)
     raise typer.Exit(run(keep=keep, store=store, shared=shared))
-
-
-@app.command()
-def status(
-    admin: Admin = None,
-    data: DataFolder = DATA,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it.")] = False,
-    output: Form = "text",
-) -> None:
-    """Show where every canary stands. Exits 5 when one was rolled back."""
-    from canary.show import show_status
-
-    client = admin_client(admin, data)
-    document = ask(lambda: client.get("/api/status"))
-    if watch:
-        show_status(lambda: ask(lambda: client.get("/api/status")), follow=True)
-    elif output == "json":
-        print_json(document)
-    else:
-        show_status(lambda: document, follow=False)
-    if any(canary["state"] == "rolled_back" for canary in document["canaries"]):
-        raise typer.Exit(ROLLED_BACK)
 
 
 @app.command()

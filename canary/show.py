@@ -1,55 +1,38 @@
 """Shows a status document in the terminal. Holds no facts of its own."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-_TONES = {
-    "running": "green",
-    "promoted": "green",
-    "paused": "yellow",
-    "waiting": "yellow",
-    "rolled_back": "bold red",
-    "ok": "green",
-    "warn": "yellow",
-    "firing": "bold red",
-    "latched": "bold red",
-}
-_REFRESH_S = 1.0
+from console import words
+from console.standing import Standing, Tone, standing
+
+_TONES: Mapping[Tone, str] = {"good": "green", "warn": "yellow", "bad": "bold red", "calm": "dim"}
+
+BAR_WIDTH = 16
 
 
-def show_status(read: Callable[[], Mapping[str, Any]], *, follow: bool) -> None:
-    """Print the status once, or keep it on the screen until interrupted."""
-    if not follow:
-        Console().print(_status(read()))
-        return
-    with Live(_status(read()), auto_refresh=False, screen=True) as live:
-        while True:
-            time.sleep(_REFRESH_S)
-            live.update(_status(read()), refresh=True)
+def show_status(document: Mapping[str, Any], now: float) -> None:
+    """Print the status at UTC second `now`."""
+    Console().print(picture(document, now))
 
 
-def _status(document: Mapping[str, Any]) -> RenderableType:
+def picture(document: Mapping[str, Any], now: float) -> RenderableType:
+    """Every canary of the document: its header over both arms and the guardrails."""
     canaries = document["canaries"]
     if not canaries:
         return Text("no canary in the config: traffic passes through, recorded")
-    return Group(*(part for canary in canaries for part in _canary(canary)))
+    return Group(*(part for canary in canaries for part in _canary(canary, now)))
 
 
-def _canary(canary: Mapping[str, Any]) -> list[RenderableType]:
-    head = Text.assemble(
-        (canary["name"], "bold"),
-        "  ",
-        (canary["state"].replace("_", " "), _TONES.get(canary["state"], "")),
-        f"  share {_percent(canary['share'])}, actual {_percent(canary['actual_share'])}",
-    )
-    parts: list[RenderableType] = [head]
+def _canary(canary: Mapping[str, Any], now: float) -> list[RenderableType]:
+    stands = standing(canary)
+    parts: list[RenderableType] = [_header(canary, stands, now)]
     if canary.get("rollback"):
         parts.append(_rollback(canary["rollback"]))
     elif canary.get("reason"):
@@ -57,7 +40,38 @@ def _canary(canary: Mapping[str, Any]) -> list[RenderableType]:
     parts.append(_arms(canary["arms"]))
     if canary.get("mirror"):
         parts.append(_mirror(canary["mirror"]))
-    return [*parts, _guardrails(canary["guardrails"]), Text("")]
+    return [*parts, *_guardrails(stands), Text("")]
+
+
+def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
+    """Name and state; the share as it is set and as it is; the step of the ramp and the time."""
+    head = Table.grid(padding=(0, 1))
+    head.add_row(Text(canary["name"], "bold"), Text(stands.word, _TONES[stands.tone]))
+    actual = _percent(canary["actual_share"])
+    head.add_row("share", f"{_percent(canary['share'])} set, {actual} actual")
+    if stands.ramp:
+        head.add_row("ramp", stands.ramp)
+    step = _step_bar(canary["ramp"]) if canary["state"] in ("running", "paused") else None
+    if step is not None:
+        head.add_row("", step)
+    if canary.get("started_at") is not None and canary["state"] in ("running", "paused", "promoted"):
+        head.add_row(
+            "run", f"{canary['run']}, started {words.span(max(0.0, now - canary['started_at']))} ago"
+        )
+    return head
+
+
+def _step_bar(ramp: Mapping[str, Any]) -> Table | None:
+    """How much of the step is over; None where it has no end."""
+    if ramp["step"] is None or ramp["left_s"] is None:
+        return None
+    whole = ramp["steps"][ramp["step"]]["for_s"]
+    elapsed = max(0.0, whole - ramp["left_s"])
+    row = Table.grid(padding=(0, 1))
+    row.add_row(
+        _bar(elapsed / whole if whole else 1.0, "cyan"), f"{words.span(elapsed)} of {words.span(whole)}"
+    )
+    return row
 
 
 def _rollback(why: Mapping[str, Any]) -> Text:
@@ -110,15 +124,25 @@ def _mirror(copies: Mapping[str, Any]) -> Text:
     return Text.assemble((f"mirror {_percent(copies['share'])}", "bold"), "  ", ", ".join(figures))
 
 
-def _guardrails(rules: list[Mapping[str, Any]]) -> Table:
+def _guardrails(stands: Standing) -> list[RenderableType]:
+    """Each rule's value against its limit and its evidence against what it acts on; then what the loud ones
+    say, and those that have seen nothing."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("guardrail")
-    table.add_column("state")
-    table.add_column("")
-    for rule in rules:
-        state = Text(rule["state"].replace("_", " "), style=_TONES.get(rule["state"], "dim"))
-        table.add_row(rule["rule"], state, Text(rule["sentence"], style="dim"))
-    return table
+    for name in ("guardrail", "state", "value", "limit", "", "evidence", ""):
+        table.add_column(name)
+    for rule in stands.rules:
+        name, style = f"{rule.name} ({rule.scope})" if rule.scope else rule.name, _TONES[rule.tone]
+        bars = (_bar(rule.filled, style), _bar(rule.proved, style))
+        table.add_row(name, Text(rule.word, style), rule.value, rule.limit, *bars, rule.proof)
+    said = [Text(rule.sentence, "dim") for rule in stands.rules if rule.tone in ("warn", "bad")]
+    unseen = [Text(f"nothing seen yet: {', '.join(stands.unseen)}", "dim")] if stands.unseen else []
+    return [*([table] if stands.rules else []), *said, *unseen]
+
+
+def _bar(part: float | None, style: str) -> RenderableType:
+    if part is None:
+        return Text("")
+    return ProgressBar(1.0, part, width=BAR_WIDTH, complete_style=style, finished_style=style)
 
 
 def _percent(value: float | None) -> str:

@@ -25,6 +25,7 @@ def status_of(
         "actual_share": patient.pulse.actual_share(),
         "run": state.run if state is not None else 0,
         "reason": state.reason if state is not None else "",
+        "started_at": state.started_at if state is not None else None,
         "rollback": brief_of(rolled_back),
         "incident": patient.incident.dedup_key if patient.incident is not None else None,
         "open_incident": _open_incident(patient.incident),

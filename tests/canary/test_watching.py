@@ -1,0 +1,144 @@
+"""Watching ends at a state or at Ctrl-C, bears a silent server, and writes a line only for a change."""
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from canary.client import NotReached
+from canary.show import picture
+from canary.wait_command import Clock
+from canary.watching import Lines, Look, looks, watch
+
+NOW = 1_800_000_000.0
+
+
+def arm(**changed: Any) -> dict[str, Any]:
+    return {
+        "requests": 1000, "counted": 1000, "errors": 11, "aborted": 0, "p50_s": 0.4, "p95_s": 1.2,
+        "ttft_p95_s": None, "cost_usd": 1.5, **changed,
+    }  # fmt: skip
+
+
+def rule(state: str = "ok", **changed: Any) -> dict[str, Any]:
+    return {
+        "rule": "error_rate", "state": state, "action": "rollback", "value": 0.03, "threshold": 0.05,
+        "evidence": {"observations": 90.0, "ln_mixture": 3.0, "ln_cusum": 0.0}, "sentence": "it fails",
+        **changed,
+    }  # fmt: skip
+
+
+def canary(**changed: Any) -> dict[str, Any]:
+    steps = [{"share": 0.01, "for_s": 60.0}, {"share": 0.05, "for_s": 3600.0}, {"share": 0.2, "for_s": None}]
+    return {
+        "name": "support-nov", "state": "running", "share": 0.05, "actual_share": 0.048, "run": 1,
+        "reason": "", "started_at": NOW - 7200.0, "incident": None, "rollback": None, "mirror": None,
+        "ramp": {"steps": steps, "step": 1, "left_s": 900.0, "held": False},
+        "arms": {"baseline": arm(), "candidate": arm(requests=52, errors=2)}, "guardrails": [rule()],
+        **changed,
+    }  # fmt: skip
+
+
+def document(**changed: Any) -> dict[str, Any]:
+    return {"canaries": [canary(**changed)]}
+
+
+def answers(*told: Mapping[str, Any] | None) -> Callable[[], Mapping[str, Any]]:
+    """The server's answers in turn, the last one for ever; None is silence."""
+    left: Iterator[Mapping[str, Any] | None] = iter(told)
+
+    def read() -> Mapping[str, Any]:
+        answer = next(left, told[-1])
+        if answer is None:
+            raise NotReached("nobody listens")
+        return answer
+
+    return read
+
+
+def slept(seconds: float) -> None:
+    assert seconds == 1.0
+
+
+def written(*told: Mapping[str, Any] | None, until: str, form: str = "text") -> list[str]:
+    lines: list[str] = []
+    coming = looks(answers(*told), Clock(sleep=slept))
+    watch(coming, Lines(lines.append, lambda: NOW, form=form), until)
+    return lines
+
+
+def test_each_change_is_a_line_and_a_request_more_is_none() -> None:
+    more = document(arms={"baseline": arm(requests=1001), "candidate": arm()})
+    told = (document(), more, document(guardrails=[rule("firing")]), document(state="paused"))
+    assert written(*told, until="paused") == [
+        "2027-01-15T08:00:00Z support-nov running, step 2/3, share 5 % set, 4.8 % actual",
+        "2027-01-15T08:00:00Z support-nov running, step 2/3, share 5 % set, 4.8 % actual; error_rate firing",
+        "2027-01-15T08:00:00Z support-nov paused, step 2/3, share 5 % set, 4.8 % actual",
+    ]
+
+
+def test_a_server_that_is_silent_for_a_while_is_told_once_and_waited_for() -> None:
+    lines = written(document(), None, None, document(), document(state="promoted"), until="promoted")
+    assert [line.partition(" ")[2] for line in lines][1:3] == ["no answer: nobody listens", "answers again"]
+    assert len(lines) == 4
+
+
+def test_a_server_that_never_answered_is_not_waited_for() -> None:
+    with pytest.raises(NotReached):
+        written(None, until="paused")
+
+
+def test_as_json_each_change_is_its_canarys_document() -> None:
+    lines = written(document(), None, document(), document(state="paused"), until="paused", form="json")
+    assert [json.loads(line)["state"] for line in lines] == ["running", "paused"]
+
+
+def test_every_canary_must_be_there() -> None:
+    both = [canary(), canary(name="other", state="paused")]
+    lines = written({"canaries": both}, {"canaries": [canary(state="paused"), both[1]]}, until="paused")
+    assert len(lines) == 3
+
+
+def test_ctrl_c_ends_it_with_the_last_document() -> None:
+    def interrupted() -> Iterator[Look]:
+        yield Look(document=document(state="rolled_back"))
+        raise KeyboardInterrupt
+
+    last = watch(interrupted(), Lines(lambda text: None, lambda: NOW, form="text"), None)
+    assert last["canaries"][0]["state"] == "rolled_back"
+
+
+def drawn(**changed: Any) -> str:
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+    console.print(picture(document(**changed), NOW))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text.replace("\u00a0", " ")
+
+
+def test_the_picture_has_state_step_both_shares_and_the_time_over_the_figures() -> None:
+    text = drawn()
+    for said in (
+        "support-nov",
+        "running",
+        "5.00 % set, 4.80 % actual",
+        "Step 2 of 3, 15 min left, then 20 %.",
+    ):
+        assert said in text
+    assert "45 min of 1 h" in text
+    assert "started 2 h ago" in text
+    assert "baseline" in text
+    assert "candidate" in text
+
+
+def test_a_guardrail_has_a_bar_for_its_value_and_one_for_its_evidence() -> None:
+    (row,) = [line for line in drawn().splitlines() if line.startswith("Error rate")]
+    assert row.count("━") > 8
+    assert "20 of 1,000" in row
+
+
+@pytest.mark.parametrize(("state", "said"), [("ok", False), ("firing", True)])
+def test_a_loud_guardrail_says_why(state: str, said: bool) -> None:
+    assert ("it fails" in drawn(guardrails=[rule(state)])) == said
