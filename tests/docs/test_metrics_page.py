@@ -1,0 +1,36 @@
+"""docs/metrics.md has every family that any process shows, of its right type: those of several replicas too.
+
+Labels and their closed sets are held by tests/records/test_meters.py.
+"""
+
+import re
+from pathlib import Path
+
+from prometheus_client.registry import Collector
+
+from canary.shared_meters import AdminMeters, AgentMeters
+from records.meters import Meters
+
+PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+
+
+def families(collector: Collector) -> dict[str, str]:
+    """Each family's name as the page writes it, counters with `_total`, and its type."""
+    return {
+        f"{each.name}_total" if each.type == "counter" else each.name: each.type
+        for each in collector.collect()
+    }
+
+
+def test_every_family_of_every_process_is_on_the_page_with_its_type_and_no_other() -> None:
+    meters = Meters(canaries=["support-nov"], feedback_metrics=["csat"], mono=lambda: 0.0)
+    agent = AgentMeters(dropped=lambda: 0, shared_up=lambda: True)
+    leader = AdminMeters(meters, leads=lambda: True, shared_up=lambda: True, lag_s=lambda: 0.1)
+    shown = families(meters) | families(agent) | families(leader)
+    assert dict(re.findall(r"^\| `(canary_\w+)` \| (\w+) \|", PAGE, re.MULTILINE)) == shown
+
+
+def test_one_who_does_not_lead_shows_none_of_the_canarys_families() -> None:
+    meters = Meters(canaries=["support-nov"], feedback_metrics=["csat"], mono=lambda: 0.0)
+    other = AdminMeters(meters, leads=lambda: False, shared_up=lambda: True, lag_s=lambda: 0.1)
+    assert families(other).keys() == {"canary_leader", "canary_shared_up"}
