@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from canary.shell import CONFIG, DATA, ConfigFile, DataFolder, Form, fail, print_json, read_config, say
+from canary.shell import (
+    CONFIG,
+    DATA,
+    ConfigFile,
+    DataFolder,
+    Form,
+    example,
+    fail,
+    print_json,
+    read_config,
+    say,
+)
 
 if TYPE_CHECKING:
     from records.evaluations import Evaluations
@@ -24,7 +35,7 @@ def archive() -> None:
     """Look at past evaluations, sum them up, take them along."""
 
 
-@app.command("list")
+@app.command("list", epilog=example("archive list --canary support-nov"))
 def list_(
     canary: OfCanary = None, config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text"
 ) -> None:
@@ -37,7 +48,7 @@ def list_(
     return _print(listed(found) if found else "no evaluation yet")
 
 
-@app.command()
+@app.command(epilog=example("archive show support-nov -o markdown"))
 def show(
     which: Annotated[str, typer.Argument(help="An evaluation's key, or a canary's name for its last.")],
     config: ConfigFile = CONFIG,
@@ -59,7 +70,7 @@ def show(
         fail(str(problem), code=2)
 
 
-@app.command()
+@app.command(epilog=example("archive trends -o json"))
 def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
     """Say what evaluations changed by vendor family, what synthetic scores are worth, and what it saves."""
     from canary.archive_text import told
@@ -70,7 +81,7 @@ def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = 
     return print_json(to_json(found)) if output == "json" else _print(told(found))
 
 
-@app.command()
+@app.command(epilog=example("archive export -o evaluations.jsonl"))
 def export(
     canary: OfCanary = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="The file, or - for stdout.")] = Path("-"),
@@ -89,7 +100,7 @@ def export(
     say(f"{len(found)} evaluation(s)")
 
 
-@app.command("import")
+@app.command("import", epilog=example("archive import evaluations.jsonl"))
 def import_(
     file: Annotated[Path, typer.Argument(help="What `canary archive export` wrote.")],
     config: ConfigFile = CONFIG,

@@ -21,6 +21,7 @@ from canary.shell import (
     Form,
     admin_client,
     ask,
+    example,
     fail,
     print_json,
     read_config,
@@ -40,11 +41,15 @@ app = typer.Typer(
 app.add_typer(feedback_command.app, name="feedback")
 app.add_typer(records_command.app, name="records")
 app.add_typer(archive_command.app, name="archive")
-app.command()(rules)
-app.command()(simulate)
-app.command()(decide)
-app.command()(wait)
-app.command()(status)
+app.command(epilog=example("rules -o /etc/prometheus/canary.rules.yml"))(rules)
+app.command(epilog=example("simulate --canary support-nov --rate 5 --share 5% --error 20% --weeks 10"))(
+    simulate
+)
+app.command(
+    epilog=example('decide support-nov --decision ship --by jane --reason "good enough for billing"')
+)(decide)
+app.command(epilog=example("wait support-nov --timeout 2h --poll 1m"))(wait)
+app.command(epilog=example("status support-nov --watch --until promoted"))(status)
 
 VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
 
@@ -52,7 +57,7 @@ Name = Annotated[str, typer.Argument(help="The canary's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
 
 
-@app.command()
+@app.command(epilog=example("serve --config canary.yaml --workers 4 --data /var/lib/canary"))
 def serve(
     config: ConfigFile = CONFIG,
     traffic: Annotated[str | None, typer.Option(help="Where apps connect, HOST:PORT.")] = None,
@@ -88,7 +93,7 @@ def serve(
         fail(str(problem))
 
 
-@app.command()
+@app.command(epilog=example("check --config canary.yaml --users 50000"))
 def check(
     config: ConfigFile = CONFIG,
     users: Annotated[
@@ -139,7 +144,7 @@ def check(
     return None
 
 
-@app.command()
+@app.command(epilog=example("schema > canary.schema.json"))
 def schema() -> None:
     """Print the JSON Schema of canary.yaml, for editors."""
     from canary.config.schema import json_schema
@@ -147,7 +152,7 @@ def schema() -> None:
     print_json(json_schema())
 
 
-@app.command()
+@app.command(epilog=example("doctor --config canary.yaml --data /var/lib/canary"))
 def doctor(
     config: ConfigFile = CONFIG,
     data: Annotated[
@@ -168,7 +173,7 @@ def doctor(
     raise typer.Exit(0 if result["ok"] else 1)
 
 
-@app.command()
+@app.command(epilog=example("demo --keep"))
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
     store: Annotated[
@@ -184,7 +189,7 @@ def demo(
     raise typer.Exit(run(keep=keep, store=store, shared=shared))
 
 
-@app.command()
+@app.command(epilog=example("explain user-17"))
 def explain(
     unit: Annotated[str, typer.Argument(help="A user's, or other unit's, raw id.")],
     admin: Admin = None,
@@ -200,7 +205,7 @@ def explain(
     return None
 
 
-@app.command()
+@app.command(epilog=example("report support-nov -o report.html"))
 def report(
     name: Annotated[str | None, typer.Argument(help="The canary's name.")] = None,
     source: Annotated[
@@ -237,13 +242,13 @@ def report(
     raise typer.Exit(VERDICT_EXITS[result.verdict])
 
 
-@app.command()
+@app.command(epilog=example('start support-nov --reason "release approved"'))
 def start(name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA) -> None:
     """Start a canary that waits (`start: manual`)."""
     _order("start", name, reason, admin, data)
 
 
-@app.command()
+@app.command(epilog=example('ramp support-nov 10% --reason "three quiet days"'))
 def ramp(
     name: Name,
     share: Annotated[str, typer.Argument(help="The new share, as 10%.")],
@@ -260,13 +265,13 @@ def ramp(
         fail(str(problem), code=2)
 
 
-@app.command()
+@app.command(epilog=example('pause support-nov --reason "marketing campaign until Friday"'))
 def pause(name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA) -> None:
     """Stop the ramp's clock; the share stays."""
     _order("pause", name, reason, admin, data)
 
 
-@app.command()
+@app.command(epilog=example('resume support-nov --reason "campaign over"'))
 def resume(
     name: Name,
     reason: Annotated[str, typer.Option("--reason", help="Why it may run again (required).")],
@@ -277,13 +282,13 @@ def resume(
     _order("resume", name, reason, admin, data)
 
 
-@app.command()
+@app.command(epilog=example('rollback support-nov --reason "complaints from the German desk"'))
 def rollback(name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA) -> None:
     """Take the candidate out now: share 0, until somebody resumes it."""
     _order("rollback", name, reason, admin, data)
 
 
-@app.command()
+@app.command(epilog=example('promote support-nov --reason "report of 8 December"'))
 def promote(
     name: Name,
     reason: Annotated[str, typer.Option("--reason", help="Why (required).")],

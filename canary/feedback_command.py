@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from canary.shell import DATA, DataFolder, Form, fail, print_json, say
+from canary.shell import DATA, DataFolder, Form, example, fail, print_json, say
 
 app = typer.Typer(help="Feedback from elsewhere.", no_args_is_help=True)
 
@@ -22,7 +22,7 @@ def feedback() -> None:
     """Bring in what users said."""
 
 
-@app.command("import")
+@app.command("import", epilog=example("feedback import november.csv"))
 def import_(
     file: Annotated[Path, typer.Argument(help="A CSV with the columns of docs/feedback.md.")],
     traffic: Traffic = None,

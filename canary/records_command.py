@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from canary.shell import CONFIG, DATA, ConfigFile, DataFolder, fail, read_config, say
+from canary.shell import CONFIG, DATA, ConfigFile, DataFolder, example, fail, read_config, say
 
 app = typer.Typer(help="What was recorded.", no_args_is_help=True)
 
@@ -18,7 +18,7 @@ def records() -> None:
     """Take records out."""
 
 
-@app.command()
+@app.command(epilog=example("records export --canary support-nov --since 7d -o week.csv"))
 def export(
     canary: Annotated[
         str | None, typer.Option("--canary", help="Only this canary's; without it all.")

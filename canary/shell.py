@@ -25,6 +25,11 @@ DATA = Path("./canary-data")
 T = TypeVar("T")
 
 
+def example(call: str) -> str:
+    """The last line of a command's help: how it is called."""
+    return f"Example: canary {call}"
+
+
 def admin_client(admin: str | None, data: Path) -> AdminClient:
     """The server's admin API; ends the command where nobody knows its address."""
     return ask(lambda: AdminClient(admin=admin, data=data, environment=os.environ))
