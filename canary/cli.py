@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from canary import __version__, archive_command, feedback_command, records_command
-from canary.config import ConfigError, load
-from canary.decide_command import decide
-from canary.rules import rules
-from canary.shell import (
+from canary import __version__
+from canary.commands import archive as archive_command
+from canary.commands import feedback as feedback_command
+from canary.commands import records as records_command
+from canary.commands.decide import decide
+from canary.commands.rules import rules
+from canary.commands.shell import (
     CONFIG,
     DATA,
     Admin,
@@ -27,9 +29,10 @@ from canary.shell import (
     read_config,
     say,
 )
-from canary.simulating import simulate
-from canary.status_command import status
-from canary.wait_command import wait
+from canary.commands.simulate import simulate
+from canary.commands.status import status
+from canary.commands.wait import wait
+from canary.config import ConfigError, load
 
 app = typer.Typer(
     help="Try a candidate model on a sticky cohort of your users, and know.",
@@ -69,8 +72,8 @@ def serve(
 ) -> None:
     """Start the proxy: traffic workers, the admin process and all they need on this machine."""
     from canary.config.roles import check_role
+    from canary.programs.serve import InUse, serve
     from canary.secrets import BadSecret
-    from canary.serve import InUse, serve
 
     flags = {
         "traffic": traffic,
@@ -105,7 +108,7 @@ def check(
     output: Form = "text",
 ) -> None:
     """Read the configuration and say what is wrong with it, or what it will do and how likely it ships."""
-    from canary import expecting
+    from canary.judging import expecting
 
     try:
         read = load(config, os.environ)
@@ -162,7 +165,7 @@ def doctor(
     output: Form = "text",
 ) -> None:
     """Look at everything a server needs and say what is wrong, and what to do. Exits 1 when something is."""
-    from canary.doctor import document, examine, lines
+    from canary.commands.doctor import document, examine, lines
 
     findings = examine(config, os.environ, data=data, admin=admin)
     result = document(findings)
@@ -222,9 +225,9 @@ def report(
     ] = None,
 ) -> None:
     """Judge a canary by its rubric, a past one too. Works with the server down. Exits 0, 3 or 4."""
-    from canary.report_output import BadOutput, Output
-    from canary.reporting import NoSuchCanary, rendered, report_from_csv, report_from_store
-    from canary.retro import read_rubric
+    from canary.commands.report_output import BadOutput, Output
+    from canary.judging.reporting import NoSuchCanary, rendered, report_from_csv, report_from_store
+    from canary.judging.retro import read_rubric
 
     read = read_config(config)
     try:

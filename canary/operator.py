@@ -11,14 +11,14 @@ from typing import Any
 
 from alerts.frozen import RolledBack
 from canary.config import Config
-from canary.live import Live, Patient
-from canary.orders import transition_for
-from canary.process import WatchedConfig
-from canary.rollbacks import Rollbacks
-from canary.rollouts import Outrun, Rollouts
+from canary.news.live import Live, Patient
+from canary.news.workers import Workers
+from canary.programs.process import WatchedConfig
 from canary.secrets import Keys
+from canary.states.orders import transition_for
+from canary.states.rollbacks import Rollbacks
+from canary.states.rollouts import Outrun, Rollouts
 from canary.status import status_of
-from canary.workers import Workers
 from console.control import BadOrder, Order
 from records.capture import Capture
 from records.capture_store import CaptureStore
@@ -213,7 +213,7 @@ class Operator:
 
 def _report(config: Config, canary: str, store: Store, form: str) -> str:
     # Statistics take two seconds to import, and most admin processes never write a report.
-    from canary.reporting import rendered, report_of
+    from canary.judging.reporting import rendered, report_of
 
     return rendered(report_of(config, canary, store, now=time.time()), form)
 

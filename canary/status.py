@@ -6,8 +6,8 @@ from alerts.frozen import RolledBack
 from alerts.incident import Incident
 from alerts.status import rule_key
 from canary.config import CanaryConfig
-from canary.live import Patient
-from canary.orders import ORDER_OF
+from canary.news.live import Patient
+from canary.states.orders import ORDER_OF
 from console.rollbacks import brief_of
 from routing import transitions
 from routing.plan import State

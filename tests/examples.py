@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from canary.config import load
-from canary.reporting import rendered, report_from_csv
+from canary.judging.reporting import rendered, report_from_csv
 from report.document import Report
 
 FOLDER = Path(__file__).parents[1] / "docs" / "examples"

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from canary.client import AdminClient, NotReached
+from canary.commands.client import AdminClient, NotReached
 from canary.config.server import Role
 
 READY_WITHIN_S = 20.0

@@ -17,12 +17,12 @@ from typing import Any
 from rich.console import Console
 from rich.rule import Rule
 
-from canary.client import AdminClient
+from canary.commands.client import AdminClient
 from canary.config import load
 from canary.config.server import Role
 from canary.demo.backdrop import Backdrop, Pager
 from canary.demo.traffic import Users
-from canary.reporting import rendered, report_from_store
+from canary.judging.reporting import rendered, report_from_store
 
 FOLDER = Path("canary-demo")
 SEED_REQUESTS = 300

@@ -22,8 +22,8 @@ import uvloop
 from uvicorn.server import ServerState
 
 from canary.config import load
-from canary.process import Orders
-from canary.worker import Worker
+from canary.programs.process import Orders
+from canary.programs.worker import Worker
 from proxy import call, exchange
 from proxy.app import TrafficApp
 from proxy.record import Record

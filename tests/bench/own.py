@@ -169,6 +169,6 @@ def canary(
 def _canary_roles(supervisor: int) -> dict[str, list[int]]:
     roles: dict[str, list[int]] = {"worker": [], "admin": []}
     for pid in family(supervisor):
-        role = "worker" if "canary.worker" in command_line(pid) else "admin"
+        role = "worker" if "canary.programs.worker" in command_line(pid) else "admin"
         roles[role].append(pid)
     return roles

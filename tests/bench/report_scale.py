@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from canary.config import parse
-from canary.reporting import report_from_store
+from canary.judging.reporting import report_from_store
 from records.store import Store
 from records.store.database import engine_of
 from tests.bench.report_world import DAY_S, FIRST_DAY, World, fill

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from canary.archiving import LOOK_EVERY_S, SETTLE_S, Archivist
 from canary.config import Config, parse
-from canary.rollouts import Rollouts
+from canary.judging.archiving import LOOK_EVERY_S, SETTLE_S, Archivist
+from canary.states.rollouts import Rollouts
 from records.decisions import Decision, Decisions
 from records.evaluations import Evaluations
 from records.store import Act, Store

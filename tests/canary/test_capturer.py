@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from canary import capturer
-from canary.capturer import Capturer, captured
+from canary.programs import capturer
+from canary.programs.capturer import Capturer, captured
 from records.capture import About, Capture, Said, Taken
 from records.capture_files import unstored
 from records.capture_pipe import CapturePipe
@@ -118,7 +118,7 @@ def test_a_pattern_that_goes_wild_costs_its_own_exchange_only(
 
 def test_the_real_process_writes_what_the_pipe_sends_and_ends_with_it(tmp_path: Path) -> None:
     folder = tmp_path / "captures"
-    pipe = CapturePipe([sys.executable, "-m", "canary.capturer", str(folder)])
+    pipe = CapturePipe([sys.executable, "-m", "canary.programs.capturer", str(folder)])
     for serial in range(100):
         assert pipe.send(msgspec.msgpack.encode(taken(answer=f"{serial} {KEY}".encode(), serial=serial)))
     assert pipe.send(b"no message of ours")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from canary.client import AdminClient, NotReached
+from canary.commands.client import AdminClient, NotReached
 from tests.serving import ProviderThread, Running
 
 CONFIG = 'providers: {{openai: {{api: openai, base_url: "{url}/v1"}}}}'

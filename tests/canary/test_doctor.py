@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from canary.doctor import document, run
-from canary.doctor_findings import Finding, fine
-from canary.doctor_machine import folder, secrets, skew, spool, store
-from canary.doctor_network import connect, shared
+from canary.commands.doctor import document, run
+from canary.commands.doctor_findings import Finding, fine
+from canary.commands.doctor_machine import folder, secrets, skew, spool, store
+from canary.commands.doctor_network import connect, shared
 from records.outcome import Feedback
 from records.spool import SpoolWriter
 from records.store import Store

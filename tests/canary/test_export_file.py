@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from canary.export_file import NoParquet, Rows, write_table
+from canary.commands.export_file import NoParquet, Rows, write_table
 from records.export import Kind
 
 COLUMNS: dict[str, Kind] = {"name": "text", "at": "time", "n": "count", "x": "number", "ok": "truth"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from canary.feedback_file import BadFile, Line, lines
+from canary.commands.feedback_file import BadFile, Line, lines
 
 SAID_AT = datetime(2026, 11, 24, 16, tzinfo=UTC)
 

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from canary.feedback_file import Line
-from canary.feedback_import import (
+from canary.commands.feedback_file import Line
+from canary.commands.feedback_import import (
     MOST_BYTES,
     MOST_VALUES,
     TRIES,

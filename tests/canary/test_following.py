@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from canary.following import WRITE_EVERY_S, Following
+from canary.states.following import WRITE_EVERY_S, Following
 from records import plans
 from records.plans import PlanWatch
 from routing.plan import NO_PLAN, Plan, State

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canary.gathering import OVERLAP_S, Gathering
-from canary.news import News
+from canary.news.gathering import OVERLAP_S, Gathering
+from canary.news.listener import News
 from records.outcome import Feedback, Heartbeat, Outcome
 from records.shared.brief import brief
 from records.shared.stream import Dispatch

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from canary.config import parse
-from canary.live import Live
-from canary.news import News
-from canary.rollouts import Rollouts
+from canary.news.listener import News
+from canary.news.live import Live
+from canary.states.rollouts import Rollouts
 from records.meters import Meters
 from records.outcome import Heartbeat, Outcome
 from records.store import Store

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from canary.live import Live
+from canary.news.live import Live
+from canary.news.workers import Workers
 from canary.operator import Operator
-from canary.process import WatchedConfig
-from canary.rollouts import Rollouts
+from canary.programs.process import WatchedConfig
 from canary.secrets import Keys
-from canary.workers import Workers
+from canary.states.rollouts import Rollouts
 from console.control import BadOrder, Order
 from records.meters import Meters
 from records.store import Store

@@ -6,7 +6,7 @@ import sys
 
 CRASH = """
 import structlog
-from canary.process import log_to_stderr
+from canary.programs.process import log_to_stderr
 
 def handle(headers, body):
     raise LookupError("a defect")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from canary.pulled import Pulled, PulledBack
+from canary.states.pulled import Pulled, PulledBack
 from records.store import Act
 from routing.plan import State, StateName
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from canary.cli import app
 from canary.config import ConfigError
-from canary.retro import read_rubric
+from canary.judging.retro import read_rubric
 from records.metric import BUILT_IN
 
 CONFIG = """

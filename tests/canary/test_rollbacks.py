@@ -10,9 +10,9 @@ import pytest
 
 from alerts.frozen import ArmFigures, FailureSample, Point, RolledBack, RuleThen, Why
 from canary.config import Config, parse
-from canary.pulled import PulledBack
-from canary.rollbacks import Rollbacks
-from canary.rollouts import Rollouts
+from canary.states.pulled import PulledBack
+from canary.states.rollbacks import Rollbacks
+from canary.states.rollouts import Rollouts
 from console.rollbacks import brief_of, document_of
 from records import plans
 from records.errors import StoreDown

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from canary.config import Config, parse
-from canary.pulled import PulledBack
-from canary.rollouts import Outrun, Rollouts, Transition
+from canary.states.pulled import PulledBack
+from canary.states.rollouts import Outrun, Rollouts, Transition
 from records import plans
 from records.errors import StoreDown
 from records.store import Act, Store

@@ -3,8 +3,8 @@ many outcomes there were in all."""
 
 from typing import Any
 
-from canary.news import News
-from canary.telling import Telling
+from canary.news.listener import News
+from canary.news.telling import Telling
 from records.outcome import Feedback, Heartbeat, Outcome
 from records.shared.stream import RECORDS_A_DISPATCH, Dispatch, Outgoing
 

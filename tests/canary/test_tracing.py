@@ -8,10 +8,10 @@ import pytest
 _ATTACH = """
 import sys
 {first}
-import canary.tracing
-from canary.process import log_to_stderr
+import canary.news.tracing
+from canary.programs.process import log_to_stderr
 log_to_stderr()
-canary.tracing.Tracing({environment!r}).close()
+canary.news.tracing.Tracing({environment!r}).close()
 print("\\n".join(sys.modules))
 """
 
@@ -25,8 +25,8 @@ def attached(environment: dict[str, str], first: str = "") -> tuple[list[str], s
 
 
 def test_the_admin_process_imports_nothing_of_it_without_the_variable() -> None:
-    imported, log = attached({}, first="import canary.admin")
-    assert "canary.admin" in imported
+    imported, log = attached({}, first="import canary.programs.admin")
+    assert "canary.programs.admin" in imported
     assert [
         name for name in imported if name.startswith(("opentelemetry", "google.", "records.tracing"))
     ] == []
@@ -34,7 +34,9 @@ def test_the_admin_process_imports_nothing_of_it_without_the_variable() -> None:
 
 
 def test_the_agent_imports_no_exporter_without_the_variable() -> None:
-    imported, log = attached({}, first="import canary.agent")  # redis imports OpenTelemetry's API for itself
+    imported, log = attached(
+        {}, first="import canary.programs.agent"
+    )  # redis imports OpenTelemetry's API for itself
     ours = ("opentelemetry.exporter", "google.", "records.tracing")
     assert [name for name in imported if name.startswith(ours)] == []
     assert log == ""

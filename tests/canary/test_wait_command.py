@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from canary.client import NotReached
-from canary.wait_command import Clock, Standing, exit_code, until_settled
+from canary.commands.client import NotReached
+from canary.commands.wait import Clock, Standing, exit_code, until_settled
 
 OPEN = Standing(state="running", verdict="extend")
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from canary.client import NotReached
-from canary.show import picture
-from canary.wait_command import Clock
-from canary.watching import Lines, Look, looks, watch
+from canary.commands.client import NotReached
+from canary.commands.show import picture
+from canary.commands.wait import Clock
+from canary.commands.watching import Lines, Look, looks, watch
 
 NOW = 1_800_000_000.0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client.registry import Collector
 
-from canary.shared_meters import AdminMeters, AgentMeters
+from canary.news.shared_meters import AdminMeters, AgentMeters
 from records.meters import Meters
 
 PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text()

@@ -170,7 +170,9 @@ def capturers(server: Running) -> list[int]:
     for worker in worker_pids(server):
         for children in Path(f"/proc/{worker}/task").glob("*/children"):
             found += [
-                int(pid) for pid in _text(children).split() if "canary.capturer" in _text(_command(pid))
+                int(pid)
+                for pid in _text(children).split()
+                if "canary.programs.capturer" in _text(_command(pid))
             ]
     return found
 

@@ -46,7 +46,7 @@ PROMISED = {
     "canary_mirror_cost_usd": {"canary"},
     "canary_mirror_dropped": {"canary"},
 }
-OF_REPLICAS: dict[str, set[str]] = {  # shown by canary/shared_meters.py
+OF_REPLICAS: dict[str, set[str]] = {  # shown by canary/news/shared_meters.py
     "canary_leader": set(),
     "canary_evidence_lag_seconds": set(),
     "canary_shared_up": set(),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from canary.process import SIGINT_GRACE_S
+from canary.programs.process import SIGINT_GRACE_S
 from tests.e2e.stage import Stage, chat
 from tests.reliability.answers import DONE, SSE, chunk, events, head
 from tests.reliability.askers import Askers, paced

@@ -78,7 +78,7 @@ def admin_pid(stage: Stage) -> int:
     """The admin process's pid; 0 while there is none."""
     for pid in stage.server.children():
         line = Path(f"/proc/{pid}/cmdline")
-        if line.exists() and b"canary.admin" in line.read_bytes():
+        if line.exists() and b"canary.programs.admin" in line.read_bytes():
             return pid
     return 0
 

@@ -1,0 +1,156 @@
+"""`canary archive …`: every evaluation there was. It reads the store, and works with the server down."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    ConfigFile,
+    DataFolder,
+    Form,
+    example,
+    fail,
+    print_json,
+    read_config,
+    say,
+)
+
+if TYPE_CHECKING:
+    from records.evaluations import Evaluations
+    from report.archive import Evaluation
+
+app = typer.Typer(help="Every evaluation there was.", no_args_is_help=True)
+
+OfCanary = Annotated[str | None, typer.Option("--canary", help="Only this canary's.")]
+
+
+@app.callback()
+def archive() -> None:
+    """Look at past evaluations, sum them up, take them along."""
+
+
+@app.command("list", epilog=example("archive list --canary support-nov"))
+def list_(
+    canary: OfCanary = None, config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text"
+) -> None:
+    """List the evaluations, oldest first."""
+    from canary.commands.archive_text import listed, summary
+
+    found = _read(config, data, canary)
+    if output == "json":
+        return print_json({"evaluations": [summary(each) for each in found]})
+    return _print(listed(found) if found else "no evaluation yet")
+
+
+@app.command(epilog=example("archive show support-nov -o markdown"))
+def show(
+    which: Annotated[str, typer.Argument(help="An evaluation's key, or a canary's name for its last.")],
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Annotated[str, typer.Option("-o", "--output", help="text, json, markdown or html.")] = "text",
+) -> None:
+    """Show one evaluation: its report as it was then. As json everything that is kept of it."""
+    from canary.judging.reporting import rendered
+    from report.archive import to_document
+
+    found = [each for each in _read(config, data, None) if which in (each.key, each.canary)]
+    if not found:
+        fail(f"no evaluation {which!r}; `canary archive list` names them")
+    if output == "json":
+        return print_json(to_document(found[-1]))
+    try:
+        return _print(rendered(found[-1].report, output))
+    except ValueError as problem:
+        fail(str(problem), code=2)
+
+
+@app.command(epilog=example("archive trends -o json"))
+def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
+    """Say what evaluations changed by vendor family, what synthetic scores are worth, and what it saves."""
+    from canary.commands.archive_text import told
+    from report.archive_trends import to_json
+    from report.archive_trends import trends as sum_up
+
+    found = sum_up(_read(config, data, None))
+    return print_json(to_json(found)) if output == "json" else _print(told(found))
+
+
+@app.command(epilog=example("archive export -o evaluations.jsonl"))
+def export(
+    canary: OfCanary = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file, or - for stdout.")] = Path("-"),
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+) -> None:
+    """Write the evaluations as JSON, one a line, for another archive or another program."""
+    from report.archive import to_line
+
+    found = _read(config, data, canary)
+    text = "".join(f"{to_line(each)}\n" for each in found)
+    try:
+        sys.stdout.write(text) if str(output) == "-" else output.write_text(text, encoding="utf-8")
+    except OSError as problem:
+        fail(f"{output} cannot be written: {problem.strerror}")
+    say(f"{len(found)} evaluation(s)")
+
+
+@app.command("import", epilog=example("archive import evaluations.jsonl"))
+def import_(
+    file: Annotated[Path, typer.Argument(help="What `canary archive export` wrote.")],
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Add evaluations from a file, all or none. Those that are there already stay as they are."""
+    from canary.judging.evaluating import kept
+    from report.archive import BadEvaluation, parse
+
+    try:
+        found = parse(file.read_text(encoding="utf-8"))
+    except (BadEvaluation, UnicodeDecodeError) as problem:
+        fail(f"{file}: {problem}")
+    except OSError as problem:
+        fail(f"{file} cannot be read: {problem.strerror}")
+    with _opened(config, data) as evaluations:
+        added = evaluations.keep([kept(each) for each in found])
+    counts: dict[str, Any] = {"read": len(found), "added": added}
+    if output == "json":
+        return print_json(counts)
+    return say(f"{added} of {len(found)} evaluation(s) added; the others were there")
+
+
+def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
+    from report.archive import from_document
+
+    with _opened(config, data) as evaluations:
+        return [from_document(each) for each in evaluations.all(canary)]
+
+
+@contextmanager
+def _opened(config: Path, data: Path) -> "Iterator[Evaluations]":
+    """The store's evaluations; ends the command with 1 where there is no store."""
+    from records.errors import StoreDown
+    from records.evaluations import Evaluations
+    from records.store import Store
+
+    read = read_config(config)
+    if read.store.startswith("sqlite:") and not data.is_dir():
+        fail(f"there is no data folder {data}: name the server's with --data")
+    try:
+        store = Store.open(read.store, data)
+        try:
+            yield Evaluations(store)
+        finally:
+            store.close()
+    except StoreDown as problem:
+        fail(str(problem))
+
+
+def _print(text: str) -> None:
+    print(text.rstrip("\n"))  # noqa: T201

@@ -1,0 +1,109 @@
+"""What `canary doctor` reaches over the network: providers, receivers of pages, Redis, the running server.
+
+To providers and receivers it connects, and no more: no request is sent and no key is used.
+"""
+
+import json
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+
+from canary.commands.client import AdminClient, NotReached
+from canary.commands.doctor_findings import Check, Finding, broken, fine, warning
+from canary.commands.doctor_machine import skew
+from canary.config import Config
+
+CONNECT_WITHIN_S = 3.0
+_PORTS = {"https": 443, "http": 80}
+
+
+def destinations(config: Config) -> dict[str, Check]:
+    """A check for each provider and each receiver of pages."""
+    checks: dict[str, Check] = {}
+    for provider in config.providers.values():
+        name = f"provider {provider.name}"
+        checks[name] = _connecting(name, provider.base_url, provider.ca_file)
+    for place, receiver in enumerate(config.notify):
+        name = f"notify[{place}] {receiver.kind}"
+        checks[name] = _connecting(name, receiver.url, None)
+    return checks
+
+
+def _connecting(name: str, url: str, ca_file: str | None) -> Check:
+    return lambda: [connect(name, url, ca_file)]
+
+
+def connect(name: str, url: str, ca_file: str | None = None) -> Finding:
+    """Look the host up, connect, and shake hands where it is TLS. Of the URL only host and port are told."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+    began = time.monotonic()
+    try:
+        with socket.create_connection((host, port), timeout=CONNECT_WITHIN_S) as line:
+            if parts.scheme == "https":
+                context = ssl.create_default_context(cafile=ca_file)
+                with context.wrap_socket(line, server_hostname=host):
+                    pass
+    except socket.gaierror:
+        return broken(name, f"no address is known for {host}", "mend the name in the URL, or DNS here")
+    except ssl.SSLCertVerificationError as problem:
+        says = f"{host}:{port} shows a certificate that is not trusted: {problem.verify_message}"
+        return broken(name, says, "mend the certificate, or give its authority as `ca_file`")
+    except ssl.SSLError as problem:
+        says = f"{host}:{port} does not speak TLS: {problem.reason}"
+        return broken(name, says, "write http://, or its TLS port")
+    except TimeoutError:
+        return broken(name, f"{host}:{port} does not answer", "see whether a firewall or proxy is between")
+    except OSError as problem:
+        return broken(name, f"{host}:{port}: {problem.strerror or problem}", "start it, or mend the URL")
+    return fine(name, f"{host}:{port} can be reached ({(time.monotonic() - began) * 1e3:.0f} ms)")
+
+
+def shared(url: str) -> list[Finding]:
+    """Whether Redis answers, and what time it has."""
+    from redis import Redis
+    from redis.exceptions import RedisError
+
+    client = Redis.from_url(url, socket_timeout=CONNECT_WITHIN_S, socket_connect_timeout=CONNECT_WITHIN_S)
+    try:
+        seconds, micros = client.time()
+    except (RedisError, OSError) as problem:
+        says = f"Redis does not answer: {problem}"
+        return [broken("shared", says, "start it, or mend `shared`; replicas go by the store meanwhile")]
+    finally:
+        client.close()
+    return [fine("shared", "Redis answers"), *skew("shared", float(seconds) + float(micros) / 1e6)]
+
+
+def server(data: Path, environment: Mapping[str, str], admin: str | None) -> list[Finding]:
+    """What a running server says of itself."""
+    try:
+        said = AdminClient(admin=admin, data=data, environment=environment).text("GET", "/readyz").strip()
+    except NotReached as problem:
+        return [warning("server", str(problem), "start it with `canary serve`, if it is meant to run")]
+    found = [broken("server", each, "") for each in _degraded(said)] or [fine("server", f"says: {said}")]
+    return found + _traffic(data)
+
+
+def _degraded(said: str) -> list[str]:
+    word, _, problems = said.partition(": ")
+    return problems.split("; ") if word == "degraded" else []
+
+
+def _traffic(data: Path) -> list[Finding]:
+    try:
+        url = str(json.loads((data / "server.json").read_text())["traffic"])
+    except (OSError, ValueError, KeyError):
+        return []  # it runs elsewhere
+    try:
+        answer = httpx2.get(f"{url}/readyz", timeout=CONNECT_WITHIN_S, trust_env=False)
+    except httpx2.TransportError as problem:
+        return [broken("server", f"nobody serves traffic at {url}: {problem}", "see the server's log")]
+    if answer.status_code != 200 or "baseline only" in answer.text:
+        return [broken("server", f"traffic at {url}: {answer.text.strip()}", "see the server's log")]
+    return [fine("server", f"traffic at {url}: {answer.text.strip()}")]

@@ -1,0 +1,98 @@
+"""Writes a table to a CSV or Parquet file, page by page: the file is there whole, or not at all."""
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from records.export import Kind
+
+Format = Literal["csv", "parquet"]
+Rows = Sequence[tuple[Any, ...]]
+
+
+class NoParquet(Exception):
+    """The library that writes Parquet is not installed."""
+
+
+def write_table(path: Path, form: Format, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
+    """Write all pages; returns how many rows. What was at `path` stays until the last row is written.
+
+    Raises NoParquet, OSError.
+    """
+    with _whole(path) as beside:
+        return _write_csv(beside, columns, pages) if form == "csv" else _write_parquet(beside, columns, pages)
+
+
+def write_csv(file: TextIO, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
+    """The same as CSV into an open file (RFC 4180, but for LF): a header, empty cells for what is unknown."""
+    kinds, count = list(columns.values()), 0
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    for rows in pages:
+        writer.writerows(
+            [[_cell(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in rows]
+        )
+        count += len(rows)
+    return count
+
+
+def _write_csv(path: Path, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        return write_csv(file, columns, pages)
+
+
+def _cell(value: Any, kind: Kind) -> Any:
+    if value is None:
+        return ""
+    if kind == "time":
+        return datetime.fromtimestamp(value, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if kind == "truth":
+        return "true" if value else "false"
+    return value
+
+
+def _write_parquet(path: Path, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
+    try:
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetWriter
+    except ImportError as exc:
+        raise NoParquet("Parquet needs a library: pip install 'canary-llm[parquet]'") from exc
+    types = {
+        "text": pa.string(),
+        "number": pa.float64(),
+        "count": pa.int64(),
+        "truth": pa.bool_(),
+        "time": pa.timestamp("us", tz="UTC"),
+    }
+    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
+    times = [kind == "time" for kind in columns.values()]
+    count = 0
+    with ParquetWriter(path, schema, compression="zstd") as writer:
+        for rows in pages:
+            values = [
+                [_micros(value) for value in column] if is_time else list(column)
+                for column, is_time in zip(zip(*rows, strict=True), times, strict=True)
+            ]
+            arrays = [pa.array(each, type=field.type) for each, field in zip(values, schema, strict=True)]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
+            count += len(rows)
+    return count
+
+
+def _micros(at: float | None) -> int | None:
+    return None if at is None or not math.isfinite(at) else round(at * 1e6)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A file beside it that takes its place at the end, or goes."""
+    beside = path.with_name(f"{path.name}.part")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

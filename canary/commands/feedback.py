@@ -1,0 +1,49 @@
+"""`canary feedback …`: what users said, brought in from a file."""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from canary.commands.shell import DATA, DataFolder, Form, example, fail, print_json, say
+
+app = typer.Typer(help="Feedback from elsewhere.", no_args_is_help=True)
+
+Traffic = Annotated[
+    str | None,
+    typer.Option("--traffic", envvar="CANARY_TRAFFIC", help="The traffic listener, HOST:PORT or a URL."),
+]
+
+
+@app.callback()
+def feedback() -> None:
+    """Bring in what users said."""
+
+
+@app.command("import", epilog=example("feedback import november.csv"))
+def import_(
+    file: Annotated[Path, typer.Argument(help="A CSV with the columns of docs/feedback.md.")],
+    traffic: Traffic = None,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Send every row of a CSV to the server, or none if one is bad. Doing it twice changes nothing."""
+    from canary.commands.client import NotReached, traffic_url
+    from canary.commands.feedback_file import BadFile
+    from canary.commands.feedback_import import FeedbackClient, NotTaken, import_file
+    from canary.secrets import BadSecret, Secret
+
+    try:
+        token = Secret("CANARY_FEEDBACK_TOKEN", os.environ).value()
+        done = import_file(file, FeedbackClient(traffic_url(traffic, data), token), now=time.time())
+    except (BadFile, BadSecret, NotReached, NotTaken, OSError) as problem:
+        fail(f"{file}: {problem}" if isinstance(problem, BadFile) else str(problem))
+    for each in done.problems:
+        say(f"{file} line {each['line']}: {each['error']}")
+    if output == "json":
+        print_json(done.document())
+    if done.bad:
+        fail(f"{done.bad} of {done.rows} rows are bad: nothing was sent")
+    say(f"{done.accepted} of {done.rows} rows accepted")

@@ -1,0 +1,140 @@
+"""Brings a CSV of feedback to a running server: every row is checked before the first one is sent."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+
+from canary.commands.client import said
+from canary.commands.feedback_file import Line, lines
+
+MOST_VALUES, MOST_BYTES = 1000, 3 << 20
+MOST_SHOWN = 100
+"""Bad rows that are named; of more, the number."""
+
+TRIES = 5
+_TIMEOUT_S = 60.0
+
+
+class NotTaken(Exception):
+    """The server does not answer, refuses, or has no room; the message says what to do."""
+
+
+@dataclass(slots=True)
+class Imported:
+    """What came of a file. `accepted` rows are on the server's disk; `bad` rows (of which `problems` names
+    the first ones by line) leave `accepted` at 0."""
+
+    rows: int = 0
+    accepted: int = 0
+    bad: int = 0
+    problems: list[dict[str, Any]] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """For `-o json`."""
+        return asdict(self)
+
+
+class FeedbackClient:
+    """A server's feedback endpoint. `pause` waits so many seconds before a try again."""
+
+    def __init__(self, url: str, token: str | None, *, pause: Callable[[float], None] = time.sleep) -> None:
+        self._url, self._pause = f"{url}/canary/feedback", pause
+        self._headers = {"content-type": "application/json"}
+        if token:
+            self._headers["authorization"] = f"Bearer {token}"
+
+    def check(self, values: bytes) -> list[dict[str, Any]]:
+        """[{"place", "error"}] of the values that would be refused."""
+        problems: list[dict[str, Any]] = self._post(values, check="")["problems"]
+        return problems
+
+    def send(self, values: bytes) -> int:
+        """How many were accepted: all. NotTaken when none was, or nobody knows."""
+        return int(self._post(values)["accepted"])
+
+    def _post(self, values: bytes, **query: str) -> dict[str, Any]:
+        """A server without room, or one that is being started again, is asked again a few times."""
+        wrong = ""
+        for attempt in range(TRIES):
+            if attempt:
+                self._pause(2.0 ** (attempt - 1))
+            try:
+                answer = httpx2.post(
+                    self._url,
+                    params=query,
+                    content=values,
+                    headers=self._headers,
+                    timeout=_TIMEOUT_S,
+                    trust_env=False,
+                )
+            except httpx2.TransportError as error:
+                wrong = f"no canary answers at {self._url}: is `canary serve` running? ({error})"
+                continue
+            if answer.is_success:
+                return json.loads(answer.text)  # type: ignore[no-any-return]
+            wrong = said(answer)
+            if answer.status_code != 503:
+                break
+        raise NotTaken(wrong)
+
+
+def import_file(path: Path, client: FeedbackClient, *, now: float) -> Imported:
+    """Check every row, then send them all if none is bad.
+
+    A row without `at` counts as said when the file was last changed, so that importing it again repeats
+    exactly what is there. Raises BadFile, OSError, and NotTaken naming what was accepted before.
+    """
+    said_at = datetime.fromtimestamp(min(path.stat().st_mtime, now), UTC)
+    done = Imported()
+    for batch in batches(lines(path, said_at=said_at)):
+        done.rows += len(batch)
+        _look(batch, client, done)
+    if done.bad:
+        return done
+    for batch in batches(lines(path, said_at=said_at)):
+        try:
+            done.accepted += client.send(_encoded(batch))
+        except NotTaken as problem:
+            raise NotTaken(
+                f"{problem}\n{done.accepted} of {done.rows} rows were accepted, up to line "
+                f"{batch[0].number - 1}. Import the file again: what is there already changes nothing"
+            ) from problem
+    return done
+
+
+def batches(found: Iterable[Line]) -> Iterator[list[Line]]:
+    """As many rows as one request may have."""
+    batch: list[Line] = []
+    size = 0
+    for line in found:
+        cost = len(msgspec.json.encode(line.value)) + 1
+        if batch and (len(batch) == MOST_VALUES or size + cost > MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(line)
+        size += cost
+    if batch:
+        yield batch
+
+
+def _look(batch: list[Line], client: FeedbackClient, done: Imported) -> None:
+    """Note what is wrong with a batch's rows."""
+    readable = [line for line in batch if line.value is not None]
+    wrong = {line.number: line.problem for line in batch if line.value is None}
+    if readable:
+        refused = client.check(_encoded(readable))
+        wrong |= {readable[each["place"]].number: each["error"] for each in refused}
+    done.bad += len(wrong)
+    room = MOST_SHOWN - len(done.problems)
+    done.problems += [{"line": number, "error": wrong[number]} for number in sorted(wrong)[:room]]
+
+
+def _encoded(batch: list[Line]) -> bytes:
+    return msgspec.json.encode([line.value for line in batch])

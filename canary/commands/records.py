@@ -1,0 +1,82 @@
+"""`canary records …`: what was recorded, taken out as a file."""
+
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from canary.commands.shell import CONFIG, DATA, ConfigFile, DataFolder, example, fail, read_config, say
+
+app = typer.Typer(help="What was recorded.", no_args_is_help=True)
+
+
+@app.callback()
+def records() -> None:
+    """Take records out."""
+
+
+@app.command(epilog=example("records export --canary support-nov --since 7d -o week.csv"))
+def export(
+    canary: Annotated[
+        str | None, typer.Option("--canary", help="Only this canary's; without it all.")
+    ] = None,
+    what: Annotated[Literal["outcomes", "feedback"], typer.Option("--what", help="What.")] = "outcomes",
+    since: Annotated[
+        str | None, typer.Option("--since", help="From this time or date on, or so long ago, as 7d.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Before this time, date or age.")] = None,
+    form: Annotated[Literal["csv", "parquet"], typer.Option("--format", help="How.")] = "csv",
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file, or - for stdout (CSV).")] = Path(
+        "-"
+    ),
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+) -> None:
+    """Write outcomes or feedback to a file. Works with the server down. Never holds a prompt or an answer."""
+    from canary.commands.export_file import NoParquet, write_csv, write_table
+    from records.errors import StoreDown
+    from records.export import columns, pages
+    from records.store import Store
+
+    now = time.time()
+    if form == "parquet" and str(output) == "-":
+        fail("Parquet needs a file: -o FILE", code=2)
+    begin, end = _moment(since, 0.0, now), _moment(until, float("inf"), now)
+    read = read_config(config)
+    if read.store.startswith("sqlite:") and not data.is_dir():
+        fail(f"there is no data folder {data}: name the server's with --data")
+    try:
+        store = Store.open(read.store, data)
+        try:
+            shown = columns(what)
+            found = pages(store, what, canary=canary, since=begin, until=end)
+            if str(output) == "-":
+                count = write_csv(sys.stdout, shown, found)
+            else:
+                count = write_table(output, form, shown, found)
+        finally:
+            store.close()
+    except (NoParquet, StoreDown, OSError) as problem:
+        fail(str(problem))
+    say(f"{count} {what}")
+
+
+def _moment(text: str | None, otherwise: float, now: float) -> float:
+    """UTC seconds of a time, a date, or an age."""
+    from canary.config.quantity import parse_duration
+
+    if text is None:
+        return otherwise
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    else:
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    try:
+        return now - parse_duration(text)
+    except ValueError:
+        fail(f'"{text}" is no time; write 2026-11-24, 2026-11-24T16:00:00Z, or how long ago, as 7d', code=2)

@@ -1,0 +1,56 @@
+"""Where a report goes and in which form, from what the command line says."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from records.whole_file import write_whole
+
+FORMS = ("text", "json", "markdown", "html")
+_ENDINGS = {
+    ".txt": "text",
+    ".json": "json",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+}
+
+
+class BadOutput(ValueError):
+    """A form that does not exist, or a file that tells none; the message says what would be right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A form of FORMS, and the file it goes to (None: standard output)."""
+
+    form: str
+    file: Path | None
+
+    @classmethod
+    def asked(cls, form: str | None, output: str | None) -> "Output":
+        """From `-f` and `-o`. `-o` alone is a form, or a file whose ending tells it; beside `-f` a file.
+
+        Raises BadOutput.
+        """
+        if form is not None and form not in FORMS:
+            raise BadOutput(f"-f {form!r}: there is no such form; use {', '.join(FORMS)}")
+        if output is None or (form is None and output in FORMS):
+            return cls(form=form or output or "text", file=None)
+        file = Path(output)
+        if not file.parent.is_dir() or file.is_dir():
+            raise BadOutput(f"-o {output!r}: not a file in a folder that is there")
+        told = form or _ENDINGS.get(file.suffix.lower())
+        if told is None:
+            raise BadOutput(
+                f"-o {output!r} is neither a form ({', '.join(FORMS)}) nor a file that ends in "
+                ".html, .md, .json or .txt; say the form with -f"
+            )
+        return cls(form=told, file=file)
+
+    def write(self, text: str) -> None:
+        """Print it, or put it in place of the file, whole."""
+        if self.file is None:
+            print(text)  # noqa: T201
+        else:
+            write_whole(self.file, (text.rstrip("\n") + "\n").encode())

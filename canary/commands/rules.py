@@ -1,0 +1,42 @@
+"""`canary rules`: the guardrails of a config as a Prometheus rules file. Asks no server."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from canary.commands.shell import CONFIG, ConfigFile, fail, read_config, say
+from canary.config import Config
+
+
+def rules(
+    canary: Annotated[str | None, typer.Option("--canary", help="Only this canary's guardrails.")] = None,
+    config: ConfigFile = CONFIG,
+    runbooks: Annotated[
+        str, typer.Option("--runbooks", help="The folder or address of the alerts' pages (NAME.md).")
+    ] = "docs/runbooks",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A file to write; otherwise it goes to stdout.")
+    ] = None,
+) -> None:
+    """Write the guardrails as Prometheus recording and alerting rules. Works with the server down."""
+    text = written(read_config(config), canary, runbooks=runbooks)
+    if output is None:
+        print(text, end="")  # noqa: T201
+        return
+    try:
+        output.write_text(text)
+    except OSError as problem:
+        fail(f"{output} cannot be written: {problem.strerror}")
+    say(f"{output}: written; `promtool check rules {output}` reads it as Prometheus will")
+
+
+def written(config: Config, canary: str | None, *, runbooks: str) -> str:
+    """The rules of one canary, or of all; ends the command with 2 for a name the config does not have."""
+    from alerts.prometheus import rules_text
+
+    if canary is not None and canary not in config.canaries:
+        have = ", ".join(config.canaries) or "none"
+        fail(f'the config has no canary "{canary}"; it has: {have}', code=2)
+    wanted = config.canaries if canary is None else {canary: config.canaries[canary]}
+    return rules_text({name: each.guardrails for name, each in wanted.items()}, runbooks=runbooks)

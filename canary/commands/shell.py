@@ -1,0 +1,67 @@
+"""How every command takes its options, asks the server and speaks: results to stdout, the rest to stderr."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+from canary.commands.client import AdminClient, NotReached
+from canary.config import Config, ConfigError, load
+
+ConfigFile = Annotated[Path, typer.Option("--config", envvar="CANARY_CONFIG", help="The configuration file.")]
+DataFolder = Annotated[Path, typer.Option("--data", envvar="CANARY_DATA", help="The server's data folder.")]
+Admin = Annotated[
+    str | None, typer.Option("--admin", envvar="CANARY_ADMIN", help="The admin listener, HOST:PORT.")
+]
+Form = Annotated[str, typer.Option("-o", "--output", help="text or json.")]
+
+CONFIG = Path("canary.yaml")
+DATA = Path("./canary-data")
+
+T = TypeVar("T")
+
+
+def example(call: str) -> str:
+    """The last line of a command's help: how it is called."""
+    return f"Example: canary {call}"
+
+
+def admin_client(admin: str | None, data: Path) -> AdminClient:
+    """The server's admin API; ends the command where nobody knows its address."""
+    return ask(lambda: AdminClient(admin=admin, data=data, environment=os.environ))
+
+
+def ask(call: Callable[[], T]) -> T:
+    """What the server answers; ends the command with 1 where it does not, or refuses."""
+    try:
+        return call()
+    except NotReached as problem:
+        fail(str(problem))
+
+
+def read_config(path: Path) -> Config:
+    """The config; ends the command with 2 where it has a mistake."""
+    try:
+        return load(path, os.environ)
+    except ConfigError as problem:
+        fail(str(problem), code=2)
+
+
+def print_json(document: Any) -> None:
+    """A result."""
+    print(json.dumps(document, indent=2))  # noqa: T201
+
+
+def say(text: str) -> None:
+    """Prose and progress."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def fail(message: str, *, code: int = 1) -> NoReturn:
+    """End the command: 1 is an error, 2 a mistake in how it was called."""
+    say(message)
+    raise typer.Exit(code)

@@ -1,0 +1,159 @@
+"""Shows a status document in the terminal. Holds no facts of its own."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from console import words
+from console.standing import Standing, Tone, standing
+
+_TONES: Mapping[Tone, str] = {"good": "green", "warn": "yellow", "bad": "bold red", "calm": "dim"}
+
+BAR_WIDTH = 16
+
+
+def show_status(document: Mapping[str, Any], now: float) -> None:
+    """Print the status at UTC second `now`."""
+    Console().print(picture(document, now))
+
+
+def picture(document: Mapping[str, Any], now: float) -> RenderableType:
+    """Every canary of the document: its header over both arms and the guardrails."""
+    canaries = document["canaries"]
+    if not canaries:
+        return Text("no canary in the config: traffic passes through, recorded")
+    return Group(*(part for canary in canaries for part in _canary(canary, now)))
+
+
+def _canary(canary: Mapping[str, Any], now: float) -> list[RenderableType]:
+    stands = standing(canary)
+    parts: list[RenderableType] = [_header(canary, stands, now)]
+    if canary.get("rollback"):
+        parts.append(_rollback(canary["rollback"]))
+    elif canary.get("reason"):
+        parts.append(Text(canary["reason"]))
+    parts.append(_arms(canary["arms"]))
+    if canary.get("mirror"):
+        parts.append(_mirror(canary["mirror"]))
+    return [*parts, *_guardrails(stands), Text("")]
+
+
+def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
+    """Name and state; the share as it is set and as it is; the step of the ramp and the time."""
+    head = Table.grid(padding=(0, 1))
+    head.add_row(Text(canary["name"], "bold"), Text(stands.word, _TONES[stands.tone]))
+    actual = _percent(canary["actual_share"])
+    head.add_row("share", f"{_percent(canary['share'])} set, {actual} actual")
+    if stands.ramp:
+        head.add_row("ramp", stands.ramp)
+    step = _step_bar(canary["ramp"]) if canary["state"] in ("running", "paused") else None
+    if step is not None:
+        head.add_row("", step)
+    if canary.get("started_at") is not None and canary["state"] in ("running", "paused", "promoted"):
+        head.add_row(
+            "run", f"{canary['run']}, started {words.span(max(0.0, now - canary['started_at']))} ago"
+        )
+    return head
+
+
+def _step_bar(ramp: Mapping[str, Any]) -> Table | None:
+    """How much of the step is over; None where it has no end."""
+    if ramp["step"] is None or ramp["left_s"] is None:
+        return None
+    whole = ramp["steps"][ramp["step"]]["for_s"]
+    elapsed = max(0.0, whole - ramp["left_s"])
+    row = Table.grid(padding=(0, 1))
+    row.add_row(
+        _bar(elapsed / whole if whole else 1.0, "cyan"), f"{words.span(elapsed)} of {words.span(whole)}"
+    )
+    return row
+
+
+def _rollback(why: Mapping[str, Any]) -> Text:
+    """Who rolled it back, when, why, and how both arms stood then."""
+    at = datetime.fromtimestamp(why["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
+    then = "; ".join(f"{name} {_figures(arm)}" for name, arm in why["arms"].items())
+    kept = "" if why["stored"] else ", not in the database yet"
+    return Text.assemble(
+        (f"rolled back by {why['who']}, {at} UTC, from {_percent(why['share_before'])}{kept}\n", "bold red"),
+        f"{why['sentence'] or 'no reason given'}\n",
+        (f"at that moment: {then}; all of it: {why['page']}", "dim"),
+    )
+
+
+def _figures(arm: Mapping[str, Any]) -> str:
+    cost = f", {_dollars(arm['mean_cost_usd'])} a request" if arm["mean_cost_usd"] is not None else ""
+    return f"{arm['failed']} of {arm['exchanges']} failed, p95 {_seconds(arm['p95_s'])}{cost}"
+
+
+def _arms(arms: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("arm")
+    for name in ("requests", "errors", "aborted", "p50", "p95", "first token p95", "cost"):
+        table.add_column(name, justify="right")
+    for name, arm in arms.items():
+        table.add_row(
+            name,
+            str(arm["requests"]),
+            str(arm["errors"]),
+            str(arm["aborted"]),
+            _seconds(arm["p50_s"]),
+            _seconds(arm["p95_s"]),
+            _seconds(arm["ttft_p95_s"]),
+            _dollars(arm["cost_usd"]),
+        )
+    return table
+
+
+def _mirror(copies: Mapping[str, Any]) -> Text:
+    """Apart from the arms' table: nobody got these answers."""
+    figures = (
+        f"{copies['requests']} copies",
+        f"{copies['errors']} errors",
+        f"{copies['aborted']} aborted",
+        f"p50 {_seconds(copies['p50_s'])}",
+        f"p95 {_seconds(copies['p95_s'])}",
+        f"cost {_dollars(copies['cost_usd'])}",
+        f"{copies['dropped']} without room",
+    )
+    return Text.assemble((f"mirror {_percent(copies['share'])}", "bold"), "  ", ", ".join(figures))
+
+
+def _guardrails(stands: Standing) -> list[RenderableType]:
+    """Each rule's value against its limit and its evidence against what it acts on; then what the loud ones
+    say, and those that have seen nothing."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("guardrail", "state", "value", "limit", "", "evidence", ""):
+        table.add_column(name)
+    for rule in stands.rules:
+        name, style = f"{rule.name} ({rule.scope})" if rule.scope else rule.name, _TONES[rule.tone]
+        bars = (_bar(rule.filled, style), _bar(rule.proved, style))
+        table.add_row(name, Text(rule.word, style), rule.value, rule.limit, *bars, rule.proof)
+    said = [Text(rule.sentence, "dim") for rule in stands.rules if rule.tone in ("warn", "bad")]
+    unseen = [Text(f"nothing seen yet: {', '.join(stands.unseen)}", "dim")] if stands.unseen else []
+    return [*([table] if stands.rules else []), *said, *unseen]
+
+
+def _bar(part: float | None, style: str) -> RenderableType:
+    if part is None:
+        return Text("")
+    return ProgressBar(1.0, part, width=BAR_WIDTH, complete_style=style, finished_style=style)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value * 100:.2f} %"
+
+
+def _dollars(value: float | None) -> str:
+    return "–" if value is None else f"${value:,.4f}"
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"

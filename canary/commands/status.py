@@ -1,0 +1,73 @@
+"""`canary status`: where canaries stand, once or until they stand where somebody waits for."""
+
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any, get_args
+
+import typer
+
+from canary.commands.client import AdminClient, NotReached
+from canary.commands.shell import DATA, Admin, DataFolder, Form, admin_client, ask, fail, print_json
+from canary.commands.wait import Clock
+from routing.plan import StateName
+
+ROLLED_BACK = 5
+
+
+def status(
+    name: Annotated[str | None, typer.Argument(help="A canary's name; else all.")] = None,
+    admin: Admin = None,
+    data: DataFolder = DATA,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Redraw it each second, until Ctrl-C.")
+    ] = False,
+    until: Annotated[str | None, typer.Option("--until", help="Watch until all are in this state.")] = None,
+    output: Form = "text",
+) -> None:
+    """Show where every canary stands. Exits 5 when one was rolled back."""
+    if until is not None and until not in get_args(StateName):
+        fail(f"--until {until!r} is no state; the states are: {', '.join(get_args(StateName))}", code=2)
+    client = admin_client(admin, data)
+    document = ask(lambda: _read(client, name))
+    if watch or until is not None:
+        document = _watched(client, name, until, output)
+    elif output == "json":
+        print_json(document)
+    else:
+        from canary.commands.show import show_status
+
+        show_status(document, time.time())
+    if any(canary["state"] == "rolled_back" for canary in document["canaries"]):
+        raise typer.Exit(ROLLED_BACK)
+
+
+def _read(client: AdminClient, name: str | None) -> Mapping[str, Any]:
+    """The status document, with the named canary alone. Ends the command when there is none of that name."""
+    document: Mapping[str, Any] = client.get("/api/status")
+    if name is None:
+        return document
+    found = [canary for canary in document["canaries"] if canary["name"] == name]
+    if not found:
+        names = ", ".join(canary["name"] for canary in document["canaries"]) or "none"
+        fail(f"the server has no canary {name!r}; it has: {names}")
+    return {**document, "canaries": found}
+
+
+def _watched(client: AdminClient, name: str | None, until: str | None, form: str) -> Mapping[str, Any]:
+    from rich.console import Console
+
+    from canary.commands.watching import Lines, OnScreen, looks, watch
+
+    coming = looks(lambda: _read(client, name), Clock())
+    console = Console()
+    try:
+        if form == "text" and console.is_terminal:
+            with OnScreen(console, time.time) as screen:
+                return watch(coming, screen, until)
+        return watch(coming, Lines(_write, time.time, form=form), until)
+    except NotReached as problem:
+        fail(str(problem))
+
+
+def _write(text: str) -> None:
+    print(text, flush=True)  # noqa: T201

@@ -1,0 +1,74 @@
+"""What `canary check` says of a rubric beforehand: how often it would ship a candidate that deserves it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from canary.config import CanaryConfig
+from records.metric import Metric
+from report.power import Power, Traffic, expected_power
+
+REQUESTS = (1.0, 3.0, 8.0)
+"""Requests a user, where nobody says how many there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """The chances at the last step's share, with `users` of both arms, by requests a user."""
+
+    canary: str
+    users: int
+    share: float
+    at: tuple[tuple[float, Power], ...]
+
+
+def expected(
+    wanted: CanaryConfig, metrics: Mapping[str, Metric], *, users: int, requests: Sequence[float] = REQUESTS
+) -> Expected | None:
+    """None for a canary without a rubric, or whose candidate gets everybody."""
+    share = wanted.canary.steps[-1].share
+    if not wanted.rubric or not 0 < share < 1:
+        return None
+    return Expected(
+        canary=wanted.canary.name,
+        users=users,
+        share=share,
+        at=tuple(
+            (
+                each,
+                expected_power(
+                    wanted.rubric,
+                    Traffic(units=users, share=share, requests_per_unit=each),
+                    metrics=metrics,
+                    planned_units=wanted.planned_units,
+                ),
+            )
+            for each in requests
+        ),
+    )
+
+
+def document(found: Expected) -> dict[str, object]:
+    """JSON types only."""
+    return {
+        "users": found.users,
+        "share": found.share,
+        "at": [
+            {
+                "requests_per_user": requests,
+                "ship": round(power.ship, 3),
+                "criteria": {one.metric: round(one.power, 3) for one in power.criteria},
+            }
+            for requests, power in found.at
+        ],
+    }
+
+
+def sentence(found: Expected) -> str:
+    """For the terminal: the chances, and the row that costs most of them."""
+    chances = ", ".join(f"{power.ship:.0%} at {requests:g} a user" for requests, power in found.at)
+    weakest = min(found.at[0][1].criteria, key=lambda one: one.power)
+    return (
+        f"{found.canary}: a candidate halfway between acceptable and ideal ships {chances}, "
+        f"after {found.users:,} users at a share of {found.share:.3g}; the rest is extend. "
+        f"{weakest.metric} costs most of it."
+    )

@@ -1,0 +1,67 @@
+"""Another rubric, in a file of its own, to score a past canary by after the fact."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from canary.config import ConfigError
+from canary.config.build import criterion
+from canary.config.document import Document, read
+from canary.config.errors import Problem
+from canary.config.fields import Section
+from canary.config.nearest import suggestion
+from canary.config.sections import CriterionSection
+from records.metric import Metric
+from report.metrics import known
+from report.rubric import BadBound, Criterion, check
+
+
+class _File(Section):
+    """`rubric:` with rows as in canary.yaml, and nothing else."""
+
+    rubric: Annotated[tuple[CriterionSection, ...], Field(min_length=1)]
+
+
+def read_rubric(
+    path: Path, environment: Mapping[str, str], metrics: Mapping[str, Metric]
+) -> tuple[Criterion, ...]:
+    """The file's rubric. Raises ConfigError with every mistake and its line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        message = f"cannot be read: {reason}"
+        raise ConfigError([Problem(file=str(path), path="", line=None, message=message)]) from error
+    document = read(text, str(path), environment)
+    rows = tuple(criterion(row) for row in _sections(document))
+    problems = [found for place, row in enumerate(rows) for found in _check(document, place, row, metrics)]
+    if problems:
+        raise ConfigError(problems)
+    return rows
+
+
+def _sections(document: Document) -> tuple[CriterionSection, ...]:
+    if document.problems:
+        raise ConfigError(document.problems)
+    try:
+        return _File.model_validate(document.root.plain(frozenset(), {})).rubric
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        problems = [
+            document.problem(each["loc"], each["msg"].removeprefix("Value error, ")) for each in found
+        ]
+        raise ConfigError(problems) from error
+
+
+def _check(document: Document, place: int, row: Criterion, metrics: Mapping[str, Metric]) -> list[Problem]:
+    found = []
+    if not known(row.metric, metrics):
+        message = f'no metric "{row.metric}" is computed or declared{suggestion(row.metric, list(metrics))}'
+        found.append(document.problem(("rubric", place, "metric"), message))
+    try:
+        check(row)
+    except BadBound as problem:
+        found.append(document.problem(("rubric", place), str(problem)))
+    return found

@@ -1,0 +1,1 @@
+"""The processes of `canary serve`: the supervisor and what it starts, each with its composition root."""

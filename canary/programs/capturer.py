@@ -1,0 +1,141 @@
+"""One worker's capture process: takes exchanges from its stdin, redacts them, writes what is left to files.
+
+It ends when its stdin does. What it holds is at most a second old; a crash loses that and no more.
+"""
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from canary.programs.process import log_to_stderr
+from proxy.hearing import text_in
+from proxy.said import conversation
+from records.capture import Capture, Said, Taken
+from records.capture_files import write
+from records.capture_pipe import HEAD_BYTES
+from records.capture_redact import redacted
+
+log = structlog.get_logger()
+
+FLUSH_EVERY_S = 1.0
+MOST_HELD = 64
+REDACT_WITHIN_S = 5.0
+CUT_SHORT = 256
+"""Characters left out before a cut: half a key there would not look like one."""
+
+_READ = 1 << 16
+_decode = msgspec.msgpack.Decoder(Taken).decode
+
+
+class TooSlow(Exception):
+    """A pattern searched for longer than a text may take."""
+
+
+def captured(taken: Taken) -> Capture | None:
+    """The exchange as it may be kept; None where text does not say all of it, or there is none."""
+    turns = conversation(taken.request)
+    answer = taken.answer.decode("utf-8", "replace") if taken.streamed else text_in(taken.answer)
+    if taken.truncated:
+        answer = answer[:-CUT_SHORT]
+    if not (turns and answer and all(turn.whole for turn in turns)):
+        return None
+    return Capture(
+        about=taken.about,
+        messages=tuple(Said(turn.role, _clean(turn.text, taken.redact)) for turn in turns),
+        answer=_clean(answer, taken.redact),
+        truncated=taken.truncated,
+    )
+
+
+def _clean(text: str, patterns: tuple[str, ...]) -> str:
+    """Redacted, and without what no database keeps."""
+    return redacted(text.replace("\0", "").encode("utf-8", "replace").decode(), patterns)
+
+
+def messages(fd: int) -> Iterator[bytes | None]:
+    """The messages of a `CapturePipe`, and None whenever there was none for a while."""
+    waiting = bytearray()
+    while True:
+        if not select.select([fd], [], [], FLUSH_EVERY_S)[0]:
+            yield None
+            continue
+        data = os.read(fd, _READ)
+        if not data:
+            return
+        waiting += data
+        while len(waiting) >= HEAD_BYTES:
+            end = HEAD_BYTES + int.from_bytes(waiting[:HEAD_BYTES], "big")
+            if len(waiting) < end:
+                break
+            yield bytes(waiting[HEAD_BYTES:end])
+            del waiting[:end]
+
+
+class Capturer:
+    """Gathers captures and writes them together."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: list[Capture] = []
+        self._since = time.monotonic()
+
+    def run(self, fd: int) -> None:
+        """Until the other end closes."""
+        for message in messages(fd):
+            if message is not None:
+                self._take(message)
+            if len(self._held) >= MOST_HELD or time.monotonic() - self._since >= FLUSH_EVERY_S:
+                self._flush()
+        self._flush()
+
+    def _take(self, message: bytes) -> None:
+        if not self._held:
+            self._since = time.monotonic()
+        try:
+            with _within(REDACT_WITHIN_S):
+                capture = captured(_decode(message))
+        except TooSlow:
+            log.error("capture.too_slow", seconds=REDACT_WITHIN_S)
+        except Exception as problem:
+            log.error("capture.failed", problem=type(problem).__name__)  # its message might quote the text
+        else:
+            if capture is not None:
+                self._held.append(capture)
+
+    def _flush(self) -> None:
+        if self._held and not write(self._folder, self._held):
+            log.error("capture.no_room", count=len(self._held))
+        self._held.clear()
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """Raises TooSlow inside after so long. Regular expressions look out for signals while they search."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise TooSlow
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def main() -> None:
+    """Entry point of `python -m canary.programs.capturer FOLDER`."""
+    log_to_stderr()
+    Capturer(Path(sys.argv[1])).run(sys.stdin.fileno())
+
+
+if __name__ == "__main__":
+    main()

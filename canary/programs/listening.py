@@ -1,0 +1,70 @@
+"""The admin listener beside a process's own loops: who may ask, how it is served, how it ends."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Coroutine, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from canary.config.quantity import is_loopback
+from canary.programs.process import Ending, Orders
+from canary.secrets import Secret, admin_token
+from console.guard import Access
+
+
+def access_to(orders: Orders) -> Access:
+    """Who may ask this process what."""
+    loopback = is_loopback(orders.host)
+    return Access(
+        admin_token=admin_token(os.environ, orders.folder, loopback=loopback).value,
+        metrics_token=Secret("CANARY_METRICS_TOKEN", os.environ).value,
+        loopback=loopback,
+    )
+
+
+def own_url(orders: Orders) -> str:
+    """Where this process listens, as another machine may reach it."""
+    with socket.socket(fileno=os.dup(orders.fd)) as listener:
+        host, port = listener.getsockname()[:2]
+    if ip_address(host).is_unspecified:  # on every address of this machine
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def listen(
+    app: Starlette, orders: Orders, ending: Ending, loops: Sequence[Coroutine[Any, Any, None]]
+) -> None:
+    """Serve `app` and run the loops until the process is to end; then cancel them. Raises what broke one."""
+    server = uvicorn.Server(_uvicorn(app))
+    listener = socket.socket(fileno=orders.fd)
+    tasks = [asyncio.create_task(each) for each in loops]
+    serving = asyncio.create_task(server._serve([listener]))
+    ended = asyncio.create_task(ending.wait())
+    try:
+        await asyncio.wait({ended, serving, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await serving
+    finally:
+        for task in (*tasks, ended):
+            task.cancel()
+        results = await asyncio.gather(*tasks, ended, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+def _uvicorn(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="none",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )

@@ -1,0 +1,244 @@
+"""The supervisor: binds, starts the children, keeps them alive, drains them. It serves no request itself.
+
+It holds one SO_REUSEPORT socket per worker slot, so that a replacement takes over the same socket and no
+connection is refused while it starts. Children are separate programs (no fork of a running loop).
+"""
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import structlog
+import uvloop
+
+from canary.config import ServerSettings
+from canary.config.quantity import Address, is_loopback
+from canary.config.roles import WHY_SHARED
+from canary.config.server import Role
+from canary.programs.process import SIGINT_GRACE_S, Orders, WatchedConfig, log_to_stderr
+from canary.secrets import BadSecret, Keys, Secret, admin_token
+
+log = structlog.get_logger()
+
+WORKER = "canary.programs.worker"
+BESIDE: Mapping[Role, str] = {
+    "all": "canary.programs.admin",
+    "traffic": "canary.programs.agent",
+    "admin": "canary.programs.hub",
+}
+"""The program that runs beside the workers, behind the admin listener."""
+
+WIND_UP_S = 2.0
+"""What a worker gets beyond the grace: it ends then what is left by itself, and records how that ended."""
+
+ADMIN_GRACE_S = 20.0
+_SOON_S = 1.0
+_LOOK_EVERY_S = 1.0
+_LONGEST_WAIT_S = 5.0
+
+
+class InUse(Exception):
+    """The data folder belongs to another running server."""
+
+
+def prepare_folder(data: Path) -> int:
+    """Create the data folder (0700) and lock it for as long as the returned descriptor is open."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data.chmod(0o700)
+    lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise InUse(f"{data} is in use by another canary; give this one its own --data") from error
+    return lock
+
+
+def bind(address: Address, count: int) -> list[socket.socket]:
+    """`count` listening sockets on one address (port 0: one free port for all)."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sockets: list[socket.socket] = []
+    port = address.port
+    for _ in range(count):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((address.host, port))
+        listener.listen(2048)
+        port = listener.getsockname()[1]
+        sockets.append(listener)
+    return sockets
+
+
+class Child:
+    """One child program on one socket, started again whenever it ends by itself."""
+
+    def __init__(self, module: str, listener: socket.socket, orders: Orders, config: WatchedConfig) -> None:
+        self.module = module
+        self.config = config
+        self.listener = listener
+        self.orders = orders
+        self.process: asyncio.subprocess.Process | None = None
+        self.stopping = False
+        self._soon = 0
+
+    async def keep(self) -> None:
+        """Run until told to stop."""
+        while not self.stopping:
+            started = time.monotonic()
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                self.module,
+                msgspec.json.encode(self.orders).decode(),
+                pass_fds=(self.listener.fileno(),),
+                start_new_session=True,
+                stdin=asyncio.subprocess.PIPE,
+            )
+            self._hand_over(self.process)
+            code = await self.process.wait()
+            if self.stopping:
+                return
+            log.error("child.ended", module=self.module, slot=self.orders.slot, code=code)
+            await self._wait_a_little(time.monotonic() - started)
+
+    def _hand_over(self, process: asyncio.subprocess.Process) -> None:
+        """The config in force, by a pipe: it holds keys, and the file may be bad by now."""
+        if process.stdin is not None:
+            process.stdin.write(self.config.reading())
+            process.stdin.close()
+
+    async def _wait_a_little(self, lived_s: float) -> None:
+        """A child that dies at once is started again at growing intervals."""
+        self._soon = self._soon + 1 if lived_s < _SOON_S else 0
+        if self._soon:
+            await asyncio.sleep(min(0.05 * 2**self._soon, _LONGEST_WAIT_S))
+
+    def stop(self, number: signal.Signals) -> None:
+        """Ask it to drain and end, as long as the signal leaves it."""
+        self.stopping = True
+        self.signal(number)
+
+    def signal(self, number: int) -> None:
+        """Pass a signal on, if it runs."""
+        if self.process is not None and self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+
+class Supervisor:
+    """All children of one `canary serve`."""
+
+    def __init__(self, workers: Sequence[Child], admin: Child, grace_s: float, config: WatchedConfig) -> None:
+        self.workers = workers
+        self.config = config
+        self.admin = admin
+        self.grace_s = grace_s
+        self._asked = signal.SIGTERM
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep the children until SIGTERM (drains for the grace period) or SIGINT (5 s)."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_signal_handler(signal.SIGINT, self._interrupted)
+        loop.add_signal_handler(signal.SIGHUP, self._hangup)
+        working = [asyncio.create_task(child.keep()) for child in self.workers]
+        admin = asyncio.create_task(self.admin.keep())
+        watching = asyncio.create_task(self._watch_config())
+        await self._stop.wait()
+        watching.cancel()
+        log.info("serve.draining", grace_s=self.grace_s)
+        await _end(self.workers, working, self.grace_s + WIND_UP_S, self._asked)
+        await _end(
+            [self.admin], [admin], ADMIN_GRACE_S, signal.SIGTERM
+        )  # last: it ships what the workers left
+
+    async def _watch_config(self) -> None:
+        """Know the newest good config, for children that start later."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self.config.check()
+
+    def _interrupted(self) -> None:
+        self.grace_s = min(self.grace_s, SIGINT_GRACE_S)
+        self._asked = signal.SIGINT
+        self._stop.set()
+
+    def _hangup(self) -> None:
+        self.config.check(force=True)
+        for child in (*self.workers, self.admin):
+            child.signal(signal.SIGHUP)
+
+
+async def _end(
+    children: Sequence[Child], tasks: Sequence[asyncio.Task[None]], grace_s: float, asked: signal.Signals
+) -> None:
+    for child in children:
+        child.listener.close()
+        child.stop(asked)
+    _, left = await asyncio.wait(tasks, timeout=grace_s) if tasks else ((), ())
+    for child in children if left else ():
+        child.signal(signal.SIGKILL)
+    for task in tasks:
+        if all(child.process is None for child in children):
+            task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def serve(config: Path, settings: ServerSettings) -> None:
+    """Run everything one machine needs, until a signal ends it. Raises InUse, BadSecret, OSError."""
+    log_to_stderr()
+    data = Path(settings.data).resolve()
+    lock = prepare_folder(data)
+    try:
+        if settings.role != "all" and Secret("CANARY_SECRET", os.environ).value() is None:
+            raise BadSecret(WHY_SHARED)
+        Keys(os.environ, data)  # made here, before several children would
+        admin_token(os.environ, data, loopback=is_loopback(settings.admin.host))
+        watched = WatchedConfig(config, lambda config: None)
+        traffic = bind(settings.traffic, settings.workers if settings.role != "admin" else 0)
+        admin = bind(settings.admin, 1)
+        addresses = {"traffic": _url(traffic[0])} if traffic else {}
+        addresses["admin"] = _url(admin[0])
+        (data / "server.json").write_bytes(msgspec.json.encode({**addresses, "pid": os.getpid()}))
+        workers = [
+            Child(WORKER, listener, _orders(config, data, settings, listener, slot), watched)
+            for slot, listener in enumerate(traffic)
+        ]
+        orders = _orders(config, data, settings, admin[0], -1)
+        boss = Child(BESIDE[settings.role], admin[0], orders, watched)
+        log.info("serve.listening", **addresses, role=settings.role, workers=len(workers))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_supervise(workers, boss, settings.grace_s, watched))
+    finally:
+        os.close(lock)
+
+
+async def _supervise(workers: Sequence[Child], admin: Child, grace_s: float, config: WatchedConfig) -> None:
+    await Supervisor(workers, admin, grace_s, config).run()
+
+
+def _orders(config: Path, data: Path, settings: ServerSettings, listener: socket.socket, slot: int) -> Orders:
+    return Orders(
+        config=str(config.resolve()),
+        data=str(data),
+        fd=listener.fileno(),
+        slot=slot,
+        grace_s=settings.grace_s,
+        workers=settings.workers,
+        host=settings.admin.host if slot < 0 else settings.traffic.host,
+    )
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

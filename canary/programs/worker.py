@@ -1,0 +1,200 @@
+"""One traffic worker: the composition root of the request path. Started by the supervisor (`serve`)."""
+
+import asyncio
+import gc
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+
+from canary.config import Config
+from canary.programs.process import (
+    SIGINT_GRACE_S,
+    Ending,
+    Orders,
+    Reading,
+    WatchedConfig,
+    handed_over,
+    log_to_stderr,
+    read_orders,
+)
+from canary.programs.traffic_server import TrafficServer
+from canary.programs.wiring import routes
+from canary.secrets import Keys, Secret
+from proxy.app import TrafficApp
+from proxy.capture import Captures
+from proxy.endpoints import Endpoints
+from proxy.exchange import Exchanges
+from proxy.mirror import Mirrors
+from proxy.pins import Pins
+from proxy.record import Recorder
+from proxy.server import TrafficProtocol
+from proxy.upstream import Upstreams
+from records.capture_pipe import CapturePipe
+from records.outcome import Heartbeat
+from records.plans import PlanWatch
+from records.prices import Prices
+from records.spool import SpoolWriter
+
+log = structlog.get_logger()
+
+BEAT_S = 0.1
+BEATS_A_SECOND = 10
+GC_THRESHOLDS = (20_000, 20, 20)
+
+
+class Worker:
+    """Everything one worker owns."""
+
+    def __init__(self, orders: Orders, reading: Reading | None = None) -> None:
+        self.orders = orders
+        self.config = WatchedConfig(Path(orders.config), self._reloaded, reading)
+        self.keys = Keys(os.environ, orders.folder)
+        self.spool = SpoolWriter(orders.folder / "spool", worker=orders.slot)
+        self.plans = PlanWatch(orders.folder / "plan.json")
+        self.plan = self.plans.poll(time.time(), time.monotonic())
+        self.upstreams = Upstreams()
+        self.prices = Prices(self.config.current.prices)
+        self.capture_pipe = CapturePipe(
+            [sys.executable, "-m", "canary.programs.capturer", str(orders.folder / "captures")]
+        )
+        self.recorder = Recorder(
+            append=self.spool.append,
+            price=lambda api, model, usage: self.prices.cost(api, model, usage),
+            ids_key=self.keys.ids,
+            captures=Captures(self.capture_pipe.send),
+        )
+        self.mirrors = Mirrors(upstreams=Upstreams(), recorder=self.recorder, plan=lambda: self.plan)
+        pin_token = Secret("CANARY_PIN_TOKEN", os.environ)
+        self.exchanges = Exchanges(
+            routes=routes(self.config.current, {}),
+            plan=lambda: self.plan,
+            upstreams=self.upstreams,
+            recorder=self.recorder,
+            assignment_key=self.keys.assignment,
+            pins=Pins(pin_token.value),
+            mirrors=self.mirrors,
+        )
+        feedback_token = Secret("CANARY_FEEDBACK_TOKEN", os.environ)
+        self.endpoints = Endpoints(
+            spool=self.spool,
+            has_plan=lambda: self.plan.version > 0,
+            metrics=lambda: self.config.current.metrics,
+            token=feedback_token.value,
+            ids_keys=lambda: self.keys.verifying,
+            started=time.monotonic(),
+        )
+
+    async def run(self) -> None:
+        """Serve until told to end, then drain."""
+        loop = asyncio.get_running_loop()
+        ending = Ending(loop, lambda: self.config.check(force=True))
+        server = TrafficServer(self._uvicorn())
+        listener = socket.socket(fileno=self.orders.fd)
+        settling = asyncio.create_task(self._settle())
+        beat = asyncio.create_task(self._beat(ending))
+        serving = asyncio.create_task(server._serve([listener]))
+        ended = asyncio.create_task(ending.wait())
+        try:
+            await asyncio.wait({serving, ended, beat}, return_when=asyncio.FIRST_COMPLETED)
+            if ending.hasty:
+                server.config.timeout_graceful_shutdown = int(min(self.orders.grace_s, SIGINT_GRACE_S))
+            server.should_exit = True
+            await serving
+        finally:
+            beat.cancel()
+            ended.cancel()
+            await asyncio.gather(beat, ended, settling, return_exceptions=True)
+            await self.mirrors.close()
+            await self.upstreams.close()
+            self._tell(lag_s=0.0, closing=True)
+            self.spool.close()
+            await asyncio.to_thread(self.capture_pipe.close)
+
+    async def _settle(self) -> None:
+        """What the first callers need not wait for: the prices, whose first look-up takes 0.1 s of CPU."""
+        await asyncio.to_thread(self.prices.load, _models(self.config.current))
+        gc.freeze()  # what the start has built stays: collections look at what requests leave only
+
+    def _uvicorn(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            TrafficApp(self.exchanges, self.endpoints),
+            http=TrafficProtocol,
+            loop="none",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=int(self.orders.grace_s),
+            backlog=2048,
+        )
+
+    async def _beat(self, ending: Ending) -> None:
+        """Ten times a second: the newest plan, a sign of life, and once a second a look at the config."""
+        beats = 0
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(BEAT_S)
+            now = time.monotonic()
+            self.plan = self.plans.poll(time.time(), now)
+            self._tell(lag_s=max(0.0, now - before - BEAT_S), closing=False)
+            ending.check_parent()
+            beats += 1
+            if beats % BEATS_A_SECOND == 0:
+                self.config.check()
+            if beats % (BEATS_A_SECOND * 86_400) == 0:
+                self.prices.refresh()
+
+    def _tell(self, *, lag_s: float, closing: bool) -> None:
+        if self.spool.append(self._heartbeat(lag_s=lag_s, closing=closing)):
+            self.mirrors.dropped.clear()
+
+    def _heartbeat(self, *, lag_s: float, closing: bool) -> Heartbeat:
+        trials = self.exchanges.routes.trials
+        return Heartbeat(
+            worker=self.orders.slot,
+            pid=os.getpid(),
+            at=time.time(),
+            mono=time.monotonic(),
+            started=self.recorder.started,
+            finished=self.recorder.finished,
+            dropped=self.spool.dropped,
+            lag_s=lag_s,
+            plan_version=self.plan.version,
+            closing=closing,
+            breakers_open=tuple(name for name, trial in trials.items() if trial.breaker.open),
+            mirrors_dropped=self.mirrors.dropped,
+        )
+
+    def _reloaded(self, config: Config) -> None:
+        before = self.exchanges.routes.trials
+        self.prices = Prices(config.prices)
+        self.prices.load(_models(config))
+        self.exchanges.routes = routes(config, {name: trial.breaker for name, trial in before.items()})
+
+
+def _models(config: Config) -> list[tuple[str, str]]:
+    """(API, model) of every arm."""
+    arms = [arm for each in config.canaries.values() for arm in (each.canary.baseline, each.canary.candidate)]
+    return [(config.providers[arm.provider].api, arm.model) for arm in arms]
+
+
+async def _run() -> None:
+    await Worker(read_orders(), handed_over()).run()
+
+
+def main() -> None:
+    """Entry point of `python -m canary.programs.worker ORDERS`."""
+    log_to_stderr()
+    gc.set_threshold(*GC_THRESHOLDS)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run())
+
+
+if __name__ == "__main__":
+    main()
