@@ -1,7 +1,8 @@
 """Why candidates were rolled back: one row a rollback, written with it, and kept for ever."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import msgspec
 from sqlalchemy import Connection, select
@@ -10,8 +11,11 @@ from records.store.facts import KeptRollback
 from records.tables import rollbacks
 from routing.plan import State
 
-if TYPE_CHECKING:
-    from records.store.store import Store
+
+class Readable(Protocol):
+    """What a store gives for reading."""
+
+    def reading(self) -> AbstractContextManager[Connection]: ...
 
 
 def keep(
@@ -27,7 +31,7 @@ def keep(
     connection.execute(rollbacks.insert().values(**row))
 
 
-def newest(store: "Store", canary: str, *, limit: int = 100, run: int | None = None) -> list[KeptRollback]:
+def newest(store: Readable, canary: str, *, limit: int = 100, run: int | None = None) -> list[KeptRollback]:
     """A canary's rollbacks, the newest first; of one run if that is given. May raise StoreDown."""
     query = select(rollbacks).where(rollbacks.c.canary == canary)
     if run is not None:

@@ -1,5 +1,6 @@
 """The report as Markdown, for a pull request, an issue or a wiki."""
 
+import re
 from collections.abc import Sequence
 
 from report.details import CoursePoint
@@ -7,6 +8,8 @@ from report.document import MetricLine, Report
 from report.render import failing, prose, trade
 from report.render.steps import next_steps
 from report.wording import between, label, signed, unit_of
+
+_MARKS = re.compile(r"[\\`*_\[\]<>]")
 
 
 def markdown(report: Report) -> str:
@@ -153,6 +156,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _safe(text: str) -> str:
     """Escaped so that no name, question or reason can open markup or break out of a cell."""
-    for mark in "\\`*_[]<>|":
-        text = text.replace(mark, f"&#{ord(mark)};")
-    return " ".join(text.split())
+    escaped = _MARKS.sub(r"\\\g<0>", text).replace("|", "&#124;")
+    return " ".join(escaped.split())
