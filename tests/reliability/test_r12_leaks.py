@@ -40,6 +40,7 @@ WARM_UP = 2_000
 FORGET_EACH = 5_000
 A_LANE = 1024
 LONG = int(os.environ.get("LEAK_REQUESTS", "200000"))
+A_FEW = 500  # objects come and go with what was asked last; what leaks grows with the requests
 MOST_GROWTH = 0.05
 
 
@@ -174,7 +175,7 @@ def test_everything_is_back_where_it_was(requests: int, stage: Stage) -> None:
     )
     assert slots == 2 * A_LANE
     assert requests - answered == requests // ONE_IN
-    assert after.objects < before.objects * (1 + MOST_GROWTH)
+    assert after.objects < before.objects + A_FEW
     assert growth < MOST_GROWTH
 
 
