@@ -26,6 +26,7 @@ from canary.commands.shell import (
     example,
     fail,
     print_json,
+    print_text,
     read_config,
     say,
 )
@@ -139,11 +140,11 @@ def check(
         return print_json(document)
     for each in document["canaries"]:
         shares = " → ".join(f"{share:.3g}" for share in each["shares"])
-        print(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}")  # noqa: T201
+        print_text(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}")
     for found in power.values():
         if found is not None:
-            print(expecting.sentence(found))  # noqa: T201
-    print(f"{config}: fine")  # noqa: T201
+            print_text(expecting.sentence(found))
+    print_text(f"{config}: fine")
     return None
 
 
@@ -172,7 +173,7 @@ def doctor(
     if output == "json":
         print_json(result)
     else:
-        print("\n".join(lines(findings)))  # noqa: T201
+        print_text("\n".join(lines(findings)))
     raise typer.Exit(0 if result["ok"] else 1)
 
 
@@ -204,7 +205,7 @@ def explain(
     if output == "json":
         return print_json(document)
     for each in document["canaries"]:
-        print(f"{each['canary']}: {each['arm']} ({each['sentence']})")  # noqa: T201
+        print_text(f"{each['canary']}: {each['arm']} ({each['sentence']})")
     return None
 
 
@@ -315,7 +316,7 @@ def _order(
 
 def _version(asked: bool) -> None:
     if asked:
-        print(__version__)  # noqa: T201
+        print_text(__version__)
         raise typer.Exit
 
 

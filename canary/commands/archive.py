@@ -17,6 +17,7 @@ from canary.commands.shell import (
     example,
     fail,
     print_json,
+    print_text,
     read_config,
     say,
 )
@@ -153,4 +154,4 @@ def _opened(config: Path, data: Path) -> "Iterator[Evaluations]":
 
 
 def _print(text: str) -> None:
-    print(text.rstrip("\n"))  # noqa: T201
+    print_text(text.rstrip("\n"))

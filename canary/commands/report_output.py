@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from canary.commands.shell import print_text
 from records.whole_file import write_whole
 
 FORMS = ("text", "json", "markdown", "html")
@@ -51,6 +52,6 @@ class Output:
     def write(self, text: str) -> None:
         """Print it, or put it in place of the file, whole."""
         if self.file is None:
-            print(text)  # noqa: T201
+            print_text(text)
         else:
             write_whole(self.file, (text.rstrip("\n") + "\n").encode())

@@ -22,7 +22,7 @@ def rules(
     """Write the guardrails as Prometheus recording and alerting rules. Works with the server down."""
     text = written(read_config(config), canary, runbooks=runbooks)
     if output is None:
-        print(text, end="")  # noqa: T201
+        typer.echo(text, nl=False)
         return
     try:
         output.write_text(text)

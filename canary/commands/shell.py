@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -51,14 +50,19 @@ def read_config(path: Path) -> Config:
         fail(str(problem), code=2)
 
 
+def print_text(text: str) -> None:
+    """A result, for people."""
+    typer.echo(text)
+
+
 def print_json(document: Any) -> None:
-    """A result."""
-    print(json.dumps(document, indent=2))  # noqa: T201
+    """A result, for programs."""
+    print_text(json.dumps(document, indent=2))
 
 
 def say(text: str) -> None:
     """Prose and progress."""
-    print(text, file=sys.stderr)  # noqa: T201
+    typer.echo(text, err=True)
 
 
 def fail(message: str, *, code: int = 1) -> NoReturn:

@@ -7,7 +7,17 @@ from typing import Annotated, Any, get_args
 import typer
 
 from canary.commands.client import AdminClient, NotReached
-from canary.commands.shell import DATA, Admin, DataFolder, Form, admin_client, ask, fail, print_json
+from canary.commands.shell import (
+    DATA,
+    Admin,
+    DataFolder,
+    Form,
+    admin_client,
+    ask,
+    fail,
+    print_json,
+    print_text,
+)
 from canary.commands.wait import Clock
 from routing.plan import StateName
 
@@ -64,10 +74,6 @@ def _watched(client: AdminClient, name: str | None, until: str | None, form: str
         if form == "text" and console.is_terminal:
             with OnScreen(console, time.time) as screen:
                 return watch(coming, screen, until)
-        return watch(coming, Lines(_write, time.time, form=form), until)
+        return watch(coming, Lines(print_text, time.time, form=form), until)
     except NotReached as problem:
         fail(str(problem))
-
-
-def _write(text: str) -> None:
-    print(text, flush=True)  # noqa: T201

@@ -69,9 +69,10 @@ class _Given:
 
 
 def _parse_role(text: str) -> Role:
-    for role in get_args(Role):
+    roles: tuple[Role, ...] = get_args(Role)
+    for role in roles:
         if text == role:
-            return role  # type: ignore[no-any-return]
+            return role
     raise ValueError(f'there is no role "{text}"; choose {", ".join(get_args(Role))}')
 
 

@@ -17,10 +17,10 @@ class Counting:
     def take(self, news: News) -> None:
         """Count it."""
         for record in news.records:
-            if type(record) is Outcome:
+            if isinstance(record, Outcome):
                 self._meters.observe(record)
             else:
-                self._meters.observe_feedback(record)  # type: ignore[arg-type]
+                self._meters.observe_feedback(record)
         for _, beat in news.beats:
             self._meters.beat(beat)
         for _, lost in news.deaths:

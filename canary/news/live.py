@@ -83,12 +83,12 @@ class Live:
             patient = self.patients.get(record.canary)
             if patient is None:
                 continue
-            if type(record) is Outcome:
+            if isinstance(record, Outcome):
                 patient.watch.observe(record)
                 patient.pulse.observe(record)
             else:
-                patient.watch.observe_feedback(record)  # type: ignore[arg-type]
-                patient.pulse.observe_feedback(record)  # type: ignore[arg-type]
+                patient.watch.observe_feedback(record)
+                patient.pulse.observe_feedback(record)
 
     def judge(self, now_utc: float, now_mono: float) -> bool:
         """Judge if it is time; True when somebody has to be told something, which is to be kept first."""
