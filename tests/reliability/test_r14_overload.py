@@ -68,6 +68,11 @@ def of_both_arms(stage: Stage, count: int, text: str) -> list[bytes]:
     return [request(stage.server.traffic, chat("gpt-4o", user, text=text)) for user in both]
 
 
+def all_in_flight(stage: Stage) -> bool:
+    """As many as may be: a full backlog lets some come late, and until then one more would wait with them."""
+    return f"canary_inflight_requests {MOST_IN_FLIGHT}.0" in stage.api("GET", "/metrics").text
+
+
 async def crowd(stage: Stage, gate: Gate, requests: list[bytes]) -> tuple[list[str], list[float]]:
     """As many as may be in flight at once, then the others one by one, then the gate opens.
 
@@ -88,6 +93,9 @@ async def crowd(stage: Stage, gate: Gate, requests: list[bytes]) -> tuple[list[s
         for number in range(MOST_IN_FLIGHT):
             group.create_task(one(number))
         await asyncio.to_thread(eventually, lambda: len(stage.provider.log) == 2 * A_LANE, 60.0)
+        await asyncio.to_thread(
+            eventually, lambda: all_in_flight(stage), 60.0
+        )  # a full backlog lets some wait
         for number in range(MOST_IN_FLIGHT, len(requests)):
             took_s.append(await one(number))
         assert set(Counter(seen.model for seen in stage.provider.log).values()) == {A_LANE}
@@ -98,7 +106,7 @@ async def crowd(stage: Stage, gate: Gate, requests: list[bytes]) -> tuple[list[s
 def test_beyond_the_bound_both_arms_are_refused_alike_and_nobody_hangs(stage: Stage, gate: Gate) -> None:
     requests = of_both_arms(stage, MOST_IN_FLIGHT + BEYOND, "held")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        told, took_s = runner.run(crowd(stage, gate, requests))
+        told, took_s = runner.run(asyncio.wait_for(crowd(stage, gate, requests), 100.0))
     by_arm = {arm: Counter(told[place::2]) for place, arm in enumerate(ARMS)}
     assert Counter(told) == {"200": MOST_IN_FLIGHT, "503 1": BEYOND}
     assert by_arm["baseline"] == by_arm["candidate"]
