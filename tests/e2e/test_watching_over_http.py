@@ -46,11 +46,21 @@ def test_out_of_a_terminal_it_writes_changes_until_the_state_is_there(stage: Sta
     assert stage.canary("resume", "support-nov", "--reason", "again").returncode == 0
 
 
+def heeding_ctrl_c() -> None:
+    """As a terminal's shell starts a program; what a shell has put into the background ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_in_a_terminal_it_draws_until_ctrl_c_and_leaves_the_last_picture(stage: Stage) -> None:
     ours, theirs = pty.openpty()
     env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
     watching = subprocess.Popen(
-        command(stage, "--watch"), stdin=theirs, stdout=theirs, stderr=subprocess.STDOUT, env=env
+        command(stage, "--watch"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.STDOUT,
+        env=env,
+        preexec_fn=heeding_ctrl_c,
     )
     os.close(theirs)
     seen = bytearray()
@@ -67,6 +77,7 @@ def test_in_a_terminal_it_draws_until_ctrl_c_and_leaves_the_last_picture(stage: 
         assert watching.wait(20.0) == 0
     finally:
         watching.kill()
+        watching.wait()
         os.close(ours)
     assert b"support-nov" in seen.rpartition(b"\x1b[?1049l")[2]
 
