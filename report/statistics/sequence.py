@@ -69,4 +69,7 @@ def units_needed(*, sigma: float, delta: float, share: float | None, alpha: floa
 
 
 def _exp(log: float) -> float:
-    return math.exp(log) if log < 700 else math.inf
+    try:
+        return math.exp(log)
+    except OverflowError:
+        return math.inf

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from report.statistics.sequence import (
     evidence,
+    log_evidence,
     multiplier,
     one_sided_evidence,
     one_sided_multiplier,
@@ -98,10 +99,16 @@ def test_p_is_below_alpha_exactly_outside_the_interval(z: float, tau: float) -> 
 
 @given(st.floats(0, 40), taus)
 def test_one_sided_evidence_splits_the_two_sided(z: float, tau: float) -> None:
-    both = evidence(z, tau)
-    if math.isfinite(both):
+    if log_evidence(z, tau) < 708:  # Twice e^708 is still a float.
         halves = one_sided_evidence(z, tau) + one_sided_evidence(-z, tau)
-        assert halves == pytest.approx(2 * both, rel=1e-9)
+        assert halves == pytest.approx(2 * evidence(z, tau), rel=1e-9)
+
+
+def test_evidence_beyond_a_float_is_infinite() -> None:
+    assert evidence(40, 1e4) == math.inf
+    assert one_sided_evidence(40, 1e4) == math.inf
+    assert p_value(40, 1e4) == 0
+    assert evidence(37.65, 1e6) == pytest.approx(math.exp(log_evidence(37.65, 1e6)))
 
 
 @given(taus)
