@@ -183,7 +183,6 @@ class Upstreams:
         answer = Answer(self._loop, Lane(self._loop, 0), timeout, streaming=False)
         answer.status = refusal.status
         answer.reason = refusal.reason
-        answer.reason = refusal.reason
         answer.headers = list(refusal.headers)
         answer.headed = True
         if refusal.body:
