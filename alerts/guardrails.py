@@ -164,14 +164,17 @@ class Watch:
         for scope in self.scopes:
             scope.observe_feedback(feedback, share=share, at=feedback.mono + self.state.shift)
 
-    def judge(self, now_mono: float, *, routed: bool) -> list[GuardrailStatus]:
-        """How every rule stands at `now_mono`; `routed` says that requests came in since the last look.
+    def judge(self, now_mono: float, *, routed: bool, heard: bool = False) -> list[GuardrailStatus]:
+        """How every rule stands at `now_mono`; `routed` says that requests came in since the last look,
+        `heard` that an outcome did, of this canary or of any other traffic.
 
         Scores what has settled meanwhile, so it must be called often (each second, and after each batch).
         """
         now = now_mono + self.state.shift
-        if routed:
-            for telemetry in self.telemetries:
+        for telemetry in self.telemetries:
+            if heard:
+                telemetry.works()
+            if routed:
                 telemetry.routed(now)
         until = now - self.settle_s(now)
         for scope in self.scopes:

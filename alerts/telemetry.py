@@ -16,7 +16,7 @@ class TelemetryState:
 
 
 class Telemetry:
-    """Fires after `limit` seconds in which requests were routed and not one outcome was seen."""
+    """Fires when requests were routed over `limit` seconds and not one outcome was seen."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
@@ -25,6 +25,10 @@ class Telemetry:
     def heard(self) -> None:
         """An outcome of any kind, of either arm, arrived."""
         self.state.heard = True
+        self.works()
+
+    def works(self) -> None:
+        """An outcome arrived, if only of other traffic: nobody is deaf."""
         self.state.silent_since = None
 
     def routed(self, now: float) -> None:
@@ -34,11 +38,12 @@ class Telemetry:
             self.state.silent_since = now
 
     def status(self, now: float) -> GuardrailStatus:
-        """The rule's judgement at monotonic `now`. Traffic that has stopped since is no longer silence."""
+        """The rule's judgement at monotonic `now`. The silence lasts as long as the traffic, not longer."""
         state = self.state
-        window_s = self.rule.window_s or self.rule.limit
-        routed_lately = state.routed_at is not None and now - state.routed_at <= window_s
-        silent_s = now - state.silent_since if state.silent_since is not None and routed_lately else 0.0
+        silent_s = 0.0
+        if state.silent_since is not None and state.routed_at is not None:
+            lately = now - state.routed_at <= (self.rule.window_s or self.rule.limit)
+            silent_s = state.routed_at - state.silent_since if lately else 0.0
         over = silent_s >= self.rule.limit
         found = Finding(enough=state.heard or over, over=over, convincing=over)
         verdict, action = weigh(self.rule, found)

@@ -96,11 +96,12 @@ class Live:
             return False
         self._judged_at = now_mono
         # Exchanges finish and none of their outcomes arrives: the telemetry is broken, not the traffic quiet.
-        silent = self._finished_heard > 0 and self._outcomes_heard == 0
+        heard = self._outcomes_heard > 0
+        silent = self._finished_heard > 0 and not heard
         self._finished_heard = self._outcomes_heard = 0
         told: list[Notice] = []
         for name, patient in self.patients.items():
-            told += self._judge_one(name, patient, now_utc, now_mono, routed=silent)
+            told += self._judge_one(name, patient, now_utc, now_mono, routed=silent, heard=heard)
             for status in patient.statuses:
                 self._meters.set_guardrail(name, status.key, status.state)
         self.outbox.put(told, now_utc)
@@ -173,7 +174,7 @@ class Live:
                 self.patients[name].pulse.mirrors_dropped += count
 
     def _judge_one(
-        self, name: str, patient: Patient, now_utc: float, now_mono: float, *, routed: bool
+        self, name: str, patient: Patient, now_utc: float, now_mono: float, *, routed: bool, heard: bool
     ) -> list[Notice]:
         state = self._rollouts.state(name)
         if state is None:
@@ -181,7 +182,7 @@ class Live:
         if state.run != patient.watch.run:
             patient.watch.rearm(state.run)
             patient.pulse = Pulse(run=state.run)
-        patient.statuses = tuple(patient.watch.judge(now_mono, routed=routed))
+        patient.statuses = tuple(patient.watch.judge(now_mono, routed=routed, heard=heard))
         why = self._roll_back(name, patient, now_utc)
         patient.incident, notices = incidents.step(
             patient.incident,

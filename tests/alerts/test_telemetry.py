@@ -44,3 +44,9 @@ def test_no_traffic_is_no_silence(silent: Any) -> None:
 def test_silence_ends_when_the_traffic_does(silent: Any) -> None:
     assert wait(silent, 900, routed=True).state == "firing"
     assert wait(silent, 910, routed=False).state != "firing"
+
+
+def test_a_silence_does_not_grow_when_nothing_more_is_routed(silent: Any) -> None:
+    silent.send(1)
+    assert wait(silent, 60, routed=True).value == 60.0
+    assert wait(silent, 800, routed=False).value == 60.0

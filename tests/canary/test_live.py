@@ -63,14 +63,14 @@ class Desk:
             self.live.take(News(beats=[(("", 0, 7), beat)], records=records, heard=len(records)))
             self.live.judge(NOW + self.mono, self.mono)
 
-    def outcome(self, arm: ArmName) -> Outcome:
+    def outcome(self, arm: ArmName, canary: str = "trial") -> Outcome:
         self.sent += 1
         return Outcome(
             exchange_id=f"x{self.sent}",
             at=NOW + self.mono,
             mono=self.mono,
             outcome="ok",
-            canary="trial",
+            canary=canary,
             run=1,
             phase=1,
             share=0.05,
@@ -110,6 +110,14 @@ def test_lost_telemetry_pages_once_and_holds_the_ramp_until_outcomes_arrive_agai
     assert (desk.state("telemetry"), desk.live.holding()) == ("ok", [])
     state = desk.rollouts.state("trial")
     assert state is not None and state.state == "running"
+
+
+def test_while_outcomes_of_other_traffic_arrive_a_quiet_canarys_telemetry_is_not_lost(desk: Desk) -> None:
+    for _ in range(60):  # a request is told of in one look, and its outcome comes in the next
+        desk.pass_s(10, outcomes=False)
+        desk.live.take(News(records=[desk.outcome("baseline", canary="")], heard=1))
+        desk.pass_s(10, outcomes=False)
+    assert (desk.state("telemetry"), desk.live.holding(), desk.told()) == ("not_enough_data", [], [])
 
 
 def test_no_traffic_is_no_lost_telemetry_and_never_reads_as_health(desk: Desk) -> None:
