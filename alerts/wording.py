@@ -1,5 +1,7 @@
 """How numbers read in a sentence for a person; what is unknown reads as such."""
 
+from decimal import Decimal
+
 _UNKNOWN = "unknown"
 
 
@@ -14,8 +16,8 @@ def seconds(value: float | None) -> str:
 
 
 def dollars(value: float | None) -> str:
-    """Dollars with four significant digits."""
-    return _UNKNOWN if value is None else f"${value:.4g}"
+    """Dollars with four significant digits, never as 5.25e-05."""
+    return _UNKNOWN if value is None else f"${Decimal(f'{value:.4g}'):f}"
 
 
 def times(value: float | None) -> str:
