@@ -25,6 +25,7 @@ from canary.commands.shell import (
     ask,
     example,
     fail,
+    needs_store,
     print_json,
     print_text,
     read_config,
@@ -36,7 +37,7 @@ from canary.commands.wait import wait
 from canary.config import ConfigError, load
 
 app = typer.Typer(
-    help="Try a candidate model on a sticky cohort of your users, and know.",
+    help="Try a candidate LLM on a few of your users, and learn whether to ship it.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -45,16 +46,6 @@ app = typer.Typer(
 app.add_typer(feedback_command.app, name="feedback")
 app.add_typer(records_command.app, name="records")
 app.add_typer(archive_command.app, name="archive")
-app.command(epilog=example("rules -o /etc/prometheus/canary.rules.yml"))(rules)
-app.command(epilog=example("simulate --canary support-nov --rate 5 --share 5% --error 20% --weeks 10"))(
-    simulate
-)
-app.command(
-    epilog=example('decide support-nov --decision ship --by jane --reason "good enough for billing"')
-)(decide)
-app.command(epilog=example("wait support-nov --timeout 2h --poll 1m"))(wait)
-app.command(epilog=example("status support-nov --watch --until promoted"))(status)
-
 VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
 
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
@@ -108,7 +99,7 @@ def check(
     ] = None,
     output: Form = "text",
 ) -> None:
-    """Read the configuration and say what is wrong with it, or what it will do and how likely it ships."""
+    """Check the configuration: what is wrong with it, or what it will do and how likely it ships."""
     from canary.judging import expecting
 
     try:
@@ -139,7 +130,7 @@ def check(
     if output == "json":
         return print_json(document)
     for each in document["canaries"]:
-        shares = " → ".join(f"{share:.3g}" for share in each["shares"])
+        shares = " → ".join(f"{share * 100:.3g}%" for share in each["shares"])
         print_text(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}")
     for found in power.values():
         if found is not None:
@@ -237,19 +228,22 @@ def report(
         if source is not None:
             result = report_from_csv(read, name, source, now=time.time(), retro=retro)
         else:
-            result = report_from_store(read, name, data, now=time.time(), retro=retro)
+            with needs_store(read, data):
+                result = report_from_store(read, name, data, now=time.time(), retro=retro)
     except (BadOutput, ConfigError) as problem:
         fail(str(problem), code=2)
     except (NoSuchCanary, ValueError, OSError) as problem:
         fail(str(problem))
-    wanted.write(rendered(result, wanted.form))
+    wanted.write(rendered(result, wanted.form, width=wanted.width))
     raise typer.Exit(VERDICT_EXITS[result.verdict])
 
 
 @app.command(epilog=example('start support-nov --reason "release approved"'))
-def start(name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA) -> None:
+def start(
+    name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA, output: Form = "text"
+) -> None:
     """Start a canary that waits (`start: manual`)."""
-    _order("start", name, reason, admin, data)
+    _order("start", name, reason, admin, data, output)
 
 
 @app.command(epilog=example('ramp support-nov 10% --reason "three quiet days"'))
@@ -259,20 +253,23 @@ def ramp(
     reason: Reason = "",
     admin: Admin = None,
     data: DataFolder = DATA,
+    output: Form = "text",
 ) -> None:
     """Set the candidate's share. Raising it keeps everybody who is already in the cohort."""
     from canary.config.quantity import parse_share
 
     try:
-        _order("ramp", name, reason, admin, data, share=parse_share(share))
+        _order("ramp", name, reason, admin, data, output, share=parse_share(share))
     except ValueError as problem:
         fail(str(problem), code=2)
 
 
 @app.command(epilog=example('pause support-nov --reason "marketing campaign until Friday"'))
-def pause(name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA) -> None:
+def pause(
+    name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA, output: Form = "text"
+) -> None:
     """Stop the ramp's clock; the share stays."""
-    _order("pause", name, reason, admin, data)
+    _order("pause", name, reason, admin, data, output)
 
 
 @app.command(epilog=example('resume support-nov --reason "campaign over"'))
@@ -281,15 +278,18 @@ def resume(
     reason: Annotated[str, typer.Option("--reason", help="Why it may run again (required).")],
     admin: Admin = None,
     data: DataFolder = DATA,
+    output: Form = "text",
 ) -> None:
     """Run again: after a rollback from the first step, with fresh evidence."""
-    _order("resume", name, reason, admin, data)
+    _order("resume", name, reason, admin, data, output)
 
 
 @app.command(epilog=example('rollback support-nov --reason "complaints from the German desk"'))
-def rollback(name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA) -> None:
+def rollback(
+    name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA, output: Form = "text"
+) -> None:
     """Take the candidate out now: share 0, until somebody resumes it."""
-    _order("rollback", name, reason, admin, data)
+    _order("rollback", name, reason, admin, data, output)
 
 
 @app.command(epilog=example('promote support-nov --reason "report of 8 December"'))
@@ -298,20 +298,43 @@ def promote(
     reason: Annotated[str, typer.Option("--reason", help="Why (required).")],
     admin: Admin = None,
     data: DataFolder = DATA,
+    output: Form = "text",
 ) -> None:
     """Send everybody to the candidate. A person's decision, never the machine's."""
-    _order("promote", name, reason, admin, data)
+    _order("promote", name, reason, admin, data, output)
+
+
+app.command(epilog=example("status support-nov --watch --until promoted"))(status)
+app.command(epilog=example("wait support-nov --timeout 2h --poll 1m"))(wait)
+app.command(
+    epilog=example('decide support-nov --decision ship --by jane --reason "good enough for billing"')
+)(decide)
+app.command(epilog=example("simulate --canary support-nov --rate 5 --share 5% --error 20% --weeks 10"))(
+    simulate
+)
+app.command(epilog=example("rules -o /etc/prometheus/canary.rules.yml"))(rules)
 
 
 def _order(
-    order: str, name: str, reason: str, admin: str | None, data: Path, *, share: float | None = None
+    order: str,
+    name: str,
+    reason: str,
+    admin: str | None,
+    data: Path,
+    output: str,
+    *,
+    share: float | None = None,
 ) -> None:
     document: dict[str, Any] = {"who": getpass.getuser(), "reason": reason}
     if share is not None:
         document["share"] = share
     done = ask(lambda: admin_client(admin, data).post(f"/api/canaries/{name}/{order}", document))
-    say(f"{name}: {done['state']} at share {done['share']:.3g}, confirmed by {done['confirmed']} worker(s)")
-    print_json(done)
+    if output == "json":
+        return print_json(done)
+    return say(
+        f"{name}: {done['state'].replace('_', ' ')}, share {done['share'] * 100:.3g}%, "
+        f"confirmed by {done['confirmed']} of {done['workers']} workers"
+    )
 
 
 def _version(asked: bool) -> None:
@@ -322,9 +345,11 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """canary: try a candidate model on a sticky cohort of your users, and know."""
+    """Try a candidate LLM on a few of your users, and learn whether to ship it."""
 
 
 def main() -> None:

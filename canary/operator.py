@@ -206,8 +206,8 @@ class Operator:
             "reason": assignment.reason,
             "share": assignment.share,
             "bucket": place,
-            "sentence": f"the unit stands at {place:.2%} of the line, the candidate gets the first "
-            f"{assignment.share:.2%}; {assignment.reason}",
+            "sentence": f"its hash falls at {place:.2%}, the candidate gets those below "
+            f"{assignment.share:.2%}; reason: {assignment.reason}",
         }
 
 

@@ -103,7 +103,7 @@ def _caveats(findings: Findings) -> list[str]:
     found += _another_rubric(findings)
     if findings.srm.p_value is None and findings.judged:
         found.append(
-            "The split of users could not be checked: the share is not known, or too few users came."
+            "The split of users could not be checked: too few users came, or the share is not known."
         )
     places: dict[str, list[str]] = {}
     for segment in findings.parts.segments:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from canary.commands.shell import (
     Form,
     example,
     fail,
+    needs_store,
     print_json,
     print_text,
     read_config,
@@ -136,21 +137,12 @@ def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
 @contextmanager
 def _opened(config: Path, data: Path) -> "Iterator[Evaluations]":
     """The store's evaluations; ends the command with 1 where there is no store."""
-    from records.errors import StoreDown
     from records.evaluations import Evaluations
     from records.store import Store
 
     read = read_config(config)
-    if read.store.startswith("sqlite:") and not data.is_dir():
-        fail(f"there is no data folder {data}: name the server's with --data")
-    try:
-        store = Store.open(read.store, data)
-        try:
-            yield Evaluations(store)
-        finally:
-            store.close()
-    except StoreDown as problem:
-        fail(str(problem))
+    with needs_store(read, data), closing(Store.open(read.store, data)) as store:
+        yield Evaluations(store)
 
 
 def _print(text: str) -> None:

@@ -88,7 +88,8 @@ def _from_folder(data: Path, listener: str) -> str:
     text = _read(data / "server.json")
     if text is None:
         raise NotReached(
-            f"no server has run in {data}: name its folder with --data, or its address with --{listener}"
+            f"no server has run in {data}: start `canary serve`, or name its folder with --data or its "
+            f"address with --{listener}"
         )
     return str(json.loads(text)[listener])
 

@@ -2,13 +2,24 @@
 
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from canary.commands.shell import CONFIG, DATA, ConfigFile, DataFolder, example, fail, read_config, say
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    ConfigFile,
+    DataFolder,
+    example,
+    fail,
+    needs_store,
+    read_config,
+    say,
+)
 
 app = typer.Typer(help="What was recorded.", no_args_is_help=True)
 
@@ -37,7 +48,6 @@ def export(
 ) -> None:
     """Write outcomes or feedback to a file. Works with the server down. Never holds a prompt or an answer."""
     from canary.commands.export_file import NoParquet, write_csv, write_table
-    from records.errors import StoreDown
     from records.export import columns, pages
     from records.store import Store
 
@@ -46,20 +56,15 @@ def export(
         fail("Parquet needs a file: -o FILE", code=2)
     begin, end = _moment(since, 0.0, now), _moment(until, float("inf"), now)
     read = read_config(config)
-    if read.store.startswith("sqlite:") and not data.is_dir():
-        fail(f"there is no data folder {data}: name the server's with --data")
     try:
-        store = Store.open(read.store, data)
-        try:
+        with needs_store(read, data), closing(Store.open(read.store, data)) as store:
             shown = columns(what)
             found = pages(store, what, canary=canary, since=begin, until=end)
             if str(output) == "-":
                 count = write_csv(sys.stdout, shown, found)
             else:
                 count = write_table(output, form, shown, found)
-        finally:
-            store.close()
-    except (NoParquet, StoreDown, OSError) as problem:
+    except (NoParquet, OSError) as problem:
         fail(str(problem))
     say(f"{count} {what}")
 

@@ -1,11 +1,13 @@
 """Where a report goes and in which form, from what the command line says."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from canary.commands.shell import print_text
 from records.whole_file import write_whole
 
+WIDTH = 110
 FORMS = ("text", "json", "markdown", "html")
 _ENDINGS = {
     ".txt": "text",
@@ -48,6 +50,11 @@ class Output:
                 ".html, .md, .json or .txt; say the form with -f"
             )
         return cls(form=told, file=file)
+
+    @property
+    def width(self) -> int:
+        """How many columns a line of text may have: the terminal's, and never more than are easy to read."""
+        return WIDTH if self.file is not None else min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
 
     def write(self, text: str) -> None:
         """Print it, or put it in place of the file, whole."""

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -48,6 +49,19 @@ def read_config(path: Path) -> Config:
         return load(path, os.environ)
     except ConfigError as problem:
         fail(str(problem), code=2)
+
+
+@contextmanager
+def needs_store(config: Config, data: Path) -> Iterator[None]:
+    """Around what opens the store: ends the command with 1 where there is none, or it does not answer."""
+    from records.errors import StoreDown
+
+    if config.store.startswith("sqlite:") and not data.is_dir():
+        fail(f"there is no data folder {data}: start `canary serve` first, or name its folder with --data")
+    try:
+        yield
+    except StoreDown as problem:
+        fail(str(problem))
 
 
 def print_text(text: str) -> None:

@@ -139,7 +139,7 @@ class _Story:
             f"{users.failed} of {users.answered + users.failed} callers saw an error "
             "(the baseline answered instead)"
         )
-        self._console.print("the page that on-call got:", style="bold")
+        self._console.print("the page that on-call got as the rollback began:", style="bold")
         self._console.print_json(json.dumps(page))
         update = await self._until(lambda: pager.latest("goes-bad", "update"), PAGE_WITHIN_S)
         self._say(f"and a moment later, under the same key: {update['done'] if update else 'nothing more'}")
@@ -157,7 +157,7 @@ class _Story:
         report = await asyncio.to_thread(report_from_store, read, "passes", data, now=time.time())
         if report.verdict not in ("ship_now", "ship"):
             raise _Failed(f"the good candidate did not pass: {report.verdict}: {'; '.join(report.reasons)}")
-        self._console.print(rendered(report, "text"))
+        self._console.print(rendered(report, "text", width=min(110, self._console.width)), highlight=False)
         page = FOLDER / "report.html"
         page.write_text(rendered(report, "html"))
         self._say(f"the same as a page: {page.resolve()}")

@@ -65,10 +65,10 @@ def document(found: Expected) -> dict[str, object]:
 
 def sentence(found: Expected) -> str:
     """For the terminal: the chances, and the row that costs most of them."""
-    chances = ", ".join(f"{power.ship:.0%} at {requests:g} a user" for requests, power in found.at)
+    chances = ", ".join(f"{power.ship:.0%} with {requests:g}" for requests, power in found.at)
     weakest = min(found.at[0][1].criteria, key=lambda one: one.power)
     return (
-        f"{found.canary}: a candidate halfway between acceptable and ideal ships {chances}, "
-        f"after {found.users:,} users at a share of {found.share:.3g}; the rest is extend. "
-        f"{weakest.metric} costs most of it."
+        f"{found.canary}: after {found.users:,} users at a share of {found.share * 100:.3g}%, a candidate "
+        f"halfway between acceptable and ideal ships with this chance, by requests a user: {chances}. "
+        f"Otherwise the verdict is extend, most often because of {weakest.metric}."
     )

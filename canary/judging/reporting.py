@@ -1,7 +1,8 @@
 """Brings a canary's samples, its rubric and the report room together, for the command line and the admin."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from canary.config import CanaryConfig, Config
@@ -76,10 +77,11 @@ def report_from_csv(
     return build(sample, rollout if retro is None else _under(rollout, retro, config), now=now)
 
 
-def rendered(report: Report, form: str) -> str:
-    """The report as "text", "json", "markdown" or "html". ValueError for another word."""
-    forms = {
-        "text": render.terminal,
+def rendered(report: Report, form: str, *, width: int = 110) -> str:
+    """The report as "text" of at most `width` columns, "json", "markdown" or "html". ValueError for another
+    word."""
+    forms: dict[str, Callable[[Report], str]] = {
+        "text": partial(render.terminal, width=width),
         "json": render.json_text,
         "markdown": render.markdown,
         "html": render.html,

@@ -65,7 +65,7 @@ def split(report: Report) -> str:
     """The sample-ratio check in a sentence."""
     p = report.srm.p_value
     if p is None:
-        return "not checked: the share is not known"
+        return "not checked: too few users yet, or the share is not known"
     if report.srm.blocked:
         return f"does not fit the share that was set (p = {p:.2g}); no comparison can be trusted"
     return f"as planned (p = {p:.2g})"
@@ -95,8 +95,9 @@ def decision(report: Report) -> str | None:
 def score_words(report: Report) -> str:
     """83 (71 to 94) of 100."""
     score = report.score
-    middle = "not known" if score.estimate is None else f"{score.estimate:.0f}"
-    return f"{middle} of 100, compatible with {score.low:.0f} to {score.high:.0f}"
+    if score.estimate is None:
+        return f"not known yet; {score.low:.0f} to {score.high:.0f} of 100 is possible"
+    return f"{score.estimate:.0f} of 100, compatible with {score.low:.0f} to {score.high:.0f}"
 
 
 def against_baseline(line: MetricLine) -> str:

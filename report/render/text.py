@@ -41,11 +41,11 @@ def terminal(report: Report, *, width: int = 110, colour: bool = False) -> str:
         highlight=False,
         legacy_windows=False,
     )
-    console.print(_page(report))
+    console.print(_page(report, gap=2 if width >= 100 else 1))
     return out.getvalue()
 
 
-def _page(report: Report) -> RenderableType:
+def _page(report: Report, gap: int) -> RenderableType:
     headline, meaning = prose.HEADLINES[report.verdict]
     blocks: list[RenderableType] = [
         Text.assemble((headline, _COLOURS[report.verdict]), f"  {report.canary}"),
@@ -55,7 +55,7 @@ def _page(report: Report) -> RenderableType:
         Text(),
         *_bullets(report.reasons),
         Text(),
-        _rubric(report),
+        _rubric(report, gap),
         Text(f"users   {prose.users(report)}"),
         Text(f"window  {prose.span_of_days(report)}"),
         Text(f"split   {prose.split(report)}"),
@@ -77,8 +77,8 @@ def _page(report: Report) -> RenderableType:
     return Group(*blocks)
 
 
-def _rubric(report: Report) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+def _rubric(report: Report, gap: int) -> Table:
+    table = Table(box=None, padding=(0, gap, 0, 0), header_style="bold")
     for name in ("", "metric", "baseline", "candidate", "95 % interval", "acceptable", "ideal", "users"):
         table.add_column(name, justify="right" if name in ("baseline", "candidate", "users") else "left")
     for line in report.metrics:

@@ -36,9 +36,9 @@ def _check(folder: Path, *arguments: str, share: str = "5%", rubric: str = RUBRI
 
 def test_the_chance_is_told_for_few_and_for_many_requests_a_user(tmp_path: Path) -> None:
     said = _check(tmp_path)
-    assert "ships 6% at 1 a user, 31% at 3 a user, 56% at 8 a user" in said
-    assert "after 20,000 users at a share of 0.05" in said
-    assert "task_completed costs most of it" in said
+    assert "by requests a user: 6% with 1, 31% with 3, 56% with 8" in said
+    assert "after 20,000 users at a share of 5%" in said
+    assert "most often because of task_completed" in said
 
 
 def test_more_users_and_a_known_rate_are_taken_in(tmp_path: Path) -> None:

@@ -53,6 +53,18 @@ def test_the_command_writes_the_file_whole_and_exits_with_the_verdict(tmp_path: 
     done = CliRunner().invoke(app, [*asked, "-f", "html", "-o", str(page)])
     assert (done.exit_code, done.stdout) == (3, "")
     assert page.read_text().startswith("<!doctype html>")
+    narrow = CliRunner().invoke(app, asked, env={"COLUMNS": "80"}).stdout.splitlines()
+    assert max(map(len, narrow)) == 80
     assert [each.name for each in tmp_path.iterdir() if each.suffix not in (".csv", ".html")] == []
     wrong = CliRunner().invoke(app, [*asked, "-o", "pdf"])
     assert (wrong.exit_code, "neither a form" in wrong.output) == (2, True)
+
+
+def test_without_a_server_ever_run_it_says_what_to_start(tmp_path: Path) -> None:
+    asked = ["report", "--config", str(FOLDER / "canary.yaml"), "--data", str(tmp_path / "nowhere")]
+    done = CliRunner().invoke(app, [*asked, "ship"])
+    assert done.exit_code == 1
+    assert done.stderr == (
+        f"there is no data folder {tmp_path / 'nowhere'}: start `canary serve` first, or name its folder "
+        "with --data\n"
+    )

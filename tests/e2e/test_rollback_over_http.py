@@ -229,7 +229,9 @@ def test_it_stays_back_through_a_reload_and_a_restart_until_somebody_resumes_it(
     assert len(hook.events("goes-bad", "page")) == 1
     assert stage.canary("status").returncode == 0
     assert stage.status("goes-bad")["rollback"] is None
-    stage.canary("rollback", "goes-bad", "--reason", "complaints from the German desk")
+    reason = "complaints from the German desk"
+    ordered = stage.canary("rollback", "goes-bad", "--reason", reason, "-o", "json")
+    assert json.loads(ordered.stdout)["state"] == "rolled_back"
     newest, first = _rollbacks(stage, "goes-bad")
     assert (newest["rule"], newest["run"], newest["sentence"]) == (None, 2, "complaints from the German desk")
     assert {each["rule"] for each in newest["rules"]} >= {"error_rate", "telemetry"}
