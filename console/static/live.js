@@ -62,7 +62,7 @@
   function look(event) {
     const seen = JSON.parse(event.data);
     stopPolling();
-    connection.textContent = "Live, a look a second.";
+    connection.textContent = "Live, updated every second.";
     htmx.swap({ text: seen.html, target: live, swap: "innerMorph" });
     draw(seen.recent);
     changed(seen.key, seen.said);

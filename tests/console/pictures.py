@@ -23,7 +23,7 @@ def main() -> None:
         where = (browser, stage.server.admin, stage.server.token)
         with opened(*where, viewport=WIDE, device_scale_factor=0.75, color_scheme="light") as page:
             page.goto("/canaries/support-nov")
-            page.get_by_text("Live, a look a second.").wait_for()
+            page.get_by_text("Live, updated every second.").wait_for()
             page.wait_for_timeout(1500)
             page.screenshot(path=DOCS / "page.png")
         with opened(*where, viewport=NARROW, color_scheme="dark") as page:

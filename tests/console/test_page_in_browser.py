@@ -106,7 +106,7 @@ def test_no_page_asks_anybody_else_or_breaks_its_own_policy(open_page: Open, sta
             page.goto(path)
             expect(page.locator("h1").first).to_be_attached()
         page.goto("/canaries/support-nov")
-        expect(page.locator("#connection")).to_have_text("Live, a look a second.")
+        expect(page.locator("#connection")).to_have_text("Live, updated every second.")
         assert {url.startswith(stage.server.admin) for url in asked} == {True}
         assert [url for url in refused if not url.endswith("/favicon.ico")] == []
         assert [each for each in said if "Failed to load resource" not in each] == []
@@ -143,7 +143,7 @@ def test_nothing_is_wider_than_a_telephone_or_a_sheet(open_page: Open) -> None:
 def test_the_figures_of_both_arms_follow_the_traffic(open_page: Open, shown: tuple[Stage, Visitors]) -> None:
     with open_page() as page:
         page.goto("/canaries/support-nov")
-        expect(page.locator("#connection")).to_have_text("Live, a look a second.")
+        expect(page.locator("#connection")).to_have_text("Live, updated every second.")
         expect(page.locator(".chart canvas")).to_have_count(3)
         before = requests_on(page)
         shown[1].ask("gpt-4o", 1)
@@ -174,7 +174,7 @@ def test_without_a_stream_the_page_asks_for_the_figures(
 def test_a_canary_is_paused_and_resumed_by_keyboard_with_a_reason(open_page: Open, stage: Stage) -> None:
     with open_page() as page:
         page.goto("/canaries/support-nov")
-        expect(page.locator("#connection")).to_have_text("Live, a look a second.")
+        expect(page.locator("#connection")).to_have_text("Live, updated every second.")
         page.get_by_role("button", name="Pause…").focus()
         page.keyboard.press("Enter")
         dialog = page.get_by_role("dialog", name="Pause: support-nov?")
