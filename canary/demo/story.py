@@ -69,14 +69,14 @@ REPLICAS: tuple[Role, ...] = ("admin", "traffic", "traffic")
 
 
 def run(*, keep: bool, store: str | None = None, shared: str | None = None) -> int:
-    """Play it; 0 when everything went as told. With `keep` it stays up until interrupted, with `store` and
-    `shared` it plays on two replicas over this PostgreSQL and this Redis."""
+    """Play it; 0 when everything went as told, or somebody ended it (SIGINT, SIGTERM). With `keep` it stays up
+    until then, with `store` and `shared` it plays on two replicas over this PostgreSQL and this Redis."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     try:
         more = f"\nstore: {store}\nshared: {shared}\n" if store and shared else ""
         return asyncio.run(_Story(Console(), REPLICAS if more else ALONE, more).play(keep=keep))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return 0
 
 
@@ -91,6 +91,10 @@ class _Story:
         self._began = time.monotonic()
 
     async def play(self, *, keep: bool) -> int:
+        playing = asyncio.current_task()
+        assert playing is not None  # noqa: S101
+        # SIGINT does so by itself. Whatever was started ends with us.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
         async with AsyncExitStack() as stack:
             backdrop = await stack.enter_async_context(Backdrop(FOLDER, self._roles))
             pager = await stack.enter_async_context(Pager())
@@ -166,9 +170,7 @@ class _Story:
         admin = backdrop.admin_url
         self._say(f"still running: page {admin}/ (token {backdrop.token}), metrics {admin}/metrics")
         self._say("Ctrl-C ends it")
-        stop = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
-        await stop.wait()
+        await asyncio.Event().wait()
 
     async def _until(self, look: Callable[[], Any], within_s: float) -> Any:
         """The first true answer of `look`, or None when time is up. Blocking looks run in a thread."""

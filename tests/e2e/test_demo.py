@@ -1,0 +1,64 @@
+"""`canary demo`, played whole: what it tells has happened, and whatever it started ends with it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.serving import eventually
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """The demo, told to stay up at its end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "canary", "demo", "--keep"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "100", "PYTHONUNBUFFERED": "1"},
+    )
+    with process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.timeout(300)
+def test_the_demo_tells_both_stories_and_ends_with_all_that_it_started(
+    demo: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    assert demo.stdout is not None
+    told = []
+    for line in demo.stdout:
+        told.append(line)
+        if "Ctrl-C ends it" in line:
+            break
+    text = "".join(told)
+    assert "rolled back after" in text
+    assert " 0 of " in text, "a caller saw an error"
+    assert "Ship now" in text
+    folder = tmp_path / "canary-demo"
+    assert "Ship now" in (folder / "report.html").read_text()
+    admin = json.loads((folder / "data-0" / "server.json").read_text())["admin"]
+    assert httpx2.get(f"{admin}/healthz", trust_env=False).status_code == 200
+    ours = _below(demo.pid)
+    assert len(ours) >= 3  # provider, supervisor, and the supervisor's own
+
+    demo.send_signal(signal.SIGTERM)
+    assert demo.wait(60) == 0
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ours), within_s=60)
+
+
+def _below(pid: int) -> list[int]:
+    """All processes that this one started, and those that they started."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            found += [child, *_below(child)]
+    return found
