@@ -185,7 +185,7 @@ def _asked(wanting: Sequence[GuardrailStatus], before: str) -> str:
         return "the candidate is being rolled back"
     if "hold" in actions:
         return "the ramp holds"
-    return before or "nothing was changed"
+    return before or "nothing so far; the guardrails keep watching"
 
 
 def _undone(why: Why | None) -> str:
