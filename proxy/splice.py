@@ -8,9 +8,12 @@ schema too, say) the text is walked by its strings and brackets.
 import json
 import re
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+"""Possessive, for an image is megabytes of one string: being able to go back costs 144 bytes for each of its
+bytes, and seconds."""
+_TOKEN = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
 _COLON = re.compile(rb"\s*:\s*")
-_SCALAR = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\s,}\]\[{"]+', re.DOTALL)
+_SCALAR = re.compile(_STRING + rb'|[^\s,}\]\[{"]+', re.DOTALL)
 _PLAIN = re.compile(rb'\s*:\s*("[^"\\]*"|[^\s,}\]\[{"]+)')
 _BACKSLASH = ord("\\")
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")

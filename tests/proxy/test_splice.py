@@ -1,6 +1,7 @@
 """The splice changes one value and not one byte more."""
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -34,6 +35,19 @@ def test_only_the_top_level_value_changes(body: bytes, expected: bytes) -> None:
 
 def test_a_member_is_put_first() -> None:
     assert insert_first(b' {"a":1}', "b", b"{}") == b' {"b":{},"a":1}'
+
+
+@pytest.mark.parametrize("text", [b"A" * (1 << 20), rb"\n" * (1 << 19)], ids=["base64", "escapes"])
+def test_a_long_string_is_passed_over_in_no_more_room_than_the_new_body_takes(text: bytes) -> None:
+    body = b'{"tools":[{"model":"no"}],"image":"' + text + b'","model":"a"}'
+    tracemalloc.start()
+    try:
+        changed = replace_value(body, "model", NEW)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert changed == body.replace(b'"model":"a"', b'"model":"candidate"')
+    assert peak < 4 * len(body)
 
 
 KEYS = st.sampled_from(["model", "a", 'x"model', "model\\", "mo", "\\model"]) | st.text(max_size=4)
