@@ -197,10 +197,8 @@ class Record:
         )
 
     def _session(self, call: Call) -> str:
-        session = call.named.get(b"x-canary-session")
-        return (
-            unit_hash(self._recorder.ids_key, session.decode("utf-8", "backslashreplace")) if session else ""
-        )
+        session = call.named.get(b"x-canary-session", b"").decode("utf-8", "backslashreplace").strip()
+        return unit_hash(self._recorder.ids_key, session) if session else ""
 
     def _fingerprint(self, call: Call, session: str) -> str:
         """What is asked, where the canary counts questions that are asked again. A client library's retry is

@@ -30,7 +30,7 @@ class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     exchange_id: str | None = None
     session: str | None = None
     unit: str | None = None
-    comment: str = ""
+    comment: str | None = None
     feedback_id: str | None = None
     at: datetime | None = None
 
@@ -119,7 +119,7 @@ class _Reader:
             metric=value.metric,
             value=number,
             at=self._at(value.at),
-            comment=value.comment,
+            comment=value.comment or "",
         )
 
     def _metric(self, name: str) -> Metric:
@@ -134,7 +134,7 @@ class _Reader:
 
     def _about(self, value: _Value) -> Feedback:
         """Feedback that so far says only what it is about."""
-        given = [name for name in ("exchange_id", "session", "unit") if getattr(value, name)]
+        given = [name for name in ("exchange_id", "session", "unit") if (getattr(value, name) or "").strip()]
         if len(given) != 1:
             raise BadFeedback(400, "send exactly one of exchange_id, session, unit")
         if value.exchange_id:
@@ -143,9 +143,12 @@ class _Reader:
             raise BadFeedback(
                 401, f"feedback by {given[0]} needs the feedback token: Authorization: Bearer …"
             )
-        session = unit_hash(self._terms.ids_key, value.session) if value.session else ""
-        unit = unit_hash(self._terms.ids_key, value.unit) if value.unit else ""
-        return replace(self._blank, session=session, unit=unit)
+        return replace(self._blank, session=self._hash(value.session), unit=self._hash(value.unit))
+
+    def _hash(self, said: str | None) -> str:
+        """A session or unit as a request's is stored: space around it does not count."""
+        said = (said or "").strip()
+        return unit_hash(self._terms.ids_key, said) if said else ""
 
     def _exchange(self, text: str) -> Feedback:
         try:
@@ -176,15 +179,18 @@ def _check_sizes(value: _Value) -> None:
     for name in ("exchange_id", "session", "unit", "feedback_id"):
         if len(getattr(value, name) or "") > _LONGEST_ID:
             raise BadFeedback(400, f"{name} is longer than {_LONGEST_ID} characters")
-    if len(value.comment) > _LONGEST_COMMENT:
+    if len(value.comment or "") > _LONGEST_COMMENT:
         raise BadFeedback(400, f"comment is longer than {_LONGEST_COMMENT} characters")
 
 
 def _on_scale(metric: Metric, value: bool | int | float) -> float:
     """The value as a number of the metric's kind and scale."""
     if metric.kind != "bool" and isinstance(value, bool):
-        raise BadFeedback(422, f"{metric.name} takes a number {_scale(metric)}, not {str(value).lower()}")
-    number = float(value)
+        raise BadFeedback(422, f"{metric.name} takes {_scale(metric)}, not {str(value).lower()}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     whole = metric.kind in ("bool", "nps", "count")
     low = 0.0 if metric.kind == "count" and metric.low is None else metric.low
     too_low = low is not None and number < low

@@ -317,6 +317,13 @@ def test_no_raw_identity_and_no_credential_is_written_down() -> None:
     assert book.outcome.unit and book.outcome.session
 
 
+def test_space_around_a_session_does_not_count() -> None:
+    book = Book()
+    for session in (b"s-1", b" s-1\t", b" "):
+        book.opened(call(CHAT, (b"x-canary-session", session))).abort()
+    assert [each.session for each in book.written] == [unit_hash(KEY, "s-1")] * 2 + [""]
+
+
 def test_the_same_identity_is_the_same_hash_as_unit_or_session() -> None:
     book = Book()
     for header in (b"x-canary-unit", b"x-canary-session"):

@@ -61,6 +61,12 @@ def test_without_a_time_it_is_now() -> None:
     assert read(a_value())[0].at == NOW
 
 
+def test_an_optional_member_may_be_null() -> None:
+    said = dict.fromkeys(("session", "unit", "comment", "feedback_id", "at"))
+    (feedback,) = read(json.dumps(a_value() | said).encode())
+    assert (feedback.comment, feedback.at) == ("", NOW)
+
+
 def test_an_array_is_read_in_order() -> None:
     found = read([a_value(value=n, feedback_id=str(n)) for n in range(1, 6)])
     assert [feedback.value for feedback in found] == [1, 2, 3, 4, 5]
@@ -122,7 +128,16 @@ def test_sessions_and_units_need_the_token_and_are_stored_as_hashes(scope: str) 
     assert (feedback.canary, feedback.arm, "user-1" in repr(feedback)) == ("", None, False)
 
 
-@pytest.mark.parametrize("about", [{"exchange_id": None}, {"session": "s"}, {"exchange_id": ""}])
+@pytest.mark.parametrize("scope", ["session", "unit"])
+def test_space_around_a_session_or_unit_does_not_count(scope: str) -> None:
+    (feedback,) = read(a_value(exchange_id=None, **{scope: " user-1\t"}), token_ok=True)
+    assert getattr(feedback, scope) == unit_hash(KEY, "user-1")
+
+
+@pytest.mark.parametrize(
+    "about",
+    [{"exchange_id": None}, {"session": "s"}, {"exchange_id": ""}, {"exchange_id": None, "unit": " "}],
+)
 def test_exactly_one_subject_is_named(about: dict[str, Any]) -> None:
     status, message = refusal(a_value(**about), token_ok=True)
     assert (status, "exactly one of exchange_id, session, unit" in message) == (400, True)
@@ -158,6 +173,16 @@ def test_values_keep_to_their_scale(metric: str, good: list[float], bad: list[fl
     for value in bad:
         status, message = refusal(a_value(metric=metric, value=value))
         assert (status, f"{metric} takes" in message) == (422, True)
+
+
+def test_a_number_that_no_float_holds_is_off_every_scale() -> None:
+    for metric in ("csat", "revenue", "turns"):
+        assert refusal(a_value(metric=metric, value=10**400))[0] == 422
+    assert refusal(a_value(metric="refund", value=-(10**400)))[0] == 422
+
+
+def test_a_scale_is_told_in_words() -> None:
+    assert refusal(a_value(value=True))[1] == "csat takes a number from 1 to 5, not true"
 
 
 def test_an_unknown_metric_is_answered_with_the_nearest_one() -> None:
