@@ -28,10 +28,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 NO_FACTS = Facts()
 
 _STORED = re.compile(
-    rb'"(?:file_ids?|vector_store_ids|item_reference|cached_?[cC]ontent)"'
+    rb'"(?:file_ids?|vector_store_ids|cached_?[cC]ontent)"\s*:\s*["\[]|"item_reference"'
     rb'|"container"\s*:\s*"|"file_?[uU]ri"\s*:\s*"[^"]*/files/'
 )
-"""Members that name a file, a vector store, a stored item or cache, or a running container."""
+"""Members that name a file, a vector store, a stored item or cache, or a running container. A tool's
+parameter of such a name has an object for its value, and names nothing."""
 
 
 def names_stored(body: bytes) -> bool:
@@ -55,6 +56,7 @@ class _Body(msgspec.Struct):
     stream_options: msgspec.Raw = msgspec.Raw()
     previous_response_id: msgspec.Raw = msgspec.Raw()
     conversation: msgspec.Raw = msgspec.Raw()
+    prompt: msgspec.Raw = msgspec.Raw()
     container: msgspec.Raw = msgspec.Raw()
     store: bool | None = None
 
@@ -85,6 +87,7 @@ def facts_of(route: Route, body: bytes) -> Facts | None:
             bytes(said.previous_response_id) in _NOTHING
             and bytes(said.conversation) in _NOTHING
             and bytes(said.container) in _NOTHING
+            and (not route.operation.creates_state or bytes(said.prompt) in _NOTHING)
         ),
         declines_store=said.store is False,
     )
