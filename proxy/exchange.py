@@ -182,43 +182,45 @@ async def _converse(incoming: Incoming, call: Call, record: Record, reply: Reply
 
 def _no_answer(incoming: Incoming, record: Record, reply: Reply) -> None:
     """The provider gave no answer at all: say so in the caller's API."""
+    assert record.call is not None  # noqa: S101 - it was asked for
     record.finish(reply)
     status = 504 if reply.failure == "provider_timeout" else 502
-    _answer(incoming, record, status, f"the provider gave no answer ({reply.failure})", str(reply.failure))
+    message = f"the provider gave no answer ({reply.failure})"
+    _answer(incoming, record, status, message, str(reply.failure), _our_headers(record.call, record))
 
 
 def _refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:
-    also = []
+    """No arm was chosen, so none is named."""
+    headers = [_exchange_header(record)]
     if refusal.retry_after_s is not None:
-        also.append((b"retry-after", str(refusal.retry_after_s).encode()))
-    if refusal.status == 413:
+        headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
+    if incoming.more:
         incoming.keep_alive = False  # the rest of the body is not read
-    _answer(incoming, record, refusal.status, refusal.message, refusal.error_type, also)
+    _answer(incoming, record, refusal.status, refusal.message, refusal.error_type, headers)
 
 
 def _answer(
-    incoming: Incoming, record: Record, status: int, message: str, code: str, also: Headers = ()
+    incoming: Incoming, record: Record, status: int, message: str, code: str, headers: Headers
 ) -> None:
     """The proxy's own answer, in the shape of the API that was called."""
     api = record.call.route.provider.api if record.call is not None else None
     body = error_body(api, status, message, code)
-    headers = [
-        (b"content-type", b"application/json"),
-        *_our_headers(record.call, record),
-        *also,
-    ]
-    incoming.start(status, headers, length=len(body))
+    incoming.start(status, [(b"content-type", b"application/json"), *headers], length=len(body))
     incoming.end(body)
 
 
-def _our_headers(call: Call | None, record: Record) -> list[tuple[bytes, bytes]]:
-    headers = [(b"x-canary-exchange", record.exchange_id.encode())] if record.exchange_id else []
-    if call is not None and call.trial is not None:
+def _our_headers(call: Call, record: Record) -> list[tuple[bytes, bytes]]:
+    headers = [_exchange_header(record)]
+    if call.trial is not None:
         headers.append((b"x-canary-arm", record.assignment.arm.encode()))
         headers.append((b"x-canary-name", call.trial.canary.name.encode()))
-        if record.fell_back is not None:
+        if record.fell_back is not None and record.replies[-1].status is not None:
             headers.append((b"x-canary-served-by", b"baseline"))
     return headers
+
+
+def _exchange_header(record: Record) -> tuple[bytes, bytes]:
+    return b"x-canary-exchange", record.exchange_id.encode()
 
 
 def _tell(trial: Trial, reply: Reply) -> None:

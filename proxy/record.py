@@ -89,7 +89,7 @@ class Record:
         call = self.call
         if call is not None and call.unit is not None:
             self.unit = unit_hash(key, call.unit)
-        self.exchange_id = self._mint(call.trial.canary.name if call is not None and call.trial else "")
+        self.exchange_id = self._mint()
 
     def refuse(self, error_type: ErrorType) -> None:
         """The proxy answers itself."""
@@ -112,11 +112,11 @@ class Record:
         else:
             self._close("aborted", "aborted", reply)
 
-    def _mint(self, canary: str) -> str:
-        assignment = self.assignment
+    def _mint(self) -> str:
+        call, assignment = self.call, self.assignment
         return mint(
             self._recorder.ids_key,
-            canary=canary,
+            canary=call.trial.canary.name if call is not None and call.trial is not None else "",
             run=assignment.run,
             phase=assignment.phase,
             arm=assignment.arm,
@@ -138,15 +138,19 @@ class Record:
 
     def _outcome(self, outcome: OutcomeName, error_type: ErrorType | None, reply: Reply | None) -> Outcome:
         call, assignment = self.call, self.assignment
-        exchange_id = self.exchange_id or self._mint("")
+        self.exchange_id = self.exchange_id or self._mint()  # refused before an arm was chosen
         if call is None:
             return Outcome(
-                exchange_id=exchange_id, at=self.at, mono=self.mono, outcome=outcome, error_type=error_type
+                exchange_id=self.exchange_id,
+                at=self.at,
+                mono=self.mono,
+                outcome=outcome,
+                error_type=error_type,
             )
         trial, facts, provider, session = call.trial, call.facts, call.route.provider, self._session(call)
         attempts = tuple([self._attempt(call, each) for each in self.replies]) if reply is not None else ()
         return Outcome(
-            exchange_id=exchange_id,
+            exchange_id=self.exchange_id,
             at=self.at,
             mono=self.mono,
             outcome=outcome,

@@ -26,7 +26,7 @@ CASE = """
     match: {{models: [NAME]}}
     baseline: {{provider: openai, model: NAME-baseline, timeout: {{first_byte: 1s, idle: 500ms, total: 10s}}}}
     candidate: {{provider: WHERE, model: NAME-candidate,
-                timeout: {{first_byte: 500ms, idle: 500ms, total: 1s}}}}
+                timeout: {{first_byte: 500ms, idle: 500ms, total: TOTAL}}}}
     share: 50%
     guardrails: []
 """
@@ -68,11 +68,11 @@ MIDWAY: dict[str, tuple[Behaviour, str]] = {
     "cut": (always("cut", after_events=5), "provider_reset"),
     "stall": (always("stall", after_events=5), "provider_timeout"),
 }
-CALM = "calm"
+CALM, GONE = "calm", "gone"
 ELSEWHERE = {"refused": "nobody", "reset": "alone", "closed": "alone"}
 """Where a candidate is not at the baseline's address: breaks must not meet a connection that others kept,
 which would be `provider_stale`, nobody's fault."""
-CASES = [*COVERED, *DOCUMENTS_ONLY, *STREAMS_ONLY, *MIDWAY, CALM]
+CASES = [*COVERED, *DOCUMENTS_ONLY, *STREAMS_ONLY, *MIDWAY, CALM, GONE]
 FALLBACKS = [
     *((name, stream, case[1 + stream]) for name, case in COVERED.items() for stream in (False, True)),
     *((name, False, case[1]) for name, case in DOCUMENTS_ONLY.items()),
@@ -86,7 +86,13 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     for name, (behaviour, _) in (DOCUMENTS_ONLY | STREAMS_ONLY | MIDWAY).items():
         behaviours[f"{name}-candidate"] = behaviour
     behaviours |= {f"{name}-baseline": behaviour for name, (behaviour, _) in MIDWAY.items()}
-    cases = (CASE.replace("NAME", name).replace("WHERE", ELSEWHERE.get(name, "openai")) for name in CASES)
+    behaviours |= {f"{GONE}-{arm}": always("reset") for arm in ("baseline", "candidate")}
+    cases = (
+        CASE.replace("NAME", name)
+        .replace("WHERE", ELSEWHERE.get(name, "openai"))
+        .replace("TOTAL", "60s" if name == CALM else "1s")
+        for name in CASES
+    )
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         config = HEAD.replace("CLOSED", str(closed.getsockname()[1])) + "".join(cases)
@@ -120,6 +126,14 @@ def test_the_baseline_answers_where_the_candidate_fails_before_its_first_byte(
     row = stage.outcome(answer.headers["x-canary-exchange"])
     assert (row["outcome"], row["error_type"]) == ("fallback", error_type)
     assert (row["arm"], row["served_by"], row["status"]) == ("candidate", "baseline", 200)
+
+
+def test_where_no_provider_answers_nobody_is_said_to_have_served(stage: Stage) -> None:
+    answer = ask(stage, GONE, "candidate", stream=False)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (502, "canary_proxy")
+    assert (answer.headers["x-canary-arm"], "x-canary-served-by" in answer.headers) == ("candidate", False)
+    assert models_reached(stage, GONE) == [f"{GONE}-candidate", f"{GONE}-baseline"]
+    assert stage.outcome(answer.headers["x-canary-exchange"])["arm"] == "candidate"
 
 
 @pytest.mark.parametrize("arm", ["baseline", "candidate"])
@@ -177,7 +191,7 @@ def test_a_body_at_the_bound_passes_and_one_over_it_does_not(stage: Stage) -> No
         assert stage.provider.log.entries[-1].body == fits.replace(b'"calm"', b'"calm-candidate"', 1)
         reached = stage.provider.log.total
         refused = http.post(url, content=fits + b" ")
-    assert (refused.status_code, refused.headers["connection"]) == (413, "close")
+    assert refused.status_code == 413
     assert "over 64 MiB" in refused.json()["error"]["message"]
     assert stage.provider.log.total == reached
 
@@ -189,3 +203,27 @@ def test_an_unknown_path_is_a_404_that_names_the_known_ones(stage: Stage, path: 
     assert answer.status_code == 404
     assert "/v1/messages (Anthropic)" in answer.json()["error"]["message"]
     assert stage.provider.log.total == reached
+    row = stage.outcome(answer.headers["x-canary-exchange"])
+    assert (row["outcome"], row["error_type"], row["canary"]) == ("caller_error", "caller_not_found", "")
+
+
+def test_a_refusal_has_an_exchange_and_names_no_arm(stage: Stage) -> None:
+    url = f"{stage.server.traffic}/v1/chat/completions"
+    answer = httpx2.post(url, json=chat(CALM, "user-1"), headers=KEY | {"x-canary-pin": "candidate"})
+    assert answer.status_code == 403
+    assert [name for name in answer.headers if name.startswith("x-canary")] == ["x-canary-exchange"]
+    row = stage.outcome(answer.headers["x-canary-exchange"])
+    assert (row["error_type"], row["canary"], row["run"]) == ("caller_unauthorized", CALM, 0)
+    said = {"exchange_id": row["exchange_id"], "metric": "csat", "value": 1}
+    assert httpx2.post(f"{stage.server.traffic}/canary/feedback", json=said).status_code == 202
+
+
+def test_a_refusal_before_the_body_has_come_says_that_the_connection_closes(stage: Stage) -> None:
+    address = stage.server.traffic.removeprefix("http://").split(":")
+    with socket.create_connection((address[0], int(address[1])), timeout=10.0) as caller:
+        caller.sendall(b"POST /nothing/here HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n")
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += caller.recv(4096)
+    assert head.startswith(b"HTTP/1.1 404 ")
+    assert b"\r\nconnection: close\r\n" in head
