@@ -47,21 +47,22 @@ class Reader(Protocol):
 
 
 class Blind:
-    """Reads nothing: errors, pass-through answers, encodings we do not know."""
+    """Reads nothing: errors, pass-through answers, encodings we do not know. `wrong`: what its head says."""
 
-    __slots__ = ("done", "failed", "first_token_at", "has_event", "usage")
+    __slots__ = ("_wrong", "done", "failed", "first_token_at", "has_event", "usage")
 
-    def __init__(self, *, stream: bool = False) -> None:
+    def __init__(self, *, stream: bool = False, wrong: ErrorType | None = None) -> None:
         self.usage: Usage | None = None
         self.first_token_at: float | None = None
         self.done = self.failed = False
         self.has_event = stream
+        self._wrong: ErrorType | None = wrong
 
     def feed(self, data: bytes, now: float) -> bytes:
         return data
 
     def finish(self) -> tuple[bytes, ErrorType | None]:
-        return b"", None
+        return b"", self._wrong
 
 
 class JsonReader:
@@ -182,12 +183,14 @@ def reader_for(
     strip: bool,
     around: Around | None = None,
 ) -> Reader:
-    """The reader for an answer with this head; errors and operations that carry no model are not read.
+    """The reader for an answer with this head; errors and operations that carry no model are not read. A
+    redirect is no answer of a model: it leads to a gateway's page for logging in, say.
 
     `around` puts another one around it, which is fed the answer's unpacked bytes.
     """
     if status >= 300 or not operation.canary:
-        return Blind()
+        moved = operation.canary and status < 400
+        return Blind(wrong="provider_malformed" if moved else None)
     events = operation.events if content_type.startswith(b"text/event-stream") else None
     reader: Reader = JsonReader(operation) if events is None else StreamReader(events(), strip=strip)
     if around is not None:

@@ -99,7 +99,15 @@ STATUSES = (
     sized("head-request", "head", JSON, b"", missing=1234),
     chunked("head-request-chunked", "head", JSON, last=b""),
     *(
-        sized(f"redirect-{code}", "chat", status(code, _ELSEWHERE), b"moved", outcome=None)
+        sized(
+            f"redirect-{code}",
+            "chat",
+            status(code, _ELSEWHERE),
+            b"moved",
+            outcome="error",
+            error_type="provider_malformed",
+            uncovered=True,
+        )
         for code in (300, 301, 302, 303, 307, 308)
     ),
     sized(

@@ -113,11 +113,19 @@ def test_each_apis_error_with_status_200_is_an_error(operation: openai.Operation
     assert read.failed
 
 
-@pytest.mark.parametrize("status", [300, 304, 400, 429, 500, 503])
+@pytest.mark.parametrize("status", [400, 429, 500, 503])
 def test_the_body_of_another_status_is_not_read(status: int) -> None:
     read = reader(status=status)
     assert isinstance(read, Blind)
     assert relay(read, [b"<html>"]) is None
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
+def test_a_redirect_is_no_models_answer_and_elsewhere_as_good_as_any(status: int) -> None:
+    assert relay(reader(status=status), [b"<html>"]) == "provider_malformed"
+    assert relay(reader(status=status), []) == "provider_malformed"
+    other = reader_for(PASS_THROUGH, status=status, content_type=b"text/html", encoding=b"", strip=False)
+    assert relay(other, [b"<html>"]) is None
 
 
 def test_what_passes_through_is_not_read() -> None:
