@@ -62,7 +62,7 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
     headers: Headers = incoming.headers
     named = dict(headers)
     route = routes.route(incoming.method, incoming.path, incoming.query, named)
-    tags = _tags(named, routes)
+    tags = _tags(headers, routes) if b"x-canary-tags" in named else {}
     body: bytes | AsyncIterator[bytes]
     facts: Facts | None = None
     upgrades = incoming.upgrades and named.get(b"upgrade", b"").lower() == b"websocket"
@@ -134,11 +134,9 @@ _DISTINCT = ("utf-8", "backslashreplace")
 """Two units that are no UTF-8 stay two units."""
 
 
-def _tags(named: Mapping[bytes, bytes], routes: Routes) -> Mapping[str, str]:
-    """`x-canary-tags: region=eu, plan=pro`: only names that the config lists."""
-    given = named.get(b"x-canary-tags")
-    if not given:
-        return {}
+def _tags(headers: Headers, routes: Routes) -> Mapping[str, str]:
+    """`x-canary-tags: region=eu, plan=pro`, in one line or several: only names that the config lists."""
+    given = b",".join([value for name, value in headers if name == b"x-canary-tags"])
     pairs = (part.partition("=") for part in given.decode("utf-8", "replace").split(","))
     return {
         name.strip(): value.strip()[:_LABEL_BOUND] for name, _, value in pairs if name.strip() in routes.tags

@@ -166,6 +166,14 @@ def test_only_listed_tags_are_taken_and_shortened() -> None:
     assert said.tags == {"region": "eu", "plan": "pro", "long": "z" * 64}
 
 
+def test_tags_may_stand_in_several_lines() -> None:
+    lines = [(b"x-canary-tags", b"region=eu"), (b"x-other", b"plan=no"), (b"x-canary-tags", b"plan=pro")]
+    assert call(CHAT, *lines, table=routes(trial(), tags=["region", "plan"])).tags == {
+        "region": "eu",
+        "plan": "pro",
+    }
+
+
 def test_labels_are_short_text() -> None:
     said = call(CHAT, (b"x-canary-category", b"bill\xffing" + b"x" * 99), (b"x-canary-request-id", b"r-1"))
     assert said.text(b"x-canary-category") == "bill\ufffding" + "x" * 56
