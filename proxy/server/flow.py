@@ -1,6 +1,9 @@
 """Back-pressure on one connection: when the socket is left alone, and when a writer has to wait."""
 
 import asyncio
+import sys
+from fcntl import ioctl
+from termios import TIOCOUTQ
 
 
 class Flow:
@@ -36,6 +39,18 @@ class Flow:
         if self._drained is not None:
             self._drained.set_result(None)
             self._drained = None
+
+    def backlog(self) -> int:
+        """Bytes that the other side has still to take; 0 where the transport holds none of them.
+
+        The kernel's count too: it has megabytes, and asks for more when a third has gone. That takes a
+        slow reader minutes.
+        """
+        held = self._transport.get_write_buffer_size()
+        if not held:
+            return 0
+        sock = self._transport.get_extra_info("socket")
+        return held + int.from_bytes(ioctl(sock.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
 
     async def drain(self) -> None:
         """Return once most of what was written has been taken, or nobody will."""

@@ -320,7 +320,7 @@ class TrafficProtocol:
         half_closed = self.eof_at is not None and self.running is not None
         if half_closed:
             self._probe(now)
-        backlog = self.transport.get_write_buffer_size()
+        backlog = self.flow.backlog()
         if backlog < self.backlog or not self.backlog:
             self.progress_at = now
         self.backlog = backlog

@@ -689,6 +689,24 @@ def test_a_reader_without_progress_for_60_s_is_dropped_and_held_little(server):
         assert server.app.gone.wait(10)
 
 
+def test_what_a_slow_reader_takes_is_progress_before_the_kernel_asks_for_more(server):
+    with server.connect() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.sendall(get(b"/flood"))
+        assert server.app.began.wait(10)
+        (connection,) = server.uvicorn.server_state.connections
+        while not connection.flow.write_paused:
+            pass
+        server.later(0)
+        left, held = connection.flow.backlog(), connection.transport.get_write_buffer_size()
+        progress_at = connection.progress_at
+        while connection.flow.backlog() >= left:
+            assert caller.recv(1024)
+        assert connection.transport.get_write_buffer_size() == held
+        server.later(0)
+        assert connection.progress_at > progress_at
+
+
 def test_nothing_is_left_of_an_exchange_for_the_collector(server):
     with server.connect() as caller:
         for _ in range(3):
