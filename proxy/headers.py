@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from proxy.provider import Provider
 
@@ -41,7 +41,7 @@ _WHOSE = frozenset(
 )
 """Name the caller's account at a provider, or are a key (or hold one) without being called one."""
 _CREDENTIAL_ENDINGS = (b"authorization", b"api-key", b"cookie", b"-token", b"-secret", b"-auth")
-_QUERY_CREDENTIALS = (b"key=", b"access_token=")
+_QUERY_CREDENTIALS = frozenset({b"key", b"access_token"})
 
 
 class _Travels(dict[bytes, bool]):
@@ -94,8 +94,12 @@ def to_caller(headers: Headers, ours: Iterable[tuple[bytes, bytes]]) -> list[tup
 
 
 def without_key(query: bytes) -> bytes:
-    """The query string without Gemini's `key` (or Google's `access_token`) parameter."""
-    return b"&".join(part for part in query.split(b"&") if not part.startswith(_QUERY_CREDENTIALS))
+    """The query string without Gemini's `key` (or Google's `access_token`) parameter, however it is spelt."""
+    return b"&".join([part for part in query.split(b"&") if not _is_credential(part)])
+
+
+def _is_credential(parameter: bytes) -> bool:
+    return unquote_to_bytes(parameter.partition(b"=")[0]) in _QUERY_CREDENTIALS
 
 
 def quoted(model: str) -> str:
