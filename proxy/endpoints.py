@@ -99,8 +99,9 @@ class Endpoints:
 
     def _authorised(self, request: Request) -> bool:
         token = self.token()
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return token is not None and hmac.compare_digest(token.encode(), given.encode())
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        asked = scheme.lower() == "bearer"  # RFC 9110 §11.1: its case does not matter
+        return asked and token is not None and hmac.compare_digest(token.encode(), given.encode())
 
 
 async def _bounded(request: Request) -> bytes:

@@ -130,3 +130,13 @@ def test_sessions_and_units_need_the_token(stage: Stage, tmp_path: Path) -> None
     assert done.returncode == 1
     assert "line 2: feedback by unit needs the feedback token" in done.stderr
     assert stored(stage, unit=unit_hash(IDS_KEY, "user-3")) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "status"), [("Bearer tok", 202), ("bearer tok", 202), ("tok", 401), ("Basic tok", 401), ("", 401)]
+)
+def test_the_feedback_token_is_a_bearer_token(stage: Stage, given: str, status: int) -> None:
+    value = {"unit": "user-1", "metric": "churn", "value": 0}
+    headers = {"authorization": given} if given else {}
+    answer = httpx2.post(f"{stage.server.traffic}/canary/feedback", json=value, headers=headers, timeout=20.0)
+    assert answer.status_code == status
