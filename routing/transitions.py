@@ -2,7 +2,7 @@
 
                  waiting   running    paused    rolled_back   promoted   ended
     start        running      ·          ·           ·            ·         ·
-    set_share       ·      running    paused         ·            ·         ·
+    ramp            ·      running    paused         ·            ·         ·
     pause           ·      paused        ·           ·            ·         ·
     resume          ·         ·       running   running, run+1    ·         ·
     rollback        ·      rolled_back rolled_back  (same)    rolled_back   ·
@@ -12,7 +12,7 @@
     tick         (same)    next step   (same)      (same)       (same)    (same)
 
 A dot is Refused. `rolled_back` is latched: only a person's `resume` leaves it, for the ramp's first step and
-a new run. Nothing raises the exposure but start, set_share, resume, promote, a share changed in the config
+a new run. Nothing raises the exposure but start, ramp, resume, promote, a share changed in the config
 (all a person's) and the ramp's own clock.
 """
 
@@ -23,11 +23,11 @@ from typing import Literal
 from routing.canary import Step
 from routing.plan import State, StateName
 
-Action = Literal["start", "set_share", "pause", "resume", "rollback", "promote", "end"]
+Action = Literal["start", "ramp", "pause", "resume", "rollback", "promote", "end"]
 
 _FROM: dict[Action, tuple[StateName, ...]] = {
     "start": ("waiting",),
-    "set_share": ("running", "paused"),
+    "ramp": ("running", "paused"),
     "pause": ("running",),
     "resume": ("paused", "rolled_back"),
     "rollback": ("running", "paused", "promoted", "rolled_back"),
@@ -40,7 +40,8 @@ class Refused(Exception):
     """A transition that is not legal now; the message says what would be, `legal` names those actions."""
 
     def __init__(self, message: str, legal: tuple[Action, ...]) -> None:
-        options = f"legal now: {', '.join(legal)}" if legal else "nothing more can be done: use a new name"
+        orders = ", ".join(each for each in legal if each != "end")  # by the config alone
+        options = f"legal now: {orders}" if orders else "nothing more can be done: use a new name"
         super().__init__(f"{message} ({options})")
         self.legal = legal
 
@@ -70,7 +71,7 @@ def start(state: State, steps: Sequence[Step], *, now: float) -> State:
 def set_share(state: State, steps: Sequence[Step], share: float, *, now: float) -> State:
     """A person sets the share, in (0, 1). The ramp goes on from the step of this share; without one it is
     over, and the share stays until somebody changes it."""
-    _check(state, "set_share")
+    _check(state, "ramp")
     if not 0.0 < share < 1.0:
         raise Refused(f"a share of {share:g} is set by `rollback` (0) or `promote` (1)", legal(state))
     step = next((place for place, each in enumerate(steps) if each.share == share), len(steps))

@@ -9,7 +9,7 @@ from routing.plan import State
 
 ORDER_OF: dict[transitions.Action, Order] = {
     "start": "start",
-    "set_share": "ramp",
+    "ramp": "ramp",
     "pause": "pause",
     "resume": "resume",
     "rollback": "rollback",
