@@ -77,6 +77,7 @@ class Operator:
                 for name, wanted in self.config.current.canaries.items()
             ],
             "workers": {"alive": alive, "confirmed": confirmed},
+            "degraded": list(self.degraded()),
         }
 
     def explain(self, unit: str) -> Mapping[str, Any]:
@@ -96,16 +97,19 @@ class Operator:
         self, canary: str, order: Order, *, who: str, reason: str, share: float | None
     ) -> Mapping[str, Any]:
         """Carry out one order, and wait a moment for the workers to confirm it."""
-        wanted, state = self.config.current.canaries.get(canary), self.rollouts.state(canary)
+        config = self.config.current
+        wanted, state = config.canaries.get(canary), self.rollouts.state(canary)
+        _must_be_storable(who, reason)
         if wanted is not None and not self.rollouts.known and order != "rollback":
             raise BadOrder(503, "the store has not answered yet; only rollback needs none")
         if wanted is None or state is None:
-            raise BadOrder(404, f"no canary {canary!r} to {order}")
+            raise BadOrder(404, f"no canary {canary!r} to {order}; there are: {self._names()}")
         now = time.time()
         transition = transition_for(order, wanted.canary.steps, reason=reason, share=share, now=now)
         act = Act(at=now, action=order, who=who or "unknown", reason=reason)
         patient = self.live.patients.get(canary)
         why = patient.why(act, share=state.effective_share) if patient and order == "rollback" else None
+        before = state.state
         try:
             # Taking the candidate out is right whatever somebody else ordered at the same moment.
             state = await asyncio.to_thread(
@@ -113,10 +117,13 @@ class Operator:
             )
             with suppress(StoreDown):  # it is in force, and stored when the store answers
                 await asyncio.to_thread(self.rollouts.settle)
+                await asyncio.to_thread(self.rollouts.fix_rubric, wanted, config.metrics, now)
         except (transitions.Refused, Outrun) as refusal:
             raise BadOrder(409, str(refusal)) from refusal
         except StoreDown as problem:
             raise BadOrder(503, str(problem)) from problem
+        if state.state == "rolled_back" != before:
+            self.live.count_manual_rollback(canary)
         version = self.rollouts.plan.version
         confirmed, workers = await self._confirmations(version)
         return {
@@ -133,8 +140,9 @@ class Operator:
     ) -> Mapping[str, Any]:
         """Keep what a person decided of the canary's run."""
         state = self.rollouts.state(canary)
+        _must_be_storable(who, reason, compensating or "")
         if state is None:
-            raise BadOrder(404, f"no canary {canary!r} to decide of")
+            raise BadOrder(404, f"no canary {canary!r} to decide of; there are: {self._names()}")
         decision = Decision(
             at=time.time(),
             canary=canary,
@@ -182,9 +190,11 @@ class Operator:
 
     def _patient(self, canary: str) -> Patient:
         if canary not in self.live.patients:
-            names = ", ".join(self.live.patients) or "none"
-            raise BadOrder(404, f"no canary {canary!r}; there are: {names}")
+            raise BadOrder(404, f"no canary {canary!r}; there are: {self._names()}")
         return self.live.patients[canary]
+
+    def _names(self) -> str:
+        return ", ".join(self.config.current.canaries) or "none"
 
     async def _confirmations(self, version: int) -> tuple[int, int]:
         """(workers that follow this plan, workers alive), after at most 1.5 s."""
@@ -209,6 +219,13 @@ class Operator:
             "sentence": f"its hash falls at {place:.2%}, the candidate gets those below "
             f"{assignment.share:.2%}; reason: {assignment.reason}",
         }
+
+
+def _must_be_storable(*texts: str) -> None:
+    """BadOrder (400) for text that a store could not keep: half a surrogate is no UTF-8, and PostgreSQL takes
+    no NUL. A rollback with such a reason would be in force and never stored."""
+    if any("\0" in text or text != text.encode("utf-8", "replace").decode() for text in texts):
+        raise BadOrder(400, "who and why must be text that can be stored: valid UTF-8, without a NUL")
 
 
 def _report(config: Config, canary: str, store: Store, form: str) -> str:

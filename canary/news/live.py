@@ -107,6 +107,10 @@ class Live:
         self.outbox.put(told, now_utc)
         return bool(told)
 
+    def count_manual_rollback(self, name: str) -> None:
+        """A person pulled the candidate back."""
+        self._meters.count_rollback(name, "manual")
+
     def look_after_records(
         self, now_utc: float, now_mono: float, *, room_bytes: int | None, waiting: int, down: str | None
     ) -> bool:

@@ -206,7 +206,7 @@ class Rollouts:
                     Act(at=now, action="configure", who=CONFIG, reason="the share in the config changed"),
                     lambda state, steps=steps: transitions.configure(state, steps, now=now),  # type: ignore[misc]
                 )
-            self._fix_rubric(wanted, config.metrics, now)
+            self.fix_rubric(wanted, config.metrics, now)
         for name in self._gone(config):
             self.change(
                 name,
@@ -254,8 +254,9 @@ class Rollouts:
         self._store.swap(canary.name, 0, first, act)
         self._look()
 
-    def _fix_rubric(self, wanted: CanaryConfig, metrics: Mapping[str, Metric], now: float) -> None:
-        """The rubric is fixed when the canary first runs; later changes are shown as such."""
+    def fix_rubric(self, wanted: CanaryConfig, metrics: Mapping[str, Metric], now: float) -> None:
+        """The rubric is fixed when the canary first runs; later changes are shown as such. May raise
+        StoreDown."""
         state = self.state(wanted.canary.name)
         if state is None or state.started_at is None or not wanted.rubric:
             return

@@ -1,4 +1,5 @@
-"""Two operators at two admins give orders on what both saw: one wins, the other hears 409 and why."""
+"""Two operators at two admins give orders on what both saw: one wins, the other hears 409 and why. What an
+order starts, counts and refuses beside."""
 
 import asyncio
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from canary.news.live import Live
 from canary.news.workers import Workers
@@ -37,6 +39,7 @@ class Desk:
     """One admin's operator."""
 
     operator: Operator
+    meters: Meters
 
     def order(self, order: Order, *, who: str, share: float | None = None) -> dict[str, Any]:
         """Give an order."""
@@ -61,7 +64,8 @@ def desks(tmp_path: Path) -> Iterator[tuple[Desk, Desk]]:
             rollouts = Rollouts(store, lambda plan: None)
             meters = Meters(canaries=["trial"], feedback_metrics=[], mono=time.monotonic)
             return Desk(
-                Operator(
+                meters=meters,
+                operator=Operator(
                     config=config,
                     store=store,
                     rollouts=rollouts,
@@ -70,7 +74,7 @@ def desks(tmp_path: Path) -> Iterator[tuple[Desk, Desk]]:
                     troubles=list,
                     keys=Keys({}, tmp_path),
                     problems=[],
-                )
+                ),
             )
 
         yield desk(), desk()
@@ -93,3 +97,52 @@ def test_a_rollback_is_not_refused_because_somebody_was_faster(desks: tuple[Desk
     assert (done["state"], done["share"]) == ("rolled_back", 0.0)
     bob.operator.rollouts.settle()
     assert ann.audited() == ["bob", "ann", "config"]
+
+
+@pytest.mark.parametrize("unstorable", ["half a pair \ud800", "a NUL \0"])
+def test_words_that_no_store_could_keep_are_refused_before_anything_is_done(
+    desks: tuple[Desk, Desk], unstorable: str
+) -> None:
+    ann, _ = desks
+    with pytest.raises(BadOrder, match=r"valid UTF-8") as refused:
+        ann.order("rollback", who=unstorable)
+    assert refused.value.status == 400
+    rollouts = ann.operator.rollouts
+    assert (rollouts.plan.states["trial"].state, rollouts.unsettled) == ("running", False)
+    assert ann.audited() == ["config"]
+
+
+def test_a_canary_that_is_not_there_is_told_with_those_that_are(desks: tuple[Desk, Desk]) -> None:
+    order = desks[0].operator.order("trail", "pause", who="ann", reason="", share=None)
+    with pytest.raises(BadOrder, match="no canary 'trail' to pause; there are: trial"):
+        asyncio.run(order)  # type: ignore[arg-type]
+
+
+def test_a_person_s_rollback_is_counted_once_and_as_one_by_hand(desks: tuple[Desk, Desk]) -> None:
+    ann, _ = desks
+    ann.order("rollback", who="ann")
+    ann.order("rollback", who="ann")
+    registry = CollectorRegistry()
+    registry.register(ann.meters)
+    labels = {"canary": "trial", "rule": "manual"}
+    assert registry.get_sample_value("canary_rollbacks_total", labels) == 1.0
+
+
+def test_a_canary_started_by_hand_is_judged_by_the_rubric_that_stood_at_its_start(
+    desks: tuple[Desk, Desk], tmp_path: Path
+) -> None:
+    operator = desks[0].operator
+    waiting = CONFIG.replace("share: 5%", "share: 5%\n    start: manual").replace("trial", "later")
+
+    def wanted(text: str) -> None:
+        (tmp_path / "canary.yaml").write_text(text)
+        operator.config.check(force=True)
+        operator.rollouts.reconcile(operator.config.current, time.time())
+
+    wanted(waiting)
+    assert operator.store.rubric("later") is None
+    asyncio.run(operator.order("later", "start", who="ann", reason="", share=None))  # type: ignore[arg-type]
+    fixed = operator.store.rubric("later")
+    assert fixed is not None
+    wanted(waiting.replace("< 3%", "< 30%"))
+    assert operator.store.rubric("later") == fixed
