@@ -17,6 +17,7 @@ from canary.commands.shell import (
     fail,
     print_json,
     print_text,
+    say,
 )
 from canary.commands.wait import Clock
 from routing.plan import StateName
@@ -47,6 +48,8 @@ def status(
         from canary.commands.show import show_status
 
         show_status(document, time.time())
+    for each in document["degraded"]:
+        say(f"degraded: {each}")
     if any(canary["state"] == "rolled_back" for canary in document["canaries"]):
         raise typer.Exit(ROLLED_BACK)
 
