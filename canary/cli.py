@@ -4,7 +4,8 @@ import getpass
 import os
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 import typer
 
@@ -140,7 +141,9 @@ def check(
 
 
 @app.command(epilog=example("schema > canary.schema.json"))
-def schema() -> None:
+def schema(
+    output: Annotated[Literal["json"], typer.Option("-o", "--output", help="It has no other form.")] = "json",
+) -> None:
     """Print the JSON Schema of canary.yaml, for editors."""
     from canary.config.schema import json_schema
 
@@ -328,7 +331,8 @@ def _order(
     document: dict[str, Any] = {"who": getpass.getuser(), "reason": reason}
     if share is not None:
         document["share"] = share
-    done = ask(lambda: admin_client(admin, data).post(f"/api/canaries/{name}/{order}", document))
+    path = f"/api/canaries/{quote(name, safe='')}/{order}"
+    done = ask(lambda: admin_client(admin, data).post(path, document))
     if output == "json":
         return print_json(done)
     return say(

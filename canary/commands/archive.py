@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -55,7 +55,9 @@ def show(
     which: Annotated[str, typer.Argument(help="An evaluation's key, or a canary's name for its last.")],
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
-    output: Annotated[str, typer.Option("-o", "--output", help="text, json, markdown or html.")] = "text",
+    output: Annotated[
+        Literal["text", "json", "markdown", "html"], typer.Option("-o", "--output", help="How it is printed.")
+    ] = "text",
 ) -> None:
     """Show one evaluation: its report as it was then. As json everything that is kept of it."""
     from canary.judging.reporting import rendered
@@ -66,10 +68,7 @@ def show(
         fail(f"no evaluation {which!r}; `canary archive list` names them")
     if output == "json":
         return print_json(to_document(found[-1]))
-    try:
-        return _print(rendered(found[-1].report, output))
-    except ValueError as problem:
-        fail(str(problem), code=2)
+    return _print(rendered(found[-1].report, output))
 
 
 @app.command(epilog=example("archive trends -o json"))
@@ -86,20 +85,24 @@ def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = 
 @app.command(epilog=example("archive export -o evaluations.jsonl"))
 def export(
     canary: OfCanary = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The file, or - for stdout.")] = Path("-"),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The file, - for stdout, or json to print one document.")
+    ] = Path("-"),
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
 ) -> None:
     """Write the evaluations as JSON, one a line, for another archive or another program."""
-    from report.archive import to_line
+    from report.archive import to_document, to_line
 
     found = _read(config, data, canary)
+    if str(output) == "json":
+        return print_json({"evaluations": [to_document(each) for each in found]})
     text = "".join(f"{to_line(each)}\n" for each in found)
     try:
         sys.stdout.write(text) if str(output) == "-" else output.write_text(text, encoding="utf-8")
     except OSError as problem:
         fail(f"{output} cannot be written: {problem.strerror}")
-    say(f"{len(found)} evaluation(s)")
+    return say(f"{len(found)} evaluation(s)")
 
 
 @app.command("import", epilog=example("archive import evaluations.jsonl"))

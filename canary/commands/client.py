@@ -10,6 +10,7 @@ import httpx2
 from canary.secrets import BadSecret, Secret
 
 _TIMEOUT_S = 30.0
+_UNAUTHORIZED = 401
 
 
 class NotReached(Exception):
@@ -31,11 +32,11 @@ class AdminClient:
 
     def get(self, path: str, **query: str) -> Any:
         """The JSON document at a path of the API."""
-        return json.loads(self.text("GET", path, query=query))
+        return self._document(self.text("GET", path, query=query))
 
     def post(self, path: str, document: Mapping[str, Any]) -> Any:
         """Send a JSON document; the JSON answer."""
-        return json.loads(self.text("POST", path, document=document))
+        return self._document(self.text("POST", path, document=document))
 
     def text(
         self,
@@ -51,26 +52,40 @@ class AdminClient:
                 method,
                 self._url + path,
                 params=query,
-                json=document,
+                content=None if document is None else json.dumps(document),  # ASCII, whatever was typed
                 headers={"authorization": f"Bearer {self._token}"} if self._token else {},
                 timeout=_TIMEOUT_S,
                 trust_env=False,
             )
-        except httpx2.TransportError as error:
+        except UnicodeEncodeError as error:
+            raise NotReached(f"{error.object!r} cannot be sent: it is no valid text") from error
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
             raise NotReached(
                 f"no canary answers at {self._url}: is `canary serve` running? ({error})"
             ) from error
+        if answer.status_code == _UNAUTHORIZED:
+            raise NotReached(
+                f"{self._url} does not take {'this' if self._token else 'requests without a'} token: set "
+                "CANARY_ADMIN_TOKEN to the server's, or name its data folder with --data"
+            )
         if answer.is_error:
             raise NotReached(said(answer))
         return str(answer.text)
+
+    def _document(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise NotReached(f"what answers at {self._url} is no canary's admin listener") from error
 
 
 def said(answer: httpx2.Response) -> str:
     """What a refusal says, in the server's own words."""
     try:
-        return str(answer.json()["error"])
+        error = answer.json()["error"]
     except (ValueError, KeyError, TypeError):
-        return f"the server answered {answer.status_code}"
+        error = None
+    return error if isinstance(error, str) else f"{answer.url} answered {answer.status_code}: is it canary's?"
 
 
 def _given(environment: Mapping[str, str]) -> str | None:
@@ -91,7 +106,12 @@ def _from_folder(data: Path, listener: str) -> str:
             f"no server has run in {data}: start `canary serve`, or name its folder with --data or its "
             f"address with --{listener}"
         )
-    return str(json.loads(text)[listener])
+    try:
+        return str(json.loads(text)[listener])
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotReached(
+            f"{data / 'server.json'} tells no {listener} listener: give its address with --{listener}"
+        ) from error
 
 
 def _read(path: Path) -> str | None:

@@ -1,6 +1,7 @@
 """Writes a table to a CSV or Parquet file, page by page: the file is there whole, or not at all."""
 
 import csv
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,19 @@ def write_csv(file: TextIO, columns: Mapping[str, Kind], pages: Iterable[Rows]) 
     return count
 
 
+def write_json(file: TextIO, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
+    """The same as one JSON array of objects into an open file: null for what is unknown."""
+    count = 0
+    file.write("[")
+    for row in (row for rows in pages for row in rows):
+        file.write(",\n " if count else "\n ")
+        cells = zip(columns.items(), row, strict=True)
+        file.write(json.dumps({name: _plain(value, kind) for (name, kind), value in cells}))
+        count += 1
+    file.write("\n]\n")
+    return count
+
+
 def _write_csv(path: Path, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
     with path.open("w", newline="", encoding="utf-8") as file:
         return write_csv(file, columns, pages)
@@ -53,6 +67,12 @@ def _cell(value: Any, kind: Kind) -> Any:
     if kind == "truth":
         return "true" if value else "false"
     return value
+
+
+def _plain(value: Any, kind: Kind) -> Any:
+    if value is None:
+        return None
+    return bool(value) if kind == "truth" else _cell(value, kind)
 
 
 def _write_parquet(path: Path, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:

@@ -40,14 +40,14 @@ def export(
     ] = None,
     until: Annotated[str | None, typer.Option("--until", help="Before this time, date or age.")] = None,
     form: Annotated[Literal["csv", "parquet"], typer.Option("--format", help="How.")] = "csv",
-    output: Annotated[Path, typer.Option("-o", "--output", help="The file, or - for stdout (CSV).")] = Path(
-        "-"
-    ),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The file, - for stdout (CSV), or json to print that.")
+    ] = Path("-"),
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
 ) -> None:
     """Write outcomes or feedback to a file. Works with the server down. Never holds a prompt or an answer."""
-    from canary.commands.export_file import NoParquet, write_csv, write_table
+    from canary.commands.export_file import NoParquet, write_csv, write_json, write_table
     from records.export import columns, pages
     from records.store import Store
 
@@ -60,11 +60,15 @@ def export(
         with needs_store(read, data), closing(Store.open(read.store, data)) as store:
             shown = columns(what)
             found = pages(store, what, canary=canary, since=begin, until=end)
-            if str(output) == "-":
+            if str(output) == "json":
+                count = write_json(sys.stdout, shown, found)
+            elif str(output) == "-":
                 count = write_csv(sys.stdout, shown, found)
             else:
                 count = write_table(output, form, shown, found)
-    except (NoParquet, OSError) as problem:
+    except OSError as problem:
+        fail(f"{output} cannot be written: {problem.strerror}")
+    except NoParquet as problem:
         fail(str(problem))
     say(f"{count} {what}")
 

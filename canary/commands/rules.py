@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 
-from canary.commands.shell import CONFIG, ConfigFile, fail, read_config, say
+from canary.commands.shell import CONFIG, ConfigFile, fail, print_json, read_config, say
 from canary.config import Config
 
 
@@ -16,13 +17,16 @@ def rules(
         str, typer.Option("--runbooks", help="The folder or address of the alerts' pages (NAME.md).")
     ] = "docs/runbooks",
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A file to write; otherwise it goes to stdout.")
+        Path | None, typer.Option("-o", "--output", help="A file; or json, to print that in YAML's place.")
     ] = None,
 ) -> None:
     """Write the guardrails as Prometheus recording and alerting rules. Works with the server down."""
     text = written(read_config(config), canary, runbooks=runbooks)
     if output is None:
         typer.echo(text, nl=False)
+        return
+    if str(output) == "json":
+        print_json(yaml.safe_load(text))
         return
     try:
         output.write_text(text)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 
@@ -17,7 +17,7 @@ DataFolder = Annotated[Path, typer.Option("--data", envvar="CANARY_DATA", help="
 Admin = Annotated[
     str | None, typer.Option("--admin", envvar="CANARY_ADMIN", help="The admin listener, HOST:PORT.")
 ]
-Form = Annotated[str, typer.Option("-o", "--output", help="text or json.")]
+Form = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="How it is printed.")]
 
 CONFIG = Path("canary.yaml")
 DATA = Path("./canary-data")

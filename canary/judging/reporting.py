@@ -70,7 +70,7 @@ def report_from_csv(
     """Judge a log from elsewhere under this config's rubric, or under `retro`."""
     wanted = config.canaries.get(name or _only(config))
     if wanted is None:
-        raise _unknown(config.canaries)
+        raise _unknown(config.canaries, name)
     sample = from_csv(path, config.metrics)
     shares = {phase: step.share for phase, step in enumerate(wanted.canary.steps)}
     rollout = replace(_wanted_rollout(config, wanted), shares=shares)
@@ -97,8 +97,9 @@ def _only(config: Config) -> str:
     return next(iter(config.canaries))
 
 
-def _unknown(there_are: Mapping[str, object]) -> NoSuchCanary:
-    return NoSuchCanary(f"say which canary; there are: {', '.join(there_are) or 'none'}")
+def _unknown(there_are: Mapping[str, object], name: str | None = None) -> NoSuchCanary:
+    wrong = "say which canary" if name is None else f"no canary {name!r}"
+    return NoSuchCanary(f"{wrong}; there are: {', '.join(there_are) or 'none'}")
 
 
 def _rollout_of(
@@ -112,7 +113,7 @@ def _rollout_of(
         return past_rollout(name, fixed)
     if name in states:
         return Rollout(canary=name, criteria=(), metrics=config.metrics)
-    raise _unknown({**config.canaries, **states})
+    raise _unknown({**config.canaries, **states}, name)
 
 
 def _wanted_rollout(config: Config, wanted: CanaryConfig) -> Rollout:

@@ -1,12 +1,25 @@
 """The commands find the admin token wherever the server may have it from."""
 
+import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from canary.cli import app
 from canary.commands.client import AdminClient, NotReached
 from tests.serving import ProviderThread, Running
+
+TRIAL = """
+canaries:
+  - name: trial
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: a}
+    candidate: {provider: openai, model: b}
+    share: 5%
+"""
 
 CONFIG = 'providers: {{openai: {{api: openai, base_url: "{url}/v1"}}}}'
 
@@ -26,8 +39,42 @@ def test_the_token_comes_from_the_variable_or_from_the_file_that_it_names(
     elsewhere = tmp_path / "elsewhere"
     assert states(running, elsewhere, {"CANARY_ADMIN_TOKEN": running.token}) == []
     assert states(running, elsewhere, {"CANARY_ADMIN_TOKEN_FILE": str(file)}) == []
-    with pytest.raises(NotReached, match="token"):
+    with pytest.raises(NotReached, match="does not take requests without a token: set CANARY_ADMIN_TOKEN"):
         states(running, elsewhere, {})
+    with pytest.raises(NotReached, match="does not take this token: set CANARY_ADMIN_TOKEN"):
+        states(running, elsewhere, {"CANARY_ADMIN_TOKEN": "another"})
+    with pytest.raises(NotReached, match=r"/api/status answered 404: is it canary's\?"):
+        AdminClient(admin=provider.url, data=running.data, environment={}).get("/api/status")
+    with pytest.raises(NotReached, match="is no canary's admin listener"):
+        AdminClient(admin=running.admin, data=elsewhere, environment={}).get("/healthz")
+
+
+def test_an_order_is_told_in_words_or_as_json_and_takes_any_reason_that_can_be_typed(
+    provider: ProviderThread, serve: Callable[..., Running]
+) -> None:
+    running = serve(CONFIG.format(url=provider.url) + TRIAL, workers=1)
+
+    def order(name: str, *options: str) -> Result:
+        asked = [name, "trial", *options, "--admin", running.admin, "--data", str(running.data)]
+        return CliRunner().invoke(app, asked)
+
+    paused = order("pause", "-o", "json")
+    assert json.loads(paused.stdout).items() >= {"canary": "trial", "state": "paused", "share": 0.05}.items()
+    resumed = order("resume", "--reason", "campaign over")
+    assert (resumed.exit_code, resumed.stdout) == (0, "")
+    assert resumed.stderr.startswith("trial: running, share 5%, confirmed by ")
+    garbled = order("rollback", "--reason", os.fsdecode(b"a\xffb"))
+    assert (garbled.exit_code, "must be text that can be stored" in garbled.stderr) == (1, True)
+    assert order("pause").exit_code == 0  # it runs as before
+
+
+@pytest.mark.parametrize("text", ["", '{"traffic": 1', "[]", "{}", "7"])
+def test_a_folder_that_tells_no_listener_is_named_with_what_to_give(tmp_path: Path, text: str) -> None:
+    (tmp_path / "server.json").write_text(text)
+    with pytest.raises(
+        NotReached, match=r"server\.json tells no admin listener: give its address with --admin"
+    ):
+        AdminClient(admin=None, data=tmp_path, environment={})
 
 
 def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

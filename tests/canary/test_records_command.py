@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from canary.cli import app
+from records.export import columns
 from records.store import Store
 from tests.records.samples import DAY, a_batch, an_outcome, some_feedback
 
@@ -39,6 +40,19 @@ def test_outcomes_go_to_stdout_as_csv_unless_told_otherwise(folder: Path) -> Non
     assert [row["exchange_id"] for row in found] == ["exchange-3", "exchange-4"]
     assert found[0]["at"] == "2024-10-07T00:00:00.000000Z"
     assert json.loads(found[0]["tags"]) == {"region": "eu"}
+
+
+def test_as_json_they_are_one_array_with_null_for_what_is_unknown(folder: Path) -> None:
+    done = export(folder, "--until", "2024-10-09T00:00:00Z", "-o", "json")
+    assert (done.exit_code, done.stderr) == (0, "5 outcomes\n")
+    found = json.loads(done.stdout)
+    assert [row["exchange_id"] for row in found] == [f"exchange-{n}" for n in range(5)]
+    assert found[3]["at"] == "2024-10-07T00:00:00.000000Z"
+    assert {type(row["stream"]) for row in found} == {bool}
+    assert found[0].keys() == columns("outcomes").keys()
+    assert None in found[0].values()
+    assert json.loads(export(folder, "--canary", "none", "-o", "json").stdout) == []
+    assert not (folder / "json").exists()
 
 
 def test_parquet_goes_to_a_file(folder: Path) -> None:

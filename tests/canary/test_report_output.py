@@ -68,3 +68,9 @@ def test_without_a_server_ever_run_it_says_what_to_start(tmp_path: Path) -> None
         f"there is no data folder {tmp_path / 'nowhere'}: start `canary serve` first, or name its folder "
         "with --data\n"
     )
+
+
+def test_a_canary_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    asked = ["report", "nobody", "--config", str(FOLDER / "canary.yaml"), "--data", str(tmp_path)]
+    done = CliRunner().invoke(app, asked)
+    assert (done.exit_code, done.stderr.startswith("no canary 'nobody'; there are: ")) == (1, True)

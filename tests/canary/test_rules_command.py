@@ -1,5 +1,6 @@
 """`canary rules`: to stdout or a file, of one canary or all, with no server."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,12 @@ def test_the_rules_of_every_canary_go_to_stdout(config: str) -> None:
     assert done.exit_code == 0
     assert canaries(done.stdout) == {"one"}
     assert "runbook_url: docs/runbooks/CanaryLatencyP95.md" in done.stdout
+
+
+def test_as_json_they_are_the_same_rules(config: str) -> None:
+    asked = ["rules", "--config", config]
+    as_yaml, as_json = (CliRunner().invoke(app, [*asked, *form]).stdout for form in ([], ["-o", "json"]))
+    assert json.loads(as_json) == yaml.safe_load(as_yaml)
 
 
 def test_they_go_into_a_file_with_links_to_wherever_the_pages_are(config: str, tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def test_evaluations_are_written_survive_the_config_and_travel(tmp_path: Path) -
         elsewhere, file = tmp_path / "elsewhere", tmp_path / "all.jsonl"
         elsewhere.mkdir()
         assert stage.canary("archive", "export", *where, "-o", str(file)).returncode == 0
+        printed = json.loads(stage.canary("archive", "export", *where, "-o", "json").stdout)
+        assert printed["evaluations"] == [json.loads(line) for line in file.read_text().splitlines()]
         stage.server.data = elsewhere
         told = stage.canary("archive", "import", str(file), *where, "-o", "json").stdout
         assert json.loads(told) == {"read": 3, "added": 3}
