@@ -10,6 +10,9 @@ from routing.cohort import derive_key
 
 _LEAST_BYTES = 16
 
+OPTIONAL = ("CANARY_METRICS_TOKEN", "CANARY_FEEDBACK_TOKEN", "CANARY_PIN_TOKEN")
+"""What is open, or closed, as long as nobody sets it."""
+
 
 class BadSecret(Exception):
     """A secret that cannot be used; the message says what would be right."""
@@ -30,16 +33,20 @@ class Secret:
         self._stamp = -1
 
     def value(self) -> str | None:
-        """The secret in force, None without one. BadSecret when its file could never be read."""
+        """The secret in force, None where nobody named one. BadSecret when its file never held one; a file
+        that is gone or empty later, as in the middle of being written, leaves the last one in force."""
         if self._path is None:
             return self._value
         try:
             stamp = self._path.stat().st_mtime_ns
             if stamp != self._stamp:
-                self._value, self._stamp = self._path.read_text().strip() or None, stamp
-        except OSError as error:
+                self._value, self._stamp = self._path.read_text().strip() or self._value, stamp
+        except (OSError, UnicodeDecodeError) as error:
             if self._value is None:
-                raise BadSecret(f"{self.name}_FILE: cannot read {self._path}: {error.strerror}") from error
+                why = error.strerror if isinstance(error, OSError) else "it is no text"
+                raise BadSecret(f"{self.name}_FILE: cannot read {self._path}: {why}") from error
+        if self._value is None:
+            raise BadSecret(f"{self.name}_FILE: {self._path} is empty; write the secret into it")
         return self._value
 
 

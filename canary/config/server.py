@@ -41,6 +41,11 @@ class ServerSettings:
             grace_s=given.get("grace", parse_duration, self.grace_s),
             role=given.get("role", _parse_role, self.role),
         )
+        if settings.traffic == settings.admin and settings.admin.port and settings.role != "admin":
+            message = (
+                f"traffic listens at {settings.admin.host}:{settings.admin.port} too; give one another port"
+            )
+            given.problems.append(Problem(file="--admin", path="", line=None, message=message))
         if given.problems:
             raise ConfigError(given.problems)
         return settings

@@ -24,7 +24,7 @@ from canary.config.quantity import Address, is_loopback
 from canary.config.roles import WHY_SHARED
 from canary.config.server import Role
 from canary.programs.process import SIGINT_GRACE_S, Orders, WatchedConfig, log_to_stderr
-from canary.secrets import BadSecret, Keys, Secret, admin_token
+from canary.secrets import OPTIONAL, BadSecret, Keys, Secret, admin_token
 
 log = structlog.get_logger()
 
@@ -51,8 +51,11 @@ class InUse(Exception):
 
 def prepare_folder(data: Path) -> int:
     """Create the data folder (0700) and lock it for as long as the returned descriptor is open."""
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    data.chmod(0o700)
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data.chmod(0o700)
+    except OSError as error:
+        raise OSError(f"{data} cannot be the data folder: {error.strerror}") from error
     lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,7 +66,7 @@ def prepare_folder(data: Path) -> int:
 
 
 def bind(address: Address, count: int) -> list[socket.socket]:
-    """`count` listening sockets on one address (port 0: one free port for all)."""
+    """`count` listening sockets on one address (port 0: one free port for all). OSError names the address."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sockets: list[socket.socket] = []
     port = address.port
@@ -71,8 +74,12 @@ def bind(address: Address, count: int) -> list[socket.socket]:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((address.host, port))
-        listener.listen(2048)
+        try:
+            listener.bind((address.host, port))
+            listener.listen(2048)
+        except OSError as error:
+            listener.close()
+            raise OSError(f"cannot listen at {address.host}:{port}: {error.strerror}") from error
         port = listener.getsockname()[1]
         sockets.append(listener)
     return sockets
@@ -203,6 +210,8 @@ def serve(config: Path, settings: ServerSettings) -> None:
         if settings.role != "all" and Secret("CANARY_SECRET", os.environ).value() is None:
             raise BadSecret(WHY_SHARED)
         Keys(os.environ, data)  # made here, before several children would
+        for name in OPTIONAL:
+            Secret(name, os.environ).value()  # a file that is named must be there
         admin_token(os.environ, data, loopback=is_loopback(settings.admin.host))
         watched = WatchedConfig(config, lambda config: None)
         traffic = bind(settings.traffic, settings.workers if settings.role != "admin" else 0)

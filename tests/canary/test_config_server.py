@@ -39,3 +39,13 @@ def test_all_that_cannot_be_read_is_named_by_flag_or_variable() -> None:
         'CANARY_WORKERS: "0" is no number of workers; write one from 1 to 256',
         'CANARY_GRACE: a duration needs a unit: write "600s" for seconds (or ms, m, h, d, w)',
     ]
+
+
+def test_the_two_listeners_may_not_share_an_address() -> None:
+    with pytest.raises(
+        ConfigError, match=r"--admin: traffic listens at 127\.0\.0\.1:8080 too; give one another port"
+    ):
+        ServerSettings().overridden({}, {"admin": "127.0.0.1:8080"})
+    free = {"traffic": "127.0.0.1:0", "admin": "127.0.0.1:0"}
+    assert ServerSettings().overridden({}, free).admin.port == 0
+    assert ServerSettings().overridden({}, {"admin": "127.0.0.1:8080", "role": "admin"}).role == "admin"

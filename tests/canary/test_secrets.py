@@ -35,6 +35,22 @@ def test_a_file_that_goes_away_keeps_the_last_value_and_one_that_never_was_is_re
         Secret("NAME", {"NAME_FILE": str(tmp_path / "missing")}).value()
 
 
+def test_a_file_that_is_emptied_keeps_the_last_value_and_one_that_never_held_any_is_refused(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "token"
+    path.write_text("kept")
+    secret = Secret("NAME", {"NAME_FILE": str(path)})
+    assert secret.value() == "kept"
+    path.write_text("\n")
+    assert secret.value() == "kept"  # what it guards must not stand open meanwhile
+    with pytest.raises(BadSecret, match=r"NAME_FILE: .*token is empty"):
+        Secret("NAME", {"NAME_FILE": str(path)}).value()
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(BadSecret, match="it is no text"):
+        Secret("NAME", {"NAME_FILE": str(path)}).value()
+
+
 def test_many_that_generate_at_once_read_one_value(tmp_path: Path) -> None:
     path = tmp_path / "secret"
 

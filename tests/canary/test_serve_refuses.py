@@ -1,0 +1,36 @@
+"""What `canary serve` does not begin with: it ends at once, and says what is wrong and where."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from canary.cli import app
+from canary.secrets import OPTIONAL
+
+CONFIG = 'providers: {openai: {api: openai, base_url: "http://127.0.0.1:9/v1"}}'
+
+
+def serve(folder: Path, *options: str, **environment: str) -> Result:
+    (folder / "canary.yaml").write_text(CONFIG)
+    asked = ["serve", "--config", str(folder / "canary.yaml"), "--admin", "127.0.0.1:0", *options]
+    return CliRunner().invoke(app, asked, env=environment)
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_a_secret_s_file_that_is_not_there(tmp_path: Path, name: str) -> None:
+    done = serve(tmp_path, "--data", str(tmp_path / "data"), **{f"{name}_FILE": str(tmp_path / "none")})
+    assert (done.exit_code, f"{name}_FILE: cannot read {tmp_path / 'none'}" in done.stderr) == (1, True)
+
+
+def test_an_address_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        traffic = f"127.0.0.1:{other.getsockname()[1]}"
+        done = serve(tmp_path, "--data", str(tmp_path / "data"), "--traffic", traffic)
+    assert (done.exit_code, done.stderr) == (1, f"cannot listen at {traffic}: Address already in use\n")
+
+
+def test_a_data_folder_that_cannot_be_one(tmp_path: Path) -> None:
+    done = serve(tmp_path, "--data", str(tmp_path / "canary.yaml"))
+    assert (done.exit_code, "cannot be the data folder: File exists" in done.stderr) == (1, True)
