@@ -164,7 +164,7 @@ def test_a_foreign_origin_is_refused_even_with_the_token(stage: Stage) -> None:
 
 
 def test_the_form_takes_the_token_and_opens_the_page_that_was_asked_for(stage: Stage) -> None:
-    with httpx2.Client(base_url=stage.server.admin, trust_env=False) as browser:
+    with httpx2.Client(base_url=stage.server.admin, trust_env=False, timeout=30.0) as browser:
         asked = browser.get("/canaries/support-nov")
         assert (asked.status_code, "Admin token" in asked.text) == (401, True)
         wrong = browser.post("/login", data={**hidden(asked.text), "token": "guessed"})
