@@ -69,8 +69,8 @@ REPLICAS: tuple[Role, ...] = ("admin", "traffic", "traffic")
 
 
 def run(*, keep: bool, store: str | None = None, shared: str | None = None) -> int:
-    """Play it; 0 when everything went as told, or somebody ended it (SIGINT, SIGTERM). With `keep` it stays up
-    until then, with `store` and `shared` it plays on two replicas over this PostgreSQL and this Redis."""
+    """Play it; 0 when everything went as told, or somebody ended it (SIGINT, SIGTERM). With `keep` it stays
+    up until then, with `store` and `shared` it plays on two replicas over this PostgreSQL and this Redis."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     try:
