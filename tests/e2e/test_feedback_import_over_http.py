@@ -133,7 +133,8 @@ def test_sessions_and_units_need_the_token(stage: Stage, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("given", "status"), [("Bearer tok", 202), ("bearer tok", 202), ("tok", 401), ("Basic tok", 401), ("", 401)]
+    ("given", "status"),
+    [("Bearer tok", 202), ("bearer tok", 202), ("tok", 401), ("Basic tok", 401), ("", 401)],
 )
 def test_the_feedback_token_is_a_bearer_token(stage: Stage, given: str, status: int) -> None:
     value = {"unit": "user-1", "metric": "churn", "value": 0}
