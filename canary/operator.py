@@ -82,6 +82,7 @@ class Operator:
 
     def explain(self, unit: str) -> Mapping[str, Any]:
         """Which arm the unit gets, and why."""
+        self.keys.look()
         return {"canaries": [self._explain(name, unit) for name in self.config.current.canaries]}
 
     async def report(self, canary: str, form: str) -> str:

@@ -64,11 +64,32 @@ class Keys:
     """Derived from CANARY_SECRET: one assigns, one signs ids. The previous secret verifies old ids only."""
 
     def __init__(self, environment: Mapping[str, str], data: Path) -> None:
-        secret = _long_enough(Secret("CANARY_SECRET", environment, generated=data / "secret"))
-        previous = Secret("CANARY_SECRET_PREVIOUS", environment).value()
+        self._secret = Secret("CANARY_SECRET", environment, generated=data / "secret")
+        self._previous = Secret("CANARY_SECRET_PREVIOUS", environment)
+        self._values = self._read()
+        self._derive()
+
+    def look(self) -> bool:
+        """Read the secrets' files again; True when the keys are others now. One that is no good changes
+        nothing: the keys in force stay."""
+        try:
+            values = self._read()
+        except BadSecret:
+            return False
+        if values == self._values:
+            return False
+        self._values = values
+        self._derive()
+        return True
+
+    def _read(self) -> tuple[bytes, bytes]:
+        return _long_enough(self._secret), (self._previous.value() or "").encode()
+
+    def _derive(self) -> None:
+        secret, previous = self._values
         self.assignment = derive_key(secret, "assignment")
         self.ids = derive_key(secret, "ids")
-        self.verifying = [self.ids] + ([derive_key(previous.encode(), "ids")] if previous else [])
+        self.verifying = [self.ids] + ([derive_key(previous, "ids")] if previous else [])
 
 
 def _long_enough(secret: Secret) -> bytes:

@@ -135,13 +135,16 @@ class Worker:
         )
 
     async def _beat(self, ending: Ending) -> None:
-        """Ten times a second: the newest plan, a sign of life, and once a second a look at the config."""
+        """Ten times a second: the newest plan and keys, a sign of life; once a second a look at the config."""
         beats = 0
         while True:
             before = time.monotonic()
             await asyncio.sleep(BEAT_S)
             now = time.monotonic()
             self.plan = self.plans.poll(time.time(), now)
+            if self.keys.look():
+                self.exchanges.assignment_key, self.recorder.ids_key = self.keys.assignment, self.keys.ids
+                log.warning("secret.changed", effect="users are assigned anew")
             self._tell(lag_s=max(0.0, now - before - BEAT_S), closing=False)
             ending.check_parent()
             beats += 1

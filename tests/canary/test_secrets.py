@@ -71,6 +71,19 @@ def test_keys_differ_by_purpose_and_the_previous_secret_only_verifies(tmp_path: 
     assert keys.verifying == [keys.ids, before.ids]
 
 
+def test_keys_follow_their_file_and_stay_where_it_is_no_good(tmp_path: Path) -> None:
+    file, before = tmp_path / "secret", Keys({"CANARY_SECRET": "o" * 32}, tmp_path)
+    file.write_text("o" * 32)
+    keys = Keys({"CANARY_SECRET_FILE": str(file)}, tmp_path)
+    assert (keys.look(), keys.assignment) == (False, before.assignment)
+    file.write_text("short")
+    assert (keys.look(), keys.ids) == (False, before.ids)
+    file.write_text("n" * 32)
+    assert keys.look()
+    after = Keys({"CANARY_SECRET": "n" * 32}, tmp_path)
+    assert (keys.assignment, keys.verifying) == (after.assignment, [after.ids])
+
+
 def test_a_short_secret_is_refused_with_a_way_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(BadSecret, match="openssl rand"):
         Keys({"CANARY_SECRET": "short"}, tmp_path)
