@@ -135,7 +135,7 @@ class Worker:
         )
 
     async def _beat(self, ending: Ending) -> None:
-        """Ten times a second: the newest plan and keys, a sign of life; once a second a look at the config."""
+        """Ten times a second: the newest plan and keys, a sign of life; once a second the config."""
         beats = 0
         while True:
             before = time.monotonic()
