@@ -2,27 +2,38 @@
 
 from dataclasses import dataclass
 
-from report.document import MetricLine, Srm, Verdict
+from report.document import CategoryLine, MetricLine, SegmentLine, Srm, Verdict, Window
 from report.judge import Judged
 from report.parts import Parts
 from report.reading import GATE
 from report.rollout import Rollout
-from report.wording import amount, between, count, days, distance, joined, label, span, title, unit_of
+from report.wording import (
+    amount,
+    between,
+    count,
+    days,
+    distance,
+    joined,
+    label,
+    span,
+    title,
+    to_come,
+    unit_of,
+)
 
 HONEST_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """All that a verdict rests on. `whole_days` are over and had candidate traffic."""
+    """All that a verdict rests on. `days_elapsed` are since the candidate's first exposure."""
 
     rollout: Rollout
     judged: tuple[Judged, ...]
     lines: tuple[MetricLine, ...]
     parts: Parts
     srm: Srm
-    whole_days: int
-    days_required: float
+    window: Window
     days_elapsed: float
     rubric_sha256: str
 
@@ -84,12 +95,13 @@ def _missing(findings: Findings) -> list[str]:
             found.append(_undecided(one, line))
         elif one.state == "NODATA":
             found.append(_without_data(one, line))
-    if findings.whole_days < findings.days_required:
-        left = max(0.0, findings.days_required - findings.days_elapsed)
+    done, required = findings.window.whole_days or 0, findings.window.days_required or 0
+    if done < required:
+        left = max(0.0, required - findings.days_elapsed)
         more = f"; about {days(left, more=True)}" if left > 0 else ""
         found.append(
-            f"{count(findings.whole_days, 'whole day')} of candidate traffic of the "
-            f"{findings.days_required:g} required{more}."
+            f"{count(done, 'whole day')} of candidate traffic of the "
+            f"{required:g} required{more}."
         )
     return found
 
@@ -106,12 +118,18 @@ def _caveats(findings: Findings) -> list[str]:
             "The split of users could not be checked: too few users came, or the share is not known."
         )
     places: dict[str, list[str]] = {}
+    units = {line.metric: unit_of(line.metric, line.acceptable) for line in findings.lines}
+
+    def worse(part: SegmentLine | CategoryLine, where: str) -> None:
+        ends = between(part.difference.low, part.difference.high, units[part.metric])
+        places.setdefault(part.metric, []).append(f"{where} ({ends})")
+
     for segment in findings.parts.segments:
         if segment.state == "WORSE":
-            places.setdefault(segment.metric, []).append(f"{segment.by} {segment.value}")
+            worse(segment, f"{segment.by} {segment.value}")
     for category in findings.parts.categories:
         if category.state == "WORSE" and not category.blocks:
-            places.setdefault(category.metric, []).append(f"category {category.value}")
+            worse(category, f"category {category.value}")
     found += [f"{title(m)} is worse than the baseline's in {joined(where)}." for m, where in places.items()]
     return found
 
@@ -184,9 +202,7 @@ def _standing(judged: Judged, line: MetricLine) -> str:
 def _still_needed(line: MetricLine) -> str:
     if line.units_needed is None:
         return "it lies so near the bound that no number of days can be told"
-    if not line.days_needed:
-        return f"about {count(line.units_needed, 'more candidate unit')} needed"
-    return f"about {days(line.days_needed, more=True)} ({count(line.units_needed, 'candidate unit')})"
+    return to_come(line.units_needed, line.days_needed)
 
 
 def _without_data(judged: Judged, line: MetricLine) -> str:
@@ -195,8 +211,8 @@ def _without_data(judged: Judged, line: MetricLine) -> str:
     if line.units >= GATE:
         return (
             f"{title(line.metric)} has too little to compare with: "
-            f"{judged.reading.baseline_units} of {GATE} baseline units have a value."
+            f"{judged.reading.baseline_units} of {GATE} baseline users have a value."
         )
     more = f"; about {days(line.days_needed, more=True)}" if line.days_needed else ""
-    have = f"{line.units} of {GATE} candidate units have a value"
+    have = f"{line.units} of {GATE} candidate users have a value"
     return f"{title(line.metric)} has too little data: {have}{more}."

@@ -9,7 +9,7 @@ from report.details import Details
 from report.document import MetricLine, Report, Srm, Units, Window, finite
 from report.failures import failures
 from report.judge import Judged, detectable, further_units, judge
-from report.metrics import observe
+from report.metrics import Observations, observe
 from report.money import money
 from report.over_time import over_time
 from report.parts import break_down, difference
@@ -33,47 +33,56 @@ def build(sample: Sample, rollout: Rollout, *, now: float) -> Report:
 
     Raises metrics.UnknownMetric for a criterion whose metric is neither measured nor declared.
     """
-    observed = [(one, observe(sample, one.metric, rollout.metrics, now=now)) for one in rollout.criteria]
-    judged = [judge(one, read(sample, seen, planned=rollout.planned_units)) for one, seen in observed]
-    window = _window(sample, rollout, now)
-    lines = tuple(_line(one, rollout, window) for one in judged)
-    parts = break_down(sample, rollout, observed)
-    split = _split(sample, rollout)
-    fingerprint = sha256(rollout.criteria, planned_units=rollout.planned_units)
-    findings = Findings(
-        rollout=rollout,
-        judged=tuple(judged),
-        lines=lines,
-        parts=parts,
-        srm=split,
-        whole_days=window.whole_days or 0,
-        days_required=_days_required(rollout),
-        days_elapsed=_elapsed(sample, now),
-        rubric_sha256=fingerprint,
-    )
+    observed = observations(sample, rollout, now=now)
+    findings = find(sample, rollout, observed, now=now)
     verdict, reasons = decide(findings)
     return Report(
         canary=rollout.canary,
         verdict=verdict,
         reasons=reasons,
-        score=score(judged),
-        rubric_sha256=fingerprint,
-        window=window,
+        score=score(findings.judged),
+        rubric_sha256=findings.rubric_sha256,
+        window=findings.window,
         units=_units(sample),
-        srm=split,
-        metrics=lines,
-        segments=parts.segments,
-        categories=parts.categories,
+        srm=findings.srm,
+        metrics=findings.lines,
+        segments=findings.parts.segments,
+        categories=findings.parts.categories,
         details=Details(
             over_time=over_time(
                 sample,
-                [(one, seen) for one, (_, seen) in zip(judged, observed, strict=True)],
+                [(one, seen) for one, (_, seen) in zip(findings.judged, observed, strict=True)],
                 planned=rollout.planned_units,
             ),
             spreads=spreads(sample),
             failures=failures(sample.recent),
             money=money(sample, planned=rollout.planned_units),
         ),
+    )
+
+
+def observations(
+    sample: Sample, rollout: Rollout, *, now: float
+) -> list[tuple[Criterion, Observations]]:
+    """What each row of the rubric is judged by, in the rubric's order."""
+    return [(one, observe(sample, one.metric, rollout.metrics, now=now)) for one in rollout.criteria]
+
+
+def find(
+    sample: Sample, rollout: Rollout, observed: Sequence[tuple[Criterion, Observations]], *, now: float
+) -> Findings:
+    """All that the verdict rests on, and nothing that is only shown."""
+    judged = [judge(one, read(sample, seen, planned=rollout.planned_units)) for one, seen in observed]
+    window = _window(sample, rollout, now)
+    return Findings(
+        rollout=rollout,
+        judged=tuple(judged),
+        lines=tuple(_line(one, rollout, window) for one in judged),
+        parts=break_down(sample, rollout, observed),
+        srm=_split(sample, rollout),
+        window=window,
+        days_elapsed=_elapsed(sample, now),
+        rubric_sha256=sha256(rollout.criteria, planned_units=rollout.planned_units),
     )
 
 

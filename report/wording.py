@@ -8,6 +8,9 @@ from report.rubric import parse_bound
 
 Unit = Literal["share", "s", "usd", "number"]
 
+_WAITED_DAYS, _YEAR_DAYS = 180.0, 365.0
+_MS_BELOW = 0.1
+
 NAMES = {
     "error_rate": "error rate",
     "cost_per_request": "cost per request",
@@ -16,7 +19,7 @@ NAMES = {
     "session_length_s": "session length",
     "session_exchanges": "requests per session",
     "session_repeats": "repeated questions",
-    "csat": "satisfaction (CSAT)",
+    "csat": "satisfaction",
     "nps": "NPS",
     "helped": "“did this help?”",
 }
@@ -67,7 +70,8 @@ def amount(value: float | None, unit: Unit) -> str:
         case "share":
             return f"{sign}{_digits(100 * size, 1)} %"
         case "s":
-            return f"{sign}{_digits(size, 2)} s" if size >= 0.1 else f"{sign}{_digits(1000 * size, 0)} ms"
+            small = size < _MS_BELOW
+            return f"{sign}{_digits(1000 * size, 0)} ms" if small else f"{sign}{_digits(size, 2)} s"
         case "usd":
             return f"{sign}${_money(size)}"
         case "number":
@@ -92,12 +96,24 @@ def distance(value: float | None, unit: Unit) -> str:
 
 
 def between(low: float | None, high: float | None, unit: Unit) -> str:
-    """A difference's interval, −3.4 to +4.3 points; an unbounded end is said to be open."""
+    """A difference's interval, −3.4 to +4.3 points, −24 to +77 ms; an unbounded end is said to be open."""
     if low is None or high is None:
         bottom = "no lower limit" if low is None else signed(low, unit)
         return f"{bottom} to {'no upper limit' if high is None else signed(high, unit)}"
-    bottom = signed(low, unit)
-    return f"{bottom.removesuffix(' points')} to {signed(high, unit)}"
+    if unit == "s":
+        return _seconds_between(low, high)
+    return f"{signed(low, unit).removesuffix(' points')} to {signed(high, unit)}"
+
+
+def _seconds_between(low: float, high: float) -> str:
+    """Both ends in the unit of the one that is further from 0."""
+    small = max(abs(low), abs(high)) < _MS_BELOW
+    scale, places, unit = (1000, 0, "ms") if small else (1, 2, "s")
+
+    def end(value: float) -> str:
+        return f"{'−' if value < 0 else '+'}{_digits(scale * abs(value), places)}"
+
+    return f"{end(low)} to {end(high)} {unit}"
 
 
 def span(low: float | None, high: float | None, unit: Unit) -> str:
@@ -118,6 +134,27 @@ def days(value: float, *, more: bool = False) -> str:
         return "one more day" if more else "less than a day"
     whole = math.ceil(value)
     return f"{whole:,}{word} day{'s' if whole != 1 else ''}"
+
+
+def to_come(users: int, more_days: float | None) -> str:
+    """The candidate users still needed, and in how many days they come: about 900 more, 12 more days."""
+    about = f"about {count(users, 'more candidate user')}"
+    if not more_days:
+        return about
+    if more_days <= _WAITED_DAYS:
+        return f"{about}, {days(more_days, more=True)}"
+    return f"{about}, {_long(more_days)} at this traffic"
+
+
+def _long(more_days: float) -> str:
+    """Where a number of days would say more than is known."""
+    years = round(more_days / _YEAR_DAYS)
+    return f"some {count(years, 'year')}" if years >= 1 else "over half a year"
+
+
+def too_long(more_days: float | None) -> bool:
+    """True where waiting is no way to an answer."""
+    return more_days is not None and more_days > _WAITED_DAYS
 
 
 def count(number: int, noun: str) -> str:

@@ -20,7 +20,8 @@ def markdown(report: Report) -> str:
         f"{meaning} Score {prose.score_words(report)}.",
         f"**{_safe(short)}**" if (short := trade.in_short(report)) else "",
         _bullets(report.reasons),
-        _rubric(report),
+        _section("What would change the verdict", _bullets(next_steps(report))),
+        _section("What was asked, and what was seen", _rubric(report)),
         _bullets(
             [
                 f"**Users**: {prose.users(report)}",
@@ -31,7 +32,6 @@ def markdown(report: Report) -> str:
             ],
             escape=False,
         ),
-        _section("What would change the verdict", _bullets(next_steps(report))),
         _section("What is gained, what is given up", _trade(report)),
         _section("Layers of evidence", _layers(report)),
         _section("As users came in", _courses(report)),

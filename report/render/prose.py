@@ -38,7 +38,8 @@ METHOD = (
     "A criterion passes only when its whole interval keeps the bound. Missing data is never a pass.",
     "No interval is given before 100 candidate users have a value.",
     "The score ranks candidates; it decides nothing. A failed criterion cannot be outvoted.",
-    "Segments and categories are tested together: at most about 1 in 20 of those marked is chance.",
+    "Segments and categories are tested together: at most about 1 in 20 of those marked is chance. Where many "
+    "are marked, they support each other, and one may be marked whose own interval just reaches no difference.",
     "Quantiles such as p95 are the inverted CDF, with Woodruff’s interval over users.",
 )
 
@@ -97,7 +98,13 @@ def score_words(report: Report) -> str:
     score = report.score
     if score.estimate is None:
         return f"not known yet; {score.low:.0f} to {score.high:.0f} of 100 is possible"
-    return f"{score.estimate:.0f} of 100, compatible with {score.low:.0f} to {score.high:.0f}"
+    return f"{score.estimate:.0f} of 100, {score_range(report)}"
+
+
+def score_range(report: Report) -> str:
+    """compatible with 71 to 94, or that both ends are the same."""
+    low, high = f"{report.score.low:.0f}", f"{report.score.high:.0f}"
+    return f"compatible with {low} to {high}" if low != high else "the same at both ends of the intervals"
 
 
 def against_baseline(line: MetricLine) -> str:

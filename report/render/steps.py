@@ -2,7 +2,7 @@
 
 from report.document import MetricLine, Report
 from report.render import prose
-from report.wording import bound_words, count, days, joined, label, title
+from report.wording import bound_words, days, joined, label, title, to_come, too_long
 
 
 def next_steps(report: Report) -> list[str]:
@@ -12,7 +12,7 @@ def next_steps(report: Report) -> list[str]:
         if part.blocks:
             blocked.setdefault(part.value, []).append(label(part.metric))
     missed_first = sorted(report.metrics, key=lambda line: line.state != "FAIL")
-    return [
+    found = [
         *(
             ["Split: find where users were lost or misrouted, mend it, and run again."]
             if report.srm.blocked
@@ -26,10 +26,22 @@ def next_steps(report: Report) -> list[str]:
         *_time(report),
         *_places(report),
     ]
+    return found + _by_a_person(report, found)
+
+
+def _by_a_person(report: Report, found: list[str]) -> list[str]:
+    """What is left where no traffic changes it; a broken split is outweighed by nothing."""
+    if report.verdict != "dont_ship" or report.srm.blocked:
+        return []
+    again = [] if found else ["The run was rolled back and stays so: resume it, or try another candidate."]
+    return [*again, "Or a person who decides to ship all the same, and records what outweighs it."]
 
 
 def _next_step(line: MetricLine, report: Report) -> str | None:
     name = title(line.metric)
+    if report.verdict == "dont_ship" and line.state != "FAIL":
+        # Whatever more evidence says of it, the verdict stays.
+        return None
     if prose.unripe(line, report):
         return f"{name}: values are complete {days(line.matures_days)} after a user’s first request."
     if line.state in ("INCONCLUSIVE", "NODATA"):
@@ -48,8 +60,10 @@ def _evidence_needed(line: MetricLine) -> str:
         return (
             "cannot be told how much more evidence; what is seen lies at the bound or rests on too few users"
         )
-    text = f"about {count(line.units_needed, 'more candidate unit')} with a value"
-    return text + (f", about {days(line.days_needed, more=True)}" if line.days_needed else "")
+    found = to_come(line.units_needed, line.days_needed)
+    if too_long(line.days_needed):
+        return f"{found}; it lies near the bound, and only a larger share tells"
+    return found
 
 
 def _time(report: Report) -> list[str]:
@@ -65,5 +79,9 @@ def _places(report: Report) -> list[str]:
     if report.verdict != "ship_with_caveats":
         return []
     parts: list[prose.Part] = [*report.segments, *report.categories]
-    where = list(dict.fromkeys(prose.part_name(part) for part in parts if part.state == "WORSE"))
+    where = list(dict.fromkeys(_place(part) for part in parts if part.state == "WORSE"))
     return [f"Without caveats: a candidate that is not worse in {joined(where)}."] if where else []
+
+
+def _place(part: prose.Part) -> str:
+    return prose.part_name(part).replace(": ", " ")

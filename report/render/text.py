@@ -47,6 +47,7 @@ def terminal(report: Report, *, width: int = 110, colour: bool = False) -> str:
 
 def _page(report: Report, gap: int) -> RenderableType:
     headline, meaning = prose.HEADLINES[report.verdict]
+    steps = next_steps(report)
     blocks: list[RenderableType] = [
         Text.assemble((headline, _COLOURS[report.verdict]), f"  {report.canary}"),
         Text(meaning),
@@ -54,6 +55,7 @@ def _page(report: Report, gap: int) -> RenderableType:
         *([Text(short, "bold")] if (short := trade.in_short(report)) else []),
         Text(),
         *_bullets(report.reasons),
+        *([Text("\nWhat would change the verdict", "bold"), *_bullets(steps)] if steps else []),
         Text(),
         _rubric(report, gap),
         Text(f"users   {prose.users(report)}"),
@@ -64,8 +66,6 @@ def _page(report: Report, gap: int) -> RenderableType:
         blocks.append(Text(f"mirror  {mirror}"))
     if decision := prose.decision(report):
         blocks.append(Text(f"decided {decision}"))
-    if steps := next_steps(report):
-        blocks += [Text("\nWhat would change the verdict", "bold"), *_bullets(steps)]
     if trades := trade.changes(report):
         blocks += [Text("\nWhat is gained, what is given up", "bold"), *_bullets(trades)]
     blocks += [Text("\nLayers of evidence", "bold"), _layers(report)]

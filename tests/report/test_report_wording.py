@@ -13,6 +13,7 @@ from report.wording import (
     label,
     signed,
     span,
+    to_come,
     unit_of,
 )
 
@@ -42,6 +43,29 @@ def test_differences_of_shares_are_points() -> None:
     assert distance(-0.034, "share") == "3.4 points"
     assert between(-0.034, 0.043, "share") == "−3.4 to +4.3 points"
     assert distance(0.00081234, "usd") == "$0.00081"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(-0.024, 0.077, "−24 to +77 ms"), (-0.066, 0.12, "−0.07 to +0.12 s"), (1.5, 7.1, "+1.50 to +7.10 s")],
+)
+def test_both_ends_of_a_time_s_interval_are_in_one_unit(low: float, high: float, text: str) -> None:
+    assert between(low, high, "s") == text
+
+
+@pytest.mark.parametrize(
+    ("more_days", "text"),
+    [
+        (None, "about 1,200 more candidate users"),
+        (11.2, "about 1,200 more candidate users, 12 more days"),
+        (200.0, "about 1,200 more candidate users, some 1 year at this traffic"),
+        (2649.0, "about 1,200 more candidate users, some 7 years at this traffic"),
+    ],
+)
+def test_what_is_still_to_come_is_told_as_precisely_as_it_is_known(
+    more_days: float | None, text: str
+) -> None:
+    assert to_come(1200, more_days) == text
 
 
 def test_an_open_end_is_said_to_be_open() -> None:

@@ -1,5 +1,6 @@
 """What a person who decides reads first: money at what quality, layers, what is missing, ways to fail."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -76,7 +77,7 @@ def test_a_difference_in_cost_that_may_be_none_is_said_to_be_so(cheaper: Report)
 def test_layers_that_were_not_run_or_not_asked_say_so(cheaper: Report) -> None:
     says = {layer.name: layer.says for layer in trade.layers(cheaper)}
     assert says["Synthetic benchmarks"] == says["Benchmarks on real-world tasks"] == "Not run."
-    assert "✓✓ satisfaction (CSAT)" in says["User experience"]
+    assert "✓✓ satisfaction" in says["User experience"]
     assert says["Business"] == "✓✓ cost per request"
     none = replace(cheaper, metrics=cheaper.metrics[:2])
     assert {layer.name: layer.says for layer in trade.layers(none)}["Business"].startswith("Not asked")
@@ -127,6 +128,41 @@ def test_a_miss_comes_before_what_is_only_open(slower: Report) -> None:
     steps = next_steps(slower)
     assert steps[0].startswith("Latency p95: a candidate that stays under 2s")
     assert any(step.startswith("Category billing: a candidate that does as well there") for step in steps)
+
+
+def test_whoever_is_told_not_to_ship_is_told_only_what_would_change_that(slower: Report) -> None:
+    steps = next_steps(slower)
+    open_ = [line.metric for line in slower.metrics if line.state in ("INCONCLUSIVE", "PASS")]
+    assert open_, "a row that more evidence could move, and the verdict with it not"
+    assert not [step for step in steps if "more candidate users" in step]
+    assert steps[-1].startswith("Or a person who decides to ship all the same")
+
+
+def test_a_run_that_was_only_rolled_back_says_how_to_go_on(cheaper: Report, slower: Report) -> None:
+    steps = next_steps(replace(cheaper, verdict="dont_ship"))
+    assert steps[0].startswith("The run was rolled back and stays so")
+    blocked = replace(slower, srm=replace(slower.srm, blocked=True))
+    assert not [step for step in next_steps(blocked) if "a person" in step], "no one outweighs a broken split"
+
+
+def test_years_of_waiting_are_not_given_as_advice(cheaper: Report) -> None:
+    line = replace(cheaper.metrics[0], state="INCONCLUSIVE", units_needed=188_000, days_needed=2649.0)
+    steps = next_steps(replace(cheaper, verdict="extend", metrics=(line,)))
+    assert "some 7 years at this traffic; it lies near the bound, and only a larger share tells." in steps[0]
+
+
+def test_what_would_change_the_verdict_is_on_the_first_card(slower: Report) -> None:
+    card = render.html(slower).split("</section>")[0]
+    assert "What would change the verdict" in card
+    assert "a candidate that stays under 2s" in card
+
+
+def test_a_caveat_says_where_and_by_how_much(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    report = build(from_csv(write_log(world(worse_in={"billing": 0.12}, users=9000))), rollout, now=now)
+    (caveat,) = [reason for reason in report.reasons if "category billing" in reason]
+    assert re.search(r"in .*category billing \(−\d+\.\d to −\d+\.\d points\)\.$", caveat)
 
 
 def test_a_curve_stays_in_its_frame_and_its_band_around_it(slower: Report) -> None:
