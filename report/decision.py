@@ -99,10 +99,7 @@ def _missing(findings: Findings) -> list[str]:
     if done < required:
         left = max(0.0, required - findings.days_elapsed)
         more = f"; about {days(left, more=True)}" if left > 0 else ""
-        found.append(
-            f"{count(done, 'whole day')} of candidate traffic of the "
-            f"{required:g} required{more}."
-        )
+        found.append(f"{count(done, 'whole day')} of candidate traffic of the {required:g} required{more}.")
     return found
 
 
@@ -118,10 +115,11 @@ def _caveats(findings: Findings) -> list[str]:
             "The split of users could not be checked: too few users came, or the share is not known."
         )
     places: dict[str, list[str]] = {}
-    units = {line.metric: unit_of(line.metric, line.acceptable) for line in findings.lines}
+    bounds = {line.metric: line.acceptable for line in findings.lines}
 
     def worse(part: SegmentLine | CategoryLine, where: str) -> None:
-        ends = between(part.difference.low, part.difference.high, units[part.metric])
+        unit = unit_of(part.metric, bounds[part.metric])
+        ends = between(part.difference.low, part.difference.high, unit)
         places.setdefault(part.metric, []).append(f"{where} ({ends})")
 
     for segment in findings.parts.segments:

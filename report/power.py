@@ -19,7 +19,10 @@ from report.statistics import sequence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """What will come in while the canary runs: distinct `units` of both arms, and the candidate's share."""
+    """What will come in while the canary runs: distinct `units` of both arms, and the candidate's share.
+
+    `requests_per_unit` is a mean, 1 or more: a unit makes one request and a Poisson number on top.
+    """
 
     units: int
     share: float
@@ -32,15 +35,18 @@ class Assumptions:
 
     `values` and `baselines` are true values by metric; left out, the candidate lies halfway between
     acceptable and ideal and the baseline at 80 % of a share, 4 of a rating, 1 of all else. `alike` is the
-    part of the variance that is the user's own (the intraclass correlation), `response` the share of
-    exchanges with a feedback value, `cost_cv` the standard deviation of a request's cost over its mean (for
-    `cost_total` of a user's), `log_latency_sd` that of the latency's logarithm.
+    part of the variance that is the user's own (the intraclass correlation). `responses` are, by feedback
+    metric, the share of exchanges with a value; left out, `asked` for what somebody must be asked for
+    (ratings, NPS, thumbs, "did this help?") and 1 for what the app knows by itself. `cost_cv` is the standard
+    deviation of a request's cost over its mean (for `cost_total` of a user's), `log_latency_sd` that of the
+    latency's logarithm; a rating's is a quarter of its scale.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
     baselines: Mapping[str, float] = field(default_factory=dict)
+    responses: Mapping[str, float] = field(default_factory=dict)
     alike: float = 0.4
-    response: float = 0.5
+    asked: float = 0.125
     cost_cv: float = 1.0
     log_latency_sd: float = 0.6
 
@@ -83,17 +89,15 @@ def _chance(
     metrics: Mapping[str, Metric],
     planned: int,
 ) -> Chance:
-    reported = criterion.metric in metrics
-    response = assumptions.response if reported else 1.0
-    answers = 1 - (1 - response) ** traffic.requests_per_unit
-    units = traffic.units * traffic.share * answers
+    sizes = _sizes(traffic.requests_per_unit, _response(criterion.metric, assumptions, metrics))
+    units = traffic.units * traffic.share * sizes.answers
     if units < GATE:
         return Chance(metric=criterion.metric, units=int(units), power=0.0)
     baseline = _baseline(criterion, assumptions, metrics)
     value = assumptions.values.get(criterion.metric, _halfway(criterion, baseline))
-    repeats = 1.0 if criterion.metric == "cost_total" else traffic.requests_per_unit * response / answers
+    once = criterion.metric == "cost_total"
     spread = _sd(criterion.metric, value, assumptions, metrics) * math.sqrt(
-        assumptions.alike + (1 - assumptions.alike) / repeats
+        1.0 if once else sizes.variance(assumptions.alike)
     )
     bound = criterion.acceptable
     against = bound.factor**2 * traffic.share / (1 - traffic.share) if bound.relative else 0.0
@@ -104,6 +108,43 @@ def _chance(
         return Chance(metric=criterion.metric, units=int(units), power=float(distance >= 0))
     power = float(stats.norm.cdf(distance / se - c))
     return Chance(metric=criterion.metric, units=int(units), power=power)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sizes:
+    """How many values a unit gives: `answers` is the share that gives any, of which `mean` and `mean_square`
+    are the moments."""
+
+    answers: float
+    mean: float
+    mean_square: float
+
+    def variance(self, alike: float) -> float:
+        """K times the variance of ΣS/ΣN of K units, where a single value's is 1: those who say much weigh
+        much, and what is their own with them."""
+        return (1 - alike) / self.mean + alike * self.mean_square / self.mean**2
+
+
+def _sizes(requests: float, response: float) -> _Sizes:
+    """Of 1 + Poisson(requests − 1) requests, each with a value at this rate."""
+    further = (requests - 1) * response
+    answers = 1 - (1 - response) * math.exp(-further)
+    mean, variance = response + further, response * (1 - response) + further
+    return _Sizes(answers=answers, mean=mean / answers, mean_square=(variance + mean**2) / answers)
+
+
+_ASKED_FOR = frozenset({"thumbs", "helped"})
+
+
+def _response(name: str, assumptions: Assumptions, metrics: Mapping[str, Metric]) -> float:
+    """The share of exchanges that have a value."""
+    return assumptions.responses.get(name, assumptions.asked if asked_for(name, metrics) else 1.0)
+
+
+def asked_for(name: str, metrics: Mapping[str, Metric]) -> bool:
+    """True for what somebody must be asked for; the app knows all else by itself."""
+    metric = metrics.get(name)
+    return metric is not None and (metric.kind in ("rating", "nps") or name in _ASKED_FOR)
 
 
 def _distance(bound: Bound, value: float, baseline: float) -> float:

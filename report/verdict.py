@@ -61,9 +61,7 @@ def build(sample: Sample, rollout: Rollout, *, now: float) -> Report:
     )
 
 
-def observations(
-    sample: Sample, rollout: Rollout, *, now: float
-) -> list[tuple[Criterion, Observations]]:
+def observations(sample: Sample, rollout: Rollout, *, now: float) -> list[tuple[Criterion, Observations]]:
     """What each row of the rubric is judged by, in the rubric's order."""
     return [(one, observe(sample, one.metric, rollout.metrics, now=now)) for one in rollout.criteria]
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from canary.config import CanaryConfig
 from records.metric import Metric
-from report.power import Power, Traffic, expected_power
+from report.power import Assumptions, Power, Traffic, asked_for, expected_power
+
+_RATED = f" Taken for granted: one request in {1 / Assumptions().asked:.0f} is rated."
 
 REQUESTS = (1.0, 3.0, 8.0)
 """Requests a user, where nobody says how many there are."""
@@ -13,12 +15,14 @@ REQUESTS = (1.0, 3.0, 8.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """The chances at the last step's share, with `users` of both arms, by requests a user."""
+    """The chances at the last step's share, with `users` of both arms, by requests a user; `rated` says that
+    they rest on how many people answer when they are asked."""
 
     canary: str
     users: int
     share: float
     at: tuple[tuple[float, Power], ...]
+    rated: bool
 
 
 def expected(
@@ -44,6 +48,7 @@ def expected(
             )
             for each in requests
         ),
+        rated=any(asked_for(one.metric, metrics) for one in wanted.rubric),
     )
 
 
@@ -71,4 +76,5 @@ def sentence(found: Expected) -> str:
         f"{found.canary}: after {found.users:,} users at a share of {found.share * 100:.3g}%, a candidate "
         f"halfway between acceptable and ideal ships with this chance, by requests a user: {chances}. "
         f"Otherwise the verdict is extend, most often because of {weakest.metric}."
+        f"{_RATED if found.rated else ''}"
     )

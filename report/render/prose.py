@@ -38,8 +38,8 @@ METHOD = (
     "A criterion passes only when its whole interval keeps the bound. Missing data is never a pass.",
     "No interval is given before 100 candidate users have a value.",
     "The score ranks candidates; it decides nothing. A failed criterion cannot be outvoted.",
-    "Segments and categories are tested together: at most about 1 in 20 of those marked is chance. Where many "
-    "are marked, they support each other, and one may be marked whose own interval just reaches no difference.",
+    "Segments and categories are tested together: at most about 1 in 20 of those marked is chance. Where "
+    "many are marked they support each other, and one’s own interval may just reach no difference.",
     "Quantiles such as p95 are the inverted CDF, with Woodruff’s interval over users.",
 )
 

@@ -36,9 +36,17 @@ def _check(folder: Path, *arguments: str, share: str = "5%", rubric: str = RUBRI
 
 def test_the_chance_is_told_for_few_and_for_many_requests_a_user(tmp_path: Path) -> None:
     said = _check(tmp_path)
-    assert "by requests a user: 6% with 1, 31% with 3, 56% with 8" in said
+    assert "by requests a user: 1% with 1, 16% with 3, 50% with 8" in said
     assert "after 20,000 users at a share of 5%" in said
+    assert "most often because of csat" in said
+    assert "one request in 8 is rated" in said
+
+
+def test_what_nobody_is_asked_for_needs_no_answer(tmp_path: Path) -> None:
+    known = "\n".join(line for line in RUBRIC.splitlines() if "csat" not in line) + "\n"
+    said = _check(tmp_path, rubric=known)
     assert "most often because of task_completed" in said
+    assert "is rated" not in said
 
 
 def test_more_users_and_a_known_rate_are_taken_in(tmp_path: Path) -> None:

@@ -117,6 +117,35 @@ def world(
     )
 
 
+def as_planned(rng: np.random.Generator, *, candidates: int, requests: float) -> World:
+    """The users that `report.power` takes for granted, at the values of the contract's example: alike by .4,
+    completion known of every request, one in eight rated, with a standard deviation of 1. 2,000 of them are
+    the baseline's, for the rubric's bounds are absolute."""
+    users = candidates + 2000
+    count = 1 + rng.poisson(requests - 1, size=users)
+    whose, total = np.repeat(np.arange(users), count), int(count.sum())
+    habit = rng.normal(size=users)
+    own, rest = math.sqrt(0.4), math.sqrt(0.6)
+    mixed = own * habit[whose] + rest * rng.normal(size=total)
+    duration = 1.2 * np.exp(0.6 * (mixed - stats.norm.ppf(0.95)))
+    log_sd = math.sqrt(math.log(2))
+    cost = 0.08 * np.exp(log_sd * (own * habit[whose] + rest * rng.normal(size=total)) - log_sd**2 / 2)
+    return World(
+        days=14,
+        candidate=rng.permutation(np.arange(users) < candidates),
+        count=count,
+        failed=np.zeros(users, dtype=np.int64),
+        cost=np.bincount(whose, weights=cost),
+        duration=np.searchsorted(GRID, duration),
+        completed=(rng.random(total) < _own(rng, np.full(users, 0.88), 1.5)[whose]).astype(np.float64),
+        csat=np.where(
+            rng.random(total) < 0.125,
+            1.0 + rng.binomial(4, _own(rng, np.full(users, 3.33 / 4), 2.8)[whose]),
+            np.nan,
+        ),
+    )
+
+
 def _own(rng: np.random.Generator, mean: Floats, strength: float) -> Floats:
     """Each user's own rate, Beta around the arm's: the greater the strength, the more alike they are."""
     return np.asarray(rng.beta(mean * strength, (1 - mean) * strength), dtype=np.float64)

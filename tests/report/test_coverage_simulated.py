@@ -137,3 +137,28 @@ def test_rare_errors_are_covered_at_every_look_in_full(p: float) -> None:
     found = _ever_wrong(p=p, worlds=4000, users=800, seed=41)
     print(f"rare errors at {p:.1%}: an interval ever without the truth {found:.2%} of 4000")
     assert found <= 0.05
+
+
+def _ships_at_the_bound(*, p: float, worlds: int, seed: int) -> tuple[float, float]:
+    """How often an error rate exactly at its bound is read as under it at one of 14 looks: by the normal
+    approximation's sequence, and by the mixture. 600 users, of four requests each."""
+    rng = np.random.default_rng(seed)
+    rho2, at = tuning(alpha=0.05, planned=500), np.linspace(600 / 14, 600, 14).astype(int)
+    looks = at[at >= 100]
+    c = np.array([multiplier(rho2 * n, 0.05) for n in looks])
+    normal = mixture = 0
+    for _ in range(worlds):
+        means = rng.binomial(4, p, size=600) / 4
+        sums, squares = np.cumsum(means)[looks - 1], np.cumsum(means**2)[looks - 1]
+        se = np.sqrt((squares - sums**2 / looks) / (looks - 1) / looks)
+        normal += bool((sums / looks + c * se < p).any())
+        shares = (mixture_interval(float(s), int(n), alpha=0.05) for s, n in zip(sums, looks, strict=True))
+        mixture += any(share.high < p for share in shares)
+    return normal / worlds, mixture / worlds
+
+
+@pytest.mark.parametrize(("p", "often"), [(0.01, 0.05), (0.002, 0.3)])
+def test_rare_errors_would_often_be_shipped_by_a_normal_approximation(p: float, often: float) -> None:
+    normal, mixture = _ships_at_the_bound(p=p, worlds=300, seed=5)
+    assert normal > often
+    assert mixture <= _monte_carlo_limit(300)

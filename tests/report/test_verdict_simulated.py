@@ -22,7 +22,7 @@ from report.rubric import Criterion, parse_bound
 from report.sample import Sample
 from report.statistics.sequence import multiplier, tuning, units_needed
 from report.verdict import find, observations
-from tests.report.simulated import DAY_S, Arms, World, world
+from tests.report.simulated import DAY_S, Arms, World, as_planned, world
 
 
 def _criterion(metric: str, acceptable: str, ideal: str) -> Criterion:
@@ -186,21 +186,35 @@ def test_the_units_needed_are_enough_in_full() -> None:
 VALUES = {"task_completed": 0.88, "latency_p95": 1.2, "cost_per_request": 0.08, "csat": 4.33}
 
 
+def _told_and_shipped(
+    criteria: Sequence[Criterion], *, share: float, requests: float, worlds: int, seed: int
+) -> tuple[float, float]:
+    """What `canary check` tells of 20,000 users, and the share of worlds that the report ships at the end."""
+    traffic = Traffic(units=20_000, share=share, requests_per_unit=requests)
+    told = expected_power(criteria, traffic, assumptions=Assumptions(values=VALUES)).ship
+    rollout = Rollout(canary="power", criteria=criteria, minimum_days=0)
+    rng = np.random.default_rng(seed)
+    shipped = 0
+    for _ in range(worlds):
+        seen = as_planned(rng, candidates=round(20_000 * share), requests=requests)
+        sample = seen.until(len(seen.count))
+        shipped += _verdict(sample, rollout, now=seen.days * DAY_S).startswith("ship")
+    return told, shipped / worlds
+
+
+def test_the_expected_power_is_what_a_simulation_sees(criteria: Sequence[Criterion]) -> None:
+    told, shipped = _told_and_shipped(criteria, share=0.1, requests=3, worlds=20, seed=7)
+    assert told == pytest.approx(0.97, abs=0.01)
+    assert shipped >= 0.8
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("share", [0.05, 0.1])
+@pytest.mark.parametrize("requests", [1, 3, 8])
 def test_the_expected_power_is_what_a_simulation_sees_in_full(
-    criteria: Sequence[Criterion], share: float
+    criteria: Sequence[Criterion], share: float, requests: float
 ) -> None:
-    traffic = Traffic(units=20_000, share=share, requests_per_unit=4)
-    told = expected_power(criteria, traffic, assumptions=Assumptions(values=VALUES)).ship
-    arms = Arms(completed=(0.88, 0.88), csat=(4.33, 4.33), cost_usd=(0.08, 0.08), p95_s=(1.2, 1.2))
-    rollout = Rollout(canary="power", criteria=criteria, minimum_days=0)
-    rng = np.random.default_rng(71)
-    worlds = (world(rng, arms, users=20_000, share=share) for _ in range(300))
-    seen = sum(
-        _verdict(told_of.until(20_000), rollout, now=told_of.days * DAY_S).startswith("ship")
-        for told_of in worlds
-    )
-    print(f"the example's rubric at a share of {share:g}: told {told:.0%}, shipped {seen / 300:.0%} of 300")
-    assert abs(told - seen / 300) <= 0.1
+    told, shipped = _told_and_shipped(criteria, share=share, requests=requests, worlds=400, seed=71)
+    print(f"share {share:g}, {requests:g} requests a user: told {told:.0%}, shipped {shipped:.0%} of 400")
+    assert abs(told - shipped) <= 0.03 + 3 * math.sqrt(0.25 / 400)
