@@ -121,7 +121,7 @@ class _Packs:
 
     def values(self, rank: Ints) -> Values:
         """`rank` (n,) is where each cell stands in the sample."""
-        size = self._sizes.array().astype(np.int64)
+        size = self._sizes.array()
         return Values(
             row=rank[size > 0],
             size=size[size > 0],

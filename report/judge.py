@@ -1,7 +1,7 @@
 """One criterion against its reading: the state, the distance to both bounds, and what is still missing."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from report.comparison import ALPHA
@@ -29,6 +29,10 @@ class Judged:
     acceptable: Interval | None = None
     ideal: Interval | None = None
     heavy: bool = False
+
+    def without_units(self) -> "Judged":
+        """The same without its units' influences, which nothing reads once it is judged."""
+        return replace(self, reading=replace(self.reading, comparison=None))
 
     @property
     def may_be_ideal(self) -> bool:

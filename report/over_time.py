@@ -4,7 +4,6 @@ Users are what the confidence sequence counts, so its band is drawn over users i
 request: a point holds all who had come by that day, by all that they have done since.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -16,7 +15,7 @@ from report.judge import Judged
 from report.metrics import Observations
 from report.reading import Reading, read
 from report.sample import Sample
-from report.statistics.types import Ints
+from report.statistics.types import Bools, Ints
 
 POINTS, FEW_POINTS = 14, 3
 LARGE = 2_000_000
@@ -25,26 +24,23 @@ LARGE = 2_000_000
 _DAY_S = 86400.0
 
 
-def over_time(
-    sample: Sample, seen: Sequence[tuple[Judged, Observations]], *, planned: float
-) -> tuple[Course, ...]:
-    """A course for each metric with two points or more; points before the gate of 100 users are left out."""
+def course(sample: Sample, judged: Judged, observed: Observations, *, planned: float) -> Course | None:
+    """The metric's course; None under two points, those before the gate of 100 users left out."""
     day = np.floor(sample.exposed_at() / _DAY_S).astype(np.int64)
-    found = (_course(sample, judged, observed, day, planned) for judged, observed in seen)
-    return tuple(course for course in found if len(course.points) > 1)
-
-
-def _course(sample: Sample, judged: Judged, observed: Observations, day: Ints, planned: float) -> Course:
     points: list[CoursePoint] = []
     chosen = _chosen(day[observed.exposed], FEW_POINTS if _size(observed) > LARGE else POINTS)
     for each in chosen:
         last = each == chosen[-1]
-        come = day <= each
-        some = replace(observed.only(come[sample.unit]), exposed=observed.exposed & come)
-        reading = judged.reading if last else read(sample, some, planned=planned)
+        reading = judged.reading if last else _read_until(sample, observed, day <= each, planned=planned)
         if (point := _point(each, reading)) is not None:
             points.append(point)
-    return Course(metric=judged.criterion.metric, points=tuple(points))
+    return Course(metric=judged.criterion.metric, points=tuple(points)) if len(points) > 1 else None
+
+
+def _read_until(sample: Sample, observed: Observations, come: Bools, *, planned: float) -> Reading:
+    """Of the units that had come, (units,)."""
+    some = replace(observed.only(come[sample.unit]), exposed=observed.exposed & come)
+    return read(sample, some, planned=planned)
 
 
 def _chosen(days: Ints, most: int) -> list[int]:

@@ -20,7 +20,7 @@ from report.statistics.types import Bools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
+class Part:
     """One metric within one value of a tag, or of the category (`by` is None).
 
     Not its reading, which holds every unit: there may be hundreds of parts. `worse` and `better` are E₁ of
@@ -37,7 +37,7 @@ class _Part:
     below_floor: bool
 
     @classmethod
-    def of(cls, by: str | None, value: str, criterion: Criterion, reading: Reading) -> "_Part":
+    def of(cls, by: str | None, value: str, criterion: Criterion, reading: Reading) -> "Part":
         return cls(
             by=by,
             value=value,
@@ -59,12 +59,28 @@ class Parts:
     below_floor: tuple[tuple[str, str], ...]
 
 
-def break_down(sample: Sample, rollout: Rollout, observed: Sequence[tuple[Criterion, Observations]]) -> Parts:
-    """Test every metric in every segment and category: e-BH at ALPHA over all of them, each direction."""
-    parts = [
-        *(part for by in rollout.segments for part in _parts(sample, rollout, observed, by)),
-        *_parts(sample, rollout, observed, None),
+def parts_of(sample: Sample, rollout: Rollout, criterion: Criterion, observed: Observations) -> list[Part]:
+    """This metric in every segment and category."""
+    return [
+        Part.of(by, value, criterion, _reading(sample, rollout, observed, labels.rows(value)))
+        for by in (*rollout.segments, None)
+        for labels in (_labels(sample, by),)
+        for value in sorted(labels.names)
+        if value
     ]
+
+
+def _labels(sample: Sample, by: str | None) -> Labels:
+    return sample.category if by is None else sample.tags.get(by, Labels(names=(), code=np.zeros(0)))
+
+
+def break_down(parts: Sequence[Part], rollout: Rollout) -> Parts:
+    """Which of all these are worse or better: e-BH at ALPHA over all of them, each direction apart.
+
+    Told by place, in the rubric's order within each.
+    """
+    places = (*rollout.segments, None)
+    parts = sorted(parts, key=lambda part: (places.index(part.by), part.value))
     tested = [part for part in parts if part.compared]
     worse = _discoveries(tested, [part.worse for part in tested])
     better = _discoveries(tested, [part.better for part in tested])
@@ -74,7 +90,7 @@ def break_down(sample: Sample, rollout: Rollout, observed: Sequence[tuple[Criter
         if part.by is None and part.value in rollout.critical_categories and part.below_floor
     }
 
-    def state(part: _Part) -> PartState:
+    def state(part: Part) -> PartState:
         if not part.compared:
             return "TOO_FEW"
         return "WORSE" if id(part) in worse else "BETTER" if id(part) in better else "NO_DIFFERENCE"
@@ -124,18 +140,6 @@ def difference(reading: Reading) -> Difference:
     )
 
 
-def _parts(
-    sample: Sample, rollout: Rollout, observed: Sequence[tuple[Criterion, Observations]], by: str | None
-) -> list[_Part]:
-    labels = sample.category if by is None else sample.tags.get(by, Labels(names=(), code=np.zeros(0)))
-    return [
-        _Part.of(by, value, criterion, _reading(sample, rollout, seen, labels.rows(value)))
-        for value in sorted(labels.names)
-        if value
-        for criterion, seen in observed
-    ]
-
-
 def _reading(sample: Sample, rollout: Rollout, seen: Observations, rows: Bools) -> Reading:
     inside = seen.only(rows)
     share = max(_candidate_units(sample, inside), 1) / max(_candidate_units(sample, seen), 1)
@@ -155,7 +159,7 @@ def _evidence(criterion: Criterion, reading: Reading, *, worse: bool) -> float:
     return sequence.one_sided_evidence(sign * reading.comparison.z(), reading.tau)
 
 
-def _discoveries(parts: Sequence[_Part], evidence: Sequence[float]) -> set[int]:
+def _discoveries(parts: Sequence[Part], evidence: Sequence[float]) -> set[int]:
     found = e_bh(np.array(evidence, dtype=np.float64), alpha=ALPHA)
     return {id(part) for part, one in zip(parts, found, strict=True) if one}
 

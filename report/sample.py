@@ -13,7 +13,7 @@ from report.statistics.types import Bools, Floats, Ints
 Codes: TypeAlias = npt.NDArray[Any]
 """Array of any integer type; millions of values need the smallest."""
 
-_AT_ONCE = 4_000_000
+_AT_ONCE = 1_000_000
 
 
 class BadSample(ValueError):
@@ -37,7 +37,7 @@ class Values:
     """
 
     row: Ints
-    size: Ints
+    size: Codes
     code: Codes
     scale: Floats
 
@@ -50,8 +50,14 @@ class Values:
 
     def where(self, kept: Bools) -> "Values":
         """The groups marked in `kept`, (m,)."""
-        code = self.code[np.repeat(kept, self.size)]
-        return Values(row=self.row[kept], size=self.size[kept], code=code, scale=self.scale)
+        size = self.size[kept]
+        code = np.empty(int(size.sum()), dtype=self.code.dtype)
+        begin = 0
+        for groups, piece in self._pieces():
+            some = piece[np.repeat(kept[groups], self.size[groups])]
+            code[begin : begin + len(some)] = some
+            begin += len(some)
+        return Values(row=self.row[kept], size=size, code=code, scale=self.scale)
 
     def heights(self, kind: Ints, kinds: int) -> Ints:
         """How many values stand at each place of the scale, (kinds, g), by the groups' kind, (m,)."""

@@ -1,18 +1,18 @@
 """Did it win: a sample and a rollout become a report. The whole decision is made here, purely."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from report.decision import Findings, decide
-from report.details import Details
+from report.details import Course, Details
 from report.document import MetricLine, Report, Srm, Units, Window, finite
 from report.failures import failures
 from report.judge import Judged, detectable, further_units, judge
 from report.metrics import Observations, observe
 from report.money import money
-from report.over_time import over_time
-from report.parts import break_down, difference
+from report.over_time import course
+from report.parts import Part, break_down, difference, parts_of
 from report.reading import GATE, read
 from report.rollout import Rollout
 from report.rubric import Criterion, sha256
@@ -33,8 +33,13 @@ def build(sample: Sample, rollout: Rollout, *, now: float) -> Report:
 
     Raises metrics.UnknownMetric for a criterion whose metric is neither measured nor declared.
     """
-    observed = observations(sample, rollout, now=now)
-    findings = find(sample, rollout, observed, now=now)
+    courses: list[Course] = []
+
+    def beside(judged: Judged, seen: Observations) -> None:
+        found = course(sample, judged, seen, planned=rollout.planned_units)
+        courses.extend([found] if found is not None else [])
+
+    findings = find(sample, rollout, now=now, beside=beside)
     verdict, reasons = decide(findings)
     return Report(
         canary=rollout.canary,
@@ -49,11 +54,7 @@ def build(sample: Sample, rollout: Rollout, *, now: float) -> Report:
         segments=findings.parts.segments,
         categories=findings.parts.categories,
         details=Details(
-            over_time=over_time(
-                sample,
-                [(one, seen) for one, (_, seen) in zip(findings.judged, observed, strict=True)],
-                planned=rollout.planned_units,
-            ),
+            over_time=tuple(courses),
             spreads=spreads(sample),
             failures=failures(sample.recent),
             money=money(sample, planned=rollout.planned_units),
@@ -61,22 +62,33 @@ def build(sample: Sample, rollout: Rollout, *, now: float) -> Report:
     )
 
 
-def observations(sample: Sample, rollout: Rollout, *, now: float) -> list[tuple[Criterion, Observations]]:
-    """What each row of the rubric is judged by, in the rubric's order."""
-    return [(one, observe(sample, one.metric, rollout.metrics, now=now)) for one in rollout.criteria]
-
-
 def find(
-    sample: Sample, rollout: Rollout, observed: Sequence[tuple[Criterion, Observations]], *, now: float
+    sample: Sample,
+    rollout: Rollout,
+    *,
+    now: float,
+    beside: Callable[[Judged, Observations], None] = lambda _judged, _seen: None,
 ) -> Findings:
-    """All that the verdict rests on, and nothing that is only shown."""
-    judged = [judge(one, read(sample, seen, planned=rollout.planned_units)) for one, seen in observed]
+    """All that the verdict rests on; `beside` gets each row's observations too, for what is only shown.
+
+    Row by row, so that the values of one row only are in memory.
+    """
     window = _window(sample, rollout, now)
+    judged: list[Judged] = []
+    lines: list[MetricLine] = []
+    parts: list[Part] = []
+    for criterion in rollout.criteria:
+        seen = observe(sample, criterion.metric, rollout.metrics, now=now)
+        one = judge(criterion, read(sample, seen, planned=rollout.planned_units))
+        lines.append(_line(one, rollout, window))
+        parts += parts_of(sample, rollout, criterion, seen)
+        beside(one, seen)
+        judged.append(one.without_units())
     return Findings(
         rollout=rollout,
         judged=tuple(judged),
-        lines=tuple(_line(one, rollout, window) for one in judged),
-        parts=break_down(sample, rollout, observed),
+        lines=tuple(lines),
+        parts=break_down(parts, rollout),
         srm=_split(sample, rollout),
         window=window,
         days_elapsed=_elapsed(sample, now),

@@ -9,7 +9,7 @@ import pytest
 
 from report.log import from_csv
 from report.metrics import observe
-from report.parts import break_down
+from report.parts import break_down, parts_of
 from report.rollout import Rollout
 from report.verdict import build
 
@@ -18,8 +18,12 @@ Log = Callable[[Any], Path]
 
 def _parts(path: Path, rollout: Rollout, now: float) -> Any:
     sample = from_csv(path, rollout.metrics)
-    seen = [(one, observe(sample, one.metric, rollout.metrics, now=now)) for one in rollout.criteria]
-    return break_down(sample, rollout, seen)
+    parts = [
+        part
+        for one in rollout.criteria
+        for part in parts_of(sample, rollout, one, observe(sample, one.metric, rollout.metrics, now=now))
+    ]
+    return break_down(parts, rollout)
 
 
 def test_every_value_of_a_tag_and_every_category_is_tested(

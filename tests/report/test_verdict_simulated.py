@@ -21,7 +21,7 @@ from report.rollout import Rollout
 from report.rubric import Criterion, parse_bound
 from report.sample import Sample
 from report.statistics.sequence import multiplier, tuning, units_needed
-from report.verdict import find, observations
+from report.verdict import find
 from tests.report.simulated import DAY_S, Arms, World, as_planned, world
 
 
@@ -116,7 +116,7 @@ NO_ROOM = (
 
 def _verdict(sample: Sample, rollout: Rollout, *, now: float) -> Verdict:
     """As `build` has it, without what is only shown."""
-    return decide(find(sample, rollout, observations(sample, rollout, now=now), now=now))[0]
+    return decide(find(sample, rollout, now=now))[0]
 
 
 def _ever_refused(criteria: Sequence[Criterion], *, worlds: int, seed: int) -> float:
