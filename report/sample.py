@@ -13,7 +13,7 @@ from report.statistics.types import Bools, Floats, Ints
 Codes: TypeAlias = npt.NDArray[Any]
 """Array of any integer type; millions of values need the smallest."""
 
-_AT_ONCE = 1_000_000
+_AT_ONCE = 250_000
 
 
 class BadSample(ValueError):

@@ -38,17 +38,34 @@ class UnitSums:
 
 
 def unit_sums(unit: Ints, phase: Ints, candidate: Bools, total: Floats, count: Floats) -> UnitSums:
-    """Add up `count` values of sum `total`, (n,) each, to one row for each unit, phase and arm."""
-    if len(unit) == 0:
-        return UnitSums(unit=unit, phase=phase, candidate=candidate, total=total, count=count)
-    key = (unit * (int(phase.max()) + 1) + phase) * 2 + candidate
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    """Add up `count` values of sum `total`, (n,) each, to one row for each phase, unit and arm."""
+    phases = np.flatnonzero(np.bincount(phase)).tolist()
+    every = slice(None)
+    # Phase by phase, so that what is counted in is as long as there are units; nothing is sorted.
+    pieces = [
+        _of_phase(each, unit[rows], candidate[rows], total[rows], count[rows])
+        for each in phases
+        for rows in (every if len(phases) == 1 else phase == each,)
+    ]
+    if len(pieces) == 1:
+        return pieces[0]
+    columns = ("unit", "phase", "candidate", "total", "count")
+    empty = UnitSums(unit=unit, phase=phase, candidate=candidate, total=total, count=count)
     return UnitSums(
-        unit=unit[first],
-        phase=phase[first],
-        candidate=candidate[first],
-        total=np.bincount(inverse, weights=total).astype(np.float64),
-        count=np.bincount(inverse, weights=count).astype(np.float64),
+        **{name: np.concatenate([getattr(piece, name) for piece in pieces or [empty]]) for name in columns}
+    )
+
+
+def _of_phase(phase: int, unit: Ints, candidate: Bools, total: Floats, count: Floats) -> UnitSums:
+    key = 2 * unit + candidate
+    counts = np.bincount(key, weights=count)
+    place = np.flatnonzero(counts)
+    return UnitSums(
+        unit=place // 2,
+        phase=np.full(len(place), phase, dtype=np.int64),
+        candidate=place % 2 == 1,
+        total=np.bincount(key, weights=total)[place],
+        count=counts[place],
     )
 
 
