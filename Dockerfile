@@ -18,8 +18,8 @@ RUN CANARY_COMPILE=1 /opt/compile/bin/pip wheel --no-cache-dir --no-deps --no-bu
 FROM python:3.13-slim-trixie AS build
 WORKDIR /source
 RUN python -m venv /opt/canary
-COPY requirements-demo.lock ./
-RUN /opt/canary/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements-demo.lock
+COPY requirements-server.lock ./
+RUN /opt/canary/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements-server.lock
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     /opt/canary/bin/pip install --no-cache-dir --no-deps /wheel/*.whl
 

@@ -3,11 +3,12 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "Dockerfile").read_text()
-LOCKS = {"requirements-demo.lock", "requirements-compile.lock"}
+LOCKS = {"requirements-server.lock", "requirements-compile.lock"}
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -27,8 +28,21 @@ def test_what_it_installs_is_locked_by_hash_and_nothing_is_built_from_source() -
     installs = [line for line in TEXT.splitlines() if "pip install" in line]
     assert len(installs) == 3
     assert "--require-hashes --only-binary :all: -r requirements-compile.lock" in installs[0]
-    assert "--require-hashes --only-binary :all: -r requirements-demo.lock" in installs[1]
+    assert "--require-hashes --only-binary :all: -r requirements-server.lock" in installs[1]
     assert "--no-deps /wheel/*.whl" in installs[2]
+
+
+def test_everything_that_a_server_can_do_is_in_it_at_the_versions_that_are_tested() -> None:
+    locked, tested = (pins(ROOT / name) for name in ("requirements-server.lock", "requirements.lock"))
+    assert locked.items() <= tested.items()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = {re.split("[<>=]", each)[0] for extra in ("demo", "otel", "parquet") for each in extras[extra]}
+    assert wanted <= locked.keys()
+
+
+def pins(lock: Path) -> dict[str, str]:
+    """Each package of a lock and its version."""
+    return dict(re.findall(r"^([\w.-]+)==([^ ;]+)", lock.read_text(), re.MULTILINE))
 
 
 def test_what_it_runs_is_compiled() -> None:
