@@ -1,5 +1,6 @@
 """Both arms of a canary at this moment, for people to look at. No rule decides by it."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,33 +11,60 @@ from records.outcome import Feedback, Outcome
 from routing.canary import ArmName
 
 RECENT_S = 600.0
+_Z = 1.96
+_FEW = 10
+"""Below so many values a mean has no interval."""
 
 
 @dataclass(slots=True)
-class Ratings:
-    """The values that one metric was given. A correction counts beside what it corrects."""
+class Sum:
+    """Values of which the mean is shown. A corrected rating counts beside what it corrects."""
 
     count: int = 0
     total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, value: float) -> None:
+        """Take in one."""
+        self.count += 1
+        self.total += value
+        self.squares += value * value
+
+    def mean(self) -> float | None:
+        """None before any."""
+        return self.total / self.count if self.count else None
+
+    def interval(self) -> tuple[float, float] | None:
+        """The mean's 95 % interval, as if values were independent; None for a few."""
+        if self.count < _FEW:
+            return None
+        mean = self.total / self.count
+        variance = max(0.0, self.squares - self.count * mean * mean) / (self.count - 1)
+        reach = _Z * math.sqrt(variance / self.count)
+        return mean - reach, mean + reach
+
+
+def _recent() -> Window:
+    return Window(RECENT_S, binned=True)
 
 
 @dataclass(slots=True)
 class Arm:
     """One arm in this run: counts of the whole run, times of the last ten minutes, dollars where known.
 
-    `counted` are the requests that ended in an answer or an error, `priced` those whose cost is known; the
-    latency window's slices know how many of theirs failed."""
+    `counted` are the requests that ended in an answer or an error, `cost` is of those whose cost is known.
+    The latency window's slices know how many of theirs failed; `per_token` has each stream's seconds."""
 
     requests: int = 0
     counted: int = 0
-    priced: int = 0
     assigned: int = 0
     errors: int = 0
     aborted: int = 0
-    cost_usd: float | None = None
-    latency: Window = field(default_factory=lambda: Window(RECENT_S, binned=True))
-    first_token: Window = field(default_factory=lambda: Window(RECENT_S, binned=True))
-    ratings: dict[str, Ratings] = field(default_factory=dict)
+    cost: Sum = field(default_factory=Sum)
+    latency: Window = field(default_factory=_recent)
+    first_token: Window = field(default_factory=_recent)
+    per_token: Window = field(default_factory=_recent)
+    ratings: dict[str, Sum] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -59,8 +87,7 @@ class Pulse:
         arm.errors += outcome.failed
         arm.aborted += outcome.outcome == "aborted"
         if outcome.cost_usd is not None:
-            arm.cost_usd = (arm.cost_usd or 0.0) + outcome.cost_usd
-            arm.priced += 1
+            arm.cost.add(outcome.cost_usd)
         if outcome.outcome not in ("ok", "fallback", "error"):
             return
         arm.counted += 1
@@ -69,14 +96,14 @@ class Pulse:
             arm.latency.add(ended, outcome.latency_s, over=outcome.failed)
             if outcome.ttft_s is not None:
                 arm.first_token.add(ended, outcome.ttft_s)
+            if (per_token_s := outcome.per_token_s) is not None:
+                arm.per_token.add(ended, per_token_s)
 
     def observe_feedback(self, feedback: Feedback) -> None:
         """Take in one value that a user or app gave of an exchange in this run."""
         if feedback.run != self.run or feedback.arm is None:
             return
-        ratings = self.arms[feedback.arm].ratings.setdefault(feedback.metric, Ratings())
-        ratings.count += 1
-        ratings.total += feedback.value
+        self.arms[feedback.arm].ratings.setdefault(feedback.metric, Sum()).add(feedback.value)
 
     def actual_share(self) -> float | None:
         """The candidate's part of the exchanges that the hash assigned; None before any."""
@@ -103,23 +130,38 @@ class Pulse:
 
 
 def _document(arm: Arm, now: float) -> dict[str, Any]:
+    latency, first_token = arm.latency.whole(now), arm.first_token.whole(now)
+    per_token = arm.per_token.whole(now)
+    slowest, fastest = reversed(per_token.bounds(0.5))
     return {
         "requests": arm.requests,
         "errors": arm.errors,
         "aborted": arm.aborted,
-        "p50_s": arm.latency.quantile(0.5, now),
-        "p95_s": arm.latency.quantile(0.95, now),
-        "ttft_p95_s": arm.first_token.quantile(0.95, now),
-        "cost_usd": arm.cost_usd,
+        "p50_s": latency.quantile(0.5),
+        "p95_s": latency.quantile(0.95),
+        "ttft_p50_s": first_token.quantile(0.5),
+        "ttft_p95_s": first_token.quantile(0.95),
+        "tokens_per_s": _pace(per_token.quantile(0.5)),
+        "cost_usd": arm.cost.total if arm.cost.count else None,
         "counted": arm.counted,
-        "cost_per_request_usd": arm.cost_usd / arm.priced
-        if arm.cost_usd is not None and arm.priced
-        else None,
+        "cost_per_request_usd": arm.cost.mean(),
         "feedback": {
-            metric: {"mean": ratings.total / ratings.count, "count": ratings.count}
+            metric: {"mean": ratings.mean(), "count": ratings.count, "interval": ratings.interval()}
             for metric, ratings in arm.ratings.items()
         },
+        "intervals": {
+            "p50_s": latency.bounds(0.5),
+            "p95_s": latency.bounds(0.95),
+            "ttft_p50_s": first_token.bounds(0.5),
+            "ttft_p95_s": first_token.bounds(0.95),
+            "tokens_per_s": (_pace(slowest), _pace(fastest)),
+            "cost_per_request_usd": arm.cost.interval(),
+        },
     }
+
+
+def _pace(per_token_s: float | None) -> float | None:
+    return 1.0 / per_token_s if per_token_s is not None else None
 
 
 def _course(arm: Arm, now: float) -> dict[str, list[Any]]:
@@ -140,7 +182,7 @@ def to_document(pulse: Pulse) -> dict[str, Any]:
 def elsewhere(pulse: Pulse) -> Pulse:
     """A pulse of another boot or machine: the counts go on, the times of its clock mean nothing here."""
     for arm in (*pulse.arms.values(), pulse.mirror):
-        arm.latency, arm.first_token = Arm().latency, Arm().first_token
+        arm.latency, arm.first_token, arm.per_token = _recent(), _recent(), _recent()
     return pulse
 
 

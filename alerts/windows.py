@@ -13,6 +13,7 @@ SLICES = 30
 _GAMMA = 1.02
 _LOG_GAMMA = math.log(_GAMMA)
 _SMALLEST = 1e-6
+_Z = 1.96
 
 
 @dataclass(slots=True)
@@ -27,6 +28,17 @@ class Slice:
     def quantile(self, q: float) -> float | None:
         """As `Window.quantile`, of this slice alone."""
         return _quantile(self.bins, q)
+
+    def bounds(self, q: float) -> tuple[float | None, float | None]:
+        """The 95 % interval of that quantile by order statistics, as if values were independent. An end that
+        lies beyond all that was seen is None."""
+        binned = sum(self.bins.values())
+        reach = _Z * math.sqrt(binned * q * (1.0 - q))
+        low, high = binned * q - reach, binned * q + reach + 1.0
+        return (
+            _quantile(self.bins, low / binned) if low >= 1.0 else None,
+            _quantile(self.bins, high / binned) if binned and high <= binned else None,
+        )
 
 
 @dataclass(slots=True)
@@ -82,11 +94,18 @@ class Window:
 
     def quantile(self, q: float, now: float) -> float | None:
         """The inverted-CDF quantile within 1 %, in the values' unit; None when empty or not `binned`."""
-        merged: dict[int, int] = {}
+        return self.whole(now).quantile(q)
+
+    def whole(self, now: float) -> Slice:
+        """All of its live slices as one."""
+        merged = Slice()
         for part in self._live(now):
+            merged.count += part.count
+            merged.over += part.over
+            merged.total += part.total
             for place, count in part.bins.items():
-                merged[place] = merged.get(place, 0) + count
-        return _quantile(merged, q)
+                merged.bins[place] = merged.bins.get(place, 0) + count
+        return merged
 
     def course(self, now: float) -> list[Slice]:
         """Its slices one by one, the oldest first, an empty one where nothing was seen."""

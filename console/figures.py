@@ -10,8 +10,14 @@ from console.standing import error_rate
 from report.wording import title
 
 _Z = 1.96
+_ALWAYS: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
+    ("p50 latency", "p50_s", words.seconds),
+    ("p95 latency", "p95_s", words.seconds),
+)
 _WHERE_KNOWN: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
+    ("First token p50", "ttft_p50_s", words.seconds),
     ("First token p95", "ttft_p95_s", words.seconds),
+    ("Tokens a second", "tokens_per_s", words.rate),
     ("Cost per request", "cost_per_request_usd", words.dollars),
 )
 
@@ -39,8 +45,7 @@ def rows(arms: Mapping[str, Mapping[str, Any]]) -> Sequence[Row]:
     told = [
         Row("Requests", _requests(baseline), _requests(candidate)),
         Row("Errors", _errors(baseline), _errors(candidate)),
-        Row("p50 latency", *_each(arms, "p50_s", words.seconds)),
-        Row("p95 latency", *_each(arms, "p95_s", words.seconds)),
+        *(Row(name, *_each(arms, key, unit)) for name, key, unit in _ALWAYS),
     ]
     for name, key, unit in _WHERE_KNOWN:
         if any(arm[key] is not None for arm in (baseline, candidate)):
@@ -62,7 +67,19 @@ def wilson(failed: int, counted: int) -> tuple[float, float]:
 def _each(
     arms: Mapping[str, Mapping[str, Any]], name: str, unit: Callable[[float | None], str]
 ) -> tuple[Cell, Cell]:
-    return Cell(unit(arms["baseline"][name])), Cell(unit(arms["candidate"][name]))
+    baseline, candidate = (
+        Cell(unit(arms[arm][name]), _range(arms[arm]["intervals"][name], unit))
+        for arm in ("baseline", "candidate")
+    )
+    return baseline, candidate
+
+
+def _range(ends: Sequence[float | None] | None, unit: Callable[[float | None], str]) -> str:
+    """The interval in words; "" where neither end is known."""
+    low, high = ends or (None, None)
+    if low is None:
+        return f"at most {unit(high)}" if high is not None else ""
+    return f"{unit(low)} to {unit(high)}" if high is not None else f"at least {unit(low)}"
 
 
 def _requests(arm: Mapping[str, Any]) -> Cell:
@@ -80,8 +97,8 @@ def _errors(arm: Mapping[str, Any]) -> Cell:
 
 def _rating(arm: Mapping[str, Any], metric: str) -> Cell:
     found = arm["feedback"].get(metric)
-    return (
-        Cell(words.points(found["mean"]), f"of {words.count(found['count'])}")
-        if found
-        else Cell(words.UNKNOWN)
-    )
+    if not found:
+        return Cell(words.UNKNOWN)
+    known = _range(found["interval"], words.points)
+    count = f"of {words.count(found['count'])}"
+    return Cell(words.points(found["mean"]), f"{known}, {count}" if known else count)

@@ -41,6 +41,11 @@ def times(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.2g}×" if value < 10 else f"{value:,.0f}×"
 
 
+def rate(value: float | None) -> str:
+    """How many a second: 43.2, 1,200."""
+    return UNKNOWN if value is None else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
 def points(value: float | None) -> str:
     """A rating: 4.31."""
     return UNKNOWN if value is None else f"{value:.2f}"

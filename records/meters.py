@@ -235,14 +235,12 @@ class Meters(Collector):
             self._overhead.observe((), outcome.overhead_s)
         if outcome.outcome in ("aborted", "shed"):
             return  # cut short: their times say nothing of the model
-        latency, ttft, output = outcome.latency_s, outcome.ttft_s, outcome.usage.output_tokens
-        if latency is not None:
-            self._duration.observe(arm, latency)
-        if ttft is None:
-            return
-        self._ttft.observe(arm, ttft)
-        if latency is not None and output is not None and output > 1 and not outcome.usage.estimated:
-            self._tpot.observe(arm, (latency - ttft) / (output - 1))
+        if outcome.latency_s is not None:
+            self._duration.observe(arm, outcome.latency_s)
+        if outcome.ttft_s is not None:
+            self._ttft.observe(arm, outcome.ttft_s)
+        if (per_token_s := outcome.per_token_s) is not None:
+            self._tpot.observe(arm, per_token_s)
 
     def _observe_usage(self, outcome: Outcome, arm: Labels) -> None:
         usage, add = outcome.usage, self._tokens.add

@@ -116,6 +116,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.outcome in ("error", "fallback") and blames_arm(self.error_type)
 
     @property
+    def per_token_s(self) -> float | None:
+        """Seconds a token after the first; None where times or count are unknown, or there is no second."""
+        output = self.usage.output_tokens
+        if self.latency_s is None or self.ttft_s is None or output is None or output < 2:
+            return None
+        return None if self.usage.estimated else (self.latency_s - self.ttft_s) / (output - 1)
+
+    @property
     def evidence(self) -> bool:
         """True when a guardrail may learn from it: assigned by the hash, and the arm really ran or failed."""
         return (

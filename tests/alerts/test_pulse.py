@@ -1,8 +1,12 @@
 """What a canary's figures take in, and what stands apart from them."""
 
+import statistics
+
+import pytest
+
 from alerts import pulse as pulses
 from alerts.pulse import Pulse
-from records.outcome import Feedback, Outcome
+from records.outcome import Feedback, Outcome, Usage
 
 
 def exchange(**changed: object) -> Outcome:
@@ -80,8 +84,26 @@ def test_ratings_of_this_run_whose_arm_is_known_have_a_mean() -> None:
     for each in (rating(), rating(value=5.0), rating(run=2, value=1.0), rating(arm=None, value=1.0)):
         pulse.observe_feedback(each)
     told = pulses.from_document(pulses.to_document(pulse)).document(2.0)
-    assert told["candidate"]["feedback"] == {"csat": {"mean": 4.5, "count": 2}}
+    assert told["candidate"]["feedback"] == {"csat": {"mean": 4.5, "count": 2, "interval": None}}
     assert told["baseline"]["feedback"] == {}
+
+
+def test_a_mean_has_an_interval_once_there_are_ten_values() -> None:
+    pulse = pulse_of(*[exchange(cost_usd=cost) for cost in (0.1, 0.3) * 5])
+    told = pulses.from_document(pulses.to_document(pulse)).document(105.0)["candidate"]
+    low, high = told["intervals"]["cost_per_request_usd"]
+    assert (low + high) / 2 == pytest.approx(0.2)
+    assert high - low == pytest.approx(2 * 1.96 * statistics.stdev([0.1, 0.3] * 5) / 10**0.5)
+    assert pulse_of(exchange()).document(105.0)["candidate"]["intervals"]["cost_per_request_usd"] is None
+
+
+def test_the_pace_is_the_median_streams_tokens_a_second_after_its_first() -> None:
+    streams = [exchange(usage=Usage(output_tokens=tokens)) for tokens in (31, 61, 91) * 20]
+    told = pulse_of(*streams, exchange(ttft_s=None)).document(105.0)["candidate"]
+    assert told["tokens_per_s"] == pytest.approx(60 / 1.5, rel=0.011)
+    low, high = told["intervals"]["tokens_per_s"]
+    assert low < told["tokens_per_s"] + 0.5 and high > told["tokens_per_s"] - 0.5
+    assert pulse_of(exchange(ttft_s=None)).document(105.0)["candidate"]["tokens_per_s"] is None
 
 
 def test_the_last_ten_minutes_are_told_in_slices_with_the_errors_of_each() -> None:
@@ -98,4 +120,4 @@ def test_the_last_ten_minutes_are_told_in_slices_with_the_errors_of_each() -> No
 def test_on_another_machine_the_counts_go_on_and_its_clocks_times_are_forgotten() -> None:
     told = pulses.elsewhere(pulse_of(exchange(), exchange())).document(105.0)["candidate"]
     assert (told["requests"], told["cost_usd"]) == (2, 0.5)
-    assert (told["p50_s"], told["p95_s"], told["ttft_p95_s"]) == (None, None, None)
+    assert {told[key] for key in ("p50_s", "p95_s", "ttft_p95_s", "tokens_per_s")} == {None}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from alerts.windows import SLICES, Window
 
@@ -65,6 +66,28 @@ def test_any_quantile_is_the_inverted_cdf_within_its_precision(values: list[floa
         window.add(0.0, value)
     exact = float(np.quantile(values, q, method="inverted_cdf"))
     assert window.quantile(q, 0.0) == pytest.approx(exact, rel=0.011)
+
+
+@pytest.mark.parametrize(("q", "count"), [(0.5, 40), (0.95, 400)])
+def test_the_interval_of_a_quantile_holds_it_nineteen_times_of_twenty(q: float, count: int) -> None:
+    draws, truth, held = np.random.default_rng(7), stats.lognorm.ppf(q, 0.5), 0
+    for _ in range(400):
+        window = Window(None, binned=True)
+        for value in draws.lognormal(0.0, 0.5, count):
+            window.add(0.0, float(value))
+        low, high = window.whole(0.0).bounds(q)
+        assert low is not None and high is not None
+        held += low * 0.99 <= truth <= high * 1.01
+    assert held >= 370
+
+
+def test_an_end_of_an_interval_that_lies_beyond_what_was_seen_is_unknown() -> None:
+    window = Window(None, binned=True)
+    assert window.whole(0.0).bounds(0.95) == (None, None)
+    for number in range(1, 21):
+        window.add(0.0, float(number))
+    low, high = window.whole(0.0).bounds(0.95)
+    assert (low, high) == (pytest.approx(18.0, rel=0.011), None)
 
 
 def test_a_value_of_zero_has_a_place() -> None:

@@ -8,11 +8,17 @@ import pytest
 from console.figures import rows, wilson
 from console.standing import LIMIT_AT, key_of, standing
 
+INTERVALS = {
+    "p50_s": (0.3, 0.5), "p95_s": (1.1, None), "ttft_p50_s": (None, None), "ttft_p95_s": (None, None),
+    "tokens_per_s": (None, None), "cost_per_request_usd": None,
+}  # fmt: skip
+
 
 def arm(**changed: Any) -> dict[str, Any]:
     return {
         "requests": 1000, "counted": 1000, "errors": 11, "aborted": 0, "p50_s": 0.4, "p95_s": 1.2,
-        "ttft_p95_s": None, "cost_usd": None, "cost_per_request_usd": None, "feedback": {}, **changed,
+        "ttft_p50_s": None, "ttft_p95_s": None, "tokens_per_s": None, "cost_usd": None,
+        "cost_per_request_usd": None, "feedback": {}, "intervals": INTERVALS, **changed,
     }  # fmt: skip
 
 
@@ -148,7 +154,9 @@ def test_a_canarys_key_changes_with_its_run_state_and_share() -> None:
 def test_an_unknown_figure_is_a_dash_and_errors_carry_their_interval() -> None:
     arms = {
         "baseline": arm(counted=0, p50_s=None),
-        "candidate": arm(feedback={"csat": {"mean": 4.5, "count": 8}}),
+        "candidate": arm(
+            tokens_per_s=43.21, feedback={"csat": {"mean": 4.5, "count": 18, "interval": (4.3, 4.7)}}
+        ),
     }
     told = {row.name: row for row in rows(arms)}
     assert (told["Errors"].baseline.figure, told["p50 latency"].baseline.figure) == ("–", "–")
@@ -158,6 +166,10 @@ def test_an_unknown_figure_is_a_dash_and_errors_carry_their_interval() -> None:
         "4.50",
     )
     assert "First token p95" not in told
+    notes = {name: row.candidate.note.replace("\u00a0", " ") for name, row in told.items()}
+    assert notes["Satisfaction (CSAT)"] == "4.30 to 4.70, of 18"
+    assert (notes["p50 latency"], notes["p95 latency"]) == ("300 ms to 500 ms", "at least 1.10 s")
+    assert (told["Tokens a second"].candidate.figure, notes["Tokens a second"]) == ("43.2", "")
 
 
 def test_the_interval_is_wilsons() -> None:
