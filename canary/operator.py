@@ -24,6 +24,7 @@ from records.capture import Capture
 from records.capture_store import CaptureStore
 from records.decisions import Choice, Decision, Decisions
 from records.errors import StoreDown
+from records.evaluations import Evaluations
 from records.store import Act, Audited, Store
 from routing import transitions
 from routing.assign import assign
@@ -158,6 +159,13 @@ class Operator:
         except StoreDown as problem:
             raise BadOrder(503, str(problem)) from problem
         return asdict(decision)
+
+    async def evaluations(self) -> Sequence[Mapping[str, Any]]:
+        """Every evaluation that was kept."""
+        try:
+            return await asyncio.to_thread(Evaluations(self.store).all)
+        except StoreDown as problem:
+            raise BadOrder(503, str(problem)) from problem
 
     async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
         """The newest audit entries."""

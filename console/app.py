@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from console.api import Api
+from console.archive import Archive
 from console.control import Control
 from console.door import Entry
 from console.guard import Access, Guard, closed
@@ -40,6 +41,7 @@ def admin_app(
         *Api(control).routes(),
         *entry.routes(),
         *Page(control, entry, templates, closing).routes(),
+        *Archive(control, entry, templates).routes(),
         *Pairs(control, entry, templates).routes(),
         *Ordering(control, entry, templates).routes(),
     ]

@@ -67,6 +67,10 @@ class Control(Protocol):
         UTC seconds `since` ≤ at < `until`. BadOrder (404, or 503 while the store is down)."""
         ...
 
+    async def evaluations(self) -> Sequence[Mapping[str, Any]]:
+        """Every kept evaluation's document, oldest first. BadOrder (503) while the store is down."""
+        ...
+
     async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
         """The newest audit entries, newest first. BadOrder (503) while the store is down."""
         ...

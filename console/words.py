@@ -71,6 +71,11 @@ def moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def day(at: float) -> str:
+    """UTC seconds as 2026-11-24."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+
+
 def plain(name: str) -> str:
     """A name of ours as words: rolled back."""
     return name.replace("_", " ")
@@ -87,5 +92,5 @@ def _digits(value: float) -> str:
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
     each.__name__: each
-    for each in (percent, seconds, dollars, count, times, points, span, moment, plain, verdict)
+    for each in (percent, seconds, dollars, count, times, points, span, moment, day, plain, verdict)
 }

@@ -30,8 +30,9 @@ class Change:
 class Step:
     """What one evaluation changed: accuracy in shares of 1 (task_completed), cost and latency (p95) as parts
     of the baseline's. None where the rubric has no such row, or it had no data. `saving_usd_month` is the
-    report's own forecast, were all users the candidate's."""
+    report's own forecast, were all users the candidate's; `key` is the evaluation's."""
 
+    key: str
     at: float
     canary: str
     run: int
@@ -108,6 +109,7 @@ def _step(evaluation: Evaluation) -> Step:
     report = evaluation.report
     lines = {line.metric: line for line in report.metrics}
     return Step(
+        key=evaluation.key,
         at=evaluation.at,
         canary=evaluation.canary,
         run=evaluation.run,

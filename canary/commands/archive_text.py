@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from report.archive import Evaluation, to_document
-from report.archive_trends import Change, Family, Step, Trends, Validity
+from report.archive_trends import Step, Trends
+from report.render import trends as words
 
 _SUMMARY = ("key", "at", "canary", "run", "event", "who", "baseline", "candidate", "synthetic")
 
@@ -37,9 +38,9 @@ def told(trends: Trends) -> str:
         [
             _table(head, [_step(each) for each in trends.steps]),
             "",
-            *(_family(each) for each in trends.families),
-            _validity(trends.validity),
-            "Savings are for all users at the traffic measured, and take for granted that it stays so.",
+            *(words.family(each) for each in trends.families),
+            words.validity(trends.validity),
+            words.SAVINGS,
         ]
     )
 
@@ -65,58 +66,11 @@ def _step(step: Step) -> tuple[str, ...]:
         step.canary,
         step.candidate or "–",
         step.verdict,
-        _change(step.accuracy, 100, " points"),
-        _change(step.cost, 100, " %"),
-        _change(step.latency, 100, " %"),
-        _dollars(step.saving_usd_month),
+        words.points(step.accuracy),
+        words.percent(step.cost),
+        words.percent(step.latency),
+        words.dollars(step.saving_usd_month),
     )
-
-
-def _family(family: Family) -> str:
-    parts = [
-        _way(family.cost, 100, " %", "cheaper", "dearer"),
-        _way(family.accuracy, 100, " points", "less accurate", "more accurate"),
-        _way(family.latency, 100, " %", "faster", "slower"),
-    ]
-    known = ", ".join(part for part in parts if part) or "nothing measured on both arms"
-    runs = "1 evaluation" if family.evaluations == 1 else f"{family.evaluations} evaluations, on average"
-    return f"{family.vendor}: {runs}: {known}; {family.shipped} to ship."
-
-
-def _way(value: float | None, scale: float, unit: str, below: str, above: str) -> str | None:
-    if value is None:
-        return None
-    return f"{abs(value) * scale:.1f}{unit} {below if value < 0 else above}"
-
-
-def _validity(validity: Validity) -> str:
-    start = f"Synthetic against real scores: {validity.pairs} evaluation(s) with both"
-    if validity.pairs < validity.needed:
-        return f"{start}; nothing is said below {validity.needed}."
-    if validity.pearson is None or validity.spearman is None:
-        return f"{start}; one of the scores never changed, so there is nothing to correlate."
-    values = (
-        f"{name} {found.estimate:.2f} ({found.low:.2f} to {found.high:.2f})"
-        for name, found in (("Pearson", validity.pearson), ("Spearman", validity.spearman))
-    )
-    return f"{start}: {', '.join(values)}."
-
-
-def _change(change: Change | None, scale: float, unit: str) -> str:
-    if change is None:
-        return "–"
-    ends = (_end(change.low, scale, "+.1f"), _end(change.high, scale, "+.1f"))
-    return f"{change.estimate * scale:+.1f}{unit} ({ends[0]} to {ends[1]})"
-
-
-def _dollars(change: Change | None) -> str:
-    if change is None:
-        return "–"
-    return f"${change.estimate:,.0f} ({_end(change.low, 1, ',.0f')} to {_end(change.high, 1, ',.0f')})"
-
-
-def _end(value: float | None, scale: float, form: str) -> str:
-    return "?" if value is None else format(value * scale, form)
 
 
 def _date(seconds: float) -> str:

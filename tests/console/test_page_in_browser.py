@@ -23,6 +23,7 @@ PAGES = (
     "/canaries/support-nov/verdict",
     "/canaries/billing-mini/why",
     "/canaries/support-nov/pairs",
+    "/archive",
     "/audit",
 )
 NARROW = {"width": 390, "height": 844}
@@ -246,6 +247,22 @@ def test_captured_pairs_stand_side_by_side_and_their_texts_are_texts(open_page: 
         expect(first.get_by_role("heading")).to_have_count(2)
         page.goto("/canaries/billing-mini/pairs")
         expect(page.get_by_role("alert")).to_contain_text("captures nothing")
+
+
+def test_the_archive_tells_what_every_run_changed_and_keeps_its_report(open_page: Open) -> None:
+    def has_it(page: Page) -> bool:
+        page.goto("/archive")
+        return page.get_by_role("row").filter(has_text="billing-mini, run 1").count() == 1
+
+    with open_page() as page:
+        eventually(lambda: has_it(page), within_s=30.0)
+        row = page.get_by_role("row").filter(has_text="billing-mini")
+        expect(row).to_contain_text("gpt-4o-mini-2024-07-18 → gpt-4.1-nano-2025-04-14")
+        expect(page.get_by_role("region", name="All together")).to_contain_text("openai: 1 evaluation")
+        row.get_by_role("link", name="Don't ship").click()
+        expect(page.locator("h1")).to_have_text(re.compile("Don.t ship"))
+        page.goto("/archive/0123456789abcdef")
+        expect(page.locator("main")).to_contain_text("There is no evaluation")
 
 
 def test_the_verdict_so_far_leads_to_its_segments_and_categories(open_page: Open) -> None:

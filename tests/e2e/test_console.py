@@ -78,6 +78,9 @@ class Nobody:
     ) -> Sequence[tuple[Capture, Capture]]:
         raise AssertionError
 
+    async def evaluations(self) -> Sequence[Mapping[str, Any]]:
+        raise AssertionError
+
     async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
         raise AssertionError
 
@@ -89,7 +92,7 @@ def every_route() -> list[tuple[str, str]]:
         each for each in admin_app(Nobody(), CollectorRegistry(), access).routes if isinstance(each, Route)
     ]
     return [
-        (method, route.path.format(name="support-nov", order="rollback", file="page.css"))
+        (method, route.path.format(name="support-nov", order="rollback", key="0", file="page.css"))
         for route in routes
         for method in sorted((route.methods or set()) - {"HEAD"})
     ]

@@ -1,0 +1,80 @@
+"""The archive as pages: what evaluations changed, run by run, and each report as it was then."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from console.control import BadOrder, Control
+from console.door import Entry
+from console.rendering import Templates, headers_of_whole
+
+if TYPE_CHECKING:
+    from report.archive import Evaluation
+
+
+class Archive:
+    """Two pages, over the evaluations that the store keeps."""
+
+    def __init__(self, control: Control, entry: Entry, templates: Templates) -> None:
+        self._control = control
+        self._entry = entry
+        self._templates = templates
+
+    def routes(self) -> list[Route]:
+        """Both pages."""
+        return [Route("/archive", self.trends), Route("/archive/{key}", self.one)]
+
+    async def trends(self, request: Request) -> Response:
+        """Every run as it stood last, the newest first, and what all of them tell together."""
+        try:
+            documents = await self._control.evaluations()
+        except BadOrder as problem:
+            return self._problem(request, problem)
+        shown = await asyncio.to_thread(_summed_up, documents)
+        names = {each["name"] for each in self._control.status()["canaries"]}
+        return self._answer(request, "archive.html", **shown, names=names)
+
+    async def one(self, request: Request) -> Response:
+        """One evaluation's report, as it was then."""
+        key = request.path_params["key"]
+        try:
+            text = await asyncio.to_thread(_whole, key, await self._control.evaluations())
+        except BadOrder as problem:
+            return self._problem(request, problem)
+        return HTMLResponse(text, headers=headers_of_whole(text))
+
+    def _problem(self, request: Request, problem: BadOrder) -> Response:
+        return self._answer(request, "problem.html", status_code=problem.status, message=problem.message)
+
+    def _answer(self, request: Request, template: str, *, status_code: int = 200, **values: Any) -> Response:
+        token = self._entry.form_token(request)
+        return self._templates.answer(template, status_code=status_code, form_token=token, **values)
+
+
+# Statistics take two seconds to import, and most admin processes never show the archive: imported when asked.
+
+
+def _summed_up(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    from report.archive_trends import trends
+    from report.render import trends as trend_words
+
+    return {"found": trends(_evaluations(documents)), "said": trend_words}
+
+
+def _whole(key: str, documents: Sequence[Mapping[str, Any]]) -> str:
+    from report.render import html
+
+    found = next((each for each in documents if each["key"] == key), None)
+    if found is None:
+        raise BadOrder(404, f"There is no evaluation {key!r}.")
+    return html(_evaluations([found])[0].report)
+
+
+def _evaluations(documents: Sequence[Mapping[str, Any]]) -> "list[Evaluation]":
+    from report.archive import from_document
+
+    return [from_document(each) for each in documents]
