@@ -19,12 +19,13 @@ from canary.states.orders import transition_for
 from canary.states.rollbacks import Rollbacks
 from canary.states.rollouts import Outrun, Rollouts
 from canary.status import status_of
-from console.control import BadOrder, Order
+from console.control import BadOrder, Order, Unlabelled
 from records.capture import Capture
 from records.capture_store import CaptureStore
 from records.decisions import Choice, Decision, Decisions
 from records.errors import StoreDown
 from records.evaluations import Evaluations
+from records.labels import Label, Labels, Right
 from records.store import Act, Audited, Store
 from routing import transitions
 from routing.assign import assign
@@ -160,6 +161,30 @@ class Operator:
             raise BadOrder(503, str(problem)) from problem
         return asdict(decision)
 
+    async def unlabelled(self, canary: str, category: str | None) -> Unlabelled:
+        """The oldest captured pair that nobody has labelled, and how many somebody has."""
+        self._capturing(canary)
+        try:
+            return await asyncio.to_thread(_unlabelled, self.store, canary, category)
+        except StoreDown as problem:
+            raise BadOrder(503, str(problem)) from problem
+
+    async def labels(self, canary: str) -> Mapping[str, Label]:
+        """What people found in its pairs."""
+        try:
+            return await asyncio.to_thread(Labels(self.store).of, canary)
+        except StoreDown as problem:
+            raise BadOrder(503, str(problem)) from problem
+
+    async def label(self, canary: str, exchange_id: str, right: Right, *, who: str) -> None:
+        """Keep what a person found."""
+        self._capturing(canary)
+        label = Label(at=time.time(), canary=canary, exchange_id=exchange_id, right=right, who=who)
+        try:
+            await asyncio.to_thread(_keep_label, self.store, label)
+        except StoreDown as problem:
+            raise BadOrder(503, str(problem)) from problem
+
     async def evaluations(self) -> Sequence[Mapping[str, Any]]:
         """Every evaluation that was kept."""
         try:
@@ -196,6 +221,11 @@ class Operator:
             return await asyncio.to_thread(lambda: list(islice(found, limit)))
         except StoreDown as problem:
             raise BadOrder(503, str(problem)) from problem
+
+    def _capturing(self, canary: str) -> None:
+        self._patient(canary)
+        if self.config.current.canaries[canary].capture is None:
+            raise BadOrder(404, f"{canary} captures nothing: its config has no `capture`.")
 
     def _patient(self, canary: str) -> Patient:
         if canary not in self.live.patients:
@@ -242,6 +272,19 @@ def _report(config: Config, canary: str, store: Store, form: str) -> str:
     from canary.judging.reporting import rendered, report_of
 
     return rendered(report_of(config, canary, store, now=time.time()), form)
+
+
+def _unlabelled(store: Store, canary: str, category: str | None) -> Unlabelled:
+    labels = Labels(store).of(canary)
+    pairs = CaptureStore(store).pairs(canary, category=category)
+    waiting = (pair for pair in pairs if pair[0].about.exchange_id not in labels)
+    return Unlabelled(pair=next(waiting, None), labelled=len(labels))
+
+
+def _keep_label(store: Store, label: Label) -> None:
+    if not CaptureStore(store).has_pair(label.canary, label.exchange_id):
+        raise BadOrder(404, "That pair is not there, or has expired. Nothing was kept.")
+    Labels(store).add(label)
 
 
 def _audit_entry(entry: Audited) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from console.archive import Archive
 from console.control import Control
 from console.door import Entry
 from console.guard import Access, Guard, closed
+from console.labelling import Labelling
 from console.ordering import Ordering
 from console.page import Page
 from console.pairs import Pairs
@@ -43,6 +44,7 @@ def admin_app(
         *Page(control, entry, templates, closing).routes(),
         *Archive(control, entry, templates).routes(),
         *Pairs(control, entry, templates).routes(),
+        *Labelling(control, entry, templates).routes(),
         *Ordering(control, entry, templates).routes(),
     ]
     guard = Middleware(Guard, access=access, sessions=sessions, door=entry.door)

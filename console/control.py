@@ -1,11 +1,13 @@
 """What the console needs of the admin process: facts to show, and orders to pass on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from alerts.frozen import RolledBack
 from records.capture import Capture
 from records.decisions import Choice
+from records.labels import Label, Right
 
 Order = Literal["start", "pause", "resume", "rollback", "promote", "ramp"]
 ORDERS: tuple[Order, ...] = ("start", "pause", "resume", "rollback", "promote", "ramp")
@@ -18,6 +20,14 @@ class BadOrder(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unlabelled:
+    """A pair that waits for a label, None when none does; `labelled` pairs have one."""
+
+    pair: tuple[Capture, Capture] | None
+    labelled: int
 
 
 class Control(Protocol):
@@ -65,6 +75,19 @@ class Control(Protocol):
     ) -> Sequence[tuple[Capture, Capture]]:
         """(captured exchange, the candidate's answer to a copy of it) by time, the first `limit` of those at
         UTC seconds `since` ≤ at < `until`. BadOrder (404, or 503 while the store is down)."""
+        ...
+
+    async def unlabelled(self, canary: str, category: str | None) -> Unlabelled:
+        """The oldest captured pair without a label, and how many have one. BadOrder (404, or 503 while the
+        store is down)."""
+        ...
+
+    async def labels(self, canary: str) -> Mapping[str, Label]:
+        """The labels of the canary's pairs that count, by exchange id. BadOrder as `unlabelled`."""
+        ...
+
+    async def label(self, canary: str, exchange_id: str, right: Right, *, who: str) -> None:
+        """Keep a label of a pair. BadOrder as `unlabelled`."""
         ...
 
     async def evaluations(self) -> Sequence[Mapping[str, Any]]:

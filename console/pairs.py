@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from console.control import BadOrder, Control
 from console.door import Entry
+from console.labelling import told
 from console.rendering import Templates
 
 SHOWN = 20
@@ -37,6 +38,7 @@ class Pairs:
             self._must_capture(name)
             day = _day(query.get("day"))
             category = query.get("category") or None
+            labels = await self._control.labels(name)
             found = await self._control.pairs(
                 name,
                 since=max(_starts(day), _after(query.get("after"))),
@@ -56,6 +58,8 @@ class Pairs:
             is_today=day >= _day(None),
             category=category or "",
             pairs=found[:SHOWN],
+            labels=labels,
+            told=told(labels.values()),
             after=found[SHOWN][0].about.at if len(found) > SHOWN else None,
         )
 

@@ -75,6 +75,17 @@ class CaptureStore:
                 if row.exchange_id in copies:
                     yield _capture(row), _capture(copies[row.exchange_id])
 
+    def has_pair(self, canary: str, exchange_id: str) -> bool:
+        """True when both a real exchange of this canary and a copy of it are there."""
+        table = tables.captures.c
+        real = (table.canary == canary) & (table.exchange_id == exchange_id) & (table.copy_of == "")
+        with self._store.reading() as connection:
+            found = [
+                connection.execute(select(func.count()).where(wanted)).scalar_one()
+                for wanted in (real, table.copy_of == exchange_id)
+            ]
+        return all(found)
+
     def _pages(
         self, canary: str, since: float, until: float, category: str | None
     ) -> Iterator[Sequence[Row[Any]]]:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from records import tables
 from records.store import Store
 
-What = Literal["outcomes", "feedback"]
+What = Literal["outcomes", "feedback", "labels"]
 Kind = Literal["text", "number", "count", "truth", "time"]
 
 PAGE = 5000
@@ -32,8 +32,12 @@ PAGE = 5000
 
 _DAY_S = 86400
 _FAR = 1e13
-_TABLES: dict[What, Table] = {"outcomes": tables.outcomes, "feedback": tables.feedback}
-_OURS = ("day", "fingerprint")
+_TABLES: dict[What, Table] = {
+    "outcomes": tables.outcomes,
+    "feedback": tables.feedback,
+    "labels": tables.labels,
+}
+_OURS = ("day", "fingerprint", "id")
 """Columns that are the store's own affair."""
 
 

@@ -286,6 +286,18 @@ rollbacks = Table(
     PrimaryKeyConstraint("canary", "run"),
 )
 
+labels = Table(
+    "labels",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _number("at"),
+    _key("canary"),
+    _key("exchange_id"),
+    _key("right"),
+    Column("who", String, nullable=False),
+    Index("labels_by_canary", "canary", "id"),
+)
+
 PARTITIONED: tuple[Table, ...] = (outcomes, unit_days)
 """By day, on PostgreSQL."""
 

@@ -34,7 +34,9 @@ def export(
     canary: Annotated[
         str | None, typer.Option("--canary", help="Only this canary's; without it all.")
     ] = None,
-    what: Annotated[Literal["outcomes", "feedback"], typer.Option("--what", help="What.")] = "outcomes",
+    what: Annotated[
+        Literal["outcomes", "feedback", "labels"], typer.Option("--what", help="What.")
+    ] = "outcomes",
     since: Annotated[
         str | None, typer.Option("--since", help="From this time or date on, or so long ago, as 7d.")
     ] = None,
@@ -46,7 +48,7 @@ def export(
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
 ) -> None:
-    """Write outcomes or feedback to a file. Works with the server down. Never holds a prompt or an answer."""
+    """Write outcomes, feedback or labels to a file, with the server down too. Never a prompt or an answer."""
     from canary.commands.export_file import NoParquet, write_csv, write_json, write_table
     from records.export import columns, pages
     from records.store import Store

@@ -20,6 +20,8 @@ document.addEventListener("focusin", (event) => {
   const who = event.target.closest("dialog")?.querySelector("input[name=who]");
   if (who && !who.value) who.value = localStorage.getItem("who") ?? "";
 });
+for (const who of document.querySelectorAll("main form:not(dialog form) input[name=who]"))
+  who.value ||= localStorage.getItem("who") ?? "";
 // What a dialog told belongs to the order that was given in it.
 document.addEventListener("close", (event) => {
   event.target.querySelector(".outcome")?.replaceChildren();

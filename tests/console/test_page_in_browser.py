@@ -23,6 +23,7 @@ PAGES = (
     "/canaries/support-nov/verdict",
     "/canaries/billing-mini/why",
     "/canaries/support-nov/pairs",
+    "/canaries/support-nov/label",
     "/archive",
     "/audit",
 )
@@ -247,6 +248,33 @@ def test_captured_pairs_stand_side_by_side_and_their_texts_are_texts(open_page: 
         expect(first.get_by_role("heading")).to_have_count(2)
         page.goto("/canaries/billing-mini/pairs")
         expect(page.get_by_role("alert")).to_contain_text("captures nothing")
+
+
+def test_answers_are_labelled_by_keyboard_one_pair_at_a_time_without_the_arms_names(open_page: Open) -> None:
+    with open_page() as page:
+        page.goto("/canaries/support-nov/pairs")
+        expect(page.get_by_role("region", name="Labels")).to_contain_text("None yet")
+        page.get_by_role("link", name="Label answers").click()
+        pair = page.get_by_role("article", name="The pair")
+        expect(pair.get_by_role("heading")).to_have_text(["Answer A", "Answer B"])
+        assert not re.search("baseline|candidate|gpt-", pair.inner_text())
+        exchange = page.locator("input[name=exchange]").get_attribute("value")
+        page.get_by_label("Your name").fill("ann")
+        page.get_by_role("button", name="Only A").focus()
+        for _ in range(2):
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("1 labelled so far")).to_be_visible()
+        if page.locator("input[name=exchange]").count():
+            assert page.locator("input[name=exchange]").get_attribute("value") != exchange
+            expect(page.get_by_label("Your name")).to_have_value("ann")
+        page.get_by_role("link", name="Captured pairs").click()
+        labels = page.get_by_role("region", name="Labels")
+        expect(labels).to_contain_text("1 labelled, 0 unclear: a spot check")
+        expect(labels).to_contain_text("1 of 1")
+        expect(page.get_by_role("article").filter(has_text=exchange or "?")).to_contain_text(
+            "right: both, says ann"
+        )
 
 
 def test_the_archive_tells_what_every_run_changed_and_keeps_its_report(open_page: Open) -> None:

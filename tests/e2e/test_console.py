@@ -16,10 +16,11 @@ from starlette.routing import Route
 from alerts.frozen import RolledBack
 from canary.demo.behaviour import Behaviour
 from console.app import admin_app
-from console.control import Order
+from console.control import Order, Unlabelled
 from console.guard import Access
 from console.stream import WATCHERS
 from records.capture import Capture
+from records.labels import Label, Right
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
 
@@ -76,6 +77,15 @@ class Nobody:
     async def pairs(
         self, canary: str, *, since: float, until: float, category: str | None, limit: int
     ) -> Sequence[tuple[Capture, Capture]]:
+        raise AssertionError
+
+    async def unlabelled(self, canary: str, category: str | None) -> Unlabelled:
+        raise AssertionError
+
+    async def labels(self, canary: str) -> Mapping[str, Label]:
+        raise AssertionError
+
+    async def label(self, canary: str, exchange_id: str, right: Right, *, who: str) -> None:
         raise AssertionError
 
     async def evaluations(self) -> Sequence[Mapping[str, Any]]:
@@ -220,7 +230,8 @@ def test_no_form_changes_anything_without_what_its_page_gave_it(
 ) -> None:
     forms = [path for method, path in every_route() if method == "POST" and path not in OPEN]
     pages = [path for path in forms if not path.startswith("/api/")]
-    assert {"/logout", "/canaries/support-nov/rollback"} == {*pages}
+    of_canary = {"/canaries/support-nov/rollback", "/canaries/support-nov/label"}
+    assert {"/logout", *of_canary} == {*pages}
     for path in pages:
         for form in ({}, {"form_token": "guessed"}, {"form_token": ""}):
             answer = logged_in.post(path, data={"who": "eve", "reason": "because", **form})

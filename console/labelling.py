@@ -1,0 +1,132 @@
+"""Labelling: a captured pair at a time, without saying whose answer is whose, and what the labels tell.
+
+Who labels sees "A" and "B"; which is the candidate's, the exchange's id decides. So an opinion of the new
+model cannot colour what is right.
+"""
+
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from console import words
+from console.control import BadOrder, Control
+from console.door import Entry, Forged
+from console.figures import wilson
+from console.rendering import Templates
+from records.capture import Capture
+from records.labels import Label, Right
+
+SPOT, FULL = 50, 200
+"""Below SPOT labels nothing is counted up: they are examples. From FULL on it is a whole evaluation."""
+
+_WHO_BOUND = 200
+
+
+class Labelling:
+    """The page that asks, and the form that answers it."""
+
+    def __init__(self, control: Control, entry: Entry, templates: Templates) -> None:
+        self._control = control
+        self._entry = entry
+        self._templates = templates
+
+    def routes(self) -> list[Route]:
+        """Both, under one path."""
+        path = "/canaries/{name}/label"
+        return [Route(path, self.ask), Route(path, self.label, methods=["POST"])]
+
+    async def ask(self, request: Request) -> Response:
+        """The oldest pair that nobody has labelled yet."""
+        name, category = request.path_params["name"], request.query_params.get("category") or None
+        try:
+            asked = await self._control.unlabelled(name, category)
+        except BadOrder as problem:
+            return self._answer(request, "problem.html", problem.status, message=problem.message)
+        pair = in_blind_order(*asked.pair) if asked.pair is not None else None
+        return self._answer(
+            request, "label.html", name=name, category=category or "", pair=pair, labelled=asked.labelled
+        )
+
+    async def label(self, request: Request) -> Response:
+        """Keep what somebody said, and go on to the next pair."""
+        name = request.path_params["name"]
+        try:
+            form = await self._entry.form(request)
+            exchange, who = form.get("exchange", ""), form.get("who", "").strip()[:_WHO_BOUND]
+            if not who:
+                raise BadOrder(400, "Not kept: say who you are. It stands beside the label.")
+            await self._control.label(name, exchange, right_of(form.get("right", ""), exchange), who=who)
+        except Forged as problem:
+            return self._answer(request, "problem.html", 403, message=str(problem))
+        except BadOrder as problem:
+            return self._answer(request, "problem.html", problem.status, message=problem.message)
+        category = quote(form.get("category", ""))
+        return RedirectResponse(f"/canaries/{quote(name)}/label?category={category}", status_code=303)
+
+    def _answer(self, request: Request, template: str, status_code: int = 200, **values: object) -> Response:
+        token = self._entry.form_token(request)
+        return self._templates.answer(template, status_code=status_code, form_token=token, **values)
+
+
+def candidate_is_a(exchange_id: str) -> bool:
+    """Whether the candidate's answer stands first: for half of all pairs, and always the same for one."""
+    return zlib.crc32(exchange_id.encode()) % 2 == 0
+
+
+def in_blind_order(real: Capture, copy: Capture) -> tuple[Capture, Capture, Capture]:
+    """(what was asked, A, B)."""
+    return (real, copy, real) if candidate_is_a(real.about.exchange_id) else (real, real, copy)
+
+
+def right_of(choice: str, exchange_id: str) -> Right:
+    """Whose answer is right, from the letter under which it stood. BadOrder (400) for another word."""
+    letters: dict[str, Right] = {"a": "baseline", "b": "candidate"}
+    if candidate_is_a(exchange_id):
+        letters = {"a": "candidate", "b": "baseline"}
+    known: Mapping[str, Right] = {**letters, "both": "both", "neither": "neither", "unclear": "unclear"}
+    if choice not in known:
+        raise BadOrder(400, f"{choice!r} is no label.")
+    return known[choice]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What labels tell, in sentences; `arms` are (arm, how many of its answers are right), few have none."""
+
+    extent: str
+    arms: tuple[tuple[str, str], ...]
+    apart: str
+
+
+def told(labels: Collection[Label]) -> Told | None:
+    """All of a canary's labels summed up; None without any. Unclear ones are counted apart."""
+    clear = [each.right for each in labels if each.right != "unclear"]
+    if not labels:
+        return None
+    unclear = len(labels) - len(clear)
+    right = {arm: sum(each in (arm, "both") for each in clear) for arm in ("baseline", "candidate")}
+    only = {arm: sum(each == arm for each in clear) for arm in right}
+    return Told(
+        extent=f"{words.count(len(clear))} labelled, {words.count(unclear)} unclear: {_extent(len(clear))}",
+        arms=tuple((arm, _share(found, len(clear))) for arm, found in right.items()) if clear else (),
+        apart=f"The candidate alone is right in {only['candidate']}, "
+        f"the baseline alone in {only['baseline']}.",
+    )
+
+
+def _extent(count: int) -> str:
+    if count < SPOT:
+        return f"a spot check. Below {SPOT} they are examples, not a rate."
+    return "a partial evaluation." if count < FULL else "a full evaluation."
+
+
+def _share(right: int, of: int) -> str:
+    if of < SPOT:
+        return f"{right} of {of}"
+    low, high = wilson(right, of)
+    return f"{words.percent(right / of)} ({words.percent(low)} to {words.percent(high)}), {right} of {of}"

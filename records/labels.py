@@ -1,0 +1,48 @@
+"""What people found in captured pairs, in the store: which answer is right. Written once, never changed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+from sqlalchemy import select
+
+from records import tables
+from records.store import Store
+
+Right = Literal["baseline", "candidate", "both", "neither", "unclear"]
+RIGHTS: tuple[Right, ...] = get_args(Right)
+"""Which arm's answer is right; `unclear`: nobody could say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """One person's look at one pair. `at` is UTC seconds; `exchange_id` is the real exchange's."""
+
+    at: float
+    canary: str
+    exchange_id: str
+    right: Right
+    who: str
+
+
+class Labels:
+    """The labels of one database. They outlive the texts they are about. Every method may raise StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, label: Label) -> None:
+        """Keep one. A later one of the same pair counts in its place."""
+        with self._store.writing() as connection:
+            connection.execute(tables.labels.insert().values(**asdict(label)))
+
+    def of(self, canary: str) -> Mapping[str, Label]:
+        """What counts of a canary, by exchange id: of each pair the newest."""
+        table = tables.labels
+        query = select(table).where(table.c.canary == canary).order_by(table.c.id)
+        with self._store.reading() as connection:
+            return {row.exchange_id: _label(row) for row in connection.execute(query)}
+
+
+def _label(row: object) -> Label:
+    return Label(**{name: getattr(row, name) for name in Label.__dataclass_fields__})
