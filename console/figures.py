@@ -79,7 +79,9 @@ def _range(ends: Sequence[float | None] | None, unit: Callable[[float | None], s
     low, high = ends or (None, None)
     if low is None:
         return f"at most {unit(high)}" if high is not None else ""
-    return f"{unit(low)} to {unit(high)}" if high is not None else f"at least {unit(low)}"
+    if high is None:
+        return f"at least {unit(low)}"
+    return unit(low) if unit(low) == unit(high) else f"{unit(low)} to {unit(high)}"
 
 
 def _requests(arm: Mapping[str, Any]) -> Cell:

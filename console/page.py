@@ -16,7 +16,7 @@ from console.door import Entry
 from console.frozen import reach
 from console.rendering import Templates, headers, headers_of_whole
 from console.reports import Reports
-from console.standing import proof_of, standing
+from console.standing import LOUDEST, proof_of, standing
 from console.stream import Stream
 from console.words import percent
 
@@ -58,13 +58,14 @@ class Page:
         ]
 
     async def overview(self, request: Request) -> Response:
-        """All canaries, what does not work, and what was done last."""
+        """All canaries, the loudest first, what does not work, and what was done last."""
         degraded, audit = [*self._control.degraded()], []
         try:
             audit = [*await self._control.audit(_NEWEST)]
         except BadOrder as problem:
             degraded.append(f"the audit log cannot be read: {problem.message}")
-        canaries = [self._shown(each) for each in self._control.status()["canaries"]]
+        shown = [self._shown(each) for each in self._control.status()["canaries"]]
+        canaries = sorted(shown, key=lambda each: LOUDEST.index(each["standing"].tone))
         return self._answer(request, "overview.html", canaries=canaries, degraded=degraded, audit=audit)
 
     async def canary(self, request: Request) -> Response:

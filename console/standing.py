@@ -21,7 +21,8 @@ _STATE_TONES: Mapping[str, Tone] = {
     "rolled_back": "bad",
 }
 _RULE_TONES: Mapping[str, Tone] = {"ok": "good", "warn": "warn", "firing": "bad", "latched": "bad"}
-_WORSE: tuple[Tone, ...] = ("bad", "warn")
+LOUDEST: tuple[Tone, ...] = ("bad", "warn", "good", "calm")
+_WORSE = LOUDEST[:2]
 _RULE_WORDS = {
     "ok": "ok",
     "warn": "over its limit",

@@ -23,7 +23,7 @@
       ...size, legend: { show: false }, cursor: { show: false },
       scales: { x: { time: false, range: () => [-10, 0] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [
-        { ...axis, size: 26, splits: () => [-10, -8, -6, -4, -2, 0], values: (_, at) => at.map((each) => each ? `${-each} min ago` : "now"), space: 80 },
+        { ...axis, size: 26, splits: (self) => self.width < 420 ? [-10, -5, 0] : [-10, -8, -6, -4, -2, 0], values: (_, at) => at.map((each) => each ? `${-each} min ago` : "now"), space: 80 },
         { ...axis, size: 44, space: 30 },
       ],
       series: [{},

@@ -1,5 +1,7 @@
 """The archive's trends in sentences and figures, the same in a terminal and on a page."""
 
+from collections.abc import Callable
+
 from report.archive_trends import Change, Family, Validity
 
 SAVINGS = "Savings are for all users at the traffic measured, and take for granted that it stays so."
@@ -47,19 +49,24 @@ def percent(change: Change | None) -> str:
     return _change(change, 100, " %")
 
 
-def _change(change: Change | None, scale: float, unit: str) -> str:
-    if change is None:
-        return "–"
-    ends = (_end(change.low, scale, "+.1f"), _end(change.high, scale, "+.1f"))
-    return f"{change.estimate * scale:+.1f}{unit} ({ends[0]} to {ends[1]})"
-
-
 def dollars(change: Change | None) -> str:
     """A saving a month, with its interval."""
+    return _told(change, lambda value: f"−${-value:,.0f}" if value < 0 else f"${value:,.0f}")
+
+
+def _change(change: Change | None, scale: float, unit: str) -> str:
+    return _told(change, lambda value: f"{value * scale:+.1f}".replace("-", "−"), unit)
+
+
+def _told(change: Change | None, words: Callable[[float], str], unit: str = "") -> str:
+    """The estimate, and in brackets what it may be; an end that is not known is not told."""
     if change is None:
         return "–"
-    return f"${change.estimate:,.0f} ({_end(change.low, 1, ',.0f')} to {_end(change.high, 1, ',.0f')})"
-
-
-def _end(value: float | None, scale: float, form: str) -> str:
-    return "?" if value is None else format(value * scale, form)
+    low, high = change.low, change.high
+    if low is not None and high is not None:
+        ends = f"{words(low)} to {words(high)}"
+    elif low is not None:
+        ends = f"at least {words(low)}"
+    else:
+        ends = f"at most {words(high)}" if high is not None else "no interval"
+    return f"{words(change.estimate)}{unit} ({ends})"

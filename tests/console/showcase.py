@@ -57,7 +57,7 @@ class Visitors:
             "x-canary-tags": f"plan={'pro' if number % 3 else 'free'}",
         }
         url = f"{self._stage.server.traffic}/v1/chat/completions"
-        body = chat(model, f"user-{number % USERS}", text=QUESTION)
+        body = chat(model, f"user-{number % USERS}", text=QUESTION, stream=number % 4 == 1)
         return str(self._http.post(url, json=body, headers=tags).headers["x-canary-exchange"])
 
     def rate(self, exchange: str, number: int) -> None:
@@ -93,7 +93,7 @@ def showcase(folder: Path) -> Iterator[tuple[Stage, Visitors]]:
 
 
 def _behave(stage: Stage) -> None:
-    fine = Behaviour(ttft_s=0.02, spread=0.5, pace_s=0.0005, faults={"status": 0.005})
+    fine = Behaviour(ttft_s=0.02, spread=0.5, pace_s=0.004, faults={"status": 0.005})
     for model in ("gpt-4o-2024-08-06", "gpt-4o-2024-11-20"):
         stage.provider.behave(model, fine)
     stage.provider.behave("gpt-4.1-nano-2025-04-14", Behaviour(faults={"status": 0.6}))

@@ -91,6 +91,7 @@ def test_a_canary_is_told_in_one_sentence(open_page: Open) -> None:
         bad = page.get_by_role("region", name="billing-mini")
         expect(bad.locator(".sentence")).to_contain_text("Rolled back. Everybody gets the baseline.")
         expect(bad).to_contain_text("Incident")
+        expect(page.locator("section.card h2 a")).to_have_text(["billing-mini", "support-nov", "by-hand"])
         expect(page.get_by_role("region", name="by-hand")).to_contain_text("Waiting to be started")
         expect(fine).to_contain_text(re.compile(r"Step 1 of 2, 5\d.min.*left, then 40"))
 
@@ -150,7 +151,15 @@ def test_the_figures_of_both_arms_follow_the_traffic(open_page: Open, shown: tup
         before = requests_on(page)
         shown[1].ask("gpt-4o", 1)
         eventually(lambda: requests_on(page) > before)
-        for row in ("Errors", "p50 latency", "p95 latency", "Cost per request", "Satisfaction (CSAT)"):
+        for row in (
+            "Errors",
+            "p50 latency",
+            "p95 latency",
+            "First token p95",
+            "Tokens a second",
+            "Cost per request",
+            "Satisfaction (CSAT)",
+        ):
             expect(page.get_by_role("row", name=row)).to_contain_text(re.compile(r"\d"))
 
 

@@ -8,9 +8,10 @@ import pytest
 from scipy import stats
 
 from report.archive import BadEvaluation, Evaluation, Model, from_document, parse, to_document, to_line
-from report.archive_trends import last_of_each_run, to_json, trends
+from report.archive_trends import Change, last_of_each_run, to_json, trends
 from report.details import Details, Money, Range
 from report.document import Decided, Difference, MetricLine, Report, Score, Srm, Units, Window
+from report.render import trends as words
 from report.statistics.correlation import pearson, spearman
 from report.vendor import vendor
 
@@ -134,6 +135,13 @@ def test_a_forecast_saving_has_its_interval_the_right_way_round() -> None:
     saving = trends([_evaluation()]).steps[0].saving_usd_month
     assert saving is not None
     assert (saving.low, saving.estimate, saving.high) == (None, 50_000.0, 60_000.0)
+
+
+def test_a_change_is_told_with_its_interval_and_an_unknown_end_is_not_told() -> None:
+    assert words.points(Change(low=-0.04, estimate=-0.02, high=0.0)) == "−2.0 points (−4.0 to +0.0)"
+    assert words.percent(Change(low=None, estimate=0.1, high=0.2)) == "+10.0 % (at most +20.0)"
+    assert words.dollars(Change(low=-500.0, estimate=1500.0, high=None)) == "$1,500 (at least −$500)"
+    assert words.dollars(None) == "–"
 
 
 def test_synthetic_scores_are_compared_from_eight_evaluations_on() -> None:
