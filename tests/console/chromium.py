@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+WITHIN_MS = 30_000
+expect.set_options(timeout=WITHIN_MS)  # a loaded machine may take its time
 
 ARGUMENTS = (
     "--headless",
@@ -35,7 +38,7 @@ def chromium() -> Iterator[Browser]:
 def opened(browser: Browser, admin: str, token: str, **options: Any) -> Iterator[Page]:
     """A page of a browser profile of its own, logged in. `options` are the profile's."""
     context = browser.new_context(base_url=admin, **options)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(WITHIN_MS)
     try:
         page = context.new_page()
         page.goto("/")
