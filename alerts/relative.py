@@ -8,7 +8,7 @@ first in 24 hours.
 from dataclasses import dataclass, field
 from heapq import nlargest
 
-from alerts.evidence import PAGE_CUSUM, Evidence, relative_steps
+from alerts.evidence import MINIMUM_UNITS, PAGE_CUSUM, Evidence, relative_steps
 from alerts.rule import Rule
 from alerts.selection import Sample
 from alerts.status import Finding, GuardrailStatus, weigh
@@ -56,9 +56,12 @@ def risk_ratio(events: Window, now: float) -> float | None:
 
 
 def over_ratio(events: Window, now: float, factor: float) -> bool:
-    """True when the ratio is above `factor`; candidate events with no baseline event at all are, too."""
+    """True when the ratio is above `factor`; candidate events with no baseline event at all are, too. Fewer
+    than three of the candidate's say nothing: the first one alone would stop a ramp."""
+    if events.over(now) < MINIMUM_UNITS:
+        return False
     ratio = risk_ratio(events, now)
-    return events.over(now) > 0 if ratio is None else ratio > factor
+    return ratio is None or ratio > factor
 
 
 @dataclass(slots=True)

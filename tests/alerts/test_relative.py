@@ -41,6 +41,16 @@ def test_a_candidate_that_fails_far_more_often_is_rolled_back(versus: Any) -> No
     assert status.value == pytest.approx((6 / 0.05) / (1 / 0.95))
 
 
+def test_one_failing_user_of_each_arm_is_no_warning_and_three_against_one_are(versus: Any) -> None:
+    versus.both(30, baseline={}, candidate={})
+    versus.send(1, failed=True)
+    versus.send(1, arm="candidate", failed=True)
+    status = versus.judge()["error_rate_vs_baseline"]
+    assert (status.state, status.value) == ("ok", pytest.approx(19))
+    versus.send(2, arm="candidate", failed=True)
+    assert versus.judge()["error_rate_vs_baseline"].state in ("warn", "firing")
+
+
 def test_a_unit_counts_once_however_often_it_fails(versus: Any) -> None:
     for _ in range(20):
         versus.send(1, gap_s=61.0, arm="candidate", failed=True, unit="one")
