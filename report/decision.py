@@ -74,15 +74,18 @@ def _blockers(findings: Findings) -> list[str]:
         for one, line in zip(findings.judged, findings.lines, strict=True)
         if one.state == "FAIL"
     ]
-    below = set(findings.parts.below_floor)
+    below = findings.parts.below_floor
     acceptable = {line.metric: line.acceptable for line in findings.lines}
-    for part in findings.parts.categories:
+    places: list[CategoryLine | SegmentLine] = [*findings.parts.categories, *findings.parts.segments]
+    for part in places:
         if part.blocks:
-            missed = "misses the acceptable bound" if (part.value, part.metric) in below else "is worse"
+            by = part.by if isinstance(part, SegmentLine) else None
+            missed = "misses the acceptable bound" if (by, part.value, part.metric) in below else "is worse"
             unit = unit_of(part.metric, acceptable[part.metric])
             ends = between(part.difference.low, part.difference.high, unit)
             against = f" ({ends} against the baseline)" if part.difference.p_value is not None else ""
-            found.append(f"Critical category {part.value}: {label(part.metric)} {missed}{against}.")
+            where = f"category {part.value}" if by is None else f"segment {by} {part.value}"
+            found.append(f"Critical {where}: {label(part.metric)} {missed}{against}.")
     return found
 
 
@@ -123,7 +126,7 @@ def _caveats(findings: Findings) -> list[str]:
         places.setdefault(part.metric, []).append(f"{where} ({ends})")
 
     for segment in findings.parts.segments:
-        if segment.state == "WORSE":
+        if segment.state == "WORSE" and not segment.blocks:
             worse(segment, f"{segment.by} {segment.value}")
     for category in findings.parts.categories:
         if category.state == "WORSE" and not category.blocks:

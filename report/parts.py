@@ -52,11 +52,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Every segment and category; `below_floor` names critical categories that miss an absolute bound."""
+    """Every segment and category; `below_floor` holds the (tag or None, value, metric) of critical ones that
+    miss an absolute bound."""
 
     segments: tuple[SegmentLine, ...]
     categories: tuple[CategoryLine, ...]
-    below_floor: tuple[tuple[str, str], ...]
+    below_floor: frozenset[tuple[str | None, str, str]]
 
 
 def parts_of(sample: Sample, rollout: Rollout, criterion: Criterion, observed: Observations) -> list[Part]:
@@ -84,16 +85,16 @@ def break_down(parts: Sequence[Part], rollout: Rollout) -> Parts:
     tested = [part for part in parts if part.compared]
     worse = _discoveries(tested, [part.worse for part in tested])
     better = _discoveries(tested, [part.better for part in tested])
-    below = {
-        id(part)
-        for part in parts
-        if part.by is None and part.value in rollout.critical_categories and part.below_floor
-    }
+    critical = {id(part) for part in parts if rollout.is_critical(part.by, part.value)}
+    below = {id(part) for part in parts if id(part) in critical and part.below_floor}
 
     def state(part: Part) -> PartState:
         if not part.compared:
             return "TOO_FEW"
         return "WORSE" if id(part) in worse else "BETTER" if id(part) in better else "NO_DIFFERENCE"
+
+    def blocks(part: Part) -> bool:
+        return id(part) in critical and (id(part) in worse or id(part) in below)
 
     segments = [
         SegmentLine(
@@ -102,7 +103,7 @@ def break_down(parts: Sequence[Part], rollout: Rollout) -> Parts:
             metric=part.metric,
             difference=part.difference,
             state=state(part),
-            blocks=False,
+            blocks=blocks(part),
         )
         for part in parts
         if part.by is not None
@@ -113,7 +114,7 @@ def break_down(parts: Sequence[Part], rollout: Rollout) -> Parts:
             metric=part.metric,
             difference=part.difference,
             state=state(part),
-            blocks=part.value in rollout.critical_categories and (id(part) in worse or id(part) in below),
+            blocks=blocks(part),
         )
         for part in parts
         if part.by is None
@@ -121,7 +122,7 @@ def break_down(parts: Sequence[Part], rollout: Rollout) -> Parts:
     return Parts(
         segments=tuple(segments),
         categories=tuple(categories),
-        below_floor=tuple((part.value, part.metric) for part in parts if id(part) in below),
+        below_floor=frozenset((part.by, part.value, part.metric) for part in parts if id(part) in below),
     )
 
 

@@ -15,7 +15,7 @@ class Rollout:
     by; `shares` the candidate's share in each phase (a sample from the store brings its own);
     `rubric_sha256` the fingerprint taken at the start (None: not fixed); `compensating_factor` what a person
     recorded to outweigh a miss; `retro` says that the criteria are others than the canary's own, chosen
-    after the fact.
+    after the fact. `critical_segments` are (tag, value).
     """
 
     canary: str
@@ -24,9 +24,14 @@ class Rollout:
     planned_units: int = DEFAULT_PLANNED_UNITS
     segments: Sequence[str] = ()
     critical_categories: frozenset[str] = frozenset()
+    critical_segments: frozenset[tuple[str, str]] = frozenset()
     rolled_back: bool = False
     rubric_sha256: str | None = None
     compensating_factor: str | None = None
     retro: bool = False
     shares: Mapping[int, float] = field(default_factory=dict)
     metrics: Mapping[str, Metric] = field(default_factory=lambda: BUILT_IN)
+
+    def is_critical(self, by: str | None, value: str) -> bool:
+        """True where a loss blocks: in this value of a tag, or of the category (`by` is None)."""
+        return value in self.critical_categories if by is None else (by, value) in self.critical_segments

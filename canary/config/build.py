@@ -125,6 +125,7 @@ def _canary(section: CanarySection, providers: Mapping[str, Provider]) -> Canary
         guardrails=guardrails.rules(section.guardrails),
         segments=section.segments,
         critical_categories=section.critical_categories,
+        critical_segments=tuple(_segment(text) for text in section.critical_segments),
         minimum_days=section.minimum_days,
         planned_units=section.planned_units,
         mirror=section.mirror,
@@ -132,6 +133,11 @@ def _canary(section: CanarySection, providers: Mapping[str, Provider]) -> Canary
         baseline_timeout=_own_timeout(section.baseline, providers),
         candidate_timeout=_own_timeout(section.candidate, providers),
     )
+
+
+def _segment(text: str) -> tuple[str, str]:
+    tag, _, value = text.partition("=")
+    return tag.strip(), value.strip()
 
 
 def _capture(section: CaptureSection | None) -> CaptureRule | None:

@@ -30,6 +30,7 @@ def check_canaries(file: FileSection, found: Salvage) -> None:
         _check_shares(canary, path, found)
         _check_match(canary, path, found)
         _check_tags(file, canary, path, found)
+        _check_critical(canary, path, found)
         _check_guardrails(canary, path, found)
         _check_rubric(canary, path, found)
         _check_capture(canary, path, found)
@@ -55,6 +56,7 @@ def _check_names(canary: CanarySection, path: Path, found: Salvage) -> None:
     for key, names in (
         ("segments", canary.segments),
         ("critical_categories", canary.critical_categories),
+        ("critical_segments", canary.critical_segments),
         ("unit", canary.unit),
     ):
         for index, name in enumerate(names):
@@ -139,6 +141,17 @@ def _check_tags(file: FileSection, canary: CanarySection, path: Path, found: Sal
             found.complain(place, f'"{name}" is no tag name; use letters, digits, . _ and -')
         elif file.tags is not None and name not in file.tags:
             found.complain(place, f'"{name}" is not among the tags of this file{suggestion(name, file.tags)}')
+
+
+def _check_critical(canary: CanarySection, path: Path, found: Salvage) -> None:
+    for index, text in enumerate(canary.critical_segments):
+        tag, equals, value = (part.strip() for part in text.partition("="))
+        place = (*path, "critical_segments", index)
+        if not (tag and equals and value):
+            found.complain(place, f'"{text}" is no segment; write a tag and its value, as "plan=enterprise"')
+        elif tag not in canary.segments and not found.cut_below((*path, "segments")):
+            near = suggestion(tag, canary.segments)
+            found.complain(place, f'"{tag}" is not among this canary\'s segments{near}')
 
 
 def _check_guardrails(canary: CanarySection, path: Path, found: Salvage) -> None:

@@ -29,6 +29,7 @@ class CanaryConfig:
     guardrails: tuple[Rule, ...]
     segments: tuple[str, ...] = ()
     critical_categories: tuple[str, ...] = ()
+    critical_segments: tuple[tuple[str, str], ...] = ()
     minimum_days: float = 7.0
     planned_units: int = DEFAULT_PLANNED_UNITS
     mirror: float = 0.0

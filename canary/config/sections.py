@@ -173,6 +173,9 @@ class CanarySection(Section):
     critical_categories: tuple[Text, ...] = Field(
         (), description="Categories in which a loss blocks the verdict."
     )
+    critical_segments: tuple[Text, ...] = Field(
+        (), description="Segments, as `plan=enterprise`, in which a loss blocks the verdict."
+    )
     minimum_days: NotNegative = Field(7.0, description="No verdict but extend before this many days.")
     planned_units: int = Field(
         DEFAULT_PLANNED_UNITS, ge=1, description="Candidate units that the intervals are tuned for."

@@ -27,6 +27,7 @@ def terms_of(wanted: CanaryConfig, metrics: Mapping[str, Metric]) -> dict[str, o
         "minimum_days": wanted.minimum_days,
         "segments": list(wanted.segments),
         "critical_categories": list(wanted.critical_categories),
+        "critical_segments": [list(each) for each in wanted.critical_segments],
         "metrics": [asdict(each) for each in declared],
         "baseline": asdict(wanted.canary.baseline),
         "candidate": asdict(wanted.canary.candidate),
@@ -43,6 +44,7 @@ def past_rollout(name: str, fixed: FixedRubric) -> Rollout:
         planned_units=kept.get("planned_units", DEFAULT_PLANNED_UNITS),
         segments=tuple(kept.get("segments", ())),
         critical_categories=frozenset(kept.get("critical_categories", ())),
+        critical_segments=frozenset((tag, value) for tag, value in kept.get("critical_segments", ())),
         metrics={**BUILT_IN, **{each["name"]: Metric(**each) for each in kept.get("metrics", ())}},
     )
 

@@ -124,6 +124,7 @@ def _wanted_rollout(config: Config, wanted: CanaryConfig) -> Rollout:
         planned_units=wanted.planned_units,
         segments=wanted.segments,
         critical_categories=frozenset(wanted.critical_categories),
+        critical_segments=frozenset(wanted.critical_segments),
         metrics=config.metrics,
     )
 

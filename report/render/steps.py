@@ -1,6 +1,6 @@
 """What would change the verdict, in words."""
 
-from report.document import MetricLine, Report
+from report.document import MetricLine, Report, SegmentLine
 from report.render import prose
 from report.wording import bound_words, days, joined, label, title, to_come, too_long
 
@@ -8,9 +8,11 @@ from report.wording import bound_words, days, joined, label, title, to_come, too
 def next_steps(report: Report) -> list[str]:
     """One sentence for each thing that holds the verdict back."""
     blocked: dict[str, list[str]] = {}
-    for part in report.categories:
+    places: list[prose.Part] = [*report.categories, *report.segments]
+    for part in places:
         if part.blocks:
-            blocked.setdefault(part.value, []).append(label(part.metric))
+            where = f"{part.by} {part.value}" if isinstance(part, SegmentLine) else f"category {part.value}"
+            blocked.setdefault(where, []).append(label(part.metric))
     missed_first = sorted(report.metrics, key=lambda line: line.state != "FAIL")
     found = [
         *(
@@ -20,8 +22,8 @@ def next_steps(report: Report) -> list[str]:
         ),
         *(sentence for line in missed_first if (sentence := _next_step(line, report)) is not None),
         *(
-            f"Category {value}: a candidate that does as well there in {joined(metrics)}."
-            for value, metrics in blocked.items()
+            f"{where[0].upper()}{where[1:]}: a candidate that does as well there in {joined(metrics)}."
+            for where, metrics in blocked.items()
         ),
         *_time(report),
         *_places(report),

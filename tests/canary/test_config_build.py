@@ -83,6 +83,7 @@ def test_a_canary_may_say_everything_else() -> None:
     start: manual
     segments: [region]
     critical_categories: [billing]
+    critical_segments: ["region=eu"]
     minimum_days: 0
     planned_units: 2000
     guardrails: []
@@ -102,6 +103,7 @@ def test_a_canary_may_say_everything_else() -> None:
     assert trial.canary.start_by_hand
     assert not trial.canary.fall_back
     assert (trial.segments, trial.critical_categories) == (("region",), ("billing",))
+    assert trial.critical_segments == (("region", "eu"),)
     assert (trial.minimum_days, trial.planned_units, trial.mirror) == (0.0, 2000, 0.02)
     assert trial.guardrails == ()
 

@@ -243,6 +243,19 @@ def test_a_segment_that_no_header_could_carry_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("segment", "message"),
+    [
+        ("eu", '"eu" is no segment; write a tag and its value, as "plan=enterprise"'),
+        ("region=", '"region=" is no segment; write a tag and its value, as "plan=enterprise"'),
+        ("regoin=eu", '"regoin" is not among this canary\'s segments; did you mean "region"?'),
+    ],
+)
+def test_a_critical_segment_is_a_value_of_a_listed_tag(segment: str, message: str) -> None:
+    text = changed(("guardrails: default", f'segments: [region]\n    critical_segments: ["{segment}"]'))
+    assert refusal(text) == [f"canary.yaml:13: canaries[0].critical_segments[0]: {message}"]
+
+
+@pytest.mark.parametrize(
     ("key", "name"), [("segments", "region"), ("critical_categories", "billing"), ("unit", "header")]
 )
 def test_a_name_that_stands_twice_in_a_list_is_refused(key: str, name: str) -> None:

@@ -34,7 +34,7 @@ class World:
     errors: tuple[float, float] = (0.004, 0.004)
     responds: tuple[float, float] = (0.8, 0.8)
     worse_in: Mapping[str, float] = field(default_factory=dict)
-    """Category → how many points of completion the candidate loses there."""
+    """Category or region → how many points of completion the candidate loses there."""
     hard: Mapping[str, float] = field(default_factory=dict)
     """Category → how many points of completion both arms lose there."""
     seed: int = 11
@@ -52,7 +52,9 @@ def exchanges(world: World) -> list[dict[str, object]]:
         habit = rng.normal()
         category = ("billing", "returns", "other")[int(rng.integers(3))]
         region = ("eu", "us")[int(rng.integers(2))]
-        lost = world.hard.get(category, 0.0) + (world.worse_in.get(category, 0.0) if arm else 0.0)
+        lost = world.hard.get(category, 0.0) + (
+            world.worse_in.get(category, world.worse_in.get(region, 0.0)) if arm else 0.0
+        )
         completes = world.completed[arm] - lost
         for _ in range(1 + rng.poisson(world.per_user - 1)):
             failed = rng.random() < world.errors[arm]

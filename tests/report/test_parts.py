@@ -66,6 +66,20 @@ def test_a_critical_category_below_the_floor_blocks_even_if_the_baseline_is_too(
     assert (report.verdict == "dont_ship") == (lost > 0)
 
 
+def test_a_critical_segment_that_is_worse_blocks(
+    write_log: Log, world: type[Any], rollout: Rollout, now: float
+) -> None:
+    sample = from_csv(write_log(world(worse_in={"eu": 0.1})))
+    regions = replace(rollout, segments=("region",))
+    report = build(sample, regions, now=now)
+    eu = next(one for one in report.segments if (one.value, one.metric) == ("eu", "task_completed"))
+    assert (eu.state, eu.blocks, report.verdict) == ("WORSE", False, "ship_with_caveats")
+    report = build(sample, replace(regions, critical_segments=frozenset({("region", "eu")})), now=now)
+    assert report.verdict == "dont_ship"
+    assert report.reasons[0].startswith("Critical segment region eu: task completed is worse")
+    assert {one.value for one in report.segments if one.blocks} == {"eu"}
+
+
 def test_an_unknown_tag_gives_no_segment(
     write_log: Log, world: type[Any], rollout: Rollout, now: float
 ) -> None:
