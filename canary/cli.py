@@ -11,6 +11,7 @@ import typer
 
 from canary import __version__
 from canary.commands import archive as archive_command
+from canary.commands import dataset as dataset_command
 from canary.commands import feedback as feedback_command
 from canary.commands import records as records_command
 from canary.commands.decide import decide
@@ -47,6 +48,8 @@ app = typer.Typer(
 app.add_typer(feedback_command.app, name="feedback")
 app.add_typer(records_command.app, name="records")
 app.add_typer(archive_command.app, name="archive")
+app.add_typer(dataset_command.app, name="dataset")
+
 VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
 
 Name = Annotated[str, typer.Argument(help="The canary's name.")]

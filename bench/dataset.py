@@ -1,0 +1,105 @@
+"""A dataset: JSONL, one example a line. Read whole, or refused with every line that is wrong."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from bench.errors import BadDataset, Problem
+from bench.example import Example, Line, example, fingerprint, problems
+
+FEW = 50
+"""Below so many examples an interval is wide: a sanity check, no benchmark."""
+
+FEW_CRITICAL = 40
+"""Below so many examples of a critical category its loss may go unseen."""
+
+_decode = msgspec.json.Decoder(Line).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """The examples in the file's order. `sha256` is the version: the same as long as nothing that is asked,
+    or judged by, changes."""
+
+    examples: tuple[Example, ...]
+    sha256: str
+
+    @property
+    def scored(self) -> tuple[Example, ...]:
+        """Those of which somebody could say what is right."""
+        return tuple(each for each in self.examples if each.expected is not None)
+
+    @property
+    def critical(self) -> frozenset[str]:
+        """The categories of which an example is marked critical."""
+        return frozenset(each.category for each in self.examples if each.critical)
+
+
+def parse(text: str) -> Dataset:
+    """A file's dataset; blank lines do not count. Raises BadDataset with every line that is wrong."""
+    found: list[tuple[int, Line]] = []
+    wrong: list[Problem] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                found.append((number, _decode(line)))
+            except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as problem:
+                wrong.append(Problem(number, _in_words(problem)))
+    wrong += [Problem(number, each) for number, line in found for each in problems(line)]
+    wrong += _repeats(found)
+    if not found and not wrong:
+        wrong.append(Problem(1, "there is no example"))
+    if wrong:
+        raise BadDataset(sorted(wrong, key=lambda each: each.line))
+    return _dataset(tuple(example(line) for _, line in found))
+
+
+def _dataset(examples: tuple[Example, ...]) -> Dataset:
+    lines = [[each.hash, each.category, each.critical, each.cluster] for each in examples]
+    return Dataset(examples=examples, sha256=fingerprint(lines))
+
+
+def _in_words(problem: Exception) -> str:
+    text = str(problem)
+    return text if isinstance(problem, msgspec.ValidationError) else f"this is no JSON object: {text}"
+
+
+def _repeats(found: list[tuple[int, Line]]) -> Iterator[Problem]:
+    """Lines that ask again what an earlier one of the same id asked: they would count twice."""
+    seen: dict[str, int] = {}
+    for number, line in found:
+        first = seen.setdefault(example(line).hash, number)
+        if first != number:
+            yield Problem(number, f"repeats line {first}")
+
+
+def warnings(dataset: Dataset) -> Iterator[str]:
+    """What makes a sound dataset a weak one."""
+    scored = dataset.scored
+    if len(scored) < FEW:
+        yield f"{len(scored)} examples are few: from {FEW} on an interval says something"
+    for category, count in sorted(Counter(each.category for each in scored).items()):
+        if category in dataset.critical and count < FEW_CRITICAL:
+            yield (
+                f"the critical category {category or '(none)'} has {count} examples: "
+                f"below {FEW_CRITICAL} a loss may go unseen"
+            )
+    repeated = sum(count > 1 for count in Counter(each.cluster for each in scored).values())
+    if repeated:
+        yield f"{repeated} ids or documents stand on several lines: each counts as one piece of evidence"
+
+
+def described(dataset: Dataset) -> Mapping[str, object]:
+    """What there is, as JSON types."""
+    scored = dataset.scored
+    return {
+        "sha256": dataset.sha256,
+        "examples": len(scored),
+        "ambiguous": len(dataset.examples) - len(scored),
+        "tasks": dict(sorted(Counter(each.task for each in scored).items())),
+        "categories": dict(sorted(Counter(each.category for each in scored).items())),
+        "critical": sorted(dataset.critical),
+        "warnings": list(warnings(dataset)),
+    }

@@ -1,0 +1,33 @@
+"""What can go wrong in the bench room, as one small tree.
+
+BenchError
+├── BadDataset    a dataset with lines that cannot be taken   (`problems`)
+└── NoAnswers     a model that answered nothing at all: there is nothing to judge
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class BenchError(Exception):
+    """Anything that went wrong with a benchmark."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one line, counted from 1."""
+
+    line: int
+    message: str
+
+
+class BadDataset(BenchError):
+    """Every line of a dataset that cannot be taken."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(f"line {each.line}: {each.message}" for each in problems))
+        self.problems = tuple(problems)
+
+
+class NoAnswers(BenchError):
+    """A model that gave no answer to any example; the message says what it met."""

@@ -1,0 +1,151 @@
+"""One example of a dataset, checked: what is asked, and what is right."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from records.capture import Said
+
+Task = Literal["choice", "extract", "classify", "similar", "rank", "exact", "judge"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A line's keys and their types; what they mean together is checked by `problems`."""
+
+    id: str
+    task: Task
+    input: str | tuple[Said, ...]
+    expected: Any
+    choices: tuple[str, ...] = ()
+    category: str = ""
+    tags: dict[str, str] = {}
+    critical: bool = False
+    document: str = ""
+    threshold: float | None = None
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One question. `expected` is as its task's scorer takes it, None where nobody could say what is right.
+
+    `threshold` in (0, 1] is the score from which an answer counts as right (None: the task's own),
+    `tolerance` how far off a number may be, relative to it. Examples of one `cluster` (a document, else an
+    id) are no independent evidence. `hash` is of the id and all that is asked and judged by.
+    """
+
+    id: str
+    task: Task
+    messages: tuple[Said, ...]
+    expected: Any
+    choices: tuple[str, ...]
+    category: str
+    tags: Mapping[str, str]
+    critical: bool
+    cluster: str
+    threshold: float | None
+    tolerance: float | None
+    hash: str
+
+
+def example(line: Line) -> Example:
+    """The example that a line without problems is."""
+    messages = (Said("user", line.input),) if isinstance(line.input, str) else line.input
+    asked = {
+        "id": line.id,
+        "task": line.task,
+        "input": [[each.role, each.content] for each in messages],
+        "expected": line.expected,
+        "choices": line.choices,
+        "threshold": line.threshold,
+        "tolerance": line.tolerance,
+    }
+    return Example(
+        id=line.id,
+        task=line.task,
+        messages=messages,
+        expected=line.expected,
+        choices=line.choices,
+        category=line.category,
+        tags=line.tags,
+        critical=line.critical,
+        cluster=f"document {line.document}" if line.document else f"id {line.id}",
+        threshold=line.threshold,
+        tolerance=line.tolerance,
+        hash=fingerprint(asked),
+    )
+
+
+def fingerprint(value: object) -> str:
+    """SHA-256, in hex, of JSON whose spacing and order of keys do not matter."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def problems(line: Line) -> Iterator[str]:
+    """What a line of the right types still gets wrong."""
+    if not line.id.strip():
+        yield "id is empty"
+    if not line.input or (not isinstance(line.input, str) and line.input[-1].role != "user"):
+        yield "input is a text, or messages of which the user says the last"
+    if line.threshold is not None and not 0 < line.threshold <= 1:
+        yield f"threshold is above 0 and at most 1, not {line.threshold:g}"
+    if line.tolerance is not None and line.tolerance < 0:
+        yield f"tolerance is not negative, as {line.tolerance:g} is"
+    if len(set(line.choices)) < len(line.choices):
+        yield "choices holds one twice"
+    if line.expected is not None:
+        yield from _wrong_with_expected(line)
+
+
+def _wrong_with_expected(line: Line) -> Iterator[str]:
+    expected, choices = line.expected, line.choices
+    match line.task:
+        case "choice":
+            if not 2 <= len(choices) <= len(LETTERS):
+                yield f"a choice needs choices: 2 to {len(LETTERS)} texts"
+            elif not isinstance(expected, str) or place_of(expected, choices) is None:
+                yield f"expected is one of the choices, or its letter, not {expected!r}"
+        case "extract":
+            if not isinstance(expected, dict) or not expected:
+                yield "expected is a JSON object with the fields to find"
+        case "classify":
+            if not isinstance(expected, str) or not expected.strip():
+                yield "expected is the class's name"
+            elif choices and expected not in choices:
+                yield f"expected is one of the choices, not {expected!r}"
+        case "rank":
+            if not _are_texts(expected, least=2) or len(set(expected)) < len(expected):
+                yield "expected is a list of at least two different texts, best first"
+            elif choices and set(choices) != set(expected):
+                yield "choices and expected hold the same texts"
+        case "similar" | "exact":
+            if not _is_text(expected) and not _are_texts(expected, least=1):
+                yield "expected is a text, or a list of texts of which any will do"
+        case "judge":
+            if not _is_text(expected):
+                yield "expected is a text: what a good answer says"
+
+
+def place_of(text: str, choices: tuple[str, ...]) -> int | None:
+    """Which of the choices a text names, by itself or by its letter, counted from 0."""
+    if text in choices:
+        return choices.index(text)
+    letter = text.strip().upper()
+    place = LETTERS.find(letter) if len(letter) == 1 else -1
+    return place if 0 <= place < len(choices) else None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _are_texts(value: object, *, least: int) -> bool:
+    return isinstance(value, list) and len(value) >= least and all(map(_is_text, value))

@@ -1,0 +1,71 @@
+"""`canary dataset …`: the examples that models are measured by."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from canary.commands.shell import Form, example, fail, print_json, print_text, say
+
+if TYPE_CHECKING:
+    from bench.dataset import Dataset
+
+app = typer.Typer(help="The examples that models are measured by.", no_args_is_help=True)
+
+
+@app.callback()
+def dataset() -> None:
+    """Make and check datasets."""
+
+
+@app.command(epilog=example("dataset check support.jsonl"))
+def check(
+    file: Annotated[Path, typer.Argument(help="JSON, one example a line.")], output: Form = "text"
+) -> None:
+    """Read a dataset and say what is in it, or every line that is wrong."""
+    from bench.dataset import described, parse
+    from bench.errors import BadDataset
+
+    try:
+        found = parse(read(file))
+    except BadDataset as problem:
+        if output == "json":
+            print_json({"file": str(file), "problems": _lines(problem)})
+        for each in problem.problems:
+            say(f"{file}:{each.line}: {each.message}")
+        raise typer.Exit(1) from None
+    if output == "json":
+        return print_json({"file": str(file), **described(found), "problems": []})
+    return _tell(file, found)
+
+
+def read(file: Path) -> str:
+    """The file's text; ends the command with 1 where there is none."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as problem:
+        fail(f"{file} cannot be read: {problem.strerror}")
+    except UnicodeDecodeError:
+        fail(f"{file} cannot be read: it is not UTF-8")
+
+
+def _lines(problem: Any) -> list[dict[str, object]]:
+    return [{"line": each.line, "message": each.message} for each in problem.problems]
+
+
+def _tell(file: Path, found: "Dataset") -> None:
+    from bench.dataset import described
+
+    about: Any = described(found)
+    ambiguous = f", {about['ambiguous']} ambiguous" if about["ambiguous"] else ""
+    print_text(f"{file}: {about['examples']} examples{ambiguous}, version {found.sha256[:12]}")
+    print_text("tasks       " + ", ".join(f"{name} {count}" for name, count in about["tasks"].items()))
+    print_text(
+        "categories  "
+        + ", ".join(
+            f"{name or '(none)'} {count}{', critical' if name in about['critical'] else ''}"
+            for name, count in about["categories"].items()
+        )
+    )
+    for each in about["warnings"]:
+        say(each)

@@ -1,0 +1,118 @@
+"""A dataset is read whole, or refused with every line that is wrong."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bench.dataset import Dataset, described, parse, warnings
+from bench.errors import BadDataset
+from bench.example import TASKS
+
+RIGHT: dict[str, dict[str, Any]] = {
+    "choice": {"choices": ["red", "blue"], "expected": "B"},
+    "extract": {"expected": {"total": 12.5}},
+    "classify": {"expected": "spam"},
+    "similar": {"expected": "It is on its way."},
+    "rank": {"expected": ["a", "b", "c"]},
+    "exact": {"expected": ["42", "forty-two"]},
+    "judge": {"expected": "names the refund's date"},
+}
+
+
+def line(kind: str = "exact", **fields: Any) -> str:
+    return json.dumps({"id": "1", "task": kind, "input": "Which?", **RIGHT[kind], **fields})
+
+
+def told(text: str) -> list[tuple[int, str]]:
+    with pytest.raises(BadDataset) as caught:
+        parse(text)
+    return [(each.line, each.message) for each in caught.value.problems]
+
+
+def lines(count: int, **fields: Any) -> Iterator[str]:
+    for number in range(count):
+        yield line(id=str(number), **fields)
+
+
+def of(*texts: str) -> Dataset:
+    return parse("\n".join(texts))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_examples(task: str) -> None:
+    (found,) = of(line(task)).examples
+    assert (found.task, found.messages[0].role, found.messages[0].content) == (task, "user", "Which?")
+
+
+def test_an_input_may_be_a_conversation() -> None:
+    said = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Which?"}]
+    (found,) = of(line(input=said)).examples
+    assert [each.role for each in found.messages] == ["system", "user"]
+
+
+def test_all_wrong_lines_are_named_at_once_by_their_number() -> None:
+    found = told(
+        "\n".join([line(), "", "{", line(id="2", colour="red"), line("choice", id="3", expected="C")])
+    )
+    assert [number for number, _ in found] == [3, 4, 5]
+    assert "no JSON object" in found[0][1]
+    assert "`colour`" in found[1][1]
+    assert "one of the choices" in found[2][1]
+
+
+@pytest.mark.parametrize(
+    ("task", "fields", "words"),
+    [
+        ("exact", {"task": "guess"}, "guess"),
+        ("exact", {"id": " "}, "id is empty"),
+        ("exact", {"input": ""}, "input"),
+        ("exact", {"input": [{"role": "assistant", "content": "Hello."}]}, "the user says the last"),
+        ("exact", {"expected": 42}, "a list of texts"),
+        ("exact", {"expected": []}, "a list of texts"),
+        ("exact", {"threshold": 1.5}, "threshold"),
+        ("extract", {"tolerance": -1}, "tolerance"),
+        ("choice", {"choices": ["red"]}, "2 to 26"),
+        ("choice", {"choices": ["red", "red"]}, "one twice"),
+        ("extract", {"expected": {}}, "fields to find"),
+        ("classify", {"choices": ["ham", "eggs"]}, "one of the choices"),
+        ("rank", {"expected": ["a"]}, "at least two"),
+        ("rank", {"choices": ["a", "b"]}, "the same texts"),
+        ("judge", {"expected": ["a"]}, "what a good answer says"),
+    ],
+)
+def test_what_a_line_gets_wrong_is_said(task: str, fields: dict[str, Any], words: str) -> None:
+    assert any(words in message for _, message in told(line(task, **fields)))
+
+
+def test_an_empty_file_is_no_dataset() -> None:
+    assert told("\n\n") == [(1, "there is no example")]
+
+
+def test_a_line_that_stands_twice_is_refused_but_an_id_may_ask_several_things() -> None:
+    assert told(f"{line()}\n{line()}") == [(2, "repeats line 1")]
+    assert len(of(line(), line(input="Which one?")).examples) == 2
+
+
+def test_the_version_does_not_know_spacing_or_the_order_of_keys_but_every_word() -> None:
+    spaced = json.dumps(json.loads(line(category="billing")), indent=None, separators=(" , ", " : "))
+    turned = json.dumps(dict(reversed(json.loads(line(category="billing")).items())))
+    versions = {of(text).sha256 for text in (line(category="billing"), spaced, turned)}
+    assert len(versions) == 1
+    changed = (line(), line(category="billing", critical=True), line(category="billing", input="Who?"))
+    assert versions.isdisjoint({of(text).sha256 for text in changed})
+
+
+def test_an_example_of_which_nobody_could_say_what_is_right_is_kept_and_not_scored() -> None:
+    found = of(line(), line(id="2", expected=None))
+    assert (len(found.examples), len(found.scored)) == (2, 1)
+    assert described(found)["ambiguous"] == 1
+
+
+def test_few_examples_and_repeated_ids_are_warned_of() -> None:
+    assert list(warnings(of(*lines(50)))) == []
+    assert any("49 examples are few" in each for each in warnings(of(*lines(49))))
+    few = warnings(of(*lines(39, category="fraud", critical=True)))
+    assert any("fraud has 39 examples" in each for each in few)
+    assert any("several lines" in each for each in warnings(of(line(), line(input="Who?"))))
