@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -53,7 +53,16 @@ def parse(text: str) -> Dataset:
         wrong.append(Problem(1, "there is no example"))
     if wrong:
         raise BadDataset(sorted(wrong, key=lambda each: each.line))
-    return _dataset(tuple(example(line) for _, line in found))
+    return _dataset(_with_classes(tuple(example(line) for _, line in found)))
+
+
+def _with_classes(examples: tuple[Example, ...]) -> tuple[Example, ...]:
+    named = (each.expected for each in examples if each.task == "classify" and not each.choices)
+    classes = tuple(sorted({each for each in named if each is not None}))
+    return tuple(
+        replace(each, classes=each.choices or classes) if each.task == "classify" else each
+        for each in examples
+    )
 
 
 def _dataset(examples: tuple[Example, ...]) -> Dataset:

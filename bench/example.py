@@ -38,7 +38,8 @@ class Example:
 
     `threshold` in (0, 1] is the score from which an answer counts as right (None: the task's own),
     `tolerance` how far off a number may be, relative to it. Examples of one `cluster` (a document, else an
-    id) are no independent evidence. `hash` is of the id and all that is asked and judged by.
+    id) are no independent evidence. `hash` is of the id and all that is asked and judged by. `classes` are
+    those that `classify` may name: the choices, else all that its dataset expects.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Example:
     threshold: float | None
     tolerance: float | None
     hash: str
+    classes: tuple[str, ...] = ()
 
 
 def example(line: Line) -> Example:

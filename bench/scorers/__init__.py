@@ -1,0 +1,42 @@
+"""How right an answer is: one pure function a task, from 0 to 1. What a judge says is not decided here."""
+
+from collections.abc import Callable, Mapping
+
+from bench.example import Example, Task
+from bench.scorers.exact import exact
+from bench.scorers.extract import extract
+from bench.scorers.named import choice, classify
+from bench.scorers.rank import rank
+from bench.scorers.similar import similar
+
+Scorer = Callable[[Example, str], float]
+
+SCORERS: Mapping[Task, Scorer] = {
+    "choice": choice,
+    "extract": extract,
+    "classify": classify,
+    "similar": similar,
+    "rank": rank,
+    "exact": exact,
+}
+"""Of every task but `judge`, for which another model is asked."""
+
+THRESHOLDS: Mapping[Task, float] = {
+    "choice": 1.0,
+    "extract": 1.0,
+    "classify": 1.0,
+    "similar": 0.8,
+    "rank": 0.8,
+    "exact": 1.0,
+    "judge": 0.75,
+}
+"""The score from which an answer counts as right, where its example does not say."""
+
+
+def is_right(example: Example, score: float) -> bool:
+    """Whether a score counts as right, give or take a rounding error."""
+    threshold = THRESHOLDS[example.task] if example.threshold is None else example.threshold
+    return score >= threshold - 1e-9
+
+
+__all__ = ["SCORERS", "THRESHOLDS", "Scorer", "is_right"]

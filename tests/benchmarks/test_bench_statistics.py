@@ -1,0 +1,95 @@
+"""The benchmark's statistics against known answers and statsmodels, and where clusters make them wider."""
+
+import numpy as np
+import pytest
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+from bench.statistics import mean, p95, paired_p, paired_ratio, quantile, share, wilson
+
+
+def alone(n: int) -> list[str]:
+    return [str(number) for number in range(n)]
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 20), (19, 20), (20, 20), (75, 100), (1, 1)])
+def test_wilson_is_statsmodels(correct: int, n: int) -> None:
+    assert wilson(correct, n) == pytest.approx(proportion_confint(correct, n, method="wilson"), abs=1e-9)
+
+
+def test_wilson_covers_at_twenty_examples_where_wald_does_not() -> None:
+    right = np.random.default_rng(1).binomial(20, 0.95, size=4000)
+    covered = np.mean([low <= 0.95 <= high for low, high in (wilson(each, 20) for each in right.tolist())])
+    wald = np.mean(np.abs(right / 20 - 0.95) <= 1.96 * np.sqrt(right / 20 * (1 - right / 20) / 20))
+    assert covered > 0.9
+    assert wald < 0.7
+
+
+@pytest.mark.parametrize(("worse", "better"), [(8, 1), (3, 3), (1, 0), (12, 2)])
+def test_pairs_are_tested_by_exact_mcnemar(worse: int, better: int) -> None:
+    baseline = [True] * 20 + [True] * worse + [False] * better
+    candidate = [True] * 20 + [False] * worse + [True] * better
+    known = mcnemar([[20, worse], [better, 0]], exact=True).pvalue
+    assert paired_p(baseline, candidate, alone(len(baseline))) == pytest.approx(known)
+
+
+def test_models_that_agree_everywhere_have_no_p() -> None:
+    assert paired_p([True, False], [True, False], alone(2)) is None
+
+
+def test_ten_examples_of_one_document_are_one_piece_of_evidence() -> None:
+    baseline, candidate = [True] * 30, [False] * 10 + [True] * 20
+    plain = paired_p(baseline, candidate, alone(30))
+    clustered = paired_p(baseline, candidate, ["one document"] * 10 + alone(20))
+    assert plain is not None
+    assert clustered is not None
+    assert plain < 0.01 < 0.5 < clustered
+
+
+def test_clusters_widen_an_interval_and_singletons_do_not() -> None:
+    correct = ([True] * 5 + [False] * 5) * 10
+    single = share(correct, alone(100))
+    alike = share(correct, [str(number // 5) for number in range(100)])
+    assert single is not None
+    assert alike is not None
+    assert (single.low, single.high) == pytest.approx(wilson(50, 100))
+    assert (alike.low, alike.high) == pytest.approx(wilson(10, 20))
+    assert share([], []) is None
+
+
+def test_clusters_that_are_all_right_are_worth_one_each() -> None:
+    found = share([True] * 40, [str(number // 10) for number in range(40)])
+    assert found is not None
+    assert found.low == pytest.approx(wilson(4, 4)[0])
+
+
+def test_pairs_tell_a_ratio_that_unpaired_noise_would_hide() -> None:
+    cost = np.random.default_rng(2).lognormal(0, 2, size=60)
+    found = paired_ratio(cost.tolist(), (0.9 * cost).tolist(), alone(60), of=mean)
+    assert found is not None
+    assert (found.low, found.estimate, found.high) == pytest.approx((0.9, 0.9, 0.9))
+
+
+def test_the_bootstrap_covers_and_says_the_same_each_time() -> None:
+    covered, random = 0, np.random.default_rng(3)
+    for _ in range(60):
+        theirs = random.lognormal(0, 0.5, size=80)
+        ours = theirs * random.lognormal(np.log(1.2), 0.3, size=80)
+        found = paired_ratio(theirs.tolist(), ours.tolist(), alone(80), of=mean)
+        assert found is not None
+        covered += found.low <= 1.2 * np.exp(0.3**2 / 2) <= found.high
+    assert covered >= 51
+    assert found == paired_ratio(theirs.tolist(), ours.tolist(), alone(80), of=mean)
+
+
+def test_latency_compares_by_its_p95() -> None:
+    times = [float(number) for number in range(1, 101)]
+    found = paired_ratio(times, [2 * each for each in times], alone(100), of=p95)
+    assert found is not None
+    assert found.estimate == 2
+    assert paired_ratio([1.0], [2.0], ["0"], of=p95) is None
+
+
+def test_quantiles_are_values_that_were_measured() -> None:
+    assert [quantile([1.0, 2.0, 3.0, 10.0], level) for level in (0.5, 0.75, 0.95)] == [2.0, 3.0, 10.0]
+    assert quantile([], 0.5) is None
