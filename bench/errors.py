@@ -2,6 +2,7 @@
 
 BenchError
 ├── BadDataset    a dataset with lines that cannot be taken   (`problems`)
+├── NoJudge       an example that only a judge can score, and there is none
 └── NoAnswers     a model that answered nothing at all: there is nothing to judge
 """
 
@@ -27,6 +28,10 @@ class BadDataset(BenchError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(f"line {each.line}: {each.message}" for each in problems))
         self.problems = tuple(problems)
+
+
+class NoJudge(BenchError):
+    """An example needs a judge; the message says which."""
 
 
 class NoAnswers(BenchError):

@@ -42,6 +42,7 @@ class Behaviour:
     sigma of the logarithm, 0 for a constant), `pace_s` from token to token. `faults` gives each fault's rate
     in [0, 1], together at most 1. `after_events` is how much of a stream a broken one still sends. `rejects`
     names body fields refused with 400. `words` is the answer's length, `reasoning_tokens` come on top.
+    `says` are answers to prompts that hold a text, by that text, in place of `words` of no meaning.
     `snapshot` is the model name in answers (None: as asked). `slice_bytes` cuts the body at that size, across
     events and characters; `gzip` compresses it for callers that accept it.
     """
@@ -51,6 +52,7 @@ class Behaviour:
     spread: float = 0.0
     pace_s: float = 0.0
     words: int = 24
+    says: Mapping[str, str] = field(default_factory=dict)
     reasoning_tokens: int = 0
     faults: Mapping[Fault, float] = field(default_factory=dict)
     status: int = 500

@@ -1,5 +1,6 @@
 """What a demo model answers, before any wire format: text in pieces or a tool call, with its token counts."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -76,7 +77,7 @@ class Reply:
 def answer(prompt: Prompt, behaviour: Behaviour, draws: Random) -> Reply:
     """The model's answer to a prompt; the same draws give the same answer."""
     finish: Finish = "tool" if prompt.tool else "stop"
-    pieces = _arguments(prompt.tool) if prompt.tool else _words(behaviour.words, draws)
+    pieces = _arguments(prompt.tool) if prompt.tool else _said(prompt, behaviour, draws)
     if prompt.max_tokens is not None and len(pieces) > prompt.max_tokens:
         pieces, finish = pieces[: prompt.max_tokens], "length"
     return Reply(
@@ -103,6 +104,13 @@ def _tokens(prompt: Prompt, output: int, reasoning: int) -> Tokens:
     read = count(prompt.text) + 85 * prompt.images
     cached = read // CACHE_STEP * CACHE_STEP if read >= CACHE_FROM else 0
     return Tokens(input=read, cached=cached, output=output + reasoning, reasoning=reasoning)
+
+
+def _said(prompt: Prompt, behaviour: Behaviour, draws: Random) -> tuple[str, ...]:
+    for asked, said in behaviour.says.items():
+        if asked in prompt.text:
+            return tuple(re.findall(r"\s*\S+", said))
+    return _words(behaviour.words, draws)
 
 
 def _words(length: int, draws: Random) -> tuple[str, ...]:

@@ -114,8 +114,8 @@ INVOICE = {"total": 1234.5, "currency": "EUR", "lines": [{"sku": "a-1", "paid": 
     "answer",
     [
         '{"total": 1234.5, "currency": "EUR", "lines": [{"sku": "a-1", "paid": true}]}',
-        'Here:\n```json\n{"total": "1,234.50", "currency": "eur", "lines": [{"sku": "A-1", "paid": true}]}\n```',
-        'Not {"total": 1}: {"total": "€1234.5", "currency": "EUR", "lines": [{"sku": "a-1", "paid": "true"}]}.',
+        '```json\n{"total": "1,234.50", "currency": "eur", "lines": [{"sku": "A-1", "paid": true}]}\n```',
+        'No {}: {"total": "€1234.5", "currency": "EUR", "lines": [{"sku": "a-1", "paid": "true"}]}',
     ],
 )
 def test_fields_are_found_in_any_json_a_model_writes(answer: str) -> None:

@@ -1,0 +1,27 @@
+"""What a model is asked for an example: its input, and under it the choices with how to answer."""
+
+from bench.example import LETTERS, Example
+from records.capture import Said
+
+
+def prompt(example: Example) -> tuple[Said, ...]:
+    """The messages as they are sent. Without choices the input says by itself how to answer."""
+    *before, last = example.messages
+    asked = _how(example)
+    return (*before, Said(last.role, f"{last.content}\n\n{asked}")) if asked else example.messages
+
+
+def _how(example: Example) -> str:
+    if not example.choices:
+        return ""
+    lettered = "\n".join(f"{letter}. {each}" for letter, each in zip(LETTERS, example.choices, strict=False))
+    match example.task:
+        case "choice":
+            return f"{lettered}\n\nAnswer with the letter of the right choice only."
+        case "classify":
+            return f"Answer with one of these only: {', '.join(example.choices)}."
+        case "rank":
+            listed = "\n".join(f"- {each}" for each in example.choices)
+            return f"{listed}\n\nAnswer with these, best first, one a line, and nothing else."
+        case _:
+            return ""

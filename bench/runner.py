@@ -1,0 +1,105 @@
+"""Asks every model every example, so many at once, and scores what comes. What is asked is kept at once."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from bench import judge
+from bench.answer import Answer
+from bench.asking import Asker
+from bench.errors import NoJudge
+from bench.example import Example, fingerprint
+from bench.kept import Kept
+from bench.prompt import prompt
+from bench.scorers import SCORERS, is_right
+from records.capture import Said
+
+AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One model's answer to one example. `score` is None where the judge gave no mark: then it is not known
+    whether it is right. A failure is never right."""
+
+    example: Example
+    answer: Answer
+    score: float | None
+    right: bool
+    judge_cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Who asks whom: the judge is needed only where an example is of that task."""
+
+    asker: Asker
+    judge: Asker | None
+
+
+async def run(
+    models: Sequence[Ask],
+    examples: Sequence[Example],
+    *,
+    kept: Kept,
+    at_once: int = AT_ONCE,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> list[list[Result]]:
+    """Each model's results, in the examples' order. The models take turns: they meet the same hour.
+
+    Raises NoJudge before anything is asked.
+    """
+    for example in examples:
+        if example.task == "judge" and any(each.judge is None for each in models):
+            raise NoJudge(f"example {example.id} needs a judge: name a model that gives marks")
+    found: list[dict[int, Result]] = [{} for _ in models]
+    total = len(models) * len(examples)
+    waiting = _turns(len(models), examples)
+
+    async def work() -> None:
+        for place, number, example in waiting:
+            found[place][number] = await _result(models[place], example, kept)
+            progress(sum(map(len, found)), total)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(at_once, total)):
+            group.create_task(work())
+    return [[answered[number] for number in range(len(examples))] for answered in found]
+
+
+def _turns(models: int, examples: Sequence[Example]) -> Iterator[tuple[int, int, Example]]:
+    for number, example in enumerate(examples):
+        for place in range(models):
+            yield (place + number) % models, number, example
+
+
+async def _asked(asker: Asker, question: str, messages: Sequence[Said], kept: Kept) -> Answer:
+    """The answer to a question: as it was kept, or else asked for now."""
+    known = kept.get(asker.target.name, question)
+    if known is not None:
+        return known
+    answer = await asker.ask(messages)
+    kept.put(asker.target.name, question, answer)
+    return answer
+
+
+async def _result(ask: Ask, example: Example, kept: Kept) -> Result:
+    answer = await _asked(ask.asker, example.hash, prompt(example), kept)
+    if answer.text is None:
+        return Result(example=example, answer=answer, score=0.0, right=False)
+    if example.task == "judge" and ask.judge is not None:
+        return await _judged(ask.judge, example, answer, answer.text, kept)
+    score = SCORERS[example.task](example, answer.text)
+    return Result(example=example, answer=answer, score=score, right=is_right(example, score))
+
+
+async def _judged(by: Asker, example: Example, answer: Answer, text: str, kept: Kept) -> Result:
+    said = await _asked(by, fingerprint([example.hash, text]), judge.question(example, text), kept)
+    score = None if said.text is None else judge.score(said.text)
+    return Result(
+        example=example,
+        answer=answer,
+        score=score,
+        right=score is not None and is_right(example, score),
+        judge_cost_usd=said.cost_usd,
+    )
