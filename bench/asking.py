@@ -101,14 +101,16 @@ class Asker:
 
     def _told(self, came: httpx2.Response, latency_s: float) -> Answer:
         target = self.target
-        if target.arm is not None and came.headers.get("x-canary-arm") != target.arm:
-            return Answer(failure="not_pinned", status=came.status_code, said=_quoted(came))
         if not came.is_success:
             return Answer(
                 failure=_refused(came.status_code),
                 status=came.status_code,
                 said=_quoted(came),
                 latency_s=latency_s,
+            )
+        if target.arm is not None and came.headers.get("x-canary-arm") != target.arm:
+            return Answer(
+                failure="not_pinned", status=came.status_code, said="the proxy let another arm answer"
             )
         read = target.read(came.content)
         usage = read.usage

@@ -23,10 +23,11 @@ class Problem:
 
 
 class BadDataset(BenchError):
-    """Every line of a dataset that cannot be taken."""
+    """Every line of a dataset that cannot be taken; the message names the `file`, where it is known."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(f"line {each.line}: {each.message}" for each in problems))
+    def __init__(self, problems: Sequence[Problem], file: str = "") -> None:
+        place = f"{file}:" if file else "line "
+        super().__init__("\n".join(f"{place}{each.line}: {each.message}" for each in problems))
         self.problems = tuple(problems)
 
 

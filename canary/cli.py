@@ -14,6 +14,7 @@ from canary.commands import archive as archive_command
 from canary.commands import dataset as dataset_command
 from canary.commands import feedback as feedback_command
 from canary.commands import records as records_command
+from canary.commands.bench import bench
 from canary.commands.decide import decide
 from canary.commands.rules import rules
 from canary.commands.shell import (
@@ -319,6 +320,7 @@ app.command(epilog=example("simulate --canary support-nov --rate 5 --share 5% --
     simulate
 )
 app.command(epilog=example("rules -o /etc/prometheus/canary.rules.yml"))(rules)
+app.command(epilog=example("bench gpt-4o-2024-11-20 --failures wrong.csv"))(bench)
 
 
 def _order(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from alerts.receiver import PAGERDUTY_URL, Receiver
+from bench.source import Source
 from canary.config import guardrails
 from canary.config.config import CanaryConfig, Config
 from canary.config.sections import (
@@ -46,6 +47,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         server=_server(file),
         tags=tags(file),
         prices={model: Rates(**section.model_dump()) for model, section in file.prices.items()},
+        datasets=tuple(Source(name=name, **section.model_dump()) for name, section in file.datasets.items()),
         store=file.store,
         shared=file.shared,
         notify=tuple(_receiver(section) for section in file.notify),

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from canary.config.canary_checks import check_canaries
 from canary.config.errors import Path
 from canary.config.names import COMPUTED, METRIC_NAME, TAG_NAME
+from canary.config.nearest import suggestion
 from canary.config.salvage import Salvage
 from canary.config.sections import FileSection, NotifySection
 
@@ -24,6 +25,7 @@ def check(file: FileSection, found: Salvage) -> None:
     for index, name in enumerate(file.tags or ()):
         if not TAG_NAME.fullmatch(name):
             found.complain(("tags", index), f'"{name}" is no tag name; use letters, digits, . _ and -')
+    _check_datasets(file, found)
     _check_notify(file, found)
     if file.admin_url is not None and (wrong := _wrong_with_url(file.admin_url)):
         found.complain(("admin_url",), wrong)
@@ -84,6 +86,18 @@ def _check_metrics(file: FileSection, found: Salvage) -> None:
             ends = "0-1" if section.kind == "bool" else "0-10"
             message = f"a {section.kind} metric always has the scale {ends}; leave it out"
             found.complain(("metrics", name, "scale"), message)
+
+
+def _check_datasets(file: FileSection, found: Salvage) -> None:
+    for name, section in file.datasets.items():
+        provider = (section.judge or "").partition("/")[0]
+        if section.judge is not None and provider not in found.names("providers"):
+            message = "must be PROVIDER/MODEL, with a provider that is named above"
+            found.complain(("datasets", name, "judge"), f"{message}{_or(provider, found)}")
+
+
+def _or(provider: str, found: Salvage) -> str:
+    return suggestion(provider, list(found.names("providers")))
 
 
 def _check_notify(file: FileSection, found: Salvage) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from alerts.receiver import Receiver
 from alerts.rule import Rule
+from bench.source import Source
 from canary.config.server import ServerSettings
 from proxy.provider import Provider, Timeout
 from records.capture import CaptureRule
@@ -52,6 +53,7 @@ class Config:
     server: ServerSettings
     tags: tuple[str, ...] = ()
     prices: Mapping[str, Rates] = field(default_factory=dict)
+    datasets: tuple[Source, ...] = ()
     store: str = field(default="sqlite:///canary.db", repr=False)
     shared: str = field(default="none", repr=False)
     notify: tuple[Receiver, ...] = ()

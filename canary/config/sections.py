@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from alerts.rule import Action, RuleName
+from bench.source import Layer
 from canary.config.fields import (
     AnyDuration,
     AnyShare,
@@ -211,6 +212,19 @@ class PriceSection(Section):
     output: NotNegative = Field(description="Output tokens, reasoning included.")
 
 
+class DatasetSection(Section):
+    """A file of examples that `canary bench` measures models by."""
+
+    file: Text = Field(description="The file, relative to this one.")
+    layer: Layer = Field(description="Whether somebody made the examples up, or users asked them.")
+    floor: Share | None = Field(
+        None, description="The share of right answers below which a model will not do."
+    )
+    judge: MaybeText = Field(
+        None, description="The model that gives marks, as PROVIDER/MODEL, for examples of the task `judge`."
+    )
+
+
 class PagerDutySection(Section):
     """PagerDuty's Events API v2."""
 
@@ -237,6 +251,7 @@ class FileSection(Section):
         None, description="The tags apps may send; by default those in use."
     )
     prices: dict[Text, PriceSection] = Field({}, description="Prices by model, over the built-in table.")
+    datasets: dict[Text, DatasetSection] = Field({}, description="Examples by name, for `canary bench`.")
     store: Text = Field("sqlite:///canary.db", description="The database of outcomes.")
     shared: Text = Field("none", description="Redis for several replicas, or `none`.")
     notify: tuple[NotifySection, ...] = Field((), description="Who is paged.")

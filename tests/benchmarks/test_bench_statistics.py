@@ -5,7 +5,7 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from bench.statistics import mean, p95, paired_p, paired_ratio, quantile, share, wilson
+from bench.statistics import mean, p95, paired_difference, paired_p, paired_ratio, quantile, share, wilson
 
 
 def alone(n: int) -> list[str]:
@@ -53,7 +53,7 @@ def test_clusters_widen_an_interval_and_singletons_do_not() -> None:
     assert single is not None
     assert alike is not None
     assert (single.low, single.high) == pytest.approx(wilson(50, 100))
-    assert (alike.low, alike.high) == pytest.approx(wilson(10, 20))
+    assert (alike.low, alike.high) == pytest.approx(wilson(10, 20), abs=1e-9)
     assert share([], []) is None
 
 
@@ -93,3 +93,26 @@ def test_latency_compares_by_its_p95() -> None:
 def test_quantiles_are_values_that_were_measured() -> None:
     assert [quantile([1.0, 2.0, 3.0, 10.0], level) for level in (0.5, 0.75, 0.95)] == [2.0, 3.0, 10.0]
     assert quantile([], 0.5) is None
+
+
+def test_a_difference_of_pairs_covers_and_pairs_that_all_agree_leave_doubt() -> None:
+    random, covered = np.random.default_rng(4), 0
+    for _ in range(400):
+        kinds = random.choice(3, p=[0.05, 0.1, 0.85], size=100)
+        found = paired_difference((kinds == 1).tolist(), (kinds == 0).tolist(), alone(100))
+        assert found is not None
+        covered += found.low <= -0.05 <= found.high
+    assert covered >= 0.93 * 400
+    agreed = paired_difference([True] * 60, [True] * 60, alone(60))
+    assert agreed is not None
+    assert -0.05 < agreed.low < -0.03 < 0.03 < agreed.high < 0.05
+    assert paired_difference([], [], []) is None
+
+
+def test_a_difference_of_pairs_is_wider_where_documents_fail_as_a_whole() -> None:
+    baseline, candidate = [True] * 100, [False] * 10 + [True] * 90
+    plain = paired_difference(baseline, candidate, alone(100))
+    clustered = paired_difference(baseline, candidate, [str(number // 10) for number in range(100)])
+    assert plain is not None
+    assert clustered is not None
+    assert clustered.high - clustered.low > 2 * (plain.high - plain.low)

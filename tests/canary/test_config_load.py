@@ -27,6 +27,7 @@ SECTIONS = {
     "`rubric`": "CriterionSection",
     "`metrics.NAME`": "MetricSection",
     "`prices.MODEL`": "PriceSection",
+    "`datasets.NAME`": "DatasetSection",
     "`notify[]`": "NotifySection",
     "`pagerduty`": "PagerDutySection",
 }
@@ -93,7 +94,7 @@ def test_the_page_says_which_keys_are_required(heading: str, section: str) -> No
 
 def test_the_files_documented_defaults_are_what_leaving_them_out_means() -> None:
     defaults = dict(documented_defaults("The file"))
-    assert len(defaults) == 13
+    assert len(defaults) == 14
     del defaults["canaries"]
     for key, value in defaults.items():
         assert read(f"{TRIAL}{key}: {value}\n") == read(TRIAL), key
@@ -141,7 +142,7 @@ def test_every_metric_that_need_not_be_declared_stands_on_the_page() -> None:
 def test_the_pages_examples_are_sound() -> None:
     """Each example on the page, in a file that has what the example leaves out."""
     examples = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    assert len(examples) == 10
+    assert len(examples) == 11
     for example in examples:
         read_example(example)
 

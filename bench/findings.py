@@ -1,0 +1,119 @@
+"""What keeps a candidate from shipping.
+
+    what                                                        → finding
+    dataset    worse than the current model, pair by pair       → fails
+    dataset    its whole interval is below the floor            → fails
+    dataset    its interval reaches below the floor; without a
+               floor, the candidate may be 5 points worse       → open
+    dataset    fewer than 50 examples; or unjudged ones         → open
+    critical category  fails as a dataset does                  → fails: it blocks
+    critical category  below the floor, its interval not        → open
+    critical category  fewer than 40 examples                   → open
+    other categories                                            → none, they are only shown
+
+One that fails: don't ship. Else one that is open: extend. Else: ship.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.dataset import FEW, FEW_CRITICAL
+from bench.figures import Figures, Side
+from bench.source import Source
+from bench.statistics import Interval
+
+Verdict = Literal["ship", "dont_ship", "extend"]
+
+MARGIN = 0.05
+"""By how much, in shares of 1, a candidate's interval may reach below the current model without a floor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One reason, in a sentence."""
+
+    severity: Literal["fails", "open"]
+    says: str
+
+
+def verdict(findings: Sequence[Finding]) -> Verdict:
+    """What they come to."""
+    severities = {each.severity for each in findings}
+    return "dont_ship" if "fails" in severities else "extend" if severities else "ship"
+
+
+def of_dataset(source: Source, found: Figures) -> Iterator[Finding]:
+    """What a whole dataset says."""
+    if found.candidate is None:
+        return
+    if failing := _failing(source.name, source, found):
+        yield failing
+        return
+    for says in (*_few(found), *_not_sure(source, found.candidate, found.difference)):
+        yield Finding(severity="open", says=f"{source.name}: {says}")
+
+
+def of_critical(source: Source, category: str, found: Figures) -> Iterator[Finding]:
+    """What a critical category says."""
+    where = f"{source.name}, critical category {category or '(none)'}"
+    if found.candidate is None:
+        return
+    if failing := _failing(where, source, found):
+        yield failing
+        return
+    if below_floor(source, found.candidate) and (interval := found.candidate.completion):
+        says = f"completion {percents(interval)} is below the floor of {source.floor:.0%}, perhaps by chance"
+        yield Finding(severity="open", says=f"{where}: {says}")
+    if found.examples < FEW_CRITICAL:
+        says = f"{found.examples} examples: below {FEW_CRITICAL} a loss may go unseen"
+        yield Finding(severity="open", says=f"{where}: {says}")
+
+
+def below_floor(source: Source, side: Side) -> bool:
+    """What was seen is below the floor, by chance or not."""
+    found = side.completion
+    return source.floor is not None and found is not None and found.estimate < source.floor
+
+
+def _failing(where: str, source: Source, found: Figures) -> Finding | None:
+    """What no further example would mend."""
+    interval = found.candidate.completion if found.candidate is not None else None
+    if source.floor is not None and interval is not None and interval.high < source.floor:
+        says = f"completion {percents(interval)} is below the floor of {source.floor:.0%}"
+        return Finding(severity="fails", says=f"{where}: {says}")
+    if found.worse and found.difference is not None:
+        says = (
+            f"{_points(found.difference.estimate)} points against the current model "
+            f"(p = {found.mcnemar_p:.2g}), {len(found.new_failures)} new failures"
+        )
+        return Finding(severity="fails", says=f"{where}: {says}")
+    return None
+
+
+def _few(found: Figures) -> Iterator[str]:
+    if found.examples < FEW:
+        yield f"{found.examples} examples are a sanity check, no benchmark (from {FEW} on)"
+    if found.unjudged:
+        yield f"{found.unjudged} examples got no mark from the judge"
+
+
+def _not_sure(source: Source, side: Side, difference: Interval | None) -> Iterator[str]:
+    interval = side.completion
+    if source.floor is not None:
+        if interval is not None and interval.low < source.floor:
+            yield f"completion {percents(interval)} is not surely above the floor of {source.floor:.0%}"
+    elif difference is not None and difference.low < -MARGIN:
+        yield (
+            f"{_points(difference.estimate)} points against the current model, "
+            f"{_points(difference.low)} not ruled out; {_points(-MARGIN)} would be"
+        )
+
+
+def percents(interval: Interval) -> str:
+    """84.0 % (75.6 to 89.9)."""
+    return f"{100 * interval.estimate:.1f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "−")

@@ -1,0 +1,110 @@
+"""One benchmark from its datasets' files to its comparison."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.asking import Asker, Target
+from bench.comparison import Comparison, compared, measured
+from bench.dataset import Dataset, parse
+from bench.errors import BadDataset, NoAnswers
+from bench.example import fingerprint
+from bench.kept import Kept
+from bench.runner import Ask, run
+from bench.source import Source
+from canary.benching.models import Named, Pair, named
+from canary.benching.proxied import Proxied
+from canary.benching.targets import client_for, direct, pinned
+from canary.config import Config
+from records.prices import Prices
+from routing.canary import ArmName
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """What a benchmark runs with. `stages` fills with the seconds that each stage took."""
+
+    config: Config
+    pair: Pair
+    proxy: Proxied | None
+    environment: Mapping[str, str]
+    at_once: int
+    progress: Callable[[str, int, int], None]
+    stages: dict[str, float] = field(default_factory=dict)
+
+    async def run(self, datasets: Sequence[tuple[Source, Dataset]], kept: Kept) -> Comparison:
+        """Ask both models everything, dataset by dataset. Raises BenchError, NoKey."""
+        prices = Prices(self.config.prices)
+        async with AsyncExitStack() as clients:
+
+            async def asker(model: Named, target: Target) -> Asker:
+                client = client_for(model.provider, at_once=self.at_once)
+                return Asker(await clients.enter_async_context(client), target)
+
+            askers = [await asker(model, self._target(model, arm, prices)) for model, arm in self._models()]
+            found = []
+            for source, dataset in datasets:
+                began = time.perf_counter()
+                by = None
+                if source.judge is not None:
+                    model = named(self.config, source.judge)
+                    by = await asker(model, direct(model.provider, model.model, prices, self.environment))
+                results = await run(
+                    [Ask(asker=each, judge=by) for each in askers],
+                    dataset.scored,
+                    kept=kept,
+                    at_once=self.at_once,
+                    progress=lambda done, of, name=source.name: self.progress(name, done, of),  # type: ignore[misc]
+                )
+                self.stages[source.name] = time.perf_counter() - began
+                try:
+                    found.append(measured(source, dataset, results))
+                except NoAnswers as problem:
+                    raise NoAnswers(f"{source.name}: {problem}") from problem
+        return compared(found)
+
+    def _models(self) -> list[tuple[Named, ArmName]]:
+        candidate = self.pair.candidate
+        found: list[tuple[Named, ArmName]] = [(self.pair.baseline, "baseline")]
+        return [*found, (candidate, "candidate")] if candidate is not None else found
+
+    def _target(self, model: Named, arm: ArmName, prices: Prices) -> Target:
+        target = direct(model.provider, model.model, prices, self.environment)
+        proxy = self.proxy
+        if proxy is None:
+            return target
+        return pinned(
+            target,
+            provider=proxy.provider,
+            traffic=proxy.traffic,
+            asked=proxy.asked,
+            arm=arm,
+            token=proxy.token,
+        )
+
+
+def sources(config: Config, wanted: Sequence[str]) -> list[Source]:
+    """The config's datasets, or those that are wanted: by name, or as files that the config does not know."""
+    if not wanted:
+        return list(config.datasets)
+    known = {each.name: each for each in config.datasets}
+    return [known.get(each) or Source(name=each, file=each, layer="synthetic") for each in wanted]
+
+
+def read(source: Source, folder: Path) -> Dataset:
+    """A source's examples; names in the config are relative to its folder. Raises BadDataset and OSError."""
+    path = Path(source.file) if source.name == source.file else folder / source.file
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except BadDataset as problem:
+        raise BadDataset(problem.problems, str(path)) from None
+
+
+def kept_in(data: Path, pair: Pair, proxy: Proxied | None, *, now: float) -> Kept:
+    """What an interrupted run of these models left in the data folder."""
+    folder = data / "bench"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    names = [pair.baseline.name, pair.candidate.name if pair.candidate else "", proxy is not None]
+    return Kept(folder / f"{fingerprint(names)[:16]}.jsonl", now=now)

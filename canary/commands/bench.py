@@ -1,0 +1,179 @@
+"""`canary bench MODEL`: the new model and the current one on the same examples."""
+
+import asyncio
+import csv
+import getpass
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    ConfigFile,
+    DataFolder,
+    Form,
+    fail,
+    print_json,
+    print_text,
+    read_config,
+    say,
+)
+from canary.config import Config
+
+if TYPE_CHECKING:
+    from bench.comparison import Comparison
+    from bench.dataset import Dataset
+    from bench.source import Source
+    from canary.benching.models import Pair
+
+EXITS = {"ship": 0, "dont_ship": 3, "extend": 4, None: 0}
+
+
+def bench(
+    model: Annotated[str | None, typer.Argument(help="The new model, as MODEL or PROVIDER/MODEL.")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="The current model; else the canary's baseline.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option("--dataset", help="A dataset of the config, or a file; without it all of the config's."),
+    ] = None,
+    dry: Annotated[bool, typer.Option("--dry", help="Measure the current model alone.")] = False,
+    at_once: Annotated[
+        int,
+        typer.Option("--at-once", min=1, max=256, help="How many questions may wait at a time."),
+    ] = 4,
+    failures: Annotated[
+        Path | None, typer.Option("--failures", help="A CSV file for what was answered wrong.")
+    ] = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Ask the new model and the current one the same examples. Exits 0 ship, 3 don't ship, 4 unclear."""
+    if model is None and not dry:
+        fail("name the new model, or measure the current one alone with --dry", code=2)
+    read = read_config(config)
+    pair = _pair(read, model, against)
+    if dry:
+        pair = replace(pair, candidate=None)
+    datasets = _datasets(read, config, dataset or [])
+    document, found = measure(read, pair, datasets, data=data, at_once=at_once, progress=_progress())
+    if failures is not None:
+        _write(failures, found)
+    if output == "json":
+        print_json(document)
+    else:
+        from canary.commands.bench_text import told
+
+        print_text(told(document).rstrip("\n"))
+    raise typer.Exit(EXITS[found.verdict])
+
+
+def measure(
+    config: Config,
+    pair: "Pair",
+    datasets: "list[tuple[Source, Dataset]]",
+    *,
+    data: Path,
+    at_once: int,
+    progress: Callable[[str, int, int], None],
+) -> "tuple[dict[str, Any], Comparison]":
+    """Run it, and put it into a document; ends the command with 1 where that cannot be done."""
+    from bench.document import Circumstances, to_document
+    from bench.errors import BenchError
+    from canary.benching.proxied import proxied
+    from canary.benching.running import Bench, kept_in
+    from canary.benching.targets import NoKey
+    from canary.secrets import BadSecret
+
+    now = time.time()
+    try:
+        proxy = proxied(pair, data, os.environ)
+        kept = kept_in(data, pair, proxy, now=now)
+        if kept.found:
+            say(f"{kept.found} answers are there from an interrupted run; their latency does not count")
+        bench = Bench(
+            config=config,
+            pair=pair,
+            proxy=proxy,
+            environment=os.environ,
+            at_once=at_once,
+            progress=progress,
+        )
+        found = asyncio.run(bench.run(datasets, kept))
+    except (BenchError, NoKey, BadSecret, OSError) as problem:
+        fail(str(problem))
+    kept.forget()
+    about = Circumstances(
+        baseline=pair.baseline.name,
+        candidate=pair.candidate.name if pair.candidate is not None else None,
+        at=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        owner=getpass.getuser(),
+        via="direct" if proxy is None else "proxy",
+        stages=bench.stages,
+    )
+    return to_document(found, about), found
+
+
+def _pair(config: Config, model: str | None, against: str | None) -> "Pair":
+    from canary.benching.models import UnknownModel, pair
+
+    try:
+        return pair(config, model, against)
+    except UnknownModel as problem:
+        fail(str(problem), code=2)
+
+
+def _datasets(config: Config, file: Path, wanted: list[str]) -> "list[tuple[Source, Dataset]]":
+    from bench.errors import BadDataset
+    from canary.benching.running import read, sources
+
+    found = sources(config, wanted)
+    if not found:
+        fail("there is no dataset: list some under datasets in the config, or give --dataset FILE", code=2)
+    try:
+        return [(each, read(each, file.parent)) for each in found]
+    except (BadDataset, UnicodeDecodeError) as problem:
+        fail(str(problem))
+    except OSError as problem:
+        fail(f"{problem.filename} cannot be read: {problem.strerror}")
+
+
+def _progress() -> Callable[[str, int, int], None]:
+    """A line a tenth of a dataset."""
+    told = {"": 0}
+
+    def tell(dataset: str, done: int, of: int) -> None:
+        tenth = 10 * done // of
+        if tenth > told.get(dataset, 0):
+            told[dataset] = tenth
+            say(f"{dataset}: {done} of {of} answers")
+
+    return tell
+
+
+def _write(file: Path, found: "Comparison") -> None:
+    from bench.document import COLUMNS, failures
+
+    rows = list(failures(found))
+    try:
+        with file.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    except OSError as problem:
+        fail(f"{file} cannot be written: {problem.strerror}")
+    say(f"{len(rows)} wrong answers in {file}")
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -1,0 +1,165 @@
+"""A benchmark's document for a terminal."""
+
+from collections.abc import Iterator, Mapping
+from io import StringIO
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+_HEADLINES = {
+    "ship": "Ship: no worse on these examples",
+    "dont_ship": "Don’t ship",
+    "extend": "Too little to tell",
+    None: "The current model alone",
+}
+_LAYERS = {"synthetic": "Synthetic tasks", "real": "Real-world tasks"}
+_MOST_IDS = 12
+
+Node = Mapping[str, Any]
+
+
+def told(document: Node, *, width: int = 110) -> str:
+    """The whole document in words and tables."""
+    out = StringIO()
+    console = Console(file=out, width=width, color_system=None, highlight=False, legacy_windows=False)
+    for block in _blocks(document):
+        console.print(block)
+    return out.getvalue()
+
+
+def _blocks(document: Node) -> Iterator[RenderableType]:
+    whose = f"{document['candidate']} against {document['baseline']}" if document["candidate"] else ""
+    yield Text(f"{_HEADLINES[document['verdict']]}: {whose or document['baseline']}")
+    for reason in document["reasons"]:
+        yield Padding(Text(f"• {reason}"), (0, 0, 0, 2))
+    yield Text("\nWhat each got right")
+    yield _right(document)
+    yield Text("\nHow fast, at what cost")
+    yield _spent(document)
+    if (classes := _classes(document)) is not None:
+        yield Text("\nBy class")
+        yield classes
+    failed = sorted({each for layer in document["layers"] for each in layer["new_failures"]})
+    if failed:
+        more = f" and {len(failed) - _MOST_IDS} more" if len(failed) > _MOST_IDS else ""
+        yield Text(f"\nNew failures: {', '.join(failed[:_MOST_IDS])}{more}")
+    for whose in ("baseline", "candidate"):
+        for failure, count in _failures(document, whose).items():
+            yield Text(f"{whose}: {count} times {failure}")
+    yield Text(f"\n{document['at']}, {document['owner']}, {document['via']}")
+
+
+def _nodes(document: Node) -> Iterator[tuple[str, Node]]:
+    """Every line, indented by what it is a part of."""
+    for layer in document["layers"]:
+        yield _LAYERS[layer["layer"]], layer
+        for dataset in layer["datasets"]:
+            yield f"  {dataset['dataset']}", dataset
+            parts = [*dataset["categories"], *dataset["tags"]]
+            if len(parts) > 1 or (parts and parts[0].get("category")):
+                for part in parts:
+                    yield f"    {part.get('category', part.get('tag')) or '(no category)'}", part
+
+
+def _right(document: Node) -> Table:
+    table = _table("", "examples", "current", "candidate", "points", "p", "new failures", "")
+    for name, node in _nodes(document):
+        table.add_row(
+            name,
+            str(node["examples"]),
+            _completion(node["baseline"]),
+            _completion(node["candidate"]),
+            _points(node["difference"]),
+            "–" if node["mcnemar_p"] is None else f"{node['mcnemar_p']:.2g}",
+            str(len(node["new_failures"])) if node["candidate"] else "–",
+            "blocks" if node["blocks"] else "look" if node.get("flagged") else "",
+        )
+    return table
+
+
+def _spent(document: Node) -> Table:
+    table = _table("", "", "p50", "p95", "p99", "p95 ratio", "a request", "in all", "cost ratio", "judge")
+    for layer in document["layers"]:
+        for dataset in layer["datasets"]:
+            for whose in ("baseline", "candidate"):
+                side = dataset[whose]
+                if side is not None:
+                    ours = whose == "candidate"
+                    table.add_row(
+                        dataset["dataset"],
+                        "candidate" if ours else "current",
+                        *(_seconds(side[name]) for name in ("p50_s", "p95_s", "p99_s")),
+                        _ratio(dataset["latency_ratio"]) if ours else "",
+                        _usd(side["cost_per_request_usd"]),
+                        _usd(side["cost_usd"]),
+                        _ratio(dataset["cost_ratio"]) if ours else "",
+                        _usd(side["judge_cost_usd"]),
+                    )
+    return table
+
+
+def _classes(document: Node) -> Table | None:
+    table = _table("", "class", "", "examples", "recall", "precision", "false positives")
+    for layer in document["layers"]:
+        for dataset in layer["datasets"]:
+            for whose, lines in dataset["classes"].items():
+                for line in lines:
+                    table.add_row(
+                        dataset["dataset"],
+                        line["name"],
+                        "candidate" if whose == "candidate" else "current",
+                        str(line["examples"]),
+                        *(_percent(line[name]) for name in ("recall", "precision", "false_positive_rate")),
+                    )
+    return table if table.row_count else None
+
+
+def _failures(document: Node, whose: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for layer in document["layers"]:
+        for failure, count in (layer[whose] or {"failures": {}})["failures"].items():
+            found[failure] = found.get(failure, 0) + count
+    return found
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name)
+    return table
+
+
+def _completion(side: Node | None) -> str:
+    if side is None or side["completion"] is None:
+        return "–"
+    low, high = side["interval"]
+    return f"{100 * side['completion']:.1f} % ({100 * low:.0f}–{100 * high:.0f})"
+
+
+def _points(found: Node | None) -> str:
+    if found is None:
+        return "–"
+    low, estimate, high = (100 * found[name] for name in ("low", "estimate", "high"))
+    return f"{estimate:+.1f} ({low:+.0f} to {high:+.0f})"
+
+
+def _percent(found: Node | None) -> str:
+    if found is None:
+        return "–"
+    low, estimate, high = (100 * found[name] for name in ("low", "estimate", "high"))
+    return f"{estimate:.1f} % ({low:.0f}–{high:.0f})"
+
+
+def _ratio(found: Node | None) -> str:
+    return "–" if found is None else f"×{found['estimate']:.2f} ({found['low']:.2f}–{found['high']:.2f})"
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g} s"
+
+
+def _usd(value: float | None) -> str:
+    return "–" if value is None else f"${value:.4g}"

@@ -1,0 +1,190 @@
+"""`canary bench` against the demo provider: straight, and pinned through the real server."""
+
+import csv
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from canary.cli import app
+from canary.demo.behaviour import Behaviour
+from tests.serving import ProviderThread, Running, eventually
+
+CONFIG = """\
+providers:
+  openai: {{api: openai, base_url: "{url}/v1", api_key: k}}
+canaries:
+  - name: trial
+    match: {{models: [gpt-4o]}}
+    baseline: {{provider: openai, model: old}}
+    candidate: {{provider: openai, model: new}}
+    share: 5%
+prices:
+  old: {{input: 2.0, output: 8.0}}
+  new: {{input: 1.0, output: 4.0}}
+datasets:
+  capitals: {{file: capitals.jsonl, layer: synthetic, floor: 80%}}
+  letters: {{file: letters.jsonl, layer: real}}
+"""
+CITIES = [f"City{number:03d}" for number in range(60)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, provider: ProviderThread) -> Path:
+    """A config with two datasets; `old` knows all of them."""
+    (tmp_path / "canary.yaml").write_text(CONFIG.format(url=provider.url))
+    capitals = [
+        {
+            "id": each,
+            "task": "exact",
+            "input": f"Where is {each}?",
+            "expected": f"in {each}",
+            "category": "geo",
+        }
+        for each in CITIES
+    ]
+    letters = [
+        {"id": f"l-{each}", "task": "classify", "input": f"Letter of {each}", "expected": "complaint"}
+        for each in CITIES
+    ]
+    for name, lines in (("capitals", capitals), ("letters", letters)):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    provider.behave("old", Behaviour(says=knows()))
+    return tmp_path
+
+
+def knows(*, wrong: int = 0) -> dict[str, str]:
+    said = {f"Where is {each}?": f"in {each}" for each in CITIES}
+    said |= {f"Where is {each}?": "=HYPERLINK(1)" for each in CITIES[:wrong]}
+    return {**said, "Letter of": "complaint"}
+
+
+def bench(folder: Path, *words: str, **environment: str) -> Result:
+    where = ["--config", str(folder / "canary.yaml"), "--data", str(folder / "data")]
+    return CliRunner().invoke(app, ["bench", *words, *where], env=environment)
+
+
+def document(done: Result) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_candidate_as_good_ships_with_its_figures(folder: Path, provider: ProviderThread) -> None:
+    provider.behave("new", Behaviour(says=knows(), ttft_s=0.02))
+    done = bench(folder, "new", "-o", "json")
+    assert done.exit_code == 0, done.stderr
+    found = document(done)
+    assert (found["baseline"], found["candidate"], found["via"]) == ("openai/old", "openai/new", "direct")
+    assert [each["layer"] for each in found["layers"]] == ["synthetic", "real"]
+    capitals = found["layers"][0]["datasets"][0]
+    assert (capitals["candidate"]["correct"], capitals["candidate"]["completion"]) == (60, 1.0)
+    assert capitals["candidate"]["p50_s"] >= 0.02
+    assert capitals["cost_ratio"]["estimate"] == pytest.approx(0.5)
+    assert capitals["categories"][0]["category"] == "geo"
+    assert found["layers"][1]["datasets"][0]["classes"]["candidate"][0]["recall"]["estimate"] == 1
+    assert not list((folder / "data" / "bench").iterdir())
+
+
+def test_a_worse_candidate_does_not_and_its_wrong_answers_go_into_a_spreadsheet(
+    folder: Path, provider: ProviderThread
+) -> None:
+    provider.behave("new", Behaviour(says=knows(wrong=9)))
+    file = folder / "wrong.csv"
+    done = bench(folder, "new", "--failures", str(file))
+    assert done.exit_code == 3
+    assert "Don’t ship: openai/new against openai/old" in done.stdout
+    assert f"New failures: {CITIES[0]}, " in done.stdout
+    rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+    assert [row["id"] for row in rows] == CITIES[:9]
+    assert rows[0]["candidate_answer"] == "'=HYPERLINK(1)"
+    assert rows[0]["baseline_answer"] == f"in {CITIES[0]}"
+
+
+def test_too_little_to_tell_is_four(folder: Path, provider: ProviderThread) -> None:
+    provider.behave("new", Behaviour(says=knows()))
+    (folder / "few.jsonl").write_text(
+        '{"id": "1", "task": "exact", "input": "Where is City001?", "expected": "in City001"}'
+    )
+    done = bench(folder, "new", "--dataset", str(folder / "few.jsonl"))
+    assert done.exit_code == 4
+    assert "1 examples are a sanity check" in done.stdout
+
+
+def test_the_current_model_is_measured_alone(folder: Path, provider: ProviderThread) -> None:
+    for words in (["--dry"], ["new", "--dry"]):
+        done = bench(folder, *words, "--dataset", "capitals", "-o", "json")
+        assert done.exit_code == 0, done.stderr
+        found = document(done)
+        assert (found["verdict"], found["candidate"]) == (None, None)
+        assert found["layers"][0]["baseline"]["correct"] == 60
+    assert {each.model for each in provider.log.entries} == {"old"}
+
+
+def test_failures_are_counted_by_their_type(folder: Path, provider: ProviderThread) -> None:
+    provider.behave("new", Behaviour(says=knows(), faults={"status": 0.5}, status=503))
+    done = bench(folder, "new", "--dataset", "capitals", "-o", "json")
+    assert done.exit_code == 3
+    found = document(done)["layers"][0]["candidate"]
+    assert found["failures"].keys() == {"provider_5xx"}
+    assert found["correct"] + found["failures"]["provider_5xx"] == 60
+
+
+def test_a_model_that_nobody_serves_is_an_error_and_no_verdict(
+    folder: Path, provider: ProviderThread
+) -> None:
+    provider.behave("new", Behaviour(faults={"status": 1}, status=404))
+    done = bench(folder, "new")
+    assert done.exit_code == 1
+    assert "capitals: it answered nothing; the first failure is caller_not_found" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ([], 2, "name the new model"),
+        (["new", "--dataset", "nowhere.jsonl"], 1, "nowhere.jsonl cannot be read"),
+        (["new", "--against", "other/old", "--config", "none.yaml"], 2, "none.yaml"),
+    ],
+)
+def test_what_cannot_be_done_is_said(folder: Path, words: list[str], code: int, said: str) -> None:
+    where = [] if "--config" in words else ["--config", str(folder / "canary.yaml")]
+    done = CliRunner().invoke(app, ["bench", *words, *where, "--data", str(folder / "data")])
+    assert done.exit_code == code
+    assert said in done.stderr
+
+
+def test_through_the_proxy_it_is_pinned_and_in_no_statistic(
+    folder: Path, provider: ProviderThread, serve: Callable[..., Running]
+) -> None:
+    provider.behave("new", Behaviour(says=knows()))
+    server = serve(CONFIG.format(url=provider.url), workers=1, CANARY_PIN_TOKEN="pin")
+    words = ["new", "--dataset", "capitals", "--config", str(folder / "canary.yaml"), "-o", "json"]
+    environment = {**os.environ, "CANARY_PIN_TOKEN": "pin"}
+    done = CliRunner().invoke(app, ["bench", *words, "--data", str(server.data)], env=environment)
+    assert done.exit_code == 0, done.stderr
+    assert document(done)["via"] == "proxy"
+    assert sorted(each.model for each in provider.log.entries) == ["new"] * 60 + ["old"] * 60
+
+    def stored() -> bool:
+        with closing(sqlite3.connect(server.data / "canary.db", timeout=5)) as database:
+            query = "SELECT reason, arm, count(*) FROM outcomes GROUP BY reason, arm ORDER BY arm"
+            return database.execute(query).fetchall() == [
+                ("pinned", "baseline", 60),
+                ("pinned", "candidate", 60),
+            ]
+
+    eventually(stored)
+    with closing(sqlite3.connect(server.data / "canary.db", timeout=5)) as database:
+        assert database.execute("SELECT count(*) FROM unit_days").fetchone() == (0,)
+    wrong = CliRunner().invoke(
+        app, ["bench", *words, "--data", str(server.data)], env={**environment, "CANARY_PIN_TOKEN": "no"}
+    )
+    assert wrong.exit_code == 1
+    assert "x-canary-pin needs the pin token" in wrong.stderr
