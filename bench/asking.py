@@ -67,14 +67,15 @@ class Asker:
     async def ask(self, messages: Sequence[Said]) -> Answer:
         """One answer. Throttled (429) it waits and asks again, three times at most: how fast we ask is no
         fault of the model. Nothing else is asked again, but without a parameter that was refused."""
-        for turn in range(MOST_WAITS + 1):
+        turn = 0
+        while True:
             answer, wait_s = await self._ask(messages)
             if answer.status == 400 and self._calm:
                 answer, wait_s = await self._without_temperature(messages, answer)
             if answer.failure != "provider_429" or turn == MOST_WAITS:
-                break
+                return answer
             await self._sleep(min(2.0**turn if wait_s is None else wait_s, LONGEST_WAIT_S))
-        return answer
+            turn += 1
 
     async def _without_temperature(
         self, messages: Sequence[Said], refused: Answer

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.comparison import Comparison, Measured, Part
 from bench.figures import Figures, Side
+from bench.findings import verdict
 from bench.runner import Result
 from bench.statistics import Interval
 
@@ -52,6 +53,7 @@ def to_document(found: Comparison, about: Circumstances) -> dict[str, Any]:
             {
                 "layer": each.layer,
                 **_figures(each.figures),
+                "verdict": None if found.verdict is None else verdict(each.findings),
                 "blocks": any(one.blocks for one in each.datasets),
                 "datasets": [_dataset(one) for one in each.datasets],
             }

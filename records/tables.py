@@ -274,6 +274,17 @@ evaluations = Table(
     Column("document", JSON, nullable=False),
 )
 
+benchmarks = Table(
+    "benchmarks",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _number("at"),
+    _key("baseline"),
+    _key("candidate"),
+    Column("document", JSON, nullable=False),
+    Index("benchmarks_by_candidate", "candidate", "at"),
+)
+
 rollbacks = Table(
     "rollbacks",
     metadata,

@@ -107,6 +107,22 @@ class Money:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmarked:
+    """What the candidate's last benchmark says of one layer: the shares of `examples` that both models got
+    right (0 to 1), the candidate's interval of 95 %, and the benchmark's verdict on it. `at` is RFC 3339."""
+
+    layer: Literal["synthetic", "real"]
+    at: str
+    examples: int
+    baseline: float
+    candidate: float
+    low: float
+    high: float
+    new_failures: int
+    verdict: Literal["ship", "dont_ship", "extend"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
     """All of it; None or empty where it could not be told."""
 
@@ -114,3 +130,4 @@ class Details:
     spreads: tuple[Spread, ...] = ()
     failures: Failures | None = None
     money: Money | None = None
+    benchmarks: tuple[Benchmarked, ...] = ()

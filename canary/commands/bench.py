@@ -65,7 +65,8 @@ def bench(
     if dry:
         pair = replace(pair, candidate=None)
     datasets = _datasets(read, config, dataset or [])
-    document, found = measure(read, pair, datasets, data=data, at_once=at_once, progress=_progress())
+    document, found = measure(read, pair, datasets, data=data, at_once=at_once, progress=progress())
+    document["canary"] = _kept(read, pair, document, data, whole=not dataset)
     if failures is not None:
         _write(failures, found)
     if output == "json":
@@ -123,6 +124,19 @@ def measure(
     return to_document(found, about), found
 
 
+def _kept(
+    config: Config, pair: "Pair", document: dict[str, Any], data: Path, *, whole: bool
+) -> dict[str, Any] | None:
+    from canary.benching.keeping import keep
+    from records.errors import StoreDown
+
+    try:
+        return keep(config, pair, document, data, now=time.time(), whole=whole)
+    except StoreDown as problem:
+        say(f"the result is not kept: {problem}")
+        return None
+
+
 def _pair(config: Config, model: str | None, against: str | None) -> "Pair":
     from canary.benching.models import UnknownModel, pair
 
@@ -147,7 +161,7 @@ def _datasets(config: Config, file: Path, wanted: list[str]) -> "list[tuple[Sour
         fail(f"{problem.filename} cannot be read: {problem.strerror}")
 
 
-def _progress() -> Callable[[str, int, int], None]:
+def progress() -> Callable[[str, int, int], None]:
     """A line a tenth of a dataset."""
     told = {"": 0}
 

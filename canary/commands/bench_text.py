@@ -49,7 +49,21 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
     for whose in ("baseline", "candidate"):
         for failure, count in _failures(document, whose).items():
             yield Text(f"{whose}: {count} times {failure}")
+    yield Text("\nWhat users met")
+    yield _canary(document["canary"])
     yield Text(f"\n{document['at']}, {document['owner']}, {document['via']}")
+
+
+def _canary(found: Node | None) -> Table:
+    table = _table("", "")
+    if found is None:
+        table.add_row("User experience, business", "no canary has run")
+        return table
+    names = {"user_experience": "User experience", "business": "Business"}
+    for layer in found["layers"]:
+        table.add_row(names[layer["layer"]], layer["says"])
+    table.add_row(f"Verdict of {found['name']}", found["verdict"].replace("_", " "))
+    return table
 
 
 def _nodes(document: Node) -> Iterator[tuple[str, Node]]:

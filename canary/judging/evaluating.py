@@ -1,6 +1,7 @@
 """An entry of the audit log becomes an evaluation: its canary's report as it is now, with whose models."""
 
 from canary.config import Config
+from canary.judging.benchmarked import synthetic_score
 from canary.judging.kept_terms import past_arms
 from canary.judging.reporting import report_of
 from records.evaluations import Kept
@@ -26,6 +27,7 @@ def evaluation_of(config: Config, entry: Audited, store: Store, *, now: float) -
     """The evaluation, to be kept. Raises NoSuchCanary (a LookupError), ValueError and StoreDown."""
     act, run = entry.act, entry.after.run
     baseline, candidate = _arms(config, entry.canary, store)
+    report = report_of(config, entry.canary, store, now=now, run=run)
     return kept(
         Evaluation(
             canary=entry.canary,
@@ -36,7 +38,8 @@ def evaluation_of(config: Config, entry: Audited, store: Store, *, now: float) -
             reason=act.reason,
             baseline=_model(baseline),
             candidate=_model(candidate),
-            report=report_of(config, entry.canary, store, now=now, run=run),
+            report=report,
+            synthetic=synthetic_score(report.details.benchmarks),
         )
     )
 

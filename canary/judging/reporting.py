@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from canary.config import CanaryConfig, Config
-from canary.judging.kept_terms import past_rollout
+from canary.judging.benchmarked import benchmarks_of
+from canary.judging.kept_terms import past_arms, past_rollout
+from records.benchmarks import Benchmarks
 from records.decisions import Decision, Decisions
 from records.store import FixedRubric, Store, Versioned
 from report import render
@@ -16,6 +18,7 @@ from report.log import from_csv
 from report.rollout import Rollout
 from report.rubric import Criterion
 from report.verdict import build
+from routing.canary import Arm
 
 
 class NoSuchCanary(LookupError):
@@ -61,7 +64,14 @@ def report_of(
     with store.reading() as connection:
         sample = to_judge(connection, rollout, asked)
         mirror = mirrored(connection, name, asked)
-    return replace(build(sample, rollout, now=now), mirror=mirror, decision=_decided(decision))
+    report = build(sample, rollout, now=now)
+    measured = benchmarks_of(Benchmarks(store), _candidate(config, name, fixed))
+    return replace(
+        report,
+        mirror=mirror,
+        decision=_decided(decision),
+        details=replace(report.details, benchmarks=measured),
+    )
 
 
 def report_from_csv(
@@ -100,6 +110,11 @@ def _only(config: Config) -> str:
 def _unknown(there_are: Mapping[str, object], name: str | None = None) -> NoSuchCanary:
     wrong = "say which canary" if name is None else f"no canary {name!r}"
     return NoSuchCanary(f"{wrong}; there are: {', '.join(there_are) or 'none'}")
+
+
+def _candidate(config: Config, name: str, fixed: FixedRubric | None) -> Arm | None:
+    wanted = config.canaries.get(name)
+    return wanted.canary.candidate if wanted is not None else past_arms(fixed)[1]
 
 
 def _rollout_of(

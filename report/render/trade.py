@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from report.details import Money, Range
 from report.document import MetricLine, Report
@@ -20,6 +21,7 @@ _BUSINESS = ("revenue", "conversion", "churn", "compliance_violation", *_COSTS)
 class Layer:
     """One kind of evidence, and what it says; `tone` is the state it looks like, as metrics have theirs."""
 
+    kind: Literal["synthetic", "real", "user_experience", "business"]
     name: str
     says: str
     tone: State
@@ -64,20 +66,41 @@ def layers(report: Report) -> list[Layer]:
     business = [line for line in report.metrics if line.metric in _BUSINESS]
     users = [line for line in report.metrics if line.metric not in _BUSINESS]
     return [
-        Layer(name="Synthetic benchmarks", says="Not run.", tone="NODATA"),
-        Layer(name="Benchmarks on real-world tasks", says="Not run.", tone="NODATA"),
-        _layer("User experience", users, report),
-        _layer("Business", business, report),
+        _benchmark("synthetic", "Synthetic benchmarks", report),
+        _benchmark("real", "Benchmarks on real-world tasks", report),
+        _layer("user_experience", "User experience", users, report),
+        _layer("business", "Business", business, report),
     ]
 
 
-def _layer(name: str, lines: Sequence[MetricLine], report: Report) -> Layer:
+_TONES: dict[str, State] = {"ship": "PASS", "dont_ship": "FAIL", "extend": "INCONCLUSIVE"}
+
+
+def _benchmark(layer: Literal["synthetic", "real"], name: str, report: Report) -> Layer:
+    for found in report.details.benchmarks:
+        if found.layer == layer:
+            new = f"{found.new_failures} new failure{'' if found.new_failures == 1 else 's'}"
+            return Layer(
+                kind=layer,
+                name=name,
+                says=f"{prose.STATES[_TONES[found.verdict]][0]} {100 * found.candidate:.1f} % right "
+                f"({100 * found.low:.0f} to {100 * found.high:.0f}), the current model "
+                f"{100 * found.baseline:.1f} %; {new} in {found.examples:,} examples, {found.at[:10]}",
+                tone=_TONES[found.verdict],
+            )
+    return Layer(kind=layer, name=name, says="Not run.", tone="NODATA")
+
+
+def _layer(
+    kind: Literal["user_experience", "business"], name: str, lines: Sequence[MetricLine], report: Report
+) -> Layer:
     if not lines:
-        return Layer(name=name, says="Not asked: the rubric has no such metric.", tone="NODATA")
+        says = "Not asked: the rubric has no such metric."
+        return Layer(kind=kind, name=name, says=says, tone="NODATA")
     found = [f"{prose.mark(line, report)[0]} {label(line.metric)}" for line in lines]
     states = {line.state for line in lines}
     worst: State = next(state for state in _WORST_FIRST if state in states)
-    return Layer(name=name, says=", ".join(found), tone=worst)
+    return Layer(kind=kind, name=name, says=", ".join(found), tone=worst)
 
 
 def changes(report: Report) -> list[str]:

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
@@ -89,6 +90,7 @@ def test_a_candidate_as_good_ships_with_its_figures(folder: Path, provider: Prov
     assert capitals["cost_ratio"]["estimate"] == pytest.approx(0.5)
     assert capitals["categories"][0]["category"] == "geo"
     assert found["layers"][1]["datasets"][0]["classes"]["candidate"][0]["recall"]["estimate"] == 1
+    assert found["canary"] is None
     assert not list((folder / "data" / "bench").iterdir())
 
 
@@ -100,6 +102,7 @@ def test_a_worse_candidate_does_not_and_its_wrong_answers_go_into_a_spreadsheet(
     done = bench(folder, "new", "--failures", str(file))
     assert done.exit_code == 3
     assert "Don’t ship: openai/new against openai/old" in done.stdout
+    assert "no canary has run" in done.stdout
     assert f"New failures: {CITIES[0]}, " in done.stdout
     rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
     assert [row["id"] for row in rows] == CITIES[:9]
@@ -188,3 +191,44 @@ def test_through_the_proxy_it_is_pinned_and_in_no_statistic(
     )
     assert wrong.exit_code == 1
     assert "x-canary-pin needs the pin token" in wrong.stderr
+
+
+def test_a_benchmark_stands_in_the_report_and_in_the_archive_and_the_canary_in_the_next_benchmark(
+    folder: Path, provider: ProviderThread, serve: Callable[..., Running]
+) -> None:
+    provider.behave("new", Behaviour(says=knows(wrong=3)))
+    text = CONFIG.format(url=provider.url).replace("share: 5%", "share: 50%\n    minimum_days: 0")
+    server = serve(text, workers=1)
+    for name in ("capitals", "letters"):
+        server.config.with_name(f"{name}.jsonl").write_text((folder / f"{name}.jsonl").read_text())
+    where = ["--config", str(server.config), "--data", str(server.data)]
+    done = CliRunner().invoke(app, ["bench", "new", *where, "-o", "json"])
+    assert (done.exit_code, document(done)["canary"]) == (0, None), done.stderr
+    with httpx2.Client(headers={"authorization": "Bearer k"}, timeout=10) as http:
+        for number in range(40):
+            body = {"model": "gpt-4o", "user": f"u{number}", "messages": [{"role": "user", "content": "Hi"}]}
+            assert http.post(f"{server.traffic}/v1/chat/completions", json=body).status_code == 200
+    report = CliRunner().invoke(app, ["report", "trial", *where, "-f", "json"])
+    kept = {each["layer"]: each for each in json.loads(report.stdout)["details"]["benchmarks"]}
+    assert kept["synthetic"]["candidate"] == 0.95
+    assert (kept["synthetic"]["verdict"], kept["real"]["verdict"]) == ("ship", "ship")
+    shown = " ".join(CliRunner().invoke(app, ["report", "trial", *where]).stdout.split())
+    assert "95.0 % right" in shown
+    assert "3 new failures in 60 examples" in shown
+
+    order = ["decide", "trial", "--decision", "extend", "--by", "ann", "--reason", "more"]
+    assert CliRunner().invoke(app, [*order, "--data", str(server.data)]).exit_code == 0
+
+    def archived() -> Any:
+        told = CliRunner().invoke(app, ["archive", "list", *where, "-o", "json"])
+        return json.loads(told.stdout)["evaluations"]
+
+    (evaluation,) = eventually(archived, 20)
+    assert evaluation["synthetic"] == pytest.approx(95)
+    again = eventually(
+        lambda: document(CliRunner().invoke(app, ["bench", "new", *where, "-o", "json"]))["canary"], 20
+    )
+    assert (again["name"], [each["layer"] for each in again["layers"]]) == (
+        "trial",
+        ["user_experience", "business"],
+    )

@@ -1,0 +1,50 @@
+"""What becomes of a benchmark: it goes into the store, which also knows what the model's canary says."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from canary.benching.models import Pair
+from canary.config import Config
+from canary.judging.reporting import report_of
+from records.benchmarks import Benchmarks
+from records.store import Store
+from report.render.trade import layers
+
+LAYERS = ("user_experience", "business")
+
+
+def keep(
+    config: Config, pair: Pair, document: Mapping[str, Any], data: Path, *, now: float, whole: bool
+) -> dict[str, Any] | None:
+    """Store the document if it is of all datasets. What the report of the canary that tries the model says of
+    the other two layers; None where no canary has run. Raises StoreDown."""
+    store = Store.open(config.store, data)
+    try:
+        if whole:
+            candidate = pair.candidate.name if pair.candidate is not None else None
+            Benchmarks(store).keep(document, baseline=pair.baseline.name, candidate=candidate, at=now)
+        return _canary(config, pair, store, now)
+    finally:
+        store.close()
+
+
+def _canary(config: Config, pair: Pair, store: Store, now: float) -> dict[str, Any] | None:
+    started = store.states()
+    for name, each in reversed(list(config.canaries.items())):
+        arm = each.canary.candidate
+        if pair.candidate is None or f"{arm.provider}/{arm.model}" != pair.candidate.name:
+            continue
+        if name in started:
+            report = report_of(config, name, store, now=now)
+            if report.units.candidate:
+                return {
+                    "name": name,
+                    "verdict": report.verdict,
+                    "layers": [
+                        {"layer": one.kind, "says": one.says, "state": one.tone}
+                        for one in layers(report)
+                        if one.kind in LAYERS
+                    ],
+                }
+    return None

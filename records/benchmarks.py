@@ -1,0 +1,35 @@
+"""Finished benchmarks in the store: one JSON document each, written once and never changed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from records import tables
+from records.store import Store
+
+
+class Benchmarks:
+    """The benchmarks of one database. Every method may raise StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def keep(self, document: Mapping[str, Any], *, baseline: str, candidate: str | None, at: float) -> None:
+        """Add one of models named `provider/model` (candidate None: the current alone), at UTC seconds."""
+        row = {"at": at, "baseline": baseline, "candidate": candidate or "", "document": dict(document)}
+        with self._store.writing() as connection:
+            connection.execute(insert(tables.benchmarks), [row])
+
+    def latest(self, candidate: str) -> dict[str, Any] | None:
+        """The newest document about a candidate; None where it was never measured."""
+        table = tables.benchmarks
+        query = (
+            select(table.c.document)
+            .where(table.c.candidate == candidate)
+            .order_by(table.c.at.desc(), table.c.id.desc())
+            .limit(1)
+        )
+        with self._store.reading() as connection:
+            found = connection.execute(query).scalar_one_or_none()
+        return None if found is None else dict(found)
