@@ -89,7 +89,10 @@ def measured(source: Source, dataset: Dataset, results: Sequence[Sequence[Result
         categories=categories,
         tags=_parts(source, frozenset(), pairs, _tags),
         classes=tuple(found for each in results if (found := _classes(each))),
-        findings=(*of_dataset(source, whole), *(one for part in categories for one in part.findings)),
+        findings=(
+            *of_dataset(source, whole, proposed=dataset.proposed),
+            *(one for part in categories for one in part.findings),
+        ),
         pairs=tuple(pairs),
     )
 

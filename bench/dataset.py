@@ -8,6 +8,7 @@ import msgspec
 
 from bench.errors import BadDataset, Problem
 from bench.example import Example, Line, example, fingerprint, problems
+from bench.labelling import LABEL, PROPOSED, tier
 
 FEW = 50
 """Below so many examples an interval is wide: a sanity check, no benchmark."""
@@ -30,6 +31,11 @@ class Dataset:
     def scored(self) -> tuple[Example, ...]:
         """Those of which somebody could say what is right."""
         return tuple(each for each in self.examples if each.expected is not None)
+
+    @property
+    def proposed(self) -> int:
+        """How many labels nobody has looked at."""
+        return sum(each.tags.get(LABEL) == PROPOSED for each in self.scored)
 
     @property
     def critical(self) -> frozenset[str]:
@@ -87,6 +93,11 @@ def _repeats(found: list[tuple[int, Line]]) -> Iterator[Problem]:
 def warnings(dataset: Dataset) -> Iterator[str]:
     """What makes a sound dataset a weak one."""
     scored = dataset.scored
+    if dataset.proposed:
+        yield (
+            f"{dataset.proposed} labels are proposals that nobody has looked at: they favour the model "
+            "that made them (`canary dataset label`)"
+        )
     if len(scored) < FEW:
         yield f"{len(scored)} examples are few: from {FEW} on an interval says something"
     for category, count in sorted(Counter(each.category for each in scored).items()):
@@ -107,6 +118,8 @@ def described(dataset: Dataset) -> Mapping[str, object]:
         "sha256": dataset.sha256,
         "examples": len(scored),
         "ambiguous": len(dataset.examples) - len(scored),
+        "proposed": dataset.proposed,
+        "tier": tier(len(scored) - dataset.proposed),
         "tasks": dict(sorted(Counter(each.task for each in scored).items())),
         "categories": dict(sorted(Counter(each.category for each in scored).items())),
         "critical": sorted(dataset.critical),

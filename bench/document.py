@@ -49,6 +49,8 @@ def to_document(found: Comparison, about: Circumstances) -> dict[str, Any]:
         "stages": {name: round(seconds, 3) for name, seconds in about.stages.items()},
         "verdict": found.verdict,
         "reasons": list(found.reasons),
+        "quantiles": "inverted_cdf",
+        "gap": _gap(found),
         "layers": [
             {
                 "layer": each.layer,
@@ -73,6 +75,23 @@ def failures(found: Comparison) -> Iterator[dict[str, object]]:
         if not (theirs if ours is None else ours).right
     ]
     return iter(sorted(rows, key=lambda row: row["new"] != "yes"))
+
+
+def _gap(found: Comparison) -> dict[str, float | None] | None:
+    """Real-world completion less synthetic, of each model; None where only one layer was measured."""
+    if len(found.layers) < 2:
+        return None
+    synthetic, real = (each.figures for each in found.layers)
+    return {
+        "baseline": _less(real.baseline, synthetic.baseline),
+        "candidate": _less(real.candidate, synthetic.candidate),
+    }
+
+
+def _less(one: Side | None, other: Side | None) -> float | None:
+    if one is None or other is None or one.completion is None or other.completion is None:
+        return None
+    return one.completion.estimate - other.completion.estimate
 
 
 def _dataset(one: Measured) -> dict[str, Any]:

@@ -5,7 +5,8 @@
     dataset    its whole interval is below the floor            → fails
     dataset    its interval reaches below the floor; without a
                floor, the candidate may be 5 points worse       → open
-    dataset    fewer than 50 examples; or unjudged ones         → open
+    dataset    fewer than 50 examples; unjudged ones; labels
+               that nobody has looked at                        → open
     critical category  fails as a dataset does                  → fails: it blocks
     critical category  below the floor, its interval not        → open
     critical category  fewer than 40 examples                   → open
@@ -43,14 +44,14 @@ def verdict(findings: Sequence[Finding]) -> Verdict:
     return "dont_ship" if "fails" in severities else "extend" if severities else "ship"
 
 
-def of_dataset(source: Source, found: Figures) -> Iterator[Finding]:
-    """What a whole dataset says."""
+def of_dataset(source: Source, found: Figures, *, proposed: int = 0) -> Iterator[Finding]:
+    """What a whole dataset says, of which so many labels are only proposed."""
     if found.candidate is None:
         return
     if failing := _failing(source.name, source, found):
         yield failing
         return
-    for says in (*_few(found), *_not_sure(source, found.candidate, found.difference)):
+    for says in (*_few(found, proposed), *_not_sure(source, found.candidate, found.difference)):
         yield Finding(severity="open", says=f"{source.name}: {says}")
 
 
@@ -91,7 +92,9 @@ def _failing(where: str, source: Source, found: Figures) -> Finding | None:
     return None
 
 
-def _few(found: Figures) -> Iterator[str]:
+def _few(found: Figures, proposed: int) -> Iterator[str]:
+    if proposed:
+        yield f"{proposed} labels are proposals that nobody has looked at"
     if found.examples < FEW:
         yield f"{found.examples} examples are a sanity check, no benchmark (from {FEW} on)"
     if found.unjudged:

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -18,6 +19,23 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     answer: Answer
     at: float
+
+
+class Keeping(Protocol):
+    """Where answers are kept meanwhile."""
+
+    def get(self, model: str, question: str) -> Answer | None: ...
+    def put(self, model: str, question: str, answer: Answer) -> None: ...
+
+
+class Nothing:
+    """Keeps nothing: for a handful of questions."""
+
+    def get(self, model: str, question: str) -> Answer | None:
+        return None
+
+    def put(self, model: str, question: str, answer: Answer) -> None:
+        return None
 
 
 class Kept:

@@ -9,7 +9,7 @@ from bench.answer import Answer
 from bench.asking import Asker
 from bench.errors import NoJudge
 from bench.example import Example, fingerprint
-from bench.kept import Kept
+from bench.kept import Keeping
 from bench.prompt import prompt
 from bench.scorers import SCORERS, is_right
 from records.capture import Said
@@ -41,7 +41,7 @@ async def run(
     models: Sequence[Ask],
     examples: Sequence[Example],
     *,
-    kept: Kept,
+    kept: Keeping,
     at_once: int = AT_ONCE,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[list[Result]]:
@@ -73,7 +73,7 @@ def _turns(models: int, examples: Sequence[Example]) -> Iterator[tuple[int, int,
             yield (place + number) % models, number, example
 
 
-async def _asked(asker: Asker, question: str, messages: Sequence[Said], kept: Kept) -> Answer:
+async def _asked(asker: Asker, question: str, messages: Sequence[Said], kept: Keeping) -> Answer:
     """The answer to a question: as it was kept, or else asked for now."""
     known = kept.get(asker.target.name, question)
     if known is not None:
@@ -83,7 +83,7 @@ async def _asked(asker: Asker, question: str, messages: Sequence[Said], kept: Ke
     return answer
 
 
-async def _result(ask: Ask, example: Example, kept: Kept) -> Result:
+async def _result(ask: Ask, example: Example, kept: Keeping) -> Result:
     answer = await _asked(ask.asker, example.hash, prompt(example), kept)
     if answer.text is None:
         return Result(example=example, answer=answer, score=0.0, right=False)
@@ -93,7 +93,7 @@ async def _result(ask: Ask, example: Example, kept: Kept) -> Result:
     return Result(example=example, answer=answer, score=score, right=is_right(example, score))
 
 
-async def _judged(by: Asker, example: Example, answer: Answer, text: str, kept: Kept) -> Result:
+async def _judged(by: Asker, example: Example, answer: Answer, text: str, kept: Keeping) -> Result:
     said = await _asked(by, fingerprint([example.hash, text]), judge.question(example, text), kept)
     score = None if said.text is None else judge.score(said.text)
     return Result(

@@ -13,6 +13,7 @@ from canary import __version__
 from canary.commands import archive as archive_command
 from canary.commands import dataset as dataset_command
 from canary.commands import feedback as feedback_command
+from canary.commands import issues as issues_command
 from canary.commands import records as records_command
 from canary.commands.bench import bench
 from canary.commands.decide import decide
@@ -50,6 +51,7 @@ app.add_typer(feedback_command.app, name="feedback")
 app.add_typer(records_command.app, name="records")
 app.add_typer(archive_command.app, name="archive")
 app.add_typer(dataset_command.app, name="dataset")
+app.add_typer(issues_command.app, name="issues")
 
 VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
 

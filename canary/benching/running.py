@@ -95,11 +95,16 @@ def sources(config: Config, wanted: Sequence[str]) -> list[Source]:
 
 def read(source: Source, folder: Path) -> Dataset:
     """A source's examples; names in the config are relative to its folder. Raises BadDataset and OSError."""
-    path = Path(source.file) if source.name == source.file else folder / source.file
+    path = path_of(source, folder)
     try:
         return parse(path.read_text(encoding="utf-8"))
     except BadDataset as problem:
         raise BadDataset(problem.problems, str(path)) from None
+
+
+def path_of(source: Source, folder: Path) -> Path:
+    """Where a source's file is; one that a person named is where they said."""
+    return Path(source.file) if source.name == source.file else folder / source.file
 
 
 def kept_in(data: Path, pair: Pair, proxy: Proxied | None, *, now: float) -> Kept:

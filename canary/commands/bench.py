@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from canary.commands.issues import rechecked
 from canary.commands.shell import (
     CONFIG,
     DATA,
@@ -67,6 +68,7 @@ def bench(
     datasets = _datasets(read, config, dataset or [])
     document, found = measure(read, pair, datasets, data=data, at_once=at_once, progress=progress())
     document["canary"] = _kept(read, pair, document, data, whole=not dataset)
+    document["issues"] = _issues(read, config, pair)
     if failures is not None:
         _write(failures, found)
     if output == "json":
@@ -122,6 +124,14 @@ def measure(
         stages=bench.stages,
     )
     return to_document(found, about), found
+
+
+def _issues(config: Config, file: Path, pair: "Pair") -> dict[str, Any] | None:
+    """What the candidate does with the known issues; None where there are none, or no candidate."""
+    if pair.candidate is None:
+        return None
+    judge = next((each.judge for each in config.datasets if each.judge is not None), None)
+    return rechecked(config, file, pair.candidate.name, judge=judge)
 
 
 def _kept(

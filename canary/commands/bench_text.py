@@ -9,6 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from canary.commands import issues
+
 _HEADLINES = {
     "ship": "Ship: no worse on these examples",
     "dont_ship": "Don’t ship",
@@ -16,6 +18,7 @@ _HEADLINES = {
     None: "The current model alone",
 }
 _LAYERS = {"synthetic": "Synthetic tasks", "real": "Real-world tasks"}
+_SIDES = ("baseline", "candidate")
 _MOST_IDS = 12
 
 Node = Mapping[str, Any]
@@ -37,7 +40,10 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
         yield Padding(Text(f"• {reason}"), (0, 0, 0, 2))
     yield Text("\nWhat each got right")
     yield _right(document)
-    yield Text("\nHow fast, at what cost")
+    if (gap := document["gap"]) is not None:
+        both = ", ".join(f"{whose} {100 * gap[whose]:+.1f}" for whose in _SIDES if gap[whose] is not None)
+        yield Text(f"Real-world less synthetic, in points: {both}")
+    yield Text("\nHow fast (quantiles: inverted CDF), at what cost")
     yield _spent(document)
     if (classes := _classes(document)) is not None:
         yield Text("\nBy class")
@@ -46,9 +52,11 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
     if failed:
         more = f" and {len(failed) - _MOST_IDS} more" if len(failed) > _MOST_IDS else ""
         yield Text(f"\nNew failures: {', '.join(failed[:_MOST_IDS])}{more}")
-    for whose in ("baseline", "candidate"):
+    for whose in _SIDES:
         for failure, count in _failures(document, whose).items():
             yield Text(f"{whose}: {count} times {failure}")
+    if document["issues"] is not None:
+        yield Text("\n" + "\n".join(issues.lines(document["issues"])))
     yield Text("\nWhat users met")
     yield _canary(document["canary"])
     yield Text(f"\n{document['at']}, {document['owner']}, {document['via']}")
@@ -98,7 +106,7 @@ def _spent(document: Node) -> Table:
     table = _table("", "", "p50", "p95", "p99", "p95 ratio", "a request", "in all", "cost ratio", "judge")
     for layer in document["layers"]:
         for dataset in layer["datasets"]:
-            for whose in ("baseline", "candidate"):
+            for whose in _SIDES:
                 side = dataset[whose]
                 if side is not None:
                     ours = whose == "candidate"

@@ -5,12 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from canary.commands.shell import Form, example, fail, print_json, print_text, say
+from canary.commands.dataset_label import label
+from canary.commands.dataset_sample import sample
+from canary.commands.shell import Form, example, print_json, print_text, say
+from canary.commands.text_file import read
 
 if TYPE_CHECKING:
     from bench.dataset import Dataset
 
 app = typer.Typer(help="The examples that models are measured by.", no_args_is_help=True)
+
+
+app.command(epilog=example("dataset sample support-nov support.jsonl --size 200 --since 30d"))(sample)
+app.command(epilog=example("dataset label support.jsonl"))(label)
 
 
 @app.callback()
@@ -37,16 +44,6 @@ def check(
     if output == "json":
         return print_json({"file": str(file), **described(found), "problems": []})
     return _tell(file, found)
-
-
-def read(file: Path) -> str:
-    """The file's text; ends the command with 1 where there is none."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as problem:
-        fail(f"{file} cannot be read: {problem.strerror}")
-    except UnicodeDecodeError:
-        fail(f"{file} cannot be read: it is not UTF-8")
 
 
 def _lines(problem: Any) -> list[dict[str, object]]:

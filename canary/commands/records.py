@@ -56,7 +56,7 @@ def export(
     now = time.time()
     if form == "parquet" and str(output) == "-":
         fail("Parquet needs a file: -o FILE", code=2)
-    begin, end = _moment(since, 0.0, now), _moment(until, float("inf"), now)
+    begin, end = moment(since, 0.0, now), moment(until, float("inf"), now)
     read = read_config(config)
     try:
         with needs_store(read, data), closing(Store.open(read.store, data)) as store:
@@ -75,7 +75,7 @@ def export(
     say(f"{count} {what}")
 
 
-def _moment(text: str | None, otherwise: float, now: float) -> float:
+def moment(text: str | None, otherwise: float, now: float) -> float:
     """UTC seconds of a time, a date, or an age."""
     from canary.config.quantity import parse_duration
 

@@ -140,6 +140,8 @@ def test_layers_hold_their_datasets_and_the_worst_of_all_decides() -> None:
     )
     assert [(each.layer, len(each.datasets)) for each in found.layers] == [("synthetic", 2), ("real", 1)]
     assert found.layers[0].figures.examples == 160
+    gap = to_document(found, ABOUT)["gap"]
+    assert gap == pytest.approx({"baseline": 0.95 - 145 / 160, "candidate": 0.8 - 145 / 160})
     assert found.verdict == "dont_ship"
     assert found.reasons[0].startswith("users: ")
 

@@ -1,11 +1,15 @@
 """`canary dataset`: what a dataset holds, or every line that is wrong, by exit code."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 from typer.testing import CliRunner
 
 from canary.cli import app
+from records.capture_store import CaptureStore
+from records.store import Store
+from tests.benchmarks.test_sampling import a_capture
 
 LINE = '{"id": "1", "task": "exact", "input": "2 + 2?", "expected": "4", "category": "sums"}\n'
 
@@ -39,3 +43,64 @@ def test_a_file_that_is_not_there_ends_it_with_one(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["dataset", "check", str(tmp_path / "none.jsonl")])
     assert done.exit_code == 1
     assert "cannot be read" in done.stderr
+
+
+PROPOSED = {"task": "exact", "expected": "yes", "tags": {"label": "proposed"}}
+
+
+def proposals(tmp_path: Path, count: int) -> Path:
+    file = tmp_path / "sampled.jsonl"
+    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Is it?"}]
+    file.write_text(
+        "".join(f"{json.dumps({'id': str(n), 'input': said, **PROPOSED})}\n" for n in range(count))
+    )
+    return file
+
+
+def test_a_person_labels_what_is_proposed_and_goes_on_later(tmp_path: Path) -> None:
+    file = proposals(tmp_path, 5)
+    done = CliRunner().invoke(app, ["dataset", "label", str(file)], input="a\ne\nno\nb\ns\nq\n")
+    assert done.exit_code == 0
+    assert "user: Is it?" in done.stderr
+    assert "proposed: yes" in done.stderr
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [each["expected"] for each in lines] == ["yes", "no", None, "yes", "yes"]
+    labels = [each["tags"]["label"] for each in lines]
+    assert labels == ["accepted", "edited", "ambiguous", "proposed", "proposed"]
+    again = CliRunner().invoke(app, ["dataset", "label", str(file), "-o", "json"], input="\n\n")
+    assert "1 of 2" in again.stderr
+    found = json.loads(again.stdout)
+    assert (found["labels"], found["tier"]) == ({"accepted": 3, "edited": 1, "ambiguous": 1}, "spot")
+
+
+def test_an_edit_that_is_no_label_is_asked_for_again(tmp_path: Path) -> None:
+    file = tmp_path / "fields.jsonl"
+    line = {"id": "1", "input": "Total?", **PROPOSED, "task": "extract", "expected": {"total": 1}}
+    file.write_text(json.dumps(line))
+    words = 'e\n{"total":\ne\n{}\ne\n{"total": 2}\n'
+    done = CliRunner().invoke(app, ["dataset", "label", str(file)], input=words)
+    assert "that is no JSON" in done.stderr
+    assert "expected is a JSON object" in done.stderr
+    assert json.loads(file.read_text())["expected"] == {"total": 2}
+
+
+def test_a_sample_of_captured_exchanges_is_written_once(tmp_path: Path) -> None:
+    config, data, file = tmp_path / "canary.yaml", tmp_path / "data", tmp_path / "sample.jsonl"
+    config.write_text('providers: {p: {api: openai, base_url: "https://p.example"}}\n')
+    data.mkdir()
+    with closing(Store.open("sqlite:///canary.db", data)) as store:
+        captures = [a_capture(f"c-{n}", "common") for n in range(30)] + [a_capture("r-1", "rare")]
+        captures.append(a_capture("n-1", "new", arm="candidate"))
+        CaptureStore(store).keep(captures, now=0.0)
+    words = ["dataset", "sample", "c", str(file), "--size", "10"]
+    words += ["--config", str(config), "--data", str(data), "-o", "json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["categories"] == {"common": 9, "rare": 1}
+    assert file.stat().st_mode & 0o777 == 0o600
+    check = CliRunner().invoke(app, ["dataset", "check", str(file), "-o", "json"])
+    assert json.loads(check.stdout)["sha256"] == json.loads(done.stdout)["sha256"]
+    again = CliRunner().invoke(app, words)
+    assert (again.exit_code, "cannot be written" in again.stderr) == (1, True)
+    nobody = CliRunner().invoke(app, [*words[:2], "other", str(tmp_path / "x"), *words[4:]])
+    assert (nobody.exit_code, "no exchange of other is captured" in nobody.stderr) == (1, True)

@@ -232,3 +232,32 @@ def test_a_benchmark_stands_in_the_report_and_in_the_archive_and_the_canary_in_t
         "trial",
         ["user_experience", "business"],
     )
+
+
+def test_a_known_issue_is_rechecked_on_a_model_and_in_every_benchmark(
+    folder: Path, provider: ProviderThread
+) -> None:
+    provider.behave("new", Behaviour(says=knows(wrong=1)))
+    where = ["--config", str(folder / "canary.yaml")]
+
+    def issues(*words: str) -> Result:
+        return CliRunner().invoke(app, ["issues", *words, *where])
+
+    assert issues("recheck", "new").exit_code == 1
+    for city in CITIES[:2]:
+        told = ["--dataset", "capitals", "--what", "writes a formula", "--since", "new"]
+        assert issues("add", city, *told).exit_code == 0
+    assert "repeats line 1" in issues("add", CITIES[0], *told).stderr
+    assert "0 examples with the id" in issues("add", "nowhere", *told).stderr
+    listed = json.loads(issues("list", "-o", "json").stdout)["issues"]
+    assert [each["id"] for each in listed] == CITIES[:2]
+    done = issues("recheck", "new", "-o", "json")
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["still_there"], found["gone"]) == (3, 1, 1)
+    assert (found["issues"][0]["id"], found["issues"][0]["answer"]) == (CITIES[0], "=HYPERLINK(1)")
+    assert issues("recheck", "old").exit_code == 0
+    provider.behave("old", Behaviour(faults={"status": 1}))
+    assert issues("recheck", "old").exit_code == 4
+    provider.behave("old", Behaviour(says=knows()))
+    done = bench(folder, "new", "--dataset", "letters")
+    assert "openai/new: 1 of 2 known issues still there" in done.stdout

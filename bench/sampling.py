@@ -1,0 +1,63 @@
+"""Which of many captured exchanges become examples, and how. Pure: chance comes from the exchanges' ids."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bench.example import Task
+from bench.labelling import LABEL, PROPOSED
+from records.capture import Capture
+
+
+def sample(captures: Iterable[Capture], size: int) -> list[Capture]:
+    """At most `size` of them, as evenly over their categories as there are enough: a rare category is taken
+    whole before a common one gets more. What was asked before is left out, and what was cut short.
+
+    The same captures give the same sample.
+    """
+    groups: dict[str, list[Capture]] = {}
+    asked: set[str] = set()
+    for each in sorted(captures, key=_draw):
+        text = json.dumps([[said.role, said.content] for said in each.messages])
+        usable = not each.truncated and each.messages and each.messages[-1].role == "user"
+        if usable and text not in asked:
+            asked.add(text)
+            groups.setdefault(each.about.category, []).append(each)
+    wanted = shares({name: len(group) for name, group in groups.items()}, size)
+    chosen = [each for name, group in groups.items() for each in group[: wanted[name]]]
+    return sorted(chosen, key=lambda each: (each.about.category, each.about.at, each.about.exchange_id))
+
+
+def shares(there_are: Mapping[str, int], size: int) -> dict[str, int]:
+    """How many of each category, at most `size` in all: the rarest first, each an even part of the rest."""
+    left, found = size, {}
+    for place, name in enumerate(sorted(there_are, key=lambda name: (there_are[name], name))):
+        found[name] = min(there_are[name], left // (len(there_are) - place))
+        left -= found[name]
+    return found
+
+
+def line(capture: Capture, task: Task) -> dict[str, Any]:
+    """A dataset's line: the exchange's own answer is proposed as what is right, for somebody to look at.
+
+    Exchanges of a session are one piece of evidence.
+    """
+    about = capture.about
+    said: Sequence[Any] = [{"role": each.role, "content": each.content} for each in capture.messages]
+    found: dict[str, Any] = {
+        "id": about.exchange_id,
+        "task": task,
+        "input": said,
+        "expected": capture.answer,
+        "tags": {**about.tags, LABEL: PROPOSED},
+    }
+    if about.category:
+        found["category"] = about.category
+    if about.session:
+        found["document"] = about.session
+    return found
+
+
+def _draw(capture: Capture) -> str:
+    return hashlib.sha256(capture.about.exchange_id.encode()).hexdigest()

@@ -1,0 +1,94 @@
+"""Samples of captured exchanges hold rare categories whole, and say that their labels are proposals."""
+
+import json
+from typing import Any
+
+import pytest
+
+from bench.dataset import described, parse, warnings
+from bench.labelling import accepted, ambiguous, edited, is_open, standing, tier
+from bench.sampling import line, sample, shares
+from records.capture import About, Capture, Said
+
+
+def a_capture(
+    name: str, category: str = "", *, asked: str = "", truncated: bool = False, **about: Any
+) -> Capture:
+    fields = {
+        "at": 1.0,
+        "expires_at": 9.0,
+        "canary": "c",
+        "run": 1,
+        "phase": 0,
+        "arm": "baseline",
+        "kept": "rate",
+    }
+    return Capture(
+        about=About(exchange_id=name, category=category, **{**fields, **about}),
+        messages=(Said("system", "Be brief."), Said("user", asked or f"Where is {name}?")),
+        answer=f"{name} is on its way.",
+        truncated=truncated,
+    )
+
+
+def many(**counts: int) -> list[Capture]:
+    return [a_capture(f"{name}-{n}", name) for name, count in counts.items() for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("there_are", "size", "wanted"),
+    [
+        ({"a": 900, "b": 90, "c": 10}, 100, {"a": 45, "b": 45, "c": 10}),
+        ({"a": 900, "b": 90, "c": 10}, 3, {"a": 1, "b": 1, "c": 1}),
+        ({"a": 5, "b": 5}, 100, {"a": 5, "b": 5}),
+        ({"a": 10, "b": 10, "c": 10}, 20, {"a": 6, "b": 7, "c": 7}),
+        ({}, 20, {}),
+    ],
+)
+def test_the_rarest_category_is_taken_whole_first(
+    there_are: dict[str, int], size: int, wanted: dict[str, int]
+) -> None:
+    assert shares(there_are, size) == wanted
+
+
+def test_a_sample_is_the_same_again_and_no_matter_in_which_order_it_came() -> None:
+    there_are = many(common=50, rare=3)
+    chosen = sample(there_are, 12)
+    assert chosen == sample(reversed(there_are), 12)
+    assert [each.about.category for each in chosen] == ["common"] * 9 + ["rare"] * 3
+
+
+def test_what_is_cut_short_or_was_asked_before_is_left_out() -> None:
+    found = sample(
+        [a_capture("1", asked="Same?"), a_capture("2", asked="Same?"), a_capture("3", truncated=True)], 10
+    )
+    assert len(found) == 1
+
+
+def test_a_line_is_an_example_whose_label_is_proposed() -> None:
+    capture = a_capture("x1", "billing", tags={"region": "eu"}, session="s")
+    dataset = parse(json.dumps(line(capture, "judge")))
+    (example,) = dataset.examples
+    assert (example.id, example.category, example.cluster) == ("x1", "billing", "document s")
+    assert (example.expected, example.tags["region"]) == ("x1 is on its way.", "eu")
+    assert described(dataset)["proposed"] == 1
+    assert any("nobody has looked at" in each for each in warnings(dataset))
+
+
+def test_a_person_accepts_edits_or_calls_it_ambiguous() -> None:
+    proposed = line(a_capture("x1"), "judge")
+    assert is_open(proposed)
+    lines = [accepted(proposed), edited(proposed, "It is lost."), ambiguous(proposed)]
+    assert not any(map(is_open, lines))
+    assert [each["expected"] for each in lines] == ["x1 is on its way.", "It is lost.", None]
+    assert standing([*lines, proposed, {}]) == {
+        "accepted": 1,
+        "edited": 1,
+        "ambiguous": 1,
+        "proposed": 1,
+        "none": 1,
+    }
+
+
+def test_tiers_by_how_many_labels_there_are() -> None:
+    assert [tier(n) for n in (10, 49, 50, 199, 200)] == ["spot", "spot", "partial", "partial", "full"]
