@@ -69,8 +69,9 @@ class Asker:
         fault of the model. Nothing else is asked again, but without a parameter that was refused."""
         turn = 0
         while True:
-            answer, wait_s = await self._ask(messages)
-            if answer.status == 400 and self._calm:
+            calm = self._calm  # another question may change it meanwhile
+            answer, wait_s = await self._ask(messages, calm=calm)
+            if answer.status == 400 and calm:
                 answer, wait_s = await self._without_temperature(messages, answer)
             if answer.failure != "provider_429" or turn == MOST_WAITS:
                 return answer
@@ -86,12 +87,10 @@ class Asker:
         self._calm = False
         return answer, wait_s
 
-    async def _ask(
-        self, messages: Sequence[Said], *, calm: bool | None = None
-    ) -> tuple[Answer, float | None]:
+    async def _ask(self, messages: Sequence[Said], *, calm: bool) -> tuple[Answer, float | None]:
         """(what came, how long the provider asks to wait)."""
         target = self.target
-        path, body = target.wire.asks(target.model, messages, self._calm if calm is None else calm)
+        path, body = target.wire.asks(target.model, messages, calm)
         began = time.perf_counter()
         try:
             async with asyncio.timeout(target.timeout_s):

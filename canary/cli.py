@@ -38,6 +38,7 @@ from canary.commands.shell import (
 from canary.commands.simulate import simulate
 from canary.commands.status import status
 from canary.commands.wait import wait
+from canary.commands.watch import watch
 from canary.config import ConfigError, load
 
 app = typer.Typer(
@@ -322,6 +323,7 @@ app.command(epilog=example("simulate --canary support-nov --rate 5 --share 5% --
     simulate
 )
 app.command(epilog=example("rules -o /etc/prometheus/canary.rules.yml"))(rules)
+app.command(epilog=example("watch --once --bench --match 'gpt-4o*'"))(watch)
 app.command(epilog=example("bench gpt-4o-2024-11-20 --failures wrong.csv"))(bench)
 
 

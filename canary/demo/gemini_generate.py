@@ -160,3 +160,8 @@ GENERATE = Wire(
     stream_type="text/event-stream",
     json_type="application/json; charset=UTF-8",
 )
+
+
+def models(names: Sequence[str]) -> bytes:
+    """The list of models, all on one page."""
+    return compact({"models": [{"name": f"models/{name}"} for name in names]})

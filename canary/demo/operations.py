@@ -71,6 +71,8 @@ class Operations:
                 return openai_others.embeddings(parse(request.body))
             case "GET", ["v1", "models"]:
                 return openai_others.models(models)
+            case "GET", ["v1beta", "models"]:
+                return gemini_generate.models(models)
             case "GET", ["v1", "models", name] if name in models:
                 return openai_others.model(name)
             case "POST", ["v1", "files"]:

@@ -119,6 +119,14 @@ def test_temperature_nought_is_sent_where_the_model_takes_it_and_dropped_where_n
     assert sent == [True, False, False, False]
 
 
+def test_questions_that_are_refused_at_the_same_time_are_all_asked_again(
+    provider: ProviderThread, tmp_path: Path
+) -> None:
+    provider.behave("new", Behaviour(says=KNOWS, rejects=("temperature",), ttfb_s=0.05))
+    (found,) = results_of(entry(provider.url), SUMS, tmp_path / "kept", models=("new",))
+    assert [each.right for each in found] == [True] * 6
+
+
 async def _three_times(provider: ProviderThread) -> None:
     async with httpx2.AsyncClient(trust_env=False) as client:
         asker = Asker(client, direct(entry(provider.url), "new", PRICES, {}))

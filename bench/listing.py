@@ -1,0 +1,72 @@
+"""Which models a provider lists, over HTTP. Not what any of them can do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+MOST_PAGES = 20
+
+
+class Unlisted(Exception):
+    """A provider whose list could not be had; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """Where a provider lists its models: its API, base URL, and the headers that carry its key."""
+
+    name: str
+    api: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+
+
+_PATHS = {"openai": "/models", "anthropic": "/v1/models", "gemini": "/v1beta/models"}
+
+
+async def listed(client: httpx2.AsyncClient, where: Catalogue) -> list[str]:
+    """Every model it lists, by name, page by page. Raises Unlisted."""
+    found: list[str] = []
+    query: dict[str, str] = {}
+    for _ in range(MOST_PAGES):
+        page = await _page(client, where, query)
+        try:
+            found += [_name(where.api, each) for each in page["models" if where.api == "gemini" else "data"]]
+        except (KeyError, TypeError) as problem:
+            raise Unlisted(f"{where.name}: its answer is no list of models") from problem
+        following = _following(where.api, page)
+        if not following:
+            break
+        query = following
+    return found
+
+
+async def _page(client: httpx2.AsyncClient, where: Catalogue, query: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        answer = await client.get(
+            where.url + _PATHS[where.api], params=dict(query), headers=dict(where.headers)
+        )
+        if not answer.is_success:
+            raise Unlisted(f"{where.name}: it answered {answer.status_code} to the question for its models")
+        page = answer.json()
+    except httpx2.HTTPError as problem:
+        raise Unlisted(f"{where.name}: {type(problem).__name__}: {problem}") from problem
+    except ValueError as problem:
+        raise Unlisted(f"{where.name}: its answer is no JSON") from problem
+    if not isinstance(page, dict):
+        raise Unlisted(f"{where.name}: its answer is no list of models")
+    return page
+
+
+def _name(api: str, entry: Mapping[str, Any]) -> str:
+    return str(entry["name"]).removeprefix("models/") if api == "gemini" else str(entry["id"])
+
+
+def _following(api: str, page: Mapping[str, Any]) -> dict[str, str]:
+    """What to ask for the next page; empty at the last one."""
+    if api == "gemini":
+        token = page.get("nextPageToken")
+        return {"pageToken": str(token)} if token else {}
+    return {"after_id": str(page["last_id"])} if page.get("has_more") and page.get("last_id") else {}

@@ -1,0 +1,138 @@
+"""One look at every provider's list of models: what is new is told and, if wanted, measured."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import msgspec
+
+from alerts.announcing import News, announce
+from alerts.notify import notifier_client
+from alerts.outbox import Outbox
+from alerts.receiver import Receiver
+from bench.listing import Catalogue, Unlisted, listed
+from bench.releases import Memory, looked, measured, told
+from bench.wires import WIRES
+from canary.benching.targets import NoKey, client_for, key_of
+from canary.config import Config
+from proxy.provider import Provider
+from records.whole_file import write_whole
+
+FILE = "watch.json"
+"""In the data folder."""
+
+
+class BadMemory(Exception):
+    """The file that remembers cannot be read; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What one look came to: new models, how many each provider lists (None: it could not be asked), what
+    went wrong."""
+
+    new: tuple[str, ...]
+    listed: Mapping[str, int | None]
+    troubles: tuple[str, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Watcher:
+    """Looks, remembers in a file, tells, measures.
+
+    `benchmark` runs one of a model and says in a line how it ended; None: new models are not measured.
+    `match` is a pattern of model names that are worth it.
+    """
+
+    config: Config
+    data: Path
+    environment: Mapping[str, str]
+    match: str = "*"
+    benchmark: Callable[[str], str] | None = None
+    troubles: list[str] = field(default_factory=list)
+
+    def look(self) -> Found:
+        """Once. What cannot be told or measured now is tried at the next look. Raises BadMemory, OSError."""
+        self.troubles = []
+        memory, new, counts = asyncio.run(self._look(self._remembered(), time.time()))
+        memory = self._measure(memory)
+        self._remember(memory)
+        return Found(new=tuple(new), listed=counts, troubles=tuple(self.troubles))
+
+    async def _look(self, memory: Memory, now: float) -> tuple[Memory, list[str], dict[str, int | None]]:
+        new: list[str] = []
+        counts: dict[str, int | None] = {}
+        for provider in self.config.providers.values():
+            models = await self._listed(provider)
+            counts[provider.name] = None if models is None else len(models)
+            if models:
+                memory, found = looked(
+                    memory,
+                    provider.name,
+                    models,
+                    at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+                    receivers=list(self._receivers()),
+                    measure=self.benchmark is not None,
+                    wanted=lambda model: fnmatchcase(model, self.match),
+                )
+                new += found
+        self._remember(memory)
+        return await self._tell(memory, now), new, counts
+
+    async def _listed(self, provider: Provider) -> list[str] | None:
+        try:
+            headers = WIRES[provider.api].credential(key_of(provider, self.environment))
+            where = Catalogue(name=provider.name, api=provider.api, url=provider.base_url, headers=headers)
+            async with client_for(provider, at_once=1) as client, asyncio.timeout(provider.timeout.total_s):
+                return await listed(client, where)
+        except (NoKey, Unlisted, TimeoutError) as problem:
+            self.troubles.append(str(problem) or f"{provider.name}: no answer in time")
+            return None
+
+    async def _tell(self, memory: Memory, now: float) -> Memory:
+        receivers, left = self._receivers(), {}
+        for name, waiting in memory.untold.items():
+            news = News(kind="model_released", model=name, headline=f"{name} is a new model", at=now)
+            left[name] = [
+                each for each in waiting if each in receivers and not await self._told(receivers[each], news)
+            ]
+        return told(memory, left)
+
+    async def _told(self, receiver: Receiver, news: News) -> bool:
+        async with notifier_client() as client:
+            wrong = await announce(client, receiver, news)
+        if wrong is not None:
+            self.troubles.append(f"{receiver.kind} was not told of {news.model}: {wrong}")
+        return wrong is None
+
+    def _measure(self, memory: Memory) -> Memory:
+        if self.benchmark is None:
+            return memory
+        for name in memory.unmeasured:
+            says = self.benchmark(name)
+            memory = measured(memory, name)
+            self._remember(memory)
+            news = News(kind="benchmark_finished", model=name, headline=f"{name}: {says}", at=time.time())
+            for receiver in self._receivers().values():
+                asyncio.run(self._told(receiver, news))
+        return memory
+
+    def _receivers(self) -> Mapping[str, Receiver]:
+        """By an id that gives no address away."""
+        return Outbox(self.config.notify).receivers
+
+    def _remembered(self) -> Memory:
+        path = self.data / FILE
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Memory)
+        except FileNotFoundError:
+            return Memory()
+        except msgspec.DecodeError as problem:
+            raise BadMemory(f"{path} cannot be read ({problem}): delete it to begin anew") from problem
+
+    def _remember(self, memory: Memory) -> None:
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(self.data / FILE, msgspec.json.encode(memory))

@@ -1,0 +1,43 @@
+"""News wakes nobody: a message, an alert of severity info, a change event."""
+
+import asyncio
+
+import httpx2
+import pytest
+
+from alerts.announcing import News, announce, announcement
+from alerts.receiver import PAGERDUTY_URL, Receiver
+
+NEWS = News(kind="model_released", model="p/new", headline="p/new is <new>", at=0.0)
+
+
+def test_each_kind_of_receiver_gets_it_in_its_own_form() -> None:
+    url, body = announcement(Receiver(kind="webhook", url="http://h/x"), NEWS)
+    assert (url, body["event"], body["model"], body["at"]) == (
+        "http://h/x",
+        "model_released",
+        "p/new",
+        "1970-01-01T00:00:00.000Z",
+    )
+    assert announcement(Receiver(kind="slack", url="http://s"), NEWS)[1] == {
+        "text": ":package: p/new is &lt;new&gt;"
+    }
+    url, body = announcement(Receiver(kind="alertmanager", url="http://a/"), NEWS)
+    assert url == "http://a/api/v2/alerts"
+    assert (body[0]["labels"]["severity"], body[0]["endsAt"]) == ("info", "1970-01-01T01:00:00.000Z")
+
+
+@pytest.mark.parametrize("url", [PAGERDUTY_URL, "http://127.0.0.1:9"])
+def test_pagerduty_gets_a_change_event_and_no_incident(url: str) -> None:
+    where, body = announcement(Receiver(kind="pagerduty", url=url, key="k"), NEWS)
+    assert where.endswith("/v2/change/enqueue")
+    assert body["routing_key"] == "k"
+    assert "event_action" not in body
+
+
+def test_what_went_wrong_is_said_without_the_address() -> None:
+    async def story() -> str | None:
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            return await announce(client, Receiver(kind="webhook", url="http://127.0.0.1:9/secret"), NEWS)
+
+    assert asyncio.run(story()) == "ConnectError"

@@ -1,0 +1,133 @@
+"""`canary watch`: a model that the provider lists anew is told, once, and its benchmark is run."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from canary.cli import app
+from canary.demo.behaviour import Behaviour
+from tests.e2e.receivers import Hook, listening_hook
+from tests.serving import ProviderThread
+
+CONFIG = """\
+providers:
+  openai: {{api: openai, base_url: "{url}/v1", api_key: k}}
+  claude: {{api: anthropic, base_url: "{url}", api_key: k}}
+  google: {{api: gemini, base_url: "{url}", api_key: k}}
+canaries:
+  - name: trial
+    match: {{models: [gpt-4o]}}
+    baseline: {{provider: openai, model: old}}
+    candidate: {{provider: openai, model: older}}
+    share: 5%
+datasets:
+  sums: {{file: sums.jsonl, layer: synthetic}}
+notify: [{{webhook: "{hook}"}}]
+"""
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    with listening_hook() as listening:
+        yield listening
+
+
+def watch(folder: Path, *words: str) -> Result:
+    where = ["--config", str(folder / "canary.yaml"), "--data", str(folder / "data")]
+    return CliRunner().invoke(app, ["watch", "--once", *words, *where])
+
+
+def set_up(folder: Path, url: str, hook: str) -> None:
+    (folder / "canary.yaml").write_text(CONFIG.format(url=url, hook=hook))
+    lines = [
+        {"id": str(n), "task": "exact", "input": f"{n} + 1 = ?", "expected": str(n + 1)} for n in range(60)
+    ]
+    (folder / "sums.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+
+def test_a_new_model_is_told_once_and_measured(tmp_path: Path, provider: ProviderThread, hook: Hook) -> None:
+    set_up(tmp_path, provider.url, hook.url)
+    knows = Behaviour(says={f"{n} + 1 = ?": str(n + 1) for n in reversed(range(60))})
+    provider.behave("old", knows)
+    first = watch(tmp_path, "--bench", "-o", "json")
+    assert first.exit_code == 0, first.stderr
+    assert json.loads(first.stdout) == {"new": [], "listed": {"openai": 1, "claude": 1, "google": 1}}
+    assert hook.bodies == []
+    provider.behave("gpt-new", knows)
+    provider.behave("tts-new", Behaviour())
+    second = watch(tmp_path, "--bench", "--match", "gpt-*")
+    assert second.exit_code == 0, second.stderr
+    names = ["claude/gpt-new", "google/gpt-new", "openai/gpt-new"]
+    assert second.stdout.splitlines() == [f"{each} is a new model" for each in (names[2], *names[:2])]
+    released = [each["model"] for each in hook.bodies if each["event"] == "model_released"]
+    assert sorted(released) == names
+    finished = {
+        each["model"]: each["headline"] for each in hook.bodies if each["event"] == "benchmark_finished"
+    }
+    assert finished == {each: f"{each}: its benchmark against openai/old says ship" for each in names}
+    assert watch(tmp_path, "--bench").exit_code == 0
+    assert len(hook.bodies) == 6
+
+
+def test_who_could_not_be_told_is_told_at_the_next_look(
+    tmp_path: Path, provider: ProviderThread, hook: Hook
+) -> None:
+    set_up(tmp_path, provider.url, hook.url)
+    provider.behave("old", Behaviour())
+    watch(tmp_path)
+    provider.behave("new", Behaviour())
+    with listening_hook() as other:
+        address = other.url
+    config = tmp_path / "canary.yaml"
+    both = config.read_text().replace("notify: [", f'notify: [{{webhook: "{address}"}}, ')
+    config.write_text(both)
+    done = watch(tmp_path)
+    assert "webhook was not told of openai/new" in done.stderr
+    assert len(hook.bodies) == 3
+    waiting = json.loads((tmp_path / "data" / "watch.json").read_text())["untold"]
+    assert {len(receivers) for receivers in waiting.values()} == {1}
+    assert address not in json.dumps(waiting)
+    config.write_text(CONFIG.format(url=provider.url, hook=hook.url))
+    assert watch(tmp_path).exit_code == 0
+    assert len(hook.bodies) == 3
+
+
+def test_a_provider_that_cannot_be_asked_is_named_and_forgets_nothing(
+    tmp_path: Path, provider: ProviderThread, hook: Hook
+) -> None:
+    set_up(tmp_path, provider.url, hook.url)
+    provider.behave("old", Behaviour())
+    watch(tmp_path)
+    set_up(tmp_path, "http://127.0.0.1:9", hook.url)
+    done = watch(tmp_path, "-o", "json")
+    assert done.exit_code == 1
+    assert "openai: ConnectError" in done.stderr
+    assert json.loads(done.stdout)["listed"] == {"openai": None, "claude": None, "google": None}
+    set_up(tmp_path, provider.url, hook.url)
+    assert watch(tmp_path).stdout == ""
+
+
+def test_a_benchmark_that_cannot_be_run_is_told_and_watching_goes_on(
+    tmp_path: Path, provider: ProviderThread, hook: Hook
+) -> None:
+    set_up(tmp_path, provider.url, hook.url)
+    provider.behave("old", Behaviour())
+    watch(tmp_path)
+    provider.behave("new", Behaviour())
+    (tmp_path / "sums.jsonl").unlink()
+    assert watch(tmp_path, "--bench", "--match", "new").exit_code == 0
+    told = [each["headline"] for each in hook.bodies if each["event"] == "benchmark_finished"]
+    assert len(told) == 3
+    assert all("its benchmark could not be run: " in each and "sums.jsonl" in each for each in told)
+
+
+def test_a_memory_that_cannot_be_read_is_named(tmp_path: Path, provider: ProviderThread, hook: Hook) -> None:
+    set_up(tmp_path, provider.url, hook.url)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "watch.json").write_text("{")
+    done = watch(tmp_path)
+    assert (done.exit_code, "delete it to begin anew" in done.stderr) == (1, True)
