@@ -47,7 +47,7 @@ def parse(text: str) -> Dataset:
     """A file's dataset; blank lines do not count. Raises BadDataset with every line that is wrong."""
     found: list[tuple[int, Line]] = []
     wrong: list[Problem] = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
         if line.strip():
             try:
                 found.append((number, _decode(line)))

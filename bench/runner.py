@@ -61,9 +61,12 @@ async def run(
             found[place][number] = await _result(models[place], example, kept)
             progress(sum(map(len, found)), total)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(at_once, total)):
-            group.create_task(work())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(at_once, total)):
+                group.create_task(work())
+    except ExceptionGroup as problems:  # a full disk, as a rule: one speaks for all
+        raise problems.exceptions[0] from None
     return [[answered[number] for number in range(len(examples))] for answered in found]
 
 

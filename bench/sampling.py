@@ -1,11 +1,13 @@
-"""Which of many captured exchanges become examples, and how. Pure: chance comes from the exchanges' ids."""
+"""Which of many exchanges, or examples, are taken, and how. Pure: chance comes from their own ids."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from bench.example import Task
+from bench.dataset import Dataset
+from bench.example import Example, Task
 from bench.labelling import LABEL, PROPOSED
 from records.capture import Capture
 
@@ -36,6 +38,16 @@ def shares(there_are: Mapping[str, int], size: int) -> dict[str, int]:
         found[name] = min(there_are[name], left // (len(there_are) - place))
         left -= found[name]
     return found
+
+
+def part_of(dataset: Dataset, size: int) -> Dataset:
+    """At most `size` scored examples of a dataset, evenly over its categories: the same ones each time."""
+    groups: dict[str, list[Example]] = {}
+    for each in sorted(dataset.scored, key=lambda each: each.hash):
+        groups.setdefault(each.category, []).append(each)
+    wanted = shares({name: len(group) for name, group in groups.items()}, size)
+    chosen = {each.hash for name, group in groups.items() for each in group[: wanted[name]]}
+    return replace(dataset, examples=tuple(each for each in dataset.examples if each.hash in chosen))
 
 
 def line(capture: Capture, task: Task) -> dict[str, Any]:

@@ -110,6 +110,7 @@ def path_of(source: Source, folder: Path) -> Path:
 def kept_in(data: Path, pair: Pair, proxy: Proxied | None, *, now: float) -> Kept:
     """What an interrupted run of these models left in the data folder."""
     folder = data / "bench"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in (data, folder):
+        each.mkdir(mode=0o700, exist_ok=True)
     names = [pair.baseline.name, pair.candidate.name if pair.candidate else "", proxy is not None]
     return Kept(folder / f"{fingerprint(names)[:16]}.jsonl", now=now)

@@ -134,5 +134,5 @@ class Watcher:
             raise BadMemory(f"{path} cannot be read ({problem}): delete it to begin anew") from problem
 
     def _remember(self, memory: Memory) -> None:
-        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.data.mkdir(mode=0o700, exist_ok=True)
         write_whole(self.data / FILE, msgspec.json.encode(memory))

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from bench.source import Source
     from canary.benching.models import Pair
 
+QUICK = 20
+
 EXITS = {"ship": 0, "dont_ship": 3, "extend": 4, None: 0}
 
 
@@ -47,6 +49,9 @@ def bench(
         typer.Option("--dataset", help="A dataset of the config, or a file; without it all of the config's."),
     ] = None,
     dry: Annotated[bool, typer.Option("--dry", help="Measure the current model alone.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A sanity check: 20 examples of each dataset; never says ship.")
+    ] = False,
     at_once: Annotated[
         int,
         typer.Option("--at-once", min=1, max=256, help="How many questions may wait at a time."),
@@ -59,6 +64,8 @@ def bench(
     output: Form = "text",
 ) -> None:
     """Ask the new model and the current one the same examples. Exits 0 ship, 3 don't ship, 4 unclear."""
+    from bench.sampling import part_of
+
     if model is None and not dry:
         fail("name the new model, or measure the current one alone with --dry", code=2)
     read = read_config(config)
@@ -66,8 +73,10 @@ def bench(
     if dry:
         pair = replace(pair, candidate=None)
     datasets = _datasets(read, config, dataset or [])
+    if quick:
+        datasets = [(source, part_of(each, QUICK)) for source, each in datasets]
     document, found = measure(read, pair, datasets, data=data, at_once=at_once, progress=progress())
-    document["canary"] = _kept(read, pair, document, data, whole=not dataset)
+    document |= _kept(read, pair, document, data, whole=not (dataset or quick))
     document["issues"] = _issues(read, config, pair)
     if failures is not None:
         _write(failures, found)
@@ -136,7 +145,7 @@ def _issues(config: Config, file: Path, pair: "Pair") -> dict[str, Any] | None:
 
 def _kept(
     config: Config, pair: "Pair", document: dict[str, Any], data: Path, *, whole: bool
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
     from canary.benching.keeping import keep
     from records.errors import StoreDown
 
@@ -144,7 +153,7 @@ def _kept(
         return keep(config, pair, document, data, now=time.time(), whole=whole)
     except StoreDown as problem:
         say(f"the result is not kept: {problem}")
-        return None
+        return {"canary": None, "family": None}
 
 
 def _pair(config: Config, model: str | None, against: str | None) -> "Pair":

@@ -57,8 +57,11 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
             yield Text(f"{whose}: {count} times {failure}")
     if document["issues"] is not None:
         yield Text("\n" + "\n".join(issues.lines(document["issues"])))
-    yield Text("\nWhat users met")
-    yield _canary(document["canary"])
+    if document["candidate"]:
+        yield Text("\nWhat users met")
+        yield _canary(document["canary"])
+    if (family := document["family"]) is not None:
+        yield Text(f"\nPast evaluations of {family['vendor']}: {_family(family)}")
     yield Text(f"\n{document['at']}, {document['owner']}, {document['via']}")
 
 
@@ -72,6 +75,21 @@ def _canary(found: Node | None) -> Table:
         table.add_row(names[layer["layer"]], layer["says"])
     table.add_row(f"Verdict of {found['name']}", found["verdict"].replace("_", " "))
     return table
+
+
+def _family(found: Node) -> str:
+    """5, 4 of them shipped; on average accuracy +1.2 points, cost -20 %, p95 latency -5 %."""
+    changes = [
+        f"{name} {100 * found[key]:+.1f} {unit}"
+        for key, name, unit in (
+            ("accuracy", "accuracy", "points"),
+            ("cost", "cost", "%"),
+            ("latency", "p95", "%"),
+        )
+        if found[key] is not None
+    ]
+    averages = f"; on average {', '.join(changes)}" if changes else ""
+    return f"{found['evaluations']}, {found['shipped']} of them shipped{averages}"
 
 
 def _nodes(document: Node) -> Iterator[tuple[str, Node]]:

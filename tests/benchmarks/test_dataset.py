@@ -86,6 +86,10 @@ def test_what_a_line_gets_wrong_is_said(task: str, fields: dict[str, Any], words
     assert any(words in message for _, message in told(line(task, **fields)))
 
 
+def test_a_mark_of_byte_order_before_the_first_line_is_no_mistake() -> None:
+    assert len(of(f"\ufeff{line()}").examples) == 1
+
+
 def test_an_empty_file_is_no_dataset() -> None:
     assert told("\n\n") == [(1, "there is no example")]
 

@@ -189,6 +189,13 @@ def test_failures_and_answers_of_another_day_are_asked_again(
     assert Kept(file, now=time.time() + 86401).found == 0
 
 
+def test_answers_that_cannot_be_kept_end_the_run_with_the_reason(
+    provider: ProviderThread, tmp_path: Path
+) -> None:
+    with pytest.raises(FileNotFoundError):
+        results_of(entry(provider.url), SUMS, tmp_path / "nowhere" / "kept")
+
+
 def test_a_judge_is_paid_for_apart_and_one_without_a_mark_leaves_the_answer_open(
     provider: ProviderThread, tmp_path: Path
 ) -> None:

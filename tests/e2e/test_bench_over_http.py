@@ -130,6 +130,17 @@ def test_the_current_model_is_measured_alone(folder: Path, provider: ProviderThr
     assert {each.model for each in provider.log.entries} == {"old"}
 
 
+def test_a_sanity_check_asks_twenty_of_each_and_never_says_ship(
+    folder: Path, provider: ProviderThread
+) -> None:
+    provider.behave("new", Behaviour(says=knows()))
+    done = bench(folder, "new", "--quick", "-o", "json")
+    assert done.exit_code == 4
+    assert [each["examples"] for each in document(done)["layers"]] == [20, 20]
+    provider.behave("new", Behaviour())
+    assert bench(folder, "new", "--quick").exit_code == 3
+
+
 def test_failures_are_counted_by_their_type(folder: Path, provider: ProviderThread) -> None:
     provider.behave("new", Behaviour(says=knows(), faults={"status": 0.5}, status=503))
     done = bench(folder, "new", "--dataset", "capitals", "-o", "json")
@@ -225,13 +236,15 @@ def test_a_benchmark_stands_in_the_report_and_in_the_archive_and_the_canary_in_t
 
     (evaluation,) = eventually(archived, 20)
     assert evaluation["synthetic"] == pytest.approx(95)
-    again = eventually(
-        lambda: document(CliRunner().invoke(app, ["bench", "new", *where, "-o", "json"]))["canary"], 20
-    )
-    assert (again["name"], [each["layer"] for each in again["layers"]]) == (
-        "trial",
-        ["user_experience", "business"],
-    )
+
+    def again() -> dict[str, Any] | None:
+        found = document(CliRunner().invoke(app, ["bench", "new", *where, "-o", "json"]))
+        return found if found["canary"] is not None else None
+
+    found = eventually(again, 20)
+    assert found["canary"]["name"] == "trial"
+    assert [each["layer"] for each in found["canary"]["layers"]] == ["user_experience", "business"]
+    assert (found["family"]["vendor"], found["family"]["evaluations"]) == ("openai", 1)
 
 
 def test_a_known_issue_is_rechecked_on_a_model_and_in_every_benchmark(
