@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -274,3 +275,23 @@ def test_a_known_issue_is_rechecked_on_a_model_and_in_every_benchmark(
     provider.behave("old", Behaviour(says=knows()))
     done = bench(folder, "new", "--dataset", "letters")
     assert "openai/new: 1 of 2 known issues still there" in done.stdout
+
+
+def test_a_benchmark_that_was_killed_asks_only_what_is_left(folder: Path, provider: ProviderThread) -> None:
+    provider.behave("old", Behaviour(says=knows(), ttfb_s=0.05))
+    provider.behave("new", Behaviour(says=knows(), ttfb_s=0.05))
+    script = Path(__file__).parents[2] / "benchmark.sh"
+    where = ["--config", str(folder / "canary.yaml"), "--data", str(folder / "data"), "-o", "json"]
+    first = subprocess.Popen([script, "new", *where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    eventually(lambda: len(provider.log.entries) >= 40, 20)
+    first.kill()
+    first.wait()
+    asked = len(provider.log.entries)
+    kept = sum(len(file.read_bytes().splitlines()) for file in (folder / "data" / "bench").iterdir())
+    assert asked - 4 <= kept <= asked < 240
+    second = subprocess.run([script, "new", *where], capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 0, second.stderr
+    assert f"{kept} answers are there from an interrupted run" in second.stderr
+    assert len(provider.log.entries) == asked + 240 - kept
+    layers = json.loads(second.stdout)["layers"]
+    assert sum(each[side]["timed"] for each in layers for side in ("baseline", "candidate")) == 240 - kept
