@@ -240,3 +240,9 @@ def test_classes_are_told_for_both_models() -> None:
         [0.0, 1.0],
         [1.0, 0.0],
     ]
+
+
+def test_labels_that_nobody_has_looked_at_never_ship() -> None:
+    found = told(of(mix(95, 100), mix(95, 100), tags={"label": "proposed"}))
+    assert found.verdict == "extend"
+    assert found.reasons == ("d: 100 labels are proposals that nobody has looked at",)
