@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from bench.dataset import Dataset
 from bench.example import Example, Task
-from bench.labelling import LABEL, PROPOSED
+from bench.labelling import LABEL, PROPOSED, accepted, ambiguous, edited
 from records.capture import Capture
+from records.labels import Label
 
 
 def sample(captures: Iterable[Capture], size: int) -> list[Capture]:
@@ -50,25 +51,34 @@ def part_of(dataset: Dataset, size: int) -> Dataset:
     return replace(dataset, examples=tuple(each for each in dataset.examples if each.hash in chosen))
 
 
-def line(capture: Capture, task: Task) -> dict[str, Any]:
+def line(
+    capture: Capture, task: Task, found: Label | None = None, other: str | None = None
+) -> dict[str, Any]:
     """A dataset's line: the exchange's own answer is proposed as what is right, for somebody to look at.
 
+    Where somebody has, at it beside the candidate's answer (`other`), what they `found` is the label.
     Exchanges of a session are one piece of evidence.
     """
     about = capture.about
-    said: Sequence[Any] = [{"role": each.role, "content": each.content} for each in capture.messages]
-    found: dict[str, Any] = {
+    proposed: dict[str, Any] = {
         "id": about.exchange_id,
         "task": task,
-        "input": said,
+        "input": [{"role": each.role, "content": each.content} for each in capture.messages],
         "expected": capture.answer,
         "tags": {**about.tags, LABEL: PROPOSED},
     }
     if about.category:
-        found["category"] = about.category
+        proposed["category"] = about.category
     if about.session:
-        found["document"] = about.session
-    return found
+        proposed["document"] = about.session
+    match found.right if found is not None else None:
+        case "baseline" | "both":
+            return accepted(proposed)
+        case "candidate" if other is not None:
+            return edited(proposed, other)
+        case "unclear":
+            return ambiguous(proposed)
+    return proposed
 
 
 def _draw(capture: Capture) -> str:

@@ -43,16 +43,25 @@ def sample(
     from bench.dataset import parse
     from bench.errors import BadDataset
     from records.capture_store import CaptureStore
+    from records.labels import Labels
     from records.store import Store
 
     now = time.time()
     read = read_config(config)
     with needs_store(read, data), closing(Store.open(read.store, data)) as store:
-        found = CaptureStore(store).read(canary, since=moment(since, 0.0, now))
+        captures, begin = CaptureStore(store), moment(since, 0.0, now)
+        found = captures.read(canary, since=begin)
         chosen = sampling.sample((each for each in found if _is_current(each.about)), size)
+        labels = Labels(store).of(canary)
+        pairs = captures.pairs(canary, since=begin) if labels else iter(())
+        others = {real.about.exchange_id: copy.answer for real, copy in pairs}
     if not chosen:
         fail(f"no exchange of {canary} is captured; `capture` in the config keeps some")
-    text = "".join(f"{json.dumps(sampling.line(each, task), ensure_ascii=False)}\n" for each in chosen)
+    lines = [
+        sampling.line(each, task, labels.get(id_ := each.about.exchange_id), others.get(id_))
+        for each in chosen
+    ]
+    text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
     try:
         version = parse(text).sha256
     except BadDataset as problem:

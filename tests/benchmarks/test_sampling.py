@@ -9,6 +9,7 @@ from bench.dataset import described, parse, warnings
 from bench.labelling import accepted, ambiguous, edited, is_open, standing, tier
 from bench.sampling import line, sample, shares
 from records.capture import About, Capture, Said
+from records.labels import Label, Right
 
 
 def a_capture(
@@ -73,6 +74,23 @@ def test_a_line_is_an_example_whose_label_is_proposed() -> None:
     assert (example.expected, example.tags["region"]) == ("x1 is on its way.", "eu")
     assert described(dataset)["proposed"] == 1
     assert any("nobody has looked at" in each for each in warnings(dataset))
+
+
+@pytest.mark.parametrize(
+    ("right", "label", "expected"),
+    [
+        ("baseline", "accepted", "x1 is on its way."),
+        ("both", "accepted", "x1 is on its way."),
+        ("candidate", "edited", "It is lost."),
+        ("neither", "proposed", "x1 is on its way."),
+        ("unclear", "ambiguous", None),
+    ],
+)
+def test_what_somebody_found_in_the_pair_is_the_label(right: Right, label: str, expected: str | None) -> None:
+    found = Label(at=1.0, canary="c", exchange_id="x1", right=right, who="ann")
+    told = line(a_capture("x1"), "judge", found, "It is lost.")
+    assert (told["tags"]["label"], told["expected"]) == (label, expected)
+    assert line(a_capture("x1"), "judge", found)["tags"]["label"] != "edited"
 
 
 def test_a_person_accepts_edits_or_calls_it_ambiguous() -> None:

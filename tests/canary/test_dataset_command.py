@@ -4,10 +4,12 @@ import json
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 from typer.testing import CliRunner
 
 from canary.cli import app
 from records.capture_store import CaptureStore
+from records.labels import Label, Labels
 from records.store import Store
 from tests.benchmarks.test_sampling import a_capture
 
@@ -91,12 +93,17 @@ def test_a_sample_of_captured_exchanges_is_written_once(tmp_path: Path) -> None:
     with closing(Store.open("sqlite:///canary.db", data)) as store:
         captures = [a_capture(f"c-{n}", "common") for n in range(30)] + [a_capture("r-1", "rare")]
         captures.append(a_capture("n-1", "new", arm="candidate"))
-        CaptureStore(store).keep(captures, now=0.0)
+        copy = msgspec.structs.replace(a_capture("copy", arm="candidate", copy_of="r-1"), answer="Lost.")
+        CaptureStore(store).keep([*captures, copy], now=0.0)
+        label = Label(at=1.0, canary="c", exchange_id="r-1", right="candidate", who="ann")
+        Labels(store).add(label)
     words = ["dataset", "sample", "c", str(file), "--size", "10"]
     words += ["--config", str(config), "--data", str(data), "-o", "json"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["categories"] == {"common": 9, "rare": 1}
+    rare = [line for line in map(json.loads, file.read_text().splitlines()) if line["id"] == "r-1"]
+    assert [(each["expected"], each["tags"]["label"]) for each in rare] == [("Lost.", "edited")]
     assert file.stat().st_mode & 0o777 == 0o600
     check = CliRunner().invoke(app, ["dataset", "check", str(file), "-o", "json"])
     assert json.loads(check.stdout)["sha256"] == json.loads(done.stdout)["sha256"]
