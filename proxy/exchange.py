@@ -33,7 +33,11 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, kw_only=True)
 class Exchanges:
-    """The handler of the LLM paths. `routes` is replaced on reload; `plan()` is the newest plan known."""
+    """The handler of the LLM paths. `routes` is replaced on reload; `plan()` is the newest plan known.
+
+    A lane of `upstreams` holds, those that wait for it included, three quarters of `most_in_flight`: whatever
+    hangs, there is room for the others.
+    """
 
     routes: Routes
     plan: Callable[[], Plan]
@@ -63,8 +67,10 @@ class Exchanges:
 
     async def _exchange(self, incoming: Incoming, record: Record) -> None:
         if self.recorder.started - self.recorder.finished > self.most_in_flight:
-            raise Refused(503, "too many requests in flight; try again", "shed", retry_after_s=1)
+            raise _overload()
         call = await read(incoming, self.routes)
+        if not self._has_room(call):
+            raise _overload()
         record.read(call)
         assignment = self._assign(call, record)
         record.assign(assignment)
@@ -78,6 +84,12 @@ class Exchanges:
         else:
             self.mirrors.offer(call, assignment, reply)
             await _relay(incoming, call, record, reply)
+
+    def _has_room(self, call: Call) -> bool:
+        """May one more go where this one would without a candidate? Asked before an arm is chosen, so that
+        both are refused alike."""
+        lane = self.routes.plain(call.route.provider) if call.trial is None else call.trial.baseline
+        return self.upstreams.free_slots(lane.key) > 0
 
     def _assign(self, call: Call, record: Record) -> Assignment:
         trial = call.trial
@@ -102,7 +114,9 @@ class Exchanges:
         if not covered:
             return await self._attempt(call, trial.lane(assignment.arm), record)
         failure: ErrorType | None = "breaker_open"
-        if trial.breaker.allows(time.monotonic()):
+        if self.upstreams.free_slots(trial.candidate.key) == 0:
+            failure = "proxy_full"
+        elif trial.breaker.allows(time.monotonic()):
             reply = await self._attempt(call, trial.candidate, record, covered_by=trial)
             if reply.failure is None:
                 return reply
@@ -184,9 +198,16 @@ def _no_answer(incoming: Incoming, record: Record, reply: Reply) -> None:
     """The provider gave no answer at all: say so in the caller's API."""
     assert record.call is not None  # noqa: S101 - it was asked for
     record.finish(reply)
+    if reply.failure == "shed":
+        _refuse(incoming, record, _overload())
+        return
     status = 504 if reply.failure == "provider_timeout" else 502
     message = f"the provider gave no answer ({reply.failure})"
     _answer(incoming, record, status, message, str(reply.failure), _our_headers(record.call, record))
+
+
+def _overload() -> Refused:
+    return Refused(503, "too many requests in flight; try again", "shed", retry_after_s=1)
 
 
 def _refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:

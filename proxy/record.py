@@ -22,8 +22,11 @@ def ending(fell_back: ErrorType | None, failure: ErrorType | None) -> tuple[Outc
     """How an exchange ended, from why the candidate did not answer (None: it did, or was not asked) and what
     was wrong with the answer that the caller got (None: nothing).
 
-    Where the candidate refused and the baseline broke, nobody knows who was at fault: no arm is blamed.
+    That there was no room in a lane is nobody's failure. Where the candidate refused and the baseline broke,
+    nobody knows who was at fault: no arm is blamed.
     """
+    if failure == "shed" and fell_back in (None, "proxy_full", "candidate_rejects"):
+        return "shed", "shed"
     refused = failure is not None and failure.startswith("caller_")
     if fell_back is None:
         return ("ok", None) if failure is None else ("caller_error" if refused else "error", failure)

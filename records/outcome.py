@@ -28,6 +28,7 @@ ErrorType = Literal[
     "provider_stale",
     "candidate_rejects",
     "breaker_open",
+    "proxy_full",
     "aborted",
     "shed",
     "proxy_error",
@@ -36,6 +37,8 @@ ErrorType = Literal[
 """A closed set. `provider_*` and `candidate_rejects` count against the arm; the others never do, but that
 an exchange kept from the candidate by its breaker is a candidate failure in the report (no evidence for a
 guardrail), and `provider_stale` is nobody's fault."""
+
+_NO_EVIDENCE = frozenset({"breaker_open", "proxy_full", "provider_stale", "proxy_error", "lost_outcome"})
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -131,7 +134,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             and self.reason == "cohort"
             and not self.mirror
             and self.outcome in ("ok", "error", "fallback")
-            and self.error_type not in ("breaker_open", "provider_stale", "proxy_error", "lost_outcome")
+            and self.error_type not in _NO_EVIDENCE
         )
 
 

@@ -20,6 +20,11 @@ class Lane:
         """Slots that nobody holds or has been promised."""
         return self._free
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot."""
+        return len(self._waiters)
+
     def take(self) -> bool:
         """Take a slot if one is free now. Nobody waits while one is: a released slot goes to a waiter."""
         if self._free == 0:

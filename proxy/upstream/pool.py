@@ -67,14 +67,19 @@ class Upstreams:
     def __init__(
         self,
         *,
-        limit_per_lane: int = 1024,
+        limit_per_lane: int = 2048,
+        most_waiting: int = 1024,
         loop: asyncio.AbstractEventLoop | None = None,
         ticker: Ticker | None = None,
     ) -> None:
-        """`loop` and `ticker` default to the running loop and a clock of its own."""
+        """So many exchanges of a lane at once, and so many that wait for one of them to end.
+
+        `loop` and `ticker` default to the running loop and a clock of its own.
+        """
         self._loop = loop or asyncio.get_running_loop()
         self._ticker = ticker or Ticker(self._loop)
         self._limit = limit_per_lane
+        self._most_waiting = most_waiting
         self._lanes: dict[str, Lane] = {}
         self._tunnels: set[Tunnel] = set()
         self._routes: dict[str, tuple[Provider, Address, Origin]] = {}
@@ -109,7 +114,7 @@ class Upstreams:
         head = address.head(method, target, headers, length)
         slots = self._lanes.get(lane) or self._open_lane(lane)
         if not slots.take():
-            await _wait_for_slot(slots, lane, timeout.connect_s)
+            await self._wait_for_slot(slots, lane, timeout.connect_s)
         answer = Answer(self._loop, slots, timeout, streaming=streaming)
         try:
             connection = origin.pick() or await _dial(origin, timeout.connect_s)
@@ -143,7 +148,7 @@ class Upstreams:
         head = upgrade_head(address, target, headers)
         slots = self._lanes.get(lane) or self._open_lane(lane)
         if not slots.take():
-            await _wait_for_slot(slots, lane, timeout.connect_s)
+            await self._wait_for_slot(slots, lane, timeout.connect_s)
 
         def released(tunnel: Tunnel) -> None:
             self._tunnels.discard(tunnel)
@@ -213,15 +218,14 @@ class Upstreams:
         self._lanes[name] = Lane(self._loop, self._limit)
         return self._lanes[name]
 
-
-async def _wait_for_slot(slots: Lane, lane: str, limit_s: float) -> None:
-    try:
-        async with asyncio.timeout(limit_s):
-            await slots.wait()
-    except TimeoutError as exc:
-        raise UpstreamError(
-            "provider_connect", f"lane {lane} is full: no exchange ended within {limit_s} s"
-        ) from exc
+    async def _wait_for_slot(self, slots: Lane, lane: str, limit_s: float) -> None:
+        if slots.waiting >= self._most_waiting:
+            raise UpstreamError("shed", f"lane {lane} is full, and {slots.waiting} wait already")
+        try:
+            async with asyncio.timeout(limit_s):
+                await slots.wait()
+        except TimeoutError as exc:
+            raise UpstreamError("shed", f"lane {lane} is full: no exchange ended within {limit_s} s") from exc
 
 
 async def _dial(origin: Origin, limit_s: float) -> Connection:

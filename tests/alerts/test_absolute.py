@@ -77,6 +77,8 @@ def test_the_first_started_exchange_counts_even_if_a_later_one_ends_sooner(error
 def test_outcomes_that_blame_nobody_are_no_evidence(errors: Any) -> None:
     errors.send(20)
     errors.send(10, arm="candidate", outcome="fallback", error_type="breaker_open")
+    errors.send(10, arm="candidate", outcome="fallback", error_type="proxy_full")
+    errors.send(10, arm="candidate", outcome="shed", error_type="shed")
     errors.send(10, arm="candidate", outcome="caller_error", error_type="caller_rejected")
     errors.send(10, arm="candidate", outcome="aborted", error_type="aborted")
     errors.send(10, arm="candidate", failed=True, reason="pinned")

@@ -207,6 +207,11 @@ CASES: dict[str, tuple[dict[str, str], str, set[Fired]]] = {
         "60m",
         set(),
     ),
+    "what its full lane kept away is no evidence": (
+        HEALTHY | outcomes("candidate", "0+1x200", "0+1x200", error="proxy_full"),
+        "60m",
+        set(),
+    ),
     "the candidate is slow": (
         buckets("baseline", "0+95x200", "0+1x200") | buckets("candidate", "0+8x200", "0+2x200"),
         "20m",

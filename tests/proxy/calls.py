@@ -34,6 +34,7 @@ def trial(
     baseline: tuple[str, str] = ("openai", "gpt-4o-2024-08-06"),
     candidate: tuple[str, str] = ("openai", "gpt-4o-2024-11-20"),
     unit_from: Sequence[UnitSource] = ("header", "body", "session"),
+    providers: Mapping[str, Provider] = PROVIDERS,
 ) -> Trial:
     """A canary and its lanes; arms are (provider entry, model)."""
     canary = Canary(
@@ -44,7 +45,7 @@ def trial(
         steps=(Step(share=0.05),),
         unit_from=unit_from,
     )
-    base, tried = PROVIDERS[baseline[0]], PROVIDERS[candidate[0]]
+    base, tried = providers[baseline[0]], providers[candidate[0]]
     return Trial(
         canary=canary,
         definition=definition(canary),

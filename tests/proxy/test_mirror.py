@@ -444,9 +444,9 @@ def test_a_copy_begins_in_a_later_turn_than_its_offer(run: Run) -> None:
         async with RawProvider(playing(OK)) as provider, pool() as upstreams:
             worker = Worker(upstreams, provider.entry())
             worker.offer(asked)
-            assert upstreams.free_slots(worker.trial.candidate.key) == 1024
+            assert upstreams.free_slots(worker.trial.candidate.key) == 2048
             await asyncio.sleep(0)
-            assert upstreams.free_slots(worker.trial.candidate.key) == 1023
+            assert upstreams.free_slots(worker.trial.candidate.key) == 2047
             await worker.settled()
 
     asked = call(CHAT)

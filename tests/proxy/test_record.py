@@ -62,6 +62,16 @@ REJECTED: ErrorType = "candidate_rejects"
         ("breaker_open", None, "fallback", "breaker_open"),
         ("breaker_open", "caller_rejected", "fallback", "breaker_open"),
         ("breaker_open", "provider_5xx", "error", "breaker_open"),
+        # Its lane kept it from the candidate.
+        ("proxy_full", None, "fallback", "proxy_full"),
+        ("proxy_full", "caller_rejected", "fallback", "proxy_full"),
+        ("proxy_full", "provider_5xx", "error", "proxy_full"),
+        # There was no room: nobody's fault, but a candidate that had failed before has failed.
+        (None, "shed", "shed", "shed"),
+        ("proxy_full", "shed", "shed", "shed"),
+        (REJECTED, "shed", "shed", "shed"),
+        ("provider_5xx", "shed", "error", "provider_5xx"),
+        ("breaker_open", "shed", "error", "breaker_open"),
         # The candidate refused: the baseline's answer tells whose fault it was.
         (REJECTED, None, "fallback", REJECTED),
         (REJECTED, "caller_rejected", "caller_error", "caller_rejected"),
@@ -85,6 +95,19 @@ def test_an_arm_is_blamed_where_it_failed_and_never_where_nobody_knows(
     name, error_type = ending(fell_back, failure)
     outcome = Outcome(exchange_id="", at=0, mono=0, outcome=name, error_type=error_type)
     assert outcome.failed is (fell_back != REJECTED or failure is None)
+
+
+@pytest.mark.parametrize("fell_back", [None, "proxy_full"])
+@pytest.mark.parametrize("failure", [None, "shed", "provider_5xx"])
+def test_a_full_lane_is_no_evidence_and_blames_no_candidate(
+    fell_back: ErrorType | None, failure: ErrorType | None
+) -> None:
+    name, error_type = ending(fell_back, failure)
+    outcome = Outcome(
+        exchange_id="", at=0, mono=0, outcome=name, error_type=error_type, canary="support", reason="cohort"
+    )
+    full = fell_back == "proxy_full" or failure == "shed"
+    assert (outcome.evidence, outcome.failed) == (not full, not full and failure is not None)
 
 
 @dataclass

@@ -263,7 +263,7 @@ def test_a_dialling_cancelled_at_any_moment_leaves_nothing_watched(run, raw):
                 await asyncio.gather(exchange, return_exceptions=True)
             await turns()
             assert not ticker._watched
-            assert upstreams.free_slots("baseline") == 1024
+            assert upstreams.free_slots("baseline") == 2048
 
     run(scene())
 
@@ -325,10 +325,27 @@ def test_waiting_for_a_slot_is_bounded_by_the_connect_deadline(run, raw):
             first = asyncio.ensure_future(post(upstreams, entry))
             await turns(1)
             error = await caught(post(upstreams, entry))
-            assert error.error_type == "provider_connect"
+            assert error.error_type == "shed"
             assert "full" in error.message
+            assert upstreams.free_slots("baseline") == 0
             first.cancel()
             await asyncio.wait([first])
+            assert upstreams.free_slots("baseline") == 1
+
+    run(scene())
+
+
+def test_no_more_wait_for_a_slot_than_may(run, raw):
+    async def scene():
+        async with raw(silent) as provider, pool(limit_per_lane=1, most_waiting=2) as upstreams:
+            inside = [asyncio.ensure_future(post(upstreams, provider.entry())) for _ in range(3)]
+            await turns(1)
+            assert (await caught(post(upstreams, provider.entry()))).error_type == "shed"
+            assert not any(each.done() for each in inside)
+            for each in inside:
+                each.cancel()
+            await asyncio.wait(inside)
+            assert upstreams.free_slots("baseline") == 1
 
     run(scene())
 

@@ -107,7 +107,7 @@ def test_a_refusal_is_an_answer_like_any_other(run: Run, response: bytes, status
             assert await read_all(answer) == body
             assert answer.complete and answer.read_at > 0
             await asyncio.wait_for(raw.wires[0].ended.wait(), 5)
-        assert upstreams.free_slots("candidate") == 1024
+        assert upstreams.free_slots("candidate") == 2048
 
     run(scenario())
 
@@ -148,7 +148,7 @@ def test_what_is_neither_is_an_error(run: Run, response: bytes, error_type: str)
                 await ask(upstreams, raw.entry())
             assert caught.value.error_type == error_type
             await asyncio.wait_for(raw.wires[0].ended.wait(), 5)
-            assert upstreams.free_slots("candidate") == 1024
+            assert upstreams.free_slots("candidate") == 2048
 
     run(scenario())
 
@@ -160,12 +160,12 @@ def test_a_provider_that_is_not_there_or_says_nothing_is_too_late(run: Run) -> N
             with pytest.raises(UpstreamError) as caught:
                 await ask(upstreams, entry)
             assert caught.value.error_type == "provider_timeout"
-            assert upstreams.free_slots("candidate") == 1024
+            assert upstreams.free_slots("candidate") == 2048
         async with pool() as upstreams:
             with pytest.raises(UpstreamError) as caught:
                 await ask(upstreams, entry)
             assert caught.value.error_type == "provider_connect"
-            assert upstreams.free_slots("candidate") == 1024
+            assert upstreams.free_slots("candidate") == 2048
 
     run(scenario())
 
@@ -257,7 +257,7 @@ def test_the_provider_s_end_comes_after_its_last_bytes_and_a_reset_is_no_end(run
             await tunnel.drain()
             tunnel.close()
             await tunnel.gone
-            assert upstreams.free_slots("candidate") == 1024
+            assert upstreams.free_slots("candidate") == 2048
         async with RawProvider(resets) as raw, pool() as upstreams:
             tunnel = await ask(upstreams, raw.entry())
             assert isinstance(tunnel, Tunnel)
@@ -281,7 +281,7 @@ def test_closing_sends_what_was_written_and_aborting_does_not_wait(run: Run) -> 
         async with RawProvider(play) as raw, pool() as upstreams:
             tunnel = await ask(upstreams, raw.entry())
             assert isinstance(tunnel, Tunnel)
-            assert upstreams.free_slots("candidate") == 1023
+            assert upstreams.free_slots("candidate") == 2047
             tunnel.write(b"y" * 1_000_000)
             tunnel.close()
             await tunnel.gone
@@ -291,7 +291,7 @@ def test_closing_sends_what_was_written_and_aborting_does_not_wait(run: Run) -> 
             other.abort()
             other.abort()
             await other.gone
-            assert upstreams.free_slots("candidate") == 1024
+            assert upstreams.free_slots("candidate") == 2048
             await asyncio.wait_for(raw.wires[1].ended.wait(), 5)
         assert got == [b"y" * 1_000_000, b""]
 
@@ -328,7 +328,7 @@ def test_a_caller_that_leaves_while_it_waits_leaves_nothing_open(run: Run, answe
             with pytest.raises(asyncio.CancelledError):
                 await waiting
             await asyncio.wait_for(raw.wires[0].ended.wait(), 5)
-            assert upstreams.free_slots("candidate") == 1024
+            assert upstreams.free_slots("candidate") == 2048
 
     run(scenario())
 
@@ -355,7 +355,7 @@ def test_a_full_lane_refuses_and_a_line_break_is_not_sent(run: Run) -> None:
             first = await ask(upstreams, entry)
             with pytest.raises(UpstreamError) as caught:
                 await ask(upstreams, entry)
-            assert caught.value.error_type == "provider_connect"
+            assert caught.value.error_type == "shed"
             assert isinstance(first, Tunnel)
             first.abort()
             await first.gone

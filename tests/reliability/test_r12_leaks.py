@@ -38,7 +38,7 @@ CONNECTIONS = 32
 ONE_IN = 10
 WARM_UP = 2_000
 FORGET_EACH = 5_000
-A_LANE = 1024
+A_LANE = 2048
 LONG = int(os.environ.get("LEAK_REQUESTS", "200000"))
 A_FEW = 500  # objects come and go with what was asked last; what leaks grows with the requests
 MOST_GROWTH = 0.05
@@ -130,16 +130,19 @@ async def run(stage: Stage, requests: int) -> int:
 
 
 async def fill(stage: Stage) -> int:
-    """As many streams of each arm as its lane may have; how many of all reached the provider."""
+    """As many streams of each arm as its lane may have; how many of all reached the provider.
+
+    The candidate's first: where the baseline's lane is full, both arms are refused.
+    """
     address = stage.server.traffic
-    users = users_of_both(stage, A_LANE)
     stage.provider.log.clear()
-    callers = []
-    for user in users:
-        callers.append(await Caller.connect(address))
-        text = chat("gpt-4o", user, stream=True, text="leaves in a stream")
-        callers[-1].transport.write(request(address, text))
-    await asyncio.gather(*(caller.begun() for caller in callers))
+    callers: list[Caller] = []
+    for arm in ARMS:
+        for user in islice(stage.users(arm, "leaks", 0.5), A_LANE):
+            callers.append(await Caller.connect(address))
+            text = chat("gpt-4o", user, stream=True, text="leaves in a stream")
+            callers[-1].transport.write(request(address, text))
+        await asyncio.gather(*(caller.begun() for caller in callers))
     for caller in callers:
         caller.leave()
     return len(stage.provider.log)
