@@ -5,11 +5,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from canary.demo.provider import Provider
 from tests.servers.postgres import durable_postgres, postgres
 from tests.servers.redis import redis_server
 from tests.serving import ProviderThread, Running
+
+settings.register_profile("canary", derandomize=True, deadline=None, database=None)
+settings.load_profile("canary")  # the same examples everywhere, however slow the machine is
 
 __all__ = ["durable_postgres", "postgres", "provider", "redis_server", "serve"]
 

@@ -488,7 +488,7 @@ def test_the_log_knows_when_the_caller_left(fault: Fault) -> None:
         entry = provider.log.entries[0]
         assert entry.ending == "caller_left"
         assert entry.left_after_s is not None
-        assert 0.1 < entry.left_after_s < 5.0
+        assert entry.left_after_s > 0.1
 
     with_provider(story, other=Behaviour(faults={fault: 1.0}))
 

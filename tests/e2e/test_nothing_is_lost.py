@@ -1,7 +1,9 @@
 """What a caller got to its end is in the store exactly once, whichever process died meanwhile."""
 
+import asyncio
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,41 +12,67 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from canary.demo.behaviour import Behaviour
-from tests.e2e.stage import Stage, chat, on_stage, worker_pids
+from tests.e2e.stage import Stage, chat, worker_pids
+from tests.reliability.answers import DONE, SSE, chunk, events, head
+from tests.reliability.fault_provider import FaultProvider, Seen
 from tests.serving import eventually
 
 CONFIG = """
 providers:
-  openai: {{api: openai, base_url: "{url}/v1"}}
+  openai: {api: openai, base_url: "<gated>/v1"}
 canaries:
   - name: support-nov
-    match: {{models: [gpt-4o]}}
-    baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
-    candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: gpt-4o-2024-08-06}
+    candidate: {provider: openai, model: gpt-4o-2024-11-20}
     share: 50%
     guardrails: []
 """
-MODELS = ("gpt-4o-2024-08-06", "gpt-4o-2024-11-20")
 KEY = {"authorization": "Bearer sk-caller"}
 CHAT = "/v1/chat/completions"
+STREAMS = 24
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with on_stage(tmp_path_factory.mktemp("lost"), CONFIG, workers=2) as up:
-        yield up
+class Gate:
+    """A provider whose streams begin at once, and go on once the gate is open."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+
+    async def play(self, seen: Seen) -> None:
+        """A stream, held after its first event."""
+        first, *others = map(chunk, events(seen.model))
+        seen.write(head(fields=SSE), first)
+        await self.open.wait()
+        seen.write(*others, chunk(b""))
 
 
-def test_the_other_workers_connections_do_not_notice(stage: Stage) -> None:
-    for model in MODELS:
-        stage.provider.behave(model, Behaviour(pace_s=0.05))
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def stage(gate: Gate, tmp_path: Path) -> Iterator[Stage]:
+    with FaultProvider({"gated": gate.play}) as provider:
+        config = CONFIG.replace("<gated>", provider.url("gated"))
+        up = Stage(tmp_path, provider, config, workers=2)  # type: ignore[arg-type]
+        try:
+            yield up
+        finally:
+            if up.server.process.poll() is None:
+                up.server.stop()
+
+
+def test_the_other_workers_connections_do_not_notice(stage: Stage, gate: Gate) -> None:
     with ExitStack() as open_streams:
-        streams = [opened(stage, open_streams, f"other-{number}") for number in range(12)]
+        streams = [opened(stage, open_streams, f"other-{number}") for number in range(STREAMS)]
         victim, survivor = worker_pids(stage.server)
         owners = [owner_of(connection_of(answer), (victim, survivor)) for answer in streams]
         assert {*owners} == {victim, survivor}
         os.kill(victim, signal.SIGKILL)
+        eventually(lambda: not Path(f"/proc/{victim}").exists())
+        stage.provider.loop.call_soon_threadsafe(gate.open.set)
         ends = [ended_well(answer) for answer in streams]
     assert ends == [owner == survivor for owner in owners]
     print(f"\na worker killed: {ends.count(False)} streams broke with it, {ends.count(True)} ended well")
@@ -53,13 +81,13 @@ def test_the_other_workers_connections_do_not_notice(stage: Stage) -> None:
     eventually(lambda: len({*worker_pids(stage.server)} - {victim}) == 2)
 
 
-def test_sigterm_lets_open_streams_end_and_ships_the_spool(stage: Stage) -> None:
-    for model in MODELS:
-        stage.provider.behave(model, Behaviour(pace_s=0.06))  # about 1.5 s, of 5 s of grace
+def test_sigterm_lets_open_streams_end_and_ships_the_spool(stage: Stage, gate: Gate) -> None:
     with ExitStack() as open_streams:
-        streams = [opened(stage, open_streams, f"late-{number}") for number in range(12)]
+        streams = [opened(stage, open_streams, f"late-{number}") for number in range(STREAMS)]
         stopping = threading.Thread(target=stage.server.stop)
         stopping.start()
+        eventually(lambda: not accepts(stage.server.traffic))
+        stage.provider.loop.call_soon_threadsafe(gate.open.set)
         ends = [ended_well(answer) for answer in streams]
         stopping.join()
     assert ends == [True] * len(streams)
@@ -67,6 +95,16 @@ def test_sigterm_lets_open_streams_end_and_ships_the_spool(stage: Stage) -> None
     stored = {row["exchange_id"]: row["outcome"] for row in stage.outcomes()}  # with the server down
     assert {stored[answer.headers["x-canary-exchange"]] for answer in streams} == {"ok"}
     assert not [file for file in (stage.server.data / "spool").iterdir() if file.stat().st_size]
+
+
+def accepts(address: str) -> bool:
+    """True while somebody listens there."""
+    host, port = address.removeprefix("http://").split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10.0).close()
+    except ConnectionError:
+        return False
+    return True
 
 
 def opened(stage: Stage, until: ExitStack, user: str) -> httpx2.Response:
@@ -79,7 +117,7 @@ def opened(stage: Stage, until: ExitStack, user: str) -> httpx2.Response:
 def ended_well(answer: httpx2.Response) -> bool:
     """Read a stream: True at a whole one's clean end, False where it broke off."""
     try:
-        return answer.read().endswith(b"data: [DONE]\n\n")
+        return answer.read().endswith(DONE)
     except httpx2.TransportError:
         return False
 
