@@ -163,4 +163,10 @@ static inline bool is_good(struct answer *answer, unsigned tokens, bool exact) {
     return memmem(answer->body, answer->body_size, CONTENT, sizeof CONTENT - 1) != NULL;
 }
 
+/* A 503 that says when to come again: somebody's overload. */
+static inline bool is_refusal(const struct answer *answer) {
+    return answer->progress == WHOLE && !memcmp(answer->head + 8, " 503 ", 5) &&
+           strcasestr(answer->head, "\r\nretry-after: ");
+}
+
 #endif

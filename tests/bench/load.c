@@ -4,6 +4,7 @@
  *                                      the provider's, byte for byte
  *   closed FILE SECONDS LIMIT          each connection sends again when it has its answer, LIMIT in all at most
  *   poisson FILE TOKENS RATE SECONDS   arrivals by a Poisson process, the same in every run
+ *   overload FILE RATE SECONDS         the same for documents, where a 503 with retry-after is a refusal, not wrong
  *   spread FILE TOKENS OVER_MS         one request on every connection, their starts spread over a time
  *   close
  *
@@ -54,11 +55,12 @@ struct load {
     char request[REQUEST_BYTES], *user;
     size_t request_size;
     unsigned tokens;
-    bool again; /* closed: a link that is done sends at once */
+    bool again;    /* closed: a link that is done sends at once */
+    bool may_shed; /* overload: a request may be refused */
     uint64_t deadline_ns;
     size_t sent, limit, broken, candidate, gaps, own_gaps;
     uint64_t woke_ns, held_ns, longest_held_ns; /* how long the client itself was kept from looking */
-    struct sample latency, first_token, delay;
+    struct sample latency, first_token, delay, refusal;
     char example[EXAMPLE_BYTES];
 };
 
@@ -100,13 +102,15 @@ static void print_result(struct load *load, double seconds) {
     print_sample("latency_s", &load->latency);
     print_sample("first_token_s", &load->first_token);
     print_sample("delay_s", &load->delay);
+    printf(", \"refused\": %zu", load->refusal.size);
+    print_sample("refusal_s", &load->refusal);
     printf("}\n");
     fflush(stdout);
 }
 
-/* Count a wrong answer, and keep what it was, as text that needs no escapes. */
+/* Count a wrong answer, and keep what the first one was, as text that needs no escapes. */
 static void blame(struct load *load, const char *what, const char *head, const char *body) {
-    load->broken++;
+    if (load->broken++) return;
     snprintf(load->example, sizeof load->example, "%s: %s%s", what, head, body);
     for (char *place = load->example; *place; place++)
         if (*place < ' ' || *place > '~' || *place == '"' || *place == '\\') *place = ' ';
@@ -188,6 +192,12 @@ static void take_token(void *context, uint64_t sent_ns) {
 
 static void finish(struct link *link) {
     struct load *load = link->load;
+    if (load->may_shed && is_refusal(&link->answer)) {
+        record(&load->refusal, link->read_ns - link->since_ns);
+        end(link);
+        wait_for_work(load, link);
+        return;
+    }
     if (!is_good(&link->answer, load->tokens, load->exact)) {
         spoil(link, "not as it should be");
         return;
@@ -328,11 +338,11 @@ static void open_links(struct load *load, int port, size_t size, bool exact) {
 /* Forget the run before, and read the request that this one sends. */
 static void prepare(struct load *load, const char *path, unsigned tokens) {
     load->sent = load->broken = load->candidate = load->gaps = load->own_gaps = load->busy = 0;
-    load->latency.size = load->first_token.size = load->delay.size = 0;
+    load->latency.size = load->first_token.size = load->delay.size = load->refusal.size = 0;
     load->longest_held_ns = 0;
     load->woke_ns = now_ns();
     load->example[0] = 0;
-    load->again = false;
+    load->again = load->may_shed = false;
     load->tokens = tokens;
     if (!path) return;
     FILE *file = fopen(path, "rb");
@@ -358,6 +368,10 @@ static bool carry_out(struct load *load, const char *command) {
         run_closed(load, first, count);
     } else if (sscanf(command, "poisson %1023s %u %lf %lf", path, &tokens, &first, &second) == 4) {
         prepare(load, path, tokens);
+        run_poisson(load, first, second);
+    } else if (sscanf(command, "overload %1023s %lf %lf", path, &first, &second) == 3) {
+        prepare(load, path, 0);
+        load->may_shed = true;
         run_poisson(load, first, second);
     } else if (sscanf(command, "spread %1023s %u %lf", path, &tokens, &first) == 3) {
         prepare(load, path, tokens);

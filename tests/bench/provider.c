@@ -1,5 +1,7 @@
 /* The benchmark's provider: canned answers over epoll. It prints its port and serves until it is killed.
  *
+ * A document comes `seed` milliseconds after it was asked for (0: at once).
+ *
  * A body with "stream":true gets max_tokens chunks, one each `seed` milliseconds (0: as fast as they go),
  * each stamped with the time at which it was sent; a usage chunk follows when stream_options.include_usage
  * was asked.
@@ -136,9 +138,16 @@ static unsigned number(const char *body, const char *name) {
 
 static void answer(struct queue *queue, const struct script *script, struct connection *connection,
                    const char *body) {
+    connection->pace_ns = (uint64_t)number(body, "\"seed\":") * MS;
+    connection->due_ns = now_ns();
     if (!strstr(body, "\"stream\":true") && !strstr(body, "\"stream\": true")) {
-        add(connection, &script->document);
-        flush(connection);
+        connection->end = &script->document;
+        connection->left = 0;
+        connection->due_ns += connection->pace_ns;
+        if (connection->pace_ns)
+            push(queue, connection);
+        else
+            step(queue, connection);
         return;
     }
     bool counted = strstr(body, "\"include_usage\":true") || strstr(body, "\"include_usage\": true");
@@ -146,8 +155,6 @@ static void answer(struct queue *queue, const struct script *script, struct conn
     connection->end = &script->end[counted];
     connection->left = number(body, "\"max_tokens\":");
     if (!connection->left) connection->left = number(body, "\"max_completion_tokens\":");
-    connection->pace_ns = (uint64_t)number(body, "\"seed\":") * MS;
-    connection->due_ns = now_ns();
     memcpy(connection->out, STREAM_HEAD, sizeof STREAM_HEAD - 1);
     connection->out_size = sizeof STREAM_HEAD - 1;
     step(queue, connection);

@@ -95,6 +95,21 @@ def test_a_document_that_is_not_the_providers_is_blamed(prober: Prober, document
         asked(prober, port, document)
 
 
+def test_a_document_comes_as_late_as_was_asked(prober: Prober, tmp_path: Path) -> None:
+    late = Dialect().write(tmp_path / "late.http", seed=50)
+    prober.run("open", prober.upstream, 4, 1)
+    assert prober.run("closed", late, 10, 8)["latency_s"]["p50"] >= 0.05
+
+
+def test_a_refusal_under_overload_is_counted_apart(prober: Prober, document: Path) -> None:
+    refusal = b"HTTP/1.1 503 Busy\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
+    with answering(lambda caller: caller.sendall(refusal)) as port:
+        prober.run("open", port, 1, 1)
+        result = prober.run("overload", document, 1, 0.5)
+        prober.run("close")
+    assert (result["answers"], result["refused"]) == (0, 1)
+
+
 def test_a_refusal_is_blamed(prober: Prober, document: Path) -> None:
     with (
         answering(lambda caller: caller.sendall(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n")) as port,
