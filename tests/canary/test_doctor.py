@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from canary.commands.doctor import document, run
+from canary.commands.doctor_checks import document, run
 from canary.commands.doctor_findings import Finding, fine
 from canary.commands.doctor_machine import folder, secrets, skew, spool, store
 from canary.commands.doctor_network import connect, shared

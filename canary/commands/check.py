@@ -1,0 +1,69 @@
+"""`canary check`: what is wrong with a config, or what it will do."""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, print_text, say
+from canary.config import Config, ConfigError, load
+
+if TYPE_CHECKING:
+    from canary.judging.expecting import Expected
+
+
+def check(
+    config: ConfigFile = CONFIG,
+    users: Annotated[
+        int, typer.Option("--users", min=1, help="How many users will come, for the expected power.")
+    ] = 20_000,
+    requests: Annotated[
+        float | None, typer.Option("--requests", min=1, help="How many requests each makes; else 1, 3 and 8.")
+    ] = None,
+    output: Form = "text",
+) -> None:
+    """Check the configuration: what is wrong with it, or what it will do and how likely it ships."""
+    from canary.judging import expecting
+
+    try:
+        read = load(config, os.environ)
+    except ConfigError as problem:
+        fail(str(problem), code=2)
+    for warning in read.warnings:
+        say(warning)
+    given = expecting.REQUESTS if requests is None else (requests,)
+    power = {
+        name: expecting.expected(each, read.metrics, users=users, requests=given)
+        for name, each in read.canaries.items()
+    }
+    document = _document(read, power)
+    if output == "json":
+        return print_json(document)
+    for each in document["canaries"]:
+        shares = " → ".join(f"{share * 100:.3g}%" for share in each["shares"])
+        print_text(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}")
+    for found in power.values():
+        if found is not None:
+            print_text(expecting.sentence(found))
+    print_text(f"{config}: fine")
+    return None
+
+
+def _document(read: Config, power: "Mapping[str, Expected | None]") -> dict[str, Any]:
+    from canary.judging import expecting
+
+    return {
+        "canaries": [
+            {
+                "name": each.canary.name,
+                "baseline": f"{each.canary.baseline.provider}/{each.canary.baseline.model}",
+                "candidate": f"{each.canary.candidate.provider}/{each.canary.candidate.model}",
+                "shares": [step.share for step in each.canary.steps],
+                "rubric": [criterion.metric for criterion in each.rubric],
+                "power": expecting.document(found) if (found := power[each.canary.name]) else None,
+            }
+            for each in read.canaries.values()
+        ],
+        "warnings": list(read.warnings),
+    }

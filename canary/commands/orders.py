@@ -1,0 +1,96 @@
+"""`canary start`, `ramp`, `pause`, `resume`, `rollback`, `promote`: what a person orders of a canary."""
+
+import getpass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from canary.commands.shell import DATA, Admin, DataFolder, Form, admin_client, ask, fail, print_json, say
+
+Name = Annotated[str, typer.Argument(help="The canary's name.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
+
+
+def start(
+    name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA, output: Form = "text"
+) -> None:
+    """Start a canary that waits (`start: manual`)."""
+    _order("start", name, reason, admin, data, output)
+
+
+def ramp(
+    name: Name,
+    share: Annotated[str, typer.Argument(help="The new share, as 10%.")],
+    reason: Reason = "",
+    admin: Admin = None,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Set the candidate's share. Raising it keeps everybody who is already in the cohort."""
+    from canary.config.quantity import parse_share
+
+    try:
+        _order("ramp", name, reason, admin, data, output, share=parse_share(share))
+    except ValueError as problem:
+        fail(str(problem), code=2)
+
+
+def pause(
+    name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA, output: Form = "text"
+) -> None:
+    """Stop the ramp's clock; the share stays."""
+    _order("pause", name, reason, admin, data, output)
+
+
+def resume(
+    name: Name,
+    reason: Annotated[str, typer.Option("--reason", help="Why it may run again (required).")],
+    admin: Admin = None,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Run again: after a rollback from the first step, with fresh evidence."""
+    _order("resume", name, reason, admin, data, output)
+
+
+def rollback(
+    name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA, output: Form = "text"
+) -> None:
+    """Take the candidate out now: share 0, until somebody resumes it."""
+    _order("rollback", name, reason, admin, data, output)
+
+
+def promote(
+    name: Name,
+    reason: Annotated[str, typer.Option("--reason", help="Why (required).")],
+    admin: Admin = None,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Send everybody to the candidate. A person's decision, never the machine's."""
+    _order("promote", name, reason, admin, data, output)
+
+
+def _order(
+    order: str,
+    name: str,
+    reason: str,
+    admin: str | None,
+    data: Path,
+    output: str,
+    *,
+    share: float | None = None,
+) -> None:
+    document: dict[str, Any] = {"who": getpass.getuser(), "reason": reason}
+    if share is not None:
+        document["share"] = share
+    path = f"/api/canaries/{quote(name, safe='')}/{order}"
+    done = ask(lambda: admin_client(admin, data).post(path, document))
+    if output == "json":
+        return print_json(done)
+    return say(
+        f"{name}: {done['state'].replace('_', ' ')}, share {done['share'] * 100:.3g}%, "
+        f"confirmed by {done['confirmed']} of {done['workers']} workers"
+    )

@@ -1,0 +1,50 @@
+"""`canary report`: a canary judged by its rubric, from the store or from a log."""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from canary.commands.shell import CONFIG, DATA, ConfigFile, DataFolder, fail, needs_store, read_config
+from canary.config import ConfigError
+
+VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
+
+
+def report(
+    name: Annotated[str | None, typer.Argument(help="The canary's name.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Judge this CSV log instead of the server's records.")
+    ] = None,
+    rubric: Annotated[
+        Path | None, typer.Option("--rubric", help="Score after the fact under this file's rubric.")
+    ] = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    form: Annotated[str | None, typer.Option("-f", "--form", help="text, json, markdown or html.")] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", help="The file it goes to; or a form, to print it.")
+    ] = None,
+) -> None:
+    """Judge a canary by its rubric, a past one too. Works with the server down. Exits 0, 3 or 4."""
+    from canary.commands.report_output import BadOutput, Output
+    from canary.judging.reporting import NoSuchCanary, rendered, report_from_csv, report_from_store
+    from canary.judging.retro import read_rubric
+
+    read = read_config(config)
+    try:
+        wanted = Output.asked(form, output)
+        retro = read_rubric(rubric, os.environ, read.metrics) if rubric is not None else None
+        if source is not None:
+            result = report_from_csv(read, name, source, now=time.time(), retro=retro)
+        else:
+            with needs_store(read, data):
+                result = report_from_store(read, name, data, now=time.time(), retro=retro)
+    except (BadOutput, ConfigError) as problem:
+        fail(str(problem), code=2)
+    except (NoSuchCanary, ValueError, OSError) as problem:
+        fail(str(problem))
+    wanted.write(rendered(result, wanted.form, width=wanted.width))
+    raise typer.Exit(VERDICT_EXITS[result.verdict])
