@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from bench.errors import BadDataset, Problem
-from bench.example import Example, Line, example, fingerprint, problems
+from bench.example import TASKS, Example, Line, example, fingerprint, problems
 from bench.labelling import LABEL, PROPOSED, tier
 
 FEW = 50
@@ -78,6 +78,8 @@ def _dataset(examples: tuple[Example, ...]) -> Dataset:
 
 def _in_words(problem: Exception) -> str:
     text = str(problem)
+    if text.endswith("`$.task`"):
+        return f"{text}; a task is one of {', '.join(TASKS)}"
     return text if isinstance(problem, msgspec.ValidationError) else f"this is no JSON object: {text}"
 
 

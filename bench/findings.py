@@ -6,7 +6,7 @@
     dataset    its interval reaches below the floor; without a
                floor, the candidate may be 5 points worse       → open
     dataset    fewer than 50 examples; unjudged ones; labels
-               that nobody has looked at                        → open
+               that nobody has looked at; nothing right         → open
     critical category  fails as a dataset does                  → fails: it blocks
     critical category  below the floor, its interval not        → open
     critical category  fewer than 40 examples                   → open
@@ -97,6 +97,8 @@ def _few(found: Figures, proposed: int) -> Iterator[str]:
         yield f"{proposed} labels are proposals that nobody has looked at"
     if found.examples < FEW:
         yield f"{found.examples} examples are a sanity check, no benchmark (from {FEW} on)"
+    if found.candidate is not None and not found.baseline.correct and not found.candidate.correct:
+        yield "neither model got an example right: look at what is expected of them"
     if found.unjudged:
         yield f"{found.unjudged} examples got no mark from the judge"
 

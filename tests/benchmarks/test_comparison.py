@@ -84,6 +84,12 @@ def test_a_model_that_may_be_five_points_worse_is_open() -> None:
     assert "not ruled out" in found.reasons[0]
 
 
+def test_equally_wrong_is_not_equally_good() -> None:
+    found = compared([of([False] * 200, [False] * 200)])
+    assert found.verdict == "extend"
+    assert found.reasons == ("d: neither model got an example right: look at what is expected of them",)
+
+
 def test_few_examples_never_ship_and_never_hide_a_loss() -> None:
     assert told(of(mix(49, 49), mix(49, 49))).verdict == "extend"
     assert told(of(mix(40, 49), mix(20, 49))).verdict == "dont_ship"

@@ -65,7 +65,7 @@ def test_all_wrong_lines_are_named_at_once_by_their_number() -> None:
 @pytest.mark.parametrize(
     ("task", "fields", "words"),
     [
-        ("exact", {"task": "guess"}, "guess"),
+        ("exact", {"task": "guess"}, "'guess' - at `$.task`; a task is one of choice, extract,"),
         ("exact", {"id": " "}, "id is empty"),
         ("exact", {"input": ""}, "input"),
         ("exact", {"input": [{"role": "assistant", "content": "Hello."}]}, "the user says the last"),
