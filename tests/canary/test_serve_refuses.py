@@ -1,36 +1,40 @@
 """What `canary serve` does not begin with: it ends at once, and says what is wrong and where."""
 
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from canary.cli import app
 from canary.secrets import OPTIONAL
 
 CONFIG = 'providers: {openai: {api: openai, base_url: "http://127.0.0.1:9/v1"}}'
 
 
-def serve(folder: Path, *options: str, **environment: str) -> Result:
+def serve(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: what it says of logging is for the whole of one."""
     (folder / "canary.yaml").write_text(CONFIG)
-    asked = ["serve", "--config", str(folder / "canary.yaml"), "--admin", "127.0.0.1:0", *options]
-    return CliRunner().invoke(app, asked, env=environment)
+    command = [sys.executable, "-m", "canary", "serve", "--config", str(folder / "canary.yaml")]
+    command += ["--admin", "127.0.0.1:0", *options]
+    env = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
 def test_a_secret_s_file_that_is_not_there(tmp_path: Path, name: str) -> None:
     done = serve(tmp_path, "--data", str(tmp_path / "data"), **{f"{name}_FILE": str(tmp_path / "none")})
-    assert (done.exit_code, f"{name}_FILE: cannot read {tmp_path / 'none'}" in done.stderr) == (1, True)
+    assert (done.returncode, f"{name}_FILE: cannot read {tmp_path / 'none'}" in done.stderr) == (1, True)
 
 
 def test_an_address_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         traffic = f"127.0.0.1:{other.getsockname()[1]}"
         done = serve(tmp_path, "--data", str(tmp_path / "data"), "--traffic", traffic)
-    assert (done.exit_code, done.stderr) == (1, f"cannot listen at {traffic}: Address already in use\n")
+    assert (done.returncode, done.stderr) == (1, f"cannot listen at {traffic}: Address already in use\n")
 
 
 def test_a_data_folder_that_cannot_be_one(tmp_path: Path) -> None:
     done = serve(tmp_path, "--data", str(tmp_path / "canary.yaml"))
-    assert (done.exit_code, "cannot be the data folder: File exists" in done.stderr) == (1, True)
+    assert (done.returncode, "cannot be the data folder: File exists" in done.stderr) == (1, True)

@@ -158,7 +158,7 @@ def test_the_figures_of_both_arms_follow_the_traffic(open_page: Open, shown: tup
             "First token p95",
             "Tokens a second",
             "Cost per request",
-            "Satisfaction (CSAT)",
+            "Satisfaction",
         ):
             expect(page.get_by_role("row", name=row)).to_contain_text(re.compile(r"\d"))
 

@@ -161,13 +161,13 @@ def test_an_unknown_figure_is_a_dash_and_errors_carry_their_interval() -> None:
     told = {row.name: row for row in rows(arms)}
     assert (told["Errors"].baseline.figure, told["p50 latency"].baseline.figure) == ("–", "–")
     assert told["Errors"].candidate.note.replace("\u00a0", " ") == "0.62 % to 2 %"
-    assert (told["Satisfaction (CSAT)"].baseline.figure, told["Satisfaction (CSAT)"].candidate.figure) == (
+    assert (told["Satisfaction"].baseline.figure, told["Satisfaction"].candidate.figure) == (
         "–",
         "4.50",
     )
     assert "First token p95" not in told
     notes = {name: row.candidate.note.replace("\u00a0", " ") for name, row in told.items()}
-    assert notes["Satisfaction (CSAT)"] == "4.30 to 4.70, of 18"
+    assert notes["Satisfaction"] == "4.30 to 4.70, of 18"
     assert (notes["p50 latency"], notes["p95 latency"]) == ("300 ms to 500 ms", "at least 1.10 s")
     assert (told["Tokens a second"].candidate.figure, notes["Tokens a second"]) == ("43.2", "")
 
