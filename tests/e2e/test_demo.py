@@ -26,8 +26,10 @@ def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         env={**os.environ, "COLUMNS": "100", "PYTHONUNBUFFERED": "1"},
     )
     with process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.terminate()  # killed, it could not end what it started
 
 
 @pytest.mark.timeout(300)
