@@ -40,6 +40,7 @@ test-reliability: .venv/dev test-programs  ## The long forms of docs/reliability
 test-compiled: build/compiled test-programs  ## The request path's tests over sockets, with the path compiled. Minutes.
 	rm -rf build/compiled/tests build/compiled/docs && cp -r tests docs pyproject.toml build/compiled
 	cd build/compiled && ../../.venv/bin/pytest -q -m "not slow" $(MYPYC_WARNS) tests/e2e tests/reliability \
+		--ignore=tests/e2e/test_bench_over_http.py \
 		$(addprefix tests/proxy/,test_server.py test_lane.py $(notdir $(wildcard tests/proxy/test_upstream_*.py)))
 
 MYPYC_WARNS := -W "ignore:the (type, exc, tb) signature of throw() is deprecated:DeprecationWarning"
