@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench.asking import Asker, Target
@@ -56,7 +57,7 @@ class Bench:
                     dataset.scored,
                     kept=kept,
                     at_once=self.at_once,
-                    progress=lambda done, of, name=source.name: self.progress(name, done, of),  # type: ignore[misc]
+                    progress=partial(self.progress, source.name),
                 )
                 self.stages[source.name] = time.perf_counter() - began
                 try:
