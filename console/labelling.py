@@ -7,7 +7,7 @@ model cannot colour what is right.
 import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -49,7 +49,13 @@ class Labelling:
             return self._answer(request, "problem.html", problem.status, message=problem.message)
         pair = in_blind_order(*asked.pair) if asked.pair is not None else None
         return self._answer(
-            request, "label.html", name=name, category=category or "", pair=pair, labelled=asked.labelled
+            request,
+            "label.html",
+            name=name,
+            category=category or "",
+            who=request.query_params.get("who", "")[:_WHO_BOUND],
+            pair=pair,
+            labelled=asked.labelled,
         )
 
     async def label(self, request: Request) -> Response:
@@ -65,8 +71,8 @@ class Labelling:
             return self._answer(request, "problem.html", 403, message=str(problem))
         except BadOrder as problem:
             return self._answer(request, "problem.html", problem.status, message=problem.message)
-        category = quote(form.get("category", ""))
-        return RedirectResponse(f"/canaries/{quote(name)}/label?category={category}", status_code=303)
+        again = urlencode({"category": form.get("category", ""), "who": who})
+        return RedirectResponse(f"/canaries/{quote(name)}/label?{again}", status_code=303)
 
     def _answer(self, request: Request, template: str, status_code: int = 200, **values: object) -> Response:
         token = self._entry.form_token(request)
