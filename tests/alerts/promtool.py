@@ -73,7 +73,7 @@ def _promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
         [PROMTOOL, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         stdin=subprocess.DEVNULL,
         check=False,
     )
