@@ -8,10 +8,10 @@ import msgspec
 
 from alerts.windows import SLICES, Window
 from records.outcome import Feedback, Outcome
+from records.wilson import Z
 from routing.canary import ArmName
 
 RECENT_S = 600.0
-_Z = 1.96
 _FEW = 10
 """Below so many values a mean has no interval."""
 
@@ -40,7 +40,7 @@ class Sum:
             return None
         mean = self.total / self.count
         variance = max(0.0, self.squares - self.count * mean * mean) / (self.count - 1)
-        reach = _Z * math.sqrt(variance / self.count)
+        reach = Z * math.sqrt(variance / self.count)
         return mean - reach, mean + reach
 
 

@@ -9,11 +9,12 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from records.wilson import Z
+
 SLICES = 30
 _GAMMA = 1.02
 _LOG_GAMMA = math.log(_GAMMA)
 _SMALLEST = 1e-6
-_Z = 1.96
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ class Slice:
         """The 95 % interval of that quantile by order statistics, as if values were independent. An end that
         lies beyond all that was seen is None."""
         binned = sum(self.bins.values())
-        reach = _Z * math.sqrt(binned * q * (1.0 - q))
+        reach = Z * math.sqrt(binned * q * (1.0 - q))
         low, high = binned * q - reach, binned * q + reach + 1.0
         return (
             _quantile(self.bins, low / binned) if low >= 1.0 else None,

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from records.wilson import Z, wilson
+
 Floats = NDArray[np.float64]
 
 SEED = 20_240_611
 RESAMPLES = 2_000
 _AT_A_TIME = 200
 FLIPS = 20_000
-Z = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,6 @@ class Interval:
     low: float
     estimate: float
     high: float
-
-
-def wilson(correct: float, n: float) -> tuple[float, float]:
-    """Wilson's interval (JASA 1927) for `correct` of `n` > 0; both may be effective, so fractional."""
-    share, z2 = correct / n, Z * Z
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def share(correct: Sequence[bool], clusters: Sequence[str]) -> Interval | None:

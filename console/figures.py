@@ -1,15 +1,14 @@
 """Both arms side by side, as rows of a table. Pure: a status document in, texts out."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from console import words
 from console.standing import error_rate
+from records.wilson import wilson
 from report.wording import title
 
-_Z = 1.96
 _ALWAYS: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
     ("p50 latency", "p50_s", words.seconds),
     ("p95 latency", "p95_s", words.seconds),
@@ -54,14 +53,6 @@ def rows(arms: Mapping[str, Mapping[str, Any]]) -> Sequence[Row]:
     return told + [
         Row(title(metric), _rating(baseline, metric), _rating(candidate, metric)) for metric in metrics
     ]
-
-
-def wilson(failed: int, counted: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share, as if requests were independent; `counted` is at least 1."""
-    share, weight = failed / counted, _Z * _Z / counted
-    middle = (share + weight / 2) / (1 + weight)
-    reach = _Z * math.sqrt(share * (1 - share) / counted + weight / (4 * counted)) / (1 + weight)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def _each(

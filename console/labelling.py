@@ -16,10 +16,10 @@ from starlette.routing import Route
 from console import words
 from console.control import BadOrder, Control
 from console.door import Entry, Forged
-from console.figures import wilson
 from console.rendering import Templates
 from records.capture import Capture
 from records.labels import Label, Right
+from records.wilson import wilson
 
 SPOT, FULL = 50, 200
 """Below SPOT labels nothing is counted up: they are examples. From FULL on it is a whole evaluation."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scipy import special, stats
+from scipy import special
 
 
 def log_mixture(successes: float, trials: float, p: float, *, a: float = 0.5, b: float = 0.5) -> float:
@@ -55,12 +55,3 @@ def _crossing(excess: Callable[[float], float], *, inside: float, outside: float
         middle = (inside + outside) / 2
         inside, outside = (middle, outside) if excess(middle) <= 0 else (inside, middle)
     return outside
-
-
-def wilson(successes: float, trials: float, *, alpha: float = 0.05) -> Share:
-    """Wilson's score interval for one fixed look (JASA 1927); unlike Wald's it keeps its level at small n."""
-    z = float(stats.norm.ppf(1 - alpha / 2))
-    p = successes / trials
-    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials**2))
-    return Share(low=max(0.0, centre - half), high=min(1.0, centre + half))

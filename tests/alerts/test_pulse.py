@@ -7,6 +7,7 @@ import pytest
 from alerts import pulse as pulses
 from alerts.pulse import Pulse
 from records.outcome import Feedback, Outcome, Usage
+from records.wilson import Z
 
 
 def exchange(**changed: object) -> Outcome:
@@ -93,7 +94,7 @@ def test_a_mean_has_an_interval_once_there_are_ten_values() -> None:
     told = pulses.from_document(pulses.to_document(pulse)).document(105.0)["candidate"]
     low, high = told["intervals"]["cost_per_request_usd"]
     assert (low + high) / 2 == pytest.approx(0.2)
-    assert high - low == pytest.approx(2 * 1.96 * statistics.stdev([0.1, 0.3] * 5) / 10**0.5)
+    assert high - low == pytest.approx(2 * Z * statistics.stdev([0.1, 0.3] * 5) / 10**0.5)
     assert pulse_of(exchange()).document(105.0)["candidate"]["intervals"]["cost_per_request_usd"] is None
 
 

@@ -3,26 +3,13 @@
 import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.proportion import proportion_confint
 
-from bench.statistics import mean, p95, paired_difference, paired_p, paired_ratio, quantile, share, wilson
+from bench.statistics import mean, p95, paired_difference, paired_p, paired_ratio, quantile, share
+from records.wilson import wilson
 
 
 def alone(n: int) -> list[str]:
     return [str(number) for number in range(n)]
-
-
-@pytest.mark.parametrize(("correct", "n"), [(0, 20), (19, 20), (20, 20), (75, 100), (1, 1)])
-def test_wilson_is_statsmodels(correct: int, n: int) -> None:
-    assert wilson(correct, n) == pytest.approx(proportion_confint(correct, n, method="wilson"), abs=1e-9)
-
-
-def test_wilson_covers_at_twenty_examples_where_wald_does_not() -> None:
-    right = np.random.default_rng(1).binomial(20, 0.95, size=4000)
-    covered = np.mean([low <= 0.95 <= high for low, high in (wilson(each, 20) for each in right.tolist())])
-    wald = np.mean(np.abs(right / 20 - 0.95) <= 1.96 * np.sqrt(right / 20 * (1 - right / 20) / 20))
-    assert covered > 0.9
-    assert wald < 0.7
 
 
 @pytest.mark.parametrize(("worse", "better"), [(8, 1), (3, 3), (1, 0), (12, 2)])

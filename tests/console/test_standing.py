@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from console.figures import rows, wilson
+from console.figures import rows
 from console.standing import LIMIT_AT, key_of, standing
 
 INTERVALS = {
@@ -170,13 +170,3 @@ def test_an_unknown_figure_is_a_dash_and_errors_carry_their_interval() -> None:
     assert notes["Satisfaction"] == "4.30 to 4.70, of 18"
     assert (notes["p50 latency"], notes["p95 latency"]) == ("300 ms to 500 ms", "at least 1.10 s")
     assert (told["Tokens a second"].candidate.figure, notes["Tokens a second"]) == ("43.2", "")
-
-
-def test_the_interval_is_wilsons() -> None:
-    # Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20.
-    for failed, counted, low, high in (
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-    ):
-        assert wilson(failed, counted) == pytest.approx((low, high), abs=2e-4)

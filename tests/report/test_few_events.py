@@ -1,13 +1,12 @@
-"""Shares with few events: the published intervals, and Wilson's against statsmodels."""
+"""Shares with few events: the published intervals."""
 
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from statsmodels.stats.proportion import proportion_confint
 
-from report.statistics.events import log_mixture, mixture_interval, wilson
+from report.statistics.events import log_mixture, mixture_interval
 
 
 @pytest.mark.parametrize(
@@ -36,25 +35,3 @@ def test_it_is_the_same_seen_from_the_other_side(successes: int, failures: int) 
     share = mixture_interval(successes, trials, alpha=0.05)
     mirrored = mixture_interval(failures, trials, alpha=0.05)
     assert share.low == pytest.approx(1 - mirrored.high, abs=1e-9)
-
-
-@given(st.integers(1, 400), st.floats(0, 1))
-def test_wilson_agrees_with_statsmodels(trials: int, part: float) -> None:
-    successes = round(part * trials)
-    share = wilson(successes, trials)
-    low, high = proportion_confint(successes, trials, method="wilson")
-    assert (share.low, share.high) == (pytest.approx(low, abs=1e-9), pytest.approx(high, abs=1e-9))
-
-
-def test_at_twenty_examples_wilson_covers_where_wald_does_not() -> None:
-    n, p = 20, 0.95
-    mass = [math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)]
-    ours = sum(m for k, m in enumerate(mass) if wilson(k, n).low <= p <= wilson(k, n).high)
-
-    def wald(k: int) -> bool:
-        low, high = proportion_confint(k, n, method="normal")
-        return bool(low <= p <= high)
-
-    naive = sum(m for k, m in enumerate(mass) if wald(k))
-    assert ours == pytest.approx(0.925, abs=0.001)
-    assert naive == pytest.approx(0.64, abs=0.005)
