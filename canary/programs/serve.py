@@ -25,6 +25,7 @@ from canary.config.roles import WHY_SHARED
 from canary.config.server import Role
 from canary.programs.process import SIGINT_GRACE_S, Orders, WatchedConfig, log_to_stderr
 from canary.secrets import OPTIONAL, BadSecret, Keys, Secret, admin_token
+from records.whole_file import write_whole
 
 log = structlog.get_logger()
 
@@ -93,29 +94,39 @@ class Child:
         self.config = config
         self.listener = listener
         self.orders = orders
-        self.process: asyncio.subprocess.Process | None = None
-        self.stopping = False
+        self._process: asyncio.subprocess.Process | None = None
+        self._asked: signal.Signals | None = None
+        self._stopping = asyncio.Event()
         self._soon = 0
 
     async def keep(self) -> None:
         """Run until told to stop."""
-        while not self.stopping:
-            started = time.monotonic()
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                self.module,
-                msgspec.json.encode(self.orders).decode(),
-                pass_fds=(self.listener.fileno(),),
-                start_new_session=True,
-                stdin=asyncio.subprocess.PIPE,
-            )
-            self._hand_over(self.process)
-            code = await self.process.wait()
-            if self.stopping:
-                return
-            log.error("child.ended", module=self.module, slot=self.orders.slot, code=code)
-            await self._wait_a_little(time.monotonic() - started)
+        while not self._stopping.is_set():
+            began, about = time.monotonic(), {"module": self.module, "slot": self.orders.slot}
+            try:
+                code = await self._live()
+            except OSError as problem:  # no process or memory left: its slot's callers wait until there is
+                log.error("child.not_started", **about, problem=str(problem))
+            else:
+                if not self._stopping.is_set():
+                    log.error("child.ended", **about, code=code)
+            await self._wait_a_little(time.monotonic() - began)
+
+    async def _live(self) -> int:
+        """Start it and see it end; its exit code. OSError where it cannot be started."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            self.module,
+            msgspec.json.encode(self.orders).decode(),
+            pass_fds=(self.listener.fileno(),),
+            start_new_session=True,
+            stdin=asyncio.subprocess.PIPE,
+        )
+        self._hand_over(self._process)
+        if self._asked is not None:  # while it was being started
+            self.signal(self._asked)
+        return await self._process.wait()
 
     def _hand_over(self, process: asyncio.subprocess.Process) -> None:
         """The config in force, by a pipe: it holds keys, and the file may be bad by now."""
@@ -127,18 +138,20 @@ class Child:
         """A child that dies at once is started again at growing intervals."""
         self._soon = self._soon + 1 if lived_s < _SOON_S else 0
         if self._soon:
-            await asyncio.sleep(min(0.05 * 2**self._soon, _LONGEST_WAIT_S))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), min(0.05 * 2**self._soon, _LONGEST_WAIT_S))
 
     def stop(self, number: signal.Signals) -> None:
         """Ask it to drain and end, as long as the signal leaves it."""
-        self.stopping = True
+        self._asked = number
+        self._stopping.set()
         self.signal(number)
 
-    def signal(self, number: int) -> None:
+    def signal(self, number: signal.Signals) -> None:
         """Pass a signal on, if it runs."""
-        if self.process is not None and self.process.returncode is None:
+        if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
-                self.process.send_signal(number)
+                self._process.send_signal(number)
 
 
 class Supervisor:
@@ -158,16 +171,16 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.add_signal_handler(signal.SIGINT, self._interrupted)
         loop.add_signal_handler(signal.SIGHUP, self._hangup)
-        working = [asyncio.create_task(child.keep()) for child in self.workers]
-        admin = asyncio.create_task(self.admin.keep())
-        watching = asyncio.create_task(self._watch_config())
-        await self._stop.wait()
-        watching.cancel()
-        log.info("serve.draining", grace_s=self.grace_s)
-        await _end(self.workers, working, self.grace_s + WIND_UP_S, self._asked)
-        await _end(
-            [self.admin], [admin], ADMIN_GRACE_S, signal.SIGTERM
-        )  # last: it ships what the workers left
+        async with asyncio.TaskGroup() as keeping:
+            working = [keeping.create_task(child.keep()) for child in self.workers]
+            admin = keeping.create_task(self.admin.keep())
+            watching = keeping.create_task(self._watch_config())
+            await self._stop.wait()
+            watching.cancel()
+            log.info("serve.draining", grace_s=self.grace_s)
+            await _end(self.workers, working, self.grace_s + WIND_UP_S, self._asked)
+            # Last, for it ships what the workers left.
+            await _end([self.admin], [admin], ADMIN_GRACE_S, signal.SIGTERM)
 
     async def _watch_config(self) -> None:
         """Know the newest good config, for children that start later."""
@@ -195,10 +208,7 @@ async def _end(
     _, left = await asyncio.wait(tasks, timeout=grace_s) if tasks else ((), ())
     for child in children if left else ():
         child.signal(signal.SIGKILL)
-    for task in tasks:
-        if all(child.process is None for child in children):
-            task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*tasks)
 
 
 def serve(config: Path, settings: ServerSettings) -> None:
@@ -218,7 +228,7 @@ def serve(config: Path, settings: ServerSettings) -> None:
         admin = bind(settings.admin, 1)
         addresses = {"traffic": _url(traffic[0])} if traffic else {}
         addresses["admin"] = _url(admin[0])
-        (data / "server.json").write_bytes(msgspec.json.encode({**addresses, "pid": os.getpid()}))
+        write_whole(data / "server.json", msgspec.json.encode({**addresses, "pid": os.getpid()}))
         workers = [
             Child(WORKER, listener, _orders(config, data, settings, listener, slot), watched)
             for slot, listener in enumerate(traffic)

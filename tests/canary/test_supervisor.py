@@ -1,0 +1,77 @@
+"""The supervisor's children: started again whatever keeps one from starting, stopped whenever it is told."""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from canary.programs.process import Orders, WatchedConfig
+from canary.programs.serve import Child
+from tests.serving import eventually
+
+CONFIG = 'providers: {openai: {api: openai, base_url: "http://127.0.0.1:9/v1"}}'
+PROGRAM = "import pathlib, signal; pathlib.Path('runs').touch(); signal.pause()"
+
+
+@pytest.fixture
+def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
+    """A child whose program says that it runs, and waits for a signal."""
+    (tmp_path / "canary.yaml").write_text(CONFIG)
+    (tmp_path / "sleeper.py").write_text(PROGRAM)
+    monkeypatch.chdir(tmp_path)
+    config = WatchedConfig(tmp_path / "canary.yaml", lambda _: None)
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        orders = Orders(
+            config=str(tmp_path / "canary.yaml"),
+            data=str(tmp_path),
+            fd=listener.fileno(),
+            slot=0,
+            grace_s=1.0,
+            workers=1,
+            host="127.0.0.1",
+        )
+        yield Child("sleeper", listener, orders, config)
+
+
+async def until_it_runs(folder: Path) -> None:
+    await asyncio.to_thread(eventually, (folder / "runs").exists, 30.0)
+
+
+def test_a_child_that_could_not_be_started_is_tried_again(
+    child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    program = sys.executable
+    monkeypatch.setattr(sys, "executable", str(python))
+
+    def said(event: str) -> bool:
+        return any(each["event"] == event for each in logs)
+
+    async def story() -> None:
+        keeping = asyncio.create_task(child.keep())
+        await asyncio.to_thread(eventually, lambda: said("child.not_started") or keeping.done())
+        assert not keeping.done(), "nobody would start it again"
+        python.symlink_to(program)
+        await until_it_runs(tmp_path)
+        child.stop(signal.SIGTERM)
+        await keeping
+
+    with capture_logs() as logs:
+        asyncio.run(story())
+
+
+def test_a_child_that_is_stopped_while_it_is_being_started_ends(child: Child) -> None:
+    async def story() -> None:
+        keeping = asyncio.create_task(child.keep())
+        await asyncio.sleep(0)  # the program is there by now, and nobody has been told
+        child.stop(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            await keeping
+
+    asyncio.run(story())
