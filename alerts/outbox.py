@@ -90,10 +90,6 @@ class Outbox:
             heads.setdefault((entry.receiver, entry.notice.dedup_key), entry)
         return [entry for entry in heads.values() if entry.due_at <= now]
 
-    def next_due(self) -> float | None:
-        """The UTC second at which there may be something to send; None when nothing is queued."""
-        return min((entry.due_at for entry in self.state.entries), default=None)
-
     def mark_delivered(self, entry: Entry, now: float) -> None:
         """The receiver has it. A re-post that a newer notice replaced meanwhile is no longer here."""
         if entry not in self.state.entries:

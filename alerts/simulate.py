@@ -84,10 +84,6 @@ class Detection:
         """How often a person was woken."""
         return sum(notice.event == "page" for notice in self.notices)
 
-    def outage_pages(self) -> int:
-        """How many of those pages speak of an outage of the baseline."""
-        return sum(notice.event == "page" and "outage" in notice.rules for notice in self.notices)
-
 
 @dataclass(frozen=True, slots=True)
 class _User:

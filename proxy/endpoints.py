@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from records.errors import SpoolFull
-from records.feedback import BadFeedback, Terms, complaints, parse
+from records.errors import BadFeedback, SpoolFull
+from records.feedback import Terms, complaints, parse
 from records.metric import Metric
 from records.outcome import Feedback
 

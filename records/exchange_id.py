@@ -19,8 +19,6 @@ from functools import lru_cache
 from records.errors import BadExchangeId
 from routing.canary import ArmName
 
-__all__ = ["VALID_FOR_S", "BadExchangeId", "ExchangeRef", "mint", "verify"]
-
 VALID_FOR_S = 90 * 86400.0
 
 _HEAD = struct.Struct(">BBQII8s")

@@ -14,8 +14,6 @@ from records.metric import Metric
 from records.outcome import Feedback
 from routing.cohort import unit_hash
 
-__all__ = ["BadFeedback", "Terms", "complaints", "parse"]
-
 MOST_VALUES = 1000
 MOST_AHEAD_S = 300.0
 _LONGEST_ID, _LONGEST_COMMENT = 512, 8192

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from sqlalchemy import select
 
@@ -10,7 +10,6 @@ from records import tables
 from records.store import Store
 
 Right = Literal["baseline", "candidate", "both", "neither", "unclear"]
-RIGHTS: tuple[Right, ...] = get_args(Right)
 """Which arm's answer is right; `unclear`: nobody could say."""
 
 

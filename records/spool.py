@@ -13,13 +13,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from records.errors import SpoolFull
 from records.frame import Record, encode
 from records.outcome import Heartbeat
-from records.spool_reader import SpoolReader
 from records.spool_sync import Sync
-
-__all__ = ["SpoolFull", "SpoolReader", "SpoolWriter", "room_bytes"]
 
 ROTATE_WHEN_FULL_EVERY_S = 1.0
 MEASURE_WHEN_FULL_EVERY_S = 0.1

@@ -3,8 +3,6 @@
 Times: UTC seconds; days: UTC day numbers (at // 86400); money: dollars; missing: NULL. Docs: docs/records.md.
 """
 
-from typing import Any
-
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -311,8 +309,3 @@ labels = Table(
 
 PARTITIONED: tuple[Table, ...] = (outcomes, unit_days)
 """By day, on PostgreSQL."""
-
-
-def columns(table: Table) -> list[Any]:
-    """The table's columns in their order, which is that of the rows that are written."""
-    return list(table.columns)

@@ -20,11 +20,6 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     phase: int = 0
     share: float = 0.0
 
-    @property
-    def counts(self) -> bool:
-        """True when the exchange may enter unit statistics: the hash decided it."""
-        return self.reason == "cohort"
-
 
 def assign(
     canary: Canary,

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Phase = int
 StateName = Literal["waiting", "running", "paused", "rolled_back", "promoted", "ended"]
 
 STALE_AFTER_S = 15 * 60

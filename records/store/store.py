@@ -188,13 +188,6 @@ class Store:
         with self._begin() as connection:
             return [audited(row) for row in connection.execute(query)]
 
-    def recent(self, canary: str, limit: int = 100) -> list[dict[str, Any]]:
-        """The canary's newest outcomes as the table's columns, newest first."""
-        table = tables.outcomes
-        query = select(table).where(table.c.canary == canary).order_by(table.c.at.desc()).limit(limit)
-        with self._begin() as connection:
-            return [dict(row._mapping) for row in connection.execute(query)]
-
     def expire(self, before: float, breathe: Callable[[], object] = _breathe) -> int:
         """Delete what is from before this UTC second; how many outcomes and feedback values that were.
 

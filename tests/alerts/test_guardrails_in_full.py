@@ -119,7 +119,8 @@ def test_an_outage_of_the_provider_is_paged_once_and_rolls_nothing_back(
     )
     found = played(pool, [replace(scenario, base_error=(0.0, 0.01, 0.02)[n % 3]) for n in range(100)])
     back = sum(one.rolled_back_by is not None for one in found)
-    once = sum((one.pages, one.outage_pages()) == (1, 1) for one in found)
+    pages = [[each.rules for each in one.notices if each.event == "page"] for one in found]
+    once = sum(len(rules) == 1 and "outage" in rules[0] for rules in pages)
     print(
         f"\noutage of 10 min at {error:.0%}: {back} of {len(found)} rolled back, {once} with one outage page"
     )

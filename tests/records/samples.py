@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from sqlalchemy import select
+
+from records import tables
 from records.frame import Record
 from records.outcome import Attempt, Feedback, Outcome, Usage
 from records.spool_reader import Batch, Chunk, Writer
-from records.store import Act
+from records.store import Act, Store
 
 WRITER = Writer("w0-boot-1", 0, "boot", 1)
 DAY = 86400.0
@@ -44,3 +47,11 @@ def a_batch(*records: Record, **rest: Any) -> Batch:
 
 def act(action: str = "start", *, who: str = "ann") -> Act:
     return Act(at=5.0, action=action, who=who, reason="a reason")
+
+
+def recent(store: Store, canary: str, limit: int = 100) -> list[dict[str, Any]]:
+    """The canary's newest outcomes as the table's columns, newest first."""
+    table = tables.outcomes
+    query = select(table).where(table.c.canary == canary).order_by(table.c.at.desc()).limit(limit)
+    with store.reading() as connection:
+        return [dict(row._mapping) for row in connection.execute(query)]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records.exchange_id import VALID_FOR_S, BadExchangeId, mint, verify
+from records.errors import BadExchangeId
+from records.exchange_id import VALID_FOR_S, mint, verify
 from routing.canary import ArmName
 from routing.cohort import derive_key, unit_hash
 

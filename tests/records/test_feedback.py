@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from records.errors import BadFeedback
 from records.exchange_id import VALID_FOR_S, mint
-from records.feedback import BadFeedback, Terms, complaints, parse
+from records.feedback import Terms, complaints, parse
 from records.metric import BUILT_IN, Metric
 from records.outcome import Feedback
 from routing.cohort import derive_key, unit_hash

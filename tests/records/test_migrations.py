@@ -15,7 +15,7 @@ from sqlalchemy import select, text
 from records import migrations, tables
 from records.errors import StoreDown, StoreTooNew
 from records.store import Store, Totals
-from tests.records.samples import a_batch, an_outcome, some_feedback
+from tests.records.samples import a_batch, an_outcome, recent, some_feedback
 from tests.servers.postgres import Postgres
 
 _OPENS = """
@@ -62,8 +62,8 @@ def test_the_newest_step_is_the_one_that_the_program_names() -> None:
 def test_a_database_of_version_0_1_is_taken_over_without_loss(tmp_path: Path) -> None:
     version_0_1(tmp_path / "canary.db")
     with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
-        assert [row["exchange_id"] for row in store.recent("support-nov")] == ["exchange-2", "exchange-1"]
-        assert store.recent("support-nov")[0]["fingerprint"] == ""
+        assert [row["exchange_id"] for row in recent(store, "support-nov")] == ["exchange-2", "exchange-1"]
+        assert recent(store, "support-nov")[0]["fingerprint"] == ""
         assert (store.states()["support-nov"].version, store.audit()[0].act.who) == (3, "ann")
         assert store.totals() == Totals(accepted=4, stored=3, dropped=1)
         store.adopt("the-only-spool")

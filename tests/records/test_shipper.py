@@ -19,6 +19,7 @@ from records.shipper import Shipper
 from records.spool import SpoolWriter
 from records.spool_reader import Batch, SpoolReader
 from records.store import Store, Totals
+from tests.records.samples import recent
 from tests.serving import eventually
 
 
@@ -33,7 +34,7 @@ def a_heartbeat(*, dropped: int = 0) -> Heartbeat:
 
 
 def stored(store: Store) -> list[str]:
-    return sorted(row["exchange_id"] for row in store.recent("c", 1_000_000))
+    return sorted(row["exchange_id"] for row in recent(store, "c", 1_000_000))
 
 
 def cursors(store: Store) -> list[tuple[str, str]]:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from records.errors import SpoolFull
 from records.outcome import Feedback, Heartbeat, Outcome
-from records.spool import SpoolFull, SpoolReader, SpoolWriter
-from records.spool_reader import DONE, sweep
+from records.spool import SpoolWriter
+from records.spool_reader import DONE, SpoolReader, sweep
 
 
 def an_outcome(serial: int, *, mono: float = 1.0, padding: int = 0) -> Outcome:

@@ -16,7 +16,7 @@ from records.spool_reader import Death
 from records.store import FixedRubric, Store, Totals
 from records.store.retention import SLICE
 from routing.plan import State
-from tests.records.samples import DAY, WRITER, a_batch, act, an_outcome, some_feedback
+from tests.records.samples import DAY, WRITER, a_batch, act, an_outcome, recent, some_feedback
 
 TABLES = ("outcomes", "unit_days", "sessions")
 
@@ -40,7 +40,7 @@ def test_a_relative_database_lies_in_the_data_folder_in_wal_and_full_sync(
 
 def test_an_outcome_is_stored_with_every_field(store: Store) -> None:
     store.ship(a_batch(an_outcome(1)))
-    (row,) = store.recent("support-nov")
+    (row,) = recent(store, "support-nov")
     assert row["day"] == 20_000
     assert (row["tags"], row["usage_estimated"], row["stream"]) == ({"region": "eu"}, False, True)
     assert (row["input_tokens"], row["cached_input_tokens"], row["cache_write_tokens"]) == (10, 0, None)
@@ -66,7 +66,7 @@ def test_what_is_shipped_twice_is_stored_and_counted_once(store: Store) -> None:
     again = store.ship(a_batch(an_outcome(2), an_outcome(3)))
     assert (first.inserted, first.duplicates) == (2, 0)
     assert (again.inserted, again.duplicates) == (1, 1)
-    assert len(store.recent("support-nov")) == 3
+    assert len(recent(store, "support-nov")) == 3
     assert store.totals() == Totals(accepted=3, stored=3)
 
 
@@ -100,7 +100,7 @@ def test_a_batch_that_fails_moves_nothing(store: Store) -> None:
     too_large = replace(an_outcome(2), usage=Usage(input_tokens=2**70))
     with pytest.raises(Unstorable):
         store.ship(a_batch(an_outcome(1), too_large, cursors={"a.spool": 10}))
-    assert (store.recent("support-nov"), store.cursors(), store.totals()) == ([], {}, Totals())
+    assert (recent(store, "support-nov"), store.cursors(), store.totals()) == ([], {}, Totals())
 
 
 def test_totals_outlive_the_process(store: Store, open_store: Callable[[], Store]) -> None:
@@ -189,7 +189,7 @@ def test_the_rubric_is_fixed_once(store: Store) -> None:
 def test_recent_shows_the_newest_of_one_canary(store: Store) -> None:
     store.ship(a_batch(*(an_outcome(n, at=1000.0 + n) for n in range(5))))
     store.ship(a_batch(replace(an_outcome(9), canary="other")))
-    assert [row["exchange_id"] for row in store.recent("support-nov", 2)] == ["exchange-4", "exchange-3"]
+    assert [row["exchange_id"] for row in recent(store, "support-nov", 2)] == ["exchange-4", "exchange-3"]
 
 
 def test_a_database_that_is_not_there_is_down(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_what_is_older_than_the_retention_is_deleted_and_the_rest_stays(sqlite_s
     store = sqlite_store
     store.ship(a_batch(an_outcome(1, at=10.0), an_outcome(2, at=30.0), some_feedback(4, at=10.0)))
     assert store.expire(20.0) == 2
-    assert [row["exchange_id"] for row in store.recent("support-nov")] == ["exchange-2"]
+    assert [row["exchange_id"] for row in recent(store, "support-nov")] == ["exchange-2"]
     assert values(store) == []
 
 

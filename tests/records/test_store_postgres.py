@@ -15,7 +15,7 @@ from records.shipper import Shipper
 from records.spool import SpoolWriter
 from records.spool_reader import Death
 from records.store import Patience, Store, Totals
-from tests.records.samples import DAY, WRITER, a_batch, an_outcome, some_feedback
+from tests.records.samples import DAY, WRITER, a_batch, an_outcome, recent, some_feedback
 from tests.servers.postgres import Postgres
 
 TODAY = 20_000
@@ -125,7 +125,7 @@ def test_text_that_postgresql_has_no_character_for_is_stored_all_the_same(store:
         an_outcome(1), model="a\0b", request_id="\0", tags={"region": "e\0u"}, category="\\.\n\t"
     )
     store.ship(a_batch(strange, replace(some_feedback(3), comment="so\0so")))
-    (row,) = store.recent("support-nov")
+    (row,) = recent(store, "support-nov")
     assert (row["model"], row["request_id"], row["category"]) == ("a\ufffdb", "\ufffd", "\\.\n\t")
 
 
