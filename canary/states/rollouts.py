@@ -5,6 +5,7 @@ Two things do not wait for the store. A rollback is in force at once, and stored
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -54,7 +55,8 @@ class Rollouts:
         self._publish = publish
         self._last = last
         self._pulled = PulledBack() if pulled is None else pulled
-        self.states: dict[str, Versioned] = {}
+        self._publishing, self._adopting = threading.Lock(), threading.Lock()
+        self.states: Mapping[str, Versioned] = {}
         self.known = False
         """True once the store has answered."""
         with suppress(StoreDown):
@@ -89,24 +91,27 @@ class Rollouts:
 
     def publish(self) -> None:
         """Publish the plan: after each change, and now and then to keep it fresh. What a full disk refuses is
-        written the next time. Nothing when there is none."""
-        plan = self.plan
-        if plan.version == NO_PLAN.version:
-            return
-        try:
-            self._publish(plan)
-        except OSError as error:
-            log.error("plan.not_published", problem=str(error))
+        written the next time. Nothing when there is none. From any thread: never an older one after a newer.
+        """
+        with self._publishing:
+            plan = self.plan
+            if plan.version == NO_PLAN.version:
+                return
+            try:
+                self._publish(plan)
+            except OSError as error:
+                log.error("plan.not_published", problem=str(error))
 
     def adopt(self, found: Mapping[str, Versioned]) -> None:
-        """Take in the states as somebody else may have changed them; what is older than ours is not news."""
-        states = dict(self.states)  # replaced whole: other threads may be reading it
-        for name, each in found.items():
-            held = states.get(name)
-            if held is None or each.version > held.version:
-                states[name] = each
-        self.states = states
-        self.known = True
+        """Take in states as they were stored, by whomever; what is older than ours is not news."""
+        with self._adopting:
+            states = dict(self.states)  # replaced whole: other threads may be reading it
+            for name, each in found.items():
+                held = states.get(name)
+                if held is None or each.version > held.version:
+                    states[name] = each
+            self.states = states
+            self.known = True
 
     def change(
         self, name: str, act: Act, transition: Transition, *, yields: bool = False, why: Why | None = None
@@ -132,7 +137,7 @@ class Rollouts:
             if after == held.state:
                 return after
             if self._store.swap(name, held.version, after, act):
-                self.states[name] = Versioned(held.version + 1, after)
+                self.adopt({name: Versioned(held.version + 1, after)})
                 self.publish()
                 log.info("canary.changed", canary=name, action=act.action, who=act.who, state=after.state)
                 return after
@@ -171,7 +176,7 @@ class Rollouts:
                 log.info("rollback.overtaken", canary=name, state=held.state.state, run=held.state.run)
                 break
             if self._store.swap(name, held.version, after, pulled.act, pulled.why):
-                self.states[name] = Versioned(held.version + 1, after)
+                self.adopt({name: Versioned(held.version + 1, after)})
                 break
             self._look()
         self._pulled.settled(name, pulled)
@@ -184,8 +189,7 @@ class Rollouts:
         return pulled.over(seen)
 
     def _look(self) -> None:
-        self.states = self._store.states()
-        self.known = True
+        self.adopt(self._store.states())
 
     def _last_plan(self, now: float) -> Plan:
         states = {name: self._pulled.over(name, state) for name, state in self._last.states.items()}
@@ -242,7 +246,7 @@ class Rollouts:
                 at=now, action="ramp", who="ramp", reason=f"step {after.step + 1}: share {after.share:g}"
             )
             if self._store.swap(name, current.version, after, act if moved else None):
-                self.states[name] = Versioned(current.version + 1, after)
+                self.adopt({name: Versioned(current.version + 1, after)})
             else:
                 self._look()
 

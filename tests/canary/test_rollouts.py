@@ -1,17 +1,20 @@
 """States change by compare-and-set: of two who order at once, one is told that the other was faster."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from canary.config import Config, parse
 from canary.states.pulled import PulledBack
 from canary.states.rollouts import Outrun, Rollouts, Transition
 from records import plans
 from records.errors import StoreDown
-from records.store import Act, Store
+from records.store import Act, Store, Versioned
 from routing import transitions
 from routing.plan import NO_PLAN, Plan, State
 from tests.canary.databases import Database
@@ -36,12 +39,15 @@ def ramp(config: Config, share: float) -> Transition:
     return lambda state: transitions.set_share(state, steps, share, now=1000.0)
 
 
+CONFIGURED = parse(CONFIG, "canary.yaml", {})
+
+
 class Two:
     """Two admins over one store, each with what it saw last, and the plans that they published."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.config = parse(CONFIG, "canary.yaml", {})
+        self.config = CONFIGURED
         self.plans: list[Plan] = []
         first = Rollouts(store, self.plans.append)
         first.reconcile(self.config, 1000.0)
@@ -70,6 +76,38 @@ def test_a_rollback_holds_whatever_somebody_else_ordered_at_once(two: Two) -> No
         "trial", act("guardrail"), lambda state: transitions.rollback(state, reason="bad", now=1000.0)
     )
     assert (state.state, state.effective_share) == ("rolled_back", 0.0)
+
+
+class Slow(Store):
+    """A store whose answer takes so long that something happens meanwhile."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def states(self) -> dict[str, Versioned]:
+        found = super().states()
+        if self.meanwhile is not None:
+            happening, self.meanwhile = self.meanwhile, None
+            happening()
+        return found
+
+
+def test_an_answer_that_was_outrun_takes_nothing_back(tmp_path: Path) -> None:
+    with closing(Slow.open("sqlite:///canary.db", tmp_path)) as store:
+        here, there = Two(store).admins
+        there.tick(CONFIGURED, passed_s=60.0, held=(), now=1060.0)
+        store.meanwhile = lambda: here.change("trial", act("ann"), ramp(CONFIGURED, 0.2))
+        here.tick(CONFIGURED, passed_s=60.0, held=(), now=1060.0)  # outrun, so it looks what there is
+        assert (here.states, here.states["trial"].state.share) == (store.states(), 0.2)
+
+
+def test_plans_of_many_threads_are_written_one_after_the_other(tmp_path: Path) -> None:
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        rollouts = Rollouts(store, partial(plans.write, tmp_path / "plan.json"))
+        rollouts.reconcile(CONFIGURED, 1000.0)
+        with capture_logs() as logs, ThreadPoolExecutor(8) as pool:
+            for _ in pool.map(lambda _: rollouts.publish(), range(100)):
+                pass
+    assert logs == []
 
 
 def test_the_ramps_clock_outruns_nobody(two: Two) -> None:
