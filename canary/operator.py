@@ -2,22 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 from alerts.frozen import RolledBack
-from canary.config import Config
+from canary.config import CanaryConfig, Config
 from canary.news.live import Live, Patient
 from canary.news.workers import Workers
 from canary.programs.process import WatchedConfig
 from canary.secrets import Keys
 from canary.states.orders import transition_for
 from canary.states.rollbacks import Rollbacks
-from canary.states.rollouts import Outrun, Rollouts
+from canary.states.rollouts import Outrun, Rollouts, Transition
 from canary.status import status_of
 from console.control import BadOrder, Order, Unlabelled
 from records.capture import Capture
@@ -31,6 +31,7 @@ from routing import transitions
 from routing.assign import assign
 from routing.canary import definition
 from routing.cohort import SPACE, bucket
+from routing.plan import State
 
 CONFIRM_WITHIN_S = 1.5
 LOOK_EVERY_S = 0.05
@@ -91,42 +92,26 @@ class Operator:
         """One canary's report, computed in a thread: requests to the console go on meanwhile."""
         config = self.config.current
         self._patient(canary)
-        try:
+        with _store_asked():
             return await asyncio.to_thread(_report, config, canary, self.store, form)
-        except StoreDown as problem:
-            raise BadOrder(503, str(problem)) from problem
 
     async def order(
         self, canary: str, order: Order, *, who: str, reason: str, share: float | None
     ) -> Mapping[str, Any]:
         """Carry out one order, and wait a moment for the workers to confirm it."""
-        config = self.config.current
-        wanted, state = config.canaries.get(canary), self.rollouts.state(canary)
         _must_be_storable(who, reason)
-        if wanted is not None and not self.rollouts.known and order != "rollback":
-            raise BadOrder(503, "the store has not answered yet; only rollback needs none")
-        if wanted is None or state is None:
-            raise BadOrder(404, f"no canary {canary!r} to {order}; there are: {self._names()}")
+        wanted, before = self._orderable(canary, order)
         now = time.time()
         transition = transition_for(order, wanted.canary.steps, reason=reason, share=share, now=now)
         act = Act(at=now, action=order, who=who or "unknown", reason=reason)
-        patient = self.live.patients.get(canary)
-        why = patient.why(act, share=state.effective_share) if patient and order == "rollback" else None
-        before = state.state
         try:
-            # Taking the candidate out is right whatever somebody else ordered at the same moment.
-            state = await asyncio.to_thread(
-                self.rollouts.change, canary, act, transition, yields=order != "rollback", why=why
-            )
-            with suppress(StoreDown):  # it is in force, and stored when the store answers
-                await asyncio.to_thread(self.rollouts.settle)
-                await asyncio.to_thread(self.rollouts.fix_rubric, wanted, config.metrics, now)
+            with _store_asked():
+                state = await self._changed(canary, act, transition, before)
         except (transitions.Refused, Outrun) as refusal:
             raise BadOrder(409, str(refusal)) from refusal
-        except StoreDown as problem:
-            raise BadOrder(503, str(problem)) from problem
-        if state.state == "rolled_back" != before:
-            self.live.count_manual_rollback(canary)
+        with suppress(StoreDown):  # it is in force, and stored when the store answers
+            await asyncio.to_thread(self.rollouts.settle)
+            await asyncio.to_thread(self.rollouts.fix_rubric, wanted, self.config.current.metrics, now)
         version = self.rollouts.plan.version
         confirmed, workers = await self._confirmations(version)
         return {
@@ -155,49 +140,37 @@ class Operator:
             reason=reason,
             compensating=compensating,
         )
-        try:
+        with _store_asked():
             await asyncio.to_thread(Decisions(self.store).record, decision, state)
-        except StoreDown as problem:
-            raise BadOrder(503, str(problem)) from problem
         return asdict(decision)
 
     async def unlabelled(self, canary: str, category: str | None) -> Unlabelled:
         """The oldest captured pair that nobody has labelled, and how many somebody has."""
         self._capturing(canary)
-        try:
+        with _store_asked():
             return await asyncio.to_thread(_unlabelled, self.store, canary, category)
-        except StoreDown as problem:
-            raise BadOrder(503, str(problem)) from problem
 
     async def labels(self, canary: str) -> Mapping[str, Label]:
         """What people found in its pairs."""
-        try:
+        with _store_asked():
             return await asyncio.to_thread(Labels(self.store).of, canary)
-        except StoreDown as problem:
-            raise BadOrder(503, str(problem)) from problem
 
     async def label(self, canary: str, exchange_id: str, right: Right, *, who: str) -> None:
         """Keep what a person found."""
         self._capturing(canary)
         label = Label(at=time.time(), canary=canary, exchange_id=exchange_id, right=right, who=who)
-        try:
+        with _store_asked():
             await asyncio.to_thread(_keep_label, self.store, label)
-        except StoreDown as problem:
-            raise BadOrder(503, str(problem)) from problem
 
     async def evaluations(self) -> Sequence[Mapping[str, Any]]:
         """Every evaluation that was kept."""
-        try:
+        with _store_asked():
             return await asyncio.to_thread(Evaluations(self.store).all)
-        except StoreDown as problem:
-            raise BadOrder(503, str(problem)) from problem
 
     async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
         """The newest audit entries."""
-        try:
+        with _store_asked():
             return [_audit_entry(each) for each in await asyncio.to_thread(self.store.audit, limit)]
-        except StoreDown as problem:
-            raise BadOrder(503, str(problem)) from problem
 
     def recent(self, canary: str) -> Mapping[str, Any]:
         """The last ten minutes of both arms."""
@@ -206,10 +179,8 @@ class Operator:
     async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:
         """Every rollback, a person's too, newest first."""
         self._patient(canary)
-        try:
+        with _store_asked():
             return await self.rollbacks_known.history(canary, limit)
-        except StoreDown as problem:
-            raise BadOrder(503, str(problem)) from problem
 
     async def pairs(
         self, canary: str, *, since: float, until: float, category: str | None, limit: int
@@ -217,10 +188,29 @@ class Operator:
         """Captured exchanges and the candidate's answers to copies of them."""
         self._patient(canary)
         found = CaptureStore(self.store).pairs(canary, since=since, until=until, category=category)
-        try:
+        with _store_asked():
             return await asyncio.to_thread(lambda: list(islice(found, limit)))
-        except StoreDown as problem:
-            raise BadOrder(503, str(problem)) from problem
+
+    def _orderable(self, canary: str, order: Order) -> tuple[CanaryConfig, State]:
+        """What an order is given to. BadOrder (404, 503)."""
+        wanted, state = self.config.current.canaries.get(canary), self.rollouts.state(canary)
+        if wanted is not None and not self.rollouts.known and order != "rollback":
+            raise BadOrder(503, "the store has not answered yet; only rollback needs none")
+        if wanted is None or state is None:
+            raise BadOrder(404, f"no canary {canary!r} to {order}; there are: {self._names()}")
+        return wanted, state
+
+    async def _changed(self, canary: str, act: Act, transition: Transition, before: State) -> State:
+        """The state after the order. A rollback is right whatever somebody else ordered at the same moment;
+        it asks no store, and waits for no thread, for all of them may be waiting for one."""
+        if act.action != "rollback":
+            return await asyncio.to_thread(self.rollouts.change, canary, act, transition, yields=True)
+        patient = self.live.patients.get(canary)
+        why = patient.why(act, share=before.effective_share) if patient else None
+        state = self.rollouts.change(canary, act, transition, why=why)
+        if before.state != "rolled_back":
+            self.live.count_manual_rollback(canary)
+        return state
 
     def _capturing(self, canary: str) -> None:
         self._patient(canary)
@@ -258,6 +248,15 @@ class Operator:
             "sentence": f"its hash falls at {place:.2%}, the candidate gets those below "
             f"{assignment.share:.2%}; reason: {assignment.reason}",
         }
+
+
+@contextmanager
+def _store_asked() -> Iterator[None]:
+    """A store that does not answer, as the console says it: BadOrder (503)."""
+    try:
+        yield
+    except StoreDown as problem:
+        raise BadOrder(503, str(problem)) from problem
 
 
 def _must_be_storable(*texts: str) -> None:

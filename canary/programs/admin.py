@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-import uvloop
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
@@ -21,15 +20,13 @@ from canary.news.spool_feed import SpoolFeed
 from canary.news.tracing import Tracing
 from canary.news.workers import Workers
 from canary.operator import Operator
-from canary.programs.listening import access_to, listen, own_url
+from canary.programs.listening import access_to, ended, listen, own_url
 from canary.programs.process import (
     Ending,
     Orders,
     Reading,
     WatchedConfig,
-    handed_over,
-    log_to_stderr,
-    read_orders,
+    run,
 )
 from canary.secrets import Keys
 from canary.states.pulled import PulledBack
@@ -105,11 +102,10 @@ class Admin:
         """Watch and answer until told to end; then ship what is left."""
         ending = Ending(asyncio.get_running_loop(), partial(self.config.check, force=True))
         stop_shipping = threading.Event()
-        shipping = threading.Thread(target=self.shipper.run, args=(stop_shipping,), name="shipper")
-        shipping.start()
+        shipping = asyncio.get_running_loop().run_in_executor(None, self.shipper.run, stop_shipping)
         loops = [self._follow(), self._clock(ending), self._notify()]
         loops.append(self.operator.rollbacks_known.following())
-        loops += [self.rollouts.settling(), self.captures.run(), self.archivist.run()]
+        loops += [self.rollouts.settling(), self.captures.run(), self.archivist.run(), ended(shipping)]
         try:
             await listen(self._app(ending), self.orders, ending, loops)
         finally:
@@ -119,7 +115,7 @@ class Admin:
             self.feed.save()
             stop_shipping.set()
             await asyncio.to_thread(self.tracing.close)
-            await asyncio.to_thread(shipping.join)
+            await asyncio.wait([shipping])
             await asyncio.to_thread(self.captures.turn, time.time())
             self.store.close()
 
@@ -254,15 +250,13 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
 
 
-async def _run() -> None:
-    await Admin(read_orders(), handed_over()).run()
+async def _admin(orders: Orders, reading: Reading | None) -> None:
+    await Admin(orders, reading).run()
 
 
 def main() -> None:
     """Entry point of `python -m canary.programs.admin ORDERS`."""
-    log_to_stderr()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run())
+    run(_admin)
 
 
 if __name__ == "__main__":

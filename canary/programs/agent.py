@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-import uvloop
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
@@ -25,15 +24,13 @@ from canary.news.telling import Telling
 from canary.news.tracing import Tracing
 from canary.news.workers import Workers
 from canary.programs.admin import boot_id
-from canary.programs.listening import access_to, listen
+from canary.programs.listening import access_to, ended, listen
 from canary.programs.process import (
     Ending,
     Orders,
     Reading,
     WatchedConfig,
-    handed_over,
-    log_to_stderr,
-    read_orders,
+    run,
 )
 from canary.states.following import Following
 from canary.states.reach import Reach
@@ -89,10 +86,9 @@ class Agent:
         """Do all of it until told to end; then ship what is left."""
         ending = Ending(asyncio.get_running_loop(), partial(self.config.check, force=True))
         stop_shipping = threading.Event()
-        shipping = threading.Thread(target=self.shipper.run, args=(stop_shipping,), name="shipper")
-        shipping.start()
+        shipping = asyncio.get_running_loop().run_in_executor(None, self.shipper.run, stop_shipping)
         loops = [self._follow(), self._send(), self._listen(), self._ask(), self._ask_store()]
-        loops += [self.captures.run(), self._clock(ending)]
+        loops += [self.captures.run(), self._clock(ending), ended(shipping)]
         try:
             await listen(self._app(), self.orders, ending, loops)
         finally:
@@ -102,7 +98,7 @@ class Agent:
             await self._send_the_rest()
             stop_shipping.set()
             await asyncio.to_thread(self.tracing.close)
-            await asyncio.to_thread(shipping.join)
+            await asyncio.wait([shipping])
             await asyncio.to_thread(self.captures.turn, time.time())
             self.store.close()
             await self.redis.aclose()
@@ -195,15 +191,13 @@ class Agent:
         self.meters.configure(canaries=config.canaries, feedback_metrics=config.metrics)
 
 
-async def _run() -> None:
-    await Agent(read_orders(), handed_over()).run()
+async def _agent(orders: Orders, reading: Reading | None) -> None:
+    await Agent(orders, reading).run()
 
 
 def main() -> None:
     """Entry point of `python -m canary.programs.agent ORDERS`."""
-    log_to_stderr()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run())
+    run(_agent)
 
 
 if __name__ == "__main__":

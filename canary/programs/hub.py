@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-import uvloop
 from prometheus_client import CollectorRegistry
 
 from alerts.notify import deliver, notifier_client
@@ -33,9 +32,7 @@ from canary.programs.process import (
     Orders,
     Reading,
     WatchedConfig,
-    handed_over,
-    log_to_stderr,
-    read_orders,
+    run,
 )
 from canary.secrets import Keys
 from canary.states.announcing import Announcing
@@ -291,15 +288,13 @@ async def _within(event: asyncio.Event, seconds: float) -> None:
         return
 
 
-async def _run() -> None:
-    await Hub(read_orders(), handed_over()).run()
+async def _hub(orders: Orders, reading: Reading | None) -> None:
+    await Hub(orders, reading).run()
 
 
 def main() -> None:
     """Entry point of `python -m canary.programs.hub ORDERS`."""
-    log_to_stderr()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run())
+    run(_hub)
 
 
 if __name__ == "__main__":

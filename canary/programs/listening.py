@@ -57,6 +57,11 @@ async def listen(
             raise result
 
 
+async def ended(thread: asyncio.Future[None]) -> None:
+    """A loop that lasts as long as a thread does, and raises what broke it. Cancelled, it leaves it alone."""
+    await asyncio.shield(thread)
+
+
 def _uvicorn(app: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
         app,

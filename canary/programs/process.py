@@ -5,12 +5,15 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
+import uvloop
 from structlog.tracebacks import ExceptionDictTransformer
 
 from canary.config import Config, ConfigError, load
@@ -19,6 +22,9 @@ log = structlog.get_logger()
 
 SIGINT_GRACE_S = 5.0
 """What an interrupted server leaves its streams; SIGTERM leaves them the configured grace."""
+
+THREADS = 32
+"""They wait for the store, mostly; what needs none of it must not wait for one of them."""
 
 _TRACEBACKS = ExceptionDictTransformer(show_locals=False)
 """Where an exception came from. Not the variables there: on the request path they are prompts and keys."""
@@ -39,11 +45,6 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     def folder(self) -> Path:
         """The data folder."""
         return Path(self.data)
-
-
-def read_orders() -> Orders:
-    """The orders of this process."""
-    return msgspec.json.decode(sys.argv[1], type=Orders)
 
 
 def log_to_stderr() -> None:
@@ -75,6 +76,14 @@ def handed_over() -> Reading | None:
     data = sys.stdin.buffer.read()  # written by our own parent, so that unpickling it is safe
     reading: Reading | None = pickle.loads(data) if data else None  # noqa: S301
     return reading
+
+
+def run(work: Callable[[Orders, Reading | None], Coroutine[Any, Any, None]]) -> None:
+    """A child program's life: orders from the command line, the config from stdin, its work until the end."""
+    log_to_stderr()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.get_loop().set_default_executor(ThreadPoolExecutor(THREADS))
+        runner.run(work(msgspec.json.decode(sys.argv[1], type=Orders), handed_over()))
 
 
 class WatchedConfig:

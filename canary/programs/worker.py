@@ -10,7 +10,6 @@ from pathlib import Path
 
 import structlog
 import uvicorn
-import uvloop
 
 from canary.config import Config
 from canary.programs.process import (
@@ -19,9 +18,7 @@ from canary.programs.process import (
     Orders,
     Reading,
     WatchedConfig,
-    handed_over,
-    log_to_stderr,
-    read_orders,
+    run,
 )
 from canary.programs.traffic_server import TrafficServer
 from canary.programs.wiring import routes
@@ -51,7 +48,7 @@ GC_THRESHOLDS = (20_000, 20, 20)
 class Worker:
     """Everything one worker owns."""
 
-    def __init__(self, orders: Orders, reading: Reading | None = None) -> None:
+    def __init__(self, orders: Orders, reading: Reading | None) -> None:
         self.orders = orders
         self.config = WatchedConfig(Path(orders.config), self._reloaded, reading)
         self.keys = Keys(os.environ, orders.folder)
@@ -187,16 +184,14 @@ def _models(config: Config) -> list[tuple[str, str]]:
     return [(config.providers[arm.provider].api, arm.model) for arm in arms]
 
 
-async def _run() -> None:
-    await Worker(read_orders(), handed_over()).run()
+async def _worker(orders: Orders, reading: Reading | None) -> None:
+    await Worker(orders, reading).run()
 
 
 def main() -> None:
     """Entry point of `python -m canary.programs.worker ORDERS`."""
-    log_to_stderr()
     gc.set_threshold(*GC_THRESHOLDS)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run())
+    run(_worker)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 order starts, counts and refuses beside."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +99,26 @@ def test_a_rollback_is_not_refused_because_somebody_was_faster(desks: tuple[Desk
     assert (done["state"], done["share"]) == ("rolled_back", 0.0)
     bob.operator.rollouts.settle()
     assert ann.audited() == ["bob", "ann", "config"]
+
+
+def test_a_rollback_is_in_force_while_every_thread_waits_for_the_store(desks: tuple[Desk, Desk]) -> None:
+    operator, answered = desks[0].operator, threading.Event()
+
+    async def story() -> tuple[str, float]:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        waiting = loop.run_in_executor(None, answered.wait)
+        order = operator.order("trial", "rollback", who="ann", reason="because", share=None)
+        try:
+            ordering = asyncio.ensure_future(order)
+            await asyncio.sleep(0)
+            state = operator.rollouts.plan.states["trial"]
+        finally:
+            answered.set()
+        await asyncio.gather(waiting, ordering)
+        return state.state, state.effective_share
+
+    assert asyncio.run(story()) == ("rolled_back", 0.0)
 
 
 @pytest.mark.parametrize("unstorable", ["half a pair \ud800", "a NUL \0"])
