@@ -15,6 +15,7 @@ from records import spool_name
 from records.backlog import Backlog
 from records.errors import StoreDown, Unstorable
 from records.frame import encode
+from records.quarantine import set_aside
 from records.spool_reader import Batch, Chunk, SpoolReader, sweep
 from records.store import Store, Totals
 
@@ -187,6 +188,4 @@ class Shipper:
 
     def _set_aside(self, chunk: Chunk) -> None:
         frame = encode(chunk.records[0])
-        quarantine = self._folder / "quarantine"
-        quarantine.mkdir(mode=0o700, exist_ok=True)
-        (quarantine / f"{chunk.file}@refused-{frame[4:8].hex()}").write_bytes(frame)
+        set_aside(self._folder, f"{chunk.file}@refused-{frame[4:8].hex()}", frame)

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from records.frame import Record, scan
+from records.quarantine import set_aside
 from records.track import Track
 
 DONE = -1
 """The cursor of a file that will never hold anything new for this reader."""
 
-QUARANTINE_CAP_BYTES = 64 << 20
 _BORN_WITHIN_S = 60.0
 _CHUNK = 1 << 20
 _NAME = re.compile(r"(w(\d+)-([0-9a-f]{8})[0-9a-f]*-(\d+))-(\d+)\.spool")
@@ -100,7 +100,7 @@ class SpoolReader:
         self, folder: Path, cursors: Mapping[str, int] | None = None, *, quarantine: bool = True
     ) -> None:
         self._folder = folder
-        self._quarantine = folder / "quarantine" if quarantine else None
+        self._quarantines = quarantine
         self._files: dict[str, _File] = {}
         self._tracks: dict[str, Track] = {}
         self._turn = 0
@@ -211,14 +211,9 @@ class SpoolReader:
         return True
 
     def _put_aside(self, file: _File, data: bytes, start: int, end: int) -> None:
-        if self._quarantine is None:
-            return
-        self._quarantine.mkdir(mode=0o700, exist_ok=True)
-        used = sum(entry.stat().st_size for entry in os.scandir(self._quarantine))
-        if used + end - start <= QUARANTINE_CAP_BYTES:
-            # Named by place: reading the same damage again after a crash writes the same file again.
-            aside = self._quarantine / f"{file.name}@{file.offset + start}-{file.offset + end}"
-            aside.write_bytes(data[start:end])
+        if self._quarantines:
+            place = f"{file.name}@{file.offset + start}-{file.offset + end}"
+            set_aside(self._folder, place, data[start:end])
 
 
 def sweep(folder: Path, readers: Sequence[SpoolReader]) -> list[str]:

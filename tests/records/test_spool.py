@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from records.errors import SpoolFull
 from records.outcome import Feedback, Heartbeat, Outcome
@@ -364,6 +365,21 @@ def test_reading_the_same_damage_again_quarantines_it_under_the_same_name(tmp_pa
         assert (batch.quarantined, batch.cursors) == (1, {name: DONE})
     (aside,) = (tmp_path / "quarantine").iterdir()
     assert aside.read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_damage_that_finds_no_room_aside_stops_no_reader(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, worker=0)
+    for serial in range(2):
+        writer.append(an_outcome(serial))
+    writer.close()
+    (name,) = names(tmp_path)
+    data = bytearray((tmp_path / name).read_bytes())
+    data[20] ^= 1
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / "quarantine").write_text("a disk that takes no folder")
+    with capture_logs() as logs:
+        assert drain(SpoolReader(tmp_path)) == ["exchange-1"]
+    assert [each["event"] for each in logs] == ["quarantine.no_room"]
 
 
 # The disk is full
