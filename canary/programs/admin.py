@@ -20,6 +20,7 @@ from canary.news.spool_feed import SpoolFeed
 from canary.news.tracing import Tracing
 from canary.news.workers import Workers
 from canary.operator import Operator
+from canary.programs.expiring import expiring
 from canary.programs.listening import access_to, ended, listen, own_url
 from canary.programs.process import (
     Ending,
@@ -46,7 +47,6 @@ log = structlog.get_logger()
 POLL_S = 0.05
 CLOCK_S = 1.0
 REFRESH_EVERY_S = 5.0
-EXPIRE_EVERY_S = 3600.0
 NOTIFY_EVERY_S = 0.2
 
 
@@ -103,9 +103,9 @@ class Admin:
         ending = Ending(asyncio.get_running_loop(), partial(self.config.check, force=True))
         stop_shipping = threading.Event()
         shipping = asyncio.get_running_loop().run_in_executor(None, self.shipper.run, stop_shipping)
-        loops = [self._follow(), self._clock(ending), self._notify()]
-        loops.append(self.operator.rollbacks_known.following())
-        loops += [self.rollouts.settling(), self.captures.run(), self.archivist.run(), ended(shipping)]
+        loops = [self._follow(), self._tend(ending), self._ramp(), self._notify(), ended(shipping)]
+        loops += [self.rollouts.settling(), self.operator.rollbacks_known.following(), self.captures.run()]
+        loops += [self.archivist.run(), expiring(self.store, lambda: self.config.current.retention_s)]
         try:
             await listen(self._app(ending), self.orders, ending, loops)
         finally:
@@ -127,13 +127,6 @@ class Admin:
                 self.feed.save()  # before it is told: a page that went out is known after a crash
             self.feed.save_if_due(now)
             await asyncio.sleep(0 if more else POLL_S)
-
-    async def _clock(self, ending: Ending) -> None:
-        """What is to be done every second, and beside it what waits for the store."""
-        async with asyncio.TaskGroup() as all_of_it:
-            all_of_it.create_task(self._tidy())
-            all_of_it.create_task(self._tend(ending))
-            all_of_it.create_task(self._ramp())
 
     async def _tend(self, ending: Ending) -> None:
         """Once a second: the config file, the records; when the plan changed or ages, the plan."""
@@ -199,20 +192,6 @@ class Admin:
             down=self.shipper.down,
         ):
             self.feed.save()
-
-    async def _tidy(self) -> None:
-        """Once an hour, apart from the rest: the plan must stay fresh however long that takes."""
-        while True:
-            await asyncio.to_thread(self._expire)
-            await asyncio.sleep(EXPIRE_EVERY_S)
-
-    def _expire(self) -> None:
-        try:
-            gone = self.store.expire(time.time() - self.config.current.retention_s)
-        except StoreDown as problem:
-            log.error("records.not_expired", problem=str(problem))
-        else:
-            log.info("records.expired", count=gone)
 
     async def _notify(self) -> None:
         async with notifier_client() as client:

@@ -26,6 +26,7 @@ from canary.news.shared_meters import AdminMeters
 from canary.news.workers import Workers
 from canary.operator import Operator
 from canary.programs.admin import boot_id
+from canary.programs.expiring import expiring
 from canary.programs.listening import access_to, listen, own_url
 from canary.programs.process import (
     Ending,
@@ -39,10 +40,10 @@ from canary.states.announcing import Announcing
 from canary.states.leadership import RENEW_EVERY_S, Leadership
 from canary.states.pulled import PulledBack
 from canary.states.reach import Reach
-from canary.states.rollouts import Rollouts, redefinitions
+from canary.states.redefinitions import redefinitions
+from canary.states.rollouts import Rollouts
 from console.app import admin_app
 from records import spool_name
-from records.capture_store import CaptureStore
 from records.errors import StoreDown
 from records.meters import Meters
 from records.shared import link
@@ -54,7 +55,6 @@ from records.store.lease import Leases
 log = structlog.get_logger()
 
 KEEP_EVERY_S = 5.0
-EXPIRE_EVERY_S = 3600.0
 WATCHING = ("leading", "alone")
 
 
@@ -130,12 +130,12 @@ class Hub:
                 lag_s=lambda: self.intake.lag_s,
             )
         )
-        loops = [self.intake.hear(), self.intake.search(), self.announcing.run(), self.rollouts.settling()]
-        loops.append(self.operator.rollbacks_known.following())
-        loops += [self._judge(), self._keep(), self._expire(), self.archivist.run()]
+        loops = [self._clock(ending), self._judge(), self._keep(), self.intake.hear(), self.intake.search()]
+        loops += [self.announcing.run(), self.rollouts.settling(), self.operator.rollbacks_known.following()]
+        loops += [self.archivist.run(), expiring(self.store, self._retention)]
         app = admin_app(self.operator, registry, access_to(self.orders), closing=lambda: ending.asked)
         try:
-            await listen(app, self.orders, ending, [*loops, self._clock(ending)])
+            await listen(app, self.orders, ending, loops)
         finally:
             await self._resign()
             await self.redis.aclose()
@@ -236,17 +236,8 @@ class Hub:
         except StoreDown as problem:
             log.error("ramp.not_stored", problem=str(problem))
 
-    async def _expire(self) -> None:
-        while True:
-            if self.leadership.standing() == "leading":
-                try:
-                    before = time.time() - self.config.current.retention_s
-                    count = await asyncio.to_thread(self.store.expire, before)
-                    log.info("records.expired", count=count)
-                    await asyncio.to_thread(CaptureStore(self.store).expire, time.time())
-                except StoreDown as problem:
-                    log.error("records.not_expired", problem=str(problem))
-            await asyncio.sleep(EXPIRE_EVERY_S)
+    def _retention(self) -> float | None:
+        return self.config.current.retention_s if self.leadership.standing() == "leading" else None
 
     async def _resign(self) -> None:
         if self.watches:

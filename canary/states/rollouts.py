@@ -17,6 +17,7 @@ from alerts.frozen import RolledBack, Why, rolled_back, to_document
 from canary.config import CanaryConfig, Config
 from canary.judging.kept_terms import terms_of
 from canary.states.pulled import Pulled, PulledBack
+from canary.states.redefinitions import redefinitions
 from records.errors import StoreDown
 from records.metric import Metric
 from records.store import Act, FixedRubric, Store, Versioned
@@ -286,19 +287,3 @@ def _outrun(name: str, state: State) -> str:
         f"somebody else changed {name} a moment ago: it is {state.state.replace('_', ' ')} at share "
         f"{state.effective_share:.3g} now; look at it, and give the order again if it still holds"
     )
-
-
-def redefinitions(config: Config, states: Mapping[str, Versioned]) -> list[str]:
-    """What the config changes of started canaries although it must not. Such a canary serves its baseline."""
-    problems = []
-    for name, wanted in config.canaries.items():
-        known = states.get(name)
-        if known is None:
-            continue
-        if known.state.state == "ended":
-            problems.append(f"canary {name!r} has ended: give the next one a new name")
-        elif known.state.definition != definition(wanted.canary):
-            problems.append(
-                f"canary {name!r} has started: its match, arms and unit rule cannot change; use a new name"
-            )
-    return problems
