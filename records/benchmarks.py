@@ -30,6 +30,6 @@ class Benchmarks:
             .order_by(table.c.at.desc(), table.c.id.desc())
             .limit(1)
         )
-        with self._store.reading() as connection:
+        with self._store.asking() as connection:
             found = connection.execute(query).scalar_one_or_none()
         return None if found is None else dict(found)

@@ -79,7 +79,7 @@ class CaptureStore:
         """True when both a real exchange of this canary and a copy of it are there."""
         table = tables.captures.c
         real = (table.canary == canary) & (table.exchange_id == exchange_id) & (table.copy_of == "")
-        with self._store.reading() as connection:
+        with self._store.asking() as connection:
             found = [
                 connection.execute(select(func.count()).where(wanted)).scalar_one()
                 for wanted in (real, table.copy_of == exchange_id)

@@ -55,7 +55,7 @@ class Decisions:
         query = select(table).where(table.c.canary == canary).order_by(table.c.id.desc()).limit(1)
         if run is not None:
             query = query.where(table.c.run == run)
-        with self._store.reading() as connection:
+        with self._store.asking() as connection:
             row = connection.execute(query).first()
         if row is None:
             return None

@@ -57,7 +57,7 @@ class Evaluations:
     def has(self, key: str) -> bool:
         """True when this evaluation is kept."""
         table = tables.evaluations
-        with self._store.reading() as connection:
+        with self._store.asking() as connection:
             return connection.execute(select(func.count()).where(table.c.key == key)).scalar_one() > 0
 
     def closings(self, after: int) -> Iterator[Audited]:
@@ -66,6 +66,6 @@ class Evaluations:
         query = (
             select(table).where(table.c.id > after - _LATE, table.c.action.in_(CLOSING)).order_by(table.c.id)
         )
-        with self._store.reading() as connection:
+        with self._store.asking() as connection:
             found = connection.execute(query).all()
         yield from map(audited, found)

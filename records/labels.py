@@ -39,7 +39,7 @@ class Labels:
         """What counts of a canary, by exchange id: of each pair the newest."""
         table = tables.labels
         query = select(table).where(table.c.canary == canary).order_by(table.c.id)
-        with self._store.reading() as connection:
+        with self._store.asking() as connection:
             return {row.exchange_id: _label(row) for row in connection.execute(query)}
 
 

@@ -3,7 +3,8 @@
 `Store` (store.py) is what others use. Schema: `records/tables.py`, steps to it: `records/migrations/`.
 """
 
+from records.store.database import Patience
 from records.store.facts import Act, Audited, FixedRubric, Shipped, Totals, Versioned
-from records.store.store import Patience, Store
+from records.store.store import Store
 
 __all__ = ["Act", "Audited", "FixedRubric", "Patience", "Shipped", "Store", "Totals", "Versioned"]

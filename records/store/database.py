@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,19 @@ from records.store.asked import canary_asked, canary_seen
 BUSY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5
 _AGAIN_S = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long PostgreSQL is waited for, in seconds, before its connection is cut: for a small question, for
+    a batch, for a report."""
+
+    answer_s: float = 5.0
+    batch_s: float = 60.0
+    report_s: float = 300.0
+
+
+PATIENCE = Patience()
 
 _SQLITE = (
     "synchronous=FULL",

@@ -28,7 +28,7 @@ class Checkpoints:
 
     def load(self) -> Kept:
         """What was kept last."""
-        with self._store.reading() as connection:
+        with self._store.asking() as connection:
             row = connection.execute(select(checkpoints).where(checkpoints.c.name == NAME)).one()
         return Kept(row.term, zlib.decompress(row.document) if row.document else b"")
 

@@ -32,7 +32,7 @@ class Leases:
 
     def read(self) -> Lease:
         """The lease."""
-        with self._store.reading() as connection:
+        with self._store.asking() as connection:
             row = connection.execute(select(leases).where(leases.c.name == NAME)).one()
         return Lease(row.holder, row.term, row.refreshed_at)
 

@@ -12,10 +12,10 @@ from records.tables import rollbacks
 from routing.plan import State
 
 
-class Readable(Protocol):
-    """What a store gives for reading."""
+class Asked(Protocol):
+    """What a store gives for a small question."""
 
-    def reading(self) -> AbstractContextManager[Connection]: ...
+    def asking(self) -> AbstractContextManager[Connection]: ...
 
 
 def keep(
@@ -31,12 +31,12 @@ def keep(
     connection.execute(rollbacks.insert().values(**row))
 
 
-def newest(store: Readable, canary: str, *, limit: int = 100, run: int | None = None) -> list[KeptRollback]:
+def newest(store: Asked, canary: str, *, limit: int = 100, run: int | None = None) -> list[KeptRollback]:
     """A canary's rollbacks, the newest first; of one run if that is given. May raise StoreDown."""
     query = select(rollbacks).where(rollbacks.c.canary == canary)
     if run is not None:
         query = query.where(rollbacks.c.run == run)
-    with store.reading() as connection:
+    with store.asking() as connection:
         found = connection.execute(query.order_by(rollbacks.c.run.desc()).limit(limit)).all()
     return [
         KeptRollback(

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,25 +21,12 @@ from records.errors import StoreDown, Unstorable
 from records.outcome import Feedback, Outcome
 from records.spool_reader import Batch
 from records.store import retention, rollbacks
-from records.store.database import engine_of, transaction
+from records.store.database import PATIENCE, Patience, engine_of, transaction
 from records.store.days import Days
 from records.store.facts import Act, Audited, FixedRubric, Shipped, Totals, Versioned
 from records.store.ingest import Ingest
 from records.store.migrate import migrate
 from routing.plan import State
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long PostgreSQL is waited for, in seconds, before its connection is cut: for a small question, for
-    a batch, for a report."""
-
-    answer_s: float = 5.0
-    batch_s: float = 60.0
-    report_s: float = 300.0
-
-
-PATIENCE = Patience()
 
 
 def _breathe() -> None:
@@ -219,8 +206,14 @@ class Store:
         return FixedRubric(sha256=row.sha256, document=row.document, fixed_at=row.fixed_at)
 
     @contextmanager
+    def asking(self) -> Iterator[Connection]:
+        """A connection for a small question over `records.tables`: who asks waits some seconds at most."""
+        with self._begin() as connection:
+            yield connection
+
+    @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection for queries over `records.tables`, which see one moment of the database."""
+        """A connection for a report's queries over `records.tables`, which see one moment of the database."""
         self.migrate()
         limit_s = self._patience.report_s
         with transaction(self._engine, within_s=limit_s, one_moment=True) as connection:

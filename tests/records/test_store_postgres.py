@@ -15,6 +15,8 @@ from records.shipper import Shipper
 from records.spool import SpoolWriter
 from records.spool_reader import Death
 from records.store import Patience, Store, Totals
+from records.store.kept import Checkpoints
+from records.store.lease import Leases
 from tests.records.samples import DAY, WRITER, a_batch, an_outcome, recent, some_feedback
 from tests.servers.postgres import Postgres
 
@@ -143,8 +145,9 @@ def test_a_server_that_hangs_is_down_within_the_time_and_heals(
         durable_postgres.freeze()
         with pytest.raises(StoreDown, match="did not answer within"):
             store.ship(a_batch(an_outcome(2)))
-        with pytest.raises(StoreDown):
-            store.states()
+        for ask in (store.states, Leases(store).read, Checkpoints(store).load):
+            with pytest.raises(StoreDown):
+                ask()
         durable_postgres.thaw()
         store.ship(a_batch(an_outcome(2)))
         assert stored(store) == {"exchange-1", "exchange-2"}
