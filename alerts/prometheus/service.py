@@ -1,9 +1,8 @@
 """Alerts about canary itself: is it there, is the plan followed, are the records kept."""
 
+from alerts.keeping import MANY_WAITING
 from alerts.prometheus.parts import Alert
 from records.meters import GUARDRAIL_VALUES
-
-MANY_WAITING = 10_000
 
 _UNPRICED = 'sum by (canary, arm) (increase(canary_unpriced_requests_total{canary!=""}[1h]))'
 _ANSWERED = 'sum by (canary, arm) (increase(canary_requests_total{canary!="",outcome=~"ok|fallback"}[1h]))'
@@ -72,8 +71,8 @@ SERVICE: tuple[Alert, ...] = (
         after="2m",
         severity="critical",
         summary="{{ $labels.instance }} gets requests and stores no record",
-        description="Records wait in the spool. Guardrails go on, but a rollback or an order takes effect "
-        "only once the database answers.",
+        description="Records wait in the spool. Guardrails, pages and rollbacks go on; other orders are refused "
+        "until the database answers.",
     ),
     Alert(
         alert="CanaryRecordsWaiting",
