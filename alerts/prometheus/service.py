@@ -71,8 +71,8 @@ SERVICE: tuple[Alert, ...] = (
         after="2m",
         severity="critical",
         summary="{{ $labels.instance }} gets requests and stores no record",
-        description="Records wait in the spool. Guardrails, pages and rollbacks go on; other orders are refused "
-        "until the database answers.",
+        description="Records wait in the spool. Guardrails, pages and rollbacks go on; other orders are "
+        "refused until the database answers.",
     ),
     Alert(
         alert="CanaryRecordsWaiting",
