@@ -172,10 +172,11 @@ class Meters(Collector):
         with self._lock:
             self._share.values, self._state.values = shares, shown
 
-    def set_guardrail(self, canary: str, rule: str, state: str) -> None:
-        """Show a rule's state, one of GUARDRAIL_VALUES."""
+    def set_guardrails(self, states: Mapping[tuple[str, str], str]) -> None:
+        """Show the state, one of GUARDRAIL_VALUES, of every (canary, rule) that there is; of no other."""
+        shown: dict[Labels, float] = {key: GUARDRAIL_VALUES[state] for key, state in states.items()}
         with self._lock:
-            self._guardrails.values[(canary, rule)] = GUARDRAIL_VALUES[state]
+            self._guardrails.values = shown
 
     def count_rollback(self, canary: str, rule: str) -> None:
         """A canary was rolled back by this rule (or `manual`)."""

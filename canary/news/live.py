@@ -102,8 +102,13 @@ class Live:
         told: list[Notice] = []
         for name, patient in self.patients.items():
             told += self._judge_one(name, patient, now_utc, now_mono, routed=silent, heard=heard)
-            for status in patient.statuses:
-                self._meters.set_guardrail(name, status.key, status.state)
+        self._meters.set_guardrails(
+            {
+                (name, status.key): status.state
+                for name, patient in self.patients.items()
+                for status in patient.statuses
+            }
+        )
         self.outbox.put(told, now_utc)
         return bool(told)
 

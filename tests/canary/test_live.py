@@ -40,8 +40,13 @@ class Desk:
         self.live = self.guard()
 
     def guard(self) -> Live:
-        meters = Meters(canaries=["trial"], feedback_metrics=[], mono=lambda: self.mono)
-        return Live(meters=meters, rollouts=self.rollouts, config=self.config)
+        self.meters = Meters(canaries=["trial"], feedback_metrics=[], mono=lambda: self.mono)
+        return Live(meters=self.meters, rollouts=self.rollouts, config=self.config)
+
+    def shown(self) -> set[str]:
+        """The canaries whose guardrails Prometheus is shown."""
+        (family,) = [each for each in self.meters.collect() if each.name == "canary_guardrail_state"]
+        return {sample.labels["canary"] for sample in family.samples}
 
     def pass_s(self, seconds: float, *, outcomes: bool) -> None:
         """Time goes by, every ten seconds of which a worker says that it has finished an exchange."""
@@ -137,3 +142,11 @@ def test_a_step_that_few_of_the_candidates_users_have_seen_is_thin(desk: Desk) -
     assert desk.live.thin() == []
     desk.rollouts.tick(desk.config, passed_s=1, held=(), thin=desk.live.thin(), now=NOW)
     assert (moved := desk.rollouts.state("trial")) is not None and moved.share == 0.2
+
+
+def test_a_canary_that_has_left_the_config_leaves_no_guardrail_behind_in_prometheus(desk: Desk) -> None:
+    desk.pass_s(10, outcomes=True)
+    assert desk.shown() == {"trial"}
+    desk.live.configure(parse(CONFIG[: CONFIG.index("canaries:")], "canary.yaml", {}))
+    desk.pass_s(10, outcomes=True)
+    assert desk.shown() == set()

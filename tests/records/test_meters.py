@@ -112,7 +112,7 @@ def fill(meters: Meters) -> None:
     meters.observe(an_outcome(mirror=True, outcome="error", error_type="provider_5xx"))
     meters.beat(replace(a_heartbeat(), mirrors_dropped={"support-nov": 2}))
     meters.set_plan(Plan(version=1, states={"support-nov": State(state="running", share=0.05)}))
-    meters.set_guardrail("support-nov", "error_rate", "ok")
+    meters.set_guardrails({("support-nov", "error_rate"): "ok"})
     meters.count_rollback("support-nov", "error_rate")
     meters.set_records(Totals(accepted=3, stored=2, dropped=1), 4)
 
@@ -355,7 +355,7 @@ def test_the_plan_is_shown_and_a_canary_that_is_gone_is_not() -> None:
 def test_guardrails_are_shown_as_numbers() -> None:
     meters = new_meters()
     for state, value in GUARDRAIL_VALUES.items():
-        meters.set_guardrail("support-nov", "error_rate", state)
+        meters.set_guardrails({("support-nov", "error_rate"): state})
         assert samples(meters)[("canary_guardrail_state", "support-nov", "error_rate")] == value
 
 
