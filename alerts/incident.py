@@ -7,6 +7,7 @@
     clearing  a rule wants a person again, and it is not rolled back   → open      update if it is a new rule
     clearing  30 minutes have passed                                   → resolved  resolved
     any       the canary was resumed: another run                      → resolved  resolved
+    any       the canary has left the config (`over`)                  → resolved  resolved
     resolved  as none; but what was rolled back stays quiet until the next run
 
 There is exactly one page per incident. "none" is no incident at all; a resolved one is kept by the owner, so
@@ -112,6 +113,13 @@ def step(
         notices = [*notices, page]
     incident, more = _advance(incident, wanting, now, rolled_back, why)
     return incident, notices + more
+
+
+def over(incident: Incident | None, now: float) -> list[Notice]:
+    """What to tell at UTC second `now` once nobody watches the canary any more; nothing if it is resolved."""
+    if incident is None or incident.state == "resolved":
+        return []
+    return _resolve(incident, now)[1]
 
 
 def _wanting(

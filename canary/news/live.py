@@ -60,15 +60,18 @@ class Live:
         self._rollouts = rollouts
         self._config = config
         self._finished: dict[WorkerKey, int] = {}
+        self._left: list[Incident | None] = []
         self._judged_at = float("-inf")
         self._outcomes_heard = self._finished_heard = self._dropped_heard = 0
         self.configure(config)
 
     def configure(self, config: Config) -> None:
-        """Take in a loaded config: watch new canaries, forget ended ones, keep what was learnt."""
+        """Take in a loaded config: watch new canaries, forget those that left it, keep what was learnt. The
+        incidents of those that left are over with the next judgement."""
         self._config = config
         self._meters.configure(canaries=config.canaries, feedback_metrics=config.metrics)
         self.outbox.address(config.notify)
+        self._left += [each.incident for name, each in self.patients.items() if name not in config.canaries]
         self.patients = {name: self._patient(wanted) for name, wanted in config.canaries.items()}
 
     def take(self, news: News) -> None:
@@ -99,7 +102,8 @@ class Live:
         heard = self._outcomes_heard > 0
         silent = self._finished_heard > 0 and not heard
         self._finished_heard = self._outcomes_heard = 0
-        told: list[Notice] = []
+        told = [notice for incident in self._left for notice in incidents.over(incident, now_utc)]
+        self._left.clear()
         for name, patient in self.patients.items():
             told += self._judge_one(name, patient, now_utc, now_mono, routed=silent, heard=heard)
         self._meters.set_guardrails(
@@ -159,9 +163,11 @@ class Live:
             return
         self.outbox.restore(document["outbox"])
         self.keeping.restore(document.get("service", {}))
+        self._left.clear()
         for name, kept in document["canaries"].items():
             wanted = self._config.canaries.get(name)
             if wanted is None:
+                self._left.append(incidents.from_document(kept["incident"]))
                 continue
             watch = Watch(name, wanted.guardrails, metrics=self._config.metrics)
             watch.restore(kept["watch"], new_boot=new_boot)

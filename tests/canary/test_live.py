@@ -150,3 +150,20 @@ def test_a_canary_that_has_left_the_config_leaves_no_guardrail_behind_in_prometh
     desk.live.configure(parse(CONFIG[: CONFIG.index("canaries:")], "canary.yaml", {}))
     desk.pass_s(10, outcomes=True)
     assert desk.shown() == set()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_incident_of_a_canary_that_has_left_the_config_is_over(desk: Desk, restarted: bool) -> None:
+    desk.pass_s(10, outcomes=True)
+    desk.pass_s(1000, outcomes=False)
+    told = [entry.notice.event for entry in desk.live.outbox.state.entries]
+    assert told[0] == "page"
+    kept = json.loads(json.dumps(desk.live.snapshot()))
+    desk.config = parse(CONFIG.replace("trial", "other"), "canary.yaml", {})
+    if restarted:
+        desk.live = desk.guard()
+        desk.live.restore(kept, new_boot=None)
+    else:
+        desk.live.configure(desk.config)
+    desk.pass_s(20, outcomes=True)
+    assert [entry.notice.event for entry in desk.live.outbox.state.entries] == [*told, "resolved"]
