@@ -27,7 +27,7 @@ SERVICE: tuple[Alert, ...] = (
     ),
     Alert(
         alert="CanaryAbsent",
-        expr="absent(canary_records_spooled)",
+        expr="absent(canary_inflight_requests)",
         after="2m",
         severity="critical",
         summary="No canary is scraped",

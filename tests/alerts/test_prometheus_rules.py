@@ -133,7 +133,11 @@ def test_a_windows_evidence_beside_the_baseline_is_the_engines(
 ERROR = ("CanaryErrorRate", "window", "critical")
 VERSUS = ("CanaryErrorRateVsBaseline", "window", "warning")
 OUTAGE = ("CanaryOutage", "window", "critical")
-CALM = {"canary_records_spooled": "0x200", 'canary_records_total{state="stored"}': "0+20x200"}
+CALM = {
+    "canary_inflight_requests": "0x200",
+    "canary_records_spooled": "0x200",
+    'canary_records_total{state="stored"}': "0+20x200",
+}
 
 
 def counts(family: str, value: str, each: str, arm: str, labels: str) -> dict[str, str]:
@@ -414,7 +418,8 @@ def test_prometheus_loads_the_rules_of_any_guardrail(tmp_path: Path) -> None:
 def test_exactly_the_expected_alerts_fire_in_each_case(tmp_path: Path) -> None:
     cases = {name: Case(CALM | series, at, expected) for name, (series, at, expected) in CASES.items()}
     absent = Case({}, "10m", {("CanaryAbsent", "", "critical")})
-    fire(EXAMPLE, tmp_path, {**cases, "no canary is scraped": absent})
+    deaf = Case({"canary_inflight_requests": "0x200"}, "10m", set())
+    fire(EXAMPLE, tmp_path, {**cases, "no canary is scraped": absent, "no store has answered yet": deaf})
 
 
 @needs_promtool

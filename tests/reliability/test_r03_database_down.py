@@ -145,8 +145,8 @@ def hold_stored_once(database: Postgres, stage: Stage, answers: list[Answer]) ->
         lines = dict(
             line.rsplit(" ", 1) for line in metrics.splitlines() if line.startswith("canary_records_")
         )
-        if 'canary_records_total{state="stored"}' not in lines:
-            return False  # this process has not heard from the store yet
+        if "canary_records_spooled" not in lines:
+            return False  # this process has not heard from the store yet; the totals are its checkpoint's
         at = {
             name: float(lines[f'canary_records_total{{state="{name}"}}']) for name in ("accepted", "stored")
         }
