@@ -36,7 +36,7 @@ class Pairs:
         name, query = request.path_params["name"], request.query_params
         try:
             self._must_capture(name)
-            day = _day(query.get("day"))
+            day = day_asked(query.get("day"))
             category = query.get("category") or None
             labels = await self._control.labels(name)
             found = await self._control.pairs(
@@ -55,7 +55,7 @@ class Pairs:
             day=day,
             before=day - _DAY,
             later=day + _DAY,
-            is_today=day >= _day(None),
+            is_today=day >= day_asked(None),
             category=category or "",
             pairs=found[:SHOWN],
             labels=labels,
@@ -75,11 +75,14 @@ class Pairs:
         return self._templates.answer(template, status_code=status_code, form_token=token, **values)
 
 
-def _day(text: str | None) -> date:
+def day_asked(text: str | None) -> date:
+    """The UTC day of that text, today without one. BadOrder (400) for what is none, or has no neighbour."""
     try:
-        return date.fromisoformat(text) if text else datetime.fromtimestamp(time.time(), UTC).date()
-    except ValueError:
+        day = date.fromisoformat(text) if text else datetime.fromtimestamp(time.time(), UTC).date()
+        _ = day - _DAY, day + _DAY  # to which the page links
+    except (ValueError, OverflowError):
         raise BadOrder(400, f"{text!r} is no day: write it as 2026-11-24.") from None
+    return day
 
 
 def _starts(day: date) -> float:
