@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 UNKNOWN = "–"
@@ -87,7 +88,7 @@ def verdict(name: str) -> str:
 
 
 def _digits(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0") if abs(value) >= 10 else f"{value:.2g}"
+    return f"{value:.1f}".removesuffix(".0") if abs(value) >= 10 else f"{Decimal(f'{value:.2g}'):f}"
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {

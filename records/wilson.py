@@ -15,4 +15,5 @@ def wilson(hits: float, of: float) -> tuple[float, float]:
     share, weight = hits / of, Z * Z / of
     middle = (share + weight / 2) / (1 + weight)
     reach = Z * math.sqrt(share * (1 - share) / of + weight / (4 * of)) / (1 + weight)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    # At 0 and at all it ends there exactly; rounding would leave a little.
+    return max(0.0, middle - reach) if hits > 0 else 0.0, min(1.0, middle + reach) if hits < of else 1.0

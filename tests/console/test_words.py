@@ -12,6 +12,7 @@ from console import words
         (words.percent(0.05), "5 %"),
         (words.percent(0.0125), "1.2 %"),
         (words.percent(0.0004), "0.04 %"),
+        (words.percent(0.0000004), "0.00004 %"),
         (words.percent(0.714), "71.4 %"),
         (words.percent(1.0), "100 %"),
         (words.seconds(0.08), "80 ms"),

@@ -25,6 +25,11 @@ def test_it_is_statsmodels(of: int, part: float) -> None:
     assert wilson(hits, of) == pytest.approx(proportion_confint(hits, of, method="wilson"), abs=1e-9)
 
 
+@given(st.integers(1, 3000))
+def test_none_and_all_end_where_a_share_does(of: int) -> None:
+    assert (wilson(0, of)[0], wilson(of, of)[1]) == (0.0, 1.0)
+
+
 def test_at_twenty_examples_it_covers_where_wald_does_not() -> None:
     n, p = 20, 0.95
     mass = [math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)]
