@@ -36,7 +36,7 @@ _NAMES = {
     "error_rate_vs_baseline": "Error rate vs. baseline",
     "latency_p95": "p95 latency",
     "cost_per_request": "Cost per request",
-    "csat": "Satisfaction (CSAT)",
+    "csat": "Satisfaction",
     "thumbs": "Thumbs up",
     "escalated": "Escalations",
     "telemetry": "Telemetry",
