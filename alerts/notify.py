@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import httpx2
+import structlog
 
 from alerts.outbox import Entry, Outbox
 from alerts.payloads import (
@@ -19,6 +20,8 @@ from alerts.payloads import (
     webhook_payload,
 )
 from alerts.receiver import Receiver
+
+log = structlog.get_logger()
 
 TIMEOUT_S = 10.0
 REFUSED = frozenset({400, 413, 415, 422})
@@ -64,11 +67,20 @@ async def _deliver_all(
                 if answer.is_success:
                     outbox.mark_delivered(waiting.pop(0), now)
                 elif answer.status_code in REFUSED:
-                    outbox.mark_failed(waiting.pop(0), now, refused=True)
+                    _fail(outbox, waiting.pop(0), now, refused=True)
                 elif (wait_s := retry_after_s(answer.headers.get("retry-after"), now)) is None:
-                    outbox.mark_failed(waiting.pop(0), now)
+                    _fail(outbox, waiting.pop(0), now)
     for entry in waiting:
-        outbox.mark_failed(entry, now, retry_after_s=wait_s)
+        _fail(outbox, entry, now, retry_after_s=wait_s)
+
+
+def _fail(
+    outbox: Outbox, entry: Entry, now: float, *, retry_after_s: float | None = None, refused: bool = False
+) -> None:
+    """Nobody will hear of what is given up but from the log."""
+    if outbox.mark_failed(entry, now, retry_after_s=retry_after_s, refused=refused):
+        kind, key = outbox.receivers[entry.receiver].kind, entry.notice.dedup_key
+        log.error("page.given_up", receiver=kind, refused=refused, dedup_key=key, notice=entry.notice.event)
 
 
 def request_for(receiver: Receiver, entry: Entry, now: float, console: str | None = None) -> tuple[str, Any]:

@@ -19,6 +19,8 @@ LONGEST_BACKOFF_S = 60.0
 GIVE_UP_AFTER_S = 86_400.0
 REPEAT_S = 60.0
 ENTRIES = 1_000
+TROUBLE_TRIES = 3
+"""Some seconds: a receiver that restarts is no trouble yet."""
 
 
 @dataclass(slots=True)
@@ -90,6 +92,17 @@ class Outbox:
             heads.setdefault((entry.receiver, entry.notice.dedup_key), entry)
         return [entry for entry in heads.values() if entry.due_at <= now]
 
+    def troubles(self) -> list[str]:
+        """Whom nothing gets through to at the moment, in words."""
+        tries: dict[str, int] = {}
+        for entry in self.state.entries:
+            tries[entry.receiver] = max(tries.get(entry.receiver, 0), entry.attempts)
+        return [
+            f"pages do not get through to {self.receivers[name].kind}: tried {count} times"
+            for name, count in tries.items()
+            if count >= TROUBLE_TRIES
+        ]
+
     def mark_delivered(self, entry: Entry, now: float) -> None:
         """The receiver has it. A re-post that a newer notice replaced meanwhile is no longer here."""
         if entry not in self.state.entries:
@@ -105,17 +118,18 @@ class Outbox:
 
     def mark_failed(
         self, entry: Entry, now: float, *, retry_after_s: float | None = None, refused: bool = False
-    ) -> None:
-        """It did not get through; `refused` when no repetition can help."""
+    ) -> bool:
+        """It did not get through; `refused` when no repetition can help. True when it is given up."""
         if entry not in self.state.entries:
-            return
+            return False
         entry.attempts += 1
         if refused or now - entry.queued_at >= GIVE_UP_AFTER_S:
             self.state.entries.remove(entry)
             self.state.given_up += 1
-            return
+            return True
         backoff_s = min(2.0 ** min(entry.attempts - 1, 16), LONGEST_BACKOFF_S)
         entry.due_at = now + max(backoff_s, retry_after_s or 0.0)
+        return False
 
     def snapshot(self) -> dict[str, Any]:
         """The queue, JSON-able, without any receiver's address."""

@@ -60,7 +60,7 @@ class Operator:
         found = list(self.problems)
         if self.config.problem:
             found.append(f"the config file is bad, the old one stays: {self.config.problem}")
-        found += self.troubles()
+        found += [*self.troubles(), *self.live.outbox.troubles()]
         if not self.workers.alive(time.monotonic()):
             found.append("no traffic worker gave a sign of life")
         return found

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 
 from alerts.incident import EventName, Notice
 from alerts.notify import deliver, notifier_client, retry_after_s
@@ -249,10 +250,14 @@ def test_what_a_receiver_refuses_does_not_block_what_follows() -> None:
             hook.answers = ["400 Bad Request"]
             outbox = Outbox([hook.receiver()])
             outbox.put([notice(0, "page"), notice(1, "update")], NOW)
-            await deliver(outbox, client, NOW)
+            with capture_logs() as logs:
+                await deliver(outbox, client, NOW)
             await deliver(outbox, client, NOW)
             assert [body["sequence"] for body in hook.bodies] == [1]
             assert outbox.state.given_up == 1
+            assert [(each["event"], each["receiver"], each["notice"]) for each in logs] == [
+                ("page.given_up", "webhook", "page")
+            ]
 
     asyncio.run(scenario())
 

@@ -61,6 +61,19 @@ def test_failures_back_off_to_a_minute() -> None:
     assert outbox.due(now) == [entry]
 
 
+def test_a_receiver_that_nothing_gets_through_to_is_told_of_until_it_does() -> None:
+    outbox = Outbox([HOOK, MANAGER])
+    outbox.put([notice(0)], 0.0)
+    first, _ = outbox.due(0.0)
+    told = []
+    for _ in range(3):
+        outbox.mark_failed(first, 0.0)
+        told.append(outbox.troubles())
+    assert told == [[], [], ["pages do not get through to webhook: tried 3 times"]]
+    outbox.mark_delivered(first, 9.0)
+    assert outbox.troubles() == []
+
+
 def test_a_receiver_that_says_when_is_heeded() -> None:
     outbox = Outbox([HOOK])
     outbox.put([notice(0)], 0.0)
