@@ -88,7 +88,7 @@ class Worker:
         )
 
     async def run(self) -> None:
-        """Serve until told to end, then drain."""
+        """Serve until told to end, then drain. Raises what broke it."""
         loop = asyncio.get_running_loop()
         ending = Ending(loop, lambda: self.config.check(force=True))
         server = TrafficServer(self._uvicorn())
@@ -106,12 +106,15 @@ class Worker:
         finally:
             beat.cancel()
             ended.cancel()
-            await asyncio.gather(beat, ended, settling, return_exceptions=True)
+            results = await asyncio.gather(beat, ended, settling, return_exceptions=True)
             await self.mirrors.close()
             await self.upstreams.close()
             self._tell(lag_s=0.0, closing=True)
             self.spool.close()
             await asyncio.to_thread(self.capture_pipe.close)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
 
     async def _settle(self) -> None:
         """What the first callers need not wait for: the prices, whose first look-up takes 0.1 s of CPU."""
