@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from records.whole_file import sync_folder, write_whole
 from routing.cohort import derive_key
 
 _LEAST_BYTES = 16
@@ -106,8 +107,8 @@ def _generate(path: Path) -> None:
     if path.exists():
         return
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    fresh.touch(mode=0o600)
-    fresh.write_text(secrets.token_hex(32) + "\n")
+    write_whole(fresh, f"{secrets.token_hex(32)}\n".encode())
     with suppress(FileExistsError):
         os.link(fresh, path)
     fresh.unlink()
+    sync_folder(path.parent)  # an id that was signed must not outlive its key
