@@ -105,9 +105,7 @@ class Gate:
         """Start it if it waits and that is wanted."""
         if self.start and self.state() == "waiting":
             who = os.environ.get("GITHUB_ACTOR") or "a pipeline"
-            self.ask(
-                f"/api/canaries/{quote(self.canary, safe='')}/start", {"who": who, "reason": self.reason}
-            )
+            self.ask(f"{self._path}/start", {"who": who, "reason": self.reason})
             _say(f"{self.canary}: started")
 
     def watch(self) -> str:
