@@ -99,15 +99,18 @@ class WatchedConfig:
             stamp = self._now()
             reading = Reading(load(path, os.environ), stamp)
         self.current, self._stamp, self.problem = reading.config, reading.stamp, reading.problem
+        self._seen = self._stamp
 
     def reading(self) -> bytes:
         """What `handed_over` takes: a new process needs no good file, and no time to read it."""
         return pickle.dumps(Reading(self.current, self._stamp, self.problem))
 
     def check(self, *, force: bool = False) -> None:
-        """Reread if the file's time stamp or size moved, or always with `force` (SIGHUP)."""
+        """Reread if the file's time stamp or size moved and stands still since the last look, or always with
+        `force` (SIGHUP): half a file may be a good one, without a canary that would end for good by that."""
         stamp = self._now()
-        if stamp == self._stamp and not force:
+        still, self._seen = stamp == self._seen, stamp
+        if not force and (stamp == self._stamp or not still):
             return
         self._stamp = stamp
         try:
