@@ -14,7 +14,7 @@ from records.store.store import audited
 CLOSING = ("decide", "end", "promote", "rollback")
 """What somebody may do to a canary, in the audit log's words, that is worth an evaluation."""
 
-_LATE = 100
+LATE = 100
 """Entries of the audit log may become visible a little out of their order."""
 
 
@@ -64,7 +64,7 @@ class Evaluations:
         """What closed, or decided of, canaries since the audit entry `after`, oldest first; some again."""
         table = tables.audit
         query = (
-            select(table).where(table.c.id > after - _LATE, table.c.action.in_(CLOSING)).order_by(table.c.id)
+            select(table).where(table.c.id > after - LATE, table.c.action.in_(CLOSING)).order_by(table.c.id)
         )
         with self._store.asking() as connection:
             found = connection.execute(query).all()

@@ -11,7 +11,7 @@ import structlog
 
 from canary.config import Config
 from records.errors import StoreDown
-from records.evaluations import Evaluations
+from records.evaluations import LATE, Evaluations
 from records.store import Audited, Store
 
 log = structlog.get_logger()
@@ -31,6 +31,7 @@ class Archivist:
         self._config = config
         self._works = works
         self._seen = 0
+        self._done: set[int] = set()
 
     async def run(self) -> None:
         """Look once a second, for as long as this process lives."""
@@ -47,10 +48,14 @@ class Archivist:
         kept = 0
         evaluations = Evaluations(self._store)
         for entry in evaluations.closings(self._seen):
+            if entry.id in self._done:
+                continue
             if entry.act.at > now - SETTLE_S:
                 break
             kept += self._archive(evaluations, entry, now)
+            self._done.add(entry.id)
             self._seen = max(self._seen, entry.id)
+        self._done = {each for each in self._done if each > self._seen - LATE}
         return kept
 
     def _archive(self, evaluations: Evaluations, entry: Audited, now: float) -> int:
@@ -61,10 +66,7 @@ class Archivist:
             return 0
         try:
             found = evaluation_of(self._config(), entry, self._store, now=now)
-        except (
-            ValueError,
-            LookupError,
-        ) as problem:  # what no report can be made of is tried at the next start
+        except (ValueError, LookupError) as problem:  # tried again at the next start
             log.error("evaluation.not_archived", canary=entry.canary, problem=str(problem))
             return 0
         return evaluations.keep([found])

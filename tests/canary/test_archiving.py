@@ -7,10 +7,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from canary.config import Config, parse
 from canary.judging.archiving import LOOK_EVERY_S, SETTLE_S, Archivist
 from canary.states.rollouts import Rollouts
+from records import tables
 from records.decisions import Decision, Decisions
 from records.evaluations import Evaluations
 from records.store import Act, Store
@@ -98,6 +101,17 @@ def test_a_decision_is_archived_with_the_report_that_it_makes(store: Store) -> N
     assert last.report.verdict == "ship_with_caveats"
     assert last.report.decision is not None
     assert last.report.decision.compensating == "half the cost"
+
+
+def test_what_no_report_can_be_made_of_is_tried_and_told_once(store: Store) -> None:
+    row = {"metric": "error_rate", "acceptable": "?", "ideal": "?", "weight": 1, "question": "?"}
+    with store.writing() as connection:
+        connection.execute(update(tables.rubrics).values(document={"criteria": [row]}))
+    Rollouts(store, lambda plan: None).reconcile(WITHOUT, NOW)
+    archivist = _archivist(store, WITHOUT)
+    with capture_logs() as logs:
+        assert [archivist.turn(LATER), archivist.turn(LATER)] == [0, 0]
+    assert [each["event"] for each in logs] == ["evaluation.not_archived"]
 
 
 def test_only_the_one_whose_part_it_is_writes(store: Store) -> None:
