@@ -30,6 +30,10 @@ log = structlog.get_logger()
 
 Transition = Callable[[State], State]
 _TRIES = 5
+_BEHIND = (
+    "{} keeps changing under our hands, or the store was set back to an older state: "
+    "try again; after restoring a backup, restart the admin process"
+)
 SETTLE_EVERY_S, SETTLE_AGAIN_S = 0.05, 1.0
 CONFIG = "config"
 REMOVED = "removed from the config"
@@ -145,7 +149,7 @@ class Rollouts:
             self._look()  # somebody else was faster: look at what they made of it
             if yields and not _alike(held.state, self.states[name].state):
                 raise Outrun(_outrun(name, self.states[name].state))
-        raise StoreDown(f"{name} keeps changing under our hands: try again")
+        raise StoreDown(_BEHIND.format(name))
 
     @property
     def unsettled(self) -> bool:
@@ -170,17 +174,23 @@ class Rollouts:
                     await asyncio.sleep(SETTLE_AGAIN_S)
 
     def _settle(self, name: str, pulled: Pulled) -> None:
-        while name in self.states:
+        if name in self.states and not self._is_stored(name, pulled):
+            raise StoreDown(_BEHIND.format(name))
+        self._pulled.settled(name, pulled)
+
+    def _is_stored(self, name: str, pulled: Pulled) -> bool:
+        """Store it, unless a newer order came in between. False where the store would not have it."""
+        for _ in range(_TRIES):
             held = self.states[name]
             after = pulled.over(held.state)
             if after == held.state:
                 log.info("rollback.overtaken", canary=name, state=held.state.state, run=held.state.run)
-                break
+                return True
             if self._store.swap(name, held.version, after, pulled.act, pulled.why):
                 self.adopt({name: Versioned(held.version + 1, after)})
-                break
+                return True
             self._look()
-        self._pulled.settled(name, pulled)
+        return False
 
     def _pull_back(self, name: str, seen: State, act: Act, why: Why | None) -> State:
         pulled = Pulled(seen.run, act, None if why is None else to_document(why), seen)

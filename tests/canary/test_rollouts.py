@@ -1,5 +1,6 @@
 """States change by compare-and-set: of two who order at once, one is told that the other was faster."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -275,3 +276,22 @@ def test_without_a_store_and_without_a_plan_there_is_none_to_publish(
     database.come_back()
     admin.rollouts.reconcile(admin.config, 1000.0)
     assert admin.published.states["trial"].share == 0.05
+
+
+def test_a_store_set_back_under_a_running_admin_refuses_orders_and_leaves_a_rollback_in_force(
+    tmp_path: Path,
+) -> None:
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        plans: list[Plan] = []
+        admin = Rollouts(store, plans.append)
+        admin.reconcile(CONFIGURED, 1000.0)
+        admin.change("trial", act("ann"), ramp(CONFIGURED, 0.1))
+        with closing(sqlite3.connect(tmp_path / "canary.db")) as backup, backup:
+            backup.execute("UPDATE states SET version = version - 1")
+        with pytest.raises(StoreDown, match="after restoring a backup, restart the admin process"):
+            admin.change("trial", act("ann"), ramp(CONFIGURED, 0.2))
+        admin.change("trial", act("ann"), partial(transitions.rollback, reason="", now=1000.0))
+        with pytest.raises(StoreDown, match="after restoring a backup"):
+            admin.settle()
+        assert plans[-1].states["trial"].state == "rolled_back"
+        assert admin.unsettled
