@@ -76,7 +76,6 @@
     }
     if (stale && !document.querySelector("dialog[open]")) {
       stale = false;
-      opener = document.activeElement?.closest("#actions button")?.getAttribute("commandfor") ?? opener;
       htmx.trigger("#actions", "changed");
     }
   }
@@ -87,7 +86,14 @@
     changed(key, "");
   }, true);
 
-  // The buttons are made anew. Who works by keyboard goes on at the one they were at, or at the first.
+  // The buttons are made anew, but not under somebody who is just giving an order. Who works by keyboard goes on
+  // at the one they were at, or at the first.
+  document.addEventListener("htmx:before:swap", (event) => {
+    if (event.target.id !== "actions") return;
+    stale ||= document.querySelector("dialog[open]") !== null;
+    if (stale) return event.preventDefault();
+    opener = document.activeElement?.closest("#actions button")?.getAttribute("commandfor") ?? opener;
+  });
   document.addEventListener("htmx:after:swap", (event) => {
     if (event.target.closest?.("dialog")) event.target.querySelector("button[command=close]").focus();
     if (event.target.id !== "actions" || opener === null) return;

@@ -216,6 +216,28 @@ def test_a_canary_is_paused_and_resumed_by_keyboard_with_a_reason(open_page: Ope
         expect(page.get_by_role("row", name="a holiday")).to_contain_text("anna")
 
 
+def test_the_buttons_made_anew_leave_the_keyboard_where_it_was_and_an_open_order_alone(
+    open_page: Open,
+) -> None:
+    def make_anew(page: Page) -> None:
+        with page.expect_response("**/actions"):
+            page.evaluate("htmx.trigger('#actions', 'changed')")
+
+    with open_page() as page:
+        page.goto("/canaries/support-nov")
+        expect(page.locator("#connection")).to_have_text("Live, updated every second.")
+        button = page.get_by_role("button", name="Roll back…")
+        button.focus()
+        for _ in range(2):
+            make_anew(page)
+            expect(button).to_be_focused()
+        button.click()
+        why = page.get_by_role("dialog", name="Roll back: support-nov?").get_by_label("Why?")
+        why.fill("half a sen")
+        make_anew(page)
+        expect(why).to_have_value("half a sen")
+
+
 def test_an_order_given_to_a_state_that_is_past_is_told_plainly(open_page: Open, stage: Stage) -> None:
     with open_page() as page:
         page.route("**/events", lambda route: route.abort())
