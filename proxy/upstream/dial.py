@@ -5,17 +5,39 @@ import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import Any, TypeVar, cast
 
 import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
 
+from proxy.ticker import PERIOD_S, Ticker
 from proxy.upstream.errors import UpstreamError
 
 HEAD_START_S = 0.25
 """RFC 8305 §5: how long one address may try before the next one starts beside it."""
 
+LOOKS = 10
+"""A dialling is not late before its loop has looked so often: name, connection and TLS each need turns of our
+own, and where those take seconds they are no fault of the provider's."""
+
 P = TypeVar("P")
+
+
+class Deadline:
+    """Ends a dialling `limit_s` from now. Watched by the ticker."""
+
+    def __init__(self, ticker: Ticker, timeout: asyncio.Timeout, limit_s: float) -> None:
+        self.check_at = monotonic() + limit_s
+        self._ticker = ticker
+        self._timeout = timeout
+        self._least_looks = ticker.looks + min(LOOKS, int(limit_s / PERIOD_S))
+
+    def check(self, now: float) -> None:
+        """Let the timeout pass, now."""
+        if self._ticker.looks > self._least_looks:
+            self._ticker.forget(self)
+            self._timeout.reschedule(0.0)
 
 
 class Dialer:
@@ -23,17 +45,41 @@ class Dialer:
     provider holds up neither another provider nor the spool's fdatasync."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, *, scheme: str, host: str, port: int, ca_file: str | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ticker: Ticker,
+        *,
+        scheme: str,
+        host: str,
+        port: int,
+        ca_file: str | None,
     ) -> None:
         self._loop = loop
+        self._ticker = ticker
         self._host = host
         self._port = port
         self._tls = tls_context(ca_file) if scheme == "https" else None
         self._resolver = ThreadPoolExecutor(1, thread_name_prefix="canary-resolve")
         self._lookup: asyncio.Future[list[AddrInfoType]] | None = None
 
-    async def dial(self, factory: Callable[[], P]) -> P:
+    async def dial(self, factory: Callable[[], P], limit_s: float) -> P:
         """Open a connection. Raises UpstreamError("provider_connect"); cancelled, it leaves nothing open."""
+        try:
+            async with asyncio.timeout(None) as timeout:
+                deadline = Deadline(self._ticker, timeout, limit_s)
+                self._ticker.watch(deadline)
+                try:
+                    return await self._dial(factory)
+                finally:
+                    self._ticker.forget(deadline)
+        except TimeoutError as exc:
+            raise UpstreamError("provider_connect", f"no connection within {limit_s} s") from exc
+
+    def close(self) -> None:
+        """End the resolver thread without waiting for a lookup in it."""
+        self._resolver.shutdown(wait=False, cancel_futures=True)
+
+    async def _dial(self, factory: Callable[[], P]) -> P:
         try:
             sock = await aiohappyeyeballs.start_connection(
                 await self._addresses(), happy_eyeballs_delay=HEAD_START_S, interleave=1, loop=self._loop
@@ -54,10 +100,6 @@ class Dialer:
                 "provider_connect", f"cannot connect to {self._host}:{self._port}: {exc}"
             ) from exc
         return cast(P, protocol)
-
-    def close(self) -> None:
-        """End the resolver thread without waiting for a lookup in it."""
-        self._resolver.shutdown(wait=False, cancel_futures=True)
 
     async def _addresses(self) -> list[AddrInfoType]:
         """Every new connection resolves anew; those that ask at the same moment share one lookup."""

@@ -35,11 +35,11 @@ class Origin:
                 return connection
         return None
 
-    async def dial(self) -> Connection:
+    async def dial(self, limit_s: float) -> Connection:
         """A new connection. Raises UpstreamError: provider_connect or provider_reset."""
         connection = Connection(self._loop, self._ticker, self, self._room)
         try:
-            await self.dialer.dial(lambda: connection)
+            await self.dialer.dial(lambda: connection, limit_s)
         except BaseException:
             self._ticker.forget(connection)  # uvloop does not tell it when its dialling is cancelled half-way
             raise
@@ -117,7 +117,7 @@ class Upstreams:
             await self._wait_for_slot(slots, lane, timeout.connect_s)
         answer = Answer(self._loop, slots, timeout, streaming=streaming)
         try:
-            connection = origin.pick() or await _dial(origin, timeout.connect_s)
+            connection = origin.pick() or await origin.dial(timeout.connect_s)
             connection.start(answer, head, whole, bodiless=method == b"HEAD")
             if isinstance(body, bytes):
                 await answer.head()
@@ -204,6 +204,7 @@ class Upstreams:
         if key not in self._origins:
             dialer = Dialer(
                 self._loop,
+                self._ticker,
                 scheme=address.scheme,
                 host=address.host,
                 port=address.port,
@@ -226,14 +227,6 @@ class Upstreams:
                 await slots.wait()
         except TimeoutError as exc:
             raise UpstreamError("shed", f"lane {lane} is full: no exchange ended within {limit_s} s") from exc
-
-
-async def _dial(origin: Origin, limit_s: float) -> Connection:
-    try:
-        async with asyncio.timeout(limit_s):
-            return await origin.dial()
-    except TimeoutError as exc:
-        raise UpstreamError("provider_connect", f"no connection within {limit_s} s") from exc
 
 
 async def _pump(

@@ -337,11 +337,7 @@ async def open_tunnel(tunnel: Tunnel, dialer: Dialer, head: bytes, connect_s: fl
     """Connect and upgrade; None: the tunnel is open. Raises UpstreamError; however that ends, or when it is
     cancelled, nothing is left open."""
     try:
-        try:
-            async with asyncio.timeout(connect_s):
-                await dialer.dial(lambda: tunnel)
-        except TimeoutError as exc:
-            raise UpstreamError("provider_connect", f"no connection within {connect_s} s") from exc
+        await dialer.dial(lambda: tunnel, connect_s)
         return await tunnel.upgrade(head)
     except BaseException:
         tunnel.abort()

@@ -275,6 +275,9 @@ class HandLoop:
         self.timers.append(callback)
         return callback
 
+    def call_soon(self, callback: Callable[..., object], *given: object) -> None:
+        callback(*given)
+
 
 class Looked:
     def __init__(self) -> None:
