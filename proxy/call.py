@@ -65,7 +65,7 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
     tags = _tags(headers, routes) if b"x-canary-tags" in named else {}
     body: bytes | AsyncIterator[bytes]
     facts: Facts | None = None
-    upgrades = incoming.upgrades and named.get(b"upgrade", b"").lower() == b"websocket"
+    upgrades = incoming.upgrades and incoming.method == "GET" and named[b"upgrade"].lower() == b"websocket"
     if upgrades:
         body = b""
         if route.operation.model_in == "query":

@@ -3,14 +3,15 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from proxy.call import BODY_BOUND
+from proxy.call import BODY_BOUND, read
 from proxy.errors import Refused
+from proxy.server import Incoming
 from routing.canary import UnitSource
-from tests.proxy.calls import Body, Header, call, routes, trial
+from tests.proxy.calls import Body, Header, Request, call, routes, trial
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
 UNIT, SESSION = b"x-canary-unit", b"x-canary-session"
@@ -179,3 +180,11 @@ def test_labels_are_short_text() -> None:
     assert said.text(b"x-canary-category") == "bill\ufffding" + "x" * 56
     assert said.text(b"x-canary-request-id") == "r-1"
     assert said.text(b"x-canary-nothing") == ""
+
+
+@pytest.mark.parametrize(("method", "upgrades"), [("GET", True), ("POST", False), ("DELETE", False)])
+def test_only_a_get_asks_for_a_websocket(method: str, upgrades: bool) -> None:
+    """RFC 6455 §4.1: whatever else offers one is answered as if it did not."""
+    asking = [(b"connection", b"upgrade"), (b"upgrade", b"WebSocket")]
+    request = Request(method, "/v1/models/m", b"", asking, Body(), upgrades=True)
+    assert asyncio.run(read(cast(Incoming, request), routes())).upgrades is upgrades
