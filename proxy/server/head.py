@@ -69,11 +69,13 @@ def _is_host(value: bytes) -> bool:
     return _HOST.fullmatch(value.rstrip(b" \t")) is not None
 
 
-def is_too_large(headers: Headers, received: int) -> bool:
+def is_too_large(target: bytes, headers: Headers, received: int) -> bool:
     """True above 200 fields or 64 KiB. `received`: bytes read so far, at least the head's."""
-    return len(headers) > FIELD_LIMIT or (
-        received > HEAD_LIMIT and sum(len(name) + len(value) + 4 for name, value in headers) > HEAD_LIMIT
-    )
+    if len(headers) > FIELD_LIMIT:
+        return True
+    if received <= HEAD_LIMIT:
+        return False
+    return len(target) + sum(len(name) + len(value) + 4 for name, value in headers) > HEAD_LIMIT
 
 
 def split(target: bytes) -> tuple[bytes, bytes]:

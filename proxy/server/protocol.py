@@ -192,7 +192,7 @@ class TrafficProtocol:
         framing = [field for field in headers if field[0] in FRAMING]
         upgrade = self.parser.should_upgrade()
         fault = find_fault(version, framing, upgrade=upgrade)
-        if is_too_large(headers, self.fed):
+        if is_too_large(self.url, headers, self.fed):
             fault = (431, "The request's head is too large.")
         if fault is not None:
             self.refuse(*fault)
@@ -209,7 +209,7 @@ class TrafficProtocol:
             and not upgrade
             and not self.ending
             and self.parser.should_keep_alive(),
-            continues=(b"expect", b"100-continue") in framing,
+            continues=[value.lower() for name, value in framing if name == b"expect"] == [b"100-continue"],
             upgrades=upgrade,
         )
         self.latest = incoming

@@ -320,6 +320,11 @@ def test_a_head_over_its_bounds_is_431(server, head):
     assert not server.app.seen
 
 
+def test_a_target_counts_as_part_of_its_head(server):
+    assert status(server.say(get(b"/" + b"a" * 70_000))) == 431
+    assert not server.app.seen
+
+
 def test_an_endless_head_is_431_before_its_end(server):
     assert status(server.say(b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"a" * 300_000)) == 431
     assert status(server.say(b"GET /" + b"a" * 300_000)) == 431
@@ -504,9 +509,12 @@ def test_a_body_shorter_than_its_length_never_passes_for_a_whole_one(server):
     assert b"half" not in response
 
 
-def test_continue_is_said_when_the_body_is_wanted(server):
+@pytest.mark.parametrize("expected", [b"100-continue", b"100-Continue"])
+def test_continue_is_said_when_the_body_is_wanted(server, expected):
     with server.connect() as caller:
-        caller.sendall(b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+        caller.sendall(
+            b"POST / HTTP/1.1\r\nhost: a\r\nexpect: " + expected + b"\r\ncontent-length: 2\r\n\r\n"
+        )
         assert one(caller, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         caller.sendall(b"hi")
         assert one(caller, b"hi").startswith(b"HTTP/1.1 200 OK")
