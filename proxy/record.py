@@ -15,6 +15,8 @@ from routing.cohort import unit_hash
 
 Price = Callable[[str, str, Usage], float | None]
 _UNCOUNTED = Usage()
+_MODEL_BOUND = 256
+"""Characters of a model that are recorded. Callers choose it, and a record that is too large is dropped."""
 _NOWHERE = Assignment(arm="baseline", reason="no_plan")
 
 
@@ -150,7 +152,8 @@ class Record:
                 outcome=outcome,
                 error_type=error_type,
             )
-        trial, facts, provider, session = call.trial, call.facts, call.route.provider, self._session(call)
+        trial, provider, session = call.trial, call.route.provider, self._session(call)
+        asked = call.facts.model[:_MODEL_BOUND]
         attempts = tuple([self._attempt(call, each) for each in self.replies]) if reply is not None else ()
         return Outcome(
             exchange_id=self.exchange_id,
@@ -174,9 +177,9 @@ class Record:
             provider=reply.lane.provider.name if reply is not None else "",
             api=provider.api,
             operation=call.route.operation.name,
-            model_requested=facts.model,
-            model=reply.lane.model or facts.model if reply is not None else facts.model,
-            stream=facts.stream,
+            model_requested=asked,
+            model=reply.lane.model or asked if reply is not None else asked,
+            stream=call.facts.stream,
             status=reply.status if reply is not None else None,
             latency_s=reply.latency_s(self.mono) if reply is not None else None,
             ttft_s=reply.ttft_s(self.mono) if reply is not None else None,
@@ -191,7 +194,7 @@ class Record:
 
     def _attempt(self, call: Call, reply: Reply) -> Attempt:
         lane, usage = reply.lane, reply.usage
-        model = lane.model or call.facts.model
+        model = lane.model or call.facts.model[:_MODEL_BOUND]
         priced = usage if reply.all_text else None
         return Attempt(
             arm=lane.arm,

@@ -14,6 +14,7 @@ from proxy.record import Record, Recorder, ending
 from proxy.reply import Reply
 from proxy.request import upstream_request
 from records.exchange_id import verify
+from records.frame import encode
 from records.outcome import ErrorType, Outcome, OutcomeName, Usage
 from routing.assign import Assignment
 from routing.canary import ArmName
@@ -176,6 +177,15 @@ def drain(reply: Reply, *, parts: int | None = None) -> None:
     if parts != 0:
         with suppress(asyncio.CancelledError):
             asyncio.run(reply.relay(Leaving(parts)))
+
+
+def test_a_model_that_its_caller_made_long_makes_no_record_too_large() -> None:
+    book = Book()
+    said = call(CHAT | {"model": "m" * (2 << 20)})
+    record = book.opened(said)
+    record.finish(ask(record, said, "baseline"))
+    assert book.outcome.model_requested == book.outcome.model == book.outcome.attempts[0].model == "m" * 256
+    assert encode(book.outcome)
 
 
 def test_an_answered_exchange_is_written_down_whole() -> None:
