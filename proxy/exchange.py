@@ -158,7 +158,7 @@ class Exchanges:
                 covered_by.breaker.abandoned()
             raise
         if covered_by is not None:
-            _tell(covered_by, reply)
+            tell(covered_by, reply)
         return reply
 
 
@@ -244,10 +244,13 @@ def _exchange_header(record: Record) -> tuple[bytes, bytes]:
     return b"x-canary-exchange", record.exchange_id.encode()
 
 
-def _tell(trial: Trial, reply: Reply) -> None:
-    """Only the provider's failures open a breaker: a refused request says nothing of its health."""
+def tell(trial: Trial, reply: Reply) -> None:
+    """Only the provider's failures open a breaker: a refused request says nothing of its health, and a kept
+    connection that had just been closed is nobody's fault."""
     if reply.failure is None or reply.failure == "candidate_rejects":
         trial.breaker.succeeded()
+    elif reply.failure == "provider_stale":
+        trial.breaker.abandoned()
     else:
         trial.breaker.failed(time.monotonic())
 

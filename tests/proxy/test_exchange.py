@@ -11,21 +11,24 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from proxy.exchange import Exchanges
+from proxy.breaker import IN_A_ROW
+from proxy.exchange import Exchanges, tell
 from proxy.mirror import Mirrors
 from proxy.pins import Pins
 from proxy.provider import Provider
 from proxy.record import Recorder
+from proxy.reply import Reply
 from proxy.routes import Routes
 from proxy.server import TrafficProtocol
 from proxy.upstream import Upstreams
-from records.outcome import Outcome
+from records.outcome import ErrorType, Outcome
 from routing.plan import Plan, State
 from tests.proxy.calls import trial
 from tests.proxy.raw_provider import RawProvider, Wire, pool
 
 Run = Callable[[Any], Any]
 KEY = b"k" * 32
+REJECTS: ErrorType = "candidate_rejects"
 ANSWER = b'{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hi"}}]}'
 
 
@@ -144,3 +147,16 @@ def test_where_the_baseline_is_full_both_arms_are_refused(run: Run, second: floa
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert "x-canary-arm" not in answer.headers
     assert (outcome.outcome, outcome.error_type, outcome.canary) == ("shed", "shed", "")
+
+
+@pytest.mark.parametrize(
+    ("failure", "opens"),
+    [("provider_connect", True), ("provider_5xx", True), ("provider_stale", False), (REJECTS, False)],
+)
+def test_only_what_is_the_candidates_fault_opens_its_breaker(failure: ErrorType, opens: bool) -> None:
+    tried = trial()
+    reply = Reply(tried.candidate)
+    reply.failure = failure
+    for _ in range(IN_A_ROW):
+        tell(tried, reply)
+    assert tried.breaker.open is opens
