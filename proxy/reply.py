@@ -14,7 +14,7 @@ from proxy.request import UpstreamRequest
 from proxy.routes import Lane
 from proxy.server import sendable
 from proxy.upstream import Answer, UpstreamError
-from proxy.upstream.tunnel import SWITCHING
+from proxy.upstream.response import SWITCHING
 from records.outcome import ErrorType, Usage
 
 STREAM_HELD = 64 << 10

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import cast
 
-import httptools
-
 from proxy.provider import Timeout
 from proxy.ticker import Ticker
 from proxy.upstream.dial import Dialer
 from proxy.upstream.errors import UpstreamError
-from proxy.upstream.framing import HEAD_LIMIT, ends_with_input, find_fault
+from proxy.upstream.framing import ends_with_input
+from proxy.upstream.outflow import Outflow
 from proxy.upstream.request import Address
+from proxy.upstream.response import BODY, DONE, SWITCHED, Response
 from records.outcome import ErrorType
 
 BACKLOG = 64 * 1024
@@ -30,7 +30,6 @@ BACKLOG = 64 * 1024
 
 REFUSAL_BOUND = 1 << 20
 LINGER_S = 2.0
-SWITCHING = 101
 
 HEAD, REFUSED, OPEN, CLOSING = range(4)
 
@@ -47,7 +46,7 @@ class Refusal:
 
 
 class Tunnel(asyncio.Protocol):
-    """One upgraded connection. `reason` and `headers` are the 101's. Close or abort it: until it is gone it
+    """One upgraded connection. `headers` are the 101's. Close or abort it: until it is gone it
     holds a slot of its lane. `gone` is done when the socket is closed."""
 
     def __init__(
@@ -59,31 +58,30 @@ class Tunnel(asyncio.Protocol):
     ) -> None:
         """`released` is called once, when the connection has gone or never came to be."""
         self.check_at = 0.0
-        self.reason = b""
-        self.headers: list[tuple[bytes, bytes]] = []
         self.gone: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._ticker = ticker
         self._timeout = timeout
         self._released = released
-        self._parser = httptools.HttpResponseParser(self)
+        self._response = Response(may_switch=True)
+        self._response.begin(bodiless=False)
+        self._outflow = Outflow(loop)
         self._transport: asyncio.Transport | None = None
         self._stage = HEAD
-        self._status = 0
-        self._complete = False
-        self._received = 0
-        self._body: list[bytes] = []
-        self._size = 0  # of the refusal's body, or of the chunks that wait
+        self._size = 0  # of the chunks that wait, or of the refusal's body
         self._chunks: list[bytes] = []
         self._eof = False
         self._error: UpstreamError | None = None
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
-        self._writable: asyncio.Future[None] | None = None
-        self._sent_at = self._read_at = self._progress_at = 0.0
-        self._backlog = 0
+        self._sent_at = self._read_at = 0.0
 
     # For its user: a stream of raw bytes
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """The response's, without trailers."""
+        return self._response.headers
 
     async def read(self) -> bytes:
         """The next bytes as they came; b"" once the provider has closed. Raises UpstreamError when it broke,
@@ -109,8 +107,7 @@ class Tunnel(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Return once the provider has taken most of what was written, or has gone."""
-        if self._writable is not None:
-            await asyncio.shield(self._writable)
+        await self._outflow.drain()
 
     def close(self) -> None:
         """Send what was written, then close; at the latest after 2 s."""
@@ -130,19 +127,18 @@ class Tunnel(asyncio.Protocol):
         """Send the request and wait for the answer; None: it is open now. Raises UpstreamError."""
         self._sent_at = monotonic()
         self.write(head)
-        while self._stage != OPEN:
+        response = self._response
+        while response.stage != DONE:
             if self._error is not None:
                 raise self._error
-            if self._complete:
-                break
+            if self._stage == OPEN:
+                return None
             await self._wait()
-        else:
-            return None
         refusal = Refusal(
-            status=self._status,
-            reason=self.reason,
-            headers=self.headers,
-            body=b"".join(self._body),
+            status=response.status,
+            reason=response.reason,
+            headers=response.headers,
+            body=b"".join(self._chunks),
             read_at=self._read_at,
         )
         self.abort()
@@ -170,8 +166,7 @@ class Tunnel(asyncio.Protocol):
         if self._stage in (HEAD, REFUSED):
             data = self._parse(data)
         if data and self._stage == OPEN:
-            self._chunks.append(data)
-            self._size += len(data)
+            self._keep(data)
             if self._size > BACKLOG and not self._paused:
                 self._paused = True
                 self._open_transport.pause_reading()
@@ -179,10 +174,11 @@ class Tunnel(asyncio.Protocol):
 
     def eof_received(self) -> None:
         self._eof = True
-        if self._stage == REFUSED and ends_with_input(self.headers):
-            self._complete = True
-        elif self._stage in (HEAD, REFUSED) and not self._complete:
-            silent = self._received == 0
+        response = self._response
+        if response.stage == BODY and ends_with_input(response.headers):
+            response.stage = DONE
+        elif self._stage in (HEAD, REFUSED) and response.stage != DONE:
+            silent = response.head_size == 0
             self._fail(
                 "provider_reset" if silent else "provider_truncated",
                 "the provider closed the connection before the end of its response",
@@ -190,52 +186,21 @@ class Tunnel(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self._eof and not self._complete and self._error is None and self._stage != CLOSING:
+        whole = self._eof or self._response.stage == DONE
+        if not whole and self._error is None and self._stage != CLOSING:
             self._error = UpstreamError("provider_reset", f"the connection was lost ({exc or 'no farewell'})")
         self._eof = True
         self.resume_writing()
         self._wake()
         self.let_go()
-        del self._parser  # it holds our callbacks: without it no cycle is left to collect
+        self._response.close()
 
     def pause_writing(self) -> None:
-        self._writable = self._loop.create_future()
-        self._backlog = self._open_transport.get_write_buffer_size()
-        self._progress_at = monotonic()
+        self._outflow.pause(self._open_transport.get_write_buffer_size())
         self.check_at = 0.0
 
     def resume_writing(self) -> None:
-        if self._writable is not None:
-            self._writable.set_result(None)
-            self._writable = None
-
-    # llhttp's callbacks
-
-    def on_status(self, reason: bytes) -> None:
-        if self._stage == HEAD:
-            self.reason += reason
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._stage == HEAD:  # in REFUSED it is a trailer
-            self.headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if self._stage == HEAD and (status == SWITCHING or not 100 <= status <= 199):
-            self._status = status
-            if status != SWITCHING:
-                self._stage = REFUSED
-
-    def on_body(self, body: bytes) -> None:
-        self._body.append(body)
-        self._size += len(body)
-
-    def on_message_complete(self) -> None:
-        if self._stage == REFUSED:
-            self._complete = True
-        elif self._status != SWITCHING:  # an interim response is over; the final one follows
-            self.headers.clear()
-            self.reason = b""
+        self._outflow.resume()
 
     # Deadlines
 
@@ -257,14 +222,11 @@ class Tunnel(asyncio.Protocol):
             self._fail("provider_timeout", "the response did not end in time")
 
     def _check_writing(self, now: float) -> None:
-        if self._writable is None:
+        if not self._outflow.blocked:
             self.check_at = float("inf")
-            return
-        backlog = self._open_transport.get_write_buffer_size()
-        if backlog != self._backlog:
-            self._backlog = backlog
-            self._progress_at = now
-        elif now - self._progress_at >= self._timeout.write_s:
+        elif (
+            self._outflow.stuck_s(self._open_transport.get_write_buffer_size(), now) >= self._timeout.write_s
+        ):
             self._fail("provider_timeout", f"no byte taken for {self._timeout.write_s} s")
 
     # Inside
@@ -274,33 +236,30 @@ class Tunnel(asyncio.Protocol):
         assert self._transport is not None  # noqa: S101 - nothing is called before connection_made
         return self._transport
 
+    def _keep(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._size += len(data)
+
     def _is_closing(self) -> bool:
         return self._transport is None or self._transport.is_closing()
 
     def _parse(self, data: bytes) -> bytes:
-        """Feed the response's parser; the bytes behind a 101."""
-        self._received += len(data)
-        switched: int | None = None
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgraded:
-            switched = upgraded.args[0]
-        except httptools.HttpParserError as exc:
-            if not self._complete:
-                self._fail("provider_malformed", f"malformed response: {exc}")
-            return b""
-        # A 101 is no final status, and here it is the good one.
-        fault = find_fault(self._status if self._stage == REFUSED else 200, self.headers, self._received)
-        if self._stage == HEAD and switched is None and self._received > HEAD_LIMIT:
-            fault = f"over {HEAD_LIMIT} bytes and no end of the head"
-        if self._stage == REFUSED and self._size > REFUSAL_BOUND:
-            fault = f"a refusal of over {REFUSAL_BOUND} bytes"
-        if fault:
-            self._fail("provider_malformed", fault)
-        elif switched is not None:
+        """Feed the response; the bytes behind a 101."""
+        response = self._response
+        after = response.feed(data)
+        for piece in response.pieces:
+            self._keep(piece)
+        response.pieces.clear()
+        if self._size > REFUSAL_BOUND:
+            self._fail("provider_malformed", f"a refusal of over {REFUSAL_BOUND} bytes")
+        elif response.fault:
+            self._fail("provider_malformed", response.fault)
+        elif response.stage == SWITCHED:
             self._stage = OPEN
             self.check_at = 0.0
-            return data[switched:]
+            return data[after:]
+        elif response.status:
+            self._stage = REFUSED
         return b""
 
     def _fail(self, error_type: ErrorType, message: str) -> None:

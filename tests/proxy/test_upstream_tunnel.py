@@ -119,6 +119,7 @@ def test_a_refusal_is_an_answer_like_any_other(run: Run, response: bytes, status
         (b"HTTP/1.1 101 Swi", "provider_truncated"),
         (b"HTTP/1.1 401 No\r\ncontent-length: 9\r\n\r\nno", "provider_truncated"),
         (b"rubbish\r\n\r\n", "provider_malformed"),
+        (b"HTTP/1.1 101 Switching\r\n\r\n", "provider_malformed"),
         (b"HTTP/1.1 101 Switching\r\n\r\n\x81\x00", "provider_malformed"),
         (b"HTTP/1.1 401 No\r\nx: " + b"y" * 70_000 + b"\r\n\r\n", "provider_malformed"),
         (SWITCH[:-2] + b"x: " + b"y" * 70_000 + b"\r\n\r\n", "provider_malformed"),
@@ -131,6 +132,7 @@ def test_a_refusal_is_an_answer_like_any_other(run: Run, response: bytes, status
         "half-a-body",
         "rubbish",
         "no-upgrade",
+        "no-upgrade-and-more",
         "large",
         "large-101",
         "fields",
@@ -197,7 +199,7 @@ def test_both_directions_hold_back_when_the_other_end_does_not_read(run: Run) ->
 
             tunnel.write(b"y" * size)
             drained = asyncio.ensure_future(tunnel.drain())
-            await until(lambda: tunnel._writable is not None)
+            await until(lambda: tunnel._outflow.blocked)
             assert not drained.done()
             read_on.set()
             await drained
