@@ -7,11 +7,14 @@ from termios import TIOCOUTQ
 
 
 class Flow:
-    """Both directions of a transport. `write_paused` is True while the other side is behind in reading."""
+    """Both directions of a transport. `write_paused` is True while the other side is behind in reading,
+    `left` what it had still to take when that was looked at last, `progress_at` when it last took some."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
         self.read_paused = False
         self.write_paused = False
+        self.left = 0
+        self.progress_at = 0.0
         self._loop = loop
         self._transport = transport
         self._drained: asyncio.Future[None] | None = None
@@ -40,6 +43,21 @@ class Flow:
             self._drained.set_result(None)
             self._drained = None
 
+    def stuck_s(self, now: float) -> float:
+        """How long the other side has taken nothing of what there is for it; 0 while there is nothing."""
+        left = self.backlog()
+        if left < self.left or not self.left:
+            self.progress_at = now
+        self.left = left
+        return now - self.progress_at if left else 0.0
+
+    async def drain(self) -> None:
+        """Return once most of what was written has been taken, or nobody will."""
+        if self.write_paused:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
+
     def backlog(self) -> int:
         """Bytes that the other side has still to take; 0 where the transport holds none of them.
 
@@ -51,10 +69,3 @@ class Flow:
             return 0
         sock = self._transport.get_extra_info("socket")
         return held + int.from_bytes(ioctl(sock.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
-
-    async def drain(self) -> None:
-        """Return once most of what was written has been taken, or nobody will."""
-        if self.write_paused:
-            if self._drained is None:
-                self._drained = self._loop.create_future()
-            await asyncio.shield(self._drained)

@@ -8,12 +8,6 @@
     LINGER    the caller to close       2 s                                  abort
     (each)    the caller to read        60 s without progress, when we wait  abort
 
-Half-close or gone? A caller that leaves closes its socket, and a caller that has merely said all it will say
-shuts down its sending side: both send the same FIN, and answering the first costs tokens. So a FIN means
-gone, as it does for nginx, but for one that was there together with the request's last byte (seen in the next
-turn of the loop: `printf … | nc`). That caller is served; where nothing has gone out to it for 50 ms, an
-interim 100 (RFC 9110 §15.2) is sent as a probe: a closed socket answers it with a RST.
-
 A server that ends says `connection: close` in the answers it still gives. Whoever could not be told so before
 (the head was out, or the connection idle) has a second for one more request: it may be on its way already.
 
@@ -22,19 +16,19 @@ to use. A WebSocket's bytes are handed through once its request has been agreed 
 """
 
 import asyncio
-import socket
 from collections import deque
 from math import inf
 from time import monotonic
 from typing import Any, cast
 
-import httptools
 from uvicorn import Config
 from uvicorn.server import ServerState
 
 from proxy.server.flow import Flow
-from proxy.server.head import FRAMING, HEAD_LIMIT, find_fault, is_too_large, refusal, split
-from proxy.server.incoming import CONTINUE, UNREAD_LIMIT, Handler, Incoming
+from proxy.server.half_closed import HalfClosed
+from proxy.server.head import refusal
+from proxy.server.incoming import UNREAD_LIMIT, Handler, Incoming
+from proxy.server.requests import Requests
 from proxy.server.turns import Turns
 from proxy.ticker import Ticker
 
@@ -44,8 +38,6 @@ HEAD_S = 10.0
 BODY_S = 10.0
 READER_S = 60.0
 LINGER_S = 2.0
-PROBE_S = 0.05
-LOOK_S = 0.03
 
 IDLE, HEAD, BODY, WAIT, LINGER = range(5)
 PATIENCE_S = (IDLE_S, HEAD_S, BODY_S, inf, LINGER_S)
@@ -62,24 +54,16 @@ class Shared:
 class TrafficProtocol:
     """One caller's connection, an asyncio.Protocol by its methods. uvicorn's "app" is our handler."""
 
-    __deletable__ = ("parser",)  # mypyc's word for what `del` may take
-
     check_at = 0.0
     stage: int
     since = 0.0
-    fed = 0  # bytes read since the last request's end or body byte
     ended_in = -2  # the turn in which the last request ended
     refused = False  # nothing more is read
     ending = False  # the server is: no request after the next one
     beyond: bytes | None = None  # came behind a request to upgrade; b"" too: what follows is not HTTP
-    eof_at: float | None = None
-    probed = False
-    backlog = 0
-    progress_at = 0.0
+    half_closed: HalfClosed | None = None
     running: Incoming | None = None  # the request that is being answered
     latest: Incoming | None = None  # the request that is being received
-    url = b""
-    headers: list[tuple[bytes, bytes]]
     task: asyncio.Task[None] | None = None  # answers the requests, one after another
     turn: asyncio.Future[None] | None = None  # what the task waits for between them
     transport: asyncio.Transport
@@ -100,8 +84,7 @@ class TrafficProtocol:
         self.shared: Shared = app_state["shared"]
         self.waiting: deque[Incoming] = deque()
         self.stage = IDLE
-        self.parser = httptools.HttpRequestParser(self)
-        self.headers = []
+        self.requests = Requests(self)
 
     # asyncio.Protocol
 
@@ -123,18 +106,18 @@ class TrafficProtocol:
         elif self.turn is not None:
             self.cancel()
         self.latest = None
-        del self.parser  # it holds our callbacks: without it no cycle is left to collect
+        self.requests.close()
 
     def eof_received(self) -> bool:
-        """True keeps our side open for the answer to a half-closed caller; see the module's docstring."""
+        """True keeps our side open for the answer to a half-closed caller (half_closed.py)."""
         if self.running is None:
             return False
         if self.running.switched:
-            self.eof_at = monotonic()
+            self.half_closed = HalfClosed(self.loop, self.transport)
             self.running.leave()
             return True
         if self.stage == WAIT and self.shared.turns.since(self.ended_in) <= 1:
-            self.eof_at = monotonic()
+            self.half_closed = HalfClosed(self.loop, self.transport)
             self.check_at = 0.0
             self.running.keep_alive = False
             return True
@@ -147,17 +130,13 @@ class TrafficProtocol:
         if self.beyond is not None:
             self._go_beyond(data)
             return
-        self.fed += len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._go_beyond(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self.refuse(400, "Invalid HTTP request received.")
+        beyond = self.requests.feed(data)
+        if beyond is not None:
+            self._go_beyond(beyond)
         if self.stage in (HEAD, BODY):
             if self.stage == BODY:
                 self.since = monotonic()
-            if self.fed > HEAD_LIMIT:
+            if self.requests.overfed:
                 self.refuse(431, "Too many bytes that are no body.")
         self.check_at = 0.0
 
@@ -168,68 +147,35 @@ class TrafficProtocol:
     def resume_writing(self) -> None:
         self.flow.resume_writing()
 
-    # llhttp's callbacks
+    # What its requests' parser tells
 
-    def on_message_begin(self) -> None:
+    def began(self) -> None:
+        """A request's first byte has come."""
         if not self.refused:
             self.stage = HEAD
             self.since = monotonic()
-            self.url = b""
-            self.headers = []
 
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        if self.refused:
-            return
-        version = self.parser.get_http_version()
-        # What `on_header` still gets are trailers: they must not pass for fields of the head.
-        headers, self.headers = self.headers, []
-        framing = [field for field in headers if field[0] in FRAMING]
-        upgrade = self.parser.should_upgrade()
-        fault = find_fault(version, framing, upgrade=upgrade)
-        if is_too_large(self.url, headers, self.fed):
-            fault = (431, "The request's head is too large.")
-        if fault is not None:
-            self.refuse(*fault)
-            return
-        path, query = split(self.url)
-        incoming = Incoming(
-            self,
-            self.parser.get_method().decode("ascii"),
-            path.decode("ascii"),
-            query,
-            headers,
-            old=version == "1.0",
-            keep_alive=version == "1.1"
-            and not upgrade
-            and not self.ending
-            and self.parser.should_keep_alive(),
-            continues=[value.lower() for name, value in framing if name == b"expect"] == [b"100-continue"],
-            upgrades=upgrade,
-        )
+    def headed(self, incoming: Incoming) -> None:
+        """A request is there, up to its body."""
+        if self.ending:
+            incoming.keep_alive = False
         self.latest = incoming
         self.stage = BODY
-        self.fed = 0
         if self.running is None:
             self._start(incoming)
         else:
             self.flow.pause_reading()
             self.waiting.append(incoming)
 
-    def on_body(self, body: bytes) -> None:
-        self.fed = 0
+    def body(self, body: bytes) -> None:
+        """Body bytes of the latest request."""
         if not self.refused and self.latest is not None and not self.latest.complete:
             self.latest.feed(body)
 
-    def on_message_complete(self) -> None:
+    def whole(self) -> None:
+        """The latest request has come to its last byte."""
         if self.stage == BODY and not self.refused and self.latest is not None:
             self.stage = WAIT
-            self.fed = 0
             self.ended_in = self.shared.turns.mark()
             self.latest.received()
 
@@ -317,18 +263,16 @@ class TrafficProtocol:
 
     def check(self, now: float) -> None:
         """Act on the deadlines of the module's table."""
-        half_closed = self.eof_at is not None and self.running is not None
-        if half_closed:
-            self._probe(now)
-        backlog = self.flow.backlog()
-        if backlog < self.backlog or not self.backlog:
-            self.progress_at = now
-        self.backlog = backlog
+        half_closed, running = self.half_closed, self.running
+        if half_closed is not None and running is not None:
+            half_closed.probe(running, now)
+        stuck_s = self.flow.stuck_s(now)
         due = self._due(now)
-        if backlog and now - self.progress_at >= READER_S:
+        if stuck_s >= READER_S:
             self.transport.abort()
         elif due > now:
-            self.check_at = now if backlog or half_closed else due
+            again = self.flow.left or (half_closed is not None and running is not None)
+            self.check_at = now if again else due
         elif self.stage == IDLE:
             self.transport.close()
         elif self.stage == LINGER:
@@ -339,26 +283,10 @@ class TrafficProtocol:
     def _due(self, now: float) -> float:
         if self.transport.is_closing() or (self.stage == BODY and self.flow.read_paused):
             return inf
-        if self.stage == LINGER and self.backlog:
+        if self.stage == LINGER and self.flow.left:
             self.since = now
         ending = self.ending and self.stage == IDLE
         return self.since + (LAST_IDLE_S if ending else PATIENCE_S[self.stage])
-
-    def _probe(self, now: float) -> None:
-        """Find out whether a half-closed caller is still there."""
-        running = self.running
-        if running is None or self.eof_at is None or running.old or running.started or self.probed:
-            self._look()
-        elif now - self.eof_at >= PROBE_S:
-            self.probed = True
-            self.transport.write(CONTINUE)
-            self.loop.call_later(LOOK_S, self._look)
-
-    def _look(self) -> None:
-        """Nothing is read after a FIN, so that a RST shows in the socket's error alone."""
-        sock = self.transport.get_extra_info("socket")
-        if not self.transport.is_closing() and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            self.transport.abort()
 
     # Inside
 
@@ -400,7 +328,7 @@ class TrafficProtocol:
     def _linger(self) -> None:
         """Close without a RST, which would take our last bytes from a caller that is still sending."""
         self.refused = True
-        if self.eof_at is not None:
+        if self.half_closed is not None:
             self.transport.close()
             return
         self.stage = LINGER

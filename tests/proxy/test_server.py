@@ -707,12 +707,12 @@ def test_what_a_slow_reader_takes_is_progress_before_the_kernel_asks_for_more(se
             pass
         server.later(0)
         left, held = connection.flow.backlog(), connection.transport.get_write_buffer_size()
-        progress_at = connection.progress_at
+        progress_at = connection.flow.progress_at
         while connection.flow.backlog() >= left:
             assert caller.recv(1024)
         assert connection.transport.get_write_buffer_size() == held
         server.later(0)
-        assert connection.progress_at > progress_at
+        assert connection.flow.progress_at > progress_at
 
 
 def test_nothing_is_left_of_an_exchange_for_the_collector(server):
