@@ -2,7 +2,6 @@
 
 import asyncio
 import csv
-import getpass
 import os
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from canary.commands.shell import (
     DataFolder,
     Form,
     fail,
+    owner,
     print_json,
     print_text,
     read_config,
@@ -128,7 +128,7 @@ def measure(
         baseline=pair.baseline.name,
         candidate=pair.candidate.name if pair.candidate is not None else None,
         at=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        owner=getpass.getuser(),
+        owner=owner(),
         via="direct" if proxy is None else "proxy",
         stages=bench.stages,
     )

@@ -1,7 +1,6 @@
 """`canary issues …`: what models once got wrong, asked again of every new one."""
 
 import asyncio
-import getpass
 import json
 import os
 import time
@@ -17,6 +16,7 @@ from canary.commands.shell import (
     Form,
     example,
     fail,
+    owner,
     print_json,
     print_text,
     read_config,
@@ -71,7 +71,7 @@ def add(
         "what": what,
         "since": since,
         "at": datetime.fromtimestamp(time.time(), UTC).date().isoformat(),
-        "by": getpass.getuser(),
+        "by": owner(),
     }
     file = file_of(config)
     before = read(file) if file.exists() else ""

@@ -1,13 +1,23 @@
 """`canary start`, `ramp`, `pause`, `resume`, `rollback`, `promote`: what a person orders of a canary."""
 
-import getpass
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from canary.commands.shell import DATA, Admin, DataFolder, Form, admin_client, ask, fail, print_json, say
+from canary.commands.shell import (
+    DATA,
+    Admin,
+    DataFolder,
+    Form,
+    admin_client,
+    ask,
+    fail,
+    owner,
+    print_json,
+    say,
+)
 
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
@@ -83,7 +93,7 @@ def _order(
     *,
     share: float | None = None,
 ) -> None:
-    document: dict[str, Any] = {"who": getpass.getuser(), "reason": reason}
+    document: dict[str, Any] = {"who": owner(), "reason": reason}
     if share is not None:
         document["share"] = share
     path = f"/api/canaries/{quote(name, safe='')}/{order}"

@@ -1,5 +1,6 @@
 """How every command takes its options, asks the server and speaks: results to stdout, the rest to stderr."""
 
+import getpass
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -62,6 +63,14 @@ def needs_store(config: Config, data: Path) -> Iterator[None]:
         yield
     except StoreDown as problem:
         fail(str(problem))
+
+
+def owner(named: Callable[[], str] = getpass.getuser) -> str:
+    """Who runs this command; by number where the machine has no name for them, as in many a container."""
+    try:
+        return named()
+    except (OSError, KeyError):  # KeyError: Python before 3.13
+        return f"uid {os.getuid()}"
 
 
 def print_text(text: str) -> None:
