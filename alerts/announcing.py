@@ -17,12 +17,14 @@ _ENQUEUE, _CHANGE = "/v2/enqueue", "/v2/change/enqueue"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
-    """One thing worth telling. `kind` is for programs, as `model_released`; `at` is UTC seconds."""
+    """One thing worth telling. `kind` is for programs, as `model_released`, and a benchmark's `verdict` too;
+    `at` is UTC seconds."""
 
     kind: str
     model: str
     headline: str
     at: float
+    verdict: str | None = None
 
 
 def announcement(receiver: Receiver, news: News) -> tuple[str, Any]:
@@ -40,7 +42,8 @@ def announcement(receiver: Receiver, news: News) -> tuple[str, Any]:
     if receiver.kind == "slack":
         text = news.headline.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         return receiver.url, {"text": f":package: {text}"}
-    return receiver.url, {"event": news.kind, "model": news.model, "at": at, "headline": news.headline}
+    told = {"event": news.kind, "model": news.model, "at": at, "headline": news.headline}
+    return receiver.url, {**told, "verdict": news.verdict}
 
 
 async def announce(client: httpx2.AsyncClient, receiver: Receiver, news: News) -> str | None:

@@ -39,11 +39,19 @@ class Found:
     troubles: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """How a new model's benchmark ended, in a line; its verdict, None where it could not be run."""
+
+    says: str
+    verdict: str | None
+
+
 @dataclass(slots=True, kw_only=True)
 class Watcher:
     """Looks, remembers in a file, tells, measures.
 
-    `benchmark` runs one of a model and says in a line how it ended; None: new models are not measured.
+    `benchmark` runs one of a model; None: new models are not measured.
     `match` is a pattern of model names that are worth it.
     """
 
@@ -51,7 +59,7 @@ class Watcher:
     data: Path
     environment: Mapping[str, str]
     match: str = "*"
-    benchmark: Callable[[str], str] | None = None
+    benchmark: Callable[[str], Measured] | None = None
     troubles: list[str] = field(default_factory=list)
 
     def look(self) -> Found:
@@ -112,10 +120,16 @@ class Watcher:
         if self.benchmark is None:
             return memory
         for name in memory.unmeasured:
-            says = self.benchmark(name)
+            found = self.benchmark(name)
             memory = measured(memory, name)
             self._remember(memory)
-            news = News(kind="benchmark_finished", model=name, headline=f"{name}: {says}", at=time.time())
+            news = News(
+                kind="benchmark_finished",
+                model=name,
+                headline=f"{name}: {found.says}",
+                at=time.time(),
+                verdict=found.verdict,
+            )
             for receiver in self._receivers().values():
                 asyncio.run(self._told(receiver, news))
         return memory

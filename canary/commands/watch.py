@@ -24,10 +24,10 @@ from canary.commands.shell import (
 )
 
 if TYPE_CHECKING:
-    from canary.benching.watching import Found
+    from canary.benching.watching import Found, Measured
 
 LONGEST_S = 6 * 3600.0
-_VERDICTS = {0: "ship", 3: "don't ship", 4: "too little to tell"}
+_SAYS = {0: "ship", 3: "don't ship", 4: "too little to tell"}
 
 
 def watch(
@@ -35,6 +35,12 @@ def watch(
     every: Annotated[str, typer.Option("--every", help="How often to look, as 1h.")] = "1h",
     bench: Annotated[bool, typer.Option("--bench", help="Start the benchmark of each new model.")] = False,
     match: Annotated[str, typer.Option("--match", help="Only models with such a name, as 'gpt-4o*'.")] = "*",
+    next_: Annotated[
+        str | None,
+        typer.Option(
+            "--next", metavar="LINE", help="Put a model that passes into the canary LINE-… of the config."
+        ),
+    ] = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
@@ -47,12 +53,14 @@ def watch(
         every_s = parse_duration(every)
     except ValueError as problem:
         fail(str(problem), code=2)
+    if next_ is not None and not bench:
+        fail("--next needs --bench: what has not passed its benchmark follows nobody", code=2)
     watcher = Watcher(
         config=read_config(config),
         data=data,
         environment=os.environ,
         match=match,
-        benchmark=(lambda model: _benchmark(model, config, data)) if bench else None,
+        benchmark=(lambda model: _measured(model, config, data, next_)) if bench else None,
     )
     while True:
         try:
@@ -75,16 +83,56 @@ def _tell(found: "Found", output: str) -> None:
     return None
 
 
-def _benchmark(model: str, config: Path, data: Path) -> str:
-    """How `canary bench` ended, in a process of its own: whatever it does, watching goes on."""
+def _measured(model: str, config: Path, data: Path, line: str | None) -> "Measured":
+    """A new model's benchmark, and what comes of it in a line of canaries, if one is to go on."""
+    from canary.benching.succession import NotNext, follow
+    from canary.benching.watching import Measured
+
+    found, issues = _benchmark(model, config, data, _current(line, config, data))
+    if line is None or found.verdict != "ship":
+        return found
+    try:
+        if issues:
+            raise NotNext("known issues are still there")
+        canary = follow(line, config, data, os.environ, model=model).canary
+    except NotNext as problem:
+        return Measured(says=f"{found.says}; no canary was prepared: {problem}", verdict=found.verdict)
+    begins = f"waits for `canary start {canary.name}`" if canary.start_by_hand else "starts by itself"
+    return Measured(
+        says=f"{found.says}; {canary.name} stands in {config} and {begins}", verdict=found.verdict
+    )
+
+
+def _current(line: str | None, config: Path, data: Path) -> str | None:
+    """The model that the line's users have; None leaves it to the benchmark."""
+    from canary.benching.succession import NotNext, line_of
+
+    try:
+        found = line_of(line, config, data, os.environ).current if line is not None else None
+    except NotNext:
+        return None
+    return f"{found.provider}/{found.model}" if found is not None else None
+
+
+def _benchmark(model: str, config: Path, data: Path, against: str | None) -> "tuple[Measured, int]":
+    """How `canary bench` ended, and how many known issues are still there. It runs in a process of its own:
+    whatever it does, watching goes on."""
+    from canary.benching.watching import Measured
+
     command = [sys.executable, "-m", "canary", "bench", model, "-o", "json"]
     command += ["--config", str(config), "--data", str(data)]
+    command += ["--against", against] if against is not None else []
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)
     except subprocess.TimeoutExpired:
-        return f"its benchmark took longer than {LONGEST_S / 3600:g} hours and was ended"
-    if done.returncode not in _VERDICTS:
-        return f"its benchmark could not be run: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"
+        says = f"its benchmark took longer than {LONGEST_S / 3600:g} hours and was ended"
+        return Measured(says=says, verdict=None), 0
+    if done.returncode not in _SAYS:
+        why = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        return Measured(says=f"its benchmark could not be run: {why}", verdict=None), 0
     document = json.loads(done.stdout)
-    reasons = f" ({'; '.join(document['reasons'])})" if document["reasons"] else ""
-    return f"its benchmark against {document['baseline']} says {_VERDICTS[done.returncode]}{reasons}"
+    issues = document["issues"]["still_there"] if document["issues"] is not None else 0
+    because = [*document["reasons"], *([f"{issues} known issue(s) still there"] if issues else [])]
+    reasons = f" ({'; '.join(because)})" if because else ""
+    says = f"its benchmark against {document['baseline']} says {_SAYS[done.returncode]}{reasons}"
+    return Measured(says=says, verdict=document["verdict"]), issues

@@ -1,7 +1,7 @@
 """`canary watch`: a model that the provider lists anew is told, once, and its benchmark is run."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from canary.cli import app
 from canary.demo.behaviour import Behaviour
 from tests.e2e.receivers import Hook, listening_hook
-from tests.serving import ProviderThread
+from tests.serving import ProviderThread, Running, eventually
 
 CONFIG = """\
 providers:
@@ -43,6 +43,10 @@ def watch(folder: Path, *words: str) -> Result:
 
 def set_up(folder: Path, url: str, hook: str) -> None:
     (folder / "canary.yaml").write_text(CONFIG.format(url=url, hook=hook))
+    sums(folder)
+
+
+def sums(folder: Path) -> None:
     lines = [
         {"id": str(n), "task": "exact", "input": f"{n} + 1 = ?", "expected": str(n + 1)} for n in range(60)
     ]
@@ -131,3 +135,63 @@ def test_a_memory_that_cannot_be_read_is_named(tmp_path: Path, provider: Provide
     (tmp_path / "data" / "watch.json").write_text("{")
     done = watch(tmp_path)
     assert (done.exit_code, "delete it to begin anew" in done.stderr) == (1, True)
+
+
+LINE = """\
+    rubric: [{metric: error_rate, acceptable: "< 5%", ideal: "< 1%", weight: 1, question: "Enough?"}]
+datasets:
+"""
+
+
+def test_a_model_that_passes_gets_its_canary_by_itself_and_one_that_does_not_gets_none(
+    provider: ProviderThread, serve: Callable[..., Running], hook: Hook
+) -> None:
+    says = {f"{n} + 1 = ?": str(n + 1) for n in reversed(range(60))}
+    knows, knows_all = Behaviour(says=says), Behaviour(says={**says, "Capital?": "Paris"})
+    for model in ("old", "older"):
+        provider.behave(model, knows)
+    text = CONFIG.format(url=provider.url, hook=hook.url).replace("datasets:\n", LINE)
+    openai = (
+        each for each in text.splitlines(keepends=True) if "claude" not in each and "google" not in each
+    )
+    text = "".join(openai)
+    server = serve(text, workers=1)
+    sums(server.config.parent)
+    known = {"id": "c", "task": "exact", "input": "Capital?", "expected": "Paris"}
+    issue = {"example": known, "what": "guesses", "since": "old", "at": "2026-11-25", "by": "ann"}
+    server.config.with_name("known-issues.jsonl").write_text(json.dumps(issue))
+    where = ["--data", str(server.data)]
+    look = ["watch", "--once", "--bench", "--match", "gpt-*", "--next", "trial", *where]
+
+    def looked() -> str:
+        done = CliRunner().invoke(app, [*look, "--config", str(server.config)])
+        assert done.exit_code == 0, done.stderr
+        said = [each for each in hook.bodies if each["event"] == "benchmark_finished"]
+        return f"{said[-1]['verdict']}: {said[-1]['headline']}" if said else ""
+
+    looked()
+    provider.behave("gpt-early", knows_all)
+    assert looked().endswith("no canary was prepared: trial is running, so no other canary follows it")
+    order = ["promote", "trial", "--reason", "better", *where]
+    assert CliRunner().invoke(app, order).exit_code == 0
+    provider.behave("gpt-bad", Behaviour())
+    assert "dont_ship: openai/gpt-bad: its benchmark against openai/older says don't ship" in looked()
+    provider.behave("gpt-guesses", knows)
+    assert looked().endswith("no canary was prepared: known issues are still there")
+    assert server.config.read_text() == text
+    provider.behave("gpt-good", knows_all)
+    assert looked() == (
+        "ship: openai/gpt-good: its benchmark against openai/older says ship; "
+        f"trial-gpt-good stands in {server.config} and starts by itself"
+    )
+
+    def states() -> list[tuple[str, str, float]]:
+        told = CliRunner().invoke(app, ["status", *where, "-o", "json"])
+        return [(each["name"], each["state"], each["share"]) for each in json.loads(told.stdout)["canaries"]]
+
+    eventually(lambda: states() == [("trial-gpt-good", "running", 0.05)], 20)
+
+
+def test_what_has_not_passed_a_benchmark_follows_nobody(tmp_path: Path) -> None:
+    done = watch(tmp_path, "--next", "trial")
+    assert (done.exit_code, "--next needs --bench" in done.stderr) == (2, True)
