@@ -27,7 +27,8 @@ class Side:
     """One model. `completion` is the share that it got right, a failure being wrong, `score` the mean score.
 
     Latencies are of the answers that were waited for in this run, `timed` of them; `cost_usd` is the sum of
-    the known ones, `priced` of them. The judge's cost is apart.
+    the known ones, `priced` of them. The judge's cost is apart. `answers_per_hour` is how many come at this
+    pace, with as many questions at a time; a failure takes time, and is none.
     """
 
     examples: int
@@ -39,6 +40,7 @@ class Side:
     p50_s: float | None
     p95_s: float | None
     p99_s: float | None
+    answers_per_hour: float | None
     priced: int
     cost_usd: float | None
     cost_per_request_usd: float | None
@@ -116,11 +118,18 @@ def side(results: Sequence[Result]) -> Side:
         p50_s=quantile(times, 0.5),
         p95_s=quantile(times, 0.95),
         p99_s=quantile(times, 0.99),
+        answers_per_hour=_per_hour(results),
         priced=len(costs),
         cost_usd=total_cost(costs),
         cost_per_request_usd=sum(costs) / len(costs) if costs else None,
         judge_cost_usd=total_cost([each.judge_cost_usd for each in results]),
     )
+
+
+def _per_hour(results: Sequence[Result]) -> float | None:
+    took = [(each.took_s, each.answer.text is not None) for each in results if each.took_s is not None]
+    seconds = sum(each for each, _ in took)
+    return 3600 * sum(answered for _, answered in took) / seconds if seconds else None
 
 
 def _both(pairs: Sequence[Pair]) -> list[tuple[Result, Result]]:

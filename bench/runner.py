@@ -1,8 +1,9 @@
 """Asks every model every example, so many at once, and scores what comes. What is asked is kept at once."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench import judge
 from bench.answer import Answer
@@ -20,13 +21,18 @@ AT_ONCE = 4
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One model's answer to one example. `score` is None where the judge gave no mark: then it is not known
-    whether it is right. A failure is never right."""
+    whether it is right. A failure is never right.
+
+    `took_s` is its part of the run's time: from asked to answered, waits of a throttled model included, over
+    so many questions at a time. None for an answer that was kept.
+    """
 
     example: Example
     answer: Answer
     score: float | None
     right: bool
     judge_cost_usd: float | None = None
+    took_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,16 +60,17 @@ async def run(
             raise NoJudge(f"example {example.id} needs a judge: name a model that gives marks")
     found: list[dict[int, Result]] = [{} for _ in models]
     total = len(models) * len(examples)
+    lanes = min(at_once, total)
     waiting = _turns(len(models), examples)
 
     async def work() -> None:
         for place, number, example in waiting:
-            found[place][number] = await _result(models[place], example, kept)
+            found[place][number] = await _result(models[place], example, kept, lanes)
             progress(sum(map(len, found)), total)
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(at_once, total)):
+            for _ in range(lanes):
                 group.create_task(work())
     except ExceptionGroup as problems:  # a full disk, as a rule: one speaks for all
         raise problems.exceptions[0] from None
@@ -86,8 +93,14 @@ async def _asked(asker: Asker, question: str, messages: Sequence[Said], kept: Ke
     return answer
 
 
-async def _result(ask: Ask, example: Example, kept: Keeping) -> Result:
+async def _result(ask: Ask, example: Example, kept: Keeping, lanes: int) -> Result:
+    began = time.perf_counter()
     answer = await _asked(ask.asker, example.hash, prompt(example), kept)
+    took_s = (time.perf_counter() - began) / lanes if answer.latency_s is not None else None
+    return replace(await _scored(ask, example, answer, kept), took_s=took_s)
+
+
+async def _scored(ask: Ask, example: Example, answer: Answer, kept: Keeping) -> Result:
     if answer.text is None:
         return Result(example=example, answer=answer, score=0.0, right=False)
     if example.task == "judge" and ask.judge is not None:

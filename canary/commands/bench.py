@@ -77,7 +77,10 @@ def bench(
         datasets = [(source, part_of(each, QUICK)) for source, each in datasets]
     document, found = measure(read, pair, datasets, data=data, at_once=at_once, progress=progress())
     document |= _kept(read, pair, document, data, whole=not (dataset or quick))
+    began = time.perf_counter()
     document["issues"] = _issues(read, config, pair)
+    if document["issues"] is not None:
+        document["stages"]["known issues"] = round(time.perf_counter() - began, 3)
     if failures is not None:
         _write(failures, found)
     if output == "json":

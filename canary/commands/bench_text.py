@@ -24,7 +24,7 @@ _MOST_IDS = 12
 Node = Mapping[str, Any]
 
 
-def told(document: Node, *, width: int = 110) -> str:
+def told(document: Node, *, width: int = 120) -> str:
     """The whole document in words and tables."""
     out = StringIO()
     console = Console(file=out, width=width, color_system=None, highlight=False, legacy_windows=False)
@@ -62,7 +62,8 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
         yield _canary(document["canary"])
     if (family := document["family"]) is not None:
         yield Text(f"\nPast evaluations of {family['vendor']}: {_family(family)}")
-    yield Text(f"\n{document['at']}, {document['owner']}, {document['via']}")
+    took = ", ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in document["stages"].items())
+    yield Text(f"\n{document['at']}, {document['owner']}, {document['via']}; {took}")
 
 
 def _canary(found: Node | None) -> Table:
@@ -121,7 +122,9 @@ def _right(document: Node) -> Table:
 
 
 def _spent(document: Node) -> Table:
-    table = _table("", "", "p50", "p95", "p99", "p95 ratio", "a request", "in all", "cost ratio", "judge")
+    table = _table(
+        "", "", "p50", "p95", "p99", "p95 ratio", "an hour", "a request", "in all", "cost ratio", "judge"
+    )
     for layer in document["layers"]:
         for dataset in layer["datasets"]:
             for whose in _SIDES:
@@ -133,6 +136,7 @@ def _spent(document: Node) -> Table:
                         "candidate" if ours else "current",
                         *(_seconds(side[name]) for name in ("p50_s", "p95_s", "p99_s")),
                         _ratio(dataset["latency_ratio"]) if ours else "",
+                        "–" if (pace := side["answers_per_hour"]) is None else f"{pace:,.0f}",
                         _usd(side["cost_per_request_usd"]),
                         _usd(side["cost_usd"]),
                         _ratio(dataset["cost_ratio"]) if ours else "",

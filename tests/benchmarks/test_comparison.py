@@ -1,6 +1,7 @@
 """What two models' results come to: figures, categories, the verdict with its reasons."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -252,3 +253,13 @@ def test_labels_that_nobody_has_looked_at_never_ship() -> None:
     found = told(of(mix(95, 100), mix(95, 100), tags={"label": "proposed"}))
     assert found.verdict == "extend"
     assert found.reasons == ("d: 100 labels are proposals that nobody has looked at",)
+
+
+def test_a_throughput_counts_a_failure_as_time_and_not_as_an_answer() -> None:
+    lines = [{"task": "exact", "expected": "x"} for _ in range(4)]
+    timed = [replace(each, took_s=0.5) for each in results(lines, [True] * 4)]
+    failed = replace(timed[3], answer=Answer(failure="provider_5xx", latency_s=1.0), right=False)
+    assert side([*timed[:3], failed]).answers_per_hour == 3600 * 3 / 2
+    kept = replace(timed[0], took_s=None)
+    assert side([kept, *timed[1:]]).answers_per_hour == 3600 * 3 / 1.5
+    assert side([kept]).answers_per_hour is None

@@ -173,6 +173,7 @@ def test_an_interrupted_run_asks_only_what_is_left_and_kept_answers_have_no_late
     (found,) = results_of(where, SUMS, file, models=("new",), now=time.time())
     assert [each.right for each in found] == [True] * 6
     assert [each.answer.latency_s is None for each in found] == [True] * 3 + [False] * 3
+    assert [each.took_s is None for each in found] == [True] * 3 + [False] * 3
     assert len(provider.log.entries) == 6
 
 
