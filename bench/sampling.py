@@ -2,27 +2,28 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from bench.dataset import Dataset
 from bench.example import Example, Task
 from bench.labelling import LABEL, PROPOSED, accepted, ambiguous, edited
-from records.capture import Capture
+from records.capture import Capture, Said
 from records.labels import Label
 
 
-def sample(captures: Iterable[Capture], size: int) -> list[Capture]:
+def sample(captures: Iterable[Capture], size: int, there_are: Iterable[Example] = ()) -> list[Capture]:
     """At most `size` of them, as evenly over their categories as there are enough: a rare category is taken
-    whole before a common one gets more. What was asked before is left out, and what was cut short.
+    whole before a common one gets more. What was asked before, in examples that `there_are` too, is left out,
+    and what was cut short.
 
     The same captures give the same sample.
     """
     groups: dict[str, list[Capture]] = {}
-    asked: set[str] = set()
+    asked = {_asked(each.messages) for each in there_are}
     for each in sorted(captures, key=_draw):
-        text = json.dumps([[said.role, said.content] for said in each.messages])
+        text = _asked(each.messages)
         usable = not each.truncated and each.messages and each.messages[-1].role == "user"
         if usable and text not in asked:
             asked.add(text)
@@ -79,6 +80,10 @@ def line(
         case "unclear":
             return ambiguous(proposed)
     return proposed
+
+
+def _asked(messages: Sequence[Said]) -> str:
+    return json.dumps([[said.role, said.content] for said in messages])
 
 
 def _draw(capture: Capture) -> str:

@@ -5,11 +5,12 @@ import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.example import Task
+from canary.commands import text_file
 from canary.commands.records import moment
 from canary.commands.shell import (
     CONFIG,
@@ -23,13 +24,17 @@ from canary.commands.shell import (
     read_config,
     say,
 )
-from records.capture import About
+
+if TYPE_CHECKING:
+    from bench.dataset import Dataset
 
 
 def sample(
-    canary: Annotated[str, typer.Argument(help="The canary whose captured exchanges are sampled.")],
-    file: Annotated[Path, typer.Argument(help="The dataset to write; it must not be there yet.")],
-    size: Annotated[int, typer.Option("--size", min=1, help="How many examples at most.")] = 200,
+    canary: Annotated[
+        str, typer.Argument(help="The canary whose captured exchanges are sampled, or LINE of all LINE-….")
+    ],
+    file: Annotated[Path, typer.Argument(help="The dataset to write, or to add to.")],
+    size: Annotated[int, typer.Option("--size", min=1, help="How many new examples at most.")] = 200,
     task: Annotated[Task, typer.Option("--task", help="How answers will be judged.")] = "judge",
     since: Annotated[
         str | None, typer.Option("--since", help="From this time or date on, or so long ago, as 30d.")
@@ -39,46 +44,57 @@ def sample(
     output: Form = "text",
 ) -> None:
     """Sample captured exchanges, rare categories first, the current model's answers as proposed labels."""
-    from bench import sampling
-    from bench.dataset import parse
-    from bench.errors import BadDataset
-    from records.capture_store import CaptureStore
-    from records.labels import Labels
+    from bench.sampling import sample as sampled
+    from canary.benching.captured import captured
     from records.store import Store
 
-    now = time.time()
+    begin = moment(since, 0.0, time.time())
+    before = _there(file)
     read = read_config(config)
     with needs_store(read, data), closing(Store.open(read.store, data)) as store:
-        captures, begin = CaptureStore(store), moment(since, 0.0, now)
-        found = captures.read(canary, since=begin)
-        chosen = sampling.sample((each for each in found if _is_current(each.about)), size)
-        labels = Labels(store).of(canary)
-        pairs = captures.pairs(canary, since=begin) if labels else iter(())
-        others = {real.about.exchange_id: copy.answer for real, copy in pairs}
-    if not chosen:
+        found = {each.capture.about.exchange_id: each for each in captured(store, canary, since=begin)}
+    if not found:
         fail(f"no exchange of {canary} is captured; `capture` in the config keeps some")
-    lines = [
-        sampling.line(each, task, labels.get(id_ := each.about.exchange_id), others.get(id_))
-        for each in chosen
-    ]
+    there_are = before.examples if before is not None else ()
+    chosen = sampled((each.capture for each in found.values()), size, there_are)
+    lines = [found[each.about.exchange_id].line(task) for each in chosen]
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+    dataset = _written(file, text, task)
+    categories = dict(sorted(Counter(each.category for each in dataset.examples).items()))
+    count, added = len(dataset.examples), len(chosen)
+    if output == "json":
+        told = {"file": str(file), "sha256": dataset.sha256, "examples": count, "added": added}
+        return print_json({**told, "categories": categories})
+    kinds, version = f"{count} examples of {len(categories)} categories", f"version {dataset.sha256[:12]}"
+    return say(f"{kinds}, {added} of them new, {version}")
+
+
+def _there(file: Path) -> "Dataset | None":
+    """What is in the file already; None where there is none."""
+    from bench.dataset import parse
+    from bench.errors import BadDataset
+
     try:
-        version = parse(text).sha256
+        return parse(text_file.read(file)) if file.exists() else None
+    except BadDataset as problem:
+        fail(f"{file}: {problem}")
+
+
+def _written(file: Path, added: str, task: Task) -> "Dataset":
+    """The dataset with these lines at its end; what is in it stays as it is."""
+    from bench.dataset import parse
+    from bench.errors import BadDataset
+    from canary.benching.rewriting import put
+
+    before = text_file.read(file) if file.exists() else ""
+    text = f"{before.rstrip()}\n{added}".lstrip()
+    try:
+        dataset = parse(text)
     except BadDataset as problem:
         fail(f"an answer is no label for {task}: {problem}")
     try:
-        file.touch(mode=0o600, exist_ok=False)
-        file.write_text(text, encoding="utf-8")
+        file.touch(mode=0o600)
+        put(file.resolve(), text)
     except OSError as problem:
         fail(f"{file} cannot be written: {problem.strerror}")
-    categories = dict(sorted(Counter(each.about.category for each in chosen).items()))
-    if output == "json":
-        return print_json(
-            {"file": str(file), "sha256": version, "examples": len(chosen), "categories": categories}
-        )
-    return say(f"{len(chosen)} examples of {len(categories)} categories, version {version[:12]}")
-
-
-def _is_current(about: About) -> bool:
-    """Answered by the current model."""
-    return (about.served_by or about.arm) == "baseline"
+    return dataset

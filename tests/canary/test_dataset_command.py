@@ -3,14 +3,18 @@
 import json
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from typer.testing import CliRunner
 
+from bench.labelling import accepted
 from canary.cli import app
+from records.capture import Capture
 from records.capture_store import CaptureStore
 from records.labels import Label, Labels
-from records.store import Store
+from records.store import Act, Store
+from routing.plan import State
 from tests.benchmarks.test_sampling import a_capture
 
 LINE = '{"id": "1", "task": "exact", "input": "2 + 2?", "expected": "4", "category": "sums"}\n'
@@ -86,7 +90,7 @@ def test_an_edit_that_is_no_label_is_asked_for_again(tmp_path: Path) -> None:
     assert json.loads(file.read_text())["expected"] == {"total": 2}
 
 
-def test_a_sample_of_captured_exchanges_is_written_once(tmp_path: Path) -> None:
+def test_captured_exchanges_become_a_dataset(tmp_path: Path) -> None:
     config, data, file = tmp_path / "canary.yaml", tmp_path / "data", tmp_path / "sample.jsonl"
     config.write_text('providers: {p: {api: openai, base_url: "https://p.example"}}\n')
     data.mkdir()
@@ -107,7 +111,37 @@ def test_a_sample_of_captured_exchanges_is_written_once(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
     check = CliRunner().invoke(app, ["dataset", "check", str(file), "-o", "json"])
     assert json.loads(check.stdout)["sha256"] == json.loads(done.stdout)["sha256"]
-    again = CliRunner().invoke(app, words)
-    assert (again.exit_code, "cannot be written" in again.stderr) == (1, True)
     nobody = CliRunner().invoke(app, [*words[:2], "other", str(tmp_path / "x"), *words[4:]])
     assert (nobody.exit_code, "no exchange of other is captured" in nobody.stderr) == (1, True)
+
+
+def test_each_month_adds_what_is_new_of_a_line_of_canaries_and_leaves_labels_alone(tmp_path: Path) -> None:
+    config, data, file = tmp_path / "canary.yaml", tmp_path / "data", tmp_path / "sample.jsonl"
+    config.write_text('providers: {p: {api: openai, base_url: "https://p.example"}}\n')
+    data.mkdir()
+    where = ["--config", str(config), "--data", str(data), "-o", "json"]
+
+    def month(*found: Capture) -> dict[str, Any]:
+        with closing(Store.open("sqlite:///canary.db", data)) as store:
+            CaptureStore(store).keep(found, now=0.0)
+        done = CliRunner().invoke(app, ["dataset", "sample", "chat", str(file), "--task", "exact", *where])
+        assert done.exit_code == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    with closing(Store.open("sqlite:///canary.db", data)) as store:
+        for name, state in (("chat-1", "ended"), ("chat-2", "promoted"), ("chatter", "running")):
+            act = Act(at=0.0, action="first seen", who="config", reason="")
+            store.swap(name, 0, State(state=state), act)
+    first = month(a_capture("a", canary="chat-1"), a_capture("x", canary="chatter"))
+    assert (first["examples"], first["added"]) == (1, 1)
+    labelled = json.dumps(accepted(json.loads(file.read_text())))
+    file.write_text(labelled)
+    promoted = a_capture("b", canary="chat-2", arm="candidate")
+    second = month(
+        promoted, a_capture("c", canary="chat-2"), a_capture("d", canary="chat-1", asked="Where is a?")
+    )
+    assert (second["examples"], second["added"]) == (2, 1)
+    lines = file.read_text().splitlines()
+    assert (lines[0], json.loads(lines[1])["id"]) == (labelled, "b")
+    assert month()["added"] == 0
+    assert file.read_text().splitlines() == lines
