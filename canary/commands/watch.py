@@ -22,6 +22,7 @@ from canary.commands.shell import (
     read_config,
     say,
 )
+from canary.config import Config, ConfigError, load
 
 if TYPE_CHECKING:
     from canary.benching.watching import Found, Measured
@@ -71,6 +72,16 @@ def watch(
         if once:
             raise typer.Exit(1 if all(count is None for count in found.listed.values()) else 0)
         time.sleep(max(every_s, 1.0))
+        watcher.config = _newest(config, watcher.config)
+
+
+def _newest(file: Path, old: Config) -> Config:
+    """The config as it is now; where that is bad, the old one."""
+    try:
+        return load(file, os.environ)
+    except ConfigError as problem:
+        say(f"{problem}\nthe old config stays in force")
+        return old
 
 
 def _tell(found: "Found", output: str) -> None:

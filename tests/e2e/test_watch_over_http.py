@@ -1,6 +1,8 @@
 """`canary watch`: a model that the provider lists anew is told, once, and its benchmark is run."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -127,6 +129,27 @@ def test_a_benchmark_that_cannot_be_run_is_told_and_watching_goes_on(
     told = [each["headline"] for each in hook.bodies if each["event"] == "benchmark_finished"]
     assert len(told) == 3
     assert all("its benchmark could not be run: " in each and "sums.jsonl" in each for each in told)
+
+
+def test_a_watcher_that_runs_follows_its_config(tmp_path: Path, provider: ProviderThread, hook: Hook) -> None:
+    with listening_hook() as before:
+        set_up(tmp_path, provider.url, before.url)
+    provider.behave("old", Behaviour())
+    config, log, memory = (tmp_path / name for name in ("canary.yaml", "watch.log", "data/watch.json"))
+    command = [sys.executable, "-m", "canary", "watch", "--every", "1s", "--config", str(config)]
+    with log.open("wb") as out:
+        watching = subprocess.Popen([*command, "--data", str(tmp_path / "data")], stdout=out, stderr=out)
+    try:
+        eventually(memory.exists, 60)
+        config.write_text("providers: none")
+        eventually(lambda: "the old config stays in force" in log.read_text(), 60)
+        config.write_text(CONFIG.format(url=provider.url, hook=hook.url).replace("google", "gemini"))
+        eventually(lambda: "gemini" in json.loads(memory.read_text())["known"], 60)
+        provider.behave("new", Behaviour())
+        eventually(lambda: [each for each in hook.bodies if each["model"] == "openai/new"], 60)
+    finally:
+        watching.kill()
+        watching.wait()
 
 
 def test_a_memory_that_cannot_be_read_is_named(tmp_path: Path, provider: ProviderThread, hook: Hook) -> None:
