@@ -31,11 +31,12 @@ class BadMemory(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What one look came to: new models, how many each provider lists (None: it could not be asked), what
-    went wrong."""
+    """What one look came to: new models, how many each provider lists (None: it could not be asked), how
+    benchmarks ended, by model, what went wrong."""
 
     new: tuple[str, ...]
     listed: Mapping[str, int | None]
+    measured: "Mapping[str, Measured]"
     troubles: tuple[str, ...]
 
 
@@ -66,9 +67,9 @@ class Watcher:
         """Once. What cannot be told or measured now is tried at the next look. Raises BadMemory, OSError."""
         self.troubles = []
         memory, new, counts = asyncio.run(self._look(self._remembered(), time.time()))
-        memory = self._measure(memory)
         self._remember(memory)
-        return Found(new=tuple(new), listed=counts, troubles=tuple(self.troubles))
+        found = self._measure(memory)
+        return Found(new=tuple(new), listed=counts, measured=found, troubles=tuple(self.troubles))
 
     async def _look(self, memory: Memory, now: float) -> tuple[Memory, list[str], dict[str, int | None]]:
         new: list[str] = []
@@ -116,11 +117,12 @@ class Watcher:
             self.troubles.append(f"{receiver.kind} was not told of {news.model}: {wrong}")
         return wrong is None
 
-    def _measure(self, memory: Memory) -> Memory:
+    def _measure(self, memory: Memory) -> dict[str, Measured]:
+        done: dict[str, Measured] = {}
         if self.benchmark is None:
-            return memory
+            return done
         for name in memory.unmeasured:
-            found = self.benchmark(name)
+            found = done[name] = self.benchmark(name)
             memory = measured(memory, name)
             self._remember(memory)
             news = News(
@@ -132,7 +134,7 @@ class Watcher:
             )
             for receiver in self._receivers().values():
                 asyncio.run(self._told(receiver, news))
-        return memory
+        return done
 
     def _receivers(self) -> Mapping[str, Receiver]:
         """By an id that gives no address away."""

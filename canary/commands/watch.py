@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,9 +89,12 @@ def _tell(found: "Found", output: str) -> None:
     for each in found.troubles:
         say(each)
     if output == "json":
-        return print_json({"new": list(found.new), "listed": dict(found.listed)})
+        measured = {model: asdict(each) for model, each in found.measured.items()}
+        return print_json({"new": list(found.new), "listed": dict(found.listed), "measured": measured})
     for each in found.new:
         print_text(f"{each} is a new model")
+    for model, ended in found.measured.items():
+        print_text(f"{model}: {ended.says}")
     return None
 
 

@@ -61,14 +61,17 @@ def test_a_new_model_is_told_once_and_measured(tmp_path: Path, provider: Provide
     provider.behave("old", knows)
     first = watch(tmp_path, "--bench", "-o", "json")
     assert first.exit_code == 0, first.stderr
-    assert json.loads(first.stdout) == {"new": [], "listed": {"openai": 1, "claude": 1, "google": 1}}
+    listed = {"openai": 1, "claude": 1, "google": 1}
+    assert json.loads(first.stdout) == {"new": [], "listed": listed, "measured": {}}
     assert hook.bodies == []
     provider.behave("gpt-new", knows)
     provider.behave("tts-new", Behaviour())
     second = watch(tmp_path, "--bench", "--match", "gpt-*")
     assert second.exit_code == 0, second.stderr
     names = ["claude/gpt-new", "google/gpt-new", "openai/gpt-new"]
-    assert second.stdout.splitlines() == [f"{each} is a new model" for each in (names[2], *names[:2])]
+    ordered = (names[2], *names[:2])
+    ended = [f"{each}: its benchmark against openai/old says ship" for each in ordered]
+    assert second.stdout.splitlines() == [*(f"{each} is a new model" for each in ordered), *ended]
     released = [each["model"] for each in hook.bodies if each["event"] == "model_released"]
     assert sorted(released) == names
     finished = {
