@@ -39,6 +39,12 @@ def test_a_commands_help_ends_with_an_example_that_it_takes(name: str) -> None:
     command.make_context(name, words[len(name.split()) :], resilient_parsing=False).close()
 
 
+@pytest.mark.parametrize("words", ["", "check", "archive", "archive list"])
+def test_the_short_form_asks_for_help_everywhere(words: str) -> None:
+    short, long = (CliRunner().invoke(app, [*words.split(), option]) for option in ("-h", "--help"))
+    assert (short.exit_code, short.output) == (0, long.output)
+
+
 def test_bash_completes_a_command() -> None:
     asked = {"_CANARY_COMPLETE": "complete_bash", "COMP_WORDS": "canary sta", "COMP_CWORD": "1"}
     program = Path(sys.executable).with_name("canary")
