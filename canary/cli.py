@@ -1,6 +1,9 @@
 """The command line: every command with an example of its use, in the order in which they are wanted."""
 
+import errno
+import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -77,4 +80,12 @@ def root(
 
 def main() -> None:
     """Entry point of the `canary` command."""
-    app()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not of UTF-8 shows the rest
+    try:
+        app()
+    except OSError as problem:
+        if problem.errno != errno.ENOSPC:
+            raise
+        sys.exit("stdout cannot be written: No space left on device")

@@ -32,27 +32,31 @@ def from_csv(path: Path, metrics: Mapping[str, Metric] = BUILT_IN) -> Sample:
     `at` is RFC 3339 or UTC seconds; `arm` baseline or candidate; `error_type` one of the contract's closed
     set, empty when the exchange went well; `phase` counts changes of the share; `pre_NAME` is the unit's own
     value of a metric before the canary, the mean of its cells. `metrics` bound what a `metric_*` cell may
-    hold. Raises BadSample.
+    hold. Raises BadSample, OSError.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file)
-        header = [name.strip() for name in next(rows, [])]
-        _check_header(header)
-        return _build(_Table(path.name, header, _body(path.name, header, rows)), metrics)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file)
+            header = [name.strip() for name in next(rows, [])]
+            _check_header(path.name, header)
+            body = _body(path.name, header, rows)
+    except (csv.Error, UnicodeDecodeError) as exc:
+        raise BadSample(f"{path.name} is no CSV in UTF-8: {exc}") from exc
+    return _build(_Table(path.name, header, body), metrics)
 
 
-def _check_header(header: Sequence[str]) -> None:
+def _check_header(file: str, header: Sequence[str]) -> None:
     for name in header:
         if name in REQUIRED or name in OPTIONAL or name.startswith(("tag_", "metric_", "pre_")):
             continue
         near = difflib.get_close_matches(name, (*REQUIRED, *OPTIONAL), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise BadSample(f"line 1: unknown column {name!r}{hint} Columns are {COLUMNS}")
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise BadSample(f"{file} line 1: unknown column {name!r}{hint} Columns are {COLUMNS}")
     if len(set(header)) < len(header):
-        raise BadSample("line 1: a column stands there twice")
+        raise BadSample(f"{file} line 1: a column stands there twice")
     for name in REQUIRED:
         if name not in header:
-            raise BadSample(f"line 1: column {name!r} is missing. Columns are {COLUMNS}")
+            raise BadSample(f"{file} line 1: column {name!r} is missing. Columns are {COLUMNS}")
 
 
 def _body(name: str, header: Sequence[str], rows: Iterator[list[str]]) -> list[list[str]]:

@@ -1,6 +1,5 @@
 """`canary archive …`: every evaluation there was. It reads the store, and works with the server down."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from canary.commands.shell import (
     print_text,
     read_config,
     say,
+    writing,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def list_(
     found = _read(config, data, canary)
     if output == "json":
         return print_json({"evaluations": [summary(each) for each in found]})
-    return _print(listed(found) if found else "no evaluation yet")
+    return _print(listed(found) if found else f"no evaluation{f' of {canary}' if canary else ''} yet")
 
 
 @app.command(epilog=example("archive show support-nov -o markdown"))
@@ -98,10 +98,11 @@ def export(
     if str(output) == "json":
         return print_json({"evaluations": [to_document(each) for each in found]})
     text = "".join(f"{to_line(each)}\n" for each in found)
-    try:
-        sys.stdout.write(text) if str(output) == "-" else output.write_text(text, encoding="utf-8")
-    except OSError as problem:
-        fail(f"{output} cannot be written: {problem.strerror}")
+    with writing(output):
+        if str(output) == "-":
+            typer.echo(text, nl=False)
+        else:
+            output.write_text(text, encoding="utf-8")
     return say(f"{len(found)} evaluation(s)")
 
 
@@ -113,21 +114,21 @@ def import_(
     output: Form = "text",
 ) -> None:
     """Add evaluations from a file, all or none. Those that are there already stay as they are."""
+    from canary.commands.text_file import read
     from canary.judging.evaluating import kept
     from report.archive import BadEvaluation, parse
 
     try:
-        found = parse(file.read_text(encoding="utf-8"))
-    except (BadEvaluation, UnicodeDecodeError) as problem:
+        found = parse(read(file))
+    except BadEvaluation as problem:
         fail(f"{file}: {problem}")
-    except OSError as problem:
-        fail(f"{file} cannot be read: {problem.strerror}")
     with _opened(config, data) as evaluations:
         added = evaluations.keep([kept(each) for each in found])
     counts: dict[str, Any] = {"read": len(found), "added": added}
     if output == "json":
         return print_json(counts)
-    return say(f"{added} of {len(found)} evaluation(s) added; the others were there")
+    others = "; the others were there" if added < len(found) else ""
+    return say(f"{added} of {len(found)} evaluation(s) added{others}")
 
 
 def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":

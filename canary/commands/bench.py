@@ -20,11 +20,11 @@ from canary.commands.shell import (
     DataFolder,
     Form,
     fail,
-    owner,
     print_json,
     print_text,
     read_config,
     say,
+    user,
 )
 from canary.config import Config
 
@@ -131,7 +131,7 @@ def measure(
         baseline=pair.baseline.name,
         candidate=pair.candidate.name if pair.candidate is not None else None,
         at=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        owner=owner(),
+        owner=user(),
         via="direct" if proxy is None else "proxy",
         stages=bench.stages,
     )

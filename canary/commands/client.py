@@ -28,7 +28,8 @@ class AdminClient:
     def __init__(self, *, admin: str | None, data: Path, environment: Mapping[str, str]) -> None:
         """`admin` is HOST:PORT or a URL; without it the data folder tells where the server listens."""
         self._url = _url(admin) if admin else _from_folder(data, "admin")
-        self._token = _given(environment) or _read(data / "admin.token")
+        token = _given(environment) or _read(data / "admin.token", or_else="set CANARY_ADMIN_TOKEN")
+        self._bearer = bearer("CANARY_ADMIN_TOKEN", token)
 
     def get(self, path: str, **query: str) -> Any:
         """The JSON document at a path of the API."""
@@ -53,19 +54,17 @@ class AdminClient:
                 self._url + path,
                 params=query,
                 content=None if document is None else json.dumps(document),  # ASCII, whatever was typed
-                headers={"authorization": f"Bearer {self._token}"} if self._token else {},
+                headers=self._bearer,
                 timeout=_TIMEOUT_S,
                 trust_env=False,
             )
         except UnicodeEncodeError as error:
             raise NotReached(f"{error.object!r} cannot be sent: it is no valid text") from error
-        except (httpx2.TransportError, httpx2.InvalidURL) as error:
-            raise NotReached(
-                f"no canary answers at {self._url}: is `canary serve` running? ({error})"
-            ) from error
+        except (httpx2.InvalidURL, httpx2.TransportError) as error:
+            raise NotReached(silence(self._url, error)) from error
         if answer.status_code == _UNAUTHORIZED:
             raise NotReached(
-                f"{self._url} does not take {'this' if self._token else 'requests without a'} token: set "
+                f"{self._url} does not take {'this' if self._bearer else 'requests without a'} token: set "
                 "CANARY_ADMIN_TOKEN to the server's, or name its data folder with --data"
             )
         if answer.is_error:
@@ -77,6 +76,20 @@ class AdminClient:
             return json.loads(text)
         except ValueError as error:
             raise NotReached(f"what answers at {self._url} is no canary's admin listener") from error
+
+
+def bearer(name: str, token: str | None) -> dict[str, str]:
+    """The header with a token; none without. NotReached for one that no header can carry; it is not shown."""
+    if token and not (token.isascii() and token.isprintable()):
+        raise NotReached(f"{name} is no token: it must be one line of ASCII characters")
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def silence(url: str, error: Exception) -> str:
+    """Why nobody answered there."""
+    if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
+        return f"{url} is no address: write HOST:PORT, or a URL that begins with http:// ({error})"
+    return f"no canary answers at {url}: is `canary serve` running? ({error})"
 
 
 def said(answer: httpx2.Response) -> str:
@@ -100,7 +113,7 @@ def _url(admin: str) -> str:
 
 
 def _from_folder(data: Path, listener: str) -> str:
-    text = _read(data / "server.json")
+    text = _read(data / "server.json", or_else=f"give its address with --{listener}")
     if text is None:
         raise NotReached(
             f"no server has run in {data}: start `canary serve`, or name its folder with --data or its "
@@ -114,8 +127,14 @@ def _from_folder(data: Path, listener: str) -> str:
         ) from error
 
 
-def _read(path: Path) -> str | None:
+def _read(path: Path, *, or_else: str) -> str | None:
+    """A file of the server's; None where there is none. NotReached where it is another user's."""
     try:
         return path.read_text().strip()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise NotReached(
+            f"{path} cannot be read: {why}. Run this as the server's user, or {or_else}"
+        ) from error

@@ -1,6 +1,7 @@
 """`canary decide`: what a person decides of a canary, kept for good."""
 
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 import typer
 
@@ -26,7 +27,8 @@ def decide(
     if compensating and decision != "ship":
         fail("--compensating goes with --decision ship: it says why a missed bound is outweighed", code=2)
     document = {"decision": decision, "who": by, "reason": reason, "compensating": compensating}
-    done = ask(lambda: admin_client(admin, data).post(f"/api/canaries/{name}/decide", document))
+    path = f"/api/canaries/{quote(name, safe='')}/decide"
+    done = ask(lambda: admin_client(admin, data).post(path, document))
     if output == "json":
         return print_json(done)
     say(f"{name}, run {done['run']}: {decision.replace('_', ' ')}, by {by}")

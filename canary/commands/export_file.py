@@ -91,7 +91,7 @@ def _write_parquet(path: Path, columns: Mapping[str, Kind], pages: Iterable[Rows
     schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
     times = [kind == "time" for kind in columns.values()]
     count = 0
-    with ParquetWriter(path, schema, compression="zstd") as writer:
+    with path.open("wb") as file, ParquetWriter(file, schema, compression="zstd") as writer:
         for rows in pages:
             values = [
                 [_micros(value) for value in column] if is_time else list(column)

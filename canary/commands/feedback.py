@@ -31,15 +31,20 @@ def import_(
 ) -> None:
     """Send every row of a CSV to the server, or none if one is bad. Doing it twice changes nothing."""
     from canary.commands.client import NotReached, traffic_url
-    from canary.commands.feedback_file import BadFile
+    from canary.commands.feedback_file import COLUMNS, BadFile
     from canary.commands.feedback_import import FeedbackClient, NotTaken, import_file
+    from canary.commands.text_file import unreadable
     from canary.secrets import BadSecret, Secret
 
     try:
         token = Secret("CANARY_FEEDBACK_TOKEN", os.environ).value()
         done = import_file(file, FeedbackClient(traffic_url(traffic, data), token), now=time.time())
-    except (BadFile, BadSecret, NotReached, NotTaken, OSError) as problem:
-        fail(f"{file}: {problem}" if isinstance(problem, BadFile) else str(problem))
+    except BadFile as problem:
+        fail(f"{file}: {problem}")
+    except OSError as problem:
+        fail(f"{unreadable(file, problem)}; name a CSV file with the columns {', '.join(COLUMNS)}")
+    except (BadSecret, NotReached, NotTaken) as problem:
+        fail(str(problem))
     for each in done.problems:
         say(f"{file} line {each['line']}: {each['error']}")
     if output == "json":

@@ -1,6 +1,5 @@
 """Brings a CSV of feedback to a running server: every row is checked before the first one is sent."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 import httpx2
 import msgspec
 
-from canary.commands.client import said
+from canary.commands.client import bearer, said, silence
 from canary.commands.feedback_file import Line, lines
 
 MOST_VALUES, MOST_BYTES = 1000, 3 << 20
@@ -46,21 +45,20 @@ class FeedbackClient:
 
     def __init__(self, url: str, token: str | None, *, pause: Callable[[float], None] = time.sleep) -> None:
         self._url, self._pause = f"{url}/canary/feedback", pause
-        self._headers = {"content-type": "application/json"}
-        if token:
-            self._headers["authorization"] = f"Bearer {token}"
+        self._headers = {"content-type": "application/json", **bearer("CANARY_FEEDBACK_TOKEN", token)}
 
     def check(self, values: bytes) -> list[dict[str, Any]]:
         """[{"place", "error"}] of the values that would be refused."""
-        problems: list[dict[str, Any]] = self._post(values, check="")["problems"]
+        problems: list[dict[str, Any]] = self._post(values, "problems", check="")
         return problems
 
     def send(self, values: bytes) -> int:
         """How many were accepted: all. NotTaken when none was, or nobody knows."""
-        return int(self._post(values)["accepted"])
+        return int(self._post(values, "accepted"))
 
-    def _post(self, values: bytes, **query: str) -> dict[str, Any]:
-        """A server without room, or one that is being started again, is asked again a few times."""
+    def _post(self, values: bytes, wanted: str, **query: str) -> Any:
+        """What is wanted of the answer. A server without room, or one that is being started again, is asked
+        again a few times."""
         wrong = ""
         for attempt in range(TRIES):
             if attempt:
@@ -74,15 +72,24 @@ class FeedbackClient:
                     timeout=_TIMEOUT_S,
                     trust_env=False,
                 )
+            except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+                raise NotTaken(silence(self._url, error)) from error
             except httpx2.TransportError as error:
-                wrong = f"no canary answers at {self._url}: is `canary serve` running? ({error})"
+                wrong = silence(self._url, error)
                 continue
             if answer.is_success:
-                return json.loads(answer.text)  # type: ignore[no-any-return]
+                return _member(answer, wanted)
             wrong = said(answer)
             if answer.status_code != 503:
                 break
         raise NotTaken(wrong)
+
+
+def _member(answer: httpx2.Response, name: str) -> Any:
+    try:
+        return answer.json()[name]
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotTaken(f"what answers at {answer.url} is no canary's traffic listener") from error
 
 
 def import_file(path: Path, client: FeedbackClient, *, now: float) -> Imported:

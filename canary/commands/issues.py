@@ -16,11 +16,11 @@ from canary.commands.shell import (
     Form,
     example,
     fail,
-    owner,
     print_json,
     print_text,
     read_config,
     say,
+    user,
 )
 from canary.commands.text_file import read
 
@@ -71,7 +71,7 @@ def add(
         "what": what,
         "since": since,
         "at": datetime.fromtimestamp(time.time(), UTC).date().isoformat(),
-        "by": owner(),
+        "by": user(),
     }
     file = file_of(config)
     before = read(file) if file.exists() else ""

@@ -14,9 +14,9 @@ from canary.commands.shell import (
     admin_client,
     ask,
     fail,
-    owner,
     print_json,
     say,
+    user,
 )
 
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
@@ -93,7 +93,7 @@ def _order(
     *,
     share: float | None = None,
 ) -> None:
-    document: dict[str, Any] = {"who": owner(), "reason": reason}
+    document: dict[str, Any] = {"who": user(), "reason": reason}
     if share is not None:
         document["share"] = share
     path = f"/api/canaries/{quote(name, safe='')}/{order}"

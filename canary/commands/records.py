@@ -19,6 +19,7 @@ from canary.commands.shell import (
     needs_store,
     read_config,
     say,
+    writing,
 )
 
 app = typer.Typer(help="What was recorded.", no_args_is_help=True)
@@ -56,10 +57,12 @@ def export(
     now = time.time()
     if form == "parquet" and str(output) == "-":
         fail("Parquet needs a file: -o FILE", code=2)
+    if not output.name or output.is_dir():
+        fail(f"-o {str(output)!r} is a folder; name a file in it", code=2)
     begin, end = moment(since, 0.0, now), moment(until, float("inf"), now)
     read = read_config(config)
     try:
-        with needs_store(read, data), closing(Store.open(read.store, data)) as store:
+        with needs_store(read, data), closing(Store.open(read.store, data)) as store, writing(output):
             shown = columns(what)
             found = pages(store, what, canary=canary, since=begin, until=end)
             if str(output) == "json":
@@ -68,8 +71,7 @@ def export(
                 count = write_csv(sys.stdout, shown, found)
             else:
                 count = write_table(output, form, shown, found)
-    except OSError as problem:
-        fail(f"{output} cannot be written: {problem.strerror}")
+            sys.stdout.flush()
     except NoParquet as problem:
         fail(str(problem))
     say(f"{count} {what}")

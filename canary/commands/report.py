@@ -30,6 +30,7 @@ def report(
 ) -> None:
     """Judge a canary by its rubric, a past one too. Works with the server down. Exits 0, 3 or 4."""
     from canary.commands.report_output import BadOutput, Output
+    from canary.commands.text_file import unreadable
     from canary.judging.reporting import NoSuchCanary, rendered, report_from_csv, report_from_store
     from canary.judging.retro import read_rubric
 
@@ -44,7 +45,9 @@ def report(
                 result = report_from_store(read, name, data, now=time.time(), retro=retro)
     except (BadOutput, ConfigError) as problem:
         fail(str(problem), code=2)
-    except (NoSuchCanary, ValueError, OSError) as problem:
+    except (NoSuchCanary, ValueError) as problem:
         fail(str(problem))
+    except OSError as problem:
+        fail(str(problem) if source is None else unreadable(source, problem))
     wanted.write(rendered(result, wanted.form, width=wanted.width))
     raise typer.Exit(VERDICT_EXITS[result.verdict])

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from canary.commands.shell import print_text
+from canary.commands.shell import print_text, writing
 from records.whole_file import write_whole
 
 WIDTH = 110
@@ -57,8 +57,8 @@ class Output:
         return WIDTH if self.file is not None else min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
 
     def write(self, text: str) -> None:
-        """Print it, or put it in place of the file, whole."""
+        """Print it, or put it in place of the file, whole. Ends the command with 1 where that cannot be."""
         if self.file is None:
-            print_text(text)
-        else:
-            write_whole(self.file, (text.rstrip("\n") + "\n").encode())
+            return print_text(text)
+        with writing(self.file):
+            return write_whole(self.file, (text.rstrip("\n") + "\n").encode())

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from canary.commands.shell import CONFIG, ConfigFile, fail, print_json, read_config, say
+from canary.commands.shell import CONFIG, ConfigFile, fail, print_json, read_config, say, writing
 from canary.config import Config
 
 
@@ -28,10 +28,8 @@ def rules(
     if str(output) == "json":
         print_json(yaml.safe_load(text))
         return
-    try:
+    with writing(output):
         output.write_text(text)
-    except OSError as problem:
-        fail(f"{output} cannot be written: {problem.strerror}")
     say(f"{output}: written; `promtool check rules {output}` reads it as Prometheus will")
 
 

@@ -65,12 +65,23 @@ def needs_store(config: Config, data: Path) -> Iterator[None]:
         fail(str(problem))
 
 
-def owner(named: Callable[[], str] = getpass.getuser) -> str:
-    """Who runs this command; by number where the machine has no name for them, as in many a container."""
+def user() -> str:
+    """Who asks, for the audit log; by number where the system knows no name, as in many containers."""
     try:
-        return named()
-    except (OSError, KeyError):  # KeyError: Python before 3.13
+        return getpass.getuser()
+    except (OSError, KeyError):  # KeyError until Python 3.12
         return f"uid {os.getuid()}"
+
+
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Around what writes a file, or stdout (`-`): ends the command with 1 where it cannot be written."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever reads stdout has enough: the command ends without a word
+    except OSError as problem:
+        fail(f"{'stdout' if str(file) == '-' else file} cannot be written: {problem.strerror}")
 
 
 def print_text(text: str) -> None:

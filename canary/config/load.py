@@ -13,6 +13,8 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        if isinstance(error, FileNotFoundError):
+            reason = f"{reason}; name yours with --config"
         problem = Problem(file=str(path), path="", line=None, message=f"cannot be read: {reason}")
         raise ConfigError([problem]) from error
     return parse(text, str(path), environment)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,6 +21,16 @@ canaries:
     baseline: {provider: openai, model: a}
     candidate: {provider: openai, model: b}
     share: 5%
+"""
+
+NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
+NAMELESS = """
+import pwd
+from canary.commands.shell import user
+def unknown(uid):
+    raise KeyError(uid)
+pwd.getpwuid = unknown  # as in a container that runs under a number without an entry
+print(user())
 """
 
 CONFIG = 'providers: {{openai: {{api: openai, base_url: "{url}/v1"}}}}'
@@ -75,6 +87,36 @@ def test_a_folder_that_tells_no_listener_is_named_with_what_to_give(tmp_path: Pa
         NotReached, match=r"server\.json tells no admin listener: give its address with --admin"
     ):
         AdminClient(admin=None, data=tmp_path, environment={})
+
+
+@pytest.mark.parametrize("token", ["line\nbreak", "ünvalid"])
+def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(tmp_path: Path, token: str) -> None:
+    with pytest.raises(NotReached) as caught:
+        AdminClient(admin="127.0.0.1:9", data=tmp_path, environment={"CANARY_ADMIN_TOKEN": token})
+    assert str(caught.value) == "CANARY_ADMIN_TOKEN is no token: it must be one line of ASCII characters"
+
+
+def test_an_address_that_is_none_is_told_from_a_server_that_is_down(tmp_path: Path) -> None:
+    for address in ("ftp://127.0.0.1", ":"):
+        with pytest.raises(NotReached, match="is no address: write HOST:PORT, or a URL"):
+            AdminClient(admin=address, data=tmp_path, environment={}).get("/api/status")
+
+
+def test_a_data_folder_of_another_user_is_told_from_one_where_no_server_has_run(tmp_path: Path) -> None:
+    (tmp_path / "server.json").mkdir()  # to root, no file is another's: a folder cannot be read either
+    with pytest.raises(NotReached, match=r"server\.json cannot be read: .*give its address with --admin"):
+        AdminClient(admin=None, data=tmp_path, environment={})
+    (tmp_path / "admin.token").mkdir()
+    with pytest.raises(NotReached, match=r"admin\.token cannot be read: .*or set CANARY_ADMIN_TOKEN"):
+        AdminClient(admin="127.0.0.1:9", data=tmp_path, environment={})
+
+
+def test_who_gives_an_order_has_a_number_where_the_system_knows_no_name() -> None:
+    nameless = {name: value for name, value in os.environ.items() if name not in NAMES}
+    done = subprocess.run(
+        [sys.executable, "-c", NAMELESS], env=nameless, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == f"uid {os.getuid()}\n"
 
 
 def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

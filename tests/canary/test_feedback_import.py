@@ -35,6 +35,7 @@ class Endpoint(ThreadingHTTPServer):
         self.tokens: set[str | None] = set()
         self.full = 0
         self.full_after: int | None = None
+        self.foreign: bytes | None = None
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -44,6 +45,8 @@ class Handler(BaseHTTPRequestHandler):
         assert isinstance(up, Endpoint)
         values = msgspec.json.decode(self.rfile.read(int(self.headers["content-length"])))
         up.tokens.add(self.headers["authorization"])
+        if up.foreign is not None:
+            return self._send(200, up.foreign)
         if urlsplit(self.path).query:
             up.checked.append(values)
             problems = [
@@ -59,7 +62,9 @@ class Handler(BaseHTTPRequestHandler):
         return self._answer(202, {"accepted": len(values)})
 
     def _answer(self, status: int, document: Any) -> None:
-        body = msgspec.json.encode(document)
+        self._send(status, msgspec.json.encode(document))
+
+    def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -151,6 +156,22 @@ def test_nobody_there_is_said(file: Path, tmp_path: Path) -> None:
     nobody = FeedbackClient("http://127.0.0.1:9", None, pause=lambda _: None)
     with pytest.raises(NotTaken, match="is `canary serve` running"):
         import_file(file, nobody, now=NOW)
+
+
+def test_an_address_that_is_none_is_not_tried_again(file: Path) -> None:
+    write(file, 4)
+    waits = list[float]()
+    with pytest.raises(NotTaken, match="is no address: write HOST:PORT"):
+        import_file(file, FeedbackClient("ftp://127.0.0.1", None, pause=waits.append), now=NOW)
+    assert waits == []
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b"{}"])
+def test_a_server_that_is_no_canarys_is_told(endpoint: Endpoint, file: Path, answer: bytes) -> None:
+    write(file, 4)
+    endpoint.foreign = answer
+    with pytest.raises(NotTaken, match="is no canary's traffic listener"):
+        import_file(file, client(endpoint), now=NOW)
 
 
 def test_a_request_stays_within_what_the_endpoint_takes() -> None:
