@@ -1,7 +1,9 @@
 """The JSON API under `/api/`: what the command line and pipelines talk to."""
 
+import json
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -11,7 +13,7 @@ from console.rollbacks import document_of
 from records.decisions import CHOICES
 
 _FORMS = {"json": "application/json", "markdown": "text/markdown", "html": "text/html"}
-_WHO_BOUND, _REASON_BOUND = 200, 2000
+_WHO_BOUND, _REASON_BOUND, _BODY_BOUND = 200, 2000, 64 << 10
 
 
 class Api:
@@ -72,7 +74,7 @@ class Api:
     async def decide(self, request: Request) -> Response:
         """POST {"decision", "who", "reason", "compensating"?}: keep what a person decided."""
         try:
-            decision = _decision_document(await request.json())
+            decision = _decision_document(await _body(request))
             done = await self._control.decide(request.path_params["name"], **decision)
         except ValueError:
             return _problem(
@@ -90,7 +92,7 @@ class Api:
         if order not in ORDERS:
             return _problem(404, f"no such order; there are {', '.join(ORDERS)}")
         try:
-            document = _order_document(await request.json())
+            document = _order_document(await _body(request))
             done = await self._control.order(request.path_params["name"], order, **document)
         except ValueError:
             return _problem(400, 'send JSON: {"who": "…", "reason": "…"}, and "share" for ramp')
@@ -99,35 +101,74 @@ class Api:
         return JSONResponse(done)
 
 
+def refused(request: Request, problem: Exception) -> Response:
+    """What no route takes (404, 405): under `/api/` as every other error of the API."""
+    if not isinstance(problem, HTTPException):
+        raise problem
+    if not _is_api(request):
+        return PlainTextResponse(problem.detail, problem.status_code, problem.headers)
+    path, takes = request.url.path, ", ".join(sorted((problem.headers or {}).get("Allow", "").split(", ")))
+    message = f"{path} takes {takes}" if takes else f"there is no {path} here"
+    return JSONResponse({"error": message}, problem.status_code, problem.headers)
+
+
+def broken(request: Request, problem: Exception) -> Response:
+    """A defect of ours (500); whoever called us logs it."""
+    message = "this is a defect of canary's: the admin process's log tells more"
+    return _problem(500, message) if _is_api(request) else PlainTextResponse(message, 500)
+
+
+def _is_api(request: Request) -> bool:
+    return f"{request.url.path}/".startswith("/api/")
+
+
+async def _body(request: Request) -> Any:
+    """The JSON that was sent. ValueError when it is none, BadOrder (413) for more than an order can be."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _BODY_BOUND:
+            raise BadOrder(413, f"an order has at most {_BODY_BOUND >> 10} KiB")
+    try:
+        return json.loads(body)
+    except RecursionError as problem:
+        raise ValueError("nested too deeply") from problem
+
+
 def _limit(request: Request) -> int:
     limit = request.query_params.get("limit", "100")
-    if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
+    if len(limit) > len("1000") or not limit.isdecimal() or not 1 <= int(limit) <= 1000:
         raise BadOrder(400, "limit is a number from 1 to 1000")
     return int(limit)
 
 
 def _order_document(document: Any) -> dict[str, Any]:
-    """Raises ValueError for what is no order."""
+    """Raises ValueError for what is no order, BadOrder for a name or a share that cannot be."""
     if not isinstance(document, dict):
         raise ValueError
     who, reason, share = document.get("who", ""), document.get("reason", ""), document.get("share")
-    if not isinstance(who, str) or not isinstance(reason, str) or len(who) > _WHO_BOUND:
+    if not isinstance(who, str) or not isinstance(reason, str):
         raise ValueError
     if share is not None and (isinstance(share, bool) or not isinstance(share, int | float)):
         raise ValueError
+    if share is not None and not 0.0 <= share <= 1.0:
+        raise BadOrder(400, '"share" lies between 0 and 1, as 0.1 for 10 %')
+    _must_be_short(who)
     return {"who": who, "reason": reason[:_REASON_BOUND], "share": share}
 
 
 def _decision_document(document: Any) -> dict[str, Any]:
-    """Raises ValueError for what is no decision: it needs who and why; a factor goes with ship."""
+    """Raises ValueError for what is no decision: it needs who and why; a factor goes with ship. BadOrder for
+    a name that cannot be."""
     if not isinstance(document, dict) or document.get("decision") not in CHOICES:
         raise ValueError
     who, reason, factor = (document.get(name) or "" for name in ("who", "reason", "compensating"))
     if not all(isinstance(each, str) for each in (who, reason, factor)):
         raise ValueError
     who, reason, factor = who.strip(), reason.strip(), factor.strip()
-    if not who or len(who) > _WHO_BOUND or not reason or (factor and document["decision"] != "ship"):
+    if not who or not reason or (factor and document["decision"] != "ship"):
         raise ValueError
+    _must_be_short(who)
     bound = slice(_REASON_BOUND)
     return {
         "choice": document["decision"],
@@ -135,6 +176,11 @@ def _decision_document(document: Any) -> dict[str, Any]:
         "reason": reason[bound],
         "compensating": factor[bound] or None,
     }
+
+
+def _must_be_short(who: str) -> None:
+    if len(who) > _WHO_BOUND:
+        raise BadOrder(400, f'"who" has at most {_WHO_BOUND} characters')
 
 
 def _problem(status: int, message: str) -> Response:

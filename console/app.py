@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from console.api import Api
+from console.api import Api, broken, refused
 from console.archive import Archive
 from console.control import Control
 from console.door import Entry
@@ -24,6 +25,8 @@ from console.rendering import Templates
 from console.session import Sessions
 
 Degraded = Callable[[], Sequence[str]]
+
+_ERRORS = {HTTPException: refused, Exception: broken}
 
 
 def admin_app(
@@ -48,14 +51,14 @@ def admin_app(
         *Ordering(control, entry, templates).routes(),
     ]
     guard = Middleware(Guard, access=access, sessions=sessions, door=entry.door)
-    return Starlette(routes=routes, middleware=[guard])
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=_ERRORS)
 
 
 def health_app(degraded: Degraded, registry: CollectorRegistry, access: Access) -> Starlette:
     """What a process shows that takes no orders: metrics and health. `degraded` says what does not work."""
     sessions = Sessions(access.admin_token, time.time)
     guard = Middleware(Guard, access=access, sessions=sessions, door=closed)
-    return Starlette(routes=_open_routes(degraded, registry), middleware=[guard])
+    return Starlette(routes=_open_routes(degraded, registry), middleware=[guard], exception_handlers=_ERRORS)
 
 
 def _open_routes(degraded: Degraded, registry: CollectorRegistry) -> list[Route]:

@@ -336,7 +336,7 @@ def test_an_order_that_cannot_be_carried_out_says_why_and_changes_nothing(stage:
         "it runs already": (order(stage, "support-nov", "start"), 409),
         "a reason is missing": (order(stage, "support-nov", "promote"), 400),
         "a share is missing": (order(stage, "support-nov", "ramp"), 400),
-        "a share over all": (order(stage, "support-nov", "ramp", share=1.5), 409),
+        "a share over all": (order(stage, "support-nov", "ramp", share=1.5), 400),
         "a share that is none": (order(stage, "support-nov", "ramp", share="much"), 400),
         "a share that is true": (order(stage, "support-nov", "ramp", share=True), 400),
     }
