@@ -17,6 +17,7 @@ from canary.commands.client import AdminClient, NotReached
 from canary.commands.doctor_findings import Check, Finding, broken, fine, warning
 from canary.commands.doctor_machine import skew
 from canary.config import Config
+from canary.config.quantity import is_loopback
 
 CONNECT_WITHIN_S = 3.0
 _PORTS = {"https": 443, "http": 80}
@@ -30,16 +31,20 @@ def destinations(config: Config) -> dict[str, Check]:
         checks[name] = _connecting(name, provider.base_url, provider.ca_file)
     for place, receiver in enumerate(config.notify):
         name = f"notify[{place}] {receiver.kind}"
-        checks[name] = _connecting(name, receiver.url, None)
+        checks[name] = _connecting(name, receiver.url, None, receives=True)
     return checks
 
 
-def _connecting(name: str, url: str, ca_file: str | None) -> Check:
-    return lambda: [connect(name, url, ca_file)]
+def _connecting(name: str, url: str, ca_file: str | None, *, receives: bool = False) -> Check:
+    return lambda: [connect(name, url, ca_file, receives=receives)]
 
 
-def connect(name: str, url: str, ca_file: str | None = None) -> Finding:
-    """Look the host up, connect, and shake hands where it is TLS. Of the URL only host and port are told."""
+def connect(name: str, url: str, ca_file: str | None = None, *, receives: bool = False) -> Finding:
+    """Look the host up, connect, and shake hands where it is TLS. Of the URL only host and port are told.
+
+    A receiver of pages (`receives`) that does not run on this machine is a warning, as the server itself is:
+    so begins whoever starts from a sample.
+    """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
     began = time.monotonic()
@@ -59,6 +64,12 @@ def connect(name: str, url: str, ca_file: str | None = None) -> Finding:
         return broken(name, says, "write http://, or its TLS port")
     except TimeoutError:
         return broken(name, f"{host}:{port} does not answer", "see whether a firewall or proxy is between")
+    except ConnectionRefusedError as problem:
+        says = f"{host}:{port}: {problem.strerror}"
+        if receives and is_loopback(host):
+            do = "start it, or name where you want to be paged: this may be a sample's address"
+            return warning(name, f"{says}; pages wait on disk for a day", do)
+        return broken(name, says, "start it, or mend the URL")
     except OSError as problem:
         return broken(name, f"{host}:{port}: {problem.strerror or problem}", "start it, or mend the URL")
     return fine(name, f"{host}:{port} can be reached ({(time.monotonic() - began) * 1e3:.0f} ms)")
