@@ -1,11 +1,12 @@
 """`canary simulate`: what a canary's guardrails would do on made-up traffic. Asks no server."""
 
 import os
+import sys
 from typing import Annotated
 
 import typer
 
-from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, read_config
+from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, read_config, say
 from canary.config.quantity import parse_duration, parse_share
 
 ERRORS, COSTS, LATENCIES = ("50%", "25%"), ("3x",), ("4s",)
@@ -46,7 +47,8 @@ def simulate(
     output: Form = "text",
 ) -> None:
     """Say how often a canary's guardrails act wrongly, and how soon rightly, on made-up traffic."""
-    from canary.commands.simulated import Question, answer, chosen
+    from canary.commands.progress import Progress
+    from canary.commands.simulated import Killed, Question, answer, chosen
     from canary.commands.simulated_table import show
 
     named = error or cost or latency
@@ -68,11 +70,16 @@ def simulate(
         )
     except ValueError as problem:
         fail(str(problem), code=2)
-    document = answer(wanted, question, jobs=jobs or os.cpu_count() or 1)
-    if output == "json":
-        print_json(document)
-    else:
-        show(document)
+    jobs = jobs or os.cpu_count() or 1
+    try:
+        if output == "json":
+            print_json(answer(wanted, question, jobs=jobs, foretell=lambda _: None, told=lambda *_: None))
+            return
+        with Progress(sys.stderr) as progress:
+            document = answer(wanted, question, jobs=jobs, foretell=say, told=progress.show)
+    except Killed as problem:
+        fail(str(problem))
+    show(document)
 
 
 def _factor(text: str) -> float:

@@ -1,26 +1,39 @@
 """Simulated runs of one canary's guardrails: what is asked, what is played, the answer as a document."""
 
 import math
+import signal
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
+from multiprocessing import active_children
 from typing import Any
 
 from scipy.stats import beta
 
 from alerts.rule import Rule
-from alerts.simulate import Detection, Scenario, detect
+from alerts.simulate import Detection, Scenario
 from alerts.status import rule_key
 from alerts.trials import UNFED, Task, alarms, calm_week, detected, going_bad, play
-from canary.commands.shell import say
 from canary.config import CanaryConfig
 
 P95_SIGMAS = 1.6448536269514722
 LOOK_EACH_S = 2.0
-SAMPLE = 3_000
-"""Exchanges of the run that tells how fast this machine is."""
+TELL_EACH_S = 0.25
+SAMPLE = 2_000
+"""Exchanges of the runs that tell how fast this machine is."""
+
+Told = Callable[[float, float], None]
+"""Is told how many seconds of work are done, of how many."""
+
+_KILLED = "a process of the simulation was killed: is memory short? Fewer --jobs take less"
+
+
+class Killed(Exception):
+    """Somebody ended a process; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,55 +99,113 @@ def _median_s(scenario: Scenario, p95_s: float) -> float:
     return p95_s / math.exp(P95_SIGMAS * scenario.latency_sigma)
 
 
-def answer(wanted: CanaryConfig, question: Question, *, jobs: int) -> dict[str, Any]:
-    """Play everything, saying on stderr how long it takes, and give the figures as a document."""
+def answer(
+    wanted: CanaryConfig, question: Question, *, jobs: int, foretell: Callable[[str], None], told: Told
+) -> dict[str, Any]:
+    """Play everything, and give the figures as a document. `foretell` hears how long it may take, `told` how
+    far it is."""
     rules, week, bad = wanted.guardrails, calm_week(healthy(question)), faults(question)
     calm = [Task(week, question.seed + n, rules) for n in range(question.weeks)]
     ill = {what: _tasks(scenario, question, rules) for what, scenario in bad.items()}
-    _foretell([*calm, *chain.from_iterable(ill.values())], jobs)
-    with ProcessPoolExecutor(jobs) as pool:
-
-        def played(tasks: Sequence[Task]) -> list[Detection]:
-            return list(pool.map(play, tasks))
-
-        return {
-            "canary": wanted.canary.name,
-            "traffic": {
-                "rate": question.rate,
-                "users": question.users,
-                "share": question.share,
-                "base_error": question.base_error,
-                "base_latency_s": question.base_latency_s,
-            },
-            "equal_arms": _alarms_document(played(calm)),
-            "bad_candidates": [
-                {"candidate": what, **_detected_document(played(tasks), bad[what].fault_at_s)}
-                for what, tasks in ill.items()
-            ],
-            "not_simulated": [
-                rule_key(rule.rule, rule.category, rule.segment)
-                for rule in rules
-                if rule.rule in UNFED or rule.category is not None or rule.segment
-            ],
-        }
+    everything = [*calm, *chain.from_iterable(ill.values())]
+    with _pool(jobs) as pool:
+        work = _work(pool, everything, jobs)
+        foretell(_foretold(everything, sum(work) / jobs, jobs))
+        found = iter(_played(pool, everything, work, told))
+    return {
+        "canary": wanted.canary.name,
+        "traffic": {
+            "rate": question.rate,
+            "users": question.users,
+            "share": question.share,
+            "base_error": question.base_error,
+            "base_latency_s": question.base_latency_s,
+        },
+        "equal_arms": _alarms_document(list(islice(found, len(calm)))),
+        "bad_candidates": [
+            {
+                "candidate": what,
+                **_detected_document(list(islice(found, len(tasks))), bad[what].fault_at_s),
+            }
+            for what, tasks in ill.items()
+        ],
+        "not_simulated": [
+            rule_key(rule.rule, rule.category, rule.segment)
+            for rule in rules
+            if rule.rule in UNFED or rule.category is not None or rule.segment
+        ],
+    }
 
 
 def _tasks(scenario: Scenario, question: Question, rules: Sequence[Rule]) -> list[Task]:
     return [Task(scenario, question.seed + n, rules) for n in range(question.runs)]
 
 
-def _foretell(tasks: Sequence[Task], jobs: int) -> None:
-    """Say how long it may take, from how fast a small run is just now."""
-    if not tasks:
-        return
-    scenario = tasks[0].scenario
-    sample = replace(scenario, fault_at_s=0.0, duration_s=SAMPLE / scenario.exchanges_per_minute * 60.0)
+@contextmanager
+def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that Ctrl-C ends at once: it breaks the pool, and interrupts none of its own steps."""
+    asked = False
+
+    def end(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        for process in active_children():
+            process.terminate()
+
+    before = signal.signal(signal.SIGINT, end)
+    ignoring = (signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=ignoring) as pool:
+            yield pool
+    except BrokenProcessPool as broken:
+        raise (KeyboardInterrupt if asked else Killed(_KILLED)) from broken
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _played(
+    pool: ProcessPoolExecutor, tasks: Sequence[Task], work: Sequence[float], told: Told
+) -> list[Detection]:
+    """What came of each task, in their order."""
+    running = dict(zip((pool.submit(play, task) for task in tasks), work, strict=True))
+    left, of, done = set(running), sum(work), 0.0
+    while left:
+        ended, left = wait(left, timeout=TELL_EACH_S, return_when=FIRST_COMPLETED)
+        done += sum(running[each] for each in ended)
+        told(done, of)
+    return [each.result() for each in running]
+
+
+def _work(pool: ProcessPoolExecutor, tasks: Sequence[Task], jobs: int) -> list[float]:
+    """How many seconds each task takes at most, from how long small ones do just now, `jobs` at once."""
+    samples = {_sample(task): 0.0 for task in tasks}
+    tried = [sample for sample in samples for _ in range(jobs)]
+    for sample, took_s in zip(tried, pool.map(_time_of, tried), strict=True):
+        samples[sample] = max(samples[sample], took_s)
+    return [samples[_sample(task)] * _exchanges(task) / SAMPLE for task in tasks]
+
+
+def _sample(task: Task) -> Task:
+    """The task's beginning without its fault, which could end it early."""
+    healthy = replace(task.scenario, candidate_error=None, candidate_cost=1.0, candidate_latency_s=None)
+    duration_s = SAMPLE / task.scenario.exchanges_per_minute * 60.0
+    return Task(replace(healthy, fault_at_s=0.0, duration_s=duration_s), 0, task.rules)
+
+
+def _exchanges(task: Task) -> float:
+    return task.scenario.duration_s / 60.0 * task.scenario.exchanges_per_minute
+
+
+def _foretold(tasks: Sequence[Task], seconds: float, jobs: int) -> str:
+    millions, minutes = sum(_exchanges(task) for task in tasks) / 1e6, seconds / 60.0
+    return f"up to {millions:.1f} million exchanges, {jobs} at once: about {minutes:.1f} minutes at most"
+
+
+def _time_of(task: Task) -> float:
+    """How many seconds the task takes here and now."""
     began = time.perf_counter()
-    detect(sample, 0, tasks[0].rules)
-    each_s = (time.perf_counter() - began) / SAMPLE
-    exchanges = sum(task.scenario.duration_s / 60.0 * task.scenario.exchanges_per_minute for task in tasks)
-    minutes = exchanges * each_s / jobs / 60.0
-    say(f"up to {exchanges / 1e6:.1f} million exchanges, {jobs} at once: about {minutes:.1f} minutes at most")
+    play(task)
+    return time.perf_counter() - began
 
 
 def _alarms_document(found: Sequence[Detection]) -> dict[str, Any]:

@@ -1,6 +1,10 @@
 """`canary simulate`: figures from the real guardrails, the same for a seed, and refusals that help."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +44,7 @@ def asked(config: Path, *arguments: str) -> Any:
     done = CliRunner().invoke(
         app, ["simulate", "--config", str(config), "-o", "json", "--jobs", "1", *arguments]
     )
-    assert done.exit_code == 0, done.output
+    assert (done.exit_code, done.stderr) == (0, "")  # nothing of its progress
     return json.loads(done.stdout)
 
 
@@ -84,6 +88,20 @@ def test_the_table_tells_what_happens_and_what_was_left_out(config: Path) -> Non
     assert "p95 of 9 s" in done.stdout
     assert "not simulated: csat, error_rate[category=billing]" in done.stdout
     assert "minutes at most" in done.stderr
+
+
+def test_ctrl_c_ends_it_at_once_with_its_processes_and_without_a_traceback(config: Path) -> None:
+    command = [sys.executable, "-m", "canary", "simulate", "--config", str(config), "--jobs", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+        assert running.stderr is not None
+        assert "minutes at most" in running.stderr.readline()
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to all of them
+        try:
+            _, left = running.communicate(timeout=60)  # ends when the last process of it has
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            raise
+    assert (running.returncode, "Traceback" in left) == (130, False)
 
 
 def test_which_canary_is_meant_must_be_said_where_there_are_several(config: Path) -> None:
