@@ -19,7 +19,8 @@ def check(
         int, typer.Option("--users", min=1, help="How many users will come, for the expected power.")
     ] = 20_000,
     requests: Annotated[
-        float | None, typer.Option("--requests", min=1, help="How many requests each makes; else 1, 3 and 8.")
+        float | None,
+        typer.Option("--requests", min=1, max=1e6, help="How many requests each makes; else 1, 3 and 8."),
     ] = None,
     output: Form = "text",
 ) -> None:

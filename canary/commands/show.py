@@ -15,22 +15,25 @@ from console.standing import Standing, Tone, standing
 _TONES: Mapping[Tone, str] = {"good": "green", "warn": "yellow", "bad": "bold red", "calm": "dim"}
 
 BAR_WIDTH = 16
+NARROW = 100
+"""Below so many columns figures alone are shown: the bars would leave no room for them."""
 
 
 def show_status(document: Mapping[str, Any], now: float) -> None:
     """Print the status at UTC second `now`."""
-    Console().print(picture(document, now))
+    console = Console()
+    console.print(picture(document, now, width=console.width))
 
 
-def picture(document: Mapping[str, Any], now: float) -> RenderableType:
-    """Every canary of the document: its header over both arms and the guardrails."""
+def picture(document: Mapping[str, Any], now: float, *, width: int) -> RenderableType:
+    """Every canary of the document, for so many columns: its header over both arms and the guardrails."""
     canaries = document["canaries"]
     if not canaries:
         return Text("no canary in the config: traffic passes through, recorded")
-    return Group(*(part for canary in canaries for part in _canary(canary, now)))
+    return Group(*(part for canary in canaries for part in _canary(canary, now, bars=width >= NARROW)))
 
 
-def _canary(canary: Mapping[str, Any], now: float) -> list[RenderableType]:
+def _canary(canary: Mapping[str, Any], now: float, *, bars: bool) -> list[RenderableType]:
     stands = standing(canary)
     parts: list[RenderableType] = [_header(canary, stands, now)]
     if canary.get("rollback"):
@@ -40,7 +43,7 @@ def _canary(canary: Mapping[str, Any], now: float) -> list[RenderableType]:
     parts.append(_arms(canary["arms"]))
     if canary.get("mirror"):
         parts.append(_mirror(canary["mirror"]))
-    return [*parts, *_guardrails(stands), Text("")]
+    return [*parts, *_guardrails(stands, bars=bars), Text("")]
 
 
 def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
@@ -124,16 +127,17 @@ def _mirror(copies: Mapping[str, Any]) -> Text:
     return Text.assemble((f"mirror {_percent(copies['share'])}", "bold"), "  ", ", ".join(figures))
 
 
-def _guardrails(stands: Standing) -> list[RenderableType]:
+def _guardrails(stands: Standing, *, bars: bool) -> list[RenderableType]:
     """Each rule's value against its limit and its evidence against what it acts on; then what the loud ones
     say, and those that have seen nothing."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("guardrail", "state", "value", "limit", "", "evidence", ""):
+    for name in ("guardrail", "state", "value", "limit", *(("", "evidence", "") if bars else ("evidence",))):
         table.add_column(name)
     for rule in stands.rules:
         name, style = f"{rule.name} ({rule.scope})" if rule.scope else rule.name, _TONES[rule.tone]
-        bars = (_bar(rule.filled, style), _bar(rule.proved, style))
-        table.add_row(name, Text(rule.word, style), rule.value, rule.limit, *bars, rule.proof)
+        limit = rule.limit.removeprefix("limit ").replace("at least", "≥")
+        drawn = (_bar(rule.filled, style), _bar(rule.proved, style)) if bars else ()
+        table.add_row(name, Text(rule.word, style), rule.value, limit, *drawn, rule.proof)
     said = [Text(rule.sentence, "dim") for rule in stands.rules if rule.tone in ("warn", "bad")]
     unseen = [Text(f"nothing seen yet: {', '.join(stands.unseen)}", "dim")] if stands.unseen else []
     return [*([table] if stands.rules else []), *said, *unseen]

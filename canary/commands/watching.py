@@ -92,7 +92,7 @@ class OnScreen:
     def show(self, look: Look) -> None:
         """Redraw."""
         silence = [Text(f"no answer: {look.silence}", "bold red")] if look.silence else []
-        self._last = Group(*silence, picture(look.document, self._now()))
+        self._last = Group(*silence, picture(look.document, self._now(), width=self._console.width))
         self._live.update(self._last, refresh=True)
 
 

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 from io import StringIO
+from typing import Literal
 
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +22,8 @@ _COLOURS = {
     "extend": "bold yellow",
 }
 _MODES, _PARTS = 6, 15
+_WIDE = 100
+"""From so many columns on what a metric is and what is asked of it stand in one table."""
 _STATE_COLOURS = {"IDEAL": "green", "PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "NODATA": "dim"}
 
 
@@ -41,11 +43,11 @@ def terminal(report: Report, *, width: int = 110, colour: bool = False) -> str:
         highlight=False,
         legacy_windows=False,
     )
-    console.print(_page(report, gap=2 if width >= 100 else 1))
+    console.print(_page(report, wide=width >= _WIDE))
     return out.getvalue()
 
 
-def _page(report: Report, gap: int) -> RenderableType:
+def _page(report: Report, *, wide: bool) -> RenderableType:
     headline, meaning = prose.HEADLINES[report.verdict]
     steps = next_steps(report)
     blocks: list[RenderableType] = [
@@ -57,7 +59,7 @@ def _page(report: Report, gap: int) -> RenderableType:
         *_bullets(report.reasons),
         *([Text("\nWhat would change the verdict", "bold"), *_bullets(steps)] if steps else []),
         Text(),
-        _rubric(report, gap),
+        *_rubric(report, wide=wide),
         Text(f"users   {prose.users(report)}"),
         Text(f"window  {prose.span_of_days(report)}"),
         Text(f"split   {prose.split(report)}"),
@@ -77,22 +79,36 @@ def _page(report: Report, gap: int) -> RenderableType:
     return Group(*blocks)
 
 
-def _rubric(report: Report, gap: int) -> Table:
+_FOUND = ("", "metric", "baseline", "candidate", "95 % interval")
+_ASKED = ("acceptable", "ideal", "users")
+_FIGURES = ("baseline", "candidate", "users")
+
+
+def _rubric(report: Report, *, wide: bool) -> list[RenderableType]:
+    """Every metric: how it is, and what is asked of it."""
+    if wide:
+        return [_metrics(report, (*_FOUND, *_ASKED), gap=2)]
+    return [_metrics(report, _FOUND, gap=1), Text(), _metrics(report, ("metric", *_ASKED), gap=2), Text()]
+
+
+def _metrics(report: Report, columns: Sequence[str], *, gap: int) -> Table:
     table = Table(box=None, padding=(0, gap, 0, 0), header_style="bold")
-    for name in ("", "metric", "baseline", "candidate", "95 % interval", "acceptable", "ideal", "users"):
-        table.add_column(name, justify="right" if name in ("baseline", "candidate", "users") else "left")
+    for name in columns:
+        justify: Literal["left", "right"] = "right" if name in _FIGURES else "left"
+        table.add_column(name, justify=justify, no_wrap=name not in ("", "metric"))
     for line in report.metrics:
         glyph, word = prose.mark(line, report)
-        table.add_row(
-            Text(f"{glyph} {word}", _STATE_COLOURS[line.state]),
-            label(line.metric),
-            prose.value(line, line.baseline),
-            prose.value(line, line.candidate),
-            prose.interval(line),
-            line.acceptable,
-            line.ideal,
-            f"{line.units:,}",
-        )
+        cells: dict[str, RenderableType] = {
+            "": Text(f"{glyph} {word}", _STATE_COLOURS[line.state]),
+            "metric": label(line.metric),
+            "baseline": prose.value(line, line.baseline),
+            "candidate": prose.value(line, line.candidate),
+            "95 % interval": prose.interval(line),
+            "acceptable": line.acceptable,
+            "ideal": line.ideal,
+            "users": f"{line.units:,}",
+        }
+        table.add_row(*(cells[name] for name in columns))
     return table
 
 
@@ -113,7 +129,10 @@ def _parts(report: Report) -> Table | None:
 
 
 def _bullets(sentences: Sequence[str]) -> list[RenderableType]:
-    return [Padding(Text(f"• {sentence}"), (0, 0, 0, 2)) for sentence in sentences]
+    grid = Table.grid(padding=(0, 1))
+    for sentence in sentences:
+        grid.add_row("  •", Text(sentence))
+    return [grid]
 
 
 def _layers(report: Report) -> Table:

@@ -111,9 +111,9 @@ def test_ctrl_c_ends_it_with_the_last_document() -> None:
     assert last["canaries"][0]["state"] == "rolled_back"
 
 
-def drawn(**changed: Any) -> str:
-    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
-    console.print(picture(document(**changed), NOW))
+def drawn(width: int = 120, **changed: Any) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    console.print(picture(document(**changed), NOW, width=width))
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text.replace("\u00a0", " ")
 
@@ -137,6 +137,17 @@ def test_a_guardrail_has_a_bar_for_its_value_and_one_for_its_evidence() -> None:
     (row,) = [line for line in drawn().splitlines() if line.startswith("Error rate")]
     assert row.count("━") > 8
     assert "20 of 1,000" in row
+
+
+def test_in_eighty_columns_a_guardrail_has_one_line_of_figures() -> None:
+    loud = {"observations": 90.0, "ln_mixture": 20.0, "ln_cusum": 0.0}
+    rules = [
+        rule("latched", rule="error_rate_vs_baseline", threshold=1.5, value=None, evidence=loud),
+        rule("warn", rule="csat", threshold=4.26, value=4.79, evidence=loud),
+    ]
+    lines = [" ".join(line.split()) for line in drawn(80, guardrails=rules).splitlines()]
+    assert "Error rate vs. baseline convicted – 1.5× over 1,000,000 of 1,000" in lines
+    assert "Satisfaction over its limit 4.79 ≥ 4.26 over 1,000,000 of 1,000" in lines
 
 
 @pytest.mark.parametrize(("state", "said"), [("ok", False), ("firing", True)])

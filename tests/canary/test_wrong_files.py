@@ -146,3 +146,8 @@ def test_a_terminal_that_is_not_of_utf8_shows_the_rest(folder: Path) -> None:
     out = folder / "out"
     assert run(folder, ["check"], str(out), PYTHONIOENCODING="latin-1")[0] == 0
     assert out.read_text().splitlines()[0] == "trial: openai/a-1 \\u2192 openai/a-2, share 5%"
+
+
+@pytest.mark.parametrize("requests", ["1e300", "inf"])
+def test_more_requests_than_a_user_can_make_are_a_mistake(folder: Path, requests: str) -> None:
+    assert "1000000" in refused(folder, ["check", "--requests", requests], folder)

@@ -13,9 +13,11 @@ import pytest
 from report import render
 from report.document import Mirror, Report, from_json
 from report.log import from_csv
+from report.render import prose
 from report.render.bar import WIDTH, bar
 from report.rollout import Rollout
 from report.verdict import build
+from report.wording import label
 
 Log = Callable[[Any], Path]
 HOSTILE = 'x"><script>alert(1)</script>|*a*'
@@ -108,6 +110,16 @@ def test_the_terminal_keeps_its_width_and_its_colours_to_itself(refused: Report)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 90
     assert "\x1b" not in text
     assert "\x1b" in render.terminal(refused, colour=True)
+
+
+def test_in_eighty_columns_no_figure_of_a_metric_is_folded(refused: Report) -> None:
+    lines = [" ".join(line.split()) for line in render.terminal(refused, width=80).splitlines()]
+    for line in refused.metrics:
+        figures = (
+            f"{prose.value(line, line.baseline)} {prose.value(line, line.candidate)} {prose.interval(line)}"
+        )
+        assert any(label(line.metric) in row and figures in row for row in lines)
+        assert f"{label(line.metric)} {line.acceptable} {line.ideal} {line.units:,}" in lines
 
 
 def test_an_empty_canary_can_be_shown(rollout: Rollout, tmp_path: Path) -> None:
