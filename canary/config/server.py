@@ -37,7 +37,7 @@ class ServerSettings:
             traffic=given.get("traffic", parse_address, self.traffic),
             admin=given.get("admin", parse_address, self.admin),
             workers=given.get("workers", _parse_workers, self.workers),
-            data=given.get("data", str, self.data),
+            data=given.get("data", _parse_folder, self.data),
             grace_s=given.get("grace", parse_duration, self.grace_s),
             role=given.get("role", _parse_role, self.role),
         )
@@ -71,6 +71,12 @@ class _Given:
             source = variable if flag is None else f"--{name}"
             self.problems.append(Problem(file=source, path="", line=None, message=str(error)))
             return otherwise
+
+
+def _parse_folder(text: str) -> str:
+    if not text:
+        raise ValueError("no folder is named; write one of its own, as ./canary-data")
+    return text
 
 
 def _parse_role(text: str) -> Role:

@@ -33,10 +33,11 @@ def test_variables_stand_over_the_file_and_flags_over_both() -> None:
 
 def test_all_that_cannot_be_read_is_named_by_flag_or_variable() -> None:
     with pytest.raises(ConfigError) as refused:
-        FILE.overridden({"CANARY_GRACE": "600", "CANARY_WORKERS": "0"}, {"traffic": "8080"})
+        FILE.overridden({"CANARY_GRACE": "600", "CANARY_WORKERS": "0"}, {"traffic": "8080", "data": ""})
     assert str(refused.value).splitlines() == [
         '--traffic: "8080" is no address; write HOST:PORT, as 127.0.0.1:8080',
         'CANARY_WORKERS: "0" is no number of workers; write one from 1 to 256',
+        "--data: no folder is named; write one of its own, as ./canary-data",
         'CANARY_GRACE: a duration needs a unit: write "600s" for seconds (or ms, m, h, d, w)',
     ]
 
