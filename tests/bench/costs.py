@@ -162,9 +162,10 @@ def _worker(folder: Path) -> Worker:
     canary = load(config, {}).canaries["bench"].canary
     running = State(state="running", share=0.1, definition=definition(canary))
     write_plan(data / "plan.json", Plan(version=1, refreshed_at=time.time(), states={canary.name: running}))
-    return Worker(
-        Orders(config=str(config), data=str(data), fd=-1, slot=0, grace_s=5.0, workers=1, host="127.0.0.1")
+    orders = Orders(
+        config=str(config), data=str(data), fd=-1, slot=0, grace_s=5.0, workers=1, host="127.0.0.1"
     )
+    return Worker(orders, None)
 
 
 def _request() -> bytes:
