@@ -84,13 +84,14 @@ class Recovered:
     """Arms that each have an interval of their own: few events, and quantiles.
 
     The contrast's interval is recovered from the arms' (MOVER: Zou, Donner, Statistics in Medicine 2008),
-    on the logarithm if `logarithmic`. `influence` (units,) is empty where no normal approximation is used.
+    on the logarithm if `logarithmic`. `arms` are the shares that quantiles' intervals come from; None where
+    no normal approximation is used.
     """
 
     candidate: Interval
     baseline: Interval
     c: float
-    influence: Floats
+    arms: Arms | None = None
     logarithmic: bool = False
 
     def contrast(self, factor: float, offset: float) -> Interval:
@@ -108,7 +109,10 @@ class Recovered:
         return _standardised(difference.estimate, (down if difference.estimate > 0 else up) / self.c)
 
     def heaviest(self, factor: float) -> float:
-        return _largest_part(self.influence)
+        if self.arms is None:
+            return 0.0
+        # As shares either arm's influence is on the same scale, whatever the bound's factor is.
+        return _largest_part(self.arms.influence(0 if factor == 0 else 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

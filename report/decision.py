@@ -209,11 +209,15 @@ def _still_needed(line: MetricLine) -> str:
 def _without_data(judged: Judged, line: MetricLine) -> str:
     if line.units == 0:
         return f"{title(line.metric)} has no data: no value has been recorded for the candidate yet."
-    if line.units >= GATE:
-        return (
-            f"{title(line.metric)} has too little to compare with: "
-            f"{judged.reading.baseline_units} of {GATE} baseline users have a value."
-        )
+    ours, theirs = judged.reading.carrying
+    if ours >= GATE:
+        have = _have(theirs, judged.reading.baseline_units, "baseline")
+        return f"{title(line.metric)} has too little to compare with: {have}."
     more = f"; about {days(line.days_needed, more=True)}" if line.days_needed else ""
-    have = f"{line.units} of {GATE} candidate users have a value"
+    have = _have(ours, line.units, "candidate")
     return f"{title(line.metric)} has too little data: {have}{more}."
+
+
+def _have(carrying: int, units: int, arm: str) -> str:
+    worth = "as good as " if carrying < units else ""
+    return f"{worth}{carrying} of {GATE} {arm} users have a value"

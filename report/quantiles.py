@@ -85,6 +85,6 @@ class Quantiles:
             candidate=interval(self.candidate, slower.candidate),
             baseline=interval(self.baseline, slower.baseline),
             c=c,
-            influence=slower.candidate.influence,
+            arms=slower,
             logarithmic=True,
         )

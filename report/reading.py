@@ -24,10 +24,14 @@ no normal approximation."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What one metric says so far. Units are those with a value; without any in an arm its value is None."""
+    """What one metric says so far. Units are those with a value; without any in an arm its value is None.
+
+    `carrying` says on how many units the candidate's value and the baseline's rest: see `_carrying`.
+    """
 
     candidate_units: int
     baseline_units: int
+    carrying: tuple[int, int]
     candidate: float | None
     baseline: float | None
     comparison: Comparison | None
@@ -36,35 +40,38 @@ class Reading:
     @property
     def measured(self) -> bool:
         """True when the candidate's own interval may be read."""
-        return self.candidate_units >= GATE
+        return self.carrying[0] >= GATE
 
     @property
     def compared(self) -> bool:
         """True when the interval against the baseline may be read."""
-        return self.measured and self.baseline_units >= GATE
+        return min(self.carrying) >= GATE
 
 
 def read(sample: Sample, observed: Observations, *, planned: float) -> Reading:
     """Compare the arms on these observations; `planned` is n*, the units the interval is tuned for."""
-    observed = _concurrent(sample, observed)
-    sums = _sums(sample, observed, observed.total)
+    seen = observed
+    observed, sums = _concurrent(sample, seen)
     candidate_units, baseline_units = sums.units(candidate=True), sums.units(candidate=False)
     if candidate_units == 0:
         return Reading(
             candidate_units=0,
             baseline_units=baseline_units,
+            carrying=(0, baseline_units),
             candidate=None,
             baseline=_plain_value(sample, observed, sums) if baseline_units else None,
             comparison=None,
             tau=0.0,
         )
     tau = candidate_units * sequence.tuning(alpha=ALPHA, planned=planned)
-    comparison = _with_response(sample, observed, sums, sequence.multiplier(tau, ALPHA))
+    c = sequence.multiplier(tau, ALPHA)
+    comparison = _with_response(sample, seen, _compare(sample, observed, sums, c), c)
     candidate = comparison.contrast(0, 0).estimate
     baseline = candidate - comparison.contrast(1, 0).estimate if baseline_units else None
     return Reading(
         candidate_units=candidate_units,
         baseline_units=baseline_units,
+        carrying=(_carrying(sums, candidate=True), _carrying(sums, candidate=False)),
         candidate=candidate,
         baseline=baseline,
         comparison=comparison,
@@ -79,11 +86,33 @@ def _plain_value(sample: Sample, observed: Observations, sums: UnitSums) -> floa
     return float(np.sum(sums.total) / np.sum(sums.count))
 
 
-def _concurrent(sample: Sample, observed: Observations) -> Observations:
-    """Only the phases that both arms have values in, where there are such; nothing else is a comparison."""
-    phase, candidate = sample.phase[observed.row], sample.candidate[observed.row]
-    both = np.intersect1d(phase[candidate], phase[~candidate])
-    return observed.where(np.isin(phase, both)) if len(both) else observed
+def _concurrent(sample: Sample, observed: Observations) -> tuple[Observations, UnitSums]:
+    """Only the phases that both arms have values in. Where there is none nothing can be compared, and the
+    candidate's own values are left."""
+    sums = _sums(sample, observed, observed.total)
+    if not sums.candidate.any() or sums.candidate.all():
+        return observed, sums
+    phases = int(sums.phase.max()) + 1
+    theirs, ours = (np.bincount(sums.phase[sums.candidate == arm], minlength=phases) for arm in (False, True))
+    common = (theirs > 0) & (ours > 0)
+    if not common.any():
+        return observed.only(sample.candidate), sums.only(sums.candidate)
+    kept = common[sums.phase]
+    return (observed, sums) if kept.all() else (observed.only(common[sample.phase]), sums.only(kept))
+
+
+def _carrying(sums: UnitSums, *, candidate: bool) -> int:
+    """The arm's units, at most so many as would carry its value as well in a single phase, 1/Σ(ω_k²/K_k).
+
+    A phase of a ramp in which an arm had few units but that weighs much would else pass the gate by the units
+    of another, with hardly a variance to show how little is known.
+    """
+    rows, units = sums.phase[sums.candidate == candidate], sums.units(candidate=candidate)
+    if units == 0 or sums.single_phase:
+        return units
+    each = np.maximum(np.bincount(rows), 1)
+    omega = np.bincount(sums.phase[sums.candidate], weights=sums.count[sums.candidate])
+    return min(units, int(1 / float(np.sum((omega / omega.sum()) ** 2 / each)) + 1e-9))
 
 
 def _sums(sample: Sample, observed: Observations, total: Floats) -> UnitSums:
@@ -92,12 +121,11 @@ def _sums(sample: Sample, observed: Observations, total: Floats) -> UnitSums:
     return replace(sums, count=np.ones(len(sums.unit))) if observed.per_unit else sums
 
 
-def _with_response(sample: Sample, observed: Observations, sums: UnitSums, c: float) -> Comparison:
-    plain = _compare(sample, observed, sums, c)
+def _with_response(sample: Sample, observed: Observations, plain: Comparison, c: float) -> Comparison:
     trimmed = trimmings(sample, observed) if observed.feedback else None
     if trimmed is None:
         return plain
-    fewer, more = (_compare(sample, one, _sums(sample, one, one.total), c) for one in trimmed)
+    fewer, more = (_compare(sample, *_concurrent(sample, one), c) for one in trimmed)
     return Bracketed(plain=plain, trimmed=(fewer, more))
 
 
@@ -115,11 +143,10 @@ def _compare(sample: Sample, observed: Observations, sums: UnitSums, c: float) -
 def _arms(sums: UnitSums, observed: Observations) -> Arms:
     """Both arms, freed of what the units' values before the canary explain, where these are known (CUPED)."""
     before = observed.before
-    single = int(sums.phase.min()) == int(sums.phase.max())
-    sizes = min(sums.units(candidate=True), sums.units(candidate=False))
-    if before is None or not single or sizes < GATE or np.isnan(before[sums.unit]).all():
+    if before is None or not sums.single_phase or np.isnan(before[sums.unit]).all():
         return arms(sums)
-    return freed(sums, before)
+    enough = min(sums.units(candidate=True), sums.units(candidate=False)) >= GATE
+    return freed(sums, before) if enough else arms(sums)
 
 
 def _few(sums: UnitSums, bounds: tuple[float, float]) -> bool:
@@ -129,6 +156,8 @@ def _few(sums: UnitSums, bounds: tuple[float, float]) -> bool:
 
 def _unit_means(sums: UnitSums, *, candidate: bool) -> Floats:
     mine = sums.only(sums.candidate == candidate)
+    if sums.single_phase:
+        return mine.total / mine.count
     units, place = np.unique(mine.unit, return_inverse=True)
     total = np.bincount(place, weights=mine.total, minlength=len(units))
     count = np.bincount(place, weights=mine.count, minlength=len(units))
@@ -138,9 +167,23 @@ def _unit_means(sums: UnitSums, *, candidate: bool) -> Floats:
 def _shares(sums: UnitSums, bounds: tuple[float, float], c: float) -> Recovered:
     return Recovered(
         candidate=_share(_unit_means(sums, candidate=True), bounds),
-        baseline=_share(_unit_means(sums, candidate=False), bounds),
+        baseline=_weighed(sums, bounds),
         c=c,
-        influence=np.zeros(0),
+    )
+
+
+def _weighed(sums: UnitSums, bounds: tuple[float, float]) -> Interval:
+    """The baseline's share, its phases weighed as the candidate's units fell; their intervals as by MOVER."""
+    theirs = sums.only(~sums.candidate)
+    means = theirs.total / theirs.count
+    phases, units = np.unique(sums.phase[sums.candidate], return_counts=True)
+    omega = units / units.sum()
+    found = [_share(means[theirs.phase == each], bounds) for each in phases]
+    middle = float(omega @ [one.estimate for one in found])
+    return Interval(
+        low=middle - float(np.linalg.norm(omega * [one.estimate - one.low for one in found])),
+        estimate=middle,
+        high=middle + float(np.linalg.norm(omega * [one.high - one.estimate for one in found])),
     )
 
 

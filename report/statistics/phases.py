@@ -5,7 +5,7 @@ each unit and added over phases before they are squared.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,9 +32,15 @@ class UnitSums:
             count=self.count[rows],
         )
 
+    @property
+    def single_phase(self) -> bool:
+        """True where all rows are of one phase; then each is another unit."""
+        return len(self.phase) == 0 or int(self.phase.min()) == int(self.phase.max())
+
     def units(self, *, candidate: bool) -> int:
         """Distinct units of one arm."""
-        return distinct(self.unit[self.candidate == candidate])
+        mine = self.candidate == candidate
+        return int(np.count_nonzero(mine)) if self.single_phase else distinct(self.unit[mine])
 
 
 def unit_sums(unit: Ints, phase: Ints, candidate: Bools, total: Floats, count: Floats) -> UnitSums:
@@ -111,14 +117,22 @@ def arms(sums: UnitSums) -> Arms:
     K−1 degrees of freedom; over several, SE² = Σψ² as it stands. An arm without any unit has value 0.
     """
     omega = weights(sums)
-    single = int(sums.phase.min()) == int(sums.phase.max())
+    # Of a segment's few units influences need not be as many as there are units in all.
+    sums = replace(sums, unit=_renumbered(sums.unit))
     return Arms(
-        candidate=_arm(sums, omega, candidate=True, single=single),
-        baseline=_arm(sums, omega, candidate=False, single=single),
+        candidate=_arm(sums, omega, candidate=True),
+        baseline=_arm(sums, omega, candidate=False),
     )
 
 
-def _arm(sums: UnitSums, omega: Floats, *, candidate: bool, single: bool) -> Ratio:
+def _renumbered(unit: Ints) -> Ints:
+    """From 0 on, without gaps, in the same order."""
+    seen = np.zeros(int(unit.max()) + 1, dtype=np.int64)
+    seen[unit] = 1
+    return (np.cumsum(seen) - 1)[unit]
+
+
+def _arm(sums: UnitSums, omega: Floats, *, candidate: bool) -> Ratio:
     mine = sums.candidate == candidate
     part, weight = sums.only(mine), omega[mine]
     phases = int(sums.phase.max()) + 1
@@ -126,7 +140,7 @@ def _arm(sums: UnitSums, omega: Floats, *, candidate: bool, single: bool) -> Rat
     total = np.bincount(part.phase, weights=part.total, minlength=phases)[part.phase]
     value = float(np.sum(weight * part.total / size))
     psi = weight * (part.total - total / size * part.count) / size
-    if single and len(psi) > 1:
+    if sums.single_phase and len(psi) > 1:
         psi = psi * math.sqrt(len(psi) / (len(psi) - 1))
     influence = np.bincount(part.unit, weights=psi, minlength=int(sums.unit.max()) + 1).astype(np.float64)
     return Ratio(value=value, influence=influence)

@@ -254,6 +254,7 @@ def test_the_score_of_the_contracts_example() -> None:
         reading = Reading(
             candidate_units=500,
             baseline_units=500,
+            carrying=(500, 500),
             candidate=value,
             baseline=value,
             comparison=_Exact(contrast),
