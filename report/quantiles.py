@@ -30,14 +30,16 @@ class _Arm:
         """`values` (g,) are the numbers of values, unweighted. An arm without any has the middle 0.
 
         Slower is what lies above the quantile. Where many values are equal to it (a timeout, say) hardly any
-        lie above and the share would seem to be known without error; there the equal ones count too.
+        lie above and the share would seem to be known without error; there the equal ones count too, unless
+        that leaves hardly any below.
         """
         if not values.any():
             return cls(scale=scale, weight=weight, level=level, middle=0.0, slow=len(scale))
         middle = quantile(scale, level, weight)
         place = int(np.searchsorted(scale, middle))
-        few = values[place + 1 :].sum() / values.sum() < (1 - level) / 2
-        return cls(scale=scale, weight=weight, level=level, middle=middle, slow=place + (not few))
+        above, from_it = (float(values[start:].sum() / values.sum()) for start in (place + 1, place))
+        equal_too = above < (1 - level) / 2 and from_it * (1 - from_it) > above * (1 - above)
+        return cls(scale=scale, weight=weight, level=level, middle=middle, slow=place + (not equal_too))
 
     def interval(self, half_width: float) -> Interval:
         if not self.weight.any():
