@@ -201,6 +201,8 @@ def _standing(judged: Judged, line: MetricLine) -> str:
 
 
 def _still_needed(line: MetricLine) -> str:
+    if line.mde is None:
+        return "no number of days can be told"
     if line.units_needed is None:
         return "it lies so near the bound that no number of days can be told"
     return to_come(line.units_needed, line.days_needed)

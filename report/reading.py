@@ -136,8 +136,19 @@ def _compare(sample: Sample, observed: Observations, sums: UnitSums, c: float) -
     if observed.bounds is not None and _few(sums, observed.bounds):
         return _shares(sums, observed.bounds, c)
     both = _arms(sums, observed)
+    if observed.feedback and observed.bounds is None and both.candidate.se == 0:
+        return _unspread(both, c)
     positive = both.candidate.value > 0 and (both.baseline.value > 0 or sums.candidate.all())
     return LogMeans(arms=both, c=c) if observed.logarithmic and positive else Means(arms=both, c=c)
+
+
+def _unspread(both: Arms, c: float) -> Recovered:
+    """All candidate units said the same, mostly nothing, of what may be any amount: the first who does not
+    may be far off, and there is no scale that says how far."""
+    candidate, baseline = (
+        Interval(low=-np.inf, estimate=one.value, high=np.inf) for one in (both.candidate, both.baseline)
+    )
+    return Recovered(candidate=candidate, baseline=baseline, c=c)
 
 
 def _arms(sums: UnitSums, observed: Observations) -> Arms:

@@ -119,7 +119,7 @@ def _seconds_between(low: float, high: float) -> str:
 def span(low: float | None, high: float | None, unit: Unit) -> str:
     """An interval in words; an unbounded end is said to be open."""
     if low is None and high is None:
-        return "not known yet"
+        return "any value"
     if low is None:
         return f"at most {amount(high, unit)}"
     if high is None:

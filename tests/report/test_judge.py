@@ -188,6 +188,23 @@ def test_a_timeout_that_many_hit_is_not_known_without_error() -> None:
     assert own.low < 1
 
 
+def test_an_amount_that_nobody_has_yet_is_not_known_to_be_nothing() -> None:
+    # Of 150 users none had a refund; one in a hundred does, of 50 dollars.
+    refund = {"refund": Metric(name="refund", kind="amount", question="?", higher_is_better=False)}
+    values = Ratings(
+        row=np.arange(1150), value=np.where(np.arange(1150) % 100 == 99, 50.0, 0.0), at=np.zeros(1150)
+    )
+    values.value[:150] = 0
+    sample = replace(_sample(np.ones(150), np.ones(1000)), feedback={"refund": values})
+    reading = read(sample, observe(sample, "refund", refund, now=NOW), planned=500)
+    for bounds in (("< 0.3", "< 0.2"), ("<= baseline", "<= 0.5x baseline")):
+        judged = judge(_criterion("refund", *bounds), reading)
+        assert judged.state == "INCONCLUSIVE"
+        assert (detectable(judged), further_units(judged, gate=GATE, planned=500)) == (None, None)
+    assert reading.comparison is not None
+    assert reading.comparison.z() == 0
+
+
 def test_what_nearly_all_requests_take_is_not_known_without_error_either() -> None:
     # Of 120 users 117 get the same cached answer. That 5 % may yet wait for long is all there is to know.
     values = np.full(120, 1.0)

@@ -71,7 +71,7 @@ def test_what_is_still_to_come_is_told_as_precisely_as_it_is_known(
 def test_an_open_end_is_said_to_be_open() -> None:
     assert span(None, 2.0, "s") == "at most 2.00 s"
     assert span(2.0, None, "s") == "at least 2.00 s"
-    assert span(None, None, "s") == "not known yet"
+    assert span(None, None, "s") == "any value"
     assert between(1.0, None, "s") == "+1.00 s to no upper limit"
 
 
