@@ -18,6 +18,9 @@ ALPHA = 0.05
 _SURE = 1000.0
 """Beyond this z there is no doubt left to measure; it stands for a difference without any variance."""
 
+_ROUNDING = 1e-12
+"""What a sum of floats may be off by, relative to its size."""
+
 
 class Comparison(Protocol):
     """Both arms of one metric."""
@@ -43,10 +46,11 @@ class Means:
     c: float
 
     def contrast(self, factor: float, offset: float) -> Interval:
-        return symmetric(self.arms.value(factor) - offset, self.c * self.arms.se(factor))
+        found = symmetric(self.arms.value(factor) - offset, self.c * self.arms.se(factor))
+        return _settled(found, _size(self.arms, factor, offset))
 
     def z(self) -> float:
-        return _standardised(self.arms.value(1), self.arms.se(1))
+        return _standardised(self.contrast(1, 0).estimate, self.arms.se(1))
 
     def heaviest(self, factor: float) -> float:
         return _largest_part(self.arms.influence(factor))
@@ -60,6 +64,9 @@ class LogMeans:
     c: float
 
     def contrast(self, factor: float, offset: float) -> Interval:
+        return _settled(self._contrast(factor, offset), _size(self.arms, factor, offset))
+
+    def _contrast(self, factor: float, offset: float) -> Interval:
         candidate, baseline = self.arms.candidate, self.arms.baseline
         if factor == 0:
             own = self.c * candidate.se / candidate.value
@@ -70,6 +77,8 @@ class LogMeans:
         return ratio.shifted(-factor).scaled(baseline.value)
 
     def z(self) -> float:
+        if self.contrast(1, 0).estimate == 0:
+            return 0.0
         return _standardised(math.log(self.arms.candidate.value / self.arms.baseline.value), self._se())
 
     def heaviest(self, factor: float) -> float:
@@ -144,6 +153,18 @@ class Bracketed:
 def symmetric(estimate: float, half: float) -> Interval:
     """estimate ± half."""
     return Interval(low=estimate - half, estimate=estimate, high=estimate + half)
+
+
+def _size(arms: Arms, factor: float, offset: float) -> float:
+    return abs(arms.candidate.value) + abs(factor * arms.baseline.value) + abs(offset)
+
+
+def _settled(found: Interval, size: float) -> Interval:
+    """Ends that differ from 0 by rounding only are 0: what costs the same in both arms is no miss."""
+    low, estimate, high = (
+        0.0 if abs(end) <= _ROUNDING * size else end for end in (found.low, found.estimate, found.high)
+    )
+    return Interval(low=low, estimate=estimate, high=high)
 
 
 def _recover(candidate: Interval, baseline: Interval, factor: float) -> Interval:

@@ -188,6 +188,20 @@ def test_a_timeout_that_many_hit_is_not_known_without_error() -> None:
     assert own.low < 1
 
 
+def test_what_is_the_same_in_both_arms_differs_by_no_rounding() -> None:
+    # A fixed price: 0.1 and 0.7 have no exact sum, and the two arms round theirs apart.
+    for price in (0.1, 0.7, 900.1):
+        for users in (107, 331, 1003):
+            reading = _reading(
+                _sample(np.full(users, price), np.full(3 * users + 1, price)), "cost_per_request"
+            )
+            judged = judge(_criterion("cost_per_request", "<= baseline", "<= 0.5x baseline"), reading)
+            assert judged.state == "PASS"
+            assert judge(_criterion("cost_per_request", f"<= {price}", "<= 0.01"), reading).state == "PASS"
+            assert reading.comparison is not None
+            assert reading.comparison.z() == 0
+
+
 def test_an_amount_that_nobody_has_yet_is_not_known_to_be_nothing() -> None:
     # Of 150 users none had a refund; one in a hundred does, of 50 dollars.
     refund = {"refund": Metric(name="refund", kind="amount", question="?", higher_is_better=False)}
