@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from records.errors import BadExchangeId, BadFeedback
 from records.exchange_id import verify
-from records.metric import Metric
+from records.metric import LARGEST, Metric
 from records.outcome import Feedback
 from routing.cohort import unit_hash
 
@@ -193,7 +193,7 @@ def _on_scale(metric: Metric, value: bool | int | float) -> float:
     low = 0.0 if metric.kind == "count" and metric.low is None else metric.low
     too_low = low is not None and number < low
     too_high = metric.high is not None and number > metric.high
-    if not math.isfinite(number) or too_low or too_high or (whole and not number.is_integer()):
+    if not abs(number) <= LARGEST or too_low or too_high or (whole and not number.is_integer()):
         raise BadFeedback(422, f"{metric.name} takes {_scale(metric)}, not {value}")
     return number
 
@@ -206,4 +206,4 @@ def _scale(metric: Metric) -> str:
         return f"{kind} from {metric.low:g} to {metric.high:g}"
     if metric.low is not None or metric.kind == "count":
         return f"{kind} from {metric.low or 0:g} up"
-    return kind if metric.high is None else f"{kind} up to {metric.high:g}"
+    return f"{kind} up to {LARGEST if metric.high is None else metric.high:g}"

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+LARGEST = 1e15
+"""No value is beyond this, on either side: squares of what is sent by mistake must not leave a float."""
+
 MetricKind = Literal["bool", "rating", "nps", "count", "amount"]
 
 

@@ -11,7 +11,7 @@ from typing import get_args
 
 import numpy as np
 
-from records.metric import BUILT_IN, Metric
+from records.metric import BUILT_IN, LARGEST, Metric
 from records.outcome import ErrorType, blames_arm
 from report.exchanges import Exchanges
 from report.recent import NEWEST, RATINGS, Rated, Recent, Seen, displeased
@@ -259,7 +259,7 @@ def _time(cell: str) -> float:
 
 def _number(cell: str) -> float:
     value = float(cell)
-    if not math.isfinite(value):
+    if not abs(value) <= LARGEST:
         raise ValueError(cell)
     return value
 

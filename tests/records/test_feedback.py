@@ -182,6 +182,14 @@ def test_a_number_that_no_float_holds_is_off_every_scale() -> None:
     assert refusal(a_value(metric="refund", value=-(10**400)))[0] == 422
 
 
+def test_a_number_whose_square_no_float_holds_is_none_that_was_meant() -> None:
+    assert refusal(a_value(metric="revenue", value=1e200)) == (
+        422,
+        "revenue takes a number up to 1e+15, not 1e+200",
+    )
+    assert read(a_value(metric="revenue", value=-1e15))[0].value == -1e15
+
+
 def test_a_scale_is_told_in_words() -> None:
     assert refusal(a_value(value=True))[1] == "csat takes a number from 1 to 5, not true"
 

@@ -44,6 +44,7 @@ def test_a_line_is_an_exchange_and_an_empty_cell_is_missing(tmp_path: Path) -> N
         ("a,baseline,1,,,,,,\nb,baseline,noon,,,,,,\n", r"line 3, column 'at': 'noon' is not a time"),
         ("a,baseline,1,-2,,,,,\n", r"line 2, column 'latency_s': '-2' is not seconds, from 0"),
         ("a,baseline,1,nan,,,,,\n", r"column 'latency_s': 'nan' is not seconds"),
+        ("a,baseline,1,,1e200,,,,\n", r"column 'cost_usd': '1e200' is not dollars"),
         ("a,baseline,1,,free,,,,\n", r"column 'cost_usd': 'free' is not dollars"),
         ("a,baseline,1,,,provider_5x,,,\n", r"column 'error_type': 'provider_5x' is not provider_5xx"),
         ("a,baseline,1,,,,,,7\n", r"column 'metric_csat': '7' is not a number from 1 to 5"),
