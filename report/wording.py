@@ -170,8 +170,8 @@ def joined(parts: list[str]) -> str:
 def _digits(size: float, places: int) -> str:
     if size >= 1000:
         return f"{size:,.0f}"
-    # A value that would be rounded to nothing keeps two digits that tell it from zero.
-    if 0 < size < 0.5 * 10**-places:
+    # A value that would be rounded to nothing keeps two digits that tell it from zero, but for powers of ten.
+    if 1e-4 <= size < 0.5 * 10**-places:
         return f"{size:.2g}"
     return f"{size:.{places}f}"
 

@@ -64,7 +64,10 @@ def _evidence_needed(line: MetricLine) -> str:
         )
     found = to_come(line.units_needed, line.days_needed)
     if too_long(line.days_needed):
-        return f"{found}; it lies near the bound, and only a larger share tells"
+        return (
+            f"{found}, too long to wait for; a larger share tells sooner, "
+            "and so does a candidate further from the bound"
+        )
     return found
 
 

@@ -148,7 +148,7 @@ def test_a_run_that_was_only_rolled_back_says_how_to_go_on(cheaper: Report, slow
 def test_years_of_waiting_are_not_given_as_advice(cheaper: Report) -> None:
     line = replace(cheaper.metrics[0], state="INCONCLUSIVE", units_needed=188_000, days_needed=2649.0)
     steps = next_steps(replace(cheaper, verdict="extend", metrics=(line,)))
-    assert "some 7 years at this traffic; it lies near the bound, and only a larger share tells." in steps[0]
+    assert "some 7 years at this traffic, too long to wait for; a larger share tells sooner" in steps[0]
 
 
 def test_what_would_change_the_verdict_is_on_the_first_card(slower: Report) -> None:
