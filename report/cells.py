@@ -107,6 +107,11 @@ class Growing:
     def array(self) -> np.ndarray:
         return np.frombuffer(self._bytes, dtype=self._kind)
 
+    def ordered(self, order: Ints) -> np.ndarray:
+        """The column in this order; it is empty then, for two of it would be twice the memory."""
+        found, self._bytes = self.array()[order], bytearray()
+        return found
+
 
 class _Packs:
     """Packed durations as they come, cell by cell."""
@@ -148,8 +153,8 @@ def _assembled(
     order = np.argsort(numbers[0].array(), kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    first_at, last_at, share, *added = (growing.array()[order] for growing in numbers)
-    unit, phase, candidate, category, place = (growing.array()[order] for growing in keys)
+    first_at, last_at, share, *added = (growing.ordered(order) for growing in numbers)
+    unit, phase, candidate, category, place = (growing.ordered(order) for growing in keys)
     return Cells(
         names=names,
         keys=Keys(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -49,28 +50,33 @@ class Numbered(dict[Any, int]):
 
     def seen(self, keys: Sequence[Any]) -> Ints:
         """Each key's number, −1 for one that was never seen."""
-        return np.fromiter((self.get(key, -1) for key in keys), dtype=np.int64, count=len(keys))
+        return np.fromiter(map(self.get, keys, repeat(-1)), dtype=np.int64, count=len(keys))
+
+
+class _Read(dict[str, tuple[str, ...]]):
+    """Scope.place of each different text, read once."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__()
+        self._scope = scope
+
+    def __missing__(self, tags: str) -> tuple[str, ...]:
+        self[tags] = place = self._scope.place(tags)
+        return place
 
 
 class Names:
-    """The texts of the rows, numbered."""
+    """The texts of the rows, numbered, and the place of each text of tags."""
 
     def __init__(self, scope: Scope) -> None:
-        self._scope = scope
+        self._segments = scope.segments
         self.units, self.categories, self.places = Numbered(), Numbered(), Numbered()
-        self._places: dict[str, tuple[str, ...]] = {}
-
-    def place(self, tags: str) -> tuple[str, ...]:
-        """As Scope.place, read once for each different text."""
-        found = self._places.get(tags)
-        if found is None:
-            found = self._places[tags] = self._scope.place(tags)
-        return found
+        self.place = _Read(scope)
 
     def labels(self, code: Codes) -> Mapping[str, Labels]:
         """Each segment's values, given the rows' places."""
         found: dict[str, Labels] = {}
-        for position, name in enumerate(self._scope.segments):
+        for position, name in enumerate(self._segments):
             values = Numbered()
             of_place = values.of([place[position] for place in self.places])
             found[name] = Labels(names=list(values), code=of_place[code] if len(code) else code)
@@ -95,11 +101,12 @@ class Keys:
         def number(numbered: Numbered, keys: Sequence[Any]) -> Ints:
             return numbered.of(keys) if new else numbered.seen(keys)
 
-        places = list(map(names.place, tags[0])) if tags else [()] * len(unit)
+        # Millions of rows: whatever is done for each is done by a method of the interpreter's own.
+        places = list(map(names.place.__getitem__, tags[0])) if tags else [()] * len(unit)
         return cls(
             unit=number(names.units, unit),
             phase=np.array(phase, dtype=np.int64),
-            candidate=np.fromiter((a == "candidate" for a in arm), dtype=np.bool_, count=len(arm)),
+            candidate=np.fromiter(map("candidate".__eq__, arm), dtype=np.bool_, count=len(arm)),
             category=number(names.categories, category),
             place=number(names.places, places),
         )

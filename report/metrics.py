@@ -63,18 +63,18 @@ class Observations:
 
     def only(self, rows: Bools) -> "Observations":
         """Those whose row is marked in `rows`, (n,)."""
-        return self.where(rows[self.row])
+        return self.take(np.flatnonzero(rows[self.row]))
 
-    def where(self, kept: Bools) -> "Observations":
-        """Those marked in `kept`, (m,)."""
-        if kept.all():
+    def take(self, kept: Ints) -> "Observations":
+        """These, (k,) rising places among the m."""
+        if len(kept) == len(self.row):
             return self
         return replace(
             self,
             row=self.row[kept],
             total=self.total[kept],
             count=self.count[kept],
-            values=None if self.values is None else self.values.where(kept),
+            values=None if self.values is None else self.values.take(kept),
         )
 
 

@@ -1,7 +1,8 @@
 """Segments and categories: where the candidate is better or worse than its average hides."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from report.sample import Labels, Sample
 from report.statistics import sequence
 from report.statistics.multiple import e_bh
 from report.statistics.phases import distinct
-from report.statistics.types import Bools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,17 +62,22 @@ class Parts:
 
 def parts_of(sample: Sample, rollout: Rollout, criterion: Criterion, observed: Observations) -> list[Part]:
     """This metric in every segment and category."""
+    planned = rollout.planned_units / max(_candidate_units(sample, observed), 1)
     return [
-        Part.of(by, value, criterion, _reading(sample, rollout, observed, labels.rows(value)))
+        Part.of(by, value, criterion, _reading(sample, inside, planned))
         for by in (*rollout.segments, None)
-        for labels in (_labels(sample, by),)
-        for value in sorted(labels.names)
-        if value
+        for value, inside in _pieces(sample.category if by is None else sample.tags.get(by), observed)
     ]
 
 
-def _labels(sample: Sample, by: str | None) -> Labels:
-    return sample.category if by is None else sample.tags.get(by, Labels(names=(), code=np.zeros(0)))
+def _pieces(labels: Labels | None, observed: Observations) -> Iterator[tuple[str, Observations]]:
+    """The observations by label, but for those that have none."""
+    if labels is None:
+        return
+    code = labels.code[observed.row]
+    for place, value in sorted(enumerate(labels.names), key=itemgetter(1)):
+        if value:
+            yield value, observed.take(np.flatnonzero(code == place))
 
 
 def break_down(parts: Sequence[Part], rollout: Rollout) -> Parts:
@@ -141,10 +146,9 @@ def difference(reading: Reading) -> Difference:
     )
 
 
-def _reading(sample: Sample, rollout: Rollout, seen: Observations, rows: Bools) -> Reading:
-    inside = seen.only(rows)
-    share = max(_candidate_units(sample, inside), 1) / max(_candidate_units(sample, seen), 1)
-    return read(sample, inside, planned=rollout.planned_units * share)
+def _reading(sample: Sample, inside: Observations, planned: float) -> Reading:
+    """`planned` is n* for each candidate unit there is."""
+    return read(sample, inside, planned=planned * max(_candidate_units(sample, inside), 1))
 
 
 def _candidate_units(sample: Sample, observed: Observations) -> int:

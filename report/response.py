@@ -74,7 +74,7 @@ def trimmings(sample: Sample, observed: Observations) -> tuple[Observations, Obs
     order = units[np.argsort(means, kind="stable")]
 
     def without(dropped: Ints) -> Observations:
-        return observed.where(~(side & np.isin(sample.unit[observed.row], dropped)))
+        return observed.take(np.flatnonzero(~(side & np.isin(sample.unit[observed.row], dropped))))
 
     return without(order[:drop]), without(order[len(order) - drop :])
 

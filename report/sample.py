@@ -48,16 +48,19 @@ class Values:
         scale, code = np.unique(seconds[row], return_inverse=True)
         return cls(row=row, size=np.ones(len(row), dtype=np.int64), code=code, scale=scale)
 
-    def where(self, kept: Bools) -> "Values":
-        """The groups marked in `kept`, (m,)."""
-        size = self.size[kept]
+    def take(self, kept: Ints) -> "Values":
+        """These groups, (k,) places among the m."""
+        size = self.size[kept].astype(np.int64)
         code = np.empty(int(size.sum()), dtype=self.code.dtype)
+        found = Values(row=self.row[kept], size=size, code=code, scale=self.scale)
+        # By how much each group's values move.
+        moved = (np.cumsum(self.size) - self.size)[kept] - (np.cumsum(size) - size)
         begin = 0
-        for groups, piece in self._pieces():
-            some = piece[np.repeat(kept[groups], self.size[groups])]
-            code[begin : begin + len(some)] = some
-            begin += len(some)
-        return Values(row=self.row[kept], size=size, code=code, scale=self.scale)
+        for groups, piece in found._pieces():
+            place = np.arange(begin, begin + len(piece)) + np.repeat(moved[groups], size[groups])
+            piece[:] = self.code[place]
+            begin += len(piece)
+        return found
 
     def heights(self, kind: Ints, kinds: int) -> Ints:
         """How many values stand at each place of the scale, (kinds, g), by the groups' kind, (m,)."""
@@ -98,10 +101,6 @@ class Labels:
     def of(cls, texts: Sequence[str]) -> "Labels":
         names, code = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
         return cls(names=tuple(names.tolist()), code=code)
-
-    def rows(self, name: str) -> Bools:
-        """The rows, (n,), that have this text."""
-        return np.asarray(self.code == self.names.index(name), dtype=np.bool_)
 
     def texts(self) -> list[str]:
         """The text of each row, (n,)."""

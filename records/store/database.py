@@ -153,7 +153,16 @@ def _answering() -> Iterator[None]:
         raise StoreDown(f"the database does not answer: {exc}") from exc
 
 
+class _Stream(psycopg.ServerCursor[Any]):
+    """A result that is read piece by piece, in binary: as text every number is written and read once more."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.format = psycopg.pq.Format.BINARY
+
+
 def _set_up_postgresql(driver: Any, _record: object) -> None:
+    driver.server_cursor_factory = _Stream
     # A spool file is deleted once its records are committed: a commit that may be forgotten is none.
     with driver.cursor() as cursor:
         cursor.execute(
