@@ -621,7 +621,9 @@ def test_a_broken_stream_is_a_reset_to_an_http_1_0_caller(server):
 def test_a_crash_before_the_head_is_a_500_and_after_it_a_broken_stream(server, caplog):
     assert status(server.say(get(b"/crash"))) == 500
     assert not server.say(get(b"/crash_later")).endswith(b"0\r\n\r\n")
-    assert sum("handler of a request crashed" in record.message for record in caplog.records) == 2
+    crashed = [each for each in caplog.records if "handler of a request crashed" in each.message]
+    # What an earlier test's loop left pending is destroyed at some time, too, and is none of these.
+    assert [type(each.exc_info[1]) for each in crashed].count(LookupError) == 2
 
 
 def test_a_malformed_request_behind_another_does_not_touch_its_response(server):
