@@ -101,7 +101,6 @@ def test_a_file_that_cannot_be_written_is_named_with_the_reason(folder: Path, ca
     assert {each.name for each in folder.iterdir() if each.suffix in (".part", ".tmp")} == set()
 
 
-@pytest.mark.skipif(not os.access("/proc", os.X_OK), reason="no file system that takes no file")
 def test_a_file_system_that_takes_no_file_is_named(folder: Path) -> None:
     for call in WRITES.values():
         assert "/proc/file cannot be written: " in refused(folder, call, Path("/proc/file"))
