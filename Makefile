@@ -5,7 +5,7 @@
 PYTHON ?= $(or $(shell for python in python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import ensurepip' 2>/dev/null && echo $$python && break; done),python3)
 PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet install
-ROOMS := canary proxy routing records alerts report console bench
+ROOMS := canary console control proxy alerts report bench records routing demo
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq
 
 # What the tests run beside Python, and what the benchmark does, as command:package.
@@ -68,7 +68,7 @@ fix: .venv/dev  ## Format, and mend what the linter can.
 # PEERS=1: Envoy, TensorZero, Portkey and LiteLLM too, installed into ~/.cache. AGED=1: a million exchanges more.
 # COMPILED=1: canary with its request path compiled, too.
 bench: .venv/dev bench-programs $(if $(COMPILED),build/compiled)  ## Direct, nginx and canary side by side. About eight minutes; QUICK=1 for three.
-	.venv/bin/python -m tests.bench.compare $(if $(QUICK),--quick) $(if $(PEERS),--peers) $(if $(AGED),--aged) \
+	.venv/bin/python -m benchmarks.compare $(if $(QUICK),--quick) $(if $(PEERS),--peers) $(if $(AGED),--aged) \
 		$(if $(COMPILED),--compiled build/compiled)
 
 # A wheel for this interpreter, in dist, and unpacked: its request path runs in half the time (docs/performance.md).
@@ -78,7 +78,7 @@ build/compiled: .venv/dev hatch_build.py $(shell find $(ROOMS) -name '*.py') | c
 	.venv/bin/python -m zipfile -e "$$(ls -t dist/*.whl | head -n 1)" $@
 
 bench-ingest: .venv/dev test-programs  ## Outcomes a second into SQLite and PostgreSQL. Half a minute.
-	.venv/bin/python -m tests.bench.ingest
+	.venv/bin/python -m benchmarks.ingest
 
 lock: .venv/dev  ## Resolve the newest versions that pyproject.toml allows.
 	.venv/bin/uv $(COMPILE) --upgrade --extra dev --output-file requirements.lock

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from alerts.baseline import REACH_S, RecentShare
 from alerts.evidence import MINIMUM_UNITS, PAGE_CUSUM, Evidence, absolute_steps
 from alerts.rule import Rule
-from alerts.selection import Sample
-from alerts.status import Finding, GuardrailStatus, weigh
+from alerts.selection import GuardrailSample
+from alerts.status import GuardrailStatus, RuleFinding, weigh
 from alerts.windows import Window
 from alerts.wording import percent, seconds
 
@@ -31,7 +31,7 @@ class AbsoluteState:
     baseline: Window
     evidence: Evidence = field(default_factory=Evidence)
     recent: RecentShare = field(default_factory=RecentShare)
-    waiting: list[Sample] = field(default_factory=list)
+    waiting: list[GuardrailSample] = field(default_factory=list)
     units: list[str] = field(default_factory=list)
     convicted: bool = False
 
@@ -48,7 +48,7 @@ class AbsoluteRule:
         rule: Rule,
         *,
         limit: float,
-        bad: Callable[[Sample], bool | None],
+        bad: Callable[[GuardrailSample], bool | None],
         least_units: int,
         binned: bool = False,
     ) -> None:
@@ -70,7 +70,7 @@ class AbsoluteRule:
         """True once that was enough to roll back."""
         return self.state.convicted
 
-    def seen(self, sample: Sample) -> None:
+    def seen(self, sample: GuardrailSample) -> None:
         """Show one exchange in the windows."""
         bad = self.bad(sample)
         if bad is None:
@@ -83,7 +83,7 @@ class AbsoluteRule:
         if len(state.units) < self.rule.minimum and sample.unit not in state.units:
             state.units.append(sample.unit)
 
-    def score(self, sample: Sample) -> None:
+    def score(self, sample: GuardrailSample) -> None:
         """Let one counted exchange speak, in order of completion."""
         bad = self.bad(sample)
         if bad is None:
@@ -107,7 +107,7 @@ class AbsoluteRule:
             self._observe(sample, limit)
         del waiting[:scored]
 
-    def _limit_for(self, sample: Sample, now: float, *, crowded: bool) -> float | None:
+    def _limit_for(self, sample: GuardrailSample, now: float, *, crowded: bool) -> float | None:
         share = self.state.recent.share(now)
         if share is not None:
             return self.adapted(share)
@@ -118,7 +118,7 @@ class AbsoluteRule:
         """The limit beside a baseline that fails this much itself."""
         return max(self.limit, 1.5 * baseline_share)
 
-    def _observe(self, sample: Sample, limit: float) -> None:
+    def _observe(self, sample: GuardrailSample, limit: float) -> None:
         if limit >= TOO_HIGH:
             return
         failure, success = absolute_steps(limit)
@@ -158,7 +158,7 @@ class ErrorRate(AbsoluteRule):
         self.settle(now)
         state = self.state
         value = state.candidate.share_over(now)
-        found = Finding(
+        found = RuleFinding(
             applicable=self.limit < TOO_HIGH,
             enough=value is not None and len(state.units) >= self.rule.minimum,
             over=value is not None and (value > self.limit or state.evidence.cusum >= PAGE_CUSUM),
@@ -195,7 +195,7 @@ class LatencyP95(AbsoluteRule):
     """
 
     def __init__(self, rule: Rule) -> None:
-        def slow(sample: Sample) -> bool | None:
+        def slow(sample: GuardrailSample) -> bool | None:
             return None if sample.latency_s is None else sample.latency_s > rule.limit
 
         super().__init__(rule, limit=SLOW_SHARE, bad=slow, least_units=MINIMUM_UNITS, binned=True)
@@ -209,7 +209,7 @@ class LatencyP95(AbsoluteRule):
         self.settle(now)
         state = self.state
         baseline_slow = state.baseline.share_over(now)
-        found = Finding(
+        found = RuleFinding(
             applicable=baseline_slow is None or baseline_slow <= SLOW_SHARE,
             enough=state.candidate.count(now) >= self.rule.minimum,
             over=(state.candidate.share_over(now) or 0.0) > SLOW_SHARE,

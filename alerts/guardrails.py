@@ -13,10 +13,19 @@ from typing import Any
 
 import msgspec
 
-from alerts.frozen import FAILURES, ArmTally, FailureSample, Path, Point, Why, rule_then, sample_of
+from alerts.rollback_evidence import (
+    FAILURES,
+    ArmTally,
+    FailureSample,
+    Path,
+    Point,
+    RollbackEvidence,
+    rule_then,
+    sample_of,
+)
 from alerts.rule import DEFAULT_RULES, Rule
 from alerts.scope import Guardrail, Scope, build_scopes, state_key
-from alerts.selection import FirstStarted, Sample
+from alerts.selection import FirstStarted, GuardrailSample
 from alerts.status import GuardrailStatus, rule_key
 from alerts.telemetry import Telemetry
 from records.metric import BUILT_IN, Metric
@@ -104,12 +113,12 @@ class Watch:
             if scope.takes(outcome):
                 scope.observe(sample)
 
-    def _sample(self, outcome: Outcome) -> Sample:
+    def _sample(self, outcome: Outcome) -> GuardrailSample:
         state = self.state
         state.serial += 1
         started = outcome.mono + state.shift
         latency_s = outcome.latency_s
-        return Sample(
+        return GuardrailSample(
             started if latency_s is None else started + latency_s,
             state.serial,
             started,
@@ -121,7 +130,7 @@ class Watch:
             None if outcome.usage.estimated else outcome.cost_usd,
         )
 
-    def _tally(self, outcome: Outcome, sample: Sample) -> None:
+    def _tally(self, outcome: Outcome, sample: GuardrailSample) -> None:
         state = self.state
         state.utc_minus_mono = outcome.at - sample.started
         if outcome.phase not in state.shares:
@@ -198,7 +207,7 @@ class Watch:
             self._settle_s = min(max(latencies), LONGEST_SETTLE_S)
         return self._settle_s
 
-    def _follow(self, scope: Scope, sample: Sample) -> None:
+    def _follow(self, scope: Scope, sample: GuardrailSample) -> None:
         """Keep the evidence after one outcome of the candidate, where it is on its way up: a judgement may
         come only after the last of many. With its conviction it ends."""
         for guardrail in scope.proving:
@@ -226,12 +235,12 @@ class Watch:
         reason: str,
         at: float,
         share: float,
-    ) -> Why:
+    ) -> RollbackEvidence:
         """Freeze what stands at UTC second `at`, when the candidate is rolled back from `share`: by the rule
         of that key, or ("") by a person."""
         now = at - self.state.utc_minus_mono
         paths = self.state.paths
-        return Why(
+        return RollbackEvidence(
             canary=self.canary,
             run=self.run,
             rule=rule,

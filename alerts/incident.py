@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from alerts.frozen import Why
+from alerts.rollback_evidence import RollbackEvidence
 from alerts.status import GuardrailStatus
 
 RESOLVE_AFTER_S = 1800.0
@@ -95,7 +95,7 @@ def step(
     run: int,
     now: float,
     rolled_back: bool,
-    why: Why | None = None,
+    why: RollbackEvidence | None = None,
 ) -> tuple[Incident | None, list[Notice]]:
     """The next incident and what to tell, from the guardrails' statuses at UTC second `now`.
 
@@ -156,7 +156,7 @@ def _advance(
     wanting: Sequence[GuardrailStatus],
     now: float,
     rolled_back: bool,
-    why: Why | None,
+    why: RollbackEvidence | None,
 ) -> tuple[Incident, list[Notice]]:
     """An open or clearing incident, one look later."""
     changed = any(status.key not in incident.rules for status in wanting)
@@ -196,7 +196,7 @@ def _asked(wanting: Sequence[GuardrailStatus], before: str) -> str:
     return before or "nothing so far; the guardrails keep watching"
 
 
-def _undone(why: Why | None) -> str:
+def _undone(why: RollbackEvidence | None) -> str:
     if why is None:
         return "the candidate was rolled back"
     return f"the candidate was rolled back: share {why.share_before:.1%} → {why.share_after:.1%}"

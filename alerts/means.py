@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from alerts.baseline import RecentMean
 from alerts.evidence import MINIMUM_UNITS, Evidence, betting_steps
 from alerts.rule import Rule
-from alerts.selection import Sample
-from alerts.status import Finding, GuardrailStatus, weigh
+from alerts.selection import GuardrailSample
+from alerts.status import GuardrailStatus, RuleFinding, weigh
 from alerts.windows import Window
 from alerts.wording import dollars, points
 
@@ -38,8 +38,8 @@ def _bet(state: MeanState, unit: str, badness: float, allowed: float) -> None:
         state.convicted = state.evidence.convicts(MINIMUM_UNITS)
 
 
-def _finding(rule: Rule, state: MeanState, now: float, *, over: bool) -> Finding:
-    return Finding(
+def _finding(rule: Rule, state: MeanState, now: float, *, over: bool) -> RuleFinding:
+    return RuleFinding(
         enough=min(state.candidate.count(now), state.baseline.count(now)) >= rule.minimum,
         over=over,
         convincing=state.evidence.pages(MINIMUM_UNITS),
@@ -64,13 +64,13 @@ class CostPerRequest:
         """True once that was enough to roll back."""
         return self.state.convicted
 
-    def seen(self, sample: Sample) -> None:
+    def seen(self, sample: GuardrailSample) -> None:
         """Show one exchange in the windows."""
         if sample.cost_usd is not None:
             window = self.state.candidate if sample.candidate else self.state.baseline
             window.add(sample.completed, sample.cost_usd)
 
-    def score(self, sample: Sample) -> None:
+    def score(self, sample: GuardrailSample) -> None:
         """Let one counted exchange speak, in order of completion."""
         if sample.cost_usd is None:
             return

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import structlog
 
-from alerts.outbox import Entry, Outbox
+from alerts.outbox import Outbox, OutboxEntry
 from alerts.payloads import (
     alertmanager_payload,
     link_to,
@@ -40,7 +40,7 @@ async def deliver(outbox: Outbox, client: httpx2.AsyncClient, now: float, consol
     The owner persists the outbox afterwards: after a crash in between, a receiver gets the same notice under
     the same key once more, and keeps it as one.
     """
-    queues: dict[str, list[Entry]] = {}
+    queues: dict[str, list[OutboxEntry]] = {}
     for entry in outbox.due(now):
         queues.setdefault(entry.receiver, []).append(entry)
     async with asyncio.TaskGroup() as group:
@@ -53,8 +53,8 @@ async def deliver(outbox: Outbox, client: httpx2.AsyncClient, now: float, consol
 async def _deliver_all(
     outbox: Outbox,
     client: httpx2.AsyncClient,
-    entries: list[Entry],
-    request: Callable[[Entry], tuple[str, Any]],
+    entries: list[OutboxEntry],
+    request: Callable[[OutboxEntry], tuple[str, Any]],
     now: float,
 ) -> None:
     """Send one receiver what is due. One that is away, or throttles, gets the rest later too."""
@@ -75,7 +75,12 @@ async def _deliver_all(
 
 
 def _fail(
-    outbox: Outbox, entry: Entry, now: float, *, retry_after_s: float | None = None, refused: bool = False
+    outbox: Outbox,
+    entry: OutboxEntry,
+    now: float,
+    *,
+    retry_after_s: float | None = None,
+    refused: bool = False,
 ) -> None:
     """Nobody will hear of what is given up but from the log."""
     if outbox.mark_failed(entry, now, retry_after_s=retry_after_s, refused=refused):
@@ -83,7 +88,9 @@ def _fail(
         log.error("page.given_up", receiver=kind, refused=refused, dedup_key=key, notice=entry.notice.event)
 
 
-def request_for(receiver: Receiver, entry: Entry, now: float, console: str | None = None) -> tuple[str, Any]:
+def request_for(
+    receiver: Receiver, entry: OutboxEntry, now: float, console: str | None = None
+) -> tuple[str, Any]:
     """(url, JSON body) of one delivery."""
     notice = entry.notice
     link = link_to(notice, console)

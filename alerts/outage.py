@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from alerts.baseline import RecentShare
 from alerts.evidence import MINIMUM_UNITS, PAGE_CUSUM, Evidence, absolute_steps
 from alerts.rule import Rule
-from alerts.selection import Sample
-from alerts.status import Finding, GuardrailStatus, weigh
+from alerts.selection import GuardrailSample
+from alerts.status import GuardrailStatus, RuleFinding, weigh
 from alerts.wording import percent
 
 
@@ -25,7 +25,7 @@ class Outage:
         self.rule = rule
         self.state = OutageState()
 
-    def score(self, sample: Sample) -> None:
+    def score(self, sample: GuardrailSample) -> None:
         """Let one counted exchange of the baseline speak."""
         if sample.candidate or self.rule.limit >= 1.0:
             return
@@ -46,7 +46,7 @@ class Outage:
         """The judgement at monotonic `now`."""
         share = self.state.recent.share(now)
         evidence = self.state.evidence
-        found = Finding(
+        found = RuleFinding(
             enough=share is not None,
             over=share is not None and share > self.rule.limit,
             convincing=evidence.cusum >= PAGE_CUSUM and evidence.adverse_units_since >= MINIMUM_UNITS,

@@ -24,7 +24,7 @@ TROUBLE_TRIES = 3
 
 
 @dataclass(slots=True)
-class Entry:
+class OutboxEntry:
     """One notice for one receiver. `repeat` marks a re-post of what was delivered before."""
 
     receiver: str
@@ -39,7 +39,7 @@ class Entry:
 class OutboxState:
     """What the owner persists. It names receivers by a hash: their addresses may be secrets."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[OutboxEntry] = field(default_factory=list)
     delivered: int = 0
     given_up: int = 0
 
@@ -70,7 +70,7 @@ class Outbox:
             for name in self.receivers:
                 self._end_repeats(name, notice)
                 if not any(_same(entry, name, notice) for entry in entries):
-                    entries.append(Entry(name, notice, due_at=now, queued_at=now))
+                    entries.append(OutboxEntry(name, notice, due_at=now, queued_at=now))
         while len(entries) > ENTRIES:
             del entries[0]
             self.state.given_up += 1
@@ -85,9 +85,9 @@ class Outbox:
             )
         ]
 
-    def due(self, now: float) -> list[Entry]:
+    def due(self, now: float) -> list[OutboxEntry]:
         """What may be sent now: the oldest of each receiver's incident, if its time has come."""
-        heads: dict[tuple[str, str], Entry] = {}
+        heads: dict[tuple[str, str], OutboxEntry] = {}
         for entry in self.state.entries:
             heads.setdefault((entry.receiver, entry.notice.dedup_key), entry)
         return [entry for entry in heads.values() if entry.due_at <= now]
@@ -103,7 +103,7 @@ class Outbox:
             if count >= TROUBLE_TRIES
         ]
 
-    def mark_delivered(self, entry: Entry, now: float) -> None:
+    def mark_delivered(self, entry: OutboxEntry, now: float) -> None:
         """The receiver has it. A re-post that a newer notice replaced meanwhile is no longer here."""
         if entry not in self.state.entries:
             return
@@ -113,11 +113,11 @@ class Outbox:
         later = any(_follows(other, entry) for other in self.state.entries)
         if kind == "alertmanager" and entry.notice.event != "resolved" and not later:
             self.state.entries.append(
-                Entry(entry.receiver, entry.notice, due_at=now + REPEAT_S, queued_at=now, repeat=True)
+                OutboxEntry(entry.receiver, entry.notice, due_at=now + REPEAT_S, queued_at=now, repeat=True)
             )
 
     def mark_failed(
-        self, entry: Entry, now: float, *, retry_after_s: float | None = None, refused: bool = False
+        self, entry: OutboxEntry, now: float, *, retry_after_s: float | None = None, refused: bool = False
     ) -> bool:
         """It did not get through; `refused` when no repetition can help. True when it is given up."""
         if entry not in self.state.entries:
@@ -155,7 +155,7 @@ def _by_id(receivers: Sequence[Receiver]) -> dict[str, Receiver]:
     return {receiver_id(receiver): receiver for receiver in receivers}
 
 
-def _same(entry: Entry, receiver: str, notice: Notice) -> bool:
+def _same(entry: OutboxEntry, receiver: str, notice: Notice) -> bool:
     return (entry.receiver, entry.notice.dedup_key, entry.notice.sequence) == (
         receiver,
         notice.dedup_key,
@@ -163,5 +163,5 @@ def _same(entry: Entry, receiver: str, notice: Notice) -> bool:
     )
 
 
-def _follows(other: Entry, entry: Entry) -> bool:
+def _follows(other: OutboxEntry, entry: OutboxEntry) -> bool:
     return other.receiver == entry.receiver and other.notice.dedup_key == entry.notice.dedup_key

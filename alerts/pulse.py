@@ -49,7 +49,7 @@ def _recent() -> Window:
 
 
 @dataclass(slots=True)
-class Arm:
+class ArmPulse:
     """One arm in this run: counts of the whole run, times of the last ten minutes, dollars where known.
 
     `counted` are the requests that ended in an answer or an error, `cost` is of those whose cost is known.
@@ -72,8 +72,10 @@ class Pulse:
     """One canary in one run. `mirrors_dropped` are the copies that found no room."""
 
     run: int
-    arms: dict[ArmName, Arm] = field(default_factory=lambda: {"baseline": Arm(), "candidate": Arm()})
-    mirror: Arm = field(default_factory=Arm)
+    arms: dict[ArmName, ArmPulse] = field(
+        default_factory=lambda: {"baseline": ArmPulse(), "candidate": ArmPulse()}
+    )
+    mirror: ArmPulse = field(default_factory=ArmPulse)
     mirrors_dropped: int = 0
 
     def observe(self, outcome: Outcome) -> None:
@@ -129,7 +131,7 @@ class Pulse:
         return {**_document(self.mirror, now), "dropped": self.mirrors_dropped}
 
 
-def _document(arm: Arm, now: float) -> dict[str, Any]:
+def _document(arm: ArmPulse, now: float) -> dict[str, Any]:
     latency, first_token = arm.latency.whole(now), arm.first_token.whole(now)
     per_token = arm.per_token.whole(now)
     slowest, fastest = reversed(per_token.bounds(0.5))
@@ -164,7 +166,7 @@ def _pace(per_token_s: float | None) -> float | None:
     return 1.0 / per_token_s if per_token_s is not None else None
 
 
-def _course(arm: Arm, now: float) -> dict[str, list[Any]]:
+def _course(arm: ArmPulse, now: float) -> dict[str, list[Any]]:
     slices = arm.latency.course(now)
     return {
         "requests": [each.count for each in slices],

@@ -10,8 +10,8 @@ from heapq import nlargest
 
 from alerts.evidence import MINIMUM_UNITS, PAGE_CUSUM, Evidence, relative_steps
 from alerts.rule import Rule
-from alerts.selection import Sample
-from alerts.status import Finding, GuardrailStatus, weigh
+from alerts.selection import GuardrailSample
+from alerts.status import GuardrailStatus, RuleFinding, weigh
 from alerts.windows import Window
 from alerts.wording import as_often, percent
 
@@ -97,7 +97,7 @@ class ErrorRateVsBaseline:
         """True once that was enough to roll back."""
         return self.state.events.convicted
 
-    def score(self, sample: Sample) -> None:
+    def score(self, sample: GuardrailSample) -> None:
         """Let one counted exchange speak, in order of completion."""
         state = self.state
         if sample.candidate:
@@ -115,7 +115,7 @@ class ErrorRateVsBaseline:
         if counted and sample.candidate and not state.events.convicted:
             state.events.convicted = self._convicts()
 
-    def _count(self, sample: Sample) -> None:
+    def _count(self, sample: GuardrailSample) -> None:
         state = self.state
         state.outcomes += 1
         state.failed += sample.failed
@@ -138,7 +138,7 @@ class ErrorRateVsBaseline:
         state, events = self.state, self.state.events.events
         evidence = state.events.evidence
         ratio = risk_ratio(events, now)
-        found = Finding(
+        found = RuleFinding(
             enough=len(state.units) >= self.rule.minimum,
             over=over_ratio(events, now, self.rule.limit) or evidence.cusum >= PAGE_CUSUM,
             convincing=evidence.pages(self.rule.minimum),
@@ -183,7 +183,7 @@ class Escalated:
         """The rule's judgement at monotonic `now`."""
         events, evidence = self.state.events, self.state.evidence
         ratio = risk_ratio(events, now)
-        found = Finding(
+        found = RuleFinding(
             enough=events.count(now) >= self.rule.minimum,
             over=over_ratio(events, now, self.factor) or evidence.cusum >= PAGE_CUSUM,
             convincing=evidence.pages(self.rule.minimum),

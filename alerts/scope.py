@@ -9,7 +9,7 @@ from alerts.means import CostPerRequest, Rating
 from alerts.outage import Outage
 from alerts.relative import ErrorRateVsBaseline, Escalated
 from alerts.rule import Rule
-from alerts.selection import FirstStarted, Sample
+from alerts.selection import FirstStarted, GuardrailSample
 from alerts.status import GuardrailStatus, rule_key
 from alerts.telemetry import Telemetry
 from records.metric import Metric
@@ -31,18 +31,18 @@ class Guardrail(Protocol):
 class Shows(Protocol):
     """A rule that shows every exchange in a window."""
 
-    def seen(self, sample: Sample) -> None: ...
+    def seen(self, sample: GuardrailSample) -> None: ...
 
 
 @runtime_checkable
 class Scores(Protocol):
     """A rule that learns from counted exchanges."""
 
-    def score(self, sample: Sample) -> None: ...
+    def score(self, sample: GuardrailSample) -> None: ...
 
 
 @runtime_checkable
-class Rated(Protocol):
+class LearnsFromFeedback(Protocol):
     """A rule that learns from feedback."""
 
     rule: Rule
@@ -75,7 +75,7 @@ class Scope:
         self.first = FirstStarted()
         self._shows = [g for g in guardrails if isinstance(g, Shows)]
         self._scores = [g for g in guardrails if isinstance(g, Scores)]
-        self._rated = [g for g in guardrails if isinstance(g, Rated)]
+        self._rated = [g for g in guardrails if isinstance(g, LearnsFromFeedback)]
         self.proving = [g for g in guardrails if isinstance(g, Proves)]
 
     @property
@@ -89,14 +89,14 @@ class Scope:
             return False
         return not self.segment or all(outcome.tags.get(tag) == v for tag, v in self.segment.items())
 
-    def observe(self, sample: Sample) -> None:
+    def observe(self, sample: GuardrailSample) -> None:
         """Show one exchange, and let it wait for its turn to count."""
         for guardrail in self._shows:
             guardrail.seen(sample)
         if self._scores:
             self.first.offer(sample)
 
-    def score(self, until: float) -> Iterator[Sample]:
+    def score(self, until: float) -> Iterator[GuardrailSample]:
         """Let the exchanges that ended by monotonic `until` and count speak, in order of completion: each,
         once it has spoken."""
         for sample in self.first.release(until):

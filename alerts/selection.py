@@ -19,7 +19,7 @@ UNITS = 100_000
 PENDING = 20_000
 
 
-class Sample(NamedTuple):
+class GuardrailSample(NamedTuple):
     """What the guardrails read of one exchange. Seconds and dollars; times are CLOCK_MONOTONIC.
 
     It sorts by `completed`; `serial` breaks ties. None is unknown.
@@ -44,11 +44,11 @@ class FirstStarted:
     into one integer; `earliest` the (start, serial) of the first-started one still in the queue.
     """
 
-    pending: list[Sample] = field(default_factory=list)
+    pending: list[GuardrailSample] = field(default_factory=list)
     minutes: dict[str, int] = field(default_factory=dict)
     earliest: dict[str, dict[int, tuple[float, int]]] = field(default_factory=dict)
 
-    def offer(self, sample: Sample) -> None:
+    def offer(self, sample: GuardrailSample) -> None:
         """Put one exchange in, unless it can no longer be its unit's first of that minute."""
         minute = int(sample.started // MINUTE_S)
         if self._counted(sample.unit, minute):
@@ -59,7 +59,7 @@ class FirstStarted:
         first[minute] = (sample.started, sample.serial)
         heapq.heappush(self.pending, sample)
 
-    def release(self, until: float) -> Iterator[Sample]:
+    def release(self, until: float) -> Iterator[GuardrailSample]:
         """Take out, in order of completion, the exchanges that ended by `until` and count."""
         while self.pending and (self.pending[0].completed <= until or len(self.pending) > PENDING):
             sample = heapq.heappop(self.pending)

@@ -10,7 +10,7 @@ StatusState = Literal["ok", "warn", "firing", "latched", "not_enough_data", "not
 ServiceRule = Literal["records_dropped", "shipping_lags"]
 StatusName = RuleName | Literal["outage"] | ServiceRule
 """The rules; `outage`, the baseline itself over the candidate's error limit; and what concerns no canary but
-the service (`alerts.keeping`). Nobody configures the latter two."""
+the service (`alerts.record_alarm`). Nobody configures the latter two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def rule_key(rule: StatusName, category: str | None, segment: Mapping[str, str] 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class RuleFinding:
     """What a rule found, before it is weighed.
 
     `applicable`: the comparison makes sense now; `enough`: the window has its minimum; `over`: the window's
@@ -63,7 +63,7 @@ class Finding:
     convicted: bool = False
 
 
-def weigh(rule: Rule, found: Finding) -> tuple[StatusState, Action | None]:
+def weigh(rule: Rule, found: RuleFinding) -> tuple[StatusState, Action | None]:
     """(state, wanted action). Missing data never reads as `ok`, and only a conviction asks for a rollback."""
     if found.convicted and rule.action == "rollback":
         return "latched", "rollback"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from alerts.rule import Rule
-from alerts.status import Finding, GuardrailStatus, weigh
+from alerts.status import GuardrailStatus, RuleFinding, weigh
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Telemetry:
             lately = now - state.routed_at <= (self.rule.window_s or self.rule.limit)
             silent_s = state.routed_at - state.silent_since if lately else 0.0
         over = silent_s >= self.rule.limit
-        found = Finding(enough=state.heard or over, over=over, convincing=over)
+        found = RuleFinding(enough=state.heard or over, over=over, convincing=over)
         verdict, action = weigh(self.rule, found)
         return GuardrailStatus(
             rule=self.rule.rule,

@@ -61,7 +61,7 @@ def alarms(found: Sequence[Detection]) -> Alarms:
     return Alarms(runs=len(found), rolled_back=_convicting(found), paged=_paging(found))
 
 
-class Spread(NamedTuple):
+class RunSpread(NamedTuple):
     """Median and 95th percentile over all runs; None where that many runs never got there."""
 
     median: float | None
@@ -78,10 +78,10 @@ class Detected:
     runs: int
     rolled_back: Mapping[str, int]
     paged: Mapping[str, int]
-    outcomes: Spread
-    minutes: Spread
-    outcomes_to_page: Spread
-    minutes_to_page: Spread
+    outcomes: RunSpread
+    minutes: RunSpread
+    outcomes_to_page: RunSpread
+    minutes_to_page: RunSpread
 
 
 def detected(found: Sequence[Detection], fault_at_s: float) -> Detected:
@@ -99,7 +99,7 @@ def detected(found: Sequence[Detection], fault_at_s: float) -> Detected:
     )
 
 
-def spread(values: Sequence[float], runs: int) -> Spread:
+def spread(values: Sequence[float], runs: int) -> RunSpread:
     """Quantiles of `values` among `runs`, those that have no value being longer than any."""
     ordered = sorted(values)
 
@@ -107,7 +107,7 @@ def spread(values: Sequence[float], runs: int) -> Spread:
         place = int(part * runs)
         return ordered[place] if place < len(ordered) else None
 
-    return Spread(at(0.5), at(0.95))
+    return RunSpread(at(0.5), at(0.95))
 
 
 def _minutes(at_s: float, fault_at_s: float) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import httpx2
 
 from bench.answer import Answer, Failure
-from bench.wires import Wire
+from bench.wires import ChatWire
 from records.capture import Said
 from records.outcome import Usage
 
@@ -41,7 +41,7 @@ class Target:
     name: str
     model: str
     url: str
-    wire: Wire
+    wire: ChatWire
     headers: Mapping[str, str] = field(repr=False)
     read: Callable[[bytes], Read]
     cost: Callable[[Usage], float | None]

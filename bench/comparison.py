@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from bench.dataset import Dataset
 from bench.errors import NoAnswers
 from bench.figures import Figures, Pair, figures
-from bench.findings import Finding, Verdict, below_floor, of_critical, of_dataset, verdict
+from bench.findings import BenchFinding, Verdict, below_floor, of_critical, of_dataset, verdict
 from bench.runner import Result
 from bench.scorers.named import label
-from bench.scorers.per_class import ClassLine, Named, per_class
-from bench.source import Layer, Source
+from bench.scorers.per_class import ClassAnswer, ClassLine, per_class
+from bench.source import DatasetSource, Layer
 
 LAYERS: tuple[Layer, ...] = ("synthetic", "real")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class DatasetPart:
     """One category, or one tag (`region: eu`), of a dataset. `flagged`: below the floor, or worse; only a
     critical category has findings, and `blocks` where one of them fails."""
 
@@ -24,7 +24,7 @@ class Part:
     critical: bool
     figures: Figures
     flagged: bool
-    findings: tuple[Finding, ...]
+    findings: tuple[BenchFinding, ...]
 
     @property
     def blocks(self) -> bool:
@@ -32,17 +32,17 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class DatasetResult:
     """One dataset, and both models on it. `classes` are the current model's and then the candidate's, where
     examples are to be classified. `findings` hold those of the categories, too."""
 
-    source: Source
+    source: DatasetSource
     dataset: Dataset
     figures: Figures
-    categories: tuple[Part, ...]
-    tags: tuple[Part, ...]
+    categories: tuple[DatasetPart, ...]
+    tags: tuple[DatasetPart, ...]
     classes: tuple[tuple[ClassLine, ...], ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[BenchFinding, ...]
     pairs: tuple[Pair, ...]
 
     @property
@@ -56,10 +56,10 @@ class LayerLine:
 
     layer: Layer
     figures: Figures
-    datasets: tuple[Measured, ...]
+    datasets: tuple[DatasetResult, ...]
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[BenchFinding, ...]:
         return tuple(one for each in self.datasets for one in each.findings)
 
 
@@ -72,7 +72,7 @@ class Comparison:
     reasons: tuple[str, ...]
 
 
-def measured(source: Source, dataset: Dataset, results: Sequence[Sequence[Result]]) -> Measured:
+def measured(source: DatasetSource, dataset: Dataset, results: Sequence[Sequence[Result]]) -> DatasetResult:
     """One dataset's comparison; `results` of the current model, and of the candidate if there is one.
 
     Raises NoAnswers for a model that answered nothing: then something else is wrong.
@@ -82,7 +82,7 @@ def measured(source: Source, dataset: Dataset, results: Sequence[Sequence[Result
     pairs: list[Pair] = [(each[0], each[1] if len(each) > 1 else None) for each in zip(*results, strict=True)]
     whole = figures(pairs)
     categories = _parts(source, dataset.critical, pairs, _category)
-    return Measured(
+    return DatasetResult(
         source=source,
         dataset=dataset,
         figures=whole,
@@ -97,7 +97,7 @@ def measured(source: Source, dataset: Dataset, results: Sequence[Sequence[Result
     )
 
 
-def compared(datasets: Sequence[Measured]) -> Comparison:
+def compared(datasets: Sequence[DatasetResult]) -> Comparison:
     """The layers, and the verdict over all."""
     layers = tuple(
         LayerLine(
@@ -118,11 +118,11 @@ def compared(datasets: Sequence[Measured]) -> Comparison:
 
 
 def _parts(
-    source: Source,
+    source: DatasetSource,
     critical: frozenset[str],
     pairs: Sequence[Pair],
     names: Callable[[Result], Iterable[str]],
-) -> tuple[Part, ...]:
+) -> tuple[DatasetPart, ...]:
     groups: dict[str, list[Pair]] = {}
     for pair in pairs:
         for name in names(pair[0]):
@@ -130,9 +130,9 @@ def _parts(
     return tuple(_part(source, name, name in critical, groups[name]) for name in sorted(groups))
 
 
-def _part(source: Source, name: str, critical: bool, pairs: Sequence[Pair]) -> Part:
+def _part(source: DatasetSource, name: str, critical: bool, pairs: Sequence[Pair]) -> DatasetPart:
     found = figures(pairs, ratios=False)
-    return Part(
+    return DatasetPart(
         name=name,
         critical=critical,
         figures=found,
@@ -151,7 +151,7 @@ def _tags(result: Result) -> Iterable[str]:
 
 def _classes(results: Sequence[Result]) -> tuple[ClassLine, ...]:
     named = [
-        Named(
+        ClassAnswer(
             expected=each.example.expected,
             named=label(each.answer.text or "", each.example.classes),
             cluster=each.example.cluster,

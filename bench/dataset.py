@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from bench.errors import BadDataset, Problem
-from bench.example import TASKS, Example, Line, example, fingerprint, problems
+from bench.errors import BadDataset, DatasetProblem
+from bench.example import TASKS, Example, ExampleLine, example, fingerprint, problems
 from bench.labelling import LABEL, PROPOSED, tier
 
 FEW = 50
@@ -16,7 +16,7 @@ FEW = 50
 FEW_CRITICAL = 40
 """Below so many examples of a critical category its loss may go unseen."""
 
-_decode = msgspec.json.Decoder(Line).decode
+_decode = msgspec.json.Decoder(ExampleLine).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,18 +45,18 @@ class Dataset:
 
 def parse(text: str) -> Dataset:
     """A file's dataset; blank lines do not count. Raises BadDataset with every line that is wrong."""
-    found: list[tuple[int, Line]] = []
-    wrong: list[Problem] = []
+    found: list[tuple[int, ExampleLine]] = []
+    wrong: list[DatasetProblem] = []
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
         if line.strip():
             try:
                 found.append((number, _decode(line)))
             except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as problem:
-                wrong.append(Problem(number, _in_words(problem)))
-    wrong += [Problem(number, each) for number, line in found for each in problems(line)]
+                wrong.append(DatasetProblem(number, _in_words(problem)))
+    wrong += [DatasetProblem(number, each) for number, line in found for each in problems(line)]
     wrong += _repeats(found)
     if not found and not wrong:
-        wrong.append(Problem(1, "there is no example"))
+        wrong.append(DatasetProblem(1, "there is no example"))
     if wrong:
         raise BadDataset(sorted(wrong, key=lambda each: each.line))
     return _dataset(_with_classes(tuple(example(line) for _, line in found)))
@@ -83,13 +83,13 @@ def _in_words(problem: Exception) -> str:
     return text if isinstance(problem, msgspec.ValidationError) else f"this is no JSON object: {text}"
 
 
-def _repeats(found: list[tuple[int, Line]]) -> Iterator[Problem]:
+def _repeats(found: list[tuple[int, ExampleLine]]) -> Iterator[DatasetProblem]:
     """Lines that ask again what an earlier one of the same id asked: they would count twice."""
     seen: dict[str, int] = {}
     for number, line in found:
         first = seen.setdefault(example(line).hash, number)
         if first != number:
-            yield Problem(number, f"repeats line {first}")
+            yield DatasetProblem(number, f"repeats line {first}")
 
 
 def warnings(dataset: Dataset) -> Iterator[str]:

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.comparison import Comparison, Measured, Part
+from bench.comparison import Comparison, DatasetPart, DatasetResult
 from bench.figures import Figures, Side
 from bench.findings import verdict
 from bench.runner import Result
-from bench.statistics import Interval
+from bench.statistics import ShareInterval
 
 COLUMNS: tuple[str, ...] = (
     "layer",
@@ -94,7 +94,7 @@ def _less(one: Side | None, other: Side | None) -> float | None:
     return one.completion.estimate - other.completion.estimate
 
 
-def _dataset(one: Measured) -> dict[str, Any]:
+def _dataset(one: DatasetResult) -> dict[str, Any]:
     return {
         "dataset": one.source.name,
         "sha256": one.dataset.sha256,
@@ -111,7 +111,7 @@ def _dataset(one: Measured) -> dict[str, Any]:
     }
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part(part: DatasetPart) -> dict[str, Any]:
     found = _figures(part.figures)
     del found["latency_ratio"], found["cost_ratio"]  # of whole datasets only
     return {
@@ -146,11 +146,11 @@ def _side(side: Side) -> dict[str, Any]:
     }
 
 
-def _interval(found: Interval | None) -> dict[str, float] | None:
+def _interval(found: ShareInterval | None) -> dict[str, float] | None:
     return None if found is None else asdict(found)
 
 
-def _row(layer: str, one: Measured, theirs: Result, ours: Result | None) -> dict[str, object]:
+def _row(layer: str, one: DatasetResult, theirs: Result, ours: Result | None) -> dict[str, object]:
     example = theirs.example
     return {
         "layer": layer,

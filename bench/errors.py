@@ -15,7 +15,7 @@ class BenchError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class DatasetProblem:
     """What is wrong with one line, counted from 1."""
 
     line: int
@@ -25,7 +25,7 @@ class Problem:
 class BadDataset(BenchError):
     """Every line of a dataset that cannot be taken; the message names the `file`, where it is known."""
 
-    def __init__(self, problems: Sequence[Problem], file: str = "") -> None:
+    def __init__(self, problems: Sequence[DatasetProblem], file: str = "") -> None:
         place = f"{file}:" if file else "line "
         super().__init__("\n".join(f"{place}{each.line}: {each.message}" for each in problems))
         self.problems = tuple(problems)

@@ -16,7 +16,7 @@ TASKS: tuple[Task, ...] = get_args(Task)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ExampleLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A line's keys and their types; what they mean together is checked by `problems`."""
 
     id: str
@@ -57,7 +57,7 @@ class Example:
     classes: tuple[str, ...] = ()
 
 
-def example(line: Line) -> Example:
+def example(line: ExampleLine) -> Example:
     """The example that a line without problems is."""
     messages = (Said("user", line.input),) if isinstance(line.input, str) else line.input
     asked = {
@@ -91,7 +91,7 @@ def fingerprint(value: object) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def problems(line: Line) -> Iterator[str]:
+def problems(line: ExampleLine) -> Iterator[str]:
     """What a line of the right types still gets wrong."""
     if not line.id.strip():
         yield "id is empty"
@@ -107,7 +107,7 @@ def problems(line: Line) -> Iterator[str]:
         yield from _wrong_with_expected(line)
 
 
-def _wrong_with_expected(line: Line) -> Iterator[str]:
+def _wrong_with_expected(line: ExampleLine) -> Iterator[str]:
     expected, choices = line.expected, line.choices
     match line.task:
         case "choice":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bench.answer import total_cost
 from bench.runner import Result
 from bench.statistics import (
-    Interval,
+    ShareInterval,
     Statistic,
     mean,
     p95,
@@ -33,7 +33,7 @@ class Side:
 
     examples: int
     correct: int
-    completion: Interval | None
+    completion: ShareInterval | None
     score: float | None
     failures: Mapping[str, int]
     timed: int
@@ -59,10 +59,10 @@ class Figures:
     unjudged: int
     baseline: Side
     candidate: Side | None
-    difference: Interval | None
+    difference: ShareInterval | None
     mcnemar_p: float | None
-    latency_ratio: Interval | None
-    cost_ratio: Interval | None
+    latency_ratio: ShareInterval | None
+    cost_ratio: ShareInterval | None
     new_failures: tuple[str, ...]
     mended: tuple[str, ...]
 
@@ -136,7 +136,9 @@ def _both(pairs: Sequence[Pair]) -> list[tuple[Result, Result]]:
     return [(theirs, ours) for theirs, ours in pairs if ours is not None]
 
 
-def _ratio(values: Sequence[tuple[float | None, float | None, Result]], of: Statistic) -> Interval | None:
+def _ratio(
+    values: Sequence[tuple[float | None, float | None, Result]], of: Statistic
+) -> ShareInterval | None:
     known = [(a, b, each.example.cluster) for a, b, each in values if a and b]
     if not known:
         return None

@@ -21,8 +21,8 @@ from typing import Literal
 
 from bench.dataset import FEW, FEW_CRITICAL
 from bench.figures import Figures, Side
-from bench.source import Source
-from bench.statistics import Interval
+from bench.source import DatasetSource
+from bench.statistics import ShareInterval
 
 Verdict = Literal["ship", "dont_ship", "extend"]
 
@@ -31,20 +31,20 @@ MARGIN = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class BenchFinding:
     """One reason, in a sentence."""
 
     severity: Literal["fails", "open"]
     says: str
 
 
-def verdict(findings: Sequence[Finding]) -> Verdict:
+def verdict(findings: Sequence[BenchFinding]) -> Verdict:
     """What they come to."""
     severities = {each.severity for each in findings}
     return "dont_ship" if "fails" in severities else "extend" if severities else "ship"
 
 
-def of_dataset(source: Source, found: Figures, *, proposed: int = 0) -> Iterator[Finding]:
+def of_dataset(source: DatasetSource, found: Figures, *, proposed: int = 0) -> Iterator[BenchFinding]:
     """What a whole dataset says, of which so many labels are only proposed."""
     if found.candidate is None:
         return
@@ -52,10 +52,10 @@ def of_dataset(source: Source, found: Figures, *, proposed: int = 0) -> Iterator
         yield failing
         return
     for says in (*_few(found, proposed), *_not_sure(source, found.candidate, found.difference)):
-        yield Finding(severity="open", says=f"{source.name}: {says}")
+        yield BenchFinding(severity="open", says=f"{source.name}: {says}")
 
 
-def of_critical(source: Source, category: str, found: Figures) -> Iterator[Finding]:
+def of_critical(source: DatasetSource, category: str, found: Figures) -> Iterator[BenchFinding]:
     """What a critical category says."""
     where = f"{source.name}, critical category {category or '(none)'}"
     if found.candidate is None:
@@ -65,30 +65,30 @@ def of_critical(source: Source, category: str, found: Figures) -> Iterator[Findi
         return
     if below_floor(source, found.candidate) and (interval := found.candidate.completion):
         says = f"completion {percents(interval)} is below the floor of {source.floor:.0%}, perhaps by chance"
-        yield Finding(severity="open", says=f"{where}: {says}")
+        yield BenchFinding(severity="open", says=f"{where}: {says}")
     if found.examples < FEW_CRITICAL:
         says = f"{found.examples} examples: below {FEW_CRITICAL} a loss may go unseen"
-        yield Finding(severity="open", says=f"{where}: {says}")
+        yield BenchFinding(severity="open", says=f"{where}: {says}")
 
 
-def below_floor(source: Source, side: Side) -> bool:
+def below_floor(source: DatasetSource, side: Side) -> bool:
     """What was seen is below the floor, by chance or not."""
     found = side.completion
     return source.floor is not None and found is not None and found.estimate < source.floor
 
 
-def _failing(where: str, source: Source, found: Figures) -> Finding | None:
+def _failing(where: str, source: DatasetSource, found: Figures) -> BenchFinding | None:
     """What no further example would mend."""
     interval = found.candidate.completion if found.candidate is not None else None
     if source.floor is not None and interval is not None and interval.high < source.floor:
         says = f"completion {percents(interval)} is below the floor of {source.floor:.0%}"
-        return Finding(severity="fails", says=f"{where}: {says}")
+        return BenchFinding(severity="fails", says=f"{where}: {says}")
     if found.worse and found.difference is not None:
         says = (
             f"{_points(found.difference.estimate)} points against the current model "
             f"(p = {found.mcnemar_p:.2g}), {len(found.new_failures)} new failures"
         )
-        return Finding(severity="fails", says=f"{where}: {says}")
+        return BenchFinding(severity="fails", says=f"{where}: {says}")
     return None
 
 
@@ -103,7 +103,7 @@ def _few(found: Figures, proposed: int) -> Iterator[str]:
         yield f"{found.unjudged} examples got no mark from the judge"
 
 
-def _not_sure(source: Source, side: Side, difference: Interval | None) -> Iterator[str]:
+def _not_sure(source: DatasetSource, side: Side, difference: ShareInterval | None) -> Iterator[str]:
     interval = side.completion
     if source.floor is not None:
         if interval is not None and interval.low < source.floor:
@@ -115,7 +115,7 @@ def _not_sure(source: Source, side: Side, difference: Interval | None) -> Iterat
         )
 
 
-def percents(interval: Interval) -> str:
+def percents(interval: ShareInterval) -> str:
     """84.0 % (75.6 to 89.9)."""
     return f"{100 * interval.estimate:.1f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
 

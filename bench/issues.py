@@ -7,14 +7,14 @@ from typing import Any, Literal
 import msgspec
 
 from bench.dataset import parse
-from bench.errors import BadDataset, Problem
+from bench.errors import BadDataset, DatasetProblem
 from bench.example import Example
 from bench.runner import Result
 
 State = Literal["still_there", "gone", "unknown"]
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class IssueLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One line: the example as a dataset has it, what went wrong, with which model first, and who noticed."""
 
     example: dict[str, Any]
@@ -45,7 +45,7 @@ class Checked:
     result: Result | None
 
 
-_decode = msgspec.json.Decoder(Line).decode
+_decode = msgspec.json.Decoder(IssueLine).decode
 
 
 def parse_issues(text: str) -> list[Issue]:
@@ -58,22 +58,22 @@ def parse_issues(text: str) -> list[Issue]:
         try:
             issue = _issue(_decode(line))
         except BadDataset as problem:
-            wrong += [Problem(number, f"example: {each.message}") for each in problem.problems]
+            wrong += [DatasetProblem(number, f"example: {each.message}") for each in problem.problems]
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as problem:
-            wrong.append(Problem(number, str(problem)))
+            wrong.append(DatasetProblem(number, str(problem)))
         else:
             first = seen.setdefault(issue.example.hash, number)
             if first != number:
-                wrong.append(Problem(number, f"repeats line {first}"))
+                wrong.append(DatasetProblem(number, f"repeats line {first}"))
             found.append(issue)
     if wrong:
         raise BadDataset(wrong)
     return found
 
 
-def _issue(line: Line) -> Issue:
+def _issue(line: IssueLine) -> Issue:
     if line.example.get("expected") is None:
-        raise BadDataset([Problem(1, "expected must say what is right")])
+        raise BadDataset([DatasetProblem(1, "expected must say what is right")])
     (example,) = parse(msgspec.json.encode(line.example).decode()).examples
     return Issue(example=example, what=line.what, since=line.since, at=line.at, by=line.by)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
+class WatchMemory(msgspec.Struct, frozen=True, kw_only=True):
     """What the watcher knows: models by provider, with when they were first seen (RFC 3339); whom each new
     one (`provider/model`) is still to be told to; and which are still to be measured."""
 
@@ -21,7 +21,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def looked(
-    memory: Memory,
+    memory: WatchMemory,
     provider: str,
     models: Sequence[str],
     *,
@@ -29,14 +29,14 @@ def looked(
     receivers: Sequence[str],
     measure: bool,
     wanted: Callable[[str], bool] = lambda model: True,
-) -> tuple[Memory, list[str]]:
+) -> tuple[WatchMemory, list[str]]:
     """After a look at a provider's list: the memory, and the new models that are wanted, with provider."""
     before = memory.known.get(provider)
     now = {**dict.fromkeys(models, at), **(before or {})}
     new = [] if before is None else sorted(set(models) - set(before))
     names = [f"{provider}/{model}" for model in new if wanted(model)]
     return (
-        Memory(
+        WatchMemory(
             known={**memory.known, provider: now},
             untold={**memory.untold, **{name: tuple(receivers) for name in names if receivers}},
             unmeasured=(*memory.unmeasured, *(names if measure else ())),
@@ -45,14 +45,14 @@ def looked(
     )
 
 
-def told(memory: Memory, left: Mapping[str, Sequence[str]]) -> Memory:
+def told(memory: WatchMemory, left: Mapping[str, Sequence[str]]) -> WatchMemory:
     """After telling: only `left` are still to be told."""
     return msgspec.structs.replace(
         memory, untold={name: tuple(receivers) for name, receivers in left.items() if receivers}
     )
 
 
-def measured(memory: Memory, name: str) -> Memory:
+def measured(memory: WatchMemory, name: str) -> WatchMemory:
     """After a benchmark, however it ended."""
     return msgspec.structs.replace(
         memory, unmeasured=tuple(each for each in memory.unmeasured if each != name)

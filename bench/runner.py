@@ -10,8 +10,8 @@ from bench.answer import Answer
 from bench.asking import Asker
 from bench.errors import NoJudge
 from bench.example import Example, fingerprint
-from bench.kept import Keeping
 from bench.prompt import prompt
+from bench.saved_answers import AnswerStore
 from bench.scorers import SCORERS, is_right
 from records.capture import Said
 
@@ -47,7 +47,7 @@ async def run(
     models: Sequence[Ask],
     examples: Sequence[Example],
     *,
-    kept: Keeping,
+    kept: AnswerStore,
     at_once: int = AT_ONCE,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[list[Result]]:
@@ -83,7 +83,7 @@ def _turns(models: int, examples: Sequence[Example]) -> Iterator[tuple[int, int,
             yield (place + number) % models, number, example
 
 
-async def _asked(asker: Asker, question: str, messages: Sequence[Said], kept: Keeping) -> Answer:
+async def _asked(asker: Asker, question: str, messages: Sequence[Said], kept: AnswerStore) -> Answer:
     """The answer to a question: as it was kept, or else asked for now."""
     known = kept.get(asker.target.name, question)
     if known is not None:
@@ -93,14 +93,14 @@ async def _asked(asker: Asker, question: str, messages: Sequence[Said], kept: Ke
     return answer
 
 
-async def _result(ask: Ask, example: Example, kept: Keeping, lanes: int) -> Result:
+async def _result(ask: Ask, example: Example, kept: AnswerStore, lanes: int) -> Result:
     began = time.perf_counter()
     answer = await _asked(ask.asker, example.hash, prompt(example), kept)
     took_s = (time.perf_counter() - began) / lanes if answer.latency_s is not None else None
     return replace(await _scored(ask, example, answer, kept), took_s=took_s)
 
 
-async def _scored(ask: Ask, example: Example, answer: Answer, kept: Keeping) -> Result:
+async def _scored(ask: Ask, example: Example, answer: Answer, kept: AnswerStore) -> Result:
     if answer.text is None:
         return Result(example=example, answer=answer, score=0.0, right=False)
     if example.task == "judge" and ask.judge is not None:
@@ -109,7 +109,7 @@ async def _scored(ask: Ask, example: Example, answer: Answer, kept: Keeping) -> 
     return Result(example=example, answer=answer, score=score, right=is_right(example, score))
 
 
-async def _judged(by: Asker, example: Example, answer: Answer, text: str, kept: Keeping) -> Result:
+async def _judged(by: Asker, example: Example, answer: Answer, text: str, kept: AnswerStore) -> Result:
     said = await _asked(by, fingerprint([example.hash, text]), judge.question(example, text), kept)
     score = None if said.text is None else judge.score(said.text)
     return Result(

@@ -7,7 +7,7 @@ Layer = Literal["synthetic", "real"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class DatasetSource:
     """One dataset's file (relative to the config), and which layer of evidence it is.
 
     `floor` is the share of right answers below which a model will not do, None: it is only compared with the

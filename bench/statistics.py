@@ -23,7 +23,7 @@ FLIPS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class ShareInterval:
     """low ≤ estimate ≤ high, of 95 %."""
 
     low: float
@@ -31,7 +31,7 @@ class Interval:
     high: float
 
 
-def share(correct: Sequence[bool], clusters: Sequence[str]) -> Interval | None:
+def share(correct: Sequence[bool], clusters: Sequence[str]) -> ShareInterval | None:
     """The share of true ones of (n,) with Wilson's interval, n being what it is worth with these clusters.
     None for n = 0."""
     if not correct:
@@ -39,7 +39,7 @@ def share(correct: Sequence[bool], clusters: Sequence[str]) -> Interval | None:
     values = np.asarray(correct, dtype=np.float64)
     p, worth = float(values.mean()), len(values) / _design_effect(values, clusters)
     low, high = wilson(p * worth, worth)
-    return Interval(low, p, high)
+    return ShareInterval(low, p, high)
 
 
 def paired_p(baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequence[str]) -> float | None:
@@ -64,7 +64,7 @@ def paired_p(baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequ
 
 def paired_difference(
     baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequence[str]
-) -> Interval | None:
+) -> ShareInterval | None:
     """The candidate's share of right ones less the baseline's, of (n,) pairs. None for n = 0.
 
     Bonett and Price's adjusted interval (BJMSP 2012): a pair of each kind that differs is added, so that
@@ -78,7 +78,7 @@ def paired_difference(
     middle = (better - worse) / (n + 2)
     variance = ((better + worse + 2) / (n + 2) - middle**2) / (n + 2)
     half = Z * math.sqrt(variance * _design_effect(change, clusters))
-    return Interval(max(-1.0, middle - half), (better - worse) / n, min(1.0, middle + half))
+    return ShareInterval(max(-1.0, middle - half), (better - worse) / n, min(1.0, middle + half))
 
 
 def _design_effect(values: Floats, clusters: Sequence[str]) -> float:
@@ -113,7 +113,7 @@ def p95(values: Floats) -> Floats:
 
 def paired_ratio(
     baseline: Sequence[float], candidate: Sequence[float], clusters: Sequence[str], of: Statistic
-) -> Interval | None:
+) -> ShareInterval | None:
     """of(candidate) / of(baseline) of (n,) pairs of positive numbers; a paired bootstrap over clusters,
     percentile interval, `RESAMPLES` of a fixed seed. None below two clusters."""
     theirs, ours = np.asarray(baseline, dtype=np.float64), np.asarray(candidate, dtype=np.float64)
@@ -121,7 +121,7 @@ def paired_ratio(
         return None
     found = [of(ours[rows]) / of(theirs[rows]) for rows in _resamples(_groups(clusters))]
     low, high = np.quantile(np.hstack(found), (0.025, 0.975))
-    return Interval(float(low), float(of(ours) / of(theirs)), float(high))
+    return ShareInterval(float(low), float(of(ours) / of(theirs)), float(high))
 
 
 def _resamples(groups: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:

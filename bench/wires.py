@@ -14,7 +14,7 @@ Asked = tuple[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wire:
+class ChatWire:
     """One API. `credential` is the headers that carry a key; calm requests ask for as little chance as the
     API knows to give, which not every model takes."""
 
@@ -63,10 +63,10 @@ def _others(messages: Sequence[Said]) -> list[Said]:
     return [each for each in messages if each.role != "system"]
 
 
-WIRES: Mapping[str, Wire] = {
-    "openai": Wire(asks=_openai, credential=lambda key: {"authorization": f"Bearer {key}"}),
-    "anthropic": Wire(
+WIRES: Mapping[str, ChatWire] = {
+    "openai": ChatWire(asks=_openai, credential=lambda key: {"authorization": f"Bearer {key}"}),
+    "anthropic": ChatWire(
         asks=_anthropic, credential=lambda key: {"x-api-key": key, "anthropic-version": "2026-10-21"}
     ),
-    "gemini": Wire(asks=_gemini, credential=lambda key: {"x-goog-api-key": key}),
+    "gemini": ChatWire(asks=_gemini, credential=lambda key: {"x-goog-api-key": key}),
 }

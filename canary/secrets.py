@@ -61,7 +61,7 @@ def admin_token(environment: Mapping[str, str], data: Path, *, loopback: bool) -
     return secret
 
 
-class Keys:
+class SecretKeys:
     """Derived from CANARY_SECRET: one assigns, one signs ids. The previous secret verifies old ids only."""
 
     def __init__(self, environment: Mapping[str, str], data: Path) -> None:

@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from console.control import ORDERS, BadOrder, Control
-from console.rollbacks import document_of
+from control.operator import Operator
+from control.orders import ORDERS, BadOrder
+from control.rollback_document import document_of
 from records.decisions import CHOICES
 
 _FORMS = {"json": "application/json", "markdown": "text/markdown", "html": "text/html"}
@@ -19,8 +20,8 @@ _WHO_BOUND, _REASON_BOUND, _BODY_BOUND = 200, 2000, 64 << 10
 class Api:
     """The routes, over what the admin process can tell and do."""
 
-    def __init__(self, control: Control) -> None:
-        self._control = control
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
 
     def routes(self) -> list[Route]:
         """Every route of the API."""
@@ -36,26 +37,26 @@ class Api:
 
     async def status(self, request: Request) -> Response:
         """GET: the contract's status document."""
-        return JSONResponse(self._control.status())
+        return JSONResponse(self._operator.status())
 
     async def explain(self, request: Request) -> Response:
         """GET ?unit=…: which arm the unit would get in each canary, and why."""
         unit = request.query_params.get("unit", "")
         if not unit:
             return _problem(400, "say which unit: /api/explain?unit=…")
-        return JSONResponse(self._control.explain(unit))
+        return JSONResponse(self._operator.explain(unit))
 
     async def audit(self, request: Request) -> Response:
         """GET ?limit=100: the newest audit entries."""
         try:
-            return JSONResponse(await self._control.audit(_limit(request)))
+            return JSONResponse(await self._operator.audit(_limit(request)))
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
 
     async def rollbacks(self, request: Request) -> Response:
         """GET ?limit=100: why the canary was rolled back, each time, the newest first."""
         try:
-            found = await self._control.rollbacks(request.path_params["name"], _limit(request))
+            found = await self._operator.rollbacks(request.path_params["name"], _limit(request))
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
         return JSONResponse([document_of(each) for each in found])
@@ -66,7 +67,7 @@ class Api:
         if form not in _FORMS:
             return _problem(400, "form is json, markdown or html")
         try:
-            text = await self._control.report(request.path_params["name"], form)
+            text = await self._operator.report(request.path_params["name"], form)
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
         return HTMLResponse(text) if form == "html" else PlainTextResponse(text, media_type=_FORMS[form])
@@ -75,7 +76,7 @@ class Api:
         """POST {"decision", "who", "reason", "compensating"?}: keep what a person decided."""
         try:
             decision = _decision_document(await _body(request))
-            done = await self._control.decide(request.path_params["name"], **decision)
+            done = await self._operator.decide(request.path_params["name"], **decision)
         except ValueError:
             return _problem(
                 400,
@@ -93,7 +94,7 @@ class Api:
             return _problem(404, f"no such order; there are {', '.join(ORDERS)}")
         try:
             document = _order_document(await _body(request))
-            done = await self._control.order(request.path_params["name"], order, **document)
+            done = await self._operator.order(request.path_params["name"], order, **document)
         except ValueError:
             return _problem(400, 'send JSON: {"who": "…", "reason": "…"}, and "share" for ramp')
         except BadOrder as problem:

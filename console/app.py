@@ -14,15 +14,15 @@ from starlette.routing import Route
 
 from console.api import Api, broken, refused
 from console.archive import Archive
-from console.control import Control
-from console.door import Entry
 from console.guard import Access, Guard, closed
 from console.labelling import Labelling
+from console.login import Login
 from console.ordering import Ordering
 from console.page import Page
 from console.pairs import Pairs
 from console.rendering import Templates
 from console.session import Sessions
+from control.operator import Operator
 
 Degraded = Callable[[], Sequence[str]]
 
@@ -30,7 +30,7 @@ _ERRORS = {HTTPException: refused, Exception: broken}
 
 
 def admin_app(
-    control: Control,
+    operator: Operator,
     registry: CollectorRegistry,
     access: Access,
     *,
@@ -39,16 +39,16 @@ def admin_app(
     """The whole admin app; every route but the open ones needs the admin token that `access` knows, or a
     session that began with it. `closing` is True once the process is to end."""
     sessions, templates = Sessions(access.admin_token, time.time), Templates()
-    entry = Entry(access, sessions, templates)
+    entry = Login(access, sessions, templates)
     routes = [
-        *_open_routes(lambda: control.degraded(), registry),
-        *Api(control).routes(),
+        *_open_routes(lambda: operator.degraded(), registry),
+        *Api(operator).routes(),
         *entry.routes(),
-        *Page(control, entry, templates, closing).routes(),
-        *Archive(control, entry, templates).routes(),
-        *Pairs(control, entry, templates).routes(),
-        *Labelling(control, entry, templates).routes(),
-        *Ordering(control, entry, templates).routes(),
+        *Page(operator, entry, templates, closing).routes(),
+        *Archive(operator, entry, templates).routes(),
+        *Pairs(operator, entry, templates).routes(),
+        *Labelling(operator, entry, templates).routes(),
+        *Ordering(operator, entry, templates).routes(),
     ]
     guard = Middleware(Guard, access=access, sessions=sessions, door=entry.door)
     return Starlette(routes=routes, middleware=[guard], exception_handlers=_ERRORS)

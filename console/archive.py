@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from console.control import BadOrder, Control
-from console.door import Entry
+from console.login import Login
 from console.rendering import Templates, headers_of_whole
+from control.operator import Operator
+from control.orders import BadOrder
 
 if TYPE_CHECKING:
     from report.archive import Evaluation
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 class Archive:
     """Two pages, over the evaluations that the store keeps."""
 
-    def __init__(self, control: Control, entry: Entry, templates: Templates) -> None:
-        self._control = control
+    def __init__(self, operator: Operator, entry: Login, templates: Templates) -> None:
+        self._operator = operator
         self._entry = entry
         self._templates = templates
 
@@ -31,18 +32,18 @@ class Archive:
     async def trends(self, request: Request) -> Response:
         """Every run as it stood last, the newest first, and what all of them tell together."""
         try:
-            documents = await self._control.evaluations()
+            documents = await self._operator.evaluations()
         except BadOrder as problem:
             return self._problem(request, problem)
         shown = await asyncio.to_thread(_summed_up, documents)
-        names = {each["name"] for each in self._control.status()["canaries"]}
+        names = {each["name"] for each in self._operator.status()["canaries"]}
         return self._answer(request, "archive.html", **shown, names=names)
 
     async def one(self, request: Request) -> Response:
         """One evaluation's report, as it was then."""
         key = request.path_params["key"]
         try:
-            text = await asyncio.to_thread(_whole, key, await self._control.evaluations())
+            text = await asyncio.to_thread(_whole, key, await self._operator.evaluations())
         except BadOrder as problem:
             return self._problem(request, problem)
         return HTMLResponse(text, headers=headers_of_whole(text))

@@ -30,7 +30,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FigureRow:
     """One figure of both arms."""
 
     name: str
@@ -38,20 +38,20 @@ class Row:
     candidate: Cell
 
 
-def rows(arms: Mapping[str, Mapping[str, Any]]) -> Sequence[Row]:
+def rows(arms: Mapping[str, Mapping[str, Any]]) -> Sequence[FigureRow]:
     """What is shown of the arms of the status document."""
     baseline, candidate = arms["baseline"], arms["candidate"]
     told = [
-        Row("Requests", _requests(baseline), _requests(candidate)),
-        Row("Errors", _errors(baseline), _errors(candidate)),
-        *(Row(name, *_each(arms, key, unit)) for name, key, unit in _ALWAYS),
+        FigureRow("Requests", _requests(baseline), _requests(candidate)),
+        FigureRow("Errors", _errors(baseline), _errors(candidate)),
+        *(FigureRow(name, *_each(arms, key, unit)) for name, key, unit in _ALWAYS),
     ]
     for name, key, unit in _WHERE_KNOWN:
         if any(arm[key] is not None for arm in (baseline, candidate)):
-            told.append(Row(name, *_each(arms, key, unit)))
+            told.append(FigureRow(name, *_each(arms, key, unit)))
     metrics = sorted({*baseline["feedback"], *candidate["feedback"]})
     return told + [
-        Row(title(metric), _rating(baseline, metric), _rating(candidate, metric)) for metric in metrics
+        FigureRow(title(metric), _rating(baseline, metric), _rating(candidate, metric)) for metric in metrics
     ]
 
 

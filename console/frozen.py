@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alerts.evidence import ROLLBACK_CUSUM, ROLLBACK_MIXTURE
-from alerts.frozen import Point
+from alerts.rollback_evidence import Point
 
 WIDTH, HEIGHT = 600.0, 180.0
 _ROOM = 1.1
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class EvidenceLine:
     """One statistic: the points of a polyline, and the height of what convicts."""
 
     points: str
@@ -21,16 +21,16 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class EvidenceCourse:
     """Both statistics in a field of WIDTH × HEIGHT; the time runs from `start` to `end`, UTC seconds."""
 
-    whole: Line
-    since: Line
+    whole: EvidenceLine
+    since: EvidenceLine
     start: float
     end: float
 
 
-def reach(path: Sequence[Point]) -> Course | None:
+def reach(path: Sequence[Point]) -> EvidenceCourse | None:
     """How the evidence grew, on a logarithmic scale; None for fewer than two points."""
     if len(path) < 2:
         return None
@@ -40,12 +40,12 @@ def reach(path: Sequence[Point]) -> Course | None:
     def y(value: float) -> float:
         return round(HEIGHT * (1 - max(0.0, value) / top), 1)
 
-    def line(values: Sequence[float], limit: float) -> Line:
+    def line(values: Sequence[float], limit: float) -> EvidenceLine:
         across = [WIDTH * (each.at - start) / ((end - start) or 1.0) for each in path]
         points = " ".join(f"{x:.1f},{y(value)}" for x, value in zip(across, values, strict=True))
-        return Line(points, y(limit), f"{math.exp(limit):,.0f}")
+        return EvidenceLine(points, y(limit), f"{math.exp(limit):,.0f}")
 
-    return Course(
+    return EvidenceCourse(
         whole=line([each.ln_mixture for each in path], ROLLBACK_MIXTURE),
         since=line([each.ln_cusum for each in path], ROLLBACK_CUSUM),
         start=start,

@@ -14,9 +14,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from console import words
-from console.control import BadOrder, Control
-from console.door import Entry, Forged
+from console.login import Forged, Login
 from console.rendering import Templates
+from control.operator import Operator
+from control.orders import BadOrder
 from records.capture import Capture
 from records.labels import Label, Right
 from records.wilson import wilson
@@ -30,8 +31,8 @@ _WHO_BOUND = 200
 class Labelling:
     """The page that asks, and the form that answers it."""
 
-    def __init__(self, control: Control, entry: Entry, templates: Templates) -> None:
-        self._control = control
+    def __init__(self, operator: Operator, entry: Login, templates: Templates) -> None:
+        self._operator = operator
         self._entry = entry
         self._templates = templates
 
@@ -44,7 +45,7 @@ class Labelling:
         """The oldest pair that nobody has labelled yet."""
         name, category = request.path_params["name"], request.query_params.get("category") or None
         try:
-            asked = await self._control.unlabelled(name, category)
+            asked = await self._operator.unlabelled(name, category)
         except BadOrder as problem:
             return self._answer(request, "problem.html", problem.status, message=problem.message)
         pair = in_blind_order(*asked.pair) if asked.pair is not None else None
@@ -66,7 +67,7 @@ class Labelling:
             exchange, who = form.get("exchange", ""), form.get("who", "").strip()[:_WHO_BOUND]
             if not who:
                 raise BadOrder(400, "Not kept: say who you are. It stands beside the label.")
-            await self._control.label(name, exchange, right_of(form.get("right", ""), exchange), who=who)
+            await self._operator.label(name, exchange, right_of(form.get("right", ""), exchange), who=who)
         except Forged as problem:
             return self._answer(request, "problem.html", 403, message=str(problem))
         except BadOrder as problem:

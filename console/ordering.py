@@ -8,10 +8,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from console import words
-from console.control import ORDERS, BadOrder, Control, Order
-from console.door import Entry, Forged
+from console.login import Forged, Login
 from console.rendering import Templates
 from console.standing import key_of, standing
+from control.operator import Operator
+from control.orders import ORDERS, BadOrder, Order
 
 _WHO_BOUND, _REASON_BOUND = 200, 2000
 
@@ -25,8 +26,8 @@ class _Told(TypedDict):
 class Ordering:
     """The one route that changes something."""
 
-    def __init__(self, control: Control, entry: Entry, templates: Templates) -> None:
-        self._control = control
+    def __init__(self, operator: Operator, entry: Login, templates: Templates) -> None:
+        self._operator = operator
         self._entry = entry
         self._templates = templates
 
@@ -40,7 +41,7 @@ class Ordering:
         try:
             form = await self._entry.form(request)
             self._must_be_as_seen(name, order, form)
-            done = await self._control.order(name, _known(order), **_told(form, order))
+            done = await self._operator.order(name, _known(order), **_told(form, order))
         except Forged as problem:
             return self._result(request, name, 403, str(problem))
         except BadOrder as problem:
@@ -51,7 +52,7 @@ class Ordering:
 
     def _must_be_as_seen(self, name: str, order: str, form: Mapping[str, str]) -> None:
         """Refuse what was ordered looking at another state. A rollback is right whatever happened."""
-        canary = next((each for each in self._control.status()["canaries"] if each["name"] == name), None)
+        canary = next((each for each in self._operator.status()["canaries"] if each["name"] == name), None)
         if order != "rollback" and canary is not None and form.get("seen") != key_of(canary):
             raise BadOrder(
                 409,

@@ -11,14 +11,15 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from console import figures
-from console.control import BadOrder, Control
-from console.door import Entry
 from console.frozen import reach
+from console.login import Login
 from console.rendering import Templates, headers, headers_of_whole
 from console.reports import Reports
 from console.standing import LOUDEST, proof_of, standing
-from console.stream import Stream
+from console.stream import FigureStream
 from console.words import percent
+from control.operator import Operator
+from control.orders import BadOrder
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -30,13 +31,13 @@ class Page:
     """The pages, over what the admin process can tell."""
 
     def __init__(
-        self, control: Control, entry: Entry, templates: Templates, closing: Callable[[], bool]
+        self, operator: Operator, entry: Login, templates: Templates, closing: Callable[[], bool]
     ) -> None:
-        self._control = control
+        self._operator = operator
         self._entry = entry
         self._templates = templates
-        self._stream = Stream(closing)
-        self._reports = Reports(control, time.monotonic)
+        self._stream = FigureStream(closing)
+        self._reports = Reports(operator, time.monotonic)
         self._static = {
             each.name: each for each in sorted(_STATIC.rglob("*")) if each.suffix in _TYPES and each.is_file()
         }
@@ -59,12 +60,12 @@ class Page:
 
     async def overview(self, request: Request) -> Response:
         """All canaries, the loudest first, what does not work, and what was done last."""
-        degraded, audit = [*self._control.degraded()], []
+        degraded, audit = [*self._operator.degraded()], []
         try:
-            audit = [*await self._control.audit(_NEWEST)]
+            audit = [*await self._operator.audit(_NEWEST)]
         except BadOrder as problem:
             degraded.append(f"the audit log cannot be read: {problem.message}")
-        shown = [self._shown(each) for each in self._control.status()["canaries"]]
+        shown = [self._shown(each) for each in self._operator.status()["canaries"]]
         canaries = sorted(shown, key=lambda each: LOUDEST.index(each["standing"].tone))
         return self._answer(request, "overview.html", canaries=canaries, degraded=degraded, audit=audit)
 
@@ -84,7 +85,7 @@ class Page:
         """The part of it that changes and the last ten minutes, as events."""
         name = request.path_params["name"]
         try:
-            self._control.recent(name)
+            self._operator.recent(name)
         except BadOrder as problem:
             return self._problem(request, problem)
 
@@ -96,7 +97,7 @@ class Page:
                     "html": html,
                     "key": shown["standing"].key,
                     "said": f"{name} is {shown['standing'].word} at {percent(shown['canary']['share'])}",
-                    "recent": self._control.recent(name),
+                    "recent": self._operator.recent(name),
                 }
             return {
                 "html": "This canary is in the config no more.",
@@ -118,7 +119,7 @@ class Page:
     async def report(self, request: Request) -> Response:
         """The report whole, as it would be sent to others."""
         try:
-            text = await self._control.report(request.path_params["name"], "html")
+            text = await self._operator.report(request.path_params["name"], "html")
         except BadOrder as problem:
             return self._problem(request, problem)
         return HTMLResponse(text, headers=headers_of_whole(text))
@@ -128,7 +129,7 @@ class Page:
         name, run = request.path_params["name"], request.query_params.get("run", "")
         try:
             shown = self._canary(name)
-            history = await self._control.rollbacks(name, _ENTRIES)
+            history = await self._operator.rollbacks(name, _ENTRIES)
         except BadOrder as problem:
             return self._problem(request, problem)
         found = next((each for each in history if run in ("", str(each.why.run))), None)
@@ -143,7 +144,7 @@ class Page:
     async def audit(self, request: Request) -> Response:
         """Who did what, and why."""
         try:
-            audit = await self._control.audit(_ENTRIES)
+            audit = await self._operator.audit(_ENTRIES)
         except BadOrder as problem:
             return self._problem(request, problem)
         return self._answer(request, "audit.html", audit=audit)
@@ -180,7 +181,7 @@ class Page:
 
     def _canary(self, name: str) -> dict[str, Any]:
         """What is shown of one canary. BadOrder when there is none of this name."""
-        for canary in self._control.status()["canaries"]:
+        for canary in self._operator.status()["canaries"]:
             if canary["name"] == name:
                 return self._shown(canary)
         raise BadOrder(404, f"There is no canary {name!r}.")

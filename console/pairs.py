@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from console.control import BadOrder, Control
-from console.door import Entry
 from console.labelling import told
+from console.login import Login
 from console.rendering import Templates
+from control.operator import Operator
+from control.orders import BadOrder
 
 SHOWN = 20
 _DAY = timedelta(days=1)
@@ -22,8 +23,8 @@ _DAY = timedelta(days=1)
 class Pairs:
     """One page: a day's pairs, oldest first."""
 
-    def __init__(self, control: Control, entry: Entry, templates: Templates) -> None:
-        self._control = control
+    def __init__(self, operator: Operator, entry: Login, templates: Templates) -> None:
+        self._operator = operator
         self._entry = entry
         self._templates = templates
 
@@ -38,8 +39,8 @@ class Pairs:
             self._must_capture(name)
             day = day_asked(query.get("day"))
             category = query.get("category") or None
-            labels = await self._control.labels(name)
-            found = await self._control.pairs(
+            labels = await self._operator.labels(name)
+            found = await self._operator.pairs(
                 name,
                 since=max(_starts(day), _after(query.get("after"))),
                 until=_starts(day + _DAY),
@@ -64,7 +65,7 @@ class Pairs:
         )
 
     def _must_capture(self, name: str) -> None:
-        canaries = {each["name"]: each for each in self._control.status()["canaries"]}
+        canaries = {each["name"]: each for each in self._operator.status()["canaries"]}
         if name not in canaries:
             raise BadOrder(404, f"There is no canary {name!r}.")
         if not canaries[name]["captures"]:

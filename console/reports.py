@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from console.control import Control
+from control.operator import Operator
 
 KEPT_S = 60.0
 KEPT_FOR_ITS_COST = 20.0
@@ -25,8 +25,8 @@ class Made:
 class Reports:
     """Reports by canary and run, one made at a time."""
 
-    def __init__(self, control: Control, mono: Callable[[], float]) -> None:
-        self._control = control
+    def __init__(self, operator: Operator, mono: Callable[[], float]) -> None:
+        self._operator = operator
         self._mono = mono
         self._made: dict[tuple[str, int], Made] = {}
         self._making = asyncio.Lock()
@@ -36,13 +36,13 @@ class Reports:
         return self._made.get((canary, run))
 
     async def of(self, canary: str, run: int) -> Made:
-        """One that is new enough. Raises BadOrder as `Control.report` does."""
+        """One that is new enough. Raises BadOrder as `Operator.report` does."""
         async with self._making:
             known = self.newest(canary, run)
             began = self._mono()
             if known is not None and began < known.until:
                 return known
-            document = json.loads(await self._control.report(canary, "json"))
+            document = json.loads(await self._operator.report(canary, "json"))
             now = self._mono()
             made = Made(document, now, now + max(KEPT_S, KEPT_FOR_ITS_COST * (now - began)))
             self._made = {key: each for key, each in self._made.items() if key[0] != canary}

@@ -15,7 +15,7 @@ WATCHERS = 32
 Look = Callable[[], Mapping[str, Any]]
 
 
-class Stream:
+class FigureStream:
     """The open streams of one admin process, at most WATCHERS."""
 
     def __init__(self, closing: Callable[[], bool]) -> None:

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import msgspec
 
 from proxy.errors import Refused
-from proxy.facts import NO_FACTS, Facts, facts_of, facts_of_session, names_stored
+from proxy.facts import NO_FACTS, RequestFacts, facts_of, facts_of_session, names_stored
 from proxy.headers import Headers
 from proxy.routes import Route, Routes, Trial
 from proxy.server import Incoming
-from records.capture import Sample
+from records.capture import CaptureSample
 from routing.canary import UnitSource
 
 BODY_BOUND = 64 << 20
@@ -30,14 +30,14 @@ class Call(msgspec.Struct, kw_only=True):
     headers: Headers
     named: Mapping[bytes, bytes]
     body: bytes | AsyncIterator[bytes]
-    facts: Facts
+    facts: RequestFacts
     trial: Trial | None
     unit: str | None
     tags: Mapping[str, str]
     at: float
     mono: float
     upgrades: bool = False
-    sample: Sample | None = None
+    sample: CaptureSample | None = None
 
     def text(self, name: bytes) -> str:
         """A request header as text, shortened to a label's length; "" when absent."""
@@ -64,7 +64,7 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
     route = routes.route(incoming.method, incoming.path, incoming.query, named)
     tags = _tags(headers, routes) if b"x-canary-tags" in named else {}
     body: bytes | AsyncIterator[bytes]
-    facts: Facts | None = None
+    facts: RequestFacts | None = None
     upgrades = incoming.upgrades and incoming.method == "GET" and named[b"upgrade"].lower() == b"websocket"
     if upgrades:
         body = b""
@@ -118,7 +118,7 @@ async def _streamed(incoming: Incoming) -> AsyncIterator[bytes]:
         yield part
 
 
-def _unit(places: Sequence[UnitSource], named: Mapping[bytes, bytes], facts: Facts) -> str | None:
+def _unit(places: Sequence[UnitSource], named: Mapping[bytes, bytes], facts: RequestFacts) -> str | None:
     """The first place's that has one. Empty is none: it would be one bucket shared by all."""
     for place in places:
         unit = (

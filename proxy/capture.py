@@ -6,9 +6,9 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
+from proxy.answer_recorder import AnswerRecorder
 from proxy.call import Call
-from proxy.hearing import Heard
-from records.capture import About, CaptureRule, Sample, Taken
+from records.capture import About, CaptureRule, CaptureSample, Taken
 from records.outcome import Outcome
 
 log = structlog.get_logger()
@@ -33,7 +33,7 @@ class Captures:
         self._day = -1
         self._counts: dict[tuple[str, str], int] = {}
 
-    def drawn(self, call: Call, exchange_id: str) -> Sample | None:
+    def drawn(self, call: Call, exchange_id: str) -> CaptureSample | None:
         """The sample, if this exchange is to be captured: the day's first of a category, then the rate's."""
         trial = call.trial
         if trial is None or trial.capture is None or not _can_be(call):
@@ -43,9 +43,11 @@ class Captures:
         if self._open >= MOST_OPEN or (not wanted and self._draw() >= rule.rate):
             return None
         self._open += 1
-        return Sample(exchange_id=exchange_id, kept="category" if wanted else "rate", rule=rule)
+        return CaptureSample(exchange_id=exchange_id, kept="category" if wanted else "rate", rule=rule)
 
-    def close(self, call: Call, sample: Sample, outcome: Outcome, heard: Heard | None) -> None:
+    def close(
+        self, call: Call, sample: CaptureSample, outcome: Outcome, heard: AnswerRecorder | None
+    ) -> None:
         """A drawn exchange, or its mirror copy, has ended: hand it over if it ended well. Never raises."""
         self._open -= outcome.exchange_id == sample.exchange_id
         try:
@@ -81,7 +83,7 @@ def _can_be(call: Call) -> bool:
     return call.route.operation.name in _TALKS and isinstance(body, bytes) and len(body) <= LONGEST_REQUEST
 
 
-def _taken(call: Call, sample: Sample, outcome: Outcome, heard: Heard) -> Taken | None:
+def _taken(call: Call, sample: CaptureSample, outcome: Outcome, heard: AnswerRecorder) -> Taken | None:
     answer, body = heard.kept, call.body
     if not answer or not isinstance(body, bytes) or outcome.outcome not in ("ok", "fallback"):
         return None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from proxy.attempt import Attempt
 from proxy.call import Call, read
 from proxy.errors import Refused, error_body
 from proxy.headers import Headers, to_caller
@@ -19,9 +20,8 @@ from proxy.pins import Pins
 from proxy.realtime.attempt import open_session
 from proxy.realtime.session import Session
 from proxy.record import Record, Recorder
-from proxy.reply import Reply
 from proxy.request import upstream_request
-from proxy.routes import Lane, Routes, Trial
+from proxy.routes import ArmTarget, Routes, Trial
 from proxy.server import Incoming
 from proxy.upstream import UpstreamError, Upstreams
 from records.outcome import ErrorType
@@ -105,7 +105,7 @@ class Exchanges:
             draw=int.from_bytes(record.serial[:4], "big"),
         )
 
-    async def _ask(self, call: Call, assignment: Assignment, record: Record) -> Reply:
+    async def _ask(self, call: Call, assignment: Assignment, record: Record) -> Attempt:
         """Ask the assigned arm; where the candidate fails before the caller's first byte, the baseline."""
         trial = call.trial
         if trial is None:
@@ -126,10 +126,10 @@ class Exchanges:
         return await self._attempt(call, trial.baseline, record)
 
     async def _attempt(
-        self, call: Call, lane: Lane, record: Record, *, covered_by: Trial | None = None
-    ) -> Reply:
+        self, call: Call, lane: ArmTarget, record: Record, *, covered_by: Trial | None = None
+    ) -> Attempt:
         """Send the request down one lane and wait for the head; of a covered candidate, for what is held."""
-        reply = Reply(lane)
+        reply = Attempt(lane)
         record.replies.append(reply)
         request = upstream_request(call, lane)
         if record.sent_at is None:
@@ -162,7 +162,7 @@ class Exchanges:
         return reply
 
 
-async def _relay(incoming: Incoming, call: Call, record: Record, reply: Reply) -> None:
+async def _relay(incoming: Incoming, call: Call, record: Record, reply: Attempt) -> None:
     """Hand the answer over as it comes; a stream that breaks ends broken, visibly."""
     answer = reply.answer
     assert answer is not None  # noqa: S101
@@ -180,7 +180,7 @@ async def _relay(incoming: Incoming, call: Call, record: Record, reply: Reply) -
     incoming.end(last)
 
 
-async def _converse(incoming: Incoming, call: Call, record: Record, reply: Reply, session: Session) -> None:
+async def _converse(incoming: Incoming, call: Call, record: Record, reply: Attempt, session: Session) -> None:
     """Relay a session. Its one outcome is recorded when it ends, before its caller is told."""
 
     def ended(failure: ErrorType | None) -> None:
@@ -194,7 +194,7 @@ async def _converse(incoming: Incoming, call: Call, record: Record, reply: Reply
     await session.run(incoming, ended)
 
 
-def _no_answer(incoming: Incoming, record: Record, reply: Reply) -> None:
+def _no_answer(incoming: Incoming, record: Record, reply: Attempt) -> None:
     """The provider gave no answer at all: say so in the caller's API."""
     assert record.call is not None  # noqa: S101 - it was asked for
     record.finish(reply)
@@ -244,7 +244,7 @@ def _exchange_header(record: Record) -> tuple[bytes, bytes]:
     return b"x-canary-exchange", record.exchange_id.encode()
 
 
-def tell(trial: Trial, reply: Reply) -> None:
+def tell(trial: Trial, reply: Attempt) -> None:
     """Only the provider's failures open a breaker: a refused request says nothing of its health, and a kept
     connection that had just been closed is nobody's fault."""
     if reply.failure is None or reply.failure == "candidate_rejects":

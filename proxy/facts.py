@@ -13,7 +13,7 @@ from proxy.dialects.realtime import parameter
 from proxy.routes import Route
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the body (or Gemini's path, or a session's handshake) says. `unit` is the body's, "" when it has
     none; `stream_options` is the member as it stands there, empty when it does not."""
 
@@ -25,7 +25,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     declines_store: bool = False
 
 
-NO_FACTS = Facts()
+NO_FACTS = RequestFacts()
 
 _STORED = re.compile(
     rb'"(?:file_ids?|vector_store_ids|cached_?[cC]ontent)"\s*:\s*["\[]|"item_reference"'
@@ -69,14 +69,14 @@ _decode_members = msgspec.json.Decoder(
 _NOTHING = (b"", b"null", b'""')
 
 
-def facts_of(route: Route, body: bytes) -> Facts | None:
+def facts_of(route: Route, body: bytes) -> RequestFacts | None:
     """What the body says; None when it is no JSON object."""
     said = _body(body)
     if said is None:
         return None
     place = MODEL_PATH.match(route.path) if route.operation.model_in == "path" else None
     streams = route.operation.streams
-    return Facts(
+    return RequestFacts(
         model=unquote(place["model"]) if place else said.model or "",
         stream=bool(said.stream) if streams is None else streams,
         stream_options=bytes(said.stream_options),
@@ -93,13 +93,13 @@ def facts_of(route: Route, body: bytes) -> Facts | None:
     )
 
 
-def facts_of_session(query: bytes, named: Mapping[bytes, bytes]) -> Facts | None:
+def facts_of_session(query: bytes, named: Mapping[bytes, bytes]) -> RequestFacts | None:
     """What a realtime session's handshake says; None where it names no model that could be an arm's: one
     that its caller made before, or one that only transcribes."""
     model = parameter(query, "model")
     if not model:
         return None
-    return Facts(
+    return RequestFacts(
         model=model,
         stream=True,
         unit=named.get(b"openai-safety-identifier", b"").decode("utf-8", "backslashreplace").strip(),

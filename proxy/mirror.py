@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import structlog
 from msgspec import structs
 
+from proxy.attempt import Attempt
 from proxy.call import Call
 from proxy.record import Record, Recorder
-from proxy.reply import Reply
 from proxy.request import upstream_request
 from proxy.routes import Trial
 from proxy.upstream import UpstreamError, Upstreams
@@ -75,7 +75,7 @@ class Mirrors:
         """Copies that have not ended."""
         return len(self._held)
 
-    def offer(self, call: Call, assignment: Assignment, reply: Reply) -> None:
+    def offer(self, call: Call, assignment: Assignment, reply: Attempt) -> None:
         """Copy this exchange if its canary wants that, there is room, and the draw says so.
 
         `reply` is the real answer, as far as its head. Returns at once: the copy's own task does the rest.
@@ -120,7 +120,7 @@ class Mirrors:
         if not _may_repeat(call):
             return
         record = self._copies.open()
-        reply = Reply(trial.candidate)
+        reply = Attempt(trial.candidate)
         record.replies.append(reply)
         try:
             _begin(record, call, assignment)
@@ -138,7 +138,7 @@ class Mirrors:
         finally:
             reply.abort()
 
-    async def _ask(self, call: Call, record: Record, reply: Reply) -> None:
+    async def _ask(self, call: Call, record: Record, reply: Attempt) -> None:
         """Send the copy and read its answer to the end. Raises UpstreamError."""
         lane = reply.lane
         request = upstream_request(call, lane)
@@ -174,7 +174,7 @@ class _Nowhere:
 _NOWHERE = _Nowhere()
 
 
-def _answered_by_baseline(assignment: Assignment, reply: Reply) -> bool:
+def _answered_by_baseline(assignment: Assignment, reply: Attempt) -> bool:
     """True for the baseline's own exchanges that it takes well: what it refuses says nothing of the
     candidate, and a provider in trouble is not asked twice."""
     served = assignment.arm == "baseline" and assignment.reason in ("cohort", "no_unit")

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable, Sequence
 from random import getrandbits
 
+from proxy.attempt import Attempt
 from proxy.call import Call
 from proxy.capture import Captures
-from proxy.reply import Reply
-from proxy.said import fingerprint, question
+from proxy.prompt_text import fingerprint, question
 from records.exchange_id import mint
-from records.outcome import Attempt, ErrorType, Outcome, OutcomeName, Usage
+from records.outcome import AttemptRecord, ErrorType, Outcome, OutcomeName, Usage
 from routing.assign import Assignment
 from routing.cohort import unit_hash
 
@@ -79,7 +79,7 @@ class Record:
         self.assignment: Assignment = _NOWHERE
         self.unit = ""
         self.exchange_id = ""
-        self.replies: list[Reply] = []
+        self.replies: list[Attempt] = []
         self.fell_back: ErrorType | None = None
         self.sent_at: float | None = None
 
@@ -104,7 +104,7 @@ class Record:
         """The proxy's own fault. What came of a provider is left out: reading it may be what failed."""
         self._close("error", "proxy_error", None)
 
-    def finish(self, reply: Reply) -> None:
+    def finish(self, reply: Attempt) -> None:
         """The answer that the caller gets has ended, well or badly."""
         outcome, error_type = ending(self.fell_back, reply.wrong)
         self._close(outcome, error_type, reply)
@@ -130,7 +130,7 @@ class Record:
             serial=self.serial,
         )
 
-    def _close(self, outcome: OutcomeName, error_type: ErrorType | None, reply: Reply | None) -> None:
+    def _close(self, outcome: OutcomeName, error_type: ErrorType | None, reply: Attempt | None) -> None:
         if self._closed:
             return
         record = self._outcome(outcome, error_type, reply)
@@ -141,7 +141,7 @@ class Record:
         if call is not None and call.sample is not None and captures is not None:
             captures.close(call, call.sample, record, reply.heard if reply is not None else None)
 
-    def _outcome(self, outcome: OutcomeName, error_type: ErrorType | None, reply: Reply | None) -> Outcome:
+    def _outcome(self, outcome: OutcomeName, error_type: ErrorType | None, reply: Attempt | None) -> Outcome:
         call, assignment = self.call, self.assignment
         self.exchange_id = self.exchange_id or self._mint()  # refused before an arm was chosen
         if call is None:
@@ -192,11 +192,11 @@ class Record:
             traceparent=call.text(b"traceparent"),
         )
 
-    def _attempt(self, call: Call, reply: Reply) -> Attempt:
+    def _attempt(self, call: Call, reply: Attempt) -> AttemptRecord:
         lane, usage = reply.lane, reply.usage
         model = lane.model or call.facts.model[:_MODEL_BOUND]
         priced = usage if reply.all_text else None
-        return Attempt(
+        return AttemptRecord(
             arm=lane.arm,
             provider=lane.provider.name,
             model=model,
@@ -219,7 +219,7 @@ class Record:
         return "" if _retries(call) else fingerprint(self._recorder.ids_key, session, question(call.body))
 
 
-def _cost(attempts: Sequence[Attempt]) -> float | None:
+def _cost(attempts: Sequence[AttemptRecord]) -> float | None:
     """The sum of what is known; None when the answer that counts, the last one, has no known cost."""
     if not attempts or attempts[-1].cost_usd is None:
         return None

@@ -11,7 +11,7 @@ from proxy.dialects.gemini import MODEL_PATH
 from proxy.dialects.operation import UNREADABLE
 from proxy.dialects.realtime import with_model, without_credentials
 from proxy.headers import PROTOCOLS, quoted, to_provider, without_key
-from proxy.routes import Lane
+from proxy.routes import ArmTarget
 from proxy.splice import insert_first, replace_value
 
 _decode_options = msgspec.json.Decoder(dict[str, Any] | None).decode
@@ -28,7 +28,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     injected: bool
 
 
-def upstream_request(call: Call, lane: Lane) -> UpstreamRequest:
+def upstream_request(call: Call, lane: ArmTarget) -> UpstreamRequest:
     """Write the request for one lane."""
     target, query, body = call.route.target, call.query, call.body
     injected = False

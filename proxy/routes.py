@@ -21,7 +21,7 @@ _TRAVERSAL = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){2}(?:[/\\;]|%2f|%5c|$)", r
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
+class ArmTarget:
     """An arm made concrete: which provider, which model value ("" leaves the caller's), how long.
 
     `key` names the lane's own limit of connections, so that a hanging candidate cannot starve the baseline.
@@ -42,14 +42,14 @@ class Trial:
 
     canary: Canary
     definition: str
-    baseline: Lane
-    candidate: Lane
+    baseline: ArmTarget
+    candidate: ArmTarget
     mirror: float = 0.0
     capture: CaptureRule | None = None
     counts_repeats: bool = False
     breaker: Breaker = field(default_factory=Breaker)
 
-    def lane(self, arm: ArmName) -> Lane:
+    def lane(self, arm: ArmName) -> ArmTarget:
         """The lane of that arm."""
         return self.baseline if arm == "baseline" else self.candidate
 
@@ -82,7 +82,7 @@ class Routes:
         for provider in providers.values():
             self._first.setdefault(provider.api, provider)
         self._plain = {
-            provider.name: Lane(
+            provider.name: ArmTarget(
                 arm="baseline", provider=provider, model="", timeout=provider.timeout, key=provider.name
             )
             for provider in providers.values()
@@ -93,7 +93,7 @@ class Routes:
             for model in trial.canary.match.models or ("",):
                 self._by_model.setdefault((trial.canary.baseline.provider, model), []).append(trial)
 
-    def plain(self, provider: Provider) -> Lane:
+    def plain(self, provider: Provider) -> ArmTarget:
         """The lane of requests that no canary takes."""
         return self._plain[provider.name]
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from proxy.dialects.operation import Events
-from proxy.form import Form, form_of
+from proxy.event_template import EventTemplate, form_of
 from records.outcome import ErrorType, Usage
 
 EVENT_BOUND = 4 << 20
@@ -48,7 +48,7 @@ class StreamReader:
         self._lost = False
         self._only_text = False  # of the last event: it said nothing new but text
         self._begun = bytearray()
-        self._form: Form | None = None
+        self._form: EventTemplate | None = None
         self._forms = 0
 
     @property

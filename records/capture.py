@@ -1,9 +1,9 @@
 """A captured exchange: what was asked and answered, redacted, for making datasets. Off unless a canary asks.
 
-The way of one: a worker hears the answer pass (`proxy.hearing`) and hands it, with the request, to a process
-of its own by a pipe (`capture_pipe`). That process redacts it (`capture_redact`) and writes it to a file
-(`capture_files`); what is not redacted never touches a disk. The admin process brings the files into the
-database (`capture_store`) and deletes what has expired.
+A worker records the answer as it passes (`proxy.answer_recorder`) and pipes it, with the request, to a
+process of its own (`capture_pipe`). That process redacts both (`capture_redact`) and writes them to a file
+(`capture_files`): no text touches a disk before it is redacted. The admin process moves the files into the
+database (`capture_store`) and deletes expired captures.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ import msgspec
 
 from routing.canary import ArmName
 
-Kept = Literal["rate", "category"]
+CapturedExchange = Literal["rate", "category"]
 """Why it was kept: the rate's draw, or one of the day's first of its category."""
 
 
@@ -47,7 +47,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     run: int
     phase: int
     arm: ArmName
-    kept: Kept
+    kept: CapturedExchange
     per_category: int = 0
     copy_of: str = ""
     served_by: ArmName | None = None
@@ -59,12 +59,12 @@ class About(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str = ""
 
 
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
+class CaptureSample(msgspec.Struct, frozen=True, kw_only=True):
     """An exchange that was drawn, before it is answered. `exchange_id` is the real one's, for its mirror copy
     too."""
 
     exchange_id: str
-    kept: Kept
+    kept: CapturedExchange
     rule: CaptureRule
 
 

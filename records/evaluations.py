@@ -19,7 +19,7 @@ LATE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class StoredEvaluation:
     """One evaluation: a key that no other has, UTC seconds, and the report room's document."""
 
     key: str
@@ -34,7 +34,7 @@ class Evaluations:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def keep(self, evaluations: Sequence[Kept]) -> int:
+    def keep(self, evaluations: Sequence[StoredEvaluation]) -> int:
         """Add those whose key is not there yet; how many were."""
         if not evaluations:
             return 0

@@ -1,6 +1,6 @@
 """Records taken out as a table, page by page: its columns, their types, its rows. Never the text of a prompt.
 
-How a table is written to a file, `canary.commands.export_file` knows. docs/records.md tells of the columns.
+How a table is written to a file, `records.export_file` knows. docs/records.md tells of the columns.
 """
 
 from collections.abc import Iterator

@@ -58,7 +58,7 @@ def parse(document: bytes, terms: Terms) -> list[Feedback]:
     ids, 413 for too many, 422 for unknown metrics and values out of scale.
     """
     values, is_array = _values(document)
-    reader = _Reader(terms)
+    reader = _FeedbackReader(terms)
     return [reader.read(value, f"[{place}]: " if is_array else "") for place, value in enumerate(values)]
 
 
@@ -68,7 +68,7 @@ def complaints(document: bytes, terms: Terms) -> Iterator[tuple[int, str]]:
     Raises BadFeedback where the document as a whole cannot be taken.
     """
     values, _ = _values(document)
-    reader = _Reader(terms)
+    reader = _FeedbackReader(terms)
     for place, value in enumerate(values):
         try:
             reader.read(value, "")
@@ -90,7 +90,7 @@ def _values(document: bytes) -> tuple[list[_Value], bool]:
     return values, found is values
 
 
-class _Reader:
+class _FeedbackReader:
     """Judges one value after the other."""
 
     def __init__(self, terms: Terms) -> None:

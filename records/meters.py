@@ -17,8 +17,8 @@ from prometheus_client.core import SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from records.outcome import ErrorType, Feedback, Heartbeat, Outcome, OutcomeName
-from records.store import Totals
-from records.tally import Labels, Level, Spread, Tally
+from records.store import RecordTotals
+from records.tally import Histogram, Labels, Level, Tally
 from routing.assign import Reason
 from routing.canary import ArmName
 from routing.plan import Plan, StateName
@@ -81,14 +81,16 @@ class Meters(Collector):
             "canary_mirror_cost_usd_total", "Dollars for copies with a known price", ("canary",)
         )
         self._copies_dropped = Tally("canary_mirror_dropped_total", "Copies without room", ("canary",))
-        self._duration = Spread(
+        self._duration = Histogram(
             "canary_request_duration_seconds", "Request's last byte to the provider's", _ARM, LLM_BOUNDS
         )
-        self._ttft = Spread("canary_time_to_first_token_seconds", "Until the first token", _ARM, LLM_BOUNDS)
-        self._tpot = Spread(
+        self._ttft = Histogram(
+            "canary_time_to_first_token_seconds", "Until the first token", _ARM, LLM_BOUNDS
+        )
+        self._tpot = Histogram(
             "canary_time_per_output_token_seconds", "Per token after the first", _ARM, TOKEN_BOUNDS
         )
-        self._overhead = Spread("canary_proxy_overhead_seconds", "Added by the proxy", (), OVERHEAD_BOUNDS)
+        self._overhead = Histogram("canary_proxy_overhead_seconds", "Added by the proxy", (), OVERHEAD_BOUNDS)
         self._share = Level("canary_share_ratio", "The candidate's part of the units", ("canary",))
         self._state = Level("canary_state", "1 for the state that is", ("canary", "state"))
         self._guardrails = Level("canary_guardrail_state", "See docs/metrics.md", ("canary", "rule"))
@@ -183,7 +185,7 @@ class Meters(Collector):
         with self._lock:
             self._rollbacks.add((canary, rule))
 
-    def set_records(self, totals: Totals, spooled: int) -> None:
+    def set_records(self, totals: RecordTotals, spooled: int) -> None:
         """Show what became of the records. accepted = stored + dropped + spooled, and never falls."""
         accepted = max(totals.accepted + spooled, self._records.values.get(("accepted",), 0.0))
         with self._lock:
@@ -220,8 +222,8 @@ class Meters(Collector):
             seen.frombytes(b64decode(snapshot["feedback_seen"]))
             self._seen = dict.fromkeys(seen)
 
-    def _kept(self) -> dict[str, Tally | Spread]:
-        kept = (each for each in vars(self).values() if isinstance(each, Tally | Spread))
+    def _kept(self) -> dict[str, Tally | Histogram]:
+        kept = (each for each in vars(self).values() if isinstance(each, Tally | Histogram))
         return {each.name: each for each in kept}
 
     def _observe_copy(self, outcome: Outcome, canary: str) -> None:

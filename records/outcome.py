@@ -41,7 +41,7 @@ guardrail), and `provider_stale` is nobody's fault."""
 _NO_EVIDENCE = frozenset({"breaker_open", "proxy_full", "provider_stale", "proxy_error", "lost_outcome"})
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One upstream request inside an exchange. Seconds; tokens and cost are None where unknown."""
 
     arm: ArmName
@@ -107,7 +107,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     overhead_s: float | None = None
     usage: Usage = Usage()
     cost_usd: float | None = None
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
     mirror: bool = False
     fingerprint: str = ""
     retry_count: int = 0

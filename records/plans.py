@@ -17,8 +17,11 @@ _DECODER = msgspec.json.Decoder(Plan)
 
 
 def write(path: Path, plan: Plan) -> None:
-    """Put the plan in place of the old one, whole or not at all, and on disk when this returns."""
-    write_whole(path, msgspec.json.encode(plan))
+    """Replace the plan, whole or not at all. It never waits for an fsync: a rollback must not.
+
+    A power cut may lose the newest plan; the store is the truth.
+    """
+    write_whole(path, msgspec.json.encode(plan), durable=False)
 
 
 def read(path: Path) -> Plan | None:

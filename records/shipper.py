@@ -17,7 +17,7 @@ from records.errors import StoreDown, Unstorable
 from records.frame import encode
 from records.quarantine import set_aside
 from records.spool_reader import Batch, Chunk, SpoolReader, sweep
-from records.store import Store, Totals
+from records.store import RecordTotals, Store
 
 POLL_S = 0.05
 BACKOFF_S = (0.1, 5.0)
@@ -31,7 +31,7 @@ T = TypeVar("T")
 class Counts:
     """One spool's records: what the store says of them, and how many still wait."""
 
-    totals: Totals
+    totals: RecordTotals
     spooled: int
 
 
@@ -57,7 +57,7 @@ class Shipper:
         self._unshipped: Batch | None = None
         self._backlog = Backlog(folder, {})
         self._name = spool_name.of(folder)
-        self._totals: Totals | None = None
+        self._totals: RecordTotals | None = None
         self._mono = mono
         self._asked_at: float | None = None
         self._problem: str | None = None

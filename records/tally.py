@@ -49,7 +49,7 @@ class Level:
         return family
 
 
-class Spread:
+class Histogram:
     """A histogram with labels. `bounds` are the buckets' upper ends, ascending; one without end follows."""
 
     def __init__(self, name: str, help_text: str, labels: Sequence[str], bounds: Sequence[float]) -> None:

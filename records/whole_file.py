@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Put `data` in place of what was there; on disk when this returns. Only one thread may write a path.
+def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace the file's content with `data`. Only one thread at a time may write a path.
 
-    OSError where the disk does not take it: then nothing has changed, and nothing of it takes up room.
+    `durable`: the data survives a power cut once this returns. Without it the data survives `kill -9`, and
+    the call never waits for an fsync. Raises OSError where the disk refuses: then nothing has changed.
     """
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
@@ -15,11 +16,23 @@ def write_whole(path: Path, data: bytes) -> None:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         beside.replace(path)
     except OSError:
         beside.unlink(missing_ok=True)
         raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_whole(path: Path) -> None:
+    """Make durable what `write_whole` wrote without. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
     sync_folder(path.parent)
 
 

@@ -27,7 +27,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class TrendStep:
     """What one evaluation changed: accuracy in shares of 1 (task_completed), cost and latency (p95) as parts
     of the baseline's. None where the rubric has no such row, or it had no data. `saving_usd_month` is the
     report's own forecast, were all users the candidate's; `key` is the evaluation's."""
@@ -75,7 +75,7 @@ class Validity:
 class Trends:
     """All of it, oldest step first."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[TrendStep, ...]
     families: tuple[Family, ...]
     validity: Validity
 
@@ -105,10 +105,10 @@ def last_of_each_run(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
     return sorted(newest.values(), key=lambda each: each.at)
 
 
-def _step(evaluation: Evaluation) -> Step:
+def _step(evaluation: Evaluation) -> TrendStep:
     report = evaluation.report
     lines = {line.metric: line for line in report.metrics}
-    return Step(
+    return TrendStep(
         key=evaluation.key,
         at=evaluation.at,
         canary=evaluation.canary,
@@ -151,7 +151,7 @@ def _negative(value: float | None) -> float | None:
     return None if value is None else -value
 
 
-def _family(vendor: str, steps: Sequence[Step]) -> Family:
+def _family(vendor: str, steps: Sequence[TrendStep]) -> Family:
     return Family(
         vendor=vendor,
         evaluations=len(steps),
@@ -167,7 +167,7 @@ def _mean(changes: Iterable[Change | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _validity(steps: Sequence[Step]) -> Validity:
+def _validity(steps: Sequence[TrendStep]) -> Validity:
     pairs = [(s.synthetic, s.score) for s in steps if s.synthetic is not None and s.score is not None]
     synthetic, real = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     return Validity(

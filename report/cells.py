@@ -14,8 +14,8 @@ from sqlalchemy.dialects.postgresql import BYTEA
 
 from records.durations import unpack
 from records.tables import unit_days
-from report.keys import Keys, Names, Scope
-from report.sample import Totals, Values
+from report.keys import Names, RowKeys, TotalsScope
+from report.sample import MeasureTotals, Values
 from report.statistics.types import Floats, Ints
 
 Sum: TypeAlias = sa.ColumnElement[Any]
@@ -30,7 +30,7 @@ _SUMS = {
     "tokens": (_DAYS.tokens_n, _DAYS.tokens_sum),
 }
 _KEYS = ("i4", "i4", "?", "i4", "i4")
-"""The kinds of `Keys.columns`."""
+"""The kinds of `RowKeys.columns`."""
 
 _VALUES = {"latency": _DAYS.latency, "ttft": _DAYS.ttft}
 
@@ -40,15 +40,15 @@ class Cells:
     """The rows in the order of `first_at`, (n,) each, and what they are about."""
 
     names: Names
-    keys: Keys
+    keys: RowKeys
     first_at: Floats
     last_at: Floats
     share: Floats
-    totals: Mapping[str, Totals]
+    totals: Mapping[str, MeasureTotals]
     values: Mapping[str, Values]
 
 
-def read_cells(connection: sa.Connection, scope: Scope) -> Cells:
+def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
     """All cells of the run that a hash assigned while both arms had a share."""
     names, keys = Names(scope), [Growing(kind) for kind in _KEYS]
     sums = [name for name in _SUMS if name in scope.sources]
@@ -69,19 +69,21 @@ def read_cells(connection: sa.Connection, scope: Scope) -> Cells:
     )
     width = len(scope.grouped(_DAYS))
     for columns in stream(connection, statement):
-        for growing, found in zip(keys, Keys.read(columns[:width], names, new=True).columns(), strict=True):
+        for growing, found in zip(
+            keys, RowKeys.read(columns[:width], names, new=True).columns(), strict=True
+        ):
             growing.add(found)
         for receiver, column in zip(receivers, columns[width:], strict=True):
             receiver.add(column)
     return _assembled(names, keys, numbers, packs, sums)
 
 
-def concurrent(scope: Scope) -> list[Sum]:
+def concurrent(scope: TotalsScope) -> list[Sum]:
     """Cells of real traffic, while both arms had a share."""
     return [*of_run(scope), _DAYS.mirror.is_(False), _DAYS.share > 0, _DAYS.share < 1]
 
 
-def of_run(scope: Scope) -> list[Sum]:
+def of_run(scope: TotalsScope) -> list[Sum]:
     """All cells of the run, mirror copies among them."""
     return [_DAYS.canary == scope.canary, _DAYS.run == scope.run]
 
@@ -157,7 +159,7 @@ def _assembled(
     unit, phase, candidate, category, place = (growing.ordered(order) for growing in keys)
     return Cells(
         names=names,
-        keys=Keys(
+        keys=RowKeys(
             unit=unit.astype(np.int64),
             phase=phase.astype(np.int64),
             candidate=candidate,
@@ -168,7 +170,7 @@ def _assembled(
         last_at=last_at,
         share=share,
         totals={
-            name: Totals(count=count, total=total)
+            name: MeasureTotals(count=count, total=total)
             for name, count, total in zip(sums, added[::2], added[1::2], strict=True)
         },
         values={name: pack.values(rank) for name, pack in packs.items()},

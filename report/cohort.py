@@ -10,12 +10,12 @@ from records.tables import unit_days
 from report.cells import Cells, concurrent, of_run, read_cells
 from report.document import Mirror
 from report.joining import read_feedback, read_sessions
-from report.keys import Scope
+from report.judged_canary import JudgedCanary
+from report.keys import TotalsScope
 from report.metrics import source
 from report.newest import read_recent
 from report.places import Places
-from report.rollout import Rollout
-from report.sample import Labels, Sample, Totals, refuse_units_in_both_arms
+from report.sample import MeasureTotals, Sample, TextColumn, refuse_units_in_both_arms
 from report.statistics.types import Floats
 
 
@@ -35,7 +35,7 @@ def from_store(
     BadSample for a unit in both arms of a phase.
     """
     sources = {name: source(name) for name in metrics}
-    scope = Scope(
+    scope = TotalsScope(
         canary=canary,
         run=_latest(connection, canary) if run is None else run,
         segments=segments,
@@ -51,7 +51,7 @@ def from_store(
         first_at=cells.first_at,
         last_at=cells.last_at,
         candidate_at=_candidate_at(connection, scope),
-        category=Labels(names=list(cells.names.categories), code=cells.keys.category),
+        category=TextColumn(names=list(cells.names.categories), code=cells.keys.category),
         totals={**cells.totals, **_sessions(connection, scope, places)},
         values=cells.values,
         tags=cells.names.labels(cells.keys.place),
@@ -64,7 +64,7 @@ def from_store(
     return sample
 
 
-def to_judge(connection: sa.Connection, rollout: Rollout, run: int | None = None) -> Sample:
+def to_judge(connection: sa.Connection, rollout: JudgedCanary, run: int | None = None) -> Sample:
     """What a report of the run needs (None: the latest run): the rubric's metrics, what is spent and what
     fails, and the newest exchanges one by one."""
     if run is None:
@@ -85,7 +85,7 @@ def to_judge(connection: sa.Connection, rollout: Rollout, run: int | None = None
 
 def mirrored(connection: sa.Connection, canary: str, run: int | None = None) -> Mirror | None:
     """The run's mirror copies (None: the latest run's); None where there were none."""
-    scope = Scope(canary=canary, run=_latest(connection, canary) if run is None else run)
+    scope = TotalsScope(canary=canary, run=_latest(connection, canary) if run is None else run)
     columns = unit_days.c
     found = connection.execute(
         sa.select(
@@ -107,7 +107,7 @@ def _latest(connection: sa.Connection, canary: str) -> int:
     return connection.execute(latest).scalar() or 0
 
 
-def _candidate_at(connection: sa.Connection, scope: Scope) -> Floats:
+def _candidate_at(connection: sa.Connection, scope: TotalsScope) -> Floats:
     """The first and the last moment of candidate traffic on each UTC day."""
     columns = unit_days.c
     days = connection.execute(
@@ -124,6 +124,6 @@ def _shares(cells: Cells) -> dict[int, float]:
     return dict(zip(cells.keys.phase[by_last].tolist(), cells.share[by_last].tolist(), strict=True))
 
 
-def _sessions(connection: sa.Connection, scope: Scope, places: Places) -> Mapping[str, Totals]:
+def _sessions(connection: sa.Connection, scope: TotalsScope, places: Places) -> Mapping[str, MeasureTotals]:
     wanted = any(one.startswith("session_") for one in scope.sources)
     return read_sessions(connection, scope, places) if wanted else {}

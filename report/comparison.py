@@ -22,7 +22,7 @@ _ROUNDING = 1e-12
 """What a sum of floats may be off by, relative to its size."""
 
 
-class Comparison(Protocol):
+class ArmComparison(Protocol):
     """Both arms of one metric."""
 
     def contrast(self, factor: float, offset: float) -> Interval:
@@ -131,8 +131,8 @@ class Bracketed:
     Lee, Review of Economic Studies 2009: the arm that answers more is trimmed once from each end.
     """
 
-    plain: Comparison
-    trimmed: tuple[Comparison, Comparison]
+    plain: ArmComparison
+    trimmed: tuple[ArmComparison, ArmComparison]
 
     def contrast(self, factor: float, offset: float) -> Interval:
         all_of = [one.contrast(factor, offset) for one in (self.plain, *self.trimmed)]

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from report.document import CategoryLine, MetricLine, SegmentLine, Srm, Verdict, Window
+from report.document import CategoryLine, MetricLine, ReportWindow, SegmentLine, Srm, Verdict
 from report.judge import Judged
+from report.judged_canary import JudgedCanary
 from report.parts import Parts
 from report.reading import GATE
-from report.rollout import Rollout
 from report.wording import (
     amount,
     between,
@@ -28,12 +28,12 @@ HONEST_DAYS = 7
 class Findings:
     """All that a verdict rests on. `days_elapsed` are since the candidate's first exposure."""
 
-    rollout: Rollout
+    rollout: JudgedCanary
     judged: tuple[Judged, ...]
     lines: tuple[MetricLine, ...]
     parts: Parts
     srm: Srm
-    window: Window
+    window: ReportWindow
     days_elapsed: float
     rubric_sha256: str
 

@@ -19,7 +19,7 @@ class CoursePoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class MetricCourse:
     """One metric's difference as users came in; its last point is the report's own difference."""
 
     metric: str
@@ -27,7 +27,7 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
+class TimeSpread:
     """How one measured time is spread in both arms: the shares of each arm's requests between `edges_s`.
 
     (bins + 1,) edges, rising; (bins,) shares. The outer bins hold what lies beyond them too.
@@ -126,8 +126,8 @@ class Benchmarked:
 class Details:
     """All of it; None or empty where it could not be told."""
 
-    over_time: tuple[Course, ...] = ()
-    spreads: tuple[Spread, ...] = ()
+    over_time: tuple[MetricCourse, ...] = ()
+    spreads: tuple[TimeSpread, ...] = ()
     failures: Failures | None = None
     money: Money | None = None
     benchmarks: tuple[Benchmarked, ...] = ()

@@ -24,7 +24,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class ReportWindow:
     """From the first exposure to the last, UTC seconds (None: no exchange yet), and its length in days.
 
     `whole_days` of candidate traffic of the `days_required`; None in a report of an earlier version.
@@ -140,7 +140,7 @@ class Report:
     reasons: tuple[str, ...]
     score: Score
     rubric_sha256: str
-    window: Window
+    window: ReportWindow
     units: Units
     srm: Srm
     metrics: tuple[MetricLine, ...]
@@ -179,7 +179,7 @@ def from_json(document: dict[str, Any]) -> Report:
         reasons=tuple(document["reasons"]),
         score=Score(**document["score"]),
         rubric_sha256=document["rubric_sha256"],
-        window=Window(**{**window, "start": _seconds(window["start"]), "end": _seconds(window["end"])}),
+        window=ReportWindow(**{**window, "start": _seconds(window["start"]), "end": _seconds(window["end"])}),
         units=Units(**document["units"]),
         srm=Srm(**document["srm"]),
         metrics=tuple(_metric_line(line) for line in document["metrics"]),

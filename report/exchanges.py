@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from report.recent import Recent
-from report.sample import Labels, Ratings, Sample, Totals, Values
+from report.sample import MeasureTotals, Ratings, Sample, TextColumn, Values
 from report.statistics.types import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exchanges:
+class ExchangeTable:
     """Exchanges in the order of `at`, UTC seconds, (n,) each; a missing number is NaN.
 
     `counts` is False where the arm is not to be measured (the caller's own error, an aborted stream).
@@ -29,8 +29,8 @@ class Exchanges:
     ttft_s: Floats
     cost_usd: Floats
     tokens: Floats
-    category: Labels
-    tags: Mapping[str, Labels] = field(default_factory=dict)
+    category: TextColumn
+    tags: Mapping[str, TextColumn] = field(default_factory=dict)
     feedback: Mapping[str, Ratings] = field(default_factory=dict)
     shares: Mapping[int, float] = field(default_factory=dict)
     recent: Recent | None = None
@@ -63,6 +63,6 @@ class Exchanges:
             before=self.before,
         )
 
-    def _totals(self, value: Floats) -> Totals:
+    def _totals(self, value: Floats) -> MeasureTotals:
         present = self.counts & ~np.isnan(value)
-        return Totals(count=present.astype(np.float64), total=np.where(present, value, 0.0))
+        return MeasureTotals(count=present.astype(np.float64), total=np.where(present, value, 0.0))

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from report.details import FailureMode, Failures
-from report.recent import Rated, Recent, Seen
+from report.recent import Recent, RecentRating, Seen
 
 MODES = 12
 EXAMPLES = 3
@@ -60,7 +60,7 @@ def _slower(recent: Recent, slow_s: float | None) -> Iterator[FailureMode]:
 
 def _ratings(recent: Recent) -> Iterator[FailureMode]:
     """Bad ones, by metric and category."""
-    said: dict[tuple[str, str], list[Rated]] = defaultdict(list)
+    said: dict[tuple[str, str], list[RecentRating]] = defaultdict(list)
     for each in recent.ratings:
         said[each.metric, each.category].append(each)
     for (metric, category), ratings in sorted(said.items()):
@@ -73,8 +73,8 @@ def _mode(
     kind: Literal["error", "slow", "rating"],
     name: str,
     category: str,
-    failed: Sequence[Seen | Rated],
-    of: Sequence[Seen | Rated],
+    failed: Sequence[Seen | RecentRating],
+    of: Sequence[Seen | RecentRating],
 ) -> FailureMode:
     """Both newest first."""
     found, every = (Counter(each.candidate for each in some) for some in (failed, of))

@@ -11,16 +11,18 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from records.tables import feedback, outcomes, sessions
 from report.cells import stream
-from report.keys import Keys, Scope
+from report.keys import RowKeys, TotalsScope
 from report.places import Places
-from report.sample import Ratings, Totals
+from report.sample import MeasureTotals, Ratings
 from report.statistics.types import Floats, Ints
 
 _EXPOSED = ("ok", "fallback", "error", "caller_error", "aborted")
 _KEYS_AT_ONCE = 5_000
 
 
-def read_sessions(connection: sa.Connection, scope: Scope, places: Places) -> Mapping[str, Totals]:
+def read_sessions(
+    connection: sa.Connection, scope: TotalsScope, places: Places
+) -> Mapping[str, MeasureTotals]:
     """Sessions by the row that they were last seen in: their length, exchanges and repeated questions."""
     columns = sessions.c
     statement = (
@@ -36,20 +38,20 @@ def read_sessions(connection: sa.Connection, scope: Scope, places: Places) -> Ma
     )
     sums = np.zeros((4, len(places.cells.first_at)))
     for found in stream(connection, statement):
-        row = places.find(Keys.read(found[:-4], places.cells.names, new=False))
+        row = places.find(RowKeys.read(found[:-4], places.cells.names, new=False))
         known = row >= 0
         for sum_, column in zip(sums, found[-4:], strict=True):
             np.add.at(sum_, row[known], np.array(column, dtype=np.float64)[known])
     count, length_s, exchanges, repeats = sums
     return {
-        "session_length_s": Totals(count=count, total=length_s),
-        "session_exchanges": Totals(count=count, total=exchanges),
-        "session_repeats": Totals(count=exchanges, total=repeats),
+        "session_length_s": MeasureTotals(count=count, total=length_s),
+        "session_exchanges": MeasureTotals(count=count, total=exchanges),
+        "session_repeats": MeasureTotals(count=exchanges, total=repeats),
     }
 
 
 def read_feedback(
-    connection: sa.Connection, scope: Scope, places: Places, metrics: Collection[str]
+    connection: sa.Connection, scope: TotalsScope, places: Places, metrics: Collection[str]
 ) -> Mapping[str, Ratings]:
     """The values of these metrics; one that belongs to no row is left out."""
     columns = feedback.c
@@ -86,7 +88,7 @@ def _ratings(pieces: Sequence[tuple[Ints, Floats, Floats]]) -> Ratings:
 class _Join:
     """The row of each value: its exchange's, its session's, or the one its unit was last seen in."""
 
-    def __init__(self, connection: sa.Connection, scope: Scope, places: Places) -> None:
+    def __init__(self, connection: sa.Connection, scope: TotalsScope, places: Places) -> None:
         self._connection, self._scope, self._places = connection, scope, places
 
     def rows(self, about: Sequence[Sequence[Any]], at: Floats) -> Ints:
@@ -151,8 +153,10 @@ class _Join:
         return np.where(first_at <= at, _looked_up(found, session), -1)
 
     def _find(self, columns: Sequence[Sequence[Any]]) -> Iterable[int]:
-        """The rows that are about the same as these columns of `Scope.grouped`."""
-        found: list[int] = self._places.find(Keys.read(columns, self._places.cells.names, new=False)).tolist()
+        """The rows that are about the same as these columns of `TotalsScope.grouped`."""
+        found: list[int] = self._places.find(
+            RowKeys.read(columns, self._places.cells.names, new=False)
+        ).tolist()
         return found
 
 

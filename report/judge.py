@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from report.comparison import ALPHA
-from report.reading import Reading
+from report.reading import MetricReading
 from report.rubric import Bound, Criterion
 from report.statistics import sequence
 from report.statistics.types import Interval
@@ -24,7 +24,7 @@ class Judged:
     """
 
     criterion: Criterion
-    reading: Reading
+    reading: MetricReading
     state: State
     acceptable: Interval | None = None
     ideal: Interval | None = None
@@ -43,7 +43,7 @@ class Judged:
         return self.state in ("INCONCLUSIVE", "NODATA")
 
 
-def judge(criterion: Criterion, reading: Reading) -> Judged:
+def judge(criterion: Criterion, reading: MetricReading) -> Judged:
     """IDEAL: the whole interval keeps the ideal bound; PASS: the acceptable one; FAIL: none of it does."""
     enough = reading.compared if criterion.acceptable.relative else reading.measured
     if not enough:
@@ -67,7 +67,7 @@ def judge(criterion: Criterion, reading: Reading) -> Judged:
     )
 
 
-def margin(reading: Reading, bound: Bound) -> Interval:
+def margin(reading: MetricReading, bound: Bound) -> Interval:
     """How far the candidate is on the right side of the bound; below 0 on the wrong one."""
     if reading.comparison is None:
         raise ValueError("nothing was read, so there is no margin")
@@ -79,7 +79,7 @@ def _terms(bound: Bound) -> tuple[float, float]:
     return (bound.factor, bound.offset) if bound.relative else (0.0, bound.value)
 
 
-def _heaviest(reading: Reading, bound: Bound) -> float:
+def _heaviest(reading: MetricReading, bound: Bound) -> float:
     return reading.comparison.heaviest(_terms(bound)[0]) if reading.comparison else 0.0
 
 

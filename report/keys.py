@@ -9,12 +9,12 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 
-from report.sample import Codes, Labels
+from report.sample import Codes, TextColumn
 from report.statistics.types import Bools, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class TotalsScope:
     """What is asked for: one run of a canary, the tags to tell apart, and measures as `metrics.source` names
     them."""
 
@@ -56,7 +56,7 @@ class Numbered(dict[Any, int]):
 class _Read(dict[str, tuple[str, ...]]):
     """Scope.place of each different text, read once."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: TotalsScope) -> None:
         super().__init__()
         self._scope = scope
 
@@ -68,23 +68,23 @@ class _Read(dict[str, tuple[str, ...]]):
 class Names:
     """The texts of the rows, numbered, and the place of each text of tags."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: TotalsScope) -> None:
         self._segments = scope.segments
         self.units, self.categories, self.places = Numbered(), Numbered(), Numbered()
         self.place = _Read(scope)
 
-    def labels(self, code: Codes) -> Mapping[str, Labels]:
+    def labels(self, code: Codes) -> Mapping[str, TextColumn]:
         """Each segment's values, given the rows' places."""
-        found: dict[str, Labels] = {}
+        found: dict[str, TextColumn] = {}
         for position, name in enumerate(self._segments):
             values = Numbered()
             of_place = values.of([place[position] for place in self.places])
-            found[name] = Labels(names=list(values), code=of_place[code] if len(code) else code)
+            found[name] = TextColumn(names=list(values), code=of_place[code] if len(code) else code)
         return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keys:
+class RowKeys:
     """What a row is about, (n,) each, numbered; −1 for a text that no row has."""
 
     unit: Ints
@@ -94,8 +94,8 @@ class Keys:
     place: Codes
 
     @classmethod
-    def read(cls, columns: Sequence[Sequence[Any]], names: Names, *, new: bool) -> "Keys":
-        """From the columns of `Scope.grouped`; `new` adds the texts that were not seen yet."""
+    def read(cls, columns: Sequence[Sequence[Any]], names: Names, *, new: bool) -> "RowKeys":
+        """From the columns of `TotalsScope.grouped`; `new` adds the texts that were not seen yet."""
         unit, category, phase, arm, *tags = columns
 
         def number(numbered: Numbered, keys: Sequence[Any]) -> Ints:

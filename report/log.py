@@ -13,9 +13,9 @@ import numpy as np
 
 from records.metric import BUILT_IN, LARGEST, Metric
 from records.outcome import ErrorType, blames_arm
-from report.exchanges import Exchanges
-from report.recent import NEWEST, RATINGS, Rated, Recent, Seen, displeased
-from report.sample import BadSample, Labels, Ratings, Sample, refuse_units_in_both_arms
+from report.exchanges import ExchangeTable
+from report.recent import NEWEST, RATINGS, Recent, RecentRating, Seen, displeased
+from report.sample import BadSample, Ratings, Sample, TextColumn, refuse_units_in_both_arms
 from report.statistics.types import Floats
 
 REQUIRED = ("unit", "arm", "at")
@@ -110,7 +110,7 @@ def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
     phase = table.read("phase", _count, "a whole number from 0")
     order = np.argsort(at, kind="stable")
     units, unit = np.unique(np.array(names, dtype=np.str_), return_inverse=True)
-    exchanges = Exchanges(
+    exchanges = ExchangeTable(
         units=tuple(units.tolist()),
         unit=unit.astype(np.int64)[order],
         candidate=(arms == 1)[order],
@@ -146,7 +146,7 @@ def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
 
 def _recent(
     table: _Table,
-    exchanges: Exchanges,
+    exchanges: ExchangeTable,
     errors: Sequence[ErrorType | None],
     order: np.ndarray,
     metrics: Mapping[str, Metric],
@@ -169,10 +169,10 @@ def _recent(
             latency_s=None if math.isnan(latency_s) else latency_s,
         )
 
-    def rated(name: str, ratings: Ratings, candidate: bool) -> Iterator[Rated]:
+    def rated(name: str, ratings: Ratings, candidate: bool) -> Iterator[RecentRating]:
         mine = np.flatnonzero(exchanges.candidate[ratings.row] == candidate)[::-1][:RATINGS]
         for place, value in zip(ratings.row[mine].tolist(), ratings.value[mine].tolist(), strict=True):
-            yield Rated(
+            yield RecentRating(
                 name=f"line {table.lines[int(order[place])]}",
                 metric=name,
                 candidate=candidate,
@@ -229,9 +229,9 @@ def _by_unit(values: Floats, unit: np.ndarray, units: int) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _labels(table: _Table, column: str, order: np.ndarray) -> Labels:
-    labels = Labels.of(table.text(column))
-    return Labels(names=labels.names, code=labels.code[order])
+def _labels(table: _Table, column: str, order: np.ndarray) -> TextColumn:
+    labels = TextColumn.of(table.text(column))
+    return TextColumn(names=labels.names, code=labels.code[order])
 
 
 def _error_type(table: _Table, row: int, cell: str) -> ErrorType | None:

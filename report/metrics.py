@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from records.metric import Metric
-from report.sample import Ratings, Sample, Totals, Values
+from report.sample import MeasureTotals, Ratings, Sample, Values
 from report.statistics.quantile import quantile
 from report.statistics.types import Bools, Floats, Ints
 
@@ -112,7 +112,7 @@ def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: fl
 
 
 def _totals(sample: Sample, measure: _Measure) -> Observations:
-    nothing = Totals(count=np.zeros(0), total=np.zeros(0))
+    nothing = MeasureTotals(count=np.zeros(0), total=np.zeros(0))
     totals = sample.totals.get(measure.of, nothing)
     row = np.flatnonzero(totals.count)
     # Where every row has a value, as most do of most measures, a million numbers need not be copied.

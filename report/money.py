@@ -5,7 +5,7 @@ import numpy as np
 from report.details import Money, Range
 from report.document import finite
 from report.metrics import observe
-from report.reading import Reading, read
+from report.reading import MetricReading, read
 from report.sample import Sample
 from report.statistics.phases import UnitSums, unit_sums
 from report.statistics.types import Ints
@@ -54,7 +54,7 @@ def money(sample: Sample, *, planned: float) -> Money | None:
     )
 
 
-def _change(reading: Reading, baseline: float) -> Range:
+def _change(reading: MetricReading, baseline: float) -> Range:
     assert reading.comparison is not None  # a reading that is compared has one  # noqa: S101
     found = reading.comparison.contrast(1, 0)
     return Range(

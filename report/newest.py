@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from records.metric import Metric
 from records.outcome import blames_arm
 from records.tables import feedback, outcomes
-from report.recent import NEWEST, RATINGS, Rated, Recent, Seen, displeased
+from report.recent import NEWEST, RATINGS, Recent, RecentRating, Seen, displeased
 from routing.canary import ArmName
 
 _ARMS: tuple[ArmName, ...] = ("baseline", "candidate")
@@ -69,7 +69,7 @@ def _exchanges(connection: sa.Connection, canary: str, run: int, until: float) -
 
 def _ratings(
     connection: sa.Connection, canary: str, run: int, metric: Metric, arm: ArmName
-) -> Iterator[Rated]:
+) -> Iterator[RecentRating]:
     columns = feedback.c
     newest = (
         sa.select(columns.exchange_id, columns.day, columns.value, columns.at)
@@ -94,7 +94,7 @@ def _ratings(
         .order_by(newest.c.at.desc())
     )
     for row in found:
-        yield Rated(
+        yield RecentRating(
             name=row.exchange_id,
             metric=metric.name,
             candidate=arm == "candidate",

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from report.details import Course, CoursePoint
+from report.details import CoursePoint, MetricCourse
 from report.document import finite
 from report.judge import Judged
 from report.metrics import Observations
-from report.reading import Reading, read
+from report.reading import MetricReading, read
 from report.sample import Sample
 from report.statistics.types import Bools, Ints
 
@@ -24,7 +24,7 @@ LARGE = 2_000_000
 _DAY_S = 86400.0
 
 
-def course(sample: Sample, judged: Judged, observed: Observations, *, planned: float) -> Course | None:
+def course(sample: Sample, judged: Judged, observed: Observations, *, planned: float) -> MetricCourse | None:
     """The metric's course; None under two points, those before the gate of 100 users left out."""
     day = np.floor(sample.exposed_at() / _DAY_S).astype(np.int64)
     points: list[CoursePoint] = []
@@ -34,10 +34,10 @@ def course(sample: Sample, judged: Judged, observed: Observations, *, planned: f
         reading = judged.reading if last else _read_until(sample, observed, day <= each, planned=planned)
         if (point := _point(each, reading)) is not None:
             points.append(point)
-    return Course(metric=judged.criterion.metric, points=tuple(points)) if len(points) > 1 else None
+    return MetricCourse(metric=judged.criterion.metric, points=tuple(points)) if len(points) > 1 else None
 
 
-def _read_until(sample: Sample, observed: Observations, come: Bools, *, planned: float) -> Reading:
+def _read_until(sample: Sample, observed: Observations, come: Bools, *, planned: float) -> MetricReading:
     """Of the units that had come, (units,)."""
     some = replace(observed.only(come[sample.unit]), exposed=observed.exposed & come)
     return read(sample, some, planned=planned)
@@ -55,7 +55,7 @@ def _size(observed: Observations) -> int:
     return len(observed.row) if observed.values is None else len(observed.values.code)
 
 
-def _point(day: int, reading: Reading) -> CoursePoint | None:
+def _point(day: int, reading: MetricReading) -> CoursePoint | None:
     if reading.comparison is None or not reading.compared:
         return None
     found = reading.comparison.contrast(1, 0)

@@ -9,11 +9,11 @@ import numpy as np
 from report.comparison import ALPHA
 from report.document import CategoryLine, Difference, PartState, SegmentLine, finite
 from report.judge import judge
+from report.judged_canary import JudgedCanary
 from report.metrics import Observations
-from report.reading import GATE, Reading, read
-from report.rollout import Rollout
+from report.reading import GATE, MetricReading, read
 from report.rubric import Criterion
-from report.sample import Labels, Sample
+from report.sample import Sample, TextColumn
 from report.statistics import sequence
 from report.statistics.multiple import e_bh
 from report.statistics.phases import distinct
@@ -37,7 +37,7 @@ class Part:
     below_floor: bool
 
     @classmethod
-    def of(cls, by: str | None, value: str, criterion: Criterion, reading: Reading) -> "Part":
+    def of(cls, by: str | None, value: str, criterion: Criterion, reading: MetricReading) -> "Part":
         return cls(
             by=by,
             value=value,
@@ -60,7 +60,9 @@ class Parts:
     below_floor: frozenset[tuple[str | None, str, str]]
 
 
-def parts_of(sample: Sample, rollout: Rollout, criterion: Criterion, observed: Observations) -> list[Part]:
+def parts_of(
+    sample: Sample, rollout: JudgedCanary, criterion: Criterion, observed: Observations
+) -> list[Part]:
     """This metric in every segment and category."""
     planned = rollout.planned_units / max(_candidate_units(sample, observed), 1)
     return [
@@ -70,7 +72,7 @@ def parts_of(sample: Sample, rollout: Rollout, criterion: Criterion, observed: O
     ]
 
 
-def _pieces(labels: Labels | None, observed: Observations) -> Iterator[tuple[str, Observations]]:
+def _pieces(labels: TextColumn | None, observed: Observations) -> Iterator[tuple[str, Observations]]:
     """The observations by label, but for those that have none."""
     if labels is None:
         return
@@ -80,7 +82,7 @@ def _pieces(labels: Labels | None, observed: Observations) -> Iterator[tuple[str
             yield value, observed.take(np.flatnonzero(code == place))
 
 
-def break_down(parts: Sequence[Part], rollout: Rollout) -> Parts:
+def break_down(parts: Sequence[Part], rollout: JudgedCanary) -> Parts:
     """Which of all these are worse or better: e-BH at ALPHA over all of them, each direction apart.
 
     Told by place, in the rubric's order within each.
@@ -131,7 +133,7 @@ def break_down(parts: Sequence[Part], rollout: Rollout) -> Parts:
     )
 
 
-def difference(reading: Reading) -> Difference:
+def difference(reading: MetricReading) -> Difference:
     """The arms' difference with its p-value; without interval until both arms have enough units."""
     if reading.comparison is None or reading.baseline is None:
         return Difference()
@@ -146,7 +148,7 @@ def difference(reading: Reading) -> Difference:
     )
 
 
-def _reading(sample: Sample, inside: Observations, planned: float) -> Reading:
+def _reading(sample: Sample, inside: Observations, planned: float) -> MetricReading:
     """`planned` is n* for each candidate unit there is."""
     return read(sample, inside, planned=planned * max(_candidate_units(sample, inside), 1))
 
@@ -156,7 +158,7 @@ def _candidate_units(sample: Sample, observed: Observations) -> int:
     return distinct(sample.unit[row])
 
 
-def _evidence(criterion: Criterion, reading: Reading, *, worse: bool) -> float:
+def _evidence(criterion: Criterion, reading: MetricReading, *, worse: bool) -> float:
     if reading.comparison is None or not reading.compared:
         return 0.0
     up_is_worse = not criterion.acceptable.higher_is_better
@@ -169,7 +171,7 @@ def _discoveries(parts: Sequence[Part], evidence: Sequence[float]) -> set[int]:
     return {id(part) for part, one in zip(parts, found, strict=True) if one}
 
 
-def _below_floor(criterion: Criterion, reading: Reading) -> bool:
+def _below_floor(criterion: Criterion, reading: MetricReading) -> bool:
     """The whole interval on the wrong side of an absolute bound, whatever the baseline does there."""
     absolute = not criterion.acceptable.relative
     return absolute and reading.candidate_units >= GATE and judge(criterion, reading).state == "FAIL"

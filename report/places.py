@@ -3,7 +3,7 @@
 import numpy as np
 
 from report.cells import Cells
-from report.keys import Keys
+from report.keys import RowKeys
 from report.statistics.types import Floats, Ints
 
 
@@ -18,7 +18,7 @@ class Places:
         self._by_unit = np.argsort(cells.keys.unit, kind="stable")
         self._first = np.searchsorted(cells.keys.unit[self._by_unit], np.arange(len(cells.names.units) + 1))
 
-    def find(self, keys: Keys) -> Ints:
+    def find(self, keys: RowKeys) -> Ints:
         """The row that is about the same, (m,); −1 where there is none."""
         wanted = keys.joined(self.cells.names)
         if len(self._joined) == 0:

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from report.comparison import ALPHA, Bracketed, Comparison, LogMeans, Means, Recovered
+from report.comparison import ALPHA, ArmComparison, Bracketed, LogMeans, Means, Recovered
 from report.metrics import Observations
 from report.quantiles import Quantiles
-from report.response import trimmings
+from report.response_rate import trimmings
 from report.sample import Sample
 from report.statistics import events, sequence
 from report.statistics.before import freed
@@ -23,7 +23,7 @@ no normal approximation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class MetricReading:
     """What one metric says so far. Units are those with a value; without any in an arm its value is None.
 
     `carrying` says on how many units the candidate's value and the baseline's rest: see `_carrying`.
@@ -34,7 +34,7 @@ class Reading:
     carrying: tuple[int, int]
     candidate: float | None
     baseline: float | None
-    comparison: Comparison | None
+    comparison: ArmComparison | None
     tau: float
 
     @property
@@ -48,13 +48,13 @@ class Reading:
         return min(self.carrying) >= GATE
 
 
-def read(sample: Sample, observed: Observations, *, planned: float) -> Reading:
+def read(sample: Sample, observed: Observations, *, planned: float) -> MetricReading:
     """Compare the arms on these observations; `planned` is n*, the units the interval is tuned for."""
     seen = observed
     observed, sums = _concurrent(sample, seen)
     candidate_units, baseline_units = sums.units(candidate=True), sums.units(candidate=False)
     if candidate_units == 0:
-        return Reading(
+        return MetricReading(
             candidate_units=0,
             baseline_units=baseline_units,
             carrying=(0, baseline_units),
@@ -68,7 +68,7 @@ def read(sample: Sample, observed: Observations, *, planned: float) -> Reading:
     comparison = _with_response(sample, seen, _compare(sample, observed, sums, c), c)
     candidate = comparison.contrast(0, 0).estimate
     baseline = candidate - comparison.contrast(1, 0).estimate if baseline_units else None
-    return Reading(
+    return MetricReading(
         candidate_units=candidate_units,
         baseline_units=baseline_units,
         carrying=(_carrying(sums, candidate=True), _carrying(sums, candidate=False)),
@@ -121,7 +121,7 @@ def _sums(sample: Sample, observed: Observations, total: Floats) -> UnitSums:
     return replace(sums, count=np.ones(len(sums.unit))) if observed.per_unit else sums
 
 
-def _with_response(sample: Sample, observed: Observations, plain: Comparison, c: float) -> Comparison:
+def _with_response(sample: Sample, observed: Observations, plain: ArmComparison, c: float) -> ArmComparison:
     trimmed = trimmings(sample, observed) if observed.feedback else None
     if trimmed is None:
         return plain
@@ -129,7 +129,7 @@ def _with_response(sample: Sample, observed: Observations, plain: Comparison, c:
     return Bracketed(plain=plain, trimmed=(fewer, more))
 
 
-def _compare(sample: Sample, observed: Observations, sums: UnitSums, c: float) -> Comparison:
+def _compare(sample: Sample, observed: Observations, sums: UnitSums, c: float) -> ArmComparison:
     if observed.values is not None and observed.level is not None:
         found = Quantiles.of(sample, observed.values, observed.level)
         return found.compare(arms(_sums(sample, observed, found.slower(observed.values))), c)

@@ -24,7 +24,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rated:
+class RecentRating:
     """What somebody said of one exchange; `bad` if it is not what was wanted."""
 
     name: str
@@ -39,7 +39,7 @@ class Recent:
     """Both, newest first."""
 
     exchanges: tuple[Seen, ...] = ()
-    ratings: tuple[Rated, ...] = ()
+    ratings: tuple[RecentRating, ...] = ()
 
 
 def displeased(metric: Metric, value: float) -> bool:

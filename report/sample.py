@@ -21,7 +21,7 @@ class BadSample(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
+class MeasureTotals:
     """One measure added up by row, (n,) each: how many values, and their sum."""
 
     count: Floats
@@ -91,14 +91,14 @@ class Values:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labels:
+class TextColumn:
     """One text for each row: `code` (n,) are places in `names`."""
 
     names: Sequence[str]
     code: Codes
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> "Labels":
+    def of(cls, texts: Sequence[str]) -> "TextColumn":
         names, code = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
         return cls(names=tuple(names.tolist()), code=code)
 
@@ -137,10 +137,10 @@ class Sample:
     first_at: Floats
     last_at: Floats
     candidate_at: Floats
-    category: Labels
-    totals: Mapping[str, Totals] = field(default_factory=dict)
+    category: TextColumn
+    totals: Mapping[str, MeasureTotals] = field(default_factory=dict)
     values: Mapping[str, Values] = field(default_factory=dict)
-    tags: Mapping[str, Labels] = field(default_factory=dict)
+    tags: Mapping[str, TextColumn] = field(default_factory=dict)
     feedback: Mapping[str, Ratings] = field(default_factory=dict)
     shares: Mapping[int, float] = field(default_factory=dict)
     recent: Recent | None = None

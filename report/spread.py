@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from report.details import Spread
+from report.details import TimeSpread
 from report.sample import Sample, Values
 from report.statistics.types import Floats, Ints
 
@@ -13,14 +13,14 @@ _OUTER = 0.002
 """The part of an arm's values that may lie beyond the outer edges on either side."""
 
 
-def spreads(sample: Sample) -> tuple[Spread, ...]:
+def spreads(sample: Sample) -> tuple[TimeSpread, ...]:
     """Of the whole time and the time to the first token, where they were read and both arms have some."""
     names: tuple[Literal["latency", "ttft"], ...] = ("latency", "ttft")
     found = (_spread(name, sample, sample.values[name]) for name in names if name in sample.values)
     return tuple(spread for spread in found if spread is not None)
 
 
-def _spread(name: Literal["latency", "ttft"], sample: Sample, values: Values) -> Spread | None:
+def _spread(name: Literal["latency", "ttft"], sample: Sample, values: Values) -> TimeSpread | None:
     if len(values.row) == 0:
         return None
     heights = values.heights(sample.candidate[values.row].astype(np.int64), 2)
@@ -30,7 +30,7 @@ def _spread(name: Literal["latency", "ttft"], sample: Sample, values: Values) ->
     place = np.clip(np.searchsorted(edges, values.scale, side="right") - 1, 0, BINS - 1)
     counts = [np.bincount(place, weights=arm, minlength=BINS) for arm in heights]
     baseline, candidate = (tuple(np.round(count / count.sum(), 5).tolist()) for count in counts)
-    return Spread(
+    return TimeSpread(
         of=name,
         edges_s=tuple(float(f"{edge:.4g}") for edge in edges.tolist()),
         baseline=baseline,

@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from report.decision import Findings, decide
-from report.details import Course, Details
-from report.document import MetricLine, Report, Srm, Units, Window, finite
+from report.details import Details, MetricCourse
+from report.document import MetricLine, Report, ReportWindow, Srm, Units, finite
 from report.failures import failures
 from report.judge import Judged, detectable, further_units, judge
+from report.judged_canary import JudgedCanary
 from report.metrics import Observations, observe
 from report.money import money
 from report.over_time import course
 from report.parts import Part, break_down, difference, parts_of
 from report.reading import GATE, read
-from report.rollout import Rollout
 from report.rubric import Criterion, sha256
 from report.sample import Sample
 from report.score import score
@@ -28,12 +28,12 @@ DAY_S = 86400.0
 _MISMATCH = 0.001
 
 
-def build(sample: Sample, rollout: Rollout, *, now: float) -> Report:
+def build(sample: Sample, rollout: JudgedCanary, *, now: float) -> Report:
     """Judge the sample by the rollout's rubric as of `now`, UTC seconds.
 
     Raises metrics.UnknownMetric for a criterion whose metric is neither measured nor declared.
     """
-    courses: list[Course] = []
+    courses: list[MetricCourse] = []
 
     def beside(judged: Judged, seen: Observations) -> None:
         found = course(sample, judged, seen, planned=rollout.planned_units)
@@ -64,7 +64,7 @@ def build(sample: Sample, rollout: Rollout, *, now: float) -> Report:
 
 def find(
     sample: Sample,
-    rollout: Rollout,
+    rollout: JudgedCanary,
     *,
     now: float,
     beside: Callable[[Judged, Observations], None] = lambda _judged, _seen: None,
@@ -96,7 +96,7 @@ def find(
     )
 
 
-def _line(judged: Judged, rollout: Rollout, window: Window) -> MetricLine:
+def _line(judged: Judged, rollout: JudgedCanary, window: ReportWindow) -> MetricLine:
     reading, criterion = judged.reading, judged.criterion
     low, high = None, None
     if reading.comparison is not None and reading.measured:
@@ -131,13 +131,13 @@ def _days_needed(further: int | None, units: int, days: float) -> float | None:
     return round(further * days / units, 1)
 
 
-def _window(sample: Sample, rollout: Rollout, now: float) -> Window:
+def _window(sample: Sample, rollout: JudgedCanary, now: float) -> ReportWindow:
     done, required = whole_days(sample.candidate_at, now), _days_required(rollout)
     if len(sample.first_at) == 0:
-        return Window(start=None, end=None, days=0.0, whole_days=done, days_required=required)
+        return ReportWindow(start=None, end=None, days=0.0, whole_days=done, days_required=required)
     start, end = float(sample.first_at[0]), float(min(sample.last_at.max(), now))
     days = round((end - start) / DAY_S, 2)
-    return Window(start=start, end=end, days=days, whole_days=done, days_required=required)
+    return ReportWindow(start=start, end=end, days=days, whole_days=done, days_required=required)
 
 
 def _units(sample: Sample) -> Units:
@@ -148,7 +148,7 @@ def _units(sample: Sample) -> Units:
     )
 
 
-def _split(sample: Sample, rollout: Rollout) -> Srm:
+def _split(sample: Sample, rollout: JudgedCanary) -> Srm:
     """Units by the arm and phase of their first exposure, against the share of that phase."""
     shares = {**rollout.shares, **sample.shares}
     first = sample.first_rows()
@@ -185,12 +185,12 @@ def whole_days(times: Floats, now: float) -> int:
     return int(np.sum((periods + 1) * DAY_S <= now - start))
 
 
-def _days_required(rollout: Rollout) -> float:
+def _days_required(rollout: JudgedCanary) -> float:
     """The minimum, and the time the slowest metric takes to mature on top."""
     return rollout.minimum_days + _matures_s(rollout.criteria, rollout) / DAY_S
 
 
-def _matures_s(criteria: Sequence[Criterion], rollout: Rollout) -> float:
+def _matures_s(criteria: Sequence[Criterion], rollout: JudgedCanary) -> float:
     """How long the slowest of these metrics takes to mature."""
     declared = (rollout.metrics.get(one.metric) for one in criteria)
     return max((metric.matures_after_s for metric in declared if metric is not None), default=0.0)

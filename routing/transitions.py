@@ -36,7 +36,7 @@ _FROM: dict[Action, tuple[StateName, ...]] = {
 }
 
 
-class Refused(Exception):
+class IllegalTransition(Exception):
     """A transition that is not legal now; the message says what would be, `legal` names those actions."""
 
     def __init__(self, message: str, legal: tuple[Action, ...]) -> None:
@@ -73,7 +73,9 @@ def set_share(state: State, steps: Sequence[Step], share: float, *, now: float) 
     over, and the share stays until somebody changes it."""
     _check(state, "ramp")
     if not 0.0 < share < 1.0:
-        raise Refused(f"a share of {share:g} is set by `rollback` (0) or `promote` (1)", legal(state))
+        raise IllegalTransition(
+            f"a share of {share:g} is set by `rollback` (0) or `promote` (1)", legal(state)
+        )
     step = next((place for place, each in enumerate(steps) if each.share == share), len(steps))
     return _moved(
         state, replace(state, share=share, step=step, step_elapsed_s=0.0, configured=steps_text(steps)), now
@@ -93,7 +95,7 @@ def resume(state: State, steps: Sequence[Step], *, reason: str, now: float) -> S
     if state.state == "paused":
         return _moved(state, replace(state, state="running", reason=reason), now)
     if not reason.strip():
-        raise Refused("after a rollback, resume needs a reason", legal(state))
+        raise IllegalTransition("after a rollback, resume needs a reason", legal(state))
     again = replace(state, run=state.run + 1, started_at=now, reason=reason)
     return _at_step(again, steps, 0, now)
 
@@ -154,7 +156,7 @@ def tick(
 
 def _check(state: State, action: Action) -> None:
     if state.state not in _FROM[action]:
-        raise Refused(f"{action} is not possible: the canary is {state.state}", legal(state))
+        raise IllegalTransition(f"{action} is not possible: the canary is {state.state}", legal(state))
 
 
 def _at_step(state: State, steps: Sequence[Step], place: int, now: float) -> State:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from canary.demo.provider import Provider
+from demo.provider import LocalProvider
 from tests.servers.postgres import durable_postgres, postgres
 from tests.servers.redis import redis_server
 from tests.serving import ProviderThread, Running
@@ -21,7 +21,7 @@ __all__ = ["durable_postgres", "postgres", "provider", "redis_server", "serve"]
 @pytest.fixture
 def provider() -> Iterator[ProviderThread]:
     """A demo provider that answers every model at once; `provider.behave(model, …)` changes that."""
-    with ProviderThread(Provider()) as running:
+    with ProviderThread(LocalProvider()) as running:
         yield running
 
 

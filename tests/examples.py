@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from canary.config import load
-from canary.judging.reporting import rendered, report_from_csv
 from report.document import Report
+from report.reports import rendered, report_from_csv
 
 FOLDER = Path(__file__).parents[1] / "docs" / "examples"
 START = datetime(2026, 11, 2, tzinfo=UTC).timestamp()

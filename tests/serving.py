@@ -17,9 +17,9 @@ import httpx2
 import msgspec
 import uvloop
 
-from canary.demo.behaviour import Behaviour
-from canary.demo.provider import Provider
-from canary.demo.received import Log
+from demo.behaviour import Behaviour
+from demo.provider import LocalProvider
+from demo.received import Log
 
 Found = TypeVar("Found")
 
@@ -39,7 +39,7 @@ def eventually(condition: Callable[[], Found | None], within_s: float = 10.0) ->
 class ProviderThread:
     """A demo provider on a thread of its own, so that tests without a loop of their own can use it."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: LocalProvider) -> None:
         self._provider = provider
         self._loop = uvloop.new_event_loop()
         self._stop = asyncio.Event()

@@ -1,7 +1,7 @@
 """Alerts about canary itself: is it there, is the plan followed, are the records kept."""
 
-from alerts.keeping import MANY_WAITING
 from alerts.prometheus.parts import Alert
+from alerts.record_alarm import MANY_WAITING
 from records.meters import GUARDRAIL_VALUES
 
 _UNPRICED = 'sum by (canary, arm) (increase(canary_unpriced_requests_total{canary!=""}[1h]))'

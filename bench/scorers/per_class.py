@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.statistics import Interval, share
+from bench.statistics import ShareInterval, share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,13 +14,13 @@ class ClassLine:
 
     name: str
     examples: int
-    recall: Interval | None
-    precision: Interval | None
-    false_positive_rate: Interval | None
+    recall: ShareInterval | None
+    precision: ShareInterval | None
+    false_positive_rate: ShareInterval | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class ClassAnswer:
     """One answer: the class that is right, the one that was named (None: none), and the example's cluster."""
 
     expected: str
@@ -28,12 +28,12 @@ class Named:
     cluster: str
 
 
-def per_class(answers: Sequence[Named]) -> list[ClassLine]:
+def per_class(answers: Sequence[ClassAnswer]) -> list[ClassLine]:
     """Every class that is right somewhere, by name."""
     return [_line(name, answers) for name in sorted({each.expected for each in answers})]
 
 
-def _line(name: str, answers: Sequence[Named]) -> ClassLine:
+def _line(name: str, answers: Sequence[ClassAnswer]) -> ClassLine:
     are = [each for each in answers if each.expected == name]
     are_not = [each for each in answers if each.expected != name]
     named = [each for each in answers if each.named == name]
@@ -46,5 +46,5 @@ def _line(name: str, answers: Sequence[Named]) -> ClassLine:
     )
 
 
-def _share(right: list[bool], of: Sequence[Named]) -> Interval | None:
+def _share(right: list[bool], of: Sequence[ClassAnswer]) -> ShareInterval | None:
     return share(right, [each.cluster for each in of])

@@ -60,8 +60,8 @@ def show(
     ] = "text",
 ) -> None:
     """Show one evaluation: its report as it was then. As json everything that is kept of it."""
-    from canary.judging.reporting import rendered
     from report.archive import to_document
+    from report.reports import rendered
 
     found = [each for each in _read(config, data, None) if which in (each.key, each.canary)]
     if not found:
@@ -115,8 +115,8 @@ def import_(
 ) -> None:
     """Add evaluations from a file, all or none. Those that are there already stay as they are."""
     from canary.commands.text_file import read
-    from canary.judging.evaluating import kept
     from report.archive import BadEvaluation, parse
+    from report.evaluation import kept
 
     try:
         found = parse(read(file))

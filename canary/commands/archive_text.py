@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from report.archive import Evaluation, to_document
-from report.archive_trends import Step, Trends
+from report.archive_trends import Trends, TrendStep
 from report.render import trends as words
 
 _SUMMARY = ("key", "at", "canary", "run", "event", "who", "baseline", "candidate", "synthetic")
@@ -60,7 +60,7 @@ def _row(evaluation: Evaluation) -> tuple[str, ...]:
     )
 
 
-def _step(step: Step) -> tuple[str, ...]:
+def _step(step: TrendStep) -> tuple[str, ...]:
     return (
         _date(step.at),
         step.canary,

@@ -31,8 +31,8 @@ from canary.config import Config
 if TYPE_CHECKING:
     from bench.comparison import Comparison
     from bench.dataset import Dataset
-    from bench.source import Source
-    from canary.benching.models import Pair
+    from bench.models import Pair
+    from bench.source import DatasetSource
 
 QUICK = 20
 
@@ -95,28 +95,28 @@ def bench(
 def measure(
     config: Config,
     pair: "Pair",
-    datasets: "list[tuple[Source, Dataset]]",
+    datasets: "list[tuple[DatasetSource, Dataset]]",
     *,
     data: Path,
     at_once: int,
     progress: Callable[[str, int, int], None],
 ) -> "tuple[dict[str, Any], Comparison]":
     """Run it, and put it into a document; ends the command with 1 where that cannot be done."""
+    from bench.benchmark import Bench, kept_in
     from bench.document import Circumstances, to_document
     from bench.errors import BenchError
-    from canary.benching.proxied import proxied
-    from canary.benching.running import Bench, kept_in
-    from canary.benching.targets import NoKey
+    from bench.targets import NoKey
+    from canary.commands.bench_route import proxy_route
     from canary.secrets import BadSecret
 
     now = time.time()
     try:
-        proxy = proxied(pair, data, os.environ)
+        proxy = proxy_route(pair, data, os.environ)
         kept = kept_in(data, pair, proxy, now=now)
         if kept.found:
             say(f"{kept.found} answers are there from an interrupted run; their latency does not count")
         bench = Bench(
-            config=config,
+            settings=config.bench,
             pair=pair,
             proxy=proxy,
             environment=os.environ,
@@ -149,7 +149,7 @@ def _issues(config: Config, file: Path, pair: "Pair") -> dict[str, Any] | None:
 def _kept(
     config: Config, pair: "Pair", document: dict[str, Any], data: Path, *, whole: bool
 ) -> dict[str, Any]:
-    from canary.benching.keeping import keep
+    from canary.commands.bench_archive import keep
     from records.errors import StoreDown
 
     try:
@@ -160,19 +160,19 @@ def _kept(
 
 
 def _pair(config: Config, model: str | None, against: str | None) -> "Pair":
-    from canary.benching.models import UnknownModel, pair
+    from bench.models import UnknownModel, pair
 
     try:
-        return pair(config, model, against)
+        return pair(config.bench, model, against)
     except UnknownModel as problem:
         fail(str(problem), code=2)
 
 
-def _datasets(config: Config, file: Path, wanted: list[str]) -> "list[tuple[Source, Dataset]]":
+def _datasets(config: Config, file: Path, wanted: list[str]) -> "list[tuple[DatasetSource, Dataset]]":
+    from bench.benchmark import read, sources
     from bench.errors import BadDataset
-    from canary.benching.running import read, sources
 
-    found = sources(config, wanted)
+    found = sources(config.bench, wanted)
     if not found:
         fail("there is no dataset: list some under datasets in the config, or give --dataset FILE", code=2)
     try:

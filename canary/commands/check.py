@@ -10,7 +10,7 @@ from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, pr
 from canary.config import Config, ConfigError, load
 
 if TYPE_CHECKING:
-    from canary.judging.expecting import Expected
+    from report.expected_power import Expected
 
 
 def check(
@@ -25,7 +25,7 @@ def check(
     output: Form = "text",
 ) -> None:
     """Check the configuration: what is wrong with it, or what it will do and how likely it ships."""
-    from canary.judging import expecting
+    from report import expected_power
 
     try:
         read = load(config, os.environ)
@@ -33,9 +33,9 @@ def check(
         fail(str(problem), code=2)
     for warning in read.warnings:
         say(warning)
-    given = expecting.REQUESTS if requests is None else (requests,)
+    given = expected_power.REQUESTS if requests is None else (requests,)
     power = {
-        name: expecting.expected(each, read.metrics, users=users, requests=given)
+        name: expected_power.expected(each.judged, each.canary.steps[-1].share, users=users, requests=given)
         for name, each in read.canaries.items()
     }
     document = _document(read, power)
@@ -46,13 +46,13 @@ def check(
         print_text(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}")
     for found in power.values():
         if found is not None:
-            print_text(expecting.sentence(found))
+            print_text(expected_power.sentence(found))
     print_text(f"{config}: fine")
     return None
 
 
 def _document(read: Config, power: "Mapping[str, Expected | None]") -> dict[str, Any]:
-    from canary.judging import expecting
+    from report import expected_power
 
     return {
         "canaries": [
@@ -61,8 +61,8 @@ def _document(read: Config, power: "Mapping[str, Expected | None]") -> dict[str,
                 "baseline": f"{each.canary.baseline.provider}/{each.canary.baseline.model}",
                 "candidate": f"{each.canary.candidate.provider}/{each.canary.candidate.model}",
                 "shares": [step.share for step in each.canary.steps],
-                "rubric": [criterion.metric for criterion in each.rubric],
-                "power": expecting.document(found) if (found := power[each.canary.name]) else None,
+                "rubric": [criterion.metric for criterion in each.judged.criteria],
+                "power": expected_power.document(found) if (found := power[each.canary.name]) else None,
             }
             for each in read.canaries.values()
         ],

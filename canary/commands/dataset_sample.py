@@ -44,8 +44,8 @@ def sample(
     output: Form = "text",
 ) -> None:
     """Sample captured exchanges, rare categories first, the current model's answers as proposed labels."""
+    from bench.captured import captured
     from bench.sampling import sample as sampled
-    from canary.benching.captured import captured
     from records.store import Store
 
     begin = moment(since, 0.0, time.time())
@@ -84,7 +84,7 @@ def _written(file: Path, added: str, task: Task) -> "Dataset":
     """The dataset with these lines at its end; what is in it stays as it is."""
     from bench.dataset import parse
     from bench.errors import BadDataset
-    from canary.benching.rewriting import put
+    from canary.config.rewriting import put
 
     before = text_file.read(file) if file.exists() else ""
     text = f"{before.rstrip()}\n{added}".lstrip()

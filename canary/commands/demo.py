@@ -1,5 +1,7 @@
-"""`canary demo`: both stories, on one machine or on replicas."""
+"""`canary demo`: both stories, on one machine or on replicas. The demo is a program of its own."""
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -15,8 +17,11 @@ def demo(
     shared: Annotated[str | None, typer.Option(help="With --store: and this Redis.")] = None,
 ) -> None:
     """See it work: no key, no network, about a minute."""
-    from canary.demo.story import run
-
-    if (store is None) != (shared is None):
+    arguments = ["--keep"] if keep else []
+    if store is not None and shared is not None:
+        arguments += ["--store", store, "--shared", shared]
+    elif store is not None or shared is not None:
         fail("replicas need both: --store postgresql://… and --shared redis://…", code=2)
-    raise typer.Exit(run(keep=keep, store=store, shared=shared))
+    os.execv(  # noqa: S606
+        sys.executable, [sys.executable, "-P", "-m", "demo.story", *arguments]
+    )

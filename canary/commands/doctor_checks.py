@@ -13,7 +13,7 @@ from typing import Any
 
 from canary.commands import doctor_machine as machine
 from canary.commands import doctor_network as network
-from canary.commands.doctor_findings import Check, Finding, broken, fine, warning
+from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warning
 from canary.config import Config, ConfigError, load
 
 CHECK_WITHIN_S = 6.0
@@ -21,7 +21,7 @@ CHECK_WITHIN_S = 6.0
 
 def examine(
     config: Path, environment: Mapping[str, str], *, data: str | None, admin: str | None
-) -> list[Finding]:
+) -> list[Diagnosis]:
     """All findings, in the order of the checks. `data` and `admin` are what the command line says."""
     try:
         read = load(config, environment)
@@ -44,9 +44,9 @@ def examine(
     return [*_config(config, read), *run(checks | network.destinations(read))]
 
 
-def run(checks: Mapping[str, Check], within_s: float = CHECK_WITHIN_S) -> list[Finding]:
+def run(checks: Mapping[str, Check], within_s: float = CHECK_WITHIN_S) -> list[Diagnosis]:
     """Every check's findings. All run at once; one that breaks or takes too long is a finding."""
-    found: dict[str, Sequence[Finding]] = {}
+    found: dict[str, Sequence[Diagnosis]] = {}
 
     def one(name: str, check: Check) -> None:
         try:
@@ -66,13 +66,13 @@ def run(checks: Mapping[str, Check], within_s: float = CHECK_WITHIN_S) -> list[F
     ]
 
 
-def document(findings: Iterable[Finding]) -> dict[str, Any]:
+def document(findings: Iterable[Diagnosis]) -> dict[str, Any]:
     """The findings as `-o json` prints them."""
     listed = [asdict(each) for each in findings]
     return {"ok": all(each["state"] != "broken" for each in listed), "findings": listed}
 
 
-def lines(findings: Iterable[Finding]) -> list[str]:
+def lines(findings: Iterable[Diagnosis]) -> list[str]:
     """The findings as a person reads them."""
     marks = {"ok": "✓", "warning": "!", "broken": "✗"}
     return [
@@ -81,7 +81,7 @@ def lines(findings: Iterable[Finding]) -> list[str]:
     ]
 
 
-def _config(path: Path, read: Config) -> list[Finding]:
+def _config(path: Path, read: Config) -> list[Diagnosis]:
     names = ", ".join(read.canaries) or "none: traffic passes through, recorded"
     found = [fine("config", f"{path} is fine; canaries: {names}")]
     return found + [warning("config", text, "") for text in read.warnings]

@@ -8,7 +8,7 @@ State = Literal["ok", "warning", "broken"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Diagnosis:
     """`says` and `do` are sentences for a person; `do` is empty where there is nothing to do."""
 
     check: str
@@ -17,22 +17,22 @@ class Finding:
     do: str = ""
 
 
-Check = Callable[[], Sequence[Finding]]
+Check = Callable[[], Sequence[Diagnosis]]
 
 
-def fine(check: str, says: str) -> Finding:
+def fine(check: str, says: str) -> Diagnosis:
     """Nothing to do."""
-    return Finding(check=check, state="ok", says=says)
+    return Diagnosis(check=check, state="ok", says=says)
 
 
-def warning(check: str, says: str, do: str) -> Finding:
+def warning(check: str, says: str, do: str) -> Diagnosis:
     """It works, and may not for long or not as one thinks."""
-    return Finding(check=check, state="warning", says=says, do=do)
+    return Diagnosis(check=check, state="warning", says=says, do=do)
 
 
-def broken(check: str, says: str, do: str) -> Finding:
+def broken(check: str, says: str, do: str) -> Diagnosis:
     """It does not work."""
-    return Finding(check=check, state="broken", says=says, do=do)
+    return Diagnosis(check=check, state="broken", says=says, do=do)
 
 
 def size(count: float) -> str:

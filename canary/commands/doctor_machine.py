@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
-from canary.commands.doctor_findings import Finding, broken, fine, size, warning
+from canary.commands.doctor_findings import Diagnosis, broken, fine, size, warning
 from canary.config.quantity import is_loopback
 from canary.secrets import BadSecret, Secret
 from records import migrations, tables
@@ -35,7 +35,7 @@ _OPTIONAL = {
 }
 
 
-def folder(data: Path) -> list[Finding]:
+def folder(data: Path) -> list[Diagnosis]:
     """Whose it is, who may read it, what room is left."""
     if not data.exists():
         nearest = next(each for each in data.parents if each.exists())
@@ -60,7 +60,7 @@ def folder(data: Path) -> list[Finding]:
     return found or [fine("data folder", f"{data}: yours alone, {size(free)} free")]
 
 
-def spool(data: Path, url: str) -> list[Finding]:
+def spool(data: Path, url: str) -> list[Diagnosis]:
     """How much waits there, how long, and what was set aside."""
     where = data / "spool"
     if not where.is_dir():
@@ -77,7 +77,7 @@ def spool(data: Path, url: str) -> list[Finding]:
     return [*found, _waiting(where, url, used)]
 
 
-def _waiting(where: Path, url: str, used: int) -> Finding:
+def _waiting(where: Path, url: str, used: int) -> Diagnosis:
     try:
         waiting = Backlog(where, _cursors(where, url)).count()
     except (RecordError, OSError):
@@ -116,7 +116,7 @@ def _looking_into(url: str, data: Path, *, writes: bool = False) -> Iterator[Con
         engine.dispose()
 
 
-def store(url: str, data: Path) -> list[Finding]:
+def store(url: str, data: Path) -> list[Diagnosis]:
     """Whether it answers, knows this version's tables, can be written to, how large it is, its clock."""
     if not _is_there(url, data):
         return [fine("store", "a new SQLite file: `canary serve` makes it")]
@@ -134,7 +134,7 @@ def _is_there(url: str, data: Path) -> bool:
     return name is not None and Path(name).exists()
 
 
-def _schema(connection: Connection) -> list[Finding]:
+def _schema(connection: Connection) -> list[Diagnosis]:
     found = version_of(connection)
     if found == migrations.HEAD:
         return [fine("store", f"answers, and has the schema of this version ({found})")]
@@ -142,7 +142,7 @@ def _schema(connection: Connection) -> list[Finding]:
     return [warning("store", says, "`canary serve` brings it up to date when it starts")]
 
 
-def _writable(connection: Connection) -> list[Finding]:
+def _writable(connection: Connection) -> list[Diagnosis]:
     if connection.dialect.name != "postgresql":
         return []  # the transaction began as a writer's
     standby, read_only, now = connection.exec_driver_sql(_STANDING).one()
@@ -152,7 +152,7 @@ def _writable(connection: Connection) -> list[Finding]:
     return found
 
 
-def _size(connection: Connection) -> Finding:
+def _size(connection: Connection) -> Diagnosis:
     if connection.dialect.name == "postgresql":
         held = connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one()
     else:
@@ -161,7 +161,7 @@ def _size(connection: Connection) -> Finding:
     return fine("store", f"holds {size(held)}")
 
 
-def secrets(environment: Mapping[str, str], data: Path, admin_host: str) -> list[Finding]:
+def secrets(environment: Mapping[str, str], data: Path, admin_host: str) -> list[Diagnosis]:
     """Which are set, which were generated, which are missing. As this command sees them."""
     found = [_main_secret(environment, data), _admin_token(environment, data, admin_host)]
     for name, without in _OPTIONAL.items():
@@ -170,7 +170,7 @@ def secrets(environment: Mapping[str, str], data: Path, admin_host: str) -> list
     return found
 
 
-def _main_secret(environment: Mapping[str, str], data: Path) -> Finding:
+def _main_secret(environment: Mapping[str, str], data: Path) -> Diagnosis:
     value = _value("CANARY_SECRET", environment)
     if value is None and (data / "secret").exists():
         says = "CANARY_SECRET is the generated one in the data folder; replicas need one in common"
@@ -183,7 +183,7 @@ def _main_secret(environment: Mapping[str, str], data: Path) -> Finding:
     return fine("secrets", "CANARY_SECRET is set")
 
 
-def _admin_token(environment: Mapping[str, str], data: Path, host: str) -> Finding:
+def _admin_token(environment: Mapping[str, str], data: Path, host: str) -> Diagnosis:
     if _value("CANARY_ADMIN_TOKEN", environment):
         return fine("secrets", "CANARY_ADMIN_TOKEN is set")
     if is_loopback(host):
@@ -201,7 +201,7 @@ def _value(name: str, environment: Mapping[str, str]) -> str | None:
         return ""
 
 
-def clock(over_s: float = 0.5) -> list[Finding]:
+def clock(over_s: float = 0.5) -> list[Diagnosis]:
     """Whether UTC goes as the monotonic clock does, now."""
     utc, mono = time.time(), time.monotonic()
     time.sleep(over_s)
@@ -212,7 +212,7 @@ def clock(over_s: float = 0.5) -> list[Finding]:
     return [fine("clock", time.strftime("%Y-%m-%d %H:%M:%S UTC, and it goes evenly", time.gmtime()))]
 
 
-def skew(check: str, there: float) -> list[Finding]:
+def skew(check: str, there: float) -> list[Diagnosis]:
     """Another machine's UTC second beside ours."""
     apart_s = there - time.time()
     if abs(apart_s) <= MOST_SKEW_S:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from canary.commands.client import AdminClient, NotReached
-from canary.commands.doctor_findings import Check, Finding, broken, fine, warning
+from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warning
 from canary.commands.doctor_machine import skew
 from canary.config import Config
 from canary.config.quantity import is_loopback
@@ -39,7 +39,7 @@ def _connecting(name: str, url: str, ca_file: str | None, *, receives: bool = Fa
     return lambda: [connect(name, url, ca_file, receives=receives)]
 
 
-def connect(name: str, url: str, ca_file: str | None = None, *, receives: bool = False) -> Finding:
+def connect(name: str, url: str, ca_file: str | None = None, *, receives: bool = False) -> Diagnosis:
     """Look the host up, connect, and shake hands where it is TLS. Of the URL only host and port are told.
 
     A receiver of pages (`receives`) that does not run on this machine is a warning, as the server itself is:
@@ -75,7 +75,7 @@ def connect(name: str, url: str, ca_file: str | None = None, *, receives: bool =
     return fine(name, f"{host}:{port} can be reached ({(time.monotonic() - began) * 1e3:.0f} ms)")
 
 
-def shared(url: str) -> list[Finding]:
+def shared(url: str) -> list[Diagnosis]:
     """Whether Redis answers, and what time it has."""
     from redis import Redis
     from redis.exceptions import RedisError
@@ -91,7 +91,7 @@ def shared(url: str) -> list[Finding]:
     return [fine("shared", "Redis answers"), *skew("shared", float(seconds) + float(micros) / 1e6)]
 
 
-def server(data: Path, environment: Mapping[str, str], admin: str | None) -> list[Finding]:
+def server(data: Path, environment: Mapping[str, str], admin: str | None) -> list[Diagnosis]:
     """What a running server says of itself."""
     try:
         said = AdminClient(admin=admin, data=data, environment=environment).text("GET", "/readyz").strip()
@@ -106,7 +106,7 @@ def _degraded(said: str) -> list[str]:
     return problems.split("; ") if word == "degraded" else []
 
 
-def _traffic(data: Path) -> list[Finding]:
+def _traffic(data: Path) -> list[Diagnosis]:
     try:
         url = str(json.loads((data / "server.json").read_text())["traffic"])
     except (OSError, ValueError, KeyError):

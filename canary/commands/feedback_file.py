@@ -19,7 +19,7 @@ class BadFile(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class FeedbackLine:
     """One row of the file: the line where it begins, and its value or what is wrong with it."""
 
     number: int
@@ -27,7 +27,7 @@ class Line:
     problem: str = ""
 
 
-def lines(path: Path, *, said_at: datetime) -> Iterator[Line]:
+def lines(path: Path, *, said_at: datetime) -> Iterator[FeedbackLine]:
     """Every row below the header; `said_at` stands for an empty `at`.
 
     Whether the server takes a value is for the server to say. Raises BadFile, OSError.
@@ -65,23 +65,23 @@ def _check(header: list[str]) -> None:
         raise BadFile(f"line 1: one of the columns {', '.join(SUBJECTS)} must be there")
 
 
-def _line(number: int, header: list[str], row: list[str], said_at: datetime) -> Line:
+def _line(number: int, header: list[str], row: list[str], said_at: datetime) -> FeedbackLine:
     if len(row) != len(header):
-        return Line(number, problem=f"{len(row)} cells under {len(header)} columns")
+        return FeedbackLine(number, problem=f"{len(row)} cells under {len(header)} columns")
     cells = {name: cell.strip() for name, cell in zip(header, row, strict=True) if cell.strip()}
     value: dict[str, Any] = {"at": said_at.isoformat(), **cells}
     for name in ("metric", "value"):
         if name not in cells:
-            return Line(number, problem=f"{name} is empty")
+            return FeedbackLine(number, problem=f"{name} is empty")
     try:
         value["value"] = _number(cells["value"])
     except ValueError:
-        return Line(number, problem=f"value {cells['value']!r} is neither a number nor true or false")
+        return FeedbackLine(number, problem=f"value {cells['value']!r} is neither a number nor true or false")
     try:
         datetime.fromisoformat(value["at"])
     except ValueError:
-        return Line(number, problem=f"at {value['at']!r} is no time such as 2026-11-24T16:00:00Z")
-    return Line(number, value)
+        return FeedbackLine(number, problem=f"at {value['at']!r} is no time such as 2026-11-24T16:00:00Z")
+    return FeedbackLine(number, value)
 
 
 def _number(text: str) -> bool | int | float:

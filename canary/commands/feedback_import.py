@@ -11,7 +11,7 @@ import httpx2
 import msgspec
 
 from canary.commands.client import bearer, said, silence
-from canary.commands.feedback_file import Line, lines
+from canary.commands.feedback_file import FeedbackLine, lines
 
 MOST_VALUES, MOST_BYTES = 1000, 3 << 20
 MOST_SHOWN = 100
@@ -116,9 +116,9 @@ def import_file(path: Path, client: FeedbackClient, *, now: float) -> Imported:
     return done
 
 
-def batches(found: Iterable[Line]) -> Iterator[list[Line]]:
+def batches(found: Iterable[FeedbackLine]) -> Iterator[list[FeedbackLine]]:
     """As many rows as one request may have."""
-    batch: list[Line] = []
+    batch: list[FeedbackLine] = []
     size = 0
     for line in found:
         cost = len(msgspec.json.encode(line.value)) + 1
@@ -131,7 +131,7 @@ def batches(found: Iterable[Line]) -> Iterator[list[Line]]:
         yield batch
 
 
-def _look(batch: list[Line], client: FeedbackClient, done: Imported) -> None:
+def _look(batch: list[FeedbackLine], client: FeedbackClient, done: Imported) -> None:
     """Note what is wrong with a batch's rows."""
     readable = [line for line in batch if line.value is not None]
     wrong = {line.number: line.problem for line in batch if line.value is None}
@@ -143,5 +143,5 @@ def _look(batch: list[Line], client: FeedbackClient, done: Imported) -> None:
     done.problems += [{"line": number, "error": wrong[number]} for number in sorted(wrong)[:room]]
 
 
-def _encoded(batch: list[Line]) -> bytes:
+def _encoded(batch: list[FeedbackLine]) -> bytes:
     return msgspec.json.encode([line.value for line in batch])

@@ -63,7 +63,7 @@ def add(
     """Add a known issue: an example, what went wrong, and with which model first."""
     from bench.errors import BadDataset
     from bench.issues import parse_issues
-    from canary.benching.rechecking import file_of
+    from bench.recheck import file_of
 
     line = _line_of(config, dataset, id_)
     issue = {
@@ -110,18 +110,18 @@ def recheck(
 def rechecked(config: "Config", file: Path, model: str, *, judge: str | None) -> dict[str, Any] | None:
     """What a model does with the known issues; None where there are none."""
     from bench.errors import BenchError
-    from canary.benching.models import named
-    from canary.benching.rechecking import document
-    from canary.benching.rechecking import recheck as ask_again
-    from canary.benching.targets import NoKey
+    from bench.models import named
+    from bench.recheck import document
+    from bench.recheck import recheck as ask_again
+    from bench.targets import NoKey
 
     there_are = known(file)
     if not there_are:
         return None
-    asked = named(config, model)
-    by = named(config, judge) if judge is not None else None
+    asked = named(config.bench, model)
+    by = named(config.bench, judge) if judge is not None else None
     try:
-        found = asyncio.run(ask_again(config, asked, there_are, os.environ, judge=by))
+        found = asyncio.run(ask_again(config.bench, asked, there_are, os.environ, judge=by))
     except (BenchError, NoKey, OSError) as problem:
         fail(str(problem))
     return document(asked.name, found)
@@ -131,7 +131,7 @@ def known(config: Path) -> "list[Issue]":
     """The known issues beside this config; ends the command with 1 where a line is wrong."""
     from bench.errors import BadDataset
     from bench.issues import parse_issues
-    from canary.benching.rechecking import file_of
+    from bench.recheck import file_of
 
     file = file_of(config)
     if not file.exists():
@@ -153,11 +153,11 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 
 def _line_of(config: Path, dataset: str, id_: str) -> dict[str, Any]:
+    from bench.benchmark import path_of, sources
+    from bench.benchmark import read as check
     from bench.errors import BadDataset
-    from canary.benching.running import path_of, sources
-    from canary.benching.running import read as check
 
-    (source,) = sources(read_config(config), [dataset])
+    (source,) = sources(read_config(config).bench, [dataset])
     path = path_of(source, config.parent)
     text = read(path)
     try:

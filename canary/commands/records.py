@@ -50,8 +50,8 @@ def export(
     data: DataFolder = DATA,
 ) -> None:
     """Write outcomes, feedback or labels to a file, with the server down too. Never a prompt or an answer."""
-    from canary.commands.export_file import NoParquet, write_csv, write_json, write_table
     from records.export import columns, pages
+    from records.export_file import NoParquet, write_csv, write_json, write_table
     from records.store import Store
 
     now = time.time()

@@ -31,18 +31,20 @@ def report(
     """Judge a canary by its rubric, a past one too. Works with the server down. Exits 0, 3 or 4."""
     from canary.commands.report_output import BadOutput, Output
     from canary.commands.text_file import unreadable
-    from canary.judging.reporting import NoSuchCanary, rendered, report_from_csv, report_from_store
-    from canary.judging.retro import read_rubric
+    from canary.config.rubric_file import read_rubric
+    from report.reports import NoSuchCanary, rendered, report_from_csv, report_from_store
 
     read = read_config(config)
     try:
         wanted = Output.asked(form, output)
         retro = read_rubric(rubric, os.environ, read.metrics) if rubric is not None else None
         if source is not None:
-            result = report_from_csv(read, name, source, now=time.time(), retro=retro)
+            result = report_from_csv(read.control.reports, name, source, now=time.time(), retro=retro)
         else:
             with needs_store(read, data):
-                result = report_from_store(read, name, data, now=time.time(), retro=retro)
+                result = report_from_store(
+                    read.control.reports, name, read.store, data, now=time.time(), retro=retro
+                )
     except (BadOutput, ConfigError) as problem:
         fail(str(problem), code=2)
     except (NoSuchCanary, ValueError) as problem:

@@ -2,12 +2,16 @@
 
 import os
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, read_config, say
 from canary.config.quantity import parse_duration, parse_share
+
+if TYPE_CHECKING:
+    from control.settings import CanarySettings
 
 ERRORS, COSTS, LATENCIES = ("50%", "25%"), ("3x",), ("4s",)
 """The bad candidates that are tried where none is named."""
@@ -47,13 +51,13 @@ def simulate(
     output: Form = "text",
 ) -> None:
     """Say how often a canary's guardrails act wrongly, and how soon rightly, on made-up traffic."""
+    from alerts.simulation import Killed, Question, answer
     from canary.commands.progress import Progress
-    from canary.commands.simulated import Killed, Question, answer, chosen
     from canary.commands.simulated_table import show
 
     named = error or cost or latency
     try:
-        wanted = chosen(read_config(config).canaries, canary)
+        wanted = _chosen(read_config(config).canaries, canary)
         question = Question(
             weeks=weeks,
             runs=runs,
@@ -73,10 +77,21 @@ def simulate(
     jobs = jobs or os.cpu_count() or 1
     try:
         if output == "json":
-            print_json(answer(wanted, question, jobs=jobs, foretell=lambda _: None, told=lambda *_: None))
+            print_json(
+                answer(
+                    wanted.canary.name,
+                    wanted.guardrails,
+                    question,
+                    jobs=jobs,
+                    foretell=lambda _: None,
+                    told=lambda *_: None,
+                )
+            )
             return
         with Progress(sys.stderr) as progress:
-            document = answer(wanted, question, jobs=jobs, foretell=say, told=progress.show)
+            document = answer(
+                wanted.canary.name, wanted.guardrails, question, jobs=jobs, foretell=say, told=progress.show
+            )
     except Killed as problem:
         fail(str(problem))
     show(document)
@@ -87,3 +102,12 @@ def _factor(text: str) -> float:
         return float(text.strip().removesuffix("x"))
     except ValueError:
         raise ValueError(f'"{text}" is no factor of the baseline\'s cost; write 3x or 3') from None
+
+
+def _chosen(canaries: Mapping[str, "CanarySettings"], name: str | None) -> "CanarySettings":
+    """The canary of that name, or the only one. Raises ValueError with the names there are."""
+    if name is None and len(canaries) == 1:
+        return next(iter(canaries.values()))
+    if name is None or name not in canaries:
+        raise ValueError(f"say which with --canary; the config has: {', '.join(canaries) or 'none'}")
+    return canaries[name]

@@ -19,7 +19,7 @@ OVER = ("rolled_back", "ended")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class GateResult:
     """Where a canary stood when last asked."""
 
     state: str
@@ -64,24 +64,26 @@ def wait(
     raise typer.Exit(exit_code(found))
 
 
-def exit_code(found: Standing) -> int:
+def exit_code(found: GateResult) -> int:
     """The contract's code: a rollback stands above whatever the report says."""
     if found.state == "rolled_back":
         return 5
     return {"dont_ship": 3, "extend": 4}.get(found.verdict, 0)
 
 
-def standing(client: AdminClient, name: str) -> Standing:
+def standing(client: AdminClient, name: str) -> GateResult:
     """Ask once. NotReached when there is no answer; ends the command when there is no such canary."""
     canaries: list[Mapping[str, Any]] = client.get("/api/status")["canaries"]
     states = {each["name"]: each["state"] for each in canaries}
     if name not in states:
         fail(f"the server has no canary {name!r}; it has: {', '.join(states) or 'none'}")
     report = client.get(f"/api/canaries/{name}/report", form="json")
-    return Standing(state=states[name], verdict=report["verdict"])
+    return GateResult(state=states[name], verdict=report["verdict"])
 
 
-def until_settled(look: Callable[[], Standing], within_s: float, every_s: float, clock: Clock) -> Standing:
+def until_settled(
+    look: Callable[[], GateResult], within_s: float, every_s: float, clock: Clock
+) -> GateResult:
     """Look until it is settled or time is up. NotReached at once if the first look fails, and after 120 s of
     silence later."""
     found, heard = look(), clock.now()

@@ -26,7 +26,7 @@ from canary.commands.shell import (
 from canary.config import Config, ConfigError, load
 
 if TYPE_CHECKING:
-    from canary.benching.watching import Found, Measured
+    from control.release_watcher import BenchmarkResult, WatchResult
 
 LONGEST_S = 6 * 3600.0
 _SAYS = {0: "ship", 3: "don't ship", 4: "too little to tell"}
@@ -48,8 +48,8 @@ def watch(
     output: Form = "text",
 ) -> None:
     """Watch the providers' lists of models, and tell whom `notify` names of a new one."""
-    from canary.benching.watching import BadMemory, Watcher
     from canary.config.quantity import parse_duration
+    from control.release_watcher import BadMemory, ReleaseWatcher
 
     try:
         every_s = parse_duration(every)
@@ -57,8 +57,10 @@ def watch(
         fail(str(problem), code=2)
     if next_ is not None and not bench:
         fail("--next needs --bench: what has not passed its benchmark follows nobody", code=2)
-    watcher = Watcher(
-        config=read_config(config),
+    read = read_config(config)
+    watcher = ReleaseWatcher(
+        providers=list(read.providers.values()),
+        notify=read.notify,
         data=data,
         environment=os.environ,
         match=match,
@@ -73,7 +75,8 @@ def watch(
         if once:
             raise typer.Exit(1 if all(count is None for count in found.listed.values()) else 0)
         time.sleep(max(every_s, 1.0))
-        watcher.config = _newest(config, watcher.config)
+        read = _newest(config, read)
+        watcher.providers, watcher.notify = list(read.providers.values()), read.notify
 
 
 def _newest(file: Path, old: Config) -> Config:
@@ -85,7 +88,7 @@ def _newest(file: Path, old: Config) -> Config:
         return old
 
 
-def _tell(found: "Found", output: str) -> None:
+def _tell(found: "WatchResult", output: str) -> None:
     for each in found.troubles:
         say(each)
     if output == "json":
@@ -98,10 +101,10 @@ def _tell(found: "Found", output: str) -> None:
     return None
 
 
-def _measured(model: str, config: Path, data: Path, line: str | None) -> "Measured":
+def _measured(model: str, config: Path, data: Path, line: str | None) -> "BenchmarkResult":
     """A new model's benchmark, and what comes of it in a line of canaries, if one is to go on."""
-    from canary.benching.succession import NotNext, follow
-    from canary.benching.watching import Measured
+    from canary.config.succession import NotNext, follow
+    from control.release_watcher import BenchmarkResult
 
     found, issues = _benchmark(model, config, data, _current(line, config, data))
     if line is None or found.verdict != "ship":
@@ -111,16 +114,16 @@ def _measured(model: str, config: Path, data: Path, line: str | None) -> "Measur
             raise NotNext("known issues are still there")
         canary = follow(line, config, data, os.environ, model=model).canary
     except NotNext as problem:
-        return Measured(says=f"{found.says}; no canary was prepared: {problem}", verdict=found.verdict)
+        return BenchmarkResult(says=f"{found.says}; no canary was prepared: {problem}", verdict=found.verdict)
     begins = f"waits for `canary start {canary.name}`" if canary.start_by_hand else "starts by itself"
-    return Measured(
+    return BenchmarkResult(
         says=f"{found.says}; {canary.name} stands in {config} and {begins}", verdict=found.verdict
     )
 
 
 def _current(line: str | None, config: Path, data: Path) -> str | None:
     """The model that the line's users have; None leaves it to the benchmark."""
-    from canary.benching.succession import NotNext, line_of
+    from canary.config.succession import NotNext, line_of
 
     try:
         found = line_of(line, config, data, os.environ).current if line is not None else None
@@ -129,10 +132,10 @@ def _current(line: str | None, config: Path, data: Path) -> str | None:
     return f"{found.provider}/{found.model}" if found is not None else None
 
 
-def _benchmark(model: str, config: Path, data: Path, against: str | None) -> "tuple[Measured, int]":
+def _benchmark(model: str, config: Path, data: Path, against: str | None) -> "tuple[BenchmarkResult, int]":
     """How `canary bench` ended, and how many known issues are still there. It runs in a process of its own:
     whatever it does, watching goes on."""
-    from canary.benching.watching import Measured
+    from control.release_watcher import BenchmarkResult
 
     command = [sys.executable, "-m", "canary", "bench", model, "-o", "json"]
     command += ["--config", str(config), "--data", str(data)]
@@ -141,13 +144,13 @@ def _benchmark(model: str, config: Path, data: Path, against: str | None) -> "tu
         done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)
     except subprocess.TimeoutExpired:
         says = f"its benchmark took longer than {LONGEST_S / 3600:g} hours and was ended"
-        return Measured(says=says, verdict=None), 0
+        return BenchmarkResult(says=says, verdict=None), 0
     if done.returncode not in _SAYS:
         why = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        return Measured(says=f"its benchmark could not be run: {why}", verdict=None), 0
+        return BenchmarkResult(says=f"its benchmark could not be run: {why}", verdict=None), 0
     document = json.loads(done.stdout)
     issues = document["issues"]["still_there"] if document["issues"] is not None else 0
     because = [*document["reasons"], *([f"{issues} known issue(s) still there"] if issues else [])]
     reasons = f" ({'; '.join(because)})" if because else ""
     says = f"its benchmark against {document['baseline']} says {_SAYS[done.returncode]}{reasons}"
-    return Measured(says=says, verdict=document["verdict"]), issues
+    return BenchmarkResult(says=says, verdict=document["verdict"]), issues

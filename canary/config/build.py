@@ -1,12 +1,12 @@
 """From the file's sections to the rooms' records. Nothing is checked here: what comes in was found sound."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from alerts.receiver import PAGERDUTY_URL, Receiver
-from bench.source import Source
+from bench.source import DatasetSource
 from canary.config import guardrails
-from canary.config.config import CanaryConfig, Config
+from canary.config.config import Config
 from canary.config.sections import (
     ArmSection,
     CanarySection,
@@ -20,12 +20,14 @@ from canary.config.sections import (
     TimeoutSection,
 )
 from canary.config.server import ServerSettings
+from control.settings import CanarySettings
 from proxy.provider import Provider, Timeout
 from records.capture import CaptureRule
 from records.metric import BUILT_IN, Metric
 from records.prices import Rates
+from report.judged_canary import JudgedCanary
 from report.rubric import Criterion
-from routing.canary import Arm, Canary, Match, Step
+from routing.canary import Arm, ArmName, Canary, Match, Step
 
 _BOUNDS: Mapping[str, tuple[float | None, float | None]] = {
     "bool": (0.0, 1.0),
@@ -40,14 +42,18 @@ _BOUNDS: Mapping[str, tuple[float | None, float | None]] = {
 def config(file: FileSection, warnings: Sequence[str]) -> Config:
     """The whole file as the rooms take it."""
     providers = {name: _provider(name, section) for name, section in file.providers.items()}
+    metrics = {**BUILT_IN, **{name: _metric(name, section) for name, section in file.metrics.items()}}
     return Config(
         providers=providers,
-        canaries={section.name: _canary(section, providers) for section in file.canaries},
-        metrics={**BUILT_IN, **{name: _metric(name, section) for name, section in file.metrics.items()}},
+        canaries={section.name: _canary(section, metrics) for section in file.canaries},
+        metrics=metrics,
         server=_server(file),
+        arm_timeouts=dict(_arm_timeouts(file.canaries, providers)),
         tags=tags(file),
         prices={model: Rates(**section.model_dump()) for model, section in file.prices.items()},
-        datasets=tuple(Source(name=name, **section.model_dump()) for name, section in file.datasets.items()),
+        datasets=tuple(
+            DatasetSource(name=name, **section.model_dump()) for name, section in file.datasets.items()
+        ),
         store=file.store,
         shared=file.shared,
         notify=tuple(_receiver(section) for section in file.notify),
@@ -110,30 +116,36 @@ def _timeout(section: TimeoutSection | None, default: Timeout) -> Timeout:
     return replace(default, **given)
 
 
-def _canary(section: CanarySection, providers: Mapping[str, Provider]) -> CanaryConfig:
-    return CanaryConfig(
+def _canary(section: CanarySection, metrics: Mapping[str, Metric]) -> CanarySettings:
+    baseline, candidate, steps = _arm(section.baseline), _arm(section.candidate), _steps(section)
+    return CanarySettings(
         canary=Canary(
             name=section.name,
             match=match(section.match),
-            baseline=_arm(section.baseline),
-            candidate=_arm(section.candidate),
-            steps=_steps(section),
+            baseline=baseline,
+            candidate=candidate,
+            steps=steps,
             unit_from=section.unit,
             random_without_unit=section.no_unit == "random",
             fall_back=section.on_candidate_failure == "baseline",
             start_by_hand=section.start == "manual",
         ),
-        rubric=tuple(criterion(row) for row in section.rubric),
+        judged=JudgedCanary(
+            canary=section.name,
+            criteria=tuple(criterion(row) for row in section.rubric),
+            minimum_days=section.minimum_days,
+            planned_units=section.planned_units,
+            segments=section.segments,
+            critical_categories=frozenset(section.critical_categories),
+            critical_segments=frozenset(_segment(text) for text in section.critical_segments),
+            metrics=metrics,
+            shares={phase: step.share for phase, step in enumerate(steps)},
+            baseline=baseline,
+            candidate=candidate,
+        ),
         guardrails=guardrails.rules(section.guardrails),
-        segments=section.segments,
-        critical_categories=section.critical_categories,
-        critical_segments=tuple(_segment(text) for text in section.critical_segments),
-        minimum_days=section.minimum_days,
-        planned_units=section.planned_units,
         mirror=section.mirror,
         capture=_capture(section.capture),
-        baseline_timeout=_own_timeout(section.baseline, providers),
-        candidate_timeout=_own_timeout(section.candidate, providers),
     )
 
 
@@ -157,10 +169,15 @@ def _arm(section: ArmSection) -> Arm:
     return Arm(provider=section.provider, model=section.model)
 
 
-def _own_timeout(section: ArmSection, providers: Mapping[str, Provider]) -> Timeout | None:
-    if section.timeout is None:
-        return None
-    return _timeout(section.timeout, providers[section.provider].timeout)
+def _arm_timeouts(
+    sections: Sequence[CanarySection], providers: Mapping[str, Provider]
+) -> Iterator[tuple[tuple[str, ArmName], Timeout]]:
+    arms: list[tuple[str, ArmName, ArmSection]] = []
+    for each in sections:
+        arms += [(each.name, "baseline", each.baseline), (each.name, "candidate", each.candidate)]
+    for name, arm, section in arms:
+        if section.timeout is not None:
+            yield (name, arm), _timeout(section.timeout, providers[section.provider].timeout)
 
 
 def _steps(section: CanarySection) -> tuple[Step, ...]:

@@ -21,12 +21,12 @@ _IMPLICIT = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class DocumentEntry:
     """One value of the file: its place, the line of its key (or of itself in a list), and what is in it."""
 
     path: Path
     line: int
-    value: "str | dict[str, Entry] | list[Entry] | None"
+    value: "str | dict[str, DocumentEntry] | list[DocumentEntry] | None"
 
     def plain(self, without: Set[Path], places: dict[Path, Path], at: Path = ()) -> object:
         """Plain mappings, lists and text, leaving out what stands at the paths in `without`.
@@ -42,7 +42,7 @@ class Entry:
             return [child.plain(without, places, (*at, index)) for index, child in enumerate(rows)]
         return self.value
 
-    def walk(self) -> "Iterator[Entry]":
+    def walk(self) -> "Iterator[DocumentEntry]":
         """This entry and all below it."""
         yield self
         if isinstance(self.value, dict):
@@ -58,7 +58,7 @@ class Document:
     """A file read: its root, each path's line, what was found wrong already, and the values that spoilt."""
 
     name: str
-    root: Entry
+    root: DocumentEntry
     lines: Mapping[Path, int]
     problems: tuple[Problem, ...]
     spoilt: frozenset[Path]
@@ -76,7 +76,7 @@ def read(text: str, name: str, environment: Mapping[str, str]) -> Document:
     reader = _Reader(name, environment)
     root = reader.entry(_compose(text, name), (), 1, ())
     if root.value is None:
-        root = Entry(path=(), line=1, value={})
+        root = DocumentEntry(path=(), line=1, value={})
     if not isinstance(root.value, dict):
         message = "the file must be a mapping, as `providers: …`"
         raise ConfigError([Problem(file=name, path="", line=1, message=message)])
@@ -114,28 +114,32 @@ class _Reader:
     def complain(self, path: Path, line: int, message: str) -> None:
         self.problems.append(Problem(file=self.name, path=dotted(path), line=line, message=message))
 
-    def entry(self, node: yaml.Node | None, path: Path, line: int, above: tuple[yaml.Node, ...]) -> Entry:
+    def entry(
+        self, node: yaml.Node | None, path: Path, line: int, above: tuple[yaml.Node, ...]
+    ) -> DocumentEntry:
         if node is None:
-            return Entry(path=path, line=line, value=None)
+            return DocumentEntry(path=path, line=line, value=None)
         if node in above:  # an alias to what it stands in has no end
             self.complain(path, line, "this alias stands inside its own anchor")
             self.spoilt.add(path)
-            return Entry(path=path, line=line, value=None)
+            return DocumentEntry(path=path, line=line, value=None)
         if node.tag not in _IMPLICIT:
             self.complain(path, line, f"YAML tags such as {node.tag} mean nothing here")
         inside = (*above, node)
         if isinstance(node, yaml.MappingNode):
-            return Entry(path=path, line=line, value=self.mapping(node, path, inside))
+            return DocumentEntry(path=path, line=line, value=self.mapping(node, path, inside))
         if isinstance(node, yaml.SequenceNode):
             rows = [
                 self.entry(item, (*path, index), item.start_mark.line + 1, inside)
                 for index, item in enumerate(node.value)
             ]
-            return Entry(path=path, line=line, value=rows)
-        return Entry(path=path, line=line, value=self.scalar(node, path, line))
+            return DocumentEntry(path=path, line=line, value=rows)
+        return DocumentEntry(path=path, line=line, value=self.scalar(node, path, line))
 
-    def mapping(self, node: yaml.MappingNode, path: Path, inside: tuple[yaml.Node, ...]) -> dict[str, Entry]:
-        entries: dict[str, Entry] = {}
+    def mapping(
+        self, node: yaml.MappingNode, path: Path, inside: tuple[yaml.Node, ...]
+    ) -> dict[str, DocumentEntry]:
+        entries: dict[str, DocumentEntry] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):

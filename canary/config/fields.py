@@ -12,7 +12,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from canary.config.quantity import Address, parse_address, parse_duration, parse_scale, parse_share
+from canary.config.quantity import HostPort, parse_address, parse_duration, parse_scale, parse_share
 from report.rubric import Bound, parse_bound
 
 
@@ -47,7 +47,7 @@ def _bound(value: object) -> Bound:
     return parse_bound(_text(value))
 
 
-def _address(value: object) -> Address:
+def _address(value: object) -> HostPort:
     return parse_address(_text(value))
 
 
@@ -95,7 +95,7 @@ BoundText = Annotated[
     WithJsonSchema({"type": "string", "examples": [">= 85%", "< 2s", ">= baseline - 2%"]}),
 ]
 ListenAddress = Annotated[
-    Address,
+    HostPort,
     PlainValidator(_address),
     WithJsonSchema({"type": "string", "pattern": r"^\S+:\d+$", "examples": ["127.0.0.1:8080"]}),
 ]

@@ -49,7 +49,7 @@ def parse_scale(value: object) -> tuple[float, float]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class HostPort:
     """A host and TCP port to listen on. Port 0 lets the system choose one."""
 
     host: str
@@ -59,16 +59,16 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-DEFAULT_TRAFFIC = Address(host="127.0.0.1", port=8080)
-DEFAULT_ADMIN = Address(host="127.0.0.1", port=8081)
+DEFAULT_TRAFFIC = HostPort(host="127.0.0.1", port=8080)
+DEFAULT_ADMIN = HostPort(host="127.0.0.1", port=8081)
 
 
-def parse_address(text: object) -> Address:
+def parse_address(text: object) -> HostPort:
     """An address from "HOST:PORT" or "[IPV6]:PORT". Raises ValueError."""
     match = _ADDRESS.fullmatch(str(text).strip())
     if not match or int(match["port"]) > 65535:
         raise ValueError(f'"{text}" is no address; write HOST:PORT, as 127.0.0.1:8080')
-    return Address(host=match["six"] or match["host"], port=int(match["port"]))
+    return HostPort(host=match["six"] or match["host"], port=int(match["port"]))
 
 
 def is_loopback(host: str) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
 from canary.config.errors import ConfigError, Problem
-from canary.config.quantity import DEFAULT_ADMIN, DEFAULT_TRAFFIC, Address, parse_address, parse_duration
+from canary.config.quantity import DEFAULT_ADMIN, DEFAULT_TRAFFIC, HostPort, parse_address, parse_duration
 
 MOST_WORKERS = 256
 
@@ -19,8 +19,8 @@ class ServerSettings:
     """Where to listen and how. `data` is relative to the working folder, `grace_s` is what SIGTERM leaves
     streams to drain, `role` which of the processes run here."""
 
-    traffic: Address = DEFAULT_TRAFFIC
-    admin: Address = DEFAULT_ADMIN
+    traffic: HostPort = DEFAULT_TRAFFIC
+    admin: HostPort = DEFAULT_ADMIN
     workers: int = 1
     data: str = "./canary-data"
     grace_s: float = 600.0

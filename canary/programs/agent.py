@@ -1,12 +1,11 @@
 """The agent: beside the workers of a replica (`--role traffic`), in place of an admin process.
 
 It ships the spool into the store, tells the leader by the stream, keeps the plan file as new as it hears of,
-and counts for Prometheus what happened here. It judges nothing, and takes no orders.
+and counts for Prometheus what happened here. It judges nothing, and takes no args.
 """
 
 import asyncio
 import os
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -15,34 +14,33 @@ import structlog
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from canary import __version__
 from canary.config import Config
-from canary.news.counting import Counting
-from canary.news.listener import Listener
-from canary.news.shared_meters import AgentMeters
-from canary.news.spool_feed import SpoolFeed
-from canary.news.telling import Telling
-from canary.news.tracing import Tracing
-from canary.news.workers import Workers
-from canary.programs.admin import boot_id
-from canary.programs.listening import access_to, ended, listen
+from canary.programs.listening import access_to, listen
 from canary.programs.process import (
-    Ending,
-    Orders,
-    Reading,
+    ConfigReading,
+    ShutdownSignal,
     WatchedConfig,
+    WorkerArgs,
+    boot_id,
     run,
 )
-from canary.states.following import Following
-from canary.states.reach import Reach
 from console.app import health_app
+from control.availability import Availability
+from control.fleet_metrics import AgentMetrics
+from control.metrics_listener import MetricsListener
+from control.plan_follower import PlanFollower
+from control.shipping import Shipping
+from control.spool_feed import SpoolFeed
+from control.stream_publisher import StreamPublisher
+from control.tracing_listener import TracingListener
+from control.workers import WorkerRegistry
 from records import spool_name
-from records.capture_store import CaptureShipper, CaptureStore
 from records.errors import SharedDown, StoreDown
 from records.meters import Meters
 from records.shared import link
 from records.shared.plan_channel import PlanChannel
 from records.shared.stream import Outgoing
-from records.shipper import Shipper
 from records.store import Store
 from records.store.lease import Leases
 from records.store.plan import plan_in
@@ -61,53 +59,53 @@ UNHEARD_AFTER_S = 30.0
 class Agent:
     """Everything the agent owns."""
 
-    def __init__(self, orders: Orders, reading: Reading | None) -> None:
-        self.orders = orders
-        spool = orders.folder / "spool"
-        self.config = WatchedConfig(Path(orders.config), self._reloaded, reading)
+    def __init__(self, args: WorkerArgs, reading: ConfigReading | None) -> None:
+        self.args = args
+        spool = args.folder / "spool"
+        self.config = WatchedConfig(Path(args.config), self._reloaded, reading)
         current = self.config.current
-        self.store = Store.at(current.store, orders.folder)
+        self.store = Store.at(current.store, args.folder)
         self.leases = Leases(self.store)
         self.redis = link.connect(current.shared)
         self.channel = PlanChannel(self.redis)
         self.outgoing = Outgoing()
-        self.following = Following(orders.folder / "plan.json")
-        self.workers = Workers()
-        self.tracing = Tracing(os.environ)
+        self.following = PlanFollower(args.folder / "plan.json")
+        self.workers = WorkerRegistry()
+        self.tracing = TracingListener(os.environ, __version__)
         self.meters = Meters(canaries=current.canaries, feedback_metrics=current.metrics, mono=time.monotonic)
-        telling = Telling(self.outgoing, replica=spool_name.of(spool))
-        listeners: list[Listener] = [Counting(self.meters), self.workers, telling, self.tracing]
-        self.feed = SpoolFeed(spool, orders.folder / "live.json", listeners, boot=boot_id())
-        self.shipper = Shipper(spool, self.store, others=[self.feed.reader])
-        self.captures = CaptureShipper(orders.folder / "captures", CaptureStore(self.store))
-        self.shared = Reach("redis")
+        telling = StreamPublisher(self.outgoing, replica=spool_name.of(spool))
+        self.feed = SpoolFeed(spool, args.folder / "live.json", boot=boot_id(), others=[self.tracing])
+        self.feed.attach(self.workers, MetricsListener(self.meters), telling)
+        self.shipping = Shipping(args.folder, self.store, other=self.feed.reader)
+        self.shared = Availability("redis")
 
     async def run(self) -> None:
         """Do all of it until told to end; then ship what is left."""
-        ending = Ending(asyncio.get_running_loop(), partial(self.config.check, force=True))
-        stop_shipping = threading.Event()
-        shipping = asyncio.get_running_loop().run_in_executor(None, self.shipper.run, stop_shipping)
-        loops = [self._follow(), self._send(), self._listen(), self._ask(), self._ask_store()]
-        loops += [self.captures.run(), self._clock(ending), ended(shipping)]
+        shutdown = ShutdownSignal(asyncio.get_running_loop(), partial(self.config.check, force=True))
+        loops = [
+            *self.feed.loops(),
+            self._save(),
+            self._send(),
+            self._listen(),
+            self._ask(),
+            self._ask_store(),
+        ]
+        loops += [*self.shipping.loops(), self._clock(shutdown)]
         try:
-            await listen(self._app(), self.orders, ending, loops)
+            await listen(self._app(), self.args, shutdown, loops)
         finally:
-            while self.feed.turn():
-                pass
-            self.feed.save()
+            self.feed.drain()
+            await self.feed.save()
             await self._send_the_rest()
-            stop_shipping.set()
             await asyncio.to_thread(self.tracing.close)
-            await asyncio.wait([shipping])
-            await asyncio.to_thread(self.captures.turn, time.time())
+            await self.shipping.close()
             self.store.close()
             await self.redis.aclose()
 
-    async def _follow(self) -> None:
+    async def _save(self) -> None:
         while True:
-            more = self.feed.turn()
-            self.feed.save_if_due(time.monotonic())
-            await asyncio.sleep(0 if more else POLL_S)
+            await asyncio.sleep(self.feed.save_every_s)
+            await self.feed.save()
 
     async def _send(self) -> None:
         while True:
@@ -154,22 +152,20 @@ class Agent:
                     log.debug("plan.unheard")  # the shipper says that the store is down
             await asyncio.sleep(ASK_EVERY_S)
 
-    async def _clock(self, ending: Ending) -> None:
+    async def _clock(self, shutdown: ShutdownSignal) -> None:
         while True:
             await asyncio.sleep(CLOCK_S)
-            ending.check_parent()
+            shutdown.check_parent()
             self.config.check()
-            counts = self.shipper.counts
-            if counts is not None:
-                self.meters.set_records(counts.totals, counts.spooled)
+            self.shipping.show(self.meters)
 
     def _app(self) -> Starlette:
         registry = CollectorRegistry()
         registry.register(self.meters)
         registry.register(
-            AgentMeters(dropped=lambda: self.outgoing.dropped, shared_up=lambda: self.shared.down is None)
+            AgentMetrics(dropped=lambda: self.outgoing.dropped, shared_up=lambda: self.shared.down is None)
         )
-        return health_app(self._degraded, registry, access_to(self.orders))
+        return health_app(self._degraded, registry, access_to(self.args))
 
     def _degraded(self) -> list[str]:
         """What does not work at the moment, in plain words."""
@@ -177,8 +173,8 @@ class Agent:
         found = []
         if self.config.problem:
             found.append(f"the config file is bad, the old one stays: {self.config.problem}")
-        if self.shipper.down is not None:
-            found.append(f"the store does not answer, records wait in the spool: {self.shipper.down}")
+        if self.shipping.down is not None:
+            found.append(f"the store does not answer, records wait in the spool: {self.shipping.down}")
         if self.shared.down is not None:
             found.append(f"the plan comes from the store: {self.shared.down}")
         if self.following.silent_s(now) > UNHEARD_AFTER_S:
@@ -191,8 +187,8 @@ class Agent:
         self.meters.configure(canaries=config.canaries, feedback_metrics=config.metrics)
 
 
-async def _agent(orders: Orders, reading: Reading | None) -> None:
-    await Agent(orders, reading).run()
+async def _agent(args: WorkerArgs, reading: ConfigReading | None) -> None:
+    await Agent(args, reading).run()
 
 
 def main() -> None:

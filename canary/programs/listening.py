@@ -11,24 +11,24 @@ import uvicorn
 from starlette.applications import Starlette
 
 from canary.config.quantity import is_loopback
-from canary.programs.process import Ending, Orders
+from canary.programs.process import ShutdownSignal, WorkerArgs
 from canary.secrets import Secret, admin_token
 from console.guard import Access
 
 
-def access_to(orders: Orders) -> Access:
+def access_to(args: WorkerArgs) -> Access:
     """Who may ask this process what."""
-    loopback = is_loopback(orders.host)
+    loopback = is_loopback(args.host)
     return Access(
-        admin_token=admin_token(os.environ, orders.folder, loopback=loopback).value,
+        admin_token=admin_token(os.environ, args.folder, loopback=loopback).value,
         metrics_token=Secret("CANARY_METRICS_TOKEN", os.environ).value,
         loopback=loopback,
     )
 
 
-def own_url(orders: Orders) -> str:
+def own_url(args: WorkerArgs) -> str:
     """Where this process listens, as another machine may reach it."""
-    with socket.socket(fileno=os.dup(orders.fd)) as listener:
+    with socket.socket(fileno=os.dup(args.fd)) as listener:
         host, port = listener.getsockname()[:2]
     if ip_address(host).is_unspecified:  # on every address of this machine
         host = socket.gethostname()
@@ -36,14 +36,14 @@ def own_url(orders: Orders) -> str:
 
 
 async def listen(
-    app: Starlette, orders: Orders, ending: Ending, loops: Sequence[Coroutine[Any, Any, None]]
+    app: Starlette, args: WorkerArgs, shutdown: ShutdownSignal, loops: Sequence[Coroutine[Any, Any, None]]
 ) -> None:
     """Serve `app` and run the loops until the process is to end; then cancel them. Raises what broke one."""
     server = uvicorn.Server(_uvicorn(app))
-    listener = socket.socket(fileno=orders.fd)
+    listener = socket.socket(fileno=args.fd)
     tasks = [asyncio.create_task(each) for each in loops]
     serving = asyncio.create_task(server._serve([listener]))
-    ended = asyncio.create_task(ending.wait())
+    ended = asyncio.create_task(shutdown.wait())
     try:
         await asyncio.wait({ended, serving, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
@@ -55,11 +55,6 @@ async def listen(
     for result in results:
         if isinstance(result, Exception):
             raise result
-
-
-async def ended(thread: asyncio.Future[None]) -> None:
-    """A loop that lasts as long as a thread does, and raises what broke it. Cancelled, it leaves it alone."""
-    await asyncio.shield(thread)
 
 
 def _uvicorn(app: Starlette) -> uvicorn.Config:

@@ -30,7 +30,7 @@ _TRACEBACKS = ExceptionDictTransformer(show_locals=False)
 """Where an exception came from. Not the variables there: on the request path they are prompts and keys."""
 
 
-class Orders(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerArgs(msgspec.Struct, frozen=True, kw_only=True):
     """What the supervisor tells a child on its command line. `fd` is its listening socket."""
 
     config: str
@@ -40,11 +40,18 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float
     workers: int
     host: str
+    fleet: bool = False
+    """True for an admin process that is one of several."""
 
     @property
     def folder(self) -> Path:
         """The data folder."""
         return Path(self.data)
+
+
+def boot_id() -> str:
+    """This boot of this machine, as spool files name it."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
 
 
 def log_to_stderr() -> None:
@@ -62,7 +69,7 @@ def log_to_stderr() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ConfigReading:
     """A config in force, the state of its file when it was looked at last, and what is wrong with that file
     ("": nothing)."""
 
@@ -71,39 +78,39 @@ class Reading:
     problem: str = ""
 
 
-def handed_over() -> Reading | None:
+def handed_over() -> ConfigReading | None:
     """The supervisor's reading of the config, from stdin; None when nothing stands there."""
     data = sys.stdin.buffer.read()  # written by our own parent, so that unpickling it is safe
-    reading: Reading | None = pickle.loads(data) if data else None  # noqa: S301
+    reading: ConfigReading | None = pickle.loads(data) if data else None  # noqa: S301
     return reading
 
 
-def run(work: Callable[[Orders, Reading | None], Coroutine[Any, Any, None]]) -> None:
+def run(work: Callable[[WorkerArgs, ConfigReading | None], Coroutine[Any, Any, None]]) -> None:
     """A child program's life: orders from the command line, the config from stdin, its work until the end."""
     log_to_stderr()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.get_loop().set_default_executor(ThreadPoolExecutor(THREADS))
-        runner.run(work(msgspec.json.decode(sys.argv[1], type=Orders), handed_over()))
+        runner.run(work(msgspec.json.decode(sys.argv[1], type=WorkerArgs), handed_over()))
 
 
 class WatchedConfig:
     """The config file, reread when it changes. A bad file keeps the old config and says so once."""
 
     def __init__(
-        self, path: Path, on_change: Callable[[Config], None], reading: Reading | None = None
+        self, path: Path, on_change: Callable[[Config], None], reading: ConfigReading | None = None
     ) -> None:
         """Begin with `reading`, or read the file: raises ConfigError when that fails."""
         self._path = path
         self._on_change = on_change
         if reading is None:
             stamp = self._now()
-            reading = Reading(load(path, os.environ), stamp)
+            reading = ConfigReading(load(path, os.environ), stamp)
         self.current, self._stamp, self.problem = reading.config, reading.stamp, reading.problem
         self._seen = self._stamp
 
     def reading(self) -> bytes:
         """What `handed_over` takes: a new process needs no good file, and no time to read it."""
-        return pickle.dumps(Reading(self.current, self._stamp, self.problem))
+        return pickle.dumps(ConfigReading(self.current, self._stamp, self.problem))
 
     def check(self, *, force: bool = False) -> None:
         """Reread if the file's time stamp or size moved and stands still since the last look, or always with
@@ -131,7 +138,7 @@ class WatchedConfig:
         return about.st_mtime_ns, about.st_size
 
 
-class Ending:
+class ShutdownSignal:
     """Set when this process is to end: SIGTERM, SIGINT, or its supervisor is gone. `hasty` after a SIGINT,
     which the supervisor passes on: children stand in sessions of their own, out of a terminal's reach."""
 

@@ -20,20 +20,20 @@ import structlog
 import uvloop
 
 from canary.config import ServerSettings
-from canary.config.quantity import Address, is_loopback
+from canary.config.quantity import HostPort, is_loopback
 from canary.config.roles import WHY_SHARED
 from canary.config.server import Role
-from canary.programs.process import SIGINT_GRACE_S, Orders, WatchedConfig, log_to_stderr
-from canary.secrets import OPTIONAL, BadSecret, Keys, Secret, admin_token
+from canary.programs.process import SIGINT_GRACE_S, WatchedConfig, WorkerArgs, log_to_stderr
+from canary.secrets import OPTIONAL, BadSecret, Secret, SecretKeys, admin_token
 from records.whole_file import write_whole
 
 log = structlog.get_logger()
 
 WORKER = "canary.programs.worker"
-BESIDE: Mapping[Role, str] = {
-    "all": "canary.programs.admin",
+COMPANION: Mapping[Role, str] = {
+    "all": "canary.programs.controller",
     "traffic": "canary.programs.agent",
-    "admin": "canary.programs.hub",
+    "admin": "canary.programs.controller",
 }
 """The program that runs beside the workers, behind the admin listener."""
 
@@ -66,7 +66,7 @@ def prepare_folder(data: Path) -> int:
     return lock
 
 
-def bind(address: Address, count: int) -> list[socket.socket]:
+def bind(address: HostPort, count: int) -> list[socket.socket]:
     """`count` listening sockets on one address (port 0: one free port for all). OSError names the address."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sockets: list[socket.socket] = []
@@ -89,11 +89,11 @@ def bind(address: Address, count: int) -> list[socket.socket]:
 class Child:
     """One child program on one socket, started again whenever it ends by itself."""
 
-    def __init__(self, module: str, listener: socket.socket, orders: Orders, config: WatchedConfig) -> None:
+    def __init__(self, module: str, listener: socket.socket, args: WorkerArgs, config: WatchedConfig) -> None:
         self.module = module
         self.config = config
         self.listener = listener
-        self.orders = orders
+        self.args = args
         self._process: asyncio.subprocess.Process | None = None
         self._asked: signal.Signals | None = None
         self._stopping = asyncio.Event()
@@ -102,7 +102,7 @@ class Child:
     async def keep(self) -> None:
         """Run until told to stop."""
         while not self._stopping.is_set():
-            began, about = time.monotonic(), {"module": self.module, "slot": self.orders.slot}
+            began, about = time.monotonic(), {"module": self.module, "slot": self.args.slot}
             try:
                 code = await self._live()
             except OSError as problem:  # no process or memory left: its slot's callers wait until there is
@@ -118,7 +118,7 @@ class Child:
             sys.executable,
             "-m",
             self.module,
-            msgspec.json.encode(self.orders).decode(),
+            msgspec.json.encode(self.args).decode(),
             pass_fds=(self.listener.fileno(),),
             start_new_session=True,
             stdin=asyncio.subprocess.PIPE,
@@ -219,7 +219,7 @@ def serve(config: Path, settings: ServerSettings) -> None:
     try:
         if settings.role != "all" and Secret("CANARY_SECRET", os.environ).value() is None:
             raise BadSecret(WHY_SHARED)
-        Keys(os.environ, data)  # made here, before several children would
+        SecretKeys(os.environ, data)  # made here, before several children would
         for name in OPTIONAL:
             Secret(name, os.environ).value()  # a file that is named must be there
         admin_token(os.environ, data, loopback=is_loopback(settings.admin.host))
@@ -230,14 +230,14 @@ def serve(config: Path, settings: ServerSettings) -> None:
         addresses["admin"] = _url(admin[0])
         write_whole(data / "server.json", msgspec.json.encode({**addresses, "pid": os.getpid()}))
         workers = [
-            Child(WORKER, listener, _orders(config, data, settings, listener, slot), watched)
+            Child(WORKER, listener, _worker_args(config, data, settings, listener, slot), watched)
             for slot, listener in enumerate(traffic)
         ]
-        orders = _orders(config, data, settings, admin[0], -1)
-        boss = Child(BESIDE[settings.role], admin[0], orders, watched)
+        args = _worker_args(config, data, settings, admin[0], -1)
+        admin_child = Child(COMPANION[settings.role], admin[0], args, watched)
         log.info("serve.listening", **addresses, role=settings.role, workers=len(workers))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_supervise(workers, boss, settings.grace_s, watched))
+            runner.run(_supervise(workers, admin_child, settings.grace_s, watched))
     finally:
         os.close(lock)
 
@@ -246,8 +246,10 @@ async def _supervise(workers: Sequence[Child], admin: Child, grace_s: float, con
     await Supervisor(workers, admin, grace_s, config).run()
 
 
-def _orders(config: Path, data: Path, settings: ServerSettings, listener: socket.socket, slot: int) -> Orders:
-    return Orders(
+def _worker_args(
+    config: Path, data: Path, settings: ServerSettings, listener: socket.socket, slot: int
+) -> WorkerArgs:
+    return WorkerArgs(
         config=str(config.resolve()),
         data=str(data),
         fd=listener.fileno(),
@@ -255,6 +257,7 @@ def _orders(config: Path, data: Path, settings: ServerSettings, listener: socket
         grace_s=settings.grace_s,
         workers=settings.workers,
         host=settings.admin.host if slot < 0 else settings.traffic.host,
+        fleet=settings.role == "admin",
     )
 
 

@@ -1,11 +1,11 @@
-"""Turns a config into what the rooms take. The only place that knows both sides."""
+"""Turns a config into the proxy's routes. The only place that knows both sides."""
 
 from collections.abc import Mapping
 
-from canary.config import CanaryConfig, Config
+from canary.config import Config
+from control.settings import CanarySettings
 from proxy.breaker import Breaker
-from proxy.provider import Provider, Timeout
-from proxy.routes import Lane, Routes, Trial
+from proxy.routes import ArmTarget, Routes, Trial
 from routing.canary import ArmName, definition
 
 _OF_REPEATS = ("session_repeats", "repeat_question")
@@ -14,33 +14,32 @@ _OF_REPEATS = ("session_repeats", "repeat_question")
 
 def routes(config: Config, breakers: Mapping[str, Breaker]) -> Routes:
     """The proxy's routes; a canary that was there before keeps its breaker."""
-    trials = [_trial(each, config.providers, breakers) for each in config.canaries.values()]
+    trials = [_trial(config, each, breakers) for each in config.canaries.values()]
     return Routes(config.providers, trials, config.tags)
 
 
-def _trial(config: CanaryConfig, providers: Mapping[str, Provider], breakers: Mapping[str, Breaker]) -> Trial:
-    canary = config.canary
+def _trial(config: Config, settings: CanarySettings, breakers: Mapping[str, Breaker]) -> Trial:
+    canary = settings.canary
     return Trial(
         canary=canary,
         definition=definition(canary),
-        baseline=_lane(config, "baseline", providers, config.baseline_timeout),
-        candidate=_lane(config, "candidate", providers, config.candidate_timeout),
-        mirror=config.mirror,
-        capture=config.capture,
-        counts_repeats=any(row.metric in _OF_REPEATS for row in config.rubric),
+        baseline=_target(config, settings, "baseline"),
+        candidate=_target(config, settings, "candidate"),
+        mirror=settings.mirror,
+        capture=settings.capture,
+        counts_repeats=any(row.metric in _OF_REPEATS for row in settings.judged.criteria),
         breaker=breakers.get(canary.name) or Breaker(),
     )
 
 
-def _lane(
-    config: CanaryConfig, name: ArmName, providers: Mapping[str, Provider], timeout: Timeout | None
-) -> Lane:
-    arm = config.canary.arm(name)
-    provider = providers[arm.provider]
-    return Lane(
+def _target(config: Config, settings: CanarySettings, name: ArmName) -> ArmTarget:
+    canary = settings.canary
+    arm = canary.arm(name)
+    provider = config.providers[arm.provider]
+    return ArmTarget(
         arm=name,
         provider=provider,
         model=arm.model,
-        timeout=timeout or provider.timeout,
-        key=f"{config.canary.name}/{name}",
+        timeout=config.arm_timeouts.get((canary.name, name), provider.timeout),
+        key=f"{canary.name}/{name}",
     )

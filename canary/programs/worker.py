@@ -14,15 +14,15 @@ import uvicorn
 from canary.config import Config
 from canary.programs.process import (
     SIGINT_GRACE_S,
-    Ending,
-    Orders,
-    Reading,
+    ConfigReading,
+    ShutdownSignal,
     WatchedConfig,
+    WorkerArgs,
     run,
 )
 from canary.programs.traffic_server import TrafficServer
 from canary.programs.wiring import routes
-from canary.secrets import Keys, Secret
+from canary.secrets import Secret, SecretKeys
 from proxy.app import TrafficApp
 from proxy.capture import Captures
 from proxy.endpoints import Endpoints
@@ -48,17 +48,17 @@ GC_THRESHOLDS = (20_000, 20, 20)
 class Worker:
     """Everything one worker owns."""
 
-    def __init__(self, orders: Orders, reading: Reading | None) -> None:
-        self.orders = orders
-        self.config = WatchedConfig(Path(orders.config), self._reloaded, reading)
-        self.keys = Keys(os.environ, orders.folder)
-        self.spool = SpoolWriter(orders.folder / "spool", worker=orders.slot)
-        self.plans = PlanWatch(orders.folder / "plan.json")
+    def __init__(self, args: WorkerArgs, reading: ConfigReading | None) -> None:
+        self.args = args
+        self.config = WatchedConfig(Path(args.config), self._reloaded, reading)
+        self.keys = SecretKeys(os.environ, args.folder)
+        self.spool = SpoolWriter(args.folder / "spool", worker=args.slot)
+        self.plans = PlanWatch(args.folder / "plan.json")
         self.plan = self.plans.poll(time.time(), time.monotonic())
         self.upstreams = Upstreams()
         self.prices = Prices(self.config.current.prices)
         self.capture_pipe = CapturePipe(
-            [sys.executable, "-m", "canary.programs.capturer", str(orders.folder / "captures")]
+            [sys.executable, "-m", "canary.programs.capturer", str(args.folder / "captures")]
         )
         self.recorder = Recorder(
             append=self.spool.append,
@@ -90,17 +90,17 @@ class Worker:
     async def run(self) -> None:
         """Serve until told to end, then drain. Raises what broke it."""
         loop = asyncio.get_running_loop()
-        ending = Ending(loop, lambda: self.config.check(force=True))
+        shutdown = ShutdownSignal(loop, lambda: self.config.check(force=True))
         server = TrafficServer(self._uvicorn())
-        listener = socket.socket(fileno=self.orders.fd)
+        listener = socket.socket(fileno=self.args.fd)
         settling = asyncio.create_task(self._settle())
-        beat = asyncio.create_task(self._beat(ending))
+        beat = asyncio.create_task(self._beat(shutdown))
         serving = asyncio.create_task(server._serve([listener]))
-        ended = asyncio.create_task(ending.wait())
+        ended = asyncio.create_task(shutdown.wait())
         try:
             await asyncio.wait({serving, ended, beat}, return_when=asyncio.FIRST_COMPLETED)
-            if ending.hasty:
-                server.config.timeout_graceful_shutdown = int(min(self.orders.grace_s, SIGINT_GRACE_S))
+            if shutdown.hasty:
+                server.config.timeout_graceful_shutdown = int(min(self.args.grace_s, SIGINT_GRACE_S))
             server.should_exit = True
             await serving
         finally:
@@ -130,11 +130,11 @@ class Worker:
             lifespan="off",
             log_config=None,
             access_log=False,
-            timeout_graceful_shutdown=int(self.orders.grace_s),
+            timeout_graceful_shutdown=int(self.args.grace_s),
             backlog=2048,
         )
 
-    async def _beat(self, ending: Ending) -> None:
+    async def _beat(self, shutdown: ShutdownSignal) -> None:
         """Ten times a second: the newest plan and keys, a sign of life; once a second the config."""
         beats = 0
         while True:
@@ -146,7 +146,7 @@ class Worker:
                 self.exchanges.assignment_key, self.recorder.ids_key = self.keys.assignment, self.keys.ids
                 log.warning("secret.changed", effect="users are assigned anew")
             self._tell(lag_s=max(0.0, now - before - BEAT_S), closing=False)
-            ending.check_parent()
+            shutdown.check_parent()
             beats += 1
             if beats % BEATS_A_SECOND == 0:
                 self.config.check()
@@ -160,7 +160,7 @@ class Worker:
     def _heartbeat(self, *, lag_s: float, closing: bool) -> Heartbeat:
         trials = self.exchanges.routes.trials
         return Heartbeat(
-            worker=self.orders.slot,
+            worker=self.args.slot,
             pid=os.getpid(),
             at=time.time(),
             mono=time.monotonic(),
@@ -187,8 +187,8 @@ def _models(config: Config) -> list[tuple[str, str]]:
     return [(config.providers[arm.provider].api, arm.model) for arm in arms]
 
 
-async def _worker(orders: Orders, reading: Reading | None) -> None:
-    await Worker(orders, reading).run()
+async def _worker(args: WorkerArgs, reading: ConfigReading | None) -> None:
+    await Worker(args, reading).run()
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from grafana.describe.expressions import (
     tokens_per_request,
     total,
 )
-from grafana.describe.panel import Panel, Query, Row
+from grafana.describe.panel import Panel, PanelRow, Query
 
 GUARDRAILS = {
     -2.0: ("not applicable", "#8e8e8e"),
@@ -33,7 +33,7 @@ _ACTUAL = (
 )
 _LATENCY, _TTFT = "canary_request_duration_seconds", "canary_time_to_first_token_seconds"
 
-STANDS = Row(
+STANDS = PanelRow(
     title="Where it stands",
     panels=(
         Panel(
@@ -107,7 +107,7 @@ STANDS = Row(
     ),
 )
 
-HURTS = Row(
+HURTS = PanelRow(
     title="Does it hurt",
     panels=(
         Panel(
@@ -179,7 +179,7 @@ HURTS = Row(
     ),
 )
 
-USERS = Row(
+USERS = PanelRow(
     title="What users say, and what it costs",
     panels=(
         Panel(

@@ -12,7 +12,7 @@ from grafana.describe.expressions import (
     tokens_per_request,
     total,
 )
-from grafana.describe.panel import Panel, Query, Row
+from grafana.describe.panel import Panel, PanelRow, Query
 
 _BY = "canary, arm"
 _OVER_RANGE = cost_per_request(_BY, window=RANGE)
@@ -25,7 +25,7 @@ _UNPRICED = (
 
 _MONTHLY = f"sum by (canary) ({candidate_minus_baseline(_OVER_RANGE)}) * {_ANSWERED} * {30 * 86_400}"
 
-MONEY = Row(
+MONEY = PanelRow(
     title="Money",
     panels=(
         Panel(
@@ -92,7 +92,7 @@ MONEY = Row(
     ),
 )
 
-WHY = Row(
+WHY = PanelRow(
     title="Why",
     panels=(
         Panel(

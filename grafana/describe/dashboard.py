@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grafana.describe.panel import DATASOURCE, Json, Row, laid_out
+from grafana.describe.panel import DATASOURCE, Json, PanelRow, laid_out
 
 SCHEMA_VERSION = 39
 """Grafana 10.4 and later read it; newer ones migrate it when they load it."""
@@ -19,7 +19,7 @@ class Dashboard:
     uid: str
     title: str
     description: str
-    rows: Sequence[Row]
+    rows: Sequence[PanelRow]
     since: str = "now-24h"
     one_canary: bool = False
     by_arm: bool = True

@@ -2,11 +2,11 @@
 
 from grafana.describe.dashboard import Dashboard
 from grafana.describe.expressions import CANARY, happening, per_second, quantile, total
-from grafana.describe.panel import Panel, Query, Row
+from grafana.describe.panel import Panel, PanelRow, Query
 
 _LOST = 'sum(increase(canary_errors_total{error_type="lost_outcome"}[$__range])) or vector(0)'
 
-NOW = Row(
+NOW = PanelRow(
     title="Now",
     panels=(
         Panel(
@@ -85,7 +85,7 @@ NOW = Row(
     ),
 )
 
-TRAFFIC = Row(
+TRAFFIC = PanelRow(
     title="Traffic",
     panels=(
         Panel(
@@ -153,7 +153,7 @@ TRAFFIC = Row(
     ),
 )
 
-RECORDS = Row(
+RECORDS = PanelRow(
     title="Records and canaries",
     panels=(
         Panel(
@@ -189,7 +189,7 @@ RECORDS = Row(
 
 _NOT_TAKEN = per_second("canary_stream_dropped_total", "", "instance")
 
-REPLICAS = Row(
+REPLICAS = PanelRow(
     title="Several replicas (empty where one server runs everything)",
     panels=(
         Panel(

@@ -44,14 +44,14 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class PanelRow:
     """A titled line over its panels, which flow from left to right."""
 
     title: str
     panels: Sequence[Panel]
 
 
-def laid_out(rows: Sequence[Row]) -> list[Json]:
+def laid_out(rows: Sequence[PanelRow]) -> list[Json]:
     """All rows' panels as Grafana's JSON, placed on its grid and numbered from 1."""
     placed: list[Json] = []
     top = 0

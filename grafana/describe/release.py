@@ -16,7 +16,7 @@ from grafana.describe.expressions import (
     tokens_per_request,
     total,
 )
-from grafana.describe.panel import Panel, Query, Row
+from grafana.describe.panel import Panel, PanelRow, Query
 
 _LATENCY, _TTFT = "canary_request_duration_seconds", "canary_time_to_first_token_seconds"
 _TPOT = "canary_time_per_output_token_seconds"
@@ -60,7 +60,7 @@ _COST = cost_per_request(window=RANGE)
 _OUTPUT = tokens_per_request("output", window=RANGE)
 _SAID = mean_feedback(window=RANGE)
 
-BASIS = Row(
+BASIS = PanelRow(
     title="On what it rests",
     panels=(
         Panel(
@@ -94,7 +94,7 @@ BASIS = Row(
     ),
 )
 
-SYSTEM = Row(
+SYSTEM = PanelRow(
     title="How it works: canary against current",
     panels=(
         _both(
@@ -140,7 +140,7 @@ SYSTEM = Row(
     ),
 )
 
-BUSINESS = Row(
+BUSINESS = PanelRow(
     title="What it is worth: users and business",
     panels=(
         Panel(

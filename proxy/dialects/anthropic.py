@@ -14,7 +14,7 @@ from proxy.dialects.operation import (
     given,
     is_json_object,
 )
-from proxy.form import text_members
+from proxy.event_template import text_members
 from records.outcome import Usage
 
 

@@ -13,7 +13,7 @@ from proxy.dialects.operation import (
     Texts,
     given,
 )
-from proxy.form import text_members
+from proxy.event_template import text_members
 from records.outcome import Usage
 
 

@@ -19,7 +19,7 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 Texts = re.Pattern[bytes] | None
-"""Finds strings in an event that matter for nothing but the first token (`proxy.form`)."""
+"""Finds strings in an event that matter for nothing but the first token (`proxy.event_template`)."""
 
 
 class Events(Protocol):

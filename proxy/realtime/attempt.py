@@ -1,8 +1,8 @@
 """One attempt at a session: ask a lane for it, and see whether that is granted."""
 
+from proxy.attempt import Attempt
 from proxy.call import Call
 from proxy.realtime.session import Session
-from proxy.reply import Reply
 from proxy.request import UpstreamRequest
 from proxy.server import sendable
 from proxy.upstream import Upstreams
@@ -12,7 +12,7 @@ _NO_REFUSAL = 400
 
 
 async def open_session(
-    upstreams: Upstreams, call: Call, request: UpstreamRequest, reply: Reply, *, covered: bool
+    upstreams: Upstreams, call: Call, request: UpstreamRequest, reply: Attempt, *, covered: bool
 ) -> None:
     """Give the reply a session, or the answer that refused it. `covered`: a candidate's first event is held,
     for what it refuses only then. Raises UpstreamError."""
@@ -28,7 +28,7 @@ async def open_session(
             reply.failure = "provider_malformed"  # asked for a session, it sends something else
 
 
-async def _begin(session: Session, reply: Reply, *, covered: bool) -> None:
+async def _begin(session: Session, reply: Attempt, *, covered: bool) -> None:
     reply.session = session
     if not sendable(session.handshake):
         reply.failure = "provider_malformed"

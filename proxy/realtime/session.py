@@ -24,7 +24,7 @@ GREETING_S = 2.0
 """How long that event is waited for: a provider that lets the caller speak first sends none."""
 
 
-class Stream(Protocol):
+class SessionStream(Protocol):
     """Raw bytes of one side."""
 
     async def read(self) -> bytes:
@@ -51,7 +51,9 @@ class Stream(Protocol):
 class Session:
     """A session that the provider has agreed to: `greeted`, if its first event is to be held, then `run`."""
 
-    def __init__(self, provider: Stream, handshake: Sequence[tuple[bytes, bytes]], *, idle_s: float) -> None:
+    def __init__(
+        self, provider: SessionStream, handshake: Sequence[tuple[bytes, bytes]], *, idle_s: float
+    ) -> None:
         """`handshake`: the headers of the provider's 101. `idle_s` without a byte either way end it."""
         callers, providers = agreed(handshake)
         self.events = SessionEvents()
@@ -87,7 +89,7 @@ class Session:
         wrong = failure(self._end("provider"), self.events) if ended else None
         return self.events.refused or wrong or ("provider_truncated" if ended else None)
 
-    async def run(self, caller: Stream, tell: Callable[[ErrorType | None], None]) -> None:
+    async def run(self, caller: SessionStream, tell: Callable[[ErrorType | None], None]) -> None:
         """Relay until either side is done, then close both; cancelled, close both at once.
 
         `tell` is called once, with what was wrong (None: nothing), and before the bytes that tell the caller
@@ -123,7 +125,7 @@ class Session:
             self._show_providers(data)
         return frames.lost or self._closed_by is not None
 
-    async def _relay(self, caller: Stream) -> None:
+    async def _relay(self, caller: SessionStream) -> None:
         async with asyncio.TaskGroup() as group:
             ways = [
                 group.create_task(self._upward(caller)),
@@ -133,14 +135,14 @@ class Session:
             for way in ways:  # the first to be done ends the others
                 way.add_done_callback(lambda _: [each.cancel() for each in ways])
 
-    async def _upward(self, caller: Stream) -> None:
+    async def _upward(self, caller: SessionStream) -> None:
         while data := await caller.read():
             self._show_callers(data)
             self._provider.write(data)
             await self._provider.drain()
         self._over("caller")
 
-    async def _downward(self, caller: Stream) -> None:
+    async def _downward(self, caller: SessionStream) -> None:
         held, self._greeting = b"".join(self._greeting), []
         if held:
             caller.write(held)

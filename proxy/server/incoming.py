@@ -19,7 +19,7 @@ log = logging.getLogger("uvicorn.error")
 Handler = Callable[["Incoming"], Awaitable[None]]
 
 
-class Line(Protocol):
+class RequestConnection(Protocol):
     """The connection as its requests see it."""
 
     loop: asyncio.AbstractEventLoop
@@ -62,7 +62,7 @@ class Incoming:
 
     def __init__(
         self,
-        line: Line,
+        line: RequestConnection,
         method: str,
         path: str,
         query: bytes,

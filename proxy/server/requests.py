@@ -8,10 +8,10 @@ from typing import Protocol
 import httptools
 
 from proxy.server.head import FRAMING, HEAD_LIMIT, find_fault, is_too_large, split
-from proxy.server.incoming import Incoming, Line
+from proxy.server.incoming import Incoming, RequestConnection
 
 
-class Receiver(Line, Protocol):
+class RequestReceiver(RequestConnection, Protocol):
     """Who is told, while bytes are fed."""
 
     refused: bool
@@ -37,7 +37,7 @@ class Requests:
 
     __deletable__ = ("_line", "_parser")  # mypyc's word for what `del` may take
 
-    def __init__(self, line: Receiver) -> None:
+    def __init__(self, line: RequestReceiver) -> None:
         self._line = line
         self._parser = httptools.HttpRequestParser(self)
         self._fed = 0  # since the last request's end or body byte

@@ -1,7 +1,7 @@
-"""The upstream side: an HTTP/1.1 connection pool over llhttp. One seam, `Upstreams.send` → `Answer`."""
+"""The upstream side: an HTTP/1.1 connection pool over llhttp. One seam: `Upstreams.send`."""
 
-from proxy.upstream.answer import Answer
 from proxy.upstream.errors import UpstreamError
 from proxy.upstream.pool import Upstreams
+from proxy.upstream.upstream_response import UpstreamResponse
 
-__all__ = ["Answer", "UpstreamError", "Upstreams"]
+__all__ = ["UpstreamError", "UpstreamResponse", "Upstreams"]

@@ -16,11 +16,11 @@ from time import monotonic
 from typing import Protocol, cast
 
 from proxy.ticker import Ticker
-from proxy.upstream.answer import Answer
 from proxy.upstream.errors import UpstreamError
 from proxy.upstream.framing import ends_with_input
 from proxy.upstream.outflow import Outflow
-from proxy.upstream.response import BODY, DONE, HEAD, IDLE, Response
+from proxy.upstream.response_parser import BODY, DONE, HEAD, IDLE, ResponseParser
+from proxy.upstream.upstream_response import UpstreamResponse
 from records.outcome import ErrorType
 
 BACKLOG = 64 * 1024
@@ -37,7 +37,7 @@ KEEP_IDLE_S = 15.0
 KEEP_AGE_S = 300.0
 
 
-class Keeper(Protocol):
+class ConnectionOwner(Protocol):
     """The pool as a connection sees it."""
 
     def keep(self, connection: "Connection") -> None:
@@ -51,7 +51,7 @@ class Connection:
     """The protocol object of one upstream transport, an asyncio.BufferedProtocol by its methods."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, ticker: Ticker, keeper: Keeper, room: memoryview
+        self, loop: asyncio.AbstractEventLoop, ticker: Ticker, keeper: ConnectionOwner, room: memoryview
     ) -> None:
         """`room`: where what is read stands while it is parsed; all connections may share it."""
         self.check_at = 0.0
@@ -59,9 +59,9 @@ class Connection:
         self.gone: asyncio.Future[None] = loop.create_future()
         self._ticker = ticker
         self._keeper = keeper
-        self._response = Response()
+        self._response = ResponseParser()
         self._outflow = Outflow(loop)
-        self._answer: Answer | None = None
+        self._answer: UpstreamResponse | None = None
         self._eof = False
         self._used = False
         self._idle_since = 0.0
@@ -69,7 +69,7 @@ class Connection:
 
     # What the pool does with it.
 
-    def start(self, answer: Answer, head: bytes, body: bytes | None, *, bodiless: bool) -> None:
+    def start(self, answer: UpstreamResponse, head: bytes, body: bytes | None, *, bodiless: bool) -> None:
         """Send a request. `body` None: `pump` sends it. `bodiless`: a response to HEAD has none either."""
         self._rested_s = monotonic() - self._idle_since
         self._answer = answer
@@ -86,7 +86,7 @@ class Connection:
             answer.sent_at = monotonic()
         self.check_at = 0.0
 
-    async def pump(self, answer: Answer, body: AsyncIterator[bytes], length: int | None) -> None:
+    async def pump(self, answer: UpstreamResponse, body: AsyncIterator[bytes], length: int | None) -> None:
         """Send a streamed body; stop when the final response is in already. `length` None: in chunks.
 
         Raises what the iterator raises, and ValueError when it does not keep to `length`.
@@ -224,7 +224,7 @@ class Connection:
 
     # Endings
 
-    def _fed(self, answer: Answer) -> None:
+    def _fed(self, answer: UpstreamResponse) -> None:
         answer.read_at = now = monotonic()
         if answer.passed_on():
             if not answer.wanted:
@@ -234,13 +234,13 @@ class Connection:
             self._pause(answer, now)
         answer.wake()
 
-    def _pause(self, answer: Answer, now: float) -> None:
+    def _pause(self, answer: UpstreamResponse, now: float) -> None:
         """Leave the socket alone until the answer's reader wants more."""
         self._transport.pause_reading()
         answer.pause(now)
         self.check_at = 0.0
 
-    def _finish(self, answer: Answer) -> None:
+    def _finish(self, answer: UpstreamResponse) -> None:
         """The message is complete: back to the pool if nothing speaks against it."""
         self._answer = None
         reusable = (

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 
 from proxy.provider import Provider, Timeout
 from proxy.ticker import Ticker
-from proxy.upstream.answer import Answer
 from proxy.upstream.connection import READ, Connection
+from proxy.upstream.connection_limit import ConnectionLimit
 from proxy.upstream.dial import Dialer
 from proxy.upstream.errors import UpstreamError
-from proxy.upstream.lane import Lane
 from proxy.upstream.request import Address, declared_length
 from proxy.upstream.tunnel import Refusal, Tunnel, open_tunnel, upgrade_head
+from proxy.upstream.upstream_response import UpstreamResponse
 
 
 class Origin:
@@ -80,7 +80,7 @@ class Upstreams:
         self._ticker = ticker or Ticker(self._loop)
         self._limit = limit_per_lane
         self._most_waiting = most_waiting
-        self._lanes: dict[str, Lane] = {}
+        self._lanes: dict[str, ConnectionLimit] = {}
         self._tunnels: set[Tunnel] = set()
         self._routes: dict[str, tuple[Provider, Address, Origin]] = {}
         self._origins: dict[tuple[str, str, int, str | None], Origin] = {}
@@ -96,7 +96,7 @@ class Upstreams:
         body: bytes | AsyncIterator[bytes],
         streaming: bool,
         timeout: Timeout | None = None,  # noqa: ASYNC109 (five deadlines, not one)
-    ) -> Answer:
+    ) -> UpstreamResponse:
         """Send one request and return when the response head is in.
 
         `target` is the raw path and query, appended to the base URL's path untouched. `headers` are what the
@@ -115,7 +115,7 @@ class Upstreams:
         slots = self._lanes.get(lane) or self._open_lane(lane)
         if not slots.take():
             await self._wait_for_slot(slots, lane, timeout.connect_s)
-        answer = Answer(self._loop, slots, timeout, streaming=streaming)
+        answer = UpstreamResponse(self._loop, slots, timeout, streaming=streaming)
         try:
             connection = origin.pick() or await origin.dial(timeout.connect_s)
             connection.start(answer, head, whole, bodiless=method == b"HEAD")
@@ -136,7 +136,7 @@ class Upstreams:
         target: bytes,
         headers: Sequence[tuple[bytes, bytes]],
         timeout: Timeout | None = None,  # noqa: ASYNC109 (four deadlines, not one)
-    ) -> Tunnel | Answer:
+    ) -> Tunnel | UpstreamResponse:
         """Ask for a WebSocket over a connection of its own: the tunnel, or the answer that refused it, whole.
 
         `target`, `headers` and `lane` are as `send` takes them; a tunnel holds its slot until it is gone.
@@ -183,9 +183,9 @@ class Upstreams:
             _, address, origin = self._learn(provider)
         return address, origin
 
-    def _refused(self, refusal: Refusal, timeout: Timeout) -> Answer:
+    def _refused(self, refusal: Refusal, timeout: Timeout) -> UpstreamResponse:
         """A refusal as any other answer, complete; it holds no slot."""
-        answer = Answer(self._loop, Lane(self._loop, 0), timeout, streaming=False)
+        answer = UpstreamResponse(self._loop, ConnectionLimit(self._loop, 0), timeout, streaming=False)
         answer.status = refusal.status
         answer.reason = refusal.reason
         answer.headers = list(refusal.headers)
@@ -215,11 +215,11 @@ class Upstreams:
         self._routes[provider.name] = route
         return route
 
-    def _open_lane(self, name: str) -> Lane:
-        self._lanes[name] = Lane(self._loop, self._limit)
+    def _open_lane(self, name: str) -> ConnectionLimit:
+        self._lanes[name] = ConnectionLimit(self._loop, self._limit)
         return self._lanes[name]
 
-    async def _wait_for_slot(self, slots: Lane, lane: str, limit_s: float) -> None:
+    async def _wait_for_slot(self, slots: ConnectionLimit, lane: str, limit_s: float) -> None:
         if slots.waiting >= self._most_waiting:
             raise UpstreamError("shed", f"lane {lane} is full, and {slots.waiting} wait already")
         try:
@@ -230,7 +230,7 @@ class Upstreams:
 
 
 async def _pump(
-    connection: Connection, answer: Answer, body: AsyncIterator[bytes], length: int | None
+    connection: Connection, answer: UpstreamResponse, body: AsyncIterator[bytes], length: int | None
 ) -> None:
     """Send a streamed body while waiting for the head; a final response that is early stops the sending."""
     try:

@@ -22,7 +22,7 @@ from proxy.upstream.errors import UpstreamError
 from proxy.upstream.framing import ends_with_input
 from proxy.upstream.outflow import Outflow
 from proxy.upstream.request import Address
-from proxy.upstream.response import BODY, DONE, SWITCHED, Response
+from proxy.upstream.response_parser import BODY, DONE, SWITCHED, ResponseParser
 from records.outcome import ErrorType
 
 BACKLOG = 64 * 1024
@@ -63,7 +63,7 @@ class Tunnel(asyncio.Protocol):
         self._ticker = ticker
         self._timeout = timeout
         self._released = released
-        self._response = Response(may_switch=True)
+        self._response = ResponseParser(may_switch=True)
         self._response.begin(bodiless=False)
         self._outflow = Outflow(loop)
         self._transport: asyncio.Transport | None = None

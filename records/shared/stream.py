@@ -69,7 +69,7 @@ class Outgoing:
                 raise
 
 
-class Incoming:
+class StreamCursor:
     """One reader's way along the stream. `place` is the id of the last entry that was read."""
 
     def __init__(self, redis: Redis, place: str = START) -> None:

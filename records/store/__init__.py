@@ -4,7 +4,7 @@
 """
 
 from records.store.database import Patience
-from records.store.facts import Act, Audited, FixedRubric, Shipped, Totals, Versioned
+from records.store.facts import Act, Audited, FixedRubric, RecordTotals, Shipped, Versioned
 from records.store.store import Store
 
-__all__ = ["Act", "Audited", "FixedRubric", "Patience", "Shipped", "Store", "Totals", "Versioned"]
+__all__ = ["Act", "Audited", "FixedRubric", "Patience", "RecordTotals", "Shipped", "Store", "Versioned"]

@@ -8,7 +8,7 @@ from routing.plan import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
+class RecordTotals:
     """Counts of a spool's records, or of all spools'. accepted = stored + dropped, and what still waits."""
 
     accepted: int = 0
@@ -25,7 +25,7 @@ class Shipped:
 
     inserted: int
     duplicates: int
-    totals: Totals
+    totals: RecordTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class FixedRubric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptRollback:
+class StoredRollback:
     """One rollback: when (UTC seconds), the state before and after, and why, as its owner wrote it."""
 
     canary: str

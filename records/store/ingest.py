@@ -15,8 +15,8 @@ from records import tables
 from records.outcome import Feedback, Outcome
 from records.rows import Row, of_feedback, of_outcome
 from records.store import sums
-from records.store.copying import Copying
-from records.store.lining import Lining
+from records.store.postgres_copy_writer import PostgresCopyWriter
+from records.store.sqlite_bulk_writer import SqliteBulkWriter
 
 CELL_CAP_BYTES = 16 << 10
 """A cell's `latency` and `ttft` grow no more beyond this: a giant unit must not rewrite megabytes a batch."""
@@ -41,7 +41,9 @@ class Ingest:
     """The statements of one dialect, compiled once."""
 
     def __init__(self, dialect: Dialect) -> None:
-        kind: type[Copying] | type[Lining] = Copying if dialect.name == "postgresql" else Lining
+        kind: type[PostgresCopyWriter] | type[SqliteBulkWriter] = (
+            PostgresCopyWriter if dialect.name == "postgresql" else SqliteBulkWriter
+        )
         self._insert: Any = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
         self._outcomes: Writing = kind(
             dialect, tables.outcomes, lambda insert: insert.on_conflict_do_nothing()

@@ -1,6 +1,6 @@
 """The lease in the store: one row that says who leads, changed by compare-and-set only.
 
-Whose turn it is and when a lease counts as given up, `canary/states/leadership.py` decides: no clock here.
+Whose turn it is and when a lease counts as given up, `control/leadership.py` decides: no clock here.
 """
 
 from dataclasses import dataclass, replace

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import msgspec
 from sqlalchemy import Connection, select
 
-from records.store.facts import KeptRollback
+from records.store.facts import StoredRollback
 from records.tables import rollbacks
 from routing.plan import State
 
@@ -31,7 +31,7 @@ def keep(
     connection.execute(rollbacks.insert().values(**row))
 
 
-def newest(store: Asked, canary: str, *, limit: int = 100, run: int | None = None) -> list[KeptRollback]:
+def newest(store: Asked, canary: str, *, limit: int = 100, run: int | None = None) -> list[StoredRollback]:
     """A canary's rollbacks, the newest first; of one run if that is given. May raise StoreDown."""
     query = select(rollbacks).where(rollbacks.c.canary == canary)
     if run is not None:
@@ -39,7 +39,7 @@ def newest(store: Asked, canary: str, *, limit: int = 100, run: int | None = Non
     with store.asking() as connection:
         found = connection.execute(query.order_by(rollbacks.c.run.desc()).limit(limit)).all()
     return [
-        KeptRollback(
+        StoredRollback(
             canary=row.canary,
             at=row.at,
             before=msgspec.convert(row.before, State),

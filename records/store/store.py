@@ -23,7 +23,7 @@ from records.spool_reader import Batch
 from records.store import retention, rollbacks
 from records.store.database import PATIENCE, Patience, engine_of, transaction
 from records.store.days import Days
-from records.store.facts import Act, Audited, FixedRubric, Shipped, Totals, Versioned
+from records.store.facts import Act, Audited, FixedRubric, RecordTotals, Shipped, Versioned
 from records.store.ingest import Ingest
 from records.store.migrate import migrate
 from routing.plan import State
@@ -133,7 +133,7 @@ class Store:
         with self._begin(writes=True) as connection:
             connection.execute(sql_delete(tables.cursors).where(table.spool == spool, table.file.in_(files)))
 
-    def totals(self, spool: str | None = None) -> Totals:
+    def totals(self, spool: str | None = None) -> RecordTotals:
         """The counts that `ship` keeps of one spool, or of all together."""
         with self._begin() as connection:
             return _totals(connection, spool)
@@ -281,11 +281,11 @@ class Store:
         )
 
 
-def _totals(connection: Connection, spool: str | None) -> Totals:
+def _totals(connection: Connection, spool: str | None) -> RecordTotals:
     table = tables.totals.c
     query = select(table.name, func.sum(table.value).label("value")).group_by(table.name)
     found = connection.execute(query if spool is None else query.where(table.spool == spool))
-    return Totals(**{row.name: int(row.value) for row in found})
+    return RecordTotals(**{row.name: int(row.value) for row in found})
 
 
 def _states(connection: Connection) -> dict[str, Versioned]:

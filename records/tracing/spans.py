@@ -25,7 +25,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from records.outcome import Attempt, Feedback, Outcome
+from records.outcome import AttemptRecord, Feedback, Outcome
 from records.tracing import attributes as names
 
 Value = str | bool | int | float
@@ -155,7 +155,7 @@ def _attempts(outcome: Outcome, started: int, ended: int) -> list[Event]:
     return events
 
 
-def _of_attempt(attempt: Attempt) -> dict[str, Value | None]:
+def _of_attempt(attempt: AttemptRecord) -> dict[str, Value | None]:
     return {
         names.ARM: attempt.arm,
         names.CONFIGURED_PROVIDER: attempt.provider,

@@ -13,7 +13,7 @@ _AIR = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
+class BarLabel:
     """A text under the bar at x, anchored so that it stays inside."""
 
     x: float
@@ -27,8 +27,8 @@ class Bar:
 
     acceptable_zone: tuple[float, float]
     ideal_zone: tuple[float, float]
-    acceptable: Label
-    ideal: Label
+    acceptable: BarLabel
+    ideal: BarLabel
     low: float | None
     high: float | None
     open_low: bool
@@ -90,9 +90,9 @@ def _zone(x: float, *, up: bool) -> tuple[float, float]:
     return (x, round(WIDTH - x, 1)) if up else (0.0, x)
 
 
-def _label(line: MetricLine, word: str, number: float, x: float) -> Label:
+def _label(line: MetricLine, word: str, number: float, x: float) -> BarLabel:
     anchor = "start" if x < WIDTH / 3 else "end" if x > 2 * WIDTH / 3 else "middle"
-    return Label(x=x, anchor=anchor, text=f"{word} {_shown(line, number)}")
+    return BarLabel(x=x, anchor=anchor, text=f"{word} {_shown(line, number)}")
 
 
 def _alternative(line: MetricLine, acceptable: float, ideal: float) -> str:

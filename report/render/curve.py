@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date
 
-from report.details import Course
+from report.details import MetricCourse
 from report.document import MetricLine, Report
 from report.rubric import parse_bound
 from report.wording import between, signed, title, unit_of
@@ -46,7 +46,7 @@ def curves(report: Report) -> list[Curve]:
     return [_curve(course, lines[course.metric]) for course in report.details.over_time]
 
 
-def _curve(course: Course, line: MetricLine) -> Curve:
+def _curve(course: MetricCourse, line: MetricLine) -> Curve:
     points = course.points
     bottom, top = _frame(course)
     first = date.fromisoformat(points[0].day).toordinal()
@@ -86,7 +86,7 @@ def _curve(course: Course, line: MetricLine) -> Curve:
     )
 
 
-def _frame(course: Course) -> tuple[float, float]:
+def _frame(course: MetricCourse) -> tuple[float, float]:
     """The lowest and the highest value that are drawn."""
     points, now = course.points, course.points[-1]
     ends = [end for point in points for end in (point.low, point.high) if end is not None]

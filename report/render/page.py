@@ -6,7 +6,7 @@ from report.document import Report
 from report.render import failing, prose, trade
 from report.render.bar import bar
 from report.render.curve import curves
-from report.render.hump import hump
+from report.render.density_plot import hump
 from report.render.steps import next_steps
 from report.wording import bound_words, label, title
 

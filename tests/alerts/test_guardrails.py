@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from alerts.evidence import ROLLBACK_MIXTURE
-from alerts.frozen import FAILURES, POINTS, Path, Point, Why, rolled_back, to_document
 from alerts.guardrails import Watch
+from alerts.rollback_evidence import FAILURES, POINTS, Path, Point, RollbackEvidence, rolled_back, to_document
 from alerts.rule import DEFAULT_RULES, Rule
 from alerts.status import GuardrailStatus
 from routing.plan import State
@@ -36,9 +36,9 @@ def mixed(traffic: Any, count: int, seed: int = 1) -> None:
         traffic.rate(draw.choice(["csat", "thumbs", "escalated"]), 1, candidate=candidate)
 
 
-def frozen(traffic: Any, statuses: dict[str, GuardrailStatus], rule: str = "") -> Why:
+def frozen(traffic: Any, statuses: dict[str, GuardrailStatus], rule: str = "") -> RollbackEvidence:
     """What is frozen for a rollback by this rule, or ("") by ann."""
-    why: Why = traffic.watch.why(
+    why: RollbackEvidence = traffic.watch.why(
         list(statuses.values()),
         rule=rule,
         who=f"guardrail {rule}" if rule else "ann",

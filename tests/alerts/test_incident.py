@@ -2,8 +2,8 @@
 
 import json
 
-from alerts.frozen import ArmFigures, Why
 from alerts.incident import Incident, Notice, from_document, step, to_document
+from alerts.rollback_evidence import ArmFigures, RollbackEvidence
 from alerts.rule import Action
 from alerts.status import GuardrailStatus, StatusName, StatusState
 
@@ -141,7 +141,7 @@ def test_a_resumed_canary_that_fails_again_is_a_new_incident() -> None:
 
 def test_what_was_done_says_from_which_share_it_was_rolled_back() -> None:
     arm = ArmFigures(exchanges=9, failed=5, p95_s=None, mean_cost_usd=0.1)
-    why = Why(
+    why = RollbackEvidence(
         canary="support-nov",
         run=1,
         rule="error_rate",

@@ -1,9 +1,9 @@
 """An operator is told once when records are dropped or do not reach the store, and once when that is over."""
 
 from alerts.incident import RESOLVE_AFTER_S, Notice
-from alerts.keeping import LAGS_AFTER_S, LEAST_ROOM_BYTES, MANY_WAITING, Facts, Keeping
+from alerts.record_alarm import LAGS_AFTER_S, LEAST_ROOM_BYTES, MANY_WAITING, RecordAlarm, RecordState
 
-FINE = Facts(dropped=0, room_bytes=1 << 30, waiting=3, down="")
+FINE = RecordState(dropped=0, room_bytes=1 << 30, waiting=3, down="")
 UTC = 1_764_000_000.0
 
 
@@ -11,17 +11,17 @@ class Clock:
     """A hand clock before the rules."""
 
     def __init__(self) -> None:
-        self.keeping = Keeping()
+        self.keeping = RecordAlarm()
         self.now = 100.0
 
-    def look(self, facts: Facts, after_s: float = 1.0) -> list[tuple[str, str]]:
+    def look(self, facts: RecordState, after_s: float = 1.0) -> list[tuple[str, str]]:
         self.now += after_s
         told: list[Notice] = self.keeping.look(facts, now_utc=UTC + self.now, now_mono=self.now)
         return [(notice.event, notice.rules[0]) for notice in told]
 
 
-def facts(dropped: int = 0, room: int | None = 1 << 30, waiting: int = 3, down: str = "") -> Facts:
-    return Facts(dropped=dropped, room_bytes=room, waiting=waiting, down=down)
+def facts(dropped: int = 0, room: int | None = 1 << 30, waiting: int = 3, down: str = "") -> RecordState:
+    return RecordState(dropped=dropped, room_bytes=room, waiting=waiting, down=down)
 
 
 def test_all_is_quiet_while_records_are_kept() -> None:

@@ -12,7 +12,7 @@ from alerts.evidence import Evidence, absolute_steps, betting_steps, relative_st
 from alerts.incident import Incident, Notice, from_document, step, to_document
 from alerts.relative import ErrorRateVsBaseline, Escalated
 from alerts.rule import Action, Rule
-from alerts.selection import Sample
+from alerts.selection import GuardrailSample
 from alerts.status import GuardrailStatus, StatusName
 
 shares = st.floats(0.001, 0.999)
@@ -57,7 +57,7 @@ def test_no_candidate_is_convicted_by_fewer_than_three_of_its_users(failures: Fa
     for place, (number, candidate, failed) in enumerate(failures):
         unit = f"{'candidate' if candidate else 'baseline'}-{number}"  # the hash chose: a unit has one arm
         engine.score(
-            Sample(
+            GuardrailSample(
                 unit=unit,
                 candidate=candidate,
                 share=share,

@@ -4,11 +4,11 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.selection import MINUTE_S, PENDING, FirstStarted, Sample
+from alerts.selection import MINUTE_S, PENDING, FirstStarted, GuardrailSample
 
 
-def sample(serial: int, *, started: float, took: float, unit: str = "u") -> Sample:
-    return Sample(started + took, serial, started, unit, True, 0.05, False, took, None)
+def sample(serial: int, *, started: float, took: float, unit: str = "u") -> GuardrailSample:
+    return GuardrailSample(started + took, serial, started, unit, True, 0.05, False, took, None)
 
 
 def serials(first: FirstStarted, until: float) -> list[int]:

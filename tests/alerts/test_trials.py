@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from alerts.incident import Notice
 from alerts.simulate import Detection, Scenario
-from alerts.trials import Spread, alarms, calm_week, detected, going_bad, spread
+from alerts.trials import RunSpread, alarms, calm_week, detected, going_bad, spread
 
 
 def run(
@@ -47,10 +47,10 @@ def test_runs_that_were_never_rolled_back_are_later_than_any() -> None:
     found = detected(runs, 600.0)
     assert found.runs == 10
     assert found.rolled_back == {"error_rate": 8}
-    assert found.outcomes == Spread(6, None)
-    assert found.minutes == Spread(1.0, None)
-    assert found.minutes_to_page == Spread(0.5, None)
-    assert found.outcomes_to_page == Spread(4, None)
+    assert found.outcomes == RunSpread(6, None)
+    assert found.minutes == RunSpread(1.0, None)
+    assert found.minutes_to_page == RunSpread(0.5, None)
+    assert found.outcomes_to_page == RunSpread(4, None)
 
 
 def test_alarms_are_counted_by_their_rule() -> None:

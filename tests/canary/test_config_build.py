@@ -5,7 +5,7 @@ import pytest
 from alerts.receiver import PAGERDUTY_URL, Receiver
 from alerts.rule import DEFAULT_RULES
 from canary.config import Config, ServerSettings, parse
-from canary.config.quantity import Address
+from canary.config.quantity import HostPort
 from proxy.provider import Provider, Timeout
 from records.metric import BUILT_IN, Metric
 from records.prices import Rates
@@ -191,8 +191,8 @@ notify:
 def test_what_the_file_does_not_say_has_the_documented_default() -> None:
     config = built()
     assert config.server == ServerSettings(
-        traffic=Address(host="127.0.0.1", port=8080),
-        admin=Address(host="127.0.0.1", port=8081),
+        traffic=HostPort(host="127.0.0.1", port=8080),
+        admin=HostPort(host="127.0.0.1", port=8081),
         workers=1,
         data="./canary-data",
         grace_s=600.0,
@@ -204,8 +204,8 @@ def test_what_the_file_does_not_say_has_the_documented_default() -> None:
 def test_the_servers_keys_are_read() -> None:
     keys = "traffic: 0.0.0.0:80\nadmin: '[::1]:81'\nworkers: '${N:-4}'\ndata: /var/lib/canary\ngrace: 30s\n"
     assert built(SMALL + keys).server == ServerSettings(
-        traffic=Address(host="0.0.0.0", port=80),
-        admin=Address(host="::1", port=81),
+        traffic=HostPort(host="0.0.0.0", port=80),
+        admin=HostPort(host="::1", port=81),
         workers=4,
         data="/var/lib/canary",
         grace_s=30.0,

@@ -1,6 +1,6 @@
 import pytest
 
-from canary.config.quantity import Address, parse_address, parse_duration, parse_scale, parse_share
+from canary.config.quantity import HostPort, parse_address, parse_duration, parse_scale, parse_share
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_what_is_no_scale_is_refused(value: object) -> None:
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("127.0.0.1:8080", Address(host="127.0.0.1", port=8080)),
-        ("localhost:0", Address(host="localhost", port=0)),
-        ("[::1]:9090", Address(host="::1", port=9090)),
+        ("127.0.0.1:8080", HostPort(host="127.0.0.1", port=8080)),
+        ("localhost:0", HostPort(host="localhost", port=0)),
+        ("[::1]:9090", HostPort(host="::1", port=9090)),
     ],
 )
-def test_addresses_are_read_and_written_alike(text: str, address: Address) -> None:
+def test_addresses_are_read_and_written_alike(text: str, address: HostPort) -> None:
     assert parse_address(text) == address
     assert str(address) == text
 

@@ -1,7 +1,7 @@
 import pytest
 
 from canary.config import ConfigError, ServerSettings
-from canary.config.quantity import Address
+from canary.config.quantity import HostPort
 
 FILE = ServerSettings(workers=2, data="from-file", grace_s=60.0)
 
@@ -23,8 +23,8 @@ def test_variables_stand_over_the_file_and_flags_over_both() -> None:
         {"workers": "4", "data": "from-flag"},
     )
     assert settings == ServerSettings(
-        traffic=Address(host="0.0.0.0", port=80),
-        admin=Address(host="::1", port=81),
+        traffic=HostPort(host="0.0.0.0", port=80),
+        admin=HostPort(host="::1", port=81),
         workers=4,
         data="from-flag",
         grace_s=5.0,

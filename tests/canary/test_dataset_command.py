@@ -15,7 +15,7 @@ from records.capture_store import CaptureStore
 from records.labels import Label, Labels
 from records.store import Act, Store
 from routing.plan import State
-from tests.benchmarks.test_sampling import a_capture
+from tests.bench.test_sampling import a_capture
 
 LINE = '{"id": "1", "task": "exact", "input": "2 + 2?", "expected": "4", "category": "sums"}\n'
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from canary.commands.doctor_checks import document, run
-from canary.commands.doctor_findings import Finding, fine
+from canary.commands.doctor_findings import Diagnosis, fine
 from canary.commands.doctor_machine import folder, secrets, skew, spool, store
 from canary.commands.doctor_network import connect, shared
 from records.outcome import Feedback
@@ -28,17 +28,17 @@ SQLITE = "sqlite:///canary.db"
 NOBODY = "http://127.0.0.1:9"
 
 
-def doctor(config: Path, data: Path) -> tuple[int, list[Finding]]:
+def doctor(config: Path, data: Path) -> tuple[int, list[Diagnosis]]:
     """The command's exit code and findings."""
     command = [sys.executable, "-m", "canary", "doctor", "-o", "json"]
     command += ["--config", str(config), "--data", str(data)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     found = json.loads(done.stdout)
     assert found["ok"] == (done.returncode == 0)
-    return done.returncode, [Finding(**each) for each in found["findings"]]
+    return done.returncode, [Diagnosis(**each) for each in found["findings"]]
 
 
-def of(findings: list[Finding], check: str) -> list[Finding]:
+def of(findings: list[Diagnosis], check: str) -> list[Diagnosis]:
     return [each for each in findings if each.check == check]
 
 
@@ -75,12 +75,12 @@ def test_a_bad_config_is_a_finding_and_the_folder_is_looked_at_all_the_same(tmp_
 
 
 def test_a_check_that_hangs_or_breaks_is_a_finding_after_its_time() -> None:
-    def breaks() -> list[Finding]:
+    def breaks() -> list[Diagnosis]:
         raise LookupError("a defect")
 
     go_on = threading.Event()
 
-    def hangs() -> list[Finding]:
+    def hangs() -> list[Diagnosis]:
         go_on.wait()
         return []
 

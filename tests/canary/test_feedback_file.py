@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from canary.commands.feedback_file import BadFile, Line, lines
+from canary.commands.feedback_file import BadFile, FeedbackLine, lines
 
 SAID_AT = datetime(2026, 11, 24, 16, tzinfo=UTC)
 
@@ -15,14 +15,14 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "feedback.csv"
 
 
-def read(file: Path, text: str | bytes) -> list[Line]:
+def read(file: Path, text: str | bytes) -> list[FeedbackLine]:
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     return list(lines(file, said_at=SAID_AT))
 
 
 def test_cells_become_members_and_empty_ones_are_left_out(file: Path) -> None:
     (line,) = read(file, "exchange_id,session,metric,value,comment,feedback_id,at\nab,,csat,4,fine,f-1,\n")
-    assert line == Line(
+    assert line == FeedbackLine(
         2,
         {
             "exchange_id": "ab",

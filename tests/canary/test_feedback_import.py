@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from canary.commands.feedback_file import Line
+from canary.commands.feedback_file import FeedbackLine
 from canary.commands.feedback_import import (
     MOST_BYTES,
     MOST_VALUES,
@@ -175,7 +175,10 @@ def test_a_server_that_is_no_canarys_is_told(endpoint: Endpoint, file: Path, ans
 
 
 def test_a_request_stays_within_what_the_endpoint_takes() -> None:
-    rows = [Line(n, {"unit": "u", "metric": "csat", "value": 4, "comment": "ü" * 8000}) for n in range(1200)]
+    rows = [
+        FeedbackLine(n, {"unit": "u", "metric": "csat", "value": 4, "comment": "ü" * 8000})
+        for n in range(1200)
+    ]
     found = list(batches(rows))
     assert [line for batch in found for line in batch] == rows
     for batch in found:

@@ -1,25 +1,34 @@
-"""How a process ends that serves and works beside it."""
+"""The loops beside the admin listener: what breaks one of them ends the process and says why."""
 
 import asyncio
 import socket
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
 
-from canary.programs.listening import ended, listen
-from canary.programs.process import Ending, Orders
+from canary.programs.listening import listen
+from canary.programs.process import ShutdownSignal, WorkerArgs
+from control.shipping import Shipping
+from records.spool_reader import SpoolReader
+from records.store import Store
 
 
-def test_a_thread_that_breaks_ends_the_process_and_says_why() -> None:
-    def broken() -> None:
-        raise OSError("the spool's folder is gone")
-
+def test_a_shipping_thread_that_breaks_ends_the_process_and_says_why(tmp_path: Path) -> None:
     async def story(fd: int) -> None:
         loop = asyncio.get_running_loop()
-        orders = Orders(config="", data="", fd=fd, slot=-1, grace_s=1.0, workers=0, host="127.0.0.1")
-        thread = loop.run_in_executor(None, broken)
-        await listen(Starlette(), orders, Ending(loop, lambda: None), [ended(thread)])
+        args = WorkerArgs(
+            config="", data=str(tmp_path), fd=fd, slot=-1, grace_s=1.0, workers=0, host="127.0.0.1"
+        )
+        with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+            spool = tmp_path / "spool"
+            shipping = Shipping(tmp_path, store, other=SpoolReader(spool, {}, quarantine=False))
+            if spool.is_dir():
+                spool.rmdir()
+            spool.write_text("no folder")
+            await listen(Starlette(), args, ShutdownSignal(loop, lambda: None), shipping.loops())
 
     listener = socket.create_server(("127.0.0.1", 0))
-    with pytest.raises(OSError, match="the spool's folder is gone"):
+    with pytest.raises(OSError, match="spool"):
         asyncio.run(story(listener.detach()))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from canary.secrets import BadSecret, Keys, Secret, admin_token
+from canary.secrets import BadSecret, Secret, SecretKeys, admin_token
 
 
 def test_the_environment_comes_first(tmp_path: Path) -> None:
@@ -65,28 +65,28 @@ def test_many_that_generate_at_once_read_one_value(tmp_path: Path) -> None:
 
 def test_keys_differ_by_purpose_and_the_previous_secret_only_verifies(tmp_path: Path) -> None:
     new, old = "n" * 32, "o" * 32
-    keys = Keys({"CANARY_SECRET": new, "CANARY_SECRET_PREVIOUS": old}, tmp_path)
-    before = Keys({"CANARY_SECRET": old}, tmp_path)
+    keys = SecretKeys({"CANARY_SECRET": new, "CANARY_SECRET_PREVIOUS": old}, tmp_path)
+    before = SecretKeys({"CANARY_SECRET": old}, tmp_path)
     assert keys.assignment != keys.ids
     assert keys.verifying == [keys.ids, before.ids]
 
 
 def test_keys_follow_their_file_and_stay_where_it_is_no_good(tmp_path: Path) -> None:
-    file, before = tmp_path / "secret", Keys({"CANARY_SECRET": "o" * 32}, tmp_path)
+    file, before = tmp_path / "secret", SecretKeys({"CANARY_SECRET": "o" * 32}, tmp_path)
     file.write_text("o" * 32)
-    keys = Keys({"CANARY_SECRET_FILE": str(file)}, tmp_path)
+    keys = SecretKeys({"CANARY_SECRET_FILE": str(file)}, tmp_path)
     assert (keys.look(), keys.assignment) == (False, before.assignment)
     file.write_text("short")
     assert (keys.look(), keys.ids) == (False, before.ids)
     file.write_text("n" * 32)
     assert keys.look()
-    after = Keys({"CANARY_SECRET": "n" * 32}, tmp_path)
+    after = SecretKeys({"CANARY_SECRET": "n" * 32}, tmp_path)
     assert (keys.assignment, keys.verifying) == (after.assignment, [after.ids])
 
 
 def test_a_short_secret_is_refused_with_a_way_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(BadSecret, match="openssl rand"):
-        Keys({"CANARY_SECRET": "short"}, tmp_path)
+        SecretKeys({"CANARY_SECRET": "short"}, tmp_path)
 
 
 def test_an_admin_token_is_generated_on_loopback_and_demanded_elsewhere(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from canary.programs.process import Orders, WatchedConfig
+from canary.programs.process import WatchedConfig, WorkerArgs
 from canary.programs.serve import Child
 from tests.serving import eventually
 
@@ -27,7 +27,7 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
     monkeypatch.chdir(tmp_path)
     config = WatchedConfig(tmp_path / "canary.yaml", lambda _: None)
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        orders = Orders(
+        orders = WorkerArgs(
             config=str(tmp_path / "canary.yaml"),
             data=str(tmp_path),
             fd=listener.fileno(),

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from canary.commands.client import NotReached
-from canary.commands.wait import Clock, Standing, exit_code, until_settled
+from canary.commands.wait import Clock, GateResult, exit_code, until_settled
 
-OPEN = Standing(state="running", verdict="extend")
+OPEN = GateResult(state="running", verdict="extend")
 
 
 class Hand:
@@ -23,12 +23,12 @@ class Hand:
         self.at += seconds
 
 
-def _answers(*told: Standing | None) -> Callable[[], Standing]:
+def _answers(*told: GateResult | None) -> Callable[[], GateResult]:
     """The server's answers in turn, the last one for ever; None is silence."""
-    left: Iterator[Standing | None] = iter(told)
+    left: Iterator[GateResult | None] = iter(told)
     last = told[-1]
 
-    def look() -> Standing:
+    def look() -> GateResult:
         answer = next(left, last)
         if answer is None:
             raise NotReached("nobody")
@@ -51,19 +51,19 @@ def _answers(*told: Standing | None) -> Callable[[], Standing]:
     ],
 )
 def test_the_exit_code_is_the_contracts(state: str, verdict: str, code: int) -> None:
-    assert exit_code(Standing(state=state, verdict=verdict)) == code
+    assert exit_code(GateResult(state=state, verdict=verdict)) == code
 
 
 @pytest.mark.parametrize(
     "end",
     [
-        Standing(state="running", verdict="ship"),
-        Standing(state="running", verdict="dont_ship"),
-        Standing(state="rolled_back", verdict="extend"),
-        Standing(state="ended", verdict="extend"),
+        GateResult(state="running", verdict="ship"),
+        GateResult(state="running", verdict="dont_ship"),
+        GateResult(state="rolled_back", verdict="extend"),
+        GateResult(state="ended", verdict="extend"),
     ],
 )
-def test_it_ends_as_soon_as_there_is_nothing_to_wait_for(end: Standing) -> None:
+def test_it_ends_as_soon_as_there_is_nothing_to_wait_for(end: GateResult) -> None:
     hand = Hand()
     assert until_settled(_answers(OPEN, OPEN, end), 7200, 30, hand.clock()) == end
     assert hand.at == 60
@@ -77,7 +77,7 @@ def test_it_ends_at_the_timeout_with_what_it_saw_last() -> None:
 
 def test_a_restart_of_the_server_is_borne() -> None:
     hand = Hand()
-    end = Standing(state="running", verdict="ship")
+    end = GateResult(state="running", verdict="ship")
     assert until_settled(_answers(OPEN, None, None, end), 7200, 30, hand.clock()) == end
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from canary.programs.process import Orders
+from canary.programs.process import WorkerArgs
 from canary.programs.worker import Worker
 from records.plans import PlanWatch
 from routing.plan import Plan
@@ -25,7 +25,7 @@ def test_what_breaks_a_worker_is_raised_once_it_has_drained(tmp_path: Path) -> N
     (tmp_path / "canary.yaml").write_text(CONFIG)
 
     async def story(fd: int) -> None:
-        orders = Orders(
+        orders = WorkerArgs(
             config=str(tmp_path / "canary.yaml"),
             data=str(tmp_path),
             fd=fd,

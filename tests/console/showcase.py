@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx2
 
-from canary.demo.behaviour import Behaviour
+from demo.behaviour import Behaviour
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
 

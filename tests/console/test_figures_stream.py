@@ -8,7 +8,7 @@ import pytest
 from starlette.responses import StreamingResponse
 
 from console import stream
-from console.stream import Stream
+from console.stream import FigureStream
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "LOOK_EVERY_S", 0.001)
 
 
-async def chunks_of(streams: Stream, look: Any, still_in: Any) -> list[bytes]:
+async def chunks_of(streams: FigureStream, look: Any, still_in: Any) -> list[bytes]:
     answer = streams.answer(look, still_in, {})
     assert isinstance(answer, StreamingResponse)
     found = []
@@ -30,7 +30,7 @@ async def chunks_of(streams: Stream, look: Any, still_in: Any) -> list[bytes]:
 def test_a_stream_ends_with_its_process_and_with_its_session(ends: str) -> None:
     turns = iter([True, True, False])
     goes_on = {"process": lambda: True, "session": lambda: next(turns)}
-    streams = Stream(lambda: ends == "process" and not next(turns))
+    streams = FigureStream(lambda: ends == "process" and not next(turns))
 
     def look() -> Mapping[str, Any]:
         return {"html": "…"}
@@ -43,5 +43,5 @@ def test_a_stream_ends_with_its_process_and_with_its_session(ends: str) -> None:
 def test_a_stream_in_which_nothing_changes_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "HEARTBEAT_S", 0.002)
     turns = iter([True] * 8 + [False])
-    found = asyncio.run(chunks_of(Stream(lambda: False), dict, lambda: next(turns)))
+    found = asyncio.run(chunks_of(FigureStream(lambda: False), dict, lambda: next(turns)))
     assert found[1:].count(b": still here\n\n") >= 2

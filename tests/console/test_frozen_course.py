@@ -2,7 +2,7 @@
 
 import math
 
-from alerts.frozen import Point
+from alerts.rollback_evidence import Point
 from console.frozen import HEIGHT, WIDTH, reach
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from console.control import BadOrder
 from console.labelling import candidate_is_a, in_blind_order, right_of, told
+from control.orders import BadOrder
 from records.labels import Label, Right
 from tests.records.test_capture_store import a_capture
 

@@ -4,8 +4,8 @@ from datetime import date
 
 import pytest
 
-from console.control import BadOrder
 from console.pairs import day_asked
+from control.orders import BadOrder
 
 
 def test_a_day_is_read_as_it_is_written() -> None:

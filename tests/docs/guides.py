@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from canary.demo.provider import Provider
+from demo.provider import LocalProvider
 from tests.docs.test_examples import ALL_APIS, ROOT, TRAFFIC
 from tests.serving import ProviderThread, Running
 
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--python", help="a Python that has the frameworks")
     parser.add_argument("--node", type=Path, help="a folder with node_modules")
     wanted = parser.parse_args()
-    with ProviderThread(Provider()) as provider, tempfile.TemporaryDirectory() as folder:
+    with ProviderThread(LocalProvider()) as provider, tempfile.TemporaryDirectory() as folder:
         config = ALL_APIS.format(url=provider.url)
         environment = {"CANARY_FEEDBACK_TOKEN": TOKEN}
         server = Running(Path(folder), config, workers=1, grace_s=5.0, env=environment)

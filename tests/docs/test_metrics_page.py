@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client.registry import Collector
 
-from canary.news.shared_meters import AdminMeters, AgentMeters
+from control.fleet_metrics import AgentMetrics, ControllerMetrics
 from records.meters import Meters
 
 PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
@@ -24,13 +24,13 @@ def families(collector: Collector) -> dict[str, str]:
 
 def test_every_family_of_every_process_is_on_the_page_with_its_type_and_no_other() -> None:
     meters = Meters(canaries=["support-nov"], feedback_metrics=["csat"], mono=lambda: 0.0)
-    agent = AgentMeters(dropped=lambda: 0, shared_up=lambda: True)
-    leader = AdminMeters(meters, leads=lambda: True, shared_up=lambda: True, lag_s=lambda: 0.1)
+    agent = AgentMetrics(dropped=lambda: 0, shared_up=lambda: True)
+    leader = ControllerMetrics(meters, leads=lambda: True, shared_up=lambda: True, lag_s=lambda: 0.1)
     shown = families(meters) | families(agent) | families(leader)
     assert dict(re.findall(r"^\| `(canary_\w+)` \| (\w+) \|", PAGE, re.MULTILINE)) == shown
 
 
 def test_one_who_does_not_lead_shows_none_of_the_canarys_families() -> None:
     meters = Meters(canaries=["support-nov"], feedback_metrics=["csat"], mono=lambda: 0.0)
-    other = AdminMeters(meters, leads=lambda: False, shared_up=lambda: True, lag_s=lambda: 0.1)
+    other = ControllerMetrics(meters, leads=lambda: False, shared_up=lambda: True, lag_s=lambda: 0.1)
     assert families(other).keys() == {"canary_leader", "canary_shared_up"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from canary.demo.provider import Provider
+from demo.provider import LocalProvider
 from routing.canary import ArmName
 from routing.cohort import derive_key, in_cohort
 from tests.serving import ProviderThread, Running, eventually
@@ -93,11 +93,11 @@ class Stage:
 
 @contextmanager
 def on_stage(
-    folder: Path, config: str, *, provider: Provider | None = None, **options: Any
+    folder: Path, config: str, *, provider: LocalProvider | None = None, **options: Any
 ) -> Iterator[Stage]:
     """Both, up. `options` are `Running`'s. `config` has `{url}` where the provider's address belongs; behind
     `{elsewhere}` is the same provider by another name, to which no connection is shared."""
-    with ProviderThread(provider or Provider()) as thread:
+    with ProviderThread(provider or LocalProvider()) as thread:
         elsewhere = thread.url.replace("127.0.0.1", "localhost")
         stage = Stage(folder, thread, config.format(url=thread.url, elsewhere=elsewhere), **options)
         try:

@@ -17,7 +17,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from canary.cli import app
-from canary.demo.behaviour import Behaviour
+from demo.behaviour import Behaviour
 from tests.serving import ProviderThread, Running, eventually
 
 CONFIG = """\

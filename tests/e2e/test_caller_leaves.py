@@ -8,8 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from canary.demo.behaviour import Behaviour
-from canary.demo.provider import Provider
+from demo.behaviour import Behaviour
+from demo.provider import LocalProvider
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
@@ -51,7 +51,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     behaviours = {f"{name}-{arm}": phase[0] for name, phase in PHASES.items() for arm in arms}
     behaviours |= {"claude-sonnet-4-6": Behaviour(pace_s=0.3), "claude-sonnet-5": Behaviour(pace_s=0.3)}
     config = CONFIG + "".join(CASE.replace("NAME", name) for name in PHASES) + MESSAGES
-    with on_stage(tmp_path_factory.mktemp("leaves"), config, provider=Provider(behaviours)) as up:
+    with on_stage(tmp_path_factory.mktemp("leaves"), config, provider=LocalProvider(behaviours)) as up:
         yield up
 
 

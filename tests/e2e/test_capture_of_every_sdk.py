@@ -10,8 +10,8 @@ import pytest
 from google import genai
 from google.genai import types as genai_types
 
-from canary.demo.behaviour import Behaviour
-from canary.demo.provider import Provider
+from demo.behaviour import Behaviour
+from demo.provider import LocalProvider
 from records.capture import Said
 from records.capture_store import CaptureStore
 from records.store import Store
@@ -41,7 +41,7 @@ MESSAGES: Any = [{"role": "user", "content": ASKED}]
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     models = {name: Behaviour(words=40, reasoning_tokens=5, gzip=True) for name in ("old", "new")}
-    with on_stage(tmp_path_factory.mktemp("sdks"), CONFIG, provider=Provider(models)) as up:
+    with on_stage(tmp_path_factory.mktemp("sdks"), CONFIG, provider=LocalProvider(models)) as up:
         yield up
 
 

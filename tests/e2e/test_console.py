@@ -13,12 +13,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Route
 
-from alerts.frozen import RolledBack
-from canary.demo.behaviour import Behaviour
+from alerts.rollback_evidence import RolledBack
 from console.app import admin_app
-from console.control import Order, Unlabelled
 from console.guard import Access
 from console.stream import WATCHERS
+from control.operator import Unlabelled
+from control.orders import Order
+from demo.behaviour import Behaviour
 from records.capture import Capture
 from records.labels import Label, Right
 from tests.e2e.stage import Stage, chat, on_stage

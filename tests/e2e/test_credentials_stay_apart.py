@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import httpx2
 import pytest
 
-from canary.demo.behaviour import Behaviour, Fault
-from canary.demo.provider import Provider
+from demo.behaviour import Behaviour, Fault
+from demo.provider import LocalProvider
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import ProviderThread, eventually
@@ -83,7 +83,7 @@ class Gone:
 
 @pytest.fixture(scope="module")
 def gone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gone]:
-    with ProviderThread(Provider()) as other:
+    with ProviderThread(LocalProvider()) as other:
         config = CONFIG.replace("OTHER/v1", f"{other.url}/v1")
         environment = {"OWN_KEY": OWN, "OTHER_KEY": OTHER}
         folder = tmp_path_factory.mktemp("credentials")

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from canary.demo.behaviour import Behaviour, Fault
-from canary.demo.provider import Provider
+from demo.behaviour import Behaviour, Fault
+from demo.provider import LocalProvider
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, chat, on_stage
 
@@ -96,7 +96,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         config = HEAD.replace("CLOSED", str(closed.getsockname()[1])) + "".join(cases)
-        with on_stage(tmp_path_factory.mktemp("endings"), config, provider=Provider(behaviours)) as up:
+        with on_stage(tmp_path_factory.mktemp("endings"), config, provider=LocalProvider(behaviours)) as up:
             yield up
 
 

@@ -9,8 +9,8 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from canary.demo.behaviour import Behaviour
-from canary.demo.provider import Provider
+from demo.behaviour import Behaviour
+from demo.provider import LocalProvider
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
 
@@ -59,7 +59,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         config = HEAD.replace("CLOSED", str(closed.getsockname()[1])) + "".join(cases) + PRICES
-        with on_stage(tmp_path_factory.mktemp("mirror"), config, provider=Provider(behaviours)) as up:
+        with on_stage(tmp_path_factory.mktemp("mirror"), config, provider=LocalProvider(behaviours)) as up:
             yield up
 
 
@@ -211,7 +211,7 @@ def test_mirroring_begins_with_a_reload(stage: Stage) -> None:
 def test_a_hanging_candidate_holds_a_bounded_number_of_copies_and_no_answer(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    hanging = Provider({"hanging-candidate": Behaviour(faults={"hang": 1.0})})
+    hanging = LocalProvider({"hanging-candidate": Behaviour(faults={"hang": 1.0})})
     config = HEAD.replace("CLOSED", "9") + case("hanging")
     with on_stage(tmp_path_factory.mktemp("hanging"), config, provider=hanging) as stage:
         answers = ask_as_baseline(stage, "hanging", MOST_COPIES + 8)

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from canary.demo.behaviour import Behaviour
-from canary.demo.provider import Provider
+from demo.behaviour import Behaviour
+from demo.provider import LocalProvider
 from records.evaluations import Evaluations
 from records.store import Store
 from tests.e2e.receivers import Hook, listening_hook
@@ -92,7 +92,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Itera
     with ExitStack() as stack:
         redis = RedisServer()
         stack.callback(redis.close)
-        provider = stack.enter_context(ProviderThread(Provider()))
+        provider = stack.enter_context(ProviderThread(LocalProvider()))
         hook = stack.enter_context(listening_hook())
         config = CONFIG.format(url=provider.url, hook=hook.url)
         folder = tmp_path_factory.mktemp("replicas")

@@ -17,9 +17,9 @@ from google import genai
 from google.genai import errors as genai_errors
 from google.genai import types as genai_types
 
-from canary.demo.behaviour import Behaviour
-from canary.demo.provider import Provider
-from canary.demo.received import Received
+from demo.behaviour import Behaviour
+from demo.provider import LocalProvider
+from demo.received import Received
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, chat, on_stage
 
@@ -70,7 +70,7 @@ THE_CONNECTIONS = {"host", "content-length", "connection", "x-canary-unit"}
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with on_stage(tmp_path_factory.mktemp("sdks"), CONFIG, provider=Provider(keys=KEYS)) as up:
+    with on_stage(tmp_path_factory.mktemp("sdks"), CONFIG, provider=LocalProvider(keys=KEYS)) as up:
         yield up
 
 

@@ -11,7 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from canary.cli import app
-from canary.demo.behaviour import Behaviour
+from demo.behaviour import Behaviour
 from tests.e2e.receivers import Hook, listening_hook
 from tests.serving import ProviderThread, Running, eventually
 

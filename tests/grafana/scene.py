@@ -11,7 +11,7 @@ from random import Random
 
 import httpx2
 
-from canary.demo.behaviour import Behaviour
+from demo.behaviour import Behaviour
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.servers.prometheus import Prometheus, scraping
 from tests.serving import eventually

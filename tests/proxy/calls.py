@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from proxy.call import Call, read
 from proxy.provider import Provider
-from proxy.routes import Lane, Routes, Trial
+from proxy.routes import ArmTarget, Routes, Trial
 from proxy.server import Incoming
 from proxy.upstream import UpstreamError
 from records.outcome import ErrorType
@@ -49,10 +49,10 @@ def trial(
     return Trial(
         canary=canary,
         definition=definition(canary),
-        baseline=Lane(
+        baseline=ArmTarget(
             arm="baseline", provider=base, model=baseline[1], timeout=base.timeout, key=f"{name}/baseline"
         ),
-        candidate=Lane(
+        candidate=ArmTarget(
             arm="candidate",
             provider=tried,
             model=candidate[1],

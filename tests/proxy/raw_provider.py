@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from proxy.provider import Provider, Timeout
-from proxy.upstream import Answer, Upstreams
+from proxy.upstream import UpstreamResponse, Upstreams
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -156,13 +156,13 @@ async def pool(**settings: Any) -> AsyncIterator[Upstreams]:
         await upstreams.close()
 
 
-async def post(upstreams: Upstreams, provider: Provider, body: Any = b"{}", **more: Any) -> Answer:
+async def post(upstreams: Upstreams, provider: Provider, body: Any = b"{}", **more: Any) -> UpstreamResponse:
     """Send a plain request; `more` overrides its parts."""
     call = {"lane": "baseline", "method": b"POST", "target": b"/v1/chat", "headers": [], "streaming": False}
     return await upstreams.send(provider, body=body, **(call | more))
 
 
-async def read_all(answer: Answer) -> bytes:
+async def read_all(answer: UpstreamResponse) -> bytes:
     """The body to its end."""
     body = b""
     while piece := await answer.read():

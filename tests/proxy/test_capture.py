@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from proxy.answer_recorder import AnswerRecorder
 from proxy.call import Call
 from proxy.capture import LONGEST_REQUEST, MOST_CATEGORIES, MOST_OPEN, Captures
-from proxy.hearing import Heard
-from records.capture import CaptureRule, Sample, Taken
+from records.capture import CaptureRule, CaptureSample, Taken
 from records.outcome import Outcome
 from tests.proxy.calls import call, routes, trial
 
@@ -43,14 +43,14 @@ class Pipe:
         return not self.full
 
 
-def heard(text: bytes = b"Blue.") -> Heard:
-    found = Heard()
+def heard(text: bytes = b"Blue.") -> AnswerRecorder:
+    found = AnswerRecorder()
     found.streamed = True
     found._taken.append(text)
     return found
 
 
-def captured(captures: Captures, request: Call) -> Sample | None:
+def captured(captures: Captures, request: Call) -> CaptureSample | None:
     """Draw for this request and, if it was drawn, keep it."""
     sample = captures.drawn(request, "real")
     if sample is not None:

@@ -11,13 +11,13 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from proxy.attempt import Attempt
 from proxy.breaker import IN_A_ROW
 from proxy.exchange import Exchanges, tell
 from proxy.mirror import Mirrors
 from proxy.pins import Pins
 from proxy.provider import Provider
 from proxy.record import Recorder
-from proxy.reply import Reply
 from proxy.routes import Routes
 from proxy.server import TrafficProtocol
 from proxy.upstream import Upstreams
@@ -155,7 +155,7 @@ def test_where_the_baseline_is_full_both_arms_are_refused(run: Run, second: floa
 )
 def test_only_what_is_the_candidates_fault_opens_its_breaker(failure: ErrorType, opens: bool) -> None:
     tried = trial()
-    reply = Reply(tried.candidate)
+    reply = Attempt(tried.candidate)
     reply.failure = failure
     for _ in range(IN_A_ROW):
         tell(tried, reply)

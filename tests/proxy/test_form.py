@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.dialects.anthropic import MessageEvents
 from proxy.dialects.openai import ChatEvents
-from proxy.form import Form, form_of, text_members
+from proxy.event_template import EventTemplate, form_of, text_members
 from proxy.sse import StreamReader
 
 TEXTS = text_members("content", "obfuscation")
@@ -17,18 +17,18 @@ PLAIN = b'data: {"index":0,"delta":{"content":"%s"},"finish_reason":null}\n\n'
 PADDED = b'data: {"index":0,"delta":{"content":"%s"},"finish_reason":null,"obfuscation":"%s"}\n\n'
 
 
-def form(event: bytes) -> Form:
+def form(event: bytes) -> EventTemplate:
     found = form_of(event, TEXTS)
     assert found is not None
     return found
 
 
 def test_what_stands_around_the_texts_is_the_form() -> None:
-    assert form(b'data: {"content": "x"}\n\n') == Form(b'data: {"content": "', b"", b'"}\n\n')
-    assert form(PLAIN % b" wor") == Form(
+    assert form(b'data: {"content": "x"}\n\n') == EventTemplate(b'data: {"content": "', b"", b'"}\n\n')
+    assert form(PLAIN % b" wor") == EventTemplate(
         b'data: {"index":0,"delta":{"content":"', b"", b'"},"finish_reason":null}\n\n'
     )
-    assert form(PADDED % (b" wor", b"x")) == Form(
+    assert form(PADDED % (b" wor", b"x")) == EventTemplate(
         b'data: {"index":0,"delta":{"content":"', b'"},"finish_reason":null,"obfuscation":"', b'"}\n\n'
     )
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.answer_recorder import MOST_BYTES, AnswerRecorder, text_in
 from proxy.dialects import operation
-from proxy.hearing import MOST_BYTES, Heard, text_in
 from proxy.provider import Api
 from proxy.reading import Reader, reader_for
 
@@ -59,7 +59,7 @@ PIECES = [b"data: ", b"\n", b"\r\n", b'{"choices":', b'[{"delta":{"content":"\xc
 
 
 def reader(
-    heard: Heard, *, kind: bytes = b"application/json", encoding: bytes = b"", api: Api = "openai"
+    heard: AnswerRecorder, *, kind: bytes = b"application/json", encoding: bytes = b"", api: Api = "openai"
 ) -> Reader:
     path = "/chat/completions" if api == "openai" else "/v1/messages"
     return reader_for(
@@ -87,7 +87,7 @@ def test_a_whole_answer_says_its_text(answer: Any) -> None:
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
 @pytest.mark.parametrize("events", EVENTS)
 def test_a_stream_is_heard_as_its_text_however_it_is_cut(events: list[Any], size: int) -> None:
-    heard, data = Heard(), stream(events)
+    heard, data = AnswerRecorder(), stream(events)
     listening = reader(heard, kind=b"text/event-stream")
     for at in range(0, len(data), size):
         assert listening.feed(data[at : at + size], 1.0) == data[at : at + size]
@@ -95,7 +95,7 @@ def test_a_stream_is_heard_as_its_text_however_it_is_cut(events: list[Any], size
 
 
 def test_the_reader_within_reads_as_it_would_alone() -> None:
-    heard = Heard()
+    heard = AnswerRecorder()
     listening = reader(heard, kind=b"text/event-stream")
     listening.feed(stream([{"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}]), 5.0)
     assert (listening.done, listening.first_token_at, listening.failed, listening.has_event) == (
@@ -109,14 +109,14 @@ def test_the_reader_within_reads_as_it_would_alone() -> None:
 
 
 def test_a_packed_answer_is_heard_unpacked() -> None:
-    heard, body = Heard(), json.dumps({"choices": [{"message": {"content": "Blue."}}]}).encode()
+    heard, body = AnswerRecorder(), json.dumps({"choices": [{"message": {"content": "Blue."}}]}).encode()
     packed = gzip.compress(body)
     assert reader(heard, encoding=b"gzip").feed(packed, 1.0) == packed
     assert heard.kept == body
 
 
 def test_of_a_long_stream_the_beginning_is_kept() -> None:
-    heard = Heard()
+    heard = AnswerRecorder()
     listening = reader(heard, kind=b"text/event-stream")
     event = stream([{"choices": [{"delta": {"content": "x" * 1000}}]}]).removesuffix(b"data: [DONE]\n\n")
     for _ in range(400):
@@ -125,7 +125,7 @@ def test_of_a_long_stream_the_beginning_is_kept() -> None:
 
 
 def test_of_a_long_json_answer_nothing_is_kept() -> None:
-    heard = Heard()
+    heard = AnswerRecorder()
     listening = reader(heard)
     for _ in range(5):
         listening.feed(b"x" * (MOST_BYTES // 4), 1.0)
@@ -154,7 +154,7 @@ def test_what_says_nothing_is_no_text(payload: bytes) -> None:
 def test_whatever_comes_goes_on_as_it_came_and_is_kept_within_bounds(
     pieces: list[bytes], streamed: bool
 ) -> None:
-    heard = Heard()
+    heard = AnswerRecorder()
     kind = b"text/event-stream" if streamed else b"application/json"
     listening = reader(heard, kind=kind)
     assert [listening.feed(piece, 1.0) for piece in pieces] == pieces

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from proxy.upstream.lane import Lane
+from proxy.upstream.connection_limit import ConnectionLimit
 
 
 def test_a_waiter_that_leaves_as_a_slot_is_released_leaves_the_slot_to_the_next() -> None:
     async def story() -> None:
-        lane = Lane(asyncio.get_running_loop(), 1)
+        lane = ConnectionLimit(asyncio.get_running_loop(), 1)
         assert lane.take()
         leaving, next_one = (asyncio.ensure_future(lane.wait()) for _ in range(2))
         await asyncio.sleep(0)  # both wait
@@ -26,7 +26,7 @@ def test_a_waiter_that_leaves_as_a_slot_is_released_leaves_the_slot_to_the_next(
 
 def test_a_slot_handed_over_to_a_waiter_that_is_then_cancelled_is_not_lost() -> None:
     async def story() -> None:
-        lane = Lane(asyncio.get_running_loop(), 1)
+        lane = ConnectionLimit(asyncio.get_running_loop(), 1)
         assert lane.take()
         waiter = asyncio.ensure_future(lane.wait())
         await asyncio.sleep(0)

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import pytest
 
+from proxy.attempt import Attempt
 from proxy.call import Call
 from proxy.mirror import Mirrors, Room
 from proxy.provider import Provider, Timeout
 from proxy.record import Recorder
-from proxy.reply import Reply
 from proxy.request import upstream_request
-from proxy.upstream import Answer, Upstreams
+from proxy.upstream import UpstreamResponse, Upstreams
 from records.exchange_id import verify
 from records.outcome import ErrorType, Outcome, Usage
 from routing.assign import Assignment, Reason
@@ -96,11 +96,11 @@ class Worker:
         return True
 
 
-def real_reply(asked: Call, answer: Script) -> Reply:
+def real_reply(asked: Call, answer: Script) -> Attempt:
     """The baseline's reply with its head there."""
     lane = trial().baseline
-    reply = Reply(lane)
-    reply.opened(cast(Answer, answer), asked, upstream_request(asked, lane), covered=False)
+    reply = Attempt(lane)
+    reply.opened(cast(UpstreamResponse, answer), asked, upstream_request(asked, lane), covered=False)
     return reply
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from proxy.attempt import Attempt
 from proxy.call import Call
 from proxy.record import Record, Recorder, ending
-from proxy.reply import Reply
 from proxy.request import upstream_request
 from records.exchange_id import verify
 from records.frame import encode
@@ -147,10 +147,10 @@ class Book:
 
 def ask(
     record: Record, said: Call, arm: ArmName, answer: Script | None = None, *, covered: bool = False
-) -> Reply:
+) -> Attempt:
     """One attempt, as the exchange makes it; without an answer it gets no head."""
     lane = said.trial.lane(arm) if said.trial else routes().plain(said.route.provider)
-    reply = Reply(lane)
+    reply = Attempt(lane)
     record.replies.append(reply)
     record.sent_at = record.sent_at or time.monotonic()
     if answer is not None:
@@ -171,7 +171,7 @@ class Leaving(Outlet):
             raise asyncio.CancelledError
 
 
-def drain(reply: Reply, *, parts: int | None = None) -> None:
+def drain(reply: Attempt, *, parts: int | None = None) -> None:
     """Relay so many parts of it, or all."""
 
     if parts != 0:

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from proxy.attempt import JSON_HELD, STREAM_HELD, Attempt, status_failure
 from proxy.reading import Blind
-from proxy.reply import JSON_HELD, STREAM_HELD, Reply, status_failure
 from proxy.request import upstream_request
 from proxy.upstream import UpstreamError
 from records.outcome import ErrorType, Usage
@@ -45,19 +45,19 @@ def test_what_a_status_says_of_its_sender(
     assert status_failure(status, candidate=True) == covered
 
 
-def reply(answer: Script, *, stream: bool = False, covered: bool = True) -> Reply:
+def reply(answer: Script, *, stream: bool = False, covered: bool = True) -> Attempt:
     """The reply of a canary's candidate, its head come."""
     said, lane = call({"model": "gpt-4o", "stream": stream}), trial().candidate
-    opened = Reply(lane)
+    opened = Attempt(lane)
     opened.opened(answer, said, upstream_request(said, lane), covered=covered)
     return opened
 
 
-def hold(opened: Reply, *, stream: bool = False) -> None:
+def hold(opened: Attempt, *, stream: bool = False) -> None:
     asyncio.run(opened.hold(stream=stream))
 
 
-def relay(opened: Reply) -> list[bytes]:
+def relay(opened: Attempt) -> list[bytes]:
     """What goes out until the provider's end."""
 
     async def pieces() -> list[bytes]:
@@ -212,7 +212,7 @@ def test_giving_up_closes_what_is_open() -> None:
     opened = reply(answer)
     opened.abort()
     assert answer.aborted
-    Reply(trial().candidate).abort()
+    Attempt(trial().candidate).abort()
 
 
 @pytest.mark.parametrize(("status", "length"), [(200, None), (429, 2)])

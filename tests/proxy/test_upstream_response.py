@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.upstream.response import BODY, DONE, HEAD, SWITCHED, Response
+from proxy.upstream.response_parser import BODY, DONE, HEAD, SWITCHED, ResponseParser
 
 EARLY = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
 SIZED = b"HTTP/1.1 200 Quite Well\r\nX-One: 1\r\ncontent-length: 5\r\n\r\nhello"
@@ -11,9 +11,11 @@ HELLO = b"3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\nx-trailer: 1\r\n\r\n"
 SWITCH = b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
 
 
-def fed(data: bytes, *cuts: int, bodiless: bool = False, may_switch: bool = False) -> tuple[Response, bytes]:
+def fed(
+    data: bytes, *cuts: int, bodiless: bool = False, may_switch: bool = False
+) -> tuple[ResponseParser, bytes]:
     """One response of these bytes, cut there, and its body."""
-    response, body = Response(may_switch=may_switch), b""
+    response, body = ResponseParser(may_switch=may_switch), b""
     response.begin(bodiless=bodiless)
     for start, end in zip((0, *cuts), (*cuts, len(data)), strict=True):
         response.feed(data[start:end])
@@ -45,7 +47,7 @@ def test_a_response_to_head_is_over_with_its_head() -> None:
 
 
 def test_another_protocol_begins_where_its_response_ends() -> None:
-    response = Response(may_switch=True)
+    response = ResponseParser(may_switch=True)
     response.begin(bodiless=False)
     assert response.feed(SWITCH + b"\x81\x00") == len(SWITCH)
     assert (response.stage, response.fault) == (SWITCHED, "")

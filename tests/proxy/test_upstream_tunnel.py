@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.provider import Timeout
-from proxy.upstream import Answer, UpstreamError
+from proxy.upstream import UpstreamError, UpstreamResponse
 from proxy.upstream.tunnel import REFUSAL_BOUND, Tunnel
 from tests.proxy.raw_provider import Play, RawProvider, Wire, pool, read_all, turns
 
@@ -19,7 +19,7 @@ SENT = [
 ]
 
 
-async def ask(upstreams: Any, provider: Any, **more: Any) -> Tunnel | Answer:
+async def ask(upstreams: Any, provider: Any, **more: Any) -> Tunnel | UpstreamResponse:
     call = {"lane": "candidate", "target": b"/realtime?model=m", "headers": SENT}
     return await upstreams.upgrade(provider, **(call | more))  # type: ignore[no-any-return]
 
@@ -100,7 +100,7 @@ def test_a_refusal_is_an_answer_like_any_other(run: Run, response: bytes, status
 
         async with RawProvider(play) as raw, pool() as upstreams:
             answer = await ask(upstreams, raw.entry())
-            assert isinstance(answer, Answer)
+            assert isinstance(answer, UpstreamResponse)
             assert answer.status == status and answer.whole
             assert answer.reason == response.split(b"\r\n")[0][13:]
             assert not any(name == b"t" for name, _ in answer.headers)

@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from records import tables
 from records.frame import Record
-from records.outcome import Attempt, Feedback, Outcome, Usage
+from records.outcome import AttemptRecord, Feedback, Outcome, Usage
 from records.spool_reader import Batch, Chunk, Writer
 from records.store import Act, Store
 
@@ -33,7 +33,9 @@ def an_outcome(serial: int, *, at: float = 20_000 * DAY) -> Outcome:
         status=200,
         latency_s=0.25,
         usage=Usage(input_tokens=10, cached_input_tokens=0, output_tokens=20),
-        attempts=(Attempt(arm="candidate", provider="openai", model="new", error_type="provider_timeout"),),
+        attempts=(
+            AttemptRecord(arm="candidate", provider="openai", model="new", error_type="provider_timeout"),
+        ),
     )
 
 

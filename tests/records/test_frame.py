@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from records.frame import HEADER, MAX_PAYLOAD, Record, encode, scan
-from records.outcome import Attempt, Feedback, Heartbeat, Outcome, Usage
+from records.outcome import AttemptRecord, Feedback, Heartbeat, Outcome, Usage
 
 EVERYTHING = 1 << 30
 
@@ -26,10 +26,10 @@ def an_outcome(serial: int = 1, *, tags: dict[str, str] | None = None) -> Outcom
         usage=Usage(input_tokens=10, output_tokens=20),
         cost_usd=0.001,
         attempts=(
-            Attempt(
+            AttemptRecord(
                 arm="candidate", provider="openai", model="gpt-4o", status=500, error_type="provider_5xx"
             ),
-            Attempt(arm="baseline", provider="openai", model="gpt-4o", status=200, latency_s=0.5),
+            AttemptRecord(arm="baseline", provider="openai", model="gpt-4o", status=200, latency_s=0.5),
         ),
     )
 

@@ -1,7 +1,7 @@
 """The lease and what the leader keeps, in both databases: one holder at a time, no word of an earlier one."""
 
 from records.store import Store
-from records.store.kept import Checkpoints, Kept
+from records.store.checkpoints import Checkpoints, StoredCheckpoint
 from records.store.lease import NOBODY, Lease, Leases
 
 
@@ -43,8 +43,8 @@ def test_a_lease_that_was_given_back_is_nobodys(store: Store) -> None:
 
 def test_what_an_earlier_leader_learnt_does_not_replace_a_later_ones(store: Store) -> None:
     kept = Checkpoints(store)
-    assert kept.load() == Kept(0, b"")
-    assert kept.save(Kept(1, b"evidence" * 1000), 100.0)
-    assert kept.save(Kept(2, b"more"), 101.0)
-    assert not kept.save(Kept(1, b"late"), 102.0)
-    assert kept.load() == Kept(2, b"more")
+    assert kept.load() == StoredCheckpoint(0, b"")
+    assert kept.save(StoredCheckpoint(1, b"evidence" * 1000), 100.0)
+    assert kept.save(StoredCheckpoint(2, b"more"), 101.0)
+    assert not kept.save(StoredCheckpoint(1, b"late"), 102.0)
+    assert kept.load() == StoredCheckpoint(2, b"more")

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from records.meters import GUARDRAIL_VALUES, LLM_BOUNDS, REMEMBERED_FEEDBACK, Meters
 from records.outcome import Feedback, Heartbeat, Outcome, Usage
-from records.store import Totals
+from records.store import RecordTotals
 from routing.plan import Plan, State
 
 DOC = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -46,7 +46,7 @@ PROMISED = {
     "canary_mirror_cost_usd": {"canary"},
     "canary_mirror_dropped": {"canary"},
 }
-OF_REPLICAS: dict[str, set[str]] = {  # shown by canary/news/shared_meters.py
+OF_REPLICAS: dict[str, set[str]] = {  # shown by control/fleet_metrics.py
     "canary_leader": set(),
     "canary_evidence_lag_seconds": set(),
     "canary_shared_up": set(),
@@ -114,7 +114,7 @@ def fill(meters: Meters) -> None:
     meters.set_plan(Plan(version=1, states={"support-nov": State(state="running", share=0.05)}))
     meters.set_guardrails({("support-nov", "error_rate"): "ok"})
     meters.count_rollback("support-nov", "error_rate")
-    meters.set_records(Totals(accepted=3, stored=2, dropped=1), 4)
+    meters.set_records(RecordTotals(accepted=3, stored=2, dropped=1), 4)
 
 
 def shown(meters: Meters) -> str:
@@ -361,10 +361,10 @@ def test_guardrails_are_shown_as_numbers() -> None:
 
 def test_accepted_is_stored_and_spooled_and_dropped_and_never_falls() -> None:
     meters = new_meters()
-    meters.set_records(Totals(accepted=12, stored=10, dropped=2, quarantined=1), 5)
+    meters.set_records(RecordTotals(accepted=12, stored=10, dropped=2, quarantined=1), 5)
     found = samples(meters)
     assert found[("canary_records_total", "accepted")] == 17 == 10 + 2 + found[("canary_records_spooled",)]
-    meters.set_records(Totals(accepted=13, stored=11, dropped=2), 0)
+    meters.set_records(RecordTotals(accepted=13, stored=11, dropped=2), 0)
     assert samples(meters)[("canary_records_total", "accepted")] == 17
 
 

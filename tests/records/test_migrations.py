@@ -14,7 +14,7 @@ from sqlalchemy import select, text
 
 from records import migrations, tables
 from records.errors import StoreDown, StoreTooNew
-from records.store import Store, Totals
+from records.store import RecordTotals, Store
 from tests.records.samples import a_batch, an_outcome, recent, some_feedback
 from tests.servers.postgres import Postgres
 
@@ -65,7 +65,7 @@ def test_a_database_of_version_0_1_is_taken_over_without_loss(tmp_path: Path) ->
         assert [row["exchange_id"] for row in recent(store, "support-nov")] == ["exchange-2", "exchange-1"]
         assert recent(store, "support-nov")[0]["fingerprint"] == ""
         assert (store.states()["support-nov"].version, store.audit()[0].act.who) == (3, "ann")
-        assert store.totals() == Totals(accepted=4, stored=3, dropped=1)
+        assert store.totals() == RecordTotals(accepted=4, stored=3, dropped=1)
         store.adopt("the-only-spool")
         assert store.cursors("the-only-spool") == {"w0-0123456789abcdef-7-0.spool": 512}
         with store.reading() as connection:
@@ -83,7 +83,7 @@ def test_a_database_of_version_0_1_is_taken_over_without_loss(tmp_path: Path) ->
         with pytest.raises(Exception, match="append-only"), store.writing() as connection:
             connection.execute(text("DELETE FROM audit"))
     with closing(Store.open("sqlite:///canary.db", tmp_path)) as again:
-        assert again.totals("the-only-spool") == Totals(accepted=4, stored=3, dropped=1)
+        assert again.totals("the-only-spool") == RecordTotals(accepted=4, stored=3, dropped=1)
 
 
 def test_a_step_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from records.outcome import Feedback, Heartbeat, Outcome, Usage
 from records.shipper import Shipper
 from records.spool import SpoolWriter
 from records.spool_reader import Batch, SpoolReader
-from records.store import Store, Totals
+from records.store import RecordTotals, Store
 from tests.records.samples import recent
 from tests.serving import eventually
 
@@ -64,7 +64,7 @@ def test_what_is_spooled_is_stored_once_across_restarts(
             assert Shipper(spool, reopened).drain()
             reopened.close()
     assert stored(store) == sorted(f"exchange-{n}" for n in range(300))
-    assert store.totals() == Totals(accepted=300, stored=300)
+    assert store.totals() == RecordTotals(accepted=300, stored=300)
 
 
 def test_a_lost_cursor_replays_without_doubling(spool: Path, writer: SpoolWriter, store: Store) -> None:
@@ -76,7 +76,7 @@ def test_a_lost_cursor_replays_without_doubling(spool: Path, writer: SpoolWriter
     store.forget(list(store.cursors(spool_name)), spool_name)
     Shipper(spool, store).drain()
     assert len(stored(store)) == 20
-    assert store.totals() == Totals(accepted=20, stored=20)
+    assert store.totals() == RecordTotals(accepted=20, stored=20)
 
 
 def test_shipped_files_and_their_cursors_go(spool: Path, store: Store) -> None:
@@ -98,7 +98,7 @@ def test_a_file_waits_for_the_other_reader(spool: Path, store: Store) -> None:
     other.commit(other.read())
     assert Shipper(spool, store, others=[other]).drain()
     assert list(spool.iterdir()) == []
-    assert store.totals() == Totals(accepted=1, stored=1)
+    assert store.totals() == RecordTotals(accepted=1, stored=1)
 
 
 def test_cursors_of_files_that_are_gone_are_dropped_at_start(spool: Path, store: Store) -> None:
@@ -173,7 +173,7 @@ def test_a_value_that_the_database_refuses_is_set_aside_and_the_rest_is_stored(
         writer.append(replace(outcome, usage=Usage(input_tokens=2**63)) if n in (3, 40) else outcome)
     assert Shipper(spool, store).drain()
     assert len(stored(store)) == 48
-    assert store.totals() == Totals(accepted=48, stored=48, quarantined=2)
+    assert store.totals() == RecordTotals(accepted=48, stored=48, quarantined=2)
     assert len(list((spool / "quarantine").glob("*@refused-*"))) == 2
     assert Shipper(spool, store).drain() and store.totals().quarantined == 2
 
@@ -255,5 +255,5 @@ def test_a_replay_killed_midway_loses_and_doubles_nothing(
     assert Shipper(spool, store).drain()
     assert kills >= 3
     assert stored(store) == sorted(f"exchange-{n}" for n in range(2000))
-    assert store.totals() == Totals(accepted=2000, stored=2000)
+    assert store.totals() == RecordTotals(accepted=2000, stored=2000)
     assert list(spool.iterdir()) == []

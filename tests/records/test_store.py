@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from records.errors import StoreDown, Unstorable
 from records.outcome import Usage
 from records.spool_reader import Death
-from records.store import FixedRubric, Store, Totals
+from records.store import FixedRubric, RecordTotals, Store
 from records.store.retention import SLICE
 from routing.plan import State
 from tests.records.samples import DAY, WRITER, a_batch, act, an_outcome, recent, some_feedback
@@ -67,7 +67,7 @@ def test_what_is_shipped_twice_is_stored_and_counted_once(store: Store) -> None:
     assert (first.inserted, first.duplicates) == (2, 0)
     assert (again.inserted, again.duplicates) == (1, 1)
     assert len(recent(store, "support-nov")) == 3
-    assert store.totals() == Totals(accepted=3, stored=3)
+    assert store.totals() == RecordTotals(accepted=3, stored=3)
 
 
 def test_the_same_id_on_another_day_is_another_outcome(store: Store) -> None:
@@ -100,7 +100,7 @@ def test_a_batch_that_fails_moves_nothing(store: Store) -> None:
     too_large = replace(an_outcome(2), usage=Usage(input_tokens=2**70))
     with pytest.raises(Unstorable):
         store.ship(a_batch(an_outcome(1), too_large, cursors={"a.spool": 10}))
-    assert (recent(store, "support-nov"), store.cursors(), store.totals()) == ([], {}, Totals())
+    assert (recent(store, "support-nov"), store.cursors(), store.totals()) == ([], {}, RecordTotals())
 
 
 def test_totals_outlive_the_process(store: Store, open_store: Callable[[], Store]) -> None:
@@ -108,9 +108,9 @@ def test_totals_outlive_the_process(store: Store, open_store: Callable[[], Store
     store.ship(a_batch(an_outcome(1), some_feedback(1), dropped=3, quarantined=2, deaths=deaths))
     store.close()
     again = open_store()
-    assert again.totals() == Totals(accepted=5, stored=2, dropped=3, quarantined=2, lost=4)
+    assert again.totals() == RecordTotals(accepted=5, stored=2, dropped=3, quarantined=2, lost=4)
     again.ship(a_batch(an_outcome(2), dropped=1))
-    assert again.totals() == Totals(accepted=7, stored=3, dropped=4, quarantined=2, lost=4)
+    assert again.totals() == RecordTotals(accepted=7, stored=3, dropped=4, quarantined=2, lost=4)
 
 
 def test_a_state_changes_only_under_the_version_that_was_read(store: Store) -> None:

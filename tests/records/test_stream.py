@@ -10,7 +10,7 @@ from records.errors import SharedDown
 from records.outcome import Feedback, Heartbeat, Outcome, Usage
 from records.shared import link, stream
 from records.shared.brief import brief, restored
-from records.shared.stream import Dispatch, Incoming, Outgoing
+from records.shared.stream import Dispatch, Outgoing, StreamCursor
 from tests.servers.redis import RedisServer
 
 OUTCOME = Outcome(
@@ -86,7 +86,7 @@ def test_what_guardrails_need_of_an_outcome_survives_the_way() -> None:
 
 def test_dispatches_arrive_whole_and_in_order(redis_server: RedisServer) -> None:
     async def there(redis: Any) -> None:
-        incoming = Incoming(redis)
+        incoming = StreamCursor(redis)
         assert await incoming.read() == []
         await send(redis, 1, 2, 3)
         first = await incoming.read(count=2)
@@ -100,10 +100,10 @@ def test_dispatches_arrive_whole_and_in_order(redis_server: RedisServer) -> None
 def test_a_reader_goes_on_from_its_place_or_from_now(redis_server: RedisServer) -> None:
     async def goes_on(redis: Any) -> None:
         await send(redis, 1, 2)
-        before = Incoming(redis)
+        before = StreamCursor(redis)
         await before.read(count=1)
-        assert numbers(await Incoming(redis, before.place).read()) == [2]
-        late = Incoming(redis)
+        assert numbers(await StreamCursor(redis, before.place).read()) == [2]
+        late = StreamCursor(redis)
         await late.skip()
         await send(redis, 3)
         assert numbers(await late.read()) == [3]
@@ -113,7 +113,7 @@ def test_a_reader_goes_on_from_its_place_or_from_now(redis_server: RedisServer) 
 
 def test_a_redis_that_lost_everything_is_read_from_its_new_beginning(redis_server: RedisServer) -> None:
     async def lost(redis: Any) -> None:
-        incoming = Incoming(redis, place="99999999999999-0")  # its clock was ahead before it died
+        incoming = StreamCursor(redis, place="99999999999999-0")  # its clock was ahead before it died
         await send(redis, 1)
         assert numbers(await incoming.read()) == [1]
         redis_server.flush()
@@ -149,7 +149,7 @@ def test_without_redis_nothing_piles_up_and_what_is_dropped_is_counted(
             await outgoing.send(redis)
         assert outgoing.dropped == 11 * 2
         with pytest.raises(SharedDown):
-            await Incoming(redis).read()
+            await StreamCursor(redis).read()
 
     on_redis(redis_server, gone)
 
@@ -159,6 +159,6 @@ def test_what_another_version_wrote_is_passed_over(redis_server: RedisServer) ->
         await redis.xadd(stream.KEY, {"d": b"\xc1"})
         await redis.xadd(stream.KEY, {"other": b"x"})
         await send(redis, 1)
-        assert numbers(await Incoming(redis).read()) == [1]
+        assert numbers(await StreamCursor(redis).read()) == [1]
 
     on_redis(redis_server, foreign)

@@ -12,7 +12,7 @@ from itertools import islice
 
 import pytest
 
-from canary.demo.provider import Provider
+from demo.provider import LocalProvider
 from tests.e2e.replicas import Fleet, fleet
 from tests.reliability.rig import percentile
 from tests.reliability.steady import Asked, Steady
@@ -74,7 +74,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterato
     with ExitStack() as stack:
         redis = RedisServer()
         stack.callback(redis.close)
-        provider = stack.enter_context(ProviderThread(Provider()))
+        provider = stack.enter_context(ProviderThread(LocalProvider()))
         members = stack.enter_context(
             fleet(
                 tmp_path_factory.mktemp("r02"),

@@ -1,5 +1,5 @@
 """R14: beyond its bound of requests in flight canary refuses at once, both arms alike, with `retry-after`;
-whoever was let in gets an answer, and nobody hangs. Goodput: `python -m tests.bench.overload`."""
+whoever was let in gets an answer, and nobody hangs. Goodput: `python -m benchmarks.overload`."""
 
 import asyncio
 import time

@@ -3,7 +3,7 @@ within a second, no candidate is asked a second after a rollback was confirmed, 
 
 Ten rounds in the quick form, a hundred in the long one (`-m slow`). That no plan outlives its admins by more
 than 15 minutes, a replica that is cut off included: `tests/records/test_plans.py`,
-`tests/canary/test_following.py`.
+`tests/control/test_plan_follower.py`.
 """
 
 import json
@@ -15,7 +15,7 @@ from itertools import islice
 import httpx2
 import pytest
 
-from canary.demo.provider import Provider
+from demo.provider import LocalProvider
 from tests.e2e.replicas import TOKEN, Fleet, fleet
 from tests.reliability.rig import percentile
 from tests.reliability.steady import Steady
@@ -95,7 +95,7 @@ def rounds(
     tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, redis_server: RedisServer
 ) -> Iterator[Rounds]:
     with ExitStack() as stack:
-        provider = stack.enter_context(ProviderThread(Provider()))
+        provider = stack.enter_context(ProviderThread(LocalProvider()))
         config = CONFIG.format(url=provider.url)
         folder = tmp_path_factory.mktemp("r15")
         members = stack.enter_context(fleet(folder, config, store=postgres.fresh(), shared=redis_server.url))

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from canary.demo.behaviour import Behaviour
-from canary.demo.provider import Provider
+from demo.behaviour import Behaviour
+from demo.provider import LocalProvider
 from tests.e2e.receivers import Hook, listening_hook
 from tests.e2e.replicas import Fleet, Member, fleet
 from tests.reliability.steady import Steady
@@ -42,7 +42,7 @@ def scene(
     tmp_path: Path, durable_postgres: Postgres, redis_server: RedisServer
 ) -> Iterator[tuple[Fleet, ProviderThread, Hook]]:
     with ExitStack() as stack:
-        provider = stack.enter_context(ProviderThread(Provider()))
+        provider = stack.enter_context(ProviderThread(LocalProvider()))
         hook = stack.enter_context(listening_hook())
         config = CONFIG.format(url=provider.url, hook=hook.url)
         members = stack.enter_context(

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from canary.demo.behaviour import Behaviour
+from demo.behaviour import Behaviour
 from tests.e2e.receivers import ALERTMANAGER, alertmanager, alerts_about
 from tests.e2e.stage import Stage, on_stage
 from tests.reliability.ailing_receivers import AilingReceiver, Ailment
@@ -78,7 +78,7 @@ def admin_pid(stage: Stage) -> int:
     """The admin process's pid; 0 while there is none."""
     for pid in stage.server.children():
         line = Path(f"/proc/{pid}/cmdline")
-        if line.exists() and b"canary.programs.admin" in line.read_bytes():
+        if line.exists() and b"canary.programs.controller" in line.read_bytes():
             return pid
     return 0
 

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from records.tables import PARTITIONED, metadata
-from report.rollout import Rollout
+from report.judged_canary import JudgedCanary
 from report.rubric import Criterion, parse_bound
 from tests.report.totals import UnitTotals
 
@@ -121,8 +121,8 @@ def criteria() -> Sequence[Criterion]:
 
 
 @pytest.fixture(scope="session")
-def rollout(criteria: Sequence[Criterion]) -> Rollout:
-    return Rollout(canary="support-nov", criteria=criteria, shares={0: 0.1}, segments=("region",))
+def rollout(criteria: Sequence[Criterion]) -> JudgedCanary:
+    return JudgedCanary(canary="support-nov", criteria=criteria, shares={0: 0.1}, segments=("region",))
 
 
 @pytest.fixture(scope="session")

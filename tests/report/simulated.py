@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from report.sample import Labels, Ratings, Sample, Totals, Values
+from report.sample import MeasureTotals, Ratings, Sample, TextColumn, Values
 from report.statistics.types import Bools, Floats, Ints
 
 DAY_S = 86400.0
@@ -63,10 +63,10 @@ class World:
             first_at=at,
             last_at=at,
             candidate_at=np.arange(0, self.days * 24) * DAY_S / 24,
-            category=Labels(names=("",), code=np.zeros(users, dtype=np.int64)),
+            category=TextColumn(names=("",), code=np.zeros(users, dtype=np.int64)),
             totals={
-                "errors": Totals(count=count, total=self.failed[:users].astype(np.float64)),
-                "cost": Totals(count=count, total=self.cost[:users]),
+                "errors": MeasureTotals(count=count, total=self.failed[:users].astype(np.float64)),
+                "cost": MeasureTotals(count=count, total=self.cost[:users]),
             },
             values={
                 "latency": Values(

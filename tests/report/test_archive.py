@@ -10,7 +10,7 @@ from scipy import stats
 from report.archive import BadEvaluation, Evaluation, Model, from_document, parse, to_document, to_line
 from report.archive_trends import Change, last_of_each_run, to_json, trends
 from report.details import Details, Money, Range
-from report.document import Decided, Difference, MetricLine, Report, Score, Srm, Units, Window
+from report.document import Decided, Difference, MetricLine, Report, ReportWindow, Score, Srm, Units
 from report.render import trends as words
 from report.statistics.correlation import pearson, spearman
 from report.vendor import vendor
@@ -57,7 +57,7 @@ def _evaluation(number: int = 1, *, score: float = 80.0, synthetic: float | None
         reasons=("all well",),
         score=Score(low=70, estimate=score, high=90),
         rubric_sha256="ab" * 32,
-        window=Window(start=0.0, end=9 * DAY_S, days=9.0),
+        window=ReportWindow(start=0.0, end=9 * DAY_S, days=9.0),
         units=Units(baseline=5400, candidate=600),
         srm=Srm(p_value=0.4, blocked=False),
         metrics=(

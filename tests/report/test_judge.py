@@ -10,12 +10,12 @@ import pytest
 
 from records.metric import BUILT_IN, Metric
 from report.comparison import symmetric
-from report.exchanges import Exchanges
+from report.exchanges import ExchangeTable
 from report.judge import detectable, further_units, judge
 from report.metrics import UnknownMetric, observe
-from report.reading import GATE, Reading, read
+from report.reading import GATE, MetricReading, read
 from report.rubric import Criterion, parse_bound
-from report.sample import Labels, Ratings, Sample
+from report.sample import Ratings, Sample, TextColumn
 from report.score import points, score
 from report.statistics.sequence import POWER_Z, multiplier
 from report.statistics.types import Floats
@@ -39,11 +39,11 @@ def _sample(candidate: Floats, baseline: Floats, **changed: Any) -> Sample:
         "ttft_s": values,
         "cost_usd": values,
         "tokens": values,
-        "category": Labels.of([""] * n),
+        "category": TextColumn.of([""] * n),
         "feedback": {"csat": Ratings(row=np.arange(n), value=values, at=np.full(n, 950.0))},
         "shares": {0: 0.5},
     }
-    return Exchanges(**{**fields, **changed}).sample()
+    return ExchangeTable(**{**fields, **changed}).sample()
 
 
 def _criterion(metric: str, acceptable: str, ideal: str, weight: float = 1) -> Criterion:
@@ -56,7 +56,7 @@ def _criterion(metric: str, acceptable: str, ideal: str, weight: float = 1) -> C
     )
 
 
-def _reading(sample: Sample, metric: str, planned: float = 500) -> Reading:
+def _reading(sample: Sample, metric: str, planned: float = 500) -> MetricReading:
     return read(sample, observe(sample, metric, BUILT_IN, now=NOW), planned=planned)
 
 
@@ -292,7 +292,7 @@ def test_the_score_of_the_contracts_example() -> None:
         def contrast(factor: float, offset: float, value: float = value) -> Any:
             return symmetric(value - offset, 0.0)
 
-        reading = Reading(
+        reading = MetricReading(
             candidate_units=500,
             baseline_units=500,
             carrying=(500, 500),

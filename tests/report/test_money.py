@@ -10,7 +10,7 @@ import pytest
 
 from report.log import from_csv
 from report.money import MONTH_DAYS, money
-from report.sample import Sample, Totals
+from report.sample import MeasureTotals, Sample
 
 Log = Callable[[Any], Path]
 
@@ -50,7 +50,8 @@ def test_users_who_have_to_ask_more_often_are_dearer_though_a_request_costs_the_
         first_at=sample.first_at[row],
         last_at=sample.last_at[row],
         totals={
-            name: Totals(count=each.count[row], total=each.total[row]) for name, each in sample.totals.items()
+            name: MeasureTotals(count=each.count[row], total=each.total[row])
+            for name, each in sample.totals.items()
         },
     )
     once, again = money(sample, planned=500), money(doubled, planned=500)
@@ -78,7 +79,7 @@ def test_less_than_a_day_or_too_few_users_tell_nothing(write_log: Log, world: ty
 def test_requests_without_a_known_price_are_said(sample: Sample) -> None:
     cost = sample.totals["cost"]
     known = np.arange(len(cost.count)) % 4 > 0
-    part = Totals(count=cost.count * known, total=cost.total * known)
+    part = MeasureTotals(count=cost.count * known, total=cost.total * known)
     found = money(replace(sample, totals={**sample.totals, "cost": part}), planned=500)
     assert found is not None
     assert found.priced == pytest.approx(0.75, abs=0.001)

@@ -10,15 +10,15 @@ import pytest
 
 from report import over_time
 from report.document import Report
+from report.judged_canary import JudgedCanary
 from report.log import from_csv
-from report.rollout import Rollout
 from report.verdict import build
 
 Log = Callable[[Any], Path]
 
 
 @pytest.fixture(scope="module")
-def report(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> Report:
+def report(write_log: Log, world: type[Any], rollout: JudgedCanary, now: float) -> Report:
     return build(from_csv(write_log(world(latency_s=(0.4, 0.8)))), rollout, now=now)
 
 
@@ -36,7 +36,7 @@ def test_a_course_ends_at_the_reports_own_difference(report: Report) -> None:
 
 
 def test_a_point_is_what_a_report_of_the_users_so_far_says(
-    write_log: Log, world: type[Any], rollout: Rollout, report: Report, now: float, tmp_path: Path
+    write_log: Log, world: type[Any], rollout: JudgedCanary, report: Report, now: float, tmp_path: Path
 ) -> None:
     point = next(course for course in report.details.over_time if course.metric == "latency_p95").points[0]
     rows = write_log(world(latency_s=(0.4, 0.8))).read_text().splitlines()
@@ -59,14 +59,14 @@ def test_there_is_no_point_before_a_hundred_users(report: Report) -> None:
 
 
 def test_a_large_sample_is_judged_again_at_few_points_only(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float, monkeypatch: pytest.MonkeyPatch
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(over_time, "LARGE", 1000)
     found = build(from_csv(write_log(world(latency_s=(0.4, 0.8)))), rollout, now=now).details.over_time
     assert {len(course.points) for course in found} <= set(range(2, over_time.FEW_POINTS + 1))
 
 
-def test_a_log_of_one_day_has_no_course(write_log: Log, world: type[Any], rollout: Rollout) -> None:
+def test_a_log_of_one_day_has_no_course(write_log: Log, world: type[Any], rollout: JudgedCanary) -> None:
     found = build(from_csv(write_log(world(days=0.9))), replace(rollout, minimum_days=0), now=2e9)
     assert found.details.over_time == ()
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from report.judged_canary import JudgedCanary
 from report.log import from_csv
 from report.metrics import observe
 from report.parts import break_down, parts_of
-from report.rollout import Rollout
 from report.verdict import build
 
 Log = Callable[[Any], Path]
 
 
-def _parts(path: Path, rollout: Rollout, now: float) -> Any:
+def _parts(path: Path, rollout: JudgedCanary, now: float) -> Any:
     sample = from_csv(path, rollout.metrics)
     parts = [
         part
@@ -27,7 +27,7 @@ def _parts(path: Path, rollout: Rollout, now: float) -> Any:
 
 
 def test_every_value_of_a_tag_and_every_category_is_tested(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     parts = _parts(write_log(world()), rollout, now)
     assert {(one.by, one.value) for one in parts.segments} == {("region", "eu"), ("region", "us")}
@@ -36,7 +36,7 @@ def test_every_value_of_a_tag_and_every_category_is_tested(
 
 
 def test_a_candidate_that_is_better_is_said_to_be(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     parts = _parts(write_log(world(cost_usd=(0.05, 0.03), latency_s=(0.5, 0.3))), rollout, now)
     better = {one.metric for one in parts.categories if one.state == "BETTER"}
@@ -45,7 +45,7 @@ def test_a_candidate_that_is_better_is_said_to_be(
 
 
 def test_with_few_users_nothing_is_said(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     parts = _parts(write_log(world(users=1500)), rollout, now)
     assert {one.state for one in parts.categories} == {"TOO_FEW"}
@@ -54,7 +54,7 @@ def test_with_few_users_nothing_is_said(
 
 @pytest.mark.parametrize("lost", [0.2, 0.0])
 def test_a_critical_category_below_the_floor_blocks_even_if_the_baseline_is_too(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float, lost: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float, lost: float
 ) -> None:
     log = write_log(world(users=9000, hard={"billing": lost}))
     report = build(from_csv(log), replace(rollout, critical_categories=frozenset({"billing"})), now=now)
@@ -67,7 +67,7 @@ def test_a_critical_category_below_the_floor_blocks_even_if_the_baseline_is_too(
 
 
 def test_a_critical_segment_that_is_worse_blocks(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     sample = from_csv(write_log(world(worse_in={"eu": 0.1})))
     regions = replace(rollout, segments=("region",))
@@ -81,7 +81,7 @@ def test_a_critical_segment_that_is_worse_blocks(
 
 
 def test_an_unknown_tag_gives_no_segment(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     parts = _parts(write_log(world(users=500)), replace(rollout, segments=("planet",)), now)
     assert parts.segments == ()

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from records.metric import BUILT_IN
-from report.exchanges import Exchanges
+from report.exchanges import ExchangeTable
 from report.judge import State, judge
 from report.metrics import observe
-from report.reading import Reading, read
+from report.reading import MetricReading, read
 from report.rubric import Criterion, parse_bound
-from report.sample import Labels, Ratings, Sample
+from report.sample import Ratings, Sample, TextColumn
 from report.statistics.phases import UnitSums, arms, unit_sums
 from report.statistics.ratio import difference, ratio
 
@@ -84,7 +84,7 @@ def _ramp(*blocks: tuple[int, bool, int, int, int]) -> Sample:
     n = len(unit)
     at = np.linspace(0.0, 900.0, n)
     said = np.flatnonzero(np.ones(n, dtype=np.bool_))
-    return Exchanges(
+    return ExchangeTable(
         units=tuple(f"u{i}" for i in range(users)),
         unit=np.array(unit, dtype=np.int64),
         candidate=np.array(candidate),
@@ -96,16 +96,16 @@ def _ramp(*blocks: tuple[int, bool, int, int, int]) -> Sample:
         ttft_s=np.full(n, np.nan),
         cost_usd=np.full(n, np.nan),
         tokens=np.full(n, np.nan),
-        category=Labels.of([""] * n),
+        category=TextColumn.of([""] * n),
         feedback={"task_completed": Ratings(row=said, value=1.0 - np.array(failed, dtype=float), at=at)},
     ).sample()
 
 
-def _read(sample: Sample, metric: str) -> Reading:
+def _read(sample: Sample, metric: str) -> MetricReading:
     return read(sample, observe(sample, metric, BUILT_IN, now=NOW), planned=500)
 
 
-def _state(reading: Reading, metric: str, bounds: Sequence[str]) -> State:
+def _state(reading: MetricReading, metric: str, bounds: Sequence[str]) -> State:
     acceptable, ideal = map(parse_bound, bounds)
     return judge(
         Criterion(metric=metric, acceptable=acceptable, ideal=ideal, weight=1, question="?"), reading

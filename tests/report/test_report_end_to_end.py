@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from report.document import Report, from_json, to_json
+from report.judged_canary import JudgedCanary
 from report.log import from_csv
-from report.rollout import Rollout
 from report.verdict import build
 
 Log = Callable[[Any], Path]
@@ -21,18 +21,22 @@ GOOD: dict[str, Any] = {
 }
 
 
-def _report(path: Path, rollout: Rollout, now: float) -> Report:
+def _report(path: Path, rollout: JudgedCanary, now: float) -> Report:
     return build(from_csv(path), rollout, now=now)
 
 
-def test_ideal_everywhere_ships_now(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> None:
+def test_ideal_everywhere_ships_now(
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+) -> None:
     report = _report(write_log(world()), rollout, now)
     assert report.verdict == "ship_now"
     assert {line.state for line in report.metrics} == {"IDEAL"}
     assert (report.score.low, report.score.high) == (100, 100)
 
 
-def test_acceptable_everywhere_ships(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> None:
+def test_acceptable_everywhere_ships(
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+) -> None:
     report = _report(write_log(world(**GOOD)), rollout, now)
     assert report.verdict == "ship"
     assert {line.state for line in report.metrics} == {"PASS"}
@@ -40,7 +44,7 @@ def test_acceptable_everywhere_ships(write_log: Log, world: type[Any], rollout: 
 
 
 def test_one_miss_is_a_no_though_the_score_is_high(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     report = _report(write_log(world(latency_s=(0.4, 1.6))), rollout, now)
     assert report.verdict == "dont_ship"
@@ -49,14 +53,14 @@ def test_one_miss_is_a_no_though_the_score_is_high(
     assert report.score.estimate > 70
 
 
-def test_a_miss_needs_no_minimum_duration(write_log: Log, world: type[Any], rollout: Rollout) -> None:
+def test_a_miss_needs_no_minimum_duration(write_log: Log, world: type[Any], rollout: JudgedCanary) -> None:
     log = write_log(world(latency_s=(0.4, 1.6), days=1.0))
     first = from_csv(log).first_at[0]
     assert _report(log, rollout, float(first) + DAY_S).verdict == "dont_ship"
 
 
 def test_too_little_evidence_extends_and_says_what_is_missing(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     report = _report(write_log(world(users=2500, completed=(0.87, 0.865))), rollout, now)
     assert report.verdict == "extend"
@@ -69,7 +73,7 @@ def test_too_little_evidence_extends_and_says_what_is_missing(
 
 
 def test_a_hundred_units_are_the_least(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     report = _report(write_log(world(users=600)), rollout, now)
     assert report.verdict == "extend"
@@ -79,7 +83,9 @@ def test_a_hundred_units_are_the_least(
     assert (report.score.low, report.score.high) == (0, 100)
 
 
-def test_the_best_candidate_must_run_its_days(write_log: Log, world: type[Any], rollout: Rollout) -> None:
+def test_the_best_candidate_must_run_its_days(
+    write_log: Log, world: type[Any], rollout: JudgedCanary
+) -> None:
     log = write_log(world(days=4.0))
     report = _report(log, rollout, float(from_csv(log).first_at[0]) + 4.5 * DAY_S)
     assert report.verdict == "extend"
@@ -87,13 +93,15 @@ def test_the_best_candidate_must_run_its_days(write_log: Log, world: type[Any], 
 
 
 def test_a_silent_log_does_not_age_into_a_verdict(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     report = _report(write_log(world(days=4.0)), rollout, now + 30 * DAY_S)
     assert report.verdict == "extend"
 
 
-def test_lost_users_block_the_verdict(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> None:
+def test_lost_users_block_the_verdict(
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+) -> None:
     report = _report(write_log(world()), replace(rollout, shares={0: 0.13}), now)
     assert report.srm.blocked
     assert report.verdict == "dont_ship"
@@ -102,7 +110,7 @@ def test_lost_users_block_the_verdict(write_log: Log, world: type[Any], rollout:
 
 
 def test_a_compensating_factor_outweighs_a_miss_and_is_named(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     outweighed = replace(rollout, compensating_factor="40 % cheaper; support agreed to wait (Ada, 9 Nov)")
     report = _report(write_log(world(latency_s=(0.4, 1.6))), outweighed, now)
@@ -112,7 +120,7 @@ def test_a_compensating_factor_outweighs_a_miss_and_is_named(
 
 
 def test_a_run_that_was_rolled_back_does_not_ship(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     report = _report(write_log(world()), replace(rollout, rolled_back=True), now)
     assert report.verdict == "dont_ship"
@@ -120,7 +128,7 @@ def test_a_run_that_was_rolled_back_does_not_ship(
 
 
 def test_a_rubric_written_afterwards_is_a_caveat(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     log = write_log(world())
     honest = _report(log, rollout, now)
@@ -131,7 +139,7 @@ def test_a_rubric_written_afterwards_is_a_caveat(
 
 
 def test_a_category_hidden_by_the_average_is_a_caveat_and_a_critical_one_blocks(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     log = write_log(world(worse_in={"billing": 0.2}))
     report = _report(log, rollout, now)
@@ -148,7 +156,7 @@ def test_a_category_hidden_by_the_average_is_a_caveat_and_a_critical_one_blocks(
 
 
 def test_the_json_has_exactly_the_contracts_fields(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     report = _report(write_log(world()), rollout, now)
     document = to_json(report)
@@ -171,7 +179,7 @@ def test_the_json_has_exactly_the_contracts_fields(
 
 
 def test_a_run_that_may_be_short_says_so(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     report = _report(write_log(world()), replace(rollout, minimum_days=0), now)
     assert report.verdict == "ship_now"

@@ -17,8 +17,8 @@ from records.spool_reader import Batch, Chunk, Writer
 from records.store import Store
 from report.cohort import from_store
 from report.document import Difference, Report
+from report.judged_canary import JudgedCanary
 from report.log import from_csv
-from report.rollout import Rollout
 from report.rubric import Criterion, parse_bound
 from report.verdict import build, whole_days
 from tests.report.conftest import World, exchanges
@@ -79,7 +79,7 @@ def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def judged(criteria: Sequence[Criterion], rollout: Rollout) -> Rollout:
+def judged(criteria: Sequence[Criterion], rollout: JudgedCanary) -> JudgedCanary:
     """The contract's rubric, and what else can be measured of a log."""
     more = [("error_rate", "< 5%", "< 1%"), ("cost_total", "< 1", "< 0.1"), ("latency_p50", "< 2s", "< 1s")]
     rows = [
@@ -111,7 +111,7 @@ def _numbers(report: Report) -> dict[tuple[str, ...], list[float]]:
 
 
 def test_the_store_says_what_the_log_says(
-    shipped: Store, write_log: Callable[[World], Path], judged: Rollout, now: float
+    shipped: Store, write_log: Callable[[World], Path], judged: JudgedCanary, now: float
 ) -> None:
     expected = build(from_csv(write_log(WORLD)), judged, now=now)
     metrics = [one.metric for one in judged.criteria]

@@ -12,10 +12,10 @@ import pytest
 
 from report import render
 from report.document import Mirror, Report, from_json
+from report.judged_canary import JudgedCanary
 from report.log import from_csv
 from report.render import prose
 from report.render.bar import WIDTH, bar
-from report.rollout import Rollout
 from report.verdict import build
 from report.wording import label
 
@@ -24,12 +24,12 @@ HOSTILE = 'x"><script>alert(1)</script>|*a*'
 
 
 @pytest.fixture(scope="module")
-def extended(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> Report:
+def extended(write_log: Log, world: type[Any], rollout: JudgedCanary, now: float) -> Report:
     return build(from_csv(write_log(world(users=2500, completed=(0.87, 0.865)))), rollout, now=now)
 
 
 @pytest.fixture(scope="module")
-def refused(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> Report:
+def refused(write_log: Log, world: type[Any], rollout: JudgedCanary, now: float) -> Report:
     log = write_log(world(latency_s=(0.4, 1.6), worse_in={"billing": 0.2}))
     return build(from_csv(log), replace(rollout, critical_categories=frozenset({"billing"})), now=now)
 
@@ -122,7 +122,7 @@ def test_in_eighty_columns_no_figure_of_a_metric_is_folded(refused: Report) -> N
         assert f"{label(line.metric)} {line.acceptable} {line.ideal} {line.units:,}" in lines
 
 
-def test_an_empty_canary_can_be_shown(rollout: Rollout, tmp_path: Path) -> None:
+def test_an_empty_canary_can_be_shown(rollout: JudgedCanary, tmp_path: Path) -> None:
     path = tmp_path / "empty.csv"
     path.write_text("unit,arm,at\n")
     report = build(from_csv(path), rollout, now=0.0)

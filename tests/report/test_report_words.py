@@ -13,10 +13,11 @@ from records.metric import BUILT_IN
 from report import render
 from report.details import Details, Range
 from report.document import Report, from_json, to_json
+from report.judged_canary import JudgedCanary
 from report.log import from_csv
-from report.render import curve, hump, prose, trade
+from report.render import curve, prose, trade
+from report.render import density_plot as hump
 from report.render.steps import next_steps
-from report.rollout import Rollout
 from report.rubric import Criterion, parse_bound
 from report.verdict import build
 
@@ -25,12 +26,12 @@ FORMS = (render.html, render.markdown, partial(render.terminal, width=200))
 
 
 @pytest.fixture(scope="module")
-def cheaper(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> Report:
+def cheaper(write_log: Log, world: type[Any], rollout: JudgedCanary, now: float) -> Report:
     return build(from_csv(write_log(world(cost_usd=(0.04, 0.024)))), rollout, now=now)
 
 
 @pytest.fixture(scope="module")
-def slower(write_log: Log, world: type[Any], rollout: Rollout, now: float) -> Report:
+def slower(write_log: Log, world: type[Any], rollout: JudgedCanary, now: float) -> Report:
     log = write_log(world(latency_s=(0.4, 1.6), worse_in={"billing": 0.2}, errors=(0.004, 0.05)))
     return build(from_csv(log), replace(rollout, critical_categories=frozenset({"billing"})), now=now)
 
@@ -85,7 +86,7 @@ def test_layers_that_were_not_run_or_not_asked_say_so(cheaper: Report) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_metric_that_cannot_have_matured_is_not_measurable_in_this_window(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float, form: Callable[[Report], str]
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float, form: Callable[[Report], str]
 ) -> None:
     churn = Criterion(
         metric="churn", acceptable=parse_bound("< 5%"), ideal=parse_bound("< 2%"), weight=1, question="?"
@@ -118,7 +119,7 @@ def test_what_failed_can_be_looked_up(slower: Report, form: Callable[[Report], s
 
 
 def test_a_mismatched_split_is_the_first_thing_to_mend(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     report = build(from_csv(write_log(world())), replace(rollout, shares={0: 0.13}), now=now)
     assert next_steps(report)[0].startswith("Split: ")
@@ -158,7 +159,7 @@ def test_what_would_change_the_verdict_is_on_the_first_card(slower: Report) -> N
 
 
 def test_a_caveat_says_where_and_by_how_much(
-    write_log: Log, world: type[Any], rollout: Rollout, now: float
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
 ) -> None:
     report = build(from_csv(write_log(world(worse_in={"billing": 0.12}, users=9000))), rollout, now=now)
     (caveat,) = [reason for reason in report.reasons if "category billing" in reason]

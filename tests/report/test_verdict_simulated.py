@@ -14,10 +14,10 @@ from records.metric import BUILT_IN
 from report.decision import decide
 from report.document import Verdict
 from report.judge import judge
+from report.judged_canary import JudgedCanary
 from report.metrics import observe
 from report.power import Assumptions, Traffic, expected_power
 from report.reading import read
-from report.rollout import Rollout
 from report.rubric import Criterion, parse_bound
 from report.sample import Sample
 from report.statistics.sequence import multiplier, tuning, units_needed
@@ -114,7 +114,7 @@ NO_ROOM = (
 )
 
 
-def _verdict(sample: Sample, rollout: Rollout, *, now: float) -> Verdict:
+def _verdict(sample: Sample, rollout: JudgedCanary, *, now: float) -> Verdict:
     """As `build` has it, without what is only shown."""
     return decide(find(sample, rollout, now=now))[0]
 
@@ -122,7 +122,7 @@ def _verdict(sample: Sample, rollout: Rollout, *, now: float) -> Verdict:
 def _ever_refused(criteria: Sequence[Criterion], *, worlds: int, seed: int) -> float:
     """The share of A/A worlds with "don't ship" at one of 14 daily looks; the split is a part of it."""
     rng = np.random.default_rng(seed)
-    rollout = Rollout(canary="aa", criteria=criteria, minimum_days=0)
+    rollout = JudgedCanary(canary="aa", criteria=criteria, minimum_days=0)
     refused = 0
     for _ in range(worlds):
         told = world(rng, Arms(errors=(0.01, 0.01)))
@@ -192,7 +192,7 @@ def _told_and_shipped(
     """What `canary check` tells of 20,000 users, and the share of worlds that the report ships at the end."""
     traffic = Traffic(units=20_000, share=share, requests_per_unit=requests)
     told = expected_power(criteria, traffic, assumptions=Assumptions(values=VALUES)).ship
-    rollout = Rollout(canary="power", criteria=criteria, minimum_days=0)
+    rollout = JudgedCanary(canary="power", criteria=criteria, minimum_days=0)
     rng = np.random.default_rng(seed)
     shipped = 0
     for _ in range(worlds):

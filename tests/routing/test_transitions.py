@@ -77,7 +77,7 @@ def test_the_table_is_the_law(action: t.Action, place: int) -> None:
         assert ACTIONS[action](before).state == expected
         assert action in t.legal(before)
         return
-    with pytest.raises(t.Refused) as caught:
+    with pytest.raises(t.IllegalTransition) as caught:
         ACTIONS[action](before)
     assert action not in caught.value.legal == t.legal(before)
     options = str(caught.value).partition("(")[2]
@@ -140,7 +140,7 @@ def test_resuming_after_a_rollback_begins_a_new_run_at_the_first_step() -> None:
 
 
 def test_resuming_after_a_rollback_needs_a_reason() -> None:
-    with pytest.raises(t.Refused, match="needs a reason"):
+    with pytest.raises(t.IllegalTransition, match="needs a reason"):
         t.resume(rolled_back(), RAMP, reason=" ", now=1.0)
 
 
@@ -175,7 +175,7 @@ def test_a_share_set_by_hand_ends_the_ramp_unless_it_is_one_of_its_steps() -> No
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 1.5, float("nan")])
 def test_the_ends_of_the_scale_have_actions_of_their_own(share: float) -> None:
-    with pytest.raises(t.Refused, match=r"rollback.*promote"):
+    with pytest.raises(t.IllegalTransition, match=r"rollback.*promote"):
         t.set_share(running(), RAMP, share, now=5.0)
 
 
@@ -198,7 +198,7 @@ def play(state: State, event: tuple[str, object], steps: list[Step]) -> tuple[St
         return tick(state, value, steps=steps), steps
     try:
         return t.rollback(state, reason="errors", now=1.0), steps
-    except t.Refused:
+    except t.IllegalTransition:
         return state, steps
 
 

@@ -1,0 +1,56 @@
+"""Tells the receivers news that wakes nobody: a new model, a finished benchmark. Pages are `notify`'s."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+
+from alerts.payloads import PAGERDUTY_SUMMARY, utc_text
+from alerts.receiver import Receiver
+
+SHOWN_FOR = timedelta(hours=1)
+"""How long Alertmanager shows it: it knows alerts only, so it gets one of severity `info`."""
+
+_ENQUEUE, _CHANGE = "/v2/enqueue", "/v2/change/enqueue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """One thing worth telling. `kind` is for programs, as `model_released`, and a benchmark's `verdict` too;
+    `at` is UTC seconds."""
+
+    kind: str
+    model: str
+    headline: str
+    at: float
+    verdict: str | None = None
+
+
+def announcement(receiver: Receiver, news: Announcement) -> tuple[str, Any]:
+    """(url, JSON body): a message, or PagerDuty's change event, which opens no incident."""
+    at = utc_text(news.at)
+    if receiver.kind == "alertmanager":
+        labels = {"alertname": "CanaryNews", "kind": news.kind, "model": news.model, "severity": "info"}
+        until = utc_text(news.at + SHOWN_FOR.total_seconds())
+        alert = {"labels": labels, "annotations": {"summary": news.headline}, "startsAt": at, "endsAt": until}
+        return f"{receiver.url.rstrip('/')}/api/v2/alerts", [alert]
+    if receiver.kind == "pagerduty":
+        url = receiver.url.removesuffix(_ENQUEUE) + _CHANGE
+        payload = {"summary": news.headline[:PAGERDUTY_SUMMARY], "source": "canary", "timestamp": at}
+        return url, {"routing_key": receiver.key or "", "payload": payload}
+    if receiver.kind == "slack":
+        text = news.headline.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        return receiver.url, {"text": f":package: {text}"}
+    told = {"event": news.kind, "model": news.model, "at": at, "headline": news.headline}
+    return receiver.url, {**told, "verdict": news.verdict}
+
+
+async def announce(client: httpx2.AsyncClient, receiver: Receiver, news: Announcement) -> str | None:
+    """Tell one receiver; what went wrong, None for nothing."""
+    url, body = announcement(receiver, news)
+    try:
+        answer = await client.post(url, json=body)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as problem:
+        return type(problem).__name__
+    return None if answer.is_success else f"it answered {answer.status_code}"

@@ -1,0 +1,70 @@
+"""Known issues asked again: one model, the examples that some model once got wrong."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from bench.asking import Asker
+from bench.issues import Checked, Issue, checked
+from bench.models import NamedModel
+from bench.runner import Ask, run
+from bench.saved_answers import NoSavedAnswers
+from bench.settings import BenchSettings
+from bench.targets import client_for, direct
+from records.prices import Prices
+
+FILE = "known-issues.jsonl"
+"""Beside the config."""
+
+AT_ONCE = 4
+
+
+def file_of(config_file: Path) -> Path:
+    """Where the known issues are."""
+    return config_file.parent / FILE
+
+
+async def recheck(
+    settings: BenchSettings,
+    model: NamedModel,
+    issues: Sequence[Issue],
+    environment: Mapping[str, str],
+    *,
+    judge: NamedModel | None,
+) -> list[Checked]:
+    """Ask a model all of them, straight at its provider, but for those that would need a judge where there is
+    none. Raises BenchError, NoKey."""
+    prices = Prices(settings.prices)
+    async with AsyncExitStack() as clients:
+
+        async def asker(named: NamedModel) -> Asker:
+            client = await clients.enter_async_context(client_for(named.provider, at_once=AT_ONCE))
+            return Asker(client, direct(named.provider, named.model, prices, environment))
+
+        ask = Ask(asker=await asker(model), judge=await asker(judge) if judge is not None else None)
+        examples = [each.example for each in issues if judge is not None or each.example.task != "judge"]
+        (results,) = await run([ask], examples, kept=NoSavedAnswers(), at_once=AT_ONCE)
+    return checked(issues, {each.example.hash: each for each in results})
+
+
+def document(model: str, found: Sequence[Checked]) -> dict[str, Any]:
+    """JSON types only; those that are still there first."""
+    order = {"still_there": 0, "unknown": 1, "gone": 2}
+    return {
+        "model": model,
+        "still_there": sum(each.state == "still_there" for each in found),
+        "unknown": sum(each.state == "unknown" for each in found),
+        "gone": sum(each.state == "gone" for each in found),
+        "issues": [
+            {
+                "id": each.issue.example.id,
+                "state": each.state,
+                "what": each.issue.what,
+                "since": each.issue.since,
+                "answer": None if each.result is None else each.result.answer.text,
+                "failure": None if each.result is None else each.result.answer.failure,
+            }
+            for each in sorted(found, key=lambda each: order[each.state])
+        ],
+    }

@@ -1,0 +1,107 @@
+"""How a benchmark reaches a model: straight at its provider, or pinned through the running proxy."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import httpx2
+
+from bench.answer import Failure
+from bench.asking import Read, Target
+from bench.wires import WIRES
+from proxy.answer_recorder import text_in
+from proxy.dialects import operation
+from proxy.provider import Api, Provider
+from records.outcome import Usage
+from records.prices import Prices
+from routing.canary import ArmName
+
+_KEYS: Mapping[Api, tuple[str, ...]] = {
+    "openai": ("OPENAI_API_KEY",),
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+}
+_PATHS: Mapping[Api, str] = {
+    "openai": "/chat/completions",
+    "anthropic": "/v1/messages",
+    "gemini": "/v1beta/models/any:generateContent",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyRoute:
+    """The running proxy: its URL, the model that callers ask it for, the entry of the canary's baseline, and
+    the token that pins a request to an arm."""
+
+    traffic: str
+    asked: str
+    provider: Provider
+    token: str
+
+
+class NoKey(Exception):
+    """A provider without a key; the message says where one may be put."""
+
+
+def direct(provider: Provider, model: str, prices: Prices, environment: Mapping[str, str]) -> Target:
+    """The model at its provider. Raises NoKey."""
+    return Target(
+        name=f"{provider.name}/{model}",
+        model=model,
+        url=provider.base_url,
+        wire=WIRES[provider.api],
+        headers=WIRES[provider.api].credential(key_of(provider, environment)),
+        read=partial(read, provider.api),
+        cost=partial(_cost, prices, provider.api, model),
+        timeout_s=provider.timeout.total_s,
+    )
+
+
+def pinned(target: Target, route: ProxyRoute, arm: ArmName) -> Target:
+    """The same model as one arm of a canary, through the proxy, asked for as apps do.
+
+    The proxy gives each arm its own credential.
+    """
+    provider = route.provider
+    root = f"{route.traffic}/{provider.name}{'/v1' if provider.api == 'openai' else ''}"
+    return Target(
+        name=target.name,
+        model=route.asked,
+        url=root,
+        wire=WIRES[provider.api],
+        headers={**target.headers, "x-canary-pin": arm, "x-canary-pin-token": route.token},
+        read=target.read,
+        cost=target.cost,
+        timeout_s=target.timeout_s,
+        arm=arm,
+    )
+
+
+def client_for(provider: Provider, *, at_once: int) -> httpx2.AsyncClient:
+    """A client that trusts what the entry says; each question has its own time limit."""
+    context = ssl.create_default_context(cafile=provider.ca_file)
+    limits = httpx2.Limits(max_connections=at_once, max_keepalive_connections=at_once)
+    return httpx2.AsyncClient(verify=context, trust_env=False, timeout=None, limits=limits)
+
+
+def key_of(provider: Provider, environment: Mapping[str, str]) -> str:
+    """The entry's own key, or what the API's SDK would take from the environment. Raises NoKey."""
+    names = _KEYS[provider.api]
+    for key in (provider.api_key, *(environment.get(name) for name in names)):
+        if key:
+            return key
+    raise NoKey(f"there is no key for {provider.name}: set {names[0]}, or api_key in the config")
+
+
+def read(api: Api, body: bytes) -> Read:
+    """A whole answer of this API."""
+    read_json = operation(api, "POST", _PATHS[api]).read_json
+    assert read_json is not None  # every API's chat has one  # noqa: S101
+    found = read_json(body)
+    failure: Failure | None = None if found.valid and not found.failed else "provider_malformed"
+    return Read(text_in(body), found.usage, failure)
+
+
+def _cost(prices: Prices, api: Api, model: str, usage: Usage) -> float | None:
+    return prices.cost(api, model, usage)

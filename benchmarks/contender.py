@@ -1,0 +1,95 @@
+"""One way from the client to the provider, as a process tree on a core of its own."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from benchmarks.request import HEADERS, Dialect
+
+CLIENT_CORE, PROXY_CORE, BOTH_CORES = "0", "1", "0,1"
+
+OPENAI = Dialect()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """A way to the provider. `roles` are its processes by what they do; the direct way has none.
+
+    exact: its JSON answers must be the provider's bytes. streams: how many at once are asked of it.
+    """
+
+    name: str
+    port: int
+    roles: dict[str, list[int]]
+    dialect: Dialect = OPENAI
+    exact: bool = True
+    streams: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A contender that is not there yet; `start` brings it up for one turn.
+
+    optional: when it does not start, or answers wrongly, that is noted and the run goes on.
+    remark: what a reader of its figures must know.
+    """
+
+    name: str
+    start: Callable[[], AbstractContextManager[Contender]]
+    optional: bool = False
+    remark: str = ""
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(
+    process: subprocess.Popen[str], log: Path, ready: Callable[[], bool], within_s: float = 30.0
+) -> None:
+    """Wait until a contender is ready; RuntimeError with its last words when it does not become so."""
+    deadline = time.monotonic() + within_s
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            words = log.read_text(errors="replace")[-1500:]
+            raise RuntimeError(f"did not become ready within {within_s:g} s:\n{words}")
+        time.sleep(0.05)
+
+
+def accepts(port: int) -> bool:
+    """True when somebody listens."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def says_ready(port: int) -> bool:
+    """True when /readyz says 200."""
+    return _status(port, "GET", "/readyz", b"", {}) == 200
+
+
+def answers_chat(port: int, dialect: Dialect = OPENAI) -> bool:
+    """True when a chat completion comes back with 200."""
+    headers = dict(header.split(": ", 1) for header in (*HEADERS, *dialect.headers))
+    return _status(port, "POST", dialect.path, dialect.body(), headers) == 200
+
+
+def _status(port: int, method: str, path: str, body: bytes, headers: dict[str, str]) -> int | None:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request(method, path, body, headers)
+        return connection.getresponse().status
+    except (OSError, HTTPException):
+        return None
+    finally:
+        connection.close()

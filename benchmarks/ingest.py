@@ -1,0 +1,176 @@
+"""`python -m benchmarks.ingest`: outcomes a second from the spool into SQLite and into PostgreSQL.
+
+The whole way is timed: read the spool, decode, store each outcome with its unit's and session's totals and
+commit. PostgreSQL is a real one on this machine that keeps what it confirms (fsync on), SQLite is in WAL with
+FULL.
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from statistics import median
+
+from sqlalchemy import text
+
+from records.exchange_id import mint
+from records.outcome import AttemptRecord, Outcome, Usage
+from records.shipper import Shipper
+from records.spool import SpoolWriter
+from records.store import Store
+from tests.servers.postgres import Postgres
+
+UNITS, CATEGORIES, REGIONS, TIERS = 200_000, 20, ("eu", "us", "apac"), ("free", "pro")
+ROUNDS = 3
+_KEY = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One spool stored: seconds by the wall, and CPU seconds of the shipper and of the database's server."""
+
+    wall_s: float
+    cpu_s: float
+    server_cpu_s: float
+
+
+def outcomes(count: int, seed: int) -> Iterator[Outcome]:
+    """As a busy canary records them: two thirds in a session, some failures, streams, tokens and costs."""
+    dice = Random(seed)
+    began = time.time()
+    for serial in range(count):
+        unit = f"{dice.randrange(UNITS):032x}"
+        arm = "candidate" if int(unit, 16) % 10 == 0 else "baseline"
+        failed = dice.random() < 0.01
+        model = "gpt-4.1" if arm == "candidate" else "gpt-4o"
+        attempt = AttemptRecord(
+            arm=arm, provider="openai", model=model, status=200, latency_s=1.25, cost_usd=0.0031
+        )
+        at = began + serial * 1e-4
+        yield Outcome(
+            exchange_id=mint(
+                _KEY,
+                canary="support-nov",
+                run=1,
+                phase=2,
+                arm=arm,
+                unit_hash=unit,
+                at=at,
+                serial=dice.randbytes(8),
+            ),
+            at=at,
+            mono=serial * 1e-4,
+            outcome="error" if failed else "ok",
+            error_type="provider_5xx" if failed else None,
+            canary="support-nov",
+            run=1,
+            phase=2,
+            share=0.1,
+            arm=arm,
+            served_by=arm,
+            reason="cohort",
+            unit=unit,
+            session=f"{dice.randrange(UNITS * 4):032x}" if serial % 3 else "",
+            category=f"category-{dice.randrange(CATEGORIES)}",
+            tags={"region": dice.choice(REGIONS), "tier": dice.choice(TIERS)},
+            request_id=f"req-{seed}-{serial}",
+            provider="openai",
+            api="openai",
+            operation="chat",
+            model_requested="gpt-4o",
+            model=model,
+            stream=serial % 2 == 0,
+            status=500 if failed else 200,
+            latency_s=dice.lognormvariate(0.3, 0.6),
+            ttft_s=dice.lognormvariate(-0.7, 0.4) if serial % 2 == 0 else None,
+            ttfb_s=0.31,
+            overhead_s=0.0004,
+            usage=Usage(input_tokens=dice.randrange(200, 4000), output_tokens=dice.randrange(20, 900)),
+            cost_usd=dice.uniform(0.001, 0.02),
+            attempts=(attempt,),
+            fingerprint=dice.randbytes(8).hex(),
+        )
+
+
+def measured(store: Store, server: Postgres | None, folder: Path, count: int, seed: int) -> Round:
+    """One spool of `count` outcomes, stored from the first to the last."""
+    writer = SpoolWriter(folder / "spool", worker=0)
+    for outcome in outcomes(count, seed):
+        writer.append(outcome)
+    writer.close()
+    shipper = Shipper(folder / "spool", store)
+    stored = store.totals().stored
+    served = server.cpu_s() if server else 0.0
+    wall, cpu = time.perf_counter(), time.thread_time()
+    assert shipper.drain(), shipper.down
+    taken = Round(
+        time.perf_counter() - wall,
+        time.thread_time() - cpu,
+        server.cpu_s() - served if server else 0.0,
+    )
+    assert store.totals().stored - stored == count
+    return taken
+
+
+def told(name: str, rounds: list[Round], count: int) -> str:
+    """One line: the median of the rounds, and each."""
+    rates = [count / each.wall_s for each in rounds]
+    cpu_us = median(each.cpu_s for each in rounds) / count * 1e6
+    server_us = median(each.server_cpu_s for each in rounds) / count * 1e6
+    each_rate = ", ".join(f"{rate:,.0f}" for rate in rates)
+    cpu = f"CPU an outcome: shipper {cpu_us:.0f} µs" + (f", server {server_us:.0f} µs" if server_us else "")
+    return f"{name:10} {median(rates):7,.0f} outcomes/s ({each_rate}); {cpu}"
+
+
+@contextmanager
+def opened(kind: str, folder: Path) -> Iterator[tuple[Store, Postgres | None]]:
+    """An empty store of the kind, and its server."""
+    if kind == "SQLite":
+        with closing(Store.open("sqlite:///canary.db", folder)) as store:
+            yield store, None
+        return
+    server = Postgres(durable=True)
+    try:
+        with closing(Store.open(server.url, folder)) as store:
+            yield store, server
+    finally:
+        server.close()
+
+
+def size_bytes(store: Store) -> int:
+    """What the database takes on disk."""
+    query = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+    if not store.one_spool:
+        query = "SELECT pg_database_size(current_database())"
+    with store.reading() as connection:
+        return int(connection.execute(text(query)).scalar_one())
+
+
+def main() -> None:
+    """Print a line for each database."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__)
+    parser.add_argument("--count", type=int, default=60_000, help="outcomes a round")
+    parser.add_argument("--only", choices=("SQLite", "PostgreSQL"), help="one of the two")
+    asked = parser.parse_args()
+    print(
+        f"{ROUNDS} rounds of {asked.count:,} outcomes of {UNITS:,} units, unit totals and sessions included"
+    )
+    for kind in (asked.only,) if asked.only else ("SQLite", "PostgreSQL"):
+        folder = Path(tempfile.mkdtemp(prefix="canary-ingest-"))
+        try:
+            with opened(kind, folder) as (store, server):
+                empty = size_bytes(store)
+                rounds = [measured(store, server, folder, asked.count, seed) for seed in range(ROUNDS)]
+                grown = (size_bytes(store) - empty) / (ROUNDS * asked.count)
+                print(told(kind, rounds, asked.count), f"{grown:,.0f} bytes an outcome on disk", sep="; ")
+        finally:
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

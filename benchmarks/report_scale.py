@@ -1,0 +1,148 @@
+"""How long a report takes at scale: a store is filled as weeks of traffic would leave it, then judged.
+
+    python -m benchmarks.report_scale --exchanges 50000000 --units 500000 --store postgresql
+    taskset -c 0 python -m benchmarks.report_scale --exchanges 2000000 --units 20000 --store sqlite
+
+Unit totals, sessions and feedback are all there, at their real number. Of the exchanges only those that
+feedback names are: the report reads no other (tests/report/test_report_cohort.py holds it to that).
+A database that is started here shares the core that this is pinned to.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from benchmarks.report_world import DAY_S, FIRST_DAY, World, fill
+from canary.config import parse
+from records.store import Store
+from records.store.database import engine_of
+from report.reports import report_from_store
+from tests.servers.postgres import Postgres
+
+CONFIG = """
+providers:
+  openai: {{api: openai, base_url: "https://api.openai.com/v1"}}
+tags: [region, plan]
+canaries:
+  - name: support-nov
+    match: {{models: [gpt-4o]}}
+    baseline: {{provider: openai, model: a}}
+    candidate: {{provider: openai, model: b}}
+    share: 10%
+    segments: [{segments}]
+    rubric:
+      - {{metric: task_completed, acceptable: ">= 75%", ideal: ">= 90%", weight: 40, question: "Done?"}}
+      - {{metric: latency_p95, acceptable: "< 8s", ideal: "< 1s", weight: 25, question: "Waiting?"}}
+      - {{metric: cost_per_request, acceptable: "< 0.12", ideal: "< 0.01", weight: 20, question: "Cost?"}}
+      - {{metric: csat, acceptable: "> 3.5", ideal: "> 4.4", weight: 15, question: "Satisfied?"}}
+{more}
+store: "{store}"
+"""
+MORE = """
+      - {metric: ttft_p95, acceptable: "< 5s", ideal: "< 0.1s", weight: 1, question: "First word?"}
+      - {metric: tokens, acceptable: "< 5000", ideal: "< 10", weight: 1, question: "Length?"}
+      - {metric: cost_total, acceptable: "< 100", ideal: "< 0.1", weight: 1, question: "Dear users?"}
+      - {metric: session_length_s, acceptable: "< 8000s", ideal: "< 1s", weight: 1, question: "Long?"}
+      - {metric: session_repeats, acceptable: "< 20%", ideal: "< 0.1%", weight: 1, question: "Again?"}
+"""
+
+
+def main() -> None:
+    """Fill, then judge in a process of its own, whose time and memory are printed."""
+    asked = _arguments()
+    if asked.judge:
+        print(json.dumps(_judge(asked.judge, Path(asked.data))))
+        return
+    world = World(exchanges=asked.exchanges, units=asked.units, days=asked.days)
+    with ExitStack() as stack:
+        data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canary-scale-")))
+        url = stack.enter_context(_store(asked.store))
+        if not asked.filled:
+            began = time.monotonic()
+            cells = _fill(url, data, world)
+            print(f"filled: {cells:,} rows of unit_days in {time.monotonic() - began:.0f} s", file=sys.stderr)
+        for name, segments, more in (
+            ("contract's rubric", "", ""),
+            ("and 20 segments", "region, plan", ""),
+            ("and 9 rows", "region, plan", MORE),
+        ):
+            config = CONFIG.format(segments=segments, more=more, store=url)
+            found = _judged(config, data)
+            print(
+                f"{name:18} {found['seconds']:6.1f} s, of its own CPU {found['cpu_seconds']:5.1f} s, "
+                f"peak {found['peak_mib']:5.0f} MiB: {found['units']:,} units, "
+                f"{found['segments']} lines of segments, {found['verdict']}"
+            )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--exchanges", type=int, default=50_000_000)
+    parser.add_argument("--units", type=int, default=500_000)
+    parser.add_argument("--days", type=int, default=14)
+    parser.add_argument("--store", default="sqlite", help="sqlite, postgresql (one is started), or a URL")
+    parser.add_argument("--filled", action="store_true", help="the URL's store is filled already")
+    parser.add_argument("--judge", help=argparse.SUPPRESS)
+    parser.add_argument("--data", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+@contextmanager
+def _store(asked: str) -> Iterator[str]:
+    if asked != "postgresql":
+        yield "sqlite:///canary.db" if asked == "sqlite" else asked
+        return
+    server = Postgres()
+    try:
+        yield server.fresh()
+    finally:
+        server.close()
+
+
+def _fill(url: str, data: Path, world: World) -> int:
+    Store.open(url, data).close()
+    engine = engine_of(url, data)
+    try:
+        return fill(engine, world)
+    finally:
+        engine.dispose()
+
+
+def _judged(config: str, data: Path) -> dict[str, object]:
+    (data / "canary.yaml").write_text(config)
+    command = [sys.executable, "-m", "benchmarks.report_scale", "--judge", str(data / "canary.yaml")]
+    command += ["--data", str(data)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def _judge(config: str, data: Path) -> dict[str, object]:
+    """The report as `canary report` makes it, from reading the config to the verdict."""
+    began, cpu = time.monotonic(), time.process_time()
+    loaded = parse(Path(config).read_text(), config, {})
+    report = report_from_store(loaded, None, data, now=(FIRST_DAY + 15) * DAY_S)
+    return {
+        "seconds": time.monotonic() - began,
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_mib": _peak_mib(),
+        "units": report.units.baseline + report.units.candidate,
+        "segments": len(report.segments),
+        "verdict": report.verdict,
+    }
+
+
+def _peak_mib() -> float:
+    """This program's own: `ru_maxrss` is that of the one which started it, where that was larger."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Interleaved rounds of turns, and what they come to: medians, spreads, ratios within a round."""
+
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.contender import Way
+from benchmarks.prober import BrokenAnswersError, Prober
+from benchmarks.turn import Figures, Lengths, Load, Turn
+
+ADDED = ("p50_ms", "p99_ms", "ttft_p50_ms", "ttft_p99_ms", "delay_p50_ms", "delay_p99_ms")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """Contenders measured beside each other.
+
+    rows: the figures shown, by key. base: the contender to which ratios are taken; None: no ratios.
+    """
+
+    title: str
+    ways: Sequence[Way]
+    loads: Sequence[Load]
+    rows: dict[str, str]
+    base: str | None = "nginx"
+    rounds: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A section's rounds, per contender, and why a contender or a figure is missing."""
+
+    section: Section
+    rounds: list[dict[str, Figures]] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A figure over the rounds, and the median of its ratios to the base contender's in the same round."""
+
+    median: float
+    low: float
+    high: float
+    ratio: float | None
+
+
+def take(section: Section, prober: Prober, lengths: Lengths, folder: Path) -> Taken:
+    """Run a section's rounds. The order turns, so that a slow minute of the machine meets everybody."""
+    taken = Taken(section)
+    for number in range(section.rounds):
+        shift = number % len(section.ways)
+        figures: dict[str, Figures] = {}
+        for way in [*section.ways[shift:], *section.ways[:shift]]:
+            if way.name not in taken.notes:
+                figures[way.name] = _turn(way, section.loads, prober, lengths, folder, taken.notes)
+        taken.rounds.append(figures)
+        sys.stderr.write(f"{section.title}: round {number + 1} of {section.rounds}\n")
+    _add_latencies(taken.rounds)
+    return taken
+
+
+def _turn(
+    way: Way, loads: Sequence[Load], prober: Prober, lengths: Lengths, folder: Path, notes: dict[str, str]
+) -> Figures:
+    """A turn's figures; of a peer, those that it could give."""
+    figures: Figures = {}
+    try:
+        with way.start() as contender:
+            turn = Turn(prober, contender, lengths, folder)
+            for load in (Turn.warm_up, *loads):
+                try:
+                    figures |= load(turn)
+                except BrokenAnswersError as exc:
+                    if not way.optional:
+                        raise
+                    notes[f"{way.name}, {load.__name__}"] = str(exc)
+    except (RuntimeError, OSError) as exc:
+        if not way.optional:
+            raise RuntimeError(f"{way.name}: {exc}") from exc
+        notes[way.name] = f"not run: {exc}"
+    return figures
+
+
+def _add_latencies(rounds: list[dict[str, Figures]]) -> None:
+    """Latency over the direct way, within each round."""
+    for figures in rounds:
+        direct = figures.get("direct", {})
+        for name, found in figures.items():
+            for key in ADDED:
+                if name != "direct" and key in found and key in direct:
+                    found[f"added_{key}"] = found[key] - direct[key]
+
+
+def spread(taken: Taken, key: str, name: str) -> Spread | None:
+    """One figure of one contender over the rounds; None unless every round has it."""
+    values = [figures.get(name, {}).get(key) for figures in taken.rounds]
+    found = [value for value in values if value is not None]
+    if not found or len(found) < len(values):
+        return None
+    return Spread(
+        statistics.median(found), min(found), max(found), ratio(taken, key, name, taken.section.base)
+    )
+
+
+def ratio(taken: Taken, key: str, name: str, base: str | None) -> float | None:
+    """The median over the rounds of one contender's figure by another's in the same round."""
+    if base is None or name in (base, "direct"):
+        return None
+    pairs = [(figures.get(name, {}).get(key), figures.get(base, {}).get(key)) for figures in taken.rounds]
+    ratios = [
+        mine / theirs for mine, theirs in pairs if mine is not None and theirs is not None and theirs > 0
+    ]
+    return statistics.median(ratios) if len(ratios) == len(pairs) else None

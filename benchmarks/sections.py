@@ -1,0 +1,122 @@
+"""What a run measures, section by section."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks.contender import BOTH_CORES, Way
+from benchmarks.own import Upstream, canary, direct, nginx
+from benchmarks.rounds import Section
+from benchmarks.turn import GAP_STREAMS, MANY, PACE_MS, RATE, STREAM_RATE, Turn
+
+EXCHANGE = {
+    "exchange_worker_us": "CPU µs per exchange, worker",
+    "exchange_admin_us": "CPU µs per exchange, admin process",
+    "per_core": "requests per second and core, worker",
+    "per_core_whole": "the same, admin process counted",
+    "closed_per_s": "requests per second reached",
+}
+MEMORY = {
+    "stream_worker_kib": "memory per open stream, KiB",
+    "rss_worker_mib": f"resident with {MANY:,} streams open, MiB",
+    "rss_admin_mib": "the same, admin process",
+}
+GAPS = {
+    "gaps": f"gaps > 50 ms not the provider's, {GAP_STREAMS} streams",
+    "own_gaps": "gaps > 50 ms while the client itself was held up",
+    "held_up_ms": "longest the client was held up, ms",
+}
+PACED = {
+    "paced_worker_us": f"CPU µs per chunk, a chunk each {PACE_MS} ms",
+    "paced_admin_us": "the same, admin process",
+}
+LATENCY = {
+    "added_p50_ms": f"added p50 at {RATE:g}/s, ms",
+    "added_p99_ms": f"added p99 at {RATE:g}/s, ms",
+    "added_ttft_p50_ms": f"added time to first token p50, {STREAM_RATE:g} streams/s, ms",
+    "added_ttft_p99_ms": f"added time to first token p99, {STREAM_RATE:g} streams/s, ms",
+    "added_delay_p50_ms": "added delay of a paced chunk p50, ms",
+    "added_delay_p99_ms": "added delay of a paced chunk p99, ms",
+    "p50_ms": f"p50 at {RATE:g}/s, ms",
+    "p99_ms": f"p99 at {RATE:g}/s, ms",
+    "ttft_p50_ms": "time to first token p50, ms",
+    "ttft_p99_ms": "time to first token p99, ms",
+}
+FAST = {"fast_worker_us": "CPU µs per chunk, as fast as they come"}
+PROBERS = {
+    "exchange_client_us": "the client's own CPU µs per exchange",
+    "exchange_provider_us": "the provider's own CPU µs per exchange",
+    "prober_core_share": "share of their core that both used",
+    "paced_client_us": "the client's own CPU µs per paced chunk",
+    "paced_provider_us": "the provider's own CPU µs per paced chunk",
+    "candidate_share": "share answered by the candidate",
+}
+
+
+def side_by_side(upstream: Upstream, peers: Sequence[Way], rounds: int) -> Section:
+    """Everything about one worker and a plaintext provider."""
+    return Section(
+        title="Plaintext provider",
+        ways=[
+            Way("direct", partial(direct, upstream)),
+            Way("nginx", partial(nginx, upstream)),
+            Way("canary", partial(canary, upstream)),
+            *peers,
+        ],
+        loads=[
+            Turn.stream_memory,
+            Turn.gaps,
+            Turn.closed,
+            Turn.latency,
+            Turn.first_token,
+            Turn.paced,
+            Turn.fast,
+        ],
+        rows=EXCHANGE | LATENCY | PACED | FAST | GAPS | MEMORY | PROBERS,
+        rounds=rounds,
+    )
+
+
+def compiled(upstream: Upstream, folder: Path) -> Way:
+    """canary with its request path compiled, from an unpacked wheel."""
+    return Way("compiled", partial(canary, upstream, name="compiled", compiled=folder))
+
+
+def tls(upstream: Upstream, others: Sequence[Way], rounds: int) -> Section:
+    """nginx and canary asking a provider behind TLS."""
+    return Section(
+        title="Provider behind TLS",
+        ways=[Way("nginx", partial(nginx, upstream)), Way("canary", partial(canary, upstream)), *others],
+        loads=[Turn.stream_memory, Turn.gaps, Turn.closed, Turn.paced],
+        rows=EXCHANGE | PACED | GAPS | MEMORY,
+        rounds=rounds,
+    )
+
+
+def growth(upstream: Upstream, rounds: int) -> Section:
+    """One worker with ever more canaries configured; the load is for one of them."""
+    sizes = {f"{size} canar{'y' if size == 1 else 'ies'}": size for size in (1, 10, 100)}
+    return Section(
+        title="Number of canaries",
+        ways=[Way(name, partial(canary, upstream, name=name, canaries=size)) for name, size in sizes.items()],
+        loads=[Turn.closed],
+        rows=EXCHANGE,
+        base="1 canary",
+        rounds=rounds,
+    )
+
+
+def workers(upstream: Upstream, rounds: int) -> Section:
+    """One worker and two, on both cores, which client and provider use too."""
+    sizes = {"1 worker": 1, "2 workers": 2}
+    return Section(
+        title="Number of workers, on both cores with the client and the provider",
+        ways=[
+            Way(name, partial(canary, upstream, name=name, workers=size, core=BOTH_CORES))
+            for name, size in sizes.items()
+        ],
+        loads=[Turn.closed],
+        rows=EXCHANGE | {"machine_limit_per_s": "all cores full at these costs, requests per second"},
+        base="1 worker",
+        rounds=rounds,
+    )

@@ -1,0 +1,82 @@
+"""The figures for people: a table per section, contenders side by side."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.rounds import Spread, Taken, ratio, spread
+
+NONE = "–"
+
+
+def lines(taken: Taken) -> list[str]:
+    """A section as a table. A row or a contender without any figure is left out; notes say why."""
+    names = [way.name for way in taken.section.ways if any(figures.get(way.name) for figures in taken.rounds)]
+    header = ["", *names]
+    rows = [
+        [label, *(_cell(spread(taken, key, name)) for name in names)]
+        for key, label in taken.section.rows.items()
+    ]
+    kept = [row for row in rows if any(cell != NONE for cell in row[1:])]
+    remarks = {way.name: way.remark for way in taken.section.ways if way.remark} | taken.notes
+    return [_heading(taken), *_aligned([header, *kept]), *map(": ".join, remarks.items()), ""]
+
+
+def _heading(taken: Taken) -> str:
+    section = taken.section
+    rounds = f"median (low–high) of {section.rounds} rounds" if section.rounds > 1 else "one round"
+    return f"{section.title}: {rounds}" + (f", ×ratio to {section.base} in it" if section.base else "")
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
+        for row in rows
+    ]
+
+
+def _cell(found: Spread | None) -> str:
+    if found is None:
+        return NONE
+    text = number(found.median)
+    if found.low != found.high:
+        text += f" ({number(found.low)}–{number(found.high)})"
+    return text + (f" ×{number(found.ratio)}" if found.ratio is not None else "")
+
+
+def number(value: float) -> str:
+    """Three significant digits, never in powers of ten."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def per_core(taken: Taken) -> list[str]:
+    """canary's requests per core over each other contender's, in words."""
+    found = []
+    for way in taken.section.ways:
+        times = ratio(taken, "per_core", "canary", way.name)
+        whole = ratio(taken, "per_core_whole", "canary", way.name)
+        if times is not None and whole is not None and way.name != "canary":
+            found.append(f"×{number(times)} {way.name}'s (×{number(whole)} with the admin process)")
+    return [f"Requests per core, canary: {', '.join(found)}.", ""] if found else []
+
+
+def document(taken: Taken) -> dict[str, Any]:
+    """The section for programs: every figure of every round too."""
+    summary: dict[str, Any] = {}
+    keys = {key for figures in taken.rounds for found in figures.values() for key in found}
+    for key in sorted(keys):
+        for way in taken.section.ways:
+            found = spread(taken, key, way.name)
+            if found is not None:
+                summary.setdefault(key, {})[way.name] = {
+                    "median": found.median,
+                    "low": found.low,
+                    "high": found.high,
+                    "ratio": found.ratio,
+                }
+    return {"figures": summary, "rounds": taken.rounds, "notes": taken.notes}

@@ -1,0 +1,64 @@
+"""What becomes of a benchmark: it goes into the store, which also knows what the model's canary says."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.models import Pair
+from canary.config import Config
+from records.benchmarks import Benchmarks
+from records.evaluations import Evaluations
+from records.store import Store
+from report.archive import from_document
+from report.archive_trends import trends
+from report.render.trade import layers
+from report.reports import report_of
+from report.vendor import vendor
+
+LAYERS = ("user_experience", "business")
+
+
+def keep(
+    config: Config, pair: Pair, document: Mapping[str, Any], data: Path, *, now: float, whole: bool
+) -> dict[str, Any]:
+    """Store the document if it is of all datasets. What the store knows besides: `canary`, what the report of
+    the one that tries the model says of the other two layers, and `family`, what past evaluations of its
+    vendor's models changed on average; None where there is none. Raises StoreDown."""
+    store = Store.open(config.store, data)
+    try:
+        if whole:
+            candidate = pair.candidate.name if pair.candidate is not None else None
+            Benchmarks(store).keep(document, baseline=pair.baseline.name, candidate=candidate, at=now)
+        return {"canary": _canary(config, pair, store, now), "family": _family(pair, store)}
+    finally:
+        store.close()
+
+
+def _canary(config: Config, pair: Pair, store: Store, now: float) -> dict[str, Any] | None:
+    started = store.states()
+    for name, each in reversed(list(config.canaries.items())):
+        arm = each.canary.candidate
+        if pair.candidate is None or f"{arm.provider}/{arm.model}" != pair.candidate.name:
+            continue
+        if name in started:
+            report = report_of(config.control.reports, name, store, now=now)
+            if report.units.candidate:
+                return {
+                    "name": name,
+                    "verdict": report.verdict,
+                    "layers": [
+                        {"layer": one.kind, "says": one.says, "state": one.tone}
+                        for one in layers(report)
+                        if one.kind in LAYERS
+                    ],
+                }
+    return None
+
+
+def _family(pair: Pair, store: Store) -> dict[str, Any] | None:
+    if pair.candidate is None:
+        return None
+    past = [from_document(each) for each in Evaluations(store).all()]
+    whose = vendor(pair.candidate.model, pair.candidate.provider.name)
+    return next((asdict(each) for each in trends(past).families if each.vendor == whose), None)

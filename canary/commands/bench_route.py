@@ -1,0 +1,37 @@
+"""Whether a benchmark can go through the running proxy, pinned, and so outside of every statistic."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx2
+
+from bench.models import Pair
+from bench.targets import ProxyRoute
+from canary.commands.client import NotReached, traffic_url
+from canary.secrets import Secret
+from proxy.provider import Api
+
+_PATHS: Mapping[Api, str] = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "gemini": "/v1beta/models/any:generateContent",
+}
+_LOOK_S = 2.0
+
+
+def proxy_route(pair: Pair, data: Path, environment: Mapping[str, str]) -> ProxyRoute | None:
+    """None where the models are no canary's arms, no server answers, pins are off, or a plain request would
+    not be the canary's. Raises BadSecret."""
+    token = Secret("CANARY_PIN_TOKEN", environment).value()
+    if pair.canary is None or token is None:
+        return None
+    match, provider = pair.canary.match, pair.baseline.provider
+    asked = min(match.models, default=pair.baseline.model)
+    if not match.accepts(model=asked, path=_PATHS[provider.api], headers={}, tags={}):
+        return None
+    try:
+        traffic = traffic_url(None, data)
+        answers = httpx2.get(f"{traffic}/readyz", timeout=_LOOK_S, trust_env=False).is_success
+    except (NotReached, httpx2.TransportError):
+        return None
+    return ProxyRoute(traffic=traffic, asked=asked, provider=provider, token=token) if answers else None

@@ -1,0 +1,117 @@
+"""Which model follows in a canary of the config, and the file with it in place. Measures and starts nothing.
+
+the entry's canary    the model that users have    the next model
+rolled_back, ended    its baseline                 becomes the candidate, under a new name
+promoted              its candidate                the same, and what was promoted the baseline
+anything else         its baseline                 refused: users are in it, or a person has yet to start it
+"""
+
+import re
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from canary.config import Config, ConfigError, load
+from canary.config.load import parse
+from canary.config.rewriting import put, rewritten
+from control.settings import CanarySettings
+from records.errors import StoreDown
+from records.store import Store
+from routing.canary import Arm
+from routing.plan import State
+
+_OVER = ("rolled_back", "promoted", "ended")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+"""A provider names its models as it likes: nothing that could mean something else in the file."""
+
+_NAME = 63
+
+
+class NotNext(Exception):
+    """The model cannot follow; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Succession:
+    """A line of canaries, one after the other: its present one, `LINE` or `LINE-…`, and all states known."""
+
+    name: str
+    file: Path
+    config: Config
+    present: CanarySettings
+    states: Mapping[str, State]
+
+    @property
+    def current(self) -> Arm:
+        """The model that users have now."""
+        canary = self.present.canary
+        return canary.candidate if self._state == "promoted" else canary.baseline
+
+    @property
+    def _state(self) -> str:
+        state = self.states.get(self.present.canary.name)
+        return "not known to a server yet" if state is None else state.state
+
+    def followed(self, provider: str, model: str) -> CanarySettings:
+        """The canary that tries this model next. Raises NotNext."""
+        before = self.present.canary
+        name = f"{self.name}-{re.sub('[^A-Za-z0-9._-]', '-', model)}"[:_NAME]
+        if self._state not in _OVER:
+            raise NotNext(f"{before.name} is {self._state.replace('_', ' ')}, so no other canary follows it")
+        if provider != before.candidate.provider or not _PLAIN.fullmatch(model):
+            raise NotNext(f"{model} is no plain name of a model at {before.candidate.provider}")
+        if name in self.states:
+            raise NotNext(f"there was a canary {name} before")
+        if not before.start_by_hand and not self._watched:
+            needs = "a rubric, a guardrail that rolls back, and notify"
+            raise NotNext(f"{before.name} is to start by itself, which needs {needs}")
+        baseline, candidate = self.current, Arm(provider=provider, model=model)
+        return replace(
+            self.present,
+            canary=replace(before, name=name, baseline=baseline, candidate=candidate),
+            judged=replace(self.present.judged, canary=name, baseline=baseline, candidate=candidate),
+        )
+
+    @property
+    def _watched(self) -> bool:
+        rolls_back = any(rule.action == "rollback" for rule in self.present.guardrails)
+        return bool(self.present.judged.criteria and rolls_back and self.config.notify)
+
+
+def line_of(name: str, file: Path, data: Path, environment: Mapping[str, str]) -> Succession:
+    """The line of this name as the file and the store have it now. Raises NotNext."""
+    try:
+        config = load(file, environment)
+        found = [each for each in config.canaries if each == name or each.startswith(f"{name}-")]
+        if len(found) != 1:
+            raise NotNext(f"one canary of {file} must be named {name} or {name}-…, not {len(found)}")
+        with closing(Store.open(config.store, data)) as store:
+            states = {each: known.state for each, known in store.states().items()}
+    except (ConfigError, StoreDown) as problem:
+        raise NotNext(str(problem)) from problem
+    return Succession(name=name, file=file, config=config, present=config.canaries[found[0]], states=states)
+
+
+def follow(
+    name: str, file: Path, data: Path, environment: Mapping[str, str], *, model: str
+) -> CanarySettings:
+    """Put the model (`provider/model`) into the line's place in the file, for the server to load. Raises
+    NotNext, and leaves the file as it was."""
+    found = line_of(name, file, data, environment)
+    provider, _, model = model.partition("/")
+    following = found.followed(provider, model)
+    try:
+        changed = rewritten(file.read_text(encoding="utf-8"), found.present, following)
+        _must_say(parse(changed, str(file), environment), found, following)
+        put(file.resolve(), changed)
+    except (ConfigError, OSError) as problem:
+        raise NotNext(str(problem)) from problem
+    return following
+
+
+def _must_say(config: Config, found: Succession, following: CanarySettings) -> None:
+    """An alias, or a value from the environment, may mean more than it stands for."""
+    others = {name: each for name, each in found.config.canaries.items() if each != found.present}
+    if config.canaries != {**others, following.canary.name: following}:
+        raise NotNext(f"{found.file} says more of {found.present.canary.name} than can be changed in place")

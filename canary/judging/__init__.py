@@ -1,1 +1,0 @@
-"""Brings records, rubric and the report room together: reports, re-scoring, the archive."""

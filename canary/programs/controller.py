@@ -1,0 +1,112 @@
+"""The admin process: the controller with its console. Started by the supervisor (`serve`).
+
+On a single machine it also ships the machine's records. With `--role admin` it is one of several, beside the
+replicas' agents: all of them answer operators, one leads.
+"""
+
+import asyncio
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+
+from canary.config import Config
+from canary.programs.listening import access_to, listen, own_url
+from canary.programs.process import ConfigReading, ShutdownSignal, WatchedConfig, WorkerArgs, run
+from canary.secrets import SecretKeys
+from console.app import admin_app
+from control.controller import Controller
+from control.pending_rollbacks import PendingRollbacks
+from records.store import Store
+
+if TYPE_CHECKING:
+    from canary.programs.fleet import Fleet
+    from canary.programs.single_machine import SingleMachine
+
+LOOK_EVERY_S = 1.0
+
+
+class Admin:
+    """Everything the admin process owns."""
+
+    def __init__(self, args: WorkerArgs, reading: ConfigReading | None) -> None:
+        self.args = args
+        self.config = WatchedConfig(Path(args.config), self._reloaded, reading)
+        current, data = self.config.current, args.folder
+        self.store = Store.at(current.store, data)
+        self.keys = SecretKeys(os.environ, data)
+        self.parts = self._parts(current.shared)
+        self.controller = Controller(
+            self.parts.source,
+            self.parts.leader,
+            self.parts.publisher,
+            store=self.store,
+            settings=current.control,
+            pending=PendingRollbacks(data / "rollbacks.json"),
+            assignment_key=self._assignment_key,
+            own_url=own_url(args),
+            troubles=self._troubles,
+            last=self.parts.last,
+        )
+
+    def _parts(self, shared: str) -> "SingleMachine | Fleet":
+        """Imported where they are used: a single machine needs no Redis client."""
+        if not self.args.fleet:
+            from canary.programs.single_machine import SingleMachine
+
+            return SingleMachine(self.args.folder, self.store)
+        from canary.programs.fleet import Fleet
+
+        return Fleet(self.args.folder, self.store, shared, lambda: list(self.config.current.canaries))
+
+    async def run(self) -> None:
+        """Decide and answer until told to end; then finish what is left."""
+        shutdown = ShutdownSignal(asyncio.get_running_loop(), partial(self.config.check, force=True))
+        loops = [*self.controller.loops(), *self.parts.loops(self.controller), self._watch(shutdown)]
+        try:
+            await listen(self._app(shutdown), self.args, shutdown, loops)
+        finally:
+            await self.controller.close()
+            await self.parts.close()
+            self.store.close()
+
+    async def _watch(self, shutdown: ShutdownSignal) -> None:
+        """Once a second: whether the supervisor lives, and the config file."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            shutdown.check_parent()
+            self.config.check()
+
+    def _app(self, shutdown: ShutdownSignal) -> Starlette:
+        registry = CollectorRegistry()
+        registry.register(self.parts.metrics(self.controller))
+        operator = self.controller.operator
+        return admin_app(operator, registry, access_to(self.args), closing=lambda: shutdown.asked)
+
+    def _troubles(self) -> list[str]:
+        problem = self.config.problem
+        found = [f"the config file is bad, the old one stays: {problem}"] if problem else []
+        return [*found, *self.parts.troubles()]
+
+    def _assignment_key(self) -> bytes:
+        self.keys.look()
+        return self.keys.assignment
+
+    def _reloaded(self, config: Config) -> None:
+        self.controller.configure(config.control)
+
+
+async def _admin(args: WorkerArgs, reading: ConfigReading | None) -> None:
+    await Admin(args, reading).run()
+
+
+def main() -> None:
+    """Entry point of `python -m canary.programs.controller ARGS`."""
+    run(_admin)
+
+
+if __name__ == "__main__":
+    main()

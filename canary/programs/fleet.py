@@ -1,0 +1,68 @@
+"""What a controller works with as one of several: the stream, the lease, and Redis for the plan."""
+
+import time
+from collections.abc import Callable, Collection, Coroutine
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.registry import Collector
+
+from canary.programs.process import boot_id
+from control.availability import Availability
+from control.checkpoint import SharedCheckpoint
+from control.controller import Controller
+from control.evidence_source import EvidenceSource
+from control.fleet_metrics import ControllerMetrics
+from control.leadership import Leadership
+from control.redis_publisher import RedisPublisher
+from records import spool_name
+from records.shared import link
+from records.shared.plan_channel import PlanChannel
+from records.store import Store
+from records.store.checkpoints import Checkpoints
+from records.store.lease import Leases
+from routing.plan import NO_PLAN
+
+
+class Fleet:
+    """The parts of one admin process among several."""
+
+    def __init__(
+        self, data: Path, store: Store, shared: str, canaries: Callable[[], Collection[str]]
+    ) -> None:
+        self._redis = link.connect(shared)
+        self._availability = Availability("redis")
+        name = spool_name.of(data / "spool")
+        self.leader = Leadership(Leases(store), name, utc=time.time, mono=time.monotonic)
+        self.publisher = RedisPublisher(PlanChannel(self._redis), self._availability)
+        self.source = EvidenceSource(
+            self._redis,
+            store,
+            availability=self._availability,
+            checkpoint=SharedCheckpoint(Checkpoints(store), boot=boot_id()),
+            leadership=self.leader,
+            canaries=canaries,
+        )
+        self.last = NO_PLAN
+
+    def metrics(self, controller: Controller) -> Collector:
+        """What Prometheus is shown."""
+        return ControllerMetrics(
+            controller.meters,
+            leads=lambda: controller.watches,
+            shared_up=lambda: self._availability.down is None,
+            lag_s=lambda: self.source.lag_s,
+        )
+
+    def loops(self, controller: Controller) -> list[Coroutine[Any, Any, None]]:
+        """Nothing runs beside the controller: the agents ship."""
+        return []
+
+    def troubles(self) -> list[str]:
+        """What does not work at the moment."""
+        down = self._availability.down
+        return [f"outcomes and the plan go by the store: {down}"] if down is not None else []
+
+    async def close(self) -> None:
+        """Leave Redis."""
+        await self._redis.aclose()

@@ -1,0 +1,63 @@
+"""What a controller works with where it is the only one: the spool, the plan file, and the shipping."""
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.registry import Collector
+
+from canary import __version__
+from canary.programs.process import boot_id
+from control.controller import Controller
+from control.file_publisher import FilePublisher
+from control.leadership import SoleLeader
+from control.shipping import Shipping
+from control.spool_feed import SpoolFeed
+from control.tracing_listener import TracingListener
+from records import plans
+from records.store import Store
+from routing.plan import NO_PLAN
+
+LOOK_EVERY_S = 1.0
+
+
+class SingleMachine:
+    """The parts of a single machine."""
+
+    def __init__(self, data: Path, store: Store) -> None:
+        self.tracing = TracingListener(os.environ, __version__)
+        self.source = SpoolFeed(data / "spool", data / "live.json", boot=boot_id(), others=[self.tracing])
+        self.leader = SoleLeader()
+        self.publisher = FilePublisher(data / "plan.json")
+        self.last = plans.read(data / "plan.json") or NO_PLAN
+        self._shipping = Shipping(data, store, other=self.source.reader)
+
+    def metrics(self, controller: Controller) -> Collector:
+        """What Prometheus is shown."""
+        return controller.meters
+
+    def loops(self, controller: Controller) -> list[Coroutine[Any, Any, None]]:
+        """What runs beside the controller."""
+        return [*self._shipping.loops(), self._watch_records(controller)]
+
+    def troubles(self) -> list[str]:
+        """What does not work at the moment."""
+        down = self._shipping.down
+        return [f"the store does not answer, records wait in the spool: {down}"] if down is not None else []
+
+    async def close(self) -> None:
+        """Ship and send what is left."""
+        await asyncio.to_thread(self.tracing.close)
+        await self._shipping.close()
+
+    async def _watch_records(self, controller: Controller) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            self._shipping.show(controller.meters)
+            controller.watch_records(
+                room_bytes=self._shipping.room_bytes(),
+                waiting=self._shipping.waiting,
+                down=self._shipping.down,
+            )

@@ -1,0 +1,323 @@
+"""The controller: judges every canary, rolls back, ramps, pages, and keeps the plan fresh.
+
+A single machine and a fleet differ in three parts. The *source* brings evidence and keeps what was learnt
+from it: the spool and a file, or a Redis stream and the store. The *leader* says whether this controller may
+act: always, or by a lease. The *publisher* takes the plan to the workers: by a file, or by Redis.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import structlog
+
+from alerts.notify import deliver, notifier_client
+from control.availability import Availability
+from control.events import Listener
+from control.expiry import expiring
+from control.leadership import Standing
+from control.metrics_listener import MetricsListener
+from control.monitor import JUDGE_EVERY_S, Monitor
+from control.operator import Operator
+from control.pending_rollbacks import PendingRollbacks
+from control.redefinitions import redefinitions
+from control.rollouts import Rollouts
+from control.settings import ControlSettings
+from control.workers import WorkerRegistry
+from records.errors import StoreDown
+from records.meters import Meters
+from records.store import Store
+from report.archivist import Archivist
+from routing.plan import NO_PLAN, Plan
+
+log = structlog.get_logger()
+
+TURN_EVERY_S = 1.0
+SAVE_WITHIN_S = 2.0
+"""A page waits no longer for a disk or a store that takes no checkpoint."""
+
+
+class Source(Protocol):
+    """Where evidence comes from, and where what was learnt from it is kept."""
+
+    @property
+    def save_every_s(self) -> float: ...
+
+    def attach(self, workers: WorkerRegistry, metrics: Listener, monitor: Listener) -> None:
+        """Tell these what happens, from where their kept memory ends."""
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """What has to run, without end."""
+        ...
+
+    async def begin(self) -> None:
+        """This controller leads from now on: take in what earlier ones learnt. May raise StoreDown."""
+
+    async def stand_by(self) -> None:
+        """Another one leads: take in what it stored. May raise StoreDown."""
+
+    async def save(self) -> None:
+        """Keep what the listeners know now."""
+
+    def drain(self) -> None:
+        """Tell what is left, at the end."""
+
+
+class Leader(Protocol):
+    """Whether it is this controller that acts."""
+
+    @property
+    def is_shared(self) -> bool: ...
+
+    @property
+    def term(self) -> int | None:
+        """The term that we lead under; None in standby."""
+
+    def turn(self) -> None:
+        """Look, or renew. May block: it needs a thread."""
+
+    def standing(self) -> Standing: ...
+
+    def heard_other(self) -> None:
+        """Another controller refreshed the plan."""
+
+    def resign(self) -> None:
+        """Lead no more, and let the next one begin at once. May block, and raise StoreDown."""
+
+
+class Publisher(Protocol):
+    """The plan's way to the workers."""
+
+    @property
+    def refresh_every_s(self) -> float: ...
+
+    def put(self, plan: Plan) -> None: ...
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]: ...
+
+    async def is_outspoken(self) -> bool:
+        """True when another controller has published after ours."""
+        ...
+
+
+class Controller:
+    """One admin's part of deciding. Belongs to the event loop's thread."""
+
+    def __init__(
+        self,
+        source: Source,
+        leader: Leader,
+        publisher: Publisher,
+        *,
+        store: Store,
+        settings: ControlSettings,
+        pending: PendingRollbacks,
+        assignment_key: Callable[[], bytes],
+        own_url: str,
+        troubles: Callable[[], Sequence[str]],
+        last: Plan = NO_PLAN,
+    ) -> None:
+        """`last` is the plan that goes on until the store has answered, `own_url` the page where the config
+        names none; `troubles` says what else does not work in this process."""
+        self.source, self.leader, self.publisher = source, leader, publisher
+        self.settings = settings
+        self._own_url, self._other_troubles = own_url, troubles
+        self.stored = Availability("store")
+        self.workers = WorkerRegistry()
+        self.meters = Meters(
+            canaries=settings.canaries, feedback_metrics=settings.metrics, mono=time.monotonic
+        )
+        self.rollouts = Rollouts(store, publisher.put, last=last, pulled=pending)
+        self.monitor = Monitor(meters=self.meters, rollouts=self.rollouts, settings=settings)
+        source.attach(self.workers, MetricsListener(self.meters), self.monitor)
+        self.operator = Operator(
+            settings=lambda: self.settings,
+            store=store,
+            rollouts=self.rollouts,
+            monitor=self.monitor,
+            workers=self.workers,
+            troubles=self._troubles,
+            assignment_key=assignment_key,
+        )
+        self._store = store
+        self._archivist = Archivist(store, lambda: self.settings.reports, lambda: self._leads)
+        self._begun: int | None = None
+        """The term under which this controller has taken in what earlier ones learnt."""
+        self._reconciled: ControlSettings | None = None
+        self._turned_at = time.monotonic()
+        self._told = asyncio.Event()
+        self._saving: asyncio.Task[None] | None = None
+
+    @property
+    def _leads(self) -> bool:
+        return self.leader.standing() == "leading"
+
+    @property
+    def watches(self) -> bool:
+        """True while this controller judges, and acts on it."""
+        begun = self._begun is not None and self._begun == self.leader.term
+        return begun and self.leader.standing() in ("leading", "alone")
+
+    def configure(self, settings: ControlSettings) -> None:
+        """Take in a changed config; the next `turn` brings the states to what it wants."""
+        self.settings = settings
+        self.operator.problems = redefinitions(settings.canaries, self.rollouts.states)
+        self.monitor.configure(settings)
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """What has to run, without end."""
+        return [
+            *self.source.loops(),
+            *self.publisher.loops(),
+            self._judge(),
+            self._notify(),
+            self._refresh(),
+            self._follow_store(),
+            self.rollouts.settling(),
+            self.operator.rollbacks_known.following(),
+            self._archivist.run(),
+            expiring(self._store, lambda: self.settings.retention_s if self._leads else None),
+        ]
+
+    async def close(self) -> None:
+        """Judge what is left, keep it, and let the next one lead."""
+        self.source.drain()
+        if self.watches:
+            self.monitor.judge(time.time(), time.monotonic())
+            await self._save()
+        try:
+            await asyncio.to_thread(self.leader.resign)
+        except StoreDown as problem:
+            log.error("lease.not_given_back", problem=str(problem))
+
+    def watch_records(self, *, room_bytes: int | None, waiting: int, down: str | None) -> None:
+        """Page when records are dropped, or wait too long for the store: `waiting` records in a spool with
+        `room_bytes` left, `down` is why the store does not answer."""
+        if self.monitor.watch_records(
+            time.time(), time.monotonic(), room_bytes=room_bytes, waiting=waiting, down=down
+        ):
+            self._told.set()
+
+    async def _judge(self) -> None:
+        while True:
+            await asyncio.sleep(JUDGE_EVERY_S)
+            if self.watches and self.monitor.judge(time.time(), time.monotonic()):
+                self._told.set()
+
+    async def _notify(self) -> None:
+        """Keep what is known, and only then tell receivers: after a crash, a page that went out is known."""
+        saved_at = float("-inf")
+        async with notifier_client() as client:
+            while True:
+                await _within(self._told, JUDGE_EVERY_S)
+                if not self.watches:
+                    continue
+                due = bool(self.monitor.outbox.due(time.time()))
+                if self._told.is_set() or time.monotonic() - saved_at >= self.source.save_every_s:
+                    self._told.clear()
+                    saved_at = time.monotonic()
+                    await self._save()
+                if due and self.watches:
+                    await deliver(
+                        self.monitor.outbox, client, time.time(), self.settings.admin_url or self._own_url
+                    )
+                    await self._save()
+
+    async def _save(self) -> None:
+        """Keep what is known. A disk or store that hangs is waited for a moment, then left behind."""
+        if self._saving is None or self._saving.done() or await self._saved():
+            self._saving = asyncio.create_task(self.source.save())
+            await self._saved()
+
+    async def _saved(self) -> bool:
+        assert self._saving is not None  # noqa: S101
+        done, _ = await asyncio.wait({self._saving}, timeout=SAVE_WITHIN_S)
+        if not done:
+            log.error("checkpoint.late", waited_s=SAVE_WITHIN_S)
+            return False
+        self._saving.result()
+        return True
+
+    async def _refresh(self) -> None:
+        """Once a second, and without the store: the gauges, and when it changed or ages, the plan."""
+        refreshed, version = float("-inf"), NO_PLAN.version
+        while True:
+            standing, plan, now = self.leader.standing(), self.rollouts.plan, time.monotonic()
+            aged = now - refreshed >= self.publisher.refresh_every_s or plan.version != version
+            if standing == "unsure":
+                if await self.publisher.is_outspoken():
+                    self.leader.heard_other()
+            elif self.watches and aged:
+                refreshed, version = now, plan.version
+                self.rollouts.publish()
+            if self.watches:
+                self.meters.set_plan(plan)
+            await asyncio.sleep(TURN_EVERY_S)
+
+    async def _follow_store(self) -> None:
+        while True:
+            await asyncio.sleep(TURN_EVERY_S)
+            await self.turn()
+
+    async def turn(self) -> None:
+        """What needs the store, which may take its time: who leads, what others changed, configs, ramps."""
+        await asyncio.to_thread(self.leader.turn)
+        now = time.monotonic()
+        passed_s, self._turned_at = now - self._turned_at, now
+        try:
+            if self.leader.is_shared:
+                self.rollouts.adopt(await asyncio.to_thread(self._store.states))
+            await self._act(passed_s, now)
+            self.stored.answered()
+        except StoreDown as problem:
+            self.stored.failed(problem)
+
+    async def _act(self, passed_s: float, now: float) -> None:
+        term = self.leader.term
+        if term is None:
+            try:
+                await self.source.stand_by()
+            finally:
+                self.monitor.look(now)
+            return
+        if self._begun != term:
+            await self.source.begin()
+            self._begun, self._reconciled = term, None
+        if self._leads:
+            await self._lead(passed_s)
+
+    async def _lead(self, passed_s: float) -> None:
+        """Bring the states to what the config wants, and let the ramps' clocks run."""
+        settings = self.settings
+        if self._reconciled != settings:
+            await asyncio.to_thread(self._reconcile, settings)
+        tick = partial(self.rollouts.tick, settings, passed_s=passed_s, now=time.time())
+        held, thin, before = self.monitor.holding(), self.monitor.thin(), self.rollouts.plan.version
+        await asyncio.to_thread(tick, held=held, thin=thin)
+        if self.rollouts.plan.version != before:
+            self.rollouts.publish()
+
+    def _reconcile(self, settings: ControlSettings) -> None:
+        """The leader's part: two configs must not fight. May raise StoreDown; then it is tried again."""
+        self.operator.problems = self.rollouts.reconcile(settings, time.time())
+        self._reconciled = settings
+        for problem in self.operator.problems:
+            log.error("config.refused", problem=problem)
+
+    def _troubles(self) -> Sequence[str]:
+        """What does not work at the moment, in plain words."""
+        found = [*self._other_troubles(), *self.monitor.record_alarm.troubles]
+        if self.leader.is_shared and self.stored.down is not None:
+            found.append(f"the store does not answer: {self.stored.down}")
+        if self.leader.standing() == "alone":
+            found.append("no store to tell who leads: the ramps stand still, rollbacks go out by Redis")
+        return found
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return

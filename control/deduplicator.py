@@ -1,0 +1,126 @@
+"""The news of all replicas for the one that leads: from the stream at once, from the store what that lacks.
+
+Either may bring what the other has brought; each record is told once. What was told, and how far, is the
+`position` that is kept with the evidence, so that the next leader goes on where this one was.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from msgspec import structs
+
+from control.events import Events, here
+from records.outcome import Feedback, Outcome
+from records.shared.brief import Brief, restored
+from records.shared.stream import START, Dispatch
+from records.store.tail import Tail
+
+OVERLAP_S = 30.0
+"""How long after its end an exchange is looked for in the store: clocks differ, and shipping takes time."""
+
+REMEMBERED = 200_000
+
+
+class Position(msgspec.Struct, kw_only=True):
+    """How far the leader has heard: the stream's entry, the UTC second before which the store holds nothing
+    new, and what was told from after it (a hash and when it ended)."""
+
+    place: str = START
+    searched_until: float
+    told: dict[int, float]
+
+
+class Deduplicator:
+    """Passes on what is new. Belongs to the event loop's thread."""
+
+    def __init__(self, document: Mapping[str, Any] | None = None) -> None:
+        """Go on from a position; without a readable one, from now, but for what the stream still has."""
+        self.position = _position(document or {})
+        self._failed_at = float("-inf")
+
+    def hear(self, dispatches: Sequence[Dispatch], place: str) -> Events:
+        """What is new in entries of the stream, the last of which is `place`.
+
+        What comes so late that the store has been searched beyond it was found there.
+        """
+        late = self.position.searched_until
+        self.position.place = place
+        outcomes = [
+            restored(part, here(part.at))
+            for dispatch in dispatches
+            for part in dispatch.outcomes
+            if _ended(part) > late and self._is_new_outcome(part)
+        ]
+        feedback = [
+            structs.replace(each, mono=here(each.at))
+            for dispatch in dispatches
+            for each in dispatch.feedback
+            if each.at > late and self._is_new_feedback(each)
+        ]
+        told = heartbeats(dispatches)
+        return Events(records=[*outcomes, *feedback], beats=told.beats, heard=told.heard)
+
+    def found(self, tail: Tail, asked_at: float) -> Events:
+        """What is new in the store, as it was asked for `searched_until` at UTC second `asked_at`."""
+        records: list[Outcome | Feedback] = [
+            structs.replace(each, mono=here(each.at)) for each in tail.outcomes if self._is_new_outcome(each)
+        ]
+        records += [
+            structs.replace(each, mono=here(each.at)) for each in tail.feedback if self._is_new_feedback(each)
+        ]
+        if asked_at - self._failed_at > 2 * OVERLAP_S:
+            self._search_from(asked_at - OVERLAP_S)
+        return Events(records=records, heard=len(tail.outcomes))
+
+    def not_found(self, asked_at: float) -> None:
+        """The store did not answer: what the replicas ship when it does again is older than what is shipped
+        now, so that it is searched for from here on for a while."""
+        self._failed_at = asked_at
+
+    def _search_from(self, moment: float) -> None:
+        position = self.position
+        position.searched_until = max(position.searched_until, moment)
+        position.told = {
+            key: ended for key, ended in position.told.items() if ended > position.searched_until
+        }
+
+    def _is_new_outcome(self, outcome: Outcome | Brief) -> bool:
+        return self._note(outcome.exchange_id, _ended(outcome))
+
+    def _is_new_feedback(self, feedback: Feedback) -> bool:
+        return self._note(f"{feedback.key}\0{feedback.value}\0{feedback.at}", feedback.at)
+
+    def _note(self, name: str, ended: float) -> bool:
+        key = int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "big")
+        told = self.position.told
+        if key in told:
+            return False
+        told[key] = ended
+        if len(told) > REMEMBERED:
+            del told[next(iter(told))]
+        return True
+
+
+def heartbeats(dispatches: Sequence[Dispatch]) -> Events:
+    """Only which workers live, as of now: what an admin needs that does not lead."""
+    now = time.monotonic()
+    beats = [
+        ((dispatch.replica, beat.worker, beat.pid), structs.replace(beat, mono=now))
+        for dispatch in dispatches
+        for beat in dispatch.beats
+    ]
+    return Events(beats=beats, heard=sum(dispatch.heard for dispatch in dispatches))
+
+
+def _position(document: Mapping[str, Any]) -> Position:
+    try:
+        return msgspec.convert(document["position"], Position, str_keys=True)
+    except (KeyError, msgspec.ValidationError):
+        return Position(searched_until=time.time() - OVERLAP_S, told={})
+
+
+def _ended(outcome: Outcome | Brief) -> float:
+    return outcome.at + (outcome.latency_s or 0.0)

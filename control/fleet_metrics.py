@@ -1,0 +1,61 @@
+"""What only processes of several replicas show Prometheus. Each family comes from one kind of process."""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import Metric as Family
+from prometheus_client.registry import Collector
+
+from records.meters import Meters
+
+
+class AgentMetrics(Collector):
+    """An agent's own."""
+
+    def __init__(self, *, dropped: Callable[[], int], shared_up: Callable[[], bool]) -> None:
+        self._dropped, self._shared_up = dropped, shared_up
+
+    def collect(self) -> Iterator[Family]:
+        """Every family, for prometheus-client."""
+        dropped = CounterMetricFamily("canary_stream_dropped", "Records that the stream did not take")
+        dropped.add_metric((), self._dropped())
+        yield dropped
+        yield _shared_up(self._shared_up())
+
+
+class ControllerMetrics(Collector):
+    """An admin's: that of the canaries while it leads, so that over all targets each is there once."""
+
+    def __init__(
+        self,
+        meters: Meters,
+        *,
+        leads: Callable[[], bool],
+        shared_up: Callable[[], bool],
+        lag_s: Callable[[], float | None],
+    ) -> None:
+        """`lag_s` is how late the leader learns how exchanges ended, None where that is unknown."""
+        self._meters, self._leads, self._shared_up, self._lag_s = meters, leads, shared_up, lag_s
+
+    def collect(self) -> Iterator[Family]:
+        """Every family, for prometheus-client."""
+        leads = self._leads()
+        leader = GaugeMetricFamily("canary_leader", "1 for the admin that leads")
+        leader.add_metric((), float(leads))
+        yield leader
+        yield _shared_up(self._shared_up())
+        lag_s = self._lag_s()
+        if leads:
+            yield from self._meters.collect()
+        if leads and lag_s is not None:
+            lag = GaugeMetricFamily(
+                "canary_evidence_lag_seconds", "An exchange's end to the leader's knowledge"
+            )
+            lag.add_metric((), lag_s)
+            yield lag
+
+
+def _shared_up(up: bool) -> Family:
+    family = GaugeMetricFamily("canary_shared_up", "1 while Redis answers this process")
+    family.add_metric((), float(up))
+    return family

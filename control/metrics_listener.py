@@ -1,0 +1,36 @@
+"""Feeds the meters: what Prometheus is shown of this machine's own records."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from control.events import Events
+from records.meters import Meters
+from records.outcome import Outcome
+
+
+class MetricsListener:
+    """The listener behind `/metrics`."""
+
+    def __init__(self, meters: Meters) -> None:
+        self._meters = meters
+
+    def take(self, events: Events) -> None:
+        """Count it."""
+        for record in events.records:
+            if isinstance(record, Outcome):
+                self._meters.observe(record)
+            else:
+                self._meters.observe_feedback(record)
+        for _, beat in events.beats:
+            self._meters.beat(beat)
+        for _, lost in events.deaths:
+            self._meters.lose(lost)
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """The totals."""
+        return {"meters": self._meters.snapshot()}
+
+    def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
+        """Go on counting from a snapshot's totals."""
+        if "meters" in document:
+            self._meters.restore(document["meters"])

@@ -1,0 +1,258 @@
+"""The monitor: takes in outcomes and feedback, judges the guardrails, rolls back, opens incidents.
+
+The monitor reads no file and no database. Its controller's source brings the events and keeps its memory.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from alerts import incident as incidents
+from alerts import pulse as pulses
+from alerts.guardrails import Watch
+from alerts.incident import Incident, Notice
+from alerts.outbox import Outbox
+from alerts.pulse import Pulse
+from alerts.record_alarm import RecordAlarm, RecordState
+from alerts.rollback_evidence import RollbackEvidence
+from alerts.status import GuardrailStatus
+from control.events import Events, WorkerKey
+from control.rollouts import Rollouts
+from control.settings import CanarySettings, ControlSettings
+from records.meters import Meters
+from records.outcome import Heartbeat, Outcome
+from records.store import Act
+from routing import transitions
+
+JUDGE_EVERY_S = 0.2
+FORGOTTEN_AFTER_S = 60.0
+"""A worker without a heartbeat for this long counts anew when it comes back."""
+
+
+@dataclass(slots=True)
+class WatchedCanary:
+    """One canary under watch: its guardrails, its figures, its incident, and how the rules stood last."""
+
+    watch: Watch
+    pulse: Pulse
+    incident: Incident | None = None
+    statuses: tuple[GuardrailStatus, ...] = ()
+
+    @property
+    def holds_ramp(self) -> bool:
+        """True while any rule warns or worse: exposure does not grow then."""
+        return any(status.state in ("warn", "firing", "latched") for status in self.statuses)
+
+    def why(self, act: Act, *, rule: str = "", share: float) -> RollbackEvidence:
+        """What stands at the moment of this rollback from `share`: by a rule, or ("") by a person."""
+        return self.watch.why(
+            self.statuses, rule=rule, who=act.who, reason=act.reason, at=act.at, share=share
+        )
+
+
+class Monitor:
+    """Watches every canary. A listener; belongs to the event loop's thread."""
+
+    def __init__(self, *, meters: Meters, rollouts: Rollouts, settings: ControlSettings) -> None:
+        self.outbox = Outbox(settings.notify)
+        self.canaries: dict[str, WatchedCanary] = {}
+        self.record_alarm = RecordAlarm()
+        self._meters = meters
+        self._rollouts = rollouts
+        self._settings = settings
+        self._finished: dict[WorkerKey, tuple[int, float]] = {}
+        self._left: list[Incident | None] = []
+        self._judged_at = float("-inf")
+        self._outcomes_heard = self._finished_heard = self._dropped_heard = 0
+        self.configure(settings)
+
+    def configure(self, settings: ControlSettings) -> None:
+        """Take in a loaded config: watch new canaries, forget those that left it, keep what was learnt. The
+        incidents of those that left are over with the next judgement."""
+        self._settings = settings
+        self._meters.configure(canaries=settings.canaries, feedback_metrics=settings.metrics)
+        self.outbox.address(settings.notify)
+        self._left += [each.incident for name, each in self.canaries.items() if name not in settings.canaries]
+        self.canaries = {name: self._watched(wanted) for name, wanted in settings.canaries.items()}
+
+    def take(self, events: Events) -> None:
+        """Take in what happened."""
+        for key, beat in events.beats:
+            self._beat(key, beat)
+        for key, _ in events.deaths:
+            self._finished.pop(key, None)
+        self._outcomes_heard += events.heard
+        self._dropped_heard += events.dropped
+        for record in events.records:
+            watched = self.canaries.get(record.canary)
+            if watched is None:
+                continue
+            if isinstance(record, Outcome):
+                watched.watch.observe(record)
+                watched.pulse.observe(record)
+            else:
+                watched.watch.observe_feedback(record)
+                watched.pulse.observe_feedback(record)
+
+    def judge(self, now_utc: float, now_mono: float) -> bool:
+        """Judge if it is time; True when somebody has to be told something, which is to be kept first."""
+        if now_mono - self._judged_at < JUDGE_EVERY_S:
+            return False
+        self._judged_at = now_mono
+        # Exchanges finish and none of their outcomes arrives: the telemetry is broken, not the traffic quiet.
+        heard = self._outcomes_heard > 0
+        silent = self._finished_heard > 0 and not heard
+        self._finished_heard = self._outcomes_heard = 0
+        # Nobody reports the death of another machine's worker.
+        oldest = now_mono - FORGOTTEN_AFTER_S
+        self._finished = {key: (count, at) for key, (count, at) in self._finished.items() if at > oldest}
+        told = [notice for incident in self._left for notice in incidents.over(incident, now_utc)]
+        self._left.clear()
+        for name, watched in self.canaries.items():
+            told += self._judge_one(name, watched, now_utc, now_mono, routed=silent, heard=heard)
+        self._meters.set_guardrails(
+            {
+                (name, status.key): status.state
+                for name, watched in self.canaries.items()
+                for status in watched.statuses
+            }
+        )
+        self.outbox.put(told, now_utc)
+        return bool(told)
+
+    def count_manual_rollback(self, name: str) -> None:
+        """A person pulled the candidate back."""
+        self._meters.count_rollback(name, "manual")
+
+    def watch_records(
+        self, now_utc: float, now_mono: float, *, room_bytes: int | None, waiting: int, down: str | None
+    ) -> bool:
+        """See whether the records are kept; True when somebody has to be told, which is to be kept first."""
+        facts = RecordState(
+            dropped=self._dropped_heard, room_bytes=room_bytes, waiting=waiting, down=down or ""
+        )
+        self._dropped_heard = 0
+        told = self.record_alarm.look(facts, now_utc=now_utc, now_mono=now_mono)
+        self.outbox.put(told, now_utc)
+        return bool(told)
+
+    def look(self, now_mono: float) -> None:
+        """Say how the rules stand, and act on nothing: for somebody who only shows them."""
+        for watched in self.canaries.values():
+            watched.statuses = tuple(watched.watch.judge(now_mono, routed=False))
+
+    def holding(self) -> list[str]:
+        """The canaries whose exposure must not grow now."""
+        return [name for name, watched in self.canaries.items() if watched.holds_ramp]
+
+    def thin(self) -> list[str]:
+        """The canaries whose present step too few users have seen for anybody to judge it."""
+        states = {name: self._rollouts.state(name) for name in self.canaries}
+        return [
+            name
+            for name, state in states.items()
+            if state is not None and not self.canaries[name].watch.enough_in(state.phase)
+        ]
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """Evidence, incidents and unsent pages."""
+        canaries = {name: _document(watched) for name, watched in self.canaries.items()}
+        return {
+            "outbox": self.outbox.snapshot(),
+            "canaries": canaries,
+            "service": self.record_alarm.snapshot(),
+        }
+
+    def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
+        """Go on from a snapshot, in place of what was learnt here."""
+        if "canaries" not in document:
+            return
+        self.outbox.restore(document["outbox"])
+        self.record_alarm.restore(document.get("service", {}))
+        self._left.clear()
+        for name, kept in document["canaries"].items():
+            wanted = self._settings.canaries.get(name)
+            if wanted is None:
+                self._left.append(incidents.from_document(kept["incident"]))
+                continue
+            watch = Watch(name, wanted.guardrails, metrics=self._settings.metrics)
+            watch.restore(kept["watch"], new_boot=new_boot)
+            pulse = pulses.from_document(kept["pulse"])
+            self.canaries[name] = WatchedCanary(
+                watch=watch,
+                pulse=pulse if new_boot is None else pulses.elsewhere(pulse),
+                incident=incidents.from_document(kept["incident"]),
+            )
+
+    def _beat(self, key: WorkerKey, beat: Heartbeat) -> None:
+        before, _ = self._finished.get(key, (beat.finished, beat.mono))
+        self._finished_heard += beat.finished - before
+        if beat.closing:
+            self._finished.pop(key, None)
+        else:
+            self._finished[key] = (beat.finished, beat.mono)
+        for name, count in beat.mirrors_dropped.items():
+            if name in self.canaries:
+                self.canaries[name].pulse.mirrors_dropped += count
+
+    def _judge_one(
+        self, name: str, watched: WatchedCanary, now_utc: float, now_mono: float, *, routed: bool, heard: bool
+    ) -> list[Notice]:
+        state = self._rollouts.state(name)
+        if state is None:
+            return []
+        if state.run != watched.watch.run:
+            watched.watch.rearm(state.run)
+            watched.pulse = Pulse(run=state.run)
+        watched.statuses = tuple(watched.watch.judge(now_mono, routed=routed, heard=heard))
+        why = self._roll_back(name, watched, now_utc)
+        watched.incident, notices = incidents.step(
+            watched.incident,
+            watched.statuses,
+            canary=name,
+            run=watched.watch.run,
+            now=now_utc,
+            rolled_back=self._is_rolled_back(name),
+            why=why,
+        )
+        return notices
+
+    def _roll_back(self, name: str, watched: WatchedCanary, now: float) -> RollbackEvidence | None:
+        """Pull the candidate back if a rule convicted it; the evidence as it stood, or None."""
+        convicting = next((status for status in watched.statuses if status.action == "rollback"), None)
+        state = self._rollouts.state(name)
+        if convicting is None or state is None or not state.effective_share:
+            return None
+        act = Act(at=now, action="rollback", who=f"guardrail {convicting.key}", reason=convicting.sentence)
+        why = watched.why(act, rule=convicting.key, share=state.effective_share)
+        self._rollouts.change(
+            name, act, lambda before: transitions.rollback(before, reason=act.reason, now=now), why=why
+        )
+        self._meters.count_rollback(name, convicting.rule)
+        return why
+
+    def _is_rolled_back(self, name: str) -> bool:
+        state = self._rollouts.state(name)
+        return state is not None and state.state == "rolled_back"
+
+    def _watched(self, wanted: CanarySettings) -> WatchedCanary:
+        """The canary's watch under these rules, with what was learnt before."""
+        name = wanted.canary.name
+        known = self.canaries.get(name)
+        if known is not None and known.watch.rules == wanted.guardrails:
+            return known
+        state = self._rollouts.state(name)
+        run = state.run if state is not None else 1
+        watch = Watch(name, wanted.guardrails, run=run, metrics=self._settings.metrics)
+        if known is None:
+            return WatchedCanary(watch=watch, pulse=Pulse(run=run))
+        watch.restore(known.watch.snapshot())
+        return replace(known, watch=watch)
+
+
+def _document(watched: WatchedCanary) -> dict[str, Any]:
+    return {
+        "watch": watched.watch.snapshot(),
+        "pulse": pulses.to_document(watched.pulse),
+        "incident": incidents.to_document(watched.incident),
+    }

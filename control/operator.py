@@ -1,0 +1,305 @@
+"""What the console may ask and order: facts from the live view and the store, orders as audited changes."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from alerts.rollback_evidence import RolledBack
+from control.monitor import Monitor, WatchedCanary
+from control.orders import BadOrder, Order, transition_for
+from control.rollback_history import RollbackHistory
+from control.rollouts import Outrun, Rollouts, Transition
+from control.settings import CanarySettings, ControlSettings
+from control.status import status_of
+from control.workers import WorkerRegistry
+from records.capture import Capture
+from records.capture_store import CaptureStore
+from records.decisions import Choice, Decision, Decisions
+from records.errors import StoreDown
+from records.evaluations import Evaluations
+from records.labels import Label, Labels, Right
+from records.store import Act, Audited, Store
+from routing import transitions
+from routing.assign import assign
+from routing.canary import definition
+from routing.cohort import SPACE, bucket
+from routing.plan import State
+
+CONFIRM_WITHIN_S = 1.5
+LOOK_EVERY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unlabelled:
+    """A pair that waits for a label, None when none does; `labelled` pairs have one."""
+
+    pair: tuple[Capture, Capture] | None
+    labelled: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Operator:
+    """What the console may ask and order. `problems` is what the config must not change of started canaries,
+    `troubles` says what else does not work at the moment.
+
+    Every method may raise BadOrder: 404 for an unknown canary, 409 for an order that is not legal now, 503
+    while the store does not answer.
+    """
+
+    settings: Callable[[], ControlSettings]
+    store: Store
+    rollouts: Rollouts
+    monitor: Monitor
+    workers: WorkerRegistry
+    troubles: Callable[[], Sequence[str]]
+    assignment_key: Callable[[], bytes]
+    problems: list[str] = field(default_factory=list)
+    rollbacks_known: RollbackHistory = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rollbacks_known = RollbackHistory(self.store, self.rollouts)
+
+    def degraded(self) -> Sequence[str]:
+        """What does not work at the moment, in plain words; empty when everything works."""
+        found = [*self.problems, *self.troubles(), *self.monitor.outbox.troubles()]
+        if not self.workers.alive(time.monotonic()):
+            found.append("no traffic worker gave a sign of life")
+        return found
+
+    def status(self) -> Mapping[str, Any]:
+        """The contract's status document."""
+        confirmed, alive = self.workers.confirmed(self.rollouts.plan.version, time.monotonic())
+        return {
+            "canaries": [
+                status_of(
+                    wanted,
+                    self.rollouts.state(name),
+                    self.monitor.canaries[name],
+                    self.rollbacks_known.current(name),
+                    time.monotonic(),
+                )
+                for name, wanted in self.settings().canaries.items()
+            ],
+            "workers": {"alive": alive, "confirmed": confirmed},
+            "degraded": list(self.degraded()),
+        }
+
+    def explain(self, unit: str) -> Mapping[str, Any]:
+        """Which arm this unit gets in every canary, and why."""
+        return {"canaries": [self._explain(name, unit) for name in self.settings().canaries]}
+
+    async def report(self, canary: str, form: str) -> str:
+        """One canary's report as "json", "markdown" or "html", made in a thread."""
+        settings = self.settings()
+        self._watched(canary)
+        with _store_asked():
+            return await asyncio.to_thread(_report, settings, canary, self.store, form)
+
+    async def order(
+        self, canary: str, order: Order, *, who: str, reason: str, share: float | None
+    ) -> Mapping[str, Any]:
+        """Carry out one order, and wait a moment for the workers to confirm it."""
+        _must_be_storable(who, reason)
+        wanted, before = self._orderable(canary, order)
+        now = time.time()
+        transition = transition_for(order, wanted.canary.steps, reason=reason, share=share, now=now)
+        act = Act(at=now, action=order, who=who or "unknown", reason=reason)
+        try:
+            with _store_asked():
+                state = await self._changed(canary, act, transition, before)
+        except (transitions.IllegalTransition, Outrun) as refusal:
+            raise BadOrder(409, str(refusal)) from refusal
+        with suppress(StoreDown):  # it is in force, and stored when the store answers
+            await asyncio.to_thread(self.rollouts.settle)
+            await asyncio.to_thread(self.rollouts.fix_rubric, wanted, now)
+        version = self.rollouts.plan.version
+        confirmed, workers = await self._confirmations(version)
+        return {
+            "canary": canary,
+            "state": state.state,
+            "share": state.effective_share,
+            "version": version,
+            "confirmed": confirmed,
+            "workers": workers,
+        }
+
+    async def decide(
+        self, canary: str, choice: Choice, *, who: str, reason: str, compensating: str | None
+    ) -> Mapping[str, Any]:
+        """Keep what a person decided of the canary's run."""
+        state = self.rollouts.state(canary)
+        _must_be_storable(who, reason, compensating or "")
+        if state is None:
+            raise BadOrder(404, f"no canary {canary!r} to decide of; there are: {self._names()}")
+        decision = Decision(
+            at=time.time(),
+            canary=canary,
+            run=state.run,
+            decision=choice,
+            who=who,
+            reason=reason,
+            compensating=compensating,
+        )
+        with _store_asked():
+            await asyncio.to_thread(Decisions(self.store).record, decision, state)
+        return asdict(decision)
+
+    async def unlabelled(self, canary: str, category: str | None) -> Unlabelled:
+        """The oldest captured pair that nobody has labelled, and how many somebody has."""
+        self._capturing(canary)
+        with _store_asked():
+            return await asyncio.to_thread(_unlabelled, self.store, canary, category)
+
+    async def labels(self, canary: str) -> Mapping[str, Label]:
+        """What people found in its pairs."""
+        with _store_asked():
+            return await asyncio.to_thread(Labels(self.store).of, canary)
+
+    async def label(self, canary: str, exchange_id: str, right: Right, *, who: str) -> None:
+        """Keep what a person found."""
+        self._capturing(canary)
+        label = Label(at=time.time(), canary=canary, exchange_id=exchange_id, right=right, who=who)
+        with _store_asked():
+            await asyncio.to_thread(_keep_label, self.store, label)
+
+    async def evaluations(self) -> Sequence[Mapping[str, Any]]:
+        """Every evaluation that was kept."""
+        with _store_asked():
+            return await asyncio.to_thread(Evaluations(self.store).all)
+
+    async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
+        """The newest audit entries."""
+        with _store_asked():
+            return [_audit_entry(each) for each in await asyncio.to_thread(self.store.audit, limit)]
+
+    def recent(self, canary: str) -> Mapping[str, Any]:
+        """The last ten minutes of both arms (`alerts.pulse`)."""
+        return self._watched(canary).pulse.recent(time.monotonic())
+
+    async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:
+        """Every rollback, by rules and by persons, newest first: why, and the state before and after."""
+        self._watched(canary)
+        with _store_asked():
+            return await self.rollbacks_known.history(canary, limit)
+
+    async def pairs(
+        self, canary: str, *, since: float, until: float, category: str | None, limit: int
+    ) -> Sequence[tuple[Capture, Capture]]:
+        """(captured exchange, the candidate's answer to its copy) by time, the first `limit` of those with
+        `since` ≤ at < `until`, UTC seconds."""
+        self._watched(canary)
+        found = CaptureStore(self.store).pairs(canary, since=since, until=until, category=category)
+        with _store_asked():
+            return await asyncio.to_thread(lambda: list(islice(found, limit)))
+
+    def _orderable(self, canary: str, order: Order) -> tuple[CanarySettings, State]:
+        """What an order is given to. BadOrder (404, 503)."""
+        wanted, state = self.settings().canaries.get(canary), self.rollouts.state(canary)
+        if wanted is not None and not self.rollouts.known and order != "rollback":
+            raise BadOrder(503, "the store has not answered yet; only rollback needs none")
+        if wanted is None or state is None:
+            raise BadOrder(404, f"no canary {canary!r} to {order}; there are: {self._names()}")
+        return wanted, state
+
+    async def _changed(self, canary: str, act: Act, transition: Transition, before: State) -> State:
+        """The state after the order. A rollback is right whatever somebody else ordered at the same moment;
+        it asks no store, and waits for no thread, for all of them may be waiting for one."""
+        if act.action != "rollback":
+            return await asyncio.to_thread(self.rollouts.change, canary, act, transition, yields=True)
+        watched = self.monitor.canaries.get(canary)
+        why = watched.why(act, share=before.effective_share) if watched else None
+        state = self.rollouts.change(canary, act, transition, why=why)
+        if before.state != "rolled_back":
+            self.monitor.count_manual_rollback(canary)
+        return state
+
+    def _capturing(self, canary: str) -> None:
+        self._watched(canary)
+        if self.settings().canaries[canary].capture is None:
+            raise BadOrder(404, f"{canary} captures nothing: its config has no `capture`.")
+
+    def _watched(self, canary: str) -> WatchedCanary:
+        if canary not in self.monitor.canaries:
+            raise BadOrder(404, f"no canary {canary!r}; there are: {self._names()}")
+        return self.monitor.canaries[canary]
+
+    def _names(self) -> str:
+        return ", ".join(self.settings().canaries) or "none"
+
+    async def _confirmations(self, version: int) -> tuple[int, int]:
+        """(workers that follow this plan, workers alive), after at most 1.5 s."""
+        deadline = time.monotonic() + CONFIRM_WITHIN_S
+        while True:
+            confirmed, alive = self.workers.confirmed(version, time.monotonic())
+            if confirmed == alive or time.monotonic() > deadline:
+                return confirmed, alive
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _explain(self, name: str, unit: str) -> dict[str, Any]:
+        key = self.assignment_key()
+        canary = self.settings().canaries[name].canary
+        state = self.rollouts.plan.state_of(name, definition(canary))
+        assignment = assign(canary, state, key=key, unit=unit)
+        place = bucket(key, name, unit) / SPACE
+        return {
+            "canary": name,
+            "arm": assignment.arm,
+            "reason": assignment.reason,
+            "share": assignment.share,
+            "bucket": place,
+            "sentence": f"its hash falls at {place:.2%}, the candidate gets those below "
+            f"{assignment.share:.2%}; reason: {assignment.reason}",
+        }
+
+
+@contextmanager
+def _store_asked() -> Iterator[None]:
+    """A store that does not answer, as the console says it: BadOrder (503)."""
+    try:
+        yield
+    except StoreDown as problem:
+        raise BadOrder(503, str(problem)) from problem
+
+
+def _must_be_storable(*texts: str) -> None:
+    """BadOrder (400) for text that a store could not keep: half a surrogate is no UTF-8, and PostgreSQL takes
+    no NUL. A rollback with such a reason would be in force and never stored."""
+    if any("\0" in text or text != text.encode("utf-8", "replace").decode() for text in texts):
+        raise BadOrder(400, "who and why must be text that can be stored: valid UTF-8, without a NUL")
+
+
+def _report(settings: ControlSettings, canary: str, store: Store, form: str) -> str:
+    # Statistics take two seconds to import, and most admin processes never write a report.
+    from report.reports import rendered, report_of
+
+    return rendered(report_of(settings.reports, canary, store, now=time.time()), form)
+
+
+def _unlabelled(store: Store, canary: str, category: str | None) -> Unlabelled:
+    labels = Labels(store).of(canary)
+    pairs = CaptureStore(store).pairs(canary, category=category)
+    waiting = (pair for pair in pairs if pair[0].about.exchange_id not in labels)
+    return Unlabelled(pair=next(waiting, None), labelled=len(labels))
+
+
+def _keep_label(store: Store, label: Label) -> None:
+    if not CaptureStore(store).has_pair(label.canary, label.exchange_id):
+        raise BadOrder(404, "That pair is not there, or has expired. Nothing was kept.")
+    Labels(store).add(label)
+
+
+def _audit_entry(entry: Audited) -> dict[str, Any]:
+    return {
+        "time": datetime.fromtimestamp(entry.act.at, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        "canary": entry.canary,
+        "action": entry.act.action,
+        "who": entry.act.who,
+        "reason": entry.act.reason,
+        "share_before": entry.before.effective_share if entry.before is not None else None,
+        "share_after": entry.after.effective_share,
+    }

@@ -1,0 +1,156 @@
+"""One look at every provider's list of models: what is new is told and, if wanted, measured."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import msgspec
+
+from alerts.announcement import Announcement, announce
+from alerts.notify import notifier_client
+from alerts.outbox import Outbox
+from alerts.receiver import Receiver
+from bench.listing import Catalogue, Unlisted, listed
+from bench.releases import WatchMemory, looked, measured, told
+from bench.targets import NoKey, client_for, key_of
+from bench.wires import WIRES
+from proxy.provider import Provider
+from records.whole_file import write_whole
+
+FILE = "watch.json"
+"""In the data folder."""
+
+
+class BadMemory(Exception):
+    """The file that remembers cannot be read; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchResult:
+    """What one look came to: new models, how many each provider lists (None: it could not be asked), how
+    benchmarks ended, by model, what went wrong."""
+
+    new: tuple[str, ...]
+    listed: Mapping[str, int | None]
+    measured: "Mapping[str, BenchmarkResult]"
+    troubles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkResult:
+    """How a new model's benchmark ended, in a line; its verdict, None where it could not be run."""
+
+    says: str
+    verdict: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class ReleaseWatcher:
+    """Looks, remembers in a file, tells, measures.
+
+    `benchmark` runs one of a model; None: new models are not measured.
+    `match` is a pattern of model names that are worth it.
+    """
+
+    providers: Sequence[Provider]
+    notify: Sequence[Receiver]
+    data: Path
+    environment: Mapping[str, str]
+    match: str = "*"
+    benchmark: Callable[[str], BenchmarkResult] | None = None
+    troubles: list[str] = field(default_factory=list)
+
+    def look(self) -> WatchResult:
+        """Once. What cannot be told or measured now is tried at the next look. Raises BadMemory, OSError."""
+        self.troubles = []
+        memory, new, counts = asyncio.run(self._look(self._remembered(), time.time()))
+        self._remember(memory)
+        found = self._measure(memory)
+        return WatchResult(new=tuple(new), listed=counts, measured=found, troubles=tuple(self.troubles))
+
+    async def _look(
+        self, memory: WatchMemory, now: float
+    ) -> tuple[WatchMemory, list[str], dict[str, int | None]]:
+        new: list[str] = []
+        counts: dict[str, int | None] = {}
+        for provider in self.providers:
+            models = await self._listed(provider)
+            counts[provider.name] = None if models is None else len(models)
+            if models:
+                memory, found = looked(
+                    memory,
+                    provider.name,
+                    models,
+                    at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+                    receivers=list(self._receivers()),
+                    measure=self.benchmark is not None,
+                    wanted=lambda model: fnmatchcase(model, self.match),
+                )
+                new += found
+        self._remember(memory)
+        return await self._tell(memory, now), new, counts
+
+    async def _listed(self, provider: Provider) -> list[str] | None:
+        try:
+            headers = WIRES[provider.api].credential(key_of(provider, self.environment))
+            where = Catalogue(name=provider.name, api=provider.api, url=provider.base_url, headers=headers)
+            async with client_for(provider, at_once=1) as client, asyncio.timeout(provider.timeout.total_s):
+                return await listed(client, where)
+        except (NoKey, Unlisted, TimeoutError) as problem:
+            self.troubles.append(str(problem) or f"{provider.name}: no answer in time")
+            return None
+
+    async def _tell(self, memory: WatchMemory, now: float) -> WatchMemory:
+        receivers, left = self._receivers(), {}
+        for name, waiting in memory.untold.items():
+            news = Announcement(kind="model_released", model=name, headline=f"{name} is a new model", at=now)
+            left[name] = [
+                each for each in waiting if each in receivers and not await self._told(receivers[each], news)
+            ]
+        return told(memory, left)
+
+    async def _told(self, receiver: Receiver, news: Announcement) -> bool:
+        async with notifier_client() as client:
+            wrong = await announce(client, receiver, news)
+        if wrong is not None:
+            self.troubles.append(f"{receiver.kind} was not told of {news.model}: {wrong}")
+        return wrong is None
+
+    def _measure(self, memory: WatchMemory) -> dict[str, BenchmarkResult]:
+        done: dict[str, BenchmarkResult] = {}
+        if self.benchmark is None:
+            return done
+        for name in memory.unmeasured:
+            found = done[name] = self.benchmark(name)
+            memory = measured(memory, name)
+            self._remember(memory)
+            news = Announcement(
+                kind="benchmark_finished",
+                model=name,
+                headline=f"{name}: {found.says}",
+                at=time.time(),
+                verdict=found.verdict,
+            )
+            for receiver in self._receivers().values():
+                asyncio.run(self._told(receiver, news))
+        return done
+
+    def _receivers(self) -> Mapping[str, Receiver]:
+        """By an id that gives no address away."""
+        return Outbox(self.notify).receivers
+
+    def _remembered(self) -> WatchMemory:
+        path = self.data / FILE
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=WatchMemory)
+        except FileNotFoundError:
+            return WatchMemory()
+        except msgspec.DecodeError as problem:
+            raise BadMemory(f"{path} cannot be read ({problem}): delete it to begin anew") from problem
+
+    def _remember(self, memory: WatchMemory) -> None:
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        write_whole(self.data / FILE, msgspec.json.encode(memory))

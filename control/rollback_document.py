@@ -1,0 +1,57 @@
+"""A rollback as programs read it: `/api/canaries/NAME/rollbacks`, and in brief in the status. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from alerts.rollback_evidence import Point, RolledBack, RuleThen
+
+
+def document_of(rolled_back: RolledBack) -> dict[str, Any]:
+    """All of it. Times are UTC seconds, `ln_` numbers natural logarithms."""
+    why = rolled_back.why
+    return {
+        "canary": why.canary,
+        "run": why.run,
+        "at": why.at,
+        "rule": why.rule or None,
+        "who": why.who,
+        "reason": why.reason,
+        "sentence": why.sentence,
+        "value": why.value,
+        "threshold": why.threshold,
+        "evidence": dict(why.evidence),
+        "limits": dict(why.limits),
+        "path": _points(why.path),
+        "arms": {arm: asdict(figures) for arm, figures in why.arms.items()},
+        "failures": [failure._asdict() for failure in why.failures],
+        "rules": [_rule(each) for each in why.rules],
+        "before": asdict(rolled_back.before),
+        "after": asdict(rolled_back.after),
+        "stored": rolled_back.stored,
+    }
+
+
+def brief_of(rolled_back: RolledBack | None) -> dict[str, Any] | None:
+    """What a glance needs; None for none."""
+    if rolled_back is None:
+        return None
+    why = rolled_back.why
+    return {
+        "rule": why.rule or None,
+        "who": why.who,
+        "sentence": why.sentence,
+        "at": why.at,
+        "share_before": why.share_before,
+        "arms": {arm: asdict(figures) for arm, figures in why.arms.items()},
+        "page": f"/canaries/{why.canary}/why?run={why.run}",
+        "stored": rolled_back.stored,
+    }
+
+
+def _rule(then: RuleThen) -> dict[str, Any]:
+    return asdict(then) | {"path": _points(then.path)}
+
+
+def _points(path: Sequence[Point]) -> list[dict[str, float]]:
+    return [point._asdict() for point in path]

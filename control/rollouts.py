@@ -1,0 +1,311 @@
+"""Every canary's state and its changes. The store is the truth, the plan its copy for the workers.
+
+Two things do not wait for the store. A rollback is in force at once, and stored when the store answers
+(`settle`). And until it has answered for the first time, the last plan goes on.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+import structlog
+
+from alerts.rollback_evidence import RollbackEvidence, RolledBack, rolled_back, to_document
+from control.pending_rollbacks import PendingRollback, PendingRollbacks
+from control.redefinitions import redefinitions
+from control.settings import CanarySettings, ControlSettings
+from records.errors import StoreDown
+from records.store import Act, FixedRubric, Store, Versioned
+from report.fixed_terms import terms_of
+from report.rubric import sha256
+from routing import transitions
+from routing.canary import definition
+from routing.plan import NO_PLAN, Plan, State, plan_of
+
+log = structlog.get_logger()
+
+Transition = Callable[[State], State]
+_TRIES = 5
+_BEHIND = (
+    "{} keeps changing under our hands, or the store was set back to an older state: "
+    "try again; after restoring a backup, restart the admin process"
+)
+SETTLE_EVERY_S, SETTLE_AGAIN_S = 0.05, 1.0
+CONFIG = "config"
+REMOVED = "removed from the config"
+
+
+class Outrun(Exception):
+    """Somebody else changed the canary meanwhile; the message says what it is now."""
+
+
+class Rollouts:
+    """Reads and changes states by compare-and-set, logs each change, publishes the plan."""
+
+    def __init__(
+        self,
+        store: Store,
+        publish: Callable[[Plan], None],
+        *,
+        last: Plan = NO_PLAN,
+        pulled: PendingRollbacks | None = None,
+    ) -> None:
+        """`publish` puts a plan where the workers find it, without waiting for anybody; `last` is the plan
+        that goes on while the store is down, `pulled` what an earlier process could not store."""
+        self._store = store
+        self._publish = publish
+        self._last = last
+        self._pulled = PendingRollbacks() if pulled is None else pulled
+        self._publishing, self._adopting = threading.Lock(), threading.Lock()
+        self.states: Mapping[str, Versioned] = {}
+        self.known = False
+        """True once the store has answered."""
+        with suppress(StoreDown):
+            self._look()
+
+    @property
+    def plan(self) -> Plan:
+        """The states as one plan, with the rollbacks that the store does not know of: each raises the version
+        as storing it will."""
+        now = time.time()
+        if not self.known:
+            return self._last_plan(now)
+        states = {}
+        for name, each in self.states.items():
+            state = self._pulled.over(name, each.state)
+            states[name] = (each.version + (state != each.state), state)
+        return plan_of(states, now)
+
+    def state(self, name: str) -> State | None:
+        """A canary's state; None when there is none, or it is not known."""
+        found = self.states.get(name)
+        state = found.state if found is not None else self._last.states.get(name)
+        return None if state is None else self._pulled.over(name, state)
+
+    def pulled_back(self, name: str) -> RolledBack | None:
+        """A rollback that is in force and that the store does not know of; None for none."""
+        waiting, state = self._pulled.of(name), self.state(name)
+        if waiting is None or state is None or (state.state, state.run) != ("rolled_back", waiting.run):
+            return None
+        before = waiting.before or state
+        return rolled_back(waiting.why, before, waiting.over(before), stored=False)
+
+    def publish(self) -> None:
+        """Publish the plan: after each change, and now and then to keep it fresh. What a full disk refuses is
+        written the next time. Nothing when there is none. From any thread: never an older one after a newer.
+        """
+        with self._publishing:
+            plan = self.plan
+            if plan.version == NO_PLAN.version:
+                return
+            try:
+                self._publish(plan)
+            except OSError as error:
+                log.error("plan.not_published", problem=str(error))
+
+    def adopt(self, found: Mapping[str, Versioned]) -> None:
+        """Take in states as they were stored, by whomever; what is older than ours is not news."""
+        with self._adopting:
+            states = dict(self.states)  # replaced whole: other threads may be reading it
+            for name, each in found.items():
+                held = states.get(name)
+                if held is None or each.version > held.version:
+                    states[name] = each
+            self.states = states
+            self.known = True
+
+    def change(
+        self,
+        name: str,
+        act: Act,
+        transition: Transition,
+        *,
+        yields: bool = False,
+        why: RollbackEvidence | None = None,
+    ) -> State:
+        """Apply one transition, store and publish it. Raises IllegalTransition, KeyError and StoreDown.
+
+        A rollback is published, and stored by the next `settle`, `why` with it: it never raises StoreDown.
+
+        With `yields` it gives way, by Outrun, to somebody who changed the canary meanwhile: whoever ordered
+        this did not know. Without, it is applied to what they made of it.
+        """
+        seen = self.state(name)
+        if seen is not None:
+            after = transition(seen)
+            if after == seen:
+                return after
+            if after.state == "rolled_back":
+                return self._pull_back(name, seen, act, why)
+        self.settle()
+        for _ in range(_TRIES):
+            held = self.states[name]
+            after = transition(held.state)
+            if after == held.state:
+                return after
+            if self._store.swap(name, held.version, after, act):
+                self.adopt({name: Versioned(held.version + 1, after)})
+                self.publish()
+                log.info("canary.changed", canary=name, action=act.action, who=act.who, state=after.state)
+                return after
+            self._look()  # somebody else was faster: look at what they made of it
+            if yields and not _alike(held.state, self.states[name].state):
+                raise Outrun(_outrun(name, self.states[name].state))
+        raise StoreDown(_BEHIND.format(name))
+
+    @property
+    def unsettled(self) -> bool:
+        """True while a rollback waits to be stored."""
+        return bool(self._pulled)
+
+    def settle(self) -> None:
+        """Store the rollbacks that the store does not know of. Raises StoreDown; they stay in force."""
+        self._pulled.sync()
+        if not self.known:
+            self._look()
+        for name, pulled in self._pulled:
+            self._settle(name, pulled)
+
+    async def settling(self) -> None:
+        """Settle whatever waits, as soon as the store answers, for as long as this process lives."""
+        while True:
+            await asyncio.sleep(SETTLE_EVERY_S)
+            if self.unsettled:
+                try:
+                    await asyncio.to_thread(self.settle)
+                except StoreDown:
+                    await asyncio.sleep(SETTLE_AGAIN_S)
+
+    def _settle(self, name: str, pulled: PendingRollback) -> None:
+        if name in self.states and not self._is_stored(name, pulled):
+            raise StoreDown(_BEHIND.format(name))
+        self._pulled.settled(name, pulled)
+
+    def _is_stored(self, name: str, pulled: PendingRollback) -> bool:
+        """Store it, unless a newer order came in between. False where the store would not have it."""
+        for _ in range(_TRIES):
+            held = self.states[name]
+            after = pulled.over(held.state)
+            if after == held.state:
+                log.info("rollback.overtaken", canary=name, state=held.state.state, run=held.state.run)
+                return True
+            if self._store.swap(name, held.version, after, pulled.act, pulled.why):
+                self.adopt({name: Versioned(held.version + 1, after)})
+                return True
+            self._look()
+        return False
+
+    def _pull_back(self, name: str, seen: State, act: Act, why: RollbackEvidence | None) -> State:
+        pulled = PendingRollback(seen.run, act, None if why is None else to_document(why), seen)
+        self._pulled.put(name, pulled)
+        self.publish()
+        log.info("canary.changed", canary=name, action=act.action, who=act.who, state="rolled_back")
+        return pulled.over(seen)
+
+    def _look(self) -> None:
+        self.adopt(self._store.states())
+
+    def _last_plan(self, now: float) -> Plan:
+        states = {name: self._pulled.over(name, state) for name, state in self._last.states.items()}
+        changed = sum(states[name] != state for name, state in self._last.states.items())
+        return replace(self._last, version=self._last.version + changed, states=states, refreshed_at=now)
+
+    def reconcile(self, settings: ControlSettings, now: float) -> list[str]:
+        """Bring the states to what the config wants; returns what it must not want, in words."""
+        self.settle()
+        problems = redefinitions(settings.canaries, self.states)
+        for name, wanted in settings.canaries.items():
+            if name not in self.states:
+                self._begin(wanted, now)
+            else:
+                steps = wanted.canary.steps
+                self.change(
+                    name,
+                    Act(at=now, action="configure", who=CONFIG, reason="the share in the config changed"),
+                    lambda state, steps=steps: transitions.configure(state, steps, now=now),  # type: ignore[misc]
+                )
+            self.fix_rubric(wanted, now)
+        for name in self._gone(settings):
+            self.change(
+                name,
+                Act(at=now, action="end", who=CONFIG, reason=REMOVED),
+                lambda state: transitions.end(state, reason=REMOVED, now=now),
+            )
+        self.publish()
+        return problems
+
+    def tick(
+        self,
+        settings: ControlSettings,
+        *,
+        passed_s: float,
+        held: Iterable[str],
+        now: float,
+        thin: Iterable[str] = (),
+    ) -> None:
+        """Let every ramp's clock run, but for the canaries in `held`; those in `thin` stay at their step."""
+        holding, staying = frozenset(held), frozenset(thin)
+        for name, wanted in settings.canaries.items():
+            current = self.states.get(name)
+            if current is None or len(wanted.canary.steps) < 2:
+                continue
+            if self.state(name) != current.state:  # pulled back, and not stored yet
+                continue
+            after = transitions.tick(
+                current.state,
+                wanted.canary.steps,
+                passed_s=passed_s,
+                held=name in holding,
+                now=now,
+                enough=name not in staying,
+            )
+            if after == current.state:
+                continue
+            moved = after.step != current.state.step
+            act = Act(
+                at=now, action="ramp", who="ramp", reason=f"step {after.step + 1}: share {after.share:g}"
+            )
+            if self._store.swap(name, current.version, after, act if moved else None):
+                self.adopt({name: Versioned(current.version + 1, after)})
+            else:
+                self._look()
+
+    def _begin(self, wanted: CanarySettings, now: float) -> None:
+        canary = wanted.canary
+        first = transitions.first_seen(canary.steps, by_hand=canary.start_by_hand, now=now)
+        first = replace(first, definition=definition(canary))
+        act = Act(at=now, action="first seen", who=CONFIG, reason=f"{first.state} at share {first.share:g}")
+        self._store.swap(canary.name, 0, first, act)
+        self._look()
+
+    def fix_rubric(self, wanted: CanarySettings, now: float) -> None:
+        """The rubric is fixed when the canary first runs; later changes are shown as such. May raise
+        StoreDown."""
+        state = self.state(wanted.canary.name)
+        if state is None or state.started_at is None or not wanted.judged.criteria:
+            return
+        digest = sha256(wanted.judged.criteria, planned_units=wanted.judged.planned_units)
+        fixed = FixedRubric(sha256=digest, document=terms_of(wanted.judged), fixed_at=now)
+        self._store.fix_rubric(wanted.canary.name, fixed)
+
+    def _gone(self, settings: ControlSettings) -> list[str]:
+        return [
+            name
+            for name, each in self.states.items()
+            if name not in settings.canaries and each.state.state != "ended"
+        ]
+
+
+def _alike(one: State, other: State) -> bool:
+    """True when they differ by the ramp's clock only, which ticks all the time."""
+    return replace(one, step_elapsed_s=0.0) == replace(other, step_elapsed_s=0.0)
+
+
+def _outrun(name: str, state: State) -> str:
+    return (
+        f"somebody else changed {name} a moment ago: it is {state.state.replace('_', ' ')} at share "
+        f"{state.effective_share:.3g} now; look at it, and give the order again if it still holds"
+    )

@@ -1,0 +1,46 @@
+"""What the config says of canaries, as the control room takes it. Only `canary/config` knows the file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alerts.receiver import Receiver
+from alerts.rule import Rule
+from records.capture import CaptureRule
+from records.metric import Metric
+from report.judged_canary import JudgedCanary, ReportSettings
+from routing.canary import Canary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanarySettings:
+    """One canary: who gets which arm, how it is watched, how it is judged.
+
+    `mirror` is a share in [0, 1]. Without `capture` no text is kept.
+    """
+
+    canary: Canary
+    judged: JudgedCanary
+    guardrails: tuple[Rule, ...]
+    mirror: float = 0.0
+    capture: CaptureRule | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSettings:
+    """All canaries by name, the feedback metrics, who is paged, and for how long records are kept.
+
+    `admin_url` is where people reach the page, None where nobody said.
+    """
+
+    canaries: Mapping[str, CanarySettings]
+    metrics: Mapping[str, Metric]
+    notify: tuple[Receiver, ...] = ()
+    admin_url: str | None = None
+    retention_s: float = 90 * 86400.0
+
+    @property
+    def reports(self) -> ReportSettings:
+        """What reports take of it."""
+        return ReportSettings(
+            canaries={name: each.judged for name, each in self.canaries.items()}, metrics=self.metrics
+        )

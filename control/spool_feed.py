@@ -1,0 +1,116 @@
+"""The evidence of one machine: passes the spool's outcomes, heartbeats and worker exits to its listeners.
+
+The listeners' memory and the position in the spool are saved in one file. After a crash, the frames since the
+last save are read again and lead to the same memory: nothing is forgotten or counted twice (ADR 2).
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from control.events import Events, Listener, of_batch
+from records.spool_reader import SpoolReader
+from records.whole_file import write_whole
+
+log = structlog.get_logger()
+
+POLL_S = 0.05
+BATCH = 1000
+
+
+class SpoolFeed:
+    """A controller's `Source` on one machine. Belongs to the event loop's thread."""
+
+    save_every_s = 1.0
+
+    def __init__(self, folder: Path, checkpoint: Path, *, boot: str, others: Sequence[Listener] = ()) -> None:
+        """Follows one spool folder. `others` listen beside the controller's own, and may not remember."""
+        self._folder, self._checkpoint, self._boot = folder, checkpoint, boot
+        self._document = _read(checkpoint)
+        self._listeners: list[Listener] = list(others)
+        self.reader = SpoolReader(folder, self._document.get("cursors", {}), quarantine=False)
+        self._pending: dict[str, int] = {}
+        self._writer = ThreadPoolExecutor(1)  # its own: the others may all wait for a store
+
+    def attach(self, *listeners: Listener) -> None:
+        """Tell these, too, from where the last checkpoint ends; each goes on from what it knew then."""
+        self._listeners = [*listeners, *self._listeners]
+        if self._document:
+            new_boot = None if self._document["boot"] == self._boot else time.time() - time.monotonic()
+            for listener in listeners:
+                listener.restore(self._document, new_boot=new_boot)
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """What has to run, without end."""
+        return [self.follow()]
+
+    async def follow(self) -> None:
+        """Tell what is new, twenty times a second."""
+        while True:
+            more = self.turn()
+            await asyncio.sleep(0 if more else POLL_S)
+
+    def turn(self) -> bool:
+        """Tell what is new; True when there may be more to tell at once."""
+        batch = self.reader.read(BATCH)
+        self._pending.update(batch.cursors)
+        self._tell(of_batch(batch, self._boot))
+        return not batch.is_empty
+
+    def drain(self) -> None:
+        """Tell everything that the workers left."""
+        while self.turn():
+            pass
+
+    async def begin(self) -> None:
+        """Nothing: what was known is there since `attach`."""
+
+    async def stand_by(self) -> None:
+        """Never asked: on one machine nobody else leads."""
+
+    async def save(self) -> None:
+        """Write the checkpoint in a thread; only then do the cursors count.
+
+        A disk that takes nothing is logged; it may take the next one.
+        """
+        pending = dict(self._pending)
+        cursors = {**self.reader.committed, **pending}
+        cursors = {name: place for name, place in cursors.items() if (self._folder / name).exists()}
+        document: dict[str, Any] = {"boot": self._boot, "cursors": cursors}
+        for listener in self._listeners:
+            document.update(listener.snapshot())
+        encoded = msgspec.json.encode(document)
+        if await asyncio.get_running_loop().run_in_executor(self._writer, self._write, encoded):
+            self.reader.committed.update(pending)
+            self._pending = dict(self._pending.items() - pending.items())
+
+    def _write(self, document: bytes) -> bool:
+        try:
+            write_whole(self._checkpoint, document)
+        except OSError as error:
+            log.error("checkpoint.not_saved", file=str(self._checkpoint), problem=str(error))
+            return False
+        return True
+
+    def _tell(self, events: Events) -> None:
+        for listener in self._listeners:
+            listener.take(events)
+
+
+def _read(checkpoint: Path) -> Mapping[str, Any]:
+    """The last checkpoint. One that cannot be read is put aside: counting begins anew, and says so."""
+    try:
+        document: dict[str, Any] = msgspec.json.decode(checkpoint.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except msgspec.DecodeError:
+        log.error("checkpoint.unreadable", file=str(checkpoint))
+        checkpoint.rename(checkpoint.with_suffix(".unreadable"))
+        return {}
+    return document

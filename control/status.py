@@ -1,0 +1,101 @@
+"""The status document of one canary, as the command line, the API and the page have it. Decides nothing."""
+
+from typing import Any
+
+from alerts.incident import Incident
+from alerts.rollback_evidence import RolledBack
+from alerts.status import rule_key
+from control.monitor import WatchedCanary
+from control.orders import ORDER_OF
+from control.rollback_document import brief_of
+from control.settings import CanarySettings
+from routing import transitions
+from routing.plan import State
+
+
+def status_of(
+    wanted: CanarySettings,
+    state: State | None,
+    watched: WatchedCanary,
+    rolled_back: RolledBack | None,
+    now: float,
+) -> dict[str, Any]:
+    """How a canary stands at monotonic `now`; `state` is None while nothing is known of it, `rolled_back`
+    the rollback that it stands under."""
+    return {
+        "name": wanted.canary.name,
+        "state": state.state if state is not None else "waiting",
+        "share": state.effective_share if state is not None else 0.0,
+        "actual_share": watched.pulse.actual_share(),
+        "run": state.run if state is not None else 0,
+        "reason": state.reason if state is not None else "",
+        "started_at": state.started_at if state is not None else None,
+        "rollback": brief_of(rolled_back),
+        "incident": watched.incident.dedup_key if watched.incident is not None else None,
+        "open_incident": _open_incident(watched.incident),
+        "ramp": _ramp(wanted, state, watched),
+        "orders": _orders(state),
+        "captures": wanted.capture is not None,
+        "arms": watched.pulse.document(now),
+        "mirror": _mirror(wanted, watched, now),
+        "guardrails": _guardrails(wanted, watched),
+    }
+
+
+def _guardrails(wanted: CanarySettings, watched: WatchedCanary) -> list[dict[str, Any]]:
+    """Each rule and how it stands; `action` is what the config lets it do, None for a rule of our own."""
+    actions = {rule_key(each.rule, each.category, each.segment): each.action for each in wanted.guardrails}
+    return [
+        {
+            "rule": status.key,
+            "state": status.state,
+            "action": actions.get(status.key),
+            "value": status.value,
+            "threshold": status.threshold,
+            "evidence": dict(status.evidence),
+            "sentence": status.sentence,
+        }
+        for status in watched.statuses
+    ]
+
+
+def _ramp(wanted: CanarySettings, state: State | None, watched: WatchedCanary) -> dict[str, Any]:
+    """Where the canary is in its ramp: `step` from 0, None where it is at no step of it; `left_s` of this
+    step, None where it has no end; `held` while a guardrail stops the clock, `too_few_users` while this step
+    stays because too few have seen it."""
+    steps = wanted.canary.steps
+    step = state.step if state is not None and state.step < len(steps) else None
+    lasts = steps[step].for_s if step is not None and step + 1 < len(steps) else None
+    return {
+        "steps": [{"share": each.share, "for_s": each.for_s} for each in steps],
+        "step": step,
+        "left_s": max(0.0, lasts - state.step_elapsed_s) if state is not None and lasts is not None else None,
+        "held": watched.holds_ramp,
+        "too_few_users": state is not None and not watched.watch.enough_in(state.phase),
+    }
+
+
+def _orders(state: State | None) -> list[str]:
+    """The orders that are legal now, and change something."""
+    legal = [ORDER_OF[each] for each in transitions.legal(state) if each in ORDER_OF] if state else []
+    return [each for each in legal if state is None or (each, state.state) != ("rollback", "rolled_back")]
+
+
+def _mirror(wanted: CanarySettings, watched: WatchedCanary, now: float) -> dict[str, Any] | None:
+    """The mirror copies; None where there are none and none are wanted."""
+    pulse = watched.pulse
+    if not (wanted.mirror or pulse.mirror.requests or pulse.mirrors_dropped):
+        return None
+    return {"share": wanted.mirror, **pulse.mirror_document(now)}
+
+
+def _open_incident(incident: Incident | None) -> dict[str, Any] | None:
+    if incident is None or incident.state == "resolved":
+        return None
+    return {
+        "state": incident.state,
+        "opened_at": incident.opened_at,
+        "headline": incident.headline,
+        "rules": list(incident.rules),
+        "done": incident.done,
+    }

@@ -1,0 +1,63 @@
+"""Tells the leader the news of this machine, in brief, by the stream; the store gets all of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import structs
+
+from control.events import Events
+from records.outcome import Feedback, Heartbeat, Outcome
+from records.shared.brief import brief
+from records.shared.stream import RECORDS_A_DISPATCH, Dispatch, Outgoing
+
+
+class StreamPublisher:
+    """The listener that puts news on its way. It waits for nobody, and keeps nothing."""
+
+    def __init__(self, outgoing: Outgoing, *, replica: str) -> None:
+        self._outgoing, self._replica = outgoing, replica
+
+    def take(self, events: Events) -> None:
+        """Put it on its way: of each worker's signs of life the last, of outcomes those of a canary."""
+        outcomes = [brief(each) for each in events.records if type(each) is Outcome and each.canary]
+        feedback = [each for each in events.records if type(each) is Feedback and each.canary]
+        beats = list(_last_of_each(events).values())
+        if not (events.heard or outcomes or feedback or beats):
+            return
+        for start in range(0, max(len(outcomes), len(feedback), 1), RECORDS_A_DISPATCH):
+            part = slice(start, start + RECORDS_A_DISPATCH)
+            first = start == 0
+            self._outgoing.put(
+                Dispatch(
+                    replica=self._replica,
+                    heard=events.heard if first else 0,
+                    outcomes=outcomes[part],
+                    feedback=feedback[part],
+                    beats=beats if first else (),
+                )
+            )
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """Nothing: what a crash keeps from the stream is in the store."""
+        return {}
+
+    def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
+        """Nothing to restore."""
+
+
+def _last_of_each(events: Events) -> dict[object, Heartbeat]:
+    """The last heartbeats, with all mirror copies that were dropped since the one before."""
+    last: dict[object, Heartbeat] = {}
+    for key, beat in events.beats:
+        before = last.get(key)
+        last[key] = beat if before is None else _together(before, beat)
+    return last
+
+
+def _together(before: Heartbeat, beat: Heartbeat) -> Heartbeat:
+    if not before.mirrors_dropped:
+        return beat
+    dropped = dict(before.mirrors_dropped)
+    for name, count in beat.mirrors_dropped.items():
+        dropped[name] = dropped.get(name, 0) + count
+    return structs.replace(beat, mirrors_dropped=dropped)

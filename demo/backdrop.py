@@ -1,0 +1,199 @@
+"""What stands around the demo: the local provider, the server itself, and a pager that takes webhooks."""
+
+import asyncio
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx2
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from canary.commands.client import AdminClient, NotReached
+from canary.config.server import Role
+
+READY_WITHIN_S = 20.0
+STOP_WITHIN_S = 15.0
+
+
+class Backdrop:
+    """The provider and `canary serve` as programs of their own; both end with the demo."""
+
+    def __init__(self, folder: Path, roles: Sequence[Role]) -> None:
+        self._folder = folder
+        self._running: list[asyncio.subprocess.Process] = []
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("CANARY_")},
+            "CANARY_SECRET": secrets.token_hex(32),
+            "CANARY_ADMIN_TOKEN": secrets.token_hex(32),
+        }
+        self._servers = [_Server(role, folder / f"data-{number}") for number, role in enumerate(roles)]
+        self.provider = ""
+
+    async def __aenter__(self) -> "Backdrop":
+        fine = '{"ttft_s": 0.02, "spread": 0.3}'
+        process = await self._start(
+            "demo.provider", "--json-ready", *(f"--behaviour={model}={fine}" for model in MODELS),
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None  # noqa: S101
+        self.provider = json.loads(await process.stdout.readline())["url"]
+        return self
+
+    @property
+    def data(self) -> Path:
+        """The first server's data folder."""
+        return self._servers[0].data
+
+    @property
+    def doors(self) -> list[str]:
+        """Where apps may connect."""
+        return [server.traffic for server in self._servers if server.traffic]
+
+    @property
+    def admin_url(self) -> str:
+        """Where operators connect."""
+        return next(server.admin for server in self._servers if server.role != "traffic")
+
+    @property
+    def token(self) -> str:
+        """The operators' token."""
+        return self._environment["CANARY_ADMIN_TOKEN"]
+
+    async def serve(self, config: Path) -> None:
+        """Start `canary serve`, in each role, on free ports, and wait until all are ready."""
+        with (self._folder / "serve.log").open("wb") as log:
+            for server in self._servers:
+                await self._start(
+                    "canary", "serve", "--config", str(config), "--data", str(server.data), "--grace", "5s",
+                    "--traffic", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--role", server.role, stderr=log,
+                )  # fmt: skip
+        deadline = time.monotonic() + READY_WITHIN_S
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            while time.monotonic() < deadline:
+                if await self._ready(client):
+                    return
+                await asyncio.sleep(0.05)
+        raise TimeoutError(f"canary serve did not get ready; see {self._folder / 'serve.log'}")
+
+    async def behave(self, model: str, behaviour: Mapping[str, Any]) -> None:
+        """Tell the provider how a model behaves from now on."""
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            answer = await client.put(f"{self.provider}/_provider/behaviours/{model}", json=behaviour)
+            answer.raise_for_status()
+
+    def admin(self) -> AdminClient:
+        """The server's admin API."""
+        return AdminClient(admin=self.admin_url, data=self.data, environment=self._environment)
+
+    def all_stored(self) -> bool:
+        """True when no record waits in any server's spool any more."""
+        shown = [
+            httpx2.get(f"{server.admin}/metrics", trust_env=False).text
+            for server in self._servers
+            if server.traffic
+        ]
+        return all("\ncanary_records_spooled 0.0" in text for text in shown)
+
+    async def _ready(self, client: httpx2.AsyncClient) -> bool:
+        try:
+            for server in self._servers:
+                server.look()
+            addresses = [*self.doors, *(server.admin for server in self._servers)]
+            answers = [await client.get(f"{url}/readyz") for url in addresses]
+            status = await asyncio.to_thread(self.admin().get, "/api/status")
+        except (OSError, ValueError, httpx2.TransportError, NotReached):
+            return False
+        follow = status["workers"]["confirmed"] == len(self.doors) and all(
+            canary["state"] == "running" for canary in status["canaries"]
+        )
+        return follow and all(answer.status_code == 200 for answer in answers)
+
+    async def _start(self, module: str, *arguments: str, **streams: Any) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", module, *arguments, env=self._environment, start_new_session=True, **streams
+        )
+        self._running.append(process)
+        return process
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in reversed(self._running):
+            if process.returncode is None:
+                process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), STOP_WITHIN_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+@dataclass(slots=True)
+class _Server:
+    """One `canary serve` and, once it has written them down, its addresses; "" for none."""
+
+    role: Role
+    data: Path
+    traffic: str = ""
+    admin: str = ""
+
+    def look(self) -> None:
+        """Read where it listens."""
+        where = json.loads((self.data / "server.json").read_text())
+        self.traffic, self.admin = where.get("traffic", ""), where["admin"]
+
+
+MODELS = (
+    "gpt-4o-2024-08-06",
+    "gpt-4o-2024-11-20",
+    "gpt-4o-mini-2024-07-18",
+    "gpt-4.1-nano-2025-04-14",
+)
+
+
+class Pager:
+    """A webhook receiver: on-call's telephone."""
+
+    def __init__(self) -> None:
+        self._received: list[dict[str, Any]] = []
+        app = Starlette(routes=[Route("/page", self._take, methods=["POST"])])
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_config=None, access_log=False)
+        )
+        self._task: asyncio.Task[None] | None = None
+        self.url = ""
+
+    def latest(self, canary: str, event: str) -> dict[str, Any] | None:
+        """The newest notice of this kind about this canary, if one came."""
+        mine = [each for each in self._received if each["canary"] == canary and each["event"] == event]
+        return mine[-1] if mine else None
+
+    async def _take(self, request: Request) -> Response:
+        self._received.append(await request.json())
+        return Response(status_code=204)
+
+    async def __aenter__(self) -> "Pager":
+        self._task = asyncio.create_task(self._server._serve())
+        while not self._server.started:  # noqa: ASYNC110 - uvicorn tells by this flag only
+            await asyncio.sleep(0.01)
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/page"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task

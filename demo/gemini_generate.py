@@ -1,0 +1,171 @@
+"""Gemini's generateContent: the document, the stream with running usage, function calls, token counts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from random import Random
+from typing import Any
+
+import msgspec
+
+from demo.connection import Headers, Request
+from demo.openai_dialect import bearer
+from demo.reply import LocalReply, Prompt, Tool, count
+from demo.wire import Event, LocalWire, RequestRefused, compact, pretty
+
+FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tool": "STOP"}
+# Protobuf's JSON mapping takes both spellings, and Google's own SDK sends the second.
+SCHEMA_FIELDS = ("parametersJsonSchema", "parameters_json_schema", "parameters")
+STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+class GeminiDialect:
+    """`demo.wire.Dialect` for Gemini."""
+
+    def key(self, request: Request) -> str | None:
+        return request.header("x-goog-api-key") or request.query("key") or bearer(request)
+
+    def headers(self, draws: Random, spent_s: float) -> Headers:
+        return (
+            ("vary", "Origin, X-Origin, Referer"),
+            ("server", "scaffolding on HTTPServer2"),
+            ("x-xss-protection", "0"),
+            ("x-frame-options", "SAMEORIGIN"),
+            ("x-content-type-options", "nosniff"),
+            ("server-timing", f"gfet4t7; dur={round(spent_s * 1e3)}"),
+            ("alt-svc", 'h3=":443"; ma=2592000'),
+        )
+
+    def error(self, refused: RequestRefused, request_id: str) -> bytes:
+        return pretty({"error": _error(refused.status, refused.message)})
+
+
+def _error(status: int, message: str) -> dict[str, Any]:
+    return {"code": status, "message": message, "status": STATUS.get(status, "UNKNOWN")}
+
+
+def read(request: Request, body: Mapping[str, Any]) -> Prompt:
+    """The prompt in a generateContent body; model and streaming stand in the URL."""
+    contents = body.get("contents") or body.get("generateContentRequest", {}).get("contents")
+    if not contents:
+        raise RequestRefused(
+            400, "* GenerateContentRequest.contents: contents is not specified", param="contents"
+        )
+    model, _, method = request.path.rpartition("/")[2].partition(":")
+    parts = [part for content in contents for part in content.get("parts") or ()]
+    system = (body.get("systemInstruction") or {}).get("parts") or ()
+    return Prompt(
+        model=model,
+        text="\n".join(str(part.get("text", "")) for part in [*system, *parts]),
+        images=sum("inlineData" in part for part in parts),
+        stream=method == "streamGenerateContent",
+        tool=None if "functionResponse" in parts[-1] else _tool_to_call(body),
+        max_tokens=(body.get("generationConfig") or {}).get("maxOutputTokens"),
+    )
+
+
+def _tool_to_call(body: Mapping[str, Any]) -> Tool | None:
+    config = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
+    offered = [tool for group in body.get("tools") or () for tool in group.get("functionDeclarations") or ()]
+    if config.get("mode") == "NONE" or not offered:
+        return None
+    schemas = (offered[0].get(name) for name in SCHEMA_FIELDS)
+    return Tool(name=offered[0]["name"], parameters=next(filter(None, schemas), {}))
+
+
+def count_tokens(prompt: Prompt) -> bytes:
+    """The answer of `:countTokens`."""
+    read_tokens = count(prompt.text) + 85 * prompt.images
+    details = [{"modality": "TEXT", "tokenCount": read_tokens}]
+    return pretty({"totalTokens": read_tokens, "promptTokensDetails": details})
+
+
+def document(_: Prompt, reply: LocalReply, __: int) -> bytes:
+    """The whole answer."""
+    parts = [_part(reply, reply.text)]
+    if reply.tokens.reasoning:
+        parts.insert(0, {"text": "The user wants help; be brief.", "thought": True})
+    return pretty(_chunk(reply, parts, len(reply.pieces), FINISH[reply.finish]))
+
+
+def events(_: Prompt, reply: LocalReply, __: int) -> Iterator[Event]:
+    """The stream. Every chunk carries the usage so far, so the last one wins; a function call comes whole."""
+    pieces = (reply.text,) if reply.tool else reply.pieces
+    for place, piece in enumerate(pieces, 1):
+        last = place == len(pieces)
+        written = len(reply.pieces) if last else place
+        chunk = _chunk(reply, [_part(reply, piece)], written, FINISH[reply.finish] if last else None)
+        yield Event(data=b"data: " + compact(chunk) + b"\r\n\r\n", token=True)
+
+
+def array(events: Sequence[Event]) -> bytes:
+    """The chunks as one JSON array: what a stream without `alt=sse` amounts to."""
+    return b"[" + b",\r\n".join(event.data[len(b"data: ") :].strip() for event in events) + b"]\r\n"
+
+
+def failure(_: int) -> bytes:
+    """The error that Gemini sends inside a stream."""
+    return b"data: " + compact({"error": _error(503, "The model is overloaded.")}) + b"\r\n\r\n"
+
+
+def _chunk(
+    reply: LocalReply, parts: list[dict[str, Any]], written: int, finish: str | None
+) -> dict[str, Any]:
+    candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}, "index": 0}
+    if finish:
+        candidate["finishReason"] = finish
+    return {
+        "candidates": [candidate],
+        "usageMetadata": _usage(reply, written),
+        "modelVersion": reply.model,
+        "responseId": reply.id[:22],
+    }
+
+
+def _part(reply: LocalReply, text: str) -> dict[str, Any]:
+    if not reply.tool:
+        return {"text": text}
+    try:
+        arguments = msgspec.json.decode(text)
+    except msgspec.DecodeError:  # `maxOutputTokens` cut them short
+        arguments = {}
+    return {"functionCall": {"name": reply.tool, "args": arguments}}
+
+
+def _usage(reply: LocalReply, written: int) -> dict[str, Any]:
+    """Gemini's count: thoughts come on top of the candidates' tokens, cached ones are in the prompt's."""
+    tokens = reply.tokens
+    counted = {
+        "promptTokenCount": tokens.input,
+        "candidatesTokenCount": written,
+        "totalTokenCount": tokens.input + written + tokens.reasoning,
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": tokens.input}],
+    }
+    if tokens.reasoning:
+        counted["thoughtsTokenCount"] = tokens.reasoning
+    if tokens.cached:
+        counted["cachedContentTokenCount"] = tokens.cached
+    return counted
+
+
+GENERATE = LocalWire(
+    dialect=GeminiDialect(),
+    read=read,
+    document=document,
+    events=events,
+    failure=failure,
+    stream_type="text/event-stream",
+    json_type="application/json; charset=UTF-8",
+)
+
+
+def models(names: Sequence[str]) -> bytes:
+    """The list of models, all on one page."""
+    return compact({"models": [{"name": f"models/{name}"} for name in names]})

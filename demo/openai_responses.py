@@ -1,0 +1,162 @@
+"""OpenAI's Responses API: the document, and the stream of named, numbered events."""
+
+from collections.abc import Iterator, Mapping
+from itertools import count
+from typing import Any
+
+from demo.connection import Request
+from demo.openai_chat import FAILED, content_parts
+from demo.openai_dialect import OpenAIDialect
+from demo.reply import LocalReply, Prompt, Tokens, Tool
+from demo.wire import Event, LocalWire, RequestRefused, compact, pretty
+
+ECHOED = ("instructions", "max_output_tokens", "metadata", "previous_response_id", "store", "tools", "user")
+
+
+def read(_: Request, body: Mapping[str, Any]) -> Prompt:
+    """The prompt in a Responses body."""
+    given = body.get("input")
+    if not given:
+        raise RequestRefused(
+            400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
+        )
+    items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    parts = [part for item in items for part in content_parts(item.get("content"))]
+    return Prompt(
+        model=str(body.get("model", "")),
+        text="\n".join([str(body.get("instructions") or ""), *(str(part.get("text", "")) for part in parts)]),
+        images=sum(part.get("type") == "input_image" for part in parts),
+        stream=body.get("stream") is True,
+        tool=None if items[-1].get("type") == "function_call_output" else _tool_to_call(body),
+        max_tokens=body.get("max_output_tokens"),
+        echo={name: body[name] for name in ECHOED if name in body},
+    )
+
+
+def _tool_to_call(body: Mapping[str, Any]) -> Tool | None:
+    offered = [tool for tool in body.get("tools") or () if tool.get("type") == "function"]
+    choice = body.get("tool_choice", "auto")
+    if isinstance(choice, dict):
+        offered = [tool for tool in offered if tool["name"] == choice.get("name")]
+    if choice == "none" or not offered:
+        return None
+    return Tool(name=offered[0]["name"], parameters=offered[0].get("parameters") or {})
+
+
+def document(prompt: Prompt, reply: LocalReply, created: int) -> bytes:
+    """The finished response."""
+    return pretty(_finished(prompt, reply, created))
+
+
+def events(prompt: Prompt, reply: LocalReply, created: int) -> Iterator[Event]:
+    """The stream, from `response.created` to `response.completed` (or `response.incomplete`)."""
+    numbers = count()
+    item = _item(reply, "", "in_progress")
+    place = {"item_id": item["id"], "output_index": 0}
+
+    def event(name: str, fields: dict[str, Any], *, token: bool = False) -> Event:
+        body = {"type": f"response.{name}", "sequence_number": next(numbers), **fields}
+        return Event(data=f"event: response.{name}\ndata: ".encode() + compact(body) + b"\n\n", token=token)
+
+    started = _response(prompt, reply, created, status="in_progress", output=[], usage=None)
+    yield event("created", {"response": started})
+    yield event("in_progress", {"response": started})
+    yield event(
+        "output_item.added", {"output_index": 0, "item": {**item, "content": []} if not reply.tool else item}
+    )
+    yield from _tool_events(event, place, reply) if reply.tool else _text_events(event, place, reply)
+    yield event("output_item.done", {"output_index": 0, "item": _item(reply, reply.text, "completed")})
+    finished = _finished(prompt, reply, created)
+    yield event(finished["status"], {"response": finished})
+
+
+def _tool_events(event: Any, place: dict[str, Any], reply: LocalReply) -> Iterator[Event]:
+    for piece in reply.pieces:
+        yield event("function_call_arguments.delta", {**place, "delta": piece}, token=True)
+    yield event("function_call_arguments.done", {**place, "name": reply.tool, "arguments": reply.text})
+
+
+def _text_events(event: Any, place: dict[str, Any], reply: LocalReply) -> Iterator[Event]:
+    place = {**place, "content_index": 0}
+    yield event("content_part.added", {**place, "part": _part("")})
+    for piece in reply.pieces:
+        yield event("output_text.delta", {**place, "delta": piece, "logprobs": []}, token=True)
+    yield event("output_text.done", {**place, "text": reply.text, "logprobs": []})
+    yield event("content_part.done", {**place, "part": _part(reply.text)})
+
+
+def _finished(prompt: Prompt, reply: LocalReply, created: int) -> dict[str, Any]:
+    return _response(
+        prompt,
+        reply,
+        created,
+        status="incomplete" if reply.finish == "length" else "completed",
+        output=[_item(reply, reply.text, "completed")],
+        usage=_usage(reply.tokens),
+    )
+
+
+def _response(prompt: Prompt, reply: LocalReply, created: int, **fields: Any) -> dict[str, Any]:
+    incomplete = {"reason": "max_output_tokens"} if fields["status"] == "incomplete" else None
+    return {
+        "id": response_id(reply),
+        "object": "response",
+        "created_at": created,
+        "background": False,
+        "error": None,
+        "incomplete_details": incomplete,
+        "instructions": None,
+        "max_output_tokens": None,
+        "model": reply.model,
+        "parallel_tool_calls": True,
+        "previous_response_id": None,
+        "reasoning": {"effort": None, "summary": None},
+        "service_tier": "default",
+        "store": True,
+        "temperature": 1.0,
+        "text": {"format": {"type": "text"}, "verbosity": "medium"},
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": 1.0,
+        "truncation": "disabled",
+        "user": None,
+        "metadata": {},
+        **prompt.echo,
+        **fields,
+    }
+
+
+def response_id(reply: LocalReply) -> str:
+    """The id under which a stored response can be named later."""
+    return f"resp_{reply.id.encode().hex()[:48]}"
+
+
+def _item(reply: LocalReply, text: str, status: str) -> dict[str, Any]:
+    if reply.tool:
+        call = {"type": "function_call", "call_id": f"call_{reply.id[:24]}", "name": reply.tool}
+        return {"id": f"fc_{reply.id}", "status": status, **call, "arguments": text}
+    message = {"type": "message", "role": "assistant", "content": [_part(text)]}
+    return {"id": f"msg_{reply.id}", "status": status, **message}
+
+
+def _part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+
+
+def _usage(tokens: Tokens) -> dict[str, Any]:
+    return {
+        "input_tokens": tokens.input,
+        "input_tokens_details": {"cached_tokens": tokens.cached, "cache_write_tokens": 0},
+        "output_tokens": tokens.output,
+        "output_tokens_details": {"reasoning_tokens": tokens.reasoning},
+        "total_tokens": tokens.input + tokens.output,
+    }
+
+
+def failure(sent: int) -> bytes:
+    """The error event in a stream."""
+    fields = {"type": "error", "sequence_number": sent, "code": "server_error", "message": FAILED.message}
+    return b"event: error\ndata: " + compact({**fields, "param": None}) + b"\n\n"
+
+
+RESPONSES = LocalWire(dialect=OpenAIDialect(), read=read, document=document, events=events, failure=failure)

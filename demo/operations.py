@@ -1,0 +1,143 @@
+"""Which operation a request asks for, and its whole answer, before anything is sent or broken."""
+
+import re
+from collections.abc import Sequence
+from random import Random
+from typing import Any, TypeVar
+
+from demo import anthropic_messages, gemini_generate, openai_others
+from demo.anthropic_messages import MESSAGES
+from demo.behaviour import Behaviour
+from demo.connection import Request
+from demo.gemini_generate import GENERATE
+from demo.openai_chat import CHAT
+from demo.openai_others import File
+from demo.openai_responses import RESPONSES, response_id
+from demo.reply import alnum, answer
+from demo.sending import LocalAnswer
+from demo.wire import Dialect, LocalWire, RequestRefused, parse
+
+WIRES = {"/v1/chat/completions": CHAT, "/v1/responses": RESPONSES, "/v1/messages": MESSAGES}
+Thing = TypeVar("Thing")
+GEMINI = re.compile(r"^/v1(?:beta|alpha)?/models/([^/:]+):(\w+)$")
+
+
+class Operations:
+    """Answers requests; keeps the last `keep` files and responses, which callers may name later."""
+
+    def __init__(self, *, keep: int = 1000) -> None:
+        self._keep = keep
+        self._files: dict[str, File] = {}
+        self._responses: dict[str, bytes] = {}
+
+    def answer(
+        self, request: Request, behaviour: Behaviour, draws: Random, created: int, models: Sequence[str]
+    ) -> LocalAnswer:
+        """The answer to one request. Raises Refused."""
+        wire = wire_of(request)
+        if wire and request.method == "POST":
+            return self._generate(wire, request, behaviour, draws, created)
+        if request.path == "/v1/messages/count_tokens" and request.method == "POST":
+            return LocalAnswer(
+                body=anthropic_messages.count_tokens(MESSAGES.read(request, parse(request.body)))
+            )
+        if (gemini := GEMINI.match(request.path)) and gemini[2] == "countTokens":
+            return LocalAnswer(body=gemini_generate.count_tokens(GENERATE.read(request, parse(request.body))))
+        return LocalAnswer(body=self._other(request, draws, created, models))
+
+    def _generate(
+        self, wire: LocalWire, request: Request, behaviour: Behaviour, draws: Random, created: int
+    ) -> LocalAnswer:
+        body = parse(request.body)
+        prompt = wire.read(request, body)
+        _refuse_parameters(behaviour, body)
+        self._refuse_unknown_response(prompt.echo.get("previous_response_id"))
+        reply = answer(prompt, behaviour, draws)
+        document = wire.document(prompt, reply, created)
+        if wire is RESPONSES and prompt.echo.get("store") is not False:
+            _remember(self._responses, response_id(reply), document, self._keep)
+        if not prompt.stream:
+            return LocalAnswer(content_type=wire.json_type, body=document, tokens=reply.tokens.output)
+        events = list(wire.events(prompt, reply, created))
+        if wire is GENERATE and request.query("alt") != "sse":
+            return LocalAnswer(
+                content_type=wire.json_type, body=gemini_generate.array(events), tokens=reply.tokens.output
+            )
+        return LocalAnswer(
+            content_type=wire.stream_type, events=events, failure=wire.failure(behaviour.after_events)
+        )
+
+    def _other(self, request: Request, draws: Random, created: int, models: Sequence[str]) -> bytes:
+        match request.method, request.path.strip("/").split("/"):
+            case "POST", ["v1", "embeddings"]:
+                return openai_others.embeddings(parse(request.body))
+            case "GET", ["v1", "models"]:
+                return openai_others.models(models)
+            case "GET", ["v1beta", "models"]:
+                return gemini_generate.models(models)
+            case "GET", ["v1", "models", name] if name in models:
+                return openai_others.model(name)
+            case "POST", ["v1", "files"]:
+                file_id = f"file-{alnum(draws, 22)}"
+                sent = openai_others.upload(
+                    request.header("content-type") or "", request.body, file_id, created
+                )
+                _remember(self._files, file_id, sent, self._keep)
+                return sent.document()
+            case "GET", ["v1", "files", name] if name in self._files:
+                return self._files[name].document()
+            case "GET", ["v1", "files", name, "content"] if name in self._files:
+                return self._files[name].content
+            case "GET", ["v1", "responses", name] if name in self._responses:
+                return self._responses[name]
+            case _:
+                raise RequestRefused(404, f"Invalid URL ({request.method} {request.path})")
+
+    def _refuse_unknown_response(self, name: str | None) -> None:
+        if name is not None and name not in self._responses:
+            message = f"Previous response with id '{name}' not found."
+            raise RequestRefused(
+                400, message, param="previous_response_id", code="previous_response_not_found"
+            )
+
+
+def wire_of(request: Request) -> LocalWire | None:
+    """The generating operation at this path."""
+    gemini = GEMINI.match(request.path)
+    if gemini and gemini[2] in ("generateContent", "streamGenerateContent"):
+        return GENERATE
+    return WIRES.get(request.path)
+
+
+def dialect_of(request: Request) -> Dialect:
+    """Whose manners answer at this path."""
+    if request.path.startswith("/v1/messages") or request.header("anthropic-version"):
+        return MESSAGES.dialect
+    gemini = GEMINI.match(request.path) or request.path.startswith("/v1beta/")
+    return GENERATE.dialect if gemini else CHAT.dialect
+
+
+def model_of(request: Request) -> str:
+    """The model that a request names, in its URL or its JSON; empty when it names none."""
+    if gemini := GEMINI.match(request.path):
+        return gemini[1]
+    if "json" not in (request.header("content-type") or ""):
+        return ""
+    try:
+        return str(parse(request.body).get("model", ""))
+    except RequestRefused:
+        return ""
+
+
+def _refuse_parameters(behaviour: Behaviour, body: dict[str, Any]) -> None:
+    sent = {*body, *(body.get("generationConfig") or {})}
+    for name in behaviour.rejects:
+        if name in sent:
+            message = f"Unsupported parameter: '{name}' is not supported with this model."
+            raise RequestRefused(400, message, param=name, code="unsupported_parameter")
+
+
+def _remember(shelf: dict[str, Thing], name: str, thing: Thing, keep: int) -> None:
+    shelf[name] = thing
+    if len(shelf) > keep:
+        del shelf[next(iter(shelf))]

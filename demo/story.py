@@ -1,0 +1,209 @@
+"""The demo: a candidate that goes bad and is pulled back, then one that passes.
+
+Nothing in it is played: the server is `canary serve`, the client is the OpenAI SDK, the page comes in by
+HTTP. Only the provider is local, and told when to misbehave.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.rule import Rule
+
+from canary.commands.client import AdminClient
+from canary.config import load
+from canary.config.server import Role
+from demo.backdrop import Backdrop, Pager
+from demo.traffic import Users
+from report.reports import rendered, report_from_store
+
+FOLDER = Path("canary-demo")
+SEED_REQUESTS = 300
+ROLLBACK_WITHIN_S = 30.0
+PAGE_WITHIN_S = 5.0
+PASSING_USERS = 2400
+
+CONFIG = """\
+# What the demo runs with. Your own file looks the same: only the addresses differ.
+providers:
+  openai: {{api: openai, base_url: "{provider}/v1"}}
+
+canaries:
+  - name: goes-bad
+    match: {{models: [gpt-4o]}}
+    baseline:  {{provider: openai, model: gpt-4o-2024-08-06}}
+    candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
+    share: 10%
+    rubric:
+      - {{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "Do answers arrive?"}}
+
+  - name: passes
+    match: {{models: [gpt-4o-mini]}}
+    baseline:  {{provider: openai, model: gpt-4o-mini-2024-07-18}}
+    candidate: {{provider: openai, model: gpt-4.1-nano-2025-04-14}}
+    share: 10%
+    minimum_days: 0          # the demo takes a minute; keep 7 for a real decision
+    rubric:
+      - {{metric: task_completed,   acceptable: ">= 85%",  ideal: ">= 90%",  weight: 40,
+         question: "Do users get done what they came for?"}}
+      - {{metric: latency_p95,      acceptable: "< 2s",    ideal: "< 1s",    weight: 25,
+         question: "Do users wait too long?"}}
+      - {{metric: cost_per_request, acceptable: "< 0.001", ideal: "< 0.0005", weight: 20,
+         question: "What does an answer cost us?"}}
+      - {{metric: csat,             acceptable: "> 4.1",   ideal: "> 4.4",   weight: 15,
+         question: "Are users satisfied?"}}
+
+notify: [{{webhook: "{pager}"}}]
+"""
+
+
+ALONE: tuple[Role, ...] = ("all",)
+REPLICAS: tuple[Role, ...] = ("admin", "traffic", "traffic")
+
+
+def run(*, keep: bool, store: str | None = None, shared: str | None = None) -> int:
+    """Play it; 0 when everything went as told, or somebody ended it (SIGINT, SIGTERM). With `keep` it stays
+    up until then, with `store` and `shared` it plays on two replicas over this PostgreSQL and this Redis."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    try:
+        more = f"\nstore: {store}\nshared: {shared}\n" if store and shared else ""
+        return asyncio.run(_Story(Console(), REPLICAS if more else ALONE, more).play(keep=keep))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 0
+
+
+class _Failed(Exception):
+    """The demo did not go as told; the message says where."""
+
+
+class _Story:
+    def __init__(self, console: Console, roles: Sequence[Role], more: str) -> None:
+        """`more` is what the config has beside CONFIG."""
+        self._console, self._roles, self._more = console, roles, more
+        self._began = time.monotonic()
+
+    async def play(self, *, keep: bool) -> int:
+        playing = asyncio.current_task()
+        assert playing is not None  # noqa: S101
+        # SIGINT does so by itself. Whatever was started ends with us.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
+        async with AsyncExitStack() as stack:
+            backdrop = await stack.enter_async_context(Backdrop(FOLDER, self._roles))
+            pager = await stack.enter_async_context(Pager())
+            config = FOLDER / "canary.yaml"
+            config.write_text(CONFIG.format(provider=backdrop.provider, pager=pager.url) + self._more)
+            await backdrop.serve(config)
+            self._say(
+                f"a local provider at {backdrop.provider}, canary serve at {' and '.join(backdrop.doors)}"
+            )
+            self._say(f'the app\'s one change: OpenAI(base_url="{backdrop.doors[0]}/v1")')
+            try:
+                await self._one_that_goes_bad(backdrop, pager)
+                await self._one_that_passes(backdrop, config)
+            except _Failed as problem:
+                self._console.print(f"[bold red]{problem}[/]; the server's log is in {FOLDER / 'serve.log'}")
+                return 1
+            self._say(f"done in {time.monotonic() - self._began:.0f} s")
+            if keep:
+                await self._keep(backdrop)
+        return 0
+
+    async def _one_that_goes_bad(self, backdrop: Backdrop, pager: Pager) -> None:
+        self._console.print(Rule("1. a candidate that goes bad"))
+        async with Users(backdrop.doors) as users:
+            await users.ask("gpt-4o", SEED_REQUESTS)
+            self._say(
+                f"{users.answered} requests answered; {users.by_arm['candidate']} by the candidate, all fine"
+            )
+            await backdrop.behave("gpt-4o-2024-11-20", {"ttft_s": 0.02, "faults": {"status": 0.5}})
+            self._say("now every other request to the candidate fails with a 500 …")
+            seen, began = users.by_arm["candidate"], time.monotonic()
+            rolled_back = asyncio.Event()
+            asking = asyncio.create_task(users.keep_asking("gpt-4o", rolled_back))
+            client = backdrop.admin()
+            status = await self._until(lambda: _rolled_back(client, "goes-bad"), ROLLBACK_WITHIN_S)
+            took = time.monotonic() - began
+            rolled_back.set()
+            await asking
+        if status is None:
+            raise _Failed("the bad candidate was not rolled back")
+        page = await self._until(lambda: pager.latest("goes-bad", "page"), PAGE_WITHIN_S)
+        if not page:
+            raise _Failed("nobody was paged")
+        self._say(
+            f"rolled back after {took:.1f} s and {users.by_arm['candidate'] - seen} candidate requests; "
+            f"{users.failed} of {users.answered + users.failed} callers saw an error "
+            "(the baseline answered instead)"
+        )
+        self._console.print("the page that on-call got as the rollback began:", style="bold")
+        self._console.print_json(json.dumps(page))
+        update = await self._until(lambda: pager.latest("goes-bad", "update"), PAGE_WITHIN_S)
+        self._say(f"and a moment later, under the same key: {update['done'] if update else 'nothing more'}")
+
+    async def _one_that_passes(self, backdrop: Backdrop, config: Path) -> None:
+        self._console.print(Rule("2. a candidate that passes"))
+        async with Users(backdrop.doors) as users:
+            await users.ask("gpt-4o-mini", PASSING_USERS, rounds=2)
+            self._say(f"{users.answered} requests of {PASSING_USERS} users")
+            count = await users.give_feedback()
+            self._say(f"{count} values of feedback given (task_completed, csat)")
+        if not await self._until(backdrop.all_stored, 10.0):
+            raise _Failed("records are still waiting in the spool")
+        read, data = load(config, {}), backdrop.data
+        report = await asyncio.to_thread(
+            report_from_store, read.control.reports, "passes", read.store, data, now=time.time()
+        )
+        if report.verdict not in ("ship_now", "ship"):
+            raise _Failed(f"the good candidate did not pass: {report.verdict}: {'; '.join(report.reasons)}")
+        self._console.print(rendered(report, "text", width=min(110, self._console.width)), highlight=False)
+        page = FOLDER / "report.html"
+        page.write_text(rendered(report, "html"))
+        self._say(f"the same as a page: {page.resolve()}")
+
+    async def _keep(self, backdrop: Backdrop) -> None:
+        admin = backdrop.admin_url
+        self._say(f"still running: page {admin}/ (token {backdrop.token}), metrics {admin}/metrics")
+        self._say("Ctrl-C ends it")
+        await asyncio.Event().wait()
+
+    async def _until(self, look: Callable[[], Any], within_s: float) -> Any:
+        """The first true answer of `look`, or None when time is up. Blocking looks run in a thread."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            found = await asyncio.to_thread(look)
+            if found:
+                return found
+            await asyncio.sleep(0.1)
+        return None
+
+    def _say(self, text: str) -> None:
+        self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/]  {text}", highlight=False)
+
+
+def _rolled_back(client: AdminClient, name: str) -> Any:
+    canaries = client.get("/api/status")["canaries"]
+    return next((each for each in canaries if each["name"] == name and each["state"] == "rolled_back"), None)
+
+
+def main() -> None:
+    """Entry point of `python -m demo.story`, which `canary demo` becomes."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--store")
+    parser.add_argument("--shared")
+    asked = parser.parse_args()
+    sys.exit(run(keep=asked.keep, store=asked.store, shared=asked.shared))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""One exchange as its caller sees it: the response head, then the body as it comes. No socket, no parsing."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Protocol
+
+from proxy.provider import Timeout
+from proxy.upstream.connection_limit import ConnectionLimit
+from proxy.upstream.errors import UpstreamError
+from proxy.upstream.framing import ends_with_input
+
+Take = Callable[[bytes], bool]
+"""Takes body bytes; True when it can take more now."""
+
+
+class BodySource(Protocol):
+    """What an unfinished answer is read from."""
+
+    def resume(self) -> None:
+        """Read on: the backlog has been taken."""
+
+    def give_up(self) -> None:
+        """Abort the transport; nobody wants the rest."""
+
+
+class UpstreamResponse:
+    """A response. Read it to its end or `abort` it: until then it holds a connection and a slot of its lane.
+
+    `status`, `reason` and `headers` (names lower-cased, in order, without trailers) are the final head's;
+    `read_at` is the monotonic second of the last socket read that brought body or completion.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_done",
+        "_error",
+        "_idle_from",
+        "_lane",
+        "_loop",
+        "_paused_at",
+        "_source",
+        "_take",
+        "_waiter",
+        "buffered",
+        "headed",
+        "headers",
+        "read_at",
+        "reason",
+        "sent_at",
+        "status",
+        "streaming",
+        "timeout",
+    )
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, lane: ConnectionLimit, timeout: Timeout, *, streaming: bool
+    ) -> None:
+        """`lane`: a slot of it is taken, and released once when the exchange ends, however it ends."""
+        self._loop = loop
+        self._lane = lane
+        self.timeout = timeout
+        self.streaming = streaming
+        self.status = 0
+        self.reason = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.read_at = 0.0
+        self.buffered = 0
+        self.headed = False
+        self.sent_at: float | None = None
+        self._chunks: list[bytes] = []
+        self._done = False
+        self._error: UpstreamError | None = None
+        self._source: BodySource | None = None
+        self._take: Take | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._paused_at: float | None = None
+        self._idle_from = 0.0
+
+    # For the caller.
+
+    @property
+    def whole(self) -> bool:
+        """True when the message has come to its last byte, whether it has been read or not."""
+        return self._done
+
+    @property
+    def framed(self) -> bool:
+        """True when something but the end of the connection tells where the body ends."""
+        return not ends_with_input(self.headers)
+
+    @property
+    def complete(self) -> bool:
+        """True when the message was parsed to its last byte and all of it has been read."""
+        return self._done and not self._chunks
+
+    async def read(self) -> bytes:
+        """The next body bytes as they came; b"" at a clean end. Returns at once what is there already.
+
+        Raises UpstreamError when the body broke, after the bytes that came before.
+        """
+        chunks = self._chunks
+        while not chunks:
+            if self._error is not None:
+                raise self._error
+            if self._done:
+                return b""
+            await self._wait()
+        return self._taken()
+
+    async def pass_on(self, take: Take) -> bytes | None:
+        """Give the body to `take` as it is read from the socket, in the same turn of the loop.
+
+        Returns the last bytes, which `take` does not get, when the message is complete; None when `take` can
+        take no more for now. Raises UpstreamError when the body broke, and what `take` raises.
+        """
+        while not self._done:
+            if self._chunks and not take(self._taken()):
+                return None
+            if self._error is not None:
+                raise self._error
+            self._take = take
+            if self._paused_at is not None:
+                self._resume()
+            try:
+                await self._wait()
+                if self._take is None:
+                    return None
+            finally:
+                self._take = None
+        return self._taken()
+
+    def abort(self) -> None:
+        """Give up: the provider sees the connection close at once. Idempotent, and nothing once done."""
+        source = self._source
+        self.fail(UpstreamError("aborted", "the exchange was given up"))
+        if source is not None:
+            source.give_up()
+
+    # For the connection that feeds it.
+
+    async def head(self) -> None:
+        """Wait for the head. Raises UpstreamError."""
+        while not self.headed:
+            if self._error is not None:
+                raise self._error
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def begin(self, source: BodySource) -> None:
+        """A connection takes the exchange."""
+        self._source = source
+
+    def feed(self, pieces: Sequence[bytes]) -> None:
+        """Append body bytes; `wake` tells the reader."""
+        self._chunks += pieces
+        self.buffered += sum(map(len, pieces))
+
+    def passed_on(self) -> bool:
+        """Give what was fed to whoever takes it at once; False when that is nobody."""
+        if self._take is None:
+            return False
+        try:
+            more = self._take(self._taken())
+        except Exception as problem:  # it is the taker's, not the connection's
+            self._take = None
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(problem)
+        else:
+            if not more:
+                self._take = None
+                self.wake()
+        return True
+
+    @property
+    def wanted(self) -> bool:
+        """True while somebody takes what is fed, at once."""
+        return self._take is not None
+
+    def wake(self) -> None:
+        """Let a waiting `head`, `read` or `pass_on` look again."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def finish(self) -> None:
+        """The message is complete; the connection is no longer this exchange's."""
+        self._done = True
+        self._end()
+
+    def fail(self, error: UpstreamError) -> None:
+        """The exchange broke. The first ending counts."""
+        if self._done or self._error is not None:
+            return
+        self._error = error
+        if error.error_type == "aborted":
+            self._chunks.clear()
+        self._end()
+
+    def pause(self, now: float) -> None:
+        """The reader is behind: its time is not the provider's."""
+        self._paused_at = now
+
+    def deadline(self) -> tuple[float, str]:
+        """The monotonic second at which the provider is too late, and what for. Infinite while paused."""
+        if self.sent_at is None or self._paused_at is not None:
+            return float("inf"), ""
+        timeout = self.timeout
+        total = (self.sent_at + timeout.total_s, f"no whole response within {timeout.total_s} s")
+        if self.read_at:
+            since = max(self.read_at, self._idle_from)
+            return min(total, (since + timeout.idle_s, f"no body byte for {timeout.idle_s} s"))
+        if self.streaming:
+            return min(
+                total, (self.sent_at + timeout.first_byte_s, f"no body byte within {timeout.first_byte_s} s")
+            )
+        return total
+
+    # Inside.
+
+    def _taken(self) -> bytes:
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self.buffered = 0
+        if self._paused_at is not None:
+            self._resume()
+        return data
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _resume(self) -> None:
+        if self._paused_at is None or self._source is None:
+            return
+        self._idle_from = monotonic()
+        if self.sent_at is not None:
+            self.sent_at += self._idle_from - self._paused_at
+        self._paused_at = None
+        self._source.resume()
+
+    def _end(self) -> None:
+        self._source = None
+        self._paused_at = None
+        self._lane.release()
+        self.wake()

@@ -1,0 +1,54 @@
+"""An entry of the audit log becomes an evaluation: its canary's report as it is now, with whose models."""
+
+from records.evaluations import StoredEvaluation
+from records.store import Audited, Store
+from report.archive import Evaluation, Event, Model, key, to_document
+from report.benchmarked import synthetic_score
+from report.judged_canary import ReportSettings
+from report.reports import judged_canary, report_of
+from routing.canary import Arm
+
+_EVENTS: dict[str, Event] = {
+    "decide": "decided",
+    "end": "ended",
+    "promote": "promoted",
+    "rollback": "rolled_back",
+}
+
+
+def key_of(entry: Audited) -> str:
+    """The key of the evaluation that this entry asks for."""
+    act = entry.act
+    return key(entry.canary, entry.after.run, _EVENTS[act.action], act.who, act.at)
+
+
+def evaluation_of(settings: ReportSettings, entry: Audited, store: Store, *, now: float) -> StoredEvaluation:
+    """The evaluation, to be kept. Raises NoSuchCanary (a LookupError), ValueError and StoreDown."""
+    act, run = entry.act, entry.after.run
+    judged = judged_canary(settings, entry.canary, store)
+    report = report_of(settings, entry.canary, store, now=now, run=run)
+    return kept(
+        Evaluation(
+            canary=entry.canary,
+            run=run,
+            at=act.at,
+            event=_EVENTS[act.action],
+            who=act.who,
+            reason=act.reason,
+            baseline=_model(judged.baseline),
+            candidate=_model(judged.candidate),
+            report=report,
+            synthetic=synthetic_score(report.details.benchmarks),
+        )
+    )
+
+
+def kept(evaluation: Evaluation) -> StoredEvaluation:
+    """As the store takes it."""
+    return StoredEvaluation(
+        key=evaluation.key, at=evaluation.at, canary=evaluation.canary, document=to_document(evaluation)
+    )
+
+
+def _model(arm: Arm | None) -> Model | None:
+    return Model.of(arm.provider, arm.model) if arm is not None else None

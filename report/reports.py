@@ -1,0 +1,151 @@
+"""One canary's report: by the server's own records, or by a log from elsewhere."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from records.benchmarks import Benchmarks
+from records.decisions import Decision, Decisions
+from records.store import Store
+from report import render
+from report.benchmarked import benchmarks_of
+from report.cohort import mirrored, to_judge
+from report.document import Decided, Report
+from report.fixed_terms import judged_by
+from report.judged_canary import JudgedCanary, ReportSettings
+from report.log import from_csv
+from report.rubric import Criterion
+from report.verdict import build
+
+
+class NoSuchCanary(LookupError):
+    """A name that neither the config nor the records have; the message lists those there are."""
+
+
+def report_from_store(
+    settings: ReportSettings,
+    name: str | None,
+    store: str,
+    data: Path,
+    *,
+    now: float,
+    retro: Sequence[Criterion] | None = None,
+) -> Report:
+    """Judge by the records in `store` (a URL; relative to `data`), also a canary that has left the config.
+
+    The server may be down. `retro` is another rubric, to judge by after the fact.
+    """
+    with closing(Store.open(store, data)) as opened:
+        return report_of(settings, name or _only(settings), opened, now=now, retro=retro)
+
+
+def report_of(
+    settings: ReportSettings,
+    name: str,
+    store: Store,
+    *,
+    now: float,
+    run: int | None = None,
+    retro: Sequence[Criterion] | None = None,
+) -> Report:
+    """Judge one run of a canary (None: the current one) by an open store."""
+    judged = judged_canary(settings, name, store)
+    known = store.states().get(name)
+    current = known.state.run if known is not None else None
+    asked = current if run is None else run
+    decision = Decisions(store).latest(name, asked)
+    fixed = store.rubric(name)
+    judged = replace(
+        judged if retro is None else _under(judged, retro, settings),
+        rolled_back=known is not None and (asked != current or known.state.state == "rolled_back"),
+        rubric_sha256=fixed.sha256 if fixed is not None else None,
+        compensating_factor=_compensating(decision),
+    )
+    with store.reading() as connection:
+        sample = to_judge(connection, judged, asked)
+        mirror = mirrored(connection, name, asked)
+    report = build(sample, judged, now=now)
+    measured = benchmarks_of(Benchmarks(store), judged.candidate)
+    return replace(
+        report,
+        mirror=mirror,
+        decision=_decided(decision),
+        details=replace(report.details, benchmarks=measured),
+    )
+
+
+def report_from_csv(
+    settings: ReportSettings,
+    name: str | None,
+    path: Path,
+    *,
+    now: float,
+    retro: Sequence[Criterion] | None = None,
+) -> Report:
+    """Judge a log from elsewhere by this config's rubric, or by `retro`."""
+    judged = settings.canaries.get(name or _only(settings))
+    if judged is None:
+        raise _unknown(settings.canaries, name)
+    sample = from_csv(path, settings.metrics)
+    return build(sample, judged if retro is None else _under(judged, retro, settings), now=now)
+
+
+def judged_canary(settings: ReportSettings, name: str, store: Store) -> JudgedCanary:
+    """A canary by the config, or by the terms that were kept when it started. Raises NoSuchCanary."""
+    if name in settings.canaries:
+        return replace(settings.canaries[name], shares={})
+    fixed = store.rubric(name)
+    if fixed is not None:
+        return judged_by(name, fixed)
+    states = store.states()
+    if name in states:
+        return JudgedCanary(canary=name, criteria=(), metrics=settings.metrics)
+    raise _unknown({**settings.canaries, **states}, name)
+
+
+def rendered(report: Report, form: str, *, width: int = 110) -> str:
+    """The report as "text" of at most `width` columns, "json", "markdown" or "html". ValueError for another
+    word."""
+    forms: dict[str, Callable[[Report], str]] = {
+        "text": partial(render.terminal, width=width),
+        "json": render.json_text,
+        "markdown": render.markdown,
+        "html": render.html,
+    }
+    if form not in forms:
+        raise ValueError(f"there is no form {form!r}: choose {', '.join(forms)}")
+    return forms[form](report)
+
+
+def _only(settings: ReportSettings) -> str:
+    if len(settings.canaries) != 1:
+        raise _unknown(settings.canaries)
+    return next(iter(settings.canaries))
+
+
+def _unknown(there_are: Iterable[str], name: str | None = None) -> NoSuchCanary:
+    wrong = "say which canary" if name is None else f"no canary {name!r}"
+    return NoSuchCanary(f"{wrong}; there are: {', '.join(there_are) or 'none'}")
+
+
+def _under(judged: JudgedCanary, retro: Sequence[Criterion], settings: ReportSettings) -> JudgedCanary:
+    return replace(judged, criteria=retro, retro=True, metrics={**judged.metrics, **settings.metrics})
+
+
+def _compensating(decision: Decision | None) -> str | None:
+    """A factor outweighs a miss as long as the newest decision is to ship because of it."""
+    return decision.compensating if decision is not None and decision.decision == "ship" else None
+
+
+def _decided(decision: Decision | None) -> Decided | None:
+    if decision is None:
+        return None
+    return Decided(
+        decision=decision.decision,
+        by=decision.who,
+        reason=decision.reason,
+        at=decision.at,
+        compensating=decision.compensating,
+    )

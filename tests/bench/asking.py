@@ -1,0 +1,61 @@
+"""Models of the demo provider as the runner asks them."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.asking import Asker
+from bench.dataset import Dataset
+from bench.runner import Ask, Result, run
+from bench.saved_answers import SavedAnswers
+from bench.targets import client_for, direct
+from proxy.provider import Api, Provider, Timeout
+from records.prices import Prices, Rates
+
+T = TypeVar("T")
+
+PRICES = Prices({"new": Rates(input=1, output=2), "old": Rates(input=10, output=20)})
+
+
+def entry(url: str, api: Api = "openai", *, total_s: float = 10.0) -> Provider:
+    """The demo provider as an entry of the config."""
+    return Provider(
+        name=api,
+        api=api,
+        base_url=f"{url}/v1" if api == "openai" else url,
+        api_key="k",
+        timeout=Timeout(total_s=total_s),
+    )
+
+
+def results_of(
+    provider: Provider,
+    dataset: Dataset,
+    file: Path,
+    *,
+    models: tuple[str, ...] = ("old", "new"),
+    judge: str | None = None,
+    now: float = 0.0,
+) -> list[list[Result]]:
+    """What the runner finds, asked straight at the provider."""
+
+    async def asked() -> list[list[Result]]:
+        async with AsyncExitStack() as open_:
+            client = await open_.enter_async_context(client_for(provider, at_once=4))
+            by = Asker(client, direct(provider, judge, PRICES, {})) if judge else None
+            asks = [Ask(asker=Asker(client, direct(provider, each, PRICES, {})), judge=by) for each in models]
+            return await run(asks, dataset.scored, kept=SavedAnswers(file, now=now))
+
+    return waited(asked())
+
+
+def waited(story: Coroutine[Any, Any, T]) -> T:
+    """Run a story to its end, within half a minute."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(30):
+            return await story
+
+    return asyncio.run(bounded())

@@ -1,0 +1,69 @@
+"""Which two models a benchmark compares, by what a person writes and what the config says."""
+
+import pytest
+
+from bench.models import UnknownModel, named, pair
+from bench.settings import BenchSettings
+from canary.config import parse
+
+PROVIDERS = """\
+providers:
+  openai: {api: openai, base_url: "https://o.example/v1"}
+  meta: {api: openai, base_url: "https://m.example/v1", api_key: k}
+"""
+CANARY = """\
+  - name: %s
+    match: {models: [%s]}
+    baseline: {provider: openai, model: %s}
+    candidate: {provider: meta, model: %s}
+    share: 5%%
+"""
+
+
+def config(*canaries: tuple[str, str, str, str]) -> BenchSettings:
+    text = "canaries:\n" + "".join(CANARY % each for each in canaries) if canaries else ""
+    return parse(PROVIDERS + text, "canary.yaml", {}).bench
+
+
+ONE = config(("trial", "gpt", "old", "llama-3"))
+
+
+def test_a_canarys_candidate_meets_its_baseline_and_both_are_its_arms() -> None:
+    for text in ("llama-3", "meta/llama-3"):
+        found = pair(ONE, text, None)
+        assert found.candidate is not None
+        assert (found.baseline.name, found.candidate.name) == ("openai/old", "meta/llama-3")
+        assert found.canary is not None
+
+
+def test_another_model_meets_the_same_baseline_at_its_provider_and_is_no_arm() -> None:
+    found = pair(ONE, "newer", None)
+    assert found.candidate is not None
+    assert (found.baseline.name, found.candidate.name, found.canary) == ("openai/old", "openai/newer", None)
+
+
+def test_a_name_with_a_slash_is_a_provider_only_if_there_is_such_an_entry() -> None:
+    assert named(ONE, "meta/llama-4").name == "meta/llama-4"
+    assert named(ONE, "mistralai/small").name == "openai/mistralai/small"
+    assert named(ONE, "llama-3").name == "meta/llama-3"
+
+
+def test_against_replaces_the_baseline_and_then_they_are_no_canarys_arms() -> None:
+    found = pair(ONE, "llama-3", "openai/older")
+    assert (found.baseline.name, found.canary) == ("openai/older", None)
+    assert pair(ONE, "llama-3", "old").canary is not None
+
+
+def test_the_current_model_must_be_told_where_there_is_none_or_several() -> None:
+    several = config(("one", "a", "old", "x"), ("two", "b", "older", "y"))
+    with pytest.raises(UnknownModel, match=r"--against \(openai/old, openai/older\)"):
+        pair(several, "z", None)
+    with pytest.raises(UnknownModel, match="no canary has one"):
+        pair(config(), "z", None)
+    assert pair(several, "y", None).baseline.name == "openai/older"
+    assert pair(several, "z", "old").baseline.name == "openai/old"
+
+
+def test_the_current_model_alone_has_no_candidate() -> None:
+    found = pair(ONE, None, None)
+    assert (found.baseline.name, found.candidate) == ("openai/old", None)

@@ -1,0 +1,256 @@
+"""The runner asks over HTTP: every API, failures by their type, throttling, refusals, interruption."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from bench.answer import Answer, total_cost
+from bench.asking import Asker
+from bench.errors import NoJudge
+from bench.runner import Ask, run
+from bench.saved_answers import SavedAnswers
+from bench.targets import NoKey, direct, key_of, read
+from demo.behaviour import Behaviour
+from proxy.provider import Api
+from records.capture import Said
+from tests.bench.asking import PRICES, entry, results_of, waited
+from tests.bench.examples import dataset_of, example_of
+from tests.serving import ProviderThread
+
+ASK = (Said("system", "Be short."), Said("user", "What is 2 + 2?"))
+SUMS = dataset_of(*({"task": "exact", "input": f"{n} + 1 = ?", "expected": str(n + 1)} for n in range(6)))
+KNOWS = {f"{n} + 1 = ?": str(n + 1) for n in range(6)}
+
+
+def one(provider: ProviderThread, api: Api = "openai", model: str = "new", **options: Any) -> Answer:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    async def story() -> Answer:
+        where = entry(provider.url, api, **options)
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            return await Asker(client, direct(where, model, PRICES, {}), sleep=sleep).ask(ASK)
+
+    return waited(story())
+
+
+@pytest.mark.parametrize("api", ["openai", "anthropic", "gemini"])
+def test_every_api_answers_with_its_text_time_tokens_and_cost(provider: ProviderThread, api: Api) -> None:
+    provider.behave("new", Behaviour(says={"2 + 2": "It is 4."}))
+    answer = one(provider, api)
+    assert (answer.text, answer.failure, answer.status) == ("It is 4.", None, 200)
+    assert answer.latency_s is not None
+    assert answer.input_tokens is not None
+    assert answer.output_tokens == 3
+    assert answer.cost_usd == pytest.approx((answer.input_tokens + 2 * 3) / 1e6)
+
+
+def test_a_model_without_a_price_costs_an_unknown_amount(provider: ProviderThread) -> None:
+    assert one(provider, model="unheard-of").cost_usd is None
+    assert total_cost([None, None]) is None
+    assert total_cost([None, 0.5]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "failure"),
+    [
+        (Behaviour(faults={"status": 1}), "provider_5xx"),
+        (Behaviour(faults={"status": 1}, status=403), "caller_unauthorized"),
+        (Behaviour(faults={"status": 1}, status=404), "caller_not_found"),
+        (Behaviour(faults={"status": 1}, status=422), "caller_rejected"),
+        (Behaviour(faults={"reset": 1}), "provider_reset"),
+        (Behaviour(faults={"truncate": 1}), "provider_reset"),
+        (Behaviour(faults={"html": 1}), "provider_malformed"),
+        (Behaviour(faults={"empty": 1}), "provider_malformed"),
+        (Behaviour(faults={"bad_json": 1}), "provider_malformed"),
+        (Behaviour(faults={"hang": 1}), "provider_timeout"),
+    ],
+)
+def test_a_failure_has_its_type_and_no_text(
+    provider: ProviderThread, behaviour: Behaviour, failure: str
+) -> None:
+    provider.behave("new", behaviour)
+    answer = one(provider, total_s=0.3 if failure == "provider_timeout" else 10.0)
+    assert (answer.text, answer.failure, answer.cost_usd) == (None, failure, None)
+
+
+def test_nobody_there_is_a_failure_of_its_own(provider: ProviderThread) -> None:
+    where = entry("http://127.0.0.1:9")
+
+    async def story() -> Answer:
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            return await Asker(client, direct(where, "new", PRICES, {})).ask(ASK)
+
+    assert waited(story()).failure == "provider_connect"
+
+
+def test_a_throttled_question_is_asked_again_after_as_long_as_the_provider_says(
+    provider: ProviderThread,
+) -> None:
+    provider.behave("new", Behaviour(faults={"status": 1}, status=429, retry_after_s=7))
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            provider.behave("new", Behaviour())
+
+    async def story() -> Answer:
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            return await Asker(client, direct(entry(provider.url), "new", PRICES, {}), sleep=sleep).ask(ASK)
+
+    assert waited(story()).text
+    assert waits == [7, 7]
+    provider.behave("new", Behaviour(faults={"status": 1}, status=429))
+    assert one(provider).failure == "provider_429"
+
+
+def test_temperature_nought_is_sent_where_the_model_takes_it_and_dropped_where_not(
+    provider: ProviderThread,
+) -> None:
+    provider.behave("new", Behaviour(rejects=("temperature",)))
+    waited(_three_times(provider))
+    sent = [b'"temperature"' in each.body for each in provider.log.entries]
+    assert sent == [True, False, False, False]
+
+
+def test_questions_that_are_refused_at_the_same_time_are_all_asked_again(
+    provider: ProviderThread, tmp_path: Path
+) -> None:
+    provider.behave("new", Behaviour(says=KNOWS, rejects=("temperature",), ttfb_s=0.05))
+    (found,) = results_of(entry(provider.url), SUMS, tmp_path / "kept", models=("new",))
+    assert [each.right for each in found] == [True] * 6
+
+
+async def _three_times(provider: ProviderThread) -> None:
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        asker = Asker(client, direct(entry(provider.url), "new", PRICES, {}))
+        for _ in range(3):
+            assert (await asker.ask(ASK)).text
+
+
+def test_a_refusal_that_another_parameter_would_not_mend_stays_one(provider: ProviderThread) -> None:
+    provider.behave("new", Behaviour(rejects=("messages",)))
+    answer = one(provider)
+    assert (answer.failure, answer.status) == ("caller_rejected", 400)
+    assert "messages" in answer.said
+
+
+def test_both_models_are_asked_every_example_and_scored(provider: ProviderThread, tmp_path: Path) -> None:
+    provider.behave("old", Behaviour(says=KNOWS))
+    provider.behave("new", Behaviour(says={**KNOWS, "3 + 1 = ?": "five"}))
+    old, new = results_of(entry(provider.url), SUMS, tmp_path / "kept")
+    assert [each.right for each in old] == [True] * 6
+    assert [each.example.id for each in new if not each.right] == ["3"]
+    assert len(provider.log.entries) == 12
+
+
+def test_choices_are_shown_with_how_to_answer(provider: ProviderThread, tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = [
+        {"task": "choice", "choices": ["red", "blue"], "expected": "blue"},
+        {"task": "classify", "choices": ["spam", "ham"], "expected": "ham"},
+        {"task": "rank", "choices": ["b", "a"], "expected": ["a", "b"]},
+    ]
+    provider.behave("new", Behaviour(says={"B. blue": "B", "spam, ham": "ham", "- b\n- a": "a\nb"}))
+    (found,) = results_of(entry(provider.url), dataset_of(*lines), tmp_path / "kept", models=("new",))
+    assert [each.right for each in found] == [True, True, True]
+
+
+def test_an_interrupted_run_asks_only_what_is_left_and_kept_answers_have_no_latency(
+    provider: ProviderThread, tmp_path: Path
+) -> None:
+    provider.behave("new", Behaviour(says=KNOWS, faults={"status": 0.0}))
+    file, where = tmp_path / "kept", entry(provider.url)
+    half = dataset_of(*({"task": "exact", "input": f"{n} + 1 = ?", "expected": str(n + 1)} for n in range(3)))
+    results_of(where, half, file, models=("new",), now=time.time())
+    with file.open("ab") as torn:
+        torn.write(b'{"model": "openai/new", "quest')
+    (found,) = results_of(where, SUMS, file, models=("new",), now=time.time())
+    assert [each.right for each in found] == [True] * 6
+    assert [each.answer.latency_s is None for each in found] == [True] * 3 + [False] * 3
+    assert [each.took_s is None for each in found] == [True] * 3 + [False] * 3
+    assert len(provider.log.entries) == 6
+
+
+def test_failures_and_answers_of_another_day_are_asked_again(
+    provider: ProviderThread, tmp_path: Path
+) -> None:
+    provider.behave("new", Behaviour(faults={"status": 1}))
+    file, where = tmp_path / "kept", entry(provider.url)
+    results_of(where, SUMS, file, models=("new",), now=time.time())
+    assert SavedAnswers(file, now=time.time()).found == 0
+    provider.behave("new", Behaviour())
+    results_of(where, SUMS, file, models=("new",), now=time.time())
+    assert SavedAnswers(file, now=time.time()).found == 6
+    assert SavedAnswers(file, now=time.time() + 86401).found == 0
+
+
+def test_answers_that_cannot_be_kept_end_the_run_with_the_reason(
+    provider: ProviderThread, tmp_path: Path
+) -> None:
+    with pytest.raises(FileNotFoundError):
+        results_of(entry(provider.url), SUMS, tmp_path / "nowhere" / "kept")
+
+
+def test_a_judge_is_paid_for_apart_and_one_without_a_mark_leaves_the_answer_open(
+    provider: ProviderThread, tmp_path: Path
+) -> None:
+    lines = [{"task": "judge", "input": each, "expected": "sorry"} for each in ("Good one?", "Odd one?")]
+    provider.behave("old", Behaviour(says={"Good": "Sorry!", "Odd": "Hm."}))
+    provider.behave("new", Behaviour(says={"Good one": "Fine. MARK: 4", "Odd one": "I cannot say."}))
+    (found,) = results_of(
+        entry(provider.url), dataset_of(*lines), tmp_path / "kept", models=("old",), judge="new"
+    )
+    assert [(each.score, each.right) for each in found] == [(0.75, True), (None, False)]
+    assert all(each.judge_cost_usd and each.answer.cost_usd for each in found)
+    assert all(each.judge_cost_usd != each.answer.cost_usd for each in found)
+
+
+def test_an_example_that_needs_a_judge_is_refused_without_one(
+    provider: ProviderThread, tmp_path: Path
+) -> None:
+    lines = dataset_of({"task": "judge", "expected": "sorry"})
+    with pytest.raises(NoJudge, match="example 0"):
+        results_of(entry(provider.url), lines, tmp_path / "kept", models=("old",))
+
+
+def test_progress_is_told_and_no_more_is_asked_at_once_than_allowed(
+    provider: ProviderThread, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    async def story() -> None:
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            asks = [Ask(asker=Asker(client, direct(entry(provider.url), "new", PRICES, {})), judge=None)]
+            await run(
+                asks,
+                SUMS.scored,
+                kept=SavedAnswers(tmp_path / "kept", now=0.0),
+                at_once=2,
+                progress=lambda done, of: told.append((done, of)),
+            )
+
+    waited(story())
+    assert told == [(number, 6) for number in range(1, 7)]
+    spans = [(each.mono, each.ended_mono) for each in provider.log.entries]
+    assert all(sum(a <= at < (b or at) for a, b in spans) <= 2 for at, _ in spans)
+
+
+def test_a_key_comes_from_the_config_or_the_apis_own_variable() -> None:
+    where = entry("http://127.0.0.1:9")
+    assert key_of(where, {}) == "k"
+    bare = entry("http://127.0.0.1:9", "gemini")
+    object.__setattr__(bare, "api_key", None)
+    assert key_of(bare, {"GOOGLE_API_KEY": "g"}) == "g"
+    with pytest.raises(NoKey, match="GEMINI_API_KEY"):
+        key_of(bare, {})
+
+
+def test_an_error_with_status_200_is_no_answer() -> None:
+    assert read("openai", b'{"error": {"message": "overloaded"}}').failure == "provider_malformed"
+    assert example_of(task="exact", expected="x").classes == ()

@@ -1,0 +1,230 @@
+"""Scorers read answers as models write them."""
+
+from typing import Any
+
+import pytest
+
+from bench import judge
+from bench.example import TASKS
+from bench.scorers import SCORERS, THRESHOLDS, is_right
+from bench.scorers.per_class import ClassAnswer, per_class
+from tests.bench.examples import dataset_of, example_of
+
+CITIES = ["Paris", "Berlin", "New York", "York"]
+
+
+def scored(answer: str, **fields: Any) -> float:
+    example = example_of(**fields)
+    return SCORERS[example.task](example, answer)
+
+
+def test_every_task_has_a_threshold_and_all_but_judging_a_scorer() -> None:
+    assert set(THRESHOLDS) == set(TASKS)
+    assert set(SCORERS) == set(TASKS) - {"judge"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "B",
+        "b",
+        "(B)",
+        "B.",
+        "**B**",
+        "B) Berlin",
+        "Berlin",
+        "berlin.",
+        "The answer is B.",
+        "The correct answer is: **B**",
+        "Answer: (B)",
+        "I choose option B, since A is in France.",
+        "A is in France, so the answer is B, not A.",
+        "It is Berlin, of course.",
+        "Let me think.\nThe answer should be B",
+        "B\n\nBerlin is the capital of Germany.",
+    ],
+)
+def test_a_choice_is_read_from_its_letter_or_text(answer: str) -> None:
+    assert scored(answer, task="choice", choices=CITIES, expected="B") == 1
+    assert scored(answer, task="choice", choices=CITIES, expected="Berlin") == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "A",
+        "Paris",
+        "Paris or Berlin",
+        "A city in Germany.",
+        "**A** or **B**",
+        "The answer is E.",
+        "Berliner",
+    ],
+)
+def test_another_choice_none_or_two_are_wrong(answer: str) -> None:
+    assert scored(answer, task="choice", choices=CITIES, expected="B") == 0
+
+
+def test_a_choice_inside_a_longer_one_is_not_named_by_it() -> None:
+    assert scored("That is New York.", task="choice", choices=CITIES, expected="New York") == 1
+    assert scored("That is New York.", task="choice", choices=CITIES, expected="York") == 0
+
+
+@pytest.mark.parametrize("answer", ["spam", "Spam.", '"spam"', "This is spam.", "Class: SPAM"])
+def test_a_class_is_read_from_a_word_or_a_sentence(answer: str) -> None:
+    assert scored(answer, task="classify", choices=["spam", "ham"], expected="spam") == 1
+
+
+@pytest.mark.parametrize("answer", ["", "ham", "spam or ham", "spammer", "It is neither."])
+def test_another_class_or_two_are_wrong(answer: str) -> None:
+    assert scored(answer, task="classify", choices=["spam", "ham"], expected="spam") == 0
+
+
+def test_without_choices_the_datasets_classes_are_those_there_are() -> None:
+    lines = [{"task": "classify", "expected": name} for name in ("spam", "ham")]
+    example = dataset_of(*lines).examples[0]
+    assert SCORERS["classify"](example, "I take it for spam.") == 1
+    assert SCORERS["classify"](example, "No spam, it is ham.") == 0
+
+
+def test_each_class_has_its_recall_precision_and_false_alarms() -> None:
+    told = (
+        [("bad", "bad")] * 98
+        + [("bad", "good"), ("bad", None)]
+        + [("good", "good")] * 196
+        + [("good", "bad")] * 4
+    )
+    answers = [ClassAnswer(expected=a, named=b, cluster=str(n)) for n, (a, b) in enumerate(told)]
+    bad, good = per_class(answers)
+    assert (bad.name, bad.examples, good.examples) == ("bad", 100, 200)
+    assert bad.recall is not None
+    assert bad.precision is not None
+    assert bad.false_positive_rate is not None
+    assert bad.recall.estimate == 0.98
+    assert bad.precision.estimate == 98 / 102
+    assert bad.false_positive_rate.estimate == 0.02
+    assert bad.false_positive_rate.low < 0.02 < bad.false_positive_rate.high
+
+
+INVOICE = {"total": 1234.5, "currency": "EUR", "lines": [{"sku": "a-1", "paid": True}]}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"total": 1234.5, "currency": "EUR", "lines": [{"sku": "a-1", "paid": true}]}',
+        '```json\n{"total": "1,234.50", "currency": "eur", "lines": [{"sku": "A-1", "paid": true}]}\n```',
+        'No {}: {"total": "€1234.5", "currency": "EUR", "lines": [{"sku": "a-1", "paid": "true"}]}',
+    ],
+)
+def test_fields_are_found_in_any_json_a_model_writes(answer: str) -> None:
+    assert scored(answer, task="extract", expected=INVOICE) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "f1"),
+    [
+        ("no JSON", 0),
+        ("[1, 2]", 0),
+        ("{}", 0),
+        ('{"a": 1}', 2 * 1 / (2 + 1)),
+        ('{"a": 1, "b": null}', 2 * 1 / (2 + 1)),
+        ('{"a": 1, "b": 3}', 2 * 1 / (2 + 2)),
+        ('{"a": 1, "b": 2, "c": 3}', 2 * 2 / (2 + 3)),
+        ('{"a": true, "b": "two"}', 0),
+    ],
+)
+def test_f1_counts_what_is_missing_wrong_and_too_much(answer: str, f1: float) -> None:
+    assert scored(answer, task="extract", expected={"a": 1, "b": 2}) == pytest.approx(f1)
+
+
+@pytest.mark.parametrize(
+    ("said", "right"), [(100.5, 1), (99.5, 1), (100.51, 0), ("$100.40", 1), ("about 100", 0)]
+)
+def test_a_number_is_right_within_its_tolerance(said: object, right: int) -> None:
+    answer = f'{{"total": {said}}}' if isinstance(said, float) else f'{{"total": "{said}"}}'
+    assert scored(answer, task="extract", expected={"total": 100}, tolerance=0.005) == right
+
+
+@pytest.mark.parametrize("answer", ["42", " 42.", "**42**", "Forty-Two"])
+def test_exact_takes_any_of_the_texts_and_does_not_see_case_or_decoration(answer: str) -> None:
+    assert scored(answer, task="exact", expected=["42", "forty-two"]) == 1
+
+
+@pytest.mark.parametrize("answer", ["", "43", "It is 42"])
+def test_exact_takes_nothing_more(answer: str) -> None:
+    assert scored(answer, task="exact", expected="42") == 0
+
+
+def test_exact_knows_punctuation_where_it_is_all_that_is_asked() -> None:
+    assert scored("?", task="exact", expected="?") == 1
+    assert scored("!", task="exact", expected="?") == 0
+
+
+def test_similarity_falls_from_one_to_nought_with_the_words_that_are_shared() -> None:
+    wanted = "Your refund reaches your account within three days."
+    answers = [
+        wanted,
+        "Your refund reaches your account in three days",
+        "Refund: three days",
+        "Please restart.",
+    ]
+    found = [scored(each, task="similar", expected=wanted) for each in answers]
+    assert found[0] == pytest.approx(1)
+    assert found == sorted(found, reverse=True)
+    assert found[-1] == 0
+    assert scored("Please restart.", task="similar", expected=[wanted, "please restart"]) == pytest.approx(1)
+
+
+def test_similarity_reads_scripts_without_blanks() -> None:
+    assert 0.3 < scored("返金は三日以内です", task="similar", expected="返金は三日かかります") < 0.95
+
+
+@pytest.mark.parametrize(
+    ("answer", "share"),
+    [
+        ("a\nb\nc", 1),
+        ("1. a\n2. b\n3. c", 1),
+        ('The order is ["a", "b", "c"].', 1),
+        ("a > b > c", 1),
+        ("- b\n- a\n- c", 2 / 3),
+        ("c, b, a", 0),
+        ("b", 1 / 3),
+        ("", 0),
+    ],
+)
+def test_an_order_scores_the_pairs_that_it_puts_right(answer: str, share: float) -> None:
+    assert scored(answer, task="rank", expected=["a", "b", "c"]) == pytest.approx(share)
+
+
+def test_an_order_may_be_given_by_the_choices_letters() -> None:
+    fields: dict[str, Any] = {"task": "rank", "choices": ["red", "blue", "green"]}
+    assert scored("C, A, B", expected=["green", "red", "blue"], **fields) == 1
+
+
+def test_a_threshold_of_the_example_goes_before_the_tasks() -> None:
+    assert is_right(example_of(task="similar", expected="x"), 0.8)
+    assert not is_right(example_of(task="similar", expected="x", threshold=0.9), 0.8)
+
+
+def test_the_judge_is_asked_in_the_same_words_and_not_told_whose_answer_it_is() -> None:
+    example = example_of(task="judge", expected="the refund takes three days")
+    (said,) = judge.question(example, "It takes {three} days.")
+    assert (said.role, "It takes {three} days." in said.content) == ("user", True)
+    assert "the refund takes three days" in said.content
+    assert "Question 0?" in said.content
+
+
+@pytest.mark.parametrize(
+    ("said", "score"),
+    [
+        ("All there. MARK: 5", 1),
+        ("MARK: 1", 0),
+        ("Not MARK: 5 but\n**MARK: 3**", 0.5),
+        ("Good!", None),
+        ("MARK: 9", None),
+    ],
+)
+def test_the_judges_last_mark_counts_and_none_is_not_nought(said: str, score: float | None) -> None:
+    assert judge.score(said) == score

@@ -1,0 +1,104 @@
+"""The next model in a line of canaries: when it may follow, and what changes in the file."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from canary.config.load import parse
+from canary.config.rewriting import put, rewritten
+from canary.config.succession import NotNext, Succession
+from routing.canary import Arm
+from routing.plan import State, StateName
+
+TEXT = """\
+# Kept as it is: é.
+providers:
+  openai: {api: openai, base_url: "https://api.example/v1"}
+  other: {api: openai, base_url: "https://other.example/v1", api_key: k}
+canaries:
+  - name: chat-1
+    match: {models: [chat]}
+    baseline: {provider: openai, model: gpt-1}
+    candidate: {provider: openai, model: gpt-2}
+    share: 5%
+  - candidate:
+      model: 'gpt-2'   # the one under test
+      provider: openai
+    baseline: &current {provider: openai, model: gpt-1}
+    name: support-nov
+    match: {models: [gpt-1]}
+    share: 5%
+    rubric: [{metric: error_rate, acceptable: "< 5%", ideal: "< 1%", weight: 1, question: "Enough?"}]
+notify: [{webhook: "https://page.example"}]
+"""
+
+
+def a_line(state: StateName | None = "rolled_back", text: str = TEXT) -> Succession:
+    config = parse(text, "canary.yaml", {})
+    states = {"support-nov": State(state=state)} if state is not None else {}
+    present = config.canaries["support-nov"]
+    return Succession(name="support", file=Path("canary.yaml"), config=config, present=present, states=states)
+
+
+@pytest.mark.parametrize(("state", "current"), [("rolled_back", "gpt-1"), ("promoted", "gpt-2")])
+def test_only_the_name_and_the_arms_change_in_the_file(state: StateName, current: str) -> None:
+    line = a_line(state)
+    following = line.followed("openai", "gpt-3")
+    assert following.canary.baseline == Arm(provider="openai", model=current)
+    text = rewritten(TEXT, line.present, following)
+    expected = TEXT.replace("'gpt-2'", '"gpt-3"').replace("support-nov", '"support-gpt-3"')
+    if state == "promoted":
+        expected = expected.replace(
+            "current {provider: openai, model: gpt-1", 'current {provider: openai, model: "gpt-2"'
+        )
+    assert text == expected
+    others = {"chat-1": line.config.canaries["chat-1"]}
+    assert parse(text, "canary.yaml", {}).canaries == {**others, "support-gpt-3": following}
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ("running", "support-nov is running"),
+        ("paused", "support-nov is paused"),
+        ("waiting", "support-nov is waiting"),
+        (None, "not known to a server yet"),
+    ],
+)
+def test_a_canary_that_is_not_over_is_followed_by_none(state: StateName | None, why: str) -> None:
+    with pytest.raises(NotNext, match=why):
+        a_line(state).followed("openai", "gpt-3")
+
+
+@pytest.mark.parametrize("left_out", ["    rubric: [", "notify: ["])
+def test_nothing_starts_by_itself_that_nobody_would_be_paged_for(left_out: str) -> None:
+    text = "".join(each for each in TEXT.splitlines(keepends=True) if not each.startswith(left_out))
+    with pytest.raises(NotNext, match="to start by itself, which needs"):
+        a_line(text=text).followed("openai", "gpt-3")
+    by_hand = text.replace("name: support-nov", "name: support-nov\n    start: manual")
+    assert a_line(text=by_hand).followed("openai", "gpt-3").canary.start_by_hand
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"), [("other", "gpt-3"), ("openai", "${SECRET}"), ("openai", "a b")]
+)
+def test_a_name_from_elsewhere_is_not_put_into_the_file(provider: str, model: str) -> None:
+    with pytest.raises(NotNext, match="no plain name of a model at openai"):
+        a_line().followed(provider, model)
+
+
+def test_a_model_that_had_its_canary_gets_no_second_one() -> None:
+    line = a_line()
+    tried = replace(line, states={**line.states, "support-gpt-3": State(state="ended")})
+    with pytest.raises(NotNext, match="there was a canary support-gpt-3 before"):
+        tried.followed("openai", "gpt-3")
+
+
+def test_the_file_keeps_its_mode_and_nothing_stays_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "canary.yaml"
+    file.write_text("a: 1\n")
+    file.chmod(0o640)
+    put(file, "a: 2\n")
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("a: 2\n", 0o640)
+    assert list(tmp_path.iterdir()) == [file]

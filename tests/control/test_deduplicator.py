@@ -1,0 +1,119 @@
+"""The leader's news: each record once, whether stream or store brings it, or both, in whatever order."""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control.deduplicator import OVERLAP_S, Deduplicator
+from control.events import Events
+from records.outcome import Feedback, Heartbeat, Outcome
+from records.shared.brief import brief
+from records.shared.stream import Dispatch
+from records.store.tail import Tail
+
+
+def an_outcome(number: int, at: float, **changed: Any) -> Outcome:
+    fields = {"latency_s": 0.5, "outcome": "ok", "canary": "trial", "run": 1, "reason": "cohort"} | changed
+    return Outcome(exchange_id=f"x{number}", at=at, mono=123.0, **fields)
+
+
+def told(news: Events) -> list[str]:
+    return [record.exchange_id for record in news.records]
+
+
+def by_stream(*outcomes: Outcome, **more: Any) -> Sequence[Dispatch]:
+    return [Dispatch(replica="r", outcomes=[brief(each) for each in outcomes], **more)]
+
+
+def test_what_both_bring_is_told_once() -> None:
+    now = time.time()
+    one, other = an_outcome(1, now), an_outcome(2, now)
+    gathering = Deduplicator()
+    assert told(gathering.hear(by_stream(one), "1-0")) == ["x1"]
+    assert told(gathering.found(Tail([one, other], []), now)) == ["x2"]
+    assert told(gathering.hear(by_stream(one, other), "2-0")) == []
+    assert told(gathering.found(Tail([one, other], []), now + 1.0)) == []
+
+
+def test_the_next_leader_goes_on_where_the_last_one_was() -> None:
+    now = time.time()
+    first = Deduplicator()
+    first.hear(by_stream(an_outcome(1, now)), "7-1")
+    document = json.loads(msgspec.json.encode({"position": first.position}))
+    second = Deduplicator(document)
+    assert second.position.place == "7-1"
+    assert told(second.hear(by_stream(an_outcome(1, now), an_outcome(2, now)), "8-0")) == ["x2"]
+
+
+def test_what_comes_later_than_the_store_was_searched_was_found_there() -> None:
+    now = time.time()
+    gathering = Deduplicator()
+    old = an_outcome(1, now)
+    assert told(gathering.found(Tail([old], []), now)) == ["x1"]
+    gathering.found(Tail([], []), now + 2 * OVERLAP_S)
+    assert gathering.position.searched_until == pytest.approx(now + OVERLAP_S)
+    assert gathering.position.told == {}  # what cannot come again is forgotten
+    assert told(gathering.hear(by_stream(old), "9-0")) == []
+
+
+def test_while_the_store_was_away_nothing_is_passed_over_when_it_is_back() -> None:
+    now = time.time()
+    gathering = Deduplicator()
+    gathering.found(Tail([], []), now)
+    until = gathering.position.searched_until
+    for second in range(100):
+        gathering.not_found(now + second)
+    late = an_outcome(1, now + 1.0)
+    assert told(gathering.found(Tail([late], []), now + 101.0)) == ["x1"]
+    assert gathering.position.searched_until == until  # replicas may still ship what is as old
+    gathering.found(Tail([late], []), now + 200.0)
+    assert gathering.position.searched_until == pytest.approx(now + 200.0 - OVERLAP_S)
+
+
+def test_times_are_this_machines_and_never_ahead_of_it() -> None:
+    now_utc, now = time.time(), time.monotonic()
+    gathering = Deduplicator()
+    news = gathering.hear(by_stream(an_outcome(1, now_utc - 5.0), an_outcome(2, now_utc + 3600.0)), "1-0")
+    assert news.records[0].mono == pytest.approx(now - 5.0, abs=1.0)
+    assert now <= news.records[1].mono <= time.monotonic()
+
+
+def test_a_correction_of_a_rating_is_told_and_its_repetition_is_not() -> None:
+    now = time.time()
+    rating = Feedback(key="k", metric="csat", value=4.0, at=now, mono=1.0, canary="trial", arm="candidate")
+    better = msgspec.structs.replace(rating, value=5.0, at=now + 1.0)
+    gathering = Deduplicator()
+    news = gathering.hear([Dispatch(replica="r", feedback=[rating, better, rating])], "1-0")
+    assert [record.value for record in news.records] == [4.0, 5.0]  # type: ignore[union-attr]
+    assert told(gathering.found(Tail([], [better]), now)) == []
+
+
+def test_workers_of_two_replicas_are_told_apart() -> None:
+    beat = Heartbeat(
+        worker=0, pid=7, at=1.0, mono=1.0, started=1, finished=1, dropped=0, lag_s=0.0, plan_version=1
+    )
+    news = Deduplicator().hear([Dispatch(replica=name, beats=[beat], heard=2) for name in "ab"], "1-0")
+    assert [key for key, _ in news.beats] == [("a", 0, 7), ("b", 0, 7)]
+    assert news.heard == 4
+
+
+ways = st.lists(st.tuples(st.sampled_from(["stream", "store"]), st.lists(st.integers(0, 9), max_size=6)))
+
+
+@given(ways)
+def test_in_any_order_and_by_any_way_each_is_told_once(steps: list[tuple[str, list[int]]]) -> None:
+    now = time.time()
+    gathering, heard = Deduplicator(), list[str]()
+    for number, (way, numbers) in enumerate(steps):
+        outcomes = [an_outcome(each, now) for each in numbers]
+        if way == "stream":
+            heard += told(gathering.hear(by_stream(*outcomes), f"{number}-0"))
+        else:
+            heard += told(gathering.found(Tail(outcomes, []), now))
+    assert sorted(heard) == sorted({f"x{each}" for _, numbers in steps for each in numbers})

@@ -1,0 +1,169 @@
+"""What guards, on a hand clock: it holds a ramp when the telemetry is lost, and lets it go on afterwards."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from canary.config import parse
+from control.events import Events
+from control.monitor import Monitor
+from control.rollouts import Rollouts
+from records.meters import Meters
+from records.outcome import Heartbeat, Outcome
+from records.store import Store
+from routing.canary import ArmName
+
+CONFIG = """\
+providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
+canaries:
+  - name: trial
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: a}
+    candidate: {provider: openai, model: b}
+    ramp: [{share: 5%, for: 1h}, {share: 20%}]
+notify: [{webhook: "http://127.0.0.1:1/"}]
+"""
+NOW = 1_790_000_000.0
+
+
+class Desk:
+    """The guard over a store, with a clock of its own."""
+
+    def __init__(self, store: Store) -> None:
+        self.config = parse(CONFIG, "canary.yaml", {}).control
+        self.rollouts = Rollouts(store, lambda plan: None)
+        self.rollouts.reconcile(self.config, NOW)
+        self.mono, self.finished, self.sent = 1000.0, 0, 0
+        self.monitor = self.guard()
+
+    def guard(self) -> Monitor:
+        self.meters = Meters(canaries=["trial"], feedback_metrics=[], mono=lambda: self.mono)
+        return Monitor(meters=self.meters, rollouts=self.rollouts, settings=self.config)
+
+    def shown(self) -> set[str]:
+        """The canaries whose guardrails Prometheus is shown."""
+        (family,) = [each for each in self.meters.collect() if each.name == "canary_guardrail_state"]
+        return {sample.labels["canary"] for sample in family.samples}
+
+    def pass_s(self, seconds: float, *, outcomes: bool) -> None:
+        """Time goes by, every ten seconds of which a worker says that it has finished an exchange."""
+        for _ in range(int(seconds / 10)):
+            self.mono += 10.0
+            self.finished += 1
+            beat = Heartbeat(
+                worker=0,
+                pid=7,
+                at=NOW + self.mono,
+                mono=self.mono,
+                started=self.finished,
+                finished=self.finished,
+                dropped=0,
+                lag_s=0.0,
+                plan_version=1,
+            )
+            records = [self.outcome("baseline")] if outcomes else []
+            self.monitor.take(Events(beats=[(("", 0, 7), beat)], records=records, heard=len(records)))
+            self.monitor.judge(NOW + self.mono, self.mono)
+
+    def outcome(self, arm: ArmName, canary: str = "trial") -> Outcome:
+        self.sent += 1
+        return Outcome(
+            exchange_id=f"x{self.sent}",
+            at=NOW + self.mono,
+            mono=self.mono,
+            outcome="ok",
+            canary=canary,
+            run=1,
+            phase=1,
+            share=0.05,
+            arm=arm,
+            reason="cohort",
+            unit=f"unit-{self.sent}",
+            latency_s=0.1,
+        )
+
+    def state(self, rule: str) -> str:
+        return next(each.state for each in self.monitor.canaries["trial"].statuses if each.rule == rule)
+
+    def told(self) -> list[tuple[str, str]]:
+        notices = [entry.notice for entry in self.monitor.outbox.state.entries]
+        return [(notice.event, notice.done) for notice in notices]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        yield Desk(store)
+
+
+def test_lost_telemetry_pages_once_and_holds_the_ramp_until_outcomes_arrive_again(desk: Desk) -> None:
+    desk.pass_s(60, outcomes=True)
+    assert (desk.state("telemetry"), desk.monitor.holding()) == ("ok", [])
+    desk.pass_s(890, outcomes=False)
+    assert (desk.state("telemetry"), desk.monitor.holding(), desk.told()) == ("ok", [], [])
+    desk.pass_s(20, outcomes=False)
+    assert (desk.state("telemetry"), desk.monitor.holding()) == ("firing", ["trial"])
+    kept = json.loads(json.dumps(desk.monitor.snapshot()))
+    desk.monitor = desk.guard()
+    desk.monitor.restore(kept, new_boot=None)
+    desk.pass_s(600, outcomes=False)
+    assert desk.told() == [("page", "the ramp holds")]
+    desk.pass_s(10, outcomes=True)
+    assert (desk.state("telemetry"), desk.monitor.holding()) == ("ok", [])
+    state = desk.rollouts.state("trial")
+    assert state is not None and state.state == "running"
+
+
+def test_while_outcomes_of_other_traffic_arrive_a_quiet_canarys_telemetry_is_not_lost(desk: Desk) -> None:
+    for _ in range(60):  # a request is told of in one look, and its outcome comes in the next
+        desk.pass_s(10, outcomes=False)
+        desk.monitor.take(Events(records=[desk.outcome("baseline", canary="")], heard=1))
+        desk.pass_s(10, outcomes=False)
+    assert (desk.state("telemetry"), desk.monitor.holding(), desk.told()) == ("not_enough_data", [], [])
+
+
+def test_no_traffic_is_no_lost_telemetry_and_never_reads_as_health(desk: Desk) -> None:
+    for _ in range(200):
+        desk.mono += 10.0
+        desk.monitor.judge(NOW + desk.mono, desk.mono)
+    assert {each.state for each in desk.monitor.canaries["trial"].statuses} == {"not_enough_data"}
+    assert desk.told() == []
+
+
+def test_a_step_that_few_of_the_candidates_users_have_seen_is_thin(desk: Desk) -> None:
+    desk.pass_s(60, outcomes=True)
+    assert desk.monitor.thin() == ["trial"]
+    desk.rollouts.tick(desk.config, passed_s=7200, held=(), thin=desk.monitor.thin(), now=NOW)
+    assert (stays := desk.rollouts.state("trial")) is not None and stays.share == 0.05
+    desk.monitor.take(Events(records=[desk.outcome("candidate") for _ in range(3)], heard=3))
+    assert desk.monitor.thin() == []
+    desk.rollouts.tick(desk.config, passed_s=1, held=(), thin=desk.monitor.thin(), now=NOW)
+    assert (moved := desk.rollouts.state("trial")) is not None and moved.share == 0.2
+
+
+def test_a_canary_that_has_left_the_config_leaves_no_guardrail_behind_in_prometheus(desk: Desk) -> None:
+    desk.pass_s(10, outcomes=True)
+    assert desk.shown() == {"trial"}
+    desk.monitor.configure(parse(CONFIG[: CONFIG.index("canaries:")], "canary.yaml", {}).control)
+    desk.pass_s(10, outcomes=True)
+    assert desk.shown() == set()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_incident_of_a_canary_that_has_left_the_config_is_over(desk: Desk, restarted: bool) -> None:
+    desk.pass_s(10, outcomes=True)
+    desk.pass_s(1000, outcomes=False)
+    told = [entry.notice.event for entry in desk.monitor.outbox.state.entries]
+    assert told[0] == "page"
+    kept = json.loads(json.dumps(desk.monitor.snapshot()))
+    desk.config = parse(CONFIG.replace("trial", "other"), "canary.yaml", {})
+    if restarted:
+        desk.monitor = desk.guard()
+        desk.monitor.restore(kept, new_boot=None)
+    else:
+        desk.monitor.configure(desk.config)
+    desk.pass_s(20, outcomes=True)
+    assert [entry.notice.event for entry in desk.monitor.outbox.state.entries] == [*told, "resolved"]

@@ -1,0 +1,166 @@
+"""Two operators at two admins give orders on what both saw: one wins, the other hears 409 and why. What an
+order starts, counts and refuses beside."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from canary.config import parse
+from control.monitor import Monitor
+from control.operator import Operator
+from control.orders import BadOrder, Order
+from control.rollouts import Rollouts
+from control.workers import WorkerRegistry
+from records.meters import Meters
+from records.store import Store
+
+CONFIG = """\
+providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
+canaries:
+  - name: trial
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: a}
+    candidate: {provider: openai, model: b}
+    share: 5%
+    rubric: [{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "Does it answer?"}]
+"""
+
+
+@dataclass
+class Desk:
+    """One admin's operator."""
+
+    operator: Operator
+    meters: Meters
+
+    def order(self, order: Order, *, who: str, share: float | None = None) -> dict[str, Any]:
+        """Give an order."""
+        given = self.operator.order("trial", order, who=who, reason="because", share=share)
+        return dict(asyncio.run(given))  # type: ignore[arg-type]
+
+    def audited(self) -> list[str]:
+        """Who changed the canary, newest first."""
+        return [entry["who"] for entry in asyncio.run(self.operator.audit(10))]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def desks(tmp_path: Path) -> Iterator[tuple[Desk, Desk]]:
+    """Two admins over one store, neither of which has looked there since the other began."""
+    settings = parse(CONFIG, "canary.yaml", {}).control
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        Rollouts(store, lambda plan: None).reconcile(settings, time.time())
+
+        def desk() -> Desk:
+            rollouts = Rollouts(store, lambda plan: None)
+            meters = Meters(canaries=["trial"], feedback_metrics=[], mono=time.monotonic)
+            return Desk(
+                meters=meters,
+                operator=Operator(
+                    settings=lambda: settings,
+                    store=store,
+                    rollouts=rollouts,
+                    monitor=Monitor(meters=meters, rollouts=rollouts, settings=settings),
+                    workers=WorkerRegistry(),
+                    troubles=list,
+                    assignment_key=lambda: b"key",
+                ),
+            )
+
+        yield desk(), desk()
+
+
+def test_the_second_of_two_is_refused_with_409_and_what_the_canary_is_now(desks: tuple[Desk, Desk]) -> None:
+    ann, bob = desks
+    assert ann.order("promote", who="ann")["state"] == "promoted"
+    with pytest.raises(BadOrder) as refused:
+        bob.order("ramp", who="bob", share=0.5)
+    assert refused.value.status == 409
+    assert "somebody else changed trial a moment ago: it is promoted at share 1 now" in refused.value.message
+    assert ann.audited() == ["ann", "config"]
+
+
+def test_a_rollback_is_not_refused_because_somebody_was_faster(desks: tuple[Desk, Desk]) -> None:
+    ann, bob = desks
+    ann.order("ramp", who="ann", share=0.5)
+    done = bob.order("rollback", who="bob")
+    assert (done["state"], done["share"]) == ("rolled_back", 0.0)
+    bob.operator.rollouts.settle()
+    assert ann.audited() == ["bob", "ann", "config"]
+
+
+def test_a_rollback_is_in_force_while_every_thread_waits_for_the_store(desks: tuple[Desk, Desk]) -> None:
+    operator, answered = desks[0].operator, threading.Event()
+
+    async def story() -> tuple[str, float]:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        waiting = loop.run_in_executor(None, answered.wait)
+        order = operator.order("trial", "rollback", who="ann", reason="because", share=None)
+        try:
+            ordering = asyncio.ensure_future(order)
+            await asyncio.sleep(0)
+            state = operator.rollouts.plan.states["trial"]
+        finally:
+            answered.set()
+        await asyncio.gather(waiting, ordering)
+        return state.state, state.effective_share
+
+    assert asyncio.run(story()) == ("rolled_back", 0.0)
+
+
+@pytest.mark.parametrize("unstorable", ["half a pair \ud800", "a NUL \0"])
+def test_words_that_no_store_could_keep_are_refused_before_anything_is_done(
+    desks: tuple[Desk, Desk], unstorable: str
+) -> None:
+    ann, _ = desks
+    with pytest.raises(BadOrder, match=r"valid UTF-8") as refused:
+        ann.order("rollback", who=unstorable)
+    assert refused.value.status == 400
+    rollouts = ann.operator.rollouts
+    assert (rollouts.plan.states["trial"].state, rollouts.unsettled) == ("running", False)
+    assert ann.audited() == ["config"]
+
+
+def test_a_canary_that_is_not_there_is_told_with_those_that_are(desks: tuple[Desk, Desk]) -> None:
+    order = desks[0].operator.order("trail", "pause", who="ann", reason="", share=None)
+    with pytest.raises(BadOrder, match="no canary 'trail' to pause; there are: trial"):
+        asyncio.run(order)  # type: ignore[arg-type]
+
+
+def test_a_person_s_rollback_is_counted_once_and_as_one_by_hand(desks: tuple[Desk, Desk]) -> None:
+    ann, _ = desks
+    ann.order("rollback", who="ann")
+    ann.order("rollback", who="ann")
+    registry = CollectorRegistry()
+    registry.register(ann.meters)
+    labels = {"canary": "trial", "rule": "manual"}
+    assert registry.get_sample_value("canary_rollbacks_total", labels) == 1.0
+
+
+def test_a_canary_started_by_hand_is_judged_by_the_rubric_that_stood_at_its_start(
+    desks: tuple[Desk, Desk],
+) -> None:
+    operator = desks[0].operator
+    waiting = CONFIG.replace("share: 5%", "share: 5%\n    start: manual").replace("trial", "later")
+
+    def wanted(text: str) -> None:
+        settings = parse(text, "canary.yaml", {}).control
+        operator.settings = lambda: settings
+        operator.rollouts.reconcile(settings, time.time())
+
+    wanted(waiting)
+    assert operator.store.rubric("later") is None
+    asyncio.run(operator.order("later", "start", who="ann", reason="", share=None))  # type: ignore[arg-type]
+    fixed = operator.store.rubric("later")
+    assert fixed is not None
+    wanted(waiting.replace("< 3%", "< 30%"))
+    assert operator.store.rubric("later") == fixed

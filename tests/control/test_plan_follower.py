@@ -1,0 +1,103 @@
+"""What makes a plan news, and that a machine cut off from every admin falls to share 0. On a hand clock."""
+
+from pathlib import Path
+
+import pytest
+
+from control.plan_follower import WRITE_EVERY_S, PlanFollower
+from records import plans
+from records.plans import PlanWatch
+from routing.plan import NO_PLAN, Plan, State
+
+MINUTE = 60.0
+
+
+def a_plan(version: int, *, share: float = 0.05, refreshed_at: float = 1000.0) -> Plan:
+    state = State(state="running", share=share, started_at=5.0)
+    return Plan(version=version, states={"trial": state}, refreshed_at=refreshed_at)
+
+
+def share_of(plan: Plan) -> float:
+    return plan.states["trial"].effective_share
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "plan.json"
+
+
+def test_without_any_news_there_is_no_plan(path: Path) -> None:
+    following = PlanFollower(path)
+    assert not following.hear(None, 0.0)
+    assert following.plan == NO_PLAN
+    assert not path.exists()
+
+
+def test_a_changed_plan_is_written_at_once(path: Path) -> None:
+    following = PlanFollower(path)
+    for version in range(1, 20):
+        assert following.hear(a_plan(version), 0.0)
+        assert plans.read(path) == a_plan(version)
+
+
+def test_an_older_plan_and_the_same_one_again_are_no_news(path: Path) -> None:
+    following = PlanFollower(path)
+    following.hear(a_plan(5), 0.0)
+    assert not following.hear(a_plan(5), 1.0)
+    assert not following.hear(a_plan(4, share=0.9, refreshed_at=2000.0), 1.0)
+    assert plans.read(path) == a_plan(5)
+    assert following.silent_s(7.0) == 7.0
+
+
+def test_an_older_plan_is_no_news_to_a_replica_that_was_restarted(path: Path) -> None:
+    PlanFollower(path).hear(a_plan(5), 0.0)
+    again = PlanFollower(path)
+    assert again.plan == a_plan(5)
+    assert not again.hear(a_plan(4, share=0.9, refreshed_at=2000.0), 1.0)
+    assert plans.read(path) == a_plan(5)
+
+
+def test_a_sign_of_life_is_written_every_few_seconds(path: Path) -> None:
+    following = PlanFollower(path)
+    following.hear(a_plan(5), 0.0)
+    assert following.hear(a_plan(5, refreshed_at=1001.0), 1.0)
+    assert plans.read(path) == a_plan(5)
+    refreshed = a_plan(5, refreshed_at=1000.0 + WRITE_EVERY_S)
+    assert following.hear(refreshed, WRITE_EVERY_S)
+    assert plans.read(path) == refreshed
+
+
+def test_a_replica_cut_off_from_everybody_falls_to_share_0_after_15_minutes(path: Path) -> None:
+    following, worker = PlanFollower(path), PlanWatch(path)
+    for second in range(60):
+        following.hear(a_plan(5, refreshed_at=1000.0 + second), float(second))
+        worker.poll(1000.0 + second, float(second))
+    cut_off = 59.0
+    stale = 0.0
+    for second in range(60, 20 * 60):
+        following.hear(None, float(second))  # neither Redis nor the store
+        if share_of(worker.poll(1000.0 + second, float(second))) == 0.0:
+            stale = float(second)
+            break
+    assert 15 * MINUTE - WRITE_EVERY_S <= stale - cut_off <= 15 * MINUTE
+
+
+def test_without_admins_the_last_plan_in_redis_or_store_keeps_nobody_fresh(path: Path) -> None:
+    following, worker = PlanFollower(path), PlanWatch(path)
+    following.hear(a_plan(5), 0.0)
+    worker.poll(1000.0, 0.0)
+    for second in range(1, 16 * 60):
+        following.hear(a_plan(5), float(second))  # it still stands there, and nobody refreshes it
+        worker.poll(1000.0 + second, float(second))
+    assert share_of(worker.poll(1960.0, 16 * MINUTE)) == 0.0
+    following.hear(a_plan(5, refreshed_at=1961.0), 16 * MINUTE + 1)  # an admin is back
+    assert share_of(worker.poll(1961.0, 16 * MINUTE + 1)) == 0.05
+
+
+def test_a_plan_that_the_disk_did_not_take_is_written_with_the_next_news(tmp_path: Path) -> None:
+    folder = tmp_path / "not-there-yet"
+    following = PlanFollower(folder / "plan.json")
+    assert following.hear(a_plan(5), 0.0)
+    folder.mkdir()
+    assert following.hear(a_plan(5, refreshed_at=1001.0), 1.0)
+    assert plans.read(folder / "plan.json") == a_plan(5, refreshed_at=1001.0)

@@ -1,0 +1,297 @@
+"""States change by compare-and-set: of two who order at once, one is told that the other was faster."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from canary.config import Config, parse
+from control.pending_rollbacks import PendingRollbacks
+from control.rollouts import Outrun, Rollouts, Transition
+from records import plans
+from records.errors import StoreDown
+from records.store import Act, Store, Versioned
+from routing import transitions
+from routing.plan import NO_PLAN, Plan, State
+from tests.control.databases import Database
+
+CONFIG = """\
+providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
+canaries:
+  - name: trial
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: a}
+    candidate: {provider: openai, model: b}
+    ramp: [{share: 5%, for: 1h}, {share: 20%}]
+"""
+
+
+def act(who: str) -> Act:
+    return Act(at=1000.0, action="test", who=who, reason="")
+
+
+def ramp(config: Config, share: float) -> Transition:
+    steps = config.canaries["trial"].canary.steps
+    return lambda state: transitions.set_share(state, steps, share, now=1000.0)
+
+
+CONFIGURED = parse(CONFIG, "canary.yaml", {})
+
+
+class Two:
+    """Two admins over one store, each with what it saw last, and the plans that they published."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.config = CONFIGURED
+        self.plans: list[Plan] = []
+        first = Rollouts(store, self.plans.append)
+        first.reconcile(self.config, 1000.0)
+        self.admins = (first, Rollouts(store, self.plans.append))
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Two]:
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        yield Two(store)
+
+
+def test_of_two_orders_on_the_same_version_one_wins_and_the_other_hears_why(two: Two) -> None:
+    one, other = two.admins
+    one.change("trial", act("ann"), ramp(two.config, 0.1), yields=True)
+    with pytest.raises(Outrun, match=r"somebody else changed trial a moment ago: it is running at share 0.1"):
+        other.change("trial", act("bob"), ramp(two.config, 0.5), yields=True)
+    assert next(each.act.who for each in two.store.audit()) == "ann"
+    assert other.change("trial", act("bob"), ramp(two.config, 0.5), yields=True).share == 0.5
+
+
+def test_a_rollback_holds_whatever_somebody_else_ordered_at_once(two: Two) -> None:
+    one, other = two.admins
+    one.change("trial", act("ann"), ramp(two.config, 0.5), yields=True)
+    state = other.change(
+        "trial", act("guardrail"), lambda state: transitions.rollback(state, reason="bad", now=1000.0)
+    )
+    assert (state.state, state.effective_share) == ("rolled_back", 0.0)
+
+
+class Slow(Store):
+    """A store whose answer takes so long that something happens meanwhile."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def states(self) -> dict[str, Versioned]:
+        found = super().states()
+        if self.meanwhile is not None:
+            happening, self.meanwhile = self.meanwhile, None
+            happening()
+        return found
+
+
+def test_an_answer_that_was_outrun_takes_nothing_back(tmp_path: Path) -> None:
+    with closing(Slow.open("sqlite:///canary.db", tmp_path)) as store:
+        here, there = Two(store).admins
+        there.tick(CONFIGURED, passed_s=60.0, held=(), now=1060.0)
+        store.meanwhile = lambda: here.change("trial", act("ann"), ramp(CONFIGURED, 0.2))
+        here.tick(CONFIGURED, passed_s=60.0, held=(), now=1060.0)  # outrun, so it looks what there is
+        assert (here.states, here.states["trial"].state.share) == (store.states(), 0.2)
+
+
+def test_plans_of_many_threads_are_written_one_after_the_other(tmp_path: Path) -> None:
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        rollouts = Rollouts(store, partial(plans.write, tmp_path / "plan.json"))
+        rollouts.reconcile(CONFIGURED, 1000.0)
+        with capture_logs() as logs, ThreadPoolExecutor(8) as pool:
+            for _ in pool.map(lambda _: rollouts.publish(), range(100)):
+                pass
+    assert logs == []
+
+
+def test_the_ramps_clock_outruns_nobody(two: Two) -> None:
+    one, other = two.admins
+    one.tick(two.config, passed_s=60.0, held=(), now=1060.0)
+    assert one.states["trial"].version > other.states["trial"].version
+    assert other.change("trial", act("bob"), ramp(two.config, 0.5), yields=True).share == 0.5
+
+
+def test_what_others_changed_is_adopted_unless_it_is_older(two: Two) -> None:
+    one, other = two.admins
+    before = two.store.states()
+    one.change("trial", act("ann"), ramp(two.config, 0.1))
+    other.adopt(two.store.states())
+    assert other.states["trial"] == one.states["trial"]
+    other.adopt(before)
+    assert other.states["trial"] == one.states["trial"]
+
+
+def test_each_change_publishes_a_plan_of_a_higher_version(two: Two) -> None:
+    one, _ = two.admins
+    before = two.plans[-1]
+    one.change("trial", act("ann"), ramp(two.config, 0.1))
+    after = two.plans[-1]
+    assert after.version == before.version + 1
+    assert after.states["trial"].share == 0.1
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path)
+
+
+def pull_back(state: State) -> State:
+    return transitions.rollback(state, reason="bad answers", now=1000.0)
+
+
+class One:
+    """An admin over a database, with its plan file and its rollbacks' file, to be started again at will."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.config, self.store, self.folder = parse(CONFIG, "canary.yaml", {}), database.open(), folder
+        self.plan_file = folder / "plan.json"
+        self.start()
+
+    def start(self) -> None:
+        self.rollouts = Rollouts(
+            self.store,
+            lambda plan: plans.write(self.plan_file, plan),
+            last=plans.read(self.plan_file) or NO_PLAN,
+            pulled=PendingRollbacks(self.folder / "rollbacks.json"),
+        )
+
+    @property
+    def published(self) -> Plan:
+        plan = plans.read(self.plan_file)
+        assert plan is not None
+        return plan
+
+
+@pytest.fixture
+def one(database: Database, tmp_path: Path) -> One:
+    admin = One(database, tmp_path)
+    admin.rollouts.reconcile(admin.config, 1000.0)
+    return admin
+
+
+def test_a_rollback_is_in_force_while_the_store_is_down_and_stored_when_it_answers(
+    one: One, database: Database
+) -> None:
+    before = one.published
+    database.go()
+    state = one.rollouts.change("trial", act("guardrail"), pull_back)
+    assert state == one.rollouts.state("trial") == one.published.states["trial"]
+    assert (state.state, state.share, one.published.version) == ("rolled_back", 0.0, before.version + 1)
+    with pytest.raises(StoreDown):
+        one.rollouts.settle()
+    assert one.rollouts.unsettled
+    database.come_back()
+    one.rollouts.settle()
+    assert not one.rollouts.unsettled
+    assert one.store.states()["trial"].state == state
+    assert one.store.audit()[0].act == act("guardrail")
+    assert one.rollouts.plan.version == one.published.version
+    one.rollouts.settle()
+    assert [each.act.who for each in one.store.audit()].count("guardrail") == 1
+
+
+def test_a_rollback_outlives_the_process_that_could_not_store_it(one: One, database: Database) -> None:
+    database.go()
+    one.rollouts.change("trial", act("guardrail"), pull_back)
+    told = one.published
+    one.start()
+    assert not one.rollouts.known
+    one.rollouts.publish()
+    assert (one.published.version, one.published.states) == (told.version, told.states)
+    database.come_back()
+    one.start()  # it knows the store now, in which the canary runs
+    assert one.rollouts.plan.states == told.states
+    one.rollouts.reconcile(one.config, 2000.0)
+    assert one.store.states()["trial"].state.state == "rolled_back"
+    assert one.rollouts.plan.version == told.version
+
+
+def test_nothing_but_a_rollback_is_done_without_the_store(one: One, database: Database) -> None:
+    database.go()
+    with pytest.raises(StoreDown):
+        one.rollouts.change("trial", act("ann"), ramp(one.config, 0.5))
+    one.rollouts.change("trial", act("guardrail"), pull_back)
+    with pytest.raises(StoreDown):
+        one.rollouts.change(
+            "trial",
+            act("ann"),
+            lambda state: transitions.resume(
+                state, one.config.canaries["trial"].canary.steps, reason="mended", now=1100.0
+            ),
+        )
+    assert one.published.states["trial"].state == "rolled_back"
+
+
+def test_the_ramp_does_not_run_over_a_rollback_that_is_not_stored(one: One) -> None:
+    one.rollouts.change("trial", act("guardrail"), pull_back)
+    assert one.rollouts.unsettled
+    one.rollouts.tick(one.config, passed_s=7200.0, held=(), now=8200.0)
+    assert one.published.states["trial"].share == 0.0
+    assert one.store.states()["trial"].state.share == 0.05
+
+
+def test_a_rollback_of_a_run_that_somebody_ended_meanwhile_is_dropped(
+    one: One, database: Database, tmp_path: Path
+) -> None:
+    other = Rollouts(database.open(), lambda plan: None)
+    one.rollouts.change("trial", act("guardrail"), pull_back)
+    steps = one.config.canaries["trial"].canary.steps
+    other.change("trial", act("bob"), pull_back)
+    other.change(
+        "trial", act("bob"), lambda state: transitions.resume(state, steps, reason="mended", now=1100.0)
+    )
+    one.rollouts.settle()
+    assert one.rollouts.state("trial") == other.state("trial")
+    assert (one.store.states()["trial"].state.run, one.rollouts.unsettled) == (2, False)
+
+
+def test_what_somebody_else_changed_meanwhile_is_rolled_back_all_the_same(
+    one: One, database: Database
+) -> None:
+    other = Rollouts(database.open(), lambda plan: None)
+    one.rollouts.change("trial", act("guardrail"), pull_back)
+    before = one.published.version
+    other.change("trial", act("bob"), ramp(one.config, 0.5))
+    one.rollouts.settle()
+    assert one.store.states()["trial"].state.state == "rolled_back"
+    assert one.rollouts.plan.version > before
+
+
+def test_without_a_store_and_without_a_plan_there_is_none_to_publish(
+    database: Database, tmp_path: Path
+) -> None:
+    database.go()
+    admin = One(database, tmp_path)
+    admin.rollouts.publish()
+    assert not admin.plan_file.exists()
+    with pytest.raises(StoreDown):
+        admin.rollouts.reconcile(admin.config, 1000.0)
+    database.come_back()
+    admin.rollouts.reconcile(admin.config, 1000.0)
+    assert admin.published.states["trial"].share == 0.05
+
+
+def test_a_store_set_back_under_a_running_admin_refuses_orders_and_leaves_a_rollback_in_force(
+    tmp_path: Path,
+) -> None:
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        plans: list[Plan] = []
+        admin = Rollouts(store, plans.append)
+        admin.reconcile(CONFIGURED, 1000.0)
+        admin.change("trial", act("ann"), ramp(CONFIGURED, 0.1))
+        with closing(sqlite3.connect(tmp_path / "canary.db")) as backup, backup:
+            backup.execute("UPDATE states SET version = version - 1")
+        with pytest.raises(StoreDown, match="after restoring a backup, restart the admin process"):
+            admin.change("trial", act("ann"), ramp(CONFIGURED, 0.2))
+        admin.change("trial", act("ann"), partial(transitions.rollback, reason="", now=1000.0))
+        with pytest.raises(StoreDown, match="after restoring a backup"):
+            admin.settle()
+        assert plans[-1].states["trial"].state == "rolled_back"
+        assert admin.unsettled

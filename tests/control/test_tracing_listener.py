@@ -1,0 +1,55 @@
+"""Where no traces are wanted nothing is imported; where they cannot be sent that is said, and all goes on."""
+
+import subprocess
+import sys
+
+import pytest
+
+_ATTACH = """
+import sys
+{first}
+import control.tracing_listener
+from canary.programs.process import log_to_stderr
+log_to_stderr()
+control.tracing_listener.TracingListener({environment!r}, "0.1.0").close()
+print("\\n".join(sys.modules))
+"""
+
+
+def attached(environment: dict[str, str], first: str = "") -> tuple[list[str], str]:
+    """A process of its own that attaches traces: the modules that it has imported, and what it logged."""
+    program = _ATTACH.format(first=first, environment=environment)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.splitlines(), done.stderr
+
+
+def test_the_admin_process_imports_nothing_of_it_without_the_variable() -> None:
+    imported, log = attached({}, first="import canary.programs.controller")
+    assert "canary.programs.controller" in imported
+    assert [
+        name for name in imported if name.startswith(("opentelemetry", "google.", "records.tracing"))
+    ] == []
+    assert log == ""
+
+
+def test_the_agent_imports_no_exporter_without_the_variable() -> None:
+    imported, log = attached(
+        {}, first="import canary.programs.agent"
+    )  # redis imports OpenTelemetry's API for itself
+    ours = ("opentelemetry.exporter", "google.", "records.tracing")
+    assert [name for name in imported if name.startswith(ours)] == []
+    assert log == ""
+
+
+def test_a_missing_package_is_named_with_what_to_install() -> None:
+    missing = 'sys.modules["opentelemetry.sdk"] = None'
+    _, log = attached({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, first=missing)
+    assert "pip install 'canary-llm[otel]'" in log
+
+
+@pytest.mark.parametrize("endpoint", ["localhost:4318", "grpc://collector:4317"])
+def test_an_endpoint_that_is_no_url_is_named(endpoint: str) -> None:
+    imported, log = attached({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
+    assert f"is no http:// or https:// URL: {endpoint}" in log
+    assert "records.tracing" not in imported

@@ -1,0 +1,84 @@
+"""Arms that answer unequally: never a block, but no pass on the answers alone either."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from records.metric import BUILT_IN
+from report.judged_canary import JudgedCanary
+from report.log import from_csv
+from report.metrics import observe
+from report.reading import read
+from report.response_rate import response, trimmings
+from report.sample import Sample
+from report.verdict import build
+
+Log = Callable[[Any], Path]
+
+
+def _observed(sample: Sample, now: float) -> Any:
+    return observe(sample, "csat", BUILT_IN, now=now)
+
+
+def test_equal_response_changes_nothing(write_log: Log, world: type[Any], now: float) -> None:
+    sample = from_csv(write_log(world(responds=(0.2, 0.2))))
+    assert trimmings(sample, _observed(sample, now)) is None
+
+
+def test_the_rates_are_compared_by_chi_square(write_log: Log, world: type[Any], now: float) -> None:
+    sample = from_csv(write_log(world(responds=(0.2, 0.25))))
+    found = response(sample, _observed(sample, now))
+    table = [[yes, everybody - yes] for everybody, yes in (found.candidate, found.baseline)]
+    expected = stats.chi2_contingency(np.array(table), correction=False)
+    assert found.p_value == pytest.approx(expected[1])
+
+
+@pytest.mark.parametrize(("responds", "trimmed_side"), [((0.1, 0.3), True), ((0.3, 0.1), False)])
+def test_the_arm_that_answers_more_is_trimmed_by_its_excess(
+    write_log: Log, world: type[Any], now: float, responds: tuple[float, float], trimmed_side: bool
+) -> None:
+    sample = from_csv(write_log(world(responds=responds)))
+    observed = _observed(sample, now)
+    cut = trimmings(sample, observed)
+    assert cut is not None
+    without_lowest, without_highest = cut
+    side = sample.candidate == trimmed_side
+
+    def units(kept: Any, rows: Any) -> int:
+        return len(np.unique(sample.unit[kept.row[rows[kept.row]]]))
+
+    ours, theirs = response(sample, observed).rates
+    excess = 1 - min(ours, theirs) / max(ours, theirs)
+    for kept in cut:
+        assert units(kept, ~side) == units(observed, ~side)
+        assert units(kept, side) == pytest.approx(units(observed, side) * (1 - excess), abs=1)
+    assert without_highest.total.mean() < observed.total.mean() < without_lowest.total.mean()
+
+
+def test_the_interval_spans_what_the_missing_answers_may_mean(
+    write_log: Log, world: type[Any], now: float
+) -> None:
+    sample = from_csv(write_log(world(responds=(0.2, 0.4))))
+    observed = _observed(sample, now)
+    bracketed = read(sample, observed, planned=500)
+    plain = read(sample, replace(observed, feedback=False), planned=500)
+    assert bracketed.comparison is not None
+    assert plain.comparison is not None
+    wide, narrow = (one.comparison.contrast(1, 0) for one in (bracketed, plain) if one.comparison)
+    assert wide.low < narrow.low < narrow.estimate == wide.estimate < narrow.high < wide.high
+    assert abs(bracketed.comparison.z()) <= abs(plain.comparison.z())
+
+
+def test_a_difference_in_response_alone_never_blocks(
+    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+) -> None:
+    report = build(from_csv(write_log(world(responds=(0.5, 0.9), csat=(4.3, 4.3)))), rollout, now=now)
+    assert not report.srm.blocked
+    assert report.verdict in ("extend", "ship", "ship_with_caveats", "ship_now")
+    csat = next(line for line in report.metrics if line.metric == "csat")
+    assert csat.state != "FAIL"
