@@ -7,9 +7,9 @@ from pathlib import Path
 from benchmarks.contender import Way
 from benchmarks.own import Upstream, canary
 from benchmarks.prober import Prober
-from benchmarks.rounds import Section, Taken
+from benchmarks.rounds import BenchSection, SectionResult
 from benchmarks.sections import EXCHANGE
-from benchmarks.turn import Figures, Lengths, Turn
+from benchmarks.turn import Figures, Lengths, LoopTurn
 
 EXCHANGES = 1_000_000
 NEW, OLD = "new", f"after {EXCHANGES:,} exchanges"
@@ -20,10 +20,10 @@ ROWS = EXCHANGE | {
 }
 
 
-def take(upstream: Upstream, prober: Prober, lengths: Lengths, folder: Path) -> Taken:
+def take(upstream: Upstream, prober: Prober, lengths: Lengths, folder: Path) -> SectionResult:
     """Measure, send a million exchanges through the same process, and measure again."""
     start = partial(canary, upstream)
-    section = Section(
+    section = BenchSection(
         title="Age of the process",
         ways=[Way(NEW, start), Way(OLD, start)],
         loads=[],
@@ -32,14 +32,14 @@ def take(upstream: Upstream, prober: Prober, lengths: Lengths, folder: Path) -> 
         rounds=ROUNDS,
     )
     with start() as contender:
-        turn = Turn(prober, contender, lengths, folder)
+        turn = LoopTurn(prober, contender, lengths, folder)
         turn.warm_up()
         new = [_measured(turn) for _ in range(ROUNDS)]
         sys.stderr.write(f"{section.title}: {EXCHANGES:,} exchanges; minutes\n")
         turn.exchanges(EXCHANGES)
         old = [_measured(turn) for _ in range(ROUNDS)]
-    return Taken(section, [{NEW: before, OLD: after} for before, after in zip(new, old, strict=True)])
+    return SectionResult(section, [{NEW: before, OLD: after} for before, after in zip(new, old, strict=True)])
 
 
-def _measured(turn: Turn) -> Figures:
+def _measured(turn: LoopTurn) -> Figures:
     return turn.closed() | turn.memory()

@@ -23,7 +23,7 @@ from benchmarks.own import Upstream, behind_tls
 from benchmarks.peers import peers
 from benchmarks.prober import probers
 from benchmarks.processes import work
-from benchmarks.rounds import Taken, take
+from benchmarks.rounds import SectionResult, take
 from benchmarks.turn import FULL, QUICK
 
 ROUNDS = 3
@@ -61,7 +61,7 @@ def _allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _sections(programs: Programs, folder: Path, options: argparse.Namespace) -> Iterator[Taken]:
+def _sections(programs: Programs, folder: Path, options: argparse.Namespace) -> Iterator[SectionResult]:
     """Each section as it is done."""
     lengths, few = (QUICK, 1) if options.quick else (FULL, ROUNDS)
     with ExitStack() as stack:
@@ -91,12 +91,12 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _json(taken: Sequence[Taken], machine: dict[str, Any]) -> str:
+def _json(taken: Sequence[SectionResult], machine: dict[str, Any]) -> str:
     found = {one.section.title: table.document(one) for one in taken}
     return json.dumps({"machine": machine, "sections": found}, indent=2) + "\n"
 
 
-def _text(taken: Sequence[Taken], machine: dict[str, Any]) -> str:
+def _text(taken: Sequence[SectionResult], machine: dict[str, Any]) -> str:
     lines = [line for one in taken for line in (*table.lines(one), *table.per_core(one))]
     lines.append(
         f"{machine['cores']} cores, {machine['system']}, Python {machine['python']}; "

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from benchmarks.request import HEADERS, Dialect
+from benchmarks.request import HEADERS, RequestDialect
 
 CLIENT_CORE, PROXY_CORE, BOTH_CORES = "0", "1", "0,1"
 
-OPENAI = Dialect()
+OPENAI = RequestDialect()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Contender:
     name: str
     port: int
     roles: dict[str, list[int]]
-    dialect: Dialect = OPENAI
+    dialect: RequestDialect = OPENAI
     exact: bool = True
     streams: int = 300
 
@@ -78,7 +78,7 @@ def says_ready(port: int) -> bool:
     return _status(port, "GET", "/readyz", b"", {}) == 200
 
 
-def answers_chat(port: int, dialect: Dialect = OPENAI) -> bool:
+def answers_chat(port: int, dialect: RequestDialect = OPENAI) -> bool:
     """True when a chat completion comes back with 200."""
     headers = dict(header.split(": ", 1) for header in (*HEADERS, *dialect.headers))
     return _status(port, "POST", dialect.path, dialect.body(), headers) == 200

@@ -21,7 +21,7 @@ import uvicorn
 import uvloop
 from uvicorn.server import ServerState
 
-from benchmarks.request import HEADERS, Dialect
+from benchmarks.request import HEADERS, RequestDialect
 from canary.config import load
 from canary.programs.process import WorkerArgs
 from canary.programs.worker import Worker
@@ -90,7 +90,7 @@ class Nowhere(asyncio.Transport):
         """Nothing to abort."""
 
 
-class Parts:
+class CostParts:
     """Seconds spent in each part, itself only, and how often."""
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class Parts:
         return spent
 
 
-class Bench:
+class CostBench:
     """One worker, one caller's connection, one upstream connection."""
 
     def __init__(self, folder: Path) -> None:
@@ -169,12 +169,12 @@ def _worker(folder: Path) -> Worker:
 
 
 def _request() -> bytes:
-    body = Dialect().body()
+    body = RequestDialect().body()
     head = ["POST /v1/chat/completions HTTP/1.1", *HEADERS, f"content-length: {len(body)}", "", ""]
     return "\r\n".join(head).encode() + body
 
 
-def _wrap(parts: Parts) -> None:
+def _wrap(parts: CostParts) -> None:
     parts.wrap(TrafficProtocol, "data_received", "parse the request (llhttp, checks, Incoming)")
     parts.wrap(Routes, "route", "find the route")
     parts.wrap(call, "facts_of", "read its JSON")
@@ -197,10 +197,10 @@ def _wrap(parts: Parts) -> None:
 async def main() -> None:
     """Measure the whole, then its parts, and print both."""
     with tempfile.TemporaryDirectory(prefix="canary-costs-") as folder:
-        bench = Bench(Path(folder))
+        bench = CostBench(Path(folder))
         await bench.round()
         whole = median([await bench.round() for _ in range(ROUNDS)])
-        parts = Parts()
+        parts = CostParts()
         empty = _overhead_us()
         _wrap(parts)
         rounds = []
@@ -223,7 +223,7 @@ def _overhead_us() -> float:
         def call() -> None:
             """Nothing."""
 
-    parts = Parts()
+    parts = CostParts()
     parts.wrap(Empty, "call", "empty")
     for _ in range(20_000):
         Empty.call()

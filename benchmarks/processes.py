@@ -69,16 +69,16 @@ def command_line(pid: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ProcessSample:
     """CPU seconds and resident bytes of the processes of one role."""
 
     cpu_s: float
     rss: int
 
 
-def sample(pids: list[int]) -> Sample:
+def sample(pids: list[int]) -> ProcessSample:
     """The sum over some processes."""
-    return Sample(sum(map(cpu_s, pids)), sum(map(rss_bytes, pids)))
+    return ProcessSample(sum(map(cpu_s, pids)), sum(map(rss_bytes, pids)))
 
 
 @dataclass(frozen=True, slots=True)

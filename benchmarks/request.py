@@ -22,7 +22,7 @@ CHAT = [
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class RequestDialect:
     """How a contender wants to be asked for the same thing."""
 
     path: str = "/v1/chat/completions"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from benchmarks.contender import Way
 from benchmarks.prober import BrokenAnswersError, Prober
-from benchmarks.turn import Figures, Lengths, Load, Turn
+from benchmarks.turn import Figures, Lengths, Load, LoopTurn
 
 ADDED = ("p50_ms", "p99_ms", "ttft_p50_ms", "ttft_p99_ms", "delay_p50_ms", "delay_p99_ms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class BenchSection:
     """Contenders measured beside each other.
 
     rows: the figures shown, by key. base: the contender to which ratios are taken; None: no ratios.
@@ -29,10 +29,10 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class SectionResult:
     """A section's rounds, per contender, and why a contender or a figure is missing."""
 
-    section: Section
+    section: BenchSection
     rounds: list[dict[str, Figures]] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -47,9 +47,9 @@ class Spread:
     ratio: float | None
 
 
-def take(section: Section, prober: Prober, lengths: Lengths, folder: Path) -> Taken:
+def take(section: BenchSection, prober: Prober, lengths: Lengths, folder: Path) -> SectionResult:
     """Run a section's rounds. The order turns, so that a slow minute of the machine meets everybody."""
-    taken = Taken(section)
+    taken = SectionResult(section)
     for number in range(section.rounds):
         shift = number % len(section.ways)
         figures: dict[str, Figures] = {}
@@ -69,8 +69,8 @@ def _turn(
     figures: Figures = {}
     try:
         with way.start() as contender:
-            turn = Turn(prober, contender, lengths, folder)
-            for load in (Turn.warm_up, *loads):
+            turn = LoopTurn(prober, contender, lengths, folder)
+            for load in (LoopTurn.warm_up, *loads):
                 try:
                     figures |= load(turn)
                 except BrokenAnswersError as exc:
@@ -94,7 +94,7 @@ def _add_latencies(rounds: list[dict[str, Figures]]) -> None:
                     found[f"added_{key}"] = found[key] - direct[key]
 
 
-def spread(taken: Taken, key: str, name: str) -> Spread | None:
+def spread(taken: SectionResult, key: str, name: str) -> Spread | None:
     """One figure of one contender over the rounds; None unless every round has it."""
     values = [figures.get(name, {}).get(key) for figures in taken.rounds]
     found = [value for value in values if value is not None]
@@ -105,7 +105,7 @@ def spread(taken: Taken, key: str, name: str) -> Spread | None:
     )
 
 
-def ratio(taken: Taken, key: str, name: str, base: str | None) -> float | None:
+def ratio(taken: SectionResult, key: str, name: str, base: str | None) -> float | None:
     """The median over the rounds of one contender's figure by another's in the same round."""
     if base is None or name in (base, "direct"):
         return None

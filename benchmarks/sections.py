@@ -6,8 +6,8 @@ from pathlib import Path
 
 from benchmarks.contender import BOTH_CORES, Way
 from benchmarks.own import Upstream, canary, direct, nginx
-from benchmarks.rounds import Section
-from benchmarks.turn import GAP_STREAMS, MANY, PACE_MS, RATE, STREAM_RATE, Turn
+from benchmarks.rounds import BenchSection
+from benchmarks.turn import GAP_STREAMS, MANY, PACE_MS, RATE, STREAM_RATE, LoopTurn
 
 EXCHANGE = {
     "exchange_worker_us": "CPU µs per exchange, worker",
@@ -53,9 +53,9 @@ PROBERS = {
 }
 
 
-def side_by_side(upstream: Upstream, peers: Sequence[Way], rounds: int) -> Section:
+def side_by_side(upstream: Upstream, peers: Sequence[Way], rounds: int) -> BenchSection:
     """Everything about one worker and a plaintext provider."""
-    return Section(
+    return BenchSection(
         title="Plaintext provider",
         ways=[
             Way("direct", partial(direct, upstream)),
@@ -64,13 +64,13 @@ def side_by_side(upstream: Upstream, peers: Sequence[Way], rounds: int) -> Secti
             *peers,
         ],
         loads=[
-            Turn.stream_memory,
-            Turn.gaps,
-            Turn.closed,
-            Turn.latency,
-            Turn.first_token,
-            Turn.paced,
-            Turn.fast,
+            LoopTurn.stream_memory,
+            LoopTurn.gaps,
+            LoopTurn.closed,
+            LoopTurn.latency,
+            LoopTurn.first_token,
+            LoopTurn.paced,
+            LoopTurn.fast,
         ],
         rows=EXCHANGE | LATENCY | PACED | FAST | GAPS | MEMORY | PROBERS,
         rounds=rounds,
@@ -82,40 +82,40 @@ def compiled(upstream: Upstream, folder: Path) -> Way:
     return Way("compiled", partial(canary, upstream, name="compiled", compiled=folder))
 
 
-def tls(upstream: Upstream, others: Sequence[Way], rounds: int) -> Section:
+def tls(upstream: Upstream, others: Sequence[Way], rounds: int) -> BenchSection:
     """nginx and canary asking a provider behind TLS."""
-    return Section(
+    return BenchSection(
         title="Provider behind TLS",
         ways=[Way("nginx", partial(nginx, upstream)), Way("canary", partial(canary, upstream)), *others],
-        loads=[Turn.stream_memory, Turn.gaps, Turn.closed, Turn.paced],
+        loads=[LoopTurn.stream_memory, LoopTurn.gaps, LoopTurn.closed, LoopTurn.paced],
         rows=EXCHANGE | PACED | GAPS | MEMORY,
         rounds=rounds,
     )
 
 
-def growth(upstream: Upstream, rounds: int) -> Section:
+def growth(upstream: Upstream, rounds: int) -> BenchSection:
     """One worker with ever more canaries configured; the load is for one of them."""
     sizes = {f"{size} canar{'y' if size == 1 else 'ies'}": size for size in (1, 10, 100)}
-    return Section(
+    return BenchSection(
         title="Number of canaries",
         ways=[Way(name, partial(canary, upstream, name=name, canaries=size)) for name, size in sizes.items()],
-        loads=[Turn.closed],
+        loads=[LoopTurn.closed],
         rows=EXCHANGE,
         base="1 canary",
         rounds=rounds,
     )
 
 
-def workers(upstream: Upstream, rounds: int) -> Section:
+def workers(upstream: Upstream, rounds: int) -> BenchSection:
     """One worker and two, on both cores, which client and provider use too."""
     sizes = {"1 worker": 1, "2 workers": 2}
-    return Section(
+    return BenchSection(
         title="Number of workers, on both cores with the client and the provider",
         ways=[
             Way(name, partial(canary, upstream, name=name, workers=size, core=BOTH_CORES))
             for name, size in sizes.items()
         ],
-        loads=[Turn.closed],
+        loads=[LoopTurn.closed],
         rows=EXCHANGE | {"machine_limit_per_s": "all cores full at these costs, requests per second"},
         base="1 worker",
         rounds=rounds,

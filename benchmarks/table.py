@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.rounds import Spread, Taken, ratio, spread
+from benchmarks.rounds import SectionResult, Spread, ratio, spread
 
 NONE = "–"
 
 
-def lines(taken: Taken) -> list[str]:
+def lines(taken: SectionResult) -> list[str]:
     """A section as a table. A row or a contender without any figure is left out; notes say why."""
     names = [way.name for way in taken.section.ways if any(figures.get(way.name) for figures in taken.rounds)]
     header = ["", *names]
@@ -21,7 +21,7 @@ def lines(taken: Taken) -> list[str]:
     return [_heading(taken), *_aligned([header, *kept]), *map(": ".join, remarks.items()), ""]
 
 
-def _heading(taken: Taken) -> str:
+def _heading(taken: SectionResult) -> str:
     section = taken.section
     rounds = f"median (low–high) of {section.rounds} rounds" if section.rounds > 1 else "one round"
     return f"{section.title}: {rounds}" + (f", ×ratio to {section.base} in it" if section.base else "")
@@ -54,7 +54,7 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def per_core(taken: Taken) -> list[str]:
+def per_core(taken: SectionResult) -> list[str]:
     """canary's requests per core over each other contender's, in words."""
     found = []
     for way in taken.section.ways:
@@ -65,7 +65,7 @@ def per_core(taken: Taken) -> list[str]:
     return [f"Requests per core, canary: {', '.join(found)}.", ""] if found else []
 
 
-def document(taken: Taken) -> dict[str, Any]:
+def document(taken: SectionResult) -> dict[str, Any]:
     """The section for programs: every figure of every round too."""
     summary: dict[str, Any] = {}
     keys = {key for figures in taken.rounds for found in figures.values() for key in found}

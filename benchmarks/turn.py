@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.contender import Contender
 from benchmarks.prober import Prober
-from benchmarks.processes import Sample, sample
+from benchmarks.processes import ProcessSample, sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ UNLIMITED = 10**9
 Figures = dict[str, float]
 
 
-class Turn:
+class LoopTurn:
     """The loads that a contender is put under; each method is one, and returns its figures."""
 
     def __init__(self, prober: Prober, contender: Contender, lengths: Lengths, folder: Path) -> None:
@@ -155,7 +155,7 @@ class Turn:
         self._close()
         return result, most
 
-    def _exchanges(self, before: dict[str, Sample], result: dict[str, Any]) -> Figures:
+    def _exchanges(self, before: dict[str, ProcessSample], result: dict[str, Any]) -> Figures:
         answers = result["answers"]
         spent = self._spent(before)
         self._per_s = answers / result["seconds"]
@@ -170,7 +170,7 @@ class Turn:
             figures["per_core_whole"] = 1e6 / whole
         return figures
 
-    def _per_chunk(self, name: str, before: dict[str, Sample], result: dict[str, Any]) -> Figures:
+    def _per_chunk(self, name: str, before: dict[str, ProcessSample], result: dict[str, Any]) -> Figures:
         return {f"{name}_{role}_us": 1e6 * s / result["chunks"] for role, s in self._spent(before).items()}
 
     def _open(self, connections: int) -> None:
@@ -182,15 +182,15 @@ class Turn:
     def _memory(self) -> dict[str, int]:
         return {role: sample(pids).rss for role, pids in self.contender.roles.items()}
 
-    def _now(self) -> dict[str, Sample]:
+    def _now(self) -> dict[str, ProcessSample]:
         roles = self.contender.roles | self._prober.roles
         return {role: sample(pids) for role, pids in roles.items()}
 
-    def _spent(self, before: dict[str, Sample]) -> dict[str, float]:
+    def _spent(self, before: dict[str, ProcessSample]) -> dict[str, float]:
         return {role: now.cpu_s - before[role].cpu_s for role, now in self._now().items()}
 
 
-Load = Callable[[Turn], Figures]
+Load = Callable[[LoopTurn], Figures]
 
 
 def _milliseconds(name: str, sample_s: dict[str, float]) -> Figures:

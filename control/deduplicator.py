@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from control.events import Events, here
+from control.events import WorkerEvents, here
 from records.outcome import Feedback, Outcome
 from records.shared.brief import Brief, restored
 from records.shared.stream import START, Dispatch
@@ -41,7 +41,7 @@ class Deduplicator:
         self.position = _position(document or {})
         self._failed_at = float("-inf")
 
-    def hear(self, dispatches: Sequence[Dispatch], place: str) -> Events:
+    def hear(self, dispatches: Sequence[Dispatch], place: str) -> WorkerEvents:
         """What is new in entries of the stream, the last of which is `place`.
 
         What comes so late that the store has been searched beyond it was found there.
@@ -61,9 +61,9 @@ class Deduplicator:
             if each.at > late and self._is_new_feedback(each)
         ]
         told = heartbeats(dispatches)
-        return Events(records=[*outcomes, *feedback], beats=told.beats, heard=told.heard)
+        return WorkerEvents(records=[*outcomes, *feedback], beats=told.beats, heard=told.heard)
 
-    def found(self, tail: Tail, asked_at: float) -> Events:
+    def found(self, tail: Tail, asked_at: float) -> WorkerEvents:
         """What is new in the store, as it was asked for `searched_until` at UTC second `asked_at`."""
         records: list[Outcome | Feedback] = [
             structs.replace(each, mono=here(each.at)) for each in tail.outcomes if self._is_new_outcome(each)
@@ -73,7 +73,7 @@ class Deduplicator:
         ]
         if asked_at - self._failed_at > 2 * OVERLAP_S:
             self._search_from(asked_at - OVERLAP_S)
-        return Events(records=records, heard=len(tail.outcomes))
+        return WorkerEvents(records=records, heard=len(tail.outcomes))
 
     def not_found(self, asked_at: float) -> None:
         """The store did not answer: what the replicas ship when it does again is older than what is shipped
@@ -104,7 +104,7 @@ class Deduplicator:
         return True
 
 
-def heartbeats(dispatches: Sequence[Dispatch]) -> Events:
+def heartbeats(dispatches: Sequence[Dispatch]) -> WorkerEvents:
     """Only which workers live, as of now: what an admin needs that does not lead."""
     now = time.monotonic()
     beats = [
@@ -112,7 +112,7 @@ def heartbeats(dispatches: Sequence[Dispatch]) -> Events:
         for dispatch in dispatches
         for beat in dispatch.beats
     ]
-    return Events(beats=beats, heard=sum(dispatch.heard for dispatch in dispatches))
+    return WorkerEvents(beats=beats, heard=sum(dispatch.heard for dispatch in dispatches))
 
 
 def _position(document: Mapping[str, Any]) -> Position:

@@ -18,7 +18,7 @@ WorkerKey = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Events:
+class WorkerEvents:
     """`deaths` says how many exchanges a worker took with it; `heard` counts the outcomes that arrived, those
     of no canary too (a source may leave their records out), mirror copies not; `dropped` the records that
     workers say they could not keep."""
@@ -33,7 +33,7 @@ class Events:
 class Listener(Protocol):
     """Somebody who is told the news, and whose memory is kept together with the place up to which it is."""
 
-    def take(self, news: Events) -> None:
+    def take(self, news: WorkerEvents) -> None:
         """Take it in; each piece comes once."""
         ...
 
@@ -47,7 +47,7 @@ class Listener(Protocol):
         ...
 
 
-def of_batch(batch: Batch, boot: str) -> Events:
+def of_batch(batch: Batch, boot: str) -> WorkerEvents:
     """The news in a batch of this machine's spool. `boot` is this boot's id."""
     records: list[Outcome | Feedback] = []
     beats: list[tuple[WorkerKey, Heartbeat]] = []
@@ -59,7 +59,9 @@ def of_batch(batch: Batch, boot: str) -> Events:
             elif type(record) is Outcome or type(record) is Feedback:
                 records.append(carried_over(record) if foreign else record)
     deaths = [(_key(death.writer), death.lost) for death in batch.deaths]
-    return Events(records=records, beats=beats, deaths=deaths, heard=heard_in(records), dropped=batch.dropped)
+    return WorkerEvents(
+        records=records, beats=beats, deaths=deaths, heard=heard_in(records), dropped=batch.dropped
+    )
 
 
 def heard_in(records: Iterable[Outcome | Feedback]) -> int:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from control.availability import Availability
 from control.checkpoint import SharedCheckpoint
 from control.deduplicator import Deduplicator, Position, heartbeats
-from control.events import Events, Listener
+from control.events import Listener, WorkerEvents
 from control.leadership import Leadership
 from control.workers import WorkerRegistry
 from records.errors import SharedDown, StoreDown
@@ -129,7 +129,7 @@ class EvidenceSource:
         if deduplicator is self._deduplicator:
             self._tell(deduplicator.found(found, asked_at))
 
-    def _tell(self, events: Events) -> None:
+    def _tell(self, events: WorkerEvents) -> None:
         now = time.monotonic()
         lags = [now - each.mono - (each.latency_s or 0.0) for each in events.records if type(each) is Outcome]
         if lags:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from control.events import Events
+from control.events import WorkerEvents
 from records.meters import Meters
 from records.outcome import Outcome
 
@@ -14,7 +14,7 @@ class MetricsListener:
     def __init__(self, meters: Meters) -> None:
         self._meters = meters
 
-    def take(self, events: Events) -> None:
+    def take(self, events: WorkerEvents) -> None:
         """Count it."""
         for record in events.records:
             if isinstance(record, Outcome):

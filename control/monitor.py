@@ -16,7 +16,7 @@ from alerts.pulse import Pulse
 from alerts.record_alarm import RecordAlarm, RecordState
 from alerts.rollback_evidence import RollbackEvidence
 from alerts.status import GuardrailStatus
-from control.events import Events, WorkerKey
+from control.events import WorkerEvents, WorkerKey
 from control.rollouts import Rollouts
 from control.settings import CanarySettings, ControlSettings
 from records.meters import Meters
@@ -75,7 +75,7 @@ class Monitor:
         self._left += [each.incident for name, each in self.canaries.items() if name not in settings.canaries]
         self.canaries = {name: self._watched(wanted) for name, wanted in settings.canaries.items()}
 
-    def take(self, events: Events) -> None:
+    def take(self, events: WorkerEvents) -> None:
         """Take in what happened."""
         for key, beat in events.beats:
             self._beat(key, beat)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from control.events import Events, Listener, of_batch
+from control.events import Listener, WorkerEvents, of_batch
 from records.spool_reader import SpoolReader
 from records.whole_file import write_whole
 
@@ -98,7 +98,7 @@ class SpoolFeed:
             return False
         return True
 
-    def _tell(self, events: Events) -> None:
+    def _tell(self, events: WorkerEvents) -> None:
         for listener in self._listeners:
             listener.take(events)
 

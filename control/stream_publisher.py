@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import structs
 
-from control.events import Events
+from control.events import WorkerEvents
 from records.outcome import Feedback, Heartbeat, Outcome
 from records.shared.brief import brief
 from records.shared.stream import RECORDS_A_DISPATCH, Dispatch, Outgoing
@@ -17,7 +17,7 @@ class StreamPublisher:
     def __init__(self, outgoing: Outgoing, *, replica: str) -> None:
         self._outgoing, self._replica = outgoing, replica
 
-    def take(self, events: Events) -> None:
+    def take(self, events: WorkerEvents) -> None:
         """Put it on its way: of each worker's signs of life the last, of outcomes those of a canary."""
         outcomes = [brief(each) for each in events.records if type(each) is Outcome and each.canary]
         feedback = [each for each in events.records if type(each) is Feedback and each.canary]
@@ -45,7 +45,7 @@ class StreamPublisher:
         """Nothing to restore."""
 
 
-def _last_of_each(events: Events) -> dict[object, Heartbeat]:
+def _last_of_each(events: WorkerEvents) -> dict[object, Heartbeat]:
     """The last heartbeats, with all mirror copies that were dropped since the one before."""
     last: dict[object, Heartbeat] = {}
     for key, beat in events.beats:

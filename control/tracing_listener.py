@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from control.events import Events
+from control.events import WorkerEvents
 
 if TYPE_CHECKING:
     from records.tracing.sending import Sender
@@ -23,7 +23,7 @@ class TracingListener:
         """`version` is ours, for the spans' resource."""
         self._sender = _sender(environment.get(ENDPOINT, ""), version)
 
-    def take(self, events: Events) -> None:
+    def take(self, events: WorkerEvents) -> None:
         """Pass the records on; what finds no room is dropped."""
         if self._sender is not None and events.records:
             self._sender.offer(events.records)

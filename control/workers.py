@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from control.events import Events, WorkerKey
+from control.events import WorkerEvents, WorkerKey
 from records.outcome import Heartbeat
 
 ALIVE_WITHIN_S = 2.0
@@ -15,7 +15,7 @@ class WorkerRegistry:
     def __init__(self) -> None:
         self._beats: dict[WorkerKey, Heartbeat] = {}
 
-    def take(self, events: Events) -> None:
+    def take(self, events: WorkerEvents) -> None:
         """Note who lives and who is gone."""
         for key, beat in events.beats:
             if beat.closing:

@@ -17,12 +17,12 @@ from proxy.errors import Refused, error_body
 from proxy.headers import Headers, to_caller
 from proxy.mirror import Mirrors
 from proxy.pins import Pins
-from proxy.realtime.attempt import open_session
 from proxy.realtime.session import Session
 from proxy.record import Record, Recorder
 from proxy.request import upstream_request
 from proxy.routes import ArmTarget, Routes, Trial
 from proxy.server import Incoming
+from proxy.session_attempt import open_session
 from proxy.upstream import UpstreamError, Upstreams
 from records.outcome import ErrorType
 from routing.assign import Assignment, assign

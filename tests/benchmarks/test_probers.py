@@ -13,7 +13,7 @@ import pytest
 from benchmarks.build import Programs, compiled
 from benchmarks.contender import CLIENT_CORE
 from benchmarks.prober import BrokenAnswersError, Prober, probers
-from benchmarks.request import Dialect
+from benchmarks.request import RequestDialect
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 pytestmark = needs_compiler
@@ -35,12 +35,12 @@ def prober(programs: Programs) -> Iterator[Prober]:
 
 @pytest.fixture
 def document(tmp_path: Path) -> Path:
-    return Dialect().write(tmp_path / "document.http")
+    return RequestDialect().write(tmp_path / "document.http")
 
 
 @pytest.fixture
 def stream(tmp_path: Path) -> Path:
-    return Dialect().write(tmp_path / "stream.http", stream=True, max_tokens=5, seed=2)
+    return RequestDialect().write(tmp_path / "stream.http", stream=True, max_tokens=5, seed=2)
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def test_a_document_that_is_not_the_providers_is_blamed(prober: Prober, document
 
 
 def test_a_document_comes_as_late_as_was_asked(prober: Prober, tmp_path: Path) -> None:
-    late = Dialect().write(tmp_path / "late.http", seed=50)
+    late = RequestDialect().write(tmp_path / "late.http", seed=50)
     prober.run("open", prober.upstream, 4, 1)
     assert prober.run("closed", late, 10, 8)["latency_s"]["p50"] >= 0.05
 

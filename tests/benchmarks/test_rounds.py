@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.contender import Contender, Way
 from benchmarks.prober import Prober
-from benchmarks.rounds import Section, Taken, ratio, spread, take
+from benchmarks.rounds import BenchSection, SectionResult, ratio, spread, take
 from benchmarks.table import lines
 from benchmarks.turn import QUICK
 
@@ -27,14 +27,14 @@ def failing() -> Iterator[Contender]:
     yield
 
 
-def section(*ways: Way) -> Section:
-    return Section(title="Nothing", ways=ways, loads=[], rows={"cost": "cost"})
+def section(*ways: Way) -> BenchSection:
+    return BenchSection(title="Nothing", ways=ways, loads=[], rows={"cost": "cost"})
 
 
-def measured(*costs: tuple[float, float]) -> Taken:
+def measured(*costs: tuple[float, float]) -> SectionResult:
     ways = (Way("nginx", failing), Way("canary", failing))
     rounds = [{"nginx": {"cost": base}, "canary": {"cost": mine}} for base, mine in costs]
-    return Taken(section(*ways), rounds)
+    return SectionResult(section(*ways), rounds)
 
 
 def test_a_ratio_is_taken_within_its_round() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control.deduplicator import OVERLAP_S, Deduplicator
-from control.events import Events
+from control.events import WorkerEvents
 from records.outcome import Feedback, Heartbeat, Outcome
 from records.shared.brief import brief
 from records.shared.stream import Dispatch
@@ -23,7 +23,7 @@ def an_outcome(number: int, at: float, **changed: Any) -> Outcome:
     return Outcome(exchange_id=f"x{number}", at=at, mono=123.0, **fields)
 
 
-def told(news: Events) -> list[str]:
+def told(news: WorkerEvents) -> list[str]:
     return [record.exchange_id for record in news.records]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from canary.config import parse
-from control.events import Events
-from control.monitor import Monitor
+from control.events import WorkerEvents
+from control.monitor import FORGOTTEN_AFTER_S, Monitor
 from control.rollouts import Rollouts
 from records.meters import Meters
 from records.outcome import Heartbeat, Outcome
@@ -65,7 +65,7 @@ class Desk:
                 plan_version=1,
             )
             records = [self.outcome("baseline")] if outcomes else []
-            self.monitor.take(Events(beats=[(("", 0, 7), beat)], records=records, heard=len(records)))
+            self.monitor.take(WorkerEvents(beats=[(("", 0, 7), beat)], records=records, heard=len(records)))
             self.monitor.judge(NOW + self.mono, self.mono)
 
     def outcome(self, arm: ArmName, canary: str = "trial") -> Outcome:
@@ -120,7 +120,7 @@ def test_lost_telemetry_pages_once_and_holds_the_ramp_until_outcomes_arrive_agai
 def test_while_outcomes_of_other_traffic_arrive_a_quiet_canarys_telemetry_is_not_lost(desk: Desk) -> None:
     for _ in range(60):  # a request is told of in one look, and its outcome comes in the next
         desk.pass_s(10, outcomes=False)
-        desk.monitor.take(Events(records=[desk.outcome("baseline", canary="")], heard=1))
+        desk.monitor.take(WorkerEvents(records=[desk.outcome("baseline", canary="")], heard=1))
         desk.pass_s(10, outcomes=False)
     assert (desk.state("telemetry"), desk.monitor.holding(), desk.told()) == ("not_enough_data", [], [])
 
@@ -138,7 +138,7 @@ def test_a_step_that_few_of_the_candidates_users_have_seen_is_thin(desk: Desk) -
     assert desk.monitor.thin() == ["trial"]
     desk.rollouts.tick(desk.config, passed_s=7200, held=(), thin=desk.monitor.thin(), now=NOW)
     assert (stays := desk.rollouts.state("trial")) is not None and stays.share == 0.05
-    desk.monitor.take(Events(records=[desk.outcome("candidate") for _ in range(3)], heard=3))
+    desk.monitor.take(WorkerEvents(records=[desk.outcome("candidate") for _ in range(3)], heard=3))
     assert desk.monitor.thin() == []
     desk.rollouts.tick(desk.config, passed_s=1, held=(), thin=desk.monitor.thin(), now=NOW)
     assert (moved := desk.rollouts.state("trial")) is not None and moved.share == 0.2
@@ -167,3 +167,24 @@ def test_the_incident_of_a_canary_that_has_left_the_config_is_over(desk: Desk, r
         desk.monitor.configure(desk.config)
     desk.pass_s(20, outcomes=True)
     assert [entry.notice.event for entry in desk.monitor.outbox.state.entries] == [*told, "resolved"]
+
+
+def test_workers_that_were_killed_are_forgotten_although_nobody_reports_their_death(desk: Desk) -> None:
+    def beat(pid: int) -> Heartbeat:
+        return Heartbeat(
+            worker=0,
+            pid=pid,
+            at=NOW + desk.mono,
+            mono=desk.mono,
+            started=0,
+            finished=1,
+            dropped=0,
+            lag_s=0.0,
+            plan_version=1,
+        )
+
+    for pid in range(500):  # a worker that crashes each second, as a fleet's leader sees it
+        desk.mono += 1.0
+        desk.monitor.take(WorkerEvents(beats=[(("replica", 0, pid), beat(pid))]))
+        desk.monitor.judge(NOW + desk.mono, desk.mono)
+    assert len(desk.monitor._finished) <= FORGOTTEN_AFTER_S

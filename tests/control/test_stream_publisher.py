@@ -3,7 +3,7 @@ many outcomes there were in all."""
 
 from typing import Any
 
-from control.events import Events
+from control.events import WorkerEvents
 from control.stream_publisher import StreamPublisher
 from records.outcome import Feedback, Heartbeat, Outcome
 from records.shared.stream import RECORDS_A_DISPATCH, Dispatch, Outgoing
@@ -18,7 +18,7 @@ def a_beat(finished: int, **changed: Any) -> Heartbeat:
     return Heartbeat(at=1.0, mono=1.0, started=finished, finished=finished, dropped=0, lag_s=0.0, **fields)
 
 
-def told(*news: Events) -> list[Dispatch]:
+def told(*news: WorkerEvents) -> list[Dispatch]:
     outgoing = Outgoing()
     for each in news:
         StreamPublisher(outgoing, replica="r").take(each)
@@ -26,7 +26,7 @@ def told(*news: Events) -> list[Dispatch]:
 
 
 def test_outcomes_of_no_canary_are_counted_and_not_told() -> None:
-    (dispatch,) = told(Events(records=[an_outcome(1), an_outcome(2, canary="")], heard=2))
+    (dispatch,) = told(WorkerEvents(records=[an_outcome(1), an_outcome(2, canary="")], heard=2))
     assert [each.exchange_id for each in dispatch.outcomes] == ["x1"]
     assert (dispatch.replica, dispatch.heard) == ("r", 2)
 
@@ -34,7 +34,7 @@ def test_outcomes_of_no_canary_are_counted_and_not_told() -> None:
 def test_feedback_of_a_canary_is_told() -> None:
     rating = Feedback(key="k", metric="csat", value=4.0, at=1.0, mono=1.0, canary="trial")
     unit = Feedback(key="u", metric="nps", value=9.0, at=1.0, mono=1.0, unit="hash")
-    (dispatch,) = told(Events(records=[rating, unit]))
+    (dispatch,) = told(WorkerEvents(records=[rating, unit]))
     assert dispatch.feedback == [rating]
 
 
@@ -45,18 +45,18 @@ def test_of_each_worker_the_last_sign_of_life_goes_with_all_copies_that_were_dro
         (("", 1, 8), a_beat(9, worker=1)),
         (one, a_beat(5, mirrors_dropped={"trial": 1, "other": 4})),
     ]
-    (dispatch,) = told(Events(beats=beats))
+    (dispatch,) = told(WorkerEvents(beats=beats))
     first, second = dispatch.beats
     assert (first.finished, first.mirrors_dropped) == (5, {"trial": 3, "other": 4})
     assert second.finished == 9
 
 
 def test_nothing_is_sent_about_nothing() -> None:
-    assert told(Events(), Events()) == []
+    assert told(WorkerEvents(), WorkerEvents()) == []
 
 
 def test_many_outcomes_are_parted_and_their_count_is_told_once() -> None:
     count = 2 * RECORDS_A_DISPATCH + 1
-    parts = told(Events(records=[an_outcome(number) for number in range(count)], heard=count))
+    parts = told(WorkerEvents(records=[an_outcome(number) for number in range(count)], heard=count))
     assert [len(part.outcomes) for part in parts] == [RECORDS_A_DISPATCH, RECORDS_A_DISPATCH, 1]
     assert sum(part.heard for part in parts) == count

@@ -1,0 +1,132 @@
+"""The controller of a single machine, with a real spool, store and receiver, while the disk is slow."""
+
+import asyncio
+import json
+import os
+import socket
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from canary.config import parse
+from control.controller import Controller
+from control.file_publisher import FilePublisher
+from control.leadership import SoleLeader
+from control.pending_rollbacks import PendingRollbacks
+from control.spool_feed import SpoolFeed
+from records import plans
+from records.outcome import Outcome
+from records.spool import SpoolWriter
+from records.store import Store
+from routing.canary import ArmName
+
+CONFIG = """\
+providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
+canaries:
+  - name: trial
+    match: {models: [a]}
+    baseline: {provider: openai, model: a}
+    candidate: {provider: openai, model: b}
+    share: 5%
+"""
+LONG_S = 30.0
+
+
+def outcome(number: int, arm: ArmName) -> Outcome:
+    failed = arm == "candidate"
+    return Outcome(
+        exchange_id=f"x{number}",
+        at=time.time(),
+        mono=time.monotonic(),
+        outcome="error" if failed else "ok",
+        error_type="provider_5xx" if failed else None,
+        canary="trial",
+        run=1,
+        phase=1,
+        share=0.05,
+        arm=arm,
+        reason="cohort",
+        unit=f"unit-{number}",
+        latency_s=0.1,
+    )
+
+
+class Pager:
+    """A webhook receiver."""
+
+    def __init__(self) -> None:
+        self.pages: list[str] = []
+        self.paged = asyncio.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+        app = Starlette(routes=[Route("/", self._take, methods=["POST"])])
+        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+
+    async def _take(self, request: Request) -> Response:
+        self.pages.append((await request.json())["event"])
+        self.paged.set()
+        return Response()
+
+    async def __aenter__(self) -> "Pager":
+        self._serving = asyncio.create_task(self._server.serve([self._listener]))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        await self._serving
+
+
+def test_a_page_and_its_rollback_do_not_wait_for_a_checkpoint_that_the_disk_does_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast, fsync = threading.Event(), os.fsync
+
+    def slow(fd: int) -> None:
+        fast.wait(2 * LONG_S)
+        fsync(fd)
+
+    async def story(store: Store, spool: SpoolWriter) -> None:
+        async with Pager() as pager:
+            controller = Controller(
+                SpoolFeed(tmp_path / "spool", tmp_path / "live.json", boot="0" * 32),
+                SoleLeader(),
+                FilePublisher(tmp_path / "plan.json"),
+                store=store,
+                settings=parse(f"{CONFIG}notify: [{{webhook: '{pager.url}'}}]\n", "canary.yaml", {}).control,
+                pending=PendingRollbacks(tmp_path / "rollbacks.json"),
+                assignment_key=lambda: b"key",
+                own_url="http://127.0.0.1:1",
+                troubles=list,
+            )
+            await controller.turn()
+            monkeypatch.setattr(os, "fsync", slow)
+            for number in range(40):
+                spool.append(outcome(number, "candidate" if number % 2 else "baseline"))
+            loops = [asyncio.create_task(each) for each in controller.loops()]
+            try:
+                await asyncio.wait_for(pager.paged.wait(), LONG_S)
+                plan = plans.read(tmp_path / "plan.json")
+                assert plan is not None and plan.states["trial"].state == "rolled_back"
+                assert not (tmp_path / "live.json").exists()  # the checkpoint is still on its way
+            finally:
+                fast.set()
+                for loop in loops:
+                    loop.cancel()
+                await asyncio.gather(*loops, return_exceptions=True)
+                await controller.close()
+            assert pager.pages[0] == "page"
+            kept = json.loads((tmp_path / "live.json").read_bytes())
+            assert kept["canaries"]["trial"]["incident"]["rules"]
+
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        spool = SpoolWriter(tmp_path / "spool", worker=0)
+        asyncio.run(story(store, spool))
+        spool.close()
