@@ -1,4 +1,9 @@
-"""From the file's sections to the rooms' records. Nothing is checked here: what comes in was found sound."""
+"""From the file's sections to the rooms' values. Nothing is checked here: the sections were found sound.
+
+A section carries the file's keys with their descriptions and checks, in pydantic. A worker unpickles values
+and must not wait for pydantic's import, so there are both. A field that means the same in both has one name,
+the value's, and the file's key is its `alias`. What has another shape in the file is built by hand.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +15,6 @@ from canary.config.config import Config
 from canary.config.sections import (
     ArmSection,
     CanarySection,
-    CaptureSection,
     CriterionSection,
     FileSection,
     MatchSection,
@@ -50,15 +54,13 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         server=_server(file),
         arm_timeouts=dict(_arm_timeouts(file.canaries, providers)),
         tags=tags(file),
-        prices={model: Rates(**section.model_dump()) for model, section in file.prices.items()},
-        datasets=tuple(
-            DatasetSource(name=name, **section.model_dump()) for name, section in file.datasets.items()
-        ),
+        prices={model: Rates(**dict(section)) for model, section in file.prices.items()},
+        datasets=tuple(DatasetSource(name=name, **dict(section)) for name, section in file.datasets.items()),
         store=file.store,
         shared=file.shared,
         notify=tuple(_receiver(section) for section in file.notify),
         admin_url=file.admin_url,
-        retention_s=file.retention,
+        retention_s=file.retention_s,
         warnings=tuple(warnings),
     )
 
@@ -89,13 +91,7 @@ def match(section: MatchSection) -> Match:
 
 def criterion(section: CriterionSection) -> Criterion:
     """One row of the rubric."""
-    return Criterion(
-        metric=section.metric,
-        acceptable=section.acceptable,
-        ideal=section.ideal,
-        weight=section.weight,
-        question=section.question,
-    )
+    return Criterion(**dict(section))
 
 
 def _provider(name: str, section: ProviderSection) -> Provider:
@@ -112,8 +108,7 @@ def _provider(name: str, section: ProviderSection) -> Provider:
 def _timeout(section: TimeoutSection | None, default: Timeout) -> Timeout:
     if section is None:
         return default
-    given = {f"{name}_s": value for name, value in section.model_dump().items() if value is not None}
-    return replace(default, **given)
+    return replace(default, **{name: value for name, value in section if value is not None})
 
 
 def _canary(section: CanarySection, metrics: Mapping[str, Metric]) -> CanarySettings:
@@ -145,24 +140,13 @@ def _canary(section: CanarySection, metrics: Mapping[str, Metric]) -> CanarySett
         ),
         guardrails=guardrails.rules(section.guardrails),
         mirror=section.mirror,
-        capture=_capture(section.capture),
+        capture=CaptureRule(**dict(section.capture)) if section.capture is not None else None,
     )
 
 
 def _segment(text: str) -> tuple[str, str]:
     tag, _, value = text.partition("=")
     return tag.strip(), value.strip()
-
-
-def _capture(section: CaptureSection | None) -> CaptureRule | None:
-    if section is None:
-        return None
-    return CaptureRule(
-        rate=section.rate,
-        per_category=section.per_category,
-        expires_after_s=section.expires_after,
-        redact=section.redact,
-    )
 
 
 def _arm(section: ArmSection) -> Arm:
@@ -183,20 +167,12 @@ def _arm_timeouts(
 def _steps(section: CanarySection) -> tuple[Step, ...]:
     if section.share is not None:
         return (Step(share=section.share),)
-    return tuple(Step(share=step.share, for_s=step.for_) for step in section.ramp or ())
+    return tuple(Step(**dict(step)) for step in section.ramp or ())
 
 
 def _metric(name: str, section: MetricSection) -> Metric:
     low, high = section.scale or _BOUNDS[section.kind]
-    return Metric(
-        name=name,
-        kind=section.kind,
-        question=section.question,
-        low=low,
-        high=high,
-        higher_is_better=section.higher_is_better,
-        matures_after_s=section.matures_after,
-    )
+    return Metric(name=name, low=low, high=high, **{key: value for key, value in section if key != "scale"})
 
 
 def _receiver(section: NotifySection) -> Receiver:
@@ -217,6 +193,6 @@ def _server(file: FileSection) -> ServerSettings:
         admin=file.admin,
         workers=file.workers,
         data=file.data,
-        grace_s=file.grace,
+        grace_s=file.grace_s,
         role=file.role,
     )

@@ -108,7 +108,7 @@ def _check_shares(canary: CanarySection, path: Path, found: Salvage) -> None:
     for index, step in enumerate(steps):
         place = (*path, "ramp", index)
         _warn_of_large(step.share, (*place, "share"), found)
-        if step.for_ is None and index < len(steps) - 1:
+        if step.for_s is None and index < len(steps) - 1:
             found.complain((*place, "for"), "is missing; only the last step may leave it out")
         if index and step.share < steps[index - 1].share:
             message = f"a ramp must not shrink: {step.share:.4g} comes after {steps[index - 1].share:.4g}"

@@ -33,13 +33,19 @@ from routing.canary import UnitSource
 class TimeoutSection(Section):
     """How long an upstream attempt may take."""
 
-    connect: Duration | None = Field(None, description="To connect, TLS included. Default 5s.")
-    write: Duration | None = Field(
-        None, description="Without progress while the request is sent. Default 60s."
+    connect_s: Duration | None = Field(
+        None, alias="connect", description="To connect, TLS included. Default 5s."
     )
-    first_byte: Duration | None = Field(None, description="To a stream's first byte; JSON is bound by total.")
-    idle: Duration | None = Field(None, description="Between two pieces of a stream. Default 60s.")
-    total: Duration | None = Field(None, description="For the whole answer. Default 600s.")
+    write_s: Duration | None = Field(
+        None, alias="write", description="Without progress while the request is sent. Default 60s."
+    )
+    first_byte_s: Duration | None = Field(
+        None, alias="first_byte", description="To a stream's first byte; JSON is bound by total."
+    )
+    idle_s: Duration | None = Field(
+        None, alias="idle", description="Between two pieces of a stream. Default 60s."
+    )
+    total_s: Duration | None = Field(None, alias="total", description="For the whole answer. Default 600s.")
 
 
 class ProviderSection(Section):
@@ -79,7 +85,7 @@ class StepSection(Section):
     """One step of a ramp."""
 
     share: Share = Field(description="The candidate's part of the units in this step.")
-    for_: Duration | None = Field(None, alias="for", description="How long; the last step may leave it out.")
+    for_s: Duration | None = Field(None, alias="for", description="How long; the last step may leave it out.")
 
 
 class GuardrailSection(Section):
@@ -131,8 +137,11 @@ class CaptureSection(Section):
     per_category: int = Field(
         0, ge=0, le=1000, description="How many of each category and day are kept before the rate's draw."
     )
-    expires_after: Duration = Field(
-        30 * 86400.0, description="When they are deleted.", json_schema_extra={"default": "30d"}
+    expires_after_s: Duration = Field(
+        30 * 86400.0,
+        alias="expires_after",
+        description="When they are deleted.",
+        json_schema_extra={"default": "30d"},
     )
     redact: tuple[Text, ...] = Field(
         (), description="Regular expressions of what is taken out beside the usual."
@@ -196,8 +205,9 @@ class MetricSection(Section):
     scale: Scale | None = Field(None, description="Lowest and highest value.")
     higher_is_better: bool = Field(True, description="Whether a higher value is a better one.")
     question: Text = Field(description="The business question it answers.")
-    matures_after: AnyDuration = Field(
+    matures_after_s: AnyDuration = Field(
         0.0,
+        alias="matures_after",
         description="How long after first exposure a value is complete.",
         json_schema_extra={"default": "0s"},
     )
@@ -256,8 +266,11 @@ class FileSection(Section):
     shared: Text = Field("none", description="Redis for several replicas, or `none`.")
     notify: tuple[NotifySection, ...] = Field((), description="Who is paged.")
     admin_url: MaybeText = Field(None, description="Where people reach the page; a page to them links there.")
-    retention: Duration = Field(
-        90 * 86400.0, description="How long outcomes are kept.", json_schema_extra={"default": "90d"}
+    retention_s: Duration = Field(
+        90 * 86400.0,
+        alias="retention",
+        description="How long outcomes are kept.",
+        json_schema_extra={"default": "90d"},
     )
     traffic: ListenAddress = Field(
         DEFAULT_TRAFFIC, description="The traffic listener.", json_schema_extra={"default": "127.0.0.1:8080"}
@@ -267,7 +280,10 @@ class FileSection(Section):
     )
     workers: int = Field(1, ge=1, le=MOST_WORKERS, description="Traffic worker processes.")
     data: Text = Field("./canary-data", description="The data folder.")
-    grace: AnyDuration = Field(
-        600.0, description="How long SIGTERM lets streams drain.", json_schema_extra={"default": "600s"}
+    grace_s: AnyDuration = Field(
+        600.0,
+        alias="grace",
+        description="How long SIGTERM lets streams drain.",
+        json_schema_extra={"default": "600s"},
     )
     role: Role = Field("all", description="Which of the processes run here.")

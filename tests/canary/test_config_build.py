@@ -56,7 +56,7 @@ def test_a_canary_needs_little_more_than_its_arms() -> None:
         candidate=Arm(provider="zeta", model="2024-08-06"),
         steps=(Step(share=0.05, for_s=None),),
     )
-    assert trial.rubric == (
+    assert trial.judged.criteria == (
         Criterion(
             metric="csat",
             acceptable=parse_bound("> 4.1"),
@@ -66,9 +66,9 @@ def test_a_canary_needs_little_more_than_its_arms() -> None:
         ),
     )
     assert trial.guardrails == DEFAULT_RULES
-    assert (trial.segments, trial.critical_categories) == ((), ())
-    assert (trial.minimum_days, trial.planned_units, trial.mirror) == (7.0, 500, 0.0)
-    assert (trial.baseline_timeout, trial.candidate_timeout) == (None, None)
+    assert (trial.judged.segments, trial.judged.critical_categories) == ((), frozenset())
+    assert (trial.judged.minimum_days, trial.judged.planned_units, trial.mirror) == (7.0, 500, 0.0)
+    assert built().arm_timeouts == {}
 
 
 def test_a_canary_may_say_everything_else() -> None:
@@ -102,16 +102,15 @@ def test_a_canary_may_say_everything_else() -> None:
     assert trial.canary.random_without_unit
     assert trial.canary.start_by_hand
     assert not trial.canary.fall_back
-    assert (trial.segments, trial.critical_categories) == (("region",), ("billing",))
-    assert trial.critical_segments == (("region", "eu"),)
-    assert (trial.minimum_days, trial.planned_units, trial.mirror) == (0.0, 2000, 0.02)
+    assert (trial.judged.segments, trial.judged.critical_categories) == (("region",), {"billing"})
+    assert trial.judged.critical_segments == {("region", "eu")}
+    assert (trial.judged.minimum_days, trial.judged.planned_units, trial.mirror) == (0.0, 2000, 0.02)
     assert trial.guardrails == ()
 
 
 def test_an_arms_own_times_stand_over_its_providers() -> None:
-    trial = built(SMALL.replace("2024-08-06}", "new, timeout: {total: 10s}}")).canaries["trial"]
-    assert trial.candidate_timeout == Timeout(connect_s=2.0, total_s=10.0)
-    assert trial.baseline_timeout is None
+    config = built(SMALL.replace("2024-08-06}", "new, timeout: {total: 10s}}"))
+    assert config.arm_timeouts == {("trial", "candidate"): Timeout(connect_s=2.0, total_s=10.0)}
 
 
 def test_declared_metrics_stand_beside_the_built_in_ones() -> None:

@@ -168,7 +168,7 @@ def test_the_example_file_is_sound() -> None:
     assert config.providers["openai"].base_url == "https://api.openai.com/v1"
     trial = config.canaries["support-nov"]
     assert trial.canary.steps[-1] == Step(share=0.1, for_s=864000.0)
-    assert [row.metric for row in trial.rubric] == [
+    assert [row.metric for row in trial.judged.criteria] == [
         "task_completed",
         "latency_p95",
         "cost_per_request",
