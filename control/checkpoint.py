@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from control.deduplicator import Position
-from control.events import Listener
+from control.events import StatefulListener
 from records.errors import StoreDown
 from records.store.checkpoints import Checkpoints, StoredCheckpoint
 
@@ -22,7 +22,7 @@ class SharedCheckpoint:
     def __init__(self, checkpoints: Checkpoints, *, boot: str) -> None:
         self._checkpoints, self._boot = checkpoints, boot
         self._recalled: StoredCheckpoint | None = None
-        self.listeners: Sequence[Listener] = ()
+        self.listeners: Sequence[StatefulListener] = ()
 
     async def recall(self, *, again: bool) -> Mapping[str, Any]:
         """Restore the listeners from the stored checkpoint, and return it whole.

@@ -15,7 +15,7 @@ import structlog
 
 from alerts.notify import deliver, notifier_client
 from control.availability import Availability
-from control.events import Listener
+from control.events import StatefulListener
 from control.expiry import expiring
 from control.leadership import Standing
 from control.metrics_listener import MetricsListener
@@ -45,7 +45,7 @@ class Source(Protocol):
     @property
     def save_every_s(self) -> float: ...
 
-    def attach(self, workers: WorkerRegistry, metrics: Listener, monitor: Listener) -> None:
+    def attach(self, workers: WorkerRegistry, metrics: StatefulListener, monitor: StatefulListener) -> None:
         """Tell these what happens, from where their kept memory ends."""
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
@@ -129,7 +129,7 @@ class Controller:
         self.meters = Meters(
             canaries=settings.canaries, feedback_metrics=settings.metrics, mono=time.monotonic
         )
-        self.rollouts = Rollouts(store, publisher.put, last=last, pulled=pending)
+        self.rollouts = Rollouts(store, publisher.put, last=last, pending=pending)
         self.monitor = Monitor(meters=self.meters, rollouts=self.rollouts, settings=settings)
         source.attach(self.workers, MetricsListener(self.meters), self.monitor)
         self.operator = Operator(

@@ -1,7 +1,7 @@
-"""The news of all replicas for the one that leads: from the stream at once, from the store what that lacks.
+"""Passes each record of all replicas on once, although it may come by the stream and from the store.
 
-Either may bring what the other has brought; each record is told once. What was told, and how far, is the
-`position` that is kept with the evidence, so that the next leader goes on where this one was.
+The `position` says what was passed on, and up to where. It is saved with the evidence, so that the next
+leader continues where this one stopped.
 """
 
 import time
@@ -19,14 +19,17 @@ from records.shared.stream import START, Dispatch
 from records.store.tail import Tail
 
 OVERLAP_S = 30.0
-"""How long after its end an exchange is looked for in the store: clocks differ, and shipping takes time."""
+"""How long after its end an exchange may still appear in the store: clocks differ, shipping takes time."""
 
 REMEMBERED = 200_000
 
 
 class Position(msgspec.Struct, kw_only=True):
-    """How far the leader has heard: the stream's entry, the UTC second before which the store holds nothing
-    new, and what was told from after it (a hash and when it ended)."""
+    """How far the leader has read.
+
+    `place` is an entry of the stream; before `searched_until`, UTC seconds, the store holds nothing new;
+    `told` maps the hash of each later record that was passed on to when its exchange ended.
+    """
 
     place: str = START
     searched_until: float
@@ -34,17 +37,17 @@ class Position(msgspec.Struct, kw_only=True):
 
 
 class Deduplicator:
-    """Passes on what is new. Belongs to the event loop's thread."""
+    """Filters out records that were passed on before. Belongs to the event loop's thread."""
 
     def __init__(self, document: Mapping[str, Any] | None = None) -> None:
-        """Go on from a position; without a readable one, from now, but for what the stream still has."""
+        """Continue from a position; without a readable one from now, with what the stream still holds."""
         self.position = _position(document or {})
         self._failed_at = float("-inf")
 
     def hear(self, dispatches: Sequence[Dispatch], place: str) -> WorkerEvents:
-        """What is new in entries of the stream, the last of which is `place`.
+        """The new records in entries of the stream, the last of which is `place`.
 
-        What comes so late that the store has been searched beyond it was found there.
+        A record from before `searched_until` was found in the store.
         """
         late = self.position.searched_until
         self.position.place = place
@@ -64,7 +67,7 @@ class Deduplicator:
         return WorkerEvents(records=[*outcomes, *feedback], beats=told.beats, heard=told.heard)
 
     def found(self, tail: Tail, asked_at: float) -> WorkerEvents:
-        """What is new in the store, as it was asked for `searched_until` at UTC second `asked_at`."""
+        """The new records in the store's answer to a search that began at UTC second `asked_at`."""
         records: list[Outcome | Feedback] = [
             structs.replace(each, mono=here(each.at)) for each in tail.outcomes if self._is_new_outcome(each)
         ]
@@ -76,8 +79,8 @@ class Deduplicator:
         return WorkerEvents(records=records, heard=len(tail.outcomes))
 
     def not_found(self, asked_at: float) -> None:
-        """The store did not answer: what the replicas ship when it does again is older than what is shipped
-        now, so that it is searched for from here on for a while."""
+        """The store did not answer. Replicas will ship older records once it does, so `searched_until` stays
+        where it is for a while."""
         self._failed_at = asked_at
 
     def _search_from(self, moment: float) -> None:
@@ -105,7 +108,7 @@ class Deduplicator:
 
 
 def heartbeats(dispatches: Sequence[Dispatch]) -> WorkerEvents:
-    """Only which workers live, as of now: what an admin needs that does not lead."""
+    """Only the heartbeats, as of now: all that an admin in standby needs."""
     now = time.monotonic()
     beats = [
         ((dispatch.replica, beat.worker, beat.pid), structs.replace(beat, mono=now))

@@ -1,6 +1,6 @@
-"""What happened, as a source tells it to whoever listens: records, signs of life, deaths.
+"""What happened in the workers, as a source passes it to its listeners: outcomes, heartbeats, worker exits.
 
-Monotonic times are those of this process's machine, wherever a record was written.
+Monotonic times are those of this machine, even for records that were written on another.
 """
 
 import time
@@ -14,14 +14,17 @@ from records.outcome import Feedback, Heartbeat, Outcome
 from records.spool_reader import Batch, Writer
 
 WorkerKey = tuple[str, int, int]
-"""(replica, slot, pid); the replica is empty for this machine's own."""
+"""(replica, slot, pid); the replica is empty for workers of this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerEvents:
-    """`deaths` says how many exchanges a worker took with it; `heard` counts the outcomes that arrived, those
-    of no canary too (a source may leave their records out), mirror copies not; `dropped` the records that
-    workers say they could not keep."""
+    """One batch of events.
+
+    `deaths` has, for each worker that exited, how many exchanges it left unfinished. `heard` counts all
+    outcomes that arrived, also those of no canary (whose records a source may omit), without mirror copies.
+    `dropped` counts records that workers could not write.
+    """
 
     records: Sequence[Outcome | Feedback] = ()
     beats: Sequence[tuple[WorkerKey, Heartbeat]] = ()
@@ -31,24 +34,31 @@ class WorkerEvents:
 
 
 class Listener(Protocol):
-    """Somebody who is told the news, and whose memory is kept together with the place up to which it is."""
+    """Receives every event once."""
 
-    def take(self, news: WorkerEvents) -> None:
-        """Take it in; each piece comes once."""
+    def take(self, events: WorkerEvents) -> None:
+        """Process these events."""
         ...
 
+
+class StatefulListener(Listener, Protocol):
+    """A listener whose memory is saved together with the source's position."""
+
     def snapshot(self) -> Mapping[str, Any]:
-        """Its memory, JSON-able, under keys of its own."""
+        """The memory as JSON types, under keys that no other listener uses."""
         ...
 
     def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
-        """Go on from a snapshot, which may lack its keys. `new_boot` is UTC minus CLOCK_MONOTONIC here if
-        the snapshot is of another boot or machine, in seconds."""
+        """Continue from a snapshot, which may lack this listener's keys.
+
+        `new_boot` is UTC minus CLOCK_MONOTONIC, in seconds, if the snapshot comes from another boot or
+        machine; else None.
+        """
         ...
 
 
 def of_batch(batch: Batch, boot: str) -> WorkerEvents:
-    """The news in a batch of this machine's spool. `boot` is this boot's id."""
+    """The events in a batch of this machine's spool. `boot` is the id of this boot."""
     records: list[Outcome | Feedback] = []
     beats: list[tuple[WorkerKey, Heartbeat]] = []
     for chunk in batch.chunks:
@@ -65,18 +75,17 @@ def of_batch(batch: Batch, boot: str) -> WorkerEvents:
 
 
 def heard_in(records: Iterable[Outcome | Feedback]) -> int:
-    """The outcomes among records; copies are no part of what a worker has finished."""
+    """How many outcomes there are. Mirror copies do not count: a worker's `finished` leaves them out."""
     return sum(type(record) is Outcome and not record.mirror for record in records)
 
 
 def carried_over(record: Outcome | Feedback) -> Outcome | Feedback:
-    """A record of another boot or machine, its time moved to where this clock would have had it."""
+    """A record of another boot or machine, with its time moved to this machine's monotonic clock."""
     return structs.replace(record, mono=here(record.at))
 
 
 def here(at: float) -> float:
-    """A UTC second on this machine's monotonic clock. Another machine's clock may be ahead: no later than
-    now."""
+    """A UTC second on this machine's monotonic clock, at most now: another machine's clock may be ahead."""
     return time.monotonic() + min(0.0, at - time.time())
 
 

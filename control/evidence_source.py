@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from control.availability import Availability
 from control.checkpoint import SharedCheckpoint
 from control.deduplicator import Deduplicator, Position, heartbeats
-from control.events import Listener, WorkerEvents
+from control.events import Listener, StatefulListener, WorkerEvents
 from control.leadership import Leadership
 from control.workers import WorkerRegistry
 from records.errors import SharedDown, StoreDown
@@ -51,7 +51,7 @@ class EvidenceSource:
         self._cursor = StreamCursor(redis)
         self._deduplicator: Deduplicator | None = None
 
-    def attach(self, workers: WorkerRegistry, metrics: Listener, monitor: Listener) -> None:
+    def attach(self, workers: WorkerRegistry, metrics: StatefulListener, monitor: StatefulListener) -> None:
         """Tell `workers` every heartbeat, and `monitor` everything while this admin leads.
 
         The agents count requests; here `metrics` only keeps the count of rollbacks over a change of leader.

@@ -1,4 +1,4 @@
-"""Deletes what is older than it is kept, hour by hour. How, the store knows."""
+"""Deletes records and captures past their retention, once an hour."""
 
 import asyncio
 import time
@@ -16,8 +16,8 @@ EVERY_S = 3600.0
 
 
 async def expiring(store: Store, retention_s: Callable[[], float | None]) -> None:
-    """Look once an hour, for as long as this process lives. `retention_s` is how long records are kept; None:
-    it is not this process's part now."""
+    """Delete once an hour, without end. `retention_s` returns how long records are kept, or None while
+    another process is responsible."""
     while True:
         kept_s = retention_s()
         if kept_s is not None:

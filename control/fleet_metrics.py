@@ -1,4 +1,4 @@
-"""What only processes of several replicas show Prometheus. Each family comes from one kind of process."""
+"""Prometheus metrics that only a fleet has. Each family comes from one kind of process."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,7 +10,7 @@ from records.meters import Meters
 
 
 class AgentMetrics(Collector):
-    """An agent's own."""
+    """The metrics of an agent."""
 
     def __init__(self, *, dropped: Callable[[], int], shared_up: Callable[[], bool]) -> None:
         self._dropped, self._shared_up = dropped, shared_up
@@ -24,7 +24,7 @@ class AgentMetrics(Collector):
 
 
 class ControllerMetrics(Collector):
-    """An admin's: that of the canaries while it leads, so that over all targets each is there once."""
+    """The metrics of an admin process. Only the leader shows those of the canaries."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class ControllerMetrics(Collector):
         shared_up: Callable[[], bool],
         lag_s: Callable[[], float | None],
     ) -> None:
-        """`lag_s` is how late the leader learns how exchanges ended, None where that is unknown."""
+        """`lag_s` returns the delay from an exchange's end to the leader's knowledge, None while unknown."""
         self._meters, self._leads, self._shared_up, self._lag_s = meters, leads, shared_up, lag_s
 
     def collect(self) -> Iterator[Family]:

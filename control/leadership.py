@@ -1,4 +1,4 @@
-"""Which of several admins leads: it alone ramps, rolls back, pages, and says that somebody watches.
+"""Which of several admins leads. Only the leader ramps, rolls back, pages, and refreshes the plan.
 
 The truth is a row in the store (`records/store/lease.py`; why not in Redis: ADR 5). As one admin sees it:
 
@@ -37,22 +37,22 @@ Standing = Literal["standby", "leading", "unsure", "alone"]
 
 
 class LeaseStore(Protocol):
-    """Where the lease is; every method may raise StoreDown."""
+    """The stored lease. Every method may raise StoreDown."""
 
     def read(self) -> Lease:
-        """The lease as it is."""
+        """The current lease."""
         ...
 
     def take(self, holder: str, seen: Lease, now: float) -> Lease | None:
-        """Make it `holder`'s if it is as it was seen."""
+        """Give the lease to `holder` if it has not changed since it was `seen`; None if it has."""
         ...
 
     def renew(self, mine: Lease, now: float) -> Lease | None:
-        """A sign of life, if it still is `mine`."""
+        """Refresh the lease if it still is `mine`; None if it is not."""
         ...
 
     def give_back(self, mine: Lease) -> None:
-        """Nobody's, if it still is `mine`."""
+        """Free the lease if it still is `mine`."""
         ...
 
 
@@ -77,14 +77,14 @@ class SoleLeader:
 
 
 class Leadership:
-    """One admin's part. `turn` may block on the store: it needs a thread. The rest is quick."""
+    """One admin's view of the lease. Only `turn` and `resign` block on the store: they need a thread."""
 
     is_shared = True
 
     def __init__(
         self, leases: LeaseStore, holder: str, *, utc: Callable[[], float], mono: Callable[[], float]
     ) -> None:
-        """`holder` names this admin's data folder: a lease of that name was ours before a restart."""
+        """`holder` names this admin's data folder. A lease of that name was ours before a restart."""
         self._leases, self._holder, self._utc, self._mono = leases, holder, utc, mono
         self._lock = threading.Lock()
         self._mine: Lease | None = None
@@ -127,7 +127,7 @@ class Leadership:
             self._mine, self._renewed_mono = lease, asked
 
     def heard_other(self) -> None:
-        """Another admin refreshed the plan. Whoever cannot renew stands back for it."""
+        """Another admin refreshed the plan. If we cannot renew our lease, we stand back."""
         if self.standing() in ("unsure", "alone"):
             with self._lock:
                 log.info("leader.stands_back", term=self._mine.term if self._mine else None)

@@ -1,4 +1,4 @@
-"""Feeds the meters: what Prometheus is shown of this machine's own records."""
+"""Counts this machine's records for Prometheus."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ class MetricsListener:
         self._meters = meters
 
     def take(self, events: WorkerEvents) -> None:
-        """Count it."""
+        """Count these events."""
         for record in events.records:
             if isinstance(record, Outcome):
                 self._meters.observe(record)
@@ -31,6 +31,6 @@ class MetricsListener:
         return {"meters": self._meters.snapshot()}
 
     def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
-        """Go on counting from a snapshot's totals."""
+        """Continue from a snapshot's totals."""
         if "meters" in document:
             self._meters.restore(document["meters"])

@@ -31,7 +31,7 @@ FORGOTTEN_AFTER_S = 60.0
 
 @dataclass(slots=True)
 class WatchedCanary:
-    """One canary under watch: its guardrails, its figures, its incident, and how the rules stood last."""
+    """One canary under watch: its guardrails, figures and incident, and the last status of every rule."""
 
     watch: Watch
     pulse: Pulse
@@ -40,11 +40,11 @@ class WatchedCanary:
 
     @property
     def holds_ramp(self) -> bool:
-        """True while any rule warns or worse: exposure does not grow then."""
+        """True while any rule warns or fires: the ramp does not advance then."""
         return any(status.state in ("warn", "firing", "latched") for status in self.statuses)
 
     def why(self, act: Act, *, rule: str = "", share: float) -> RollbackEvidence:
-        """What stands at the moment of this rollback from `share`: by a rule, or ("") by a person."""
+        """The evidence at the moment of this rollback from `share`; `rule` is "" for a person's rollback."""
         return self.watch.why(
             self.statuses, rule=rule, who=act.who, reason=act.reason, at=act.at, share=share
         )
@@ -67,8 +67,10 @@ class Monitor:
         self.configure(settings)
 
     def configure(self, settings: ControlSettings) -> None:
-        """Take in a loaded config: watch new canaries, forget those that left it, keep what was learnt. The
-        incidents of those that left are over with the next judgement."""
+        """Watch the canaries of a changed config, and keep what was learnt of those that stay.
+
+        The incidents of canaries that left the config end with the next judgement.
+        """
         self._settings = settings
         self._meters.configure(canaries=settings.canaries, feedback_metrics=settings.metrics)
         self.outbox.address(settings.notify)
@@ -76,7 +78,7 @@ class Monitor:
         self.canaries = {name: self._watched(wanted) for name, wanted in settings.canaries.items()}
 
     def take(self, events: WorkerEvents) -> None:
-        """Take in what happened."""
+        """Process outcomes, feedback, heartbeats and worker exits."""
         for key, beat in events.beats:
             self._beat(key, beat)
         for key, _ in events.deaths:
@@ -95,7 +97,7 @@ class Monitor:
                 watched.pulse.observe_feedback(record)
 
     def judge(self, now_utc: float, now_mono: float) -> bool:
-        """Judge if it is time; True when somebody has to be told something, which is to be kept first."""
+        """Judge if it is time. True when there are new notices: save the memory, then send them."""
         if now_mono - self._judged_at < JUDGE_EVERY_S:
             return False
         self._judged_at = now_mono
@@ -103,7 +105,7 @@ class Monitor:
         heard = self._outcomes_heard > 0
         silent = self._finished_heard > 0 and not heard
         self._finished_heard = self._outcomes_heard = 0
-        # Nobody reports the death of another machine's worker.
+        # The exit of another machine's worker is not reported.
         oldest = now_mono - FORGOTTEN_AFTER_S
         self._finished = {key: (count, at) for key, (count, at) in self._finished.items() if at > oldest}
         told = [notice for incident in self._left for notice in incidents.over(incident, now_utc)]
@@ -121,13 +123,13 @@ class Monitor:
         return bool(told)
 
     def count_manual_rollback(self, name: str) -> None:
-        """A person pulled the candidate back."""
+        """Count a rollback that a person ordered."""
         self._meters.count_rollback(name, "manual")
 
     def watch_records(
         self, now_utc: float, now_mono: float, *, room_bytes: int | None, waiting: int, down: str | None
     ) -> bool:
-        """See whether the records are kept; True when somebody has to be told, which is to be kept first."""
+        """Check whether records are lost or late. True when there are new notices, as for `judge`."""
         facts = RecordState(
             dropped=self._dropped_heard, room_bytes=room_bytes, waiting=waiting, down=down or ""
         )
@@ -137,16 +139,16 @@ class Monitor:
         return bool(told)
 
     def look(self, now_mono: float) -> None:
-        """Say how the rules stand, and act on nothing: for somebody who only shows them."""
+        """Update the rules' statuses without acting on them: an admin in standby only shows them."""
         for watched in self.canaries.values():
             watched.statuses = tuple(watched.watch.judge(now_mono, routed=False))
 
     def holding(self) -> list[str]:
-        """The canaries whose exposure must not grow now."""
+        """The canaries whose ramp must not advance now."""
         return [name for name, watched in self.canaries.items() if watched.holds_ramp]
 
     def thin(self) -> list[str]:
-        """The canaries whose present step too few users have seen for anybody to judge it."""
+        """The canaries whose current step has been seen by too few users to be judged."""
         states = {name: self._rollouts.state(name) for name in self.canaries}
         return [
             name
@@ -155,7 +157,7 @@ class Monitor:
         ]
 
     def snapshot(self) -> Mapping[str, Any]:
-        """Evidence, incidents and unsent pages."""
+        """Evidence, incidents and unsent notices."""
         canaries = {name: _document(watched) for name, watched in self.canaries.items()}
         return {
             "outbox": self.outbox.snapshot(),
@@ -164,7 +166,7 @@ class Monitor:
         }
 
     def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
-        """Go on from a snapshot, in place of what was learnt here."""
+        """Replace the memory by a snapshot."""
         if "canaries" not in document:
             return
         self.outbox.restore(document["outbox"])
@@ -218,7 +220,7 @@ class Monitor:
         return notices
 
     def _roll_back(self, name: str, watched: WatchedCanary, now: float) -> RollbackEvidence | None:
-        """Pull the candidate back if a rule convicted it; the evidence as it stood, or None."""
+        """Roll back if a rule convicted the candidate. Returns the evidence, or None."""
         convicting = next((status for status in watched.statuses if status.action == "rollback"), None)
         state = self._rollouts.state(name)
         if convicting is None or state is None or not state.effective_share:
@@ -236,7 +238,7 @@ class Monitor:
         return state is not None and state.state == "rolled_back"
 
     def _watched(self, wanted: CanarySettings) -> WatchedCanary:
-        """The canary's watch under these rules, with what was learnt before."""
+        """The canary under these rules, with what was learnt before."""
         name = wanted.canary.name
         known = self.canaries.get(name)
         if known is not None and known.watch.rules == wanted.guardrails:

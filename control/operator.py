@@ -1,4 +1,4 @@
-"""What the console may ask and order: facts from the live view and the store, orders as audited changes."""
+"""What the console may ask and order. Facts come from the monitor and the store; every order is audited."""
 
 import asyncio
 import time
@@ -36,7 +36,7 @@ LOOK_EVERY_S = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unlabelled:
-    """A pair that waits for a label, None when none does; `labelled` pairs have one."""
+    """A pair without a label, None if all have one; `labelled` is how many have one."""
 
     pair: tuple[Capture, Capture] | None
     labelled: int
@@ -44,8 +44,8 @@ class Unlabelled:
 
 @dataclass(slots=True, kw_only=True)
 class Operator:
-    """What the console may ask and order. `problems` is what the config must not change of started canaries,
-    `troubles` says what else does not work at the moment.
+    """`problems` are the config's changes to started canaries, which are refused; `troubles` says what else
+    does not work at the moment.
 
     Every method may raise BadOrder: 404 for an unknown canary, 409 for an order that is not legal now, 503
     while the store does not answer.
@@ -68,7 +68,7 @@ class Operator:
         """What does not work at the moment, in plain words; empty when everything works."""
         found = [*self.problems, *self.troubles(), *self.monitor.outbox.troubles()]
         if not self.workers.alive(time.monotonic()):
-            found.append("no traffic worker gave a sign of life")
+            found.append("no traffic worker is alive")
         return found
 
     def status(self) -> Mapping[str, Any]:
@@ -103,7 +103,7 @@ class Operator:
     async def order(
         self, canary: str, order: Order, *, who: str, reason: str, share: float | None
     ) -> Mapping[str, Any]:
-        """Carry out one order, and wait a moment for the workers to confirm it."""
+        """Carry out one order, and wait up to 1.5 s for the workers to confirm it."""
         _must_be_storable(who, reason)
         wanted, before = self._orderable(canary, order)
         now = time.time()
@@ -131,7 +131,7 @@ class Operator:
     async def decide(
         self, canary: str, choice: Choice, *, who: str, reason: str, compensating: str | None
     ) -> Mapping[str, Any]:
-        """Keep what a person decided of the canary's run."""
+        """Store what a person decided about the canary's run."""
         state = self.rollouts.state(canary)
         _must_be_storable(who, reason, compensating or "")
         if state is None:
@@ -150,30 +150,30 @@ class Operator:
         return asdict(decision)
 
     async def unlabelled(self, canary: str, category: str | None) -> Unlabelled:
-        """The oldest captured pair that nobody has labelled, and how many somebody has."""
+        """The oldest captured pair without a label, and how many pairs have one."""
         self._capturing(canary)
         with _store_asked():
             return await asyncio.to_thread(_unlabelled, self.store, canary, category)
 
     async def labels(self, canary: str) -> Mapping[str, Label]:
-        """What people found in its pairs."""
+        """The labels of the canary's pairs, by exchange id."""
         with _store_asked():
             return await asyncio.to_thread(Labels(self.store).of, canary)
 
     async def label(self, canary: str, exchange_id: str, right: Right, *, who: str) -> None:
-        """Keep what a person found."""
+        """Store a person's label of a pair."""
         self._capturing(canary)
         label = Label(at=time.time(), canary=canary, exchange_id=exchange_id, right=right, who=who)
         with _store_asked():
             await asyncio.to_thread(_keep_label, self.store, label)
 
     async def evaluations(self) -> Sequence[Mapping[str, Any]]:
-        """Every evaluation that was kept."""
+        """Every archived evaluation, oldest first."""
         with _store_asked():
             return await asyncio.to_thread(Evaluations(self.store).all)
 
     async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
-        """The newest audit entries."""
+        """The newest audit entries, newest first."""
         with _store_asked():
             return [_audit_entry(each) for each in await asyncio.to_thread(self.store.audit, limit)]
 
@@ -198,7 +198,7 @@ class Operator:
             return await asyncio.to_thread(lambda: list(islice(found, limit)))
 
     def _orderable(self, canary: str, order: Order) -> tuple[CanarySettings, State]:
-        """What an order is given to. BadOrder (404, 503)."""
+        """The canary that is ordered about, and its state. Raises BadOrder (404, 503)."""
         wanted, state = self.settings().canaries.get(canary), self.rollouts.state(canary)
         if wanted is not None and not self.rollouts.known and order != "rollback":
             raise BadOrder(503, "the store has not answered yet; only rollback needs none")
@@ -207,8 +207,11 @@ class Operator:
         return wanted, state
 
     async def _changed(self, canary: str, act: Act, transition: Transition, before: State) -> State:
-        """The state after the order. A rollback is right whatever somebody else ordered at the same moment;
-        it asks no store, and waits for no thread, for all of them may be waiting for one."""
+        """The state after the order.
+
+        A rollback is right whatever another operator ordered at the same moment. It asks no store and takes
+        no thread: all threads may be waiting for the store.
+        """
         if act.action != "rollback":
             return await asyncio.to_thread(self.rollouts.change, canary, act, transition, yields=True)
         watched = self.monitor.canaries.get(canary)
@@ -259,7 +262,7 @@ class Operator:
 
 @contextmanager
 def _store_asked() -> Iterator[None]:
-    """A store that does not answer, as the console says it: BadOrder (503)."""
+    """Turn StoreDown into BadOrder (503)."""
     try:
         yield
     except StoreDown as problem:
@@ -267,8 +270,10 @@ def _store_asked() -> Iterator[None]:
 
 
 def _must_be_storable(*texts: str) -> None:
-    """BadOrder (400) for text that a store could not keep: half a surrogate is no UTF-8, and PostgreSQL takes
-    no NUL. A rollback with such a reason would be in force and never stored."""
+    """Raise BadOrder (400) for text that the store would refuse: a lone surrogate, or a NUL in PostgreSQL.
+
+    A rollback with such a reason would be in force and never stored.
+    """
     if any("\0" in text or text != text.encode("utf-8", "replace").decode() for text in texts):
         raise BadOrder(400, "who and why must be text that can be stored: valid UTF-8, without a NUL")
 

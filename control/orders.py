@@ -1,4 +1,4 @@
-"""Turns an operator's order into a transition. What is legal, `routing.transitions` knows."""
+"""Turns an operator's order into a transition. `routing.transitions` says which are legal."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -12,7 +12,7 @@ ORDERS: tuple[Order, ...] = ("start", "pause", "resume", "rollback", "promote", 
 
 
 class BadOrder(Exception):
-    """An order that cannot be carried out; `status` is the HTTP status, the message what would be legal."""
+    """An order that cannot be carried out. `status` is the HTTP status, the message says what is legal."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -28,16 +28,16 @@ ORDER_OF: dict[transitions.Action, Order] = {
     "rollback": "rollback",
     "promote": "promote",
 }
-"""How an operator calls what may be done to a state. `end` is the config's alone."""
+"""The operator's word for each action. Only the config ends a canary."""
 
 
 def transition_for(
     order: Order, steps: Sequence[Step], *, reason: str, share: float | None, now: float
 ) -> Callable[[State], State]:
-    """The transition that carries out an order. BadOrder (400) when it lacks what it needs."""
+    """The transition that carries out an order. Raises BadOrder (400) when the order is incomplete."""
     if order == "ramp":
         if share is None:
-            raise BadOrder(400, 'ramp needs "share", as 0.1 for 10 %')
+            raise BadOrder(400, 'ramp needs "share", for example 0.1 for 10 %')
         wanted = share
         return lambda state: transitions.set_share(state, steps, wanted, now=now)
     if order in ("promote", "resume") and not reason.strip():

@@ -1,7 +1,7 @@
-"""Keeps one machine's plan file as new as what is heard of the plan, from whomever.
+"""Keeps one machine's plan file as new as the newest plan that its agent received.
 
-An older plan is not news, wherever it comes from; nor is the same one again. Only an admin's sign of life
-keeps a plan fresh, so that a machine which hears of none falls to share 0 (`records/plans.py`).
+Older plans and repetitions are ignored. Only an admin's refresh keeps a plan fresh: a machine that receives
+none falls to share 0 (`records/plans.py`).
 """
 
 from pathlib import Path
@@ -14,11 +14,11 @@ from routing.plan import NO_PLAN, Plan
 log = structlog.get_logger()
 
 WRITE_EVERY_S = 5.0
-"""A mere refresh is written this often: the workers need it once in 15 minutes."""
+"""How often a mere refresh is written. Workers need one every 15 minutes."""
 
 
 class PlanFollower:
-    """The plan of one machine. `plan` is the newest that was heard, or found in the file."""
+    """The plan of one machine. `plan` is the newest that was received or found in the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -27,7 +27,7 @@ class PlanFollower:
         self._unwritten = False
 
     def hear(self, plan: Plan | None, mono: float) -> bool:
-        """Take in a plan, or that there is none; True when it was news."""
+        """Take a received plan, None for none. True when the plan was new."""
         if plan is None or _order(plan) <= _order(self.plan):
             return False
         changed = plan.version != self.plan.version
@@ -37,11 +37,11 @@ class PlanFollower:
         return True
 
     def silent_s(self, mono: float) -> float:
-        """How long there was no news; infinite before the first."""
+        """Seconds since the last new plan; infinite before the first."""
         return mono - self._heard_mono
 
     def _write(self, mono: float) -> None:
-        """A disk that is full may have room for the next news."""
+        """Write the plan. A full disk is logged, and the next plan is tried again."""
         try:
             plans.write(self._path, self.plan)
         except OSError as error:

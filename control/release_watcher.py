@@ -1,4 +1,4 @@
-"""One look at every provider's list of models: what is new is told and, if wanted, measured."""
+"""Looks at every provider's list of models. A new model is announced and, if wanted, benchmarked."""
 
 import asyncio
 import time
@@ -25,13 +25,13 @@ FILE = "watch.json"
 
 
 class BadMemory(Exception):
-    """The file that remembers cannot be read; the message says what to do."""
+    """The watcher's file cannot be read. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchResult:
-    """What one look came to: new models, how many each provider lists (None: it could not be asked), how
-    benchmarks ended, by model, what went wrong."""
+    """The result of one look: new models, how many models each provider lists (None: no answer), the result
+    of each benchmark by model, and what went wrong."""
 
     new: tuple[str, ...]
     listed: Mapping[str, int | None]
@@ -41,7 +41,7 @@ class WatchResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkResult:
-    """How a new model's benchmark ended, in a line; its verdict, None where it could not be run."""
+    """How a new model's benchmark ended, in one line, and its verdict (None: it could not be run)."""
 
     says: str
     verdict: str | None
@@ -49,10 +49,10 @@ class BenchmarkResult:
 
 @dataclass(slots=True, kw_only=True)
 class ReleaseWatcher:
-    """Looks, remembers in a file, tells, measures.
+    """Looks, and remembers in a file what it has announced and measured.
 
-    `benchmark` runs one of a model; None: new models are not measured.
-    `match` is a pattern of model names that are worth it.
+    `benchmark` measures one model; None: models are not measured. `match` is a pattern of the names of models
+    that are measured.
     """
 
     providers: Sequence[Provider]
@@ -64,7 +64,8 @@ class ReleaseWatcher:
     troubles: list[str] = field(default_factory=list)
 
     def look(self) -> WatchResult:
-        """Once. What cannot be told or measured now is tried at the next look. Raises BadMemory, OSError."""
+        """Look once. Failed announcements and benchmarks are tried again at the next look. Raises BadMemory,
+        OSError."""
         self.troubles = []
         memory, new, counts = asyncio.run(self._look(self._remembered(), time.time()))
         self._remember(memory)
@@ -139,7 +140,7 @@ class ReleaseWatcher:
         return done
 
     def _receivers(self) -> Mapping[str, Receiver]:
-        """By an id that gives no address away."""
+        """The receivers by an id that does not reveal their address."""
         return Outbox(self.notify).receivers
 
     def _remembered(self) -> WatchMemory:

@@ -1,4 +1,4 @@
-"""A rollback as programs read it: `/api/canaries/NAME/rollbacks`, and in brief in the status. Pure."""
+"""A rollback as JSON: whole for `/api/canaries/NAME/rollbacks`, in brief for the status. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,7 +8,7 @@ from alerts.rollback_evidence import Point, RolledBack, RuleThen
 
 
 def document_of(rolled_back: RolledBack) -> dict[str, Any]:
-    """All of it. Times are UTC seconds, `ln_` numbers natural logarithms."""
+    """The whole rollback. Times are UTC seconds; numbers named `ln_…` are natural logarithms."""
     why = rolled_back.why
     return {
         "canary": why.canary,
@@ -33,7 +33,7 @@ def document_of(rolled_back: RolledBack) -> dict[str, Any]:
 
 
 def brief_of(rolled_back: RolledBack | None) -> dict[str, Any] | None:
-    """What a glance needs; None for none."""
+    """The rollback in brief; None for none."""
     if rolled_back is None:
         return None
     why = rolled_back.why

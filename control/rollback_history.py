@@ -1,4 +1,4 @@
-"""Why canaries were rolled back: what the store has, and what waits to be stored. Decides nothing."""
+"""Why canaries were rolled back: the stored rollbacks, and those that wait to be stored."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ LOOK_EVERY_S = 0.5
 
 
 class RollbackHistory:
-    """The newest of each canary is known without asking the store."""
+    """Rollbacks by canary. The newest of each is in memory."""
 
     def __init__(self, store: Store, rollouts: Rollouts) -> None:
         self._store, self._rollouts = store, rollouts
@@ -20,8 +20,8 @@ class RollbackHistory:
         self._missing: dict[str, int] = {}
 
     def current(self, name: str) -> RolledBack | None:
-        """The rollback that the canary stands under; None for none, and where none is known."""
-        waiting = self._rollouts.pulled_back(name)
+        """The rollback that is in force; None for none, or while it is not read yet."""
+        waiting = self._rollouts.pending_rollback(name)
         if waiting is not None:
             self._known[name] = waiting
         state, known = self._rollouts.state(name), self._known.get(name)
@@ -30,8 +30,9 @@ class RollbackHistory:
         return known
 
     async def history(self, name: str, limit: int) -> Sequence[RolledBack]:
-        """The canary's rollbacks, newest first; with the store down the present one, or StoreDown."""
-        waiting = self._rollouts.pulled_back(name)
+        """The canary's rollbacks, newest first. While the store is down, only the one in force, else
+        StoreDown."""
+        waiting = self._rollouts.pending_rollback(name)
         try:
             stored = await asyncio.to_thread(self._read, name, limit)
         except StoreDown:
@@ -42,7 +43,7 @@ class RollbackHistory:
         return [*([waiting] if waiting is not None else []), *stored][:limit]
 
     async def following(self) -> None:
-        """Look for those that somebody else ordered, or an earlier process, without end."""
+        """Read rollbacks that another admin or an earlier process ordered, without end."""
         while True:
             for name, run in self._unknown():
                 try:
@@ -56,7 +57,7 @@ class RollbackHistory:
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _unknown(self) -> list[tuple[str, int]]:
-        """(canary, run) of the stored rollbacks whose why is still to be read."""
+        """(canary, run) of the stored rollbacks that are not read yet."""
         held = self._rollouts.states.items()
         back = [(name, each.state.run) for name, each in held if each.state.state == "rolled_back"]
         return [(name, run) for name, run in back if not self._is_known(name, run)]

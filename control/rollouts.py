@@ -1,7 +1,7 @@
 """Every canary's state and its changes. The store is the truth, the plan its copy for the workers.
 
-Two things do not wait for the store. A rollback is in force at once, and stored when the store answers
-(`settle`). And until it has answered for the first time, the last plan goes on.
+Two things do not wait for the store. A rollback is in force at once and stored when the store answers
+(`settle`). Until the store has answered for the first time, the last plan stays in force.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ REMOVED = "removed from the config"
 
 
 class Outrun(Exception):
-    """Somebody else changed the canary meanwhile; the message says what it is now."""
+    """Another operator changed the canary meanwhile. The message says what its state is now."""
 
 
 class Rollouts:
@@ -51,14 +51,14 @@ class Rollouts:
         publish: Callable[[Plan], None],
         *,
         last: Plan = NO_PLAN,
-        pulled: PendingRollbacks | None = None,
+        pending: PendingRollbacks | None = None,
     ) -> None:
-        """`publish` puts a plan where the workers find it, without waiting for anybody; `last` is the plan
-        that goes on while the store is down, `pulled` what an earlier process could not store."""
+        """`publish` takes a plan to the workers without blocking; `last` is the plan in force until the store
+        answers; `pending` are rollbacks that an earlier process could not store."""
         self._store = store
         self._publish = publish
         self._last = last
-        self._pulled = PendingRollbacks() if pulled is None else pulled
+        self._pending = PendingRollbacks() if pending is None else pending
         self._publishing, self._adopting = threading.Lock(), threading.Lock()
         self.states: Mapping[str, Versioned] = {}
         self.known = False
@@ -68,34 +68,35 @@ class Rollouts:
 
     @property
     def plan(self) -> Plan:
-        """The states as one plan, with the rollbacks that the store does not know of: each raises the version
-        as storing it will."""
+        """The states as one plan, with the pending rollbacks. Each raises the version, as storing it will."""
         now = time.time()
         if not self.known:
             return self._last_plan(now)
         states = {}
         for name, each in self.states.items():
-            state = self._pulled.over(name, each.state)
+            state = self._pending.over(name, each.state)
             states[name] = (each.version + (state != each.state), state)
         return plan_of(states, now)
 
     def state(self, name: str) -> State | None:
-        """A canary's state; None when there is none, or it is not known."""
+        """A canary's state; None if there is none, or none is known."""
         found = self.states.get(name)
         state = found.state if found is not None else self._last.states.get(name)
-        return None if state is None else self._pulled.over(name, state)
+        return None if state is None else self._pending.over(name, state)
 
-    def pulled_back(self, name: str) -> RolledBack | None:
-        """A rollback that is in force and that the store does not know of; None for none."""
-        waiting, state = self._pulled.of(name), self.state(name)
+    def pending_rollback(self, name: str) -> RolledBack | None:
+        """The canary's pending rollback; None for none."""
+        waiting, state = self._pending.of(name), self.state(name)
         if waiting is None or state is None or (state.state, state.run) != ("rolled_back", waiting.run):
             return None
         before = waiting.before or state
         return rolled_back(waiting.why, before, waiting.over(before), stored=False)
 
     def publish(self) -> None:
-        """Publish the plan: after each change, and now and then to keep it fresh. What a full disk refuses is
-        written the next time. Nothing when there is none. From any thread: never an older one after a newer.
+        """Publish the plan, after a change or to keep it fresh. Without a plan, nothing.
+
+        From any thread; an older plan never follows a newer one. What a full disk refuses is written the next
+        time.
         """
         with self._publishing:
             plan = self.plan
@@ -107,7 +108,7 @@ class Rollouts:
                 log.error("plan.not_published", problem=str(error))
 
     def adopt(self, found: Mapping[str, Versioned]) -> None:
-        """Take in states as they were stored, by whomever; what is older than ours is not news."""
+        """Take over stored states that are newer than ours, whoever changed them."""
         with self._adopting:
             states = dict(self.states)  # replaced whole: other threads may be reading it
             for name, each in found.items():
@@ -128,7 +129,8 @@ class Rollouts:
     ) -> State:
         """Apply one transition, store and publish it. Raises IllegalTransition, KeyError and StoreDown.
 
-        A rollback is published, and stored by the next `settle`, `why` with it: it never raises StoreDown.
+        A rollback is published at once and stored, with `why`, by the next `settle`. It never raises
+        StoreDown.
 
         With `yields` it gives way, by Outrun, to somebody who changed the canary meanwhile: whoever ordered
         this did not know. Without, it is applied to what they made of it.
@@ -139,7 +141,7 @@ class Rollouts:
             if after == seen:
                 return after
             if after.state == "rolled_back":
-                return self._pull_back(name, seen, act, why)
+                return self._roll_back(name, seen, act, why)
         self.settle()
         for _ in range(_TRIES):
             held = self.states[name]
@@ -159,18 +161,18 @@ class Rollouts:
     @property
     def unsettled(self) -> bool:
         """True while a rollback waits to be stored."""
-        return bool(self._pulled)
+        return bool(self._pending)
 
     def settle(self) -> None:
-        """Store the rollbacks that the store does not know of. Raises StoreDown; they stay in force."""
-        self._pulled.sync()
+        """Store the pending rollbacks. May raise StoreDown; they stay in force."""
+        self._pending.sync()
         if not self.known:
             self._look()
-        for name, pulled in self._pulled:
-            self._settle(name, pulled)
+        for name, rollback in self._pending:
+            self._settle(name, rollback)
 
     async def settling(self) -> None:
-        """Settle whatever waits, as soon as the store answers, for as long as this process lives."""
+        """Settle pending rollbacks as soon as the store answers, without end."""
         while True:
             await asyncio.sleep(SETTLE_EVERY_S)
             if self.unsettled:
@@ -179,42 +181,42 @@ class Rollouts:
                 except StoreDown:
                     await asyncio.sleep(SETTLE_AGAIN_S)
 
-    def _settle(self, name: str, pulled: PendingRollback) -> None:
-        if name in self.states and not self._is_stored(name, pulled):
+    def _settle(self, name: str, rollback: PendingRollback) -> None:
+        if name in self.states and not self._is_stored(name, rollback):
             raise StoreDown(_BEHIND.format(name))
-        self._pulled.settled(name, pulled)
+        self._pending.settled(name, rollback)
 
-    def _is_stored(self, name: str, pulled: PendingRollback) -> bool:
-        """Store it, unless a newer order came in between. False where the store would not have it."""
+    def _is_stored(self, name: str, rollback: PendingRollback) -> bool:
+        """Store the rollback unless a newer order overtook it. False if the store refused it."""
         for _ in range(_TRIES):
             held = self.states[name]
-            after = pulled.over(held.state)
+            after = rollback.over(held.state)
             if after == held.state:
                 log.info("rollback.overtaken", canary=name, state=held.state.state, run=held.state.run)
                 return True
-            if self._store.swap(name, held.version, after, pulled.act, pulled.why):
+            if self._store.swap(name, held.version, after, rollback.act, rollback.why):
                 self.adopt({name: Versioned(held.version + 1, after)})
                 return True
             self._look()
         return False
 
-    def _pull_back(self, name: str, seen: State, act: Act, why: RollbackEvidence | None) -> State:
-        pulled = PendingRollback(seen.run, act, None if why is None else to_document(why), seen)
-        self._pulled.put(name, pulled)
+    def _roll_back(self, name: str, seen: State, act: Act, why: RollbackEvidence | None) -> State:
+        rollback = PendingRollback(seen.run, act, None if why is None else to_document(why), seen)
+        self._pending.put(name, rollback)
         self.publish()
         log.info("canary.changed", canary=name, action=act.action, who=act.who, state="rolled_back")
-        return pulled.over(seen)
+        return rollback.over(seen)
 
     def _look(self) -> None:
         self.adopt(self._store.states())
 
     def _last_plan(self, now: float) -> Plan:
-        states = {name: self._pulled.over(name, state) for name, state in self._last.states.items()}
+        states = {name: self._pending.over(name, state) for name, state in self._last.states.items()}
         changed = sum(states[name] != state for name, state in self._last.states.items())
         return replace(self._last, version=self._last.version + changed, states=states, refreshed_at=now)
 
     def reconcile(self, settings: ControlSettings, now: float) -> list[str]:
-        """Bring the states to what the config wants; returns what it must not want, in words."""
+        """Bring the states to what the config wants. Returns a sentence for each change that is refused."""
         self.settle()
         problems = redefinitions(settings.canaries, self.states)
         for name, wanted in settings.canaries.items():
@@ -246,13 +248,14 @@ class Rollouts:
         now: float,
         thin: Iterable[str] = (),
     ) -> None:
-        """Let every ramp's clock run, but for the canaries in `held`; those in `thin` stay at their step."""
+        """Advance every ramp's clock by `passed_s`, except for the canaries in `held`. Those in `thin` stay
+        at their step."""
         holding, staying = frozenset(held), frozenset(thin)
         for name, wanted in settings.canaries.items():
             current = self.states.get(name)
             if current is None or len(wanted.canary.steps) < 2:
                 continue
-            if self.state(name) != current.state:  # pulled back, and not stored yet
+            if self.state(name) != current.state:  # rolled back, and not stored yet
                 continue
             after = transitions.tick(
                 current.state,
@@ -282,8 +285,7 @@ class Rollouts:
         self._look()
 
     def fix_rubric(self, wanted: CanarySettings, now: float) -> None:
-        """The rubric is fixed when the canary first runs; later changes are shown as such. May raise
-        StoreDown."""
+        """Fix the rubric when the canary first runs. Later changes are shown as such. May raise StoreDown."""
         state = self.state(wanted.canary.name)
         if state is None or state.started_at is None or not wanted.judged.criteria:
             return
@@ -300,7 +302,7 @@ class Rollouts:
 
 
 def _alike(one: State, other: State) -> bool:
-    """True when they differ by the ramp's clock only, which ticks all the time."""
+    """True if the states differ only by the ramp's clock."""
     return replace(one, step_elapsed_s=0.0) == replace(other, step_elapsed_s=0.0)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from control.events import Listener, WorkerEvents, of_batch
+from control.events import Listener, StatefulListener, WorkerEvents, of_batch
 from records.spool_reader import SpoolReader
 from records.whole_file import write_whole
 
@@ -30,20 +30,22 @@ class SpoolFeed:
     save_every_s = 1.0
 
     def __init__(self, folder: Path, checkpoint: Path, *, boot: str, others: Sequence[Listener] = ()) -> None:
-        """Follows one spool folder. `others` listen beside the controller's own, and may not remember."""
+        """Follow one spool folder. `others` listen beside those that are attached."""
         self._folder, self._checkpoint, self._boot = folder, checkpoint, boot
         self._document = _read(checkpoint)
         self._listeners: list[Listener] = list(others)
+        self._stateful: Sequence[StatefulListener] = ()
         self.reader = SpoolReader(folder, self._document.get("cursors", {}), quarantine=False)
         self._pending: dict[str, int] = {}
         self._writer = ThreadPoolExecutor(1)  # its own: the others may all wait for a store
 
-    def attach(self, *listeners: Listener) -> None:
-        """Tell these, too, from where the last checkpoint ends; each goes on from what it knew then."""
-        self._listeners = [*listeners, *self._listeners]
+    def attach(self, workers: Listener, *stateful: StatefulListener) -> None:
+        """Pass events to these, too, from where the last checkpoint ends, and restore the stateful ones."""
+        self._listeners = [workers, *stateful, *self._listeners]
+        self._stateful = stateful
         if self._document:
             new_boot = None if self._document["boot"] == self._boot else time.time() - time.monotonic()
-            for listener in listeners:
+            for listener in stateful:
                 listener.restore(self._document, new_boot=new_boot)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
@@ -83,7 +85,7 @@ class SpoolFeed:
         cursors = {**self.reader.committed, **pending}
         cursors = {name: place for name, place in cursors.items() if (self._folder / name).exists()}
         document: dict[str, Any] = {"boot": self._boot, "cursors": cursors}
-        for listener in self._listeners:
+        for listener in self._stateful:
             document.update(listener.snapshot())
         encoded = msgspec.json.encode(document)
         if await asyncio.get_running_loop().run_in_executor(self._writer, self._write, encoded):

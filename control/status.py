@@ -1,4 +1,4 @@
-"""The status document of one canary, as the command line, the API and the page have it. Decides nothing."""
+"""The status of one canary as JSON, for the command line, the API and the page."""
 
 from typing import Any
 
@@ -20,8 +20,8 @@ def status_of(
     rolled_back: RolledBack | None,
     now: float,
 ) -> dict[str, Any]:
-    """How a canary stands at monotonic `now`; `state` is None while nothing is known of it, `rolled_back`
-    the rollback that it stands under."""
+    """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
+    rollback in force."""
     return {
         "name": wanted.canary.name,
         "state": state.state if state is not None else "waiting",
@@ -43,7 +43,7 @@ def status_of(
 
 
 def _guardrails(wanted: CanarySettings, watched: WatchedCanary) -> list[dict[str, Any]]:
-    """Each rule and how it stands; `action` is what the config lets it do, None for a rule of our own."""
+    """Each rule with its status. `action` is what the config lets the rule do, None for a built-in rule."""
     actions = {rule_key(each.rule, each.category, each.segment): each.action for each in wanted.guardrails}
     return [
         {
@@ -60,9 +60,12 @@ def _guardrails(wanted: CanarySettings, watched: WatchedCanary) -> list[dict[str
 
 
 def _ramp(wanted: CanarySettings, state: State | None, watched: WatchedCanary) -> dict[str, Any]:
-    """Where the canary is in its ramp: `step` from 0, None where it is at no step of it; `left_s` of this
-    step, None where it has no end; `held` while a guardrail stops the clock, `too_few_users` while this step
-    stays because too few have seen it."""
+    """The canary's place in its ramp.
+
+    `step` counts from 0, None if the share is not of a step; `left_s` is what is left of the step, None if it
+    has no end; `held` is True while a guardrail stops the clock, `too_few_users` while too few users have
+    seen the step.
+    """
     steps = wanted.canary.steps
     step = state.step if state is not None and state.step < len(steps) else None
     lasts = steps[step].for_s if step is not None and step + 1 < len(steps) else None
@@ -76,13 +79,13 @@ def _ramp(wanted: CanarySettings, state: State | None, watched: WatchedCanary) -
 
 
 def _orders(state: State | None) -> list[str]:
-    """The orders that are legal now, and change something."""
+    """The orders that are legal now and change something."""
     legal = [ORDER_OF[each] for each in transitions.legal(state) if each in ORDER_OF] if state else []
     return [each for each in legal if state is None or (each, state.state) != ("rollback", "rolled_back")]
 
 
 def _mirror(wanted: CanarySettings, watched: WatchedCanary, now: float) -> dict[str, Any] | None:
-    """The mirror copies; None where there are none and none are wanted."""
+    """The figures of mirror copies; None if there are none and none are configured."""
     pulse = watched.pulse
     if not (wanted.mirror or pulse.mirror.requests or pulse.mirrors_dropped):
         return None

@@ -1,7 +1,4 @@
-"""Tells the leader the news of this machine, in brief, by the stream; the store gets all of it."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Publishes this machine's outcomes to the leader by the stream, in short form. The store gets everything."""
 
 from msgspec import structs
 
@@ -12,13 +9,13 @@ from records.shared.stream import RECORDS_A_DISPATCH, Dispatch, Outgoing
 
 
 class StreamPublisher:
-    """The listener that puts news on its way. It waits for nobody, and keeps nothing."""
+    """The listener that publishes events. It never blocks."""
 
     def __init__(self, outgoing: Outgoing, *, replica: str) -> None:
         self._outgoing, self._replica = outgoing, replica
 
     def take(self, events: WorkerEvents) -> None:
-        """Put it on its way: of each worker's signs of life the last, of outcomes those of a canary."""
+        """Publish outcomes and feedback of canaries, and each worker's last heartbeat."""
         outcomes = [brief(each) for each in events.records if type(each) is Outcome and each.canary]
         feedback = [each for each in events.records if type(each) is Feedback and each.canary]
         beats = list(_last_of_each(events).values())
@@ -37,16 +34,9 @@ class StreamPublisher:
                 )
             )
 
-    def snapshot(self) -> Mapping[str, Any]:
-        """Nothing: what a crash keeps from the stream is in the store."""
-        return {}
-
-    def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
-        """Nothing to restore."""
-
 
 def _last_of_each(events: WorkerEvents) -> dict[object, Heartbeat]:
-    """The last heartbeats, with all mirror copies that were dropped since the one before."""
+    """Each worker's last heartbeat, with the dropped mirror copies of all its heartbeats added up."""
     last: dict[object, Heartbeat] = {}
     for key, beat in events.beats:
         before = last.get(key)

@@ -1,7 +1,7 @@
-"""Attaches traces to the news where OTEL_EXPORTER_OTLP_ENDPOINT is set; else nothing is even imported."""
+"""Sends traces where OTEL_EXPORTER_OTLP_ENDPOINT is set; else OpenTelemetry is not even imported."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
@@ -17,32 +17,25 @@ ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 class TracingListener:
-    """The listener behind traces. Without memory: what is told again after a crash is the same span again."""
+    """The listener behind traces. After a crash some spans are sent again, under the same ids."""
 
     def __init__(self, environment: Mapping[str, str], version: str) -> None:
-        """`version` is ours, for the spans' resource."""
+        """`version` is canary's, for the resource of the spans."""
         self._sender = _sender(environment.get(ENDPOINT, ""), version)
 
     def take(self, events: WorkerEvents) -> None:
-        """Pass the records on; what finds no room is dropped."""
+        """Queue the records; those that find no room are dropped."""
         if self._sender is not None and events.records:
             self._sender.offer(events.records)
 
-    def snapshot(self) -> Mapping[str, Any]:
-        """Nothing."""
-        return {}
-
-    def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
-        """Nothing."""
-
     def close(self) -> None:
-        """Send what waits, for some seconds at most."""
+        """Send the queued spans, for a few seconds at most."""
         if self._sender is not None:
             self._sender.close()
 
 
 def _sender(endpoint: str, version: str) -> "Sender | None":
-    """None where nothing is to be sent, or cannot be: traces keep no process from starting."""
+    """None where traces are off or cannot be sent: they must not keep a process from starting."""
     if not endpoint:
         return None
     if urlsplit(endpoint).scheme not in ("http", "https"):
@@ -67,5 +60,5 @@ def _sender(endpoint: str, version: str) -> "Sender | None":
 
 
 def _bare(endpoint: str) -> str:
-    """The endpoint without credentials that may stand in it."""
+    """The endpoint's host, without credentials."""
     return urlsplit(endpoint).netloc.rpartition("@")[2]

@@ -1,7 +1,4 @@
-"""Which traffic workers live, and which plan each of them follows."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Which traffic workers are alive, and which plan each of them follows."""
 
 from control.events import WorkerEvents, WorkerKey
 from records.outcome import Heartbeat
@@ -10,13 +7,13 @@ ALIVE_WITHIN_S = 2.0
 
 
 class WorkerRegistry:
-    """The workers' last signs of life."""
+    """The workers' last heartbeats."""
 
     def __init__(self) -> None:
         self._beats: dict[WorkerKey, Heartbeat] = {}
 
     def take(self, events: WorkerEvents) -> None:
-        """Note who lives and who is gone."""
+        """Note heartbeats and exits."""
         for key, beat in events.beats:
             if beat.closing:
                 self._beats.pop(key, None)
@@ -26,7 +23,7 @@ class WorkerRegistry:
             self._beats.pop(key, None)
 
     def alive(self, now_mono: float) -> list[Heartbeat]:
-        """Those that gave a sign of life just now."""
+        """The last heartbeats of the workers that are alive."""
         oldest = now_mono - ALIVE_WITHIN_S
         self._beats = {key: beat for key, beat in self._beats.items() if beat.mono > oldest}
         return list(self._beats.values())
@@ -35,10 +32,3 @@ class WorkerRegistry:
         """(workers that follow at least this version of the plan, workers alive)"""
         alive = self.alive(now_mono)
         return sum(beat.plan_version >= version for beat in alive), len(alive)
-
-    def snapshot(self) -> Mapping[str, Any]:
-        """Nothing: signs of life do not keep."""
-        return {}
-
-    def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
-        """Nothing to restore."""

@@ -73,9 +73,11 @@ class Agent:
         self.workers = WorkerRegistry()
         self.tracing = TracingListener(os.environ, __version__)
         self.meters = Meters(canaries=current.canaries, feedback_metrics=current.metrics, mono=time.monotonic)
-        telling = StreamPublisher(self.outgoing, replica=spool_name.of(spool))
-        self.feed = SpoolFeed(spool, args.folder / "live.json", boot=boot_id(), others=[self.tracing])
-        self.feed.attach(self.workers, MetricsListener(self.meters), telling)
+        publisher = StreamPublisher(self.outgoing, replica=spool_name.of(spool))
+        self.feed = SpoolFeed(
+            spool, args.folder / "live.json", boot=boot_id(), others=[publisher, self.tracing]
+        )
+        self.feed.attach(self.workers, MetricsListener(self.meters))
         self.shipping = Shipping(args.folder, self.store, other=self.feed.reader)
         self.shared = Availability("redis")
 
@@ -178,9 +180,9 @@ class Agent:
         if self.shared.down is not None:
             found.append(f"the plan comes from the store: {self.shared.down}")
         if self.following.silent_s(now) > UNHEARD_AFTER_S:
-            found.append("no admin gave a sign of life: without one the shares fall to 0 after 15 minutes")
+            found.append("no admin refreshes the plan: after 15 minutes the shares fall to 0")
         if not self.workers.alive(now):
-            found.append("no traffic worker gave a sign of life")
+            found.append("no traffic worker is alive")
         return found
 
     def _reloaded(self, config: Config) -> None:

@@ -75,7 +75,7 @@ class Admin:
             self.store,
             lambda each: plans.write(plan, each),
             last=plans.read(plan) or NO_PLAN,
-            pulled=PendingRollbacks(self.folder / "rollbacks.json"),
+            pending=PendingRollbacks(self.folder / "rollbacks.json"),
         )
         self.rollbacks = RollbackHistory(self.store, self.rollouts)
 

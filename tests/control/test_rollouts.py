@@ -159,7 +159,7 @@ class One:
             self.store,
             lambda plan: plans.write(self.plan_file, plan),
             last=plans.read(self.plan_file) or NO_PLAN,
-            pulled=PendingRollbacks(self.folder / "rollbacks.json"),
+            pending=PendingRollbacks(self.folder / "rollbacks.json"),
         )
 
     @property

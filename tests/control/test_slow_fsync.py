@@ -67,7 +67,7 @@ def test_a_rollback_is_in_force_while_another_one_is_being_synced(tmp_path: Path
     disk.is_fast.set()
     with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
         pending = PendingRollbacks(tmp_path / "rollbacks.json")
-        rollouts = Rollouts(store, FilePublisher(tmp_path / "plan.json").put, pulled=pending)
+        rollouts = Rollouts(store, FilePublisher(tmp_path / "plan.json").put, pending=pending)
         rollouts.reconcile(parse(CONFIG, "canary.yaml", {}).control, time.time())
         disk.is_fast.clear()
         disk.waits.clear()
