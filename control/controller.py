@@ -40,43 +40,43 @@ SAVE_WITHIN_S = 2.0
 
 
 class Source(Protocol):
-    """Where evidence comes from, and where what was learnt from it is kept."""
+    """Where evidence comes from, and where the memory of it is saved."""
 
     @property
     def save_every_s(self) -> float: ...
 
     def attach(self, workers: WorkerRegistry, metrics: StatefulListener, monitor: StatefulListener) -> None:
-        """Tell these what happens, from where their kept memory ends."""
+        """Restore the stateful listeners, and pass events to all three from there on."""
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What has to run, without end."""
         ...
 
     async def begin(self) -> None:
-        """This controller leads from now on: take in what earlier ones learnt. May raise StoreDown."""
+        """This controller leads from now on: restore what earlier leaders learnt. May raise StoreDown."""
 
     async def stand_by(self) -> None:
-        """Another one leads: take in what it stored. May raise StoreDown."""
+        """Another controller leads: restore what it saved. May raise StoreDown."""
 
     async def save(self) -> None:
-        """Keep what the listeners know now."""
+        """Save what the listeners know."""
 
     def drain(self) -> None:
-        """Tell what is left, at the end."""
+        """Pass on the last events, at the end."""
 
 
 class Leader(Protocol):
-    """Whether it is this controller that acts."""
+    """Says whether this controller may act."""
 
     @property
     def is_shared(self) -> bool: ...
 
     @property
     def term(self) -> int | None:
-        """The term that we lead under; None in standby."""
+        """The term of this controller's lead; None in standby."""
 
     def turn(self) -> None:
-        """Look, or renew. May block: it needs a thread."""
+        """Renew the lead, or look whether it is free. May block: it needs a thread."""
 
     def standing(self) -> Standing: ...
 
@@ -88,7 +88,7 @@ class Leader(Protocol):
 
 
 class Publisher(Protocol):
-    """The plan's way to the workers."""
+    """Takes the plan to the workers."""
 
     @property
     def refresh_every_s(self) -> float: ...
@@ -103,7 +103,7 @@ class Publisher(Protocol):
 
 
 class Controller:
-    """One admin's part of deciding. Belongs to the event loop's thread."""
+    """Decides about every canary, as one admin process. Belongs to the event loop's thread."""
 
     def __init__(
         self,
@@ -119,8 +119,8 @@ class Controller:
         troubles: Callable[[], Sequence[str]],
         last: Plan = NO_PLAN,
     ) -> None:
-        """`last` is the plan that goes on until the store has answered, `own_url` the page where the config
-        names none; `troubles` says what else does not work in this process."""
+        """`last` is the plan in force until the store answers; `own_url` is the page's address where the
+        config names none; `troubles` says what else does not work in this process."""
         self.source, self.leader, self.publisher = source, leader, publisher
         self.settings = settings
         self._own_url, self._other_troubles = own_url, troubles
@@ -144,10 +144,10 @@ class Controller:
         self._store = store
         self._archivist = Archivist(store, lambda: self.settings.reports, lambda: self._leads)
         self._begun: int | None = None
-        """The term under which this controller has taken in what earlier ones learnt."""
+        """The term for which the source has restored what earlier leaders learnt."""
         self._reconciled: ControlSettings | None = None
         self._turned_at = time.monotonic()
-        self._told = asyncio.Event()
+        self._has_notices = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
 
     @property
@@ -156,12 +156,12 @@ class Controller:
 
     @property
     def watches(self) -> bool:
-        """True while this controller judges, and acts on it."""
+        """True while this controller judges and acts."""
         begun = self._begun is not None and self._begun == self.leader.term
         return begun and self.leader.standing() in ("leading", "alone")
 
     def configure(self, settings: ControlSettings) -> None:
-        """Take in a changed config; the next `turn` brings the states to what it wants."""
+        """Use a changed config. The next `turn` brings the states to what it wants."""
         self.settings = settings
         self.operator.problems = redefinitions(settings.canaries, self.rollouts.states)
         self.monitor.configure(settings)
@@ -182,7 +182,7 @@ class Controller:
         ]
 
     async def close(self) -> None:
-        """Judge what is left, keep it, and let the next one lead."""
+        """Judge the last events, save the memory, and let the next controller lead."""
         self.source.drain()
         if self.watches:
             self.monitor.judge(time.time(), time.monotonic())
@@ -193,30 +193,33 @@ class Controller:
             log.error("lease.not_given_back", problem=str(problem))
 
     def watch_records(self, *, room_bytes: int | None, waiting: int, down: str | None) -> None:
-        """Page when records are dropped, or wait too long for the store: `waiting` records in a spool with
-        `room_bytes` left, `down` is why the store does not answer."""
+        """Page when records are dropped or wait too long.
+
+        `waiting` records are in a spool with `room_bytes` left (None: unknown); `down` is why the store does
+        not answer.
+        """
         if self.monitor.watch_records(
             time.time(), time.monotonic(), room_bytes=room_bytes, waiting=waiting, down=down
         ):
-            self._told.set()
+            self._has_notices.set()
 
     async def _judge(self) -> None:
         while True:
             await asyncio.sleep(JUDGE_EVERY_S)
             if self.watches and self.monitor.judge(time.time(), time.monotonic()):
-                self._told.set()
+                self._has_notices.set()
 
     async def _notify(self) -> None:
-        """Keep what is known, and only then tell receivers: after a crash, a page that went out is known."""
+        """Save the memory, then send notices: after a crash, a notice that was sent is known."""
         saved_at = float("-inf")
         async with notifier_client() as client:
             while True:
-                await _within(self._told, JUDGE_EVERY_S)
+                await _within(self._has_notices, JUDGE_EVERY_S)
                 if not self.watches:
                     continue
                 due = bool(self.monitor.outbox.due(time.time()))
-                if self._told.is_set() or time.monotonic() - saved_at >= self.source.save_every_s:
-                    self._told.clear()
+                if self._has_notices.is_set() or time.monotonic() - saved_at >= self.source.save_every_s:
+                    self._has_notices.clear()
                     saved_at = time.monotonic()
                     await self._save()
                 if due and self.watches:
@@ -226,7 +229,7 @@ class Controller:
                     await self._save()
 
     async def _save(self) -> None:
-        """Keep what is known. A disk or store that hangs is waited for a moment, then left behind."""
+        """Save the memory. A disk or store that hangs is waited for SAVE_WITHIN_S, then left behind."""
         if self._saving is None or self._saving.done() or await self._saved():
             self._saving = asyncio.create_task(self.source.save())
             await self._saved()
@@ -241,7 +244,7 @@ class Controller:
         return True
 
     async def _refresh(self) -> None:
-        """Once a second, and without the store: the gauges, and when it changed or ages, the plan."""
+        """Once a second, without the store: update the gauges, and publish the plan when it changed or ages."""
         refreshed, version = float("-inf"), NO_PLAN.version
         while True:
             standing, plan, now = self.leader.standing(), self.rollouts.plan, time.monotonic()
@@ -258,11 +261,11 @@ class Controller:
 
     async def _follow_store(self) -> None:
         while True:
-            await asyncio.sleep(TURN_EVERY_S)
             await self.turn()
+            await asyncio.sleep(TURN_EVERY_S)
 
     async def turn(self) -> None:
-        """What needs the store, which may take its time: who leads, what others changed, configs, ramps."""
+        """Do what needs the store: leadership, states that others changed, config changes, ramps."""
         await asyncio.to_thread(self.leader.turn)
         now = time.monotonic()
         passed_s, self._turned_at = now - self._turned_at, now
@@ -289,7 +292,7 @@ class Controller:
             await self._lead(passed_s)
 
     async def _lead(self, passed_s: float) -> None:
-        """Bring the states to what the config wants, and let the ramps' clocks run."""
+        """Bring the states to what the config wants, and advance the ramps."""
         settings = self.settings
         if self._reconciled != settings:
             await asyncio.to_thread(self._reconcile, settings)
@@ -300,7 +303,8 @@ class Controller:
             self.rollouts.publish()
 
     def _reconcile(self, settings: ControlSettings) -> None:
-        """The leader's part: two configs must not fight. May raise StoreDown; then it is tried again."""
+        """Only the leader does this: two configs must not fight. May raise StoreDown; the next turn tries
+        again."""
         self.operator.problems = self.rollouts.reconcile(settings, time.time())
         self._reconciled = settings
         for problem in self.operator.problems:
