@@ -244,7 +244,7 @@ class Controller:
         return True
 
     async def _refresh(self) -> None:
-        """Once a second, without the store: update the gauges, and publish the plan when it changed or ages."""
+        """Once a second, without the store: update gauges, publish a plan that changed or aged."""
         refreshed, version = float("-inf"), NO_PLAN.version
         while True:
             standing, plan, now = self.leader.standing(), self.rollouts.plan, time.monotonic()
