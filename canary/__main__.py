@@ -1,5 +1,9 @@
 """`python -m canary` is the `canary` command."""
 
-from canary.cli import main
+from canary.interpreter import leave_working_folder
+
+leave_working_folder()
+
+from canary.cli import main  # noqa: E402 - what it imports must be ours
 
 main()

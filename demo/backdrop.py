@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import secrets
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from starlette.routing import Route
 
 from canary.commands.client import AdminClient, NotReached
 from canary.config.server import Role
+from canary.interpreter import environment, program
 
 READY_WITHIN_S = 20.0
 STOP_WITHIN_S = 15.0
@@ -33,7 +32,7 @@ class Backdrop:
         self._folder = folder
         self._running: list[asyncio.subprocess.Process] = []
         self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("CANARY_")},
+            **{name: value for name, value in environment().items() if not name.startswith("CANARY_")},
             "CANARY_SECRET": secrets.token_hex(32),
             "CANARY_ADMIN_TOKEN": secrets.token_hex(32),
         }
@@ -121,7 +120,7 @@ class Backdrop:
 
     async def _start(self, module: str, *arguments: str, **streams: Any) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, *arguments, env=self._environment, start_new_session=True, **streams
+            *program(module, *arguments), env=self._environment, start_new_session=True, **streams
         )
         self._running.append(process)
         return process

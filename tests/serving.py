@@ -98,14 +98,15 @@ class Running:
         env: Mapping[str, str],
         traffic: str = "127.0.0.1:0",
         wrapper: Sequence[str] = (),
+        program: Sequence[str] = (sys.executable, "-m", "canary"),
     ) -> None:
-        """`wrapper` is a command that runs the server's, as `unshare -m`, keeping its pid."""
+        """`wrapper` is a command that runs the server's (`program`), as `unshare -m`, keeping its pid."""
         folder.mkdir(parents=True, exist_ok=True)
         self.data = folder / "data"
         self.config = folder / "canary.yaml"
         self.config.write_text(config_text)
         self.log_file = folder / "serve.log"
-        command = [*wrapper, sys.executable, "-m", "canary", "serve", "--config", str(self.config)]
+        command = [*wrapper, *program, "serve", "--config", str(self.config)]
         command += ["--traffic", traffic, "--admin", "127.0.0.1:0", "--data", str(self.data)]
         command += ["--workers", str(workers), "--grace", f"{grace_s:g}s"]
         self._workers = workers

@@ -1,12 +1,12 @@
 """`canary demo`: both stories, on one machine or on replicas. The demo is a program of its own."""
 
 import os
-import sys
 from typing import Annotated
 
 import typer
 
 from canary.commands.shell import fail
+from canary.interpreter import environment, program
 
 
 def demo(
@@ -22,6 +22,5 @@ def demo(
         arguments += ["--store", store, "--shared", shared]
     elif store is not None or shared is not None:
         fail("replicas need both: --store postgresql://… and --shared redis://…", code=2)
-    os.execv(  # noqa: S606
-        sys.executable, [sys.executable, "-P", "-m", "demo.story", *arguments]
-    )
+    command = program("demo.story", *arguments)
+    os.execve(command[0], command, environment())  # noqa: S606

@@ -4,6 +4,7 @@ Works with the server down. Every check has a thread of its own and a few second
 finding too.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +38,7 @@ def examine(
         "secrets": lambda: machine.secrets(environment, folder, orders),
         "store": lambda: machine.store(read.store, folder),
         "clock": machine.clock,
+        "packages": lambda: machine.packages(sys.path),
         "server": lambda: network.server(folder, environment, admin),
     }
     if read.shared != "none":

@@ -3,14 +3,16 @@
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from sqlalchemy import Connection, select
 
 from canary.commands.doctor_findings import Diagnosis, broken, fine, size, warning
 from canary.config.quantity import is_loopback
+from canary.interpreter import ROOT, shadows
 from canary.secrets import BadSecret, Secret
 from records import migrations, tables
 from records.backlog import Backlog
@@ -33,6 +35,18 @@ _OPTIONAL = {
     "CANARY_FEEDBACK_TOKEN": "feedback about sessions and units is refused",
     "CANARY_PIN_TOKEN": "requests cannot be pinned to an arm",
 }
+
+
+def packages(path: Sequence[str]) -> list[Diagnosis]:
+    """Whether modules with the names of our rooms come before ours on Python's path."""
+    if path[0] == ROOT and ROOT in path[1:]:
+        path = path[1:]  # it was put there because of them
+    owners, found = packages_distributions(), []
+    for room, where in shadows(path).items():
+        whose = " of " + ", ".join(sorted(set(owners[room]))) if room in owners else ""
+        says = f"another `{room}`{whose}, in {where}, comes first on Python's path; canary takes its own"
+        found.append(warning("packages", says, "install canary into a virtual environment of its own"))
+    return found or [fine("packages", f"canary's own come first, in {ROOT}")]
 
 
 def folder(data: Path) -> list[Diagnosis]:

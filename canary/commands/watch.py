@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +23,7 @@ from canary.commands.shell import (
     say,
 )
 from canary.config import Config, ConfigError, load
+from canary.interpreter import environment, program
 
 if TYPE_CHECKING:
     from control.release_watcher import BenchmarkResult, WatchResult
@@ -137,11 +137,13 @@ def _benchmark(model: str, config: Path, data: Path, against: str | None) -> "tu
     whatever it does, watching goes on."""
     from control.release_watcher import BenchmarkResult
 
-    command = [sys.executable, "-m", "canary", "bench", model, "-o", "json"]
+    command = program("canary", "bench", model, "-o", "json")
     command += ["--config", str(config), "--data", str(data)]
     command += ["--against", against] if against is not None else []
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=LONGEST_S, check=False, env=environment()
+        )
     except subprocess.TimeoutExpired:
         says = f"its benchmark took longer than {LONGEST_S / 3600:g} hours and was ended"
         return BenchmarkResult(says=says, verdict=None), 0

@@ -9,7 +9,6 @@ import fcntl
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from canary.config import ServerSettings
 from canary.config.quantity import HostPort, is_loopback
 from canary.config.roles import WHY_SHARED
 from canary.config.server import Role
+from canary.interpreter import environment, program
 from canary.programs.process import SIGINT_GRACE_S, WatchedConfig, WorkerArgs, log_to_stderr
 from canary.secrets import OPTIONAL, BadSecret, Secret, SecretKeys, admin_token
 from records.whole_file import write_whole
@@ -115,10 +115,8 @@ class Child:
     async def _live(self) -> int:
         """Start it and see it end; its exit code. OSError where it cannot be started."""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self.module,
-            msgspec.json.encode(self.args).decode(),
+            *program(self.module, msgspec.json.encode(self.args).decode()),
+            env=environment(),
             pass_fds=(self.listener.fileno(),),
             start_new_session=True,
             stdin=asyncio.subprocess.PIPE,

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import os
 import socket
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import structlog
 import uvicorn
 
 from canary.config import Config
+from canary.interpreter import program
 from canary.programs.process import (
     SIGINT_GRACE_S,
     ConfigReading,
@@ -57,9 +57,7 @@ class Worker:
         self.plan = self.plans.poll(time.time(), time.monotonic())
         self.upstreams = Upstreams()
         self.prices = Prices(self.config.current.prices)
-        self.capture_pipe = CapturePipe(
-            [sys.executable, "-m", "canary.programs.capturer", str(args.folder / "captures")]
-        )
+        self.capture_pipe = CapturePipe(program("canary.programs.capturer", str(args.folder / "captures")))
         self.recorder = Recorder(
             append=self.spool.append,
             price=lambda api, model, usage: self.prices.cost(api, model, usage),

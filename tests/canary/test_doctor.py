@@ -10,8 +10,9 @@ from pathlib import Path
 
 from canary.commands.doctor_checks import document, run
 from canary.commands.doctor_findings import Diagnosis, fine
-from canary.commands.doctor_machine import folder, secrets, skew, spool, store
+from canary.commands.doctor_machine import folder, packages, secrets, skew, spool, store
 from canary.commands.doctor_network import connect, shared
+from canary.interpreter import ROOT
 from records.outcome import Feedback
 from records.spool import SpoolWriter
 from records.store import Store
@@ -94,6 +95,35 @@ def test_a_check_that_hangs_or_breaks_is_a_finding_after_its_time() -> None:
         ("fine", "ok"),
     ]
     assert not document(found)["ok"]
+
+
+def test_a_package_that_comes_before_a_room_of_ours_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bench.py").touch()
+    (tmp_path / "proxy").mkdir()
+    (tmp_path / "proxy" / "__init__.py").touch()
+    (tmp_path / "theirs-1.0.dist-info").mkdir()
+    (tmp_path / "theirs-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\n")
+    (tmp_path / "theirs-1.0.dist-info" / "top_level.txt").write_text("bench\n")
+    command = [sys.executable, "-m", "canary", "doctor", "-o", "json", "--data", str(tmp_path / "data")]
+    config = tmp_path / "canary.yaml"
+    config.write_text(CONFIG.format(url=NOBODY))
+    done = subprocess.run(
+        [*command, "--config", str(config)],
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        timeout=60,
+    )
+    found = [each for each in json.loads(done.stdout)["findings"] if each["check"] == "packages"]
+    assert {each["state"] for each in found} == {"warning"}
+    says = " ".join(each["says"] for each in found)
+    assert f"another `bench` of theirs, in {tmp_path}, comes first" in says
+    assert f"another `proxy`, in {tmp_path}, comes first" in says
+
+
+def test_rooms_that_come_first_are_fine(tmp_path: Path) -> None:
+    (tmp_path / "bench.py").touch()
+    (found,) = packages([ROOT, str(tmp_path)])
+    assert found.state == "ok"
 
 
 def test_a_folder_that_others_may_read_is_a_warning(tmp_path: Path) -> None:
