@@ -99,9 +99,9 @@ class Incoming:
 
     @property
     def client(self) -> tuple[str, int] | None:
-        """The caller's address and port."""
-        peer: tuple[str, int] | None = self._line.transport.get_extra_info("peername")
-        return peer
+        """The caller's address and port. An IPv6 name has two parts more."""
+        peer = self._line.transport.get_extra_info("peername")
+        return (peer[0], peer[1]) if peer else None
 
     def taken(self) -> bytes | None:
         """The body, if all of it is here and none was read before; most often it came with the head."""
