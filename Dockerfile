@@ -1,7 +1,7 @@
 # canary in a container: hash-locked, not root, its state in /data.
 #
 #   docker build -t canary .
-#   docker run -p 8080:8080 -p 8081:8081 -e CANARY_ADMIN_TOKEN -v "$PWD/canary.yaml:/etc/canary/canary.yaml:ro" \
+#   docker run -p 8080:8080 -p 8081:8081 -e CANARY_ADMIN_TOKEN -v "$PWD/config:/etc/canary:ro" \
 #       -v canary-data:/data --read-only --cap-drop ALL --stop-timeout 640 canary
 
 # The request path, compiled: a worker serves a request in two thirds of the time (docs/performance.md).

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from records.whole_file import sync_folder, write_whole
+from records.whole_file import Stamp, file_stamp, sync_folder, write_whole
 from routing.cohort import derive_key
 
 _LEAST_BYTES = 16
@@ -20,7 +20,7 @@ class BadSecret(Exception):
 
 
 class Secret:
-    """One named secret. `value()` is cheap: it looks at the file's time stamp only."""
+    """One named secret. `value()` is cheap: it reads the file only when that is another one."""
 
     def __init__(self, name: str, environment: Mapping[str, str], *, generated: Path | None = None) -> None:
         """`generated` is where a value is made and kept when nobody set one."""
@@ -31,7 +31,7 @@ class Secret:
         if self._value is None and self._path is None and generated is not None:
             self._path = generated
             _generate(generated)
-        self._stamp = -1
+        self._stamp: Stamp = ()
 
     def value(self) -> str | None:
         """The secret in force, None where nobody named one. BadSecret when its file never held one; a file
@@ -39,7 +39,7 @@ class Secret:
         if self._path is None:
             return self._value
         try:
-            stamp = self._path.stat().st_mtime_ns
+            stamp = file_stamp(self._path)
             if stamp != self._stamp:
                 self._value, self._stamp = self._path.read_text().strip() or self._value, stamp
         except (OSError, UnicodeDecodeError) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from records.whole_file import write_whole
+from records.whole_file import Stamp, file_stamp, write_whole
 from routing.plan import NO_PLAN, STALE_AFTER_S, Plan
 
 _DECODER = msgspec.json.Decoder(Plan)
@@ -37,7 +37,7 @@ class PlanWatch:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: Stamp | None = None
         self._plan = NO_PLAN
         self._without_shares = NO_PLAN
         self._refreshed_mono: float | None = None
@@ -57,8 +57,7 @@ class PlanWatch:
 
     def _replacement(self) -> Plan | None:
         try:
-            status = self._path.stat()
-            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+            seen = file_stamp(self._path)
             if seen == self._seen:
                 return None
             plan = _DECODER.decode(self._path.read_bytes())

@@ -3,6 +3,17 @@
 import os
 from pathlib import Path
 
+Stamp = tuple[int, ...]
+
+
+def file_stamp(path: Path) -> Stamp:
+    """What changes whenever the file is written or another one takes its place. Raises OSError.
+
+    Not the time alone: a file that `mv` puts there brings its own, which may be older or the same.
+    """
+    about = path.stat()
+    return about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size
+
 
 def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Replace the file's content with `data`. Only one thread at a time may write a path.

@@ -17,6 +17,7 @@ import uvloop
 from structlog.tracebacks import ExceptionDictTransformer
 
 from canary.config import Config, ConfigError, load
+from records.whole_file import Stamp, file_stamp
 
 log = structlog.get_logger()
 
@@ -74,7 +75,7 @@ class ConfigReading:
     ("": nothing)."""
 
     config: Config
-    stamp: tuple[int, int]
+    stamp: Stamp
     problem: str = ""
 
 
@@ -113,7 +114,7 @@ class WatchedConfig:
         return pickle.dumps(ConfigReading(self.current, self._stamp, self.problem))
 
     def check(self, *, force: bool = False) -> None:
-        """Reread if the file's time stamp or size moved and stands still since the last look, or always with
+        """Reread if the file has changed and stands still since the last look, or always with
         `force` (SIGHUP): half a file may be a good one, without a canary that would end for good by that."""
         stamp = self._now()
         still, self._seen = stamp == self._seen, stamp
@@ -130,12 +131,11 @@ class WatchedConfig:
         log.info("config.reloaded", file=str(self._path))
         self._on_change(self.current)
 
-    def _now(self) -> tuple[int, int]:
+    def _now(self) -> Stamp:
         try:
-            about = self._path.stat()
+            return file_stamp(self._path)
         except OSError:
-            return (0, 0)
-        return about.st_mtime_ns, about.st_size
+            return ()
 
 
 class ShutdownSignal:

@@ -133,7 +133,7 @@ class Worker:
         )
 
     async def _beat(self, shutdown: ShutdownSignal) -> None:
-        """Ten times a second: the newest plan and keys, a sign of life; once a second the config."""
+        """Ten times a second: the newest plan and keys, a sign of life; twice a second the config."""
         beats = 0
         while True:
             before = time.monotonic()
@@ -146,7 +146,7 @@ class Worker:
             self._tell(lag_s=max(0.0, now - before - BEAT_S), closing=False)
             shutdown.check_parent()
             beats += 1
-            if beats % BEATS_A_SECOND == 0:
+            if beats % (BEATS_A_SECOND // 2) == 0:
                 self.config.check()
             if beats % (BEATS_A_SECOND * 86_400) == 0:
                 self.prices.refresh()

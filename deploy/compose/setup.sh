@@ -12,13 +12,15 @@ if [ ! -e .env ]; then
     mv .env.new .env
 fi
 
-# Containers read these as users of their own, so the files are readable; the folder is not.
-mkdir -p secrets
-for name in canary_secret canary_admin_token canary_metrics_token grafana_admin_password; do
+# Containers read these as users of their own, so what they mount is readable; the folder around it is not.
+mkdir -p secrets/canary secrets/metrics
+chmod 755 secrets/canary secrets/metrics
+for name in canary/secret canary/admin_token metrics/token grafana_admin_password; do
     if [ ! -e "secrets/$name" ]; then
         random > "secrets/$name.new"
         chmod 444 "secrets/$name.new"
         mv "secrets/$name.new" "secrets/$name"
     fi
 done
-echo "The admin token is in deploy/compose/secrets/canary_admin_token, Grafana's password in grafana_admin_password there."
+echo "The admin token is in deploy/compose/secrets/canary/admin_token,"
+echo "Grafana's password in deploy/compose/secrets/grafana_admin_password."

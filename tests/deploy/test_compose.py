@@ -79,21 +79,19 @@ def test_every_variable_has_a_default_or_a_place_in_the_example() -> None:
     assert not [line for line in TEXT.splitlines() if re.search(r"(PASSWORD|TOKEN|SECRET): *['\"]?\w", line)]
 
 
-def test_every_mounted_file_is_there() -> None:
-    for name, service in SERVICES.items():
-        for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
-            known = (FOLDER / source).exists() if source.startswith(".") else source in COMPOSE["volumes"]
-            assert known, f"{name}: {volume}"
+def mounts(name: str) -> dict[str, str]:
+    """What a service mounts: the source of each place in the container."""
+    pairs = [volume.split(":") for volume in SERVICES[name].get("volumes", [])]
+    return {place: source for source, place, *_ in pairs}
 
 
 def test_grafana_finds_its_dashboards_where_its_provisioning_looks() -> None:
     (provider,) = yaml.safe_load((ROOT / "grafana/provisioning/dashboards/canary.yaml").read_text())[
         "providers"
     ]
-    mounts = dict(volume.split(":")[:2] for volume in SERVICES["grafana"]["volumes"])
-    assert mounts["../../grafana/dashboards"] == provider["options"]["path"]
-    assert mounts["../../grafana/provisioning"] == "/etc/grafana/provisioning"
+    mounted = mounts("grafana")
+    assert mounted[provider["options"]["path"]] == "../../grafana/dashboards"
+    assert mounted["/etc/grafana/provisioning"] == "../../grafana/provisioning"
 
 
 @pytest.fixture
@@ -103,27 +101,58 @@ def copied(tmp_path: Path) -> Path:
     return folder
 
 
+def secrets_in(folder: Path) -> dict[str, str]:
+    files = [path for path in (folder / "secrets").rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder / "secrets")): path.read_text() for path in files}
+
+
 def test_setting_up_makes_every_secret_once_and_shows_none(copied: Path) -> None:
     done = run("./setup.sh", folder=copied)
     assert done.returncode == 0, done.stderr
-    made = {path.name: path.read_text() for path in (copied / "secrets").iterdir()}
-    assert {f"./secrets/{name}" for name in made} == {each["file"] for each in COMPOSE["secrets"].values()}
+    made = secrets_in(copied)
+    named = [each["file"].removeprefix("./secrets/") for each in COMPOSE["secrets"].values()]
+    named += [file.removeprefix("/run/secrets/") for file in named_files()]
+    assert {*made} == {*named}
     passwords = dict(line.split("=", 1) for line in (copied / ".env").read_text().splitlines() if "=" in line)
     fresh = [*made.values(), passwords["POSTGRES_PASSWORD"], passwords["REDIS_PASSWORD"]]
     assert len({*fresh}) == len(fresh)
     assert all(re.fullmatch(r"[0-9a-f]{64}", value) for value in fresh)
     assert not [value for value in fresh if value in done.stdout + done.stderr]
-    modes = [stat.S_IMODE((copied / name).stat().st_mode) for name in (".env", "secrets")]
-    assert modes == [0o600, 0o700]
+    modes = [stat.S_IMODE((copied / name).stat().st_mode) for name in (".env", "secrets", "secrets/canary")]
+    assert modes == [0o600, 0o700, 0o755]
 
     assert run("./setup.sh", folder=copied).returncode == 0
-    assert {path.name: path.read_text() for path in (copied / "secrets").iterdir()} == made
+    assert secrets_in(copied) == made
+
+
+def named_files() -> list[str]:
+    """The files that canary's environment names."""
+    return [value for name, value in SERVICES["admin"]["environment"].items() if name.endswith("_FILE")]
+
+
+def test_everything_mounted_is_there_once_it_is_set_up(copied: Path) -> None:
+    assert run("./setup.sh", folder=copied).returncode == 0
+    for name in SERVICES:
+        for source in mounts(name).values():
+            here = (copied if source.startswith("./") else FOLDER) / source
+            assert here.exists() if source.startswith(".") else source in COMPOSE["volumes"], (
+                f"{name}: {source}"
+            )
+
+
+def test_what_changes_while_canary_runs_is_mounted_as_a_folder(copied: Path) -> None:
+    assert run("./setup.sh", folder=copied).returncode == 0
+    for name in ("traffic", "admin"):
+        assert "secrets" not in SERVICES[name], "Compose mounts each of them as a file"
+        for file in [*named_files(), "/etc/canary/canary.yaml"]:
+            folder, _, base = file.rpartition("/")
+            assert (copied / mounts(name)[folder] / base).is_file()
 
 
 def test_the_config_is_accepted_and_every_name_in_it_is_set() -> None:
     given = SERVICES["admin"]["environment"].items()
     environment = {name: re.sub(r"\$\{POSTGRES_PASSWORD[^}]*\}", "a-password", text) for name, text in given}
-    config = parse((FOLDER / "canary.yaml").read_text(), "canary.yaml", environment)
+    config = parse((FOLDER / "config" / "canary.yaml").read_text(), "canary.yaml", environment)
     assert config.warnings == ()
     assert config.store.startswith("postgresql://canary:")
     assert config.shared.startswith("redis://:")
@@ -136,7 +165,7 @@ def test_prometheus_takes_its_config_with_the_rules(tmp_path: Path) -> None:
     text = (FOLDER / "prometheus.yml").read_text()
     assert "/etc/prometheus/rules/" in text
     text = text.replace("/etc/prometheus/rules", str(ROOT / "deploy" / "prometheus"))
-    (tmp_path / "prometheus.yml").write_text(text.replace("/run/secrets/canary_metrics_token", str(token)))
+    (tmp_path / "prometheus.yml").write_text(text.replace("/run/secrets/metrics/token", str(token)))
     done = run("promtool", "check", "config", str(tmp_path / "prometheus.yml"))
     assert done.returncode == 0, done.stderr
     assert "1 rule files found" in done.stdout

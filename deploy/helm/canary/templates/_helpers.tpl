@@ -113,6 +113,7 @@ spec:
       volumeMounts:
         - {name: data, mountPath: /data}
         - {name: tmp, mountPath: /tmp}
+        # Folders, and no subPath: a file that is mounted alone never changes for the pod.
         - {name: config, mountPath: /etc/canary, readOnly: true}
         - {name: tokens, mountPath: /run/secrets/canary, readOnly: true}
   volumes:
