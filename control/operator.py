@@ -67,9 +67,8 @@ class Operator:
     def degraded(self) -> Sequence[str]:
         """What does not work at the moment, in plain words; empty when everything works."""
         found = [*self.problems, *self.troubles(), *self.monitor.outbox.troubles()]
-        if not self.workers.alive(time.monotonic()):
-            found.append("no traffic worker is alive")
-        return found
+        without_workers = self.workers.trouble(time.monotonic())
+        return [*found, without_workers] if without_workers else found
 
     def status(self) -> Mapping[str, Any]:
         """The contract's status document."""

@@ -148,9 +148,9 @@ def blames_arm(error_type: ErrorType | None) -> bool:
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A worker's sign of life, ten a second: counts since the worker started, and its loop's lag in seconds.
 
-    `closing` is True in the last one of an orderly end; without it, started − finished − inflight-at-death
-    exchanges are `lost_outcome`. Mirror copies are in none of the counts; `mirrors_dropped` is how many, by
-    canary, found no room since the last heartbeat that was written.
+    `draining` is True once the worker takes no new connections, `closing` in the last one of an orderly end;
+    without it, started − finished − inflight-at-death exchanges are `lost_outcome`. Mirror copies are in none
+    of the counts; `mirrors_dropped` is how many, by canary, found no room since the last heartbeat written.
     """
 
     worker: int
@@ -162,6 +162,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     dropped: int
     lag_s: float
     plan_version: int
+    draining: bool = False
     closing: bool = False
     breakers_open: tuple[str, ...] = ()
     mirrors_dropped: Mapping[str, int] = {}

@@ -107,7 +107,7 @@ class Worker:
             results = await asyncio.gather(beat, ended, settling, return_exceptions=True)
             await self.mirrors.close()
             await self.upstreams.close()
-            self._tell(lag_s=0.0, closing=True)
+            self._tell(lag_s=0.0, draining=True, closing=True)
             self.spool.close()
             await asyncio.to_thread(self.capture_pipe.close)
         for result in results:
@@ -143,7 +143,7 @@ class Worker:
             if self.keys.look():
                 self.exchanges.assignment_key, self.recorder.ids_key = self.keys.assignment, self.keys.ids
                 log.warning("secret.changed", effect="users are assigned anew")
-            self._tell(lag_s=max(0.0, now - before - BEAT_S), closing=False)
+            self._tell(lag_s=max(0.0, now - before - BEAT_S), draining=shutdown.asked)
             shutdown.check_parent()
             beats += 1
             if beats % (BEATS_A_SECOND // 2) == 0:
@@ -151,11 +151,11 @@ class Worker:
             if beats % (BEATS_A_SECOND * 86_400) == 0:
                 self.prices.refresh()
 
-    def _tell(self, *, lag_s: float, closing: bool) -> None:
-        if self.spool.append(self._heartbeat(lag_s=lag_s, closing=closing)):
+    def _tell(self, *, lag_s: float, draining: bool, closing: bool = False) -> None:
+        if self.spool.append(self._heartbeat(lag_s=lag_s, draining=draining, closing=closing)):
             self.mirrors.dropped.clear()
 
-    def _heartbeat(self, *, lag_s: float, closing: bool) -> Heartbeat:
+    def _heartbeat(self, *, lag_s: float, draining: bool, closing: bool) -> Heartbeat:
         trials = self.exchanges.routes.trials
         return Heartbeat(
             worker=self.args.slot,
@@ -167,6 +167,7 @@ class Worker:
             dropped=self.spool.dropped,
             lag_s=lag_s,
             plan_version=self.plan.version,
+            draining=draining,
             closing=closing,
             breakers_open=tuple(name for name, trial in trials.items() if trial.breaker.open),
             mirrors_dropped=self.mirrors.dropped,

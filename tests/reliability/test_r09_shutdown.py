@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import httpx2
 import pytest
 import uvloop
 
@@ -21,6 +22,7 @@ from tests.reliability.callers import request
 from tests.reliability.fault_provider import FaultProvider, Play, Seen
 from tests.reliability.load import Caller, Gone
 from tests.reliability.strict_http import Message
+from tests.serving import eventually
 
 CONFIG = """
 providers:
@@ -107,6 +109,31 @@ def test_fifty_open_streams_end_whole_after_sigterm_and_are_recorded(tmp_path: P
         "ok": STREAMS
     }
     assert not [file for file in (stage.server.data / "spool").iterdir() if file.stat().st_size]
+
+
+async def asked_while_it_drains(stage: Stage) -> tuple[str, str]:
+    """What `/readyz` of the admin and `canary status` say while one stream goes on after a SIGTERM."""
+    (caller,) = await streams_open(stage, 1, "ever")
+    stage.server.process.send_signal(signal.SIGTERM)
+
+    def said() -> str | None:
+        text = httpx2.get(f"{stage.server.admin}/readyz").text
+        return text if text != "ready\n" else None
+
+    ready = await asyncio.to_thread(eventually, said)
+    status = await asyncio.to_thread(stage.canary, "status")
+    caller.transport.abort()
+    return ready, status.stderr
+
+
+def test_a_server_that_drains_says_so_and_does_not_miss_its_workers(tmp_path: Path) -> None:
+    with up(tmp_path, workers=1, grace_s=600.0) as stage:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            ready, status = runner.run(asked_while_it_drains(stage))
+        assert stage.server.process.wait(60) == 0
+    draining = "degraded: draining: no new requests are accepted, in flight: 1\n"
+    assert ready == draining
+    assert status.endswith(draining)
 
 
 def test_an_interrupted_server_cuts_its_streams_after_five_seconds_and_records_them(tmp_path: Path) -> None:

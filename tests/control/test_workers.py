@@ -1,0 +1,40 @@
+"""Which traffic workers live, and what is said when none takes new requests."""
+
+from control.events import WorkerEvents
+from control.workers import WorkerRegistry
+from records.outcome import Heartbeat
+
+SILENT = "no traffic worker is alive"
+
+
+def beat(worker: int, mono: float, *, draining: bool = False, closing: bool = False) -> WorkerEvents:
+    of = Heartbeat(
+        worker=worker, pid=worker, at=mono, mono=mono, started=5, finished=2, dropped=0, lag_s=0.0,
+        plan_version=1, draining=draining, closing=closing,
+    )  # fmt: skip
+    return WorkerEvents(beats=[(("", worker, worker), of)])
+
+
+def test_while_one_worker_takes_requests_nothing_is_wrong() -> None:
+    workers = WorkerRegistry()
+    workers.take(beat(0, 1.0, draining=True))
+    workers.take(beat(1, 1.0))
+    assert workers.trouble(1.5) is None
+
+
+def test_workers_that_all_drain_are_not_missed() -> None:
+    workers = WorkerRegistry()
+    for worker in range(2):
+        workers.take(beat(worker, 1.0, draining=True))
+    assert workers.trouble(1.5) == ("draining: no new requests are accepted, in flight: 6")
+
+
+def test_workers_that_have_ended_in_good_order_are_told_from_silent_ones() -> None:
+    workers = WorkerRegistry()
+    assert workers.trouble(1.0) == SILENT
+    workers.take(beat(0, 1.0))
+    assert workers.trouble(9.0) == SILENT
+    workers.take(beat(0, 10.0, draining=True, closing=True))
+    assert workers.trouble(10.0) == "all traffic workers have exited cleanly"
+    workers.take(WorkerEvents(deaths=[(("", 1, 1), 3)]))
+    assert workers.trouble(11.0) == SILENT
