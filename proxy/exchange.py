@@ -24,7 +24,7 @@ from proxy.routes import ArmTarget, Routes, Trial
 from proxy.server import Incoming
 from proxy.session_attempt import open_session
 from proxy.upstream import UpstreamError, Upstreams
-from records.outcome import ErrorType
+from records.outcome import NO_ROOM, ErrorType
 from routing.assign import Assignment, assign
 from routing.plan import Plan
 
@@ -198,8 +198,9 @@ def _no_answer(incoming: Incoming, record: Record, reply: Attempt) -> None:
     """The provider gave no answer at all: say so in the caller's API."""
     assert record.call is not None  # noqa: S101 - it was asked for
     record.finish(reply)
-    if reply.failure == "shed":
-        _refuse(incoming, record, _overload())
+    if reply.failure in NO_ROOM:
+        full = reply.failure == "shed"
+        _refuse(incoming, record, _overload() if full else _no_descriptors())
         return
     status = 504 if reply.failure == "provider_timeout" else 502
     message = f"the provider gave no answer ({reply.failure})"
@@ -210,13 +211,18 @@ def _overload() -> Refused:
     return Refused(503, "too many requests in flight; try again", "shed", retry_after_s=1)
 
 
+def _no_descriptors() -> Refused:
+    message = "canary has no file descriptor left for a connection to the provider; try again"
+    return Refused(503, message, "proxy_no_descriptors", retry_after_s=1)
+
+
 def _refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:
     """No arm was chosen, so none is named."""
     headers = [_exchange_header(record)]
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
-    if incoming.more:
-        incoming.keep_alive = False  # the rest of the body is not read
+    if incoming.more or refusal.error_type == "proxy_no_descriptors":
+        incoming.keep_alive = False  # the rest of the body is not read; the caller's descriptor gets free
     _answer(incoming, record, refusal.status, refusal.message, refusal.error_type, headers)
 
 
@@ -245,11 +251,11 @@ def _exchange_header(record: Record) -> tuple[bytes, bytes]:
 
 
 def tell(trial: Trial, reply: Attempt) -> None:
-    """Only the provider's failures open a breaker: a refused request says nothing of its health, and a kept
-    connection that had just been closed is nobody's fault."""
+    """Only the provider's failures open a breaker: a refused request says nothing of its health; a kept
+    connection that had just been closed, and a lack of descriptors here, are none of its doing."""
     if reply.failure is None or reply.failure == "candidate_rejects":
         trial.breaker.succeeded()
-    elif reply.failure == "provider_stale":
+    elif reply.failure in ("provider_stale", "proxy_no_descriptors"):
         trial.breaker.abandoned()
     else:
         trial.breaker.failed(time.monotonic())

@@ -9,7 +9,7 @@ from proxy.call import Call
 from proxy.capture import Captures
 from proxy.prompt_text import fingerprint, question
 from records.exchange_id import mint
-from records.outcome import AttemptRecord, ErrorType, Outcome, OutcomeName, Usage
+from records.outcome import NO_ROOM, AttemptRecord, ErrorType, Outcome, OutcomeName, Usage
 from routing.assign import Assignment
 from routing.cohort import unit_hash
 
@@ -24,11 +24,11 @@ def ending(fell_back: ErrorType | None, failure: ErrorType | None) -> tuple[Outc
     """How an exchange ended, from why the candidate did not answer (None: it did, or was not asked) and what
     was wrong with the answer that the caller got (None: nothing).
 
-    That there was no room in a lane is nobody's failure. Where the candidate refused and the baseline broke,
-    nobody knows who was at fault: no arm is blamed.
+    That there was no room in a lane, or no descriptor, is nobody's failure. Where the candidate refused and
+    the baseline broke, nobody knows who was at fault: no arm is blamed.
     """
-    if failure == "shed" and fell_back in (None, "proxy_full", "candidate_rejects"):
-        return "shed", "shed"
+    if failure in NO_ROOM and fell_back in (None, "proxy_full", "proxy_no_descriptors", "candidate_rejects"):
+        return "shed", failure
     refused = failure is not None and failure.startswith("caller_")
     if fell_back is None:
         return ("ok", None) if failure is None else ("caller_error" if refused else "error", failure)

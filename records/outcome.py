@@ -29,6 +29,7 @@ ErrorType = Literal[
     "candidate_rejects",
     "breaker_open",
     "proxy_full",
+    "proxy_no_descriptors",
     "aborted",
     "shed",
     "proxy_error",
@@ -38,7 +39,19 @@ ErrorType = Literal[
 an exchange kept from the candidate by its breaker is a candidate failure in the report (no evidence for a
 guardrail), and `provider_stale` is nobody's fault."""
 
-_NO_EVIDENCE = frozenset({"breaker_open", "proxy_full", "provider_stale", "proxy_error", "lost_outcome"})
+_NO_EVIDENCE = frozenset(
+    {
+        "breaker_open",
+        "proxy_full",
+        "proxy_no_descriptors",
+        "provider_stale",
+        "proxy_error",
+        "lost_outcome",
+    }
+)
+
+NO_ROOM: frozenset[ErrorType | None] = frozenset({"shed", "proxy_no_descriptors"})
+"""Why an exchange is `shed`: nobody's failure."""
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):

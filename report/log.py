@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 
 from records.metric import BUILT_IN, LARGEST, Metric
-from records.outcome import ErrorType, blames_arm
+from records.outcome import NO_ROOM, ErrorType, blames_arm
 from report.exchanges import ExchangeTable
 from report.recent import NEWEST, RATINGS, Recent, RecentRating, Seen, displeased
 from report.sample import BadSample, Ratings, Sample, TextColumn, refuse_units_in_both_arms
@@ -242,7 +242,7 @@ def _error_type(table: _Table, row: int, cell: str) -> ErrorType | None:
 
 
 def _counts(error: ErrorType | None) -> bool:
-    return error is None or not (error.startswith("caller_") or error in ("aborted", "shed"))
+    return error is None or not (error.startswith("caller_") or error in ("aborted", *NO_ROOM))
 
 
 def _arm(cell: str) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from alerts.prometheus.parts import Recording, duration
 
 _COUNTED = 'canary!="",outcome=~"ok|error|fallback"'
-_NO_EVIDENCE = 'canary!="",error_type=~"breaker_open|proxy_full|provider_stale|proxy_error"'
+_NO_EVIDENCE = 'canary!="",error_type=~"breaker_open|provider_stale|proxy_.+"'
 _BLAMED = 'canary!="",error_type=~"provider_.+|candidate_rejects",error_type!="provider_stale"'
 _ANSWERED = 'canary!="",outcome=~"ok|fallback"'
 

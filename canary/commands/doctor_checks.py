@@ -4,6 +4,7 @@ Works with the server down. Every check has a thread of its own and a few second
 finding too.
 """
 
+import resource
 import sys
 import threading
 import time
@@ -38,6 +39,7 @@ def examine(
         "secrets": lambda: machine.secrets(environment, folder, orders),
         "store": lambda: machine.store(read.store, folder),
         "clock": machine.clock,
+        "descriptors": lambda: machine.descriptors(*resource.getrlimit(resource.RLIMIT_NOFILE)),
         "packages": lambda: machine.packages(sys.path),
         "server": lambda: network.server(folder, environment, admin),
     }

@@ -5,7 +5,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import packages_distributions
+from importlib.metadata import distributions
 from pathlib import Path
 
 from sqlalchemy import Connection, select
@@ -31,6 +31,9 @@ _STANDING = """
 SELECT pg_is_in_recovery(), current_setting('transaction_read_only'), extract(epoch FROM clock_timestamp())
 """
 
+WORKERS_MOST = 4096
+"""Requests that a worker has in flight at most."""
+
 _OPTIONAL = {
     "CANARY_FEEDBACK_TOKEN": "feedback about sessions and units is refused",
     "CANARY_PIN_TOKEN": "requests cannot be pinned to an arm",
@@ -41,12 +44,36 @@ def packages(path: Sequence[str]) -> list[Diagnosis]:
     """Whether modules with the names of our rooms come before ours on Python's path."""
     if path[0] == ROOT and ROOT in path[1:]:
         path = path[1:]  # it was put there because of them
-    owners, found = packages_distributions(), []
+    found = []
     for room, where in shadows(path).items():
-        whose = " of " + ", ".join(sorted(set(owners[room]))) if room in owners else ""
-        says = f"another `{room}`{whose}, in {where}, comes first on Python's path; canary takes its own"
-        found.append(warning("packages", says, "install canary into a virtual environment of its own"))
+        says = f"another `{room}`{_whose(room, where)} in {where} comes first on Python's path"
+        do = "install canary into a virtual environment of its own; it takes its own meanwhile"
+        found.append(warning("packages", says, do))
     return found or [fine("packages", f"canary's own come first, in {ROOT}")]
+
+
+def _whose(room: str, where: str) -> str:
+    names = {f"{room}.py", f"{room}/__init__.py"}
+    owners = [
+        each.name for each in distributions(path=[where]) if names & {str(file) for file in each.files or ()}
+    ]
+    return f" (of {', '.join(owners)})" if owners else ""
+
+
+def descriptors(soft: int, hard: int) -> list[Diagnosis]:
+    """How many files and connections a process of the server may have open. As this command sees it."""
+    raised = (
+        f"raises the limit of open files from {soft} to"
+        if soft < hard
+        else "keeps the limit of open files at"
+    )
+    says = f"`canary serve` {raised} {hard}: some {hard // 2} requests at once in each worker"
+    if hard >= 2 * WORKERS_MOST:
+        return [fine("descriptors", says)]
+    do = (
+        "raise the hard limit (`LimitNOFILE=`, `ulimit -Hn`, `--ulimit nofile=`): beyond it callers get a 503"
+    )
+    return [warning("descriptors", says, do)]
 
 
 def folder(data: Path) -> list[Diagnosis]:

@@ -25,6 +25,7 @@ from canary.config.server import Role
 from canary.interpreter import environment, program
 from canary.programs.process import SIGINT_GRACE_S, WatchedConfig, WorkerArgs, log_to_stderr
 from canary.secrets import OPTIONAL, BadSecret, Secret, SecretKeys, admin_token
+from proxy.descriptors import raise_limit
 from records.whole_file import write_whole
 
 log = structlog.get_logger()
@@ -212,6 +213,7 @@ async def _end(
 def serve(config: Path, settings: ServerSettings) -> None:
     """Run everything one machine needs, until a signal ends it. Raises InUse, BadSecret, OSError."""
     log_to_stderr()
+    descriptors = raise_limit()
     data = Path(settings.data).resolve()
     lock = prepare_folder(data)
     try:
@@ -233,7 +235,9 @@ def serve(config: Path, settings: ServerSettings) -> None:
         ]
         args = _worker_args(config, data, settings, admin[0], -1)
         admin_child = Child(COMPANION[settings.role], admin[0], args, watched)
-        log.info("serve.listening", **addresses, role=settings.role, workers=len(workers))
+        log.info(
+            "serve.listening", **addresses, role=settings.role, workers=len(workers), descriptors=descriptors
+        )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_supervise(workers, admin_child, settings.grace_s, watched))
     finally:

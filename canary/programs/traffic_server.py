@@ -1,8 +1,10 @@
-"""uvicorn's Server for the traffic listener: one that resets nobody who has connected when it ends.
+"""uvicorn's Server for the traffic listener: one that resets nobody who has connected, when it ends or when
+it has no descriptors.
 
 A connection that waits in the queue of a listening socket is reset with the socket's last close. uvloop
-closes at the end of a turn, and who comes in that turn is lost. So the socket is held a moment longer, and
-let go right after its queue has been emptied.
+closes at the end of a turn, and who comes in that turn is lost. So the sockets are held here, and let go when
+their queues have been emptied; uvloop listens on copies. Those are closed while descriptors are short:
+callers wait then in the queue, where libuv would accept all and close them at once.
 """
 
 import asyncio
@@ -13,23 +15,66 @@ from typing import cast
 
 import uvicorn
 
-from proxy.server.protocol import TrafficProtocol
+from proxy.descriptors import Descriptors
+from proxy.server.protocol import Shared, TrafficProtocol
 
 HELD_S = 0.05
 """Longer than uvloop takes to close its own; a caller who connects meanwhile waits that long."""
 
+PAUSE_S = 0.02
+"""How long nobody is accepted when descriptors are short, before that is looked at again."""
+
 
 class TrafficServer(uvicorn.Server):
-    """The same in everything but how it begins to end."""
+    """The same in everything but how it accepts without descriptors, and how it begins to end."""
+
+    def __init__(self, config: uvicorn.Config, descriptors: Descriptors) -> None:
+        super().__init__(config)
+        self._descriptors = descriptors
+        self._held: list[socket.socket] = []
+        self._pause: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on copies of the sockets."""
+        self._held = list(sockets or ())
+        self.lifespan.state["shared"] = Shared(asyncio.get_running_loop(), self._came)
+        await super().startup([each.dup() for each in self._held])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the listeners, take in who waits there, and serve what is under way."""
-        held = [listener.dup() for listener in sockets or ()]
+        if self._pause is not None:
+            self._pause.cancel()
         async with asyncio.TaskGroup() as ending:
-            ending.create_task(super().shutdown(sockets))
+            ending.create_task(super().shutdown())
             await asyncio.sleep(HELD_S)
-            for connection in [each for listener in held for each in _emptied(listener)]:
+            for connection in [each for listener in self._held for each in _emptied(listener)]:
                 ending.create_task(self._take_in(connection))
+
+    def _came(self, number: int) -> bool:
+        """A connection has this descriptor. True: it may stay."""
+        if self._descriptors.is_last(number) and self._pause is None:
+            for server in self.servers:
+                server.close()
+            self._pause = asyncio.get_running_loop().create_task(self._wait_for_room())
+        return not self._descriptors.in_reserve(number)
+
+    async def _wait_for_room(self) -> None:
+        """Listen again as soon as connections have ended."""
+        while not (copies := self._copies()):  # noqa: ASYNC110 - nobody tells when a descriptor gets free
+            await asyncio.sleep(PAUSE_S)
+        self._pause = None
+        await super().startup(copies)
+
+    def _copies(self) -> list[socket.socket]:
+        """Copies of the sockets, to listen on; none where no descriptor would be left for a caller then."""
+        copies: list[socket.socket] = []
+        with suppress(OSError):
+            copies += [each.dup() for each in self._held]
+            if not self._descriptors.is_last(self._descriptors.next()):
+                return copies
+        for each in copies:
+            each.close()
+        return []
 
     async def _take_in(self, connection: socket.socket) -> None:
         with suppress(OSError):  # gone again
@@ -44,7 +89,7 @@ class TrafficServer(uvicorn.Server):
 
 def _emptied(listener: socket.socket) -> Iterator[socket.socket]:
     """Everybody in a listener's queue; then our hold of it ends."""
-    with listener, suppress(BlockingIOError):
+    with listener, suppress(OSError):  # it is empty, or there is no descriptor
         listener.setblocking(False)
         while True:
             yield listener.accept()[0]

@@ -25,6 +25,7 @@ from canary.programs.wiring import routes
 from canary.secrets import Secret, SecretKeys
 from proxy.app import TrafficApp
 from proxy.capture import Captures
+from proxy.descriptors import Descriptors
 from proxy.endpoints import Endpoints
 from proxy.exchange import Exchanges
 from proxy.mirror import Mirrors
@@ -55,7 +56,8 @@ class Worker:
         self.spool = SpoolWriter(args.folder / "spool", worker=args.slot)
         self.plans = PlanWatch(args.folder / "plan.json")
         self.plan = self.plans.poll(time.time(), time.monotonic())
-        self.upstreams = Upstreams()
+        self.descriptors = Descriptors.of_this_process()
+        self.upstreams = Upstreams(descriptors=self.descriptors)
         self.prices = Prices(self.config.current.prices)
         self.capture_pipe = CapturePipe(program("canary.programs.capturer", str(args.folder / "captures")))
         self.recorder = Recorder(
@@ -64,7 +66,11 @@ class Worker:
             ids_key=self.keys.ids,
             captures=Captures(self.capture_pipe.send),
         )
-        self.mirrors = Mirrors(upstreams=Upstreams(), recorder=self.recorder, plan=lambda: self.plan)
+        self.mirrors = Mirrors(
+            upstreams=Upstreams(descriptors=self.descriptors),
+            recorder=self.recorder,
+            plan=lambda: self.plan,
+        )
         pin_token = Secret("CANARY_PIN_TOKEN", os.environ)
         self.exchanges = Exchanges(
             routes=routes(self.config.current, {}),
@@ -89,7 +95,7 @@ class Worker:
         """Serve until told to end, then drain. Raises what broke it."""
         loop = asyncio.get_running_loop()
         shutdown = ShutdownSignal(loop, lambda: self.config.check(force=True))
-        server = TrafficServer(self._uvicorn())
+        server = TrafficServer(self._uvicorn(), self.descriptors)
         listener = socket.socket(fileno=self.args.fd)
         settling = asyncio.create_task(self._settle())
         beat = asyncio.create_task(self._beat(shutdown))

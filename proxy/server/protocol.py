@@ -17,6 +17,7 @@ to use. A WebSocket's bytes are handed through once its request has been agreed 
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from math import inf
 from time import monotonic
 from typing import Any, cast
@@ -46,7 +47,9 @@ PATIENCE_S = (IDLE_S, HEAD_S, BODY_S, inf, LINGER_S)
 class Shared:
     """What the connections of one server have in common."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, came: Callable[[int], bool] = lambda _: True) -> None:
+        """`came` is told each connection's descriptor; False: it is to end with its next answer."""
+        self.came = came
         self.ticker = Ticker(loop)
         self.turns = Turns(loop)
 
@@ -59,7 +62,7 @@ class TrafficProtocol:
     since = 0.0
     ended_in = -2  # the turn in which the last request ended
     refused = False  # nothing more is read
-    ending = False  # the server is: no request after the next one
+    ending = False  # the server is, or needs its descriptor: no request after the next one
     beyond: bytes | None = None  # came behind a request to upgrade; b"" too: what follows is not HTTP
     half_closed: HalfClosed | None = None
     running: Incoming | None = None  # the request that is being answered
@@ -93,6 +96,8 @@ class TrafficProtocol:
         self.flow = Flow(self.loop, self.transport)
         self.server_state.connections.add(self)  # type: ignore[arg-type]
         self.since = monotonic()
+        if not self.shared.came(transport.get_extra_info("socket").fileno()):
+            self.ending = True
         self.shared.ticker.watch(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

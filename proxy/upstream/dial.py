@@ -1,6 +1,8 @@
 """New connections to one origin: resolve, connect by happy eyeballs, TLS. No pooling, no HTTP."""
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from typing import Any, TypeVar, cast
 import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
 
+from proxy.descriptors import Descriptors
 from proxy.ticker import PERIOD_S, Ticker
 from proxy.upstream.errors import UpstreamError
 
@@ -53,8 +56,10 @@ class Dialer:
         host: str,
         port: int,
         ca_file: str | None,
+        descriptors: Descriptors,
     ) -> None:
         self._loop = loop
+        self._descriptors = descriptors
         self._ticker = ticker
         self._host = host
         self._port = port
@@ -63,7 +68,8 @@ class Dialer:
         self._lookup: asyncio.Future[list[AddrInfoType]] | None = None
 
     async def dial(self, factory: Callable[[], P], limit_s: float) -> P:
-        """Open a connection. Raises UpstreamError("provider_connect"); cancelled, it leaves nothing open."""
+        """Open a connection. Raises UpstreamError: provider_connect or proxy_no_descriptors. Cancelled, it
+        leaves nothing open."""
         try:
             async with asyncio.timeout(None) as timeout:
                 deadline = Deadline(self._ticker, timeout, limit_s)
@@ -82,7 +88,11 @@ class Dialer:
     async def _dial(self, factory: Callable[[], P]) -> P:
         try:
             sock = await aiohappyeyeballs.start_connection(
-                await self._addresses(), happy_eyeballs_delay=HEAD_START_S, interleave=1, loop=self._loop
+                await self._addresses(),
+                happy_eyeballs_delay=HEAD_START_S,
+                interleave=1,
+                loop=self._loop,
+                socket_factory=self._socket,
             )
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -96,10 +106,21 @@ class Dialer:
                 sock.close()
                 raise
         except (OSError, RuntimeError) as exc:  # ssl.SSLError is an OSError; uvloop has its RuntimeErrors
+            ours = self._descriptors.explain(exc)
             raise UpstreamError(
-                "provider_connect", f"cannot connect to {self._host}:{self._port}: {exc}"
+                "proxy_no_descriptors" if ours else "provider_connect",
+                f"cannot connect to {self._host}:{self._port}: {exc}",
             ) from exc
         return cast(P, protocol)
+
+    def _socket(self, address: AddrInfoType) -> socket.socket:
+        """A new one, unless it is of the last: those are not for providers."""
+        family, kind, protocol, *_ = address
+        sock = socket.socket(family, kind, protocol)
+        if self._descriptors.in_reserve(sock.fileno()):
+            sock.close()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return sock
 
     async def _addresses(self) -> list[AddrInfoType]:
         """Every new connection resolves anew; those that ask at the same moment share one lookup."""

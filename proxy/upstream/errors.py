@@ -13,7 +13,8 @@ class UpstreamError(Exception):
     """An upstream attempt that broke: before its head (raised by `send`) or in its body (by `read`).
 
     `error_type` is one of provider_connect, provider_timeout, provider_reset, provider_truncated,
-    provider_malformed, provider_stale, shed (no room in its lane), or aborted (our side gave it up).
+    provider_malformed, provider_stale, shed (no room in its lane), proxy_no_descriptors, or aborted (our side
+    gave it up).
     """
 
     def __init__(self, error_type: ErrorType, message: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+from proxy.descriptors import Descriptors
 from proxy.provider import Provider, Timeout
 from proxy.ticker import Ticker
 from proxy.upstream.connection import READ, Connection
@@ -36,7 +37,7 @@ class Origin:
         return None
 
     async def dial(self, limit_s: float) -> Connection:
-        """A new connection. Raises UpstreamError: provider_connect or provider_reset."""
+        """A new connection. Raises UpstreamError, as the dialer does, or provider_reset."""
         connection = Connection(self._loop, self._ticker, self, self._room)
         try:
             await self.dialer.dial(lambda: connection, limit_s)
@@ -71,13 +72,15 @@ class Upstreams:
         most_waiting: int = 1024,
         loop: asyncio.AbstractEventLoop | None = None,
         ticker: Ticker | None = None,
+        descriptors: Descriptors | None = None,
     ) -> None:
         """So many exchanges of a lane at once, and so many that wait for one of them to end.
 
-        `loop` and `ticker` default to the running loop and a clock of its own.
+        `loop`, `ticker` and `descriptors` default to the running loop, a clock of its own and the process's.
         """
         self._loop = loop or asyncio.get_running_loop()
         self._ticker = ticker or Ticker(self._loop)
+        self._descriptors = descriptors or Descriptors.of_this_process()
         self._limit = limit_per_lane
         self._most_waiting = most_waiting
         self._lanes: dict[str, ConnectionLimit] = {}
@@ -209,6 +212,7 @@ class Upstreams:
                 host=address.host,
                 port=address.port,
                 ca_file=provider.ca_file,
+                descriptors=self._descriptors,
             )
             self._origins[key] = Origin(self._loop, self._ticker, dialer)
         route = (provider, address, self._origins[key])

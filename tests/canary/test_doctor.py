@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from canary.commands.doctor_checks import document, run
 from canary.commands.doctor_findings import Diagnosis, fine
-from canary.commands.doctor_machine import folder, packages, secrets, skew, spool, store
+from canary.commands.doctor_machine import descriptors, folder, packages, secrets, skew, spool, store
 from canary.commands.doctor_network import connect, shared
 from canary.interpreter import ROOT
 from records.outcome import Feedback
@@ -97,13 +99,20 @@ def test_a_check_that_hangs_or_breaks_is_a_finding_after_its_time() -> None:
     assert not document(found)["ok"]
 
 
+@pytest.mark.parametrize(("hard", "state"), [(65536, "ok"), (1024, "warning")])
+def test_the_limit_of_open_files_is_told_with_what_it_is_good_for(hard: int, state: str) -> None:
+    (found,) = descriptors(512, hard)
+    assert found.state == state
+    assert f"raises the limit of open files from 512 to {hard}" in found.says
+
+
 def test_a_package_that_comes_before_a_room_of_ours_is_named(tmp_path: Path) -> None:
     (tmp_path / "bench.py").touch()
     (tmp_path / "proxy").mkdir()
     (tmp_path / "proxy" / "__init__.py").touch()
     (tmp_path / "theirs-1.0.dist-info").mkdir()
     (tmp_path / "theirs-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\n")
-    (tmp_path / "theirs-1.0.dist-info" / "top_level.txt").write_text("bench\n")
+    (tmp_path / "theirs-1.0.dist-info" / "RECORD").write_text("bench.py,,\n")
     command = [sys.executable, "-m", "canary", "doctor", "-o", "json", "--data", str(tmp_path / "data")]
     config = tmp_path / "canary.yaml"
     config.write_text(CONFIG.format(url=NOBODY))
@@ -116,8 +125,8 @@ def test_a_package_that_comes_before_a_room_of_ours_is_named(tmp_path: Path) -> 
     found = [each for each in json.loads(done.stdout)["findings"] if each["check"] == "packages"]
     assert {each["state"] for each in found} == {"warning"}
     says = " ".join(each["says"] for each in found)
-    assert f"another `bench` of theirs, in {tmp_path}, comes first" in says
-    assert f"another `proxy`, in {tmp_path}, comes first" in says
+    assert f"another `bench` (of theirs) in {tmp_path} comes first" in says
+    assert f"another `proxy` in {tmp_path} comes first" in says
 
 
 def test_rooms_that_come_first_are_fine(tmp_path: Path) -> None:

@@ -151,7 +151,13 @@ def test_where_the_baseline_is_full_both_arms_are_refused(run: Run, second: floa
 
 @pytest.mark.parametrize(
     ("failure", "opens"),
-    [("provider_connect", True), ("provider_5xx", True), ("provider_stale", False), (REJECTS, False)],
+    [
+        ("provider_connect", True),
+        ("provider_5xx", True),
+        ("provider_stale", False),
+        ("proxy_no_descriptors", False),
+        (REJECTS, False),
+    ],
 )
 def test_only_what_is_the_candidates_fault_opens_its_breaker(failure: ErrorType, opens: bool) -> None:
     tried = trial()

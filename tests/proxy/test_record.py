@@ -32,6 +32,7 @@ SSE = b"text/event-stream"
 COHORT = Assignment(arm="candidate", reason="cohort", run=2, phase=7, share=0.05)
 
 REJECTED: ErrorType = "candidate_rejects"
+NO_DESCRIPTORS: ErrorType = "proxy_no_descriptors"
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,13 @@ REJECTED: ErrorType = "candidate_rejects"
         (REJECTED, "shed", "shed", "shed"),
         ("provider_5xx", "shed", "error", "provider_5xx"),
         ("breaker_open", "shed", "error", "breaker_open"),
+        # No descriptor was left: the same.
+        (None, NO_DESCRIPTORS, "shed", NO_DESCRIPTORS),
+        (NO_DESCRIPTORS, None, "fallback", NO_DESCRIPTORS),
+        (NO_DESCRIPTORS, NO_DESCRIPTORS, "shed", NO_DESCRIPTORS),
+        (NO_DESCRIPTORS, "provider_5xx", "error", NO_DESCRIPTORS),
+        (REJECTED, NO_DESCRIPTORS, "shed", NO_DESCRIPTORS),
+        ("provider_5xx", NO_DESCRIPTORS, "error", "provider_5xx"),
         # The candidate refused: the baseline's answer tells whose fault it was.
         (REJECTED, None, "fallback", REJECTED),
         (REJECTED, "caller_rejected", "caller_error", "caller_rejected"),
@@ -98,16 +106,16 @@ def test_an_arm_is_blamed_where_it_failed_and_never_where_nobody_knows(
     assert outcome.failed is (fell_back != REJECTED or failure is None)
 
 
-@pytest.mark.parametrize("fell_back", [None, "proxy_full"])
-@pytest.mark.parametrize("failure", [None, "shed", "provider_5xx"])
-def test_a_full_lane_is_no_evidence_and_blames_no_candidate(
+@pytest.mark.parametrize("fell_back", [None, "proxy_full", NO_DESCRIPTORS])
+@pytest.mark.parametrize("failure", [None, "shed", NO_DESCRIPTORS, "provider_5xx"])
+def test_a_lack_of_room_is_no_evidence_and_blames_no_candidate(
     fell_back: ErrorType | None, failure: ErrorType | None
 ) -> None:
     name, error_type = ending(fell_back, failure)
     outcome = Outcome(
         exchange_id="", at=0, mono=0, outcome=name, error_type=error_type, canary="support", reason="cohort"
     )
-    full = fell_back == "proxy_full" or failure == "shed"
+    full = fell_back is not None or failure in ("shed", NO_DESCRIPTORS)
     assert (outcome.evidence, outcome.failed) == (not full, not full and failure is not None)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.descriptors import Descriptors
 from proxy.provider import Provider, Timeout
 from proxy.ticker import Ticker
 from proxy.upstream import UpstreamError
@@ -390,6 +391,34 @@ def test_a_refused_connection_is_a_connect_failure_and_frees_the_slot(run):
         async with pool(limit_per_lane=1) as upstreams:
             for _ in range(2):
                 assert (await caught(post(upstreams, entry))).error_type == "provider_connect"
+
+    run(scene())
+
+
+def test_without_a_descriptor_it_is_no_failure_of_the_provider(run, raw):
+    """As few as there can be: every new one is among the last."""
+
+    async def scene():
+        async with (
+            raw(playing(OK)) as provider,
+            pool(descriptors=Descriptors(4), limit_per_lane=1) as upstreams,
+        ):
+            before = open_files()
+            for _ in range(2):
+                assert (await caught(post(upstreams, provider.entry()))).error_type == "proxy_no_descriptors"
+            assert open_files() == before
+            assert provider.wires == []
+
+    run(scene())
+
+
+def test_a_kept_connection_needs_no_descriptor(run, raw):
+    async def scene():
+        few = Descriptors(1 << 20)
+        async with raw(playing(OK, OK)) as provider, pool(descriptors=few) as upstreams:
+            await read_all(await post(upstreams, provider.entry()))
+            few.in_reserve = lambda number: True
+            assert await read_all(await post(upstreams, provider.entry())) == b"ok"
 
     run(scene())
 
