@@ -45,7 +45,9 @@ class Source(Protocol):
     @property
     def save_every_s(self) -> float: ...
 
-    def attach(self, workers: WorkerRegistry, metrics: StatefulListener, monitor: StatefulListener) -> None:
+    def attach(
+        self, workers: WorkerRegistry, metrics: StatefulListener, monitor: StatefulListener, /
+    ) -> None:
         """Restore the stateful listeners, and pass events to all three from there on."""
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:

@@ -156,12 +156,11 @@ def _arm(section: ArmSection) -> Arm:
 def _arm_timeouts(
     sections: Sequence[CanarySection], providers: Mapping[str, Provider]
 ) -> Iterator[tuple[tuple[str, ArmName], Timeout]]:
-    arms: list[tuple[str, ArmName, ArmSection]] = []
     for each in sections:
-        arms += [(each.name, "baseline", each.baseline), (each.name, "candidate", each.candidate)]
-    for name, arm, section in arms:
-        if section.timeout is not None:
-            yield (name, arm), _timeout(section.timeout, providers[section.provider].timeout)
+        arms: dict[ArmName, ArmSection] = {"baseline": each.baseline, "candidate": each.candidate}
+        for arm, section in arms.items():
+            if section.timeout is not None:
+                yield (each.name, arm), _timeout(section.timeout, providers[section.provider].timeout)
 
 
 def _steps(section: CanarySection) -> tuple[Step, ...]:

@@ -15,6 +15,12 @@ fi
 # Containers read these as users of their own, so what they mount is readable; the folder around it is not.
 mkdir -p secrets/canary secrets/metrics
 chmod 755 secrets/canary secrets/metrics
+# An earlier setup.sh laid them flat. Another secret would assign every user anew.
+for moved in canary_secret:canary/secret canary_admin_token:canary/admin_token canary_metrics_token:metrics/token; do
+    if [ -e "secrets/${moved%%:*}" ] && [ ! -e "secrets/${moved##*:}" ]; then
+        mv "secrets/${moved%%:*}" "secrets/${moved##*:}"
+    fi
+done
 for name in canary/secret canary/admin_token metrics/token grafana_admin_password; do
     if [ ! -e "secrets/$name" ]; then
         random > "secrets/$name.new"
