@@ -15,6 +15,8 @@ from routing.canary import UnitSource
 
 BODY_BOUND = 64 << 20
 _LABEL_BOUND = 64
+_MOST_TAGS = 256
+"""Tags of one request that are looked at."""
 
 
 class Call(msgspec.Struct, kw_only=True):
@@ -137,7 +139,8 @@ _DISTINCT = ("utf-8", "backslashreplace")
 def _tags(headers: Headers, routes: Routes) -> Mapping[str, str]:
     """`x-canary-tags: region=eu, plan=pro`, in one line or several: only names that the config lists."""
     given = b",".join([value for name, value in headers if name == b"x-canary-tags"])
-    pairs = (part.partition("=") for part in given.decode("utf-8", "replace").split(","))
+    parts = given.decode("utf-8", "replace").split(",", _MOST_TAGS)[:_MOST_TAGS]
+    pairs = (part.partition("=") for part in parts)
     return {
         name.strip(): value.strip()[:_LABEL_BOUND] for name, _, value in pairs if name.strip() in routes.tags
     }

@@ -42,6 +42,7 @@ _WHOSE = frozenset(
 """Name the caller's account at a provider, or are a key (or hold one) without being called one."""
 _CREDENTIAL_ENDINGS = (b"authorization", b"api-key", b"cookie", b"-token", b"-secret", b"-auth")
 _QUERY_CREDENTIALS = frozenset({b"key", b"access_token"})
+_LENGTHS = frozenset(map(len, _QUERY_CREDENTIALS))
 
 
 class _Travels(dict[bytes, bool]):
@@ -99,7 +100,9 @@ def without_key(query: bytes) -> bytes:
 
 
 def _is_credential(parameter: bytes) -> bool:
-    return unquote_to_bytes(parameter.partition(b"=")[0]) in _QUERY_CREDENTIALS
+    name = parameter.partition(b"=")[0]
+    # Decoding costs ten times as much as counting, and a query may have tens of thousands of parameters.
+    return len(name) - 2 * name.count(b"%") in _LENGTHS and unquote_to_bytes(name) in _QUERY_CREDENTIALS
 
 
 def quoted(model: str) -> str:

@@ -16,7 +16,23 @@ from routing.cohort import unit_hash
 
 MOST_VALUES = 1000
 MOST_AHEAD_S = 300.0
-_LONGEST_ID, _LONGEST_COMMENT = 512, 8192
+_LONGEST = {
+    "metric": 64,
+    "exchange_id": 512,
+    "session": 512,
+    "unit": 512,
+    "feedback_id": 512,
+    "comment": 8192,
+}
+"""Characters of each text. A longer one is refused before anything else looks at it."""
+
+_MOST_MARKS = {b"}": 16 * MOST_VALUES, b":": 128 * MOST_VALUES}
+"""A document is decoded in one go, which takes its time by the values and members in it. So these are counted
+before: every value has a brace, every member a colon. What comments have of them fits in as well."""
+
+_LONGEST_COMPLAINT = 200
+_MOST_HINTS = 4
+"""Unknown metrics of one document for which the nearest name is looked for."""
 _STATUS_OF_ID = {"malformed": 400, "forged": 403, "expired": 410}
 
 
@@ -51,37 +67,43 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     ids_key: bytes
 
 
-def parse(document: bytes, terms: Terms) -> list[Feedback]:
-    """The feedback in a JSON object or an array of up to 1,000, all or nothing.
+def parse(document: bytes, terms: Terms) -> Iterator[Feedback]:
+    """The feedback in a JSON object or an array of up to 1,000, one by one. All or nothing: the caller keeps
+    none before it has them all.
 
     Raises BadFeedback: 400 for what cannot be read, 401 without the token, 403 and 410 for forged and expired
     ids, 413 for too many, 422 for unknown metrics and values out of scale.
     """
     values, is_array = _values(document)
     reader = _FeedbackReader(terms)
-    return [reader.read(value, f"[{place}]: " if is_array else "") for place, value in enumerate(values)]
+    for place, value in enumerate(values):
+        yield reader.read(value, f"[{place}]: " if is_array else "")
 
 
-def complaints(document: bytes, terms: Terms) -> Iterator[tuple[int, str]]:
-    """(place, what is wrong) of every value that `parse` would not take.
+def complaints(document: bytes, terms: Terms) -> Iterator[str | None]:
+    """For each value what is wrong with it, None where `parse` would take it.
 
     Raises BadFeedback where the document as a whole cannot be taken.
     """
     values, _ = _values(document)
     reader = _FeedbackReader(terms)
-    for place, value in enumerate(values):
+    for value in values:
         try:
             reader.read(value, "")
         except BadFeedback as problem:
-            yield place, problem.message
+            yield problem.message
+        else:
+            yield None
 
 
 def _values(document: bytes) -> tuple[list[_Value], bool]:
     """The values, and whether they stood in an array."""
+    if any(document.count(mark) > most for mark, most in _MOST_MARKS.items()):
+        raise BadFeedback(413, f"too much in one document: send at most {MOST_VALUES} values at once")
     try:
         found = _DECODER.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise BadFeedback(400, f"not a feedback document: {exc}") from exc
+        raise BadFeedback(400, f"not a feedback document: {str(exc)[:_LONGEST_COMPLAINT]}") from exc
     values = found if isinstance(found, list) else [found]
     if not values:
         raise BadFeedback(400, "an empty array: send at least one value")
@@ -96,6 +118,7 @@ class _FeedbackReader:
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self._blank = Feedback(key="", metric="", value=math.nan, at=terms.now, mono=terms.mono)
+        self._hints: dict[str, str] = {}
 
     def read(self, value: _Value, where: str) -> Feedback:
         """The feedback. `where` opens every complaint."""
@@ -123,12 +146,15 @@ class _FeedbackReader:
     def _metric(self, name: str) -> Metric:
         metric = self._terms.metrics.get(name)
         if metric is None:
-            near = get_close_matches(name, self._terms.metrics, n=1)
-            hint = (
-                f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(self._terms.metrics))}"
-            )
-            raise BadFeedback(422, f"unknown metric {name!r}: {hint}")
+            raise BadFeedback(422, f"unknown metric {name!r}{self._hint(name)}")
         return metric
+
+    def _hint(self, name: str) -> str:
+        if name not in self._hints and len(self._hints) < _MOST_HINTS:
+            near = get_close_matches(name, self._terms.metrics, n=1)
+            known = ", ".join(sorted(self._terms.metrics))
+            self._hints[name] = f": did you mean {near[0]!r}?" if near else f": known: {known}"
+        return self._hints.get(name, "")
 
     def _about(self, value: _Value) -> Feedback:
         """Feedback that so far says only what it is about."""
@@ -174,11 +200,9 @@ class _FeedbackReader:
 
 
 def _check_sizes(value: _Value) -> None:
-    for name in ("exchange_id", "session", "unit", "feedback_id"):
-        if len(getattr(value, name) or "") > _LONGEST_ID:
-            raise BadFeedback(400, f"{name} is longer than {_LONGEST_ID} characters")
-    if len(value.comment or "") > _LONGEST_COMMENT:
-        raise BadFeedback(400, f"comment is longer than {_LONGEST_COMMENT} characters")
+    for name, longest in _LONGEST.items():
+        if len(getattr(value, name) or "") > longest:
+            raise BadFeedback(400, f"{name} is longer than {longest} characters")
 
 
 def _on_scale(metric: Metric, value: bool | int | float) -> float:

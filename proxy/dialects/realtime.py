@@ -2,7 +2,6 @@
 are read in `proxy/realtime`."""
 
 import re
-from collections.abc import Iterator
 from urllib.parse import unquote_plus
 
 from proxy.dialects.operation import Operation
@@ -17,7 +16,9 @@ _CALLERS = (b"openai-insecure-api-key.", b"openai-organization.", b"openai-proje
 
 def parameter(query: bytes, name: str) -> str:
     """A parameter's first value, decoded; "" without one."""
-    return next((value for each, value in _parameters(query) if each == name), "")
+    wanted = name.encode()
+    parts = (part.partition(b"=") for part in query.split(b"&"))
+    return next((unquote_plus(value.decode("latin-1")) for each, _, value in parts if each == wanted), "")
 
 
 def with_model(query: bytes, model: bytes) -> bytes:
@@ -29,9 +30,3 @@ def without_credentials(protocols: bytes) -> bytes:
     """A `Sec-WebSocket-Protocol` value without the caller's key and account; b"" when nothing is left."""
     kept = (each.strip() for each in protocols.split(b","))
     return b", ".join(each for each in kept if each and not each.startswith(_CALLERS))
-
-
-def _parameters(query: bytes) -> Iterator[tuple[str, str]]:
-    for part in query.split(b"&"):
-        name, _, value = part.decode("latin-1").partition("=")
-        yield name, unquote_plus(value)

@@ -175,6 +175,14 @@ def test_tags_may_stand_in_several_lines() -> None:
     }
 
 
+def test_of_very_many_tags_the_first_ones_are_looked_at() -> None:
+    table = routes(trial(), tags=["region", "plan"])
+    for many, found in ((255, {"region": "eu"}), (256, {})):
+        assert (
+            call(CHAT, (b"x-canary-tags", b"a=b," * many + b"region=eu,plan=pro"), table=table).tags == found
+        )
+
+
 def test_labels_are_short_text() -> None:
     said = call(CHAT, (b"x-canary-category", b"bill\xffing" + b"x" * 99), (b"x-canary-request-id", b"r-1"))
     assert said.text(b"x-canary-category") == "bill\ufffding" + "x" * 56

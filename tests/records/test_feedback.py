@@ -39,7 +39,7 @@ def terms(*, token_ok: bool = False, now: float = NOW) -> Terms:
 
 def read(document: Any, *, token_ok: bool = False, now: float = NOW) -> list[Feedback]:
     text = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return parse(text, terms(token_ok=token_ok, now=now))
+    return list(parse(text, terms(token_ok=token_ok, now=now)))
 
 
 def refusal(document: Any, *, token_ok: bool = False, now: float = NOW) -> tuple[int, str]:
@@ -82,8 +82,10 @@ def test_every_bad_value_of_an_array_is_complained_of_at_its_place() -> None:
     document = json.dumps([a_value(), a_value(value=9), a_value(), a_value(metric="casat")]).encode()
     found = list(complaints(document, terms()))
     assert found == [
-        (1, "csat takes a number from 1 to 5, not 9"),
-        (3, "unknown metric 'casat': did you mean 'csat'?"),
+        None,
+        "csat takes a number from 1 to 5, not 9",
+        None,
+        "unknown metric 'casat': did you mean 'csat'?",
     ]
 
 
@@ -91,6 +93,41 @@ def test_a_thousand_values_are_taken_and_no_more() -> None:
     assert len(read([a_value()] * 1000)) == 1000
     assert refusal([a_value()] * 1001)[0] == 413
     assert refusal([])[0] == 400
+
+
+# What costs more than it is worth
+
+
+@pytest.mark.parametrize(
+    ("text", "longest"),
+    [("metric", 64), ("exchange_id", 512), ("feedback_id", 512), ("comment", 8192), ("session", 512)],
+)
+def test_a_text_that_is_too_long_is_not_looked_at(text: str, longest: int) -> None:
+    assert refusal(a_value(**{text: "x" * (longest + 1)})) == (
+        400,
+        f"{text} is longer than {longest} characters",
+    )
+
+
+def test_a_document_of_very_many_values_or_members_is_refused_before_it_is_read() -> None:
+    many = b"[" + b",".join([b'{"metric":"a","value":1}'] * 160_000) + b"]"
+    repeated = b"{" + b'"metric":"a",' * 300_000 + b'"value":1}'
+    for document in (many, repeated):
+        assert refusal(document) == (413, "too much in one document: send at most 1000 values at once")
+
+
+def test_a_thousand_comments_full_of_code_are_taken() -> None:
+    assert len(read([a_value(comment='if a { b("c": d) } ' * 10)] * 1000)) == 1000
+
+
+def test_a_complaint_does_not_repeat_all_that_was_sent() -> None:
+    assert len(refusal(json.dumps({"x" * 4_000_000: 1}).encode())[1]) < 250
+
+
+def test_the_nearest_name_is_looked_for_a_few_times_only() -> None:
+    document = json.dumps([a_value(metric=f"casat{n}") for n in (0, 0, 1, 2, 3, 4, 5, 0)]).encode()
+    hinted = ["did you mean" in (wrong or "") for wrong in complaints(document, terms())]
+    assert hinted == [True, True, True, True, True, False, False, True]
 
 
 # Keys
