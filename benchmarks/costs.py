@@ -22,7 +22,6 @@ import uvloop
 from uvicorn.server import ServerState
 
 from benchmarks.request import HEADERS, RequestDialect
-from canary.config import load
 from canary.programs.process import WorkerArgs
 from canary.programs.worker import Worker
 from proxy import call, exchange
@@ -36,6 +35,7 @@ from proxy.upstream.request import Address
 from records.plans import write as write_plan
 from routing.canary import definition
 from routing.plan import Plan, State
+from tests.canary.handed import Hand
 
 EXCHANGES, ROUNDS = 400, 15
 CONFIG = """
@@ -155,17 +155,14 @@ class CostBench:
 
 
 def _worker(folder: Path) -> Worker:
-    config = folder / "canary.yaml"
-    config.write_text(CONFIG)
+    config = Hand(CONFIG).config
     data = folder / "data"
     data.mkdir(mode=0o700)
-    canary = load(config, {}).canaries["bench"].canary
+    canary = config.current.canaries["bench"].canary
     running = State(state="running", share=0.1, definition=definition(canary))
     write_plan(data / "plan.json", Plan(version=1, refreshed_at=time.time(), states={canary.name: running}))
-    orders = WorkerArgs(
-        config=str(config), data=str(data), fd=-1, slot=0, grace_s=5.0, workers=1, host="127.0.0.1"
-    )
-    return Worker(orders, None)
+    orders = WorkerArgs(data=str(data), fd=-1, slot=0, grace_s=5.0, workers=1, host="127.0.0.1")
+    return Worker(orders, config)
 
 
 def _request() -> bytes:

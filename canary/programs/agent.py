@@ -7,8 +7,6 @@ and counts for Prometheus what happened here. It judges nothing, and takes no ar
 import asyncio
 import os
 import time
-from functools import partial
-from pathlib import Path
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -16,15 +14,9 @@ from starlette.applications import Starlette
 
 from canary import __version__
 from canary.config import Config
+from canary.programs.config_pipe import FollowedConfig
 from canary.programs.listening import access_to, listen
-from canary.programs.process import (
-    ConfigReading,
-    ShutdownSignal,
-    WatchedConfig,
-    WorkerArgs,
-    boot_id,
-    run,
-)
+from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
 from console.app import health_app
 from control.availability import Availability
 from control.fleet_metrics import AgentMetrics
@@ -59,10 +51,11 @@ UNHEARD_AFTER_S = 30.0
 class Agent:
     """Everything the agent owns."""
 
-    def __init__(self, args: WorkerArgs, reading: ConfigReading | None) -> None:
+    def __init__(self, args: WorkerArgs, config: FollowedConfig) -> None:
         self.args = args
         spool = args.folder / "spool"
-        self.config = WatchedConfig(Path(args.config), self._reloaded, reading)
+        self.config = config
+        config.on_change = self._reloaded
         current = self.config.current
         self.store = Store.at(current.store, args.folder)
         self.leases = Leases(self.store)
@@ -83,7 +76,7 @@ class Agent:
 
     async def run(self) -> None:
         """Do all of it until told to end; then ship what is left."""
-        shutdown = ShutdownSignal(asyncio.get_running_loop(), partial(self.config.check, force=True))
+        shutdown = ShutdownSignal(asyncio.get_running_loop())
         loops = [
             *self.feed.loops(),
             self._save(),
@@ -92,7 +85,7 @@ class Agent:
             self._ask(),
             self._ask_store(),
         ]
-        loops += [*self.shipping.loops(), self._clock(shutdown)]
+        loops += [*self.shipping.loops(), self.config.follow(), self._clock(shutdown)]
         try:
             await listen(self._app(), self.args, shutdown, loops)
         finally:
@@ -158,7 +151,6 @@ class Agent:
         while True:
             await asyncio.sleep(CLOCK_S)
             shutdown.check_parent()
-            self.config.check()
             self.shipping.show(self.meters)
 
     def _app(self) -> Starlette:
@@ -184,12 +176,12 @@ class Agent:
         without_workers = self.workers.trouble(now)
         return [*found, without_workers] if without_workers else found
 
-    def _reloaded(self, config: Config) -> None:
+    async def _reloaded(self, config: Config) -> None:
         self.meters.configure(canaries=config.canaries, feedback_metrics=config.metrics)
 
 
-async def _agent(args: WorkerArgs, reading: ConfigReading | None) -> None:
-    await Agent(args, reading).run()
+async def _agent(args: WorkerArgs, config: FollowedConfig) -> None:
+    await Agent(args, config).run()
 
 
 def main() -> None:

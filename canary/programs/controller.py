@@ -6,16 +6,15 @@ replicas' agents: all of them answer operators, one leads.
 
 import asyncio
 import os
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from canary.config import Config
+from canary.programs.config_pipe import FollowedConfig
 from canary.programs.listening import access_to, listen, own_url
-from canary.programs.process import ConfigReading, ShutdownSignal, WatchedConfig, WorkerArgs, run
+from canary.programs.process import ShutdownSignal, WorkerArgs, run
 from canary.secrets import SecretKeys
 from console.app import admin_app
 from control.controller import Controller
@@ -32,9 +31,10 @@ LOOK_EVERY_S = 1.0
 class Admin:
     """Everything the admin process owns."""
 
-    def __init__(self, args: WorkerArgs, reading: ConfigReading | None) -> None:
+    def __init__(self, args: WorkerArgs, config: FollowedConfig) -> None:
         self.args = args
-        self.config = WatchedConfig(Path(args.config), self._reloaded, reading)
+        self.config = config
+        config.on_change = self._reloaded
         current, data = self.config.current, args.folder
         self.store = Store.at(current.store, data)
         self.keys = SecretKeys(os.environ, data)
@@ -64,8 +64,9 @@ class Admin:
 
     async def run(self) -> None:
         """Decide and answer until told to end; then finish what is left."""
-        shutdown = ShutdownSignal(asyncio.get_running_loop(), partial(self.config.check, force=True))
+        shutdown = ShutdownSignal(asyncio.get_running_loop())
         loops = [*self.controller.loops(), *self.parts.loops(self.controller), self._watch(shutdown)]
+        loops.append(self.config.follow())
         try:
             await listen(self._app(shutdown), self.args, shutdown, loops)
         finally:
@@ -74,11 +75,10 @@ class Admin:
             self.store.close()
 
     async def _watch(self, shutdown: ShutdownSignal) -> None:
-        """Once a second: whether the supervisor lives, and the config file."""
+        """Once a second: whether the supervisor lives."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             shutdown.check_parent()
-            self.config.check()
 
     def _app(self, shutdown: ShutdownSignal) -> Starlette:
         registry = CollectorRegistry()
@@ -95,12 +95,12 @@ class Admin:
         self.keys.look()
         return self.keys.assignment
 
-    def _reloaded(self, config: Config) -> None:
+    async def _reloaded(self, config: Config) -> None:
         self.controller.configure(config.control)
 
 
-async def _admin(args: WorkerArgs, reading: ConfigReading | None) -> None:
-    await Admin(args, reading).run()
+async def _admin(args: WorkerArgs, config: FollowedConfig) -> None:
+    await Admin(args, config).run()
 
 
 def main() -> None:

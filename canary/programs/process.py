@@ -1,13 +1,12 @@
-"""What every child process shares: its orders from the supervisor, the config as it changes, its signals."""
+"""What every child process shares: its orders from the supervisor, its start, its signals."""
 
 import asyncio
 import os
-import pickle
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,7 @@ import structlog
 import uvloop
 from structlog.tracebacks import ExceptionDictTransformer
 
-from canary.config import Config, ConfigError, load
-from records.whole_file import Stamp, file_stamp
-
-log = structlog.get_logger()
+from canary.programs.config_pipe import FollowedConfig
 
 SIGINT_GRACE_S = 5.0
 """What an interrupted server leaves its streams; SIGTERM leaves them the configured grace."""
@@ -34,7 +30,6 @@ _TRACEBACKS = ExceptionDictTransformer(show_locals=False)
 class WorkerArgs(msgspec.Struct, frozen=True, kw_only=True):
     """What the supervisor tells a child on its command line. `fd` is its listening socket."""
 
-    config: str
     data: str
     fd: int
     slot: int
@@ -69,85 +64,27 @@ def log_to_stderr() -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigReading:
-    """A config in force, the state of its file when it was looked at last, and what is wrong with that file
-    ("": nothing)."""
-
-    config: Config
-    stamp: Stamp
-    problem: str = ""
-
-
-def handed_over() -> ConfigReading | None:
-    """The supervisor's reading of the config, from stdin; None when nothing stands there."""
-    data = sys.stdin.buffer.read()  # written by our own parent, so that unpickling it is safe
-    reading: ConfigReading | None = pickle.loads(data) if data else None  # noqa: S301
-    return reading
-
-
-def run(work: Callable[[WorkerArgs, ConfigReading | None], Coroutine[Any, Any, None]]) -> None:
+def run(work: Callable[[WorkerArgs, FollowedConfig], Coroutine[Any, Any, None]]) -> None:
     """A child program's life: orders from the command line, the config from stdin, its work until the end."""
     log_to_stderr()
+    args = msgspec.json.decode(sys.argv[1], type=WorkerArgs)
+    config = FollowedConfig(FileIO(sys.stdin.fileno(), closefd=False))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.get_loop().set_default_executor(ThreadPoolExecutor(THREADS))
-        runner.run(work(msgspec.json.decode(sys.argv[1], type=WorkerArgs), handed_over()))
-
-
-class WatchedConfig:
-    """The config file, reread when it changes. A bad file keeps the old config and says so once."""
-
-    def __init__(
-        self, path: Path, on_change: Callable[[Config], None], reading: ConfigReading | None = None
-    ) -> None:
-        """Begin with `reading`, or read the file: raises ConfigError when that fails."""
-        self._path = path
-        self._on_change = on_change
-        if reading is None:
-            stamp = self._now()
-            reading = ConfigReading(load(path, os.environ), stamp)
-        self.current, self._stamp, self.problem = reading.config, reading.stamp, reading.problem
-        self._seen = self._stamp
-
-    def reading(self) -> bytes:
-        """What `handed_over` takes: a new process needs no good file, and no time to read it."""
-        return pickle.dumps(ConfigReading(self.current, self._stamp, self.problem))
-
-    def check(self, *, force: bool = False) -> None:
-        """Reread if the file has changed and stands still since the last look, or always with
-        `force` (SIGHUP): half a file may be a good one, without a canary that would end for good by that."""
-        stamp = self._now()
-        still, self._seen = stamp == self._seen, stamp
-        if not force and (stamp == self._stamp or not still):
-            return
-        self._stamp = stamp
-        try:
-            self.current = load(self._path, os.environ)
-        except (ConfigError, OSError) as error:
-            self.problem = str(error)
-            log.error("config.refused", file=str(self._path), problem=self.problem)
-            return
-        self.problem = ""
-        log.info("config.reloaded", file=str(self._path))
-        self._on_change(self.current)
-
-    def _now(self) -> Stamp:
-        try:
-            return file_stamp(self._path)
-        except OSError:
-            return ()
+        runner.run(work(args, config))
 
 
 class ShutdownSignal:
     """Set when this process is to end: SIGTERM, SIGINT, or its supervisor is gone. `hasty` after a SIGINT,
-    which the supervisor passes on: children stand in sessions of their own, out of a terminal's reach."""
+    which the supervisor passes on: children stand in sessions of their own, out of a terminal's reach. A
+    SIGHUP is the supervisor's alone."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_hangup: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._event = asyncio.Event()
         self.hasty = False
         self._parent = os.getppid()
         loop.add_signal_handler(signal.SIGTERM, self._event.set)
-        loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         loop.add_signal_handler(signal.SIGINT, self._interrupted)
 
     def _interrupted(self) -> None:

@@ -23,7 +23,8 @@ from canary.config.quantity import HostPort, is_loopback
 from canary.config.roles import WHY_SHARED
 from canary.config.server import Role
 from canary.interpreter import environment, program
-from canary.programs.process import SIGINT_GRACE_S, WatchedConfig, WorkerArgs, log_to_stderr
+from canary.programs.config_pipe import WatchedConfig
+from canary.programs.process import SIGINT_GRACE_S, WorkerArgs, log_to_stderr
 from canary.secrets import OPTIONAL, BadSecret, Secret, SecretKeys, admin_token
 from proxy.descriptors import raise_limit
 from records.whole_file import write_whole
@@ -43,7 +44,7 @@ WIND_UP_S = 2.0
 
 ADMIN_GRACE_S = 20.0
 _SOON_S = 1.0
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.5
 _LONGEST_WAIT_S = 5.0
 
 
@@ -122,16 +123,16 @@ class Child:
             start_new_session=True,
             stdin=asyncio.subprocess.PIPE,
         )
-        self._hand_over(self._process)
+        self.hand_over()
         if self._asked is not None:  # while it was being started
             self.signal(self._asked)
         return await self._process.wait()
 
-    def _hand_over(self, process: asyncio.subprocess.Process) -> None:
-        """The config in force, by a pipe: it holds keys, and the file may be bad by now."""
-        if process.stdin is not None:
-            process.stdin.write(self.config.reading())
-            process.stdin.close()
+    def hand_over(self) -> None:
+        """Give it the config in force, if it runs. By a pipe: the config holds keys."""
+        process = self._process
+        if process is not None and process.returncode is None and process.stdin is not None:
+            process.stdin.write(self.config.reading.message())
 
     async def _wait_a_little(self, lived_s: float) -> None:
         """A child that dies at once is started again at growing intervals."""
@@ -163,13 +164,14 @@ class Supervisor:
         self.grace_s = grace_s
         self._asked = signal.SIGTERM
         self._stop = asyncio.Event()
+        self._hung_up = asyncio.Event()
 
     async def run(self) -> None:
         """Keep the children until SIGTERM (drains for the grace period) or SIGINT (5 s)."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.add_signal_handler(signal.SIGINT, self._interrupted)
-        loop.add_signal_handler(signal.SIGHUP, self._hangup)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
         async with asyncio.TaskGroup() as keeping:
             working = [keeping.create_task(child.keep()) for child in self.workers]
             admin = keeping.create_task(self.admin.keep())
@@ -182,20 +184,20 @@ class Supervisor:
             await _end([self.admin], [admin], ADMIN_GRACE_S, signal.SIGTERM)
 
     async def _watch_config(self) -> None:
-        """Know the newest good config, for children that start later."""
+        """Read the file when it changes, and hand it to the children; at once after a SIGHUP."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            self.config.check()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hung_up.wait(), _LOOK_EVERY_S)
+            force = self._hung_up.is_set()
+            self._hung_up.clear()
+            if await asyncio.to_thread(self.config.check, force=force):  # children may end meanwhile
+                for child in (*self.workers, self.admin):
+                    child.hand_over()
 
     def _interrupted(self) -> None:
         self.grace_s = min(self.grace_s, SIGINT_GRACE_S)
         self._asked = signal.SIGINT
         self._stop.set()
-
-    def _hangup(self) -> None:
-        self.config.check(force=True)
-        for child in (*self.workers, self.admin):
-            child.signal(signal.SIGHUP)
 
 
 async def _end(
@@ -223,17 +225,17 @@ def serve(config: Path, settings: ServerSettings) -> None:
         for name in OPTIONAL:
             Secret(name, os.environ).value()  # a file that is named must be there
         admin_token(os.environ, data, loopback=is_loopback(settings.admin.host))
-        watched = WatchedConfig(config, lambda config: None)
+        watched = WatchedConfig(config)
         traffic = bind(settings.traffic, settings.workers if settings.role != "admin" else 0)
         admin = bind(settings.admin, 1)
         addresses = {"traffic": _url(traffic[0])} if traffic else {}
         addresses["admin"] = _url(admin[0])
         write_whole(data / "server.json", msgspec.json.encode({**addresses, "pid": os.getpid()}))
         workers = [
-            Child(WORKER, listener, _worker_args(config, data, settings, listener, slot), watched)
+            Child(WORKER, listener, _worker_args(data, settings, listener, slot), watched)
             for slot, listener in enumerate(traffic)
         ]
-        args = _worker_args(config, data, settings, admin[0], -1)
+        args = _worker_args(data, settings, admin[0], -1)
         admin_child = Child(COMPANION[settings.role], admin[0], args, watched)
         log.info(
             "serve.listening", **addresses, role=settings.role, workers=len(workers), descriptors=descriptors
@@ -248,11 +250,8 @@ async def _supervise(workers: Sequence[Child], admin: Child, grace_s: float, con
     await Supervisor(workers, admin, grace_s, config).run()
 
 
-def _worker_args(
-    config: Path, data: Path, settings: ServerSettings, listener: socket.socket, slot: int
-) -> WorkerArgs:
+def _worker_args(data: Path, settings: ServerSettings, listener: socket.socket, slot: int) -> WorkerArgs:
     return WorkerArgs(
-        config=str(config.resolve()),
         data=str(data),
         fd=listener.fileno(),
         slot=slot,

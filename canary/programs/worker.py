@@ -5,21 +5,14 @@ import gc
 import os
 import socket
 import time
-from pathlib import Path
 
 import structlog
 import uvicorn
 
 from canary.config import Config
 from canary.interpreter import program
-from canary.programs.process import (
-    SIGINT_GRACE_S,
-    ConfigReading,
-    ShutdownSignal,
-    WatchedConfig,
-    WorkerArgs,
-    run,
-)
+from canary.programs.config_pipe import FollowedConfig
+from canary.programs.process import SIGINT_GRACE_S, ShutdownSignal, WorkerArgs, run
 from canary.programs.traffic_server import TrafficServer
 from canary.programs.wiring import routes
 from canary.secrets import Secret, SecretKeys
@@ -49,9 +42,10 @@ GC_THRESHOLDS = (20_000, 20, 20)
 class Worker:
     """Everything one worker owns."""
 
-    def __init__(self, args: WorkerArgs, reading: ConfigReading | None) -> None:
+    def __init__(self, args: WorkerArgs, config: FollowedConfig) -> None:
         self.args = args
-        self.config = WatchedConfig(Path(args.config), self._reloaded, reading)
+        self.config = config
+        config.on_change = self._reloaded
         self.keys = SecretKeys(os.environ, args.folder)
         self.spool = SpoolWriter(args.folder / "spool", worker=args.slot)
         self.plans = PlanWatch(args.folder / "plan.json")
@@ -94,15 +88,16 @@ class Worker:
     async def run(self) -> None:
         """Serve until told to end, then drain. Raises what broke it."""
         loop = asyncio.get_running_loop()
-        shutdown = ShutdownSignal(loop, lambda: self.config.check(force=True))
+        shutdown = ShutdownSignal(loop)
         server = TrafficServer(self._uvicorn(), self.descriptors)
         listener = socket.socket(fileno=self.args.fd)
         settling = asyncio.create_task(self._settle())
         beat = asyncio.create_task(self._beat(shutdown))
+        following = asyncio.create_task(self.config.follow())
         serving = asyncio.create_task(server._serve([listener]))
         ended = asyncio.create_task(shutdown.wait())
         try:
-            await asyncio.wait({serving, ended, beat}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({serving, ended, beat, following}, return_when=asyncio.FIRST_COMPLETED)
             if shutdown.hasty:
                 server.config.timeout_graceful_shutdown = int(min(self.args.grace_s, SIGINT_GRACE_S))
             server.should_exit = True
@@ -110,7 +105,8 @@ class Worker:
         finally:
             beat.cancel()
             ended.cancel()
-            results = await asyncio.gather(beat, ended, settling, return_exceptions=True)
+            following.cancel()
+            results = await asyncio.gather(beat, ended, following, settling, return_exceptions=True)
             await self.mirrors.close()
             await self.upstreams.close()
             self._tell(lag_s=0.0, draining=True, closing=True)
@@ -139,7 +135,7 @@ class Worker:
         )
 
     async def _beat(self, shutdown: ShutdownSignal) -> None:
-        """Ten times a second: the newest plan and keys, a sign of life; twice a second the config."""
+        """Ten times a second: the newest plan and keys, a sign of life."""
         beats = 0
         while True:
             before = time.monotonic()
@@ -152,8 +148,6 @@ class Worker:
             self._tell(lag_s=max(0.0, now - before - BEAT_S), draining=shutdown.asked)
             shutdown.check_parent()
             beats += 1
-            if beats % (BEATS_A_SECOND // 2) == 0:
-                self.config.check()
             if beats % (BEATS_A_SECOND * 86_400) == 0:
                 self.prices.refresh()
 
@@ -179,10 +173,11 @@ class Worker:
             mirrors_dropped=self.mirrors.dropped,
         )
 
-    def _reloaded(self, config: Config) -> None:
+    async def _reloaded(self, config: Config) -> None:
+        prices = Prices(config.prices)
+        await asyncio.to_thread(prices.load, _models(config))
+        self.prices = prices
         before = self.exchanges.routes.trials
-        self.prices = Prices(config.prices)
-        self.prices.load(_models(config))
         self.exchanges.routes = routes(config, {name: trial.breaker for name, trial in before.items()})
 
 
@@ -192,8 +187,8 @@ def _models(config: Config) -> list[tuple[str, str]]:
     return [(config.providers[arm.provider].api, arm.model) for arm in arms]
 
 
-async def _worker(args: WorkerArgs, reading: ConfigReading | None) -> None:
-    await Worker(args, reading).run()
+async def _worker(args: WorkerArgs, config: FollowedConfig) -> None:
+    await Worker(args, config).run()
 
 
 def main() -> None:

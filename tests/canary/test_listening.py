@@ -18,16 +18,14 @@ from records.store import Store
 def test_a_shipping_thread_that_breaks_ends_the_process_and_says_why(tmp_path: Path) -> None:
     async def story(fd: int) -> None:
         loop = asyncio.get_running_loop()
-        args = WorkerArgs(
-            config="", data=str(tmp_path), fd=fd, slot=-1, grace_s=1.0, workers=0, host="127.0.0.1"
-        )
+        args = WorkerArgs(data=str(tmp_path), fd=fd, slot=-1, grace_s=1.0, workers=0, host="127.0.0.1")
         with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
             spool = tmp_path / "spool"
             shipping = Shipping(tmp_path, store, other=SpoolReader(spool, {}, quarantine=False))
             if spool.is_dir():
                 spool.rmdir()
             spool.write_text("no folder")
-            await listen(Starlette(), args, ShutdownSignal(loop, lambda: None), shipping.loops())
+            await listen(Starlette(), args, ShutdownSignal(loop), shipping.loops())
 
     listener = socket.create_server(("127.0.0.1", 0))
     with pytest.raises(OSError, match="spool"):

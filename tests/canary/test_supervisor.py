@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from canary.programs.process import WatchedConfig, WorkerArgs
+from canary.programs.config_pipe import WatchedConfig
+from canary.programs.process import WorkerArgs
 from canary.programs.serve import Child
 from tests.serving import eventually
 
@@ -26,10 +27,9 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
     (tmp_path / "sleeper.py").write_text(PROGRAM)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("canary.interpreter.ROOT", str(tmp_path))
-    config = WatchedConfig(tmp_path / "canary.yaml", lambda _: None)
+    config = WatchedConfig(tmp_path / "canary.yaml")
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         orders = WorkerArgs(
-            config=str(tmp_path / "canary.yaml"),
             data=str(tmp_path),
             fd=listener.fileno(),
             slot=0,
