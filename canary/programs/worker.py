@@ -52,6 +52,7 @@ class Worker:
         self.plan = self.plans.poll(time.time(), time.monotonic())
         self.descriptors = Descriptors.of_this_process()
         self.upstreams = Upstreams(descriptors=self.descriptors)
+        self.copies_upstreams = Upstreams(descriptors=self.descriptors)
         self.prices = Prices(self.config.current.prices)
         self.capture_pipe = CapturePipe(program("canary.programs.capturer", str(args.folder / "captures")))
         self.recorder = Recorder(
@@ -61,9 +62,7 @@ class Worker:
             captures=Captures(self.capture_pipe.send),
         )
         self.mirrors = Mirrors(
-            upstreams=Upstreams(descriptors=self.descriptors),
-            recorder=self.recorder,
-            plan=lambda: self.plan,
+            upstreams=self.copies_upstreams, recorder=self.recorder, plan=lambda: self.plan
         )
         pin_token = Secret("CANARY_PIN_TOKEN", os.environ)
         self.exchanges = Exchanges(
@@ -179,6 +178,8 @@ class Worker:
         self.prices = prices
         before = self.exchanges.routes.trials
         self.exchanges.routes = routes(config, {name: trial.breaker for name, trial in before.items()})
+        for pool in (self.upstreams, self.copies_upstreams):
+            pool.keep_only(config.providers.values())
 
 
 def _models(config: Config) -> list[tuple[str, str]]:

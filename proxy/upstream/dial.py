@@ -64,7 +64,8 @@ class Dialer:
         self._host = host
         self._port = port
         self._tls = tls_context(ca_file) if scheme == "https" else None
-        self._resolver = ThreadPoolExecutor(1, thread_name_prefix="canary-resolve")
+        self._resolver: ThreadPoolExecutor | None = None
+        self._closed = False
         self._lookup: asyncio.Future[list[AddrInfoType]] | None = None
 
     async def dial(self, factory: Callable[[], P], limit_s: float) -> P:
@@ -82,8 +83,10 @@ class Dialer:
             raise UpstreamError("provider_connect", f"no connection within {limit_s} s") from exc
 
     def close(self) -> None:
-        """End the resolver thread without waiting for a lookup in it."""
-        self._resolver.shutdown(wait=False, cancel_futures=True)
+        """End the resolver thread, once the lookup in it is done. A later lookup has a thread for itself."""
+        self._closed = True
+        if self._lookup is None:
+            self._end_resolver()
 
     async def _dial(self, factory: Callable[[], P]) -> P:
         try:
@@ -125,6 +128,8 @@ class Dialer:
     async def _addresses(self) -> list[AddrInfoType]:
         """Every new connection resolves anew; those that ask at the same moment share one lookup."""
         if self._lookup is None:
+            if self._resolver is None:
+                self._resolver = ThreadPoolExecutor(1, thread_name_prefix="canary-resolve")
             lookup = self._loop.run_in_executor(self._resolver, self._resolve)
             lookup.add_done_callback(self._forget_lookup)
             self._lookup = lookup
@@ -136,8 +141,15 @@ class Dialer:
 
     def _forget_lookup(self, lookup: asyncio.Future[list[AddrInfoType]]) -> None:
         self._lookup = None
+        if self._closed:
+            self._end_resolver()
         if not lookup.cancelled():
             lookup.exception()  # seen, even when everybody who asked has gone
+
+    def _end_resolver(self) -> None:
+        if self._resolver is not None:
+            self._resolver.shutdown(wait=False)
+            self._resolver = None
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:

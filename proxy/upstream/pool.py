@@ -1,7 +1,7 @@
 """Which connection an exchange gets, and how many exchanges an arm may have in flight."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from proxy.descriptors import Descriptors
 from proxy.provider import Provider, Timeout
@@ -14,19 +14,30 @@ from proxy.upstream.request import Address, declared_length
 from proxy.upstream.tunnel import Refusal, Tunnel, open_tunnel, upgrade_head
 from proxy.upstream.upstream_response import UpstreamResponse
 
+_Key = tuple[str, str, int, str | None]
+"""What tells one origin from another: scheme, host, port and file of authorities."""
+
+
+class PoolContext:
+    """What all origins of one pool have in common. `room` is where any of their connections reads to."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ticker: Ticker) -> None:
+        self.loop = loop
+        self.ticker = ticker
+        self.room = memoryview(bytearray(READ))
+        self.open: set[Connection] = set()
+        self.closed = False
+
 
 class Origin:
     """The connections to one scheme, host, port and set of authorities. The last one used is used first, so
     that the others grow idle and retire."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ticker: Ticker, dialer: Dialer) -> None:
-        self._loop = loop
-        self._ticker = ticker
-        self._room = memoryview(bytearray(READ))
+    def __init__(self, context: PoolContext, dialer: Dialer) -> None:
+        self._context = context
+        self._retired = False
         self.dialer = dialer
         self.idle: dict[Connection, None] = {}
-        self.open: set[Connection] = set()
-        self.closed = False
 
     def pick(self) -> Connection | None:
         """An idle connection that nobody has closed, or None."""
@@ -38,28 +49,41 @@ class Origin:
 
     async def dial(self, limit_s: float) -> Connection:
         """A new connection. Raises UpstreamError, as the dialer does, or provider_reset."""
-        connection = Connection(self._loop, self._ticker, self, self._room)
+        context = self._context
+        connection = Connection(context.loop, context.ticker, self, context.room)
         try:
             await self.dialer.dial(lambda: connection, limit_s)
         except BaseException:
-            self._ticker.forget(connection)  # uvloop does not tell it when its dialling is cancelled half-way
+            context.ticker.forget(
+                connection
+            )  # uvloop does not tell it when its dialling is cancelled half-way
             raise
         if not connection.is_usable():
             raise UpstreamError("provider_reset", "the provider closed the connection as soon as it was open")
-        if self.closed:
+        if context.closed:
             connection.shut()
             raise UpstreamError("aborted", "the proxy is stopping")
-        self.open.add(connection)
+        context.open.add(connection)
         return connection
+
+    def retire(self) -> None:
+        """No provider leads here any more. What is under way ends as it would have, and is the last."""
+        self._retired = True
+        self.dialer.close()
+        for connection in [*self.idle]:
+            connection.shut()
 
     def keep(self, connection: Connection) -> None:
         """Keeper: it may be used again."""
-        self.idle[connection] = None
+        if self._retired:
+            connection.shut()
+        else:
+            self.idle[connection] = None
 
     def drop(self, connection: Connection) -> None:
         """Keeper: it is gone."""
         self.idle.pop(connection, None)
-        self.open.discard(connection)
+        self._context.open.discard(connection)
 
 
 class Upstreams:
@@ -85,8 +109,10 @@ class Upstreams:
         self._most_waiting = most_waiting
         self._lanes: dict[str, ConnectionLimit] = {}
         self._tunnels: set[Tunnel] = set()
+        self._context = PoolContext(self._loop, self._ticker)
         self._routes: dict[str, tuple[Provider, Address, Origin]] = {}
-        self._origins: dict[tuple[str, str, int, str | None], Origin] = {}
+        self._origins: dict[_Key, Origin] = {}
+        self._wanted: set[_Key] | None = None  # None: whatever is asked for
 
     async def send(
         self,
@@ -166,12 +192,20 @@ class Upstreams:
         """How many more exchanges the lane may have in flight."""
         return self._lanes[lane].free if lane in self._lanes else self._limit
 
+    def keep_only(self, providers: Iterable[Provider]) -> None:
+        """Drop what leads to none of them: idle connections at once, others with the exchange that they are
+        in. A limit that nobody uses at the moment comes again with its lane's next exchange."""
+        self._wanted = {_key(each, Address(each.base_url)) for each in providers}
+        for key in self._origins.keys() - self._wanted:
+            self._origins.pop(key).retire()
+        self._routes.clear()
+        self._lanes = {name: lane for name, lane in self._lanes.items() if lane.free < self._limit}
+
     async def close(self) -> None:
         """Abort every connection and wait until the sockets are closed."""
-        connections = [each for origin in self._origins.values() for each in origin.open]
-        tunnels = list(self._tunnels)
+        connections, tunnels = list(self._context.open), list(self._tunnels)
+        self._context.closed = True
         for origin in self._origins.values():
-            origin.closed = True
             origin.dialer.close()
         for connection in connections:
             connection.shut()
@@ -201,23 +235,30 @@ class Upstreams:
 
     def _learn(self, provider: Provider) -> tuple[Provider, Address, Origin]:
         """A provider seen for the first time, or changed by a reload: its connections stay, if it still leads
-        to the same place."""
+        to the same place. Where no provider leads any more, an exchange from before gets a way of its own."""
         address = Address(provider.base_url)
-        key = (address.scheme, address.host, address.port, provider.ca_file)
+        key = _key(provider, address)
+        if self._wanted is not None and key not in self._wanted:
+            origin = self._open_origin(provider, address)
+            origin.retire()
+            return provider, address, origin
         if key not in self._origins:
-            dialer = Dialer(
-                self._loop,
-                self._ticker,
-                scheme=address.scheme,
-                host=address.host,
-                port=address.port,
-                ca_file=provider.ca_file,
-                descriptors=self._descriptors,
-            )
-            self._origins[key] = Origin(self._loop, self._ticker, dialer)
+            self._origins[key] = self._open_origin(provider, address)
         route = (provider, address, self._origins[key])
         self._routes[provider.name] = route
         return route
+
+    def _open_origin(self, provider: Provider, address: Address) -> Origin:
+        dialer = Dialer(
+            self._loop,
+            self._ticker,
+            scheme=address.scheme,
+            host=address.host,
+            port=address.port,
+            ca_file=provider.ca_file,
+            descriptors=self._descriptors,
+        )
+        return Origin(self._context, dialer)
 
     def _open_lane(self, name: str) -> ConnectionLimit:
         self._lanes[name] = ConnectionLimit(self._loop, self._limit)
@@ -231,6 +272,10 @@ class Upstreams:
                 await slots.wait()
         except TimeoutError as exc:
             raise UpstreamError("shed", f"lane {lane} is full: no exchange ended within {limit_s} s") from exc
+
+
+def _key(provider: Provider, address: Address) -> _Key:
+    return address.scheme, address.host, address.port, provider.ca_file
 
 
 async def _pump(

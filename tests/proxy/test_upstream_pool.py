@@ -1,6 +1,7 @@
 """Which connection an exchange gets, what it may cost the others, and how long anything may take."""
 
 import asyncio
+import gc
 import socket
 import threading
 from pathlib import Path
@@ -11,7 +12,9 @@ from proxy.descriptors import Descriptors
 from proxy.provider import Provider, Timeout
 from proxy.ticker import Ticker
 from proxy.upstream import UpstreamError
+from proxy.upstream.pool import Origin
 from tests.proxy.raw_provider import OK, playing, pool, post, read_all, turns
+from tests.serving import eventually
 
 
 async def silent(wire):
@@ -451,6 +454,100 @@ def test_a_changed_provider_entry_of_the_same_name_is_followed(run, raw):
             await read_all(await post(upstreams, old.entry()))
             await read_all(await post(upstreams, new.entry()))
             assert (len(old.wires), len(new.wires)) == (1, 1)
+
+    run(scene())
+
+
+def resolvers() -> set[threading.Thread]:
+    return {each for each in threading.enumerate() if each.name.startswith("canary-resolve")}
+
+
+@pytest.fixture
+def earlier() -> set[threading.Thread]:
+    """Resolver threads of other tests, whose look-ups may be long."""
+    return resolvers()
+
+
+def origins() -> int:
+    gc.collect()
+    return sum(isinstance(each, Origin) for each in gc.get_objects())
+
+
+async def nothing_is_left(earlier: set[threading.Thread]) -> None:
+    for thread in resolvers() - earlier:
+        await asyncio.to_thread(thread.join, 10.0)
+    await turns()
+    assert (resolvers() - earlier, origins()) == (set(), 0)
+
+
+def test_a_provider_that_a_reload_removed_leaves_nothing_behind(run, raw, earlier):
+    async def scene():
+        async with raw(playing(OK)) as gone, raw(playing(OK, OK)) as kept, pool() as upstreams:
+            for provider in (gone, kept):
+                await read_all(await post(upstreams, provider.entry()))
+            upstreams.keep_only([kept.entry()])
+            await gone.wires[0].ended.wait()
+            await read_all(await post(upstreams, kept.entry()))
+            await asyncio.to_thread(eventually, lambda: len(resolvers() - earlier) == 1)
+            assert (len(kept.wires), origins()) == (1, 1)
+            upstreams.keep_only([])
+            await nothing_is_left(earlier)
+
+    run(scene())
+
+
+def test_what_is_under_way_when_its_provider_is_removed_ends_as_it_would_have(run, raw, earlier):
+    async def scene():
+        removed = asyncio.Event()
+
+        async def play(wire):
+            await wire.request()
+            await wire.send(OK[:-1])
+            await removed.wait()
+            await wire.send(OK[-1:])
+            await wire.closed()
+
+        async with raw(play) as provider, pool(limit_per_lane=2) as upstreams:
+            answer = await post(upstreams, provider.entry())
+            upstreams.keep_only([])
+            assert upstreams.free_slots("baseline") == 1
+            removed.set()
+            assert await read_all(answer) == b"ok"
+            assert upstreams.free_slots("baseline") == 2
+            await provider.wires[0].ended.wait()
+            del answer
+            await nothing_is_left(earlier)
+
+    run(scene())
+
+
+def test_what_began_before_its_provider_was_removed_still_finds_its_way(run, raw, earlier):
+    async def scene():
+        async with raw(playing(OK)) as provider, pool() as upstreams:
+            upstreams.keep_only([])
+            for _ in range(2):
+                assert await read_all(await post(upstreams, provider.entry())) == b"ok"
+            for wire in provider.wires:
+                await wire.ended.wait()
+            assert len(provider.wires) == 2
+            await nothing_is_left(earlier)
+
+    run(scene())
+
+
+def test_closing_the_pool_ends_what_is_under_way_to_a_removed_provider(run, raw):
+    async def scene():
+        async def play(wire):
+            await wire.request()
+            await wire.send(OK[:-1])
+            await wire.closed()
+
+        async with raw(play) as provider:
+            async with pool() as upstreams:
+                answer = await post(upstreams, provider.entry())
+                upstreams.keep_only([])
+            assert (await caught(read_all(answer))).error_type == "aborted"
+            await provider.wires[0].ended.wait()
 
     run(scene())
 
