@@ -1,6 +1,5 @@
 """The connection to either database: how it is set up, how long it is waited for, what its errors mean."""
 
-import socket
 import sqlite3
 import threading
 import time
@@ -17,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 
 from records.errors import StoreDown, Unstorable
 from records.store.asked import canary_asked, canary_seen
+from records.store.line import Line
 
 BUSY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5
@@ -84,54 +84,48 @@ def transaction(
         connection.execution_options(writes=writes)
         if one_moment and connection.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ")
-        with _cut_off(connection, within_s) as late:
-            _ping(connection, late)
+        with _cut_off(connection, within_s) as line:
+            _ping(connection, line)
         with _cut_off(connection, within_s):
             yield connection
             connection.commit()
 
 
-def _ping(connection: Connection, late: threading.Event) -> None:
+def _ping(connection: Connection, line: Line | None) -> None:
     """A pooled connection may have died of a restart meanwhile: then a new one, without telling anybody."""
     if connection.dialect.name == "sqlite":
         return
     try:
         connection.exec_driver_sql("SELECT 1")
     except DBAPIError:
-        if late.is_set() or not connection.invalidated:
+        if (line is not None and line.late) or not connection.invalidated:
             raise
         connection.rollback()
         connection.exec_driver_sql("SELECT 1")
 
 
 @contextmanager
-def _cut_off(connection: Connection, after_s: float | None) -> Iterator[threading.Event]:
-    """Shut the connection's socket after that time, which ends whatever waits on it. The event says so."""
-    late = threading.Event()
+def _cut_off(connection: Connection, after_s: float | None) -> Iterator[Line | None]:
+    """Shut the connection's line after that time, which ends whatever waits on it, and keep what was shut out
+    of the pool."""
     if after_s is None or connection.dialect.name == "sqlite":
-        yield late
+        yield None
         return
-    driver = driver_of(connection)
-    timer = threading.Timer(after_s, _shut, (driver, late))
+    line = Line(driver_of(connection))
+    timer = threading.Timer(after_s, line.shut)
     timer.daemon = True
     timer.start()
     try:
-        yield late
+        yield line
     except (SQLAlchemyError, psycopg.Error) as exc:
-        if late.is_set():
+        if line.late:
             raise StoreDown(f"the database did not answer within {after_s:g} s") from exc
         raise
     finally:
         timer.cancel()
-
-
-def _shut(driver: "psycopg.Connection[Any]", late: threading.Event) -> None:
-    late.set()
-    try:
-        with socket.fromfd(driver.pgconn.socket, socket.AF_UNIX, socket.SOCK_STREAM) as line:
-            line.shutdown(socket.SHUT_RDWR)
-    except (OSError, psycopg.Error):  # it has ended by itself meanwhile
-        return
+        line.let_go()
+        if line.late:
+            connection.invalidate()
 
 
 def driver_of(connection: Connection) -> "psycopg.Connection[Any]":
