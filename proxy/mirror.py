@@ -17,6 +17,7 @@ from msgspec import structs
 
 from proxy.attempt import Attempt
 from proxy.call import Call
+from proxy.errors import Refused
 from proxy.record import Record, Recorder
 from proxy.request import upstream_request
 from proxy.routes import Trial
@@ -129,6 +130,8 @@ class Mirrors:
         except UpstreamError as failure:
             reply.failure = failure.error_type
             record.finish(reply)
+        except Refused as refusal:  # the body fits the baseline as it is, and cannot be changed
+            record.refuse(refusal.error_type)
         except asyncio.CancelledError:
             record.abort()
             raise

@@ -10,9 +10,10 @@ from proxy.call import Call
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.dialects.operation import UNREADABLE
 from proxy.dialects.realtime import with_model, without_credentials
+from proxy.errors import Refused
 from proxy.headers import PROTOCOLS, quoted, to_provider, without_key
 from proxy.routes import ArmTarget
-from proxy.splice import insert_first, replace_value
+from proxy.splice import TooIntricate, insert_first, replace_value
 
 _decode_options = msgspec.json.Decoder(dict[str, Any] | None).decode
 _INCLUDE_USAGE = b'{"include_usage":true}'
@@ -57,7 +58,10 @@ def _with_model(call: Call, model: str, body: bytes) -> tuple[str, bytes]:
     """The target and the body with the arm's model, where this operation names it in these."""
     operation, target = call.route.operation, call.route.target
     if operation.model_in == "body":
-        return target, replace_value(body, "model", msgspec.json.encode(model))
+        try:
+            return target, replace_value(body, "model", msgspec.json.encode(model))
+        except TooIntricate as exc:
+            raise Refused(400, f"this body's model cannot be changed: {exc}", "caller_rejected") from exc
     target = MODEL_PATH.sub(lambda place: f"{place['before']}{quoted(model)}:{place['method']}", target)
     if operation.repeats_model:
         named = msgspec.json.encode(f"models/{model}")

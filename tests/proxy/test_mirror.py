@@ -15,13 +15,14 @@ from proxy.mirror import Mirrors, Room
 from proxy.provider import Provider, Timeout
 from proxy.record import Recorder
 from proxy.request import upstream_request
+from proxy.splice import MOST_WALKED
 from proxy.upstream import UpstreamResponse, Upstreams
 from records.exchange_id import verify
 from records.outcome import ErrorType, Outcome, Usage
 from routing.assign import Assignment, Reason
 from routing.canary import ArmName
 from routing.plan import Plan, State, StateName
-from tests.proxy.calls import Header, Script, call, trial
+from tests.proxy.calls import Header, Script, call, routes, trial
 from tests.proxy.raw_provider import OK, Play, RawProvider, Request, Wire, playing, pool, turns
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -378,6 +379,15 @@ def test_a_candidate_that_is_down_costs_an_outcome_and_nothing_else(run: Run) ->
 def test_a_defect_of_ours_is_recorded_and_stays_in_the_copy(run: Run) -> None:
     worker = mirrored(run, playing(response()), call(CHAT, (b"x-odd", b"a\r\nb")))
     assert [(each.outcome, each.error_type) for each in worker.outcomes] == [("error", "proxy_error")]
+
+
+def test_a_body_that_cannot_be_changed_is_refused_in_the_copy_alone(run: Run) -> None:
+    model = "gpt-4o-2024-08-06"  # the baseline's
+    body = f'{{"model":"{model}","model":"{model}","messages":["{"x" * MOST_WALKED}"]}}'.encode()
+    worker = mirrored(run, playing(response()), call(body, table=routes(trial(models=[model]))))
+    assert [(each.outcome, each.error_type) for each in worker.outcomes] == [
+        ("caller_error", "caller_rejected")
+    ]
 
 
 # What it may take.

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from proxy.errors import Refused
 from proxy.request import UpstreamRequest, upstream_request
 from proxy.routes import Routes
+from proxy.splice import MOST_WALKED
 from tests.proxy.calls import Body, Header, call, routes, trial
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
@@ -26,6 +28,13 @@ def sent(
     said = call(body, *headers, path=path, query=query, table=table)
     assert said.trial is not None
     return upstream_request(said, said.trial.candidate if arm == "candidate" else said.trial.baseline)
+
+
+def test_a_long_body_that_names_its_model_twice_is_refused() -> None:
+    body = b'{"model":"gpt-4o","model":"gpt-4o","messages":["' + b"x" * MOST_WALKED + b'"]}'
+    with pytest.raises(Refused, match="a member stands twice") as refusal:
+        sent(body)
+    assert (refusal.value.status, refusal.value.error_type) == (400, "caller_rejected")
 
 
 def geminis() -> Routes:

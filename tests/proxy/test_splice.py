@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.splice import insert_first, replace_value
+from proxy.splice import MOST_MEMBERS, MOST_WALKED, TooIntricate, insert_first, replace_value
 
 NEW = b'"candidate"'
 
@@ -48,6 +48,37 @@ def test_a_long_string_is_passed_over_in_no_more_room_than_the_new_body_takes(te
         tracemalloc.stop()
     assert changed == body.replace(b'"model":"a"', b'"model":"candidate"')
     assert peak < 4 * len(body)
+
+
+NESTED = b'"tools":[' + b",".join([b'{"model":{"type":"string","description":"m\\u00f6"}}'] * 4000) + b"]"
+
+
+@pytest.mark.parametrize("value", [b'"a"', b"null", b'{"a":[{"model":"}"}]}'])
+def test_a_long_body_with_the_key_in_every_tool_changes_at_its_top_only(value: bytes) -> None:
+    body = b'{"a" : 1,\n' + NESTED + b' , "model" :' + value + b', "caf\xc3\xa9": [] }\n'
+    assert len(body) > MOST_WALKED
+    assert replace_value(body, "model", NEW) == body.replace(b'"model" :' + value, b'"model" :' + NEW)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        b'"model":"a","model":"b",' + NESTED,
+        b'"a":1,"a":1,"model":"a",' + NESTED,
+        b'"a":1,"a":12,"model":"a",' + NESTED,
+        b'"a\xff":1,"model":"a",' + NESTED,
+        b",".join([b'"m%d":1' % number for number in range(MOST_MEMBERS)]) + b',"model":"a",' + NESTED,
+    ],
+    ids=["key twice", "another twice", "another twice, longer", "no UTF-8", "many"],
+)
+def test_what_would_have_to_be_walked_for_long_is_not(members: bytes) -> None:
+    with pytest.raises(TooIntricate):
+        replace_value(b"{" + members + b"}", "model", NEW)
+
+
+def test_what_a_parser_does_not_tell_is_walked_where_it_is_short() -> None:
+    body = b'{"a":1,"a":12,"a\xff":1,"x":{"model":1},"model":"a","model":"b"}'
+    assert replace_value(body, "model", NEW) == body.replace(b'"a","model":"b"', NEW + b',"model":' + NEW)
 
 
 KEYS = st.sampled_from(["model", "a", 'x"model', "model\\", "mo", "\\model"]) | st.text(max_size=4)
