@@ -71,7 +71,8 @@ class Endpoints:
         return PlainTextResponse("waiting for a plan\n", status_code=503)
 
     async def feedback(self, request: Request) -> Response:
-        """202 once it is on disk; 4xx with a reason and nothing kept; 503 when the spool is full.
+        """202 once it is on disk; 4xx with a reason and nothing kept; 503 when the spool is full or its disk
+        hangs.
 
         With `?check` nothing is kept in any case: 200 names every value that would be refused.
         """
@@ -89,7 +90,7 @@ class Endpoints:
             return JSONResponse({"error": problem.message}, status_code=problem.status)
         except SpoolFull:
             return JSONResponse(
-                {"error": "the spool is full: nothing was kept, send it again later"},
+                {"error": "the spool is full, or its disk hangs: nothing was kept, send it again later"},
                 status_code=503,
                 headers={"retry-after": "5"},
             )

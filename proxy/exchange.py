@@ -1,7 +1,7 @@
 """The request path, top to bottom: read, assign, ask, relay, record.
 
 In every ending, disconnects and cancellations too, exactly one Outcome is recorded, and it is recorded before
-the bytes that complete the response are handed over.
+the bytes that complete the response are handed over: on disk, or in memory while the disk hangs (ADR 8).
 """
 
 import asyncio

@@ -3,7 +3,8 @@
 A file is `w{worker}-{boot}-{pid}-{n}.spool`: `boot` is 8 hex digits of the machine's boot id and 8 of this
 process's start (a container reuses pids within one boot), `n` counts segments. Its writer holds an flock on
 it while it may still write, so that a reader can tell an orphan. Each record is one write(), which survives
-kill -9; a thread groups the fdatasync that survives a power cut. Reading is `spool_reader`.
+kill -9; a thread groups the fdatasync that survives a power cut. While the disk hangs, records wait in memory
+(`spool_held`). Reading is `spool_reader`.
 """
 
 import fcntl
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from records.frame import Record, encode
 from records.outcome import Heartbeat
+from records.spool_held import Held
 from records.spool_sync import Sync
 
 ROTATE_WHEN_FULL_EVERY_S = 1.0
@@ -27,7 +29,7 @@ class SpoolWriter:
     """One process's spool. Not for several threads: `append` and `synced` belong to the event loop's thread.
 
     `cap_bytes` bounds the whole folder (all workers; overshot by at most 1 MiB a worker), `segment_bytes` one
-    file. `dropped` counts outcomes and feedback that were not kept.
+    file. `dropped` counts outcomes and feedback that were not kept; `held` waits for a disk that hangs.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class SpoolWriter:
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.dropped = 0
+        self.held = Held()
         self._folder = folder
         self._cap, self._segment_bytes = cap_bytes, segment_bytes
         self._stem = f"w{worker}-{_boot_id()[:8]}{secrets.token_hex(4)}-{os.getpid()}"
@@ -46,25 +49,27 @@ class SpoolWriter:
         self._sync = Sync(folder, self._fd)
 
     def append(self, record: Record) -> bool:
-        """Write one record's frame. False, counted, when the folder is full, the disk refuses it or it is
-        over 1 MiB; the file stays framed in every case."""
+        """Write one record's frame, or hold it while the disk hangs. False, counted, when the folder is full,
+        the disk refuses it or it is over 1 MiB; the file stays framed in every case."""
+        records = 0 if type(record) is Heartbeat else 1
         try:
             frame = encode(record)
         except ValueError:
             return self._drop(1)
-        if not self._write(frame):
-            return False if type(record) is Heartbeat else self._drop(1)
-        if type(record) is not Heartbeat:
+        if not (self.held.put(frame, records) if self._sync.hangs() else self._write_in_order(frame)):
+            return self._drop(records)
+        if records:
             self._sync.dirty()
         return True
 
     def append_all(self, records: Sequence[Record]) -> bool:
-        """Write several records by one write(): all of them, or none and every one counted as dropped."""
+        """Write several records by one write(): all of them, or none and every one counted as dropped. They
+        are never held: their caller goes on to wait for `synced`."""
         try:
             frames = b"".join([encode(record) for record in records])
         except ValueError:
             return self._drop(len(records))
-        if not self._write(frames):
+        if self._sync.hangs() or not self._write_in_order(frames):
             return self._drop(len(records))
         self._sync.dirty()
         return True
@@ -74,14 +79,28 @@ class SpoolWriter:
         await self._sync.wait()
 
     def close(self) -> None:
-        """Sync and let go of the file; readers may then finish it. An unused file is taken away."""
+        """Sync and let go of the file; readers may then finish it. An unused file is taken away. Waits for a
+        disk that hangs."""
+        if self.held:
+            self._write_held()
         unused = self._written == 0
         self._sync.close()
         if unused:
             self._path().unlink(missing_ok=True)
         os.close(self._fd)
 
-    def _write(self, frames: bytes) -> bool:
+    def _write_in_order(self, frames: bytes) -> bool:
+        if self.held:
+            self._write_held()
+        return self._write(frames)
+
+    def _write_held(self) -> None:
+        frames, records = self.held.take()
+        if not self._write(frames):
+            self._drop(records)
+        self._sync.dirty()
+
+    def _write(self, frames: bytes | bytearray) -> bool:
         size = len(frames)
         if self._written and self._written + size > self._segment_bytes:
             self._rotate()

@@ -1,14 +1,21 @@
-"""The thread that makes appended bytes durable: one fdatasync for all who wait, at most one in 100 ms."""
+"""The thread that makes appended bytes durable: one fdatasync for all who wait, at most one in 100 ms.
+
+It syncs once a second in any case, and so meets a disk that hangs before the event loop does, whose write()
+goes on into the page cache for some seconds (ADR 8).
+"""
 
 import asyncio
 import os
 import threading
+import time
 from pathlib import Path
 
 from records.errors import SpoolFull
 from records.whole_file import sync_folder
 
 SYNC_EVERY_S = 0.1
+SYNC_AT_LEAST_EVERY_S = 1.0
+HANGS_AFTER_S = 1.0
 
 
 class Sync:
@@ -16,6 +23,7 @@ class Sync:
 
     def __init__(self, folder: Path, fd: int) -> None:
         self._folder = folder
+        self._began: float | None = None
         self._fd = fd
         self._retired: list[int] = []
         self._new_name = True
@@ -32,6 +40,11 @@ class Sync:
         if not self._is_dirty:
             self._is_dirty = True
             self._wake.set()
+
+    def hangs(self) -> bool:
+        """True while a sync has been under way for a second: a write() now might not return either."""
+        began = self._began
+        return began is not None and time.monotonic() - began > HANGS_AFTER_S
 
     def replace(self, fd: int) -> None:
         """Write goes on in `fd`; the one before is synced and closed."""
@@ -60,7 +73,7 @@ class Sync:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._wake.wait()
+            self._wake.wait(SYNC_AT_LEAST_EVERY_S)
             self._round()
             self._stop.wait(SYNC_EVERY_S)
         self._round()
@@ -72,11 +85,13 @@ class Sync:
             waiters, self._waiters = self._waiters, []
             retired, self._retired = self._retired, []
             fd, new_name, self._new_name = self._fd, self._new_name, False
+        self._began = time.monotonic()
         results = [_synced(each) for each in [*retired, fd]]
         for each in retired:
             os.close(each)
         if new_name:
             results.append(_synced_folder(self._folder))
+        self._began = None
         for loop, future in waiters:
             _tell(loop, future, all(results))
 

@@ -44,6 +44,13 @@ def test_a_higher_version_is_seen_at_the_next_poll(path: Path) -> None:
         assert watch.poll(1000.0, 1.0).version == version
 
 
+def test_looking_at_the_plan_writes_nothing_to_the_disk(path: Path) -> None:
+    plans.write(path, a_plan(1))
+    os.utime(path, ns=(1, path.stat().st_mtime_ns))
+    assert PlanWatch(path).poll(1000.0, 1.0).version == 1
+    assert path.stat().st_atime_ns == 1
+
+
 def test_an_older_version_is_ignored_and_refreshes_nothing(path: Path) -> None:
     watch = PlanWatch(path)
     plans.write(path, a_plan(5))

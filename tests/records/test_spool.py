@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,9 @@ from structlog.testing import capture_logs
 from records.errors import SpoolFull
 from records.outcome import Feedback, Heartbeat, Outcome
 from records.spool import SpoolWriter
+from records.spool_held import Held
 from records.spool_reader import DONE, SpoolReader, sweep
+from tests.serving import eventually
 
 
 def an_outcome(serial: int, *, mono: float = 1.0, padding: int = 0) -> Outcome:
@@ -461,6 +465,102 @@ def test_a_folder_that_is_gone_drops_and_raises_nothing(tmp_path: Path) -> None:
     shutil.rmtree(folder)
     assert not writer.append(an_outcome(1))
     assert writer.dropped == 1
+    writer.close()
+
+
+# The disk hangs
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """The disk answers no fdatasync() until the event is set."""
+    answers, fdatasync = threading.Event(), os.fdatasync
+
+    def waits(fd: int) -> None:
+        answers.wait()
+        fdatasync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", waits)
+    yield answers
+    answers.set()
+
+
+def fill_until_held(writer: SpoolWriter) -> int:
+    """Append until a record is held: how many records that took."""
+    serials = count()
+
+    def held() -> bool:
+        assert writer.append(an_outcome(next(serials)))
+        return bool(writer.held)
+
+    eventually(held)
+    return next(serials)
+
+
+def test_records_wait_in_memory_for_a_disk_that_hangs_and_reach_it_in_order(
+    tmp_path: Path, hanging: threading.Event
+) -> None:
+    writer, reader = SpoolWriter(tmp_path, worker=0), SpoolReader(tmp_path)
+    with capture_logs() as logs:
+        before = fill_until_held(writer) - 1
+        assert writer.append(a_heartbeat()) and writer.append(an_outcome(before + 1))
+        assert drain(reader) == [f"exchange-{n}" for n in range(before)]
+        assert writer.held.records == 2
+        hanging.set()
+        eventually(lambda: writer.append(a_heartbeat()) and not writer.held)
+    assert drain(reader) == [f"exchange-{n}" for n in range(before, before + 2)]
+    assert writer.dropped == 0
+    assert [each["event"] for each in logs] == ["spool.disk_hangs", "spool.disk_answers"]
+    writer.close()
+
+
+def test_feedback_is_refused_while_the_disk_hangs_for_a_202_would_be_false(
+    tmp_path: Path, hanging: threading.Event
+) -> None:
+    writer = SpoolWriter(tmp_path, worker=0)
+    fill_until_held(writer)
+    assert not writer.append_all([some_feedback("a"), some_feedback("b")])
+    assert writer.dropped == 2
+    hanging.set()
+    eventually(lambda: writer.append_all([some_feedback("c")]))
+    asyncio.run(writer.synced())
+    records = list(SpoolReader(tmp_path).read().records())
+    assert [record.key for record in records if isinstance(record, Feedback)] == ["c"]
+    writer.close()
+
+
+def test_what_does_not_fit_into_memory_is_dropped_and_counted(
+    tmp_path: Path, hanging: threading.Event
+) -> None:
+    writer = SpoolWriter(tmp_path, worker=0)
+    writer.held = Held(most_bytes=3000)
+    before = fill_until_held(writer)
+    kept = [n for n in range(before, before + 20) if writer.append(an_outcome(n))]
+    assert kept == list(range(before, before + len(kept))) and 1 <= len(kept) < 20
+    assert writer.dropped == 20 - len(kept)
+    hanging.set()
+    writer.close()
+    assert drain(SpoolReader(tmp_path)) == [f"exchange-{n}" for n in range(before + len(kept))]
+
+
+def test_a_disk_that_is_full_when_it_answers_again_drops_what_waited(
+    tmp_path: Path, hanging: threading.Event
+) -> None:
+    writer = SpoolWriter(tmp_path, worker=0)
+    before = fill_until_held(writer) - 1
+    writer._cap = writer._room = 0
+    assert not writer.append_all([some_feedback()])
+    hanging.set()
+    writer.close()
+    assert writer.dropped == 2
+    assert drain(SpoolReader(tmp_path)) == [f"exchange-{n}" for n in range(before)]
+
+
+def test_a_writer_of_heartbeats_alone_notices_the_disk_too(tmp_path: Path, hanging: threading.Event) -> None:
+    writer = SpoolWriter(tmp_path, worker=0)
+    eventually(lambda: writer.append(a_heartbeat()) and writer.held)
+    assert writer.held.records == 0
+    hanging.set()
     writer.close()
 
 

@@ -1,0 +1,38 @@
+"""Frames that wait in a worker's memory while the spool's disk hangs (ADR 8). Nothing here is kept: a worker
+that is killed takes it along."""
+
+import structlog
+
+log = structlog.get_logger()
+
+HELD_BYTES = 32 << 20
+
+
+class Held:
+    """Frames in the order in which they came, up to a bound. `records` counts what is in them, heartbeats
+    apart."""
+
+    def __init__(self, most_bytes: int = HELD_BYTES) -> None:
+        self.records = 0
+        self._frames = bytearray()
+        self._most_bytes = most_bytes
+
+    def __bool__(self) -> bool:
+        return bool(self._frames)
+
+    def put(self, frame: bytes, records: int) -> bool:
+        """Let a frame wait. False when there is no room for it."""
+        if len(self._frames) + len(frame) > self._most_bytes:
+            return False
+        if not self._frames:
+            log.warning("spool.disk_hangs", effect="records wait in memory, feedback is refused")
+        self._frames += frame
+        self.records += records
+        return True
+
+    def take(self) -> tuple[bytearray, int]:
+        """All that waited, and how many records that is. Nothing waits any more."""
+        taken = self._frames, self.records
+        self._frames, self.records = bytearray(), 0
+        log.warning("spool.disk_answers", records=taken[1])
+        return taken
