@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-import socket
-import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,11 @@ from alerts.incident import EventName, Notice
 from alerts.notify import deliver, notifier_client, retry_after_s
 from alerts.outbox import Outbox
 from alerts.receiver import Receiver, ReceiverKind
+from tests.e2e.receivers import alertmanager, needs_alertmanager
+from tests.servers.ports import free_port
 
-ALERTMANAGER = Path("/usr/bin/prometheus-alertmanager")
 NOW = 1_790_000_000.0
 KEY = "canary:support-nov:20260921T142640Z"
-
-needs_alertmanager = pytest.mark.skipif(
-    not ALERTMANAGER.exists(), reason="Debian's prometheus-alertmanager is not installed"
-)
 
 
 def notice(sequence: int, event: EventName, *, at: float = NOW, key: str = KEY) -> Notice:
@@ -83,35 +78,6 @@ async def listening(hook: Hook) -> AsyncIterator[Hook]:
     hook.port = server.sockets[0].getsockname()[1]
     async with server:
         yield hook
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def alertmanager(folder: Path, port: int) -> Iterator[str]:
-    config = folder / "alertmanager.yml"
-    config.write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
-    url = f"http://127.0.0.1:{port}"
-    command = [
-        str(ALERTMANAGER),
-        f"--config.file={config}",
-        f"--storage.path={folder / 'data'}",
-        f"--web.listen-address={url.removeprefix('http://')}",
-        "--cluster.listen-address=",
-    ]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        try:
-            assert any("Listening on" in line for line in process.stderr)
-            yield url
-        finally:
-            process.terminate()
-            process.stderr.read()
 
 
 async def alerts_of(client: httpx2.AsyncClient, url: str) -> list[dict[str, Any]]:
@@ -307,7 +273,8 @@ def test_a_real_alertmanager_keeps_one_alert_from_the_page_to_its_end(tmp_path: 
             assert await alerts_of(client, url) == []
             assert outbox.state.entries == []
 
-    with alertmanager(tmp_path, free_port()) as url:
+    with alertmanager(tmp_path) as url:
+        assert url is not None
         asyncio.run(scenario(url, time.time()))
 
 
@@ -321,7 +288,8 @@ def test_a_page_for_an_alertmanager_that_is_down_reaches_it_once_it_is_up(tmp_pa
             outbox.put([notice(0, "page", at=now)], now)
             await deliver(outbox, client, now)
             assert outbox.state.delivered == 0
-            with alertmanager(tmp_path, port) as url:
+            with alertmanager(tmp_path, f"127.0.0.1:{port}") as url:
+                assert url is not None
                 await deliver(outbox, client, now + 1)
                 assert [alert["labels"]["dedup_key"] for alert in await alerts_of(client, url)] == [KEY]
         assert outbox.state.delivered == 1

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import stat
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from canary.config import parse
+from tests.servers.ports import free_port
 from tests.serving import ProviderThread, Running, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -175,12 +175,6 @@ def test_prometheus_takes_its_config_with_the_rules(tmp_path: Path) -> None:
 def test_alertmanager_takes_its_config() -> None:
     done = run("amtool", "check-config", str(FOLDER / "alertmanager.yml"))
     assert done.returncode == 0, done.stderr
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Who gets paged in the tests: a webhook of our own, and Debian's real Alertmanager where it is installed."""
 
 import json
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from typing import Any
 
 import httpx2
 import pytest
+
+from tests.servers.ports import free_port
 
 ALERTMANAGER = Path("/usr/bin/prometheus-alertmanager")
 
@@ -65,7 +66,7 @@ def alertmanager(folder: Path, at: str | None = None) -> Iterator[str | None]:
         return
     settings = folder / "alertmanager.yml"
     settings.write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
-    address = at or f"127.0.0.1:{_free_port()}"
+    address = at or f"127.0.0.1:{free_port()}"
     command = [str(ALERTMANAGER), f"--config.file={settings}", f"--storage.path={folder / 'kept'}"]
     listen = [f"--web.listen-address={address}", "--cluster.listen-address="]
     with subprocess.Popen([*command, *listen], stderr=subprocess.PIPE, text=True) as process:
@@ -82,9 +83,3 @@ def alerts_about(address: str, canary: str) -> list[dict[str, Any]]:
     """The alerts that an Alertmanager has about one canary; "" is for those about none."""
     alerts: list[dict[str, Any]] = httpx2.get(f"{address}/api/v2/alerts", trust_env=False).json()
     return [alert for alert in alerts if alert["labels"].get("canary", "") == canary]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

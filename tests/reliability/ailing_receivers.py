@@ -1,12 +1,13 @@
 """Receivers of pages that ail, each in its way, until somebody mends them. Real HTTP servers on loopback."""
 
 import json
-import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal
+
+from tests.servers.ports import free_port
 
 Ailment = Literal["away", "hangs", "fails", "throttles"]
 RETRY_AFTER_S = 2
@@ -24,7 +25,7 @@ class AilingReceiver:
         self.too_soon = 0
         self._mended = threading.Event()
         self._asked_to_wait_until = 0.0
-        self._port = _free_port()
+        self._port = free_port()
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -92,9 +93,3 @@ class AilingReceiver:
         self.too_soon += now < self._asked_to_wait_until
         self._asked_to_wait_until = now + RETRY_AFTER_S - 0.1
         request.send_header("retry-after", str(RETRY_AFTER_S))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.servers.ports import free_port
 from tests.serving import eventually
 
 ENVOY = os.environ.get("ENVOY") or shutil.which("envoy")
@@ -54,7 +55,7 @@ def version(program: str) -> str:
 @contextmanager
 def nginx(folder: Path, provider: str) -> Iterator[str]:
     """nginx with its defaults, its address inside."""
-    port = _free_port()
+    port = free_port()
     user = Path("/proc/self").owner()
     settings = folder / "nginx.conf"
     settings.write_text(
@@ -67,7 +68,7 @@ def nginx(folder: Path, provider: str) -> Iterator[str]:
 @contextmanager
 def envoy(folder: Path, provider: str) -> Iterator[str]:
     """Envoy with its defaults, its address inside."""
-    port = _free_port()
+    port = free_port()
     host, to = provider.removeprefix("http://").split(":")
     settings = folder / "envoy.json"
     settings.write_text(json.dumps(_envoy(port, host, int(to))))
@@ -118,9 +119,3 @@ def _running(command: list[str], port: int) -> Iterator[str]:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

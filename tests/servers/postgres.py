@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
+from tests.servers.ports import free_port
 
 START_S = 30.0
 _ROLE = "canary"
@@ -39,7 +40,7 @@ class Postgres:
         self._options = _COMMON if durable else (*_COMMON, *_QUICK)
         self._serial = count(1)
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         user = _unprivileged()
         shutil.chown(self._folder, user.pw_uid, user.pw_gid)
         self._as = () if os.getuid() == user.pw_uid else _becoming(user)
@@ -213,12 +214,6 @@ def _becoming(user: pwd.struct_passwd) -> tuple[str, ...]:
         "--clear-groups",
         "--pdeathsig=QUIT",
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.servers.ports import free_port
 from tests.serving import eventually
 
 needs_prometheus = pytest.mark.skipif(
@@ -76,7 +76,7 @@ def scraping(
         "alerting": {"alertmanagers": told},
     }
     settings.write_text(json.dumps(document))
-    port = _free_port()
+    port = free_port()
     command = ["prometheus", f"--config.file={settings}", f"--storage.tsdb.path={folder / 'tsdb'}"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
     with (folder / "prometheus.log").open("wb") as log:
@@ -89,9 +89,3 @@ def scraping(
         prometheus.close()
         process.terminate()
         process.wait(START_S)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import redis
+
+from tests.servers.ports import free_port
 
 START_S = 20.0
 
@@ -21,7 +22,7 @@ class RedisServer:
     def __init__(self, *, running: bool = True) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="canary-redis-", dir="/tmp"))
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         if running:
             self.start()
 
@@ -108,9 +109,3 @@ def redis_server() -> Iterator[RedisServer]:
     server = RedisServer()
     yield server
     server.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
