@@ -1,6 +1,7 @@
 """The API's refusals: JSON whatever was wrong, and a sentence that says what would be right."""
 
 import asyncio
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from console.app import admin_app, health_app
 from console.guard import Access
+from control.operator import Operator
 
 ACCESS = Access(admin_token=lambda: "token", metrics_token=lambda: None, loopback=True)
 BEARER = {"authorization": "Bearer token"}
@@ -22,11 +24,16 @@ class Taking:
     def __init__(self) -> None:
         self.taken: list[Mapping[str, Any]] = []
 
-    async def order(self, canary: str, order: str, **given: Any) -> Mapping[str, Any]:
-        self.taken.append({"canary": canary, "order": order, **given})
+    async def order(
+        self, canary: str, order: str, *, who: str, reason: str, share: float | None
+    ) -> Mapping[str, Any]:
+        self.taken.append({"canary": canary, "order": order, "who": who, "reason": reason, "share": share})
         return {}
 
-    async def decide(self, canary: str, choice: str, **given: Any) -> Mapping[str, Any]:
+    async def decide(
+        self, canary: str, choice: str, *, who: str, reason: str, compensating: str | None
+    ) -> Mapping[str, Any]:
+        given = {"who": who, "reason": reason, "compensating": compensating}
         self.taken.append({"canary": canary, "choice": choice, **given})
         return {}
 
@@ -45,6 +52,12 @@ def asked(method: str, path: str, body: bytes | None = None, control: Any = None
 
     taking: Any = control or Taking()
     return asyncio.run(ask(admin_app(taking, CollectorRegistry(), ACCESS)))
+
+
+@pytest.mark.parametrize("name", ["order", "decide", "audit", "status"])
+def test_the_stand_in_takes_what_the_operator_takes(name: str) -> None:
+    ours, real = (inspect.signature(getattr(each, name)).parameters.values() for each in (Taking, Operator))
+    assert [(each.name, each.kind) for each in ours] == [(each.name, each.kind) for each in real]
 
 
 def refusal(method: str, path: str, body: bytes | None = None) -> tuple[int, str]:

@@ -1,4 +1,7 @@
-"""Providers, trials and calls for the request path's tests, built by the real code where there is some."""
+"""Providers, trials and calls for the request path's tests, built by the real code where there is some.
+
+test_doubles.py holds `Request`, `Outlet` and `Script` to what they stand in for.
+"""
 
 import asyncio
 import json
@@ -71,7 +74,7 @@ class Body:
     """A request's body in parts. `left`: the caller leaves after them."""
 
     def __init__(self, *parts: bytes, left: bool = False) -> None:
-        self.parts = list(parts)
+        self.parts = [part for part in parts if part]
         self.left = left
 
 
@@ -91,10 +94,8 @@ class Request:
         return self.body.parts.pop() if whole else None
 
     async def read(self) -> bytes:
-        parts = self.body.parts
-        while parts:
-            if part := parts.pop(0):
-                return part
+        if self.body.parts:
+            return self.body.parts.pop(0)
         if self.body.left:
             raise asyncio.CancelledError
         return b""
@@ -117,7 +118,7 @@ class Outlet:
 
 class Script:
     """An upstream answer that says these parts, each at a second of its own, and then ends: cleanly, with an
-    error, or (`more`) not at all. It stands in for `proxy.upstream.Answer`."""
+    error, or (`more`) not at all. It stands in for `proxy.upstream.UpstreamResponse`."""
 
     def __init__(
         self,
@@ -137,22 +138,23 @@ class Script:
         self._parts = list(parts)
         self._error: ErrorType | None = error
         self._more = more
+        self._given_up = asyncio.Event()
 
     framed = True
 
     @property
     def whole(self) -> bool:
-        return len(self._parts) < 2 and self.complete
+        return len(self._parts) < 2 and not (self._error or self._more)
 
     @property
     def complete(self) -> bool:
-        return not (self._parts or self._error or self._more)
+        return self.whole and not self._parts
 
     async def read(self) -> bytes:
+        if not self._parts and self._more:
+            await self._given_up.wait()
         if not self._parts and self._error is not None:
             raise UpstreamError(self._error, "it broke")
-        if not self._parts and self._more:
-            await asyncio.get_running_loop().create_future()
         self.read_at = time.monotonic()
         self.times.append(self.read_at)
         return self._parts.pop(0) if self._parts else b""
@@ -168,6 +170,10 @@ class Script:
 
     def abort(self) -> None:
         self.aborted = True
+        if not self.whole:
+            self._error = self._error or "aborted"
+            self._parts.clear()
+            self._given_up.set()
 
 
 def call(
