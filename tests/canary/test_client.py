@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,14 +12,15 @@ from typer.testing import CliRunner, Result
 
 from canary.cli import app
 from canary.commands.client import AdminClient, NotReached
-from tests.serving import ProviderThread, Running
+from tests.e2e.stage import Stage, on_stage
+from tests.serving import Running
 
 TRIAL = """
 canaries:
   - name: trial
-    match: {models: [gpt-4o]}
-    baseline: {provider: openai, model: a}
-    candidate: {provider: openai, model: b}
+    match: {{models: [gpt-4o]}}
+    baseline: {{provider: openai, model: a}}
+    candidate: {{provider: openai, model: b}}
     share: 5%
 """
 
@@ -33,38 +34,44 @@ pwd.getpwuid = unknown  # as in a container that runs under a number without an 
 print(user())
 """
 
-CONFIG = 'providers: {{openai: {{api: openai, base_url: "{url}/v1"}}}}'
+CONFIG = 'providers: {{openai: {{api: openai, base_url: "{url}/v1"}}}}' + TRIAL
 
 
-def states(running: Running, elsewhere: Path, environment: Mapping[str, str]) -> object:
-    """What the server says to a client that does not see its data folder."""
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with on_stage(tmp_path_factory.mktemp("client"), CONFIG) as up:
+        yield up
+
+
+def canaries(running: Running, elsewhere: Path, environment: Mapping[str, str]) -> list[str]:
+    """Whom the server names to a client that does not see its data folder."""
     client = AdminClient(admin=running.admin, data=elsewhere, environment=environment)
-    return client.get("/api/status")["canaries"]
+    return [each["name"] for each in client.get("/api/status")["canaries"]]
 
 
 def test_the_token_comes_from_the_variable_or_from_the_file_that_it_names(
-    tmp_path: Path, provider: ProviderThread, serve: Callable[..., Running]
+    tmp_path: Path, stage: Stage
 ) -> None:
-    running = serve(CONFIG.format(url=provider.url), workers=1)
+    running = stage.server
     file = tmp_path / "token"
     file.write_text(running.token + "\n")
     elsewhere = tmp_path / "elsewhere"
-    assert states(running, elsewhere, {"CANARY_ADMIN_TOKEN": running.token}) == []
-    assert states(running, elsewhere, {"CANARY_ADMIN_TOKEN_FILE": str(file)}) == []
+    assert canaries(running, elsewhere, {"CANARY_ADMIN_TOKEN": running.token}) == ["trial"]
+    assert canaries(running, elsewhere, {"CANARY_ADMIN_TOKEN_FILE": str(file)}) == ["trial"]
     with pytest.raises(NotReached, match="does not take requests without a token: set CANARY_ADMIN_TOKEN"):
-        states(running, elsewhere, {})
+        canaries(running, elsewhere, {})
     with pytest.raises(NotReached, match="does not take this token: set CANARY_ADMIN_TOKEN"):
-        states(running, elsewhere, {"CANARY_ADMIN_TOKEN": "another"})
+        canaries(running, elsewhere, {"CANARY_ADMIN_TOKEN": "another"})
     with pytest.raises(NotReached, match=r"/api/status answered 404: is it canary's\?"):
-        AdminClient(admin=provider.url, data=running.data, environment={}).get("/api/status")
+        AdminClient(admin=stage.provider.url, data=running.data, environment={}).get("/api/status")
     with pytest.raises(NotReached, match="is no canary's admin listener"):
         AdminClient(admin=running.admin, data=elsewhere, environment={}).get("/healthz")
 
 
 def test_an_order_is_told_in_words_or_as_json_and_takes_any_reason_that_can_be_typed(
-    provider: ProviderThread, serve: Callable[..., Running]
+    stage: Stage,
 ) -> None:
-    running = serve(CONFIG.format(url=provider.url) + TRIAL, workers=1)
+    running = stage.server
 
     def order(name: str, *options: str) -> Result:
         asked = [name, "trial", *options, "--admin", running.admin, "--data", str(running.data)]

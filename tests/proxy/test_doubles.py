@@ -243,7 +243,7 @@ def test_a_body_that_came_with_the_head_is_taken_once(run, real):
 
 
 @both
-@pytest.mark.parametrize(("parts", "body"), [((), b""), ((b"",), b""), ((b"one", b"two", b"three"), b"onetwothree")])
+@pytest.mark.parametrize(("parts", "body"), [((), b""), ((b"",), b""), ((b"one", b"two"), b"onetwo")])
 def test_a_body_in_parts_or_none_is_read_and_not_taken(run, real, parts, body):
     async def scene(request):
         taken, came = request.taken(), b""
