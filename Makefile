@@ -90,8 +90,9 @@ lock: .venv/dev  ## Resolve the newest versions that pyproject.toml allows.
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --extra build pyproject.toml
 
-examples: .venv/dev  ## Write docs/examples: five logs from fixed seeds, each with its report.
+examples: .venv/dev  ## Write docs/examples (five logs from fixed seeds, each with its report) and the tables of docs/sizing.md.
 	.venv/bin/python -m tests.examples
+	.venv/bin/python -m tests.docs.sizing
 
 dashboards: .venv/dev  ## Write grafana/dashboards from grafana/describe.
 	.venv/bin/python -m grafana.describe
