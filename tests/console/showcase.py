@@ -21,8 +21,8 @@ canaries:
     candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
     ramp: [{{share: 20%, for: 1h}}, {{share: 40%, for: 3d}}]
     minimum_days: 0
-    mirror: 10%
-    capture: {{rate: 20%}}
+    mirror: 50%
+    capture: {{rate: 50%}}
     segments: [plan]
     rubric:
       - {{metric: error_rate, acceptable: "< 5%", ideal: "< 1%", weight: 1, question: "Do answers arrive?"}}
