@@ -81,7 +81,7 @@ def test_a_new_secret_in_its_file_counts_for_all_workers_at_once_and_old_ids_sta
     secret.write_text(new)
     after = arms(derive_key(new.encode(), "assignment"))
     assert after != before
-    eventually(lambda: asked()[0] == after, within_s=60)
+    eventually(lambda: asked()[0] == after)
     told = httpx2.get(
         f"{running.admin}/api/explain",
         params={"unit": users[0]},

@@ -316,7 +316,7 @@ def test_the_archive_tells_what_every_run_changed_and_keeps_its_report(open_page
         return page.get_by_role("row").filter(has_text="billing-mini, run 1").count() == 1
 
     with open_page() as page:
-        eventually(lambda: has_it(page), within_s=30.0)
+        eventually(lambda: has_it(page))
         row = page.get_by_role("row").filter(has_text="billing-mini")
         expect(row).to_contain_text("gpt-4o-mini-2024-07-18 → gpt-4.1-nano-2025-04-14")
         expect(page.get_by_role("region", name="All together")).to_contain_text("openai: 1 evaluation")

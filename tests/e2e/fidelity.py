@@ -135,7 +135,7 @@ class Stage:
 
     def outcomes(self) -> dict[str, dict[str, Any]]:
         """The stored outcome of each declared exchange, once all are stored."""
-        return eventually(self._outcomes, 20.0)
+        return eventually(self._outcomes)
 
     def _outcomes(self) -> dict[str, dict[str, Any]] | None:
         address = f"file:{self.server.data / 'canary.db'}?mode=ro"

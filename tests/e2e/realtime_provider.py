@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-START_S = 10.0
+from tests.serving import WAIT_S
 
 
 @dataclass
@@ -52,14 +52,14 @@ class RealtimeProvider:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="realtime-provider")
         self._thread.start()
-        assert self._ready.wait(START_S), "the realtime provider did not start"
+        assert self._ready.wait(WAIT_S), "the realtime provider did not start"
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(START_S)
+        self._thread.join(WAIT_S)
         self._loop.close()
 
     def _run(self) -> None:

@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 from canary.config.server import Role
 from routing.canary import ArmName
 from routing.cohort import derive_key, in_cohort
-from tests.serving import START_S, STOP_S, eventually
+from tests.serving import WAIT_S, eventually
 
 SECRET = "a-secret-that-all-replicas-share-0123456789"
 TOKEN = "the-admins-token"
@@ -46,7 +46,7 @@ class Member:
             self.process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env
             )
-        addresses = eventually(self._addresses, START_S)
+        addresses = eventually(self._addresses)
         self.traffic = addresses.get("traffic")
         self.admin = str(addresses["admin"])
 
@@ -94,14 +94,14 @@ class Member:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.process.wait(STOP_S)
+        self.process.wait(WAIT_S)
 
     def stop(self) -> int:
         """An orderly end; what is left after a while is killed."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                return self.process.wait(STOP_S)
+                return self.process.wait(WAIT_S)
             except subprocess.TimeoutExpired:
                 self.kill()
         return int(self.process.returncode)
@@ -134,12 +134,12 @@ class Fleet:
     def ready(self, workers: int) -> None:
         """Wait until somebody leads, every listener answers and so many workers follow the newest plan."""
         for member in (*self.replicas, *self.admins):
-            eventually(lambda member=member: member.answers(member.admin), START_S)  # type: ignore[misc]
-        eventually(lambda: "canary_share_ratio{" in self.leader().get("/metrics").text, START_S)
+            eventually(lambda member=member: member.answers(member.admin))  # type: ignore[misc]
+        eventually(lambda: "canary_share_ratio{" in self.leader().get("/metrics").text)
         wanted = {"alive": workers, "confirmed": workers}
-        eventually(lambda: self.admins[-1].get("/api/status").json()["workers"] == wanted, START_S)
+        eventually(lambda: self.admins[-1].get("/api/status").json()["workers"] == wanted)
         for member in self.replicas:
-            eventually(lambda member=member: member.answers(member.traffic), START_S)  # type: ignore[misc]
+            eventually(lambda member=member: member.answers(member.traffic))  # type: ignore[misc]
 
     def leader(self) -> Member:
         """The admin that leads."""

@@ -37,9 +37,7 @@ def test_evaluations_are_written_survive_the_config_and_travel(tmp_path: Path) -
         decision = {**who, "decision": "dont_ship"}
         assert stage.api("POST", "/api/canaries/trial/decide", decision).status_code == 200
         stage.configure((CONFIG + TRIAL).format(url=stage.provider.url))
-        found = eventually(
-            lambda: each if len(each := _archived(stage, config)) == 3 else None, within_s=40.0
-        )
+        found = eventually(lambda: each if len(each := _archived(stage, config)) == 3 else None)
         assert {(each["canary"], each["event"]) for each in found} == {
             ("trial", "rolled_back"),
             ("trial", "decided"),

@@ -239,14 +239,14 @@ def test_a_benchmark_stands_in_the_report_and_in_the_archive_and_the_canary_in_t
         told = CliRunner().invoke(app, ["archive", "list", *where, "-o", "json"])
         return json.loads(told.stdout)["evaluations"]
 
-    (evaluation,) = eventually(archived, 20)
+    (evaluation,) = eventually(archived)
     assert evaluation["synthetic"] == pytest.approx(95)
 
     def again() -> dict[str, Any] | None:
         found = document(CliRunner().invoke(app, ["bench", "new", *where, "-o", "json"]))
         return found if found["canary"] is not None else None
 
-    found = eventually(again, 20)
+    found = eventually(again)
     assert found["canary"]["name"] == "trial"
     assert [each["layer"] for each in found["canary"]["layers"]] == ["user_experience", "business"]
     assert (found["family"]["vendor"], found["family"]["evaluations"]) == ("openai", 1)
@@ -288,7 +288,7 @@ def test_a_benchmark_that_was_killed_asks_only_what_is_left(folder: Path, provid
     script = Path(__file__).parents[2] / "benchmark.sh"
     where = ["--config", str(folder / "canary.yaml"), "--data", str(folder / "data"), "-o", "json"]
     first = subprocess.Popen([script, "new", *where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    eventually(lambda: len(provider.log.entries) >= 40, 20)
+    eventually(lambda: len(provider.log.entries) >= 40)
     first.kill()
     first.wait()
     asked = len(provider.log.entries)

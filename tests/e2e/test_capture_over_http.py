@@ -161,7 +161,7 @@ def test_a_capture_process_that_dies_costs_no_answer_and_is_started_again(server
         ask(server, "watched", "after", text="after the death")
         return any("after the death" in each.answer for each in islice(captured(server, "watched"), 500))
 
-    eventually(comes_again, 20.0)
+    eventually(comes_again)
 
 
 def capturers(server: Running) -> list[int]:

@@ -55,7 +55,7 @@ def test_the_demo_tells_both_stories_and_ends_with_all_that_it_started(
 
     demo.send_signal(signal.SIGTERM)
     assert demo.wait(60) == 0
-    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ours), within_s=60)
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ours))
 
 
 def _below(pid: int) -> list[int]:

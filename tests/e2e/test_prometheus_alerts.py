@@ -41,7 +41,6 @@ notify: [{{alertmanager: "ALERTMANAGER"}}]
 """
 SECRET = "a-secret-of-the-alerting-tests-0123456789"
 RUNBOOKS = "https://wiki.example/canary"
-WITHIN_S = 15.0
 
 pytestmark = [needs_alertmanager, needs_prometheus]
 
@@ -75,7 +74,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         told = address.removeprefix("http://")
         prometheus = stack.enter_context(scraping([target], folder, rules=[rules], alertmanager=told))
         scraped = 'count(canary_requests_total{canary="goes-on"}) > 0'
-        eventually(lambda: prometheus.at(scraped, time.time()), WITHIN_S)
+        eventually(lambda: prometheus.at(scraped, time.time()))
         yield Scene(stage, prometheus, address)
 
 
@@ -96,10 +95,10 @@ def asking(scene: Scene, canary: str, model: str, candidate: str) -> Iterator[No
 def test_a_rollback_reaches_alertmanager_from_canary_and_from_prometheus(scene: Scene) -> None:
     name = "is-rolled-back"
     with asking(scene, name, "gpt-4o", "gpt-4o-2024-11-20"):
-        eventually(lambda: scene.stage.status(name)["state"] == "rolled_back", WITHIN_S)
-    eventually(lambda: {("CanaryIncident", ""), ("CanaryRolledBack", "")} <= scene.alerts(name), WITHIN_S)
+        eventually(lambda: scene.stage.status(name)["state"] == "rolled_back")
+    eventually(lambda: {("CanaryIncident", ""), ("CanaryRolledBack", "")} <= scene.alerts(name))
     convicting = {("CanaryErrorRate", "guardrail"), ("CanaryErrorRateVsBaseline", "guardrail")}
-    eventually(lambda: convicting & scene.alerts(name), WITHIN_S)
+    eventually(lambda: convicting & scene.alerts(name))
 
 
 def test_prometheus_finds_the_same_in_its_own_window(scene: Scene) -> None:
@@ -111,7 +110,7 @@ def test_prometheus_finds_the_same_in_its_own_window(scene: Scene) -> None:
         ("CanaryErrorRateVsBaseline", "window"),
     }
     with asking(scene, name, "gpt-4o-mini", "gpt-4.1-nano-2025-04-14"):
-        eventually(lambda: wanted <= scene.alerts(name), WITHIN_S)
+        eventually(lambda: wanted <= scene.alerts(name))
     assert scene.stage.status(name)["state"] == "running"
 
 

@@ -107,7 +107,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Itera
         asking = threading.Thread(target=crowd.ask, args=(stop,))
         asking.start()
         try:
-            eventually(lambda: members.status("goes-bad")["state"] == "rolled_back", 40.0)
+            eventually(lambda: members.status("goes-bad")["state"] == "rolled_back")
             at = eventually(lambda: changed_at(members.replicas[0]) if rolled_back(members) else None)
             assert not stop.wait(max(0.0, at + 2.5 - time.time()))  # the crowd asks on meanwhile
         finally:
@@ -153,14 +153,14 @@ def test_exactly_one_page_says_what_happened(story: Story) -> None:
 
 def test_everything_is_stored_once(story: Story) -> None:
     asked = len(story.crowd.statuses)
-    rows = eventually(lambda: rows if len(rows := story.members.outcomes()) >= asked else None, 20.0)
+    rows = eventually(lambda: rows if len(rows := story.members.outcomes()) >= asked else None)
     assert len(rows) == len({row["exchange_id"] for row in rows}) == asked
     assert {row["outcome"] for row in rows} == {"ok", "fallback"}
 
 
 def test_one_evaluation_of_it_is_in_the_archive(story: Story, tmp_path: Path) -> None:
     with closing(Store.open(story.members.store, tmp_path)) as store:
-        (kept,) = eventually(lambda: Evaluations(store).all("goes-bad"), 20.0)
+        (kept,) = eventually(lambda: Evaluations(store).all("goes-bad"))
     assert (kept["event"], kept["report"]["verdict"]) == ("rolled_back", "dont_ship")
     assert kept["candidate"] == {"provider": "openai", "model": CANDIDATE, "vendor": "openai"}
 
@@ -200,7 +200,7 @@ def test_an_admin_that_does_not_lead_shows_the_same_and_takes_orders(story: Stor
         alike = all(mine[key] == theirs[key] for key in keys if key != "arms")
         return theirs if alike and theirs["arms"]["candidate"]["requests"] > 0 else None
 
-    assert eventually(shown, 20.0)["incident"] is not None
+    assert eventually(shown)["incident"] is not None
     done = other.ask("POST", "/api/canaries/goes-bad/resume", {"who": "ann", "reason": "mended"})
     assert done.status_code == 200, done.text
     assert (done.json()["state"], done.json()["confirmed"], done.json()["workers"]) == ("running", 2, 2)
@@ -229,7 +229,7 @@ def test_another_admin_takes_over_from_a_killed_leader_without_a_second_page(sto
     crowd.ask(threading.Event(), 100)
     assert {*crowd.statuses} == {200}
     seen = before["arms"]["baseline"]["requests"]
-    eventually(lambda: members.status("goes-bad")["arms"]["baseline"]["requests"] >= seen + 50, 20.0)
+    eventually(lambda: members.status("goes-bad")["arms"]["baseline"]["requests"] >= seen + 50)
     assert len(story.hook.events("goes-bad", "page")) == pages
 
 
@@ -243,11 +243,11 @@ def test_a_changed_config_reaches_replicas_and_admins_without_a_restart(story: S
         fresh.write_text(member.config.read_text().replace("canaries:\n", f"canaries:\n{added}"))
         fresh.replace(member.config)
     eventually(lambda: members.status("goes-bad")["state"] == "rolled_back")
-    shown = eventually(lambda: later(members), 20.0)
+    shown = eventually(lambda: later(members))
     assert (shown["state"], shown["share"]) == ("running", 0.05)
     user = next(members.users("candidate", "later", 0.05))
     door = members.replicas[0].traffic
-    eventually(lambda: arm_of(f"{door}/v1/chat/completions", user) == "candidate", 10.0)
+    eventually(lambda: arm_of(f"{door}/v1/chat/completions", user) == "candidate")
 
 
 def later(members: Fleet) -> dict[str, object] | None:

@@ -87,7 +87,7 @@ def rolled_back(scene: Scene) -> RolledBack:
     asking = threading.Thread(target=crowd.ask, args=(stop,))
     asking.start()
     try:
-        eventually(lambda: stage.status("goes-bad")["state"] == "rolled_back", 30.0)
+        eventually(lambda: stage.status("goes-bad")["state"] == "rolled_back")
         at = changed_at(stage, "goes-bad")
         assert not stop.wait(max(0.0, at + AFTERWARDS_S - time.monotonic()))  # the crowd asks on meanwhile
     finally:

@@ -143,13 +143,13 @@ def test_a_watcher_that_runs_follows_its_config(tmp_path: Path, provider: Provid
     with log.open("wb") as out:
         watching = subprocess.Popen([*command, "--data", str(tmp_path / "data")], stdout=out, stderr=out)
     try:
-        eventually(memory.exists, 60)
+        eventually(memory.exists)
         config.write_text("providers: none")
-        eventually(lambda: "the old config stays in force" in log.read_text(), 60)
+        eventually(lambda: "the old config stays in force" in log.read_text())
         config.write_text(CONFIG.format(url=provider.url, hook=hook.url).replace("google", "gemini"))
-        eventually(lambda: "gemini" in json.loads(memory.read_text())["known"], 60)
+        eventually(lambda: "gemini" in json.loads(memory.read_text())["known"])
         provider.behave("new", Behaviour())
-        eventually(lambda: [each for each in hook.bodies if each["model"] == "openai/new"], 60)
+        eventually(lambda: [each for each in hook.bodies if each["model"] == "openai/new"])
     finally:
         watching.kill()
         watching.wait()
@@ -215,7 +215,7 @@ def test_a_model_that_passes_gets_its_canary_by_itself_and_one_that_does_not_get
         told = CliRunner().invoke(app, ["status", *where, "-o", "json"])
         return [(each["name"], each["state"], each["share"]) for each in json.loads(told.stdout)["canaries"]]
 
-    eventually(lambda: states() == [("trial-gpt-good", "running", 0.05)], 20)
+    eventually(lambda: states() == [("trial-gpt-good", "running", 0.05)])
 
 
 def test_what_has_not_passed_a_benchmark_follows_nobody(tmp_path: Path) -> None:

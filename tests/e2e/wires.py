@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
-WAIT_S = 10.0
+from tests.serving import WAIT_S
+
 _READ = 1 << 20
 
 Field = tuple[bytes, bytes]

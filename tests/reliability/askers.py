@@ -85,6 +85,6 @@ class Askers:
             caller.leave()
 
 
-async def until(condition: Callable[[], object], within_s: float = 20.0) -> None:
+async def until(condition: Callable[[], object]) -> None:
     """`eventually`, beside a running loop."""
-    await asyncio.to_thread(eventually, condition, within_s)
+    await asyncio.to_thread(eventually, condition)

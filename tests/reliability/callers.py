@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tests.reliability.strict_http import Message, Reader
+from tests.serving import WAIT_S
 
 Ending = Literal["clean", "cut", "reset"]
-PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def request(
 def connected(address: str) -> Iterator[socket.socket]:
     """A connection to the proxy."""
     host, port = address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as line:
+    with socket.create_connection((host, int(port)), timeout=WAIT_S) as line:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield line
 

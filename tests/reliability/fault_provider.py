@@ -17,8 +17,7 @@ import msgspec
 import uvloop
 
 from tests.reliability.strict_http import Ambiguous, Message, Reader
-
-START_S = 10.0
+from tests.serving import WAIT_S
 
 
 class _Asked(msgspec.Struct):
@@ -183,14 +182,14 @@ class FaultProvider:
 
     def __enter__(self) -> "FaultProvider":
         self._thread.start()
-        assert self._ready.wait(START_S), "the fault provider did not start"
+        assert self._ready.wait(WAIT_S), "the fault provider did not start"
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(START_S)
+        self._thread.join(WAIT_S)
         self.loop.close()
         if exc is None:
             assert self.failures == []

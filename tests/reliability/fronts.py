@@ -109,7 +109,7 @@ def _address(host: str, port: int) -> dict[str, object]:
 def _running(command: list[str], port: int) -> Iterator[str]:
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            eventually(lambda: process.poll() is not None or _listens(port), 20.0)
+            eventually(lambda: process.poll() is not None or _listens(port))
             assert process.poll() is None, f"{command[0]} ended with {process.returncode}"
             yield f"http://127.0.0.1:{port}"
         finally:

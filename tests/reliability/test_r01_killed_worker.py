@@ -62,7 +62,7 @@ def killed_so_often(stage: Stage, kills: int) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         broke, back_s = runner.run(kill_them(stage, askers, kills))
     got_whole = {*askers.whole}
-    eventually(lambda: got_whole <= {row["exchange_id"] for row in stage.outcomes()}, 20.0)
+    eventually(lambda: got_whole <= {row["exchange_id"] for row in stage.outcomes()})
     rows = Counter(row["exchange_id"] for row in stage.outcomes())
     print(
         f"\nR1: {kills} kills: {len(got_whole)} exchanges that callers got whole, each once in the store; "

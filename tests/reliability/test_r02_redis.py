@@ -59,7 +59,7 @@ class Rig:
         began = time.monotonic()
         with ThreadPoolExecutor(1) as pool:  # the answer waits for workers to confirm
             order = pool.submit(self.members.admins[0].ask, "POST", "/api/canaries/trial/ramp", document)
-            eventually(self.follows, 20.0)
+            eventually(self.follows)
             took_s = time.monotonic() - began
             assert order.result().status_code == 200, order.result().text
         return took_s
@@ -92,7 +92,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterato
 def stored_once(rig: Rig) -> None:
     """Every answered exchange is in the store, and there is none besides."""
     wanted = {each.exchange for each in rig.asked}
-    rows = eventually(lambda: rows if len(rows := rig.members.outcomes()) >= len(wanted) else None, 30.0)
+    rows = eventually(lambda: rows if len(rows := rig.members.outcomes()) >= len(wanted) else None)
     assert len(rows) == len(rig.asked)
     assert {row["exchange_id"] for row in rows} == wanted
 
@@ -111,7 +111,7 @@ def broken_for(
             assert "canary_shared_up" in rig.members.admins[0].get("/metrics").text
         finally:
             end()
-        eventually(lambda: rig.members.sums()["canary_shared_up"] == 2.0, 20.0)
+        eventually(lambda: rig.members.sums()["canary_shared_up"] == 2.0)
         ended = time.monotonic()
         rig.reached()
         eventually(lambda: len(steady.since(ended)) > 100)
@@ -138,7 +138,7 @@ def taken_in(rig: Rig, count: int) -> None:
         return found[-1] >= count
 
     try:
-        eventually(all_of_them, 20.0)
+        eventually(all_of_them)
     except AssertionError:
         print(f"the leader took in {found[-1]} of {count}")
     assert found[-1] == count
@@ -163,7 +163,7 @@ def test_a_replica_that_starts_without_redis_goes_on_with_the_last_plan(rig: Rig
     rig.redis.kill()
     replica.stop()
     replica.start()
-    eventually(lambda: replica.answers(replica.traffic), 20.0)
+    eventually(lambda: replica.answers(replica.traffic))
     rig.provider.log.clear()
     with rig.load() as steady:
         eventually(lambda: len(steady.asked) > 100)

@@ -72,7 +72,7 @@ class Crowd:
     def more(self, count: int) -> None:
         """Wait for so many answers more."""
         wanted = len(self.answers) + count
-        eventually(lambda: len(self.answers) >= wanted, 60.0)
+        eventually(lambda: len(self.answers) >= wanted)
 
     def _ask_on(self, name: str) -> None:
         number = 0
@@ -132,7 +132,7 @@ def hold_stored_once(database: Postgres, stage: Stage, answers: list[Answer]) ->
         with psycopg.connect(database.url) as connection:
             return connection.execute("SELECT count(*) FROM outcomes").fetchone() == (len(ids),)
 
-    eventually(stored, 30.0)
+    eventually(stored)
     with psycopg.connect(database.url) as connection:
         found = [row[0] for row in connection.execute("SELECT exchange_id FROM outcomes")]
         assert sorted(found) == sorted(ids)
@@ -155,7 +155,7 @@ def hold_stored_once(database: Postgres, stage: Stage, answers: list[Answer]) ->
         assert at["accepted"] == at["stored"] + dropped + spooled
         return (at["stored"], dropped, spooled) == (len(ids), 0.0, 0.0)
 
-    eventually(add_up, 20.0)
+    eventually(add_up)
 
 
 def outage(tmp_path: Path, database: Postgres, how: str, lasts_s: float) -> None:
@@ -171,9 +171,9 @@ def outage(tmp_path: Path, database: Postgres, how: str, lasts_s: float) -> None
             assert not failing.is_set() and arms(crowd.answers) == {"baseline", "candidate"}
             began = time.monotonic()
             database.kill() if how == "killed" else database.freeze()
-            eventually(lambda: is_degraded(stage), 20.0)
+            eventually(lambda: is_degraded(stage))
             failing.set()
-            eventually(lambda: stage.status("outage")["state"] == "rolled_back", 30.0)
+            eventually(lambda: stage.status("outage")["state"] == "rolled_back")
             effective_s = time.monotonic()
             workers = stage.api("GET", "/api/status").json()["workers"]
             eventually(lambda: stage.api("GET", "/api/status").json()["workers"]["confirmed"] == 2)
@@ -186,7 +186,7 @@ def outage(tmp_path: Path, database: Postgres, how: str, lasts_s: float) -> None
             assert len(stage.provider.of("candidate")) == reached
             database.start() if how == "killed" else database.thaw()
             back = time.monotonic()
-            eventually(lambda: is_ready(stage), 30.0)
+            eventually(lambda: is_ready(stage))
             healed_s = time.monotonic() - back
             crowd.more(20)
         assert workers["alive"] == 2
@@ -236,8 +236,8 @@ def test_a_server_that_starts_without_the_database_serves_and_heals(
             assert stage.api("GET", "/api/audit").status_code == 503
             assert arms(crowd.answers) == {"baseline"}  # there has never been a plan
             database.start()
-            eventually(lambda: is_ready(stage), 30.0)
-            eventually(lambda: "candidate" in arms(crowd.answers), 30.0)
+            eventually(lambda: is_ready(stage))
+            eventually(lambda: "candidate" in arms(crowd.answers))
         first = len(crowd.answers)
         stage.server.stop()
         database.kill()
@@ -248,7 +248,7 @@ def test_a_server_that_starts_without_the_database_serves_and_heals(
             assert is_degraded(stage)
             assert arms(crowd.answers[first:]) == {"baseline", "candidate"}  # by the last plan
             database.start()
-            eventually(lambda: is_ready(stage), 30.0)
+            eventually(lambda: is_ready(stage))
             crowd.more(20)
         hold_whole(crowd.answers)
         hold_stored_once(database, stage, crowd.answers)

@@ -47,7 +47,7 @@ def test_a_rollback_reaches_every_replica_without_the_database(
         eventually(lambda: {state_in(each) for each in members.replicas} == {"rolled_back"})
         order(members, "resume", 503)
         durable_postgres.start() if how == "killed" else durable_postgres.thaw()
-        eventually(lambda: stored(durable_postgres) == "rolled_back", 20.0)
+        eventually(lambda: stored(durable_postgres) == "rolled_back")
         assert {state_in(each) for each in members.replicas} == {"rolled_back"}
         audit = members.admins[0].get("/api/audit").json()
         assert [each["action"] for each in audit].count("rollback") == 1

@@ -115,9 +115,9 @@ def full_then_free(stage: Stage, hook: Hook) -> None:
         eventually(lambda: "no room" in troubles(stage))
         (page,) = eventually(lambda: hook.bodies)
         assert (page["event"], page["rules"]) == ("page", ["records_dropped"])
-    eventually(lambda: rated(stage, before[0], refused), 30.0)
+    eventually(lambda: rated(stage, before[0], refused))
     after = ask(stage, 50)
-    stored = eventually(lambda: rows if {*after} <= {*(rows := ids_in_order(stage))} else None, 20.0)
+    stored = eventually(lambda: rows if {*after} <= {*(rows := ids_in_order(stage))} else None)
     kept = [each for each in before + during if each in {*stored}]
     lost = len(before) + len(during) - len(kept)
     eventually(lambda: sums(stage, "canary_records_total")["dropped"] >= lost)
@@ -156,7 +156,7 @@ class Enclosed:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         self.data = Path(f"/proc/{self.process.pid}/root") / str(data)[1:]
-        addresses = eventually(self._addresses, 20.0)
+        addresses = eventually(self._addresses)
         self.traffic, self.admin = addresses["traffic"], addresses["admin"]
 
     def _addresses(self) -> dict[str, str] | None:
@@ -193,15 +193,15 @@ def test_a_full_disk_under_the_whole_data_folder_stops_nobody_and_heals_by_itsel
         config = CONFIG.replace("<pages>", hook.url).replace("<model>", provider.url("model"))
         server = Enclosed(tmp_path, config)
         try:
-            eventually(lambda: server.says("/readyz") == "ready\n", 20.0)
+            eventually(lambda: server.says("/readyz") == "ready\n")
             before = server.answers(50)
             fill(server.data / "ballast")
             during = server.answers(300)
-            eventually(lambda: "no room" in server.says("/readyz"), 20.0)
+            eventually(lambda: "no room" in server.says("/readyz"))
             eventually(lambda: hook.bodies)
             (server.data / "ballast").unlink()
-            eventually(lambda: "no room" not in server.says("/readyz"), 30.0)
-            eventually(lambda: "does not answer" not in server.says("/readyz"), 30.0)
+            eventually(lambda: "no room" not in server.says("/readyz"))
+            eventually(lambda: "does not answer" not in server.says("/readyz"))
             after = server.answers(50)
             total = len(before + during + after)
             eventually(

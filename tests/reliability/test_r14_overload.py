@@ -127,9 +127,7 @@ def crowded(stage: Stage, gate: Gate, first: list[bytes], others: list[bytes]) -
 
 def endings(stage: Stage, since: int, count: int) -> Counter[tuple[str, str | None]]:
     """Outcomes and error types of so many exchanges, once they are stored."""
-    rows = eventually(
-        lambda: found if len(found := stage.outcomes()[since:]) == count else None, within_s=60.0
-    )
+    rows = eventually(lambda: found if len(found := stage.outcomes()[since:]) == count else None)
     return Counter((row["outcome"], row["error_type"]) for row in rows)
 
 

@@ -77,31 +77,31 @@ def test_a_rollback_goes_out_while_the_database_is_dead(
     members, provider, hook = scene
     leader = members.leader()
     with steady(members).running() as load:
-        eventually(lambda: len(load.asked) > 300, 30.0)
+        eventually(lambda: len(load.asked) > 300)
         getattr(durable_postgres, ending)()
         dead = time.monotonic()
-        eventually(lambda: "no store to tell who leads" in leader.get("/readyz").text, 40.0)
+        eventually(lambda: "no store to tell who leads" in leader.get("/readyz").text)
         alone_s = time.monotonic() - dead
         began = time.monotonic()
         provider.behave(CANDIDATE, Behaviour(faults={"status": 0.5}))
-        eventually(lambda: state(members) == "rolled_back", 60.0)
+        eventually(lambda: state(members) == "rolled_back")
         back = time.monotonic()
-        (page,) = eventually(lambda: hook.events("trial", "page"), 30.0)
+        (page,) = eventually(lambda: hook.events("trial", "page"))
         told = time.monotonic()
         threading.Event().wait(2.0)  # the other admin has its say, should it have one
         assert state(members) == "rolled_back"
         getattr(durable_postgres, beginning)()
     assert {each.status for each in load.asked} == {200}
-    eventually(lambda: stored(members), 60.0)
+    eventually(lambda: stored(members))
     (entry,) = [each for each in leader.get("/api/audit").json() if each["action"] == "rollback"]
     assert entry["who"].startswith("guardrail")
     assert members.status("trial")["state"] == "rolled_back"
     for admin in members.admins:
-        (kept,) = eventually(partial(why, admin), 30.0)
+        (kept,) = eventually(partial(why, admin))
         assert (kept["who"], kept["stored"], kept["after"]["state"]) == (entry["who"], True, "rolled_back")
         assert kept["path"] and kept["arms"]["candidate"]["failed"] > 0
     assert len(hook.events("trial", "page")) == 1
-    rows = eventually(lambda: rows if len(rows := members.outcomes()) >= len(load.asked) else None, 60.0)
+    rows = eventually(lambda: rows if len(rows := members.outcomes()) >= len(load.asked) else None)
     assert len(rows) == len(load.asked)
     print(
         f"\nR15: alone {alone_s:.1f} s after PostgreSQL's {ending}; rolled back {back - began:.1f} s after "

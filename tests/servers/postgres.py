@@ -22,7 +22,7 @@ import pytest
 
 from tests.servers.ports import free_port
 
-START_S = 30.0
+START_S = 60.0
 _ROLE = "canary"
 _QUICK = ("-c", "shared_buffers=32MB", "-c", "fsync=off", "-c", "full_page_writes=off")
 _COMMON = ("-c", "max_connections=60", "-c", "logging_collector=off")

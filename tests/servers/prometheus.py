@@ -12,12 +12,11 @@ import httpx2
 import pytest
 
 from tests.servers.ports import free_port
-from tests.serving import eventually
+from tests.serving import WAIT_S, eventually
 
 needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="Prometheus is not installed"
 )
-START_S = 20.0
 Series = list[tuple[Mapping[str, str], list[tuple[float, float]]]]
 """Labels, then (UNIX seconds, value) pairs."""
 
@@ -83,9 +82,9 @@ def scraping(
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     prometheus = Prometheus(f"http://127.0.0.1:{port}")
     try:
-        eventually(prometheus.ready, START_S)
+        eventually(prometheus.ready)
         yield prometheus
     finally:
         prometheus.close()
         process.terminate()
-        process.wait(START_S)
+        process.wait(WAIT_S)
