@@ -18,6 +18,9 @@ COMPILE_PROGRAMS = gcc:gcc gcc:libc6-dev $(shell .venv/bin/python -c 'import os,
 	os.path.exists(sysconfig.get_path("include") + "/Python.h") or print("Python.h:python3-dev")')
 BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 
+# The tests start hundreds of processes; without bytecode files each would compile canary anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-replicas test check check-deploy fix bench bench-ingest test-statistics test-reliability test-compiled lock
 .PHONY: dashboards examples clean bench-programs compile-programs test-programs
 
@@ -28,7 +31,8 @@ demo-replicas: .venv/dev test-programs  ## The same on two replicas, over Debian
 	.venv/bin/python -m tests.servers.demo
 
 test: .venv/dev test-programs  ## All tests but the long simulations.
-	.venv/bin/pytest -q -m "not slow"
+	.venv/bin/pytest -q $(ALONE)
+	.venv/bin/pytest -q $(BESIDE)
 
 test-statistics: .venv/dev  ## The simulations that hold the statistics to their promises. Minutes.
 	.venv/bin/pytest -q -s -m slow --ignore=tests/reliability
@@ -39,9 +43,16 @@ test-reliability: .venv/dev test-programs  ## The long forms of docs/reliability
 # What is tested from outside: a compiled method takes no double of a class.
 test-compiled: build/compiled test-programs  ## The request path's tests over sockets, with the path compiled. Minutes.
 	rm -rf build/compiled/tests build/compiled/docs && cp -r tests docs pyproject.toml build/compiled
-	cd build/compiled && ../../.venv/bin/pytest -q -m "not slow" $(MYPYC_WARNS) tests/e2e tests/reliability \
+	cd build/compiled && ../../.venv/bin/pytest -q $(ALONE) $(MYPYC_WARNS)
+	cd build/compiled && ../../.venv/bin/pytest -q $(BESIDE) $(MYPYC_WARNS) tests/e2e tests/reliability \
 		--ignore=tests/e2e/test_bench_over_http.py \
 		$(addprefix tests/proxy/,test_server.py test_lane.py $(notdir $(wildcard tests/proxy/test_upstream_*.py)))
+
+# The tests that hold to a bound on the clock have the machine to themselves. Of the others many wait for servers, so two
+# cores carry four files at a time; what a file's tests share is set up once.
+ALONE = -m "alone and not slow" $(shell grep -rl --include='test_*.py' mark.alone tests)
+BESIDE = --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not alone"
+JOBS ?= 4
 
 MYPYC_WARNS := -W "ignore:the (type, exc, tb) signature of throw() is deprecated:DeprecationWarning"
 

@@ -41,6 +41,7 @@ CANDIDATE = "gpt-4o-2024-11-20"
 MOST_REQUESTS = 6000
 AT_ONCE = 6
 KEY = {"authorization": "Bearer sk-caller"}
+pytestmark = pytest.mark.alone  # one second is held to
 
 
 @dataclass

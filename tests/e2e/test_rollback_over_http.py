@@ -41,6 +41,7 @@ notify: NOTIFY
 """
 SECRET = "a-secret-of-the-rollback-tests-0123456789"
 AFTERWARDS_S = 2.5
+pytestmark = pytest.mark.alone  # one second is held to
 
 
 @dataclass
