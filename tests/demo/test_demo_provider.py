@@ -22,6 +22,7 @@ from google.genai import types as genai_types
 from demo.behaviour import Behaviour, Fault, chance, conduct
 from demo.provider import LocalProvider
 from demo.received import Received
+from tests.serving import eventually
 
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
 ASK: list[Any] = [{"role": "user", "content": "Where is my refund?"}]
@@ -480,10 +481,17 @@ def test_whole_but_wrong_answers_are_framed_rightly() -> None:
 @pytest.mark.parametrize("fault", ["hang", "stall"])
 def test_the_log_knows_when_the_caller_left(fault: Fault) -> None:
     async def story(provider: LocalProvider) -> None:
-        async with openai_sdk(provider, timeout=0.2) as sdk:
-            with pytest.raises(openai.APITimeoutError):
-                stream = await sdk.chat.completions.create(model="gpt-4o", messages=ASK, stream=True)
-                _ = [chunk async for chunk in stream]
+        async def ask(sdk: openai.AsyncOpenAI) -> None:
+            stream = await sdk.chat.completions.create(model="gpt-4o", messages=ASK, stream=True)
+            _ = [chunk async for chunk in stream]
+
+        async with openai_sdk(provider) as sdk:
+            asking = asyncio.ensure_future(ask(sdk))
+            await asyncio.to_thread(eventually, lambda: provider.log.entries)
+            await asyncio.sleep(0.2)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
         await provider.settled()
         entry = provider.log.entries[0]
         assert entry.ending == "caller_left"
