@@ -1,6 +1,8 @@
 """An evaluation is written when something is decided, and is there for good, with the server down too."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,12 @@ def _archived(stage: Stage, config: Path, *arguments: str) -> list[dict[str, Any
     return list(json.loads(told.stdout)["evaluations"])
 
 
+def _kept(stage: Stage) -> int:
+    """How many evaluations the store has."""
+    with closing(sqlite3.connect(f"file:{stage.server.data / 'canary.db'}?mode=ro", uri=True)) as database:
+        return int(database.execute("SELECT count(*) FROM evaluations").fetchone()[0])
+
+
 def test_evaluations_are_written_survive_the_config_and_travel(tmp_path: Path) -> None:
     with on_stage(tmp_path, CONFIG + TRIAL + OTHER) as stage:
         config = stage.server.config
@@ -37,7 +45,8 @@ def test_evaluations_are_written_survive_the_config_and_travel(tmp_path: Path) -
         decision = {**who, "decision": "dont_ship"}
         assert stage.api("POST", "/api/canaries/trial/decide", decision).status_code == 200
         stage.configure((CONFIG + TRIAL).format(url=stage.provider.url))
-        found = eventually(lambda: each if len(each := _archived(stage, config)) == 3 else None)
+        eventually(lambda: _kept(stage) == 3)
+        found = _archived(stage, config)
         assert {(each["canary"], each["event"]) for each in found} == {
             ("trial", "rolled_back"),
             ("trial", "decided"),
