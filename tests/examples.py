@@ -158,7 +158,8 @@ def judged(world: World) -> Report:
     with tempfile.TemporaryDirectory() as folder:
         log = write_log(world, Path(folder))
         now = START + (world.days + 0.5) * DAY_S
-        return report_from_csv(load(FOLDER / "canary.yaml", {}), world.verdict, log, now=now)
+        settings = load(FOLDER / "canary.yaml", {}).control.reports
+        return report_from_csv(settings, world.verdict, log, now=now)
 
 
 def pages() -> dict[str, str]:
