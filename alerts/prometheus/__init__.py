@@ -1,8 +1,7 @@
-"""The guardrails as Prometheus knows them: recording and alerting rules over the `canary_*` families.
+"""Prometheus rules: an alert for each guardrail, alerts about the server, OpenTelemetry names for histograms.
 
-Prometheus sees windows of exchanges, not users and not the whole run. So each guardrail is written twice,
-under one alert name: from `canary_guardrail_state` (`source: guardrail`), which is the exact evidence, and,
-where the families can tell, computed anew from a window (`source: window`).
+A guardrail's alert reads `canary_guardrail_state` and does not recompute the guardrail in PromQL: Prometheus
+counts exchanges in a window, where canary counts users over the whole run.
 """
 
 from alerts.prometheus.groups import rules_text

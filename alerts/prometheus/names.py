@@ -1,10 +1,8 @@
-"""What alerts are called. An alert, its page in docs/runbooks/ and the words of its summary go by these
-names."""
+"""The alerts' names. Each alert has a page of the same name in docs/runbooks/."""
 
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-from alerts.rule import Action
 from alerts.status import StatusName
 
 Severity = Literal["critical", "warning", "info"]
@@ -39,9 +37,4 @@ ServiceName = Literal[
 ]
 
 ALERTS: tuple[str, ...] = (*GUARDRAILS.values(), *get_args(ServiceName))
-"""Every alert that may be written."""
-
-
-def severity(action: Action) -> Severity:
-    """How loudly a rule of this action speaks: what pages is critical."""
-    return "warning" if action == "warn" else "critical"
+"""Every alert that `canary rules` can write."""

@@ -1,4 +1,4 @@
-"""One recording or alerting rule, as it stands in a rules file, and how numbers are written in PromQL."""
+"""One recording or alerting rule of a Prometheus rules file."""
 
 import json
 from collections.abc import Mapping
@@ -10,21 +10,19 @@ from alerts.prometheus.names import Severity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """A series of that name, from an expression. `labels` are set on it."""
+    """A recording rule: the series `record` from the expression `expr`."""
 
     record: str
     expr: str
-    labels: Mapping[str, str] = field(default_factory=dict)
 
     def document(self, runbooks: str) -> dict[str, Any]:
-        """As in a rules file; no recording has a runbook."""
-        labels = {"labels": dict(self.labels)} if self.labels else {}
-        return {"record": self.record, "expr": self.expr} | labels
+        """The rule as a rules file holds it. A recording rule has no runbook."""
+        return {"record": self.record, "expr": self.expr}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """An alert; `after` is how long its expression must hold, as Prometheus writes durations."""
+    """An alerting rule. `after` is how long `expr` must hold, as a Prometheus duration."""
 
     alert: str
     expr: str
@@ -35,7 +33,7 @@ class Alert:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def document(self, runbooks: str) -> dict[str, Any]:
-        """As in a rules file; `runbooks` is where the pages are, without a slash at its end."""
+        """The rule as a rules file holds it. `runbooks` is a folder or URL without a trailing slash."""
         return {
             "alert": self.alert,
             "expr": self.expr,
@@ -49,20 +47,6 @@ class Alert:
         }
 
 
-def duration(seconds: float) -> str:
-    """Seconds as PromQL writes them, in the largest unit that leaves none over: `10m`, `90s`, `1500ms`."""
-    milliseconds = round(seconds * 1000)
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
-        if milliseconds % size == 0:
-            return f"{milliseconds // size}{unit}"
-    return f"{milliseconds}ms"
-
-
-def number(value: float) -> str:
-    """A number with six significant digits, in brackets where it is negative."""
-    return f"{value:.6g}" if value >= 0 else f"({value:.6g})"
-
-
 def quoted(text: str) -> str:
-    """A label's value as PromQL writes it."""
+    """A label value as PromQL writes it."""
     return json.dumps(text, ensure_ascii=False)

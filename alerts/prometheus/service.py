@@ -1,4 +1,8 @@
-"""Alerts about canary itself: is it there, is the plan followed, are the records kept."""
+"""Alerts about canary itself: is it up, does it judge, do workers follow the plan, are records stored.
+
+These stand in Prometheus, though the admin process pages for some of them too: a dead admin process cannot
+page, and with several replicas the leader cannot see the other machines' spools.
+"""
 
 from alerts.prometheus.parts import Alert
 from alerts.record_alarm import MANY_WAITING
@@ -14,15 +18,15 @@ SERVICE: tuple[Alert, ...] = (
         after="15m",
         severity="warning",
         summary="{{ $labels.canary }}: {{ $labels.rule }} warns",
-        description="It has been over its limit for 15 minutes, without the evidence to page, or may only "
-        "warn. The ramp holds meanwhile.",
+        description="The guardrail has been over its limit for 15 minutes without enough evidence to page, "
+        "or it has `action: warn`. The ramp holds meanwhile.",
     ),
     Alert(
         alert="CanaryRolledBack",
         expr='canary_state{state="rolled_back"} == 1',
         severity="info",
         summary="{{ $labels.canary }} is rolled back",
-        description="Everybody gets the baseline until somebody resumes the canary or takes it out of the "
+        description="All users get the baseline until a person resumes the canary or removes it from the "
         "config.",
     ),
     Alert(
@@ -30,10 +34,10 @@ SERVICE: tuple[Alert, ...] = (
         expr="absent(canary_inflight_requests)",
         after="2m",
         severity="critical",
-        summary="No canary is scraped",
-        description="Prometheus has had no metrics from canary's admin listener for two minutes. Traffic "
-        "may well go on, but nobody watches the candidate; after 15 minutes without an admin process it "
-        "gets nobody.",
+        summary="Prometheus gets no metrics from canary",
+        description="Prometheus has had no metrics from canary's admin listener for two minutes. Traffic may "
+        "continue, but no guardrail is judged. After 15 minutes without an admin process the candidate gets "
+        "no traffic.",
     ),
     Alert(
         alert="CanaryPlanNotFollowed",
@@ -43,17 +47,18 @@ SERVICE: tuple[Alert, ...] = (
         after="10m",
         severity="warning",
         summary="{{ $labels.canary }}: workers do not follow its plan",
-        description="The candidate has a share, yet requests are assigned as though it had none: the plan is "
-        "missing or has not been refreshed for 15 minutes where they are served.",
+        description="The candidate has a share, but some workers assign requests as if its share were 0: "
+        "their plan is missing or older than 15 minutes.",
     ),
     Alert(
         alert="CanaryNoLeader",
-        expr="sum(canary_leader) != 1",
+        # If the only admin is down, no target shows canary_leader. Replicas still show canary_shared_up.
+        expr="(sum(canary_leader) or 0 * count(canary_shared_up)) != 1",
         after="1m",
         severity="critical",
-        summary="{{ $value }} admins lead, and it should be one",
-        description="Without a leader nobody ramps, rolls back or pages; after 15 minutes the candidates get "
-        "nobody. Traffic goes on.",
+        summary="{{ $value }} admin processes lead, expected 1",
+        description="Without a leader, no guardrail is judged, no ramp continues, and no page is sent. After "
+        "15 minutes candidates get no traffic. The baselines keep serving.",
     ),
     Alert(
         alert="CanaryRedisDown",
@@ -61,8 +66,8 @@ SERVICE: tuple[Alert, ...] = (
         after="5m",
         severity="warning",
         summary="Redis does not answer {{ $labels.instance }}",
-        description="It only carries hints: plans and outcomes go by the store meanwhile, up to a second "
-        "later.",
+        description="Redis only speeds up plans and outcomes. Both go through the store meanwhile, up to a "
+        "second later.",
     ),
     Alert(
         alert="CanaryStoreDown",
@@ -71,7 +76,7 @@ SERVICE: tuple[Alert, ...] = (
         after="2m",
         severity="critical",
         summary="{{ $labels.instance }} gets requests and stores no record",
-        description="Records wait in the spool. Guardrails, pages and rollbacks go on; other orders are "
+        description="Records wait in the spool. Guardrails, pages and rollbacks continue. Other orders are "
         "refused until the database answers.",
     ),
     Alert(
@@ -79,40 +84,39 @@ SERVICE: tuple[Alert, ...] = (
         expr=f"min_over_time(canary_records_spooled[15m]) > {MANY_WAITING}",
         severity="warning",
         summary="{{ $value | humanize }} records wait to be stored",
-        description="For 15 minutes there were always more than ten thousand: the database does not keep up. "
-        "At the spool's bound new records are dropped.",
+        description="More than ten thousand records have waited for 15 minutes: the database cannot keep up. "
+        "When the spool is full, new records are dropped.",
     ),
     Alert(
         alert="CanaryRecordsDropped",
         expr='sum(increase(canary_records_total{state="dropped"}[10m])) > 0',
         severity="critical",
         summary="Records are dropped",
-        description="{{ $value | humanize }} in the last ten minutes: the spool is full. Traffic goes on; "
-        "feedback is refused, and guardrails and reports miss what was dropped.",
+        description="{{ $value | humanize }} records were dropped in the last ten minutes because the spool "
+        "is full. Traffic continues. Feedback is refused. Guardrails and reports miss those records.",
     ),
     Alert(
         alert="CanaryRecordsQuarantined",
         expr='sum(increase(canary_records_total{state="quarantined"}[1h])) > 0',
         severity="warning",
-        summary="Records were set aside",
-        description="{{ $value | humanize }} in the last hour were damaged on disk or refused by the "
-        "database. They are kept, but in no report.",
+        summary="Records were quarantined",
+        description="{{ $value | humanize }} records in the last hour were damaged on disk or refused by the "
+        "database. Their files stay on disk; no report counts them.",
     ),
     Alert(
         alert="CanaryOutcomesLost",
         expr='sum(increase(canary_errors_total{error_type="lost_outcome"}[15m])) > 0',
         severity="warning",
-        summary="A worker died over requests in flight",
-        description="{{ $value | humanize }} exchanges in the last 15 minutes have no record of how they "
-        "ended.",
+        summary="A worker died with requests in flight",
+        description="{{ $value | humanize }} exchanges in the last 15 minutes have no recorded outcome.",
     ),
     Alert(
         alert="CanaryRequestsShed",
         expr='sum(increase(canary_requests_total{outcome="shed"}[5m])) > 0',
         severity="warning",
-        summary="Requests are refused for want of room",
-        description="{{ $value | humanize }} got a 503 in the last five minutes: more were in flight than "
-        "`serve` allows.",
+        summary="Canary refuses requests: too many are in flight",
+        description="{{ $value | humanize }} requests got a 503 in the last five minutes: more were in "
+        "flight than `serve` allows.",
     ),
     Alert(
         alert="CanaryBreakerOpen",
@@ -120,16 +124,16 @@ SERVICE: tuple[Alert, ...] = (
         after="5m",
         severity="warning",
         summary="{{ $labels.canary }}: a breaker keeps requests from the candidate",
-        description="{{ $value }} workers have found the candidate down for five minutes; the baseline "
-        "answers for it. Such exchanges are no evidence for a guardrail.",
+        description="{{ $value }} workers have found the candidate down for five minutes. The baseline "
+        "answers in its place. Guardrails do not count these exchanges.",
     ),
     Alert(
         alert="CanaryCostUnknown",
         expr=f"{_UNPRICED}\n/ {_ANSWERED} > 0.05\nand {_UNPRICED} >= 30",
         severity="warning",
         summary="{{ $labels.canary }}: the {{ $labels.arm }}'s cost is unknown",
-        description="{{ $value | humanizePercentage }} of its answers in the last hour have no price: the "
-        "guardrail on cost and the report do not see them. Give the model under `prices`.",
+        description="{{ $value | humanizePercentage }} of the arm's answers in the last hour have no price. "
+        "The cost guardrail and the report leave them out. Add the model to `prices`.",
     ),
 )
-"""Every service alert. Their figures are of all that Prometheus scrapes together."""
+"""Every alert about the server. Sums run over all targets that Prometheus scrapes."""

@@ -1,4 +1,4 @@
-"""`canary rules`: the guardrails of a config as a Prometheus rules file. Asks no server."""
+"""`canary rules`: writes a Prometheus rules file for the guardrails of a config. Needs no server."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,16 +11,20 @@ from canary.config import Config
 
 
 def rules(
-    canary: Annotated[str | None, typer.Option("--canary", help="Only this canary's guardrails.")] = None,
+    canary: Annotated[
+        str | None, typer.Option("--canary", help="Write only this canary's guardrails.")
+    ] = None,
     config: ConfigFile = CONFIG,
     runbooks: Annotated[
-        str, typer.Option("--runbooks", help="The folder or address of the alerts' pages (NAME.md).")
+        str, typer.Option("--runbooks", help="Folder or URL of the runbook pages (NAME.md).")
     ] = "docs/runbooks",
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A file; or json, to print that in YAML's place.")
+        Path | None, typer.Option("-o", "--output", help="A file, or json to print JSON instead of YAML.")
     ] = None,
 ) -> None:
-    """Write the guardrails as Prometheus recording and alerting rules. Works with the server down."""
+    """Write a Prometheus rules file: an alert per guardrail, and alerts about the server.
+
+    Works with the server down."""
     text = written(read_config(config), canary, runbooks=runbooks)
     if output is None:
         typer.echo(text, nl=False)
@@ -30,11 +34,11 @@ def rules(
         return
     with writing(output):
         output.write_text(text)
-    say(f"{output}: written; `promtool check rules {output}` reads it as Prometheus will")
+    say(f"{output}: written; check it with `promtool check rules {output}`")
 
 
 def written(config: Config, canary: str | None, *, runbooks: str) -> str:
-    """The rules of one canary, or of all; ends the command with 2 for a name the config does not have."""
+    """The rules of one canary or of all. Exits with 2 if the config has no such canary."""
     from alerts.prometheus import rules_text
 
     if canary is not None and canary not in config.canaries:
