@@ -1,1 +1,1 @@
-"""Is it going wrong: windows, evidence, guardrails, incidents, notifiers. Decides; others act."""
+"""Guardrails, their evidence, incidents and notifications. Judges and notifies; `control` rolls back."""

@@ -1,9 +1,9 @@
-"""`error_rate` and `latency_p95`: is too large a share of the candidate's outcomes bad (failed, or too slow)?
+"""`error_rate` and `latency_p95`: too large a share of the candidate's outcomes is bad (failed, or too slow).
 
-The limit on the share follows the baseline: max(limit, 1.5 × the baseline's own share), so that a provider's
-bad minutes are not the candidate's. Candidate outcomes wait for 20 baseline outcomes of the past ten minutes,
-and after ten minutes of waiting are scored at the plain limit. A look at the baseline's last minutes alone
-would not do: it rolls back when the baseline recovers first.
+The limit follows the baseline, max(limit, 1.5 × the baseline's share), so a provider's bad minutes do not
+count against the candidate. Candidate outcomes wait for 20 baseline outcomes of the past ten minutes; after
+ten minutes they are scored at the plain limit. Without the wait, a baseline that recovers first would cause
+a rollback.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ from alerts.windows import Window
 from alerts.wording import percent, seconds
 
 SLOW_SHARE = 0.05
-"""A p95 is over its limit exactly when more than 5 % are slower than it."""
+"""A p95 is over its limit exactly when more than 5 % of the exchanges are slower than the limit."""
 TOO_HIGH = 0.5
 WAITING = 5_000
 
 
 @dataclass(slots=True)
 class AbsoluteState:
-    """Everything that an absolute rule remembers, JSON-able."""
+    """The state of an absolute rule, JSON-able."""
 
     candidate: Window
     baseline: Window
@@ -37,10 +37,10 @@ class AbsoluteState:
 
 
 class AbsoluteRule:
-    """The machinery both rules share.
+    """The common part of both rules.
 
-    `bad` reads a sample (None: it says nothing), `limit` is a share in (0, 1), `least_units` how many
-    distinct units must have been bad before anything is said aloud.
+    `bad` judges a sample (None: unknown). `limit` is a share in (0, 1). `least_units` distinct units must
+    have had a bad outcome before the rule pages or rolls back.
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class AbsoluteRule:
 
     @property
     def evidence(self) -> Evidence:
-        """What speaks against the candidate."""
+        """The evidence against the candidate."""
         return self.state.evidence
 
     @property
     def convicted(self) -> bool:
-        """True once that was enough to roll back."""
+        """True once the evidence was enough to roll back."""
         return self.state.convicted
 
-    def seen(self, sample: GuardrailSample) -> None:
-        """Show one exchange in the windows."""
+    def show(self, sample: GuardrailSample) -> None:
+        """Add one exchange to the windows."""
         bad = self.bad(sample)
         if bad is None:
             return
@@ -84,7 +84,7 @@ class AbsoluteRule:
             state.units.append(sample.unit)
 
     def score(self, sample: GuardrailSample) -> None:
-        """Let one counted exchange speak, in order of completion."""
+        """Add one counted exchange to the evidence. Call in order of completion."""
         bad = self.bad(sample)
         if bad is None:
             return
@@ -96,7 +96,7 @@ class AbsoluteRule:
             self.settle(sample.completed)
 
     def settle(self, now: float) -> None:
-        """Score the candidate outcomes that wait no longer, oldest first."""
+        """Score the candidate outcomes whose wait is over, oldest first."""
         waiting = self.state.waiting
         scored = 0
         for sample in waiting:
@@ -111,11 +111,11 @@ class AbsoluteRule:
         share = self.state.recent.share(now)
         if share is not None:
             return self.adapted(share)
-        alone = sample.share >= 1.0  # everybody is on the candidate: no baseline will come
+        alone = sample.share >= 1.0  # all users are on the candidate: there is no baseline
         return self.limit if alone or crowded or now - sample.completed >= REACH_S else None
 
     def adapted(self, baseline_share: float) -> float:
-        """The limit beside a baseline that fails this much itself."""
+        """The limit, given the baseline's own bad share."""
         return max(self.limit, 1.5 * baseline_share)
 
     def _observe(self, sample: GuardrailSample, limit: float) -> None:
@@ -131,7 +131,7 @@ class AbsoluteRule:
             self.state.convicted = evidence.convicts(self.least_units)
 
     def numbers(self, now: float) -> dict[str, float]:
-        """The figures behind the judgement."""
+        """The figures behind the status."""
         state = self.state
         shown = {
             "outcomes": float(state.candidate.count(now)),
@@ -148,13 +148,13 @@ class AbsoluteRule:
 
 
 class ErrorRate(AbsoluteRule):
-    """More than `limit` of the candidate's outcomes fail. Its minimum counts units."""
+    """More than `limit` of the candidate's outcomes fail. `minimum` counts units."""
 
     def __init__(self, rule: Rule) -> None:
         super().__init__(rule, limit=rule.limit, bad=lambda s: s.failed, least_units=rule.minimum)
 
     def status(self, now: float) -> GuardrailStatus:
-        """The rule's judgement at monotonic `now`."""
+        """The rule's status at monotonic `now`."""
         self.settle(now)
         state = self.state
         value = state.candidate.share_over(now)
@@ -190,8 +190,8 @@ class ErrorRate(AbsoluteRule):
 class LatencyP95(AbsoluteRule):
     """The candidate's p95 latency is over `limit` seconds, and the baseline's is not.
 
-    Its minimum counts exchanges. While the baseline is too slow itself, the rule does not apply and nothing
-    is scored.
+    `minimum` counts exchanges. While the baseline itself is too slow, the rule does not apply and scores
+    nothing.
     """
 
     def __init__(self, rule: Rule) -> None:
@@ -201,11 +201,11 @@ class LatencyP95(AbsoluteRule):
         super().__init__(rule, limit=SLOW_SHARE, bad=slow, least_units=MINIMUM_UNITS, binned=True)
 
     def adapted(self, baseline_share: float) -> float:
-        """The same, but out of reach while the baseline's own p95 is over the limit."""
+        """The limit; 1.0, which nothing exceeds, while the baseline's p95 is over it."""
         return 1.0 if baseline_share >= SLOW_SHARE else super().adapted(baseline_share)
 
     def status(self, now: float) -> GuardrailStatus:
-        """The rule's judgement at monotonic `now`."""
+        """The rule's status at monotonic `now`."""
         self.settle(now)
         state = self.state
         baseline_slow = state.baseline.share_over(now)

@@ -1,4 +1,4 @@
-"""Tells the receivers news that wakes nobody: a new model, a finished benchmark. Pages are `notify`'s."""
+"""Sends announcements that page nobody: a new model, a finished benchmark. `notify` sends pages."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,15 +10,15 @@ from alerts.payloads import PAGERDUTY_SUMMARY, utc_text
 from alerts.receiver import Receiver
 
 SHOWN_FOR = timedelta(hours=1)
-"""How long Alertmanager shows it: it knows alerts only, so it gets one of severity `info`."""
+"""How long Alertmanager shows an announcement. It has only alerts, so it gets one of severity `info`."""
 
 _ENQUEUE, _CHANGE = "/v2/enqueue", "/v2/change/enqueue"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
-    """One thing worth telling. `kind` is for programs, as `model_released`, and a benchmark's `verdict` too;
-    `at` is UTC seconds."""
+    """One announcement. `kind` is machine-readable, for example `model_released`. `verdict` is a benchmark's.
+    `at` is in UTC seconds."""
 
     kind: str
     model: str
@@ -28,7 +28,7 @@ class Announcement:
 
 
 def announcement(receiver: Receiver, news: Announcement) -> tuple[str, Any]:
-    """(url, JSON body): a message, or PagerDuty's change event, which opens no incident."""
+    """(url, JSON body) of a message. PagerDuty gets a change event, which opens no incident."""
     at = utc_text(news.at)
     if receiver.kind == "alertmanager":
         labels = {"alertname": "CanaryNews", "kind": news.kind, "model": news.model, "severity": "info"}
@@ -42,15 +42,15 @@ def announcement(receiver: Receiver, news: Announcement) -> tuple[str, Any]:
     if receiver.kind == "slack":
         text = news.headline.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         return receiver.url, {"text": f":package: {text}"}
-    told = {"event": news.kind, "model": news.model, "at": at, "headline": news.headline}
-    return receiver.url, {**told, "verdict": news.verdict}
+    body = {"event": news.kind, "model": news.model, "at": at, "headline": news.headline}
+    return receiver.url, {**body, "verdict": news.verdict}
 
 
 async def announce(client: httpx2.AsyncClient, receiver: Receiver, news: Announcement) -> str | None:
-    """Tell one receiver; what went wrong, None for nothing."""
+    """Send to one receiver. The error in words, without the address; None after success."""
     url, body = announcement(receiver, news)
     try:
         answer = await client.post(url, json=body)
     except (httpx2.HTTPError, httpx2.InvalidURL) as problem:
         return type(problem).__name__
-    return None if answer.is_success else f"it answered {answer.status_code}"
+    return None if answer.is_success else f"HTTP status {answer.status_code}"

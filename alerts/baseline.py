@@ -1,4 +1,4 @@
-"""What the concurrent baseline did lately: the yardstick that keeps an outage's blame off the candidate."""
+"""The baseline's recent outcomes, against which candidates are judged, so that an outage convicts none."""
 
 from dataclasses import dataclass, field
 
@@ -11,13 +11,13 @@ FEWEST_VALUES = 200
 
 @dataclass(slots=True)
 class RecentShare:
-    """The bad part of the baseline's last 50 outcomes of the past 10 minutes, oldest first as (end, bad)."""
+    """The bad share of the baseline's last 50 outcomes of the past 10 minutes. `last` holds (end, bad)."""
 
     last: list[tuple[float, bool]] = field(default_factory=list)
     bad: int = 0
 
     def add(self, at: float, bad: bool) -> None:
-        """Take in one baseline outcome that ended at `at`."""
+        """Add a baseline outcome that ended at `at`."""
         self.last.append((at, bad))
         self.bad += bad
         if len(self.last) > LAST:
@@ -36,14 +36,14 @@ class RecentShare:
 
 @dataclass(slots=True)
 class RecentMean:
-    """The mean of the baseline's last 2,000 values, kept in a ring."""
+    """The mean of the baseline's last 2,000 values, in a ring buffer."""
 
     values: list[float] = field(default_factory=list)
     place: int = 0
     total: float = 0.0
 
     def add(self, value: float) -> None:
-        """Take in one baseline value."""
+        """Add a baseline value."""
         if len(self.values) < VALUES:
             self.values.append(value)
             self.total += value

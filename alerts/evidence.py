@@ -1,13 +1,13 @@
-"""How strongly outcomes speak against the candidate, valid at every moment somebody looks. Pure arithmetic.
+"""Anytime-valid evidence against the candidate: it holds at every look. Pure arithmetic.
 
-Each observation moves K log-likelihood ratios (or log betting gains), one per alternative. Two statistics
-come of them, both means over the alternatives, kept in natural logarithms:
+Each observation updates K log-likelihood ratios (or log betting gains), one per alternative. Two statistics
+follow, both means over the alternatives, stored as natural logarithms:
 
-    mixture  mean of S_k, S_k the product of all ratios: P(ever ≥ 1/α) ≤ α for a healthy arm (Ville 1939)
-    cusum    mean of M_k, M_k = max(1, M_k)·ratio: forgets a clean past; mean time to a false alarm at c is
-             at least c observations (e-detector, Shin, Ramdas, Rinaldo, arXiv 2203.03532)
+    mixture  mean of S_k, the products of all ratios: P(ever ≥ 1/α) ≤ α for a healthy arm (Ville 1939)
+    cusum    mean of M_k = max(1, M_k)·ratio: forgets a clean past; the mean time to a false alarm at c is
+             at least c observations (e-detector: Shin, Ramdas, Rinaldo, arXiv 2203.03532)
 
-What decides on them (windows, minimums, actions) lives with the rules.
+The rules decide by them, with their windows, minimums and actions.
 """
 
 import math
@@ -21,10 +21,10 @@ ROLLBACK_CUSUM = math.log(1e5)
 PAGE_MIXTURE = math.log(20.0)
 PAGE_CUSUM = math.log(1e3)
 WITHOUT_HEAVIEST = math.log(10.0)
-"""Without its heaviest unit a statistic must still reach a tenth of the rollback threshold."""
+"""A statistic must reach a tenth of the rollback threshold without its heaviest unit."""
 MINIMUM_UNITS = 3
 UNITS_KEPT = 5_000
-"""Adverse units whose weight is remembered; beyond it (half as much again) the lightest are forgotten."""
+"""Adverse units whose weight is stored. At 1.5 times as many, the lightest are dropped."""
 
 Steps = tuple[float, float, float]
 """The natural logarithms of one observation's ratios, one per alternative."""
@@ -46,9 +46,9 @@ def absolute_steps(limit: float) -> tuple[Steps, Steps]:
 def relative_steps(share: float, factor: float = 1.5) -> tuple[Steps, Steps]:
     """(steps of a failing candidate unit, of a failing baseline unit) against "at most `factor` × as often".
 
-    `share` w in (0, 1) is the candidate's part of the units: when units of the candidate fail r times as
-    often, a failing unit is the candidate's with probability θ(r) = rw/(rw + 1 − w). The null is θ(1.5), the
-    alternatives θ(3), θ(10), θ(30); another factor moves all four alike.
+    `share` w in (0, 1) is the candidate's share of units. If the candidate's units fail r times as often, a
+    failing unit is the candidate's with probability θ(r) = rw/(rw + 1 − w). The null is θ(1.5), the
+    alternatives are θ(3), θ(10), θ(30); another factor scales all four.
     """
 
     def odds(times: float) -> float:
@@ -62,10 +62,10 @@ def relative_steps(share: float, factor: float = 1.5) -> tuple[Steps, Steps]:
 
 
 def betting_steps(badness: float, mean: float) -> Steps:
-    """Steps of one value against the null "its mean is at most `mean`", by bets of .1, .3, .6 of the stake.
+    """Steps of one value against the null "the mean is at most `mean`", by bets of .1, .3, .6 of the stake.
 
-    `badness` ≥ 0 in any unit, `mean` > 0 in the same one; no bound on the tail is needed (Waudby-Smith and
-    Ramdas, arXiv 2010.09686).
+    `badness` ≥ 0 and `mean` > 0 in the same unit. The tail needs no bound (Waudby-Smith and Ramdas, arXiv
+    2010.09686).
     """
     excess = badness / mean - 1.0
     return math.log1p(0.1 * excess), math.log1p(0.3 * excess), math.log1p(0.6 * excess)
@@ -87,11 +87,11 @@ def _spans() -> list[dict[str, float]]:
 
 @dataclass(slots=True)
 class Evidence:
-    """The two statistics of one rule and what each adverse unit added to them. All values are logarithms.
+    """The two statistics of one rule, and each adverse unit's contribution. All values are logarithms.
 
-    A unit is adverse once one of its observations spoke against the candidate; what it added before that is
-    not remembered, which makes it look heavier than it is: the cautious side. `since` holds the units of the
-    stretch that each M_k has run since it last stood at 1.
+    A unit is adverse after its first observation against the candidate. Its earlier observations are not in
+    its contribution, so it looks heavier than it is, which is the cautious side. `since` holds, for each M_k,
+    the units of the stretch since M_k was last 1.
     """
 
     products: list[float] = field(default_factory=_zeros)
@@ -101,7 +101,7 @@ class Evidence:
     observations: int = 0
 
     def add(self, unit: str, steps: Steps, *, mixture: bool = True, cusum: bool = True) -> None:
-        """Take in one observation of `unit`."""
+        """Add one observation of `unit`."""
         adverse = steps[0] > 0.0
         self.observations += 1
         if mixture:
@@ -153,23 +153,23 @@ class Evidence:
 
     @property
     def adverse_units(self) -> int:
-        """Distinct units that spoke against the candidate in the whole run (a lower bound past the cap)."""
+        """Distinct adverse units of the whole run; a lower bound once units have been dropped."""
         return len(self.units)
 
     @property
     def adverse_units_since(self) -> int:
-        """The same within the stretch that carries the running product."""
+        """Distinct adverse units of the stretch with the largest running product."""
         return len(self.since[self.running.index(max(self.running))])
 
     def mixture_without_heaviest(self) -> float:
-        """ln of the mixture with the one unit left out whose absence lowers it most."""
+        """ln of the mixture without the one unit whose removal lowers it most."""
         return min(
             (log_mean(_minus(self.products, weights)) for weights in self.units.values()),
             default=self.mixture,
         )
 
     def cusum_without_heaviest(self) -> float:
-        """A lower bound of the same for the CUSUM: M_k without a unit is at least M_k over its part of it."""
+        """A lower bound of the same for the CUSUM: removal divides M_k by at most the unit's contribution."""
         units = set().union(*self.since)
         return min(
             (log_mean(_minus(self.running, [span.get(u, 0.0) for span in self.since])) for u in units),
@@ -177,7 +177,7 @@ class Evidence:
         )
 
     def numbers(self) -> dict[str, float]:
-        """The figures a person may want to see; `ln_` ones are natural logarithms."""
+        """The figures to show a person. Keys with `ln_` hold natural logarithms."""
         return {
             "observations": float(self.observations),
             "ln_mixture": self.mixture,
@@ -187,17 +187,17 @@ class Evidence:
         }
 
     def pages(self, minimum_units: int) -> bool:
-        """True when the evidence is enough to tell a person."""
+        """True when the evidence is enough to page."""
         return (self.mixture >= PAGE_MIXTURE and self.adverse_units >= minimum_units) or (
             self.cusum >= PAGE_CUSUM and self.adverse_units_since >= minimum_units
         )
 
     def convicts(self, minimum_units: int) -> bool:
-        """True when either statistic speaks for a rollback."""
+        """True when either statistic is enough for a rollback."""
         return self.convicts_run(minimum_units) or self.convicts_since(minimum_units)
 
     def convicts_run(self, minimum_units: int) -> bool:
-        """True when the whole run speaks for a rollback, and not because of one unit."""
+        """True when the whole run's evidence is enough for a rollback and does not rest on one unit."""
         return (
             self.mixture >= ROLLBACK_MIXTURE
             and self.adverse_units >= max(MINIMUM_UNITS, minimum_units)
@@ -205,7 +205,7 @@ class Evidence:
         )
 
     def convicts_since(self, minimum_units: int) -> bool:
-        """True when the stretch since the last change speaks for a rollback, and not because of one unit."""
+        """True when the CUSUM's evidence is enough for a rollback and does not rest on one unit."""
         return (
             self.cusum >= ROLLBACK_CUSUM
             and self.adverse_units_since >= max(MINIMUM_UNITS, minimum_units)

@@ -1,10 +1,10 @@
-"""One canary's guardrails: outcomes and feedback go in, judgements come out. It decides; others act.
+"""One canary's guardrails: outcomes and feedback in, statuses out. Judges; `control` acts.
 
-    watch.observe(outcome)      each record once, as it is read
-    watch.judge(now, …)         scores what has settled and says how every rule stands
-    watch.snapshot()            everything, JSON-able, for the checkpoint
+    watch.observe(outcome)      once per record
+    watch.judge(now, …)         scores settled outcomes and returns every rule's status
+    watch.snapshot()            the whole state, JSON-able, for the checkpoint
 
-Times handed in are CLOCK_MONOTONIC seconds of one boot; after another boot `restore` carries them over.
+Times are CLOCK_MONOTONIC seconds of one boot; `restore` converts them after a reboot.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,11 +38,12 @@ PHASES = 64
 
 @dataclass(slots=True)
 class WatchState:
-    """What the watch itself remembers, JSON-able.
+    """The watch's own state, JSON-able.
 
-    `shift` is added to every time that comes in, `utc_minus_mono` leads back to UTC, `shares` is each ramp
-    phase's share, `tallies` both arms' figures, `failures` the candidate's last ones, `paths` the evidence of
-    every rule over time, `step_units` users of the candidate in the newest phase, as many as a step needs.
+    `shift` is added to every incoming time, and `utc_minus_mono` converts to UTC. `shares` holds each ramp
+    phase's share, `tallies` both arms' figures, `failures` the candidate's last failures, and `paths` each
+    rule's evidence over time. `step_units` are candidate users in the newest phase, at most as many as a
+    step needs.
     """
 
     run: int
@@ -60,7 +61,7 @@ class WatchState:
 
 
 def counts_units(rule: Rule) -> bool:
-    """True for the rules about all of the candidate's errors, whose minimum counts users."""
+    """True for error rules over the whole canary: their minimum counts users."""
     about_errors = rule.rule in ("error_rate", "error_rate_vs_baseline")
     return about_errors and rule.category is None and not rule.segment
 
@@ -96,15 +97,15 @@ class Watch:
         return self.state.run
 
     def rearm(self, run: int) -> None:
-        """Begin a new run: every rule forgets, and every E starts at 1."""
+        """Start a new run with fresh evidence for every rule."""
         self._begin(run)
 
     def observe(self, outcome: Outcome) -> None:
-        """Take in one record. What is of another canary, or of another run, is not looked at."""
+        """Add one outcome. Outcomes of other canaries and other runs are ignored."""
         if outcome.canary != self.canary or outcome.mirror:
             return
         for telemetry in self.telemetries:
-            telemetry.heard()
+            telemetry.outcome_arrived()
         if outcome.run != self.state.run or not outcome.evidence:
             return
         sample = self._sample(outcome)
@@ -141,12 +142,12 @@ class Watch:
             sample.completed, sample.latency_s, sample.cost_usd, failed=sample.failed
         )
         if sample.candidate:
-            self._note_step(outcome.phase, sample.unit)
+            self._count_step_unit(outcome.phase, sample.unit)
         if sample.failed and sample.candidate:
             state.failures.append(sample_of(outcome))
             del state.failures[:-FAILURES]
 
-    def _note_step(self, phase: int, unit: str) -> None:
+    def _count_step_unit(self, phase: int, unit: str) -> None:
         state = self.state
         if phase > state.step_phase:
             state.step_phase, state.step_units = phase, []
@@ -159,13 +160,13 @@ class Watch:
         return max((rule.minimum for rule in self.rules if counts_units(rule)), default=0)
 
     def enough_in(self, phase: int) -> bool:
-        """True when the candidate has had as many users in this phase as the rules about errors need to
-        judge; without such a rule, always."""
+        """True when the candidate has had as many users in this phase as its error rules need. Always True
+        without error rules."""
         least = self._least_units
         return not least or (self.state.step_phase == phase and len(self.state.step_units) >= least)
 
     def observe_feedback(self, feedback: Feedback) -> None:
-        """Take in one rating or report. Its arm must be known, and its phase seen in outcomes."""
+        """Add one rating or report. It is ignored if its arm is unknown, or its phase has no outcome yet."""
         share = self.state.shares.get(feedback.phase)
         mine = feedback.canary == self.canary and feedback.run == self.state.run
         if not mine or feedback.arm is None or share is None:
@@ -174,32 +175,32 @@ class Watch:
             scope.observe_feedback(feedback, share=share, at=feedback.mono + self.state.shift)
 
     def judge(self, now_mono: float, *, routed: bool, heard: bool = False) -> list[GuardrailStatus]:
-        """How every rule stands at `now_mono`; `routed` says that requests came in since the last look,
-        `heard` that an outcome did, of this canary or of any other traffic.
+        """Every rule's status at `now_mono`. `routed`: requests came in since the last call. `heard`: an
+        outcome arrived, of this canary or any other traffic.
 
-        Scores what has settled meanwhile, so it must be called often (each second, and after each batch).
+        Scores the outcomes that have settled, so call it often: each second, and after each batch.
         """
         now = now_mono + self.state.shift
         for telemetry in self.telemetries:
             if heard:
-                telemetry.works()
+                telemetry.other_outcome_arrived()
             if routed:
                 telemetry.routed(now)
         until = now - self.settle_s(now)
         for scope in self.scopes:
             for sample in scope.score(until):
                 if sample.candidate:
-                    self._follow(scope, sample)
+                    self._record_growth(scope, sample)
         if now - self._swept_at >= 60.0:
             self._swept_at = now
             for scope in self.scopes:
                 scope.first.forget_before(now)
         statuses = [guardrail.status(now) for guardrail in self.guardrails]
-        self._remember(statuses, until)
+        self._extend_paths(statuses, until)
         return statuses
 
     def settle_s(self, now: float) -> float:
-        """How long an exchange waits for earlier-started ones of its unit: as 19 of 20 take, at most 10 s."""
+        """How long an exchange waits for its unit's earlier-started ones: the p95 latency, at most 10 s."""
         if now - self._settle_from >= 1.0:
             self._settle_from = now
             tallies = self.state.tallies.values()
@@ -207,9 +208,9 @@ class Watch:
             self._settle_s = min(max(latencies), LONGEST_SETTLE_S)
         return self._settle_s
 
-    def _follow(self, scope: Scope, sample: GuardrailSample) -> None:
-        """Keep the evidence after one outcome of the candidate, where it is on its way up: a judgement may
-        come only after the last of many. With its conviction it ends."""
+    def _record_growth(self, scope: Scope, sample: GuardrailSample) -> None:
+        """Record the evidence after one candidate outcome while it grows; a judgement may come many outcomes
+        later. Recording ends when the rule convicts."""
         for guardrail in scope.proving:
             evidence, rule = guardrail.evidence, guardrail.rule
             if max(evidence.running) > 0.0:
@@ -218,7 +219,7 @@ class Watch:
                 path.add(Point(at, evidence.mixture, evidence.cusum, float(evidence.observations)))
                 path.ended = guardrail.convicted and rule.action == "rollback"
 
-    def _remember(self, statuses: Sequence[GuardrailStatus], now: float) -> None:
+    def _extend_paths(self, statuses: Sequence[GuardrailStatus], now: float) -> None:
         at = now + self.state.utc_minus_mono
         for status in statuses:
             numbers = status.evidence
@@ -236,8 +237,8 @@ class Watch:
         at: float,
         share: float,
     ) -> RollbackEvidence:
-        """Freeze what stands at UTC second `at`, when the candidate is rolled back from `share`: by the rule
-        of that key, or ("") by a person."""
+        """The evidence at UTC second `at`, when the candidate is rolled back from `share`. `rule` is the key
+        of the rule that did it, "" for a person."""
         now = at - self.state.utc_minus_mono
         paths = self.state.paths
         return RollbackEvidence(
@@ -255,7 +256,7 @@ class Watch:
         )
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything learnt so far, JSON-able; to be stored in one transaction with the cursor."""
+        """The whole state, JSON-able. Store it in one transaction with the cursor."""
         document: dict[str, Any] = msgspec.to_builtins(
             {
                 "watch": self.state,
@@ -267,11 +268,11 @@ class Watch:
         return document
 
     def restore(self, document: Mapping[str, Any], *, new_boot: float | None = None) -> None:
-        """Go on from a snapshot. Rules that are new, or whose limit or window changed, begin afresh.
+        """Continue from a snapshot. New rules, and rules with another limit or window, start empty.
 
-        `new_boot`: None in the boot that the snapshot was taken in; otherwise this boot's UTC minus
-        CLOCK_MONOTONIC, in seconds, so that what was seen ages by the time between. Raises
-        msgspec.ValidationError for a document of another shape.
+        `new_boot`: None in the boot of the snapshot; otherwise this boot's UTC minus CLOCK_MONOTONIC, in
+        seconds, so that old times age by the gap. Raises msgspec.ValidationError for a document of another
+        shape.
         """
         state = msgspec.convert(document["watch"], WatchState, str_keys=True)
         if new_boot is not None:
@@ -288,7 +289,7 @@ class Watch:
             if scope.name in document["first"]
         ]
         self.state = state
-        for guardrail, remembered in restored:
-            guardrail.state = remembered
+        for guardrail, guardrail_state in restored:
+            guardrail.state = guardrail_state
         for scope, first in firsts:
             scope.first = first

@@ -1,17 +1,19 @@
-"""One incident per canary at a time: when a person is told, what, and when it is over. Sends nothing.
+"""One incident per canary at a time: when to page, what to say, when to resolve. Sends nothing.
 
-    state     what happened                                            → state     notice
-    none      a rule wants a person (page, hold, rollback)             → open      page
-    open      another rule wants one; the rollback took effect         → open      update
-    open      nothing wants a person any more, or it is rolled back    → clearing  (update on a rollback)
-    clearing  a rule wants a person again, and it is not rolled back   → open      update if it is a new rule
-    clearing  30 minutes have passed                                   → resolved  resolved
-    any       the canary was resumed: another run                      → resolved  resolved
-    any       the canary has left the config (`over`)                  → resolved  resolved
-    resolved  as none; but what was rolled back stays quiet until the next run
+A rule *calls* while its action is page, hold or rollback.
 
-There is exactly one page per incident. "none" is no incident at all; a resolved one is kept by the owner, so
-that a rollback whose page has been sent is not paged again.
+    state     event                                             → state     notice
+    none      a rule calls                                      → open      page
+    open      another rule calls; the rollback took effect      → open      update
+    open      no rule calls, or the canary is rolled back       → clearing  (update on a rollback)
+    clearing  a rule calls, and the canary is not rolled back   → open      update if the rule is new
+    clearing  30 minutes have passed                            → resolved  resolved
+    any       the canary was resumed: a new run                 → resolved  resolved
+    any       the canary was removed from the config (`over`)   → resolved  resolved
+    resolved  as none, but a rolled back canary does not page until the next run
+
+Each incident pages exactly once. The owner stores a resolved incident too, so that a rollback does not page
+twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,11 +34,10 @@ EventName = Literal["page", "update", "resolved"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """What went wrong with one canary. Times are UTC seconds.
+    """An incident of one canary. Times are UTC seconds.
 
-    `rules` in the order in which they joined; `details` is what each of them said last, in words; `requests`
-    and `users` are the candidate's outcomes looked at and its users in trouble, as the first rule counted
-    them.
+    `rules` are in the order in which they joined. `details` holds each rule's last sentence. `requests` and
+    `users` are the candidate's outcomes and affected users, as the first rule counted them.
     """
 
     id: str
@@ -56,20 +57,20 @@ class Incident:
 
     @property
     def dedup_key(self) -> str:
-        """The key under which every receiver keeps this incident as one."""
+        """The key by which receivers recognize this incident."""
         return f"canary:{self.canary}:{self.id}"
 
     @property
     def page(self) -> str:
-        """The console's page about it, as a path; "" for its first page."""
+        """The path of its page in the console; "" is the start page."""
         service = "/" in self.canary
         return "" if service else f"canaries/{self.canary}/why?run={self.run}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """One thing to tell the receivers. (dedup_key, sequence) is unique; times are UTC seconds; `page` is the
-    console's page about it, as a path."""
+    """One message for the receivers. (dedup_key, sequence) is unique. Times are UTC seconds. `page` is the
+    path of the incident's page in the console."""
 
     event: EventName
     dedup_key: str
@@ -97,45 +98,45 @@ def step(
     rolled_back: bool,
     why: RollbackEvidence | None = None,
 ) -> tuple[Incident | None, list[Notice]]:
-    """The next incident and what to tell, from the guardrails' statuses at UTC second `now`.
+    """The next incident and its notices, from the guardrails' statuses at UTC second `now`.
 
-    `rolled_back` is True while the canary's stored state is `rolled_back`, whoever did it; `why` is given
-    with the step after a rollback that a rule asked for, to say what was done.
+    `rolled_back` is True while the canary's state is `rolled_back`, by a rule or a person. `why` is the
+    evidence of a rule's rollback, given once, in the step after it.
     """
     notices: list[Notice] = []
     if incident is not None and incident.state != "resolved" and incident.run != run:
         incident, notices = _resolve(incident, now)
-    wanting = _wanting(incident, statuses, run, rolled_back)
+    calling = _calling(incident, statuses, run, rolled_back)
     if incident is None or incident.state == "resolved":
-        if not wanting:
+        if not calling:
             return incident, notices
-        incident, page = _open(wanting, canary, run, now)
+        incident, page = _open(calling, canary, run, now)
         notices = [*notices, page]
-    incident, more = _advance(incident, wanting, now, rolled_back, why)
+    incident, more = _advance(incident, calling, now, rolled_back, why)
     return incident, notices + more
 
 
 def over(incident: Incident | None, now: float) -> list[Notice]:
-    """What to tell at UTC second `now` once nobody watches the canary any more; nothing if it is resolved."""
+    """The notices when a canary is no longer watched, at UTC second `now`; none if already resolved."""
     if incident is None or incident.state == "resolved":
         return []
     return _resolve(incident, now)[1]
 
 
-def _wanting(
+def _calling(
     incident: Incident | None, statuses: Sequence[GuardrailStatus], run: int, rolled_back: bool
 ) -> list[GuardrailStatus]:
-    """The statuses that a person must hear of; after a rollback only a conviction nobody was told about."""
-    wanting = [status for status in statuses if status.action in ("page", "hold", "rollback")]
+    """The statuses that call for a person. After a rollback only its own, until its notice was sent."""
+    calling = [status for status in statuses if status.action in ("page", "hold", "rollback")]
     if not rolled_back:
-        return wanting
+        return calling
     if incident is not None and incident.run == run and incident.rolled_back_at is not None:
         return []
-    return [status for status in wanting if status.action == "rollback"]
+    return [status for status in calling if status.action == "rollback"]
 
 
-def _open(wanting: Sequence[GuardrailStatus], canary: str, run: int, now: float) -> tuple[Incident, Notice]:
-    first = max(wanting, key=lambda status: status.action == "rollback")
+def _open(calling: Sequence[GuardrailStatus], canary: str, run: int, now: float) -> tuple[Incident, Notice]:
+    first = max(calling, key=lambda status: status.action == "rollback")
     incident = _join(
         Incident(
             id=datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ"),
@@ -146,63 +147,63 @@ def _open(wanting: Sequence[GuardrailStatus], canary: str, run: int, now: float)
             requests=_whole(first.evidence.get("outcomes")),
             users=_whole(first.evidence.get("adverse_units")),
         ),
-        wanting,
+        calling,
     )
     return incident, _notice(incident, "page", now)
 
 
 def _advance(
     incident: Incident,
-    wanting: Sequence[GuardrailStatus],
+    calling: Sequence[GuardrailStatus],
     now: float,
     rolled_back: bool,
     why: RollbackEvidence | None,
 ) -> tuple[Incident, list[Notice]]:
-    """An open or clearing incident, one look later."""
-    changed = any(status.key not in incident.rules for status in wanting)
-    incident = _join(incident, wanting)
+    """The next state of an open or clearing incident, and its notices."""
+    changed = any(status.key not in incident.rules for status in calling)
+    incident = _join(incident, calling)
     if rolled_back and incident.rolled_back_at is None:
-        incident = replace(incident, rolled_back_at=now, done=_undone(why))
+        incident = replace(incident, rolled_back_at=now, done=_rollback_text(why))
         changed = True
-    incident, told = _tell(incident, now) if changed else (incident, [])
-    if wanting and not rolled_back:
-        return replace(incident, state="open", since=None), told
+    incident, notices = _update(incident, now) if changed else (incident, [])
+    if calling and not rolled_back:
+        return replace(incident, state="open", since=None), notices
     if incident.state == "open" or incident.since is None:
-        return replace(incident, state="clearing", since=now), told
+        return replace(incident, state="clearing", since=now), notices
     if now - incident.since >= RESOLVE_AFTER_S:
-        incident, over = _resolve(incident, now)
-        return incident, told + over
-    return incident, told
+        incident, resolved = _resolve(incident, now)
+        return incident, notices + resolved
+    return incident, notices
 
 
-def _join(incident: Incident, wanting: Sequence[GuardrailStatus]) -> Incident:
-    if not wanting:
+def _join(incident: Incident, calling: Sequence[GuardrailStatus]) -> Incident:
+    if not calling:
         return incident
-    new = tuple(status.key for status in wanting if status.key not in incident.rules)
+    new = tuple(status.key for status in calling if status.key not in incident.rules)
     return replace(
         incident,
         rules=incident.rules + new,
-        details={**incident.details, **{status.key: status.sentence for status in wanting}},
-        done=incident.done if incident.rolled_back_at is not None else _asked(wanting, incident.done),
+        details={**incident.details, **{status.key: status.sentence for status in calling}},
+        done=incident.done if incident.rolled_back_at is not None else _done_text(calling, incident.done),
     )
 
 
-def _asked(wanting: Sequence[GuardrailStatus], before: str) -> str:
-    actions = {status.action for status in wanting}
+def _done_text(calling: Sequence[GuardrailStatus], before: str) -> str:
+    actions = {status.action for status in calling}
     if "rollback" in actions:
         return "the candidate is being rolled back"
     if "hold" in actions:
         return "the ramp holds"
-    return before or "nothing so far; the guardrails keep watching"
+    return before or "nothing yet; the guardrails keep watching"
 
 
-def _undone(why: RollbackEvidence | None) -> str:
+def _rollback_text(why: RollbackEvidence | None) -> str:
     if why is None:
         return "the candidate was rolled back"
     return f"the candidate was rolled back: share {why.share_before:.1%} → {why.share_after:.1%}"
 
 
-def _tell(incident: Incident, now: float) -> tuple[Incident, list[Notice]]:
+def _update(incident: Incident, now: float) -> tuple[Incident, list[Notice]]:
     incident = replace(incident, sequence=incident.sequence + 1)
     return incident, [_notice(incident, "update", now)]
 
@@ -236,11 +237,11 @@ def _whole(value: float | None) -> int | None:
 
 
 def to_document(incident: Incident | None) -> dict[str, Any] | None:
-    """The incident, JSON-able, for the owner's checkpoint."""
+    """The incident for the owner's checkpoint, JSON-able."""
     document: dict[str, Any] | None = msgspec.to_builtins(incident, str_keys=True)
     return document
 
 
 def from_document(document: Mapping[str, Any] | None) -> Incident | None:
-    """The incident of a checkpoint. Raises msgspec.ValidationError for a document of another shape."""
+    """The incident from a checkpoint. Raises msgspec.ValidationError for a document of another shape."""
     return msgspec.convert(document, Incident | None)

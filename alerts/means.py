@@ -1,7 +1,7 @@
-"""`cost_per_request`, `csat`, `thumbs`: is the candidate's mean worse than the baseline's, by betting?
+"""`cost_per_request`, `csat`, `thumbs`: the candidate's mean is worse than the baseline's, tested by betting.
 
-Every value is turned into badness ≥ 0. The null is that the candidate's mean badness is at most m, what the
-rule allows beside the baseline's mean over its last 2,000 values; before the baseline has 200 nothing is bet.
+Each value becomes a badness ≥ 0. The null is that the candidate's mean badness is at most m, the rule's limit
+applied to the mean of the baseline's last 2,000 values. Betting starts when the baseline has 200 values.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ RATERS = 50_000
 
 @dataclass(slots=True)
 class MeanState:
-    """Both arms' values, what was bet, and (ratings only) who has rated, JSON-able."""
+    """Both arms' values, the evidence, and (for ratings) the units that have rated, JSON-able."""
 
     candidate: Window
     baseline: Window
@@ -30,7 +30,7 @@ class MeanState:
 
 
 def _bet(state: MeanState, unit: str, badness: float, allowed: float) -> None:
-    """Let one candidate value speak against the mean badness that is `allowed`."""
+    """Add one candidate value to the evidence against a mean badness of at most `allowed`."""
     if allowed <= 0.0:
         return
     state.evidence.add(unit, betting_steps(badness, allowed))
@@ -48,7 +48,7 @@ def _finding(rule: Rule, state: MeanState, now: float, *, over: bool) -> RuleFin
 
 
 class CostPerRequest:
-    """The candidate's exchanges cost more than `limit` times the baseline's. Unpriced ones are left out."""
+    """The candidate's exchanges cost more than `limit` times the baseline's. Unpriced ones do not count."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
@@ -56,22 +56,22 @@ class CostPerRequest:
 
     @property
     def evidence(self) -> Evidence:
-        """What speaks against the candidate."""
+        """The evidence against the candidate."""
         return self.state.evidence
 
     @property
     def convicted(self) -> bool:
-        """True once that was enough to roll back."""
+        """True once the evidence was enough to roll back."""
         return self.state.convicted
 
-    def seen(self, sample: GuardrailSample) -> None:
-        """Show one exchange in the windows."""
+    def show(self, sample: GuardrailSample) -> None:
+        """Add one exchange to the windows."""
         if sample.cost_usd is not None:
             window = self.state.candidate if sample.candidate else self.state.baseline
             window.add(sample.completed, sample.cost_usd)
 
     def score(self, sample: GuardrailSample) -> None:
-        """Let one counted exchange speak, in order of completion."""
+        """Add one counted exchange to the evidence. Call in order of completion."""
         if sample.cost_usd is None:
             return
         state = self.state
@@ -83,7 +83,7 @@ class CostPerRequest:
             _bet(state, sample.unit, sample.cost_usd, self.rule.limit * mean_usd)
 
     def status(self, now: float) -> GuardrailStatus:
-        """The rule's judgement at monotonic `now`."""
+        """The rule's status at monotonic `now`."""
         state = self.state
         mean_usd, baseline_usd = state.candidate.mean(now), state.baseline.mean(now)
         factor = mean_usd / baseline_usd if mean_usd is not None and baseline_usd else None
@@ -97,17 +97,18 @@ class CostPerRequest:
             value=factor,
             threshold=self.rule.limit,
             evidence=_numbers(state, now),
-            sentence=f"candidate: {dollars(mean_usd)} a request ({state.candidate.count(now)} priced ones);"
-            f" baseline: {dollars(baseline_usd)} (limit {self.rule.limit:g}× that)",
+            sentence=f"candidate: {dollars(mean_usd)} per request"
+            f" ({state.candidate.count(now)} with a known price);"
+            f" baseline: {dollars(baseline_usd)} (limit {self.rule.limit:g}× the baseline)",
             category=self.rule.category,
             segment=self.rule.segment,
         )
 
 
 class Rating:
-    """Users rate the candidate below `limit` times the baseline's mean. One rating a unit, the first.
+    """Users rate the candidate below `limit` times the baseline's mean. Only a unit's first rating counts.
 
-    `worst` and `best` are the ends of the metric's scale; higher is better.
+    `worst` and `best` are the ends of the metric's scale.
     """
 
     def __init__(self, rule: Rule, *, worst: float, best: float) -> None:
@@ -116,8 +117,8 @@ class Rating:
         self.best = best
         self.state = MeanState(candidate=Window(rule.window_s), baseline=Window(rule.window_s))
 
-    def rated(self, *, unit: str, candidate: bool, share: float, value: float, at: float) -> None:
-        """Take in one rating on the metric's scale; the unit's later ones change nothing here."""
+    def observe_feedback(self, *, unit: str, candidate: bool, share: float, value: float, at: float) -> None:
+        """Add one rating on the metric's scale. A unit's later ratings are ignored."""
         state = self.state
         if unit in state.raters:
             return
@@ -136,7 +137,7 @@ class Rating:
         return (self.best - rating) / (self.best - self.worst)
 
     def status(self, now: float) -> GuardrailStatus:
-        """The rule's judgement at monotonic `now`."""
+        """The rule's status at monotonic `now`."""
         state = self.state
         mean, baseline_mean = state.candidate.mean(now), state.baseline.mean(now)
         bound = self.rule.limit * baseline_mean if baseline_mean is not None else None
@@ -151,9 +152,9 @@ class Rating:
             value=mean,
             threshold=bound,
             evidence=_numbers(state, now),
-            sentence=f"candidate: {self.rule.rule} {points(mean)} of {state.candidate.count(now)} raters;"
-            f" baseline: {points(baseline_mean)} of {state.baseline.count(now)}"
-            f" (at least {100 * self.rule.limit:g} % of that wanted)",
+            sentence=f"candidate: {self.rule.rule} {points(mean)} from {state.candidate.count(now)} raters;"
+            f" baseline: {points(baseline_mean)} from {state.baseline.count(now)}"
+            f" (limit {100 * self.rule.limit:g} % of the baseline)",
             category=self.rule.category,
             segment=self.rule.segment,
         )

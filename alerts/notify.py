@@ -1,4 +1,4 @@
-"""Sends what is due to Alertmanager, PagerDuty, Slack and webhooks. Decides nothing about incidents."""
+"""Sends due notices to Alertmanager, PagerDuty, Slack and webhooks."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,20 +25,19 @@ log = structlog.get_logger()
 
 TIMEOUT_S = 10.0
 REFUSED = frozenset({400, 413, 415, 422})
-"""Statuses that blame the content: it would be refused again."""
+"""Statuses that reject the content. Sending it again would not help."""
 
 
 def notifier_client() -> httpx2.AsyncClient:
-    """A client for `deliver`: no proxies from the environment, no redirects, ten seconds at most a step."""
+    """A client for `deliver`: no proxies from the environment, no redirects, at most ten seconds per step."""
     return httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=TIMEOUT_S)
 
 
 async def deliver(outbox: Outbox, client: httpx2.AsyncClient, now: float, console: str | None = None) -> bool:
-    """One pass over what is due at UTC second `now`, of ten seconds at most; receivers do not wait for one
-    another. True when something was tried. `console` is where people reach the page.
+    """Send the notices that are due at UTC second `now`, to all receivers at once, in at most ten seconds.
 
-    The owner persists the outbox afterwards: after a crash in between, a receiver gets the same notice under
-    the same key once more, and keeps it as one.
+    True when a delivery was tried. `console` is the console's public URL. The owner persists the outbox
+    afterwards; after a crash in between, receivers get the same notice again, under the same key.
     """
     queues: dict[str, list[OutboxEntry]] = {}
     for entry in outbox.due(now):
@@ -57,7 +56,7 @@ async def _deliver_all(
     request: Callable[[OutboxEntry], tuple[str, Any]],
     now: float,
 ) -> None:
-    """Send one receiver what is due. One that is away, or throttles, gets the rest later too."""
+    """Send one receiver its due entries. If the receiver is down or throttles, the rest wait too."""
     waiting, wait_s = list(entries), None
     with suppress(TimeoutError, httpx2.HTTPError, httpx2.InvalidURL):
         async with asyncio.timeout(TIMEOUT_S):
@@ -82,7 +81,7 @@ def _fail(
     retry_after_s: float | None = None,
     refused: bool = False,
 ) -> None:
-    """Nobody will hear of what is given up but from the log."""
+    """Reschedule a failed delivery. If it is given up, log it: the receiver will never get it."""
     if outbox.mark_failed(entry, now, retry_after_s=retry_after_s, refused=refused):
         kind, key = outbox.receivers[entry.receiver].kind, entry.notice.dedup_key
         log.error("page.given_up", receiver=kind, refused=refused, dedup_key=key, notice=entry.notice.event)
@@ -91,7 +90,7 @@ def _fail(
 def request_for(
     receiver: Receiver, entry: OutboxEntry, now: float, console: str | None = None
 ) -> tuple[str, Any]:
-    """(url, JSON body) of one delivery."""
+    """(url, JSON body) of a delivery."""
     notice = entry.notice
     link = link_to(notice, console)
     if receiver.kind == "alertmanager":
@@ -104,7 +103,7 @@ def request_for(
 
 
 def retry_after_s(header: str | None, now: float) -> float | None:
-    """Seconds to wait by a Retry-After header (RFC 9110 §10.2.3: seconds or a date); None: it says none."""
+    """The seconds to wait from a Retry-After header (RFC 9110 §10.2.3: seconds or a date), or None."""
     if header is None:
         return None
     if header.strip().isdigit():

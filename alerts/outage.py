@@ -1,4 +1,4 @@
-"""`outage`: the baseline itself fails more than the candidate may. Pages, holds the ramp, blames nobody."""
+"""`outage`: the baseline itself fails more than the candidate may. Pages and holds the ramp; no rollback."""
 
 from dataclasses import dataclass, field
 
@@ -12,21 +12,21 @@ from alerts.wording import percent
 
 @dataclass(slots=True)
 class OutageState:
-    """The baseline's recent outcomes and how strongly they speak of an outage, JSON-able."""
+    """The baseline's recent outcomes and the evidence of an outage, JSON-able."""
 
     recent: RecentShare = field(default_factory=RecentShare)
     evidence: Evidence = field(default_factory=Evidence)
 
 
 class Outage:
-    """Watches the baseline beside one `error_rate` rule, at that rule's limit."""
+    """Watches the baseline of an `error_rate` rule, at that rule's limit."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.state = OutageState()
 
     def score(self, sample: GuardrailSample) -> None:
-        """Let one counted exchange of the baseline speak."""
+        """Add one counted baseline exchange to the evidence."""
         if sample.candidate or self.rule.limit >= 1.0:
             return
         state = self.state
@@ -34,16 +34,16 @@ class Outage:
         failure, success = absolute_steps(self.rule.limit)
         state.evidence.add(sample.unit, failure if sample.failed else success, mixture=False)
         if not sample.failed and max(state.evidence.running) > PAGE_CUSUM:
-            self._restart_once_over(sample.completed)
+            self._restart_after_outage(sample.completed)
 
-    def _restart_once_over(self, now: float) -> None:
-        """An outage that has ended must not make the next stray failure look like one."""
+    def _restart_after_outage(self, now: float) -> None:
+        """Drop the evidence of an outage that has ended, or the next stray failure would look like one."""
         share = self.state.recent.share(now)
         if share is not None and share <= self.rule.limit:
             self.state.evidence = Evidence()
 
     def status(self, now: float) -> GuardrailStatus:
-        """The judgement at monotonic `now`."""
+        """The status at monotonic `now`."""
         share = self.state.recent.share(now)
         evidence = self.state.evidence
         found = RuleFinding(
@@ -63,9 +63,9 @@ class Outage:
                 "outcomes": float(len(self.state.recent.last)),
                 "adverse_units": float(evidence.adverse_units_since),
             },
-            sentence=f"baseline: {percent(share)} of its last outcomes failed"
+            sentence=f"baseline: {percent(share)} of recent outcomes failed"
             f" (limit {percent(self.rule.limit)})"
-            + ("; not the candidate's fault, and the ramp holds" if verdict == "firing" else ""),
+            + ("; the candidate is not the cause, and the ramp holds" if verdict == "firing" else ""),
             category=self.rule.category,
             segment=self.rule.segment,
         )

@@ -1,8 +1,8 @@
-"""What still has to be told, to whom, and when it is due. A queue that its owner persists; sends nothing.
+"""The queue of notices per receiver, with retry times. Its owner persists it; `notify` sends.
 
-Every receiver gets every notice once, in the order of its incident. What fails is due again after 1, 2, 4 …
-60 s, or when the receiver says; after a day, or when it refuses the content itself, it is given up and
-counted. Alertmanager is told again each minute while an incident is open, for it forgets by itself.
+Every receiver gets every notice once, in order within an incident. A failed delivery is retried after 1, 2,
+4 … 60 s, or when the receiver says. After a day, or when the receiver rejects the content, the notice is
+given up and counted. Alertmanager gets an open incident again each minute, because its alerts expire.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ GIVE_UP_AFTER_S = 86_400.0
 REPEAT_S = 60.0
 ENTRIES = 1_000
 TROUBLE_TRIES = 3
-"""Some seconds: a receiver that restarts is no trouble yet."""
+"""Failed tries before a receiver is reported, so that a restarting receiver is not."""
 
 
 @dataclass(slots=True)
 class OutboxEntry:
-    """One notice for one receiver. `repeat` marks a re-post of what was delivered before."""
+    """One notice for one receiver. `repeat` marks a re-post of a delivered notice."""
 
     receiver: str
     notice: Notice
@@ -37,7 +37,7 @@ class OutboxEntry:
 
 @dataclass(slots=True)
 class OutboxState:
-    """What the owner persists. It names receivers by a hash: their addresses may be secrets."""
+    """The persistent state. It names receivers by a hash, because their addresses may be secrets."""
 
     entries: list[OutboxEntry] = field(default_factory=list)
     delivered: int = 0
@@ -45,26 +45,26 @@ class OutboxState:
 
 
 def receiver_id(receiver: Receiver) -> str:
-    """The kind and a hash of where it goes: stable, and not to be read back."""
+    """The receiver's kind and a hash of its address and key: stable, not reversible."""
     secret = "\0".join((receiver.kind, receiver.url, receiver.key or ""))
     return f"{receiver.kind}-{hashlib.sha256(secret.encode()).hexdigest()[:16]}"
 
 
 class Outbox:
-    """Notices on their way to the receivers."""
+    """Notices waiting for delivery."""
 
     def __init__(self, receivers: Sequence[Receiver]) -> None:
         self.receivers = _by_id(receivers)
         self.state = OutboxState()
 
-    def address(self, receivers: Sequence[Receiver]) -> None:
-        """Go on with these receivers; what was meant for others is given up. What is on its way at this
-        moment stays the same entry, so that it is not sent twice."""
+    def set_receivers(self, receivers: Sequence[Receiver]) -> None:
+        """Replace the receivers. Notices for removed receivers are given up. An entry in delivery stays the
+        same object, so that it is not sent twice."""
         self.receivers = _by_id(receivers)
-        self._keep_known()
+        self._drop_unknown()
 
     def put(self, notices: Iterable[Notice], now: float) -> None:
-        """Queue notices for every receiver at UTC second `now`; one that is queued already is not doubled."""
+        """Queue notices for every receiver at UTC second `now`, unless they are queued already."""
         entries = self.state.entries
         for notice in notices:
             for name in self.receivers:
@@ -76,7 +76,7 @@ class Outbox:
             self.state.given_up += 1
 
     def _end_repeats(self, receiver: str, notice: Notice) -> None:
-        """A newer notice of the incident is what there is to repeat from now on."""
+        """Remove the incident's re-posts; a newer notice replaces them."""
         self.state.entries[:] = [
             entry
             for entry in self.state.entries
@@ -86,25 +86,25 @@ class Outbox:
         ]
 
     def due(self, now: float) -> list[OutboxEntry]:
-        """What may be sent now: the oldest of each receiver's incident, if its time has come."""
+        """The entries to send now: the oldest per receiver and incident, if due."""
         heads: dict[tuple[str, str], OutboxEntry] = {}
         for entry in self.state.entries:
             heads.setdefault((entry.receiver, entry.notice.dedup_key), entry)
         return [entry for entry in heads.values() if entry.due_at <= now]
 
     def troubles(self) -> list[str]:
-        """Whom nothing gets through to at the moment, in words."""
+        """The receivers that do not accept pages at the moment, in words."""
         tries: dict[str, int] = {}
         for entry in self.state.entries:
             tries[entry.receiver] = max(tries.get(entry.receiver, 0), entry.attempts)
         return [
-            f"pages do not get through to {self.receivers[name].kind}: tried {count} times"
+            f"{self.receivers[name].kind} does not accept pages: {count} attempts failed"
             for name, count in tries.items()
             if count >= TROUBLE_TRIES
         ]
 
     def mark_delivered(self, entry: OutboxEntry, now: float) -> None:
-        """The receiver has it. A re-post that a newer notice replaced meanwhile is no longer here."""
+        """Remove a delivered entry. Does nothing for a re-post that a newer notice has replaced."""
         if entry not in self.state.entries:
             return
         self.state.delivered += not entry.repeat
@@ -119,7 +119,7 @@ class Outbox:
     def mark_failed(
         self, entry: OutboxEntry, now: float, *, retry_after_s: float | None = None, refused: bool = False
     ) -> bool:
-        """It did not get through; `refused` when no repetition can help. True when it is given up."""
+        """Reschedule a failed entry. `refused`: a retry cannot help. True when the entry is given up."""
         if entry not in self.state.entries:
             return False
         entry.attempts += 1
@@ -132,19 +132,19 @@ class Outbox:
         return False
 
     def snapshot(self) -> dict[str, Any]:
-        """The queue, JSON-able, without any receiver's address."""
+        """The queue, JSON-able, without receivers' addresses."""
         document: dict[str, Any] = msgspec.to_builtins(self.state)
         return document
 
     def restore(self, document: Mapping[str, Any]) -> None:
-        """Go on from a snapshot; what was meant for receivers that the config no longer has is given up.
+        """Continue from a snapshot. Notices for receivers that are no longer in the config are given up.
 
         Raises msgspec.ValidationError for a document of another shape.
         """
         self.state = msgspec.convert(document, OutboxState)
-        self._keep_known()
+        self._drop_unknown()
 
-    def _keep_known(self) -> None:
+    def _drop_unknown(self) -> None:
         state = self.state
         known = [entry for entry in state.entries if entry.receiver in self.receivers]
         state.given_up += len(state.entries) - len(known)

@@ -1,7 +1,7 @@
-"""What each kind of receiver is sent for a notice. Pure: a notice in, JSON out. Sends nothing.
+"""The payload of a notice for each kind of receiver. Pure: a notice in, JSON out.
 
-Shapes: Alertmanager API v2 (`POST /api/v2/alerts`), PagerDuty Events API v2 (`POST /v2/enqueue`), Slack
-incoming webhooks (`text`), and the generic webhook, which is this project's own (`webhook_payload`).
+Formats: Alertmanager API v2 (`POST /api/v2/alerts`), PagerDuty Events API v2 (`POST /v2/enqueue`), Slack
+incoming webhooks (`text`), and this project's own webhook (`webhook_payload`).
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any
 from alerts.incident import Notice
 
 FIRING_FOR_S = 600.0
-"""An Alertmanager alert ends by itself this long after the last post: ten missed re-posts."""
+"""An Alertmanager alert expires this long after the last post, that is after ten missed re-posts."""
 PAGERDUTY_SUMMARY = 1024
 
 
@@ -21,17 +21,17 @@ def utc_text(at: float) -> str:
 
 
 def link_to(notice: Notice, console: str | None) -> str | None:
-    """The console's page about a notice; `console` is where people reach it, None if that is not known."""
+    """The URL of a notice's page. `console` is the console's public URL, None if unknown."""
     return None if console is None else f"{console.rstrip('/')}/{notice.page}"
 
 
 def webhook_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
     """The generic webhook's body.
 
-    `event` page|update|resolved; `dedup_key`, equal for all events of an incident; `sequence`, rising by one
-    from 0; `canary`, `incident`; `at`, `opened_at` RFC 3339; `headline`; `rules` in the order they joined;
-    `details` {rule: sentence}; `requests` and `users` affected, null if unknown; `done`: what was done;
-    `link`: the page with the evidence.
+    `event`: page, update or resolved. `dedup_key`: the same for all events of an incident. `sequence`: 0, 1,
+    2 … `at`, `opened_at`: RFC 3339. `rules`: in the order in which they joined. `details`: {rule: sentence}.
+    `requests`, `users`: affected, null if unknown. `done`: what canary did. `link`: the page with the
+    evidence.
     """
     return {
         "event": notice.event,
@@ -52,7 +52,7 @@ def webhook_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
 
 
 def alertmanager_payload(notice: Notice, now: float, link: str | None = None) -> list[dict[str, Any]]:
-    """One alert. Its labels never change within an incident: they are what Alertmanager knows it by."""
+    """One alert. Its labels are its identity in Alertmanager and do not change within an incident."""
     over = notice.event == "resolved"
     return [
         ({"generatorURL": link} if link else {})
@@ -72,7 +72,7 @@ def alertmanager_payload(notice: Notice, now: float, link: str | None = None) ->
 
 
 def pagerduty_payload(notice: Notice, routing_key: str, link: str | None = None) -> dict[str, Any]:
-    """A trigger, which an update repeats under the same key, or a resolve."""
+    """A trigger or a resolve event. An update is another trigger with the same key."""
     event: dict[str, Any] = {
         "routing_key": routing_key,
         "event_action": "resolve" if notice.event == "resolved" else "trigger",
@@ -94,7 +94,7 @@ def pagerduty_payload(notice: Notice, routing_key: str, link: str | None = None)
 
 
 def slack_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
-    """One message. Names and sentences may hold what a caller chose, so Slack's control characters go."""
+    """One message. Slack's control characters are escaped, because callers choose parts of the text."""
     mark = {"page": ":rotating_light:", "update": ":information_source:", "resolved": ":white_check_mark:"}
     text = f"*{notice.event}* {notice.headline}\n{describe(notice, link)}"
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -102,10 +102,10 @@ def slack_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
 
 
 def describe(notice: Notice, link: str | None = None) -> str:
-    """The incident in a few lines: every rule's sentence, since when, how many, what was done, the link."""
+    """The incident in a few lines: rule sentences, start, affected requests and users, action, link."""
     lines = [f"{rule}: {sentence}" for rule, sentence in notice.details.items()]
     lines.append(f"since {utc_text(notice.opened_at)}")
-    affected = _affected({"requests": notice.requests, "users in trouble": notice.users})
+    affected = _affected({"requests": notice.requests, "affected users": notice.users})
     return "\n".join([*lines, *affected, notice.done, *([link] if link else [])])
 
 

@@ -1,4 +1,4 @@
-"""Both arms of a canary at this moment, for people to look at. No rule decides by it."""
+"""Live figures of a canary's two arms, for display only: no rule reads them."""
 
 import math
 from dataclasses import dataclass, field
@@ -13,29 +13,29 @@ from routing.canary import ArmName
 
 RECENT_S = 600.0
 _FEW = 10
-"""Below so many values a mean has no interval."""
+"""The fewest values for which a mean has an interval."""
 
 
 @dataclass(slots=True)
 class Sum:
-    """Values of which the mean is shown. A corrected rating counts beside what it corrects."""
+    """The sum of values whose mean is shown. A corrected rating counts in addition to the original."""
 
     count: int = 0
     total: float = 0.0
     squares: float = 0.0
 
     def add(self, value: float) -> None:
-        """Take in one."""
+        """Add a value."""
         self.count += 1
         self.total += value
         self.squares += value * value
 
     def mean(self) -> float | None:
-        """None before any."""
+        """None without values."""
         return self.total / self.count if self.count else None
 
     def interval(self) -> tuple[float, float] | None:
-        """The mean's 95 % interval, as if values were independent; None for a few."""
+        """The mean's 95 % interval, as if values were independent; None for fewer than ten."""
         if self.count < _FEW:
             return None
         mean = self.total / self.count
@@ -50,10 +50,10 @@ def _recent() -> Window:
 
 @dataclass(slots=True)
 class ArmPulse:
-    """One arm in this run: counts of the whole run, times of the last ten minutes, dollars where known.
+    """One arm in this run: counts of the whole run, times of the last ten minutes, known costs.
 
-    `counted` are the requests that ended in an answer or an error, `cost` is of those whose cost is known.
-    The latency window's slices know how many of theirs failed; `per_token` has each stream's seconds."""
+    `counted` are the requests that ended in an answer or an error. `cost` sums the known costs. `over` in the
+    latency window counts failures. `per_token` holds each stream's seconds per token."""
 
     requests: int = 0
     counted: int = 0
@@ -69,7 +69,7 @@ class ArmPulse:
 
 @dataclass(slots=True)
 class Pulse:
-    """One canary in one run. `mirrors_dropped` are the copies that found no room."""
+    """One canary in one run. `mirrors_dropped` counts the mirror copies that were not sent."""
 
     run: int
     arms: dict[ArmName, ArmPulse] = field(
@@ -79,8 +79,8 @@ class Pulse:
     mirrors_dropped: int = 0
 
     def observe(self, outcome: Outcome) -> None:
-        """Take in one outcome of this canary; those of other runs and pins do not count. Mirror copies count
-        apart: they are in neither arm."""
+        """Add one outcome of this canary. Other runs and pinned requests do not count. Mirror copies count
+        separately, in neither arm."""
         if outcome.run != self.run or outcome.reason == "pinned":
             return
         arm = self.mirror if outcome.mirror else self.arms[outcome.arm]
@@ -102,13 +102,13 @@ class Pulse:
                 arm.per_token.add(ended, per_token_s)
 
     def observe_feedback(self, feedback: Feedback) -> None:
-        """Take in one value that a user or app gave of an exchange in this run."""
+        """Add one feedback value about an exchange in this run."""
         if feedback.run != self.run or feedback.arm is None:
             return
         self.arms[feedback.arm].ratings.setdefault(feedback.metric, Sum()).add(feedback.value)
 
     def actual_share(self) -> float | None:
-        """The candidate's part of the exchanges that the hash assigned; None before any."""
+        """The candidate's share of the exchanges that the hash assigned; None without any."""
         assigned = sum(arm.assigned for arm in self.arms.values())
         return self.arms["candidate"].assigned / assigned if assigned else None
 
@@ -117,8 +117,8 @@ class Pulse:
         return {name: _document(arm, now) for name, arm in self.arms.items()}
 
     def recent(self, now: float) -> dict[str, Any]:
-        """The last ten minutes in slices of `slice_s`, the oldest first: how many answers and errors ended in
-        each, how many of them failed, and the p95 latency (None: no answer). The newest is `newest_s` old."""
+        """The last ten minutes in slices of `slice_s`, oldest first: answers and errors that ended in each
+        slice, how many failed, and the p95 latency (None: no answer). The newest slice is `newest_s` old."""
         slice_s = RECENT_S / SLICES
         return {
             "slice_s": slice_s,
@@ -127,7 +127,7 @@ class Pulse:
         }
 
     def mirror_document(self, now: float) -> dict[str, Any]:
-        """The mirror copies in the same words, and how many found no room."""
+        """The mirror copies in the same form, and how many were dropped."""
         return {**_document(self.mirror, now), "dropped": self.mirrors_dropped}
 
 
@@ -143,7 +143,7 @@ def _document(arm: ArmPulse, now: float) -> dict[str, Any]:
         "p95_s": latency.quantile(0.95),
         "ttft_p50_s": first_token.quantile(0.5),
         "ttft_p95_s": first_token.quantile(0.95),
-        "tokens_per_s": _pace(per_token.quantile(0.5)),
+        "tokens_per_s": _rate(per_token.quantile(0.5)),
         "cost_usd": arm.cost.total if arm.cost.count else None,
         "counted": arm.counted,
         "cost_per_request_usd": arm.cost.mean(),
@@ -156,13 +156,13 @@ def _document(arm: ArmPulse, now: float) -> dict[str, Any]:
             "p95_s": latency.bounds(0.95),
             "ttft_p50_s": first_token.bounds(0.5),
             "ttft_p95_s": first_token.bounds(0.95),
-            "tokens_per_s": (_pace(slowest), _pace(fastest)),
+            "tokens_per_s": (_rate(slowest), _rate(fastest)),
             "cost_per_request_usd": arm.cost.interval(),
         },
     }
 
 
-def _pace(per_token_s: float | None) -> float | None:
+def _rate(per_token_s: float | None) -> float | None:
     return 1.0 / per_token_s if per_token_s is not None else None
 
 
@@ -176,18 +176,18 @@ def _course(arm: ArmPulse, now: float) -> dict[str, list[Any]]:
 
 
 def to_document(pulse: Pulse) -> dict[str, Any]:
-    """JSON-able, for the owner's checkpoint."""
+    """The pulse for the owner's checkpoint, JSON-able."""
     document: dict[str, Any] = msgspec.to_builtins(pulse, str_keys=True)
     return document
 
 
 def elsewhere(pulse: Pulse) -> Pulse:
-    """A pulse of another boot or machine: the counts go on, the times of its clock mean nothing here."""
+    """A pulse from another boot or machine. Counts continue; windows, on another clock, are dropped."""
     for arm in (*pulse.arms.values(), pulse.mirror):
         arm.latency, arm.first_token, arm.per_token = _recent(), _recent(), _recent()
     return pulse
 
 
 def from_document(document: Any) -> Pulse:
-    """The pulse of a checkpoint. Raises msgspec.ValidationError for a document of another shape."""
+    """The pulse from a checkpoint. Raises msgspec.ValidationError for a document of another shape."""
     return msgspec.convert(document, Pulse, str_keys=True)

@@ -1,8 +1,8 @@
-"""`error_rate_vs_baseline` and `escalated`: do units of the candidate get into trouble more often?
+"""`error_rate_vs_baseline` and `escalated`: the candidate's units fail, or escalate, more often.
 
-An event is a unit in trouble for the first time; in a healthy canary it is the candidate's with probability
-w, the share, exactly, because a hash chose. The mixture takes a unit's first event of the run, the CUSUM its
-first in 24 hours.
+An event is a unit's first failure or escalation. In a healthy canary it is the candidate's with probability
+w, the share, exactly, because a hash assigned the unit. The mixture counts a unit's first event in the run,
+the CUSUM its first in 24 hours.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ UNITS = 50_000
 
 @dataclass(slots=True)
 class EventsState:
-    """Units in trouble: when each one last counted, and the events as (share, is the candidate's)."""
+    """The events (value: the share, over: the candidate's), and when each unit last counted."""
 
     events: Window
     evidence: Evidence = field(default_factory=Evidence)
@@ -33,7 +33,7 @@ class EventsState:
 def note_event(
     state: EventsState, *, unit: str, candidate: bool, share: float, at: float, factor: float
 ) -> bool:
-    """Let one unit's trouble speak; True when it counted. `share` outside (0, 1) says nothing."""
+    """Add one unit's event to the evidence. True when it counted. With `share` outside (0, 1) it does not."""
     last = state.counted_at.get(unit)
     if not 0.0 < share < 1.0 or (last is not None and at - last < DAY_S):
         return False
@@ -47,7 +47,7 @@ def note_event(
 
 
 def risk_ratio(events: Window, now: float) -> float | None:
-    """How many times as often the candidate's units are in trouble; None without a baseline event."""
+    """The candidate's event rate over the baseline's; None without a baseline event."""
     count, share = events.count(now), events.mean(now)
     if share is None or count == events.over(now):
         return None
@@ -56,8 +56,8 @@ def risk_ratio(events: Window, now: float) -> float | None:
 
 
 def over_ratio(events: Window, now: float, factor: float) -> bool:
-    """True when the ratio is above `factor`; candidate events with no baseline event at all are, too. Fewer
-    than three of the candidate's say nothing: the first one alone would stop a ramp."""
+    """True when the ratio is above `factor`, or undefined because the baseline has no event. False with fewer
+    than three candidate events, or the first one would stop a ramp."""
     if events.over(now) < MINIMUM_UNITS:
         return False
     ratio = risk_ratio(events, now)
@@ -66,7 +66,7 @@ def over_ratio(events: Window, now: float, factor: float) -> bool:
 
 @dataclass(slots=True)
 class RelativeState:
-    """Events, and the candidate's own outcomes beside them, JSON-able. `recent` is its last 200."""
+    """The events and the candidate's outcomes, JSON-able. `recent` holds the last 200 outcomes."""
 
     events: EventsState
     outcomes: int = 0
@@ -76,10 +76,10 @@ class RelativeState:
 
 
 class ErrorRateVsBaseline:
-    """Units of the candidate fail more than `limit` times as often. Its minimum counts units.
+    """The candidate's units fail more than `limit` times as often. `minimum` counts units.
 
-    It convicts only while the candidate's own failing share is at least `least_share`, a fifth of what the
-    absolute rule allows: five times next to nothing is next to nothing.
+    It convicts only while the candidate's failing share is at least `least_share`, a fifth of the absolute
+    rule's limit: a large multiple of a tiny failure rate is still tiny.
     """
 
     def __init__(self, rule: Rule, *, least_share: float) -> None:
@@ -89,16 +89,16 @@ class ErrorRateVsBaseline:
 
     @property
     def evidence(self) -> Evidence:
-        """What speaks against the candidate."""
+        """The evidence against the candidate."""
         return self.state.events.evidence
 
     @property
     def convicted(self) -> bool:
-        """True once that was enough to roll back."""
+        """True once the evidence was enough to roll back."""
         return self.state.events.convicted
 
     def score(self, sample: GuardrailSample) -> None:
-        """Let one counted exchange speak, in order of completion."""
+        """Add one counted exchange to the evidence. Call in order of completion."""
         state = self.state
         if sample.candidate:
             self._count(sample)
@@ -134,7 +134,7 @@ class ErrorRateVsBaseline:
         )
 
     def status(self, now: float) -> GuardrailStatus:
-        """The rule's judgement at monotonic `now`."""
+        """The rule's status at monotonic `now`."""
         state, events = self.state, self.state.events.events
         evidence = state.events.evidence
         ratio = risk_ratio(events, now)
@@ -153,7 +153,7 @@ class ErrorRateVsBaseline:
             value=ratio,
             threshold=self.rule.limit,
             evidence=evidence.numbers() | {"outcomes": float(state.outcomes), "bad": float(state.failed)},
-            sentence=f"failing units: {events.over(now)} of the candidate,"
+            sentence=f"units with failures: {events.over(now)} of the candidate,"
             f" {events.count(now) - events.over(now)} of the baseline{as_often(ratio, self.rule.limit)};"
             f" {percent(share)} of the candidate's outcomes failed",
             category=self.rule.category,
@@ -162,7 +162,7 @@ class ErrorRateVsBaseline:
 
 
 class Escalated:
-    """Units of the candidate ask for a human more often. Its minimum counts units that did, in both arms."""
+    """The candidate's units ask for a human more often. `minimum` counts units that did, in both arms."""
 
     factor = 1.5
 
@@ -170,8 +170,8 @@ class Escalated:
         self.rule = rule
         self.state = EventsState(events=Window(rule.window_s))
 
-    def rated(self, *, unit: str, candidate: bool, share: float, value: float, at: float) -> None:
-        """Take in one report; a value of 0 means that the unit did not escalate."""
+    def observe_feedback(self, *, unit: str, candidate: bool, share: float, value: float, at: float) -> None:
+        """Add one report. A value of 0 means that the unit did not escalate."""
         if value <= 0.0:
             return
         state = self.state
@@ -180,7 +180,7 @@ class Escalated:
             state.convicted = state.evidence.convicts(self.rule.minimum)
 
     def status(self, now: float) -> GuardrailStatus:
-        """The rule's judgement at monotonic `now`."""
+        """The rule's status at monotonic `now`."""
         events, evidence = self.state.events, self.state.evidence
         ratio = risk_ratio(events, now)
         found = RuleFinding(

@@ -1,4 +1,4 @@
-"""Why a candidate was rolled back, as it stood then: what a person reads afterwards. Never prompts."""
+"""Why a candidate was rolled back: the evidence at that moment, for people to read. Holds no prompts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ RECENT_S = 600.0
 
 
 class Point(NamedTuple):
-    """The evidence at one moment: UTC seconds, natural logarithms, observations so far."""
+    """The evidence at one moment: UTC seconds, natural logarithms, number of observations."""
 
     at: float
     ln_mixture: float
@@ -28,7 +28,7 @@ class Point(NamedTuple):
 
 @dataclass(slots=True)
 class Path:
-    """One rule's evidence over time in bounded memory: the whole run coarsely, the last moments closely."""
+    """One rule's evidence over time in bounded memory: the whole run at low resolution, the end at full."""
 
     whole: list[Point] = field(default_factory=list)
     last: list[Point] = field(default_factory=list)
@@ -36,10 +36,10 @@ class Path:
     ended: bool = False
 
     def add(self, point: Point) -> None:
-        """Take in a later point; one without a new observation is not kept, and none once it has ended."""
+        """Add a later point. Ignored without a new observation, and once the path has ended."""
         if self.ended or (self.last and self.last[-1].observations == point.observations):
             return
-        if self.last and self.last[-1].at > point.at:  # outcomes come in order of their end, but for a few
+        if self.last and self.last[-1].at > point.at:  # a few outcomes arrive out of order
             point = point._replace(at=self.last[-1].at)
         self.last.append(point)
         del self.last[:-POINTS]
@@ -50,13 +50,13 @@ class Path:
             self.spacing_s *= 2.0
 
     def points(self) -> tuple[Point, ...]:
-        """Both together, in order of time, at most 120."""
-        closely_from = self.last[0].at if self.last else 0.0
-        return tuple(point for point in self.whole if point.at < closely_from) + tuple(self.last)
+        """All points in order of time, at most 120."""
+        last_from = self.last[0].at if self.last else 0.0
+        return tuple(point for point in self.whole if point.at < last_from) + tuple(self.last)
 
 
 class FailureSample(NamedTuple):
-    """A failed exchange of the candidate, to look up: its id, when, and how it failed."""
+    """A failed exchange of the candidate: its id, UTC seconds, and how it failed."""
 
     exchange_id: str
     at: float
@@ -66,7 +66,7 @@ class FailureSample(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmFigures:
-    """One arm in this run. `p95_s` is of the last ten minutes; None is unknown."""
+    """One arm's figures in this run. `p95_s` covers the last ten minutes. None is unknown."""
 
     exchanges: int
     failed: int
@@ -76,7 +76,7 @@ class ArmFigures:
 
 @dataclass(slots=True)
 class ArmTally:
-    """What ArmFigures are read from."""
+    """The counts and windows behind `ArmFigures`."""
 
     exchanges: int = 0
     failed: int = 0
@@ -84,7 +84,7 @@ class ArmTally:
     cost: Window = field(default_factory=lambda: Window(None))
 
     def add(self, completed: float, latency_s: float | None, cost_usd: float | None, *, failed: bool) -> None:
-        """Take in one exchange that ended at monotonic `completed`."""
+        """Add one exchange that ended at monotonic `completed`."""
         self.exchanges += 1
         self.failed += failed
         if latency_s is not None:
@@ -104,7 +104,7 @@ class ArmTally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleThen:
-    """How one guardrail stood at that moment (`alerts.status`), and how its evidence had grown to there."""
+    """One guardrail's status at that moment (`alerts.status`), and its evidence up to then."""
 
     rule: str
     state: str
@@ -116,7 +116,7 @@ class RuleThen:
 
 
 def rule_then(status: GuardrailStatus, path: Path) -> RuleThen:
-    """Freeze how a rule stands."""
+    """A frozen copy of a rule's status and path."""
     return RuleThen(
         rule=status.key,
         state=status.state,
@@ -130,11 +130,11 @@ def rule_then(status: GuardrailStatus, path: Path) -> RuleThen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollbackEvidence:
-    """What stood when a candidate was rolled back. Times are UTC seconds, shares in [0, 1].
+    """The evidence at a rollback. Times are UTC seconds, shares are in [0, 1].
 
-    `rule` is the guardrail that did it, "" where a person did; `who` and `reason` are as in the audit log;
-    `rules` are all guardrails, `failures` the candidate's last failed exchanges. What convicts are an
-    `ln_mixture` or an `ln_cusum` of `limits`.
+    `rule` is the guardrail that rolled back, "" for a person. `who` and `reason` are as in the audit log.
+    `rules` are all guardrails. `failures` are the candidate's last failed exchanges. `limits` are the values
+    of `ln_mixture` and `ln_cusum` that cause a rollback.
     """
 
     canary: str
@@ -152,43 +152,43 @@ class RollbackEvidence:
 
     @property
     def convicting(self) -> RuleThen | None:
-        """The guardrail that did it; None where a person did."""
-        return next((each for each in self.rules if each.rule == self.rule), None)
+        """The guardrail that rolled back; None for a person."""
+        return next((rule for rule in self.rules if rule.rule == self.rule), None)
 
     @property
     def sentence(self) -> str:
-        """What happened, in words."""
-        found = self.convicting
-        return found.sentence if found is not None else self.reason
+        """The reason in words: the rule's sentence or the person's reason."""
+        rule = self.convicting
+        return rule.sentence if rule is not None else self.reason
 
     @property
     def value(self) -> float | None:
-        """The convicting rule's value, in its own unit."""
-        return found.value if (found := self.convicting) is not None else None
+        """The convicting rule's value, in the rule's unit."""
+        return rule.value if (rule := self.convicting) is not None else None
 
     @property
     def threshold(self) -> float | None:
-        """Its limit, in the same unit."""
-        return found.threshold if (found := self.convicting) is not None else None
+        """The convicting rule's limit, in the rule's unit."""
+        return rule.threshold if (rule := self.convicting) is not None else None
 
     @property
     def evidence(self) -> Mapping[str, float]:
-        """Its numbers; empty where a person did it."""
-        return found.evidence if (found := self.convicting) is not None else {}
+        """The convicting rule's evidence; empty for a person."""
+        return rule.evidence if (rule := self.convicting) is not None else {}
 
     @property
     def path(self) -> tuple[Point, ...]:
-        """Its evidence over time; empty where a person did it."""
-        return found.path if (found := self.convicting) is not None else ()
+        """The convicting rule's evidence over time; empty for a person."""
+        return rule.path if (rule := self.convicting) is not None else ()
 
 
 LIMITS: Mapping[str, float] = {"ln_mixture": ROLLBACK_MIXTURE, "ln_cusum": ROLLBACK_CUSUM}
-"""What either statistic must reach to roll back."""
+"""The value at which either statistic causes a rollback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolledBack:
-    """One rollback: why, and the canary's state before and after; `stored` once the database has it."""
+    """One rollback: its evidence, the canary's state before and after, and whether the database has it."""
 
     why: RollbackEvidence
     before: State
@@ -197,7 +197,7 @@ class RolledBack:
 
 
 def to_document(why: RollbackEvidence) -> dict[str, Any]:
-    """JSON-able, to be kept."""
+    """The evidence as a JSON-able document."""
     document: dict[str, Any] = msgspec.to_builtins(why, str_keys=True)
     return document
 
@@ -205,7 +205,7 @@ def to_document(why: RollbackEvidence) -> dict[str, Any]:
 def rolled_back(
     document: Mapping[str, Any] | None, before: State, after: State, *, stored: bool
 ) -> RolledBack | None:
-    """A rollback that was kept; None where no why was, or one of a shape that this version does not know."""
+    """A stored rollback; None if its evidence is missing or has a shape unknown to this version."""
     try:
         why = msgspec.convert(document, RollbackEvidence)
     except msgspec.ValidationError:
@@ -214,7 +214,7 @@ def rolled_back(
 
 
 def sample_of(outcome: Outcome) -> FailureSample:
-    """What is kept of a failed exchange."""
+    """The part of a failed exchange that is stored."""
     return FailureSample(
         outcome.exchange_id, outcome.at, outcome.error_type or outcome.outcome, outcome.status
     )

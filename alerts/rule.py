@@ -1,4 +1,4 @@
-"""What a guardrail compares, over which window, and what it may do. The defaults of the contract."""
+"""A guardrail's rule: what it compares, over which window, and what it may do; the default rules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ RuleName = Literal[
 class Rule:
     """One guardrail.
 
-    `limit` is in the rule's own unit: a share for `error_rate` (.05), a factor of the baseline for
+    `limit` is in the rule's unit: a share for `error_rate` (.05), a factor of the baseline for
     `error_rate_vs_baseline` (1.5) and `cost_per_request` (2.0), seconds for `latency_p95`, a factor of the
-    baseline's mean rating for `csat`/`thumbs` (.95), ignored by `escalated`, seconds of silence for
-    `telemetry`. `window_s` None is the whole run. `minimum` counts exchanges, raters or distinct failing
-    units, as the rule says. `page` pages; `rollback` pages and pulls the candidate back; `hold` pages and
-    stops the ramp's clock.
+    baseline's mean rating for `csat` and `thumbs` (.95), seconds without an outcome for `telemetry`;
+    `escalated` ignores it. `window_s` None is the whole run. `minimum` counts exchanges, raters or distinct
+    failing units, depending on the rule. Action `page` pages, `rollback` also rolls the candidate back,
+    `hold` also stops the ramp's clock.
     """
 
     rule: RuleName

@@ -1,4 +1,4 @@
-"""The rules that look at the same part of the traffic: all of it, one category, one segment."""
+"""The guardrails over one part of the traffic: all of it, one category, or one segment."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -19,7 +19,7 @@ DEFAULT_ERROR_LIMIT = 0.05
 
 
 class Guardrail(Protocol):
-    """A rule at work. `state` is all it remembers: a JSON-able dataclass, which a restore replaces."""
+    """A rule with its state, a JSON-able dataclass that `restore` replaces."""
 
     rule: Rule
     state: Any
@@ -31,7 +31,7 @@ class Guardrail(Protocol):
 class Shows(Protocol):
     """A rule that shows every exchange in a window."""
 
-    def seen(self, sample: GuardrailSample) -> None: ...
+    def show(self, sample: GuardrailSample) -> None: ...
 
 
 @runtime_checkable
@@ -47,12 +47,14 @@ class LearnsFromFeedback(Protocol):
 
     rule: Rule
 
-    def rated(self, *, unit: str, candidate: bool, share: float, value: float, at: float) -> None: ...
+    def observe_feedback(
+        self, *, unit: str, candidate: bool, share: float, value: float, at: float
+    ) -> None: ...
 
 
 @runtime_checkable
 class Proves(Protocol):
-    """A rule whose evidence against the candidate may convict it."""
+    """A rule whose evidence can convict the candidate."""
 
     rule: Rule
 
@@ -64,7 +66,7 @@ class Proves(Protocol):
 
 
 class Scope:
-    """Guardrails over one part of the traffic, with that part's choice of what counts."""
+    """Guardrails over one part of the traffic, and that part's selection of counted exchanges."""
 
     def __init__(
         self, category: str | None, segment: Mapping[str, str] | None, guardrails: Sequence[Guardrail]
@@ -75,12 +77,12 @@ class Scope:
         self.first = FirstStarted()
         self._shows = [g for g in guardrails if isinstance(g, Shows)]
         self._scores = [g for g in guardrails if isinstance(g, Scores)]
-        self._rated = [g for g in guardrails if isinstance(g, LearnsFromFeedback)]
+        self._learning = [g for g in guardrails if isinstance(g, LearnsFromFeedback)]
         self.proving = [g for g in guardrails if isinstance(g, Proves)]
 
     @property
     def name(self) -> str:
-        """The part of the traffic as one word."""
+        """The part of the traffic as a string."""
         return _scope_name(self.category, self.segment)
 
     def takes(self, outcome: Outcome) -> bool:
@@ -90,34 +92,36 @@ class Scope:
         return not self.segment or all(outcome.tags.get(tag) == v for tag, v in self.segment.items())
 
     def observe(self, sample: GuardrailSample) -> None:
-        """Show one exchange, and let it wait for its turn to count."""
+        """Show one exchange, and queue it for scoring."""
         for guardrail in self._shows:
-            guardrail.seen(sample)
+            guardrail.show(sample)
         if self._scores:
             self.first.offer(sample)
 
     def score(self, until: float) -> Iterator[GuardrailSample]:
-        """Let the exchanges that ended by monotonic `until` and count speak, in order of completion: each,
-        once it has spoken."""
+        """Score the counted exchanges that ended by monotonic `until`, in order of completion. Yields each
+        after scoring it."""
         for sample in self.first.release(until):
             for guardrail in self._scores:
                 guardrail.score(sample)
             yield sample
 
     def observe_feedback(self, feedback: Feedback, *, share: float, at: float) -> None:
-        """Hand a rating to the rules about its metric. It says no category and no tag, so only to those over
-        the whole canary."""
+        """Pass feedback to the rules about its metric. Feedback has no category and no tags, so only rules
+        over the whole canary get it."""
         if self.segment or self.category is not None:
             return
         unit = feedback.unit or feedback.session or feedback.exchange_id
         candidate = feedback.arm == "candidate"
-        for guardrail in self._rated:
+        for guardrail in self._learning:
             if guardrail.rule.rule == feedback.metric:
-                guardrail.rated(unit=unit, candidate=candidate, share=share, value=feedback.value, at=at)
+                guardrail.observe_feedback(
+                    unit=unit, candidate=candidate, share=share, value=feedback.value, at=at
+                )
 
 
 def build_scopes(rules: Sequence[Rule], metrics: Mapping[str, Metric]) -> list[Scope]:
-    """One scope for each part of the traffic that the rules name, in the order of their first rule."""
+    """One scope per part of the traffic that the rules name, in the order of their first rules."""
     errors = [rule.limit for rule in rules if rule.rule == "error_rate"]
     least_share = (errors[0] if errors else DEFAULT_ERROR_LIMIT) / 5.0
     parts: dict[str, list[Rule]] = {}
@@ -153,13 +157,13 @@ def _guardrail(rule: Rule, metrics: Mapping[str, Metric], least_share: float) ->
 def _rating(rule: Rule, metrics: Mapping[str, Metric]) -> Rating:
     metric = metrics[rule.rule]
     if metric.low is None or metric.high is None:
-        raise ValueError(f"the guardrail {rule.rule} needs a scale with two ends for the metric {rule.rule}")
+        raise ValueError(f"the guardrail {rule.rule} needs `low` and `high` of the metric {rule.rule}")
     worst, best = (metric.low, metric.high) if metric.higher_is_better else (metric.high, metric.low)
     return Rating(rule, worst=worst, best=best)
 
 
 def state_key(guardrail: Guardrail) -> str:
-    """What a guardrail's memory is filed under: a changed limit or window makes it another's."""
+    """The key of a guardrail's state in a snapshot. Another limit or window gives another key."""
     rule = guardrail.rule
     kind = type(guardrail).__name__
     return f"{kind} {rule_key(rule.rule, rule.category, rule.segment)} {rule.limit:g} {rule.window_s}"

@@ -1,10 +1,10 @@
-"""Which exchanges are evidence: the first-started of each unit in each minute, in order of completion.
+"""Selects the exchanges that count: each unit's first-started per minute, in order of completion.
 
-A unit's exchanges of one minute fail together, so only one of them counts; taking the first that *fails* or
-the first that *ends* would convict healthy arms, because what is refused ends sooner. Whether an exchange was
-the first to start is known only when those that started before it have ended: so each waits until `until`
-has passed its end, and an earlier-started one that ends meanwhile takes its place. It also brings the files
-of several workers into one order.
+A unit's exchanges of one minute tend to fail together, so only one counts. Counting the first that *fails* or
+*ends* would convict healthy arms, because refused requests end sooner. Which exchange started first is known
+only when the earlier-started ones have ended, so each exchange waits until `until` passes its end, and an
+earlier-started one that ends meanwhile replaces it. The wait also merges several workers' files into one
+order.
 """
 
 import heapq
@@ -14,15 +14,15 @@ from typing import NamedTuple
 
 MINUTE_S = 60.0
 MINUTES = 12
-"""How many minutes back a unit's counted minutes are known: longer than the longest exchange (600 s)."""
+"""The minutes for which a unit's counted minutes are stored: longer than the longest exchange (600 s)."""
 UNITS = 100_000
 PENDING = 20_000
 
 
 class GuardrailSample(NamedTuple):
-    """What the guardrails read of one exchange. Seconds and dollars; times are CLOCK_MONOTONIC.
+    """The part of one exchange that guardrails read. Seconds and dollars; times are CLOCK_MONOTONIC.
 
-    It sorts by `completed`; `serial` breaks ties. None is unknown.
+    Samples sort by `completed`; `serial` breaks ties. None is unknown.
     """
 
     completed: float
@@ -38,10 +38,10 @@ class GuardrailSample(NamedTuple):
 
 @dataclass(slots=True)
 class FirstStarted:
-    """The queue of exchanges not yet decided on, and the minutes of each unit that were.
+    """The queue of undecided exchanges, and each unit's counted minutes.
 
-    `minutes` holds, per unit, the latest counted minute and a bit for each of the twelve up to it, packed
-    into one integer; `earliest` the (start, serial) of the first-started one still in the queue.
+    `minutes` holds, per unit, the latest counted minute and a bit for each of the twelve minutes up to it,
+    packed into one integer. `earliest` holds the (start, serial) of the first-started exchange still queued.
     """
 
     pending: list[GuardrailSample] = field(default_factory=list)
@@ -49,7 +49,7 @@ class FirstStarted:
     earliest: dict[str, dict[int, tuple[float, int]]] = field(default_factory=dict)
 
     def offer(self, sample: GuardrailSample) -> None:
-        """Put one exchange in, unless it can no longer be its unit's first of that minute."""
+        """Queue one exchange, unless it cannot be its unit's first in that minute."""
         minute = int(sample.started // MINUTE_S)
         if self._counted(sample.unit, minute):
             return
@@ -60,7 +60,7 @@ class FirstStarted:
         heapq.heappush(self.pending, sample)
 
     def release(self, until: float) -> Iterator[GuardrailSample]:
-        """Take out, in order of completion, the exchanges that ended by `until` and count."""
+        """Remove and yield, in order of completion, the counted exchanges that ended by `until`."""
         while self.pending and (self.pending[0].completed <= until or len(self.pending) > PENDING):
             sample = heapq.heappop(self.pending)
             minute = int(sample.started // MINUTE_S)
@@ -91,6 +91,6 @@ class FirstStarted:
             self.minutes = dict(heapq.nlargest(UNITS, self.minutes.items(), key=lambda item: item[1]))
 
     def forget_before(self, now: float) -> None:
-        """Drop units that have had no counted minute for as long as minutes are known."""
+        """Drop the units without a counted minute in the last twelve."""
         oldest = int(now // MINUTE_S) - MINUTES << MINUTES
         self.minutes = {unit: packed for unit, packed in self.minutes.items() if packed >= oldest}

@@ -1,8 +1,8 @@
-"""Plays traffic of many unlike users through the real guardrails, to see how soon and how wrongly they act.
+"""Simulates traffic of heterogeneous users through the real guardrails, to measure delay and false alarms.
 
-Pure: a scenario and a seed in, a detection out. Every figure comes from `Watch` and `step` as the server runs
-them; only the traffic is made up. Times are seconds from the start. There is no feedback in it, no category
-and no tag, so rules about those see nothing.
+Pure: a scenario and a seed in, a detection out. `Watch` and `step` run as in the server; only the traffic is
+synthetic. Times are seconds from the start. The traffic has no feedback, categories or tags, so rules about
+those see nothing.
 """
 
 import heapq
@@ -21,20 +21,21 @@ from records.outcome import Outcome
 NAME = "simulated"
 EPOCH = 1_800_000_000.0
 CALM_JUDGE_S = 60.0
-"""How often the guardrails are looked at before anything goes wrong. A conviction is kept from the outcome
-that made it, so a rare look delays what is told and changes no decision."""
+"""Seconds between judgements before the fault. A rule convicts at the outcome itself, so rare judgements
+delay the report of a decision, not the decision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """Who sends what, and what goes wrong.
+    """The traffic and its fault.
 
-    Users differ: their activity is gamma distributed (shape .5: a few send most), the `base_error` share is
-    beta distributed over them around its mean (`alike` > 0: the smaller, the more some users always fail),
-    and half of the spread of costs (log-normal, coefficient of variation `cost_cv`) is theirs. Latency is
-    log-normal with median `latency_s` and sigma `latency_sigma`. From `fault_at_s` on the candidate fails
-    `candidate_error` of the time, costs `candidate_cost` times as much, and takes `candidate_latency_s`
-    (median) with `candidate_sigma`; None is as before. Between `outage_s` both arms fail `outage_error`.
+    Users differ. Their activity is gamma distributed (shape .5: a few send most). `base_error` is the mean of
+    a beta distribution over users (`alike` > 0: the smaller, the more some users always fail). Half of the
+    variance of the log cost (log-normal, coefficient of variation `cost_cv`) is between users. Latency is
+    log-normal with median `latency_s` and sigma `latency_sigma`. From `fault_at_s` on, the candidate fails
+    with probability `candidate_error`, costs `candidate_cost` times as much, and has a median latency of
+    `candidate_latency_s` with `candidate_sigma`; None means no change. During `outage_s` both arms fail with
+    probability `outage_error`.
     """
 
     users: int = 2_000
@@ -64,11 +65,11 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detection:
-    """What the guardrails did. None rule: nothing was rolled back; None `paged_at_s`: nobody was woken.
+    """What the guardrails did. `rolled_back_by` None: no rollback. `paged_at_s` None: no page.
 
-    `candidate_outcomes` counts the candidate's outcomes (one a unit and minute) that had ended between the
-    fault and the end, which is the rollback if there was one; `outcomes_at_page` until the first page;
-    `candidate_exchanges` all its exchanges.
+    `candidate_outcomes` counts the candidate's outcomes (one per unit and minute) between the fault and the
+    rollback or the end; `outcomes_at_page` counts them up to the first page. `candidate_exchanges` counts all
+    exchanges of the candidate.
     """
 
     rolled_back_by: str | None
@@ -81,7 +82,7 @@ class Detection:
 
     @property
     def pages(self) -> int:
-        """How often a person was woken."""
+        """The number of pages."""
         return sum(notice.event == "page" for notice in self.notices)
 
 
@@ -95,7 +96,7 @@ class _User:
 
 def exchanges(scenario: Scenario, seed: int) -> Iterator[Outcome]:
     """The traffic, in order of completion."""
-    draw = random.Random(seed)  # noqa: S311  a simulation, no secret
+    draw = random.Random(seed)  # noqa: S311  a simulation, not a secret
     users, activity = _users(scenario, draw)
     running: list[tuple[float, int, Outcome]] = []
     at, serial = 0.0, 0
@@ -168,7 +169,7 @@ def _error_share(scenario: Scenario, user: _User, at: float) -> float:
 
 
 def detect(scenario: Scenario, seed: int, rules: Sequence[Rule] = DEFAULT_RULES) -> Detection:
-    """Play one scenario until it is over or the candidate is rolled back."""
+    """Run one scenario until its end or the rollback."""
     watch = Watch(NAME, rules)
     incident: Incident | None = None
     notices: list[Notice] = []
@@ -182,13 +183,13 @@ def detect(scenario: Scenario, seed: int, rules: Sequence[Rule] = DEFAULT_RULES)
         if outcome.arm == "candidate" and outcome.mono >= scenario.fault_at_s:
             faced.add((outcome.unit, int(outcome.mono // MINUTE_S)))
             candidate_exchanges += 1
-        if now - judged_at < _look_each_s(scenario, now):
+        if now - judged_at < _judge_each_s(scenario, now):
             continue
         judged_at = now
         statuses = watch.judge(now, routed=False)
-        incident, told = step(incident, statuses, canary=NAME, run=1, now=EPOCH + now, rolled_back=False)
-        notices += told
-        if page is None and told:
+        incident, new = step(incident, statuses, canary=NAME, run=1, now=EPOCH + now, rolled_back=False)
+        notices += new
+        if page is None and new:
             page = now, len(faced)
         rolled_back_by = next((status.key for status in statuses if status.action == "rollback"), None)
         if rolled_back_by is not None:
@@ -204,6 +205,6 @@ def detect(scenario: Scenario, seed: int, rules: Sequence[Rule] = DEFAULT_RULES)
     )
 
 
-def _look_each_s(scenario: Scenario, now: float) -> float:
+def _judge_each_s(scenario: Scenario, now: float) -> float:
     calm = now < scenario.fault_at_s
     return max(scenario.judge_each_s, CALM_JUDGE_S) if calm else scenario.judge_each_s

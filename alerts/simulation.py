@@ -1,4 +1,4 @@
-"""Simulated runs of one canary's guardrails: what is asked, what is played, the answer as a document."""
+"""`canary simulate`: runs many scenarios of one canary's guardrails in processes, and sums them up."""
 
 import math
 import signal
@@ -20,24 +20,24 @@ from alerts.status import rule_key
 from alerts.trials import UNFED, Task, alarms, calm_week, detected, going_bad, play
 
 P95_SIGMAS = 1.6448536269514722
-LOOK_EACH_S = 2.0
-TELL_EACH_S = 0.25
+JUDGE_EACH_S = 2.0
+PROGRESS_EACH_S = 0.25
 SAMPLE = 2_000
-"""Exchanges of the runs that tell how fast this machine is."""
+"""Exchanges of the runs that measure this machine's speed."""
 
-Told = Callable[[float, float], None]
-"""Is told how many seconds of work are done, of how many."""
+OnProgress = Callable[[float, float], None]
+"""Called with the seconds of work done, and their total."""
 
-_KILLED = "a process of the simulation was killed: is memory short? Fewer --jobs take less"
+_KILLED = "a simulation process was killed, perhaps because memory ran out: try fewer --jobs"
 
 
 class Killed(Exception):
-    """Somebody ended a process; the message says what to do."""
+    """A simulation process was killed; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is to be simulated. Seconds, shares in [0, 1], factors of the baseline's cost; latency is p95."""
+    """What to simulate. Seconds, shares in [0, 1], costs as factors of the baseline's. Latencies are p95s."""
 
     weeks: int
     runs: int
@@ -53,29 +53,29 @@ class Question:
     seed: int
 
     def __post_init__(self) -> None:
-        """Raises ValueError for traffic that tells nothing."""
+        """Raises ValueError for values that cannot be simulated."""
         if not 0.0 < self.share < 1.0:
             raise ValueError(f"a share of {self.share:g} leaves one arm without users")
         if self.base_error >= 1.0:
-            raise ValueError("in a healthy arm not everything fails")
+            raise ValueError("--base-error must be below 100%: in a healthy arm some requests succeed")
         if min((*self.costs, *self.latencies_s, self.base_latency_s, self.within_s)) <= 0.0:
-            raise ValueError("a cost, a latency and --within must be above 0")
+            raise ValueError("--cost, --latency, --base-latency and --within must be above 0")
 
 
 def healthy(question: Question) -> Scenario:
-    """The traffic while nothing is wrong."""
+    """The traffic without a fault."""
     plain = Scenario(
         users=question.users,
         exchanges_per_minute=60.0 * question.rate,
         share=question.share,
         base_error=question.base_error,
-        judge_each_s=LOOK_EACH_S,
+        judge_each_s=JUDGE_EACH_S,
     )
     return replace(plain, latency_s=_median_s(plain, question.base_latency_s))
 
 
 def faults(question: Question) -> dict[str, Scenario]:
-    """Every bad candidate that is asked for, by what is wrong with it."""
+    """The bad candidates to simulate, keyed by their fault in words."""
     plain = healthy(question)
     bad = {f"{100 * error:g} % fail": replace(plain, candidate_error=error) for error in question.errors}
     bad |= {f"costs {cost:g}×": replace(plain, candidate_cost=cost) for cost in question.costs}
@@ -85,7 +85,7 @@ def faults(question: Question) -> dict[str, Scenario]:
 
 
 def _median_s(scenario: Scenario, p95_s: float) -> float:
-    """The median of the log-normal latency that has this p95."""
+    """The median of the log-normal latency with this p95."""
     return p95_s / math.exp(P95_SIGMAS * scenario.latency_sigma)
 
 
@@ -95,19 +95,19 @@ def answer(
     question: Question,
     *,
     jobs: int,
-    foretell: Callable[[str], None],
-    told: Told,
+    on_estimate: Callable[[str], None],
+    on_progress: OnProgress,
 ) -> dict[str, Any]:
-    """Play everything, and give the figures as a document. `foretell` hears how long it may take, `told` how
-    far it is."""
+    """Run all scenarios and return the figures as a document. `on_estimate` gets the estimated duration in
+    words, `on_progress` the progress."""
     week, bad = calm_week(healthy(question)), faults(question)
     calm = [Task(week, question.seed + n, rules) for n in range(question.weeks)]
     ill = {what: _tasks(scenario, question, rules) for what, scenario in bad.items()}
     everything = [*calm, *chain.from_iterable(ill.values())]
     with _pool(jobs) as pool:
         work = _work(pool, everything, jobs)
-        foretell(_foretold(everything, sum(work) / jobs, jobs))
-        found = iter(_played(pool, everything, work, told))
+        on_estimate(_estimate(everything, sum(work) / jobs, jobs))
+        found = iter(_run_all(pool, everything, work, on_progress))
     return {
         "canary": canary,
         "traffic": {
@@ -139,12 +139,13 @@ def _tasks(scenario: Scenario, question: Question, rules: Sequence[Rule]) -> lis
 
 @contextmanager
 def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that Ctrl-C ends at once: it breaks the pool, and interrupts none of its own steps."""
-    asked = False
+    """A process pool that Ctrl-C ends at once: it terminates the processes, which breaks the pool, and does
+    not interrupt the pool's own steps."""
+    interrupted = False
 
     def end(*_: object) -> None:
-        nonlocal asked
-        asked = True
+        nonlocal interrupted
+        interrupted = True
         for process in active_children():
             process.terminate()
 
@@ -154,35 +155,35 @@ def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
         with ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=ignoring) as pool:
             yield pool
     except BrokenProcessPool as broken:
-        raise (KeyboardInterrupt if asked else Killed(_KILLED)) from broken
+        raise (KeyboardInterrupt if interrupted else Killed(_KILLED)) from broken
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _played(
-    pool: ProcessPoolExecutor, tasks: Sequence[Task], work: Sequence[float], told: Told
+def _run_all(
+    pool: ProcessPoolExecutor, tasks: Sequence[Task], work: Sequence[float], on_progress: OnProgress
 ) -> list[Detection]:
-    """What came of each task, in their order."""
+    """The tasks' results, in their order."""
     running = dict(zip((pool.submit(play, task) for task in tasks), work, strict=True))
-    left, of, done = set(running), sum(work), 0.0
+    left, total, done = set(running), sum(work), 0.0
     while left:
-        ended, left = wait(left, timeout=TELL_EACH_S, return_when=FIRST_COMPLETED)
-        done += sum(running[each] for each in ended)
-        told(done, of)
-    return [each.result() for each in running]
+        ended, left = wait(left, timeout=PROGRESS_EACH_S, return_when=FIRST_COMPLETED)
+        done += sum(running[future] for future in ended)
+        on_progress(done, total)
+    return [future.result() for future in running]
 
 
 def _work(pool: ProcessPoolExecutor, tasks: Sequence[Task], jobs: int) -> list[float]:
-    """How many seconds each task takes at most, from how long small ones do just now, `jobs` at once."""
+    """The most seconds that each task may take, extrapolated from short samples, `jobs` at a time."""
     samples = {_sample(task): 0.0 for task in tasks}
-    tried = [sample for sample in samples for _ in range(jobs)]
-    for sample, took_s in zip(tried, pool.map(_time_of, tried), strict=True):
+    timed = [sample for sample in samples for _ in range(jobs)]
+    for sample, took_s in zip(timed, pool.map(_time_of, timed), strict=True):
         samples[sample] = max(samples[sample], took_s)
     return [samples[_sample(task)] * _exchanges(task) / SAMPLE for task in tasks]
 
 
 def _sample(task: Task) -> Task:
-    """The task's beginning without its fault, which could end it early."""
+    """The start of the task without its fault, which could end the run early."""
     healthy = replace(task.scenario, candidate_error=None, candidate_cost=1.0, candidate_latency_s=None)
     duration_s = SAMPLE / task.scenario.exchanges_per_minute * 60.0
     return Task(replace(healthy, fault_at_s=0.0, duration_s=duration_s), 0, task.rules)
@@ -192,20 +193,20 @@ def _exchanges(task: Task) -> float:
     return task.scenario.duration_s / 60.0 * task.scenario.exchanges_per_minute
 
 
-def _foretold(tasks: Sequence[Task], seconds: float, jobs: int) -> str:
+def _estimate(tasks: Sequence[Task], seconds: float, jobs: int) -> str:
     millions, minutes = sum(_exchanges(task) for task in tasks) / 1e6, seconds / 60.0
-    return f"up to {millions:.1f} million exchanges, {jobs} at once: about {minutes:.1f} minutes at most"
+    return f"up to {millions:.1f} million exchanges, {jobs} processes: about {minutes:.1f} minutes at most"
 
 
 def _time_of(task: Task) -> float:
-    """How many seconds the task takes here and now."""
+    """The seconds that the task takes on this machine."""
     began = time.perf_counter()
     play(task)
     return time.perf_counter() - began
 
 
 def _alarms_document(found: Sequence[Detection]) -> dict[str, Any]:
-    """Counts, and the largest part of weeks rolled back that they leave possible (95 %, Clopper-Pearson)."""
+    """Counts, and an upper bound on the share of weeks with a rollback (95 %, Clopper-Pearson)."""
     counted = alarms(found)
     back = sum(counted.rolled_back.values())
     return {

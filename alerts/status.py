@@ -1,4 +1,4 @@
-"""What a guardrail says at one moment: state, numbers, what it wants done. Not the doing."""
+"""A guardrail's status at one moment: state, numbers, requested action."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,19 +9,19 @@ from alerts.rule import Action, Rule, RuleName
 StatusState = Literal["ok", "warn", "firing", "latched", "not_enough_data", "not_applicable"]
 ServiceRule = Literal["records_dropped", "shipping_lags"]
 StatusName = RuleName | Literal["outage"] | ServiceRule
-"""The rules; `outage`, the baseline itself over the candidate's error limit; and what concerns no canary but
-the service (`alerts.record_alarm`). Nobody configures the latter two."""
+"""The rules; `outage`: the baseline itself is over the candidate's error limit; the service's own rules
+(`alerts.record_alarm`). The last two are not configurable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardrailStatus:
-    """One guardrail's judgement.
+    """One guardrail's status.
 
-    `warn` is over the threshold without enough evidence to page (or a rule that may only warn), `firing` has
-    the evidence to page, `latched` convicted the candidate in this run. `action` is what it wants now, None
-    for nothing: `page` and `hold` while firing, `rollback` from the conviction until the evidence is re-armed
-    (so that asking twice is harmless). `value` and `threshold` are in the rule's own unit, None is unknown;
-    `evidence` holds numbers only, `ln_` ones are natural logarithms.
+    `warn`: over the threshold without enough evidence to page, or a rule with action `warn`. `firing`: enough
+    evidence to page. `latched`: the rule convicted the candidate in this run. `action` is the requested
+    action, None for none: `page` or `hold` while firing, `rollback` from the conviction until the next run
+    (repeating it is harmless). `value` and `threshold` are in the rule's unit; None is unknown. Keys with
+    `ln_` in `evidence` hold natural logarithms.
     """
 
     rule: StatusName
@@ -36,7 +36,7 @@ class GuardrailStatus:
 
     @property
     def key(self) -> str:
-        """The rule and the part of the traffic that it looks at, as one word."""
+        """The rule and its part of the traffic as a string."""
         return rule_key(self.rule, self.category, self.segment)
 
 
@@ -49,11 +49,11 @@ def rule_key(rule: StatusName, category: str | None, segment: Mapping[str, str] 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleFinding:
-    """What a rule found, before it is weighed.
+    """A rule's findings, the input of `weigh`.
 
-    `applicable`: the comparison makes sense now; `enough`: the window has its minimum; `over`: the window's
-    value is beyond its threshold; `convincing`: the evidence is enough to page; `convicted`: enough, at some
-    moment of this run, to roll back.
+    `applicable`: the comparison makes sense now. `enough`: the window has its minimum. `over`: the window's
+    value is over its threshold. `convincing`: the evidence is enough to page. `convicted`: at some moment of
+    this run it was enough to roll back.
     """
 
     applicable: bool = True
@@ -64,7 +64,7 @@ class RuleFinding:
 
 
 def weigh(rule: Rule, found: RuleFinding) -> tuple[StatusState, Action | None]:
-    """(state, wanted action). Missing data never reads as `ok`, and only a conviction asks for a rollback."""
+    """(state, requested action). Missing data is never `ok`, and only a conviction requests a rollback."""
     if found.convicted and rule.action == "rollback":
         return "latched", "rollback"
     if not found.applicable:

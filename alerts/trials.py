@@ -1,6 +1,6 @@
-"""Many simulated runs and what came of them: how often wrongly, how soon rightly. Runs nothing by itself.
+"""Sets of simulated runs: the scenarios to run, and counts and quantiles of their results.
 
-`detect` plays one scenario; here are the scenarios worth playing, and counts and quantiles of the results.
+`detect` runs one scenario.
 """
 
 from collections import Counter
@@ -13,17 +13,17 @@ from alerts.simulate import Detection, Scenario, detect
 
 WEEK_S = 7 * 86_400.0
 WEEK_JUDGE_S = 3_600.0
-"""How often a calm week is looked at: rarely, for a look costs as much as a hundred exchanges and decides
-nothing. A page that came and went between two looks is not seen."""
+"""Seconds between judgements in a calm week: rare, because a judgement costs as much as a hundred exchanges.
+A page that opens and resolves between two judgements is missed."""
 WARM_S = 600.0
 WARM_BASELINE = 300
-"""Outcomes of the baseline before a fault begins: enough for each rule to know what is usual."""
+"""Baseline outcomes before the fault: enough for each rule to know the baseline."""
 UNFED: tuple[RuleName, ...] = ("csat", "thumbs", "escalated", "telemetry")
-"""Rules that simulated traffic never feeds."""
+"""Rules that get no data in a simulation."""
 
 
 class Task(NamedTuple):
-    """One run: what is played, with which draws, under which rules."""
+    """One run: a scenario, a seed, and the rules."""
 
     scenario: Scenario
     seed: int
@@ -31,7 +31,7 @@ class Task(NamedTuple):
 
 
 def play(task: Task) -> Detection:
-    """Play one run; a plain function of the module, so that another process can."""
+    """Run one task. A module-level function, so that another process can import it."""
     return detect(task.scenario, task.seed, task.rules)
 
 
@@ -41,7 +41,7 @@ def calm_week(scenario: Scenario) -> Scenario:
 
 
 def going_bad(scenario: Scenario, *, within_s: float) -> Scenario:
-    """A candidate that goes bad once the baseline is known, watched for `within_s` seconds from there."""
+    """A candidate that goes bad when the baseline is known, watched for `within_s` seconds after that."""
     per_second = scenario.exchanges_per_minute / 60.0 * (1.0 - scenario.share)
     fault_at_s = max(WARM_S, WARM_BASELINE / per_second)
     return replace(scenario, fault_at_s=fault_at_s, duration_s=fault_at_s + within_s)
@@ -49,7 +49,7 @@ def going_bad(scenario: Scenario, *, within_s: float) -> Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarms:
-    """What equal arms set off: runs by the rule that rolled back, runs by the first rule that paged."""
+    """False alarms of equal arms: runs by the rule that rolled back, and by the first rule that paged."""
 
     runs: int
     rolled_back: Mapping[str, int]
@@ -62,7 +62,7 @@ def alarms(found: Sequence[Detection]) -> Alarms:
 
 
 class RunSpread(NamedTuple):
-    """Median and 95th percentile over all runs; None where that many runs never got there."""
+    """Median and 95th percentile over all runs; None where too few runs have a value."""
 
     median: float | None
     p95: float | None
@@ -70,9 +70,9 @@ class RunSpread(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detected:
-    """How soon a bad candidate was rolled back, and a person paged, counted from where it went bad.
+    """The delay from the fault of a bad candidate to the rollback and to the page.
 
-    Outcomes are the candidate's, one a user and minute; minutes are of the clock.
+    Outcomes are the candidate's, one per user and minute. Minutes are clock time.
     """
 
     runs: int
@@ -85,26 +85,26 @@ class Detected:
 
 
 def detected(found: Sequence[Detection], fault_at_s: float) -> Detected:
-    """Sum up runs of `going_bad`. What was set off before the fault counts as found after no time."""
-    back = [one for one in found if one.rolled_back_by is not None]
-    paged = [(one.paged_at_s, one.outcomes_at_page) for one in found]
+    """Sum up runs of `going_bad`. An alarm before the fault counts as a delay of 0."""
+    back = [detection for detection in found if detection.rolled_back_by is not None]
+    paged = [(detection.paged_at_s, detection.outcomes_at_page) for detection in found]
     return Detected(
         runs=len(found),
         rolled_back=_convicting(found),
         paged=_paging(found),
-        outcomes=spread([one.candidate_outcomes for one in back], len(found)),
-        minutes=spread([_minutes(one.at_s, fault_at_s) for one in back], len(found)),
+        outcomes=spread([detection.candidate_outcomes for detection in back], len(found)),
+        minutes=spread([_minutes(detection.at_s, fault_at_s) for detection in back], len(found)),
         outcomes_to_page=spread([count for _, count in paged if count is not None], len(found)),
         minutes_to_page=spread([_minutes(at, fault_at_s) for at, _ in paged if at is not None], len(found)),
     )
 
 
 def spread(values: Sequence[float], runs: int) -> RunSpread:
-    """Quantiles of `values` among `runs`, those that have no value being longer than any."""
+    """Quantiles of `values` among `runs`. A run without a value counts as infinitely long."""
     ordered = sorted(values)
 
-    def at(part: float) -> float | None:
-        place = int(part * runs)
+    def at(quantile: float) -> float | None:
+        place = int(quantile * runs)
         return ordered[place] if place < len(ordered) else None
 
     return RunSpread(at(0.5), at(0.95))
@@ -115,9 +115,10 @@ def _minutes(at_s: float, fault_at_s: float) -> float:
 
 
 def _convicting(found: Sequence[Detection]) -> Mapping[str, int]:
-    return Counter(one.rolled_back_by for one in found if one.rolled_back_by is not None)
+    rules = (detection.rolled_back_by for detection in found)
+    return Counter(rule for rule in rules if rule is not None)
 
 
 def _paging(found: Sequence[Detection]) -> Mapping[str, int]:
-    firsts = (next((each for each in one.notices if each.event == "page"), None) for one in found)
-    return Counter(first.rules[0] for first in firsts if first is not None)
+    pages = ([notice for notice in detection.notices if notice.event == "page"] for detection in found)
+    return Counter(notices[0].rules[0] for notices in pages if notices)

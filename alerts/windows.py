@@ -1,8 +1,8 @@
-"""What the last W seconds looked like: counts, means, quantiles in bounded memory. Shows; it proves nothing.
+"""Sliding windows: counts, means and quantiles of the last W seconds in bounded memory. They are no evidence.
 
-Times are CLOCK_MONOTONIC seconds. A window is cut into slices; it reaches back at least `span_s` and at most
-one slice further. Quantiles come from logarithmic bins and are right within 1 % of their value; the count of
-values over a bound is exact.
+Times are CLOCK_MONOTONIC seconds. A window is divided into slices and covers between `span_s` and one slice
+more. Quantiles come from logarithmic bins, within 1 % of their value. The count of values over the bound is
+exact.
 """
 
 import math
@@ -19,7 +19,7 @@ _SMALLEST = 1e-6
 
 @dataclass(slots=True)
 class Slice:
-    """One slice's sums. `bins` counts values by the logarithm of their size."""
+    """One slice's sums. `bins` counts values by their logarithm."""
 
     count: int = 0
     over: int = 0
@@ -27,12 +27,12 @@ class Slice:
     bins: dict[int, int] = field(default_factory=dict)
 
     def quantile(self, q: float) -> float | None:
-        """As `Window.quantile`, of this slice alone."""
+        """`Window.quantile` for this slice alone."""
         return _quantile(self.bins, q)
 
     def bounds(self, q: float) -> tuple[float | None, float | None]:
-        """The 95 % interval of that quantile by order statistics, as if values were independent. An end that
-        lies beyond all that was seen is None."""
+        """The quantile's 95 % interval by order statistics, as if values were independent. An end outside the
+        observed values is None."""
         binned = sum(self.bins.values())
         reach = Z * math.sqrt(binned * q * (1.0 - q))
         low, high = binned * q - reach, binned * q + reach + 1.0
@@ -44,14 +44,14 @@ class Slice:
 
 @dataclass(slots=True)
 class Window:
-    """Values of the last `span_s` seconds (None: all since the start). `binned` windows know quantiles."""
+    """Values of the last `span_s` seconds (None: since the start). Only `binned` windows have quantiles."""
 
     span_s: float | None
     binned: bool = False
     slices: dict[int, Slice] = field(default_factory=dict)
 
     def add(self, at: float, value: float, *, over: bool = False) -> None:
-        """Take in a value seen at `at`; values may come out of order. `over` counts it as over its bound."""
+        """Add a value observed at `at`, in any order. `over` marks it as over the caller's bound."""
         index = 0 if self.span_s is None else int(at * SLICES / self.span_s)
         part = self.slices.get(index)
         if part is None:
@@ -76,29 +76,29 @@ class Window:
         return (part for index, part in self.slices.items() if index >= oldest)
 
     def count(self, now: float) -> int:
-        """How many values."""
+        """The number of values."""
         return sum(part.count for part in self._live(now))
 
     def over(self, now: float) -> int:
-        """How many of them were over their bound."""
+        """The number of values over their bound."""
         return sum(part.over for part in self._live(now))
 
     def share_over(self, now: float) -> float | None:
-        """The part of them over their bound, in [0, 1]; None when there is no value."""
+        """The share of values over their bound, in [0, 1]; None without values."""
         count = self.count(now)
         return self.over(now) / count if count else None
 
     def mean(self, now: float) -> float | None:
-        """Their mean, in their own unit; None when there is no value."""
+        """The mean, in the values' unit; None without values."""
         count = self.count(now)
         return sum(part.total for part in self._live(now)) / count if count else None
 
     def quantile(self, q: float, now: float) -> float | None:
-        """The inverted-CDF quantile within 1 %, in the values' unit; None when empty or not `binned`."""
+        """The inverted-CDF quantile within 1 %, in the values' unit; None without values or `binned`."""
         return self.whole(now).quantile(q)
 
     def whole(self, now: float) -> Slice:
-        """All of its live slices as one."""
+        """The sum of the live slices."""
         merged = Slice()
         for part in self._live(now):
             merged.count += part.count
@@ -109,7 +109,7 @@ class Window:
         return merged
 
     def course(self, now: float) -> list[Slice]:
-        """Its slices one by one, the oldest first, an empty one where nothing was seen."""
+        """The slices, oldest first, with empty ones for times without values."""
         if self.span_s is None:
             return list(self.slices.values())
         newest = int(now * SLICES / self.span_s)

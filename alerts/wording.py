@@ -1,4 +1,4 @@
-"""How numbers read in a sentence for a person; what is unknown reads as such."""
+"""Numbers as text in a guardrail's sentence. None reads as "unknown"."""
 
 from decimal import Decimal
 
@@ -26,9 +26,9 @@ def times(value: float | None) -> str:
 
 
 def as_often(ratio: float | None, limit: float) -> str:
-    """A risk ratio beside its limit; without any event of the baseline there is no ratio to tell."""
-    told = "" if ratio is None else f", {times(ratio)} as often"
-    return f"{told} (limit {times(limit)} as often)"
+    """A risk ratio and its limit. Without a baseline event the ratio is None and left out."""
+    shown = "" if ratio is None else f", {times(ratio)} as often"
+    return f"{shown} (limit {times(limit)})"
 
 
 def points(value: float | None) -> str:

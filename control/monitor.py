@@ -73,7 +73,7 @@ class Monitor:
         """
         self._settings = settings
         self._meters.configure(canaries=settings.canaries, feedback_metrics=settings.metrics)
-        self.outbox.address(settings.notify)
+        self.outbox.set_receivers(settings.notify)
         self._left += [each.incident for name, each in self.canaries.items() if name not in settings.canaries]
         self.canaries = {name: self._watched(wanted) for name, wanted in settings.canaries.items()}
 
@@ -134,7 +134,7 @@ class Monitor:
             dropped=self._dropped_heard, room_bytes=room_bytes, waiting=waiting, down=down or ""
         )
         self._dropped_heard = 0
-        told = self.record_alarm.look(facts, now_utc=now_utc, now_mono=now_mono)
+        told = self.record_alarm.judge(facts, now_utc=now_utc, now_mono=now_mono)
         self.outbox.put(told, now_utc)
         return bool(told)
 

@@ -83,14 +83,19 @@ def simulate(
                     wanted.guardrails,
                     question,
                     jobs=jobs,
-                    foretell=lambda _: None,
-                    told=lambda *_: None,
+                    on_estimate=lambda _: None,
+                    on_progress=lambda *_: None,
                 )
             )
             return
         with Progress(sys.stderr) as progress:
             document = answer(
-                wanted.canary.name, wanted.guardrails, question, jobs=jobs, foretell=say, told=progress.show
+                wanted.canary.name,
+                wanted.guardrails,
+                question,
+                jobs=jobs,
+                on_estimate=say,
+                on_progress=progress.show,
             )
     except Killed as problem:
         fail(str(problem))

@@ -48,7 +48,7 @@ def test_a_candidate_at_three_times_the_price_is_rolled_back(cost: Any) -> None:
     cost.send(60, arm="candidate", cost_usd=0.03)
     status = cost.judge()["cost_per_request"]
     assert status.action == "rollback"
-    assert "limit 2× that" in status.sentence
+    assert "limit 2× the baseline" in status.sentence
 
 
 @pytest.mark.parametrize(("enough", "median"), [(PAGE_MIXTURE, 23), (ROLLBACK_MIXTURE, 50)])
@@ -156,5 +156,5 @@ def test_feedback_of_another_run_or_of_an_unknown_arm_is_not_taken(ratings: Any)
 
 def test_a_scale_without_ends_is_refused() -> None:
     open_ended = Metric(name="csat", kind="rating", question="?", low=1)
-    with pytest.raises(ValueError, match="scale with two ends"):
+    with pytest.raises(ValueError, match="needs `low` and `high`"):
         Watch("support-nov", [CSAT], metrics={"csat": open_ended})

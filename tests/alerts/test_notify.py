@@ -184,7 +184,7 @@ def test_a_config_that_is_read_again_while_a_page_is_on_its_way_sends_it_no_seco
             outbox.put([notice(0, "page")], NOW)
             on_its_way = asyncio.create_task(deliver(outbox, client, NOW))
             await asyncio.wait_for(hook.asked.wait(), 10.0)
-            outbox.address([hook.receiver(), Receiver(kind="webhook", url="http://127.0.0.1:1/new")])
+            outbox.set_receivers([hook.receiver(), Receiver(kind="webhook", url="http://127.0.0.1:1/new")])
             hook.slow.set()
             await on_its_way
             await deliver(outbox, client, NOW + 60)

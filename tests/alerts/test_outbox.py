@@ -69,7 +69,7 @@ def test_a_receiver_that_nothing_gets_through_to_is_told_of_until_it_does() -> N
     for _ in range(3):
         outbox.mark_failed(first, 0.0)
         told.append(outbox.troubles())
-    assert told == [[], [], ["pages do not get through to webhook: tried 3 times"]]
+    assert told == [[], [], ["webhook does not accept pages: 3 attempts failed"]]
     outbox.mark_delivered(first, 9.0)
     assert outbox.troubles() == []
 

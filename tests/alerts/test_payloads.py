@@ -56,7 +56,7 @@ def test_an_alert_keeps_its_labels_whatever_joins() -> None:
     (first,), (second,) = alertmanager_payload(NOTICE, 1.0), alertmanager_payload(later, 2.0)
     assert first["labels"] == second["labels"]
     assert first["annotations"] != second["annotations"]
-    assert "20 requests, 11 users in trouble" in first["annotations"]["description"]
+    assert "20 requests, 11 affected users" in first["annotations"]["description"]
 
 
 def test_an_alert_ends_when_resolved_and_outlives_missed_reposts_before() -> None:

@@ -79,7 +79,9 @@ def test_no_candidate_is_convicted_by_fewer_than_three_of_its_users(failures: Fa
 def test_reports_of_no_trouble_say_nothing(reports: list[tuple[int, bool]]) -> None:
     engine = Escalated(Rule(rule="escalated", limit=1.0, window_s=None, minimum=3, action="page"))
     for place, (number, candidate) in enumerate(reports):
-        engine.rated(unit=f"{candidate}-{number}", candidate=candidate, share=0.1, value=0.0, at=float(place))
+        engine.observe_feedback(
+            unit=f"{candidate}-{number}", candidate=candidate, share=0.1, value=0.0, at=float(place)
+        )
     assert engine.state.evidence == Evidence()
     assert engine.status(1000.0).action is None
 

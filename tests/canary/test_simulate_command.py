@@ -116,7 +116,7 @@ def test_which_canary_is_meant_must_be_said_where_there_are_several(config: Path
         ("--share", "0%", "a share of 0 leaves one arm without users"),
         ("--share", "100%", "a share of 1 leaves one arm without users"),
         ("--error", "50", "did you mean 50%?"),
-        ("--base-error", "100%", "in a healthy arm not everything fails"),
+        ("--base-error", "100%", "--base-error must be below 100%"),
         ("--cost", "dear", '"dear" is no factor of the baseline\'s cost; write 3x or 3'),
         ("--cost", "0x", "must be above 0"),
         ("--latency", "4", 'write "4s" for seconds'),

@@ -112,7 +112,7 @@ def full_then_free(stage: Stage, hook: Hook) -> None:
             before += ask(stage, 50)
         during = ask(stage, 300)
         assert not rated(stage, before[0], refused)
-        eventually(lambda: "no room" in troubles(stage))
+        eventually(lambda: "the spool is full" in troubles(stage))
         (page,) = eventually(lambda: hook.bodies)
         assert (page["event"], page["rules"]) == ("page", ["records_dropped"])
     eventually(lambda: rated(stage, before[0], refused))
@@ -132,7 +132,7 @@ def full_then_free(stage: Stage, hook: Hook) -> None:
     assert {*refused} == {503}
     assert counted["dropped"] == lost + len(refused)
     assert counted["quarantined"] == 0
-    eventually(lambda: "no room" not in troubles(stage))
+    eventually(lambda: "the spool is full" not in troubles(stage))
     assert len(hook.bodies) == 1
 
 
@@ -197,10 +197,10 @@ def test_a_full_disk_under_the_whole_data_folder_stops_nobody_and_heals_by_itsel
             before = server.answers(50)
             fill(server.data / "ballast")
             during = server.answers(300)
-            eventually(lambda: "no room" in server.says("/readyz"))
+            eventually(lambda: "the spool is full" in server.says("/readyz"))
             eventually(lambda: hook.bodies)
             (server.data / "ballast").unlink()
-            eventually(lambda: "no room" not in server.says("/readyz"))
+            eventually(lambda: "the spool is full" not in server.says("/readyz"))
             eventually(lambda: "does not answer" not in server.says("/readyz"))
             after = server.answers(50)
             total = len(before + during + after)

@@ -11,12 +11,12 @@ class Clock:
     """A hand clock before the rules."""
 
     def __init__(self) -> None:
-        self.keeping = RecordAlarm()
+        self.alarm = RecordAlarm()
         self.now = 100.0
 
     def look(self, facts: RecordState, after_s: float = 1.0) -> list[tuple[str, str]]:
         self.now += after_s
-        told: list[Notice] = self.keeping.look(facts, now_utc=UTC + self.now, now_mono=self.now)
+        told: list[Notice] = self.alarm.judge(facts, now_utc=UTC + self.now, now_mono=self.now)
         return [(notice.event, notice.rules[0]) for notice in told]
 
 
@@ -27,17 +27,17 @@ def facts(dropped: int = 0, room: int | None = 1 << 30, waiting: int = 3, down: 
 def test_all_is_quiet_while_records_are_kept() -> None:
     clock = Clock()
     assert [clock.look(FINE) for _ in range(400)] == [[]] * 400
-    assert clock.keeping.troubles == []
+    assert clock.alarm.troubles == []
 
 
 def test_drops_page_once_and_resolve_half_an_hour_after_the_last() -> None:
     clock = Clock()
     assert clock.look(facts(dropped=7)) == [("page", "records_dropped")]
-    assert clock.keeping.troubles == ["7 records were dropped in the last minute"]
+    assert clock.alarm.troubles == ["7 records were dropped in the last minute"]
     assert clock.look(facts(dropped=2)) == []
-    assert clock.keeping.troubles == ["9 records were dropped in the last minute"]
+    assert clock.alarm.troubles == ["9 records were dropped in the last minute"]
     assert clock.look(FINE, 61.0) == []
-    assert clock.keeping.troubles == []
+    assert clock.alarm.troubles == []
     assert clock.look(FINE, RESOLVE_AFTER_S) == [("resolved", "records_dropped")]
     assert clock.look(facts(dropped=1)) == [("page", "records_dropped")]
 
@@ -46,7 +46,7 @@ def test_a_spool_without_room_pages_before_a_drop_can_be_counted() -> None:
     clock = Clock()
     assert clock.look(facts(room=LEAST_ROOM_BYTES)) == []
     assert clock.look(facts(room=LEAST_ROOM_BYTES - 1)) == [("page", "records_dropped")]
-    assert "no room" in clock.keeping.troubles[0]
+    assert "the spool is full" in clock.alarm.troubles[0]
 
 
 def test_a_room_that_cannot_be_told_is_no_lack_of_room() -> None:
@@ -58,8 +58,8 @@ def test_a_store_that_does_not_answer_pages_after_five_minutes() -> None:
     assert clock.look(facts(down="connection refused")) == []
     assert clock.look(facts(down="connection refused"), LAGS_AFTER_S - 1.0) == []
     assert clock.look(facts(waiting=99, down="connection refused")) == [("page", "shipping_lags")]
-    assert "99 records wait" in clock.keeping.troubles[0]
-    assert "connection refused" in clock.keeping.troubles[0]
+    assert "99 records have waited" in clock.alarm.troubles[0]
+    assert "connection refused" in clock.alarm.troubles[0]
     assert clock.look(FINE) == []
     assert clock.look(FINE, RESOLVE_AFTER_S) == [("resolved", "shipping_lags")]
 
@@ -74,7 +74,7 @@ def test_a_backlog_that_comes_and_goes_is_no_lag() -> None:
 def test_both_can_go_wrong_at_once_and_are_two_incidents() -> None:
     clock = Clock()
     clock.look(facts(down="gone"))
-    told = clock.keeping.look(facts(dropped=1, down="gone"), now_utc=UTC, now_mono=clock.now + LAGS_AFTER_S)
+    told = clock.alarm.judge(facts(dropped=1, down="gone"), now_utc=UTC, now_mono=clock.now + LAGS_AFTER_S)
     assert [notice.event for notice in told] == ["page", "page"]
     assert len({notice.dedup_key for notice in told}) == 2
 
@@ -83,7 +83,7 @@ def test_what_was_paged_is_known_after_a_restart() -> None:
     clock = Clock()
     clock.look(facts(dropped=1))
     again = Clock()
-    again.keeping.restore(clock.keeping.snapshot())
+    again.alarm.restore(clock.alarm.snapshot())
     assert again.look(facts(dropped=1)) == []
     assert again.look(FINE, 61.0) == []
     assert again.look(FINE, RESOLVE_AFTER_S) == [("resolved", "records_dropped")]
