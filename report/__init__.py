@@ -1,1 +1,1 @@
-"""Did it win: the cohort's samples, statistics, rubric, verdict and its renderings."""
+"""Judges a candidate: the cohort's samples, statistics, the rubric, the verdict, and its renderings."""

@@ -1,4 +1,4 @@
-"""A finished evaluation as the archive keeps it: whose models, how it ended, its report and decision."""
+"""A finished evaluation in the archive: its models, how it ended, its report and decision."""
 
 import hashlib
 import json
@@ -15,12 +15,12 @@ EVENTS: tuple[Event, ...] = get_args(Event)
 
 
 class BadEvaluation(ValueError):
-    """A document that is no evaluation; the message says what it lacks."""
+    """A document that is not an evaluation; the message says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One arm: the provider entry's name, the model, and the vendor family that its name tells."""
+    """One arm: the provider entry's name, the model, and the vendor family."""
 
     provider: str
     model: str
@@ -33,10 +33,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """One run of a canary as it stood when something was decided of it.
+    """One run of a canary at the moment of an event.
 
-    `at` is UTC seconds; the arms are None where nobody kept them. `synthetic` is the candidate's score on
-    synthetic examples, 0 to 100, where somebody measured one.
+    `at` is in UTC seconds. The arms are None if unknown. `synthetic` is the candidate's score on synthetic
+    examples, 0 to 100, None if not measured.
     """
 
     canary: str
@@ -52,7 +52,7 @@ class Evaluation:
 
     @property
     def key(self) -> str:
-        """The same for the same event, wherever it is kept: importing twice adds nothing."""
+        """The same for the same event in every archive, so that importing twice adds nothing."""
         return key(self.canary, self.run, self.event, self.who, self.at)
 
     @property
@@ -62,7 +62,7 @@ class Evaluation:
 
 
 def key(canary: str, run: int, event: Event, who: str, at: float) -> str:
-    """An evaluation's key, 16 hex digits, of what tells it from all others; `at` in UTC seconds."""
+    """An evaluation's key, 16 hex digits. `at` is in UTC seconds."""
     text = f"{canary}\0{run}\0{event}\0{who}\0{moment(at)}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -92,21 +92,21 @@ def to_line(evaluation: Evaluation) -> str:
 def from_document(document: Any) -> Evaluation:
     """The evaluation that `to_document` wrote. Raises BadEvaluation."""
     if not isinstance(document, dict):
-        raise BadEvaluation("an evaluation is a JSON object, as `canary archive export` writes it")
+        raise BadEvaluation("not a JSON object as `canary archive export` writes it")
     try:
         return _read(document)
     except KeyError as missing:
-        raise BadEvaluation(f"an evaluation needs {missing}; `canary archive export` writes it") from None
+        raise BadEvaluation(f"{missing} is missing; `canary archive export` writes it") from None
     except (TypeError, ValueError, AttributeError) as problem:
-        raise BadEvaluation(f"this is no evaluation of `canary archive export`: {problem}") from None
+        raise BadEvaluation(f"not an evaluation from `canary archive export`: {problem}") from None
 
 
 def _read(document: Mapping[str, Any]) -> Evaluation:
     if document["event"] not in EVENTS:
-        raise ValueError(f"event is {', '.join(EVENTS)}, not {document['event']!r}")
+        raise ValueError(f"event must be one of {', '.join(EVENTS)}, not {document['event']!r}")
     synthetic = document.get("synthetic")
     if synthetic is not None and not 0 <= float(synthetic) <= 100:
-        raise ValueError(f"synthetic is a score from 0 to 100, not {synthetic!r}")
+        raise ValueError(f"synthetic must be a score from 0 to 100, not {synthetic!r}")
     return Evaluation(
         canary=str(document["canary"]),
         run=int(document["run"]),
@@ -122,7 +122,7 @@ def _read(document: Mapping[str, Any]) -> Evaluation:
 
 
 def parse(text: str) -> list[Evaluation]:
-    """A file of `canary archive export`: one evaluation a line. Raises BadEvaluation with the line."""
+    """Read a file of `canary archive export`, one evaluation per line. BadEvaluation names the line."""
     found = []
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
@@ -134,5 +134,5 @@ def parse(text: str) -> list[Evaluation]:
 
 
 def moment(seconds: float) -> str:
-    """RFC 3339, of UTC seconds."""
+    """UTC seconds as RFC 3339."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,6 +1,6 @@
-"""What many evaluations tell together: changes by vendor family, what synthetic scores are worth, savings.
+"""Trends over many evaluations: changes by vendor family, validity of synthetic scores, savings.
 
-Each run of a canary counts once, as it stood last.
+Each run of a canary counts once, by its last evaluation.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ ACCURACY, COST, LATENCY = "task_completed", "cost_per_request", "latency_p95"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """The candidate less the baseline, with its interval; an end is None where it is unbounded or unknown."""
+    """Candidate minus baseline with its interval. An end is None if unbounded or unknown."""
 
     low: float | None
     estimate: float
@@ -28,9 +28,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrendStep:
-    """What one evaluation changed: accuracy in shares of 1 (task_completed), cost and latency (p95) as parts
-    of the baseline's. None where the rubric has no such row, or it had no data. `saving_usd_month` is the
-    report's own forecast, were all users the candidate's; `key` is the evaluation's."""
+    """The changes in one evaluation: accuracy as a share (task_completed); cost and latency (p95) relative to
+    the baseline. None without such a rubric row or without data. `saving_usd_month` is the report's forecast
+    for all users. `key` is the evaluation's."""
 
     key: str
     at: float
@@ -51,7 +51,7 @@ class TrendStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One vendor family's evaluations: how many, how many said ship, and the mean of what they changed."""
+    """One vendor family: the number of evaluations, how many said ship, and the mean changes."""
 
     vendor: str
     evaluations: int
@@ -63,7 +63,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validity:
-    """How synthetic scores go with real ones. The coefficients are None below `needed` pairs."""
+    """The correlation of synthetic and real scores. The coefficients are None below `needed` pairs."""
 
     pairs: int
     needed: int
@@ -73,7 +73,7 @@ class Validity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trends:
-    """All of it, oldest step first."""
+    """The archive's trends, oldest step first."""
 
     steps: tuple[TrendStep, ...]
     families: tuple[Family, ...]
@@ -82,7 +82,7 @@ class Trends:
 
 def trends(evaluations: Iterable[Evaluation]) -> Trends:
     """Sum up the archive."""
-    steps = tuple(_step(each) for each in last_of_each_run(evaluations))
+    steps = tuple(_step(evaluation) for evaluation in last_of_each_run(evaluations))
     names = sorted({step.vendor for step in steps})
     return Trends(
         steps=steps,
@@ -100,9 +100,10 @@ def to_json(found: Trends) -> dict[str, Any]:
 
 
 def last_of_each_run(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
-    """The newest evaluation of every run, by time."""
-    newest = {(each.canary, each.run): each for each in sorted(evaluations, key=lambda each: each.at)}
-    return sorted(newest.values(), key=lambda each: each.at)
+    """Each run's newest evaluation, in order of time."""
+    ordered = sorted(evaluations, key=lambda evaluation: evaluation.at)
+    newest = {(evaluation.canary, evaluation.run): evaluation for evaluation in ordered}
+    return sorted(newest.values(), key=lambda evaluation: evaluation.at)
 
 
 def _step(evaluation: Evaluation) -> TrendStep:
@@ -139,7 +140,7 @@ def _relative(line: MetricLine | None) -> Change | None:
 
 
 def _saving(report: Report) -> Change | None:
-    """The other way round: a change of −$50,000 is a saving of 50,000."""
+    """The cost change with its sign reversed: −$50,000 is a saving of $50,000."""
     money = report.details.money
     if money is None:
         return None

@@ -1,6 +1,6 @@
-"""Writes an evaluation into the archive whenever a canary ends, is promoted, rolled back or decided of.
+"""Archives an evaluation when a canary ends, is promoted, is rolled back, or gets a decision.
 
-It follows the audit log, so that whoever did it, and whatever became of this process since, none is missed.
+It follows the audit log, so no event is missed, whoever caused it and even across restarts.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ log = structlog.get_logger()
 
 LOOK_EVERY_S = 1.0
 SETTLE_S = 3.0
-"""So long after the act its last records are in the store, as a rule."""
+"""The delay after an act until its last records are usually in the store."""
 
 
 class Archivist:
-    """Follows one database's audit log. `works` says whether it is this process's part (one of several)."""
+    """Follows a database's audit log. `works` is True while this process is the one to archive."""
 
     def __init__(
         self, store: Store, settings: Callable[[], ReportSettings], works: Callable[[], bool] = lambda: True
@@ -34,7 +34,7 @@ class Archivist:
         self._done: set[int] = set()
 
     async def run(self) -> None:
-        """Look once a second, for as long as this process lives."""
+        """Check the audit log once a second, forever."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             if self._works():
@@ -44,22 +44,22 @@ class Archivist:
                     log.error("evaluation.not_archived", problem=str(problem))
 
     def turn(self, now: float) -> int:
-        """Archive what is new, as of `now` (UTC seconds); how many that were. Raises StoreDown."""
-        kept = 0
+        """Archive the new entries as of `now` (UTC seconds). Returns their number. Raises StoreDown."""
+        archived = 0
         evaluations = Evaluations(self._store)
         for entry in evaluations.closings(self._seen):
             if entry.id in self._done:
                 continue
             if entry.act.at > now - SETTLE_S:
                 break
-            kept += self._archive(evaluations, entry, now)
+            archived += self._archive(evaluations, entry, now)
             self._done.add(entry.id)
             self._seen = max(self._seen, entry.id)
-        self._done = {each for each in self._done if each > self._seen - LATE}
-        return kept
+        self._done = {entry_id for entry_id in self._done if entry_id > self._seen - LATE}
+        return archived
 
     def _archive(self, evaluations: Evaluations, entry: Audited, now: float) -> int:
-        # Statistics take two seconds to import, and most admin processes never archive anything.
+        # The statistics take two seconds to import, and most admin processes never archive anything.
         from report.evaluation import evaluation_of, key_of
 
         if evaluations.has(key_of(entry)):

@@ -1,4 +1,4 @@
-"""What a candidate's last benchmark says, as the report and the archive take it."""
+"""A candidate's newest benchmark, for the report and the archive."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from routing.canary import Arm
 
 
 def benchmarks_of(benchmarks: Benchmarks, candidate: Arm | None) -> tuple[Benchmarked, ...]:
-    """The layers of the candidate's newest benchmark; none where it has none. May raise StoreDown."""
+    """The layers of the candidate's newest benchmark; empty without one. May raise StoreDown."""
     if candidate is None:
         return ()
     document = benchmarks.latest(f"{candidate.provider}/{candidate.model}")
@@ -16,21 +16,21 @@ def benchmarks_of(benchmarks: Benchmarks, candidate: Arm | None) -> tuple[Benchm
         return ()
     return tuple(
         Benchmarked(
-            layer=each["layer"],
+            layer=layer["layer"],
             at=document["at"],
-            examples=each["examples"],
-            baseline=each["baseline"]["completion"],
-            candidate=each["candidate"]["completion"],
-            low=each["candidate"]["interval"][0],
-            high=each["candidate"]["interval"][1],
-            new_failures=len(each["new_failures"]),
-            verdict=each["verdict"],
+            examples=layer["examples"],
+            baseline=layer["baseline"]["completion"],
+            candidate=layer["candidate"]["completion"],
+            low=layer["candidate"]["interval"][0],
+            high=layer["candidate"]["interval"][1],
+            new_failures=len(layer["new_failures"]),
+            verdict=layer["verdict"],
         )
-        for each in document["layers"]
-        if each["examples"]
+        for layer in document["layers"]
+        if layer["examples"]
     )
 
 
 def synthetic_score(benchmarks: Sequence[Benchmarked]) -> float | None:
-    """The share of synthetic examples that the candidate got right, 0 to 100; None where none were asked."""
-    return next((100 * each.candidate for each in benchmarks if each.layer == "synthetic"), None)
+    """The candidate's score on synthetic examples, 0 to 100; None without any."""
+    return next((100 * layer.candidate for layer in benchmarks if layer.layer == "synthetic"), None)

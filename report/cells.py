@@ -1,7 +1,7 @@
-"""The store's unit totals as columns: one row for each unit, phase, arm, category and set of tags.
+"""The store's unit totals as columns: one row per unit, phase, arm, category and set of tags.
 
-Days are added up in the database and rows come as a stream, so that half a million units fit into some
-hundred megabytes. No exchange is read.
+The database sums over days, and rows are streamed, so half a million units fit in a few hundred megabytes.
+Single exchanges are not read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from report.statistics.types import Floats, Ints
 Sum: TypeAlias = sa.ColumnElement[Any]
 
 AT_ONCE = 20_000
-"""Rows that are held as Python objects at a time."""
+"""Rows that exist as Python objects at a time."""
 
 _DAYS = unit_days.c
 _SUMS = {
@@ -30,14 +30,14 @@ _SUMS = {
     "tokens": (_DAYS.tokens_n, _DAYS.tokens_sum),
 }
 _KEYS = ("i4", "i4", "?", "i4", "i4")
-"""The kinds of `RowKeys.columns`."""
+"""The numpy types of `RowKeys.columns`."""
 
 _VALUES = {"latency": _DAYS.latency, "ttft": _DAYS.ttft}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cells:
-    """The rows in the order of `first_at`, (n,) each, and what they are about."""
+    """The rows in the order of `first_at`, (n,) each, with their keys."""
 
     names: Names
     keys: RowKeys
@@ -49,7 +49,7 @@ class Cells:
 
 
 def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
-    """All cells of the run that a hash assigned while both arms had a share."""
+    """All cells of the run from the time when both arms had a share."""
     names, keys = Names(scope), [Growing(kind) for kind in _KEYS]
     sums = [name for name in _SUMS if name in scope.sources]
     numbers = [Growing("f8") for _ in range(3 + 2 * len(sums))]
@@ -79,24 +79,24 @@ def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
 
 
 def concurrent(scope: TotalsScope) -> list[Sum]:
-    """Cells of real traffic, while both arms had a share."""
+    """Conditions for the cells of real traffic while both arms had a share."""
     return [*of_run(scope), _DAYS.mirror.is_(False), _DAYS.share > 0, _DAYS.share < 1]
 
 
 def of_run(scope: TotalsScope) -> list[Sum]:
-    """All cells of the run, mirror copies among them."""
+    """Conditions for all cells of the run, mirror copies included."""
     return [_DAYS.canary == scope.canary, _DAYS.run == scope.run]
 
 
 def stream(connection: sa.Connection, statement: sa.Executable) -> Iterator[Sequence[Sequence[Any]]]:
-    """The result's columns, so many rows at a time; the whole of it is never in memory."""
+    """The result's columns in batches of AT_ONCE rows. The whole result is never in memory."""
     result = connection.execute(statement, execution_options={"yield_per": AT_ONCE})
     for rows in result.partitions():
         yield list(zip(*rows, strict=True))
 
 
 class Growing:
-    """A column as its rows come. Many small arrays would leave the memory in pieces."""
+    """A growing column in one buffer. Many small arrays would fragment memory."""
 
     def __init__(self, kind: str) -> None:
         self._kind = np.dtype(kind)
@@ -110,13 +110,13 @@ class Growing:
         return np.frombuffer(self._bytes, dtype=self._kind)
 
     def ordered(self, order: Ints) -> np.ndarray:
-        """The column in this order; it is empty then, for two of it would be twice the memory."""
-        found, self._bytes = self.array()[order], bytearray()
-        return found
+        """The column in this order. Empties the buffer, to save its memory."""
+        column, self._bytes = self.array()[order], bytearray()
+        return column
 
 
 class _Packs:
-    """Packed durations as they come, cell by cell."""
+    """A growing buffer of packed durations, cell by cell."""
 
     def __init__(self) -> None:
         self._packed = bytearray()
@@ -127,7 +127,7 @@ class _Packs:
         self._packed += b"".join(packed)
 
     def values(self, rank: Ints) -> Values:
-        """`rank` (n,) is where each cell stands in the sample."""
+        """`rank` (n,) is each cell's row in the sample."""
         size = self._sizes.array()
         return Values(
             row=rank[size > 0],
@@ -138,10 +138,10 @@ class _Packs:
 
 
 def _joined(connection: sa.Connection, column: Sum) -> Sum:
-    """The cell's packed values of all days, one after the other."""
+    """The cell's packed values of all days, concatenated."""
     if connection.dialect.name == "postgresql":
         return sa.func.string_agg(column, sa.cast(b"", BYTEA), type_=BYTEA())
-    # SQLite joins bytes as if they were text, which changes none of them.
+    # SQLite concatenates blobs as text, byte for byte.
     return sa.cast(sa.func.group_concat(column, ""), sa.LargeBinary)
 
 

@@ -1,4 +1,4 @@
-"""A canary's run out of the store, as a sample: only what the hash assigned, with feedback and sessions."""
+"""Reads a canary's run from the store as a sample: hash-assigned traffic, with feedback and sessions."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -27,19 +27,19 @@ def from_store(
     metrics: Collection[str] = (),
     segments: Sequence[str] = (),
 ) -> Sample:
-    """The run's unit totals (None: the latest run) while both arms had a share; of measures, tags and
-    feedback only what these metrics and segments need.
+    """The run's unit totals (None: the latest run) while both arms had a share, with the measures, tags and
+    feedback that these metrics and segments need.
 
-    Left out: pins, draws and requests bound to provider state, mirror copies, shed requests. The caller's own
-    errors and aborted exchanges are exposure only. A cost whose usage was estimated is missing. Raises
-    BadSample for a unit in both arms of a phase.
+    Left out: pinned and randomly assigned requests, requests bound to provider state, mirror copies, shed
+    requests. The caller's own errors and aborted exchanges count as exposure only. A cost from estimated
+    usage counts as missing. Raises BadSample for a unit in both arms of a phase.
     """
     sources = {name: source(name) for name in metrics}
     scope = TotalsScope(
         canary=canary,
         run=_latest(connection, canary) if run is None else run,
         segments=segments,
-        sources={one for one in sources.values() if one is not None},
+        sources={name for name in sources.values() if name is not None},
     )
     cells = read_cells(connection, scope)
     places = Places(cells)
@@ -56,7 +56,7 @@ def from_store(
         values=cells.values,
         tags=cells.names.labels(cells.keys.place),
         feedback=read_feedback(
-            connection, scope, places, [name for name, found in sources.items() if found is None]
+            connection, scope, places, [name for name, measure in sources.items() if measure is None]
         ),
         shares=_shares(cells),
     )
@@ -64,30 +64,30 @@ def from_store(
     return sample
 
 
-def to_judge(connection: sa.Connection, rollout: JudgedCanary, run: int | None = None) -> Sample:
-    """What a report of the run needs (None: the latest run): the rubric's metrics, what is spent and what
-    fails, and the newest exchanges one by one."""
+def to_judge(connection: sa.Connection, canary: JudgedCanary, run: int | None = None) -> Sample:
+    """The sample for a report of the run (None: the latest run): the rubric's metrics, cost, failures, and
+    the newest single exchanges."""
     if run is None:
-        run = _latest(connection, rollout.canary)
+        run = _latest(connection, canary.name)
     sample = from_store(
         connection,
-        rollout.canary,
+        canary.name,
         run,
-        metrics=[*(one.metric for one in rollout.criteria), "cost_total", "error_rate"],
-        segments=rollout.segments,
+        metrics=[*(criterion.metric for criterion in canary.criteria), "cost_total", "error_rate"],
+        segments=canary.segments,
     )
     if len(sample.last_at) == 0:
         return sample
     until = float(sample.last_at.max())
-    recent = read_recent(connection, rollout.canary, run, rollout.metrics.values(), until=until)
+    recent = read_recent(connection, canary.name, run, canary.metrics.values(), until=until)
     return replace(sample, recent=recent)
 
 
 def mirrored(connection: sa.Connection, canary: str, run: int | None = None) -> Mirror | None:
-    """The run's mirror copies (None: the latest run's); None where there were none."""
+    """The run's mirror copies (`run` None: the latest run); None without any."""
     scope = TotalsScope(canary=canary, run=_latest(connection, canary) if run is None else run)
     columns = unit_days.c
-    found = connection.execute(
+    sums = connection.execute(
         sa.select(
             sa.func.sum(columns.exchanges).label("copies"),
             sa.func.sum(columns.failed).label("failed"),
@@ -95,14 +95,14 @@ def mirrored(connection: sa.Connection, canary: str, run: int | None = None) -> 
             sa.func.sum(columns.cost_sum).label("cost_usd"),
         ).where(*of_run(scope), columns.mirror.is_(True))
     ).one()
-    if not found.copies:
+    if not sums.copies:
         return None
-    cost_usd = float(found.cost_usd) if found.priced else None
-    return Mirror(copies=int(found.copies), failed=int(found.failed), cost_usd=cost_usd)
+    cost_usd = float(sums.cost_usd) if sums.priced else None
+    return Mirror(copies=int(sums.copies), failed=int(sums.failed), cost_usd=cost_usd)
 
 
 def _latest(connection: sa.Connection, canary: str) -> int:
-    """The last run that has totals; 0, which no run is, where there is none."""
+    """The last run with totals; 0, which is not a run, without any."""
     latest = sa.select(sa.func.max(unit_days.c.run)).where(unit_days.c.canary == canary)
     return connection.execute(latest).scalar() or 0
 
@@ -119,11 +119,11 @@ def _candidate_at(connection: sa.Connection, scope: TotalsScope) -> Floats:
 
 
 def _shares(cells: Cells) -> dict[int, float]:
-    """The candidate's share in each phase, as the cell that was seen last has it."""
+    """The candidate's share in each phase, from the phase's newest cell."""
     by_last = np.argsort(cells.last_at, kind="stable")
     return dict(zip(cells.keys.phase[by_last].tolist(), cells.share[by_last].tolist(), strict=True))
 
 
 def _sessions(connection: sa.Connection, scope: TotalsScope, places: Places) -> Mapping[str, MeasureTotals]:
-    wanted = any(one.startswith("session_") for one in scope.sources)
+    wanted = any(name.startswith("session_") for name in scope.sources)
     return read_sessions(connection, scope, places) if wanted else {}

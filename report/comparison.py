@@ -1,7 +1,7 @@
-"""One metric's two arms, compared: intervals of R_T − k·R_C − offset by the method that fits the metric.
+"""Compares one metric's arms: intervals of R_T − k·R_C − offset, by the method for that kind of metric.
 
-A bound is judged on such a contrast: an absolute one with k = 0, so on the candidate's own interval, and one
-against the baseline with its factor. All intervals are two-sided, always valid, at 1 − ALPHA.
+A bound is judged on such a contrast: an absolute bound with k = 0, on the candidate's own interval; a
+relative bound with its factor. All intervals are two-sided and always valid, at 1 − ALPHA.
 """
 
 import math
@@ -16,10 +16,10 @@ from report.statistics.types import Floats, Interval
 ALPHA = 0.05
 
 _SURE = 1000.0
-"""Beyond this z there is no doubt left to measure; it stands for a difference without any variance."""
+"""The largest z; a difference without any variance gets it too."""
 
 _ROUNDING = 1e-12
-"""What a sum of floats may be off by, relative to its size."""
+"""The rounding error of a sum of floats, relative to its size."""
 
 
 class ArmComparison(Protocol):
@@ -30,11 +30,11 @@ class ArmComparison(Protocol):
         ...
 
     def z(self) -> float:
-        """The difference of the arms in standard errors, as its always-valid p-value reads it."""
+        """The arms' difference in standard errors, the input of its always-valid p-value."""
         ...
 
     def heaviest(self, factor: float) -> float:
-        """The largest part of the variance that one unit holds; 0 where no normal approximation is used."""
+        """The largest share of the variance from one unit; 0 without a normal approximation."""
         ...
 
 
@@ -46,8 +46,8 @@ class Means:
     c: float
 
     def contrast(self, factor: float, offset: float) -> Interval:
-        found = symmetric(self.arms.value(factor) - offset, self.c * self.arms.se(factor))
-        return _settled(found, _size(self.arms, factor, offset))
+        interval = symmetric(self.arms.value(factor) - offset, self.c * self.arms.se(factor))
+        return _without_rounding(interval, _size(self.arms, factor, offset))
 
     def z(self) -> float:
         return _standardised(self.contrast(1, 0).estimate, self.arms.se(1))
@@ -58,13 +58,13 @@ class Means:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogMeans:
-    """Positive, skewed ratios such as cost: compared on the logarithm, told in the metric's unit."""
+    """Positive, skewed ratios such as cost: compared on the logarithm, returned in the metric's unit."""
 
     arms: Arms
     c: float
 
     def contrast(self, factor: float, offset: float) -> Interval:
-        return _settled(self._contrast(factor, offset), _size(self.arms, factor, offset))
+        return _without_rounding(self._contrast(factor, offset), _size(self.arms, factor, offset))
 
     def _contrast(self, factor: float, offset: float) -> Interval:
         candidate, baseline = self.arms.candidate, self.arms.baseline
@@ -90,11 +90,11 @@ class LogMeans:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """Arms that each have an interval of their own: few events, and quantiles.
+    """Arms with an interval each: few events, and quantiles.
 
-    The contrast's interval is recovered from the arms' (MOVER: Zou, Donner, Statistics in Medicine 2008),
-    on the logarithm if `logarithmic`. `arms` are the shares that quantiles' intervals come from; None where
-    no normal approximation is used.
+    The contrast's interval is recovered from the arms' intervals (MOVER: Zou, Donner, Statistics in Medicine
+    2008), on the logarithm if `logarithmic`. `arms` are the shares behind a quantile's intervals; None
+    without a normal approximation.
     """
 
     candidate: Interval
@@ -112,7 +112,7 @@ class Recovered:
         return _recover(self.candidate, self.baseline, factor).shifted(-offset)
 
     def z(self) -> float:
-        """From the distance between the estimate and the end on zero's side, which is c standard errors."""
+        """The distance from the estimate to the interval's end towards zero is c standard errors."""
         difference = self.contrast(1, 0)
         down, up = difference.estimate - difference.low, difference.high - difference.estimate
         return _standardised(difference.estimate, (down if difference.estimate > 0 else up) / self.c)
@@ -120,34 +120,34 @@ class Recovered:
     def heaviest(self, factor: float) -> float:
         if self.arms is None:
             return 0.0
-        # As shares either arm's influence is on the same scale, whatever the bound's factor is.
+        # The arms are shares, so their influences have the same scale whatever the bound's factor is.
         return _largest_part(self.arms.influence(0 if factor == 0 else 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bracketed:
-    """One metric whose response differs between the arms: between the worst and the best it can mean.
+    """A metric whose response rate differs between the arms: bounds from the worst to the best case.
 
-    Lee, Review of Economic Studies 2009: the arm that answers more is trimmed once from each end.
+    Lee, Review of Economic Studies 2009: the arm that responds more is trimmed once at each end.
     """
 
     plain: ArmComparison
     trimmed: tuple[ArmComparison, ArmComparison]
 
     def contrast(self, factor: float, offset: float) -> Interval:
-        all_of = [one.contrast(factor, offset) for one in (self.plain, *self.trimmed)]
+        intervals = [arm.contrast(factor, offset) for arm in (self.plain, *self.trimmed)]
         return Interval(
-            low=min(one.low for one in all_of),
-            estimate=all_of[0].estimate,
-            high=max(one.high for one in all_of),
+            low=min(interval.low for interval in intervals),
+            estimate=intervals[0].estimate,
+            high=max(interval.high for interval in intervals),
         )
 
     def z(self) -> float:
-        low, high = sorted(one.z() for one in (self.plain, *self.trimmed))[::2]
+        low, high = sorted(case.z() for case in (self.plain, *self.trimmed))[::2]
         return low if low > 0 else high if high < 0 else 0.0
 
     def heaviest(self, factor: float) -> float:
-        return max(one.heaviest(factor) for one in (self.plain, *self.trimmed))
+        return max(case.heaviest(factor) for case in (self.plain, *self.trimmed))
 
 
 def symmetric(estimate: float, half: float) -> Interval:
@@ -159,10 +159,11 @@ def _size(arms: Arms, factor: float, offset: float) -> float:
     return abs(arms.candidate.value) + abs(factor * arms.baseline.value) + abs(offset)
 
 
-def _settled(found: Interval, size: float) -> Interval:
-    """Ends that differ from 0 by rounding only are 0: what costs the same in both arms is no miss."""
+def _without_rounding(interval: Interval, size: float) -> Interval:
+    """Ends within rounding of 0 become 0, so that equal arms are not a miss."""
     low, estimate, high = (
-        0.0 if abs(end) <= _ROUNDING * size else end for end in (found.low, found.estimate, found.high)
+        0.0 if abs(end) <= _ROUNDING * size else end
+        for end in (interval.low, interval.estimate, interval.high)
     )
     return Interval(low=low, estimate=estimate, high=high)
 

@@ -1,4 +1,4 @@
-"""From states to a verdict with its reasons, in words that need no statistics."""
+"""Turns the criteria's states into a verdict with reasons, in words that need no statistics."""
 
 from dataclasses import dataclass
 
@@ -26,9 +26,9 @@ HONEST_DAYS = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """All that a verdict rests on. `days_elapsed` are since the candidate's first exposure."""
+    """The basis of a verdict. `days_elapsed` counts from the candidate's first exposure."""
 
-    rollout: JudgedCanary
+    canary: JudgedCanary
     judged: tuple[Judged, ...]
     lines: tuple[MetricLine, ...]
     parts: Parts
@@ -39,14 +39,14 @@ class Findings:
 
 
 def decide(findings: Findings) -> tuple[Verdict, tuple[str, ...]]:
-    """The verdict and its reasons, the deciding ones first.
+    """The verdict and its reasons, the deciding reasons first.
 
     A miss, a mismatched split, a blocked category or a rolled-back run: don't ship. A compensating factor
-    that a person recorded outweighs all of these but the split, without which no number can be trusted. Then
-    whatever is still open: extend. Only then ship, with caveats if there are any.
+    that a person recorded outweighs all of these except the split, because without it no figure can be
+    trusted. Otherwise, anything still open: extend. Otherwise ship, with caveats if there are any.
     """
     blockers, missing, caveats = _blockers(findings), _missing(findings), _caveats(findings)
-    factor = findings.rollout.compensating_factor
+    factor = findings.canary.compensating_factor
     if findings.srm.blocked or (blockers and factor is None):
         return "dont_ship", (*blockers, *missing, *caveats)
     if blockers:
@@ -56,7 +56,7 @@ def decide(findings: Findings) -> tuple[Verdict, tuple[str, ...]]:
         return "extend", (*missing, *_passing(findings), *caveats)
     if caveats:
         return "ship_with_caveats", (*caveats, *_passing(findings))
-    now = all(one.state == "IDEAL" for one in findings.judged)
+    now = all(judged.state == "IDEAL" for judged in findings.judged)
     return ("ship_now" if now else "ship"), tuple(_passing(findings))
 
 
@@ -64,15 +64,15 @@ def _blockers(findings: Findings) -> list[str]:
     found: list[str] = []
     if findings.srm.blocked:
         found.append(
-            "The split does not fit the share that was set (sample-ratio mismatch"
+            "The split does not match the configured share (sample-ratio mismatch"
             f"{_p(findings.srm.p_value)}): users were lost or misrouted, so no comparison can be trusted."
         )
-    if findings.rollout.rolled_back:
+    if findings.canary.rolled_back:
         found.append("This run was rolled back by a guardrail or a person.")
     found += [
-        _miss(one, line)
-        for one, line in zip(findings.judged, findings.lines, strict=True)
-        if one.state == "FAIL"
+        _miss(judged, line)
+        for judged, line in zip(findings.judged, findings.lines, strict=True)
+        if judged.state == "FAIL"
     ]
     below = findings.parts.below_floor
     acceptable = {line.metric: line.acceptable for line in findings.lines}
@@ -92,17 +92,17 @@ def _blockers(findings: Findings) -> list[str]:
 def _missing(findings: Findings) -> list[str]:
     found: list[str] = []
     if not findings.judged:
-        found.append("There is no rubric, so there is nothing to judge by.")
-    for one, line in zip(findings.judged, findings.lines, strict=True):
-        if one.state == "INCONCLUSIVE":
-            found.append(_undecided(one, line))
-        elif one.state == "NODATA":
-            found.append(_without_data(one, line))
+        found.append("The canary has no rubric, so it cannot be judged.")
+    for judged, line in zip(findings.judged, findings.lines, strict=True):
+        if judged.state == "INCONCLUSIVE":
+            found.append(_undecided(judged, line))
+        elif judged.state == "NODATA":
+            found.append(_without_data(judged, line))
     done, required = findings.window.whole_days or 0, findings.window.days_required or 0
     if done < required:
         left = max(0.0, required - findings.days_elapsed)
         more = f"; about {days(left, more=True)}" if left > 0 else ""
-        found.append(f"{count(done, 'whole day')} of candidate traffic of the {required:g} required{more}.")
+        found.append(f"{count(done, 'whole day')} of candidate traffic, {required:g} required{more}.")
     return found
 
 
@@ -114,9 +114,7 @@ def _caveats(findings: Findings) -> list[str]:
     found: list[str] = []
     found += _another_rubric(findings)
     if findings.srm.p_value is None and findings.judged:
-        found.append(
-            "The split of users could not be checked: too few users came, or the share is not known."
-        )
+        found.append("The split of users could not be checked: too few users, or the share is unknown.")
     places: dict[str, list[str]] = {}
     bounds = {line.metric: line.acceptable for line in findings.lines}
 
@@ -136,60 +134,61 @@ def _caveats(findings: Findings) -> list[str]:
 
 
 def _another_rubric(findings: Findings) -> list[str]:
-    fixed, used = findings.rollout.rubric_sha256, findings.rubric_sha256
-    if fixed == used or (fixed is None and not findings.rollout.retro):
+    fixed, used = findings.canary.rubric_sha256, findings.rubric_sha256
+    if fixed == used or (fixed is None and not findings.canary.retro):
         return []
-    if findings.rollout.retro:
+    if findings.canary.retro:
         before = f"{fixed[:12]} was fixed before the run" if fixed is not None else "none was fixed"
         return [
-            f"Scored after the fact under another rubric ({used[:12]}; {before}): a look back, not the test."
+            f"Scored after the run under another rubric ({used[:12]}; {before}): "
+            "exploratory, not the planned test."
         ]
     return [
-        "The rubric is not the one that was fixed before the run "
-        f"({str(fixed)[:12]} then, {used[:12]} now): this is a look back, not the test."
+        "The rubric has changed since it was fixed before the run "
+        f"({str(fixed)[:12]} then, {used[:12]} now): exploratory, not the planned test."
     ]
 
 
 def _passing(findings: Findings) -> list[str]:
-    ideal = [label(one.criterion.metric) for one in findings.judged if one.state == "IDEAL"]
-    passed = [label(one.criterion.metric) for one in findings.judged if one.state == "PASS"]
-    near = [label(one.criterion.metric) for one in findings.judged if one.may_be_ideal]
+    ideal = [label(judged.criterion.metric) for judged in findings.judged if judged.state == "IDEAL"]
+    passed = [label(judged.criterion.metric) for judged in findings.judged if judged.state == "PASS"]
+    near = [label(judged.criterion.metric) for judged in findings.judged if judged.may_be_ideal]
     found: list[str] = []
     if ideal:
         found.append(f"Ideal: {joined(ideal)}.")
     if passed:
         may = f" (may be ideal: {joined(near)})" if near else ""
         found.append(f"Acceptable: {joined(passed)}{may}.")
-    required = findings.rollout.minimum_days
+    required = findings.canary.minimum_days
     if required < HONEST_DAYS:
         found.append(
-            f"The run may be as short as {days(required)} (minimum_days: {required:g}); "
-            f"a real decision needs {HONEST_DAYS} days or more, for weekdays differ."
+            f"minimum_days is {required:g}; a real decision needs at least {HONEST_DAYS} days, "
+            "because weekdays differ."
         )
     return found
 
 
 def _miss(judged: Judged, line: MetricLine) -> str:
     standing = _standing(judged, line)
-    return f"{title(line.metric)} misses “{line.acceptable}”: {standing}, all of it on the wrong side."
+    return f"{title(line.metric)} misses “{line.acceptable}”: {standing}, entirely on the wrong side."
 
 
 def _undecided(judged: Judged, line: MetricLine) -> str:
     if judged.heavy:
         return (
-            f"{title(line.metric)} rests on too few: a single user holds more than a fifth of its variance "
-            f"({_standing(judged, line)})."
+            f"{title(line.metric)} depends on too few users: more than a fifth of its variance comes from "
+            f"one user ({_standing(judged, line)})."
         )
     unit = unit_of(line.metric, line.acceptable)
-    seen = f"; at this traffic a difference of {distance(line.mde, unit)} can be seen" if line.mde else ""
+    mde = f"; a difference of {distance(line.mde, unit)} is detectable at this traffic" if line.mde else ""
     return (
-        f"{title(line.metric)} is undecided against “{line.acceptable}”: {_standing(judged, line)}{seen}; "
+        f"{title(line.metric)} is undecided against “{line.acceptable}”: {_standing(judged, line)}{mde}; "
         f"{_still_needed(line)}."
     )
 
 
 def _standing(judged: Judged, line: MetricLine) -> str:
-    """The value and what it is compatible with: the interval that the bound is judged on."""
+    """The value and the interval on which the bound is judged."""
     unit = unit_of(line.metric, line.acceptable)
     if judged.criterion.acceptable.relative:
         low, high = line.difference.low, line.difference.high
@@ -202,24 +201,24 @@ def _standing(judged: Judged, line: MetricLine) -> str:
 
 def _still_needed(line: MetricLine) -> str:
     if line.mde is None:
-        return "no number of days can be told"
+        return "the days still needed cannot be estimated"
     if line.units_needed is None:
-        return "it lies so near the bound that no number of days can be told"
+        return "it is too close to the bound to estimate the days still needed"
     return to_come(line.units_needed, line.days_needed)
 
 
 def _without_data(judged: Judged, line: MetricLine) -> str:
     if line.units == 0:
-        return f"{title(line.metric)} has no data: no value has been recorded for the candidate yet."
+        return f"{title(line.metric)} has no data: the candidate has no recorded value yet."
     ours, theirs = judged.reading.carrying
     if ours >= GATE:
         have = _have(theirs, judged.reading.baseline_units, "baseline")
-        return f"{title(line.metric)} has too little to compare with: {have}."
+        return f"{title(line.metric)} has too little baseline data: {have}."
     more = f"; about {days(line.days_needed, more=True)}" if line.days_needed else ""
     have = _have(ours, line.units, "candidate")
     return f"{title(line.metric)} has too little data: {have}{more}."
 
 
 def _have(carrying: int, units: int, arm: str) -> str:
-    worth = "as good as " if carrying < units else ""
-    return f"{worth}{carrying} of {GATE} {arm} users have a value"
+    effective = "effectively " if carrying < units else ""
+    return f"{effective}{carrying} of {GATE} required {arm} users have a value"

@@ -1,4 +1,4 @@
-"""What a report shows beside its verdict: the metrics' course, spreads, failures, money. Values only."""
+"""The details of a report beside its verdict: metrics over time, latency spreads, failures, money."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,9 +6,9 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoursePoint:
-    """The difference among all users who had come by the end of this UTC day, by all that they have done.
+    """The difference among all users who had come by the end of this UTC day, over all their data.
 
-    `units` are the candidate's; the interval is the metric's own, valid at every point.
+    `units` counts the candidate's. The interval is the metric's own and valid at every point.
     """
 
     day: str
@@ -20,7 +20,7 @@ class CoursePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricCourse:
-    """One metric's difference as users came in; its last point is the report's own difference."""
+    """One metric's difference as users came in. The last point is the report's difference."""
 
     metric: str
     points: tuple[CoursePoint, ...]
@@ -28,9 +28,9 @@ class MetricCourse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeSpread:
-    """How one measured time is spread in both arms: the shares of each arm's requests between `edges_s`.
+    """The distribution of a measured time in both arms: the shares of each arm's requests between `edges_s`.
 
-    (bins + 1,) edges, rising; (bins,) shares. The outer bins hold what lies beyond them too.
+    (bins + 1,) rising edges, (bins,) shares. The outer bins include the values beyond the edges.
     """
 
     of: Literal["latency", "ttft"]
@@ -43,10 +43,10 @@ class TimeSpread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureMode:
-    """One way to fail: an error type, a slow answer, or a bad rating of `name` in one category.
+    """One failure mode: an error type, slow answers, or bad ratings of `name` in one category.
 
-    So many of so many requests (of ratings, for a rating) in each arm; `examples` are the candidate's newest,
-    as exchange ids, or as lines of a log.
+    Counts and totals are of requests (of ratings, for a rating) in each arm. `examples` are the candidate's
+    newest, as exchange ids or as line numbers of a log.
     """
 
     kind: Literal["error", "slow", "rating"]
@@ -60,15 +60,15 @@ class FailureMode:
 
     @property
     def excess(self) -> float:
-        """By how much the candidate's rate is above the baseline's."""
+        """The candidate's rate minus the baseline's."""
         return self.candidate / max(self.candidate_of, 1) - self.baseline / max(self.baseline_of, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failures:
-    """Ways to fail among the newest requests, `since` to `until` (RFC 3339), the candidate's worst first.
+    """Failure modes among the newest requests, `since` to `until` (RFC 3339), the candidate's worst first.
 
-    Ratings are each metric's and arm's newest. `slow_s` is what 99 % of the baseline's requests keep under.
+    Ratings are each metric's and arm's newest. `slow_s` is the baseline's 99th percentile.
     """
 
     since: str
@@ -81,7 +81,7 @@ class Failures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """low ≤ estimate ≤ high; None where unbounded or not to be read."""
+    """low ≤ estimate ≤ high; an end is None if unbounded or not shown."""
 
     low: float | None
     estimate: float
@@ -90,10 +90,10 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Money:
-    """What all users would cost in 30 days at the traffic measured, dollars; `change` is relative (−.4: 40 %
-    cheaper) and `difference_usd` what that comes to.
+    """The cost of all users in 30 days at the measured traffic, in dollars. `change` is relative (−.4: 40 %
+    cheaper), `difference_usd` the same in dollars.
 
-    `days` is how long was measured, `priced` the share of its requests with a known price (None: not known).
+    `days` is the measured time. `priced` is the share of its requests with a known price (None: unknown).
     """
 
     days: float
@@ -108,8 +108,8 @@ class Money:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmarked:
-    """What the candidate's last benchmark says of one layer: the shares of `examples` that both models got
-    right (0 to 1), the candidate's interval of 95 %, and the benchmark's verdict on it. `at` is RFC 3339."""
+    """One layer of the candidate's last benchmark: both models' shares of right `examples` (0 to 1), the
+    candidate's 95 % interval, and the layer's verdict. `at` is RFC 3339."""
 
     layer: Literal["synthetic", "real"]
     at: str
@@ -124,7 +124,7 @@ class Benchmarked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """All of it; None or empty where it could not be told."""
+    """All details; None or empty where they are unknown."""
 
     over_time: tuple[MetricCourse, ...] = ()
     spreads: tuple[TimeSpread, ...] = ()

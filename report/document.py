@@ -1,4 +1,4 @@
-"""The report as a value, and its JSON exactly as the contract has it."""
+"""The report as a value, and its JSON document."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -25,9 +25,9 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportWindow:
-    """From the first exposure to the last, UTC seconds (None: no exchange yet), and its length in days.
+    """From the first exposure to the last, UTC seconds (None: no exchange yet), and the length in days.
 
-    `whole_days` of candidate traffic of the `days_required`; None in a report of an earlier version.
+    `whole_days` of candidate traffic, out of `days_required`; None in a report of an earlier version.
     """
 
     start: float | None
@@ -39,7 +39,7 @@ class ReportWindow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Units:
-    """Distinct units exposed in each arm."""
+    """The number of distinct units exposed in each arm."""
 
     baseline: int
     candidate: int
@@ -47,7 +47,7 @@ class Units:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Srm:
-    """The check of the split; p is None where no share is known."""
+    """The sample-ratio check. p is None if it could not be made."""
 
     p_value: float | None
     blocked: bool
@@ -55,7 +55,7 @@ class Srm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Candidate less baseline in the metric's unit; None where unbounded or not to be read."""
+    """Candidate minus baseline in the metric's unit; None if unbounded or not shown."""
 
     low: float | None = None
     estimate: float | None = None
@@ -65,8 +65,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricLine:
-    """One row of the rubric. `units` are candidate units with a value; `units_needed` are still to come;
-    `matures_days` is how long after a unit's first request its value is complete."""
+    """One row of the rubric. `units` counts candidate units with a value, `units_needed` those still to come.
+    A unit's value is complete `matures_days` after its first request."""
 
     metric: str
     baseline: float | None
@@ -110,8 +110,8 @@ class CategoryLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mirror:
-    """Copies that the candidate answered for nobody: how many, how many it failed, and what they cost in
-    dollars (None: no price is known). They are in no other figure."""
+    """Mirror copies sent to the candidate: their number, failures, and cost in dollars (None: unknown). No
+    other figure includes them."""
 
     copies: int
     failed: int
@@ -120,8 +120,8 @@ class Mirror:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """What a person decided of this run, last: who, why, when (UTC seconds), and what they recorded to
-    outweigh a miss."""
+    """A person's last decision about this run. `at` is in UTC seconds. `compensating` is the factor recorded
+    to outweigh a miss."""
 
     decision: Literal["ship", "dont_ship", "extend"]
     by: str
@@ -132,8 +132,8 @@ class Decided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What `canary report` says. Its fields are the JSON's; `mirror` is there only if there were copies,
-    `decision` only if somebody decided."""
+    """The result of `canary report`. Its fields are those of the JSON, which omits `mirror` without copies
+    and `decision` without a decision."""
 
     canary: str
     verdict: Verdict
@@ -152,12 +152,12 @@ class Report:
 
 
 def finite(value: float | None) -> float | None:
-    """An unbounded or undefined number is None."""
+    """The number, or None if it is unbounded or undefined."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    """The contract's document: JSON types only, times in RFC 3339, an unbounded end null."""
+    """The report as JSON types: times in RFC 3339, unbounded ends null."""
     document: dict[str, Any] = _plain(asdict(report))
     document["window"]["start"] = _moment(report.window.start)
     document["window"]["end"] = _moment(report.window.end)
@@ -171,7 +171,7 @@ def to_json(report: Report) -> dict[str, Any]:
 
 
 def from_json(document: dict[str, Any]) -> Report:
-    """The report that `to_json` wrote, for an archive to show again."""
+    """The report from a document that `to_json` wrote."""
     window = document["window"]
     return Report(
         canary=document["canary"],

@@ -1,4 +1,4 @@
-"""An entry of the audit log becomes an evaluation: its canary's report as it is now, with whose models."""
+"""Makes an evaluation from an audit log entry: the canary's present report and its models."""
 
 from records.evaluations import StoredEvaluation
 from records.store import Audited, Store
@@ -17,17 +17,17 @@ _EVENTS: dict[str, Event] = {
 
 
 def key_of(entry: Audited) -> str:
-    """The key of the evaluation that this entry asks for."""
+    """The key of this entry's evaluation."""
     act = entry.act
     return key(entry.canary, entry.after.run, _EVENTS[act.action], act.who, act.at)
 
 
 def evaluation_of(settings: ReportSettings, entry: Audited, store: Store, *, now: float) -> StoredEvaluation:
-    """The evaluation, to be kept. Raises NoSuchCanary (a LookupError), ValueError and StoreDown."""
+    """This entry's evaluation. Raises NoSuchCanary (a LookupError), ValueError and StoreDown."""
     act, run = entry.act, entry.after.run
     judged = judged_canary(settings, entry.canary, store)
     report = report_of(settings, entry.canary, store, now=now, run=run)
-    return kept(
+    return to_stored(
         Evaluation(
             canary=entry.canary,
             run=run,
@@ -43,8 +43,8 @@ def evaluation_of(settings: ReportSettings, entry: Audited, store: Store, *, now
     )
 
 
-def kept(evaluation: Evaluation) -> StoredEvaluation:
-    """As the store takes it."""
+def to_stored(evaluation: Evaluation) -> StoredEvaluation:
+    """The evaluation in the store's form."""
     return StoredEvaluation(
         key=evaluation.key, at=evaluation.at, canary=evaluation.canary, document=to_document(evaluation)
     )

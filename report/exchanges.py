@@ -1,4 +1,4 @@
-"""Single exchanges as a sample of one row each: what a log from elsewhere holds."""
+"""Single exchanges, for example from an external log, as a sample with one row each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ from report.statistics.types import Bools, Floats, Ints
 class ExchangeTable:
     """Exchanges in the order of `at`, UTC seconds, (n,) each; a missing number is NaN.
 
-    `counts` is False where the arm is not to be measured (the caller's own error, an aborted stream).
-    `feedback` rows are places in these columns; `before` is by unit, as `Sample` has it.
+    `counts` is False where the arm is not measured (the caller's own error, an aborted stream). `feedback`
+    rows index these columns. `before` is by unit, as in `Sample`.
     """
 
     units: tuple[str, ...]
@@ -37,7 +37,7 @@ class ExchangeTable:
     before: Mapping[str, Floats] = field(default_factory=dict)
 
     def sample(self) -> Sample:
-        """A row for each, with every value as it stands."""
+        """A sample with one row per exchange."""
         return Sample(
             units=self.units,
             unit=self.unit,

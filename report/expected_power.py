@@ -1,4 +1,4 @@
-"""What `canary check` says of a rubric beforehand: how often it would ship a candidate that deserves it."""
+"""The power of a rubric before the run, for `canary check`: how often it would ship a good candidate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from report.judged_canary import JudgedCanary
 from report.power import Assumptions, Power, Traffic, asked_for, expected_power
 
-_RATED = f" Taken for granted: one request in {1 / Assumptions().asked:.0f} is rated."
+_RATED = f" This assumes that one request in {1 / Assumptions().asked:.0f} is rated."
 
 REQUESTS = (1.0, 3.0, 8.0)
-"""Requests a user, where nobody says how many there are."""
+"""Requests per user, if not given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """The chances at the last step's share, with `users` of both arms, by requests a user; `rated` says that
-    they rest on how many people answer when they are asked."""
+    """The chances at the last step's share, with `users` in both arms, by requests per user. `rated`: they
+    depend on how many people give a rating."""
 
     canary: str
     users: int
@@ -27,26 +27,26 @@ class Expected:
 def expected(
     judged: JudgedCanary, share: float, *, users: int, requests: Sequence[float] = REQUESTS
 ) -> Expected | None:
-    """None for a canary without a rubric, or whose candidate gets everybody."""
+    """None for a canary without a rubric, or with a share of 100 %."""
     if not judged.criteria or not 0 < share < 1:
         return None
     return Expected(
-        canary=judged.canary,
+        canary=judged.name,
         users=users,
         share=share,
         at=tuple(
             (
-                each,
+                per_unit,
                 expected_power(
                     judged.criteria,
-                    Traffic(units=users, share=share, requests_per_unit=each),
+                    Traffic(units=users, share=share, requests_per_unit=per_unit),
                     metrics=judged.metrics,
                     planned_units=judged.planned_units,
                 ),
             )
-            for each in requests
+            for per_unit in requests
         ),
-        rated=any(asked_for(one.metric, judged.metrics) for one in judged.criteria),
+        rated=any(asked_for(criterion.metric, judged.metrics) for criterion in judged.criteria),
     )
 
 
@@ -59,7 +59,7 @@ def document(found: Expected) -> dict[str, object]:
             {
                 "requests_per_user": requests,
                 "ship": round(power.ship, 3),
-                "criteria": {one.metric: round(one.power, 3) for one in power.criteria},
+                "criteria": {chance.metric: round(chance.power, 3) for chance in power.criteria},
             }
             for requests, power in found.at
         ],
@@ -67,12 +67,12 @@ def document(found: Expected) -> dict[str, object]:
 
 
 def sentence(found: Expected) -> str:
-    """For the terminal: the chances, and the row that costs most of them."""
+    """The chances for the terminal, and the criterion with the lowest."""
     chances = ", ".join(f"{power.ship:.0%} with {requests:g}" for requests, power in found.at)
-    weakest = min(found.at[0][1].criteria, key=lambda one: one.power)
+    weakest = min(found.at[0][1].criteria, key=lambda chance: chance.power)
     return (
         f"{found.canary}: after {found.users:,} users at a share of {found.share * 100:.3g}%, a candidate "
-        f"halfway between acceptable and ideal ships with this chance, by requests a user: {chances}. "
+        f"halfway between acceptable and ideal ships with this chance, by requests per user: {chances}. "
         f"Otherwise the verdict is extend, most often because of {weakest.metric}."
         f"{_RATED if found.rated else ''}"
     )

@@ -1,4 +1,4 @@
-"""Ways to fail, counted for both arms: error types, slow answers, bad ratings by category. Pure."""
+"""Failure modes, counted in both arms: error types, slow answers, bad ratings by category. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ EXAMPLES = 3
 
 
 def failures(recent: Recent | None) -> Failures | None:
-    """The worst MODES of them; None where no exchange was looked at."""
+    """The MODES worst failure modes; None without exchanges."""
     if recent is None or not recent.exchanges:
         return None
     arms = Counter(seen.candidate for seen in recent.exchanges)
@@ -42,7 +42,7 @@ def _errors(recent: Recent) -> Iterator[FailureMode]:
 
 
 def _slow(exchanges: Sequence[Seen]) -> float | None:
-    """What 99 % of the baseline's are faster than; None with too few to tell."""
+    """The 99th percentile of the baseline's latency; None with fewer than 100 exchanges."""
     times = [seen.latency_s for seen in exchanges if seen.latency_s is not None and not seen.candidate]
     if len(times) < 100:
         return None
@@ -59,12 +59,12 @@ def _slower(recent: Recent, slow_s: float | None) -> Iterator[FailureMode]:
 
 
 def _ratings(recent: Recent) -> Iterator[FailureMode]:
-    """Bad ones, by metric and category."""
-    said: dict[tuple[str, str], list[RecentRating]] = defaultdict(list)
-    for each in recent.ratings:
-        said[each.metric, each.category].append(each)
-    for (metric, category), ratings in sorted(said.items()):
-        bad = [each for each in ratings if each.bad]
+    """Bad ratings, by metric and category."""
+    found: dict[tuple[str, str], list[RecentRating]] = defaultdict(list)
+    for rating in recent.ratings:
+        found[rating.metric, rating.category].append(rating)
+    for (metric, category), ratings in sorted(found.items()):
+        bad = [rating for rating in ratings if rating.bad]
         if bad:
             yield _mode("rating", metric, category, bad, ratings)
 
@@ -76,8 +76,8 @@ def _mode(
     failed: Sequence[Seen | RecentRating],
     of: Sequence[Seen | RecentRating],
 ) -> FailureMode:
-    """Both newest first."""
-    found, every = (Counter(each.candidate for each in some) for some in (failed, of))
+    """`failed` and `of` are newest first."""
+    found, every = (Counter(seen.candidate for seen in some) for some in (failed, of))
     return FailureMode(
         kind=kind,
         name=name,
@@ -86,7 +86,7 @@ def _mode(
         baseline_of=every[False],
         candidate=found[True],
         candidate_of=every[True],
-        examples=tuple(each.name for each in failed if each.candidate)[:EXAMPLES],
+        examples=tuple(seen.name for seen in failed if seen.candidate)[:EXAMPLES],
     )
 
 

@@ -1,7 +1,6 @@
-"""A canary's terms as they are kept in the store when it starts, and as a past one's are read from there.
+"""A canary's terms, stored when it starts and read from the store later.
 
-The rubric is kept so that a later change of it shows, the rest so that a canary can still be judged after it
-has left the config.
+The stored rubric shows later changes; the other terms allow judging a canary that is no longer in the config.
 """
 
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from routing.canary import Arm
 
 
 def terms_of(judged: JudgedCanary) -> dict[str, object]:
-    """What is kept: the rubric as a person wrote it, and all else that a report of this canary needs."""
+    """The terms to store: the rubric as written, and everything else that a report of this canary needs."""
     declared = (judged.metrics[row.metric] for row in judged.criteria if row.metric in judged.metrics)
     return {
         "criteria": [_written(row) for row in judged.criteria],
@@ -26,27 +25,27 @@ def terms_of(judged: JudgedCanary) -> dict[str, object]:
         "minimum_days": judged.minimum_days,
         "segments": list(judged.segments),
         "critical_categories": sorted(judged.critical_categories),
-        "critical_segments": [list(each) for each in sorted(judged.critical_segments)],
-        "metrics": [asdict(each) for each in declared],
+        "critical_segments": [list(segment) for segment in sorted(judged.critical_segments)],
+        "metrics": [asdict(metric) for metric in declared],
         "baseline": asdict(judged.baseline) if judged.baseline else None,
         "candidate": asdict(judged.candidate) if judged.candidate else None,
     }
 
 
 def judged_by(name: str, fixed: FixedRubric) -> JudgedCanary:
-    """How to judge a canary by the terms that were kept. Version 0.1 kept the rubric alone."""
-    kept = fixed.document
+    """The canary with its stored terms. Version 0.1 stored only the rubric."""
+    terms = fixed.document
     return JudgedCanary(
-        canary=name,
-        criteria=tuple(_criterion(row) for row in kept["criteria"]),
-        minimum_days=kept.get("minimum_days", 7.0),
-        planned_units=kept.get("planned_units", DEFAULT_PLANNED_UNITS),
-        segments=tuple(kept.get("segments", ())),
-        critical_categories=frozenset(kept.get("critical_categories", ())),
-        critical_segments=frozenset((tag, value) for tag, value in kept.get("critical_segments", ())),
-        metrics={**BUILT_IN, **{each["name"]: Metric(**each) for each in kept.get("metrics", ())}},
-        baseline=_arm(kept.get("baseline")),
-        candidate=_arm(kept.get("candidate")),
+        name=name,
+        criteria=tuple(_criterion(row) for row in terms["criteria"]),
+        minimum_days=terms.get("minimum_days", 7.0),
+        planned_units=terms.get("planned_units", DEFAULT_PLANNED_UNITS),
+        segments=tuple(terms.get("segments", ())),
+        critical_categories=frozenset(terms.get("critical_categories", ())),
+        critical_segments=frozenset((tag, value) for tag, value in terms.get("critical_segments", ())),
+        metrics={**BUILT_IN, **{metric["name"]: Metric(**metric) for metric in terms.get("metrics", ())}},
+        baseline=_arm(terms.get("baseline")),
+        candidate=_arm(terms.get("candidate")),
     )
 
 

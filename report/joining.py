@@ -1,5 +1,4 @@
-"""Feedback and sessions, joined to the rows of a sample. Exchanges are read by their key, and only those that
-feedback names."""
+"""Joins feedback and sessions to the rows of a sample. Reads exchanges by key, only those with feedback."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -23,7 +22,7 @@ _KEYS_AT_ONCE = 5_000
 def read_sessions(
     connection: sa.Connection, scope: TotalsScope, places: Places
 ) -> Mapping[str, MeasureTotals]:
-    """Sessions by the row that they were last seen in: their length, exchanges and repeated questions."""
+    """Sessions by the row in which they were last seen: length, exchanges and repeated questions."""
     columns = sessions.c
     statement = (
         sa.select(
@@ -53,7 +52,7 @@ def read_sessions(
 def read_feedback(
     connection: sa.Connection, scope: TotalsScope, places: Places, metrics: Collection[str]
 ) -> Mapping[str, Ratings]:
-    """The values of these metrics; one that belongs to no row is left out."""
+    """The values of these metrics. A value that belongs to no row is left out."""
     columns = feedback.c
     own = (columns.canary == scope.canary) & (columns.run == scope.run)
     statement = sa.select(
@@ -66,7 +65,7 @@ def read_feedback(
         columns.unit,
     ).where(columns.metric.in_(metrics), own | (columns.canary == ""))
     if connection.dialect.name == "postgresql":
-        # Exchanges are looked up by their key, whatever the planner thinks of reading a whole day instead.
+        # Look exchanges up by key: the planner would sometimes scan a whole day.
         connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
     found: dict[str, list[tuple[Ints, Floats, Floats]]] = defaultdict(list)
     join = _Join(connection, scope, places)
@@ -75,8 +74,8 @@ def read_feedback(
         row = join.rows(about, moment)
         values, names = np.array(value, dtype=np.float64), np.array(metric, dtype=np.str_)
         for name in np.unique(names[row >= 0]).tolist():
-            kept = (row >= 0) & (names == name)
-            found[name].append((row[kept], values[kept], moment[kept]))
+            own_row = (row >= 0) & (names == name)
+            found[name].append((row[own_row], values[own_row], moment[own_row]))
     return {name: _ratings(pieces) for name, pieces in sorted(found.items())}
 
 
@@ -86,24 +85,24 @@ def _ratings(pieces: Sequence[tuple[Ints, Floats, Floats]]) -> Ratings:
 
 
 class _Join:
-    """The row of each value: its exchange's, its session's, or the one its unit was last seen in."""
+    """Finds each value's row: its exchange's, its session's, or the one where its unit was last seen."""
 
     def __init__(self, connection: sa.Connection, scope: TotalsScope, places: Places) -> None:
         self._connection, self._scope, self._places = connection, scope, places
 
     def rows(self, about: Sequence[Sequence[Any]], at: Floats) -> Ints:
-        """`about` are the columns exchange_id, day, session and unit; −1 where a value belongs nowhere."""
+        """`about` holds the columns exchange_id, day, session and unit. −1 for a value without a row."""
         exchange, day, session, unit = about
         rows = self._by_exchange(exchange, day)
         rest = np.flatnonzero(rows == -2)
         rows[rest] = self._by_session([session[i] for i in rest.tolist()], at[rest])
         rest = np.flatnonzero(rows == -2)
-        units = self._places.cells.names.units.seen([unit[i] for i in rest.tolist()])
+        units = self._places.cells.names.units.known([unit[i] for i in rest.tolist()])
         rows[rest] = self._places.latest(units, at[rest])
         return rows
 
     def _by_exchange(self, exchange: Sequence[str], day: Sequence[int | None]) -> Ints:
-        """−2 for what is about no exchange."""
+        """−2 for a value that names no exchange."""
         days: dict[int, set[str]] = defaultdict(set)
         for name, number in zip(exchange, day, strict=True):
             if name and number is not None:
@@ -133,7 +132,7 @@ class _Join:
         return dict(zip(name, self._find(about), strict=True))
 
     def _by_session(self, session: Sequence[str], at: Floats) -> Ints:
-        """−2 for what is about no session."""
+        """−2 for a value that names no session."""
         columns = sessions.c
         found: dict[str, int] = {"": -2}
         begun: dict[str, float] = {"": -np.inf}
@@ -153,7 +152,7 @@ class _Join:
         return np.where(first_at <= at, _looked_up(found, session), -1)
 
     def _find(self, columns: Sequence[Sequence[Any]]) -> Iterable[int]:
-        """The rows that are about the same as these columns of `TotalsScope.grouped`."""
+        """The rows with the same keys as these columns of `TotalsScope.grouped`."""
         found: list[int] = self._places.find(
             RowKeys.read(columns, self._places.cells.names, new=False)
         ).tolist()
@@ -163,7 +162,7 @@ class _Join:
 def _among(
     connection: sa.Connection, column: sa.ColumnElement[str], names: Sequence[str]
 ) -> sa.ColumnElement[bool]:
-    """The column is one of these; PostgreSQL takes them as one value, for 5,000 cost more than the search."""
+    """The column is one of these names. PostgreSQL gets an array: 5,000 parameters cost more than a query."""
     if connection.dialect.name == "postgresql":
         return column == sa.any_(sa.literal(list(names), ARRAY(sa.Text)))
     return column.in_(names)

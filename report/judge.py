@@ -1,4 +1,4 @@
-"""One criterion against its reading: the state, the distance to both bounds, and what is still missing."""
+"""Judges one criterion: its state, the distance to both bounds, and the evidence still missing."""
 
 import math
 from dataclasses import dataclass, replace
@@ -13,14 +13,14 @@ from report.statistics.types import Interval
 State = Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"]
 
 HEAVY = 0.2
-"""No PASS while one unit holds more of the variance than this: its next visit could turn the answer."""
+"""No PASS while one unit has more of the variance than this: its next visit could reverse the result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """One criterion's state. Margins are oriented so that ≥ 0 keeps the bound, in the metric's unit.
+    """One criterion's state. Margins are in the metric's unit; ≥ 0 is within the bound.
 
-    `heavy` says that only a single unit's weight keeps it from passing.
+    `heavy`: the criterion would pass if one unit had less weight.
     """
 
     criterion: Criterion
@@ -31,7 +31,7 @@ class Judged:
     heavy: bool = False
 
     def without_units(self) -> "Judged":
-        """The same without its units' influences, which nothing reads once it is judged."""
+        """A copy without the units' influences, which are not needed after judging."""
         return replace(self, reading=replace(self.reading, comparison=None))
 
     @property
@@ -44,7 +44,7 @@ class Judged:
 
 
 def judge(criterion: Criterion, reading: MetricReading) -> Judged:
-    """IDEAL: the whole interval keeps the ideal bound; PASS: the acceptable one; FAIL: none of it does."""
+    """IDEAL: the whole interval keeps the ideal bound. PASS: the acceptable one. FAIL: none of it does."""
     enough = reading.compared if criterion.acceptable.relative else reading.measured
     if not enough:
         return Judged(criterion=criterion, reading=reading, state="NODATA")
@@ -68,9 +68,9 @@ def judge(criterion: Criterion, reading: MetricReading) -> Judged:
 
 
 def margin(reading: MetricReading, bound: Bound) -> Interval:
-    """How far the candidate is on the right side of the bound; below 0 on the wrong one."""
+    """The distance to the bound, negative on the wrong side."""
     if reading.comparison is None:
-        raise ValueError("nothing was read, so there is no margin")
+        raise ValueError("a margin needs data of both arms")
     contrast = reading.comparison.contrast(*_terms(bound))
     return contrast if bound.higher_is_better else contrast.scaled(-1)
 
@@ -84,7 +84,7 @@ def _heaviest(reading: MetricReading, bound: Bound) -> float:
 
 
 def half_width(judged: Judged) -> float | None:
-    """Half the acceptable margin's interval; None when it is unbounded."""
+    """Half the width of the acceptable margin's interval; None if unbounded."""
     if judged.acceptable is None:
         return None
     half = (judged.acceptable.high - judged.acceptable.low) / 2
@@ -92,7 +92,7 @@ def half_width(judged: Judged) -> float | None:
 
 
 def detectable(judged: Judged) -> float | None:
-    """MDE = (c + z_β)·SE: the distance to the bound that is seen with power 80 % at this traffic."""
+    """MDE = (c + z_β)·SE: the distance to the bound that is detected with 80 % power at this traffic."""
     half = half_width(judged)
     if half is None:
         return None
@@ -101,9 +101,9 @@ def detectable(judged: Judged) -> float | None:
 
 
 def further_units(judged: Judged, *, gate: int, planned: float) -> int | None:
-    """Candidate units still to come until an open criterion is decided with power 80 %; 0 once it is.
+    """Candidate units still needed to decide an open criterion with 80 % power; 0 for a decided one.
 
-    None when the estimate lies so near the bound, or the interval is so wide, that no number can be told.
+    None if the estimate is too close to the bound, or the interval too wide, for a number.
     """
     if not judged.open:
         return 0

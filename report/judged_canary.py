@@ -1,4 +1,4 @@
-"""What the report must know of a canary besides its sample: the terms that were fixed before the run."""
+"""The terms on which a canary is judged, fixed before the run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,16 +10,16 @@ from routing.canary import Arm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedCanary:
-    """One canary as it is to be judged.
+    """One canary and its terms.
 
-    `planned_units` is n*, the candidate units for which the intervals are narrowest; `segments` the tags to
-    break down by; `critical_segments` are (tag, value); `shares` the candidate's share in each phase (a
-    sample from the store brings its own); `baseline` and `candidate` are None where they are not known;
-    `rubric_sha256` is the fingerprint taken at the start (None: not fixed); `compensating_factor` what a
-    person recorded to outweigh a miss; `retro` is True where the criteria were chosen after the fact.
+    `planned_units` is n*, the number of candidate units for which the intervals are narrowest. `segments` are
+    the tags to break down by; `critical_segments` are (tag, value). `shares` is the candidate's share in each
+    phase (a sample from the store has its own). `baseline` and `candidate` are None if unknown.
+    `rubric_sha256` is the hash taken at the start (None: not fixed). `compensating_factor` is what a person
+    recorded to outweigh a miss. `retro`: the criteria were chosen after the run.
     """
 
-    canary: str
+    name: str
     criteria: Sequence[Criterion]
     minimum_days: float = 7.0
     planned_units: int = DEFAULT_PLANNED_UNITS
@@ -36,13 +36,13 @@ class JudgedCanary:
     retro: bool = False
 
     def is_critical(self, by: str | None, value: str) -> bool:
-        """True where a loss blocks: in this value of a tag, or of the category (`by` is None)."""
+        """True if a loss in this value of the tag `by`, or of the category (`by` None), blocks shipping."""
         return value in self.critical_categories if by is None else (by, value) in self.critical_segments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSettings:
-    """What the config says of reports: each canary as it is to be judged, and every metric."""
+    """The part of the config that reports need: each canary's terms, and all metrics."""
 
     canaries: Mapping[str, JudgedCanary]
     metrics: Mapping[str, Metric]

@@ -1,4 +1,4 @@
-"""What a row of unit totals is about, its texts numbered: half a million units are small as numbers."""
+"""The keys of unit total rows, with texts as numbers to save memory: there may be half a million units."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,7 @@ from report.statistics.types import Bools, Ints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TotalsScope:
-    """What is asked for: one run of a canary, the tags to tell apart, and measures as `metrics.source` names
-    them."""
+    """The query: one run of a canary, the tags to separate, and the measures by `metrics.source` name."""
 
     canary: str
     run: int
@@ -24,37 +23,37 @@ class TotalsScope:
     sources: Collection[str] = ()
 
     def grouped(self, columns: Any) -> list[Any]:
-        """What makes a row, of the columns of `unit_days`, `sessions` or `outcomes`.
+        """The key columns of a row, from `unit_days`, `sessions` or `outcomes`.
 
-        The unit first: it alone tells most rows apart, and PostgreSQL sorts three times faster by it.
+        The unit comes first: it differs between most rows, and PostgreSQL sorts three times faster that way.
         """
         tags = [sa.cast(columns.tags, sa.Text)] if self.segments else []
         return [columns.unit, columns.category, columns.phase, columns.arm, *tags]
 
     def place(self, tags: str) -> tuple[str, ...]:
-        """The values of the segments' tags ("" where there is none) in a JSON object of tags."""
+        """The values of the segments' tags in a JSON object of tags; "" for a missing tag."""
         found: Mapping[str, str] = msgspec.json.decode(tags) if tags else {}
         return tuple(found.get(name, "") for name in self.segments)
 
 
 class Numbered(dict[Any, int]):
-    """Keys by the order in which they were first seen."""
+    """Numbers keys from 0 in the order of their first appearance."""
 
     def __missing__(self, key: Any) -> int:
         self[key] = number = len(self)
         return number
 
     def of(self, keys: Sequence[Any]) -> Ints:
-        """Each key's number, new ones included."""
+        """Each key's number; new keys get one."""
         return np.fromiter(map(self.__getitem__, keys), dtype=np.int64, count=len(keys))
 
-    def seen(self, keys: Sequence[Any]) -> Ints:
-        """Each key's number, −1 for one that was never seen."""
+    def known(self, keys: Sequence[Any]) -> Ints:
+        """Each key's number; −1 for an unknown key."""
         return np.fromiter(map(self.get, keys, repeat(-1)), dtype=np.int64, count=len(keys))
 
 
-class _Read(dict[str, tuple[str, ...]]):
-    """Scope.place of each different text, read once."""
+class _PlaceCache(dict[str, tuple[str, ...]]):
+    """`TotalsScope.place` of each distinct text, parsed once."""
 
     def __init__(self, scope: TotalsScope) -> None:
         super().__init__()
@@ -66,15 +65,15 @@ class _Read(dict[str, tuple[str, ...]]):
 
 
 class Names:
-    """The texts of the rows, numbered, and the place of each text of tags."""
+    """The numbers of the rows' texts, and the parsed tags."""
 
     def __init__(self, scope: TotalsScope) -> None:
         self._segments = scope.segments
         self.units, self.categories, self.places = Numbered(), Numbered(), Numbered()
-        self.place = _Read(scope)
+        self.place = _PlaceCache(scope)
 
     def labels(self, code: Codes) -> Mapping[str, TextColumn]:
-        """Each segment's values, given the rows' places."""
+        """Each segment's column of values. `code` holds the rows' places."""
         found: dict[str, TextColumn] = {}
         for position, name in enumerate(self._segments):
             values = Numbered()
@@ -85,7 +84,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowKeys:
-    """What a row is about, (n,) each, numbered; −1 for a text that no row has."""
+    """The rows' keys as numbers, (n,) each; −1 for a text that no row has."""
 
     unit: Ints
     phase: Ints
@@ -95,13 +94,13 @@ class RowKeys:
 
     @classmethod
     def read(cls, columns: Sequence[Sequence[Any]], names: Names, *, new: bool) -> "RowKeys":
-        """From the columns of `TotalsScope.grouped`; `new` adds the texts that were not seen yet."""
+        """From the columns of `TotalsScope.grouped`. With `new`, unknown texts get a number."""
         unit, category, phase, arm, *tags = columns
 
         def number(numbered: Numbered, keys: Sequence[Any]) -> Ints:
-            return numbered.of(keys) if new else numbered.seen(keys)
+            return numbered.of(keys) if new else numbered.known(keys)
 
-        # Millions of rows: whatever is done for each is done by a method of the interpreter's own.
+        # There may be millions of rows, so each step per row is a C function.
         places = list(map(names.place.__getitem__, tags[0])) if tags else [()] * len(unit)
         return cls(
             unit=number(names.units, unit),
@@ -112,11 +111,11 @@ class RowKeys:
         )
 
     def columns(self) -> tuple[Codes, Codes, Bools, Codes, Codes]:
-        """All of them, in the order of the fields."""
+        """All columns, in the order of the fields."""
         return self.unit, self.phase, self.candidate, self.category, self.place
 
     def joined(self, names: Names) -> Ints:
-        """One number for each row; −1 where a text is unknown."""
+        """The keys combined into one number per row; −1 for an unknown text."""
         number = (self.phase * 2 + self.candidate) * len(names.units) + self.unit
         number = number * len(names.categories) + self.category
         number = number * len(names.places) + self.place

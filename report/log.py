@@ -1,4 +1,4 @@
-"""A log from elsewhere, as CSV, read into a sample. Every complaint names the line and the column."""
+"""Reads an external log (CSV) into a sample. Every error names the line and the column."""
 
 import csv
 import difflib
@@ -27,12 +27,12 @@ _ERROR_TYPES: dict[str, ErrorType] = {name: name for name in _NAMES}
 
 
 def from_csv(path: Path, metrics: Mapping[str, Metric] = BUILT_IN) -> Sample:
-    """Read a log of exchanges, one a line, with a header of `COLUMNS`; an empty cell is a missing value.
+    """Read a log with one exchange per line and a header of `COLUMNS`. An empty cell is a missing value.
 
-    `at` is RFC 3339 or UTC seconds; `arm` baseline or candidate; `error_type` one of the contract's closed
-    set, empty when the exchange went well; `phase` counts changes of the share; `pre_NAME` is the unit's own
-    value of a metric before the canary, the mean of its cells. `metrics` bound what a `metric_*` cell may
-    hold. Raises BadSample, OSError.
+    `at` is RFC 3339 or UTC seconds. `arm` is baseline or candidate. `error_type` is one of the documented
+    types, empty for a good exchange. `phase` counts changes of the share. `pre_NAME` is the unit's value of a
+    metric before the canary, the mean of its cells. `metrics` bound the values of `metric_*` cells. Raises
+    BadSample, OSError.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -41,7 +41,7 @@ def from_csv(path: Path, metrics: Mapping[str, Metric] = BUILT_IN) -> Sample:
             _check_header(path.name, header)
             body = _body(path.name, header, rows)
     except (csv.Error, UnicodeDecodeError) as exc:
-        raise BadSample(f"{path.name} is no CSV in UTF-8: {exc}") from exc
+        raise BadSample(f"{path.name} is not a CSV file in UTF-8: {exc}") from exc
     return _build(_Table(path.name, header, body), metrics)
 
 
@@ -53,7 +53,7 @@ def _check_header(file: str, header: Sequence[str]) -> None:
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise BadSample(f"{file} line 1: unknown column {name!r}{hint} Columns are {COLUMNS}")
     if len(set(header)) < len(header):
-        raise BadSample(f"{file} line 1: a column stands there twice")
+        raise BadSample(f"{file} line 1: two columns have the same name")
     for name in REQUIRED:
         if name not in header:
             raise BadSample(f"{file} line 1: column {name!r} is missing. Columns are {COLUMNS}")
@@ -63,47 +63,48 @@ def _body(name: str, header: Sequence[str], rows: Iterator[list[str]]) -> list[l
     body: list[list[str]] = []
     for line, row in enumerate(rows, start=2):
         if row and len(row) != len(header):
-            raise BadSample(f"{name} line {line}: {len(row)} cells under {len(header)} columns")
+            raise BadSample(f"{name} line {line}: {len(row)} cells, but the header has {len(header)} columns")
         body.append(row)
     return body
 
 
 class _Table:
-    """The cells by column, with the line each stands on."""
+    """The cells by column, with their line numbers."""
 
     def __init__(self, name: str, header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
         self.name = name
         self.header = tuple(header)
-        kept = [(line, row) for line, row in enumerate(body, start=2) if row]
-        self.lines = [line for line, _ in kept]
-        self._columns = {column: [row[i].strip() for _, row in kept] for i, column in enumerate(header)}
+        rows = [(line, row) for line, row in enumerate(body, start=2) if row]
+        self.lines = [line for line, _ in rows]
+        self._columns = {column: [row[i].strip() for _, row in rows] for i, column in enumerate(header)}
 
     def text(self, column: str) -> list[str]:
         return self._columns.get(column, [""] * len(self.lines))
 
     def read(self, column: str, parse: Callable[[str], float], right: str) -> Floats:
-        """The column through `parse` (ValueError: a complaint with `right`); empty cells are NaN."""
+        """The parsed column, empty cells as NaN. A ValueError of `parse` becomes a BadSample with `right`."""
         values = np.full(len(self.lines), np.nan)
         for i, cell in enumerate(self.text(column)):
             if cell:
                 try:
                     values[i] = parse(cell)
                 except ValueError:
-                    self.complain(i, column, cell, right)
+                    self.refuse(i, column, cell, right)
         return values
 
-    def complain(self, row: int, column: str, cell: str, right: str) -> None:
+    def refuse(self, row: int, column: str, cell: str, right: str) -> None:
+        """Raise BadSample for this cell; `right` says what it must be."""
         what = f"{cell!r} is not {right}" if cell else f"is empty; it must be {right}"
         raise BadSample(f"{self.name} line {self.lines[row]}, column {column!r}: {what}")
 
 
 def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
-    at = _required(table, "at", _time, "a time such as 2026-11-24T10:00:00Z, or UTC seconds")
+    at = _required(table, "at", _time, "a time, for example 2026-11-24T10:00:00Z, or UTC seconds")
     arms = _required(table, "arm", _arm, "'baseline' or 'candidate'")
     names = table.text("unit")
     for row, name in enumerate(names):
         if not name:
-            table.complain(row, "unit", "", "the sticky identity, such as a hashed user id")
+            table.refuse(row, "unit", "", "the unit's identity, for example a hashed user id")
     errors: list[ErrorType | None] = [
         _error_type(table, row, cell) for row, cell in enumerate(table.text("error_type"))
     ]
@@ -151,7 +152,7 @@ def _recent(
     order: np.ndarray,
     metrics: Mapping[str, Metric],
 ) -> Recent:
-    """The newest lines, called by their number."""
+    """The newest lines, named by their line number."""
     newest = order[::-1].tolist()
 
     def category(place: int) -> str:
@@ -187,11 +188,11 @@ def _recent(
             if exchanges.counts[len(newest) - 1 - back]
         ),
         ratings=tuple(
-            each
+            rating
             for name, ratings in exchanges.feedback.items()
             if name in metrics
             for candidate in (False, True)
-            for each in rated(name, ratings, candidate)
+            for rating in rated(name, ratings, candidate)
         ),
     )
 
@@ -199,7 +200,7 @@ def _recent(
 def _required(table: _Table, column: str, parse: Callable[[str], float], right: str) -> Floats:
     values = table.read(column, parse, right)
     for row in np.flatnonzero(np.isnan(values))[:1]:
-        table.complain(int(row), column, "", right)
+        table.refuse(int(row), column, "", right)
     return values
 
 
@@ -222,7 +223,7 @@ def _ratings(
 
 
 def _by_unit(values: Floats, unit: np.ndarray, units: int) -> Floats:
-    """Each unit's mean, (units,), NaN where all of its cells are empty."""
+    """Each unit's mean, (units,); NaN if all its cells are empty."""
     given = ~np.isnan(values)
     count = np.bincount(unit[given], minlength=units)
     total = np.bincount(unit[given], weights=values[given], minlength=units)
@@ -237,7 +238,7 @@ def _labels(table: _Table, column: str, order: np.ndarray) -> TextColumn:
 def _error_type(table: _Table, row: int, cell: str) -> ErrorType | None:
     if cell and cell not in _ERROR_TYPES:
         near = difflib.get_close_matches(cell, _ERROR_TYPES, n=1)
-        table.complain(row, "error_type", cell, near[0] if near else f"one of {', '.join(_ERROR_TYPES)}")
+        table.refuse(row, "error_type", cell, near[0] if near else f"one of {', '.join(_ERROR_TYPES)}")
     return _ERROR_TYPES.get(cell)
 
 

@@ -1,4 +1,4 @@
-"""A rubric's metric name, and the values of a sample that it stands for."""
+"""Metrics by name, and their values in a sample."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ _LEVELS = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Measure:
-    """Where a measured metric stands in `Sample.totals`; `per_unit`: a unit is one value, whatever it did."""
+    """A measured metric's place in `Sample.totals`. `per_unit`: each unit's total is one value."""
 
     of: str
     logarithmic: bool = False
@@ -36,17 +36,17 @@ _MEASURED = {
 
 
 class UnknownMetric(ValueError):
-    """A rubric's metric that is neither measured nor declared; the message lists what there is."""
+    """A rubric's metric that is neither measured nor declared; the message lists the known metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observations:
-    """One metric's values by row of the sample, (m,) each: `count` of them add up to `total`.
+    """One metric's values by row of the sample, (m,) each: `count` values with the sum `total`.
 
-    `level` is set where the metric is a quantile, and then `values` are its groups, one for each of these
-    rows; `logarithmic` where arms compare as a ratio; `bounds` where no value can lie outside; `per_unit`
-    where a unit's total is one value. `feedback` marks values that not every unit gives, `exposed` (units,)
-    the units that could; `before` (units,) is each unit's value before the canary, where that is known.
+    A quantile metric has a `level`, and `values` with one group per row. `logarithmic`: arms compare as a
+    ratio. `bounds`: no value lies outside. `per_unit`: a unit's total is one value. `feedback`: not every
+    unit gives a value; `exposed` (units,) marks the units that could. `before` (units,) is each unit's value
+    before the canary, if known.
     """
 
     row: Ints
@@ -62,30 +62,30 @@ class Observations:
     before: Floats | None = None
 
     def only(self, rows: Bools) -> "Observations":
-        """Those whose row is marked in `rows`, (n,)."""
+        """The values of the rows marked in `rows`, (n,)."""
         return self.take(np.flatnonzero(rows[self.row]))
 
-    def take(self, kept: Ints) -> "Observations":
-        """These, (k,) rising places among the m."""
-        if len(kept) == len(self.row):
+    def take(self, places: Ints) -> "Observations":
+        """The values at these places, (k,) rising."""
+        if len(places) == len(self.row):
             return self
         return replace(
             self,
-            row=self.row[kept],
-            total=self.total[kept],
-            count=self.count[kept],
-            values=None if self.values is None else self.values.take(kept),
+            row=self.row[places],
+            total=self.total[places],
+            count=self.count[places],
+            values=None if self.values is None else self.values.take(places),
         )
 
 
 def quantile_level(name: str) -> float | None:
-    """.95 for latency_p95 and ttft_p95; None where the metric is no quantile."""
+    """.95 for latency_p95 and ttft_p95; None if the metric is not a quantile."""
     stem, _, level = name.rpartition("_")
     return _LEVELS.get(level) if stem in ("latency", "ttft") else None
 
 
 def source(name: str) -> str | None:
-    """What a metric is computed from, as `Sample.totals` and `Sample.values` call it; None for feedback."""
+    """The name in `Sample.totals` or `Sample.values` of a metric's measure; None for feedback."""
     if name in _MEASURED:
         return _MEASURED[name].of
     return None if quantile_level(name) is None else name.rpartition("_")[0]
@@ -97,7 +97,7 @@ def known(name: str, metrics: Mapping[str, Metric]) -> bool:
 
 
 def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: float) -> Observations:
-    """The metric's values in the sample as of `now`, UTC seconds; raises UnknownMetric."""
+    """The metric's values in the sample as of `now`, UTC seconds. Raises UnknownMetric."""
     before = sample.before.get(name)
     if name in metrics:
         return replace(_feedback(sample, metrics[name], now), before=before)
@@ -105,7 +105,7 @@ def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: fl
         return replace(_totals(sample, _MEASURED[name]), before=before)
     if quantile_level(name) is None:
         raise UnknownMetric(
-            f"{name!r} is no metric: use {', '.join(_MEASURED)}, latency_p95 (or p50, p90, p99), "
+            f"{name!r} is not a metric: use {', '.join(_MEASURED)}, latency_p95 (or p50, p90, p99), "
             f"ttft_p95, or one declared under `metrics:` ({', '.join(sorted(metrics))})"
         )
     return _quantile(sample, name)
@@ -115,7 +115,7 @@ def _totals(sample: Sample, measure: _Measure) -> Observations:
     nothing = MeasureTotals(count=np.zeros(0), total=np.zeros(0))
     totals = sample.totals.get(measure.of, nothing)
     row = np.flatnonzero(totals.count)
-    # Where every row has a value, as most do of most measures, a million numbers need not be copied.
+    # Most measures have a value in every row; then a million numbers need no copy.
     every = len(row) == len(totals.count)
     return Observations(
         row=row,
@@ -152,19 +152,19 @@ def _everyone(sample: Sample) -> Bools:
 
 
 def _feedback(sample: Sample, metric: Metric, now: float) -> Observations:
-    """Only units first exposed at least `matures_after_s` ago, and only what they said within that time."""
+    """Only units first exposed at least `matures_after_s` ago, and only their values within that time."""
     first = sample.exposed_at()
     matured = first + metric.matures_after_s <= now
     empty = Ratings(row=_none(), value=np.zeros(0), at=np.zeros(0))
     ratings = sample.feedback.get(metric.name, empty)
     unit = sample.unit[ratings.row]
-    kept = matured[unit] & (ratings.at <= now)
+    valid = matured[unit] & (ratings.at <= now)
     if metric.matures_after_s > 0:
-        kept &= ratings.at <= first[unit] + metric.matures_after_s
-    row = ratings.row[kept]
+        valid &= ratings.at <= first[unit] + metric.matures_after_s
+    row = ratings.row[valid]
     return Observations(
         row=row,
-        total=_points(metric, _capped(sample, metric, ratings, now)[kept]),
+        total=_points(metric, _capped(sample, metric, ratings, now)[valid]),
         count=np.ones(len(row)),
         exposed=matured,
         bounds=_bounds(metric),
@@ -173,10 +173,10 @@ def _feedback(sample: Sample, metric: Metric, now: float) -> Observations:
 
 
 def _capped(sample: Sample, metric: Metric, ratings: Ratings, now: float) -> Floats:
-    """Amounts of money, cut off at the baseline's p99.9: one purchase must not decide for everybody.
+    """Amounts of money, capped at the baseline's p99.9, so that one purchase cannot decide.
 
-    The cap is that of the baseline's first 10,000 values, so that it stands still from then on; under 1,000
-    there is none.
+    The cap comes from the baseline's first 10,000 values and is fixed from then on. Below 1,000 values there
+    is no cap.
     """
     if metric.kind != "amount":
         return ratings.value
@@ -194,7 +194,7 @@ def _bounds(metric: Metric) -> tuple[float, float] | None:
 
 
 def _points(metric: Metric, values: Floats) -> Floats:
-    """NPS is the share of promoters (9, 10) less that of detractors (0 to 6), times 100."""
+    """NPS is the share of promoters (9, 10) minus the share of detractors (0 to 6), times 100."""
     if metric.kind != "nps":
         return values
     return np.where(values >= 9, 100.0, np.where(values <= 6, -100.0, 0.0))

@@ -1,4 +1,4 @@
-"""What full rollout would cost or save in a month, at the traffic measured. Pure."""
+"""The monthly cost or saving of a full rollout at the measured traffic. Pure."""
 
 import numpy as np
 
@@ -16,11 +16,11 @@ _LEAST_DAYS = 1.0
 
 
 def money(sample: Sample, *, planned: float) -> Money | None:
-    """None where a day was not measured, or fewer than 100 users of an arm have a cost.
+    """None with less than a day of data, or fewer than 100 users with a cost in an arm.
 
-    Users are compared, not requests, so that a model which makes users ask more often pays for it. What the
-    current model would cost for all of them is measured; the candidate's part is that times the ratio of the
-    arms, whose interval it takes over. Phases of a ramp may be of any length.
+    Users are compared, not requests, so a model that makes users ask more often costs more. The current
+    model's cost for all users is measured; the candidate's is that cost times the arms' ratio, with the
+    ratio's interval. Phases of a ramp may have any length.
     """
     observed = observe(sample, "cost_total", {}, now=0.0)
     reading = read(sample, observed, planned=planned)
@@ -55,7 +55,7 @@ def money(sample: Sample, *, planned: float) -> Money | None:
 
 
 def _change(reading: MetricReading, baseline: float) -> Range:
-    assert reading.comparison is not None  # a reading that is compared has one  # noqa: S101
+    assert reading.comparison is not None  # true for a compared reading  # noqa: S101
     found = reading.comparison.contrast(1, 0)
     return Range(
         low=finite(found.low / baseline),
@@ -65,7 +65,7 @@ def _change(reading: MetricReading, baseline: float) -> Range:
 
 
 def _days(sample: Sample, phases: Ints) -> float:
-    """How long these phases were, added up."""
+    """The total length of these phases."""
     lengths = [
         float(sample.last_at[inside].max() - sample.first_at[inside].min())
         for phase in phases.tolist()
@@ -75,7 +75,7 @@ def _days(sample: Sample, phases: Ints) -> float:
 
 
 def _all_on_baseline(sums: UnitSums, phases: Ints) -> float:
-    """Dollars: in each phase, what a baseline unit cost, times the units of both arms."""
+    """Dollars: over all phases, a baseline unit's cost times the units of both arms."""
     total = 0.0
     for phase in phases.tolist():
         inside = sums.phase == phase
@@ -85,7 +85,7 @@ def _all_on_baseline(sums: UnitSums, phases: Ints) -> float:
 
 
 def _requests(sample: Sample, phases: Ints) -> tuple[float, float | None]:
-    """How many were made, and the share of them whose price is known."""
+    """The number of requests, and the share with a known price."""
     inside = np.isin(sample.phase, phases)
     priced = float(sample.totals["cost"].count[inside].sum())
     if "errors" not in sample.totals:

@@ -1,7 +1,4 @@
-"""The newest exchanges and ratings out of the store.
-
-A fixed number of them, found by an index: never a scan, however many there are.
-"""
+"""Reads a fixed number of the newest exchanges and ratings from the store, by an index, never by a scan."""
 
 from collections.abc import Collection, Iterator
 
@@ -20,10 +17,13 @@ _COUNTED = ("ok", "fallback", "error")
 def read_recent(
     connection: sa.Connection, canary: str, run: int, metrics: Collection[Metric], *, until: float
 ) -> Recent:
-    """The run's among the newest exchanges until `until`, UTC seconds, and the ratings of these metrics."""
+    """The run's exchanges among the newest up to `until`, UTC seconds, and the ratings of these metrics."""
     rated = (metric for metric in metrics if metric.kind in ("bool", "rating", "nps"))
     ratings = [
-        each for metric in rated for arm in _ARMS for each in _ratings(connection, canary, run, metric, arm)
+        rating
+        for metric in rated
+        for arm in _ARMS
+        for rating in _ratings(connection, canary, run, metric, arm)
     ]
     return Recent(exchanges=_exchanges(connection, canary, run, until), ratings=tuple(ratings))
 

@@ -1,7 +1,7 @@
 """Each metric's difference as users came in. Pure; nothing is read again.
 
-Users are what the confidence sequence counts, so its band is drawn over users in the order of their first
-request: a point holds all who had come by that day, by all that they have done since.
+The confidence sequence counts users, so its band is drawn over users in the order of their first request: a
+point covers all users who had come by that day, with all their data since.
 """
 
 from dataclasses import replace
@@ -19,32 +19,32 @@ from report.statistics.types import Bools, Ints
 
 POINTS, FEW_POINTS = 14, 3
 LARGE = 2_000_000
-"""So many values are judged again at FEW_POINTS only: a report over weeks shall not take twice its time."""
+"""From so many values on, a metric has FEW_POINTS: more would double the time of a report over weeks."""
 
 _DAY_S = 86400.0
 
 
 def course(sample: Sample, judged: Judged, observed: Observations, *, planned: float) -> MetricCourse | None:
-    """The metric's course; None under two points, those before the gate of 100 users left out."""
+    """The metric's course, without points before the gate of 100 users; None with fewer than two points."""
     day = np.floor(sample.exposed_at() / _DAY_S).astype(np.int64)
     points: list[CoursePoint] = []
     chosen = _chosen(day[observed.exposed], FEW_POINTS if _size(observed) > LARGE else POINTS)
-    for each in chosen:
-        last = each == chosen[-1]
-        reading = judged.reading if last else _read_until(sample, observed, day <= each, planned=planned)
-        if (point := _point(each, reading)) is not None:
+    for until in chosen:
+        last = until == chosen[-1]
+        reading = judged.reading if last else _read_until(sample, observed, day <= until, planned=planned)
+        if (point := _point(until, reading)) is not None:
             points.append(point)
     return MetricCourse(metric=judged.criterion.metric, points=tuple(points)) if len(points) > 1 else None
 
 
 def _read_until(sample: Sample, observed: Observations, come: Bools, *, planned: float) -> MetricReading:
-    """Of the units that had come, (units,)."""
+    """The reading over the units marked in `come`, (units,)."""
     some = replace(observed.only(come[sample.unit]), exposed=observed.exposed & come)
     return read(sample, some, planned=planned)
 
 
 def _chosen(days: Ints, most: int) -> list[int]:
-    """Evenly among the days that had new users, the last one included."""
+    """At most `most` days, evenly spread over the days with new users, the last day included."""
     every = np.unique(days)
     place = np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(np.int64)
     chosen: list[int] = every[place].tolist()

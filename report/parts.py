@@ -1,4 +1,4 @@
-"""Segments and categories: where the candidate is better or worse than its average hides."""
+"""Segments and categories where the candidate is better or worse, which the average hides."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from report.statistics.phases import distinct
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One metric within one value of a tag, or of the category (`by` is None).
+    """One metric within one value of a tag, or of the category (`by` None).
 
-    Not its reading, which holds every unit: there may be hundreds of parts. `worse` and `better` are E₁ of
-    the candidate's being so, 0 before the gate; `below_floor` says that it misses an absolute bound.
+    It does not hold the reading with every unit, because there may be hundreds of parts. `worse` and `better`
+    are the evidence E₁ for either, 0 before the gate. `below_floor`: it misses an absolute bound.
     """
 
     by: str | None
@@ -52,7 +52,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Every segment and category; `below_floor` holds the (tag or None, value, metric) of critical ones that
+    """All segments and categories. `below_floor` holds (tag or None, value, metric) of the critical ones that
     miss an absolute bound."""
 
     segments: tuple[SegmentLine, ...]
@@ -61,19 +61,19 @@ class Parts:
 
 
 def parts_of(
-    sample: Sample, rollout: JudgedCanary, criterion: Criterion, observed: Observations
+    sample: Sample, canary: JudgedCanary, criterion: Criterion, observed: Observations
 ) -> list[Part]:
     """This metric in every segment and category."""
-    planned = rollout.planned_units / max(_candidate_units(sample, observed), 1)
+    planned = canary.planned_units / max(_candidate_units(sample, observed), 1)
     return [
         Part.of(by, value, criterion, _reading(sample, inside, planned))
-        for by in (*rollout.segments, None)
+        for by in (*canary.segments, None)
         for value, inside in _pieces(sample.category if by is None else sample.tags.get(by), observed)
     ]
 
 
 def _pieces(labels: TextColumn | None, observed: Observations) -> Iterator[tuple[str, Observations]]:
-    """The observations by label, but for those that have none."""
+    """The observations by label, without unlabelled ones."""
     if labels is None:
         return
     code = labels.code[observed.row]
@@ -82,17 +82,17 @@ def _pieces(labels: TextColumn | None, observed: Observations) -> Iterator[tuple
             yield value, observed.take(np.flatnonzero(code == place))
 
 
-def break_down(parts: Sequence[Part], rollout: JudgedCanary) -> Parts:
-    """Which of all these are worse or better: e-BH at ALPHA over all of them, each direction apart.
+def break_down(parts: Sequence[Part], canary: JudgedCanary) -> Parts:
+    """Which parts are worse or better: e-BH at ALPHA over all parts, once per direction.
 
-    Told by place, in the rubric's order within each.
+    Ordered by place, and within a place as in the rubric.
     """
-    places = (*rollout.segments, None)
+    places = (*canary.segments, None)
     parts = sorted(parts, key=lambda part: (places.index(part.by), part.value))
     tested = [part for part in parts if part.compared]
     worse = _discoveries(tested, [part.worse for part in tested])
     better = _discoveries(tested, [part.better for part in tested])
-    critical = {id(part) for part in parts if rollout.is_critical(part.by, part.value)}
+    critical = {id(part) for part in parts if canary.is_critical(part.by, part.value)}
     below = {id(part) for part in parts if id(part) in critical and part.below_floor}
 
     def state(part: Part) -> PartState:
@@ -134,7 +134,7 @@ def break_down(parts: Sequence[Part], rollout: JudgedCanary) -> Parts:
 
 
 def difference(reading: MetricReading) -> Difference:
-    """The arms' difference with its p-value; without interval until both arms have enough units."""
+    """The arms' difference with its p-value; without an interval until both arms have enough units."""
     if reading.comparison is None or reading.baseline is None:
         return Difference()
     found = reading.comparison.contrast(1, 0)
@@ -149,7 +149,7 @@ def difference(reading: MetricReading) -> Difference:
 
 
 def _reading(sample: Sample, inside: Observations, planned: float) -> MetricReading:
-    """`planned` is n* for each candidate unit there is."""
+    """`planned` is n* per candidate unit."""
     return read(sample, inside, planned=planned * max(_candidate_units(sample, inside), 1))
 
 
@@ -167,11 +167,11 @@ def _evidence(criterion: Criterion, reading: MetricReading, *, worse: bool) -> f
 
 
 def _discoveries(parts: Sequence[Part], evidence: Sequence[float]) -> set[int]:
-    found = e_bh(np.array(evidence, dtype=np.float64), alpha=ALPHA)
-    return {id(part) for part, one in zip(parts, found, strict=True) if one}
+    discovered = e_bh(np.array(evidence, dtype=np.float64), alpha=ALPHA)
+    return {id(part) for part, is_discovery in zip(parts, discovered, strict=True) if is_discovery}
 
 
 def _below_floor(criterion: Criterion, reading: MetricReading) -> bool:
-    """The whole interval on the wrong side of an absolute bound, whatever the baseline does there."""
+    """True if the whole interval is on the wrong side of an absolute bound."""
     absolute = not criterion.acceptable.relative
     return absolute and reading.candidate_units >= GATE and judge(criterion, reading).state == "FAIL"

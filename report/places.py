@@ -1,4 +1,4 @@
-"""Which row of a sample something belongs to: by what it is about, or by a unit and a moment."""
+"""Finds rows of a sample: by key, or by unit and time."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from report.statistics.types import Floats, Ints
 
 
 class Places:
-    """The cells, ready to be looked up."""
+    """An index over the cells."""
 
     def __init__(self, cells: Cells) -> None:
         self.cells = cells
@@ -19,7 +19,7 @@ class Places:
         self._first = np.searchsorted(cells.keys.unit[self._by_unit], np.arange(len(cells.names.units) + 1))
 
     def find(self, keys: RowKeys) -> Ints:
-        """The row that is about the same, (m,); −1 where there is none."""
+        """The row with each key, (m,); −1 without one."""
         wanted = keys.joined(self.cells.names)
         if len(self._joined) == 0:
             return np.full(len(wanted), -1, dtype=np.int64)
@@ -27,22 +27,22 @@ class Places:
         return np.where(self._joined[place] == wanted, self._order[place], -1)
 
     def latest(self, unit: Ints, at: Floats) -> Ints:
-        """The row in which each unit (−1: unknown) was last seen at or before `at`, (m,); −1 without any.
+        """The row in which each unit (−1: unknown) was last seen at or before `at`, (m,); −1 without one.
 
-        A row knows its first and its last moment only, so of two that both go on, the one begun later is
-        taken: phase and arm are right, since a unit's phases follow each other.
+        A row has only its first and last time, so of two overlapping rows the later-started one is taken.
+        Phase and arm are right, because a unit's phases do not overlap.
         """
         found = np.full(len(unit), -1, dtype=np.int64)
-        asked = np.flatnonzero(unit >= 0)
-        begin, end = self._first[unit[asked]], self._first[unit[asked] + 1]
-        who = np.repeat(np.arange(len(asked)), end - begin)
-        within = np.arange(len(who)) - np.repeat(np.cumsum(end - begin) - (end - begin), end - begin)
-        row = self._by_unit[begin[who] + within]
-        moment = at[asked][who]
+        known = np.flatnonzero(unit >= 0)
+        begin, end = self._first[unit[known]], self._first[unit[known] + 1]
+        query = np.repeat(np.arange(len(known)), end - begin)
+        within = np.arange(len(query)) - np.repeat(np.cumsum(end - begin) - (end - begin), end - begin)
+        row = self._by_unit[begin[query] + within]
+        moment = at[known][query]
         before = self.cells.first_at[row] <= moment
-        who, row, moment = who[before], row[before], moment[before]
-        seen = np.minimum(self.cells.last_at[row], moment)
-        # The last one assigned stays: the latest seen and, of those, the one that comes last in the sample.
-        best = np.lexsort((row, seen))
-        found[asked[who[best]]] = row[best]
+        query, row, moment = query[before], row[before], moment[before]
+        seen_at = np.minimum(self.cells.last_at[row], moment)
+        # The last assignment wins: the latest seen, and of those the last in the sample.
+        best = np.lexsort((row, seen_at))
+        found[known[query[best]]] = row[best]
         return found

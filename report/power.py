@@ -1,6 +1,6 @@
-"""Before the run: how likely a rubric is to ship a candidate that deserves it, at this traffic.
+"""The power of a rubric before the run: how likely it ships a good candidate at this traffic.
 
-A plan, not a statistic: it rests on assumptions about users that only the run can check, and it says which.
+It rests on stated assumptions about users, which only the run can check.
 """
 
 import math
@@ -19,9 +19,9 @@ from report.statistics import sequence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """What will come in while the canary runs: distinct `units` of both arms, and the candidate's share.
+    """The expected traffic: distinct `units` of both arms, and the candidate's share.
 
-    `requests_per_unit` is a mean, 1 or more: a unit makes one request and a Poisson number on top.
+    `requests_per_unit` is a mean, at least 1: each unit makes 1 + Poisson(requests_per_unit − 1) requests.
     """
 
     units: int
@@ -31,15 +31,15 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumptions:
-    """What is taken for granted of the users.
+    """The assumptions about users.
 
-    `values` and `baselines` are true values by metric; left out, the candidate lies halfway between
-    acceptable and ideal and the baseline at 80 % of a share, 4 of a rating, 1 of all else. `alike` is the
-    part of the variance that is the user's own (the intraclass correlation). `responses` are, by feedback
-    metric, the share of exchanges with a value; left out, `asked` for what somebody must be asked for
-    (ratings, NPS, thumbs, "did this help?") and 1 for what the app knows by itself. `cost_cv` is the standard
-    deviation of a request's cost over its mean (for `cost_total` of a user's), `log_latency_sd` that of the
-    latency's logarithm; a rating's is a quarter of its scale.
+    `values` and `baselines` are true values by metric. By default the candidate is halfway between acceptable
+    and ideal, and the baseline is .8 for a share, 4 for a rating, 1 for anything else. `alike` is the
+    intraclass correlation: the share of the variance between users. `responses` is, by feedback metric, the
+    share of exchanges with a value; the default is `asked` for values that users must be asked for (ratings,
+    NPS, thumbs, "did this help?") and 1 for values that the app knows. `cost_cv` is the coefficient of
+    variation of a request's cost (for `cost_total`, a user's). `log_latency_sd` is the standard deviation of
+    the log latency. A rating's standard deviation is a quarter of its scale.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Assumptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chance:
-    """One criterion's chance to be seen as acceptable at the end, and the candidate units it rests on."""
+    """One criterion's chance to pass at the end, and the number of candidate units behind it."""
 
     metric: str
     units: int
@@ -62,7 +62,7 @@ class Chance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Power:
-    """The chance that all criteria pass, were they independent (they are not quite), and each one's own."""
+    """The chance that all criteria pass, as if they were independent, and each criterion's chance."""
 
     ship: float
     criteria: tuple[Chance, ...]
@@ -76,10 +76,10 @@ def expected_power(
     metrics: Mapping[str, Metric] = BUILT_IN,
     planned_units: int = DEFAULT_PLANNED_UNITS,
 ) -> Power:
-    """The chance that this rubric ships a candidate whose true values are those assumed."""
-    taken = assumptions or Assumptions()
-    chances = tuple(_chance(one, traffic, taken, metrics, planned_units) for one in criteria)
-    return Power(ship=math.prod(one.power for one in chances), criteria=chances)
+    """The chance that this rubric ships a candidate with the assumed true values."""
+    assumed = assumptions or Assumptions()
+    chances = tuple(_chance(criterion, traffic, assumed, metrics, planned_units) for criterion in criteria)
+    return Power(ship=math.prod(chance.power for chance in chances), criteria=chances)
 
 
 def _chance(
@@ -112,21 +112,21 @@ def _chance(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sizes:
-    """How many values a unit gives: `answers` is the share that gives any, of which `mean` and `mean_square`
-    are the moments."""
+    """The number of values per unit: `answers` is the share of units with any; `mean` and `mean_square` are
+    the moments among those."""
 
     answers: float
     mean: float
     mean_square: float
 
     def variance(self, alike: float) -> float:
-        """K times the variance of ΣS/ΣN of K units, where a single value's is 1: those who say much weigh
-        much, and what is their own with them."""
+        """K times the variance of ΣS/ΣN over K units, for values of variance 1. Units with many values weigh
+        more, and so does their correlation."""
         return (1 - alike) / self.mean + alike * self.mean_square / self.mean**2
 
 
 def _sizes(requests: float, response: float) -> _Sizes:
-    """Of 1 + Poisson(requests − 1) requests, each with a value at this rate."""
+    """For 1 + Poisson(requests − 1) requests, each with a value at the rate `response`."""
     further = (requests - 1) * response
     answers = 1 - (1 - response) * math.exp(-further)
     mean, variance = response + further, response * (1 - response) + further
@@ -137,12 +137,12 @@ _ASKED_FOR = frozenset({"thumbs", "helped"})
 
 
 def _response(name: str, assumptions: Assumptions, metrics: Mapping[str, Metric]) -> float:
-    """The share of exchanges that have a value."""
+    """The share of exchanges with a value."""
     return assumptions.responses.get(name, assumptions.asked if asked_for(name, metrics) else 1.0)
 
 
 def asked_for(name: str, metrics: Mapping[str, Metric]) -> bool:
-    """True for what somebody must be asked for; the app knows all else by itself."""
+    """True for a metric whose value a user must be asked for."""
     metric = metrics.get(name)
     return metric is not None and (metric.kind in ("rating", "nps") or name in _ASKED_FOR)
 
@@ -165,7 +165,7 @@ def _baseline(criterion: Criterion, assumptions: Assumptions, metrics: Mapping[s
 
 
 def _sd(name: str, value: float, assumptions: Assumptions, metrics: Mapping[str, Metric]) -> float:
-    """The standard deviation of one value (of a quantile: that of n exchanges' quantile, times √n)."""
+    """The standard deviation of one value (for a quantile: that of n exchanges' quantile, times √n)."""
     level = quantile_level(name)
     if level is not None:
         density = float(stats.norm.pdf(stats.norm.ppf(level)))

@@ -1,4 +1,4 @@
-"""One quantile of both arms, from the counts of values at each place of the scale."""
+"""A quantile in both arms, from the counts of values at each place of the scale."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ from report.statistics.types import Bools, Floats, Interval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Arm:
-    """One arm's values: `weight` (g,) at each place of the scale; `middle` is their quantile.
+    """One arm's values: `weight` (g,) at each place of the scale, and their quantile, `middle`.
 
-    Values from place `slow` on count as slower than it.
+    Values from place `slow` on count as slower than the quantile.
     """
 
     scale: Floats
@@ -27,11 +27,11 @@ class _Arm:
 
     @classmethod
     def of(cls, scale: Floats, weight: Floats, values: Floats, level: float) -> "_Arm":
-        """`values` (g,) are the numbers of values, unweighted. An arm without any has the middle 0.
+        """`values` (g,) are the unweighted counts. An arm without values has the middle 0.
 
-        Slower is what lies above the quantile. Where many values are equal to it (a timeout, say) hardly any
-        lie above and the share would seem to be known without error; there the equal ones count too, unless
-        that leaves hardly any below.
+        Values above the quantile are slower. If many values equal the quantile (a timeout, for example), few
+        are above it and the share would seem to have no error; then equal values count as slower too, unless
+        that leaves few below.
         """
         if not values.any():
             return cls(scale=scale, weight=weight, level=level, middle=0.0, slow=len(scale))
@@ -49,12 +49,12 @@ class _Arm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantiles:
-    """Both arms' quantile; the baseline's phases are weighed as the candidate's values fell."""
+    """Both arms' quantile. The baseline's phases are weighted by the candidate's values in them."""
 
     candidate: _Arm
     baseline: _Arm
     mine: Bools
-    """The groups of values, (m,), that are the candidate's."""
+    """Marks the candidate's groups of values, (m,)."""
 
     @classmethod
     def of(cls, sample: Sample, values: Values, level: float) -> "Quantiles":
@@ -63,7 +63,7 @@ class Quantiles:
         heights = values.heights(phase * 2 + mine, 2 * phases).reshape(phases, 2, -1)
         theirs, ours = heights[:, 0], heights[:, 1]
         sizes = theirs.sum(axis=1), ours.sum(axis=1)
-        # Without a candidate there is nothing to weigh by.
+        # Without candidate values there are no weights.
         weight = sizes[1] / np.maximum(sizes[0], 1) if mine.any() else np.ones(phases)
         own = ours.sum(axis=0).astype(np.float64)
         return cls(
@@ -73,12 +73,12 @@ class Quantiles:
         )
 
     def slower(self, values: Values) -> Floats:
-        """How many values of each group are slower than its arm's quantile, (m,)."""
+        """The number of values in each group that are slower than the arm's quantile, (m,)."""
         places = np.where(self.mine, self.candidate.slow, self.baseline.slow)
         return values.at_or_above(places).astype(np.float64)
 
     def compare(self, slower: Arms, c: float) -> Recovered:
-        """The arms' intervals, given the clustered shares of what was slower."""
+        """The arms' intervals, from the clustered shares of slower values."""
 
         def interval(arm: _Arm, share: Ratio) -> Interval:
             return arm.interval(c * share.se)

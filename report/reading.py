@@ -1,4 +1,4 @@
-"""From a metric's observations to its comparison: which method, and of how many units."""
+"""Reads one metric: chooses the method of comparison and counts the units behind it."""
 
 from dataclasses import dataclass, replace
 
@@ -10,23 +10,23 @@ from report.quantiles import Quantiles
 from report.response_rate import trimmings
 from report.sample import Sample
 from report.statistics import events, sequence
-from report.statistics.before import freed
+from report.statistics.before import adjusted
 from report.statistics.phases import Arms, UnitSums, arms, unit_sums
 from report.statistics.types import Floats, Interval
 
 GATE = 100
-"""No interval before so many candidate units have a value: the first looks gave 9 to 18 % false alarms."""
+"""No interval before so many candidate units have a value: earlier looks gave 9 to 18 % false alarms."""
 
 FEW = 20
-"""Fewer candidate units than this off the lowest value, or off the highest (with the event or without it):
-no normal approximation."""
+"""With fewer candidate units than this above the lowest value, or below the highest (with the event, or
+without it), the normal approximation is not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricReading:
-    """What one metric says so far. Units are those with a value; without any in an arm its value is None.
+    """One metric so far. Units are those with a value; an arm without any has the value None.
 
-    `carrying` says on how many units the candidate's value and the baseline's rest: see `_carrying`.
+    `carrying` is the effective number of units behind the candidate's and the baseline's value (`_carrying`).
     """
 
     candidate_units: int
@@ -39,17 +39,17 @@ class MetricReading:
 
     @property
     def measured(self) -> bool:
-        """True when the candidate's own interval may be read."""
+        """True when the candidate has enough units for its own interval."""
         return self.carrying[0] >= GATE
 
     @property
     def compared(self) -> bool:
-        """True when the interval against the baseline may be read."""
+        """True when both arms have enough units for the interval against the baseline."""
         return min(self.carrying) >= GATE
 
 
 def read(sample: Sample, observed: Observations, *, planned: float) -> MetricReading:
-    """Compare the arms on these observations; `planned` is n*, the units the interval is tuned for."""
+    """Compare the arms on these observations. `planned` is n*, the units for which the interval is tuned."""
     seen = observed
     observed, sums = _concurrent(sample, seen)
     candidate_units, baseline_units = sums.units(candidate=True), sums.units(candidate=False)
@@ -80,15 +80,15 @@ def read(sample: Sample, observed: Observations, *, planned: float) -> MetricRea
 
 
 def _plain_value(sample: Sample, observed: Observations, sums: UnitSums) -> float:
-    """The value of the only arm there is, the baseline."""
+    """The baseline's value, when it is the only arm."""
     if observed.values is not None and observed.level is not None:
         return Quantiles.of(sample, observed.values, observed.level).baseline.middle
     return float(np.sum(sums.total) / np.sum(sums.count))
 
 
 def _concurrent(sample: Sample, observed: Observations) -> tuple[Observations, UnitSums]:
-    """Only the phases that both arms have values in. Where there is none nothing can be compared, and the
-    candidate's own values are left."""
+    """Only the phases in which both arms have values. Without such a phase, only the candidate's values: no
+    comparison is possible."""
     sums = _sums(sample, observed, observed.total)
     if not sums.candidate.any() or sums.candidate.all():
         return observed, sums
@@ -97,22 +97,22 @@ def _concurrent(sample: Sample, observed: Observations) -> tuple[Observations, U
     common = (theirs > 0) & (ours > 0)
     if not common.any():
         return observed.only(sample.candidate), sums.only(sums.candidate)
-    kept = common[sums.phase]
-    return (observed, sums) if kept.all() else (observed.only(common[sample.phase]), sums.only(kept))
+    rows = common[sums.phase]
+    return (observed, sums) if rows.all() else (observed.only(common[sample.phase]), sums.only(rows))
 
 
 def _carrying(sums: UnitSums, *, candidate: bool) -> int:
-    """The arm's units, at most so many as would carry its value as well in a single phase, 1/Σ(ω_k²/K_k).
+    """The arm's effective number of units, at most its units: 1/Σ(ω_k²/K_k), the equivalent in one phase.
 
-    A phase of a ramp in which an arm had few units but that weighs much would else pass the gate by the units
-    of another, with hardly a variance to show how little is known.
+    Otherwise a heavily weighted ramp phase with few units could pass the gate on another phase's units, with
+    little variance to show the uncertainty.
     """
     rows, units = sums.phase[sums.candidate == candidate], sums.units(candidate=candidate)
     if units == 0 or sums.single_phase:
         return units
-    each = np.maximum(np.bincount(rows), 1)
+    per_phase = np.maximum(np.bincount(rows), 1)
     omega = np.bincount(sums.phase[sums.candidate], weights=sums.count[sums.candidate])
-    return min(units, int(1 / float(np.sum((omega / omega.sum()) ** 2 / each)) + 1e-9))
+    return min(units, int(1 / float(np.sum((omega / omega.sum()) ** 2 / per_phase)) + 1e-9))
 
 
 def _sums(sample: Sample, observed: Observations, total: Floats) -> UnitSums:
@@ -125,7 +125,7 @@ def _with_response(sample: Sample, observed: Observations, plain: ArmComparison,
     trimmed = trimmings(sample, observed) if observed.feedback else None
     if trimmed is None:
         return plain
-    fewer, more = (_compare(sample, *_concurrent(sample, one), c) for one in trimmed)
+    fewer, more = (_compare(sample, *_concurrent(sample, case), c) for case in trimmed)
     return Bracketed(plain=plain, trimmed=(fewer, more))
 
 
@@ -143,21 +143,21 @@ def _compare(sample: Sample, observed: Observations, sums: UnitSums, c: float) -
 
 
 def _unspread(both: Arms, c: float) -> Recovered:
-    """All candidate units said the same, mostly nothing, of what may be any amount: the first who does not
-    may be far off, and there is no scale that says how far."""
+    """An unbounded interval: all candidate units have the same amount, mostly 0, and without a scale the next
+    unit may be arbitrarily far off."""
     candidate, baseline = (
-        Interval(low=-np.inf, estimate=one.value, high=np.inf) for one in (both.candidate, both.baseline)
+        Interval(low=-np.inf, estimate=arm.value, high=np.inf) for arm in (both.candidate, both.baseline)
     )
     return Recovered(candidate=candidate, baseline=baseline, c=c)
 
 
 def _arms(sums: UnitSums, observed: Observations) -> Arms:
-    """Both arms, freed of what the units' values before the canary explain, where these are known (CUPED)."""
+    """Both arms, adjusted by the units' values before the canary if these are known (CUPED)."""
     before = observed.before
     if before is None or not sums.single_phase or np.isnan(before[sums.unit]).all():
         return arms(sums)
     enough = min(sums.units(candidate=True), sums.units(candidate=False)) >= GATE
-    return freed(sums, before) if enough else arms(sums)
+    return adjusted(sums, before) if enough else arms(sums)
 
 
 def _few(sums: UnitSums, bounds: tuple[float, float]) -> bool:
@@ -178,23 +178,23 @@ def _unit_means(sums: UnitSums, *, candidate: bool) -> Floats:
 def _shares(sums: UnitSums, bounds: tuple[float, float], c: float) -> Recovered:
     return Recovered(
         candidate=_share(_unit_means(sums, candidate=True), bounds),
-        baseline=_weighed(sums, bounds),
+        baseline=_weighted(sums, bounds),
         c=c,
     )
 
 
-def _weighed(sums: UnitSums, bounds: tuple[float, float]) -> Interval:
-    """The baseline's share, its phases weighed as the candidate's units fell; their intervals as by MOVER."""
+def _weighted(sums: UnitSums, bounds: tuple[float, float]) -> Interval:
+    """The baseline's share, phases weighted by the candidate's units, intervals combined by MOVER."""
     theirs = sums.only(~sums.candidate)
     means = theirs.total / theirs.count
     phases, units = np.unique(sums.phase[sums.candidate], return_counts=True)
     omega = units / units.sum()
-    found = [_share(means[theirs.phase == each], bounds) for each in phases]
-    middle = float(omega @ [one.estimate for one in found])
+    shares = [_share(means[theirs.phase == phase], bounds) for phase in phases]
+    middle = float(omega @ [share.estimate for share in shares])
     return Interval(
-        low=middle - float(np.linalg.norm(omega * [one.estimate - one.low for one in found])),
+        low=middle - float(np.linalg.norm(omega * [share.estimate - share.low for share in shares])),
         estimate=middle,
-        high=middle + float(np.linalg.norm(omega * [one.high - one.estimate for one in found])),
+        high=middle + float(np.linalg.norm(omega * [share.high - share.estimate for share in shares])),
     )
 
 

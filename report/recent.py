@@ -1,19 +1,19 @@
-"""The newest exchanges and ratings one by one, so that failures can be named and looked up."""
+"""The newest single exchanges and ratings, so that a report can name failures to look up."""
 
 from dataclasses import dataclass
 
 from records.metric import Metric
 
 NEWEST = 20_000
-"""Exchanges looked at, of all canaries."""
+"""The number of newest exchanges read, over all canaries."""
 
 RATINGS = 5_000
-"""Ratings looked at of each metric and arm."""
+"""The number of newest ratings read per metric and arm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One exchange that counts. `error_type` is None where the arm did not fail; `at` in UTC seconds."""
+    """One counted exchange. `error_type` is None if the arm did not fail. `at` is in UTC seconds."""
 
     name: str
     at: float
@@ -25,7 +25,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecentRating:
-    """What somebody said of one exchange; `bad` if it is not what was wanted."""
+    """One rating of an exchange; `bad` as in `displeased`."""
 
     name: str
     metric: str
@@ -36,14 +36,14 @@ class RecentRating:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recent:
-    """Both, newest first."""
+    """Exchanges and ratings, newest first."""
 
     exchanges: tuple[Seen, ...] = ()
     ratings: tuple[RecentRating, ...] = ()
 
 
 def displeased(metric: Metric, value: float) -> bool:
-    """A no where yes is wanted, a rating in the lowest quarter of its scale, a detractor; never an amount."""
+    """True for a no where yes is better, for a rating in the worst quarter of its scale, for a detractor."""
     if metric.kind == "nps":
         return value <= 6
     if metric.low is None or metric.high is None or metric.kind not in ("bool", "rating"):

@@ -1,4 +1,4 @@
-"""One canary's report: by the server's own records, or by a log from elsewhere."""
+"""One canary's report, from the server's records or from an external log."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -21,7 +21,7 @@ from report.verdict import build
 
 
 class NoSuchCanary(LookupError):
-    """A name that neither the config nor the records have; the message lists those there are."""
+    """A name that is neither in the config nor in the records; the message lists the known names."""
 
 
 def report_from_store(
@@ -33,9 +33,9 @@ def report_from_store(
     now: float,
     retro: Sequence[Criterion] | None = None,
 ) -> Report:
-    """Judge by the records in `store` (a URL; relative to `data`), also a canary that has left the config.
+    """Judge by the records in `store` (a URL, relative to `data`), even if the canary has left the config.
 
-    The server may be down. `retro` is another rubric, to judge by after the fact.
+    The server may be down. `retro` is another rubric, to judge by after the run.
     """
     with closing(Store.open(store, data)) as opened:
         return report_of(settings, name or _only(settings), opened, now=now, retro=retro)
@@ -50,7 +50,7 @@ def report_of(
     run: int | None = None,
     retro: Sequence[Criterion] | None = None,
 ) -> Report:
-    """Judge one run of a canary (None: the current one) by an open store."""
+    """Judge one run of a canary (None: the current run) by an open store."""
     judged = judged_canary(settings, name, store)
     known = store.states().get(name)
     current = known.state.run if known is not None else None
@@ -84,7 +84,7 @@ def report_from_csv(
     now: float,
     retro: Sequence[Criterion] | None = None,
 ) -> Report:
-    """Judge a log from elsewhere by this config's rubric, or by `retro`."""
+    """Judge an external log by this config's rubric, or by `retro`."""
     judged = settings.canaries.get(name or _only(settings))
     if judged is None:
         raise _unknown(settings.canaries, name)
@@ -93,7 +93,7 @@ def report_from_csv(
 
 
 def judged_canary(settings: ReportSettings, name: str, store: Store) -> JudgedCanary:
-    """A canary by the config, or by the terms that were kept when it started. Raises NoSuchCanary."""
+    """A canary with its terms from the config, else with the stored ones. Raises NoSuchCanary."""
     if name in settings.canaries:
         return replace(settings.canaries[name], shares={})
     fixed = store.rubric(name)
@@ -101,13 +101,13 @@ def judged_canary(settings: ReportSettings, name: str, store: Store) -> JudgedCa
         return judged_by(name, fixed)
     states = store.states()
     if name in states:
-        return JudgedCanary(canary=name, criteria=(), metrics=settings.metrics)
+        return JudgedCanary(name=name, criteria=(), metrics=settings.metrics)
     raise _unknown({**settings.canaries, **states}, name)
 
 
 def rendered(report: Report, form: str, *, width: int = 110) -> str:
-    """The report as "text" of at most `width` columns, "json", "markdown" or "html". ValueError for another
-    word."""
+    """The report as "text" of at most `width` columns, "json", "markdown" or "html". Raises ValueError for
+    another form."""
     forms: dict[str, Callable[[Report], str]] = {
         "text": partial(render.terminal, width=width),
         "json": render.json_text,
@@ -115,7 +115,7 @@ def rendered(report: Report, form: str, *, width: int = 110) -> str:
         "html": render.html,
     }
     if form not in forms:
-        raise ValueError(f"there is no form {form!r}: choose {', '.join(forms)}")
+        raise ValueError(f"unknown form {form!r}: choose {', '.join(forms)}")
     return forms[form](report)
 
 
@@ -125,9 +125,9 @@ def _only(settings: ReportSettings) -> str:
     return next(iter(settings.canaries))
 
 
-def _unknown(there_are: Iterable[str], name: str | None = None) -> NoSuchCanary:
-    wrong = "say which canary" if name is None else f"no canary {name!r}"
-    return NoSuchCanary(f"{wrong}; there are: {', '.join(there_are) or 'none'}")
+def _unknown(names: Iterable[str], name: str | None = None) -> NoSuchCanary:
+    wrong = "name a canary" if name is None else f"no canary {name!r}"
+    return NoSuchCanary(f"{wrong}; there are: {', '.join(names) or 'none'}")
 
 
 def _under(judged: JudgedCanary, retro: Sequence[Criterion], settings: ReportSettings) -> JudgedCanary:
@@ -135,7 +135,7 @@ def _under(judged: JudgedCanary, retro: Sequence[Criterion], settings: ReportSet
 
 
 def _compensating(decision: Decision | None) -> str | None:
-    """A factor outweighs a miss as long as the newest decision is to ship because of it."""
+    """The compensating factor, if the newest decision is to ship."""
     return decision.compensating if decision is not None and decision.decision == "ship" else None
 
 

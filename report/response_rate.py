@@ -1,7 +1,7 @@
-"""Who answered: when one arm's units give a value more often, what that may hide.
+"""Response rates: how many units give a value in each arm, and bounds when the rates differ.
 
-A difference in response may be the candidate's doing, so it never blocks; the metric is then judged between
-the worst and the best that the missing answers can mean (Lee, Review of Economic Studies 2009).
+The candidate itself may cause a difference, so the difference never blocks. The metric is then judged between
+the worst and the best case of the missing answers (Lee, Review of Economic Studies 2009).
 """
 
 import math
@@ -19,7 +19,7 @@ DIFFERENT = 0.001
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseRate:
-    """Units that could give a value, and that did, in each arm; p of equal rates by χ² (None: undefined)."""
+    """(units that could give a value, units that did) per arm; χ² p-value of equal rates, None: undefined."""
 
     candidate: tuple[int, int]
     baseline: tuple[int, int]
@@ -27,12 +27,12 @@ class ResponseRate:
 
     @property
     def rates(self) -> tuple[float, float]:
-        """The responding share of the candidate's and of the baseline's units."""
+        """The candidate's and the baseline's response rate."""
         return self.candidate[1] / self.candidate[0], self.baseline[1] / self.baseline[0]
 
 
 def response(sample: Sample, observed: Observations) -> ResponseRate:
-    """Count exposed and responding units by arm; a unit is in the arm it was first exposed in."""
+    """Count exposed and responding units by the arm of their first exposure."""
     arm = sample.candidate[sample.first_rows()]
     answered = np.zeros(len(sample.units), dtype=np.bool_)
     answered[sample.unit[observed.row]] = True
@@ -48,7 +48,7 @@ def response(sample: Sample, observed: Observations) -> ResponseRate:
 
 
 def _equal_rates(exposed_t: int, answered_t: int, exposed_c: int, answered_c: int) -> float | None:
-    """Pearson's χ² of one rate in both arms; None where an arm is empty, or all or none answered."""
+    """The p-value of Pearson's χ² for equal rates; None if an arm is empty, or all or no units answered."""
     exposed, answered = exposed_t + exposed_c, answered_t + answered_c
     if not (exposed_t and exposed_c and 0 < answered < exposed):
         return None
@@ -58,10 +58,10 @@ def _equal_rates(exposed_t: int, answered_t: int, exposed_c: int, answered_c: in
 
 
 def trimmings(sample: Sample, observed: Observations) -> tuple[Observations, Observations] | None:
-    """The observations without the lowest and without the highest units of the arm that answers more.
+    """The observations without the lowest, and without the highest units of the arm that responds more.
 
-    Dropped is the part (r_more − r_less)/r_more of that arm's responding units, by their means. None when the
-    arms answer alike.
+    It drops the share (r_more − r_less)/r_more of that arm's responding units, ordered by their means. None
+    if the response rates do not differ.
     """
     found = response(sample, observed)
     if found.p_value is None or found.p_value >= DIFFERENT:

@@ -1,4 +1,4 @@
-"""The rubric as it was fixed before the run: criteria, their bounds, and its hash."""
+"""The rubric, fixed before the run: criteria, bounds, and its hash."""
 
 import hashlib
 import json
@@ -26,15 +26,15 @@ FORMS = (
 
 
 class BadBound(ValueError):
-    """A bound's text that cannot be read, or a pair that cannot be judged; the message says what is right."""
+    """A bound that cannot be parsed, or a pair that cannot be judged; the message says what is right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """`metric comparison value`, or with `relative` set `metric comparison factor·baseline + offset`.
+    """`metric comparison value`, or with `relative`, `metric comparison factor·baseline + offset`.
 
-    Values are in the metric's own unit: shares in [0, 1], seconds, dollars, rating points. `text` is what the
-    person wrote.
+    Values are in the metric's unit: shares in [0, 1], seconds, dollars, rating points. `text` is the bound as
+    written.
     """
 
     comparison: Comparison
@@ -49,16 +49,16 @@ class Bound:
         return self.comparison in (">", ">=")
 
     def at(self, baseline: float) -> float:
-        """Where the bound stands when the baseline is at this value, in the metric's unit."""
+        """The bound's value for this value of the baseline, in the metric's unit."""
         return self.factor * baseline + self.offset if self.relative else self.value
 
 
 def parse_bound(text: str) -> Bound:
-    """Read a bound as a person writes it.
+    """Parse a bound.
 
-    Absolute: a number, in per cent (`85%` is .85), `ms` or `s`; a range such as `85–92%` reads as its more
-    lenient end, a floor of 85. Relative: `baseline - 2%` is .98 times the baseline, `- 2pp` two points of a
-    share, `- 0.1` the metric's own units, `1.2x baseline` a factor. Raises BadBound for anything else.
+    Absolute: a number, optionally in `%` (`85%` is .85), `ms` or `s`. A range such as `85–92%` means its more
+    lenient end, at least 85 %. Relative: `baseline - 2%` is .98 times the baseline, `- 2pp` two percentage
+    points, `- 0.1` the metric's unit, `1.2x baseline` a factor. Raises BadBound for anything else.
     """
     trimmed = text.strip()
     for pattern, read in _FORMS:
@@ -68,13 +68,13 @@ def parse_bound(text: str) -> Bound:
 
 
 def _reason(text: str) -> str:
-    return "" if text.startswith(("<", ">")) else "; it starts with <, <=, > or >="
+    return "" if text.startswith(("<", ">")) else "; it must start with <, <=, > or >="
 
 
 def _absolute(text: str, found: re.Match[str]) -> Bound:
     comparison, sign, number, unit = found.groups()
     if unit == "pp":
-        raise BadBound(f"{text!r}: points (pp) are a distance from the baseline; an absolute share is in %")
+        raise BadBound(f"{text!r}: pp is a distance from the baseline; write an absolute share in %")
     value = float(sign + number) * _SCALE[unit or ""]
     return Bound(comparison=_COMPARISONS[comparison], text=text, value=value)
 
@@ -101,7 +101,7 @@ def _factor(text: str, found: re.Match[str]) -> Bound:
 
 def _relative(comparison: str, text: str, *, factor: float, offset: float) -> Bound:
     if factor <= 0:
-        raise BadBound(f"{text!r} leaves nothing of the baseline; the factor must be above 0")
+        raise BadBound(f"{text!r}: the factor of the baseline must be above 0")
     return Bound(comparison=_COMPARISONS[comparison], text=text, relative=True, factor=factor, offset=offset)
 
 
@@ -110,7 +110,7 @@ _FORMS = ((_ABSOLUTE, _absolute), (_RANGE, _range), (_OFFSET, _offset), (_FACTOR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """One row of the rubric. `weight` ranks and summarises; it never outvotes a failed gate."""
+    """One row of the rubric. `weight` counts only in the score; it cannot outvote a failed criterion."""
 
     metric: str
     acceptable: Bound
@@ -120,15 +120,15 @@ class Criterion:
 
 
 def check(criterion: Criterion) -> None:
-    """Raise BadBound unless both bounds look the same way, are of one kind, and ideal is strictly better."""
+    """Raise BadBound unless both bounds have one direction and one kind, and ideal is strictly better."""
     acceptable, ideal = criterion.acceptable, criterion.ideal
     pair = f"{criterion.metric}: acceptable {acceptable.text!r} and ideal {ideal.text!r}"
     if criterion.weight <= 0:
-        raise BadBound(f"{criterion.metric}: a weight is above 0, got {criterion.weight:g}")
+        raise BadBound(f"{criterion.metric}: the weight must be above 0, got {criterion.weight:g}")
     if acceptable.higher_is_better != ideal.higher_is_better:
-        raise BadBound(f"{pair} look in opposite directions; use < for both or > for both")
+        raise BadBound(f"{pair} have opposite directions; use < for both or > for both")
     if acceptable.relative != ideal.relative:
-        raise BadBound(f"{pair} are of two kinds; make both absolute or both relative to the baseline")
+        raise BadBound(f"{pair} are of different kinds; make both absolute or both relative to the baseline")
     if not _strictly_better(acceptable, ideal):
         raise BadBound(f"{pair}: ideal must be strictly better than acceptable")
 
@@ -138,7 +138,7 @@ def _strictly_better(acceptable: Bound, ideal: Bound) -> bool:
     if not ideal.relative:
         return sign * (ideal.value - acceptable.value) > 0
     factor, offset = sign * (ideal.factor - acceptable.factor), sign * (ideal.offset - acceptable.offset)
-    # Both parts must agree: a factor and an offset that pull apart change places with the baseline's value.
+    # Both must agree: otherwise the baseline's value decides which of the two bounds is stricter.
     return factor >= 0 and offset >= 0 and (factor > 0 or offset > 0)
 
 
@@ -146,10 +146,10 @@ DEFAULT_PLANNED_UNITS = 500
 
 
 def sha256(criteria: Sequence[Criterion], *, planned_units: int = DEFAULT_PLANNED_UNITS) -> str:
-    """The rubric's fingerprint: SHA-256, in hex, of canonical JSON of all that decides.
+    """SHA-256, in hex, of the canonical JSON of everything that affects the verdict.
 
-    That is metrics, bounds, weights and the planned number of units the intervals are tuned for. The
-    questions and the way a bound was spelled are not part of it.
+    It covers metrics, bounds, weights and the planned units. It does not cover the questions or the spelling
+    of bounds.
     """
     document = {"criteria": [_canonical(criterion) for criterion in criteria], "planned_units": planned_units}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

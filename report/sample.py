@@ -1,4 +1,4 @@
-"""A canary's unit totals and feedback as columns: what every number of the report is computed from."""
+"""A canary's unit totals and feedback as columns: the data behind every figure of a report."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,18 +11,18 @@ from report.recent import Recent
 from report.statistics.types import Bools, Floats, Ints
 
 Codes: TypeAlias = npt.NDArray[Any]
-"""Array of any integer type; millions of values need the smallest."""
+"""An array of any integer type, so that millions of values can use the smallest."""
 
 _AT_ONCE = 250_000
 
 
 class BadSample(ValueError):
-    """A log that cannot be judged; the message names the place and what would be right."""
+    """A log that cannot be judged; the message names the place and what is right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureTotals:
-    """One measure added up by row, (n,) each: how many values, and their sum."""
+    """One measure by row, (n,) each: the number of values, and their sum."""
 
     count: Floats
     total: Floats
@@ -30,10 +30,10 @@ class MeasureTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
-    """Every single value of a measure, as quantiles need them, in groups of one row each.
+    """Every single value of a measure, for quantiles, in groups of one row each.
 
-    `code` (v,) are places in `scale` (g,), which rises; group i has the next `size[i]` > 0 of them, and
-    belongs to `row[i]` of the sample, (m,) each.
+    `code` (v,) indexes the rising `scale` (g,). Group i has the next `size[i]` > 0 codes and belongs to
+    `row[i]` of the sample, (m,) each.
     """
 
     row: Ints
@@ -43,27 +43,27 @@ class Values:
 
     @classmethod
     def exact(cls, seconds: Floats, counted: Bools) -> "Values":
-        """One value a row, (n,) each, where it is counted and not NaN."""
+        """One value per row, (n,) each, if counted and not NaN."""
         row = np.flatnonzero(counted & ~np.isnan(seconds))
         scale, code = np.unique(seconds[row], return_inverse=True)
         return cls(row=row, size=np.ones(len(row), dtype=np.int64), code=code, scale=scale)
 
-    def take(self, kept: Ints) -> "Values":
-        """These groups, (k,) places among the m."""
-        size = self.size[kept].astype(np.int64)
+    def take(self, groups: Ints) -> "Values":
+        """These groups, (k,) of the m."""
+        size = self.size[groups].astype(np.int64)
         code = np.empty(int(size.sum()), dtype=self.code.dtype)
-        found = Values(row=self.row[kept], size=size, code=code, scale=self.scale)
-        # By how much each group's values move.
-        moved = (np.cumsum(self.size) - self.size)[kept] - (np.cumsum(size) - size)
+        taken = Values(row=self.row[groups], size=size, code=code, scale=self.scale)
+        # The offset of each group's codes, from the new array to the old.
+        offset = (np.cumsum(self.size) - self.size)[groups] - (np.cumsum(size) - size)
         begin = 0
-        for groups, piece in found._pieces():
-            place = np.arange(begin, begin + len(piece)) + np.repeat(moved[groups], size[groups])
+        for some, piece in taken._pieces():
+            place = np.arange(begin, begin + len(piece)) + np.repeat(offset[some], size[some])
             piece[:] = self.code[place]
             begin += len(piece)
-        return found
+        return taken
 
     def heights(self, kind: Ints, kinds: int) -> Ints:
-        """How many values stand at each place of the scale, (kinds, g), by the groups' kind, (m,)."""
+        """The number of values at each place of the scale, (kinds, g), by the groups' kind, (m,)."""
         found = np.zeros(kinds * len(self.scale), dtype=np.int64)
         for groups, code in self._pieces():
             place = np.repeat(kind[groups] * len(self.scale), self.size[groups]) + code
@@ -71,7 +71,7 @@ class Values:
         return found.reshape(kinds, len(self.scale))
 
     def at_or_above(self, place: Ints) -> Ints:
-        """How many values of each group stand at or above this place, (m,) each."""
+        """The number of values in each group at or above the group's `place`, (m,) each."""
         found = np.zeros(len(self.size), dtype=np.int64)
         for groups, code in self._pieces():
             size = self.size[groups]
@@ -80,7 +80,7 @@ class Values:
         return found
 
     def _pieces(self) -> Iterator[tuple[slice, Codes]]:
-        """All groups, so many at a time that what is computed from them does not fill the memory."""
+        """All groups in batches, to bound the memory of the arrays computed from them."""
         ends = np.cumsum(self.size)
         first = 0
         while first < len(ends):
@@ -92,7 +92,7 @@ class Values:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextColumn:
-    """One text for each row: `code` (n,) are places in `names`."""
+    """One text per row: `code` (n,) indexes `names`."""
 
     names: Sequence[str]
     code: Codes
@@ -110,7 +110,7 @@ class TextColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratings:
-    """One metric's feedback, (m,) each. `row` is the row it belongs to, `at` UTC seconds."""
+    """One metric's feedback, (m,) each. `row` is a row of the sample, `at` is in UTC seconds."""
 
     row: Ints
     value: Floats
@@ -119,15 +119,15 @@ class Ratings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What the hash assigned, by units, (n,) each, in the order of `first_at`.
+    """The hash-assigned traffic, in rows (n,) in the order of `first_at`.
 
-    A row is what one unit did in one arm, phase, category and set of tags: from the store, all its exchanges
-    there; from a log, a single one. `unit` indexes `units`; times are UTC seconds. `totals` and `values` hold
-    measures by name (`report.metrics` says which); what the arm is not to be measured by (the caller's own
-    error, an aborted stream) is exposure, and in none of them. `candidate_at` are moments of candidate
-    traffic, at least the first and the last of every UTC day that had any. `shares` is the candidate's share
-    in each phase, where known; `recent` what failures are told from; `before` each unit's value of a metric
-    before the canary, (units,), NaN where there is none.
+    A row covers one unit in one arm, phase, category and set of tags: all its exchanges there (from the
+    store), or one exchange (from a log). `unit` indexes `units`. Times are UTC seconds. `totals` and `values`
+    hold measures by name (see `report.metrics`). Exchanges by which an arm is not measured (the caller's own
+    error, an aborted stream) count as exposure only. `candidate_at` holds times of candidate traffic, at
+    least the first and last of every UTC day with any. `shares` is the candidate's share in each phase, if
+    known. `recent` holds the exchanges behind the failure modes. `before` holds each unit's value of a metric
+    before the canary, (units,), NaN without one.
     """
 
     units: Sequence[str]
@@ -149,19 +149,19 @@ class Sample:
     def first_rows(self) -> Ints:
         """The row of each unit's first exposure, (units,), in the order of `units`."""
         first = np.zeros(len(self.units), dtype=np.int64)
-        # Of several rows of a unit the last one assigned stays: backwards, that is its first.
+        # The last assignment to an index wins: in reverse order, that is the unit's first row.
         first[self.unit[::-1]] = np.arange(len(self.unit))[::-1]
         return first
 
     def exposed_at(self) -> Floats:
-        """When each unit was first exposed, (units,), UTC seconds."""
+        """The time of each unit's first exposure, (units,), UTC seconds."""
         return np.asarray(self.first_at[self.first_rows()], dtype=np.float64)
 
 
 def refuse_units_in_both_arms(sample: Sample) -> None:
-    """Raise BadSample for a unit that both arms served within one phase: no hash does that.
+    """Raise BadSample for a unit in both arms within one phase, which a hash cannot do.
 
-    Between phases a unit may move into the candidate as its share is raised.
+    Between phases, a unit may move to the candidate when the share rises.
     """
     place = sample.unit * (int(sample.phase.max()) + 1) + sample.phase if len(sample.unit) else sample.unit
     both = np.intersect1d(place[sample.candidate], place[~sample.candidate])

@@ -1,4 +1,4 @@
-"""The rubric in one number from 0 to 100. It ranks and summarises; it decides nothing."""
+"""The score, from 0 to 100: a summary for ranking. It does not decide."""
 
 from collections.abc import Sequence
 
@@ -12,34 +12,34 @@ def points(progress: float) -> float:
 
 
 def score(judged: Sequence[Judged]) -> Score:
-    """The weighted score at the low end, the estimate and the high end of every interval.
+    """The weighted score at the low ends, the estimates and the high ends of the intervals.
 
-    A metric without data counts 0 in `low` and 100 in `high` and is left out of `estimate`, which is kept
-    within the two.
+    A metric without data counts 0 in `low`, 100 in `high`, and is left out of `estimate`, which is clamped
+    between the two.
     """
     if not judged:
         return Score(low=0.0, estimate=None, high=100.0)
-    ends = [_ends(one) for one in judged]
-    weights = [one.criterion.weight for one in judged]
+    ends = [_ends(criterion) for criterion in judged]
+    weights = [criterion.criterion.weight for criterion in judged]
     whole = sum(weights)
     low = sum(w * end[0] for w, end in zip(weights, ends, strict=True)) / whole
     high = sum(w * end[2] for w, end in zip(weights, ends, strict=True)) / whole
-    seen = [(w, end[1]) for w, end in zip(weights, ends, strict=True) if end[1] is not None]
-    if not seen:
+    known = [(w, end[1]) for w, end in zip(weights, ends, strict=True) if end[1] is not None]
+    if not known:
         return Score(low=low, estimate=None, high=high)
-    estimate = sum(w * middle for w, middle in seen) / sum(w for w, _ in seen)
+    estimate = sum(w * middle for w, middle in known) / sum(w for w, _ in known)
     return Score(low=low, estimate=min(max(estimate, low), high), high=high)
 
 
 def _ends(judged: Judged) -> tuple[float, float | None, float]:
     if judged.acceptable is None or judged.ideal is None:
         return 0.0, None, 100.0
-    # Both margins are v − bound in one unit, so their difference is the way from acceptable to ideal.
-    way = judged.acceptable.estimate - judged.ideal.estimate
+    # Both margins are v − bound in one unit, so their difference is the distance from acceptable to ideal.
+    distance = judged.acceptable.estimate - judged.ideal.estimate
 
     def at(margin: float) -> float:
-        if way <= 0:
+        if distance <= 0:
             return points(1.0 if margin >= 0 else -1.0)
-        return points(margin / way)
+        return points(margin / distance)
 
     return at(judged.acceptable.low), at(judged.acceptable.estimate), at(judged.acceptable.high)

@@ -1,4 +1,4 @@
-"""How latencies are spread in both arms, from the values that quantiles are read from."""
+"""The distribution of latencies in both arms, from the same values as the quantiles."""
 
 from typing import Literal
 
@@ -10,11 +10,11 @@ from report.statistics.types import Floats, Ints
 
 BINS = 36
 _OUTER = 0.002
-"""The part of an arm's values that may lie beyond the outer edges on either side."""
+"""The share of an arm's values that may lie beyond either outer edge."""
 
 
 def spreads(sample: Sample) -> tuple[TimeSpread, ...]:
-    """Of the whole time and the time to the first token, where they were read and both arms have some."""
+    """The spreads of latency and time to first token, if they were read and both arms have values."""
     names: tuple[Literal["latency", "ttft"], ...] = ("latency", "ttft")
     found = (_spread(name, sample, sample.values[name]) for name in names if name in sample.values)
     return tuple(spread for spread in found if spread is not None)
@@ -41,7 +41,7 @@ def _spread(name: Literal["latency", "ttft"], sample: Sample, values: Values) ->
 
 
 def _edges(scale: Floats, heights: Ints) -> Floats | None:
-    """(BINS + 1,) seconds, evenly on the logarithm; None without values to tell apart in both arms."""
+    """(BINS + 1,) log-spaced edges in seconds; None without differing values in both arms."""
     if not heights.any(axis=1).all():
         return None
     parts = np.cumsum(heights, axis=1) / heights.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Which family of models a name belongs to: how vendors call theirs, whoever serves them."""
+"""The vendor family of a model, by how vendors name their models."""
 
 _BEGINNINGS = {
     "openai": ("gpt-", "chatgpt", "o1", "o3", "o4", "text-embedding-", "ft:gpt", "davinci"),
@@ -16,11 +16,11 @@ _BEGINNINGS = {
 
 
 def vendor(model: str, provider: str) -> str:
-    """The vendor family by the model's own name (`meta-llama/llama-3` is read after the slash too), else the
-    provider entry's name."""
+    """The vendor family by the model's name (also by the part after a slash, as in `meta-llama/llama-3`),
+    else the provider entry's name."""
     name = model.lower()
-    for each in (name, name.rpartition("/")[2], name.partition(".")[2]):
+    for part in (name, name.rpartition("/")[2], name.partition(".")[2]):
         for family, beginnings in _BEGINNINGS.items():
-            if each and each.startswith(beginnings):
+            if part and part.startswith(beginnings):
                 return family
     return provider.lower()

@@ -1,4 +1,4 @@
-"""Did it win: a sample and a rollout become a report. The whole decision is made here, purely."""
+"""Judges a sample by a canary's terms and builds the report. Pure."""
 
 from collections.abc import Callable, Sequence
 
@@ -28,21 +28,21 @@ DAY_S = 86400.0
 _MISMATCH = 0.001
 
 
-def build(sample: Sample, rollout: JudgedCanary, *, now: float) -> Report:
-    """Judge the sample by the rollout's rubric as of `now`, UTC seconds.
+def build(sample: Sample, canary: JudgedCanary, *, now: float) -> Report:
+    """Judge the sample by the canary's rubric as of `now`, UTC seconds.
 
-    Raises metrics.UnknownMetric for a criterion whose metric is neither measured nor declared.
+    Raises metrics.UnknownMetric for a metric that is neither measured nor declared.
     """
     courses: list[MetricCourse] = []
 
-    def beside(judged: Judged, seen: Observations) -> None:
-        found = course(sample, judged, seen, planned=rollout.planned_units)
+    def add_course(judged: Judged, observed: Observations) -> None:
+        found = course(sample, judged, observed, planned=canary.planned_units)
         courses.extend([found] if found is not None else [])
 
-    findings = find(sample, rollout, now=now, beside=beside)
+    findings = find(sample, canary, now=now, on_judged=add_course)
     verdict, reasons = decide(findings)
     return Report(
-        canary=rollout.canary,
+        canary=canary.name,
         verdict=verdict,
         reasons=reasons,
         score=score(findings.judged),
@@ -57,52 +57,52 @@ def build(sample: Sample, rollout: JudgedCanary, *, now: float) -> Report:
             over_time=tuple(courses),
             spreads=spreads(sample),
             failures=failures(sample.recent),
-            money=money(sample, planned=rollout.planned_units),
+            money=money(sample, planned=canary.planned_units),
         ),
     )
 
 
 def find(
     sample: Sample,
-    rollout: JudgedCanary,
+    canary: JudgedCanary,
     *,
     now: float,
-    beside: Callable[[Judged, Observations], None] = lambda _judged, _seen: None,
+    on_judged: Callable[[Judged, Observations], None] = lambda _judged, _observed: None,
 ) -> Findings:
-    """All that the verdict rests on; `beside` gets each row's observations too, for what is only shown.
+    """The basis of the verdict. `on_judged` gets each criterion with its observations.
 
-    Row by row, so that the values of one row only are in memory.
+    Works criterion by criterion, so that only one metric's values are in memory.
     """
-    window = _window(sample, rollout, now)
-    judged: list[Judged] = []
+    window = _window(sample, canary, now)
+    all_judged: list[Judged] = []
     lines: list[MetricLine] = []
     parts: list[Part] = []
-    for criterion in rollout.criteria:
-        seen = observe(sample, criterion.metric, rollout.metrics, now=now)
-        one = judge(criterion, read(sample, seen, planned=rollout.planned_units))
-        lines.append(_line(one, rollout, window))
-        parts += parts_of(sample, rollout, criterion, seen)
-        beside(one, seen)
-        judged.append(one.without_units())
+    for criterion in canary.criteria:
+        observed = observe(sample, criterion.metric, canary.metrics, now=now)
+        judged = judge(criterion, read(sample, observed, planned=canary.planned_units))
+        lines.append(_line(judged, canary, window))
+        parts += parts_of(sample, canary, criterion, observed)
+        on_judged(judged, observed)
+        all_judged.append(judged.without_units())
     return Findings(
-        rollout=rollout,
-        judged=tuple(judged),
+        canary=canary,
+        judged=tuple(all_judged),
         lines=tuple(lines),
-        parts=break_down(parts, rollout),
-        srm=_split(sample, rollout),
+        parts=break_down(parts, canary),
+        srm=_split(sample, canary),
         window=window,
         days_elapsed=_elapsed(sample, now),
-        rubric_sha256=sha256(rollout.criteria, planned_units=rollout.planned_units),
+        rubric_sha256=sha256(canary.criteria, planned_units=canary.planned_units),
     )
 
 
-def _line(judged: Judged, rollout: JudgedCanary, window: ReportWindow) -> MetricLine:
+def _line(judged: Judged, canary: JudgedCanary, window: ReportWindow) -> MetricLine:
     reading, criterion = judged.reading, judged.criterion
     low, high = None, None
     if reading.comparison is not None and reading.measured:
         own = reading.comparison.contrast(0, 0)
         low, high = finite(own.low), finite(own.high)
-    further = further_units(judged, gate=GATE, planned=rollout.planned_units)
+    further = further_units(judged, gate=GATE, planned=canary.planned_units)
     return MetricLine(
         metric=criterion.metric,
         baseline=finite(reading.baseline),
@@ -118,12 +118,12 @@ def _line(judged: Judged, rollout: JudgedCanary, window: ReportWindow) -> Metric
         units_needed=further,
         days_needed=_days_needed(further, reading.candidate_units, window.days),
         question=criterion.question,
-        matures_days=_matures_s([criterion], rollout) / DAY_S,
+        matures_days=_matures_s([criterion], canary) / DAY_S,
     )
 
 
 def _days_needed(further: int | None, units: int, days: float) -> float | None:
-    """At the rate at which candidate units have come so far; None where there is no rate to go by."""
+    """The days at the rate of candidate units so far; None without a rate."""
     if further == 0:
         return 0.0
     if further is None or units == 0 or days <= 0:
@@ -131,8 +131,8 @@ def _days_needed(further: int | None, units: int, days: float) -> float | None:
     return round(further * days / units, 1)
 
 
-def _window(sample: Sample, rollout: JudgedCanary, now: float) -> ReportWindow:
-    done, required = whole_days(sample.candidate_at, now), _days_required(rollout)
+def _window(sample: Sample, canary: JudgedCanary, now: float) -> ReportWindow:
+    done, required = whole_days(sample.candidate_at, now), _days_required(canary)
     if len(sample.first_at) == 0:
         return ReportWindow(start=None, end=None, days=0.0, whole_days=done, days_required=required)
     start, end = float(sample.first_at[0]), float(min(sample.last_at.max(), now))
@@ -141,16 +141,16 @@ def _window(sample: Sample, rollout: JudgedCanary, now: float) -> ReportWindow:
 
 
 def _units(sample: Sample) -> Units:
-    """Distinct units by arm; one that moved into the candidate as the share rose was in both."""
+    """Distinct units by arm. A unit that moved to the candidate counts in both."""
     return Units(
         baseline=distinct(sample.unit[~sample.candidate]),
         candidate=distinct(sample.unit[sample.candidate]),
     )
 
 
-def _split(sample: Sample, rollout: JudgedCanary) -> Srm:
-    """Units by the arm and phase of their first exposure, against the share of that phase."""
-    shares = {**rollout.shares, **sample.shares}
+def _split(sample: Sample, canary: JudgedCanary) -> Srm:
+    """Check the units' first arm, by phase, against the phase's share."""
+    shares = {**canary.shares, **sample.shares}
     first = sample.first_rows()
     phase, candidate = sample.phase[first], sample.candidate[first]
     splits = [
@@ -168,15 +168,15 @@ def _split(sample: Sample, rollout: JudgedCanary) -> Srm:
 
 
 def _elapsed(sample: Sample, now: float) -> float:
-    """Days from the candidate's first exposure until `now`."""
+    """Days from the candidate's first exposure to `now`."""
     times = sample.candidate_at
     return max(0.0, (now - float(times.min())) / DAY_S) if len(times) else 0.0
 
 
 def whole_days(times: Floats, now: float) -> int:
-    """Whole 24-hour periods since the first of the candidate's `times` that are over and had some of them.
+    """The number of finished 24-hour periods since the first of the candidate's `times` that contain any.
 
-    A UTC day reaches into two such periods at most, so its first and its last time tell which had traffic.
+    A UTC day overlaps at most two such periods, so its first and last time show which had traffic.
     """
     if len(times) == 0:
         return 0
@@ -185,12 +185,12 @@ def whole_days(times: Floats, now: float) -> int:
     return int(np.sum((periods + 1) * DAY_S <= now - start))
 
 
-def _days_required(rollout: JudgedCanary) -> float:
-    """The minimum, and the time the slowest metric takes to mature on top."""
-    return rollout.minimum_days + _matures_s(rollout.criteria, rollout) / DAY_S
+def _days_required(canary: JudgedCanary) -> float:
+    """The minimum days, plus the time that the slowest metric takes to mature."""
+    return canary.minimum_days + _matures_s(canary.criteria, canary) / DAY_S
 
 
-def _matures_s(criteria: Sequence[Criterion], rollout: JudgedCanary) -> float:
-    """How long the slowest of these metrics takes to mature."""
-    declared = (rollout.metrics.get(one.metric) for one in criteria)
+def _matures_s(criteria: Sequence[Criterion], canary: JudgedCanary) -> float:
+    """The time that the slowest of these metrics takes to mature."""
+    declared = (canary.metrics.get(criterion.metric) for criterion in criteria)
     return max((metric.matures_after_s for metric in declared if metric is not None), default=0.0)

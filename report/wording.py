@@ -1,4 +1,4 @@
-"""Numbers of a report in words: a metric's unit, its values, bounds and differences as a person says them."""
+"""The numbers of a report as text: metrics' names and units, values, bounds, differences."""
 
 import math
 from typing import Literal
@@ -26,7 +26,7 @@ NAMES = {
 
 
 def unit_of(metric: str, acceptable: str) -> Unit:
-    """What the metric is counted in, told from its name and from how its bound is written."""
+    """The metric's unit, from its name and the spelling of its bound."""
     if metric.startswith(("latency_", "ttft_")) or metric == "session_length_s":
         return "s"
     if metric in ("cost_per_request", "cost_total", "revenue") or "$" in acceptable:
@@ -40,7 +40,7 @@ def unit_of(metric: str, acceptable: str) -> Unit:
 
 
 def label(metric: str) -> str:
-    """The metric as a person calls it."""
+    """The metric's name in words."""
     stem, _, level = metric.rpartition("_")
     if stem in ("latency", "ttft"):
         return f"{'latency' if stem == 'latency' else 'time to first token'} {level}"
@@ -48,20 +48,20 @@ def label(metric: str) -> str:
 
 
 def title(metric: str) -> str:
-    """The label as a sentence begins."""
+    """The label, capitalized."""
     text = label(metric)
     return text[0].upper() + text[1:]
 
 
 def bound_words(text: str) -> str:
-    """A bound as a person reads it aloud: at least 85%, under 2s."""
+    """A bound in words: at least 85%, under 2s."""
     words = {">=": "at least", "<=": "at most", "<": "under", ">": "over"}
     comparison = parse_bound(text).comparison
     return f"{words[comparison]} {text.strip().removeprefix(comparison).strip()}"
 
 
 def amount(value: float | None, unit: Unit) -> str:
-    """A value in its unit: 85.2 %, 1.43 s, $0.0127, 4.31; a dash where there is none."""
+    """A value in its unit: 85.2 %, 1.43 s, $0.0127, 4.31; a dash for None."""
     if value is None or not math.isfinite(value):
         return "–"
     sign = "−" if value < 0 else ""
@@ -79,14 +79,14 @@ def amount(value: float | None, unit: Unit) -> str:
 
 
 def signed(value: float | None, unit: Unit) -> str:
-    """A difference with its sign; differences of shares are points."""
+    """A difference with its sign; shares differ in points."""
     if value is None:
         return "–"
     return f"{'−' if value < 0 else '+'}{distance(value, unit)}"
 
 
 def distance(value: float | None, unit: Unit) -> str:
-    """A difference without its sign; that of two shares is in points, small money has two digits."""
+    """A difference without its sign; shares differ in points, small amounts of money have two digits."""
     if value is None or not math.isfinite(value):
         return "–"
     if unit == "usd" and 0 < abs(value) < 0.1:
@@ -96,7 +96,7 @@ def distance(value: float | None, unit: Unit) -> str:
 
 
 def between(low: float | None, high: float | None, unit: Unit) -> str:
-    """A difference's interval, −3.4 to +4.3 points, −24 to +77 ms; an unbounded end is said to be open."""
+    """A difference's interval: −3.4 to +4.3 points, −24 to +77 ms, or with "no lower limit"."""
     if low is None or high is None:
         bottom = "no lower limit" if low is None else signed(low, unit)
         return f"{bottom} to {'no upper limit' if high is None else signed(high, unit)}"
@@ -106,7 +106,7 @@ def between(low: float | None, high: float | None, unit: Unit) -> str:
 
 
 def _seconds_between(low: float, high: float) -> str:
-    """Both ends in the unit of the one that is further from 0."""
+    """Both ends in the unit of the end further from 0."""
     small = max(abs(low), abs(high)) < _MS_BELOW
     scale, places, unit = (1000, 0, "ms") if small else (1, 2, "s")
 
@@ -117,7 +117,7 @@ def _seconds_between(low: float, high: float) -> str:
 
 
 def span(low: float | None, high: float | None, unit: Unit) -> str:
-    """An interval in words; an unbounded end is said to be open."""
+    """An interval in words: 1 s to 2 s, at most 2 s, at least 1 s, any value."""
     if low is None and high is None:
         return "any value"
     if low is None:
@@ -128,7 +128,7 @@ def span(low: float | None, high: float | None, unit: Unit) -> str:
 
 
 def days(value: float, *, more: bool = False) -> str:
-    """So many days, with no false precision; `more` says that they are still to come."""
+    """A number of days, rounded up; `more` adds that they are still to come."""
     word = " more" if more else ""
     if value < 1:
         return "one more day" if more else "less than a day"
@@ -137,7 +137,7 @@ def days(value: float, *, more: bool = False) -> str:
 
 
 def to_come(users: int, more_days: float | None) -> str:
-    """The candidate users still needed, and in how many days they come: about 900 more, 12 more days."""
+    """The candidate users and days still needed: about 900 more candidate users, 12 more days."""
     about = f"about {count(users, 'more candidate user')}"
     if not more_days:
         return about
@@ -147,13 +147,13 @@ def to_come(users: int, more_days: float | None) -> str:
 
 
 def _long(more_days: float) -> str:
-    """Where a number of days would say more than is known."""
+    """A long time in words, because a number of days would be falsely precise."""
     years = round(more_days / _YEAR_DAYS)
-    return f"some {count(years, 'year')}" if years >= 1 else "over half a year"
+    return f"about {count(years, 'year')}" if years >= 1 else "over half a year"
 
 
 def too_long(more_days: float | None) -> bool:
-    """True where waiting is no way to an answer."""
+    """True if the wait is too long to be practical."""
     return more_days is not None and more_days > _WAITED_DAYS
 
 
@@ -170,7 +170,7 @@ def joined(parts: list[str]) -> str:
 def _digits(size: float, places: int) -> str:
     if size >= 1000:
         return f"{size:,.0f}"
-    # A value that would be rounded to nothing keeps two digits that tell it from zero, but for powers of ten.
+    # A value that would round to 0 keeps two significant digits.
     if 1e-4 <= size < 0.5 * 10**-places:
         return f"{size:.2g}"
     return f"{size:.{places}f}"

@@ -1,7 +1,7 @@
-"""The worked examples in docs/examples: five logs from fixed seeds, each with its report.
+"""Writes the worked examples in docs/examples: five logs from fixed seeds, and their reports.
 
 python -m tests.examples                 writes docs/examples
-python -m tests.examples --logs FOLDER   writes the logs, to be judged with `canary report NAME --from`
+python -m tests.examples --logs FOLDER   writes the logs, for `canary report NAME --from`
 """
 
 import argparse
@@ -28,7 +28,7 @@ REGIONS = ("eu", "us")
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """How one model behaves. `errors` by type and `slow` (eight times the latency) are shares of requests."""
+    """One model's behaviour. `errors` by type and `slow` (eight times the latency) are shares of requests."""
 
     completed: float = 0.94
     csat: float = 4.6
@@ -40,7 +40,7 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """One example's traffic. `worse_in`: by how much fewer tasks the candidate completes in a category or
+    """One example's traffic. `worse_in` lowers the candidate's share of completed tasks, by category or
     region."""
 
     verdict: str
@@ -58,20 +58,20 @@ class World:
 WORLDS = (
     World(
         verdict="ship_now",
-        story="A smaller model does the same work for two fifths less. Every row of the rubric is ideal.",
+        story="A smaller model does the same work for 40 % less. Every criterion is ideal.",
         seed=1,
         candidate=Arm(completed=0.945, latency_s=0.36, cost_usd=0.0246),
     ),
     World(
         verdict="ship",
-        story="A newer model does as well as the old one for a fifth less, and is as slow: not ideal.",
+        story="A newer model is as good as the old one for 20 % less, but as slow: acceptable, not ideal.",
         seed=2,
         baseline=Arm(latency_s=0.8),
         candidate=Arm(completed=0.945, latency_s=0.78, cost_usd=0.033),
     ),
     World(
         verdict="ship_with_caveats",
-        story="Cheaper and good enough on the whole, but worse in one region, which the average hides.",
+        story="Cheaper and good enough overall, but worse in one region, which the average hides.",
         seed=3,
         users=8000,
         candidate=Arm(completed=0.955, cost_usd=0.027),
@@ -79,7 +79,7 @@ WORLDS = (
     ),
     World(
         verdict="dont_ship",
-        story="Much cheaper, and slow, with timeouts; and it does not get billing questions done.",
+        story="Much cheaper, but slow, with timeouts, and it fails at billing questions.",
         seed=4,
         candidate=Arm(
             completed=0.93, csat=4.3, latency_s=1.3, cost_usd=0.012, slow=0.03,
@@ -89,7 +89,7 @@ WORLDS = (
     ),
     World(
         verdict="extend",
-        story="Five days into a small canary: nothing is wrong, and it is too early to say.",
+        story="Five days into a small canary: nothing is wrong, but it is too early to decide.",
         seed=8,
         users=3600,
         days=5.0,
@@ -99,7 +99,7 @@ WORLDS = (
 
 
 def rows(world: World) -> Iterator[dict[str, object]]:
-    """The log's lines, user by user. A user's arm, speed and taste stay the same over all its requests."""
+    """The log's lines, user by user. A user's arm, speed and taste are the same in all its requests."""
     rng = np.random.default_rng(world.seed)
     for user in range(world.users):
         name = ("baseline", "candidate")[int(rng.random() < world.share)]
@@ -143,7 +143,7 @@ def _stars(middle: float, rng: np.random.Generator) -> int:
 
 
 def write_log(world: World, folder: Path) -> Path:
-    """The world's log as `report --from` reads it."""
+    """Write the world's log in the format of `report --from`."""
     path = folder / f"{world.verdict}.csv"
     lines = sorted(rows(world), key=lambda row: float(str(row["at"])))
     with path.open("w", newline="") as file:
@@ -154,7 +154,7 @@ def write_log(world: World, folder: Path) -> Path:
 
 
 def judged(world: World) -> Report:
-    """Half a day after the last request."""
+    """The world's report, half a day after the last request."""
     with tempfile.TemporaryDirectory() as folder:
         log = write_log(world, Path(folder))
         now = START + (world.days + 0.5) * DAY_S
@@ -163,7 +163,7 @@ def judged(world: World) -> Report:
 
 
 def pages() -> dict[str, str]:
-    """Every generated file by its name."""
+    """The generated files by name."""
     found = {}
     for world in WORLDS:
         report = judged(world)
@@ -177,11 +177,10 @@ def _index(worlds: Sequence[World]) -> str:
     return (
         f"""# Five canaries, five verdicts
 
-Each of these is a log of requests that were never made: invented users with habits of their own, from a
-fixed seed, so that the right answer is known. The reports are what `canary report` makes of them under the
-rubrics in [canary.yaml](canary.yaml). `make examples` writes this folder anew; `python -m tests.examples
---logs FOLDER` writes the logs, and `canary report ship --from FOLDER/ship.csv --config
-docs/examples/canary.yaml` judges one.
+Each example is a synthetic log: simulated users with individual habits, from a fixed seed, so that the right
+verdict is known. `canary report` wrote the reports, with the rubrics in [canary.yaml](canary.yaml). `make
+examples` regenerates this folder. `python -m tests.examples --logs FOLDER` writes the logs, and `canary
+report ship --from FOLDER/ship.csv --config docs/examples/canary.yaml` judges one of them.
 
 {"".join(sections)}""".rstrip()
         + "\n"
@@ -195,7 +194,7 @@ def _section(world: World) -> str:
 
 {world.story}
 
-Its report: [Markdown]({world.verdict}.md), or [HTML]({world.verdict}.html) to download and open.
+Report: [Markdown]({world.verdict}.md), or [HTML]({world.verdict}.html) to download and open.
 
 ```yaml
 {lines}

@@ -116,14 +116,14 @@ def import_(
     """Add evaluations from a file, all or none. Those that are there already stay as they are."""
     from canary.commands.text_file import read
     from report.archive import BadEvaluation, parse
-    from report.evaluation import kept
+    from report.evaluation import to_stored
 
     try:
         found = parse(read(file))
     except BadEvaluation as problem:
         fail(f"{file}: {problem}")
     with _opened(config, data) as evaluations:
-        added = evaluations.keep([kept(each) for each in found])
+        added = evaluations.keep([to_stored(each) for each in found])
     counts: dict[str, Any] = {"read": len(found), "added": added}
     if output == "json":
         return print_json(counts)

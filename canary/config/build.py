@@ -126,7 +126,7 @@ def _canary(section: CanarySection, metrics: Mapping[str, Metric]) -> CanarySett
             start_by_hand=section.start == "manual",
         ),
         judged=JudgedCanary(
-            canary=section.name,
+            name=section.name,
             criteria=tuple(criterion(row) for row in section.rubric),
             minimum_days=section.minimum_days,
             planned_units=section.planned_units,

@@ -70,7 +70,7 @@ class Succession:
         return replace(
             self.present,
             canary=replace(before, name=name, baseline=baseline, candidate=candidate),
-            judged=replace(self.present.judged, canary=name, baseline=baseline, candidate=candidate),
+            judged=replace(self.present.judged, name=name, baseline=baseline, candidate=candidate),
         )
 
     @property

@@ -1,4 +1,4 @@
-"""A report for people and programs: terminal text, Markdown, one HTML file, JSON. It computes nothing."""
+"""Renders a report: terminal text, Markdown, one HTML file, JSON. Computes nothing."""
 
 from report.render.markup import markdown
 from report.render.page import html

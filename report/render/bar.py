@@ -1,4 +1,4 @@
-"""One metric as a bar: where its interval lies against the acceptable and the ideal bound. Geometry only."""
+"""A metric's bar: its interval against the acceptable and the ideal bound. Geometry only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _AIR = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BarLabel:
-    """A text under the bar at x, anchored so that it stays inside."""
+    """A text under the bar at x, anchored to stay inside."""
 
     x: float
     anchor: str
@@ -23,7 +23,7 @@ class BarLabel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """Places in [0, WIDTH]. Zones are (x, width) from each bound to its better side; None is not drawn."""
+    """Places in [0, WIDTH]. Zones are (x, width) on the better side of each bound. None is not drawn."""
 
     acceptable_zone: tuple[float, float]
     ideal_zone: tuple[float, float]
@@ -39,7 +39,7 @@ class Bar:
 
 
 def bar(line: MetricLine) -> Bar | None:
-    """The bar of a metric; None where a bound relative to the baseline has no baseline to stand on."""
+    """A metric's bar; None for a relative bound without a baseline value."""
     bounds = parse_bound(line.acceptable), parse_bound(line.ideal)
     if bounds[0].relative and line.baseline is None:
         return None
@@ -64,7 +64,7 @@ def bar(line: MetricLine) -> Bar | None:
 
 
 def _interval(line: MetricLine, *, relative: bool) -> tuple[float | None, float | None, bool]:
-    """What the bound is judged on: the candidate's own interval, or the difference's laid on the baseline."""
+    """The interval on which the bound is judged: the candidate's own, or baseline plus difference."""
     if not relative:
         low, high = line.candidate_interval
         return low, high, low is not None or high is not None
@@ -75,7 +75,7 @@ def _interval(line: MetricLine, *, relative: bool) -> tuple[float | None, float 
 
 
 def _scale(shown: list[float]) -> Callable[[float], float]:
-    """From the metric's unit to a place, with some air on both sides."""
+    """A function from the metric's unit to a place, with margins."""
     low, high = min(shown), max(shown)
     width = (high - low) or max(abs(high), 1.0)
 

@@ -1,4 +1,4 @@
-"""A course as a curve with its band: where to draw it. Geometry only."""
+"""A metric over time as a curve with its band. Geometry only."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -12,7 +12,7 @@ WIDTH, HEIGHT = 340.0, 170.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 4.0, 336.0, 10.0, 146.0
 _AIR = 0.14
 _WIDEST = 5.0
-"""So many of the last interval's half-widths are drawn on either side: the first looks are far wider."""
+"""The drawn range, in half-widths of the last interval to either side: early intervals are far wider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +26,13 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """SVG paths in WIDTH × HEIGHT; `nought` is where the arms are equal, `good` marks the better side."""
+    """SVG paths in WIDTH × HEIGHT. `zero` is the height of equal arms. `good` marks the better side."""
 
     title: str
     band: str
     line: str
     dots: tuple[tuple[float, float], ...]
-    nought: float
+    zero: float
     good: Tick
     now: str
     range: str
@@ -41,7 +41,7 @@ class Curve:
 
 
 def curves(report: Report) -> list[Curve]:
-    """One for each metric that has a course."""
+    """One curve per metric with a course."""
     lines = {line.metric: line for line in report.metrics}
     return [_curve(course, lines[course.metric]) for course in report.details.over_time]
 
@@ -70,7 +70,7 @@ def _curve(course: MetricCourse, line: MetricLine) -> Curve:
         band=f"M{' L'.join([*upper, *lower])}Z",
         line="M" + " L".join(f"{across} {down}" for across, down in middle),
         dots=tuple(middle),
-        nought=y(0.0, 0.0),
+        zero=y(0.0, 0.0),
         good=Tick(at=_TOP if up else _BOTTOM + 2, anchor="start", text="↑ better" if up else "↓ better"),
         now=signed(now.estimate, unit),
         range=between(now.low, now.high, unit),
@@ -79,15 +79,15 @@ def _curve(course: MetricCourse, line: MetricLine) -> Curve:
             for point, anchor in ((points[0], "start"), (now, "end"))
         ),
         alternative=(
-            f"{title(line.metric)}, candidate less current model, as users came in: "
+            f"{title(line.metric)}, candidate minus current model, as users came in: "
             f"{between(points[0].low, points[0].high, unit)} with {points[0].units} candidate users, "
-            f"in the end {signed(now.estimate, unit)} ({between(now.low, now.high, unit)}) with {now.units}"
+            f"finally {signed(now.estimate, unit)} ({between(now.low, now.high, unit)}) with {now.units}"
         ),
     )
 
 
 def _frame(course: MetricCourse) -> tuple[float, float]:
-    """The lowest and the highest value that are drawn."""
+    """The lowest and the highest drawn value."""
     points, now = course.points, course.points[-1]
     ends = [end for point in points for end in (point.low, point.high) if end is not None]
     shown = [*ends, *(point.estimate for point in points), 0.0]

@@ -1,4 +1,4 @@
-"""Two distributions of a time, laid over each other on a scale of logarithms: where to draw them."""
+"""Two overlaid distributions of a time on a logarithmic scale. Geometry only."""
 
 import math
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ _NAMES = {"latency": "Latency, whole answer", "ttft": "Time to first token"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hump:
-    """SVG paths in WIDTH × HEIGHT, closed along the bottom; `medians` of baseline and candidate."""
+class DensityPlot:
+    """SVG paths in WIDTH × HEIGHT, closed along the bottom. `medians`: (baseline, candidate)."""
 
     title: str
     baseline: str
@@ -25,8 +25,8 @@ class Hump:
     alternative: str
 
 
-def hump(spread: TimeSpread) -> Hump:
-    """One spread's."""
+def density_plot(spread: TimeSpread) -> DensityPlot:
+    """The plot of one spread."""
     low, high = math.log(spread.edges_s[0]), math.log(spread.edges_s[-1])
 
     def x(seconds: float) -> float:
@@ -45,7 +45,7 @@ def hump(spread: TimeSpread) -> Hump:
     halves = [_median(spread, shares) for shares in (spread.baseline, spread.candidate)]
     words = [amount(half, "s") for half in halves]
     name = _NAMES[spread.of]
-    return Hump(
+    return DensityPlot(
         title=name,
         baseline=path(spread.baseline),
         candidate=path(spread.candidate),
@@ -53,14 +53,13 @@ def hump(spread: TimeSpread) -> Hump:
             Tick(at=x(halves[0]), anchor="middle", text=words[0]),
             Tick(at=x(halves[1]), anchor="middle", text=words[1]),
         ),
-        seconds=tuple(Tick(at=x(round_), anchor="middle", text=_plain(round_)) for round_ in _rounds(spread)),
-        alternative=f"{name}: half of the current model’s requests take {words[0]} or less, "
-        f"half of the candidate’s {words[1]} or less",
+        seconds=tuple(Tick(at=x(time), anchor="middle", text=_plain(time)) for time in _round_times(spread)),
+        alternative=f"{name}: median {words[0]} on the current model, {words[1]} on the candidate",
     )
 
 
 def _median(spread: TimeSpread, shares: Sequence[float]) -> float:
-    """Within its bin evenly on the logarithm."""
+    """The median, interpolated within its bin on the logarithm."""
     so_far, half = 0.0, sum(shares) / 2
     for share, begin, end in zip(shares, spread.edges_s, spread.edges_s[1:], strict=False):
         if so_far + share >= half and share > 0:
@@ -69,8 +68,8 @@ def _median(spread: TimeSpread, shares: Sequence[float]) -> float:
     return spread.edges_s[-1]
 
 
-def _rounds(spread: TimeSpread) -> list[float]:
-    """1, 2 and 5 times powers of ten that lie well inside; of many, only the powers."""
+def _round_times(spread: TimeSpread) -> list[float]:
+    """1, 2 and 5 times the powers of ten within the plot; only the powers if there are many."""
     first, last = spread.edges_s[0], spread.edges_s[-1]
     air = (last / first) ** 0.04
     found = [
@@ -79,7 +78,7 @@ def _rounds(spread: TimeSpread) -> list[float]:
         for digit in (1, 2, 5)
         if first * air <= float(f"{digit}e{power}") <= last / air
     ]
-    tens = [each for each in found if f"{each:e}".startswith("1.0")]
+    tens = [seconds for seconds in found if f"{seconds:e}".startswith("1.0")]
     return tens if len(found) > 7 else found
 
 

@@ -13,7 +13,7 @@ _MARKS = re.compile(r"[\\`*_\[\]<>]")
 
 
 def markdown(report: Report) -> str:
-    """GitHub-flavoured Markdown; texts from outside are escaped."""
+    """GitHub-flavoured Markdown. External texts are escaped."""
     headline, meaning = prose.HEADLINES[report.verdict]
     sections = [
         f"# {headline}: {_safe(report.canary)}",
@@ -21,7 +21,7 @@ def markdown(report: Report) -> str:
         f"**{_safe(short)}**" if (short := trade.in_short(report)) else "",
         _bullets(report.reasons),
         _section("What would change the verdict", _bullets(next_steps(report))),
-        _section("What was asked, and what was seen", _rubric(report)),
+        _section("Criteria and results", _rubric(report)),
         _bullets(
             [
                 f"**Users**: {prose.users(report)}",
@@ -32,11 +32,11 @@ def markdown(report: Report) -> str:
             ],
             escape=False,
         ),
-        _section("What is gained, what is given up", _trade(report)),
+        _section("Gains and losses", _trade(report)),
         _section("Layers of evidence", _layers(report)),
-        _section("As users came in", _courses(report)),
+        _section("Over time", _courses(report)),
         _section("Segments and categories", _parts(report)),
-        _section("Ways to fail", _failures(report)),
+        _section("Failure modes", _failures(report)),
         _folded("How to read this", _bullets(prose.METHOD)),
         f"Rubric `{report.rubric_sha256}`",
     ]
@@ -71,14 +71,14 @@ def _rubric(report: Report) -> str:
 
 
 def _parts(report: Report) -> str:
-    """What differs, worst first; the rest folded away."""
+    """The parts that differ, worst first; the others in a folded block."""
     parts = prose.worst_first([*report.categories, *report.segments])
     if not parts:
         return ""
     differing, alike = ([part for part in parts if prose.differs(part) is side] for side in (True, False))
-    found = _places(differing, report) or "Nowhere is the candidate better or worse by more than chance."
+    found = _places(differing, report) or "The candidate is nowhere better or worse by more than chance."
     folded = _folded(f"{len(alike)} without a difference, or with too few users", _places(alike, report))
-    return "\n\n".join(each for each in (found, folded) if each)
+    return "\n\n".join(block for block in (found, folded) if block)
 
 
 def _places(parts: Sequence[prose.Part], report: Report) -> str:
@@ -106,11 +106,12 @@ def _trade(report: Report) -> str:
 
 
 def _layers(report: Report) -> str:
-    return _table(["layer", "says"], [[_safe(each.name), _safe(each.says)] for each in trade.layers(report)])
+    rows = [[_safe(layer.name), _safe(layer.says)] for layer in trade.layers(report)]
+    return _table(["layer", "result"], rows)
 
 
 def _courses(report: Report) -> str:
-    """The first point, one in the middle and the last of each metric."""
+    """Each metric's first, middle and last point."""
     lines = {line.metric: line for line in report.metrics}
     rows = [
         [
@@ -122,7 +123,7 @@ def _courses(report: Report) -> str:
         ]
         for course in report.details.over_time
     ]
-    return _table(["candidate less baseline", "at first", "half-way", "now"], rows)
+    return _table(["candidate minus baseline", "first", "middle", "now"], rows)
 
 
 def _point(point: CoursePoint, line: MetricLine) -> str:
@@ -144,7 +145,7 @@ def _failures(report: Report) -> str:
         ]
         for mode in found.modes
     ]
-    return f"{failing.looked_at(found)}\n\n{_table(['', 'candidate', 'baseline', 'look at'], rows)}"
+    return f"{failing.basis(found)}\n\n{_table(['', 'candidate', 'baseline', 'examples'], rows)}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -155,6 +156,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _safe(text: str) -> str:
-    """Escaped so that no name, question or reason can open markup or break out of a cell."""
+    """Escape a text so that it cannot open markup or leave its cell."""
     escaped = _MARKS.sub(r"\\\g<0>", text).replace("|", "&#124;")
     return " ".join(escaped.split())

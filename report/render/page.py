@@ -1,4 +1,4 @@
-"""The report as one HTML file: no script, no network, no font from elsewhere; light, dark and on paper."""
+"""The report as one HTML file without scripts or external resources, for light, dark and print."""
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -6,7 +6,7 @@ from report.document import Report
 from report.render import failing, prose, trade
 from report.render.bar import bar
 from report.render.curve import curves
-from report.render.density_plot import hump
+from report.render.density_plot import density_plot
 from report.render.steps import next_steps
 from report.wording import bound_words, label, title
 
@@ -14,7 +14,7 @@ _TEMPLATE = "report.html"
 
 
 def html(report: Report) -> str:
-    """The whole page; every text is escaped by the template engine."""
+    """The whole page. The template engine escapes every text."""
     pages = Environment(
         loader=PackageLoader("report", "templates"),
         autoescape=True,
@@ -37,7 +37,7 @@ def html(report: Report) -> str:
         trade=trade,
         failing=failing,
         curves=curves(report),
-        humps=[hump(spread) for spread in report.details.spreads],
+        density_plots=[density_plot(spread) for spread in report.details.spreads],
         differing=[part for part in parts if prose.differs(part)],
         alike=[part for part in parts if not prose.differs(part)],
     )

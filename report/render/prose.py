@@ -1,4 +1,4 @@
-"""What every rendering says in words: headlines, the split, what changed."""
+"""The texts that all renderings share: headlines, the split, changes."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,11 +9,11 @@ from report.reading import GATE
 from report.wording import Unit, amount, between, count, days, distance, signed, unit_of
 
 HEADLINES: dict[Verdict, tuple[str, str]] = {
-    "ship_now": ("Ship now", "The candidate is ideal on everything that was asked of it."),
-    "ship": ("Ship", "The candidate is acceptable on everything that was asked of it."),
-    "ship_with_caveats": ("Ship with caveats", "The candidate may ship if the points below are accepted."),
-    "dont_ship": ("Don’t ship", "The candidate fails on at least one point that decides."),
-    "extend": ("Extend the canary", "Nothing has failed, but there is not enough evidence yet to ship."),
+    "ship_now": ("Ship now", "The candidate meets the ideal bound of every criterion."),
+    "ship": ("Ship", "The candidate meets the acceptable bound of every criterion."),
+    "ship_with_caveats": ("Ship with caveats", "The candidate may ship if you accept the points below."),
+    "dont_ship": ("Don’t ship", "The candidate fails on at least one deciding point."),
+    "extend": ("Extend the canary", "Nothing has failed, but there is not enough evidence to ship yet."),
 }
 
 STATES: dict[State, tuple[str, str]] = {
@@ -32,22 +32,22 @@ PART_STATES: dict[PartState, str] = {
 }
 
 METHOD = (
-    "Every interval covers the true value 95 % of the time, also when the report is looked at every day.",
+    "Every interval covers the true value 95 % of the time, even if you look at the report every day.",
     "Users are compared, not requests: many requests of one user count as one piece of evidence.",
-    "A request counts to the model it was assigned to, also when the current model had to answer instead.",
-    "A criterion passes only when its whole interval keeps the bound. Missing data is never a pass.",
+    "A request counts for the model it was assigned to, even if the current model answered instead.",
+    "A criterion passes only if its whole interval is within the bound. Missing data is never a pass.",
     "No interval is given before 100 candidate users have a value.",
-    "The score ranks candidates; it decides nothing. A failed criterion cannot be outvoted.",
-    "Segments and categories are tested together: at most about 1 in 20 of those marked is chance. Where "
-    "many are marked they support each other, and one’s own interval may just reach no difference.",
-    "Quantiles such as p95 are the inverted CDF, with Woodruff’s interval over users.",
+    "The score ranks candidates but does not decide. It cannot outvote a failed criterion.",
+    "Segments and categories are tested together: at most about 1 in 20 of those marked is a chance finding. "
+    "Marked ones support each other, so the interval of one may still just include no difference.",
+    "Quantiles such as p95 are inverted-CDF quantiles, with Woodruff’s interval over users.",
 )
 
 
 def span_of_days(report: Report) -> str:
     """2 Nov 2026 – 11 Nov 2026 (9 days)."""
     if report.window.start is None or report.window.end is None:
-        return "no exchange yet"
+        return "no requests yet"
     start, end = (_date(moment) for moment in (report.window.start, report.window.end))
     return f"{start} – {end} ({report.window.days:.1f} days)"
 
@@ -58,7 +58,7 @@ def _date(seconds: float) -> str:
 
 
 def users(report: Report) -> str:
-    """How many units each arm had."""
+    """The number of users in each arm."""
     return f"{report.units.candidate:,} on the candidate, {report.units.baseline:,} on the current model"
 
 
@@ -66,26 +66,27 @@ def split(report: Report) -> str:
     """The sample-ratio check in a sentence."""
     p = report.srm.p_value
     if p is None:
-        return "not checked: too few users yet, or the share is not known"
+        return "not checked: too few users yet, or the share is unknown"
     if report.srm.blocked:
-        return f"does not fit the share that was set (p = {p:.2g}); no comparison can be trusted"
+        return f"does not match the configured share (p = {p:.2g}); no comparison can be trusted"
     return f"as planned (p = {p:.2g})"
 
 
 def mirror(report: Report) -> str | None:
-    """The copies that nobody got the answers of, in a sentence; None where there were none."""
+    """The mirror copies in a sentence; None without any."""
     found = report.mirror
     if found is None:
         return None
-    cost = "their cost is not known" if found.cost_usd is None else f"{amount(found.cost_usd, 'usd')} in all"
-    return f"{count(found.copies, 'copied request')}, {found.failed:,} failed, {cost}; in no other figure"
+    cost = "cost unknown" if found.cost_usd is None else f"{amount(found.cost_usd, 'usd')} in total"
+    copies = count(found.copies, "mirrored request")
+    return f"{copies}, {found.failed:,} failed, {cost}; not included in other figures"
 
 
 _DECIDED = {"ship": "ship", "dont_ship": "don’t ship", "extend": "extend"}
 
 
 def decision(report: Report) -> str | None:
-    """What a person decided, in a sentence; None where nobody did."""
+    """A person's decision in a sentence; None without one."""
     found = report.decision
     if found is None:
         return None
@@ -97,18 +98,18 @@ def score_words(report: Report) -> str:
     """83 (71 to 94) of 100."""
     score = report.score
     if score.estimate is None:
-        return f"not known yet; {score.low:.0f} to {score.high:.0f} of 100 is possible"
+        return f"unknown yet, between {score.low:.0f} and {score.high:.0f} of 100"
     return f"{score.estimate:.0f} of 100, {score_range(report)}"
 
 
 def score_range(report: Report) -> str:
-    """compatible with 71 to 94, or that both ends are the same."""
+    """compatible with 71 to 94; or that both ends are equal."""
     low, high = f"{report.score.low:.0f}", f"{report.score.high:.0f}"
     return f"compatible with {low} to {high}" if low != high else "the same at both ends of the intervals"
 
 
 def against_baseline(line: MetricLine) -> str:
-    """The metric against the current model: what was seen, or what could have been hidden."""
+    """The metric's difference from the current model, with its interval."""
     unit = unit_of(line.metric, line.acceptable)
     found = line.difference
     if found.estimate is None or found.p_value is None:
@@ -119,35 +120,35 @@ def against_baseline(line: MetricLine) -> str:
 
 
 def change(line: MetricLine) -> str:
-    """By how much the candidate differs; its difference must be known."""
+    """The candidate's change in words. The difference must be known."""
     return _change(line.difference.estimate or 0.0, line.baseline, unit_of(line.metric, line.acceptable))
 
 
 def _change(difference: float, baseline: float | None, unit: Unit) -> str:
-    """41 % lower, 2.0 points higher, or 4.1 times the current where per cents grow hard to read."""
+    """41 % lower, 2.0 points higher, or, from a doubling on, 4.1 times the current model's."""
     direction = "higher" if difference > 0 else "lower"
     if unit not in ("s", "usd") or not baseline:
         return f"{distance(difference, unit)} {direction}"
     part = difference / baseline
     if part >= 1:
-        return f"{1 + part:.1f} times the current"
+        return f"{1 + part:.1f} times the current model’s"
     return f"{100 * abs(part):.0f} % {direction}"
 
 
 def mark(line: MetricLine, report: Report) -> tuple[str, str]:
-    """The line's sign and word: as STATES, but that some values cannot be there yet."""
+    """The line's mark and word: as in STATES, except if values cannot be complete yet."""
     if unripe(line, report):
         return "–", "Not measurable in this window"
     return STATES[line.state]
 
 
 def unripe(line: MetricLine, report: Report) -> bool:
-    """True where no user has been here for as long as the metric takes to mature."""
+    """True if the window is shorter than the time that the metric takes to mature."""
     return line.state == "NODATA" and report.window.days < line.matures_days
 
 
 def evidence(line: MetricLine, report: Report) -> str:
-    """How many users the line rests on, and the smallest difference that so many show."""
+    """The number of users with a value, and the smallest difference they can show."""
     if unripe(line, report):
         return f"a value is complete {days(line.matures_days)} after a user’s first request"
     users = f"{line.units:,} candidate user{'' if line.units == 1 else 's'} with a value"
@@ -155,7 +156,8 @@ def evidence(line: MetricLine, report: Report) -> str:
         return f"{users}, of {GATE} needed for an interval"
     if line.mde is None:
         return users
-    return f"{users}; a difference of {distance(line.mde, unit_of(line.metric, line.acceptable))} can be seen"
+    mde = distance(line.mde, unit_of(line.metric, line.acceptable))
+    return f"{users}; a difference of {mde} is detectable"
 
 
 Part = SegmentLine | CategoryLine
@@ -164,7 +166,7 @@ _ORDER: dict[PartState, int] = {"WORSE": 0, "NO_DIFFERENCE": 1, "BETTER": 2, "TO
 
 
 def worst_first(parts: Sequence[Part]) -> list[Part]:
-    """Blocking first, then worse, with no difference, better, too few; the surest first within each."""
+    """Blocking first, then worse, no difference, better, too few; by p-value within each."""
 
     def rank(part: Part) -> tuple[bool, int, float]:
         p = part.difference.p_value
@@ -174,7 +176,7 @@ def worst_first(parts: Sequence[Part]) -> list[Part]:
 
 
 def differs(part: Part) -> bool:
-    """True for a place worth a line of its own."""
+    """True if the part blocks or differs."""
     return part.blocks or part.state in ("WORSE", "BETTER")
 
 
@@ -196,12 +198,12 @@ def part_difference(part: Part, report: Report) -> str:
 
 
 def value(line: MetricLine, number: float | None) -> str:
-    """A number of this line in its unit."""
+    """A number in the line's unit."""
     return amount(number, unit_of(line.metric, line.acceptable))
 
 
 def interval(line: MetricLine) -> str:
-    """The candidate's interval, from – to."""
+    """The candidate's interval, low – high."""
     low, high = line.candidate_interval
     if low is None and high is None:
         return "–"

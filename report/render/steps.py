@@ -1,4 +1,4 @@
-"""What would change the verdict, in words."""
+"""The steps that would change the verdict, in words."""
 
 from report.document import MetricLine, Report, SegmentLine
 from report.render import prose
@@ -6,7 +6,7 @@ from report.wording import bound_words, days, joined, label, title, to_come, too
 
 
 def next_steps(report: Report) -> list[str]:
-    """One sentence for each thing that holds the verdict back."""
+    """One sentence per obstacle to a better verdict."""
     blocked: dict[str, list[str]] = {}
     places: list[prose.Part] = [*report.categories, *report.segments]
     for part in places:
@@ -16,13 +16,13 @@ def next_steps(report: Report) -> list[str]:
     missed_first = sorted(report.metrics, key=lambda line: line.state != "FAIL")
     found = [
         *(
-            ["Split: find where users were lost or misrouted, mend it, and run again."]
+            ["Split: find out where users are lost or misrouted, fix it, and run again."]
             if report.srm.blocked
             else []
         ),
         *(sentence for line in missed_first if (sentence := _next_step(line, report)) is not None),
         *(
-            f"{where[0].upper()}{where[1:]}: a candidate that does as well there in {joined(metrics)}."
+            f"{where[0].upper()}{where[1:]}: a candidate that is not worse there in {joined(metrics)}."
             for where, metrics in blocked.items()
         ),
         *_time(report),
@@ -32,17 +32,17 @@ def next_steps(report: Report) -> list[str]:
 
 
 def _by_a_person(report: Report, found: list[str]) -> list[str]:
-    """What is left where no traffic changes it; a broken split is outweighed by nothing."""
+    """What a person can do when more traffic would not help. Nothing outweighs a broken split."""
     if report.verdict != "dont_ship" or report.srm.blocked:
         return []
-    again = [] if found else ["The run was rolled back and stays so: resume it, or try another candidate."]
-    return [*again, "Or a person who decides to ship all the same, and records what outweighs it."]
+    again = [] if found else ["The run was rolled back: resume it, or try another candidate."]
+    return [*again, "Or a person decides to ship anyway and records the compensating factor."]
 
 
 def _next_step(line: MetricLine, report: Report) -> str | None:
     name = title(line.metric)
     if report.verdict == "dont_ship" and line.state != "FAIL":
-        # Whatever more evidence says of it, the verdict stays.
+        # More evidence about it would not change the verdict.
         return None
     if prose.unripe(line, report):
         return f"{name}: values are complete {days(line.matures_days)} after a user’s first request."
@@ -50,7 +50,7 @@ def _next_step(line: MetricLine, report: Report) -> str | None:
         return f"{name}: {_evidence_needed(line)}."
     if line.state == "FAIL":
         return (
-            f"{name}: a candidate that stays {bound_words(line.acceptable)}; more traffic will not change it."
+            f"{name}: a candidate that is {bound_words(line.acceptable)}; more traffic will not change this."
         )
     if line.state == "PASS" and report.verdict == "ship":
         return f"{name}: ideal once the whole interval is {bound_words(line.ideal)}."
@@ -60,19 +60,19 @@ def _next_step(line: MetricLine, report: Report) -> str | None:
 def _evidence_needed(line: MetricLine) -> str:
     if line.units_needed is None:
         return (
-            "cannot be told how much more evidence; what is seen lies at the bound or rests on too few users"
+            "the evidence still needed cannot be estimated: the value is at the bound or from too few users"
         )
     found = to_come(line.units_needed, line.days_needed)
     if too_long(line.days_needed):
         return (
-            f"{found}, too long to wait for; a larger share tells sooner, "
-            "and so does a candidate further from the bound"
+            f"{found}, too long to wait; a larger share, or a candidate further from the bound, "
+            "decides sooner"
         )
     return found
 
 
 def _time(report: Report) -> list[str]:
-    """Only where time alone is asked for: a miss does not go away by waiting."""
+    """The days still required, if waiting helps at all: it does not help against a miss."""
     done, required = report.window.whole_days, report.window.days_required
     if report.verdict != "extend" or done is None or required is None or done >= required:
         return []
@@ -80,7 +80,7 @@ def _time(report: Report) -> list[str]:
 
 
 def _places(report: Report) -> list[str]:
-    """What would take away a caveat."""
+    """What would remove the caveats."""
     if report.verdict != "ship_with_caveats":
         return []
     parts: list[prose.Part] = [*report.segments, *report.categories]

@@ -1,4 +1,4 @@
-"""The report for a terminal, and the JSON that programs rely on."""
+"""The report for a terminal, and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ _COLOURS = {
 }
 _MODES, _PARTS = 6, 15
 _WIDE = 100
-"""From so many columns on what a metric is and what is asked of it stand in one table."""
+"""From so many columns on, results and bounds are in one table."""
 _STATE_COLOURS = {"IDEAL": "green", "PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "NODATA": "dim"}
 
 
 def json_text(report: Report) -> str:
-    """The contract's JSON, indented."""
+    """The report's JSON, indented."""
     return json.dumps(to_json(report), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def terminal(report: Report, *, width: int = 110, colour: bool = False) -> str:
-    """The report as text of at most `width` columns; ANSI colours on demand."""
+    """The report as text of at most `width` columns, with ANSI colours if `colour`."""
     out = StringIO()
     console = Console(
         file=out,
@@ -69,26 +69,27 @@ def _page(report: Report, *, wide: bool) -> RenderableType:
     if decision := prose.decision(report):
         blocks.append(Text(f"decided {decision}"))
     if trades := trade.changes(report):
-        blocks += [Text("\nWhat is gained, what is given up", "bold"), *_bullets(trades)]
+        blocks += [Text("\nGains and losses", "bold"), *_bullets(trades)]
     blocks += [Text("\nLayers of evidence", "bold"), _layers(report)]
     if parts := _parts(report):
         blocks += [Text("\nWhere it differs", "bold"), parts]
     if failures := _failures(report):
-        blocks += [Text("\nWays to fail, the candidate's worst first", "bold"), failures]
+        blocks += [Text("\nFailure modes, the candidate's worst first", "bold"), failures]
     blocks.append(Text(f"\nrubric  {report.rubric_sha256}", "dim"))
     return Group(*blocks)
 
 
-_FOUND = ("", "metric", "baseline", "candidate", "95 % interval")
-_ASKED = ("acceptable", "ideal", "users")
+_RESULTS = ("", "metric", "baseline", "candidate", "95 % interval")
+_BOUNDS = ("acceptable", "ideal", "users")
 _FIGURES = ("baseline", "candidate", "users")
 
 
 def _rubric(report: Report, *, wide: bool) -> list[RenderableType]:
-    """Every metric: how it is, and what is asked of it."""
+    """Every metric's results and bounds."""
     if wide:
-        return [_metrics(report, (*_FOUND, *_ASKED), gap=2)]
-    return [_metrics(report, _FOUND, gap=1), Text(), _metrics(report, ("metric", *_ASKED), gap=2), Text()]
+        return [_metrics(report, (*_RESULTS, *_BOUNDS), gap=2)]
+    bounds = _metrics(report, ("metric", *_BOUNDS), gap=2)
+    return [_metrics(report, _RESULTS, gap=1), Text(), bounds, Text()]
 
 
 def _metrics(report: Report, columns: Sequence[str], *, gap: int) -> Table:
@@ -113,7 +114,7 @@ def _metrics(report: Report, columns: Sequence[str], *, gap: int) -> Table:
 
 
 def _parts(report: Report) -> Table | None:
-    """Only what differs: a table of all the places without a difference helps nobody in a terminal."""
+    """Only the parts that differ, to keep the terminal's table short."""
     differing = [
         part for part in prose.worst_first([*report.categories, *report.segments]) if prose.differs(part)
     ]
@@ -143,7 +144,7 @@ def _layers(report: Report) -> Table:
 
 
 def _failures(report: Report) -> Table | None:
-    """The first few; the other forms have them all, with exchanges to look at."""
+    """The first few. The other forms have all of them, with examples."""
     found = report.details.failures
     if found is None or not found.modes:
         return None

@@ -1,4 +1,4 @@
-"""What is gained and what is given up, in words and money, and what each layer of evidence says."""
+"""Gains and losses in words and money, and the result of each layer of evidence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _BUSINESS = ("revenue", "conversion", "churn", "compliance_violation", *_COSTS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One kind of evidence, and what it says; `tone` is the state it looks like, as metrics have theirs."""
+    """One kind of evidence and its result. `tone` is a metric's state, for the colour."""
 
     kind: Literal["synthetic", "real", "user_experience", "business"]
     name: str
@@ -36,18 +36,18 @@ def in_short(report: Report) -> str:
     if _crosses(money.change):
         cost = "No difference in cost seen"
     else:
-        cost = f"{_percent(money.change)} {'cheaper' if money.change.estimate < 0 else 'dearer'}"
+        cost = f"{_percent(money.change)} {'cheaper' if money.change.estimate < 0 else 'more expensive'}"
     return f"{cost}{f' {quality}' if quality else ''}: {_monthly(money)} at full rollout{_unpriced(money)}."
 
 
 def money_facts(money: Money) -> list[tuple[str, str]]:
-    """The month's figures by name."""
+    """The monthly figures by name."""
     return [
-        ("Everybody on the current model", f"{amount(money.baseline_usd, 'usd')} a month"),
-        ("Everybody on the candidate", f"{amount(money.candidate_usd, 'usd')} a month"),
+        ("All users on the current model", f"{amount(money.baseline_usd, 'usd')} a month"),
+        ("All users on the candidate", f"{amount(money.candidate_usd, 'usd')} a month"),
         ("Difference", _monthly(money)),
         (
-            "Rests on",
+            "Based on",
             f"{money.users:,} users and {money.requests_a_month:,} requests a month, "
             f"as measured in {money.days:.1f} days",
         ),
@@ -55,14 +55,14 @@ def money_facts(money: Money) -> list[tuple[str, str]]:
 
 
 def no_money(report: Report) -> str:
-    """Why there are no such figures."""
+    """Why there are no monthly figures."""
     if report.window.days < 1:
-        return "Not measurable in this window: money a month needs a day of traffic."
-    return "No data: too few users with a known cost in both arms."
+        return "Not measurable in this window: monthly figures need a day of traffic."
+    return "No data: each arm needs 100 users with a known cost."
 
 
 def layers(report: Report) -> list[Layer]:
-    """Benchmarks, what users felt, what the business saw."""
+    """The layers: both benchmarks, user experience, business."""
     business = [line for line in report.metrics if line.metric in _BUSINESS]
     users = [line for line in report.metrics if line.metric not in _BUSINESS]
     return [
@@ -95,7 +95,7 @@ def _layer(
     kind: Literal["user_experience", "business"], name: str, lines: Sequence[MetricLine], report: Report
 ) -> Layer:
     if not lines:
-        says = "Not asked: the rubric has no such metric."
+        says = "Not measured: the rubric has no such metric."
         return Layer(kind=kind, name=name, says=says, tone="NODATA")
     found = [f"{prose.mark(line, report)[0]} {label(line.metric)}" for line in lines]
     states = {line.state for line in lines}
@@ -104,7 +104,7 @@ def _layer(
 
 
 def changes(report: Report) -> list[str]:
-    """What is better, worse and alike."""
+    """The metrics that are better, worse, and not different."""
     better: list[str] = []
     worse: list[str] = []
     alike: list[str] = []
@@ -128,26 +128,24 @@ def _better(line: MetricLine) -> bool:
     return ((line.difference.estimate or 0) > 0) == parse_bound(line.acceptable).higher_is_better
 
 
-def _sure(line: MetricLine) -> bool:
+def _significant(line: MetricLine) -> bool:
     return line.difference.p_value is not None and line.difference.p_value < 0.05
 
 
 def _quality(report: Report) -> str:
-    """How users fared: equal only if every such row passes and none differs by more than chance."""
+    """The quality in words; equal only if every quality criterion passes and none differs significantly."""
     lines = [
         line for line in report.metrics if line.metric not in _COSTS and not line.metric.startswith(_TIMES)
     ]
     if not lines:
         return ""
-    surely = [
-        line for line in lines if line.difference.p_value is not None and line.difference.p_value < 0.05
-    ]
-    worse = [label(line.metric) for line in surely if not _better(line)]
+    significant = [line for line in lines if _significant(line)]
+    worse = [label(line.metric) for line in significant if not _better(line)]
     if worse:
         return f"at lower quality ({joined(worse)})"
     if any(line.state not in ("PASS", "IDEAL") for line in lines):
         return "with quality undecided"
-    return "at better quality" if surely else "at equal quality"
+    return "at better quality" if significant else "at equal quality"
 
 
 def _monthly(money: Money) -> str:
@@ -163,7 +161,7 @@ def _monthly(money: Money) -> str:
 def _unpriced(money: Money) -> str:
     if money.priced is None or money.priced > 0.995:
         return ""
-    return f"; {100 * (1 - money.priced):.0f} % of requests have no known price and are not in it"
+    return f"; {100 * (1 - money.priced):.0f} % of requests have no known price and are not included"
 
 
 def _percent(change: Range) -> str:

@@ -1,1 +1,1 @@
-"""The report's statistics: pure functions of arrays and numbers, in numpy and scipy. They know no metric."""
+"""The report's statistics: pure functions of arrays and numbers, independent of metrics."""

@@ -1,4 +1,4 @@
-"""How closely two series go together, with Fisher's interval."""
+"""Correlation coefficients with Fisher's interval."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from scipy import stats
 from report.statistics.types import Floats, Interval
 
 LEAST = 8
-"""Below so many pairs the interval reaches almost from -1 to 1, and a coefficient would only mislead."""
+"""The fewest pairs: below, the interval is almost -1 to 1, and a coefficient would mislead."""
 
 _SPEARMAN = 1.06
 """Fieller, Hartley, Pearson, Biometrika 1957: the variance of Fisher's z of ranks is 1.06/(n−3)."""
@@ -18,13 +18,13 @@ _SPEARMAN = 1.06
 def pearson(x: Sequence[float], y: Sequence[float], *, alpha: float = 0.05) -> Interval | None:
     """Pearson's r of (n,) pairs with Fisher's interval tanh(atanh r ± z/√(n−3)).
 
-    None below `LEAST` pairs, and where one of the series never changes.
+    None below `LEAST` pairs, or if a series is constant.
     """
     return _with_interval(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), 1.0, alpha)
 
 
 def spearman(x: Sequence[float], y: Sequence[float], *, alpha: float = 0.05) -> Interval | None:
-    """The same of the ranks."""
+    """Spearman's ρ: Pearson's r of the ranks, with the same interval."""
     return _with_interval(stats.rankdata(x), stats.rankdata(y), _SPEARMAN, alpha)
 
 

@@ -1,4 +1,4 @@
-"""Few events: intervals for a share that need no normal approximation."""
+"""Intervals for a share from few events, without a normal approximation."""
 
 import math
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def mixture_interval(
 
 
 def _crossing(excess: Callable[[float], float], *, inside: float, outside: float) -> float:
-    """Where excess turns positive on the way out, by bisection; the whole way out if it never does."""
+    """The point between `inside` and `outside` where excess turns positive, by bisection; the end if none."""
     if excess(outside) <= 0:
         return float(round(outside))
     for _ in range(60):

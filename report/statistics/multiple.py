@@ -1,4 +1,4 @@
-"""Many tests at once: which of many e-values may be called discoveries."""
+"""Multiple testing: which of many e-values are discoveries."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from report.statistics.types import Bools, Floats
 
 
 def e_bh(evidence: Floats, *, alpha: float) -> Bools:
-    """The e-BH procedure: reject the k largest e-values, k the largest with k·e_(k)/K ≥ 1/α.
+    """The e-BH procedure: reject the k largest e-values, with k the largest such that k·e_(k)/K ≥ 1/α.
 
-    Keeps the false discovery rate at α under any dependence (Wang, Ramdas, arXiv 2009.02824). With e = 1/p it
-    is the procedure of Benjamini and Hochberg. Returns (K,) booleans in the order given.
+    The false discovery rate is at most α under any dependence (Wang, Ramdas, arXiv 2009.02824). With e = 1/p
+    it is the Benjamini-Hochberg procedure. Returns (K,) booleans in the order given.
     """
     tests = len(evidence)
     rejected = np.zeros(tests, dtype=np.bool_)

@@ -1,7 +1,7 @@
-"""Both arms of a ramp: ratios compared within each phase, because the share moved between them.
+"""Both arms of a ramp: ratios are compared within each phase, because the share differs between phases.
 
-A unit may be in the baseline in one phase and in the candidate in a later one, so influences are kept for
-each unit and added over phases before they are squared.
+A unit may be in the baseline in one phase and in the candidate in a later one, so influences are summed per
+unit over phases before squaring.
 """
 
 import math
@@ -15,7 +15,7 @@ from report.statistics.types import Bools, Floats, Ints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitSums:
-    """One row for each unit and phase: (rows,) each. `unit` counts from 0, `count` > 0."""
+    """One row per unit and phase, (rows,) each. `unit` numbers from 0, `count` > 0."""
 
     unit: Ints
     phase: Ints
@@ -34,24 +34,24 @@ class UnitSums:
 
     @property
     def single_phase(self) -> bool:
-        """True where all rows are of one phase; then each is another unit."""
+        """True if all rows are of one phase; then each row is a different unit."""
         return len(self.phase) == 0 or int(self.phase.min()) == int(self.phase.max())
 
     def units(self, *, candidate: bool) -> int:
-        """Distinct units of one arm."""
+        """The number of distinct units in one arm."""
         mine = self.candidate == candidate
         return int(np.count_nonzero(mine)) if self.single_phase else distinct(self.unit[mine])
 
 
 def unit_sums(unit: Ints, phase: Ints, candidate: Bools, total: Floats, count: Floats) -> UnitSums:
-    """Add up `count` values of sum `total`, (n,) each, to one row for each phase, unit and arm."""
+    """Sum `count` values with the sum `total`, (n,) each, to one row per phase, unit and arm."""
     phases = np.flatnonzero(np.bincount(phase)).tolist()
-    every = slice(None)
-    # Phase by phase, so that what is counted in is as long as there are units; nothing is sorted.
+    all_rows = slice(None)
+    # Phase by phase, so that the counting arrays are as long as the number of units, without sorting.
     pieces = [
-        _of_phase(each, unit[rows], candidate[rows], total[rows], count[rows])
-        for each in phases
-        for rows in (every if len(phases) == 1 else phase == each,)
+        _of_phase(number, unit[rows], candidate[rows], total[rows], count[rows])
+        for number in phases
+        for rows in (all_rows if len(phases) == 1 else phase == number,)
     ]
     if len(pieces) == 1:
         return pieces[0]
@@ -76,13 +76,13 @@ def _of_phase(phase: int, unit: Ints, candidate: Bools, total: Floats, count: Fl
 
 
 def distinct(unit: Ints) -> int:
-    """How many different units there are, each a number from 0."""
+    """The number of distinct units, given as numbers from 0."""
     return int(np.count_nonzero(np.bincount(unit)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arms:
-    """Both arms, their influences aligned on the same (units,) so that a unit in both is counted once."""
+    """Both arms, with influences over the same (units,), so that a unit in both counts once."""
 
     candidate: Ratio
     baseline: Ratio
@@ -95,7 +95,7 @@ class Arms:
         return self.candidate.influence - factor * self.baseline.influence
 
     def se(self, factor: float) -> float:
-        """SE of R_T − k·R_C: √Σψ²; with factor 0 the candidate's own."""
+        """SE of R_T − k·R_C: √Σψ². With factor 0, the candidate's own SE."""
         return math.sqrt(float(np.sum(self.influence(factor) ** 2)))
 
     def log_influence(self) -> Floats:
@@ -104,20 +104,20 @@ class Arms:
 
 
 def weights(sums: UnitSums) -> Floats:
-    """ω of each row's phase: the candidate's part of its counts, (rows,)."""
+    """ω of each row's phase, (rows,): the phase's part of the candidate's counts."""
     phases = int(sums.phase.max()) + 1
     per_phase = np.bincount(sums.phase[sums.candidate], weights=sums.count[sums.candidate], minlength=phases)
     return np.asarray((per_phase / per_phase.sum())[sums.phase], dtype=np.float64)
 
 
 def arms(sums: UnitSums) -> Arms:
-    """Σω_k·R_k for each arm, ω_k the candidate's part of the counts in phase k, with influences by unit.
+    """Σω_k·R_k for each arm, with ω_k phase k's part of the candidate's counts, and influences by unit.
 
-    The candidate must have values in every phase. With a single phase the variances are those of `ratio`,
-    K−1 degrees of freedom; over several, SE² = Σψ² as it stands. An arm without any unit has value 0.
+    The candidate must have values in every phase. With one phase the variances are those of `ratio`, with K−1
+    degrees of freedom; with several, SE² = Σψ². An arm without units has the value 0.
     """
     omega = weights(sums)
-    # Of a segment's few units influences need not be as many as there are units in all.
+    # A segment has few units, so its influences need fewer entries than there are units in all.
     sums = replace(sums, unit=_renumbered(sums.unit))
     return Arms(
         candidate=_arm(sums, omega, candidate=True),
@@ -126,7 +126,7 @@ def arms(sums: UnitSums) -> Arms:
 
 
 def _renumbered(unit: Ints) -> Ints:
-    """From 0 on, without gaps, in the same order."""
+    """The units renumbered from 0 without gaps, in the same order."""
     seen = np.zeros(int(unit.max()) + 1, dtype=np.int64)
     seen[unit] = 1
     return (np.cumsum(seen) - 1)[unit]

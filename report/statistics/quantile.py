@@ -1,7 +1,7 @@
-"""A quantile of exchanges with an interval that knows they come from fewer units.
+"""A quantile of exchanges with an interval clustered by unit.
 
-Woodruff's method (JASA 1952): an interval for the share of exchanges above the quantile, clustered by unit,
-is read back through the quantile function. The usual gbstats interval leans towards passing.
+Woodruff's method (JASA 1952): the interval for the share of exchanges above the quantile, clustered by unit,
+is mapped back through the quantile function. The usual gbstats interval is biased towards passing.
 """
 
 import math
@@ -14,7 +14,7 @@ from report.statistics.types import Floats, Interval
 def quantile(values: Floats, level: float, weights: Floats | None = None) -> float:
     """The inverted CDF: the smallest value with at least `level` of the weight at or below it.
 
-    A level above 1 has no such value (+inf), a level of 0 or less is below every value (−inf).
+    +inf for a level above 1, −inf for a level of 0 or less.
     """
     if level <= 0:
         return -math.inf
@@ -22,7 +22,7 @@ def quantile(values: Floats, level: float, weights: Floats | None = None) -> flo
         return math.inf
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(np.ones(len(values)) if weights is None else weights[order])
-    # A share such as .95 of 400 equal weights must not miss its rank by a rounding error.
+    # Rounding must not move the rank, for example of .95 of 400 equal weights.
     place = int(np.searchsorted(reached, level * reached[-1] * (1 - 1e-12)))
     return float(values[order[min(place, len(values) - 1)]])
 

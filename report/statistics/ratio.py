@@ -31,12 +31,11 @@ class Ratio:
 def ratio(totals: Floats, counts: Floats) -> Ratio:
     """ΣS/ΣN with Var(R) = Σe²/((K−1)·K·N̄²), e = S − R·N.
 
-    `totals` and `counts` are (K,) unit sums, counts > 0. Raises ValueError below two units: one unit has no
-    variance to be known.
+    `totals` and `counts` are (K,) unit sums, counts > 0. Raises ValueError below two units.
     """
     units = len(totals)
     if units < 2:
-        raise ValueError(f"a ratio's variance needs two units, got {units}")
+        raise ValueError(f"the variance of a ratio needs two units, got {units}")
     size = float(np.sum(counts))
     value = float(np.sum(totals)) / size
     return Ratio(value=value, influence=(totals - value * counts) / size * math.sqrt(units / (units - 1)))
@@ -44,14 +43,14 @@ def ratio(totals: Floats, counts: Floats) -> Ratio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A number and its standard error, both in the number's unit."""
+    """A value and its standard error, in the same unit."""
 
     value: float
     se: float
 
 
 def difference(candidate: Ratio, baseline: Ratio, *, factor: float = 1.0) -> Estimate:
-    """R_T − k·R_C of independent arms, SE² = V_T + k²·V_C; `factor` is k."""
+    """R_T − k·R_C of independent arms, with SE² = V_T + k²·V_C. `factor` is k."""
     return Estimate(
         value=candidate.value - factor * baseline.value,
         se=math.sqrt(candidate.variance + factor**2 * baseline.variance),
@@ -68,7 +67,7 @@ def log_ratio(candidate: Ratio, baseline: Ratio) -> Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adjusted:
-    """Both arms after CUPED, and the θ that was used."""
+    """Both arms after CUPED, and its θ."""
 
     candidate: Ratio
     baseline: Ratio
@@ -76,17 +75,17 @@ class Adjusted:
 
 
 def cuped(candidate: tuple[Floats, Floats, Floats], baseline: tuple[Floats, Floats, Floats]) -> Adjusted:
-    """Both arms' ratios, freed of what the units' values before the canary already explained.
+    """Both arms' ratios, adjusted by the units' values before the canary.
 
     Each arm is (totals, counts, before), all (K,). θ = Σ(e/N̄)(x−x̄_arm)/Σ(x−x̄_arm)² over both arms,
-    R′ = R − θ(x̄_arm−x̄_all), residual e/N̄ − θ(x−x̄_arm). A bound that is absolute must add θ²·s_x²/K_all to
-    the variance, because x̄_all is itself estimated. Deng, Xu, Kohavi, Walker, WSDM 2013.
+    R′ = R − θ(x̄_arm−x̄_all), residual e/N̄ − θ(x−x̄_arm). An absolute bound must add θ²·s_x²/K_all to the
+    variance, because x̄_all is itself estimated. Deng, Xu, Kohavi, Walker, WSDM 2013.
     """
     arms = (candidate, baseline)
     before_all = float(np.mean(np.concatenate([before for _, _, before in arms])))
     centred = [before - np.mean(before) for _, _, before in arms]
     plain = [ratio(totals, counts) for totals, counts, _ in arms]
-    # influence is e/N̄ up to this factor, which makes its squares sum to the variance.
+    # The influence is e/N̄ times this factor, which makes its squares sum to the variance.
     shrink = [1 / math.sqrt(len(x) * (len(x) - 1)) for x in centred]
     residual = [r.influence / s for r, s in zip(plain, shrink, strict=True)]
     spread = sum(float(np.sum(x**2)) for x in centred)

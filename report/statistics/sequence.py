@@ -1,8 +1,7 @@
-"""Intervals and evidence that stay valid however often somebody looks.
+"""Always-valid intervals and evidence: asymptotic confidence sequences.
 
 Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, "Time-uniform central limit theory and asymptotic confidence
-sequences", arXiv 2103.06476. Everything is written in τ = n·ρ², the information so far in units of the
-prior's.
+sequences", arXiv 2103.06476. τ = n·ρ² is the information so far in units of the prior's.
 """
 
 import math
@@ -10,7 +9,7 @@ import math
 from scipy import special, stats
 
 POWER_Z = float(stats.norm.ppf(0.8))
-"""z_β of the power 80 % that the detectable difference and the units needed are stated at."""
+"""z_β of the 80 % power behind the detectable difference and the units needed."""
 
 
 def tuning(*, alpha: float, planned: float) -> float:
@@ -34,30 +33,30 @@ def log_evidence(z: float, tau: float) -> float:
 
 
 def evidence(z: float, tau: float) -> float:
-    """E₂, two-sided; +inf beyond what a float holds."""
+    """E₂, two-sided; +inf on overflow."""
     return _exp(log_evidence(z, tau))
 
 
 def one_sided_evidence(z: float, tau: float) -> float:
-    """E₁ = 2·E₂·Φ(z√(τ/(1+τ))) for a positive difference only."""
+    """E₁ = 2·E₂·Φ(z√(τ/(1+τ))), the evidence for a positive difference."""
     tail = float(stats.norm.logcdf(z * math.sqrt(tau / (1 + tau))))
     return _exp(math.log(2) + log_evidence(z, tau) + tail)
 
 
 def p_value(z: float, tau: float) -> float:
-    """min(1, 1/E₂): below α exactly when the interval at α leaves 0 out."""
+    """min(1, 1/E₂): below α exactly when the interval at α excludes 0."""
     return min(1.0, _exp(-log_evidence(z, tau)))
 
 
 def units_needed(*, sigma: float, delta: float, share: float | None, alpha: float, rho2: float) -> float:
-    """Candidate units at which a true distance `delta` from the bound is seen with power 80 %.
+    """The candidate units at which a true distance `delta` from the bound is detected with 80 % power.
 
-    (c+z_β)²·σ²·(1 + w/(1−w))/δ², where c is taken at the τ of the answer itself, so it is iterated. `sigma`
-    is the standard deviation of one unit's value, in delta's unit; `share` w is the candidate's part for a
-    bound against the baseline, None for an absolute one. Raises ValueError if delta is not positive.
+    (c+z_β)²·σ²·(1 + w/(1−w))/δ², iterated because c depends on the τ of the result. `sigma` is the standard
+    deviation of one unit's value, in delta's unit. `share` w is the candidate's share for a relative bound,
+    None for an absolute bound. Raises ValueError if delta is not positive.
     """
     if delta <= 0:
-        raise ValueError("no number of units tells a difference of zero from the bound")
+        raise ValueError("delta must be positive: no number of units detects a distance of 0")
     spread = (sigma / delta) ** 2 * (1 if share is None else 1 + share / (1 - share))
     units = max(1.0, (multiplier(1.0, alpha) + POWER_Z) ** 2 * spread)
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""Did the split work: does the count of units in each arm fit the share they were drawn with?"""
+"""The sample-ratio check: does the number of units in each arm match the share?"""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ LEAST_EXPECTED = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Units first seen in one phase: how many in each arm, and the candidate's share while it lasted."""
+    """Units first seen in one phase, by arm, and the candidate's share in that phase."""
 
     candidate: int
     baseline: int
@@ -23,20 +23,20 @@ class Split:
 
     @property
     def least_expected(self) -> float:
-        """Units expected in the smaller arm."""
+        """The number of units expected in the smaller arm."""
         return (self.candidate + self.baseline) * min(self.share, 1 - self.share)
 
 
 def chi_square(splits: Sequence[Split]) -> float | None:
-    """The p-value of Pearson's χ², summed over phases; None when none has units enough.
+    """The p-value of Pearson's χ², summed over phases; None if no phase has enough units.
 
-    A phase counts from 5 expected units in each arm on: below, χ² is far from its distribution, and a single
-    user who happens to meet a 5 % candidate would already look like a broken split (p = 1e-5).
+    A phase needs 5 expected units in each arm: below, χ² does not have its distribution, and a single user
+    of a 5 % candidate would look like a broken split (p = 1e-5).
     """
-    seen = [split for split in splits if split.least_expected >= LEAST_EXPECTED]
-    if not seen:
+    large = [split for split in splits if split.least_expected >= LEAST_EXPECTED]
+    if not large:
         return None
-    return float(stats.chi2.sf(sum(_pearson(split) for split in seen), df=len(seen)))
+    return float(stats.chi2.sf(sum(_pearson(split) for split in large), df=len(large)))
 
 
 def _pearson(split: Split) -> float:
@@ -46,7 +46,7 @@ def _pearson(split: Split) -> float:
 
 
 def log_evidence(splits: Sequence[Split]) -> float:
-    """ln E of the sequential multinomial test, the phases' E multiplied; an alarm from `ALARM` on."""
+    """ln E of the sequential multinomial test, multiplied over phases. An alarm from `ALARM` on."""
     return sum(_log_evidence(split) for split in splits)
 
 

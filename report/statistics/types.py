@@ -1,4 +1,4 @@
-"""The array types and the interval that every statistic speaks of."""
+"""The array types and the interval type of the statistics."""
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,7 +10,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Texts: TypeAlias = npt.NDArray[Any]
-"""Arrays of str, of numpy's fixed width."""
+"""Arrays of numpy's fixed-width str."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,6 @@ class Interval:
         return Interval(low=self.low + by, estimate=self.estimate + by, high=self.high + by)
 
     def scaled(self, by: float) -> "Interval":
-        """The interval of `by` times the quantity; a negative factor turns it around."""
+        """The interval of `by` times the quantity; a negative factor swaps the ends."""
         ends = sorted((self.low * by, self.high * by))
         return Interval(low=ends[0], estimate=self.estimate * by, high=ends[1])

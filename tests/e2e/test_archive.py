@@ -65,7 +65,7 @@ def test_evaluations_are_written_survive_the_config_and_travel(tmp_path: Path) -
         assert stage.canary("archive", "show", "nothing", *where).returncode == 1
         told = stage.canary("archive", "trends", *where).stdout
         assert "openai: 2 evaluations" in told
-        assert "nothing is said below 8" in told
+        assert "a correlation needs 8" in told
 
         line = stage.canary("report", "other", *where, "-o", "json")
         assert json.loads(line.stdout)["metrics"][0]["acceptable"] == "< 3%"

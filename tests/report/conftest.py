@@ -121,8 +121,8 @@ def criteria() -> Sequence[Criterion]:
 
 
 @pytest.fixture(scope="session")
-def rollout(criteria: Sequence[Criterion]) -> JudgedCanary:
-    return JudgedCanary(canary="support-nov", criteria=criteria, shares={0: 0.1}, segments=("region",))
+def canary(criteria: Sequence[Criterion]) -> JudgedCanary:
+    return JudgedCanary(name="support-nov", criteria=criteria, shares={0: 0.1}, segments=("region",))
 
 
 @pytest.fixture(scope="session")

@@ -92,8 +92,8 @@ def test_an_evaluation_comes_back_as_it_was_kept() -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"report": None}, "this is no evaluation"),
-        ({"event": "guessed"}, "event is ended, promoted, rolled_back, decided"),
+        ({"report": None}, "not an evaluation"),
+        ({"event": "guessed"}, "event must be one of ended, promoted, rolled_back, decided"),
         ({"synthetic": 830}, "a score from 0 to 100"),
         ({"at": "yesterday"}, "yesterday"),
     ],
@@ -109,7 +109,7 @@ def test_what_is_no_evaluation_is_refused_with_its_line(change: dict[str, object
 def test_a_missing_part_is_named() -> None:
     document = to_document(_evaluation())
     del document["canary"]
-    with pytest.raises(BadEvaluation, match="needs 'canary'"):
+    with pytest.raises(BadEvaluation, match="'canary' is missing"):
         from_document(document)
 
 

@@ -12,7 +12,7 @@ from report.log import from_csv
 from report.metrics import observe
 from report.reading import read
 from report.sample import BadSample
-from report.statistics.before import freed
+from report.statistics.before import adjusted
 from report.statistics.phases import UnitSums, arms
 from report.statistics.types import Floats
 
@@ -32,7 +32,7 @@ BEFORE = np.array([0.8, 0.4, 0.7, 0.2, 0.5, 0.9, 0.5, 0.6, 0.8])
 
 
 def test_the_known_answer_comes_out_as_arms() -> None:
-    found = freed(SUMS, BEFORE)
+    found = adjusted(SUMS, BEFORE)
     assert found.candidate.value == pytest.approx(0.685480, abs=1e-6)
     assert found.baseline.value == pytest.approx(0.674400, abs=1e-6)
     assert found.se(1) == pytest.approx(0.056055, abs=1e-6)
@@ -44,15 +44,15 @@ def test_an_absolute_bound_pays_for_the_mean_that_is_estimated_too() -> None:
     side = rng.random(4000) < 0.5
     sums = _sums(list(2 * x + rng.normal(size=4000)), [1.0] * 4000, side.tolist())
     own = 1.0 / side.sum() + 4.0 / 4000  # the residual's variance, and θ²s²/K of all units
-    assert freed(sums, x).se(0) == pytest.approx(math.sqrt(own), rel=0.03)
-    assert freed(sums, x).se(1) < 0.5 * arms(sums).se(1)
+    assert adjusted(sums, x).se(0) == pytest.approx(math.sqrt(own), rel=0.03)
+    assert adjusted(sums, x).se(1) < 0.5 * arms(sums).se(1)
 
 
 def test_a_unit_without_a_value_before_counts_as_an_average_one() -> None:
     holes = BEFORE.copy()
     holes[2] = np.nan
     filled = np.where(np.isnan(holes), np.nanmean(holes), holes)
-    assert freed(SUMS, holes).se(1) == freed(SUMS, filled).se(1)
+    assert adjusted(SUMS, holes).se(1) == adjusted(SUMS, filled).se(1)
 
 
 def _log(path: Path, before: Floats, now: Floats, *, phases: int = 1) -> Path:

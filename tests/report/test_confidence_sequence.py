@@ -94,7 +94,7 @@ def test_units_needed_at_the_planned_number_use_its_multiplier() -> None:
 
 
 def test_no_number_of_units_tells_nothing_from_the_bound() -> None:
-    with pytest.raises(ValueError, match="zero"):
+    with pytest.raises(ValueError, match="must be positive"):
         units_needed(sigma=1, delta=0, share=None, alpha=0.05, rho2=0.01)
 
 

@@ -36,7 +36,7 @@ def _check(folder: Path, *arguments: str, share: str = "5%", rubric: str = RUBRI
 
 def test_the_chance_is_told_for_few_and_for_many_requests_a_user(tmp_path: Path) -> None:
     said = _check(tmp_path)
-    assert "by requests a user: 1% with 1, 16% with 3, 50% with 8" in said
+    assert "by requests per user: 1% with 1, 16% with 3, 50% with 8" in said
     assert "after 20,000 users at a share of 5%" in said
     assert "most often because of csat" in said
     assert "one request in 8 is rated" in said

@@ -144,7 +144,7 @@ def test_what_is_judged_brings_money_and_failures_whatever_the_rubric_asks(unit_
     row = Criterion(
         metric="csat", acceptable=parse_bound("> 4"), ideal=parse_bound("> 4.5"), weight=1, question="?"
     )
-    sample = to_judge(unit_totals.connection, JudgedCanary(canary="c", criteria=[row]))
+    sample = to_judge(unit_totals.connection, JudgedCanary(name="c", criteria=[row]))
     assert sample.totals["cost"].total.tolist() == [0.5]
     assert sample.totals["errors"].count.tolist() == [3]
     assert sample.recent is not None
@@ -152,4 +152,4 @@ def test_what_is_judged_brings_money_and_failures_whatever_the_rubric_asks(unit_
 
 
 def test_a_canary_without_traffic_has_nothing_to_look_at(unit_totals: UnitTotals) -> None:
-    assert to_judge(unit_totals.connection, JudgedCanary(canary="c", criteria=[])).recent is None
+    assert to_judge(unit_totals.connection, JudgedCanary(name="c", criteria=[])).recent is None

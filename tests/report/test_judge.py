@@ -259,7 +259,7 @@ def test_nps_is_promoters_less_detractors() -> None:
 
 
 def test_an_unknown_metric_is_named_with_what_there_is() -> None:
-    with pytest.raises(UnknownMetric, match=r"'speed' is no metric.*csat"):
+    with pytest.raises(UnknownMetric, match=r"'speed' is not a metric.*csat"):
         observe(_sample(np.ones(1), np.ones(1)), "speed", BUILT_IN, now=NOW)
 
 

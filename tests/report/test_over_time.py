@@ -18,8 +18,8 @@ Log = Callable[[Any], Path]
 
 
 @pytest.fixture(scope="module")
-def report(write_log: Log, world: type[Any], rollout: JudgedCanary, now: float) -> Report:
-    return build(from_csv(write_log(world(latency_s=(0.4, 0.8)))), rollout, now=now)
+def report(write_log: Log, world: type[Any], canary: JudgedCanary, now: float) -> Report:
+    return build(from_csv(write_log(world(latency_s=(0.4, 0.8)))), canary, now=now)
 
 
 def test_a_course_ends_at_the_reports_own_difference(report: Report) -> None:
@@ -36,7 +36,7 @@ def test_a_course_ends_at_the_reports_own_difference(report: Report) -> None:
 
 
 def test_a_point_is_what_a_report_of_the_users_so_far_says(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, report: Report, now: float, tmp_path: Path
+    write_log: Log, world: type[Any], canary: JudgedCanary, report: Report, now: float, tmp_path: Path
 ) -> None:
     point = next(course for course in report.details.over_time if course.metric == "latency_p95").points[0]
     rows = write_log(world(latency_s=(0.4, 0.8))).read_text().splitlines()
@@ -46,7 +46,7 @@ def test_a_point_is_what_a_report_of_the_users_so_far_says(
     some = tmp_path / "some.csv"
     some.write_text("\n".join([rows[0], *(row for row in rows[1:] if row.split(",")[0] in come)]) + "\n")
     line = next(
-        line for line in build(from_csv(some), rollout, now=now).metrics if line.metric == "latency_p95"
+        line for line in build(from_csv(some), canary, now=now).metrics if line.metric == "latency_p95"
     )
     assert point.units == line.units
     assert (point.low, point.estimate, point.high) == pytest.approx(
@@ -59,15 +59,15 @@ def test_there_is_no_point_before_a_hundred_users(report: Report) -> None:
 
 
 def test_a_large_sample_is_judged_again_at_few_points_only(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float, monkeypatch: pytest.MonkeyPatch
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(over_time, "LARGE", 1000)
-    found = build(from_csv(write_log(world(latency_s=(0.4, 0.8)))), rollout, now=now).details.over_time
+    found = build(from_csv(write_log(world(latency_s=(0.4, 0.8)))), canary, now=now).details.over_time
     assert {len(course.points) for course in found} <= set(range(2, over_time.FEW_POINTS + 1))
 
 
-def test_a_log_of_one_day_has_no_course(write_log: Log, world: type[Any], rollout: JudgedCanary) -> None:
-    found = build(from_csv(write_log(world(days=0.9))), replace(rollout, minimum_days=0), now=2e9)
+def test_a_log_of_one_day_has_no_course(write_log: Log, world: type[Any], canary: JudgedCanary) -> None:
+    found = build(from_csv(write_log(world(days=0.9))), replace(canary, minimum_days=0), now=2e9)
     assert found.details.over_time == ()
 
 

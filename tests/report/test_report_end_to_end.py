@@ -21,48 +21,48 @@ GOOD: dict[str, Any] = {
 }
 
 
-def _report(path: Path, rollout: JudgedCanary, now: float) -> Report:
-    return build(from_csv(path), rollout, now=now)
+def _report(path: Path, canary: JudgedCanary, now: float) -> Report:
+    return build(from_csv(path), canary, now=now)
 
 
 def test_ideal_everywhere_ships_now(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    report = _report(write_log(world()), rollout, now)
+    report = _report(write_log(world()), canary, now)
     assert report.verdict == "ship_now"
     assert {line.state for line in report.metrics} == {"IDEAL"}
     assert (report.score.low, report.score.high) == (100, 100)
 
 
 def test_acceptable_everywhere_ships(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    report = _report(write_log(world(**GOOD)), rollout, now)
+    report = _report(write_log(world(**GOOD)), canary, now)
     assert report.verdict == "ship"
     assert {line.state for line in report.metrics} == {"PASS"}
     assert 60 < report.score.low < report.score.high < 100
 
 
 def test_one_miss_is_a_no_though_the_score_is_high(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    report = _report(write_log(world(latency_s=(0.4, 1.6))), rollout, now)
+    report = _report(write_log(world(latency_s=(0.4, 1.6))), canary, now)
     assert report.verdict == "dont_ship"
     assert report.reasons[0].startswith("Latency p95 misses “< 2s”")
     assert report.score.estimate is not None
     assert report.score.estimate > 70
 
 
-def test_a_miss_needs_no_minimum_duration(write_log: Log, world: type[Any], rollout: JudgedCanary) -> None:
+def test_a_miss_needs_no_minimum_duration(write_log: Log, world: type[Any], canary: JudgedCanary) -> None:
     log = write_log(world(latency_s=(0.4, 1.6), days=1.0))
     first = from_csv(log).first_at[0]
-    assert _report(log, rollout, float(first) + DAY_S).verdict == "dont_ship"
+    assert _report(log, canary, float(first) + DAY_S).verdict == "dont_ship"
 
 
 def test_too_little_evidence_extends_and_says_what_is_missing(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    report = _report(write_log(world(users=2500, completed=(0.87, 0.865))), rollout, now)
+    report = _report(write_log(world(users=2500, completed=(0.87, 0.865))), canary, now)
     assert report.verdict == "extend"
     line = report.metrics[0]
     assert line.state == "INCONCLUSIVE"
@@ -73,9 +73,9 @@ def test_too_little_evidence_extends_and_says_what_is_missing(
 
 
 def test_a_hundred_units_are_the_least(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    report = _report(write_log(world(users=600)), rollout, now)
+    report = _report(write_log(world(users=600)), canary, now)
     assert report.verdict == "extend"
     assert {line.state for line in report.metrics} == {"NODATA"}
     assert {line.candidate_interval for line in report.metrics} == {(None, None)}
@@ -83,36 +83,34 @@ def test_a_hundred_units_are_the_least(
     assert (report.score.low, report.score.high) == (0, 100)
 
 
-def test_the_best_candidate_must_run_its_days(
-    write_log: Log, world: type[Any], rollout: JudgedCanary
-) -> None:
+def test_the_best_candidate_must_run_its_days(write_log: Log, world: type[Any], canary: JudgedCanary) -> None:
     log = write_log(world(days=4.0))
-    report = _report(log, rollout, float(from_csv(log).first_at[0]) + 4.5 * DAY_S)
+    report = _report(log, canary, float(from_csv(log).first_at[0]) + 4.5 * DAY_S)
     assert report.verdict == "extend"
-    assert "4 whole days of candidate traffic of the 7 required" in report.reasons[0]
+    assert "4 whole days of candidate traffic, 7 required" in report.reasons[0]
 
 
 def test_a_silent_log_does_not_age_into_a_verdict(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    report = _report(write_log(world(days=4.0)), rollout, now + 30 * DAY_S)
+    report = _report(write_log(world(days=4.0)), canary, now + 30 * DAY_S)
     assert report.verdict == "extend"
 
 
 def test_lost_users_block_the_verdict(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    report = _report(write_log(world()), replace(rollout, shares={0: 0.13}), now)
+    report = _report(write_log(world()), replace(canary, shares={0: 0.13}), now)
     assert report.srm.blocked
     assert report.verdict == "dont_ship"
-    outweighed = replace(rollout, shares={0: 0.13}, compensating_factor="we are in a hurry")
+    outweighed = replace(canary, shares={0: 0.13}, compensating_factor="we are in a hurry")
     assert _report(write_log(world()), outweighed, now).verdict == "dont_ship"
 
 
 def test_a_compensating_factor_outweighs_a_miss_and_is_named(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    outweighed = replace(rollout, compensating_factor="40 % cheaper; support agreed to wait (Ada, 9 Nov)")
+    outweighed = replace(canary, compensating_factor="40 % cheaper; support agreed to wait (Ada, 9 Nov)")
     report = _report(write_log(world(latency_s=(0.4, 1.6))), outweighed, now)
     assert report.verdict == "ship_with_caveats"
     assert "40 % cheaper" in report.reasons[0]
@@ -120,29 +118,29 @@ def test_a_compensating_factor_outweighs_a_miss_and_is_named(
 
 
 def test_a_run_that_was_rolled_back_does_not_ship(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    report = _report(write_log(world()), replace(rollout, rolled_back=True), now)
+    report = _report(write_log(world()), replace(canary, rolled_back=True), now)
     assert report.verdict == "dont_ship"
     assert "rolled back" in report.reasons[0]
 
 
 def test_a_rubric_written_afterwards_is_a_caveat(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
     log = write_log(world())
-    honest = _report(log, rollout, now)
-    assert _report(log, replace(rollout, rubric_sha256=honest.rubric_sha256), now).verdict == "ship_now"
-    changed = _report(log, replace(rollout, rubric_sha256="0" * 64), now)
+    honest = _report(log, canary, now)
+    assert _report(log, replace(canary, rubric_sha256=honest.rubric_sha256), now).verdict == "ship_now"
+    changed = _report(log, replace(canary, rubric_sha256="0" * 64), now)
     assert changed.verdict == "ship_with_caveats"
-    assert "not the one that was fixed" in changed.reasons[0]
+    assert "has changed since it was fixed" in changed.reasons[0]
 
 
 def test_a_category_hidden_by_the_average_is_a_caveat_and_a_critical_one_blocks(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
     log = write_log(world(worse_in={"billing": 0.2}))
-    report = _report(log, rollout, now)
+    report = _report(log, canary, now)
     (billing,) = (
         line for line in report.categories if (line.value, line.metric) == ("billing", "task_completed")
     )
@@ -150,15 +148,15 @@ def test_a_category_hidden_by_the_average_is_a_caveat_and_a_critical_one_blocks(
     assert report.metrics[0].state == "PASS"
     assert report.verdict == "ship_with_caveats"
 
-    critical = _report(log, replace(rollout, critical_categories=frozenset({"billing"})), now)
+    critical = _report(log, replace(canary, critical_categories=frozenset({"billing"})), now)
     assert critical.verdict == "dont_ship"
     assert critical.reasons[0].startswith("Critical category billing")
 
 
 def test_the_json_has_exactly_the_contracts_fields(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    report = _report(write_log(world()), rollout, now)
+    report = _report(write_log(world()), canary, now)
     document = to_json(report)
     assert set(document) == {
         "canary", "verdict", "reasons", "score", "rubric_sha256", "window", "units", "srm",
@@ -179,8 +177,8 @@ def test_the_json_has_exactly_the_contracts_fields(
 
 
 def test_a_run_that_may_be_short_says_so(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    report = _report(write_log(world()), replace(rollout, minimum_days=0), now)
+    report = _report(write_log(world()), replace(canary, minimum_days=0), now)
     assert report.verdict == "ship_now"
-    assert "minimum_days: 0" in report.reasons[-1]
+    assert "minimum_days is 0" in report.reasons[-1]

@@ -79,14 +79,14 @@ def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def judged(criteria: Sequence[Criterion], rollout: JudgedCanary) -> JudgedCanary:
+def judged(criteria: Sequence[Criterion], canary: JudgedCanary) -> JudgedCanary:
     """The contract's rubric, and what else can be measured of a log."""
     more = [("error_rate", "< 5%", "< 1%"), ("cost_total", "< 1", "< 0.1"), ("latency_p50", "< 2s", "< 1s")]
     rows = [
         Criterion(metric=m, acceptable=parse_bound(a), ideal=parse_bound(i), weight=1, question="?")
         for m, a, i in more
     ]
-    return dataclasses.replace(rollout, criteria=(*criteria, *rows))
+    return dataclasses.replace(canary, criteria=(*criteria, *rows))
 
 
 def _numbers(report: Report) -> dict[tuple[str, ...], list[float]]:

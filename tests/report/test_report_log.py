@@ -50,7 +50,7 @@ def test_a_line_is_an_exchange_and_an_empty_cell_is_missing(tmp_path: Path) -> N
         ("a,baseline,1,,,,,,7\n", r"column 'metric_csat': '7' is not a number from 1 to 5"),
         (",baseline,1,,,,,,\n", r"column 'unit': is empty"),
         ("a,,1,,,,,,\n", r"column 'arm': is empty; it must be 'baseline' or 'candidate'"),
-        ("a,baseline,1\n", r"line 2: 3 cells under 9 columns"),
+        ("a,baseline,1\n", r"line 2: 3 cells, but the header has 9 columns"),
         ("a,baseline,1,,,,,,\na,candidate,2,,,,,,\n", r"unit 'a' is in both arms"),
     ],
 )
@@ -64,7 +64,7 @@ def test_a_bad_line_is_named_with_what_would_be_right(tmp_path: Path, body: str,
     [
         ("unit,arm\n", "column 'at' is missing"),
         ("unit,arm,at,latency\n", "unknown column 'latency'; did you mean 'latency_s'"),
-        ("unit,arm,at,at\n", "twice"),
+        ("unit,arm,at,at\n", "two columns have the same name"),
         ("", "column 'unit' is missing"),
     ],
 )

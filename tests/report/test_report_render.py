@@ -24,14 +24,14 @@ HOSTILE = 'x"><script>alert(1)</script>|*a*'
 
 
 @pytest.fixture(scope="module")
-def extended(write_log: Log, world: type[Any], rollout: JudgedCanary, now: float) -> Report:
-    return build(from_csv(write_log(world(users=2500, completed=(0.87, 0.865)))), rollout, now=now)
+def extended(write_log: Log, world: type[Any], canary: JudgedCanary, now: float) -> Report:
+    return build(from_csv(write_log(world(users=2500, completed=(0.87, 0.865)))), canary, now=now)
 
 
 @pytest.fixture(scope="module")
-def refused(write_log: Log, world: type[Any], rollout: JudgedCanary, now: float) -> Report:
+def refused(write_log: Log, world: type[Any], canary: JudgedCanary, now: float) -> Report:
     log = write_log(world(latency_s=(0.4, 1.6), worse_in={"billing": 0.2}))
-    return build(from_csv(log), replace(rollout, critical_categories=frozenset({"billing"})), now=now)
+    return build(from_csv(log), replace(canary, critical_categories=frozenset({"billing"})), now=now)
 
 
 class _Elements(HTMLParser):
@@ -66,7 +66,13 @@ def test_the_page_says_the_verdict_before_anything_else(refused: Report) -> None
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.split("<body>")[1]))
     places = [
         text.index(part)
-        for part in ("Don’t ship", "Latency p95 misses", "What would change", "What was asked", "How to read")
+        for part in (
+            "Don’t ship",
+            "Latency p95 misses",
+            "What would change",
+            "Criteria and results",
+            "How to read",
+        )
     ]
     assert places == sorted(places)
 
@@ -122,10 +128,10 @@ def test_in_eighty_columns_no_figure_of_a_metric_is_folded(refused: Report) -> N
         assert f"{label(line.metric)} {line.acceptable} {line.ideal} {line.units:,}" in lines
 
 
-def test_an_empty_canary_can_be_shown(rollout: JudgedCanary, tmp_path: Path) -> None:
+def test_an_empty_canary_can_be_shown(canary: JudgedCanary, tmp_path: Path) -> None:
     path = tmp_path / "empty.csv"
     path.write_text("unit,arm,at\n")
-    report = build(from_csv(path), rollout, now=0.0)
+    report = build(from_csv(path), canary, now=0.0)
     assert report.verdict == "extend"
     for form in (render.html, render.markdown, render.terminal, render.json_text):
         assert "extend" in form(report).lower()
@@ -161,7 +167,7 @@ def test_a_bound_on_the_baseline_needs_a_baseline_to_be_drawn(refused: Report) -
 
 @pytest.mark.parametrize(
     ("cost_usd", "words"),
-    [(0.42, "12 copied requests, 3 failed, $0.42"), (None, "their cost is not known")],
+    [(0.42, "12 mirrored requests, 3 failed, $0.42"), (None, "cost unknown")],
 )
 def test_every_form_tells_of_the_mirror_copies_and_only_where_there_were_any(
     extended: Report, cost_usd: float | None, words: str

@@ -59,8 +59,8 @@ def test_both_ends_of_a_time_s_interval_are_in_one_unit(low: float, high: float,
     [
         (None, "about 1,200 more candidate users"),
         (11.2, "about 1,200 more candidate users, 12 more days"),
-        (200.0, "about 1,200 more candidate users, some 1 year at this traffic"),
-        (2649.0, "about 1,200 more candidate users, some 7 years at this traffic"),
+        (200.0, "about 1,200 more candidate users, about 1 year at this traffic"),
+        (2649.0, "about 1,200 more candidate users, about 7 years at this traffic"),
     ],
 )
 def test_what_is_still_to_come_is_told_as_precisely_as_it_is_known(

@@ -16,7 +16,7 @@ from report.document import Report, from_json, to_json
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
 from report.render import curve, prose, trade
-from report.render import density_plot as hump
+from report.render.density_plot import density_plot
 from report.render.steps import next_steps
 from report.rubric import Criterion, parse_bound
 from report.verdict import build
@@ -26,14 +26,14 @@ FORMS = (render.html, render.markdown, partial(render.terminal, width=200))
 
 
 @pytest.fixture(scope="module")
-def cheaper(write_log: Log, world: type[Any], rollout: JudgedCanary, now: float) -> Report:
-    return build(from_csv(write_log(world(cost_usd=(0.04, 0.024)))), rollout, now=now)
+def cheaper(write_log: Log, world: type[Any], canary: JudgedCanary, now: float) -> Report:
+    return build(from_csv(write_log(world(cost_usd=(0.04, 0.024)))), canary, now=now)
 
 
 @pytest.fixture(scope="module")
-def slower(write_log: Log, world: type[Any], rollout: JudgedCanary, now: float) -> Report:
+def slower(write_log: Log, world: type[Any], canary: JudgedCanary, now: float) -> Report:
     log = write_log(world(latency_s=(0.4, 1.6), worse_in={"billing": 0.2}, errors=(0.004, 0.05)))
-    return build(from_csv(log), replace(rollout, critical_categories=frozenset({"billing"})), now=now)
+    return build(from_csv(log), replace(canary, critical_categories=frozenset({"billing"})), now=now)
 
 
 def _plain(text: str) -> str:
@@ -81,12 +81,14 @@ def test_layers_that_were_not_run_or_not_asked_say_so(cheaper: Report) -> None:
     assert "✓✓ satisfaction" in says["User experience"]
     assert says["Business"] == "✓✓ cost per request"
     none = replace(cheaper, metrics=cheaper.metrics[:2])
-    assert {layer.name: layer.says for layer in trade.layers(none)}["Business"].startswith("Not asked")
+    assert {layer.name: layer.says for layer in trade.layers(none)}["Business"].startswith(
+        "Not measured: the rubric"
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_metric_that_cannot_have_matured_is_not_measurable_in_this_window(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float, form: Callable[[Report], str]
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float, form: Callable[[Report], str]
 ) -> None:
     churn = Criterion(
         metric="churn", acceptable=parse_bound("< 5%"), ideal=parse_bound("< 2%"), weight=1, question="?"
@@ -94,7 +96,7 @@ def test_a_metric_that_cannot_have_matured_is_not_measurable_in_this_window(
     late = {**BUILT_IN, "churn": replace(BUILT_IN["churn"], matures_after_s=30 * 86400.0)}
     report = build(
         from_csv(write_log(world())),
-        replace(rollout, criteria=(*rollout.criteria, churn), metrics=late),
+        replace(canary, criteria=(*canary.criteria, churn), metrics=late),
         now=now,
     )
     assert report.metrics[-1].state == "NODATA"
@@ -107,7 +109,7 @@ def test_a_metric_that_cannot_have_matured_is_not_measurable_in_this_window(
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_names_ways_to_fail(slower: Report, form: Callable[[Report], str]) -> None:
     text = _plain(form(slower))
-    assert "the provider had an error of its own" in text
+    assert "the provider returned a server error" in text
     assert "bad feedback: task completed, in billing" in text
 
 
@@ -119,16 +121,16 @@ def test_what_failed_can_be_looked_up(slower: Report, form: Callable[[Report], s
 
 
 def test_a_mismatched_split_is_the_first_thing_to_mend(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    report = build(from_csv(write_log(world())), replace(rollout, shares={0: 0.13}), now=now)
+    report = build(from_csv(write_log(world())), replace(canary, shares={0: 0.13}), now=now)
     assert next_steps(report)[0].startswith("Split: ")
 
 
 def test_a_miss_comes_before_what_is_only_open(slower: Report) -> None:
     steps = next_steps(slower)
-    assert steps[0].startswith("Latency p95: a candidate that stays under 2s")
-    assert any(step.startswith("Category billing: a candidate that does as well there") for step in steps)
+    assert steps[0].startswith("Latency p95: a candidate that is under 2s")
+    assert any(step.startswith("Category billing: a candidate that is not worse there") for step in steps)
 
 
 def test_whoever_is_told_not_to_ship_is_told_only_what_would_change_that(slower: Report) -> None:
@@ -136,12 +138,12 @@ def test_whoever_is_told_not_to_ship_is_told_only_what_would_change_that(slower:
     open_ = [line.metric for line in slower.metrics if line.state in ("INCONCLUSIVE", "PASS")]
     assert open_, "a row that more evidence could move, and the verdict with it not"
     assert not [step for step in steps if "more candidate users" in step]
-    assert steps[-1].startswith("Or a person who decides to ship all the same")
+    assert steps[-1].startswith("Or a person decides to ship anyway")
 
 
 def test_a_run_that_was_only_rolled_back_says_how_to_go_on(cheaper: Report, slower: Report) -> None:
     steps = next_steps(replace(cheaper, verdict="dont_ship"))
-    assert steps[0].startswith("The run was rolled back and stays so")
+    assert steps[0].startswith("The run was rolled back: resume it")
     blocked = replace(slower, srm=replace(slower.srm, blocked=True))
     assert not [step for step in next_steps(blocked) if "a person" in step], "no one outweighs a broken split"
 
@@ -149,19 +151,19 @@ def test_a_run_that_was_only_rolled_back_says_how_to_go_on(cheaper: Report, slow
 def test_years_of_waiting_are_not_given_as_advice(cheaper: Report) -> None:
     line = replace(cheaper.metrics[0], state="INCONCLUSIVE", units_needed=188_000, days_needed=2649.0)
     steps = next_steps(replace(cheaper, verdict="extend", metrics=(line,)))
-    assert "some 7 years at this traffic, too long to wait for; a larger share tells sooner" in steps[0]
+    assert "about 7 years at this traffic, too long to wait; a larger share" in steps[0]
 
 
 def test_what_would_change_the_verdict_is_on_the_first_card(slower: Report) -> None:
     card = render.html(slower).split("</section>")[0]
     assert "What would change the verdict" in card
-    assert "a candidate that stays under 2s" in card
+    assert "a candidate that is under 2s" in card
 
 
 def test_a_caveat_says_where_and_by_how_much(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    report = build(from_csv(write_log(world(worse_in={"billing": 0.12}, users=9000))), rollout, now=now)
+    report = build(from_csv(write_log(world(worse_in={"billing": 0.12}, users=9000))), canary, now=now)
     (caveat,) = [reason for reason in report.reasons if "category billing" in reason]
     assert re.search(r"in .*category billing \(−\d+\.\d to −\d+\.\d points\)\.$", caveat)
 
@@ -172,9 +174,9 @@ def test_a_curve_stays_in_its_frame_and_its_band_around_it(slower: Report) -> No
     for each in drawn:
         assert each.dots[0][0] < each.dots[-1][0]
         assert all(0 <= x <= curve.WIDTH and 0 <= y <= curve.HEIGHT for x, y in each.dots)
-        assert 0 < each.nought < curve.HEIGHT
+        assert 0 < each.zero < curve.HEIGHT
     slow = drawn[1]
-    assert slow.dots[-1][1] < slow.nought, "slower is drawn above the line"
+    assert slow.dots[-1][1] < slow.zero, "slower is drawn above the line"
     assert slow.good.text == "↓ better"
 
 
@@ -187,8 +189,8 @@ def test_an_unbounded_band_reaches_the_frame(slower: Report) -> None:
     assert "no upper limit" in drawn.alternative
 
 
-def test_the_slower_arms_hump_stands_further_right(slower: Report) -> None:
-    (drawn,) = map(hump.hump, slower.details.spreads)
+def test_the_slower_arms_median_stands_further_right(slower: Report) -> None:
+    (drawn,) = map(density_plot, slower.details.spreads)
     baseline, candidate = drawn.medians
     assert baseline.at < candidate.at
     assert [tick.at for tick in drawn.seconds] == sorted(tick.at for tick in drawn.seconds)

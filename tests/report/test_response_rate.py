@@ -75,9 +75,9 @@ def test_the_interval_spans_what_the_missing_answers_may_mean(
 
 
 def test_a_difference_in_response_alone_never_blocks(
-    write_log: Log, world: type[Any], rollout: JudgedCanary, now: float
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    report = build(from_csv(write_log(world(responds=(0.5, 0.9), csat=(4.3, 4.3)))), rollout, now=now)
+    report = build(from_csv(write_log(world(responds=(0.5, 0.9), csat=(4.3, 4.3)))), canary, now=now)
     assert not report.srm.blocked
     assert report.verdict in ("extend", "ship", "ship_with_caveats", "ship_now")
     csat = next(line for line in report.metrics if line.metric == "csat")

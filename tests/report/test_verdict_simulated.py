@@ -114,21 +114,21 @@ NO_ROOM = (
 )
 
 
-def _verdict(sample: Sample, rollout: JudgedCanary, *, now: float) -> Verdict:
+def _verdict(sample: Sample, canary: JudgedCanary, *, now: float) -> Verdict:
     """As `build` has it, without what is only shown."""
-    return decide(find(sample, rollout, now=now))[0]
+    return decide(find(sample, canary, now=now))[0]
 
 
 def _ever_refused(criteria: Sequence[Criterion], *, worlds: int, seed: int) -> float:
     """The share of A/A worlds with "don't ship" at one of 14 daily looks; the split is a part of it."""
     rng = np.random.default_rng(seed)
-    rollout = JudgedCanary(canary="aa", criteria=criteria, minimum_days=0)
+    canary = JudgedCanary(name="aa", criteria=criteria, minimum_days=0)
     refused = 0
     for _ in range(worlds):
         told = world(rng, Arms(errors=(0.01, 0.01)))
         for sample in told.seen():
             fair = replace(sample, shares={0: 0.1})
-            if _verdict(fair, rollout, now=told.days * DAY_S) == "dont_ship":
+            if _verdict(fair, canary, now=told.days * DAY_S) == "dont_ship":
                 refused += 1
                 break
     return refused / worlds
@@ -192,13 +192,13 @@ def _told_and_shipped(
     """What `canary check` tells of 20,000 users, and the share of worlds that the report ships at the end."""
     traffic = Traffic(units=20_000, share=share, requests_per_unit=requests)
     told = expected_power(criteria, traffic, assumptions=Assumptions(values=VALUES)).ship
-    rollout = JudgedCanary(canary="power", criteria=criteria, minimum_days=0)
+    canary = JudgedCanary(name="power", criteria=criteria, minimum_days=0)
     rng = np.random.default_rng(seed)
     shipped = 0
     for _ in range(worlds):
         seen = as_planned(rng, candidates=round(20_000 * share), requests=requests)
         sample = seen.until(len(seen.count))
-        shipped += _verdict(sample, rollout, now=seen.days * DAY_S).startswith("ship")
+        shipped += _verdict(sample, canary, now=seen.days * DAY_S).startswith("ship")
     return told, shipped / worlds
 
 
