@@ -1,1 +1,1 @@
-"""How good a model is offline: datasets, runner, scorers, known issues, release watcher. Nothing of users."""
+"""Offline benchmarks: datasets, runner, scorers, comparison, known issues, new releases. No user traffic."""

@@ -1,4 +1,4 @@
-"""What a model answered to one example, or why it did not."""
+"""A model's answer to one example, or its failure."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -8,14 +8,14 @@ import msgspec
 from records.outcome import ErrorType
 
 Failure = ErrorType | Literal["not_pinned"]
-"""`not_pinned`: the proxy let another arm answer, so it is no answer of this model."""
+"""`not_pinned`: another arm answered through the proxy, so the answer is not this model's."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """`text` is None where `failure` says why, with the HTTP `status` and the provider's own words.
+    """`text` is None if `failure` is set, with the HTTP `status` and the beginning of the provider's message.
 
-    `latency_s` is the whole answer's; None for an answer that was kept from an interrupted run. `cost_usd` is
-    None where no price is known.
+    `latency_s` covers the whole answer; None for an answer saved by an interrupted run. `cost_usd` is None
+    without a known price.
     """
 
     text: str | None = None
@@ -29,6 +29,6 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def total_cost(costs: Sequence[float | None]) -> float | None:
-    """The sum, None where nothing has a known price."""
-    known = [each for each in costs if each is not None]
+    """The sum of the known costs; None without any."""
+    known = [cost for cost in costs if cost is not None]
     return sum(known) if known else None

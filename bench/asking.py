@@ -1,4 +1,4 @@
-"""Asks one model one thing over HTTP, and tells what came of it. Decides nothing about right and wrong."""
+"""Asks one model one question over HTTP. `scorers` judge the answer."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ _REFUSED: Mapping[int, Failure] = {
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A whole answer's body, read: what the model says, and its usage. `failure` where it is none."""
+    """A parsed answer body: the model's text and usage, or a `failure`."""
 
     text: str
     usage: Usage | None
@@ -36,7 +36,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A model and how it is reached. `name` is `provider/model`; `arm` the one that the proxy must name."""
+    """A model and how to reach it. `name` is `provider/model`. `arm` is the arm that the proxy must name."""
 
     name: str
     model: str
@@ -50,7 +50,7 @@ class Target:
 
 
 class Asker:
-    """Asks one target. It learns: once the model refuses the temperature, it is no longer sent."""
+    """Asks one target. After the model has refused the temperature, it is no longer sent."""
 
     def __init__(
         self,
@@ -65,11 +65,11 @@ class Asker:
         self._calm = True
 
     async def ask(self, messages: Sequence[Said]) -> Answer:
-        """One answer. Throttled (429) it waits and asks again, three times at most: how fast we ask is no
-        fault of the model. Nothing else is asked again, but without a parameter that was refused."""
+        """One answer. After a 429 it waits and retries, at most three times: our rate is not the model's
+        fault. The only other retry is without a refused temperature."""
         turn = 0
         while True:
-            calm = self._calm  # another question may change it meanwhile
+            calm = self._calm  # a concurrent question may change it
             answer, wait_s = await self._ask(messages, calm=calm)
             if answer.status == 400 and calm:
                 answer, wait_s = await self._without_temperature(messages, answer)
@@ -88,36 +88,32 @@ class Asker:
         return answer, wait_s
 
     async def _ask(self, messages: Sequence[Said], *, calm: bool) -> tuple[Answer, float | None]:
-        """(what came, how long the provider asks to wait)."""
+        """(the answer, the seconds to wait from Retry-After)."""
         target = self.target
         path, body = target.wire.asks(target.model, messages, calm)
         began = time.perf_counter()
         try:
             async with asyncio.timeout(target.timeout_s):
-                came = await self._client.post(target.url + path, json=body, headers=dict(target.headers))
+                response = await self._client.post(target.url + path, json=body, headers=dict(target.headers))
         except (TimeoutError, httpx2.HTTPError) as problem:
             return Answer(failure=_broken(problem), latency_s=time.perf_counter() - began), None
-        return self._told(came, time.perf_counter() - began), _wait_s(came)
+        return self._answer(response, time.perf_counter() - began), _wait_s(response)
 
-    def _told(self, came: httpx2.Response, latency_s: float) -> Answer:
+    def _answer(self, response: httpx2.Response, latency_s: float) -> Answer:
         target = self.target
-        if not came.is_success:
+        status = response.status_code
+        if not response.is_success:
             return Answer(
-                failure=_refused(came.status_code),
-                status=came.status_code,
-                said=_quoted(came),
-                latency_s=latency_s,
+                failure=_refused(status), status=status, said=response.text[:_QUOTED], latency_s=latency_s
             )
-        if target.arm is not None and came.headers.get("x-canary-arm") != target.arm:
-            return Answer(
-                failure="not_pinned", status=came.status_code, said="the proxy let another arm answer"
-            )
-        read = target.read(came.content)
+        if target.arm is not None and response.headers.get("x-canary-arm") != target.arm:
+            return Answer(failure="not_pinned", status=status, said="another arm of the canary answered")
+        read = target.read(response.content)
         usage = read.usage
         return Answer(
             text=None if read.failure else read.text,
             failure=read.failure,
-            status=came.status_code,
+            status=status,
             latency_s=latency_s,
             cost_usd=None if usage is None else target.cost(usage),
             input_tokens=None if usage is None else usage.input_tokens,
@@ -139,14 +135,9 @@ def _refused(status: int) -> Failure:
     return _REFUSED.get(status, "caller_rejected" if status >= 400 else "provider_malformed")
 
 
-def _wait_s(came: httpx2.Response) -> float | None:
-    asked = came.headers.get("retry-after", "").strip()
+def _wait_s(response: httpx2.Response) -> float | None:
+    retry_after = response.headers.get("retry-after", "").strip()
     try:
-        return max(0.0, float(asked))
+        return max(0.0, float(retry_after))
     except ValueError:
         return None
-
-
-def _quoted(came: httpx2.Response) -> str:
-    """The beginning of what a provider says of its refusal."""
-    return came.text[:_QUOTED]

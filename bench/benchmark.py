@@ -1,4 +1,4 @@
-"""One benchmark from its datasets' files to its comparison."""
+"""Runs one benchmark, from the dataset files to the comparison."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ from routing.canary import ArmName
 
 @dataclass(slots=True, kw_only=True)
 class Bench:
-    """What a benchmark runs with. `stages` fills with the seconds that each stage took."""
+    """The parts of a benchmark run. `stages` gets the seconds that each dataset took."""
 
     settings: BenchSettings
     pair: Pair
@@ -34,8 +34,8 @@ class Bench:
     progress: Callable[[str, int, int], None]
     stages: dict[str, float] = field(default_factory=dict)
 
-    async def run(self, datasets: Sequence[tuple[DatasetSource, Dataset]], kept: SavedAnswers) -> Comparison:
-        """Ask both models everything, dataset by dataset. Raises BenchError, NoKey."""
+    async def run(self, datasets: Sequence[tuple[DatasetSource, Dataset]], saved: SavedAnswers) -> Comparison:
+        """Ask both models every example, dataset by dataset. Raises BenchError, NoKey."""
         prices = Prices(self.settings.prices)
         async with AsyncExitStack() as clients:
 
@@ -44,26 +44,26 @@ class Bench:
                 return Asker(await clients.enter_async_context(client), target)
 
             askers = [await asker(model, self._target(model, arm, prices)) for model, arm in self._models()]
-            found = []
+            measurements = []
             for source, dataset in datasets:
                 began = time.perf_counter()
-                by = None
+                judge = None
                 if source.judge is not None:
                     model = named(self.settings, source.judge)
-                    by = await asker(model, direct(model.provider, model.model, prices, self.environment))
+                    judge = await asker(model, direct(model.provider, model.model, prices, self.environment))
                 results = await run(
-                    [Ask(asker=each, judge=by) for each in askers],
+                    [Ask(asker=each, judge=judge) for each in askers],
                     dataset.scored,
-                    kept=kept,
+                    saved=saved,
                     at_once=self.at_once,
                     progress=partial(self.progress, source.name),
                 )
                 self.stages[source.name] = time.perf_counter() - began
                 try:
-                    found.append(measured(source, dataset, results))
+                    measurements.append(measured(source, dataset, results))
                 except NoAnswers as problem:
                     raise NoAnswers(f"{source.name}: {problem}") from problem
-        return compared(found)
+        return compared(measurements)
 
     def _models(self) -> list[tuple[NamedModel, ArmName]]:
         candidate = self.pair.candidate
@@ -76,15 +76,15 @@ class Bench:
 
 
 def sources(settings: BenchSettings, wanted: Sequence[str]) -> list[DatasetSource]:
-    """The config's datasets, or those that are wanted: by name, or as files that the config does not know."""
+    """The config's datasets, or the `wanted` ones: by name in the config, or as files."""
     if not wanted:
         return list(settings.datasets)
-    known = {each.name: each for each in settings.datasets}
-    return [known.get(each) or DatasetSource(name=each, file=each, layer="synthetic") for each in wanted]
+    known = {source.name: source for source in settings.datasets}
+    return [known.get(name) or DatasetSource(name=name, file=name, layer="synthetic") for name in wanted]
 
 
 def read(source: DatasetSource, folder: Path) -> Dataset:
-    """A source's examples; names in the config are relative to its folder. Raises BadDataset and OSError."""
+    """A source's examples. `folder` is the config's. Raises BadDataset and OSError."""
     path = path_of(source, folder)
     try:
         return parse(path.read_text(encoding="utf-8"))
@@ -93,14 +93,14 @@ def read(source: DatasetSource, folder: Path) -> Dataset:
 
 
 def path_of(source: DatasetSource, folder: Path) -> Path:
-    """Where a source's file is; one that a person named is where they said."""
+    """The path of a source's file: relative to the config, or as given on the command line."""
     return Path(source.file) if source.name == source.file else folder / source.file
 
 
-def kept_in(data: Path, pair: Pair, proxy: ProxyRoute | None, *, now: float) -> SavedAnswers:
-    """What an interrupted run of these models left in the data folder."""
+def saved_in(data: Path, pair: Pair, proxy: ProxyRoute | None, *, now: float) -> SavedAnswers:
+    """The answers that an interrupted run of these models saved in the data folder."""
     folder = data / "bench"
-    for each in (data, folder):
-        each.mkdir(mode=0o700, exist_ok=True)
+    for path in (data, folder):
+        path.mkdir(mode=0o700, exist_ok=True)
     names = [pair.baseline.name, pair.candidate.name if pair.candidate else "", proxy is not None]
     return SavedAnswers(folder / f"{fingerprint(names)[:16]}.jsonl", now=now)

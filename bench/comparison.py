@@ -1,4 +1,4 @@
-"""Both models by layer, dataset, category and tag, with the verdict. Its reasons: `findings`."""
+"""Compares both models by layer, dataset, category and tag. `findings` gives the reasons of the verdict."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ LAYERS: tuple[Layer, ...] = ("synthetic", "real")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetPart:
-    """One category, or one tag (`region: eu`), of a dataset. `flagged`: below the floor, or worse; only a
-    critical category has findings, and `blocks` where one of them fails."""
+    """One category, or one tag (`region: eu`), of a dataset. `flagged`: below the floor, or worse. Only a
+    critical category has findings; it `blocks` if one of them fails."""
 
     name: str
     critical: bool
@@ -28,13 +28,13 @@ class DatasetPart:
 
     @property
     def blocks(self) -> bool:
-        return any(each.severity == "fails" for each in self.findings)
+        return any(finding.severity == "fails" for finding in self.findings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetResult:
-    """One dataset, and both models on it. `classes` are the current model's and then the candidate's, where
-    examples are to be classified. `findings` hold those of the categories, too."""
+    """Both models' results on one dataset. `classes` holds the current model's, then the candidate's lines,
+    for classification examples. `findings` includes those of the categories."""
 
     source: DatasetSource
     dataset: Dataset
@@ -47,7 +47,7 @@ class DatasetResult:
 
     @property
     def blocks(self) -> bool:
-        return any(each.severity == "fails" for each in self.findings)
+        return any(finding.severity == "fails" for finding in self.findings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +60,12 @@ class LayerLine:
 
     @property
     def findings(self) -> tuple[BenchFinding, ...]:
-        return tuple(one for each in self.datasets for one in each.findings)
+        return tuple(finding for dataset in self.datasets for finding in dataset.findings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All of it. No verdict where only the current model was measured."""
+    """All layers with the verdict, None if only the current model was measured."""
 
     layers: tuple[LayerLine, ...]
     verdict: Verdict | None
@@ -73,13 +73,13 @@ class Comparison:
 
 
 def measured(source: DatasetSource, dataset: Dataset, results: Sequence[Sequence[Result]]) -> DatasetResult:
-    """One dataset's comparison; `results` of the current model, and of the candidate if there is one.
+    """One dataset's comparison, from the `results` of the current model and of the candidate, if any.
 
-    Raises NoAnswers for a model that answered nothing: then something else is wrong.
+    Raises NoAnswers for a model without a single answer, because then the cause is not the model.
     """
-    for each in results:
-        _must_answer(each)
-    pairs: list[Pair] = [(each[0], each[1] if len(each) > 1 else None) for each in zip(*results, strict=True)]
+    for of_model in results:
+        _must_answer(of_model)
+    pairs: list[Pair] = [(row[0], row[1] if len(row) > 1 else None) for row in zip(*results, strict=True)]
     whole = figures(pairs)
     categories = _parts(source, dataset.critical, pairs, _category)
     return DatasetResult(
@@ -88,32 +88,32 @@ def measured(source: DatasetSource, dataset: Dataset, results: Sequence[Sequence
         figures=whole,
         categories=categories,
         tags=_parts(source, frozenset(), pairs, _tags),
-        classes=tuple(found for each in results if (found := _classes(each))),
+        classes=tuple(lines for of_model in results if (lines := _classes(of_model))),
         findings=(
             *of_dataset(source, whole, proposed=dataset.proposed),
-            *(one for part in categories for one in part.findings),
+            *(finding for part in categories for finding in part.findings),
         ),
         pairs=tuple(pairs),
     )
 
 
 def compared(datasets: Sequence[DatasetResult]) -> Comparison:
-    """The layers, and the verdict over all."""
+    """The layers, and the verdict over all datasets."""
     layers = tuple(
         LayerLine(
             layer=layer,
-            figures=figures([pair for one in inside for pair in one.pairs]),
+            figures=figures([pair for dataset in inside for pair in dataset.pairs]),
             datasets=tuple(inside),
         )
         for layer in LAYERS
-        if (inside := [each for each in datasets if each.source.layer == layer])
+        if (inside := [dataset for dataset in datasets if dataset.source.layer == layer])
     )
-    findings = [one for each in layers for one in each.findings]
-    alone = all(each.figures.candidate is None for each in datasets)
+    findings = [finding for layer in layers for finding in layer.findings]
+    alone = all(dataset.figures.candidate is None for dataset in datasets)
     return Comparison(
         layers=layers,
         verdict=None if alone else verdict(findings),
-        reasons=tuple(each.says for each in sorted(findings, key=lambda each: each.severity)),
+        reasons=tuple(finding.says for finding in sorted(findings, key=lambda finding: finding.severity)),
     )
 
 
@@ -152,18 +152,18 @@ def _tags(result: Result) -> Iterable[str]:
 def _classes(results: Sequence[Result]) -> tuple[ClassLine, ...]:
     named = [
         ClassAnswer(
-            expected=each.example.expected,
-            named=label(each.answer.text or "", each.example.classes),
-            cluster=each.example.cluster,
+            expected=result.example.expected,
+            named=label(result.answer.text or "", result.example.classes),
+            cluster=result.example.cluster,
         )
-        for each in results
-        if each.example.task == "classify"
+        for result in results
+        if result.example.task == "classify"
     ]
     return tuple(per_class(named))
 
 
 def _must_answer(results: Sequence[Result]) -> None:
-    if results and all(each.answer.failure is not None for each in results):
+    if results and all(result.answer.failure is not None for result in results):
         first = results[0].answer
-        said = f", which says: {first.said}" if first.said else ""
-        raise NoAnswers(f"it answered nothing; the first failure is {first.failure}{said}")
+        said = f": {first.said}" if first.said else ""
+        raise NoAnswers(f"the model answered no example; the first failure is {first.failure}{said}")

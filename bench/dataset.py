@@ -1,4 +1,4 @@
-"""A dataset: JSONL, one example a line. Read whole, or refused with every line that is wrong."""
+"""A dataset: JSONL with one example per line. A file with errors is refused, with all of them listed."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -11,40 +11,40 @@ from bench.example import TASKS, Example, ExampleLine, example, fingerprint, pro
 from bench.labelling import LABEL, PROPOSED, tier
 
 FEW = 50
-"""Below so many examples an interval is wide: a sanity check, no benchmark."""
+"""With fewer examples the interval is wide: a sanity check, not a benchmark."""
 
 FEW_CRITICAL = 40
-"""Below so many examples of a critical category its loss may go unseen."""
+"""With fewer examples of a critical category, a loss in it may go undetected."""
 
 _decode = msgspec.json.Decoder(ExampleLine).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """The examples in the file's order. `sha256` is the version: the same as long as nothing that is asked,
-    or judged by, changes."""
+    """The examples in the file's order. `sha256` is the version; it changes with the questions and with what
+    counts as right."""
 
     examples: tuple[Example, ...]
     sha256: str
 
     @property
     def scored(self) -> tuple[Example, ...]:
-        """Those of which somebody could say what is right."""
-        return tuple(each for each in self.examples if each.expected is not None)
+        """The examples with an expected answer."""
+        return tuple(example for example in self.examples if example.expected is not None)
 
     @property
     def proposed(self) -> int:
-        """How many labels nobody has looked at."""
-        return sum(each.tags.get(LABEL) == PROPOSED for each in self.scored)
+        """The number of proposed labels that no person has reviewed."""
+        return sum(example.tags.get(LABEL) == PROPOSED for example in self.scored)
 
     @property
     def critical(self) -> frozenset[str]:
-        """The categories of which an example is marked critical."""
-        return frozenset(each.category for each in self.examples if each.critical)
+        """The categories with an example marked critical."""
+        return frozenset(example.category for example in self.examples if example.critical)
 
 
 def parse(text: str) -> Dataset:
-    """A file's dataset; blank lines do not count. Raises BadDataset with every line that is wrong."""
+    """Parse a file; blank lines are ignored. Raises BadDataset with every bad line."""
     found: list[tuple[int, ExampleLine]] = []
     wrong: list[DatasetProblem] = []
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
@@ -56,7 +56,7 @@ def parse(text: str) -> Dataset:
     wrong += [DatasetProblem(number, each) for number, line in found for each in problems(line)]
     wrong += _repeats(found)
     if not found and not wrong:
-        wrong.append(DatasetProblem(1, "there is no example"))
+        wrong.append(DatasetProblem(1, "the file has no example"))
     if wrong:
         raise BadDataset(sorted(wrong, key=lambda each: each.line))
     return _dataset(_with_classes(tuple(example(line) for _, line in found)))
@@ -80,11 +80,11 @@ def _in_words(problem: Exception) -> str:
     text = str(problem)
     if text.endswith("`$.task`"):
         return f"{text}; a task is one of {', '.join(TASKS)}"
-    return text if isinstance(problem, msgspec.ValidationError) else f"this is no JSON object: {text}"
+    return text if isinstance(problem, msgspec.ValidationError) else f"not a JSON object: {text}"
 
 
 def _repeats(found: list[tuple[int, ExampleLine]]) -> Iterator[DatasetProblem]:
-    """Lines that ask again what an earlier one of the same id asked: they would count twice."""
+    """Lines that repeat an earlier one with the same id and question: they would count twice."""
     seen: dict[str, int] = {}
     for number, line in found:
         first = seen.setdefault(example(line).hash, number)
@@ -93,28 +93,28 @@ def _repeats(found: list[tuple[int, ExampleLine]]) -> Iterator[DatasetProblem]:
 
 
 def warnings(dataset: Dataset) -> Iterator[str]:
-    """What makes a sound dataset a weak one."""
+    """Weaknesses of a valid dataset, in words."""
     scored = dataset.scored
     if dataset.proposed:
         yield (
-            f"{dataset.proposed} labels are proposals that nobody has looked at: they favour the model "
-            "that made them (`canary dataset label`)"
+            f"{dataset.proposed} labels are unreviewed proposals: they favour the model that made them "
+            "(review them with `canary dataset label`)"
         )
     if len(scored) < FEW:
-        yield f"{len(scored)} examples are few: from {FEW} on an interval says something"
+        yield f"{len(scored)} examples are too few for a narrow interval; use at least {FEW}"
     for category, count in sorted(Counter(each.category for each in scored).items()):
         if category in dataset.critical and count < FEW_CRITICAL:
             yield (
                 f"the critical category {category or '(none)'} has {count} examples: "
-                f"below {FEW_CRITICAL} a loss may go unseen"
+                f"below {FEW_CRITICAL} a loss may go undetected"
             )
     repeated = sum(count > 1 for count in Counter(each.cluster for each in scored).values())
     if repeated:
-        yield f"{repeated} ids or documents stand on several lines: each counts as one piece of evidence"
+        yield f"{repeated} ids or documents have several lines: each counts as one piece of evidence"
 
 
 def described(dataset: Dataset) -> Mapping[str, object]:
-    """What there is, as JSON types."""
+    """A summary of the dataset as JSON types."""
     scored = dataset.scored
     return {
         "sha256": dataset.sha256,

@@ -31,8 +31,8 @@ COLUMNS: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """Of which models, when (RFC 3339), by whom, how they were reached (`direct` or `proxy`), and how long
-    each stage took."""
+    """The models, the time (RFC 3339), who ran it, how the models were reached (`direct` or `proxy`), and the
+    seconds that each stage took."""
 
     baseline: str
     candidate: str | None
@@ -43,7 +43,7 @@ class Circumstances:
 
 
 def to_document(found: Comparison, about: Circumstances) -> dict[str, Any]:
-    """JSON types only; what is not known is null."""
+    """The benchmark as JSON types; unknown values are null."""
     return {
         **asdict(about),
         "stages": {name: round(seconds, 3) for name, seconds in about.stages.items()},
@@ -53,35 +53,35 @@ def to_document(found: Comparison, about: Circumstances) -> dict[str, Any]:
         "gap": _gap(found),
         "layers": [
             {
-                "layer": each.layer,
-                **_figures(each.figures),
-                "verdict": None if found.verdict is None else verdict(each.findings),
-                "blocks": any(one.blocks for one in each.datasets),
-                "datasets": [_dataset(one) for one in each.datasets],
+                "layer": layer.layer,
+                **_figures(layer.figures),
+                "verdict": None if found.verdict is None else verdict(layer.findings),
+                "blocks": any(dataset.blocks for dataset in layer.datasets),
+                "datasets": [_dataset(dataset) for dataset in layer.datasets],
             }
-            for each in found.layers
+            for layer in found.layers
         ],
     }
 
 
 def failures(found: Comparison) -> Iterator[dict[str, object]]:
-    """A row by `COLUMNS` for every example that the candidate (alone: the current model) got wrong, those
-    first that the current model got right."""
+    """A row by `COLUMNS` for every example that the candidate got wrong (without a candidate: the current
+    model), the new failures first."""
     rows = [
-        _row(layer.layer, one, theirs, ours)
+        _row(layer.layer, dataset, baseline, candidate)
         for layer in found.layers
-        for one in layer.datasets
-        for theirs, ours in one.pairs
-        if not (theirs if ours is None else ours).right
+        for dataset in layer.datasets
+        for baseline, candidate in dataset.pairs
+        if not (baseline if candidate is None else candidate).right
     ]
     return iter(sorted(rows, key=lambda row: row["new"] != "yes"))
 
 
 def _gap(found: Comparison) -> dict[str, float | None] | None:
-    """Real-world completion less synthetic, of each model; None where only one layer was measured."""
+    """Each model's real-world completion minus its synthetic one; None if only one layer was measured."""
     if len(found.layers) < 2:
         return None
-    synthetic, real = (each.figures for each in found.layers)
+    synthetic, real = (layer.figures for layer in found.layers)
     return {
         "baseline": _less(real.baseline, synthetic.baseline),
         "candidate": _less(real.candidate, synthetic.candidate),
@@ -94,26 +94,26 @@ def _less(one: Side | None, other: Side | None) -> float | None:
     return one.completion.estimate - other.completion.estimate
 
 
-def _dataset(one: DatasetResult) -> dict[str, Any]:
+def _dataset(result: DatasetResult) -> dict[str, Any]:
     return {
-        "dataset": one.source.name,
-        "sha256": one.dataset.sha256,
-        "ambiguous": len(one.dataset.examples) - len(one.dataset.scored),
-        "floor": one.source.floor,
-        **_figures(one.figures),
-        "blocks": one.blocks,
-        "categories": [{"category": each.name, **_part(each)} for each in one.categories],
-        "tags": [{"tag": each.name, **_part(each)} for each in one.tags],
+        "dataset": result.source.name,
+        "sha256": result.dataset.sha256,
+        "ambiguous": len(result.dataset.examples) - len(result.dataset.scored),
+        "floor": result.source.floor,
+        **_figures(result.figures),
+        "blocks": result.blocks,
+        "categories": [{"category": part.name, **_part(part)} for part in result.categories],
+        "tags": [{"tag": part.name, **_part(part)} for part in result.tags],
         "classes": {
-            side: [asdict(each) for each in lines]
-            for side, lines in zip(("baseline", "candidate"), one.classes, strict=False)
+            side: [asdict(line) for line in lines]
+            for side, lines in zip(("baseline", "candidate"), result.classes, strict=False)
         },
     }
 
 
 def _part(part: DatasetPart) -> dict[str, Any]:
     found = _figures(part.figures)
-    del found["latency_ratio"], found["cost_ratio"]  # of whole datasets only
+    del found["latency_ratio"], found["cost_ratio"]  # only whole datasets have them
     return {
         "critical": part.critical,
         **found,
@@ -150,25 +150,25 @@ def _interval(found: ShareInterval | None) -> dict[str, float] | None:
     return None if found is None else asdict(found)
 
 
-def _row(layer: str, one: DatasetResult, theirs: Result, ours: Result | None) -> dict[str, object]:
-    example = theirs.example
+def _row(layer: str, dataset: DatasetResult, baseline: Result, candidate: Result | None) -> dict[str, object]:
+    example = baseline.example
     return {
         "layer": layer,
-        "dataset": one.source.name,
+        "dataset": dataset.source.name,
         "category": example.category,
         "id": example.id,
-        "new": "yes" if ours is not None and theirs.right else "no",
+        "new": "yes" if candidate is not None and baseline.right else "no",
         "task": example.task,
         "asked": example.messages[-1].content,
         "expected": example.expected if isinstance(example.expected, str) else json.dumps(example.expected),
-        **({} if ours is None else _answer("candidate", ours)),
-        **_answer("baseline", theirs),
+        **({} if candidate is None else _answer("candidate", candidate)),
+        **_answer("baseline", baseline),
     }
 
 
-def _answer(whose: str, result: Result) -> dict[str, object]:
+def _answer(side: str, result: Result) -> dict[str, object]:
     return {
-        f"{whose}_answer": result.answer.text,
-        f"{whose}_failure": result.answer.failure,
-        f"{whose}_score": None if result.score is None else round(result.score, 4),
+        f"{side}_answer": result.answer.text,
+        f"{side}_failure": result.answer.failure,
+        f"{side}_score": None if result.score is None else round(result.score, 4),
     }

@@ -1,9 +1,9 @@
-"""What can go wrong in the bench room, as one small tree.
+"""The errors of benchmarks.
 
 BenchError
-├── BadDataset    a dataset with lines that cannot be taken   (`problems`)
-├── NoJudge       an example that only a judge can score, and there is none
-└── NoAnswers     a model that answered nothing at all: there is nothing to judge
+├── BadDataset    a dataset has bad lines (`problems`)
+├── NoJudge       an example needs a judge, and none is configured
+└── NoAnswers     a model answered no example
 """
 
 from collections.abc import Sequence
@@ -11,23 +11,23 @@ from dataclasses import dataclass
 
 
 class BenchError(Exception):
-    """Anything that went wrong with a benchmark."""
+    """The base of all benchmark errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetProblem:
-    """What is wrong with one line, counted from 1."""
+    """An error in one line, counted from 1."""
 
     line: int
     message: str
 
 
 class BadDataset(BenchError):
-    """Every line of a dataset that cannot be taken; the message names the `file`, where it is known."""
+    """The bad lines of a dataset. The message names the `file`, if known."""
 
     def __init__(self, problems: Sequence[DatasetProblem], file: str = "") -> None:
         place = f"{file}:" if file else "line "
-        super().__init__("\n".join(f"{place}{each.line}: {each.message}" for each in problems))
+        super().__init__("\n".join(f"{place}{problem.line}: {problem.message}" for problem in problems))
         self.problems = tuple(problems)
 
 
@@ -36,4 +36,4 @@ class NoJudge(BenchError):
 
 
 class NoAnswers(BenchError):
-    """A model that gave no answer to any example; the message says what it met."""
+    """A model answered no example; the message gives its first failure."""

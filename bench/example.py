@@ -1,4 +1,4 @@
-"""One example of a dataset, checked: what is asked, and what is right."""
+"""One example of a dataset: the question, the right answer, and their validation."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class ExampleLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A line's keys and their types; what they mean together is checked by `problems`."""
+    """A line's keys and types. `problems` checks their values."""
 
     id: str
     task: Task
@@ -34,12 +34,12 @@ class ExampleLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One question. `expected` is as its task's scorer takes it, None where nobody could say what is right.
+    """One question. `expected` is in the form of its task's scorer; None if no answer is known to be right.
 
-    `threshold` in (0, 1] is the score from which an answer counts as right (None: the task's own),
-    `tolerance` how far off a number may be, relative to it. Examples of one `cluster` (a document, else an
-    id) are no independent evidence. `hash` is of the id and all that is asked and judged by. `classes` are
-    those that `classify` may name: the choices, else all that its dataset expects.
+    An answer is right from the score `threshold` in (0, 1] on (None: the task's). `tolerance` is the allowed
+    relative error of a number. Examples of one `cluster` (a document, else an id) are not independent
+    evidence. `hash` covers the id, the question, and what counts as right. `classes` are the classes of a
+    `classify` example: its choices, else all that its dataset expects.
     """
 
     id: str
@@ -58,12 +58,12 @@ class Example:
 
 
 def example(line: ExampleLine) -> Example:
-    """The example that a line without problems is."""
+    """The example of a valid line."""
     messages = (Said("user", line.input),) if isinstance(line.input, str) else line.input
     asked = {
         "id": line.id,
         "task": line.task,
-        "input": [[each.role, each.content] for each in messages],
+        "input": [[message.role, message.content] for message in messages],
         "expected": line.expected,
         "choices": line.choices,
         "threshold": line.threshold,
@@ -86,23 +86,23 @@ def example(line: ExampleLine) -> Example:
 
 
 def fingerprint(value: object) -> str:
-    """SHA-256, in hex, of JSON whose spacing and order of keys do not matter."""
+    """SHA-256, in hex, of canonical JSON (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def problems(line: ExampleLine) -> Iterator[str]:
-    """What a line of the right types still gets wrong."""
+    """The errors in a line whose types are right."""
     if not line.id.strip():
         yield "id is empty"
     if not line.input or (not isinstance(line.input, str) and line.input[-1].role != "user"):
-        yield "input is a text, or messages of which the user says the last"
+        yield "input must be a text, or messages with the user's last"
     if line.threshold is not None and not 0 < line.threshold <= 1:
-        yield f"threshold is above 0 and at most 1, not {line.threshold:g}"
+        yield f"threshold must be above 0 and at most 1, not {line.threshold:g}"
     if line.tolerance is not None and line.tolerance < 0:
-        yield f"tolerance is not negative, as {line.tolerance:g} is"
+        yield f"tolerance must not be negative, and is {line.tolerance:g}"
     if len(set(line.choices)) < len(line.choices):
-        yield "choices holds one twice"
+        yield "choices has a duplicate"
     if line.expected is not None:
         yield from _wrong_with_expected(line)
 
@@ -112,32 +112,32 @@ def _wrong_with_expected(line: ExampleLine) -> Iterator[str]:
     match line.task:
         case "choice":
             if not 2 <= len(choices) <= len(LETTERS):
-                yield f"a choice needs choices: 2 to {len(LETTERS)} texts"
+                yield f"choices must have 2 to {len(LETTERS)} texts"
             elif not isinstance(expected, str) or place_of(expected, choices) is None:
-                yield f"expected is one of the choices, or its letter, not {expected!r}"
+                yield f"expected must be one of the choices, or its letter, not {expected!r}"
         case "extract":
             if not isinstance(expected, dict) or not expected:
-                yield "expected is a JSON object with the fields to find"
+                yield "expected must be a JSON object with the fields to find"
         case "classify":
             if not isinstance(expected, str) or not expected.strip():
-                yield "expected is the class's name"
+                yield "expected must be a class name"
             elif choices and expected not in choices:
-                yield f"expected is one of the choices, not {expected!r}"
+                yield f"expected must be one of the choices, not {expected!r}"
         case "rank":
             if not _are_texts(expected, least=2) or len(set(expected)) < len(expected):
-                yield "expected is a list of at least two different texts, best first"
+                yield "expected must be a list of at least two different texts, best first"
             elif choices and set(choices) != set(expected):
-                yield "choices and expected hold the same texts"
+                yield "choices and expected must have the same texts"
         case "similar" | "exact":
             if not _is_text(expected) and not _are_texts(expected, least=1):
-                yield "expected is a text, or a list of texts of which any will do"
+                yield "expected must be a text, or a list of accepted texts"
         case "judge":
             if not _is_text(expected):
-                yield "expected is a text: what a good answer says"
+                yield "expected must be a text that says what a good answer contains"
 
 
 def place_of(text: str, choices: tuple[str, ...]) -> int | None:
-    """Which of the choices a text names, by itself or by its letter, counted from 0."""
+    """The index of the choice that a text names, by its text or its letter; None for none."""
     if text in choices:
         return choices.index(text)
     letter = text.strip().upper()

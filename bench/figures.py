@@ -1,4 +1,4 @@
-"""Figures of two models over the same examples: what each got right, how fast, at what cost."""
+"""The figures of two models over the same examples: completion, latency, cost."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,16 +19,16 @@ from bench.statistics import (
 )
 
 Pair = tuple[Result, Result | None]
-"""The current model's result and the candidate's; None where only the current model is measured."""
+"""The current model's result and the candidate's, None if only the current model is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One model. `completion` is the share that it got right, a failure being wrong, `score` the mean score.
+    """One model's figures. `completion` is the share of right answers; a failure is wrong. `score` is a mean.
 
-    Latencies are of the answers that were waited for in this run, `timed` of them; `cost_usd` is the sum of
-    the known ones, `priced` of them. The judge's cost is apart. `answers_per_hour` is how many come at this
-    pace, with as many questions at a time; a failure takes time, and is none.
+    Latencies cover the `timed` answers given in this run. `cost_usd` sums the `priced` known costs; the
+    judge's cost is separate. `answers_per_hour` is the rate at this concurrency; a failure takes time but
+    does not count as an answer.
     """
 
     examples: int
@@ -49,10 +49,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Both models over the same examples; what compares them is None without a candidate.
+    """Both models over the same examples. Comparisons are None without a candidate.
 
-    `difference` is in shares of 1, ratios are candidate to baseline (p95 of latency, mean cost). `unjudged`
-    examples got no mark for one of the answers and are in no figure.
+    `difference` is between shares. Ratios are candidate over baseline (p95 latency, mean cost). `unjudged`
+    examples lack the judge's mark for one answer and are in no figure.
     """
 
     examples: int
@@ -68,7 +68,7 @@ class Figures:
 
     @property
     def worse(self) -> bool:
-        """The candidate is worse by more than chance, pair by pair."""
+        """True if the candidate is significantly worse in the paired test."""
         return self.mcnemar_p is not None and self.mcnemar_p < 0.05 and self._change < 0
 
     @property
@@ -77,13 +77,13 @@ class Figures:
 
 
 def figures(pairs: Sequence[Pair], *, ratios: bool = True) -> Figures:
-    """What these pairs come to; without `ratios` those are left out, for they take a tenth of a second."""
-    judged = [pair for pair in pairs if all(each is None or each.score is not None for each in pair)]
-    baseline = [theirs for theirs, _ in judged]
-    candidate = [ours for _, ours in judged if ours is not None]
+    """The figures of these pairs. The bootstrapped ratios take a tenth of a second, so they are optional."""
+    judged = [pair for pair in pairs if all(result is None or result.score is not None for result in pair)]
+    baseline = [result for result, _ in judged]
+    candidate = [result for _, result in judged if result is not None]
     compared = bool(candidate)
-    clusters = [each.example.cluster for each in baseline]
-    right = [each.right for each in baseline], [each.right for each in candidate]
+    clusters = [result.example.cluster for result in baseline]
+    right = [result.right for result in baseline], [result.right for result in candidate]
     both = _both(judged)
     answered = [(a, b) for a, b in both if ratios and None not in (a.answer.text, b.answer.text)]
     timed = [(a.answer.latency_s, b.answer.latency_s, a) for a, b in answered]
@@ -104,16 +104,21 @@ def figures(pairs: Sequence[Pair], *, ratios: bool = True) -> Figures:
 
 def side(results: Sequence[Result]) -> Side:
     """One model's figures."""
-    answers = [each.answer for each in results]
-    times = [each.latency_s for each in answers if each.text is not None and each.latency_s is not None]
-    costs = [each.cost_usd for each in answers if each.cost_usd is not None]
-    scores = [each.score for each in results if each.score is not None]
+    answers = [result.answer for result in results]
+    times = [
+        answer.latency_s for answer in answers if answer.text is not None and answer.latency_s is not None
+    ]
+    costs = [answer.cost_usd for answer in answers if answer.cost_usd is not None]
+    scores = [result.score for result in results if result.score is not None]
+    failed = Counter(answer.failure for answer in answers if answer.failure is not None)
     return Side(
         examples=len(results),
-        correct=sum(each.right for each in results),
-        completion=share([each.right for each in results], [each.example.cluster for each in results]),
+        correct=sum(result.right for result in results),
+        completion=share(
+            [result.right for result in results], [result.example.cluster for result in results]
+        ),
         score=sum(scores) / len(scores) if scores else None,
-        failures=dict(Counter(each.failure for each in answers if each.failure is not None).most_common()),
+        failures=dict(failed.most_common()),
         timed=len(times),
         p50_s=quantile(times, 0.5),
         p95_s=quantile(times, 0.95),
@@ -122,29 +127,31 @@ def side(results: Sequence[Result]) -> Side:
         priced=len(costs),
         cost_usd=total_cost(costs),
         cost_per_request_usd=sum(costs) / len(costs) if costs else None,
-        judge_cost_usd=total_cost([each.judge_cost_usd for each in results]),
+        judge_cost_usd=total_cost([result.judge_cost_usd for result in results]),
     )
 
 
 def _per_hour(results: Sequence[Result]) -> float | None:
-    took = [(each.took_s, each.answer.text is not None) for each in results if each.took_s is not None]
-    seconds = sum(each for each, _ in took)
+    took = [
+        (result.took_s, result.answer.text is not None) for result in results if result.took_s is not None
+    ]
+    seconds = sum(took_s for took_s, _ in took)
     return 3600 * sum(answered for _, answered in took) / seconds if seconds else None
 
 
 def _both(pairs: Sequence[Pair]) -> list[tuple[Result, Result]]:
-    return [(theirs, ours) for theirs, ours in pairs if ours is not None]
+    return [(baseline, candidate) for baseline, candidate in pairs if candidate is not None]
 
 
 def _ratio(
     values: Sequence[tuple[float | None, float | None, Result]], of: Statistic
 ) -> ShareInterval | None:
-    known = [(a, b, each.example.cluster) for a, b, each in values if a and b]
+    known = [(a, b, result.example.cluster) for a, b, result in values if a and b]
     if not known:
         return None
-    theirs, ours, clusters = zip(*known, strict=True)
-    return paired_ratio(theirs, ours, clusters, of=of)
+    baseline, candidate, clusters = zip(*known, strict=True)
+    return paired_ratio(baseline, candidate, clusters, of=of)
 
 
 def _ids(results: Sequence[Result]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(each.example.id for each in results))
+    return tuple(dict.fromkeys(result.example.id for result in results))

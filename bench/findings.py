@@ -1,18 +1,18 @@
-"""What keeps a candidate from shipping.
+"""The findings that keep a candidate from shipping.
 
-    what                                                        → finding
-    dataset    worse than the current model, pair by pair       → fails
-    dataset    its whole interval is below the floor            → fails
-    dataset    its interval reaches below the floor; without a
-               floor, the candidate may be 5 points worse       → open
-    dataset    fewer than 50 examples; unjudged ones; labels
-               that nobody has looked at; nothing right         → open
-    critical category  fails as a dataset does                  → fails: it blocks
-    critical category  below the floor, its interval not        → open
-    critical category  fewer than 40 examples                   → open
-    other categories                                            → none, they are only shown
+    scope              condition                                    → finding
+    dataset            worse than the current model, paired         → fails
+    dataset            the whole interval is below the floor        → fails
+    dataset            the interval reaches below the floor;
+                       without a floor: 5 points worse not ruled out → open
+    dataset            fewer than 50 examples; unjudged examples;
+                       unreviewed labels; no right answer           → open
+    critical category  fails like a dataset                         → fails: it blocks
+    critical category  below the floor, but its interval is not     → open
+    critical category  fewer than 40 examples                       → open
+    other category     any                                          → none, only shown
 
-One that fails: don't ship. Else one that is open: extend. Else: ship.
+Any failing finding: don't ship. Otherwise any open finding: extend. Otherwise: ship.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,25 +27,25 @@ from bench.statistics import ShareInterval
 Verdict = Literal["ship", "dont_ship", "extend"]
 
 MARGIN = 0.05
-"""By how much, in shares of 1, a candidate's interval may reach below the current model without a floor."""
+"""Without a floor, the share by which a candidate's interval may reach below the current model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchFinding:
-    """One reason, in a sentence."""
+    """One reason as a sentence."""
 
     severity: Literal["fails", "open"]
     says: str
 
 
 def verdict(findings: Sequence[BenchFinding]) -> Verdict:
-    """What they come to."""
-    severities = {each.severity for each in findings}
+    """The verdict from these findings."""
+    severities = {finding.severity for finding in findings}
     return "dont_ship" if "fails" in severities else "extend" if severities else "ship"
 
 
 def of_dataset(source: DatasetSource, found: Figures, *, proposed: int = 0) -> Iterator[BenchFinding]:
-    """What a whole dataset says, of which so many labels are only proposed."""
+    """The findings of a whole dataset, with `proposed` unreviewed labels."""
     if found.candidate is None:
         return
     if failing := _failing(source.name, source, found):
@@ -56,7 +56,7 @@ def of_dataset(source: DatasetSource, found: Figures, *, proposed: int = 0) -> I
 
 
 def of_critical(source: DatasetSource, category: str, found: Figures) -> Iterator[BenchFinding]:
-    """What a critical category says."""
+    """The findings of a critical category."""
     where = f"{source.name}, critical category {category or '(none)'}"
     if found.candidate is None:
         return
@@ -64,21 +64,21 @@ def of_critical(source: DatasetSource, category: str, found: Figures) -> Iterato
         yield failing
         return
     if below_floor(source, found.candidate) and (interval := found.candidate.completion):
-        says = f"completion {percents(interval)} is below the floor of {source.floor:.0%}, perhaps by chance"
+        says = f"completion {percents(interval)} is below the floor of {source.floor:.0%}, maybe by chance"
         yield BenchFinding(severity="open", says=f"{where}: {says}")
     if found.examples < FEW_CRITICAL:
-        says = f"{found.examples} examples: below {FEW_CRITICAL} a loss may go unseen"
+        says = f"{found.examples} examples: below {FEW_CRITICAL} a loss may go undetected"
         yield BenchFinding(severity="open", says=f"{where}: {says}")
 
 
 def below_floor(source: DatasetSource, side: Side) -> bool:
-    """What was seen is below the floor, by chance or not."""
+    """True if the estimate is below the floor, significantly or not."""
     found = side.completion
     return source.floor is not None and found is not None and found.estimate < source.floor
 
 
 def _failing(where: str, source: DatasetSource, found: Figures) -> BenchFinding | None:
-    """What no further example would mend."""
+    """A finding that more examples would not change."""
     interval = found.candidate.completion if found.candidate is not None else None
     if source.floor is not None and interval is not None and interval.high < source.floor:
         says = f"completion {percents(interval)} is below the floor of {source.floor:.0%}"
@@ -94,11 +94,11 @@ def _failing(where: str, source: DatasetSource, found: Figures) -> BenchFinding 
 
 def _few(found: Figures, proposed: int) -> Iterator[str]:
     if proposed:
-        yield f"{proposed} labels are proposals that nobody has looked at"
+        yield f"{proposed} labels are unreviewed proposals"
     if found.examples < FEW:
-        yield f"{found.examples} examples are a sanity check, no benchmark (from {FEW} on)"
+        yield f"{found.examples} examples are a sanity check; a benchmark needs {FEW}"
     if found.candidate is not None and not found.baseline.correct and not found.candidate.correct:
-        yield "neither model got an example right: look at what is expected of them"
+        yield "neither model got an example right: check the expected answers"
     if found.unjudged:
         yield f"{found.unjudged} examples got no mark from the judge"
 
@@ -107,11 +107,11 @@ def _not_sure(source: DatasetSource, side: Side, difference: ShareInterval | Non
     interval = side.completion
     if source.floor is not None:
         if interval is not None and interval.low < source.floor:
-            yield f"completion {percents(interval)} is not surely above the floor of {source.floor:.0%}"
+            yield f"completion {percents(interval)} is not clearly above the floor of {source.floor:.0%}"
     elif difference is not None and difference.low < -MARGIN:
         yield (
-            f"{_points(difference.estimate)} points against the current model, "
-            f"{_points(difference.low)} not ruled out; {_points(-MARGIN)} would be"
+            f"{_points(difference.estimate)} points against the current model; {_points(difference.low)} is "
+            f"not ruled out (limit {_points(-MARGIN)})"
         )
 
 

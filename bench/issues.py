@@ -1,4 +1,4 @@
-"""Known issues: what some model once got wrong, as an example to ask every later one. A file, one a line."""
+"""Known issues: examples that a model once got wrong, to ask every later model. A file with one per line."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ State = Literal["still_there", "gone", "unknown"]
 
 
 class IssueLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One line: the example as a dataset has it, what went wrong, with which model first, and who noticed."""
+    """One line: the example as in a dataset, the fault, the first model with it, the date, the reporter."""
 
     example: dict[str, Any]
     what: str
@@ -26,7 +26,7 @@ class IssueLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issue:
-    """One known issue. `at` is a date, `since` the model that it was first seen with."""
+    """One known issue. `at` is a date. `since` is the model with which it was first seen."""
 
     example: Example
     what: str
@@ -37,8 +37,7 @@ class Issue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """An issue, and whether a model has it: unknown where it was not asked, or there was no
-    answer, or no mark."""
+    """An issue, and whether a model has it. `unknown`: not asked, no answer, or no mark."""
 
     issue: Issue
     state: State
@@ -49,7 +48,7 @@ _decode = msgspec.json.Decoder(IssueLine).decode
 
 
 def parse_issues(text: str) -> list[Issue]:
-    """A file's issues. Raises BadDataset with every line that is wrong."""
+    """Parse a file of issues. Raises BadDataset with every bad line."""
     found, wrong = [], []
     seen: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), start=1):
@@ -58,7 +57,7 @@ def parse_issues(text: str) -> list[Issue]:
         try:
             issue = _issue(_decode(line))
         except BadDataset as problem:
-            wrong += [DatasetProblem(number, f"example: {each.message}") for each in problem.problems]
+            wrong += [DatasetProblem(number, f"example: {bad.message}") for bad in problem.problems]
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as problem:
             wrong.append(DatasetProblem(number, str(problem)))
         else:
@@ -73,13 +72,13 @@ def parse_issues(text: str) -> list[Issue]:
 
 def _issue(line: IssueLine) -> Issue:
     if line.example.get("expected") is None:
-        raise BadDataset([DatasetProblem(1, "expected must say what is right")])
+        raise BadDataset([DatasetProblem(1, "expected is missing")])
     (example,) = parse(msgspec.json.encode(line.example).decode()).examples
     return Issue(example=example, what=line.what, since=line.since, at=line.at, by=line.by)
 
 
 def checked(issues: Sequence[Issue], results: Mapping[str, Result]) -> list[Checked]:
-    """Each issue with what a model's results, by their examples' hashes, say of it."""
+    """Each issue's state, from a model's results by example hash."""
     found = [(issue, results.get(issue.example.hash)) for issue in issues]
     return [Checked(issue=issue, state=_state(result), result=result) for issue, result in found]
 

@@ -1,4 +1,4 @@
-"""Another model as judge: what it is asked, always in the same words, and how its mark is read."""
+"""Another model as judge: its fixed prompt, and the parsing of its mark."""
 
 import re
 
@@ -27,12 +27,12 @@ _MARK = re.compile(r"MARK\W{0,5}([1-5])\b", re.IGNORECASE)
 
 
 def question(example: Example, answer: str) -> tuple[Said, ...]:
-    """What the judge is asked about an answer. It is not told whose it is."""
-    asked = "\n".join(f"{each.role}: {each.content}" for each in example.messages)
+    """The judge's prompt about an answer. It does not name the model."""
+    asked = "\n".join(f"{message.role}: {message.content}" for message in example.messages)
     return (Said("user", _TEMPLATE.format(asked=asked, expected=example.expected, answer=answer)),)
 
 
 def score(said: str) -> float | None:
-    """The last mark in what the judge said, from 0 (1 of 5) to 1 (5 of 5); None where there is none."""
+    """The last mark in the judge's answer, from 0 (1 of 5) to 1 (5 of 5); None without one."""
     found = _MARK.findall(said)
     return (int(found[-1]) - 1) / (MARKS - 1) if found else None

@@ -1,4 +1,4 @@
-"""Which models a provider lists, over HTTP. Not what any of them can do."""
+"""Lists a provider's models over HTTP."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,12 +10,12 @@ MOST_PAGES = 20
 
 
 class Unlisted(Exception):
-    """A provider whose list could not be had; the message says why."""
+    """A provider's list could not be read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """Where a provider lists its models: its API, base URL, and the headers that carry its key."""
+    """A provider's API, base URL, and the headers with its key."""
 
     name: str
     api: str
@@ -27,15 +27,16 @@ _PATHS = {"openai": "/models", "anthropic": "/v1/models", "gemini": "/v1beta/mod
 
 
 async def listed(client: httpx2.AsyncClient, where: Catalogue) -> list[str]:
-    """Every model it lists, by name, page by page. Raises Unlisted."""
+    """The names of all models, read page by page. Raises Unlisted."""
     found: list[str] = []
     query: dict[str, str] = {}
     for _ in range(MOST_PAGES):
         page = await _page(client, where, query)
         try:
-            found += [_name(where.api, each) for each in page["models" if where.api == "gemini" else "data"]]
+            entries = page["models" if where.api == "gemini" else "data"]
+            found += [_name(where.api, entry) for entry in entries]
         except (KeyError, TypeError) as problem:
-            raise Unlisted(f"{where.name}: its answer is no list of models") from problem
+            raise Unlisted(f"{where.name}: the response is not a list of models") from problem
         following = _following(where.api, page)
         if not following:
             break
@@ -49,14 +50,14 @@ async def _page(client: httpx2.AsyncClient, where: Catalogue, query: Mapping[str
             where.url + _PATHS[where.api], params=dict(query), headers=dict(where.headers)
         )
         if not answer.is_success:
-            raise Unlisted(f"{where.name}: it answered {answer.status_code} to the question for its models")
+            raise Unlisted(f"{where.name}: listing its models failed with HTTP {answer.status_code}")
         page = answer.json()
     except httpx2.HTTPError as problem:
         raise Unlisted(f"{where.name}: {type(problem).__name__}: {problem}") from problem
     except ValueError as problem:
-        raise Unlisted(f"{where.name}: its answer is no JSON") from problem
+        raise Unlisted(f"{where.name}: the response is not JSON") from problem
     if not isinstance(page, dict):
-        raise Unlisted(f"{where.name}: its answer is no list of models")
+        raise Unlisted(f"{where.name}: the response is not a list of models")
     return page
 
 
@@ -65,7 +66,7 @@ def _name(api: str, entry: Mapping[str, Any]) -> str:
 
 
 def _following(api: str, page: Mapping[str, Any]) -> dict[str, str]:
-    """What to ask for the next page; empty at the last one."""
+    """The query of the next page; empty after the last page."""
     if api == "gemini":
         token = page.get("nextPageToken")
         return {"pageToken": str(token)} if token else {}

@@ -1,4 +1,4 @@
-"""Which two models a benchmark compares, by what a person wrote and what the config says."""
+"""Finds the two models of a benchmark from the command line and the config."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from routing.canary import Arm, Canary
 
 
 class UnknownModel(Exception):
-    """What was asked for cannot be told from the config; the message says what to write."""
+    """The current model is ambiguous; the message says what to write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedModel:
-    """A model at an entry of the settings."""
+    """A model at a configured provider."""
 
     provider: Provider
     model: str
@@ -25,8 +25,8 @@ class NamedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """The current model and the candidate (None: the current one alone), and the canary whose arms they are,
-    if there is one."""
+    """The current model and the candidate (None: only the current model), and the canary whose arms they are,
+    if any."""
 
     baseline: NamedModel
     candidate: NamedModel | None
@@ -34,10 +34,10 @@ class Pair:
 
 
 def pair(settings: BenchSettings, model: str | None, against: str | None) -> Pair:
-    """The models that `canary bench MODEL --against CURRENT` means; without MODEL the current one alone.
+    """The models of `canary bench MODEL --against CURRENT`; without MODEL only the current model.
 
-    Without CURRENT it is the baseline of the canary that tries MODEL, or of all canaries if they have the
-    same. Raises UnknownModel.
+    CURRENT defaults to the baseline of the canary that tries MODEL, else to the baseline that all canaries
+    share. Raises UnknownModel.
     """
     canary = _trying(settings, model)
     if against is not None:
@@ -56,8 +56,8 @@ def pair(settings: BenchSettings, model: str | None, against: str | None) -> Pai
 
 
 def named(settings: BenchSettings, text: str, at: Provider | None = None) -> NamedModel:
-    """A model as a person writes it: PROVIDER/MODEL, or MODEL alone at the entry `at`, else at that of an arm
-    which has it, else at the first."""
+    """Parse PROVIDER/MODEL or MODEL. MODEL alone is at the provider `at`, else at the provider of an arm with
+    that model, else at the first provider."""
     provider, slash, model = text.partition("/")
     if slash and provider in settings.providers:
         return NamedModel(provider=settings.providers[provider], model=model)
@@ -70,7 +70,7 @@ def named(settings: BenchSettings, text: str, at: Provider | None = None) -> Nam
 
 
 def _trying(settings: BenchSettings, model: str | None) -> Canary | None:
-    """The canary whose candidate this is; the last in the file is the newest."""
+    """The canary with this candidate, the last one in the file."""
     for canary in reversed(settings.canaries):
         candidate = canary.candidate
         if model in (candidate.model, f"{candidate.provider}/{candidate.model}"):
@@ -79,15 +79,15 @@ def _trying(settings: BenchSettings, model: str | None) -> Canary | None:
 
 
 def _current(settings: BenchSettings) -> NamedModel:
-    baselines = {_arm(settings, each.baseline).name for each in settings.canaries}
+    baselines = {_arm(settings, canary.baseline).name for canary in settings.canaries}
     if len(baselines) != 1:
-        there_are = ", ".join(sorted(baselines)) or "no canary has one"
-        raise UnknownModel(f"name the current model with --against ({there_are})")
+        names = ", ".join(sorted(baselines)) or "the config has no canary"
+        raise UnknownModel(f"name the current model with --against ({names})")
     return named(settings, baselines.pop())
 
 
 def _arms(settings: BenchSettings) -> list[Arm]:
-    return [arm for each in settings.canaries for arm in (each.baseline, each.candidate)]
+    return [arm for canary in settings.canaries for arm in (canary.baseline, canary.candidate)]
 
 
 def _arm(settings: BenchSettings, arm: Arm) -> NamedModel:

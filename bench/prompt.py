@@ -1,14 +1,14 @@
-"""What a model is asked for an example: its input, and under it the choices with how to answer."""
+"""The prompt of an example: its input, then the choices and how to answer."""
 
 from bench.example import LETTERS, Example
 from records.capture import Said
 
 
 def prompt(example: Example) -> tuple[Said, ...]:
-    """The messages as they are sent. Without choices the input says by itself how to answer."""
+    """The messages to send. Without choices they are the input alone."""
     *before, last = example.messages
-    asked = _how(example)
-    return (*before, Said(last.role, f"{last.content}\n\n{asked}")) if asked else example.messages
+    how = _how(example)
+    return (*before, Said(last.role, f"{last.content}\n\n{how}")) if how else example.messages
 
 
 def _how(example: Example) -> str:

@@ -1,4 +1,4 @@
-"""Known issues asked again: one model, the examples that some model once got wrong."""
+"""Asks one model the known issues."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -15,13 +15,13 @@ from bench.targets import client_for, direct
 from records.prices import Prices
 
 FILE = "known-issues.jsonl"
-"""Beside the config."""
+"""The file name, in the config's folder."""
 
 AT_ONCE = 4
 
 
 def file_of(config_file: Path) -> Path:
-    """Where the known issues are."""
+    """The path of the known issues."""
     return config_file.parent / FILE
 
 
@@ -33,8 +33,8 @@ async def recheck(
     *,
     judge: NamedModel | None,
 ) -> list[Checked]:
-    """Ask a model all of them, straight at its provider, but for those that would need a judge where there is
-    none. Raises BenchError, NoKey."""
+    """Ask a model all issues, directly at its provider. Without a judge, issues that need one are skipped.
+    Raises BenchError, NoKey."""
     prices = Prices(settings.prices)
     async with AsyncExitStack() as clients:
 
@@ -43,13 +43,13 @@ async def recheck(
             return Asker(client, direct(named.provider, named.model, prices, environment))
 
         ask = Ask(asker=await asker(model), judge=await asker(judge) if judge is not None else None)
-        examples = [each.example for each in issues if judge is not None or each.example.task != "judge"]
-        (results,) = await run([ask], examples, kept=NoSavedAnswers(), at_once=AT_ONCE)
-    return checked(issues, {each.example.hash: each for each in results})
+        examples = [issue.example for issue in issues if judge is not None or issue.example.task != "judge"]
+        (results,) = await run([ask], examples, saved=NoSavedAnswers(), at_once=AT_ONCE)
+    return checked(issues, {result.example.hash: result for result in results})
 
 
 def document(model: str, found: Sequence[Checked]) -> dict[str, Any]:
-    """JSON types only; those that are still there first."""
+    """The result as JSON types; issues that are still there come first."""
     order = {"still_there": 0, "unknown": 1, "gone": 2}
     return {
         "model": model,

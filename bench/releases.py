@@ -1,9 +1,9 @@
-"""Which models are new, and what is still to be done about them. Pure: a memory in, a memory out.
+"""Tracks new models: what to announce and what to benchmark. Pure: a memory in, a memory out.
 
-a provider seen for the first time      → all its models are known, and nobody is told
-a model that was never listed before    → to be told to every receiver, and to be measured, if wanted
-a receiver that was told                → is not told again
-a model that is gone, and comes again   → is known
+a provider seen for the first time      → all its models are known, without announcements
+a model that was never listed before    → to announce to every receiver, and to benchmark, if wanted
+a receiver that got an announcement     → does not get it again
+a model that disappears and returns     → is known
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,8 @@ import msgspec
 
 
 class WatchMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """What the watcher knows: models by provider, with when they were first seen (RFC 3339); whom each new
-    one (`provider/model`) is still to be told to; and which are still to be measured."""
+    """The watcher's memory: models by provider with the time first seen (RFC 3339); the receivers that still
+    lack each new model's (`provider/model`) announcement; the models still to benchmark."""
 
     known: dict[str, dict[str, str]] = {}
     untold: dict[str, tuple[str, ...]] = {}
@@ -30,7 +30,7 @@ def looked(
     measure: bool,
     wanted: Callable[[str], bool] = lambda model: True,
 ) -> tuple[WatchMemory, list[str]]:
-    """After a look at a provider's list: the memory, and the new models that are wanted, with provider."""
+    """The memory after reading a provider's list, and the wanted new models as `provider/model`."""
     before = memory.known.get(provider)
     now = {**dict.fromkeys(models, at), **(before or {})}
     new = [] if before is None else sorted(set(models) - set(before))
@@ -46,14 +46,14 @@ def looked(
 
 
 def told(memory: WatchMemory, left: Mapping[str, Sequence[str]]) -> WatchMemory:
-    """After telling: only `left` are still to be told."""
+    """The memory after announcing: only the receivers in `left` still lack it."""
     return msgspec.structs.replace(
         memory, untold={name: tuple(receivers) for name, receivers in left.items() if receivers}
     )
 
 
 def measured(memory: WatchMemory, name: str) -> WatchMemory:
-    """After a benchmark, however it ended."""
+    """The memory after a benchmark of `name`, however it ended."""
     return msgspec.structs.replace(
         memory, unmeasured=tuple(each for each in memory.unmeasured if each != name)
     )

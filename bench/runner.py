@@ -1,4 +1,4 @@
-"""Asks every model every example, so many at once, and scores what comes. What is asked is kept at once."""
+"""Asks every model every example, with bounded concurrency, and scores the answers. Each answer is saved."""
 
 import asyncio
 import time
@@ -20,11 +20,11 @@ AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One model's answer to one example. `score` is None where the judge gave no mark: then it is not known
-    whether it is right. A failure is never right.
+    """One model's answer to one example. `score` is None if the judge gave no mark, so it is unknown whether
+    the answer is right. A failure is never right.
 
-    `took_s` is its part of the run's time: from asked to answered, waits of a throttled model included, over
-    so many questions at a time. None for an answer that was kept.
+    `took_s` is its share of the run's time: the time from question to answer, waits after a 429 included,
+    over the concurrency. None for a saved answer.
     """
 
     example: Example
@@ -37,7 +37,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """Who asks whom: the judge is needed only where an example is of that task."""
+    """A model to ask, and its judge, needed only for examples of the task `judge`."""
 
     asker: Asker
     judge: Asker | None
@@ -47,32 +47,32 @@ async def run(
     models: Sequence[Ask],
     examples: Sequence[Example],
     *,
-    kept: AnswerStore,
+    saved: AnswerStore,
     at_once: int = AT_ONCE,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[list[Result]]:
-    """Each model's results, in the examples' order. The models take turns: they meet the same hour.
+    """Each model's results, in the examples' order. The models take turns, so they run in the same hour.
 
-    Raises NoJudge before anything is asked.
+    Raises NoJudge before the first question.
     """
     for example in examples:
-        if example.task == "judge" and any(each.judge is None for each in models):
-            raise NoJudge(f"example {example.id} needs a judge: name a model that gives marks")
+        if example.task == "judge" and any(model.judge is None for model in models):
+            raise NoJudge(f"example {example.id} needs a judge: set `judge` for its dataset")
     found: list[dict[int, Result]] = [{} for _ in models]
     total = len(models) * len(examples)
-    lanes = min(at_once, total)
+    workers = min(at_once, total)
     waiting = _turns(len(models), examples)
 
     async def work() -> None:
         for place, number, example in waiting:
-            found[place][number] = await _result(models[place], example, kept, lanes)
+            found[place][number] = await _result(models[place], example, saved, workers)
             progress(sum(map(len, found)), total)
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(lanes):
+            for _ in range(workers):
                 group.create_task(work())
-    except ExceptionGroup as problems:  # a full disk, as a rule: one speaks for all
+    except ExceptionGroup as problems:  # usually a full disk: one error stands for all
         raise problems.exceptions[0] from None
     return [[answered[number] for number in range(len(examples))] for answered in found]
 
@@ -83,39 +83,39 @@ def _turns(models: int, examples: Sequence[Example]) -> Iterator[tuple[int, int,
             yield (place + number) % models, number, example
 
 
-async def _asked(asker: Asker, question: str, messages: Sequence[Said], kept: AnswerStore) -> Answer:
-    """The answer to a question: as it was kept, or else asked for now."""
-    known = kept.get(asker.target.name, question)
+async def _answer(asker: Asker, question: str, messages: Sequence[Said], saved: AnswerStore) -> Answer:
+    """The saved answer to a question, or a new one."""
+    known = saved.get(asker.target.name, question)
     if known is not None:
         return known
     answer = await asker.ask(messages)
-    kept.put(asker.target.name, question, answer)
+    saved.put(asker.target.name, question, answer)
     return answer
 
 
-async def _result(ask: Ask, example: Example, kept: AnswerStore, lanes: int) -> Result:
+async def _result(ask: Ask, example: Example, saved: AnswerStore, workers: int) -> Result:
     began = time.perf_counter()
-    answer = await _asked(ask.asker, example.hash, prompt(example), kept)
-    took_s = (time.perf_counter() - began) / lanes if answer.latency_s is not None else None
-    return replace(await _scored(ask, example, answer, kept), took_s=took_s)
+    answer = await _answer(ask.asker, example.hash, prompt(example), saved)
+    took_s = (time.perf_counter() - began) / workers if answer.latency_s is not None else None
+    return replace(await _scored(ask, example, answer, saved), took_s=took_s)
 
 
-async def _scored(ask: Ask, example: Example, answer: Answer, kept: AnswerStore) -> Result:
+async def _scored(ask: Ask, example: Example, answer: Answer, saved: AnswerStore) -> Result:
     if answer.text is None:
         return Result(example=example, answer=answer, score=0.0, right=False)
     if example.task == "judge" and ask.judge is not None:
-        return await _judged(ask.judge, example, answer, answer.text, kept)
+        return await _judged(ask.judge, example, answer, answer.text, saved)
     score = SCORERS[example.task](example, answer.text)
     return Result(example=example, answer=answer, score=score, right=is_right(example, score))
 
 
-async def _judged(by: Asker, example: Example, answer: Answer, text: str, kept: AnswerStore) -> Result:
-    said = await _asked(by, fingerprint([example.hash, text]), judge.question(example, text), kept)
-    score = None if said.text is None else judge.score(said.text)
+async def _judged(by: Asker, example: Example, answer: Answer, text: str, saved: AnswerStore) -> Result:
+    mark = await _answer(by, fingerprint([example.hash, text]), judge.question(example, text), saved)
+    score = None if mark.text is None else judge.score(mark.text)
     return Result(
         example=example,
         answer=answer,
         score=score,
         right=score is not None and is_right(example, score),
-        judge_cost_usd=said.cost_usd,
+        judge_cost_usd=mark.cost_usd,
     )

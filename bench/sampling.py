@@ -1,4 +1,4 @@
-"""Which of many exchanges, or examples, are taken, and how. Pure: chance comes from their own ids."""
+"""Samples exchanges and examples evenly over categories. Pure: the ids are the source of randomness."""
 
 import hashlib
 import json
@@ -13,58 +13,61 @@ from records.capture import Capture, Said
 from records.labels import Label
 
 
-def sample(captures: Iterable[Capture], size: int, there_are: Iterable[Example] = ()) -> list[Capture]:
-    """At most `size` of them, as evenly over their categories as there are enough: a rare category is taken
-    whole before a common one gets more. What was asked before, in examples that `there_are` too, is left out,
-    and what was cut short.
+def sample(captures: Iterable[Capture], size: int, existing: Iterable[Example] = ()) -> list[Capture]:
+    """At most `size` captures, as evenly over categories as possible: a rare category is taken whole before a
+    common one gets more. Leaves out truncated captures and repeated questions, also those of `existing`
+    examples.
 
     The same captures give the same sample.
     """
     groups: dict[str, list[Capture]] = {}
-    asked = {_asked(each.messages) for each in there_are}
-    for each in sorted(captures, key=_draw):
-        text = _asked(each.messages)
-        usable = not each.truncated and each.messages and each.messages[-1].role == "user"
+    asked = {_text(example.messages) for example in existing}
+    for capture in sorted(captures, key=_draw):
+        text = _text(capture.messages)
+        usable = not capture.truncated and capture.messages and capture.messages[-1].role == "user"
         if usable and text not in asked:
             asked.add(text)
-            groups.setdefault(each.about.category, []).append(each)
-    wanted = shares({name: len(group) for name, group in groups.items()}, size)
-    chosen = [each for name, group in groups.items() for each in group[: wanted[name]]]
-    return sorted(chosen, key=lambda each: (each.about.category, each.about.at, each.about.exchange_id))
+            groups.setdefault(capture.about.category, []).append(capture)
+    sizes = even_sizes({name: len(group) for name, group in groups.items()}, size)
+    chosen = [capture for name, group in groups.items() for capture in group[: sizes[name]]]
+    return sorted(
+        chosen,
+        key=lambda capture: (capture.about.category, capture.about.at, capture.about.exchange_id),
+    )
 
 
-def shares(there_are: Mapping[str, int], size: int) -> dict[str, int]:
-    """How many of each category, at most `size` in all: the rarest first, each an even part of the rest."""
-    left, found = size, {}
-    for place, name in enumerate(sorted(there_are, key=lambda name: (there_are[name], name))):
-        found[name] = min(there_are[name], left // (len(there_are) - place))
-        left -= found[name]
-    return found
+def even_sizes(available: Mapping[str, int], size: int) -> dict[str, int]:
+    """The number to take per category, at most `size` in all: rarest first, each an even part of the rest."""
+    left, sizes = size, {}
+    for place, name in enumerate(sorted(available, key=lambda name: (available[name], name))):
+        sizes[name] = min(available[name], left // (len(available) - place))
+        left -= sizes[name]
+    return sizes
 
 
 def part_of(dataset: Dataset, size: int) -> Dataset:
-    """At most `size` scored examples of a dataset, evenly over its categories: the same ones each time."""
+    """At most `size` scored examples of a dataset, evenly over categories, the same ones each time."""
     groups: dict[str, list[Example]] = {}
-    for each in sorted(dataset.scored, key=lambda each: each.hash):
-        groups.setdefault(each.category, []).append(each)
-    wanted = shares({name: len(group) for name, group in groups.items()}, size)
-    chosen = {each.hash for name, group in groups.items() for each in group[: wanted[name]]}
+    for example in sorted(dataset.scored, key=lambda example: example.hash):
+        groups.setdefault(example.category, []).append(example)
+    sizes = even_sizes({name: len(group) for name, group in groups.items()}, size)
+    chosen = {example.hash for name, group in groups.items() for example in group[: sizes[name]]}
     return replace(dataset, examples=tuple(each for each in dataset.examples if each.hash in chosen))
 
 
 def line(
     capture: Capture, task: Task, found: Label | None = None, other: str | None = None
 ) -> dict[str, Any]:
-    """A dataset's line: the exchange's own answer is proposed as what is right, for somebody to look at.
+    """A dataset's line, with the exchange's own answer as the proposed label.
 
-    Where somebody has, at it beside the candidate's answer (`other`), what they `found` is the label.
-    Exchanges of a session are one piece of evidence.
+    If a person has compared it with the candidate's answer (`other`), their label (`found`) is used. The
+    exchanges of a session form one cluster.
     """
     about = capture.about
     proposed: dict[str, Any] = {
         "id": about.exchange_id,
         "task": task,
-        "input": [{"role": each.role, "content": each.content} for each in capture.messages],
+        "input": [{"role": message.role, "content": message.content} for message in capture.messages],
         "expected": capture.answer,
         "tags": {**about.tags, LABEL: PROPOSED},
     }
@@ -82,8 +85,8 @@ def line(
     return proposed
 
 
-def _asked(messages: Sequence[Said]) -> str:
-    return json.dumps([[said.role, said.content] for said in messages])
+def _text(messages: Sequence[Said]) -> str:
+    return json.dumps([[message.role, message.content] for message in messages])
 
 
 def _draw(capture: Capture) -> str:

@@ -1,4 +1,4 @@
-"""Answers of a run that was interrupted, on disk, so that none is paid for twice. Gone once it is whole."""
+"""Saves a run's answers on disk, so that after an interruption none is paid for twice. Removed at the end."""
 
 import time
 from pathlib import Path
@@ -9,11 +9,11 @@ import msgspec
 from bench.answer import Answer
 
 FRESH_S = 86400.0
-"""What is older is asked again: a model's answers of last week are no part of today's run."""
+"""Older answers are asked again, because the model may have changed."""
 
 
 class SavedAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the file: which question of which model, its answer, and when (UTC seconds)."""
+    """One line of the file: model, question, answer, and time (UTC seconds)."""
 
     model: str
     question: str
@@ -22,14 +22,14 @@ class SavedAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnswerStore(Protocol):
-    """Where answers are kept meanwhile."""
+    """Saves answers during a run."""
 
     def get(self, model: str, question: str) -> Answer | None: ...
     def put(self, model: str, question: str, answer: Answer) -> None: ...
 
 
 class NoSavedAnswers:
-    """Keeps nothing: for a handful of questions."""
+    """Saves nothing, for a few questions."""
 
     def get(self, model: str, question: str) -> Answer | None:
         return None
@@ -39,7 +39,7 @@ class NoSavedAnswers:
 
 
 class SavedAnswers:
-    """The answers of one file by model and question; failures are not kept, they are worth another try."""
+    """The answers in one file, by model and question. Failures are not saved, so they are tried again."""
 
     def __init__(self, path: Path, *, now: float) -> None:
         self._path = path
@@ -50,25 +50,25 @@ class SavedAnswers:
         self.found = len(self._known)
 
     def get(self, model: str, question: str) -> Answer | None:
-        """An answer that was kept, without its latency: nobody waited for it now."""
+        """A saved answer, without its latency, which is not of this run."""
         known = self._known.get((model, question))
         return None if known is None else msgspec.structs.replace(known, latency_s=None)
 
     def put(self, model: str, question: str, answer: Answer) -> None:
-        """Keep an answer; it is in the file when this returns."""
+        """Save an answer. It is in the file when this returns."""
         if answer.text is None:
             return
         row = SavedAnswer(model=model, question=question, answer=answer, at=time.time())
         with self._path.open("ab") as file:
             file.write(msgspec.json.encode(row) + b"\n")
 
-    def forget(self) -> None:
-        """The run is whole."""
+    def delete(self) -> None:
+        """Delete the file, after a complete run."""
         self._path.unlink(missing_ok=True)
 
 
 def _rows(path: Path) -> list[SavedAnswer]:
-    """Those that can be read; the last line may be torn."""
+    """The readable rows. The last line may be incomplete."""
     found = []
     try:
         lines = path.read_bytes().split(b"\n")

@@ -1,4 +1,4 @@
-"""What the config says of benchmarks. Only `canary/config` knows the file."""
+"""The part of the config that benchmarks need."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from routing.canary import Canary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchSettings:
-    """The providers by name, the canaries in the file's order, prices by model, the datasets."""
+    """Providers by name, canaries in the file's order, prices by model, and datasets."""
 
     providers: Mapping[str, Provider]
     canaries: Sequence[Canary]

@@ -1,4 +1,4 @@
-"""Which datasets there are, as the config names them. Not what is in them."""
+"""The datasets as configured, without their contents."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,10 +8,10 @@ Layer = Literal["synthetic", "real"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSource:
-    """One dataset's file (relative to the config), and which layer of evidence it is.
+    """One dataset's file (relative to the config), and its layer of evidence.
 
-    `floor` is the share of right answers below which a model will not do, None: it is only compared with the
-    current model. `judge` names the model that gives marks, as `provider/model`.
+    `floor` is the lowest acceptable share of right answers; None: only compared with the current model.
+    `judge` is the judging model, as `provider/model`.
     """
 
     name: str

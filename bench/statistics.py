@@ -1,7 +1,8 @@
-"""The benchmark's own statistics: shares, pairs, quantiles. Pure.
+"""The benchmark's statistics: shares, paired tests, quantiles. Pure.
 
-Examples of one document, or one id, are no independent evidence (Miller, "Adding Error Bars to Evals", arXiv
-2411.00640): everything here takes each example's cluster. With a cluster an example they are the plain forms.
+Examples of one document, or one id, are not independent evidence (Miller, "Adding Error Bars to Evals", arXiv
+2411.00640), so every function takes the examples' clusters. With one example per cluster they are the plain
+forms.
 """
 
 import math
@@ -24,7 +25,7 @@ FLIPS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class ShareInterval:
-    """low ≤ estimate ≤ high, of 95 %."""
+    """A 95 % interval: low ≤ estimate ≤ high."""
 
     low: float
     estimate: float
@@ -32,21 +33,21 @@ class ShareInterval:
 
 
 def share(correct: Sequence[bool], clusters: Sequence[str]) -> ShareInterval | None:
-    """The share of true ones of (n,) with Wilson's interval, n being what it is worth with these clusters.
-    None for n = 0."""
+    """The share of True among (n,), with Wilson's interval for the effective n given the clusters. None for
+    n = 0."""
     if not correct:
         return None
     values = np.asarray(correct, dtype=np.float64)
-    p, worth = float(values.mean()), len(values) / _design_effect(values, clusters)
-    low, high = wilson(p * worth, worth)
+    p, effective = float(values.mean()), len(values) / _design_effect(values, clusters)
+    low, high = wilson(p * effective, effective)
     return ShareInterval(low, p, high)
 
 
 def paired_p(baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequence[str]) -> float | None:
-    """Two-sided p of "both are right equally often", from the pairs that differ; None where none does.
+    """Two-sided p of "both are right equally often", from the discordant pairs; None without any.
 
-    Exact McNemar, binomtest(b, b+c). Where clusters hold several pairs that differ: the sign-flip test of the
-    clusters' sums, `FLIPS` flips of a fixed seed (exact McNemar would take each pair for evidence).
+    Exact McNemar, binomtest(b, b+c). If a cluster has several discordant pairs: the sign-flip test of the
+    clusters' sums, with `FLIPS` flips of a fixed seed (exact McNemar would treat the pairs as independent).
     """
     change = np.asarray(candidate, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
     differing = change != 0
@@ -65,10 +66,10 @@ def paired_p(baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequ
 def paired_difference(
     baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequence[str]
 ) -> ShareInterval | None:
-    """The candidate's share of right ones less the baseline's, of (n,) pairs. None for n = 0.
+    """The candidate's share of right answers minus the baseline's, of (n,) pairs. None for n = 0.
 
-    Bonett and Price's adjusted interval (BJMSP 2012): a pair of each kind that differs is added, so that
-    pairs which all agree still leave doubt. Clusters widen it by what they add to the variance.
+    Bonett and Price's adjusted interval (BJMSP 2012): it adds one discordant pair of each kind, so that the
+    interval has a width even if all pairs agree. Clusters widen it by the design effect.
     """
     n = len(baseline)
     if n == 0:
@@ -82,8 +83,8 @@ def paired_difference(
 
 
 def _design_effect(values: Floats, clusters: Sequence[str]) -> float:
-    """How many times the variance of a mean of (n,) values is what it were of independent ones, at least 1;
-    where nothing varies nothing tells how alike clusters are, and it is their mean size."""
+    """The variance of the mean of (n,) clustered values over that of independent ones, at least 1. Without
+    variance the similarity within clusters is unknown, and it is the mean cluster size."""
     groups = _groups(clusters)
     count, n = int(groups.max()) + 1, len(values)
     centred = values - values.mean()
@@ -106,7 +107,7 @@ def mean(values: Floats) -> Floats:
 
 
 def p95(values: Floats) -> Floats:
-    """The 95th per cent quantile along the last axis, inverted CDF."""
+    """The 95 % quantile along the last axis, inverted CDF."""
     found: Floats = np.quantile(values, 0.95, axis=-1, method="inverted_cdf")
     return found
 
@@ -114,8 +115,8 @@ def p95(values: Floats) -> Floats:
 def paired_ratio(
     baseline: Sequence[float], candidate: Sequence[float], clusters: Sequence[str], of: Statistic
 ) -> ShareInterval | None:
-    """of(candidate) / of(baseline) of (n,) pairs of positive numbers; a paired bootstrap over clusters,
-    percentile interval, `RESAMPLES` of a fixed seed. None below two clusters."""
+    """of(candidate) / of(baseline) of (n,) pairs of positive numbers. Percentile interval of a paired
+    bootstrap over clusters, `RESAMPLES` of a fixed seed. None below two clusters."""
     theirs, ours = np.asarray(baseline, dtype=np.float64), np.asarray(candidate, dtype=np.float64)
     if len(set(clusters)) < 2:
         return None
@@ -125,7 +126,7 @@ def paired_ratio(
 
 
 def _resamples(groups: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-    """Rows of resampled clusters, many resamples at a time where every cluster is one row."""
+    """The rows of resampled clusters; many resamples at a time if every cluster is one row."""
     random, count = np.random.default_rng(SEED), int(groups.max()) + 1
     if count == len(groups):
         for _ in range(RESAMPLES // _AT_A_TIME):
@@ -137,11 +138,11 @@ def _resamples(groups: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
 
 
 def quantile(values: Sequence[float], level: float) -> float | None:
-    """The inverted CDF: the smallest value with at least `level` of them at or below it. None for none."""
+    """The inverted CDF: the smallest value with at least `level` of all at or below it. None if empty."""
     return float(np.quantile(values, level, method="inverted_cdf")) if values else None
 
 
 def _groups(clusters: Sequence[str]) -> NDArray[np.int64]:
-    """(n,) the number of each one's cluster, from 0."""
+    """The number of each value's cluster, (n,), from 0."""
     found: NDArray[np.int64] = np.unique(np.asarray(clusters), return_inverse=True)[1]
     return found.reshape(-1).astype(np.int64)

@@ -1,4 +1,4 @@
-"""How a benchmark reaches a model: straight at its provider, or pinned through the running proxy."""
+"""How a benchmark reaches a model: directly at its provider, or pinned through the running proxy."""
 
 import ssl
 from collections.abc import Mapping
@@ -31,8 +31,8 @@ _PATHS: Mapping[Api, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyRoute:
-    """The running proxy: its URL, the model that callers ask it for, the entry of the canary's baseline, and
-    the token that pins a request to an arm."""
+    """The running proxy: its URL, the model name that apps send, the baseline's provider, and the token that
+    pins a request to an arm."""
 
     traffic: str
     asked: str
@@ -41,11 +41,11 @@ class ProxyRoute:
 
 
 class NoKey(Exception):
-    """A provider without a key; the message says where one may be put."""
+    """A provider has no key; the message says where to set it."""
 
 
 def direct(provider: Provider, model: str, prices: Prices, environment: Mapping[str, str]) -> Target:
-    """The model at its provider. Raises NoKey."""
+    """The model, directly at its provider. Raises NoKey."""
     return Target(
         name=f"{provider.name}/{model}",
         model=model,
@@ -59,9 +59,9 @@ def direct(provider: Provider, model: str, prices: Prices, environment: Mapping[
 
 
 def pinned(target: Target, route: ProxyRoute, arm: ArmName) -> Target:
-    """The same model as one arm of a canary, through the proxy, asked for as apps do.
+    """The model as one arm of a canary, through the proxy.
 
-    The proxy gives each arm its own credential.
+    The proxy sets each arm's credential.
     """
     provider = route.provider
     root = f"{route.traffic}/{provider.name}{'/v1' if provider.api == 'openai' else ''}"
@@ -79,25 +79,25 @@ def pinned(target: Target, route: ProxyRoute, arm: ArmName) -> Target:
 
 
 def client_for(provider: Provider, *, at_once: int) -> httpx2.AsyncClient:
-    """A client that trusts what the entry says; each question has its own time limit."""
+    """A client with the provider's CA file. Each question has its own time limit."""
     context = ssl.create_default_context(cafile=provider.ca_file)
     limits = httpx2.Limits(max_connections=at_once, max_keepalive_connections=at_once)
     return httpx2.AsyncClient(verify=context, trust_env=False, timeout=None, limits=limits)
 
 
 def key_of(provider: Provider, environment: Mapping[str, str]) -> str:
-    """The entry's own key, or what the API's SDK would take from the environment. Raises NoKey."""
+    """The provider's configured key, or the key that its SDK reads from the environment. Raises NoKey."""
     names = _KEYS[provider.api]
     for key in (provider.api_key, *(environment.get(name) for name in names)):
         if key:
             return key
-    raise NoKey(f"there is no key for {provider.name}: set {names[0]}, or api_key in the config")
+    raise NoKey(f"no key for {provider.name}: set {names[0]}, or api_key in the config")
 
 
 def read(api: Api, body: bytes) -> Read:
-    """A whole answer of this API."""
+    """Parse a whole answer of this API."""
     read_json = operation(api, "POST", _PATHS[api]).read_json
-    assert read_json is not None  # every API's chat has one  # noqa: S101
+    assert read_json is not None  # every chat operation has one  # noqa: S101
     found = read_json(body)
     failure: Failure | None = None if found.valid and not found.failed else "provider_malformed"
     return Read(text_in(body), found.usage, failure)

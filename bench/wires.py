@@ -1,4 +1,4 @@
-"""How each wire API is asked for one answer: path, headers and body. Not how it is sent, or read."""
+"""The request for one answer in each wire API: path, headers and body."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from records.capture import Said
 
 MOST_TOKENS = 4096
-"""Anthropic wants a bound; no answer of a benchmark should meet it."""
+"""Anthropic requires a bound; no benchmark answer should reach it."""
 
 Asked = tuple[str, dict[str, Any]]
 """The path below the base URL, and the JSON body."""
@@ -15,35 +15,35 @@ Asked = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatWire:
-    """One API. `credential` is the headers that carry a key; calm requests ask for as little chance as the
-    API knows to give, which not every model takes."""
+    """One API. `credential` gives the headers with a key. A calm request sets temperature 0, which not every
+    model accepts."""
 
     asks: Callable[[str, Sequence[Said], bool], Asked]
     credential: Callable[[str], Mapping[str, str]]
 
 
 def _openai(model: str, messages: Sequence[Said], calm: bool) -> Asked:
-    said = [{"role": _plain_role(each.role), "content": each.content} for each in messages]
-    return "/chat/completions", {"model": model, "messages": said, **_temperature(calm)}
+    sent = [{"role": _plain_role(message.role), "content": message.content} for message in messages]
+    return "/chat/completions", {"model": model, "messages": sent, **_temperature(calm)}
 
 
 def _anthropic(model: str, messages: Sequence[Said], calm: bool) -> Asked:
     body: dict[str, Any] = {"model": model, "max_tokens": MOST_TOKENS, **_temperature(calm)}
     if system := _system(messages):
         body["system"] = system
-    said = [{"role": _plain_role(each.role), "content": each.content} for each in _others(messages)]
-    return "/v1/messages", {**body, "messages": said}
+    sent = [{"role": _plain_role(message.role), "content": message.content} for message in _others(messages)]
+    return "/v1/messages", {**body, "messages": sent}
 
 
 def _gemini(model: str, messages: Sequence[Said], calm: bool) -> Asked:
     body: dict[str, Any] = {"generationConfig": _temperature(calm)} if calm else {}
     if system := _system(messages):
         body["systemInstruction"] = {"parts": [{"text": system}]}
-    said = [
-        {"role": "model" if each.role == "assistant" else "user", "parts": [{"text": each.content}]}
-        for each in _others(messages)
+    sent = [
+        {"role": "model" if message.role == "assistant" else "user", "parts": [{"text": message.content}]}
+        for message in _others(messages)
     ]
-    return f"/v1beta/models/{model}:generateContent", {**body, "contents": said}
+    return f"/v1beta/models/{model}:generateContent", {**body, "contents": sent}
 
 
 def _temperature(calm: bool) -> dict[str, Any]:
@@ -51,16 +51,16 @@ def _temperature(calm: bool) -> dict[str, Any]:
 
 
 def _plain_role(role: str) -> str:
-    """A tool's answer needs its call, which no dataset has: it is told as the user's words."""
+    """A tool result needs its call, which datasets do not have, so it is sent as a user message."""
     return role if role in ("system", "assistant") else "user"
 
 
 def _system(messages: Sequence[Said]) -> str:
-    return "\n\n".join(each.content for each in messages if each.role == "system")
+    return "\n\n".join(message.content for message in messages if message.role == "system")
 
 
 def _others(messages: Sequence[Said]) -> list[Said]:
-    return [each for each in messages if each.role != "system"]
+    return [message for message in messages if message.role != "system"]
 
 
 WIRES: Mapping[str, ChatWire] = {

@@ -1,4 +1,4 @@
-"""How right an answer is: one pure function a task, from 0 to 1. What a judge says is not decided here."""
+"""Scores an answer from 0 to 1: one pure function per task, except `judge`."""
 
 from collections.abc import Callable, Mapping
 
@@ -19,7 +19,7 @@ SCORERS: Mapping[Task, Scorer] = {
     "rank": rank,
     "exact": exact,
 }
-"""Of every task but `judge`, for which another model is asked."""
+"""The scorers of all tasks except `judge`, which another model scores."""
 
 THRESHOLDS: Mapping[Task, float] = {
     "choice": 1.0,
@@ -30,11 +30,11 @@ THRESHOLDS: Mapping[Task, float] = {
     "exact": 1.0,
     "judge": 0.75,
 }
-"""The score from which an answer counts as right, where its example does not say."""
+"""The score from which an answer is right, unless its example sets one."""
 
 
 def is_right(example: Example, score: float) -> bool:
-    """Whether a score counts as right, give or take a rounding error."""
+    """True if a score reaches the threshold, within rounding."""
     threshold = THRESHOLDS[example.task] if example.threshold is None else example.threshold
     return score >= threshold - 1e-9
 

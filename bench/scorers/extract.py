@@ -1,4 +1,4 @@
-"""Fields found in a text, as JSON: F1 over the fields. Nested objects and lists are fields by their path."""
+"""`extract`: fields as JSON, scored by F1. Nested objects and lists are fields by path."""
 
 import json
 import re
@@ -14,10 +14,10 @@ _MONEY = "$€£¥% "
 
 
 def extract(example: Example, answer: str) -> float:
-    """F1 of the answer's fields: 2·right / (fields said + fields expected); 0 for no JSON object.
+    """F1 of the answer's fields: 2·right / (fields given + fields expected); 0 without a JSON object.
 
-    A number is right within the example's tolerance, relative to it, also where it is written as text
-    ("1,234.50", "$12"); a text but for case, blanks and punctuation around it. A null field is not said.
+    A number is right within the example's relative tolerance, also as text ("1,234.50", "$12"). A text is
+    right ignoring case, spacing and surrounding punctuation. A null field counts as absent.
     """
     found = json_object(answer)
     if found is None:
@@ -30,7 +30,7 @@ def extract(example: Example, answer: str) -> float:
 
 
 def json_object(answer: str) -> dict[str, Any] | None:
-    """The answer's JSON object: all of it, in a fence, or the last one that stands in the text."""
+    """The answer's JSON object: the whole answer, a code fence, or the last object in the text."""
     for text in (answer, *reversed(_FENCE.findall(answer))):
         try:
             found = json.loads(text)
@@ -42,7 +42,7 @@ def json_object(answer: str) -> dict[str, Any] | None:
 
 
 def _inside(answer: str) -> dict[str, Any] | None:
-    """The last outermost object in a text."""
+    """The last outermost JSON object in a text."""
     decoder, at, last = json.JSONDecoder(), 0, None
     while (at := answer.find("{", at)) >= 0:
         try:
@@ -67,7 +67,7 @@ def fields(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def same(expected: Any, said: Any, tolerance: float) -> bool:
-    """Whether two values agree."""
+    """True if two values are equal, a number within `tolerance`."""
     if isinstance(expected, bool) or isinstance(said, bool):
         return str(expected).casefold() == str(said).casefold()
     if isinstance(expected, str) and isinstance(said, str) and bare(expected) == bare(said):
@@ -79,7 +79,7 @@ def same(expected: Any, said: Any, tolerance: float) -> bool:
 
 
 def number(value: Any) -> float | None:
-    """A number, or a text that is one, with thousands and a currency or per cent sign; else None."""
+    """The value as a number, also from a text with thousands separators, a currency or a percent sign."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Which choice, or which class, an answer names. An answer that names two names none."""
+"""`choice` and `classify`: the choice or class that an answer names. An answer with two names none."""
 
 import re
 
@@ -14,13 +14,13 @@ _ALONE = re.compile(r"(?<![\w'’])\(?\b([A-Z])\)(?!\w)|\*\*([A-Z])\*\*")
 
 
 def choice(example: Example, answer: str) -> float:
-    """1 where the answer names the right choice by letter ("B", "(B) blue", "The answer is B.") or text."""
+    """1 if the answer names the right choice, by letter ("B", "(B) blue", "The answer is B.") or by text."""
     named = chosen(answer, example.choices)
     return float(named is not None and named == place_of(example.expected, example.choices))
 
 
 def chosen(answer: str, choices: tuple[str, ...]) -> int | None:
-    """The choice that an answer names, counted from 0; None for none, or several."""
+    """The index of the choice that an answer names; None for none or several."""
     letters, said = LETTERS[: len(choices)], bare(answer)
     whole = place_by(said, choices)
     if whole is not None:
@@ -29,7 +29,7 @@ def chosen(answer: str, choices: tuple[str, ...]) -> int | None:
         return letters.index(said.upper())
     for pattern in (_SAID, _OPENS, _ALONE):
         found = {group for match in pattern.finditer(answer) for group in match.groups() if group}
-        if pattern is _SAID and found:  # what is concluded counts, not what was thought before
+        if pattern is _SAID and found:  # the conclusion counts, not the reasoning before it
             found = {pattern.findall(answer)[-1]}
         named = {letters.index(each) for each in found if each in letters}
         if len(named) == 1:
@@ -40,14 +40,14 @@ def chosen(answer: str, choices: tuple[str, ...]) -> int | None:
 
 
 def classify(example: Example, answer: str) -> float:
-    """1 where the answer names the expected class; see `label`."""
+    """1 if the answer names the expected class; see `label`."""
     return float(label(answer, example.classes) == example.expected)
 
 
 def label(answer: str, classes: tuple[str, ...]) -> str | None:
-    """The class that an answer is, or else mentions as a word of its own; None for none, or several.
+    """The class that the answer is, or else mentions as a whole word; None for none or several.
 
-    Where only one class is known a sentence may mention another as well, so only the class itself counts.
+    With only one known class, a mention is not enough, because the answer may mention unknown classes too.
     """
     whole = place_by(bare(answer), classes)
     if whole is not None:
@@ -59,9 +59,9 @@ def label(answer: str, classes: tuple[str, ...]) -> str | None:
 
 
 def place_by(said: str, texts: tuple[str, ...]) -> int | None:
-    """Which text a bare answer is, itself or by its letter."""
-    for place, each in enumerate(texts):
-        if said and said == bare(each):
+    """The index of the text that equals a bare answer; None for none."""
+    for place, text in enumerate(texts):
+        if said and said == bare(text):
             return place
     return None
 
@@ -72,7 +72,7 @@ def _mentions(answer: str, text: str) -> bool:
 
 
 def _only(places: list[int], texts: tuple[str, ...]) -> int | None:
-    """The one that was mentioned; a text inside a longer one that was mentioned too does not count."""
+    """The only mentioned text; a text within a longer mentioned one does not count."""
     longest = [
         place
         for place in places

@@ -1,4 +1,4 @@
-"""An order of things against the expected one."""
+"""`rank`: an order of texts against the expected order."""
 
 import json
 import re
@@ -12,24 +12,23 @@ _MARK = re.compile(r"^\s*(?:[-*•]|\(?\d+[.):]|\(?[A-Z][.)]\s)\s*")
 
 
 def rank(example: Example, answer: str) -> float:
-    """The share of pairs that the answer puts in the expected order, from 0 (reversed) to 1.
+    """The share of pairs in the expected order, from 0 (reversed) to 1.
 
-    The answer lists the things a line each, as a JSON list, or with commas or ">" between; where choices
-    are given, also by their letters. A thing that it leaves out stands after all it names, tied with
-    the others it leaves out: such a pair is not in order.
+    The answer lists the texts one per line, as a JSON list, or separated by commas or ">"; with choices, also
+    by letter. Missing texts come last and tie with each other; a tied pair is not in order.
     """
-    place = {each: number for number, each in reversed(list(enumerate(order(example, answer))))}
+    place = {text: number for number, text in reversed(list(enumerate(order(example, answer))))}
     pairs = list(combinations(example.expected, 2))
     end = len(example.expected)
     return sum(place.get(first, end) < place.get(second, end) for first, second in pairs) / len(pairs)
 
 
 def order(example: Example, answer: str) -> list[str]:
-    """The expected things in the answer's order, as far as it names them."""
-    names = {bare(each): each for each in example.expected}
+    """The expected texts that the answer names, in its order."""
+    names = {bare(text): text for text in example.expected}
     names |= {
-        letter.casefold(): each
-        for letter, each in zip(LETTERS, example.choices, strict=False)
+        letter.casefold(): choice
+        for letter, choice in zip(LETTERS, example.choices, strict=False)
         if letter.casefold() not in names
     }
     best: list[str] = []
@@ -48,7 +47,7 @@ def _splits(answer: str) -> Iterator[list[str]]:
         except (ValueError, RecursionError):
             listed = None
         if isinstance(listed, list):
-            yield [str(each) for each in listed]
+            yield [str(item) for item in listed]
     lines = [_MARK.sub("", line) for line in answer.splitlines()]
     yield lines
     for line in [*lines, answer]:

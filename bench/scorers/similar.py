@@ -1,4 +1,4 @@
-"""How close a text is to the expected one, by the words they share. It knows no synonyms."""
+"""`similar`: closeness to the expected text by shared words, without synonyms."""
 
 import math
 from collections import Counter
@@ -9,21 +9,21 @@ from bench.scorers.words import tokens
 
 
 def similar(example: Example, answer: str) -> float:
-    """The cosine of the answer's and an expected text's counts of words and pairs of words; of several
-    expected texts the closest. From 0 to 1."""
+    """The cosine, from 0 to 1, of the answer's and the closest expected text's counts of words and word
+    pairs."""
     accepted = [example.expected] if isinstance(example.expected, str) else example.expected
-    said = grams(answer)
-    return max(cosine(said, grams(each)) for each in accepted)
+    given = grams(answer)
+    return max(cosine(given, grams(text)) for text in accepted)
 
 
 def grams(text: str) -> Counter[tuple[str, ...]]:
-    """How often each word, and each pair of neighbours, stands in a text."""
+    """The counts of words and of adjacent word pairs in a text."""
     words = tokens(text)
     return Counter([(word,) for word in words]) + Counter(pairwise(words))
 
 
 def cosine(one: Counter[tuple[str, ...]], other: Counter[tuple[str, ...]]) -> float:
-    """The cosine of two counts; 0 where either is empty."""
+    """The cosine of two counts; 0 if either is empty."""
     shared = sum(count * other[gram] for gram, count in one.items())
     lengths = math.sqrt(sum(n * n for n in one.values()) * sum(n * n for n in other.values()))
     return min(1.0, shared / lengths) if lengths else 0.0

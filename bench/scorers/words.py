@@ -1,4 +1,4 @@
-"""Texts as scorers compare them: without case, width, decoration and spare blanks."""
+"""Normalized texts for comparison: without case, width, decoration and extra spaces."""
 
 import re
 import unicodedata
@@ -8,15 +8,15 @@ _EDGES = " \t\r\n.,;:!?\"'`*_()[]{}<>“”‘’«»"
 
 
 def plain(text: str) -> str:
-    """The same for texts that differ in case, Unicode form (NFKC) or blanks only."""
+    """The text casefolded, in NFKC, with single spaces."""
     return _BLANKS.sub(" ", unicodedata.normalize("NFKC", text)).strip().casefold()
 
 
 def bare(text: str) -> str:
-    """Plain, and without punctuation or Markdown around it."""
+    """The plain text without surrounding punctuation or Markdown."""
     return plain(text).strip(_EDGES)
 
 
 def tokens(text: str) -> list[str]:
-    """Its words, plain; of scripts without blanks between words each character."""
+    """The plain words of a text; in scripts without spaces, each character."""
     return re.findall(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+", plain(text))

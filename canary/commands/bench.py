@@ -102,7 +102,7 @@ def measure(
     progress: Callable[[str, int, int], None],
 ) -> "tuple[dict[str, Any], Comparison]":
     """Run it, and put it into a document; ends the command with 1 where that cannot be done."""
-    from bench.benchmark import Bench, kept_in
+    from bench.benchmark import Bench, saved_in
     from bench.document import Circumstances, to_document
     from bench.errors import BenchError
     from bench.targets import NoKey
@@ -112,9 +112,9 @@ def measure(
     now = time.time()
     try:
         proxy = proxy_route(pair, data, os.environ)
-        kept = kept_in(data, pair, proxy, now=now)
-        if kept.found:
-            say(f"{kept.found} answers are there from an interrupted run; their latency does not count")
+        saved = saved_in(data, pair, proxy, now=now)
+        if saved.found:
+            say(f"{saved.found} answers were saved by an interrupted run; their latency does not count")
         bench = Bench(
             settings=config.bench,
             pair=pair,
@@ -123,10 +123,10 @@ def measure(
             at_once=at_once,
             progress=progress,
         )
-        found = asyncio.run(bench.run(datasets, kept))
+        found = asyncio.run(bench.run(datasets, saved))
     except (BenchError, NoKey, BadSecret, OSError) as problem:
         fail(str(problem))
-    kept.forget()
+    saved.delete()
     about = Circumstances(
         baseline=pair.baseline.name,
         candidate=pair.candidate.name if pair.candidate is not None else None,

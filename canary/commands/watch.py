@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from control.release_watcher import BenchmarkResult, WatchResult
 
 LONGEST_S = 6 * 3600.0
-_SAYS = {0: "ship", 3: "don't ship", 4: "too little to tell"}
+_SAYS = {0: "ship", 3: "don't ship", 4: "not enough data to decide"}
 
 
 def watch(

@@ -46,7 +46,7 @@ def results_of(
             client = await open_.enter_async_context(client_for(provider, at_once=4))
             by = Asker(client, direct(provider, judge, PRICES, {})) if judge else None
             asks = [Ask(asker=Asker(client, direct(provider, each, PRICES, {})), judge=by) for each in models]
-            return await run(asks, dataset.scored, kept=SavedAnswers(file, now=now))
+            return await run(asks, dataset.scored, saved=SavedAnswers(file, now=now))
 
     return waited(asked())
 

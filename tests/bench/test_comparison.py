@@ -88,7 +88,7 @@ def test_a_model_that_may_be_five_points_worse_is_open() -> None:
 def test_equally_wrong_is_not_equally_good() -> None:
     found = compared([of([False] * 200, [False] * 200)])
     assert found.verdict == "extend"
-    assert found.reasons == ("d: neither model got an example right: look at what is expected of them",)
+    assert found.reasons == ("d: neither model got an example right: check the expected answers",)
 
 
 def test_few_examples_never_ship_and_never_hide_a_loss() -> None:
@@ -135,7 +135,7 @@ def test_another_category_is_only_shown() -> None:
 def test_a_critical_category_of_too_few_says_so() -> None:
     found = told(of([True] * 100, [True] * 100, critical=39))
     assert found.verdict == "extend"
-    assert "39 examples: below 40 a loss may go unseen" in found.reasons[0]
+    assert "39 examples: below 40 a loss may go undetected" in found.reasons[0]
     assert told(of([True] * 100, [True] * 100, critical=40)).verdict == "ship"
 
 
@@ -190,7 +190,7 @@ def test_what_the_judge_gave_no_mark_is_in_no_figure_and_keeps_the_verdict_open(
 def test_a_model_that_answers_nothing_is_no_bad_model_but_an_error() -> None:
     lines = [{"task": "exact", "expected": "x"}] * 3
     dead = results(lines, [False] * 3, text=None, failure="caller_unauthorized", said="Incorrect API key")
-    with pytest.raises(NoAnswers, match="caller_unauthorized, which says: Incorrect API key"):
+    with pytest.raises(NoAnswers, match="caller_unauthorized: Incorrect API key"):
         measured(
             DatasetSource(name="d", file="d", layer="real"),
             dataset_of(*lines),
@@ -254,7 +254,7 @@ def test_classes_are_told_for_both_models() -> None:
 def test_labels_that_nobody_has_looked_at_never_ship() -> None:
     found = told(of(mix(95, 100), mix(95, 100), tags={"label": "proposed"}))
     assert found.verdict == "extend"
-    assert found.reasons == ("d: 100 labels are proposals that nobody has looked at",)
+    assert found.reasons == ("d: 100 labels are unreviewed proposals",)
 
 
 def test_a_throughput_counts_a_failure_as_time_and_not_as_an_answer() -> None:

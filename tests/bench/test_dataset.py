@@ -57,7 +57,7 @@ def test_all_wrong_lines_are_named_at_once_by_their_number() -> None:
         "\n".join([line(), "", "{", line(id="2", colour="red"), line("choice", id="3", expected="C")])
     )
     assert [number for number, _ in found] == [3, 4, 5]
-    assert "no JSON object" in found[0][1]
+    assert "not a JSON object" in found[0][1]
     assert "`colour`" in found[1][1]
     assert "one of the choices" in found[2][1]
 
@@ -68,18 +68,18 @@ def test_all_wrong_lines_are_named_at_once_by_their_number() -> None:
         ("exact", {"task": "guess"}, "'guess' - at `$.task`; a task is one of choice, extract,"),
         ("exact", {"id": " "}, "id is empty"),
         ("exact", {"input": ""}, "input"),
-        ("exact", {"input": [{"role": "assistant", "content": "Hello."}]}, "the user says the last"),
-        ("exact", {"expected": 42}, "a list of texts"),
-        ("exact", {"expected": []}, "a list of texts"),
+        ("exact", {"input": [{"role": "assistant", "content": "Hello."}]}, "messages with the user's last"),
+        ("exact", {"expected": 42}, "a list of accepted texts"),
+        ("exact", {"expected": []}, "a list of accepted texts"),
         ("exact", {"threshold": 1.5}, "threshold"),
         ("extract", {"tolerance": -1}, "tolerance"),
         ("choice", {"choices": ["red"]}, "2 to 26"),
-        ("choice", {"choices": ["red", "red"]}, "one twice"),
+        ("choice", {"choices": ["red", "red"]}, "choices has a duplicate"),
         ("extract", {"expected": {}}, "fields to find"),
         ("classify", {"choices": ["ham", "eggs"]}, "one of the choices"),
         ("rank", {"expected": ["a"]}, "at least two"),
         ("rank", {"choices": ["a", "b"]}, "the same texts"),
-        ("judge", {"expected": ["a"]}, "what a good answer says"),
+        ("judge", {"expected": ["a"]}, "says what a good answer contains"),
     ],
 )
 def test_what_a_line_gets_wrong_is_said(task: str, fields: dict[str, Any], words: str) -> None:
@@ -91,7 +91,7 @@ def test_a_mark_of_byte_order_before_the_first_line_is_no_mistake() -> None:
 
 
 def test_an_empty_file_is_no_dataset() -> None:
-    assert told("\n\n") == [(1, "there is no example")]
+    assert told("\n\n") == [(1, "the file has no example")]
 
 
 def test_a_line_that_stands_twice_is_refused_but_an_id_may_ask_several_things() -> None:
@@ -116,7 +116,7 @@ def test_an_example_of_which_nobody_could_say_what_is_right_is_kept_and_not_scor
 
 def test_few_examples_and_repeated_ids_are_warned_of() -> None:
     assert list(warnings(of(*lines(50)))) == []
-    assert any("49 examples are few" in each for each in warnings(of(*lines(49))))
+    assert any("49 examples are too few" in each for each in warnings(of(*lines(49))))
     few = warnings(of(*lines(39, category="fraud", critical=True)))
     assert any("fraud has 39 examples" in each for each in few)
     assert any("several lines" in each for each in warnings(of(line(), line(input="Who?"))))

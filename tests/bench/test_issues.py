@@ -28,7 +28,7 @@ def test_every_wrong_line_is_named() -> None:
     with pytest.raises(BadDataset) as caught:
         parse_issues("\n".join(text))
     assert [each.line for each in caught.value.problems] == [2, 3, 4, 5]
-    assert "expected must say what is right" in caught.value.problems[1].message
+    assert "expected is missing" in caught.value.problems[1].message
     assert caught.value.problems[3].message == "repeats line 1"
 
 

@@ -58,7 +58,7 @@ def test_the_current_model_must_be_told_where_there_is_none_or_several() -> None
     several = config(("one", "a", "old", "x"), ("two", "b", "older", "y"))
     with pytest.raises(UnknownModel, match=r"--against \(openai/old, openai/older\)"):
         pair(several, "z", None)
-    with pytest.raises(UnknownModel, match="no canary has one"):
+    with pytest.raises(UnknownModel, match="the config has no canary"):
         pair(config(), "z", None)
     assert pair(several, "y", None).baseline.name == "openai/older"
     assert pair(several, "z", "old").baseline.name == "openai/old"

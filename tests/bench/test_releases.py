@@ -108,7 +108,12 @@ def test_every_page_of_a_list_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("status", "body", "words"),
-    [(503, "", "answered 503"), (200, "<html>", "no JSON"), (200, "[]", "no list"), (200, "{}", "no list")],
+    [
+        (503, "", "HTTP 503"),
+        (200, "<html>", "not JSON"),
+        (200, "[]", "not a list"),
+        (200, "{}", "not a list"),
+    ],
 )
 def test_a_list_that_cannot_be_had_says_why(status: int, body: str, words: str) -> None:
     async def asked(url: str) -> None:

@@ -230,7 +230,7 @@ def test_progress_is_told_and_no_more_is_asked_at_once_than_allowed(
             await run(
                 asks,
                 SUMS.scored,
-                kept=SavedAnswers(tmp_path / "kept", now=0.0),
+                saved=SavedAnswers(tmp_path / "kept", now=0.0),
                 at_once=2,
                 progress=lambda done, of: told.append((done, of)),
             )

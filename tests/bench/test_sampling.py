@@ -7,7 +7,7 @@ import pytest
 
 from bench.dataset import described, parse, warnings
 from bench.labelling import accepted, ambiguous, edited, is_open, standing, tier
-from bench.sampling import line, sample, shares
+from bench.sampling import even_sizes, line, sample
 from records.capture import About, Capture, Said
 from records.labels import Label, Right
 
@@ -37,7 +37,7 @@ def many(**counts: int) -> list[Capture]:
 
 
 @pytest.mark.parametrize(
-    ("there_are", "size", "wanted"),
+    ("available", "size", "wanted"),
     [
         ({"a": 900, "b": 90, "c": 10}, 100, {"a": 45, "b": 45, "c": 10}),
         ({"a": 900, "b": 90, "c": 10}, 3, {"a": 1, "b": 1, "c": 1}),
@@ -47,15 +47,15 @@ def many(**counts: int) -> list[Capture]:
     ],
 )
 def test_the_rarest_category_is_taken_whole_first(
-    there_are: dict[str, int], size: int, wanted: dict[str, int]
+    available: dict[str, int], size: int, wanted: dict[str, int]
 ) -> None:
-    assert shares(there_are, size) == wanted
+    assert even_sizes(available, size) == wanted
 
 
 def test_a_sample_is_the_same_again_and_no_matter_in_which_order_it_came() -> None:
-    there_are = many(common=50, rare=3)
-    chosen = sample(there_are, 12)
-    assert chosen == sample(reversed(there_are), 12)
+    captures = many(common=50, rare=3)
+    chosen = sample(captures, 12)
+    assert chosen == sample(reversed(captures), 12)
     assert [each.about.category for each in chosen] == ["common"] * 9 + ["rare"] * 3
 
 
@@ -73,7 +73,7 @@ def test_a_line_is_an_example_whose_label_is_proposed() -> None:
     assert (example.id, example.category, example.cluster) == ("x1", "billing", "document s")
     assert (example.expected, example.tags["region"]) == ("x1 is on its way.", "eu")
     assert described(dataset)["proposed"] == 1
-    assert any("nobody has looked at" in each for each in warnings(dataset))
+    assert any("unreviewed proposals" in each for each in warnings(dataset))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_a_sound_dataset_is_described(tmp_path: Path) -> None:
     )
     text = CliRunner().invoke(app, ["dataset", "check", str(file)])
     assert found["sha256"][:12] in text.stdout
-    assert "1 examples are few" in text.stderr
+    assert "1 examples are too few" in text.stderr
 
 
 def test_wrong_lines_end_it_with_one_and_are_named(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_an_edit_that_is_no_label_is_asked_for_again(tmp_path: Path) -> None:
     words = 'e\n{"total":\ne\n{}\ne\n{"total": 2}\n'
     done = CliRunner().invoke(app, ["dataset", "label", str(file)], input=words)
     assert "that is no JSON" in done.stderr
-    assert "expected is a JSON object" in done.stderr
+    assert "expected must be a JSON object" in done.stderr
     assert json.loads(file.read_text())["expected"] == {"total": 2}
 
 

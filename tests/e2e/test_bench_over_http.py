@@ -161,7 +161,7 @@ def test_a_model_that_nobody_serves_is_an_error_and_no_verdict(
     provider.behave("new", Behaviour(faults={"status": 1}, status=404))
     done = bench(folder, "new")
     assert done.exit_code == 1
-    assert "capitals: it answered nothing; the first failure is caller_not_found" in done.stderr
+    assert "capitals: the model answered no example; the first failure is caller_not_found" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_a_benchmark_that_was_killed_asks_only_what_is_left(folder: Path, provid
     assert asked - 4 <= kept <= asked < 240
     second = subprocess.run([script, "new", *where], capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 0, second.stderr
-    assert f"{kept} answers are there from an interrupted run" in second.stderr
+    assert f"{kept} answers were saved by an interrupted run" in second.stderr
     assert len(provider.log.entries) == asked + 240 - kept
     layers = json.loads(second.stdout)["layers"]
     assert sum(each[side]["timed"] for each in layers for side in ("baseline", "candidate")) == 240 - kept
