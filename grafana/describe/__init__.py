@@ -1,4 +1,4 @@
-"""Grafana's dashboards as typed Python: build-time code that writes ../dashboards, no part of the wheel."""
+"""Grafana's dashboards as typed Python. Build-time code that writes ../dashboards; not in the wheel."""
 
 from pathlib import Path
 
@@ -10,5 +10,5 @@ from grafana.describe.release import RELEASE
 
 FOLDER = Path(__file__).parents[1] / "dashboards"
 
-DASHBOARDS: dict[str, Dashboard] = {each.uid: each for each in (CANARY_WINDOW, FLEET, COST, RELEASE)}
-"""By their uid, which is also the file's name."""
+DASHBOARDS: dict[str, Dashboard] = {board.uid: board for board in (CANARY_WINDOW, FLEET, COST, RELEASE)}
+"""The dashboards by uid, which is also the file name."""

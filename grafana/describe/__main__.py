@@ -1,4 +1,4 @@
-"""`python -m grafana.describe` writes the dashboards; `--check` only says which differ, and exits 1."""
+"""`python -m grafana.describe` writes the dashboards. `--check` only lists those that differ, and exits 1."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from grafana.describe import DASHBOARDS, FOLDER
 
 
 def text_of(dashboard: str) -> str:
-    """The file's text for one dashboard."""
+    """The text of a dashboard's file."""
     return json.dumps(DASHBOARDS[dashboard].json(), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
         path, text = FOLDER / f"{name}.json", text_of(name)
         if not path.exists() or path.read_text() != text:
             differ += 1
-            sys.stderr.write(f"{path.relative_to(Path.cwd())} is not what grafana/describe says\n")
+            sys.stderr.write(f"{path.relative_to(Path.cwd())} differs from grafana/describe\n")
             if "--check" not in arguments:
                 path.write_text(text)
     return int("--check" in arguments and differ > 0)

@@ -1,4 +1,4 @@
-"""One canary while it runs: where it stands, whether it hurts, what users say, what it costs."""
+"""One canary while it runs: its state, errors and latency, feedback, and cost."""
 
 from grafana.describe.dashboard import Dashboard
 from grafana.describe.expressions import (
@@ -23,7 +23,7 @@ GUARDRAILS = {
     2.0: ("firing", "#c4342b"),
     3.0: ("latched", "#7b1fa2"),
 }
-"""The values of canary_guardrail_state, as docs/metrics.md has them."""
+"""The values of canary_guardrail_state, as in docs/metrics.md."""
 
 _COHORT = f'{CANARY},reason="cohort"'
 _ACTUAL = (
@@ -34,11 +34,11 @@ _ACTUAL = (
 _LATENCY, _TTFT = "canary_request_duration_seconds", "canary_time_to_first_token_seconds"
 
 STANDS = PanelRow(
-    title="Where it stands",
+    title="State",
     panels=(
         Panel(
             title="State",
-            description="What the canary is now. Only a person starts, resumes or promotes it; a rollback "
+            description="The canary's state now. Only a person starts, resumes or promotes it. A rollback "
             "stays.",
             kind="stat",
             unit="none",
@@ -49,7 +49,7 @@ STANDS = PanelRow(
         ),
         Panel(
             title="Share",
-            description="The candidate's part of the users, as ordered. 0 after a rollback.",
+            description="The candidate's share of users, as ordered. 0 after a rollback.",
             kind="stat",
             unit="percentunit",
             queries=[Query(expr=f"max(canary_share_ratio{{{CANARY}}})", legend="share")],
@@ -59,7 +59,7 @@ STANDS = PanelRow(
         ),
         Panel(
             title="Requests to the candidate",
-            description="Exchanges assigned to the candidate in the time shown, whoever answered them.",
+            description="Exchanges assigned to the candidate in the time shown, including fallbacks.",
             kind="stat",
             unit="short",
             queries=[
@@ -73,7 +73,7 @@ STANDS = PanelRow(
         ),
         Panel(
             title="Rollbacks",
-            description="By the rule that caused them; manual is a person's. Since the records began.",
+            description="By rule; manual is a person's. Since the first record.",
             kind="stat",
             unit="short",
             queries=[Query(expr=f"max by (rule) (canary_rollbacks_total{{{CANARY}}})", legend="{{rule}}")],
@@ -83,8 +83,8 @@ STANDS = PanelRow(
         ),
         Panel(
             title="Guardrails",
-            description="Where each rule stands. Not enough data is never ok; latched means it convicted "
-            "this run.",
+            description="Each rule's state. Not enough data is never ok. Latched: the rule rolled this run "
+            "back.",
             kind="state-timeline",
             unit="none",
             queries=[Query(expr=f"max by (rule) (canary_guardrail_state{{{CANARY}}})", legend="{{rule}}")],
@@ -94,7 +94,7 @@ STANDS = PanelRow(
         ),
         Panel(
             title="Share, ordered and actual",
-            description="Actual counts requests, ordered counts users: a few heavy users may set them apart.",
+            description="Ordered counts users, actual counts requests. Heavy users can make them differ.",
             kind="timeseries",
             unit="percentunit",
             queries=[
@@ -108,37 +108,35 @@ STANDS = PanelRow(
 )
 
 HURTS = PanelRow(
-    title="Does it hurt",
+    title="Errors and latency",
     panels=(
         Panel(
             title="Error rate",
-            description="Failures the arm caused, of its exchanges. A fallback is a failure of the "
-            "candidate, "
-            "though the caller saw none. The default guardrail looks at 5 % and at 1.5 times the baseline.",
+            description="The share of the arm's exchanges that the arm failed. A fallback counts as a "
+            "failure of the candidate, though the caller saw none. The default guardrails use 5 % and 1.5 "
+            "times the baseline.",
             kind="timeseries",
             unit="percentunit",
             queries=[Query(expr=error_rate(), legend="{{arm}}")],
         ),
         Panel(
             title="Latency, p95",
-            description="From the request's last byte to the provider's last byte read. The default "
-            "guardrail "
-            "looks at 3 s. Good to a factor of two: the buckets double.",
+            description="From the request's last byte to the last byte read from the provider. The default "
+            "guardrail uses 3 s. Accurate to a factor of two, because the buckets double.",
             kind="timeseries",
             unit="s",
             queries=[Query(expr=quantile(0.95, _LATENCY), legend="{{arm}}")],
         ),
         Panel(
             title="Time to first token, p95",
-            description="To the first text or reasoning token.",
+            description="From the request's last byte to the first text or reasoning token.",
             kind="timeseries",
             unit="s",
             queries=[Query(expr=quantile(0.95, _TTFT), legend="{{arm}}")],
         ),
         Panel(
             title="Errors by type",
-            description="Every error type of the canary's exchanges, the callers' own mistakes (caller_*) "
-            "too.",
+            description="All error types of the canary's exchanges, including callers' mistakes (caller_*).",
             kind="timeseries",
             unit="reqps",
             queries=[
@@ -151,7 +149,7 @@ HURTS = PanelRow(
         ),
         Panel(
             title="Exchanges by outcome",
-            description="How exchanges ended, by the arm that was assigned.",
+            description="Exchanges by outcome and assigned arm.",
             kind="timeseries",
             unit="reqps",
             queries=[
@@ -164,9 +162,8 @@ HURTS = PanelRow(
         ),
         Panel(
             title="Fallbacks and the breaker",
-            description="Answers by the baseline in the candidate's place, by why; and the workers whose "
-            "breaker "
-            "keeps requests from the candidate now.",
+            description="The baseline's answers in place of the candidate, by reason, and the number of "
+            "workers whose breaker is open now.",
             kind="timeseries",
             unit="short",
             queries=[
@@ -180,13 +177,12 @@ HURTS = PanelRow(
 )
 
 USERS = PanelRow(
-    title="What users say, and what it costs",
+    title="Feedback and cost",
     panels=(
         Panel(
             title="Feedback, mean",
-            description="Mean of the values that came in, each key's first. The report uses corrected "
-            "values, and "
-            "joins feedback by session and user, which has no arm here.",
+            description="The mean of each key's first value. The report uses corrected values, and joins "
+            "feedback by session and user, which has no arm here.",
             kind="timeseries",
             unit="none",
             queries=[Query(expr=mean_feedback(), legend="{{arm}} {{metric}}")],
@@ -194,7 +190,7 @@ USERS = PanelRow(
         ),
         Panel(
             title="Feedback values",
-            description="How many came in over the time shown. Thin feedback says little.",
+            description="The number of values in the time shown. A few values say little.",
             kind="bargauge",
             unit="short",
             queries=[
@@ -209,9 +205,8 @@ USERS = PanelRow(
         ),
         Panel(
             title="Cost per request",
-            description="Dollars an answered exchange with a known price. The default guardrail looks at "
-            "twice the "
-            "baseline's.",
+            description="Dollars per answered exchange with a known price. The default guardrail uses twice "
+            "the baseline's.",
             kind="timeseries",
             unit="currencyUSD",
             queries=[Query(expr=cost_per_request(), legend="{{arm}}")],
@@ -219,7 +214,8 @@ USERS = PanelRow(
         ),
         Panel(
             title="Output tokens per request",
-            description="Reasoning included. A wordier model is dearer and slower at the same price list.",
+            description="Including reasoning. A more verbose model costs more and is slower at the same "
+            "prices.",
             kind="timeseries",
             unit="short",
             queries=[Query(expr=tokens_per_request("output"), legend="{{arm}}")],
@@ -232,7 +228,7 @@ USERS = PanelRow(
 CANARY_WINDOW = Dashboard(
     uid="canary-window",
     title="Canary: the window",
-    description="One canary while it runs. The report decides; this shows.",
+    description="One canary while it runs. For display: the report decides.",
     rows=(STANDS, HURTS, USERS),
     one_canary=True,
 )

@@ -1,4 +1,4 @@
-"""What the canaries cost: arms side by side, what is unknown, and what promotion would change."""
+"""The canaries' cost: both arms, unknown prices, and the effect of a promotion."""
 
 from grafana.describe.dashboard import Dashboard
 from grafana.describe.expressions import (
@@ -30,9 +30,8 @@ MONEY = PanelRow(
     panels=(
         Panel(
             title="Spent",
-            description="Dollars in the time shown, all attempts of an exchange together. Exchanges without "
-            "a known "
-            "price add nothing: see Unpriced.",
+            description="Dollars in the time shown, over all attempts of an exchange. Exchanges without a "
+            "known price are not included: see Unpriced.",
             kind="stat",
             unit="currencyUSD",
             queries=[Query(expr=total("canary_cost_usd_total", ARM, _BY), legend="{{arm}} {{canary}}")],
@@ -41,8 +40,8 @@ MONEY = PanelRow(
         ),
         Panel(
             title="Candidate's cost, as a multiple",
-            description="Of the baseline's cost per request over the time shown. The default guardrail looks "
-            "at 2.",
+            description="The candidate's cost per request over the baseline's, in the time shown. The "
+            "default guardrail uses 2.",
             kind="stat",
             unit="none",
             queries=[Query(expr=candidate_over_baseline(_OVER_RANGE), legend="{{canary}}", instant=True)],
@@ -53,8 +52,7 @@ MONEY = PanelRow(
         Panel(
             title="Promotion would change, per 30 days",
             description="(candidate's cost per request - baseline's) x answered requests of both arms, at "
-            "the traffic "
-            "of the time shown. An estimate without an interval: decide by the report.",
+            "the traffic of the time shown. An estimate without an interval: use the report to decide.",
             kind="stat",
             unit="currencyUSD",
             queries=[
@@ -69,7 +67,7 @@ MONEY = PanelRow(
         ),
         Panel(
             title="Cost per request",
-            description="Dollars an answered exchange with a known price.",
+            description="Dollars per answered exchange with a known price.",
             kind="timeseries",
             unit="currencyUSD",
             queries=[Query(expr=cost_per_request(_BY), legend="{{arm}} {{canary}}")],
@@ -77,7 +75,7 @@ MONEY = PanelRow(
         ),
         Panel(
             title="Spending per hour",
-            description="Dollars an hour by arm; mirror copies are extra and have a panel of their own.",
+            description="Dollars per hour by arm. Mirror copies have a separate panel.",
             kind="timeseries",
             unit="currencyUSD",
             queries=[
@@ -93,11 +91,11 @@ MONEY = PanelRow(
 )
 
 WHY = PanelRow(
-    title="Why",
+    title="Causes",
     panels=(
         Panel(
             title="Input tokens per request",
-            description="All input, cached too. A share that the prompt cache no longer catches shows below.",
+            description="All input, cached input included. The next panels show the cached part.",
             kind="timeseries",
             unit="short",
             queries=[Query(expr=tokens_per_request("input", _BY), legend="{{arm}} {{canary}}")],
@@ -105,7 +103,7 @@ WHY = PanelRow(
         ),
         Panel(
             title="Output tokens per request",
-            description="All output, reasoning too.",
+            description="All output, reasoning included.",
             kind="timeseries",
             unit="short",
             queries=[Query(expr=tokens_per_request("output", _BY), legend="{{arm}} {{canary}}")],
@@ -113,7 +111,7 @@ WHY = PanelRow(
         ),
         Panel(
             title="Cached part of the input",
-            description="Cached input tokens of all input tokens, as the provider reported them.",
+            description="Cached over all input tokens, as reported by the provider.",
             kind="timeseries",
             unit="percentunit",
             queries=[
@@ -127,9 +125,8 @@ WHY = PanelRow(
         ),
         Panel(
             title="Unpriced",
-            description="Answered exchanges whose cost is unknown, as a part of all answered ones. With more "
-            "than a "
-            "few, read every figure here with care: add the model to prices in canary.yaml.",
+            description="The share of answered exchanges with an unknown cost. If it is not small, the "
+            "other figures here are incomplete: add the model to prices in canary.yaml.",
             kind="bargauge",
             unit="percentunit",
             queries=[Query(expr=_UNPRICED, legend="{{arm}} {{canary}}", instant=True)],
@@ -138,7 +135,7 @@ WHY = PanelRow(
         ),
         Panel(
             title="Mirror copies",
-            description="Dollars an hour for copies sent to the candidate, whose answers nobody sees.",
+            description="Dollars per hour for mirror copies sent to the candidate.",
             kind="timeseries",
             unit="currencyUSD",
             queries=[
@@ -155,7 +152,7 @@ WHY = PanelRow(
 COST = Dashboard(
     uid="canary-cost",
     title="Canary: cost",
-    description="What both arms cost, why, and how much of it is unknown.",
+    description="The cost of both arms, its causes, and unknown prices.",
     rows=(MONEY, WHY),
     since="now-7d",
 )

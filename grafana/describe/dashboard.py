@@ -1,4 +1,4 @@
-"""A whole dashboard: its variables, its annotations, its links, its rows. Classic JSON, with a fixed uid."""
+"""A whole dashboard: variables, annotations, links, rows. Classic JSON with a fixed uid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from grafana.describe.panel import DATASOURCE, Json, PanelRow, laid_out
 
 SCHEMA_VERSION = 39
-"""Grafana 10.4 and later read it; newer ones migrate it when they load it."""
+"""Grafana 10.4 and later read it; newer versions migrate it on load."""
 
 _KNOWN_FOR = "1h"
-"""How long a state is remembered when there was no scrape: a gap in the data is no new start."""
+"""How far back a previous state is looked up, so that a gap in the scrapes is not a new start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dashboard:
-    """One dashboard. `one_canary` lets its canary variable hold one name only."""
+    """One dashboard. `one_canary`: its canary variable allows only one name."""
 
     uid: str
     title: str
@@ -25,7 +25,7 @@ class Dashboard:
     by_arm: bool = True
 
     def json(self) -> Json:
-        """What Grafana reads."""
+        """The dashboard as Grafana's JSON."""
         return {
             "id": None,
             "uid": self.uid,
@@ -40,7 +40,7 @@ class Dashboard:
             "refresh": "30s",
             "time": {"from": self.since, "to": "now"},
             "templating": {"list": self._variables()},
-            "annotations": {"list": [_annotation(*each) for each in EVENTS]},
+            "annotations": {"list": [_annotation(*event) for event in EVENTS]},
             "links": LINKS,
             "panels": laid_out(self.rows),
         }
@@ -48,19 +48,19 @@ class Dashboard:
     def _variables(self) -> list[Json]:
         one = {"includeAll": False, "multi": False}
         several = {"includeAll": True, "multi": True, "current": {"text": ["All"], "value": ["$__all"]}}
-        canary = _asked_for("canary", "Canary", "label_values(canary_state, canary)")
-        arm = _asked_for("arm", "Arm", 'label_values(canary_requests_total{canary!=""}, arm)')
+        canary = _query_variable("canary", "Canary", "label_values(canary_state, canary)")
+        arm = _query_variable("arm", "Arm", 'label_values(canary_requests_total{canary!=""}, arm)')
         return [
             {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
             canary | (one if self.one_canary else several),
             *([arm | several] if self.by_arm else []),
-            _typed("admin_url", "Admin URL", "http://127.0.0.1:8081"),
-            _typed("runbooks_url", "Runbooks at", "https://canary.example/docs/runbooks"),
+            _text_variable("admin_url", "Admin URL", "http://127.0.0.1:8081"),
+            _text_variable("runbooks_url", "Runbooks URL", "https://canary.example/docs/runbooks"),
         ]
 
 
-def _asked_for(name: str, label: str, query: str) -> Json:
-    """A variable whose choices come from Prometheus."""
+def _query_variable(name: str, label: str, query: str) -> Json:
+    """A variable with choices from Prometheus."""
     return {
         "name": name,
         "label": label,
@@ -73,8 +73,8 @@ def _asked_for(name: str, label: str, query: str) -> Json:
     }
 
 
-def _typed(name: str, label: str, default: str) -> Json:
-    """A variable that is typed in, or set by provisioning."""
+def _text_variable(name: str, label: str, default: str) -> Json:
+    """A variable for a text that a user or the provisioning sets."""
     chosen = {"text": default, "value": default}
     return {
         "name": name,
@@ -86,14 +86,14 @@ def _typed(name: str, label: str, default: str) -> Json:
     }
 
 
-def _annotation(name: str, expr: str, told: str, colour: str) -> Json:
+def _annotation(name: str, expr: str, text: str, colour: str) -> Json:
     return {
         "name": name,
         "enable": True,
         "datasource": DATASOURCE,
         "iconColor": colour,
         "expr": expr,
-        "titleFormat": told,
+        "titleFormat": text,
         "textFormat": "",
         "tagKeys": "canary",
         "step": "",
@@ -102,7 +102,7 @@ def _annotation(name: str, expr: str, told: str, colour: str) -> Json:
 
 
 def _entered(state: str) -> str:
-    """True for as long as one scrape lasts after a canary got into this state."""
+    """True for one rate interval after a canary entered this state."""
     series = f'canary_state{{canary=~"$canary",state="{state}"}}'
     before = f"last_over_time({series}[{_KNOWN_FOR}] offset $__rate_interval)"
     return f"max by (canary) ({series}) == 1 unless max by (canary) ({before}) == 1"
@@ -120,7 +120,7 @@ EVENTS = (
     ("Rollback", _entered("rolled_back"), "{{canary}} rolled back", "#c4342b"),
     ("Promote", _entered("promoted"), "{{canary}} promoted", "#3f8f5f"),
 )
-"""Name, expression, what is shown, colour: from the gauges, so they need no writer of their own."""
+"""(name, expression, text, colour). They come from the gauges, so nothing has to write annotations."""
 
 LINKS: list[Json] = [
     {

@@ -1,4 +1,4 @@
-"""The PromQL that several dashboards share. Everything is summed over all replicas that are scraped."""
+"""PromQL that several dashboards share. Everything is summed over all scraped replicas."""
 
 CANARY = 'canary=~"$canary"'
 ARM = 'canary=~"$canary",arm=~"$arm"'
@@ -6,10 +6,10 @@ WINDOW = "$__rate_interval"
 RANGE = "$__range"
 
 COUNTED = 'outcome=~"ok|fallback|error"'
-"""The exchanges that say something of the model: neither the caller's own mistakes nor the aborted ones."""
+"""The exchanges that count for the model: without callers' mistakes and aborted exchanges."""
 
 BLAMED = 'error_type=~"provider_.*|candidate_rejects|breaker_open",error_type!="provider_stale"'
-"""The error types that count against the assigned arm, as records/outcome.py has them."""
+"""The error types that count against the assigned arm, as in records/outcome.py."""
 
 
 def per_second(counter: str, labels: str, by: str, window: str = WINDOW) -> str:
@@ -18,12 +18,12 @@ def per_second(counter: str, labels: str, by: str, window: str = WINDOW) -> str:
 
 
 def happening(counter: str, labels: str, by: str) -> str:
-    """A counter's rate without the series in which nothing happens: the others would drown in the legend."""
+    """A counter's rate without series at 0, which would clutter the legend."""
     return f"{per_second(counter, labels, by)} > 0"
 
 
 def total(counter: str, labels: str, by: str) -> str:
-    """What a counter rose by in the time that is shown."""
+    """A counter's increase in the time shown."""
     return f"sum by ({by}) (increase({counter}{{{labels}}}[{RANGE}]))"
 
 
@@ -34,14 +34,14 @@ def quantile(q: float, histogram: str, labels: str = ARM, by: str = "arm", windo
 
 
 def error_rate(by: str = "arm", labels: str = ARM, window: str = WINDOW) -> str:
-    """Blamed errors of counted exchanges: 0 for an arm with exchanges and no error, nothing without any."""
+    """Blamed errors over counted exchanges: 0 for an arm without errors, no value without exchanges."""
     counted = per_second("canary_requests_total", f"{labels},{COUNTED}", by, window)
     blamed = per_second("canary_errors_total", f"{labels},{BLAMED}", by, window)
     return f"({blamed} or {counted} * 0) / {counted}"
 
 
 def cost_per_request(by: str = "arm", labels: str = ARM, window: str = WINDOW) -> str:
-    """Dollars an answered exchange whose price is known."""
+    """Dollars per answered exchange with a known price."""
     cost = per_second("canary_cost_usd_total", labels, by, window)
     answered = per_second("canary_requests_total", f'{labels},outcome=~"ok|fallback"', by, window)
     unpriced = per_second("canary_unpriced_requests_total", labels, by, window)
@@ -49,13 +49,13 @@ def cost_per_request(by: str = "arm", labels: str = ARM, window: str = WINDOW) -
 
 
 def tokens_per_request(kind: str, by: str = "arm", labels: str = ARM, window: str = WINDOW) -> str:
-    """Tokens of one kind a counted exchange."""
+    """Tokens of one kind per counted exchange."""
     tokens = per_second("canary_tokens_total", f'{labels},kind="{kind}"', by, window)
     return f"{tokens} / {per_second('canary_requests_total', f'{labels},{COUNTED}', by, window)}"
 
 
 def mean_feedback(by: str = "arm, metric", labels: str = ARM, window: str = WINDOW) -> str:
-    """The mean of what users said."""
+    """The mean feedback value."""
     values = per_second("canary_feedback_value_sum", labels, by, window)
     return f"{values} / {per_second('canary_feedback_value_count', labels, by, window)}"
 
@@ -66,7 +66,7 @@ def candidate_over_baseline(both_arms: str) -> str:
 
 
 def candidate_minus_baseline(both_arms: str) -> str:
-    """The candidate's value less the baseline's, from an expression by arm."""
+    """The candidate's value minus the baseline's, from an expression by arm."""
     return _pair(both_arms, "-")
 
 

@@ -1,4 +1,4 @@
-"""The proxy itself, all replicas together: is it up, is it fast, does every record arrive."""
+"""The proxy itself over all replicas: availability, speed, and delivery of records."""
 
 from grafana.describe.dashboard import Dashboard
 from grafana.describe.expressions import CANARY, happening, per_second, quantile, total
@@ -11,7 +11,7 @@ NOW = PanelRow(
     panels=(
         Panel(
             title="Replicas",
-            description="Servers with traffic workers that answer Prometheus. Admins do not count.",
+            description="Scraped servers with traffic workers. Admin processes do not count.",
             kind="stat",
             unit="short",
             queries=[
@@ -26,7 +26,7 @@ NOW = PanelRow(
         ),
         Panel(
             title="Requests",
-            description="All exchanges a second, those that no canary takes too.",
+            description="All exchanges per second, including those that no canary matches.",
             kind="stat",
             unit="reqps",
             queries=[Query(expr="sum(rate(canary_requests_total[$__rate_interval]))", legend="all")],
@@ -46,7 +46,7 @@ NOW = PanelRow(
         ),
         Panel(
             title="Overhead, p99",
-            description="What the proxy itself added before the upstream request left.",
+            description="The time that the proxy added before it sent the upstream request.",
             kind="stat",
             unit="s",
             queries=[Query(expr=quantile(0.99, "canary_proxy_overhead_seconds", "", ""), legend="p99")],
@@ -55,7 +55,8 @@ NOW = PanelRow(
         ),
         Panel(
             title="Waiting to be stored",
-            description="Records in the spools that the database does not have yet. Grows while it is down.",
+            description="Records in the spools that are not in the database yet. Grows while the database "
+            "is down.",
             kind="stat",
             unit="short",
             queries=[Query(expr="sum(canary_records_spooled)", legend="records")],
@@ -64,10 +65,9 @@ NOW = PanelRow(
             decimals=0,
         ),
         Panel(
-            title="Lost, dropped, set aside",
-            description="In the time shown: exchanges that died with a worker, records dropped because a "
-            "spool was "
-            "full, and records quarantined. All should be 0.",
+            title="Lost, dropped, quarantined",
+            description="In the time shown: exchanges lost with a worker, records dropped because a spool "
+            "was full, and quarantined records. All should be 0.",
             kind="stat",
             unit="short",
             queries=[
@@ -90,7 +90,7 @@ TRAFFIC = PanelRow(
     panels=(
         Panel(
             title="Exchanges by outcome",
-            description="All of them. shed is what the proxy refused because too much was in flight.",
+            description="All exchanges. shed: the proxy refused the request because too many were in flight.",
             kind="timeseries",
             unit="reqps",
             queries=[
@@ -103,7 +103,7 @@ TRAFFIC = PanelRow(
         ),
         Panel(
             title="Errors by type",
-            description="Of all exchanges. proxy_* and lost_outcome are ours.",
+            description="Over all exchanges. proxy_* and lost_outcome are the proxy's own errors.",
             kind="timeseries",
             unit="reqps",
             queries=[
@@ -116,7 +116,7 @@ TRAFFIC = PanelRow(
         ),
         Panel(
             title="Requests by replica",
-            description="An uneven spread is the load balancer's; a replica at 0 gets nothing.",
+            description="The load balancer decides the spread. A replica at 0 gets no requests.",
             kind="timeseries",
             unit="reqps",
             queries=[
@@ -128,14 +128,14 @@ TRAFFIC = PanelRow(
         ),
         Panel(
             title="In flight by replica",
-            description="Requests being served, by workers that gave a sign of life in the last 5 s.",
+            description="Requests being served by workers with a heartbeat in the last 5 s.",
             kind="timeseries",
             unit="short",
             queries=[Query(expr="sum by (instance) (canary_inflight_requests)", legend="{{instance}}")],
         ),
         Panel(
             title="Overhead",
-            description="What the proxy itself added before the upstream request left: p50, p95, p99.",
+            description="The time that the proxy added before it sent the upstream request: p50, p95, p99.",
             kind="timeseries",
             unit="s",
             queries=[
@@ -145,7 +145,7 @@ TRAFFIC = PanelRow(
         ),
         Panel(
             title="Breakers open",
-            description="Workers whose breaker keeps requests from a candidate.",
+            description="Workers whose breaker is open for a candidate.",
             kind="timeseries",
             unit="short",
             queries=[Query(expr=f"sum by (canary) (canary_breaker_open{{{CANARY}}})", legend="{{canary}}")],
@@ -158,15 +158,16 @@ RECORDS = PanelRow(
     panels=(
         Panel(
             title="Records",
-            description="accepted = stored + waiting + dropped. Lines that part for long mean a database in "
-            "trouble.",
+            description="accepted = stored + waiting + dropped. If accepted and stored differ for long, the "
+            "database has a problem.",
             kind="timeseries",
             unit="wps",
             queries=[Query(expr=per_second("canary_records_total", "", "state"), legend="{{state}}")],
         ),
         Panel(
             title="Waiting to be stored",
-            description="By replica. A spool holds 1 GiB; beyond that the newest are dropped and counted.",
+            description="By replica. A spool holds 1 GiB; when it is full, new records are dropped and "
+            "counted.",
             kind="timeseries",
             unit="short",
             queries=[Query(expr="sum by (instance) (canary_records_spooled)", legend="{{instance}}")],
@@ -190,11 +191,11 @@ RECORDS = PanelRow(
 _NOT_TAKEN = per_second("canary_stream_dropped_total", "", "instance")
 
 REPLICAS = PanelRow(
-    title="Several replicas (empty where one server runs everything)",
+    title="Several replicas (empty on a single server)",
     panels=(
         Panel(
             title="Leader",
-            description="How many admins lead. Other than 1 for long means that nobody watches.",
+            description="The number of leading admin processes. Without one, no guardrail is judged.",
             kind="stat",
             unit="none",
             queries=[Query(expr="sum(canary_leader)", legend="leading")],
@@ -202,8 +203,9 @@ REPLICAS = PanelRow(
             decimals=0,
         ),
         Panel(
-            title="Redis reached",
-            description="By process. Without it news travel by the database, a little slower.",
+            title="Redis reachable",
+            description="By process. Without Redis, plans and outcomes go through the database, a little "
+            "slower.",
             kind="state-timeline",
             unit="none",
             queries=[Query(expr="min by (instance) (canary_shared_up)", legend="{{instance}}")],
@@ -212,7 +214,7 @@ REPLICAS = PanelRow(
         ),
         Panel(
             title="Not taken by Redis",
-            description="Records that the stream did not take. The leader finds them in the database.",
+            description="Records that Redis did not take. The leader reads them from the database.",
             kind="timeseries",
             unit="wps",
             queries=[
@@ -225,7 +227,7 @@ REPLICAS = PanelRow(
 FLEET = Dashboard(
     uid="canary-fleet",
     title="Canary: fleet and proxy",
-    description="The proxy itself, all replicas together.",
+    description="The proxy itself, over all replicas.",
     rows=(NOW, TRAFFIC, RECORDS, REPLICAS),
     since="now-3h",
     by_arm=False,

@@ -1,4 +1,4 @@
-"""The panels a dashboard is made of, and the JSON that Grafana reads. Knows nothing of canary's metrics."""
+"""Panels and their JSON for Grafana, independent of canary's metrics."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,16 +9,16 @@ Kind = Literal["timeseries", "stat", "state-timeline", "bargauge", "table"]
 
 DATASOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 WIDTH = 24
-"""Grafana's grid: columns across a dashboard."""
+"""The columns of Grafana's grid."""
 
 BLUE = "#3b6ea5"
 ARM_COLOURS = {"baseline": "#5b8db8", "candidate": "#e0822f"}
-"""The same two in every panel, told apart without red and green."""
+"""The arms' colours in every panel, distinguishable without red and green."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One PromQL expression; `legend` as Grafana writes it, `{{arm}}`. An instant one is asked for once."""
+    """One PromQL expression. `legend` is in Grafana's form, `{{arm}}`. `instant`: one value, not a range."""
 
     expr: str
     legend: str = ""
@@ -27,7 +27,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """One panel. `unit` is a Grafana unit id; `names` maps values to words and colours."""
+    """One panel. `unit` is a Grafana unit id. `names` maps values to (text, colour)."""
 
     title: str
     description: str
@@ -45,7 +45,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PanelRow:
-    """A titled line over its panels, which flow from left to right."""
+    """A row title and its panels, which flow from left to right."""
 
     title: str
     panels: Sequence[Panel]
@@ -89,7 +89,7 @@ def _panel(panel: Panel, number: int, at: Json) -> Json:
 
 
 def _target(query: Query, place: int, kind: Kind) -> Json:
-    asked: Json = {"instant": True, "range": False} if query.instant else {"instant": False, "range": True}
+    mode: Json = {"instant": query.instant, "range": not query.instant}
     return {
         "refId": chr(ord("A") + place),
         "datasource": DATASOURCE,
@@ -97,7 +97,7 @@ def _target(query: Query, place: int, kind: Kind) -> Json:
         "legendFormat": query.legend or "__auto",
         "format": "table" if kind == "table" else "time_series",
         "editorMode": "code",
-    } | asked
+    } | mode
 
 
 def _defaults(panel: Panel) -> Json:
@@ -128,7 +128,7 @@ def _defaults(panel: Panel) -> Json:
 
 
 def _arm_colours(panel: Panel) -> list[Json]:
-    """Lines that belong to one arm have its colour everywhere."""
+    """Overrides that give an arm's series the arm's colour."""
     if not any("{{arm}}" in query.legend for query in panel.queries):
         return []
     return [
@@ -141,7 +141,7 @@ def _arm_colours(panel: Panel) -> list[Json]:
 
 
 _NO_THRESHOLDS: Json = {"mode": "absolute", "steps": [{"color": BLUE, "value": None}]}
-"""Without any Grafana shows all above 80 in red. What is bad is the guardrails' to say."""
+"""Without thresholds Grafana shows values above 80 in red. Guardrails decide what is bad."""
 
 _COLOURS: dict[Kind, Json] = {
     "timeseries": {"mode": "palette-classic"},

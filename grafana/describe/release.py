@@ -1,4 +1,4 @@
-"""A release against what it would replace, over the whole time shown. The report decides; this shows."""
+"""A release against the current model, over the whole time shown. For display: the report decides."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ _TPOT = "canary_time_per_output_token_seconds"
 
 
 def _both(title: str, description: str, unit: str, expr: str, decimals: int | None = None) -> Panel:
-    """Both arms as bars, one figure each."""
+    """Both arms as bars with one figure each."""
     return Panel(
         title=title,
         description=description,
@@ -39,7 +39,7 @@ def _both(title: str, description: str, unit: str, expr: str, decimals: int | No
 def _ratios(named: Sequence[tuple[str, str]]) -> Panel:
     return Panel(
         title="Candidate as a multiple of the baseline",
-        description="1 is the same; for all of these lower is better. No intervals: the report has them, and "
+        description="1 means no difference. Lower is better for all of these. The report has intervals and "
         "decides.",
         kind="bargauge",
         unit="none",
@@ -58,15 +58,14 @@ _TTFT_P95 = quantile(0.95, _TTFT, window=RANGE)
 _TPOT_P50 = quantile(0.5, _TPOT, window=RANGE)
 _COST = cost_per_request(window=RANGE)
 _OUTPUT = tokens_per_request("output", window=RANGE)
-_SAID = mean_feedback(window=RANGE)
+_FEEDBACK = mean_feedback(window=RANGE)
 
 BASIS = PanelRow(
-    title="On what it rests",
+    title="Amount of data",
     panels=(
         Panel(
             title="Requests",
-            description="Exchanges of each arm in the time shown. The report counts users, which Prometheus "
-            "cannot.",
+            description="Each arm's exchanges in the time shown. The report counts users; Prometheus cannot.",
             kind="stat",
             unit="short",
             queries=[Query(expr=total("canary_requests_total", ARM, "arm"), legend="{{arm}}", instant=True)],
@@ -84,7 +83,7 @@ BASIS = PanelRow(
         ),
         Panel(
             title="State",
-            description="What the canary is now.",
+            description="The canary's state now.",
             kind="stat",
             unit="none",
             queries=[Query(expr=f"max by (state) (canary_state{{{CANARY}}}) == 1", legend="{{state}}")],
@@ -95,26 +94,29 @@ BASIS = PanelRow(
 )
 
 SYSTEM = PanelRow(
-    title="How it works: canary against current",
+    title="System: candidate against baseline",
     panels=(
         _both(
             "Error rate",
-            "Failures the arm caused, of its exchanges.",
+            "The share of the arm's exchanges that the arm failed.",
             "percentunit",
             error_rate(window=RANGE),
             2,
         ),
-        _both("Latency, p95", "To the provider's last byte read.", "s", _P95),
+        _both("Latency, p95", "To the last byte read from the provider.", "s", _P95),
         _both("Time to first token, p95", "To the first text or reasoning token.", "s", _TTFT_P95),
         _both("Time per output token, p50", "After the first token.", "s", _TPOT_P50),
         _both(
-            "Latency, p50", "To the provider's last byte read.", "s", quantile(0.5, _LATENCY, window=RANGE)
+            "Latency, p50",
+            "To the last byte read from the provider.",
+            "s",
+            quantile(0.5, _LATENCY, window=RANGE),
         ),
-        _both("Cost per request", "Dollars an answered exchange with a known price.", "currencyUSD", _COST),
-        _both("Output tokens per request", "Reasoning included.", "short", _OUTPUT, 0),
+        _both("Cost per request", "Dollars per answered exchange with a known price.", "currencyUSD", _COST),
+        _both("Output tokens per request", "Including reasoning.", "short", _OUTPUT, 0),
         _both(
             "Input tokens per request",
-            "Cached included. The same prompts differ here by the models' tokenizers only.",
+            "Including cached input. The same prompts differ here only by the models' tokenizers.",
             "short",
             tokens_per_request("input", window=RANGE),
             0,
@@ -130,7 +132,7 @@ SYSTEM = PanelRow(
         ),
         Panel(
             title="Latency over time, p95",
-            description="Whether a difference is one bad hour or all of the time.",
+            description="Shows whether a difference is one bad hour or permanent.",
             kind="timeseries",
             unit="s",
             queries=[Query(expr=quantile(0.95, _LATENCY), legend="{{arm}}")],
@@ -141,25 +143,24 @@ SYSTEM = PanelRow(
 )
 
 BUSINESS = PanelRow(
-    title="What it is worth: users and business",
+    title="Users and business",
     panels=(
         Panel(
             title="Feedback, mean by arm",
-            description="Every metric of the config that got values by exchange id: satisfaction, "
-            "task_completed, "
+            description="Every configured metric with values by exchange id: satisfaction, task_completed, "
             "conversion, revenue, churn and your own.",
             kind="bargauge",
             unit="none",
-            queries=[Query(expr=_SAID, legend="{{arm}} {{metric}}", instant=True)],
+            queries=[Query(expr=_FEEDBACK, legend="{{arm}} {{metric}}", instant=True)],
             width=12,
             decimals=2,
         ),
         Panel(
-            title="Feedback, candidate less baseline",
-            description="In the metric's own unit. Whether higher is better is said in canary.yaml.",
+            title="Feedback, candidate minus baseline",
+            description="In the metric's unit. canary.yaml says whether higher is better.",
             kind="table",
             unit="none",
-            queries=[Query(expr=candidate_minus_baseline(_SAID), instant=True)],
+            queries=[Query(expr=candidate_minus_baseline(_FEEDBACK), instant=True)],
             width=12,
             decimals=2,
         ),
@@ -169,8 +170,7 @@ BUSINESS = PanelRow(
 RELEASE = Dashboard(
     uid="canary-release",
     title="Canary: release comparison",
-    description="One release against the current model, over the time shown. Offline benchmarks are not in "
-    "it.",
+    description="One release against the current model, over the time shown. Without offline benchmarks.",
     rows=(BASIS, SYSTEM, BUSINESS),
     since="now-14d",
     one_canary=True,

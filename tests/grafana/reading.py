@@ -9,7 +9,7 @@ from typing import Any
 FOLDER = Path(__file__).parents[2] / "grafana" / "dashboards"
 FILES = sorted(FOLDER.glob("*.json"))
 
-OF_REPLICAS = ("Leader", "Redis reached", "Not taken by Redis")
+OF_REPLICAS = ("Leader", "Redis reachable", "Not taken by Redis")
 """The panels that are empty over a server which runs everything."""
 
 
