@@ -174,15 +174,15 @@ class Watch:
         for scope in self.scopes:
             scope.observe_feedback(feedback, share=share, at=feedback.mono + self.state.shift)
 
-    def judge(self, now_mono: float, *, routed: bool, heard: bool = False) -> list[GuardrailStatus]:
-        """Every rule's status at `now_mono`. `routed`: requests came in since the last call. `heard`: an
-        outcome arrived, of this canary or any other traffic.
+    def judge(self, now_mono: float, *, routed: bool, outcome_arrived: bool = False) -> list[GuardrailStatus]:
+        """Every rule's status at `now_mono`. `routed`: requests came in since the last call.
+        `outcome_arrived`: an outcome arrived since then, of this canary or other traffic.
 
         Scores the outcomes that have settled, so call it often: each second, and after each batch.
         """
         now = now_mono + self.state.shift
         for telemetry in self.telemetries:
-            if heard:
+            if outcome_arrived:
                 telemetry.other_outcome_arrived()
             if routed:
                 telemetry.routed(now)

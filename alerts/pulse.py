@@ -169,9 +169,9 @@ def _rate(per_token_s: float | None) -> float | None:
 def _course(arm: ArmPulse, now: float) -> dict[str, list[Any]]:
     slices = arm.latency.course(now)
     return {
-        "requests": [each.count for each in slices],
-        "errors": [each.over for each in slices],
-        "p95_s": [each.quantile(0.95) for each in slices],
+        "requests": [part.count for part in slices],
+        "errors": [part.over for part in slices],
+        "p95_s": [part.quantile(0.95) for part in slices],
     }
 
 

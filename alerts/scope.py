@@ -157,7 +157,7 @@ def _guardrail(rule: Rule, metrics: Mapping[str, Metric], least_share: float) ->
 def _rating(rule: Rule, metrics: Mapping[str, Metric]) -> Rating:
     metric = metrics[rule.rule]
     if metric.low is None or metric.high is None:
-        raise ValueError(f"the guardrail {rule.rule} needs `low` and `high` of the metric {rule.rule}")
+        raise ValueError(f"the guardrail {rule.rule} needs a metric {rule.rule} with `low` and `high`")
     worst, best = (metric.low, metric.high) if metric.higher_is_better else (metric.high, metric.low)
     return Rating(rule, worst=worst, best=best)
 

@@ -1,4 +1,4 @@
-"""Sliding windows: counts, means and quantiles of the last W seconds in bounded memory. They are no evidence.
+"""Sliding windows: counts, means and quantiles of the last W seconds in bounded memory. Not evidence.
 
 Times are CLOCK_MONOTONIC seconds. A window is divided into slices and covers between `span_s` and one slice
 more. Quantiles come from logarithmic bins, within 1 % of their value. The count of values over the bound is

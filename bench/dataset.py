@@ -53,26 +53,26 @@ def parse(text: str) -> Dataset:
                 found.append((number, _decode(line)))
             except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as problem:
                 wrong.append(DatasetProblem(number, _in_words(problem)))
-    wrong += [DatasetProblem(number, each) for number, line in found for each in problems(line)]
+    wrong += [DatasetProblem(number, text) for number, line in found for text in problems(line)]
     wrong += _repeats(found)
     if not found and not wrong:
         wrong.append(DatasetProblem(1, "the file has no example"))
     if wrong:
-        raise BadDataset(sorted(wrong, key=lambda each: each.line))
+        raise BadDataset(sorted(wrong, key=lambda problem: problem.line))
     return _dataset(_with_classes(tuple(example(line) for _, line in found)))
 
 
 def _with_classes(examples: tuple[Example, ...]) -> tuple[Example, ...]:
-    named = (each.expected for each in examples if each.task == "classify" and not each.choices)
-    classes = tuple(sorted({each for each in named if each is not None}))
+    expected = (item.expected for item in examples if item.task == "classify" and not item.choices)
+    classes = tuple(sorted({name for name in expected if name is not None}))
     return tuple(
-        replace(each, classes=each.choices or classes) if each.task == "classify" else each
-        for each in examples
+        replace(item, classes=item.choices or classes) if item.task == "classify" else item
+        for item in examples
     )
 
 
 def _dataset(examples: tuple[Example, ...]) -> Dataset:
-    lines = [[each.hash, each.category, each.critical, each.cluster] for each in examples]
+    lines = [[item.hash, item.category, item.critical, item.cluster] for item in examples]
     return Dataset(examples=examples, sha256=fingerprint(lines))
 
 
@@ -102,13 +102,13 @@ def warnings(dataset: Dataset) -> Iterator[str]:
         )
     if len(scored) < FEW:
         yield f"{len(scored)} examples are too few for a narrow interval; use at least {FEW}"
-    for category, count in sorted(Counter(each.category for each in scored).items()):
+    for category, count in sorted(Counter(item.category for item in scored).items()):
         if category in dataset.critical and count < FEW_CRITICAL:
             yield (
                 f"the critical category {category or '(none)'} has {count} examples: "
                 f"below {FEW_CRITICAL} a loss may go undetected"
             )
-    repeated = sum(count > 1 for count in Counter(each.cluster for each in scored).values())
+    repeated = sum(count > 1 for count in Counter(item.cluster for item in scored).values())
     if repeated:
         yield f"{repeated} ids or documents have several lines: each counts as one piece of evidence"
 
@@ -122,8 +122,8 @@ def described(dataset: Dataset) -> Mapping[str, object]:
         "ambiguous": len(dataset.examples) - len(scored),
         "proposed": dataset.proposed,
         "tier": tier(len(scored) - dataset.proposed),
-        "tasks": dict(sorted(Counter(each.task for each in scored).items())),
-        "categories": dict(sorted(Counter(each.category for each in scored).items())),
+        "tasks": dict(sorted(Counter(item.task for item in scored).items())),
+        "categories": dict(sorted(Counter(item.category for item in scored).items())),
         "critical": sorted(dataset.critical),
         "warnings": list(warnings(dataset)),
     }

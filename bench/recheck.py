@@ -53,18 +53,18 @@ def document(model: str, found: Sequence[Checked]) -> dict[str, Any]:
     order = {"still_there": 0, "unknown": 1, "gone": 2}
     return {
         "model": model,
-        "still_there": sum(each.state == "still_there" for each in found),
-        "unknown": sum(each.state == "unknown" for each in found),
-        "gone": sum(each.state == "gone" for each in found),
+        "still_there": sum(check.state == "still_there" for check in found),
+        "unknown": sum(check.state == "unknown" for check in found),
+        "gone": sum(check.state == "gone" for check in found),
         "issues": [
             {
-                "id": each.issue.example.id,
-                "state": each.state,
-                "what": each.issue.what,
-                "since": each.issue.since,
-                "answer": None if each.result is None else each.result.answer.text,
-                "failure": None if each.result is None else each.result.answer.failure,
+                "id": check.issue.example.id,
+                "state": check.state,
+                "what": check.issue.what,
+                "since": check.issue.since,
+                "answer": None if check.result is None else check.result.answer.text,
+                "failure": None if check.result is None else check.result.answer.failure,
             }
-            for each in sorted(found, key=lambda each: order[each.state])
+            for check in sorted(found, key=lambda check: order[check.state])
         ],
     }

@@ -20,7 +20,7 @@ class WatchMemory(msgspec.Struct, frozen=True, kw_only=True):
     unmeasured: tuple[str, ...] = ()
 
 
-def looked(
+def after_listing(
     memory: WatchMemory,
     provider: str,
     models: Sequence[str],
@@ -45,14 +45,14 @@ def looked(
     )
 
 
-def told(memory: WatchMemory, left: Mapping[str, Sequence[str]]) -> WatchMemory:
+def after_announcing(memory: WatchMemory, left: Mapping[str, Sequence[str]]) -> WatchMemory:
     """The memory after announcing: only the receivers in `left` still lack it."""
     return msgspec.structs.replace(
         memory, untold={name: tuple(receivers) for name, receivers in left.items() if receivers}
     )
 
 
-def measured(memory: WatchMemory, name: str) -> WatchMemory:
+def after_benchmark(memory: WatchMemory, name: str) -> WatchMemory:
     """The memory after a benchmark of `name`, however it ended."""
     return msgspec.structs.replace(
         memory, unmeasured=tuple(each for each in memory.unmeasured if each != name)

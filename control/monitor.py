@@ -206,7 +206,7 @@ class Monitor:
         if state.run != watched.watch.run:
             watched.watch.rearm(state.run)
             watched.pulse = Pulse(run=state.run)
-        watched.statuses = tuple(watched.watch.judge(now_mono, routed=routed, heard=heard))
+        watched.statuses = tuple(watched.watch.judge(now_mono, routed=routed, outcome_arrived=heard))
         why = self._roll_back(name, watched, now_utc)
         watched.incident, notices = incidents.step(
             watched.incident,

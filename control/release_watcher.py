@@ -14,7 +14,7 @@ from alerts.notify import notifier_client
 from alerts.outbox import Outbox
 from alerts.receiver import Receiver
 from bench.listing import Catalogue, Unlisted, listed
-from bench.releases import WatchMemory, looked, measured, told
+from bench.releases import WatchMemory, after_announcing, after_benchmark, after_listing
 from bench.targets import NoKey, client_for, key_of
 from bench.wires import WIRES
 from proxy.provider import Provider
@@ -81,7 +81,7 @@ class ReleaseWatcher:
             models = await self._listed(provider)
             counts[provider.name] = None if models is None else len(models)
             if models:
-                memory, found = looked(
+                memory, found = after_listing(
                     memory,
                     provider.name,
                     models,
@@ -111,7 +111,7 @@ class ReleaseWatcher:
             left[name] = [
                 each for each in waiting if each in receivers and not await self._told(receivers[each], news)
             ]
-        return told(memory, left)
+        return after_announcing(memory, left)
 
     async def _told(self, receiver: Receiver, news: Announcement) -> bool:
         async with notifier_client() as client:
@@ -126,7 +126,7 @@ class ReleaseWatcher:
             return done
         for name in memory.unmeasured:
             found = done[name] = self.benchmark(name)
-            memory = measured(memory, name)
+            memory = after_benchmark(memory, name)
             self._remember(memory)
             news = Announcement(
                 kind="benchmark_finished",

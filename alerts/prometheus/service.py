@@ -1,6 +1,6 @@
 """Alerts about canary itself: is it up, does it judge, do workers follow the plan, are records stored.
 
-These stand in Prometheus, though the admin process pages for some of them too: a dead admin process cannot
+Prometheus must raise them, although the admin process pages for some of them too: a dead admin process cannot
 page, and with several replicas the leader cannot see the other machines' spools.
 """
 

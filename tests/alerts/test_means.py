@@ -156,5 +156,5 @@ def test_feedback_of_another_run_or_of_an_unknown_arm_is_not_taken(ratings: Any)
 
 def test_a_scale_without_ends_is_refused() -> None:
     open_ended = Metric(name="csat", kind="rating", question="?", low=1)
-    with pytest.raises(ValueError, match="needs `low` and `high`"):
+    with pytest.raises(ValueError, match="with `low` and `high`"):
         Watch("support-nov", [CSAT], metrics={"csat": open_ended})

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from bench.listing import Catalogue, Unlisted, listed
-from bench.releases import WatchMemory, looked, measured, told
+from bench.releases import WatchMemory, after_announcing, after_benchmark, after_listing
 
 AT = "2026-11-25T12:00:00Z"
 
@@ -19,7 +19,7 @@ AT = "2026-11-25T12:00:00Z"
 def look(
     memory: WatchMemory, *models: str, at: str = AT, receivers: tuple[str, ...] = ("hook",)
 ) -> WatchMemory:
-    return looked(memory, "p", models, at=at, receivers=receivers, measure=True)[0]
+    return after_listing(memory, "p", models, at=at, receivers=receivers, measure=True)[0]
 
 
 def test_at_the_first_look_all_models_are_known_and_nobody_is_told() -> None:
@@ -32,18 +32,18 @@ def test_a_new_model_is_told_and_measured_once_also_when_it_goes_and_comes_again
     memory = look(look(WatchMemory(), "old"), "old", "new", at="later")
     assert memory.known["p"] == {"old": AT, "new": "later"}
     assert (memory.untold, memory.unmeasured) == ({"p/new": ("hook",)}, ("p/new",))
-    done = measured(told(memory, {"p/new": []}), "p/new")
+    done = after_benchmark(after_announcing(memory, {"p/new": []}), "p/new")
     assert look(look(done, "old"), "old", "new").untold == {}
     assert look(look(done, "old"), "old", "new").unmeasured == ()
 
 
 def test_who_was_not_reached_is_still_to_be_told() -> None:
     memory = look(look(WatchMemory(), "old"), "old", "new", receivers=("hook", "slack"))
-    assert told(memory, {"p/new": ["slack"]}).untold == {"p/new": ("slack",)}
+    assert after_announcing(memory, {"p/new": ["slack"]}).untold == {"p/new": ("slack",)}
 
 
 def test_only_models_that_are_wanted_are_news() -> None:
-    memory, names = looked(
+    memory, names = after_listing(
         look(WatchMemory(), "old"),
         "p",
         ["old", "gpt-5", "tts-9"],
