@@ -52,10 +52,10 @@ def test_a_log_is_scored_after_the_fact_and_says_so(written: Written) -> None:
     rubric = ["--rubric", str(written("other.yaml", f"rubric: [{ROW}]"))]
     retro = json.loads(CliRunner().invoke(app, ["report", "trial", *where, *rubric]).stdout)
     assert own["metrics"][0]["state"] == "FAIL"
-    assert not any("after the fact" in reason for reason in own["reasons"])
+    assert not any("after the run under another rubric" in reason for reason in own["reasons"])
     assert retro["metrics"][0]["state"] in ("PASS", "INCONCLUSIVE")
     assert retro["rubric_sha256"] != own["rubric_sha256"]
-    (said,) = [reason for reason in retro["reasons"] if "after the fact under another rubric" in reason]
+    (said,) = [reason for reason in retro["reasons"] if "after the run under another rubric" in reason]
     assert retro["rubric_sha256"][:12] in said
 
 
