@@ -1,1 +1,1 @@
-"""Who gets which arm. Pure: no I/O, no clock, no environment; `now` is passed in."""
+"""Choose the arm for a request. Pure: no I/O, clock or environment; `now` is an argument."""

@@ -1,4 +1,4 @@
-"""(canary, state, unit) → arm and reason. The whole decision, with nothing else in it."""
+"""Assignment: (canary, state, unit) → (arm, reason). Pure."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ Reason = Literal["cohort", "no_unit", "random", "stateful", "pinned", "no_plan",
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Which arm serves, why, and where the canary stood when it was decided."""
+    """The arm, the reason, and the canary's run, phase and share at the decision."""
 
     arm: ArmName
     reason: Reason
@@ -33,10 +33,11 @@ def assign(
 ) -> Assignment:
     """Choose the arm for one request.
 
-    `unit` is the raw sticky identity (None: the caller gave none), `stateful` says that the request names or
-    creates provider-side state that only the baseline has, `pin` is an already authorised override, `draw` a
-    random integer in [0, 2³²) for canaries that opted in to a draw per request. A pin wins over everything
-    but a missing state; a canary that is not running serves the baseline.
+    `unit`: the raw sticky identity, None when the caller gave none.
+    `stateful`: the request names or creates provider-side state that only the baseline has.
+    `pin`: an override that has already been authorised. It wins over everything but a missing state.
+    `draw`: a random integer in [0, 2³²), used only by canaries with `no_unit: random`.
+    A canary that is not running assigns the baseline.
     """
     if state is None:
         return Assignment(arm="baseline", reason="no_plan")

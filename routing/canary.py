@@ -1,4 +1,4 @@
-"""What one canary is, as a person wrote it: whom it matches, its two arms. How far it has got is `plan`."""
+"""One canary as configured: which requests it matches and its two arms. Its progress is in `routing.plan`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ ArmName = Literal["baseline", "candidate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """A provider entry's name and the model value sent to it."""
+    """The name of a provider entry and the model sent to it."""
 
     provider: str
     model: str
@@ -18,7 +18,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """Which requests a canary takes: every part that is given must hold; an empty part holds for all."""
+    """Which requests a canary takes: all non-empty fields must match; an empty field matches anything."""
 
     models: frozenset[str] = frozenset()
     paths: frozenset[str] = frozenset()
@@ -26,7 +26,7 @@ class Match:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def accepts(self, *, model: str, path: str, headers: Mapping[str, str], tags: Mapping[str, str]) -> bool:
-        """True when the request's model, path, lower-case headers and tags satisfy every given part."""
+        """True when the request satisfies all non-empty fields; header names are lower case."""
         return (
             (not self.models or model in self.models)
             and (not self.paths or path in self.paths)
@@ -35,7 +35,7 @@ class Match:
         )
 
     def overlaps(self, other: "Match") -> bool:
-        """True when one request could satisfy both."""
+        """True when one request could match both."""
         return (
             _share_a_value(self.models, other.models)
             and _share_a_value(self.paths, other.paths)
@@ -58,7 +58,7 @@ UnitSource = Literal["header", "body", "session"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of a ramp: a share in [0, 1] held for some seconds (None: until somebody changes it)."""
+    """One step of a ramp: a share in [0, 1] and its duration (None: until a person changes the share)."""
 
     share: float
     for_s: float | None = None
@@ -66,7 +66,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canary:
-    """One rollout under test."""
+    """One rollout: a candidate tested against a baseline."""
 
     name: str
     match: Match
@@ -79,14 +79,14 @@ class Canary:
     start_by_hand: bool = False
 
     def arm(self, name: ArmName) -> Arm:
-        """The arm of that name."""
+        """Return the arm called `name`."""
         return self.baseline if name == "baseline" else self.candidate
 
 
 def definition(canary: Canary) -> str:
-    """A fingerprint of what must not change once a canary has started: its match, its arms, its unit rule.
+    """Fingerprint the parts that must not change once a canary has started: match, arms and unit rule.
 
-    A unit's place in the cohort, and what the two arms mean in the records, hang on these.
+    They determine a unit's assignment and what the arms' records mean.
     """
     match = canary.match
     parts = (

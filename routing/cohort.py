@@ -1,7 +1,7 @@
-"""Sticky cohorts by keyed hash: stateless, equal in every process, monotone in the share.
+"""Sticky cohorts by keyed hash: stateless, the same in every process, monotone in the share.
 
 A unit belongs to the candidate when the first 4 bytes, big-endian, of
-HMAC-SHA-256(assignment key, name \\x00 unit) are below share · 2³². Raising the share only adds units.
+HMAC-SHA-256(assignment key, name \\x00 unit) are below share · 2³². A higher share only adds units.
 """
 
 import hashlib
@@ -12,10 +12,10 @@ SPACE = 2**32
 
 
 def hmac_sha256(key: bytes, message: bytes) -> bytes:
-    """HMAC-SHA-256 (RFC 2104) with its two padded blocks hashed once and then copied.
+    """HMAC-SHA-256 (RFC 2104) that hashes the two padded key blocks once and copies them afterwards.
 
-    `hmac.digest` looks its algorithm up in OpenSSL each time: 3 µs in a loop, 14 µs on cold caches, against 2
-    and 4 µs.
+    `hmac.digest` looks up its algorithm in OpenSSL on every call and takes 3 µs in a loop, 14 µs with cold
+    caches; this function takes 2 µs and 4 µs.
     """
     inner, outer = _padded(key)
     message_hash, whole = inner.copy(), outer.copy()
@@ -36,21 +36,21 @@ _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
 def derive_key(secret: bytes, purpose: str) -> bytes:
-    """A 32-byte key for one purpose ("assignment", "ids"), so that neither can stand in for the other."""
+    """Derive a 32-byte key for one purpose ("assignment" or "ids"); keys are not interchangeable."""
     return hmac.digest(secret, b"canary/" + purpose.encode(), "sha256")
 
 
 def bucket(assignment_key: bytes, canary: str, unit: str) -> int:
-    """The unit's place in [0, 2³²) for this canary."""
+    """Hash the unit to [0, 2³²) for this canary."""
     digest = hmac_sha256(assignment_key, f"{canary}\0{unit}".encode())
     return int.from_bytes(digest[:4], "big")
 
 
 def in_cohort(assignment_key: bytes, canary: str, unit: str, share: float) -> bool:
-    """True when the unit is the candidate's at this share in [0, 1]."""
+    """True when the unit belongs to the candidate at this share, in [0, 1]."""
     return bucket(assignment_key, canary, unit) < share * SPACE
 
 
 def unit_hash(ids_key: bytes, unit: str) -> str:
-    """What is stored instead of the unit: 32 hex digits, not reversible without the key."""
+    """Hash the unit for storage: 32 hex digits, not reversible without the key."""
     return hmac_sha256(ids_key, b"unit\0" + unit.encode())[:16].hex()

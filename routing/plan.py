@@ -1,4 +1,4 @@
-"""What is: how far each canary has got. One immutable, versioned value that flows down to every worker."""
+"""The plan: the state of every canary, as one immutable, versioned value that all workers read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,17 +7,18 @@ from typing import Literal
 StateName = Literal["waiting", "running", "paused", "rolled_back", "promoted", "ended"]
 
 STALE_AFTER_S = 15 * 60
-"""A plan that nobody refreshed for this long falls to share 0: an unwatched canary does not run."""
+"""A plan not refreshed for this long counts as share 0: an unwatched canary does not run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """One canary's state.
 
-    `run` counts fresh starts of the evidence (a resume after a rollback begins a new one), `phase` counts
-    changes of the share within all runs, `step` is the place in the ramp, `step_elapsed_s` the time the ramp
-    clock has run in it, `configured` the share steps last seen in the config, as text, `definition`
-    the fingerprint of the match, arms and unit rule it started with (`routing.canary.definition`).
+    `run`: counts fresh starts of the evidence; a resume after a rollback begins a new run.
+    `phase`: counts changes of the effective share over all runs.
+    `step`, `step_elapsed_s`: the index of the ramp step, and how long the ramp clock has run in that step.
+    `configured`: the ramp last seen in the config, as text (`routing.transitions.steps_text`).
+    `definition`: fingerprint of the match, arms and unit rule at the start (`routing.canary.definition`).
     """
 
     state: StateName = "waiting"
@@ -34,28 +35,27 @@ class State:
 
     @property
     def effective_share(self) -> float:
-        """The candidate's part of the units now, in [0, 1]."""
+        """The candidate's current part of the units, in [0, 1]."""
         return self.share if self.state in ("running", "paused", "promoted") else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Every canary's state at one version. `version` rises with each change; a lower one is ignored."""
+    """The state of every canary at one version. Each change raises `version`; readers ignore a lower one."""
 
     version: int = 0
     states: Mapping[str, State] = field(default_factory=dict)
     refreshed_at: float = 0.0
 
     def state_of(self, name: str, definition: str) -> State | None:
-        """The canary's state; None when nothing is known, or it is known under another definition."""
+        """Return the canary's state, or None when it is unknown or belongs to another definition."""
         state = self.states.get(name)
         return state if state is not None and state.definition == definition else None
 
 
 def plan_of(states: Mapping[str, tuple[int, State]], refreshed_at: float) -> Plan:
-    """The plan of (version, state) by canary. Its version is the sum of theirs, which each change raises, and
-    one more (ADR 3)."""
-    version = 1 + sum(each for each, _ in states.values())
+    """Build the plan from (version, state) by canary. Its version is 1 + the sum of theirs (ADR 3)."""
+    version = 1 + sum(canary_version for canary_version, _ in states.values())
     return Plan(
         version=version,
         states={name: state for name, (_, state) in states.items()},
