@@ -9,7 +9,7 @@ import httpx2
 
 from bench.answer import Answer, Failure
 from bench.wires import ChatWire
-from records.capture import Said
+from records.capture import CapturedMessage
 from records.outcome import Usage
 
 MOST_WAITS = 3
@@ -64,7 +64,7 @@ class Asker:
         self._sleep = sleep
         self._calm = True
 
-    async def ask(self, messages: Sequence[Said]) -> Answer:
+    async def ask(self, messages: Sequence[CapturedMessage]) -> Answer:
         """One answer. After a 429 it waits and retries, at most three times: our rate is not the model's
         fault. The only other retry is without a refused temperature."""
         turn = 0
@@ -79,7 +79,7 @@ class Asker:
             turn += 1
 
     async def _without_temperature(
-        self, messages: Sequence[Said], refused: Answer
+        self, messages: Sequence[CapturedMessage], refused: Answer
     ) -> tuple[Answer, float | None]:
         answer, wait_s = await self._ask(messages, calm=False)
         if answer.status == 400:
@@ -87,7 +87,7 @@ class Asker:
         self._calm = False
         return answer, wait_s
 
-    async def _ask(self, messages: Sequence[Said], *, calm: bool) -> tuple[Answer, float | None]:
+    async def _ask(self, messages: Sequence[CapturedMessage], *, calm: bool) -> tuple[Answer, float | None]:
         """(the answer, the seconds to wait from Retry-After)."""
         target = self.target
         path, body = target.wire.asks(target.model, messages, calm)

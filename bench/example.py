@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from records.capture import Said
+from records.capture import CapturedMessage
 
 Task = Literal["choice", "extract", "classify", "similar", "rank", "exact", "judge"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -21,7 +21,7 @@ class ExampleLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     id: str
     task: Task
-    input: str | tuple[Said, ...]
+    input: str | tuple[CapturedMessage, ...]
     expected: Any
     choices: tuple[str, ...] = ()
     category: str = ""
@@ -44,7 +44,7 @@ class Example:
 
     id: str
     task: Task
-    messages: tuple[Said, ...]
+    messages: tuple[CapturedMessage, ...]
     expected: Any
     choices: tuple[str, ...]
     category: str
@@ -59,7 +59,7 @@ class Example:
 
 def example(line: ExampleLine) -> Example:
     """The example of a valid line."""
-    messages = (Said("user", line.input),) if isinstance(line.input, str) else line.input
+    messages = (CapturedMessage("user", line.input),) if isinstance(line.input, str) else line.input
     asked = {
         "id": line.id,
         "task": line.task,

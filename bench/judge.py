@@ -3,7 +3,7 @@
 import re
 
 from bench.example import Example
-from records.capture import Said
+from records.capture import CapturedMessage
 
 MARKS = 5
 
@@ -26,10 +26,10 @@ Write one short sentence of why, then on a line of its own: MARK: n"""
 _MARK = re.compile(r"MARK\W{0,5}([1-5])\b", re.IGNORECASE)
 
 
-def question(example: Example, answer: str) -> tuple[Said, ...]:
+def question(example: Example, answer: str) -> tuple[CapturedMessage, ...]:
     """The judge's prompt about an answer. It does not name the model."""
     asked = "\n".join(f"{message.role}: {message.content}" for message in example.messages)
-    return (Said("user", _TEMPLATE.format(asked=asked, expected=example.expected, answer=answer)),)
+    return (CapturedMessage("user", _TEMPLATE.format(asked=asked, expected=example.expected, answer=answer)),)
 
 
 def score(said: str) -> float | None:

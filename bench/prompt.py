@@ -1,14 +1,14 @@
 """The prompt of an example: its input, then the choices and how to answer."""
 
 from bench.example import LETTERS, Example
-from records.capture import Said
+from records.capture import CapturedMessage
 
 
-def prompt(example: Example) -> tuple[Said, ...]:
+def prompt(example: Example) -> tuple[CapturedMessage, ...]:
     """The messages to send. Without choices they are the input alone."""
     *before, last = example.messages
     how = _how(example)
-    return (*before, Said(last.role, f"{last.content}\n\n{how}")) if how else example.messages
+    return (*before, CapturedMessage(last.role, f"{last.content}\n\n{how}")) if how else example.messages
 
 
 def _how(example: Example) -> str:

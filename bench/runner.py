@@ -13,7 +13,7 @@ from bench.example import Example, fingerprint
 from bench.prompt import prompt
 from bench.saved_answers import AnswerStore
 from bench.scorers import SCORERS, is_right
-from records.capture import Said
+from records.capture import CapturedMessage
 
 AT_ONCE = 4
 
@@ -83,7 +83,9 @@ def _turns(models: int, examples: Sequence[Example]) -> Iterator[tuple[int, int,
             yield (place + number) % models, number, example
 
 
-async def _answer(asker: Asker, question: str, messages: Sequence[Said], saved: AnswerStore) -> Answer:
+async def _answer(
+    asker: Asker, question: str, messages: Sequence[CapturedMessage], saved: AnswerStore
+) -> Answer:
     """The saved answer to a question, or a new one."""
     known = saved.get(asker.target.name, question)
     if known is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from bench.dataset import Dataset
 from bench.example import Example, Task
 from bench.labelling import LABEL, PROPOSED, accepted, ambiguous, edited
-from records.capture import Capture, Said
+from records.capture import Capture, CapturedMessage
 from records.labels import Label
 
 
@@ -85,7 +85,7 @@ def line(
     return proposed
 
 
-def _text(messages: Sequence[Said]) -> str:
+def _text(messages: Sequence[CapturedMessage]) -> str:
     return json.dumps([[message.role, message.content] for message in messages])
 
 

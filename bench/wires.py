@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from records.capture import Said
+from records.capture import CapturedMessage
 
 MOST_TOKENS = 4096
 """Anthropic requires a bound; no benchmark answer should reach it."""
@@ -18,16 +18,16 @@ class ChatWire:
     """One API. `credential` gives the headers with a key. A calm request sets temperature 0, which not every
     model accepts."""
 
-    asks: Callable[[str, Sequence[Said], bool], Asked]
+    asks: Callable[[str, Sequence[CapturedMessage], bool], Asked]
     credential: Callable[[str], Mapping[str, str]]
 
 
-def _openai(model: str, messages: Sequence[Said], calm: bool) -> Asked:
+def _openai(model: str, messages: Sequence[CapturedMessage], calm: bool) -> Asked:
     sent = [{"role": _plain_role(message.role), "content": message.content} for message in messages]
     return "/chat/completions", {"model": model, "messages": sent, **_temperature(calm)}
 
 
-def _anthropic(model: str, messages: Sequence[Said], calm: bool) -> Asked:
+def _anthropic(model: str, messages: Sequence[CapturedMessage], calm: bool) -> Asked:
     body: dict[str, Any] = {"model": model, "max_tokens": MOST_TOKENS, **_temperature(calm)}
     if system := _system(messages):
         body["system"] = system
@@ -35,7 +35,7 @@ def _anthropic(model: str, messages: Sequence[Said], calm: bool) -> Asked:
     return "/v1/messages", {**body, "messages": sent}
 
 
-def _gemini(model: str, messages: Sequence[Said], calm: bool) -> Asked:
+def _gemini(model: str, messages: Sequence[CapturedMessage], calm: bool) -> Asked:
     body: dict[str, Any] = {"generationConfig": _temperature(calm)} if calm else {}
     if system := _system(messages):
         body["systemInstruction"] = {"parts": [{"text": system}]}
@@ -55,11 +55,11 @@ def _plain_role(role: str) -> str:
     return role if role in ("system", "assistant") else "user"
 
 
-def _system(messages: Sequence[Said]) -> str:
+def _system(messages: Sequence[CapturedMessage]) -> str:
     return "\n\n".join(message.content for message in messages if message.role == "system")
 
 
-def _others(messages: Sequence[Said]) -> list[Said]:
+def _others(messages: Sequence[CapturedMessage]) -> list[CapturedMessage]:
     return [message for message in messages if message.role != "system"]
 
 

@@ -8,7 +8,7 @@ import structlog
 
 from proxy.answer_recorder import AnswerRecorder
 from proxy.call import Call
-from records.capture import About, CaptureRule, CaptureSample, Taken
+from records.capture import CaptureInfo, CaptureRule, CaptureSample, RawCapture
 from records.outcome import Outcome
 
 log = structlog.get_logger()
@@ -25,7 +25,7 @@ _TALKS = ("chat", "text_completion", "generate_content")
 
 
 class Captures:
-    """One worker's. `send` takes an encoded `Taken` and never waits; `draw` gives a number in [0, 1)."""
+    """One worker's. `send` takes an encoded `RawCapture` and never waits; `draw` gives a number in [0, 1)."""
 
     def __init__(self, send: Callable[[bytes], object], *, draw: Callable[[], float] = random.random) -> None:
         self._send, self._draw = send, draw
@@ -71,7 +71,7 @@ class Captures:
             return len(self._counts) < MOST_CATEGORIES
         return known < rule.per_category
 
-    def _count(self, about: About) -> None:
+    def _count(self, about: CaptureInfo) -> None:
         if about.kept == "category":
             key = (about.canary, about.category)
             self._counts[key] = self._counts.get(key, 0) + 1
@@ -83,12 +83,12 @@ def _can_be(call: Call) -> bool:
     return call.route.operation.name in _TALKS and isinstance(body, bytes) and len(body) <= LONGEST_REQUEST
 
 
-def _taken(call: Call, sample: CaptureSample, outcome: Outcome, heard: AnswerRecorder) -> Taken | None:
+def _taken(call: Call, sample: CaptureSample, outcome: Outcome, heard: AnswerRecorder) -> RawCapture | None:
     answer, body = heard.kept, call.body
     if not answer or not isinstance(body, bytes) or outcome.outcome not in ("ok", "fallback"):
         return None
-    return Taken(
-        about=About(
+    return RawCapture(
+        about=CaptureInfo(
             exchange_id=outcome.exchange_id,
             copy_of=sample.exchange_id if outcome.exchange_id != sample.exchange_id else "",
             at=outcome.at,

@@ -1,1 +1,1 @@
-"""What happened: the outcome of every exchange, how it is kept, counted and shown to other systems."""
+"""Records: the outcome of every exchange, its storage, its counters and its export to other systems."""

@@ -1,4 +1,4 @@
-"""How many records wait in the spool: hops from frame to frame, and only over those not yet counted."""
+"""Counts the records waiting in the spool by hopping from frame header to frame header."""
 
 import os
 from collections.abc import Mapping
@@ -16,21 +16,21 @@ _HEARTBEAT = ord("h")
 
 @dataclass(slots=True)
 class _Waiting:
-    """Records between a file's committed cursor and `upto`."""
+    """The number of records between a file's committed cursor and offset `upto`."""
 
     upto: int
     records: int = 0
 
 
 class Backlog:
-    """Counts the outcomes and feedback that one consumer, standing at `cursors`, has not committed."""
+    """Counts the outcomes and feedback that a consumer at `cursors` has not committed yet."""
 
     def __init__(self, folder: Path, cursors: Mapping[str, int]) -> None:
         self._folder = folder
         self._files = {name: _Waiting(cursor) for name, cursor in cursors.items()}
 
     def committed(self, batch: Batch) -> None:
-        """The consumer has passed these records."""
+        """Subtract the records that the consumer has committed."""
         for chunk in batch.chunks:
             passed = sum(type(record) is not Heartbeat for record in chunk.records)
             waiting = self._files.setdefault(chunk.file, _Waiting(0))
@@ -38,10 +38,10 @@ class Backlog:
         for name, cursor in batch.cursors.items():
             waiting = self._files.setdefault(name, _Waiting(0))
             if cursor == DONE or cursor >= waiting.upto:
-                waiting.upto, waiting.records = cursor, 0  # also rights what damage made us miscount
+                waiting.upto, waiting.records = cursor, 0  # also corrects miscounts caused by damaged frames
 
     def count(self) -> int:
-        """The number waiting now."""
+        """Return the number of records waiting now; reads only frames that were not counted before."""
         present = {entry.name for entry in os.scandir(self._folder) if entry.name.endswith(".spool")}
         for gone in self._files.keys() - present:
             del self._files[gone]
@@ -62,14 +62,14 @@ def _count_on(path: Path, waiting: _Waiting) -> None:
             moved, records = _hop(data)
             waiting.upto += moved
             waiting.records += records
-            if not moved:  # a torn tail, or damage that the reader will find its way around
+            if not moved:  # a torn tail, or damage that the reader will skip
                 return
     finally:
         os.close(fd)
 
 
 def _hop(data: bytes) -> tuple[int, int]:
-    """(bytes passed, outcomes and feedback among them)"""
+    """Return (bytes passed, outcomes and feedback in them)."""
     at, records, size, unpack = 0, 0, len(data), HEADER.unpack_from
     while at + HEADER.size < size:
         length: int = unpack(data, at)[0]

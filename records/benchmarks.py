@@ -1,4 +1,4 @@
-"""Finished benchmarks in the store: one JSON document each, written once and never changed."""
+"""Finished benchmarks in the store: one JSON document per benchmark, written once and never changed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +15,17 @@ class Benchmarks:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def keep(self, document: Mapping[str, Any], *, baseline: str, candidate: str | None, at: float) -> None:
-        """Add one of models named `provider/model` (candidate None: the current alone), at UTC seconds."""
+    def add(self, document: Mapping[str, Any], *, baseline: str, candidate: str | None, at: float) -> None:
+        """Add a benchmark of models named `provider/model`; `at` is UTC seconds.
+
+        `candidate` is None when only the current model was measured.
+        """
         row = {"at": at, "baseline": baseline, "candidate": candidate or "", "document": dict(document)}
         with self._store.writing() as connection:
             connection.execute(insert(tables.benchmarks), [row])
 
     def latest(self, candidate: str) -> dict[str, Any] | None:
-        """The newest document about a candidate; None where it was never measured."""
+        """Return the newest document about a candidate, or None when it was never measured."""
         table = tables.benchmarks
         query = (
             select(table.c.document)

@@ -1,8 +1,8 @@
-"""A captured exchange: what was asked and answered, redacted, for making datasets. Off unless a canary asks.
+"""Captured exchanges: redacted requests and answers for datasets. Off unless a canary sets `capture`.
 
-A worker records the answer as it passes (`proxy.answer_recorder`) and pipes it, with the request, to a
-process of its own (`capture_pipe`). That process redacts both (`capture_redact`) and writes them to a file
-(`capture_files`): no text touches a disk before it is redacted. The admin process moves the files into the
+A worker records the answer while relaying it (`proxy.answer_recorder`) and pipes it with the request to its
+capture process (`capture_pipe`). That process redacts both (`capture_redact`) and writes them to a file
+(`capture_files`), so no text reaches a disk before redaction. The admin process moves the files into the
 database (`capture_store`) and deletes expired captures.
 """
 
@@ -14,14 +14,14 @@ import msgspec
 
 from routing.canary import ArmName
 
-CapturedExchange = Literal["rate", "category"]
-"""Why it was kept: the rate's draw, or one of the day's first of its category."""
+CaptureReason = Literal["rate", "category"]
+"""Why an exchange was captured: by a random draw, or among the first of its category on that day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureRule:
-    """What a canary captures: the first `per_category` of each category and day, and of the others the part
-    `rate` in [0, 1]. `redact` are patterns of its own."""
+    """What a canary captures: the first `per_category` exchanges of each category and day, and a random part
+    `rate`, in [0, 1], of all others. `redact` holds the canary's own patterns."""
 
     rate: float
     per_category: int = 0
@@ -29,16 +29,19 @@ class CaptureRule:
     redact: tuple[str, ...] = ()
 
 
-class Said(msgspec.Struct, frozen=True, gc=False):
-    """One message of a request, as a dataset has it."""
+class CapturedMessage(msgspec.Struct, frozen=True, gc=False):
+    """One message of a request, in the form that datasets use."""
 
     role: str
     content: str
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What is known of a captured exchange without its texts. `at` and `expires_at` are UTC seconds, `unit`
-    and `session` hashes, `copy_of` the exchange that a mirror copy repeats ("": it is no copy)."""
+class CaptureInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A captured exchange without its texts.
+
+    `at` and `expires_at` are UTC seconds; `unit` and `session` are hashes; `kept` says why the exchange was
+    captured; `copy_of` is the exchange that a mirror copy repeats, "" for a real exchange.
+    """
 
     exchange_id: str
     at: float
@@ -47,7 +50,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     run: int
     phase: int
     arm: ArmName
-    kept: CapturedExchange
+    kept: CaptureReason
     per_category: int = 0
     copy_of: str = ""
     served_by: ArmName | None = None
@@ -60,28 +63,32 @@ class About(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class CaptureSample(msgspec.Struct, frozen=True, kw_only=True):
-    """An exchange that was drawn, before it is answered. `exchange_id` is the real one's, for its mirror copy
-    too."""
+    """An exchange selected for capture before its answer arrives.
+
+    For a mirror copy, `exchange_id` is the id of the real exchange.
+    """
 
     exchange_id: str
-    kept: CapturedExchange
+    kept: CaptureReason
     rule: CaptureRule
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One captured exchange, redacted. `truncated`: the answer was longer than what is kept."""
+    """One captured exchange, redacted. `truncated`: the answer was longer than the capture limit."""
 
-    about: About
-    messages: tuple[Said, ...]
+    about: CaptureInfo
+    messages: tuple[CapturedMessage, ...]
     answer: str
     truncated: bool = False
 
 
-class Taken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A captured exchange on its way through the pipe, not redacted yet: the request's body, and the answer
-    as text (`streamed`) or as the body it came in. Never written anywhere."""
+class RawCapture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A captured exchange before redaction, as sent through the pipe. Never written to disk.
 
-    about: About
+    `request` is the request's body. `answer` is text when `streamed`, otherwise the response body.
+    """
+
+    about: CaptureInfo
     request: bytes
     answer: bytes
     streamed: bool

@@ -1,4 +1,4 @@
-"""Captured exchanges on their way into the database: files, each written whole and deleted once stored."""
+"""Files of captured exchanges that wait for the database: written atomically, deleted once stored."""
 
 import os
 import secrets
@@ -22,14 +22,14 @@ _decode = msgspec.json.Decoder(tuple[Capture, ...]).decode
 
 @dataclass(frozen=True, slots=True)
 class Unstored:
-    """One file and what is in it; empty where nothing can be read."""
+    """One file and its captures; no captures when the file is unreadable."""
 
     path: Path
     captures: tuple[Capture, ...]
 
 
 def write(folder: Path, captures: Sequence[Capture]) -> bool:
-    """Put these into a new file. False when the folder holds 256 MiB already or the disk refuses."""
+    """Write the captures to a new file. False when the folder already holds 256 MiB or the write fails."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     document = _encode(captures)
     if sum(_size(entry) for entry in os.scandir(folder)) + len(document) > CAP_BYTES:
@@ -43,7 +43,7 @@ def write(folder: Path, captures: Sequence[Capture]) -> bool:
 
 
 def unstored(folder: Path) -> Iterator[Unstored]:
-    """Every whole file, oldest first."""
+    """Yield every complete file, oldest first."""
     if not folder.is_dir():
         return
     for path in sorted(folder.glob(f"*{ENDING}")):
@@ -56,9 +56,9 @@ def unstored(folder: Path) -> Iterator[Unstored]:
 
 
 def clear(folder: Path, *, now: float) -> None:
-    """Delete the files whose captures have all expired, and what a crash left half-written."""
+    """Delete files whose captures have all expired, and temporary files left by a crash."""
     for file in unstored(folder):
-        if all(each.about.expires_at <= now for each in file.captures):
+        if all(capture.about.expires_at <= now for capture in file.captures):
             file.path.unlink(missing_ok=True)
     for path in folder.glob("*.tmp") if folder.is_dir() else ():
         if now - path.stat().st_mtime > _LEFT_BEHIND_S:

@@ -1,18 +1,18 @@
-"""A canary's own patterns of what must not be kept: checked when the config is read."""
+"""A canary's own redaction patterns, checked when the config is read."""
 
 import re
 
 
 class BadPattern(Exception):
-    """A pattern that cannot be used; the message says why."""
+    """A pattern that cannot be used; the message gives the reason."""
 
 
 def pattern(text: str) -> re.Pattern[str]:
-    """A canary's own pattern. Raises BadPattern."""
+    """Compile a pattern. Raises BadPattern."""
     try:
-        found = re.compile(text)
+        compiled = re.compile(text)
     except re.error as exc:
-        raise BadPattern(f"is no regular expression: {exc}") from exc
-    if found.search(""):
-        raise BadPattern("finds the empty text, and so everything; make it find something")
-    return found
+        raise BadPattern(f"is not a regular expression: {exc}") from exc
+    if compiled.search(""):
+        raise BadPattern("matches the empty string; write a pattern that matches at least one character")
+    return compiled

@@ -1,7 +1,7 @@
-"""A worker's way to its capture process: bounded, and never waited for. Knows nothing of what it carries.
+"""The pipe from a worker to its capture process. Bounded; senders never block; messages are opaque bytes.
 
-Why a process: a regular expression holds the interpreter while it searches, and one of somebody's own may
-search for hours. There it can be stopped, and no answer waits.
+Regex matching holds the GIL, and a user's pattern may run for hours. In its own process it stalls no answer
+and can be killed.
 """
 
 import os
@@ -25,10 +25,10 @@ HEAD_BYTES = 4
 
 
 class CapturePipe:
-    """Sends messages to a program's stdin, each after its length (u32, big-endian).
+    """Sends messages to a program's stdin, each preceded by its length (u32, big-endian).
 
-    The program is started with the first message, and again with the next one after it has died. `dropped`
-    counts messages that found no room or no program. `close` lets it finish what it got.
+    The first message starts the program; if the program dies, the next message restarts it. `dropped` counts
+    messages lost because the queue was full or the program was not running.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ class CapturePipe:
         self._thread: threading.Thread | None = None
 
     def send(self, message: bytes) -> bool:
-        """Queue one message; False, counted, when there is no room. Returns at once."""
+        """Queue one message without blocking. False when the queue is full; the message counts as dropped."""
         with self._changed:
             if self._closing or len(message) > LONGEST_MESSAGE or self._bytes + len(message) > MOST_BYTES:
                 self._drop()
@@ -57,7 +57,7 @@ class CapturePipe:
         return True
 
     def close(self) -> None:
-        """Send what waits, and let the program end. One that hangs is killed, and what it had is lost."""
+        """Send the queued messages and wait for the program to end. A program that hangs is killed."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -71,7 +71,7 @@ class CapturePipe:
                 self._drop()
 
     def _drop(self) -> None:
-        """Count one more, and say so now and then."""
+        """Count a dropped message; log the count at most once a minute."""
         self.dropped += 1
         now = time.monotonic()
         if now - self._told_at >= TELL_EVERY_S:
@@ -79,7 +79,7 @@ class CapturePipe:
             log.warning("capture.dropped", count=self.dropped)
 
     def _next(self) -> bytes | None:
-        """The oldest message; None at the end."""
+        """Wait for the oldest message; None after `close`, once the queue is empty."""
         with self._changed:
             while not self._waiting:
                 if self._closing:
@@ -102,7 +102,7 @@ class CapturePipe:
         return True
 
     def _running(self) -> subprocess.Popen[bytes] | None:
-        """The program, started if need be; None when it has only just been."""
+        """Return the running program, starting it if necessary; None within 1 s of the last start."""
         if self._program is not None and self._program.poll() is None:
             return self._program
         self._end(END_WITHIN_S)
@@ -123,7 +123,7 @@ class CapturePipe:
         program, self._program = self._program, None
         if program is None or program.stdin is None:
             return
-        with suppress(OSError):  # it is gone, and what it had with it
+        with suppress(OSError):  # the program has died
             program.stdin.close()
         try:
             program.wait(within_s)

@@ -1,7 +1,7 @@
-"""Takes secrets and personal data out of a text, before anything of it is kept. Pure.
+"""Removes secrets and personal data from a text before it is stored. Pure.
 
-It errs towards taking out: what is lost is a word of a sample, what is missed is somebody's. It knows forms,
-not meanings: a name or an address in a sentence stays, unless a pattern of the canary's own finds it.
+Redaction prefers false positives to leaks. It matches formats, not meanings: names and postal addresses stay
+unless one of the canary's own patterns matches them.
 """
 
 import re
@@ -41,14 +41,14 @@ _DECIMAL = re.compile(r"\d{1,2}\.\d{6,}")
 _NATIONAL = re.compile(r"\d{3}[ .-]\d{3}[ .-]\d{4}|\d{3}-\d{4}")
 
 _FEWEST_DIGITS = 9
-"""Of a number that neither begins as telephone numbers do nor is grouped as they are."""
+"""Shortest number to redact if it has neither the prefix nor the grouping of a telephone number."""
 
 
 def redacted(text: str, patterns: Sequence[str] = ()) -> str:
-    """The text with keys, tokens, passwords, e-mail addresses, card and telephone numbers, and whatever
-    `patterns` find replaced by what they were, as `[email]`."""
-    for own in patterns:
-        text = _compiled(own).sub(OTHER, text)
+    """Replace keys, tokens, passwords, e-mail addresses, card and telephone numbers, and matches of
+    `patterns` by a placeholder for their kind, for example `[email]`."""
+    for custom in patterns:
+        text = _compiled(custom).sub(OTHER, text)
     text = _SECRETS.sub(SECRET, text)
     text = _BEARER.sub(rf"\1\2{SECRET}", text)
     text = _NAMED.sub(rf"\1{SECRET}", text)
@@ -64,13 +64,13 @@ def _compiled(text: str) -> re.Pattern[str]:
 
 
 def _card(found: re.Match[str]) -> str:
-    return CARD if passes_luhn([int(each) for each in found[0] if each.isdecimal()]) else found[0]
+    return CARD if passes_luhn([int(char) for char in found[0] if char.isdecimal()]) else found[0]
 
 
 def passes_luhn(digits: Sequence[int]) -> bool:
-    """True where the last digit is the check digit of ISO/IEC 7812-1."""
+    """True when the last digit is the check digit of ISO/IEC 7812-1."""
     doubled = [
-        each if place % 2 else sum(divmod(2 * each, 10)) for place, each in enumerate(reversed(digits), 1)
+        digit if place % 2 else sum(divmod(2 * digit, 10)) for place, digit in enumerate(reversed(digits), 1)
     ]
     return sum(doubled) % 10 == 0
 
@@ -79,6 +79,6 @@ def _phone(found: re.Match[str]) -> str:
     text = found[0]
     if _DATE.match(text) or _DECIMAL.fullmatch(text):
         return text
-    digits = sum(each.isdecimal() for each in text)
-    begins = text.startswith(("+", "0", "("))
-    return PHONE if begins or digits >= _FEWEST_DIGITS or _NATIONAL.fullmatch(text) else text
+    digits = sum(char.isdecimal() for char in text)
+    has_prefix = text.startswith(("+", "0", "("))
+    return PHONE if has_prefix or digits >= _FEWEST_DIGITS or _NATIONAL.fullmatch(text) else text

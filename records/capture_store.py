@@ -1,4 +1,4 @@
-"""Captured exchanges in the database: brought in from files, read by datasets, deleted when they expire."""
+"""Captured exchanges in the database: imported from files, read by datasets, deleted when they expire."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from records import tables
-from records.capture import About, Capture, Said
+from records.capture import Capture, CapturedMessage, CaptureInfo
 from records.capture_files import Unstored, clear, unstored
 from records.errors import StoreDown, Unstorable
 from records.store import Store
@@ -25,8 +25,8 @@ EXPIRE_EVERY_S = 3600.0
 PAGE = 200
 
 _DAY_S = 86400
-_Place = tuple[str, int, str]
-"""(canary, day, category): what a quota is counted for."""
+_QuotaKey = tuple[str, int, str]
+"""(canary, day, category): the scope of a `per_category` quota."""
 
 
 class CaptureStore:
@@ -35,37 +35,37 @@ class CaptureStore:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def keep(self, captures: Sequence[Capture], *, now: float) -> int:
-        """Store those that have not expired; how many were new. Storing one again changes nothing.
+    def add(self, captures: Sequence[Capture], *, now: float) -> int:
+        """Store the captures that have not expired and return how many were new. Idempotent.
 
-        Of those kept for their category a day has `per_category` at most, however many workers sent some.
+        A category gets at most `per_category` captures a day over all workers.
         """
-        wanted = [each for each in captures if each.about.expires_at > now]
-        if not wanted:
+        fresh = [capture for capture in captures if capture.about.expires_at > now]
+        if not fresh:
             return 0
         with self._store.writing() as connection:
-            rows = [_row(each) for each in _within_quota(connection, wanted)]
+            rows = [_row(capture) for capture in _within_quota(connection, fresh)]
             insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
             added = insert(tables.captures).on_conflict_do_nothing().returning(tables.captures.c.exchange_id)
             return len(connection.execute(added, rows).all()) if rows else 0
 
     def expire(self, now: float) -> int:
-        """Delete what has expired, and overwrite it where that is up to us; how many."""
-        gone = delete(tables.captures).where(tables.captures.c.expires_at <= now)
+        """Delete expired captures and return how many. SQLite also overwrites their bytes."""
+        expired = delete(tables.captures).where(tables.captures.c.expires_at <= now)
         with self._store.writing() as connection, _overwriting(connection):
-            return connection.execute(gone).rowcount
+            return connection.execute(expired).rowcount
 
     def read(
         self, canary: str, *, since: float = 0.0, until: float = float("inf"), category: str | None = None
     ) -> Iterator[Capture]:
-        """A canary's captures without mirror copies, by time; `since` ≤ at < `until`, UTC seconds."""
+        """Yield a canary's captures by time, without mirror copies; `since` ≤ at < `until`, UTC seconds."""
         for rows in self._pages(canary, since, until, category):
             yield from map(_capture, rows)
 
     def pairs(
         self, canary: str, *, since: float = 0.0, until: float = float("inf"), category: str | None = None
     ) -> Iterator[tuple[Capture, Capture]]:
-        """(real exchange, the candidate's answer to a copy of it), of those that have both."""
+        """Yield (real exchange, its mirror copy) for every real exchange whose copy was captured too."""
         table = tables.captures
         for rows in self._pages(canary, since, until, category):
             query = select(table).where(table.c.copy_of.in_([row.exchange_id for row in rows]))
@@ -76,7 +76,7 @@ class CaptureStore:
                     yield _capture(row), _capture(copies[row.exchange_id])
 
     def has_pair(self, canary: str, exchange_id: str) -> bool:
-        """True when both a real exchange of this canary and a copy of it are there."""
+        """True when both the real exchange of this canary and its mirror copy are stored."""
         table = tables.captures.c
         real = (table.canary == canary) & (table.exchange_id == exchange_id) & (table.copy_of == "")
         with self._store.asking() as connection:
@@ -106,13 +106,13 @@ class CaptureStore:
 
 
 class CaptureShipper:
-    """Brings a folder's files into the database and keeps the ends of both. `run` it beside the records'."""
+    """Moves captures from a folder's files into the database and deletes expired captures from both."""
 
     def __init__(self, folder: Path, captures: CaptureStore) -> None:
         self._folder, self._captures = folder, captures
 
     async def run(self) -> None:
-        """Look once a second, and for what has expired once an hour, until cancelled."""
+        """Store files once a second and delete expired captures once an hour, until cancelled."""
         expired = float("-inf")
         while True:
             await asyncio.to_thread(self.turn, time.time())
@@ -122,7 +122,7 @@ class CaptureShipper:
             await asyncio.sleep(LOOK_EVERY_S)
 
     def turn(self, now: float) -> int:
-        """Store what there is; how many files. A database that is down is waited for: the files stay."""
+        """Store all files and return how many. While the database is down, the files stay in the folder."""
         done = 0
         try:
             for file in unstored(self._folder):
@@ -134,7 +134,7 @@ class CaptureShipper:
         return done
 
     def expire(self, now: float) -> None:
-        """Delete what has expired, in the folder and then in the database, as far as they answer."""
+        """Delete expired captures in the folder and then in the database; failures are logged."""
         try:
             clear(self._folder, now=now)
             log.info("captures.expired", count=self._captures.expire(now))
@@ -145,38 +145,38 @@ class CaptureShipper:
         if not file.captures:
             log.error("captures.unreadable", file=file.path.name)
         try:
-            self._captures.keep(file.captures, now=now)
+            self._captures.add(file.captures, now=now)
         except Unstorable:
-            for each in file.captures:
-                self._store_one(each, now)
+            for capture in file.captures:
+                self._store_one(capture, now)
 
     def _store_one(self, capture: Capture, now: float) -> None:
         try:
-            self._captures.keep([capture], now=now)
+            self._captures.add([capture], now=now)
         except Unstorable:
             log.error("captures.refused", exchange=capture.about.exchange_id)
 
 
 def _within_quota(connection: Connection, captures: Sequence[Capture]) -> Iterator[Capture]:
-    """All but those that a category has enough of on their day."""
-    left: dict[_Place, int] = {}
-    for each in captures:
-        about = each.about
+    """Yield the captures whose category has not reached its quota for the day."""
+    left: dict[_QuotaKey, int] = {}
+    for capture in captures:
+        about = capture.about
         if about.kept != "category" or about.copy_of:
-            yield each
+            yield capture
             continue
-        place = (about.canary, int(about.at // _DAY_S), about.category)
-        if place not in left:
-            left[place] = about.per_category - _kept(connection, place)
-        left[place] -= 1
-        if left[place] >= 0:
-            yield each
+        key = (about.canary, int(about.at // _DAY_S), about.category)
+        if key not in left:
+            left[key] = about.per_category - _stored(connection, key)
+        left[key] -= 1
+        if left[key] >= 0:
+            yield capture
 
 
-def _kept(connection: Connection, place: _Place) -> int:
+def _stored(connection: Connection, key: _QuotaKey) -> int:
     table = tables.captures.c
-    here = (table.canary == place[0]) & (table.day == place[1]) & (table.category == place[2])
-    query = select(func.count()).where(here, table.kept == "category", table.copy_of == "")
+    same = (table.canary == key[0]) & (table.day == key[1]) & (table.category == key[2])
+    query = select(func.count()).where(same, table.kept == "category", table.copy_of == "")
     return int(connection.execute(query).scalar_one())
 
 
@@ -200,8 +200,8 @@ def _row(capture: Capture) -> dict[str, Any]:
 
 def _capture(row: Row[Any]) -> Capture:
     return Capture(
-        about=msgspec.convert(row.about, About),
-        messages=tuple(msgspec.convert(each, Said) for each in row.messages),
+        about=msgspec.convert(row.about, CaptureInfo),
+        messages=tuple(msgspec.convert(message, CapturedMessage) for message in row.messages),
         answer=row.answer,
         truncated=row.truncated,
     )
@@ -209,7 +209,7 @@ def _capture(row: Row[Any]) -> Capture:
 
 @contextmanager
 def _overwriting(connection: Connection) -> Iterator[None]:
-    """SQLite fills what is deleted with zeros meanwhile, instead of leaving it in the file."""
+    """Make SQLite overwrite deleted content with zeros inside this block (`PRAGMA secure_delete`)."""
     if connection.dialect.name != "sqlite":
         yield
         return

@@ -1,4 +1,4 @@
-"""What people decided of canaries, in the store: written once, never changed, with an audit entry each."""
+"""People's decisions about canaries in the store: written once with an audit entry, never changed."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
@@ -15,7 +15,7 @@ CHOICES: tuple[Choice, ...] = get_args(Choice)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One decision of a canary's run. `at` is UTC seconds; `compensating` what outweighs a missed bound."""
+    """One decision on a canary's run. `at` is UTC seconds; `compensating`: what outweighs a missed bound."""
 
     at: float
     canary: str
@@ -33,8 +33,8 @@ class Decisions:
         self._store = store
 
     def record(self, decision: Decision, state: State) -> None:
-        """Keep a decision, and say so in the audit log in the same transaction; `state` stays what it is."""
-        kept = asdict(state)
+        """Store a decision and its audit entry in one transaction. The canary's `state` does not change."""
+        unchanged = asdict(state)
         words = f"{decision.decision}: {decision.reason}"
         entry = {
             "at": decision.at,
@@ -42,15 +42,15 @@ class Decisions:
             "action": "decide",
             "who": decision.who,
             "reason": f"{words} (compensating: {decision.compensating})" if decision.compensating else words,
-            "before": kept,
-            "after": kept,
+            "before": unchanged,
+            "after": unchanged,
         }
         with self._store.writing() as connection:
             connection.execute(tables.decisions.insert().values(**asdict(decision)))
             connection.execute(tables.audit.insert().values(**entry))
 
     def latest(self, canary: str, run: int | None) -> Decision | None:
-        """The newest decision of a run (None: of any)."""
+        """Return the newest decision on a run, or on any run when `run` is None."""
         table = tables.decisions
         query = select(table).where(table.c.canary == canary).order_by(table.c.id.desc()).limit(1)
         if run is not None:
@@ -59,6 +59,6 @@ class Decisions:
             row = connection.execute(query).first()
         if row is None:
             return None
-        found = dict(row._mapping)
-        del found["id"]
-        return Decision(**found)
+        values = dict(row._mapping)
+        del values["id"]
+        return Decision(**values)

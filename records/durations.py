@@ -1,7 +1,7 @@
-"""Durations as two bytes each: 0.1 ms to 10,000 s on a scale of logarithms, to 0.015 % of what was measured.
+"""Durations in two bytes each, on a logarithmic scale from 0.1 ms to 10,000 s, accurate to 0.015 %.
 
-A cell of `unit_days` keeps its latencies so, appended one after the other: quantiles over many cells need no
-exchange to be read again.
+A row of `unit_days` stores its latencies in this form, appended to each other, so that reports compute
+quantiles without reading exchanges.
 """
 
 import math
@@ -21,7 +21,7 @@ _log = math.log
 
 
 def pack(seconds: Iterable[float]) -> bytes:
-    """One little-endian uint16 a value. What lies outside the scale is put at its end."""
+    """Pack each value into a little-endian uint16. Values outside the scale are clamped."""
     codes = array("H", [_code(value) for value in seconds])
     if byteorder == "big":
         codes.byteswap()
@@ -29,8 +29,8 @@ def pack(seconds: Iterable[float]) -> bytes:
 
 
 def unpack(packed: bytes) -> "NDArray[np.float64]":
-    """The seconds, in the order they were packed: float64 (n,)."""
-    import numpy as np  # only reports need it, and what writes shall start fast
+    """Unpack to seconds, in packing order: float64 (n,)."""
+    import numpy as np  # slow to import, and only reports need it
 
     codes = np.frombuffer(packed, dtype="<u2").astype(np.float64)
     return SHORTEST_S * np.exp((codes - 1.0) / _PER_E)

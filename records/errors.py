@@ -1,13 +1,13 @@
-"""What can go wrong with records, as one small tree.
+"""Errors of this room, as one small tree.
 
 RecordError
-├── BadExchangeId   an exchange id that we did not mint, or too long ago     (`reason`)
-├── BadFeedback     a feedback document that cannot be taken                 (`status`, `message`)
-├── SharedDown      Redis does not answer; the store is the truth, and slower
-├── SpoolFull       the disk did not keep what was appended
-├── StoreDown       the database does not answer; worth trying again
-│   └── StoreTooNew     a newer version made the database; worth trying again once this one is replaced
-└── Unstorable      the database refuses a value; the record is to be set aside
+├── BadExchangeId   an exchange id that is malformed, forged or expired      (`reason`)
+├── BadFeedback     a feedback document that is refused                      (`status`, `message`)
+├── SharedDown      Redis does not answer; the store is slower but authoritative
+├── SpoolFull       the disk failed to store the appended record
+├── StoreDown       the database does not answer; try again
+│   └── StoreTooNew     a newer version created the database; try again after upgrading this one
+└── Unstorable      the database refuses a value; set the record aside
 """
 
 from typing import Literal
@@ -16,11 +16,11 @@ BadIdReason = Literal["malformed", "forged", "expired"]
 
 
 class RecordError(Exception):
-    """Anything that went wrong with a record."""
+    """Base class of all errors in this room."""
 
 
 class BadExchangeId(RecordError):
-    """An exchange id that cannot be trusted; `reason` says whether it is malformed, forged or expired."""
+    """An exchange id that cannot be trusted: `reason` is malformed, forged or expired."""
 
     def __init__(self, reason: BadIdReason, message: str) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class BadExchangeId(RecordError):
 
 
 class BadFeedback(RecordError):
-    """A feedback document that cannot be taken: an HTTP status (4xx) and what would be right."""
+    """A refused feedback document, with an HTTP status (4xx) and a message that says how to correct it."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -37,20 +37,20 @@ class BadFeedback(RecordError):
 
 
 class SharedDown(RecordError):
-    """Redis cannot be reached, or does not answer in time. Nothing is lost by it: the store knows all."""
+    """Redis cannot be reached or does not answer in time. Nothing is lost: the store has every record."""
 
 
 class SpoolFull(RecordError):
-    """The spool's disk did not keep what was appended, so nothing may be acknowledged."""
+    """The disk failed to store an appended record, so the record must not be acknowledged."""
 
 
 class StoreDown(RecordError):
-    """The database cannot be reached or refuses; what was to be stored stays in the spool."""
+    """The database cannot be reached or refuses the connection. Unstored records stay in the spool."""
 
 
 class StoreTooNew(StoreDown):
-    """A newer version has made the database. Records stay in the spool until that version runs here."""
+    """A newer version created the database. Records stay in the spool until that version runs here."""
 
 
 class Unstorable(RecordError):
-    """The database refuses a value of a record; the record is to be set aside."""
+    """The database refuses a value of a record, so the record must be set aside."""

@@ -1,4 +1,4 @@
-"""Finished evaluations in the store: one JSON document each, under a key, written once and never changed."""
+"""Finished evaluations in the store: one JSON document per key, written once and never changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,15 +12,15 @@ from records.store import Audited, Store
 from records.store.store import audited
 
 CLOSING = ("decide", "end", "promote", "rollback")
-"""What somebody may do to a canary, in the audit log's words, that is worth an evaluation."""
+"""Actions in the audit log after which a canary is evaluated."""
 
 LATE = 100
-"""Entries of the audit log may become visible a little out of their order."""
+"""How many entries to read again, since audit entries may become visible slightly out of order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvaluation:
-    """One evaluation: a key that no other has, UTC seconds, and the report room's document."""
+    """One evaluation: a unique key, UTC seconds, the canary and the document made by `report`."""
 
     key: str
     at: float
@@ -34,19 +34,19 @@ class Evaluations:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def keep(self, evaluations: Sequence[StoredEvaluation]) -> int:
-        """Add those whose key is not there yet; how many were."""
+    def add(self, evaluations: Sequence[StoredEvaluation]) -> int:
+        """Add the evaluations whose keys are new, and return how many were."""
         if not evaluations:
             return 0
         table = tables.evaluations
-        rows = [asdict(each) for each in evaluations]
+        rows = [asdict(evaluation) for evaluation in evaluations]
         with self._store.writing() as connection:
             insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
             added = insert(table).on_conflict_do_nothing().returning(table.c.key)
             return len(connection.execute(added, rows).all())
 
     def all(self, canary: str | None = None) -> list[dict[str, Any]]:
-        """Every document, oldest first, or only one canary's."""
+        """Return all documents, or those of one canary, oldest first."""
         table = tables.evaluations
         query = select(table.c.document).order_by(table.c.at, table.c.key)
         if canary is not None:
@@ -55,13 +55,16 @@ class Evaluations:
             return [dict(row.document) for row in connection.execute(query)]
 
     def has(self, key: str) -> bool:
-        """True when this evaluation is kept."""
+        """True when an evaluation with this key is stored."""
         table = tables.evaluations
         with self._store.asking() as connection:
             return connection.execute(select(func.count()).where(table.c.key == key)).scalar_one() > 0
 
     def closings(self, after: int) -> Iterator[Audited]:
-        """What closed, or decided of, canaries since the audit entry `after`, oldest first; some again."""
+        """Yield audit entries with an action in CLOSING since entry `after`, oldest first.
+
+        The last LATE entries up to `after` are yielded again.
+        """
         table = tables.audit
         query = (
             select(table).where(table.c.id > after - LATE, table.c.action.in_(CLOSING)).order_by(table.c.id)

@@ -1,10 +1,10 @@
-"""The signed exchange id: what feedback needs to know about an exchange, and proof that we said it.
+"""The signed exchange id: the facts that feedback needs about an exchange, and proof that canary issued them.
 
     text = base64url( version | flags | at | run | phase | serial | [unit] | canary | mac )
 
 `at` is UTC microseconds (u64), run and phase are u32, serial is 8 random bytes, unit the 16 bytes of the unit
 hash (only when flagged), canary the UTF-8 rest, mac 16 bytes of keyed BLAKE2b (RFC 7693) under the ids key.
-Big-endian throughout, no padding, one spelling only. It carries no secret: the unit is a hash already.
+Big-endian, no padding, exactly one encoding per value. The id contains no secret: the unit is hashed.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ _VERSION = 1
 _CANDIDATE, _HAS_UNIT = 1, 2
 _MAC_BYTES = 16
 _UNIT_BYTES = 16
-_PURPOSE = b"exchange\0"  # the ids key also hashes units; neither output may pass for the other
+_PURPOSE = b"exchange\0"  # the ids key also hashes units; this prefix separates the two uses
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_+/", b"+/!!")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeRef:
-    """What an exchange id says. `at` is UTC seconds, `unit` the unit's hash ("" if the caller gave none)."""
+    """A decoded exchange id. `at` is UTC seconds; `unit` is the unit's hash, "" when the caller gave none."""
 
     exchange_id: str
     canary: str
@@ -47,10 +47,10 @@ class ExchangeRef:
 def mint(
     key: bytes, *, canary: str, run: int, phase: int, arm: ArmName, unit_hash: str, at: float, serial: bytes
 ) -> str:
-    """Sign one exchange's id.
+    """Create and sign an exchange id.
 
     `key` is the ids key, `unit_hash` 32 hex digits or empty, `at` UTC seconds, `serial` 8 random bytes that
-    make the id unique. ValueError or struct.error when a part does not fit.
+    make the id unique. Raises ValueError or struct.error when a value does not fit its field.
     """
     flags = (_CANDIDATE if arm == "candidate" else 0) | (_HAS_UNIT if unit_hash else 0)
     unit = bytes.fromhex(unit_hash)
@@ -61,7 +61,7 @@ def mint(
 
 
 def verify(keys: Sequence[bytes], text: str, *, now: float) -> ExchangeRef:
-    """Read an exchange id signed by any of `keys` (the current one first, then those being rotated out).
+    """Verify and decode an exchange id signed with any of `keys`, the current key first.
 
     `now` is UTC seconds. Raises BadExchangeId: malformed, forged, or expired after 90 days.
     """
@@ -69,7 +69,7 @@ def verify(keys: Sequence[bytes], text: str, *, now: float) -> ExchangeRef:
     body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
     if not any(hmac.compare_digest(_mac(key, body), mac) for key in keys):
         raise BadExchangeId(
-            "forged", "this exchange id was not signed here: send x-canary-exchange as it came"
+            "forged", "this exchange id was not signed here: send the value of x-canary-exchange unchanged"
         )
     reference = _read(text, body)
     if now - reference.at > VALID_FOR_S:
@@ -78,7 +78,7 @@ def verify(keys: Sequence[bytes], text: str, *, now: float) -> ExchangeRef:
 
 
 def day_of(text: str) -> int | None:
-    """The UTC day number of the exchange that an id names, on its word alone; None if it is no such id."""
+    """Return the UTC day number in an exchange id, unverified; None when `text` is not an exchange id."""
     try:
         return int(_read(text, _from_text(text)[:-_MAC_BYTES]).at // 86400)
     except (BadExchangeId, UnicodeDecodeError):
@@ -93,7 +93,7 @@ def _mac(key: bytes, body: bytes) -> bytes:
 
 @lru_cache(64)
 def _keyed(key: bytes) -> "hashlib.blake2b":
-    """Keyed and ready to be copied, which costs a quarter of starting anew."""
+    """A keyed hash to copy from: a copy costs a quarter of a new keyed hash."""
     return hashlib.blake2b(_PURPOSE, key=key, digest_size=_MAC_BYTES)
 
 
@@ -107,14 +107,14 @@ def _from_text(text: str) -> bytes:
         raw = a2b_base64(encoded + b"=" * (-len(encoded) % 4), strict_mode=True)
     except (UnicodeEncodeError, BadBase64) as exc:
         raise _malformed() from exc
-    # Base64 spells one value in several ways (unused last bits): each would be a feedback key of its own.
+    # Base64 can encode one value in several ways (unused last bits), and each would be its own feedback key.
     if len(raw) < _HEAD.size + _MAC_BYTES or _to_text(raw) != text:
         raise _malformed()
     return raw
 
 
 def _malformed() -> BadExchangeId:
-    return BadExchangeId("malformed", "this is no exchange id: send the value of x-canary-exchange")
+    return BadExchangeId("malformed", "this is not an exchange id: send the value of x-canary-exchange")
 
 
 def _read(text: str, body: bytes) -> ExchangeRef:

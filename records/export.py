@@ -1,6 +1,6 @@
-"""Records taken out as a table, page by page: its columns, their types, its rows. Never the text of a prompt.
+"""Exports records as a table, page by page: columns, types, rows. Prompts and answers are never exported.
 
-How a table is written to a file, `records.export_file` knows. docs/records.md tells of the columns.
+`records.export_file` writes the table to a file. docs/records.md describes the columns.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ What = Literal["outcomes", "feedback", "labels"]
 Kind = Literal["text", "number", "count", "truth", "time"]
 
 PAGE = 5000
-"""Rows that are held at once, and read in one transaction."""
+"""Rows read in one transaction and held in memory at once."""
 
 _DAY_S = 86400
 _FAR = 1e13
@@ -37,38 +37,38 @@ _TABLES: dict[What, Table] = {
     "feedback": tables.feedback,
     "labels": tables.labels,
 }
-_OURS = ("day", "fingerprint", "id")
-"""Columns that are the store's own affair."""
+_INTERNAL = ("day", "fingerprint", "id")
+"""Columns that are internal to the store and not exported."""
 
 
 def columns(what: What) -> dict[str, Kind]:
-    """The columns in their order, and what each holds. A time is UTC seconds."""
+    """Return the columns in order with their kinds. A time is UTC seconds."""
     return {column.name: _kind(column) for column in _shown(what)}
 
 
 def pages(
     store: Store, what: What, *, canary: str | None, since: float, until: float
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Rows of `columns`, at most 5,000 at once: one canary's (None: everything), `since` ≤ at < `until`.
+    """Yield rows of `columns` for one canary (None: all) with `since` ≤ at < `until`, up to 5,000 a page.
 
-    In the order of their keys: outcomes day by day. JSON is text. Each page is read by itself: what is
-    recorded meanwhile may be in one or not, nothing is in two. Raises StoreDown.
+    Rows come in key order, outcomes day by day. JSON is text. Each page is its own transaction: a record
+    stored during the export may be missing, and no record appears twice. Raises StoreDown.
     """
     table, key, shown = _TABLES[what], _key(what), _shown(what)
     wanted = (table.c.at >= since) & (table.c.at < until)
     if canary is not None:
         wanted &= table.c.canary == canary
-    if what == "outcomes":  # the days that can hold some: PostgreSQL reads no other partition
+    if what == "outcomes":  # lets PostgreSQL skip the partitions of other days
         wanted &= table.c.day.between(_day(since), _day(until))
     query = select(*key, *map(_plain, shown)).where(wanted).order_by(*key).limit(PAGE)
     after: tuple[Any, ...] = ()
     while True:
         with store.reading() as connection:
-            found = connection.execute(query.where(_beyond(key, after)) if after else query).all()
-        if not found:
+            rows = connection.execute(query.where(_beyond(key, after)) if after else query).all()
+        if not rows:
             return
-        yield [tuple(row)[len(key) :] for row in found]
-        after = tuple(found[-1][: len(key)])
+        yield [tuple(row)[len(key) :] for row in rows]
+        after = tuple(rows[-1][: len(key)])
 
 
 def _key(what: What) -> list[Column[Any]]:
@@ -76,13 +76,13 @@ def _key(what: What) -> list[Column[Any]]:
 
 
 def _beyond(key: list[Column[Any]], after: tuple[Any, ...]) -> ColumnElement[bool]:
-    """Behind that row; by the key's first column too, which an index and a partition are found by."""
+    """Match rows after key `after`. The first column is compared alone too, for index and partition use."""
     beyond: ColumnElement[bool] = (key[0] >= after[0]) & (tuple_(*key) > tuple_(*after))
     return beyond
 
 
 def _shown(what: What) -> list[Column[Any]]:
-    return [column for column in _TABLES[what].columns if column.name not in _OURS]
+    return [column for column in _TABLES[what].columns if column.name not in _INTERNAL]
 
 
 def _kind(column: Column[Any]) -> Kind:
@@ -100,5 +100,5 @@ def _day(at: float) -> int:
 
 
 def _plain(column: Column[Any]) -> ColumnElement[Any]:
-    """JSON as the text it is stored as."""
+    """Select JSON as its stored text."""
     return cast(column, Text) if isinstance(column.type, JSON) else column

@@ -1,4 +1,4 @@
-"""Writes a table to a CSV or Parquet file, page by page: the file is there whole, or not at all."""
+"""Writes a table to a CSV, JSON or Parquet file, page by page. Files are replaced atomically."""
 
 import csv
 import json
@@ -20,16 +20,16 @@ class NoParquet(Exception):
 
 
 def write_table(path: Path, form: Format, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
-    """Write all pages; returns how many rows. What was at `path` stays until the last row is written.
+    """Write all pages and return the number of rows. `path` is replaced after the last row is written.
 
     Raises NoParquet, OSError.
     """
-    with _whole(path) as beside:
-        return _write_csv(beside, columns, pages) if form == "csv" else _write_parquet(beside, columns, pages)
+    with _replacing(path) as part:
+        return _write_csv(part, columns, pages) if form == "csv" else _write_parquet(part, columns, pages)
 
 
 def write_csv(file: TextIO, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
-    """The same as CSV into an open file (RFC 4180, but for LF): a header, empty cells for what is unknown."""
+    """Write CSV to an open file (RFC 4180, but LF line ends): a header row, empty cells for unknowns."""
     kinds, count = list(columns.values()), 0
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
@@ -42,7 +42,7 @@ def write_csv(file: TextIO, columns: Mapping[str, Kind], pages: Iterable[Rows]) 
 
 
 def write_json(file: TextIO, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
-    """The same as one JSON array of objects into an open file: null for what is unknown."""
+    """Write one JSON array of objects to an open file: null for unknown values."""
     count = 0
     file.write("[")
     for row in (row for rows in pages for row in rows):
@@ -97,7 +97,7 @@ def _write_parquet(path: Path, columns: Mapping[str, Kind], pages: Iterable[Rows
                 [_micros(value) for value in column] if is_time else list(column)
                 for column, is_time in zip(zip(*rows, strict=True), times, strict=True)
             ]
-            arrays = [pa.array(each, type=field.type) for each, field in zip(values, schema, strict=True)]
+            arrays = [pa.array(column, type=field.type) for column, field in zip(values, schema, strict=True)]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
             count += len(rows)
     return count
@@ -108,11 +108,11 @@ def _micros(at: float | None) -> int | None:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A file beside it that takes its place at the end, or goes."""
-    beside = path.with_name(f"{path.name}.part")
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` on success and is deleted on failure."""
+    part = path.with_name(f"{path.name}.part")
     try:
-        yield beside
-        beside.replace(path)
+        yield part
+        part.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)

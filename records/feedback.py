@@ -1,4 +1,4 @@
-"""Reading a feedback document: every value in it is good and comes back, or none is. No I/O here."""
+"""Parses feedback documents: all values in a document are valid, or the document is refused. No I/O."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ _STATUS_OF_ID = {"malformed": 400, "forged": 403, "expired": 410}
 
 
 class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One value as it is sent."""
+    """One value as the client sends it."""
 
     metric: str
     value: bool | int | float
@@ -53,10 +53,11 @@ _DECODER = msgspec.json.Decoder(_Value | list[_Value])
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What feedback is judged by.
+    """What is needed to validate feedback.
 
-    `keys` verify exchange ids, `ids_key` hashes sessions and units, `token_ok` says that the caller has shown
-    the feedback token, which sessions and units need. `now` and `mono` are seconds of the two clocks.
+    `keys` verify exchange ids; `ids_key` hashes sessions and units; `token_ok` says whether the caller sent
+    the feedback token, which feedback by session or unit requires. `now` is UTC, `mono` CLOCK_MONOTONIC, both
+    in seconds.
     """
 
     metrics: Mapping[str, Metric]
@@ -71,8 +72,8 @@ def parse(document: bytes, terms: Terms) -> Iterator[Feedback]:
     """The feedback in a JSON object or an array of up to 1,000, one by one. All or nothing: the caller keeps
     none before it has them all.
 
-    Raises BadFeedback: 400 for what cannot be read, 401 without the token, 403 and 410 for forged and expired
-    ids, 413 for too many, 422 for unknown metrics and values out of scale.
+    Raises BadFeedback: 400 for an unreadable document, 401 without the token, 403 and 410 for forged and
+    expired ids, 413 for too many values, 422 for unknown metrics and values out of range.
     """
     values, is_array = _values(document)
     reader = _FeedbackReader(terms)
@@ -83,7 +84,7 @@ def parse(document: bytes, terms: Terms) -> Iterator[Feedback]:
 def complaints(document: bytes, terms: Terms) -> Iterator[str | None]:
     """For each value what is wrong with it, None where `parse` would take it.
 
-    Raises BadFeedback where the document as a whole cannot be taken.
+    Raises BadFeedback when the document as a whole is refused.
     """
     values, _ = _values(document)
     reader = _FeedbackReader(terms)
@@ -106,14 +107,14 @@ def _values(document: bytes) -> tuple[list[_Value], bool]:
         raise BadFeedback(400, f"not a feedback document: {str(exc)[:_LONGEST_COMPLAINT]}") from exc
     values = found if isinstance(found, list) else [found]
     if not values:
-        raise BadFeedback(400, "an empty array: send at least one value")
+        raise BadFeedback(400, "the array is empty: send at least one value")
     if len(values) > MOST_VALUES:
-        raise BadFeedback(413, f"{len(values)} values: send at most {MOST_VALUES} at once")
+        raise BadFeedback(413, f"{len(values)} values in one request: send at most {MOST_VALUES}")
     return values, found is values
 
 
 class _FeedbackReader:
-    """Judges one value after the other."""
+    """Validates one value at a time."""
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
@@ -121,7 +122,7 @@ class _FeedbackReader:
         self._hints: dict[str, str] = {}
 
     def read(self, value: _Value, where: str) -> Feedback:
-        """The feedback. `where` opens every complaint."""
+        """Return the feedback. `where` is the prefix of every error message."""
         try:
             return self._read(value)
         except BadFeedback as exc:
@@ -132,7 +133,7 @@ class _FeedbackReader:
         number = _on_scale(self._metric(value.metric), value.value)
         about = self._about(value)
         subject = about.exchange_id or about.session or about.unit
-        # Scoped to what it is about: knowing another caller's feedback_id must not be enough to overwrite it.
+        # The key includes the subject: knowing another caller's feedback_id must not allow overwriting it.
         own = f"id/{value.feedback_id}" if value.feedback_id else f"metric/{value.metric}"
         return replace(
             about,
@@ -157,7 +158,7 @@ class _FeedbackReader:
         return self._hints.get(name, "")
 
     def _about(self, value: _Value) -> Feedback:
-        """Feedback that so far says only what it is about."""
+        """Return feedback with only its subject set: exchange, session or unit."""
         given = [name for name in ("exchange_id", "session", "unit") if (getattr(value, name) or "").strip()]
         if len(given) != 1:
             raise BadFeedback(400, "send exactly one of exchange_id, session, unit")
@@ -169,10 +170,10 @@ class _FeedbackReader:
             )
         return replace(self._blank, session=self._hash(value.session), unit=self._hash(value.unit))
 
-    def _hash(self, said: str | None) -> str:
-        """A session or unit as a request's is stored: space around it does not count."""
-        said = (said or "").strip()
-        return unit_hash(self._terms.ids_key, said) if said else ""
+    def _hash(self, identity: str | None) -> str:
+        """Hash a session or unit as a request's is hashed: surrounding space is ignored."""
+        identity = (identity or "").strip()
+        return unit_hash(self._terms.ids_key, identity) if identity else ""
 
     def _exchange(self, text: str) -> Feedback:
         try:
@@ -193,9 +194,9 @@ class _FeedbackReader:
         if at is None:
             return self._terms.now
         if at.tzinfo is None:
-            raise BadFeedback(400, "`at` needs a time zone: 2026-11-24T16:00:00Z")
+            raise BadFeedback(400, "`at` needs a time zone, for example 2026-11-24T16:00:00Z")
         if at.timestamp() > self._terms.now + MOST_AHEAD_S:
-            raise BadFeedback(422, "`at` lies in the future: check the clock that made it")
+            raise BadFeedback(422, "`at` is in the future: check the clock of the sender")
         return at.timestamp()
 
 
@@ -206,7 +207,7 @@ def _check_sizes(value: _Value) -> None:
 
 
 def _on_scale(metric: Metric, value: bool | int | float) -> float:
-    """The value as a number of the metric's kind and scale."""
+    """Return the value as a number, checked against the metric's kind and range."""
     if metric.kind != "bool" and isinstance(value, bool):
         raise BadFeedback(422, f"{metric.name} takes {_scale(metric)}, not {str(value).lower()}")
     try:

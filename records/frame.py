@@ -1,4 +1,4 @@
-"""One spool frame: `length u32 LE | crc32 u32 LE | json`. Bytes in, records out; no files here.
+"""The spool's frame format: `length u32 LE | crc32 u32 LE | json`. Bytes to records and back, no I/O.
 
 The JSON is an object with one key: {"outcome": …}, {"heartbeat": …} or {"feedback": …}.
 """
@@ -16,7 +16,7 @@ from records.outcome import Feedback, Heartbeat, Outcome
 Record = Outcome | Heartbeat | Feedback
 
 MAX_PAYLOAD = 1 << 20
-"""Bytes; a larger record is refused when written and taken for corruption when read."""
+"""Bytes. A larger record is refused on writing and treated as corruption on reading."""
 
 HEADER = struct.Struct("<II")
 
@@ -35,16 +35,16 @@ _DECODERS: dict[int, tuple[int, Callable[[memoryview], Record]]] = {
 
 
 def encode(record: Record) -> bytes:
-    """The record's whole frame. ValueError when it is too large."""
+    """Encode a record as one frame. Raises ValueError when the record is too large."""
     payload = b"%b%b}" % (_OPENINGS[type(record)], _ENCODER.encode(record))
     if len(payload) > MAX_PAYLOAD:
-        raise ValueError(f"a record of {len(payload)} bytes is over the spool's {MAX_PAYLOAD}")
+        raise ValueError(f"a record of {len(payload)} bytes is over the spool's limit of {MAX_PAYLOAD}")
     return HEADER.pack(len(payload), crc32(payload)) + payload
 
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """Bytes [start, end) of the scanned data that hold no readable frame."""
+    """A range [start, end) of the scanned bytes without a readable frame."""
 
     start: int
     end: int
@@ -52,8 +52,8 @@ class Bad:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What stood in some bytes: the records in order, what was unreadable between them, the end of what is
-    settled (scan on from there), and whether bytes were left that may be a frame still being written."""
+    """The result of a scan: records in order, unreadable ranges, the offset to continue the next scan from,
+    and whether the rest may be a frame that is still being written (`torn`)."""
 
     records: list[Record]
     bad: list[Bad]
@@ -62,10 +62,9 @@ class Scan:
 
 
 def scan(data: bytes, *, limit: int, final: bool) -> Scan:
-    """Read up to `limit` frames from `data`, finding its footing again after damage.
+    """Read up to `limit` frames from `data`, resynchronising after damage.
 
-    `final` says that nothing comes after these bytes: what is incomplete at their end is damage then, and
-    otherwise a frame to wait for.
+    `final`: no bytes will follow, so an incomplete frame at the end counts as damage, not as torn.
     """
     view = memoryview(data)
     size, at = len(data), 0
@@ -78,16 +77,16 @@ def scan(data: bytes, *, limit: int, final: bool) -> Scan:
             records.append(record)
             at = end
             continue
-        footing = end or _next_frame(data, view, at + 1) or (size if final else None)
-        if footing is None:
+        resume_at = end or _next_frame(data, view, at + 1) or (size if final else None)
+        if resume_at is None:
             return Scan(records, bad, at, torn=True)
-        bad.append(Bad(at, footing))
-        at = footing
+        bad.append(Bad(at, resume_at))
+        at = resume_at
     return Scan(records, bad, at, torn=False)
 
 
 def _end_of_frame(data: bytes, view: memoryview, at: int) -> int | None:
-    """Where the frame at `at` ends; None unless a whole one with a valid checksum stands there."""
+    """Return the end of the frame at `at`, or None when the frame is incomplete or its checksum is wrong."""
     start = at + HEADER.size
     if start > len(data):
         return None
@@ -99,7 +98,7 @@ def _end_of_frame(data: bytes, view: memoryview, at: int) -> int | None:
 
 
 def _next_frame(data: bytes, view: memoryview, after: int) -> int | None:
-    """The offset of the first whole, CRC-valid frame at or behind `after`."""
+    """Return the offset of the first complete, CRC-valid frame at or after `after`."""
     for match in _START_OF_PAYLOAD.finditer(data, after + HEADER.size):
         at = match.start() - HEADER.size
         if _end_of_frame(data, view, at) is not None:
@@ -108,7 +107,7 @@ def _next_frame(data: bytes, view: memoryview, after: int) -> int | None:
 
 
 def _decode(payload: memoryview) -> Record | None:
-    """The record in a CRC-valid payload; None when this version cannot read it."""
+    """Decode a CRC-valid payload; None when this version cannot read it."""
     entry = _DECODERS.get(payload[2]) if len(payload) > 2 else None
     if entry is None:
         return None

@@ -69,4 +69,4 @@ class Archivist:
         except (ValueError, LookupError) as problem:  # tried again at the next start
             log.error("evaluation.not_archived", canary=entry.canary, problem=str(problem))
             return 0
-        return evaluations.keep([found])
+        return evaluations.add([found])

@@ -123,7 +123,7 @@ def import_(
     except BadEvaluation as problem:
         fail(f"{file}: {problem}")
     with _opened(config, data) as evaluations:
-        added = evaluations.keep([to_stored(each) for each in found])
+        added = evaluations.add([to_stored(each) for each in found])
     counts: dict[str, Any] = {"read": len(found), "added": added}
     if output == "json":
         return print_json(counts)

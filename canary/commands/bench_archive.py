@@ -29,7 +29,7 @@ def keep(
     try:
         if whole:
             candidate = pair.candidate.name if pair.candidate is not None else None
-            Benchmarks(store).keep(document, baseline=pair.baseline.name, candidate=candidate, at=now)
+            Benchmarks(store).add(document, baseline=pair.baseline.name, candidate=candidate, at=now)
         return {"canary": _canary(config, pair, store, now), "family": _family(pair, store)}
     finally:
         store.close()

@@ -18,7 +18,7 @@ import structlog
 from canary.programs.process import log_to_stderr
 from proxy.answer_recorder import text_in
 from proxy.prompt_text import conversation
-from records.capture import Capture, Said, Taken
+from records.capture import Capture, CapturedMessage, RawCapture
 from records.capture_files import write
 from records.capture_pipe import HEAD_BYTES
 from records.capture_redact import redacted
@@ -32,14 +32,14 @@ CUT_SHORT = 256
 """Characters left out before a cut: half a key there would not look like one."""
 
 _READ = 1 << 16
-_decode = msgspec.msgpack.Decoder(Taken).decode
+_decode = msgspec.msgpack.Decoder(RawCapture).decode
 
 
 class TooSlow(Exception):
     """A pattern searched for longer than a text may take."""
 
 
-def captured(taken: Taken) -> Capture | None:
+def captured(taken: RawCapture) -> Capture | None:
     """The exchange as it may be kept; None where text does not say all of it, or there is none."""
     turns = conversation(taken.request)
     answer = taken.answer.decode("utf-8", "replace") if taken.streamed else text_in(taken.answer)
@@ -49,7 +49,7 @@ def captured(taken: Taken) -> Capture | None:
         return None
     return Capture(
         about=taken.about,
-        messages=tuple(Said(turn.role, _clean(turn.text, taken.redact)) for turn in turns),
+        messages=tuple(CapturedMessage(turn.role, _clean(turn.text, taken.redact)) for turn in turns),
         answer=_clean(answer, taken.redact),
         truncated=taken.truncated,
     )

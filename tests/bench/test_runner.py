@@ -15,12 +15,12 @@ from bench.saved_answers import SavedAnswers
 from bench.targets import NoKey, direct, key_of, read
 from demo.behaviour import Behaviour
 from proxy.provider import Api
-from records.capture import Said
+from records.capture import CapturedMessage
 from tests.bench.asking import PRICES, entry, results_of, waited
 from tests.bench.examples import dataset_of, example_of
 from tests.serving import ProviderThread
 
-ASK = (Said("system", "Be short."), Said("user", "What is 2 + 2?"))
+ASK = (CapturedMessage("system", "Be short."), CapturedMessage("user", "What is 2 + 2?"))
 SUMS = dataset_of(*({"task": "exact", "input": f"{n} + 1 = ?", "expected": str(n + 1)} for n in range(6)))
 KNOWS = {f"{n} + 1 = ?": str(n + 1) for n in range(6)}
 

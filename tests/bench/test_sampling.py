@@ -8,7 +8,7 @@ import pytest
 from bench.dataset import described, parse, warnings
 from bench.labelling import accepted, ambiguous, edited, is_open, standing, tier
 from bench.sampling import even_sizes, line, sample
-from records.capture import About, Capture, Said
+from records.capture import Capture, CapturedMessage
 from records.labels import Label, Right
 
 
@@ -25,8 +25,11 @@ def a_capture(
         "kept": "rate",
     }
     return Capture(
-        about=About(exchange_id=name, category=category, **{**fields, **about}),
-        messages=(Said("system", "Be brief."), Said("user", asked or f"Where is {name}?")),
+        about=CaptureInfo(exchange_id=name, category=category, **{**fields, **about}),
+        messages=(
+            CapturedMessage("system", "Be brief."),
+            CapturedMessage("user", asked or f"Where is {name}?"),
+        ),
         answer=f"{name} is on its way.",
         truncated=truncated,
     )

@@ -11,7 +11,7 @@ import pytest
 
 from canary.programs import capturer
 from canary.programs.capturer import Capturer, captured
-from records.capture import About, Capture, Said, Taken
+from records.capture import Capture, CapturedMessage, CaptureInfo, RawCapture
 from records.capture_files import unstored
 from records.capture_pipe import CapturePipe
 
@@ -26,8 +26,8 @@ def taken(
     truncated: bool = False,
     redact: tuple[str, ...] = (),
     serial: int = 1,
-) -> Taken:
-    about = About(
+) -> RawCapture:
+    about = CaptureInfo(
         exchange_id=f"e-{serial}",
         at=1000.0,
         expires_at=2000.0,
@@ -39,12 +39,12 @@ def taken(
     )
     said = [{"role": "user", "content": "Why?"}] if messages is None else messages
     request = json.dumps({"model": "m", "messages": said}).encode()
-    return Taken(
+    return RawCapture(
         about=about, request=request, answer=answer, streamed=streamed, truncated=truncated, redact=redact
     )
 
 
-def encoded(*found: Taken) -> bytes:
+def encoded(*found: RawCapture) -> bytes:
     messages = [msgspec.msgpack.encode(each) for each in found]
     return b"".join(len(each).to_bytes(4, "big") + each for each in messages)
 
@@ -62,8 +62,8 @@ def test_messages_and_answer_are_kept_redacted() -> None:
     )
     assert found is not None
     assert found.messages == (
-        Said("system", "the key is [secret]"),
-        Said("user", "I am [redacted], [email]"),
+        CapturedMessage("system", "the key is [secret]"),
+        CapturedMessage("user", "I am [redacted], [email]"),
     )
     assert (found.answer, found.truncated, found.about.exchange_id) == ("Hello [redacted]", False, "e-1")
 
@@ -101,7 +101,7 @@ def test_no_database_meets_a_zero_byte_or_half_a_character() -> None:
         taken(answer=b'{"choices": []}', streamed=False),
     ],
 )
-def test_what_text_does_not_say_whole_is_not_kept(without: Taken) -> None:
+def test_what_text_does_not_say_whole_is_not_kept(without: RawCapture) -> None:
     assert captured(without) is None
 
 

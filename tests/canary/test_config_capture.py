@@ -49,8 +49,8 @@ def test_everything_may_be_said() -> None:
     ("line", "words"),
     [
         ("capture: {}", "canaries[0].capture: keeps nothing; give it a rate, as `rate: 1%`, or per_category"),
-        ("capture: {rate: 1%, redact: ['(']}", "canaries[0].capture.redact[0]: is no regular expression"),
-        ("capture: {rate: 1%, redact: [x, 'a*']}", "canaries[0].capture.redact[1]: finds the empty text"),
+        ("capture: {rate: 1%, redact: ['(']}", "canaries[0].capture.redact[0]: is not a regular expression"),
+        ("capture: {rate: 1%, redact: [x, 'a*']}", "canaries[0].capture.redact[1]: matches the empty string"),
         ("capture: {rate: 2}", "did you mean 2%?"),
         ("capture: {rate: 1%, expires_after: 0s}", "canaries[0].capture.expires_after"),
         ("capture: {rate: 1%, per_category: 1001}", "canaries[0].capture.per_category"),

@@ -98,7 +98,7 @@ def test_captured_exchanges_become_a_dataset(tmp_path: Path) -> None:
         captures = [a_capture(f"c-{n}", "common") for n in range(30)] + [a_capture("r-1", "rare")]
         captures.append(a_capture("n-1", "new", arm="candidate"))
         copy = msgspec.structs.replace(a_capture("copy", arm="candidate", copy_of="r-1"), answer="Lost.")
-        CaptureStore(store).keep([*captures, copy], now=0.0)
+        CaptureStore(store).add([*captures, copy], now=0.0)
         label = Label(at=1.0, canary="c", exchange_id="r-1", right="candidate", who="ann")
         Labels(store).add(label)
     words = ["dataset", "sample", "c", str(file), "--size", "10"]
@@ -123,7 +123,7 @@ def test_each_month_adds_what_is_new_of_a_line_of_canaries_and_leaves_labels_alo
 
     def month(*found: Capture) -> dict[str, Any]:
         with closing(Store.open("sqlite:///canary.db", data)) as store:
-            CaptureStore(store).keep(found, now=0.0)
+            CaptureStore(store).add(found, now=0.0)
         done = CliRunner().invoke(app, ["dataset", "sample", "chat", str(file), "--task", "exact", *where])
         assert done.exit_code == 0, done.stderr
         return dict(json.loads(done.stdout))

@@ -12,7 +12,7 @@ from google.genai import types as genai_types
 
 from demo.behaviour import Behaviour
 from demo.provider import LocalProvider
-from records.capture import Said
+from records.capture import CapturedMessage
 from records.capture_store import CaptureStore
 from records.store import Store
 from tests.e2e.stage import Stage, on_stage
@@ -139,5 +139,5 @@ def test_what_the_sdk_hears_is_what_is_captured(stage: Stage, heard: dict[str, s
     with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
         captures = CaptureStore(store)
         (found,) = eventually(lambda: list(captures.read(canary, category=name)))
-    assert found.messages == (Said("system", SYSTEM), Said("user", ASKED))
+    assert found.messages == (CapturedMessage("system", SYSTEM), CapturedMessage("user", ASKED))
     assert found.answer == heard[name]

@@ -115,7 +115,7 @@ def test_bad_rows_are_all_named_by_line_and_nothing_is_kept(stage: Stage, tmp_pa
     told = {each["line"]: each["error"] for each in json.loads(done.stdout)["problems"]}
     assert told == {
         3: "csat takes a number from 1 to 5, not 9",
-        4: "this is no exchange id: send the value of x-canary-exchange",
+        4: "this is not an exchange id: send the value of x-canary-exchange",
         5: "send exactly one of exchange_id, session, unit",
         6: "unknown metric 'casat': did you mean 'csat'?",
     }

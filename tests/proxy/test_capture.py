@@ -10,7 +10,7 @@ import pytest
 from proxy.answer_recorder import AnswerRecorder
 from proxy.call import Call
 from proxy.capture import LONGEST_REQUEST, MOST_CATEGORIES, MOST_OPEN, Captures
-from records.capture import CaptureRule, CaptureSample, Taken
+from records.capture import CaptureRule, CaptureSample, RawCapture
 from records.outcome import Outcome
 from tests.proxy.calls import call, routes, trial
 
@@ -35,11 +35,11 @@ class Pipe:
     """Takes what is sent."""
 
     def __init__(self, *, full: bool = False) -> None:
-        self.taken: list[Taken] = []
+        self.taken: list[RawCapture] = []
         self.full = full
 
     def __call__(self, message: bytes) -> bool:
-        self.taken.append(msgspec.msgpack.decode(message, type=Taken))
+        self.taken.append(msgspec.msgpack.decode(message, type=RawCapture))
         return not self.full
 
 

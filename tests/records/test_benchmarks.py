@@ -11,14 +11,14 @@ from records.store import Store
 def test_the_newest_of_a_candidate_is_found_whatever_came_of_others(store: Store) -> None:
     benchmarks = Benchmarks(store)
     for at, candidate in ((1.0, "o/new"), (3.0, "o/new"), (2.0, "o/new"), (4.0, "o/other"), (5.0, None)):
-        benchmarks.keep({"at": at, "layers": []}, baseline="o/old", candidate=candidate, at=at)
+        benchmarks.add({"at": at, "layers": []}, baseline="o/old", candidate=candidate, at=at)
     assert benchmarks.latest("o/new") == {"at": 3.0, "layers": []}
     assert benchmarks.latest("o/unheard-of") is None
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM benchmarks", "UPDATE benchmarks SET candidate = 'x'"])
 def test_a_benchmark_can_neither_be_changed_nor_deleted(store: Store, change: str) -> None:
-    Benchmarks(store).keep({}, baseline="o/old", candidate="o/new", at=1.0)
+    Benchmarks(store).add({}, baseline="o/old", candidate="o/new", at=1.0)
     with pytest.raises(Unstorable, match="benchmarks is append-only"), store.writing() as connection:
         connection.execute(text(change))
     assert Benchmarks(store).latest("o/new") == {}

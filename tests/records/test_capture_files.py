@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from records import capture_files
-from records.capture import About, Capture, Said
+from records.capture import Capture, CapturedMessage, CaptureInfo
 from records.capture_files import clear, unstored, write
 
 
 def a_capture(serial: int = 1, *, expires_at: float = 20000.0) -> Capture:
-    about = About(
+    about = CaptureInfo(
         exchange_id=f"e-{serial}",
         at=1000.0,
         expires_at=expires_at,
@@ -22,7 +22,7 @@ def a_capture(serial: int = 1, *, expires_at: float = 20000.0) -> Capture:
         arm="baseline",
         kept="rate",
     )
-    return Capture(about=about, messages=(Said("user", "Why?"),), answer="Blue.")
+    return Capture(about=about, messages=(CapturedMessage("user", "Why?"),), answer="Blue.")
 
 
 @pytest.fixture

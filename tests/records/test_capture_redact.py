@@ -91,7 +91,9 @@ def test_own_patterns_come_first() -> None:
     assert redacted(text, [r"K-\d+", r"\w+@shop\.example"]) == "customer [redacted] wrote from [redacted]"
 
 
-@pytest.mark.parametrize(("text", "words"), [("(", "no regular expression"), ("a*", "finds the empty text")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("(", "not a regular expression"), ("a*", "matches the empty string")]
+)
 def test_a_pattern_that_cannot_be_used_says_why(text: str, words: str) -> None:
     with pytest.raises(BadPattern, match=words):
         pattern(text)

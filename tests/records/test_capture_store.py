@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from records.capture import About, Capture, Said
+from records.capture import Capture, CapturedMessage, CaptureInfo
 from records.capture_files import unstored, write
 from records.capture_store import PAGE, CaptureShipper, CaptureStore
 from records.errors import StoreDown
@@ -30,8 +30,8 @@ def a_capture(name: str, *, answer: str = "It is blue.", truncated: bool = False
         "tags": {"region": "eu"},
     } | about
     return Capture(
-        about=About(**said),
-        messages=(Said("system", "Be brief."), Said("user", "Wärum?")),
+        about=CaptureInfo(**said),
+        messages=(CapturedMessage("system", "Be brief."), CapturedMessage("user", "Wärum?")),
         answer=answer,
         truncated=truncated,
     )
@@ -48,7 +48,7 @@ def names(found: Sequence[Capture]) -> list[str]:
 
 def test_what_is_kept_is_read_as_it_was_by_time(captures: CaptureStore) -> None:
     late, early = a_capture("a", truncated=True, category="billing"), a_capture("b", at=NOW - 120)
-    assert captures.keep([late, early], now=NOW) == 2
+    assert captures.add([late, early], now=NOW) == 2
     assert list(captures.read("support")) == [early, late]
     assert list(captures.read("support", category="billing")) == [late]
     assert list(captures.read("support", since=NOW - 60)) == [late]
@@ -57,14 +57,14 @@ def test_what_is_kept_is_read_as_it_was_by_time(captures: CaptureStore) -> None:
 
 
 def test_storing_again_changes_nothing(captures: CaptureStore) -> None:
-    assert captures.keep([a_capture("a")], now=NOW) == 1
-    assert captures.keep([a_capture("a", answer="other"), a_capture("b")], now=NOW) == 1
+    assert captures.add([a_capture("a")], now=NOW) == 1
+    assert captures.add([a_capture("a", answer="other"), a_capture("b")], now=NOW) == 1
     assert {each.answer for each in captures.read("support")} == {"It is blue."}
 
 
 def test_many_are_read_page_by_page_each_once(captures: CaptureStore) -> None:
     everything = [a_capture(f"e-{n:04}", at=NOW - 60 - n % 7) for n in range(2 * PAGE + 10)]
-    captures.keep(everything, now=NOW)
+    captures.add(everything, now=NOW)
     found = names(list(captures.read("support")))
     assert len(found) == len(everything) and set(found) == set(names(everything))
 
@@ -75,23 +75,23 @@ def test_a_category_has_its_quota_a_day_however_many_workers_sent_some(captures:
         return [a_capture(f"{category}-{day}-{worker}-{n}", **about) for n in range(2)]
 
     for worker in range(3):
-        captures.keep([*some(worker, "rare"), *some(worker, "other"), *some(worker, "rare", day=1)], now=NOW)
-    captures.keep([a_capture("drawn", category="rare")], now=NOW)
+        captures.add([*some(worker, "rare"), *some(worker, "other"), *some(worker, "rare", day=1)], now=NOW)
+    captures.add([a_capture("drawn", category="rare")], now=NOW)
     assert len(list(captures.read("support", category="rare"))) == 3 + 3 + 1
     assert len(list(captures.read("support", category="other"))) == 3
 
 
 def test_two_answers_to_one_request_stand_side_by_side(captures: CaptureStore) -> None:
     copy = a_capture("copy", copy_of="real", arm="candidate", answer="It is azure.")
-    captures.keep([copy, a_capture("real"), a_capture("alone"), a_capture("orphan", copy_of="gone")], now=NOW)
+    captures.add([copy, a_capture("real"), a_capture("alone"), a_capture("orphan", copy_of="gone")], now=NOW)
     ((real, other),) = captures.pairs("support")
     assert (real.answer, other.answer, other.about.arm) == ("It is blue.", "It is azure.", "candidate")
     assert names(list(captures.read("support"))) == ["alone", "real"]
 
 
 def test_what_has_expired_goes_and_does_not_come_in(captures: CaptureStore) -> None:
-    captures.keep([a_capture("short", expires_at=NOW + 10), a_capture("long")], now=NOW)
-    assert captures.keep([a_capture("late", expires_at=NOW)], now=NOW) == 0
+    captures.add([a_capture("short", expires_at=NOW + 10), a_capture("long")], now=NOW)
+    assert captures.add([a_capture("late", expires_at=NOW)], now=NOW) == 0
     assert captures.expire(NOW + 9.9) == 0
     assert captures.expire(NOW + 10) == 1
     assert names(list(captures.read("support"))) == ["long"]
@@ -100,7 +100,7 @@ def test_what_has_expired_goes_and_does_not_come_in(captures: CaptureStore) -> N
 def test_what_sqlite_deletes_is_overwritten(sqlite_store: Store, tmp_path: Path) -> None:
     captures = CaptureStore(sqlite_store)
     text = "the quick brown fox " * 500
-    captures.keep([a_capture(f"e-{n}", answer=text) for n in range(20)], now=NOW)
+    captures.add([a_capture(f"e-{n}", answer=text) for n in range(20)], now=NOW)
     captures.expire(NOW + 2 * DAY_S)
     sqlite_store.close()
     assert b"brown fox" not in b"".join(path.read_bytes() for path in tmp_path.glob("canary.db*"))
@@ -130,7 +130,7 @@ def test_what_the_database_refuses_costs_nothing_else(captures: CaptureStore, tm
 class Down(CaptureStore):
     """A database that does not answer."""
 
-    def keep(self, captures: Sequence[Capture], *, now: float) -> int:
+    def add(self, captures: Sequence[Capture], *, now: float) -> int:
         raise StoreDown("down")
 
     def expire(self, now: float) -> int:
