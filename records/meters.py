@@ -1,7 +1,7 @@
-"""Every Prometheus family, for all workers together: fed from the spool's records, shown by one collector.
+"""Every Prometheus family, for all workers together: fed with the spool's records, exposed by one collector.
 
-Label values come from the config and from closed sets only; what a caller, a provider or a user wrote never
-becomes one. What each family means stands in docs/metrics.md.
+Label values come only from the config and from closed sets, never from callers, providers or users.
+docs/metrics.md describes the families.
 """
 
 import threading
@@ -27,7 +27,7 @@ LLM_BOUNDS = tuple(0.01 * 2**k for k in range(17))
 """Seconds, .01 to 655.36: the longest answers take ten minutes."""
 
 TOKEN_BOUNDS = tuple(0.00125 * 2**k for k in range(20))
-"""Seconds a token, .00125 to 655.36."""
+"""Seconds per token, .00125 to 655.36."""
 
 OVERHEAD_BOUNDS = tuple(0.0001 * 2**k for k in range(17))
 """Seconds, .0001 to 6.55."""
@@ -49,10 +49,10 @@ _ARM = ("canary", "arm")
 
 
 class Meters(Collector):
-    """The families and what feeds them. Safe for several threads.
+    """The families and the methods that feed them. Thread-safe.
 
-    `canaries` and `feedback_metrics` are the names in the config, `mono` reads CLOCK_MONOTONIC in seconds: a
-    worker whose last heartbeat is older than 5 s has no requests in flight any more.
+    `canaries` and `feedback_metrics` are the names in the config. `mono` reads CLOCK_MONOTONIC in seconds; a
+    worker whose last heartbeat is older than 5 s no longer counts requests in flight.
     """
 
     def __init__(
@@ -62,50 +62,57 @@ class Meters(Collector):
         self._mono = mono
         self._workers: dict[tuple[int, int], Heartbeat] = {}
         self._seen: dict[int, None] = {}
-        self._requests = Tally("canary_requests_total", "Exchanges by how they ended", (*_ARM, "outcome"))
-        self._errors = Tally("canary_errors_total", "Exchanges that failed, by type", (*_ARM, "error_type"))
-        self._tokens = Tally("canary_tokens_total", "Tokens of exchanges", (*_ARM, "kind"))
-        self._cost = Tally("canary_cost_usd_total", "Dollars for exchanges with a known price", _ARM)
+        self._requests = Tally("canary_requests_total", "Exchanges by outcome", (*_ARM, "outcome"))
+        self._errors = Tally("canary_errors_total", "Failed exchanges by error type", (*_ARM, "error_type"))
+        self._tokens = Tally("canary_tokens_total", "Tokens by kind", (*_ARM, "kind"))
+        self._cost = Tally("canary_cost_usd_total", "Cost in US dollars of priced exchanges", _ARM)
         self._unpriced = Tally("canary_unpriced_requests_total", "Answered exchanges without a price", _ARM)
         self._feedback = Tally("canary_feedback_total", "Feedback values", (*_ARM, "metric"))
-        self._assignments = Tally("canary_assignments_total", "Arms given and why", (*_ARM, "reason"))
-        self._fallbacks = Tally("canary_fallbacks_total", "Answers by the baseline", ("canary", "reason"))
-        self._rollbacks = Tally("canary_rollbacks_total", "Rollbacks by what caused them", ("canary", "rule"))
-        self._records = Tally("canary_records_total", "Records by what became of them", ("state",))
+        self._assignments = Tally("canary_assignments_total", "Assignments by reason", (*_ARM, "reason"))
+        self._fallbacks = Tally("canary_fallbacks_total", "Fallbacks to the baseline", ("canary", "reason"))
+        self._rollbacks = Tally("canary_rollbacks_total", "Rollbacks by rule", ("canary", "rule"))
+        self._records = Tally("canary_records_total", "Records by state", ("state",))
         self._feedback_sum = Tally("canary_feedback_value_sum", "Sum of feedback values", (*_ARM, "metric"))
-        self._copies = Tally("canary_mirror_requests_total", "Mirror copies by end", ("canary", "outcome"))
+        self._copies = Tally(
+            "canary_mirror_requests_total", "Mirror copies by outcome", ("canary", "outcome")
+        )
         self._copy_errors = Tally(
-            "canary_mirror_errors_total", "Mirror copies that failed, by type", ("canary", "error_type")
+            "canary_mirror_errors_total", "Failed mirror copies by error type", ("canary", "error_type")
         )
         self._copy_cost = Tally(
-            "canary_mirror_cost_usd_total", "Dollars for copies with a known price", ("canary",)
+            "canary_mirror_cost_usd_total", "Cost in US dollars of priced mirror copies", ("canary",)
         )
-        self._copies_dropped = Tally("canary_mirror_dropped_total", "Copies without room", ("canary",))
+        self._copies_dropped = Tally("canary_mirror_dropped_total", "Dropped mirror copies", ("canary",))
         self._duration = Histogram(
-            "canary_request_duration_seconds", "Request's last byte to the provider's", _ARM, LLM_BOUNDS
+            "canary_request_duration_seconds",
+            "Last byte of the request to last byte of the answer",
+            _ARM,
+            LLM_BOUNDS,
         )
         self._ttft = Histogram(
-            "canary_time_to_first_token_seconds", "Until the first token", _ARM, LLM_BOUNDS
+            "canary_time_to_first_token_seconds", "Time to the first token", _ARM, LLM_BOUNDS
         )
         self._tpot = Histogram(
-            "canary_time_per_output_token_seconds", "Per token after the first", _ARM, TOKEN_BOUNDS
+            "canary_time_per_output_token_seconds", "Time per token after the first", _ARM, TOKEN_BOUNDS
         )
-        self._overhead = Histogram("canary_proxy_overhead_seconds", "Added by the proxy", (), OVERHEAD_BOUNDS)
-        self._share = Level("canary_share_ratio", "The candidate's part of the units", ("canary",))
-        self._state = Level("canary_state", "1 for the state that is", ("canary", "state"))
+        self._overhead = Histogram(
+            "canary_proxy_overhead_seconds", "Time added by the proxy", (), OVERHEAD_BOUNDS
+        )
+        self._share = Level("canary_share_ratio", "The candidate's share of the units", ("canary",))
+        self._state = Level("canary_state", "1 for the current state, 0 for others", ("canary", "state"))
         self._guardrails = Level("canary_guardrail_state", "See docs/metrics.md", ("canary", "rule"))
         self._spooled = Level("canary_records_spooled", "Records waiting to be stored", ())
         self.configure(canaries=canaries, feedback_metrics=feedback_metrics)
 
     def configure(self, *, canaries: Iterable[str], feedback_metrics: Iterable[str]) -> None:
-        """Take in a reloaded config's names."""
+        """Take the names from a reloaded config."""
         with self._lock:
             self._canaries = frozenset(canaries)
             self._feedback_metrics = frozenset(feedback_metrics)
             self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
-        """Show what has not happened yet as 0: Prometheus sees no increase in what begins at 1."""
+        """Create the series at 0: Prometheus does not see an increase in a series that starts at 1."""
         self._errors.add(("", "", "lost_outcome"), 0.0)
         for arm in product(self._canaries, get_args(ArmName)):
             self._unpriced.add(arm, 0.0)
@@ -115,7 +122,7 @@ class Meters(Collector):
                 self._errors.add((*arm, error_type), 0.0)
 
     def observe(self, outcome: Outcome) -> None:
-        """Count one exchange; a mirror copy is nobody's answer and counts in families of its own."""
+        """Count one exchange. A mirror copy counts in families of its own."""
         canary = outcome.canary if outcome.canary in self._canaries else ""
         with self._lock:
             if outcome.mirror:
@@ -133,7 +140,7 @@ class Meters(Collector):
             self._observe_usage(outcome, arm)
 
     def observe_feedback(self, feedback: Feedback) -> None:
-        """Count one value; a correction (a key among the last 20,000) was counted when it first came."""
+        """Count one value. A correction, that is a key among the last 20,000, is not counted again."""
         key = int.from_bytes(blake2b(feedback.key.encode(), digest_size=8).digest(), "big")
         canary = feedback.canary if feedback.canary in self._canaries else ""
         metric = feedback.metric if feedback.metric in self._feedback_metrics else ""
@@ -148,7 +155,7 @@ class Meters(Collector):
             self._feedback_sum.add(labels, feedback.value)
 
     def beat(self, heartbeat: Heartbeat) -> None:
-        """A worker's sign of life, each of them once; its last one if it is closing."""
+        """Take a worker's heartbeat, once each; a closing heartbeat removes the worker."""
         worker = (heartbeat.worker, heartbeat.pid)
         with self._lock:
             for canary, count in heartbeat.mirrors_dropped.items():
@@ -159,34 +166,34 @@ class Meters(Collector):
                 self._workers[worker] = heartbeat
 
     def lose(self, count: int) -> None:
-        """A worker died over so many exchanges; whose they were died with it."""
+        """Count exchanges lost by a dead worker. Their canary and arm are unknown."""
         if count:
             with self._lock:
                 self._errors.add(("", "", "lost_outcome"), count)
 
     def set_plan(self, plan: Plan) -> None:
-        """Show this plan's shares and states."""
+        """Expose the shares and states of this plan."""
         states = plan.states.items()
         shares: dict[Labels, float] = {(name,): state.effective_share for name, state in states}
         shown: dict[Labels, float] = {
-            (name, each): float(each == state.state) for name, state in states for each in _STATES
+            (name, label): float(label == state.state) for name, state in states for label in _STATES
         }
         with self._lock:
             self._share.values, self._state.values = shares, shown
 
     def set_guardrails(self, states: Mapping[tuple[str, str], str]) -> None:
-        """Show the state, one of GUARDRAIL_VALUES, of every (canary, rule) that there is; of no other."""
+        """Replace the states by (canary, rule). A state is a key of GUARDRAIL_VALUES."""
         shown: dict[Labels, float] = {key: GUARDRAIL_VALUES[state] for key, state in states.items()}
         with self._lock:
             self._guardrails.values = shown
 
     def count_rollback(self, canary: str, rule: str) -> None:
-        """A canary was rolled back by this rule (or `manual`)."""
+        """Count a rollback by this rule, or by `manual`."""
         with self._lock:
             self._rollbacks.add((canary, rule))
 
     def set_records(self, totals: RecordTotals, spooled: int) -> None:
-        """Show what became of the records. accepted = stored + dropped + spooled, and never falls."""
+        """Expose the record counts. accepted = stored + dropped + spooled, and never falls."""
         accepted = max(totals.accepted + spooled, self._records.values.get(("accepted",), 0.0))
         with self._lock:
             self._spooled.values = {(): float(spooled)}
@@ -198,33 +205,34 @@ class Meters(Collector):
             }
 
     def collect(self) -> Iterator[Family]:
-        """Every family, for prometheus-client."""
+        """Yield every family to prometheus-client."""
         with self._lock:
-            kept = [each for each in self._kept().values() if each is not self._feedback_sum]
-            levels = (self._share, self._state, self._guardrails, self._spooled, *self._alive())
-            families: list[Family] = [each.family() for each in (*kept, *levels)]
+            counters = [meter for meter in self._counters().values() if meter is not self._feedback_sum]
+            levels = (self._share, self._state, self._guardrails, self._spooled, *self._worker_levels())
+            families: list[Family] = [meter.family() for meter in (*counters, *levels)]
             families.append(self._feedback_values())
         yield from families
 
     def snapshot(self) -> dict[str, Any]:
-        """The totals, JSON-able: for one checkpoint together with the cursors of the reader that fed them."""
+        """Return the totals as JSON values, to be saved with the cursors of the reader that fed them."""
         with self._lock:
-            kept = {name: each.snapshot() for name, each in self._kept().items()}
-            return {"families": kept, "feedback_seen": b64encode(array("Q", self._seen).tobytes()).decode()}
+            totals = {name: meter.snapshot() for name, meter in self._counters().items()}
+            return {"families": totals, "feedback_seen": b64encode(array("Q", self._seen).tobytes()).decode()}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Go on from a snapshot's totals; families and buckets that changed since begin at nothing."""
+        """Restore a snapshot's totals. Families whose labels or buckets have changed start at 0."""
         with self._lock:
-            for name, each in self._kept().items():
-                each.restore(snapshot["families"].get(name, ()))
+            for name, meter in self._counters().items():
+                meter.restore(snapshot["families"].get(name, ()))
             self._begin_at_zero()
             seen = array("Q")
             seen.frombytes(b64decode(snapshot["feedback_seen"]))
             self._seen = dict.fromkeys(seen)
 
-    def _kept(self) -> dict[str, Tally | Histogram]:
-        kept = (each for each in vars(self).values() if isinstance(each, Tally | Histogram))
-        return {each.name: each for each in kept}
+    def _counters(self) -> dict[str, Tally | Histogram]:
+        """The meters that survive restarts, by name."""
+        counters = (meter for meter in vars(self).values() if isinstance(meter, Tally | Histogram))
+        return {meter.name: meter for meter in counters}
 
     def _observe_copy(self, outcome: Outcome, canary: str) -> None:
         self._copies.add((canary, outcome.outcome))
@@ -237,7 +245,7 @@ class Meters(Collector):
         if outcome.overhead_s is not None:
             self._overhead.observe((), outcome.overhead_s)
         if outcome.outcome in ("aborted", "shed"):
-            return  # cut short: their times say nothing of the model
+            return  # these were cut short, so their times do not measure the model
         if outcome.latency_s is not None:
             self._duration.observe(arm, outcome.latency_s)
         if outcome.ttft_s is not None:
@@ -261,14 +269,14 @@ class Meters(Collector):
             self._unpriced.add(arm)
 
     def _feedback_values(self) -> SummaryMetricFamily:
-        help_text, labels = "Feedback values, each key's first", self._feedback.labels
+        help_text, labels = "Feedback values without corrections", self._feedback.labels
         family = SummaryMetricFamily("canary_feedback_value", help_text, labels=labels)
         for key, count in self._feedback.values.items():
             family.add_metric(key, count_value=int(count), sum_value=self._feedback_sum.values[key])
         return family
 
-    def _alive(self) -> tuple[Level, Level]:
-        """What the workers that still give signs of life say now."""
+    def _worker_levels(self) -> tuple[Level, Level]:
+        """Requests in flight and open breakers, from the latest heartbeats of live workers."""
         oldest = self._mono() - SILENT_AFTER_S
         self._workers = {worker: beat for worker, beat in self._workers.items() if beat.mono >= oldest}
         beats = self._workers.values()

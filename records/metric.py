@@ -1,18 +1,21 @@
-"""Feedback metrics: what may be reported back about an exchange, and the built-in ones."""
+"""Feedback metrics: the kinds of values that apps report about an exchange, and the built-in metrics."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 LARGEST = 1e15
-"""No value is beyond this, on either side: squares of what is sent by mistake must not leave a float."""
+"""Largest absolute value accepted, so that squares of mistaken values do not overflow a float."""
 
 MetricKind = Literal["bool", "rating", "nps", "count", "amount"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A feedback metric. `low` and `high` bound its values (None: open); `question` is the business question
-    it answers; `matures_after_s` is how long after first exposure a unit's value is complete."""
+    """A feedback metric.
+
+    `low` and `high` bound its values (None: unbounded). `question` is the business question that it answers.
+    `matures_after_s` is the time from a unit's first exposure until its value is complete.
+    """
 
     name: str
     kind: MetricKind

@@ -1,6 +1,6 @@
-"""The one record of an exchange. Every sink gets this same frozen value; nothing else is recorded.
+"""The record of an exchange, and the other records of a spool. Every sink gets the same frozen values.
 
-Structs, not dataclasses: one is built for each exchange, in a quarter of the time, and none is in a cycle.
+They are msgspec Structs, which build in a quarter of a dataclass's time and need no garbage collection.
 """
 
 from collections.abc import Mapping
@@ -35,9 +35,8 @@ ErrorType = Literal[
     "proxy_error",
     "lost_outcome",
 ]
-"""A closed set. `provider_*` and `candidate_rejects` count against the arm; the others never do, but that
-an exchange kept from the candidate by its breaker is a candidate failure in the report (no evidence for a
-guardrail), and `provider_stale` is nobody's fault."""
+"""A closed set. `provider_*`, except `provider_stale`, and `candidate_rejects` count against the arm.
+`breaker_open` counts as a candidate failure in reports, but not for guardrails. The others never count."""
 
 _NO_EVIDENCE = frozenset(
     {
@@ -55,7 +54,7 @@ NO_ROOM: frozenset[ErrorType | None] = frozenset({"shed", "proxy_no_descriptors"
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One upstream request inside an exchange. Seconds; tokens and cost are None where unknown."""
+    """One upstream request of an exchange. Times are seconds; unknown values are None."""
 
     arm: ArmName
     provider: str
@@ -67,9 +66,11 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Tokens of an exchange; None is unknown, never zero. `input` includes cached and cache-written tokens,
-    `cache_write` those that are kept for an hour (dearer), `output` reasoning tokens. `estimated` marks a
-    count that a broken stream cut short."""
+    """Tokens of an exchange; None means unknown, never zero.
+
+    `input_tokens` includes cached and cache-written tokens, `cache_write_tokens` includes those cached for an
+    hour, `output_tokens` includes reasoning tokens. `estimated`: the stream broke before its final count.
+    """
 
     input_tokens: int | None = None
     cached_input_tokens: int | None = None
@@ -81,13 +82,15 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """How one exchange ended. Everything counts to the assigned `arm`, whoever served it.
+    """How one exchange ended. Everything counts to the assigned `arm`, whichever arm served it.
 
-    Times: `at` is UTC seconds at the request's last byte, `mono` CLOCK_MONOTONIC seconds at the same moment
-    (comparable within one boot of one machine), `latency_s` from there to the provider's last byte read,
-    `ttft_s` to the first text or reasoning token, `ttfb_s` to the first body byte, `overhead_s` what the
-    proxy itself added before the upstream request left. Missing is None. `fingerprint` is a keyed hash of
-    what was asked, by which a session's repeated questions are told; it has no space in it.
+    `at`: UTC seconds at the request's last byte.
+    `mono`: CLOCK_MONOTONIC seconds at the same moment, comparable within one boot of one machine.
+    `latency_s`, `ttft_s`, `ttfb_s`: from that moment to the provider's last byte read, to the first text or
+    reasoning token, and to the first body byte.
+    `overhead_s`: time that the proxy added before it sent the upstream request.
+    `fingerprint`: keyed hash of the question, without spaces, to detect repeated questions in a session.
+    Missing values are None.
     """
 
     exchange_id: str
@@ -128,12 +131,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def failed(self) -> bool:
-        """True when the assigned arm is to blame: its own errors, and fallbacks that covered them."""
+        """True when the assigned arm failed, whether or not a fallback answered."""
         return self.outcome in ("error", "fallback") and blames_arm(self.error_type)
 
     @property
     def per_token_s(self) -> float | None:
-        """Seconds a token after the first; None where times or count are unknown, or there is no second."""
+        """Seconds per token after the first; None with unknown times or count, or under two tokens."""
         output = self.usage.output_tokens
         if self.latency_s is None or self.ttft_s is None or output is None or output < 2:
             return None
@@ -141,7 +144,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def evidence(self) -> bool:
-        """True when a guardrail may learn from it: assigned by the hash, and the arm really ran or failed."""
+        """True when guardrails may use the outcome: assigned by the hash, and the arm answered or failed."""
         return (
             bool(self.canary)
             and self.reason == "cohort"
@@ -152,14 +155,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def blames_arm(error_type: ErrorType | None) -> bool:
-    """True for the error types that count against the arm that was assigned."""
+    """True for error types that count against the assigned arm."""
     if error_type is None or error_type == "provider_stale":
         return False
     return error_type.startswith("provider_") or error_type in ("candidate_rejects", "breaker_open")
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A worker's sign of life, ten a second: counts since the worker started, and its loop's lag in seconds.
+    """A worker's heartbeat, ten a second. Counts run since the worker started, without mirror copies.
 
     `draining` is True once the worker takes no new connections, `closing` in the last one of an orderly end;
     without it, started − finished − inflight-at-death exchanges are `lost_outcome`. Mirror copies are in none
@@ -182,10 +185,10 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One value a user or an app gave. `key` makes repeats corrections: feedback_id, or exchange and metric.
+    """One feedback value from a user or an app. A value with a known `key` is a correction.
 
-    One of exchange_id, session, unit says what it is about; an exchange id brings its canary, run, arm and
-    unit with it, for the others they are joined later. `session` and `unit` are hashes.
+    Exactly one of `exchange_id`, `session` and `unit` was given. An exchange id carries canary, run, arm and
+    unit; for a session or unit they are joined later. `session` and `unit` are hashes.
     """
 
     key: str

@@ -1,8 +1,8 @@
-"""The plan file: how the states flow down to a machine's workers. Written by one process, polled by many.
+"""The plan file, which carries the states to the workers of a machine: one writer, many polling readers.
 
-A refresh is a rewrite with a new `refreshed_at`. Its age is measured by the reader's own monotonic clock from
-the moment the reader saw it, so that a stepped clock neither kills a fresh plan nor keeps a dead one alive;
-only for a plan found at start is there nothing better than the difference of UTC times.
+The writer refreshes the plan by rewriting it with a new `refreshed_at`. A reader measures the plan's age on
+its own monotonic clock from the moment it saw the refresh, so clock steps do not matter. Only the age of a
+plan found at startup comes from UTC times.
 """
 
 import os
@@ -18,15 +18,15 @@ _DECODER = msgspec.json.Decoder(Plan)
 
 
 def write(path: Path, plan: Plan) -> None:
-    """Replace the plan, whole or not at all. It never waits for an fsync: a rollback must not.
+    """Replace the plan file atomically, without fsync, so that a rollback does not wait for the disk.
 
-    A power cut may lose the newest plan; the store is the truth.
+    A power cut may lose the newest plan; the store still has the states.
     """
     write_whole(path, msgspec.json.encode(plan), durable=False)
 
 
 def read(path: Path) -> Plan | None:
-    """The plan in a file; None when there is none, or no whole one."""
+    """Read a plan file; None when it is missing or unreadable."""
     try:
         return _DECODER.decode(path.read_bytes())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -34,7 +34,7 @@ def read(path: Path) -> Plan | None:
 
 
 class PlanWatch:
-    """One process's view of the plan file: the highest version seen, and whether it is still refreshed."""
+    """One process's view of the plan file: the newest plan and the time of its last refresh."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -44,10 +44,10 @@ class PlanWatch:
         self._refreshed_mono: float | None = None
 
     def poll(self, now_utc: float, mono: float) -> Plan:
-        """The plan now; one stat() unless the file was replaced.
+        """Return the current plan. Costs one stat() unless the file was replaced.
 
-        A torn or older file is ignored. After 15 min without a refresh every share in it is 0; without any
-        plan there are no states at all. `now_utc` and `mono` are seconds of the two clocks.
+        Unreadable files and older versions are ignored. After 15 min without a refresh every share is 0;
+        before the first plan the result is NO_PLAN. `now_utc` and `mono` are seconds.
         """
         plan = self._replacement()
         if plan is not None and plan.version >= self._plan.version:
@@ -63,7 +63,7 @@ class PlanWatch:
                 return None
             plan = _DECODER.decode(_read_unnoted(self._path))
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-            return None  # gone or torn: what we have ages, and falls to share 0 by itself
+            return None  # missing or unreadable: the last plan ages and falls to share 0
         self._seen = seen
         return plan
 

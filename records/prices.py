@@ -1,7 +1,7 @@
-"""What an exchange cost, from its tokens. Knows standard per-token list prices; no discounts, tools or hours.
+"""The cost of an exchange from its tokens at list prices. No discounts, tools or time-based prices.
 
-genai-prices knows the prices, but takes 0.5 s to import and 120-170 µs for one calculation in decimals. So
-each model is looked up once and compiled to a few floats; a test holds the two together.
+genai-prices has the prices, but takes 0.5 s to import and 120-170 µs per calculation in decimals. Each model
+is therefore looked up once and compiled to a few floats; a test compares the two.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,8 +26,11 @@ MOST_KNOWN = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """Dollars per million tokens. None: cached or written tokens cost what plain input costs, and those
-    written for an hour what written ones cost."""
+    """Dollars per million tokens.
+
+    Where None, cached and cache-written tokens cost as much as plain input, and tokens cached for an hour as
+    much as other cache-written tokens.
+    """
 
     input: float
     output: float
@@ -37,13 +40,13 @@ class Rates:
 
 
 _PerToken = tuple[float, float, float, float, float]
-"""Dollars per token: input, cached, written, written for an hour, output."""
+"""Dollars per token: input, cached, cache-written, cache-written for an hour, output."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """A model's prices, and those above each input size, largest first. Without `bills_output` (embeddings)
-    the output tokens need not be known."""
+    """A model's base prices, and its tiers by input size, largest first. Without `bills_output` (embeddings)
+    the number of output tokens may be unknown."""
 
     base: _PerToken
     tiers: tuple[tuple[int, _PerToken], ...] = ()
@@ -51,15 +54,17 @@ class _Compiled:
 
 
 class Prices:
-    """Prices by wire API and model. `overrides` are a person's own, by model name, and win."""
+    """Prices by wire API and model. `overrides`, by model name, come from the config and take precedence."""
 
     def __init__(self, overrides: Mapping[str, Rates]) -> None:
         self._own = {model: _Compiled(_per_token(rates)) for model, rates in overrides.items()}
         self._known: dict[tuple[str, str], _Compiled | None] = {}
 
     def cost(self, provider_api: str, model: str, usage: Usage) -> float | None:
-        """Dollars; None for a model without a known price, and where input or output tokens are unknown or
-        contradict themselves. Cached and written tokens that were not reported count as plain input."""
+        """Return dollars, or None when the price or the input or output tokens are unknown or inconsistent.
+
+        Cached and cache-written tokens that were not reported count as plain input.
+        """
         price = self._price(provider_api, model)
         tokens, output = usage.input_tokens, usage.output_tokens
         if price is None or tokens is None:
@@ -81,23 +86,25 @@ class Prices:
         return plain * rates[0] + cached * rates[1] + into_cache + output * rates[4]
 
     def load(self, models: Iterable[tuple[str, str]]) -> None:
-        """Look up (provider_api, model) pairs now. What look-ups need is imported even where there are none:
-        the first request, which may name any model, must not stop the worker for it."""
+        """Look up (provider_api, model) pairs now.
+
+        Imports genai-prices even without pairs, so that the first request does not stall the worker.
+        """
         _look_up("openai", "")
         for provider_api, model in models:
             self._price(provider_api, model)
 
     def refresh(self) -> None:
-        """Forget what was looked up: list prices may change on a date. Worth a call a day."""
+        """Drop the looked-up prices, since list prices change. Call once a day."""
         self._known.clear()
 
     def _price(self, provider_api: str, model: str) -> _Compiled | None:
-        own = self._own.get(model)
-        if own is not None:
-            return own
+        override = self._own.get(model)
+        if override is not None:
+            return override
         key = (provider_api, model)
         if key not in self._known:
-            if len(self._known) >= MOST_KNOWN:  # callers choose these names
+            if len(self._known) >= MOST_KNOWN:  # bounded, because callers choose the names
                 self._known.clear()
             self._known[key] = _look_up(provider_api, model)
         return self._known[key]
@@ -129,7 +136,7 @@ def _look_up(provider_api: str, model: str) -> _Compiled | None:
 
 
 def _compile(price: "ModelPrice") -> _Compiled | None:
-    """None for a model that is not priced by text tokens (speech by the hour, images by the piece)."""
+    """Compile prices; None for a model not priced per text token (speech per hour, images per piece)."""
     from genai_prices.types import TieredPrices
 
     if price.input_mtok is None:

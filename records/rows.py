@@ -1,7 +1,7 @@
-"""Outcomes and feedback as rows of their tables: tuples in the order of the columns.
+"""Converts outcomes and feedback to table rows: tuples in column order.
 
-There may be thousands a second, so that they go to the driver as they are: SQLAlchemy's own parameter
-handling would cost more than the database.
+The rows go to the driver directly: at thousands a second, SQLAlchemy's parameter handling would cost more
+than the database.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ _NO_TAGS = "{}"
 
 
 def of_outcome(outcome: Outcome) -> Row:
-    """In the order of `tables.outcomes`."""
+    """Return the row in the column order of `tables.outcomes`."""
     usage = outcome.usage
     return (
         int(outcome.at // _DAY_S),
@@ -63,7 +63,7 @@ def of_outcome(outcome: Outcome) -> Row:
 
 
 def of_feedback(feedback: Feedback) -> Row:
-    """In the order of `tables.feedback`."""
+    """Return the row in the column order of `tables.feedback`."""
     return (
         feedback.key,
         feedback.metric,
@@ -83,5 +83,5 @@ def of_feedback(feedback: Feedback) -> Row:
 
 
 def _text(value: str) -> str:
-    """What a caller chose, as PostgreSQL takes it: it has no NUL in text."""
+    """Replace NUL characters, which PostgreSQL does not allow in text."""
     return value.replace("\0", "\ufffd") if "\0" in value else value

@@ -1,7 +1,7 @@
-"""From the spool into the store: the loop that reads, stores, and only then moves on. It needs a thread.
+"""The shipper: a thread that moves records from the spool into the store and commits its cursor afterwards.
 
-A database that is down is waited for and nothing is lost: what was not stored stays in the spool. A value
-that the database refuses is set aside and counted, so that one bad record cannot stop all the others.
+While the database is down the shipper retries, and unstored records stay in the spool. A record with a value
+that the database refuses is set aside and counted, so that it does not block the others.
 """
 
 import threading
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """One spool's records: what the store says of them, and how many still wait."""
+    """The counts of one spool's records: totals from the store, and the number still waiting."""
 
     totals: RecordTotals
     spooled: int
@@ -38,9 +38,9 @@ class Counts:
 class Shipper:
     """Ships one spool folder.
 
-    `others` are further readers of the folder, in other threads; a file goes when they are done with it too.
-    `shipped` is called after each stored batch. For any thread: `spooled` is how many records wait, `counts`
-    what became of this spool's records (None until the store has said).
+    `others` are other readers of the folder, in other threads; a file is deleted when all readers are done.
+    `shipped` is called after each stored batch. Any thread may read `spooled`, the number of waiting records,
+    and `counts`, None until the store has answered.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class Shipper:
 
     @property
     def down(self) -> str | None:
-        """Why the last try failed, or that this one takes too long; None when all is well. For any thread."""
+        """Why the last attempt failed or the current one is slow; None when healthy. For any thread."""
         asked_at = self._asked_at
         if self._problem is None and asked_at is not None and self._mono() - asked_at > LATE_S:
             return f"no answer for {LATE_S:g} s"
         return self._problem
 
     def run(self, stop: threading.Event) -> None:
-        """Ship until `stop` is set, then whatever is left, as long as the database answers."""
+        """Ship until `stop` is set, then ship the rest while the database answers."""
         while not stop.is_set():
             if not self._turn(stop):
                 stop.wait(POLL_S)
@@ -82,7 +82,7 @@ class Shipper:
             self._reader.close()
 
     def drain(self) -> bool:
-        """Ship all there is now. False when the database went away over it; the rest stays in the spool."""
+        """Ship all waiting records. False when the database failed; the rest stays in the spool."""
         gave_up = threading.Event()
         gave_up.set()
         while self._turn(gave_up):
@@ -90,21 +90,21 @@ class Shipper:
         return self.down is None
 
     def count(self) -> int:
-        """Count the records waiting, for when nothing is being shipped."""
+        """Count the waiting records without shipping them."""
         if self._reader is None:
             self._begin()
-        self._look()
+        self._update_counts()
         return self.spooled
 
     def _turn(self, stop: threading.Event) -> bool:
-        """Ship one batch; False when there was nothing to ship, or no database until `stop`."""
+        """Ship one batch. False when nothing waits, or when the database was down until `stop`."""
         reader = self._reader or self._wait_for(self._begin, stop)
         if reader is None:
             return False
         batch = self._unshipped or reader.read(BATCH)
         if batch.is_empty:
             self._clean(reader, stop)
-            self._look()
+            self._update_counts()
             return False
         self._unshipped = batch
         if self._wait_for(lambda: self._store_batch(batch), stop) is None:
@@ -114,11 +114,11 @@ class Shipper:
         self._backlog.committed(batch)
         self._shipped(batch)
         self._clean(reader, stop)
-        self._look()
+        self._update_counts()
         return True
 
-    def _look(self) -> None:
-        """Count what waits. Both figures change as one: accepted = stored + dropped + spooled always."""
+    def _update_counts(self) -> None:
+        """Update both counts together, so that accepted = stored + dropped + spooled always holds."""
         self.spooled = self._backlog.count()
         if self._totals is not None:
             self.counts = Counts(self._totals, self.spooled)
@@ -135,7 +135,7 @@ class Shipper:
         return self._reader
 
     def _wait_for(self, act: Callable[[], T], stop: threading.Event) -> T | None:
-        """Try until the database answers; None when `stop` is set first. Always tries once."""
+        """Retry until the database answers; None when `stop` is set first. Tries at least once."""
         delay, longest = BACKOFF_S
         while True:
             self._asked_at = self._mono()
@@ -148,7 +148,7 @@ class Shipper:
                 return answer
             finally:
                 self._asked_at = None
-            self._look()
+            self._update_counts()
             if stop.wait(delay):
                 return None
             delay = min(2 * delay, longest)
@@ -174,7 +174,7 @@ class Shipper:
         self._totals = self._store.ship(batch, self._name).totals
 
     def _salvage(self, chunk: Chunk) -> int:
-        """Store all the records that can be, by halving; returns how many had to be set aside."""
+        """Find the refused records by bisection, store the others, and return how many were set aside."""
         try:
             self._ship(Batch(chunks=[chunk]))
         except Unstorable:

@@ -1,4 +1,4 @@
-"""The spool's writing side: a worker's append-only files, the only thing a worker writes.
+"""The writing side of the spool: a worker's append-only files, the only files that a worker writes.
 
 A file is `w{worker}-{boot}-{pid}-{n}.spool`: `boot` is 8 hex digits of the machine's boot id and 8 of this
 process's start (a container reuses pids within one boot), `n` counts segments. Its writer holds an flock on
@@ -26,7 +26,7 @@ _ROOM_STEP = 1 << 20
 
 
 class SpoolWriter:
-    """One process's spool. Not for several threads: `append` and `synced` belong to the event loop's thread.
+    """One process's spool. Not thread-safe: call `append` and `synced` from the event loop's thread.
 
     `cap_bytes` bounds the whole folder (all workers; overshot by at most 1 MiB a worker), `segment_bytes` one
     file. `dropped` counts outcomes and feedback that were not kept; `held` waits for a disk that hangs.
@@ -75,7 +75,7 @@ class SpoolWriter:
         return True
 
     async def synced(self) -> None:
-        """Return once everything appended so far is on disk. SpoolFull when the disk did not keep it."""
+        """Wait until all records appended so far are on disk. Raises SpoolFull when the sync fails."""
         await self._sync.wait()
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class SpoolWriter:
             if size > self._room and not self._find_room(size):
                 return self._refused()
             done = os.write(self._fd, frames)
-        except OSError:  # full, over quota, broken, gone: whatever it is, traffic goes on
+        except OSError:  # full, over quota, broken or missing: traffic continues in every case
             return self._refused()
         if done != size:
             self._take_back()
@@ -122,15 +122,15 @@ class SpoolWriter:
         return False
 
     def _take_back(self) -> None:
-        """Undo a short write, so that the next frame starts where a reader looks for one."""
+        """Undo a short write, so that the next frame starts at a frame boundary."""
         try:
             os.ftruncate(self._fd, self._written)
         except OSError:
             self._written = os.fstat(self._fd).st_size
-            self._rotate()  # the reader will quarantine the stump
+            self._rotate()  # the reader will quarantine the partial frame
 
     def _refused(self) -> bool:
-        """Full: hand the segment to the readers at once, for deleting it is what makes room again."""
+        """Rotate the segment when the folder is full: deleting a finished segment makes room again."""
         now = time.monotonic()
         if self._written and now - self._rotated_full_at >= ROTATE_WHEN_FULL_EVERY_S:
             self._rotated_full_at = now
@@ -138,7 +138,7 @@ class SpoolWriter:
         return False
 
     def _find_room(self, size: int) -> bool:
-        # Measured from time to time only: listing a folder on each append would cost more than the append.
+        # Measured at intervals: listing the folder on each append would cost more than the append.
         now = time.monotonic()
         if now - self._found_full_at < MEASURE_WHEN_FULL_EVERY_S:
             return False
@@ -153,14 +153,14 @@ class SpoolWriter:
         self._segment, self._written = segment + 1, 0
         try:
             fd = self._open()
-        except OSError:  # no inode left: go on in the old file
+        except OSError:  # no inode left: continue in the old file
             self._segment, self._written = segment, written
             return
         self._sync.replace(fd)
         self._fd = fd
 
     def _open(self) -> int:
-        # A reader takes an empty, unlocked file for one being born, so creating and locking need not be one.
+        # Readers treat an empty, unlocked file as new, so creating and locking need not be atomic.
         fd = os.open(self._path(), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return fd
@@ -170,13 +170,13 @@ class SpoolWriter:
 
 
 def used_bytes(folder: Path) -> int:
-    """What a folder's spool files hold."""
+    """Return the total size of a folder's spool files."""
     return sum(_size(entry) for entry in os.scandir(folder) if entry.name.endswith(".spool"))
 
 
 def room_bytes(folder: Path, *, cap_bytes: int = CAP_BYTES) -> int | None:
-    """Bytes that still fit into a spool: what its disk has and its bound leaves. None when that cannot be
-    told, as before there is a spool."""
+    """Return the bytes that still fit into a spool, limited by its disk and its cap. None when unknown, for
+    example before the folder exists."""
     try:
         disk = os.statvfs(folder)
         return min(disk.f_bavail * disk.f_frsize, cap_bytes - used_bytes(folder))
@@ -187,12 +187,12 @@ def room_bytes(folder: Path, *, cap_bytes: int = CAP_BYTES) -> int | None:
 def _size(entry: os.DirEntry[str]) -> int:
     try:
         return entry.stat().st_size
-    except FileNotFoundError:  # a reader has just finished and deleted it
+    except FileNotFoundError:  # a reader has just deleted it
         return 0
 
 
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
-    except OSError:  # no Linux: every start counts as a boot of its own
+    except OSError:  # not on Linux: every start counts as a new boot
         return secrets.token_hex(4)

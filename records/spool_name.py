@@ -1,6 +1,6 @@
-"""A spool folder's own name, by which a store that many machines write into tells their spools apart.
+"""The name of a spool folder, which distinguishes the spools of many machines in one store.
 
-The names of spool files are unique to one machine only: containers share boot ids and process ids.
+Names of spool files are not unique across machines, because containers share boot ids and process ids.
 """
 
 import secrets
@@ -10,7 +10,7 @@ from records.whole_file import write_whole
 
 
 def of(folder: Path) -> str:
-    """The folder's name: 32 hex digits in a file beside it, drawn when they are first asked for."""
+    """Return the folder's name: 32 hex digits from a file beside the folder, created on first use."""
     path = folder.with_suffix(".name")
     try:
         name = path.read_text().strip()

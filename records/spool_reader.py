@@ -1,11 +1,11 @@
-"""The spool's reading side: every readable record of a folder once, in order per writer. Nothing is written
-here but the quarantine.
+"""The reading side of the spool: yields every readable record of a folder once, in order per writer. Writes
+only to the quarantine.
 
-What becomes of a file, as one reader sees it:
+The states of a file for one reader:
 
-    live      its writer holds the lock: read what is there, wait for the rest of a torn frame
-    final     a later segment exists, or nobody holds the lock: read to the end, quarantine what is torn
-    done      final, read to its end, its writer's death noticed: cursor DONE
+    live      the writer holds the lock: read complete frames, wait for the rest of a torn frame
+    final     a later segment exists, or the file is unlocked: read to the end, quarantine a torn frame
+    done      final and read to the end, the writer's death reported: cursor DONE
     deleted   by `sweep`, once every reader has committed DONE
 """
 
@@ -22,7 +22,7 @@ from records.quarantine import set_aside
 from records.track import Track
 
 DONE = -1
-"""The cursor of a file that will never hold anything new for this reader."""
+"""The cursor of a file that has nothing more for this reader."""
 
 _BORN_WITHIN_S = 60.0
 _CHUNK = 1 << 20
@@ -31,8 +31,8 @@ _NAME = re.compile(r"(w(\d+)-([0-9a-f]{8})[0-9a-f]*-(\d+))-(\d+)\.spool")
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A process that wrote: its worker slot, its machine's boot (monotonic times compare within one) and its
-    pid. `name` is unique to the process."""
+    """A writing process: its worker slot, the boot of its machine (monotonic times are comparable within one
+    boot) and its pid. `name` is unique to the process."""
 
     name: str
     worker: int
@@ -42,7 +42,7 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Records of one file, in the order they were written."""
+    """Records of one file, in write order."""
 
     file: str
     writer: Writer
@@ -51,7 +51,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A writer that ended without a closing heartbeat; `lost` exchanges were begun and not recorded."""
+    """A writer that ended without a closing heartbeat; `lost` exchanges were started and never recorded."""
 
     writer: Writer
     lost: int
@@ -59,8 +59,11 @@ class Death:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one read found. `cursors` are where the touched files stand after it (DONE: finished), `dropped`
-    what writers said they dropped since their last heartbeat, `quarantined` the damaged places met."""
+    """The result of one read.
+
+    `cursors`: offsets of the files that were read, DONE for finished files. `dropped`: records that writers
+    reported as dropped. `quarantined`: number of damaged places.
+    """
 
     chunks: list[Chunk] = field(default_factory=list)
     cursors: dict[str, int] = field(default_factory=dict)
@@ -69,7 +72,7 @@ class Batch:
     quarantined: int = 0
 
     def records(self) -> Iterator[Record]:
-        """Every record, file by file."""
+        """Yield every record, file by file."""
         for chunk in self.chunks:
             yield from chunk.records
 
@@ -90,10 +93,10 @@ class _File:
 
 
 class SpoolReader:
-    """One consumer's way through a spool folder. Belongs to one thread at a time.
+    """One consumer's reader of a spool folder. Not thread-safe.
 
-    `cursors` are the places this consumer has committed before (file name → offset or DONE). With
-    `quarantine` False damage is counted but not copied aside, for the second consumer of a folder.
+    `cursors` are the offsets that this consumer has committed (file name → offset or DONE). With
+    `quarantine=False` damage is counted but not copied; use this for the second consumer of a folder.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class SpoolReader:
         self.committed: dict[str, int] = dict(cursors or {})
 
     def read(self, limit: int = 2000) -> Batch:
-        """Up to about `limit` records that were not read before. Cheap when there are none."""
+        """Read about `limit` new records at most. Cheap when there are none."""
         writers = self._list()
         batch = _Building()
         names = sorted(writers)
@@ -120,16 +123,16 @@ class SpoolReader:
         return batch.done()
 
     def commit(self, batch: Batch) -> None:
-        """The batch is safe: its cursors count for `sweep` from now on."""
+        """Commit the batch: `sweep` uses its cursors from now on."""
         self.committed.update(batch.cursors)
 
     def close(self) -> None:
-        """Let go of every file."""
+        """Close every file."""
         for file in self._files.values():
             _close(file)
 
     def _list(self) -> dict[str, list[_File]]:
-        """The folder's files by writer, oldest segment first."""
+        """Return the folder's files by writer, oldest segment first."""
         writers: dict[str, list[_File]] = {}
         present = set()
         for entry in os.scandir(self._folder):
@@ -164,7 +167,7 @@ class SpoolReader:
         track = self._tracks.get(writer)
         if track is None:
             track = self._tracks[writer] = Track()
-            for file in files:  # after a restart: what its heartbeats said before the cursor
+            for file in files:  # after a restart: replay the heartbeats before the cursor
                 if file.offset:
                     track.see(_read_back(file))
         return track
@@ -179,7 +182,7 @@ class SpoolReader:
                 return
 
     def _read_file(self, file: _File, rotated: bool, track: Track, batch: "_Building", limit: int) -> bool:
-        """Read on in one file; True when it is done and the writer's next one may follow."""
+        """Continue reading one file. True when it is done and the writer's next segment may follow."""
         fd = _open(file)
         final, size = rotated, _CHUNK
         while True:
@@ -195,7 +198,7 @@ class SpoolReader:
                     return self._finish(file, track, batch)
                 if not _orphaned(fd):
                     return False
-                final = True  # whatever it wrote before it let go is there now: look once more
+                final = True  # all writes before the unlock are visible now: read once more
             elif batch.left(limit) <= 0:
                 return False
             elif found.torn and not found.end:  # longer than a chunk: a large frame, or damage
@@ -217,9 +220,9 @@ class SpoolReader:
 
 
 def sweep(folder: Path, readers: Sequence[SpoolReader]) -> list[str]:
-    """Delete the files that every one of `readers` has committed as done; returns their names.
+    """Delete the files that all `readers` have committed as DONE, and return their names.
 
-    For the thread of the first reader; the others may read on in theirs. A reader notices by itself.
+    Call it in the first reader's thread; the other readers may continue in theirs and notice deleted files.
     """
     done = [name for name, cursor in readers[0].committed.items() if cursor == DONE]
     done = [name for name in done if all(reader.committed.get(name) == DONE for reader in readers[1:])]
@@ -231,7 +234,7 @@ def sweep(folder: Path, readers: Sequence[SpoolReader]) -> list[str]:
 
 @dataclass(slots=True)
 class _Building:
-    """A batch while it is read."""
+    """A batch under construction."""
 
     chunks: list[Chunk] = field(default_factory=list)
     cursors: dict[str, int] = field(default_factory=dict)
@@ -257,7 +260,7 @@ class _Building:
 
 
 def _orphaned(fd: int) -> bool:
-    """True when nobody can write to the file any more: its writer has let go of the lock."""
+    """True when the writer has released its lock, so that the file no longer grows."""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

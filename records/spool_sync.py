@@ -19,7 +19,7 @@ HANGS_AFTER_S = 1.0
 
 
 class Sync:
-    """Syncs a writer's current segment, and closes the ones that were rotated out after their last sync."""
+    """Syncs a writer's current segment; syncs rotated segments a last time and closes them."""
 
     def __init__(self, folder: Path, fd: int) -> None:
         self._folder = folder
@@ -36,7 +36,7 @@ class Sync:
         self._thread.start()
 
     def dirty(self) -> None:
-        """Something was appended that must reach the disk."""
+        """Request a sync for appended bytes."""
         if not self._is_dirty:
             self._is_dirty = True
             self._wake.set()
@@ -47,7 +47,7 @@ class Sync:
         return began is not None and time.monotonic() - began > HANGS_AFTER_S
 
     def replace(self, fd: int) -> None:
-        """Write goes on in `fd`; the one before is synced and closed."""
+        """Switch to `fd`; the previous file is synced and closed."""
         with self._lock:
             self._retired.append(self._fd)
             self._fd = fd
@@ -56,7 +56,7 @@ class Sync:
         self._wake.set()
 
     async def wait(self) -> None:
-        """Return after a sync that began after this call. SpoolFull when the disk failed it."""
+        """Wait for a sync that starts after this call. Raises SpoolFull when the sync fails."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         with self._lock:
@@ -66,7 +66,7 @@ class Sync:
         await future
 
     def close(self) -> None:
-        """Sync once more and end the thread; the current segment stays open and is the caller's to close."""
+        """Sync once more and end the thread. The caller closes the current segment."""
         self._stop.set()
         self._wake.set()
         self._thread.join()
@@ -80,7 +80,7 @@ class Sync:
 
     def _round(self) -> None:
         self._wake.clear()
-        self._is_dirty = False  # before the sync: what is appended from here on sets it again
+        self._is_dirty = False  # before the sync, so that later appends set it again
         with self._lock:
             waiters, self._waiters = self._waiters, []
             retired, self._retired = self._retired, []
@@ -103,11 +103,13 @@ def _tell(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None], kept: b
         if kept:
             future.set_result(None)
         else:
-            future.set_exception(SpoolFull("the disk did not keep the record: free space or replace it"))
+            future.set_exception(
+                SpoolFull("the disk did not store the record: free space or replace the disk")
+            )
 
     try:
         loop.call_soon_threadsafe(settle)
-    except RuntimeError:  # the loop is closed: nobody waits any more
+    except RuntimeError:  # the loop is closed, so nothing waits any more
         return
 
 

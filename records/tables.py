@@ -1,6 +1,7 @@
-"""The store's schema as it is now, one for SQLite and PostgreSQL; `migrations/` gets a database there.
+"""The current schema of the store, for SQLite and PostgreSQL. `migrations/` upgrades older databases.
 
-Times: UTC seconds; days: UTC day numbers (at // 86400); money: dollars; missing: NULL. Docs: docs/records.md.
+Times are UTC seconds, days UTC day numbers (at // 86400), money dollars, missing values NULL. See
+docs/records.md.
 """
 
 from sqlalchemy import (
@@ -24,7 +25,7 @@ metadata = MetaData()
 
 _BY_DAY = "RANGE (day)"
 Key = String().with_variant(String(collation="C"), "postgresql")
-"""Text that is only ever compared: byte by byte, which PostgreSQL sorts several times faster."""
+"""Text compared byte by byte, which PostgreSQL sorts several times faster than with a locale."""
 
 Number = Float().with_variant(DOUBLE_PRECISION(), "postgresql")
 
@@ -119,7 +120,7 @@ unit_days = Table(
     postgresql_partition_by=_BY_DAY,
 )
 
-# Only SQLite deletes old rows by looking for them; PostgreSQL drops a day's partition.
+# SQLite deletes old rows by query; PostgreSQL drops a day's partition.
 Index("unit_days_by_day", unit_days.c.day).ddl_if(dialect="sqlite")
 
 sessions = Table(
@@ -308,4 +309,4 @@ labels = Table(
 )
 
 PARTITIONED: tuple[Table, ...] = (outcomes, unit_days)
-"""By day, on PostgreSQL."""
+"""Tables partitioned by day on PostgreSQL."""

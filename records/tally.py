@@ -1,4 +1,4 @@
-"""Counters and histograms as plain dicts: cheap to add to, easy to keep across restarts. Fed by `meters`."""
+"""Counters, gauges and histograms as plain dicts: cheap to update, easy to snapshot. Used by `meters`."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Tally:
         self.values: dict[Labels, float] = {}
 
     def add(self, labels: Labels, amount: float = 1.0) -> None:
-        """Count `amount` more."""
+        """Add `amount`."""
         self.values[labels] = self.values.get(labels, 0.0) + amount
 
     def family(self) -> CounterMetricFamily:
@@ -35,7 +35,7 @@ class Tally:
 
 
 class Level:
-    """A gauge with labels, told anew as a whole; it need not outlive the process."""
+    """A gauge with labels. Its values are replaced together and do not survive the process."""
 
     def __init__(self, name: str, help_text: str, labels: Sequence[str]) -> None:
         self.name, self.help_text, self.labels = name, help_text, tuple(labels)
@@ -50,13 +50,13 @@ class Level:
 
 
 class Histogram:
-    """A histogram with labels. `bounds` are the buckets' upper ends, ascending; one without end follows."""
+    """A histogram with labels. `bounds` are the upper bounds of the buckets, ascending, without +Inf."""
 
     def __init__(self, name: str, help_text: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
         self.name, self.help_text, self.labels = name, help_text, tuple(labels)
         self.bounds = tuple(bounds)
         self._texts = [*(f"{bound:g}" for bound in bounds), "+Inf"]
-        self.values: dict[Labels, list[float]] = {}  # one count a bucket, and the sum
+        self.values: dict[Labels, list[float]] = {}  # one count per bucket, then the sum
 
     def observe(self, labels: Labels, value: float) -> None:
         """Count one value."""
@@ -67,7 +67,7 @@ class Histogram:
         cells[-1] += value
 
     def family(self) -> HistogramMetricFamily:
-        """As Prometheus shows it: buckets cumulated."""
+        """Return the Prometheus family, with cumulative buckets."""
         family = HistogramMetricFamily(self.name, self.help_text, labels=self.labels)
         for labels, cells in self.values.items():
             total, buckets = 0.0, []

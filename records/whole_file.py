@@ -1,4 +1,4 @@
-"""A small file that is replaced whole or not at all. Not for anything that grows."""
+"""Atomic replacement of small files. Not for files that grow."""
 
 import os
 from pathlib import Path
@@ -16,10 +16,10 @@ def file_stamp(path: Path) -> Stamp:
 
 
 def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Replace the file's content with `data`. Only one thread at a time may write a path.
+    """Replace the file's content atomically. Only one thread at a time may write a path.
 
-    `durable`: the data survives a power cut once this returns. Without it the data survives `kill -9`, and
-    the call never waits for an fsync. Raises OSError where the disk refuses: then nothing has changed.
+    `durable`: the data survives a power cut once this returns. Without `durable` the data survives `kill -9`,
+    and the call never waits for an fsync. Raises OSError and changes nothing when the write fails.
     """
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
@@ -38,7 +38,7 @@ def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def sync_whole(path: Path) -> None:
-    """Make durable what `write_whole` wrote without. Raises OSError."""
+    """Make a file durable that was written with `durable=False`. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -48,7 +48,7 @@ def sync_whole(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the folder's names durable, as a new or renamed file needs."""
+    """Make the folder's entries durable, after a file was created or renamed."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

@@ -1,8 +1,8 @@
-"""The store's schema, step by step: one file of `versions/` a step, run by Alembic, forwards only.
+"""Migrations of the store's schema: one step per file in `versions/`, run by Alembic, forwards only.
 
-A step never imports `records.tables`, which tells of today. Add one as `NNNN_what_it_does.py`, raise HEAD,
-and change `records/tables.py` alike; tests hold the two against each other on both databases.
+A step never imports `records.tables`, which has the current schema. To add a step, write
+`NNNN_what_it_does.py`, raise HEAD and change `records/tables.py`; tests compare the two on both databases.
 """
 
 HEAD = "0008"
-"""The newest step that this program knows. Steps are numbered, so that a newer database can be told."""
+"""The newest step of this version. Steps are numbered, so that a newer database can be recognised."""

@@ -1,4 +1,4 @@
-"""What Alembic runs: the steps, in the transaction and under the lock that `records.store.migrate` holds."""
+"""Alembic's entry point: runs the steps in the transaction and under the lock of `records.store.migrate`."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""What replicas tell each other by Redis: hints that are quicker than the store, which alone is the truth."""
+"""Exchange between replicas over Redis: faster than the store, which stays authoritative."""

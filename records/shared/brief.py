@@ -1,4 +1,4 @@
-"""Outcomes in brief, for the stream: what the guardrails need, a third of the record."""
+"""Shortened outcomes for the stream: the fields that guardrails need, a third of the record."""
 
 import msgspec
 
@@ -7,8 +7,7 @@ from routing.canary import ArmName
 
 
 class Brief(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One outcome's part. `estimated` is that of its usage. Its monotonic time stays behind: it is one
-    machine's."""
+    """A shortened outcome. `mono` is left out because it is valid on one machine only."""
 
     exchange_id: str
     at: float
@@ -32,7 +31,7 @@ class Brief(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def brief(outcome: Outcome) -> Brief:
-    """The outcome's part for the stream."""
+    """Shorten an outcome."""
     return Brief(
         outcome.exchange_id,
         outcome.at,
@@ -57,7 +56,7 @@ def brief(outcome: Outcome) -> Brief:
 
 
 def restored(part: Brief, mono: float) -> Outcome:
-    """An outcome again, as far as it goes, at this machine's monotonic second."""
+    """Rebuild an outcome with the fields of `part` and this machine's monotonic second `mono`."""
     return Outcome(
         exchange_id=part.exchange_id,
         at=part.at,

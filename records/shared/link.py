@@ -1,4 +1,4 @@
-"""A connection to Redis that never makes anybody wait for long."""
+"""A Redis connection with short timeouts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +11,13 @@ from redis.exceptions import RedisError
 from records.errors import SharedDown
 
 ANSWER_WITHIN_S = 0.3
-"""Redis answers in well under a millisecond; what takes this long is not there."""
+"""Timeout. Redis normally answers in well under a millisecond."""
 
 
 def connect(url: str) -> Redis:
-    """A client for `redis://…` or `rediss://…`; nothing is sent before its first use.
+    """Create a client for `redis://…` or `rediss://…`, which connects on first use and does not retry.
 
-    No retries: whoever asks asks again soon, and knows best what to do meanwhile.
+    All callers poll and have a fallback of their own.
     """
     return Redis.from_url(
         url,
@@ -30,7 +30,7 @@ def connect(url: str) -> Redis:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Whatever goes wrong with Redis inside is SharedDown."""
+    """Convert Redis errors inside this block to SharedDown."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as exc:

@@ -1,4 +1,4 @@
-"""The plan by Redis: the key `canary:plan` holds it, a channel of the same name says to look there."""
+"""The plan in Redis: the key `canary:plan` holds it, and a channel of the same name announces changes."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -15,40 +15,40 @@ _LISTEN_S = 5.0
 _DECODER = msgspec.json.Decoder(Plan)
 
 _SET_UNLESS_NEWER = """
-local held = redis.call('GET', KEYS[1])
-if held then
-  local good, plan = pcall(cjson.decode, held)
+local stored = redis.call('GET', KEYS[1])
+if stored then
+  local good, plan = pcall(cjson.decode, stored)
   if good and type(plan) == 'table' and (tonumber(plan.version) or 0) > tonumber(ARGV[2]) then return 0 end
 end
 redis.call('SET', KEYS[1], ARGV[1])
 redis.call('PUBLISH', KEYS[1], ARGV[2])
 return 1
 """
-"""Two admins may publish at once, and the one whose view is older must not have the last word."""
+"""Two admins may publish at once; the older plan must not overwrite the newer one."""
 
 
 class PlanChannel:
-    """Every method may raise SharedDown."""
+    """Publishes and reads the plan. Every method may raise SharedDown."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._set = redis.register_script(_SET_UNLESS_NEWER)
 
     async def publish(self, plan: Plan) -> bool:
-        """Put the plan there and tell everybody; False when a newer one is there already."""
+        """Store and announce the plan. False when Redis already has a newer one."""
         with answering():
             return bool(await self._set(keys=[KEY], args=[msgspec.json.encode(plan), plan.version]))
 
     async def read(self) -> Plan | None:
-        """The plan that is there; None when there is none, or nothing readable."""
+        """Read the plan; None when it is missing or unreadable."""
         with answering():
-            held = await self._redis.get(KEY)
-        return _plan(held)
+            stored = await self._redis.get(KEY)
+        return _plan(stored)
 
     async def listen(self) -> AsyncIterator[Plan]:
-        """The newest plan whenever one is published, without end.
+        """Yield the newest plan after every announcement, for ever.
 
-        What is published is only a reason to look: all databases of a Redis share its channels.
+        The announcement carries no plan, because all databases of a Redis server share their channels.
         """
         with answering():
             pubsub = self._redis.pubsub(ignore_subscribe_messages=True)

@@ -1,4 +1,4 @@
-"""The stream of fresh records by Redis, capped: a hint that is quicker than the store, and may have gaps."""
+"""The capped Redis stream of fresh records: faster than the store, but it may have gaps."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from records.shared.link import ANSWER_WITHIN_S, answering
 
 KEY = "canary:outcomes"
 CAP = 10_000
-"""Dispatches that Redis keeps, about: minutes of them, and never more than some hundred megabytes."""
+"""Approximate number of dispatches in the stream: some minutes, and a few hundred megabytes at most."""
 
 RECORDS_A_DISPATCH = 200
 WAITING = 500
@@ -24,8 +24,10 @@ _FIELD = b"d"
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What one replica read from its spool in one turn. `heard` counts all outcomes that it read, those of no
-    canary too, which are not in `outcomes`; mirror copies are not counted."""
+    """The records that one replica read from its spool in one turn.
+
+    `outcomes` has only exchanges of canaries. `heard` counts all outcomes, without mirror copies.
+    """
 
     replica: str
     heard: int = 0
@@ -35,7 +37,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
     @property
     def records(self) -> int:
-        """Outcomes and feedback in it."""
+        """The number of outcomes and feedback values."""
         return len(self.outcomes) + len(self.feedback)
 
 
@@ -45,20 +47,24 @@ _DECODER = msgspec.msgpack.Decoder(Dispatch)
 
 @dataclass(slots=True)
 class Outgoing:
-    """Dispatches on their way: never waits, never grows beyond a bound. `dropped` counts the outcomes and
-    feedback that found no room or no Redis; the leader finds them in the store."""
+    """A bounded queue of dispatches to send.
+
+    `dropped` counts outcomes and feedback lost because the queue was full or Redis was down; the leader finds
+    them in the store.
+    """
 
     waiting: deque[Dispatch] = field(default_factory=deque)
     dropped: int = 0
 
     def put(self, dispatch: Dispatch) -> None:
-        """Queue one; the oldest goes when there are too many."""
+        """Queue a dispatch without blocking; a full queue drops its oldest."""
         self.waiting.append(dispatch)
         while len(self.waiting) > WAITING:
             self.dropped += self.waiting.popleft().records
 
     async def send(self, redis: Redis) -> None:
-        """Send what waits. SharedDown when Redis does not take one, which is dropped: it may be there."""
+        """Send all queued dispatches. Raises SharedDown and drops the dispatch that failed, which may have
+        reached Redis."""
         while self.waiting:
             dispatch = self.waiting.popleft()
             try:
@@ -70,7 +76,7 @@ class Outgoing:
 
 
 class StreamCursor:
-    """One reader's way along the stream. `place` is the id of the last entry that was read."""
+    """One reader's position in the stream. `place` is the id of the last entry read."""
 
     def __init__(self, redis: Redis, place: str = START) -> None:
         self._redis = redis
@@ -78,14 +84,14 @@ class StreamCursor:
         self.place = place
 
     async def skip(self) -> None:
-        """Begin behind all that is there now. May raise SharedDown."""
+        """Move behind the newest entry. May raise SharedDown."""
         self.place = await self._newest()
 
     async def read(self, count: int = 20) -> list[Dispatch]:
-        """What came since the last read, waiting a moment for the first. May raise SharedDown."""
+        """Read new dispatches, waiting briefly for the first. May raise SharedDown."""
         try:
             if not self._checked:
-                await self._begin_again_if_it_did()
+                await self._restart_after_reset()
             with answering():
                 found: Any = await self._redis.xread({KEY: self.place}, count=count, block=_BLOCK_MS)
         except BaseException:
@@ -96,8 +102,8 @@ class StreamCursor:
             self.place = entries[-1][0].decode()
         return [dispatch for _, fields in entries if (dispatch := _decode(fields.get(_FIELD)))]
 
-    async def _begin_again_if_it_did(self) -> None:
-        """A Redis that started again empty, and with its clock behind, counts from below our place."""
+    async def _restart_after_reset(self) -> None:
+        """Restart from the beginning when Redis lost its data and its new ids are below our position."""
         newest = await self._newest()
         if _order(newest) < _order(self.place):
             self.place = START
@@ -114,7 +120,7 @@ def _order(place: str) -> tuple[int, ...]:
 
 
 def _decode(data: bytes | None) -> Dispatch | None:
-    """None for what another version wrote otherwise: the store has its records."""
+    """Decode a dispatch; None when it is in another version's form. The store has its records."""
     try:
         return _DECODER.decode(data) if data else None
     except (msgspec.DecodeError, UnicodeDecodeError):

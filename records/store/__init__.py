@@ -1,6 +1,7 @@
-"""The store: outcomes, unit totals, feedback, states and audit in one database, SQLite or PostgreSQL.
+"""The store: outcomes, unit totals, feedback, states and audit log in one database, SQLite or PostgreSQL.
 
-`Store` (store.py) is what others use. Schema: `records/tables.py`, steps to it: `records/migrations/`.
+Other rooms use `Store` (store.py). The schema is in `records/tables.py`, its migrations in
+`records/migrations/`.
 """
 
 from records.store.database import Patience

@@ -1,4 +1,4 @@
-"""The connection to either database: how it is set up, how long it is waited for, what its errors mean."""
+"""Connections to SQLite and PostgreSQL: setup, timeouts and error mapping."""
 
 import sqlite3
 import threading
@@ -25,8 +25,8 @@ _AGAIN_S = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long PostgreSQL is waited for, in seconds, before its connection is cut: for a small question, for
-    a batch, for a report."""
+    """Seconds to wait for PostgreSQL before its connection is cut: for a short query (`answer_s`), a batch of
+    records, a report."""
 
     answer_s: float = 5.0
     batch_s: float = 60.0
@@ -38,7 +38,7 @@ PATIENCE = Patience()
 _SQLITE = (
     "synchronous=FULL",
     f"busy_timeout={int(BUSY_TIMEOUT_S * 1000)}",
-    "wal_autocheckpoint=4000",  # pages: 16 MiB, so that a page that several batches touch is written once
+    "wal_autocheckpoint=4000",  # in pages (16 MiB), so that a page changed by several batches is written once
 )
 _POSTGRESQL = {
     "connect_timeout": CONNECT_TIMEOUT_S,
@@ -51,11 +51,14 @@ _POSTGRESQL = {
 
 
 def engine_of(url: str, data: Path) -> Engine:
-    """An engine that has not connected yet. A relative SQLite file lies in `data`. StoreDown: a bad URL."""
+    """Create an engine without connecting. A relative SQLite path is relative to `data`.
+
+    Raises StoreDown for a bad URL.
+    """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise StoreDown("`store` is no database's URL: write postgresql://USER:PASSWORD@HOST/NAME") from None
+        raise StoreDown("`store` is not a database URL: write postgresql://USER:PASSWORD@HOST/NAME") from None
     if parsed.get_backend_name() != "sqlite":
         asked = {name: value for name, value in _POSTGRESQL.items() if name not in parsed.query}
         engine = create_engine(parsed.set(drivername="postgresql+psycopg"), connect_args=asked)
@@ -74,11 +77,11 @@ def engine_of(url: str, data: Path) -> Engine:
 def transaction(
     engine: Engine, *, within_s: float | None, writes: bool = False, one_moment: bool = False
 ) -> Iterator[Connection]:
-    """One transaction, committed at its end. Raises StoreDown, Unstorable.
+    """One transaction, committed at the end of the block. Raises StoreDown, Unstorable.
 
-    A server that accepts and does not answer is cut off after `within_s` seconds (None: never). `writes`
-    takes SQLite's one place for a writer at once, so that what was read holds when it is written. With
-    `one_moment` all queries see the database as the first one does, which SQLite does anyway.
+    `within_s`: cut the connection to a server that does not answer after so many seconds (None: never).
+    `writes`: take SQLite's write lock at the start, so that rows read stay valid until they are written.
+    `one_moment`: all queries see one snapshot. SQLite always does this.
     """
     with _answering(), engine.connect() as connection:
         connection.execution_options(writes=writes)
@@ -129,7 +132,7 @@ def _cut_off(connection: Connection, after_s: float | None) -> Iterator[Line | N
 
 
 def driver_of(connection: Connection) -> "psycopg.Connection[Any]":
-    """The psycopg connection below, for what SQLAlchemy has no words for."""
+    """Return the underlying psycopg connection, for features that SQLAlchemy lacks."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101
     return driver
@@ -148,7 +151,7 @@ def _answering() -> Iterator[None]:
 
 
 class _Stream(psycopg.ServerCursor[Any]):
-    """A result that is read piece by piece, in binary: as text every number is written and read once more."""
+    """A server-side cursor in binary format, which avoids converting numbers to text and back."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -157,7 +160,7 @@ class _Stream(psycopg.ServerCursor[Any]):
 
 def _set_up_postgresql(driver: Any, _record: object) -> None:
     driver.server_cursor_factory = _Stream
-    # A spool file is deleted once its records are committed: a commit that may be forgotten is none.
+    # A spool file is deleted once its records are committed, so commits must be durable.
     with driver.cursor() as cursor:
         cursor.execute(
             "SELECT set_config('synchronous_commit', 'on', false) "
@@ -177,7 +180,7 @@ def _set_up_sqlite(driver: Any, _record: object) -> None:
 
 
 def _write_ahead(cursor: Any) -> None:
-    """Turn a new file to WAL, which stays. SQLite does not wait for its lock where two do so at once."""
+    """Switch a new file to WAL mode, which persists. Retries, since SQLite does not wait for this lock."""
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:

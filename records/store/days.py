@@ -1,4 +1,4 @@
-"""PostgreSQL's partitions, one a day and table: ahead and when an old day turns up, dropped in the end."""
+"""PostgreSQL's daily partitions: created ahead of time or on demand for old days, dropped after retention."""
 
 from collections.abc import Iterable
 
@@ -17,22 +17,22 @@ _LIST = text(
 
 
 class Days:
-    """Which days have their partitions. For several threads and processes: one is never made twice."""
+    """Creates and drops daily partitions. Safe for several threads and processes."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._there: set[int] = set()
+        self._existing: set[int] = set()
 
     def need(self, days: Iterable[int], *, look: bool = False) -> bool:
-        """Make the partitions of these days and of the days ahead, in a transaction of its own.
+        """Create the missing partitions of these days and the days ahead, in a separate transaction.
 
-        True when one was missing. `look` asks the database even for those that were there before: another
-        program may have dropped one since.
+        True when a partition was missing. `look` queries the database even for days known to exist, since
+        another program may have dropped a partition.
         """
         if self._engine.dialect.name != "postgresql":
             return False
         wanted = set(days)
-        if not wanted or (wanted <= self._there and not look):
+        if not wanted or (wanted <= self._existing and not look):
             return False
         made = False
         wanted |= {max(wanted) + ahead for ahead in range(1, AHEAD_DAYS + 1)}
@@ -42,29 +42,29 @@ class Days:
                 for day in sorted(wanted - set(_partitions(connection, parent))):
                     _make(connection, parent, day)
                     made = True
-        self._there = wanted
+        self._existing = wanted
         return made
 
     def drop_before(self, day: int) -> int:
-        """Drop the partitions of earlier days; returns how many outcomes they held."""
-        gone = 0
+        """Drop the partitions before `day` and return the number of outcomes in them."""
+        dropped = 0
         for parent in _PREFIX_OF:
             with transaction(self._engine, within_s=30.0, writes=True) as connection:
-                old = [each for each in _partitions(connection, parent) if each < day]
-            for each in old:
-                gone += self._drop(parent, each)
-        return gone
+                old_days = [found for found in _partitions(connection, parent) if found < day]
+            for old_day in old_days:
+                dropped += self._drop(parent, old_day)
+        return dropped
 
     def _drop(self, parent: str, day: int) -> int:
         name = _name(parent, day)
         with transaction(self._engine, within_s=300.0, writes=True) as connection:
-            held = 0
+            rows = 0
             if parent == tables.outcomes.name:
-                held = connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()  # noqa: S608
-            # Writers queue behind this lock: whoever reads for long makes us try again in an hour.
+                rows = connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()  # noqa: S608
+            # Writers queue behind this lock: behind a long read it gives up and is tried again in an hour.
             connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
-        return held
+        return rows
 
 
 def _partitions(connection: Connection, parent: str) -> list[int]:
@@ -78,7 +78,7 @@ def _name(parent: str, day: int) -> str:
 
 
 def _make(connection: Connection, parent: str, day: int) -> None:
-    # Attached, not created as a partition: that would lock every writer of the other days out meanwhile.
+    # A table that is attached later: creating a partition directly locks out all writers of the parent.
     name = _name(parent, day)
     fill = " WITH (fillfactor = 80)" if parent == tables.unit_days.name else ""
     connection.exec_driver_sql(

@@ -1,4 +1,4 @@
-"""What goes into the store and comes out of it, beside the records themselves."""
+"""Values that go into and come out of the store, other than the records themselves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from routing.plan import State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordTotals:
-    """Counts of a spool's records, or of all spools'. accepted = stored + dropped, and what still waits."""
+    """Counts of the records of one spool, or of all spools."""
 
     accepted: int = 0
     stored: int = 0
@@ -20,8 +20,10 @@ class RecordTotals:
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
-    """What a batch added, and its spool's counts with it. `duplicates` were there already; a newer value of
-    a feedback key is none."""
+    """The result of storing a batch: new rows, rows that were stored already, and the spool's new totals.
+
+    A newer value of a feedback key is not a duplicate.
+    """
 
     inserted: int
     duplicates: int
@@ -30,7 +32,7 @@ class Shipped:
 
 @dataclass(frozen=True, slots=True)
 class Versioned:
-    """A state and its version, which a swap must name."""
+    """A state and its version, which `Store.swap` compares."""
 
     version: int
     state: State
@@ -38,7 +40,7 @@ class Versioned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """Who did what, when (UTC seconds) and why: what the audit log keeps of a change."""
+    """Who did what, when (UTC seconds) and why, for the audit log."""
 
     at: float
     action: str
@@ -59,7 +61,7 @@ class Audited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedRubric:
-    """The rubric as it stood when the canary started. `fixed_at` is UTC seconds."""
+    """The rubric fixed when the canary started. `fixed_at` is UTC seconds."""
 
     sha256: str
     document: Mapping[str, Any]
@@ -68,7 +70,7 @@ class FixedRubric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRollback:
-    """One rollback: when (UTC seconds), the state before and after, and why, as its owner wrote it."""
+    """One rollback at UTC seconds: the states before and after, and the reason as a JSON document."""
 
     canary: str
     at: float

@@ -1,7 +1,7 @@
-"""Writing a batch: outcomes once each, and with what was new the totals of its units and sessions.
+"""Writes a batch: each outcome once, and the totals of units and sessions from the new outcomes.
 
-One order for every writer (outcomes, feedback, unit_days, sessions; each by its key), so that several agents
-shipping into one PostgreSQL wait for each other, and never in a circle.
+Every writer uses one order (outcomes, feedback, unit_days, sessions; each by key), so that several agents
+that ship into one PostgreSQL cannot deadlock.
 """
 
 from collections.abc import Sequence
@@ -19,21 +19,21 @@ from records.store.postgres_copy_writer import PostgresCopyWriter
 from records.store.sqlite_bulk_writer import SqliteBulkWriter
 
 CELL_CAP_BYTES = 16 << 10
-"""A cell's `latency` and `ttft` grow no more beyond this: a giant unit must not rewrite megabytes a batch."""
+"""Limit of a row's `latency` and `ttft`, so that a huge unit does not rewrite megabytes with every batch."""
 
 _CAP: Any = literal_column(str(CELL_CAP_BYTES))
 _NOTHING: Any = literal_column("''")
 
 
-class Writing(Protocol):
-    """How rows get into one kind of database. Rows have their table's columns; each key stands once."""
+class RowWriter(Protocol):
+    """Writes rows of one table to one kind of database. A row has all columns; keys are unique per call."""
 
     def insert(self, connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
-        """Store the rows (of outcomes) that are not there yet; the places of those that were."""
+        """Insert the rows with new keys; return the indexes of the others."""
         ...
 
     def upsert(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Store the rows, or add them to what is there."""
+        """Insert the rows, or merge them into existing rows."""
         ...
 
 
@@ -45,31 +45,31 @@ class Ingest:
             PostgresCopyWriter if dialect.name == "postgresql" else SqliteBulkWriter
         )
         self._insert: Any = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
-        self._outcomes: Writing = kind(
+        self._outcomes: RowWriter = kind(
             dialect, tables.outcomes, lambda insert: insert.on_conflict_do_nothing()
         )
-        self._unit_days: Writing = kind(dialect, tables.unit_days, _add_to_cell)
-        self._sessions: Writing = kind(dialect, tables.sessions, _add_to_session)
+        self._unit_days: RowWriter = kind(dialect, tables.unit_days, _add_to_unit_day)
+        self._sessions: RowWriter = kind(dialect, tables.sessions, _add_to_session)
         compiled = _newest_wins(self._insert(tables.feedback)).compile(dialect=dialect)
         self._feedback, self._positional = str(compiled), bool(dialect.positional)
 
     def outcomes(self, connection: Connection, outcomes: Sequence[Outcome]) -> int:
-        """Store what is new, and add it up; returns how many that were."""
-        unique = {(int(each.at // 86400), each.exchange_id): each for each in outcomes}
+        """Store the new outcomes, add them to the totals, and return how many were new."""
+        unique = {(int(outcome.at // 86400), outcome.exchange_id): outcome for outcome in outcomes}
         ordered = [unique[key] for key in sorted(unique)]
-        known = self._outcomes.insert(connection, [of_outcome(each) for each in ordered])
-        for place in sorted(known, reverse=True):
-            del ordered[place]
+        known = self._outcomes.insert(connection, [of_outcome(outcome) for outcome in ordered])
+        for index in sorted(known, reverse=True):
+            del ordered[index]
         self.add_up(connection, ordered)
         return len(ordered)
 
     def add_up(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
-        """Add outcomes to their units' and sessions' totals."""
+        """Add outcomes to the totals of their units and sessions."""
         self._unit_days.upsert(connection, sums.unit_days(outcomes))
         self._sessions.upsert(connection, sums.sessions(outcomes))
 
     def feedback(self, connection: Connection, feedback: Sequence[Feedback]) -> int:
-        """Store values and corrections, the newest wins; returns how many changed something."""
+        """Store values and corrections, newest wins, and return how many changed a row."""
         if not feedback:
             return 0
         rows = sorted(map(of_feedback, feedback), key=itemgetter(0))
@@ -78,7 +78,7 @@ class Ingest:
         return connection.exec_driver_sql(self._feedback, values).rowcount
 
 
-def _add_to_cell(insert: Any) -> Any:
+def _add_to_unit_day(insert: Any) -> Any:
     old, new = tables.unit_days.c, insert.excluded
     added = [
         name
@@ -99,7 +99,7 @@ def _add_to_cell(insert: Any) -> Any:
 
 
 def _appended(old: Any, new: Any) -> Any:
-    """The longer bytes; SQLite would make text of them."""
+    """Append bytes unless the limit is reached. The cast prevents SQLite from converting them to text."""
     return case((func.length(old) > _CAP, old), else_=cast(old.op("||")(new), LargeBinary))
 
 

@@ -1,6 +1,6 @@
-"""The lease in the store: one row that says who leads, changed by compare-and-set only.
+"""The lease in the store: one row that names the leader, changed only by compare-and-set.
 
-Whose turn it is and when a lease counts as given up, `control/leadership.py` decides: no clock here.
+`control/leadership.py` decides when a lease has expired and who takes it; this module has no clock.
 """
 
 from dataclasses import dataclass, replace
@@ -16,8 +16,8 @@ NOBODY = ""
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The row as it was seen. `term` rises with every change of the holder; `refreshed_at` is the holder's
-    last sign of life, UTC seconds by its own clock. A lease that was given back has NOBODY for its holder."""
+    """The row as read. `term` rises with every change of the holder. `refreshed_at` is the holder's last
+    renewal, UTC seconds by its own clock. The holder of a returned lease is NOBODY."""
 
     holder: str
     term: int
@@ -25,27 +25,27 @@ class Lease:
 
 
 class Leases:
-    """Every method may raise StoreDown."""
+    """The lease of one database. Every method may raise StoreDown."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def read(self) -> Lease:
-        """The lease."""
+        """Read the lease."""
         with self._store.asking() as connection:
             row = connection.execute(select(leases).where(leases.c.name == NAME)).one()
         return Lease(row.holder, row.term, row.refreshed_at)
 
     def take(self, holder: str, seen: Lease, now: float) -> Lease | None:
-        """Make `holder` the leader if the lease still is as it was `seen`; None when it is not."""
+        """Make `holder` the leader if the lease still equals `seen`; None otherwise."""
         return self._replace(seen, Lease(holder, seen.term + 1, now))
 
     def renew(self, mine: Lease, now: float) -> Lease | None:
-        """A sign of life at UTC second `now`; None when it is somebody else's lease by now."""
+        """Renew the lease at UTC second `now`; None when another holder has taken it."""
         return self._replace(mine, replace(mine, refreshed_at=now))
 
     def give_back(self, mine: Lease) -> None:
-        """Let the next one lead at once."""
+        """Return the lease, so that another admin can lead at once."""
         self._replace(mine, replace(mine, holder=NOBODY))
 
     def _replace(self, before: Lease, after: Lease) -> Lease | None:

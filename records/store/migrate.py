@@ -1,13 +1,13 @@
-"""Brings a database to the schema that this program knows, once, whoever starts first.
+"""Upgrades a database to the schema of this version.
 
-    empty             every step is run
-    of version 0.1    (SQLite, no alembic_version) counts as step 0001, and is taken on from there
-    older             the steps that are missing are run
-    as known          nothing
-    newer             StoreTooNew
+    empty             runs every step
+    version 0.1       (SQLite, no alembic_version) counts as step 0001; runs the later steps
+    older             runs the missing steps
+    current           does nothing
+    newer             raises StoreTooNew
 
-All of it is one transaction under a lock of the database's own, so that two starting at once are no matter,
-and a step that fails leaves the database as it was.
+The upgrade is one transaction under a database lock: concurrent starts are safe, and a failed step changes
+nothing.
 """
 
 from pathlib import Path
@@ -24,34 +24,34 @@ _FIRST = "0001"
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the database up to date. Raises StoreDown, StoreTooNew."""
+    """Upgrade the database. Raises StoreDown, StoreTooNew."""
     with transaction(engine, within_s=10.0) as connection:
         if version_of(connection) == migrations.HEAD:
             return
     with transaction(engine, within_s=None, writes=True) as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-        version = version_of(connection)  # again: somebody may have been faster
+        version = version_of(connection)  # again, since another process may have upgraded
         if version != migrations.HEAD:
             _upgrade(connection, version)
 
 
 def version_of(connection: Connection) -> str | None:
-    """The step that the database stands at; None before the first. Raises StoreTooNew."""
+    """Return the database's last step; None before the first. Raises StoreTooNew."""
     names = set(inspect(connection).get_table_names())
     if "alembic_version" not in names:
         return _FIRST if tables.outcomes.name in names else None
     found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     if found is not None and found > migrations.HEAD:
         raise StoreTooNew(
-            f"the database was made by a newer canary (schema {found}, this one knows up to "
-            f"{migrations.HEAD}): start that version, or give this one a database of its own"
+            f"the database was made by a newer canary (schema {found}, this version supports up to "
+            f"{migrations.HEAD}): start the newer version, or use another database"
         )
     return found
 
 
 def _upgrade(connection: Connection, version: str | None) -> None:
-    from alembic import command  # slow to import, and seldom needed
+    from alembic import command  # slow to import and rarely needed
     from alembic.config import Config
 
     config = Config()

@@ -1,4 +1,4 @@
-"""The plan as the store has it, for whoever hears nothing by Redis."""
+"""The plan from the store, for agents without Redis."""
 
 from records.store.lease import Leases
 from records.store.store import Store
@@ -6,7 +6,7 @@ from routing.plan import Plan, plan_of
 
 
 def plan_in(store: Store, leases: Leases) -> Plan:
-    """The states as a plan, as fresh as the leader's last sign of life. May raise StoreDown."""
+    """Build the plan from the stored states, refreshed when the leader last renewed. May raise StoreDown."""
     refreshed_at = leases.read().refreshed_at
     states = store.states()
-    return plan_of({name: (each.version, each.state) for name, each in states.items()}, refreshed_at)
+    return plan_of({name: (found.version, found.state) for name, found in states.items()}, refreshed_at)

@@ -1,4 +1,4 @@
-"""Rows into PostgreSQL: many by one COPY into a staging table, and from there by one INSERT."""
+"""Bulk writes to PostgreSQL: one COPY into a staging table, then one INSERT from there."""
 
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -12,10 +12,10 @@ from records.store.database import driver_of
 
 
 class PostgresCopyWriter:
-    """One table's statements; `conflicts` says what becomes of a row whose key is there.
+    """The statements of one table; `conflicts` adds the ON CONFLICT clause to an INSERT.
 
-    The staging table is of the connection, and emptied by every commit. Rows are taken in the order they were
-    copied, which is their key's: the order in which their locks are taken.
+    The staging table is temporary and emptied by every commit. Callers sort rows by key, so that all writers
+    take row locks in one order.
     """
 
     def __init__(self, dialect: Dialect, table: Table, conflicts: Callable[[Any], Any]) -> None:
@@ -34,7 +34,7 @@ class PostgresCopyWriter:
         self._copy = f"COPY {staged} ({', '.join(names)}) FROM STDIN"
 
     def insert(self, connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
-        """Store what is not there yet; the places of the rows that were."""
+        """Insert the rows with new keys; return the indexes of the others."""
         if not rows:
             return []
         self._fill(connection, rows)
@@ -42,10 +42,10 @@ class PostgresCopyWriter:
             new = set(cursor.execute(self._returning.encode()).fetchall())
         if len(new) == len(rows):
             return []
-        return [place for place, row in enumerate(rows) if self._key(row) not in new]
+        return [index for index, row in enumerate(rows) if self._key(row) not in new]
 
     def upsert(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Store the rows, or add them to what is there."""
+        """Insert the rows, or merge them into existing rows."""
         if rows:
             self._fill(connection, rows)
             with driver_of(connection).cursor() as cursor:

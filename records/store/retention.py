@@ -1,4 +1,4 @@
-"""Deleting what is older than it is kept, in slices: each a transaction, so that writers get in."""
+"""Deletes expired rows in slices, one transaction each, so that writers can run in between."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,20 +17,23 @@ def expire(
     *,
     outcomes: bool,
 ) -> int:
-    """Delete rows from before this UTC second; how many outcomes (if asked for) and feedback values."""
+    """Delete rows before this UTC second; return the number of feedback values and outcomes deleted.
+
+    `breathe` is called between slices. Outcomes and unit totals are deleted only with `outcomes`.
+    """
     day = int(before // 86400)
     feedback, sessions, cursors = tables.feedback.c, tables.sessions.c, tables.cursors.c
 
     def sweep(table: Table, old: ColumnElement[bool]) -> int:
         return _sweep(begin, table, old, breathe)
 
-    gone = sweep(tables.feedback, feedback.at < before)
+    deleted = sweep(tables.feedback, feedback.at < before)
     sweep(tables.sessions, (sessions.first_at < before) & (sessions.last_at < before))
-    sweep(tables.cursors, cursors.moved_at < before)  # of spools that are no more
+    sweep(tables.cursors, cursors.moved_at < before)  # of deleted spools
     if outcomes:
-        gone += sweep(tables.outcomes, tables.outcomes.c.at < before)
+        deleted += sweep(tables.outcomes, tables.outcomes.c.at < before)
         sweep(tables.unit_days, tables.unit_days.c.day < day)
-    return gone
+    return deleted
 
 
 def _sweep(
@@ -39,15 +42,15 @@ def _sweep(
     old: ColumnElement[bool],
     breathe: Callable[[], object],
 ) -> int:
-    gone = 0
+    total = 0
     while True:
         with begin() as connection:
             row: ColumnElement[int] = literal_column("ctid" if _is_postgresql(connection) else "rowid")
             slice_ = select(row).select_from(table).where(old).limit(SLICE)
             deleted = connection.execute(delete(table).where(row.in_(slice_))).rowcount
-        gone += deleted
+        total += deleted
         if deleted < SLICE:
-            return gone
+            return total
         breathe()
 
 

@@ -1,4 +1,4 @@
-"""Why candidates were rolled back: one row a rollback, written with it, and kept for ever."""
+"""The reasons of rollbacks: one row per rollback, written in the same transaction and never deleted."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -12,13 +12,13 @@ from records.tables import rollbacks
 from routing.plan import State
 
 
-class Asked(Protocol):
-    """What a store gives for a small question."""
+class ReadableStore(Protocol):
+    """A store that answers short queries."""
 
     def asking(self) -> AbstractContextManager[Connection]: ...
 
 
-def keep(
+def insert(
     connection: Connection,
     canary: str,
     at: float,
@@ -26,18 +26,20 @@ def keep(
     after: Mapping[str, Any],
     why: Mapping[str, Any],
 ) -> None:
-    """Write it in the transaction that changes the state. A run is rolled back once."""
+    """Insert a rollback in the transaction that changes the state. A run has at most one."""
     row = {"canary": canary, "run": after["run"], "at": at, "before": before, "after": after, "why": why}
     connection.execute(rollbacks.insert().values(**row))
 
 
-def newest(store: Asked, canary: str, *, limit: int = 100, run: int | None = None) -> list[StoredRollback]:
-    """A canary's rollbacks, the newest first; of one run if that is given. May raise StoreDown."""
+def newest(
+    store: ReadableStore, canary: str, *, limit: int = 100, run: int | None = None
+) -> list[StoredRollback]:
+    """Return a canary's rollbacks, or those of one run, newest first. May raise StoreDown."""
     query = select(rollbacks).where(rollbacks.c.canary == canary)
     if run is not None:
         query = query.where(rollbacks.c.run == run)
     with store.asking() as connection:
-        found = connection.execute(query.order_by(rollbacks.c.run.desc()).limit(limit)).all()
+        rows = connection.execute(query.order_by(rollbacks.c.run.desc()).limit(limit)).all()
     return [
         StoredRollback(
             canary=row.canary,
@@ -46,5 +48,5 @@ def newest(store: Asked, canary: str, *, limit: int = 100, run: int | None = Non
             after=msgspec.convert(row.after, State),
             why=row.why,
         )
-        for row in found
+        for row in rows
     ]

@@ -1,4 +1,4 @@
-"""Rows into SQLite: line by line, by one prepared statement."""
+"""Bulk writes to SQLite: row by row with one prepared statement."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,25 +10,25 @@ from records.rows import Row
 
 
 class SqliteBulkWriter:
-    """One table's statement; `conflicts` says what becomes of a row whose key is there."""
+    """The statement of one table; `conflicts` adds the ON CONFLICT clause to an INSERT."""
 
     def __init__(self, dialect: Dialect, table: Table, conflicts: Callable[[Any], Any]) -> None:
         self._sql = str(conflicts(sqlite.insert(table)).compile(dialect=dialect))
 
     def insert(self, connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
-        """Store what is not there yet; the places of the rows that were."""
+        """Insert the rows with new keys; return the indexes of the others."""
         if not rows:
             return []
         savepoint = connection.begin_nested()
         if connection.exec_driver_sql(self._sql, list(rows)).rowcount == len(rows):
             savepoint.commit()
             return []
-        # A replay, which is rare: only one by one the driver tells which of them changed nothing.
+        # A replay, which is rare. Only single executions show which rows changed nothing.
         savepoint.rollback()
         execute = connection.exec_driver_sql
-        return [place for place, row in enumerate(rows) if execute(self._sql, row).rowcount == 0]
+        return [index for index, row in enumerate(rows) if execute(self._sql, row).rowcount == 0]
 
     def upsert(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Store the rows, or add them to what is there."""
+        """Insert the rows, or merge them into existing rows."""
         if rows:
             connection.exec_driver_sql(self._sql, list(rows))

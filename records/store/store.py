@@ -1,6 +1,4 @@
-"""One database behind one class, by SQLAlchemy Core: every write is one transaction, what may be replayed is
-idempotent.
-"""
+"""The database behind one class (SQLAlchemy Core). Each write is one transaction; replays are idempotent."""
 
 import threading
 import time
@@ -34,10 +32,10 @@ def _breathe() -> None:
 
 
 class Store:
-    """One database. Safe for several threads; every method may raise StoreDown.
+    """One database. Thread-safe; every method may raise StoreDown.
 
-    Nothing is asked of the database before the first call: it may be down then, and come up later. The first
-    answer brings its schema up to date (`migrate`).
+    The store connects on the first call, so the database may be down at construction. The first call also
+    upgrades the schema (`migrate`).
     """
 
     def __init__(self, engine: Engine, patience: Patience = PATIENCE) -> None:
@@ -51,12 +49,12 @@ class Store:
 
     @classmethod
     def at(cls, url: str, data: Path, patience: Patience = PATIENCE) -> "Store":
-        """The store at this URL, which may not answer yet. A relative SQLite file lies in `data`."""
+        """Create the store for this URL without connecting. A relative SQLite path is relative to `data`."""
         return cls(engine_of(url, data), patience)
 
     @classmethod
     def open(cls, url: str, data: Path) -> "Store":
-        """The store at this URL, which must answer now."""
+        """Create the store for this URL and connect. Raises StoreDown when the database does not answer."""
         store = cls.at(url, data)
         try:
             store.migrate()
@@ -67,15 +65,15 @@ class Store:
 
     @property
     def one_spool(self) -> bool:
-        """True for SQLite, which one machine writes."""
+        """True for SQLite, which only one machine writes."""
         return self._engine.dialect.name == "sqlite"
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connections."""
         self._engine.dispose()
 
     def migrate(self) -> None:
-        """Bring the schema up to date, once. Every other method begins with this."""
+        """Upgrade the schema once. Every other method calls this first."""
         if self._migrated:
             return
         with self._migrating:
@@ -84,13 +82,13 @@ class Store:
                 self._migrated = True
 
     def ship(self, batch: Batch, spool: str = "") -> Shipped:
-        """Store a batch and move its cursors, in one transaction. What was shipped before counts no more.
+        """Store a batch and advance its cursors in one transaction. Idempotent.
 
         Raises Unstorable when the database answers but refuses a value.
         """
         outcomes = [record for record in batch.records() if type(record) is Outcome]
         feedback = [record for record in batch.records() if type(record) is Feedback]
-        days = {int(each.at // 86400) for each in outcomes}
+        days = {int(outcome.at // 86400) for outcome in outcomes}
         self.migrate()
         self._days.need(days)
         try:
@@ -104,7 +102,7 @@ class Store:
         self, batch: Batch, spool: str, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]
     ) -> Shipped:
         with self._begin(within_s=self._patience.batch_s, writes=True) as connection:
-            # A commit whose answer got lost is tried again: had it come through, the cursors tell.
+            # A commit whose answer was lost is repeated; the cursors show whether it had succeeded.
             if self._has_moved(connection, spool, batch.cursors):
                 return Shipped(0, len(outcomes) + len(feedback), _totals(connection, spool))
             inserted = self._ingest.outcomes(connection, outcomes)
@@ -115,26 +113,26 @@ class Store:
         return Shipped(inserted, len(outcomes) + len(feedback) - inserted, totals)
 
     def adopt(self, spool: str) -> None:
-        """Version 0.1 kept one spool, without a name: what it left is this one's."""
+        """Assign the rows of version 0.1, which had one spool without a name, to this spool."""
         with self._begin(writes=True) as connection:
             for table in (tables.cursors, tables.totals):
                 connection.execute(update(table).where(table.c.spool == "").values(spool=spool))
 
     def cursors(self, spool: str = "") -> dict[str, int]:
-        """Where the spool's shipping stands, by file."""
+        """Return the spool's cursors by file."""
         table = tables.cursors
         with self._begin() as connection:
             found = connection.execute(select(table).where(table.c.spool == spool))
             return {row.file: row.offset for row in found}
 
     def forget(self, files: Sequence[str], spool: str = "") -> None:
-        """These files of the spool are deleted: drop their cursors."""
+        """Delete the cursors of deleted spool files."""
         table = tables.cursors.c
         with self._begin(writes=True) as connection:
             connection.execute(sql_delete(tables.cursors).where(table.spool == spool, table.file.in_(files)))
 
     def totals(self, spool: str | None = None) -> RecordTotals:
-        """The counts that `ship` keeps of one spool, or of all together."""
+        """Return the counts of one spool, or of all spools together."""
         with self._begin() as connection:
             return _totals(connection, spool)
 
@@ -146,11 +144,10 @@ class Store:
         act: Act | None,
         why: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Replace a state if it still has the version that was read (0: none yet), and log the act; with a
-        rollback, keep `why`.
+        """Replace a state if its version is still `expected_version` (0: no state yet), and log `act`.
 
-        False, with nothing changed, when somebody else was faster. Without an act (the ramp's clock running)
-        nothing is logged.
+        False, with nothing changed, when the version differs. Without `act`, for ticks of the ramp's clock,
+        nothing is logged. `why` is the reason of a rollback.
         """
         with self._begin(writes=True) as connection:
             before = _states(connection).get(canary)
@@ -161,43 +158,43 @@ class Store:
                 entry = {**asdict(act), "canary": canary, "before": old, "after": asdict(state)}
                 connection.execute(tables.audit.insert().values(**entry))
                 if why is not None:
-                    rollbacks.keep(connection, canary, act.at, old, asdict(state), why)
+                    rollbacks.insert(connection, canary, act.at, old, asdict(state), why)
         return True
 
     def states(self) -> dict[str, Versioned]:
-        """Every canary's state."""
+        """Return the state of every canary."""
         with self._begin() as connection:
             return _states(connection)
 
     def audit(self, limit: int = 100) -> list[Audited]:
-        """The newest entries of the audit log, newest first."""
+        """Return the newest entries of the audit log, newest first."""
         query = select(tables.audit).order_by(tables.audit.c.id.desc()).limit(limit)
         with self._begin() as connection:
             return [audited(row) for row in connection.execute(query)]
 
     def expire(self, before: float, breathe: Callable[[], object] = _breathe) -> int:
-        """Delete what is from before this UTC second; how many outcomes and feedback values that were.
+        """Delete records before this UTC second; return the number of outcomes and feedback values deleted.
 
-        SQLite: little by little, with `breathe` between, so that nobody waits long to write. PostgreSQL: by
-        dropping the partitions of days that are over as a whole.
+        SQLite deletes in slices and calls `breathe` in between, so that writers do not wait long. PostgreSQL
+        drops the partitions of whole days.
         """
         self.migrate()
         begin = partial(self._begin, within_s=self._patience.report_s, writes=True)
-        gone = retention.expire(begin, before, breathe, outcomes=self.one_spool)
-        return gone + (0 if self.one_spool else self._days.drop_before(int(before // 86400)))
+        deleted = retention.expire(begin, before, breathe, outcomes=self.one_spool)
+        return deleted + (0 if self.one_spool else self._days.drop_before(int(before // 86400)))
 
     def fix_rubric(self, canary: str, rubric: FixedRubric) -> FixedRubric:
-        """Keep the rubric unless one is kept already; returns the one that is."""
+        """Store the rubric unless the canary already has one; return the stored rubric."""
         entry = {"canary": canary, **asdict(rubric)}
         with self._begin(writes=True) as connection:
             connection.execute(self._insert(tables.rubrics).values(**entry).on_conflict_do_nothing())
-        kept = self.rubric(canary)
-        if kept is None:
-            raise StoreDown("a rubric was stored and is not there: check the database")
-        return kept
+        stored = self.rubric(canary)
+        if stored is None:
+            raise StoreDown("the database lost a rubric that was just stored: check the database")
+        return stored
 
     def rubric(self, canary: str) -> FixedRubric | None:
-        """The rubric that was fixed for this canary."""
+        """Return the rubric fixed for this canary, or None."""
         query = select(tables.rubrics).where(tables.rubrics.c.canary == canary)
         with self._begin() as connection:
             row = connection.execute(query).first()
@@ -207,13 +204,13 @@ class Store:
 
     @contextmanager
     def asking(self) -> Iterator[Connection]:
-        """A connection for a small question over `records.tables`: who asks waits some seconds at most."""
+        """A connection for short queries over `records.tables`, with a timeout of some seconds."""
         with self._begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection for a report's queries over `records.tables`, which see one moment of the database."""
+        """A connection for a report's queries over `records.tables`; all queries see one snapshot."""
         self.migrate()
         limit_s = self._patience.report_s
         with transaction(self._engine, within_s=limit_s, one_moment=True) as connection:
@@ -294,7 +291,7 @@ def _states(connection: Connection) -> dict[str, Versioned]:
 
 
 def audited(row: Row[Any]) -> Audited:
-    """An entry of the audit log, of a row of its table."""
+    """Convert a row of the audit table."""
     return Audited(
         id=row.id,
         canary=row.canary,

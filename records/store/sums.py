@@ -1,7 +1,7 @@
-"""Outcomes added up: by unit, day and kind for reports, by session for what was asked again. No I/O here.
+"""Totals of outcomes: by unit and day for reports, by session for repeated questions. No I/O.
 
-What counts: an exchange that the hash assigned, or a mirror copy, of a canary, however it ended (`shed` never
-began). Failures, latency, cost and tokens are of exchanges that the arm answered or failed (`counted`).
+Totals include a canary's exchanges assigned by the hash, and mirror copies, with every outcome except `shed`.
+Failures, latency, cost and tokens include only exchanges that the arm answered or failed (`counted`).
 """
 
 from collections.abc import Iterable
@@ -25,36 +25,36 @@ _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 def unit_days(outcomes: Iterable[Outcome]) -> list[Row]:
-    """Rows of `tables.unit_days`, by key: writers that take the rows' locks in one order cannot deadlock."""
-    cells: dict[Row, _Cell] = {}
-    for each in outcomes:
-        if each.outcome in _EXPOSED and each.canary and (each.mirror or each.reason == "cohort"):
-            key = _cell_key(each)
-            cell = cells.get(key)
-            if cell is None:
-                cell = cells[key] = _Cell(each.share, each.at, each.at)
-            cell.add(each)
-    return [(*key, *cell.row()) for key, cell in sorted(cells.items(), key=itemgetter(0))]
+    """Return rows of `tables.unit_days` in key order, so that writers that lock rows cannot deadlock."""
+    found: dict[Row, _UnitDay] = {}
+    for outcome in outcomes:
+        if outcome.outcome in _EXPOSED and outcome.canary and (outcome.mirror or outcome.reason == "cohort"):
+            key = _unit_day_key(outcome)
+            unit_day = found.get(key)
+            if unit_day is None:
+                unit_day = found[key] = _UnitDay(outcome.share, outcome.at, outcome.at)
+            unit_day.add(outcome)
+    return [(*key, *unit_day.row()) for key, unit_day in sorted(found.items(), key=itemgetter(0))]
 
 
 def sessions(outcomes: Iterable[Outcome]) -> list[Row]:
-    """Rows of `tables.sessions`, by key."""
+    """Return rows of `tables.sessions` in key order."""
     found: dict[Row, _Session] = {}
-    for each in outcomes:
-        if not each.session or not each.canary or each.mirror:
+    for outcome in outcomes:
+        if not outcome.session or not outcome.canary or outcome.mirror:
             continue
-        if each.outcome in _EXPOSED and each.reason == "cohort":
-            key = (each.canary, each.run, each.session)
+        if outcome.outcome in _EXPOSED and outcome.reason == "cohort":
+            key = (outcome.canary, outcome.run, outcome.session)
             session = found.get(key)
             if session is None:
-                session = found[key] = _Session(each, each.at)
-            session.add(each)
+                session = found[key] = _Session(outcome, outcome.at)
+            session.add(outcome)
     return [(*key, *session.row()) for key, session in sorted(found.items(), key=itemgetter(0))]
 
 
 @dataclass(slots=True)
-class _Cell:
-    """One row of unit_days as this batch adds to it."""
+class _UnitDay:
+    """What this batch adds to one row of unit_days."""
 
     share: float
     first_at: float
@@ -116,7 +116,7 @@ class _Cell:
 
 @dataclass(slots=True)
 class _Session:
-    """One row of sessions as this batch adds to it; `newest` names what it was about last."""
+    """What this batch adds to one row of sessions. `newest` is the session's newest exchange."""
 
     newest: Outcome
     first_at: float
@@ -149,17 +149,17 @@ class _Session:
         )
 
 
-def _cell_key(each: Outcome) -> Row:
+def _unit_day_key(outcome: Outcome) -> Row:
     return (
-        each.canary,
-        each.run,
-        each.phase,
-        each.arm,
-        each.mirror,
-        each.unit,
-        int(each.at // _DAY_S),
-        each.category,
-        _tags(each),
+        outcome.canary,
+        outcome.run,
+        outcome.phase,
+        outcome.arm,
+        outcome.mirror,
+        outcome.unit,
+        int(outcome.at // _DAY_S),
+        outcome.category,
+        _tags(outcome),
     )
 
 

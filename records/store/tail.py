@@ -1,4 +1,4 @@
-"""The newest outcomes and feedback in the store, for a leader whom the stream did not tell."""
+"""The newest outcomes and feedback in the store, for a leader that missed them on the stream."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from records.store.store import Store
 from records.tables import feedback, outcomes
 
 LONGEST_EXCHANGE_S = 900.0
-"""An outcome's `at` is its request's, and it is stored when the exchange has ended."""
+"""Longest time between an outcome's `at`, the time of the request, and the end of the exchange."""
 
 _OUTCOME = (
     *("exchange_id", "at", "outcome", "canary", "run", "phase", "share", "arm", "reason", "unit", "category"),
@@ -24,17 +24,17 @@ _FEEDBACK = (
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """What ended, or was given, after some moment; in that order. Monotonic times are 0."""
+    """Outcomes by their end and feedback by its time, each in order. Monotonic times are 0."""
 
     outcomes: Sequence[Outcome]
     feedback: Sequence[Feedback]
 
 
 def since(store: Store, canaries: Collection[str], moment: float) -> Tail:
-    """These canaries' records after UTC second `moment`. May raise StoreDown.
+    """Return these canaries' records after UTC second `moment`. May raise StoreDown.
 
-    Feedback is found by when it was given, outcomes by when they ended, each by its own machine's clock: ask
-    for more than is missing, and pass over what is known.
+    Feedback is selected by its time, outcomes by their end, on the clocks of the machines that recorded them.
+    Callers therefore ask for an earlier moment than necessary and skip known records.
     """
     table = outcomes.c
     ended = table.at + func.coalesce(table.latency_s, 0.0)
@@ -45,11 +45,11 @@ def since(store: Store, canaries: Collection[str], moment: float) -> Tail:
         .where(table.day >= int((moment - LONGEST_EXCHANGE_S) // 86400))
         .order_by(ended)
     )
-    given = feedback.c
+    values = feedback.c
     of_feedback = (
-        select(*(given[name] for name in _FEEDBACK))
-        .where(given.at > moment, given.canary.in_(canaries))
-        .order_by(given.at)
+        select(*(values[name] for name in _FEEDBACK))
+        .where(values.at > moment, values.canary.in_(canaries))
+        .order_by(values.at)
     )
     with store.reading() as connection:
         return Tail(

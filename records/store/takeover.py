@@ -1,4 +1,4 @@
-"""Adds up what version 0.1 has stored, once: it kept exchanges and no totals."""
+"""Computes the totals of a database of version 0.1, which stored exchanges without totals. Runs once."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ _SAME = tuple(name for name in Outcome.__struct_fields__ if name in tables.outco
 
 
 def add_up(connection: Connection) -> None:
-    """Fill unit_days, sessions and the feedback's days from the exchanges, in the caller's transaction."""
+    """Fill unit_days, sessions and the days of feedback from the exchanges, in the caller's transaction."""
     ingest = Ingest(connection.dialect)
     for outcomes in _stored(connection):
         ingest.add_up(connection, outcomes)
@@ -36,7 +36,7 @@ def _stored(connection: Connection) -> Iterator[list[Outcome]]:
 
 
 def _outcome(row: Row[Any]) -> Outcome:
-    """The exchange again, but for what no total is made of."""
+    """Rebuild an outcome, without the fields that totals do not use."""
     given = {name: getattr(row, name) for name in _SAME}
     usage = Usage(
         input_tokens=row.input_tokens, output_tokens=row.output_tokens, estimated=row.usage_estimated

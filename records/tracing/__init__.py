@@ -1,4 +1,4 @@
-"""Traces: every exchange as an OpenTelemetry span, feedback as an event. A sink of records; it times nothing.
+"""Traces: exchanges as OpenTelemetry spans and feedback as events, built from records.
 
-Imported only where OTEL_EXPORTER_OTLP_ENDPOINT is set: its packages are an extra.
+Imported only when OTEL_EXPORTER_OTLP_ENDPOINT is set, because its packages are an extra.
 """

@@ -1,4 +1,4 @@
-"""The names in spans and events, once. `gen_ai.*` are OpenTelemetry's, and still change there."""
+"""Attribute names of spans and events. `gen_ai.*` follow OpenTelemetry's conventions, which still change."""
 
 OPERATION = "gen_ai.operation.name"
 PROVIDER = "gen_ai.provider.name"
@@ -46,4 +46,4 @@ ATTEMPT = "canary.attempt"
 ATTEMPT_S = "canary.attempt.duration"
 
 WELL_KNOWN_PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "gemini": "gcp.gemini"}
-"""By wire API: whose it is, which is not always who runs it."""
+"""OpenTelemetry's provider name by wire API: the API's owner, not always the operator of the endpoint."""

@@ -1,6 +1,6 @@
-"""Sends spans and events by OTLP/HTTP from a thread of its own. What finds no receiver is dropped, and said.
+"""Sends spans and events over OTLP/HTTP from its own thread, fed by a bounded queue.
 
-Nobody waits for it: offering is an append to a bounded queue.
+Callers never block. Records that do not fit or that the receiver refuses are dropped and logged.
 """
 
 import logging
@@ -25,49 +25,49 @@ from records.tracing.spans import Spans
 log = structlog.get_logger()
 
 ROOM = 10_000
-"""Records that wait at most."""
+"""Length of the queue."""
 
 BATCH = 500
 EVERY_S = 0.5
-SAY_EVERY_S = 10.0
+LOG_EVERY_S = 10.0
 LINGER_S = 3.0
-"""How long the end waits for a receiver."""
+"""How long `close` waits for a receiver."""
 
 REMEMBERED = 20_000
-"""Exchanges whose feedback finds their trace."""
+"""Number of recent exchanges whose feedback is linked to their trace."""
 
 
 class Sender:
     """The queue and the thread that empties it. The exporters read OTEL_EXPORTER_OTLP_* themselves."""
 
     def __init__(self, version: str) -> None:
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # what it would say, we say below
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # drops are logged below
         self._spans = Spans(_resource(version), TracerProvider(shutdown_on_exit=False).sampler)
         self._to_traces, self._to_logs = OTLPSpanExporter(), OTLPLogExporter()
         self._waiting: deque[Outcome | Feedback] = deque()
         self._traces: OrderedDict[str, SpanContext] = OrderedDict()
         self._ending = threading.Event()
-        self._no_room = 0  # counted by who offers; the rest belongs to the thread
+        self._no_room = 0  # written by callers of `offer`; all other fields by the thread
         self._not_taken = 0
-        self._said, self._said_at = 0, float("-inf")
+        self._logged, self._logged_at = 0, float("-inf")
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
         self._thread.start()
 
     def offer(self, records: Sequence[Outcome | Feedback]) -> None:
-        """Take what there is room for."""
+        """Queue the records that fit; count the others as dropped."""
         room = max(0, ROOM - len(self._waiting))
         self._waiting.extend(records[:room])
         self._no_room += len(records[room:])
 
     def close(self) -> None:
-        """Send what waits, within some 4 s; the rest is dropped."""
+        """Send the queued records for about 4 s and drop the rest."""
         self._ending.set()
         self._thread.join(LINGER_S)
-        self._to_traces.shutdown()  # type: ignore[no-untyped-call]  # ends a pause between attempts, too
+        self._to_traces.shutdown()  # type: ignore[no-untyped-call]  # also ends a pause between retries
         self._to_logs.shutdown()  # type: ignore[no-untyped-call]
         self._thread.join(1.0)
         self._no_room += len(self._waiting)
-        self._say(float("inf"))
+        self._log_drops(float("inf"))
 
     def _run(self) -> None:
         ended = False
@@ -75,31 +75,32 @@ class Sender:
             ended = self._ending.wait(EVERY_S)
             while self._waiting:
                 self._send([self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))])
-            self._say(time.monotonic())
+            self._log_drops(time.monotonic())
 
     def _send(self, records: Sequence[Outcome | Feedback]) -> None:
         try:
-            spans, events = self._told(records)
+            spans, events = self._converted(records)
             if spans and self._to_traces.export(spans) is not SpanExportResult.SUCCESS:
                 self._not_taken += len(spans)
             if events and self._to_logs.export(events) is not LogRecordExportResult.SUCCESS:
                 self._not_taken += len(events)
-        except Exception:  # a sender that is dead would be missed by nobody
+        except Exception:  # the thread must survive any failure
             log.exception("traces.not_sent")
             self._not_taken += len(records)
-        self._say(time.monotonic())
+        self._log_drops(time.monotonic())
 
-    def _told(
+    def _converted(
         self, records: Sequence[Outcome | Feedback]
     ) -> tuple[list[ReadableSpan], list[ReadableLogRecord]]:
         spans: list[ReadableSpan] = []
-        for outcome in (each for each in records if type(each) is Outcome):
+        for outcome in (record for record in records if type(record) is Outcome):
             span = self._spans.of(outcome)
             if span is not None:
                 spans.append(span)
                 self._remember(outcome, span)
-        given = (each for each in records if type(each) is Feedback)  # another worker's file may come first
-        return spans, [self._spans.event(each, self._traces.get(each.exchange_id)) for each in given]
+        # After all outcomes: feedback may come before its exchange, from another worker's file.
+        feedback = (record for record in records if type(record) is Feedback)
+        return spans, [self._spans.event(value, self._traces.get(value.exchange_id)) for value in feedback]
 
     def _remember(self, outcome: Outcome, span: ReadableSpan) -> None:
         context = span.get_span_context()
@@ -109,16 +110,16 @@ class Sender:
         if len(self._traces) > REMEMBERED:
             self._traces.popitem(last=False)
 
-    def _say(self, now_mono: float) -> None:
+    def _log_drops(self, now_mono: float) -> None:
         dropped = self._no_room + self._not_taken
-        if dropped > self._said and now_mono - self._said_at >= SAY_EVERY_S:
+        if dropped > self._logged and now_mono - self._logged_at >= LOG_EVERY_S:
             log.warning("traces.dropped", no_room=self._no_room, not_taken=self._not_taken)
-            self._said, self._said_at = dropped, now_mono
+            self._logged, self._logged_at = dropped, now_mono
 
 
 def _resource(version: str) -> Resource:
-    """Who sends: as OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have it, else `canary`."""
-    found = Resource({"service.version": version}).merge(Resource.create())
-    if str(found.attributes["service.name"]).startswith("unknown_service"):
-        found = found.merge(Resource({"service.name": "canary"}))
-    return found
+    """The resource from OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES; the default service is `canary`."""
+    resource = Resource({"service.version": version}).merge(Resource.create())
+    if str(resource.attributes["service.name"]).startswith("unknown_service"):
+        resource = resource.merge(Resource({"service.name": "canary"}))
+    return resource

@@ -1,6 +1,6 @@
-"""Records as spans and events. Pure but for the sampler, which the environment chose.
+"""Converts records to spans and events. Pure except for the sampler, which the environment configures.
 
-A span's id follows from its exchange's id: one that is told twice, after a crash, is the same span.
+A span's id derives from the exchange id, so a span that is sent again after a crash is the same span.
 """
 
 from collections.abc import Mapping
@@ -37,20 +37,20 @@ _FAILED = ("error", "caller_error", "shed")
 
 
 class Spans:
-    """Makes spans for one resource, of the exchanges that `sampler` takes."""
+    """Makes spans of one resource for the exchanges that `sampler` accepts."""
 
     def __init__(self, resource: Resource, sampler: Sampler) -> None:
         self._resource, self._sampler = resource, sampler
 
     def of(self, outcome: Outcome) -> ReadableSpan | None:
-        """The exchange's span, under the caller's if it sent a `traceparent`; None if it is not sampled."""
+        """Return the exchange's span, with the caller's `traceparent` as parent; None when not sampled."""
         incoming = _PROPAGATOR.extract({"traceparent": outcome.traceparent})
-        found = get_current_span(incoming).get_span_context()
-        parent = found if found.is_valid else None
+        caller = get_current_span(incoming).get_span_context()
+        parent = caller if caller.is_valid else None
         trace_id = parent.trace_id if parent is not None else _number(outcome, 16)
         name = f"{outcome.operation or 'request'} {outcome.model}".rstrip()
-        taken = self._sampler.should_sample(incoming, trace_id, name, SpanKind.CLIENT).decision
-        if taken is not Decision.RECORD_AND_SAMPLE:
+        decision = self._sampler.should_sample(incoming, trace_id, name, SpanKind.CLIENT).decision
+        if decision is not Decision.RECORD_AND_SAMPLE:
             return None
         started, took = _ns(outcome.at), _ns(outcome.latency_s or 0.0)
         return ReadableSpan(
@@ -58,7 +58,7 @@ class Spans:
             context=SpanContext(trace_id, _number(outcome, 8), is_remote=False, trace_flags=_SAMPLED),
             parent=parent,
             resource=self._resource,
-            attributes=_said(_attributes(outcome)),
+            attributes=_known(_attributes(outcome)),
             events=_attempts(outcome, started, started + took),
             kind=SpanKind.CLIENT,
             status=_status(outcome),
@@ -68,14 +68,14 @@ class Spans:
         )
 
     def event(self, feedback: Feedback, about: SpanContext | None) -> ReadableLogRecord:
-        """A value that was given, in the trace of the exchange that it is about where that is known."""
+        """Return feedback as an event, in the trace `about` of its exchange if that is known."""
         return ReadableLogRecord(
             log_record=LogRecord(
                 event_name=names.EVALUATION,
                 timestamp=_ns(feedback.at),
                 observed_timestamp=_ns(feedback.at),
                 context=set_span_in_context(NonRecordingSpan(about), Context()) if about else Context(),
-                attributes=_said(_evaluation(feedback)),
+                attributes=_known(_evaluation(feedback)),
             ),
             resource=self._resource,
             instrumentation_scope=_SCOPE,
@@ -118,7 +118,7 @@ def _attributes(outcome: Outcome) -> dict[str, Value | None]:
 
 
 def _of_canary(outcome: Outcome) -> dict[str, Value | None]:
-    """Nothing where no canary took the request: it has no arm then."""
+    """Attributes of the canary; none for a request without a canary, which has no arm."""
     if not outcome.canary:
         return {}
     return {
@@ -133,7 +133,7 @@ def _of_canary(outcome: Outcome) -> dict[str, Value | None]:
 
 
 def _evaluation(feedback: Feedback) -> dict[str, Value | None]:
-    """Without the comment: it is a user's text."""
+    """Attributes of feedback, without the comment, which is a user's text."""
     return {
         names.EVALUATION_NAME: feedback.metric,
         names.EVALUATION_VALUE: feedback.value,
@@ -147,10 +147,10 @@ def _evaluation(feedback: Feedback) -> dict[str, Value | None]:
 
 
 def _attempts(outcome: Outcome, started: int, ended: int) -> list[Event]:
-    """An event at each attempt's end: each began when the one before had ended, the last ended the answer."""
+    """One event at the end of each attempt. Attempts follow each other; the last ends with the answer."""
     events: list[Event] = []
     for attempt in reversed(outcome.attempts):
-        events.insert(0, Event(names.ATTEMPT, _said(_of_attempt(attempt)), max(started, ended)))
+        events.insert(0, Event(names.ATTEMPT, _known(_of_attempt(attempt)), max(started, ended)))
         ended -= _ns(attempt.latency_s or 0.0)
     return events
 
@@ -168,17 +168,17 @@ def _of_attempt(attempt: AttemptRecord) -> dict[str, Value | None]:
 
 
 def _status(outcome: Outcome) -> Status:
-    """A fallback is no error to the caller, and leaving is nobody's."""
+    """The span's status. A fallback is a success for the caller, and an aborted exchange is not an error."""
     return Status(StatusCode.ERROR, outcome.error_type) if outcome.outcome in _FAILED else Status()
 
 
-def _said(values: Mapping[str, Value | None]) -> dict[str, Value]:
-    """What is known: an unknown is left out, never 0."""
+def _known(values: Mapping[str, Value | None]) -> dict[str, Value]:
+    """Leave out unknown values."""
     return {key: value for key, value in values.items() if value is not None and value != ""}
 
 
 def _number(outcome: Outcome, size: int) -> int:
-    """An id of `size` bytes, never 0. A mirror copy shares its exchange's id, and is a span of its own."""
+    """Derive an id of `size` bytes, never 0. A mirror copy shares the exchange id but has its own span."""
     seed = f"{outcome.exchange_id} {'copy' if outcome.mirror else ''}".encode()
     return int.from_bytes(blake2b(seed, digest_size=size).digest(), "big") or 1
 

@@ -1,4 +1,4 @@
-"""The schema of version 0.1, which kept everything in SQLite: a database of that version is at this step."""
+"""The schema of version 0.1, SQLite only. Databases of that version count as being at this step."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ Number = sa.Float().with_variant(DOUBLE_PRECISION(), "postgresql")
 
 
 def upgrade() -> None:
-    """Create it."""
+    """Create the tables."""
     sqlite = op.get_bind().dialect.name == "sqlite"
     if sqlite:
         _outcomes()

@@ -1,4 +1,4 @@
-"""Totals by unit and day, sessions, and room for many writers; on PostgreSQL outcomes by day."""
+"""Totals by unit and day, sessions, and support for many writers; partitions by day on PostgreSQL."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ Bytes = sa.LargeBinary().with_variant(BYTEA(), "postgresql")
 
 
 def upgrade() -> None:
-    """Change the tables, and leave what they hold."""
+    """Change the tables and keep their rows."""
     sqlite = op.get_bind().dialect.name == "sqlite"
     if sqlite:
         op.add_column("outcomes", sa.Column("fingerprint", Key, nullable=False, server_default=""))
@@ -40,7 +40,7 @@ def upgrade() -> None:
 
 
 def _by_spool(table: str, key: str, kind: type[sa.String], value: str, *more: sa.Column[float]) -> None:
-    """Give the table's rows an owner. What there was belongs to the spool that asks first, the only one."""
+    """Add a spool column. Existing rows get an empty name; the first spool that starts adopts them."""
     op.rename_table(table, f"{table}_before")
     op.create_table(
         table,

@@ -1,4 +1,4 @@
-"""Who of several admins leads, and what the leader has learnt."""
+"""The leader's lease and checkpoint."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ Bytes = sa.LargeBinary().with_variant(BYTEA(), "postgresql")
 
 
 def upgrade() -> None:
-    """Two tables of a row each, which is there from the beginning: nobody leads, nothing is known."""
+    """Create two tables with one row each: a lease without a holder and an empty checkpoint."""
     op.create_table(
         "leases",
         sa.Column("name", Key, primary_key=True),

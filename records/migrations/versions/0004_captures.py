@@ -1,4 +1,4 @@
-"""Captured texts, redacted, each with its own end."""
+"""Captured exchanges: redacted texts, each with its own expiry."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ Number = sa.Float().with_variant(DOUBLE_PRECISION(), "postgresql")
 
 
 def upgrade() -> None:
-    """Create their table."""
+    """Create the table."""
     op.create_table(
         "captures",
         sa.Column("exchange_id", Key, primary_key=True),

@@ -1,4 +1,4 @@
-"""What people decided, and every evaluation as it was when something was decided."""
+"""Decisions by people, and evaluations as they were at the decision."""
 
 from collections.abc import Sequence
 
@@ -39,7 +39,7 @@ _SQLITE = [
 
 
 def upgrade() -> None:
-    """Create their tables, which only ever grow."""
+    """Create the tables, which are append-only."""
     op.create_table(
         "decisions",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),

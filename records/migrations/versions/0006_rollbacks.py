@@ -1,4 +1,4 @@
-"""Why candidates were rolled back."""
+"""Rollbacks with their reasons."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ Number = sa.Float().with_variant(DOUBLE_PRECISION(), "postgresql")
 
 
 def upgrade() -> None:
-    """Create their table. Of rollbacks before this there is the audit log alone."""
+    """Create the table. Earlier rollbacks are only in the audit log."""
     op.create_table(
         "rollbacks",
         sa.Column("canary", Key, nullable=False),

@@ -1,4 +1,4 @@
-"""What people found in captured pairs."""
+"""Labels of captured pairs."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ _SQLITE = [
 
 
 def upgrade() -> None:
-    """Create their table, which only ever grows."""
+    """Create the table, which is append-only."""
     op.create_table(
         "labels",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),

@@ -1,4 +1,4 @@
-"""Every benchmark that was finished."""
+"""Finished benchmarks."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ _SQLITE = [
 
 
 def upgrade() -> None:
-    """Create their table, which only ever grows."""
+    """Create the table, which is append-only."""
     op.create_table(
         "benchmarks",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
