@@ -1,1 +1,1 @@
-"""The request path: read, decide, send, relay, record. Start at `exchange.py`."""
+"""The request path: read, assign, send, relay, record. Start at `exchange.py`."""

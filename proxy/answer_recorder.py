@@ -1,6 +1,6 @@
-"""Listens to an answer that is to be captured: keeps its text, bounded, while its reader does what it does.
+"""Records the text of an answer for capture, within bounds, while a reader follows it.
 
-Only answers that were drawn are listened to; nothing that happens here reaches the answer.
+Only answers selected for capture are recorded. The recorder never changes an answer, even when it fails.
 """
 
 from typing import Any, cast
@@ -12,33 +12,33 @@ from proxy.reading import Reader
 from records.outcome import ErrorType, Usage
 
 MOST_BYTES = 256 << 10
-"""Of an answer's text, or of the body it comes in; of what is longer the rest is not kept."""
+"""Bound on the recorded text, or on the recorded body of an answer that is not streamed."""
 
 
 class AnswerRecorder:
-    """A reader around a reader. After the answer's end, `kept` is its text as UTF-8 (`streamed`), or its
-    whole body; `truncated` says that it was longer."""
+    """A reader that wraps another reader. At the end, `recorded` is the answer's text as UTF-8 when
+    `streamed`, else the whole body. `truncated`: the answer was longer than the bound."""
 
-    __slots__ = ("_inner", "_line", "_size", "_taken", "lost", "streamed", "truncated")
+    __slots__ = ("_inner", "_line", "_parts", "_size", "lost", "streamed", "truncated")
 
     def __init__(self) -> None:
         self.streamed = self.truncated = self.lost = False
         self._inner: Reader | None = None
         self._line = b""
-        self._taken: list[bytes] = []
+        self._parts: list[bytes] = []
         self._size = 0
 
     def around(self, reader: Reader, streamed: bool) -> Reader:
-        """Listen to what this reader is fed."""
+        """Wrap `reader` and return the recorder."""
         self._inner, self.streamed = reader, streamed
         return self
 
     @property
-    def kept(self) -> bytes:
-        """What was heard. Empty where nothing could be."""
+    def recorded(self) -> bytes:
+        """The recorded text or body; empty when recording failed or a JSON body was too long."""
         if self.lost or (self.truncated and not self.streamed):
             return b""
-        return b"".join(self._taken)
+        return b"".join(self._parts)
 
     @property
     def usage(self) -> Usage | None:
@@ -63,10 +63,10 @@ class AnswerRecorder:
     def feed(self, data: bytes, now: float) -> bytes:
         if not (self.truncated or self.lost):
             try:
-                self._listen(data)
+                self._record(data)
             except Exception:
                 self.lost = True
-                self._taken.clear()
+                self._parts.clear()
         return self._reader.feed(data, now)
 
     def finish(self) -> tuple[bytes, ErrorType | None]:
@@ -76,19 +76,19 @@ class AnswerRecorder:
     def _reader(self) -> Reader:
         return cast(Reader, self._inner)
 
-    def _listen(self, data: bytes) -> None:
+    def _record(self, data: bytes) -> None:
         if not self.streamed:
-            return self._keep(data)
+            return self._append(data)
         *lines, self._line = (self._line + data).split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
-                self._keep(text_in(line[5:].strip()).encode("utf-8", "replace"))
+                self._append(text_in(line[5:].strip()).encode("utf-8", "replace"))
         self.truncated = self.truncated or len(self._line) > MOST_BYTES
         return None
 
-    def _keep(self, text: bytes) -> None:
+    def _append(self, text: bytes) -> None:
         room = MOST_BYTES - self._size
-        self._taken.append(text[:room])
+        self._parts.append(text[:room])
         self._size += len(text)
         self.truncated = self._size > MOST_BYTES
 
@@ -100,7 +100,7 @@ class _Message(msgspec.Struct, gc=False):
 
 
 class _Choice(msgspec.Struct, gc=False):
-    """Chat completions' `message` or `delta`, completions' `text`; Gemini's `content`."""
+    """Chat completions have `message` or `delta`, completions `text`, Gemini `content`."""
 
     index: int | None = None
     message: _Message | None = None
@@ -110,7 +110,7 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class _Answer(msgspec.Struct, gc=False):
-    """An answer or an event of one, of any API: each leaves out the others' members."""
+    """An answer, or one event of a stream, of any API; absent members stay None."""
 
     type: str | None = None
     choices: list[_Choice] | None = None
@@ -125,8 +125,10 @@ _decode_list = msgspec.json.Decoder(list[_Answer]).decode
 
 
 def text_in(payload: bytes) -> str:
-    """What a whole JSON answer, or one event's data, lets the model say to the user: no reasoning, no tool
-    calls, of several choices the first. Empty where it is nothing, or no JSON."""
+    """Extract the model's text for the user from a JSON answer or an event's data.
+
+    Reasoning, tool calls and all choices but the first are left out. Empty without text or JSON.
+    """
     try:
         answers = _decode_list(payload) if payload.lstrip()[:1] == b"[" else [_decode(payload)]
     except UNREADABLE:
@@ -137,8 +139,10 @@ def text_in(payload: bytes) -> str:
 def _text(answer: _Answer) -> str:
     for choice in (*(answer.choices or ()), *(answer.candidates or ())):
         if not choice.index:
-            said = choice.message or choice.delta or choice.content
-            return _plain(choice.text if said is None else said.parts if said.parts else said.content)
+            message = choice.message or choice.delta or choice.content
+            if message is None:
+                return _plain(choice.text)
+            return _plain(message.parts if message.parts else message.content)
     if answer.type in ("response.output_text.delta", "content_block_delta"):
         return _plain(answer.delta)
     if isinstance(answer.output, list):
@@ -147,13 +151,13 @@ def _text(answer: _Answer) -> str:
     return _plain(answer.content)
 
 
-def _plain(said: Any) -> str:
-    """Text, or the text of a part, or of a list of parts."""
-    if isinstance(said, str):
-        return said
-    if isinstance(said, list):
-        return "".join(map(_plain, said))
-    if not isinstance(said, dict) or said.get("thought"):
+def _plain(content: Any) -> str:
+    """The text of a string, a part or a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(map(_plain, content))
+    if not isinstance(content, dict) or content.get("thought"):
         return ""
-    text = said.get("text")
+    text = content.get("text")
     return text if isinstance(text, str) else ""

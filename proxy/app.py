@@ -1,4 +1,4 @@
-"""What the traffic listener serves: our own few paths by Starlette, everything else is an exchange."""
+"""The traffic listener's app: canary's own paths are served by Starlette, all others are exchanges."""
 
 from collections.abc import Awaitable
 
@@ -10,7 +10,7 @@ _OWN = ("/canary/", "/healthz", "/readyz")
 
 
 class TrafficApp:
-    """The listener's handler: chooses between the two by the path alone."""
+    """The listener's handler, which dispatches by path."""
 
     def __init__(self, exchanges: Exchanges, endpoints: Endpoints) -> None:
         self._exchanges = exchanges

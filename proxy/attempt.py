@@ -1,4 +1,4 @@
-"""One upstream attempt's reply, from its head to its end, and what was wrong with it."""
+"""One upstream attempt: its response from head to end, and its failure if it had one."""
 
 import time
 from collections.abc import Mapping
@@ -30,8 +30,10 @@ _CALLER_ERRORS: Mapping[int, ErrorType] = {
 
 
 def status_failure(status: int, *, candidate: bool) -> ErrorType | None:
-    """What a status says of its sender; a covered candidate's refusal is its own until the baseline refuses
-    too."""
+    """Map a status to an error type; None when the status is no failure.
+
+    With `candidate`, a fallback covers the candidate and its refusal counts as `candidate_rejects`.
+    """
     if status < 400:
         return None
     if status >= 500:
@@ -44,7 +46,7 @@ def status_failure(status: int, *, candidate: bool) -> ErrorType | None:
 
 
 class Outlet(Protocol):
-    """Where an answer's bytes go. `write` of b"" lets the head go out alone."""
+    """The destination of an answer's bytes. `write(b"")` sends the head alone."""
 
     @property
     def paused(self) -> bool: ...
@@ -55,65 +57,68 @@ class Outlet(Protocol):
 
 
 class Attempt:
-    """What one attempt brought. `failure` is None as long as nothing is wrong; `ended` at the clean end.
+    """One upstream attempt. `failure` is None while the attempt is good; `ended` is True after a clean end.
 
-    `heard`: its text, where it is to be captured. `session`: what a WebSocket has in place of an answer.
-    `length` is the body's, None where the provider does not tell it or some of the body will be left out.
+    `recorder`: records the answer for capture, None without capture. `session`: the WebSocket session that
+    replaces the response. `length`: length of the body, None when unknown or when bytes will be left out.
     """
 
     __slots__ = (
-        "answer",
         "ended",
         "failure",
         "first_byte_at",
-        "heard",
         "held",
-        "lane",
         "length",
         "reader",
+        "recorder",
+        "response",
         "session",
         "started",
+        "target",
     )
 
-    def __init__(self, lane: ArmTarget) -> None:
-        self.lane = lane
+    def __init__(self, target: ArmTarget) -> None:
+        self.target = target
         self.started = time.monotonic()
-        self.answer: UpstreamResponse | None = None
+        self.response: UpstreamResponse | None = None
         self.reader: Reader = Blind()
         self.failure: ErrorType | None = None
         self.first_byte_at: float | None = None
         self.held = b""
-        self.heard: AnswerRecorder | None = None
+        self.recorder: AnswerRecorder | None = None
         self.length: int | None = None
         self.ended = False
         self.session: Session | None = None
 
     def opened(
-        self, answer: UpstreamResponse, call: Call, request: UpstreamRequest, *, covered: bool
+        self, response: UpstreamResponse, call: Call, request: UpstreamRequest, *, covered: bool
     ) -> None:
-        """The head has come: choose how the body is read. One that cannot be passed on is no answer."""
-        if answer.status > 599 or not sendable([*answer.headers, (b"reason", answer.reason)]):
+        """Take the response once its head is in, and choose the reader of its body.
+
+        A head that cannot be relayed counts as `provider_malformed`.
+        """
+        if response.status > 599 or not sendable([*response.headers, (b"reason", response.reason)]):
             self.failure = "provider_malformed"
-            answer.abort()
+            response.abort()
             return
-        self.answer = answer
-        named = dict(answer.headers)
+        self.response = response
+        named = dict(response.headers)
         length = named.get(b"content-length")
-        stripped = request.injected and answer.status < 300  # an error has no extra chunk to leave out
+        stripped = request.injected and response.status < 300  # errors have no usage chunk to leave out
         self.length = None if length is None or stripped else int(length)
-        self.failure = status_failure(answer.status, candidate=covered)
-        self.heard = AnswerRecorder() if call.sample is not None else None
+        self.failure = status_failure(response.status, candidate=covered)
+        self.recorder = AnswerRecorder() if call.sample is not None else None
         self.reader = reader_for(
             call.route.operation,
-            status=answer.status,
+            status=response.status,
             content_type=named.get(b"content-type", b"").lower(),
             encoding=named.get(b"content-encoding", b"").lower(),
             strip=request.injected,
-            around=self.heard.around if self.heard is not None else None,
+            around=self.recorder.around if self.recorder is not None else None,
         )
 
     async def hold(self, *, stream: bool) -> None:
-        """Keep back a candidate's first SSE event, or its whole JSON (both bounded), to see if it failed."""
+        """Hold back a candidate's first SSE event, or its whole JSON (both bounded), to detect a failure."""
         bound = STREAM_HELD if stream else JSON_HELD
         while not self.ended and not self.reader.has_event and len(self.held) < bound:
             self.held += await self._read()
@@ -121,15 +126,15 @@ class Attempt:
             self.failure = "provider_stream_error"
 
     async def relay(self, out: Outlet) -> bytes:
-        """Hand the answer over as it comes, but for its last bytes: they are returned, and complete it.
+        """Relay the body as it arrives, except its last bytes, which are returned.
 
-        Raises UpstreamError where it broke off. Where only the connection's end frames it, that is also where
-        its closing event is missing: nothing else tells its end from a break.
+        Raises UpstreamError when the body breaks off. A body framed only by the end of the connection also
+        counts as broken when its closing event is missing, since nothing else marks a clean end.
         """
         held, self.held = self.held, b""
         if self.ended:
             return held
-        if not self._answered.whole:
+        if not self._open_response.whole:
             out.write(held)
             held = b""
 
@@ -138,29 +143,29 @@ class Attempt:
                 out.write(data)
             return not out.paused
 
-        while (last := await self._answered.pass_on(take)) is None:
+        while (last := await self._open_response.pass_on(take)) is None:
             await out.drain()
         last = held + self._finished(last)
-        if self.failure == "provider_truncated" and not self._answered.framed:
+        if self.failure == "provider_truncated" and not self._open_response.framed:
             out.write(last)
-            raise UpstreamError(self.failure, "the provider's connection ended before its answer did")
+            raise UpstreamError(self.failure, "the connection ended before the answer was complete")
         return last
 
     async def _read(self) -> bytes:
-        data = await self._answered.read()
-        return self._finished(data) if self._answered.complete else self._fed(data)
+        data = await self._open_response.read()
+        return self._finished(data) if self._open_response.complete else self._fed(data)
 
     def _fed(self, data: bytes) -> bytes:
-        """Show the reader what has come; what may go out now."""
+        """Feed the reader and return the bytes that may go out now."""
         if not data:
             return data
-        read_at = self._answered.read_at
+        read_at = self._open_response.read_at
         if self.first_byte_at is None:
             self.first_byte_at = read_at
         return self.reader.feed(data, read_at)
 
     def _finished(self, data: bytes) -> bytes:
-        """The same with the last bytes."""
+        """Feed the reader the last bytes and return the bytes that may go out."""
         data = self._fed(data)
         rest, wrong = self.reader.finish()
         self.failure = self.failure or wrong
@@ -168,28 +173,28 @@ class Attempt:
         return data + rest if rest else data
 
     @property
-    def _answered(self) -> UpstreamResponse:
-        assert self.answer is not None  # noqa: S101 - only replies that opened are read
-        return self.answer
+    def _open_response(self) -> UpstreamResponse:
+        assert self.response is not None  # noqa: S101 - only attempts with a response are read
+        return self.response
 
     @property
     def status(self) -> int | None:
-        """The provider's status; None when no head came."""
+        """The provider's status; None without a response head."""
         if self.session is not None:
             return SWITCHING
-        return self.answer.status if self.answer is not None else None
+        return self.response.status if self.response is not None else None
 
     @property
     def last_read_at(self) -> float:
-        """CLOCK_MONOTONIC seconds of the provider's last body byte read, or of now when none came."""
-        return (self.answer.read_at if self.answer is not None else 0.0) or time.monotonic()
+        """CLOCK_MONOTONIC seconds of the last body byte read from the provider; now when there was none."""
+        return (self.response.read_at if self.response is not None else 0.0) or time.monotonic()
 
     def latency_s(self, since: float) -> float | None:
-        """From `since` to the provider's last byte. None for a session: its length is up to its caller."""
+        """Seconds from `since` to the provider's last byte; None for a session, whose caller ends it."""
         return None if self.session is not None else self.last_read_at - since
 
     def ttft_s(self, since: float) -> float | None:
-        """From `since` to the first token; a session has a beginning of its own for it."""
+        """Seconds from `since` to the first token; a session measures from its own start."""
         if self.session is not None:
             return self.session.events.ttft_s
         at = self.reader.first_token_at
@@ -197,7 +202,7 @@ class Attempt:
 
     @property
     def usage(self) -> Usage | None:
-        """What was counted; an answer that broke off was counted short."""
+        """The reported usage; `estimated` for an answer that broke off."""
         if self.session is not None:
             return self.session.usage
         usage = self.reader.usage
@@ -205,20 +210,19 @@ class Attempt:
 
     @property
     def all_text(self) -> bool:
-        """True when no token of it was of another kind, with a price of its own."""
+        """True when no tokens were audio or images, which have their own prices."""
         return self.session is None or not self.session.events.spoke
 
     @property
     def wrong(self) -> ErrorType | None:
-        """What was wrong with it in the end: `failure`, or a status that only the caller's record minds (a
-        candidate's 413 is no reason to ask the baseline)."""
-        if self.failure is not None or self.answer is None:
+        """The final error type: `failure`, or that of a status that causes no fallback, for example 413."""
+        if self.failure is not None or self.response is None:
             return self.failure
-        return status_failure(self.answer.status, candidate=False)
+        return status_failure(self.response.status, candidate=False)
 
     def abort(self) -> None:
-        """Give the connection up unless the answer was complete."""
+        """Abort the connection unless the response is complete."""
         if self.session is not None:
             self.session.abort()
-        if self.answer is not None:
-            self.answer.abort()
+        if self.response is not None:
+            self.response.abort()

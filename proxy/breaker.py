@@ -1,11 +1,11 @@
-"""One candidate's breaker in one worker. The baseline has none: it is never blocked.
+"""The circuit breaker of one candidate in one worker. The baseline has none and is never blocked.
 
 | state     | on                                            | becomes                         |
 |-----------|-----------------------------------------------|---------------------------------|
 | closed    | 5 failures in a row, or half of the last 20   | open                            |
-| open      | `RETRY_AFTER_S` has passed, a request asks    | half-open: that request probes  |
+| open      | a request after `RETRY_AFTER_S`               | half-open: that request probes  |
 | half-open | the probe succeeds / fails                    | closed / open                   |
-| half-open | `RETRY_AFTER_S` has passed without a word     | half-open: the next one probes  |
+| half-open | no result of the probe for `RETRY_AFTER_S`    | half-open: the next one probes  |
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ RETRY_AFTER_S = 10.0
 
 
 class Breaker:
-    """Times are CLOCK_MONOTONIC seconds, passed in."""
+    """The breaker. Callers pass times in CLOCK_MONOTONIC seconds."""
 
     __slots__ = ("_opened_at", "_probed_at", "_recent", "_row")
 
@@ -28,11 +28,11 @@ class Breaker:
 
     @property
     def open(self) -> bool:
-        """True while requests are kept from the candidate."""
+        """True while requests bypass the candidate."""
         return self._opened_at is not None
 
     def allows(self, now: float) -> bool:
-        """May this request go to the candidate? When open, one request at a time probes."""
+        """Return whether this request may go to the candidate. While open, one request at a time probes."""
         if self._opened_at is None:
             return True
         since = self._opened_at if self._probed_at is None else self._probed_at
@@ -42,7 +42,7 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        """The candidate answered."""
+        """Record that the candidate answered."""
         if self._opened_at is not None:
             self._opened_at = self._probed_at = None
             self._recent.clear()
@@ -50,7 +50,7 @@ class Breaker:
         self._row = 0
 
     def failed(self, now: float) -> None:
-        """The candidate failed at `now`."""
+        """Record that the candidate failed at `now`."""
         self._recent.append(False)
         self._row += 1
         half_failed = len(self._recent) == WINDOW and self._recent.count(False) * 2 >= WINDOW
@@ -58,5 +58,5 @@ class Breaker:
             self._opened_at, self._probed_at = now, None
 
     def abandoned(self) -> None:
-        """The request that asked ended without telling (its caller left): a probe may be tried again."""
+        """Record a request that ended without a result, for example because its caller left."""
         self._probed_at = None

@@ -1,4 +1,4 @@
-"""Reads one request: its body (bounded), and from it only what routing and recording need."""
+"""Reads one request: its body, within a bound, and the facts that routing and recording need."""
 
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,10 +20,10 @@ _MOST_TAGS = 256
 
 
 class Call(msgspec.Struct, kw_only=True):
-    """One request, read. `at` and `mono` are the moment of its last byte (pass-through: of its head).
+    """One request. `at` and `mono` are the moment of its last byte, or of its head for pass-through requests.
 
-    `upgrades`: it asks for a WebSocket. `sample`: it is to be captured. `unit` is the sticky identity, from
-    the first place of the canary's order that has one.
+    `upgrades`: the request asks for a WebSocket. `sample`: set when the exchange is captured. `unit`: the
+    sticky identity, from the first source in the canary's order that has one.
     """
 
     method: str
@@ -42,25 +42,28 @@ class Call(msgspec.Struct, kw_only=True):
     sample: CaptureSample | None = None
 
     def text(self, name: bytes) -> str:
-        """A request header as text, shortened to a label's length; "" when absent."""
+        """Return a request header as text, cut to the length of a label; "" when absent."""
         value = self.named.get(name)
         return value.decode("utf-8", "replace")[:_LABEL_BOUND] if value else ""
 
     @property
     def stateful(self) -> bool:
-        """True when only one provider entry knows, or would know, what the request is about."""
+        """True when the request depends on state that only one arm's provider entry has or would have."""
         return self.trial is not None and not self.trial.shares_state and self.touches_state
 
     @property
     def touches_state(self) -> bool:
-        """True when the request names what a provider keeps, or has it keep something."""
+        """True when the request names or creates provider-side state."""
         creates = self.route.operation.creates_state and not self.facts.declines_store
         return creates or self.facts.names_state or (isinstance(self.body, bytes) and names_stored(self.body))
 
 
 async def read(incoming: Incoming, routes: Routes) -> Call:
-    """Read one request. Raises Refused for what is not to be forwarded at all, CancelledError when the caller
-    leaves before its end."""
+    """Read one request.
+
+    Raises Refused for a request that must not be forwarded, CancelledError when the caller leaves before the
+    request is complete.
+    """
     headers: Headers = incoming.headers
     named = dict(headers)
     route = routes.route(incoming.method, incoming.path, incoming.query, named)
@@ -77,7 +80,7 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
         facts = facts_of(route, whole)
     else:
         body = _streamed(incoming) if _has_body(named) else b""
-    # No JSON: the provider's to answer, untouched and outside any canary.
+    # A body that is not JSON passes through unchanged, outside any canary.
     trial = routes.trial(route, facts.model, named, tags) if facts is not None else None
     return Call(
         method=incoming.method,
@@ -110,7 +113,7 @@ async def _whole(incoming: Incoming) -> bytes:
     while part := await incoming.read():
         size += len(part)
         if size > BODY_BOUND:
-            raise Refused(413, f"the request is over {BODY_BOUND >> 20} MiB", "caller_too_large")
+            raise Refused(413, f"the request body is over {BODY_BOUND >> 20} MiB", "caller_too_large")
         parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -120,12 +123,13 @@ async def _streamed(incoming: Incoming) -> AsyncIterator[bytes]:
         yield part
 
 
-def _unit(places: Sequence[UnitSource], named: Mapping[bytes, bytes], facts: RequestFacts) -> str | None:
-    """The first place's that has one. Empty is none: it would be one bucket shared by all."""
-    for place in places:
-        unit = (
-            facts.unit if place == "body" else named.get(_UNIT_HEADERS[place], b"").decode(*_DISTINCT).strip()
-        )
+def _unit(sources: Sequence[UnitSource], named: Mapping[bytes, bytes], facts: RequestFacts) -> str | None:
+    """Return the unit from the first source that has one. An empty unit would be one bucket for everyone."""
+    for source in sources:
+        if source == "body":
+            unit = facts.unit
+        else:
+            unit = named.get(_UNIT_HEADERS[source], b"").decode(*_DISTINCT).strip()
         if unit:
             return unit
     return None
@@ -133,11 +137,11 @@ def _unit(places: Sequence[UnitSource], named: Mapping[bytes, bytes], facts: Req
 
 _UNIT_HEADERS: Mapping[UnitSource, bytes] = {"header": b"x-canary-unit", "session": b"x-canary-session"}
 _DISTINCT = ("utf-8", "backslashreplace")
-"""Two units that are no UTF-8 stay two units."""
+"""Keeps different units different even when they are not valid UTF-8."""
 
 
 def _tags(headers: Headers, routes: Routes) -> Mapping[str, str]:
-    """`x-canary-tags: region=eu, plan=pro`, in one line or several: only names that the config lists."""
+    """Parse `x-canary-tags: region=eu, plan=pro`, in one header or several. Only tags in the config count."""
     given = b",".join([value for name, value in headers if name == b"x-canary-tags"])
     parts = given.decode("utf-8", "replace").split(",", _MOST_TAGS)[:_MOST_TAGS]
     pairs = (part.partition("=") for part in parts)

@@ -1,4 +1,4 @@
-"""Which exchanges are captured, and what is handed over of them. The rest is in `records.capture*`."""
+"""Selects exchanges for capture and sends them to the capture process. See `records.capture`."""
 
 import random
 from collections.abc import Callable
@@ -15,17 +15,20 @@ log = structlog.get_logger()
 
 LONGEST_REQUEST = 1 << 20
 MOST_OPEN = 128
-"""Exchanges that are listened to at once: each may hold 256 KiB."""
+"""Exchanges recorded at once; each may hold 256 KiB."""
 
 MOST_CATEGORIES = 1024
-"""A day's categories that one worker counts: callers choose their names."""
+"""Categories that a worker counts per day; bounded, because callers choose the names."""
 
 _DAY_S = 86400
-_TALKS = ("chat", "text_completion", "generate_content")
+_TEXT_OPERATIONS = ("chat", "text_completion", "generate_content")
 
 
 class Captures:
-    """One worker's. `send` takes an encoded `RawCapture` and never waits; `draw` gives a number in [0, 1)."""
+    """The captures of one worker.
+
+    `send` takes an encoded `RawCapture` and never blocks; `draw` returns a number in [0, 1).
+    """
 
     def __init__(self, send: Callable[[bytes], object], *, draw: Callable[[], float] = random.random) -> None:
         self._send, self._draw = send, draw
@@ -34,31 +37,31 @@ class Captures:
         self._counts: dict[tuple[str, str], int] = {}
 
     def drawn(self, call: Call, exchange_id: str) -> CaptureSample | None:
-        """The sample, if this exchange is to be captured: the day's first of a category, then the rate's."""
+        """Return a sample if this exchange is captured, by its category's daily quota or by the rate."""
         trial = call.trial
-        if trial is None or trial.capture is None or not _can_be(call):
+        if trial is None or trial.capture is None or not _is_capturable(call):
             return None
         rule = trial.capture
-        wanted = self._left(trial.canary.name, call, rule)
-        if self._open >= MOST_OPEN or (not wanted and self._draw() >= rule.rate):
+        by_category = self._has_quota(trial.canary.name, call, rule)
+        if self._open >= MOST_OPEN or (not by_category and self._draw() >= rule.rate):
             return None
         self._open += 1
-        return CaptureSample(exchange_id=exchange_id, kept="category" if wanted else "rate", rule=rule)
+        return CaptureSample(exchange_id=exchange_id, kept="category" if by_category else "rate", rule=rule)
 
     def close(
-        self, call: Call, sample: CaptureSample, outcome: Outcome, heard: AnswerRecorder | None
+        self, call: Call, sample: CaptureSample, outcome: Outcome, recorder: AnswerRecorder | None
     ) -> None:
-        """A drawn exchange, or its mirror copy, has ended: hand it over if it ended well. Never raises."""
+        """Send a sampled exchange, or its mirror copy, if it ended well. Never raises."""
         self._open -= outcome.exchange_id == sample.exchange_id
         try:
-            taken = _taken(call, sample, outcome, heard) if heard is not None else None
-            if taken is not None and self._send(msgspec.msgpack.encode(taken)) and not taken.about.copy_of:
-                self._count(taken.about)
+            raw = _raw(call, sample, outcome, recorder) if recorder is not None else None
+            if raw is not None and self._send(msgspec.msgpack.encode(raw)) and not raw.about.copy_of:
+                self._count(raw.about)
         except Exception as problem:
             log.error("capture.failed", exchange=outcome.exchange_id, problem=type(problem).__name__)
 
-    def _left(self, canary: str, call: Call, rule: CaptureRule) -> bool:
-        """True while the category has not had its share today."""
+    def _has_quota(self, canary: str, call: Call, rule: CaptureRule) -> bool:
+        """True while the request's category has not reached its daily quota."""
         if not rule.per_category:
             return False
         day = int(call.at // _DAY_S)
@@ -66,10 +69,10 @@ class Captures:
             self._day = day
             self._counts.clear()
         key = (canary, call.text(b"x-canary-category"))
-        known = self._counts.get(key)
-        if known is None:
+        count = self._counts.get(key)
+        if count is None:
             return len(self._counts) < MOST_CATEGORIES
-        return known < rule.per_category
+        return count < rule.per_category
 
     def _count(self, about: CaptureInfo) -> None:
         if about.kept == "category":
@@ -77,14 +80,15 @@ class Captures:
             self._counts[key] = self._counts.get(key, 0) + 1
 
 
-def _can_be(call: Call) -> bool:
-    """True for requests whose text is read, and which are not too long."""
+def _is_capturable(call: Call) -> bool:
+    """True for requests of a text operation that are not too long."""
     body = call.body
-    return call.route.operation.name in _TALKS and isinstance(body, bytes) and len(body) <= LONGEST_REQUEST
+    is_text = call.route.operation.name in _TEXT_OPERATIONS
+    return is_text and isinstance(body, bytes) and len(body) <= LONGEST_REQUEST
 
 
-def _taken(call: Call, sample: CaptureSample, outcome: Outcome, heard: AnswerRecorder) -> RawCapture | None:
-    answer, body = heard.kept, call.body
+def _raw(call: Call, sample: CaptureSample, outcome: Outcome, recorder: AnswerRecorder) -> RawCapture | None:
+    answer, body = recorder.recorded, call.body
     if not answer or not isinstance(body, bytes) or outcome.outcome not in ("ok", "fallback"):
         return None
     return RawCapture(
@@ -109,7 +113,7 @@ def _taken(call: Call, sample: CaptureSample, outcome: Outcome, heard: AnswerRec
         ),
         request=body,
         answer=answer,
-        streamed=heard.streamed,
-        truncated=heard.truncated,
+        streamed=recorder.streamed,
+        truncated=recorder.truncated,
         redact=sample.rule.redact,
     )

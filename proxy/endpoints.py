@@ -1,4 +1,4 @@
-"""What the traffic listener answers itself: health, readiness, feedback. Not the LLM paths (`exchange`)."""
+"""The traffic listener's own endpoints: health, readiness, feedback. `exchange` serves the LLM paths."""
 
 import asyncio
 import hmac
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class FeedbackSpool(Protocol):
-    """Where feedback is kept before it is acknowledged."""
+    """The spool that stores feedback before it is acknowledged."""
 
     def append_all(self, records: Sequence[Feedback]) -> bool: ...
 
@@ -38,8 +38,8 @@ class FeedbackSpool(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Endpoints:
-    """`has_plan()` tells whether any plan is known, `metrics()` the metrics that may be reported, `token()`
-    the feedback token, `ids_keys()` the keys that sign exchange ids, the current one first."""
+    """The endpoints. `has_plan()`: whether a plan is known. `metrics()`: the accepted feedback metrics.
+    `token()`: the feedback token. `ids_keys()`: the keys that sign exchange ids, current key first."""
 
     spool: FeedbackSpool
     has_plan: Callable[[], bool]
@@ -49,7 +49,7 @@ class Endpoints:
     started: float
 
     def app(self) -> Starlette:
-        """The Starlette app of these paths."""
+        """Return the Starlette app of these paths."""
         return Starlette(
             routes=[
                 Route("/healthz", self.health),
@@ -59,11 +59,11 @@ class Endpoints:
         )
 
     async def health(self, request: Request) -> Response:
-        """Alive."""
+        """Always 200: the process is alive."""
         return PlainTextResponse("ok\n")
 
     async def ready(self, request: Request) -> Response:
-        """Config and plan loaded; after 10 s without any plan: ready, but serving the baseline only."""
+        """200 once config and plan are loaded, or after 10 s without a plan, with the baseline only."""
         if self.has_plan():
             return PlainTextResponse("ready\n")
         if time.monotonic() - self.started > PLAN_GRACE_S:
@@ -74,7 +74,7 @@ class Endpoints:
         """202 once it is on disk; 4xx with a reason and nothing kept; 503 when the spool is full or its disk
         hangs.
 
-        With `?check` nothing is kept in any case: 200 names every value that would be refused.
+        With `?check` nothing is stored, and a 200 lists every value that would be refused.
         """
         try:
             document, terms = await _bounded(request), self._terms(request)
@@ -110,7 +110,7 @@ class Endpoints:
     def _authorised(self, request: Request) -> bool:
         token = self.token()
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        asked = scheme.lower() == "bearer"  # RFC 9110 §11.1: its case does not matter
+        asked = scheme.lower() == "bearer"  # RFC 9110 §11.1: case-insensitive
         return asked and token is not None and hmac.compare_digest(token.encode(), given.encode())
 
 
@@ -119,7 +119,7 @@ async def _bounded(request: Request) -> bytes:
     async for part in request.stream():
         size += len(part)
         if size > FEEDBACK_BOUND:
-            raise BadFeedback(413, f"feedback is over {FEEDBACK_BOUND >> 20} MiB: send it in parts")
+            raise BadFeedback(413, f"the feedback is over {FEEDBACK_BOUND >> 20} MiB: send it in parts")
         parts.append(part)
     return b"".join(parts)
 

@@ -1,4 +1,4 @@
-"""What the proxy itself answers: few errors, each in the shape of the API that was called."""
+"""The proxy's own errors, in the form of the API that was called."""
 
 import msgspec
 
@@ -7,7 +7,7 @@ from records.outcome import ErrorType
 
 
 class Refused(Exception):
-    """The proxy answers this request itself; the message says what would be right."""
+    """The proxy refuses this request; the message says how to correct it."""
 
     def __init__(
         self, status: int, message: str, error_type: ErrorType, *, retry_after_s: int | None = None
@@ -20,7 +20,7 @@ class Refused(Exception):
 
 
 def error_body(api: Api | None, status: int, message: str, code: str) -> bytes:
-    """An error document that the API's SDK understands."""
+    """Build an error document that the API's SDK understands."""
     document: dict[str, object]
     if api == "anthropic":
         document = {"type": "error", "error": {"type": code, "message": message}}

@@ -1,6 +1,6 @@
-"""Knows by its bytes alone an event that differs from one before it only in what the model says.
+"""Recognises, by bytes alone, a stream event that differs from an earlier event only in the model's text.
 
-Most events of a stream are such, and to decode each would cost twice what all else does here.
+Most events of a stream do, and decoding each of them would cost twice as much as all other work per event.
 """
 
 import re
@@ -11,42 +11,44 @@ _QUOTE, _BACKSLASH, _LINE_END = b'"\\\n'
 
 
 class EventTemplate(NamedTuple):
-    """What is the same in such events: all that stands around their texts, of which there are one or two."""
+    """The constant bytes of such events: those before, between and after their one or two texts."""
 
     head: bytes
     middle: bytes
     tail: bytes
 
     def fits(self, events: bytes) -> bool:
-        """True for one event or several, each the same JSON but for its texts (or no JSON, which says nothing
-        either).
+        """True when `events` is one or more events that equal the template except for their texts.
 
-        The texts have no quote or backslash, so they end where they ended; no line end, so nor does an event.
+        A text has no quote or backslash, so it ends where the template expects, and no line end, so the event
+        does too. Bytes that are not valid JSON may match; such an event would change nothing either.
         """
         head, middle, tail = self
         if events[: len(head)] != head or events[-len(tail) :] != tail or len(events) < len(head) + len(tail):
             return False
-        said = events[len(head) : -len(tail)]
+        texts = events[len(head) : -len(tail)]
         if middle:
-            each = said.split(tail + head)
-            if any(texts.count(middle) != 1 for texts in each):
+            by_event = texts.split(tail + head)
+            if any(pair.count(middle) != 1 for pair in by_event):
                 return False
-            said = b"".join(each).replace(middle, b"")
-        elif _LINE_END in said:
-            said = said.replace(tail + head, b"")
-        return _QUOTE not in said and _BACKSLASH not in said and _LINE_END not in said
+            texts = b"".join(by_event).replace(middle, b"")
+        elif _LINE_END in texts:
+            texts = texts.replace(tail + head, b"")
+        return _QUOTE not in texts and _BACKSLASH not in texts and _LINE_END not in texts
 
 
 def text_members(*names: str) -> re.Pattern[bytes]:
-    """Finds members of these names whose value is a string of simple characters; its group is the text."""
+    """Match members with these names whose value is a string without escapes; group 1 is the text."""
     return re.compile(b'"(?:%s)": ?"([^"\\\\\n]*)"' % "|".join(names).encode())
 
 
-def form_of(event: bytes, texts: re.Pattern[bytes]) -> EventTemplate | None:
-    """The form of an event that is JSON; None where there is a backslash (so each quote begins or ends a
-    string), or no text or too many."""
-    places = [place.span(1) for place in texts.finditer(event)]
-    if _BACKSLASH in event or not 1 <= len(places) <= MOST_TEXTS:
+def template_of(event: bytes, texts: re.Pattern[bytes]) -> EventTemplate | None:
+    """Derive the template of a JSON event; None when it has no text, more than two, or a backslash.
+
+    Without a backslash every quote begins or ends a string.
+    """
+    spans = [match.span(1) for match in texts.finditer(event)]
+    if _BACKSLASH in event or not 1 <= len(spans) <= MOST_TEXTS:
         return None
-    (start, first_end), (last_start, end) = places[0], places[-1]
-    return EventTemplate(event[:start], event[first_end:last_start] if len(places) > 1 else b"", event[end:])
+    (start, first_end), (last_start, end) = spans[0], spans[-1]
+    return EventTemplate(event[:start], event[first_end:last_start] if len(spans) > 1 else b"", event[end:])

@@ -33,10 +33,10 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, kw_only=True)
 class Exchanges:
-    """The handler of the LLM paths. `routes` is replaced on reload; `plan()` is the newest plan known.
+    """The handler of the LLM paths. `routes` is replaced on reload; `plan()` returns the newest plan.
 
-    A lane of `upstreams` holds, those that wait for it included, three quarters of `most_in_flight`: whatever
-    hangs, there is room for the others.
+    Each connection limit of `upstreams`, including its waiters, is three quarters of `most_in_flight`, so a
+    hanging provider leaves room for the others.
     """
 
     routes: Routes
@@ -49,7 +49,7 @@ class Exchanges:
     most_in_flight: int = 4096
 
     async def __call__(self, incoming: Incoming) -> None:
-        """One exchange, in every ending. When the caller leaves, this is cancelled."""
+        """Serve one exchange and handle every ending. Cancelled when the caller leaves."""
         record = self.recorder.open()
         try:
             await self._exchange(incoming, record)
@@ -58,11 +58,11 @@ class Exchanges:
             _refuse(incoming, record, refusal)
         except asyncio.CancelledError:
             record.abort()
-            _abort_replies(record)
+            _abort_attempts(record)
         except Exception:
             log.exception("exchange.crashed", exchange=record.exchange_id)
             record.break_down()
-            _abort_replies(record)
+            _abort_attempts(record)
             incoming.abort()
 
     async def _exchange(self, incoming: Incoming, record: Record) -> None:
@@ -71,25 +71,24 @@ class Exchanges:
         call = await read(incoming, self.routes)
         if not self._has_room(call):
             raise _overload()
-        record.read(call)
+        record.begin(call)
         assignment = self._assign(call, record)
         record.assign(assignment)
         if call.trial is not None and call.trial.capture is not None and self.recorder.captures is not None:
             call.sample = self.recorder.captures.drawn(call, record.exchange_id)
-        reply = await self._ask(call, assignment, record)
-        if reply.session is not None and reply.failure is None:
-            await _converse(incoming, call, record, reply, reply.session)
-        elif reply.answer is None:
-            _no_answer(incoming, record, reply)
+        attempt = await self._ask(call, assignment, record)
+        if attempt.session is not None and attempt.failure is None:
+            await _converse(incoming, call, record, attempt, attempt.session)
+        elif attempt.response is None:
+            _no_answer(incoming, record, attempt)
         else:
-            self.mirrors.offer(call, assignment, reply)
-            await _relay(incoming, call, record, reply)
+            self.mirrors.offer(call, assignment, attempt)
+            await _relay(incoming, call, record, attempt)
 
     def _has_room(self, call: Call) -> bool:
-        """May one more go where this one would without a candidate? Asked before an arm is chosen, so that
-        both are refused alike."""
-        lane = self.routes.plain(call.route.provider) if call.trial is None else call.trial.baseline
-        return self.upstreams.free_slots(lane.key) > 0
+        """True when the baseline has a free slot. Checked before assignment, so both arms shed alike."""
+        target = self.routes.plain(call.route.provider) if call.trial is None else call.trial.baseline
+        return self.upstreams.free_slots(target.key) > 0
 
     def _assign(self, call: Call, record: Record) -> Assignment:
         trial = call.trial
@@ -106,89 +105,91 @@ class Exchanges:
         )
 
     async def _ask(self, call: Call, assignment: Assignment, record: Record) -> Attempt:
-        """Ask the assigned arm; where the candidate fails before the caller's first byte, the baseline."""
+        """Ask the assigned arm, and the baseline if the candidate fails before the caller's first byte."""
         trial = call.trial
         if trial is None:
             return await self._attempt(call, self.routes.plain(call.route.provider), record)
         covered = trial.canary.fall_back and assignment.arm == "candidate" and assignment.reason != "pinned"
         if not covered:
-            return await self._attempt(call, trial.lane(assignment.arm), record)
+            return await self._attempt(call, trial.target(assignment.arm), record)
         failure: ErrorType | None = "breaker_open"
         if self.upstreams.free_slots(trial.candidate.key) == 0:
             failure = "proxy_full"
         elif trial.breaker.allows(time.monotonic()):
-            reply = await self._attempt(call, trial.candidate, record, covered_by=trial)
-            if reply.failure is None:
-                return reply
-            failure = reply.failure
-            reply.abort()
+            attempt = await self._attempt(call, trial.candidate, record, covered_by=trial)
+            if attempt.failure is None:
+                return attempt
+            failure = attempt.failure
+            attempt.abort()
         record.fell_back = failure
         return await self._attempt(call, trial.baseline, record)
 
     async def _attempt(
-        self, call: Call, lane: ArmTarget, record: Record, *, covered_by: Trial | None = None
+        self, call: Call, target: ArmTarget, record: Record, *, covered_by: Trial | None = None
     ) -> Attempt:
-        """Send the request down one lane and wait for the head; of a covered candidate, for what is held."""
-        reply = Attempt(lane)
-        record.replies.append(reply)
-        request = upstream_request(call, lane)
+        """Send the request to one arm and wait for the head, and for a covered candidate's held bytes."""
+        attempt = Attempt(target)
+        record.attempts.append(attempt)
+        request = upstream_request(call, target)
         if record.sent_at is None:
             record.sent_at = time.monotonic()
         try:
             if call.upgrades:
-                await open_session(self.upstreams, call, request, reply, covered=covered_by is not None)
+                await open_session(self.upstreams, call, request, attempt, covered=covered_by is not None)
             else:
-                answer = await self.upstreams.send(
-                    lane.provider,
-                    lane=lane.key,
+                response = await self.upstreams.send(
+                    target.provider,
+                    lane=target.key,
                     method=call.method.encode(),
                     target=request.target,
                     headers=request.headers,
                     body=request.body,
                     streaming=call.facts.stream,
-                    timeout=lane.timeout,
+                    timeout=target.timeout,
                 )
-                reply.opened(answer, call, request, covered=covered_by is not None)
-                if covered_by is not None and reply.failure is None:
-                    await reply.hold(stream=call.facts.stream)
+                attempt.opened(response, call, request, covered=covered_by is not None)
+                if covered_by is not None and attempt.failure is None:
+                    await attempt.hold(stream=call.facts.stream)
         except UpstreamError as failure:
-            reply.failure = failure.error_type
+            attempt.failure = failure.error_type
         except asyncio.CancelledError:
             if covered_by is not None:
                 covered_by.breaker.abandoned()
             raise
         if covered_by is not None:
-            tell(covered_by, reply)
-        return reply
+            report_to_breaker(covered_by, attempt)
+        return attempt
 
 
-async def _relay(incoming: Incoming, call: Call, record: Record, reply: Attempt) -> None:
-    """Hand the answer over as it comes; a stream that breaks ends broken, visibly."""
-    answer = reply.answer
-    assert answer is not None  # noqa: S101
-    headers = to_caller(answer.headers, _our_headers(call, record))
-    incoming.start(answer.status, headers, length=reply.length, reason=answer.reason)
+async def _relay(incoming: Incoming, call: Call, record: Record, attempt: Attempt) -> None:
+    """Relay the response as it arrives. A broken stream ends with a cut connection, visible to the caller."""
+    response = attempt.response
+    assert response is not None  # noqa: S101
+    headers = to_caller(response.headers, _our_headers(call, record))
+    incoming.start(response.status, headers, length=attempt.length, reason=response.reason)
     try:
-        last = await reply.relay(incoming)
+        last = await attempt.relay(incoming)
     except UpstreamError as failure:
-        reply.failure = failure.error_type
-        record.finish(reply)
-        reply.abort()
+        attempt.failure = failure.error_type
+        record.finish(attempt)
+        attempt.abort()
         incoming.cut()
         return
-    record.finish(reply)
+    record.finish(attempt)
     incoming.end(last)
 
 
-async def _converse(incoming: Incoming, call: Call, record: Record, reply: Attempt, session: Session) -> None:
-    """Relay a session. Its one outcome is recorded when it ends, before its caller is told."""
+async def _converse(
+    incoming: Incoming, call: Call, record: Record, attempt: Attempt, session: Session
+) -> None:
+    """Relay a session. Its outcome is recorded when it ends, before the caller sees the end."""
 
     def ended(failure: ErrorType | None) -> None:
         if failure == "aborted":
             record.abort()
         else:
-            reply.failure = failure
-            record.finish(reply)
+            attempt.failure = failure
+            record.finish(attempt)
 
     incoming.switch(to_caller(session.handshake, _our_headers(call, record)))
     await session.run(incoming, ended)
@@ -202,9 +203,9 @@ def _no_answer(incoming: Incoming, record: Record, reply: Attempt) -> None:
         full = reply.failure == "shed"
         _refuse(incoming, record, _overload() if full else _no_descriptors())
         return
-    status = 504 if reply.failure == "provider_timeout" else 502
-    message = f"the provider gave no answer ({reply.failure})"
-    _answer(incoming, record, status, message, str(reply.failure), _our_headers(record.call, record))
+    status = 504 if attempt.failure == "provider_timeout" else 502
+    message = f"the provider did not answer ({attempt.failure})"
+    _answer(incoming, record, status, message, str(attempt.failure), _our_headers(record.call, record))
 
 
 def _overload() -> Refused:
@@ -217,7 +218,7 @@ def _no_descriptors() -> Refused:
 
 
 def _refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:
-    """No arm was chosen, so none is named."""
+    """Answer with the refusal. Its headers name no arm, since none was chosen."""
     headers = [_exchange_header(record)]
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
@@ -229,7 +230,7 @@ def _refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:
 def _answer(
     incoming: Incoming, record: Record, status: int, message: str, code: str, headers: Headers
 ) -> None:
-    """The proxy's own answer, in the shape of the API that was called."""
+    """Send the proxy's own answer, in the form of the API that was called."""
     api = record.call.route.provider.api if record.call is not None else None
     body = error_body(api, status, message, code)
     incoming.start(status, [(b"content-type", b"application/json"), *headers], length=len(body))
@@ -241,7 +242,7 @@ def _our_headers(call: Call, record: Record) -> list[tuple[bytes, bytes]]:
     if call.trial is not None:
         headers.append((b"x-canary-arm", record.assignment.arm.encode()))
         headers.append((b"x-canary-name", call.trial.canary.name.encode()))
-        if record.fell_back is not None and record.replies[-1].status is not None:
+        if record.fell_back is not None and record.attempts[-1].status is not None:
             headers.append((b"x-canary-served-by", b"baseline"))
     return headers
 
@@ -261,6 +262,6 @@ def tell(trial: Trial, reply: Attempt) -> None:
         trial.breaker.failed(time.monotonic())
 
 
-def _abort_replies(record: Record) -> None:
-    for reply in record.replies:
-        reply.abort()
+def _abort_attempts(record: Record) -> None:
+    for attempt in record.attempts:
+        attempt.abort()

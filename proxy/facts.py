@@ -1,4 +1,4 @@
-"""What a request says of itself, mostly in its JSON: the little that routing and recording need. Pure."""
+"""The facts that routing and recording need from a request, mostly from its JSON. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -14,8 +14,11 @@ from proxy.routes import Route
 
 
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What the body (or Gemini's path, or a session's handshake) says. `unit` is the body's, "" when it has
-    none; `stream_options` is the member as it stands there, empty when it does not."""
+    """The facts of a request, from its body, from Gemini's path or from a session's handshake.
+
+    `unit`: the unit in the body, "" without one. `stream_options`: the raw member, empty without one.
+    `names_state`: the request names provider-side state. `declines_store`: `store` is false.
+    """
 
     model: str = ""
     stream: bool = False
@@ -31,12 +34,12 @@ _STORED = re.compile(
     rb'"(?:file_ids?|vector_store_ids|cached_?[cC]ontent)"\s*:\s*["\[]|"item_reference"'
     rb'|"container"\s*:\s*"|"file_?[uU]ri"\s*:\s*"[^"]*/files/'
 )
-"""Members that name a file, a vector store, a stored item or cache, or a running container. A tool's
-parameter of such a name has an object for its value, and names nothing."""
+"""Members that name a file, a vector store, a stored item or cache, or a running container. A tool parameter
+of that name has an object as its value and does not match."""
 
 
 def names_stored(body: bytes) -> bool:
-    """True when a member anywhere in the body names something that its provider keeps."""
+    """True when a member anywhere in the body names stored provider-side state."""
     return _STORED.search(body) is not None
 
 
@@ -70,32 +73,32 @@ _NOTHING = (b"", b"null", b'""')
 
 
 def facts_of(route: Route, body: bytes) -> RequestFacts | None:
-    """What the body says; None when it is no JSON object."""
-    said = _body(body)
-    if said is None:
+    """Read the facts of a body; None when it is not a JSON object."""
+    parsed = _body(body)
+    if parsed is None:
         return None
     place = MODEL_PATH.match(route.path) if route.operation.model_in == "path" else None
     streams = route.operation.streams
     return RequestFacts(
-        model=unquote(place["model"]) if place else said.model or "",
-        stream=bool(said.stream) if streams is None else streams,
-        stream_options=bytes(said.stream_options),
-        unit=_text(said.user)
-        or (_text(said.metadata.user_id) if said.metadata is not None else "")
-        or _text(said.safety_identifier),
+        model=unquote(place["model"]) if place else parsed.model or "",
+        stream=bool(parsed.stream) if streams is None else streams,
+        stream_options=bytes(parsed.stream_options),
+        unit=_text(parsed.user)
+        or (_text(parsed.metadata.user_id) if parsed.metadata is not None else "")
+        or _text(parsed.safety_identifier),
         names_state=not (
-            bytes(said.previous_response_id) in _NOTHING
-            and bytes(said.conversation) in _NOTHING
-            and bytes(said.container) in _NOTHING
-            and (not route.operation.creates_state or bytes(said.prompt) in _NOTHING)
+            bytes(parsed.previous_response_id) in _NOTHING
+            and bytes(parsed.conversation) in _NOTHING
+            and bytes(parsed.container) in _NOTHING
+            and (not route.operation.creates_state or bytes(parsed.prompt) in _NOTHING)
         ),
-        declines_store=said.store is False,
+        declines_store=parsed.store is False,
     )
 
 
 def facts_of_session(query: bytes, named: Mapping[bytes, bytes]) -> RequestFacts | None:
-    """What a realtime session's handshake says; None where it names no model that could be an arm's: one
-    that its caller made before, or one that only transcribes."""
+    """Read the facts of a realtime session's handshake; None when it names no model, as for a session that
+    its caller created before or that only transcribes."""
     model = parameter(query, "model")
     if not model:
         return None
@@ -117,18 +120,18 @@ def _body(body: bytes) -> _Body | None:
 
 
 def _tolerant(body: bytes) -> _Body | None:
-    """The same for JSON whose members have types that the API does not know: those that fit are taken."""
+    """Parse a body with members of unexpected types; only those of the right type are taken."""
     try:
         members = _decode_members(body)
     except UNREADABLE:
         return None
-    said = _Body()
+    parsed = _Body()
     for field in _FIELDS:
         with suppress(*UNREADABLE):
-            setattr(said, field.name, msgspec.json.decode(getattr(members, field.name), type=field.type))
-    return said
+            setattr(parsed, field.name, msgspec.json.decode(getattr(members, field.name), type=field.type))
+    return parsed
 
 
 def _text(unit: _Unit) -> str:
-    """A unit as a header would carry it: a number is its digits, space around it does not count."""
+    """Format a unit as a header would carry it: numbers as digits, without surrounding space."""
     return str(unit).strip() if unit is not None else ""

@@ -1,4 +1,4 @@
-"""Which headers travel, which way, and whose credential goes along."""
+"""Which headers are forwarded in each direction, and which credential the provider gets."""
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
@@ -39,14 +39,14 @@ _WHOSE = frozenset(
         b"ocp-apim-subscription-key",
     }
 )
-"""Name the caller's account at a provider, or are a key (or hold one) without being called one."""
+"""Headers that name the caller's account at a provider or carry a key under another name."""
 _CREDENTIAL_ENDINGS = (b"authorization", b"api-key", b"cookie", b"-token", b"-secret", b"-auth")
 _QUERY_CREDENTIALS = frozenset({b"key", b"access_token"})
 _LENGTHS = frozenset(map(len, _QUERY_CREDENTIALS))
 
 
 class _Travels(dict[bytes, bool]):
-    """Whether a header of this name travels; names are judged once and remembered."""
+    """Cache of whether headers with a name are forwarded."""
 
     def __init__(self, dropped: AbstractSet[bytes], endings: tuple[bytes, ...] = ()) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class _Travels(dict[bytes, bool]):
 
     def __missing__(self, name: bytes) -> bool:
         travels = not (name in self._dropped or name.startswith(_OURS) or name.endswith(self._endings))
-        if len(self) < _MOST_REMEMBERED and len(name) < _LONGEST_REMEMBERED:  # whoever sends it chooses it
+        if len(self) < _MOST_REMEMBERED and len(name) < _LONGEST_REMEMBERED:  # senders choose the names
             self[name] = travels
         return travels
 
@@ -73,10 +73,10 @@ _FORWARDED = {
 
 
 def to_provider(headers: Headers, provider: Provider, *, identity: bool) -> list[tuple[bytes, bytes]]:
-    """The caller's headers as the provider gets them.
+    """Return the headers for the provider.
 
-    Where the provider entry has a key of its own, every credential of the caller is left out. `identity` asks
-    for an uncompressed answer. Host and the framing are the connection's to write.
+    If the provider entry has its own key, all credentials of the caller are removed. `identity` asks for an
+    uncompressed answer. The connection writes Host and the framing headers.
     """
     key = provider.api_key
     sent = _travelling(headers, _FORWARDED[key is not None, identity])
@@ -88,14 +88,14 @@ def to_provider(headers: Headers, provider: Provider, *, identity: bool) -> list
 
 
 def to_caller(headers: Headers, ours: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The provider's headers as the caller gets them, then ours. The framing is the server's to write."""
+    """Return the provider's headers for the caller, followed by `ours`. The server writes the framing."""
     sent = _travelling(headers, _RELAYED)
     sent.extend(ours)
     return sent
 
 
 def without_key(query: bytes) -> bytes:
-    """The query string without Gemini's `key` (or Google's `access_token`) parameter, however it is spelt."""
+    """Remove Gemini's `key` and Google's `access_token` from a query string, in any percent-encoding."""
     return b"&".join([part for part in query.split(b"&") if not _is_credential(part)])
 
 
@@ -106,12 +106,12 @@ def _is_credential(parameter: bytes) -> bool:
 
 
 def quoted(model: str) -> str:
-    """A model value as it stands in a URL's path segment."""
+    """Quote a model for a path segment of a URL."""
     return quote(model, safe="")
 
 
 def _travelling(headers: Headers, travels: _Travels) -> list[tuple[bytes, bytes]]:
-    """Those headers, in their order, that travel and that Connection does not name."""
+    """Return the forwarded headers in order, without those that Connection names."""
     sent = [header for header in headers if travels[header[0]]]
     if named := _named_by_connection(headers):
         sent = [header for header in sent if header[0] not in named]
@@ -119,7 +119,7 @@ def _travelling(headers: Headers, travels: _Travels) -> list[tuple[bytes, bytes]
 
 
 def _named_by_connection(headers: Headers) -> set[bytes]:
-    """Names that `Connection` lists are hop-by-hop too (RFC 9110, 7.6.1); keep-alive is one anyway."""
+    """Return the names listed in Connection, which are hop-by-hop (RFC 9110 §7.6.1)."""
     named = [value for name, value in headers if name == b"connection"]
     if not named or named == [b"keep-alive"]:
         return set()

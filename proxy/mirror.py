@@ -1,8 +1,8 @@
-"""Mirror traffic: copies of what the baseline answers, sent to the candidate. Nobody gets their answers.
+"""Mirror traffic: copies of requests that the baseline answers, sent to the candidate. Answers are discarded.
 
-A copy has a task, a connection, a record and an outcome of its own and no part in the real exchange. It
-begins once the real answer's head is there, a busy worker leaves it out first, and neither the candidate's
-breaker nor the count of requests in flight hears of it.
+A copy has its own task, connection, record and outcome and never affects the real exchange. It starts when
+the head of the real answer is in. Busy workers drop copies first. Copies affect neither the candidate's
+breaker nor the number of requests in flight.
 """
 
 import asyncio
@@ -28,13 +28,16 @@ from routing.plan import Plan
 log = structlog.get_logger()
 
 _ACTS = re.compile(rb'"mcp_servers"|"type"\s*:\s*"mcp"')
-"""Tools of other servers that the provider itself calls: a copy would act there a second time."""
+"""Tools of other servers that the provider calls itself, so that a copy would act twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What copies may take of one worker: how many at once, with how many bytes of request bodies, and up to
-    how many real exchanges in flight (half of what the worker takes at most)."""
+    """The limits of copies in one worker.
+
+    `copies`: copies at once. `body_bytes`: sum of their request bodies. `exchanges`: real exchanges in flight
+    above which no copy starts, half of the worker's maximum.
+    """
 
     copies: int = 64
     body_bytes: int = 32 << 20
@@ -42,10 +45,10 @@ class Room:
 
 
 class Mirrors:
-    """One worker's copies. `dropped` counts, by canary, those drawn that found no room; its reader clears it.
+    """The copies of one worker. `dropped` counts copies over the limits, by canary; its reader clears it.
 
-    `upstreams` is a pool of its own: a copy takes neither a connection nor a slot from a real exchange.
-    `draw` gives a number in [0, 1).
+    `upstreams` is a separate pool, so that copies take no connection or slot from real exchanges. `draw`
+    returns a number in [0, 1).
     """
 
     def __init__(
@@ -73,18 +76,18 @@ class Mirrors:
 
     @property
     def in_flight(self) -> int:
-        """Copies that have not ended."""
+        """The number of copies that have not ended."""
         return len(self._held)
 
-    def offer(self, call: Call, assignment: Assignment, reply: Attempt) -> None:
-        """Copy this exchange if its canary wants that, there is room, and the draw says so.
+    def offer(self, call: Call, assignment: Assignment, attempt: Attempt) -> None:
+        """Start a copy of this exchange if its canary mirrors, the draw selects it and the limits allow it.
 
-        `reply` is the real answer, as far as its head. Returns at once: the copy's own task does the rest.
+        `attempt` is the real attempt, after its head. Does not block; the copy runs in its own task.
         """
         trial, body = call.trial, call.body
         if trial is None or not trial.mirror or not isinstance(body, bytes) or self._draw() >= trial.mirror:
             return
-        if not (_answered_by_baseline(assignment, reply) and self._wanted(trial)):
+        if not (_answered_by_baseline(assignment, attempt) and self._wanted(trial)):
             return
         if self._has_room(len(body)):
             task = asyncio.get_running_loop().create_task(self._copy(call, trial, assignment))
@@ -95,15 +98,14 @@ class Mirrors:
             self.dropped[name] = self.dropped.get(name, 0) + 1
 
     async def close(self) -> None:
-        """End the copies in flight, each recorded as aborted, and their connections."""
+        """Cancel the copies in flight, which are recorded as aborted, and close their connections."""
         for task in self._held:
             task.cancel()
         await asyncio.gather(*self._held, return_exceptions=True)
         await self._upstreams.close()
 
     def _wanted(self, trial: Trial) -> bool:
-        """True while the canary runs under a fresh plan (a stale one has no shares) and the breaker sees its
-        candidate answer."""
+        """True while the canary has a share under a fresh plan and the candidate's breaker is closed."""
         state = self._plan().state_of(trial.canary.name, trial.definition)
         runs = state is not None and state.state in ("running", "paused") and state.share > 0.0
         return runs and not trial.breaker.open
@@ -117,16 +119,16 @@ class Mirrors:
         )
 
     async def _copy(self, call: Call, trial: Trial, assignment: Assignment) -> None:
-        """One copy, in every ending."""
+        """Send one copy and handle every ending."""
         if not _may_repeat(call):
             return
         record = self._copies.open()
-        reply = Attempt(trial.candidate)
-        record.replies.append(reply)
+        attempt = Attempt(trial.candidate)
+        record.attempts.append(attempt)
         try:
             _begin(record, call, assignment)
-            await self._ask(call, record, reply)
-            record.finish(reply)
+            await self._ask(call, record, attempt)
+            record.finish(attempt)
         except UpstreamError as failure:
             reply.failure = failure.error_type
             record.finish(reply)
@@ -139,31 +141,31 @@ class Mirrors:
             log.exception("mirror.crashed", exchange=record.exchange_id)
             record.break_down()
         finally:
-            reply.abort()
+            attempt.abort()
 
-    async def _ask(self, call: Call, record: Record, reply: Attempt) -> None:
-        """Send the copy and read its answer to the end. Raises UpstreamError."""
-        lane = reply.lane
-        request = upstream_request(call, lane)
+    async def _ask(self, call: Call, record: Record, attempt: Attempt) -> None:
+        """Send the copy and read its response to the end. Raises UpstreamError."""
+        target = attempt.target
+        request = upstream_request(call, target)
         record.sent_at = time.monotonic()
-        answer = await self._upstreams.send(
-            lane.provider,
-            lane=lane.key,
+        response = await self._upstreams.send(
+            target.provider,
+            lane=target.key,
             method=call.method.encode(),
             target=request.target,
-            # The key is the real request's: a provider that knows it would refuse one of the two.
-            headers=[each for each in request.headers if not each[0].endswith(b"idempotency-key")],
+            # With the real request's key the provider would refuse one of the two.
+            headers=[header for header in request.headers if not header[0].endswith(b"idempotency-key")],
             body=request.body,
             streaming=call.facts.stream,
-            timeout=lane.timeout,
+            timeout=target.timeout,
         )
-        reply.opened(answer, call, request, covered=True)
-        if reply.answer is not None:
-            await reply.relay(_NOWHERE)
+        attempt.opened(response, call, request, covered=True)
+        if attempt.response is not None:
+            await attempt.relay(_NOWHERE)
 
 
 class _Nowhere:
-    """An outlet that drops what it is given."""
+    """An outlet that discards all bytes."""
 
     paused = False
 
@@ -177,22 +179,24 @@ class _Nowhere:
 _NOWHERE = _Nowhere()
 
 
-def _answered_by_baseline(assignment: Assignment, reply: Attempt) -> bool:
-    """True for the baseline's own exchanges that it takes well: what it refuses says nothing of the
-    candidate, and a provider in trouble is not asked twice."""
+def _answered_by_baseline(assignment: Assignment, attempt: Attempt) -> bool:
+    """True for exchanges assigned to the baseline that it answers well.
+
+    A refused request tells nothing about the candidate, and a failing provider gets no extra load.
+    """
     served = assignment.arm == "baseline" and assignment.reason in ("cohort", "no_unit")
-    return served and reply.answer is not None and reply.wrong is None
+    return served and attempt.response is not None and attempt.wrong is None
 
 
 def _may_repeat(call: Call) -> bool:
-    """False where a second request would be more than a question: it would leave something at a provider,
-    change what is there, or act through a tool."""
+    """False when a second request would have side effects: create or change provider-side state, or act
+    through a tool."""
     return not (call.touches_state or (isinstance(call.body, bytes) and _ACTS.search(call.body)))
 
 
 def _begin(record: Record, call: Call, assignment: Assignment) -> None:
-    """The copy's record: the real exchange's facts, the candidate as its arm, a clock of its own."""
-    record.read(call)
+    """Start the copy's record: the real exchange's facts, the candidate as its arm, its own start time."""
+    record.begin(call)
     record.at, record.mono = time.time(), time.monotonic()
     record.assign(
         Assignment(

@@ -1,4 +1,4 @@
-"""Pins: benchmarks and QA ask for one arm, with a token of their own."""
+"""Pins: with the pin token, benchmarks and QA choose the arm."""
 
 import hmac
 from collections.abc import Callable, Mapping
@@ -10,13 +10,13 @@ _ARMS: Mapping[bytes, ArmName] = {b"baseline": "baseline", b"candidate": "candid
 
 
 class Pins:
-    """`token()` is the pin token in force, None (or an empty one) when pins are switched off."""
+    """Reads pins. `token()` returns the current pin token; None or "" switches pins off."""
 
     def __init__(self, token: Callable[[], str | None]) -> None:
         self._token = token
 
     def asked(self, named: Mapping[bytes, bytes]) -> ArmName | None:
-        """The arm that `x-canary-pin` asks for; Refused without the right token or with another word."""
+        """Return the arm in `x-canary-pin`, or None. Raises Refused for a wrong token or an unknown arm."""
         pin = named.get(b"x-canary-pin")
         if pin is None:
             return None
@@ -26,5 +26,5 @@ class Pins:
                 403, "x-canary-pin needs the pin token in x-canary-pin-token", "caller_unauthorized"
             )
         if pin not in _ARMS:
-            raise Refused(400, "x-canary-pin is 'candidate' or 'baseline'", "caller_rejected")
+            raise Refused(400, "x-canary-pin must be 'candidate' or 'baseline'", "caller_rejected")
         return _ARMS[pin]

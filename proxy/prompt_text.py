@@ -1,6 +1,6 @@
-"""What a request's messages say, in any of the wire APIs: the body's own shape tells which. Pure.
+"""Extracts the texts of a request's messages. The shape of the body tells the wire API. Pure.
 
-Read only where a canary asks for it: the request path needs no text.
+Used only for canaries that count repeated questions or capture texts.
 """
 
 import re
@@ -15,10 +15,10 @@ from proxy.dialects.operation import UNREADABLE
 Role = Literal["system", "user", "assistant", "tool"]
 
 LONGEST_BODY = 8 << 20
-"""Bytes; the question in a longer request is not looked for."""
+"""Bytes. Longer requests are not searched for a question."""
 
 LONGEST_QUESTION = 4096
-"""Characters; of a longer message only so many tell it from another."""
+"""Characters of a message that go into its fingerprint."""
 
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 _ROLES: dict[str, Role] = {
@@ -34,7 +34,7 @@ _RESULTS = ("tool_result", "function_call_output", "custom_tool_call_output")
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One message. `whole` is False when it has parts that are no text: an image, a file, a sound."""
+    """One message. `whole` is False when it has parts other than text: images, files or audio."""
 
     role: Role
     text: str
@@ -42,8 +42,11 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class _Body(msgspec.Struct):
-    """Chat completions' and Anthropic's `messages`, the responses API's `input`, Gemini's `contents`,
-    completions' `prompt`; and where each puts what is said before."""
+    """The members of all wire APIs that hold texts.
+
+    Chat completions and Anthropic have `messages`, the responses API `input`, Gemini `contents`, completions
+    `prompt`. The other members hold the system instructions.
+    """
 
     messages: list[msgspec.Raw] | None = None
     contents: list[msgspec.Raw] | None = None
@@ -70,21 +73,20 @@ _decode_any = msgspec.json.Decoder(Any).decode
 
 
 def conversation(body: bytes) -> list[Turn]:
-    """All messages that say something, in order; empty where the body is of no known shape."""
+    """Return all messages with content, in order; empty when the body has no known shape."""
     try:
-        said = _decode_body(body)
-        before = "\n".join(part for part in (said.instructions or "", *_before(said)) if part)
-        turns = [turn for turn in map(_turn, _rows(said)) if turn.text or not turn.whole]
+        parsed = _decode_body(body)
+        system = "\n".join(part for part in (parsed.instructions or "", *_system_texts(parsed)) if part)
+        turns = [turn for turn in map(_turn, _rows(parsed)) if turn.text or not turn.whole]
     except UNREADABLE:
         return []
-    return [Turn(role="system", text=before), *turns] if before else turns
+    return [Turn(role="system", text=system), *turns] if system else turns
 
 
 def question(body: bytes) -> str:
-    """What the user has just said: the text of the last message if a user says it, else "".
+    """Return the user's question: the text of the last user or tool message, "" if it is a tool's.
 
-    A tool's answer that a program sends back is no question, and neither is what an app lets a model or its
-    own instructions say after the user's words.
+    Messages of the assistant or the system after the user's are skipped.
     """
     if len(body) > LONGEST_BODY:
         return ""
@@ -99,8 +101,10 @@ def question(body: bytes) -> str:
 
 
 def fingerprint(key: bytes, session: str, text: str) -> str:
-    """16 hex digits that are equal for questions of one session that differ in case, blanks and punctuation
-    only; "" where nothing is asked. The text cannot be found from them without `key`, 16 to 64 bytes."""
+    """Hash a question of a session to 16 hex digits; "" for an empty question.
+
+    Case, whitespace and punctuation do not matter. Without `key`, 16 to 64 bytes, the text stays secret.
+    """
     words = _BETWEEN_WORDS.sub(" ", text[:LONGEST_QUESTION].casefold()).strip()
     if not words:
         return ""
@@ -108,21 +112,21 @@ def fingerprint(key: bytes, session: str, text: str) -> str:
     return blake2b(asked, key=key, digest_size=8, person=b"question").hexdigest()
 
 
-def _rows(said: _Body) -> Sequence[msgspec.Raw | str]:
-    if said.messages is not None:
-        return said.messages
-    if said.contents is not None:
-        return said.contents
-    if len(said.input):
-        found: str | list[msgspec.Raw] = _decode_rows(said.input)
-        return [found] if isinstance(found, str) else found
-    return [said.prompt] if said.prompt else []
+def _rows(body: _Body) -> Sequence[msgspec.Raw | str]:
+    if body.messages is not None:
+        return body.messages
+    if body.contents is not None:
+        return body.contents
+    if len(body.input):
+        rows: str | list[msgspec.Raw] = _decode_rows(body.input)
+        return [rows] if isinstance(rows, str) else rows
+    return [body.prompt] if body.prompt else []
 
 
-def _before(said: _Body) -> Iterator[str]:
-    for raw in (said.system, said.system_instruction, said.systemInstruction):
-        found = _decode_any(raw) if len(raw) else None
-        yield _text(found.get("parts") if isinstance(found, dict) else found)
+def _system_texts(body: _Body) -> Iterator[str]:
+    for raw in (body.system, body.system_instruction, body.systemInstruction):
+        content = _decode_any(raw) if len(raw) else None
+        yield _text(content.get("parts") if isinstance(content, dict) else content)
 
 
 def _turn(row: msgspec.Raw | str) -> Turn:
@@ -133,13 +137,13 @@ def _turn(row: msgspec.Raw | str) -> Turn:
     whole = not any(map(_is_no_text, parts)) if isinstance(parts, list) else True
     if message.type in _RESULTS or (isinstance(parts, list) and any(map(_is_result, parts))):
         return Turn(role="tool", text=_text(message.output) or _text(parts), whole=whole)
-    if message.role is None and message.parts is None:  # a call, or reasoning: an item of its own
+    if message.role is None and message.parts is None:  # a function call or reasoning item
         return Turn(role="assistant", text="")
     return Turn(role=_ROLES.get(message.role or "user", "assistant"), text=_text(parts), whole=whole)
 
 
 def _text(content: Any) -> str:
-    """The text of a content: text itself, or a list of parts."""
+    """The text of a message's content: a string or a list of parts."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):

@@ -1,4 +1,4 @@
-"""Where an upstream attempt goes and how long it may take. From the config only, never from a request."""
+"""Provider entries and their timeouts, from the config only, never from a request."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,7 +8,7 @@ Api = Literal["openai", "anthropic", "gemini"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeout:
-    """Seconds. `first_byte` binds streams only; JSON is bound by `total`. `write` is progress, not length."""
+    """Timeouts. `first_byte_s` applies to streams only, and `write_s` to a write without progress."""
 
     connect_s: float = 5.0
     write_s: float = 60.0
@@ -19,7 +19,7 @@ class Timeout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """One provider entry. `base_url` has no trailing slash; without `api_key` the caller's own passes."""
+    """One provider entry. `base_url` has no trailing slash. Without `api_key` the caller's key is sent."""
 
     name: str
     api: Api

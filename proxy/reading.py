@@ -1,4 +1,4 @@
-"""Reads a copy of an answer while it is relayed: which reader it gets, and the plain ones. Streams: `sse`."""
+"""Readers that follow a copy of an answer while it is relayed, and their choice. `sse` reads streams."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -24,12 +24,12 @@ class Reader(Protocol):
     def first_token_at(self) -> float | None: ...
     @property
     def done(self) -> bool:
-        """The answer is whole as far as its reader can use it, whatever the connection does next."""
+        """The answer is complete, whatever the connection does next."""
         ...
 
     @property
     def has_event(self) -> bool:
-        """A first complete event has come (streams), or none will ever be seen."""
+        """A stream's first complete event has arrived, or the reader will never see one."""
         ...
 
     @property
@@ -38,16 +38,16 @@ class Reader(Protocol):
         ...
 
     def feed(self, data: bytes, now: float) -> bytes:
-        """Take bytes as read; return what may go out now."""
+        """Take bytes read at `now` and return the bytes that may go out now."""
         ...
 
     def finish(self) -> tuple[bytes, ErrorType | None]:
-        """The provider's clean end: what is still to go out, and what was wrong with the answer, if any."""
+        """End cleanly; return the bytes still to go out and the answer's error, if any."""
         ...
 
 
 class Blind:
-    """Reads nothing: errors, pass-through answers, encodings we do not know. `wrong`: what its head says."""
+    """Reads nothing: for errors, pass-through answers and unknown encodings. `wrong`: error from the head."""
 
     __slots__ = ("_wrong", "done", "failed", "first_token_at", "has_event", "usage")
 
@@ -66,8 +66,11 @@ class Blind:
 
 
 class JsonReader:
-    """Keeps a bounded copy of a JSON answer and reads it once, at its end. Of one beyond the bound only the
-    end is kept, and only its usage is read there: where all known providers write it."""
+    """Copies a JSON answer and reads it at its end.
+
+    Of an answer over JSON_BOUND only the last bytes are copied and only the usage is read, which all known
+    providers write at the end.
+    """
 
     __slots__ = ("_operation", "_parts", "_size", "done", "failed", "first_token_at", "has_event", "usage")
 
@@ -103,13 +106,13 @@ class JsonReader:
 
 
 def usage_at_end(tail: bytes, operation: Operation) -> Usage | None:
-    """The usage in the end of a JSON answer whose beginning is not known; None where it does not stand there.
+    """Find the usage in the last bytes of a JSON answer; None when it is not there.
 
-    No text that a model says, and no member of an inner object, passes for it. A quote after one of
-    `_BEFORE_A_KEY` is not escaped, and letters follow it, so a string begins there; and from a key to the end
-    of the answer, with a `{` before it, is a JSON object only for a member of the answer itself.
+    Neither a model's text nor a member of an inner object can be mistaken for it. A quote after one of
+    `_BEFORE_A_KEY` is not escaped and letters follow it, so a string begins there. And `{` followed by the
+    bytes from a key to the answer's end is a JSON object only when the key is a member of the answer itself.
     """
-    text = tail.rstrip().removesuffix(b"]")  # of an array of answers, the last one
+    text = tail.rstrip().removesuffix(b"]")  # the last answer of an array
     at = len(text)
     for _ in range(_MOST_TRIES):
         at = text.rfind(operation.usage_key, 0, at)
@@ -123,9 +126,9 @@ def usage_at_end(tail: bytes, operation: Operation) -> Usage | None:
 
 
 class Unpacked:
-    """Shows a reader the unpacked copy of an answer; what goes out stays packed.
+    """Feeds a reader the decompressed copy of an answer; the caller gets the original bytes.
 
-    The reading ends, with its usage unknown and nothing to complain of, where the bytes are `Unpackable`.
+    At bytes that are `Unpackable` the reading ends without an error and with unknown usage.
     """
 
     __slots__ = ("_lost", "_reader", "_unpack")
@@ -171,7 +174,7 @@ class Unpacked:
 
 
 Around = Callable[[Reader, bool], Reader]
-"""Takes a reader, and whether it reads a stream of events."""
+"""Wraps a reader; the second argument says whether it reads a stream of events."""
 
 
 def reader_for(
@@ -183,14 +186,15 @@ def reader_for(
     strip: bool,
     around: Around | None = None,
 ) -> Reader:
-    """The reader for an answer with this head; errors and operations that carry no model are not read. A
-    redirect is no answer of a model: it leads to a gateway's page for logging in, say.
+    """Choose the reader for an answer with this head.
 
-    `around` puts another one around it, which is fed the answer's unpacked bytes.
+    Errors and operations without a model are not read. A redirect counts as `provider_malformed`, because it
+    is not a model's answer but leads, for example, to a gateway's login page. `around` wraps the reader, so
+    that the wrapper is fed the decompressed bytes.
     """
     if status >= 300 or not operation.canary:
-        moved = operation.canary and status < 400
-        return Blind(wrong="provider_malformed" if moved else None)
+        redirected = operation.canary and status < 400
+        return Blind(wrong="provider_malformed" if redirected else None)
     events = operation.events if content_type.startswith(b"text/event-stream") else None
     reader: Reader = JsonReader(operation) if events is None else StreamReader(events(), strip=strip)
     if around is not None:

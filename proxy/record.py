@@ -1,4 +1,4 @@
-"""Gathers what is known of one exchange and closes it into exactly one Outcome, in every ending."""
+"""Collects the facts of one exchange and closes it with exactly one Outcome, in every ending."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,13 +16,12 @@ from routing.cohort import unit_hash
 Price = Callable[[str, str, Usage], float | None]
 _UNCOUNTED = Usage()
 _MODEL_BOUND = 256
-"""Characters of a model that are recorded. Callers choose it, and a record that is too large is dropped."""
+"""Recorded characters of a model name: callers choose the name, and records too large are dropped."""
 _NOWHERE = Assignment(arm="baseline", reason="no_plan")
 
 
 def ending(fell_back: ErrorType | None, failure: ErrorType | None) -> tuple[OutcomeName, ErrorType | None]:
-    """How an exchange ended, from why the candidate did not answer (None: it did, or was not asked) and what
-    was wrong with the answer that the caller got (None: nothing).
+    """Derive an exchange's outcome and error type.
 
     That there was no room in a lane, or no descriptor, is nobody's failure. Where the candidate refused and
     the baseline broke, nobody knows who was at fault: no arm is blamed.
@@ -38,7 +37,7 @@ def ending(fell_back: ErrorType | None, failure: ErrorType | None) -> tuple[Outc
 
 
 class Recorder:
-    """One worker's: mints ids, prices, hands every outcome to the spool, counts what started and finished."""
+    """The recorder of one worker: mints ids, computes costs, spools outcomes, counts exchanges."""
 
     def __init__(
         self,
@@ -56,17 +55,27 @@ class Recorder:
         self.finished = 0
 
     def open(self) -> "Record":
-        """A new exchange has begun."""
+        """Start the record of a new exchange."""
         self.started += 1
         return Record(self)
 
 
 class Record:
-    """One exchange's. The first close wins; later ones do nothing."""
+    """The record of one exchange. The first close wins; later ones do nothing."""
 
     __slots__ = (
-        "_closed", "_recorder", "assignment", "at", "call", "exchange_id", "fell_back", "mono", "replies",
-        "sent_at", "serial", "unit",
+        "_closed",
+        "_recorder",
+        "assignment",
+        "at",
+        "attempts",
+        "call",
+        "exchange_id",
+        "fell_back",
+        "mono",
+        "sent_at",
+        "serial",
+        "unit",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder) -> None:
@@ -79,16 +88,16 @@ class Record:
         self.assignment: Assignment = _NOWHERE
         self.unit = ""
         self.exchange_id = ""
-        self.replies: list[Attempt] = []
+        self.attempts: list[Attempt] = []
         self.fell_back: ErrorType | None = None
         self.sent_at: float | None = None
 
-    def read(self, call: Call) -> None:
-        """The request is read: its clock starts."""
+    def begin(self, call: Call) -> None:
+        """Start the clock of a request that has been read."""
         self.call, self.at, self.mono = call, call.at, call.mono
 
     def assign(self, assignment: Assignment) -> None:
-        """The arm is chosen: the exchange gets its signed id."""
+        """Set the assignment and mint the signed exchange id."""
         self.assignment = assignment
         key = self._recorder.ids_key
         call = self.call
@@ -97,25 +106,25 @@ class Record:
         self.exchange_id = self._mint()
 
     def refuse(self, error_type: ErrorType) -> None:
-        """The proxy answers itself."""
+        """Close: the proxy refused the request."""
         self._close("shed" if error_type == "shed" else "caller_error", error_type, None)
 
     def break_down(self) -> None:
-        """The proxy's own fault. What came of a provider is left out: reading it may be what failed."""
+        """Close after a fault of the proxy. Attempts are left out, because reading them may have failed."""
         self._close("error", "proxy_error", None)
 
-    def finish(self, reply: Attempt) -> None:
-        """The answer that the caller gets has ended, well or badly."""
-        outcome, error_type = ending(self.fell_back, reply.wrong)
-        self._close(outcome, error_type, reply)
+    def finish(self, attempt: Attempt) -> None:
+        """Close: the answer that the caller got has ended, well or badly."""
+        outcome, error_type = ending(self.fell_back, attempt.wrong)
+        self._close(outcome, error_type, attempt)
 
     def abort(self) -> None:
-        """The caller left. Whoever left after the answer's last event got it all."""
-        reply = self.replies[-1] if self.replies else None
-        if reply is not None and reply.reader.done:
-            self.finish(reply)
+        """Close: the caller left. A caller that left after the last event got the whole answer."""
+        attempt = self.attempts[-1] if self.attempts else None
+        if attempt is not None and attempt.reader.done:
+            self.finish(attempt)
         else:
-            self._close("aborted", "aborted", reply)
+            self._close("aborted", "aborted", attempt)
 
     def _mint(self) -> str:
         call, assignment = self.call, self.assignment
@@ -130,20 +139,22 @@ class Record:
             serial=self.serial,
         )
 
-    def _close(self, outcome: OutcomeName, error_type: ErrorType | None, reply: Attempt | None) -> None:
+    def _close(self, outcome: OutcomeName, error_type: ErrorType | None, attempt: Attempt | None) -> None:
         if self._closed:
             return
-        record = self._outcome(outcome, error_type, reply)
+        record = self._outcome(outcome, error_type, attempt)
         self._closed = True
         self._recorder.finished += 1
         self._recorder.append(record)
         call, captures = self.call, self._recorder.captures
         if call is not None and call.sample is not None and captures is not None:
-            captures.close(call, call.sample, record, reply.heard if reply is not None else None)
+            captures.close(call, call.sample, record, attempt.recorder if attempt is not None else None)
 
-    def _outcome(self, outcome: OutcomeName, error_type: ErrorType | None, reply: Attempt | None) -> Outcome:
+    def _outcome(
+        self, outcome: OutcomeName, error_type: ErrorType | None, attempt: Attempt | None
+    ) -> Outcome:
         call, assignment = self.call, self.assignment
-        self.exchange_id = self.exchange_id or self._mint()  # refused before an arm was chosen
+        self.exchange_id = self.exchange_id or self._mint()  # not set when refused before assignment
         if call is None:
             return Outcome(
                 exchange_id=self.exchange_id,
@@ -154,7 +165,11 @@ class Record:
             )
         trial, provider, session = call.trial, call.route.provider, self._session(call)
         asked = call.facts.model[:_MODEL_BOUND]
-        attempts = tuple([self._attempt(call, each) for each in self.replies]) if reply is not None else ()
+        attempt_records = (
+            tuple([self._attempt_record(call, attempt) for attempt in self.attempts])
+            if attempt is not None
+            else ()
+        )
         return Outcome(
             exchange_id=self.exchange_id,
             at=self.at,
@@ -166,7 +181,7 @@ class Record:
             phase=assignment.phase,
             share=assignment.share,
             arm=assignment.arm,
-            served_by=reply.lane.arm if trial is not None and reply is not None else None,
+            served_by=attempt.target.arm if trial is not None and attempt is not None else None,
             reason=assignment.reason if trial is not None else "",
             unit=self.unit,
             session=session,
@@ -174,36 +189,36 @@ class Record:
             category=call.text(b"x-canary-category"),
             tags=call.tags,
             request_id=call.text(b"x-canary-request-id"),
-            provider=reply.lane.provider.name if reply is not None else "",
+            provider=attempt.target.provider.name if attempt is not None else "",
             api=provider.api,
             operation=call.route.operation.name,
             model_requested=asked,
-            model=reply.lane.model or asked if reply is not None else asked,
+            model=attempt.target.model or asked if attempt is not None else asked,
             stream=call.facts.stream,
-            status=reply.status if reply is not None else None,
-            latency_s=reply.latency_s(self.mono) if reply is not None else None,
-            ttft_s=reply.ttft_s(self.mono) if reply is not None else None,
-            ttfb_s=_since(self.mono, reply.first_byte_at) if reply is not None else None,
+            status=attempt.status if attempt is not None else None,
+            latency_s=attempt.latency_s(self.mono) if attempt is not None else None,
+            ttft_s=attempt.ttft_s(self.mono) if attempt is not None else None,
+            ttfb_s=_since(self.mono, attempt.first_byte_at) if attempt is not None else None,
             overhead_s=_since(self.mono, self.sent_at),
-            usage=(reply.usage if reply is not None else None) or _UNCOUNTED,
-            cost_usd=_cost(attempts),
-            attempts=attempts,
+            usage=(attempt.usage if attempt is not None else None) or _UNCOUNTED,
+            cost_usd=_cost(attempt_records),
+            attempts=attempt_records,
             retry_count=_retries(call),
             traceparent=call.text(b"traceparent"),
         )
 
-    def _attempt(self, call: Call, reply: Attempt) -> AttemptRecord:
-        lane, usage = reply.lane, reply.usage
-        model = lane.model or call.facts.model[:_MODEL_BOUND]
-        priced = usage if reply.all_text else None
+    def _attempt_record(self, call: Call, attempt: Attempt) -> AttemptRecord:
+        target, usage = attempt.target, attempt.usage
+        model = target.model or call.facts.model[:_MODEL_BOUND]
+        priced = usage if attempt.all_text else None
         return AttemptRecord(
-            arm=lane.arm,
-            provider=lane.provider.name,
+            arm=target.arm,
+            provider=target.provider.name,
             model=model,
-            status=reply.status,
-            error_type=reply.wrong,
-            latency_s=reply.latency_s(reply.started),
-            cost_usd=self._recorder.price(lane.provider.api, model, priced) if priced is not None else None,
+            status=attempt.status,
+            error_type=attempt.wrong,
+            latency_s=attempt.latency_s(attempt.started),
+            cost_usd=self._recorder.price(target.provider.api, model, priced) if priced is not None else None,
         )
 
     def _session(self, call: Call) -> str:
@@ -211,8 +226,7 @@ class Record:
         return unit_hash(self._recorder.ids_key, session) if session else ""
 
     def _fingerprint(self, call: Call, session: str) -> str:
-        """What is asked, where the canary counts questions that are asked again. A client library's retry is
-        nobody's question."""
+        """The question's fingerprint if the canary counts repeats; "" for a client library's retry."""
         trial = call.trial
         if not session or trial is None or not trial.counts_repeats or not isinstance(call.body, bytes):
             return ""
@@ -220,7 +234,7 @@ class Record:
 
 
 def _cost(attempts: Sequence[AttemptRecord]) -> float | None:
-    """The sum of what is known; None when the answer that counts, the last one, has no known cost."""
+    """The sum of the known costs; None when the cost of the last attempt, which answered, is unknown."""
     if not attempts or attempts[-1].cost_usd is None:
         return None
     return sum([attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None])

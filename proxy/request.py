@@ -1,4 +1,4 @@
-"""The upstream request of one lane: the caller's bytes, the arm's model and credential, and nothing else."""
+"""Builds the upstream request for one arm: the caller's bytes with the arm's model and credential."""
 
 import re
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ _REPEATED_MODEL = re.compile(rb'("model"\s*:\s*)"models/[^"\\]*"')
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes out. `injected` says that usage was asked for on the proxy's own account."""
+    """The upstream request. `injected`: the proxy added a request for usage."""
 
     target: bytes
     headers: list[tuple[bytes, bytes]]
@@ -29,20 +29,20 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     injected: bool
 
 
-def upstream_request(call: Call, lane: ArmTarget) -> UpstreamRequest:
-    """Write the request for one lane."""
+def upstream_request(call: Call, arm_target: ArmTarget) -> UpstreamRequest:
+    """Write the request for one arm."""
     target, query, body = call.route.target, call.query, call.body
     injected = False
     if isinstance(body, bytes):
-        if lane.model not in ("", call.facts.model):
+        if arm_target.model not in ("", call.facts.model):
             if call.route.operation.model_in == "query":
-                query = with_model(query, quoted(lane.model).encode())
+                query = with_model(query, quoted(arm_target.model).encode())
             else:
-                target, body = _with_model(call, lane.model, body)
+                target, body = _with_model(call, arm_target.model, body)
         if asking := _asking_for_usage(call, body):
             body, injected = asking, True
-    headers = to_provider(call.headers, lane.provider, identity=injected)
-    if lane.provider.api_key is not None:
+    headers = to_provider(call.headers, arm_target.provider, identity=injected)
+    if arm_target.provider.api_key is not None:
         query = without_key(query)
         if call.upgrades:
             headers += _protocols(call)
@@ -55,7 +55,7 @@ def upstream_request(call: Call, lane: ArmTarget) -> UpstreamRequest:
 
 
 def _with_model(call: Call, model: str, body: bytes) -> tuple[str, bytes]:
-    """The target and the body with the arm's model, where this operation names it in these."""
+    """Put the arm's model into the target and the body, wherever this operation names the model."""
     operation, target = call.route.operation, call.route.target
     if operation.model_in == "body":
         try:
@@ -70,14 +70,14 @@ def _with_model(call: Call, model: str, body: bytes) -> tuple[str, bytes]:
 
 
 def _protocols(call: Call) -> list[tuple[bytes, bytes]]:
-    """The subprotocols that a session may speak, without those that are the caller's key."""
+    """The offered subprotocols without those that carry the caller's key."""
     offered = b",".join(value for name, value in call.headers if name == PROTOCOLS)
-    kept = without_credentials(offered)
-    return [(PROTOCOLS, kept)] if kept else []
+    protocols = without_credentials(offered)
+    return [(PROTOCOLS, protocols)] if protocols else []
 
 
 def _asking_for_usage(call: Call, body: bytes) -> bytes | None:
-    """The body that asks for usage too; None where it would carry it anyway, or no canary wants to know."""
+    """The body with a request for usage; None when unnecessary or outside a canary."""
     if call.trial is None or not call.facts.stream or not call.route.operation.injects_usage:
         return None
     given = call.facts.stream_options
@@ -86,7 +86,7 @@ def _asking_for_usage(call: Call, body: bytes) -> bytes | None:
     try:
         options = _decode_options(given)
     except UNREADABLE:
-        return None  # the provider's to refuse
+        return None  # the provider will refuse the request
     if not options:
         asking = _INCLUDE_USAGE
     elif options.get("include_usage") is True:

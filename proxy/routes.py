@@ -1,4 +1,4 @@
-"""Where a request goes: provider, operation, and the canary that takes it. One immutable value per config."""
+"""Routing of requests to provider, operation and canary. One immutable value per config."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,17 +14,17 @@ from routing.canary import ArmName, Canary
 
 MOST_KNOWN, LONGEST_KNOWN = 4096, 256
 Spoken = tuple[bool, bool]
-"""Whose wire API a request's headers and query say that it speaks: Anthropic's, Gemini's."""
+"""Whether a request's headers or query mark it as Anthropic's API, and as Gemini's."""
 
 _TRAVERSAL = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){2}(?:[/\\;]|%2f|%5c|$)", re.IGNORECASE)
-"""A segment `..`, however it is spelt: a provider that resolves it would serve another path than ours."""
+"""A `..` segment in any encoding. A provider that resolves it would serve another path than routed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmTarget:
-    """An arm made concrete: which provider, which model value ("" leaves the caller's), how long.
+    """An arm's provider, model ("" keeps the caller's) and timeout.
 
-    `key` names the lane's own limit of connections, so that a hanging candidate cannot starve the baseline.
+    `key` names the arm's own connection limit, so that a hanging candidate cannot starve the baseline.
     """
 
     arm: ArmName
@@ -36,9 +36,11 @@ class ArmTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trial:
-    """A canary with its lanes, its candidate's breaker and the fingerprint of its definition. `mirror` is the
-    part in [0, 1] of the baseline's exchanges that the candidate gets a copy of, `capture` what is kept of
-    texts, `counts_repeats` whether questions are told by a fingerprint."""
+    """A canary with the targets of its arms, its candidate's breaker and the fingerprint of its definition.
+
+    `mirror`: the part, in [0, 1], of the baseline's exchanges that is copied to the candidate. `capture`: the
+    rule for capturing texts. `counts_repeats`: whether questions get a fingerprint.
+    """
 
     canary: Canary
     definition: str
@@ -49,19 +51,19 @@ class Trial:
     counts_repeats: bool = False
     breaker: Breaker = field(default_factory=Breaker)
 
-    def lane(self, arm: ArmName) -> ArmTarget:
-        """The lane of that arm."""
+    def target(self, arm: ArmName) -> ArmTarget:
+        """Return the target of that arm."""
         return self.baseline if arm == "baseline" else self.candidate
 
     @property
     def shares_state(self) -> bool:
-        """True when both arms are at one provider entry, which then knows what either has stored."""
+        """True when both arms use one provider entry and so share provider-side state."""
         return self.baseline.provider.name == self.candidate.provider.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One request's way. `path` is as its API names it (`/v1/…`), `target` what is added to the base URL."""
+    """The route of one request. `path` is the API's path (`/v1/…`); `target` is appended to the base URL."""
 
     provider: Provider
     operation: Operation
@@ -70,7 +72,7 @@ class Route:
 
 
 class Routes:
-    """Every provider and canary of one config, indexed so that their number costs nothing per request."""
+    """All providers and canaries of one config, indexed so that lookups do not depend on their number."""
 
     def __init__(
         self, providers: Mapping[str, Provider], trials: Sequence[Trial], tags: Sequence[str]
@@ -94,16 +96,16 @@ class Routes:
                 self._by_model.setdefault((trial.canary.baseline.provider, model), []).append(trial)
 
     def plain(self, provider: Provider) -> ArmTarget:
-        """The lane of requests that no canary takes."""
+        """Return the target of requests without a canary."""
         return self._plain[provider.name]
 
     def route(self, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> Route:
-        """Find the provider for a raw path; Refused (404) says which paths there are."""
+        """Find the provider for a raw path. Raises Refused (404), naming the valid paths."""
         spoken = (b"anthropic-version" in headers, b"x-goog-api-key" in headers or _has_key(query))
         known = self._known.get((method, path, spoken))
         if known is None:
             known = self._find(method, path, spoken)
-            if len(path) < LONGEST_KNOWN:  # callers choose these paths
+            if len(path) < LONGEST_KNOWN:  # bounded, because callers choose the paths
                 if len(self._known) >= MOST_KNOWN:
                     self._known.clear()
                 self._known[method, path, spoken] = known
@@ -111,7 +113,7 @@ class Routes:
 
     def _find(self, method: str, path: str, spoken: Spoken) -> Route:
         if (".." in path or "%" in path) and _TRAVERSAL.search(path):
-            raise Refused(400, "a path with '..' is not forwarded", "caller_rejected")
+            raise Refused(400, "paths with '..' are not forwarded", "caller_rejected")
         provider, path = self._provider(method, path, spoken)
         target = path[3:] if provider.api == "openai" and path.startswith("/v1/") else path
         return Route(
@@ -124,7 +126,7 @@ class Routes:
     def trial(
         self, route: Route, model: str, headers: Mapping[bytes, bytes], tags: Mapping[str, str]
     ) -> Trial | None:
-        """The canary that takes this request, if any; the config made sure that there is at most one."""
+        """Return the canary that takes this request, or None. The config guarantees at most one."""
         provider = route.provider.name
         for key in ((provider, model), (provider, "")):
             for trial in self._by_model.get(key, ()):
@@ -151,7 +153,7 @@ def _named(wanted: Iterable[str], headers: Mapping[bytes, bytes]) -> dict[str, s
 
 
 def _has_key(query: bytes) -> bool:
-    """Gemini's key stands in the query."""
+    """True when the query has Gemini's `key`."""
     return bool(query) and (query.startswith(b"key=") or b"&key=" in query)
 
 

@@ -1,4 +1,4 @@
-"""One attempt at a session: ask a lane for it, and see whether that is granted."""
+"""One attempt at a realtime session: asks an arm for the upgrade and takes the session or the refusal."""
 
 from proxy.attempt import Attempt
 from proxy.call import Call
@@ -12,27 +12,35 @@ _NO_REFUSAL = 400
 
 
 async def open_session(
-    upstreams: Upstreams, call: Call, request: UpstreamRequest, reply: Attempt, *, covered: bool
+    upstreams: Upstreams, call: Call, request: UpstreamRequest, attempt: Attempt, *, covered: bool
 ) -> None:
-    """Give the reply a session, or the answer that refused it. `covered`: a candidate's first event is held,
-    for what it refuses only then. Raises UpstreamError."""
-    lane = reply.lane
-    way = await upstreams.upgrade(
-        lane.provider, lane=lane.key, target=request.target, headers=request.headers, timeout=lane.timeout
+    """Give the attempt a session, or the response that refused it. Raises UpstreamError.
+
+    `covered`: hold the candidate's first event, since a provider may refuse only then.
+    """
+    target = attempt.target
+    response = await upstreams.upgrade(
+        target.provider,
+        lane=target.key,
+        target=request.target,
+        headers=request.headers,
+        timeout=target.timeout,
     )
-    if isinstance(way, Tunnel):
-        await _begin(Session(way, way.headers, idle_s=lane.timeout.idle_s), reply, covered=covered)
+    if isinstance(response, Tunnel):
+        await _begin(
+            Session(response, response.headers, idle_s=target.timeout.idle_s), attempt, covered=covered
+        )
     else:
-        reply.opened(way, call, request, covered=covered)
-        if reply.failure is None and way.status < _NO_REFUSAL:
-            reply.failure = "provider_malformed"  # asked for a session, it sends something else
+        attempt.opened(response, call, request, covered=covered)
+        if attempt.failure is None and response.status < _NO_REFUSAL:
+            attempt.failure = "provider_malformed"  # neither a session nor a refusal
 
 
-async def _begin(session: Session, reply: Attempt, *, covered: bool) -> None:
-    reply.session = session
+async def _begin(session: Session, attempt: Attempt, *, covered: bool) -> None:
+    attempt.session = session
     if not sendable(session.handshake):
-        reply.failure = "provider_malformed"
+        attempt.failure = "provider_malformed"
     elif covered:
         wrong = await session.greeted()
         refused = wrong is not None and wrong.startswith("caller_")
-        reply.failure = "candidate_rejects" if refused else wrong
+        attempt.failure = "candidate_rejects" if refused else wrong

@@ -1,4 +1,4 @@
-"""Replaces a top-level value in a JSON text and leaves every other byte alone. Not a JSON parser.
+"""Replaces a top-level value in a JSON text and leaves every other byte unchanged. Not a JSON parser.
 
 The caller has decoded the body before, so it is valid JSON, and the key stands at its top level. Where
 `"key":` stands at most once in the text, nothing else is looked at; otherwise (the key stands in a tool's
@@ -12,8 +12,8 @@ import re
 import msgspec
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-"""Possessive, for an image is megabytes of one string: being able to go back costs 144 bytes for each of its
-bytes, and seconds."""
+"""Possessive, because an image is a string of megabytes: backtracking would cost seconds, and 144 bytes of
+memory per byte."""
 _TOKEN = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
 _MEMBER = re.compile(rb"\s*+,?\s*+" + _STRING + rb"\s*+:\s*+", re.DOTALL)
 _END = re.compile(rb"\s*+}\s*+\Z")
@@ -41,7 +41,7 @@ def replace_value(body: bytes, key: str, value: bytes) -> bytes:
 
 
 def insert_first(body: bytes, key: str, value: bytes) -> bytes:
-    """The body with `"key":value` as the first member of its top-level, non-empty object."""
+    """Insert `"key":value` as the first member of the top-level object, which must not be empty."""
     after_brace = body.index(b"{") + 1
     return body[:after_brace] + b'"' + key.encode() + b'":' + value + b"," + body[after_brace:]
 
@@ -97,9 +97,9 @@ def _walked_starts(body: bytes, key: str) -> list[int]:
 
 
 def _spells(text: bytes, key: str) -> bool:
-    """True when a JSON string's text means the key. Not every byte of a body needs to be UTF-8."""
-    spelt: str = json.loads(text.decode("utf-8", "replace"))
-    return spelt == key
+    """True when the JSON string `text` decodes to the key. The body may contain bytes that are not UTF-8."""
+    decoded: str = json.loads(text.decode("utf-8", "replace"))
+    return decoded == key
 
 
 def _value_end(body: bytes, start: int) -> int:

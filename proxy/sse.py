@@ -1,40 +1,40 @@
-"""Follows a streamed answer as it is relayed: first token, usage, in-stream errors, its end.
+"""Follows a streamed answer while it is relayed: first token, usage, in-stream errors, end.
 
-Bytes go out as they came. Only where the proxy itself asked for usage (`strip`), what follows the finishing
-event goes out by whole events, so that the extra usage chunk can be dropped.
+Bytes go out unchanged. If the proxy asked for usage itself (`strip`), bytes after the finishing event go out
+in whole events, so that the extra usage chunk can be dropped.
 """
 
 import re
 from collections.abc import Iterator
 
 from proxy.dialects.operation import Events
-from proxy.event_template import EventTemplate, form_of
+from proxy.event_template import EventTemplate, template_of
 from records.outcome import ErrorType, Usage
 
 EVENT_BOUND = 4 << 20
-_MOST_FORMS = 8
-"""A stream whose events take ever new forms is not searched for them any longer."""
+_MOST_TEMPLATES = 8
+"""After so many templates, a stream's events are too varied to learn more."""
 _EVENT_END = re.compile(rb"\n\r?\n")
-"""Lines end in LF or CRLF. The standard's bare CR, which no provider sends, would slow the search 30-fold; it
-is part of its line."""
+"""Lines end in LF or CRLF. A bare CR, which the standard allows and no provider sends, would make the search
+30 times slower, so it counts as part of its line."""
 _BEFORE_END = 2
-"""So many bytes of an event's end may have come without its last one."""
+"""Bytes of an event's end that may have arrived before its last byte."""
 _CR = ord("\r")
 _EMPTY_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 
 
 class StreamReader:
-    """Splits a copy of an SSE stream into events and shows them to the dialect."""
+    """Splits a copy of an SSE stream into events and feeds them to the dialect."""
 
     __slots__ = (
         "_begun",
         "_events",
-        "_form",
-        "_forms",
         "_holding",
         "_lost",
         "_only_text",
         "_strip",
+        "_template",
+        "_templates",
         "first_token_at",
         "has_event",
     )
@@ -46,10 +46,10 @@ class StreamReader:
         self._strip = strip
         self._holding = False
         self._lost = False
-        self._only_text = False  # of the last event: it said nothing new but text
+        self._only_text = False  # the last event had only text
         self._begun = bytearray()
-        self._form: EventTemplate | None = None
-        self._forms = 0
+        self._template: EventTemplate | None = None
+        self._templates = 0
 
     @property
     def usage(self) -> Usage | None:
@@ -64,9 +64,9 @@ class StreamReader:
         return self._events.failed
 
     def feed(self, data: bytes, now: float) -> bytes:
-        """Take bytes as read at `now`; return what may go out now. Most often they are one whole event."""
+        """Take bytes read at `now` and return the bytes that may go out now. Usually they are one event."""
         if not self._begun and not self._holding:
-            if self._form is not None and self._form.fits(data):
+            if self._template is not None and self._template.fits(data):
                 return data
             line, _, rest = data.partition(b"\n")
             name = b""
@@ -82,9 +82,9 @@ class StreamReader:
         return self._follow(data, now)
 
     def finish(self) -> tuple[bytes, ErrorType | None]:
-        """The provider ended the stream cleanly: what was held, and what was wrong with it, if anything.
+        """End the stream cleanly; return the held bytes and the stream's error, if any.
 
-        An event that lacks nothing but the blank line after it is read like any other.
+        A last event without its blank line counts like any other.
         """
         rest = bytes(self._begun)
         held = rest if self._holding else b""
@@ -101,7 +101,7 @@ class StreamReader:
         return held, None if self.done else "provider_truncated"
 
     def _follow(self, data: bytes, now: float) -> bytes:
-        """Any bytes. An event's end is looked for where it can be; one that has begun goes on with `data`."""
+        """Take any bytes. They continue the event that has begun, if there is one."""
         before = len(self._begun)
         search_from = max(before - _BEFORE_END, 0)
         if before:
@@ -111,9 +111,9 @@ class StreamReader:
             text = bytes(self._begun)
         else:
             text = data
-        if self._form is not None and not self._holding:
+        if self._template is not None and not self._holding:
             end = text.rfind(b"\n\n") + 2
-            if self._form.fits(text[:end]) and _CR not in text[end:]:  # it may end an event
+            if self._template.fits(text[:end]) and _CR not in text[end:]:  # it may end an event
                 self._begun = bytearray(text[end:])
                 return data
         last, start, gone, out = 0, 0, 0 if self._holding else before, []
@@ -131,7 +131,7 @@ class StreamReader:
         return b"".join(out)
 
     def _go_on(self, data: bytes) -> bytes:
-        """No event ends in `data`. One that is too long to keep is not read, nor held."""
+        """Continue an event that does not end in `data`; beyond EVENT_BOUND it is neither read nor held."""
         if len(self._begun) <= EVENT_BOUND:
             return b"" if self._holding else data
         out = bytes(self._begun) if self._holding else data
@@ -140,7 +140,7 @@ class StreamReader:
         return out
 
     def _take(self, name: bytes, data: bytes, now: float | None) -> bool:
-        """Read one event; False when it is the usage chunk that nobody asked for."""
+        """Read one event. False when it is the usage chunk that the caller did not ask for."""
         if not self._holding:
             self._show(name, data, now)
             return True
@@ -158,21 +158,23 @@ class StreamReader:
             self._holding = events.finished
 
     def _learn(self, event: bytes) -> None:
-        """The last event: if it changed nothing, nor will any of its form."""
+        """Learn the template of the last event if that event changed nothing but text."""
         texts = self._events.texts
-        if texts is None or not self._only_text or self._forms >= _MOST_FORMS:
+        if texts is None or not self._only_text or self._templates >= _MOST_TEMPLATES:
             return
-        form = form_of(event, texts)
-        if form is not None:
-            self._form = form
-            self._forms += 1
+        template = template_of(event, texts)
+        if template is not None:
+            self._template = template
+            self._templates += 1
 
 
 def _events(text: bytes) -> Iterator[tuple[bytes, bytes, int]]:
-    """The whole events in a text: `event` name, joined `data`, place of the end (WHATWG HTML, section 9.2.6).
-    An empty line that ends nothing is an event without data."""
+    """Yield the complete events in a text: name, joined data, end offset (WHATWG HTML, section 9.2.6).
+
+    An empty line without an event before it yields an event without data.
+    """
     lines = text.split(b"\n")
-    lines.pop()  # what follows the last line end is no line yet
+    lines.pop()  # the rest is an incomplete line
     end, name = 0, b""
     data: list[bytes] = []
     for line in lines:

@@ -1,4 +1,4 @@
-"""One coarse clock per worker for every deadline: no timer per request and no `wait_for` per read."""
+"""One coarse clock per worker for all deadlines, instead of a timer per request or a `wait_for` per read."""
 
 import asyncio
 from time import monotonic
@@ -9,26 +9,26 @@ import structlog
 log = structlog.get_logger()
 
 PERIOD_S = 0.1
-"""How late a deadline may be noticed. A tick costs some 40 ns per watched connection."""
+"""The delay with which a deadline may be noticed. A tick costs about 40 ns per watched connection."""
 
 AGAIN_S = 1.0
 """After a check that raised."""
 
 
 class Watched(Protocol):
-    """Something with deadlines. `check_at` is the monotonic second before which there is nothing to check."""
+    """An object with deadlines. `check` is not called before the monotonic second `check_at`."""
 
     check_at: float
 
     def check(self, now: float) -> None:
-        """Act on deadlines reached at `now`, and move `check_at` to the next one."""
+        """Act on deadlines reached at `now` and move `check_at` to the next one."""
 
 
 class Ticker:
-    """Calls `check` of everything watched whose time has come; stands still while nothing is watched.
+    """Calls `check` of each watched object that is due; stops while nothing is watched.
 
-    A timer that goes off late (the loop was busy) is told before what has come in the meantime has been read.
-    So the sockets are read first, once, and judged then. `looks` counts how often that was.
+    A timer that fires late on a busy loop runs before the bytes that have arrived meanwhile are read. Each
+    tick therefore lets the sockets be read once before it checks deadlines. `looks` counts these checks.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, period_s: float = PERIOD_S) -> None:
@@ -39,13 +39,13 @@ class Ticker:
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, watched: Watched) -> None:
-        """Start checking; an object is watched once, however often it is asked."""
+        """Start checking an object. Idempotent."""
         self._watched.add(watched)
         if self._timer is None:
             self._timer = self._loop.call_later(self._period_s, self._tick)
 
     def forget(self, watched: Watched) -> None:
-        """Stop checking; fine when it was not watched."""
+        """Stop checking an object. Idempotent."""
         self._watched.discard(watched)
 
     def tick(self, now: float) -> None:
@@ -58,7 +58,7 @@ class Ticker:
                 watched.check_at = now + AGAIN_S
 
     def stop(self) -> None:
-        """Forget everything and end the clock."""
+        """Forget all objects and stop the clock."""
         self._watched.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -66,7 +66,7 @@ class Ticker:
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(self._period_s, self._tick) if self._watched else None
-        # Two turns on: uvloop's timers and what is called soon both come before the sockets of their turn.
+        # Two turns later: uvloop runs timers and call_soon callbacks before the sockets of their turn.
         self._loop.call_soon(self._loop.call_soon, self._look, monotonic())
 
     def _look(self, now: float) -> None:

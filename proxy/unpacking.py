@@ -1,6 +1,6 @@
-"""Undoes content codings (RFC 9110, section 8.4.1) on a copy of an answer, within bounds; no way back.
+"""Decodes content codings (RFC 9110 §8.4.1) of a copy of an answer, within bounds.
 
-The libraries of br and zstd are imported when the first such answer comes.
+The br and zstd libraries are imported when the first such answer arrives.
 """
 
 import sys
@@ -10,19 +10,19 @@ from collections.abc import Callable
 CHUNK_BOUND = 4 << 20
 MOST_CODINGS = 2
 _WINDOW_LOG = 23
-"""zstd's window is 8 MiB at most in HTTP (RFC 9659); br's is 16 MiB by its format, gzip's 32 KiB."""
+"""zstd's window is limited to 8 MiB in HTTP (RFC 9659); br's window is at most 16 MiB, gzip's 32 KiB."""
 
 Unpack = Callable[[bytes], bytes]
-"""Takes the next bytes as they came, returns what they hold. Of no use once it has raised Unpackable."""
+"""Takes the next packed bytes and returns the unpacked ones. Unusable once it has raised Unpackable."""
 
 
 class Unpackable(Exception):
-    """Bytes that do not unpack, that hold more than the bound, or that come after the packed end."""
+    """Bytes that cannot be unpacked, that unpack to more than the bound, or that follow the packed end."""
 
 
 def unpackers(encoding: bytes) -> list[Unpack] | None:
-    """One for each coding in a content-encoding, in the order in which they were applied; None where one is
-    not known, or there are too many."""
+    """Return one unpacker per coding of a content-encoding, in the order in which they were applied; None
+    when a coding is unknown or there are more than two."""
     codings = [coding.strip() for coding in encoding.split(b",")]
     makers = [_MAKERS.get(coding) for coding in codings if coding != b"identity"]
     if len(makers) > MOST_CODINGS:

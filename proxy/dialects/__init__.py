@@ -1,4 +1,4 @@
-"""The providers' wire APIs: which paths are LLM operations, and how their answers are read. One file each."""
+"""The providers' wire APIs, one file each: which paths are LLM operations and how to read their answers."""
 
 from proxy.dialects import anthropic, gemini, openai, realtime
 from proxy.dialects.operation import PASS_THROUGH, Operation
@@ -8,7 +8,7 @@ _BY_API = {"openai": openai.operation, "anthropic": anthropic.operation, "gemini
 
 
 def operation(api: Api, method: str, path: str) -> Operation:
-    """What a request to this path of a provider's API is; `path` as that provider sees it, without query."""
+    """Return the operation of a provider's API at `path`, as the provider sees it, without query."""
     if method == "POST":
         return _BY_API[api](path)
     if method == "GET" and api == "openai" and path == realtime.PATH:

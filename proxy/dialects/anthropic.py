@@ -19,7 +19,7 @@ from records.outcome import Usage
 
 
 class _Written(msgspec.Struct, gc=False):
-    """Cache writes by how long they are kept; one for an hour costs more."""
+    """Cache writes by duration; tokens cached for an hour cost more."""
 
     ephemeral_1h_input_tokens: Count | None = None
 
@@ -29,7 +29,7 @@ class _OutputDetails(msgspec.Struct, gc=False):
 
 
 class _Iteration(msgspec.Struct, gc=False):
-    """One sampling inside a request. Only compactions stand outside the totals beside them."""
+    """One sampling step of a request. Only compactions are not included in the message's totals."""
 
     type: str = ""
     input_tokens: Count = 0
@@ -51,36 +51,36 @@ class _Usage(msgspec.Struct, gc=False):
     iterations: list[_Iteration] | None = None
 
     def updated_by(self, later: "_Usage") -> "_Usage":
-        """message_start's counts with message_delta's laid over them (it repeats some)."""
+        """Merge the counts of message_delta, which repeats some, over those of message_start."""
         known = {name: count for name, count in msgspec.structs.asdict(later).items() if count is not None}
         return msgspec.structs.replace(self, **known)
 
     def usage(self) -> Usage:
-        compactions = [each for each in self.iterations or () if each.type == "compaction"]
+        compactions = [iteration for iteration in self.iterations or () if iteration.type == "compaction"]
         parts: list[_Usage | _Iteration] = [self, *compactions]
         read = _sum([part.cache_read_input_tokens for part in parts])
         written = _sum([part.cache_creation_input_tokens for part in parts])
-        kept = [part.cache_creation.ephemeral_1h_input_tokens for part in parts if part.cache_creation]
-        plain = _plus(self.input_tokens, [each.input_tokens for each in compactions])
+        hour = [part.cache_creation.ephemeral_1h_input_tokens for part in parts if part.cache_creation]
+        plain = _plus(self.input_tokens, [part.input_tokens for part in compactions])
         details = self.output_tokens_details
         return Usage(
             input_tokens=None if plain is None else plain + (read or 0) + (written or 0),
             cached_input_tokens=read,
             cache_write_tokens=written,
-            cache_write_1h_tokens=_sum(kept),
-            output_tokens=_plus(self.output_tokens, [each.output_tokens for each in compactions]),
+            cache_write_1h_tokens=_sum(hour),
+            output_tokens=_plus(self.output_tokens, [part.output_tokens for part in compactions]),
             reasoning_tokens=details.thinking_tokens if details else None,
         )
 
 
 def _sum(counts: list[int | None]) -> int | None:
-    """The sum of those that are known; None where none is."""
+    """The sum of the known counts; None when all are unknown."""
     known = [count for count in counts if count is not None]
     return sum(known) if known else None
 
 
 def _plus(total: int | None, more: list[int]) -> int | None:
-    """None where the total is unknown."""
+    """The total with `more` added; None when the total is unknown."""
     return None if total is None else total + sum(more)
 
 
@@ -89,7 +89,7 @@ class _Message(msgspec.Struct, gc=False):
 
 
 class _Delta(msgspec.Struct, gc=False):
-    """Of a text or a thinking block; those of other blocks bring no token that a user reads."""
+    """The delta of a text or thinking block. Other blocks have no tokens that a user reads."""
 
     text: str | None = None
     thinking: str | None = None
@@ -104,7 +104,7 @@ class _Event(msgspec.Struct, gc=False):
 
 
 class MessageEvents:
-    """message_start, content_block_delta, message_delta, message_stop; `error` may come at any time."""
+    """Reads message_start, content_block_delta, message_delta, message_stop and `error`."""
 
     texts: ClassVar[Texts] = text_members("text", "thinking", "partial_json")
 
@@ -140,7 +140,7 @@ class MessageEvents:
 
 
 def _counts(raw: msgspec.Raw) -> _Usage | None:
-    """None where there are no counts, or some of another shape: unknown, and no fault of the answer."""
+    """The counts; None when missing or of another shape, which is not an error of the answer."""
     try:
         return _decode_usage(raw) if given(raw) else None
     except UNREADABLE:
@@ -159,7 +159,7 @@ _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
 def read_json(body: bytes) -> JsonReading:
-    """A whole answer: valid when it is a JSON object, failed when it is an error despite its status."""
+    """Read a whole answer: valid if a JSON object, failed if an error despite its status."""
     try:
         answer = _decode_answer(body)
     except UNREADABLE:
@@ -179,5 +179,5 @@ _OPERATIONS = {
 
 
 def operation(path: str) -> Operation:
-    """The operation at a path below the base URL (`/v1/messages`, …)."""
+    """Return the operation at a path below the base URL (`/v1/messages`, …)."""
     return _OPERATIONS.get(path, PASS_THROUGH)

@@ -1,4 +1,4 @@
-"""Gemini's wire API: the model and the method stand in the path (`/v1beta/models/MODEL:METHOD`)."""
+"""Gemini's wire API, with model and method in the path (`/v1beta/models/MODEL:METHOD`)."""
 
 import re
 from typing import Any, ClassVar
@@ -21,8 +21,7 @@ MODEL_PATH = re.compile(r"^(?P<before>.*/models/)(?P<model>[^/:]+):(?P<method>[A
 
 
 class _Usage(msgspec.Struct, rename="camel", gc=False):
-    """Cached tokens are part of the prompt's, those of tool results are not; thoughts are not part of the
-    candidates'."""
+    """Prompt tokens include cached tokens but no tool results. Candidate tokens exclude thoughts."""
 
     prompt_token_count: Count | None = None
     tool_use_prompt_token_count: Count | None = None
@@ -32,7 +31,7 @@ class _Usage(msgspec.Struct, rename="camel", gc=False):
 
 
 def _usage(raw: msgspec.Raw) -> Usage | None:
-    """None where there are no counts, or some of another shape: unknown, and no fault of the answer."""
+    """The usage; None when missing or of another shape, which is not an error of the answer."""
     try:
         counts = _decode_usage(raw) if given(raw) else None
     except UNREADABLE:
@@ -77,9 +76,9 @@ _decode_list = msgspec.json.Decoder(list[_Answer]).decode
 
 
 class GenerateEvents:
-    """Each event is an answer of its own; the last `usageMetadata` wins, a finishReason ends it."""
+    """Reads a stream of whole answers. The last `usageMetadata` counts; a finishReason ends the stream."""
 
-    texts: ClassVar[Texts] = None  # each event has counts of its own
+    texts: ClassVar[Texts] = None  # each event has its own counts
 
     __slots__ = ("_counts", "_usage", "done", "failed", "finished", "token")
 
@@ -90,7 +89,7 @@ class GenerateEvents:
 
     @property
     def usage(self) -> Usage | None:
-        """Read when asked for: each event has counts, and only the last ones matter."""
+        """Decoded on demand, since every event has counts and only the last ones matter."""
         if self._counts is not None:
             self._usage, self._counts = _usage(self._counts), None
         return self._usage
@@ -109,7 +108,7 @@ class GenerateEvents:
         if answer.candidates:
             self._look_at(answer.candidates)
         elif answer.prompt_feedback is not None:
-            self.done = True  # a blocked prompt is an answer, and has no candidate to finish
+            self.done = True  # a blocked prompt is a complete answer without a candidate
         return False
 
     def _look_at(self, candidates: list[_Candidate]) -> None:
@@ -121,7 +120,7 @@ class GenerateEvents:
 
 
 def read_json(body: bytes) -> JsonReading:
-    """A whole answer: an object, or an array of them (a stream that was not asked for as SSE)."""
+    """Read a whole answer: an object, or an array of objects (a stream not requested as SSE)."""
     try:
         answers = _decode_list(body) if body.lstrip()[:1] == b"[" else [_decode(body)]
     except UNREADABLE:
@@ -175,6 +174,6 @@ _METHODS = {
 
 
 def operation(path: str) -> Operation:
-    """The operation at a path below the base URL (`/v1beta/models/gemini-2.5-pro:generateContent`, …)."""
+    """Return the operation at a path below the base URL (`/v1beta/models/gemini-2.5-pro:generateContent`)."""
     place = MODEL_PATH.match(path)
     return _METHODS.get(place["method"], PASS_THROUGH) if place else PASS_THROUGH

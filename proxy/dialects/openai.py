@@ -1,4 +1,4 @@
-"""OpenAI's wire API, and what others add who speak it: chat, completions, embeddings, responses."""
+"""OpenAI's wire API (chat, completions, embeddings, responses), with additions of compatible providers."""
 
 from typing import Any, ClassVar
 
@@ -24,9 +24,11 @@ class _Details(msgspec.Struct, gc=False):
 
 
 class _Usage(msgspec.Struct, gc=False):
-    """Chat completions' and responses' names for the same counts; a prompt's tokens include those read from
-    and written to the cache. Moonshot and Together put `cached_tokens`, DeepSeek `prompt_cache_hit_tokens`
-    beside the others."""
+    """The counts under the names of chat completions and of responses.
+
+    Prompt tokens include tokens read from and written to the cache. Moonshot and Together add
+    `cached_tokens`, DeepSeek `prompt_cache_hit_tokens`.
+    """
 
     prompt_tokens: Count | None = None
     completion_tokens: Count | None = None
@@ -47,7 +49,7 @@ class _Usage(msgspec.Struct, gc=False):
         if read is None and written is None:
             return None
         if written is not None and read and self.total_tokens is not None:
-            # xAI and Google's endpoint for this API count reasoning only in the total, and bill it as output.
+            # xAI and Google's compatible endpoint count reasoning only in the total and bill it as output.
             written = max(written, self.total_tokens - read)
         into = self.prompt_tokens_details or self.input_tokens_details or _NO_DETAILS
         out = self.completion_tokens_details or self.output_tokens_details or _NO_DETAILS
@@ -65,8 +67,7 @@ _NO_DETAILS = _Details()
 
 
 def _usage(counts: Any) -> Usage | None:
-    """Of decoded JSON. None where there are no counts, or some of another shape: unknown, and no fault of the
-    answer."""
+    """The usage in decoded JSON; None when missing or of another shape, which is not an answer's error."""
     try:
         return msgspec.convert(counts, _Usage).usage() if counts else None
     except msgspec.ValidationError:
@@ -74,7 +75,7 @@ def _usage(counts: Any) -> Usage | None:
 
 
 def _usage_of(raw: msgspec.Raw) -> Usage | None:
-    """The same of JSON that is still to be decoded."""
+    """The usage in raw JSON; None when missing or of another shape."""
     try:
         return _decode_usage(raw).usage() if given(raw) else None
     except UNREADABLE:
@@ -87,14 +88,14 @@ class _Ending(msgspec.Struct, gc=False):
 
 
 class _Choice(_Ending, gc=False):
-    """What a choice says: chat completions' `delta`, completions' `text`."""
+    """A choice with its text: `delta` in chat completions, `text` in completions."""
 
     delta: Any = None
     text: Any = None
 
 
 class _Chunk(msgspec.Struct, gc=False):
-    """`x_groq` is Groq's own: usage that nobody had to ask for, and why a stream stopped early."""
+    """One chunk. `x_groq` is Groq's: usage that is always sent, and the error that stopped a stream."""
 
     choices: list[_Choice] | None = None
     usage: Any = None
@@ -103,7 +104,7 @@ class _Chunk(msgspec.Struct, gc=False):
 
 
 class _Rest(msgspec.Struct, gc=False):
-    """The same without what is said, which no longer matters once the first token has come."""
+    """A chunk without texts, which do not matter after the first token."""
 
     choices: list[_Ending] | None = None
     usage: Any = None
@@ -112,9 +113,10 @@ class _Rest(msgspec.Struct, gc=False):
 
 
 class ChatEvents:
-    """Chat completions' and completions' chunks: each choice has its finish_reason, `data: [DONE]` ends all.
+    """Reads the chunks of chat completions and completions.
 
-    Not every provider of this API sends [DONE]; the answer is whole when each choice that began has finished.
+    `data: [DONE]` ends the stream, but not every provider sends it. The answer is also complete when every
+    choice that began has a finish_reason.
     """
 
     texts: ClassVar[Texts] = text_members(
@@ -135,7 +137,7 @@ class ChatEvents:
         if name == b"error":
             self.failed = True
         try:
-            chunk = _decode_rest(data) if only_text else self._hear(_decode_chunk(data))
+            chunk = _decode_rest(data) if only_text else self._find_token(_decode_chunk(data))
         except UNREADABLE:
             if data == b"[DONE]":
                 self.done = self._closed = True
@@ -146,7 +148,7 @@ class ChatEvents:
         for choice in chunk.choices or ():
             index = choice.index or 0
             if choice.finish_reason or index not in self._begun:
-                self._turn(index, choice.finish_reason)
+                self._update_choice(index, choice.finish_reason)
                 only_text = False
         return only_text
 
@@ -157,12 +159,12 @@ class ChatEvents:
             self.failed = self.failed or bool(chunk.x_groq.get("error"))
             self.usage = _usage(chunk.x_groq.get("usage")) or self.usage
 
-    def _hear(self, chunk: _Chunk) -> _Chunk:
+    def _find_token(self, chunk: _Chunk) -> _Chunk:
         self.token = any(_has_token(choice) for choice in chunk.choices or ())
         return chunk
 
-    def _turn(self, index: int, finish_reason: str | None) -> None:
-        """A choice begins or ends; some providers send "" where others send null."""
+    def _update_choice(self, index: int, finish_reason: str | None) -> None:
+        """Record that a choice begins or ends. Some providers send "" as the reason instead of null."""
         self._begun.add(index)
         if finish_reason:
             self._ended.add(index)
@@ -171,13 +173,13 @@ class ChatEvents:
         self.done = self._closed or self._begun == self._ended
 
 
-_SAID = ("content", "reasoning_content", "reasoning", "refusal")
-"""Each a text; with some providers of this API a list of parts."""
+_TEXT_MEMBERS = ("content", "reasoning_content", "reasoning", "refusal")
+"""Members with text; some providers send a list of parts instead of a string."""
 
 
 def _has_token(choice: _Choice) -> bool:
     delta = choice.delta
-    return bool(choice.text) or (isinstance(delta, dict) and any(delta.get(name) for name in _SAID))
+    return bool(choice.text) or (isinstance(delta, dict) and any(delta.get(name) for name in _TEXT_MEMBERS))
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -202,9 +204,9 @@ _RESPONSE_TOKENS = frozenset(
 
 
 class ResponsesEvents:
-    """The responses API's named events; the one that ends an answer carries the usage."""
+    """Reads the named events of the responses API; the last event has the usage."""
 
-    texts: ClassVar[Texts] = None  # each event has a number of its own
+    texts: ClassVar[Texts] = None  # each event has its own sequence number
 
     __slots__ = ("done", "failed", "finished", "token", "usage")
 
@@ -250,7 +252,7 @@ _decode_uncounted = msgspec.json.Decoder(_Uncounted).decode
 
 
 def read_json(body: bytes) -> JsonReading:
-    """A whole answer: valid when it is a JSON object, failed when it carries an error despite its status."""
+    """Read a whole answer: valid if a JSON object, failed if it carries an error despite its status."""
     try:
         answer = _decode_answer(body)
     except UNREADABLE:
@@ -260,7 +262,7 @@ def read_json(body: bytes) -> JsonReading:
 
 
 def _read_uncounted(body: bytes) -> JsonReading:
-    """Counts of another shape are unknown, and no fault of the answer."""
+    """Read an answer whose counts have another shape, which is not an error of the answer."""
     try:
         answer = _decode_uncounted(body)
     except UNREADABLE:
@@ -279,5 +281,5 @@ _OPERATIONS = {
 
 
 def operation(path: str) -> Operation:
-    """The operation at a path below the base URL's root (`/chat/completions`, …)."""
+    """Return the operation at a path below the base URL's root (`/chat/completions`, …)."""
     return _OPERATIONS.get(path, PASS_THROUGH)

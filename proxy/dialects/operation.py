@@ -1,4 +1,4 @@
-"""What the proxy needs to know of one LLM operation, whoever's API it is."""
+"""The description of one LLM operation, independent of the API."""
 
 import re
 from collections.abc import Callable
@@ -12,23 +12,23 @@ from records.outcome import Usage
 ModelPlace = Literal["body", "path", "query"]
 
 Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
-"""Tokens. A provider's -1 for "unknown", or what no column could hold, is no count."""
+"""A number of tokens. A provider's -1 for "unknown", and numbers too large for a column, are rejected."""
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises at bytes that are no JSON of the wanted shape, no UTF-8, or nested too deep."""
+"""msgspec's errors for bytes that are not UTF-8, not JSON of the expected shape, or nested too deeply."""
 
 
 Texts = re.Pattern[bytes] | None
-"""Finds strings in an event that matter for nothing but the first token (`proxy.event_template`)."""
+"""Matches strings in an event that matter only for the first token (`proxy.event_template`)."""
 
 
 class Events(Protocol):
-    """Reads one streamed answer, event by event. Its attributes say what was seen so far."""
+    """Reads one streamed answer, event by event. The attributes describe the events so far."""
 
     token: bool
-    """A text or reasoning token has come."""
+    """A text or reasoning token has arrived."""
     done: bool
-    """The event that ends a whole answer has come."""
+    """The event that ends the answer has arrived."""
     failed: bool
     """The provider reported an error inside the stream."""
     finished: bool
@@ -38,19 +38,19 @@ class Events(Protocol):
 
     @property
     def usage(self) -> Usage | None:
-        """The last counts that were given; None where there were none, or only of another shape."""
+        """The last usage reported; None when there was none of the expected shape."""
         ...
 
     def take(self, name: bytes, data: bytes) -> bool:
-        """One event: its `event:` name (may be empty) and its data. Data that is no JSON is ignored.
+        """Read one event: its `event:` name, which may be empty, and its data, ignored if it is not JSON.
 
-        True when it is JSON that changed nothing, and would not whatever its `texts` were.
+        True when the event is JSON that changed nothing, and would change nothing with any other `texts`.
         """
         ...
 
 
 class JsonReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a whole JSON answer says: `valid` is False for what is not the API's JSON at all."""
+    """The facts of a whole JSON answer. `valid` is False when it is not JSON of this API."""
 
     valid: bool
     failed: bool = False
@@ -59,30 +59,30 @@ class JsonReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation. `name` is OpenTelemetry's; a canary may take it only when `canary` is True."""
+    """One operation. `name` is OpenTelemetry's. Canaries take only operations with `canary=True`."""
 
     name: str
     canary: bool = True
     model_in: ModelPlace = "body"
     repeats_model: bool = False
-    """The body names the model that stands in the path once more (Gemini's embeddings)."""
+    """The body repeats the model of the path (Gemini's embeddings)."""
     streams: bool | None = None
-    """True or False where the path decides; None: the body's `stream` does."""
+    """True or False when the path decides; None when the body's `stream` does."""
     events: Callable[[], Events] | None = None
     read_json: Callable[[bytes], JsonReading] | None = None
     usage_key: bytes = b'"usage"'
-    """The member of an answer that has its counts; `read_json` also reads an object of that member alone."""
+    """The answer's member with the counts; `read_json` also reads an object with only that member."""
     injects_usage: bool = False
-    """A stream carries usage only when asked to (`stream_options.include_usage`)."""
+    """A stream has usage only on request (`stream_options.include_usage`)."""
     creates_state: bool = False
-    """The provider keeps the answer unless `store` is false."""
+    """The provider stores the answer unless `store` is false."""
 
 
 PASS_THROUGH = Operation(name="other", canary=False)
 
 
 def given(value: msgspec.Raw) -> bool:
-    """True when a member stood there and may hold counts: null, {} and [] are too short to."""
+    """True when a raw member is present and long enough for counts, unlike null, {} and []."""
     return len(value) > _NULL
 
 
@@ -99,7 +99,7 @@ def is_json_object(body: bytes) -> bool:
 
 
 class _AnyObject(msgspec.Struct):
-    """Looks at no member."""
+    """Accepts any members."""
 
 
 _decode_any_object = msgspec.json.Decoder(_AnyObject).decode

@@ -1,5 +1,7 @@
-"""OpenAI's realtime sessions: a GET that asks for a WebSocket and has the model in its query. Their events
-are read in `proxy/realtime`."""
+"""OpenAI's realtime sessions: a GET that asks for a WebSocket, with the model in its query.
+
+`proxy/realtime` reads their events.
+"""
 
 import re
 from urllib.parse import unquote_plus
@@ -11,7 +13,7 @@ REALTIME = Operation(name="realtime", model_in="query", streams=True)
 
 _MODEL = re.compile(rb"(^|&)model=[^&]*")
 _CALLERS = (b"openai-insecure-api-key.", b"openai-organization.", b"openai-project.")
-"""Subprotocols that are no protocols: how a browser, which can set no header, sends its key and account."""
+"""Pseudo-subprotocols with which browsers, which cannot set headers, send their key and account."""
 
 
 def parameter(query: bytes, name: str) -> str:
@@ -22,7 +24,7 @@ def parameter(query: bytes, name: str) -> str:
 
 
 def with_model(query: bytes, model: bytes) -> bytes:
-    """The query with another model, `model` as it stands in a URL; every other byte stays."""
+    """Replace the model in the query by `model`, already percent-encoded; every other byte stays."""
     return _MODEL.sub(lambda place: place[1] + b"model=" + model, query)
 
 

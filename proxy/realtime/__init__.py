@@ -1,1 +1,1 @@
-"""OpenAI's `/v1/realtime`: WebSocket sessions, relayed byte by byte, read from a copy. Start at `session`."""
+"""OpenAI's `/v1/realtime`: WebSocket sessions, relayed byte by byte and read from a copy. See `session`."""

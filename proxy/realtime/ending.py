@@ -1,24 +1,24 @@
-"""How a session ended, from who ended it and what had been said. Pure.
+"""How a session ended, from the side that ended it and its events. Pure.
 
-| who                                   | with                                    | the session             |
+| ended by                              | with                                    | the session             |
 |---------------------------------------|-----------------------------------------|-------------------------|
-| whoever                               | an error was the provider's only event  | what the error refuses  |
+| any side                              | an error as the provider's only event   | the error's type        |
 | provider, close frame                 | after an error (not `session_expired`)  | `provider_stream_error` |
-|                                       | 1000, 1001, no code                     | well                    |
+|                                       | 1000, 1001, no code                     | ended well              |
 |                                       | 1002, 1003, 1007, 1008                  | `caller_rejected`       |
 |                                       | 1009                                    | `caller_too_large`      |
 |                                       | any other code                          | `provider_stream_error` |
 | provider, no close frame              | FIN or RST                              | `provider_truncated`    |
-|                                       | what it sent was no WebSocket           | `provider_malformed`    |
-|                                       | took nothing for `write`                | `provider_timeout`      |
-| caller, close frame or not            | a response had been completed           | well                    |
-|                                       | close frame, and no response under way  | well                    |
+|                                       | bytes that are not WebSocket frames     | `provider_malformed`    |
+|                                       | no byte accepted for `write`            | `provider_timeout`      |
+| caller, close frame or not            | a completed response                    | ended well              |
+|                                       | close frame, no response in progress    | ended well              |
 |                                       | else                                    | `aborted`               |
-| nobody: no byte either way for `idle` | a response under way                    | `provider_timeout`      |
+| nobody: no byte either way for `idle` | a response in progress                  | `provider_timeout`      |
 |                                       | else                                    | as if the caller left   |
 
-"Well" turns into `provider_stream_error` where responses failed and none was completed. Errors that a session
-lives on after (most are recoverable, says OpenAI's reference) count for nothing.
+"Ended well" becomes `provider_stream_error` when responses failed and none completed. Errors after which a
+session continues do not count; OpenAI's reference says that most errors are recoverable.
 """
 
 from dataclasses import dataclass
@@ -37,8 +37,9 @@ _TOO_LARGE = 1009
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """`who` ended it; `code`: of the first close frame that it sent, None without one; `broke`: what ended
-    the provider's connection, where that was no FIN."""
+    """The end of a session. `who`: the side that ended it. `code`: the code of that side's first close frame,
+    None without one. `broke`: the error of the provider's connection, None for a FIN. `malformed`: the
+    provider's bytes were not WebSocket frames."""
 
     who: Who
     code: int | None = None
@@ -47,8 +48,8 @@ class End:
 
 
 def failure(end: End, events: SessionEvents) -> ErrorType | None:
-    """What was wrong with the session; None: it went well."""
-    if events.refused is not None and events.heard == 1:
+    """Return the session's error type; None when it ended well."""
+    if events.refused is not None and events.received == 1:
         return events.refused
     if end.who == "provider":
         wrong = _by_provider(end, events)

@@ -1,8 +1,8 @@
-"""What a realtime session's events say: usage, first token, errors. Reads JSON texts; decides nothing.
+"""Reads usage, first token and errors from a realtime session's JSON events.
 
-Server and client events: OpenAI's realtime API reference. Names of the beta (`response.audio.delta`) and of
-the general API (`response.output_audio.delta`) are both read. What a transcription of the caller's own speech
-used is another model's and is left out.
+The events are those of OpenAI's realtime API reference, with the names of the beta (`response.audio.delta`)
+and of the current API (`response.output_audio.delta`). Usage of transcribing the caller's speech belongs to
+another model and is left out.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class _Details(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    """`input_tokens` includes cached ones."""
+    """`input_tokens` includes cached tokens."""
 
     input_tokens: Count | None = None
     output_tokens: Count | None = None
@@ -70,19 +70,20 @@ _decode_asked = msgspec.json.Decoder(_Asked).decode
 
 
 class SessionEvents:
-    """One session's. Times are CLOCK_MONOTONIC seconds, passed in.
+    """The events of one session. Callers pass times in CLOCK_MONOTONIC seconds.
 
-    `ttft_s`: from the session's last request for a response before its first text or audio token (the
-    caller's `response.create`, or the end of the caller's speech where the provider listens for it) to that
-    token. The time that people think or speak is not in it. `usage` is the sum over all responses; `partial`
-    says that some is missing from it. `spoke`: audio or images were counted, which cost more than text.
-    `completed`, `failed` and `under_way` count responses. `last_error` is the code of the error that was the
-    provider's last event, "" when that was another; `refused` what the very first event refused, if it did.
+    `ttft_s`: seconds to the first text or audio token from the last request for a response before that token,
+    which is the caller's `response.create` or the detected end of the caller's speech.
+    `usage`: sum over all responses. `partial`: some usage is missing.
+    `spoke`: audio or images were counted, which have other prices than text.
+    `completed`, `failed`, `under_way`: numbers of responses. `received`: number of the provider's events.
+    `last_error`: code of the provider's last event if that was an error, else "".
+    `refused`: error type of the provider's first event if that was an error.
     """
 
     __slots__ = (
-        "_asked_at", "completed", "failed", "heard", "last_error", "partial", "refused", "spoke", "ttft_s",
-        "under_way", "usage",
+        "_asked_at", "completed", "failed", "last_error", "partial", "received", "refused", "spoke",
+        "ttft_s", "under_way", "usage",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -90,13 +91,13 @@ class SessionEvents:
         self.usage: Usage | None = None
         self.partial = self.spoke = False
         self.completed = self.failed = self.under_way = 0
-        self.heard = 0
+        self.received = 0
         self.last_error = ""
         self.refused: ErrorType | None = None
         self._asked_at: float | None = None
 
     def asked(self, text: bytes, now: float) -> None:
-        """One event of the caller's."""
+        """Read one event from the caller."""
         if self.ttft_s is not None:
             return
         try:
@@ -106,8 +107,8 @@ class SessionEvents:
             return
 
     def take(self, text: bytes, now: float) -> None:
-        """One event of the provider's."""
-        self.heard += 1
+        """Read one event from the provider."""
+        self.received += 1
         try:
             event = _decode_event(text)
         except UNREADABLE:
@@ -115,7 +116,7 @@ class SessionEvents:
             return
         kind = event.type
         self.last_error = _code(event.error) if kind == "error" else ""
-        if kind == "error" and self.heard == 1:
+        if kind == "error" and self.received == 1:
             self.refused = _refusal(event.error)
         elif kind in _TOKENS:
             self._token(now)
@@ -127,8 +128,8 @@ class SessionEvents:
             self._done(event.response or _Response())
 
     def missed(self) -> None:
-        """An event of the provider's passed unread: it may have been a counted response."""
-        self.heard += 1
+        """Note an unread event from the provider, which may have been a response with usage."""
+        self.received += 1
         self.partial = True
         self.last_error = ""
 
@@ -163,7 +164,7 @@ class SessionEvents:
 
 
 def _counts(raw: msgspec.Raw) -> _Usage | None:
-    """None where there are no counts, or some of another shape: unknown, and no fault of the answer."""
+    """The counts; None when missing or of another shape, which is not an error of the session."""
     try:
         return _decode_usage(raw) if raw else None
     except UNREADABLE:
@@ -179,8 +180,7 @@ def _code(error: _Error | None) -> str:
 
 
 def _refusal(error: _Error | None) -> ErrorType:
-    """What an error says that comes in place of a session, as a status would have: OpenAI accepts the
-    handshake first and refuses then."""
+    """Map an error that refuses a session to an error type. OpenAI refuses only after the handshake."""
     if error is None:
         return "provider_stream_error"
     refused = _BY_CODE.get(str(error.code)) or _BY_CODE.get(str(error.type))

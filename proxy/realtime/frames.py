@@ -1,7 +1,7 @@
-"""Reads WebSocket frames (RFC 6455) from a copy of one direction's bytes. It answers, changes, holds nothing.
+"""Reads WebSocket frames (RFC 6455) from a copy of one direction's bytes, without changing or holding them.
 
-A reader that may look only: what breaks the protocol is the two ends' affair, and ends the reading, not the
-session. Libraries' parsers answer and raise for one of the ends; tests hold this one to `websockets`.
+A protocol violation ends the reading, not the session; the two ends deal with it. Library parsers act as one
+of the ends, so this reader is our own; tests compare it with `websockets`.
 """
 
 from typing import NamedTuple
@@ -11,26 +11,26 @@ from proxy.realtime.inflate import Deflate, Inflater
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 MESSAGE_BOUND = 1 << 20
-"""Bytes of one message, inflated. A larger one passes unread."""
+"""Bytes of one message after inflation. Larger messages are not read."""
 
 _OPCODES = frozenset([CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG])
 _FIN, _COMPRESSED, _RESERVED, _OPCODE = 0x80, 0x40, 0x30, 0x0F
 _MASKED, _LENGTH = 0x80, 0x7F
 _CONTROL_BOUND = 125
 NO_CODE = 1005
-"""What RFC 6455 §7.1.5 calls a close frame without a code."""
+"""The code for a close frame without a code (RFC 6455 §7.1.5)."""
 
 
 class Message(NamedTuple):
-    """A whole message or control frame: its opcode, and its payload; None when that was over the bound."""
+    """A complete message or control frame. `data` is None when the payload was over the bound."""
 
     opcode: int
     data: bytes | None
 
 
 class Frames:
-    """One direction. `close_code` is its close frame's, once that has come; `lost` says that these are no
-    WebSocket frames, and that nothing more is read; `unread` that a message was passed over."""
+    """The frames of one direction. `close_code`: code of the close frame, None before it. `lost`: the bytes
+    are not WebSocket frames and are no longer read. `unread`: a message was skipped."""
 
     __slots__ = (
         "_at", "_bound", "_control", "_fin", "_head", "_inflater", "_key", "_left", "_opcode", "_parts",
@@ -38,7 +38,7 @@ class Frames:
     )  # fmt: skip
 
     def __init__(self, deflate: Deflate | None = None, *, bound: int = MESSAGE_BOUND) -> None:
-        """`deflate`: how this direction was agreed to be compressed."""
+        """`deflate`: the negotiated compression of this direction; None without compression."""
         self.close_code: int | None = None
         self.lost = self.unread = False
         self._bound = bound
@@ -48,13 +48,13 @@ class Frames:
         self._fin = True
         self._key = b""
         self._control = b""
-        self._started: int | None = None  # the opcode of the message that is under way
+        self._started: int | None = None  # the opcode of the current message
         self._zipped = False
         self._parts: list[bytes] | None = []  # None: over the bound
         self._size = 0
 
     def feed(self, data: bytes) -> list[Message]:
-        """Take bytes as they came; the messages and control frames that they complete."""
+        """Take bytes and return the messages and control frames that they complete."""
         found: list[Message] = []
         at = 0
         while at < len(data) and not self.lost:
@@ -71,7 +71,7 @@ class Frames:
         return found
 
     def _read_head(self, data: bytes, at: int) -> int:
-        """Take what the frame's head lacks; it is complete when `_head` is empty again."""
+        """Read the missing bytes of the frame's head and return how many. A complete head empties `_head`."""
         head, before = self._head, len(self._head)
         while (lacks := _head_length(head) - len(head)) > 0 and at < len(data):
             head += data[at : at + lacks]
@@ -104,13 +104,13 @@ class Frames:
                 self._parts = None
 
     def _is_lawful(self) -> bool:
-        """RFC 6455 §5.2, §5.4, §5.5. Reserved bits are an extension's: they change no frame's bounds."""
+        """RFC 6455 §5.2, §5.4, §5.5. Reserved bits belong to extensions and do not change frame lengths."""
         if self._opcode >= CLOSE:
             return self._opcode in _OPCODES and self._fin and self._left <= _CONTROL_BOUND
         return self._opcode in _OPCODES and (self._opcode == CONTINUATION) == (self._started is not None)
 
     def _take(self, piece: bytes) -> None:
-        """Payload bytes of the frame that is under way."""
+        """Take payload bytes of the current frame."""
         if self._opcode >= CLOSE:
             self._control += self._unmasked(piece)
         elif self._parts is not None:
@@ -147,12 +147,12 @@ class Frames:
 
 
 def _head_length(head: bytearray) -> int:
-    """How long the frame's head is, as far as its first bytes tell."""
+    """The length of the frame's head, as far as its first bytes determine it."""
     if len(head) < 2:
         return 2
     return 2 + _extended_by(head[1]) + (4 if head[1] & _MASKED else 0)
 
 
 def _extended_by(second: int) -> int:
-    """Bytes of the length that does not fit into the head's second byte."""
+    """The number of bytes of an extended length."""
     return {126: 2, 127: 8}.get(second & _LENGTH, 0)

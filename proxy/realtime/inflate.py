@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _MESSAGE_END = b"\x00\x00\xff\xff"
-"""What a sender leaves off at the end of each message (RFC 7692 §7.2.1)."""
+"""The bytes that a sender omits at the end of each message (RFC 7692 §7.2.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deflate:
-    """How one direction is compressed. `fresh`: each message for itself, without what came before it."""
+    """The compression of one direction. `fresh`: each message is compressed without earlier context."""
 
     fresh: bool
 
 
 def agreed(headers: Sequence[tuple[bytes, bytes]]) -> tuple[Deflate | None, Deflate | None]:
-    """What a 101's `Sec-WebSocket-Extensions` agreed on: the caller's direction, and the provider's."""
+    """Return the compression negotiated in a 101: (caller's direction, provider's direction)."""
     for name, value in headers:
         if name != b"sec-websocket-extensions":
             continue
@@ -31,7 +31,7 @@ def agreed(headers: Sequence[tuple[bytes, bytes]]) -> tuple[Deflate | None, Defl
 
 
 class Inflater:
-    """One direction's. A message that is passed over takes all later ones with it that may refer to it."""
+    """Inflates one direction. After a skipped message, messages that may refer to it are skipped too."""
 
     __slots__ = ("_bound", "_fresh", "_inflate", "_lost")
 
@@ -42,8 +42,7 @@ class Inflater:
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
 
     def message(self, data: bytes | None) -> bytes | None:
-        """The plain message; None where it is over the bound or does not inflate, or `data` is None because
-        it was too large already."""
+        """Inflate a message; None when it is over the bound, does not inflate, or `data` is None."""
         plain = None if data is None or self._lost else self._inflated(data)
         if self._fresh:
             self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)

@@ -1,6 +1,6 @@
-"""One session: bytes both ways until either end is done, read from a copy. What it came to is told once.
+"""Relays one session in both directions until either end is done, and reports its result once.
 
-The two sides are streams of raw bytes; who dialled them and who upgraded them is not known here.
+Both sides are streams of raw bytes; dialling and upgrading happen elsewhere.
 """
 
 import asyncio
@@ -18,29 +18,29 @@ from proxy.upstream.errors import UpstreamError
 from records.outcome import ErrorType, Usage
 
 GREETING_BOUND = 64 * 1024
-"""Bytes of a candidate's first event that may be kept back, as of a stream's."""
+"""Bytes of a candidate's first event that may be held back, as for a stream."""
 
 GREETING_S = 2.0
-"""How long that event is waited for: a provider that lets the caller speak first sends none."""
+"""How long to wait for the first event. A provider that lets the caller speak first sends none."""
 
 
 class SessionStream(Protocol):
-    """Raw bytes of one side."""
+    """The raw bytes of one side."""
 
     async def read(self) -> bytes:
-        """The next bytes as they came; b"" at the end. The provider's raises UpstreamError when it broke."""
+        """Return the next bytes; b"" at the end. The provider's side raises UpstreamError when it breaks."""
         ...
 
     def write(self, data: bytes) -> None:
-        """Send bytes; nothing happens when the side has gone."""
+        """Send bytes; does nothing when the side has gone."""
         ...
 
     async def drain(self) -> None:
-        """Return once the side has taken most of what was written, or has gone."""
+        """Wait until the side has taken most of the written bytes, or has gone."""
         ...
 
     def close(self) -> None:
-        """Send what was written, then close."""
+        """Send the written bytes, then close."""
         ...
 
     def abort(self) -> None:
@@ -49,12 +49,12 @@ class SessionStream(Protocol):
 
 
 class Session:
-    """A session that the provider has agreed to: `greeted`, if its first event is to be held, then `run`."""
+    """A session that the provider has accepted. Call `greeted` to hold its first event, then `run`."""
 
     def __init__(
         self, provider: SessionStream, handshake: Sequence[tuple[bytes, bytes]], *, idle_s: float
     ) -> None:
-        """`handshake`: the headers of the provider's 101. `idle_s` without a byte either way end it."""
+        """`handshake`: headers of the provider's 101. `idle_s`: time without a byte that ends the session."""
         callers, providers = agreed(handshake)
         self.events = SessionEvents()
         self.handshake = handshake
@@ -66,19 +66,21 @@ class Session:
         self._greeting: list[bytes] = []
         self._broke: ErrorType | None = None
         self._ended_by: Who | None = None
-        self._closed_by: Who | None = None  # who sent the first close frame
-        self._tell: Callable[[ErrorType | None], None] | None = None
+        self._closed_by: Who | None = None  # the sender of the first close frame
+        self._on_end: Callable[[ErrorType | None], None] | None = None
 
     @property
     def usage(self) -> Usage | None:
-        """The tokens of all responses so far; `estimated` where some may be missing from them."""
+        """The tokens of all responses so far; `estimated` when some may be missing."""
         events = self.events
         short = events.partial or events.under_way > 0 or self._from_provider.lost
         return replace(events.usage, estimated=True) if events.usage is not None and short else events.usage
 
     async def greeted(self) -> ErrorType | None:
-        """Keep back the provider's first event (bounded), to see whether it refuses after all: OpenAI answers
-        a bad key or model with a 101, an `error` event and a close frame. Why it failed, or None."""
+        """Hold back the provider's first event and return its error type, or None.
+
+        OpenAI answers a bad key or model with a 101, an `error` event and a close frame.
+        """
         try:
             async with asyncio.timeout(GREETING_S):
                 ended = await self._hold()
@@ -89,17 +91,16 @@ class Session:
         wrong = failure(self._end("provider"), self.events) if ended else None
         return self.events.refused or wrong or ("provider_truncated" if ended else None)
 
-    async def run(self, caller: SessionStream, tell: Callable[[ErrorType | None], None]) -> None:
-        """Relay until either side is done, then close both; cancelled, close both at once.
+    async def run(self, caller: SessionStream, on_end: Callable[[ErrorType | None], None]) -> None:
+        """Relay until either side is done, then close both; on cancellation, abort both.
 
-        `tell` is called once, with what was wrong (None: nothing), and before the bytes that tell the caller
-        of the end.
+        `on_end` is called once with the error type (None: no error), before the caller sees the end.
         """
-        self._tell = tell
+        self._on_end = on_end
         try:
             await self._relay(caller)
         except asyncio.CancelledError:
-            self._finish("caller")  # stopped by us: no side is to blame
+            self._finish("caller")  # stopped by the proxy: no side is to blame
             self._provider.abort()
             caller.abort()
             raise
@@ -108,15 +109,15 @@ class Session:
         caller.close()
 
     def abort(self) -> None:
-        """Nobody wants it."""
+        """Abort the provider's side of a session that will not run."""
         self._provider.abort()
 
     # The bytes
 
     async def _hold(self) -> bool:
-        """Read until the first event; True when the session is over with it."""
+        """Read until the first event; True when the session ended with it."""
         size, frames = 0, self._from_provider
-        while size < GREETING_BOUND and not (self.events.heard or frames.lost or self._closed_by):
+        while size < GREETING_BOUND and not (self.events.received or frames.lost or self._closed_by):
             data = await self._provider.read()
             if not data:
                 return True
@@ -127,13 +128,13 @@ class Session:
 
     async def _relay(self, caller: SessionStream) -> None:
         async with asyncio.TaskGroup() as group:
-            ways = [
+            tasks = [
                 group.create_task(self._upward(caller)),
                 group.create_task(self._downward(caller)),
                 group.create_task(self._silence()),
             ]
-            for way in ways:  # the first to be done ends the others
-                way.add_done_callback(lambda _: [each.cancel() for each in ways])
+            for task in tasks:  # the first to end cancels the others
+                task.add_done_callback(lambda _: [other.cancel() for other in tasks])
 
     async def _upward(self, caller: SessionStream) -> None:
         while data := await caller.read():
@@ -197,12 +198,12 @@ class Session:
             self._ended_by = who
 
     def _end(self, who: Who) -> End:
-        """A close frame says more of who ended it than the connections do."""
+        """The end of the session. The sender of the first close frame ended it, else the side `who`."""
         who = self._closed_by or who
         frames = self._from_caller if who == "caller" else self._from_provider
         return End(who=who, code=frames.close_code, broke=self._broke, malformed=self._from_provider.lost)
 
     def _finish(self, who: Who) -> None:
-        tell, self._tell = self._tell, None
-        if tell is not None:
-            tell(failure(self._end(who), self.events))
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(failure(self._end(who), self.events))

@@ -35,18 +35,18 @@ class Pipe:
     """Takes what is sent."""
 
     def __init__(self, *, full: bool = False) -> None:
-        self.taken: list[RawCapture] = []
+        self.captures: list[RawCapture] = []
         self.full = full
 
     def __call__(self, message: bytes) -> bool:
-        self.taken.append(msgspec.msgpack.decode(message, type=RawCapture))
+        self.captures.append(msgspec.msgpack.decode(message, type=RawCapture))
         return not self.full
 
 
-def heard(text: bytes = b"Blue.") -> AnswerRecorder:
+def recorder(text: bytes = b"Blue.") -> AnswerRecorder:
     found = AnswerRecorder()
     found.streamed = True
-    found._taken.append(text)
+    found._parts.append(text)
     return found
 
 
@@ -55,7 +55,7 @@ def captured(captures: Captures, request: Call) -> CaptureSample | None:
     sample = captures.drawn(request, "real")
     if sample is not None:
         outcome = an_outcome(category=request.text(b"x-canary-category"))
-        captures.close(request, sample, outcome, heard())
+        captures.close(request, sample, outcome, recorder())
     return sample
 
 
@@ -108,15 +108,15 @@ def test_what_is_handed_over_is_the_request_the_answer_and_what_is_known_of_it()
     captures, request = Captures(pipe), a_call(rule, "billing")
     sample = captures.drawn(request, "real")
     assert sample is not None
-    captures.close(request, sample, an_outcome(arm="candidate", category="billing", unit="u"), heard())
-    (taken,) = pipe.taken
-    assert (taken.request, taken.answer, taken.streamed, taken.redact) == (
+    captures.close(request, sample, an_outcome(arm="candidate", category="billing", unit="u"), recorder())
+    (capture,) = pipe.captures
+    assert (capture.request, capture.answer, capture.streamed, capture.redact) == (
         request.body,
         b"Blue.",
         True,
         (r"K-\d+",),
     )
-    about = taken.about
+    about = capture.about
     assert (about.exchange_id, about.copy_of, about.arm, about.category) == (
         "real",
         "",
@@ -131,8 +131,8 @@ def test_a_mirror_copy_names_the_exchange_that_it_repeats() -> None:
     captures, request = Captures(pipe), a_call(CaptureRule(rate=1.0))
     sample = captures.drawn(request, "real")
     assert sample is not None
-    captures.close(request, sample, an_outcome(exchange_id="copy"), heard())
-    assert (pipe.taken[0].about.exchange_id, pipe.taken[0].about.copy_of) == ("copy", "real")
+    captures.close(request, sample, an_outcome(exchange_id="copy"), recorder())
+    assert (pipe.captures[0].about.exchange_id, pipe.captures[0].about.copy_of) == ("copy", "real")
 
 
 @pytest.mark.parametrize("outcome", ["error", "caller_error", "aborted", "shed"])
@@ -141,9 +141,9 @@ def test_only_answers_that_came_whole_are_kept(outcome: str) -> None:
     captures, request = Captures(pipe), a_call(CaptureRule(rate=1.0))
     sample = captures.drawn(request, "real")
     assert sample is not None
-    captures.close(request, sample, an_outcome(outcome=outcome), heard())
-    captures.close(request, sample, an_outcome(), heard(b""))
-    assert pipe.taken == []
+    captures.close(request, sample, an_outcome(outcome=outcome), recorder())
+    captures.close(request, sample, an_outcome(), recorder(b""))
+    assert pipe.captures == []
 
 
 def test_other_operations_and_long_requests_are_left_out() -> None:
@@ -157,7 +157,7 @@ def test_only_so_many_are_listened_to_at_once_whatever_becomes_of_them() -> None
     drawn = [sample for n in range(MOST_OPEN + 10) if (sample := captures.drawn(request, f"e-{n}"))]
     assert len(drawn) == MOST_OPEN
     copy = an_outcome(exchange_id="copy")
-    captures.close(request, drawn[0], copy, heard())  # a copy's end is not the exchange's
+    captures.close(request, drawn[0], copy, recorder())  # a copy's end is not the exchange's
     assert captures.drawn(request, "more") is None
     for sample in drawn:
         captures.close(request, sample, an_outcome(exchange_id=sample.exchange_id, outcome="aborted"), None)
@@ -171,4 +171,4 @@ def test_whatever_goes_wrong_the_answer_does_not_hear_of_it() -> None:
     captures, request = Captures(broken), a_call(CaptureRule(rate=1.0))
     sample = captures.drawn(request, "real")
     assert sample is not None
-    captures.close(request, sample, an_outcome(), heard())
+    captures.close(request, sample, an_outcome(), recorder())

@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 
 from proxy.attempt import Attempt
 from proxy.breaker import IN_A_ROW
-from proxy.exchange import Exchanges, tell
+from proxy.exchange import Exchanges, report_to_breaker
 from proxy.mirror import Mirrors
 from proxy.pins import Pins
 from proxy.provider import Provider
@@ -161,8 +161,8 @@ def test_where_the_baseline_is_full_both_arms_are_refused(run: Run, second: floa
 )
 def test_only_what_is_the_candidates_fault_opens_its_breaker(failure: ErrorType, opens: bool) -> None:
     tried = trial()
-    reply = Attempt(tried.candidate)
-    reply.failure = failure
+    attempt = Attempt(tried.candidate)
+    attempt.failure = failure
     for _ in range(IN_A_ROW):
-        tell(tried, reply)
+        report_to_breaker(tried, attempt)
     assert tried.breaker.open is opens

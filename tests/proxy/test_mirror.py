@@ -86,7 +86,7 @@ class Worker:
         """Offer an exchange whose real answer has come so far."""
         if asked.trial is not None:
             asked.trial = self.trial
-        self.mirrors.offer(asked, assignment, real_reply(asked, answer or Script(ANSWER)))
+        self.mirrors.offer(asked, assignment, real_attempt(asked, answer or Script(ANSWER)))
 
     async def settled(self) -> None:
         """Wait until every copy has ended."""
@@ -97,12 +97,12 @@ class Worker:
         return True
 
 
-def real_reply(asked: Call, answer: Script) -> Attempt:
-    """The baseline's reply with its head there."""
-    lane = trial().baseline
-    reply = Attempt(lane)
-    reply.opened(cast(UpstreamResponse, answer), asked, upstream_request(asked, lane), covered=False)
-    return reply
+def real_attempt(asked: Call, answer: Script) -> Attempt:
+    """The baseline's attempt, its head in."""
+    target = trial().baseline
+    attempt = Attempt(target)
+    attempt.opened(cast(UpstreamResponse, answer), asked, upstream_request(asked, target), covered=False)
+    return attempt
 
 
 def mirrored(

@@ -110,7 +110,7 @@ def test_what_is_no_event_is_passed_over(text: bytes) -> None:
     events = SessionEvents()
     events.asked(text, 1.0)
     events.take(text, 1.0)
-    assert (events.heard, events.usage, events.refused, events.completed) == (1, None, None, 0)
+    assert (events.received, events.usage, events.refused, events.completed) == (1, None, None, 0)
 
 
 @pytest.mark.parametrize(

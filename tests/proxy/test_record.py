@@ -64,7 +64,7 @@ NO_DESCRIPTORS: ErrorType = "proxy_no_descriptors"
         ("breaker_open", None, "fallback", "breaker_open"),
         ("breaker_open", "caller_rejected", "fallback", "breaker_open"),
         ("breaker_open", "provider_5xx", "error", "breaker_open"),
-        # Its lane kept it from the candidate.
+        # The connection limit kept it from the candidate.
         ("proxy_full", None, "fallback", "proxy_full"),
         ("proxy_full", "caller_rejected", "fallback", "proxy_full"),
         ("proxy_full", "provider_5xx", "error", "proxy_full"),
@@ -142,7 +142,7 @@ class Book:
 
     def opened(self, said: Call, assignment: Assignment = COHORT) -> Record:
         record = self.recorder.open()
-        record.read(said)
+        record.begin(said)
         record.assign(assignment)
         return record
 
@@ -157,13 +157,13 @@ def ask(
     record: Record, said: Call, arm: ArmName, answer: Script | None = None, *, covered: bool = False
 ) -> Attempt:
     """One attempt, as the exchange makes it; without an answer it gets no head."""
-    lane = said.trial.lane(arm) if said.trial else routes().plain(said.route.provider)
-    reply = Attempt(lane)
-    record.replies.append(reply)
+    target = said.trial.target(arm) if said.trial else routes().plain(said.route.provider)
+    attempt = Attempt(target)
+    record.attempts.append(attempt)
     record.sent_at = record.sent_at or time.monotonic()
     if answer is not None:
-        reply.opened(answer, said, upstream_request(said, lane), covered=covered)  # type: ignore[arg-type]
-    return reply
+        attempt.opened(answer, said, upstream_request(said, target), covered=covered)  # type: ignore[arg-type]
+    return attempt
 
 
 class Leaving(Outlet):
@@ -179,12 +179,12 @@ class Leaving(Outlet):
             raise asyncio.CancelledError
 
 
-def drain(reply: Attempt, *, parts: int | None = None) -> None:
+def drain(attempt: Attempt, *, parts: int | None = None) -> None:
     """Relay so many parts of it, or all."""
 
     if parts != 0:
         with suppress(asyncio.CancelledError):
-            asyncio.run(reply.relay(Leaving(parts)))
+            asyncio.run(attempt.relay(Leaving(parts)))
 
 
 def test_a_model_that_its_caller_made_long_makes_no_record_too_large() -> None:
@@ -210,12 +210,12 @@ def test_an_answered_exchange_is_written_down_whole() -> None:
     said = call(CHAT | {"stream": True}, *headers, table=routes(trial(), tags=["region"]))
     record = book.opened(said)
     answer = Script(TOKEN, PART_COUNTED, DONE, kind=SSE)
-    reply = ask(record, said, "candidate", answer)
-    drain(reply)
-    record.finish(reply)
+    attempt = ask(record, said, "candidate", answer)
+    drain(attempt)
+    record.finish(attempt)
 
     outcome = book.outcome
-    attempt = outcome.attempts[0]
+    recorded = outcome.attempts[0]
     assert outcome == Outcome(
         exchange_id=record.exchange_id,
         at=said.at,
@@ -251,9 +251,9 @@ def test_an_answered_exchange_is_written_down_whole() -> None:
         traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     )
     assert len(outcome.attempts) == 1
-    assert (attempt.arm, attempt.provider, attempt.model) == ("candidate", "openai", "gpt-4o-2024-11-20")
-    assert (attempt.status, attempt.error_type, attempt.cost_usd) == (200, None, 4.0)
-    assert attempt.latency_s == answer.times[-1] - reply.started
+    assert (recorded.arm, recorded.provider, recorded.model) == ("candidate", "openai", "gpt-4o-2024-11-20")
+    assert (recorded.status, recorded.error_type, recorded.cost_usd) == (200, None, 4.0)
+    assert recorded.latency_s == answer.times[-1] - attempt.started
 
 
 def test_a_fallback_counts_to_the_candidate_and_costs_both_attempts() -> None:
@@ -263,9 +263,9 @@ def test_a_fallback_counts_to_the_candidate_and_costs_both_attempts() -> None:
     failed = ask(record, said, "candidate", Script(ANSWER[:-1] + b',"error":{"code":1}}'), covered=True)
     asyncio.run(failed.hold(stream=False))
     record.fell_back = failed.failure
-    reply = ask(record, said, "baseline", Script(ANSWER))
-    drain(reply)
-    record.finish(reply)
+    attempt = ask(record, said, "baseline", Script(ANSWER))
+    drain(attempt)
+    record.finish(attempt)
 
     outcome = book.outcome
     assert (outcome.outcome, outcome.error_type) == ("fallback", "provider_stream_error")
@@ -283,9 +283,9 @@ def test_an_attempt_that_cost_nothing_known_leaves_the_others_cost() -> None:
     said = call(CHAT, (b"x-canary-unit", b"u"))
     record = book.opened(said)
     record.fell_back = ask(record, said, "candidate", Script(status=503), covered=True).failure
-    reply = ask(record, said, "baseline", Script(ANSWER))
-    drain(reply)
-    record.finish(reply)
+    attempt = ask(record, said, "baseline", Script(ANSWER))
+    drain(attempt)
+    record.finish(attempt)
     assert [attempt.cost_usd for attempt in book.outcome.attempts] == [None, 10.0]
     assert [attempt.status for attempt in book.outcome.attempts] == [503, 200]
     assert book.outcome.cost_usd == 10.0
@@ -296,9 +296,9 @@ def test_an_unknown_cost_is_none_and_not_zero(answer: bytes) -> None:
     book = Book(usd_per_token={} if answer == ANSWER else {"gpt-4o-2024-08-06": 0.5})
     said = call(CHAT)
     record = book.opened(said, Assignment(arm="baseline", reason="no_unit"))
-    reply = ask(record, said, "baseline", Script(answer))
-    drain(reply)
-    record.finish(reply)
+    attempt = ask(record, said, "baseline", Script(answer))
+    drain(attempt)
+    record.finish(attempt)
     assert book.outcome.outcome == "ok"
     assert book.outcome.cost_usd is None
 
@@ -307,9 +307,9 @@ def test_a_pass_through_belongs_to_no_canary_but_has_an_id() -> None:
     book = Book()
     said = call(b"", method="GET", path="/v1/models")
     record = book.opened(said, Assignment(arm="baseline", reason="no_plan"))
-    reply = ask(record, said, "baseline", Script(b"{}"))
-    drain(reply)
-    record.finish(reply)
+    attempt = ask(record, said, "baseline", Script(b"{}"))
+    drain(attempt)
+    record.finish(attempt)
     outcome = book.outcome
     assert (outcome.canary, outcome.reason, outcome.served_by, outcome.unit) == ("", "", None, "")
     assert (outcome.operation, outcome.provider, outcome.model, outcome.outcome) == (
@@ -325,9 +325,9 @@ def test_without_a_canary_the_callers_model_is_the_model() -> None:
     book = Book()
     said = call(CHAT | {"model": "gpt-4o-2024-08-06"})
     record = book.opened(said, Assignment(arm="baseline", reason="no_plan"))
-    reply = ask(record, said, "baseline", Script(ANSWER))
-    drain(reply)
-    record.finish(reply)
+    attempt = ask(record, said, "baseline", Script(ANSWER))
+    drain(attempt)
+    record.finish(attempt)
     assert (book.outcome.model, book.outcome.cost_usd) == ("gpt-4o-2024-08-06", 10.0)
 
 
@@ -351,9 +351,9 @@ def test_no_raw_identity_and_no_credential_is_written_down() -> None:
         query=b"key=secret-key",
     )
     record = book.opened(said)
-    reply = ask(record, said, "candidate", Script(ANSWER))
-    drain(reply)
-    record.finish(reply)
+    attempt = ask(record, said, "candidate", Script(ANSWER))
+    drain(attempt)
+    record.finish(attempt)
     assert b"secret" not in msgspec.json.encode(book.outcome)
     assert book.outcome.unit and book.outcome.session
 
@@ -377,13 +377,13 @@ def test_the_first_close_wins() -> None:
     book = Book()
     said = call(CHAT)
     record = book.opened(said)
-    reply = ask(record, said, "baseline", Script(ANSWER))
-    drain(reply)
-    record.finish(reply)
+    attempt = ask(record, said, "baseline", Script(ANSWER))
+    drain(attempt)
+    record.finish(attempt)
     record.abort()
     record.break_down()
     record.refuse("caller_rejected")
-    record.finish(reply)
+    record.finish(attempt)
     assert book.outcome.outcome == "ok"
     assert (book.recorder.started, book.recorder.finished) == (1, 1)
 
@@ -416,7 +416,7 @@ def test_what_is_refused_unread_is_written_down_with_an_id_of_its_own(
 def test_what_is_refused_after_reading_says_what_was_asked() -> None:
     book = Book()
     record = book.recorder.open()
-    record.read(call(CHAT, (b"x-canary-request-id", b"app-77")))
+    record.begin(call(CHAT, (b"x-canary-request-id", b"app-77")))
     record.refuse("caller_unauthorized")
     outcome = book.outcome
     assert (outcome.outcome, outcome.model_requested, outcome.request_id) == (
@@ -470,8 +470,8 @@ def test_a_caller_who_leaves_after_the_last_event_got_it_all() -> None:
     book = Book()
     said = call(CHAT | {"stream": True})
     record = book.opened(said)
-    reply = ask(record, said, "candidate", Script(TOKEN, PART_COUNTED, DONE, kind=SSE, more=True))
-    drain(reply, parts=3)
+    attempt = ask(record, said, "candidate", Script(TOKEN, PART_COUNTED, DONE, kind=SSE, more=True))
+    drain(attempt, parts=3)
     record.abort()
     assert (book.outcome.outcome, book.outcome.error_type) == ("ok", None)
     assert book.outcome.usage == Usage(input_tokens=100, output_tokens=2)
@@ -481,9 +481,9 @@ def test_a_stream_that_broke_is_an_error_with_a_partial_count() -> None:
     book = Book()
     said = call(CHAT | {"stream": True}, (b"x-canary-unit", b"u"))
     record = book.opened(said)
-    reply = ask(record, said, "candidate", Script(TOKEN, PART_COUNTED, kind=SSE))
-    drain(reply)
-    record.finish(reply)
+    attempt = ask(record, said, "candidate", Script(TOKEN, PART_COUNTED, kind=SSE))
+    drain(attempt)
+    record.finish(attempt)
     assert (book.outcome.outcome, book.outcome.error_type) == ("error", "provider_truncated")
     assert book.outcome.failed
     assert book.outcome.usage.estimated
@@ -494,9 +494,9 @@ def test_an_attempt_without_an_answer_has_no_status() -> None:
     book = Book()
     said = call(CHAT, (b"x-canary-unit", b"u"))
     record = book.opened(said)
-    reply = ask(record, said, "candidate")
-    reply.failure = "provider_connect"
-    record.finish(reply)
+    attempt = ask(record, said, "candidate")
+    attempt.failure = "provider_connect"
+    record.finish(attempt)
     outcome = book.outcome
     assert (outcome.outcome, outcome.error_type, outcome.status) == ("error", "provider_connect", None)
     assert outcome.latency_s is not None
@@ -507,9 +507,9 @@ def test_an_error_status_that_no_fallback_covers_is_the_callers() -> None:
     book = Book()
     said = call(CHAT, (b"x-canary-unit", b"u"))
     record = book.opened(said)
-    reply = ask(record, said, "candidate", Script(b"{}", status=413), covered=True)
-    drain(reply)
-    record.finish(reply)
+    attempt = ask(record, said, "candidate", Script(b"{}", status=413), covered=True)
+    drain(attempt)
+    record.finish(attempt)
     assert (book.outcome.outcome, book.outcome.error_type) == ("caller_error", "caller_too_large")
     assert book.outcome.attempts[0].error_type == "caller_too_large"
 
@@ -535,11 +535,11 @@ def test_another_api_is_priced_by_its_own_name() -> None:
     book.recorder.price = price
     said = call({"model": "claude-x", "messages": []}, path="/v1/messages")
     record = book.opened(said, Assignment(arm="baseline", reason="no_plan"))
-    reply = ask(
+    attempt = ask(
         record, said, "baseline", Script(b'{"type":"message","usage":{"input_tokens":1,"output_tokens":2}}')
     )
-    drain(reply)
-    record.finish(reply)
+    drain(attempt)
+    record.finish(attempt)
     assert asked == [("anthropic", "claude-x")]
     assert book.outcome.provider == ANTHROPIC.name
 
@@ -556,7 +556,7 @@ def asked(text: str, *headers: Header, counts: bool = True, session: bytes = b"s
     document = {"model": "gpt-4o", "messages": [{"role": "user", "content": text}]}
     table = routes(replace(trial(), counts_repeats=counts))
     named = [(b"x-canary-session", session), *headers] if session else headers
-    record.read(call(document, *named, table=table))
+    record.begin(call(document, *named, table=table))
     record.assign(COHORT)
     record.refuse("shed")
     return spooled[0].fingerprint

@@ -234,8 +234,8 @@ def test_arms_share_state_when_they_are_one_entry_not_when_they_are_one_api() ->
 
 def test_a_trial_knows_the_lane_of_each_arm() -> None:
     both = trial()
-    assert both.lane("baseline") is both.baseline
-    assert both.lane("candidate") is both.candidate
+    assert both.target("baseline") is both.baseline
+    assert both.target("candidate") is both.candidate
 
 
 def test_a_provider_never_shows_its_key() -> None:

@@ -1,4 +1,4 @@
-"""What is heard of an answer while its reader reads it."""
+"""The recorder of an answer while its reader follows it."""
 
 import gzip
 import json
@@ -59,7 +59,7 @@ PIECES = [b"data: ", b"\n", b"\r\n", b'{"choices":', b'[{"delta":{"content":"\xc
 
 
 def reader(
-    heard: AnswerRecorder, *, kind: bytes = b"application/json", encoding: bytes = b"", api: Api = "openai"
+    recorder: AnswerRecorder, *, kind: bytes = b"application/json", encoding: bytes = b"", api: Api = "openai"
 ) -> Reader:
     path = "/chat/completions" if api == "openai" else "/v1/messages"
     return reader_for(
@@ -68,7 +68,7 @@ def reader(
         content_type=kind,
         encoding=encoding,
         strip=False,
-        around=heard.around,
+        around=recorder.around,
     )
 
 
@@ -87,16 +87,16 @@ def test_a_whole_answer_says_its_text(answer: Any) -> None:
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
 @pytest.mark.parametrize("events", EVENTS)
 def test_a_stream_is_heard_as_its_text_however_it_is_cut(events: list[Any], size: int) -> None:
-    heard, data = AnswerRecorder(), stream(events)
-    listening = reader(heard, kind=b"text/event-stream")
+    recorder, data = AnswerRecorder(), stream(events)
+    listening = reader(recorder, kind=b"text/event-stream")
     for at in range(0, len(data), size):
         assert listening.feed(data[at : at + size], 1.0) == data[at : at + size]
-    assert (heard.kept, heard.streamed, heard.truncated) == (b"Blue.", True, False)
+    assert (recorder.recorded, recorder.streamed, recorder.truncated) == (b"Blue.", True, False)
 
 
 def test_the_reader_within_reads_as_it_would_alone() -> None:
-    heard = AnswerRecorder()
-    listening = reader(heard, kind=b"text/event-stream")
+    recorder = AnswerRecorder()
+    listening = reader(recorder, kind=b"text/event-stream")
     listening.feed(stream([{"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}]), 5.0)
     assert (listening.done, listening.first_token_at, listening.failed, listening.has_event) == (
         True,
@@ -109,27 +109,27 @@ def test_the_reader_within_reads_as_it_would_alone() -> None:
 
 
 def test_a_packed_answer_is_heard_unpacked() -> None:
-    heard, body = AnswerRecorder(), json.dumps({"choices": [{"message": {"content": "Blue."}}]}).encode()
+    recorder, body = AnswerRecorder(), json.dumps({"choices": [{"message": {"content": "Blue."}}]}).encode()
     packed = gzip.compress(body)
-    assert reader(heard, encoding=b"gzip").feed(packed, 1.0) == packed
-    assert heard.kept == body
+    assert reader(recorder, encoding=b"gzip").feed(packed, 1.0) == packed
+    assert recorder.recorded == body
 
 
 def test_of_a_long_stream_the_beginning_is_kept() -> None:
-    heard = AnswerRecorder()
-    listening = reader(heard, kind=b"text/event-stream")
+    recorder = AnswerRecorder()
+    listening = reader(recorder, kind=b"text/event-stream")
     event = stream([{"choices": [{"delta": {"content": "x" * 1000}}]}]).removesuffix(b"data: [DONE]\n\n")
     for _ in range(400):
         listening.feed(event, 1.0)
-    assert (len(heard.kept), heard.truncated) == (MOST_BYTES, True)
+    assert (len(recorder.recorded), recorder.truncated) == (MOST_BYTES, True)
 
 
 def test_of_a_long_json_answer_nothing_is_kept() -> None:
-    heard = AnswerRecorder()
-    listening = reader(heard)
+    recorder = AnswerRecorder()
+    listening = reader(recorder)
     for _ in range(5):
         listening.feed(b"x" * (MOST_BYTES // 4), 1.0)
-    assert (heard.kept, heard.truncated) == (b"", True)
+    assert (recorder.recorded, recorder.truncated) == (b"", True)
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ def test_what_says_nothing_is_no_text(payload: bytes) -> None:
 def test_whatever_comes_goes_on_as_it_came_and_is_kept_within_bounds(
     pieces: list[bytes], streamed: bool
 ) -> None:
-    heard = AnswerRecorder()
+    recorder = AnswerRecorder()
     kind = b"text/event-stream" if streamed else b"application/json"
-    listening = reader(heard, kind=kind)
+    listening = reader(recorder, kind=kind)
     assert [listening.feed(piece, 1.0) for piece in pieces] == pieces
-    assert len(heard.kept) <= MOST_BYTES and not heard.lost
-    assert heard.kept == b"".join(pieces) if not streamed else heard.kept.decode() is not None
+    assert len(recorder.recorded) <= MOST_BYTES and not recorder.lost
+    assert recorder.recorded == b"".join(pieces) if not streamed else recorder.recorded.decode() is not None

@@ -1,4 +1,4 @@
-"""One attempt's reply: what its head says, what is held, what goes out, and what was wrong in the end."""
+"""One attempt: what its head says, what is held, what goes out, and how it failed."""
 
 import asyncio
 import json
@@ -45,41 +45,41 @@ def test_what_a_status_says_of_its_sender(
     assert status_failure(status, candidate=True) == covered
 
 
-def reply(answer: Script, *, stream: bool = False, covered: bool = True) -> Attempt:
-    """The reply of a canary's candidate, its head come."""
-    said, lane = call({"model": "gpt-4o", "stream": stream}), trial().candidate
-    opened = Attempt(lane)
-    opened.opened(answer, said, upstream_request(said, lane), covered=covered)
-    return opened
+def attempted(answer: Script, *, stream: bool = False, covered: bool = True) -> Attempt:
+    """An attempt at a canary's candidate whose head is in."""
+    request, target = call({"model": "gpt-4o", "stream": stream}), trial().candidate
+    attempt = Attempt(target)
+    attempt.opened(answer, request, upstream_request(request, target), covered=covered)
+    return attempt
 
 
-def hold(opened: Attempt, *, stream: bool = False) -> None:
-    asyncio.run(opened.hold(stream=stream))
+def hold(attempt: Attempt, *, stream: bool = False) -> None:
+    asyncio.run(attempt.hold(stream=stream))
 
 
-def relay(opened: Attempt) -> list[bytes]:
+def relay(attempt: Attempt) -> list[bytes]:
     """What goes out until the provider's end."""
 
     async def pieces() -> list[bytes]:
         outlet = Outlet()
-        last = await opened.relay(outlet)
+        last = await attempt.relay(outlet)
         return [each for each in (*outlet.written, last) if each]
 
     return asyncio.run(pieces())
 
 
 def test_an_answer_goes_out_as_it_comes_and_is_read_at_its_end() -> None:
-    opened = reply(Script(CHAT[:10], CHAT[10:]))
-    assert relay(opened) == [CHAT[:10], CHAT[10:]]
-    assert (opened.failure, opened.wrong, opened.ended) == (None, None, True)
-    assert opened.reader.usage == Usage(input_tokens=9, output_tokens=3)
+    attempt = attempted(Script(CHAT[:10], CHAT[10:]))
+    assert relay(attempt) == [CHAT[:10], CHAT[10:]]
+    assert (attempt.failure, attempt.wrong, attempt.ended) == (None, None, True)
+    assert attempt.reader.usage == Usage(input_tokens=9, output_tokens=3)
 
 
 def test_a_candidates_json_is_held_to_its_end_and_loses_nothing() -> None:
-    opened = reply(Script(CHAT[:10], CHAT[10:]))
-    hold(opened)
-    assert (opened.held, opened.ended, opened.failure) == (CHAT, True, None)
-    assert relay(opened) == [CHAT]
+    attempt = attempted(Script(CHAT[:10], CHAT[10:]))
+    hold(attempt)
+    assert (attempt.held, attempt.ended, attempt.failure) == (CHAT, True, None)
+    assert relay(attempt) == [CHAT]
 
 
 @pytest.mark.parametrize(
@@ -96,89 +96,93 @@ def test_what_is_wrong_with_a_held_json_is_known_before_a_byte_goes_out(
     parts: list[bytes], failure: ErrorType | None
 ) -> None:
     for stream in (False, True):
-        opened = reply(Script(*parts), stream=stream)
-        hold(opened, stream=stream)
-        assert opened.failure == failure
+        attempt = attempted(Script(*parts), stream=stream)
+        hold(attempt, stream=stream)
+        assert attempt.failure == failure
 
 
 def test_a_json_longer_than_is_held_is_committed() -> None:
     part = b" " * (JSON_HELD // 4)
     answer = Script(*[part] * 6, CHAT)
-    opened = reply(answer)
-    hold(opened)
-    assert (len(opened.held), opened.ended, opened.failure) == (JSON_HELD, False, None)
-    assert b"".join(relay(opened)) == part * 6 + CHAT
+    attempt = attempted(answer)
+    hold(attempt)
+    assert (len(attempt.held), attempt.ended, attempt.failure) == (JSON_HELD, False, None)
+    assert b"".join(relay(attempt)) == part * 6 + CHAT
 
 
 def test_a_stream_is_held_to_its_first_whole_event() -> None:
-    opened = reply(Script(b": ping\n\n", TOKEN[:20], TOKEN[20:], FINISH, EXTRA, DONE, kind=SSE), stream=True)
-    hold(opened, stream=True)
-    assert (opened.held, opened.ended, opened.failure) == (b": ping\n\n" + TOKEN, False, None)
-    assert b"".join(relay(opened)) == b": ping\n\n" + TOKEN + FINISH + DONE
-    assert opened.reader.usage == Usage(input_tokens=9, output_tokens=3)
+    attempt = attempted(
+        Script(b": ping\n\n", TOKEN[:20], TOKEN[20:], FINISH, EXTRA, DONE, kind=SSE), stream=True
+    )
+    hold(attempt, stream=True)
+    assert (attempt.held, attempt.ended, attempt.failure) == (b": ping\n\n" + TOKEN, False, None)
+    assert b"".join(relay(attempt)) == b": ping\n\n" + TOKEN + FINISH + DONE
+    assert attempt.reader.usage == Usage(input_tokens=9, output_tokens=3)
 
 
 def test_a_stream_whose_first_event_never_ends_is_held_to_a_bound() -> None:
     part = b"data: " + b"x" * (STREAM_HELD // 4)
-    opened = reply(Script(*[part] * 8, kind=SSE), stream=True)
-    hold(opened, stream=True)
-    assert STREAM_HELD <= len(opened.held) < STREAM_HELD + len(part)
-    assert not opened.ended
+    attempt = attempted(Script(*[part] * 8, kind=SSE), stream=True)
+    hold(attempt, stream=True)
+    assert STREAM_HELD <= len(attempt.held) < STREAM_HELD + len(part)
+    assert not attempt.ended
 
 
 def test_an_error_as_the_first_event_is_a_failure_before_a_byte_goes_out() -> None:
-    opened = reply(Script(b'data: {"error":{"message":"overloaded"}}\n\n', kind=SSE, more=True), stream=True)
-    hold(opened, stream=True)
-    assert opened.failure == "provider_stream_error"
+    attempt = attempted(
+        Script(b'data: {"error":{"message":"overloaded"}}\n\n', kind=SSE, more=True), stream=True
+    )
+    hold(attempt, stream=True)
+    assert attempt.failure == "provider_stream_error"
 
 
 def test_an_empty_stream_is_a_failure_before_a_byte_goes_out() -> None:
-    opened = reply(Script(kind=SSE), stream=True)
-    hold(opened, stream=True)
-    assert opened.failure == "provider_malformed"
+    attempt = attempted(Script(kind=SSE), stream=True)
+    hold(attempt, stream=True)
+    assert attempt.failure == "provider_malformed"
 
 
 def test_a_stream_that_nobody_can_read_is_not_held() -> None:
-    opened = reply(
+    attempt = attempted(
         Script(b"\x1b\x08", kind=SSE, headers=[(b"content-encoding", b"compress")], more=True), stream=True
     )
-    hold(opened, stream=True)
-    assert (opened.held, opened.failure) == (b"", None)
+    hold(attempt, stream=True)
+    assert (attempt.held, attempt.failure) == (b"", None)
 
 
 def test_a_stream_that_ends_without_its_last_event_was_truncated() -> None:
-    opened = reply(Script(TOKEN, kind=SSE), stream=True)
-    assert b"".join(relay(opened)) == TOKEN
-    assert opened.wrong == "provider_truncated"
+    attempt = attempted(Script(TOKEN, kind=SSE), stream=True)
+    assert b"".join(relay(attempt)) == TOKEN
+    assert attempt.wrong == "provider_truncated"
 
 
 def test_a_body_that_breaks_breaks_the_relay_after_what_came() -> None:
-    opened = reply(Script(TOKEN, kind=SSE, error="provider_reset"), stream=True)
+    attempt = attempted(Script(TOKEN, kind=SSE, error="provider_reset"), stream=True)
 
     outlet = Outlet()
     with pytest.raises(UpstreamError):
-        asyncio.run(opened.relay(outlet))
+        asyncio.run(attempt.relay(outlet))
     assert outlet.written == [b"", TOKEN]
-    assert not opened.ended
+    assert not attempt.ended
 
 
 def test_an_error_status_is_a_failure_at_once_and_its_body_is_not_read() -> None:
-    opened = reply(Script(b"<html>", status=503))
-    assert opened.failure == opened.wrong == "provider_5xx"
-    assert isinstance(opened.reader, Blind)
-    assert relay(opened) == [b"<html>"]
-    assert opened.wrong == "provider_5xx"
+    attempt = attempted(Script(b"<html>", status=503))
+    assert attempt.failure == attempt.wrong == "provider_5xx"
+    assert isinstance(attempt.reader, Blind)
+    assert relay(attempt) == [b"<html>"]
+    assert attempt.wrong == "provider_5xx"
 
 
 @pytest.mark.parametrize(("status", "wrong"), [(413, "caller_too_large"), (409, "caller_rejected")])
 def test_a_candidates_error_that_no_fallback_covers_is_still_no_success(
     status: int, wrong: ErrorType
 ) -> None:
-    opened = reply(Script(b"{}", status=status))
-    hold(opened)
-    assert opened.failure is None
-    assert relay(opened) == [b"{}"]
-    assert opened.wrong == wrong
+    attempt = attempted(Script(b"{}", status=status))
+    hold(attempt)
+    assert attempt.failure is None
+    assert relay(attempt) == [b"{}"]
+    assert attempt.wrong == wrong
 
 
 @pytest.mark.parametrize(
@@ -192,25 +196,25 @@ def test_a_candidates_error_that_no_fallback_covers_is_still_no_success(
     ],
 )
 def test_a_head_that_cannot_be_passed_on_is_no_answer(answer: Script) -> None:
-    opened = reply(answer)
-    assert (opened.failure, opened.answer, opened.status) == ("provider_malformed", None, None)
+    attempt = attempted(answer)
+    assert (attempt.failure, attempt.response, attempt.status) == ("provider_malformed", None, None)
     assert answer.aborted
 
 
 def test_times_are_the_providers_bytes_and_never_before_the_request() -> None:
     answer = Script(b"{}", CHAT)
     before = time.monotonic()
-    opened = reply(answer)
-    assert opened.first_byte_at is None
-    assert opened.last_read_at >= before
-    relay(opened)
-    assert (opened.first_byte_at, opened.last_read_at) == (answer.times[0], answer.times[-1])
+    attempt = attempted(answer)
+    assert attempt.first_byte_at is None
+    assert attempt.last_read_at >= before
+    relay(attempt)
+    assert (attempt.first_byte_at, attempt.last_read_at) == (answer.times[0], answer.times[-1])
 
 
 def test_giving_up_closes_what_is_open() -> None:
     answer = Script(CHAT, more=True)
-    opened = reply(answer)
-    opened.abort()
+    attempt = attempted(answer)
+    attempt.abort()
     assert answer.aborted
     Attempt(trial().candidate).abort()
 
@@ -218,5 +222,5 @@ def test_giving_up_closes_what_is_open() -> None:
 @pytest.mark.parametrize(("status", "length"), [(200, None), (429, 2)])
 def test_a_length_is_kept_unless_some_of_the_body_will_be_left_out(status: int, length: int | None) -> None:
     answer = Script(b"{}", status=status, kind=SSE, headers=[(b"content-length", b"2")])
-    assert reply(answer, stream=True).length == length
-    assert reply(Script(b"{}", headers=[(b"content-length", b"2")])).length == 2
+    assert attempted(answer, stream=True).length == length
+    assert attempted(Script(b"{}", headers=[(b"content-length", b"2")])).length == 2

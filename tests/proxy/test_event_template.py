@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.dialects.anthropic import MessageEvents
 from proxy.dialects.openai import ChatEvents
-from proxy.event_template import EventTemplate, form_of, text_members
+from proxy.event_template import EventTemplate, template_of, text_members
 from proxy.sse import StreamReader
 
 TEXTS = text_members("content", "obfuscation")
@@ -18,7 +18,7 @@ PADDED = b'data: {"index":0,"delta":{"content":"%s"},"finish_reason":null,"obfus
 
 
 def form(event: bytes) -> EventTemplate:
-    found = form_of(event, TEXTS)
+    found = template_of(event, TEXTS)
     assert found is not None
     return found
 
@@ -45,7 +45,7 @@ def test_what_stands_around_the_texts_is_the_form() -> None:
     ],
 )
 def test_what_has_no_text_or_more_than_two_or_a_backslash_has_no_form(event: bytes) -> None:
-    assert form_of(event, TEXTS) is None
+    assert template_of(event, TEXTS) is None
 
 
 @pytest.mark.parametrize("text", [b"", b" wor", b"a, b: {c} [d]", "größer 🐤".encode(), b"\xff", b"'"])
@@ -264,4 +264,4 @@ def test_a_stream_of_ever_new_forms_is_searched_for_them_a_few_times_only() -> N
     reader = StreamReader(ChatEvents())
     for number in range(40):
         reader.feed(chat(created=number), 0.0)
-    assert reader._forms == 8
+    assert reader._templates == 8
