@@ -1,4 +1,4 @@
-"""The traffic listener: an HTTP/1.1 server protocol of our own that hands each request to one handler."""
+"""The traffic listener: our own HTTP/1.1 server protocol, which passes each request to one handler."""
 
 import asyncio
 from typing import cast
@@ -9,6 +9,6 @@ from proxy.server.head import sendable
 from proxy.server.incoming import Handler, Incoming
 
 TrafficProtocol = cast(type[asyncio.Protocol], protocol.TrafficProtocol)
-"""It is one by its methods: what mypyc compiles has no base class that is not compiled."""
+"""An asyncio.Protocol by its methods: a class compiled by mypyc cannot inherit from an uncompiled one."""
 
 __all__ = ["Handler", "Incoming", "TrafficProtocol", "sendable", "serve_asgi"]

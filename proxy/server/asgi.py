@@ -1,4 +1,4 @@
-"""Serves a request by an ASGI app: our own few endpoints are Starlette's. The exchanges need none of it."""
+"""Serves a request with an ASGI app. Only canary's own endpoints, which use Starlette, need it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -15,7 +15,7 @@ App = Callable[
 
 
 async def serve_asgi(app: App, incoming: Incoming) -> None:
-    """Run the app for this request. When the caller leaves, the app is cancelled."""
+    """Run the app for this request. The app is cancelled when the caller leaves."""
     scope: Message = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -34,7 +34,7 @@ async def serve_asgi(app: App, incoming: Incoming) -> None:
 
     async def receive() -> Message:
         nonlocal told_end
-        if told_end:  # an app that asks on waits for the caller to leave
+        if told_end:  # a further receive() waits until the caller leaves
             await asyncio.get_running_loop().create_future()
         body = await incoming.read()
         told_end = not incoming.more
@@ -44,7 +44,7 @@ async def serve_asgi(app: App, incoming: Incoming) -> None:
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
             if not sendable(headers):
-                raise RuntimeError("a response header is none that HTTP allows")
+                raise RuntimeError("the app sent a response header that HTTP does not allow")
             length = dict(headers).get(b"content-length")
             headers = [field for field in headers if field[0] != b"content-length"]
             incoming.start(message["status"], headers, length=None if length is None else int(length))

@@ -1,4 +1,4 @@
-"""Back-pressure on one connection: when the socket is left alone, and when a writer has to wait."""
+"""Back-pressure on one connection: pauses reading and makes writers wait."""
 
 import asyncio
 import sys
@@ -7,8 +7,8 @@ from termios import TIOCOUTQ
 
 
 class Flow:
-    """Both directions of a transport. `write_paused` is True while the other side is behind in reading,
-    `left` what it had still to take when that was looked at last, `progress_at` when it last took some."""
+    """Both directions of a transport. `write_paused`: the other side reads too slowly. `left`: bytes that it
+    had not read at the last check. `progress_at`: when it last read some."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
         self.read_paused = False
@@ -20,31 +20,31 @@ class Flow:
         self._drained: asyncio.Future[None] | None = None
 
     def pause_reading(self) -> None:
-        """Leave the socket alone for now."""
+        """Stop reading from the socket."""
         if not self.read_paused:
             self.read_paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Resume reading from the socket."""
         if self.read_paused:
             self.read_paused = False
             if not self._transport.is_closing():
                 self._transport.resume_reading()
 
     def pause_writing(self) -> None:
-        """The transport holds more than it should."""
+        """Called by the transport when its write buffer is too full."""
         self.write_paused = True
 
     def resume_writing(self) -> None:
-        """The transport has got rid of it, or of its connection."""
+        """Called when the write buffer has drained, or the connection is lost."""
         self.write_paused = False
         if self._drained is not None:
             self._drained.set_result(None)
             self._drained = None
 
     def stuck_s(self, now: float) -> float:
-        """How long the other side has taken nothing of what there is for it; 0 while there is nothing."""
+        """Return for how long the other side has read nothing of the backlog; 0 without a backlog."""
         left = self.backlog()
         if left < self.left or not self.left:
             self.progress_at = now
@@ -52,17 +52,17 @@ class Flow:
         return now - self.progress_at if left else 0.0
 
     async def drain(self) -> None:
-        """Return once most of what was written has been taken, or nobody will."""
+        """Wait until most of the written bytes have been read, or the connection is lost."""
         if self.write_paused:
             if self._drained is None:
                 self._drained = self._loop.create_future()
             await asyncio.shield(self._drained)
 
     def backlog(self) -> int:
-        """Bytes that the other side has still to take; 0 where the transport holds none of them.
+        """Return the bytes that the other side has not read; 0 when the transport's buffer is empty.
 
-        The kernel's count too: it has megabytes, and asks for more when a third has gone. That takes a
-        slow reader minutes.
+        Includes the kernel's buffer, which holds megabytes and becomes writable only when a third is free.
+        With a slow reader that takes minutes.
         """
         held = self._transport.get_write_buffer_size()
         if not held:

@@ -1,10 +1,10 @@
-"""A caller that has shut down its sending side: is it still there?
+"""Detects whether a caller that has shut down its sending side is still there.
 
-A caller that leaves closes its socket, and a caller that has merely said all it will say shuts down its
-sending side: both send the same FIN, and answering the first costs tokens. So a FIN means gone, as it does
-for nginx, but for one that was there together with the request's last byte (seen in the next turn of the
-loop: `printf … | nc`). That caller is served; where nothing has gone out to it for 50 ms, an interim 100
-(RFC 9110 §15.2) is sent as a probe: a closed socket answers it with a RST.
+A caller that leaves closes its socket. A caller that only finished its request shuts down its sending side.
+Both send the same FIN, and answering a caller that has left costs tokens. So a FIN means that the caller has
+left, as in nginx, unless it arrives together with the request's last byte (by the next turn of the loop, as
+from `printf … | nc`). Such a caller is served. If nothing has been sent to it for 50 ms, an interim 100
+(RFC 9110 §15.2) is sent as a probe, which a closed socket answers with a RST.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ LOOK_S = 0.03
 
 
 class HalfClosed:
-    """One such caller."""
+    """A caller that has shut down its sending side."""
 
     __slots__ = ("_loop", "_probed", "_since", "_transport")
 
@@ -29,7 +29,7 @@ class HalfClosed:
         self._probed = False
 
     def probe(self, running: Incoming, now: float) -> None:
-        """Find out. `running` is the request that it waits for."""
+        """Probe the caller. `running` is the request whose response it waits for."""
         if running.old or running.started or self._probed:
             self._look()
         elif now - self._since >= PROBE_S:
@@ -38,7 +38,7 @@ class HalfClosed:
             self._loop.call_later(LOOK_S, self._look)
 
     def _look(self) -> None:
-        """Nothing is read after a FIN, so that a RST shows in the socket's error alone."""
+        """Check the socket's error, the only sign of a RST since nothing is read after a FIN."""
         sock = self._transport.get_extra_info("socket")
         if not self._transport.is_closing() and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._transport.abort()

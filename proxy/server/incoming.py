@@ -1,4 +1,4 @@
-"""One request of a caller and our response to it, as its handler sees them."""
+"""One request and the response to it, as the handler sees them."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from proxy.server.head import STATUS_LINE, Headers
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 UNREAD_LIMIT = 64 * 1024
-"""Body bytes that may wait for the handler before the socket is left alone."""
+"""Body bytes that may wait for the handler before reading pauses."""
 
 log = logging.getLogger("uvicorn.error")
 
@@ -20,38 +20,37 @@ Handler = Callable[["Incoming"], Awaitable[None]]
 
 
 class RequestConnection(Protocol):
-    """The connection as its requests see it."""
+    """The connection, as its requests see it."""
 
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
     flow: Flow
 
     def resume_reading(self) -> None:
-        """Read on; the time we did not read is not the caller's."""
+        """Resume reading; the time of the pause does not count against the caller."""
 
     def responded(self, incoming: "Incoming") -> None:
-        """A response is complete."""
+        """Called when a response is complete."""
 
     def reject(self, status: int, message: str) -> None:
-        """Answer in place of the request that is running, and close."""
+        """Answer instead of the running request's handler, and close."""
 
     def cancel(self) -> None:
         """Cancel the handler."""
 
     def switched(self) -> bytes:
-        """The request is another protocol's now; what came of that already."""
+        """Switch to another protocol; return its bytes that have already arrived."""
         ...
 
     def hang_up(self) -> None:
-        """The other protocol has ended."""
+        """Called when the other protocol has ended."""
 
 
 class Incoming:
-    """What a handler reads from and answers to. When the caller leaves before the response's end, the
-    handler is cancelled.
+    """One request. The handler is cancelled when the caller leaves before the end of the response.
 
-    `path` is raw and ASCII, `query` raw, `headers` lower-cased names in order, without trailers; `more` says
-    that body bytes may still come. `paused` is True while the caller is behind in reading: `drain` then.
+    `path`: raw, ASCII. `query`: raw. `headers`: names in lower case, in order, without trailers. `more`: body
+    bytes may still arrive. `paused`: the caller reads too slowly; call `drain`.
     """
 
     __slots__ = (
@@ -73,8 +72,8 @@ class Incoming:
         continues: bool,
         upgrades: bool,
     ) -> None:
-        """`old`: HTTP/1.0. `continues`: the caller waits for a 100 before it sends its body. `upgrades`: it
-        asks for another protocol on this connection."""
+        """`old`: HTTP/1.0. `continues`: the caller waits for a 100 before it sends its body. `upgrades`: the
+        caller asks for another protocol on this connection."""
         self.method = method
         self.path = path
         self.query = query
@@ -104,15 +103,18 @@ class Incoming:
         return (peer[0], peer[1]) if peer else None
 
     def taken(self) -> bytes | None:
-        """The body, if all of it is here and none was read before; most often it came with the head."""
+        """Take the body if all of it has arrived in one piece, usually with the head; None otherwise."""
         if self.more or len(self._parts) != 1:
             return None
         self._size = 0
         return self._parts.pop()
 
     async def read(self) -> bytes:
-        """The next body bytes; b"" at the end. CancelledError when the caller has left before it: what has
-        come must not pass for a whole request."""
+        """Return the next body bytes; b"" at the end.
+
+        Raises CancelledError when the caller left before the end, so that a partial body is never taken for a
+        complete one.
+        """
         if self.continues and not self.gone:
             self._line.transport.write(CONTINUE)
             self.continues = False
@@ -136,10 +138,10 @@ class Incoming:
     def start(
         self, status: int, headers: Headers, *, length: int | None, reason: bytes | None = None
     ) -> None:
-        """The response's head, which waits for the next `write` or `end`, so that both leave in one write.
+        """Set the response's head, which is sent with the next `write` or `end` in one write.
 
-        `headers` are `sendable` and do not frame the message: that is done here, by a `length` that is known
-        or in chunks. Without a `reason` the standard's phrase stands beside the status.
+        `headers` must be `sendable` and have no framing fields. The body is framed by `length`, or chunked
+        when `length` is None. Without `reason` the status has its standard phrase.
         """
         if self.started:
             raise RuntimeError("the response has started already")
@@ -161,7 +163,7 @@ class Incoming:
         self._head = b"\r\n".join(lines)
 
     def write(self, data: bytes) -> None:
-        """Body bytes; b"" sends the head alone, for bytes that may be long in coming."""
+        """Send body bytes; b"" sends the head alone, when the body may take long."""
         if self._chunked:
             if data:
                 data = b"%x\r\n%b\r\n" % (len(data), data)
@@ -170,7 +172,7 @@ class Incoming:
         self._send(data)
 
     def end(self, data: bytes = b"") -> None:
-        """The last body bytes."""
+        """Send the last body bytes."""
         if self._chunked:
             data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
         else:
@@ -184,15 +186,15 @@ class Incoming:
 
     @property
     def paused(self) -> bool:
-        """The caller is behind in reading what was written."""
+        """True while the caller reads too slowly."""
         return self._line.flow.write_paused
 
     async def drain(self) -> None:
-        """Wait until the caller has caught up."""
+        """Wait until the caller has read most of the written bytes."""
         await self._line.flow.drain()
 
     def cut(self) -> None:
-        """End broken, visibly, once what was written has gone out."""
+        """Close the connection after the written bytes, so that the caller sees a broken response."""
         if self.old:
             self.abort()
         else:
@@ -200,7 +202,7 @@ class Incoming:
             self._line.transport.close()
 
     def abort(self) -> None:
-        """End broken, visibly, and at once. Without a length only a RST says so to an HTTP/1.0 caller."""
+        """Close at once, so that the caller sees a broken response. HTTP/1.0 callers need a RST for that."""
         self.gone = True
         self._head = None
         transport = self._line.transport
@@ -212,8 +214,10 @@ class Incoming:
     # For the handler: another protocol on this connection
 
     def switch(self, headers: Headers) -> None:
-        """Agree to the WebSocket that was asked for: `read` and `write` are raw bytes from here on, until
-        `close` or `abort`. A caller that leaves is the end of what there is to read, and cancels nothing."""
+        """Accept the requested WebSocket: `read` and `write` then take raw bytes until `close` or `abort`.
+
+        A caller that leaves ends what `read` returns and cancels nothing.
+        """
         self.started = self.switched = self.more = True
         lines = [STATUS_LINE[101], *map(b": ".join, headers)]
         lines += [b"connection: Upgrade", b"upgrade: websocket", b"\r\n"]
@@ -222,16 +226,16 @@ class Incoming:
             self.feed(early)
 
     def close(self) -> None:
-        """Close a switched connection when all that was written has gone out."""
+        """Close a switched connection after the written bytes have been sent."""
         self.complete = True
         self._line.hang_up()
 
     # For the protocol
 
     async def run(self, handle: Handler) -> None:
-        """Handle it; an unfinished response is a 500 while nothing has left, else a broken connection."""
+        """Run the handler. An unfinished response becomes a 500, or a cut connection once bytes are out."""
         self._began = True
-        if self.gone:  # before its turn came: still an exchange, and it ends as others do that are left
+        if self.gone:  # left while queued: still an exchange, which ends like any other that is left
             self._line.cancel()
         try:
             await handle(self)
@@ -247,11 +251,11 @@ class Incoming:
 
     @property
     def answering(self) -> bool:
-        """Some of the response has left."""
+        """True once bytes of the response have been sent."""
         return self.started and self._head is None
 
     def feed(self, body: bytes) -> None:
-        """Request body bytes."""
+        """Take request body bytes."""
         self._parts.append(body)
         self._size += len(body)
         if self._size > UNREAD_LIMIT:
@@ -259,12 +263,12 @@ class Incoming:
         self._wake()
 
     def received(self) -> None:
-        """The request has come whole."""
+        """Called when the request is complete."""
         self.more = False
         self._wake()
 
     def leave(self) -> None:
-        """The caller has gone."""
+        """Called when the caller has left."""
         self.gone = True
         if self.switched:
             self.received()

@@ -1,18 +1,18 @@
-"""One caller's connection: when it is a request's turn, how long it may take, and when it is over.
+"""One caller's connection: the order of its requests, their deadlines, and its end.
 
-    stage     waits for                 too late after                       then
-    IDLE      a request                 75 s, in a server that ends 1 s      close
-    HEAD      the head's end            10 s in all                          408
-    BODY      body bytes                10 s without one                     408
-    WAIT      our response              nothing (the provider's deadlines)
+    stage     waits for                 timeout                              then
+    IDLE      a request                 75 s, 1 s during shutdown            close
+    HEAD      the end of the head       10 s in total                        408
+    BODY      body bytes                10 s without a byte                  408
+    WAIT      our response              none (the provider's deadlines)
     LINGER    the caller to close       2 s                                  abort
-    (each)    the caller to read        60 s without progress, when we wait  abort
+    (any)     the caller to read        60 s without progress, if we wait    abort
 
-A server that ends says `connection: close` in the answers it still gives. Whoever could not be told so before
-(the head was out, or the connection idle) has a second for one more request: it may be on its way already.
+During shutdown, responses carry `connection: close`. A caller whose response head was already sent, or whose
+connection is idle, has one second for one more request, which may already be on its way.
 
-uvicorn's Server accepts, counts and drains the connections (`server_state`); this is the protocol it is told
-to use. A WebSocket's bytes are handed through once its request has been agreed to. HTTP/2 is not spoken here.
+uvicorn's Server accepts, counts and drains the connections (`server_state`) and uses this protocol. WebSocket
+bytes pass through once the upgrade is accepted. HTTP/2 is not supported.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ PATIENCE_S = (IDLE_S, HEAD_S, BODY_S, inf, LINGER_S)
 
 
 class Shared:
-    """What the connections of one server have in common."""
+    """State shared by the connections of one server."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, came: Callable[[int], bool] = lambda _: True) -> None:
         """`came` is told each connection's descriptor; False: it is to end with its next answer."""
@@ -55,7 +55,7 @@ class Shared:
 
 
 class TrafficProtocol:
-    """One caller's connection, an asyncio.Protocol by its methods. uvicorn's "app" is our handler."""
+    """One caller's connection, an asyncio.Protocol by its methods. The handler is uvicorn's "app"."""
 
     check_at = 0.0
     stage: int
@@ -65,10 +65,10 @@ class TrafficProtocol:
     ending = False  # the server is, or needs its descriptor: no request after the next one
     beyond: bytes | None = None  # came behind a request to upgrade; b"" too: what follows is not HTTP
     half_closed: HalfClosed | None = None
-    running: Incoming | None = None  # the request that is being answered
-    latest: Incoming | None = None  # the request that is being received
-    task: asyncio.Task[None] | None = None  # answers the requests, one after another
-    turn: asyncio.Future[None] | None = None  # what the task waits for between them
+    running: Incoming | None = None  # the request being answered
+    latest: Incoming | None = None  # the request being received
+    task: asyncio.Task[None] | None = None  # answers the requests in order
+    turn: asyncio.Future[None] | None = None  # the task waits for it between requests
     transport: asyncio.Transport
     flow: Flow
 
@@ -80,7 +80,7 @@ class TrafficProtocol:
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.loop = _loop or asyncio.get_running_loop()
-        self.handler = cast(Handler, config.app)  # as it was given: no middleware is between
+        self.handler = cast(Handler, config.app)  # unwrapped: there is no middleware
         self.server_state = server_state
         if "shared" not in app_state:
             app_state["shared"] = Shared(self.loop)
@@ -114,7 +114,7 @@ class TrafficProtocol:
         self.requests.close()
 
     def eof_received(self) -> bool:
-        """True keeps our side open for the answer to a half-closed caller (half_closed.py)."""
+        """Return True to keep our side open for the answer to a half-closed caller (half_closed.py)."""
         if self.running is None:
             return False
         if self.running.switched:
@@ -142,7 +142,7 @@ class TrafficProtocol:
             if self.stage == BODY:
                 self.since = monotonic()
             if self.requests.overfed:
-                self.refuse(431, "Too many bytes that are no body.")
+                self.refuse(431, "Too many bytes outside the request body.")
         self.check_at = 0.0
 
     def pause_writing(self) -> None:
@@ -152,16 +152,16 @@ class TrafficProtocol:
     def resume_writing(self) -> None:
         self.flow.resume_writing()
 
-    # What its requests' parser tells
+    # Called by the request parser
 
     def began(self) -> None:
-        """A request's first byte has come."""
+        """Called at the first byte of a request."""
         if not self.refused:
             self.stage = HEAD
             self.since = monotonic()
 
     def headed(self, incoming: Incoming) -> None:
-        """A request is there, up to its body."""
+        """Called when the head of a request is complete."""
         if self.ending:
             incoming.keep_alive = False
         self.latest = incoming
@@ -173,21 +173,21 @@ class TrafficProtocol:
             self.waiting.append(incoming)
 
     def body(self, body: bytes) -> None:
-        """Body bytes of the latest request."""
+        """Take body bytes of the latest request."""
         if not self.refused and self.latest is not None and not self.latest.complete:
             self.latest.feed(body)
 
     def whole(self) -> None:
-        """The latest request has come to its last byte."""
+        """Called at the last byte of the latest request."""
         if self.stage == BODY and not self.refused and self.latest is not None:
             self.stage = WAIT
             self.ended_in = self.shared.turns.mark()
             self.latest.received()
 
-    # What uvicorn's Server asks for
+    # Called by uvicorn's Server
 
     def shutdown(self) -> None:
-        """Serve what is being answered and what is on its way, and no more."""
+        """Serve the running request and one that is on its way, then close."""
         self.ending = True
         if self.stage == IDLE:
             self.since = monotonic()
@@ -195,10 +195,10 @@ class TrafficProtocol:
         elif self.running is not None and not self.running.started:
             self.running.keep_alive = False
 
-    # What the requests ask for
+    # Called by the requests
 
     def responded(self, incoming: Incoming) -> None:
-        """A response is complete: the next request, or the connection's end."""
+        """Start the next request after a complete response, or close."""
         self.running = None
         self.server_state.total_requests += 1
         self.check_at = 0.0
@@ -215,19 +215,19 @@ class TrafficProtocol:
             self.transport.close()
 
     def switched(self) -> bytes:
-        """The running request is another protocol's now; what came of that already."""
+        """Switch to another protocol; return its bytes that have already arrived."""
         early, self.beyond = self.beyond, b""
         self.resume_reading()
         return early or b""
 
     def hang_up(self) -> None:
-        """The other protocol has ended."""
+        """Close after the other protocol has ended."""
         self.running = None
         self.server_state.total_requests += 1
         self._linger()
 
     def resume_reading(self) -> None:
-        """Read on; the time we did not read is not the caller's."""
+        """Resume reading; the time of the pause does not count against the caller."""
         if self.flow.read_paused:
             self.since = monotonic()
             self.check_at = 0.0
@@ -239,8 +239,8 @@ class TrafficProtocol:
             self.task.cancel()
 
     def refuse(self, status: int, message: str) -> None:
-        """What is being received is not to be served; an earlier request still gets its response."""
-        if self.refused:  # llhttp finds fault with what follows, too
+        """Refuse the request being received; an earlier request still gets its response."""
+        if self.refused:  # llhttp reports errors in later bytes too
             return
         self.refused = True
         running = self.running
@@ -256,7 +256,7 @@ class TrafficProtocol:
             self.reject(status, message)
 
     def reject(self, status: int, message: str) -> None:
-        """Answer ourselves, in place of the running cycle if there is one, and close."""
+        """Send a refusal instead of the running request's response, if any, and close."""
         running, self.running = self.running, None
         if running is not None:
             running.leave()
@@ -283,7 +283,7 @@ class TrafficProtocol:
         elif self.stage == LINGER:
             self.transport.abort()
         else:
-            self.refuse(408, "The request took too long to come.")
+            self.refuse(408, "The request took too long to arrive.")
 
     def _due(self, now: float) -> float:
         if self.transport.is_closing() or (self.stage == BODY and self.flow.read_paused):
@@ -305,7 +305,7 @@ class TrafficProtocol:
             self.server_state.tasks.add(self.task)
 
     def _go_beyond(self, data: bytes) -> None:
-        """Bytes of the protocol that was asked for; they wait until it has been agreed to."""
+        """Take bytes of the requested protocol, which wait until the upgrade is accepted."""
         if self.running is not None and self.running.switched:
             self.running.feed(data)
             return
@@ -314,12 +314,12 @@ class TrafficProtocol:
             self.flow.pause_reading()
 
     async def _answer(self) -> None:
-        """Answer the requests in their order. uvicorn waits at the end for tasks that are about one."""
+        """Answer the requests in order. uvicorn's shutdown waits only for tasks that serve a request."""
         task = self.task
         try:
             while (incoming := self.running) is not None:
                 await incoming.run(self.handler)
-                if self.running is incoming:  # it broke, and the connection with it
+                if self.running is incoming:  # the response broke, and the connection with it
                     break
                 if self.running is None and not self.transport.is_closing():
                     self.server_state.tasks.discard(task)
@@ -328,10 +328,10 @@ class TrafficProtocol:
                     self.turn = None
         finally:
             self.server_state.tasks.discard(task)
-            self.task = self.turn = None  # a cycle less to collect
+            self.task = self.turn = None  # breaks a reference cycle
 
     def _linger(self) -> None:
-        """Close without a RST, which would take our last bytes from a caller that is still sending."""
+        """Close without a RST, which would discard our last bytes if the caller is still sending."""
         self.refused = True
         if self.half_closed is not None:
             self.transport.close()

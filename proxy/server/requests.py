@@ -1,6 +1,6 @@
-"""Takes a caller's requests apart, one after another, and judges their heads. No socket and no clock.
+"""Parses a connection's requests and validates their heads. No socket and no clock.
 
-llhttp answers what a byte means; what it lets through (head.py) and any bound are kept here.
+llhttp parses the bytes; this module adds the bounds and the checks of head.py.
 """
 
 from typing import Protocol
@@ -12,45 +12,45 @@ from proxy.server.incoming import Incoming, RequestConnection
 
 
 class RequestReceiver(RequestConnection, Protocol):
-    """Who is told, while bytes are fed."""
+    """Receives the parser's events."""
 
     refused: bool
 
     def began(self) -> None:
-        """A request's first byte has come."""
+        """The first byte of a request has arrived."""
 
     def headed(self, incoming: Incoming) -> None:
-        """Its head is whole, and nothing is wrong with it."""
+        """The head is complete and valid."""
 
     def body(self, body: bytes) -> None:
-        """Body bytes."""
+        """Body bytes have arrived."""
 
     def whole(self) -> None:
-        """It has come to its last byte."""
+        """The last byte of the request has arrived."""
 
     def refuse(self, status: int, message: str) -> None:
-        """It is not to be served."""
+        """The request is invalid."""
 
 
 class Requests:
-    """What one connection brings. Where its line is `refused`, the rest is nobody's."""
+    """The parser of one connection. Once the connection has refused a request, further bytes are ignored."""
 
-    __deletable__ = ("_line", "_parser")  # mypyc's word for what `del` may take
+    __deletable__ = ("_line", "_parser")  # mypyc allows `del` only for these
 
     def __init__(self, line: RequestReceiver) -> None:
         self._line = line
         self._parser = httptools.HttpRequestParser(self)
-        self._fed = 0  # since the last request's end or body byte
+        self._fed = 0  # bytes since the last request's end or body byte
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
 
     @property
     def overfed(self) -> bool:
-        """Too much has come that is no body."""
+        """True when too many bytes outside a body have arrived."""
         return self._fed > HEAD_LIMIT
 
     def feed(self, data: bytes) -> bytes | None:
-        """Take bytes as they came. Returns what is another protocol's; None: none was asked for."""
+        """Parse bytes. Returns the bytes after a request to upgrade; None without one."""
         self._fed += len(data)
         try:
             self._parser.feed_data(data)
@@ -61,8 +61,8 @@ class Requests:
         return None
 
     def close(self) -> None:
-        """Nothing more is fed."""
-        del self._parser, self._line  # they hold us: without them no cycle is left to collect
+        """Release the parser after the last bytes."""
+        del self._parser, self._line  # breaks the reference cycles
 
     # llhttp's callbacks
 
@@ -82,13 +82,13 @@ class Requests:
         if line.refused:
             return
         version = parser.get_http_version()
-        # What `on_header` still gets are trailers: they must not pass for fields of the head.
+        # Later calls of `on_header` are trailers, which must not be taken for fields of the head.
         headers, self._headers = self._headers, []
         framing = [field for field in headers if field[0] in FRAMING]
         upgrade = parser.should_upgrade()
         fault = find_fault(version, framing, upgrade=upgrade)
         if is_too_large(self._url, headers, self._fed):
-            fault = (431, "The request's head is too large.")
+            fault = (431, "The request head is too large.")
         if fault is not None:
             line.refuse(*fault)
             return

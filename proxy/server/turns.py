@@ -1,10 +1,10 @@
-"""What came together, counted in turns of the event loop."""
+"""Counts turns of the event loop, to detect events that arrive together."""
 
 import asyncio
 
 
 class Turns:
-    """Counts turns while somebody asks: `since(mark()) <= 1` in this turn and the next."""
+    """Counts turns after a `mark`: `since(mark()) <= 1` holds in this turn and the next."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -12,14 +12,14 @@ class Turns:
         self._marked = -2
 
     def mark(self) -> int:
-        """This turn."""
+        """Return the current turn and count from here."""
         if self._marked < self._turn - 1:
             self._loop.call_soon(self._next)
         self._marked = self._turn
         return self._turn
 
     def since(self, mark: int) -> int:
-        """Turns since `mark`; not exact above 2."""
+        """Return the turns since `mark`; not exact above 2."""
         return self._turn - mark
 
     def _next(self) -> None:

@@ -1,4 +1,4 @@
-"""The upstream side: an HTTP/1.1 connection pool over llhttp. One seam: `Upstreams.send`."""
+"""The upstream side: an HTTP/1.1 connection pool over llhttp. Its interface is `Upstreams`."""
 
 from proxy.upstream.errors import UpstreamError
 from proxy.upstream.pool import Upstreams

@@ -1,13 +1,14 @@
-"""One connection to a provider: its socket and deadlines, one exchange at a time. The pool decides whose, and
-`response` what the bytes mean.
+"""One connection to a provider: socket and deadlines, one exchange at a time.
+
+The pool assigns exchanges; `response_parser` parses the bytes.
 
     stage   a byte of input means            end of input means
     IDLE    desync: abort                    leave the pool
     HEAD    the response's head              stale, reset or truncated
-    BODY    the rest of it                   the end where nothing frames the body, else truncated
-    DONE    desync: abort                    nothing: the exchange has its whole message
+    BODY    the rest of the response         the body's end if nothing frames the body, else truncated
+    DONE    desync: abort                    nothing: the response is complete
 
-Facts about uvloop 0.23 are held by tests/proxy/test_upstream_connection.py.
+tests/proxy/test_upstream_connection.py verifies the assumptions about uvloop 0.23.
 """
 
 import asyncio
@@ -24,13 +25,13 @@ from proxy.upstream.upstream_response import UpstreamResponse
 from records.outcome import ErrorType
 
 BACKLOG = 64 * 1024
-"""Body bytes that may wait for their reader before the socket is left alone."""
+"""Body bytes that may wait for their reader before reading pauses."""
 
 JOINED = 64 * 1024
-"""A body up to this size leaves in one write with its head; above, copying costs more than it saves."""
+"""A body up to this size is sent in one write with its head; copying a larger one would cost more."""
 
 READ = 64 * 1024
-"""Bytes of one read. uvloop's own are 256 KiB: what a provider has sent ahead would all be held at once."""
+"""Bytes of one read. uvloop's default of 256 KiB would hold more of a provider's early bytes in memory."""
 
 RESTED_S = 1.0
 KEEP_IDLE_S = 15.0
@@ -38,13 +39,13 @@ KEEP_AGE_S = 300.0
 
 
 class ConnectionOwner(Protocol):
-    """The pool as a connection sees it."""
+    """The pool, as a connection sees it."""
 
     def keep(self, connection: "Connection") -> None:
-        """The connection is idle and may be used again."""
+        """Take back an idle connection that may be used again."""
 
     def drop(self, connection: "Connection") -> None:
-        """The connection is gone."""
+        """Forget a connection that is gone."""
 
 
 class Connection:
@@ -53,7 +54,7 @@ class Connection:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, ticker: Ticker, keeper: ConnectionOwner, room: memoryview
     ) -> None:
-        """`room`: where what is read stands while it is parsed; all connections may share it."""
+        """`room`: the read buffer, used only while bytes are parsed; connections may share it."""
         self.check_at = 0.0
         self._room = room
         self.gone: asyncio.Future[None] = loop.create_future()
@@ -67,10 +68,10 @@ class Connection:
         self._idle_since = 0.0
         self._rested_s = 0.0
 
-    # What the pool does with it.
+    # Called by the pool
 
     def start(self, answer: UpstreamResponse, head: bytes, body: bytes | None, *, bodiless: bool) -> None:
-        """Send a request. `body` None: `pump` sends it. `bodiless`: a response to HEAD has none either."""
+        """Send a request. `body` None: `pump` sends the body. `bodiless`: the response has no body (HEAD)."""
         self._rested_s = monotonic() - self._idle_since
         self._answer = answer
         self._response.begin(bodiless=bodiless)
@@ -87,9 +88,9 @@ class Connection:
         self.check_at = 0.0
 
     async def pump(self, answer: UpstreamResponse, body: AsyncIterator[bytes], length: int | None) -> None:
-        """Send a streamed body; stop when the final response is in already. `length` None: in chunks.
+        """Send a streamed body, chunked if `length` is None; stop once the final response's head has arrived.
 
-        Raises what the iterator raises, and ValueError when it does not keep to `length`.
+        Raises what the iterator raises, and ValueError when its bytes do not match `length`.
         """
         left = length
         async for piece in body:
@@ -115,21 +116,21 @@ class Connection:
         self.check_at = 0.0
 
     def is_usable(self) -> bool:
-        """False once the provider or we have closed it."""
+        """False once either side has closed the connection."""
         return not self._eof and not self._transport.is_closing()
 
     def shut(self) -> None:
-        """Abort it, whatever it is doing."""
+        """Abort the connection in any stage."""
         self._fail("aborted", "the proxy is stopping")
 
-    # What the answer asks of it.
+    # Called by the response
 
     def resume(self) -> None:
-        """Read on: the backlog has been taken."""
+        """Resume reading after the backlog was taken."""
         self._transport.resume_reading()
 
     def give_up(self) -> None:
-        """Abort the transport: no flush, no TLS farewell. What still arrives is nobody's."""
+        """Abort the transport without a flush or a TLS close_notify. Bytes that still arrive are ignored."""
         self._answer = None
         self._response.stage = DONE
         self._transport.abort()
@@ -142,7 +143,7 @@ class Connection:
         self._ticker.watch(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes go. This bounds a read, and with it what a slow reader holds."""
+        """Return the read buffer. Its size bounds a read, and so the memory of a slow reader."""
         return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -188,7 +189,7 @@ class Connection:
         self._ticker.forget(self)
         self._eof = True
         if self._answer is not None:
-            self._break(f"the connection was lost ({exc or 'no farewell'})", reset=exc is not None)
+            self._break(f"the connection was lost ({exc or 'no reason given'})", reset=exc is not None)
         self._keeper.drop(self)
         self.resume_writing()
         self.gone.set_result(None)
@@ -205,7 +206,7 @@ class Connection:
     # Deadlines
 
     def check(self, now: float) -> None:
-        """Fail what the provider is too late for, and retire what was idle or alive for too long."""
+        """Fail an exchange past its deadline; retire a connection that was idle or open for too long."""
         answer = self._answer
         if answer is None:
             self.check_at = min(self._idle_since + KEEP_IDLE_S, self._made_at + KEEP_AGE_S)
@@ -214,7 +215,7 @@ class Connection:
                 self._transport.abort()
         elif self._response.stage == HEAD and self._outflow.blocked:
             if self._outflow.stuck_s(self._transport.get_write_buffer_size(), now) >= answer.timeout.write_s:
-                self._fail("provider_timeout", f"no request byte taken for {answer.timeout.write_s} s")
+                self._fail("provider_timeout", f"no request byte accepted for {answer.timeout.write_s} s")
         else:
             deadline, why = answer.deadline()
             if deadline <= now:
@@ -235,13 +236,13 @@ class Connection:
         answer.wake()
 
     def _pause(self, answer: UpstreamResponse, now: float) -> None:
-        """Leave the socket alone until the answer's reader wants more."""
+        """Pause reading until the response's reader wants more."""
         self._transport.pause_reading()
         answer.pause(now)
         self.check_at = 0.0
 
     def _finish(self, answer: UpstreamResponse) -> None:
-        """The message is complete: back to the pool if nothing speaks against it."""
+        """Complete the response and return the connection to the pool if it is reusable."""
         self._answer = None
         reusable = (
             self._response.reusable
@@ -267,15 +268,15 @@ class Connection:
             answer.fail(UpstreamError(error_type, message))
 
     def _break(self, why: str, *, reset: bool = False) -> None:
-        """The provider ended the exchange before its time.
+        """Fail the exchange after the provider ended it early.
 
-        Stale is what a keep-alive limit on the other side explains: a connection that had rested. One that
-        was in use a moment ago was broken on purpose, and that is its provider's failure.
+        A reused connection that had been idle counts as stale, since the provider's keep-alive limit explains
+        its end. On a connection in use a moment before, the end is the provider's failure.
         """
         silent = self._response.head_size == 0
         if silent and self._used and self._rested_s >= RESTED_S:
-            self._fail("provider_stale", f"{why} that had been kept, before a byte of its response")
+            self._fail("provider_stale", f"{why}, which had been idle, before the first response byte")
         elif silent or reset:
-            self._fail("provider_reset", f"{why} before the end of its response")
+            self._fail("provider_reset", f"{why} before the response was complete")
         else:
-            self._fail("provider_truncated", f"{why} in the middle of its response")
+            self._fail("provider_truncated", f"{why} in the middle of the response")

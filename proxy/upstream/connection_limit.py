@@ -1,4 +1,4 @@
-"""A bound on the exchanges in flight for one arm, so that a hanging candidate cannot starve the baseline."""
+"""A limit on the exchanges in flight of one arm, so that a hanging candidate cannot starve the baseline."""
 
 import asyncio
 from collections import deque
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 class ConnectionLimit:
-    """Counted slots with waiters served first in, first out. Take a slot, then release it exactly once."""
+    """A number of slots with a FIFO queue of waiters. Release each slot exactly once."""
 
     __slots__ = ("_free", "_loop", "_waiters")
 
@@ -17,37 +17,37 @@ class ConnectionLimit:
 
     @property
     def free(self) -> int:
-        """Slots that nobody holds or has been promised."""
+        """The number of free slots."""
         return self._free
 
     @property
     def waiting(self) -> int:
-        """How many wait for a slot."""
+        """The number of waiters."""
         return len(self._waiters)
 
     def take(self) -> bool:
-        """Take a slot if one is free now. Nobody waits while one is: a released slot goes to a waiter."""
+        """Take a free slot, or return False. A slot is free only when nobody waits."""
         if self._free == 0:
             return False
         self._free -= 1
         return True
 
     async def wait(self) -> None:
-        """Take a slot as soon as it is this waiter's turn. A cancelled waiter leaves no slot behind."""
+        """Wait in the queue for a slot. Cancellation leaks no slot."""
         turn: asyncio.Future[None] = self._loop.create_future()
         self._waiters.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                with suppress(ValueError):  # `release` may have come across it already
+                with suppress(ValueError):  # `release` may have removed it already
                     self._waiters.remove(turn)
-            else:  # the slot had been handed over before the cancellation came
+            else:  # the slot was assigned before the cancellation
                 self.release()
             raise
 
     def release(self) -> None:
-        """Give the slot to the first waiter, or back."""
+        """Pass the slot to the first waiter, or free it."""
         while self._waiters:
             turn = self._waiters.popleft()
             if not turn.done():

@@ -1,4 +1,4 @@
-"""New connections to one origin: resolve, connect by happy eyeballs, TLS. No pooling, no HTTP."""
+"""New connections to one origin: DNS, happy eyeballs, TLS. No pooling and no HTTP."""
 
 import asyncio
 import errno
@@ -18,17 +18,17 @@ from proxy.ticker import PERIOD_S, Ticker
 from proxy.upstream.errors import UpstreamError
 
 HEAD_START_S = 0.25
-"""RFC 8305 §5: how long one address may try before the next one starts beside it."""
+"""RFC 8305 §5: the delay before the next address is tried in parallel."""
 
 LOOKS = 10
-"""A dialling is not late before its loop has looked so often: name, connection and TLS each need turns of our
-own, and where those take seconds they are no fault of the provider's."""
+"""Ticks before dialling may time out. DNS, connect and TLS each need turns of our loop, and a slow loop is
+not the provider's fault."""
 
 P = TypeVar("P")
 
 
 class Deadline:
-    """Ends a dialling `limit_s` from now. Watched by the ticker."""
+    """Ends a dial `limit_s` from now. Watched by the ticker."""
 
     def __init__(self, ticker: Ticker, timeout: asyncio.Timeout, limit_s: float) -> None:
         self.check_at = monotonic() + limit_s
@@ -37,15 +37,15 @@ class Deadline:
         self._least_looks = ticker.looks + min(LOOKS, int(limit_s / PERIOD_S))
 
     def check(self, now: float) -> None:
-        """Let the timeout pass, now."""
+        """Expire the timeout."""
         if self._ticker.looks > self._least_looks:
             self._ticker.forget(self)
             self._timeout.reschedule(0.0)
 
 
 class Dialer:
-    """Dials one host and port. Each has a resolver thread of its own: a name server that hangs for one
-    provider holds up neither another provider nor the spool's fdatasync."""
+    """Dials one host and port. Each dialer has its own resolver thread, so that a hanging name server delays
+    neither other providers nor the spool's fdatasync."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Dialer:
         return sock
 
     async def _addresses(self) -> list[AddrInfoType]:
-        """Every new connection resolves anew; those that ask at the same moment share one lookup."""
+        """Resolve the host. Concurrent dials share one lookup; results are not cached."""
         if self._lookup is None:
             if self._resolver is None:
                 self._resolver = ThreadPoolExecutor(1, thread_name_prefix="canary-resolve")
@@ -144,7 +144,7 @@ class Dialer:
         if self._closed:
             self._end_resolver()
         if not lookup.cancelled():
-            lookup.exception()  # seen, even when everybody who asked has gone
+            lookup.exception()  # marks it as retrieved even when no waiter is left
 
     def _end_resolver(self) -> None:
         if self._resolver is not None:
@@ -153,7 +153,7 @@ class Dialer:
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """Verified TLS ≥ 1.2 offering only HTTP/1.1. `ca_file` replaces the system's authorities.
+    """A context for verified TLS ≥ 1.2 that offers only HTTP/1.1. `ca_file` replaces the system's CAs.
 
     OpenSSL sends no SNI for an address and checks the certificate's addresses instead (RFC 6066 §3).
     """

@@ -1,16 +1,16 @@
-"""The one error of the upstream side.
+"""The only error of the upstream side.
 
     Exception
-    └── UpstreamError   the attempt has no whole answer; `error_type` says in whose words
+    └── UpstreamError   the attempt has no complete response; `error_type` is the cause
 
-Foreign errors (OSError, ssl, llhttp) are mapped once, where they arise.
+Foreign errors (OSError, ssl, llhttp) are mapped where they arise.
 """
 
 from records.outcome import ErrorType
 
 
 class UpstreamError(Exception):
-    """An upstream attempt that broke: before its head (raised by `send`) or in its body (by `read`).
+    """A failed upstream attempt, raised by `send` before the head and by `read` in the body.
 
     `error_type` is one of provider_connect, provider_timeout, provider_reset, provider_truncated,
     provider_malformed, provider_stale, shed (no room in its lane), proxy_no_descriptors, or aborted (our side

@@ -1,9 +1,9 @@
-"""What is wrong with a response head that llhttp let through, and where its body ends. Pure."""
+"""Checks of a response head beyond llhttp's, and the framing of its body. Pure."""
 
 from collections.abc import Sequence
 
 HEAD_LIMIT = 64 * 1024
-"""Bytes of one head, interim responses included, or of trailers."""
+"""Bytes of one head, including interim responses, or of trailers."""
 
 FIELD_LIMIT = 200
 
@@ -11,21 +11,21 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 def find_fault(status: int, headers: Headers, received: int) -> str:
-    """Why the head cannot be relayed; "" when it can. `received`: bytes read so far, at least the head's."""
+    """Return why the head cannot be relayed, or "". `received`: bytes read, at least those of the head."""
     if not 200 <= status <= 599:
-        return f"no HTTP status: {status}"
+        return f"not an HTTP status: {status}"
     if len(headers) > FIELD_LIMIT:
         return f"over {FIELD_LIMIT} header fields"
     if received > HEAD_LIMIT and _size(headers) > HEAD_LIMIT:
         return f"over {HEAD_LIMIT} bytes of header fields"
     codings = [value for name, value in headers if name == b"transfer-encoding"]
     if codings and (len(codings) > 1 or codings[0].lower() != b"chunked"):
-        return "a transfer coding that nobody asked for"
+        return "an unexpected transfer coding"
     return ""
 
 
 def ends_with_input(headers: Headers) -> bool:
-    """True when nothing but the end of input ends the body (RFC 9112 §6.3, last case)."""
+    """True when only the end of input ends the body (RFC 9112 §6.3, last case)."""
     return all(name not in (b"content-length", b"transfer-encoding") for name, _ in headers)
 
 

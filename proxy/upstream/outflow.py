@@ -1,11 +1,11 @@
-"""Whether the other side takes what one transport writes, and since when it has not. No socket."""
+"""Tracks whether the other side reads what a transport writes, and since when it has not. No socket."""
 
 import asyncio
 from time import monotonic
 
 
 class Outflow:
-    """`blocked` while the transport holds more than it should. Backlogs are bytes that it holds."""
+    """The write side of a transport. A backlog is the number of bytes in the transport's buffer."""
 
     __slots__ = ("_backlog", "_freed", "_loop", "_progress_at")
 
@@ -17,17 +17,17 @@ class Outflow:
 
     @property
     def blocked(self) -> bool:
-        """The other side is behind in taking what was written."""
+        """True while the transport's buffer is too full."""
         return self._freed is not None
 
     def pause(self, backlog: int) -> None:
-        """The transport holds too much."""
+        """Called when the buffer is too full."""
         self._freed = self._loop.create_future()
         self._backlog = backlog
         self._progress_at = monotonic()
 
     def resume(self) -> bool:
-        """The transport has got rid of it, or of its connection; False when it was not blocked."""
+        """Called when the buffer has drained or the connection is lost; False when it was not blocked."""
         if self._freed is None:
             return False
         self._freed.set_result(None)
@@ -35,12 +35,12 @@ class Outflow:
         return True
 
     async def drain(self) -> None:
-        """Return once most of what was written has been taken, or nobody will."""
+        """Wait until most of the written bytes have been read, or the connection is lost."""
         if self._freed is not None:
             await asyncio.shield(self._freed)
 
     def stuck_s(self, backlog: int, now: float) -> float:
-        """How long nothing of the backlog has been taken."""
+        """Return for how long the backlog has not changed."""
         if backlog != self._backlog:
             self._backlog = backlog
             self._progress_at = now

@@ -1,4 +1,4 @@
-"""Which connection an exchange gets, and how many exchanges an arm may have in flight."""
+"""The connection pool: assigns connections to exchanges and limits the exchanges in flight of each arm."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -30,8 +30,8 @@ class PoolContext:
 
 
 class Origin:
-    """The connections to one scheme, host, port and set of authorities. The last one used is used first, so
-    that the others grow idle and retire."""
+    """The connections to one scheme, host, port and CA file. The most recently used is picked first, so that
+    surplus connections become idle and retire."""
 
     def __init__(self, context: PoolContext, dialer: Dialer) -> None:
         self._context = context
@@ -40,7 +40,7 @@ class Origin:
         self.idle: dict[Connection, None] = {}
 
     def pick(self) -> Connection | None:
-        """An idle connection that nobody has closed, or None."""
+        """Take an idle connection that is still open, or None."""
         while self.idle:
             connection, _ = self.idle.popitem()
             if connection.is_usable():
@@ -81,13 +81,13 @@ class Origin:
             self.idle[connection] = None
 
     def drop(self, connection: Connection) -> None:
-        """Keeper: it is gone."""
+        """ConnectionOwner: forget a connection that is gone."""
         self.idle.pop(connection, None)
         self._context.open.discard(connection)
 
 
 class Upstreams:
-    """Every upstream connection of one worker process."""
+    """All upstream connections of one worker process."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Upstreams:
         ticker: Ticker | None = None,
         descriptors: Descriptors | None = None,
     ) -> None:
-        """So many exchanges of a lane at once, and so many that wait for one of them to end.
+        """`limit_per_lane`: exchanges of a lane at once. `most_waiting`: exchanges that may wait for a slot.
 
         `loop`, `ticker` and `descriptors` default to the running loop, a clock of its own and the process's.
         """
@@ -126,15 +126,15 @@ class Upstreams:
         streaming: bool,
         timeout: Timeout | None = None,  # noqa: ASYNC109 (five deadlines, not one)
     ) -> UpstreamResponse:
-        """Send one request and return when the response head is in.
+        """Send one request and return when the response head has arrived.
 
-        `target` is the raw path and query, appended to the base URL's path untouched. `headers` are what the
-        caller sends, lower-cased, without hop-by-hop fields; Host and framing are set here (a Content-Length
-        is kept for a streamed body only). `lane` is what the limit counts by, one per arm. `streaming`: the
-        first_byte deadline applies to the first body byte.
+        `target`: raw path and query, appended to the base URL's path. `headers`: the caller's, lower-cased,
+        without hop-by-hop fields; Host and framing are set here, and a Content-Length counts only for a
+        streamed body. `lane`: the name of the connection limit, one per arm. `streaming`: the first_byte
+        deadline applies to the first body byte.
 
         Raises UpstreamError when there is no response head to relay, ValueError when the request cannot be
-        sent as it is, and what a streamed `body` raises. However it ends, nothing is left open.
+        sent, and whatever a streamed `body` raises. After an error nothing is left open.
         """
         address, origin = self._way(provider)
         timeout = timeout or provider.timeout
@@ -166,11 +166,11 @@ class Upstreams:
         headers: Sequence[tuple[bytes, bytes]],
         timeout: Timeout | None = None,  # noqa: ASYNC109 (four deadlines, not one)
     ) -> Tunnel | UpstreamResponse:
-        """Ask for a WebSocket over a connection of its own: the tunnel, or the answer that refused it, whole.
+        """Request a WebSocket on a new connection; return the tunnel, or the complete refusal.
 
-        `target`, `headers` and `lane` are as `send` takes them; a tunnel holds its slot until it is gone.
-        Raises UpstreamError when there is neither, ValueError when the request cannot be sent as it is.
-        However it ends, nothing is left open.
+        `target`, `headers` and `lane` are as in `send`. A tunnel holds its slot until it is gone. Raises
+        UpstreamError when there is neither, ValueError when the request cannot be sent. After an error
+        nothing is left open.
         """
         address, origin = self._way(provider)
         timeout = timeout or provider.timeout
@@ -189,7 +189,7 @@ class Upstreams:
         return tunnel if refusal is None else self._refused(refusal, timeout)
 
     def free_slots(self, lane: str) -> int:
-        """How many more exchanges the lane may have in flight."""
+        """Return how many more exchanges the lane may have in flight."""
         return self._lanes[lane].free if lane in self._lanes else self._limit
 
     def keep_only(self, providers: Iterable[Provider]) -> None:
@@ -221,7 +221,7 @@ class Upstreams:
         return address, origin
 
     def _refused(self, refusal: Refusal, timeout: Timeout) -> UpstreamResponse:
-        """A refusal as any other answer, complete; it holds no slot."""
+        """Convert a refusal to a complete response that holds no slot."""
         answer = UpstreamResponse(self._loop, ConnectionLimit(self._loop, 0), timeout, streaming=False)
         answer.status = refusal.status
         answer.reason = refusal.reason
@@ -266,7 +266,7 @@ class Upstreams:
 
     async def _wait_for_slot(self, slots: ConnectionLimit, lane: str, limit_s: float) -> None:
         if slots.waiting >= self._most_waiting:
-            raise UpstreamError("shed", f"lane {lane} is full, and {slots.waiting} wait already")
+            raise UpstreamError("shed", f"lane {lane} is full and {slots.waiting} exchanges are waiting")
         try:
             async with asyncio.timeout(limit_s):
                 await slots.wait()
@@ -281,7 +281,7 @@ def _key(provider: Provider, address: Address) -> _Key:
 async def _pump(
     connection: Connection, answer: UpstreamResponse, body: AsyncIterator[bytes], length: int | None
 ) -> None:
-    """Send a streamed body while waiting for the head; a final response that is early stops the sending."""
+    """Send a streamed body while waiting for the head; an early final response stops the sending."""
     try:
         async with asyncio.TaskGroup() as group:
             pump = group.create_task(connection.pump(answer, body, length))

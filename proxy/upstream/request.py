@@ -1,13 +1,13 @@
-"""The request head as bytes. The provider's part is built once."""
+"""Builds request heads as bytes. The provider's part is built once."""
 
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 OWN = frozenset([b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"])
-"""Fields that frame or route the request: always ours, whatever the caller sent (RFC 9112 §3.2, §6, §9.6)."""
+"""Fields that frame or route the request; the caller's are replaced (RFC 9112 §3.2, §6, §9.6)."""
 
 BODILESS = frozenset([b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE"])
-"""Methods whose empty body is not announced (RFC 9110 §8.6)."""
+"""Methods without a content-length for an empty body (RFC 9110 §8.6)."""
 
 ALL_BUT_BREAKS = bytes(set(range(256)) - set(b"\r\n"))
 
@@ -15,9 +15,9 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Address:
-    """Where a base URL leads: scheme, host, port, and the bytes that every request head to it shares.
+    """The address of a base URL: scheme, host, port, and the bytes common to all its request heads.
 
-    Raises ValueError for a base URL that is no http or https URL with a host.
+    Raises ValueError unless the base URL is an http or https URL with a host.
     """
 
     def __init__(self, base_url: str) -> None:
@@ -35,9 +35,9 @@ class Address:
     def head(
         self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]], length: int | None
     ) -> bytes:
-        """The request head. `target` goes out untouched after the base URL's path; `length` None is chunked.
+        """Build the request head. `target` follows the base URL's path unchanged; `length` None is chunked.
 
-        Raises ValueError when a part holds a line break, which would split the request in two.
+        Raises ValueError when a part contains a line break, which would split the request in two.
         """
         lines = [b"".join((method, self._before_target, target, self._after_target))]
         lines += [b": ".join(field) for field in headers if field[0] not in OWN]
@@ -50,12 +50,12 @@ class Address:
         head = b"\r\n".join(lines)
         breaks = len(lines) + 1 + (len(lines[-1]) > 2)
         if head.translate(None, ALL_BUT_BREAKS) != b"\r\n" * breaks:
-            raise ValueError("the target or a header holds a line break")
+            raise ValueError("the target or a header contains a line break")
         return head
 
 
 def declared_length(headers: Sequence[tuple[bytes, bytes]]) -> int | None:
-    """The length that a streamed body's own Content-Length promises; None: it has none."""
+    """Return the Content-Length of a streamed body, or None."""
     for name, value in headers:
         if name == b"content-length":
             return int(value)

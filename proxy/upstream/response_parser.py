@@ -1,14 +1,14 @@
-"""Takes a connection's responses apart, one after another. No socket and no clock: bytes in, a message out.
+"""Parses a connection's responses, one after another. No socket and no clock.
 
     stage     a byte means                       left by
-    IDLE      nothing that was asked for         `begin`
-    HEAD      status line, fields, or 1xx        the final head; a 101, where that is wanted
-    BODY      body, framing or trailers          the message's end
-    DONE      nothing that was asked for         `begin`
+    IDLE      an unexpected byte                 `begin`
+    HEAD      status line, fields, or 1xx        the final head, or an expected 101
+    BODY      body, framing or trailers          the end of the message
+    DONE      an unexpected byte                 `begin`
     SWITCHED  another protocol
 
-llhttp answers what a byte means; what it does not know (the request's method, any bound) is kept here. Facts
-about httptools 0.9 are held by tests/proxy/test_upstream_connection.py.
+llhttp parses the bytes; this module adds the bounds and the request's method. The assumptions about httptools
+0.9 are tested by tests/proxy/test_upstream_connection.py.
 """
 
 import httptools
@@ -20,27 +20,27 @@ SWITCHING = 101
 
 
 class ResponseParser:
-    """`status`, `reason` and `headers` (lower-cased, without trailers) are the final head's. `pieces` is what
-    was fed of the body, for its reader to take out; `fault` why the response cannot be relayed, "" if it can.
+    """The parser. `status`, `reason` and `headers` (lower-cased, without trailers) are the final head's.
 
-    `reusable`: once DONE, the connection may be used again for all that the message says. `head_size`: bytes
-    fed in HEAD, 0 where none came.
+    `pieces`: body bytes fed so far; the reader removes them. `fault`: why the response cannot be relayed, ""
+    if it can. `reusable`: once DONE, whether the message allows reuse of the connection. `head_size`: bytes
+    fed in HEAD.
     """
 
-    __deletable__ = ("_parser",)  # mypyc's word for what `del` may take
+    __deletable__ = ("_parser",)  # mypyc allows `del` only for these
 
     def __init__(self, *, may_switch: bool = False) -> None:
-        """`may_switch`: a 101 is the answer that is hoped for."""
+        """`may_switch`: a 101 is expected."""
         self.stage = IDLE
         self.pieces: list[bytes] = []
-        self.on_body = self.pieces.append  # llhttp's callback for each piece: nothing is cheaper
+        self.on_body = self.pieces.append  # the cheapest callback for each piece
         self._may_switch = may_switch
         self._parser = httptools.HttpResponseParser(self)
         self.begin(bodiless=False)
         self.stage = IDLE
 
     def begin(self, *, bodiless: bool) -> None:
-        """The next bytes are a response's. `bodiless`: one to HEAD, which has none whatever it says."""
+        """Start a response. `bodiless`: it answers HEAD and has no body, whatever its fields say."""
         self.stage = HEAD
         self.status = 0
         self.reason = b""
@@ -53,7 +53,7 @@ class ResponseParser:
         self._barren = 0
 
     def feed(self, data: bytes | memoryview) -> int:
-        """Take bytes as they came. Returns where another protocol's begin, or their number."""
+        """Parse bytes. Returns the offset at which another protocol begins, or the number of bytes."""
         stage, size = self.stage, len(data)
         if stage == HEAD:
             self.head_size += size
@@ -67,20 +67,20 @@ class ResponseParser:
             self._break(error)
         else:
             if self.stage == SWITCHED:
-                self.fault = self.fault or "a 101 that names no protocol"
+                self.fault = self.fault or "a 101 response that names no protocol"
         if self.pieces:
             self._barren = 0
-            if self.stage == DONE:  # what follows the message's last piece is somebody else's
+            if self.stage == DONE:  # later pieces do not belong to this message
                 del self.pieces[self._body_pieces :]
         elif self.stage == stage:
             self._fed_nothing(size)
         return size
 
     def close(self) -> None:
-        """Nothing more is fed."""
-        del self._parser  # it holds our callbacks: without it no cycle is left to collect
+        """Release the parser after the last bytes."""
+        del self._parser  # breaks the reference cycle through the callbacks
 
-    # llhttp's callbacks. In DONE they belong to nobody's message.
+    # llhttp's callbacks. In DONE they do not belong to the message.
 
     def on_message_begin(self) -> None:
         if self.stage == DONE:
@@ -100,7 +100,7 @@ class ResponseParser:
             return
         if status == SWITCHING and self._may_switch:
             self.stage = SWITCHED
-            self.fault = find_fault(200, self.headers, self.head_size)  # here it is the good one
+            self.fault = find_fault(200, self.headers, self.head_size)  # 200: a 101 counts as success here
         elif not 100 <= status <= 199:
             self.status = status
             self.fault = find_fault(status, self.headers, self.head_size)
@@ -110,23 +110,23 @@ class ResponseParser:
         if self.stage == BODY:
             self.stage = DONE
             self._body_pieces = len(self.pieces)
-            self.reusable = self._parser.should_keep_alive()  # told only here, in the callback
-        elif self.stage == HEAD:  # an interim response is over; the final one follows
+            self.reusable = self._parser.should_keep_alive()  # valid only in this callback
+        elif self.stage == HEAD:  # an interim response has ended; the final one follows
             self.headers = []
             self.reason = b""
 
     # Inside
 
     def _break(self, why: Exception) -> None:
-        """llhttp can make nothing of what follows."""
+        """Record a parse error of llhttp."""
         if self.stage == DONE:
             self.reusable = False
         else:
             self.fault = self.fault or f"malformed response: {why}"
 
     def _fed_nothing(self, size: int) -> None:
-        """More of the head, or chunk extensions and trailers: llhttp bounds none of them."""
+        """Bound the head, chunk extensions and trailers, which llhttp does not."""
         if self.stage == BODY:
             self._barren += size
         if max(self._barren, self.head_size if self.stage == HEAD else 0) > HEAD_LIMIT:
-            self.fault = self.fault or f"over {HEAD_LIMIT} bytes of the response and no body"
+            self.fault = self.fault or f"over {HEAD_LIMIT} response bytes without body"

@@ -1,12 +1,12 @@
-"""A connection of its own that a provider was asked to upgrade: its refusal, or raw bytes both ways.
+"""A separate connection for an upgrade: either the provider's refusal, or raw bytes in both directions.
 
-    stage    waits for                  too late after          end of input means
+    stage    waits for                  timeout                 end of input means
     HEAD     the response's head        first_byte              reset or truncated
-    REFUSED  a refusal's body           idle, total             the end if nothing frames it, or truncated
-    OPEN     whatever comes             (write: no progress)    the end
-    CLOSING  what we wrote to leave     2 s                     -
+    REFUSED  the refusal's body         idle, total             the end if nothing frames it, else truncated
+    OPEN     any bytes                  (write: no progress)    the end
+    CLOSING  written bytes to be sent   2 s                     -
 
-How long an open tunnel may be silent is its user's to say: silence is no fault of one side alone.
+The user of an open tunnel decides how long it may be silent, since silence is no fault of one side alone.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from proxy.upstream.response_parser import BODY, DONE, SWITCHED, ResponseParser
 from records.outcome import ErrorType
 
 BACKLOG = 64 * 1024
-"""Bytes that may wait for their reader before the socket is left alone."""
+"""Bytes that may wait for their reader before reading pauses."""
 
 REFUSAL_BOUND = 1 << 20
 LINGER_S = 2.0
@@ -36,7 +36,7 @@ HEAD, REFUSED, OPEN, CLOSING = range(4)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A whole response in place of the upgrade. `read_at`: monotonic second of its last byte."""
+    """A complete response instead of the upgrade. `read_at`: monotonic second of its last byte."""
 
     status: int
     reason: bytes
@@ -46,8 +46,10 @@ class Refusal:
 
 
 class Tunnel(asyncio.Protocol):
-    """One upgraded connection. `headers` are the 101's. Close or abort it: until it is gone it
-    holds a slot of its lane. `gone` is done when the socket is closed."""
+    """One upgraded connection. `headers` are those of the 101. `gone` is done when the socket is closed.
+
+    The tunnel holds a slot of its connection limit until it is gone, so close or abort it.
+    """
 
     def __init__(
         self,
@@ -56,7 +58,7 @@ class Tunnel(asyncio.Protocol):
         timeout: Timeout,
         released: Callable[["Tunnel"], None],
     ) -> None:
-        """`released` is called once, when the connection has gone or never came to be."""
+        """`released` is called once, when the connection has closed or could not be opened."""
         self.check_at = 0.0
         self.gone: asyncio.Future[None] = loop.create_future()
         self._loop = loop
@@ -68,7 +70,7 @@ class Tunnel(asyncio.Protocol):
         self._outflow = Outflow(loop)
         self._transport: asyncio.Transport | None = None
         self._stage = HEAD
-        self._size = 0  # of the chunks that wait, or of the refusal's body
+        self._size = 0  # bytes of the waiting chunks, or of the refusal's body
         self._chunks: list[bytes] = []
         self._eof = False
         self._error: UpstreamError | None = None
@@ -76,16 +78,18 @@ class Tunnel(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._sent_at = self._read_at = 0.0
 
-    # For its user: a stream of raw bytes
+    # For the user: a stream of raw bytes
 
     @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        """The response's, without trailers."""
+        """The response's headers, without trailers."""
         return self._response.headers
 
     async def read(self) -> bytes:
-        """The next bytes as they came; b"" once the provider has closed. Raises UpstreamError when it broke,
-        after the bytes that came before."""
+        """Return the next bytes; b"" once the provider has closed.
+
+        Raises UpstreamError when the connection broke, after the bytes that arrived before.
+        """
         while not self._chunks:
             if self._error is not None:
                 raise self._error
@@ -101,16 +105,16 @@ class Tunnel(asyncio.Protocol):
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def write(self, data: bytes) -> None:
-        """Send bytes; nothing happens when the provider has gone."""
+        """Send bytes; does nothing when the provider has gone."""
         if not self._is_closing():
             self._open_transport.write(data)
 
     async def drain(self) -> None:
-        """Return once the provider has taken most of what was written, or has gone."""
+        """Wait until the provider has read most of the written bytes, or has gone."""
         await self._outflow.drain()
 
     def close(self) -> None:
-        """Send what was written, then close; at the latest after 2 s."""
+        """Send the written bytes, then close, after 2 s at the latest."""
         if not self._is_closing():
             self._stage = CLOSING
             self._read_at = monotonic()
@@ -118,13 +122,13 @@ class Tunnel(asyncio.Protocol):
             self._open_transport.close()
 
     def abort(self) -> None:
-        """Close at once: no flush, no TLS farewell. Idempotent."""
-        self._fail("aborted", "the session was given up")
+        """Close at once, without a flush or a TLS close_notify. Idempotent."""
+        self._fail("aborted", "the session was aborted")
 
-    # For whoever opens it
+    # For the opener
 
     async def upgrade(self, head: bytes) -> Refusal | None:
-        """Send the request and wait for the answer; None: it is open now. Raises UpstreamError."""
+        """Send the request and wait for the response; None when the tunnel is open. Raises UpstreamError."""
         self._sent_at = monotonic()
         self.write(head)
         response = self._response
@@ -145,8 +149,11 @@ class Tunnel(asyncio.Protocol):
         return refusal
 
     def let_go(self) -> None:
-        """Give the slot back: it has gone, or it will not be told (uvloop forgets a transport whose dialling
-        was cancelled). Idempotent."""
+        """Release the slot. Idempotent.
+
+        Called when the connection is gone, and after a cancelled dial, for which uvloop calls no
+        connection_lost.
+        """
         self._ticker.forget(self)
         if not self.gone.done():
             self.gone.set_result(None)
@@ -157,7 +164,7 @@ class Tunnel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._ticker.watch(self)
-        if self._error is not None:  # given up while it was being dialled
+        if self._error is not None:  # aborted while dialling
             self._ticker.forget(self)
             self._transport.abort()
 
@@ -181,14 +188,16 @@ class Tunnel(asyncio.Protocol):
             silent = response.head_size == 0
             self._fail(
                 "provider_reset" if silent else "provider_truncated",
-                "the provider closed the connection before the end of its response",
+                "the provider closed the connection before the response was complete",
             )
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         whole = self._eof or self._response.stage == DONE
         if not whole and self._error is None and self._stage != CLOSING:
-            self._error = UpstreamError("provider_reset", f"the connection was lost ({exc or 'no farewell'})")
+            self._error = UpstreamError(
+                "provider_reset", f"the connection was lost ({exc or 'no reason given'})"
+            )
         self._eof = True
         self.resume_writing()
         self._wake()
@@ -227,13 +236,13 @@ class Tunnel(asyncio.Protocol):
         elif (
             self._outflow.stuck_s(self._open_transport.get_write_buffer_size(), now) >= self._timeout.write_s
         ):
-            self._fail("provider_timeout", f"no byte taken for {self._timeout.write_s} s")
+            self._fail("provider_timeout", f"no byte accepted for {self._timeout.write_s} s")
 
     # Inside
 
     @property
     def _open_transport(self) -> asyncio.Transport:
-        assert self._transport is not None  # noqa: S101 - nothing is called before connection_made
+        assert self._transport is not None  # noqa: S101 - set before any other call
         return self._transport
 
     def _keep(self, data: bytes) -> None:
@@ -244,14 +253,14 @@ class Tunnel(asyncio.Protocol):
         return self._transport is None or self._transport.is_closing()
 
     def _parse(self, data: bytes) -> bytes:
-        """Feed the response; the bytes behind a 101."""
+        """Feed the parser; return the bytes after a 101."""
         response = self._response
         after = response.feed(data)
         for piece in response.pieces:
             self._keep(piece)
         response.pieces.clear()
         if self._size > REFUSAL_BOUND:
-            self._fail("provider_malformed", f"a refusal of over {REFUSAL_BOUND} bytes")
+            self._fail("provider_malformed", f"a refusal over {REFUSAL_BOUND} bytes")
         elif response.fault:
             self._fail("provider_malformed", response.fault)
         elif response.stage == SWITCHED:
@@ -284,17 +293,19 @@ class Tunnel(asyncio.Protocol):
 
 
 def upgrade_head(address: Address, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """The request's head. `headers`: what the caller sends, lower-cased, without hop-by-hop fields.
+    """Build the request head. `headers`: the caller's, lower-cased, without hop-by-hop fields.
 
-    Raises ValueError when a part holds a line break, which would split the request in two.
+    Raises ValueError when a part contains a line break, which would split the request in two.
     """
     head = address.head(b"GET", target, headers, 0)
     return head[:-2] + b"connection: Upgrade\r\nupgrade: websocket\r\n\r\n"
 
 
 async def open_tunnel(tunnel: Tunnel, dialer: Dialer, head: bytes, connect_s: float) -> Refusal | None:
-    """Connect and upgrade; None: the tunnel is open. Raises UpstreamError; however that ends, or when it is
-    cancelled, nothing is left open."""
+    """Connect and upgrade; None when the tunnel is open.
+
+    Raises UpstreamError. After an error or cancellation nothing is left open.
+    """
     try:
         await dialer.dial(lambda: tunnel, connect_s)
         return await tunnel.upgrade(head)

@@ -1,4 +1,4 @@
-"""One exchange as its caller sees it: the response head, then the body as it comes. No socket, no parsing."""
+"""A provider's response, as the request path sees it: the head, then the body. No socket and no parsing."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,20 +15,20 @@ Take = Callable[[bytes], bool]
 
 
 class BodySource(Protocol):
-    """What an unfinished answer is read from."""
+    """The connection that an unfinished response is read from."""
 
     def resume(self) -> None:
-        """Read on: the backlog has been taken."""
+        """Resume reading after the backlog was taken."""
 
     def give_up(self) -> None:
-        """Abort the transport; nobody wants the rest."""
+        """Abort the transport; the rest is not wanted."""
 
 
 class UpstreamResponse:
-    """A response. Read it to its end or `abort` it: until then it holds a connection and a slot of its lane.
+    """A response. It holds a connection and a slot until it is read to its end or aborted.
 
-    `status`, `reason` and `headers` (names lower-cased, in order, without trailers) are the final head's;
-    `read_at` is the monotonic second of the last socket read that brought body or completion.
+    `status`, `reason` and `headers` (lower-cased, in order, without trailers) are the final head's. `read_at`
+    is the monotonic second of the last socket read that brought body bytes or the end.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class UpstreamResponse:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, lane: ConnectionLimit, timeout: Timeout, *, streaming: bool
     ) -> None:
-        """`lane`: a slot of it is taken, and released once when the exchange ends, however it ends."""
+        """`lane`: a limit of which a slot is taken; the slot is released once, in every ending."""
         self._loop = loop
         self._lane = lane
         self.timeout = timeout
@@ -77,27 +77,27 @@ class UpstreamResponse:
         self._paused_at: float | None = None
         self._idle_from = 0.0
 
-    # For the caller.
+    # For the user
 
     @property
     def whole(self) -> bool:
-        """True when the message has come to its last byte, whether it has been read or not."""
+        """True when the last byte has arrived, whether it has been read or not."""
         return self._done
 
     @property
     def framed(self) -> bool:
-        """True when something but the end of the connection tells where the body ends."""
+        """True when the body's end does not depend on the end of the connection."""
         return not ends_with_input(self.headers)
 
     @property
     def complete(self) -> bool:
-        """True when the message was parsed to its last byte and all of it has been read."""
+        """True when the last byte has arrived and the whole body has been read."""
         return self._done and not self._chunks
 
     async def read(self) -> bytes:
-        """The next body bytes as they came; b"" at a clean end. Returns at once what is there already.
+        """Return the next body bytes, at once if some have arrived; b"" at a clean end.
 
-        Raises UpstreamError when the body broke, after the bytes that came before.
+        Raises UpstreamError when the body broke, after the bytes that arrived before.
         """
         chunks = self._chunks
         while not chunks:
@@ -109,10 +109,10 @@ class UpstreamResponse:
         return self._taken()
 
     async def pass_on(self, take: Take) -> bytes | None:
-        """Give the body to `take` as it is read from the socket, in the same turn of the loop.
+        """Pass the body to `take` as it is read from the socket, in the same turn of the loop.
 
-        Returns the last bytes, which `take` does not get, when the message is complete; None when `take` can
-        take no more for now. Raises UpstreamError when the body broke, and what `take` raises.
+        Returns the last bytes, which `take` does not get, when the message is complete, or None when `take`
+        cannot take more for now. Raises UpstreamError when the body broke, and whatever `take` raises.
         """
         while not self._done:
             if self._chunks and not take(self._taken()):
@@ -131,13 +131,13 @@ class UpstreamResponse:
         return self._taken()
 
     def abort(self) -> None:
-        """Give up: the provider sees the connection close at once. Idempotent, and nothing once done."""
+        """Close the connection at once. Idempotent; does nothing once the response is complete."""
         source = self._source
-        self.fail(UpstreamError("aborted", "the exchange was given up"))
+        self.fail(UpstreamError("aborted", "the exchange was aborted"))
         if source is not None:
             source.give_up()
 
-    # For the connection that feeds it.
+    # For the connection
 
     async def head(self) -> None:
         """Wait for the head. Raises UpstreamError."""
@@ -151,21 +151,21 @@ class UpstreamResponse:
                 self._waiter = None
 
     def begin(self, source: BodySource) -> None:
-        """A connection takes the exchange."""
+        """Called when a connection takes the exchange."""
         self._source = source
 
     def feed(self, pieces: Sequence[bytes]) -> None:
-        """Append body bytes; `wake` tells the reader."""
+        """Append body bytes; `wake` notifies the reader."""
         self._chunks += pieces
         self.buffered += sum(map(len, pieces))
 
     def passed_on(self) -> bool:
-        """Give what was fed to whoever takes it at once; False when that is nobody."""
+        """Pass the fed bytes to the current `take`; False without one."""
         if self._take is None:
             return False
         try:
             more = self._take(self._taken())
-        except Exception as problem:  # it is the taker's, not the connection's
+        except Exception as problem:  # raised in `pass_on`, not in the connection
             self._take = None
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_exception(problem)
@@ -177,22 +177,22 @@ class UpstreamResponse:
 
     @property
     def wanted(self) -> bool:
-        """True while somebody takes what is fed, at once."""
+        """True while `pass_on` takes fed bytes at once."""
         return self._take is not None
 
     def wake(self) -> None:
-        """Let a waiting `head`, `read` or `pass_on` look again."""
+        """Wake a waiting `head`, `read` or `pass_on`."""
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
     def finish(self) -> None:
-        """The message is complete; the connection is no longer this exchange's."""
+        """Complete the response; the connection no longer belongs to it."""
         self._done = True
         self._end()
 
     def fail(self, error: UpstreamError) -> None:
-        """The exchange broke. The first ending counts."""
+        """Fail the response. The first ending counts."""
         if self._done or self._error is not None:
             return
         self._error = error
@@ -201,15 +201,15 @@ class UpstreamResponse:
         self._end()
 
     def pause(self, now: float) -> None:
-        """The reader is behind: its time is not the provider's."""
+        """Note that the reader is behind; the pause does not count against the provider."""
         self._paused_at = now
 
     def deadline(self) -> tuple[float, str]:
-        """The monotonic second at which the provider is too late, and what for. Infinite while paused."""
+        """Return the next deadline in monotonic seconds and its message. Infinite while paused."""
         if self.sent_at is None or self._paused_at is not None:
             return float("inf"), ""
         timeout = self.timeout
-        total = (self.sent_at + timeout.total_s, f"no whole response within {timeout.total_s} s")
+        total = (self.sent_at + timeout.total_s, f"no complete response within {timeout.total_s} s")
         if self.read_at:
             since = max(self.read_at, self._idle_from)
             return min(total, (since + timeout.idle_s, f"no body byte for {timeout.idle_s} s"))
@@ -219,7 +219,7 @@ class UpstreamResponse:
             )
         return total
 
-    # Inside.
+    # Inside
 
     def _taken(self) -> bytes:
         chunks = self._chunks

@@ -586,9 +586,9 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n"
         (HEAD, True, Timeout(first_byte_s=0.2), "within 0.2"),
         (HEAD + b"1", True, Timeout(idle_s=0.2), "no body byte for 0.2"),
         (HEAD + b"1", False, Timeout(idle_s=0.2), "no body byte for 0.2"),
-        (b"", True, Timeout(total_s=0.2), "no whole response"),
-        (b"", False, Timeout(total_s=0.2, first_byte_s=0.1), "no whole response"),
-        (HEAD, False, Timeout(total_s=0.2, idle_s=0.1), "no whole response"),
+        (b"", True, Timeout(total_s=0.2), "no complete response"),
+        (b"", False, Timeout(total_s=0.2, first_byte_s=0.1), "no complete response"),
+        (HEAD, False, Timeout(total_s=0.2, idle_s=0.1), "no complete response"),
     ],
 )
 def test_a_provider_that_is_too_slow_is_a_timeout_and_sees_the_close(

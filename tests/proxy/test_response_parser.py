@@ -67,4 +67,4 @@ def test_another_protocol_begins_where_its_response_ends() -> None:
 def test_nothing_that_is_no_body_is_endless(data: bytes, stage: int) -> None:
     response, _ = fed(data, *range(1000, len(data), 1000))
     assert response.stage == stage
-    assert "bytes of the response and no body" in response.fault
+    assert "response bytes without body" in response.fault
