@@ -8,7 +8,7 @@ import pytest
 from bench.dataset import described, parse, warnings
 from bench.labelling import accepted, ambiguous, edited, is_open, standing, tier
 from bench.sampling import even_sizes, line, sample
-from records.capture import Capture, CapturedMessage
+from records.capture import Capture, CapturedMessage, CaptureInfo
 from records.labels import Label, Right
 
 
