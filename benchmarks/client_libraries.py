@@ -70,7 +70,7 @@ async def ours(target: ProviderUrl) -> AsyncIterator[SendRequest]:
     async def ask(body: bytes, streaming: bool, found: ReceivedAnswer) -> None:
         answer = await upstreams.send(
             provider,
-            lane="baseline",
+            limit_key="baseline",
             method=b"POST",
             target=PATH.encode(),
             headers=RAW_FIELDS,

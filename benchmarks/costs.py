@@ -130,12 +130,12 @@ class CostBench:
         self.caller, self.provider = Nowhere(loop), Nowhere(loop)
         self.inbound = TrafficProtocol(config, ServerState(), {}, _loop=loop)
         self.inbound.connection_made(self.caller)
-        lane = worker.exchanges.routes.trials["bench"].baseline
-        _, _, origin = worker.upstreams._learn(lane.provider)
+        target = worker.exchanges.routes.trials["bench"].baseline
+        _, _, origin = worker.upstreams._learn(target.provider)
         self.room = memoryview(bytearray(READ))
         self.outbound = Connection(loop, worker.upstreams._ticker, origin, self.room)
         self.outbound.connection_made(self.provider)
-        origin.keep(self.outbound)
+        origin.put_back(self.outbound)
         self.request = _request()
 
     async def exchange(self) -> None:

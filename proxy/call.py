@@ -16,7 +16,7 @@ from routing.canary import UnitSource
 BODY_BOUND = 64 << 20
 _LABEL_BOUND = 64
 _MOST_TAGS = 256
-"""Tags of one request that are looked at."""
+"""Tags of one request that are read."""
 
 
 class Call(msgspec.Struct, kw_only=True):

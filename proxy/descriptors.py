@@ -1,13 +1,13 @@
-"""Who may have a process's last descriptors. Without any, an accepted caller would be dropped without a byte.
+"""Reserves a process's last file descriptors, without which accepted callers would be dropped unanswered.
 
-A new descriptor has the lowest number that is free (POSIX), so its number tells how many are open:
+A new descriptor gets the lowest free number (POSIX), so its number tells how many are open:
 
-    number                     a connection to a provider    a caller's connection
-    below the reserve          kept                          kept
-    the reserve's first half   refused                       ends with its next answer
-    its second half            refused                       the last one: the others wait to be accepted
+    number                     connection to a provider      connection of a caller
+    below the reserve          allowed                       allowed
+    first half of the reserve  refused                       closed after its next answer
+    second half                refused                       no further ones are accepted
 
-What is left of the reserve is for files: the spool, the plan, the config.
+The rest of the reserve is for files: the spool, the plan, the config.
 """
 
 import errno
@@ -27,7 +27,7 @@ _NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class Descriptors:
-    """One process's, `limit` at most."""
+    """The descriptors of one process, at most `limit`."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -37,22 +37,22 @@ class Descriptors:
 
     @classmethod
     def of_this_process(cls) -> "Descriptors":
-        """With the limit that holds now."""
+        """Create it with this process's current limit."""
         return cls(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
     def in_reserve(self, number: int) -> bool:
-        """True for one that is not to be kept. Logged, once in a while."""
+        """True for a descriptor in the reserve, which must be closed soon. Logs at intervals."""
         if number < self._reserve:
             return False
         self.tell()
         return True
 
     def is_last(self, number: int) -> bool:
-        """True where nobody is to be accepted any more."""
+        """True when no further caller may be accepted."""
         return number >= self._last
 
     def next(self) -> int:
-        """The number that the next one would have."""
+        """Return the number that the next descriptor would get."""
         try:
             number = os.open("/", os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -61,7 +61,7 @@ class Descriptors:
         return number
 
     def explain(self, problem: Exception) -> bool:
-        """True where a connection failed for lack of them. A name server's answer does not say so itself."""
+        """True when a connection failed for lack of descriptors. A resolver's error does not say so."""
         number = getattr(problem, "errno", None)
         unsaid = number is None or isinstance(problem, gaierror)
         if number not in _NONE_LEFT and not (unsaid and self.next() >= self._reserve):
@@ -70,16 +70,17 @@ class Descriptors:
         return True
 
     def tell(self) -> None:
-        """Say that they are short, not once for each connection."""
+        """Log the shortage, at most every 10 minutes."""
         if monotonic() - self._told_at >= TELL_EVERY_S:
             self._told_at = monotonic()
-            log.warning("descriptors.short", limit=self.limit, effect="503 to whoever needs a new connection")
+            effect = "requests that need a new connection to a provider get a 503"
+            log.warning("descriptors.short", limit=self.limit, effect=effect)
 
 
 def raise_limit() -> int:
-    """Raise the soft limit of this process and its children to the hard one; what holds now."""
+    """Raise the soft limit of this process and its children to the hard limit; return the limit in force."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with suppress(OSError, ValueError):  # the system may forbid it: the soft one stays
+        with suppress(OSError, ValueError):  # the system may forbid it, and the soft limit stays
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

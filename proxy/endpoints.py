@@ -21,7 +21,7 @@ from records.outcome import Feedback
 FEEDBACK_BOUND = 4 << 20
 PLAN_GRACE_S = 10.0
 SLICE = 8
-"""Values that are read before everybody else has a turn: a millisecond, where all of them are wrong."""
+"""Values read between two turns of the loop: a millisecond if all are invalid."""
 
 _ASKS_CHECK = re.compile(rb"(?:^|&)check(?:[=&]|$)")
 
@@ -125,7 +125,7 @@ async def _bounded(request: Request) -> bytes:
 
 
 async def _in_slices(items: Iterable[T]) -> AsyncIterator[T]:
-    """The items one by one, with a turn for everybody else after each slice."""
+    """Yield the items, and give the loop a turn after each slice."""
     for number, item in enumerate(items, 1):
         yield item
         if number % SLICE == 0:

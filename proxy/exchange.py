@@ -139,7 +139,7 @@ class Exchanges:
             else:
                 response = await self.upstreams.send(
                     target.provider,
-                    lane=target.key,
+                    limit_key=target.key,
                     method=call.method.encode(),
                     target=request.target,
                     headers=request.headers,
@@ -195,12 +195,12 @@ async def _converse(
     await session.run(incoming, ended)
 
 
-def _no_answer(incoming: Incoming, record: Record, reply: Attempt) -> None:
-    """The provider gave no answer at all: say so in the caller's API."""
-    assert record.call is not None  # noqa: S101 - it was asked for
-    record.finish(reply)
-    if reply.failure in NO_ROOM:
-        full = reply.failure == "shed"
+def _no_answer(incoming: Incoming, record: Record, attempt: Attempt) -> None:
+    """Answer with 504 or 502, in the form of the caller's API, when the provider did not answer."""
+    assert record.call is not None  # noqa: S101 - an attempt was made
+    record.finish(attempt)
+    if attempt.failure in NO_ROOM:
+        full = attempt.failure == "shed"
         _refuse(incoming, record, _overload() if full else _no_descriptors())
         return
     status = 504 if attempt.failure == "provider_timeout" else 502
@@ -223,7 +223,7 @@ def _refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
     if incoming.more or refusal.error_type == "proxy_no_descriptors":
-        incoming.keep_alive = False  # the rest of the body is not read; the caller's descriptor gets free
+        incoming.keep_alive = False  # the rest of the body is not read, or the caller's descriptor is needed
     _answer(incoming, record, refusal.status, refusal.message, refusal.error_type, headers)
 
 
@@ -251,12 +251,15 @@ def _exchange_header(record: Record) -> tuple[bytes, bytes]:
     return b"x-canary-exchange", record.exchange_id.encode()
 
 
-def tell(trial: Trial, reply: Attempt) -> None:
-    """Only the provider's failures open a breaker: a refused request says nothing of its health; a kept
-    connection that had just been closed, and a lack of descriptors here, are none of its doing."""
-    if reply.failure is None or reply.failure == "candidate_rejects":
+def report_to_breaker(trial: Trial, attempt: Attempt) -> None:
+    """Report an attempt to the breaker. Only the provider's failures open it.
+
+    A refused request tells nothing about the provider's health, and a stale connection or a lack of
+    descriptors here is not its fault.
+    """
+    if attempt.failure is None or attempt.failure == "candidate_rejects":
         trial.breaker.succeeded()
-    elif reply.failure in ("provider_stale", "proxy_no_descriptors"):
+    elif attempt.failure in ("provider_stale", "proxy_no_descriptors"):
         trial.breaker.abandoned()
     else:
         trial.breaker.failed(time.monotonic())

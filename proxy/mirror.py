@@ -150,7 +150,7 @@ class Mirrors:
         record.sent_at = time.monotonic()
         response = await self._upstreams.send(
             target.provider,
-            lane=target.key,
+            limit_key=target.key,
             method=call.method.encode(),
             target=request.target,
             # With the real request's key the provider would refuse one of the two.

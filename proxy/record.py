@@ -23,8 +23,9 @@ _NOWHERE = Assignment(arm="baseline", reason="no_plan")
 def ending(fell_back: ErrorType | None, failure: ErrorType | None) -> tuple[OutcomeName, ErrorType | None]:
     """Derive an exchange's outcome and error type.
 
-    That there was no room in a lane, or no descriptor, is nobody's failure. Where the candidate refused and
-    the baseline broke, nobody knows who was at fault: no arm is blamed.
+    `fell_back`: why the candidate did not answer; None when it answered or was not asked. `failure`: the
+    error of the answer that the caller got. A reached connection limit or a lack of descriptors blames no
+    arm. When the candidate refused and the baseline failed, the fault is unknown and no arm is blamed.
     """
     if failure in NO_ROOM and fell_back in (None, "proxy_full", "proxy_no_descriptors", "candidate_rejects"):
         return "shed", failure
@@ -64,18 +65,8 @@ class Record:
     """The record of one exchange. The first close wins; later ones do nothing."""
 
     __slots__ = (
-        "_closed",
-        "_recorder",
-        "assignment",
-        "at",
-        "attempts",
-        "call",
-        "exchange_id",
-        "fell_back",
-        "mono",
-        "sent_at",
-        "serial",
-        "unit",
+        "_closed", "_recorder", "assignment", "at", "attempts", "call", "exchange_id", "fell_back", "mono",
+        "sent_at", "serial", "unit",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder) -> None:

@@ -21,7 +21,7 @@ async def open_session(
     target = attempt.target
     response = await upstreams.upgrade(
         target.provider,
-        lane=target.key,
+        limit_key=target.key,
         target=request.target,
         headers=request.headers,
         timeout=target.timeout,

@@ -24,15 +24,15 @@ _LONGEST = {
     "feedback_id": 512,
     "comment": 8192,
 }
-"""Characters of each text. A longer one is refused before anything else looks at it."""
+"""Maximum characters of each text, checked before any other use."""
 
 _MOST_MARKS = {b"}": 16 * MOST_VALUES, b":": 128 * MOST_VALUES}
-"""A document is decoded in one go, which takes its time by the values and members in it. So these are counted
-before: every value has a brace, every member a colon. What comments have of them fits in as well."""
+"""Decoding takes time proportional to the number of values and members and cannot be interrupted. They are
+therefore counted first: every value has a brace and every member a colon. Comments may contain some too."""
 
 _LONGEST_COMPLAINT = 200
 _MOST_HINTS = 4
-"""Unknown metrics of one document for which the nearest name is looked for."""
+"""Unknown metrics per document for which a similar name is suggested."""
 _STATUS_OF_ID = {"malformed": 400, "forged": 403, "expired": 410}
 
 
@@ -69,20 +69,20 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse(document: bytes, terms: Terms) -> Iterator[Feedback]:
-    """The feedback in a JSON object or an array of up to 1,000, one by one. All or nothing: the caller keeps
-    none before it has them all.
+    """Parse a JSON object or an array of up to 1,000 objects, yielding one value at a time.
 
+    The document is all or nothing: store no value before the last one has been yielded.
     Raises BadFeedback: 400 for an unreadable document, 401 without the token, 403 and 410 for forged and
     expired ids, 413 for too many values, 422 for unknown metrics and values out of range.
     """
     values, is_array = _values(document)
     reader = _FeedbackReader(terms)
-    for place, value in enumerate(values):
-        yield reader.read(value, f"[{place}]: " if is_array else "")
+    for index, value in enumerate(values):
+        yield reader.read(value, f"[{index}]: " if is_array else "")
 
 
 def complaints(document: bytes, terms: Terms) -> Iterator[str | None]:
-    """For each value what is wrong with it, None where `parse` would take it.
+    """Yield for each value the message with which `parse` would refuse it, or None.
 
     Raises BadFeedback when the document as a whole is refused.
     """
@@ -98,9 +98,9 @@ def complaints(document: bytes, terms: Terms) -> Iterator[str | None]:
 
 
 def _values(document: bytes) -> tuple[list[_Value], bool]:
-    """The values, and whether they stood in an array."""
+    """Return the values and whether the document is an array."""
     if any(document.count(mark) > most for mark, most in _MOST_MARKS.items()):
-        raise BadFeedback(413, f"too much in one document: send at most {MOST_VALUES} values at once")
+        raise BadFeedback(413, f"the document is too large: send at most {MOST_VALUES} values")
     try:
         found = _DECODER.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:

@@ -50,7 +50,7 @@ _NO_EVIDENCE = frozenset(
 )
 
 NO_ROOM: frozenset[ErrorType | None] = frozenset({"shed", "proxy_no_descriptors"})
-"""Why an exchange is `shed`: nobody's failure."""
+"""The error types of the outcome `shed`, which count against no arm."""
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -164,9 +164,9 @@ def blames_arm(error_type: ErrorType | None) -> bool:
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A worker's heartbeat, ten a second. Counts run since the worker started, without mirror copies.
 
-    `draining` is True once the worker takes no new connections, `closing` in the last one of an orderly end;
-    without it, started − finished − inflight-at-death exchanges are `lost_outcome`. Mirror copies are in none
-    of the counts; `mirrors_dropped` is how many, by canary, found no room since the last heartbeat written.
+    `lag_s`: delay of the event loop. `draining`: the worker takes no new connections. `closing`: the last
+    heartbeat of a clean shutdown; without it, exchanges started and never recorded are `lost_outcome`.
+    `mirrors_dropped`: mirror copies dropped since the last written heartbeat, by canary.
     """
 
     worker: int

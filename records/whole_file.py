@@ -7,9 +7,9 @@ Stamp = tuple[int, ...]
 
 
 def file_stamp(path: Path) -> Stamp:
-    """What changes whenever the file is written or another one takes its place. Raises OSError.
+    """Return a value that changes when the file is written or replaced. Raises OSError.
 
-    Not the time alone: a file that `mv` puts there brings its own, which may be older or the same.
+    The modification time is not enough: `mv` keeps a file's time, which may be older or equal.
     """
     about = path.stat()
     return about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size

@@ -29,6 +29,6 @@ def with_model(query: bytes, model: bytes) -> bytes:
 
 
 def without_credentials(protocols: bytes) -> bytes:
-    """A `Sec-WebSocket-Protocol` value without the caller's key and account; b"" when nothing is left."""
-    kept = (each.strip() for each in protocols.split(b","))
-    return b", ".join(each for each in kept if each and not each.startswith(_CALLERS))
+    """Remove the caller's key and account from a `Sec-WebSocket-Protocol` value; b"" when nothing is left."""
+    names = (name.strip() for name in protocols.split(b","))
+    return b", ".join(name for name in names if name and not name.startswith(_CALLERS))

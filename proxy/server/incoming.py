@@ -98,7 +98,7 @@ class Incoming:
 
     @property
     def client(self) -> tuple[str, int] | None:
-        """The caller's address and port. An IPv6 name has two parts more."""
+        """The caller's address and port. (asyncio's name of an IPv6 peer has two more parts.)"""
         peer = self._line.transport.get_extra_info("peername")
         return (peer[0], peer[1]) if peer else None
 

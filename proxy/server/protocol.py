@@ -48,7 +48,7 @@ class Shared:
     """State shared by the connections of one server."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, came: Callable[[int], bool] = lambda _: True) -> None:
-        """`came` is told each connection's descriptor; False: it is to end with its next answer."""
+        """`came` gets each connection's descriptor; on False the connection ends after its next answer."""
         self.came = came
         self.ticker = Ticker(loop)
         self.turns = Turns(loop)
@@ -62,7 +62,7 @@ class TrafficProtocol:
     since = 0.0
     ended_in = -2  # the turn in which the last request ended
     refused = False  # nothing more is read
-    ending = False  # the server is, or needs its descriptor: no request after the next one
+    ending = False  # the server shuts down or needs the descriptor: no request after the next one
     beyond: bytes | None = None  # came behind a request to upgrade; b"" too: what follows is not HTTP
     half_closed: HalfClosed | None = None
     running: Incoming | None = None  # the request being answered

@@ -41,7 +41,7 @@ KEEP_AGE_S = 300.0
 class ConnectionOwner(Protocol):
     """The pool, as a connection sees it."""
 
-    def keep(self, connection: "Connection") -> None:
+    def put_back(self, connection: "Connection") -> None:
         """Take back an idle connection that may be used again."""
 
     def drop(self, connection: "Connection") -> None:
@@ -52,17 +52,17 @@ class Connection:
     """The protocol object of one upstream transport, an asyncio.BufferedProtocol by its methods."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, ticker: Ticker, keeper: ConnectionOwner, room: memoryview
+        self, loop: asyncio.AbstractEventLoop, ticker: Ticker, owner: ConnectionOwner, room: memoryview
     ) -> None:
         """`room`: the read buffer, used only while bytes are parsed; connections may share it."""
         self.check_at = 0.0
         self._room = room
         self.gone: asyncio.Future[None] = loop.create_future()
         self._ticker = ticker
-        self._keeper = keeper
-        self._response = ResponseParser()
+        self._owner = owner
+        self._parser = ResponseParser()
         self._outflow = Outflow(loop)
-        self._answer: UpstreamResponse | None = None
+        self._response: UpstreamResponse | None = None
         self._eof = False
         self._used = False
         self._idle_since = 0.0
@@ -70,13 +70,13 @@ class Connection:
 
     # Called by the pool
 
-    def start(self, answer: UpstreamResponse, head: bytes, body: bytes | None, *, bodiless: bool) -> None:
+    def start(self, response: UpstreamResponse, head: bytes, body: bytes | None, *, bodiless: bool) -> None:
         """Send a request. `body` None: `pump` sends the body. `bodiless`: the response has no body (HEAD)."""
         self._rested_s = monotonic() - self._idle_since
-        self._answer = answer
-        self._response.begin(bodiless=bodiless)
+        self._response = response
+        self._parser.begin(bodiless=bodiless)
         self._pumped = body is not None
-        answer.begin(self)
+        response.begin(self)
         if not body:
             self._transport.write(head)
         elif len(body) <= JOINED:
@@ -84,17 +84,17 @@ class Connection:
         else:
             self._transport.writelines([head, body])
         if body is not None:
-            answer.sent_at = monotonic()
+            response.sent_at = monotonic()
         self.check_at = 0.0
 
-    async def pump(self, answer: UpstreamResponse, body: AsyncIterator[bytes], length: int | None) -> None:
+    async def pump(self, response: UpstreamResponse, body: AsyncIterator[bytes], length: int | None) -> None:
         """Send a streamed body, chunked if `length` is None; stop once the final response's head has arrived.
 
         Raises what the iterator raises, and ValueError when its bytes do not match `length`.
         """
         left = length
         async for piece in body:
-            if self._response.stage != HEAD or self._answer is not answer:
+            if self._parser.stage != HEAD or self._response is not response:
                 return
             if left is None:
                 if piece:
@@ -105,14 +105,14 @@ class Connection:
                     raise ValueError("the request body is longer than its Content-Length")
                 self._transport.write(piece)
             await self._outflow.drain()
-        if self._answer is not answer:
+        if self._response is not response:
             return
         if left:
             raise ValueError("the request body is shorter than its Content-Length")
         if left is None:
             self._transport.write(b"0\r\n\r\n")
         self._pumped = True
-        answer.sent_at = monotonic()
+        response.sent_at = monotonic()
         self.check_at = 0.0
 
     def is_usable(self) -> bool:
@@ -131,8 +131,8 @@ class Connection:
 
     def give_up(self) -> None:
         """Abort the transport without a flush or a TLS close_notify. Bytes that still arrive are ignored."""
-        self._answer = None
-        self._response.stage = DONE
+        self._response = None
+        self._parser.stage = DONE
         self._transport.abort()
 
     # asyncio.BufferedProtocol
@@ -147,125 +147,128 @@ class Connection:
         return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
-        answer = self._answer
-        if answer is None:
+        response = self._response
+        if response is None:
             self.give_up()
             return
-        response = self._response
-        stage = response.stage
-        response.feed(self._room[:nbytes])
-        if stage == HEAD and response.stage != HEAD:
-            answer.status, answer.reason, answer.headers = response.status, response.reason, response.headers
-            answer.headed = not response.fault
-        pieces = response.pieces
+        parser = self._parser
+        stage = parser.stage
+        parser.feed(self._room[:nbytes])
+        if stage == HEAD and parser.stage != HEAD:
+            response.status, response.reason, response.headers = parser.status, parser.reason, parser.headers
+            response.headed = not parser.fault
+        pieces = parser.pieces
         has_body = bool(pieces)
         if has_body:
-            answer.feed(pieces)
+            response.feed(pieces)
             pieces.clear()
-        if response.fault:
-            self._fail("provider_malformed", response.fault)
-        elif response.stage == DONE:
-            answer.read_at = monotonic()
-            self._finish(answer)
+        if parser.fault:
+            self._fail("provider_malformed", parser.fault)
+        elif parser.stage == DONE:
+            response.read_at = monotonic()
+            self._finish(response)
         elif has_body:
-            self._fed(answer)
-        elif response.stage != stage:
-            answer.wake()
+            self._fed(response)
+        elif parser.stage != stage:
+            response.wake()
 
     def eof_received(self) -> None:
         self._eof = True
-        answer = self._answer
-        if answer is None:
-            return
         response = self._response
-        if response.stage == BODY and ends_with_input(response.headers):
-            response.stage = DONE
-            answer.read_at = monotonic()
-            self._finish(answer)
+        if response is None:
+            return
+        parser = self._parser
+        if parser.stage == BODY and ends_with_input(parser.headers):
+            parser.stage = DONE
+            response.read_at = monotonic()
+            self._finish(response)
         else:
             self._break("the provider closed the connection")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ticker.forget(self)
         self._eof = True
-        if self._answer is not None:
+        if self._response is not None:
             self._break(f"the connection was lost ({exc or 'no reason given'})", reset=exc is not None)
-        self._keeper.drop(self)
+        self._owner.drop(self)
         self.resume_writing()
         self.gone.set_result(None)
-        self._response.close()
+        self._parser.close()
 
     def pause_writing(self) -> None:
         self._outflow.pause(self._transport.get_write_buffer_size())
         self.check_at = 0.0
 
     def resume_writing(self) -> None:
-        if self._outflow.resume() and self._pumped and self._answer is not None:
-            self._answer.sent_at = monotonic()
+        if self._outflow.resume() and self._pumped and self._response is not None:
+            self._response.sent_at = monotonic()
 
     # Deadlines
 
     def check(self, now: float) -> None:
         """Fail an exchange past its deadline; retire a connection that was idle or open for too long."""
-        answer = self._answer
-        if answer is None:
+        response = self._response
+        if response is None:
             self.check_at = min(self._idle_since + KEEP_IDLE_S, self._made_at + KEEP_AGE_S)
             if self.check_at <= now:
-                self._keeper.drop(self)
+                self._owner.drop(self)
                 self._transport.abort()
-        elif self._response.stage == HEAD and self._outflow.blocked:
-            if self._outflow.stuck_s(self._transport.get_write_buffer_size(), now) >= answer.timeout.write_s:
-                self._fail("provider_timeout", f"no request byte accepted for {answer.timeout.write_s} s")
+        elif self._parser.stage == HEAD and self._outflow.blocked:
+            if (
+                self._outflow.stuck_s(self._transport.get_write_buffer_size(), now)
+                >= response.timeout.write_s
+            ):
+                self._fail("provider_timeout", f"no request byte accepted for {response.timeout.write_s} s")
         else:
-            deadline, why = answer.deadline()
+            deadline, why = response.deadline()
             if deadline <= now:
                 self._fail("provider_timeout", why)
             elif why:
-                self.check_at = deadline if answer.read_at else min(deadline, now + answer.timeout.idle_s)
+                self.check_at = deadline if response.read_at else min(deadline, now + response.timeout.idle_s)
 
     # Endings
 
-    def _fed(self, answer: UpstreamResponse) -> None:
-        answer.read_at = now = monotonic()
-        if answer.passed_on():
-            if not answer.wanted:
-                self._pause(answer, now)
+    def _fed(self, response: UpstreamResponse) -> None:
+        response.read_at = now = monotonic()
+        if response.passed_on():
+            if not response.wanted:
+                self._pause(response, now)
             return
-        if answer.buffered > BACKLOG:
-            self._pause(answer, now)
-        answer.wake()
+        if response.buffered > BACKLOG:
+            self._pause(response, now)
+        response.wake()
 
-    def _pause(self, answer: UpstreamResponse, now: float) -> None:
+    def _pause(self, response: UpstreamResponse, now: float) -> None:
         """Pause reading until the response's reader wants more."""
         self._transport.pause_reading()
-        answer.pause(now)
+        response.pause(now)
         self.check_at = 0.0
 
-    def _finish(self, answer: UpstreamResponse) -> None:
+    def _finish(self, response: UpstreamResponse) -> None:
         """Complete the response and return the connection to the pool if it is reusable."""
-        self._answer = None
+        self._response = None
         reusable = (
-            self._response.reusable
+            self._parser.reusable
             and self._pumped
             and not self._eof
-            and answer.read_at - self._made_at < KEEP_AGE_S
+            and response.read_at - self._made_at < KEEP_AGE_S
             and self._transport.get_write_buffer_size() == 0
         )
         if reusable:
-            self._response.stage = IDLE
+            self._parser.stage = IDLE
             self._used = True
-            self._idle_since = answer.read_at
+            self._idle_since = response.read_at
             self.check_at = 0.0
-            self._keeper.keep(self)
+            self._owner.put_back(self)
         else:
             self._transport.abort()
-        answer.finish()
+        response.finish()
 
     def _fail(self, error_type: ErrorType, message: str) -> None:
-        answer = self._answer
+        response = self._response
         self.give_up()
-        if answer is not None:
-            answer.fail(UpstreamError(error_type, message))
+        if response is not None:
+            response.fail(UpstreamError(error_type, message))
 
     def _break(self, why: str, *, reset: bool = False) -> None:
         """Fail the exchange after the provider ended it early.
@@ -273,7 +276,7 @@ class Connection:
         A reused connection that had been idle counts as stale, since the provider's keep-alive limit explains
         its end. On a connection in use a moment before, the end is the provider's failure.
         """
-        silent = self._response.head_size == 0
+        silent = self._parser.head_size == 0
         if silent and self._used and self._rested_s >= RESTED_S:
             self._fail("provider_stale", f"{why}, which had been idle, before the first response byte")
         elif silent or reset:

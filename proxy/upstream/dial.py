@@ -69,8 +69,10 @@ class Dialer:
         self._lookup: asyncio.Future[list[AddrInfoType]] | None = None
 
     async def dial(self, factory: Callable[[], P], limit_s: float) -> P:
-        """Open a connection. Raises UpstreamError: provider_connect or proxy_no_descriptors. Cancelled, it
-        leaves nothing open."""
+        """Open a connection. Raises UpstreamError: provider_connect or proxy_no_descriptors.
+
+        Cancellation leaves nothing open.
+        """
         try:
             async with asyncio.timeout(None) as timeout:
                 deadline = Deadline(self._ticker, timeout, limit_s)
@@ -108,7 +110,7 @@ class Dialer:
             except BaseException:
                 sock.close()
                 raise
-        except (OSError, RuntimeError) as exc:  # ssl.SSLError is an OSError; uvloop has its RuntimeErrors
+        except (OSError, RuntimeError) as exc:  # ssl.SSLError is an OSError; uvloop raises RuntimeErrors
             ours = self._descriptors.explain(exc)
             raise UpstreamError(
                 "proxy_no_descriptors" if ours else "provider_connect",
@@ -117,7 +119,7 @@ class Dialer:
         return cast(P, protocol)
 
     def _socket(self, address: AddrInfoType) -> socket.socket:
-        """A new one, unless it is of the last: those are not for providers."""
+        """Create a socket. Raises OSError when its descriptor is in the reserve."""
         family, kind, protocol, *_ = address
         sock = socket.socket(family, kind, protocol)
         if self._descriptors.in_reserve(sock.fileno()):

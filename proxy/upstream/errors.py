@@ -13,8 +13,8 @@ class UpstreamError(Exception):
     """A failed upstream attempt, raised by `send` before the head and by `read` in the body.
 
     `error_type` is one of provider_connect, provider_timeout, provider_reset, provider_truncated,
-    provider_malformed, provider_stale, shed (no room in its lane), proxy_no_descriptors, or aborted (our side
-    gave it up).
+    provider_malformed, provider_stale, shed (connection limit reached), proxy_no_descriptors or aborted (by
+    our side).
     """
 
     def __init__(self, error_type: ErrorType, message: str) -> None:

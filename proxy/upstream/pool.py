@@ -92,22 +92,22 @@ class Upstreams:
     def __init__(
         self,
         *,
-        limit_per_lane: int = 2048,
+        limit: int = 2048,
         most_waiting: int = 1024,
         loop: asyncio.AbstractEventLoop | None = None,
         ticker: Ticker | None = None,
         descriptors: Descriptors | None = None,
     ) -> None:
-        """`limit_per_lane`: exchanges of a lane at once. `most_waiting`: exchanges that may wait for a slot.
+        """`limit`: exchanges in flight per `limit_key`. `most_waiting`: exchanges that may wait for a slot.
 
         `loop`, `ticker` and `descriptors` default to the running loop, a clock of its own and the process's.
         """
         self._loop = loop or asyncio.get_running_loop()
         self._ticker = ticker or Ticker(self._loop)
         self._descriptors = descriptors or Descriptors.of_this_process()
-        self._limit = limit_per_lane
+        self._limit = limit
         self._most_waiting = most_waiting
-        self._lanes: dict[str, ConnectionLimit] = {}
+        self._limits: dict[str, ConnectionLimit] = {}
         self._tunnels: set[Tunnel] = set()
         self._context = PoolContext(self._loop, self._ticker)
         self._routes: dict[str, tuple[Provider, Address, Origin]] = {}
@@ -118,7 +118,7 @@ class Upstreams:
         self,
         provider: Provider,
         *,
-        lane: str,
+        limit_key: str,
         method: bytes,
         target: bytes,
         headers: Sequence[tuple[bytes, bytes]],
@@ -130,7 +130,7 @@ class Upstreams:
 
         `target`: raw path and query, appended to the base URL's path. `headers`: the caller's, lower-cased,
         without hop-by-hop fields; Host and framing are set here, and a Content-Length counts only for a
-        streamed body. `lane`: the name of the connection limit, one per arm. `streaming`: the first_byte
+        streamed body. `limit_key`: names the connection limit, one per arm. `streaming`: the first_byte
         deadline applies to the first body byte.
 
         Raises UpstreamError when there is no response head to relay, ValueError when the request cannot be
@@ -141,43 +141,43 @@ class Upstreams:
         whole = body if isinstance(body, bytes) else None
         length = declared_length(headers) if whole is None else len(whole)
         head = address.head(method, target, headers, length)
-        slots = self._lanes.get(lane) or self._open_lane(lane)
+        slots = self._limits.get(limit_key) or self._add_limit(limit_key)
         if not slots.take():
-            await self._wait_for_slot(slots, lane, timeout.connect_s)
-        answer = UpstreamResponse(self._loop, slots, timeout, streaming=streaming)
+            await self._wait_for_slot(slots, limit_key, timeout.connect_s)
+        response = UpstreamResponse(self._loop, slots, timeout, streaming=streaming)
         try:
             connection = origin.pick() or await origin.dial(timeout.connect_s)
-            connection.start(answer, head, whole, bodiless=method == b"HEAD")
+            connection.start(response, head, whole, bodiless=method == b"HEAD")
             if isinstance(body, bytes):
-                await answer.head()
+                await response.head()
             else:
-                await _pump(connection, answer, body, length)
+                await _pump(connection, response, body, length)
         except BaseException:
-            answer.abort()
+            response.abort()
             raise
-        return answer
+        return response
 
     async def upgrade(
         self,
         provider: Provider,
         *,
-        lane: str,
+        limit_key: str,
         target: bytes,
         headers: Sequence[tuple[bytes, bytes]],
         timeout: Timeout | None = None,  # noqa: ASYNC109 (four deadlines, not one)
     ) -> Tunnel | UpstreamResponse:
         """Request a WebSocket on a new connection; return the tunnel, or the complete refusal.
 
-        `target`, `headers` and `lane` are as in `send`. A tunnel holds its slot until it is gone. Raises
+        `target`, `headers` and `limit_key` are as in `send`. A tunnel holds its slot until it is gone. Raises
         UpstreamError when there is neither, ValueError when the request cannot be sent. After an error
         nothing is left open.
         """
         address, origin = self._way(provider)
         timeout = timeout or provider.timeout
         head = upgrade_head(address, target, headers)
-        slots = self._lanes.get(lane) or self._open_lane(lane)
+        slots = self._limits.get(limit_key) or self._add_limit(limit_key)
         if not slots.take():
-            await self._wait_for_slot(slots, lane, timeout.connect_s)
+            await self._wait_for_slot(slots, limit_key, timeout.connect_s)
 
         def released(tunnel: Tunnel) -> None:
             self._tunnels.discard(tunnel)
@@ -188,9 +188,9 @@ class Upstreams:
         refusal = await open_tunnel(tunnel, origin.dialer, head, timeout.connect_s)
         return tunnel if refusal is None else self._refused(refusal, timeout)
 
-    def free_slots(self, lane: str) -> int:
-        """Return how many more exchanges the lane may have in flight."""
-        return self._lanes[lane].free if lane in self._lanes else self._limit
+    def free_slots(self, limit_key: str) -> int:
+        """Return how many more exchanges this limit allows."""
+        return self._limits[limit_key].free if limit_key in self._limits else self._limit
 
     def keep_only(self, providers: Iterable[Provider]) -> None:
         """Drop what leads to none of them: idle connections at once, others with the exchange that they are
@@ -222,16 +222,16 @@ class Upstreams:
 
     def _refused(self, refusal: Refusal, timeout: Timeout) -> UpstreamResponse:
         """Convert a refusal to a complete response that holds no slot."""
-        answer = UpstreamResponse(self._loop, ConnectionLimit(self._loop, 0), timeout, streaming=False)
-        answer.status = refusal.status
-        answer.reason = refusal.reason
-        answer.headers = list(refusal.headers)
-        answer.headed = True
+        response = UpstreamResponse(self._loop, ConnectionLimit(self._loop, 0), timeout, streaming=False)
+        response.status = refusal.status
+        response.reason = refusal.reason
+        response.headers = list(refusal.headers)
+        response.headed = True
         if refusal.body:
-            answer.feed([refusal.body])
-        answer.read_at = refusal.read_at
-        answer.finish()
-        return answer
+            response.feed([refusal.body])
+        response.read_at = refusal.read_at
+        response.finish()
+        return response
 
     def _learn(self, provider: Provider) -> tuple[Provider, Address, Origin]:
         """A provider seen for the first time, or changed by a reload: its connections stay, if it still leads
@@ -264,14 +264,15 @@ class Upstreams:
         self._lanes[name] = ConnectionLimit(self._loop, self._limit)
         return self._lanes[name]
 
-    async def _wait_for_slot(self, slots: ConnectionLimit, lane: str, limit_s: float) -> None:
+    async def _wait_for_slot(self, slots: ConnectionLimit, limit_key: str, limit_s: float) -> None:
+        reached = f"the connection limit of {limit_key} is reached"
         if slots.waiting >= self._most_waiting:
-            raise UpstreamError("shed", f"lane {lane} is full and {slots.waiting} exchanges are waiting")
+            raise UpstreamError("shed", f"{reached}, and {slots.waiting} exchanges already wait")
         try:
             async with asyncio.timeout(limit_s):
                 await slots.wait()
         except TimeoutError as exc:
-            raise UpstreamError("shed", f"lane {lane} is full: no exchange ended within {limit_s} s") from exc
+            raise UpstreamError("shed", f"{reached}, and no exchange ended within {limit_s} s") from exc
 
 
 def _key(provider: Provider, address: Address) -> _Key:
@@ -279,13 +280,13 @@ def _key(provider: Provider, address: Address) -> _Key:
 
 
 async def _pump(
-    connection: Connection, answer: UpstreamResponse, body: AsyncIterator[bytes], length: int | None
+    connection: Connection, response: UpstreamResponse, body: AsyncIterator[bytes], length: int | None
 ) -> None:
     """Send a streamed body while waiting for the head; an early final response stops the sending."""
     try:
         async with asyncio.TaskGroup() as group:
-            pump = group.create_task(connection.pump(answer, body, length))
-            await answer.head()
+            pump = group.create_task(connection.pump(response, body, length))
+            await response.head()
             pump.cancel()
     except BaseExceptionGroup as broken:
         raise broken.exceptions[0] from None

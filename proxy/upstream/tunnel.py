@@ -65,8 +65,8 @@ class Tunnel(asyncio.Protocol):
         self._ticker = ticker
         self._timeout = timeout
         self._released = released
-        self._response = ResponseParser(may_switch=True)
-        self._response.begin(bodiless=False)
+        self._parser = ResponseParser(may_switch=True)
+        self._parser.begin(bodiless=False)
         self._outflow = Outflow(loop)
         self._transport: asyncio.Transport | None = None
         self._stage = HEAD
@@ -83,7 +83,7 @@ class Tunnel(asyncio.Protocol):
     @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """The response's headers, without trailers."""
-        return self._response.headers
+        return self._parser.headers
 
     async def read(self) -> bytes:
         """Return the next bytes; b"" once the provider has closed.
@@ -131,17 +131,17 @@ class Tunnel(asyncio.Protocol):
         """Send the request and wait for the response; None when the tunnel is open. Raises UpstreamError."""
         self._sent_at = monotonic()
         self.write(head)
-        response = self._response
-        while response.stage != DONE:
+        parser = self._parser
+        while parser.stage != DONE:
             if self._error is not None:
                 raise self._error
             if self._stage == OPEN:
                 return None
             await self._wait()
         refusal = Refusal(
-            status=response.status,
-            reason=response.reason,
-            headers=response.headers,
+            status=parser.status,
+            reason=parser.reason,
+            headers=parser.headers,
             body=b"".join(self._chunks),
             read_at=self._read_at,
         )
@@ -181,11 +181,11 @@ class Tunnel(asyncio.Protocol):
 
     def eof_received(self) -> None:
         self._eof = True
-        response = self._response
-        if response.stage == BODY and ends_with_input(response.headers):
-            response.stage = DONE
-        elif self._stage in (HEAD, REFUSED) and response.stage != DONE:
-            silent = response.head_size == 0
+        parser = self._parser
+        if parser.stage == BODY and ends_with_input(parser.headers):
+            parser.stage = DONE
+        elif self._stage in (HEAD, REFUSED) and parser.stage != DONE:
+            silent = parser.head_size == 0
             self._fail(
                 "provider_reset" if silent else "provider_truncated",
                 "the provider closed the connection before the response was complete",
@@ -193,7 +193,7 @@ class Tunnel(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        whole = self._eof or self._response.stage == DONE
+        whole = self._eof or self._parser.stage == DONE
         if not whole and self._error is None and self._stage != CLOSING:
             self._error = UpstreamError(
                 "provider_reset", f"the connection was lost ({exc or 'no reason given'})"
@@ -202,7 +202,7 @@ class Tunnel(asyncio.Protocol):
         self.resume_writing()
         self._wake()
         self.let_go()
-        self._response.close()
+        self._parser.close()
 
     def pause_writing(self) -> None:
         self._outflow.pause(self._open_transport.get_write_buffer_size())
@@ -254,20 +254,20 @@ class Tunnel(asyncio.Protocol):
 
     def _parse(self, data: bytes) -> bytes:
         """Feed the parser; return the bytes after a 101."""
-        response = self._response
-        after = response.feed(data)
-        for piece in response.pieces:
+        parser = self._parser
+        after = parser.feed(data)
+        for piece in parser.pieces:
             self._keep(piece)
-        response.pieces.clear()
+        parser.pieces.clear()
         if self._size > REFUSAL_BOUND:
             self._fail("provider_malformed", f"a refusal over {REFUSAL_BOUND} bytes")
-        elif response.fault:
-            self._fail("provider_malformed", response.fault)
-        elif response.stage == SWITCHED:
+        elif parser.fault:
+            self._fail("provider_malformed", parser.fault)
+        elif parser.stage == SWITCHED:
             self._stage = OPEN
             self.check_at = 0.0
             return data[after:]
-        elif response.status:
+        elif parser.status:
             self._stage = REFUSED
         return b""
 

@@ -36,7 +36,7 @@ class UpstreamResponse:
         "_done",
         "_error",
         "_idle_from",
-        "_lane",
+        "_limit",
         "_loop",
         "_paused_at",
         "_source",
@@ -54,11 +54,11 @@ class UpstreamResponse:
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, lane: ConnectionLimit, timeout: Timeout, *, streaming: bool
+        self, loop: asyncio.AbstractEventLoop, limit: ConnectionLimit, timeout: Timeout, *, streaming: bool
     ) -> None:
-        """`lane`: a limit of which a slot is taken; the slot is released once, in every ending."""
+        """`limit`: a limit of which a slot is taken; the slot is released once, in every ending."""
         self._loop = loop
-        self._lane = lane
+        self._limit = limit
         self.timeout = timeout
         self.streaming = streaming
         self.status = 0
@@ -249,5 +249,5 @@ class UpstreamResponse:
     def _end(self) -> None:
         self._source = None
         self._paused_at = None
-        self._lane.release()
+        self._limit.release()
         self.wake()

@@ -39,7 +39,7 @@ def trial(
     unit_from: Sequence[UnitSource] = ("header", "body", "session"),
     providers: Mapping[str, Provider] = PROVIDERS,
 ) -> Trial:
-    """A canary and its lanes; arms are (provider entry, model)."""
+    """A canary and its targets; arms are (provider entry, model)."""
     canary = Canary(
         name=name,
         match=match or Match(models=frozenset(models)),

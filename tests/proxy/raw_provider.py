@@ -158,7 +158,13 @@ async def pool(**settings: Any) -> AsyncIterator[Upstreams]:
 
 async def post(upstreams: Upstreams, provider: Provider, body: Any = b"{}", **more: Any) -> UpstreamResponse:
     """Send a plain request; `more` overrides its parts."""
-    call = {"lane": "baseline", "method": b"POST", "target": b"/v1/chat", "headers": [], "streaming": False}
+    call = {
+        "limit_key": "baseline",
+        "method": b"POST",
+        "target": b"/v1/chat",
+        "headers": [],
+        "streaming": False,
+    }
     return await upstreams.send(provider, body=body, **(call | more))
 
 

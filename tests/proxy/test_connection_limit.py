@@ -1,4 +1,4 @@
-"""Slots of a lane: whoever waits and leaves takes none along, and breaks nothing."""
+"""A connection limit: a waiter that is cancelled leaks no slot and breaks nothing."""
 
 import asyncio
 
@@ -9,31 +9,31 @@ from proxy.upstream.connection_limit import ConnectionLimit
 
 def test_a_waiter_that_leaves_as_a_slot_is_released_leaves_the_slot_to_the_next() -> None:
     async def story() -> None:
-        lane = ConnectionLimit(asyncio.get_running_loop(), 1)
-        assert lane.take()
-        leaving, next_one = (asyncio.ensure_future(lane.wait()) for _ in range(2))
+        limit = ConnectionLimit(asyncio.get_running_loop(), 1)
+        assert limit.take()
+        leaving, next_one = (asyncio.ensure_future(limit.wait()) for _ in range(2))
         await asyncio.sleep(0)  # both wait
         leaving.cancel()
-        lane.release()  # passes the one who leaves by
+        limit.release()  # skips the one that leaves
         await next_one
         with pytest.raises(asyncio.CancelledError):
             await leaving
-        lane.release()
-        assert lane.free == 1
+        limit.release()
+        assert limit.free == 1
 
     asyncio.run(story())
 
 
 def test_a_slot_handed_over_to_a_waiter_that_is_then_cancelled_is_not_lost() -> None:
     async def story() -> None:
-        lane = ConnectionLimit(asyncio.get_running_loop(), 1)
-        assert lane.take()
-        waiter = asyncio.ensure_future(lane.wait())
+        limit = ConnectionLimit(asyncio.get_running_loop(), 1)
+        assert limit.take()
+        waiter = asyncio.ensure_future(limit.wait())
         await asyncio.sleep(0)
-        lane.release()
+        limit.release()
         waiter.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiter
-        assert lane.free == 1
+        assert limit.free == 1
 
     asyncio.run(story())

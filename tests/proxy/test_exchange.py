@@ -108,7 +108,7 @@ def with_the_only_place_taken(
 
     async def scene() -> tuple[httpx2.Response, list[Outcome]]:
         holding = Holding()
-        async with RawProvider(holding.play) as provider, pool(limit_per_lane=1, most_waiting=0) as upstreams:
+        async with RawProvider(holding.play) as provider, pool(limit=1, most_waiting=0) as upstreams:
             traffic = Traffic(provider.entry(), upstreams, covered=covered)
             async with traffic.served() as http:
                 traffic.share = first

@@ -67,8 +67,8 @@ class Worker:
 
     def __post_init__(self) -> None:
         plain = trial()
-        lane = replace(plain.candidate, provider=self.candidate, timeout=self.timeout)
-        self.trial = replace(plain, candidate=lane, mirror=self.share)
+        target = replace(plain.candidate, provider=self.candidate, timeout=self.timeout)
+        self.trial = replace(plain, candidate=target, mirror=self.share)
         self.state = State(state="running", share=0.05, definition=plain.definition)
         self.recorder = Recorder(append=self._append, price=lambda api, model, usage: 0.25, ids_key=KEY)
         self.mirrors = Mirrors(

@@ -1,4 +1,4 @@
-"""What goes out to a lane: the caller's bytes with the arm's model and credential, and nothing else."""
+"""The request sent to an arm: the caller's bytes with the arm's model and credential, and nothing else."""
 
 import asyncio
 import json
@@ -199,8 +199,8 @@ def test_the_same_call_can_be_written_for_both_arms() -> None:
     said = call(CHAT | {"stream": True}, table=routes(trial(candidate=("azure", "gpt-5"))))
     assert said.trial is not None
     first, second, again = (
-        upstream_request(said, lane)
-        for lane in (said.trial.candidate, said.trial.baseline, said.trial.candidate)
+        upstream_request(said, target)
+        for target in (said.trial.candidate, said.trial.baseline, said.trial.candidate)
     )
     assert json.loads(first.body)["model"] == "gpt-5"  # type: ignore[arg-type]
     assert json.loads(second.body)["model"] == "gpt-4o-2024-08-06"  # type: ignore[arg-type]

@@ -223,8 +223,8 @@ def test_a_request_is_compared_to_the_canaries_of_its_own_model_and_no_other() -
 
 
 def test_a_request_that_no_canary_takes_goes_to_its_provider_with_the_callers_model() -> None:
-    lane = routes().plain(ANTHROPIC)
-    assert (lane.arm, lane.provider, lane.model, lane.key) == ("baseline", ANTHROPIC, "", "anthropic")
+    target = routes().plain(ANTHROPIC)
+    assert (target.arm, target.provider, target.model, target.key) == ("baseline", ANTHROPIC, "", "anthropic")
 
 
 def test_arms_share_state_when_they_are_one_entry_not_when_they_are_one_api() -> None:

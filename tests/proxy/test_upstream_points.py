@@ -132,7 +132,7 @@ def test_giving_up_over_tls_waits_for_no_farewell_and_no_flush(run, raw, tmp_pat
             await over.wait()
 
         deaf, over = asyncio.Event(), asyncio.Event()
-        async with raw(play, tls=context) as provider, pool(limit_per_lane=1) as upstreams:
+        async with raw(play, tls=context) as provider, pool(limit=1) as upstreams:
             entry = provider.entry(ca_file=str(tmp_path / "ca.pem"))
             exchange = asyncio.ensure_future(post(upstreams, entry, body=b"x" * 20_000_000))
             await deaf.wait()

@@ -187,7 +187,7 @@ def test_proxies_of_the_environment_are_ignored(run, raw, monkeypatch):
 
 def test_cancelling_before_the_head_closes_the_connection_and_frees_the_slot(run, raw):
     async def scene():
-        async with raw(silent) as provider, pool(limit_per_lane=1) as upstreams:
+        async with raw(silent) as provider, pool(limit=1) as upstreams:
             exchange = asyncio.ensure_future(post(upstreams, provider.entry()))
             while not provider.wires:
                 await turns(1)
@@ -206,7 +206,7 @@ def test_aborting_in_the_body_closes_the_connection_and_wakes_the_reader(run, ra
             await wire.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n")
             await wire.closed()
 
-        async with raw(play) as provider, pool(limit_per_lane=1) as upstreams:
+        async with raw(play) as provider, pool(limit=1) as upstreams:
             answer = await post(upstreams, provider.entry(), streaming=True)
             assert await answer.read() == b"ok"
             reading = asyncio.ensure_future(answer.read())
@@ -235,7 +235,7 @@ def test_aborting_a_complete_answer_leaves_its_connection_to_the_next(run, raw):
 
 def test_a_cancelled_half_made_connection_leaks_nothing(run, raw):
     async def scene():
-        async with raw(silent) as provider, pool(limit_per_lane=1) as upstreams:
+        async with raw(silent) as provider, pool(limit=1) as upstreams:
             tls = Provider(name="tls", api="openai", base_url=f"https://127.0.0.1:{provider.port}")
             before = None
             for _ in range(3):
@@ -279,10 +279,10 @@ def test_a_lane_that_hangs_does_not_hold_up_another_on_the_same_host(run, raw):
                 await wire.send(OK)
             await wire.closed()
 
-        async with raw(play) as provider, pool(limit_per_lane=2) as upstreams:
+        async with raw(play) as provider, pool(limit=2) as upstreams:
             entry = provider.entry()
             hanging = [
-                asyncio.ensure_future(post(upstreams, entry, lane="candidate", target=b"/hang"))
+                asyncio.ensure_future(post(upstreams, entry, limit_key="candidate", target=b"/hang"))
                 for _ in range(5)
             ]
             assert await read_all(await post(upstreams, entry)) == b"ok"
@@ -306,7 +306,7 @@ def test_waiters_for_a_slot_are_served_in_their_order(run, raw):
                 order.append(request.body)
                 await wire.send(OK)
 
-        async with raw(play) as provider, pool(limit_per_lane=1) as upstreams:
+        async with raw(play) as provider, pool(limit=1) as upstreams:
 
             async def one(number: int) -> None:
                 await read_all(await post(upstreams, provider.entry(), body=b"%d" % number))
@@ -324,13 +324,13 @@ def test_waiters_for_a_slot_are_served_in_their_order(run, raw):
 
 def test_waiting_for_a_slot_is_bounded_by_the_connect_deadline(run, raw):
     async def scene():
-        async with raw(silent) as provider, pool(limit_per_lane=1) as upstreams:
+        async with raw(silent) as provider, pool(limit=1) as upstreams:
             entry = provider.entry(timeout=Timeout(connect_s=0.1))
             first = asyncio.ensure_future(post(upstreams, entry))
             await turns(1)
             error = await caught(post(upstreams, entry))
             assert error.error_type == "shed"
-            assert "full" in error.message
+            assert "limit of baseline is reached" in error.message
             assert upstreams.free_slots("baseline") == 0
             first.cancel()
             await asyncio.wait([first])
@@ -341,7 +341,7 @@ def test_waiting_for_a_slot_is_bounded_by_the_connect_deadline(run, raw):
 
 def test_no_more_wait_for_a_slot_than_may(run, raw):
     async def scene():
-        async with raw(silent) as provider, pool(limit_per_lane=1, most_waiting=2) as upstreams:
+        async with raw(silent) as provider, pool(limit=1, most_waiting=2) as upstreams:
             inside = [asyncio.ensure_future(post(upstreams, provider.entry())) for _ in range(3)]
             await turns(1)
             assert (await caught(post(upstreams, provider.entry()))).error_type == "shed"
@@ -391,7 +391,7 @@ def test_a_refused_connection_is_a_connect_failure_and_frees_the_slot(run):
         with socket.create_server(("127.0.0.1", 0)) as unused:
             port = unused.getsockname()[1]
         entry = Provider(name="gone", api="openai", base_url=f"http://127.0.0.1:{port}")
-        async with pool(limit_per_lane=1) as upstreams:
+        async with pool(limit=1) as upstreams:
             for _ in range(2):
                 assert (await caught(post(upstreams, entry))).error_type == "provider_connect"
 
@@ -404,7 +404,7 @@ def test_without_a_descriptor_it_is_no_failure_of_the_provider(run, raw):
     async def scene():
         async with (
             raw(playing(OK)) as provider,
-            pool(descriptors=Descriptors(4), limit_per_lane=1) as upstreams,
+            pool(descriptors=Descriptors(4), limit=1) as upstreams,
         ):
             before = open_files()
             for _ in range(2):

@@ -20,7 +20,7 @@ SENT = [
 
 
 async def ask(upstreams: Any, provider: Any, **more: Any) -> Tunnel | UpstreamResponse:
-    call = {"lane": "candidate", "target": b"/realtime?model=m", "headers": SENT}
+    call = {"limit_key": "candidate", "target": b"/realtime?model=m", "headers": SENT}
     return await upstreams.upgrade(provider, **(call | more))  # type: ignore[no-any-return]
 
 
@@ -350,7 +350,7 @@ def test_a_pool_that_closes_takes_its_tunnels_along(run: Run) -> None:
 
 def test_a_full_lane_refuses_and_a_line_break_is_not_sent(run: Run) -> None:
     async def scenario() -> None:
-        async with RawProvider(switching()) as raw, pool(limit_per_lane=1) as upstreams:
+        async with RawProvider(switching()) as raw, pool(limit=1) as upstreams:
             entry = raw.entry(timeout=Timeout(connect_s=0.1))
             with pytest.raises(ValueError, match="line break"):
                 await ask(upstreams, entry, headers=[(b"x", b"a\r\nb: c")])

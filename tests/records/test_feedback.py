@@ -113,7 +113,7 @@ def test_a_document_of_very_many_values_or_members_is_refused_before_it_is_read(
     many = b"[" + b",".join([b'{"metric":"a","value":1}'] * 160_000) + b"]"
     repeated = b"{" + b'"metric":"a",' * 300_000 + b'"value":1}'
     for document in (many, repeated):
-        assert refusal(document) == (413, "too much in one document: send at most 1000 values at once")
+        assert refusal(document) == (413, "the document is too large: send at most 1000 values")
 
 
 def test_a_thousand_comments_full_of_code_are_taken() -> None:

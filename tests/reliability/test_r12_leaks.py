@@ -130,9 +130,9 @@ async def run(stage: Stage, requests: int) -> int:
 
 
 async def fill(stage: Stage) -> int:
-    """As many streams of each arm as its lane may have; how many of all reached the provider.
+    """As many streams of each arm as its connection limit allows; how many of all reached the provider.
 
-    The candidate's first: where the baseline's lane is full, both arms are refused.
+    The candidate's first: where the baseline's limit is reached, both arms are refused.
     """
     address = stage.server.traffic
     stage.provider.log.clear()
