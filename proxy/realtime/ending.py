@@ -14,7 +14,7 @@
 | caller, close frame or not            | a completed response                    | ended well              |
 |                                       | close frame, no response in progress    | ended well              |
 |                                       | else                                    | `aborted`               |
-| nobody: no byte either way for `idle` | a response in progress                  | `provider_timeout`      |
+| neither: no byte for `idle`           | a response in progress                  | `provider_timeout`      |
 |                                       | else                                    | as if the caller left   |
 
 "Ended well" becomes `provider_stream_error` when responses failed and none completed. Errors after which a
@@ -28,7 +28,7 @@ from proxy.realtime.events import EXPIRED, SessionEvents
 from proxy.realtime.frames import NO_CODE
 from records.outcome import ErrorType
 
-Who = Literal["provider", "caller", "nobody"]
+Side = Literal["provider", "caller", "neither"]
 
 _REGULAR = frozenset([1000, 1001, NO_CODE])
 _CALLERS_FAULT = frozenset([1002, 1003, 1007, 1008])
@@ -37,11 +37,11 @@ _TOO_LARGE = 1009
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """The end of a session. `who`: the side that ended it. `code`: the code of that side's first close frame,
+    """The end of a session. `side`: which side ended it. `code`: the code of that side's first close frame,
     None without one. `broke`: the error of the provider's connection, None for a FIN. `malformed`: the
     provider's bytes were not WebSocket frames."""
 
-    who: Who
+    side: Side
     code: int | None = None
     broke: ErrorType | None = None
     malformed: bool = False
@@ -51,9 +51,9 @@ def failure(end: End, events: SessionEvents) -> ErrorType | None:
     """Return the session's error type; None when it ended well."""
     if events.refused is not None and events.received == 1:
         return events.refused
-    if end.who == "provider":
+    if end.side == "provider":
         wrong = _by_provider(end, events)
-    elif end.who == "nobody" and events.under_way:
+    elif end.side == "neither" and events.under_way:
         wrong = "provider_timeout"
     else:
         wrong = _by_caller(end, events)

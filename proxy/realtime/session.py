@@ -10,7 +10,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from proxy.realtime.ending import End, Who, failure
+from proxy.realtime.ending import End, Side, failure
 from proxy.realtime.events import SessionEvents
 from proxy.realtime.frames import BINARY, TEXT, Frames, Message
 from proxy.realtime.inflate import agreed
@@ -65,8 +65,8 @@ class Session:
         self._active_at = monotonic()
         self._greeting: list[bytes] = []
         self._broke: ErrorType | None = None
-        self._ended_by: Who | None = None
-        self._closed_by: Who | None = None  # the sender of the first close frame
+        self._ended_by: Side | None = None
+        self._closed_by: Side | None = None  # the sender of the first close frame
         self._on_end: Callable[[ErrorType | None], None] | None = None
 
     @property
@@ -104,7 +104,7 @@ class Session:
             self._provider.abort()
             caller.abort()
             raise
-        self._finish(self._ended_by or "nobody")
+        self._finish(self._ended_by or "neither")
         self._provider.close()
         caller.close()
 
@@ -164,7 +164,7 @@ class Session:
         while quiet_s < self._idle_s:
             await asyncio.sleep(self._idle_s - quiet_s)
             quiet_s = monotonic() - self._active_at
-        self._over("nobody")
+        self._over("neither")
 
     # The copies
 
@@ -193,17 +193,17 @@ class Session:
 
     # The end
 
-    def _over(self, who: Who) -> None:
+    def _over(self, side: Side) -> None:
         if self._ended_by is None:
-            self._ended_by = who
+            self._ended_by = side
 
-    def _end(self, who: Who) -> End:
-        """The end of the session. The sender of the first close frame ended it, else the side `who`."""
-        who = self._closed_by or who
-        frames = self._from_caller if who == "caller" else self._from_provider
-        return End(who=who, code=frames.close_code, broke=self._broke, malformed=self._from_provider.lost)
+    def _end(self, side: Side) -> End:
+        """The end of the session. The sender of the first close frame ended it, else the side `side`."""
+        side = self._closed_by or side
+        frames = self._from_caller if side == "caller" else self._from_provider
+        return End(side=side, code=frames.close_code, broke=self._broke, malformed=self._from_provider.lost)
 
-    def _finish(self, who: Who) -> None:
+    def _finish(self, side: Side) -> None:
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
-            on_end(failure(self._end(who), self.events))
+            on_end(failure(self._end(side), self.events))

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from proxy.realtime.ending import End, Who, failure
+from proxy.realtime.ending import End, Side, failure
 from proxy.realtime.events import SessionEvents
 from proxy.realtime.frames import NO_CODE
 from records.outcome import ErrorType, Usage
@@ -128,8 +128,8 @@ def test_what_is_no_event_is_passed_over(text: bytes) -> None:
 def test_an_error_in_place_of_a_session_refuses_it(code: str | None, kind: str, expected: ErrorType) -> None:
     events = seen(error(code, kind))
     assert events.refused == expected
-    for who in get_args(Who):
-        assert failure(End(who=who, code=1000), events) == expected
+    for side in get_args(Side):
+        assert failure(End(side=side, code=1000), events) == expected
     assert seen(event("session.created"), error(code, kind)).refused is None
 
 
@@ -146,37 +146,37 @@ ERROR = error("server_error", "server_error")
 @pytest.mark.parametrize(
     ("texts", "end", "expected"),
     [
-        ([], End(who="provider", code=1000), None),
-        ([CREATED], End(who="provider", code=1001), None),
-        ([CREATED], End(who="provider", code=NO_CODE), None),
-        ([CREATED, LIMIT], End(who="provider", code=1001), None),
-        ([CREATED, ERROR], End(who="provider", code=1000), "provider_stream_error"),
-        ([CREATED, ERROR], End(who="provider", code=4000), "provider_stream_error"),
-        ([CREATED, ERROR, done()], End(who="provider", code=1000), None),
-        ([CREATED], End(who="provider", code=1002), "caller_rejected"),
-        ([CREATED], End(who="provider", code=1007), "caller_rejected"),
-        ([CREATED], End(who="provider", code=1009), "caller_too_large"),
-        ([CREATED], End(who="provider", code=1011), "provider_stream_error"),
-        ([CREATED], End(who="provider", code=4000), "provider_stream_error"),
-        ([CREATED, done()], End(who="provider"), "provider_truncated"),
-        ([CREATED, done()], End(who="provider", broke="provider_reset"), "provider_truncated"),
-        ([CREATED, done()], End(who="provider", broke="provider_timeout"), "provider_timeout"),
-        ([], End(who="provider", malformed=True), "provider_malformed"),
-        ([CREATED, done()], End(who="caller"), None),
-        ([CREATED, done(), UNDER_WAY], End(who="caller"), None),
-        ([CREATED], End(who="caller", code=1000), None),
-        ([CREATED], End(who="caller", code=1001), None),
-        ([CREATED, UNDER_WAY], End(who="caller", code=1000), "aborted"),
-        ([CREATED], End(who="caller"), "aborted"),
-        ([CREATED, ERROR, done()], End(who="caller"), None),
-        ([CREATED, UNDER_WAY], End(who="nobody"), "provider_timeout"),
-        ([CREATED, UNDER_WAY, done()], End(who="nobody"), None),
-        ([CREATED], End(who="nobody"), "aborted"),
-        ([CREATED, done("failed")], End(who="caller", code=1000), "provider_stream_error"),
-        ([CREATED, done("failed")], End(who="provider", code=1000), "provider_stream_error"),
-        ([CREATED, done("failed"), done()], End(who="caller", code=1000), None),
-        ([CREATED, done("incomplete")], End(who="caller"), None),
-        ([CREATED, done("cancelled")], End(who="caller"), None),
+        ([], End(side="provider", code=1000), None),
+        ([CREATED], End(side="provider", code=1001), None),
+        ([CREATED], End(side="provider", code=NO_CODE), None),
+        ([CREATED, LIMIT], End(side="provider", code=1001), None),
+        ([CREATED, ERROR], End(side="provider", code=1000), "provider_stream_error"),
+        ([CREATED, ERROR], End(side="provider", code=4000), "provider_stream_error"),
+        ([CREATED, ERROR, done()], End(side="provider", code=1000), None),
+        ([CREATED], End(side="provider", code=1002), "caller_rejected"),
+        ([CREATED], End(side="provider", code=1007), "caller_rejected"),
+        ([CREATED], End(side="provider", code=1009), "caller_too_large"),
+        ([CREATED], End(side="provider", code=1011), "provider_stream_error"),
+        ([CREATED], End(side="provider", code=4000), "provider_stream_error"),
+        ([CREATED, done()], End(side="provider"), "provider_truncated"),
+        ([CREATED, done()], End(side="provider", broke="provider_reset"), "provider_truncated"),
+        ([CREATED, done()], End(side="provider", broke="provider_timeout"), "provider_timeout"),
+        ([], End(side="provider", malformed=True), "provider_malformed"),
+        ([CREATED, done()], End(side="caller"), None),
+        ([CREATED, done(), UNDER_WAY], End(side="caller"), None),
+        ([CREATED], End(side="caller", code=1000), None),
+        ([CREATED], End(side="caller", code=1001), None),
+        ([CREATED, UNDER_WAY], End(side="caller", code=1000), "aborted"),
+        ([CREATED], End(side="caller"), "aborted"),
+        ([CREATED, ERROR, done()], End(side="caller"), None),
+        ([CREATED, UNDER_WAY], End(side="neither"), "provider_timeout"),
+        ([CREATED, UNDER_WAY, done()], End(side="neither"), None),
+        ([CREATED], End(side="neither"), "aborted"),
+        ([CREATED, done("failed")], End(side="caller", code=1000), "provider_stream_error"),
+        ([CREATED, done("failed")], End(side="provider", code=1000), "provider_stream_error"),
+        ([CREATED, done("failed"), done()], End(side="caller", code=1000), None),
+        ([CREATED, done("incomplete")], End(side="caller"), None),
+        ([CREATED, done("cancelled")], End(side="caller"), None),
     ],
 )
 def test_the_end_says_who_was_at_fault(texts: list[bytes], end: End, expected: ErrorType | None) -> None:
@@ -187,4 +187,4 @@ def test_a_missed_event_may_have_been_counted_tokens() -> None:
     events = seen(CREATED, ERROR)
     events.missed()
     assert events.partial
-    assert failure(End(who="provider", code=1000), events) is None
+    assert failure(End(side="provider", code=1000), events) is None
