@@ -71,8 +71,8 @@ class Endpoints:
         return PlainTextResponse("waiting for a plan\n", status_code=503)
 
     async def feedback(self, request: Request) -> Response:
-        """202 once it is on disk; 4xx with a reason and nothing kept; 503 when the spool is full or its disk
-        hangs.
+        """202 once the feedback is on disk; 4xx with a reason and nothing stored; 503 when the spool is full
+        or its disk hangs.
 
         With `?check` nothing is stored, and a 200 lists every value that would be refused.
         """
@@ -90,7 +90,7 @@ class Endpoints:
             return JSONResponse({"error": problem.message}, status_code=problem.status)
         except SpoolFull:
             return JSONResponse(
-                {"error": "the spool is full, or its disk hangs: nothing was kept, send it again later"},
+                {"error": "the spool is full or its disk hangs, and nothing was stored: send it again later"},
                 status_code=503,
                 headers={"retry-after": "5"},
             )

@@ -1,7 +1,7 @@
 """The request path, top to bottom: read, assign, ask, relay, record.
 
-In every ending, disconnects and cancellations too, exactly one Outcome is recorded, and it is recorded before
-the bytes that complete the response are handed over: on disk, or in memory while the disk hangs (ADR 8).
+Every ending, including disconnects and cancellations, records exactly one Outcome before the bytes that
+complete the response are sent: on disk, or in memory while the disk hangs (ADR 8).
 """
 
 import asyncio
@@ -223,7 +223,9 @@ def _refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
     if incoming.more or refusal.error_type == "proxy_no_descriptors":
-        incoming.keep_alive = False  # the rest of the body is not read, or the caller's descriptor is needed
+        incoming.keep_alive = (
+            False  # the rest of the request body is not read, or the caller's descriptor is needed
+        )
     _answer(incoming, record, refusal.status, refusal.message, refusal.error_type, headers)
 
 

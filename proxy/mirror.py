@@ -130,9 +130,9 @@ class Mirrors:
             await self._ask(call, record, attempt)
             record.finish(attempt)
         except UpstreamError as failure:
-            reply.failure = failure.error_type
-            record.finish(reply)
-        except Refused as refusal:  # the body fits the baseline as it is, and cannot be changed
+            attempt.failure = failure.error_type
+            record.finish(attempt)
+        except Refused as refusal:  # the model cannot be changed in this body
             record.refuse(refusal.error_type)
         except asyncio.CancelledError:
             record.abort()

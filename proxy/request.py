@@ -61,7 +61,7 @@ def _with_model(call: Call, model: str, body: bytes) -> tuple[str, bytes]:
         try:
             return target, replace_value(body, "model", msgspec.json.encode(model))
         except TooIntricate as exc:
-            raise Refused(400, f"this body's model cannot be changed: {exc}", "caller_rejected") from exc
+            raise Refused(400, f"cannot change the model in this body: {exc}", "caller_rejected") from exc
     target = MODEL_PATH.sub(lambda place: f"{place['before']}{quoted(model)}:{place['method']}", target)
     if operation.repeats_model:
         named = msgspec.json.encode(f"models/{model}")

@@ -1,9 +1,9 @@
 """Replaces a top-level value in a JSON text and leaves every other byte unchanged. Not a JSON parser.
 
-The caller has decoded the body before, so it is valid JSON, and the key stands at its top level. Where
-`"key":` stands at most once in the text, nothing else is looked at; otherwise (the key stands in a tool's
-schema too, say) a parser says how long each top-level value is. Walking the text by its strings and brackets
-takes twenty times as long: that is for what the parser does not tell, where the text is short.
+The caller has already decoded the body, so it is valid JSON and has the key at its top level. If `"key":`
+occurs once, its value is replaced directly. Otherwise, for example when a tool's schema has the key too, a
+parser gives the length of each top-level value. Scanning the text by its strings and brackets takes twenty
+times as long, and is only done for short texts that the parser cannot resolve.
 """
 
 import json
@@ -21,7 +21,7 @@ _COLON = re.compile(rb"\s*:\s*")
 _SCALAR = re.compile(_STRING + rb'|[^\s,}\]\[{"]+', re.DOTALL)
 _PLAIN = re.compile(rb'\s*:\s*("[^"\\]*"|[^\s,}\]\[{"]+)')
 MOST_WALKED = 64 * 1024
-"""Bytes: some ten milliseconds."""
+"""Bytes; scanning so many takes about ten milliseconds."""
 MOST_MEMBERS = 1000
 _BACKSLASH = ord("\\")
 
@@ -33,8 +33,10 @@ class TooIntricate(ValueError):
 
 
 def replace_value(body: bytes, key: str, value: bytes) -> bytes:
-    """The body with the value of each top-level `key` replaced (JSON allows repeats; the last one counts).
-    May raise TooIntricate."""
+    """Replace the value of every top-level `key`. JSON allows repeated keys; the last one counts.
+
+    May raise TooIntricate.
+    """
     for start, end in reversed(value_spans(body, key)):
         body = body[:start] + value + body[end:]
     return body
@@ -47,12 +49,12 @@ def insert_first(body: bytes, key: str, value: bytes) -> bytes:
 
 
 def value_spans(body: bytes, key: str) -> list[tuple[int, int]]:
-    """Byte ranges [start, end) of the values of a top-level key. May raise TooIntricate."""
+    """Return the byte ranges [start, end) of the values of a top-level key. May raise TooIntricate."""
     quoted_key = b'"' + key.encode() + b'"'
     at = body.find(quoted_key)
     once = at > 0 and body[at - 1] != _BACKSLASH and body.find(quoted_key, at + 1) < 0
     if once and b"\\u00" not in body and (plain := _PLAIN.match(body, at + len(quoted_key))):
-        return [plain.span(1)]  # as nearly every body has it
+        return [plain.span(1)]  # the common case
     return _spans_at_top(body, key)
 
 
@@ -61,15 +63,15 @@ def _spans_at_top(body: bytes, key: str) -> list[tuple[int, int]]:
     if spans is not None:
         return [spans[key]] if key in spans else []
     if len(body) > MOST_WALKED:
-        raise TooIntricate(f"a member stands twice in its {len(body)} bytes")
+        raise TooIntricate(f"a member is repeated in its {len(body)} bytes")
     return [(start, _value_end(body, start)) for start in _walked_starts(body, key)]
 
 
 def _parsed_spans(body: bytes) -> dict[str, tuple[int, int]] | None:
-    """The span of every top-level value; None where a key stands there twice, of which a parser tells one."""
+    """Return the span of every top-level value; None when a key is repeated, which a parser hides."""
     try:
         members = _decode_members(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # a name that is no UTF-8
+    except (msgspec.DecodeError, UnicodeDecodeError):  # a name that is not UTF-8
         return None
     if len(members) > MOST_MEMBERS:
         raise TooIntricate(f"it has {len(members)} members")

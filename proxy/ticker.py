@@ -12,7 +12,7 @@ PERIOD_S = 0.1
 """The delay with which a deadline may be noticed. A tick costs about 40 ns per watched connection."""
 
 AGAIN_S = 1.0
-"""After a check that raised."""
+"""Delay before an object is checked again after its check raised."""
 
 
 class Watched(Protocol):
@@ -49,7 +49,7 @@ class Ticker:
         self._watched.discard(watched)
 
     def tick(self, now: float) -> None:
-        """Check whatever is due at the monotonic second `now`. One that raises takes no other one's turn."""
+        """Check every object due at the monotonic second `now`. An exception affects no other object."""
         for watched in [each for each in self._watched if each.check_at <= now]:
             try:
                 watched.check(now)

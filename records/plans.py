@@ -78,6 +78,6 @@ class PlanWatch:
 
 
 def _read_unnoted(path: Path) -> bytes:
-    """A file's bytes. Noting when it was read would be a write, which waits for a disk that hangs (ADR 8)."""
+    """Read a file without updating its access time, a write that would wait for a hanging disk (ADR 8)."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME), "rb") as file:
         return file.read()

@@ -1,10 +1,10 @@
 """The writing side of the spool: a worker's append-only files, the only files that a worker writes.
 
-A file is `w{worker}-{boot}-{pid}-{n}.spool`: `boot` is 8 hex digits of the machine's boot id and 8 of this
-process's start (a container reuses pids within one boot), `n` counts segments. Its writer holds an flock on
-it while it may still write, so that a reader can tell an orphan. Each record is one write(), which survives
-kill -9; a thread groups the fdatasync that survives a power cut. While the disk hangs, records wait in memory
-(`spool_held`). Reading is `spool_reader`.
+A file is named `w{worker}-{boot}-{pid}-{n}.spool`. `boot` is 8 hex digits of the machine's boot id and 8
+random ones per process (containers reuse pids within one boot); `n` counts segments. The writer holds an
+flock on the file while it may write, so readers can detect orphans. Each record is one write(), which
+survives kill -9. A thread groups the fdatasync calls that survive a power cut. While the disk hangs, records
+are held in memory (`spool_held`). `spool_reader` is the reading side.
 """
 
 import fcntl
@@ -28,8 +28,9 @@ _ROOM_STEP = 1 << 20
 class SpoolWriter:
     """One process's spool. Not thread-safe: call `append` and `synced` from the event loop's thread.
 
-    `cap_bytes` bounds the whole folder (all workers; overshot by at most 1 MiB a worker), `segment_bytes` one
-    file. `dropped` counts outcomes and feedback that were not kept; `held` waits for a disk that hangs.
+    `cap_bytes` bounds the folder over all workers, exceeded by at most 1 MiB per worker. `segment_bytes`
+    bounds one file. `dropped` counts outcomes and feedback that were lost; `held` has the frames that wait
+    for a hanging disk.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class SpoolWriter:
         self._sync = Sync(folder, self._fd)
 
     def append(self, record: Record) -> bool:
-        """Write one record's frame, or hold it while the disk hangs. False, counted, when the folder is full,
-        the disk refuses it or it is over 1 MiB; the file stays framed in every case."""
+        """Write one record, or hold it while the disk hangs. The file never keeps a partial frame.
+
+        False, and counted as dropped, when the folder is full, the write fails or the record is over 1 MiB.
+        """
         records = 0 if type(record) is Heartbeat else 1
         try:
             frame = encode(record)
@@ -63,8 +66,8 @@ class SpoolWriter:
         return True
 
     def append_all(self, records: Sequence[Record]) -> bool:
-        """Write several records by one write(): all of them, or none and every one counted as dropped. They
-        are never held: their caller goes on to wait for `synced`."""
+        """Write several records with one write(): either all are written or all count as dropped. They are
+        never held, because their caller waits for `synced`."""
         try:
             frames = b"".join([encode(record) for record in records])
         except ValueError:
@@ -79,8 +82,8 @@ class SpoolWriter:
         await self._sync.wait()
 
     def close(self) -> None:
-        """Sync and let go of the file; readers may then finish it. An unused file is taken away. Waits for a
-        disk that hangs."""
+        """Sync and unlock the file, so that readers can finish it. An empty file is deleted. Waits for a
+        hanging disk."""
         if self.held:
             self._write_held()
         unused = self._written == 0

@@ -1,5 +1,4 @@
-"""Frames that wait in a worker's memory while the spool's disk hangs (ADR 8). Nothing here is kept: a worker
-that is killed takes it along."""
+"""Frames held in a worker's memory while the spool's disk hangs (ADR 8), lost if the worker is killed."""
 
 import structlog
 
@@ -9,8 +8,7 @@ HELD_BYTES = 32 << 20
 
 
 class Held:
-    """Frames in the order in which they came, up to a bound. `records` counts what is in them, heartbeats
-    apart."""
+    """Held frames in order, up to a bound. `records` counts their records without heartbeats."""
 
     def __init__(self, most_bytes: int = HELD_BYTES) -> None:
         self.records = 0
@@ -21,7 +19,7 @@ class Held:
         return bool(self._frames)
 
     def put(self, frame: bytes, records: int) -> bool:
-        """Let a frame wait. False when there is no room for it."""
+        """Hold a frame. False when the bound is reached."""
         if len(self._frames) + len(frame) > self._most_bytes:
             return False
         if not self._frames:
@@ -31,7 +29,7 @@ class Held:
         return True
 
     def take(self) -> tuple[bytearray, int]:
-        """All that waited, and how many records that is. Nothing waits any more."""
+        """Return all held frames and the number of their records, and hold none."""
         taken = self._frames, self.records
         self._frames, self.records = bytearray(), 0
         log.warning("spool.disk_answers", records=taken[1])

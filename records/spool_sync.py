@@ -1,7 +1,7 @@
-"""The thread that makes appended bytes durable: one fdatasync for all who wait, at most one in 100 ms.
+"""The thread that makes appended bytes durable: one fdatasync for all waiters, at most every 100 ms.
 
-It syncs once a second in any case, and so meets a disk that hangs before the event loop does, whose write()
-goes on into the page cache for some seconds (ADR 8).
+It syncs at least once a second, and so detects a hanging disk before the event loop does, whose write() still
+succeeds into the page cache for some seconds (ADR 8).
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Sync:
             self._wake.set()
 
     def hangs(self) -> bool:
-        """True while a sync has been under way for a second: a write() now might not return either."""
+        """True while a sync has been running for over a second, so that a write() might not return either."""
         began = self._began
         return began is not None and time.monotonic() - began > HANGS_AFTER_S
 

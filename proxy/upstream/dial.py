@@ -85,7 +85,7 @@ class Dialer:
             raise UpstreamError("provider_connect", f"no connection within {limit_s} s") from exc
 
     def close(self) -> None:
-        """End the resolver thread, once the lookup in it is done. A later lookup has a thread for itself."""
+        """End the resolver thread after its running lookup. A later lookup gets a thread of its own."""
         self._closed = True
         if self._lookup is None:
             self._end_resolver()

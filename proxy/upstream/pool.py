@@ -15,11 +15,11 @@ from proxy.upstream.tunnel import Refusal, Tunnel, open_tunnel, upgrade_head
 from proxy.upstream.upstream_response import UpstreamResponse
 
 _Key = tuple[str, str, int, str | None]
-"""What tells one origin from another: scheme, host, port and file of authorities."""
+"""The key of an origin: scheme, host, port and CA file."""
 
 
 class PoolContext:
-    """What all origins of one pool have in common. `room` is where any of their connections reads to."""
+    """State shared by all origins of one pool. `room` is the read buffer of all their connections."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ticker: Ticker) -> None:
         self.loop = loop
@@ -48,18 +48,16 @@ class Origin:
         return None
 
     async def dial(self, limit_s: float) -> Connection:
-        """A new connection. Raises UpstreamError, as the dialer does, or provider_reset."""
+        """Open a connection. Raises UpstreamError: the dialer's, provider_reset or aborted."""
         context = self._context
         connection = Connection(context.loop, context.ticker, self, context.room)
         try:
             await self.dialer.dial(lambda: connection, limit_s)
         except BaseException:
-            context.ticker.forget(
-                connection
-            )  # uvloop does not tell it when its dialling is cancelled half-way
+            context.ticker.forget(connection)  # uvloop calls no connection_lost for a cancelled dial
             raise
         if not connection.is_usable():
-            raise UpstreamError("provider_reset", "the provider closed the connection as soon as it was open")
+            raise UpstreamError("provider_reset", "the provider closed the connection right after it opened")
         if context.closed:
             connection.shut()
             raise UpstreamError("aborted", "the proxy is stopping")
@@ -67,14 +65,14 @@ class Origin:
         return connection
 
     def retire(self) -> None:
-        """No provider leads here any more. What is under way ends as it would have, and is the last."""
+        """Close idle connections after the last provider here was removed; running exchanges still end."""
         self._retired = True
         self.dialer.close()
         for connection in [*self.idle]:
             connection.shut()
 
-    def keep(self, connection: Connection) -> None:
-        """Keeper: it may be used again."""
+    def put_back(self, connection: Connection) -> None:
+        """ConnectionOwner: take back an idle connection."""
         if self._retired:
             connection.shut()
         else:
@@ -193,13 +191,13 @@ class Upstreams:
         return self._limits[limit_key].free if limit_key in self._limits else self._limit
 
     def keep_only(self, providers: Iterable[Provider]) -> None:
-        """Drop what leads to none of them: idle connections at once, others with the exchange that they are
-        in. A limit that nobody uses at the moment comes again with its lane's next exchange."""
-        self._wanted = {_key(each, Address(each.base_url)) for each in providers}
+        """Drop connections to other providers, idle ones at once and others after their exchange, and unused
+        limits, which are created again on demand."""
+        self._wanted = {_key(provider, Address(provider.base_url)) for provider in providers}
         for key in self._origins.keys() - self._wanted:
             self._origins.pop(key).retire()
         self._routes.clear()
-        self._lanes = {name: lane for name, lane in self._lanes.items() if lane.free < self._limit}
+        self._limits = {name: slots for name, slots in self._limits.items() if slots.free < self._limit}
 
     async def close(self) -> None:
         """Abort every connection and wait until the sockets are closed."""
@@ -234,8 +232,10 @@ class Upstreams:
         return response
 
     def _learn(self, provider: Provider) -> tuple[Provider, Address, Origin]:
-        """A provider seen for the first time, or changed by a reload: its connections stay, if it still leads
-        to the same place. Where no provider leads any more, an exchange from before gets a way of its own."""
+        """Register a new provider, or one changed by a reload. Connections to the same address stay open.
+
+        An exchange that began before its provider was removed gets a separate, retired origin.
+        """
         address = Address(provider.base_url)
         key = _key(provider, address)
         if self._wanted is not None and key not in self._wanted:
@@ -260,9 +260,9 @@ class Upstreams:
         )
         return Origin(self._context, dialer)
 
-    def _open_lane(self, name: str) -> ConnectionLimit:
-        self._lanes[name] = ConnectionLimit(self._loop, self._limit)
-        return self._lanes[name]
+    def _add_limit(self, key: str) -> ConnectionLimit:
+        limit = self._limits[key] = ConnectionLimit(self._loop, self._limit)
+        return limit
 
     async def _wait_for_slot(self, slots: ConnectionLimit, limit_key: str, limit_s: float) -> None:
         reached = f"the connection limit of {limit_key} is reached"

@@ -95,7 +95,7 @@ def transaction(
 
 
 def _ping(connection: Connection, line: Line | None) -> None:
-    """A pooled connection may have died of a restart meanwhile: then a new one, without telling anybody."""
+    """Replace a pooled connection that died with a restart of the server."""
     if connection.dialect.name == "sqlite":
         return
     try:
@@ -109,8 +109,8 @@ def _ping(connection: Connection, line: Line | None) -> None:
 
 @contextmanager
 def _cut_off(connection: Connection, after_s: float | None) -> Iterator[Line | None]:
-    """Shut the connection's line after that time, which ends whatever waits on it, and keep what was shut out
-    of the pool."""
+    """Shut the connection's socket after `after_s`, which ends every wait on it, and invalidate a connection
+    that was shut."""
     if after_s is None or connection.dialect.name == "sqlite":
         yield None
         return

@@ -1,4 +1,4 @@
-"""The line to a database while somebody waits on it. A timer may shut it, and nothing else by mistake."""
+"""A database connection's socket, which a timer can shut down safely while a thread waits on it."""
 
 import os
 import socket
@@ -10,22 +10,21 @@ import psycopg
 
 
 class Line:
-    """A psycopg connection's socket, to be shut from another thread until it is let go of.
+    """A psycopg connection's socket, which another thread may shut down until `let_go`.
 
-    It is a descriptor of its own: the driver's may be closed, and its number another file's, when the timer
-    comes. And it is let go of before the connection is another's: a timer that comes later finds nothing.
-    `late` says that the timer came in time.
+    The socket is a duplicate: when the timer fires, the driver may have closed its own descriptor, and the
+    number may belong to another file. After `let_go` a late timer has no effect. `late`: the socket was shut.
     """
 
     def __init__(self, driver: "psycopg.Connection[Any]") -> None:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self.late = False
-        with suppress(OSError, psycopg.Error):  # it has ended by itself, and what waits on it will see that
+        with suppress(OSError, psycopg.Error):  # the connection has ended, which its waiting thread will see
             self._socket = socket.socket(fileno=os.dup(driver.pgconn.socket))
 
     def shut(self) -> None:
-        """End whatever waits on the line."""
+        """Shut the socket down, which ends every wait on it."""
         with self._lock:
             if self._socket is not None:
                 self.late = True
@@ -33,7 +32,7 @@ class Line:
                     self._socket.shutdown(socket.SHUT_RDWR)
 
     def let_go(self) -> None:
-        """Nobody waits any more."""
+        """Close the duplicate when no thread waits any more."""
         with self._lock:
             if self._socket is not None:
                 self._socket.close()

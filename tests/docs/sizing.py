@@ -1,4 +1,4 @@
-"""Writes the tables of docs/sizing.md: costs as docs/performance.md has them, and an example worked out.
+"""Writes the tables of docs/sizing.md: the costs from docs/performance.md, and a worked example.
 
 python -m tests.docs.sizing
 """
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/sizing.md"
 MEASURED = (ROOT / "docs/performance.md").read_text()
 SPOOLED_BYTES = 1_113
-"""Of an outcome in the spool, by the command that stands on the page."""
+"""Size of an outcome in the spool, from the command on the page."""
 
 _FIGURES, _INGEST, _REPORTS = (
     "[figures](performance.md#figures)",
@@ -22,7 +22,7 @@ Rows = list[tuple[str, str, str]]
 
 
 def cell(row: str, column: int, place: int = 0, *, under: str = "") -> str:
-    """A number in a cell of the first table row that begins so, behind `under`; places counted from 0."""
+    """A number in a cell of the first table row that begins with `row`, after `under`; places from 0."""
     line = re.search(rf"^\| {re.escape(row)}.*$", MEASURED[MEASURED.index(under) :], re.MULTILINE)
     assert line is not None, f"docs/performance.md has no row {row!r}"
     return str(re.findall(r"\d[\d,]*(?:\.\d+)?", line[0].split("|")[column])[place])
@@ -39,7 +39,7 @@ ADMIN = cell("the same, admin process", 3, under=TLS)
 STREAM_KIB = cell("memory per open stream", 3, under=TLS)
 SHIPPER, SERVER = (cell("PostgreSQL, the same", 3, place) for place in (0, 1))
 SQLITE_BYTES, POSTGRES_BYTES = cell("SQLite, quiet machine", 4), cell("PostgreSQL, the same", 4)
-SLOW_READER_KIB = cell("a provider read by 64 KiB at most", 3)
+SLOW_READER_KIB = cell("reads of at most 64 KiB from a provider", 3)
 REPORT_S, REPORT_MIB = (cell("the contract's rubric: four rows", column) for column in (3, 4))
 NINE_ROWS_MIB = cell("and nine rows", 4)
 WORKER_MIB, ADMIN_MIB = re.findall(
@@ -61,7 +61,7 @@ COSTS: Rows = [
     ("exchange, admin process", f"{ADMIN} µs of another core", _FIGURES),
     (
         "outcome stored in PostgreSQL",
-        f"shipper {SHIPPER} µs (a part of the admin process's work), the server's {SERVER} µs",
+        f"shipper {SHIPPER} µs (part of the admin process's work), PostgreSQL server {SERVER} µs",
         _INGEST,
     ),
     ("open stream, behind TLS", f"{STREAM_KIB} KiB", _FIGURES),
@@ -70,17 +70,16 @@ COSTS: Rows = [
     ("admin process", f"{ADMIN_MIB} MiB after a million exchanges, without reports", _FIGURES),
     (
         "report of 50 million exchanges, 500,000 users",
-        f"{REPORT_MIB} MiB at its peak, {REPORT_S} s of CPU beside the database's; "
+        f"{REPORT_MIB} MiB at its peak, {REPORT_S} s of CPU plus the database's; "
         f"nine rows: {NINE_ROWS_MIB} MiB",
         _REPORTS,
     ),
     (
         "outcome on disk",
-        f"SQLite {SQLITE_BYTES} bytes, PostgreSQL {POSTGRES_BYTES} bytes, "
-        "all its totals and indexes included",
+        f"SQLite {SQLITE_BYTES} bytes, PostgreSQL {POSTGRES_BYTES} bytes, including its totals and indexes",
         _INGEST,
     ),
-    ("outcome in the spool", f"{SPOOLED_BYTES:,} bytes: {PER_GIB:,} to the GiB that it may hold", "below"),
+    ("outcome in the spool", f"{SPOOLED_BYTES:,} bytes, so {PER_GIB:,} fit into the spool's 1 GiB", "below"),
 ]
 
 
@@ -115,14 +114,14 @@ def example() -> Rows:
         ),
         ("disk with `retention: 21d`", "21 times that", kept[21]),
         ("disk with `retention: 90d`", "90 times that", kept[90]),
-        ("the database may be away", f"{PER_GIB:,} ÷ 50 a second", f"{PER_GIB / 50 / 3600:.1f} hours"),
+        ("the database may be down for", f"{PER_GIB:,} ÷ 50 a second", f"{PER_GIB / 50 / 3600:.1f} hours"),
     ]
 
 
 def page() -> str:
-    """docs/sizing.md with both tables as they should be."""
+    """Return docs/sizing.md with both tables computed."""
     text = PAGE.read_text()
-    for head, rows in (("| per | costs | from |", COSTS), ("| what | reckoning | is |", example())):
+    for head, rows in (("| per | costs | from |", COSTS), ("| what | calculation | result |", example())):
         table = "\n".join([head, "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
         text, found = re.subn(rf"^{re.escape(head)}\n(?:\|.*\n)+", lambda _: table + "\n", text, flags=re.M)  # noqa: B023
         assert found == 1, f"docs/sizing.md has {found} tables {head!r}"

@@ -32,7 +32,7 @@ def sent(
 
 def test_a_long_body_that_names_its_model_twice_is_refused() -> None:
     body = b'{"model":"gpt-4o","model":"gpt-4o","messages":["' + b"x" * MOST_WALKED + b'"]}'
-    with pytest.raises(Refused, match="a member stands twice") as refusal:
+    with pytest.raises(Refused, match="a member is repeated") as refusal:
         sent(body)
     assert (refusal.value.status, refusal.value.error_type) == (400, "caller_rejected")
 

@@ -507,7 +507,7 @@ def test_what_is_under_way_when_its_provider_is_removed_ends_as_it_would_have(ru
             await wire.send(OK[-1:])
             await wire.closed()
 
-        async with raw(play) as provider, pool(limit_per_lane=2) as upstreams:
+        async with raw(play) as provider, pool(limit=2) as upstreams:
             answer = await post(upstreams, provider.entry())
             upstreams.keep_only([])
             assert upstreams.free_slots("baseline") == 1
