@@ -1,4 +1,4 @@
-"""`canary.yaml`: read, checked, and handed on as the rooms' own records. Its schema is `config.schema`."""
+"""Reads and checks `canary.yaml`, and converts it into the rooms' records. `config.schema` is its schema."""
 
 from canary.config.config import Config
 from canary.config.errors import ConfigError, Problem

@@ -1,8 +1,8 @@
-"""From the file's sections to the rooms' values. Nothing is checked here: the sections were found sound.
+"""Converts the file's sections into the rooms' values. Expects checked sections; checks nothing itself.
 
-A section carries the file's keys with their descriptions and checks, in pydantic. A worker unpickles values
-and must not wait for pydantic's import, so there are both. A field that means the same in both has one name,
-the value's, and the file's key is its `alias`. What has another shape in the file is built by hand.
+Sections are pydantic models with the file's keys, descriptions and checks. Values are dataclasses, because a
+worker unpickles them and must not wait for pydantic's import. A field with the same meaning has the value's
+name in both, and the file's key as its `alias`; fields of another shape are converted by hand.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ _BOUNDS: Mapping[str, tuple[float | None, float | None]] = {
 
 
 def config(file: FileSection, warnings: Sequence[str]) -> Config:
-    """The whole file as the rooms take it."""
+    """Convert the whole file."""
     providers = {name: _provider(name, section) for name, section in file.providers.items()}
     metrics = {**BUILT_IN, **{name: _metric(name, section) for name, section in file.metrics.items()}}
     return Config(
@@ -66,7 +66,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
 
 
 def tags(file: FileSection) -> tuple[str, ...]:
-    """The tags that apps may send: those listed, or without a list those that some canary uses, in order."""
+    """The tags that apps may send: those in the `tags` list, else those that canaries use, in order."""
     if file.tags is not None:
         return file.tags
     used = (name for canary in file.canaries for name in used_tags(canary))
@@ -80,7 +80,7 @@ def used_tags(section: CanarySection) -> Sequence[str]:
 
 
 def match(section: MatchSection) -> Match:
-    """Whom the canary matches; header names in lower case, as requests have them."""
+    """The canary's match, with header names in lower case as requests have them."""
     return Match(
         models=frozenset(section.models),
         paths=frozenset(section.paths),

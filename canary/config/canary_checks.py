@@ -1,4 +1,4 @@
-"""What a canary must mean: arms that exist, a share or a ramp that rises, a rubric that can be judged."""
+"""Checks of each canary: its arms exist, its ramp rises, its rubric can be judged, no two overlap."""
 
 from collections.abc import Callable, Collection
 from itertools import combinations
@@ -16,13 +16,13 @@ from report.rubric import BadBound
 from report.rubric import check as check_criterion
 
 MOST_ROWS = 5
-"""Rubric rows beyond which few can still decide anything: each is one more chance to fail by luck."""
+"""Above this number of rubric rows, hardly any candidate passes: each row can fail by chance."""
 
 LARGE_SHARE = 0.5
 
 
 def check_canaries(file: FileSection, found: Salvage) -> None:
-    """Note every problem and warning of the canaries, alone and together."""
+    """Record every problem and warning of each canary and of each pair of canaries."""
     for index, canary in enumerate(file.canaries):
         path: Path = ("canaries", index)
         _check_names(canary, path, found)
@@ -42,7 +42,9 @@ def _check_capture(canary: CanarySection, path: Path, found: Salvage) -> None:
     if capture is None:
         return
     if not (capture.rate or capture.per_category or found.cut_below((*path, "capture"))):
-        found.complain((*path, "capture"), "keeps nothing; give it a rate, as `rate: 1%`, or per_category")
+        found.complain(
+            (*path, "capture"), "captures nothing; set a rate, for example `rate: 1%`, or per_category"
+        )
     for index, text in enumerate(capture.redact):
         try:
             pattern(text)
@@ -52,7 +54,7 @@ def _check_capture(canary: CanarySection, path: Path, found: Salvage) -> None:
 
 def _check_names(canary: CanarySection, path: Path, found: Salvage) -> None:
     if not CANARY_NAME.fullmatch(canary.name):
-        found.complain((*path, "name"), "a canary's name has letters, digits, . _ and -, at most 63")
+        found.complain((*path, "name"), "a canary's name may contain letters, digits, . _ and -, at most 63")
     for key, names in (
         ("segments", canary.segments),
         ("critical_categories", canary.critical_categories),
@@ -61,7 +63,7 @@ def _check_names(canary: CanarySection, path: Path, found: Salvage) -> None:
     ):
         for index, name in enumerate(names):
             if name in names[:index]:
-                found.complain((*path, key, index), f'"{name}" stands here twice')
+                found.complain((*path, key, index), f'"{name}" is listed twice')
 
 
 def _check_arms(file: FileSection, canary: CanarySection, path: Path, found: Salvage) -> None:
@@ -78,30 +80,30 @@ def _check_arms(file: FileSection, canary: CanarySection, path: Path, found: Sal
     name = canary.candidate.provider
     if candidate.api != baseline.api:
         message = (
-            f'"{name}" speaks the {candidate.api} api, the baseline {baseline.api}; a candidate must '
-            "speak the baseline's (most providers have an endpoint that does)"
+            f'"{name}" uses the {candidate.api} API and the baseline uses {baseline.api}; both arms need '
+            "the same API (most providers have a compatible endpoint)"
         )
         found.complain(place, message)
     if candidate is baseline:
         if canary.candidate.model == canary.baseline.model:
-            found.warn((*path, "candidate", "model"), "both arms are the same model: an A/A test")
+            found.warn((*path, "candidate", "model"), "both arms use the same model: this is an A/A test")
     elif candidate.api_key is None:
         if not found.was_cut(("providers", name, "api_key")):
             message = (
-                f'"{name}" has no api_key of its own, and the caller\'s is never sent to another provider; '
+                f'"{name}" has no api_key, and the caller\'s key is never sent to another provider; '
                 f"set providers.{name}.api_key"
             )
             found.complain(place, message)
     elif candidate.api_key == baseline.api_key:
-        found.warn(place, f'"{name}" has the same api_key as the baseline\'s provider')
+        found.warn(place, f'"{name}" and the baseline\'s provider have the same api_key')
 
 
 def _check_shares(canary: CanarySection, path: Path, found: Salvage) -> None:
     if canary.share is not None and canary.ramp is not None:
-        found.complain((*path, "ramp"), "stands beside share; give one of them")
+        found.complain((*path, "ramp"), "cannot be combined with share; remove one of them")
     neither = canary.share is None and canary.ramp is None
     if neither and not (found.was_cut((*path, "share")) or found.was_cut((*path, "ramp"))):
-        found.complain(path, "has neither share nor ramp; give one, as `share: 5%`")
+        found.complain(path, "has neither share nor ramp; set one, for example `share: 5%`")
     if canary.share is not None:
         _warn_of_large(canary.share, (*path, "share"), found)
     steps = canary.ramp or ()
@@ -109,15 +111,15 @@ def _check_shares(canary: CanarySection, path: Path, found: Salvage) -> None:
         place = (*path, "ramp", index)
         _warn_of_large(step.share, (*place, "share"), found)
         if step.for_s is None and index < len(steps) - 1:
-            found.complain((*place, "for"), "is missing; only the last step may leave it out")
+            found.complain((*place, "for"), "is missing; only the last step may omit it")
         if index and step.share < steps[index - 1].share:
-            message = f"a ramp must not shrink: {step.share:.4g} comes after {steps[index - 1].share:.4g}"
+            message = f"a ramp must not fall: {step.share:.4g} follows {steps[index - 1].share:.4g}"
             found.complain((*place, "share"), message)
 
 
 def _warn_of_large(share: float, path: Path, found: Salvage) -> None:
     if share > LARGE_SHARE:
-        found.warn(path, f"{share:.4g} is most of the users; a candidate's share is 5% to 10% as a rule")
+        found.warn(path, f"{share:.4g} is more than half of the users; a typical share is 5% to 10%")
 
 
 def _check_match(canary: CanarySection, path: Path, found: Salvage) -> None:
@@ -126,7 +128,7 @@ def _check_match(canary: CanarySection, path: Path, found: Salvage) -> None:
             found.complain((*path, "match", "paths", index), f'a path starts with "/": write "/{text}"')
     given = any(value for _, value in canary.match)
     if not given and not found.cut_below((*path, "match")):
-        found.warn((*path, "match"), "is empty: it takes every request, whatever model it asks for")
+        found.warn((*path, "match"), "is empty: this canary takes every request, for any model")
 
 
 def _check_tags(file: FileSection, canary: CanarySection, path: Path, found: Salvage) -> None:
@@ -138,9 +140,9 @@ def _check_tags(file: FileSection, canary: CanarySection, path: Path, found: Sal
         places += [((*path, "guardrails", index, "segment", name), name) for name in rule.segment or ()]
     for place, name in places:
         if not TAG_NAME.fullmatch(name):
-            found.complain(place, f'"{name}" is no tag name; use letters, digits, . _ and -')
+            found.complain(place, f'"{name}" is not a valid tag name; use letters, digits, . _ and -')
         elif file.tags is not None and name not in file.tags:
-            found.complain(place, f'"{name}" is not among the tags of this file{suggestion(name, file.tags)}')
+            found.complain(place, f'"{name}" is not listed under tags{suggestion(name, file.tags)}')
 
 
 def _check_critical(canary: CanarySection, path: Path, found: Salvage) -> None:
@@ -148,10 +150,12 @@ def _check_critical(canary: CanarySection, path: Path, found: Salvage) -> None:
         tag, equals, value = (part.strip() for part in text.partition("="))
         place = (*path, "critical_segments", index)
         if not (tag and equals and value):
-            found.complain(place, f'"{text}" is no segment; write a tag and its value, as "plan=enterprise"')
+            found.complain(
+                place, f'"{text}" is not a segment; write TAG=VALUE, for example "plan=enterprise"'
+            )
         elif tag not in canary.segments and not found.cut_below((*path, "segments")):
             near = suggestion(tag, canary.segments)
-            found.complain(place, f'"{tag}" is not among this canary\'s segments{near}')
+            found.complain(place, f'"{tag}" is not listed under this canary\'s segments{near}')
 
 
 def _check_guardrails(canary: CanarySection, path: Path, found: Salvage) -> None:
@@ -164,8 +168,8 @@ def _check_guardrails(canary: CanarySection, path: Path, found: Salvage) -> None
         key = rule_key(rule.rule, rule.category, rule.segment)
         if key in seen:
             message = (
-                f"{key} would be told apart from guardrails[{seen[key]}] by nothing: a status, a metric and "
-                "a page name a guardrail by its rule, category and segment; merge the two or change one"
+                f"{key} has the same rule, category and segment as guardrails[{seen[key]}]; status, metrics "
+                "and pages could not tell them apart, so merge the two or change one"
             )
             found.complain(place, message)
         seen.setdefault(key, index)
@@ -175,10 +179,10 @@ def _check_scope(rule: GuardrailSection, place: Path, found: Salvage) -> None:
     narrowed = [key for key in ("category", "segment") if getattr(rule, key) is not None]
     if rule.rule not in guardrails.WHOLE_ONLY or not narrowed:
         return
-    knows = "what ends without an outcome" if rule.rule == "telemetry" else "feedback"
+    source = "a lost outcome" if rule.rule == "telemetry" else "feedback"
     message = (
-        f"{rule.rule} looks at the whole canary, for {knows} says no category and no tag; leave it out"
-        " (the report shows feedback by category and segment)"
+        f"{rule.rule} can only watch the whole canary, because {source} has no category and no tags; remove"
+        f" {narrowed[0]} (the report shows feedback by category and segment)"
     )
     found.complain((*place, narrowed[0]), message)
 
@@ -200,36 +204,34 @@ def _check_rubric(canary: CanarySection, path: Path, found: Salvage) -> None:
         if row.metric not in known:
             found.complain((*place, "metric"), _unknown_metric(row.metric, known))
         elif row.metric in seen:
-            found.complain((*place, "metric"), f'"{row.metric}" stands in this rubric twice')
+            found.complain((*place, "metric"), f'"{row.metric}" is in this rubric twice')
         seen.add(row.metric)
         if not row.question.strip():
-            found.complain((*place, "question"), "must name the business question that the metric answers")
+            found.complain((*place, "question"), "must state the business question that the metric answers")
         try:
             check_criterion(build.criterion(row))
         except BadBound as error:
             found.complain(place, str(error))
     if len(canary.rubric) > MOST_ROWS:
         message = (
-            f"has {len(canary.rubric)} rows; with more than {MOST_ROWS} hardly any candidate passes them all"
+            f"has {len(canary.rubric)} rows; with more than {MOST_ROWS}, hardly any candidate passes them all"
         )
         found.warn((*path, "rubric"), message)
     if not canary.rubric and not found.cut_below((*path, "rubric")):
-        found.warn(path, "has no rubric, so its report can give no verdict")
+        found.warn(path, "has no rubric, so its report cannot reach a verdict")
 
 
 def _unknown_metric(name: str, known: Collection[str]) -> str:
-    return f'no metric "{name}" is built in, computed or declared under metrics{suggestion(name, known)}'
+    return f'"{name}" is not a built-in, computed or declared metric{suggestion(name, known)}'
 
 
 def _check_pairs(file: FileSection, found: Salvage) -> None:
     for (_, one), (index, other) in combinations(enumerate(file.canaries), 2):
         path = ("canaries", index)
         if one.name == other.name:
-            found.complain((*path, "name"), f'there are two canaries "{one.name}"; give this one a new name')
+            found.complain((*path, "name"), f'two canaries are named "{one.name}"; rename this one')
         baselines = [file.providers.get(canary.baseline.provider) for canary in (one, other)]
         apis = {None if provider is None else provider.api for provider in baselines}
         if len(apis) == 1 and None not in apis and build.match(one.match).overlaps(build.match(other.match)):
-            message = (
-                f'may take the same requests as "{one.name}"; part them by models, paths, headers or tags'
-            )
+            message = f'overlaps with "{one.name}"; separate them by models, paths, headers or tags'
             found.complain((*path, "match"), message)

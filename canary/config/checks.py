@@ -1,4 +1,4 @@
-"""What the sections must mean together, outside the canaries: names, URLs, scales, receivers."""
+"""Checks of the parsed file outside its canaries: names, URLs, scales, receivers."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -19,12 +19,14 @@ _STORES = ("sqlite", "postgresql", "postgresql+psycopg", "postgresql+asyncpg")
 
 
 def check(file: FileSection, found: Salvage) -> None:
-    """Note every problem and warning of a file whose shape is right."""
+    """Record every problem and warning of a file that has passed the schema."""
     _check_providers(file, found)
     _check_metrics(file, found)
     for index, name in enumerate(file.tags or ()):
         if not TAG_NAME.fullmatch(name):
-            found.complain(("tags", index), f'"{name}" is no tag name; use letters, digits, . _ and -')
+            found.complain(
+                ("tags", index), f'"{name}" is not a valid tag name; use letters, digits, . _ and -'
+            )
     _check_datasets(file, found)
     _check_notify(file, found)
     if file.admin_url is not None and (wrong := _wrong_with_url(file.admin_url)):
@@ -38,11 +40,9 @@ def _check_providers(file: FileSection, found: Salvage) -> None:
         found.complain(("providers",), "is missing; name at least one provider")
     for name in found.names("providers"):
         if name in RESERVED:
-            found.complain_of_name(
-                ("providers", name), f'"{name}" is reserved for paths; choose another name'
-            )
+            found.complain_of_name(("providers", name), f'"{name}" is a reserved path; choose another name')
         elif not _PROVIDER_NAME.fullmatch(name):
-            message = "a provider's name has lower-case letters, digits, _ and -, at most 63"
+            message = "a provider's name may contain lower-case letters, digits, _ and -, at most 63"
             found.complain_of_name(("providers", name), message)
     for name, provider in file.providers.items():
         for message in _wrong_with_base_url(provider.base_url):
@@ -50,16 +50,16 @@ def _check_providers(file: FileSection, found: Salvage) -> None:
 
 
 def _wrong_with_base_url(url: str) -> Iterator[str]:
-    """What a base URL must not be. Never quotes it, for it may hold a password."""
+    """The problems of a base URL. Messages never quote the URL: it may contain a password."""
     wrong = _wrong_with_url(url)
     if wrong:
         yield wrong
         return
     parts = urlsplit(url)
     if parts.username is not None or parts.password is not None:
-        yield "must not hold a user or password; put the credential in api_key"
+        yield "must not contain a user or password; put the credential in api_key"
     if parts.query or parts.fragment or url.endswith(("?", "#")):
-        yield "must end with its path, without ? or #"
+        yield "must end with its path; remove ? or # and what follows"
 
 
 def _wrong_with_url(url: str) -> str | None:
@@ -70,7 +70,7 @@ def _wrong_with_url(url: str) -> str | None:
         usable = False
     if usable and not re.search(r"\s", url):
         return None
-    return "must be a URL that starts with http:// or https:// and names a host"
+    return "must be a URL with http:// or https:// and a host"
 
 
 def _check_metrics(file: FileSection, found: Salvage) -> None:
@@ -79,12 +79,12 @@ def _check_metrics(file: FileSection, found: Salvage) -> None:
         if name in COMPUTED:
             found.complain_of_name(path, f'"{name}" is computed from the traffic; choose another name')
         elif not METRIC_NAME.fullmatch(name):
-            message = "a metric's name has lower-case letters, digits and _, and starts with a letter"
+            message = "a metric's name may contain lower-case letters, digits and _, and starts with a letter"
             found.complain_of_name(path, message)
     for name, section in file.metrics.items():
         if section.scale is not None and section.kind in ("bool", "nps"):
             ends = "0-1" if section.kind == "bool" else "0-10"
-            message = f"a {section.kind} metric always has the scale {ends}; leave it out"
+            message = f"a {section.kind} metric always has the scale {ends}; remove `scale`"
             found.complain(("metrics", name, "scale"), message)
 
 
@@ -92,7 +92,7 @@ def _check_datasets(file: FileSection, found: Salvage) -> None:
     for name, section in file.datasets.items():
         provider = (section.judge or "").partition("/")[0]
         if section.judge is not None and provider not in found.names("providers"):
-            message = "must be PROVIDER/MODEL, with a provider that is named above"
+            message = "must be PROVIDER/MODEL, with a provider from `providers`"
             found.complain(("datasets", name, "judge"), f"{message}{_or(provider, found)}")
 
 
@@ -105,10 +105,9 @@ def _check_notify(file: FileSection, found: Salvage) -> None:
         path: Path = ("notify", index)
         kinds = [kind for kind, value in section if value is not None]
         if not kinds and not found.cut_below(path):
-            kinds_there_are = ", ".join(NotifySection.model_fields)
-            found.complain(path, f"names no receiver; give one of {kinds_there_are}")
+            found.complain(path, f"names no receiver; set one of {', '.join(NotifySection.model_fields)}")
         if len(kinds) > 1:
-            found.complain(path, f"names {' and '.join(kinds)}; give each receiver an entry of its own")
+            found.complain(path, f"names {' and '.join(kinds)}; each receiver needs its own entry")
         for place, url in _receiver_urls(section):
             wrong = _wrong_with_url(url)
             if wrong:
@@ -130,20 +129,20 @@ def _names_a_database(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return bool(parts.path.strip("/")) and (parts.port is None or parts.port > 0)
-    except ValueError:  # a port that is no number, a bracket that is open
+    except ValueError:  # the port is not a number, or a bracket is not closed
         return False
 
 
 def _check_places(file: FileSection, found: Salvage) -> None:
-    """`store` and `shared`. Whether they fit the role is for the start to say, which knows the flags too."""
+    """Check `store`, `shared` and the listeners. `config.roles` checks whether they fit the role."""
     scheme, separator, rest = file.store.partition("://")
     if scheme not in _STORES or not separator or not rest.strip("/"):
         found.complain(("store",), "must be sqlite:///FILE or postgresql://…")
     elif scheme != "sqlite" and not _names_a_database(file.store):
         found.complain(
-            ("store",), "must be postgresql://USER:PASSWORD@HOST:PORT/NAME, with `%xx` for @ : / in it"
+            ("store",), "must be postgresql://USER:PASSWORD@HOST:PORT/NAME; escape @ : / as %40 %3A %2F"
         )
     if file.shared != "none" and not file.shared.startswith(("redis://", "rediss://")):
         found.complain(("shared",), "must be none, redis://… or rediss://…")
     if file.traffic == file.admin and file.traffic.port != 0:
-        found.complain(("admin",), "is the traffic listener's address too; the two need one each")
+        found.complain(("admin",), "is also the traffic listener's address; set a different one")

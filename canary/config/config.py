@@ -1,4 +1,4 @@
-"""The config as the rooms take it: their own records, frozen, with nothing of the file left in it."""
+"""The loaded config: frozen records of the rooms, independent of the file's form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,12 +16,11 @@ from routing.canary import ArmName
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All that a person wants. `providers` keeps the file's order, for the first of an api is its default.
+    """The whole config. `providers` has the file's order: the first entry of an API is its default.
 
-    `arm_timeouts` has the arms with times of their own, by canary and arm; each is complete (the provider's
-    with the arm's own over it). `metrics` has the built-in ones too, `tags` all that apps may send; `store`
-    and `shared` are as written (and out of the repr, for they may hold a password); `warnings` are complete
-    lines to show.
+    `arm_timeouts` lists arms with timeouts of their own, by canary and arm, each merged with its provider's.
+    `metrics` includes the built-in ones; `tags` is every tag that apps may send. `store` and `shared` are as
+    written, and not in the repr because they may contain a password. `warnings` are complete lines to show.
     """
 
     providers: Mapping[str, Provider]
@@ -41,7 +40,7 @@ class Config:
 
     @property
     def control(self) -> ControlSettings:
-        """What the control room takes of it."""
+        """The part that `control` needs."""
         return ControlSettings(
             canaries=self.canaries,
             metrics=self.metrics,
@@ -52,7 +51,7 @@ class Config:
 
     @property
     def bench(self) -> BenchSettings:
-        """What benchmarks take of it."""
+        """The part that `bench` needs."""
         return BenchSettings(
             providers=self.providers,
             canaries=[each.canary for each in self.canaries.values()],

@@ -1,7 +1,7 @@
-"""A YAML text as mappings, lists and text, each with its line. What a value means is decided elsewhere.
+"""Parses YAML text into mappings, lists and text, each with its line. The schema gives values their types.
 
-Every scalar stays the text that was written (but for null): the schema types it, not YAML's guess, so that a
-model named 2024-08-06 is no date and a tag `on` no truth value. Nothing in the text can build an object.
+Every scalar except null stays text, so a model named 2024-08-06 is not a date and a tag `on` is not a
+boolean. YAML tags cannot construct objects.
 """
 
 from collections.abc import Iterator, Mapping, Set
@@ -17,33 +17,33 @@ _IMPLICIT = frozenset(
     "tag:yaml.org,2002:" + kind
     for kind in ("str", "null", "bool", "int", "float", "timestamp", "map", "seq", "merge", "value")
 )
-"""What YAML takes untagged values for. A tag that a person writes beside these asks for something else."""
+"""The tags that YAML gives to untagged values. Any other tag was written by a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentEntry:
-    """One value of the file: its place, the line of its key (or of itself in a list), and what is in it."""
+    """One value of the file. `line` is the line of its key, or of the value itself in a list."""
 
     path: Path
     line: int
     value: "str | dict[str, DocumentEntry] | list[DocumentEntry] | None"
 
     def plain(self, without: Set[Path], places: dict[Path, Path], at: Path = ()) -> object:
-        """Plain mappings, lists and text, leaving out what stands at the paths in `without`.
+        """Plain mappings, lists and text, without the values at the paths in `without`.
 
-        `places` is filled: path in the plain value → path in the file. They differ where a list lost an item.
+        Fills `places`: path in the plain value → path in the file. They differ after a list loses an item.
         """
         places[at] = self.path
         if isinstance(self.value, dict):
-            kept = {key: child for key, child in self.value.items() if child.path not in without}
-            return {key: child.plain(without, places, (*at, key)) for key, child in kept.items()}
+            children = {key: child for key, child in self.value.items() if child.path not in without}
+            return {key: child.plain(without, places, (*at, key)) for key, child in children.items()}
         if isinstance(self.value, list):
             rows = [child for child in self.value if child.path not in without]
             return [child.plain(without, places, (*at, index)) for index, child in enumerate(rows)]
         return self.value
 
     def walk(self) -> "Iterator[DocumentEntry]":
-        """This entry and all below it."""
+        """This entry and all entries below it."""
         yield self
         if isinstance(self.value, dict):
             for child in self.value.values():
@@ -55,7 +55,7 @@ class DocumentEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A file read: its root, each path's line, what was found wrong already, and the values that spoilt."""
+    """A parsed file: its root, the line of each path, its problems, and the paths without a usable value."""
 
     name: str
     root: DocumentEntry
@@ -64,7 +64,7 @@ class Document:
     spoilt: frozenset[Path]
 
     def problem(self, path: Path, message: str) -> Problem:
-        """A problem at that path, with the line of the nearest thing that the file does have there."""
+        """A problem at this path, with the line of the nearest path that the file has."""
         known = path
         while known not in self.lines:
             known = known[:-1]
@@ -72,13 +72,13 @@ class Document:
 
 
 def read(text: str, name: str, environment: Mapping[str, str]) -> Document:
-    """Read one YAML document. Raises ConfigError when it is no YAML, or no mapping."""
+    """Parse one YAML document. Raises ConfigError if the text is not YAML, or not a mapping."""
     reader = _Reader(name, environment)
     root = reader.entry(_compose(text, name), (), 1, ())
     if root.value is None:
         root = DocumentEntry(path=(), line=1, value={})
     if not isinstance(root.value, dict):
-        message = "the file must be a mapping, as `providers: …`"
+        message = "the file must be a mapping, such as `providers: …`"
         raise ConfigError([Problem(file=name, path="", line=1, message=message)])
     lines = {entry.path: entry.line for entry in root.walk()}
     return Document(
@@ -103,7 +103,7 @@ def _compose(text: str, name: str) -> yaml.Node | None:
 
 
 class _Reader:
-    """Turns YAML nodes into entries and gathers what is wrong on the way."""
+    """Turns YAML nodes into entries and collects their problems."""
 
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
         self.name = name
@@ -119,12 +119,12 @@ class _Reader:
     ) -> DocumentEntry:
         if node is None:
             return DocumentEntry(path=path, line=line, value=None)
-        if node in above:  # an alias to what it stands in has no end
-            self.complain(path, line, "this alias stands inside its own anchor")
+        if node in above:  # endless recursion otherwise
+            self.complain(path, line, "this alias is inside its own anchor")
             self.spoilt.add(path)
             return DocumentEntry(path=path, line=line, value=None)
         if node.tag not in _IMPLICIT:
-            self.complain(path, line, f"YAML tags such as {node.tag} mean nothing here")
+            self.complain(path, line, f"YAML tags such as {node.tag} are not supported")
         inside = (*above, node)
         if isinstance(node, yaml.MappingNode):
             return DocumentEntry(path=path, line=line, value=self.mapping(node, path, inside))
@@ -146,7 +146,7 @@ class _Reader:
                 self.complain(path, line, "a key must be plain text")
             elif key.value in entries:
                 first = entries[key.value].line
-                self.complain((*path, key.value), line, f"stands here twice; the first is in line {first}")
+                self.complain((*path, key.value), line, f"duplicate key; the first is in line {first}")
             else:
                 entries[key.value] = self.entry(value, (*path, key.value), line, inside)
         return entries

@@ -1,4 +1,4 @@
-"""What is wrong with a config: every problem with its place, all of a file in one exception."""
+"""Config problems: each with its place in the file, all of them in one exception."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ Path = tuple[str | int, ...]
 
 
 def dotted(path: Path) -> str:
-    """The path as a person reads it: `canaries[0].match.models[1]`."""
+    """The path as text, for example `canaries[0].match.models[1]`."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -20,7 +20,7 @@ def dotted(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing to mend. `path` is dotted ("" for the whole file); `line` counts from 1, None: no line."""
+    """One problem. `path` is dotted ("" for the whole file); `line` counts from 1, None if unknown."""
 
     file: str
     path: str
@@ -33,7 +33,7 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The config was refused. `problems` has all that was found, in the file's order; str() one a line."""
+    """The config is invalid. `problems` is in the file's order; str() prints one problem per line."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = sorted(problems, key=lambda problem: problem.line or 0)

@@ -1,4 +1,4 @@
-"""`${NAME}` and `${NAME:-default}` in the config's values. `$${` stands for a plain `${`."""
+"""Expands `${NAME}` and `${NAME:-default}` in the config's values. `$${` is a literal `${`."""
 
 import re
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ _REFERENCE = re.compile(
 
 
 class BadReference(ValueError):
-    """A reference that names no variable, or one that is unset and has no default."""
+    """A malformed reference, or one to an unset variable without a default."""
 
 
 def expand(text: str, environment: Mapping[str, str]) -> str:
-    """The text with its references replaced. As in a shell, `:-` covers variables that are unset or empty.
+    """Replace the references in a text. As in a shell, `:-` applies to unset and empty variables.
 
-    Raises BadReference, whose message never holds a variable's value.
+    Raises BadReference; its message never contains a variable's value.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -28,7 +28,7 @@ def expand(text: str, environment: Mapping[str, str]) -> str:
         if fallback is not None:
             return found or fallback.removeprefix(":-")
         if found is None:
-            raise BadReference(f"the environment has no {name}; set it, or write ${{{name}:-default}}")
+            raise BadReference(f"the variable {name} is not set; set it, or write ${{{name}:-default}}")
         return found
 
     return _REFERENCE.sub(value, text)

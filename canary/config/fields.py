@@ -1,4 +1,4 @@
-"""The field types that the sections of the config are made of, and the base they share."""
+"""The field types of the config's sections, and their base class."""
 
 from typing import Annotated
 
@@ -17,14 +17,14 @@ from report.rubric import Bound, parse_bound
 
 
 class Section(BaseModel):
-    """A mapping of the config: unknown keys are refused, nothing changes after reading."""
+    """A mapping in the config. Rejects unknown keys; immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 def _positive(seconds: float) -> float:
     if seconds <= 0:
-        raise ValueError("must be longer than nothing")
+        raise ValueError("must be longer than 0")
     return seconds
 
 
@@ -39,7 +39,7 @@ def _share(value: object) -> float:
 def _some_share(value: object) -> float:
     share = _share(value)
     if share == 0:
-        raise ValueError("0% tries nothing; write a share above 0%, as 5%")
+        raise ValueError("0% sends nothing to the candidate; write a share above 0%, for example 5%")
     return share
 
 
@@ -58,7 +58,7 @@ def _text(value: object) -> str:
 
 
 def _empty_is_none(value: object) -> object:
-    """`${KEY:-}` with no KEY means that there is no key."""
+    """`${KEY:-}` without KEY in the environment is the same as no value."""
     return None if value == "" else value
 
 

@@ -1,4 +1,4 @@
-"""From a guardrail as it is written to the rule it means: its limit in the rule's own unit, its window."""
+"""Converts the config's guardrails into rules: limits in each rule's unit, windows in seconds."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ from canary.config.sections import GuardrailSection
 
 _DEFAULTS = {rule.rule: rule for rule in DEFAULT_RULES}
 WHOLE_ONLY: tuple[RuleName, ...] = ("csat", "thumbs", "escalated", "telemetry")
-"""Rules that cannot tell one part of the traffic from another."""
+"""Rules that cannot be narrowed to a category or segment."""
 
 _SECONDS: tuple[RuleName, ...] = ("latency_p95", "telemetry")
 _RATINGS: tuple[RuleName, ...] = ("csat", "thumbs")
 
 
 def rules(sections: Sequence[GuardrailSection] | None) -> tuple[Rule, ...]:
-    """The rules that a canary's `guardrails` mean; None is the default set. Raises ValueError."""
+    """The rules of a canary's `guardrails`; None is the default set. Raises ValueError."""
     if sections is None:
         return DEFAULT_RULES
     return tuple(_rule(section) for section in sections)
@@ -24,8 +24,8 @@ def rules(sections: Sequence[GuardrailSection] | None) -> tuple[Rule, ...]:
 def limit(section: GuardrailSection) -> float:
     """The limit in the rule's own unit (`alerts.rule.Rule`). Raises ValueError.
 
-    Shares for `error_rate`, durations for `latency_p95` and `telemetry`, else factors of the baseline; for
-    ratings "5%" is 5 % below the baseline, so a factor of 0.95.
+    A share for `error_rate`, seconds for `latency_p95` and `telemetry`, otherwise a factor of the baseline.
+    For ratings "5%" means 5 % below the baseline, a factor of 0.95.
     """
     text = section.limit
     if text is None:
@@ -40,7 +40,7 @@ def limit(section: GuardrailSection) -> float:
 
 
 def window_s(section: GuardrailSection) -> float | None:
-    """How far back the rule looks, None for the whole run. Raises ValueError."""
+    """The rule's window in seconds, None for the whole run. Raises ValueError."""
     if section.window is None:
         return _DEFAULTS[section.rule].window_s
     if section.window.strip() == "run":
@@ -74,7 +74,7 @@ def _positive(value: float) -> float:
 def _below_baseline(text: str) -> float:
     below = _share(text)
     if below >= 0.5:
-        raise ValueError(f"{text} means that far below the baseline; write 0.95x for a factor of it")
+        raise ValueError(f"{text} means {text} below the baseline; for a factor of it write, say, 0.95x")
     return 1.0 - below
 
 
@@ -82,7 +82,7 @@ def _factor(text: str) -> float:
     try:
         factor = float(text.strip().removesuffix("x"))
     except ValueError:
-        raise ValueError(f'"{text}" is no factor of the baseline; write 1.5x or 1.5') from None
+        raise ValueError(f'"{text}" is not a factor of the baseline; write, for example, 1.5x') from None
     if not 0 < factor < float("inf"):
         raise ValueError("a factor of the baseline must be a number above 0")
     return factor

@@ -1,4 +1,4 @@
-"""The way in: a file or a text becomes a Config, or one ConfigError with everything that is wrong."""
+"""Loads a file or a text into a Config, or raises one ConfigError with every problem."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,21 +8,21 @@ from canary.config.errors import ConfigError, Problem
 
 
 def load(path: Path, environment: Mapping[str, str]) -> Config:
-    """Read a config file. Raises ConfigError, also for a file that cannot be read."""
+    """Read a config file. Raises ConfigError, also if the file cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         if isinstance(error, FileNotFoundError):
-            reason = f"{reason}; name yours with --config"
+            reason = f"{reason}; give its path with --config"
         problem = Problem(file=str(path), path="", line=None, message=f"cannot be read: {reason}")
         raise ConfigError([problem]) from error
     return parse(text, str(path), environment)
 
 
 def parse(text: str, name: str, environment: Mapping[str, str]) -> Config:
-    """Read a config from text; `name` stands in messages. Raises ConfigError."""
-    # Imported here: they bring pydantic, and a worker that was handed its config must not wait for that.
+    """Read a config from text; `name` is the file name for messages. Raises ConfigError."""
+    # Imported here because they import pydantic, which a worker does not need: it gets a parsed config.
     from canary.config import build
     from canary.config.checks import check
     from canary.config.document import read

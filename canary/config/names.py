@@ -1,4 +1,4 @@
-"""The names that a config may use: how those it chooses look, and the metrics that it need not declare."""
+"""Patterns for the names in a config, and the metrics that need no declaration."""
 
 import re
 
@@ -16,4 +16,4 @@ COMPUTED: tuple[str, ...] = (
     "session_repeats",
     *(f"{time}_{level}" for time in ("latency", "ttft") for level in ("p50", "p90", "p95", "p99")),
 )
-"""What a rubric may judge without anybody reporting it: the names that `report.metrics` measures."""
+"""The metrics that `report.metrics` computes from the traffic."""

@@ -1,4 +1,4 @@
-"""How a config writes quantities: durations ("10m"), shares ("5%"), scales ("1-7"), addresses."""
+"""Parsers for the config's quantities: durations ("10m"), shares ("5%"), scales ("1-7"), addresses."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,9 @@ def parse_duration(text: object) -> float:
         return float(match[1]) * _UNITS_S[match[2]]
     if _NUMBER.fullmatch(str(text).strip()):
         raise ValueError(f'a duration needs a unit: write "{text}s" for seconds (or ms, m, h, d, w)')
-    raise ValueError(f'"{text}" is no duration; write a number with ms, s, m, h, d or w, as 90s or 3d')
+    raise ValueError(
+        f'"{text}" is not a duration; write a number with ms, s, m, h, d or w, for example 90s or 3d'
+    )
 
 
 def parse_share(text: object) -> float:
@@ -25,13 +27,13 @@ def parse_share(text: object) -> float:
     written = str(text).strip()
     number = written.removesuffix("%").rstrip()
     if not _NUMBER.fullmatch(number):
-        raise ValueError(f'"{text}" is no share; write 5% or 0.05')
+        raise ValueError(f'"{text}" is not a share; write, for example, 5% or 0.05')
     percent = written.endswith("%")
     share = float(number) / 100 if percent else float(number)
     if not percent and share > 1:
-        raise ValueError(f"{text} is more than everything; did you mean {text}%?")
+        raise ValueError(f"{text} is more than 100%; did you mean {text}%?")
     if not 0 <= share <= 1:
-        raise ValueError(f"{text} is no possible share; it lies between 0% and 100%")
+        raise ValueError(f"{text} is not a share; a share lies between 0% and 100%")
     return share
 
 
@@ -41,7 +43,7 @@ def parse_scale(value: object) -> tuple[float, float]:
         value = "-".join(str(end) for end in value)
     match = _SCALE.fullmatch(str(value).strip())
     if not match:
-        raise ValueError("cannot read this scale; write its ends, as 1-7 or [1, 7]")
+        raise ValueError("cannot read this scale; write its ends, for example 1-7 or [1, 7]")
     low, high = float(match[1]), float(match[2])
     if low >= high:
         raise ValueError("the scale's first end must be below its second")
@@ -50,7 +52,7 @@ def parse_scale(value: object) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostPort:
-    """A host and TCP port to listen on. Port 0 lets the system choose one."""
+    """A host and TCP port to listen on. Port 0 lets the system choose a port."""
 
     host: str
     port: int
@@ -67,10 +69,10 @@ def parse_address(text: object) -> HostPort:
     """An address from "HOST:PORT" or "[IPV6]:PORT". Raises ValueError."""
     match = _ADDRESS.fullmatch(str(text).strip())
     if not match or int(match["port"]) > 65535:
-        raise ValueError(f'"{text}" is no address; write HOST:PORT, as 127.0.0.1:8080')
+        raise ValueError(f'"{text}" is not an address; write HOST:PORT, for example 127.0.0.1:8080')
     return HostPort(host=match["six"] or match["host"], port=int(match["port"]))
 
 
 def is_loopback(host: str) -> bool:
-    """True for an address that only this machine reaches."""
+    """True for an address that only this machine can reach."""
     return host in ("localhost", "::1") or host.startswith("127.")

@@ -1,4 +1,4 @@
-"""The config's file with one canary's name and arms changed. Whether they may be is decided elsewhere."""
+"""Rewrites one canary's name and arms in the config's text. Does not decide whether that is allowed."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from control.settings import CanarySettings
 
 
 def rewritten(text: str, before: CanarySettings, after: CanarySettings) -> str:
-    """The config's text with one canary's name and arms changed, and not a byte besides."""
+    """The config's text with one canary's name and arms changed, and every other byte the same."""
     place = list(_scalars(text, before, after))
     for node, value in sorted(place, key=lambda each: -each[0].start_mark.index):
         text = text[: node.start_mark.index] + json.dumps(value) + text[node.end_mark.index :]
@@ -20,7 +20,7 @@ def rewritten(text: str, before: CanarySettings, after: CanarySettings) -> str:
 
 
 def _scalars(text: str, before: CanarySettings, after: CanarySettings) -> Iterator[tuple[yaml.Node, str]]:
-    """Each value that changes, and what it becomes."""
+    """Each YAML value that changes, with its new value."""
     canaries = _in(yaml.compose(text, Loader=yaml.SafeLoader), "canaries")
     for entry in canaries.value if canaries is not None else ():
         name = _in(entry, "name")
@@ -42,7 +42,7 @@ def _in(node: yaml.Node | None, key: str) -> yaml.Node | None:
 
 
 def put(file: Path, text: str) -> None:
-    """Whole or not at all, for a server may be reading it; readable by whom it was readable before."""
+    """Replace the file atomically, because a server may be reading it. Keeps its mode and owner."""
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         beside.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Another rubric, in a file of its own, to score a past canary by after the fact."""
+"""Reads a rubric from its own file, to judge a past canary by other criteria."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ from report.rubric import BadBound, Criterion, check
 
 
 class _File(Section):
-    """`rubric:` with rows as in canary.yaml, and nothing else."""
+    """A file with only `rubric:`, whose rows are as in canary.yaml."""
 
     rubric: Annotated[tuple[CriterionSection, ...], Field(min_length=1)]
 
@@ -27,7 +27,7 @@ class _File(Section):
 def read_rubric(
     path: Path, environment: Mapping[str, str], metrics: Mapping[str, Metric]
 ) -> tuple[Criterion, ...]:
-    """The file's rubric. Raises ConfigError with every mistake and its line."""
+    """Read the file's rubric. Raises ConfigError with every problem and its line."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -58,7 +58,9 @@ def _sections(document: Document) -> tuple[CriterionSection, ...]:
 def _check(document: Document, place: int, row: Criterion, metrics: Mapping[str, Metric]) -> list[Problem]:
     found = []
     if not known(row.metric, metrics):
-        message = f'no metric "{row.metric}" is computed or declared{suggestion(row.metric, list(metrics))}'
+        message = (
+            f'"{row.metric}" is not a computed or declared metric{suggestion(row.metric, list(metrics))}'
+        )
         found.append(document.problem(("rubric", place, "metric"), message))
     try:
         check(row)

@@ -1,10 +1,10 @@
-"""Everything wrong with a document's shape at once, and as much of it as can still be checked for sense.
+"""Reports every schema error of a document at once, and saves the valid part for the later checks.
 
-pydantic stops at a mapping with one bad value. Here each bad value is noted and cut out, and what is left is
-read again, until it can be read: so a mistyped key does not hide an unknown provider two lines below.
+pydantic discards a mapping that has one bad value. `salvage` removes each bad value and validates the rest
+again until it passes, so a mistyped key does not hide an unknown provider two lines below.
 
-    bad value, unknown key      note it, cut it out
-    missing key                 note it (not if it was cut out before), cut out the mapping that lacks it
+    bad value, unknown key      record it, remove it
+    missing key                 record it (unless it was removed), remove the mapping that lacks it
 """
 
 import re
@@ -35,10 +35,10 @@ _MESSAGES = {
     "too_short": "must not be empty",
 }
 _SHAPES = {
-    "dict_type": "must be a mapping, as `key: value`",
-    "model_type": "must be a mapping, as `key: value`",
-    "model_attributes_type": "must be a mapping, as `key: value`",
-    "tuple_type": "must be a list, as [one, two]",
+    "dict_type": "must be a mapping, such as `key: value`",
+    "model_type": "must be a mapping, such as `key: value`",
+    "model_attributes_type": "must be a mapping, such as `key: value`",
+    "tuple_type": "must be a list, such as [one, two]",
     "string_type": "must be a single value",
     "bool_type": "must be true or false",
     "float_type": "must be a number",
@@ -48,7 +48,10 @@ _SHAPES = {
 
 @dataclass(slots=True, kw_only=True)
 class Salvage:
-    """A document being read. `cut` holds the paths found bad, so that nothing else complains of them."""
+    """A document under validation. `cut` has the paths of bad values; no second problem is recorded there.
+
+    `places` maps each path of the salvaged file to its path in the document.
+    """
 
     document: Document
     problems: list[Problem] = field(default_factory=list)
@@ -57,44 +60,44 @@ class Salvage:
     places: dict[Path, Path] = field(default_factory=dict)
 
     def complain(self, path: Path, message: str) -> None:
-        """Note a problem at a path of the salvaged file, unless the value there was already found bad."""
+        """Record a problem at a path of the salvaged file, unless the value there is already known as bad."""
         origin = self.origin(path)
         if origin not in self.cut:
             self.problems.append(self.document.problem(origin, message))
 
     def complain_of_name(self, path: Path, message: str) -> None:
-        """Note a problem with the name of an entry, whatever else is wrong inside it."""
+        """Record a problem with the name of an entry, even if the entry has other problems."""
         self.problems.append(self.document.problem(self.origin(path), message))
 
     def warn(self, path: Path, message: str) -> None:
-        """Note what is allowed, but hardly meant."""
+        """Record a warning: the value is allowed but probably a mistake."""
         self.warnings.append(str(self.document.problem(self.origin(path), message)))
 
     def origin(self, path: Path) -> Path:
-        """Where in the file a path of the salvaged file stands."""
+        """The path in the document for a path of the salvaged file."""
         known = path
         while known not in self.places:
             known = known[:-1]
         return self.places[known] + path[len(known) :]
 
     def was_cut(self, path: Path) -> bool:
-        """True when the file's value there was found bad already."""
+        """True if the document's value at this path was bad."""
         return self.origin(path) in self.cut
 
     def cut_below(self, path: Path) -> bool:
-        """True when something at or inside that place was found bad already."""
+        """True if the document's value at this path, or one inside it, was bad."""
         origin = self.origin(path)
         return any(bad[: len(origin)] == origin for bad in self.cut)
 
     def names(self, section: str) -> list[str]:
-        """The names that the file declares under a section, those with mistakes inside too."""
+        """The names that the document declares in a section, including entries with mistakes."""
         entry = self.document.root.value
         found = entry.get(section) if isinstance(entry, dict) else None
         return list(found.value) if found is not None and isinstance(found.value, dict) else []
 
 
 def salvage(document: Document) -> tuple[FileSection, Salvage]:
-    """The readable part of the document, and what was wrong with the rest."""
+    """Validate the document. Returns its valid part, and the problems of the rest."""
     found = Salvage(document=document, problems=list(document.problems), cut=set(document.spoilt))
     while True:
         found.places.clear()
@@ -110,7 +113,7 @@ def salvage(document: Document) -> tuple[FileSection, Salvage]:
 def _note(found: Salvage, detail: "ErrorDetails") -> None:
     path = tuple(part for part in detail["loc"] if part != "[key]")
     origin = found.origin(path)
-    emptied = detail["type"] == "too_short" and found.cut_below(path)  # its items were bad, it was not empty
+    emptied = detail["type"] == "too_short" and found.cut_below(path)  # the list had items, all of them bad
     if not emptied:
         found.complain(path, _message(detail, origin))
     found.cut.add(origin)
@@ -121,7 +124,7 @@ def _note(found: Salvage, detail: "ErrorDetails") -> None:
 
 
 def _meant_instead(found: Salvage, origin: Path) -> None:
-    """A mistyped key is not missing as well: take its right name for cut out."""
+    """Treat the correct name of a mistyped key as removed, so the key is not reported as missing too."""
     meant = nearest(str(origin[-1]), known_keys(origin[:-1]))
     if meant is not None and (*origin[:-1], meant) not in found.document.lines:
         found.cut.add((*origin[:-1], meant))

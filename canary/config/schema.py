@@ -1,4 +1,4 @@
-"""The JSON Schema of `canary.yaml`: for editors, and to find the right keys near a wrong one."""
+"""The JSON Schema of `canary.yaml`, for editors and for suggesting the valid key near a mistyped one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +13,13 @@ _SCALARS = ("boolean", "integer", "number")
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema, draft 2020-12. Wherever a value stands, `${NAME}` may stand too."""
+    """The JSON Schema, draft 2020-12. Every value may also be `${NAME}`."""
     schema = _with_references(FileSection.model_json_schema(by_alias=True))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "canary.yaml"}
 
 
 def known_keys(path: Path) -> Sequence[str]:
-    """The keys that the mapping at this path may have; none where any key may stand."""
+    """The keys allowed in the mapping at this path; empty if any key is allowed."""
     root: Node = FileSection.model_json_schema(by_alias=True)
     nodes: list[Node] = [root]
     for part in path:
@@ -28,7 +28,7 @@ def known_keys(path: Path) -> Sequence[str]:
 
 
 def _alternatives(nodes: Sequence[Node], root: Node) -> list[Node]:
-    """The nodes with references followed and unions opened."""
+    """The nodes with references resolved and unions expanded."""
     found: list[Node] = []
     for node in nodes:
         if "$ref" in node:
@@ -50,9 +50,9 @@ def _below(node: Node, part: str | int) -> list[Node]:
 
 
 def _with_references(node: Any) -> Any:
-    """The schema with `${NAME}` allowed for every value that is not free text anyway.
+    """The schema with `${NAME}` allowed for every value that is not already free text.
 
-    Without pydantic's titles, which repeat the keys, and its null defaults, which say nothing.
+    Drops pydantic's titles, which repeat the keys, and null defaults.
     """
     if isinstance(node, list):
         return [_with_references(child) for child in node]

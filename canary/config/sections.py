@@ -1,4 +1,4 @@
-"""The shape of `canary.yaml`: which keys it has, of which type. What they mean together is in `checks`."""
+"""The keys of `canary.yaml` and their types. `checks` has the rules between keys."""
 
 from typing import Annotated, Any, Literal
 
@@ -31,86 +31,92 @@ from routing.canary import UnitSource
 
 
 class TimeoutSection(Section):
-    """How long an upstream attempt may take."""
+    """Time limits of one upstream attempt."""
 
     connect_s: Duration | None = Field(
-        None, alias="connect", description="To connect, TLS included. Default 5s."
+        None, alias="connect", description="Time to connect, including TLS. Default 5s."
     )
     write_s: Duration | None = Field(
-        None, alias="write", description="Without progress while the request is sent. Default 60s."
+        None, alias="write", description="Time without progress while sending the request. Default 60s."
     )
     first_byte_s: Duration | None = Field(
-        None, alias="first_byte", description="To a stream's first byte; JSON is bound by total."
+        None,
+        alias="first_byte",
+        description="Time to a stream's first byte. JSON answers are limited by total.",
     )
     idle_s: Duration | None = Field(
-        None, alias="idle", description="Between two pieces of a stream. Default 60s."
+        None, alias="idle", description="Time between two chunks of a stream. Default 60s."
     )
-    total_s: Duration | None = Field(None, alias="total", description="For the whole answer. Default 600s.")
+    total_s: Duration | None = Field(
+        None, alias="total", description="Time for the whole answer. Default 600s."
+    )
 
 
 class ProviderSection(Section):
-    """An LLM provider, or anything that speaks its wire API."""
+    """An LLM provider, or any server with the same wire API."""
 
-    api: Api = Field(description="The wire API it speaks.")
-    base_url: Text = Field(description="Where its SDK's base URL would point.")
+    api: Api = Field(description="The provider's wire API.")
+    base_url: Text = Field(description="The base URL, as its SDK would take it.")
     api_key: MaybeText = Field(
-        None, description="Sent in place of the caller's. Without it the caller's passes."
+        None, description="The key to send instead of the caller's. Without api_key, the caller's is sent."
     )
-    timeout: TimeoutSection | None = Field(None, description="How long its answers may take.")
+    timeout: TimeoutSection | None = Field(None, description="Time limits of requests to this provider.")
     ca_file: MaybeText = Field(
-        None, description="A PEM file of certificate authorities, in place of the system's."
+        None, description="A PEM file of certificate authorities, used instead of the system's."
     )
 
 
 class MatchSection(Section):
-    """Which requests the canary takes. Every part that is given must hold."""
+    """Which requests the canary takes. A request must match every condition that is given."""
 
-    models: tuple[Text, ...] = Field((), description="The model the caller asks for is one of these.")
+    models: tuple[Text, ...] = Field((), description="The request's model is one of these.")
     paths: tuple[Text, ...] = Field((), description="The request's path is one of these.")
-    headers: dict[Text, str] = Field({}, description="The request has these headers, with these values.")
-    tags: dict[Text, str] = Field({}, description="`x-canary-tags` has these tags, with these values.")
+    headers: dict[Text, str] = Field({}, description="The request has these headers with these values.")
+    tags: dict[Text, str] = Field({}, description="`x-canary-tags` has these tags with these values.")
 
 
 class ArmSection(Section):
-    """One arm: a provider entry and the model that is asked of it."""
+    """One arm: a provider entry and a model."""
 
     provider: Text = Field(description="The name of an entry under `providers`.")
-    model: Text = Field(description="The model value that is sent.")
+    model: Text = Field(description="The model to request from the provider.")
     timeout: TimeoutSection | None = Field(
-        None, description="The arm's own times; others are the provider's."
+        None, description="Time limits of this arm; those not given are the provider's."
     )
 
 
 class StepSection(Section):
     """One step of a ramp."""
 
-    share: Share = Field(description="The candidate's part of the units in this step.")
-    for_s: Duration | None = Field(None, alias="for", description="How long; the last step may leave it out.")
+    share: Share = Field(description="The candidate's share of the units in this step.")
+    for_s: Duration | None = Field(
+        None, alias="for", description="How long the step lasts. The last step may omit it."
+    )
 
 
 class GuardrailSection(Section):
-    """A rule that warns, pages or rolls back. What is left out is as in the default rule of that name."""
+    """A rule that warns, pages or rolls back. Keys not given are those of the default rule of that name."""
 
-    rule: RuleName = Field(description="Which rule.")
-    limit: LimitText | None = Field(None, description="Where it trips, in the rule's own unit.")
-    window: WindowText | None = Field(None, description="How far back it looks, or `run` for the whole run.")
+    rule: RuleName = Field(description="The rule's name.")
+    limit: LimitText | None = Field(None, description="The limit, in the rule's own unit.")
+    window: WindowText | None = Field(None, description="The time window, or `run` for the whole run.")
     minimum: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Fewest exchanges, raters or units."
+        None, description="The minimum number of exchanges, raters or units."
     )
-    action: Action | None = Field(None, description="What happens when it trips.")
-    category: MaybeText = Field(None, description="Only exchanges of this category.")
+    action: Action | None = Field(None, description="What the rule does when the limit is crossed.")
+    category: MaybeText = Field(None, description="Count only exchanges of this category.")
     segment: dict[Text, Text] | None = Field(
-        None, description="Only exchanges with this tag, as `region: eu`."
+        None, description="Count only exchanges with this tag, for example `region: eu`."
     )
 
 
 class CriterionSection(Section):
     """One row of the rubric."""
 
-    metric: Text = Field(description="A feedback metric, or one that is computed.")
-    acceptable: BoundText = Field(description="The gate: worse than this is a failed criterion.")
-    ideal: BoundText = Field(description="What would be very good.")
-    weight: Positive = Field(description="Its part of the score. Never outvotes a failed gate.")
+    metric: Text = Field(description="A feedback metric or a computed metric.")
+    acceptable: BoundText = Field(description="The gate: a worse value fails the criterion.")
+    ideal: BoundText = Field(description="The value that counts as very good.")
+    weight: Positive = Field(description="The row's part of the score. It cannot outweigh a failed gate.")
     question: Text = Field(description="The business question it answers.")
 
 
@@ -123,92 +129,105 @@ def _named_or_list(value: object) -> object:
 
 
 def _name_the_default(schema: dict[str, Any]) -> None:
-    """In the file the default set is named; null, which stands for it here, is refused there."""
+    """Show the default set by its name in the schema; null, its value here, is not allowed in the file."""
     schema["default"] = "default"
-    schema["anyOf"] = [{"const": "default"}, *(each for each in schema["anyOf"] if each["type"] != "null")]
+    schema["anyOf"] = [{"const": "default"}, *(kind for kind in schema["anyOf"] if kind["type"] != "null")]
 
 
 class CaptureSection(Section):
-    """Which exchanges' texts are kept, redacted, for making datasets."""
+    """Which exchanges have their texts stored, redacted, for making datasets."""
 
     rate: AnyShare = Field(
-        0.0, description="Part of the exchanges that is kept.", json_schema_extra={"default": "0%"}
+        0.0, description="The share of exchanges to store.", json_schema_extra={"default": "0%"}
     )
     per_category: int = Field(
-        0, ge=0, le=1000, description="How many of each category and day are kept before the rate's draw."
+        0,
+        ge=0,
+        le=1000,
+        description="How many exchanges of each category to store each day before `rate` applies.",
     )
     expires_after_s: Duration = Field(
         30 * 86400.0,
         alias="expires_after",
-        description="When they are deleted.",
+        description="When the texts are deleted.",
         json_schema_extra={"default": "30d"},
     )
     redact: tuple[Text, ...] = Field(
-        (), description="Regular expressions of what is taken out beside the usual."
+        (), description="Regular expressions for further text to redact, beside the built-in patterns."
     )
 
 
 class CanarySection(Section):
     """One rollout under test."""
 
-    name: Text = Field(description="Its name, new for each rollout.")
-    match: MatchSection = Field(description="Which requests it takes.")
-    baseline: ArmSection = Field(description="The arm that serves today.")
+    name: Text = Field(description="The canary's name; use a new name for each rollout.")
+    match: MatchSection = Field(description="Which requests the canary takes.")
+    baseline: ArmSection = Field(description="The arm that serves users today.")
     candidate: ArmSection = Field(description="The arm under test.")
-    share: Share | None = Field(None, description="The candidate's part of the units. Either this or `ramp`.")
+    share: Share | None = Field(
+        None, description="The candidate's share of the units. Give either share or ramp."
+    )
     ramp: tuple[StepSection, ...] | None = Field(
-        None, min_length=1, description="Shares that rise with time."
+        None, min_length=1, description="Shares that rise over time."
     )
     on_candidate_failure: Literal["baseline", "error"] = Field(
-        "baseline", description="Who answers when the candidate fails before the first byte."
+        "baseline", description="What the caller gets if the candidate fails before the first byte."
     )
     mirror: AnyShare = Field(
         0.0,
-        description="Part of the baseline's requests also sent to the candidate; those answers are dropped.",
+        description="The share of the baseline's requests to copy to the candidate. The answers are dropped.",
         json_schema_extra={"default": "0%"},
     )
     capture: CaptureSection | None = Field(
-        None, description="Keep some exchanges' texts, redacted. Without it no text is kept."
+        None, description="Store the redacted texts of some exchanges. Without it, no text is stored."
     )
     unit: tuple[UnitSource, ...] = Field(
         ("header", "body", "session"),
         min_length=1,
-        description="Where the sticky unit is looked for, in order.",
+        description="Where to look for the unit, in order.",
     )
     no_unit: Literal["baseline", "random"] = Field(
-        "baseline", description="Who serves a request without a unit."
+        "baseline", description="Which arm serves a request without a unit."
     )
     start: Literal["auto", "manual"] = Field("auto", description="`manual` waits for `canary start`.")
-    segments: tuple[Text, ...] = Field((), description="The tags by which the report splits its figures.")
+    segments: tuple[Text, ...] = Field(
+        (), description="The tags by which the report breaks down its figures."
+    )
     critical_categories: tuple[Text, ...] = Field(
         (), description="Categories in which a loss blocks the verdict."
     )
     critical_segments: tuple[Text, ...] = Field(
-        (), description="Segments, as `plan=enterprise`, in which a loss blocks the verdict."
+        (), description="Segments, for example `plan=enterprise`, in which a loss blocks the verdict."
     )
-    minimum_days: NotNegative = Field(7.0, description="No verdict but extend before this many days.")
+    minimum_days: NotNegative = Field(
+        7.0, description="Days that must pass before the verdict can be to ship."
+    )
     planned_units: int = Field(
-        DEFAULT_PLANNED_UNITS, ge=1, description="Candidate units that the intervals are tuned for."
+        DEFAULT_PLANNED_UNITS,
+        ge=1,
+        description="The number of candidate units at which the intervals are tightest.",
     )
     guardrails: Annotated[tuple[GuardrailSection, ...] | None, BeforeValidator(_named_or_list)] = Field(
         None,
         description="`default`, a list of rules, or [] for none.",
         json_schema_extra=_name_the_default,
     )
-    rubric: tuple[CriterionSection, ...] = Field((), description="What decides, fixed before the run.")
+    rubric: tuple[CriterionSection, ...] = Field(
+        (), description="The criteria of the verdict, fixed before the run."
+    )
 
 
 class MetricSection(Section):
     """A feedback metric that apps may report."""
 
-    kind: MetricKind = Field(description="What its values are.")
-    scale: Scale | None = Field(None, description="Lowest and highest value.")
-    higher_is_better: bool = Field(True, description="Whether a higher value is a better one.")
+    kind: MetricKind = Field(description="The kind of its values.")
+    scale: Scale | None = Field(None, description="The lowest and highest value.")
+    higher_is_better: bool = Field(True, description="Whether a higher value is better.")
     question: Text = Field(description="The business question it answers.")
     matures_after_s: AnyDuration = Field(
         0.0,
         alias="matures_after",
-        description="How long after first exposure a value is complete.",
+        description="How long after a unit's first exposure its value is complete.",
         json_schema_extra={"default": "0s"},
     )
 
@@ -219,19 +238,17 @@ class PriceSection(Section):
     input: NotNegative = Field(description="Input tokens.")
     cached_input: NotNegative | None = Field(None, description="Input tokens read from the provider's cache.")
     cache_write: NotNegative | None = Field(None, description="Input tokens written to the provider's cache.")
-    output: NotNegative = Field(description="Output tokens, reasoning included.")
+    output: NotNegative = Field(description="Output tokens, including reasoning.")
 
 
 class DatasetSection(Section):
-    """A file of examples that `canary bench` measures models by."""
+    """A file of examples for `canary bench`."""
 
-    file: Text = Field(description="The file, relative to this one.")
-    layer: Layer = Field(description="Whether somebody made the examples up, or users asked them.")
-    floor: Share | None = Field(
-        None, description="The share of right answers below which a model will not do."
-    )
+    file: Text = Field(description="The file's path, relative to the config file.")
+    layer: Layer = Field(description="Whether the examples were made up or came from users.")
+    floor: Share | None = Field(None, description="The lowest acceptable share of correct answers.")
     judge: MaybeText = Field(
-        None, description="The model that gives marks, as PROVIDER/MODEL, for examples of the task `judge`."
+        None, description="The model that marks examples of the task `judge`, as PROVIDER/MODEL."
     )
 
 
@@ -239,51 +256,63 @@ class PagerDutySection(Section):
     """PagerDuty's Events API v2."""
 
     key: Text = Field(description="The integration's routing key.")
-    url: MaybeText = Field(None, description="Another address than PagerDuty's own.")
+    url: MaybeText = Field(None, description="The endpoint, if not PagerDuty's own.")
 
 
 class NotifySection(Section):
-    """One receiver of incidents: exactly one of the kinds."""
+    """One receiver of incidents, of exactly one kind."""
 
     alertmanager: Text | None = Field(None, description="Alertmanager's base URL.")
     pagerduty: PagerDutySection | None = Field(None, description="A PagerDuty service.")
     slack: Text | None = Field(None, description="A Slack incoming webhook's URL.")
-    webhook: Text | None = Field(None, description="A URL that takes the incident as JSON.")
+    webhook: Text | None = Field(None, description="A URL that receives the incident as JSON.")
 
 
 class FileSection(Section):
-    """Everything one `canary.yaml` says."""
+    """The whole file."""
 
-    providers: dict[str, ProviderSection] = Field({}, description="LLM providers by name; the order counts.")
-    canaries: tuple[CanarySection, ...] = Field((), description="The rollouts under test.")
-    metrics: dict[str, MetricSection] = Field({}, description="Feedback metrics beside the built-in ones.")
-    tags: tuple[Text, ...] | None = Field(
-        None, description="The tags apps may send; by default those in use."
+    providers: dict[str, ProviderSection] = Field(
+        {}, description="LLM providers by name. The first entry of an API is its default."
     )
-    prices: dict[Text, PriceSection] = Field({}, description="Prices by model, over the built-in table.")
-    datasets: dict[Text, DatasetSection] = Field({}, description="Examples by name, for `canary bench`.")
-    store: Text = Field("sqlite:///canary.db", description="The database of outcomes.")
-    shared: Text = Field("none", description="Redis for several replicas, or `none`.")
-    notify: tuple[NotifySection, ...] = Field((), description="Who is paged.")
-    admin_url: MaybeText = Field(None, description="Where people reach the page; a page to them links there.")
+    canaries: tuple[CanarySection, ...] = Field((), description="The rollouts under test.")
+    metrics: dict[str, MetricSection] = Field(
+        {}, description="Feedback metrics in addition to the built-in ones."
+    )
+    tags: tuple[Text, ...] | None = Field(
+        None, description="The tags that apps may send. Default: the tags that canaries use."
+    )
+    prices: dict[Text, PriceSection] = Field(
+        {}, description="Dollars per million tokens, by model. These override the built-in prices."
+    )
+    datasets: dict[Text, DatasetSection] = Field({}, description="Datasets for `canary bench`, by name.")
+    store: Text = Field("sqlite:///canary.db", description="The database's URL.")
+    shared: Text = Field("none", description="The Redis that replicas share, or `none`.")
+    notify: tuple[NotifySection, ...] = Field((), description="The receivers of incidents.")
+    admin_url: MaybeText = Field(
+        None, description="The URL at which people open the page; incidents link to it."
+    )
     retention_s: Duration = Field(
         90 * 86400.0,
         alias="retention",
-        description="How long outcomes are kept.",
+        description="How long outcomes are stored.",
         json_schema_extra={"default": "90d"},
     )
     traffic: ListenAddress = Field(
-        DEFAULT_TRAFFIC, description="The traffic listener.", json_schema_extra={"default": "127.0.0.1:8080"}
+        DEFAULT_TRAFFIC,
+        description="The traffic listener's address.",
+        json_schema_extra={"default": "127.0.0.1:8080"},
     )
     admin: ListenAddress = Field(
-        DEFAULT_ADMIN, description="The admin listener.", json_schema_extra={"default": "127.0.0.1:8081"}
+        DEFAULT_ADMIN,
+        description="The admin listener's address.",
+        json_schema_extra={"default": "127.0.0.1:8081"},
     )
-    workers: int = Field(1, ge=1, le=MOST_WORKERS, description="Traffic worker processes.")
+    workers: int = Field(1, ge=1, le=MOST_WORKERS, description="The number of traffic worker processes.")
     data: Text = Field("./canary-data", description="The data folder.")
     grace_s: AnyDuration = Field(
         600.0,
         alias="grace",
-        description="How long SIGTERM lets streams drain.",
+        description="How long streams may drain after SIGTERM.",
         json_schema_extra={"default": "600s"},
     )
-    role: Role = Field("all", description="Which of the processes run here.")
+    role: Role = Field("all", description="Which processes run here.")

@@ -1,4 +1,4 @@
-"""The settings of `canary serve`: from the file, over it `CANARY_*` variables, over both the flags."""
+"""The settings of `canary serve`. Flags override `CANARY_*` variables, which override the file."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Where to listen and how. `data` is relative to the working folder, `grace_s` is what SIGTERM leaves
-    streams to drain, `role` which of the processes run here."""
+    """Where to listen and how. `data` is relative to the working folder. `grace_s` is the time that streams
+    have to drain after SIGTERM. `role` says which processes run here."""
 
     traffic: HostPort = DEFAULT_TRAFFIC
     admin: HostPort = DEFAULT_ADMIN
@@ -27,10 +27,10 @@ class ServerSettings:
     role: Role = "all"
 
     def overridden(self, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> "ServerSettings":
-        """These settings with `CANARY_TRAFFIC` and its like over them, and the flags over both.
+        """These settings, overridden by `CANARY_TRAFFIC` and the other variables, and then by the flags.
 
-        `flags` maps "traffic", "admin", "workers", "data", "grace", "role" to what was given, None for what
-        was not. Raises ConfigError naming the flags or variables that cannot be read.
+        `flags` maps "traffic", "admin", "workers", "data", "grace", "role" to the text given, or None.
+        Raises ConfigError that names each invalid flag or variable.
         """
         given = _Given(environment, flags)
         settings = ServerSettings(
@@ -43,7 +43,7 @@ class ServerSettings:
         )
         if settings.traffic == settings.admin and settings.admin.port and settings.role != "admin":
             message = (
-                f"traffic listens at {settings.admin.host}:{settings.admin.port} too; give one another port"
+                f"the traffic listener uses {settings.admin.host}:{settings.admin.port} too; change one port"
             )
             given.problems.append(Problem(file="--admin", path="", line=None, message=message))
         if given.problems:
@@ -52,7 +52,7 @@ class ServerSettings:
 
 
 class _Given:
-    """What flags and environment say, and what is wrong with it."""
+    """Reads the flags and variables, and collects their problems."""
 
     def __init__(self, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> None:
         self.environment = environment
@@ -75,7 +75,7 @@ class _Given:
 
 def _parse_folder(text: str) -> str:
     if not text:
-        raise ValueError("no folder is named; write one of its own, as ./canary-data")
+        raise ValueError("the folder's name is empty; name a folder, for example ./canary-data")
     return text
 
 
@@ -84,10 +84,10 @@ def _parse_role(text: str) -> Role:
     for role in roles:
         if text == role:
             return role
-    raise ValueError(f'there is no role "{text}"; choose {", ".join(get_args(Role))}')
+    raise ValueError(f'"{text}" is not a role; choose {", ".join(get_args(Role))}')
 
 
 def _parse_workers(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MOST_WORKERS:
-        raise ValueError(f'"{text}" is no number of workers; write one from 1 to {MOST_WORKERS}')
+        raise ValueError(f'"{text}" is not a number of workers; write a number from 1 to {MOST_WORKERS}')
     return int(text)

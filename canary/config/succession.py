@@ -1,9 +1,9 @@
-"""Which model follows in a canary of the config, and the file with it in place. Measures and starts nothing.
+"""Writes the next model into a canary's entry in the config file. Measures nothing and starts nothing.
 
-the entry's canary    the model that users have    the next model
-rolled_back, ended    its baseline                 becomes the candidate, under a new name
-promoted              its candidate                the same, and what was promoted the baseline
-anything else         its baseline                 refused: users are in it, or a person has yet to start it
+canary's state        users' model     the next model
+rolled_back, ended    its baseline     becomes the candidate, under a new name
+promoted              its candidate    becomes the candidate; the promoted model becomes the baseline
+any other             its baseline     is refused: the canary has users, or nobody has started it yet
 """
 
 import re
@@ -23,18 +23,19 @@ from routing.plan import State
 
 _OVER = ("rolled_back", "promoted", "ended")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
-"""A provider names its models as it likes: nothing that could mean something else in the file."""
+"""Model names that are safe to write into the YAML file."""
 
 _NAME = 63
 
 
 class NotNext(Exception):
-    """The model cannot follow; the message says why."""
+    """The model cannot be written into the entry; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succession:
-    """A line of canaries, one after the other: its present one, `LINE` or `LINE-…`, and all states known."""
+    """A sequence of canaries that share one entry: the present one, named `NAME` or `NAME-…`, and the state
+    of every known canary."""
 
     name: str
     file: Path
@@ -54,18 +55,18 @@ class Succession:
         return "not known to a server yet" if state is None else state.state
 
     def followed(self, provider: str, model: str) -> CanarySettings:
-        """The canary that tries this model next. Raises NotNext."""
+        """The canary that would try this model next. Raises NotNext."""
         before = self.present.canary
         name = f"{self.name}-{re.sub('[^A-Za-z0-9._-]', '-', model)}"[:_NAME]
         if self._state not in _OVER:
             raise NotNext(f"{before.name} is {self._state.replace('_', ' ')}, so no other canary follows it")
         if provider != before.candidate.provider or not _PLAIN.fullmatch(model):
-            raise NotNext(f"{model} is no plain name of a model at {before.candidate.provider}")
+            raise NotNext(f"{model} is not a plain model name at {before.candidate.provider}")
         if name in self.states:
-            raise NotNext(f"there was a canary {name} before")
+            raise NotNext(f"a canary named {name} existed before")
         if not before.start_by_hand and not self._watched:
             needs = "a rubric, a guardrail that rolls back, and notify"
-            raise NotNext(f"{before.name} is to start by itself, which needs {needs}")
+            raise NotNext(f"{before.name} has start: auto, which needs {needs}")
         baseline, candidate = self.current, Arm(provider=provider, model=model)
         return replace(
             self.present,
@@ -80,7 +81,7 @@ class Succession:
 
 
 def line_of(name: str, file: Path, data: Path, environment: Mapping[str, str]) -> Succession:
-    """The line of this name as the file and the store have it now. Raises NotNext."""
+    """Read the entry of this name from the file, and the states from the store. Raises NotNext."""
     try:
         config = load(file, environment)
         found = [each for each in config.canaries if each == name or each.startswith(f"{name}-")]
@@ -96,8 +97,8 @@ def line_of(name: str, file: Path, data: Path, environment: Mapping[str, str]) -
 def follow(
     name: str, file: Path, data: Path, environment: Mapping[str, str], *, model: str
 ) -> CanarySettings:
-    """Put the model (`provider/model`) into the line's place in the file, for the server to load. Raises
-    NotNext, and leaves the file as it was."""
+    """Write the model (`provider/model`) into the entry, for the server to load. Raises NotNext, and then
+    leaves the file unchanged."""
     found = line_of(name, file, data, environment)
     provider, _, model = model.partition("/")
     following = found.followed(provider, model)
@@ -111,7 +112,7 @@ def follow(
 
 
 def _must_say(config: Config, found: Succession, following: CanarySettings) -> None:
-    """An alias, or a value from the environment, may mean more than it stands for."""
+    """Raises NotNext if the rewrite changed more than this canary, for example through a YAML alias."""
     others = {name: each for name, each in found.config.canaries.items() if each != found.present}
     if config.canaries != {**others, following.canary.name: following}:
-        raise NotNext(f"{found.file} says more of {found.present.canary.name} than can be changed in place")
+        raise NotNext(f"the entry {found.present.canary.name} in {found.file} cannot be changed in place")

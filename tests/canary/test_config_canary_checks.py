@@ -58,23 +58,21 @@ def test_an_unknown_provider_is_refused_with_the_nearest() -> None:
 def test_an_unknown_provider_like_no_other_is_answered_with_all() -> None:
     assert refusal(changed(("baseline: {provider: openai", "baseline: {provider: xyz"))) == [
         'canary.yaml:9: canaries[0].baseline.provider: there is no provider "xyz"; '
-        "there are: openai, other, keyless, claude"
+        "known names: openai, other, keyless, claude"
     ]
 
 
 def test_a_candidate_of_another_api_is_refused() -> None:
     assert refusal(changed(("candidate: {provider: openai", "candidate: {provider: claude"))) == [
-        'canary.yaml:10: canaries[0].candidate.provider: "claude" speaks the anthropic api, the '
-        "baseline openai; "
-        "a candidate must speak the baseline's (most providers have an endpoint that does)"
+        'canary.yaml:10: canaries[0].candidate.provider: "claude" uses the anthropic API and the '
+        "baseline uses openai; both arms need the same API (most providers have a compatible endpoint)"
     ]
 
 
 def test_a_candidate_at_another_provider_needs_its_own_credential() -> None:
     assert refusal(changed(("candidate: {provider: openai", "candidate: {provider: keyless"))) == [
-        'canary.yaml:10: canaries[0].candidate.provider: "keyless" has no api_key of its own, and '
-        "the caller's is "
-        "never sent to another provider; set providers.keyless.api_key"
+        'canary.yaml:10: canaries[0].candidate.provider: "keyless" has no api_key, and '
+        "the caller's key is never sent to another provider; set providers.keyless.api_key"
     ]
 
 
@@ -88,38 +86,38 @@ def test_a_candidate_at_another_provider_with_its_own_credential_is_fine() -> No
 def test_a_candidate_with_the_baselines_credential_at_another_provider_is_a_warning() -> None:
     text = changed(("candidate: {provider: openai", "candidate: {provider: other"))
     assert warnings(text, OPENAI_KEY="other-key") == (
-        'canary.yaml:10: canaries[0].candidate.provider: "other" has the same api_key as the '
-        "baseline's provider",
+        'canary.yaml:10: canaries[0].candidate.provider: "other" and the baseline\'s provider have '
+        "the same api_key",
     )
 
 
 def test_two_arms_of_one_model_are_a_warning() -> None:
     assert warnings(changed(("model: new", "model: old"))) == (
-        "canary.yaml:10: canaries[0].candidate.model: both arms are the same model: an A/A test",
+        "canary.yaml:10: canaries[0].candidate.model: both arms use the same model: this is an A/A test",
     )
 
 
 def test_share_and_ramp_together_are_refused() -> None:
     assert refusal(changed(("share: 5%", "share: 5%\n    ramp: [{share: 1%}]"))) == [
-        "canary.yaml:12: canaries[0].ramp: stands beside share; give one of them"
+        "canary.yaml:12: canaries[0].ramp: cannot be combined with share; remove one of them"
     ]
 
 
 def test_neither_share_nor_ramp_is_refused() -> None:
     assert refusal(changed(("    share: 5%\n", ""))) == [
-        "canary.yaml:7: canaries[0]: has neither share nor ramp; give one, as `share: 5%`"
+        "canary.yaml:7: canaries[0]: has neither share nor ramp; set one, for example `share: 5%`"
     ]
 
 
 @pytest.mark.parametrize(
     ("share", "message"),
     [
-        ("0%", "0% tries nothing; write a share above 0%, as 5%"),
-        ("0", "0% tries nothing; write a share above 0%, as 5%"),
-        ("-5%", "-5% is no possible share; it lies between 0% and 100%"),
-        ("101%", "101% is no possible share; it lies between 0% and 100%"),
-        ("5", "5 is more than everything; did you mean 5%?"),
-        ("some", '"some" is no share; write 5% or 0.05'),
+        ("0%", "0% sends nothing to the candidate; write a share above 0%, for example 5%"),
+        ("0", "0% sends nothing to the candidate; write a share above 0%, for example 5%"),
+        ("-5%", "-5% is not a share; a share lies between 0% and 100%"),
+        ("101%", "101% is not a share; a share lies between 0% and 100%"),
+        ("5", "5 is more than 100%; did you mean 5%?"),
+        ("some", '"some" is not a share; write, for example, 5% or 0.05'),
     ],
 )
 def test_an_impossible_share_is_refused(share: str, message: str) -> None:
@@ -133,8 +131,8 @@ def test_an_impossible_share_is_refused(share: str, message: str) -> None:
 
 def test_most_of_the_users_is_a_warning() -> None:
     assert warnings(changed(("share: 5%", "share: 51%"))) == (
-        "canary.yaml:11: canaries[0].share: 0.51 is most of the users; a candidate's share is 5% to "
-        "10% as a rule",
+        "canary.yaml:11: canaries[0].share: 0.51 is more than half of the users; a typical share "
+        "is 5% to 10%",
     )
     assert warnings(changed(("share: 5%", "share: 50%"))) == ()
 
@@ -142,27 +140,27 @@ def test_most_of_the_users_is_a_warning() -> None:
 def test_a_ramp_that_shrinks_is_refused() -> None:
     ramp = "ramp:\n      - {share: 1%, for: 1h}\n      - {share: 10%, for: 1d}\n      - {share: 5%}"
     assert refusal(changed(("share: 5%", ramp))) == [
-        "canary.yaml:14: canaries[0].ramp[2].share: a ramp must not shrink: 0.05 comes after 0.1"
+        "canary.yaml:14: canaries[0].ramp[2].share: a ramp must not fall: 0.05 follows 0.1"
     ]
 
 
 def test_only_a_ramps_last_step_may_last_for_ever() -> None:
     assert refusal(changed(("share: 5%", "ramp:\n      - {share: 1%}\n      - {share: 5%}"))) == [
-        "canary.yaml:12: canaries[0].ramp[0].for: is missing; only the last step may leave it out"
+        "canary.yaml:12: canaries[0].ramp[0].for: is missing; only the last step may omit it"
     ]
 
 
 def test_two_canaries_of_one_name_are_refused() -> None:
     second = TRIAL.replace("[gpt-4o]", "[gpt-5]")
     assert refusal(PROVIDERS + TRIAL + second) == [
-        'canary.yaml:15: canaries[1].name: there are two canaries "trial"; give this one a new name'
+        'canary.yaml:15: canaries[1].name: two canaries are named "trial"; rename this one'
     ]
 
 
 @pytest.mark.parametrize("name", ["a b", "a/b", "-a", "a:b", "a" * 64])
 def test_a_canarys_name_must_fit_into_labels_and_paths(name: str) -> None:
     assert refusal(changed(("name: trial", f"name: {name}"))) == [
-        "canary.yaml:7: canaries[0].name: a canary's name has letters, digits, . _ and -, at most 63"
+        "canary.yaml:7: canaries[0].name: a canary's name may contain letters, digits, . _ and -, at most 63"
     ]
 
 
@@ -179,15 +177,15 @@ def second(match: str, provider: str = "openai") -> str:
 )
 def test_two_canaries_that_may_take_the_same_request_are_refused(match: str) -> None:
     assert refusal(PROVIDERS + TRIAL + second(match)) == [
-        'canary.yaml:16: canaries[1].match: may take the same requests as "trial"; '
-        "part them by models, paths, headers or tags"
+        'canary.yaml:16: canaries[1].match: overlaps with "trial"; '
+        "separate them by models, paths, headers or tags"
     ]
 
 
 def test_header_names_that_differ_in_case_do_not_part_canaries() -> None:
     first = TRIAL.replace("{models: [gpt-4o]}", "{headers: {X-Team: a}}")
     assert refusal(PROVIDERS + first + second("{headers: {x-team: a}}"))[0].startswith(
-        'canary.yaml:16: canaries[1].match: may take the same requests as "trial"'
+        'canary.yaml:16: canaries[1].match: overlaps with "trial"'
     )
     assert warnings(PROVIDERS + first + second("{headers: {x-team: b}}")) == ()
 
@@ -205,7 +203,7 @@ def test_canaries_of_other_models_or_another_api_stand_beside_each_other(match: 
 
 def test_a_match_without_parts_is_a_warning() -> None:
     assert warnings(changed(("{models: [gpt-4o]}", "{}"))) == (
-        "canary.yaml:8: canaries[0].match: is empty: it takes every request, whatever model it asks for",
+        "canary.yaml:8: canaries[0].match: is empty: this canary takes every request, for any model",
     )
 
 
@@ -224,30 +222,29 @@ def test_a_matched_path_starts_with_a_slash() -> None:
 )
 def test_a_tag_outside_the_files_list_is_refused_with_the_nearest(keys: str, path: str) -> None:
     assert refusal("tags: [region, plan]\n" + changed(("guardrails: default", keys))) == [
-        f'canary.yaml:13: canaries[0].{path}: "regoin" is not among the tags of this file; did you '
-        'mean "region"?'
+        f'canary.yaml:13: canaries[0].{path}: "regoin" is not listed under tags; did you mean "region"?'
     ]
 
 
 def test_a_matched_tag_outside_the_files_list_is_refused() -> None:
     assert refusal("tags: [region]\n" + changed(("{models: [gpt-4o]}", "{tags: {xyz: a}}"))) == [
-        'canary.yaml:9: canaries[0].match.tags.xyz: "xyz" is not among the tags of this file; there '
-        "are: region"
+        'canary.yaml:9: canaries[0].match.tags.xyz: "xyz" is not listed under tags; known names: region'
     ]
 
 
 def test_a_segment_that_no_header_could_carry_is_refused() -> None:
     assert refusal(changed(("guardrails: default", 'segments: ["a=b"]'))) == [
-        'canary.yaml:12: canaries[0].segments[0]: "a=b" is no tag name; use letters, digits, . _ and -'
+        'canary.yaml:12: canaries[0].segments[0]: "a=b" is not a valid tag name; use '
+        "letters, digits, . _ and -"
     ]
 
 
 @pytest.mark.parametrize(
     ("segment", "message"),
     [
-        ("eu", '"eu" is no segment; write a tag and its value, as "plan=enterprise"'),
-        ("region=", '"region=" is no segment; write a tag and its value, as "plan=enterprise"'),
-        ("regoin=eu", '"regoin" is not among this canary\'s segments; did you mean "region"?'),
+        ("eu", '"eu" is not a segment; write TAG=VALUE, for example "plan=enterprise"'),
+        ("region=", '"region=" is not a segment; write TAG=VALUE, for example "plan=enterprise"'),
+        ("regoin=eu", '"regoin" is not listed under this canary\'s segments; did you mean "region"?'),
     ],
 )
 def test_a_critical_segment_is_a_value_of_a_listed_tag(segment: str, message: str) -> None:
@@ -260,22 +257,22 @@ def test_a_critical_segment_is_a_value_of_a_listed_tag(segment: str, message: st
 )
 def test_a_name_that_stands_twice_in_a_list_is_refused(key: str, name: str) -> None:
     assert refusal(changed(("guardrails: default", f"{key}: [{name}, {name}]"))) == [
-        f'canary.yaml:12: canaries[0].{key}[1]: "{name}" stands here twice'
+        f'canary.yaml:12: canaries[0].{key}[1]: "{name}" is listed twice'
     ]
 
 
 @pytest.mark.parametrize(
     ("rule", "key", "message"),
     [
-        ("{rule: error_rate, limit: 5}", "limit", "5 is more than everything; did you mean 5%?"),
+        ("{rule: error_rate, limit: 5}", "limit", "5 is more than 100%; did you mean 5%?"),
         ("{rule: latency_p95, limit: 3}", "limit", "a duration needs a unit"),
         (
             "{rule: cost_per_request, limit: 200%}",
             "limit",
-            '"200%" is no factor of the baseline; write 1.5x or 1.5',
+            '"200%" is not a factor of the baseline; write, for example, 1.5x',
         ),
-        ("{rule: csat, limit: 95%}", "limit", "95% means that far below the baseline; write 0.95x"),
-        ("{rule: error_rate, window: ever}", "window", '"ever" is no duration'),
+        ("{rule: csat, limit: 95%}", "limit", "95% means 95% below the baseline; for a factor of it write"),
+        ("{rule: error_rate, window: ever}", "window", '"ever" is not a duration'),
     ],
 )
 def test_a_limit_or_window_that_the_rule_cannot_have_is_refused(rule: str, key: str, message: str) -> None:
@@ -308,9 +305,9 @@ def test_a_limit_or_window_that_the_rule_cannot_have_is_refused(rule: str, key: 
 def test_two_guardrails_that_nothing_tells_apart_are_refused_by_name(one: str, other: str, key: str) -> None:
     rules = f"[{one}, {{rule: latency_p95, category: billing}}, {other}]"
     assert refusal(changed(("guardrails: default", f"guardrails: {rules}"))) == [
-        f"canary.yaml:12: canaries[0].guardrails[2]: {key} would be told apart from guardrails[0] by "
-        "nothing: a status, a metric and a page name a guardrail by its rule, category and segment; merge "
-        "the two or change one"
+        f"canary.yaml:12: canaries[0].guardrails[2]: {key} has the same rule, category and segment "
+        "as guardrails[0]; status, metrics and pages could not tell them apart, so merge the two or change "
+        "one"
     ]
 
 
@@ -321,9 +318,9 @@ def test_a_rule_that_cannot_tell_a_part_of_the_traffic_is_refused_with_one(rule:
     (line,) = refusal(changed(("guardrails: default", f"guardrails: {rules}")))
     key = part.partition(":")[0]
     assert line.startswith(
-        f"canary.yaml:12: canaries[0].guardrails[0].{key}: {rule} looks at the whole canary"
+        f"canary.yaml:12: canaries[0].guardrails[0].{key}: {rule} can only watch the whole canary"
     )
-    assert "leave it out" in line
+    assert f"; remove {key} " in line
 
 
 def test_an_unknown_rule_is_refused_with_the_nearest() -> None:
@@ -337,9 +334,8 @@ def test_an_unknown_rule_is_refused_with_the_nearest() -> None:
 )
 def test_an_unknown_metric_is_refused_with_the_nearest(wrong: str, right: str) -> None:
     assert refusal(changed(("metric: csat", f"metric: {wrong}"))) == [
-        f'canary.yaml:14: canaries[0].rubric[0].metric: no metric "{wrong}" is built in, computed or '
-        "declared "
-        f'under metrics; did you mean "{right}"?'
+        f'canary.yaml:14: canaries[0].rubric[0].metric: "{wrong}" is not a built-in, computed or '
+        f'declared metric; did you mean "{right}"?'
     ]
 
 
@@ -366,7 +362,7 @@ def test_a_metric_that_is_declared_with_a_mistake_is_not_unknown_too() -> None:
 
 @pytest.mark.parametrize(
     ("question", "message"),
-    [('""', "must not be empty"), ('" "', "must name the business question that the metric answers")],
+    [('""', "must not be empty"), ('" "', "must state the business question that the metric answers")],
 )
 def test_a_rubric_row_without_a_question_is_refused(question: str, message: str) -> None:
     assert refusal(changed(('"Happy?"', question))) == [
@@ -394,7 +390,7 @@ def test_a_bound_that_cannot_be_read_is_refused() -> None:
 
 def test_a_metric_that_stands_twice_in_a_rubric_is_refused() -> None:
     assert refusal(changed() + CSAT + "\n") == [
-        'canary.yaml:15: canaries[0].rubric[1].metric: "csat" stands in this rubric twice'
+        'canary.yaml:15: canaries[0].rubric[1].metric: "csat" is in this rubric twice'
     ]
 
 
@@ -405,7 +401,7 @@ def rubric_of(count: int) -> str:
 
 def test_more_than_five_rows_are_a_warning() -> None:
     assert warnings(rubric_of(6)) == (
-        "canary.yaml:13: canaries[0].rubric: has 6 rows; with more than 5 hardly any candidate "
+        "canary.yaml:13: canaries[0].rubric: has 6 rows; with more than 5, hardly any candidate "
         "passes them all",
     )
     assert warnings(rubric_of(5)) == ()
@@ -413,7 +409,7 @@ def test_more_than_five_rows_are_a_warning() -> None:
 
 def test_no_rubric_is_a_warning() -> None:
     assert warnings(changed(("    rubric:\n", ""), (CSAT + "\n", ""))) == (
-        "canary.yaml:7: canaries[0]: has no rubric, so its report can give no verdict",
+        "canary.yaml:7: canaries[0]: has no rubric, so its report cannot reach a verdict",
     )
 
 

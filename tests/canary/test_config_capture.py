@@ -48,7 +48,10 @@ def test_everything_may_be_said() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("capture: {}", "canaries[0].capture: keeps nothing; give it a rate, as `rate: 1%`, or per_category"),
+        (
+            "capture: {}",
+            "canaries[0].capture: captures nothing; set a rate, for example `rate: 1%`, or per_category",
+        ),
         ("capture: {rate: 1%, redact: ['(']}", "canaries[0].capture.redact[0]: is not a regular expression"),
         ("capture: {rate: 1%, redact: [x, 'a*']}", "canaries[0].capture.redact[1]: matches the empty string"),
         ("capture: {rate: 2}", "did you mean 2%?"),

@@ -18,7 +18,7 @@ def test_the_pages_own_address_is_a_url_and_may_be_left_empty() -> None:
     assert parse(SOUND + "admin_url: https://canary.example/x\n", "canary.yaml", {}).admin_url is not None
     assert parse(SOUND + 'admin_url: ""\n', "canary.yaml", {}).admin_url is None
     assert refusal(SOUND + "admin_url: canary.example\n") == [
-        "canary.yaml:3: admin_url: must be a URL that starts with http:// or https:// and names a host"
+        "canary.yaml:3: admin_url: must be a URL with http:// or https:// and a host"
     ]
 
 
@@ -36,15 +36,15 @@ def test_a_file_without_providers_is_refused(text: str) -> None:
 @pytest.mark.parametrize("name", RESERVED)
 def test_a_providers_name_must_not_be_a_path_of_ours(name: str) -> None:
     assert refusal(f"providers:\n  {name}: {PROVIDER}\n") == [
-        f'canary.yaml:2: providers.{name}: "{name}" is reserved for paths; choose another name'
+        f'canary.yaml:2: providers.{name}: "{name}" is a reserved path; choose another name'
     ]
 
 
 @pytest.mark.parametrize("name", ["OpenAI", "-a", "_a", "a.b", "a b", "a/b", "ä", "a" * 64])
 def test_a_providers_name_must_fit_into_a_path(name: str) -> None:
     assert refusal(f"providers:\n  {name}: {PROVIDER}\n") == [
-        f"canary.yaml:2: providers.{name}: a provider's name has lower-case letters, digits, _ and -, "
-        "at most 63"
+        f"canary.yaml:2: providers.{name}: a provider's name may contain lower-case letters, digits, _ and "
+        "-, at most 63"
     ]
 
 
@@ -59,7 +59,7 @@ def test_other_names_are_fine(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["openai", "V1"])
 def test_two_providers_of_one_name_are_refused(name: str) -> None:
-    assert f"canary.yaml:3: providers.{name}: stands here twice; the first is in line 2" in refusal(
+    assert f"canary.yaml:3: providers.{name}: duplicate key; the first is in line 2" in refusal(
         f"providers:\n  {name}: {PROVIDER}\n  {name}: {PROVIDER}\n"
     )
 
@@ -78,8 +78,7 @@ def test_two_providers_of_one_name_are_refused(name: str) -> None:
 )
 def test_a_base_url_must_be_one_of_http(url: str) -> None:
     assert refusal(f'providers:\n  openai:\n    api: openai\n    base_url: "{url}"\n') == [
-        "canary.yaml:4: providers.openai.base_url: must be a URL that starts with http:// or "
-        "https:// and names a host"
+        "canary.yaml:4: providers.openai.base_url: must be a URL with http:// or https:// and a host"
     ]
 
 
@@ -88,7 +87,7 @@ def test_a_base_url_must_be_one_of_http(url: str) -> None:
 )
 def test_a_base_url_must_not_hold_a_credential(url: str) -> None:
     assert refusal(f'providers:\n  openai:\n    api: openai\n    base_url: "{url}"\n') == [
-        "canary.yaml:4: providers.openai.base_url: must not hold a user or password; put the "
+        "canary.yaml:4: providers.openai.base_url: must not contain a user or password; put the "
         "credential in api_key"
     ]
 
@@ -96,7 +95,7 @@ def test_a_base_url_must_not_hold_a_credential(url: str) -> None:
 @pytest.mark.parametrize("url", ["https://host/v1?key=x", "https://host/v1#x", "https://host/v1?"])
 def test_a_base_url_must_end_with_its_path(url: str) -> None:
     assert refusal(f'providers:\n  openai:\n    api: openai\n    base_url: "{url}"\n') == [
-        "canary.yaml:4: providers.openai.base_url: must end with its path, without ? or #"
+        "canary.yaml:4: providers.openai.base_url: must end with its path; remove ? or # and what follows"
     ]
 
 
@@ -109,7 +108,7 @@ def test_a_metric_must_not_take_a_computed_ones_name() -> None:
 @pytest.mark.parametrize("name", ["Solved", "1st", "is-solved"])
 def test_a_metrics_name_must_be_a_plain_word(name: str) -> None:
     assert refusal(SOUND + f'metrics:\n  {name}: {{kind: bool, question: "Solved?"}}\n') == [
-        f"canary.yaml:4: metrics.{name}: a metric's name has lower-case letters, digits and _, and "
+        f"canary.yaml:4: metrics.{name}: a metric's name may contain lower-case letters, digits and _, and "
         "starts with a letter"
     ]
 
@@ -117,25 +116,25 @@ def test_a_metrics_name_must_be_a_plain_word(name: str) -> None:
 @pytest.mark.parametrize(("kind", "ends"), [("bool", "0-1"), ("nps", "0-10")])
 def test_kinds_with_a_scale_of_their_own_take_no_other(kind: str, ends: str) -> None:
     assert refusal(SOUND + f'metrics:\n  solved:\n    kind: {kind}\n    question: "?"\n    scale: 1-7\n') == [
-        f"canary.yaml:7: metrics.solved.scale: a {kind} metric always has the scale {ends}; leave it out"
+        f"canary.yaml:7: metrics.solved.scale: a {kind} metric always has the scale {ends}; remove `scale`"
     ]
 
 
 def test_a_tag_that_no_header_could_carry_is_refused() -> None:
     assert refusal(SOUND + 'tags: [region, "a=b"]\n') == [
-        'canary.yaml:3: tags[1]: "a=b" is no tag name; use letters, digits, . _ and -'
+        'canary.yaml:3: tags[1]: "a=b" is not a valid tag name; use letters, digits, . _ and -'
     ]
 
 
 def test_a_receiver_must_have_a_kind() -> None:
     assert refusal(SOUND + "notify: [{}]\n") == [
-        "canary.yaml:3: notify[0]: names no receiver; give one of alertmanager, pagerduty, slack, webhook"
+        "canary.yaml:3: notify[0]: names no receiver; set one of alertmanager, pagerduty, slack, webhook"
     ]
 
 
 def test_a_receiver_must_not_have_two_kinds() -> None:
     assert refusal(SOUND + "notify:\n  - slack: https://a.example\n    webhook: https://b.example\n") == [
-        "canary.yaml:4: notify[0]: names slack and webhook; give each receiver an entry of its own"
+        "canary.yaml:4: notify[0]: names slack and webhook; each receiver needs its own entry"
     ]
 
 
@@ -150,7 +149,7 @@ def test_a_receiver_must_not_have_two_kinds() -> None:
 )
 def test_a_receivers_url_is_checked_and_not_quoted(entry: str, key: str) -> None:
     assert refusal(SOUND + f"notify:\n  - {entry}\n") == [
-        f"canary.yaml:4: notify[0].{key}: must be a URL that starts with http:// or https:// and names a host"
+        f"canary.yaml:4: notify[0].{key}: must be a URL with http:// or https:// and a host"
     ]
 
 
@@ -190,5 +189,5 @@ def test_other_shared_places_are_refused() -> None:
 
 def test_the_two_listeners_need_an_address_each() -> None:
     assert refusal(SOUND + "traffic: 127.0.0.1:9000\nadmin: 127.0.0.1:9000\n") == [
-        "canary.yaml:4: admin: is the traffic listener's address too; the two need one each"
+        "canary.yaml:4: admin: is also the traffic listener's address; set a different one"
     ]

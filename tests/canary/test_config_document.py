@@ -59,15 +59,15 @@ def test_values_are_expanded_but_comments_are_not() -> None:
 def test_unset_names_are_reported_with_line_and_their_values_are_spoilt() -> None:
     document = read("a: 1\nb: ['${A}', '${B}']\n", "canary.yaml", {})
     assert messages(document) == [
-        "canary.yaml:2: b[0]: the environment has no A; set it, or write ${A:-default}",
-        "canary.yaml:2: b[1]: the environment has no B; set it, or write ${B:-default}",
+        "canary.yaml:2: b[0]: the variable A is not set; set it, or write ${A:-default}",
+        "canary.yaml:2: b[1]: the variable B is not set; set it, or write ${B:-default}",
     ]
     assert document.spoilt == {("b", 0), ("b", 1)}
 
 
 def test_duplicate_keys_are_refused_and_the_first_is_named() -> None:
     document = read("a:\n  b: 1\n  c: 2\n  b: 3\n", "canary.yaml", {})
-    assert messages(document) == ["canary.yaml:4: a.b: stands here twice; the first is in line 2"]
+    assert messages(document) == ["canary.yaml:4: a.b: duplicate key; the first is in line 2"]
 
 
 def test_leaving_out_a_list_item_keeps_the_others_places() -> None:
@@ -84,16 +84,16 @@ def test_an_alias_stands_for_its_anchor() -> None:
 
 def test_an_alias_inside_its_own_anchor_is_refused() -> None:
     assert messages(read("a: &loop\n  - *loop\n", "canary.yaml", {})) == [
-        "canary.yaml:1: a[0]: this alias stands inside its own anchor"
+        "canary.yaml:1: a[0]: this alias is inside its own anchor"
     ]
 
 
 def test_tags_that_would_build_objects_are_refused() -> None:
     document = read("a: !!python/object/apply:os.system ['true']\nb: !secret x\n", "canary.yaml", {})
     assert messages(document) == [
-        "canary.yaml:1: a: YAML tags such as tag:yaml.org,2002:python/object/apply:os.system mean nothing "
-        "here",
-        "canary.yaml:2: b: YAML tags such as !secret mean nothing here",
+        "canary.yaml:1: a: YAML tags such as tag:yaml.org,2002:python/object/apply:os.system are not "
+        "supported",
+        "canary.yaml:2: b: YAML tags such as !secret are not supported",
     ]
 
 
@@ -115,7 +115,7 @@ def test_two_documents_in_a_file_are_refused() -> None:
 
 @pytest.mark.parametrize("text", ["- a\n", "word\n"])
 def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
-    assert refusal(text) == "canary.yaml:1: the file must be a mapping, as `providers: …`"
+    assert refusal(text) == "canary.yaml:1: the file must be a mapping, such as `providers: …`"
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])

@@ -29,7 +29,7 @@ def test_a_value_is_not_expanded_again() -> None:
 
 def test_an_unset_name_without_default_is_refused_by_name() -> None:
     with pytest.raises(
-        BadReference, match=r"the environment has no KEY; set it, or write \$\{KEY:-default\}"
+        BadReference, match=r"the variable KEY is not set; set it, or write \$\{KEY:-default\}"
     ):
         expand("${KEY}", {})
 

@@ -186,7 +186,7 @@ def test_the_example_file_takes_its_upstreams_from_the_environment() -> None:
 
 
 def test_the_example_file_says_what_it_needs() -> None:
-    with pytest.raises(ConfigError, match=r"notify\[1\]\.pagerduty\.key: the environment has no PD_KEY"):
+    with pytest.raises(ConfigError, match=r"notify\[1\]\.pagerduty\.key: the variable PD_KEY"):
         load(ROOT / "canary.example.yaml", {})
 
 

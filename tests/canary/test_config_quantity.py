@@ -27,7 +27,7 @@ def test_a_duration_without_unit_is_refused_with_the_likely_one() -> None:
 
 @pytest.mark.parametrize("text", ["", "s", "-5s", "5 parsecs", "1h30", "infs", "5S"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
 
@@ -39,19 +39,19 @@ def test_shares_are_read_as_parts_of_one(text: str, share: float) -> None:
 
 
 def test_a_number_above_one_is_taken_for_a_forgotten_percent_sign() -> None:
-    with pytest.raises(ValueError, match=r"5 is more than everything; did you mean 5%\?"):
+    with pytest.raises(ValueError, match=r"5 is more than 100%; did you mean 5%\?"):
         parse_share("5")
 
 
 @pytest.mark.parametrize("text", ["101%", "-5%", "-0.1"])
 def test_impossible_shares_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=f"{text} is no possible share; it lies between 0% and 100%"):
+    with pytest.raises(ValueError, match=f"{text} is not a share; a share lies between 0% and 100%"):
         parse_share(text)
 
 
 @pytest.mark.parametrize("text", ["", "%", "five", "nan", "inf%", "5%%", "1e-2"])
 def test_what_is_no_share_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no share; write 5% or 0\.05"):
+    with pytest.raises(ValueError, match=r"is not a share; write, for example, 5% or 0\.05"):
         parse_share(text)
 
 
@@ -90,5 +90,5 @@ def test_addresses_are_read_and_written_alike(text: str, address: HostPort) -> N
 
 @pytest.mark.parametrize("text", ["8080", ":8080", "host:", "host:65536", "::1:8080", "http://host:8080"])
 def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no address; write HOST:PORT"):
+    with pytest.raises(ValueError, match="is not an address; write HOST:PORT"):
         parse_address(text)

@@ -24,10 +24,14 @@ def test_replicas_with_both_are_let_through(role: Role) -> None:
 @pytest.mark.parametrize(
     ("role", "config", "said"),
     [
-        ("traffic", SHARED, "role traffic: store: SQLite is one machine's: replicas need postgresql://"),
-        ("admin", SHARED, "role admin: store: SQLite is one machine's"),
-        ("traffic", STORE, "role traffic: shared: replicas need redis://HOST:PORT/0"),
-        ("all", STORE + SHARED, "role all: shared: a server that runs everything shares with nobody"),
+        (
+            "traffic",
+            SHARED,
+            "role traffic: store: SQLite works on one machine only; replicas need postgresql://",
+        ),
+        ("admin", SHARED, "role admin: store: SQLite works on one machine only"),
+        ("traffic", STORE, "role traffic: shared: replicas need a Redis: redis://HOST:PORT/0"),
+        ("all", STORE + SHARED, "role all: shared: only replicas use it; remove it"),
     ],
 )
 def test_what_does_not_fit_is_named(role: Role, config: str, said: str) -> None:
@@ -42,7 +46,7 @@ def test_all_on_postgresql_needs_nothing_shared() -> None:
 def test_an_unknown_role_is_refused_by_the_file_and_by_the_flag() -> None:
     with pytest.raises(ConfigError, match="role"):
         parse(PROVIDERS + "role: worker\n", "canary.yaml", {})
-    with pytest.raises(ConfigError, match='--role: there is no role "worker"; choose all, traffic, admin'):
+    with pytest.raises(ConfigError, match='--role: "worker" is not a role; choose all, traffic, admin'):
         ServerSettings().overridden({}, {"role": "worker"})
 
 
@@ -66,4 +70,4 @@ def test_replicas_without_the_shared_secret_do_not_start(tmp_path: Path) -> None
         env={"PATH": "/usr/bin"},
     )
     assert ran.returncode == 1
-    assert "CANARY_SECRET is not set: replicas must share one" in ran.stderr
+    assert "CANARY_SECRET is not set; replicas must share one" in ran.stderr

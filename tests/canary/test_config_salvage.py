@@ -68,7 +68,7 @@ def test_an_unknown_key_at_any_depth_is_named_with_line_and_nearest(
 def test_an_unknown_key_like_no_other_is_answered_with_all_there_are() -> None:
     assert refusal(("total: 60s", "total: 60s, zzz: 1"))[0] == (
         "canary.yaml:5: providers.openai.timeout.zzz: unknown key; "
-        "there are: connect, write, first_byte, idle, total"
+        "known names: connect, write, first_byte, idle, total"
     )
 
 
@@ -99,8 +99,8 @@ def test_a_missing_key_is_reported_where_it_should_stand(before: str, after: str
 @pytest.mark.parametrize(
     ("before", "after", "line"),
     [
-        ("{models: [gpt-4o]}", "gpt-4o", "8: canaries[0].match: must be a mapping, as `key: value`"),
-        ("[gpt-4o]", "gpt-4o", "8: canaries[0].match.models: must be a list, as [one, two]"),
+        ("{models: [gpt-4o]}", "gpt-4o", "8: canaries[0].match: must be a mapping, such as `key: value`"),
+        ("[gpt-4o]", "gpt-4o", "8: canaries[0].match.models: must be a list, such as [one, two]"),
         ("[gpt-4o]", "[[gpt-4o]]", "8: canaries[0].match.models[0]: must be a single value"),
         ("name: trial", "name:", "7: canaries[0].name: needs a value"),
         ("name: trial", "name: ''", "7: canaries[0].name: must not be empty"),
@@ -112,7 +112,7 @@ def test_a_missing_key_is_reported_where_it_should_stand(before: str, after: str
         ("[{rule: error_rate}]", "none", f"12: canaries[0].guardrails: {NAMED_OR_LIST}"),
         ("api: openai", "api: opanai", f"3: providers.openai.api: {ONE_OF_THE_APIS}"),
         ("total: 60s", "total: 60", f"5: providers.openai.timeout.total: {NO_UNIT}"),
-        ("total: 60s", "total: 0s", "5: providers.openai.timeout.total: must be longer than nothing"),
+        ("total: 60s", "total: 0s", "5: providers.openai.timeout.total: must be longer than 0"),
         ("total: 60s", "total: [60s]", "5: providers.openai.timeout.total: must be a single value"),
         ("kind: bool", "kind: bool, higher_is_better: maybe", f"16: metrics.settled.{NO_TRUTH}"),
         ("notify:", "workers: 0\nnotify:", "17: workers: must be at least 1"),
@@ -133,10 +133,10 @@ def test_all_that_is_wrong_is_reported_at_once_and_in_the_files_order() -> None:
     ) == [
         'canary.yaml:5: providers.openai.timeout.totl: unknown key; did you mean "total"?',
         'canary.yaml:9: canaries[0].baseline.provider: there is no provider "opnai"; did you mean "openai"?',
-        "canary.yaml:11: canaries[0].ramp[0].share: 5 is more than everything; did you mean 5%?",
-        'canary.yaml:14: canaries[0].rubric[0].metric: no metric "csta" is built in, computed or declared '
-        'under metrics; did you mean "csat"?',
-        "canary.yaml:18: notify[0].pagerduty.key: the environment has no PD_KEY; set it, or write "
+        "canary.yaml:11: canaries[0].ramp[0].share: 5 is more than 100%; did you mean 5%?",
+        'canary.yaml:14: canaries[0].rubric[0].metric: "csta" is not a built-in, computed or declared '
+        'metric; did you mean "csat"?',
+        "canary.yaml:18: notify[0].pagerduty.key: the variable PD_KEY is not set; set it, or write "
         "${PD_KEY:-default}",
     ]
 
@@ -144,8 +144,8 @@ def test_all_that_is_wrong_is_reported_at_once_and_in_the_files_order() -> None:
 def test_what_stands_after_an_unreadable_list_item_keeps_its_index() -> None:
     row = '      - {metric: csat, acceptable: "> 4.1"'
     assert refusal((row, "      - {metric: thumbs}\n" + row), ("metric: csat", "metric: csta"))[-1] == (
-        'canary.yaml:15: canaries[0].rubric[1].metric: no metric "csta" is built in, computed or declared '
-        'under metrics; did you mean "csat"?'
+        'canary.yaml:15: canaries[0].rubric[1].metric: "csta" is not a built-in, computed or declared '
+        'metric; did you mean "csat"?'
     )
 
 

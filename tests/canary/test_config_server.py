@@ -35,16 +35,16 @@ def test_all_that_cannot_be_read_is_named_by_flag_or_variable() -> None:
     with pytest.raises(ConfigError) as refused:
         FILE.overridden({"CANARY_GRACE": "600", "CANARY_WORKERS": "0"}, {"traffic": "8080", "data": ""})
     assert str(refused.value).splitlines() == [
-        '--traffic: "8080" is no address; write HOST:PORT, as 127.0.0.1:8080',
-        'CANARY_WORKERS: "0" is no number of workers; write one from 1 to 256',
-        "--data: no folder is named; write one of its own, as ./canary-data",
+        '--traffic: "8080" is not an address; write HOST:PORT, for example 127.0.0.1:8080',
+        'CANARY_WORKERS: "0" is not a number of workers; write a number from 1 to 256',
+        "--data: the folder's name is empty; name a folder, for example ./canary-data",
         'CANARY_GRACE: a duration needs a unit: write "600s" for seconds (or ms, m, h, d, w)',
     ]
 
 
 def test_the_two_listeners_may_not_share_an_address() -> None:
     with pytest.raises(
-        ConfigError, match=r"--admin: traffic listens at 127\.0\.0\.1:8080 too; give one another port"
+        ConfigError, match=r"--admin: the traffic listener uses 127\.0\.0\.1:8080 too; change one port"
     ):
         ServerSettings().overridden({}, {"admin": "127.0.0.1:8080"})
     free = {"traffic": "127.0.0.1:0", "admin": "127.0.0.1:0"}

@@ -74,7 +74,7 @@ def test_a_canary_that_is_not_over_is_followed_by_none(state: StateName | None, 
 @pytest.mark.parametrize("left_out", ["    rubric: [", "notify: ["])
 def test_nothing_starts_by_itself_that_nobody_would_be_paged_for(left_out: str) -> None:
     text = "".join(each for each in TEXT.splitlines(keepends=True) if not each.startswith(left_out))
-    with pytest.raises(NotNext, match="to start by itself, which needs"):
+    with pytest.raises(NotNext, match="has start: auto, which needs"):
         a_line(text=text).followed("openai", "gpt-3")
     by_hand = text.replace("name: support-nov", "name: support-nov\n    start: manual")
     assert a_line(text=by_hand).followed("openai", "gpt-3").canary.start_by_hand
@@ -84,14 +84,14 @@ def test_nothing_starts_by_itself_that_nobody_would_be_paged_for(left_out: str) 
     ("provider", "model"), [("other", "gpt-3"), ("openai", "${SECRET}"), ("openai", "a b")]
 )
 def test_a_name_from_elsewhere_is_not_put_into_the_file(provider: str, model: str) -> None:
-    with pytest.raises(NotNext, match="no plain name of a model at openai"):
+    with pytest.raises(NotNext, match="not a plain model name at openai"):
         a_line().followed(provider, model)
 
 
 def test_a_model_that_had_its_canary_gets_no_second_one() -> None:
     line = a_line()
     tried = replace(line, states={**line.states, "support-gpt-3": State(state="ended")})
-    with pytest.raises(NotNext, match="there was a canary support-gpt-3 before"):
+    with pytest.raises(NotNext, match="a canary named support-gpt-3 existed before"):
         tried.followed("openai", "gpt-3")
 
 
