@@ -1,4 +1,4 @@
-"""The command line: every command with an example of its use, in the order in which they are wanted."""
+"""The command line: registers every command with an example of its use, in the order of the help text."""
 
 import errno
 import sys
@@ -51,7 +51,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
 )
 
 app = typer.Typer(
-    help="Try a candidate LLM on a few of your users, and learn whether to ship it.",
+    help="Try a candidate LLM on a small share of your users, and learn whether to ship it.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -75,14 +75,14 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Try a candidate LLM on a few of your users, and learn whether to ship it."""
+    """Try a candidate LLM on a small share of your users, and learn whether to ship it."""
 
 
 def main() -> None:
     """Entry point of the `canary` command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that is not of UTF-8 shows the rest
+            stream.reconfigure(errors="backslashreplace")  # for terminals without UTF-8
     try:
         app()
     except OSError as problem:

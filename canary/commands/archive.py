@@ -1,4 +1,4 @@
-"""`canary archive …`: every evaluation there was. It reads the store, and works with the server down."""
+"""`canary archive …`: past evaluations. Reads the store; needs no server."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from records.evaluations import Evaluations
     from report.archive import Evaluation
 
-app = typer.Typer(help="Every evaluation there was.", no_args_is_help=True)
+app = typer.Typer(help="Show, summarize and export past evaluations.", no_args_is_help=True)
 
-OfCanary = Annotated[str | None, typer.Option("--canary", help="Only this canary's.")]
+OfCanary = Annotated[str | None, typer.Option("--canary", help="Only evaluations of this canary.")]
 
 
 @app.callback()
 def archive() -> None:
-    """Look at past evaluations, sum them up, take them along."""
+    """Show, summarize and export past evaluations."""
 
 
 @app.command("list", epilog=example("archive list --canary support-nov"))
@@ -52,20 +52,22 @@ def list_(
 
 @app.command(epilog=example("archive show support-nov -o markdown"))
 def show(
-    which: Annotated[str, typer.Argument(help="An evaluation's key, or a canary's name for its last.")],
+    which: Annotated[
+        str, typer.Argument(help="An evaluation's key, or a canary's name for its latest evaluation.")
+    ],
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Annotated[
-        Literal["text", "json", "markdown", "html"], typer.Option("-o", "--output", help="How it is printed.")
+        Literal["text", "json", "markdown", "html"], typer.Option("-o", "--output", help="The output format.")
     ] = "text",
 ) -> None:
-    """Show one evaluation: its report as it was then. As json everything that is kept of it."""
+    """Show one evaluation's report as it was then. With -o json, show the whole evaluation."""
     from report.archive import to_document
     from report.reports import rendered
 
     found = [each for each in _read(config, data, None) if which in (each.key, each.canary)]
     if not found:
-        fail(f"no evaluation {which!r}; `canary archive list` names them")
+        fail(f"there is no evaluation {which!r}; `canary archive list` lists them")
     if output == "json":
         return print_json(to_document(found[-1]))
     return _print(rendered(found[-1].report, output))
@@ -73,25 +75,25 @@ def show(
 
 @app.command(epilog=example("archive trends -o json"))
 def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
-    """Say what evaluations changed by vendor family, what synthetic scores are worth, and what it saves."""
-    from canary.commands.archive_text import told
+    """Summarize the evaluations: changes by vendor, how well synthetic scores predict, and savings."""
+    from canary.commands.archive_text import summarized
     from report.archive_trends import to_json
     from report.archive_trends import trends as sum_up
 
     found = sum_up(_read(config, data, None))
-    return print_json(to_json(found)) if output == "json" else _print(told(found))
+    return print_json(to_json(found)) if output == "json" else _print(summarized(found))
 
 
 @app.command(epilog=example("archive export -o evaluations.jsonl"))
 def export(
     canary: OfCanary = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The file, - for stdout, or json to print one document.")
+        Path, typer.Option("-o", "--output", help="A file, - for stdout, or json to print one document.")
     ] = Path("-"),
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
 ) -> None:
-    """Write the evaluations as JSON, one a line, for another archive or another program."""
+    """Write the evaluations as JSON lines, for another archive or program."""
     from report.archive import to_document, to_line
 
     found = _read(config, data, canary)
@@ -108,12 +110,12 @@ def export(
 
 @app.command("import", epilog=example("archive import evaluations.jsonl"))
 def import_(
-    file: Annotated[Path, typer.Argument(help="What `canary archive export` wrote.")],
+    file: Annotated[Path, typer.Argument(help="A file from `canary archive export`.")],
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Add evaluations from a file, all or none. Those that are there already stay as they are."""
+    """Add evaluations from a file, all or none. Existing evaluations do not change."""
     from canary.commands.text_file import read
     from report.archive import BadEvaluation, parse
     from report.evaluation import to_stored
@@ -127,7 +129,7 @@ def import_(
     counts: dict[str, Any] = {"read": len(found), "added": added}
     if output == "json":
         return print_json(counts)
-    others = "; the others were there" if added < len(found) else ""
+    others = "; the others existed already" if added < len(found) else ""
     return say(f"{added} of {len(found)} evaluation(s) added{others}")
 
 
@@ -140,7 +142,7 @@ def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
 
 @contextmanager
 def _opened(config: Path, data: Path) -> "Iterator[Evaluations]":
-    """The store's evaluations; ends the command with 1 where there is no store."""
+    """The store's evaluations. Exits 1 if there is no store."""
     from records.evaluations import Evaluations
     from records.store import Store
 

@@ -1,4 +1,4 @@
-"""The archive in words and tables, for a terminal."""
+"""Renders the archive as text for a terminal."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ _SUMMARY = ("key", "at", "canary", "run", "event", "who", "baseline", "candidate
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
-    """One evaluation without its report, but for how it came out."""
+    """One evaluation with its result, without its full report."""
     document, report = to_document(evaluation), evaluation.report
     return {
         **{name: document[name] for name in _SUMMARY},
@@ -24,16 +24,16 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def listed(evaluations: Sequence[Evaluation]) -> str:
-    """A table, one evaluation a line."""
+    """A table with one evaluation per line."""
     head = ("key", "date", "canary", "run", "event", "candidate", "verdict", "decision", "score")
     return _table(head, [_row(each) for each in evaluations])
 
 
-def told(trends: Trends) -> str:
-    """Every run, the vendor families, the validity of synthetic scores, the savings."""
+def summarized(trends: Trends) -> str:
+    """Every run, the vendors' averages, the validity of synthetic scores, the savings."""
     if not trends.steps:
         return "no evaluation yet"
-    head = ("date", "canary", "candidate", "verdict", "accuracy", "cost", "latency p95", "saves a month")
+    head = ("date", "canary", "candidate", "verdict", "accuracy", "cost", "latency p95", "saves per month")
     return "\n".join(
         [
             _table(head, [_step(each) for each in trends.steps]),

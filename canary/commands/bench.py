@@ -1,4 +1,4 @@
-"""`canary bench MODEL`: the new model and the current one on the same examples."""
+"""`canary bench MODEL`: compares a new model with the current one on the same examples."""
 
 import asyncio
 import csv
@@ -40,34 +40,38 @@ EXITS = {"ship": 0, "dont_ship": 3, "extend": 4, None: 0}
 
 
 def bench(
-    model: Annotated[str | None, typer.Argument(help="The new model, as MODEL or PROVIDER/MODEL.")] = None,
+    model: Annotated[str | None, typer.Argument(help="The new model: MODEL or PROVIDER/MODEL.")] = None,
     against: Annotated[
-        str | None, typer.Option("--against", help="The current model; else the canary's baseline.")
+        str | None, typer.Option("--against", help="The current model. Default: the canary's baseline.")
     ] = None,
     dataset: Annotated[
         list[str] | None,
-        typer.Option("--dataset", help="A dataset of the config, or a file; without it all of the config's."),
+        typer.Option("--dataset", help="A dataset of the config, or a file. Default: all in the config."),
     ] = None,
-    dry: Annotated[bool, typer.Option("--dry", help="Measure the current model alone.")] = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Measure only the current model.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A sanity check: 20 examples of each dataset; never says ship.")
+        bool,
+        typer.Option("--quick", help="Use 20 examples of each dataset, as a sanity check; never says ship."),
     ] = False,
     at_once: Annotated[
         int,
-        typer.Option("--at-once", min=1, max=256, help="How many questions may wait at a time."),
+        typer.Option("--at-once", min=1, max=256, help="The number of concurrent requests."),
     ] = 4,
     failures: Annotated[
-        Path | None, typer.Option("--failures", help="A CSV file for what was answered wrong.")
+        Path | None, typer.Option("--failures", help="A CSV file to write the wrong answers to.")
     ] = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Ask the new model and the current one the same examples. Exits 0 ship, 3 don't ship, 4 unclear."""
+    """Compare a new model with the current one on the same examples.
+
+    Exits 0 for ship, 3 for don't ship, 4 if the data is not enough to decide.
+    """
     from bench.sampling import part_of
 
     if model is None and not dry:
-        fail("name the new model, or measure the current one alone with --dry", code=2)
+        fail("name the new model, or use --dry to measure only the current model", code=2)
     read = read_config(config)
     pair = _pair(read, model, against)
     if dry:
@@ -76,7 +80,7 @@ def bench(
     if quick:
         datasets = [(source, part_of(each, QUICK)) for source, each in datasets]
     document, found = measure(read, pair, datasets, data=data, at_once=at_once, progress=progress())
-    document |= _kept(read, pair, document, data, whole=not (dataset or quick))
+    document |= _saved(read, pair, document, data, whole=not (dataset or quick))
     began = time.perf_counter()
     document["issues"] = _issues(read, config, pair)
     if document["issues"] is not None:
@@ -86,9 +90,9 @@ def bench(
     if output == "json":
         print_json(document)
     else:
-        from canary.commands.bench_text import told
+        from canary.commands.bench_text import rendered
 
-        print_text(told(document).rstrip("\n"))
+        print_text(rendered(document).rstrip("\n"))
     raise typer.Exit(EXITS[found.verdict])
 
 
@@ -101,7 +105,7 @@ def measure(
     at_once: int,
     progress: Callable[[str, int, int], None],
 ) -> "tuple[dict[str, Any], Comparison]":
-    """Run it, and put it into a document; ends the command with 1 where that cannot be done."""
+    """Run the benchmark; returns its document and comparison. Exits 1 if it cannot run."""
     from bench.benchmark import Bench, saved_in
     from bench.document import Circumstances, to_document
     from bench.errors import BenchError
@@ -139,23 +143,23 @@ def measure(
 
 
 def _issues(config: Config, file: Path, pair: "Pair") -> dict[str, Any] | None:
-    """What the candidate does with the known issues; None where there are none, or no candidate."""
+    """The candidate's results on the known issues; None without issues or candidate."""
     if pair.candidate is None:
         return None
     judge = next((each.judge for each in config.datasets if each.judge is not None), None)
     return rechecked(config, file, pair.candidate.name, judge=judge)
 
 
-def _kept(
+def _saved(
     config: Config, pair: "Pair", document: dict[str, Any], data: Path, *, whole: bool
 ) -> dict[str, Any]:
-    from canary.commands.bench_archive import keep
+    from canary.commands.bench_archive import save
     from records.errors import StoreDown
 
     try:
-        return keep(config, pair, document, data, now=time.time(), whole=whole)
+        return save(config, pair, document, data, now=time.time(), whole=whole)
     except StoreDown as problem:
-        say(f"the result is not kept: {problem}")
+        say(f"the result was not stored: {problem}")
         return {"canary": None, "family": None}
 
 
@@ -174,7 +178,7 @@ def _datasets(config: Config, file: Path, wanted: list[str]) -> "list[tuple[Data
 
     found = sources(config.bench, wanted)
     if not found:
-        fail("there is no dataset: list some under datasets in the config, or give --dataset FILE", code=2)
+        fail("there is no dataset; list some under datasets in the config, or give --dataset FILE", code=2)
     try:
         return [(each, read(each, file.parent)) for each in found]
     except (BadDataset, UnicodeDecodeError) as problem:
@@ -184,16 +188,16 @@ def _datasets(config: Config, file: Path, wanted: list[str]) -> "list[tuple[Data
 
 
 def progress() -> Callable[[str, int, int], None]:
-    """A line a tenth of a dataset."""
-    told = {"": 0}
+    """A callback that prints a line for each tenth of a dataset."""
+    printed: dict[str, int] = {}
 
-    def tell(dataset: str, done: int, of: int) -> None:
+    def show(dataset: str, done: int, of: int) -> None:
         tenth = 10 * done // of
-        if tenth > told.get(dataset, 0):
-            told[dataset] = tenth
+        if tenth > printed.get(dataset, 0):
+            printed[dataset] = tenth
             say(f"{dataset}: {done} of {of} answers")
 
-    return tell
+    return show
 
 
 def _write(file: Path, found: "Comparison") -> None:
@@ -207,9 +211,9 @@ def _write(file: Path, found: "Comparison") -> None:
             writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     except OSError as problem:
         fail(f"{file} cannot be written: {problem.strerror}")
-    say(f"{len(rows)} wrong answers in {file}")
+    say(f"wrote {len(rows)} wrong answers to {file}")
 
 
 def _cell(value: object) -> object:
-    """A text that a spreadsheet would take for a formula begins with an apostrophe."""
+    """Prefix text that a spreadsheet would run as a formula with an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -1,4 +1,4 @@
-"""What becomes of a benchmark: it goes into the store, which also knows what the model's canary says."""
+"""Stores a benchmark, and reads what the store knows about the model's canary and vendor."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,12 +19,14 @@ from report.vendor import vendor
 LAYERS = ("user_experience", "business")
 
 
-def keep(
+def save(
     config: Config, pair: Pair, document: Mapping[str, Any], data: Path, *, now: float, whole: bool
 ) -> dict[str, Any]:
-    """Store the document if it is of all datasets. What the store knows besides: `canary`, what the report of
-    the one that tries the model says of the other two layers, and `family`, what past evaluations of its
-    vendor's models changed on average; None where there is none. Raises StoreDown."""
+    """Store the document if it covers all datasets (`whole`). Raises StoreDown.
+
+    Returns `canary`, the user and business layers of the report of the canary that tries the model, and
+    `family`, the average changes in past evaluations of the vendor's models. Each may be None.
+    """
     store = Store.open(config.store, data)
     try:
         if whole:

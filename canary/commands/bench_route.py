@@ -1,4 +1,4 @@
-"""Whether a benchmark can go through the running proxy, pinned, and so outside of every statistic."""
+"""Finds out whether a benchmark can go through the running proxy, with pinned requests."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +20,11 @@ _LOOK_S = 2.0
 
 
 def proxy_route(pair: Pair, data: Path, environment: Mapping[str, str]) -> ProxyRoute | None:
-    """None where the models are no canary's arms, no server answers, pins are off, or a plain request would
-    not be the canary's. Raises BadSecret."""
+    """The route through the proxy. Raises BadSecret.
+
+    None if the models are not a canary's arms, no server answers, pins are off, or the canary would not match
+    a plain request.
+    """
     token = Secret("CANARY_PIN_TOKEN", environment).value()
     if pair.canary is None or token is None:
         return None

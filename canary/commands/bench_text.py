@@ -1,4 +1,4 @@
-"""A benchmark's document for a terminal."""
+"""Renders a benchmark's document for a terminal."""
 
 from collections.abc import Iterator, Mapping
 from io import StringIO
@@ -14,8 +14,8 @@ from canary.commands import issues
 _HEADLINES = {
     "ship": "Ship: no worse on these examples",
     "dont_ship": "Don’t ship",
-    "extend": "Too little to tell",
-    None: "The current model alone",
+    "extend": "Not enough data to decide",
+    None: "The current model only",
 }
 _LAYERS = {"synthetic": "Synthetic tasks", "real": "Real-world tasks"}
 _SIDES = ("baseline", "candidate")
@@ -24,8 +24,8 @@ _MOST_IDS = 12
 Node = Mapping[str, Any]
 
 
-def told(document: Node, *, width: int = 120) -> str:
-    """The whole document in words and tables."""
+def rendered(document: Node, *, width: int = 120) -> str:
+    """The whole document as text and tables."""
     out = StringIO()
     console = Console(file=out, width=width, color_system=None, highlight=False, legacy_windows=False)
     for block in _blocks(document):
@@ -34,16 +34,16 @@ def told(document: Node, *, width: int = 120) -> str:
 
 
 def _blocks(document: Node) -> Iterator[RenderableType]:
-    whose = f"{document['candidate']} against {document['baseline']}" if document["candidate"] else ""
-    yield Text(f"{_HEADLINES[document['verdict']]}: {whose or document['baseline']}")
+    models = f"{document['candidate']} against {document['baseline']}" if document["candidate"] else ""
+    yield Text(f"{_HEADLINES[document['verdict']]}: {models or document['baseline']}")
     for reason in document["reasons"]:
         yield Padding(Text(f"• {reason}"), (0, 0, 0, 2))
-    yield Text("\nWhat each got right")
+    yield Text("\nCorrect answers")
     yield _right(document)
     if (gap := document["gap"]) is not None:
-        both = ", ".join(f"{whose} {100 * gap[whose]:+.1f}" for whose in _SIDES if gap[whose] is not None)
-        yield Text(f"Real-world less synthetic, in points: {both}")
-    yield Text("\nHow fast (quantiles: inverted CDF), at what cost")
+        both = ", ".join(f"{side} {100 * gap[side]:+.1f}" for side in _SIDES if gap[side] is not None)
+        yield Text(f"Real-world minus synthetic, in points: {both}")
+    yield Text("\nLatency (quantiles: inverted CDF) and cost")
     yield _spent(document)
     if (classes := _classes(document)) is not None:
         yield Text("\nBy class")
@@ -52,13 +52,13 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
     if failed:
         more = f" and {len(failed) - _MOST_IDS} more" if len(failed) > _MOST_IDS else ""
         yield Text(f"\nNew failures: {', '.join(failed[:_MOST_IDS])}{more}")
-    for whose in _SIDES:
-        for failure, count in _failures(document, whose).items():
-            yield Text(f"{whose}: {count} times {failure}")
+    for side in _SIDES:
+        for failure, count in _failures(document, side).items():
+            yield Text(f"{side}: {count} times {failure}")
     if document["issues"] is not None:
         yield Text("\n" + "\n".join(issues.lines(document["issues"])))
     if document["candidate"]:
-        yield Text("\nWhat users met")
+        yield Text("\nFrom the canary")
         yield _canary(document["canary"])
     if (family := document["family"]) is not None:
         yield Text(f"\nPast evaluations of {family['vendor']}: {_family(family)}")
@@ -79,7 +79,7 @@ def _canary(found: Node | None) -> Table:
 
 
 def _family(found: Node) -> str:
-    """5, 4 of them shipped; on average accuracy +1.2 points, cost -20 %, p95 latency -5 %."""
+    """For example: 5, 4 of them shipped; on average accuracy +1.2 points, cost -20.0 %, p95 -5.0 %."""
     changes = [
         f"{name} {100 * found[key]:+.1f} {unit}"
         for key, name, unit in (
@@ -94,7 +94,7 @@ def _family(found: Node) -> str:
 
 
 def _nodes(document: Node) -> Iterator[tuple[str, Node]]:
-    """Every line, indented by what it is a part of."""
+    """Every layer, dataset, category and tag, with its indented name."""
     for layer in document["layers"]:
         yield _LAYERS[layer["layer"]], layer
         for dataset in layer["datasets"]:
@@ -123,23 +123,23 @@ def _right(document: Node) -> Table:
 
 def _spent(document: Node) -> Table:
     table = _table(
-        "", "", "p50", "p95", "p99", "p95 ratio", "an hour", "a request", "in all", "cost ratio", "judge"
+        "", "", "p50", "p95", "p99", "p95 ratio", "per hour", "per request", "total", "cost ratio", "judge"
     )
     for layer in document["layers"]:
         for dataset in layer["datasets"]:
-            for whose in _SIDES:
-                side = dataset[whose]
+            for name in _SIDES:
+                side = dataset[name]
                 if side is not None:
-                    ours = whose == "candidate"
+                    candidate = name == "candidate"
                     table.add_row(
                         dataset["dataset"],
-                        "candidate" if ours else "current",
-                        *(_seconds(side[name]) for name in ("p50_s", "p95_s", "p99_s")),
-                        _ratio(dataset["latency_ratio"]) if ours else "",
+                        "candidate" if candidate else "current",
+                        *(_seconds(side[quantile]) for quantile in ("p50_s", "p95_s", "p99_s")),
+                        _ratio(dataset["latency_ratio"]) if candidate else "",
                         "–" if (pace := side["answers_per_hour"]) is None else f"{pace:,.0f}",
                         _usd(side["cost_per_request_usd"]),
                         _usd(side["cost_usd"]),
-                        _ratio(dataset["cost_ratio"]) if ours else "",
+                        _ratio(dataset["cost_ratio"]) if candidate else "",
                         _usd(side["judge_cost_usd"]),
                     )
     return table
@@ -149,22 +149,22 @@ def _classes(document: Node) -> Table | None:
     table = _table("", "class", "", "examples", "recall", "precision", "false positives")
     for layer in document["layers"]:
         for dataset in layer["datasets"]:
-            for whose, lines in dataset["classes"].items():
+            for side, lines in dataset["classes"].items():
                 for line in lines:
                     table.add_row(
                         dataset["dataset"],
                         line["name"],
-                        "candidate" if whose == "candidate" else "current",
+                        "candidate" if side == "candidate" else "current",
                         str(line["examples"]),
                         *(_percent(line[name]) for name in ("recall", "precision", "false_positive_rate")),
                     )
     return table if table.row_count else None
 
 
-def _failures(document: Node, whose: str) -> dict[str, int]:
+def _failures(document: Node, side: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for layer in document["layers"]:
-        for failure, count in (layer[whose] or {"failures": {}})["failures"].items():
+        for failure, count in (layer[side] or {"failures": {}})["failures"].items():
             found[failure] = found.get(failure, 0) + count
     return found
 

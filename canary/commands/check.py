@@ -1,4 +1,4 @@
-"""`canary check`: what is wrong with a config, or what it will do."""
+"""`canary check`: checks a config and summarizes its canaries."""
 
 import os
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 def check(
     config: ConfigFile = CONFIG,
     users: Annotated[
-        int, typer.Option("--users", min=1, help="How many users will come, for the expected power.")
+        int, typer.Option("--users", min=1, help="Expected number of users, to estimate the chance to ship.")
     ] = 20_000,
     requests: Annotated[
         float | None,
-        typer.Option("--requests", min=1, max=1e6, help="How many requests each makes; else 1, 3 and 8."),
+        typer.Option("--requests", min=1, max=1e6, help="Requests per user. Default: 1, 3 and 8."),
     ] = None,
     output: Form = "text",
 ) -> None:
-    """Check the configuration: what is wrong with it, or what it will do and how likely it ships."""
+    """Check the configuration, and estimate how likely a good candidate is to ship."""
     from report import expected_power
 
     try:

@@ -1,4 +1,4 @@
-"""Talks to a running server's admin API: where it is, with which token, and what went wrong."""
+"""A client of a running server's admin API. Finds the server's address and token in its data folder."""
 
 import json
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ _UNAUTHORIZED = 401
 
 
 class NotReached(Exception):
-    """The server did not answer, or refused; the message says what to do."""
+    """The server did not answer, or refused the request. The message says what to do."""
 
 
 def traffic_url(traffic: str | None, data: Path) -> str:
-    """Where a server's traffic listener is: HOST:PORT or a URL, or else as its data folder tells."""
+    """The traffic listener's URL, from HOST:PORT or a URL, or else from the server's data folder."""
     return _url(traffic) if traffic else _from_folder(data, "traffic")
 
 
@@ -26,17 +26,17 @@ class AdminClient:
     """One server's admin API."""
 
     def __init__(self, *, admin: str | None, data: Path, environment: Mapping[str, str]) -> None:
-        """`admin` is HOST:PORT or a URL; without it the data folder tells where the server listens."""
+        """`admin` is HOST:PORT or a URL; without it, the address comes from the data folder."""
         self._url = _url(admin) if admin else _from_folder(data, "admin")
-        token = _given(environment) or _read(data / "admin.token", or_else="set CANARY_ADMIN_TOKEN")
+        token = _token(environment) or _read(data / "admin.token", or_else="set CANARY_ADMIN_TOKEN")
         self._bearer = bearer("CANARY_ADMIN_TOKEN", token)
 
     def get(self, path: str, **query: str) -> Any:
-        """The JSON document at a path of the API."""
+        """GET a path of the API; returns the JSON document."""
         return self._document(self.text("GET", path, query=query))
 
     def post(self, path: str, document: Mapping[str, Any]) -> Any:
-        """Send a JSON document; the JSON answer."""
+        """POST a JSON document; returns the JSON answer."""
         return self._document(self.text("POST", path, document=document))
 
     def text(
@@ -47,61 +47,64 @@ class AdminClient:
         query: Mapping[str, str] | None = None,
         document: Mapping[str, Any] | None = None,
     ) -> str:
-        """The answer's text. NotReached carries the server's own words when it refuses."""
+        """The answer's text. Raises NotReached, with the server's own message if it refused."""
         try:
             answer = httpx2.request(
                 method,
                 self._url + path,
                 params=query,
-                content=None if document is None else json.dumps(document),  # ASCII, whatever was typed
+                content=None if document is None else json.dumps(document),  # ASCII
                 headers=self._bearer,
                 timeout=_TIMEOUT_S,
                 trust_env=False,
             )
         except UnicodeEncodeError as error:
-            raise NotReached(f"{error.object!r} cannot be sent: it is no valid text") from error
+            raise NotReached(f"{error.object!r} cannot be sent: it is not valid text") from error
         except (httpx2.InvalidURL, httpx2.TransportError) as error:
-            raise NotReached(silence(self._url, error)) from error
+            raise NotReached(no_answer(self._url, error)) from error
         if answer.status_code == _UNAUTHORIZED:
             raise NotReached(
-                f"{self._url} does not take {'this' if self._bearer else 'requests without a'} token: set "
-                "CANARY_ADMIN_TOKEN to the server's, or name its data folder with --data"
+                f"{self._url} refuses {'this token' if self._bearer else 'requests without a token'}; set "
+                "CANARY_ADMIN_TOKEN to the server's token, or name the server's data folder with --data"
             )
         if answer.is_error:
-            raise NotReached(said(answer))
+            raise NotReached(refusal(answer))
         return str(answer.text)
 
     def _document(self, text: str) -> Any:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise NotReached(f"what answers at {self._url} is no canary's admin listener") from error
+            raise NotReached(f"{self._url} is not a canary admin listener") from error
 
 
 def bearer(name: str, token: str | None) -> dict[str, str]:
-    """The header with a token; none without. NotReached for one that no header can carry; it is not shown."""
+    """The authorization header, {} without a token. Raises NotReached, without the token, if the token
+    cannot be sent in a header."""
     if token and not (token.isascii() and token.isprintable()):
-        raise NotReached(f"{name} is no token: it must be one line of ASCII characters")
+        raise NotReached(f"{name} is not a token: it must be one line of ASCII characters")
     return {"authorization": f"Bearer {token}"} if token else {}
 
 
-def silence(url: str, error: Exception) -> str:
-    """Why nobody answered there."""
+def no_answer(url: str, error: Exception) -> str:
+    """The message for a server that did not answer."""
     if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
-        return f"{url} is no address: write HOST:PORT, or a URL that begins with http:// ({error})"
-    return f"no canary answers at {url}: is `canary serve` running? ({error})"
+        return f"{url} is not an address; write HOST:PORT, or a URL that begins with http:// ({error})"
+    return f"no answer from {url}; is `canary serve` running? ({error})"
 
 
-def said(answer: httpx2.Response) -> str:
-    """What a refusal says, in the server's own words."""
+def refusal(answer: httpx2.Response) -> str:
+    """The server's own message in a refusal."""
     try:
         error = answer.json()["error"]
     except (ValueError, KeyError, TypeError):
         error = None
-    return error if isinstance(error, str) else f"{answer.url} answered {answer.status_code}: is it canary's?"
+    if isinstance(error, str):
+        return error
+    return f"{answer.url} answered {answer.status_code}; is it a canary listener?"
 
 
-def _given(environment: Mapping[str, str]) -> str | None:
+def _token(environment: Mapping[str, str]) -> str | None:
     try:
         return Secret("CANARY_ADMIN_TOKEN", environment).value()
     except BadSecret as problem:
@@ -116,25 +119,26 @@ def _from_folder(data: Path, listener: str) -> str:
     text = _read(data / "server.json", or_else=f"give its address with --{listener}")
     if text is None:
         raise NotReached(
-            f"no server has run in {data}: start `canary serve`, or name its folder with --data or its "
+            f"no server has run in {data}; start `canary serve`, or name its folder with --data or its "
             f"address with --{listener}"
         )
     try:
         return str(json.loads(text)[listener])
     except (ValueError, KeyError, TypeError) as error:
         raise NotReached(
-            f"{data / 'server.json'} tells no {listener} listener: give its address with --{listener}"
+            f"{data / 'server.json'} names no {listener} listener; give its address with --{listener}"
         ) from error
 
 
 def _read(path: Path, *, or_else: str) -> str | None:
-    """A file of the server's; None where there is none. NotReached where it is another user's."""
+    """The text of one of the server's files, None if it does not exist. Raises NotReached if it is
+    unreadable."""
     try:
         return path.read_text().strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise NotReached(
             f"{path} cannot be read: {why}. Run this as the server's user, or {or_else}"
         ) from error

@@ -1,4 +1,4 @@
-"""`canary dataset …`: the examples that models are measured by."""
+"""`canary dataset …`: makes and checks datasets for benchmarks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ from canary.commands.text_file import read
 if TYPE_CHECKING:
     from bench.dataset import Dataset
 
-app = typer.Typer(help="The examples that models are measured by.", no_args_is_help=True)
+app = typer.Typer(help="Make, label and check datasets for benchmarks.", no_args_is_help=True)
 
 
 app.command(epilog=example("dataset sample support-nov support.jsonl --size 200 --since 30d"))(sample)
@@ -22,14 +22,15 @@ app.command(epilog=example("dataset label support.jsonl"))(label)
 
 @app.callback()
 def dataset() -> None:
-    """Make and check datasets."""
+    """Make, label and check datasets for benchmarks."""
 
 
 @app.command(epilog=example("dataset check support.jsonl"))
 def check(
-    file: Annotated[Path, typer.Argument(help="JSON, one example a line.")], output: Form = "text"
+    file: Annotated[Path, typer.Argument(help="The dataset: JSON lines, one example per line.")],
+    output: Form = "text",
 ) -> None:
-    """Read a dataset and say what is in it, or every line that is wrong."""
+    """Check a dataset: summarize it, or list every invalid line."""
     from bench.dataset import described, parse
     from bench.errors import BadDataset
 

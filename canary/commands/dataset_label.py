@@ -1,4 +1,4 @@
-"""`canary dataset label`: a person looks at every proposed label, one after the other."""
+"""`canary dataset label`: a person reviews the proposed labels one by one."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,10 @@ _CHOICES = "[a]ccept, [e]dit, am[b]iguous, [s]kip, [q]uit"
 
 
 def label(
-    file: Annotated[Path, typer.Argument(help="A dataset of `canary dataset sample`.")],
+    file: Annotated[Path, typer.Argument(help="A dataset from `canary dataset sample`.")],
     output: Form = "text",
 ) -> None:
-    """Look at proposed labels: accept, edit, or call them ambiguous. Each is saved at once."""
+    """Review the proposed labels: accept, edit, or mark as ambiguous. Saves after each one."""
     from bench.labelling import is_open, standing, tier
     from records.whole_file import write_whole
 
@@ -51,13 +51,14 @@ def _read(file: Path) -> list[dict[str, Any]]:
 
 
 def _look(line: dict[str, Any], where: str) -> dict[str, Any] | None:
-    """The line as it was left; the very same if it was skipped, None to stop."""
+    """Show a line and ask what to do. Returns the changed line, the same object if skipped, None to quit."""
     from bench.labelling import accepted, ambiguous
 
-    said = line["input"] if isinstance(line["input"], list) else [{"role": "user", "content": line["input"]}]
+    text = line["input"]
+    messages = text if isinstance(text, list) else [{"role": "user", "content": text}]
     say(f"\n── {where} · {line['id']} · {line.get('category') or 'no category'}")
-    for each in said:
-        say(f"{each['role']}: {each['content']}")
+    for message in messages:
+        say(f"{message['role']}: {message['content']}")
     say(f"proposed: {_shown(line['expected'])}")
     while True:
         match typer.prompt(_CHOICES, default="a", err=True).strip().lower()[:1]:
@@ -76,7 +77,7 @@ def _look(line: dict[str, Any], where: str) -> dict[str, Any] | None:
 
 
 def _edit(line: dict[str, Any]) -> dict[str, Any] | None:
-    """The line with what the person writes; None where that is no label for its task."""
+    """The line with the label that the person types; None if it is not a valid label for the task."""
     from bench.dataset import parse
     from bench.errors import BadDataset
     from bench.labelling import edited
@@ -87,7 +88,7 @@ def _edit(line: dict[str, Any]) -> dict[str, Any] | None:
         changed = edited(line, wanted)
         parse(json.dumps(changed))
     except ValueError:
-        say("that is no JSON, as this label must be")
+        say("this label must be JSON")
         return None
     except BadDataset as problem:
         say(str(problem))

@@ -1,4 +1,4 @@
-"""`canary dataset sample`: captured exchanges become examples with proposed labels."""
+"""`canary dataset sample`: turns captured exchanges into examples with proposed labels."""
 
 import json
 import time
@@ -31,46 +31,48 @@ if TYPE_CHECKING:
 
 def sample(
     canary: Annotated[
-        str, typer.Argument(help="The canary whose captured exchanges are sampled, or LINE of all LINE-….")
+        str, typer.Argument(help="The canary to sample from; NAME also covers every canary NAME-….")
     ],
-    file: Annotated[Path, typer.Argument(help="The dataset to write, or to add to.")],
-    size: Annotated[int, typer.Option("--size", min=1, help="How many new examples at most.")] = 200,
-    task: Annotated[Task, typer.Option("--task", help="How answers will be judged.")] = "judge",
+    file: Annotated[Path, typer.Argument(help="The dataset to create or extend.")],
+    size: Annotated[int, typer.Option("--size", min=1, help="The most examples to add.")] = 200,
+    task: Annotated[
+        Task, typer.Option("--task", help="The task, which says how to score answers.")
+    ] = "judge",
     since: Annotated[
-        str | None, typer.Option("--since", help="From this time or date on, or so long ago, as 30d.")
+        str | None, typer.Option("--since", help="Only from this time, date or age on, for example 30d.")
     ] = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Sample captured exchanges, rare categories first, the current model's answers as proposed labels."""
+    """Sample captured exchanges, rare categories first. The baseline's answers become proposed labels."""
     from bench.captured import captured
     from bench.sampling import sample as sampled
     from records.store import Store
 
     begin = moment(since, 0.0, time.time())
-    before = _there(file)
+    before = _existing(file)
     read = read_config(config)
     with needs_store(read, data), closing(Store.open(read.store, data)) as store:
         found = {each.capture.about.exchange_id: each for each in captured(store, canary, since=begin)}
     if not found:
-        fail(f"no exchange of {canary} is captured; `capture` in the config keeps some")
-    there_are = before.examples if before is not None else ()
-    chosen = sampled((each.capture for each in found.values()), size, there_are)
+        fail(f"no exchange of {canary} was captured; set `capture` in the config")
+    examples = before.examples if before is not None else ()
+    chosen = sampled((each.capture for each in found.values()), size, examples)
     lines = [found[each.about.exchange_id].line(task) for each in chosen]
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
     dataset = _written(file, text, task)
     categories = dict(sorted(Counter(each.category for each in dataset.examples).items()))
     count, added = len(dataset.examples), len(chosen)
     if output == "json":
-        told = {"file": str(file), "sha256": dataset.sha256, "examples": count, "added": added}
-        return print_json({**told, "categories": categories})
-    kinds, version = f"{count} examples of {len(categories)} categories", f"version {dataset.sha256[:12]}"
+        document = {"file": str(file), "sha256": dataset.sha256, "examples": count, "added": added}
+        return print_json({**document, "categories": categories})
+    kinds, version = f"{count} examples in {len(categories)} categories", f"version {dataset.sha256[:12]}"
     return say(f"{kinds}, {added} of them new, {version}")
 
 
-def _there(file: Path) -> "Dataset | None":
-    """What is in the file already; None where there is none."""
+def _existing(file: Path) -> "Dataset | None":
+    """The dataset in the file; None if there is no file. Exits 1 if it is invalid."""
     from bench.dataset import parse
     from bench.errors import BadDataset
 
@@ -81,7 +83,7 @@ def _there(file: Path) -> "Dataset | None":
 
 
 def _written(file: Path, added: str, task: Task) -> "Dataset":
-    """The dataset with these lines at its end; what is in it stays as it is."""
+    """Append lines to the dataset, and return it. Existing lines do not change."""
     from bench.dataset import parse
     from bench.errors import BadDataset
     from canary.config.rewriting import put
@@ -91,7 +93,7 @@ def _written(file: Path, added: str, task: Task) -> "Dataset":
     try:
         dataset = parse(text)
     except BadDataset as problem:
-        fail(f"an answer is no label for {task}: {problem}")
+        fail(f"an answer is not a valid label for the task {task}: {problem}")
     try:
         file.touch(mode=0o600)
         put(file.resolve(), text)

@@ -1,4 +1,4 @@
-"""`canary decide`: what a person decides of a canary, kept for good."""
+"""`canary decide`: records a person's decision on a canary."""
 
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -10,22 +10,24 @@ from canary.commands.shell import DATA, Admin, DataFolder, Form, admin_client, a
 
 def decide(
     name: Annotated[str, typer.Argument(help="The canary's name.")],
-    decision: Annotated[Literal["ship", "dont_ship", "extend"], typer.Option("--decision", help="What.")],
-    by: Annotated[str, typer.Option("--by", help="Who decides.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why.")],
+    decision: Annotated[
+        Literal["ship", "dont_ship", "extend"], typer.Option("--decision", help="The decision.")
+    ],
+    by: Annotated[str, typer.Option("--by", help="The person who decides.")],
+    reason: Annotated[str, typer.Option("--reason", help="The reason.")],
     compensating: Annotated[
         str | None,
-        typer.Option("--compensating", help="With ship: what outweighs a missed bound."),
+        typer.Option("--compensating", help="With --decision ship: what outweighs a missed bound."),
     ] = None,
     admin: Admin = None,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Record what was decided of a canary. It moves no share: promote, ramp and rollback do."""
+    """Record a decision on a canary. Changes no share; use promote, ramp or rollback for that."""
     if not by.strip() or not reason.strip():
-        fail("a decision needs who (--by) and why (--reason)", code=2)
+        fail("--by and --reason must not be empty", code=2)
     if compensating and decision != "ship":
-        fail("--compensating goes with --decision ship: it says why a missed bound is outweighed", code=2)
+        fail("--compensating needs --decision ship: it says what outweighs a missed bound", code=2)
     document = {"decision": decision, "who": by, "reason": reason, "compensating": compensating}
     path = f"/api/canaries/{quote(name, safe='')}/decide"
     done = ask(lambda: admin_client(admin, data).post(path, document))

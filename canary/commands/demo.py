@@ -1,4 +1,4 @@
-"""`canary demo`: both stories, on one machine or on replicas. The demo is a program of its own."""
+"""`canary demo`: replaces this process with the demo, on one machine or on replicas."""
 
 import os
 from typing import Annotated
@@ -10,17 +10,19 @@ from canary.interpreter import environment, program
 
 
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server running at the end.")] = False,
     store: Annotated[
-        str | None, typer.Option(help="With --shared: on replicas over this PostgreSQL.")
+        str | None, typer.Option(help="A PostgreSQL URL; with --shared, run the demo on replicas.")
     ] = None,
-    shared: Annotated[str | None, typer.Option(help="With --store: and this Redis.")] = None,
+    shared: Annotated[
+        str | None, typer.Option(help="A Redis URL; with --store, run the demo on replicas.")
+    ] = None,
 ) -> None:
-    """See it work: no key, no network, about a minute."""
+    """Watch one candidate get rolled back and one pass. Takes about a minute; needs no key and no network."""
     arguments = ["--keep"] if keep else []
     if store is not None and shared is not None:
         arguments += ["--store", store, "--shared", shared]
     elif store is not None or shared is not None:
-        fail("replicas need both: --store postgresql://… and --shared redis://…", code=2)
+        fail("replicas need both --store postgresql://… and --shared redis://…", code=2)
     command = program("demo.story", *arguments)
     os.execve(command[0], command, environment())  # noqa: S606

@@ -1,4 +1,4 @@
-"""`canary explain`: which arm a unit gets."""
+"""`canary explain`: shows a unit's arm in each canary."""
 
 from typing import Annotated
 
@@ -8,12 +8,12 @@ from canary.commands.shell import DATA, Admin, DataFolder, Form, admin_client, a
 
 
 def explain(
-    unit: Annotated[str, typer.Argument(help="A user's, or other unit's, raw id.")],
+    unit: Annotated[str, typer.Argument(help="The raw id of a user or other unit.")],
     admin: Admin = None,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Say which arm a unit gets in each canary, and why. Nothing is sent or recorded."""
+    """Show which arm a unit gets in each canary, and why. Sends and records nothing."""
     document = ask(lambda: admin_client(admin, data).get("/api/explain", unit=unit))
     if output == "json":
         return print_json(document)

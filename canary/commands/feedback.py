@@ -1,4 +1,4 @@
-"""`canary feedback …`: what users said, brought in from a file."""
+"""`canary feedback …`: imports feedback from a file."""
 
 import os
 import time
@@ -9,27 +9,27 @@ import typer
 
 from canary.commands.shell import DATA, DataFolder, Form, example, fail, print_json, say
 
-app = typer.Typer(help="Feedback from elsewhere.", no_args_is_help=True)
+app = typer.Typer(help="Import feedback from other systems.", no_args_is_help=True)
 
 Traffic = Annotated[
     str | None,
-    typer.Option("--traffic", envvar="CANARY_TRAFFIC", help="The traffic listener, HOST:PORT or a URL."),
+    typer.Option("--traffic", envvar="CANARY_TRAFFIC", help="The traffic listener's HOST:PORT or URL."),
 ]
 
 
 @app.callback()
 def feedback() -> None:
-    """Bring in what users said."""
+    """Import feedback from other systems."""
 
 
 @app.command("import", epilog=example("feedback import november.csv"))
 def import_(
-    file: Annotated[Path, typer.Argument(help="A CSV with the columns of docs/feedback.md.")],
+    file: Annotated[Path, typer.Argument(help="A CSV file; docs/feedback.md lists its columns.")],
     traffic: Traffic = None,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Send every row of a CSV to the server, or none if one is bad. Doing it twice changes nothing."""
+    """Send every row of a CSV file to the server, or none if one is invalid. Repeating it changes nothing."""
     from canary.commands.client import NotReached, traffic_url
     from canary.commands.feedback_file import COLUMNS, BadFile
     from canary.commands.feedback_import import FeedbackClient, NotTaken, import_file
@@ -50,5 +50,5 @@ def import_(
     if output == "json":
         print_json(done.document())
     if done.bad:
-        fail(f"{done.bad} of {done.rows} rows are bad: nothing was sent")
+        fail(f"{done.bad} of {done.rows} rows are invalid; nothing was sent")
     say(f"{done.accepted} of {done.rows} rows accepted")

@@ -1,4 +1,4 @@
-"""A CSV of feedback as the values that `POST /canary/feedback` takes. Every complaint names its line."""
+"""Parses a CSV of feedback into the values of `POST /canary/feedback`. Every error names its line."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -15,22 +15,22 @@ _TRUTH = {"true": True, "false": False}
 
 
 class BadFile(Exception):
-    """A file that cannot be read as feedback at all; the message says what would be right."""
+    """The file is not a CSV of feedback. The message says how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedbackLine:
-    """One row of the file: the line where it begins, and its value or what is wrong with it."""
+    """One row of the file: its first line, and its value or its problem."""
 
     number: int
     value: Mapping[str, Any] | None = None
     problem: str = ""
 
 
-def lines(path: Path, *, said_at: datetime) -> Iterator[FeedbackLine]:
-    """Every row below the header; `said_at` stands for an empty `at`.
+def lines(path: Path, *, default_at: datetime) -> Iterator[FeedbackLine]:
+    """Parse every row below the header; `default_at` replaces an empty `at`.
 
-    Whether the server takes a value is for the server to say. Raises BadFile, OSError.
+    The server checks the values. Raises BadFile, OSError.
     """
     csv.field_size_limit(_LONGEST_CELL)
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -42,34 +42,34 @@ def lines(path: Path, *, said_at: datetime) -> Iterator[FeedbackLine]:
             for row in rows:
                 number, before = before + 1, rows.line_num
                 if any(cell.strip() for cell in row):
-                    yield _line(number, header, row, said_at)
+                    yield _line(number, header, row, default_at)
         except csv.Error as exc:
-            raise BadFile(f"line {rows.line_num}: no CSV: {exc}") from exc
+            raise BadFile(f"line {rows.line_num}: not CSV: {exc}") from exc
         except UnicodeDecodeError as exc:
-            raise BadFile(f"after line {rows.line_num}: no UTF-8; save the file as UTF-8") from exc
+            raise BadFile(f"after line {rows.line_num}: not UTF-8; save the file as UTF-8") from exc
 
 
 def _check(header: list[str]) -> None:
-    there_are = f"Columns are {', '.join(COLUMNS)}"
+    known = f"known columns: {', '.join(COLUMNS)}"
     for place, name in enumerate(header):
         if name not in COLUMNS:
             near = get_close_matches(name, COLUMNS, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise BadFile(f"line 1: unknown column {name!r}: {hint}{there_are}")
+            raise BadFile(f"line 1: unknown column {name!r}; {hint}{known}")
         if name in header[:place]:
-            raise BadFile(f"line 1: column {name!r} stands there twice")
+            raise BadFile(f"line 1: duplicate column {name!r}")
     for name in ("metric", "value"):
         if name not in header:
-            raise BadFile(f"line 1: column {name!r} is missing. {there_are}")
+            raise BadFile(f"line 1: column {name!r} is missing; {known}")
     if not set(header) & set(SUBJECTS):
-        raise BadFile(f"line 1: one of the columns {', '.join(SUBJECTS)} must be there")
+        raise BadFile(f"line 1: one of the columns {', '.join(SUBJECTS)} is required")
 
 
-def _line(number: int, header: list[str], row: list[str], said_at: datetime) -> FeedbackLine:
+def _line(number: int, header: list[str], row: list[str], default_at: datetime) -> FeedbackLine:
     if len(row) != len(header):
-        return FeedbackLine(number, problem=f"{len(row)} cells under {len(header)} columns")
+        return FeedbackLine(number, problem=f"{len(row)} cells, but {len(header)} columns")
     cells = {name: cell.strip() for name, cell in zip(header, row, strict=True) if cell.strip()}
-    value: dict[str, Any] = {"at": said_at.isoformat(), **cells}
+    value: dict[str, Any] = {"at": default_at.isoformat(), **cells}
     for name in ("metric", "value"):
         if name not in cells:
             return FeedbackLine(number, problem=f"{name} is empty")
@@ -80,7 +80,7 @@ def _line(number: int, header: list[str], row: list[str], said_at: datetime) -> 
     try:
         datetime.fromisoformat(value["at"])
     except ValueError:
-        return FeedbackLine(number, problem=f"at {value['at']!r} is no time such as 2026-11-24T16:00:00Z")
+        return FeedbackLine(number, problem=f"at {value['at']!r} is not a time such as 2026-11-24T16:00:00Z")
     return FeedbackLine(number, value)
 
 
@@ -89,6 +89,6 @@ def _number(text: str) -> bool | int | float:
     if known is not None:
         return known
     number = float(text)
-    if number - number != 0:  # infinite, or none: JSON has no way to say it
+    if number - number != 0:  # infinity or NaN, which JSON cannot express
         raise ValueError
     return int(number) if number.is_integer() and abs(number) < 1 << 53 else number

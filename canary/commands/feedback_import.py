@@ -1,4 +1,4 @@
-"""Brings a CSV of feedback to a running server: every row is checked before the first one is sent."""
+"""Imports a CSV of feedback into a running server. Checks every row before sending the first one."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,25 +10,25 @@ from typing import Any
 import httpx2
 import msgspec
 
-from canary.commands.client import bearer, said, silence
+from canary.commands.client import bearer, no_answer, refusal
 from canary.commands.feedback_file import FeedbackLine, lines
 
 MOST_VALUES, MOST_BYTES = 1000, 3 << 20
 MOST_SHOWN = 100
-"""Bad rows that are named; of more, the number."""
+"""The most invalid rows to list."""
 
 TRIES = 5
 _TIMEOUT_S = 60.0
 
 
 class NotTaken(Exception):
-    """The server does not answer, refuses, or has no room; the message says what to do."""
+    """The server does not answer, refuses, or has no room. The message says what to do."""
 
 
 @dataclass(slots=True)
 class Imported:
-    """What came of a file. `accepted` rows are on the server's disk; `bad` rows (of which `problems` names
-    the first ones by line) leave `accepted` at 0."""
+    """The result of an import. `accepted` rows are on the server's disk. If any row is `bad`, `accepted` is
+    0 and `problems` lists the first bad rows by line."""
 
     rows: int = 0
     accepted: int = 0
@@ -41,25 +41,24 @@ class Imported:
 
 
 class FeedbackClient:
-    """A server's feedback endpoint. `pause` waits so many seconds before a try again."""
+    """A client of the feedback endpoint. `pause` sleeps, in seconds, before a retry."""
 
     def __init__(self, url: str, token: str | None, *, pause: Callable[[float], None] = time.sleep) -> None:
         self._url, self._pause = f"{url}/canary/feedback", pause
         self._headers = {"content-type": "application/json", **bearer("CANARY_FEEDBACK_TOKEN", token)}
 
     def check(self, values: bytes) -> list[dict[str, Any]]:
-        """[{"place", "error"}] of the values that would be refused."""
+        """The values that the server would refuse, as [{"place", "error"}]."""
         problems: list[dict[str, Any]] = self._post(values, "problems", check="")
         return problems
 
     def send(self, values: bytes) -> int:
-        """How many were accepted: all. NotTaken when none was, or nobody knows."""
+        """Send the values; returns their number. Raises NotTaken if none, or perhaps some, was accepted."""
         return int(self._post(values, "accepted"))
 
     def _post(self, values: bytes, wanted: str, **query: str) -> Any:
-        """What is wanted of the answer. A server without room, or one that is being started again, is asked
-        again a few times."""
-        wrong = ""
+        """The member `wanted` of the answer. Retries while the server has no room or is unreachable."""
+        problem = ""
         for attempt in range(TRIES):
             if attempt:
                 self._pause(2.0 ** (attempt - 1))
@@ -73,51 +72,51 @@ class FeedbackClient:
                     trust_env=False,
                 )
             except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-                raise NotTaken(silence(self._url, error)) from error
+                raise NotTaken(no_answer(self._url, error)) from error
             except httpx2.TransportError as error:
-                wrong = silence(self._url, error)
+                problem = no_answer(self._url, error)
                 continue
             if answer.is_success:
                 return _member(answer, wanted)
-            wrong = said(answer)
+            problem = refusal(answer)
             if answer.status_code != 503:
                 break
-        raise NotTaken(wrong)
+        raise NotTaken(problem)
 
 
 def _member(answer: httpx2.Response, name: str) -> Any:
     try:
         return answer.json()[name]
     except (ValueError, KeyError, TypeError) as error:
-        raise NotTaken(f"what answers at {answer.url} is no canary's traffic listener") from error
+        raise NotTaken(f"{answer.url} is not a canary traffic listener") from error
 
 
 def import_file(path: Path, client: FeedbackClient, *, now: float) -> Imported:
-    """Check every row, then send them all if none is bad.
+    """Check every row, then send all of them if none is invalid.
 
-    A row without `at` counts as said when the file was last changed, so that importing it again repeats
-    exactly what is there. Raises BadFile, OSError, and NotTaken naming what was accepted before.
+    A row without `at` gets the file's modification time, so a second import repeats exactly the same values.
+    Raises BadFile, OSError, and NotTaken, whose message says how many rows were accepted.
     """
-    said_at = datetime.fromtimestamp(min(path.stat().st_mtime, now), UTC)
+    default_at = datetime.fromtimestamp(min(path.stat().st_mtime, now), UTC)
     done = Imported()
-    for batch in batches(lines(path, said_at=said_at)):
+    for batch in batches(lines(path, default_at=default_at)):
         done.rows += len(batch)
         _look(batch, client, done)
     if done.bad:
         return done
-    for batch in batches(lines(path, said_at=said_at)):
+    for batch in batches(lines(path, default_at=default_at)):
         try:
             done.accepted += client.send(_encoded(batch))
         except NotTaken as problem:
             raise NotTaken(
                 f"{problem}\n{done.accepted} of {done.rows} rows were accepted, up to line "
-                f"{batch[0].number - 1}. Import the file again: what is there already changes nothing"
+                f"{batch[0].number - 1}. Import the file again; rows already accepted do not change"
             ) from problem
     return done
 
 
 def batches(found: Iterable[FeedbackLine]) -> Iterator[list[FeedbackLine]]:
-    """As many rows as one request may have."""
+    """Group the rows by the limits of one request."""
     batch: list[FeedbackLine] = []
     size = 0
     for line in found:
@@ -132,7 +131,7 @@ def batches(found: Iterable[FeedbackLine]) -> Iterator[list[FeedbackLine]]:
 
 
 def _look(batch: list[FeedbackLine], client: FeedbackClient, done: Imported) -> None:
-    """Note what is wrong with a batch's rows."""
+    """Record the problems of a batch's rows."""
     readable = [line for line in batch if line.value is not None]
     wrong = {line.number: line.problem for line in batch if line.value is None}
     if readable:

@@ -1,4 +1,4 @@
-"""`canary issues …`: what models once got wrong, asked again of every new one."""
+"""`canary issues …`: known issues, which every new model is tested for."""
 
 import asyncio
 import json
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from bench.issues import Issue
     from canary.config import Config
 
-app = typer.Typer(help="What models once got wrong, asked again of every new one.", no_args_is_help=True)
+app = typer.Typer(help="List, add and recheck known issues of models.", no_args_is_help=True)
 
 Judge = Annotated[
-    str | None, typer.Option("--judge", help="The model that gives marks, where an example needs one.")
+    str | None, typer.Option("--judge", help="The model that marks answers, if an example needs a judge.")
 ]
 
 
 @app.callback()
 def issues() -> None:
-    """Keep the known issues, and recheck them."""
+    """List, add and recheck known issues of models."""
 
 
 @app.command("list", epilog=example("issues list"))
@@ -53,14 +53,16 @@ def list_(config: ConfigFile = CONFIG, output: Form = "text") -> None:
 
 @app.command(epilog=example('issues add r-17 --dataset support --what "invents a date" --since gpt-4o'))
 def add(
-    id_: Annotated[str, typer.Argument(metavar="ID", help="The example that shows it.")],
-    dataset: Annotated[str, typer.Option("--dataset", help="The config's dataset, or the file, it is in.")],
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The id of the example that shows the issue.")],
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="The example's dataset: a name in the config, or a file.")
+    ],
     what: Annotated[str, typer.Option("--what", help="What went wrong.")],
-    since: Annotated[str, typer.Option("--since", help="The model it was first seen with.")],
+    since: Annotated[str, typer.Option("--since", help="The first model with the issue.")],
     config: ConfigFile = CONFIG,
     output: Form = "text",
 ) -> None:
-    """Add a known issue: an example, what went wrong, and with which model first."""
+    """Add a known issue: an example, what went wrong, and the first model with the issue."""
     from bench.errors import BadDataset
     from bench.issues import parse_issues
     from bench.recheck import file_of
@@ -91,15 +93,15 @@ def add(
 
 @app.command(epilog=example("issues recheck gpt-4o-2024-11-20"))
 def recheck(
-    model: Annotated[str, typer.Argument(help="The model to ask, as MODEL or PROVIDER/MODEL.")],
+    model: Annotated[str, typer.Argument(help="The model to test: MODEL or PROVIDER/MODEL.")],
     judge: Judge = None,
     config: ConfigFile = CONFIG,
     output: Form = "text",
 ) -> None:
-    """Ask a model all known issues. Exits 0 all are gone, 3 one is still there, 4 one could not be told."""
+    """Test a model for all known issues. Exits 0 if all are gone, 3 if one remains, 4 if one is unknown."""
     found = rechecked(read_config(config), config, model, judge=judge)
     if found is None:
-        fail("there is no known issue; `canary issues add` adds one")
+        fail("there are no known issues; add one with `canary issues add`")
     if output == "json":
         print_json(found)
     else:
@@ -108,27 +110,27 @@ def recheck(
 
 
 def rechecked(config: "Config", file: Path, model: str, *, judge: str | None) -> dict[str, Any] | None:
-    """What a model does with the known issues; None where there are none."""
+    """Test a model for the known issues; None if there are none. Exits 1 if it cannot run."""
     from bench.errors import BenchError
     from bench.models import named
     from bench.recheck import document
     from bench.recheck import recheck as ask_again
     from bench.targets import NoKey
 
-    there_are = known(file)
-    if not there_are:
+    listed = known(file)
+    if not listed:
         return None
     asked = named(config.bench, model)
     by = named(config.bench, judge) if judge is not None else None
     try:
-        found = asyncio.run(ask_again(config.bench, asked, there_are, os.environ, judge=by))
+        found = asyncio.run(ask_again(config.bench, asked, listed, os.environ, judge=by))
     except (BenchError, NoKey, OSError) as problem:
         fail(str(problem))
     return document(asked.name, found)
 
 
 def known(config: Path) -> "list[Issue]":
-    """The known issues beside this config; ends the command with 1 where a line is wrong."""
+    """The known issues in the file beside this config. Exits 1 if a line is invalid."""
     from bench.errors import BadDataset
     from bench.issues import parse_issues
     from bench.recheck import file_of
@@ -143,8 +145,8 @@ def known(config: Path) -> "list[Issue]":
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """For a terminal."""
-    words = {"still_there": "still there", "unknown": "not known", "gone": "gone"}
+    """The results as lines for a terminal."""
+    words = {"still_there": "still there", "unknown": "unknown", "gone": "gone"}
     head = f"{found['model']}: {found['still_there']} of {len(found['issues'])} known issues still there"
     return [
         head,
@@ -164,11 +166,11 @@ def _line_of(config: Path, dataset: str, id_: str) -> dict[str, Any]:
         check(source, config.parent)
     except BadDataset as problem:
         fail(str(problem))
-    found: list[dict[str, Any]] = [json.loads(line) for line in text.split("\n") if line.strip()]
-    of_it = [line for line in found if line["id"] == id_]
-    if len(of_it) != 1:
-        fail(f"{path} has {len(of_it)} examples with the id {id_!r}; one is needed")
-    return of_it[0]
+    examples: list[dict[str, Any]] = [json.loads(line) for line in text.split("\n") if line.strip()]
+    found = [example for example in examples if example["id"] == id_]
+    if len(found) != 1:
+        fail(f"{path} has {len(found)} examples with the id {id_!r}; it must have exactly one")
+    return found[0]
 
 
 def _shown(issue: "Issue") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`canary start`, `ramp`, `pause`, `resume`, `rollback`, `promote`: what a person orders of a canary."""
+"""`canary start`, `ramp`, `pause`, `resume`, `rollback`, `promote`: an operator's orders to a canary."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,25 +20,25 @@ from canary.commands.shell import (
 )
 
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
+Reason = Annotated[str, typer.Option("--reason", help="The reason, for the audit log.")]
 
 
 def start(
     name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA, output: Form = "text"
 ) -> None:
-    """Start a canary that waits (`start: manual`)."""
+    """Start a canary that has `start: manual`."""
     _order("start", name, reason, admin, data, output)
 
 
 def ramp(
     name: Name,
-    share: Annotated[str, typer.Argument(help="The new share, as 10%.")],
+    share: Annotated[str, typer.Argument(help="The new share, for example 10%.")],
     reason: Reason = "",
     admin: Admin = None,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Set the candidate's share. Raising it keeps everybody who is already in the cohort."""
+    """Set the candidate's share. A higher share keeps the users who are already in the cohort."""
     from canary.config.quantity import parse_share
 
     try:
@@ -50,36 +50,36 @@ def ramp(
 def pause(
     name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA, output: Form = "text"
 ) -> None:
-    """Stop the ramp's clock; the share stays."""
+    """Pause the ramp. The share stays."""
     _order("pause", name, reason, admin, data, output)
 
 
 def resume(
     name: Name,
-    reason: Annotated[str, typer.Option("--reason", help="Why it may run again (required).")],
+    reason: Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")],
     admin: Admin = None,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Run again: after a rollback from the first step, with fresh evidence."""
+    """Resume a canary. After a rollback it starts again at the first step, with fresh evidence."""
     _order("resume", name, reason, admin, data, output)
 
 
 def rollback(
     name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA, output: Form = "text"
 ) -> None:
-    """Take the candidate out now: share 0, until somebody resumes it."""
+    """Roll back now: set the share to 0 until somebody resumes the canary."""
     _order("rollback", name, reason, admin, data, output)
 
 
 def promote(
     name: Name,
-    reason: Annotated[str, typer.Option("--reason", help="Why (required).")],
+    reason: Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")],
     admin: Admin = None,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Send everybody to the candidate. A person's decision, never the machine's."""
+    """Send all users to the candidate. Never happens automatically."""
     _order("promote", name, reason, admin, data, output)
 
 

@@ -1,4 +1,4 @@
-"""`canary records …`: what was recorded, taken out as a file."""
+"""`canary records …`: exports records to a file."""
 
 import sys
 import time
@@ -22,34 +22,34 @@ from canary.commands.shell import (
     writing,
 )
 
-app = typer.Typer(help="What was recorded.", no_args_is_help=True)
+app = typer.Typer(help="Export records.", no_args_is_help=True)
 
 
 @app.callback()
 def records() -> None:
-    """Take records out."""
+    """Export records."""
 
 
 @app.command(epilog=example("records export --canary support-nov --since 7d -o week.csv"))
 def export(
     canary: Annotated[
-        str | None, typer.Option("--canary", help="Only this canary's; without it all.")
+        str | None, typer.Option("--canary", help="Only records of this canary. Default: all.")
     ] = None,
     what: Annotated[
-        Literal["outcomes", "feedback", "labels"], typer.Option("--what", help="What.")
+        Literal["outcomes", "feedback", "labels"], typer.Option("--what", help="Which records.")
     ] = "outcomes",
     since: Annotated[
-        str | None, typer.Option("--since", help="From this time or date on, or so long ago, as 7d.")
+        str | None, typer.Option("--since", help="Only from this time, date or age on, for example 7d.")
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", help="Before this time, date or age.")] = None,
-    form: Annotated[Literal["csv", "parquet"], typer.Option("--format", help="How.")] = "csv",
+    until: Annotated[str | None, typer.Option("--until", help="Only before this time, date or age.")] = None,
+    form: Annotated[Literal["csv", "parquet"], typer.Option("--format", help="The file format.")] = "csv",
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The file, - for stdout (CSV), or json to print that.")
+        Path, typer.Option("-o", "--output", help="A file, - to print CSV, or json to print JSON.")
     ] = Path("-"),
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
 ) -> None:
-    """Write outcomes, feedback or labels to a file, with the server down too. Never a prompt or an answer."""
+    """Export outcomes, feedback or labels, without prompts and answers. Works without a server."""
     from records.export import columns, pages
     from records.export_file import NoParquet, write_csv, write_json, write_table
     from records.store import Store
@@ -78,7 +78,7 @@ def export(
 
 
 def moment(text: str | None, otherwise: float, now: float) -> float:
-    """UTC seconds of a time, a date, or an age."""
+    """UTC seconds of a time, a date or an age such as "7d". Exits 2 if the text is none of them."""
     from canary.config.quantity import parse_duration
 
     if text is None:
@@ -92,4 +92,4 @@ def moment(text: str | None, otherwise: float, now: float) -> float:
     try:
         return now - parse_duration(text)
     except ValueError:
-        fail(f'"{text}" is no time; write 2026-11-24, 2026-11-24T16:00:00Z, or how long ago, as 7d', code=2)
+        fail(f'"{text}" is not a time; write 2026-11-24, 2026-11-24T16:00:00Z, or an age such as 7d', code=2)

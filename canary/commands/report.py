@@ -1,4 +1,4 @@
-"""`canary report`: a canary judged by its rubric, from the store or from a log."""
+"""`canary report`: judges a canary by its rubric, from the store or from a CSV log."""
 
 import os
 import time
@@ -19,16 +19,21 @@ def report(
         Path | None, typer.Option("--from", help="Judge this CSV log instead of the server's records.")
     ] = None,
     rubric: Annotated[
-        Path | None, typer.Option("--rubric", help="Score after the fact under this file's rubric.")
+        Path | None, typer.Option("--rubric", help="Judge by the rubric in this file instead.")
     ] = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
-    form: Annotated[str | None, typer.Option("-f", "--form", help="text, json, markdown or html.")] = None,
+    form: Annotated[
+        str | None, typer.Option("-f", "--form", help="The format: text, json, markdown or html.")
+    ] = None,
     output: Annotated[
-        str | None, typer.Option("-o", "--output", help="The file it goes to; or a form, to print it.")
+        str | None, typer.Option("-o", "--output", help="A file to write, or a format to print.")
     ] = None,
 ) -> None:
-    """Judge a canary by its rubric, a past one too. Works with the server down. Exits 0, 3 or 4."""
+    """Judge a present or past canary by its rubric. Works without a server.
+
+    Exits 0 for ship, 3 for don't ship, 4 for extend.
+    """
     from canary.commands.report_output import BadOutput, Output
     from canary.commands.text_file import unreadable
     from canary.config.rubric_file import read_rubric

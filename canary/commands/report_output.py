@@ -1,4 +1,4 @@
-"""Where a report goes and in which form, from what the command line says."""
+"""A report's format and destination, from the command line."""
 
 import shutil
 from dataclasses import dataclass
@@ -20,44 +20,44 @@ _ENDINGS = {
 
 
 class BadOutput(ValueError):
-    """A form that does not exist, or a file that tells none; the message says what would be right."""
+    """An unknown format, or a file without a known ending. The message says how to fix it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """A form of FORMS, and the file it goes to (None: standard output)."""
+    """One of FORMS, and the file to write (None: standard output)."""
 
     form: str
     file: Path | None
 
     @classmethod
     def asked(cls, form: str | None, output: str | None) -> "Output":
-        """From `-f` and `-o`. `-o` alone is a form, or a file whose ending tells it; beside `-f` a file.
+        """Parse `-f` and `-o`. Without `-f`, `-o` is a format or a file whose ending gives the format.
 
         Raises BadOutput.
         """
         if form is not None and form not in FORMS:
-            raise BadOutput(f"-f {form!r}: there is no such form; use {', '.join(FORMS)}")
+            raise BadOutput(f"-f {form!r} is not a format; use {', '.join(FORMS)}")
         if output is None or (form is None and output in FORMS):
             return cls(form=form or output or "text", file=None)
         file = Path(output)
         if not file.parent.is_dir() or file.is_dir():
-            raise BadOutput(f"-o {output!r}: not a file in a folder that is there")
-        told = form or _ENDINGS.get(file.suffix.lower())
-        if told is None:
+            raise BadOutput(f"-o {output!r} is a folder, or its folder does not exist")
+        wanted = form or _ENDINGS.get(file.suffix.lower())
+        if wanted is None:
             raise BadOutput(
-                f"-o {output!r} is neither a form ({', '.join(FORMS)}) nor a file that ends in "
-                ".html, .md, .json or .txt; say the form with -f"
+                f"-o {output!r} is neither a format ({', '.join(FORMS)}) nor a file that ends in "
+                ".html, .md, .json or .txt; give the format with -f"
             )
-        return cls(form=told, file=file)
+        return cls(form=wanted, file=file)
 
     @property
     def width(self) -> int:
-        """How many columns a line of text may have: the terminal's, and never more than are easy to read."""
+        """The text's width in columns: the terminal's, at most WIDTH."""
         return WIDTH if self.file is not None else min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
 
     def write(self, text: str) -> None:
-        """Print it, or put it in place of the file, whole. Ends the command with 1 where that cannot be."""
+        """Print the text, or replace the file atomically. Exits 1 if the file cannot be written."""
         if self.file is None:
             return print_text(text)
         with writing(self.file):

@@ -8,7 +8,7 @@ from canary.commands.shell import print_json
 
 
 def schema(
-    output: Annotated[Literal["json"], typer.Option("-o", "--output", help="It has no other form.")] = "json",
+    output: Annotated[Literal["json"], typer.Option("-o", "--output", help="Always json.")] = "json",
 ) -> None:
     """Print the JSON Schema of canary.yaml, for editors."""
     from canary.config.schema import json_schema

@@ -1,4 +1,4 @@
-"""`canary serve`: reads what the flags, the environment and the file say, and starts the supervisor."""
+"""`canary serve`: reads the flags, the environment and the config file, and starts the supervisor."""
 
 import os
 from typing import Annotated
@@ -11,14 +11,18 @@ from canary.config import ConfigError, load
 
 def serve(
     config: ConfigFile = CONFIG,
-    traffic: Annotated[str | None, typer.Option(help="Where apps connect, HOST:PORT.")] = None,
-    admin: Annotated[str | None, typer.Option(help="Where operators connect, HOST:PORT.")] = None,
-    workers: Annotated[str | None, typer.Option(help="How many traffic processes.")] = None,
+    traffic: Annotated[str | None, typer.Option(help="HOST:PORT to listen on for apps.")] = None,
+    admin: Annotated[str | None, typer.Option(help="HOST:PORT to listen on for operators.")] = None,
+    workers: Annotated[str | None, typer.Option(help="The number of worker processes.")] = None,
     data: Annotated[str | None, typer.Option(help="The data folder.")] = None,
-    grace: Annotated[str | None, typer.Option(help="How long SIGTERM lets streams drain, as 600s.")] = None,
-    role: Annotated[str | None, typer.Option(help="all, or traffic or admin of several replicas.")] = None,
+    grace: Annotated[
+        str | None, typer.Option(help="How long streams may drain after SIGTERM, for example 600s.")
+    ] = None,
+    role: Annotated[
+        str | None, typer.Option(help="all on a single machine; traffic or admin on replicas.")
+    ] = None,
 ) -> None:
-    """Start the proxy: traffic workers, the admin process and all they need on this machine."""
+    """Start the server: the traffic workers and the admin process."""
     from canary.config.roles import check_role
     from canary.programs.serve import InUse, serve
     from canary.secrets import BadSecret

@@ -1,4 +1,4 @@
-"""How every command takes its options, asks the server and speaks: results to stdout, the rest to stderr."""
+"""What all commands share: options, server calls, output. Results go to stdout, all else to stderr."""
 
 import getpass
 import json
@@ -16,9 +16,9 @@ from canary.config import Config, ConfigError, load
 ConfigFile = Annotated[Path, typer.Option("--config", envvar="CANARY_CONFIG", help="The configuration file.")]
 DataFolder = Annotated[Path, typer.Option("--data", envvar="CANARY_DATA", help="The server's data folder.")]
 Admin = Annotated[
-    str | None, typer.Option("--admin", envvar="CANARY_ADMIN", help="The admin listener, HOST:PORT.")
+    str | None, typer.Option("--admin", envvar="CANARY_ADMIN", help="The admin listener's HOST:PORT or URL.")
 ]
-Form = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="How it is printed.")]
+Form = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="The output format.")]
 
 CONFIG = Path("canary.yaml")
 DATA = Path("./canary-data")
@@ -27,17 +27,17 @@ T = TypeVar("T")
 
 
 def example(call: str) -> str:
-    """The last line of a command's help: how it is called."""
+    """The last line of a command's help."""
     return f"Example: canary {call}"
 
 
 def admin_client(admin: str | None, data: Path) -> AdminClient:
-    """The server's admin API; ends the command where nobody knows its address."""
+    """A client of the server's admin API. Exits 1 if the server's address is unknown."""
     return ask(lambda: AdminClient(admin=admin, data=data, environment=os.environ))
 
 
 def ask(call: Callable[[], T]) -> T:
-    """What the server answers; ends the command with 1 where it does not, or refuses."""
+    """Call the server and return its answer. Exits 1 if the server does not answer, or refuses."""
     try:
         return call()
     except NotReached as problem:
@@ -45,7 +45,7 @@ def ask(call: Callable[[], T]) -> T:
 
 
 def read_config(path: Path) -> Config:
-    """The config; ends the command with 2 where it has a mistake."""
+    """Load the config. Exits 2 if it is invalid."""
     try:
         return load(path, os.environ)
     except ConfigError as problem:
@@ -54,11 +54,11 @@ def read_config(path: Path) -> Config:
 
 @contextmanager
 def needs_store(config: Config, data: Path) -> Iterator[None]:
-    """Around what opens the store: ends the command with 1 where there is none, or it does not answer."""
+    """Wraps code that opens the store. Exits 1 if the store does not exist or does not answer."""
     from records.errors import StoreDown
 
     if config.store.startswith("sqlite:") and not data.is_dir():
-        fail(f"there is no data folder {data}: start `canary serve` first, or name its folder with --data")
+        fail(f"there is no data folder {data}; start `canary serve` first, or name its folder with --data")
     try:
         yield
     except StoreDown as problem:
@@ -66,7 +66,7 @@ def needs_store(config: Config, data: Path) -> Iterator[None]:
 
 
 def user() -> str:
-    """Who asks, for the audit log; by number where the system knows no name, as in many containers."""
+    """The user's name for the audit log, or the uid if the system has no name for it (many containers)."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # KeyError until Python 3.12
@@ -75,31 +75,31 @@ def user() -> str:
 
 @contextmanager
 def writing(file: Path) -> Iterator[None]:
-    """Around what writes a file, or stdout (`-`): ends the command with 1 where it cannot be written."""
+    """Wraps code that writes a file, or stdout (`-`). Exits 1 if the file cannot be written."""
     try:
         yield
     except BrokenPipeError:
-        raise  # whoever reads stdout has enough: the command ends without a word
+        raise  # the reader of stdout has closed it; end without a message
     except OSError as problem:
         fail(f"{'stdout' if str(file) == '-' else file} cannot be written: {problem.strerror}")
 
 
 def print_text(text: str) -> None:
-    """A result, for people."""
+    """Print a result as text."""
     typer.echo(text)
 
 
 def print_json(document: Any) -> None:
-    """A result, for programs."""
+    """Print a result as JSON."""
     print_text(json.dumps(document, indent=2))
 
 
 def say(text: str) -> None:
-    """Prose and progress."""
+    """Print a message or progress to stderr."""
     typer.echo(text, err=True)
 
 
 def fail(message: str, *, code: int = 1) -> NoReturn:
-    """End the command: 1 is an error, 2 a mistake in how it was called."""
+    """End the command with a message. Code 1 is an error, 2 wrong usage."""
     say(message)
     raise typer.Exit(code)

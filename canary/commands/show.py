@@ -1,4 +1,4 @@
-"""Shows a status document in the terminal. Holds no facts of its own."""
+"""Renders a status document in the terminal."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ _TONES: Mapping[Tone, str] = {"good": "green", "warn": "yellow", "bad": "bold re
 
 BAR_WIDTH = 16
 NARROW = 100
-"""Below so many columns figures alone are shown: the bars would leave no room for them."""
+"""Below this many columns, bars are omitted to leave room for the figures."""
 
 
 def show_status(document: Mapping[str, Any], now: float) -> None:
@@ -26,10 +26,10 @@ def show_status(document: Mapping[str, Any], now: float) -> None:
 
 
 def picture(document: Mapping[str, Any], now: float, *, width: int) -> RenderableType:
-    """Every canary of the document, for so many columns: its header over both arms and the guardrails."""
+    """Render every canary of the document in `width` columns: header, arms, guardrails."""
     canaries = document["canaries"]
     if not canaries:
-        return Text("no canary in the config: traffic passes through, recorded")
+        return Text("no canary in the config; requests pass through and are recorded")
     return Group(*(part for canary in canaries for part in _canary(canary, now, bars=width >= NARROW)))
 
 
@@ -47,7 +47,7 @@ def _canary(canary: Mapping[str, Any], now: float, *, bars: bool) -> list[Render
 
 
 def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
-    """Name and state; the share as it is set and as it is; the step of the ramp and the time."""
+    """Name and state, set and actual share, ramp step, and time since the start."""
     head = Table.grid(padding=(0, 1))
     head.add_row(Text(canary["name"], "bold"), Text(stands.word, _TONES[stands.tone]))
     actual = _percent(canary["actual_share"])
@@ -65,7 +65,7 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
 
 
 def _step_bar(ramp: Mapping[str, Any]) -> Table | None:
-    """How much of the step is over; None where it has no end."""
+    """The elapsed part of the step; None if the step has no end."""
     if ramp["step"] is None or ramp["left_s"] is None:
         return None
     whole = ramp["steps"][ramp["step"]]["for_s"]
@@ -78,19 +78,22 @@ def _step_bar(ramp: Mapping[str, Any]) -> Table | None:
 
 
 def _rollback(why: Mapping[str, Any]) -> Text:
-    """Who rolled it back, when, why, and how both arms stood then."""
+    """Who rolled the canary back, when and why, and both arms' figures at that time."""
     at = datetime.fromtimestamp(why["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
     then = "; ".join(f"{name} {_figures(arm)}" for name, arm in why["arms"].items())
-    kept = "" if why["stored"] else ", not in the database yet"
+    unstored = "" if why["stored"] else ", not in the database yet"
     return Text.assemble(
-        (f"rolled back by {why['who']}, {at} UTC, from {_percent(why['share_before'])}{kept}\n", "bold red"),
+        (
+            f"rolled back by {why['who']}, {at} UTC, from {_percent(why['share_before'])}{unstored}\n",
+            "bold red",
+        ),
         f"{why['sentence'] or 'no reason given'}\n",
-        (f"at that moment: {then}; all of it: {why['page']}", "dim"),
+        (f"at that time: {then}; details: {why['page']}", "dim"),
     )
 
 
 def _figures(arm: Mapping[str, Any]) -> str:
-    cost = f", {_dollars(arm['mean_cost_usd'])} a request" if arm["mean_cost_usd"] is not None else ""
+    cost = f", {_dollars(arm['mean_cost_usd'])} per request" if arm["mean_cost_usd"] is not None else ""
     return f"{arm['failed']} of {arm['exchanges']} failed, p95 {_seconds(arm['p95_s'])}{cost}"
 
 
@@ -114,7 +117,7 @@ def _arms(arms: Mapping[str, Any]) -> Table:
 
 
 def _mirror(copies: Mapping[str, Any]) -> Text:
-    """Apart from the arms' table: nobody got these answers."""
+    """The mirror's figures. They are not in the arms' table because no user got these answers."""
     figures = (
         f"{copies['requests']} copies",
         f"{copies['errors']} errors",
@@ -122,14 +125,14 @@ def _mirror(copies: Mapping[str, Any]) -> Text:
         f"p50 {_seconds(copies['p50_s'])}",
         f"p95 {_seconds(copies['p95_s'])}",
         f"cost {_dollars(copies['cost_usd'])}",
-        f"{copies['dropped']} without room",
+        f"{copies['dropped']} dropped",
     )
     return Text.assemble((f"mirror {_percent(copies['share'])}", "bold"), "  ", ", ".join(figures))
 
 
 def _guardrails(stands: Standing, *, bars: bool) -> list[RenderableType]:
-    """Each rule's value against its limit and its evidence against what it acts on; then what the loud ones
-    say, and those that have seen nothing."""
+    """A table of each rule's value, limit and evidence; then the sentences of the rules that warn or fire,
+    and the names of the rules without data."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("guardrail", "state", "value", "limit", *(("", "evidence", "") if bars else ("evidence",))):
         table.add_column(name)
@@ -138,9 +141,9 @@ def _guardrails(stands: Standing, *, bars: bool) -> list[RenderableType]:
         limit = rule.limit.removeprefix("limit ").replace("at least", "≥")
         drawn = (_bar(rule.filled, style), _bar(rule.proved, style)) if bars else ()
         table.add_row(name, Text(rule.word, style), rule.value, limit, *drawn, rule.proof)
-    said = [Text(rule.sentence, "dim") for rule in stands.rules if rule.tone in ("warn", "bad")]
-    unseen = [Text(f"nothing seen yet: {', '.join(stands.unseen)}", "dim")] if stands.unseen else []
-    return [*([table] if stands.rules else []), *said, *unseen]
+    sentences = [Text(rule.sentence, "dim") for rule in stands.rules if rule.tone in ("warn", "bad")]
+    unseen = [Text(f"no data yet: {', '.join(stands.unseen)}", "dim")] if stands.unseen else []
+    return [*([table] if stands.rules else []), *sentences, *unseen]
 
 
 def _bar(part: float | None, style: str) -> RenderableType:

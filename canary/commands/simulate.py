@@ -1,4 +1,4 @@
-"""`canary simulate`: what a canary's guardrails would do on made-up traffic. Asks no server."""
+"""`canary simulate`: runs a canary's guardrails on simulated traffic. Needs no server."""
 
 import os
 import sys
@@ -14,22 +14,32 @@ if TYPE_CHECKING:
     from control.settings import CanarySettings
 
 ERRORS, COSTS, LATENCIES = ("50%", "25%"), ("3x",), ("4s",)
-"""The bad candidates that are tried where none is named."""
+"""The bad candidates to try if the command names none."""
 
-Name = Annotated[str | None, typer.Option("--canary", help="Whose guardrails, where there are several.")]
-Weeks = Annotated[int, typer.Option("--weeks", min=0, help="Weeks of equal arms, for the false alarms.")]
+Name = Annotated[str | None, typer.Option("--canary", help="The canary, if the config has several.")]
+Weeks = Annotated[
+    int, typer.Option("--weeks", min=0, help="Weeks to simulate with equal arms, to count false alarms.")
+]
 Runs = Annotated[int, typer.Option("--runs", min=1, help="Runs of each bad candidate.")]
-Rate = Annotated[float, typer.Option("--rate", min=0.001, help="Requests a second, of both arms.")]
-Users = Annotated[int, typer.Option("--users", min=2, help="How many send them; a few send most.")]
-Share = Annotated[str | None, typer.Option("--share", help="The candidate's; by default the first step's.")]
-BaseError = Annotated[str, typer.Option("--base-error", help="What fails in a healthy arm.")]
-BaseLatency = Annotated[str, typer.Option("--base-latency", help="The p95 of a healthy arm.")]
-Errors = Annotated[list[str] | None, typer.Option("--error", help="A candidate that fails so often.")]
-Costs = Annotated[list[str] | None, typer.Option("--cost", help="One that costs so many times as much.")]
-Latencies = Annotated[list[str] | None, typer.Option("--latency", help="One with such a p95.")]
-Within = Annotated[str, typer.Option("--within", help="When a run with a bad candidate is given up.")]
-Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same figures.")]
-Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Processes; by default one a core.")]
+Rate = Annotated[float, typer.Option("--rate", min=0.001, help="Requests per second, both arms together.")]
+Users = Annotated[int, typer.Option("--users", min=2, help="Number of users; a few send most requests.")]
+Share = Annotated[
+    str | None, typer.Option("--share", help="The candidate's share. Default: the first step's.")
+]
+BaseError = Annotated[str, typer.Option("--base-error", help="Error rate of a healthy arm.")]
+BaseLatency = Annotated[str, typer.Option("--base-latency", help="Latency p95 of a healthy arm.")]
+Errors = Annotated[
+    list[str] | None, typer.Option("--error", help="Try a candidate with this error rate, for example 25%.")
+]
+Costs = Annotated[
+    list[str] | None, typer.Option("--cost", help="Try a candidate with this cost ratio, for example 3x.")
+]
+Latencies = Annotated[
+    list[str] | None, typer.Option("--latency", help="Try a candidate with this latency p95, for example 4s.")
+]
+Within = Annotated[str, typer.Option("--within", help="Longest simulated time of a bad candidate's run.")]
+Seed = Annotated[int, typer.Option("--seed", help="The random seed; the same seed gives the same figures.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Processes. Default: one per core.")]
 
 
 def simulate(
@@ -50,7 +60,8 @@ def simulate(
     config: ConfigFile = CONFIG,
     output: Form = "text",
 ) -> None:
-    """Say how often a canary's guardrails act wrongly, and how soon rightly, on made-up traffic."""
+    """Simulate a canary's guardrails: how often they raise false alarms, and how fast they catch a bad
+    candidate."""
     from alerts.simulation import Killed, Question, answer
     from canary.commands.progress import Progress
     from canary.commands.simulated_table import show
@@ -106,13 +117,13 @@ def _factor(text: str) -> float:
     try:
         return float(text.strip().removesuffix("x"))
     except ValueError:
-        raise ValueError(f'"{text}" is no factor of the baseline\'s cost; write 3x or 3') from None
+        raise ValueError(f'"{text}" is not a cost ratio; write, for example, 3x') from None
 
 
 def _chosen(canaries: Mapping[str, "CanarySettings"], name: str | None) -> "CanarySettings":
-    """The canary of that name, or the only one. Raises ValueError with the names there are."""
+    """The canary of that name, or the only one. Raises ValueError that lists the names."""
     if name is None and len(canaries) == 1:
         return next(iter(canaries.values()))
     if name is None or name not in canaries:
-        raise ValueError(f"say which with --canary; the config has: {', '.join(canaries) or 'none'}")
+        raise ValueError(f"name a canary with --canary; the config has: {', '.join(canaries) or 'none'}")
     return canaries[name]

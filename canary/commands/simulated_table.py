@@ -1,4 +1,4 @@
-"""Shows what `canary simulate` found in the terminal. Holds no facts of its own."""
+"""Prints the result of `canary simulate` in the terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,25 +9,28 @@ from rich.text import Text
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """Print the answer."""
+    """Print the result."""
     console = Console()
     for text in _prose(document):
         console.print(text, soft_wrap=True)
     if document["bad_candidates"]:
         console.print(_table(document["bad_candidates"]))
-        legend = "median – 95th percentile, from where it went bad; outcomes are the candidate's"
+        legend = (
+            "median – 95th percentile, counted from when the candidate went bad; outcomes are the candidate's"
+        )
         console.print(Text(legend, style="dim"))
     if document["not_simulated"]:
-        told = f"not simulated: {', '.join(document['not_simulated'])}"
-        console.print(Text(told, style="dim"), soft_wrap=True)
+        missing = f"not simulated: {', '.join(document['not_simulated'])}"
+        console.print(Text(missing, style="dim"), soft_wrap=True)
 
 
 def _prose(document: Mapping[str, Any]) -> Iterator[Text]:
     traffic, calm = document["traffic"], document["equal_arms"]
     yield Text.assemble(
         (document["canary"], "bold"),
-        f": {traffic['rate']:g} requests a second of {traffic['users']} users, {100 * traffic['share']:g} %"
-        f" of them the candidate's; {100 * traffic['base_error']:g} % fail anyway",
+        f": {traffic['rate']:g} requests per second from {traffic['users']} users,"
+        f" {100 * traffic['share']:g} % to the candidate; {100 * traffic['base_error']:g} % fail in a healthy"
+        " arm",
     )
     if calm["weeks"]:
         back, paged = sum(calm["rolled_back"].values()), sum(calm["paged"].values())

@@ -1,4 +1,4 @@
-"""`canary status`: where canaries stand, once or until they stand where somebody waits for."""
+"""`canary status`: shows the canaries' states, once or continuously."""
 
 import time
 from collections.abc import Mapping
@@ -26,18 +26,18 @@ ROLLED_BACK = 5
 
 
 def status(
-    name: Annotated[str | None, typer.Argument(help="A canary's name; else all.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A canary's name. Default: all.")] = None,
     admin: Admin = None,
     data: DataFolder = DATA,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Redraw it each second, until Ctrl-C.")
-    ] = False,
-    until: Annotated[str | None, typer.Option("--until", help="Watch until all are in this state.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh every second, until Ctrl-C.")] = False,
+    until: Annotated[
+        str | None, typer.Option("--until", help="Watch until every canary shown is in this state.")
+    ] = None,
     output: Form = "text",
 ) -> None:
-    """Show where every canary stands. Exits 5 when one was rolled back."""
+    """Show the state of every canary. Exits 5 if one was rolled back."""
     if until is not None and until not in get_args(StateName):
-        fail(f"--until {until!r} is no state; the states are: {', '.join(get_args(StateName))}", code=2)
+        fail(f"--until {until!r} is not a state; use one of: {', '.join(get_args(StateName))}", code=2)
     client = admin_client(admin, data)
     document = ask(lambda: _read(client, name))
     if watch or until is not None:
@@ -55,7 +55,7 @@ def status(
 
 
 def _read(client: AdminClient, name: str | None) -> Mapping[str, Any]:
-    """The status document, with the named canary alone. Ends the command when there is none of that name."""
+    """The status document, limited to the named canary. Exits 1 if the server has no canary of that name."""
     document: Mapping[str, Any] = client.get("/api/status")
     if name is None:
         return document
@@ -71,12 +71,12 @@ def _watched(client: AdminClient, name: str | None, until: str | None, form: str
 
     from canary.commands.watching import Lines, OnScreen, looks, watch
 
-    coming = looks(lambda: _read(client, name), Clock())
+    updates = looks(lambda: _read(client, name), Clock())
     console = Console()
     try:
         if form == "text" and console.is_terminal:
             with OnScreen(console, time.time) as screen:
-                return watch(coming, screen, until)
-        return watch(coming, Lines(print_text, time.time, form=form), until)
+                return watch(updates, screen, until)
+        return watch(updates, Lines(print_text, time.time, form=form), until)
     except NotReached as problem:
         fail(str(problem))

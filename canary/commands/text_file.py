@@ -1,4 +1,4 @@
-"""A file that a person named: its text, or what is wrong with it."""
+"""Reads a text file that the command line names."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from canary.commands.shell import fail
 
 
 def read(file: Path) -> str:
-    """The file's text; ends the command with 1 where there is none."""
+    """The file's text. Exits 1 if it cannot be read."""
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
@@ -14,6 +14,6 @@ def read(file: Path) -> str:
 
 
 def unreadable(file: Path, problem: OSError | UnicodeDecodeError) -> str:
-    """What to tell of a file that cannot be read."""
+    """The message for a file that cannot be read."""
     why = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8"
     return f"{file} cannot be read: {why}"

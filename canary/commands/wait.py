@@ -1,4 +1,4 @@
-"""`canary wait`: for pipelines, until a canary has a verdict."""
+"""`canary wait`: waits for a canary's verdict, for pipelines."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,15 +12,15 @@ from canary.commands.shell import DATA, Admin, DataFolder, Form, admin_client, f
 from canary.config.quantity import parse_duration
 
 SILENCE_S = 120.0
-"""How long the server may be out of reach meanwhile: it may be restarting."""
+"""How long the server may be unreachable while waiting; it may be restarting."""
 
 OVER = ("rolled_back", "ended")
-"""States after which no evidence comes any more."""
+"""States in which a canary collects no more evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
-    """Where a canary stood when last asked."""
+    """A canary's state and verdict at the last request."""
 
     state: str
     verdict: str
@@ -32,7 +32,7 @@ class GateResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """The time, to be waited for. Seconds."""
+    """Time in seconds; tests replace it."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -40,13 +40,16 @@ class Clock:
 
 def wait(
     name: Annotated[str, typer.Argument(help="The canary's name.")],
-    timeout: Annotated[str, typer.Option("--timeout", help="How long to wait at most, as 2h.")] = "2h",
-    poll: Annotated[str, typer.Option("--poll", help="How often to ask, as 30s.")] = "30s",
+    timeout: Annotated[
+        str, typer.Option("--timeout", help="The longest time to wait, for example 2h.")
+    ] = "2h",
+    poll: Annotated[str, typer.Option("--poll", help="How often to ask, for example 30s.")] = "30s",
     admin: Admin = None,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Wait for a verdict. Exits 0 ship, 3 don't ship, 4 still open (at the timeout), 5 rolled back."""
+    """Wait for a verdict. Exits 0 for ship, 3 for don't ship, 4 if still open at the timeout, 5 if rolled
+    back."""
     try:
         within_s, every_s = parse_duration(timeout), parse_duration(poll)
     except ValueError as problem:
@@ -59,20 +62,20 @@ def wait(
     if output == "json":
         print_json({"canary": name, "state": found.state, "verdict": found.verdict, "settled": found.settled})
     else:
-        open_still = "" if found.settled else f", still open after {timeout}"
-        say(f"{name}: {found.state.replace('_', ' ')}, verdict {found.verdict}{open_still}")
+        unsettled = "" if found.settled else f", still open after {timeout}"
+        say(f"{name}: {found.state.replace('_', ' ')}, verdict {found.verdict}{unsettled}")
     raise typer.Exit(exit_code(found))
 
 
 def exit_code(found: GateResult) -> int:
-    """The contract's code: a rollback stands above whatever the report says."""
+    """The exit code. A rollback takes precedence over the verdict."""
     if found.state == "rolled_back":
         return 5
     return {"dont_ship": 3, "extend": 4}.get(found.verdict, 0)
 
 
 def standing(client: AdminClient, name: str) -> GateResult:
-    """Ask once. NotReached when there is no answer; ends the command when there is no such canary."""
+    """Ask the server once. Raises NotReached; exits 1 if the server has no such canary."""
     canaries: list[Mapping[str, Any]] = client.get("/api/status")["canaries"]
     states = {each["name"]: each["state"] for each in canaries}
     if name not in states:
@@ -84,15 +87,17 @@ def standing(client: AdminClient, name: str) -> GateResult:
 def until_settled(
     look: Callable[[], GateResult], within_s: float, every_s: float, clock: Clock
 ) -> GateResult:
-    """Look until it is settled or time is up. NotReached at once if the first look fails, and after 120 s of
-    silence later."""
-    found, heard = look(), clock.now()
-    deadline = heard + within_s
+    """Poll until the result is settled or the time is up.
+
+    Raises NotReached if the first request fails, or if the server is unreachable for 120 s later.
+    """
+    found, answered_at = look(), clock.now()
+    deadline = answered_at + within_s
     while not found.settled and (left := deadline - clock.now()) > 0:
         clock.sleep(min(every_s, left))
         try:
-            found, heard = look(), clock.now()
+            found, answered_at = look(), clock.now()
         except NotReached:
-            if clock.now() - heard > SILENCE_S:
+            if clock.now() - answered_at > SILENCE_S:
                 raise
     return found

@@ -1,4 +1,4 @@
-"""`canary watch`: notices a provider's new model, tells the receivers, and may start its benchmark."""
+"""`canary watch`: notices new models of the providers, notifies the receivers, and may benchmark them."""
 
 import json
 import os
@@ -33,21 +33,25 @@ _SAYS = {0: "ship", 3: "don't ship", 4: "not enough data to decide"}
 
 
 def watch(
-    once: Annotated[bool, typer.Option("--once", help="Look once and end, as for cron.")] = False,
-    every: Annotated[str, typer.Option("--every", help="How often to look, as 1h.")] = "1h",
-    bench: Annotated[bool, typer.Option("--bench", help="Start the benchmark of each new model.")] = False,
-    match: Annotated[str, typer.Option("--match", help="Only models with such a name, as 'gpt-4o*'.")] = "*",
+    once: Annotated[bool, typer.Option("--once", help="Look once and exit, for example from cron.")] = False,
+    every: Annotated[str, typer.Option("--every", help="How often to look, for example 1h.")] = "1h",
+    bench: Annotated[bool, typer.Option("--bench", help="Benchmark each new model.")] = False,
+    match: Annotated[
+        str, typer.Option("--match", help="Only models whose name matches this pattern, such as 'gpt-4o*'.")
+    ] = "*",
     next_: Annotated[
         str | None,
         typer.Option(
-            "--next", metavar="LINE", help="Put a model that passes into the canary LINE-… of the config."
+            "--next",
+            metavar="NAME",
+            help="Write a model that passes into the config's canary NAME or NAME-….",
         ),
     ] = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Watch the providers' lists of models, and tell whom `notify` names of a new one."""
+    """Watch the providers' lists of models, and notify the receivers in `notify` of each new model."""
     from canary.config.quantity import parse_duration
     from control.release_watcher import BadMemory, ReleaseWatcher
 
@@ -56,7 +60,7 @@ def watch(
     except ValueError as problem:
         fail(str(problem), code=2)
     if next_ is not None and not bench:
-        fail("--next needs --bench: what has not passed its benchmark follows nobody", code=2)
+        fail("--next needs --bench: only a model that passes its benchmark can be next", code=2)
     read = read_config(config)
     watcher = ReleaseWatcher(
         providers=list(read.providers.values()),
@@ -80,11 +84,11 @@ def watch(
 
 
 def _newest(file: Path, old: Config) -> Config:
-    """The config as it is now; where that is bad, the old one."""
+    """Reload the config; keep the old one if the new one is invalid."""
     try:
         return load(file, os.environ)
     except ConfigError as problem:
-        say(f"{problem}\nthe old config stays in force")
+        say(f"{problem}\nstill using the old config")
         return old
 
 
@@ -102,7 +106,7 @@ def _tell(found: "WatchResult", output: str) -> None:
 
 
 def _measured(model: str, config: Path, data: Path, line: str | None) -> "BenchmarkResult":
-    """A new model's benchmark, and what comes of it in a line of canaries, if one is to go on."""
+    """Benchmark a new model. If it passes and `--next` was given, write it into the config."""
     from canary.config.succession import NotNext, follow
     from control.release_watcher import BenchmarkResult
 
@@ -115,14 +119,14 @@ def _measured(model: str, config: Path, data: Path, line: str | None) -> "Benchm
         canary = follow(line, config, data, os.environ, model=model).canary
     except NotNext as problem:
         return BenchmarkResult(says=f"{found.says}; no canary was prepared: {problem}", verdict=found.verdict)
-    begins = f"waits for `canary start {canary.name}`" if canary.start_by_hand else "starts by itself"
+    begins = f"waits for `canary start {canary.name}`" if canary.start_by_hand else "starts automatically"
     return BenchmarkResult(
-        says=f"{found.says}; {canary.name} stands in {config} and {begins}", verdict=found.verdict
+        says=f"{found.says}; {canary.name} is in {config} and {begins}", verdict=found.verdict
     )
 
 
 def _current(line: str | None, config: Path, data: Path) -> str | None:
-    """The model that the line's users have; None leaves it to the benchmark."""
+    """The model that users have now; None to let the benchmark choose."""
     from canary.config.succession import NotNext, line_of
 
     try:
@@ -133,8 +137,8 @@ def _current(line: str | None, config: Path, data: Path) -> str | None:
 
 
 def _benchmark(model: str, config: Path, data: Path, against: str | None) -> "tuple[BenchmarkResult, int]":
-    """How `canary bench` ended, and how many known issues are still there. It runs in a process of its own:
-    whatever it does, watching goes on."""
+    """Run `canary bench` in its own process, so that a crash does not end the watch. Returns its result and
+    the number of known issues that remain."""
     from control.release_watcher import BenchmarkResult
 
     command = program("canary", "bench", model, "-o", "json")
@@ -145,11 +149,11 @@ def _benchmark(model: str, config: Path, data: Path, against: str | None) -> "tu
             command, capture_output=True, text=True, timeout=LONGEST_S, check=False, env=environment()
         )
     except subprocess.TimeoutExpired:
-        says = f"its benchmark took longer than {LONGEST_S / 3600:g} hours and was ended"
+        says = f"its benchmark was stopped after {LONGEST_S / 3600:g} hours"
         return BenchmarkResult(says=says, verdict=None), 0
     if done.returncode not in _SAYS:
-        why = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        return BenchmarkResult(says=f"its benchmark could not be run: {why}", verdict=None), 0
+        why = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return BenchmarkResult(says=f"its benchmark failed: {why}", verdict=None), 0
     document = json.loads(done.stdout)
     issues = document["issues"]["still_there"] if document["issues"] is not None else 0
     because = [*document["reasons"], *([f"{issues} known issue(s) still there"] if issues else [])]

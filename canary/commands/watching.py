@@ -1,4 +1,4 @@
-"""Keeps showing where canaries stand: a picture redrawn each second, or a line a change. Decides nothing."""
+"""`canary status --watch`: redraws the status every second, or prints a line per change."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -24,22 +24,23 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """The newest status document there is; `silence` is why no newer one came, "" when it is of now."""
+    """The newest status document. `silence` says why the server sent no newer one; "" if it did."""
 
     document: Document
     silence: str = ""
 
 
 class View(Protocol):
-    """Where it is shown."""
+    """Where the status is shown."""
 
     def show(self, look: Look) -> None:
-        """Show one look."""
+        """Show a status document."""
         ...
 
 
 def looks(read: Callable[[], Document], clock: Clock) -> Iterator[Look]:
-    """One look a second, for ever. NotReached if the first gets no answer; later the last one stays."""
+    """Poll the status every second, forever. Raises NotReached if the first request fails; after later
+    failures the last document stays."""
     look = Look(document=read())
     while True:
         yield look
@@ -50,28 +51,28 @@ def looks(read: Callable[[], Document], clock: Clock) -> Iterator[Look]:
             look = Look(document=look.document, silence=str(silence))
 
 
-def watch(coming: Iterator[Look], view: View, until: str | None) -> Document:
-    """Show them until every canary is in the state `until`, or Ctrl-C: the last document."""
+def watch(updates: Iterator[Look], view: View, until: str | None) -> Document:
+    """Show the updates until every canary is in the state `until`, or Ctrl-C. Returns the last document."""
     document: Document = {"canaries": []}
     try:
-        for look in coming:
+        for look in updates:
             document = look.document
             view.show(look)
             if not look.silence and arrived(document, until):
                 break
     except KeyboardInterrupt:
-        pass  # the way to end it
+        pass  # the user ends it this way
     return document
 
 
 def arrived(document: Document, until: str | None) -> bool:
-    """True when each canary, and there is one, is in that state."""
+    """True if there is a canary and every canary is in that state."""
     states = {canary["state"] for canary in document["canaries"]}
     return until is not None and states == {until}
 
 
 class OnScreen:
-    """A terminal: the picture in place, on a screen of its own; the last one stays when it ends."""
+    """Redraws the status on the terminal's alternate screen, and leaves the last one on the main screen."""
 
     def __init__(self, console: Console, now: Callable[[], float]) -> None:
         self._console, self._now = console, now
@@ -97,14 +98,15 @@ class OnScreen:
 
 
 class Lines:
-    """No terminal: a line for each canary that changed, as prose or as its JSON document."""
+    """Writes a line for each canary that changed, as text or as its JSON document. For output that is not a
+    terminal."""
 
     def __init__(self, write: Callable[[str], None], now: Callable[[], float], *, form: str) -> None:
         self._write, self._now, self._form = write, now, form
         self._seen: dict[str, object] = {}
 
     def show(self, look: Look) -> None:
-        """Write what is not as it was."""
+        """Write the changes."""
         if self._form == "text" and self._new("", look.silence):
             self._write(
                 f"{self._moment()} {f'no answer: {look.silence}' if look.silence else 'answers again'}"
@@ -115,7 +117,7 @@ class Lines:
                 self._write(whole if self._form == "json" else f"{self._moment()} {line(canary)}")
 
     def _new(self, about: str, seen: object) -> bool:
-        """True when it is not what was seen last; silence that has not been is nothing new."""
+        """True if the value differs from the last one. The server ("") counts as answering at first."""
         before, self._seen[about] = self._seen.get(about, "" if not about else None), seen
         return before != seen
 
@@ -124,7 +126,7 @@ class Lines:
 
 
 def line(canary: Document) -> str:
-    """One canary in one line: state, step, both shares, and each rule that is not content."""
+    """One canary in one line: state, step, set and actual share, and the rules that warn or fire."""
     stands, ramp = standing(canary), canary["ramp"]
     step = f", step {ramp['step'] + 1}/{len(ramp['steps'])}" if ramp["step"] is not None else ""
     actual = words.percent(canary["actual_share"])
@@ -135,7 +137,7 @@ def line(canary: Document) -> str:
 
 
 def _what_counts(canary: Document) -> object:
-    """What makes a line when it changes: no figure that moves with every request."""
+    """The values whose change prints a line. Excludes figures that change with every request."""
     rules = [(rule["rule"], rule["state"]) for rule in canary["guardrails"]]
     named = [canary[name] for name in ("state", "share", "run", "reason", "incident")]
     return [*named, canary["ramp"]["step"], canary["ramp"]["held"], rules]

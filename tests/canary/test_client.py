@@ -58,13 +58,13 @@ def test_the_token_comes_from_the_variable_or_from_the_file_that_it_names(
     elsewhere = tmp_path / "elsewhere"
     assert canaries(running, elsewhere, {"CANARY_ADMIN_TOKEN": running.token}) == ["trial"]
     assert canaries(running, elsewhere, {"CANARY_ADMIN_TOKEN_FILE": str(file)}) == ["trial"]
-    with pytest.raises(NotReached, match="does not take requests without a token: set CANARY_ADMIN_TOKEN"):
+    with pytest.raises(NotReached, match="refuses requests without a token; set CANARY_ADMIN_TOKEN"):
         canaries(running, elsewhere, {})
-    with pytest.raises(NotReached, match="does not take this token: set CANARY_ADMIN_TOKEN"):
+    with pytest.raises(NotReached, match="refuses this token; set CANARY_ADMIN_TOKEN"):
         canaries(running, elsewhere, {"CANARY_ADMIN_TOKEN": "another"})
-    with pytest.raises(NotReached, match=r"/api/status answered 404: is it canary's\?"):
+    with pytest.raises(NotReached, match=r"/api/status answered 404; is it a canary listener\?"):
         AdminClient(admin=stage.provider.url, data=running.data, environment={}).get("/api/status")
-    with pytest.raises(NotReached, match="is no canary's admin listener"):
+    with pytest.raises(NotReached, match="is not a canary admin listener"):
         AdminClient(admin=running.admin, data=elsewhere, environment={}).get("/healthz")
 
 
@@ -91,7 +91,7 @@ def test_an_order_is_told_in_words_or_as_json_and_takes_any_reason_that_can_be_t
 def test_a_folder_that_tells_no_listener_is_named_with_what_to_give(tmp_path: Path, text: str) -> None:
     (tmp_path / "server.json").write_text(text)
     with pytest.raises(
-        NotReached, match=r"server\.json tells no admin listener: give its address with --admin"
+        NotReached, match=r"server\.json names no admin listener; give its address with --admin"
     ):
         AdminClient(admin=None, data=tmp_path, environment={})
 
@@ -100,12 +100,12 @@ def test_a_folder_that_tells_no_listener_is_named_with_what_to_give(tmp_path: Pa
 def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(tmp_path: Path, token: str) -> None:
     with pytest.raises(NotReached) as caught:
         AdminClient(admin="127.0.0.1:9", data=tmp_path, environment={"CANARY_ADMIN_TOKEN": token})
-    assert str(caught.value) == "CANARY_ADMIN_TOKEN is no token: it must be one line of ASCII characters"
+    assert str(caught.value) == "CANARY_ADMIN_TOKEN is not a token: it must be one line of ASCII characters"
 
 
 def test_an_address_that_is_none_is_told_from_a_server_that_is_down(tmp_path: Path) -> None:
     for address in ("ftp://127.0.0.1", ":"):
-        with pytest.raises(NotReached, match="is no address: write HOST:PORT, or a URL"):
+        with pytest.raises(NotReached, match="is not an address; write HOST:PORT, or a URL"):
             AdminClient(admin=address, data=tmp_path, environment={}).get("/api/status")
 
 

@@ -85,7 +85,7 @@ def test_an_edit_that_is_no_label_is_asked_for_again(tmp_path: Path) -> None:
     file.write_text(json.dumps(line))
     words = 'e\n{"total":\ne\n{}\ne\n{"total": 2}\n'
     done = CliRunner().invoke(app, ["dataset", "label", str(file)], input=words)
-    assert "that is no JSON" in done.stderr
+    assert "this label must be JSON" in done.stderr
     assert "expected must be a JSON object" in done.stderr
     assert json.loads(file.read_text())["expected"] == {"total": 2}
 
@@ -112,7 +112,7 @@ def test_captured_exchanges_become_a_dataset(tmp_path: Path) -> None:
     check = CliRunner().invoke(app, ["dataset", "check", str(file), "-o", "json"])
     assert json.loads(check.stdout)["sha256"] == json.loads(done.stdout)["sha256"]
     nobody = CliRunner().invoke(app, [*words[:2], "other", str(tmp_path / "x"), *words[4:]])
-    assert (nobody.exit_code, "no exchange of other is captured" in nobody.stderr) == (1, True)
+    assert (nobody.exit_code, "no exchange of other was captured" in nobody.stderr) == (1, True)
 
 
 def test_each_month_adds_what_is_new_of_a_line_of_canaries_and_leaves_labels_alone(tmp_path: Path) -> None:

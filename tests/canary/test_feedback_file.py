@@ -17,7 +17,7 @@ def file(tmp_path: Path) -> Path:
 
 def read(file: Path, text: str | bytes) -> list[FeedbackLine]:
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return list(lines(file, said_at=SAID_AT))
+    return list(lines(file, default_at=SAID_AT))
 
 
 def test_cells_become_members_and_empty_ones_are_left_out(file: Path) -> None:
@@ -58,12 +58,12 @@ def test_lines_are_counted_as_an_editor_does(file: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ("u,csat", "2 cells under 4 columns"),
+        ("u,csat", "2 cells, but 4 columns"),
         ("u,,4,", "metric is empty"),
         ("u,csat,,", "value is empty"),
         ("u,csat,nan,", "value 'nan' is neither"),
         ("u,csat,inf,", "value 'inf' is neither"),
-        ("u,csat,4,yesterday", "at 'yesterday' is no time such as 2026-11-24T16:00:00Z"),
+        ("u,csat,4,yesterday", "at 'yesterday' is not a time such as 2026-11-24T16:00:00Z"),
     ],
 )
 def test_a_bad_row_says_what_is_wrong_and_the_others_are_read(file: Path, row: str, problem: str) -> None:
@@ -78,9 +78,9 @@ def test_a_bad_row_says_what_is_wrong_and_the_others_are_read(file: Path, row: s
         ("", "column 'metric' is missing"),
         ("unit,metric\n", "column 'value' is missing"),
         ("metric,value\n", "one of the columns exchange_id, session, unit"),
-        ("unit,metrik,value\n", "line 1: unknown column 'metrik': did you mean 'metric'?"),
-        ("unit,metric,value,unit\n", "'unit' stands there twice"),
-        ('unit,metric,value\nu,csat,"4\n', "no CSV"),
+        ("unit,metrik,value\n", "line 1: unknown column 'metrik'; did you mean 'metric'?"),
+        ("unit,metric,value,unit\n", "'unit'"),
+        ('unit,metric,value\nu,csat,"4\n', "not CSV"),
         (b"unit,metric,value\n\xff,csat,4\n", "save the file as UTF-8"),
     ],
 )

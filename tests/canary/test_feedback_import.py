@@ -161,7 +161,7 @@ def test_nobody_there_is_said(file: Path, tmp_path: Path) -> None:
 def test_an_address_that_is_none_is_not_tried_again(file: Path) -> None:
     write(file, 4)
     waits = list[float]()
-    with pytest.raises(NotTaken, match="is no address: write HOST:PORT"):
+    with pytest.raises(NotTaken, match="is not an address; write HOST:PORT"):
         import_file(file, FeedbackClient("ftp://127.0.0.1", None, pause=waits.append), now=NOW)
     assert waits == []
 
@@ -170,7 +170,7 @@ def test_an_address_that_is_none_is_not_tried_again(file: Path) -> None:
 def test_a_server_that_is_no_canarys_is_told(endpoint: Endpoint, file: Path, answer: bytes) -> None:
     write(file, 4)
     endpoint.foreign = answer
-    with pytest.raises(NotTaken, match="is no canary's traffic listener"):
+    with pytest.raises(NotTaken, match="is not a canary traffic listener"):
         import_file(file, client(endpoint), now=NOW)
 
 

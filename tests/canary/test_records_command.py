@@ -72,7 +72,7 @@ def test_an_age_is_counted_from_now(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--since", "yesterday"), '"yesterday" is no time; write 2026-11-24'),
+        (("--since", "yesterday"), '"yesterday" is not a time; write 2026-11-24'),
         (("--format", "parquet"), "Parquet needs a file"),
         (("--format", "xls"), "xls"),
         (("--what", "prompts"), "prompts"),

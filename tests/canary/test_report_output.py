@@ -34,9 +34,9 @@ def test_a_form_is_printed_and_a_file_is_written(
     [
         ("pdf", None, "use text, json, markdown, html"),
         (None, "pdf", "neither a form"),
-        (None, "report.pdf", "say the form with -f"),
-        (None, "/nowhere/report.html", "folder that is there"),
-        ("html", "/", "folder that is there"),
+        (None, "report.pdf", "give the format with -f"),
+        (None, "/nowhere/report.html", "its folder does not exist"),
+        ("html", "/", "its folder does not exist"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_would_be_right(
@@ -65,8 +65,8 @@ def test_without_a_server_ever_run_it_says_what_to_start(tmp_path: Path) -> None
     done = CliRunner().invoke(app, [*asked, "ship"])
     assert done.exit_code == 1
     assert done.stderr == (
-        f"there is no data folder {tmp_path / 'nowhere'}: start `canary serve` first, or name its folder "
-        "with --data\n"
+        f"there is no data folder {tmp_path / 'nowhere'}; start `canary serve` first, or name its folder "
+        f"with --data\n"
     )
 
 

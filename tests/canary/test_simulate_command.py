@@ -106,8 +106,8 @@ def test_ctrl_c_ends_it_at_once_with_its_processes_and_without_a_traceback(confi
 
 def test_which_canary_is_meant_must_be_said_where_there_are_several(config: Path) -> None:
     config.write_text(CONFIG + OTHER)
-    assert refused(config) == "say which with --canary; the config has: one, other\n"
-    assert refused(config, "--canary", "thrid") == "say which with --canary; the config has: one, other\n"
+    assert refused(config) == "name a canary with --canary; the config has: one, other\n"
+    assert refused(config, "--canary", "thrid") == "name a canary with --canary; the config has: one, other\n"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_which_canary_is_meant_must_be_said_where_there_are_several(config: Path
         ("--share", "100%", "a share of 1 leaves one arm without users"),
         ("--error", "50", "did you mean 50%?"),
         ("--base-error", "100%", "--base-error must be below 100%"),
-        ("--cost", "dear", '"dear" is no factor of the baseline\'s cost; write 3x or 3'),
+        ("--cost", "dear", '"dear" is not a cost ratio; write, for example, 3x'),
         ("--cost", "0x", "must be above 0"),
         ("--latency", "4", 'write "4s" for seconds'),
         ("--within", "0s", "must be above 0"),

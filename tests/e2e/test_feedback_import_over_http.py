@@ -119,7 +119,7 @@ def test_bad_rows_are_all_named_by_line_and_nothing_is_kept(stage: Stage, tmp_pa
         5: "send exactly one of exchange_id, session, unit",
         6: "unknown metric 'casat': did you mean 'csat'?",
     }
-    assert "4 of 5 rows are bad: nothing was sent" in done.stderr
+    assert "4 of 5 rows are invalid; nothing was sent" in done.stderr
     assert stored(stage, exchange=exchange) == []
 
 

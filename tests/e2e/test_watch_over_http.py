@@ -131,7 +131,7 @@ def test_a_benchmark_that_cannot_be_run_is_told_and_watching_goes_on(
     assert watch(tmp_path, "--bench", "--match", "new").exit_code == 0
     told = [each["headline"] for each in hook.bodies if each["event"] == "benchmark_finished"]
     assert len(told) == 3
-    assert all("its benchmark could not be run: " in each and "sums.jsonl" in each for each in told)
+    assert all("its benchmark failed: " in each and "sums.jsonl" in each for each in told)
 
 
 def test_a_watcher_that_runs_follows_its_config(tmp_path: Path, provider: ProviderThread, hook: Hook) -> None:
@@ -208,7 +208,7 @@ def test_a_model_that_passes_gets_its_canary_by_itself_and_one_that_does_not_get
     provider.behave("gpt-good", knows_all)
     assert looked() == (
         "ship: openai/gpt-good: its benchmark against openai/older says ship; "
-        f"trial-gpt-good stands in {server.config} and starts by itself"
+        f"trial-gpt-good is in {server.config} and starts automatically"
     )
 
     def states() -> list[tuple[str, str, float]]:
