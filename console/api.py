@@ -1,4 +1,4 @@
-"""The JSON API under `/api/`: what the command line and pipelines talk to."""
+"""The JSON API under `/api/`, for the command line and pipelines."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ _WHO_BOUND, _REASON_BOUND, _BODY_BOUND = 200, 2000, 64 << 10
 
 
 class Api:
-    """The routes, over what the admin process can tell and do."""
+    """The API's routes."""
 
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
@@ -36,14 +36,14 @@ class Api:
         ]
 
     async def status(self, request: Request) -> Response:
-        """GET: the contract's status document."""
+        """GET: the status document."""
         return JSONResponse(self._operator.status())
 
     async def explain(self, request: Request) -> Response:
         """GET ?unit=…: which arm the unit would get in each canary, and why."""
         unit = request.query_params.get("unit", "")
         if not unit:
-            return _problem(400, "say which unit: /api/explain?unit=…")
+            return _problem(400, "the unit is missing: /api/explain?unit=…")
         return JSONResponse(self._operator.explain(unit))
 
     async def audit(self, request: Request) -> Response:
@@ -54,7 +54,7 @@ class Api:
             return _problem(problem.status, problem.message)
 
     async def rollbacks(self, request: Request) -> Response:
-        """GET ?limit=100: why the canary was rolled back, each time, the newest first."""
+        """GET ?limit=100: the canary's rollbacks and their evidence, the newest first."""
         try:
             found = await self._operator.rollbacks(request.path_params["name"], _limit(request))
         except BadOrder as problem:
@@ -65,7 +65,7 @@ class Api:
         """GET ?form=json|markdown|html: the canary's report."""
         form = request.query_params.get("form", "json")
         if form not in _FORMS:
-            return _problem(400, "form is json, markdown or html")
+            return _problem(400, "form must be json, markdown or html")
         try:
             text = await self._operator.report(request.path_params["name"], form)
         except BadOrder as problem:
@@ -73,7 +73,7 @@ class Api:
         return HTMLResponse(text) if form == "html" else PlainTextResponse(text, media_type=_FORMS[form])
 
     async def decide(self, request: Request) -> Response:
-        """POST {"decision", "who", "reason", "compensating"?}: keep what a person decided."""
+        """POST {"decision", "who", "reason", "compensating"?}: record a person's decision."""
         try:
             decision = _decision_document(await _body(request))
             done = await self._operator.decide(request.path_params["name"], **decision)
@@ -81,17 +81,17 @@ class Api:
             return _problem(
                 400,
                 f'send JSON: {{"decision": "{" | ".join(CHOICES)}", "who": "…", "reason": "…"}}, '
-                'and with a decision to ship "compensating" if a factor outweighs a miss',
+                'and, only with the decision ship, "compensating" if a factor outweighs a missed bound',
             )
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
         return JSONResponse(done)
 
     async def order(self, request: Request) -> Response:
-        """POST {"who", "reason", "share"?}: start, pause, resume, rollback, promote or ramp one canary."""
+        """POST {"who", "reason", "share"?}: start, pause, resume, roll back, promote or ramp one canary."""
         order = request.path_params["order"]
         if order not in ORDERS:
-            return _problem(404, f"no such order; there are {', '.join(ORDERS)}")
+            return _problem(404, f"there is no such order; use {', '.join(ORDERS)}")
         try:
             document = _order_document(await _body(request))
             done = await self._operator.order(request.path_params["name"], order, **document)
@@ -103,19 +103,19 @@ class Api:
 
 
 def refused(request: Request, problem: Exception) -> Response:
-    """What no route takes (404, 405): under `/api/` as every other error of the API."""
+    """The response to 404 and 405: JSON under `/api/`, like every other error of the API."""
     if not isinstance(problem, HTTPException):
         raise problem
     if not _is_api(request):
         return PlainTextResponse(problem.detail, problem.status_code, problem.headers)
     path, takes = request.url.path, ", ".join(sorted((problem.headers or {}).get("Allow", "").split(", ")))
-    message = f"{path} takes {takes}" if takes else f"there is no {path} here"
+    message = f"{path} only allows {takes}" if takes else f"there is no {path}"
     return JSONResponse({"error": message}, problem.status_code, problem.headers)
 
 
 def broken(request: Request, problem: Exception) -> Response:
-    """A defect of ours (500); whoever called us logs it."""
-    message = "this is a defect of canary's: the admin process's log tells more"
+    """The response to an unexpected exception (500). Starlette raises the exception again, for the log."""
+    message = "internal error in canary; see the admin process's log"
     return _problem(500, message) if _is_api(request) else PlainTextResponse(message, 500)
 
 
@@ -124,12 +124,12 @@ def _is_api(request: Request) -> bool:
 
 
 async def _body(request: Request) -> Any:
-    """The JSON that was sent. ValueError when it is none, BadOrder (413) for more than an order can be."""
+    """The request's JSON. Raises ValueError if it is not JSON, BadOrder (413) if it is too large."""
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > _BODY_BOUND:
-            raise BadOrder(413, f"an order has at most {_BODY_BOUND >> 10} KiB")
+            raise BadOrder(413, f"an order may have at most {_BODY_BOUND >> 10} KiB")
     try:
         return json.loads(body)
     except RecursionError as problem:
@@ -139,12 +139,12 @@ async def _body(request: Request) -> Any:
 def _limit(request: Request) -> int:
     limit = request.query_params.get("limit", "100")
     if len(limit) > len("1000") or not limit.isdecimal() or not 1 <= int(limit) <= 1000:
-        raise BadOrder(400, "limit is a number from 1 to 1000")
+        raise BadOrder(400, "limit must be a number from 1 to 1000")
     return int(limit)
 
 
 def _order_document(document: Any) -> dict[str, Any]:
-    """Raises ValueError for what is no order, BadOrder for a name or a share that cannot be."""
+    """Raises ValueError if the document is not an order, BadOrder if the name or the share is invalid."""
     if not isinstance(document, dict):
         raise ValueError
     who, reason, share = document.get("who", ""), document.get("reason", ""), document.get("share")
@@ -153,14 +153,16 @@ def _order_document(document: Any) -> dict[str, Any]:
     if share is not None and (isinstance(share, bool) or not isinstance(share, int | float)):
         raise ValueError
     if share is not None and not 0.0 <= share <= 1.0:
-        raise BadOrder(400, '"share" lies between 0 and 1, as 0.1 for 10 %')
+        raise BadOrder(400, '"share" must be between 0 and 1, for example 0.1 for 10 %')
     _must_be_short(who)
     return {"who": who, "reason": reason[:_REASON_BOUND], "share": share}
 
 
 def _decision_document(document: Any) -> dict[str, Any]:
-    """Raises ValueError for what is no decision: it needs who and why; a factor goes with ship. BadOrder for
-    a name that cannot be."""
+    """Raises ValueError if the document is not a decision, BadOrder if the name is invalid.
+
+    A decision needs `who` and `reason`; `compensating` is only for ship.
+    """
     if not isinstance(document, dict) or document.get("decision") not in CHOICES:
         raise ValueError
     who, reason, factor = (document.get(name) or "" for name in ("who", "reason", "compensating"))
@@ -181,7 +183,7 @@ def _decision_document(document: Any) -> dict[str, Any]:
 
 def _must_be_short(who: str) -> None:
     if len(who) > _WHO_BOUND:
-        raise BadOrder(400, f'"who" has at most {_WHO_BOUND} characters')
+        raise BadOrder(400, f'"who" may have at most {_WHO_BOUND} characters')
 
 
 def _problem(status: int, message: str) -> Response:

@@ -1,4 +1,4 @@
-"""The admin listener's app: metrics, health, the JSON API and the operator's page. Decides nothing itself."""
+"""The admin listener's app: metrics, health, the JSON API and the operator's page."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from console.api import Api, broken, refused
 from console.archive import Archive
-from console.guard import Access, Guard, closed
+from console.guard import Access, Guard, bearer_challenge
 from console.labelling import Labelling
 from console.login import Login
 from console.ordering import Ordering
@@ -36,28 +36,28 @@ def admin_app(
     *,
     closing: Callable[[], bool] = lambda: False,
 ) -> Starlette:
-    """The whole admin app; every route but the open ones needs the admin token that `access` knows, or a
-    session that began with it. `closing` is True once the process is to end."""
+    """The whole admin app. Every route except the open ones needs the admin token in `access`, or a session
+    that began with it. `closing` is True once the process is shutting down."""
     sessions, templates = Sessions(access.admin_token, time.time), Templates()
-    entry = Login(access, sessions, templates)
+    login = Login(access, sessions, templates)
     routes = [
         *_open_routes(lambda: operator.degraded(), registry),
         *Api(operator).routes(),
-        *entry.routes(),
-        *Page(operator, entry, templates, closing).routes(),
-        *Archive(operator, entry, templates).routes(),
-        *Pairs(operator, entry, templates).routes(),
-        *Labelling(operator, entry, templates).routes(),
-        *Ordering(operator, entry, templates).routes(),
+        *login.routes(),
+        *Page(operator, login, templates, closing).routes(),
+        *Archive(operator, login, templates).routes(),
+        *Pairs(operator, login, templates).routes(),
+        *Labelling(operator, login, templates).routes(),
+        *Ordering(operator, login, templates).routes(),
     ]
-    guard = Middleware(Guard, access=access, sessions=sessions, door=entry.door)
+    guard = Middleware(Guard, access=access, sessions=sessions, challenge=login.challenge)
     return Starlette(routes=routes, middleware=[guard], exception_handlers=_ERRORS)
 
 
 def health_app(degraded: Degraded, registry: CollectorRegistry, access: Access) -> Starlette:
-    """What a process shows that takes no orders: metrics and health. `degraded` says what does not work."""
+    """The app of a process that takes no orders: metrics and health. `degraded` lists what does not work."""
     sessions = Sessions(access.admin_token, time.time)
-    guard = Middleware(Guard, access=access, sessions=sessions, door=closed)
+    guard = Middleware(Guard, access=access, sessions=sessions, challenge=bearer_challenge)
     return Starlette(routes=_open_routes(degraded, registry), middleware=[guard], exception_handlers=_ERRORS)
 
 

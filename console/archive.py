@@ -1,4 +1,4 @@
-"""The archive as pages: what evaluations changed, run by run, and each report as it was then."""
+"""The archive's pages: a list of all evaluations, and each evaluation's report as it was then."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Archive:
-    """Two pages, over the evaluations that the store keeps."""
+    """The two pages of the archive."""
 
-    def __init__(self, operator: Operator, entry: Login, templates: Templates) -> None:
+    def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
         self._operator = operator
-        self._entry = entry
+        self._login = login
         self._templates = templates
 
     def routes(self) -> list[Route]:
@@ -30,14 +30,14 @@ class Archive:
         return [Route("/archive", self.trends), Route("/archive/{key}", self.one)]
 
     async def trends(self, request: Request) -> Response:
-        """Every run as it stood last, the newest first, and what all of them tell together."""
+        """The latest evaluation of every run, the newest first, and their summary."""
         try:
             documents = await self._operator.evaluations()
         except BadOrder as problem:
             return self._problem(request, problem)
-        shown = await asyncio.to_thread(_summed_up, documents)
+        summary = await asyncio.to_thread(_summed_up, documents)
         names = {each["name"] for each in self._operator.status()["canaries"]}
-        return self._answer(request, "archive.html", **shown, names=names)
+        return self._answer(request, "archive.html", **summary, names=names)
 
     async def one(self, request: Request) -> Response:
         """One evaluation's report, as it was then."""
@@ -52,11 +52,11 @@ class Archive:
         return self._answer(request, "problem.html", status_code=problem.status, message=problem.message)
 
     def _answer(self, request: Request, template: str, *, status_code: int = 200, **values: Any) -> Response:
-        token = self._entry.form_token(request)
+        token = self._login.form_token(request)
         return self._templates.answer(template, status_code=status_code, form_token=token, **values)
 
 
-# Statistics take two seconds to import, and most admin processes never show the archive: imported when asked.
+# Importing statistics takes two seconds, and most admin processes never show the archive.
 
 
 def _summed_up(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Both arms side by side, as rows of a table. Pure: a status document in, texts out."""
+"""The table that compares both arms, from a status document. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _WHERE_KNOWN: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A figure, and beside it what it rests on ("" for nothing)."""
+    """A figure and a note, for example its interval; "" for no note."""
 
     figure: str
     note: str = ""
@@ -31,7 +31,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class FigureRow:
-    """One figure of both arms."""
+    """One row: a figure of both arms."""
 
     name: str
     baseline: Cell
@@ -39,18 +39,18 @@ class FigureRow:
 
 
 def rows(arms: Mapping[str, Mapping[str, Any]]) -> Sequence[FigureRow]:
-    """What is shown of the arms of the status document."""
+    """The rows for the arms of the status document."""
     baseline, candidate = arms["baseline"], arms["candidate"]
-    told = [
+    found = [
         FigureRow("Requests", _requests(baseline), _requests(candidate)),
         FigureRow("Errors", _errors(baseline), _errors(candidate)),
         *(FigureRow(name, *_each(arms, key, unit)) for name, key, unit in _ALWAYS),
     ]
     for name, key, unit in _WHERE_KNOWN:
         if any(arm[key] is not None for arm in (baseline, candidate)):
-            told.append(FigureRow(name, *_each(arms, key, unit)))
+            found.append(FigureRow(name, *_each(arms, key, unit)))
     metrics = sorted({*baseline["feedback"], *candidate["feedback"]})
-    return told + [
+    return found + [
         FigureRow(title(metric), _rating(baseline, metric), _rating(candidate, metric)) for metric in metrics
     ]
 
@@ -66,7 +66,7 @@ def _each(
 
 
 def _range(ends: Sequence[float | None] | None, unit: Callable[[float | None], str]) -> str:
-    """The interval in words; "" where neither end is known."""
+    """The interval in words; "" if neither end is known."""
     low, high = ends or (None, None)
     if low is None:
         return f"at most {unit(high)}" if high is not None else ""

@@ -1,4 +1,4 @@
-"""A rollback's evidence over time, as lines to draw. Pure."""
+"""The chart of a rollback's evidence over time. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _ROOM = 1.1
 
 @dataclass(frozen=True, slots=True)
 class EvidenceLine:
-    """One statistic: the points of a polyline, and the height of what convicts."""
+    """One statistic: a polyline's points, and the position and label of its limit."""
 
     points: str
     limit_y: float
@@ -22,7 +22,7 @@ class EvidenceLine:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceCourse:
-    """Both statistics in a field of WIDTH × HEIGHT; the time runs from `start` to `end`, UTC seconds."""
+    """Both statistics in an area of WIDTH × HEIGHT, from `start` to `end` in UTC seconds."""
 
     whole: EvidenceLine
     since: EvidenceLine
@@ -31,7 +31,7 @@ class EvidenceCourse:
 
 
 def reach(path: Sequence[Point]) -> EvidenceCourse | None:
-    """How the evidence grew, on a logarithmic scale; None for fewer than two points."""
+    """The chart, on a logarithmic scale; None for fewer than two points."""
     if len(path) < 2:
         return None
     start, end = path[0].at, path[-1].at

@@ -1,4 +1,4 @@
-"""Who may reach the admin listener: Host and Origin are checked, then the token of the matched path."""
+"""Access control of the admin listener: checks Host, Origin, and the token or session."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,38 +16,38 @@ _MEASURED = frozenset({"/healthz", "/readyz", "/metrics"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _BEARER_WANTED = "send `Authorization: Bearer …` with the admin token (DATA/admin.token)"
 
-Door = Callable[[HTTPConnection], Response]
-"""What somebody without a session is shown."""
+Challenge = Callable[[HTTPConnection], Response]
+"""Makes the response to a request without a session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """The tokens in force. `loopback` is True when the listener is on this machine only: then the Host header
-    must name it too, which keeps a web page from reaching it through a name of its own (DNS rebinding)."""
+    """The current tokens. If `loopback`, the listener is only on this machine, and the Host header must be a
+    loopback name, which stops DNS rebinding by a web page."""
 
     admin_token: Callable[[], str | None]
     metrics_token: Callable[[], str | None]
     loopback: bool
 
     def admits(self, given: str | None) -> bool:
-        """True for the admin token."""
+        """True if this is the admin token."""
         return same(given, self.admin_token())
 
     def admits_to_metrics(self, given: str | None) -> bool:
-        """True when metrics are open, and for either token."""
+        """True if this is the metrics token or the admin token, or if metrics need no token."""
         wanted = self.metrics_token()
         return wanted is None or same(given, wanted) or self.admits(given)
 
 
 class Guard:
-    """ASGI middleware around the whole admin app. A session opens the pages; the API wants the token itself,
-    which no browser adds to a request by itself."""
+    """ASGI middleware around the whole admin app. Pages accept a session. The API only accepts the token,
+    which a browser never adds to a request by itself."""
 
-    def __init__(self, app: ASGIApp, access: Access, sessions: Sessions, door: Door) -> None:
+    def __init__(self, app: ASGIApp, access: Access, sessions: Sessions, challenge: Challenge) -> None:
         self._app = app
         self._access = access
         self._sessions = sessions
-        self._door = door
+        self._challenge = challenge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(HTTPConnection(scope)) if scope["type"] == "http" else None
@@ -57,7 +57,7 @@ class Guard:
         headers, path = request.headers, request.scope["path"]
         host = headers.get("host", "")
         if self._access.loopback and not is_loopback(host):
-            return _refuse(400, "this listener is on loopback: the Host header must say so")
+            return _refuse(400, "this listener is on loopback; the Host header must be a loopback name")
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
             return _refuse(403, "requests from other origins are refused")
@@ -69,16 +69,16 @@ class Guard:
             return None
         if path.startswith("/api/"):
             return _refuse(401, _BEARER_WANTED)
-        return None if self._sessions.admits(request.cookies.get(COOKIE)) else self._door(request)
+        return None if self._sessions.admits(request.cookies.get(COOKIE)) else self._challenge(request)
 
 
-def closed(request: HTTPConnection) -> Response:
-    """The door of an app without pages."""
+def bearer_challenge(request: HTTPConnection) -> Response:
+    """The challenge of an app without pages."""
     return _refuse(401, _BEARER_WANTED)
 
 
 def is_loopback(host: str) -> bool:
-    """True for a Host header that names this machine."""
+    """True if the Host header is a loopback name."""
     return (host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host) in _LOOPBACK
 
 

@@ -1,7 +1,6 @@
-"""Labelling: a captured pair at a time, without saying whose answer is whose, and what the labels tell.
+"""The page on which a person labels captured pairs, and the labels' summary.
 
-Who labels sees "A" and "B"; which is the candidate's, the exchange's id decides. So an opinion of the new
-model cannot colour what is right.
+Labelling is blind: the answers are called "A" and "B"; the exchange's id decides which is the candidate's.
 """
 
 import zlib
@@ -23,26 +22,26 @@ from records.labels import Label, Right
 from records.wilson import wilson
 
 SPOT, FULL = 50, 200
-"""Below SPOT labels nothing is counted up: they are examples. From FULL on it is a whole evaluation."""
+"""Below SPOT labels the page shows counts only, no rates. From FULL labels on it is a full evaluation."""
 
 _WHO_BOUND = 200
 
 
 class Labelling:
-    """The page that asks, and the form that answers it."""
+    """The labelling page and its form."""
 
-    def __init__(self, operator: Operator, entry: Login, templates: Templates) -> None:
+    def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
         self._operator = operator
-        self._entry = entry
+        self._login = login
         self._templates = templates
 
     def routes(self) -> list[Route]:
-        """Both, under one path."""
+        """Both routes."""
         path = "/canaries/{name}/label"
         return [Route(path, self.ask), Route(path, self.label, methods=["POST"])]
 
     async def ask(self, request: Request) -> Response:
-        """The oldest pair that nobody has labelled yet."""
+        """GET: the oldest pair without a label."""
         name, category = request.path_params["name"], request.query_params.get("category") or None
         try:
             asked = await self._operator.unlabelled(name, category)
@@ -60,13 +59,13 @@ class Labelling:
         )
 
     async def label(self, request: Request) -> Response:
-        """Keep what somebody said, and go on to the next pair."""
+        """POST: store a label, and go on to the next pair."""
         name = request.path_params["name"]
         try:
-            form = await self._entry.form(request)
+            form = await self._login.form(request)
             exchange, who = form.get("exchange", ""), form.get("who", "").strip()[:_WHO_BOUND]
             if not who:
-                raise BadOrder(400, "Not kept: say who you are. It stands beside the label.")
+                raise BadOrder(400, "Not saved: enter your name. It is stored with the label.")
             await self._operator.label(name, exchange, right_of(form.get("right", ""), exchange), who=who)
         except Forged as problem:
             return self._answer(request, "problem.html", 403, message=str(problem))
@@ -76,59 +75,59 @@ class Labelling:
         return RedirectResponse(f"/canaries/{quote(name)}/label?{again}", status_code=303)
 
     def _answer(self, request: Request, template: str, status_code: int = 200, **values: object) -> Response:
-        token = self._entry.form_token(request)
+        token = self._login.form_token(request)
         return self._templates.answer(template, status_code=status_code, form_token=token, **values)
 
 
 def candidate_is_a(exchange_id: str) -> bool:
-    """Whether the candidate's answer stands first: for half of all pairs, and always the same for one."""
+    """Whether the candidate's answer comes first: true for half of the pairs, constant for each pair."""
     return zlib.crc32(exchange_id.encode()) % 2 == 0
 
 
 def in_blind_order(real: Capture, copy: Capture) -> tuple[Capture, Capture, Capture]:
-    """(what was asked, A, B)."""
+    """(the question, answer A, answer B)."""
     return (real, copy, real) if candidate_is_a(real.about.exchange_id) else (real, real, copy)
 
 
 def right_of(choice: str, exchange_id: str) -> Right:
-    """Whose answer is right, from the letter under which it stood. BadOrder (400) for another word."""
+    """The arm whose answer is right, from the form's choice. Raises BadOrder (400)."""
     letters: dict[str, Right] = {"a": "baseline", "b": "candidate"}
     if candidate_is_a(exchange_id):
         letters = {"a": "candidate", "b": "baseline"}
     known: Mapping[str, Right] = {**letters, "both": "both", "neither": "neither", "unclear": "unclear"}
     if choice not in known:
-        raise BadOrder(400, f"{choice!r} is no label.")
+        raise BadOrder(400, f"{choice!r} is not a label.")
     return known[choice]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What labels tell, in sentences; `arms` are (arm, how many of its answers are right), few have none."""
+class LabelSummary:
+    """The labels' summary in sentences. `arms` has (arm, its share of right answers); empty without clear
+    labels."""
 
     extent: str
     arms: tuple[tuple[str, str], ...]
     apart: str
 
 
-def told(labels: Collection[Label]) -> Told | None:
-    """All of a canary's labels summed up; None without any. Unclear ones are counted apart."""
+def summarized(labels: Collection[Label]) -> LabelSummary | None:
+    """Sum up a canary's labels; None without labels. Unclear labels are only counted."""
     clear = [each.right for each in labels if each.right != "unclear"]
     if not labels:
         return None
     unclear = len(labels) - len(clear)
     right = {arm: sum(each in (arm, "both") for each in clear) for arm in ("baseline", "candidate")}
     only = {arm: sum(each == arm for each in clear) for arm in right}
-    return Told(
+    return LabelSummary(
         extent=f"{words.count(len(clear))} labelled, {words.count(unclear)} unclear: {_extent(len(clear))}",
         arms=tuple((arm, _share(found, len(clear))) for arm, found in right.items()) if clear else (),
-        apart=f"The candidate alone is right in {only['candidate']}, "
-        f"the baseline alone in {only['baseline']}.",
+        apart=f"Only the candidate is right in {only['candidate']}, only the baseline in {only['baseline']}.",
     )
 
 
 def _extent(count: int) -> str:
     if count < SPOT:
-        return f"a spot check. Below {SPOT} they are examples, not a rate."
+        return f"a spot check. Below {SPOT} labels there are no rates."
     return "a partial evaluation." if count < FULL else "a full evaluation."
 
 

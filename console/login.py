@@ -1,4 +1,4 @@
-"""In and out: the admin token by form, then a session's cookie, then the end of it."""
+"""Login and logout: a form takes the admin token, a cookie carries the session."""
 
 import secrets
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ _LOGIN_BOUND, _FORM_BOUND = 4096, 24576
 
 
 class Forged(Exception):
-    """A form that none of our pages has sent."""
+    """A form that does not come from a page of this session."""
 
 
 class Login:
-    """The door of the console: what stands before it, and the forms that come through it."""
+    """The login page, and the check that a form comes from a page of the session."""
 
     def __init__(self, access: Access, sessions: Sessions, templates: Templates) -> None:
         self._access = access
@@ -29,28 +29,30 @@ class Login:
         self._templates = templates
 
     def routes(self) -> list[Route]:
-        """The way in and the way out."""
+        """Login and logout."""
         return [
             Route(LOGIN, self.login, methods=["GET", "POST"]),
             Route("/logout", self.logout, methods=["POST"]),
         ]
 
-    def door(self, request: HTTPConnection) -> Response:
-        """For who has no session: the login form in the page's place. A script's request loads it whole."""
+    def challenge(self, request: HTTPConnection) -> Response:
+        """The login form, for a request without a session. Makes htmx reload the page."""
         if "hx-request" in request.headers:
             return PlainTextResponse("log in", 401, {"hx-refresh": "true"})
         path = request.scope["path"] if request.scope["method"] == "GET" else "/"
         return self._form(request, onwards=path, status_code=401)
 
     async def login(self, request: Request) -> Response:
-        """The token by form. Its check is a cookie that only this form's own page can have read."""
+        """Show the login form, or check the token and begin a session. A cookie with the same value as the
+        form's `check` field proves that the form is ours."""
         if request.method == "GET":
             return self._form(request, onwards="/", status_code=200)
         form = await _read(request, _LOGIN_BOUND)
         onwards = _onwards(form.get("onwards", ""))
         check = form.get("check")
         if not check or not same(request.cookies.get(_CHECK), check):
-            return self._form(request, onwards=onwards, status_code=403, wrong="The form was old: try again.")
+            wrong = "The form has expired. Try again."
+            return self._form(request, onwards=onwards, status_code=403, wrong=wrong)
         if not self._access.admits(form.get("token", "").strip()):
             return self._form(request, onwards=onwards, status_code=403, wrong="That is not the admin token.")
         answer = RedirectResponse(onwards, status_code=303)
@@ -58,7 +60,7 @@ class Login:
         return answer
 
     async def logout(self, request: Request) -> Response:
-        """End the session, here and in the browser."""
+        """End the session, and delete its cookie."""
         try:
             await self.form(request)
         except Forged as problem:
@@ -71,20 +73,20 @@ class Login:
         return answer
 
     def form_token(self, request: Request) -> str:
-        """What the forms of a page answered to this request carry; "" where there is no session."""
+        """The token for the forms of a page in this session; "" without a session."""
         cookie = request.cookies.get(COOKIE)
         return self._sessions.form_token(cookie) if cookie and self._sessions.admits(cookie) else ""
 
     def still_in(self, request: Request) -> bool:
-        """True while the request's session lasts, or where it brought the token itself."""
+        """True while the request's session lasts, or if the request carried the admin token."""
         return COOKIE not in request.cookies or self._sessions.admits(request.cookies[COOKIE])
 
     async def form(self, request: Request) -> Mapping[str, str]:
-        """The fields of a form that one of this session's pages has sent. Raises Forged."""
+        """The fields of a form from a page of this session. Raises Forged."""
         form = await _read(request, _FORM_BOUND)
         wanted = self.form_token(request)
         if not wanted or not same(form.get("form_token"), wanted):
-            raise Forged("The form is not of this session: load the page again, and give the order there.")
+            raise Forged("This form is not from your session. Reload the page and try again.")
         return form
 
     def _form(self, request: HTTPConnection, *, onwards: str, status_code: int, wrong: str = "") -> Response:
@@ -97,25 +99,25 @@ class Login:
 
 
 async def _read(request: Request, bound: int) -> dict[str, str]:
-    """A form as far as it may go: who sends more may have no token yet, and gets no memory either."""
-    kept = b""
+    """The form's fields. Reads at most `bound` bytes, because the sender may be unauthenticated."""
+    body = b""
     async for part in request.stream():
-        kept += part
-        if len(kept) > bound:
+        body += part
+        if len(body) > bound:
             break
-    fields = parse_qs(kept[:bound].decode("utf-8", "replace"), keep_blank_values=True)
+    fields = parse_qs(body[:bound].decode("utf-8", "replace"), keep_blank_values=True)
     return {name: values[0] for name, values in fields.items()}
 
 
 def _onwards(path: str) -> str:
-    """A page of ours to go on to: never another host's."""
+    """The path to redirect to; "/" if the path could lead to another host."""
     return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isascii() else "/"
 
 
 def _set(
     answer: Response, request: HTTPConnection, name: str, value: str, *, path: str, lasts_s: int
 ) -> None:
-    """Secure but on this machine itself, where there is no TLS and not every browser would send it back."""
+    """Set a cookie: Secure, except over plain HTTP on loopback, where not every browser would return it."""
     plain = request.url.scheme == "http" and is_loopback(request.headers.get("host", ""))
     answer.set_cookie(
         name, value, path=path, max_age=lasts_s, httponly=True, samesite="strict", secure=not plain

@@ -1,4 +1,4 @@
-"""Orders from the page: a form that says who and why, carried out by the admin process. Decides nothing."""
+"""The route that takes orders from the page's forms."""
 
 from collections.abc import Mapping
 from typing import TypedDict
@@ -17,52 +17,52 @@ from control.orders import ORDERS, BadOrder, Order
 _WHO_BOUND, _REASON_BOUND = 200, 2000
 
 
-class _Told(TypedDict):
+class _OrderFields(TypedDict):
     who: str
     reason: str
     share: float | None
 
 
 class Ordering:
-    """The one route that changes something."""
+    """The route that takes orders."""
 
-    def __init__(self, operator: Operator, entry: Login, templates: Templates) -> None:
+    def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
         self._operator = operator
-        self._entry = entry
+        self._login = login
         self._templates = templates
 
     def routes(self) -> list[Route]:
-        """Every page that changes something."""
+        """The route."""
         return [Route("/canaries/{name}/{order}", self.order, methods=["POST"])]
 
     async def order(self, request: Request) -> Response:
-        """Carry the order out, and say how many workers follow it already; or say plainly why not."""
+        """Carry out the order, and say how many workers have confirmed it, or why it was refused."""
         name, order = request.path_params["name"], request.path_params["order"]
         try:
-            form = await self._entry.form(request)
+            form = await self._login.form(request)
             self._must_be_as_seen(name, order, form)
-            done = await self._operator.order(name, _known(order), **_told(form, order))
+            done = await self._operator.order(name, _known(order), **_fields(form, order))
         except Forged as problem:
             return self._result(request, name, 403, str(problem))
         except BadOrder as problem:
             return self._result(request, name, problem.status, problem.message)
-        said = f"{words.plain(done['state']).capitalize()}, share {words.percent(done['share'])}."
-        followed = f"{done['confirmed']} of {done['workers']} workers follow it already."
-        return self._result(request, name, 200, f"{said} {followed}")
+        state = f"{words.plain(done['state']).capitalize()}, share {words.percent(done['share'])}."
+        confirmed = f"Confirmed by {done['confirmed']} of {done['workers']} workers."
+        return self._result(request, name, 200, f"{state} {confirmed}")
 
     def _must_be_as_seen(self, name: str, order: str, form: Mapping[str, str]) -> None:
-        """Refuse what was ordered looking at another state. A rollback is right whatever happened."""
+        """Raises BadOrder (409) if the state has changed since the page loaded. A rollback always passes."""
         canary = next((each for each in self._operator.status()["canaries"] if each["name"] == name), None)
         if order != "rollback" and canary is not None and form.get("seen") != key_of(canary):
             raise BadOrder(
                 409,
                 f"Not done: {name} has changed since this page showed it. {standing(canary).sentence} "
-                "Load the page again, and give the order there if it still holds.",
+                "Reload the page, and repeat the order if you still want it.",
             )
 
     def _result(self, request: Request, name: str, status: int, message: str) -> Response:
         template = "result.html" if "hx-request" in request.headers else "done.html"
-        token = self._entry.form_token(request)
+        token = self._login.form_token(request)
         return self._templates.answer(
             template, status_code=status, name=name, done=status == 200, message=message, form_token=token
         )
@@ -75,11 +75,11 @@ def _known(order: str) -> Order:
     raise BadOrder(404, f"There is no order {order!r}.")
 
 
-def _told(form: Mapping[str, str], order: str) -> _Told:
-    """Who, why and how much. BadOrder (400) for what is missing or no number."""
+def _fields(form: Mapping[str, str], order: str) -> _OrderFields:
+    """The form's name, reason and share. Raises BadOrder (400) if one is missing or invalid."""
     who, reason = form.get("who", "").strip(), form.get("reason", "").strip()
     if not who or not reason:
-        raise BadOrder(400, "Not done: say who you are, and why. Both stand in the audit log.")
+        raise BadOrder(400, "Not done: enter your name and a reason. Both go into the audit log.")
     return {"who": who[:_WHO_BOUND], "reason": reason[:_REASON_BOUND], "share": _share(form, order)}
 
 
@@ -89,4 +89,4 @@ def _share(form: Mapping[str, str], order: str) -> float | None:
     try:
         return float(form.get("share", "").strip().removesuffix("%").replace(",", ".")) / 100.0
     except ValueError:
-        raise BadOrder(400, "Not done: the share is a number of per cents, as 10.") from None
+        raise BadOrder(400, "Not done: the share must be a percentage, for example 10.") from None

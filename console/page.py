@@ -1,4 +1,4 @@
-"""The operator's pages that show: where every canary stands, read at a glance. They change nothing."""
+"""The operator's read-only pages: overview, canary, report, rollback, audit log."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -28,13 +28,13 @@ _NEWEST = 8
 
 
 class Page:
-    """The pages, over what the admin process can tell."""
+    """The read-only pages."""
 
     def __init__(
-        self, operator: Operator, entry: Login, templates: Templates, closing: Callable[[], bool]
+        self, operator: Operator, login: Login, templates: Templates, closing: Callable[[], bool]
     ) -> None:
         self._operator = operator
-        self._entry = entry
+        self._login = login
         self._templates = templates
         self._stream = FigureStream(closing)
         self._reports = Reports(operator, time.monotonic)
@@ -43,7 +43,7 @@ class Page:
         }
 
     def routes(self) -> list[Route]:
-        """Every page that shows."""
+        """Every read-only page."""
         return [
             Route("/", self.overview),
             Route("/audit", self.audit),
@@ -59,7 +59,7 @@ class Page:
         ]
 
     async def overview(self, request: Request) -> Response:
-        """All canaries, the loudest first, what does not work, and what was done last."""
+        """All canaries, the worst first; what does not work; the latest audit entries."""
         degraded, audit = [*self._operator.degraded()], []
         try:
             audit = [*await self._operator.audit(_NEWEST)]
@@ -70,19 +70,19 @@ class Page:
         return self._answer(request, "overview.html", canaries=canaries, degraded=degraded, audit=audit)
 
     async def canary(self, request: Request) -> Response:
-        """One canary, live."""
+        """One canary, updated live."""
         return self._of_one(request, "canary.html", whole=True)
 
     async def figures(self, request: Request) -> Response:
-        """The part of it that changes, for who has no stream."""
+        """The part of the canary's page that changes, for clients without the stream."""
         return self._of_one(request, "figures.html", whole=False)
 
     async def actions(self, request: Request) -> Response:
-        """The orders that its state allows."""
+        """The orders that the canary's state allows."""
         return self._of_one(request, "actions.html", whole=False)
 
     async def events(self, request: Request) -> Response:
-        """The part of it that changes and the last ten minutes, as events."""
+        """The changing part of the page and the last ten minutes, as server-sent events."""
         name = request.path_params["name"]
         try:
             self._operator.recent(name)
@@ -90,26 +90,27 @@ class Page:
             return self._problem(request, problem)
 
         def look() -> Mapping[str, Any]:
-            with suppress(BadOrder):  # gone from the config meanwhile
+            with suppress(BadOrder):  # the canary left the config meanwhile
                 shown = self._canary(name)
+                share = percent(shown["canary"]["share"])
                 html = self._templates.text("figures.html", {**shown, "whole": False})
                 return {
                     "html": html,
                     "key": shown["standing"].key,
-                    "said": f"{name} is {shown['standing'].word} at {percent(shown['canary']['share'])}",
+                    "announcement": f"{name} is {shown['standing'].word} at {share}",
                     "recent": self._operator.recent(name),
                 }
             return {
-                "html": "This canary is in the config no more.",
+                "html": "This canary is no longer in the config.",
                 "key": "gone",
-                "said": "",
+                "announcement": "",
                 "recent": None,
             }
 
-        return self._stream.answer(look, lambda: self._entry.still_in(request), headers())
+        return self._stream.answer(look, lambda: self._login.still_in(request), headers())
 
     async def score(self, request: Request) -> Response:
-        """The verdict so far in a line, and its report behind it."""
+        """The verdict so far in one line, with a link to the report."""
         return await self._of_report(request, "score.html")
 
     async def verdict(self, request: Request) -> Response:
@@ -117,7 +118,7 @@ class Page:
         return await self._of_report(request, "verdict.html")
 
     async def report(self, request: Request) -> Response:
-        """The report whole, as it would be sent to others."""
+        """The full report, as a file to share."""
         try:
             text = await self._operator.report(request.path_params["name"], "html")
         except BadOrder as problem:
@@ -125,7 +126,7 @@ class Page:
         return HTMLResponse(text, headers=headers_of_whole(text))
 
     async def why(self, request: Request) -> Response:
-        """Why it was rolled back, as it stood then: in the run that is asked for, or else the last time."""
+        """Why the canary was rolled back: the evidence of the given run, or of the latest rollback."""
         name, run = request.path_params["name"], request.query_params.get("run", "")
         try:
             shown = self._canary(name)
@@ -133,7 +134,7 @@ class Page:
         except BadOrder as problem:
             return self._problem(request, problem)
         found = next((each for each in history if run in ("", str(each.why.run))), None)
-        if run and found is None:  # that run paged somebody, and was not rolled back
+        if run and found is None:  # an incident links here, but that run was not rolled back
             return RedirectResponse(f"/canaries/{name}", status_code=303)
         why = found.why if found is not None else None
         course = reach(why.path) if why is not None else None
@@ -142,7 +143,7 @@ class Page:
         return self._answer(request, "why.html", **shown, why=why, course=course, proof=proof, runs=runs)
 
     async def audit(self, request: Request) -> Response:
-        """Who did what, and why."""
+        """The audit log."""
         try:
             audit = await self._operator.audit(_ENTRIES)
         except BadOrder as problem:
@@ -150,7 +151,7 @@ class Page:
         return self._answer(request, "audit.html", audit=audit)
 
     async def static(self, request: Request) -> Response:
-        """One of the console's own files."""
+        """A static file."""
         file = self._static.get(request.path_params["file"])
         if file is None:
             return Response(status_code=404)
@@ -158,7 +159,7 @@ class Page:
         return Response(file.read_bytes(), media_type=_TYPES[file.suffix], headers=given)
 
     def _of_one(self, request: Request, template: str, *, whole: bool) -> Response:
-        """One canary; but for the `whole` page, without the parts that a look leaves alone."""
+        """One canary. Without `whole`, leaves out the parts that live updates do not replace."""
         try:
             return self._answer(request, template, **self._canary(request.path_params["name"]), whole=whole)
         except BadOrder as problem:
@@ -170,17 +171,17 @@ class Page:
             made = await self._reports.of(shown["canary"]["name"], shown["canary"]["run"])
         except BadOrder as problem:
             return self._problem(request, problem)
-        # Statistics take two seconds to import; making the report has done that already.
+        # Importing statistics takes two seconds; making the report has done that already.
         from report.document import from_json
         from report.render import prose
         from report.wording import bound_words, title
 
         report = from_json(dict(made.document))
-        said = {"prose": prose, "title": title, "bound_words": bound_words}
-        return self._answer(request, template, **{**shown, "report": made.document}, whole=report, **said)
+        names = {"prose": prose, "title": title, "bound_words": bound_words}
+        return self._answer(request, template, **{**shown, "report": made.document}, whole=report, **names)
 
     def _canary(self, name: str) -> dict[str, Any]:
-        """What is shown of one canary. BadOrder when there is none of this name."""
+        """The template's values for one canary. Raises BadOrder (404)."""
         for canary in self._operator.status()["canaries"]:
             if canary["name"] == name:
                 return self._shown(canary)
@@ -197,10 +198,10 @@ class Page:
         }
 
     def _answer(self, request: Request, template: str, **values: Any) -> Response:
-        return self._templates.answer(template, form_token=self._entry.form_token(request), **values)
+        return self._templates.answer(template, form_token=self._login.form_token(request), **values)
 
     def _problem(self, request: Request, problem: BadOrder) -> Response:
-        token = self._entry.form_token(request)
+        token = self._login.form_token(request)
         return self._templates.answer(
             "problem.html", status_code=problem.status, message=problem.message, form_token=token
         )

@@ -1,6 +1,6 @@
-"""What the baseline said to a user, and what the candidate would have: captured pairs side by side.
+"""The page with captured pairs: the baseline's answer to a user beside the candidate's answer to a copy.
 
-Only for a canary that captures now. What a caller or a model wrote is shown as text, whatever it looks like.
+Only for a canary with `capture` in its present config. Texts of callers and models are always escaped.
 """
 
 import time
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from console.labelling import told
+from console.labelling import summarized
 from console.login import Login
 from console.rendering import Templates
 from control.operator import Operator
@@ -21,11 +21,11 @@ _DAY = timedelta(days=1)
 
 
 class Pairs:
-    """One page: a day's pairs, oldest first."""
+    """The page with a day's pairs, oldest first."""
 
-    def __init__(self, operator: Operator, entry: Login, templates: Templates) -> None:
+    def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
         self._operator = operator
-        self._entry = entry
+        self._login = login
         self._templates = templates
 
     def routes(self) -> list[Route]:
@@ -33,7 +33,7 @@ class Pairs:
         return [Route("/canaries/{name}/pairs", self.pairs)]
 
     async def pairs(self, request: Request) -> Response:
-        """GET ?day=2026-11-24&category=…&after=…: the pairs of a UTC day, today's without one."""
+        """GET ?day=2026-11-24&category=…&after=…: the pairs of a UTC day, by default today."""
         name, query = request.path_params["name"], request.query_params
         try:
             self._must_capture(name)
@@ -60,7 +60,7 @@ class Pairs:
             category=category or "",
             pairs=found[:SHOWN],
             labels=labels,
-            told=told(labels.values()),
+            summary=summarized(labels.values()),
             after=found[SHOWN][0].about.at if len(found) > SHOWN else None,
         )
 
@@ -69,20 +69,20 @@ class Pairs:
         if name not in canaries:
             raise BadOrder(404, f"There is no canary {name!r}.")
         if not canaries[name]["captures"]:
-            raise BadOrder(404, f"{name} captures nothing: its config has no `capture`.")
+            raise BadOrder(404, f"{name} captures no texts: its config has no `capture`.")
 
     def _answer(self, request: Request, template: str, status_code: int = 200, **values: object) -> Response:
-        token = self._entry.form_token(request)
+        token = self._login.form_token(request)
         return self._templates.answer(template, status_code=status_code, form_token=token, **values)
 
 
 def day_asked(text: str | None) -> date:
-    """The UTC day of that text, today without one. BadOrder (400) for what is none, or has no neighbour."""
+    """Parse a UTC day; today for None. Raises BadOrder (400)."""
     try:
         day = date.fromisoformat(text) if text else datetime.fromtimestamp(time.time(), UTC).date()
-        _ = day - _DAY, day + _DAY  # to which the page links
+        _ = day - _DAY, day + _DAY  # the page links to both
     except (ValueError, OverflowError):
-        raise BadOrder(400, f"{text!r} is no day: write it as 2026-11-24.") from None
+        raise BadOrder(400, f"{text!r} is not a day; write it as 2026-11-24.") from None
     return day
 
 
@@ -94,4 +94,4 @@ def _after(text: str | None) -> float:
     try:
         return float(text or 0.0)
     except ValueError:
-        raise BadOrder(400, f"{text!r} is no moment: write it in UTC seconds.") from None
+        raise BadOrder(400, f"{text!r} is not a time; write it in UTC seconds.") from None

@@ -1,4 +1,4 @@
-"""Templates into answers: the filters they may use, and the headers that every page carries."""
+"""Renders templates into responses, with the security headers of every page."""
 
 import hashlib
 import re
@@ -21,7 +21,7 @@ _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 
 class Templates:
-    """The console's templates. Every value is escaped; a name that is missing is an error."""
+    """The console's templates. Escapes every value; an undefined name is an error."""
 
     def __init__(self) -> None:
         self._environment = Environment(
@@ -36,21 +36,21 @@ class Templates:
         )
 
     def text(self, template: str, values: Mapping[str, Any]) -> str:
-        """The filled-in template."""
+        """The rendered template."""
         return self._environment.get_template(template).render(values)
 
     def answer(self, template: str, *, status_code: int = 200, **values: Any) -> Response:
-        """The filled-in template as a page, or a part of one."""
+        """The rendered template as a response: a page, or a part of a page."""
         return HTMLResponse(self.text(template, values), status_code=status_code, headers=headers())
 
 
 def headers() -> dict[str, str]:
-    """A page runs and loads nothing but the console's own files, and is in nobody's frame or cache."""
+    """The headers of a page: it loads only the console's own files, and is never framed or cached."""
     return _headers("'self'")
 
 
 def headers_of_whole(document: str) -> dict[str, str]:
-    """The same for a document that brings its own style: exactly that style is allowed, by its hash."""
+    """The headers of a self-contained document: allows exactly its own styles, by their hashes."""
     hashes = (hashlib.sha256(style.encode()).digest() for style in _STYLE.findall(document))
     return _headers(" ".join(f"'sha256-{b64encode(each).decode()}'" for each in hashes) or "'none'")
 

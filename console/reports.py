@@ -1,4 +1,4 @@
-"""Each canary's newest report, kept a while: the page shows its score without making it anew each time."""
+"""A cache of each canary's newest report, for the score on the page."""
 
 import asyncio
 import json
@@ -8,14 +8,14 @@ from typing import Any
 
 from control.operator import Operator
 
-KEPT_S = 60.0
-KEPT_FOR_ITS_COST = 20.0
-"""A report is kept this many times as long as it took: looking costs a twentieth of a core at most."""
+FRESH_S = 60.0
+FRESH_PER_COST = 20.0
+"""A report also stays fresh for this many times its own duration, so reports use at most 1/20 of a core."""
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A report's document, when it was made (monotonic), and until when it is new enough."""
+class CachedReport:
+    """A report's document, when it was made, and until when it is fresh (monotonic seconds)."""
 
     document: Mapping[str, Any]
     at: float
@@ -23,20 +23,20 @@ class Made:
 
 
 class Reports:
-    """Reports by canary and run, one made at a time."""
+    """Reports by canary and run. Makes one report at a time."""
 
     def __init__(self, operator: Operator, mono: Callable[[], float]) -> None:
         self._operator = operator
         self._mono = mono
-        self._made: dict[tuple[str, int], Made] = {}
+        self._made: dict[tuple[str, int], CachedReport] = {}
         self._making = asyncio.Lock()
 
-    def newest(self, canary: str, run: int) -> Made | None:
-        """The last one made, however old."""
+    def newest(self, canary: str, run: int) -> CachedReport | None:
+        """The newest report, fresh or not; None if none was made."""
         return self._made.get((canary, run))
 
-    async def of(self, canary: str, run: int) -> Made:
-        """One that is new enough. Raises BadOrder as `Operator.report` does."""
+    async def of(self, canary: str, run: int) -> CachedReport:
+        """A fresh report, from the cache or made now. Raises BadOrder like `Operator.report`."""
         async with self._making:
             known = self.newest(canary, run)
             began = self._mono()
@@ -44,7 +44,7 @@ class Reports:
                 return known
             document = json.loads(await self._operator.report(canary, "json"))
             now = self._mono()
-            made = Made(document, now, now + max(KEPT_S, KEPT_FOR_ITS_COST * (now - began)))
+            made = CachedReport(document, now, now + max(FRESH_S, FRESH_PER_COST * (now - began)))
             self._made = {key: each for key, each in self._made.items() if key[0] != canary}
             self._made[canary, run] = made
             return made

@@ -1,4 +1,4 @@
-"""The operator's session: what a cookie proves, and what each form must bring back. Knows no HTTP."""
+"""Operators' sessions: signed cookies and form tokens. Knows no HTTP."""
 
 import hmac
 import secrets
@@ -9,9 +9,10 @@ LASTS_S = 12 * 3600
 
 
 class Sessions:
-    """Signed sessions, so that each of several admins knows those of the others. All end with the token.
+    """Sessions without shared state: any admin process with the same admin token can verify a cookie. A new
+    admin token ends all sessions.
 
-    A cookie is `EXPIRES.NONCE.SIGNATURE`, signed under a key that only who has the admin token can make.
+    A cookie is `EXPIRES.NONCE.SIGNATURE`, signed with a key derived from the admin token.
     """
 
     def __init__(self, admin_token: Callable[[], str | None], now: Callable[[], float]) -> None:
@@ -21,12 +22,12 @@ class Sessions:
         self._ended: dict[str, float] = {}
 
     def begin(self) -> str:
-        """A new session's cookie, for somebody who showed the admin token."""
+        """The cookie of a new session, after the admin token was checked."""
         named = f"{self._now() + LASTS_S:.0f}.{secrets.token_urlsafe(16)}"
         return f"{named}.{self._signature('session', named)}"
 
     def admits(self, cookie: str | None) -> bool:
-        """True for the cookie of a session that has begun, and has neither expired nor been ended."""
+        """True for the cookie of a session that has not expired and was not ended here."""
         named, _, signature = (cookie or "").rpartition(".")
         expires = named.partition(".")[0]
         return (
@@ -37,14 +38,14 @@ class Sessions:
         )
 
     def end(self, cookie: str) -> None:
-        """End a session; this process lets its cookie in no more."""
+        """End a session in this process."""
         now = self._now()
         self._ended = {named: expires for named, expires in self._ended.items() if expires > now}
         if self.admits(cookie):
             self._ended[cookie.rpartition(".")[0]] = now + LASTS_S
 
     def form_token(self, cookie: str) -> str:
-        """What a form of this session carries, and no page of another origin can know."""
+        """The CSRF token for the session's forms."""
         return self._signature("form", cookie)
 
     def _signature(self, purpose: str, text: str) -> str:
@@ -53,5 +54,5 @@ class Sessions:
 
 
 def same(given: str | None, wanted: str | None) -> bool:
-    """True when both are there and equal, found out in constant time."""
+    """True if both are given and equal. Takes constant time."""
     return wanted is not None and given is not None and hmac.compare_digest(given.encode(), wanted.encode())

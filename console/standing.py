@@ -1,4 +1,4 @@
-"""Where a canary stands, in words and lengths of bars. Pure: a status document in, what is shown out."""
+"""A canary's state as sentences and bar lengths, from its status document. Pure."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ Tone = Literal["good", "warn", "bad", "calm"]
 
 NEAR_LIMIT, NEAR_EVIDENCE = 0.8, 0.5
 LIMIT_AT = 0.75
-"""Where a bar has its limit: what is beyond it has room, too."""
+"""The limit's position on a bar; the rest of the bar shows values beyond the limit."""
 
 _STATE_TONES: Mapping[str, Tone] = {
     "running": "good",
@@ -27,7 +27,7 @@ _RULE_WORDS = {
     "ok": "ok",
     "warn": "over its limit",
     "firing": "firing",
-    "latched": "convicted",
+    "latched": "tripped",
     "not_enough_data": "not enough data",
     "not_applicable": "not applicable",
 }
@@ -55,10 +55,10 @@ _LOW_IS_BAD = ("csat", "thumbs")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleView:
-    """One guardrail. `filled` and `proved` are parts of a bar's length, in [0, 1]; None: nothing to draw.
+    """One guardrail. `filled` and `proved` are bar lengths in [0, 1]; None draws no bar.
 
-    `filled` is its value, with the limit at LIMIT_AT; `proved` how far the evidence has come, as a logarithm,
-    on the way to what the rule needs to act, told in `proof`."""
+    `filled` is the value, with the limit at LIMIT_AT. `proved` is the evidence as a part of the evidence that
+    the rule needs to act, on a logarithmic scale; `proof` is the same in words."""
 
     key: str
     name: str
@@ -77,8 +77,8 @@ class RuleView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """One canary at a glance. `sentence` alone says where it stands; `unseen` are the rules that have seen
-    nothing yet; `watched` is False before the start and after the end; `key` changes when the state does."""
+    """One canary at a glance. `sentence` sums up its state. `unseen` are the rules without data. `watched` is
+    False before the start and after the end. `key` changes with the state."""
 
     name: str
     state: str
@@ -93,12 +93,12 @@ class Standing:
 
     @property
     def icon(self) -> str:
-        """The state's own sign, or that of the trouble it is in."""
+        """The state's icon, or the icon of the tone if a guardrail warns or fires."""
         return self.state if self.tone == _STATE_TONES.get(self.state, "calm") else self.tone
 
 
 def standing(canary: Mapping[str, Any]) -> Standing:
-    """What to show of one canary of the status document."""
+    """The view of one canary of the status document."""
     rules = [_rule(each) for each in canary["guardrails"]]
     watched = canary["state"] not in ("waiting", "ended")
     return Standing(
@@ -116,7 +116,7 @@ def standing(canary: Mapping[str, Any]) -> Standing:
 
 
 def _tone(state: str, rules: Sequence[RuleView]) -> Tone:
-    """The state's; or its rules', while they are worse and there is a candidate that they speak of."""
+    """The tone of the state, or of its worst rule while the candidate has users."""
     if state in ("running", "paused", "promoted"):
         for tone in _WORSE:
             if any(rule.tone == tone and not rule.near for rule in rules):
@@ -125,7 +125,7 @@ def _tone(state: str, rules: Sequence[RuleView]) -> Tone:
 
 
 def key_of(canary: Mapping[str, Any]) -> str:
-    """The canary's state as one word, by which an order tells that it was given looking at another."""
+    """Identifies the canary's state. An order carries the key, so one from an outdated page is refused."""
     return f"{canary['run']}-{canary['state']}-{canary['share']:g}"
 
 
@@ -133,15 +133,15 @@ def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
     share = words.percent(canary["share"])
     match canary["state"]:
         case "waiting":
-            return "Waiting to be started. Everybody gets the baseline."
+            return "Not started yet. Everybody gets the baseline."
         case "ended":
             return "Ended. Everybody gets the baseline."
         case "rolled_back":
-            return _told(f"Rolled back. Everybody gets the baseline. {_begun(canary['reason'])}")
+            return _ended(f"Rolled back. Everybody gets the baseline. {_capitalized(canary['reason'])}")
         case "promoted":
             opening = "Promoted: everybody gets the candidate."
         case "paused":
-            opening = f"Paused at {share}: the ramp stands still."
+            opening = f"Paused at {share}: the ramp's clock is stopped."
         case _:
             opening = f"Running at {share}."
     return " ".join(part for part in (opening, _errors(canary["arms"]), _worst(rules)) if part)
@@ -150,13 +150,13 @@ def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
 def _errors(arms: Mapping[str, Mapping[str, Any]]) -> str:
     candidate, baseline = (error_rate(arms[arm]) for arm in ("candidate", "baseline"))
     if candidate is None:
-        return "The candidate has answered nothing yet."
+        return "The candidate has not answered any request yet."
     against = f" vs {words.percent(baseline)}" if baseline is not None else ""
     return f"Candidate errors {words.percent(candidate)}{against}."
 
 
 def error_rate(arm: Mapping[str, Any]) -> float | None:
-    """The part of an arm's answers and errors that failed, in [0, 1]; None while unknown."""
+    """The arm's error rate in [0, 1]; None if unknown."""
     counted: int = arm["counted"]
     errors: int = arm["errors"]
     return errors / counted if counted and errors <= counted else None
@@ -164,35 +164,35 @@ def error_rate(arm: Mapping[str, Any]) -> float | None:
 
 def _worst(rules: Sequence[RuleView]) -> str:
     if not rules:
-        return "No guardrail watches it."
+        return "No guardrail watches this canary."
     for tone in _WORSE:
         found = [rule for rule in rules if rule.tone == tone and not rule.near]
         if found:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            calming = ", without the evidence to page" if tone == "warn" else ""
-            return f"{_titled(found[0])}: {found[0].word}{calming}{more}."
+            unproven = ", but not enough evidence to page" if tone == "warn" else ""
+            return f"{_titled(found[0])}: {found[0].word}{unproven}{more}."
     near = [rule for rule in rules if rule.near]
     if near:
         return f"Near its limit: {', '.join(_titled(rule) for rule in near)}."
     if all(rule.tone == "calm" for rule in rules):
-        return "Too little traffic to judge yet."
-    return "No rule near its limit."
+        return "Not enough traffic to judge yet."
+    return "No guardrail is near its limit."
 
 
 def rule_name(key: str) -> str:
-    """A rule's key as a person calls it: `error_rate[plan=pro]` is "Error rate (plan pro)"."""
+    """A rule's key as a title: `error_rate[plan=pro]` is "Error rate (plan pro)"."""
     name, scope = _parted(key)
-    called = _NAMES.get(name, _begun(words.plain(name)))
-    return f"{called} ({scope})" if scope else called
+    title = _NAMES.get(name, _capitalized(words.plain(name)))
+    return f"{title} ({scope})" if scope else title
 
 
 def rule_word(state: str) -> str:
-    """A guardrail's state as a person calls it."""
+    """A guardrail's state in words."""
     return _RULE_WORDS[state]
 
 
 def rule_tone(state: str) -> Tone:
-    """How loud a guardrail's state is."""
+    """The tone of a guardrail's state."""
     return _RULE_TONES.get(state, "calm")
 
 
@@ -205,17 +205,17 @@ def _titled(rule: RuleView) -> str:
     return rule_name(rule.key)
 
 
-def _begun(text: str) -> str:
+def _capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _told(text: str) -> str:
+def _ended(text: str) -> str:
     text = text.strip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _ramp(canary: Mapping[str, Any]) -> str:
-    """Which step of the ramp, how long still, and what stops its clock."""
+    """The ramp's step, the time left, and why its clock is stopped."""
     ramp, state = canary["ramp"], canary["state"]
     steps, step = ramp["steps"], ramp["step"]
     if state not in ("running", "paused") or len(steps) < 2:
@@ -225,12 +225,12 @@ def _ramp(canary: Mapping[str, Any]) -> str:
     if step + 1 == len(steps):
         return f"Last step of {len(steps)}: {words.percent(steps[step]['share'])} until a person decides."
     left = f", {words.span(ramp['left_s'])} left" if ramp["left_s"] is not None else ""
-    stands = " The clock stands still: a rule is over its limit." if ramp["held"] else ""
-    if ramp.get("too_few_users") and ramp["left_s"] == 0 and not stands:
-        stands = " It stays until more of the candidate's users have been seen."
+    held = " The clock is stopped: a guardrail is over its limit." if ramp["held"] else ""
+    if ramp.get("too_few_users") and ramp["left_s"] == 0 and not held:
+        held = " The step continues until the candidate has had enough users."
     if state == "paused":
-        stands = " The clock stands still: paused."
-    return f"Step {step + 1} of {len(steps)}{left}, then {words.percent(steps[step + 1]['share'])}.{stands}"
+        held = " The clock is stopped: paused."
+    return f"Step {step + 1} of {len(steps)}{left}, then {words.percent(steps[step + 1]['share'])}.{held}"
 
 
 def _rule(found: Mapping[str, Any]) -> RuleView:
@@ -242,7 +242,7 @@ def _rule(found: Mapping[str, Any]) -> RuleView:
     )
     return RuleView(
         key=found["rule"],
-        name=_NAMES.get(name, _begun(words.plain(name))),
+        name=_NAMES.get(name, _capitalized(words.plain(name))),
         scope=scope,
         word="near its limit" if near else rule_word(found["state"]),
         tone="warn" if near else rule_tone(found["state"]),
@@ -265,7 +265,7 @@ def _filled(name: str, value: float | None, limit: float | None) -> float | None
 
 
 def _needed(found: Mapping[str, Any]) -> tuple[float, float]:
-    """(over the whole run, since it last looked healthy), logarithms: what the rule acts on."""
+    """The evidence that the rule needs to act, as logarithms: (whole run, since it last looked healthy)."""
     rolls_back = found.get("action", "rollback") == "rollback"
     return (ROLLBACK_MIXTURE, ROLLBACK_CUSUM) if rolls_back else (PAGE_MIXTURE, PAGE_CUSUM)
 
@@ -286,7 +286,7 @@ def _proof(found: Mapping[str, Any]) -> str:
 def proof_of(
     evidence: Mapping[str, float], whole: float = ROLLBACK_MIXTURE, since: float = ROLLBACK_CUSUM
 ) -> str:
-    """The evidence in numbers, by the statistic that has come further: `12 of 1,000`. "" for none."""
+    """The evidence in numbers, for the statistic nearer to its limit: `12 of 1,000`. "" for none."""
     mixture, cusum = evidence.get("ln_mixture", 0.0), evidence.get("ln_cusum", 0.0)
     reached, needed = (mixture, whole) if mixture / whole >= cusum / since else (cusum, since)
     return f"{_odds(reached)} of {_odds(needed)}" if reached > 0 else ""

@@ -1,4 +1,4 @@
-"""Figures as a person on call reads them. What is unknown is a dash, never a zero."""
+"""Formats figures for people. An unknown figure is a dash, never a zero."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 UNKNOWN = "–"
 _NBSP = "\u00a0"
-"""A figure and its unit stay on one line."""
+"""Keeps a figure and its unit on one line."""
 
 
 def percent(value: float | None) -> str:
@@ -24,7 +24,7 @@ def seconds(value: float | None) -> str:
 
 
 def dollars(value: float | None) -> str:
-    """An amount with three digits that matter: $0.00123, $12.30."""
+    """An amount with three significant digits: $0.00123, $12.30."""
     if value is None:
         return UNKNOWN
     if value >= 1 or value <= 0:
@@ -43,7 +43,7 @@ def times(value: float | None) -> str:
 
 
 def rate(value: float | None) -> str:
-    """How many a second: 43.2, 1,200."""
+    """A number per second: 43.2, 1,200."""
     return UNKNOWN if value is None else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
@@ -53,7 +53,7 @@ def points(value: float | None) -> str:
 
 
 def span(value: float | None) -> str:
-    """How long something takes, in its two greatest units: 2 d 4 h, 3 min 20 s."""
+    """A duration in its two largest units: 2 d 4 h, 3 min 20 s."""
     if value is None:
         return UNKNOWN
     left = round(value)
@@ -78,12 +78,12 @@ def day(at: float) -> str:
 
 
 def plain(name: str) -> str:
-    """A name of ours as words: rolled back."""
+    """A name with spaces for underscores: rolled back."""
     return name.replace("_", " ")
 
 
 def verdict(name: str) -> str:
-    """A verdict as it is said: Don't ship."""
+    """A verdict as words: Don't ship."""
     return "Don't ship" if name == "dont_ship" else plain(name).capitalize()
 
 

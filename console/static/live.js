@@ -1,9 +1,9 @@
-// One canary, live: a look a second from the stream, and by asking while there is none.
+// Updates one canary's page every second from the event stream, or by polling while there is no stream.
 "use strict";
 
 (() => {
   const live = document.getElementById("live");
-  const said = document.getElementById("said");
+  const announcer = document.getElementById("announcer");
   const connection = document.getElementById("connection");
   const POLL_MS = 5000, ASK_AGAIN_MS = 30000;
   let stream = null, polling = null, asking = null, key = live.dataset.key, stale = false, opener = null;
@@ -13,7 +13,7 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const charts = new Map();
 
-  // A value without neighbours has no line: it gets a dot.
+  // Draw a dot for a value without neighbours, which has no line.
   const alone = (drawn, series) => drawn.data[series].flatMap((value, i, all) =>
     value != null && all[i - 1] == null && all[i + 1] == null ? [i] : []);
 
@@ -33,7 +33,7 @@
     }, [[], [], []], place);
   }
 
-  // The newest slice is not over: its rate is that of the time it has lasted, once that is a few seconds.
+  // The newest slice is incomplete: scale by its elapsed time, once that is a few seconds.
   function values(kind, arm, { slice_s, newest_s }) {
     if (kind === "requests") {
       const newest = arm.requests.length - 1;
@@ -57,7 +57,7 @@
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((each) => each.redraw()));
 
-  // Looks
+  // Updates
 
   function look(event) {
     const seen = JSON.parse(event.data);
@@ -65,13 +65,13 @@
     connection.textContent = "Live, updated every second.";
     htmx.swap({ text: seen.html, target: live, swap: "innerMorph" });
     draw(seen.recent);
-    changed(seen.key, seen.said);
+    changed(seen.key, seen.announcement);
   }
 
   function changed(now, words) {
     if (now !== key) {
       key = now;
-      said.textContent = words;
+      announcer.textContent = words;
       stale = true;
     }
     if (stale && !document.querySelector("dialog[open]")) {
@@ -86,8 +86,8 @@
     changed(key, "");
   }, true);
 
-  // The buttons are made anew, but not under somebody who is just giving an order. Who works by keyboard goes on
-  // at the one they were at, or at the first.
+  // Do not replace the buttons while an order's dialog is open. After a replacement, restore the keyboard focus
+  // to the same button, or to the first.
   document.addEventListener("htmx:before:swap", (event) => {
     if (event.target.id !== "actions") return;
     stale ||= document.querySelector("dialog[open]") !== null;
@@ -106,7 +106,7 @@
 
   function poll() {
     if (polling !== null) return;
-    connection.textContent = "Not live: asked for every five seconds. The charts stand still.";
+    connection.textContent = "Not live: updated every five seconds. The charts are not updated.";
     polling = setInterval(() => htmx.trigger(live, "poll"), POLL_MS);
     htmx.trigger(live, "poll");
   }
@@ -127,7 +127,7 @@
     };
   }
 
-  // A page nobody looks at holds none of the few connections that a browser has to one host.
+  // A hidden page closes its stream, because a browser allows only a few connections to one host.
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) return watch();
     clearTimeout(asking);

@@ -1,4 +1,4 @@
-// What every page may need of a script: dialogs in browsers without `commandfor`, and the operator's name.
+// Scripts of every page: dialogs in browsers without `commandfor`, and the operator's name.
 "use strict";
 
 if (!("commandForElement" in HTMLButtonElement.prototype)) {
@@ -11,7 +11,7 @@ if (!("commandForElement" in HTMLButtonElement.prototype)) {
   });
 }
 
-// Kept in this browser only, so that nobody types it in a hurry at 3 a.m.
+// Remember the operator's name in this browser.
 document.addEventListener("submit", (event) => {
   const who = event.target.querySelector("input[name=who]");
   if (who) localStorage.setItem("who", who.value);
@@ -22,7 +22,7 @@ document.addEventListener("focusin", (event) => {
 });
 for (const who of document.querySelectorAll("main form:not(dialog form) input[name=who]"))
   who.value ||= localStorage.getItem("who") ?? "";
-// What a dialog told belongs to the order that was given in it.
+// Clear an order's result when its dialog closes.
 document.addEventListener("close", (event) => {
   event.target.querySelector(".outcome")?.replaceChildren();
 }, true);

@@ -146,7 +146,7 @@ def test_in_eighty_columns_a_guardrail_has_one_line_of_figures() -> None:
         rule("warn", rule="csat", threshold=4.26, value=4.79, evidence=loud),
     ]
     lines = [" ".join(line.split()) for line in drawn(80, guardrails=rules).splitlines()]
-    assert "Error rate vs. baseline convicted – 1.5× over 1,000,000 of 1,000" in lines
+    assert "Error rate vs. baseline tripped – 1.5× over 1,000,000 of 1,000" in lines
     assert "Satisfaction over its limit 4.79 ≥ 4.26 over 1,000,000 of 1,000" in lines
 
 

@@ -71,18 +71,18 @@ def refusal(method: str, path: str, body: bytes | None = None) -> tuple[int, str
 @pytest.mark.parametrize(
     ("method", "path", "status", "says"),
     [
-        ("GET", "/api/nope", 404, "there is no /api/nope here"),
-        ("GET", "/api", 404, "there is no /api here"),
-        ("POST", "/api/canaries/a/b/decide", 404, "there is no /api/canaries/a/b/decide here"),
-        ("POST", "/api/status", 405, "/api/status takes GET, HEAD"),
-        ("GET", "/api/canaries/a/pause", 405, "/api/canaries/a/pause takes POST"),
-        ("DELETE", "/api/audit", 405, "/api/audit takes GET, HEAD"),
+        ("GET", "/api/nope", 404, "there is no /api/nope"),
+        ("GET", "/api", 404, "there is no /api"),
+        ("POST", "/api/canaries/a/b/decide", 404, "there is no /api/canaries/a/b/decide"),
+        ("POST", "/api/status", 405, "/api/status only allows GET, HEAD"),
+        ("GET", "/api/canaries/a/pause", 405, "/api/canaries/a/pause only allows POST"),
+        ("DELETE", "/api/audit", 405, "/api/audit only allows GET, HEAD"),
     ],
 )
 def test_what_no_route_takes_is_refused_as_json(method: str, path: str, status: int, says: str) -> None:
     assert refusal(method, path) == (status, says)
     if status == 405:
-        assert sorted(asked(method, path).headers["allow"].split(", ")) == says.split("takes ")[1].split(", ")
+        assert sorted(asked(method, path).headers["allow"].split(", ")) == says.split("only allows ")[1].split(", ")
 
 
 def test_a_listener_without_the_api_says_so_as_json() -> None:
@@ -93,7 +93,7 @@ def test_a_listener_without_the_api_says_so_as_json() -> None:
             return await client.get("/api/status", headers=BEARER)
 
     answer = asyncio.run(ask())
-    assert (answer.status_code, answer.json()) == (404, {"error": "there is no /api/status here"})
+    assert (answer.status_code, answer.json()) == (404, {"error": "there is no /api/status"})
 
 
 def test_a_page_that_is_not_there_stays_plain_text() -> None:
@@ -108,7 +108,7 @@ def test_a_defect_is_json_too() -> None:
 
 @pytest.mark.parametrize("limit", ["x", "", "0", "-1", "1001", "²", "9" * 5000])
 def test_a_limit_that_is_none_is_refused(limit: str) -> None:
-    assert refusal("GET", f"/api/audit?limit={limit}") == (400, "limit is a number from 1 to 1000")
+    assert refusal("GET", f"/api/audit?limit={limit}") == (400, "limit must be a number from 1 to 1000")
 
 
 def test_a_limit_may_be_the_greatest() -> None:
@@ -120,7 +120,7 @@ def test_a_share_that_cannot_be_is_refused(share: str) -> None:
     body = f'{{"who": "me", "share": {share}}}'.encode()
     assert refusal("POST", "/api/canaries/a/ramp", body) == (
         400,
-        '"share" lies between 0 and 1, as 0.1 for 10 %',
+        '"share" must be between 0 and 1, for example 0.1 for 10 %',
     )
 
 
@@ -140,12 +140,12 @@ def test_a_name_that_is_too_long_is_told_from_what_is_no_order() -> None:
     given = {"who": "x" * 201, "reason": "r", "decision": "ship"}
     for what in ("pause", "decide"):
         found = refusal("POST", f"/api/canaries/a/{what}", json.dumps(given).encode())
-        assert found == (400, '"who" has at most 200 characters')
+        assert found == (400, '"who" may have at most 200 characters')
 
 
 def test_a_body_without_end_is_not_read_to_its_end() -> None:
     given = json.dumps({"who": "me", "reason": "r" * (64 << 10)}).encode()
-    assert refusal("POST", "/api/canaries/a/pause", given) == (413, "an order has at most 64 KiB")
+    assert refusal("POST", "/api/canaries/a/pause", given) == (413, "an order may have at most 64 KiB")
 
 
 def test_of_a_long_reason_the_first_two_thousand_characters_are_kept() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from console.labelling import candidate_is_a, in_blind_order, right_of, told
+from console.labelling import candidate_is_a, in_blind_order, right_of, summarized
 from control.orders import BadOrder
 from records.labels import Label, Right
 from tests.records.test_capture_store import a_capture
@@ -30,28 +30,28 @@ def test_a_letter_means_the_arm_whose_answer_stood_under_it(letter: str) -> None
         shown = first if letter == "a" else second
         meant: Right = "candidate" if shown.answer == "new" else "baseline"
         assert right_of(letter, name) == meant
-    with pytest.raises(BadOrder, match="no label"):
+    with pytest.raises(BadOrder, match="is not a label"):
         right_of("c", "exchange-1")
 
 
 def test_below_fifty_labels_are_examples_and_no_rate() -> None:
-    found = told(labels(both=20, candidate=8, baseline=3, unclear=9))
+    found = summarized(labels(both=20, candidate=8, baseline=3, unclear=9))
     assert found is not None
     assert found.extent.startswith("31 labelled, 9 unclear: a spot check.")
     assert dict(found.arms) == {"baseline": "23 of 31", "candidate": "28 of 31"}
-    assert found.apart == "The candidate alone is right in 8, the baseline alone in 3."
+    assert found.apart == "Only the candidate is right in 8, only the baseline in 3."
 
 
 def test_from_fifty_on_each_arm_has_an_interval() -> None:
-    found = told(labels(both=40, candidate=12, neither=8))
+    found = summarized(labels(both=40, candidate=12, neither=8))
     assert found is not None
     assert found.extent == "60 labelled, 0 unclear: a partial evaluation."
     assert dict(found.arms)["candidate"].replace("\u00a0", " ") == "86.7 % (75.8 % to 93.1 %), 52 of 60"
-    full = told(labels(both=200))
+    full = summarized(labels(both=200))
     assert full is not None and full.extent.endswith("a full evaluation.")
 
 
 def test_without_labels_nothing_is_told_and_unclear_ones_alone_are_no_share() -> None:
-    assert told([]) is None
-    unclear = told(labels(unclear=2))
+    assert summarized([]) is None
+    unclear = summarized(labels(unclear=2))
     assert unclear is not None and unclear.arms == ()

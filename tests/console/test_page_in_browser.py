@@ -92,7 +92,7 @@ def test_a_canary_is_told_in_one_sentence(open_page: Open) -> None:
         expect(bad.locator(".sentence")).to_contain_text("Rolled back. Everybody gets the baseline.")
         expect(bad).to_contain_text("Incident")
         expect(page.locator("section.card h2 a")).to_have_text(["billing-mini", "support-nov", "by-hand"])
-        expect(page.get_by_role("region", name="by-hand")).to_contain_text("Waiting to be started")
+        expect(page.get_by_role("region", name="by-hand")).to_contain_text("Not started yet")
         expect(fine).to_contain_text(re.compile(r"Step 1 of 2, 5\d.min.*left, then 40"))
 
 
@@ -189,16 +189,16 @@ def test_a_canary_is_paused_and_resumed_by_keyboard_with_a_reason(open_page: Ope
         page.get_by_role("button", name="Pause…").focus()
         page.keyboard.press("Enter")
         dialog = page.get_by_role("dialog", name="Pause: support-nov?")
-        expect(dialog.get_by_label("Why?")).to_be_focused()
+        expect(dialog.get_by_label("Reason, for the audit log")).to_be_focused()
         page.keyboard.press("Tab")
         page.keyboard.type("anna")
         page.keyboard.press("Enter")  # no reason yet: the browser asks for it
         assert stage.status("support-nov")["state"] == "running"
-        dialog.get_by_label("Why?").focus()
+        dialog.get_by_label("Reason, for the audit log").focus()
         page.keyboard.type("a holiday")
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
-        expect(dialog).to_contain_text(re.compile("Paused, share 20.%. 2 of 2 workers follow it already."))
+        expect(dialog).to_contain_text(re.compile("Paused, share 20.%. Confirmed by 2 of 2 workers."))
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
         expect(page.get_by_role("status")).to_have_text(re.compile("support-nov is paused at 20"))
@@ -209,7 +209,7 @@ def test_a_canary_is_paused_and_resumed_by_keyboard_with_a_reason(open_page: Ope
         page.get_by_role("button", name="Resume…").click()
         again = page.get_by_role("dialog", name="Resume: support-nov?")
         expect(again.get_by_label("Your name")).to_have_value("anna")
-        again.get_by_label("Why?").fill("back")
+        again.get_by_label("Reason, for the audit log").fill("back")
         again.get_by_role("button", name="Resume").click()
         expect(again).to_contain_text("Running, share 20")
         page.goto("/audit")
@@ -232,7 +232,9 @@ def test_the_buttons_made_anew_leave_the_keyboard_where_it_was_and_an_open_order
             make_anew(page)
             expect(button).to_be_focused()
         button.click()
-        why = page.get_by_role("dialog", name="Roll back: support-nov?").get_by_label("Why?")
+        why = page.get_by_role("dialog", name="Roll back: support-nov?").get_by_label(
+            "Reason, for the audit log"
+        )
         why.fill("half a sen")
         make_anew(page)
         expect(why).to_have_value("half a sen")
@@ -245,7 +247,7 @@ def test_an_order_given_to_a_state_that_is_past_is_told_plainly(open_page: Open,
         page.get_by_role("button", name="Promote…").click()
         stage.api("POST", "/api/canaries/support-nov/pause", {"who": "ben", "reason": "faster"})
         dialog = page.get_by_role("dialog", name="Promote: support-nov?")
-        dialog.get_by_label("Why?").fill("it won")
+        dialog.get_by_label("Reason, for the audit log").fill("it won")
         dialog.get_by_label("Your name").fill("anna")
         dialog.get_by_role("button", name="Promote").click()
         expect(dialog).to_contain_text(re.compile("Not done: support-nov has changed since .* Paused at 20"))
@@ -261,7 +263,7 @@ def test_why_it_was_rolled_back_stands_there_as_it_stood_then(open_page: Open) -
         expect(main).to_contain_text(re.compile(r"20.% → 0.%"))
         expect(main).to_contain_text(re.compile("error rate", re.IGNORECASE))
         then = page.get_by_role("region", name="The guardrails then")
-        expect(then.get_by_role("row", name="Error rate").filter(has_text="convicted").first).to_be_visible()
+        expect(then.get_by_role("row", name="Error rate").filter(has_text="tripped").first).to_be_visible()
         failures = page.get_by_role("region", name="Failed exchanges").get_by_role("table")
         assert failures.get_by_role("row").count() >= 4
 
@@ -278,7 +280,7 @@ def test_captured_pairs_stand_side_by_side_and_their_texts_are_texts(open_page: 
         assert page.locator(".said b").count() == 0
         expect(first.get_by_role("heading")).to_have_count(2)
         page.goto("/canaries/billing-mini/pairs")
-        expect(page.get_by_role("alert")).to_contain_text("captures nothing")
+        expect(page.get_by_role("alert")).to_contain_text("captures no texts")
 
 
 def test_answers_are_labelled_by_keyboard_one_pair_at_a_time_without_the_arms_names(open_page: Open) -> None:
@@ -286,7 +288,7 @@ def test_answers_are_labelled_by_keyboard_one_pair_at_a_time_without_the_arms_na
         # Whoever labels before the page's script is there (or without it) types the name once, too.
         page.route("**/static/page.js", lambda route: route.abort())
         page.goto("/canaries/support-nov/pairs")
-        expect(page.get_by_role("region", name="Labels")).to_contain_text("None yet")
+        expect(page.get_by_role("region", name="Labels")).to_contain_text("No labels yet")
         page.get_by_role("link", name="Label answers").click()
         pair = page.get_by_role("article", name="The pair")
         expect(pair.get_by_role("heading")).to_have_text(["Answer A", "Answer B"])
@@ -319,7 +321,7 @@ def test_the_archive_tells_what_every_run_changed_and_keeps_its_report(open_page
         eventually(lambda: has_it(page))
         row = page.get_by_role("row").filter(has_text="billing-mini")
         expect(row).to_contain_text("gpt-4o-mini-2024-07-18 → gpt-4.1-nano-2025-04-14")
-        expect(page.get_by_role("region", name="All together")).to_contain_text("openai: 1 evaluation")
+        expect(page.get_by_role("region", name="Summary")).to_contain_text("openai: 1 evaluation")
         row.get_by_role("link", name="Don't ship").click()
         expect(page.locator("h1")).to_have_text(re.compile("Don.t ship"))
         page.goto("/archive/0123456789abcdef")
@@ -335,5 +337,5 @@ def test_the_verdict_so_far_leads_to_its_segments_and_categories(open_page: Open
         expect(
             page.get_by_role("region", name="Category").get_by_role("row", name="billing").first
         ).to_be_visible()
-        page.get_by_role("link", name="The report whole").click()
+        page.get_by_role("link", name="Full report").click()
         expect(page.get_by_text("Canary support-nov")).to_be_visible()

@@ -14,6 +14,6 @@ def test_a_day_is_read_as_it_is_written() -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-11-31", "0001-01-01", "9999-12-31"])
 def test_what_is_no_day_or_has_none_beside_it_is_refused(text: str) -> None:
-    with pytest.raises(BadOrder, match="is no day: write it as 2026-11-24") as refused:
+    with pytest.raises(BadOrder, match="is not a day; write it as 2026-11-24") as refused:
         day_asked(text)
     assert refused.value.status == 400

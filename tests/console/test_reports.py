@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from console.reports import KEPT_FOR_ITS_COST, KEPT_S, Reports
+from console.reports import FRESH_PER_COST, FRESH_S, Reports
 
 
 class Desk:
@@ -32,11 +32,11 @@ def made_after(desk: Desk, *waits: float, run: int = 1) -> int:
 
 
 def test_a_quick_report_is_kept_for_a_minute() -> None:
-    assert made_after(Desk(0.1), 0.0, KEPT_S - 1, 2.0) == 2
+    assert made_after(Desk(0.1), 0.0, FRESH_S - 1, 2.0) == 2
 
 
 def test_a_slow_report_is_kept_for_many_times_what_it_took() -> None:
-    assert made_after(Desk(30.0), 0.0, KEPT_S + 1, 30.0 * KEPT_FOR_ITS_COST) == 2
+    assert made_after(Desk(30.0), 0.0, FRESH_S + 1, 30.0 * FRESH_PER_COST) == 2
 
 
 def test_many_who_look_at_once_get_one_report_and_another_run_has_its_own() -> None:

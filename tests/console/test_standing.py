@@ -48,19 +48,19 @@ def sentence(**changed: Any) -> str:
 
 
 def test_a_healthy_canary_is_told_in_one_calm_sentence() -> None:
-    assert sentence() == "Running at 5 %. Candidate errors 1.2 % vs 1.1 %. No rule near its limit."
+    assert sentence() == "Running at 5 %. Candidate errors 1.2 % vs 1.1 %. No guardrail is near its limit."
 
 
 @pytest.mark.parametrize(
     ("rules", "end"),
     [
-        ([], "No guardrail watches it."),
-        ([rule(state="not_enough_data", value=None)], "Too little traffic to judge yet."),
+        ([], "No guardrail watches this canary."),
+        ([rule(state="not_enough_data", value=None)], "Not enough traffic to judge yet."),
         ([rule(value=0.041)], "Near its limit: Error rate."),
         ([rule(evidence=HALFWAY)], "Near its limit: Error rate."),
-        ([rule(), P95], "p95 latency: over its limit, without the evidence to page."),
+        ([rule(), P95], "p95 latency: over its limit, but not enough evidence to page."),
         ([rule(state="warn"), rule(rule="cost_per_request", state="firing")], "Cost per request: firing."),
-        ([rule(state="latched"), rule(rule="csat", state="firing")], "Error rate: convicted (and 1 more)."),
+        ([rule(state="latched"), rule(rule="csat", state="firing")], "Error rate: tripped (and 1 more)."),
         ([IN_PART], "Error rate (category billing, plan pro): firing."),
     ],
 )
@@ -70,7 +70,7 @@ def test_the_sentence_ends_with_the_worst_rule(rules: list[dict[str, Any]], end:
 
 def test_nothing_is_said_of_errors_before_there_is_an_answer() -> None:
     arms = {"baseline": arm(), "candidate": arm(requests=2, counted=0, errors=0)}
-    assert "The candidate has answered nothing yet." in sentence(arms=arms)
+    assert "The candidate has not answered any request yet." in sentence(arms=arms)
     arms = {"baseline": arm(counted=0), "candidate": arm(counted=500, errors=6)}
     assert "Candidate errors 1.2 %. " in sentence(arms=arms)
 
@@ -78,8 +78,8 @@ def test_nothing_is_said_of_errors_before_there_is_an_answer() -> None:
 @pytest.mark.parametrize(
     ("state", "share", "begins"),
     [
-        ("waiting", 0.0, "Waiting to be started. Everybody gets the baseline."),
-        ("paused", 0.05, "Paused at 5 %: the ramp stands still."),
+        ("waiting", 0.0, "Not started yet. Everybody gets the baseline."),
+        ("paused", 0.05, "Paused at 5 %: the ramp's clock is stopped."),
         ("rolled_back", 0.0, "Rolled back. Everybody gets the baseline. Complaints."),
         ("promoted", 1.0, "Promoted: everybody gets the candidate."),
         ("ended", 0.0, "Ended. Everybody gets the baseline."),
@@ -106,8 +106,8 @@ def test_the_ramp_says_how_long_its_step_lasts_and_what_stops_it() -> None:
         return standing(canary(state=state, ramp=ramp)).ramp.replace("\u00a0", " ")
 
     assert told() == "Step 1 of 2, 1 h 6 min left, then 20 %."
-    assert told(held=True).endswith("The clock stands still: a rule is over its limit.")
-    assert told("paused").endswith("The clock stands still: paused.")
+    assert told(held=True).endswith("The clock is stopped: a guardrail is over its limit.")
+    assert told("paused").endswith("The clock is stopped: paused.")
     assert told(step=1, left_s=None) == "Last step of 2: 20 % until a person decides."
     assert told(step=None, left_s=None).startswith("Off the ramp")
     assert told("rolled_back") == ""

@@ -145,7 +145,7 @@ def test_a_watcher_that_runs_follows_its_config(tmp_path: Path, provider: Provid
     try:
         eventually(memory.exists)
         config.write_text("providers: none")
-        eventually(lambda: "the old config stays in force" in log.read_text())
+        eventually(lambda: "still using the old config" in log.read_text())
         config.write_text(CONFIG.format(url=provider.url, hook=hook.url).replace("google", "gemini"))
         eventually(lambda: "gemini" in json.loads(memory.read_text())["known"])
         provider.behave("new", Behaviour())

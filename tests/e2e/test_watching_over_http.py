@@ -93,7 +93,7 @@ def rest_of(terminal: int) -> bytes:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--until", "done"), 2, "the states are: waiting, running"),
+        (("--until", "done"), 2, "use one of: waiting, running"),
         (("other",), 1, "the server has no canary 'other'; it has: support-nov"),
     ],
 )
