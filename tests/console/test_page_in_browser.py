@@ -308,7 +308,7 @@ def test_answers_are_labelled_by_keyboard_one_pair_at_a_time_without_the_arms_na
         expect(labels).to_contain_text("1 labelled, 0 unclear: a spot check")
         expect(labels).to_contain_text("1 of 1")
         expect(page.get_by_role("article").filter(has_text=exchange or "?")).to_contain_text(
-            "right: both, says ann"
+            "right: both, labelled by ann"
         )
 
 
