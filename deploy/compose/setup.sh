@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes .env and secrets/ with fresh random values, once: what is there already stays as it is.
+# Makes .env and secrets/ with random values. Existing files stay unchanged.
 set -eu
 cd "$(dirname "$0")"
 umask 077
@@ -12,10 +12,10 @@ if [ ! -e .env ]; then
     mv .env.new .env
 fi
 
-# Containers read these as users of their own, so what they mount is readable; the folder around it is not.
+# Containers read the files as different users, so the mounted files are readable by all; their parent folder is not.
 mkdir -p secrets/canary secrets/metrics
 chmod 755 secrets/canary secrets/metrics
-# An earlier setup.sh laid them flat. Another secret would assign every user anew.
+# Move the files of an earlier setup.sh. A new secret would reassign all users.
 for moved in canary_secret:canary/secret canary_admin_token:canary/admin_token canary_metrics_token:metrics/token; do
     if [ -e "secrets/${moved%%:*}" ] && [ ! -e "secrets/${moved##*:}" ]; then
         mv "secrets/${moved%%:*}" "secrets/${moved##*:}"

@@ -1,6 +1,6 @@
-"""Starts a canary, waits, reports: the GitHub action's one step, over the admin API. Needs Python alone.
+"""The GitHub action's step: starts a canary, waits, and reports, through the admin API. Needs only Python.
 
-Exit codes are those of canary's commands: 0 fine or ship, 1 no answer or refused, 2 an unusable input,
+Exit codes are those of canary's commands: 0 fine or ship, 1 no answer or refused, 2 an invalid input,
 3 don't ship, 4 extend, 5 rolled back.
 """
 
@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 ASK_EVERY_S = 15.0
 TIMEOUT_S = 30.0
 SILENCE_S = 120.0
-"""How long the server may be out of reach while we wait: it may be restarting."""
+"""How long the server may be unreachable while waiting; it may be restarting."""
 
 SHIPS = ("ship_now", "ship", "ship_with_caveats")
 VERDICT_EXITS = {**dict.fromkeys(SHIPS, 0), "dont_ship": 3, "extend": 4}
@@ -27,16 +27,16 @@ ROLLED_BACK = 5
 
 
 class Ended(Exception):
-    """The gate's end: an exit code and what to say."""
+    """Ends the gate with an exit code and a message."""
 
-    def __init__(self, code: int, said: str) -> None:
-        super().__init__(said)
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
         self.code = code
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What the action was given."""
+    """The action's inputs, and its requests to the server."""
 
     admin: str
     token: str
@@ -48,17 +48,17 @@ class Gate:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Gate":
-        """Ended with code 2 for an input that cannot be used."""
+        """Read the inputs. Raises Ended with code 2 if one is invalid."""
         try:
             wait_s = float(environment["GATE_WAIT_MINUTES"]) * 60
         except ValueError:
-            raise Ended(2, "wait-minutes is a number, as 60") from None
+            raise Ended(2, "wait-minutes must be a number, for example 60") from None
         if environment["GATE_REQUIRE"] not in ("no-rollback", "verdict"):
-            raise Ended(2, "require is no-rollback or verdict")
+            raise Ended(2, "require must be no-rollback or verdict")
         if environment["GATE_START"] not in ("true", "false"):
-            raise Ended(2, "start is true or false")
+            raise Ended(2, "start must be true or false")
         if not environment["CANARY_ADMIN"].startswith(("http://", "https://")):
-            raise Ended(2, "admin is a URL, as https://canary.example.com")
+            raise Ended(2, "admin must be a URL, for example https://canary.example.com")
         return cls(
             admin=environment["CANARY_ADMIN"].rstrip("/"),
             token=environment["CANARY_ADMIN_TOKEN"],
@@ -70,7 +70,8 @@ class Gate:
         )
 
     def ask(self, path: str, document: Mapping[str, Any] | None = None) -> str:
-        """The answer's text; OSError when there is none now, Ended with the server's words if it refuses."""
+        """The answer's text. Raises OSError without an answer, and Ended with the server's message if it
+        refuses."""
         request = Request(  # noqa: S310 - the operator's own address
             self.admin + path,
             data=None if document is None else json.dumps(document).encode(),
@@ -102,24 +103,25 @@ class Gate:
         return self.ask(f"{self._path}/report?form={form}")
 
     def begin(self) -> None:
-        """Start it if it waits and that is wanted."""
+        """Start the canary if it is waiting and `start` is set."""
         if self.start and self.state() == "waiting":
             who = os.environ.get("GITHUB_ACTOR") or "a pipeline"
             self.ask(f"{self._path}/start", {"who": who, "reason": self.reason})
             _say(f"{self.canary}: started")
 
     def watch(self) -> str:
-        """Ask until time is up, it is rolled back or ended, or there is a verdict; the state at the end."""
+        """Poll until the time is up, the canary is rolled back or ended, or there is a verdict. Returns the
+        state."""
         deadline = time.monotonic() + self.wait_s
-        heard = time.monotonic()
+        answered_at = time.monotonic()
         while True:
             try:
-                state, heard = self.state(), time.monotonic()
+                state, answered_at = self.state(), time.monotonic()
                 if state in ("rolled_back", "ended") or self._decided():
                     return state
             except OSError as problem:
-                if time.monotonic() - heard > SILENCE_S:
-                    raise Ended(1, f"no canary answers at {self.admin}: {problem}") from None
+                if time.monotonic() - answered_at > SILENCE_S:
+                    raise Ended(1, f"no answer from {self.admin}: {problem}") from None
                 state = "unknown"
             left = deadline - time.monotonic()
             if left <= 0:
@@ -131,7 +133,7 @@ class Gate:
 
 
 def run(gate: Gate, environment: Mapping[str, str]) -> int:
-    """The whole step; its exit code."""
+    """Run the step; returns its exit code."""
     gate.begin()
     state = gate.watch()
     verdict = str(json.loads(gate.report("json"))["verdict"])
@@ -144,14 +146,14 @@ def run(gate: Gate, environment: Mapping[str, str]) -> int:
 
 
 def main() -> int:
-    """Run from the action's variables."""
+    """Run with the action's variables."""
     try:
         return run(Gate.from_environment(os.environ), os.environ)
     except Ended as end:
         _say(str(end))
         return end.code
     except OSError as problem:
-        _say(f"no canary answers: {problem}")
+        _say(f"no answer from the server: {problem}")
         return 1
 
 

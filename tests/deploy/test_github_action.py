@@ -105,9 +105,9 @@ def test_it_fails_as_soon_as_the_canary_is_rolled_back(stage: Stage, tmp_path: P
         pytest.param({"canary": "wait"}, 1, "it has: waits", id="no such canary"),
         pytest.param({"token": "wrong"}, 1, "token", id="wrong token"),
         pytest.param({"admin": "http://127.0.0.1:9"}, 1, "no answer from", id="nobody there"),
-        pytest.param({"admin": "127.0.0.1:9"}, 2, "admin is a URL", id="no URL"),
-        pytest.param({"wait-minutes": "soon"}, 2, "wait-minutes is a number", id="no number"),
-        pytest.param({"require": "luck"}, 2, "require is", id="unknown requirement"),
+        pytest.param({"admin": "127.0.0.1:9"}, 2, "admin must be a URL", id="no URL"),
+        pytest.param({"wait-minutes": "soon"}, 2, "wait-minutes must be a number", id="no number"),
+        pytest.param({"require": "luck"}, 2, "require must be", id="unknown requirement"),
     ],
 )
 def test_what_cannot_work_is_told(

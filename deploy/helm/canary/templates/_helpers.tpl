@@ -29,7 +29,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ .Values.environment.existingSecret | default (printf "%s-environment" (include "canary.fullname" .)) }}
 {{- end }}
 
-{{/* A pod of one role: (dict "root" $ "role" "traffic" "settings" .Values.traffic). Everything the two share. */}}
+{{/* What the pods of both roles share: (dict "root" $ "role" "traffic" "settings" .Values.traffic). */}}
 {{- define "canary.pod" -}}
 {{- $root := .root }}
 metadata:
@@ -54,7 +54,7 @@ spec:
     fsGroup: 10001
     seccompProfile: {type: RuntimeDefault}
   {{- if eq .role "traffic" }}
-  # preStop, the streams' grace, and what canary needs to end them and to store their records.
+  # preStop, the streams' grace, and the time to cut them and store their records.
   terminationGracePeriodSeconds: {{ add .settings.preStopSeconds .settings.graceSeconds 45 }}
   {{- else }}
   terminationGracePeriodSeconds: 45
@@ -82,7 +82,7 @@ spec:
         {{- end }}
         - {name: admin, containerPort: 8081}
       env:
-        # A folder of canary's own in the volume: it makes its data folder 0700, and the volume's root is not its.
+        # A subfolder: canary sets its data folder to 0700, and does not own the volume's root.
         - {name: CANARY_DATA, value: /data/canary}
         {{- if eq .role "traffic" }}
         - {name: CANARY_WORKERS, value: {{ .settings.workers | quote }}}
@@ -100,7 +100,7 @@ spec:
       lifecycle:
         preStop: {exec: {command: [sleep, {{ .settings.preStopSeconds | quote }}]}}
       {{- else if has "CANARY_METRICS_TOKEN" $root.Values.tokens.names }}
-      # With a metrics token these two paths ask for it, and a probe cannot send a secret.
+      # With a metrics token these two paths require it, and a probe cannot send a secret.
       startupProbe: {tcpSocket: {port: admin}, periodSeconds: 2, failureThreshold: 60}
       livenessProbe: {tcpSocket: {port: admin}, periodSeconds: 10, failureThreshold: 6}
       readinessProbe: {tcpSocket: {port: admin}, periodSeconds: 5}
