@@ -1,1 +1,1 @@
-"""The demo: a local provider that really speaks the three wire APIs, and the story told with it."""
+"""The demo, and its local provider, which implements the three wire APIs."""

@@ -12,7 +12,7 @@ from demo.reply import LocalReply, Prompt, Tokens, Tool, alnum, count
 from demo.wire import Event, LocalWire, RequestRefused, compact
 
 SAMPLING = ("temperature", "top_p", "top_k")
-SAMPLING_ENDED = "2026-10-21"  # from this version on, the sampling parameters are refused
+SAMPLING_ENDED = "2026-10-21"  # sampling parameters are refused from this version on
 STOP = {"stop": "end_turn", "length": "max_tokens", "tool": "tool_use"}
 TYPES = {
     400: "invalid_request_error",
@@ -155,7 +155,7 @@ def _delta(reply: LocalReply, piece: str) -> dict[str, Any]:
 
 
 def _arguments(reply: LocalReply) -> Any:
-    """The tool's arguments as an object; none of those that `max_tokens` cut short."""
+    """The tool's arguments as an object; {} if `max_tokens` cut them off."""
     try:
         return msgspec.json.decode(reply.text)
     except msgspec.DecodeError:
@@ -179,7 +179,7 @@ def _thinking(index: int) -> Iterator[Event]:
 
 
 def _input_usage(tokens: Tokens) -> dict[str, Any]:
-    """Anthropic's count: `input_tokens` leaves out what was read from the cache."""
+    """Anthropic's count: `input_tokens` excludes tokens read from the cache."""
     return {
         "input_tokens": tokens.input - tokens.cached,
         "cache_creation_input_tokens": 0,

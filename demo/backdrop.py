@@ -1,4 +1,4 @@
-"""What stands around the demo: the local provider, the server itself, and a pager that takes webhooks."""
+"""The demo's environment: the local provider, the server, and a pager that receives webhooks."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ STOP_WITHIN_S = 15.0
 
 
 class Backdrop:
-    """The provider and `canary serve` as programs of their own; both end with the demo."""
+    """Runs the provider and `canary serve` as child processes, which end with the demo."""
 
     def __init__(self, folder: Path, roles: Sequence[Role]) -> None:
         self._folder = folder
@@ -55,22 +55,22 @@ class Backdrop:
         return self._servers[0].data
 
     @property
-    def doors(self) -> list[str]:
-        """Where apps may connect."""
+    def urls(self) -> list[str]:
+        """The URLs of the traffic listeners."""
         return [server.traffic for server in self._servers if server.traffic]
 
     @property
     def admin_url(self) -> str:
-        """Where operators connect."""
+        """The URL of an admin listener."""
         return next(server.admin for server in self._servers if server.role != "traffic")
 
     @property
     def token(self) -> str:
-        """The operators' token."""
+        """The admin token."""
         return self._environment["CANARY_ADMIN_TOKEN"]
 
     async def serve(self, config: Path) -> None:
-        """Start `canary serve`, in each role, on free ports, and wait until all are ready."""
+        """Start `canary serve` in each role, on free ports, and wait until all are ready."""
         with (self._folder / "serve.log").open("wb") as log:
             for server in self._servers:
                 await self._start(
@@ -86,17 +86,17 @@ class Backdrop:
         raise TimeoutError(f"canary serve did not get ready; see {self._folder / 'serve.log'}")
 
     async def behave(self, model: str, behaviour: Mapping[str, Any]) -> None:
-        """Tell the provider how a model behaves from now on."""
+        """Set the provider's behaviour for a model."""
         async with httpx2.AsyncClient(trust_env=False) as client:
             answer = await client.put(f"{self.provider}/_provider/behaviours/{model}", json=behaviour)
             answer.raise_for_status()
 
     def admin(self) -> AdminClient:
-        """The server's admin API."""
+        """A client of the server's admin API."""
         return AdminClient(admin=self.admin_url, data=self.data, environment=self._environment)
 
     def all_stored(self) -> bool:
-        """True when no record waits in any server's spool any more."""
+        """True if no record waits in any server's spool."""
         shown = [
             httpx2.get(f"{server.admin}/metrics", trust_env=False).text
             for server in self._servers
@@ -108,12 +108,12 @@ class Backdrop:
         try:
             for server in self._servers:
                 server.look()
-            addresses = [*self.doors, *(server.admin for server in self._servers)]
+            addresses = [*self.urls, *(server.admin for server in self._servers)]
             answers = [await client.get(f"{url}/readyz") for url in addresses]
             status = await asyncio.to_thread(self.admin().get, "/api/status")
         except (OSError, ValueError, httpx2.TransportError, NotReached):
             return False
-        follow = status["workers"]["confirmed"] == len(self.doors) and all(
+        follow = status["workers"]["confirmed"] == len(self.urls) and all(
             canary["state"] == "running" for canary in status["canaries"]
         )
         return follow and all(answer.status_code == 200 for answer in answers)
@@ -140,7 +140,7 @@ class Backdrop:
 
 @dataclass(slots=True)
 class _Server:
-    """One `canary serve` and, once it has written them down, its addresses; "" for none."""
+    """One `canary serve` and its addresses, known once it has written `server.json`; "" for none."""
 
     role: Role
     data: Path
@@ -148,7 +148,7 @@ class _Server:
     admin: str = ""
 
     def look(self) -> None:
-        """Read where it listens."""
+        """Read the addresses."""
         where = json.loads((self.data / "server.json").read_text())
         self.traffic, self.admin = where.get("traffic", ""), where["admin"]
 
@@ -162,7 +162,7 @@ MODELS = (
 
 
 class Pager:
-    """A webhook receiver: on-call's telephone."""
+    """A webhook receiver, in place of a pager."""
 
     def __init__(self) -> None:
         self._received: list[dict[str, Any]] = []
@@ -174,7 +174,7 @@ class Pager:
         self.url = ""
 
     def latest(self, canary: str, event: str) -> dict[str, Any] | None:
-        """The newest notice of this kind about this canary, if one came."""
+        """The newest event of this kind for this canary; None if there is none."""
         mine = [each for each in self._received if each["canary"] == canary and each["event"] == event]
         return mine[-1] if mine else None
 

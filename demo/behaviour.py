@@ -1,12 +1,12 @@
-"""How a demo model behaves, and what that means for one request. All chance comes from seed and request.
+"""A demo model's behaviour, and its effect on one request. Random draws depend only on seed and request.
 
-fault          what the caller meets
+fault          effect for the caller
 status         the API's own error with `status` (and Retry-After where one belongs)
 reset, close   the connection ends before the first byte: RST, FIN
 hang           nothing, until the caller leaves
 slow           a good answer, `slow_s` later
-empty, html    200 with no body; 200 with a page of a gateway
-bad_json       200, rightly framed, not JSON (in a stream: its last event)
+empty, html    200 without a body; 200 with a gateway's HTML page
+bad_json       200 with correct framing, but not JSON (in a stream: its last event)
 truncate, cut  the answer ends in the middle: FIN, RST
 stall          the answer stops in the middle until the caller leaves
 stream_error   the API's own error event in the middle (outside streams: as `status`)
@@ -40,9 +40,9 @@ class Behaviour:
 
     Times in seconds: `ttfb_s` to the answer's head, `ttft_s` to the first token (its median; `spread` is the
     sigma of the logarithm, 0 for a constant), `pace_s` from token to token. `faults` gives each fault's rate
-    in [0, 1], together at most 1. `after_events` is how much of a stream a broken one still sends. `rejects`
-    names body fields refused with 400. `words` is the answer's length, `reasoning_tokens` come on top.
-    `says` are answers to prompts that hold a text, by that text, in place of `words` of no meaning.
+    in [0, 1], together at most 1. `after_events` is the number of events before a stream breaks. `rejects`
+    names body fields refused with 400. `words` is the answer's length; `reasoning_tokens` are added.
+    `says` maps a text in the prompt to the answer; other prompts get `words` meaningless words.
     `snapshot` is the model name in answers (None: as asked). `slice_bytes` cuts the body at that size, across
     events and characters; `gzip` compresses it for callers that accept it.
     """
@@ -71,7 +71,7 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conduct:
-    """What one request meets: its fault, if any, and its times."""
+    """One request's fault, if any, and times."""
 
     fault: Fault | None
     ttfb_s: float
@@ -80,7 +80,7 @@ class Conduct:
 
 
 def chance(seed: int, model: str, body: bytes, nth: int) -> Random:
-    """The source of every draw for the nth identical request (from 0), equal in every process."""
+    """The random source for the nth identical request (from 0), the same in every process."""
     digest = hashlib.sha256(f"{seed}\0{model}\0{nth}\0".encode() + body).digest()
     return Random(digest)  # noqa: S311 - repeatable draws are the point
 

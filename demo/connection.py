@@ -1,6 +1,6 @@
-"""One connection of a caller to the demo provider: reads requests, writes raw bytes, sees the caller leave.
+"""One caller's connection to the demo provider: reads requests, writes raw bytes, sees the caller leave.
 
-It can break a connection in every way a provider can, which a web framework would not let it do.
+It can break a connection in every way a provider can; a web framework would not allow that.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ MAX_BODY = 256 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request as it arrived. `target` is raw, `path` decoded, header names lower case, `mono` seconds."""
+    """A received request. `target` is raw, `path` decoded, header names lower case, `mono` in seconds."""
 
     method: str
     target: str
@@ -41,7 +41,7 @@ class Request:
         return next(iter(parse_qs(urlsplit(self.target).query).get(name, ())), None)
 
     def header(self, name: str) -> str | None:
-        """The first header of that lower-case name."""
+        """The first header with this lower-case name."""
         return next((value for key, value in self.headers if key == name), None)
 
 
@@ -50,7 +50,7 @@ class CallerLeft(Exception):
 
 
 class LocalConnection(asyncio.Protocol):
-    """Feeds requests one by one to `serve`; pipelined ones wait their turn."""
+    """Passes requests one by one to `serve`; pipelined requests wait."""
 
     def __init__(self, serve: Callable[[Request, "LocalConnection"], Awaitable[None]]) -> None:
         self._serve = serve
@@ -71,7 +71,7 @@ class LocalConnection(asyncio.Protocol):
             if not request.keep_alive:
                 self.close()
 
-    # What an answer may do
+    # For answers
 
     def write(self, data: bytes) -> None:
         """Send bytes. Raises CallerLeft."""
@@ -81,13 +81,13 @@ class LocalConnection(asyncio.Protocol):
         self._transport.write(data)
 
     async def drain(self) -> None:
-        """Wait until the caller has taken enough of what was written. Raises CallerLeft."""
+        """Wait until the write buffer has room. Raises CallerLeft."""
         await self._writable.wait()
         if self._gone.is_set():
             raise CallerLeft
 
     async def idle(self, seconds: float | None) -> None:
-        """Let time pass (None: for ever). Raises CallerLeft as soon as the caller has gone."""
+        """Wait for some seconds (None: forever). Raises CallerLeft as soon as the caller leaves."""
         if seconds == 0.0 and not self._gone.is_set():
             return
         with suppress(TimeoutError):
@@ -97,11 +97,11 @@ class LocalConnection(asyncio.Protocol):
             raise CallerLeft
 
     def close(self) -> None:
-        """End with a FIN, after what was written."""
+        """Flush, then close with a FIN."""
         self._transport.close()
 
     def reset(self) -> None:
-        """End with a RST."""
+        """Close with a RST."""
         peer = self._transport.get_extra_info("socket")  # None once it is closed
         with suppress(OSError, AttributeError):
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

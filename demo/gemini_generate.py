@@ -12,7 +12,7 @@ from demo.reply import LocalReply, Prompt, Tool, count
 from demo.wire import Event, LocalWire, RequestRefused, compact, pretty
 
 FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tool": "STOP"}
-# Protobuf's JSON mapping takes both spellings, and Google's own SDK sends the second.
+# Protobuf's JSON mapping accepts both spellings, and Google's own SDK sends the second.
 SCHEMA_FIELDS = ("parametersJsonSchema", "parameters_json_schema", "parameters")
 STATUS = {
     400: "INVALID_ARGUMENT",
@@ -52,7 +52,7 @@ def _error(status: int, message: str) -> dict[str, Any]:
 
 
 def read(request: Request, body: Mapping[str, Any]) -> Prompt:
-    """The prompt in a generateContent body; model and streaming stand in the URL."""
+    """The prompt in a generateContent body; model and streaming are in the URL."""
     contents = body.get("contents") or body.get("generateContentRequest", {}).get("contents")
     if not contents:
         raise RequestRefused(
@@ -96,7 +96,7 @@ def document(_: Prompt, reply: LocalReply, __: int) -> bytes:
 
 
 def events(_: Prompt, reply: LocalReply, __: int) -> Iterator[Event]:
-    """The stream. Every chunk carries the usage so far, so the last one wins; a function call comes whole."""
+    """The stream. Every chunk carries the usage so far; a function call is in one chunk."""
     pieces = (reply.text,) if reply.tool else reply.pieces
     for place, piece in enumerate(pieces, 1):
         last = place == len(pieces)
@@ -106,7 +106,7 @@ def events(_: Prompt, reply: LocalReply, __: int) -> Iterator[Event]:
 
 
 def array(events: Sequence[Event]) -> bytes:
-    """The chunks as one JSON array: what a stream without `alt=sse` amounts to."""
+    """The chunks as one JSON array, for a stream without `alt=sse`."""
     return b"[" + b",\r\n".join(event.data[len(b"data: ") :].strip() for event in events) + b"]\r\n"
 
 
@@ -140,7 +140,7 @@ def _part(reply: LocalReply, text: str) -> dict[str, Any]:
 
 
 def _usage(reply: LocalReply, written: int) -> dict[str, Any]:
-    """Gemini's count: thoughts come on top of the candidates' tokens, cached ones are in the prompt's."""
+    """Gemini's count: candidates' tokens exclude thoughts, the prompt's tokens include cached ones."""
     tokens = reply.tokens
     counted = {
         "promptTokenCount": tokens.input,
@@ -167,5 +167,5 @@ GENERATE = LocalWire(
 
 
 def models(names: Sequence[str]) -> bytes:
-    """The list of models, all on one page."""
+    """The list of models, on one page."""
     return compact({"models": [{"name": f"models/{name}"} for name in names]})

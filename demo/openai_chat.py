@@ -1,4 +1,4 @@
-"""OpenAI's chat completions: JSON, and the stream with its usage only where `include_usage` asked for it."""
+"""OpenAI's chat completions: JSON, and the stream, which has usage only with `include_usage`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -36,7 +36,7 @@ def read(_: Request, body: Mapping[str, Any]) -> Prompt:
 
 
 def content_parts(content: Any) -> list[dict[str, Any]]:
-    """A message's content as parts, whether it was text or a list."""
+    """A message's content, text or list, as parts."""
     return [{"type": "text", "text": content}] if isinstance(content, str) else list(content or ())
 
 

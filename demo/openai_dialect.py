@@ -1,4 +1,4 @@
-"""OpenAI's manners: Bearer keys, its headers and its error document."""
+"""OpenAI's conventions: Bearer keys, headers, error documents."""
 
 from random import Random
 from typing import Any
@@ -40,7 +40,7 @@ def bearer(request: Request) -> str | None:
 
 
 def error_fields(refused: RequestRefused) -> dict[str, Any]:
-    """What stands under `error`, in documents and in streams."""
+    """The `error` member, in documents and in streams."""
     return {
         "message": refused.message,
         "type": TYPES.get(refused.status, "invalid_request_error"),

@@ -1,4 +1,4 @@
-"""OpenAI's operations that generate no text: embeddings, models, and files, given back as sent."""
+"""OpenAI's operations without generated text: embeddings, models and files."""
 
 import math
 import re
@@ -14,7 +14,7 @@ DIMENSIONS = 64
 
 
 def embeddings(body: Mapping[str, Any]) -> bytes:
-    """Unit vectors that depend on the text alone, so equal texts have equal embeddings."""
+    """Unit vectors that depend only on the text, so equal texts have equal embeddings."""
     given = body.get("input")
     if not given:
         raise RequestRefused(
@@ -67,7 +67,7 @@ class File:
     created: int
 
     def document(self) -> bytes:
-        """OpenAI's description of it."""
+        """OpenAI's file object."""
         return pretty(
             {
                 "id": self.id,
@@ -82,7 +82,7 @@ class File:
 
 
 def upload(content_type: str, body: bytes, file_id: str, created: int) -> File:
-    """Read a multipart upload (RFC 7578) with its parts `file` and `purpose`; every byte is kept."""
+    """Parse a multipart upload (RFC 7578) with the parts `file` and `purpose`, byte for byte."""
     parts = dict(_parts(content_type, body))
     if "file" not in parts or "purpose" not in parts:
         raise RequestRefused(400, "An upload needs the parts 'file' and 'purpose'.", param="file")

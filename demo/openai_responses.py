@@ -127,7 +127,7 @@ def _response(prompt: Prompt, reply: LocalReply, created: int, **fields: Any) ->
 
 
 def response_id(reply: LocalReply) -> str:
-    """The id under which a stored response can be named later."""
+    """The id of a stored response."""
     return f"resp_{reply.id.encode().hex()[:48]}"
 
 

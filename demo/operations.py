@@ -1,4 +1,4 @@
-"""Which operation a request asks for, and its whole answer, before anything is sent or broken."""
+"""Routes a request to its operation and makes the whole answer. Sends nothing."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ GEMINI = re.compile(r"^/v1(?:beta|alpha)?/models/([^/:]+):(\w+)$")
 
 
 class Operations:
-    """Answers requests; keeps the last `keep` files and responses, which callers may name later."""
+    """Answers requests. Stores the last `keep` files and responses, for later requests that name them."""
 
     def __init__(self, *, keep: int = 1000) -> None:
         self._keep = keep
@@ -110,7 +110,7 @@ def wire_of(request: Request) -> LocalWire | None:
 
 
 def dialect_of(request: Request) -> Dialect:
-    """Whose manners answer at this path."""
+    """The dialect of this path."""
     if request.path.startswith("/v1/messages") or request.header("anthropic-version"):
         return MESSAGES.dialect
     gemini = GEMINI.match(request.path) or request.path.startswith("/v1beta/")
@@ -118,7 +118,7 @@ def dialect_of(request: Request) -> Dialect:
 
 
 def model_of(request: Request) -> str:
-    """The model that a request names, in its URL or its JSON; empty when it names none."""
+    """The request's model, from its URL or its JSON; "" if it names none."""
     if gemini := GEMINI.match(request.path):
         return gemini[1]
     if "json" not in (request.header("content-type") or ""):

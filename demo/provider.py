@@ -68,7 +68,7 @@ class LocalProvider:
 
     @property
     def url(self) -> str:
-        """The address without a trailing slash; OpenAI's SDK wants `/v1` after it."""
+        """The URL without a trailing slash; OpenAI's SDK needs `/v1` appended."""
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"http://{host}:{port}"
 
@@ -77,7 +77,7 @@ class LocalProvider:
         self._behaviours[model] = behaviour
 
     async def settled(self) -> None:
-        """Wait until every answer has ended: sent, broken, or left by its caller."""
+        """Wait until every answer has ended: sent, broken, or abandoned by its caller."""
         while self._open:
             self._settled.clear()
             await self._settled.wait()
@@ -172,7 +172,7 @@ class LocalProvider:
             raise RequestRefused(404, message, code="model_not_found")
 
     def _nth(self, request: Request) -> int:
-        """How often this very request came before. SDK retries are new draws, as with a real provider."""
+        """How often the same request came before. Each SDK retry is a new draw, as with a real provider."""
         identity = hash((request.target, request.body))
         nth = self._seen.get(identity, 0)
         if len(self._seen) > 100_000:

@@ -1,4 +1,4 @@
-"""The demo provider's own log: what really reached it and how it ended. Tests take it for the truth."""
+"""The demo provider's log of received requests and their endings, as the reference for tests."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -34,7 +34,7 @@ class Received:
 
     @property
     def credentials(self) -> dict[str, str]:
-        """Every credential it carried: the headers' by name, and `key` from the query."""
+        """Every credential of the request: headers by name, and `key` from the query."""
         names = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
         found = {name: value for name, value in self.headers if name in names}
         key = Request(method="", target=self.target, headers=(), body=b"", keep_alive=False, mono=0.0).query(
@@ -55,14 +55,14 @@ class Received:
 
 @dataclass(slots=True)
 class Log:
-    """The requests in order of arrival, the oldest forgotten beyond `limit` (None: all are kept)."""
+    """The requests in order of arrival. Beyond `limit` (None: no limit) the oldest are dropped."""
 
     limit: int | None = None
     entries: list[Received] = field(default_factory=list)
     total: int = 0
 
     def add(self, entry: Received) -> None:
-        """Append one, and forget in halves so that long runs stay cheap."""
+        """Append a request. Drops the older half at the limit, so that long runs stay cheap."""
         self.entries.append(entry)
         self.total += 1
         if self.limit is not None and len(self.entries) >= 2 * self.limit:
@@ -73,6 +73,6 @@ class Log:
         return [entry for entry in self.entries if entry.model == model]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete all entries."""
         self.entries.clear()
         self.total = 0

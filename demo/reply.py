@@ -1,4 +1,4 @@
-"""What a demo model answers, before any wire format: text in pieces or a tool call, with its token counts."""
+"""A demo model's answer, independent of wire formats: text in pieces or a tool call, with token counts."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ CACHE_FROM, CACHE_STEP = 1024, 128  # OpenAI caches prompts of 1,024 tokens and 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A function on offer and the JSON Schema of its arguments."""
+    """A tool: a function and the JSON Schema of its arguments."""
 
     name: str
     parameters: Mapping[str, Any]
@@ -33,8 +33,8 @@ class Tool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What was asked, whichever API asked it. `tool` is the one to call now, if any; `echo` what
-    the answer repeats of the request."""
+    """A prompt, independent of the API. `tool` is the tool to call, if any; `echo` has the parts of the
+    request that the answer repeats."""
 
     model: str
     text: str
@@ -91,12 +91,12 @@ def answer(prompt: Prompt, behaviour: Behaviour, draws: Random) -> LocalReply:
 
 
 def count(text: str) -> int:
-    """About the tokens of a text: four characters each, and three for the frame around it."""
+    """An estimate of a text's tokens: one per four characters, plus three."""
     return 3 + -(-len(text) // 4)
 
 
 def alnum(draws: Random, length: int) -> str:
-    """Random letters and digits, as providers' ids have them."""
+    """Random letters and digits, like providers' ids."""
     return "".join(draws.choices(ascii_letters + digits, k=length))
 
 
@@ -126,7 +126,7 @@ def _arguments(tool: Tool) -> tuple[str, ...]:
 
 
 def _sample(schema: Mapping[str, Any]) -> Any:
-    """A value that satisfies the plain parts of a JSON Schema: type, properties, items, enum."""
+    """A value that satisfies the keywords type, properties, items and enum of a JSON Schema."""
     if schema.get("enum"):
         return schema["enum"][0]
     match str(schema.get("type", "object")).lower():

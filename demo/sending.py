@@ -1,4 +1,4 @@
-"""Put an answer on the wire, paced and broken as its conduct says. Knows HTTP/1.1, not what it means."""
+"""Sends an answer over HTTP/1.1, with the pace and faults of its conduct."""
 
 import zlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ BREAKS: frozenset[Fault | None] = frozenset(("truncate", "cut", "stall", "reset"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalAnswer:
-    """What to send: `body`, or a stream of `events`. `tokens` paces documents, `failure` is an error."""
+    """An answer to send: `body`, or a stream of `events`. `tokens` paces documents; `failure` is an error."""
 
     status: int = 200
     content_type: str = "application/json"
@@ -29,7 +29,7 @@ class LocalAnswer:
 
 
 def disguise(answer: LocalAnswer, fault: Fault | None) -> LocalAnswer:
-    """The answer as a fault turns it into another whole one."""
+    """The answer that replaces this one under a fault."""
     match fault:
         case "empty":
             return replace(answer, body=b"", events=None)
@@ -44,7 +44,7 @@ def disguise(answer: LocalAnswer, fault: Fault | None) -> LocalAnswer:
 async def send(
     line: LocalConnection, answer: LocalAnswer, conduct: Conduct, behaviour: Behaviour, *, gzip: bool
 ) -> None:
-    """Send one answer. Raises CallerLeft when the caller closes first."""
+    """Send one answer. Raises CallerLeft if the caller closes first."""
     if conduct.fault in ("reset", "close", "hang"):
         await line.idle(conduct.ttfb_s)
         await _break_off(line, conduct.fault)
@@ -122,7 +122,7 @@ def _headers(answer: LocalAnswer, coding: "_Coding", framing: tuple[str, str]) -
 
 
 class _Coding:
-    """A body's way onto the wire: compressed with a flush per event, or cut into fixed slices, or both."""
+    """Encodes a body: compressed with a flush per event, cut into fixed slices, or both."""
 
     def __init__(self, *, gzip: bool, slice_bytes: int | None) -> None:
         self.gzip = gzip
@@ -131,7 +131,7 @@ class _Coding:
         self._rest = b""
 
     def encode(self, data: bytes) -> list[bytes]:
-        """What can be written now."""
+        """The bytes that can be written now."""
         if self._deflate:
             data = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
         if self._slice_bytes is None:
@@ -142,6 +142,6 @@ class _Coding:
         return [ready[start : start + self._slice_bytes] for start in range(0, whole, self._slice_bytes)]
 
     def finish(self) -> list[bytes]:
-        """What is left at the end."""
+        """The remaining bytes at the end."""
         rest = self._rest + (self._deflate.flush() if self._deflate else b"")
         return [rest] if rest else []

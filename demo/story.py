@@ -1,7 +1,7 @@
-"""The demo: a candidate that goes bad and is pulled back, then one that passes.
+"""The demo: a candidate that goes bad and is rolled back, then one that passes.
 
-Nothing in it is played: the server is `canary serve`, the client is the OpenAI SDK, the page comes in by
-HTTP. Only the provider is local, and told when to misbehave.
+Everything except the provider is real: the server is `canary serve`, the client is the OpenAI SDK, and the
+page arrives over HTTP. The provider is local, and fails on command.
 """
 
 import argparse
@@ -33,7 +33,7 @@ PAGE_WITHIN_S = 5.0
 PASSING_USERS = 2400
 
 CONFIG = """\
-# What the demo runs with. Your own file looks the same: only the addresses differ.
+# The demo's config. Your own file looks the same, with other addresses.
 providers:
   openai: {{api: openai, base_url: "{provider}/v1"}}
 
@@ -71,8 +71,10 @@ REPLICAS: tuple[Role, ...] = ("admin", "traffic", "traffic")
 
 
 def run(*, keep: bool, store: str | None = None, shared: str | None = None) -> int:
-    """Play it; 0 when everything went as told, or somebody ended it (SIGINT, SIGTERM). With `keep` it stays
-    up until then, with `store` and `shared` it plays on two replicas over this PostgreSQL and this Redis."""
+    """Run the demo. Returns 0 if everything went as expected, or if it was ended by SIGINT or SIGTERM.
+
+    With `keep` the server runs until then. With `store` and `shared` the demo runs on two replicas.
+    """
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     try:
@@ -83,19 +85,19 @@ def run(*, keep: bool, store: str | None = None, shared: str | None = None) -> i
 
 
 class _Failed(Exception):
-    """The demo did not go as told; the message says where."""
+    """The demo did not go as expected. The message says where."""
 
 
 class _Story:
     def __init__(self, console: Console, roles: Sequence[Role], more: str) -> None:
-        """`more` is what the config has beside CONFIG."""
+        """`more` is appended to CONFIG."""
         self._console, self._roles, self._more = console, roles, more
         self._began = time.monotonic()
 
     async def play(self, *, keep: bool) -> int:
         playing = asyncio.current_task()
         assert playing is not None  # noqa: S101
-        # SIGINT does so by itself. Whatever was started ends with us.
+        # asyncio already cancels on SIGINT. The child processes end with the demo.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
         async with AsyncExitStack() as stack:
             backdrop = await stack.enter_async_context(Backdrop(FOLDER, self._roles))
@@ -104,9 +106,9 @@ class _Story:
             config.write_text(CONFIG.format(provider=backdrop.provider, pager=pager.url) + self._more)
             await backdrop.serve(config)
             self._say(
-                f"a local provider at {backdrop.provider}, canary serve at {' and '.join(backdrop.doors)}"
+                f"a local provider at {backdrop.provider}, canary serve at {' and '.join(backdrop.urls)}"
             )
-            self._say(f'the app\'s one change: OpenAI(base_url="{backdrop.doors[0]}/v1")')
+            self._say(f'the only change in the app: OpenAI(base_url="{backdrop.urls[0]}/v1")')
             try:
                 await self._one_that_goes_bad(backdrop, pager)
                 await self._one_that_passes(backdrop, config)
@@ -120,13 +122,13 @@ class _Story:
 
     async def _one_that_goes_bad(self, backdrop: Backdrop, pager: Pager) -> None:
         self._console.print(Rule("1. a candidate that goes bad"))
-        async with Users(backdrop.doors) as users:
+        async with Users(backdrop.urls) as users:
             await users.ask("gpt-4o", SEED_REQUESTS)
             self._say(
-                f"{users.answered} requests answered; {users.by_arm['candidate']} by the candidate, all fine"
+                f"{users.answered} requests answered, {users.by_arm['candidate']} of them by the candidate"
             )
             await backdrop.behave("gpt-4o-2024-11-20", {"ttft_s": 0.02, "faults": {"status": 0.5}})
-            self._say("now every other request to the candidate fails with a 500 …")
+            self._say("now half of the requests to the candidate fail with a 500 …")
             seen, began = users.by_arm["candidate"], time.monotonic()
             rolled_back = asyncio.Event()
             asking = asyncio.create_task(users.keep_asking("gpt-4o", rolled_back))
@@ -145,18 +147,18 @@ class _Story:
             f"{users.failed} of {users.answered + users.failed} callers saw an error "
             "(the baseline answered instead)"
         )
-        self._console.print("the page that on-call got as the rollback began:", style="bold")
+        self._console.print("the page that on-call received when the rollback began:", style="bold")
         self._console.print_json(json.dumps(page))
         update = await self._until(lambda: pager.latest("goes-bad", "update"), PAGE_WITHIN_S)
-        self._say(f"and a moment later, under the same key: {update['done'] if update else 'nothing more'}")
+        self._say(f"then, with the same key: {update['done'] if update else 'no update'}")
 
     async def _one_that_passes(self, backdrop: Backdrop, config: Path) -> None:
         self._console.print(Rule("2. a candidate that passes"))
-        async with Users(backdrop.doors) as users:
+        async with Users(backdrop.urls) as users:
             await users.ask("gpt-4o-mini", PASSING_USERS, rounds=2)
-            self._say(f"{users.answered} requests of {PASSING_USERS} users")
+            self._say(f"{users.answered} requests from {PASSING_USERS} users")
             count = await users.give_feedback()
-            self._say(f"{count} values of feedback given (task_completed, csat)")
+            self._say(f"{count} feedback values sent (task_completed, csat)")
         if not await self._until(backdrop.all_stored, 10.0):
             raise _Failed("records are still waiting in the spool")
         read, data = load(config, {}), backdrop.data
@@ -168,16 +170,16 @@ class _Story:
         self._console.print(rendered(report, "text", width=min(110, self._console.width)), highlight=False)
         page = FOLDER / "report.html"
         page.write_text(rendered(report, "html"))
-        self._say(f"the same as a page: {page.resolve()}")
+        self._say(f"the same report as HTML: {page.resolve()}")
 
     async def _keep(self, backdrop: Backdrop) -> None:
         admin = backdrop.admin_url
         self._say(f"still running: page {admin}/ (token {backdrop.token}), metrics {admin}/metrics")
-        self._say("Ctrl-C ends it")
+        self._say("press Ctrl-C to end it")
         await asyncio.Event().wait()
 
     async def _until(self, look: Callable[[], Any], within_s: float) -> Any:
-        """The first true answer of `look`, or None when time is up. Blocking looks run in a thread."""
+        """Call `look` in a thread until its result is true; None after `within_s`."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             found = await asyncio.to_thread(look)
@@ -196,7 +198,7 @@ def _rolled_back(client: AdminClient, name: str) -> Any:
 
 
 def main() -> None:
-    """Entry point of `python -m demo.story`, which `canary demo` becomes."""
+    """Entry point of `python -m demo.story`, which `canary demo` runs."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--store")

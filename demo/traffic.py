@@ -1,4 +1,4 @@
-"""The demo's users: many of them, each with an id of its own, through the real OpenAI SDK."""
+"""The demo's users, each with its own id, through the real OpenAI SDK."""
 
 import asyncio
 from collections import Counter
@@ -23,15 +23,13 @@ _QUESTIONS = (
 
 
 class Users:
-    """Sends requests as an app would: one changed base URL, the user's id in `user`."""
+    """Sends requests like an app: with one changed base URL, and the user's id in `user`."""
 
-    def __init__(self, doors: Sequence[str]) -> None:
-        """`doors` are the addresses of all replicas; requests go to them by turns."""
-        self._clients = [
-            AsyncOpenAI(base_url=f"{door}/v1", api_key="sk-demo", max_retries=0) for door in doors
-        ]
+    def __init__(self, urls: Sequence[str]) -> None:
+        """`urls` are the traffic listeners of all replicas; requests alternate between them."""
+        self._clients = [AsyncOpenAI(base_url=f"{url}/v1", api_key="sk-demo", max_retries=0) for url in urls]
         self._turns = cycle(self._clients)
-        self._http = httpx2.AsyncClient(base_url=doors[0], trust_env=False, timeout=30.0)
+        self._http = httpx2.AsyncClient(base_url=urls[0], trust_env=False, timeout=30.0)
         self._random = Random(7)  # noqa: S311 - made-up users
         self._serial = 0
         self._exchanges: dict[str, tuple[str, str]] = {}
@@ -39,19 +37,19 @@ class Users:
         self.answered = self.failed = 0
 
     async def ask(self, model: str, users: int, *, rounds: int = 1) -> None:
-        """So many new users ask, each `rounds` times."""
+        """Send `rounds` requests from each of `count` new users."""
         first, self._serial = self._serial, self._serial + users
         names = [f"user-{first + number}" for number in range(users)]
         for _ in range(rounds):
             await self._all(model, iter(names))
 
     async def keep_asking(self, model: str, stop: asyncio.Event) -> None:
-        """New users ask until `stop` is set (or very many have)."""
+        """Send requests from new users until `stop` is set, or up to a maximum."""
         while not stop.is_set() and self._serial < MOST_ASKED:
             await self.ask(model, AT_ONCE)
 
     async def give_feedback(self) -> int:
-        """Every user says whether it helped and how content they are; the candidate is a little better."""
+        """Send feedback from every user: task_completed and csat, slightly better for the candidate."""
         said: list[dict[str, Any]] = []
         for exchange, arm in self._exchanges.values():
             better = arm == "candidate"

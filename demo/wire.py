@@ -1,4 +1,4 @@
-"""What a wire API is to the demo provider: how it reads a request and writes answers, streams and errors."""
+"""The interfaces of a wire API in the demo provider: reads requests, writes answers, streams and errors."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from demo.reply import LocalReply, Prompt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One server-sent event, framed. `token` marks those that carry output, which are paced."""
+    """One server-sent event, framed. `token` marks events with output, which are paced."""
 
     data: bytes
     token: bool = False
 
 
 class RequestRefused(Exception):
-    """The API turns the request down. `param` is the body field at fault, `code` OpenAI's own error code."""
+    """The API refuses the request. `param` is the invalid body field, `code` OpenAI's error code."""
 
     def __init__(
         self, status: int, message: str, *, param: str | None = None, code: str | None = None
@@ -33,14 +33,14 @@ class RequestRefused(Exception):
 
 
 class Dialect(Protocol):
-    """A provider's manners, the same for all its operations."""
+    """A provider's conventions, common to all its operations."""
 
     def key(self, request: Request) -> str | None:
-        """The caller's key, from where this API looks for it."""
+        """The caller's key."""
         ...
 
     def headers(self, draws: Random, spent_s: float) -> Headers:
-        """The answer's own headers: request id, processing time, limits, and what CDNs add."""
+        """The answer's headers: request id, processing time, limits, and those that CDNs add."""
         ...
 
     def error(self, refused: RequestRefused, request_id: str) -> bytes:
@@ -50,8 +50,8 @@ class Dialect(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalWire:
-    """One generating operation of an API. `created` is UTC seconds; `failure` writes its in-stream error
-    event, given how many events went before."""
+    """One generating operation of an API. `created` is UTC seconds; `failure` makes its in-stream error,
+    given the number of events before."""
 
     dialect: Dialect
     read: Callable[[Request, Mapping[str, Any]], Prompt]
@@ -63,17 +63,17 @@ class LocalWire:
 
 
 def compact(value: object) -> bytes:
-    """JSON without spaces, as in streams."""
+    """JSON without spaces, for streams."""
     return msgspec.json.encode(value)
 
 
 def pretty(value: object) -> bytes:
-    """JSON indented by two, as OpenAI and Google send documents."""
+    """JSON indented by two, the documents' format of OpenAI and Google."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The request's JSON object; Refused(400) when it is none."""
+    """The request's JSON object. Raises RequestRefused (400)."""
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, msgspec.ValidationError) as exc:
