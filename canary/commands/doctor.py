@@ -1,4 +1,4 @@
-"""`canary doctor`: prints what the checks found."""
+"""`canary doctor`: runs the checks and prints their findings."""
 
 import os
 from typing import Annotated
@@ -16,7 +16,10 @@ def doctor(
     admin: Admin = None,
     output: Form = "text",
 ) -> None:
-    """Look at everything a server needs and say what is wrong, and what to do. Exits 1 when something is."""
+    """Check everything a server needs, and say how to fix problems. Works without a server.
+
+    Exits 1 if anything is broken.
+    """
     from canary.commands.doctor_checks import document, examine, lines
 
     findings = examine(config, os.environ, data=data, admin=admin)

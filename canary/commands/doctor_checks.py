@@ -1,7 +1,6 @@
-"""`canary doctor`: looks at everything a server needs and says what is wrong and what to do. Changes nothing.
+"""`canary doctor`: runs all checks and collects their findings. Changes nothing, and works without a server.
 
-Works with the server down. Every check has a thread of its own and a few seconds; what takes longer is a
-finding too.
+Every check has its own thread and a few seconds; a check that takes longer becomes a finding.
 """
 
 import resource
@@ -24,12 +23,12 @@ CHECK_WITHIN_S = 6.0
 def examine(
     config: Path, environment: Mapping[str, str], *, data: str | None, admin: str | None
 ) -> list[Diagnosis]:
-    """All findings, in the order of the checks. `data` and `admin` are what the command line says."""
+    """All findings, in the order of the checks. `data` and `admin` come from the command line."""
     try:
         read = load(config, environment)
         settings = read.server.overridden(environment, {"data": data})
     except ConfigError as problem:
-        found = [broken("config", str(problem), "mend the file; `canary check` reads it alone")]
+        found = [broken("config", str(problem), "fix the file; `canary check` checks only the file")]
         return found + run({"data folder": lambda: machine.folder(Path(data or "./canary-data"))})
     folder = Path(settings.data).resolve()
     orders = settings.admin.host if settings.role != "traffic" else "localhost"  # an agent takes none
@@ -49,14 +48,14 @@ def examine(
 
 
 def run(checks: Mapping[str, Check], within_s: float = CHECK_WITHIN_S) -> list[Diagnosis]:
-    """Every check's findings. All run at once; one that breaks or takes too long is a finding."""
+    """Run all checks concurrently. A check that raises or takes too long becomes a finding."""
     found: dict[str, Sequence[Diagnosis]] = {}
 
     def one(name: str, check: Check) -> None:
         try:
             found[name] = check()
         except Exception as problem:
-            found[name] = [broken(name, f"this check itself failed: {problem!r}", "please report it")]
+            found[name] = [broken(name, f"the check itself failed: {problem!r}", "please report it")]
 
     threads = [threading.Thread(target=one, args=each, daemon=True) for each in checks.items()]
     deadline = time.monotonic() + within_s
@@ -64,20 +63,20 @@ def run(checks: Mapping[str, Check], within_s: float = CHECK_WITHIN_S) -> list[D
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    late = [broken("", f"no answer within {within_s:g} s", "see why it hangs, then ask again")]
+    late = [broken("", f"no answer within {within_s:g} s", "find out why it hangs, then run doctor again")]
     return [
         each if each.check else replace(each, check=name) for name in checks for each in found.get(name, late)
     ]
 
 
 def document(findings: Iterable[Diagnosis]) -> dict[str, Any]:
-    """The findings as `-o json` prints them."""
+    """The findings for `-o json`."""
     listed = [asdict(each) for each in findings]
     return {"ok": all(each["state"] != "broken" for each in listed), "findings": listed}
 
 
 def lines(findings: Iterable[Diagnosis]) -> list[str]:
-    """The findings as a person reads them."""
+    """The findings as text."""
     marks = {"ok": "✓", "warning": "!", "broken": "✗"}
     return [
         f"{marks[each.state]} {each.check}: {each.says}" + (f"\n    → {each.do}" if each.do else "")
@@ -86,6 +85,6 @@ def lines(findings: Iterable[Diagnosis]) -> list[str]:
 
 
 def _config(path: Path, read: Config) -> list[Diagnosis]:
-    names = ", ".join(read.canaries) or "none: traffic passes through, recorded"
-    found = [fine("config", f"{path} is fine; canaries: {names}")]
+    names = ", ".join(read.canaries) or "none; requests pass through and are recorded"
+    found = [fine("config", f"{path} is valid; canaries: {names}")]
     return found + [warning("config", text, "") for text in read.warnings]

@@ -1,4 +1,4 @@
-"""What `canary doctor` finds: one thing looked at, how it is, and what to do about it."""
+"""The findings of `canary doctor`: the thing checked, its state, and how to fix it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ State = Literal["ok", "warning", "broken"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """`says` and `do` are sentences for a person; `do` is empty where there is nothing to do."""
+    """`says` and `do` are sentences for a person; `do` is empty if there is nothing to do."""
 
     check: str
     state: State
@@ -21,22 +21,22 @@ Check = Callable[[], Sequence[Diagnosis]]
 
 
 def fine(check: str, says: str) -> Diagnosis:
-    """Nothing to do."""
+    """A finding without a problem."""
     return Diagnosis(check=check, state="ok", says=says)
 
 
 def warning(check: str, says: str, do: str) -> Diagnosis:
-    """It works, and may not for long or not as one thinks."""
+    """A finding that works now, but may stop working or surprise the operator."""
     return Diagnosis(check=check, state="warning", says=says, do=do)
 
 
 def broken(check: str, says: str, do: str) -> Diagnosis:
-    """It does not work."""
+    """A finding that does not work."""
     return Diagnosis(check=check, state="broken", says=says, do=do)
 
 
 def size(count: float) -> str:
-    """Bytes as a person reads them."""
+    """A number of bytes as text."""
     for unit in ("bytes", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}"

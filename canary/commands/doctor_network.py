@@ -1,6 +1,6 @@
-"""What `canary doctor` reaches over the network: providers, receivers of pages, Redis, the running server.
+"""The checks of `canary doctor` over the network: providers, receivers, Redis, the running server.
 
-To providers and receivers it connects, and no more: no request is sent and no key is used.
+For providers and receivers it only connects: it sends no request and uses no key.
 """
 
 import json
@@ -24,7 +24,7 @@ _PORTS = {"https": 443, "http": 80}
 
 
 def destinations(config: Config) -> dict[str, Check]:
-    """A check for each provider and each receiver of pages."""
+    """A check for each provider and each receiver."""
     checks: dict[str, Check] = {}
     for provider in config.providers.values():
         name = f"provider {provider.name}"
@@ -40,10 +40,10 @@ def _connecting(name: str, url: str, ca_file: str | None, *, receives: bool = Fa
 
 
 def connect(name: str, url: str, ca_file: str | None = None, *, receives: bool = False) -> Diagnosis:
-    """Look the host up, connect, and shake hands where it is TLS. Of the URL only host and port are told.
+    """Look up the host, connect, and do a TLS handshake for https. Findings name only host and port.
 
-    A receiver of pages (`receives`) that does not run on this machine is a warning, as the server itself is:
-    so begins whoever starts from a sample.
+    If a receiver (`receives`) on this machine does not run, that is only a warning: it may come from a sample
+    config.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
@@ -55,28 +55,30 @@ def connect(name: str, url: str, ca_file: str | None = None, *, receives: bool =
                 with context.wrap_socket(line, server_hostname=host):
                     pass
     except socket.gaierror:
-        return broken(name, f"no address is known for {host}", "mend the name in the URL, or DNS here")
+        return broken(
+            name, f"{host} cannot be resolved", "fix the host name in the URL, or DNS on this machine"
+        )
     except ssl.SSLCertVerificationError as problem:
-        says = f"{host}:{port} shows a certificate that is not trusted: {problem.verify_message}"
-        return broken(name, says, "mend the certificate, or give its authority as `ca_file`")
+        says = f"the certificate of {host}:{port} is not trusted: {problem.verify_message}"
+        return broken(name, says, "fix the certificate, or set its authority as `ca_file`")
     except ssl.SSLError as problem:
         says = f"{host}:{port} does not speak TLS: {problem.reason}"
-        return broken(name, says, "write http://, or its TLS port")
+        return broken(name, says, "use http://, or the TLS port")
     except TimeoutError:
-        return broken(name, f"{host}:{port} does not answer", "see whether a firewall or proxy is between")
+        return broken(name, f"{host}:{port} does not answer", "check firewalls and proxies on the way")
     except ConnectionRefusedError as problem:
         says = f"{host}:{port}: {problem.strerror}"
         if receives and is_loopback(host):
-            do = "start it, or name where you want to be paged: this may be a sample's address"
-            return warning(name, f"{says}; pages wait on disk for a day", do)
-        return broken(name, says, "start it, or mend the URL")
+            do = "start the receiver, or set your own; this may be the address of a sample config"
+            return warning(name, f"{says}; events wait on disk for a day", do)
+        return broken(name, says, "start it, or fix the URL")
     except OSError as problem:
-        return broken(name, f"{host}:{port}: {problem.strerror or problem}", "start it, or mend the URL")
-    return fine(name, f"{host}:{port} can be reached ({(time.monotonic() - began) * 1e3:.0f} ms)")
+        return broken(name, f"{host}:{port}: {problem.strerror or problem}", "start it, or fix the URL")
+    return fine(name, f"{host}:{port} is reachable ({(time.monotonic() - began) * 1e3:.0f} ms)")
 
 
 def shared(url: str) -> list[Diagnosis]:
-    """Whether Redis answers, and what time it has."""
+    """Whether Redis answers, and its clock."""
     from redis import Redis
     from redis.exceptions import RedisError
 
@@ -85,24 +87,24 @@ def shared(url: str) -> list[Diagnosis]:
         seconds, micros = client.time()
     except (RedisError, OSError) as problem:
         says = f"Redis does not answer: {problem}"
-        return [broken("shared", says, "start it, or mend `shared`; replicas go by the store meanwhile")]
+        return [broken("shared", says, "start Redis, or fix `shared`; replicas use the store meanwhile")]
     finally:
         client.close()
     return [fine("shared", "Redis answers"), *skew("shared", float(seconds) + float(micros) / 1e6)]
 
 
 def server(data: Path, environment: Mapping[str, str], admin: str | None) -> list[Diagnosis]:
-    """What a running server says of itself."""
+    """The answers of a running server's `/readyz`."""
     try:
-        said = AdminClient(admin=admin, data=data, environment=environment).text("GET", "/readyz").strip()
+        state = AdminClient(admin=admin, data=data, environment=environment).text("GET", "/readyz").strip()
     except NotReached as problem:
-        return [warning("server", str(problem), "start it with `canary serve`, if it is meant to run")]
-    found = [broken("server", each, "") for each in _degraded(said)] or [fine("server", f"says: {said}")]
+        return [warning("server", str(problem), "start it with `canary serve`, if it should run")]
+    found = [broken("server", each, "") for each in _degraded(state)] or [fine("server", f"says: {state}")]
     return found + _traffic(data)
 
 
-def _degraded(said: str) -> list[str]:
-    word, _, problems = said.partition(": ")
+def _degraded(state: str) -> list[str]:
+    word, _, problems = state.partition(": ")
     return problems.split("; ") if word == "degraded" else []
 
 
@@ -110,11 +112,15 @@ def _traffic(data: Path) -> list[Diagnosis]:
     try:
         url = str(json.loads((data / "server.json").read_text())["traffic"])
     except (OSError, ValueError, KeyError):
-        return []  # it runs elsewhere
+        return []  # the server runs on another machine
     try:
         answer = httpx2.get(f"{url}/readyz", timeout=CONNECT_WITHIN_S, trust_env=False)
     except httpx2.TransportError as problem:
-        return [broken("server", f"nobody serves traffic at {url}: {problem}", "see the server's log")]
+        return [
+            broken(
+                "server", f"the traffic listener at {url} does not answer: {problem}", "see the server's log"
+            )
+        ]
     if answer.status_code != 200 or "baseline only" in answer.text:
         return [broken("server", f"traffic at {url}: {answer.text.strip()}", "see the server's log")]
     return [fine("server", f"traffic at {url}: {answer.text.strip()}")]

@@ -175,14 +175,14 @@ def test_redis_is_asked_for_the_time(redis_server: RedisServer) -> None:
 def test_another_machines_clock_is_compared() -> None:
     assert skew("store", time.time())[0].state == "ok"
     (late,) = skew("store", time.time() - 3600.0)
-    assert (late.state, late.says) == ("broken", "its clock is -3600 s from this machine's")
+    assert (late.state, late.says) == ("broken", "its clock differs by -3600 s from this machine's")
 
 
 def test_a_receiver_that_does_not_run_on_this_machine_yet_is_a_warning(provider: ProviderThread) -> None:
     found = connect("notify[0] webhook", NOBODY, receives=True)
     assert (found.state, found.says) == (
         "warning",
-        "127.0.0.1:9: Connection refused; pages wait on disk for a day",
+        "127.0.0.1:9: Connection refused; events wait on disk for a day",
     )
     assert "a sample's address" in found.do
     assert connect("provider openai", NOBODY).state == "broken"
@@ -192,7 +192,7 @@ def test_a_receiver_that_does_not_run_on_this_machine_yet_is_a_warning(provider:
 
 def test_a_port_that_does_not_speak_tls_is_told_from_one_that_refuses(provider: ProviderThread) -> None:
     assert "does not speak TLS" in connect("p", provider.url.replace("http:", "https:")).says
-    assert "no address is known" in connect("p", "https://no-such-host.invalid").says
+    assert "cannot be resolved" in connect("p", "https://no-such-host.invalid").says
     assert connect("p", provider.url).state == "ok"
 
 
