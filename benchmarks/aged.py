@@ -1,4 +1,4 @@
-"""One worker before and after a million exchanges: what it costs and holds must not depend on its age."""
+"""Measures one worker before and after a million exchanges: cost and memory must not depend on age."""
 
 import sys
 from functools import partial

@@ -1,4 +1,4 @@
-"""The two C programs that measure, compiled where the run keeps its files."""
+"""Compiles the two C programs that measure, into the run's folder."""
 
 import shutil
 import subprocess
@@ -9,7 +9,7 @@ SOURCES = Path(__file__).parent
 
 
 class NoCompilerError(RuntimeError):
-    """The programs that measure could not be compiled."""
+    """The C programs could not be compiled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Programs:
 
 
 def compiled(folder: Path) -> Programs:
-    """Compile both into a folder; NoCompilerError says what is missing."""
+    """Compile both into a folder. Raises NoCompilerError, which says what is missing."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         raise NoCompilerError(

@@ -1,6 +1,6 @@
-"""HTTP client libraries as a proxy would use each: whole JSON by its cheapest call, a stream piece by piece.
+"""HTTP client libraries, each used like a proxy would: JSON by its cheapest call, a stream chunk by chunk.
 
-Every one keeps connections alive, follows no redirect, asks no proxy and unpacks nothing, on uvloop.
+All keep connections alive, follow no redirects, use no proxy and decompress nothing, on uvloop.
 """
 
 import ssl
@@ -38,14 +38,14 @@ class ProviderUrl:
 
 @dataclass(slots=True)
 class ReceivedAnswer:
-    """What came: the status, the body's size in bytes, and its last piece."""
+    """An answer: the status, the body's size in bytes, and its last chunk."""
 
     status: int = 0
     size: int = 0
     last: bytes = b""
 
     def take(self, piece: bytes) -> bool:
-        """Count a piece of the body."""
+        """Count a chunk of the body."""
         if piece:
             self.size += len(piece)
             self.last = piece
@@ -53,14 +53,14 @@ class ReceivedAnswer:
 
 
 SendRequest = Callable[[bytes, bool, ReceivedAnswer], Awaitable[None]]
-"""Takes a request's body, whether its answer is a stream, and what the answer is counted in as it comes."""
+"""Takes a request's body, whether its answer is a stream, and the counter for the answer."""
 
 Open = Callable[[ProviderUrl], AbstractAsyncContextManager[SendRequest]]
 
 
 @asynccontextmanager
 async def ours(target: ProviderUrl) -> AsyncIterator[SendRequest]:
-    """proxy.upstream, a stream by `pass_on` as `proxy/exchange.py` does."""
+    """proxy.upstream, with streams by `pass_on` like `proxy/exchange.py`."""
     from proxy.provider import Provider
     from proxy.upstream import Upstreams
 
@@ -111,7 +111,7 @@ async def by_aiohttp(target: ProviderUrl) -> AsyncIterator[SendRequest]:
 
 
 def httpcore_of(name: str) -> Open:
-    """A client for httpcore's pool, or its successor's, which has the same interface."""
+    """A client for httpcore's pool, or for its successor's, which has the same interface."""
 
     @asynccontextmanager
     async def by_httpcore(target: ProviderUrl) -> AsyncIterator[SendRequest]:
@@ -151,7 +151,7 @@ async def by_httpx2(target: ProviderUrl) -> AsyncIterator[SendRequest]:
 
 @asynccontextmanager
 async def by_pyreqwest(target: ProviderUrl) -> AsyncIterator[SendRequest]:
-    """pyreqwest: Rust's reqwest on a thread of its own."""
+    """pyreqwest: Rust's reqwest in its own thread."""
     from pyreqwest.client import ClientBuilder
 
     builder = ClientBuilder().no_proxy().follow_redirects(False).referer(False)
@@ -167,7 +167,7 @@ async def by_pyreqwest(target: ProviderUrl) -> AsyncIterator[SendRequest]:
                 found.status = response.status
                 found.take(bytes(await response.bytes()))
                 return
-            # by default it gives neither head nor body before 64 KiB or the end have come
+            # by default it yields neither head nor body before 64 KiB or the end
             async with request.streamed_read_buffer_limit(0).build_streamed() as response:
                 found.status = response.status
                 while piece := await response.body_reader.read_chunk():

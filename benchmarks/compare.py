@@ -1,7 +1,7 @@
-"""Direct, nginx and canary side by side in one run: `python -m benchmarks.compare [--quick] [--peers]`.
+"""Compares direct, nginx and canary in one run: `python -m benchmarks.compare [--quick] [--peers]`.
 
-Rounds are interleaved, and every turn starts its contender anew. Figures are medians over the rounds with the
-lowest and highest; ratios are taken within a round. Client and provider share core 0, the proxy has core 1.
+Rounds are interleaved, and every turn starts a new process of its contender. Figures are medians over the
+rounds, with minimum and maximum; ratios are within a round. Client and provider use core 0, the proxy core 1.
 """
 
 import argparse
@@ -56,13 +56,13 @@ def main() -> None:
 
 
 def _allow_many_connections() -> None:
-    """Open files up to the hard limit, for this process and all that it starts."""
+    """Raise the limit of open files to the hard limit, for this process and its children."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _sections(programs: Programs, folder: Path, options: argparse.Namespace) -> Iterator[SectionResult]:
-    """Each section as it is done."""
+    """Yield each section when it is done."""
     lengths, few = (QUICK, 1) if options.quick else (FULL, ROUNDS)
     with ExitStack() as stack:
         prober = stack.enter_context(probers(programs, CLIENT_CORE))

@@ -1,4 +1,4 @@
-"""One way from the client to the provider, as a process tree on a core of its own."""
+"""One way from the client to the provider, as a process tree on its own core."""
 
 import socket
 import subprocess
@@ -18,9 +18,9 @@ OPENAI = RequestDialect()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """A way to the provider. `roles` are its processes by what they do; the direct way has none.
+    """A running way to the provider. `roles` are its processes by role; the direct way has none.
 
-    exact: its JSON answers must be the provider's bytes. streams: how many at once are asked of it.
+    exact: its JSON answers must be the provider's bytes. streams: the number of concurrent streams.
     """
 
     name: str
@@ -33,9 +33,9 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A contender that is not there yet; `start` brings it up for one turn.
+    """A contender that is not running; `start` starts it for one turn.
 
-    optional: when it does not start, or answers wrongly, that is noted and the run goes on.
+    optional: if it does not start, or answers wrongly, the run records that and continues.
     remark: what a reader of its figures must know.
     """
 
@@ -46,7 +46,7 @@ class Way:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
+    """A port that was free just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -55,7 +55,7 @@ def free_port() -> int:
 def wait_for(
     process: subprocess.Popen[str], log: Path, ready: Callable[[], bool], within_s: float = 30.0
 ) -> None:
-    """Wait until a contender is ready; RuntimeError with its last words when it does not become so."""
+    """Wait until a contender is ready. Raises RuntimeError with the end of its log at the timeout."""
     deadline = time.monotonic() + within_s
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -65,7 +65,7 @@ def wait_for(
 
 
 def accepts(port: int) -> bool:
-    """True when somebody listens."""
+    """True if a process listens on the port."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5):
             return True
@@ -74,12 +74,12 @@ def accepts(port: int) -> bool:
 
 
 def says_ready(port: int) -> bool:
-    """True when /readyz says 200."""
+    """True if /readyz answers 200."""
     return _status(port, "GET", "/readyz", b"", {}) == 200
 
 
 def answers_chat(port: int, dialect: RequestDialect = OPENAI) -> bool:
-    """True when a chat completion comes back with 200."""
+    """True if a chat completion answers 200."""
     headers = dict(header.split(": ", 1) for header in (*HEADERS, *dialect.headers))
     return _status(port, "POST", dialect.path, dialect.body(), headers) == 200
 

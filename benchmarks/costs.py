@@ -1,10 +1,10 @@
-"""Where a request's microseconds go: the real worker between two transports that go nowhere.
+"""Measures the CPU time of each part of a request: the real worker between two fake transports.
 
     .venv/bin/python -m benchmarks.costs
 
-A part is timed inside the whole, by wrapping the function that does it, so that caches are as cold or warm as
-they are there; parts inside parts count once. What the wrapping itself costs is measured and taken off, so
-parts of a few microseconds are rough. No socket is written or read: the kernel's part stands in `make bench`.
+Each part is timed within whole requests, by wrapping its function, so that caches are realistic; nested parts
+count once. The cost of the wrapper is measured and subtracted, so parts of a few microseconds are imprecise.
+No socket is used; `make bench` includes the kernel's part.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ ANSWER = (
 
 
 class Nowhere(asyncio.Transport):
-    """Takes what is written, and is never behind."""
+    """A transport that accepts every write at once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Nowhere(asyncio.Transport):
         self._written: asyncio.Future[None] = loop.create_future()
 
     async def something(self) -> None:
-        """Return once something was written since the last time."""
+        """Wait for the next write."""
         await self._written
         self._written = self._loop.create_future()
 
@@ -87,18 +87,18 @@ class Nowhere(asyncio.Transport):
         return default
 
     def abort(self) -> None:
-        """Nothing to abort."""
+        """Do nothing."""
 
 
 class CostParts:
-    """Seconds spent in each part, itself only, and how often."""
+    """The seconds spent in each part, without nested parts, and the number of calls."""
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
         self._inner = [0.0]
 
     def wrap(self, owner: Any, name: str, part: str) -> None:
-        """Time every call of `owner.name` (a plain function) as this part."""
+        """Time every call of the function `owner.name` as this part."""
         whole: Callable[..., Any] = getattr(owner, name)
 
         def timed(*args: Any, **named: Any) -> Any:
@@ -114,7 +114,7 @@ class CostParts:
         setattr(owner, name, timed)
 
     def take(self) -> dict[str, float]:
-        """What was spent since the last time."""
+        """The seconds since the last call of this method."""
         spent, self.spent = self.spent, {}
         return spent
 
@@ -139,7 +139,7 @@ class CostBench:
         self.request = _request()
 
     async def exchange(self) -> None:
-        """One chat, there and back."""
+        """One chat completion, request and answer."""
         self.inbound.data_received(self.request)
         await self.provider.something()
         self.room[: len(ANSWER)] = ANSWER
@@ -192,7 +192,7 @@ def _wrap(parts: CostParts) -> None:
 
 
 async def main() -> None:
-    """Measure the whole, then its parts, and print both."""
+    """Measure whole requests and then the parts, and print both."""
     with tempfile.TemporaryDirectory(prefix="canary-costs-") as folder:
         bench = CostBench(Path(folder))
         await bench.round()
@@ -213,7 +213,7 @@ async def main() -> None:
 
 
 def _overhead_us() -> float:
-    """What the timing of one call adds to the call itself."""
+    """The overhead of timing one call."""
 
     class Empty:
         @staticmethod

@@ -1,10 +1,10 @@
-"""Does a spool append wait for the disk? Times appends on an idle disk and on one that is kept busy.
+"""Measures whether a spool append waits for the disk, on an idle and on a busy disk.
 
     python -m benchmarks.disk [FOLDER]
 
-With the grouped fdatasync (the spool as it is) and without (the same frames by a bare write()), each alone
-and beside a process that writes as fast as the disk takes it. FOLDER (default: the current one) names the
-disk. At most 2 GiB are written, all of it deleted again; it takes some thirty seconds.
+Compares the spool, with its grouped fdatasync, with a bare write() of the same frames, each alone and beside
+a process that writes as fast as the disk allows. FOLDER (default: the current one) selects the disk. Writes
+at most 2 GiB, deletes all of it, and takes about thirty seconds.
 """
 
 import multiprocessing
@@ -23,14 +23,14 @@ from records.spool import SpoolWriter
 A_SECOND = 1000
 PHASE_S = 6.0
 MOST_BYTES = 1 << 30
-"""What the busy process writes in one phase; there are two."""
+"""The bytes that the busy process writes in each of the two phases."""
 
 _PIECE = os.urandom(4 << 20)
 _SYNC_EVERY = 16
 
 
 def an_outcome(serial: int) -> Outcome:
-    """A record as a chat exchange leaves it."""
+    """The record of a typical chat exchange."""
     return Outcome(
         exchange_id=f"{serial:086d}",
         at=1.7e9,
@@ -46,7 +46,7 @@ def an_outcome(serial: int) -> Outcome:
 
 
 def timed(append: Callable[[Outcome], object]) -> list[float]:
-    """How long each of the appends took, in seconds, at an even pace."""
+    """The duration of each append in seconds, at a constant rate."""
     took, began = [], time.perf_counter()
     for serial in range(int(A_SECOND * PHASE_S)):
         record = an_outcome(serial)
@@ -59,21 +59,21 @@ def timed(append: Callable[[Outcome], object]) -> list[float]:
 
 @contextmanager
 def spool(folder: Path) -> Iterator[Callable[[Outcome], object]]:
-    """The spool as a worker has it."""
+    """A worker's spool."""
     with closing(SpoolWriter(folder / "spool", worker=0)) as writer:
         yield writer.append
 
 
 @contextmanager
 def bare(folder: Path) -> Iterator[Callable[[Outcome], object]]:
-    """The same frames, and nobody asks the disk to keep them."""
+    """The same frames without fdatasync."""
     with (folder / "bare").open("ab", buffering=0) as file:
         yield lambda record: file.write(encode(record))
 
 
 @contextmanager
 def busy_disk(folder: Path) -> Iterator[Callable[[], float]]:
-    """A process that writes and syncs as fast as it can; yields what it has written, in MiB."""
+    """A process that writes and syncs as fast as it can; yields a function that returns the MiB written."""
     written, stop = multiprocessing.Value("q", 0), multiprocessing.Event()
     process = multiprocessing.Process(target=_write_on, args=(folder / "busy", written, stop))
     process.start()
@@ -85,7 +85,7 @@ def busy_disk(folder: Path) -> Iterator[Callable[[], float]]:
 
 
 def _write_on(path: Path, written: "multiprocessing.sharedctypes.Synchronized[int]", stop: object) -> None:
-    """64 MiB, synced, again and again over the same place, up to the bound in all."""
+    """Write and sync 64 MiB over and over in the same place, up to the bound."""
     with path.open("wb", buffering=0) as file:
         while written.value < MOST_BYTES and not stop.is_set():  # type: ignore[attr-defined]
             file.seek(0)

@@ -1,8 +1,7 @@
-"""`python -m benchmarks.ingest`: outcomes a second from the spool into SQLite and into PostgreSQL.
+"""`python -m benchmarks.ingest`: outcomes per second from the spool into SQLite and into PostgreSQL.
 
-The whole way is timed: read the spool, decode, store each outcome with its unit's and session's totals and
-commit. PostgreSQL is a real one on this machine that keeps what it confirms (fsync on), SQLite is in WAL with
-FULL.
+Times everything: reading and decoding the spool, storing each outcome with its unit's and session's totals,
+and the commit. PostgreSQL is a local server with fsync on; SQLite uses WAL with synchronous=FULL.
 """
 
 import argparse
@@ -32,7 +31,7 @@ _KEY = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One spool stored: seconds by the wall, and CPU seconds of the shipper and of the database's server."""
+    """The cost of storing one spool: wall seconds, and CPU seconds of shipper and database server."""
 
     wall_s: float
     cpu_s: float
@@ -40,7 +39,7 @@ class Round:
 
 
 def outcomes(count: int, seed: int) -> Iterator[Outcome]:
-    """As a busy canary records them: two thirds in a session, some failures, streams, tokens and costs."""
+    """Outcomes of a busy canary: two thirds in a session, with failures, streams, tokens and costs."""
     dice = Random(seed)
     began = time.time()
     for serial in range(count):
@@ -98,7 +97,7 @@ def outcomes(count: int, seed: int) -> Iterator[Outcome]:
 
 
 def measured(store: Store, server: Postgres | None, folder: Path, count: int, seed: int) -> Round:
-    """One spool of `count` outcomes, stored from the first to the last."""
+    """Write a spool of `count` outcomes and store all of them."""
     writer = SpoolWriter(folder / "spool", worker=0)
     for outcome in outcomes(count, seed):
         writer.append(outcome)
@@ -117,8 +116,8 @@ def measured(store: Store, server: Postgres | None, folder: Path, count: int, se
     return taken
 
 
-def told(name: str, rounds: list[Round], count: int) -> str:
-    """One line: the median of the rounds, and each."""
+def line(name: str, rounds: list[Round], count: int) -> str:
+    """One line: the median of the rounds, and every round."""
     rates = [count / each.wall_s for each in rounds]
     cpu_us = median(each.cpu_s for each in rounds) / count * 1e6
     server_us = median(each.server_cpu_s for each in rounds) / count * 1e6
@@ -129,7 +128,7 @@ def told(name: str, rounds: list[Round], count: int) -> str:
 
 @contextmanager
 def opened(kind: str, folder: Path) -> Iterator[tuple[Store, Postgres | None]]:
-    """An empty store of the kind, and its server."""
+    """An empty store of this kind, and its server."""
     if kind == "SQLite":
         with closing(Store.open("sqlite:///canary.db", folder)) as store:
             yield store, None
@@ -143,7 +142,7 @@ def opened(kind: str, folder: Path) -> Iterator[tuple[Store, Postgres | None]]:
 
 
 def size_bytes(store: Store) -> int:
-    """What the database takes on disk."""
+    """The database's size on disk."""
     query = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
     if not store.one_spool:
         query = "SELECT pg_database_size(current_database())"
@@ -167,7 +166,7 @@ def main() -> None:
                 empty = size_bytes(store)
                 rounds = [measured(store, server, folder, asked.count, seed) for seed in range(ROUNDS)]
                 grown = (size_bytes(store) - empty) / (ROUNDS * asked.count)
-                print(told(kind, rounds, asked.count), f"{grown:,.0f} bytes an outcome on disk", sep="; ")
+                print(line(kind, rounds, asked.count), f"{grown:,.0f} bytes an outcome on disk", sep="; ")
         finally:
             shutil.rmtree(folder)
 

@@ -1,7 +1,6 @@
-"""Other people's gateways, installed into a cache folder outside the project; never its dependencies.
+"""Installs other gateways into a cache folder outside the project. They are never dependencies of canary.
 
-By the ordinary clients as they are configured here, at pinned versions, and without the programs that a
-package would run while it is installed.
+Uses the ordinary package clients with this machine's configuration, pinned versions, and no install scripts.
 """
 
 import os
@@ -14,16 +13,16 @@ WITHIN_S = 900
 
 
 class NotInstalledError(RuntimeError):
-    """A peer could not be installed; says why."""
+    """A peer could not be installed. The message says why."""
 
 
 def cache() -> Path:
-    """Where they are kept between runs."""
+    """The cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "canary-bench"
 
 
 def venv(requirement: str) -> Path:
-    """The bin folder of a venv that holds a package and nothing else, made if it is not there."""
+    """The bin folder of a venv for one package, created if missing."""
     folder = cache() / requirement.replace("[", "-").replace("]", "")
     if not (folder / "installed").exists():
         _begin(folder)
@@ -35,7 +34,7 @@ def venv(requirement: str) -> Path:
 
 
 def node_package(name: str, version: str) -> Path:
-    """The folder of an npm package, installed if it is not there."""
+    """The folder of an npm package, installed if missing."""
     folder = cache() / f"{name.rpartition('/')[2]}@{version}"
     if not (folder / "installed").exists():
         if shutil.which("npm") is None:

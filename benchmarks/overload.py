@@ -1,9 +1,9 @@
-"""What is answered when more is asked than can be served, beside the most there is.
+"""Measures answers and refusals under overload, compared with the maximum throughput.
 
     .venv/bin/python -m benchmarks.overload
 
-Callers come by a Poisson process, whatever they were told before: nobody honours `retry-after`. Once the
-answers come so late that the bound on requests in flight is the limit, and once so soon that the CPU is.
+Requests arrive by a Poisson process, and ignore `retry-after`. With slow answers the limit is the bound on
+requests in flight; with fast answers it is the CPU.
 """
 
 import sys
@@ -29,7 +29,7 @@ CLOSED, UNLIMITED = 1024, 10**9
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One load: requests a second by the clock, the client's result, and the worker's CPU seconds."""
+    """One load: the offered requests per second, the client's result, and the worker's CPU seconds."""
 
     offered_per_s: float
     result: dict[str, Any]
@@ -37,12 +37,12 @@ class Answered:
 
     @property
     def per_s(self) -> float:
-        """Answers a second."""
+        """Answers per second."""
         return float(self.result["answers"] / self.result["seconds"])
 
     def line(self) -> str:
-        """A row: offered, answered, answered for each second of the worker's CPU, refused, and how late (p50
-        / p99 in ms) the answers and the refusals came."""
+        """A row: offered, answered, answered per second of the worker's CPU, refused, and the latency (p50 /
+        p99 in ms) of answers and refusals."""
         late = [_late(self.result[sample]) for sample in ("latency_s", "refusal_s")]
         refused = self.result["refused"] / self.result["seconds"]
         per_cpu_s = self.result["answers"] / self.worker_s
@@ -56,7 +56,7 @@ def _late(sample_s: dict[str, float] | None) -> str:
 
 
 class Overload:
-    """A contender and who asks it."""
+    """A contender and the load client."""
 
     def __init__(self, prober: Prober, contender: Contender, folder: Path) -> None:
         self._prober = prober
@@ -64,11 +64,11 @@ class Overload:
         self._folder = folder
 
     def late(self) -> Iterator[Answered]:
-        """Answers that take seconds: as many as may be in flight are the most."""
+        """Slow answers: the maximum is the bound on requests in flight."""
         yield from self._loads(A_LANE / BASELINES_SHARE / LATE_MS * 1e3, LATE_MS)
 
     def soon(self) -> Iterator[Answered]:
-        """Answers that take a moment: the most is found by a closed loop within the bound."""
+        """Fast answers: a closed loop within the bound finds the maximum."""
         self._prober.run("open", self._contender.port, CLOSED, 1)
         most = self._taken(0.0, "closed", self._request(SOON_MS), SECONDS, UNLIMITED)
         yield most
@@ -94,7 +94,7 @@ class Overload:
 
 
 def main() -> None:
-    """Measure both limits and print a row a load."""
+    """Measure both limits and print a row per load."""
     with tempfile.TemporaryDirectory(prefix="canary-overload-") as name:
         folder = Path(name)
         with (

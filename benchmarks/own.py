@@ -1,4 +1,4 @@
-"""The contenders that are always there: no proxy, nginx, and canary."""
+"""The contenders of every run: no proxy, nginx, and canary."""
 
 import os
 import sys
@@ -72,7 +72,7 @@ ONE_CANARY = """
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Where the provider listens on the loopback address, and whether that needs TLS. `folder` has ca.pem."""
+    """The provider's loopback port, and whether it needs TLS. `folder` contains ca.pem."""
 
     port: int
     folder: Path
@@ -94,7 +94,7 @@ def nginx(upstream: Upstream) -> Iterator[Contender]:
 
 @contextmanager
 def behind_tls(upstream: Upstream) -> Iterator[Upstream]:
-    """The provider behind TLS, ended by an nginx of its own on the client's core."""
+    """The provider behind TLS, terminated by a separate nginx on the client's core."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(upstream.folder / "ca.pem")
     authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
@@ -139,9 +139,9 @@ def canary(
     core: str = PROXY_CORE,
     compiled: Path | None = None,
 ) -> Iterator[Contender]:
-    """`canary serve`, each canary at 10 % for a model of its own: cohort, splice, usage, records are on.
+    """`canary serve`, with each canary at 10 % for its own model. Cohort, splice, usage and records are on.
 
-    `compiled`: an unpacked wheel to run in place of these sources.
+    `compiled`: an unpacked wheel to run instead of these sources.
     """
     folder, port = upstream.folder / f"{name}-{free_port()}", free_port()
     folder.mkdir()

@@ -1,7 +1,7 @@
-"""Other gateways in front of the same provider. Each is optional, gets one core, and sends nothing home.
+"""Other gateways in front of the same provider. Each is optional, gets one core, and sends no telemetry.
 
-Their processes see none of this one's environment. Where a gateway writes answers anew, the load client asks
-only for the answer's text and the stream's chunks, not for the provider's bytes.
+Their processes do not inherit this one's environment. If a gateway rewrites answers, the load client checks
+only the answer's text and the stream's chunks, not the provider's bytes.
 """
 
 import json
@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 
 
 def peers(upstream: Upstream) -> Sequence[Way]:
-    """All of them."""
+    """All peers."""
     return [
         Way("envoy", partial(envoy, upstream), optional=True),
         Way("tensorzero", partial(tensorzero, upstream), optional=True, remark="its embedded gateway"),
@@ -91,7 +91,7 @@ api_key_location = "none"
 
 @contextmanager
 def tensorzero(upstream: Upstream) -> Iterator[Contender]:
-    """TensorZero's embedded gateway (PyPI has no other) in a thin process of its own; observability off."""
+    """TensorZero's embedded gateway (PyPI has no other) in its own process; observability off."""
     python, folder = venv(TENSORZERO) / "python", upstream.folder
     config, log, address = folder / "tensorzero.toml", folder / "tensorzero.log", folder / "tensorzero.port"
     config.write_text(TENSORZERO_CONFIG.format(upstream=upstream.port))
@@ -108,7 +108,7 @@ def tensorzero(upstream: Upstream) -> Iterator[Contender]:
 
 @contextmanager
 def portkey(upstream: Upstream) -> Iterator[Contender]:
-    """Portkey on Node. Its streams fail as it is shipped; portkey_preload.mjs says what is mended."""
+    """Portkey on Node. Its streams fail as shipped; portkey_preload.mjs describes the fix."""
     program = node_package(PORTKEY, PORTKEY_VERSION) / "build" / "start-server.js"
     log, port = upstream.folder / "portkey.log", free_port()
     host = f"x-portkey-custom-host: http://127.0.0.1:{upstream.port}/v1"

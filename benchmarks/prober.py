@@ -1,4 +1,4 @@
-"""The processes that measure: the canned provider and the load client, on a core of their own."""
+"""The processes that measure: the canned provider and the load client, on their own core."""
 
 import json
 import select
@@ -14,30 +14,30 @@ from benchmarks.processes import child
 
 
 class BrokenAnswersError(RuntimeError):
-    """Answers that were not 200, not whole, or not the provider's."""
+    """Some answers were not 200, not whole, or not the provider's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prober:
-    """The provider's port, and the client, spoken to line by line."""
+    """The provider's port, and the client, which takes commands line by line."""
 
     upstream: int
     roles: dict[str, list[int]]
     client: subprocess.Popen[str]
 
     def start(self, *command: object) -> None:
-        """Send a command without waiting for its end."""
+        """Start a command without waiting for its end."""
         assert self.client.stdin is not None
         self.client.stdin.write(" ".join(map(str, command)) + "\n")
         self.client.stdin.flush()
 
     def has_result(self, within_s: float) -> bool:
-        """True as soon as the command under way has ended; False when it has not after a while."""
+        """Wait for the running command. Returns whether it ended within the time."""
         assert self.client.stdout is not None
         return bool(select.select([self.client.stdout], [], [], within_s)[0])
 
     def result(self) -> dict[str, Any]:
-        """The result of the command under way. BrokenAnswersError when any answer was wrong."""
+        """The result of the running command. Raises BrokenAnswersError if any answer was wrong."""
         assert self.client.stdout is not None
         result: dict[str, Any] = json.loads(self.client.stdout.readline())
         if result["broken"]:
@@ -45,7 +45,7 @@ class Prober:
         return result
 
     def run(self, *command: object) -> dict[str, Any]:
-        """Carry out a command."""
+        """Run a command to its end."""
         self.start(*command)
         return self.result()
 

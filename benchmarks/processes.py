@@ -1,4 +1,4 @@
-"""Processes and what the kernel says about them: CPU time, memory, children, and how busy the machine was."""
+"""Processes and their figures from the kernel: CPU time, memory, children, and the machine's load."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 def child(
     command: list[str], core: str, *, log: Path | None = None, env: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process pinned to cores (as taskset names them), ended with the block."""
+    """A process pinned to cores (in taskset's notation) that ends with the block."""
     with (log or Path(os.devnull)).open("w") as errors:
         process = subprocess.Popen(
             ["taskset", "-c", core, *command],
@@ -37,12 +37,12 @@ def child(
 
 
 def cpu_s(pid: int) -> float:
-    """User and system seconds of a process with all its threads, ended ones too (proc_pid_stat(5))."""
+    """User and system seconds of a process with all its threads, including ended ones (proc_pid_stat(5))."""
     return sum(_times(pid)[:2])
 
 
 def whole_cpu_s(pid: int) -> float:
-    """The same, with the children that it has waited for."""
+    """The same, including the children that it has waited for."""
     return sum(_times(pid))
 
 
@@ -52,12 +52,12 @@ def _times(pid: int) -> list[float]:
 
 
 def rss_bytes(pid: int) -> int:
-    """Resident memory."""
+    """Resident memory in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
 
 
 def family(pid: int) -> list[int]:
-    """A process and all below it."""
+    """A process and all its descendants."""
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     children = [int(child) for task in tasks for child in task.read_text().split()]
     return [pid, *(member for child in children for member in family(child))]
@@ -83,7 +83,7 @@ def sample(pids: list[int]) -> ProcessSample:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """CPU seconds since some time: the whole machine's, this run's own, and those a hypervisor took away."""
+    """CPU seconds of an interval: the whole machine's, this run's, and those stolen by the hypervisor."""
 
     machine_s: float
     own_s: float
@@ -96,7 +96,7 @@ class Work:
 
 
 def work() -> Work:
-    """What has been worked since boot, by everybody, and by this process and all that it started."""
+    """CPU seconds since boot, of the machine and of this process with its children."""
     fields = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     user, nice, system, _idle, _iowait, irq, softirq, steal = fields
     own = sum(map(whole_cpu_s, family(os.getpid())))

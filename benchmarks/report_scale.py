@@ -1,11 +1,11 @@
-"""How long a report takes at scale: a store is filled as weeks of traffic would leave it, then judged.
+"""Measures a report at scale: fills a store like weeks of traffic would, then makes the report.
 
     python -m benchmarks.report_scale --exchanges 50000000 --units 500000 --store postgresql
     taskset -c 0 python -m benchmarks.report_scale --exchanges 2000000 --units 20000 --store sqlite
 
-Unit totals, sessions and feedback are all there, at their real number. Of the exchanges only those that
-feedback names are: the report reads no other (tests/report/test_report_cohort.py holds it to that).
-A database that is started here shares the core that this is pinned to.
+Unit totals, sessions and feedback have their real numbers. Of the exchanges only those with feedback are
+stored, because a report reads no others (tests/report/test_report_cohort.py checks that). A database that
+this program starts shares its core.
 """
 
 import argparse
@@ -54,7 +54,7 @@ MORE = """
 
 
 def main() -> None:
-    """Fill, then judge in a process of its own, whose time and memory are printed."""
+    """Fill the store, then make the report in a separate process, and print its time and memory."""
     asked = _arguments()
     if asked.judge:
         print(json.dumps(_judge(asked.judge, Path(asked.data))))
@@ -124,7 +124,7 @@ def _judged(config: str, data: Path) -> dict[str, object]:
 
 
 def _judge(config: str, data: Path) -> dict[str, object]:
-    """The report as `canary report` makes it, from reading the config to the verdict."""
+    """Make a report like `canary report`, from reading the config to the verdict."""
     began, cpu = time.monotonic(), time.process_time()
     loaded = parse(Path(config).read_text(), config, {})
     report = report_from_store(loaded, None, data, now=(FIRST_DAY + 15) * DAY_S)
@@ -139,7 +139,7 @@ def _judge(config: str, data: Path) -> dict[str, object]:
 
 
 def _peak_mib() -> float:
-    """This program's own: `ru_maxrss` is that of the one which started it, where that was larger."""
+    """Peak memory in MiB. Not `ru_maxrss`, which is the parent's if that was larger."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) / 1024
 

@@ -1,4 +1,4 @@
-"""A store as weeks of traffic would leave it: unit totals, a session for each, and some feedback."""
+"""Fills a store like weeks of traffic would: unit totals, a session for each, and some feedback."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +23,9 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """A candidate at 10 %, alike. A user asks about one thing on most days, about two on the others.
+    """Equal arms, with the candidate at 10 %. On most days a user's requests have one category, else two.
 
-    One exchange in `speaks` gives a csat value and says whether the task was completed.
+    One exchange in `speaks` has feedback: csat and task_completed.
     """
 
     exchanges: int
@@ -37,7 +37,7 @@ class World:
 
 
 def fill(engine: sa.Engine, world: World) -> int:
-    """Write all of it, and return how many rows of unit totals there are."""
+    """Write everything; returns the number of rows of unit totals."""
     Days(engine).need(range(FIRST_DAY, FIRST_DAY + world.days))
     users = _Users(world)
     cells = 0
@@ -59,7 +59,7 @@ def fill(engine: sa.Engine, world: World) -> int:
 
 
 class _Users:
-    """Who they are, for all of the days."""
+    """The users, the same on all days."""
 
     def __init__(self, world: World) -> None:
         rng, units = world.rng, world.units
@@ -111,12 +111,12 @@ class _Users:
 
 
 def _speak(connection: sa.Connection, world: World, cells: Sequence[Row]) -> None:
-    """One exchange of some of the cells, and what the user said of it a little later."""
+    """One exchange of some of the rows, with feedback a little later."""
     rng = world.rng
     chosen = rng.choice(
         len(cells), size=min(len(cells), int(world.speaks * world.exchanges / world.days)), replace=False
     )
-    heard, said = [], []
+    outcome_rows, feedback_rows = [], []
     for number, place in enumerate(chosen.tolist()):
         cell = cells[place]
         arm, unit, day, category, tags, at = cell[3], cell[5], cell[6], cell[7], cell[8], cell[10]
@@ -124,7 +124,7 @@ def _speak(connection: sa.Connection, world: World, cells: Sequence[Row]) -> Non
         name = mint(
             b"k" * 32, canary="support-nov", run=1, phase=0, arm=arm, unit_hash=unit, at=at, serial=serial
         )
-        heard.append(
+        outcome_rows.append(
             (
                 day, name, at, "support-nov", 1, 0, world.share, arm, arm, "cohort", unit, "", category, tags,
                 "", "openai", "openai", "chat", "gpt-4o", "a", False, False, 200, "ok", None, 1.3, 0.5, 0.5,
@@ -134,7 +134,7 @@ def _speak(connection: sa.Connection, world: World, cells: Sequence[Row]) -> Non
         for metric, value in (
             ("csat", float(rng.integers(3, 6))), ("task_completed", float(rng.random() < 0.85)),
         ):  # fmt: skip
-            said.append(
+            feedback_rows.append(
                 (
                     f"{name}/{metric}",
                     metric,
@@ -152,8 +152,8 @@ def _speak(connection: sa.Connection, world: World, cells: Sequence[Row]) -> Non
                     day,
                 )
             )
-    _write(connection, outcomes, heard)
-    _write(connection, feedback, said)
+    _write(connection, outcomes, outcome_rows)
+    _write(connection, feedback, feedback_rows)
 
 
 def _write(connection: sa.Connection, table: sa.Table, rows: Iterable[Row]) -> None:

@@ -1,4 +1,4 @@
-"""The requests that the load client sends: a chat of about a kilobyte, as an SDK puts it on the wire."""
+"""The load client's requests: a chat completion of about a kilobyte, like an SDK's."""
 
 import json
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ CHAT = [
 
 @dataclass(frozen=True, slots=True)
 class RequestDialect:
-    """How a contender wants to be asked for the same thing."""
+    """A contender's form of the request."""
 
     path: str = "/v1/chat/completions"
     model: str = "gpt-4o"
     headers: tuple[str, ...] = ()
 
     def body(self, **fields: Any) -> bytes:
-        """The JSON body; the load client puts each of 2,000 users in the place of user-0000."""
+        """The JSON body; the load client replaces user-0000 by one of 2,000 users."""
         whole = {"model": self.model, "messages": CHAT, "user": "user-0000", "temperature": 0.2, **fields}
         return json.dumps(whole, separators=(",", ":")).encode()
 

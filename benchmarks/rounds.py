@@ -1,4 +1,4 @@
-"""Interleaved rounds of turns, and what they come to: medians, spreads, ratios within a round."""
+"""Interleaved rounds of turns, and their medians, spreads, and ratios within a round."""
 
 import statistics
 import sys
@@ -15,9 +15,9 @@ ADDED = ("p50_ms", "p99_ms", "ttft_p50_ms", "ttft_p99_ms", "delay_p50_ms", "dela
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchSection:
-    """Contenders measured beside each other.
+    """Contenders measured together.
 
-    rows: the figures shown, by key. base: the contender to which ratios are taken; None: no ratios.
+    rows: the figures shown, by key. base: the contender for ratios; None: no ratios.
     """
 
     title: str
@@ -30,7 +30,7 @@ class BenchSection:
 
 @dataclass(frozen=True, slots=True)
 class SectionResult:
-    """A section's rounds, per contender, and why a contender or a figure is missing."""
+    """A section's rounds, per contender, with notes on missing contenders and figures."""
 
     section: BenchSection
     rounds: list[dict[str, Figures]] = field(default_factory=list)
@@ -39,7 +39,7 @@ class SectionResult:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A figure over the rounds, and the median of its ratios to the base contender's in the same round."""
+    """A figure over the rounds, and the median of its ratios to the base contender in the same round."""
 
     median: float
     low: float
@@ -48,7 +48,7 @@ class Spread:
 
 
 def take(section: BenchSection, prober: Prober, lengths: Lengths, folder: Path) -> SectionResult:
-    """Run a section's rounds. The order turns, so that a slow minute of the machine meets everybody."""
+    """Run a section's rounds. The order rotates, so that a slow minute affects all contenders."""
     taken = SectionResult(section)
     for number in range(section.rounds):
         shift = number % len(section.ways)
@@ -65,7 +65,7 @@ def take(section: BenchSection, prober: Prober, lengths: Lengths, folder: Path) 
 def _turn(
     way: Way, loads: Sequence[Load], prober: Prober, lengths: Lengths, folder: Path, notes: dict[str, str]
 ) -> Figures:
-    """A turn's figures; of a peer, those that it could give."""
+    """A turn's figures; for a peer, those that it could measure."""
     figures: Figures = {}
     try:
         with way.start() as contender:
@@ -85,7 +85,7 @@ def _turn(
 
 
 def _add_latencies(rounds: list[dict[str, Figures]]) -> None:
-    """Latency over the direct way, within each round."""
+    """Latency in excess of the direct way, within each round."""
     for figures in rounds:
         direct = figures.get("direct", {})
         for name, found in figures.items():
@@ -95,7 +95,7 @@ def _add_latencies(rounds: list[dict[str, Figures]]) -> None:
 
 
 def spread(taken: SectionResult, key: str, name: str) -> Spread | None:
-    """One figure of one contender over the rounds; None unless every round has it."""
+    """One figure of one contender over the rounds; None if a round lacks it."""
     values = [figures.get(name, {}).get(key) for figures in taken.rounds]
     found = [value for value in values if value is not None]
     if not found or len(found) < len(values):
@@ -106,7 +106,7 @@ def spread(taken: SectionResult, key: str, name: str) -> Spread | None:
 
 
 def ratio(taken: SectionResult, key: str, name: str, base: str | None) -> float | None:
-    """The median over the rounds of one contender's figure by another's in the same round."""
+    """The median over the rounds of the ratio of two contenders' figures."""
     if base is None or name in (base, "direct"):
         return None
     pairs = [(figures.get(name, {}).get(key), figures.get(base, {}).get(key)) for figures in taken.rounds]

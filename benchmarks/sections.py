@@ -1,4 +1,4 @@
-"""What a run measures, section by section."""
+"""The sections of a run."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -54,7 +54,7 @@ PROBERS = {
 
 
 def side_by_side(upstream: Upstream, peers: Sequence[Way], rounds: int) -> BenchSection:
-    """Everything about one worker and a plaintext provider."""
+    """All figures of one worker and a plaintext provider."""
     return BenchSection(
         title="Plaintext provider",
         ways=[
@@ -83,7 +83,7 @@ def compiled(upstream: Upstream, folder: Path) -> Way:
 
 
 def tls(upstream: Upstream, others: Sequence[Way], rounds: int) -> BenchSection:
-    """nginx and canary asking a provider behind TLS."""
+    """nginx and canary with a provider behind TLS."""
     return BenchSection(
         title="Provider behind TLS",
         ways=[Way("nginx", partial(nginx, upstream)), Way("canary", partial(canary, upstream)), *others],
@@ -94,7 +94,7 @@ def tls(upstream: Upstream, others: Sequence[Way], rounds: int) -> BenchSection:
 
 
 def growth(upstream: Upstream, rounds: int) -> BenchSection:
-    """One worker with ever more canaries configured; the load is for one of them."""
+    """One worker with 1, 10 and 100 canaries; the load is for one of them."""
     sizes = {f"{size} canar{'y' if size == 1 else 'ies'}": size for size in (1, 10, 100)}
     return BenchSection(
         title="Number of canaries",
@@ -107,7 +107,7 @@ def growth(upstream: Upstream, rounds: int) -> BenchSection:
 
 
 def workers(upstream: Upstream, rounds: int) -> BenchSection:
-    """One worker and two, on both cores, which client and provider use too."""
+    """One and two workers, on both cores, together with client and provider."""
     sizes = {"1 worker": 1, "2 workers": 2}
     return BenchSection(
         title="Number of workers, on both cores with the client and the provider",

@@ -1,4 +1,4 @@
-"""The figures for people: a table per section, contenders side by side."""
+"""Prints the figures: a table per section, with a column per contender."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,16 +9,16 @@ NONE = "–"
 
 
 def lines(taken: SectionResult) -> list[str]:
-    """A section as a table. A row or a contender without any figure is left out; notes say why."""
+    """A section as a table. Rows and contenders without figures are omitted; notes say why."""
     names = [way.name for way in taken.section.ways if any(figures.get(way.name) for figures in taken.rounds)]
     header = ["", *names]
     rows = [
         [label, *(_cell(spread(taken, key, name)) for name in names)]
         for key, label in taken.section.rows.items()
     ]
-    kept = [row for row in rows if any(cell != NONE for cell in row[1:])]
+    shown = [row for row in rows if any(cell != NONE for cell in row[1:])]
     remarks = {way.name: way.remark for way in taken.section.ways if way.remark} | taken.notes
-    return [_heading(taken), *_aligned([header, *kept]), *map(": ".join, remarks.items()), ""]
+    return [_heading(taken), *_aligned([header, *shown]), *map(": ".join, remarks.items()), ""]
 
 
 def _heading(taken: SectionResult) -> str:
@@ -50,12 +50,12 @@ def _cell(found: Spread | None) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, never in powers of ten."""
+    """Three significant digits, without an exponent."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def per_core(taken: SectionResult) -> list[str]:
-    """canary's requests per core over each other contender's, in words."""
+    """canary's requests per core relative to each other contender's, in words."""
     found = []
     for way in taken.section.ways:
         times = ratio(taken, "per_core", "canary", way.name)
@@ -66,7 +66,7 @@ def per_core(taken: SectionResult) -> list[str]:
 
 
 def document(taken: SectionResult) -> dict[str, Any]:
-    """The section for programs: every figure of every round too."""
+    """The section as JSON, with every figure of every round."""
     summary: dict[str, Any] = {}
     keys = {key for figures in taken.rounds for found in figures.values() for key in found}
     for key in sorted(keys):

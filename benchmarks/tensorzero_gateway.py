@@ -1,4 +1,4 @@
-"""TensorZero's embedded gateway as a process of its own venv's Python; given a config and a port file.
+"""Runs TensorZero's embedded gateway in its own venv's Python, with a config and a port file.
 
 The gateway is the HTTP server that the package starts for patched OpenAI clients; Python only waits.
 """
@@ -12,7 +12,7 @@ from tensorzero import tensorzero  # type: ignore[import-not-found]  # only its 
 
 
 def main(config: str, address: Path) -> None:
-    """Start the gateway, write its port, and wait to be ended."""
+    """Start the gateway, write its port, and wait for the end."""
     gateway = tensorzero._start_http_gateway(
         config_file=config, clickhouse_url=None, postgres_url=None, valkey_url=None, async_setup=False
     )

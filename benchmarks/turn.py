@@ -1,6 +1,6 @@
-"""One contender's turn in one round: the load is run, the kernel is asked before and after.
+"""One contender's turn in one round: runs the load, and reads the kernel's figures before and after.
 
-Each turn is a process of its own, and no other contender runs meanwhile.
+Each turn is a separate process, and no other contender runs meanwhile.
 """
 
 import os
@@ -16,7 +16,7 @@ from benchmarks.processes import ProcessSample, sample
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
-    """How long a turn is: seconds of each load, chunks of each paced and each fast stream."""
+    """The length of a turn: seconds of each load, chunks of each paced and each fast stream."""
 
     warm_s: float
     closed_s: float

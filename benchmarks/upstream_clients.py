@@ -1,4 +1,4 @@
-"""Our upstream pool beside HTTP client libraries: `python -m benchmarks.upstream_clients`.
+"""Compares canary's upstream pool with HTTP client libraries: `python -m benchmarks.upstream_clients`.
 
 A client process a library and round, on a core of its own, asks the C provider on the other core; what is
 measured is the client process's CPU time, all its threads counted. Rounds are interleaved and their order
@@ -38,7 +38,8 @@ PACE_MS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientLoad:
-    """A load: so many answers, so many at once; a stream has `chunks`, one each `pace_ms` (0: no pause)."""
+    """A load: the number of answers and of concurrent requests. A stream has `chunks`, one per `pace_ms` (0:
+    no pause)."""
 
     title: str
     count: int
@@ -71,7 +72,7 @@ def shapes(requests: int) -> list[ClientLoad]:
 
 
 async def measure(library: str, target: ProviderUrl, requests: int) -> dict[str, float]:
-    """CPU microseconds an answer, by shape."""
+    """CPU microseconds per answer, by shape."""
     async with LIBRARIES[library](target) as ask:
         await load(ask, ClientLoad(title="", count=WARM_UP, at_once=32))
         await load(ask, ClientLoad(title="", count=WARM_UP // 10, at_once=32, chunks=5))
@@ -84,7 +85,7 @@ async def measure(library: str, target: ProviderUrl, requests: int) -> dict[str,
 
 
 async def load(ask: SendRequest, shape: ClientLoad) -> None:
-    """Ask until all answers are there; ValueError for a wrong one. Paced streams start one after another."""
+    """Send requests until all answers have come. Raises ValueError for a wrong one."""
     body = shape.body()
     left = iter(range(shape.count))
     sizes = set()
@@ -109,7 +110,7 @@ async def load(ask: SendRequest, shape: ClientLoad) -> None:
 
 
 def turn(library: str, target: ProviderUrl, requests: int) -> dict[str, float]:
-    """One client process; RuntimeError with its last words when it fails."""
+    """Run one client process. Raises RuntimeError with the end of its output if it fails."""
     command = ["taskset", "-c", PROXY_CORE, sys.executable, "-m", "benchmarks.upstream_clients"]
     command += ["--client", library, "--url", target.url, "--requests", str(requests)]
     command += ["--ca", target.ca_file] if target.ca_file else []
@@ -134,7 +135,7 @@ def take(
 
 
 def table(taken: list[dict[str, dict[str, float]]]) -> Iterator[str]:
-    """A line a library: median (low–high) and the median of its ratios to ours in the same round."""
+    """A line per library: median (low–high), and the median of its ratios to ours in the same round."""
     titles = list(taken[0]["ours"])
     yield " | ".join(["CPU µs an answer".ljust(18), *(title.rjust(28) for title in titles)])
     for name in LIBRARIES:
@@ -155,7 +156,7 @@ def _titled(name: str) -> str:
 
 
 def importable() -> tuple[list[str], list[str]]:
-    """The libraries that are here, and those that are not."""
+    """The installed libraries, and the missing ones."""
     here, missing = ["ours"], []
     for name in LIBRARIES:
         if name != "ours":
@@ -176,7 +177,7 @@ def provider(folder: Path) -> Iterator[Upstream]:
 
 
 def run(requests: int, rounds: int) -> None:
-    """Plain HTTP, then TLS, and print both."""
+    """Measure plain HTTP, then TLS, and print both."""
     here, missing = importable()
     before = work()
     with tempfile.TemporaryDirectory(prefix="canary-clients-") as name, provider(Path(name)) as plain:
@@ -197,7 +198,7 @@ def run(requests: int, rounds: int) -> None:
 
 
 def main() -> None:
-    """The run, or with --client one client process of it."""
+    """Run the comparison, or with --client one of its client processes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.upstream_clients", description=__doc__)
     parser.add_argument("--requests", type=int, default=3000, help="JSON requests a shape, library and round")
     parser.add_argument("--rounds", type=int, default=3)

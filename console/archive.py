@@ -63,7 +63,7 @@ def _summed_up(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     from report.archive_trends import trends
     from report.render import trends as trend_words
 
-    return {"found": trends(_evaluations(documents)), "said": trend_words}
+    return {"found": trends(_evaluations(documents)), "trend_words": trend_words}
 
 
 def _whole(key: str, documents: Sequence[Mapping[str, Any]]) -> str:

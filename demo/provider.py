@@ -1,9 +1,9 @@
-"""A local LLM provider for demo and tests: OpenAI, Anthropic and Gemini on one port, no model behind it.
+"""A local LLM provider for demo and tests: OpenAI, Anthropic and Gemini on one port, without a model.
 
     python -m demo.provider --port 0 --json-ready --behaviour 'gpt-4o={"ttft_s": 0.2}'
 
-While it runs, `PUT /_provider/behaviours/MODEL` changes a behaviour, `GET /_provider/log` shows what arrived
-and `DELETE /_provider/log` forgets it. Listens on loopback unless told otherwise; it takes any key.
+While it runs, `PUT /_provider/behaviours/MODEL` changes a behaviour, `GET /_provider/log` returns the
+received requests, and `DELETE /_provider/log` deletes them. Listens on loopback by default. Accepts any key.
 """
 
 import argparse
@@ -33,10 +33,10 @@ RETRY_LATER = (429, 503, 529)
 
 
 class LocalProvider:
-    """The provider as an async context manager: listening inside, every connection closed after.
+    """The provider as an async context manager: it listens inside, and closes every connection at the end.
 
-    `behaviours` maps model names to behaviours, `other` is that of all other models (None: they get 404).
-    `keys` are the keys it takes (None: any). `log` is what arrived, the last `log_limit` at least.
+    `behaviours` maps model names to behaviours; `other` is for all other models (None: they get 404). `keys`
+    are the accepted keys (None: any). `log` has the received requests, at least the last `log_limit`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class LocalProvider:
         self._server.close()
         for line in self._lines:
             line.reset()
-        await self._tasks.__aexit__(None, None, None)  # the caller's own error is not a task's
+        await self._tasks.__aexit__(None, None, None)  # do not pass on the block's own exception
 
     def _accept(self) -> LocalConnection:
         line = LocalConnection(self._serve)

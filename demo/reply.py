@@ -77,7 +77,7 @@ class LocalReply:
 def answer(prompt: Prompt, behaviour: Behaviour, draws: Random) -> LocalReply:
     """The model's answer to a prompt; the same draws give the same answer."""
     finish: Finish = "tool" if prompt.tool else "stop"
-    pieces = _arguments(prompt.tool) if prompt.tool else _said(prompt, behaviour, draws)
+    pieces = _arguments(prompt.tool) if prompt.tool else _answer_words(prompt, behaviour, draws)
     if prompt.max_tokens is not None and len(pieces) > prompt.max_tokens:
         pieces, finish = pieces[: prompt.max_tokens], "length"
     return LocalReply(
@@ -106,10 +106,10 @@ def _tokens(prompt: Prompt, output: int, reasoning: int) -> Tokens:
     return Tokens(input=read, cached=cached, output=output + reasoning, reasoning=reasoning)
 
 
-def _said(prompt: Prompt, behaviour: Behaviour, draws: Random) -> tuple[str, ...]:
-    for asked, said in behaviour.says.items():
+def _answer_words(prompt: Prompt, behaviour: Behaviour, draws: Random) -> tuple[str, ...]:
+    for asked, answer in behaviour.says.items():
         if asked in prompt.text:
-            return tuple(re.findall(r"\s*\S+", said))
+            return tuple(re.findall(r"\s*\S+", answer))
     return _words(behaviour.words, draws)
 
 

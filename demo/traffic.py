@@ -50,19 +50,21 @@ class Users:
 
     async def give_feedback(self) -> int:
         """Send feedback from every user: task_completed and csat, slightly better for the candidate."""
-        said: list[dict[str, Any]] = []
+        feedback: list[dict[str, Any]] = []
         for exchange, arm in self._exchanges.values():
             better = arm == "candidate"
-            said.append(
+            feedback.append(
                 self._value(exchange, "task_completed", self._random.random() < (0.97 if better else 0.93))
             )
-            said.append(
+            feedback.append(
                 self._value(exchange, "csat", self._random.choice((4, 5, 5, 5) if better else (4, 4, 5, 5)))
             )
-        for start in range(0, len(said), FEEDBACK_AT_ONCE):
-            answer = await self._http.post("/canary/feedback", json=said[start : start + FEEDBACK_AT_ONCE])
+        for start in range(0, len(feedback), FEEDBACK_AT_ONCE):
+            answer = await self._http.post(
+                "/canary/feedback", json=feedback[start : start + FEEDBACK_AT_ONCE]
+            )
             answer.raise_for_status()
-        return len(said)
+        return len(feedback)
 
     def _value(self, exchange: str, metric: str, value: float) -> dict[str, Any]:
         return {"exchange_id": exchange, "metric": metric, "value": int(value)}

@@ -58,14 +58,16 @@ def _with_references(node: Any) -> Any:
         return [_with_references(child) for child in node]
     if not isinstance(node, dict):
         return node
-    kept = {key: child for key, child in node.items() if key != "title" and (key, child) != ("default", None)}
-    if _is_narrow(kept):
-        about = {key: kept[key] for key in ("description", "default") if key in kept}
-        value = {key: child for key, child in kept.items() if key not in about}
+    wanted = {
+        key: child for key, child in node.items() if key != "title" and (key, child) != ("default", None)
+    }
+    if _is_narrow(wanted):
+        about = {key: wanted[key] for key in ("description", "default") if key in wanted}
+        value = {key: child for key, child in wanted.items() if key not in about}
         return {**about, "anyOf": [value, _REFERENCE]}
     return {
         key: child if key in ("default", "examples", "required") else _with_references(child)
-        for key, child in kept.items()
+        for key, child in wanted.items()
     }
 
 

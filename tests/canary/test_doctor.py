@@ -184,7 +184,7 @@ def test_a_receiver_that_does_not_run_on_this_machine_yet_is_a_warning(provider:
         "warning",
         "127.0.0.1:9: Connection refused; events wait on disk for a day",
     )
-    assert "a sample's address" in found.do
+    assert "the address of a sample config" in found.do
     assert connect("provider openai", NOBODY).state == "broken"
     for wrong in (provider.url.replace("http:", "https:"), "https://no-such-host.invalid"):
         assert connect("notify[0] webhook", wrong, receives=True).state == "broken"

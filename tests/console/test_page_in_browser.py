@@ -276,8 +276,8 @@ def test_captured_pairs_stand_side_by_side_and_their_texts_are_texts(open_page: 
     with open_page() as page:
         eventually(lambda: pair(page))
         first = page.get_by_role("article").first
-        expect(first.locator(".said").first).to_have_text(QUESTION)
-        assert page.locator(".said b").count() == 0
+        expect(first.locator(".message").first).to_have_text(QUESTION)
+        assert page.locator(".message b").count() == 0
         expect(first.get_by_role("heading")).to_have_count(2)
         page.goto("/canaries/billing-mini/pairs")
         expect(page.get_by_role("alert")).to_contain_text("captures no texts")
