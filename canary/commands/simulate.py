@@ -60,8 +60,7 @@ def simulate(
     config: ConfigFile = CONFIG,
     output: Form = "text",
 ) -> None:
-    """Simulate a canary's guardrails: how often they raise false alarms, and how fast they catch a bad
-    candidate."""
+    """Simulate a canary's guardrails: count false alarms, and time how fast they catch a bad candidate."""
     from alerts.simulation import Killed, Question, answer
     from canary.commands.progress import Progress
     from canary.commands.simulated_table import show

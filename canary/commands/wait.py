@@ -48,8 +48,10 @@ def wait(
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Wait for a verdict. Exits 0 for ship, 3 for don't ship, 4 if still open at the timeout, 5 if rolled
-    back."""
+    """Wait for a verdict, for pipelines.
+
+    Exits 0 for ship, 3 for don't ship, 4 if still open at the timeout, 5 if rolled back.
+    """
     try:
         within_s, every_s = parse_duration(timeout), parse_duration(poll)
     except ValueError as problem:
