@@ -40,7 +40,7 @@ def test_the_demo_tells_both_stories_and_ends_with_all_that_it_started(
     told = []
     for line in demo.stdout:
         told.append(line)
-        if "Ctrl-C ends it" in line:
+        if "press Ctrl-C" in line:
             break
     text = "".join(told)
     assert "rolled back after" in text
