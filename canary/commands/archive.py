@@ -42,7 +42,7 @@ def list_(
     canary: OfCanary = None, config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text"
 ) -> None:
     """List the evaluations, oldest first."""
-    from canary.commands.archive_text import listed, summary
+    from report.render.archive_text import listed, summary
 
     found = _read(config, data, canary)
     if output == "json":
@@ -76,9 +76,9 @@ def show(
 @app.command(epilog=example("archive trends -o json"))
 def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
     """Summarize the evaluations: changes by vendor, how well synthetic scores predict, and savings."""
-    from canary.commands.archive_text import summarized
     from report.archive_trends import to_json
     from report.archive_trends import trends as sum_up
+    from report.render.archive_text import summarized
 
     found = sum_up(_read(config, data, None))
     return print_json(to_json(found)) if output == "json" else _print(summarized(found))

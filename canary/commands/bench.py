@@ -90,7 +90,7 @@ def bench(
     if output == "json":
         print_json(document)
     else:
-        from canary.commands.bench_text import rendered
+        from bench.text import rendered
 
         print_text(rendered(document).rstrip("\n"))
     raise typer.Exit(EXITS[found.verdict])

@@ -31,10 +31,10 @@ def import_(
 ) -> None:
     """Send every row of a CSV file to the server, or none if one is invalid. Repeating it changes nothing."""
     from canary.commands.client import NotReached, traffic_url
-    from canary.commands.feedback_file import COLUMNS, BadFile
     from canary.commands.feedback_import import FeedbackClient, NotTaken, import_file
     from canary.commands.text_file import unreadable
     from canary.secrets import BadSecret, Secret
+    from records.feedback_file import COLUMNS, BadFile
 
     try:
         token = Secret("CANARY_FEEDBACK_TOKEN", os.environ).value()

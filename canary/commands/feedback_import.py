@@ -11,7 +11,7 @@ import httpx2
 import msgspec
 
 from canary.commands.client import bearer, no_answer, refusal
-from canary.commands.feedback_file import FeedbackLine, lines
+from records.feedback_file import FeedbackLine, lines
 
 MOST_VALUES, MOST_BYTES = 1000, 3 << 20
 MOST_SHOWN = 100

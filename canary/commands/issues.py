@@ -105,6 +105,8 @@ def recheck(
     if output == "json":
         print_json(found)
     else:
+        from bench.recheck import lines
+
         print_text("\n".join(lines(found)))
     raise typer.Exit(3 if found["still_there"] else 4 if found["unknown"] else 0)
 
@@ -142,16 +144,6 @@ def known(config: Path) -> "list[Issue]":
         return parse_issues(read(file))
     except BadDataset as problem:
         fail(f"{file}: {problem}")
-
-
-def lines(found: dict[str, Any]) -> list[str]:
-    """The results as lines for a terminal."""
-    words = {"still_there": "still there", "unknown": "unknown", "gone": "gone"}
-    head = f"{found['model']}: {found['still_there']} of {len(found['issues'])} known issues still there"
-    return [
-        head,
-        *(f"  {words[each['state']]:<11}  {each['id']}  {each['what']}" for each in found["issues"]),
-    ]
 
 
 def _line_of(config: Path, dataset: str, id_: str) -> dict[str, Any]:

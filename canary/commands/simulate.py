@@ -62,8 +62,8 @@ def simulate(
 ) -> None:
     """Simulate a canary's guardrails: count false alarms, and time how fast they catch a bad candidate."""
     from alerts.simulation import Killed, Question, answer
+    from alerts.simulation_table import show
     from canary.commands.progress import Progress
-    from canary.commands.simulated_table import show
 
     named = error or cost or latency
     try:

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from canary.commands.feedback_file import FeedbackLine
 from canary.commands.feedback_import import (
     MOST_BYTES,
     MOST_VALUES,
@@ -21,6 +20,7 @@ from canary.commands.feedback_import import (
     batches,
     import_file,
 )
+from records.feedback_file import FeedbackLine
 
 NOW = 1_795_000_000.0
 

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from canary.commands import issues
+from bench import recheck
 
 _HEADLINES = {
     "ship": "Ship: no worse on these examples",
@@ -56,7 +56,7 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
         for failure, count in _failures(document, side).items():
             yield Text(f"{side}: {count} times {failure}")
     if document["issues"] is not None:
-        yield Text("\n" + "\n".join(issues.lines(document["issues"])))
+        yield Text("\n" + "\n".join(recheck.lines(document["issues"])))
     if document["candidate"]:
         yield Text("\nFrom the canary")
         yield _canary(document["canary"])

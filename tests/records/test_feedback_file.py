@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from canary.commands.feedback_file import BadFile, FeedbackLine, lines
+from records.feedback_file import BadFile, FeedbackLine, lines
 
 SAID_AT = datetime(2026, 11, 24, 16, tzinfo=UTC)
 
