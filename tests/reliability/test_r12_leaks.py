@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from canary.interpreter import ROOMS, ROOT
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, chat, worker_pids
 from tests.reliability.answers import SSE, answer, chunk, event, head
@@ -68,9 +69,19 @@ class Holdings:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("r12")
-    probe = {"PYTHONPATH": str(Path(__file__).parent / "probe"), "HOLDINGS": str(folder)}
-    with rigged(folder / "server", CONFIG, {"only": play}, env=probe) as up:
+    probed = _with_probe(folder / "rooms")
+    env = {"HOLDINGS": str(folder)}
+    with rigged(folder / "server", CONFIG, {"only": play}, env=env, wrapper=("env", "-C", probed)) as up:
         yield up
+
+
+def _with_probe(folder: Path) -> str:
+    """A checkout that holds the rooms under test and the probe. Children take no other PYTHONPATH."""
+    folder.mkdir()
+    for room in ROOMS:
+        (folder / room).symlink_to(Path(ROOT) / room)
+    (folder / "sitecustomize.py").symlink_to(Path(__file__).parent / "probe" / "sitecustomize.py")
+    return str(folder)
 
 
 def holdings(stage: Stage, folder: Path) -> Holdings:

@@ -11,8 +11,15 @@ from tests.e2e.stage import Stage, worker_pids
 
 def serving(stage: Stage) -> list[int]:
     """The workers that serve: a worker's spool file begins with its first sign of life."""
-    spools = [file.name for file in (stage.server.data / "spool").glob("*.spool") if file.stat().st_size]
+    spools = [file.name for file in (stage.server.data / "spool").glob("*.spool") if _holds_bytes(file)]
     return sorted(pid for pid in worker_pids(stage.server) if any(f"-{pid}-" in name for name in spools))
+
+
+def _holds_bytes(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:  # shipped and deleted since it was listed
+        return False
 
 
 def callers_of(pid: int) -> set[int]:
