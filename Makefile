@@ -46,7 +46,7 @@ test-compiled: build/compiled test-programs  ## The request path's tests over so
 	cd build/compiled && ../../.venv/bin/pytest -q $(ALONE) $(MYPYC_WARNS)
 	cd build/compiled && ../../.venv/bin/pytest -q $(BESIDE) $(MYPYC_WARNS) tests/e2e tests/reliability \
 		--ignore=tests/e2e/test_bench_over_http.py \
-		$(addprefix tests/proxy/,test_server.py test_lane.py $(notdir $(wildcard tests/proxy/test_upstream_*.py)))
+		$(addprefix tests/proxy/,test_server.py test_connection_limit.py $(notdir $(wildcard tests/proxy/test_upstream_*.py)))
 
 # The tests that hold to a bound on the clock have the machine to themselves. Of the others many wait for servers, so two
 # cores carry four files at a time; what a file's tests share is set up once.

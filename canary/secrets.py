@@ -1,4 +1,4 @@
-"""Secrets: from the environment, from `NAME_FILE` (reread when it changes), or made in the data folder."""
+"""Secrets: from the environment, from `NAME_FILE` (reread after a change), or generated in the data dir."""
 
 import os
 import secrets
@@ -12,18 +12,18 @@ from routing.cohort import derive_key
 _LEAST_BYTES = 16
 
 OPTIONAL = ("CANARY_METRICS_TOKEN", "CANARY_FEEDBACK_TOKEN", "CANARY_PIN_TOKEN")
-"""What is open, or closed, as long as nobody sets it."""
+"""Secrets without a generated value."""
 
 
 class BadSecret(Exception):
-    """A secret that cannot be used; the message says what would be right."""
+    """A secret that cannot be used. The message says what would be right."""
 
 
 class Secret:
-    """One named secret. `value()` is cheap: it reads the file only when that is another one."""
+    """One named secret. `value()` is cheap: it rereads the file only after a change."""
 
     def __init__(self, name: str, environment: Mapping[str, str], *, generated: Path | None = None) -> None:
-        """`generated` is where a value is made and kept when nobody set one."""
+        """`generated` is the file for a generated value, used when none is set."""
         self.name = name
         self._value = environment.get(name) or None
         path = environment.get(f"{name}_FILE")
@@ -34,8 +34,11 @@ class Secret:
         self._stamp: Stamp = ()
 
     def value(self) -> str | None:
-        """The secret in force, None where nobody named one. BadSecret when its file never held one; a file
-        that is gone or empty later, as in the middle of being written, leaves the last one in force."""
+        """The secret in force; None if none is set. Raises BadSecret if its file never held one.
+
+        A file that is missing or empty later, for example while it is being written, leaves the last value in
+        force.
+        """
         if self._path is None:
             return self._value
         try:
@@ -44,7 +47,7 @@ class Secret:
                 self._value, self._stamp = self._path.read_text().strip() or self._value, stamp
         except (OSError, UnicodeDecodeError) as error:
             if self._value is None:
-                why = error.strerror if isinstance(error, OSError) else "it is no text"
+                why = error.strerror if isinstance(error, OSError) else "it is not text"
                 raise BadSecret(f"{self.name}_FILE: cannot read {self._path}: {why}") from error
         if self._value is None:
             raise BadSecret(f"{self.name}_FILE: {self._path} is empty; write the secret into it")
@@ -52,7 +55,7 @@ class Secret:
 
 
 def admin_token(environment: Mapping[str, str], data: Path, *, loopback: bool) -> Secret:
-    """The admin token: generated when the listener is on loopback, otherwise somebody must have set one."""
+    """The admin token. It is generated if the listener is on loopback; otherwise it must be set."""
     secret = Secret("CANARY_ADMIN_TOKEN", environment, generated=data / "admin.token" if loopback else None)
     if secret.value() is None:
         raise BadSecret(
@@ -62,7 +65,8 @@ def admin_token(environment: Mapping[str, str], data: Path, *, loopback: bool) -
 
 
 class SecretKeys:
-    """Derived from CANARY_SECRET: one assigns, one signs ids. The previous secret verifies old ids only."""
+    """Two keys derived from CANARY_SECRET: for assignment and for ids. The previous secret only verifies old
+    ids."""
 
     def __init__(self, environment: Mapping[str, str], data: Path) -> None:
         self._secret = Secret("CANARY_SECRET", environment, generated=data / "secret")
@@ -71,8 +75,7 @@ class SecretKeys:
         self._derive()
 
     def look(self) -> bool:
-        """Read the secrets' files again; True when the keys are others now. One that is no good changes
-        nothing: the keys in force stay."""
+        """Reread the secrets' files. True if the keys changed; a bad secret leaves the keys in force."""
         try:
             values = self._read()
         except BadSecret:
@@ -103,7 +106,7 @@ def _long_enough(secret: Secret) -> bytes:
 
 
 def _generate(path: Path) -> None:
-    """Make the file if nobody has: whoever links first wins, so that all processes read the same value."""
+    """Create the file unless it exists. The first link wins, so all processes read the same value."""
     if path.exists():
         return
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")

@@ -1,7 +1,7 @@
-"""The agent: beside the workers of a replica (`--role traffic`), in place of an admin process.
+"""The agent, beside the workers of a replica (`--role traffic`), in place of an admin process.
 
-It ships the spool into the store, tells the leader by the stream, keeps the plan file as new as it hears of,
-and counts for Prometheus what happened here. It judges nothing, and takes no args.
+The agent ships the spool to the store, publishes outcomes to the leader, keeps the plan file fresh, and
+counts for Prometheus. It judges nothing and takes no orders.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ POLL_S = 0.05
 CLOCK_S = 1.0
 ASK_EVERY_S = 0.3
 SILENT_AFTER_S = 2.5
-"""Admins refresh the plan each second: longer without news, and the store is asked instead."""
+"""Admins refresh the plan every second. After this long without a refresh the store is asked."""
 
 UNHEARD_AFTER_S = 30.0
 
@@ -75,7 +75,7 @@ class Agent:
         self.shared = Availability("redis")
 
     async def run(self) -> None:
-        """Do all of it until told to end; then ship what is left."""
+        """Run until told to end, then ship the rest."""
         shutdown = ShutdownSignal(asyncio.get_running_loop())
         loops = [
             *self.feed.loops(),
@@ -118,7 +118,7 @@ class Agent:
             self.shared.failed(problem)
 
     async def _listen(self) -> None:
-        """The quick way: told of a plan the moment it is published."""
+        """Receive a plan the moment it is published."""
         while True:
             try:
                 async for plan in self.channel.listen():
@@ -127,7 +127,7 @@ class Agent:
                 await asyncio.sleep(ASK_EVERY_S)
 
     async def _ask(self) -> None:
-        """The sure way: whatever was missed stands under the key."""
+        """Poll the key, which has what the channel missed."""
         while True:
             try:
                 self.following.hear(await self.channel.read(), time.monotonic())
@@ -137,7 +137,7 @@ class Agent:
             await asyncio.sleep(ASK_EVERY_S)
 
     async def _ask_store(self) -> None:
-        """The slow way, while Redis is silent about the plan or as a whole."""
+        """Poll the store while Redis is down or has no fresh plan."""
         while True:
             if self.shared.down or self.following.silent_s(time.monotonic()) > SILENT_AFTER_S:
                 try:
@@ -185,7 +185,7 @@ async def _agent(args: WorkerArgs, config: FollowedConfig) -> None:
 
 
 def main() -> None:
-    """Entry point of `python -m canary.programs.agent ORDERS`."""
+    """Entry point of `python -m canary.programs.agent ARGS`."""
     run(_agent)
 
 

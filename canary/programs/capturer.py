@@ -1,6 +1,6 @@
-"""One worker's capture process: takes exchanges from its stdin, redacts them, writes what is left to files.
+"""One worker's capture process: reads exchanges from stdin, redacts them and writes them to files.
 
-It ends when its stdin does. What it holds is at most a second old; a crash loses that and no more.
+The process ends with its stdin. A crash loses the exchanges of the last second at most.
 """
 
 import os
@@ -29,18 +29,18 @@ FLUSH_EVERY_S = 1.0
 MOST_HELD = 64
 REDACT_WITHIN_S = 5.0
 CUT_SHORT = 256
-"""Characters left out before a cut: half a key there would not look like one."""
+"""Characters dropped before a cut: half a key would not be recognised as a key."""
 
 _READ = 1 << 16
 _decode = msgspec.msgpack.Decoder(RawCapture).decode
 
 
 class TooSlow(Exception):
-    """A pattern searched for longer than a text may take."""
+    """A pattern took longer than REDACT_WITHIN_S for one text."""
 
 
 def captured(taken: RawCapture) -> Capture | None:
-    """The exchange as it may be kept; None where text does not say all of it, or there is none."""
+    """The redacted exchange; None if it has no text, or holds more than text."""
     turns = conversation(taken.request)
     answer = taken.answer.decode("utf-8", "replace") if taken.streamed else text_in(taken.answer)
     if taken.truncated:
@@ -56,12 +56,12 @@ def captured(taken: RawCapture) -> Capture | None:
 
 
 def _clean(text: str, patterns: tuple[str, ...]) -> str:
-    """Redacted, and without what no database keeps."""
+    """The text, redacted and without characters that a database refuses."""
     return redacted(text.replace("\0", "").encode("utf-8", "replace").decode(), patterns)
 
 
 def messages(fd: int) -> Iterator[bytes | None]:
-    """The messages of a `CapturePipe`, and None whenever there was none for a while."""
+    """The messages of a `CapturePipe`; None after each pause."""
     waiting = bytearray()
     while True:
         if not select.select([fd], [], [], FLUSH_EVERY_S)[0]:
@@ -80,7 +80,7 @@ def messages(fd: int) -> Iterator[bytes | None]:
 
 
 class Capturer:
-    """Gathers captures and writes them together."""
+    """Collects captures and writes them in batches."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -88,7 +88,7 @@ class Capturer:
         self._since = time.monotonic()
 
     def run(self, fd: int) -> None:
-        """Until the other end closes."""
+        """Run until the other end closes."""
         for message in messages(fd):
             if message is not None:
                 self._take(message)
@@ -118,7 +118,7 @@ class Capturer:
 
 @contextmanager
 def _within(seconds: float) -> Iterator[None]:
-    """Raises TooSlow inside after so long. Regular expressions look out for signals while they search."""
+    """Raise TooSlow inside the block after this long. Regex matching checks for signals."""
 
     def stop(_number: int, _frame: object) -> None:
         raise TooSlow

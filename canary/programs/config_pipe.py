@@ -1,7 +1,7 @@
-"""The config's way into the processes: the supervisor reads the file, its children take what it has read.
+"""Takes the config to the processes: the supervisor reads the file and sends the result to its children.
 
-Reading and validating takes a second of CPU and the GIL with it, unpickling what came of that a millisecond.
-It goes through each child's stdin, for it holds keys: one message for the start, and one for every change.
+Validating a config takes up to a second and holds the GIL; unpickling the result takes a millisecond. The
+result holds keys, so it goes through each child's stdin: one message at the start, and one for every change.
 """
 
 import asyncio
@@ -25,30 +25,33 @@ _SIZE_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class ConfigReading:
-    """The config in force, and what is wrong with its file as that stands now ("": nothing)."""
+    """The config in force, and what is wrong with the file as it is now ("": nothing)."""
 
     config: Config
     problem: str = ""
 
     def message(self) -> bytes:
-        """What `FollowedConfig` takes."""
+        """The message that `FollowedConfig` reads."""
         data = pickle.dumps(self)
         return len(data).to_bytes(_SIZE_BYTES) + data
 
 
 class WatchedConfig:
-    """The config file, reread when it changes. A bad file keeps the old config and says so once."""
+    """The config file, reread when it changes. A bad file keeps the old config and is logged once."""
 
     def __init__(self, path: Path) -> None:
-        """Read the file: raises ConfigError when that fails."""
+        """Read the file. Raises ConfigError."""
         self._path = path
         self._seen = self._stamp = self._now()
         self.reading = ConfigReading(load(path, os.environ))
 
     def check(self, *, force: bool = False) -> bool:
-        """Reread if the file has changed and stands still since the last look, or always with
-        `force` (SIGHUP); True when there is a new `reading`. A file that is still being written may be a good
-        one, without a canary that would end for good by that."""
+        """Reread the file if it has changed, or always with `force` (SIGHUP). True if there is a new
+        `reading`.
+
+        The file must not have changed since the last check: a half-written file can still parse, and a canary
+        missing from it would be ended for good.
+        """
         stamp = self._now()
         still, self._seen = stamp == self._seen, stamp
         if not force and (stamp == self._stamp or not still):
@@ -69,18 +72,18 @@ class WatchedConfig:
 
 
 class FollowedConfig:
-    """The config as the supervisor hands it over by a pipe. `on_change` brings a new one into force."""
+    """The config as the supervisor sends it through a pipe. `on_change` applies a new one."""
 
     on_change: Callable[[Config], Awaitable[None]] | None = None
 
     def __init__(self, source: FileIO) -> None:
-        """Wait for the first message. EOFError when there is none."""
+        """Wait for the first message. Raises EOFError without one."""
         self._source = source
         reading = _reading(self._exactly(int.from_bytes(self._exactly(_SIZE_BYTES))))
         self.current, self.problem = reading.config, reading.problem
 
     async def follow(self) -> None:
-        """Take every message, until the supervisor is gone."""
+        """Apply every message, until the supervisor is gone."""
         stream = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(stream), self._source
@@ -99,7 +102,7 @@ class FollowedConfig:
             log.info("config.reloaded")
 
     def _exactly(self, size: int) -> bytes:
-        """So many bytes and none of the next message, which a buffered read would take as well."""
+        """Read exactly `size` bytes; a buffered read would take bytes of the next message."""
         data = b""
         while len(data) < size:
             piece = self._source.read(size - len(data))

@@ -53,7 +53,7 @@ class Admin:
         )
 
     def _parts(self, shared: str) -> "SingleMachine | Fleet":
-        """Imported where they are used: a single machine needs no Redis client."""
+        """The parts for this role, imported here: a single machine needs no Redis client."""
         if not self.args.fleet:
             from canary.programs.single_machine import SingleMachine
 
@@ -63,7 +63,7 @@ class Admin:
         return Fleet(self.args.folder, self.store, shared, lambda: list(self.config.current.canaries))
 
     async def run(self) -> None:
-        """Decide and answer until told to end; then finish what is left."""
+        """Run until told to end, then finish the rest."""
         shutdown = ShutdownSignal(asyncio.get_running_loop())
         loops = [*self.controller.loops(), *self.parts.loops(self.controller), self._watch(shutdown)]
         loops.append(self.config.follow())
@@ -75,7 +75,7 @@ class Admin:
             self.store.close()
 
     async def _watch(self, shutdown: ShutdownSignal) -> None:
-        """Once a second: whether the supervisor lives."""
+        """Check once a second that the supervisor lives."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             shutdown.check_parent()

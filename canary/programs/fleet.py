@@ -1,4 +1,4 @@
-"""What a controller works with as one of several: the stream, the lease, and Redis for the plan."""
+"""The parts of a controller in a fleet: the stream, the lease, and Redis for the plan."""
 
 import time
 from collections.abc import Callable, Collection, Coroutine
@@ -46,7 +46,7 @@ class Fleet:
         self.last = NO_PLAN
 
     def metrics(self, controller: Controller) -> Collector:
-        """What Prometheus is shown."""
+        """The metrics that Prometheus scrapes."""
         return ControllerMetrics(
             controller.meters,
             leads=lambda: controller.watches,
@@ -64,5 +64,5 @@ class Fleet:
         return [f"outcomes and the plan go by the store: {down}"] if down is not None else []
 
     async def close(self) -> None:
-        """Leave Redis."""
+        """Close the connections to Redis."""
         await self._redis.aclose()

@@ -1,4 +1,4 @@
-"""The admin listener beside a process's own loops: who may ask, how it is served, how it ends."""
+"""Serves the admin listener beside a process's own loops."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from console.guard import Access
 
 
 def access_to(args: WorkerArgs) -> Access:
-    """Who may ask this process what."""
+    """The tokens and rules of access to this process."""
     loopback = is_loopback(args.host)
     return Access(
         admin_token=admin_token(os.environ, args.folder, loopback=loopback).value,
@@ -27,7 +27,7 @@ def access_to(args: WorkerArgs) -> Access:
 
 
 def own_url(args: WorkerArgs) -> str:
-    """Where this process listens, as another machine may reach it."""
+    """The URL of this process's listener, as another machine may reach it."""
     with socket.socket(fileno=os.dup(args.fd)) as listener:
         host, port = listener.getsockname()[:2]
     if ip_address(host).is_unspecified:  # on every address of this machine

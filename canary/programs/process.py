@@ -1,4 +1,4 @@
-"""What every child process shares: its orders from the supervisor, its start, its signals."""
+"""What every child process shares: its arguments, its start, its signals."""
 
 import asyncio
 import os
@@ -18,17 +18,17 @@ from structlog.tracebacks import ExceptionDictTransformer
 from canary.programs.config_pipe import FollowedConfig
 
 SIGINT_GRACE_S = 5.0
-"""What an interrupted server leaves its streams; SIGTERM leaves them the configured grace."""
+"""How long streams may drain after SIGINT. After SIGTERM they have the configured grace."""
 
 THREADS = 32
-"""They wait for the store, mostly; what needs none of it must not wait for one of them."""
+"""Most of them wait for the store. Work that must not wait for the store must not need a thread."""
 
 _TRACEBACKS = ExceptionDictTransformer(show_locals=False)
-"""Where an exception came from. Not the variables there: on the request path they are prompts and keys."""
+"""Tracebacks without local variables: on the request path these are prompts and keys."""
 
 
 class WorkerArgs(msgspec.Struct, frozen=True, kw_only=True):
-    """What the supervisor tells a child on its command line. `fd` is its listening socket."""
+    """A child's command line. `fd` is its listening socket."""
 
     data: str
     fd: int
@@ -46,12 +46,12 @@ class WorkerArgs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def boot_id() -> str:
-    """This boot of this machine, as spool files name it."""
+    """The id of this boot, as spool files name it."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
 
 
 def log_to_stderr() -> None:
-    """One JSON object a line, to stderr: stdout belongs to commands."""
+    """Log one JSON object per line to stderr. stdout belongs to commands."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -65,7 +65,7 @@ def log_to_stderr() -> None:
 
 
 def run(work: Callable[[WorkerArgs, FollowedConfig], Coroutine[Any, Any, None]]) -> None:
-    """A child program's life: orders from the command line, the config from stdin, its work until the end."""
+    """Run a child program: arguments from the command line, the config from stdin."""
     log_to_stderr()
     args = msgspec.json.decode(sys.argv[1], type=WorkerArgs)
     config = FollowedConfig(FileIO(sys.stdin.fileno(), closefd=False))
@@ -75,9 +75,11 @@ def run(work: Callable[[WorkerArgs, FollowedConfig], Coroutine[Any, Any, None]])
 
 
 class ShutdownSignal:
-    """Set when this process is to end: SIGTERM, SIGINT, or its supervisor is gone. `hasty` after a SIGINT,
-    which the supervisor passes on: children stand in sessions of their own, out of a terminal's reach. A
-    SIGHUP is the supervisor's alone."""
+    """Set when this process has to end: after SIGTERM or SIGINT, or when its supervisor is gone.
+
+    `hasty` is True after SIGINT, which the supervisor passes on: children run in sessions of their own.
+    SIGHUP is ignored; the supervisor handles it.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._event = asyncio.Event()
@@ -92,15 +94,15 @@ class ShutdownSignal:
         self._event.set()
 
     async def wait(self) -> None:
-        """Return when the process is to end."""
+        """Wait until the process has to end."""
         await self._event.wait()
 
     def check_parent(self) -> None:
-        """End when the supervisor died without telling."""
+        """End the process if the supervisor has died."""
         if os.getppid() != self._parent:
             self._event.set()
 
     @property
     def asked(self) -> bool:
-        """True once the process is to end."""
+        """True once the process has to end."""
         return self._event.is_set()

@@ -1,4 +1,4 @@
-"""What a controller works with where it is the only one: the spool, the plan file, and the shipping."""
+"""The parts of a controller on a single machine: the spool, the plan file, and the shipping."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ class SingleMachine:
         self._shipping = Shipping(data, store, other=self.source.reader)
 
     def metrics(self, controller: Controller) -> Collector:
-        """What Prometheus is shown."""
+        """The metrics that Prometheus scrapes."""
         return controller.meters
 
     def loops(self, controller: Controller) -> list[Coroutine[Any, Any, None]]:
@@ -48,7 +48,7 @@ class SingleMachine:
         return [f"the store does not answer, records wait in the spool: {down}"] if down is not None else []
 
     async def close(self) -> None:
-        """Ship and send what is left."""
+        """Send the last traces and ship the last records."""
         await asyncio.to_thread(self.tracing.close)
         await self._shipping.close()
 

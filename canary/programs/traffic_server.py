@@ -19,14 +19,14 @@ from proxy.descriptors import Descriptors
 from proxy.server.protocol import Shared, TrafficProtocol
 
 HELD_S = 0.05
-"""Longer than uvloop takes to close its own; a caller who connects meanwhile waits that long."""
+"""Longer than uvloop takes to close its socket. A caller who connects meanwhile waits that long."""
 
 PAUSE_S = 0.02
-"""How long nobody is accepted when descriptors are short, before that is looked at again."""
+"""How often free descriptors are looked for while no caller is accepted."""
 
 
 class TrafficServer(uvicorn.Server):
-    """The same in everything but how it accepts without descriptors, and how it begins to end."""
+    """uvicorn's Server, except in how it accepts without descriptors and how it shuts down."""
 
     def __init__(self, config: uvicorn.Config, descriptors: Descriptors) -> None:
         super().__init__(config)
@@ -35,13 +35,13 @@ class TrafficServer(uvicorn.Server):
         self._pause: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen on copies of the sockets."""
+        """Listen on duplicates of the sockets."""
         self._held = list(sockets or ())
         self.lifespan.state["shared"] = Shared(asyncio.get_running_loop(), self._came)
         await super().startup([each.dup() for each in self._held])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the listeners, take in who waits there, and serve what is under way."""
+        """Close the listeners, accept the callers in their queues, and serve requests under way."""
         if self._pause is not None:
             self._pause.cancel()
         async with asyncio.TaskGroup() as ending:
@@ -51,7 +51,7 @@ class TrafficServer(uvicorn.Server):
                 ending.create_task(self._take_in(connection))
 
     def _came(self, number: int) -> bool:
-        """A connection has this descriptor. True: it may stay."""
+        """True if a connection with this descriptor may stay."""
         if self._descriptors.is_last(number) and self._pause is None:
             for server in self.servers:
                 server.close()
@@ -59,7 +59,7 @@ class TrafficServer(uvicorn.Server):
         return not self._descriptors.in_reserve(number)
 
     async def _wait_for_room(self) -> None:
-        """Listen again as soon as connections have ended."""
+        """Listen again once connections have ended."""
         while not (copies := self._copies()):  # noqa: ASYNC110 - nobody tells when a descriptor gets free
             await asyncio.sleep(PAUSE_S)
         self._pause = None
@@ -81,14 +81,14 @@ class TrafficServer(uvicorn.Server):
             await asyncio.get_running_loop().connect_accepted_socket(self._last, connection)
 
     def _last(self) -> asyncio.Protocol:
-        """A connection's protocol that knows from its beginning that the server ends."""
+        """The protocol of a connection that was accepted during shutdown."""
         protocol = TrafficProtocol(self.config, self.server_state, self.lifespan.state)
         protocol.ending = True
         return cast(asyncio.Protocol, protocol)
 
 
 def _emptied(listener: socket.socket) -> Iterator[socket.socket]:
-    """Everybody in a listener's queue; then our hold of it ends."""
+    """The connections in a listener's queue. The listener is closed afterwards."""
     with listener, suppress(OSError):  # it is empty, or there is no descriptor
         listener.setblocking(False)
         while True:

@@ -1,4 +1,4 @@
-"""Turns a config into the proxy's routes. The only place that knows both sides."""
+"""Builds the proxy's routes from a config."""
 
 from collections.abc import Mapping
 
@@ -9,11 +9,11 @@ from proxy.routes import ArmTarget, Routes, Trial
 from routing.canary import ArmName, definition
 
 _OF_REPEATS = ("session_repeats", "repeat_question")
-"""The metrics that need to know when a question is asked again."""
+"""The metrics that count repeated questions."""
 
 
 def routes(config: Config, breakers: Mapping[str, Breaker]) -> Routes:
-    """The proxy's routes; a canary that was there before keeps its breaker."""
+    """The proxy's routes. A canary that existed before keeps its breaker."""
     trials = [_trial(config, each, breakers) for each in config.canaries.values()]
     return Routes(config.providers, trials, config.tags)
 

@@ -85,7 +85,7 @@ class Worker:
         )
 
     async def run(self) -> None:
-        """Serve until told to end, then drain. Raises what broke it."""
+        """Serve until told to end, then drain. Raises the exception of a failed task."""
         loop = asyncio.get_running_loop()
         shutdown = ShutdownSignal(loop)
         server = TrafficServer(self._uvicorn(), self.descriptors)
@@ -116,7 +116,7 @@ class Worker:
                 raise result
 
     async def _settle(self) -> None:
-        """What the first callers need not wait for: the prices, whose first look-up takes 0.1 s of CPU."""
+        """Load the prices, which takes 0.1 s of CPU, without delaying the first callers."""
         await asyncio.to_thread(self.prices.load, _models(self.config.current))
         gc.freeze()  # what the start has built stays: collections look at what requests leave only
 
@@ -134,7 +134,7 @@ class Worker:
         )
 
     async def _beat(self, shutdown: ShutdownSignal) -> None:
-        """Ten times a second: the newest plan and keys, a sign of life."""
+        """Ten times a second: read the plan and the keys, write a heartbeat."""
         beats = 0
         while True:
             before = time.monotonic()
@@ -193,7 +193,7 @@ async def _worker(args: WorkerArgs, config: FollowedConfig) -> None:
 
 
 def main() -> None:
-    """Entry point of `python -m canary.programs.worker ORDERS`."""
+    """Entry point of `python -m canary.programs.worker ARGS`."""
     gc.set_threshold(*GC_THRESHOLDS)
     run(_worker)
 

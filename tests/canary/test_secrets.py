@@ -47,7 +47,7 @@ def test_a_file_that_is_emptied_keeps_the_last_value_and_one_that_never_held_any
     with pytest.raises(BadSecret, match=r"NAME_FILE: .*token is empty"):
         Secret("NAME", {"NAME_FILE": str(path)}).value()
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(BadSecret, match="it is no text"):
+    with pytest.raises(BadSecret, match="it is not text"):
         Secret("NAME", {"NAME_FILE": str(path)}).value()
 
 
