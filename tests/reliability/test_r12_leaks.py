@@ -78,8 +78,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def _with_probe(folder: Path) -> str:
     """A checkout that holds the rooms under test and the probe. Children take no other PYTHONPATH."""
     folder.mkdir()
-    for room in ROOMS:
-        (folder / room).symlink_to(Path(ROOT) / room)
+    for held in [*(Path(ROOT) / room for room in ROOMS), *Path(ROOT).glob("canary__mypyc*")]:
+        (folder / held.name).symlink_to(held)
     (folder / "sitecustomize.py").symlink_to(Path(__file__).parent / "probe" / "sitecustomize.py")
     return str(folder)
 
