@@ -218,6 +218,7 @@ class Controller:
             while True:
                 await _within(self._has_notices, JUDGE_EVERY_S)
                 if not self.watches:
+                    await asyncio.sleep(JUDGE_EVERY_S)  # a set event would not yield to the loop
                     continue
                 due = bool(self.monitor.outbox.due(time.time()))
                 if self._has_notices.is_set() or time.monotonic() - saved_at >= self.source.save_every_s:

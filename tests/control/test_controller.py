@@ -59,6 +59,21 @@ def outcome(number: int, arm: ArmName) -> Outcome:
     )
 
 
+def deciding(folder: Path, store: Store, more: str = "") -> Controller:
+    """A single machine's controller over the folder's spool. `more` is added to the config."""
+    return Controller(
+        SpoolFeed(folder / "spool", folder / "live.json", boot="0" * 32),
+        SoleLeader(),
+        FilePublisher(folder / "plan.json"),
+        store=store,
+        settings=parse(CONFIG + more, "canary.yaml", {}).control,
+        pending=PendingRollbacks(folder / "rollbacks.json"),
+        assignment_key=lambda: b"key",
+        own_url="http://127.0.0.1:1",
+        troubles=list,
+    )
+
+
 class Pager:
     """A webhook receiver."""
 
@@ -95,17 +110,7 @@ def test_a_page_and_its_rollback_do_not_wait_for_a_checkpoint_that_the_disk_does
 
     async def story(store: Store, spool: SpoolWriter) -> None:
         async with Pager() as pager:
-            controller = Controller(
-                SpoolFeed(tmp_path / "spool", tmp_path / "live.json", boot="0" * 32),
-                SoleLeader(),
-                FilePublisher(tmp_path / "plan.json"),
-                store=store,
-                settings=parse(f"{CONFIG}notify: [{{webhook: '{pager.url}'}}]\n", "canary.yaml", {}).control,
-                pending=PendingRollbacks(tmp_path / "rollbacks.json"),
-                assignment_key=lambda: b"key",
-                own_url="http://127.0.0.1:1",
-                troubles=list,
-            )
+            controller = deciding(tmp_path, store, f"notify: [{{webhook: '{pager.url}'}}]\n")
             await controller.turn()
             monkeypatch.setattr(os, "fsync", slow)
             for number in range(40):
@@ -130,3 +135,20 @@ def test_a_page_and_its_rollback_do_not_wait_for_a_checkpoint_that_the_disk_does
         spool = SpoolWriter(tmp_path / "spool", worker=0)
         asyncio.run(story(store, spool))
         spool.close()
+
+
+@pytest.mark.timeout(60)
+def test_notices_of_a_controller_that_does_not_lead_leave_the_loop_to_others(tmp_path: Path) -> None:
+    async def story(store: Store) -> None:
+        controller = deciding(tmp_path, store)  # before its first turn it does not watch
+        controller._has_notices.set()
+        notifying = asyncio.create_task(controller._notify())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not controller.watches and not notifying.done()
+        notifying.cancel()
+        await asyncio.gather(notifying, return_exceptions=True)
+
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        SpoolWriter(tmp_path / "spool", worker=0).close()
+        asyncio.run(story(store))
