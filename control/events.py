@@ -6,12 +6,14 @@ Monotonic times are those of this machine, even for records that were written on
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from msgspec import structs
 
-from records.outcome import Feedback, Heartbeat, Outcome
+from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.spool_reader import Batch, Writer
+
+_Dated = TypeVar("_Dated", bound=Outcome | Feedback | InFlight)
 
 WorkerKey = tuple[str, int, int]
 """(replica, slot, pid); the replica is empty for workers of this machine."""
@@ -23,10 +25,12 @@ class WorkerEvents:
 
     `deaths` has, for each worker that exited, how many exchanges it left unfinished. `heard` counts all
     outcomes that arrived, also those of no canary (whose records a source may omit), without mirror copies.
-    `dropped` counts records that workers could not write.
+    `dropped` counts records that workers could not write. `in_flight` are exchanges that have not ended; they
+    began before `records`, so listeners read them first.
     """
 
     records: Sequence[Outcome | Feedback] = ()
+    in_flight: Sequence[tuple[WorkerKey, InFlight]] = ()
     beats: Sequence[tuple[WorkerKey, Heartbeat]] = ()
     deaths: Sequence[tuple[WorkerKey, int]] = ()
     heard: int = 0
@@ -61,6 +65,7 @@ def of_batch(batch: Batch, boot: str) -> WorkerEvents:
     """The events in a batch of this machine's spool. `boot` is the id of this boot."""
     records: list[Outcome | Feedback] = []
     beats: list[tuple[WorkerKey, Heartbeat]] = []
+    in_flight: list[tuple[WorkerKey, InFlight]] = []
     for chunk in batch.chunks:
         foreign = not boot.startswith(chunk.writer.boot)
         for record in chunk.records:
@@ -68,9 +73,16 @@ def of_batch(batch: Batch, boot: str) -> WorkerEvents:
                 beats.append((_key(chunk.writer), record))
             elif type(record) is Outcome or type(record) is Feedback:
                 records.append(carried_over(record) if foreign else record)
+            elif type(record) is InFlight:
+                in_flight.append((_key(chunk.writer), carried_over(record) if foreign else record))
     deaths = [(_key(death.writer), death.lost) for death in batch.deaths]
     return WorkerEvents(
-        records=records, beats=beats, deaths=deaths, heard=heard_in(records), dropped=batch.dropped
+        records=records,
+        in_flight=in_flight,
+        beats=beats,
+        deaths=deaths,
+        heard=heard_in(records),
+        dropped=batch.dropped,
     )
 
 
@@ -79,7 +91,7 @@ def heard_in(records: Iterable[Outcome | Feedback]) -> int:
     return sum(type(record) is Outcome and not record.mirror for record in records)
 
 
-def carried_over(record: Outcome | Feedback) -> Outcome | Feedback:
+def carried_over(record: _Dated) -> _Dated:
     """A record of another boot or machine, with its time moved to this machine's monotonic clock."""
     return structs.replace(record, mono=here(record.at))
 

@@ -1,6 +1,7 @@
 """The spool's frame format: `length u32 LE | crc32 u32 LE | json`. Bytes to records and back, no I/O.
 
-The JSON is an object with one key: {"outcome": …}, {"heartbeat": …} or {"feedback": …}.
+The JSON is an object with one key: {"outcome": …}, {"heartbeat": …}, {"feedback": …} or
+{"in_flight": …}.
 """
 
 import re
@@ -11,9 +12,9 @@ from zlib import crc32
 
 import msgspec
 
-from records.outcome import Feedback, Heartbeat, Outcome
+from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 
-Record = Outcome | Heartbeat | Feedback
+Record = Outcome | Heartbeat | Feedback | InFlight
 
 MAX_PAYLOAD = 1 << 20
 """Bytes. A larger record is refused on writing and treated as corruption on reading."""
@@ -24,13 +25,15 @@ _OPENINGS: dict[type[Record], bytes] = {
     Outcome: b'{"outcome":',
     Heartbeat: b'{"heartbeat":',
     Feedback: b'{"feedback":',
+    InFlight: b'{"in_flight":',
 }
-_START_OF_PAYLOAD = re.compile(rb'\{"(?:outcome|heartbeat|feedback)":')
+_START_OF_PAYLOAD = re.compile(rb'\{"(?:outcome|heartbeat|feedback|in_flight)":')
 _ENCODER = msgspec.json.Encoder()
 _DECODERS: dict[int, tuple[int, Callable[[memoryview], Record]]] = {
     ord("o"): (len(_OPENINGS[Outcome]), msgspec.json.Decoder(Outcome).decode),
     ord("h"): (len(_OPENINGS[Heartbeat]), msgspec.json.Decoder(Heartbeat).decode),
     ord("f"): (len(_OPENINGS[Feedback]), msgspec.json.Decoder(Feedback).decode),
+    ord("i"): (len(_OPENINGS[InFlight]), msgspec.json.Decoder(InFlight).decode),
 }
 
 

@@ -38,6 +38,30 @@ ErrorType = Literal[
 """A closed set. `provider_*`, except `provider_stale`, and `candidate_rejects` count against the arm.
 `breaker_open` counts as a candidate failure in reports, but not for guardrails. The others never count."""
 
+Finish = Literal["stop", "length", "tool_calls", "refusal", "content_filter", "other", "unknown"]
+"""Why the model stopped, in one set of words for all providers."""
+
+Fault = Literal[
+    "cut_off",
+    "refused",
+    "empty",
+    "tool_args_invalid",
+    "tool_args_off_schema",
+    "tool_unknown",
+    "json_invalid",
+    "json_off_schema",
+]
+"""Something wrong with an answer that its status does not show. A closed set."""
+
+INVALID_OUTPUT: frozenset[Fault] = frozenset(
+    {"tool_args_invalid", "tool_args_off_schema", "tool_unknown", "json_invalid", "json_off_schema"}
+)
+"""The faults that make up the metric `invalid_output`."""
+
+OutputCheck = Literal["", "judged", "not_judged"]
+"""Whether an answer's tool calls and JSON were checked. Empty: the request has no tools and wants no JSON.
+`not_judged`: the check went beyond its bounds."""
+
 _NO_EVIDENCE = frozenset(
     {
         "breaker_open",
@@ -65,6 +89,18 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cost_usd: float | None = None
 
 
+class ProviderError(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A provider's own words about a request that it refused or failed, redacted. Empty: not said.
+
+    `message` has at most 200 characters, the other members at most 64.
+    """
+
+    code: str = ""
+    type: str = ""
+    param: str = ""
+    message: str = ""
+
+
 class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tokens of an exchange; None means unknown, never zero.
 
@@ -90,6 +126,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reasoning token, and to the first body byte.
     `overhead_s`: time that the proxy added before it sent the upstream request.
     `fingerprint`: keyed hash of the question, without spaces, to detect repeated questions in a session.
+    `finish`, `faults`, `output_check`: what the assigned arm's complete answer looked like. `finish` is None
+    for exchanges without one: failures, fallbacks, and operations whose answers are not read.
+    `provider_error`: what the provider of the assigned arm said when it refused or failed.
     Missing values are None.
     """
 
@@ -123,6 +162,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     overhead_s: float | None = None
     usage: Usage = Usage()
     cost_usd: float | None = None
+    finish: Finish | None = None
+    faults: tuple[Fault, ...] = ()
+    output_check: OutputCheck = ""
+    provider_error: ProviderError | None = None
     attempts: tuple[AttemptRecord, ...] = ()
     mirror: bool = False
     fingerprint: str = ""
@@ -133,6 +176,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def failed(self) -> bool:
         """True when the assigned arm failed, whether or not a fallback answered."""
         return self.outcome in ("error", "fallback") and blames_arm(self.error_type)
+
+    @property
+    def abandoned(self) -> bool:
+        """True when the caller left before the first body byte of a stream, or before the end of JSON."""
+        return self.outcome == "aborted" and (not self.stream or self.ttfb_s is None)
 
     @property
     def per_token_s(self) -> float | None:
@@ -159,6 +207,34 @@ def blames_arm(error_type: ErrorType | None) -> bool:
     if error_type is None or error_type == "provider_stale":
         return False
     return error_type.startswith("provider_") or error_type in ("candidate_rejects", "breaker_open")
+
+
+class InFlight(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A canary exchange that has not ended yet: written once it is `IN_FLIGHT_AFTER_S` old, and again when a
+    stream's first token arrives after that. Its Outcome follows, unless the worker dies.
+
+    `at`, `mono`, `run` to `tags`: as in the Outcome. `ttft_s`: None while no first token has arrived.
+    """
+
+    exchange_id: str
+    at: float
+    mono: float
+    canary: str
+    run: int
+    phase: int
+    share: float
+    arm: ArmName
+    reason: str
+    unit: str
+    operation: str
+    stream: bool
+    category: str = ""
+    tags: Mapping[str, str] = {}
+    ttft_s: float | None = None
+
+
+IN_FLIGHT_AFTER_S = 2.0
+"""Below the shortest limit that a latency rule is likely to have."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):

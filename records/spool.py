@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from records.frame import Record, encode
-from records.outcome import Heartbeat
+from records.outcome import Heartbeat, InFlight
 from records.spool_held import Held
 from records.spool_sync import Sync
 
@@ -54,7 +54,7 @@ class SpoolWriter:
 
         False, and counted as dropped, when the folder is full, the write fails or the record is over 1 MiB.
         """
-        records = 0 if type(record) is Heartbeat else 1
+        records = 0 if type(record) is Heartbeat or type(record) is InFlight else 1
         try:
             frame = encode(record)
         except ValueError:

@@ -41,11 +41,16 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The state of every canary at one version. Each change raises `version`; readers ignore a lower one."""
+    """The state of every canary at one version. Each change raises `version`; readers ignore a lower one.
+
+    `patience`: by canary, then by operation and kind ("chat/stream", "chat/json"), the seconds that a request
+    may wait for the candidate; a missing entry means that the baseline is not known well enough yet.
+    """
 
     version: int = 0
     states: Mapping[str, State] = field(default_factory=dict)
     refreshed_at: float = 0.0
+    patience: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def state_of(self, name: str, definition: str) -> State | None:
         """Return the canary's state, or None when it is unknown or belongs to another definition."""

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from records.outcome import ErrorType, Outcome, OutcomeName, Usage
+from records.outcome import ErrorType, Fault, Finish, Outcome, OutcomeName, OutputCheck, ProviderError, Usage
 from routing.canary import ArmName
 
 
@@ -28,6 +28,13 @@ class Brief(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cost_usd: float | None
     estimated: bool
     mirror: bool
+    stream: bool = False
+    operation: str = ""
+    ttfb_s: float | None = None
+    finish: Finish | None = None
+    faults: tuple[Fault, ...] = ()
+    output_check: OutputCheck = ""
+    provider_error: ProviderError | None = None
 
 
 def brief(outcome: Outcome) -> Brief:
@@ -52,6 +59,13 @@ def brief(outcome: Outcome) -> Brief:
         outcome.cost_usd,
         outcome.usage.estimated,
         outcome.mirror,
+        outcome.stream,
+        outcome.operation,
+        outcome.ttfb_s,
+        outcome.finish,
+        outcome.faults,
+        outcome.output_check,
+        outcome.provider_error,
     )
 
 
@@ -78,4 +92,11 @@ def restored(part: Brief, mono: float) -> Outcome:
         cost_usd=part.cost_usd,
         usage=Usage(estimated=part.estimated),
         mirror=part.mirror,
+        stream=part.stream,
+        operation=part.operation,
+        ttfb_s=part.ttfb_s,
+        finish=part.finish,
+        faults=part.faults,
+        output_check=part.output_check,
+        provider_error=part.provider_error,
     )

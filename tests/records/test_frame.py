@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from records.frame import HEADER, MAX_PAYLOAD, Record, encode, scan
-from records.outcome import AttemptRecord, Feedback, Heartbeat, Outcome, Usage
+from records.outcome import AttemptRecord, Feedback, Heartbeat, InFlight, Outcome, ProviderError, Usage
 
 EVERYTHING = 1 << 30
 
@@ -25,6 +25,10 @@ def an_outcome(serial: int = 1, *, tags: dict[str, str] | None = None) -> Outcom
         tags=tags or {"region": "eu"},
         usage=Usage(input_tokens=10, output_tokens=20),
         cost_usd=0.001,
+        finish="length",
+        faults=("cut_off", "json_invalid"),
+        output_check="judged",
+        provider_error=ProviderError(code="unsupported_parameter", message="Unsupported parameter"),
         attempts=(
             AttemptRecord(
                 arm="candidate", provider="openai", model="gpt-4o", status=500, error_type="provider_5xx"
@@ -38,6 +42,13 @@ def a_heartbeat() -> Heartbeat:
     return Heartbeat(
         worker=1, pid=2, at=3.0, mono=4.0, started=5, finished=4, dropped=0, lag_s=0.001, plan_version=7
     )
+
+
+def an_exchange_in_flight() -> InFlight:
+    return InFlight(
+        exchange_id="exchange-2", at=1.0, mono=2.0, canary="support-nov", run=1, phase=0, share=0.05,
+        arm="candidate", reason="cohort", unit="u", operation="chat", stream=True, tags={"region": "eu"},
+    )  # fmt: skip
 
 
 def frame_of(record: Record) -> bytes:
@@ -57,6 +68,7 @@ def test_every_kind_of_record_comes_back_equal() -> None:
         an_outcome(),
         a_heartbeat(),
         Feedback(key="k", metric="csat", value=4.0, at=1.0, mono=2.0, comment='a "quote" \\ é \u2028'),
+        an_exchange_in_flight(),
     ]
     found = scan(b"".join(map(frame_of, records)), limit=EVERYTHING, final=False)
     assert found.records == records
