@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from demo.answer_fault import is_json
 from demo.connection import Headers, Request
 from demo.openai_dialect import bearer
 from demo.reply import LocalReply, Prompt, Tokens, Tool, alnum, count
@@ -13,7 +14,13 @@ from demo.wire import Event, LocalWire, RequestRefused, compact
 
 SAMPLING = ("temperature", "top_p", "top_k")
 SAMPLING_ENDED = "2026-10-21"  # sampling parameters are refused from this version on
-STOP = {"stop": "end_turn", "length": "max_tokens", "tool": "tool_use"}
+STOP = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool": "tool_use",
+    "refusal": "refusal",
+    "filter": "refusal",
+}
 TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -66,8 +73,14 @@ def read(request: Request, body: Mapping[str, Any]) -> Prompt:
         images=sum(part.get("type") == "image" for part in parts),
         stream=body.get("stream") is True,
         tool=None if parts[-1].get("type") == "tool_result" else _tool_to_call(body),
+        schema=_wanted_schema(body),
         max_tokens=body.get("max_tokens"),
     )
+
+
+def _wanted_schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    wanted = (body.get("output_config") or {}).get("format") or body.get("output_format") or {}
+    return wanted.get("schema") or {} if wanted.get("type") == "json_schema" else None
 
 
 def _parts(content: Any) -> list[dict[str, Any]]:
@@ -90,13 +103,12 @@ def count_tokens(prompt: Prompt) -> bytes:
 def document(_: Prompt, reply: LocalReply, __: int) -> bytes:
     """The whole message."""
     blocks = [_thought()] if reply.tokens.reasoning else []
-    block = _block(reply)
     if reply.tool:
-        block["input"] = _arguments(reply)
-    else:
-        block["text"] = reply.text
+        blocks.append({**_block(reply), "input": _arguments(reply)})
+    elif not reply.silent:
+        blocks.append({**_block(reply), "text": reply.text})
     counted = {**_input_usage(reply.tokens), "output_tokens": reply.tokens.output}
-    return compact({**_message(reply, STOP[reply.finish], counted), "content": [*blocks, block]})
+    return compact({**_message(reply, STOP[reply.finish], counted), "content": blocks})
 
 
 def events(_: Prompt, reply: LocalReply, __: int) -> Iterator[Event]:
@@ -107,15 +119,20 @@ def events(_: Prompt, reply: LocalReply, __: int) -> Iterator[Event]:
     if reply.tokens.reasoning:
         yield from _thinking(index)
         index += 1
+    if not reply.silent:
+        yield from _written(reply, index)
+    delta = {"stop_reason": STOP[reply.finish], "stop_sequence": None}
+    counted = {**_input_usage(reply.tokens), "output_tokens": reply.tokens.output}
+    yield _event("message_delta", {"delta": delta, "usage": counted})
+    yield _event("message_stop", {})
+
+
+def _written(reply: LocalReply, index: int) -> Iterator[Event]:
     yield _event("content_block_start", {"index": index, "content_block": _block(reply)})
     yield _event("ping", {})
     for piece in reply.pieces:
         yield _event("content_block_delta", {"index": index, "delta": _delta(reply, piece)}, token=True)
     yield _event("content_block_stop", {"index": index})
-    delta = {"stop_reason": STOP[reply.finish], "stop_sequence": None}
-    counted = {**_input_usage(reply.tokens), "output_tokens": reply.tokens.output}
-    yield _event("message_delta", {"delta": delta, "usage": counted})
-    yield _event("message_stop", {})
 
 
 def failure(_: int) -> bytes:
@@ -155,11 +172,10 @@ def _delta(reply: LocalReply, piece: str) -> dict[str, Any]:
 
 
 def _arguments(reply: LocalReply) -> Any:
-    """The tool's arguments as an object; {} if `max_tokens` cut them off."""
-    try:
+    """The tool's arguments as an object; {} if `max_tokens` cut them off, their text if they are not JSON."""
+    if is_json(reply.text):
         return msgspec.json.decode(reply.text)
-    except msgspec.DecodeError:
-        return {}
+    return {} if reply.finish == "length" else reply.text
 
 
 def _thought() -> dict[str, Any]:

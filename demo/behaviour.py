@@ -10,13 +10,28 @@ bad_json       200 with correct framing, but not JSON (in a stream: its last eve
 truncate, cut  the answer ends in the middle: FIN, RST
 stall          the answer stops in the middle until the caller leaves
 stream_error   the API's own error event in the middle (outside streams: as `status`)
+
+answer fault          effect: a complete answer with status 200, in the form of each API
+empty                 no text and no tool call
+spent                 no text: the length limit was reached while the model reasoned
+cut_off               half of the text or arguments, then the length limit
+refused               a refusal by the model (Gemini, which has none: SAFETY)
+filtered              a content filter (Anthropic, which has none: a refusal; Gemini: the prompt is blocked)
+tool_args_invalid     arguments without their last brace (Gemini: MALFORMED_FUNCTION_CALL)
+tool_args_off_schema  arguments of other types than the tool's schema wants
+tool_unknown          a call of a tool that the request does not have
+json_invalid          the wanted JSON inside a Markdown fence
+json_off_schema       JSON of other types than the wanted schema
+
+Those of tools need a request with a tool, those of JSON a request for JSON without a tool, `…_off_schema` a
+schema with properties. Other requests are answered well.
 """
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Literal
+from typing import Literal, TypeVar
 
 Fault = Literal[
     "status",
@@ -33,6 +48,20 @@ Fault = Literal[
     "stream_error",
 ]
 
+AnswerFault = Literal[
+    "empty",
+    "spent",
+    "cut_off",
+    "refused",
+    "filtered",
+    "tool_args_invalid",
+    "tool_args_off_schema",
+    "tool_unknown",
+    "json_invalid",
+    "json_off_schema",
+]
+Name = TypeVar("Name", bound=str)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
@@ -40,8 +69,9 @@ class Behaviour:
 
     Times in seconds: `ttfb_s` to the answer's head, `ttft_s` to the first token (its median; `spread` is the
     sigma of the logarithm, 0 for a constant), `pace_s` from token to token. `faults` gives each fault's rate
-    in [0, 1], together at most 1. `after_events` is the number of events before a stream breaks. `rejects`
-    names body fields refused with 400. `words` is the answer's length; `reasoning_tokens` are added.
+    in [0, 1], together at most 1; so does `answer_faults`, for requests that meet none of `faults`.
+    `after_events` is the number of events before a stream breaks. `rejects` names body
+    fields refused with 400. `words` is the answer's length; `reasoning_tokens` are added.
     `says` maps a text in the prompt to the answer; other prompts get `words` meaningless words.
     `snapshot` is the model name in answers (None: as asked). `slice_bytes` cuts the body at that size, across
     events and characters; `gzip` compresses it for callers that accept it.
@@ -55,6 +85,7 @@ class Behaviour:
     says: Mapping[str, str] = field(default_factory=dict)
     reasoning_tokens: int = 0
     faults: Mapping[Fault, float] = field(default_factory=dict)
+    answer_faults: Mapping[AnswerFault, float] = field(default_factory=dict)
     status: int = 500
     retry_after_s: float | None = None
     slow_s: float = 5.0
@@ -65,8 +96,9 @@ class Behaviour:
     gzip: bool = False
 
     def __post_init__(self) -> None:
-        if sum(self.faults.values()) > 1.0 + 1e-9 or min(self.faults.values(), default=0.0) < 0.0:
-            raise ValueError("the rates in faults must be between 0 and 1, and at most 1 together")
+        for rates in (self.faults, self.answer_faults):
+            if sum(rates.values()) > 1.0 + 1e-9 or min(rates.values(), default=0.0) < 0.0:
+                raise ValueError("the rates in faults must be between 0 and 1, and at most 1 together")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +119,7 @@ def chance(seed: int, model: str, body: bytes, nth: int) -> Random:
 
 def conduct(behaviour: Behaviour, draws: Random) -> Conduct:
     """Decide one request's fault and times."""
-    fault = _fault(behaviour.faults, draws.random())
+    fault = drawn(behaviour.faults, draws.random())
     stretch = draws.lognormvariate(0.0, behaviour.spread) if behaviour.spread else 1.0
     late = behaviour.slow_s if fault == "slow" else 0.0
     return Conduct(
@@ -98,8 +130,9 @@ def conduct(behaviour: Behaviour, draws: Random) -> Conduct:
     )
 
 
-def _fault(faults: Mapping[Fault, float], draw: float) -> Fault | None:
-    for name, rate in faults.items():
+def drawn(rates: Mapping[Name, float], draw: float) -> Name | None:
+    """The fault on which a draw in [0, 1) falls, or None."""
+    for name, rate in rates.items():
         draw -= rate
         if draw < 0.0:
             return name

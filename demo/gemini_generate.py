@@ -6,12 +6,14 @@ from typing import Any
 
 import msgspec
 
+from demo.answer_fault import is_json
 from demo.connection import Headers, Request
 from demo.openai_dialect import bearer
 from demo.reply import LocalReply, Prompt, Tool, count
 from demo.wire import Event, LocalWire, RequestRefused, compact, pretty
 
-FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tool": "STOP"}
+FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tool": "STOP", "refusal": "SAFETY"}
+BLOCKED = {"blockReason": "PROHIBITED_CONTENT"}
 # Protobuf's JSON mapping accepts both spellings, and Google's own SDK sends the second.
 SCHEMA_FIELDS = ("parametersJsonSchema", "parameters_json_schema", "parameters")
 STATUS = {
@@ -67,8 +69,16 @@ def read(request: Request, body: Mapping[str, Any]) -> Prompt:
         images=sum("inlineData" in part for part in parts),
         stream=method == "streamGenerateContent",
         tool=None if "functionResponse" in parts[-1] else _tool_to_call(body),
+        schema=_wanted_schema(body.get("generationConfig") or {}),
         max_tokens=(body.get("generationConfig") or {}).get("maxOutputTokens"),
     )
+
+
+def _wanted_schema(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if config.get("responseMimeType") != "application/json":
+        return None
+    schema: Mapping[str, Any] = config.get("responseJsonSchema") or config.get("responseSchema") or {}
+    return schema
 
 
 def _tool_to_call(body: Mapping[str, Any]) -> Tool | None:
@@ -89,19 +99,19 @@ def count_tokens(prompt: Prompt) -> bytes:
 
 def document(_: Prompt, reply: LocalReply, __: int) -> bytes:
     """The whole answer."""
-    parts = [_part(reply, reply.text)]
+    parts = _parts(reply, reply.text)
     if reply.tokens.reasoning:
         parts.insert(0, {"text": "The user wants help; be brief.", "thought": True})
-    return pretty(_chunk(reply, parts, len(reply.pieces), FINISH[reply.finish]))
+    return pretty(_chunk(reply, parts, len(reply.pieces), _finish(reply)))
 
 
 def events(_: Prompt, reply: LocalReply, __: int) -> Iterator[Event]:
     """The stream. Every chunk carries the usage so far; a function call is in one chunk."""
-    pieces = (reply.text,) if reply.tool else reply.pieces
+    pieces = (reply.text,) if reply.tool or reply.silent or reply.finish == "refusal" else reply.pieces
     for place, piece in enumerate(pieces, 1):
         last = place == len(pieces)
         written = len(reply.pieces) if last else place
-        chunk = _chunk(reply, [_part(reply, piece)], written, FINISH[reply.finish] if last else None)
+        chunk = _chunk(reply, _parts(reply, piece), written, _finish(reply) if last else None)
         yield Event(data=b"data: " + compact(chunk) + b"\r\n\r\n", token=True)
 
 
@@ -118,25 +128,33 @@ def failure(_: int) -> bytes:
 def _chunk(
     reply: LocalReply, parts: list[dict[str, Any]], written: int, finish: str | None
 ) -> dict[str, Any]:
-    candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}, "index": 0}
+    content = {"parts": parts, "role": "model"} if parts else {"role": "model"}
+    candidate: dict[str, Any] = {"content": content, "index": 0}
     if finish:
         candidate["finishReason"] = finish
+    blocked = reply.finish == "filter"
     return {
-        "candidates": [candidate],
+        **({"promptFeedback": BLOCKED} if blocked else {"candidates": [candidate]}),
         "usageMetadata": _usage(reply, written),
         "modelVersion": reply.model,
         "responseId": reply.id[:22],
     }
 
 
-def _part(reply: LocalReply, text: str) -> dict[str, Any]:
+def _finish(reply: LocalReply) -> str | None:
+    if reply.finish == "tool" and not is_json(reply.text):
+        return "MALFORMED_FUNCTION_CALL"
+    return FINISH.get(reply.finish)
+
+
+def _parts(reply: LocalReply, text: str) -> list[dict[str, Any]]:
+    """The text or the call. Withheld text, a malformed call and silence have no parts."""
+    if reply.silent or _finish(reply) in ("SAFETY", "MALFORMED_FUNCTION_CALL"):
+        return []
     if not reply.tool:
-        return {"text": text}
-    try:
-        arguments = msgspec.json.decode(text)
-    except msgspec.DecodeError:  # `maxOutputTokens` cut them short
-        arguments = {}
-    return {"functionCall": {"name": reply.tool, "args": arguments}}
+        return [{"text": text}]
+    arguments = msgspec.json.decode(text) if is_json(text) else {}  # `maxOutputTokens` cut them short
+    return [{"functionCall": {"name": reply.tool, "args": arguments}}]
 
 
 def _usage(reply: LocalReply, written: int) -> dict[str, Any]:

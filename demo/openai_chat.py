@@ -8,7 +8,13 @@ from demo.openai_dialect import OpenAIDialect, error_fields
 from demo.reply import LocalReply, Prompt, Tokens, Tool
 from demo.wire import Event, LocalWire, RequestRefused, compact, pretty
 
-FINISH = {"stop": "stop", "length": "length", "tool": "tool_calls"}
+FINISH = {
+    "stop": "stop",
+    "length": "length",
+    "tool": "tool_calls",
+    "refusal": "stop",
+    "filter": "content_filter",
+}
 FAILED = RequestRefused(500, "The server had an error while processing your request. Sorry about that!")
 
 
@@ -30,6 +36,7 @@ def read(_: Request, body: Mapping[str, Any]) -> Prompt:
         stream=body.get("stream") is True,
         include_usage=(body.get("stream_options") or {}).get("include_usage") is True,
         tool=None if messages[-1].get("role") == "tool" else _tool_to_call(body),
+        schema=wanted_schema(body.get("response_format") or {}),
         max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
         choices=body.get("n") or 1,
     )
@@ -38,6 +45,17 @@ def read(_: Request, body: Mapping[str, Any]) -> Prompt:
 def content_parts(content: Any) -> list[dict[str, Any]]:
     """A message's content, text or list, as parts."""
     return [{"type": "text", "text": content}] if isinstance(content, str) else list(content or ())
+
+
+def wanted_schema(response_format: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The schema in a `response_format`, or in the flat form of `text.format`; {} for JSON without one."""
+    match response_format.get("type"):
+        case "json_schema":
+            return response_format.get("json_schema", response_format).get("schema") or {}
+        case "json_object":
+            return {}
+        case _:
+            return None
 
 
 def _tool_to_call(body: Mapping[str, Any]) -> Tool | None:
@@ -52,10 +70,11 @@ def _tool_to_call(body: Mapping[str, Any]) -> Tool | None:
 
 def document(prompt: Prompt, reply: LocalReply, created: int) -> bytes:
     """The whole chat completion."""
-    message: dict[str, Any] = {"role": "assistant", "content": None if reply.tool else reply.text}
+    refusal = reply.text if reply.finish == "refusal" else None
+    message: dict[str, Any] = {"role": "assistant", "content": None if reply.tool or refusal else reply.text}
     if reply.tool:
         message["tool_calls"] = [_call(reply, reply.text)]
-    message |= {"refusal": None, "annotations": []}
+    message |= {"refusal": refusal, "annotations": []}
     return pretty(
         {
             "id": f"chatcmpl-{reply.id}",
@@ -130,9 +149,9 @@ def _call(reply: LocalReply, arguments: str) -> dict[str, Any]:
 
 
 def _piece(reply: LocalReply, piece: str) -> dict[str, Any]:
-    return (
-        {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} if reply.tool else {"content": piece}
-    )
+    if reply.tool:
+        return {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
+    return {"refusal": piece} if reply.finish == "refusal" else {"content": piece}
 
 
 def failure(_: int) -> bytes:

@@ -5,12 +5,13 @@ from itertools import count
 from typing import Any
 
 from demo.connection import Request
-from demo.openai_chat import FAILED, content_parts
+from demo.openai_chat import FAILED, content_parts, wanted_schema
 from demo.openai_dialect import OpenAIDialect
 from demo.reply import LocalReply, Prompt, Tokens, Tool
 from demo.wire import Event, LocalWire, RequestRefused, compact, pretty
 
 ECHOED = ("instructions", "max_output_tokens", "metadata", "previous_response_id", "store", "tools", "user")
+INCOMPLETE = {"length": "max_output_tokens", "filter": "content_filter"}
 
 
 def read(_: Request, body: Mapping[str, Any]) -> Prompt:
@@ -28,6 +29,7 @@ def read(_: Request, body: Mapping[str, Any]) -> Prompt:
         images=sum(part.get("type") == "input_image" for part in parts),
         stream=body.get("stream") is True,
         tool=None if items[-1].get("type") == "function_call_output" else _tool_to_call(body),
+        schema=wanted_schema((body.get("text") or {}).get("format") or {}),
         max_tokens=body.get("max_output_tokens"),
         echo={name: body[name] for name in ECHOED if name in body},
     )
@@ -61,11 +63,11 @@ def events(prompt: Prompt, reply: LocalReply, created: int) -> Iterator[Event]:
     started = _response(prompt, reply, created, status="in_progress", output=[], usage=None)
     yield event("created", {"response": started})
     yield event("in_progress", {"response": started})
-    yield event(
-        "output_item.added", {"output_index": 0, "item": {**item, "content": []} if not reply.tool else item}
-    )
-    yield from _tool_events(event, place, reply) if reply.tool else _text_events(event, place, reply)
-    yield event("output_item.done", {"output_index": 0, "item": _item(reply, reply.text, "completed")})
+    if not reply.silent:
+        added = {**item, "content": []} if not reply.tool else item
+        yield event("output_item.added", {"output_index": 0, "item": added})
+        yield from _tool_events(event, place, reply) if reply.tool else _text_events(event, place, reply)
+        yield event("output_item.done", {"output_index": 0, "item": _item(reply, reply.text, "completed")})
     finished = _finished(prompt, reply, created)
     yield event(finished["status"], {"response": finished})
 
@@ -78,11 +80,14 @@ def _tool_events(event: Any, place: dict[str, Any], reply: LocalReply) -> Iterat
 
 def _text_events(event: Any, place: dict[str, Any], reply: LocalReply) -> Iterator[Event]:
     place = {**place, "content_index": 0}
-    yield event("content_part.added", {**place, "part": _part("")})
+    refuses = reply.finish == "refusal"
+    kind = "refusal" if refuses else "output_text"
+    unlikely: dict[str, Any] = {} if refuses else {"logprobs": []}
+    yield event("content_part.added", {**place, "part": _part(reply, "")})
     for piece in reply.pieces:
-        yield event("output_text.delta", {**place, "delta": piece, "logprobs": []}, token=True)
-    yield event("output_text.done", {**place, "text": reply.text, "logprobs": []})
-    yield event("content_part.done", {**place, "part": _part(reply.text)})
+        yield event(f"{kind}.delta", {**place, "delta": piece, **unlikely}, token=True)
+    yield event(f"{kind}.done", {**place, "refusal" if refuses else "text": reply.text, **unlikely})
+    yield event("content_part.done", {**place, "part": _part(reply, reply.text)})
 
 
 def _finished(prompt: Prompt, reply: LocalReply, created: int) -> dict[str, Any]:
@@ -90,14 +95,14 @@ def _finished(prompt: Prompt, reply: LocalReply, created: int) -> dict[str, Any]
         prompt,
         reply,
         created,
-        status="incomplete" if reply.finish == "length" else "completed",
-        output=[_item(reply, reply.text, "completed")],
+        status="incomplete" if reply.finish in INCOMPLETE else "completed",
+        output=[] if reply.silent else [_item(reply, reply.text, "completed")],
         usage=_usage(reply.tokens),
     )
 
 
 def _response(prompt: Prompt, reply: LocalReply, created: int, **fields: Any) -> dict[str, Any]:
-    incomplete = {"reason": "max_output_tokens"} if fields["status"] == "incomplete" else None
+    incomplete = {"reason": INCOMPLETE[reply.finish]} if fields["status"] == "incomplete" else None
     return {
         "id": response_id(reply),
         "object": "response",
@@ -135,11 +140,13 @@ def _item(reply: LocalReply, text: str, status: str) -> dict[str, Any]:
     if reply.tool:
         call = {"type": "function_call", "call_id": f"call_{reply.id[:24]}", "name": reply.tool}
         return {"id": f"fc_{reply.id}", "status": status, **call, "arguments": text}
-    message = {"type": "message", "role": "assistant", "content": [_part(text)]}
+    message = {"type": "message", "role": "assistant", "content": [_part(reply, text)]}
     return {"id": f"msg_{reply.id}", "status": status, **message}
 
 
-def _part(text: str) -> dict[str, Any]:
+def _part(reply: LocalReply, text: str) -> dict[str, Any]:
+    if reply.finish == "refusal":
+        return {"type": "refusal", "refusal": text}
     return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
 
 

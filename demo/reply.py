@@ -1,17 +1,14 @@
 """A demo model's answer, independent of wire formats: text in pieces or a tool call, with token counts."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 from string import ascii_letters, digits
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
-
+from demo.answer_fault import LocalFinish, ModelOutput, answer_fault, encoded, slices, spoilt, words_of
 from demo.behaviour import Behaviour
-
-Finish = Literal["stop", "length", "tool"]
+from demo.sample_json import sample
 
 SENTENCES = (
     "Your refund was approved and reaches your account within three days.",
@@ -33,8 +30,11 @@ class Tool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A prompt, independent of the API. `tool` is the tool to call, if any; `echo` has the parts of the
-    request that the answer repeats."""
+    """A prompt, independent of the API.
+
+    `tool`: the tool to call, if any. `schema`: of the JSON that the request wants; {} for any JSON, None for
+    text. `echo`: the parts of the request that the answer repeats.
+    """
 
     model: str
     text: str
@@ -42,6 +42,7 @@ class Prompt:
     stream: bool = False
     include_usage: bool = False
     tool: Tool | None = None
+    schema: Mapping[str, Any] | None = None
     max_tokens: int | None = None
     choices: int = 1
     echo: Mapping[str, Any] = field(default_factory=dict)
@@ -59,13 +60,14 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalReply:
-    """One answer. `pieces` are text, or JSON arguments when `tool` is set; `id` has 29 characters."""
+    """One answer. `pieces` are text, JSON arguments when `tool` is set, or a refusal when `finish` says so;
+    `id` has 29 characters."""
 
     id: str
     model: str
     pieces: tuple[str, ...]
     tool: str | None
-    finish: Finish
+    finish: LocalFinish
     tokens: Tokens
 
     @property
@@ -73,20 +75,38 @@ class LocalReply:
         """The whole answer, or the whole arguments."""
         return "".join(self.pieces)
 
+    @property
+    def silent(self) -> bool:
+        """True without text, refusal or tool call."""
+        return not self.pieces
+
 
 def answer(prompt: Prompt, behaviour: Behaviour, draws: Random) -> LocalReply:
     """The model's answer to a prompt; the same draws give the same answer."""
-    finish: Finish = "tool" if prompt.tool else "stop"
-    pieces = _arguments(prompt.tool) if prompt.tool else _answer_words(prompt, behaviour, draws)
-    if prompt.max_tokens is not None and len(pieces) > prompt.max_tokens:
-        pieces, finish = pieces[: prompt.max_tokens], "length"
+    fault = answer_fault(behaviour.answer_faults, draws)
+    schema = prompt.schema if prompt.tool is None else prompt.tool.parameters
+    output = spoilt(_output(prompt, behaviour, draws), fault, schema)
     return LocalReply(
         id=alnum(draws, 29),
         model=behaviour.snapshot or prompt.model,
-        pieces=pieces,
-        tool=prompt.tool.name if prompt.tool else None,
-        finish=finish,
-        tokens=_tokens(prompt, len(pieces) * prompt.choices, behaviour.reasoning_tokens),
+        pieces=output.pieces,
+        tool=output.tool,
+        finish=output.finish,
+        tokens=_tokens(prompt, len(output.pieces) * prompt.choices, output.reasoning_tokens),
+    )
+
+
+def _output(prompt: Prompt, behaviour: Behaviour, draws: Random) -> ModelOutput:
+    """A good answer, cut off where the prompt's limit ends it."""
+    tool = prompt.tool
+    pieces = _arguments(tool) if tool else _answer_words(prompt, behaviour, draws)
+    longest = prompt.max_tokens
+    late = longest is not None and len(pieces) > longest
+    return ModelOutput(
+        pieces=pieces[:longest] if late else pieces,
+        tool=tool.name if tool else None,
+        finish="length" if late else "tool" if tool else "stop",
+        reasoning_tokens=behaviour.reasoning_tokens,
     )
 
 
@@ -109,7 +129,9 @@ def _tokens(prompt: Prompt, output: int, reasoning: int) -> Tokens:
 def _answer_words(prompt: Prompt, behaviour: Behaviour, draws: Random) -> tuple[str, ...]:
     for asked, answer in behaviour.says.items():
         if asked in prompt.text:
-            return tuple(re.findall(r"\s*\S+", answer))
+            return words_of(answer)
+    if prompt.schema is not None:
+        return slices(encoded(sample(prompt.schema)))
     return _words(behaviour.words, draws)
 
 
@@ -121,22 +143,4 @@ def _words(length: int, draws: Random) -> tuple[str, ...]:
 
 
 def _arguments(tool: Tool) -> tuple[str, ...]:
-    text = msgspec.json.encode(_sample(tool.parameters)).decode()
-    return tuple(text[start : start + 8] for start in range(0, len(text), 8))
-
-
-def _sample(schema: Mapping[str, Any]) -> Any:
-    """A value that satisfies the keywords type, properties, items and enum of a JSON Schema."""
-    if schema.get("enum"):
-        return schema["enum"][0]
-    match str(schema.get("type", "object")).lower():
-        case "object":
-            return {name: _sample(part) for name, part in schema.get("properties", {}).items()}
-        case "array":
-            return [_sample(schema.get("items", {"type": "string"}))]
-        case "integer" | "number":
-            return 1
-        case "boolean":
-            return True
-        case _:
-            return "Zürich"
+    return slices(encoded(sample(tool.parameters)))
