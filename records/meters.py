@@ -16,7 +16,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.core import SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-from records.outcome import ErrorType, Feedback, Heartbeat, Outcome, OutcomeName
+from records.outcome import ErrorType, Fault, Feedback, Finish, Heartbeat, Outcome, OutcomeName
 from records.store import RecordTotals
 from records.tally import Histogram, Labels, Level, Tally
 from routing.assign import Reason
@@ -45,7 +45,7 @@ REMEMBERED_FEEDBACK = 20_000
 
 _REASONS = frozenset(get_args(Reason))
 _STATES: tuple[str, ...] = get_args(StateName)
-_ARM = ("canary", "arm")
+_ONE, _ARM = ("canary",), ("canary", "arm")
 
 
 class Meters(Collector):
@@ -64,6 +64,8 @@ class Meters(Collector):
         self._seen: dict[int, None] = {}
         self._requests = Tally("canary_requests_total", "Exchanges by outcome", (*_ARM, "outcome"))
         self._errors = Tally("canary_errors_total", "Failed exchanges by error type", (*_ARM, "error_type"))
+        self._answers = Tally("canary_answers_total", "Answers by how they ended", (*_ARM, "finish"))
+        self._faults = Tally("canary_answer_faults_total", "Answers by answer fault", (*_ARM, "fault"))
         self._tokens = Tally("canary_tokens_total", "Tokens by kind", (*_ARM, "kind"))
         self._cost = Tally("canary_cost_usd_total", "Cost in US dollars of priced exchanges", _ARM)
         self._unpriced = Tally("canary_unpriced_requests_total", "Answered exchanges without a price", _ARM)
@@ -73,16 +75,10 @@ class Meters(Collector):
         self._rollbacks = Tally("canary_rollbacks_total", "Rollbacks by rule", ("canary", "rule"))
         self._records = Tally("canary_records_total", "Records by state", ("state",))
         self._feedback_sum = Tally("canary_feedback_value_sum", "Sum of feedback values", (*_ARM, "metric"))
-        self._copies = Tally(
-            "canary_mirror_requests_total", "Mirror copies by outcome", ("canary", "outcome")
-        )
-        self._copy_errors = Tally(
-            "canary_mirror_errors_total", "Failed mirror copies by error type", ("canary", "error_type")
-        )
-        self._copy_cost = Tally(
-            "canary_mirror_cost_usd_total", "Cost in US dollars of priced mirror copies", ("canary",)
-        )
-        self._copies_dropped = Tally("canary_mirror_dropped_total", "Dropped mirror copies", ("canary",))
+        self._copies = Tally("canary_mirror_requests_total", "Mirror copies by outcome", (*_ONE, "outcome"))
+        self._copy_errors = Tally("canary_mirror_errors_total", "Failed mirror copies", (*_ONE, "error_type"))
+        self._copy_cost = Tally("canary_mirror_cost_usd_total", "Dollars of priced mirror copies", _ONE)
+        self._copies_dropped = Tally("canary_mirror_dropped_total", "Dropped mirror copies", _ONE)
         self._duration = Histogram(
             "canary_request_duration_seconds",
             "Last byte of the request to last byte of the answer",
@@ -120,6 +116,10 @@ class Meters(Collector):
                 self._requests.add((*arm, outcome), 0.0)
             for error_type in get_args(ErrorType):
                 self._errors.add((*arm, error_type), 0.0)
+            for finish in get_args(Finish):
+                self._answers.add((*arm, finish), 0.0)
+            for fault in get_args(Fault):
+                self._faults.add((*arm, fault), 0.0)
 
     def observe(self, outcome: Outcome) -> None:
         """Count one exchange. A mirror copy counts in families of its own."""
@@ -136,6 +136,8 @@ class Meters(Collector):
                 self._assignments.add((*arm, outcome.reason))
             if outcome.outcome == "fallback":
                 self._fallbacks.add((canary, outcome.error_type or ""))
+            if outcome.finish is not None:
+                self._observe_answer(outcome, arm)
             self._observe_times(outcome, arm)
             self._observe_usage(outcome, arm)
 
@@ -240,6 +242,11 @@ class Meters(Collector):
             self._copy_errors.add((canary, outcome.error_type))
         if outcome.cost_usd is not None:
             self._copy_cost.add((canary,), outcome.cost_usd)
+
+    def _observe_answer(self, outcome: Outcome, arm: Labels) -> None:
+        self._answers.add((*arm, outcome.finish or ""))
+        for fault in outcome.faults:
+            self._faults.add((*arm, fault))
 
     def _observe_times(self, outcome: Outcome, arm: Labels) -> None:
         if outcome.overhead_s is not None:

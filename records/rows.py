@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from records.exchange_id import day_of
-from records.outcome import Feedback, Outcome
+from records.outcome import Fault, Feedback, Outcome, ProviderError
 
 Row = tuple[Any, ...]
 _DAY_S = 86400
 _TO_JSON = msgspec.json.Encoder().encode
 _NO_TAGS = "{}"
+_NO_ERROR: Row = (None, None, None, None)
 
 
 def of_outcome(outcome: Outcome) -> Row:
@@ -59,7 +60,32 @@ def of_outcome(outcome: Outcome) -> Row:
         outcome.cost_usd,
         _TO_JSON(outcome.attempts).decode(),
         outcome.fingerprint,
+        outcome.finish,
+        ",".join(outcome.faults),
+        outcome.output_check,
+        *_provider_error(outcome.provider_error),
     )
+
+
+def _provider_error(error: ProviderError | None) -> Row:
+    if error is None:
+        return _NO_ERROR
+    return _text(error.code), _text(error.type), _text(error.param), _text(error.message)
+
+
+def faults_of(stored: str) -> tuple[Fault, ...]:
+    """The answer faults in the column `faults`: names separated by commas."""
+    names: tuple[Any, ...] = tuple(stored.split(",")) if stored else ()
+    return names
+
+
+def provider_error_of(
+    code: str | None, type_: str | None, param: str | None, message: str | None
+) -> ProviderError | None:
+    """What the provider said, from the columns `provider_error_*`; None if all are NULL."""
+    if code is None or type_ is None or param is None or message is None:
+        return None
+    return ProviderError(code=code, type=type_, param=param, message=message)
 
 
 def of_feedback(feedback: Feedback) -> Row:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 from sqlalchemy.dialects.postgresql import BYTEA, DOUBLE_PRECISION
 
@@ -40,6 +41,15 @@ def _number(name: str) -> Column[float]:
 
 def _count(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False)
+
+
+def _later(name: str) -> Column[int]:
+    """A count that older rows do not have: they count 0 of 0.
+
+    Never NULL, thanks to its default, but nullable: an agent of the earlier version, which runs during an
+    upgrade, copies rows without the column through a table like this one.
+    """
+    return Column(name, BigInteger, server_default="0")
 
 
 outcomes = Table(
@@ -83,10 +93,25 @@ outcomes = Table(
     Column("cost_usd", Number),
     Column("attempts", JSON, nullable=False),
     Column("fingerprint", Key, nullable=False, server_default=""),
+    Column("finish", Key),
+    Column("faults", Key, server_default=""),  # nullable like `_later`
+    Column("output_check", Key, server_default=""),
+    Column("provider_error_code", String),
+    Column("provider_error_type", String),
+    Column("provider_error_param", String),
+    Column("provider_error_message", Text),
     PrimaryKeyConstraint("day", "exchange_id"),
-    Index("outcomes_by_time", "at"),
+    Index("outcomes_by_canary", "canary", "at"),
     postgresql_partition_by=_BY_DAY,
 )
+
+FAULTY = text("(error_type IS NOT NULL OR faults <> '')")
+"""Outcomes with an error type or an answer fault. A query with this text can use the index of only these."""
+
+Index(
+    "outcomes_faulty", outcomes.c.canary, outcomes.c.run, outcomes.c.at,
+    sqlite_where=FAULTY, postgresql_where=FAULTY,
+)  # fmt: skip
 
 unit_days = Table(
     "unit_days",
@@ -116,6 +141,8 @@ unit_days = Table(
     _number("tokens_sum"),
     Column("latency", LargeBinary().with_variant(BYTEA(), "postgresql"), nullable=False),
     Column("ttft", LargeBinary().with_variant(BYTEA(), "postgresql"), nullable=False),
+    *(_later(name) for name in ("finished", "refused", "cut_off", "empty", "answer_faults")),
+    *(_later(name) for name in ("output_judged", "invalid_output", "ended", "abandoned")),
     PrimaryKeyConstraint("canary", "run", "phase", "arm", "mirror", "unit", "day", "category", "tags"),
     postgresql_partition_by=_BY_DAY,
 )
@@ -160,7 +187,7 @@ feedback = Table(
     _key("category"),
     Column("comment", Text, nullable=False),
     Column("day", Integer),
-    Index("feedback_by_canary", "canary", "metric"),
+    Index("feedback_by_canary", "canary", "metric", "run", "arm", "at"),
     Index("feedback_by_time", "at"),
 )
 

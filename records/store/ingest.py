@@ -21,6 +21,9 @@ from records.store.sqlite_bulk_writer import SqliteBulkWriter
 CELL_CAP_BYTES = 16 << 10
 """Limit of a row's `latency` and `ttft`, so that a huge unit does not rewrite megabytes with every batch."""
 
+_NOT_ADDED = {"share", "first_at", "last_at", "latency", "ttft"}
+"""The columns of `unit_days` that are no sums. Its key columns are none either."""
+
 _CAP: Any = literal_column(str(CELL_CAP_BYTES))
 _NOTHING: Any = literal_column("''")
 
@@ -80,11 +83,8 @@ class Ingest:
 
 def _add_to_unit_day(insert: Any) -> Any:
     old, new = tables.unit_days.c, insert.excluded
-    added = [
-        name
-        for name in old.keys()  # noqa: SIM118
-        if name in ("exchanges", "counted", "failed") or name.endswith(("_n", "_sum"))
-    ]
+    keys = {column.name for column in tables.unit_days.primary_key}
+    added = [name for name in old.keys() if name not in keys | _NOT_ADDED]  # noqa: SIM118
     return insert.on_conflict_do_update(
         index_elements=list(tables.unit_days.primary_key),
         set_={

@@ -1,7 +1,8 @@
 """Totals of outcomes: by unit and day for reports, by session for repeated questions. No I/O.
 
 Totals include a canary's exchanges assigned by the hash, and mirror copies, with every outcome except `shed`.
-Failures, latency, cost and tokens include only exchanges that the arm answered or failed (`counted`).
+Failures, latency, cost, tokens and answer faults include only exchanges that the arm answered or failed
+(`counted`); abandonment includes those that the caller aborted, too.
 """
 
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from typing import Any
 import msgspec
 
 from records.durations import pack
-from records.outcome import Outcome
+from records.outcome import INVALID_OUTPUT, Outcome
 from records.store.asked import canary_asked
 
 Row = tuple[Any, ...]
@@ -53,6 +54,41 @@ def sessions(outcomes: Iterable[Outcome]) -> list[Row]:
 
 
 @dataclass(slots=True)
+class _Answers:
+    """Complete answers, and what was wrong with them."""
+
+    finished: int = 0
+    refused: int = 0
+    cut_off: int = 0
+    empty: int = 0
+    faulty: int = 0
+    judged: int = 0
+    invalid: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        judged = outcome.output_check == "judged"
+        self.finished += 1
+        self.judged += judged
+        if faults := outcome.faults:
+            self.refused += "refused" in faults
+            self.cut_off += "cut_off" in faults
+            self.empty += "empty" in faults
+            self.faulty += 1
+            self.invalid += judged and not INVALID_OUTPUT.isdisjoint(faults)
+
+    def row(self) -> Row:
+        return (
+            self.finished,
+            self.refused,
+            self.cut_off,
+            self.empty,
+            self.faulty,
+            self.judged,
+            self.invalid,
+        )
+
+
+@dataclass(slots=True)
 class _UnitDay:
     """What this batch adds to one row of unit_days."""
 
@@ -68,6 +104,9 @@ class _UnitDay:
     cost_sum: float = 0.0
     tokens_n: int = 0
     tokens_sum: float = 0.0
+    answers: _Answers = field(default_factory=_Answers)
+    ended: int = 0
+    abandoned: int = 0
 
     def add(self, outcome: Outcome) -> None:
         self.exchanges += 1
@@ -75,12 +114,17 @@ class _UnitDay:
             self.last_at, self.share = outcome.at, outcome.share
         elif outcome.at < self.first_at:
             self.first_at = outcome.at
+        if outcome.outcome != "caller_error":
+            self.ended += 1
+            self.abandoned += outcome.abandoned
         if outcome.outcome in _COUNTED:
             self._count(outcome)
 
     def _count(self, outcome: Outcome) -> None:
         self.counted += 1
         self.failed += outcome.failed
+        if outcome.finish is not None:
+            self.answers.add(outcome)
         if outcome.latency_s is not None:
             self.latency.append(outcome.latency_s)
         if outcome.ttft_s is not None:
@@ -111,6 +155,9 @@ class _UnitDay:
             self.tokens_sum,
             pack(self.latency),
             pack(self.ttft),
+            *self.answers.row(),
+            self.ended,
+            self.abandoned,
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Row, func, select
 
 from records.outcome import Feedback, Outcome, Usage
+from records.rows import faults_of, provider_error_of
 from records.store.store import Store
 from records.tables import feedback, outcomes
 
@@ -14,8 +15,10 @@ LONGEST_EXCHANGE_S = 900.0
 
 _OUTCOME = (
     *("exchange_id", "at", "outcome", "canary", "run", "phase", "share", "arm", "reason", "unit", "category"),
-    *("tags", "status", "error_type", "latency_s", "ttft_s", "cost_usd", "mirror"),
+    *("tags", "status", "error_type", "latency_s", "ttft_s", "ttfb_s", "cost_usd", "mirror", "operation"),
+    *("stream", "finish", "output_check"),
 )
+_ERROR = tuple(f"provider_error_{member}" for member in ("code", "type", "param", "message"))
 _FEEDBACK = (
     *("key", "metric", "value", "at", "exchange_id", "session", "unit", "canary", "run", "phase", "arm"),
     "category",
@@ -38,7 +41,7 @@ def since(store: Store, canaries: Collection[str], moment: float) -> Tail:
     """
     table = outcomes.c
     ended = table.at + func.coalesce(table.latency_s, 0.0)
-    wanted = [table[name] for name in (*_OUTCOME, "usage_estimated")]
+    wanted = [table[name] for name in (*_OUTCOME, *_ERROR, "faults", "usage_estimated")]
     of_outcomes = (
         select(*wanted)
         .where(table.at > moment - LONGEST_EXCHANGE_S, ended > moment, table.canary.in_(canaries))
@@ -60,7 +63,13 @@ def since(store: Store, canaries: Collection[str], moment: float) -> Tail:
 
 def _outcome(row: Row) -> Outcome:  # type: ignore[type-arg]
     fields = {name: getattr(row, name) for name in _OUTCOME}
-    return Outcome(**fields, mono=0.0, usage=Usage(estimated=row.usage_estimated))
+    return Outcome(
+        **fields,
+        mono=0.0,
+        usage=Usage(estimated=row.usage_estimated),
+        faults=faults_of(row.faults),
+        provider_error=provider_error_of(*(getattr(row, name) for name in _ERROR)),
+    )
 
 
 def _feedback(row: Row) -> Feedback:  # type: ignore[type-arg]

@@ -12,7 +12,11 @@ from records.outcome import Outcome, Usage
 from records.store.ingest import Ingest
 
 _AT_ONCE = 5000
-_SAME = tuple(name for name in Outcome.__struct_fields__ if name in tables.outcomes.c and name != "attempts")
+_SAME = tuple(
+    name
+    for name in Outcome.__struct_fields__
+    if name in tables.outcomes.c and name not in ("attempts", "faults")
+)
 
 
 def add_up(connection: Connection) -> None:

@@ -3,7 +3,7 @@
 A span's id derives from the exchange id, so a span that is sent again after a crash is the same span.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 from opentelemetry._logs import LogRecord
@@ -25,10 +25,10 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from records.outcome import AttemptRecord, Feedback, Outcome
+from records.outcome import AttemptRecord, Feedback, Outcome, ProviderError
 from records.tracing import attributes as names
 
-Value = str | bool | int | float
+Value = str | bool | int | float | Sequence[str]
 
 _SCOPE = InstrumentationScope("canary")
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -90,6 +90,7 @@ def _attributes(outcome: Outcome) -> dict[str, Value | None]:
         names.REQUEST_MODEL: outcome.model,
         names.STREAM: outcome.stream,
         names.FIRST_CHUNK_S: outcome.ttfb_s if outcome.stream else None,
+        **_of_answer(outcome),
         names.INPUT_TOKENS: usage.input_tokens,
         names.OUTPUT_TOKENS: usage.output_tokens,
         names.CACHE_READ_TOKENS: usage.cached_input_tokens,
@@ -114,6 +115,20 @@ def _attributes(outcome: Outcome) -> dict[str, Value | None]:
         names.MIRROR: outcome.mirror or None,
         names.RETRIES: outcome.retry_count or None,
         **{names.TAG + key: value for key, value in outcome.tags.items()},
+    }
+
+
+def _of_answer(outcome: Outcome) -> dict[str, Value | None]:
+    """How the answer ended and what was wrong with it, or what the provider said instead."""
+    said = outcome.provider_error or ProviderError()
+    return {
+        names.FINISH_REASONS: (outcome.finish,) if outcome.finish is not None else None,
+        names.FAULTS: outcome.faults or None,
+        names.OUTPUT_CHECK: outcome.output_check,
+        names.PROVIDER_ERROR_CODE: said.code,
+        names.PROVIDER_ERROR_TYPE: said.type,
+        names.PROVIDER_ERROR_PARAM: said.param,
+        names.PROVIDER_ERROR_MESSAGE: said.message,
     }
 
 

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from records import export
 from records.export import What, columns, pages
+from records.outcome import ProviderError
 from records.store import Store
 from tests.records.samples import DAY, a_batch, an_outcome, some_feedback
 
@@ -36,6 +37,29 @@ def test_an_outcome_is_a_row_of_all_that_is_known_and_json_is_text(store: Store)
     assert (row["latency_s"], row["ttft_s"], row["cached_input_tokens"]) == (0.25, None, 0)
     assert (row["at"], row["tags"]) == (20_000 * DAY, '{"region":"eu"}')
     assert '"provider_timeout"' in row["attempts"]
+
+
+def test_what_was_wrong_with_an_answer_and_what_the_provider_said_are_columns(store: Store) -> None:
+    said = ProviderError(code="unsupported_value", type="invalid_request_error", param="temperature")
+    refused = replace(an_outcome(1), provider_error=said)
+    answer = replace(
+        an_outcome(2), finish="length", faults=("cut_off", "json_invalid"), output_check="judged"
+    )
+    store.ship(a_batch(refused, answer))
+    first, second = rows(store)
+    assert [first[f"provider_error_{name}"] for name in ("code", "type", "param", "message")] == [
+        "unsupported_value",
+        "invalid_request_error",
+        "temperature",
+        "",
+    ]
+    assert (first["finish"], first["faults"], first["output_check"]) == (None, "", "")
+    assert (second["finish"], second["faults"], second["output_check"]) == (
+        "length",
+        "cut_off,json_invalid",
+        "judged",
+    )
+    assert second["provider_error_code"] is None
 
 
 def test_what_a_column_holds_is_said_of_each() -> None:

@@ -22,6 +22,8 @@ DOC = Path(__file__).parents[2] / "docs" / "metrics.md"
 PROMISED = {
     "canary_requests": {"canary", "arm", "outcome"},
     "canary_errors": {"canary", "arm", "error_type"},
+    "canary_answers": {"canary", "arm", "finish"},
+    "canary_answer_faults": {"canary", "arm", "fault"},
     "canary_request_duration_seconds": {"canary", "arm"},
     "canary_time_to_first_token_seconds": {"canary", "arm"},
     "canary_time_per_output_token_seconds": {"canary", "arm"},
@@ -198,6 +200,26 @@ def test_what_has_not_happened_yet_is_shown_as_0_before_and_after_a_restart() ->
         assert found[("canary_requests_total", "support-nov", "candidate", "fallback")] == 0
         assert found[("canary_errors_total", "support-nov", "candidate", "provider_429")] == 0
         assert found[("canary_errors_total", "", "", "lost_outcome")] == 0
+
+
+def test_answers_count_by_their_end_and_by_each_of_their_faults() -> None:
+    meters = new_meters()
+    meters.observe(an_outcome(finish="length", faults=("cut_off", "json_invalid")))
+    meters.observe(an_outcome(finish="stop"))
+    meters.observe(an_outcome(outcome="fallback", error_type="provider_5xx"))
+    meters.observe(an_outcome(finish="stop", faults=("empty",), mirror=True))
+    restored = new_meters()
+    restored.restore(json.loads(json.dumps(meters.snapshot())))
+    for found in (samples(meters), samples(restored)):
+        counted = {key[0::3]: value for key, value in found.items() if value and "answer" in key[0]}
+        assert counted == {
+            ("canary_answers_total", "length"): 1,
+            ("canary_answers_total", "stop"): 1,
+            ("canary_answer_faults_total", "cut_off"): 1,
+            ("canary_answer_faults_total", "json_invalid"): 1,
+        }
+        assert found[("canary_answer_faults_total", "support-nov", "candidate", "refused")] == 0
+        assert found[("canary_answers_total", "support-nov", "baseline", "content_filter")] == 0
 
 
 def test_tokens_and_cost_add_up_and_the_unknown_adds_nothing() -> None:

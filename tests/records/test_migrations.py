@@ -5,17 +5,25 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import select, text
+from msgspec.structs import replace
+from sqlalchemy import Engine, MetaData, Table, insert, select, text
 
 from records import migrations, tables
 from records.errors import StoreDown, StoreTooNew
+from records.rows import of_outcome
 from records.store import RecordTotals, Store
-from tests.records.samples import a_batch, an_outcome, recent, some_feedback
+from records.store.database import engine_of
+from records.store.postgres_copy_writer import PostgresCopyWriter
+from records.store.sqlite_bulk_writer import SqliteBulkWriter
+from tests.records.samples import DAY, a_batch, an_outcome, recent, some_feedback
 from tests.servers.postgres import Postgres
 
 _OPENS = """
@@ -42,6 +50,65 @@ def version_0_1(path: Path) -> None:
     """A database that version 0.1 made: two exchanges, feedback on one, a state and its audit."""
     with closing(sqlite3.connect(path)) as database:
         database.executescript(Path(__file__).with_name("version_0_1.sql").read_text())
+
+
+def at_step(url: str, folder: Path, step: str) -> Engine:
+    """A database that an earlier version made: the schema of this step, with one row of unit totals."""
+    engine, config = engine_of(url, folder), Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, step)
+        if connection.dialect.name == "postgresql":
+            every = "CREATE TABLE {0}_every PARTITION OF {0} DEFAULT"
+            connection.execute(text(every.format("outcomes")))
+            connection.execute(text(every.format("unit_days")))
+        connection.execute(insert(Table("unit_days", MetaData(), autoload_with=connection)), [_A_CELL])
+    return engine
+
+
+_A_CELL: dict[str, Any] = {
+    "canary": "support-nov", "run": 1, "phase": 2, "arm": "candidate", "mirror": False, "unit": "ab" * 16,
+    "day": 20_000, "category": "", "tags": '{"region":"eu"}', "share": 0.05, "first_at": 20_000 * DAY,
+    "last_at": 20_000 * DAY, "exchanges": 7, "counted": 7, "failed": 1, "latency_n": 0, "latency_sum": 0,
+    "ttft_n": 0, "ttft_sum": 0, "cost_n": 0, "cost_sum": 0, "tokens_n": 0, "tokens_sum": 0, "latency": b"",
+    "ttft": b"",
+}  # fmt: skip
+
+
+def test_what_was_counted_before_answers_were_read_is_unknown_and_not_good(
+    empty_url: str, tmp_path: Path
+) -> None:
+    engine = at_step(empty_url, tmp_path, "0008")
+    with closing(Store.open(empty_url, tmp_path)) as store:
+        with engine.begin() as connection:
+            (before,) = connection.execute(select(tables.unit_days)).all()
+        assert (before.exchanges, before.finished, before.output_judged, before.ended) == (7, 0, 0, 0)
+        outcome = replace(an_outcome(1), outcome="ok", finish="length", faults=("cut_off",))
+        with store.writing() as connection:
+            store._ingest.outcomes(connection, [outcome])
+            (after,) = connection.execute(select(tables.unit_days)).all()
+        assert (after.exchanges, after.finished, after.cut_off, after.ended) == (8, 1, 1, 1)
+    engine.dispose()
+
+
+def test_an_agent_of_the_version_before_still_writes_during_the_upgrade(
+    empty_url: str, tmp_path: Path
+) -> None:
+    engine = at_step(empty_url, tmp_path, "0008")
+    with engine.connect() as connection:
+        earlier = {
+            name: Table(name, MetaData(), autoload_with=connection) for name in ("outcomes", "unit_days")
+        }
+    writer = PostgresCopyWriter if engine.dialect.name == "postgresql" else SqliteBulkWriter
+    old = writer(engine.dialect, earlier["outcomes"], lambda insert: insert.on_conflict_do_nothing())
+    width = len(earlier["outcomes"].columns)
+    with closing(Store.open(empty_url, tmp_path)) as store:
+        with store.writing() as connection:
+            assert old.insert(connection, [of_outcome(an_outcome(1))[:width]]) == []
+        (row,) = recent(store, "support-nov")
+        assert (row["exchange_id"], row["faults"], row["finish"]) == ("exchange-1", "", None)
+    engine.dispose()
 
 
 def test_the_steps_lead_to_the_schema_that_the_program_uses(empty_url: str, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from msgspec import structs
 
-from records.outcome import Feedback, Outcome, Usage
+from records.outcome import Feedback, Outcome, ProviderError, Usage
 from records.spool_reader import Batch, Chunk, Writer
 from records.store import Store
 from records.store.tail import since
@@ -29,6 +29,13 @@ OUTCOME = Outcome(
     ttft_s=0.5,
     usage=Usage(output_tokens=7, estimated=True),
     cost_usd=0.01,
+    ttfb_s=0.4,
+    operation="chat",
+    stream=True,
+    finish="length",
+    faults=("cut_off", "json_invalid"),
+    output_check="judged",
+    provider_error=ProviderError(code="overloaded", message="Overloaded."),
 )
 
 

@@ -6,7 +6,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON
 from opentelemetry.trace import StatusCode
 
-from records.outcome import Outcome
+from records.outcome import Outcome, ProviderError
 from records.tracing.spans import Spans
 from tests.records.samples import an_outcome, some_feedback
 
@@ -62,3 +62,27 @@ def test_feedback_about_nothing_known_stands_alone() -> None:
     record = SPANS.event(some_feedback(4.0), None).log_record
     assert record.event_name == "gen_ai.evaluation.result"
     assert not record.trace_id
+
+
+def test_how_an_answer_ended_and_what_was_wrong_with_it_is_said() -> None:
+    answer = structs.replace(
+        an_outcome(1), finish="length", faults=("cut_off", "json_invalid"), output_check="judged"
+    )
+    said = span(answer).attributes or {}
+    assert said["gen_ai.response.finish_reasons"] == ("length",)
+    assert said["canary.answer.faults"] == ("cut_off", "json_invalid")
+    assert said["canary.answer.output_check"] == "judged"
+    good = span(structs.replace(an_outcome(1), finish="stop")).attributes or {}
+    assert "canary.answer.faults" not in good and "canary.answer.output_check" not in good
+    assert "gen_ai.response.finish_reasons" not in (span(an_outcome(1)).attributes or {})
+
+
+def test_what_the_provider_said_is_in_its_own_words() -> None:
+    error = ProviderError(code="unsupported_value", param="temperature", message="Unsupported value: 0.2")
+    said = span(structs.replace(an_outcome(1), provider_error=error)).attributes or {}
+    told = {name: value for name, value in said.items() if name.startswith("canary.provider_error.")}
+    assert told == {
+        "canary.provider_error.code": "unsupported_value",
+        "canary.provider_error.param": "temperature",
+        "canary.provider_error.message": "Unsupported value: 0.2",
+    }

@@ -80,6 +80,36 @@ def test_an_estimated_or_unknown_cost_is_left_out(store: Store) -> None:
     assert (cell["cost_n"], cell["tokens_n"], cell["tokens_sum"]) == (0, 1, 11.0)
 
 
+def test_answers_are_counted_with_what_was_wrong_with_them(store: Store) -> None:
+    answers: list[dict[str, Any]] = [
+        {"finish": "stop"},
+        {"finish": "length", "faults": ("cut_off", "json_invalid"), "output_check": "judged"},
+        {"finish": "tool_calls", "faults": ("tool_unknown",), "output_check": "judged"},
+        {"finish": "refusal", "faults": ("refused",), "output_check": "not_judged"},
+        {"finish": "stop", "faults": ("empty",), "output_check": "judged"},
+        {"finish": None, "outcome": "fallback", "error_type": "provider_5xx"},
+    ]
+    for serial, answer in enumerate(answers):  # one batch each, so that the database adds them up
+        store.ship(a_batch(ended(serial, **{"outcome": "ok", **answer})))
+    cell = the_cell(store)
+    assert (cell["finished"], cell["refused"], cell["cut_off"], cell["empty"]) == (5, 1, 1, 1)
+    assert (cell["answer_faults"], cell["output_judged"], cell["invalid_output"]) == (4, 3, 2)
+
+
+def test_who_leaves_before_the_answer_has_abandoned_it(store: Store) -> None:
+    store.ship(
+        a_batch(
+            ended(1, "aborted", ttfb_s=None),
+            ended(2, "aborted", ttfb_s=0.2),
+            ended(3, "aborted", stream=False, ttfb_s=0.2),
+            ended(4, "ok"),
+            ended(5, "caller_error"),
+        )
+    )
+    cell = the_cell(store)
+    assert (cell["exchanges"], cell["ended"], cell["abandoned"]) == (5, 4, 2)
+
+
 @pytest.mark.parametrize(
     "left_out", [{"canary": ""}, {"reason": "pin"}, {"outcome": "shed"}, {"reason": "draw"}], ids=str
 )
@@ -172,14 +202,22 @@ def some(count: int) -> list[Outcome]:
             latency_s=dice.lognormvariate(0, 1),
             cost_usd=dice.choice((None, 0.25)),
             fingerprint=dice.choice(("", f"f{dice.randrange(9)}")),
+            stream=dice.choice((True, False)),
+            finish=dice.choice((None, "stop")),
+            faults=dice.choice(((), ("cut_off", "json_invalid"), ("empty",))),
+            output_check=dice.choice(("", "judged")),
         )
         for n in range(count)
     ]
 
 
-def in_the_long_run(outcomes: Iterable[Outcome]) -> list[tuple[Any, ...]]:
-    """The cells of all outcomes added up in one go, without the codes, whose order is free."""
-    return [row[:-2] for row in sums.unit_days(outcomes)]
+NAMES = list(tables.unit_days.columns.keys())
+CODES = ("latency", "ttft")
+
+
+def in_the_long_run(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
+    """The cells of all outcomes added up in one go."""
+    return [dict(zip(NAMES, row, strict=True)) for row in sums.unit_days(outcomes)]
 
 
 def test_several_agents_at_once_add_up_to_the_same(store: Store, open_store: Callable[[], Store]) -> None:
@@ -205,11 +243,13 @@ def test_several_agents_at_once_add_up_to_the_same(store: Store, open_store: Cal
     for thread in threads:
         thread.join()
     assert failures == []
-    found = [tuple(row.values()) for row in rows(store, tables.unit_days)]
-    for one, other in zip([row[:-2] for row in found], in_the_long_run(outcomes), strict=True):
-        assert one[:9] == other[:9]
-        assert np.allclose(np.array(one[9:], float), np.array(other[9:], float))
-    assert all(len(row[-2]) == 2 * row[15] for row in found)
+    found = rows(store, tables.unit_days)
+    for one, other in zip(found, in_the_long_run(outcomes), strict=True):
+        assert [one[name] for name in KEYS] == [other[name] for name in KEYS]
+        added = [name for name in NAMES if name not in (*KEYS, *CODES)]  # the order of the codes is free
+        assert np.allclose([one[name] for name in added], [other[name] for name in added])
+    assert all(len(row["latency"]) == 2 * row["latency_n"] for row in found)
+    assert sum(row["invalid_output"] for row in found) > 0 < sum(row["abandoned"] for row in found)
     sessions = {each["session"]: each["exchanges"] for each in rows(store, tables.sessions)}
     assert sessions == {row[2]: row[10] for row in sums.sessions(outcomes)}
     assert (store.totals().stored, store.totals("spool-1").stored) == (600, 150)
