@@ -98,9 +98,11 @@ class Running:
         env: Mapping[str, str],
         traffic: str = "127.0.0.1:0",
         wrapper: Sequence[str] = (),
+        options: Sequence[str] = (),
         program: Sequence[str] = (sys.executable, "-m", "canary"),
     ) -> None:
-        """`wrapper` is a command that runs the server's (`program`), as `unshare -m`, keeping its pid."""
+        """`wrapper` is a command that runs the server's (`program`), as `unshare -m`, keeping its pid;
+        `options` are more flags."""
         folder.mkdir(parents=True, exist_ok=True)
         self.data = folder / "data"
         self.config = folder / "canary.yaml"
@@ -108,7 +110,7 @@ class Running:
         self.log_file = folder / "serve.log"
         command = [*wrapper, *program, "serve", "--config", str(self.config)]
         command += ["--traffic", traffic, "--admin", "127.0.0.1:0", "--data", str(self.data)]
-        command += ["--workers", str(workers), "--grace", f"{grace_s:g}s"]
+        command += ["--workers", str(workers), "--grace", f"{grace_s:g}s", *options]
         self._workers = workers
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(

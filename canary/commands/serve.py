@@ -21,6 +21,9 @@ def serve(
     role: Annotated[
         str | None, typer.Option(help="all on a single machine; traffic or admin on replicas.")
     ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Share the ports with the server that holds them.")
+    ] = False,
 ) -> None:
     """Start the server: the traffic workers and the admin process."""
     from canary.config.roles import check_role
@@ -41,7 +44,7 @@ def serve(
             say(warning)
         settings = read.server.overridden(os.environ, flags)
         check_role(read, settings.role)
-        serve(config, settings)
+        serve(config, settings, take_over=take_over)
     except ConfigError as problem:
         fail(str(problem), code=2)
     except (InUse, BadSecret, OSError) as problem:

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import astuple
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ import structlog
 import uvloop
 
 from canary.config import ServerSettings
-from canary.config.quantity import HostPort, is_loopback
+from canary.config.quantity import is_loopback
 from canary.config.roles import WHY_SHARED
 from canary.config.server import Role
 from canary.interpreter import environment, program
@@ -27,6 +28,8 @@ from canary.programs.config_pipe import WatchedConfig
 from canary.programs.process import SIGINT_GRACE_S, WorkerArgs, log_to_stderr
 from canary.secrets import OPTIONAL, BadSecret, Secret, SecretKeys, admin_token
 from proxy.descriptors import raise_limit
+from proxy.server.listeners import listeners, url
+from proxy.server.port_holder import LOCK
 from records.whole_file import write_whole
 
 log = structlog.get_logger()
@@ -59,33 +62,18 @@ def prepare_folder(data: Path) -> int:
         data.chmod(0o700)
     except OSError as error:
         raise OSError(f"{data} cannot be the data folder: {error.strerror}") from error
-    lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(data / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        holder = os.read(lock, 20).decode().strip() or "unknown"
         os.close(lock)
-        raise InUse(f"{data} is in use by another canary; give this one its own --data") from error
+        raise InUse(
+            f"{data} is in use by another canary (pid {holder}); give this one its own --data"
+        ) from error
+    os.truncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
     return lock
-
-
-def bind(address: HostPort, count: int) -> list[socket.socket]:
-    """`count` listening sockets on one address (port 0: one free port for all). OSError names the address."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    sockets: list[socket.socket] = []
-    port = address.port
-    for _ in range(count):
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            listener.bind((address.host, port))
-            listener.listen(2048)
-        except OSError as error:
-            listener.close()
-            raise OSError(f"cannot listen at {address.host}:{port}: {error.strerror}") from error
-        port = listener.getsockname()[1]
-        sockets.append(listener)
-    return sockets
 
 
 class Child:
@@ -212,8 +200,10 @@ async def _end(
     await asyncio.gather(*tasks)
 
 
-def serve(config: Path, settings: ServerSettings) -> None:
-    """Run everything one machine needs, until a signal ends it. Raises InUse, BadSecret, OSError."""
+def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) -> None:
+    """Run everything one machine needs, until a signal ends it. Raises InUse, BadSecret, OSError.
+
+    `take_over` shares the ports with the canary that holds them."""
     log_to_stderr()
     descriptors = raise_limit()
     data = Path(settings.data).resolve()
@@ -226,10 +216,11 @@ def serve(config: Path, settings: ServerSettings) -> None:
             Secret(name, os.environ).value()  # a file that is named must be there
         admin_token(os.environ, data, loopback=is_loopback(settings.admin.host))
         watched = WatchedConfig(config)
-        traffic = bind(settings.traffic, settings.workers if settings.role != "admin" else 0)
-        admin = bind(settings.admin, 1)
-        addresses = {"traffic": _url(traffic[0])} if traffic else {}
-        addresses["admin"] = _url(admin[0])
+        workers_here = settings.workers if settings.role != "admin" else 0
+        wanted = [(astuple(settings.traffic), workers_here), (astuple(settings.admin), 1)]
+        traffic, admin = listeners(wanted, take_over=take_over)
+        addresses = {"traffic": url(traffic[0])} if traffic else {}
+        addresses["admin"] = url(admin[0])
         write_whole(data / "server.json", msgspec.json.encode({**addresses, "pid": os.getpid()}))
         workers = [
             Child(WORKER, listener, _worker_args(data, settings, listener, slot), watched)
@@ -260,8 +251,3 @@ def _worker_args(data: Path, settings: ServerSettings, listener: socket.socket, 
         host=settings.admin.host if slot < 0 else settings.traffic.host,
         fleet=settings.role == "admin",
     )
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

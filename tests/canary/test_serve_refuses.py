@@ -32,7 +32,8 @@ def test_an_address_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         traffic = f"127.0.0.1:{other.getsockname()[1]}"
         done = serve(tmp_path, "--data", str(tmp_path / "data"), "--traffic", traffic)
-    assert (done.returncode, done.stderr) == (1, f"cannot listen at {traffic}: Address already in use\n")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"cannot listen at {traffic}: Address already in use by ")
 
 
 def test_a_data_folder_that_cannot_be_one(tmp_path: Path) -> None:

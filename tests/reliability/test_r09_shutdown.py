@@ -156,7 +156,13 @@ async def take_over(first: Stage, folder: Path, askers: Askers, takeovers: int) 
             port = stages[-1].server.traffic.removeprefix("http://")
             following = await asyncio.to_thread(
                 partial(
-                    Stage, folder / str(number), first.provider, first.config_text, workers=2, traffic=port
+                    Stage,
+                    folder / str(number),
+                    first.provider,
+                    first.config_text,
+                    workers=2,
+                    traffic=port,
+                    options=["--take-over"],
                 )
             )
             await askers.more(200)

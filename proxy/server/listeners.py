@@ -1,0 +1,86 @@
+"""The listening sockets of a server: one SO_REUSEPORT socket for each worker slot.
+
+SO_REUSEPORT would also let a second server share the port by accident. So the first socket of each address
+is bound without it, and the kernel refuses an address that is in use. It gets the option once it listens.
+"""
+
+import errno
+import socket
+import time
+from collections.abc import Sequence
+
+from proxy.server.port_holder import Address, port_holder
+
+_QUEUE = 2048
+_ORPHANS_S = 5.0
+
+
+def listeners(wanted: Sequence[tuple[Address, int]], *, take_over: bool) -> list[list[socket.socket]]:
+    """`count` listening sockets for each (address, count). Port 0 is one free port for all of an address.
+
+    `take_over` shares the port with the canary that holds it. Raises OSError, which names the holder, before
+    any socket listens.
+    """
+    firsts = [_first(address, shared=take_over) if count else None for address, count in wanted]
+    return [
+        [] if first is None else _all(first, address, count)
+        for first, (address, count) in zip(firsts, wanted, strict=True)
+    ]
+
+
+def url(listener: socket.socket) -> str:
+    """The URL of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _first(address: Address, *, shared: bool) -> socket.socket:
+    """A bound socket, once the children of a server that was killed have let go of the address."""
+    deadline = time.monotonic() + _ORPHANS_S
+    while True:
+        try:
+            return _bind(address, shared=shared)
+        except OSError as error:
+            holder = port_holder(address, _family(address)) if error.errno == errno.EADDRINUSE else None
+            if holder is None or not holder.orphan or time.monotonic() > deadline:
+                raise _refusal(address, error, shared=shared) from error
+        time.sleep(0.1)
+
+
+def _all(first: socket.socket, address: Address, count: int) -> list[socket.socket]:
+    try:
+        first.listen(_QUEUE)
+    except OSError as error:  # another server has listened between our bind and now
+        raise _refusal(address, error, shared=False) from error
+    first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    same = (address[0], first.getsockname()[1])
+    others = [_bind(same, shared=True) for _ in range(count - 1)]
+    for each in others:
+        each.listen(_QUEUE)
+    return [first, *others]
+
+
+def _bind(address: Address, *, shared: bool) -> socket.socket:
+    listener = socket.socket(_family(address), socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+    try:
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
+def _refusal(address: Address, error: OSError, *, shared: bool) -> OSError:
+    said = f"cannot listen at {address[0]}:{address[1]}: {error.strerror}"
+    if error.errno != errno.EADDRINUSE:
+        return OSError(said)
+    holder = port_holder(address, _family(address))
+    by = holder or "a process of another user"
+    share = ", or share it by --take-over" if holder and holder.data and not shared else ""
+    return OSError(f"{said} by {by}; end that process, choose another port{share}")
