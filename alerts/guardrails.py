@@ -8,56 +8,23 @@ Times are CLOCK_MONOTONIC seconds of one boot; `restore` converts them after a r
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from alerts.rollback_evidence import (
-    FAILURES,
-    ArmTally,
-    FailureSample,
-    Path,
-    Point,
-    RollbackEvidence,
-    rule_then,
-    sample_of,
-)
+from alerts.rollback_evidence import Path, Point, RollbackEvidence, rule_then
 from alerts.rule import DEFAULT_RULES, Rule
 from alerts.scope import Guardrail, Scope, build_scopes, state_key
 from alerts.selection import FirstStarted, GuardrailSample
-from alerts.status import GuardrailStatus, rule_key
+from alerts.status import GuardrailStatus, StatusState, located, rule_key
 from alerts.telemetry import Telemetry
+from alerts.watch_state import WatchState
+from alerts.where import ANY, CATEGORY, Concentration, kind_of
 from records.metric import BUILT_IN, Metric
 from records.outcome import Feedback, Outcome
-from routing.canary import ArmName
 
 LONGEST_SETTLE_S = 10.0
-PHASES = 64
-
-
-@dataclass(slots=True)
-class WatchState:
-    """The watch's own state, JSON-able.
-
-    `shift` is added to every incoming time, and `utc_minus_mono` converts to UTC. `shares` holds each ramp
-    phase's share, `tallies` both arms' figures, `failures` the candidate's last failures, and `paths` each
-    rule's evidence over time. `step_units` are candidate users in the newest phase, at most as many as a
-    step needs.
-    """
-
-    run: int
-    serial: int = 0
-    shift: float = 0.0
-    utc_minus_mono: float = 0.0
-    shares: dict[int, float] = field(default_factory=dict)
-    tallies: dict[ArmName, ArmTally] = field(
-        default_factory=lambda: {"baseline": ArmTally(), "candidate": ArmTally()}
-    )
-    failures: list[FailureSample] = field(default_factory=list)
-    paths: dict[str, Path] = field(default_factory=dict)
-    step_phase: int = -1
-    step_units: list[str] = field(default_factory=list)
+_WORST: Sequence[StatusState] = ("latched", "firing", "warn", "ok", "not_enough_data", "not_applicable")
 
 
 def counts_units(rule: Rule) -> bool:
@@ -66,8 +33,13 @@ def counts_units(rule: Rule) -> bool:
     return about_errors and rule.category is None and not rule.segment
 
 
+def _tags(rules: Sequence[Rule], segments: Sequence[str]) -> tuple[str, ...]:
+    """The tags by which failing exchanges are counted: the canary's segments and those of its rules."""
+    return tuple(dict.fromkeys([*segments, *(tag for rule in rules for tag in rule.segment or ())]))
+
+
 class Watch:
-    """The guardrails of one canary in one run."""
+    """The guardrails of one canary in one run. `segments` are tags by which failing exchanges are located."""
 
     def __init__(
         self,
@@ -76,10 +48,13 @@ class Watch:
         *,
         run: int = 1,
         metrics: Mapping[str, Metric] = BUILT_IN,
+        segments: Sequence[str] = (),
     ) -> None:
         self.canary = canary
         self.rules = tuple(rules)
         self.metrics = metrics
+        self.segments = _tags(rules, segments)
+        self._slow_limits_s = tuple({rule.limit for rule in rules if rule.rule == "latency_p95"})
         self._begin(run)
 
     def _begin(self, run: int) -> None:
@@ -90,6 +65,10 @@ class Watch:
         self._settle_s = 0.0
         self._settle_from = float("-inf")
         self._swept_at = float("-inf")
+
+    def watches(self, rules: Sequence[Rule], segments: Sequence[str]) -> bool:
+        """True if the watch has these rules and tags."""
+        return (self.rules, self.segments) == (tuple(rules), _tags(rules, segments))
 
     @property
     def run(self) -> int:
@@ -106,10 +85,15 @@ class Watch:
             return
         for telemetry in self.telemetries:
             telemetry.outcome_arrived()
-        if outcome.run != self.state.run or not outcome.evidence:
+        if outcome.run != self.state.run:
+            return
+        self.state.locate(outcome, tags=self.segments, limits_s=self._slow_limits_s)
+        if not outcome.evidence:
             return
         sample = self._sample(outcome)
-        self._tally(outcome, sample)
+        self.state.add(outcome, sample)
+        if sample.candidate:
+            self.state.count_step_unit(outcome.phase, sample.unit, least=self._least_units)
         for scope in self.scopes:
             if scope.takes(outcome):
                 scope.observe(sample)
@@ -130,30 +114,6 @@ class Watch:
             latency_s,
             None if outcome.usage.estimated else outcome.cost_usd,
         )
-
-    def _tally(self, outcome: Outcome, sample: GuardrailSample) -> None:
-        state = self.state
-        state.utc_minus_mono = outcome.at - sample.started
-        if outcome.phase not in state.shares:
-            state.shares[outcome.phase] = outcome.share
-            if len(state.shares) > PHASES:
-                del state.shares[next(iter(state.shares))]
-        state.tallies[outcome.arm].add(
-            sample.completed, sample.latency_s, sample.cost_usd, failed=sample.failed
-        )
-        if sample.candidate:
-            self._count_step_unit(outcome.phase, sample.unit)
-        if sample.failed and sample.candidate:
-            state.failures.append(sample_of(outcome))
-            del state.failures[:-FAILURES]
-
-    def _count_step_unit(self, phase: int, unit: str) -> None:
-        state = self.state
-        if phase > state.step_phase:
-            state.step_phase, state.step_units = phase, []
-        few = phase == state.step_phase and len(state.step_units) < self._least_units
-        if few and unit not in state.step_units:
-            state.step_units.append(unit)
 
     @property
     def _least_units(self) -> int:
@@ -195,9 +155,30 @@ class Watch:
             self._swept_at = now
             for scope in self.scopes:
                 scope.first.forget_before(now)
-        statuses = [guardrail.status(now) for guardrail in self.guardrails]
+        statuses = self._located([guardrail.status(now) for guardrail in self.guardrails])
         self._extend_paths(statuses, until)
         return statuses
+
+    def _located(self, statuses: Sequence[GuardrailStatus]) -> list[GuardrailStatus]:
+        """The statuses with the parts of the traffic in which their failing exchanges lie."""
+        kinds = [
+            kind_of(status.rule, guardrail.rule.limit)
+            for guardrail, status in zip(self.guardrails, statuses, strict=True)
+        ]
+        found = {kind: self.concentration(kind) for kind in set(kinds) if kind is not None}
+        return [
+            status if kind is None else located(status, found[kind])
+            for kind, status in zip(kinds, statuses, strict=True)
+        ]
+
+    def concentration(self, kind: str = ANY) -> Concentration:
+        """Where the candidate's exchanges that fail in this way are concentrated; by default in any way."""
+        return self.state.failing.concentration(kind, (CATEGORY, *self.segments))
+
+    def where(self, statuses: Sequence[GuardrailStatus], rule: str = "") -> Concentration:
+        """Where the candidate fails: as the rule of this key says, or the worst rule that names parts."""
+        ordered = sorted(statuses, key=lambda each: (each.key != rule, _WORST.index(each.state)))
+        return next((each.where for each in ordered if each.where.parts), self.concentration())
 
     def settle_s(self, now: float) -> float:
         """How long an exchange waits for its unit's earlier-started ones: the p95 latency, at most 10 s."""
@@ -251,6 +232,8 @@ class Watch:
             rules=tuple(rule_then(status, paths.get(status.key, Path())) for status in statuses),
             arms={arm: tally.figures(now) for arm, tally in self.state.tallies.items()},
             failures=tuple(self.state.failures),
+            where=self.where(statuses, rule),
+            provider_error=self.state.provider_error,
             share_before=share,
             share_after=0.0,
         )

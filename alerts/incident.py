@@ -25,6 +25,7 @@ import msgspec
 
 from alerts.rollback_evidence import RollbackEvidence
 from alerts.status import GuardrailStatus
+from alerts.where import FailingPart
 
 RESOLVE_AFTER_S = 1800.0
 
@@ -36,8 +37,9 @@ EventName = Literal["page", "update", "resolved"]
 class Incident:
     """An incident of one canary. Times are UTC seconds.
 
-    `rules` are in the order in which they joined. `details` holds each rule's last sentence. `requests` and
-    `users` are the candidate's outcomes and affected users, as the first rule counted them.
+    `rules` are in the order in which they joined. `details` holds each rule's last sentence. `where` are the
+    parts of the traffic in which the candidate fails, as the first rule that names some counted them.
+    `requests` and `users` are the candidate's outcomes and affected users, as the first rule counted them.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Incident:
     rules: tuple[str, ...] = ()
     headline: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
+    where: tuple[FailingPart, ...] = ()
     requests: int | None = None
     users: int | None = None
     done: str = ""
@@ -85,6 +88,7 @@ class Notice:
     done: str
     requests: int | None = None
     users: int | None = None
+    where: tuple[FailingPart, ...] = ()
     page: str = ""
 
 
@@ -184,6 +188,7 @@ def _join(incident: Incident, calling: Sequence[GuardrailStatus]) -> Incident:
         incident,
         rules=incident.rules + new,
         details={**incident.details, **{status.key: status.sentence for status in calling}},
+        where=next((each.where.parts for each in calling if each.where.parts), incident.where),
         done=incident.done if incident.rolled_back_at is not None else _done_text(calling, incident.done),
     )
 
@@ -228,6 +233,7 @@ def _notice(incident: Incident, event: EventName, now: float) -> Notice:
         done=incident.done,
         requests=incident.requests,
         users=incident.users,
+        where=incident.where,
         page=incident.page,
     )
 

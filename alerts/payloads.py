@@ -30,6 +30,7 @@ def webhook_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
 
     `event`: page, update or resolved. `dedup_key`: the same for all events of an incident. `sequence`: 0, 1,
     2 … `at`, `opened_at`: RFC 3339. `rules`: in the order in which they joined. `details`: {rule: sentence}.
+    `where`: the parts of the traffic in which the candidate fails, `[{by, value, failing, of, share}]`.
     `requests`, `users`: affected, null if unknown. `done`: what canary did. `link`: the page with the
     evidence.
     """
@@ -44,6 +45,7 @@ def webhook_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
         "headline": notice.headline,
         "rules": list(notice.rules),
         "details": dict(notice.details),
+        "where": [part._asdict() for part in notice.where],
         "requests": notice.requests,
         "users": notice.users,
         "done": notice.done,

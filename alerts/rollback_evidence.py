@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from alerts.candidate_error import CandidateError
 from alerts.evidence import ROLLBACK_CUSUM, ROLLBACK_MIXTURE
 from alerts.status import GuardrailStatus
+from alerts.where import NOWHERE, Concentration
 from alerts.windows import Window
 from records.outcome import Outcome
 from routing.plan import State
@@ -56,12 +58,13 @@ class Path:
 
 
 class FailureSample(NamedTuple):
-    """A failed exchange of the candidate: its id, UTC seconds, and how it failed."""
+    """A failed exchange of the candidate: its id, UTC seconds, how it failed, and what the provider said."""
 
     exchange_id: str
     at: float
     error_type: str
     status: int | None
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +116,7 @@ class RuleThen:
     threshold: float | None
     evidence: Mapping[str, float]
     path: tuple[Point, ...]
+    where: Concentration = NOWHERE
 
 
 def rule_then(status: GuardrailStatus, path: Path) -> RuleThen:
@@ -125,6 +129,7 @@ def rule_then(status: GuardrailStatus, path: Path) -> RuleThen:
         threshold=status.threshold,
         evidence=dict(status.evidence),
         path=path.points(),
+        where=status.where,
     )
 
 
@@ -133,7 +138,8 @@ class RollbackEvidence:
     """The evidence at a rollback. Times are UTC seconds, shares are in [0, 1].
 
     `rule` is the guardrail that rolled back, "" for a person. `who` and `reason` are as in the audit log.
-    `rules` are all guardrails. `failures` are the candidate's last failed exchanges. `limits` are the values
+    `rules` are all guardrails. `failures` are the candidate's last failed exchanges, `where` they lie, and
+    `provider_error` what the candidate's provider said last. `limits` are the values
     of `ln_mixture` and `ln_cusum` that cause a rollback.
     """
 
@@ -148,6 +154,8 @@ class RollbackEvidence:
     failures: tuple[FailureSample, ...]
     share_before: float
     share_after: float
+    where: Concentration = NOWHERE
+    provider_error: CandidateError | None = None
     limits: Mapping[str, float] = field(default_factory=lambda: dict(LIMITS))
 
     @property
@@ -215,6 +223,11 @@ def rolled_back(
 
 def sample_of(outcome: Outcome) -> FailureSample:
     """The part of a failed exchange that is stored."""
+    said = outcome.provider_error
     return FailureSample(
-        outcome.exchange_id, outcome.at, outcome.error_type or outcome.outcome, outcome.status
+        outcome.exchange_id,
+        outcome.at,
+        outcome.error_type or outcome.outcome,
+        outcome.status,
+        said.message if said is not None else "",
     )

@@ -1,10 +1,11 @@
 """A guardrail's status at one moment: state, numbers, requested action."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from alerts.rule import Action, Rule, RuleName
+from alerts.where import CATEGORY, NOWHERE, Concentration
 
 StatusState = Literal["ok", "warn", "firing", "latched", "not_enough_data", "not_applicable"]
 ServiceRule = Literal["records_dropped", "shipping_lags"]
@@ -21,7 +22,8 @@ class GuardrailStatus:
     evidence to page. `latched`: the rule convicted the candidate in this run. `action` is the requested
     action, None for none: `page` or `hold` while firing, `rollback` from the conviction until the next run
     (repeating it is harmless). `value` and `threshold` are in the rule's unit; None is unknown. Keys with
-    `ln_` in `evidence` hold natural logarithms.
+    `ln_` in `evidence` hold natural logarithms. `where`: the parts of the traffic in which the exchanges that
+    the rule counts are concentrated, as the sentence says.
     """
 
     rule: StatusName
@@ -33,11 +35,25 @@ class GuardrailStatus:
     evidence: Mapping[str, float] = field(default_factory=dict)
     category: str | None = None
     segment: Mapping[str, str] | None = None
+    where: Concentration = NOWHERE
 
     @property
     def key(self) -> str:
         """The rule and its part of the traffic as a string."""
         return rule_key(self.rule, self.category, self.segment)
+
+
+def located(status: GuardrailStatus, found: Concentration) -> GuardrailStatus:
+    """The status with the parts in which its failing exchanges are concentrated, and the sentence about them.
+
+    A rule over one part of the traffic names only that part.
+    """
+    own = dict(status.segment or {}) | ({CATEGORY: status.category} if status.category is not None else {})
+    if own:
+        found = replace(found, parts=tuple(part for part in found.parts if own.get(part.by) == part.value))
+    if not found.parts:
+        return status
+    return replace(status, where=found, sentence=f"{status.sentence}; {found.sentence}")
 
 
 def rule_key(rule: StatusName, category: str | None, segment: Mapping[str, str] | None) -> str:

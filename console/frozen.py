@@ -1,11 +1,10 @@
 """The chart of a rollback's evidence over time. Pure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from alerts.evidence import ROLLBACK_CUSUM, ROLLBACK_MIXTURE
-from alerts.rollback_evidence import Point
+from alerts.rollback_evidence import LIMITS, Point
 
 WIDTH, HEIGHT = 600.0, 180.0
 _ROOM = 1.1
@@ -30,12 +29,12 @@ class EvidenceCourse:
     end: float
 
 
-def reach(path: Sequence[Point]) -> EvidenceCourse | None:
-    """The chart, on a logarithmic scale; None for fewer than two points."""
+def reach(path: Sequence[Point], limits: Mapping[str, float] = LIMITS) -> EvidenceCourse | None:
+    """The chart, on a logarithmic scale; None for fewer than two points. `limits` as in RollbackEvidence."""
     if len(path) < 2:
         return None
     start, end = path[0].at, path[-1].at
-    top = _ROOM * max(ROLLBACK_CUSUM, *(max(each.ln_mixture, each.ln_cusum) for each in path))
+    top = _ROOM * max(limits["ln_cusum"], *(max(each.ln_mixture, each.ln_cusum) for each in path))
 
     def y(value: float) -> float:
         return round(HEIGHT * (1 - max(0.0, value) / top), 1)
@@ -46,8 +45,8 @@ def reach(path: Sequence[Point]) -> EvidenceCourse | None:
         return EvidenceLine(points, y(limit), f"{math.exp(limit):,.0f}")
 
     return EvidenceCourse(
-        whole=line([each.ln_mixture for each in path], ROLLBACK_MIXTURE),
-        since=line([each.ln_cusum for each in path], ROLLBACK_CUSUM),
+        whole=line([each.ln_mixture for each in path], limits["ln_mixture"]),
+        since=line([each.ln_cusum for each in path], limits["ln_cusum"]),
         start=start,
         end=end,
     )

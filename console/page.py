@@ -10,12 +10,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from alerts.candidate_error import to_document
 from console import figures
 from console.frozen import reach
 from console.login import Login
+from console.proof import proof_of
 from console.rendering import Templates, headers, headers_of_whole
 from console.reports import Reports
-from console.standing import LOUDEST, proof_of, standing
+from console.standing import LOUDEST, standing
 from console.stream import FigureStream
 from console.words import percent
 from control.operator import Operator
@@ -137,10 +139,13 @@ class Page:
         if run and found is None:  # an incident links here, but that run was not rolled back
             return RedirectResponse(f"/canaries/{name}", status_code=303)
         why = found.why if found is not None else None
-        course = reach(why.path) if why is not None else None
-        proof = proof_of(why.path[-1]._asdict()) if why is not None and why.path else ""
+        course = reach(why.path, why.limits) if why is not None else None
+        limits = (why.limits["ln_mixture"], why.limits["ln_cusum"]) if why is not None else ()
+        proof = proof_of(why.path[-1]._asdict(), *limits) if why is not None and why.path else ""
         runs = [each.why.run for each in history if found is None or each.why.run != found.why.run]
-        return self._answer(request, "why.html", **shown, why=why, course=course, proof=proof, runs=runs)
+        said = to_document(why.provider_error) if why is not None else None
+        found_then = {"why": why, "said": said, "course": course, "proof": proof, "runs": runs}
+        return self._answer(request, "why.html", **shown, **found_then)
 
     async def audit(self, request: Request) -> Response:
         """The audit log."""

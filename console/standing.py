@@ -1,12 +1,11 @@
 """A canary's state as sentences and bar lengths, from its status document. Pure."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from alerts.evidence import PAGE_CUSUM, PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE
 from console import words
+from console.proof import proof, proved
 
 Tone = Literal["good", "warn", "bad", "calm"]
 
@@ -77,14 +76,18 @@ class RuleView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """One canary at a glance. `sentence` sums up its state. `unseen` are the rules without data. `watched` is
-    False before the start and after the end. `key` changes with the state."""
+    """One canary at a glance. `sentence` sums up its state. `where` says where the failing exchanges lie, ""
+    if the sentence does. `said` is what the candidate's provider said last, None for nothing. `unseen` are
+    the rules without data. `watched` is False before the start and after the end. `key` changes with the
+    state."""
 
     name: str
     state: str
     word: str
     tone: Tone
     sentence: str
+    where: str
+    said: Mapping[str, Any] | None
     ramp: str
     rules: Sequence[RuleView]
     unseen: Sequence[str]
@@ -101,12 +104,16 @@ def standing(canary: Mapping[str, Any]) -> Standing:
     """The view of one canary of the status document."""
     rules = [_rule(each) for each in canary["guardrails"]]
     watched = canary["state"] not in ("waiting", "ended")
+    sentence = _sentence(canary, rules)
+    where = canary.get("where_sentence", "")
     return Standing(
         name=canary["name"],
         state=canary["state"],
         word=words.plain(canary["state"]),
         tone=_tone(canary["state"], rules),
-        sentence=_sentence(canary, rules),
+        sentence=sentence,
+        where=_ended(_capitalized(where)) if watched and where and where not in sentence else "",
+        said=canary.get("provider_error") if watched else None,
         ramp=_ramp(canary),
         rules=[rule for rule in rules if watched and not rule.empty],
         unseen=[rule.name for rule in rules if watched and rule.empty],
@@ -236,9 +243,9 @@ def _ramp(canary: Mapping[str, Any]) -> str:
 def _rule(found: Mapping[str, Any]) -> RuleView:
     name, scope = _parted(found["rule"])
     unit = _UNITS.get(name, words.times)
-    filled, proved = _filled(name, found["value"], found["threshold"]), _proved(found)
+    filled, reached = _filled(name, found["value"], found["threshold"]), proved(found)
     near = found["state"] == "ok" and (
-        (filled or 0.0) >= NEAR_LIMIT * LIMIT_AT or (proved or 0.0) >= NEAR_EVIDENCE
+        (filled or 0.0) >= NEAR_LIMIT * LIMIT_AT or (reached or 0.0) >= NEAR_EVIDENCE
     )
     return RuleView(
         key=found["rule"],
@@ -249,11 +256,11 @@ def _rule(found: Mapping[str, Any]) -> RuleView:
         value=unit(found["value"]),
         limit=f"{'at least' if name in _LOW_IS_BAD else 'limit'} {unit(found['threshold'])}",
         filled=filled,
-        proved=proved,
-        proof=_proof(found) if proved else "",
+        proved=reached,
+        proof=proof(found) if reached else "",
         sentence=found["sentence"],
         near=near,
-        empty=filled is None and not proved and found["state"] in ("not_enough_data", "not_applicable"),
+        empty=filled is None and not reached and found["state"] in ("not_enough_data", "not_applicable"),
     )
 
 
@@ -262,38 +269,3 @@ def _filled(name: str, value: float | None, limit: float | None) -> float | None
         return None
     part = limit / value if name in _LOW_IS_BAD else value / limit
     return min(1.0, max(0.0, part * LIMIT_AT))
-
-
-def _needed(found: Mapping[str, Any]) -> tuple[float, float]:
-    """The evidence that the rule needs to act, as logarithms: (whole run, since it last looked healthy)."""
-    rolls_back = found.get("action", "rollback") == "rollback"
-    return (ROLLBACK_MIXTURE, ROLLBACK_CUSUM) if rolls_back else (PAGE_MIXTURE, PAGE_CUSUM)
-
-
-def _proved(found: Mapping[str, Any]) -> float | None:
-    evidence = found["evidence"]
-    if not evidence.get("observations"):
-        return None
-    whole, since = _needed(found)
-    part: float = max(evidence["ln_mixture"] / whole, evidence["ln_cusum"] / since)
-    return min(1.0, max(0.0, part))
-
-
-def _proof(found: Mapping[str, Any]) -> str:
-    return proof_of(found["evidence"], *_needed(found))
-
-
-def proof_of(
-    evidence: Mapping[str, float], whole: float = ROLLBACK_MIXTURE, since: float = ROLLBACK_CUSUM
-) -> str:
-    """The evidence in numbers, for the statistic nearer to its limit: `12 of 1,000`. "" for none."""
-    mixture, cusum = evidence.get("ln_mixture", 0.0), evidence.get("ln_cusum", 0.0)
-    reached, needed = (mixture, whole) if mixture / whole >= cusum / since else (cusum, since)
-    return f"{_odds(reached)} of {_odds(needed)}" if reached > 0 else ""
-
-
-def _odds(logarithm: float) -> str:
-    if logarithm > math.log(1e6):
-        return "over 1,000,000"
-    odds = math.exp(logarithm)
-    return f"{odds:.2g}" if odds < 10 else f"{odds:,.0f}"

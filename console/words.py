@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from markupsafe import Markup
+
 UNKNOWN = "–"
 _NBSP = "\u00a0"
 """Keeps a figure and its unit on one line."""
@@ -82,6 +84,17 @@ def plain(name: str) -> str:
     return name.replace("_", " ")
 
 
+def error_details(error: Mapping[str, Any]) -> str:
+    """The parts of a provider's error beside its message: `status 400, code invalid_value, param n`."""
+    names = ("status", "code", "type", "param")
+    return ", ".join(f"{name} {error[name]}" for name in names if error[name])
+
+
+def verbatim(text: str) -> Markup:
+    """Text for an HTML element's content. Quotes stay as they are, which only an attribute must not have."""
+    return Markup(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))  # noqa: S704
+
+
 def verdict(name: str) -> str:
     """A verdict as words: Don't ship."""
     return "Don't ship" if name == "dont_ship" else plain(name).capitalize()
@@ -93,5 +106,19 @@ def _digits(value: float) -> str:
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
     each.__name__: each
-    for each in (percent, seconds, dollars, count, times, points, span, moment, day, plain, verdict)
+    for each in (
+        percent,
+        seconds,
+        dollars,
+        count,
+        times,
+        points,
+        span,
+        moment,
+        day,
+        plain,
+        error_details,
+        verbatim,
+        verdict,
+    )
 }

@@ -177,7 +177,7 @@ class Monitor:
             if wanted is None:
                 self._left.append(incidents.from_document(kept["incident"]))
                 continue
-            watch = Watch(name, wanted.guardrails, metrics=self._settings.metrics)
+            watch = self._watch(wanted)
             watch.restore(kept["watch"], new_boot=new_boot)
             pulse = pulses.from_document(kept["pulse"])
             self.canaries[name] = WatchedCanary(
@@ -241,15 +241,24 @@ class Monitor:
         """The canary under these rules, with what was learnt before."""
         name = wanted.canary.name
         known = self.canaries.get(name)
-        if known is not None and known.watch.rules == wanted.guardrails:
+        if known is not None and known.watch.watches(wanted.guardrails, wanted.judged.segments):
             return known
         state = self._rollouts.state(name)
         run = state.run if state is not None else 1
-        watch = Watch(name, wanted.guardrails, run=run, metrics=self._settings.metrics)
+        watch = self._watch(wanted, run)
         if known is None:
             return WatchedCanary(watch=watch, pulse=Pulse(run=run))
         watch.restore(known.watch.snapshot())
         return replace(known, watch=watch)
+
+    def _watch(self, wanted: CanarySettings, run: int = 1) -> Watch:
+        return Watch(
+            wanted.canary.name,
+            wanted.guardrails,
+            run=run,
+            metrics=self._settings.metrics,
+            segments=wanted.judged.segments,
+        )
 
 
 def _document(watched: WatchedCanary) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from alerts.candidate_error import to_document
 from alerts.rollback_evidence import Point, RolledBack, RuleThen
 
 
@@ -23,6 +24,9 @@ def document_of(rolled_back: RolledBack) -> dict[str, Any]:
         "evidence": dict(why.evidence),
         "limits": dict(why.limits),
         "path": _points(why.path),
+        "where": why.where.document,
+        "where_sentence": why.where.sentence,
+        "provider_error": to_document(why.provider_error),
         "arms": {arm: asdict(figures) for arm, figures in why.arms.items()},
         "failures": [failure._asdict() for failure in why.failures],
         "rules": [_rule(each) for each in why.rules],
@@ -41,6 +45,9 @@ def brief_of(rolled_back: RolledBack | None) -> dict[str, Any] | None:
         "rule": why.rule or None,
         "who": why.who,
         "sentence": why.sentence,
+        "where": why.where.document,
+        "where_sentence": why.where.sentence,
+        "provider_error": to_document(why.provider_error),
         "at": why.at,
         "share_before": why.share_before,
         "arms": {arm: asdict(figures) for arm, figures in why.arms.items()},
@@ -50,7 +57,7 @@ def brief_of(rolled_back: RolledBack | None) -> dict[str, Any] | None:
 
 
 def _rule(then: RuleThen) -> dict[str, Any]:
-    return asdict(then) | {"path": _points(then.path)}
+    return asdict(then) | {"path": _points(then.path), "where": then.where.document}
 
 
 def _points(path: Sequence[Point]) -> list[dict[str, float]]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from alerts.candidate_error import to_document
 from alerts.incident import Incident
 from alerts.rollback_evidence import RolledBack
 from alerts.status import rule_key
@@ -22,6 +23,7 @@ def status_of(
 ) -> dict[str, Any]:
     """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
     rollback in force."""
+    where = watched.watch.where(watched.statuses)
     return {
         "name": wanted.canary.name,
         "state": state.state if state is not None else "waiting",
@@ -38,6 +40,9 @@ def status_of(
         "captures": wanted.capture is not None,
         "arms": watched.pulse.document(now),
         "mirror": _mirror(wanted, watched, now),
+        "where": where.document,
+        "where_sentence": where.sentence,
+        "provider_error": to_document(watched.watch.state.provider_error),
         "guardrails": _guardrails(wanted, watched),
     }
 
@@ -54,6 +59,7 @@ def _guardrails(wanted: CanarySettings, watched: WatchedCanary) -> list[dict[str
             "threshold": status.threshold,
             "evidence": dict(status.evidence),
             "sentence": status.sentence,
+            "where": status.where.document,
         }
         for status in watched.statuses
     ]

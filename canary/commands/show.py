@@ -40,6 +40,7 @@ def _canary(canary: Mapping[str, Any], now: float, *, bars: bool) -> list[Render
         parts.append(_rollback(canary["rollback"]))
     elif canary.get("reason"):
         parts.append(Text(canary["reason"]))
+    parts += _where_it_fails(stands, now)
     parts.append(_arms(canary["arms"]))
     if canary.get("mirror"):
         parts.append(_mirror(canary["mirror"]))
@@ -90,6 +91,17 @@ def _rollback(why: Mapping[str, Any]) -> Text:
         f"{why['sentence'] or 'no reason given'}\n",
         (f"at that time: {then}; details: {why['page']}", "dim"),
     )
+
+
+def _where_it_fails(stands: Standing, now: float) -> list[RenderableType]:
+    """Where the failing exchanges lie, and what the candidate's provider said last."""
+    lines = [Text(stands.where)] if stands.where else []
+    if stands.said is not None:
+        details = words.error_details(stands.said)
+        ago = words.span(max(0.0, now - stands.said["at"]))
+        notes = f"\n{details}, {ago} ago" if details else f"\n{ago} ago"
+        lines.append(Text.assemble("provider's error: ", (stands.said["sentence"], "bold"), (notes, "dim")))
+    return [*lines]
 
 
 def _figures(arm: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from alerts.incident import EventName, Notice
 from alerts.payloads import alertmanager_payload, pagerduty_payload, slack_payload, utc_text, webhook_payload
+from alerts.where import FailingPart
 
 NOTICE = Notice(
     event="page",
@@ -21,6 +22,7 @@ NOTICE = Notice(
     done="the candidate is being rolled back",
     requests=20,
     users=11,
+    where=(FailingPart("category", "refund", 12, 12, 0.05),),
 )
 
 
@@ -44,6 +46,7 @@ def test_the_webhook_gets_everything() -> None:
         "headline": "support-nov: error_rate: candidate fails",
         "rules": ["error_rate"],
         "details": {"error_rate": "12 of 20 <failed>"},
+        "where": [{"by": "category", "value": "refund", "failing": 12, "of": 12, "share": 0.05}],
         "requests": 20,
         "users": 11,
         "done": "the candidate is being rolled back",

@@ -8,7 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from alerts.candidate_error import CandidateError
 from alerts.rollback_evidence import ArmFigures, FailureSample, Point, RollbackEvidence, RolledBack, RuleThen
+from alerts.where import Concentration, FailingPart
 from canary.config import Config, parse
 from control.pending_rollbacks import PendingRollbacks
 from control.rollback_document import brief_of, document_of
@@ -33,6 +35,17 @@ canaries:
 """
 ARM = ArmFigures(exchanges=9, failed=5, p95_s=0.8, mean_cost_usd=None)
 
+REFUND = Concentration(parts=(FailingPart("category", "refund", 5, 5, 0.05),))
+SAID = CandidateError(
+    status=500,
+    error_type="provider_5xx",
+    code="",
+    type="server_error",
+    param="",
+    message="The server's had an error",
+    at=998.0,
+)
+
 
 def why(who: str = "guardrail error_rate", *, run: int = 1, at: float = 1000.0) -> RollbackEvidence:
     """By the rule `error_rate`, or by a person."""
@@ -55,7 +68,9 @@ def why(who: str = "guardrail error_rate", *, run: int = 1, at: float = 1000.0) 
         at=at,
         rules=(then,),
         arms={"baseline": ARM, "candidate": ARM},
-        failures=(FailureSample("x-1", 998.0, "provider_5xx", 500),),
+        failures=(FailureSample("x-1", 998.0, "provider_5xx", 500, "The server's had an error"),),
+        where=REFUND,
+        provider_error=SAID,
         share_before=0.2,
         share_after=0.0,
     )
@@ -199,8 +214,28 @@ def test_what_the_api_says_can_be_read_without_our_types() -> None:
         "ln_cusum": pytest.approx(11.513, 1e-4),
     }
     assert by_rule["failures"] == [
-        {"exchange_id": "x-1", "at": 998.0, "error_type": "provider_5xx", "status": 500}
+        {
+            "exchange_id": "x-1",
+            "at": 998.0,
+            "error_type": "provider_5xx",
+            "status": 500,
+            "message": "The server's had an error",
+        }
     ]
+    assert by_rule["where"] == [{"by": "category", "value": "refund", "failing": 5, "of": 5, "share": 0.05}]
+    assert by_rule["where_sentence"] == (
+        "5 of 5 failing exchanges are in category refund (5 % of the traffic)"
+    )
+    assert by_rule["provider_error"] == {
+        "status": 500,
+        "error_type": "provider_5xx",
+        "code": "",
+        "type": "server_error",
+        "param": "",
+        "message": "The server's had an error",
+        "at": 998.0,
+        "sentence": "provider 5xx: The server's had an error",
+    }
     assert by_rule["arms"]["candidate"] == {
         "exchanges": 9,
         "failed": 5,

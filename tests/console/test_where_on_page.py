@@ -1,0 +1,168 @@
+"""Where it hurts and what the provider said, as a person reads it on the page and in the terminal."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+from rich.console import Console
+
+import console
+from alerts.candidate_error import CandidateError
+from alerts.rollback_evidence import ArmFigures, FailureSample, RollbackEvidence, RuleThen
+from alerts.where import Concentration, FailingPart
+from canary.commands.show import picture
+from console import figures
+from console.rendering import Templates
+from console.standing import standing
+from tests.console.chromium import chromium
+from tests.console.test_standing import INTERVALS
+from tests.console.test_standing import canary as running
+
+NOW = 1_800_000_000.0
+CSS = (Path(console.__file__).parent / "static" / "page.css").read_text()
+PLACE = "12 of 12 failing exchanges are in category refund (5 % of the traffic)"
+RULE = f"candidate: 12 of 240 outcomes failed (5.0 %, limit 1.0 %); baseline: 0 of 900 (0.0 %); {PLACE}"
+LONG = (
+    "Unsupported parameter: 'max_tokens' & <b>"
+    + "m" * 150
+    + "</b> is not supported with this model; try again."
+)
+SAID = CandidateError(
+    status=400,
+    error_type="candidate_rejects",
+    code="unsupported_parameter",
+    type="invalid_request_error",
+    param="max_tokens",
+    message=LONG[:200],
+    at=NOW - 120.0,
+)
+WHERE = Concentration(parts=(FailingPart("category", "refund", 12, 12, 0.05),))
+ARM = {"counted": 240, "errors": 12, "intervals": INTERVALS}
+
+
+def document(**changed: Any) -> dict[str, Any]:
+    rule = {
+        "rule": "error_rate", "state": "firing", "action": "rollback", "value": 0.05, "threshold": 0.01,
+        "evidence": {}, "sentence": RULE, "where": WHERE.document,
+    }  # fmt: skip
+    own = {
+        "actual_share": 0.05, "mirror": None, "open_incident": None, "captures": False, "rollback": None,
+        "where": WHERE.document, "where_sentence": WHERE.sentence, "guardrails": [rule],
+        "provider_error": {
+            "status": 400, "error_type": "candidate_rejects", "code": SAID.code, "type": SAID.type,
+            "param": SAID.param, "message": SAID.message, "at": SAID.at, "sentence": SAID.sentence,
+        },
+    }  # fmt: skip
+    return running() | own | changed
+
+
+def shown(canary: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "canary": canary, "standing": standing(canary), "rows": figures.rows(canary["arms"]),
+        "report": None, "now": NOW, "form_token": "",
+    }  # fmt: skip
+
+
+def why() -> RollbackEvidence:
+    then = RuleThen(
+        rule="error_rate", state="latched", sentence=RULE, value=0.05, threshold=0.01, evidence={}, path=(),
+        where=WHERE,
+    )  # fmt: skip
+    arm = ArmFigures(exchanges=240, failed=12, p95_s=None, mean_cost_usd=None)
+    return RollbackEvidence(
+        canary="support-nov", run=1, rule="error_rate", who="guardrail error_rate", reason=RULE,
+        at=NOW - 60.0,
+        rules=(then,), arms={"baseline": arm, "candidate": arm}, share_before=0.05, share_after=0.0,
+        failures=(FailureSample("x-1", NOW - 99.0, "candidate_rejects", 200, SAID.message),), where=WHERE,
+        provider_error=SAID,
+    )  # fmt: skip
+
+
+def html(template: str, **changed: Any) -> str:
+    canary = document(**changed)
+    values = shown(canary) | {"whole": False, "degraded": [], "audit": [], "canaries": [shown(canary)]}
+    values |= {"why": why(), "said": document()["provider_error"], "course": None, "proof": "", "runs": []}
+    return Templates().text(template, values)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+def seen(browser: Browser, text: str, width: int) -> Page:
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.set_content(f"<style>{CSS}</style><main>{text}</main>")
+    return page
+
+
+@pytest.mark.parametrize("template", ["overview.html", "figures.html", "why.html"])
+def test_a_person_reads_the_place_and_the_provider_s_own_words(browser: Browser, template: str) -> None:
+    page = seen(browser, html(template), 1180)
+    text = page.inner_text("body").replace("\u00a0", " ")
+    assert PLACE in text
+    assert f"candidate rejects: {SAID.message}" in text
+    assert "status 400, code unsupported_parameter, type invalid_request_error, param max_tokens" in text
+    assert "2 min ago" in text
+    page.close()
+
+
+@pytest.mark.parametrize("template", ["overview.html", "figures.html", "why.html"])
+@pytest.mark.parametrize("width", [320, 390, 1180])
+def test_two_hundred_characters_without_a_space_fit_every_screen(
+    browser: Browser, template: str, width: int
+) -> None:
+    long = document()["provider_error"] | {
+        "message": "x" * 200,
+        "sentence": f"candidate rejects: {'x' * 200}",
+    }
+    page = seen(browser, html(template, provider_error=long, where_sentence="y" * 200), width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+@pytest.mark.parametrize("template", ["overview.html", "figures.html", "why.html"])
+def test_quotes_stay_quotes_and_markup_stays_text(template: str) -> None:
+    source = html(template)
+    assert "Unsupported parameter: 'max_tokens' &amp; &lt;b&gt;" in source
+    assert "&amp;lt;" not in source
+    assert "<b>m" not in source
+
+
+def test_a_place_that_the_sentence_names_does_not_stand_there_twice() -> None:
+    rolled_back = document(state="rolled_back", reason=RULE)
+    assert standing(rolled_back).where == ""
+    assert PLACE in standing(rolled_back).sentence
+    assert standing(document()).where == f"{PLACE}."
+
+
+def test_a_canary_without_failures_says_nothing_of_them() -> None:
+    source = html("figures.html", where=[], where_sentence="", provider_error=None, guardrails=[])
+    assert "failing exchanges" not in source
+    assert "newest error" not in source
+
+
+def test_the_terminal_shows_both() -> None:
+    out = Console(file=io.StringIO(), width=250, color_system=None)
+    arm = {
+        "requests": 9,
+        "errors": 1,
+        "aborted": 0,
+        "p50_s": 1.0,
+        "p95_s": 2.0,
+        "ttft_p95_s": None,
+        "cost_usd": 1.0,
+    }
+    canary = document(arms={"baseline": arm | ARM, "candidate": arm | ARM}, started_at=None, guardrails=[])
+    out.print(picture({"canaries": [canary]}, NOW, width=250))
+    text: str = out.file.getvalue().replace("\u00a0", " ")  # type: ignore[attr-defined]
+    assert f"{PLACE}." in text
+    assert f"provider's error: candidate rejects: {SAID.message}" in text
+    assert (
+        "status 400, code unsupported_parameter, type invalid_request_error, param max_tokens, 2 min ago"
+        in text
+    )

@@ -1,0 +1,101 @@
+"""A canary's status says where its failing exchanges lie and what the provider said."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from canary.config import parse
+from control.events import WorkerEvents
+from control.monitor import Monitor
+from control.rollouts import Rollouts
+from control.settings import ControlSettings
+from control.status import status_of
+from records.meters import Meters
+from records.outcome import Outcome, ProviderError
+from records.store import Store
+
+CONFIG = """\
+providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
+canaries:
+  - name: trial
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: a}
+    candidate: {provider: openai, model: b}
+    share: 20%
+    SEGMENTS
+"""
+NOW = 1_790_000_000.0
+SAID = ProviderError(code="unsupported_parameter", message="Unsupported parameter: 'max_tokens'")
+
+
+def settings(segments: str = "segments: [plan]") -> ControlSettings:
+    return parse(CONFIG.replace("SEGMENTS", segments), "canary.yaml", {}).control
+
+
+def outcome(number: int, **changed: Any) -> Outcome:
+    fields: dict[str, Any] = {
+        "exchange_id": f"x{number}", "at": NOW + number, "mono": 1000.0 + number, "outcome": "ok",
+        "canary": "trial", "run": 1, "share": 0.2, "arm": "candidate", "reason": "cohort",
+        "unit": f"unit-{number}", "latency_s": 0.1, "category": "order",
+    }  # fmt: skip
+    return Outcome(**{**fields, **changed})
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[tuple[Monitor, Rollouts]]:
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        rollouts = Rollouts(store, lambda plan: None)
+        rollouts.reconcile(settings(), NOW)
+        meters = Meters(canaries=["trial"], feedback_metrics=[], mono=lambda: 1000.0)
+        yield Monitor(meters=meters, rollouts=rollouts, settings=settings()), rollouts
+
+
+def status(monitor: Monitor, rollouts: Rollouts) -> dict[str, Any]:
+    monitor.look(2000.0)
+    wanted = settings().canaries["trial"]
+    return status_of(wanted, rollouts.state("trial"), monitor.canaries["trial"], None, 2000.0)
+
+
+def fails(number: int) -> Outcome:
+    return outcome(
+        number, outcome="fallback", error_type="candidate_rejects", status=400, provider_error=SAID,
+        tags={"plan": "pro"},
+    )  # fmt: skip
+
+
+def test_the_status_names_the_segment_and_the_provider_s_words(desk: tuple[Monitor, Rollouts]) -> None:
+    records = [outcome(number) for number in range(90)] + [fails(number) for number in range(90, 100)]
+    desk[0].take(WorkerEvents(records=records, heard=100))
+    shown = status(*desk)
+    place = [{"by": "plan", "value": "pro", "failing": 10, "of": 10, "share": 0.1}]
+    said = "10 of 10 failing exchanges are in plan pro (10 % of the traffic)"
+    assert (shown["where"], shown["where_sentence"]) == (place, said)
+    (rate,) = [each for each in shown["guardrails"] if each["rule"] == "error_rate"]
+    assert (rate["where"], rate["sentence"].endswith(f"; {said}")) == (place, True)
+    assert shown["provider_error"] == {
+        "status": 400, "error_type": "candidate_rejects", "code": "unsupported_parameter", "type": "",
+        "param": "", "message": SAID.message, "at": NOW + 99.0,
+        "sentence": "candidate rejects: Unsupported parameter: 'max_tokens'",
+    }  # fmt: skip
+
+
+def test_a_healthy_canary_names_nothing(desk: tuple[Monitor, Rollouts]) -> None:
+    desk[0].take(WorkerEvents(records=[outcome(number) for number in range(90)], heard=90))
+    shown = status(*desk)
+    assert (shown["where"], shown["where_sentence"], shown["provider_error"]) == ([], "", None)
+
+
+def test_a_segment_that_joins_the_config_is_counted_from_then_on(desk: tuple[Monitor, Rollouts]) -> None:
+    monitor, _ = desk
+    monitor.configure(settings(""))
+    monitor.take(WorkerEvents(records=[outcome(number) for number in range(90)], heard=90))
+    monitor.configure(settings())
+    records = [outcome(number, tags={"plan": "free"}) for number in range(100, 190)]
+    records += [fails(number) for number in range(190, 200)]
+    monitor.take(WorkerEvents(records=records, heard=100))
+    assert monitor.canaries["trial"].watch.where([]).document == [
+        {"by": "plan", "value": "pro", "failing": 10, "of": 10, "share": 0.1}
+    ]
