@@ -5,7 +5,19 @@ from urllib.parse import quote
 
 import typer
 
-from canary.commands.shell import DATA, Admin, DataFolder, Form, admin_client, ask, fail, print_json, say
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    Admin,
+    ConfigFile,
+    DataFolder,
+    Form,
+    admin_client,
+    ask,
+    fail,
+    print_json,
+    say,
+)
 
 
 def decide(
@@ -20,6 +32,7 @@ def decide(
         typer.Option("--compensating", help="With --decision ship: what outweighs a missed bound."),
     ] = None,
     admin: Admin = None,
+    config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:

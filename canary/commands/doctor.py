@@ -1,18 +1,15 @@
 """`canary doctor`: runs the checks and prints their findings."""
 
 import os
-from typing import Annotated
 
 import typer
 
-from canary.commands.shell import CONFIG, Admin, ConfigFile, Form, print_json, print_text
+from canary.commands.shell import CONFIG, DATA, Admin, ConfigFile, DataFolder, Form, print_json, print_text
 
 
 def doctor(
     config: ConfigFile = CONFIG,
-    data: Annotated[
-        str | None, typer.Option("--data", envvar="CANARY_DATA", help="The server's data folder.")
-    ] = None,
+    data: DataFolder = DATA,
     admin: Admin = None,
     output: Form = "text",
 ) -> None:

@@ -21,16 +21,16 @@ CHECK_WITHIN_S = 6.0
 
 
 def examine(
-    config: Path, environment: Mapping[str, str], *, data: str | None, admin: str | None
+    config: Path, environment: Mapping[str, str], *, data: Path, admin: str | None
 ) -> list[Diagnosis]:
-    """All findings, in the order of the checks. `data` and `admin` come from the command line."""
+    """All findings, in the order of the checks. `admin` comes from the command line."""
     try:
         read = load(config, environment)
-        settings = read.server.overridden(environment, {"data": data})
+        settings = read.server.overridden(environment, {})
     except ConfigError as problem:
         found = [broken("config", str(problem), "fix the file; `canary check` checks only the file")]
-        return found + run({"data folder": lambda: machine.folder(Path(data or "./canary-data"))})
-    folder = Path(settings.data).resolve()
+        return found + run({"data folder": lambda: machine.folder(data)})
+    folder = data.resolve()
     orders = settings.admin.host if settings.role != "traffic" else "localhost"  # an agent takes none
     checks: dict[str, Check] = {
         "data folder": lambda: machine.folder(folder),

@@ -4,12 +4,24 @@ from typing import Annotated
 
 import typer
 
-from canary.commands.shell import DATA, Admin, DataFolder, Form, admin_client, ask, print_json, print_text
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    Admin,
+    ConfigFile,
+    DataFolder,
+    Form,
+    admin_client,
+    ask,
+    print_json,
+    print_text,
+)
 
 
 def explain(
     unit: Annotated[str, typer.Argument(help="The raw id of a user or other unit.")],
     admin: Admin = None,
+    config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from canary.commands.shell import DATA, DataFolder, Form, example, fail, print_json, say
+from canary.commands.shell import CONFIG, DATA, ConfigFile, DataFolder, Form, example, fail, print_json, say
 
 app = typer.Typer(help="Import feedback from other systems.", no_args_is_help=True)
 
@@ -26,6 +26,7 @@ def feedback() -> None:
 def import_(
     file: Annotated[Path, typer.Argument(help="A CSV file; docs/feedback.md lists its columns.")],
     traffic: Traffic = None,
+    config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:

@@ -7,8 +7,10 @@ from urllib.parse import quote
 import typer
 
 from canary.commands.shell import (
+    CONFIG,
     DATA,
     Admin,
+    ConfigFile,
     DataFolder,
     Form,
     admin_client,
@@ -24,7 +26,12 @@ Reason = Annotated[str, typer.Option("--reason", help="The reason, for the audit
 
 
 def start(
-    name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA, output: Form = "text"
+    name: Name,
+    reason: Reason = "",
+    admin: Admin = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
 ) -> None:
     """Start a canary that has `start: manual`."""
     _order("start", name, reason, admin, data, output)
@@ -35,6 +42,7 @@ def ramp(
     share: Annotated[str, typer.Argument(help="The new share, for example 10%.")],
     reason: Reason = "",
     admin: Admin = None,
+    config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
@@ -48,7 +56,12 @@ def ramp(
 
 
 def pause(
-    name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA, output: Form = "text"
+    name: Name,
+    reason: Reason = "",
+    admin: Admin = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
 ) -> None:
     """Pause the ramp. The share stays."""
     _order("pause", name, reason, admin, data, output)
@@ -58,6 +71,7 @@ def resume(
     name: Name,
     reason: Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")],
     admin: Admin = None,
+    config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
@@ -66,7 +80,12 @@ def resume(
 
 
 def rollback(
-    name: Name, reason: Reason = "", admin: Admin = None, data: DataFolder = DATA, output: Form = "text"
+    name: Name,
+    reason: Reason = "",
+    admin: Admin = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
 ) -> None:
     """Roll back now: set the share to 0 until somebody resumes the canary."""
     _order("rollback", name, reason, admin, data, output)
@@ -76,6 +95,7 @@ def promote(
     name: Name,
     reason: Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")],
     admin: Admin = None,
+    config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from canary.commands.shell import CONFIG, ConfigFile, fail, say
+from canary.commands.shell import CONFIG, ConfigFile, data_beside, fail, say
 from canary.config import ConfigError, load
 
 
@@ -34,7 +34,7 @@ def serve(
         "traffic": traffic,
         "admin": admin,
         "workers": workers,
-        "data": data,
+        "data": data if data is not None else os.environ.get("CANARY_DATA") or str(data_beside(config)),
         "grace": grace,
         "role": role,
     }

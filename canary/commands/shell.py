@@ -12,16 +12,39 @@ import typer
 
 from canary.commands.client import AdminClient, NotReached
 from canary.config import Config, ConfigError, load
+from canary.config.data_folder import DATA as DATA
+from canary.config.data_folder import MovedDataFolder, data_folder
 
-ConfigFile = Annotated[Path, typer.Option("--config", envvar="CANARY_CONFIG", help="The configuration file.")]
-DataFolder = Annotated[Path, typer.Option("--data", envvar="CANARY_DATA", help="The server's data folder.")]
+
+def _beside_config(context: typer.Context, data: Path) -> Path:
+    """The data folder as given, or else that of the config file."""
+    source = context.get_parameter_source("data")
+    if context.resilient_parsing or source is None or source.name != "DEFAULT":
+        return data
+    return data_beside(context.params["config"])
+
+
+ConfigFile = Annotated[
+    Path,
+    typer.Option("--config", envvar="CANARY_CONFIG", is_eager=True, help="The configuration file."),
+]
+DataFolder = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        envvar="CANARY_DATA",
+        callback=_beside_config,
+        help="The server's data folder; by default beside the configuration file.",
+    ),
+]
+"""A command with this option has `--config` too."""
+
 Admin = Annotated[
     str | None, typer.Option("--admin", envvar="CANARY_ADMIN", help="The admin listener's HOST:PORT or URL.")
 ]
 Form = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="The output format.")]
 
 CONFIG = Path("canary.yaml")
-DATA = Path("./canary-data")
 
 T = TypeVar("T")
 
@@ -50,6 +73,14 @@ def read_config(path: Path) -> Config:
         return load(path, os.environ)
     except ConfigError as problem:
         fail(str(problem), code=2)
+
+
+def data_beside(config: Path) -> Path:
+    """The data folder of a config file. Exits 1 if an earlier version's data stands elsewhere."""
+    try:
+        return data_folder(config, os.environ)
+    except MovedDataFolder as problem:
+        fail(str(problem))
 
 
 @contextmanager

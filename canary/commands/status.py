@@ -8,8 +8,10 @@ import typer
 
 from canary.commands.client import AdminClient, NotReached
 from canary.commands.shell import (
+    CONFIG,
     DATA,
     Admin,
+    ConfigFile,
     DataFolder,
     Form,
     admin_client,
@@ -28,6 +30,7 @@ ROLLED_BACK = 5
 def status(
     name: Annotated[str | None, typer.Argument(help="A canary's name. Default: all.")] = None,
     admin: Admin = None,
+    config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh every second, until Ctrl-C.")] = False,
     until: Annotated[

@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from canary.commands.client import AdminClient, NotReached
-from canary.commands.shell import DATA, Admin, DataFolder, Form, admin_client, fail, print_json, say
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    Admin,
+    ConfigFile,
+    DataFolder,
+    Form,
+    admin_client,
+    fail,
+    print_json,
+    say,
+)
 from canary.config.quantity import parse_duration
 
 SILENCE_S = 120.0
@@ -45,6 +56,7 @@ def wait(
     ] = "2h",
     poll: Annotated[str, typer.Option("--poll", help="How often to ask, for example 30s.")] = "30s",
     admin: Admin = None,
+    config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:

@@ -308,7 +308,7 @@ class FileSection(Section):
         json_schema_extra={"default": "127.0.0.1:8081"},
     )
     workers: int = Field(1, ge=1, le=MOST_WORKERS, description="The number of traffic worker processes.")
-    data: Text = Field("./canary-data", description="The data folder.")
+    data: Text = Field("canary-data", description="The data folder, beside this file.")
     grace_s: AnyDuration = Field(
         600.0,
         alias="grace",

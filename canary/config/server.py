@@ -16,13 +16,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Where to listen and how. `data` is relative to the working folder. `grace_s` is the time that streams
-    have to drain after SIGTERM. `role` says which processes run here."""
+    """Where to listen and how. `data` is as written; `data_folder` finds it. `grace_s` is the time that
+    streams have to drain after SIGTERM. `role` says which processes run here."""
 
     traffic: HostPort = DEFAULT_TRAFFIC
     admin: HostPort = DEFAULT_ADMIN
     workers: int = 1
-    data: str = "./canary-data"
+    data: str = "canary-data"
     grace_s: float = 600.0
     role: Role = "all"
 
@@ -75,7 +75,7 @@ class _Given:
 
 def _parse_folder(text: str) -> str:
     if not text:
-        raise ValueError("the folder's name is empty; name a folder, for example ./canary-data")
+        raise ValueError("the folder's name is empty; name a folder, for example canary-data")
     return text
 
 

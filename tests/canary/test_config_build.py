@@ -193,7 +193,7 @@ def test_what_the_file_does_not_say_has_the_documented_default() -> None:
         traffic=HostPort(host="127.0.0.1", port=8080),
         admin=HostPort(host="127.0.0.1", port=8081),
         workers=1,
-        data="./canary-data",
+        data="canary-data",
         grace_s=600.0,
     )
     assert (config.store, config.shared, config.retention_s) == ("sqlite:///canary.db", "none", 7776000.0)

@@ -37,7 +37,7 @@ def test_all_that_cannot_be_read_is_named_by_flag_or_variable() -> None:
     assert str(refused.value).splitlines() == [
         '--traffic: "8080" is not an address; write HOST:PORT, for example 127.0.0.1:8080',
         'CANARY_WORKERS: "0" is not a number of workers; write a number from 1 to 256',
-        "--data: the folder's name is empty; name a folder, for example ./canary-data",
+        "--data: the folder's name is empty; name a folder, for example canary-data",
         'CANARY_GRACE: a duration needs a unit: write "600s" for seconds (or ms, m, h, d, w)',
     ]
 

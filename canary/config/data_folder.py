@@ -1,0 +1,38 @@
+"""Finds the data folder of a config file. It stands beside the file, wherever a command is started."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from canary.config.document import read
+from canary.config.errors import ConfigError
+
+DATA = Path("canary-data")
+
+
+class MovedDataFolder(Exception):
+    """The data is in the working folder, where earlier versions put it. Says what to do."""
+
+
+def data_folder(config: Path, environment: Mapping[str, str]) -> Path:
+    """The folder that `data` in the file names, `canary-data` by default, relative to the file's folder.
+
+    Raises MovedDataFolder if only the working folder has one of that name.
+    """
+    name = _named(config, environment)
+    folder = config.parent / name
+    if not folder.exists() and name.is_dir():
+        raise MovedDataFolder(
+            f"there is no data folder {folder.resolve()}, beside the config file; earlier versions used "
+            f"{name.resolve()}, in the working folder. Move that one there, or name it with --data"
+        )
+    return folder
+
+
+def _named(config: Path, environment: Mapping[str, str]) -> Path:
+    """The name in the file; the default if the file says none, or cannot be read."""
+    try:
+        root = read(config.read_text(encoding="utf-8"), str(config), environment).root
+    except (ConfigError, OSError, UnicodeDecodeError):
+        return DATA
+    entry = root.value.get("data") if isinstance(root.value, dict) else None
+    return Path(entry.value) if entry and isinstance(entry.value, str) and entry.value else DATA

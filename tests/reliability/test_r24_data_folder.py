@@ -1,0 +1,123 @@
+"""R24: the data folder stands beside the config file, wherever a command is started; data that an earlier
+version left in the working folder is neither lost nor forgotten."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.serving import WAIT_S, ProviderThread, eventually
+
+CONFIG = """
+providers: {{openai: {{api: openai, base_url: "{url}/v1"}}}}
+canaries:
+  - name: here
+    match: {{models: [gpt-4o]}}
+    baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
+    candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
+    share: 10%
+{more}
+"""
+CANARY = (sys.executable, "-m", "canary")
+COMMANDS = (
+    ["status"],
+    ["explain", "user-1"],
+    ["report", "here"],
+    ["archive", "list"],
+    ["records", "export", "-o", "-"],
+    ["pause", "here"],
+)
+
+
+def write(folder: Path, url: str = "http://127.0.0.1:9", more: str = "") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "canary.yaml"
+    config.write_text(CONFIG.format(url=url, more=more))
+    return config
+
+
+def canary(config: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command, started in `folder`."""
+    command = [*CANARY, *arguments, "--config", os.path.relpath(config, folder)]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=WAIT_S, check=False, env=environment()
+    )
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("CANARY_")}
+
+
+def serving(config: Path, folder: Path, data: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`canary serve`, started in `folder` without --data, once `data` has its addresses."""
+    command = [*CANARY, "serve", "--config", os.path.relpath(config, folder)]
+    command += ["--traffic", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+    with subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.DEVNULL) as server:
+        try:
+            eventually(lambda: (data / "server.json").exists() or server.poll() is not None)
+            yield server
+        finally:
+            server.terminate()
+
+
+@pytest.mark.parametrize(("more", "name"), [("", "canary-data"), ("data: state/here", "state/here")])
+def test_every_command_finds_the_folder_beside_the_config_from_any_folder(
+    provider: ProviderThread, tmp_path: Path, more: str, name: str
+) -> None:
+    config, elsewhere = write(tmp_path / "config", provider.url, more), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    data = config.parent / name
+    for server in serving(config, elsewhere, data):
+        assert msgspec.json.decode((data / "server.json").read_bytes())["pid"] == server.pid
+        eventually(lambda: canary(config, elsewhere, "status").returncode == 0)
+        for command in COMMANDS:
+            done = canary(config, elsewhere, *command)
+            assert done.returncode in (0, 4), (command, done.stderr)
+        found = canary(config, elsewhere, "doctor").stdout
+        assert f"only you can read {data}" in found
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_folder_that_is_named_is_relative_to_the_working_folder(tmp_path: Path) -> None:
+    config, elsewhere = write(tmp_path / "config"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = canary(config, elsewhere, "status", "--data", "mine")
+    assert "no server has run in mine" in done.stderr
+    assert (
+        f"{elsewhere / 'mine'} does not exist yet"
+        in canary(config, elsewhere, "doctor", "--data", "mine").stdout
+    )
+
+
+@pytest.mark.parametrize("command", [["serve"], ["doctor"], *COMMANDS], ids=lambda command: command[0])
+def test_data_of_an_earlier_version_in_the_working_folder_is_named_and_left_alone(
+    tmp_path: Path, command: list[str]
+) -> None:
+    config, elsewhere = write(tmp_path / "config"), tmp_path / "elsewhere"
+    old = elsewhere / "canary-data"
+    old.mkdir(parents=True)
+    (old / "secret").write_text("of the cohort")
+    done = canary(config, elsewhere, *command)
+    assert done.returncode == 1
+    new = config.parent / "canary-data"
+    assert done.stderr == (
+        f"there is no data folder {new}, beside the config file; earlier versions used "
+        f"{old}, in the working folder. Move that one there, or name it with --data\n"
+    )
+    assert [each.name for each in config.parent.iterdir()] == ["canary.yaml"]
+    assert [each.name for each in old.iterdir()] == ["secret"]
+
+
+def test_both_ways_out_work(provider: ProviderThread, tmp_path: Path) -> None:
+    config, elsewhere = write(tmp_path / "config", provider.url), tmp_path / "elsewhere"
+    old = elsewhere / "canary-data"
+    elsewhere.mkdir()
+    old.mkdir(mode=0o700)
+    assert f"only you can read {old}" in canary(config, elsewhere, "doctor", "--data", "canary-data").stdout
+    old.rename(config.parent / "canary-data")
+    for _ in serving(config, elsewhere, config.parent / "canary-data"):
+        eventually(lambda: canary(config, elsewhere, "status").returncode == 0)
