@@ -18,6 +18,7 @@ COMPILED = [
     "proxy/exchange.py",
     "proxy/event_template.py",
     "proxy/headers.py",
+    "proxy/in_flight.py",
     "proxy/pins.py",
     "proxy/reading.py",
     "proxy/record.py",

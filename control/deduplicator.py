@@ -13,7 +13,7 @@ import msgspec
 from msgspec import structs
 
 from control.events import WorkerEvents, here
-from records.outcome import Feedback, Outcome
+from records.outcome import Feedback, InFlight, Outcome
 from records.shared.brief import Brief, restored
 from records.shared.stream import START, Dispatch
 from records.store.tail import Tail
@@ -22,6 +22,7 @@ OVERLAP_S = 30.0
 """How long after its end an exchange may still appear in the store: clocks differ, shipping takes time."""
 
 REMEMBERED = 200_000
+MOST_OPEN = 20_000
 
 
 class Position(msgspec.Struct, kw_only=True):
@@ -43,6 +44,7 @@ class Deduplicator:
         """Continue from a position; without a readable one from now, with what the stream still holds."""
         self.position = _position(document or {})
         self._failed_at = float("-inf")
+        self._open: dict[str, None] = {}
 
     def hear(self, dispatches: Sequence[Dispatch], place: str) -> WorkerEvents:
         """The new records in entries of the stream, the last of which is `place`.
@@ -51,6 +53,12 @@ class Deduplicator:
         """
         late = self.position.searched_until
         self.position.place = place
+        in_flight = [
+            ((dispatch.replica, slot, pid), structs.replace(each, mono=here(each.at)))
+            for dispatch in dispatches
+            for slot, pid, each in dispatch.in_flight
+            if self._is_open(each)
+        ]
         outcomes = [
             restored(part, here(part.at))
             for dispatch in dispatches
@@ -64,7 +72,9 @@ class Deduplicator:
             if each.at > late and self._is_new_feedback(each)
         ]
         told = heartbeats(dispatches)
-        return WorkerEvents(records=[*outcomes, *feedback], beats=told.beats, heard=told.heard)
+        return WorkerEvents(
+            records=[*outcomes, *feedback], in_flight=in_flight, beats=told.beats, heard=told.heard
+        )
 
     def found(self, tail: Tail, asked_at: float) -> WorkerEvents:
         """The new records in the store's answer to a search that began at UTC second `asked_at`."""
@@ -91,13 +101,27 @@ class Deduplicator:
         }
 
     def _is_new_outcome(self, outcome: Outcome | Brief) -> bool:
+        self._open.pop(outcome.exchange_id, None)
         return self._note(outcome.exchange_id, _ended(outcome))
+
+    def _is_open(self, exchange: InFlight) -> bool:
+        """False for an exchange whose outcome was passed on, or may have been: one that began before
+        `searched_until` is known to be open only if it was passed on as such."""
+        name = exchange.exchange_id
+        if name in self._open:
+            return True
+        if exchange.at <= self.position.searched_until or _key(name) in self.position.told:
+            return False
+        self._open[name] = None
+        if len(self._open) > MOST_OPEN:
+            del self._open[next(iter(self._open))]
+        return True
 
     def _is_new_feedback(self, feedback: Feedback) -> bool:
         return self._note(f"{feedback.key}\0{feedback.value}\0{feedback.at}", feedback.at)
 
     def _note(self, name: str, ended: float) -> bool:
-        key = int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "big")
+        key = _key(name)
         told = self.position.told
         if key in told:
             return False
@@ -105,6 +129,10 @@ class Deduplicator:
         if len(told) > REMEMBERED:
             del told[next(iter(told))]
         return True
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "big")
 
 
 def heartbeats(dispatches: Sequence[Dispatch]) -> WorkerEvents:

@@ -15,7 +15,9 @@ class StreamPublisher:
         self._outgoing, self._replica = outgoing, replica
 
     def take(self, events: WorkerEvents) -> None:
-        """Publish outcomes and feedback of canaries, and each worker's last heartbeat."""
+        """Publish outcomes and feedback of canaries, and each worker's last heartbeat. Exchanges in flight go
+        before the outcomes that may end them."""
+        self._put_in_flight(events)
         outcomes = [brief(each) for each in events.records if type(each) is Outcome and each.canary]
         feedback = [each for each in events.records if type(each) is Feedback and each.canary]
         beats = list(_last_of_each(events).values())
@@ -33,6 +35,12 @@ class StreamPublisher:
                     beats=beats if first else (),
                 )
             )
+
+    def _put_in_flight(self, events: WorkerEvents) -> None:
+        told = [(slot, pid, record) for (_, slot, pid), record in events.in_flight]
+        for start in range(0, len(told), RECORDS_A_DISPATCH):
+            part = told[start : start + RECORDS_A_DISPATCH]
+            self._outgoing.put(Dispatch(replica=self._replica, in_flight=part))
 
 
 def _last_of_each(events: WorkerEvents) -> dict[object, Heartbeat]:

@@ -74,6 +74,8 @@ class Exchanges:
         record.begin(call)
         assignment = self._assign(call, record)
         record.assign(assignment)
+        if call.trial is not None and not call.upgrades:
+            self.recorder.in_flight.opened(record)
         if call.trial is not None and call.trial.capture is not None and self.recorder.captures is not None:
             call.sample = self.recorder.captures.drawn(call, record.exchange_id)
         attempt = await self._ask(call, assignment, record)

@@ -7,9 +7,10 @@ from random import getrandbits
 from proxy.attempt import Attempt
 from proxy.call import Call
 from proxy.capture import Captures
+from proxy.in_flight import OpenExchanges, Progress
 from proxy.prompt_text import fingerprint, question
 from records.exchange_id import mint
-from records.outcome import NO_ROOM, AttemptRecord, ErrorType, Outcome, OutcomeName, Usage
+from records.outcome import NO_ROOM, AttemptRecord, ErrorType, InFlight, Outcome, OutcomeName, Usage
 from routing.assign import Assignment
 from routing.cohort import unit_hash
 
@@ -52,6 +53,7 @@ class Recorder:
         self.price = price
         self.ids_key = ids_key
         self.captures = captures
+        self.in_flight = OpenExchanges()
         self.started = 0
         self.finished = 0
 
@@ -117,6 +119,39 @@ class Record:
         else:
             self._close("aborted", "aborted", attempt)
 
+    @property
+    def progress(self) -> Progress:
+        """What may change in the exchange's InFlight."""
+        call = self.call
+        has_token = call is not None and call.facts.stream and self._ttft_s() is not None
+        return has_token, self.fell_back
+
+    def in_flight(self) -> InFlight:
+        """The record of a canary exchange that has not ended."""
+        call, assignment = self.call, self.assignment
+        assert call is not None and call.trial is not None  # noqa: S101 - only those are registered
+        return InFlight(
+            exchange_id=self.exchange_id,
+            at=self.at,
+            mono=self.mono,
+            canary=call.trial.canary.name,
+            run=assignment.run,
+            phase=assignment.phase,
+            share=assignment.share,
+            arm=assignment.arm,
+            reason=assignment.reason,
+            unit=self.unit,
+            operation=call.route.operation.name,
+            stream=call.facts.stream,
+            category=call.text(b"x-canary-category"),
+            tags=call.tags,
+            ttft_s=self._ttft_s() if call.facts.stream else None,
+            error_type=self.fell_back,
+        )
+
+    def _ttft_s(self) -> float | None:
+        return self.attempts[-1].ttft_s(self.mono) if self.attempts else None
+
     def _mint(self) -> str:
         call, assignment = self.call, self.assignment
         return mint(
@@ -135,6 +170,7 @@ class Record:
             return
         record = self._outcome(outcome, error_type, attempt)
         self._closed = True
+        self._recorder.in_flight.ended(self)
         self._recorder.finished += 1
         self._recorder.append(record)
         call, captures = self.call, self._recorder.captures

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from records.frame import HEADER, MAX_PAYLOAD
-from records.outcome import Heartbeat
+from records.outcome import Feedback, Outcome
 from records.spool_reader import DONE, Batch
 
 _CHUNK = 1 << 20
 _KIND_AT = HEADER.size + 2
-_HEARTBEAT = ord("h")
+_COUNTED = frozenset(b"of")
+"""The first letters of outcome and feedback. Heartbeats and exchanges in flight are not shipped."""
 
 
 @dataclass(slots=True)
@@ -32,7 +33,7 @@ class Backlog:
     def committed(self, batch: Batch) -> None:
         """Subtract the records that the consumer has committed."""
         for chunk in batch.chunks:
-            passed = sum(type(record) is not Heartbeat for record in chunk.records)
+            passed = sum(type(record) is Outcome or type(record) is Feedback for record in chunk.records)
             waiting = self._files.setdefault(chunk.file, _Waiting(0))
             waiting.records = max(0, waiting.records - passed)
         for name, cursor in batch.cursors.items():
@@ -76,6 +77,6 @@ def _hop(data: bytes) -> tuple[int, int]:
         end = at + HEADER.size + length
         if end > size or not 3 <= length <= MAX_PAYLOAD:
             break
-        records += data[at + _KIND_AT] != _HEARTBEAT
+        records += data[at + _KIND_AT] in _COUNTED
         at = end
     return at, records

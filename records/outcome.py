@@ -210,10 +210,12 @@ def blames_arm(error_type: ErrorType | None) -> bool:
 
 
 class InFlight(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A canary exchange that has not ended yet: written once it is `IN_FLIGHT_AFTER_S` old, and again when a
-    stream's first token arrives after that. Its Outcome follows, unless the worker dies.
+    """A canary exchange that has not ended yet: written once it is `IN_FLIGHT_AFTER_S` old, and again when,
+    after that, a stream's first token arrives or the candidate fails. Its Outcome follows, unless the worker
+    dies.
 
     `at`, `mono`, `run` to `tags`: as in the Outcome. `ttft_s`: None while no first token has arrived.
+    `error_type`: why the candidate failed, while the baseline answers in its place; None: it has not failed.
     """
 
     exchange_id: str
@@ -231,6 +233,7 @@ class InFlight(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     category: str = ""
     tags: Mapping[str, str] = {}
     ttft_s: float | None = None
+    error_type: ErrorType | None = None
 
 
 IN_FLIGHT_AFTER_S = 2.0

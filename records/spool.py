@@ -58,7 +58,7 @@ class SpoolWriter:
         try:
             frame = encode(record)
         except ValueError:
-            return self._drop(1)
+            return self._drop(records)
         if not (self.held.put(frame, records) if self._sync.hangs() else self._write_in_order(frame)):
             return self._drop(records)
         if records:

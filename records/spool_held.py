@@ -8,7 +8,7 @@ HELD_BYTES = 32 << 20
 
 
 class Held:
-    """Held frames in order, up to a bound. `records` counts their records without heartbeats."""
+    """Held frames in order, up to a bound. `records` counts their outcomes and feedback."""
 
     def __init__(self, most_bytes: int = HELD_BYTES) -> None:
         self.records = 0

@@ -36,6 +36,8 @@ log = structlog.get_logger()
 
 BEAT_S = 0.1
 BEATS_A_SECOND = 10
+IN_FLIGHT_BEATS = 2
+"""Beats from one look at the exchanges in flight to the next."""
 GC_THRESHOLDS = (20_000, 20, 20)
 
 
@@ -134,7 +136,7 @@ class Worker:
         )
 
     async def _beat(self, shutdown: ShutdownSignal) -> None:
-        """Ten times a second: read the plan and the keys, write a heartbeat."""
+        """Ten times a second: read the plan and the keys, write a heartbeat and slow exchanges."""
         beats = 0
         while True:
             before = time.monotonic()
@@ -145,6 +147,9 @@ class Worker:
                 self.exchanges.assignment_key, self.recorder.ids_key = self.keys.assignment, self.keys.ids
                 log.warning("secret.changed", effect="users are assigned anew")
             self._tell(lag_s=max(0.0, now - before - BEAT_S), draining=shutdown.asked)
+            if beats % IN_FLIGHT_BEATS == 0:
+                for slow in self.recorder.in_flight.news(now):
+                    self.spool.append(slow)
             shutdown.check_parent()
             beats += 1
             if beats % (BEATS_A_SECOND * 86_400) == 0:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from records.outcome import Feedback, Heartbeat
+from records.outcome import Feedback, Heartbeat, InFlight
 from records.shared.brief import Brief
 from records.shared.link import ANSWER_WITHIN_S, answering
 
@@ -26,7 +26,8 @@ _FIELD = b"d"
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The records that one replica read from its spool in one turn.
 
-    `outcomes` has only exchanges of canaries. `heard` counts all outcomes, without mirror copies.
+    `outcomes` has only exchanges of canaries. `heard` counts all outcomes, without mirror copies. `in_flight`
+    has the slot and pid of the worker with each exchange that has not ended.
     """
 
     replica: str
@@ -34,6 +35,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     outcomes: Sequence[Brief] = ()
     feedback: Sequence[Feedback] = ()
     beats: Sequence[Heartbeat] = ()
+    in_flight: Sequence[tuple[int, int, InFlight]] = ()
 
     @property
     def records(self) -> int:

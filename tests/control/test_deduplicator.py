@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from control.deduplicator import OVERLAP_S, Deduplicator
 from control.events import WorkerEvents
-from records.outcome import Feedback, Heartbeat, Outcome
+from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.shared.brief import brief
 from records.shared.stream import Dispatch
 from records.store.tail import Tail
@@ -117,3 +117,56 @@ def test_in_any_order_and_by_any_way_each_is_told_once(steps: list[tuple[str, li
         else:
             heard += told(gathering.found(Tail(outcomes, []), now))
     assert sorted(heard) == sorted({f"x{each}" for _, numbers in steps for each in numbers})
+
+
+def in_flight(number: int, at: float, **changed: Any) -> InFlight:
+    fields: dict[str, Any] = {
+        "canary": "trial",
+        "run": 1,
+        "phase": 0,
+        "share": 0.05,
+        "arm": "candidate",
+        "reason": "cohort",
+        "unit": "u",
+        "operation": "chat",
+        "stream": True,
+    } | changed
+    return InFlight(exchange_id=f"x{number}", at=at, mono=123.0, **fields)
+
+
+def waiting(*exchanges: InFlight) -> list[Dispatch]:
+    return [Dispatch(replica="r", in_flight=[(2, 70, each) for each in exchanges])]
+
+
+def test_exchanges_in_flight_are_told_with_their_worker_on_this_machines_clock() -> None:
+    now_utc, now = time.time(), time.monotonic()
+    news = Deduplicator().hear(waiting(in_flight(1, now_utc - 5.0)), "1-0")
+    ((key, record),) = news.in_flight
+    assert (key, record.exchange_id) == (("r", 2, 70), "x1")
+    assert record.mono == pytest.approx(now - 5.0, abs=1.0)
+    assert (news.records, news.heard) == ([], 0)
+
+
+def test_an_exchange_whose_outcome_was_told_is_in_flight_no_more() -> None:
+    now = time.time()
+    gathering = Deduplicator()
+    gathering.found(Tail([an_outcome(1, now)], []), now)
+    news = gathering.hear(waiting(in_flight(1, now), in_flight(2, now)), "1-0")
+    assert [record.exchange_id for _, record in news.in_flight] == ["x2"]
+
+
+def test_the_progress_of_an_exchange_in_flight_is_told_however_long_it_takes() -> None:
+    now = time.time()
+    gathering = Deduplicator()
+    assert len(gathering.hear(waiting(in_flight(1, now)), "1-0").in_flight) == 1
+    gathering.found(Tail([], []), now + 3 * OVERLAP_S)
+    late = gathering.hear(waiting(in_flight(1, now, ttft_s=70.0), in_flight(2, now)), "2-0")
+    assert [record.exchange_id for _, record in late.in_flight] == ["x1"]  # x2 may have ended long ago
+    gathering.found(Tail([an_outcome(1, now, latency_s=80.0)], []), now + 3 * OVERLAP_S)
+    assert gathering.hear(waiting(in_flight(1, now)), "3-0").in_flight == []
+
+
+def test_a_replica_of_the_version_before_tells_no_exchange_in_flight() -> None:
+    old = msgspec.msgpack.encode({"replica": "r", "heard": 3})
+    dispatch = msgspec.msgpack.decode(old, type=Dispatch)
+    assert (dispatch.heard, list(dispatch.in_flight)) == (3, [])

@@ -5,7 +5,7 @@ from typing import Any
 
 from control.events import WorkerEvents
 from control.stream_publisher import StreamPublisher
-from records.outcome import Feedback, Heartbeat, Outcome
+from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.shared.stream import RECORDS_A_DISPATCH, Dispatch, Outgoing
 
 
@@ -60,3 +60,31 @@ def test_many_outcomes_are_parted_and_their_count_is_told_once() -> None:
     parts = told(WorkerEvents(records=[an_outcome(number) for number in range(count)], heard=count))
     assert [len(part.outcomes) for part in parts] == [RECORDS_A_DISPATCH, RECORDS_A_DISPATCH, 1]
     assert sum(part.heard for part in parts) == count
+
+
+def in_flight(number: int) -> InFlight:
+    return InFlight(
+        exchange_id=f"x{number}",
+        at=1.0,
+        mono=1.0,
+        canary="trial",
+        run=1,
+        phase=0,
+        share=0.05,
+        arm="candidate",
+        reason="cohort",
+        unit="u",
+        operation="chat",
+        stream=False,
+    )
+
+
+def test_exchanges_in_flight_go_before_the_outcomes_that_end_them() -> None:
+    count = RECORDS_A_DISPATCH + 1
+    waiting = [(("", 3, 70 + number % 2), in_flight(number)) for number in range(count)]
+    outcomes = [an_outcome(number) for number in range(count)]
+    parts = told(WorkerEvents(records=outcomes, in_flight=waiting, heard=count))
+    assert [len(part.in_flight) for part in parts] == [RECORDS_A_DISPATCH, 1, 0, 0]
+    assert [len(part.outcomes) for part in parts] == [0, 0, RECORDS_A_DISPATCH, 1]
+    assert parts[0].in_flight[1] == (3, 71, in_flight(1))
+    assert sum(part.records for part in parts) == count

@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from records import tables
 from records.frame import Record
-from records.outcome import AttemptRecord, Feedback, Outcome, Usage
+from records.outcome import AttemptRecord, Feedback, InFlight, Outcome, Usage
 from records.spool_reader import Batch, Chunk, Writer
 from records.store import Act, Store
 
@@ -36,6 +36,23 @@ def an_outcome(serial: int, *, at: float = 20_000 * DAY) -> Outcome:
         attempts=(
             AttemptRecord(arm="candidate", provider="openai", model="new", error_type="provider_timeout"),
         ),
+    )
+
+
+def an_exchange_in_flight(serial: int, *, at: float = 20_000 * DAY) -> InFlight:
+    return InFlight(
+        exchange_id=f"exchange-{serial}",
+        at=at,
+        mono=1.0,
+        canary="support-nov",
+        run=1,
+        phase=2,
+        share=0.05,
+        arm="candidate",
+        reason="cohort",
+        unit="ab" * 16,
+        operation="chat",
+        stream=True,
     )
 
 

@@ -19,7 +19,7 @@ from records.shipper import Shipper
 from records.spool import SpoolWriter
 from records.spool_reader import Batch, SpoolReader
 from records.store import RecordTotals, Store
-from tests.records.samples import recent
+from tests.records.samples import an_exchange_in_flight, recent
 from tests.serving import eventually
 
 
@@ -141,19 +141,36 @@ def test_accepted_is_stored_and_spooled_and_dropped(
     writer.close()
 
 
-def test_the_backlog_is_counted_without_heartbeats_and_down_to_zero(
+def test_the_backlog_is_counted_without_heartbeats_and_exchanges_in_flight_and_down_to_zero(
     spool: Path, writer: SpoolWriter, store: Store
 ) -> None:
     shipper = Shipper(spool, store)
     shipper.drain()
     counts = []
     for n in range(150):
+        writer.append(an_exchange_in_flight(n))
         writer.append(an_outcome(n))
         writer.append(a_heartbeat())
         counts.append(shipper.count())
     assert counts == list(range(1, 151))
     shipper.drain()
     assert shipper.spooled == 0
+
+
+def test_exchanges_in_flight_are_read_past_and_neither_stored_nor_counted(
+    spool: Path, writer: SpoolWriter, store: Store
+) -> None:
+    for n in range(50):
+        writer.append(an_exchange_in_flight(n))
+        writer.append(an_exchange_in_flight(n))
+        if n % 2:
+            writer.append(an_outcome(n))
+    shipper = Shipper(spool, store)
+    assert shipper.count() == 25
+    assert shipper.drain()
+    assert (shipper.spooled, len(stored(store))) == (0, 25)
+    totals = store.totals()
+    assert (totals.accepted, totals.stored, totals.dropped, totals.quarantined) == (25, 25, 0, 0)
 
 
 def test_deaths_are_counted_once(spool: Path, open_store: Callable[[], Store], store: Store) -> None:
