@@ -42,6 +42,7 @@ COMPILED = [
     "proxy/upstream/pool.py",
     "proxy/upstream/request.py",
     "proxy/upstream/response_parser.py",
+    "proxy/waiting.py",
     "records/exchange_id.py",
     "records/frame.py",
     "records/spool.py",

@@ -257,6 +257,7 @@ class Controller:
                     self.leader.heard_other()
             elif self.watches and aged:
                 refreshed, version = now, plan.version
+                self.rollouts.patience = self.monitor.patience.by_canary(now)
                 self.rollouts.publish()
             if self.watches:
                 self.meters.set_plan(plan)

@@ -17,6 +17,7 @@ from alerts.record_alarm import RecordAlarm, RecordState
 from alerts.rollback_evidence import RollbackEvidence
 from alerts.status import GuardrailStatus
 from control.events import WorkerEvents, WorkerKey
+from control.patience import CandidatePatience
 from control.rollouts import Rollouts
 from control.settings import CanarySettings, ControlSettings
 from records.meters import Meters
@@ -57,6 +58,7 @@ class Monitor:
         self.outbox = Outbox(settings.notify)
         self.canaries: dict[str, WatchedCanary] = {}
         self.record_alarm = RecordAlarm()
+        self.patience = CandidatePatience()
         self._meters = meters
         self._rollouts = rollouts
         self._settings = settings
@@ -76,6 +78,7 @@ class Monitor:
         self.outbox.set_receivers(settings.notify)
         self._left += [each.incident for name, each in self.canaries.items() if name not in settings.canaries]
         self.canaries = {name: self._watched(wanted) for name, wanted in settings.canaries.items()}
+        self.patience.keep_only(settings.canaries)
 
     def take(self, events: WorkerEvents) -> None:
         """Process outcomes, feedback, heartbeats and worker exits."""
@@ -92,6 +95,7 @@ class Monitor:
             if isinstance(record, Outcome):
                 watched.watch.observe(record)
                 watched.pulse.observe(record)
+                self.patience.observe(record)
             else:
                 watched.watch.observe_feedback(record)
                 watched.pulse.observe_feedback(record)
@@ -157,12 +161,13 @@ class Monitor:
         ]
 
     def snapshot(self) -> Mapping[str, Any]:
-        """Evidence, incidents and unsent notices."""
+        """Evidence, incidents, unsent notices, and the patience with candidates."""
         canaries = {name: _document(watched) for name, watched in self.canaries.items()}
         return {
             "outbox": self.outbox.snapshot(),
             "canaries": canaries,
             "service": self.record_alarm.snapshot(),
+            "patience": self.patience.snapshot(),
         }
 
     def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
@@ -171,6 +176,7 @@ class Monitor:
             return
         self.outbox.restore(document["outbox"])
         self.record_alarm.restore(document.get("service", {}))
+        self.patience.restore(document.get("patience", {}))
         self._left.clear()
         for name, kept in document["canaries"].items():
             wanted = self._settings.canaries.get(name)

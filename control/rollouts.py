@@ -60,6 +60,8 @@ class Rollouts:
         self._last = last
         self._pending = PendingRollbacks() if pending is None else pending
         self._publishing, self._adopting = threading.Lock(), threading.Lock()
+        self.patience: Mapping[str, Mapping[str, float]] = last.patience
+        """For the plan, by canary and kind of request. Replaced whole."""
         self.states: Mapping[str, Versioned] = {}
         self.known = False
         """True once the store has answered."""
@@ -76,7 +78,7 @@ class Rollouts:
         for name, each in self.states.items():
             state = self._pending.over(name, each.state)
             states[name] = (each.version + (state != each.state), state)
-        return plan_of(states, now)
+        return plan_of(states, now, self.patience)
 
     def state(self, name: str) -> State | None:
         """A canary's state; None if there is none, or none is known."""
@@ -213,7 +215,13 @@ class Rollouts:
     def _last_plan(self, now: float) -> Plan:
         states = {name: self._pending.over(name, state) for name, state in self._last.states.items()}
         changed = sum(states[name] != state for name, state in self._last.states.items())
-        return replace(self._last, version=self._last.version + changed, states=states, refreshed_at=now)
+        return replace(
+            self._last,
+            version=self._last.version + changed,
+            states=states,
+            refreshed_at=now,
+            patience=self.patience,
+        )
 
     def reconcile(self, settings: ControlSettings, now: float) -> list[str]:
         """Bring the states to what the config wants. Returns a sentence for each change that is refused."""

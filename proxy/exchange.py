@@ -23,17 +23,20 @@ from proxy.request import upstream_request
 from proxy.routes import ArmTarget, Routes, Trial
 from proxy.server import Incoming
 from proxy.session_attempt import open_session
+from proxy.ticker import Ticker
 from proxy.upstream import UpstreamError, Upstreams
+from proxy.waiting import CandidateWait
 from records.outcome import NO_ROOM, ErrorType
 from routing.assign import Assignment, assign
-from routing.plan import Plan
+from routing.plan import Plan, patience_kind
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True, kw_only=True)
 class Exchanges:
-    """The handler of the LLM paths. `routes` is replaced on reload; `plan()` returns the newest plan.
+    """The handler of the LLM paths. `routes` is replaced on reload; `plan()` returns the newest plan;
+    `ticker` watches the requests that wait for a candidate.
 
     Each connection limit of `upstreams`, including its waiters, is three quarters of `most_in_flight`, so a
     hanging provider leaves room for the others.
@@ -46,6 +49,7 @@ class Exchanges:
     assignment_key: bytes
     pins: Pins
     mirrors: Mirrors
+    ticker: Ticker
     most_in_flight: int = 4096
 
     async def __call__(self, incoming: Incoming) -> None:
@@ -107,7 +111,8 @@ class Exchanges:
         )
 
     async def _ask(self, call: Call, assignment: Assignment, record: Record) -> Attempt:
-        """Ask the assigned arm, and the baseline if the candidate fails before the caller's first byte."""
+        """Ask the assigned arm, and the baseline if the candidate fails before the caller's first byte, or if
+        the wait for the candidate is ended."""
         trial = call.trial
         if trial is None:
             return await self._attempt(call, self.routes.plain(call.route.provider), record)
@@ -118,7 +123,7 @@ class Exchanges:
         if self.upstreams.free_slots(trial.candidate.key) == 0:
             failure = "proxy_full"
         elif trial.breaker.allows(time.monotonic()):
-            attempt = await self._attempt(call, trial.candidate, record, covered_by=trial)
+            attempt = await self._covered_attempt(call, trial, assignment, record)
             if attempt.failure is None:
                 return attempt
             failure = attempt.failure
@@ -126,41 +131,63 @@ class Exchanges:
         record.fell_back = failure
         return await self._attempt(call, trial.baseline, record)
 
-    async def _attempt(
-        self, call: Call, target: ArmTarget, record: Record, *, covered_by: Trial | None = None
-    ) -> Attempt:
-        """Send the request to one arm and wait for the head, and for a covered candidate's held bytes."""
+    async def _attempt(self, call: Call, target: ArmTarget, record: Record) -> Attempt:
+        """Send the request to one arm and wait for the head."""
         attempt = Attempt(target)
+        try:
+            await self._send(call, attempt, record, covered=False)
+        except UpstreamError as failure:
+            attempt.failure = failure.error_type
+        return attempt
+
+    async def _covered_attempt(
+        self, call: Call, trial: Trial, assignment: Assignment, record: Record
+    ) -> Attempt:
+        """Send the request to the candidate and wait for its held bytes, until the wait is ended."""
+        attempt = Attempt(trial.candidate)
+        kind = patience_kind(call.route.operation.name, stream=call.facts.stream)
+        try:
+            async with asyncio.timeout(None) as timeout:
+                wait = CandidateWait(trial, self.plan, timeout, run=assignment.run, kind=kind)
+                self.ticker.watch(wait)
+                try:
+                    await self._send(call, attempt, record, covered=True)
+                finally:
+                    self.ticker.forget(wait)
+        except UpstreamError as failure:
+            attempt.failure = failure.error_type
+        except TimeoutError:
+            attempt.failure = wait.failure or "provider_timeout"
+        except asyncio.CancelledError:
+            trial.breaker.abandoned()
+            raise
+        report_to_breaker(trial, attempt)
+        return attempt
+
+    async def _send(self, call: Call, attempt: Attempt, record: Record, *, covered: bool) -> None:
+        """Send the request and wait for the head, and for a covered candidate's held bytes. Raises
+        UpstreamError."""
         record.attempts.append(attempt)
+        target = attempt.target
         request = upstream_request(call, target)
         if record.sent_at is None:
             record.sent_at = time.monotonic()
-        try:
-            if call.upgrades:
-                await open_session(self.upstreams, call, request, attempt, covered=covered_by is not None)
-            else:
-                response = await self.upstreams.send(
-                    target.provider,
-                    limit_key=target.key,
-                    method=call.method.encode(),
-                    target=request.target,
-                    headers=request.headers,
-                    body=request.body,
-                    streaming=call.facts.stream,
-                    timeout=target.timeout,
-                )
-                attempt.opened(response, call, request, covered=covered_by is not None)
-                if covered_by is not None and attempt.failure is None:
-                    await attempt.hold(stream=call.facts.stream)
-        except UpstreamError as failure:
-            attempt.failure = failure.error_type
-        except asyncio.CancelledError:
-            if covered_by is not None:
-                covered_by.breaker.abandoned()
-            raise
-        if covered_by is not None:
-            report_to_breaker(covered_by, attempt)
-        return attempt
+        if call.upgrades:
+            await open_session(self.upstreams, call, request, attempt, covered=covered)
+            return
+        response = await self.upstreams.send(
+            target.provider,
+            limit_key=target.key,
+            method=call.method.encode(),
+            target=request.target,
+            headers=request.headers,
+            body=request.body,
+            streaming=call.facts.stream,
+            timeout=target.timeout,
+        )
+        attempt.opened(response, call, request, covered=covered)
+        if covered and attempt.failure is None:
+            await attempt.hold(stream=call.facts.stream)
 
 
 async def _relay(incoming: Incoming, call: Call, record: Record, attempt: Attempt) -> None:
@@ -258,12 +285,12 @@ def _exchange_header(record: Record) -> tuple[bytes, bytes]:
 def report_to_breaker(trial: Trial, attempt: Attempt) -> None:
     """Report an attempt to the breaker. Only the provider's failures open it.
 
-    A refused request tells nothing about the provider's health, and a stale connection or a lack of
-    descriptors here is not its fault.
+    A refused request tells nothing about the provider's health. A stale connection, a lack of descriptors
+    here, and a rollback or an open breaker that ended the wait are not its fault.
     """
     if attempt.failure is None or attempt.failure == "candidate_rejects":
         trial.breaker.succeeded()
-    elif attempt.failure in ("provider_stale", "proxy_no_descriptors"):
+    elif attempt.failure in ("provider_stale", "proxy_no_descriptors", "breaker_open"):
         trial.breaker.abandoned()
     else:
         trial.breaker.failed(time.monotonic())

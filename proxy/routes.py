@@ -24,6 +24,7 @@ _TRAVERSAL = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){2}(?:[/\\;]|%2f|%5c|$)", r
 class ArmTarget:
     """An arm's provider, model ("" keeps the caller's) and timeout.
 
+    `patience_s`: how long a request may wait for this candidate; None follows the plan.
     `key` names the arm's own connection limit, so that a hanging candidate cannot starve the baseline.
     """
 
@@ -32,6 +33,7 @@ class ArmTarget:
     model: str
     timeout: Timeout
     key: str
+    patience_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

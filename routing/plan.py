@@ -2,12 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 StateName = Literal["waiting", "running", "paused", "rolled_back", "promoted", "ended"]
 
 STALE_AFTER_S = 15 * 60
 """A plan not refreshed for this long counts as share 0: an unwatched canary does not run."""
+
+UNKNOWN_PATIENCE_S = 30.0
+"""The patience with a candidate whose baseline is not known well enough yet."""
+
+NO_PATIENCE: Mapping[str, Mapping[str, float]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +49,8 @@ class State:
 class Plan:
     """The state of every canary at one version. Each change raises `version`; readers ignore a lower one.
 
-    `patience`: by canary, then by operation and kind ("chat/stream", "chat/json"), the seconds that a request
-    may wait for the candidate; a missing entry means that the baseline is not known well enough yet.
+    `patience`: by canary, then by kind (`patience_kind`), the seconds that a request may wait for the
+    candidate; a missing entry means that the baseline is not known well enough yet.
     """
 
     version: int = 0
@@ -58,13 +64,23 @@ class Plan:
         return state if state is not None and state.definition == definition else None
 
 
-def plan_of(states: Mapping[str, tuple[int, State]], refreshed_at: float) -> Plan:
+def patience_kind(operation: str, *, stream: bool) -> str:
+    """The kind of a request in `Plan.patience`, for example "chat/stream" or "chat/json"."""
+    return f"{operation}/stream" if stream else f"{operation}/json"
+
+
+def plan_of(
+    states: Mapping[str, tuple[int, State]],
+    refreshed_at: float,
+    patience: Mapping[str, Mapping[str, float]] = NO_PATIENCE,
+) -> Plan:
     """Build the plan from (version, state) by canary. Its version is 1 + the sum of theirs (ADR 3)."""
     version = 1 + sum(canary_version for canary_version, _ in states.values())
     return Plan(
         version=version,
         states={name: state for name, (_, state) in states.items()},
         refreshed_at=refreshed_at,
+        patience=patience,
     )
 
 

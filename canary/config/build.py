@@ -53,6 +53,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         metrics=metrics,
         server=_server(file),
         arm_timeouts=dict(_arm_timeouts(file.canaries, providers)),
+        patience=dict(_patience(file.canaries)),
         tags=tags(file),
         prices={model: Rates(**dict(section)) for model, section in file.prices.items()},
         datasets=tuple(DatasetSource(name=name, **dict(section)) for name, section in file.datasets.items()),
@@ -161,6 +162,12 @@ def _arm_timeouts(
         for arm, section in arms.items():
             if section.timeout is not None:
                 yield (each.name, arm), _timeout(section.timeout, providers[section.provider].timeout)
+
+
+def _patience(sections: Sequence[CanarySection]) -> Iterator[tuple[str, float]]:
+    for each in sections:
+        if each.candidate.patience_s is not None:
+            yield each.name, each.candidate.patience_s
 
 
 def _steps(section: CanarySection) -> tuple[Step, ...]:

@@ -27,6 +27,7 @@ def check_canaries(file: FileSection, found: Salvage) -> None:
         path: Path = ("canaries", index)
         _check_names(canary, path, found)
         _check_arms(file, canary, path, found)
+        _check_patience(canary, path, found)
         _check_shares(canary, path, found)
         _check_match(canary, path, found)
         _check_tags(file, canary, path, found)
@@ -96,6 +97,14 @@ def _check_arms(file: FileSection, canary: CanarySection, path: Path, found: Sal
             found.complain(place, message)
     elif candidate.api_key == baseline.api_key:
         found.warn(place, f'"{name}" and the baseline\'s provider have the same api_key')
+
+
+def _check_patience(canary: CanarySection, path: Path, found: Salvage) -> None:
+    if canary.baseline.patience_s is not None:
+        found.complain((*path, "baseline", "patience"), "only the candidate has a patience; remove it here")
+    if canary.candidate.patience_s is not None and canary.on_candidate_failure == "error":
+        message = "has no effect with on_candidate_failure: error, because the baseline does not answer then"
+        found.warn((*path, "candidate", "patience"), message)
 
 
 def _check_shares(canary: CanarySection, path: Path, found: Salvage) -> None:

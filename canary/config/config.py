@@ -19,6 +19,7 @@ class Config:
     """The whole config. `providers` has the file's order: the first entry of an API is its default.
 
     `arm_timeouts` lists arms with timeouts of their own, by canary and arm, each merged with its provider's.
+    `patience` has the seconds of the canaries that set it.
     `metrics` includes the built-in ones; `tags` is every tag that apps may send. `store` and `shared` are as
     written, and not in the repr because they may contain a password. `warnings` are complete lines to show.
     """
@@ -28,6 +29,7 @@ class Config:
     metrics: Mapping[str, Metric]
     server: ServerSettings
     arm_timeouts: Mapping[tuple[str, ArmName], Timeout] = field(default_factory=dict)
+    patience: Mapping[str, float] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     prices: Mapping[str, Rates] = field(default_factory=dict)
     datasets: tuple[DatasetSource, ...] = ()

@@ -83,6 +83,12 @@ class ArmSection(Section):
     timeout: TimeoutSection | None = Field(
         None, description="Time limits of this arm; those not given are the provider's."
     )
+    patience_s: Duration | None = Field(
+        None,
+        alias="patience",
+        description="Candidate only: how long a request waits for it before the baseline answers. "
+        "Default: from the baseline's times.",
+    )
 
 
 class StepSection(Section):

@@ -7,6 +7,7 @@ counts for Prometheus. It judges nothing and takes no orders.
 import asyncio
 import os
 import time
+from dataclasses import replace
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -142,7 +143,8 @@ class Agent:
             if self.shared.down or self.following.silent_s(time.monotonic()) > SILENT_AFTER_S:
                 try:
                     plan = await asyncio.to_thread(plan_in, self.store, self.leases)
-                    self.following.hear(plan, time.monotonic())
+                    known = self.following.plan.patience  # which only Redis has
+                    self.following.hear(replace(plan, patience=known), time.monotonic())
                 except StoreDown:
                     log.debug("plan.unheard")  # the shipper says that the store is down
             await asyncio.sleep(ASK_EVERY_S)

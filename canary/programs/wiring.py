@@ -42,4 +42,5 @@ def _target(config: Config, settings: CanarySettings, name: ArmName) -> ArmTarge
         model=arm.model,
         timeout=config.arm_timeouts.get((canary.name, name), provider.timeout),
         key=f"{canary.name}/{name}",
+        patience_s=config.patience.get(canary.name) if name == "candidate" else None,
     )

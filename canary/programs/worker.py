@@ -25,6 +25,7 @@ from proxy.mirror import Mirrors
 from proxy.pins import Pins
 from proxy.record import Recorder
 from proxy.server import TrafficProtocol
+from proxy.ticker import Ticker
 from proxy.upstream import Upstreams
 from records.capture_pipe import CapturePipe
 from records.outcome import Heartbeat
@@ -53,7 +54,8 @@ class Worker:
         self.plans = PlanWatch(args.folder / "plan.json")
         self.plan = self.plans.poll(time.time(), time.monotonic())
         self.descriptors = Descriptors.of_this_process()
-        self.upstreams = Upstreams(descriptors=self.descriptors)
+        self.ticker = Ticker(asyncio.get_running_loop())
+        self.upstreams = Upstreams(descriptors=self.descriptors, ticker=self.ticker)
         self.copies_upstreams = Upstreams(descriptors=self.descriptors)
         self.prices = Prices(self.config.current.prices)
         self.capture_pipe = CapturePipe(program("canary.programs.capturer", str(args.folder / "captures")))
@@ -75,6 +77,7 @@ class Worker:
             assignment_key=self.keys.assignment,
             pins=Pins(pin_token.value),
             mirrors=self.mirrors,
+            ticker=self.ticker,
         )
         feedback_token = Secret("CANARY_FEEDBACK_TOKEN", os.environ)
         self.endpoints = Endpoints(

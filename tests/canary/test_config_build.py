@@ -113,6 +113,11 @@ def test_an_arms_own_times_stand_over_its_providers() -> None:
     assert config.arm_timeouts == {("trial", "candidate"): Timeout(connect_s=2.0, total_s=10.0)}
 
 
+def test_a_candidates_patience_is_known_by_its_canary() -> None:
+    assert built().patience == {}
+    assert built(SMALL.replace("2024-08-06}", "new, patience: 20s}")).patience == {"trial": 20.0}
+
+
 def test_declared_metrics_stand_beside_the_built_in_ones() -> None:
     metrics = built(
         SMALL

@@ -76,6 +76,20 @@ def test_a_candidate_at_another_provider_needs_its_own_credential() -> None:
     ]
 
 
+def test_the_baseline_has_no_patience() -> None:
+    assert refusal(changed(("model: old}", "model: old, patience: 20s}"))) == [
+        "canary.yaml:9: canaries[0].baseline.patience: only the candidate has a patience; remove it here"
+    ]
+
+
+def test_a_patience_after_which_nobody_answers_is_a_warning() -> None:
+    text = changed(("model: new}", "model: new, patience: 20s}\n    on_candidate_failure: error"))
+    assert warnings(text) == (
+        "canary.yaml:10: canaries[0].candidate.patience: has no effect with on_candidate_failure: error, "
+        "because the baseline does not answer then",
+    )
+
+
 def test_a_candidate_at_another_provider_with_its_own_credential_is_fine() -> None:
     text = changed(("candidate: {provider: openai", "candidate: {provider: other"))
     assert warnings(text) == ()

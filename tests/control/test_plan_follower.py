@@ -1,5 +1,6 @@
 """What makes a plan news, and that a machine cut off from every admin falls to share 0. On a hand clock."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,11 @@ def test_a_plan_that_the_disk_did_not_take_is_written_with_the_next_news(tmp_pat
     folder.mkdir()
     assert following.hear(a_plan(5, refreshed_at=1001.0), 1.0)
     assert plans.read(folder / "plan.json") == a_plan(5, refreshed_at=1001.0)
+
+
+def test_a_changed_patience_is_news(path: Path) -> None:
+    following = PlanFollower(path)
+    following.hear(a_plan(5), 0.0)
+    changed = replace(a_plan(5, refreshed_at=1005.0), patience={"trial": {"chat/json": 12.0}})
+    assert following.hear(changed, WRITE_EVERY_S)
+    assert plans.read(path) == changed

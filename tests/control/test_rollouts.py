@@ -137,6 +137,14 @@ def test_each_change_publishes_a_plan_of_a_higher_version(two: Two) -> None:
     assert after.states["trial"].share == 0.1
 
 
+def test_the_plan_carries_the_patience_and_a_restart_keeps_what_was_published(two: Two) -> None:
+    one, _ = two.admins
+    one.patience = {"trial": {"chat/json": 12.0}}
+    one.publish()
+    assert two.plans[-1].patience == {"trial": {"chat/json": 12.0}}
+    assert Rollouts(two.store, two.plans.append, last=two.plans[-1]).plan.patience == one.patience
+
+
 @pytest.fixture
 def database(tmp_path: Path) -> Database:
     return Database(tmp_path)

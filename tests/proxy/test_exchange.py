@@ -1,35 +1,23 @@
 """Where there is no room: who is refused, who is answered by the baseline, and what is recorded of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
 from proxy.attempt import Attempt
 from proxy.breaker import IN_A_ROW
-from proxy.exchange import Exchanges, report_to_breaker
-from proxy.mirror import Mirrors
-from proxy.pins import Pins
-from proxy.provider import Provider
-from proxy.record import Recorder
-from proxy.routes import Routes
-from proxy.server import TrafficProtocol
-from proxy.upstream import Upstreams
+from proxy.exchange import report_to_breaker
 from records.outcome import ErrorType, Outcome
-from routing.plan import Plan, State
 from tests.proxy.calls import trial
 from tests.proxy.raw_provider import RawProvider, Wire, pool
+from tests.proxy.traffic import ANSWER, Traffic, chat
 
 Run = Callable[[Any], Any]
-KEY = b"k" * 32
 REJECTS: ErrorType = "candidate_rejects"
-ANSWER = b'{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hi"}}]}'
 
 
 @dataclass
@@ -49,56 +37,6 @@ class Holding:
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
                 % (len(ANSWER), ANSWER)
             )
-
-
-class Traffic:
-    """Exchanges behind a listener of their own. All users are of the candidate, or with a share of 0 of the
-    baseline."""
-
-    def __init__(self, provider: Provider, upstreams: Upstreams, *, covered: bool) -> None:
-        plain = trial(baseline=("raw", "base"), candidate=("raw", "new"), providers={"raw": provider})
-        self.trial = replace(plain, canary=replace(plain.canary, fall_back=covered))
-        self.share = 1.0
-        self.outcomes: list[Outcome] = []
-        recorder = Recorder(append=self._append, price=lambda api, model, usage: None, ids_key=KEY)
-        self.exchanges = Exchanges(
-            routes=Routes({"raw": provider}, [self.trial], ()),
-            plan=self.plan,
-            upstreams=upstreams,
-            recorder=recorder,
-            assignment_key=KEY,
-            pins=Pins(lambda: None),
-            mirrors=Mirrors(upstreams=upstreams, recorder=recorder, plan=self.plan),
-        )
-
-    def plan(self) -> Plan:
-        state = State(state="running", share=self.share, definition=self.trial.definition)
-        return Plan(version=1, states={"support": state})
-
-    def _append(self, outcome: Outcome) -> bool:
-        self.outcomes.append(outcome)
-        return True
-
-    @asynccontextmanager
-    async def served(self) -> AsyncIterator[httpx2.AsyncClient]:
-        """A client whose requests reach them."""
-        loop, state = asyncio.get_running_loop(), ServerState()
-        config = uvicorn.Config(
-            self.exchanges, http=TrafficProtocol, ws="none", lifespan="off", log_config=None
-        )  # type: ignore[arg-type]
-        server = await loop.create_server(
-            lambda: TrafficProtocol(config, state, {}, _loop=loop), "127.0.0.1", 0
-        )
-        host, port = server.sockets[0].getsockname()
-        async with httpx2.AsyncClient(
-            base_url=f"http://{host}:{port}", trust_env=False, timeout=20.0
-        ) as http:
-            yield http
-        server.close()
-
-
-def chat(text: str) -> dict[str, Any]:
-    return {"model": "gpt-4o", "user": "somebody", "messages": [{"role": "user", "content": text}]}
 
 
 def with_the_only_place_taken(

@@ -1,6 +1,7 @@
 """The plan file and its watch."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,17 @@ def test_a_plan_from_the_future_is_as_good_as_a_fresh_one(path: Path) -> None:
     watch = PlanWatch(path)
     assert share_of(watch.poll(1000.0, 7.0)) == 0.05
     assert share_of(watch.poll(1000.0, 7.0 + 15 * MINUTE)) == 0.0
+
+
+def test_a_changed_patience_is_seen_without_a_new_version(path: Path) -> None:
+    watch = PlanWatch(path)
+    plans.write(path, a_plan(5))
+    watch.poll(1000.0, 1.0)
+    changed = replace(a_plan(5, refreshed_at=1005.0), patience={"support-nov": {"chat/json": 12.0}})
+    plans.write(path, changed)
+    assert watch.poll(1005.0, 6.0) == changed
+
+
+def test_a_plan_of_the_version_before_has_no_patience(path: Path) -> None:
+    path.write_bytes(b'{"version": 3, "states": {}, "refreshed_at": 1000.0}')
+    assert PlanWatch(path).poll(1000.0, 1.0).patience == {}

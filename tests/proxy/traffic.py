@@ -1,0 +1,93 @@
+"""Exchanges behind a listener of their own, without a server's other processes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx2
+import uvicorn
+from uvicorn.server import ServerState
+
+from proxy.exchange import Exchanges
+from proxy.mirror import Mirrors
+from proxy.pins import Pins
+from proxy.provider import Provider
+from proxy.record import Recorder
+from proxy.routes import Routes
+from proxy.server import TrafficProtocol
+from proxy.ticker import Ticker
+from proxy.upstream import Upstreams
+from records.outcome import Outcome
+from routing.plan import Plan, State
+from tests.proxy.calls import trial
+
+KEY = b"k" * 32
+Handler = Callable[[Any], Coroutine[Any, Any, None]]
+ANSWER = b'{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hi"}}]}'
+
+
+class Traffic:
+    """Exchanges behind a listener of their own. All users are of the candidate, or with a share of 0 of the
+    baseline."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        upstreams: Upstreams,
+        *,
+        covered: bool = True,
+        candidate: Provider | None = None,
+        patience_s: float | None = None,
+    ) -> None:
+        """`provider` is the baseline's, and the candidate's where it has none of its own."""
+        plain = trial(baseline=("raw", "base"), candidate=("raw", "new"), providers={"raw": provider})
+        target = replace(plain.candidate, provider=candidate or provider, patience_s=patience_s)
+        canary = replace(plain.canary, fall_back=covered)
+        self.trial = replace(plain, canary=canary, candidate=target)
+        self.share = 1.0
+        self.outcomes: list[Outcome] = []
+        self.state = State(state="running", definition=self.trial.definition)
+        self.patience: dict[str, dict[str, float]] = {}
+        self.recorder = Recorder(append=self._append, price=lambda api, model, usage: None, ids_key=KEY)
+        self.ticker = Ticker(asyncio.get_running_loop())
+        self.exchanges = Exchanges(
+            routes=Routes({"raw": provider}, [self.trial], ()),
+            plan=self.plan,
+            upstreams=upstreams,
+            recorder=self.recorder,
+            assignment_key=KEY,
+            pins=Pins(lambda: None),
+            mirrors=Mirrors(upstreams=upstreams, recorder=self.recorder, plan=self.plan),
+            ticker=self.ticker,
+        )
+
+    def plan(self) -> Plan:
+        state = replace(self.state, share=self.share)
+        return Plan(version=1, states={"support": state}, patience=self.patience)
+
+    def _append(self, outcome: Outcome) -> bool:
+        self.outcomes.append(outcome)
+        return True
+
+    @asynccontextmanager
+    async def served(self, handler: Handler | None = None) -> AsyncIterator[httpx2.AsyncClient]:
+        """A client whose requests reach them, or a handler around them."""
+        loop, state = asyncio.get_running_loop(), ServerState()
+        config = uvicorn.Config(
+            handler or self.exchanges, http=TrafficProtocol, ws="none", lifespan="off", log_config=None
+        )  # type: ignore[arg-type]
+        server = await loop.create_server(
+            lambda: TrafficProtocol(config, state, {}, _loop=loop), "127.0.0.1", 0
+        )
+        host, port = server.sockets[0].getsockname()
+        async with httpx2.AsyncClient(
+            base_url=f"http://{host}:{port}", trust_env=False, timeout=20.0
+        ) as http:
+            yield http
+        server.close()
+
+
+def chat(text: str) -> dict[str, Any]:
+    return {"model": "gpt-4o", "user": "somebody", "messages": [{"role": "user", "content": text}]}
