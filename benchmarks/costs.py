@@ -8,6 +8,7 @@ No socket is used; `make bench` includes the kernel's part.
 """
 
 import asyncio
+import socket
 import sys
 import tempfile
 import time
@@ -67,6 +68,7 @@ class Nowhere(asyncio.Transport):
         super().__init__()
         self._loop = loop
         self._written: asyncio.Future[None] = loop.create_future()
+        self._socket = socket.socket()  # its number only; nothing is sent
 
     async def something(self) -> None:
         """Wait for the next write."""
@@ -84,7 +86,7 @@ class Nowhere(asyncio.Transport):
         return 0
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
+        return self._socket if name == "socket" else default
 
     def abort(self) -> None:
         """Do nothing."""
