@@ -1,4 +1,4 @@
-"""`error_rate` and `latency_p95`: too large a share of the candidate's outcomes is bad (failed, or too slow).
+"""`error_rate`, and what it has in common with the latency rules: too large a share of outcomes is bad.
 
 The limit follows the baseline, max(limit, 1.5 × the baseline's share), so a provider's bad minutes do not
 count against the candidate. Candidate outcomes wait for 20 baseline outcomes of the past ten minutes; after
@@ -6,19 +6,16 @@ ten minutes they are scored at the plain limit. Without the wait, a baseline tha
 a rollback.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from alerts.baseline import REACH_S, RecentShare
-from alerts.evidence import MINIMUM_UNITS, PAGE_CUSUM, Evidence, absolute_steps
+from alerts.evidence import PAGE_CUSUM, Evidence, absolute_steps
 from alerts.rule import Rule
 from alerts.selection import GuardrailSample
 from alerts.status import GuardrailStatus, RuleFinding, weigh
 from alerts.windows import Window
-from alerts.wording import percent, seconds
+from alerts.wording import percent
 
-SLOW_SHARE = 0.05
-"""A p95 is over its limit exactly when more than 5 % of the exchanges are slower than the limit."""
 TOO_HIGH = 0.5
 WAITING = 5_000
 
@@ -37,28 +34,17 @@ class AbsoluteState:
 
 
 class AbsoluteRule:
-    """The common part of both rules.
+    """The common part. A sample's `failed` says whether it is bad.
 
-    `bad` judges a sample (None: unknown). `limit` is a share in (0, 1). `least_units` distinct units must
-    have had a bad outcome before the rule pages or rolls back.
+    `limit` is a share in (0, 1). `least_units` distinct units must have had a bad outcome before the rule
+    pages or rolls back.
     """
 
-    def __init__(
-        self,
-        rule: Rule,
-        *,
-        limit: float,
-        bad: Callable[[GuardrailSample], bool | None],
-        least_units: int,
-        binned: bool = False,
-    ) -> None:
+    def __init__(self, rule: Rule, state: AbsoluteState, *, limit: float, least_units: int) -> None:
         self.rule = rule
         self.limit = limit
-        self.bad = bad
         self.least_units = least_units
-        self.state = AbsoluteState(
-            candidate=Window(rule.window_s, binned), baseline=Window(rule.window_s, binned)
-        )
+        self.state = state
 
     @property
     def evidence(self) -> Evidence:
@@ -70,28 +56,22 @@ class AbsoluteRule:
         """True once the evidence was enough to roll back."""
         return self.state.convicted
 
-    def show(self, sample: GuardrailSample) -> None:
+    def add_shown(self, sample: GuardrailSample) -> None:
         """Add one exchange to the windows."""
-        bad = self.bad(sample)
-        if bad is None:
-            return
         state = self.state
+        window = state.candidate if sample.candidate else state.baseline
+        window.add(sample.completed, sample.latency_s or 0.0, over=sample.failed)
         if not sample.candidate:
-            state.baseline.add(sample.completed, sample.latency_s or 0.0, over=bad)
             return
-        state.candidate.add(sample.completed, sample.latency_s or 0.0, over=bad)
         if len(state.units) < self.rule.minimum and sample.unit not in state.units:
             state.units.append(sample.unit)
 
-    def score(self, sample: GuardrailSample) -> None:
+    def add_counted(self, sample: GuardrailSample) -> None:
         """Add one counted exchange to the evidence. Call in order of completion."""
-        bad = self.bad(sample)
-        if bad is None:
-            return
         if sample.candidate:
             self.state.waiting.append(sample)
         else:
-            self.state.recent.add(sample.completed, bad)
+            self.state.recent.add(sample.completed, sample.failed)
         if self.state.waiting:
             self.settle(sample.completed)
 
@@ -123,7 +103,7 @@ class AbsoluteRule:
             return
         failure, success = absolute_steps(limit)
         evidence = self.state.evidence
-        if not self.bad(sample):
+        if not sample.failed:
             evidence.add(sample.unit, success)
             return
         evidence.add(sample.unit, failure)
@@ -151,7 +131,16 @@ class ErrorRate(AbsoluteRule):
     """More than `limit` of the candidate's outcomes fail. `minimum` counts units."""
 
     def __init__(self, rule: Rule) -> None:
-        super().__init__(rule, limit=rule.limit, bad=lambda s: s.failed, least_units=rule.minimum)
+        state = AbsoluteState(candidate=Window(rule.window_s), baseline=Window(rule.window_s))
+        super().__init__(rule, state, limit=rule.limit, least_units=rule.minimum)
+
+    def show(self, sample: GuardrailSample) -> None:
+        """Add one exchange to the windows."""
+        self.add_shown(sample)
+
+    def score(self, sample: GuardrailSample) -> None:
+        """Add one counted exchange to the evidence. Call in order of completion."""
+        self.add_counted(sample)
 
     def status(self, now: float) -> GuardrailStatus:
         """The rule's status at monotonic `now`."""
@@ -184,49 +173,4 @@ class ErrorRate(AbsoluteRule):
             f"candidate: {candidate.over(now)} of {candidate.count(now)} outcomes failed"
             f" ({percent(candidate.share_over(now))}, limit {percent(self.limit)});"
             f" baseline: {baseline.over(now)} of {baseline.count(now)} ({percent(baseline.share_over(now))})"
-        )
-
-
-class LatencyP95(AbsoluteRule):
-    """The candidate's p95 latency is over `limit` seconds, and the baseline's is not.
-
-    `minimum` counts exchanges. While the baseline itself is too slow, the rule does not apply and scores
-    nothing.
-    """
-
-    def __init__(self, rule: Rule) -> None:
-        def slow(sample: GuardrailSample) -> bool | None:
-            return None if sample.latency_s is None else sample.latency_s > rule.limit
-
-        super().__init__(rule, limit=SLOW_SHARE, bad=slow, least_units=MINIMUM_UNITS, binned=True)
-
-    def adapted(self, baseline_share: float) -> float:
-        """The limit; 1.0, which nothing exceeds, while the baseline's p95 is over it."""
-        return 1.0 if baseline_share >= SLOW_SHARE else super().adapted(baseline_share)
-
-    def status(self, now: float) -> GuardrailStatus:
-        """The rule's status at monotonic `now`."""
-        self.settle(now)
-        state = self.state
-        baseline_slow = state.baseline.share_over(now)
-        found = RuleFinding(
-            applicable=baseline_slow is None or baseline_slow <= SLOW_SHARE,
-            enough=state.candidate.count(now) >= self.rule.minimum,
-            over=(state.candidate.share_over(now) or 0.0) > SLOW_SHARE,
-            convincing=state.evidence.pages(self.least_units),
-            convicted=state.convicted,
-        )
-        verdict, action = weigh(self.rule, found)
-        p95_s, baseline_p95_s = state.candidate.quantile(0.95, now), state.baseline.quantile(0.95, now)
-        return GuardrailStatus(
-            rule=self.rule.rule,
-            state=verdict,
-            action=action,
-            value=p95_s,
-            threshold=self.rule.limit,
-            evidence=self.numbers(now),
-            sentence=f"candidate: p95 latency {seconds(p95_s)} over {state.candidate.count(now)} exchanges"
-            f" (limit {seconds(self.rule.limit)}); baseline: {seconds(baseline_p95_s)}",
-            category=self.rule.category,
-            segment=self.rule.segment,
         )

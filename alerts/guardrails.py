@@ -1,27 +1,30 @@
 """One canary's guardrails: outcomes and feedback in, statuses out. Judges; `control` acts.
 
     watch.observe(outcome)      once per record
+    watch.observe_in_flight(…)  for an exchange that has not ended
     watch.judge(now, …)         scores settled outcomes and returns every rule's status
     watch.snapshot()            the whole state, JSON-able, for the checkpoint
 
 Times are CLOCK_MONOTONIC seconds of one boot; `restore` converts them after a reboot.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from alerts.rollback_evidence import Path, Point, RollbackEvidence, rule_then
+from alerts.paths import add_growth, add_statuses
+from alerts.rollback_evidence import Path, RollbackEvidence, rule_then
 from alerts.rule import DEFAULT_RULES, Rule
-from alerts.scope import Guardrail, Scope, build_scopes, state_key
+from alerts.running import WorkerId, note, still_running, timed_outcome
+from alerts.scope import Growth, Guardrail, Scope, build_scopes, state_key
 from alerts.selection import FirstStarted, GuardrailSample
-from alerts.status import GuardrailStatus, StatusState, located, rule_key
+from alerts.status import GuardrailStatus, StatusState, located
 from alerts.telemetry import Telemetry
 from alerts.watch_state import WatchState
 from alerts.where import ANY, CATEGORY, Concentration, kind_of
 from records.metric import BUILT_IN, Metric
-from records.outcome import Feedback, Outcome
+from records.outcome import Feedback, InFlight, Outcome
 
 LONGEST_SETTLE_S = 10.0
 _WORST: Sequence[StatusState] = ("latched", "firing", "warn", "ok", "not_enough_data", "not_applicable")
@@ -31,6 +34,13 @@ def counts_units(rule: Rule) -> bool:
     """True for error rules over the whole canary: their minimum counts users."""
     about_errors = rule.rule in ("error_rate", "error_rate_vs_baseline")
     return about_errors and rule.category is None and not rule.segment
+
+
+def _concerns_an_arm(outcome: Outcome) -> bool:
+    """True when a rule may use the outcome: it is evidence, or the caller left an exchange that the hash
+    assigned."""
+    left = outcome.outcome == "aborted" and bool(outcome.canary)
+    return outcome.evidence or (left and outcome.reason == "cohort")
 
 
 def _tags(rules: Sequence[Rule], segments: Sequence[str]) -> tuple[str, ...]:
@@ -85,25 +95,40 @@ class Watch:
             return
         for telemetry in self.telemetries:
             telemetry.outcome_arrived()
-        if outcome.run != self.state.run:
+        state = self.state
+        running = state.running.pop(outcome.exchange_id, None)
+        if outcome.run != state.run or not _concerns_an_arm(outcome):
             return
-        self.state.locate(outcome, tags=self.segments, limits_s=self._slow_limits_s)
-        if not outcome.evidence:
-            return
-        sample = self._sample(outcome)
-        self.state.add(outcome, sample)
-        if sample.candidate:
-            self.state.count_step_unit(outcome.phase, sample.unit, least=self._least_units)
+        state.locate(outcome, tags=self.segments, limits_s=self._slow_limits_s)
+        started = outcome.mono + state.shift
+        ended = started + (outcome.latency_s or 0.0)
+        timed, counted = timed_outcome(outcome, started), running.counted if running is not None else ()
+        sample = self._sample(outcome) if outcome.evidence else None
         for scope in self.scopes:
-            if scope.takes(outcome):
+            if not scope.takes(outcome):
+                continue
+            self._record_growth(scope.hear(outcome, ended))
+            scope.time(timed, ended, counted)
+            if sample is not None:
                 scope.observe(sample)
+
+    def observe_in_flight(self, worker: WorkerId, record: InFlight) -> None:
+        """Add one exchange in flight, or the news of its first token. Its outcome or the death of its worker
+        removes it."""
+        mine = record.canary == self.canary and record.run == self.state.run
+        if mine and record.reason == "cohort":
+            note(self.state.running, worker, record, started=record.mono + self.state.shift)
+
+    def forget_worker(self, worker: WorkerId) -> None:
+        """Forget the exchanges in flight of a worker that exited."""
+        self.state.running = still_running(self.state.running, gone=worker)
 
     def _sample(self, outcome: Outcome) -> GuardrailSample:
         state = self.state
         state.serial += 1
         started = outcome.mono + state.shift
         latency_s = outcome.latency_s
-        return GuardrailSample(
+        sample = GuardrailSample(
             started if latency_s is None else started + latency_s,
             state.serial,
             started,
@@ -114,6 +139,10 @@ class Watch:
             latency_s,
             None if outcome.usage.estimated else outcome.cost_usd,
         )
+        state.add(outcome, sample)
+        if sample.candidate:
+            state.count_step_unit(outcome.phase, sample.unit, least=self._least_units)
+        return sample
 
     @property
     def _least_units(self) -> int:
@@ -146,17 +175,16 @@ class Watch:
                 telemetry.other_outcome_arrived()
             if routed:
                 telemetry.routed(now)
+        self._time_running(now)
         until = now - self.settle_s(now)
         for scope in self.scopes:
-            for sample in scope.score(until):
-                if sample.candidate:
-                    self._record_growth(scope, sample)
+            self._record_growth(scope.score(until, now))
         if now - self._swept_at >= 60.0:
             self._swept_at = now
             for scope in self.scopes:
-                scope.first.forget_before(now)
+                scope.forget_before(now)
         statuses = self._located([guardrail.status(now) for guardrail in self.guardrails])
-        self._extend_paths(statuses, until)
+        add_statuses(self.state.paths, statuses, until + self.state.utc_minus_mono)
         return statuses
 
     def _located(self, statuses: Sequence[GuardrailStatus]) -> list[GuardrailStatus]:
@@ -189,24 +217,18 @@ class Watch:
             self._settle_s = min(max(latencies), LONGEST_SETTLE_S)
         return self._settle_s
 
-    def _record_growth(self, scope: Scope, sample: GuardrailSample) -> None:
-        """Record the evidence after one candidate outcome while it grows; a judgement may come many outcomes
-        later. Recording ends when the rule convicts."""
-        for guardrail in scope.proving:
-            evidence, rule = guardrail.evidence, guardrail.rule
-            if max(evidence.running) > 0.0:
-                path = self.state.paths.setdefault(rule_key(rule.rule, rule.category, rule.segment), Path())
-                at = sample.completed + self.state.utc_minus_mono
-                path.add(Point(at, evidence.mixture, evidence.cusum, float(evidence.observations)))
-                path.ended = guardrail.convicted and rule.action == "rollback"
+    def _time_running(self, now: float) -> None:
+        """Count the exchanges in flight that have become slow."""
+        state = self.state
+        if not state.running:
+            return
+        state.running = still_running(state.running, now=now)
+        running = list(state.running.values())
+        for scope in self.scopes:
+            scope.time_running(running, now)
 
-    def _extend_paths(self, statuses: Sequence[GuardrailStatus], now: float) -> None:
-        at = now + self.state.utc_minus_mono
-        for status in statuses:
-            numbers = status.evidence
-            if "ln_mixture" in numbers and numbers["observations"]:
-                path = self.state.paths.setdefault(status.key, Path())
-                path.add(Point(at, numbers["ln_mixture"], numbers["ln_cusum"], numbers["observations"]))
+    def _record_growth(self, grown: Iterable[Growth]) -> None:
+        add_growth(self.state.paths, grown, self.state.utc_minus_mono)
 
     def why(
         self,
@@ -260,6 +282,7 @@ class Watch:
         state = msgspec.convert(document["watch"], WatchState, str_keys=True)
         if new_boot is not None:
             state.shift = new_boot - state.utc_minus_mono
+            state.running = {}  # their workers are gone
         guardrails = document["guardrails"]
         restored = [
             (g, msgspec.convert(guardrails[state_key(g)], type(g.state), str_keys=True))

@@ -9,23 +9,35 @@ RuleName = Literal[
     "error_rate",
     "error_rate_vs_baseline",
     "latency_p95",
+    "latency_vs_baseline",
+    "abandoned",
+    "answer_faults",
+    "refused",
+    "cut_off",
+    "empty",
+    "invalid_output",
     "cost_per_request",
     "csat",
     "thumbs",
+    "helped",
+    "nps",
     "escalated",
+    "repeat_question",
     "telemetry",
 ]
+FAULT_RULES: tuple[RuleName, ...] = ("answer_faults", "refused", "cut_off", "empty", "invalid_output")
+RATINGS: tuple[RuleName, ...] = ("csat", "thumbs", "helped", "nps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One guardrail.
 
-    `limit` is in the rule's unit: a share for `error_rate` (.05), a factor of the baseline for
-    `error_rate_vs_baseline` (1.5) and `cost_per_request` (2.0), seconds for `latency_p95`, a factor of the
-    baseline's mean rating for `csat` and `thumbs` (.95), seconds without an outcome for `telemetry`;
-    `escalated` ignores it. `window_s` None is the whole run. `minimum` counts exchanges, raters or distinct
-    failing units, depending on the rule. Action `page` pages, `rollback` also rolls the candidate back,
+    `limit` is in the rule's unit: a share for `error_rate` (.05), seconds for `latency_p95`, a factor of the
+    baseline's mean rating for the ratings (.95), seconds without an outcome for `telemetry`, and a factor of
+    the baseline for the others (1.5 for `latency_vs_baseline`); `escalated` and `repeat_question` ignore it.
+    `window_s` None is the whole run. `minimum` counts exchanges, raters or distinct units, depending on the
+    rule. Action `page` pages, `rollback` also rolls the candidate back,
     `hold` also stops the ramp's clock.
     """
 
@@ -42,9 +54,24 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule(rule="error_rate", limit=0.05, window_s=None, minimum=3, action="rollback"),
     Rule(rule="error_rate_vs_baseline", limit=1.5, window_s=None, minimum=3, action="rollback"),
     Rule(rule="latency_p95", limit=3.0, window_s=600.0, minimum=50, action="rollback"),
+    Rule(rule="latency_vs_baseline", limit=1.5, window_s=None, minimum=3, action="rollback"),
+    Rule(rule="abandoned", limit=1.5, window_s=None, minimum=3, action="rollback"),
+    Rule(rule="answer_faults", limit=1.5, window_s=None, minimum=3, action="page"),
+    Rule(rule="empty", limit=3.0, window_s=None, minimum=3, action="rollback"),
+    Rule(rule="invalid_output", limit=3.0, window_s=None, minimum=3, action="rollback"),
     Rule(rule="cost_per_request", limit=2.0, window_s=1800.0, minimum=30, action="rollback"),
     Rule(rule="csat", limit=0.95, window_s=86400.0, minimum=30, action="page"),
     Rule(rule="thumbs", limit=0.95, window_s=86400.0, minimum=30, action="page"),
+    Rule(rule="helped", limit=0.95, window_s=86400.0, minimum=30, action="page"),
+    Rule(rule="nps", limit=0.95, window_s=86400.0, minimum=30, action="page"),
     Rule(rule="escalated", limit=1.0, window_s=None, minimum=3, action="page"),
+    Rule(rule="repeat_question", limit=1.0, window_s=None, minimum=3, action="page"),
     Rule(rule="telemetry", limit=900.0, window_s=900.0, minimum=1, action="hold"),
 )
+"""Those that may roll back number eight. Each convicts a healthy candidate with probability .001."""
+
+LISTED_RULES: tuple[Rule, ...] = (
+    Rule(rule="refused", limit=1.5, window_s=None, minimum=3, action="page"),
+    Rule(rule="cut_off", limit=1.5, window_s=None, minimum=3, action="page"),
+)
+"""Rules that only a list names: `answer_faults` watches both by default."""

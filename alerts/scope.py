@@ -1,19 +1,23 @@
 """The guardrails over one part of the traffic: all of it, one category, or one segment."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from alerts.absolute import ErrorRate, LatencyP95
+from alerts.absolute import ErrorRate
+from alerts.answers import Abandoned, AnswerFault
 from alerts.evidence import Evidence
+from alerts.latency import LatencyP95, LatencyRule, LatencyVsBaseline
 from alerts.means import CostPerRequest, Rating
 from alerts.outage import Outage
-from alerts.relative import ErrorRateVsBaseline, Escalated
-from alerts.rule import Rule
+from alerts.relative import ErrorRateVsBaseline
+from alerts.reports import Escalated, RepeatQuestion
+from alerts.rule import FAULT_RULES, RATINGS, Rule, RuleName
+from alerts.running import RunningExchange, Timed
 from alerts.selection import FirstStarted, GuardrailSample
 from alerts.status import GuardrailStatus, rule_key
 from alerts.telemetry import Telemetry
 from records.metric import Metric
-from records.outcome import Feedback, Outcome
+from records.outcome import Feedback, InFlight, Outcome
 
 DEFAULT_ERROR_LIMIT = 0.05
 
@@ -42,6 +46,13 @@ class Scores(Protocol):
 
 
 @runtime_checkable
+class Hears(Protocol):
+    """A rule that learns from every outcome itself, also from those that callers left."""
+
+    def hear(self, outcome: Outcome, at: float) -> bool: ...
+
+
+@runtime_checkable
 class LearnsFromFeedback(Protocol):
     """A rule that learns from feedback."""
 
@@ -65,6 +76,10 @@ class Proves(Protocol):
     def convicted(self) -> bool: ...
 
 
+Growth = tuple[Proves, float]
+"""A rule whose evidence may have grown, and the monotonic time of the exchange behind it."""
+
+
 class Scope:
     """Guardrails over one part of the traffic, and that part's selection of counted exchanges."""
 
@@ -77,19 +92,21 @@ class Scope:
         self.first = FirstStarted()
         self._shows = [g for g in guardrails if isinstance(g, Shows)]
         self._scores = [g for g in guardrails if isinstance(g, Scores)]
+        self._hears = [g for g in guardrails if isinstance(g, Hears)]
+        self.latencies = [g for g in guardrails if isinstance(g, LatencyRule)]
         self._learning = [g for g in guardrails if isinstance(g, LearnsFromFeedback)]
-        self.proving = [g for g in guardrails if isinstance(g, Proves)]
+        self._proving = [g for g in self._scores if isinstance(g, Proves)]
 
     @property
     def name(self) -> str:
         """The part of the traffic as a string."""
         return _scope_name(self.category, self.segment)
 
-    def takes(self, outcome: Outcome) -> bool:
-        """True when the outcome belongs to this part of the traffic."""
-        if self.category is not None and outcome.category != self.category:
+    def takes(self, exchange: Outcome | InFlight) -> bool:
+        """True when the exchange belongs to this part of the traffic."""
+        if self.category is not None and exchange.category != self.category:
             return False
-        return not self.segment or all(outcome.tags.get(tag) == v for tag, v in self.segment.items())
+        return not self.segment or all(exchange.tags.get(tag) == v for tag, v in self.segment.items())
 
     def observe(self, sample: GuardrailSample) -> None:
         """Show one exchange, and queue it for scoring."""
@@ -98,13 +115,49 @@ class Scope:
         if self._scores:
             self.first.offer(sample)
 
-    def score(self, until: float) -> Iterator[GuardrailSample]:
-        """Score the counted exchanges that ended by monotonic `until`, in order of completion. Yields each
-        after scoring it."""
+    def hear(self, outcome: Outcome, at: float) -> Iterator[Growth]:
+        """Pass one outcome that arrived at monotonic `at` to the rules about outcomes. Yields the evidence
+        that grew."""
+        for guardrail in self._hears:
+            if guardrail.hear(outcome, at) and isinstance(guardrail, Proves):
+                yield guardrail, at
+
+    def time(self, exchange: Timed, now: float, counted: Collection[str]) -> None:
+        """Pass the time of an exchange that has ended to the latency rules for which it has not counted."""
+        for guardrail in self.latencies:
+            if not counted or state_key(guardrail) not in counted:
+                guardrail.finish(exchange, now)
+
+    def time_running(self, running: Sequence[RunningExchange], now: float) -> None:
+        """Pass the exchanges in flight to the latency rules, each until it has counted."""
+        for guardrail in self.latencies:
+            key = state_key(guardrail)
+            for each in running:
+                if (
+                    key not in each.counted
+                    and self.takes(each.record)
+                    and guardrail.time(each.timed(now), now)
+                ):
+                    each.counted.append(key)
+
+    def score(self, until: float, now: float) -> Iterator[Growth]:
+        """Score the counted exchanges that ended by monotonic `until`, in order of completion, and those
+        whose latency is known at `now`. Yields the evidence after each of the candidate's."""
         for sample in self.first.release(until):
             for guardrail in self._scores:
                 guardrail.score(sample)
-            yield sample
+            if sample.candidate:
+                yield from ((guardrail, sample.completed) for guardrail in self._proving)
+        for latency in self.latencies:
+            for sample in latency.count(now):
+                if sample.candidate:
+                    yield latency, sample.completed
+
+    def forget_before(self, now: float) -> None:
+        """Forget units that cannot be asked about any more."""
+        self.first.forget_before(now)
+        for latency in self.latencies:
+            latency.state.first.forget_before(now)
 
     def observe_feedback(self, feedback: Feedback, *, share: float, at: float) -> None:
         """Pass feedback to the rules about its metric. Feedback has no category and no tags, so only rules
@@ -131,7 +184,8 @@ def build_scopes(rules: Sequence[Rule], metrics: Mapping[str, Metric]) -> list[S
 
 
 def _scope(rules: Sequence[Rule], metrics: Mapping[str, Metric], least_share: float) -> Scope:
-    guardrails = [_guardrail(rule, metrics, least_share) for rule in rules]
+    compared = any(rule.rule == "latency_vs_baseline" for rule in rules)
+    guardrails = [_guardrail(rule, metrics, least_share, compared) for rule in rules]
     strictest = min(
         (rule for rule in rules if rule.rule == "error_rate"), key=lambda rule: rule.limit, default=None
     )
@@ -140,18 +194,21 @@ def _scope(rules: Sequence[Rule], metrics: Mapping[str, Metric], least_share: fl
     return Scope(rules[0].category, rules[0].segment, guardrails)
 
 
-def _guardrail(rule: Rule, metrics: Mapping[str, Metric], least_share: float) -> Guardrail:
-    build: dict[str, Callable[[], Guardrail]] = {
-        "error_rate": lambda: ErrorRate(rule),
-        "error_rate_vs_baseline": lambda: ErrorRateVsBaseline(rule, least_share=least_share),
-        "latency_p95": lambda: LatencyP95(rule),
-        "cost_per_request": lambda: CostPerRequest(rule),
-        "csat": lambda: _rating(rule, metrics),
-        "thumbs": lambda: _rating(rule, metrics),
-        "escalated": lambda: Escalated(rule),
-        "telemetry": lambda: Telemetry(rule),
+def _guardrail(rule: Rule, metrics: Mapping[str, Metric], least_share: float, compared: bool) -> Guardrail:
+    build: dict[RuleName, Callable[[Rule], Guardrail]] = {
+        "error_rate": ErrorRate,
+        "error_rate_vs_baseline": lambda rule: ErrorRateVsBaseline(rule, least_share=least_share),
+        "latency_p95": lambda rule: LatencyP95(rule, compared=compared),
+        "latency_vs_baseline": LatencyVsBaseline,
+        "abandoned": Abandoned,
+        "cost_per_request": CostPerRequest,
+        "escalated": Escalated,
+        "repeat_question": RepeatQuestion,
+        "telemetry": Telemetry,
+        **dict.fromkeys(FAULT_RULES, AnswerFault),
+        **dict.fromkeys(RATINGS, lambda rule: _rating(rule, metrics)),
     }
-    return build[rule.rule]()
+    return build[rule.rule](rule)
 
 
 def _rating(rule: Rule, metrics: Mapping[str, Metric]) -> Rating:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from alerts.candidate_error import CandidateError, candidate_error
 from alerts.rollback_evidence import FAILURES, ArmTally, FailureSample, Path, sample_of
+from alerts.running import RunningExchange
 from alerts.selection import GuardrailSample
 from alerts.where import FailingTally, kinds_of, parts_of
 from records.outcome import Outcome
@@ -20,7 +21,8 @@ class WatchState:
     `shift` is added to every incoming time, and `utc_minus_mono` converts to UTC. `shares` holds each ramp
     phase's share, `tallies` both arms' figures, `failures` the candidate's last failures, `failing` where
     they lie, `provider_error` its provider's newest error, and `paths` each rule's evidence over time.
-    `step_units` are candidate users in the newest phase, at most as many as a step needs.
+    `step_units` are candidate users in the newest phase, at most as many as a step needs. `running` are the
+    exchanges in flight by exchange id.
     """
 
     run: int
@@ -37,6 +39,7 @@ class WatchState:
     paths: dict[str, Path] = field(default_factory=dict)
     step_phase: int = -1
     step_units: list[str] = field(default_factory=list)
+    running: dict[str, RunningExchange] = field(default_factory=dict)
 
     def add(self, outcome: Outcome, sample: GuardrailSample) -> None:
         """Add one exchange of this run that is evidence."""

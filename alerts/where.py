@@ -140,6 +140,8 @@ _KINDS: Mapping[str, str] = {
     "error_rate_vs_baseline": "failed",
     "abandoned": "abandoned",
     "answer_faults": "answer_faults",
+    "refused": "refused",
+    "cut_off": "cut_off",
     "empty": "empty",
     "invalid_output": "invalid_output",
 }

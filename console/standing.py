@@ -34,10 +34,20 @@ _NAMES = {
     "error_rate": "Error rate",
     "error_rate_vs_baseline": "Error rate vs. baseline",
     "latency_p95": "p95 latency",
+    "latency_vs_baseline": "Latency vs. baseline",
+    "abandoned": "Callers who left",
+    "answer_faults": "Faulty answers",
+    "refused": "Refused answers",
+    "cut_off": "Answers cut off",
+    "empty": "Empty answers",
+    "invalid_output": "Invalid output",
     "cost_per_request": "Cost per request",
     "csat": "Satisfaction",
     "thumbs": "Thumbs up",
+    "helped": "Helped",
+    "nps": "NPS",
     "escalated": "Escalations",
+    "repeat_question": "Questions asked again",
     "telemetry": "Telemetry",
     "outage": "Baseline's own errors",
 }
@@ -48,8 +58,10 @@ _UNITS: Mapping[str, Callable[[float | None], str]] = {
     "telemetry": words.span,
     "csat": words.points,
     "thumbs": words.points,
+    "helped": words.points,
+    "nps": words.points,
 }
-_LOW_IS_BAD = ("csat", "thumbs")
+_LOW_IS_BAD = ("csat", "thumbs", "helped", "nps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

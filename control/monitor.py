@@ -84,8 +84,9 @@ class Monitor:
         """Process outcomes, feedback, heartbeats and worker exits."""
         for key, beat in events.beats:
             self._beat(key, beat)
-        for key, _ in events.deaths:
-            self._finished.pop(key, None)
+        for worker, running in events.in_flight:
+            if running.canary in self.canaries:
+                self.canaries[running.canary].watch.observe_in_flight(worker, running)
         self._outcomes_heard += events.heard
         self._dropped_heard += events.dropped
         for record in events.records:
@@ -99,6 +100,8 @@ class Monitor:
             else:
                 watched.watch.observe_feedback(record)
                 watched.pulse.observe_feedback(record)
+        for key, _ in events.deaths:
+            self._forget(key)
 
     def judge(self, now_utc: float, now_mono: float) -> bool:
         """Judge if it is time. True when there are new notices: save the memory, then send them."""
@@ -111,7 +114,8 @@ class Monitor:
         self._finished_heard = self._outcomes_heard = 0
         # The exit of another machine's worker is not reported.
         oldest = now_mono - FORGOTTEN_AFTER_S
-        self._finished = {key: (count, at) for key, (count, at) in self._finished.items() if at > oldest}
+        for key in [key for key, (_, at) in self._finished.items() if at <= oldest]:
+            self._forget(key)
         told = [notice for incident in self._left for notice in incidents.over(incident, now_utc)]
         self._left.clear()
         for name, watched in self.canaries.items():
@@ -191,6 +195,11 @@ class Monitor:
                 pulse=pulse if new_boot is None else pulses.elsewhere(pulse),
                 incident=incidents.from_document(kept["incident"]),
             )
+
+    def _forget(self, worker: WorkerKey) -> None:
+        self._finished.pop(worker, None)
+        for watched in self.canaries.values():
+            watched.watch.forget_worker(worker)
 
     def _beat(self, key: WorkerKey, beat: Heartbeat) -> None:
         before, _ = self._finished.get(key, (beat.finished, beat.mono))

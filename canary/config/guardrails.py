@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 
-from alerts.rule import DEFAULT_RULES, Rule, RuleName
+from alerts.rule import DEFAULT_RULES, LISTED_RULES, RATINGS, Rule, RuleName
 from canary.config.quantity import parse_duration, parse_share
 from canary.config.sections import GuardrailSection
 
-_DEFAULTS = {rule.rule: rule for rule in DEFAULT_RULES}
-WHOLE_ONLY: tuple[RuleName, ...] = ("csat", "thumbs", "escalated", "telemetry")
+_DEFAULTS = {rule.rule: rule for rule in (*DEFAULT_RULES, *LISTED_RULES)}
+WHOLE_ONLY: tuple[RuleName, ...] = (*RATINGS, "escalated", "repeat_question", "telemetry")
 """Rules that cannot be narrowed to a category or segment."""
 
 _SECONDS: tuple[RuleName, ...] = ("latency_p95", "telemetry")
-_RATINGS: tuple[RuleName, ...] = ("csat", "thumbs")
 
 
 def rules(sections: Sequence[GuardrailSection] | None) -> tuple[Rule, ...]:
@@ -34,7 +33,7 @@ def limit(section: GuardrailSection) -> float:
         return _share(text)
     if section.rule in _SECONDS:
         return _positive(parse_duration(text))
-    if section.rule in _RATINGS and text.strip().endswith("%"):
+    if section.rule in RATINGS and text.strip().endswith("%"):
         return _below_baseline(text)
     return _factor(text)
 

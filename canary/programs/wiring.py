@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from alerts.rule import DEFAULT_RULES
 from canary.config import Config
 from control.settings import CanarySettings
 from proxy.breaker import Breaker
@@ -27,9 +28,16 @@ def _trial(config: Config, settings: CanarySettings, breakers: Mapping[str, Brea
         candidate=_target(config, settings, "candidate"),
         mirror=settings.mirror,
         capture=settings.capture,
-        counts_repeats=any(row.metric in _OF_REPEATS for row in settings.judged.criteria),
+        counts_repeats=_counts_repeats(settings),
         breaker=breakers.get(canary.name) or Breaker(),
     )
+
+
+def _counts_repeats(settings: CanarySettings) -> bool:
+    """True when a row of the rubric or a list of guardrails asks for it: each question's hash is stored."""
+    listed = settings.guardrails if settings.guardrails != DEFAULT_RULES else ()
+    names = {row.metric for row in settings.judged.criteria} | {rule.rule for rule in listed}
+    return not names.isdisjoint(_OF_REPEATS)
 
 
 def _target(config: Config, settings: CanarySettings, name: ArmName) -> ArmTarget:

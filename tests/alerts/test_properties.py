@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from alerts.evidence import Evidence, absolute_steps, betting_steps, relative_steps
 from alerts.incident import Incident, Notice, from_document, step, to_document
-from alerts.relative import ErrorRateVsBaseline, Escalated
+from alerts.relative import ErrorRateVsBaseline
+from alerts.reports import Escalated
 from alerts.rule import Action, Rule
 from alerts.selection import GuardrailSample
 from alerts.status import GuardrailStatus, StatusName

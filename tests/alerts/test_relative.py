@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from alerts.events import EventsState, note_event
 from alerts.guardrails import Watch
-from alerts.relative import EventsState, note_event
 from alerts.rule import Rule
 from alerts.windows import Window
 

@@ -1,6 +1,6 @@
 import pytest
 
-from alerts.rule import DEFAULT_RULES, Rule, RuleName
+from alerts.rule import DEFAULT_RULES, LISTED_RULES, Rule, RuleName
 from canary.config import guardrails
 from canary.config.sections import GuardrailSection
 
@@ -14,8 +14,8 @@ def test_an_empty_list_is_no_rule_at_all() -> None:
 
 
 def test_what_is_left_out_is_as_in_the_default_rule() -> None:
-    names: list[RuleName] = [rule.rule for rule in DEFAULT_RULES]
-    assert guardrails.rules([GuardrailSection(rule=name) for name in names]) == DEFAULT_RULES
+    rules = (*DEFAULT_RULES, *LISTED_RULES)
+    assert guardrails.rules([GuardrailSection(rule=rule.rule) for rule in rules]) == rules
 
 
 def test_what_is_given_stands_over_the_default() -> None:
@@ -48,9 +48,14 @@ def test_what_is_given_stands_over_the_default() -> None:
         ("error_rate", "0.05", 0.05),
         ("error_rate_vs_baseline", "1.5x", 1.5),
         ("latency_p95", "3s", 3.0),
+        ("latency_vs_baseline", "2x", 2.0),
+        ("abandoned", "3x", 3.0),
+        ("empty", "4x", 4.0),
         ("cost_per_request", "2", 2.0),
         ("csat", "5%", 0.95),
         ("thumbs", "0.9x", 0.9),
+        ("helped", "5%", 0.95),
+        ("nps", "10%", 0.9),
         ("escalated", "1x", 1.0),
         ("telemetry", "15m", 900.0),
     ],

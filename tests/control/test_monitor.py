@@ -6,13 +6,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from canary.config import parse
 from control.events import WorkerEvents
 from control.monitor import FORGOTTEN_AFTER_S, Monitor
 from control.rollouts import Rollouts
 from records.meters import Meters
-from records.outcome import Heartbeat, Outcome
+from records.outcome import Heartbeat, InFlight, Outcome
 from records.store import Store
 from routing.canary import ArmName
 
@@ -188,3 +189,40 @@ def test_workers_that_were_killed_are_forgotten_although_nobody_reports_their_de
         desk.monitor.take(WorkerEvents(beats=[(("replica", 0, pid), beat(pid))]))
         desk.monitor.judge(NOW + desk.mono, desk.mono)
     assert len(desk.monitor._finished) <= FORGOTTEN_AFTER_S
+
+
+def in_flight(desk: Desk, number: int) -> InFlight:
+    return InFlight(
+        exchange_id=f"running-{number}",
+        at=NOW + desk.mono,
+        mono=desk.mono,
+        canary="trial",
+        run=1,
+        phase=1,
+        share=0.05,
+        arm="candidate",
+        reason="cohort",
+        unit=f"unit-{number}",
+        operation="chat",
+        stream=True,
+    )
+
+
+@pytest.mark.parametrize("ending", ["outcome", "death", "silence"])
+def test_an_exchange_in_flight_is_watched_until_its_outcome_or_the_end_of_its_worker(
+    desk: Desk, ending: str
+) -> None:
+    key = ("", 0, 7)
+    desk.pass_s(10.0, outcomes=False)
+    desk.monitor.take(WorkerEvents(in_flight=[(key, in_flight(desk, 1))]))
+    watch = desk.monitor.canaries["trial"].watch
+    assert set(watch.state.running) == {"running-1"}
+    if ending == "outcome":
+        outcome = replace(desk.outcome("candidate"), exchange_id="running-1")
+        desk.monitor.take(WorkerEvents(records=[outcome], heard=1))
+    elif ending == "death":
+        desk.monitor.take(WorkerEvents(deaths=[(key, 1)]))
+    else:
+        desk.mono += FORGOTTEN_AFTER_S
+        desk.monitor.judge(NOW + desk.mono, desk.mono)
+    assert watch.state.running == {}

@@ -1,0 +1,90 @@
+"""`abandoned` and the rules about answer faults: what an exchange's status does not show.
+
+They hear every outcome, because a unit counts once however many it has.
+"""
+
+from collections.abc import Callable, Mapping
+
+from alerts.relative import RelativeRule
+from alerts.rule import Rule, RuleName
+from records.outcome import INVALID_OUTPUT, Outcome
+
+LEAST_SHARE = 0.01
+ALL_LEAVE = 0.95
+"""Above this share of the candidate's exchanges `abandoned` warns, whatever the baseline's callers do."""
+
+
+class OutcomeRule(RelativeRule):
+    """A relative rule on an event of the outcome itself. `event` is None for outcomes that do not count."""
+
+    def __init__(
+        self, rule: Rule, event: Callable[[Outcome], bool | None], *, of_units: str, of_outcomes: str
+    ) -> None:
+        super().__init__(rule, least_share=LEAST_SHARE, of_units=of_units, of_outcomes=of_outcomes)
+        self.event = event
+
+    def hear(self, outcome: Outcome, at: float) -> bool:
+        """Add one outcome that arrived at monotonic `at`. True when it added to the evidence."""
+        event = self.event(outcome)
+        if event is None:
+            return False
+        return self.add(
+            unit=outcome.unit,
+            candidate=outcome.arm == "candidate",
+            share=outcome.share,
+            at=at,
+            event=event,
+        )
+
+
+class Abandoned(OutcomeRule):
+    """The candidate's callers leave without an answer more than `limit` times as often."""
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__(
+            rule,
+            lambda outcome: outcome.abandoned,
+            of_units="callers who left without an answer",
+            of_outcomes="exchanges were left",
+        )
+
+    def over(self, now: float) -> bool:
+        """True when the candidate's callers leave too often, or nearly all of them leave."""
+        return super().over(now) or (self.recent_share or 0.0) >= ALL_LEAVE
+
+
+class AnswerFault(OutcomeRule):
+    """The candidate's answers have a fault more than `limit` times as often.
+
+    Exchanges whose answer was not read (`Outcome.finish` None) do not count.
+    """
+
+    def __init__(self, rule: Rule) -> None:
+        event, words = _FAULTS[rule.rule], _WORDS[rule.rule]
+        super().__init__(
+            rule,
+            lambda outcome: None if outcome.finish is None else event(outcome),
+            of_units=f"{words} answers",
+            of_outcomes=f"answers are {words}",
+        )
+
+
+def _invalid_output(outcome: Outcome) -> bool | None:
+    """None for answers whose tool calls and JSON nobody checked."""
+    return not INVALID_OUTPUT.isdisjoint(outcome.faults) if outcome.output_check == "judged" else None
+
+
+_FAULTS: Mapping[RuleName, Callable[[Outcome], bool | None]] = {
+    "answer_faults": lambda outcome: bool(outcome.faults),
+    "refused": lambda outcome: "refused" in outcome.faults,
+    "cut_off": lambda outcome: "cut_off" in outcome.faults,
+    "empty": lambda outcome: "empty" in outcome.faults,
+    "invalid_output": _invalid_output,
+}
+_WORDS: Mapping[RuleName, str] = {
+    "answer_faults": "faulty",
+    "refused": "refused",
+    "cut_off": "cut off",
+    "empty": "empty",
+    "invalid_output": "invalid",
+}

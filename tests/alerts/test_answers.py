@@ -1,0 +1,135 @@
+"""`abandoned` and the rules about answer faults, through a whole watch."""
+
+import random
+from typing import Any
+
+import pytest
+
+from alerts.guardrails import Watch
+from alerts.rule import DEFAULT_RULES, LISTED_RULES, RuleName
+
+RULES = {rule.rule: rule for rule in (*DEFAULT_RULES, *LISTED_RULES)}
+LEFT = {"outcome": "aborted", "error_type": "aborted", "latency_s": None}
+GOOD = {"finish": "stop"}
+
+
+def watching(traffic_of: Any, *names: RuleName, share: float = 0.05) -> Any:
+    return traffic_of(Watch("support-nov", [RULES[name] for name in names]), share=share)
+
+
+def test_callers_who_leave_the_candidate_alone_roll_it_back(traffic_of: Any) -> None:
+    traffic = watching(traffic_of, "abandoned")
+    traffic.both(8, baseline={}, candidate=LEFT)
+    status = traffic.judge()["abandoned"]
+    assert (status.state, status.action) == ("latched", "rollback")
+    assert "callers who left without an answer: 8 of the candidate, 0 of the baseline" in status.sentence
+    assert "100.0 % of the candidate's exchanges were left" in status.sentence
+
+
+def test_before_three_of_its_users_left_nothing_is_known_and_then_it_is_never_ok(traffic_of: Any) -> None:
+    traffic = watching(traffic_of, "abandoned", "error_rate")
+    traffic.both(2, baseline={}, candidate=LEFT)
+    assert traffic.judge()["abandoned"].state == "not_enough_data"
+    traffic.both(1, baseline={}, candidate=LEFT)
+    assert traffic.judge()["abandoned"].state in ("warn", "firing")
+    assert traffic.judge()["error_rate"].state == "not_enough_data"
+
+
+def test_where_all_callers_of_both_arms_leave_the_rule_warns_and_convicts_nobody(traffic_of: Any) -> None:
+    traffic = watching(traffic_of, "abandoned")
+    traffic.both(60, baseline=LEFT, candidate=LEFT)
+    status = traffic.judge()["abandoned"]
+    assert (status.state, status.action) == ("warn", None)
+
+
+@pytest.mark.parametrize("common", [0.2, 0.6])
+def test_an_app_that_cancels_both_arms_alike_convicts_nobody(traffic_of: Any, common: float) -> None:
+    draw = random.Random(3)
+    traffic = watching(traffic_of, "abandoned", "error_rate", "error_rate_vs_baseline")
+    for _ in range(6000):
+        arm = "candidate" if draw.random() < 0.05 else "baseline"
+        traffic.send(1, arm=arm, **(LEFT if draw.random() < common else {}))
+    assert {status.action for status in traffic.judge().values()} == {None}
+
+
+def test_a_caller_who_left_a_stream_after_its_first_byte_had_an_answer(traffic_of: Any) -> None:
+    traffic = watching(traffic_of, "abandoned")
+    traffic.both(20, baseline={}, candidate={**LEFT, "stream": True, "ttfb_s": 0.2})
+    assert traffic.judge()["abandoned"].state == "ok"
+
+
+def test_only_exchanges_that_the_hash_assigned_count(traffic_of: Any) -> None:
+    traffic = watching(traffic_of, "abandoned")
+    traffic.both(20, baseline={}, candidate={**LEFT, "reason": "pinned"})
+    traffic.send(20, arm="candidate", **LEFT, mirror=True)
+    traffic.send(20, arm="candidate", **LEFT, run=2)
+    assert traffic.judge()["abandoned"].evidence["outcomes"] == 0
+
+
+def test_callers_who_leave_are_no_errors(traffic_of: Any) -> None:
+    traffic = watching(traffic_of, "error_rate", "error_rate_vs_baseline", "cost_per_request")
+    before = traffic.watch.snapshot()["guardrails"]
+    traffic.send(50, arm="candidate", **LEFT)
+    traffic.judge()
+    assert traffic.watch.snapshot()["guardrails"] == before
+
+
+@pytest.mark.parametrize(
+    ("rule", "answer"),
+    [
+        ("empty", {"faults": ("empty",)}),
+        ("invalid_output", {"faults": ("tool_args_invalid",), "output_check": "judged"}),
+        ("invalid_output", {"faults": ("json_off_schema",), "output_check": "judged"}),
+    ],
+)
+def test_empty_and_invalid_answers_of_the_candidate_roll_it_back(
+    traffic_of: Any, rule: RuleName, answer: dict[str, Any]
+) -> None:
+    traffic = watching(traffic_of, rule)
+    fine = {**GOOD, "output_check": answer.get("output_check", "")}
+    traffic.both(10, baseline=fine, candidate={**GOOD, **answer})
+    assert (traffic.judge()[rule].state, traffic.judge()[rule].action) == ("latched", "rollback")
+
+
+@pytest.mark.parametrize("fault", ["refused", "cut_off", "empty", "json_invalid"])
+def test_any_fault_pages_and_its_own_rule_may_too(traffic_of: Any, fault: str) -> None:
+    traffic = watching(traffic_of, "answer_faults", "refused", "cut_off")
+    traffic.both(10, baseline=GOOD, candidate={**GOOD, "faults": (fault,)})
+    statuses = traffic.judge()
+    assert (statuses["answer_faults"].state, statuses["answer_faults"].action) == ("firing", "page")
+    for own in ("refused", "cut_off"):
+        assert (statuses[own].action == "page") is (own == fault)
+
+
+def test_answers_that_nobody_read_do_not_count(traffic_of: Any) -> None:
+    traffic = watching(traffic_of, "answer_faults", "empty")
+    traffic.both(20, baseline={}, candidate={"failed": True})
+    assert {status.state for status in traffic.judge().values()} == {"not_enough_data"}
+
+
+@pytest.mark.parametrize("check", ["", "not_judged"])
+def test_answers_that_nobody_checked_are_no_part_of_invalid_output(traffic_of: Any, check: str) -> None:
+    traffic = watching(traffic_of, "invalid_output")
+    traffic.both(20, baseline=GOOD, candidate={**GOOD, "output_check": check})
+    status = traffic.judge()["invalid_output"]
+    assert (status.state, status.evidence["outcomes"]) == ("not_enough_data", 0)
+
+
+def test_faults_that_both_arms_have_alike_convict_nobody(traffic_of: Any) -> None:
+    draw = random.Random(4)
+    traffic = watching(traffic_of, "answer_faults", "empty", "invalid_output")
+    for _ in range(6000):
+        fault = draw.choice(["cut_off", "empty", "tool_unknown"]) if draw.random() < 0.1 else None
+        arm = "candidate" if draw.random() < 0.05 else "baseline"
+        traffic.send(1, arm=arm, finish="stop", output_check="judged", faults=(fault,) if fault else ())
+    assert {status.action for status in traffic.judge().values()} == {None}
+
+
+def test_a_rule_for_a_category_hears_only_that_category(traffic_of: Any) -> None:
+    rule = RULES["empty"]
+    own = type(rule)(**{**{f: getattr(rule, f) for f in rule.__slots__}, "category": "refund"})
+    traffic = traffic_of(Watch("support-nov", [own]))
+    traffic.both(10, baseline=GOOD, candidate={**GOOD, "faults": ("empty",), "category": "other"})
+    assert traffic.judge()["empty[category=refund]"].state == "not_enough_data"
+    traffic.both(10, baseline=GOOD, candidate={**GOOD, "faults": ("empty",), "category": "refund"})
+    assert traffic.judge()["empty[category=refund]"].action == "rollback"

@@ -1,0 +1,225 @@
+"""The latency rules with exchanges in flight, through a whole watch. `test_absolute.py` has their windows."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from alerts.guardrails import Watch
+from alerts.rule import DEFAULT_RULES, Rule
+from records.outcome import InFlight
+
+P95 = Rule(rule="latency_p95", limit=3.0, window_s=600.0, minimum=50, action="rollback")
+VERSUS = Rule(rule="latency_vs_baseline", limit=1.5, window_s=None, minimum=3, action="rollback")
+WORKER = ("", 0, 4711)
+JSON = {"operation": "chat", "stream": False}
+STREAM = {"operation": "chat", "stream": True}
+LEFT = {"outcome": "aborted", "error_type": "aborted"}
+
+
+class Flying:
+    """A watch with a known baseline, and requests that start now and do not end."""
+
+    def __init__(self, traffic: Any) -> None:
+        self.traffic = traffic
+
+    def warm(self, count: int = 120, **baseline: Any) -> None:
+        self.traffic.send(count, gap_s=0.5, **{**JSON, "latency_s": 1.0, **baseline})
+
+    def start(self, count: int = 1, *, arm: str = "candidate", **changed: Any) -> list[str]:
+        started = []
+        for _ in range(count):
+            self.traffic.sent += 1
+            fields: dict[str, Any] = {
+                "exchange_id": f"x{self.traffic.sent}",
+                "at": 1_790_000_000.0 + self.traffic.now,
+                "mono": self.traffic.now,
+                "canary": "support-nov",
+                "run": 1,
+                "phase": 1,
+                "share": 0.05,
+                "arm": arm,
+                "reason": "cohort",
+                "unit": f"unit-{self.traffic.sent}",
+                **JSON,
+            }
+            self.traffic.watch.observe_in_flight(WORKER, InFlight(**{**fields, **changed}))
+            started.append(f"x{self.traffic.sent}")
+        return started
+
+    def after(self, seconds: float) -> Any:
+        self.traffic.now += seconds
+        return self.traffic.judge()
+
+
+@pytest.fixture
+def flying(traffic_of: Any) -> Flying:
+    return Flying(traffic_of(Watch("support-nov", [VERSUS])))
+
+
+@pytest.fixture
+def absolute(traffic_of: Any) -> Flying:
+    return Flying(traffic_of(Watch("support-nov", [P95])))
+
+
+def test_a_candidate_that_never_answers_goes_seconds_after_the_bound(flying: Flying) -> None:
+    flying.warm()
+    flying.start(8)
+    assert flying.after(1.4)["latency_vs_baseline"].evidence["bad"] == 0
+    status = flying.after(2.0)["latency_vs_baseline"]
+    assert (status.state, status.action) == ("latched", "rollback")
+    assert "8 of 8 exchanges slower than 1.5× the baseline's p95" in status.sentence
+    assert "0.99 s for chat/json" in status.sentence
+
+
+def test_in_flight_counts_for_the_plain_limit_too(absolute: Flying) -> None:
+    absolute.warm()
+    absolute.start(8)
+    assert absolute.after(2.9)["latency_p95"].evidence["bad"] == 0
+    assert absolute.after(1.0)["latency_p95"].action == "rollback"
+
+
+@pytest.mark.parametrize("ending", [{"latency_s": 30.0}, {**LEFT, "latency_s": 0.0}])
+def test_an_exchange_counts_once_whatever_becomes_of_it(flying: Flying, ending: dict[str, Any]) -> None:
+    flying.warm()
+    (started,) = flying.start()
+    at = flying.traffic.now
+    flying.after(5.0)
+    late = flying.traffic.outcome(
+        arm="candidate", exchange_id=started, unit="unit-121", mono=at, **JSON, **ending
+    )
+    flying.traffic.watch.observe(late)
+    evidence = flying.after(5.0)["latency_vs_baseline"].evidence
+    assert (evidence["outcomes"], evidence["bad"]) == (1, 1)
+    assert evidence["adverse_units"] == 1
+    assert flying.traffic.watch.state.running == {}
+
+
+def test_both_arms_hanging_alike_convict_nobody(traffic_of: Any) -> None:
+    flying = Flying(traffic_of(Watch("support-nov", [P95, VERSUS])))
+    flying.warm()
+    for _ in range(30):
+        flying.start(19, arm="baseline")
+        flying.start(1)
+        statuses = flying.after(1.0)
+    assert {status.action for status in statuses.values()} == {None}
+
+
+def test_a_stream_is_judged_by_its_first_token_and_before_it_ends(flying: Flying) -> None:
+    flying.warm(**STREAM, ttft_s=0.5, latency_s=40.0)
+    flying.start(10, **STREAM, ttft_s=0.6)
+    status = flying.after(10.0)["latency_vs_baseline"]
+    assert (status.state, status.evidence["outcomes"], status.evidence["bad"]) == ("ok", 10, 0)
+    flying.start(8, **STREAM)
+    assert flying.after(4.0)["latency_vs_baseline"].action == "rollback"
+
+
+def test_the_first_token_of_an_exchange_in_flight_comes_as_a_second_record(flying: Flying) -> None:
+    flying.warm(**STREAM, ttft_s=2.0)
+    (started,) = flying.start(**STREAM)
+    at = flying.traffic.now
+    assert flying.after(2.5)["latency_vs_baseline"].evidence["outcomes"] == 0
+    flying.start(**STREAM, exchange_id=started, unit="unit-121", mono=at, ttft_s=2.4)
+    evidence = flying.after(9.0)["latency_vs_baseline"].evidence
+    assert (evidence["outcomes"], evidence["bad"]) == (1, 0)
+
+
+def test_each_operation_and_kind_has_its_own_p95(flying: Flying) -> None:
+    flying.warm(latency_s=4.0)
+    flying.warm(operation="embeddings", latency_s=0.1)
+    flying.traffic.both(10, baseline={**JSON, "latency_s": 4.0}, candidate={**JSON, "latency_s": 4.5})
+    assert flying.after(20.0)["latency_vs_baseline"].state == "ok"
+    slow = {"operation": "embeddings", "latency_s": 0.4}
+    flying.traffic.both(10, baseline={**JSON, "latency_s": 4.0}, candidate=slow)
+    assert flying.after(20.0)["latency_vs_baseline"].action == "rollback"
+
+
+def test_outcomes_wait_for_fifty_of_the_baseline(flying: Flying) -> None:
+    flying.warm(30)
+    flying.traffic.send(10, arm="candidate", **JSON, latency_s=3.0)
+    waiting = flying.after(5.0)["latency_vs_baseline"]
+    assert (waiting.state, waiting.evidence["outcomes"]) == ("not_enough_data", 0)
+    flying.warm(30)
+    assert flying.after(5.0)["latency_vs_baseline"].action == "rollback"
+
+
+def test_a_few_milliseconds_are_never_slow(flying: Flying) -> None:
+    flying.warm(latency_s=0.02)
+    flying.traffic.both(20, baseline={**JSON, "latency_s": 0.02}, candidate={**JSON, "latency_s": 0.06})
+    assert flying.after(5.0)["latency_vs_baseline"].evidence["bad"] == 0
+
+
+def test_a_failed_exchange_says_nothing_about_the_baselines_p95(flying: Flying) -> None:
+    flying.warm(60, failed=True, latency_s=60.0)
+    assert flying.after(5.0)["latency_vs_baseline"].state == "not_enough_data"
+    assert "unknown" in flying.after(1.0)["latency_vs_baseline"].sentence
+
+
+def test_a_caller_who_left_early_says_nothing(flying: Flying) -> None:
+    flying.warm()
+    flying.traffic.send(10, arm="candidate", **JSON, **LEFT, latency_s=0.5)
+    assert flying.after(5.0)["latency_vs_baseline"].evidence["outcomes"] == 0
+
+
+def test_a_worker_that_died_takes_its_exchanges_along(flying: Flying) -> None:
+    flying.warm()
+    flying.start(8)
+    flying.traffic.watch.forget_worker(("", 1, 4711))
+    assert len(flying.traffic.watch.state.running) == 8
+    flying.traffic.watch.forget_worker(WORKER)
+    assert flying.after(60.0)["latency_vs_baseline"].evidence["outcomes"] == 0
+
+
+def test_an_exchange_without_an_end_is_forgotten_after_the_longest(flying: Flying) -> None:
+    flying.warm()
+    flying.start()
+    flying.after(690.0)
+    assert len(flying.traffic.watch.state.running) == 1
+    flying.after(20.0)
+    assert flying.traffic.watch.state.running == {}
+
+
+def test_exchanges_of_another_run_or_that_the_hash_did_not_assign_are_left_out(flying: Flying) -> None:
+    flying.start(run=2)
+    flying.start(reason="pinned")
+    flying.start(canary="another")
+    assert flying.traffic.watch.state.running == {}
+
+
+def test_what_is_in_flight_outlives_a_checkpoint_and_no_reboot(flying: Flying) -> None:
+    flying.warm()
+    flying.start(8)
+    flying.after(1.0)
+    document = json.loads(json.dumps(flying.traffic.watch.snapshot()))
+    for new_boot, action in [(None, "rollback"), (1_790_000_100.0, None)]:
+        flying.traffic.watch = Watch("support-nov", [VERSUS])
+        flying.traffic.watch.restore(document, new_boot=new_boot)
+        assert flying.after(3.0)["latency_vs_baseline"].action == action
+
+
+def test_a_limit_that_does_not_suit_the_baseline_names_the_rule_that_watches_instead(traffic_of: Any) -> None:
+    slow = {"latency_s": 4.0}
+    for rules, words in [(DEFAULT_RULES, "latency_vs_baseline watches instead"), ([P95], "add latency_vs")]:
+        traffic = traffic_of(Watch("support-nov", rules))
+        traffic.both(60, baseline=slow, candidate=slow)
+        traffic.now += 20.0
+        status = traffic.judge()["latency_p95"]
+        assert status.state == "not_applicable"
+        assert words in status.sentence
+
+
+def test_three_times_as_slow_as_a_slow_baseline_is_rolled_back(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", DEFAULT_RULES))
+    traffic.both(20, baseline={**JSON, "latency_s": 4.0}, candidate={**JSON, "latency_s": 12.0})
+    traffic.now += 20.0
+    assert traffic.judge()["latency_vs_baseline"].action == "rollback"
+
+
+def test_a_rule_for_a_category_times_only_that_category(traffic_of: Any) -> None:
+    flying = Flying(traffic_of(Watch("support-nov", [replace(VERSUS, category="refund")])))
+    flying.warm(category="refund")
+    flying.start(8, category="other")
+    assert flying.after(5.0)["latency_vs_baseline[category=refund]"].evidence["outcomes"] == 0
+    flying.start(8, category="refund")
+    assert flying.after(5.0)["latency_vs_baseline[category=refund]"].action == "rollback"
