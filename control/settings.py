@@ -15,7 +15,8 @@ from routing.canary import Canary
 class CanarySettings:
     """One canary: who gets which arm, how it is watched, how it is judged.
 
-    `mirror` is a share in [0, 1]. Without `capture` no text is kept.
+    `mirror` is a share in [0, 1]. Without `capture` no text is kept. `base_path` is the path of the only base
+    URL whose requests reach the canary, None where plain paths do.
     """
 
     canary: Canary
@@ -23,6 +24,7 @@ class CanarySettings:
     guardrails: tuple[Rule, ...]
     mirror: float = 0.0
     capture: CaptureRule | None = None
+    base_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ def status_of(
         "ramp": _ramp(wanted, state, watched),
         "orders": _orders(state),
         "captures": wanted.capture is not None,
+        "base_path": wanted.base_path,
         "arms": watched.pulse.document(now),
         "mirror": _mirror(wanted, watched, now),
         "where": where.document,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy.breaker import Breaker
-from proxy.dialects import Operation, operation
+from proxy.dialects import Operation, operation, target_of
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.errors import Refused
 from proxy.provider import Api, Provider, Timeout
@@ -117,7 +117,7 @@ class Routes:
         if (".." in path or "%" in path) and _TRAVERSAL.search(path):
             raise Refused(400, "paths with '..' are not forwarded", "caller_rejected")
         provider, path = self._provider(method, path, spoken)
-        target = path[3:] if provider.api == "openai" and path.startswith("/v1/") else path
+        target = target_of(provider.api, path)
         return Route(
             provider=provider,
             operation=operation(provider.api, method, target),

@@ -49,7 +49,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
     metrics = {**BUILT_IN, **{name: _metric(name, section) for name, section in file.metrics.items()}}
     return Config(
         providers=providers,
-        canaries={section.name: _canary(section, metrics) for section in file.canaries},
+        canaries={section.name: _canary(section, metrics, file.providers) for section in file.canaries},
         metrics=metrics,
         server=_server(file),
         arm_timeouts=dict(_arm_timeouts(file.canaries, providers)),
@@ -112,7 +112,18 @@ def _timeout(section: TimeoutSection | None, default: Timeout) -> Timeout:
     return replace(default, **{name: value for name, value in section if value is not None})
 
 
-def _canary(section: CanarySection, metrics: Mapping[str, Metric]) -> CanarySettings:
+def base_path(providers: Mapping[str, ProviderSection], name: str) -> str | None:
+    """The path of the base URL that requests to an entry need; None for the first entry of its API, to which
+    the plain paths go."""
+    api = providers[name].api
+    if name == next(first for first, each in providers.items() if each.api == api):
+        return None
+    return f"/{name}/v1" if api == "openai" else f"/{name}"
+
+
+def _canary(
+    section: CanarySection, metrics: Mapping[str, Metric], providers: Mapping[str, ProviderSection]
+) -> CanarySettings:
     baseline, candidate, steps = _arm(section.baseline), _arm(section.candidate), _steps(section)
     return CanarySettings(
         canary=Canary(
@@ -140,6 +151,7 @@ def _canary(section: CanarySection, metrics: Mapping[str, Metric]) -> CanarySett
             candidate=candidate,
         ),
         guardrails=guardrails.rules(section.guardrails),
+        base_path=base_path(providers, section.baseline.provider),
         mirror=section.mirror,
         capture=CaptureRule(**dict(section.capture)) if section.capture is not None else None,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from itertools import combinations
+from typing import get_args
 
 from alerts.status import rule_key
 from canary.config import build, guardrails
@@ -10,6 +11,8 @@ from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME
 from canary.config.nearest import suggestion
 from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
+from proxy.dialects import takes_canaries
+from proxy.provider import Api
 from records.capture_pattern import BadPattern, pattern
 from records.metric import BUILT_IN
 from report.rubric import BadBound
@@ -30,6 +33,7 @@ def check_canaries(file: FileSection, found: Salvage) -> None:
         _check_patience(canary, path, found)
         _check_shares(canary, path, found)
         _check_match(canary, path, found)
+        _check_reach(file, canary, path, found)
         _check_tags(file, canary, path, found)
         _check_critical(canary, path, found)
         _check_guardrails(canary, path, found)
@@ -138,6 +142,28 @@ def _check_match(canary: CanarySection, path: Path, found: Salvage) -> None:
     given = any(value for _, value in canary.match)
     if not given and not found.cut_below((*path, "match")):
         found.warn((*path, "match"), "is empty: this canary takes every request, for any model")
+
+
+def _check_reach(file: FileSection, canary: CanarySection, path: Path, found: Salvage) -> None:
+    name = canary.baseline.provider
+    if name not in file.providers:
+        return
+    api, paths = file.providers[name].api, [each for each in canary.match.paths if each.startswith("/")]
+    if paths and not any(takes_canaries(api, each) for each in paths):
+        why = ", ".join(f"{each} belongs to {_owner(each)}" for each in paths)
+        message = f'no request reaches this canary: its baseline "{name}" has the {api} API, and {why}'
+        found.complain((*path, "match", "paths"), message)
+    elif below := build.base_path(file.providers, name):
+        message = (
+            f"only requests to the base URL http://{file.traffic}{below} reach this canary, because "
+            f'"{name}" is not the first provider with `api: {api}`'
+        )
+        found.warn((*path, "baseline", "provider"), message)
+
+
+def _owner(path: str) -> str:
+    apis = [api for api in get_args(Api) if takes_canaries(api, path)]
+    return f"the {apis[0]} API" if apis else "no API's LLM operations"
 
 
 def _check_tags(file: FileSection, canary: CanarySection, path: Path, found: Salvage) -> None:

@@ -10,11 +10,18 @@ from canary.config.names import COMPUTED, METRIC_NAME, TAG_NAME
 from canary.config.nearest import suggestion
 from canary.config.salvage import Salvage
 from canary.config.sections import FileSection, NotifySection
+from proxy.provider import Api
 
 RESERVED = ("v1", "v1beta", "canary", "healthz", "readyz")
 """First path segments of the traffic listener that cannot be a provider's name."""
 
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_OPERATION = re.compile(
+    r"(?P<before>.*?)(?P<version>/v1(?:beta\d*|alpha)?)?/"
+    r"(?:chat/completions|completions|responses|embeddings|messages|messages/count_tokens|models|models/[^/]+:\w+)"
+)
+"""The path of an API's operation. `version` belongs to the base URL of OpenAI's API only."""
+
 _STORES = ("sqlite", "postgresql", "postgresql+psycopg", "postgresql+asyncpg")
 
 
@@ -45,12 +52,12 @@ def _check_providers(file: FileSection, found: Salvage) -> None:
             message = "a provider's name may contain lower-case letters, digits, _ and -, at most 63"
             found.complain_of_name(("providers", name), message)
     for name, provider in file.providers.items():
-        for message in _wrong_with_base_url(provider.base_url):
+        for message in _wrong_with_base_url(provider.base_url, provider.api):
             found.complain(("providers", name, "base_url"), message)
 
 
-def _wrong_with_base_url(url: str) -> Iterator[str]:
-    """The problems of a base URL. Messages never quote the URL: it may contain a password."""
+def _wrong_with_base_url(url: str, api: Api) -> Iterator[str]:
+    """The problems of a base URL. Messages never quote a user or password."""
     wrong = _wrong_with_url(url)
     if wrong:
         yield wrong
@@ -60,6 +67,10 @@ def _wrong_with_base_url(url: str) -> Iterator[str]:
         yield "must not contain a user or password; put the credential in api_key"
     if parts.query or parts.fragment or url.endswith(("?", "#")):
         yield "must end with its path; remove ? or # and what follows"
+    elif below := _OPERATION.fullmatch(parts.path.rstrip("/")):
+        path = parts.path[: below.end("version" if api == "openai" and below["version"] else "before")]
+        right = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
+        yield f'is the URL of one operation, and canary adds its path itself; write "{right}"'
 
 
 def _wrong_with_url(url: str) -> str | None:

@@ -228,6 +228,55 @@ def test_a_matched_path_starts_with_a_slash() -> None:
 
 
 @pytest.mark.parametrize(
+    ("paths", "why"),
+    [
+        ("[/v1/messages]", "/v1/messages belongs to the anthropic API"),
+        (
+            "[/v1/messages, /v1/files]",
+            "/v1/messages belongs to the anthropic API, /v1/files belongs to no API's LLM operations",
+        ),
+        (
+            '["/v1beta/models/gemini-2.5-pro:generateContent"]',
+            "/v1beta/models/gemini-2.5-pro:generateContent belongs to the gemini API",
+        ),
+    ],
+)
+def test_a_canary_that_no_request_can_reach_is_refused(paths: str, why: str) -> None:
+    assert refusal(changed(("{models: [gpt-4o]}", f"{{paths: {paths}}}"))) == [
+        "canary.yaml:8: canaries[0].match.paths: no request reaches this canary: its baseline "
+        f'"openai" has the openai API, and {why}'
+    ]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/realtime"])
+def test_one_path_of_the_baselines_api_is_enough(path: str) -> None:
+    assert warnings(changed(("{models: [gpt-4o]}", f"{{paths: [{path}, /v1/messages]}}"))) == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "base_url"), [("other", "/other/v1"), ("claude-eu", "/claude-eu"), ("openai", None)]
+)
+def test_a_baseline_that_plain_paths_do_not_reach_is_named_with_its_base_url(
+    entry: str, base_url: str | None
+) -> None:
+    eu = '  claude-eu: {api: anthropic, base_url: "https://eu.example", api_key: eu-key}\ncanaries:\n'
+    text = PROVIDERS.replace("canaries:\n", eu) + TRIAL
+    for arm in ("old", "new"):
+        text = text.replace(f"{{provider: openai, model: {arm}}}", f"{{provider: {entry}, model: {arm}}}")
+    api = "openai" if base_url == "/other/v1" else "anthropic"
+    assert warnings(text) == (
+        ()
+        if base_url is None
+        else (
+            "canary.yaml:10: canaries[0].baseline.provider: only requests to the base URL "
+            f"http://127.0.0.1:8080{base_url} reach this canary, because "
+            f'"{entry}" is not the first provider with `api: {api}`',
+        )
+    )
+    assert parse(text, "canary.yaml", {}).canaries["trial"].base_path == base_url
+
+
+@pytest.mark.parametrize(
     ("keys", "path"),
     [
         ("segments: [regoin]", "segments[0]"),

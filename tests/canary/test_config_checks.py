@@ -92,6 +92,26 @@ def test_a_base_url_must_not_hold_a_credential(url: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("api", "url", "right"),
+    [
+        ("openai", "https://api.openai.com/v1/chat/completions", "https://api.openai.com/v1"),
+        ("openai", "https://api.openai.com/v1/responses/", "https://api.openai.com/v1"),
+        ("openai", "https://api.openai.com/v1/models", "https://api.openai.com/v1"),
+        ("openai", "https://a.example/v1beta/openai/chat/completions", "https://a.example/v1beta/openai"),
+        ("anthropic", "https://api.anthropic.com/v1/messages", "https://api.anthropic.com"),
+        ("gemini", "https://a.example/v1beta/models/gemini-2.5-pro:generateContent", "https://a.example"),
+    ],
+)
+def test_a_base_url_of_one_operation_is_refused_with_what_is_right(api: str, url: str, right: str) -> None:
+    config = 'providers:\n  it:\n    api: {api}\n    base_url: "{url}"\n'
+    assert refusal(config.format(api=api, url=url)) == [
+        "canary.yaml:4: providers.it.base_url: is the URL of one operation, and canary adds its path itself; "
+        f'write "{right}"'
+    ]
+    parse(config.format(api=api, url=right), "canary.yaml", {})
+
+
 @pytest.mark.parametrize("url", ["https://host/v1?key=x", "https://host/v1#x", "https://host/v1?"])
 def test_a_base_url_must_end_with_its_path(url: str) -> None:
     assert refusal(f'providers:\n  openai:\n    api: openai\n    base_url: "{url}"\n') == [

@@ -1,0 +1,50 @@
+"""Which requests reach a canary, and where operators are told when hardly any does."""
+
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from tests.e2e.stage import Stage, chat, on_stage
+
+CONFIG = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1"}}
+  other: {{api: openai, base_url: "{elsewhere}/v1"}}
+canaries:
+  - name: at-other
+    match: {{models: [gpt-4o]}}
+    baseline: {{provider: other, model: gpt-4o-2024-08-06}}
+    candidate: {{provider: other, model: gpt-4o-2024-11-20}}
+    share: 50%
+"""
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with on_stage(tmp_path_factory.mktemp("reach"), CONFIG) as running:
+        yield running
+
+
+def ask(stage: Stage, base: str, model: str = "gpt-4o") -> httpx2.Response:
+    url = f"{stage.server.traffic}{base}/chat/completions"
+    return httpx2.post(url, json=chat(model, "user-1"), headers={"authorization": "Bearer sk"})
+
+
+def page(stage: Stage, path: str) -> str:
+    return " ".join(stage.api("GET", path).text.split())
+
+
+def test_a_canary_of_an_entry_that_is_not_its_apis_first_is_reached_by_its_base_url_only(
+    stage: Stage,
+) -> None:
+    reached = [ask(stage, base).headers.get("x-canary-name") for base in ("/v1", "/other/v1")]
+    assert reached == [None, "at-other"]
+
+
+def test_status_page_and_doctor_name_that_base_url(stage: Stage) -> None:
+    assert stage.status("at-other")["base_path"] == "/other/v1"
+    assert "<code>http://HOST:PORT/other/v1</code>" in page(stage, "/canaries/at-other")
+    doctor = stage.canary("doctor", "--config", str(stage.server.config)).stdout
+    assert "! config" in doctor
+    assert "base URL http://127.0.0.1:8080/other/v1 reach this canary" in doctor
