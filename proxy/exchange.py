@@ -146,9 +146,10 @@ class Exchanges:
         """Send the request to the candidate and wait for its held bytes, until the wait is ended."""
         attempt = Attempt(trial.candidate)
         kind = patience_kind(call.route.operation.name, stream=call.facts.stream)
+        timeout = asyncio.timeout(None)
+        wait = CandidateWait(trial, self.plan, timeout, run=assignment.run, kind=kind)
         try:
-            async with asyncio.timeout(None) as timeout:
-                wait = CandidateWait(trial, self.plan, timeout, run=assignment.run, kind=kind)
+            async with timeout:
                 self.ticker.watch(wait)
                 try:
                     await self._send(call, attempt, record, covered=True)

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from hashlib import sha1
 from typing import Any
 
 import httpx2
@@ -20,6 +22,10 @@ from tests.proxy.traffic import ANSWER, Traffic, chat
 Run = Callable[[Any], Any]
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER)
+UPGRADE = (
+    b"GET /v1/realtime?model=gpt-4o HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+    b"x-canary-unit: somebody\r\nsec-websocket-version: 13\r\nsec-websocket-key: " + b64encode(b"k" * 16)
+) + b"\r\n\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 NOTHING, HALF_A_JSON, HALF_AN_EVENT = b"", HEAD + ANSWER[:40], STREAM + b"6\r\ndata: \r\n"
 
@@ -290,6 +296,43 @@ def test_the_wait_for_a_connection_counts(run: Run) -> None:
 
     (outcome,) = run(scene()).outcomes
     assert (outcome.outcome, outcome.error_type) == ("fallback", "breaker_open")
+
+
+def test_a_session_that_the_candidate_does_not_open_is_opened_by_the_baseline(run: Run) -> None:
+    async def scene() -> bytes:
+        asked = asyncio.Event()
+
+        async def play(wire: Wire) -> None:
+            request = await wire.head()
+            if b"model=new" in request.line:
+                asked.set()
+                assert await wire.closed() == b""
+                return
+            (key,) = [value for name, value in request.headers if name.lower() == b"sec-websocket-key"]
+            accept = b64encode(sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+            await wire.send(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n")
+            await wire.send(b"connection: upgrade\r\nsec-websocket-accept: " + accept + b"\r\n\r\n")
+            await wire.closed()
+
+        async with RawProvider(play) as provider, pool(limit=1) as upstreams:
+            traffic = Traffic(provider.entry(), upstreams)
+            async with traffic.served() as http:
+                reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+                writer.write(UPGRADE)
+                await asked.wait()
+                traffic.share = 0.0
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.transport.abort()
+                while not traffic.outcomes:
+                    await turns(1)
+            while upstreams.free_slots("support/candidate") < 1:
+                await turns(1)
+            assert traffic.outcomes[0].attempts[0].error_type == "breaker_open"
+            return head
+
+    head = run(scene())
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert b"x-canary-served-by: baseline" in head.lower()
 
 
 def test_patience_is_never_longer_than_total() -> None:

@@ -11,6 +11,7 @@ from records.outcome import Feedback, Heartbeat, Outcome, Usage
 from records.shared import link, stream
 from records.shared.brief import brief, restored
 from records.shared.stream import Dispatch, Outgoing, StreamCursor
+from tests.records.samples import an_exchange_in_flight
 from tests.servers.redis import RedisServer
 
 OUTCOME = Outcome(
@@ -51,7 +52,10 @@ def a_dispatch(number: int) -> Dispatch:
     )
     rating = Feedback(key=f"k{number}", metric="csat", value=4.0, at=1.0, mono=1.0)
     part = brief(Outcome(exchange_id=f"x{number}", at=float(number), mono=0.0, outcome="ok", canary="trial"))
-    return Dispatch(replica="r", heard=3, outcomes=(part,), feedback=(rating,), beats=(beat,))
+    waiting = (0, 7, an_exchange_in_flight(number))
+    return Dispatch(
+        replica="r", heard=3, outcomes=(part,), feedback=(rating,), beats=(beat,), in_flight=(waiting,)
+    )
 
 
 def on_redis(server: RedisServer, act: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
@@ -92,6 +96,7 @@ def test_dispatches_arrive_whole_and_in_order(redis_server: RedisServer) -> None
         first = await incoming.read(count=2)
         (last,) = await incoming.read()
         assert numbers([*first, last]) == [1, 2, 3]
+        assert last.in_flight == [(0, 7, an_exchange_in_flight(3))]
         assert last.heard == 3 and last.beats[0].started == 3 and last.feedback[0].key == "k3"
 
     on_redis(redis_server, there)
