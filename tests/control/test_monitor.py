@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from canary.config import parse
 from control.events import WorkerEvents
 from control.monitor import FORGOTTEN_AFTER_S, Monitor
+from control.patience import FEWEST, LEAST_S
 from control.rollouts import Rollouts
 from records.meters import Meters
 from records.outcome import Heartbeat, InFlight, Outcome
@@ -168,6 +169,20 @@ def test_the_incident_of_a_canary_that_has_left_the_config_is_over(desk: Desk, r
         desk.monitor.configure(desk.config)
     desk.pass_s(20, outcomes=True)
     assert [entry.notice.event for entry in desk.monitor.outbox.state.entries] == [*told, "resolved"]
+
+
+def test_the_patience_with_a_candidate_outlives_a_restart(desk: Desk) -> None:
+    answers = [desk.outcome("baseline") for _ in range(FEWEST)]
+    desk.monitor.take(WorkerEvents(records=answers, heard=len(answers)))
+    known = desk.monitor.patience.by_canary(desk.mono)
+    assert known == {"trial": {"/json": LEAST_S}}  # the samples have no operation
+    document = json.loads(json.dumps(desk.monitor.snapshot()))
+    again = desk.guard()
+    again.restore(document, new_boot=5.0)
+    assert again.patience.by_canary(desk.mono) == known
+    del document["patience"]  # of the version before
+    again.restore(document, new_boot=None)
+    assert again.patience.by_canary(desk.mono) == {}
 
 
 def test_workers_that_were_killed_are_forgotten_although_nobody_reports_their_death(desk: Desk) -> None:
