@@ -1,12 +1,14 @@
 """R25: a candidate that hangs, at default settings. Its callers get the baseline's answer when their patience
 is over or as soon as nobody should wait any more, and it is rolled back.
 
-No timeout is set anywhere; the callers wait for ever.
+No timeout is set in the config. The callers wait for ever, or give up after three seconds as apps do. Some
+canaries have no guardrails, so that nothing but patience, breaker or a person ends the wait.
 """
 
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 
 import pytest
@@ -18,12 +20,13 @@ from records.outcome import InFlight, Outcome
 from records.spool_reader import SpoolReader
 from tests.e2e.stage import Stage, chat
 from tests.reliability.answers import JSON, answer, document, events, hang, whole
-from tests.reliability.callers import Answer, ask
+from tests.reliability.callers import Answer, ask, connected, receive, request
 from tests.reliability.fault_provider import Seen
 from tests.reliability.rig import rigged
 from tests.serving import eventually
 
-NAMES = ("patient", "by-hand", "by-breaker")
+NAMES = ("by-default", "given-up", "patient", "by-hand", "by-breaker")
+UNWATCHED = "    guardrails: []\n"
 CONFIG = """
 providers:
   openai: {api: openai, base_url: "<baseline>/v1"}
@@ -37,11 +40,14 @@ canaries:
     candidate: {{provider: hanging, model: {name}-candidate}}
     share: 20%
 """
+    + ("" if name in ("by-default", "given-up") else UNWATCHED)
     for name in NAMES
 )
 SECRET = "a-secret-of-the-reliability-tests-012345"
 FIRST = 10
 FAILURES = 5
+APP_TIMEOUT_S = 3.0
+MOST_ROUNDS = 20
 
 
 async def hang_or_fail(seen: Seen) -> None:
@@ -68,6 +74,28 @@ class Callers:
 
     def ask(self, user: str, stream: bool, text: str) -> Answer:
         return ask(self.stage.server.traffic, chat(self.name, user, stream=stream, text=text))
+
+    def warm(self) -> list[str]:
+        """Users of the baseline are answered, so that its times are known; the ids of their exchanges."""
+        answers = [each.result() for each in self.start(self.baselines, 2 * FEWEST)]
+        assert {each.status for each in answers} == {200}
+        return [each.first("x-canary-exchange") for each in answers]
+
+    def give_up(self, user: str, stream: bool) -> None:
+        """Ask, and leave unless there is an answer within the app's timeout."""
+        document = chat(self.name, user, stream=stream)
+        with connected(self.stage.server.traffic) as line, suppress(TimeoutError):
+            line.sendall(request(self.stage.server.traffic, document))
+            line.settimeout(APP_TIMEOUT_S)
+            receive(line)
+
+    def rolled_back(self) -> bool:
+        return bool(self.stage.status(self.name)["state"] == "rolled_back")
+
+    def rule(self) -> str:
+        """The rule that rolled the candidate back."""
+        (found,) = self.stage.api("GET", f"/api/canaries/{self.name}/rollbacks").json()
+        return str(found["rule"])
 
     def hanging(self, count: int) -> None:
         """Wait until so many requests hang at the candidate."""
@@ -128,15 +156,12 @@ def test_when_the_breaker_opens_nobody_waits(stage: Stage, pool: ThreadPoolExecu
     assert ("fallback", "provider_5xx") in callers.causes(failed)
 
 
-def test_when_patience_is_over_the_baseline_answers_and_the_candidate_is_rolled_back(
-    stage: Stage, pool: ThreadPoolExecutor
-) -> None:
+def test_when_patience_is_over_the_baseline_answers(stage: Stage, pool: ThreadPoolExecutor) -> None:
     callers = Callers(stage, "patient", pool)
     began = time.monotonic()
     waiting = callers.start(callers.candidates, FIRST)
     callers.hanging(FIRST)
-    good = [each.result() for each in callers.start(callers.baselines, 2 * FEWEST)]
-    assert {each.status for each in good} == {200}
+    quick = callers.warm()
     plan = stage.server.data / "plan.json"
     known = eventually(lambda: (read := plans.read(plan)) and read.patience.get("patient"))
     assert known == {"chat/json": LEAST_S, "chat/stream": LEAST_S}
@@ -145,12 +170,43 @@ def test_when_patience_is_over_the_baseline_answers_and_the_candidate_is_rolled_
     causes = callers.causes(ids)
     assert ("fallback", "provider_timeout") in causes
     assert causes <= {("fallback", "provider_timeout"), ("fallback", "breaker_open")}
-    eventually(lambda: stage.status("patient")["state"] == "rolled_back")
+    assert_told(stage, ids, quick)
+    print(f"\nR25: {FIRST} of {FIRST} had the baseline's answer after {took:.1f} s")
+
+
+def test_at_default_settings_the_candidate_is_rolled_back_and_its_callers_are_answered(
+    stage: Stage, pool: ThreadPoolExecutor
+) -> None:
+    callers = Callers(stage, "by-default", pool)
+    callers.warm()
+    began = time.monotonic()
+    waiting = callers.start(callers.candidates, FIRST)
+    ids = callers.answered(waiting)
+    answered = time.monotonic() - began
+    eventually(callers.rolled_back)
     rolled_back = time.monotonic() - began
-    assert_told(stage, ids, [each.first("x-canary-exchange") for each in good])
+    assert callers.causes(ids) <= {("fallback", "provider_timeout"), ("fallback", "breaker_open")}
     print(
-        f"\nR25: at default settings {FIRST} of {FIRST} had the baseline's answer after {took:.1f} s, "
-        f"rolled back after {rolled_back:.1f} s (target 60 s)"
+        f"\nR25: at default settings {FIRST} of {FIRST} had the baseline's answer after {answered:.1f} s, "
+        f"rolled back by {callers.rule()} after {rolled_back:.1f} s (target 60 s)"
+    )
+
+
+def test_of_callers_who_give_up_the_candidate_is_rolled_back_too(
+    stage: Stage, pool: ThreadPoolExecutor
+) -> None:
+    callers = Callers(stage, "given-up", pool)
+    callers.warm()
+    began, rounds = time.monotonic(), 0
+    while not callers.rolled_back():
+        rounds += 1
+        assert rounds <= MOST_ROUNDS
+        users = islice(callers.candidates, FIRST)
+        for gone in [pool.submit(callers.give_up, user, place % 2 == 1) for place, user in enumerate(users)]:
+            gone.result()
+    print(
+        f"\nR25: with callers who give up after {APP_TIMEOUT_S:g} s rolled back by {callers.rule()} "
+        f"after {time.monotonic() - began:.1f} s (target 60 s), {rounds * FIRST} requests"
     )
 
 
