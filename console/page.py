@@ -19,7 +19,7 @@ from console.rendering import Templates, headers, headers_of_whole
 from console.reports import Reports
 from console.standing import LOUDEST, standing
 from console.stream import FigureStream
-from console.words import percent
+from console.words import percent, unmatched
 from control.operator import Operator
 from control.orders import BadOrder
 
@@ -67,9 +67,17 @@ class Page:
             audit = [*await self._operator.audit(_NEWEST)]
         except BadOrder as problem:
             degraded.append(f"the audit log cannot be read: {problem.message}")
-        shown = [self._shown(each) for each in self._operator.status()["canaries"]]
+        status = self._operator.status()
+        shown = [self._shown(each) for each in status["canaries"]]
         canaries = sorted(shown, key=lambda each: LOUDEST.index(each["standing"].tone))
-        return self._answer(request, "overview.html", canaries=canaries, degraded=degraded, audit=audit)
+        return self._answer(
+            request,
+            "overview.html",
+            canaries=canaries,
+            degraded=degraded,
+            audit=audit,
+            unmatched=unmatched(status["unmatched"]),
+        )
 
     async def canary(self, request: Request) -> Response:
         """One canary, updated live."""

@@ -100,6 +100,18 @@ def verdict(name: str) -> str:
     return "Don't ship" if name == "dont_ship" else plain(name).capitalize()
 
 
+def unmatched(traffic: Mapping[str, Any]) -> str:
+    """A sentence about the status's `unmatched`; "" if every request matched a canary, or there was none."""
+    if not traffic["requests"]:
+        return ""
+    seen = [f"{each['model'] or 'none named'} ({count(each['requests'])})" for each in traffic["models"]]
+    seen += [f"others ({count(traffic['rest'])})"] if traffic["rest"] else []
+    return (
+        f"{percent(traffic['share'])} of the last hour's LLM requests matched no canary "
+        f"({count(traffic['requests'])} of {count(traffic['of'])}); models seen: {', '.join(seen)}"
+    )
+
+
 def _digits(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0") if abs(value) >= 10 else f"{Decimal(f'{value:.2g}'):f}"
 

@@ -72,8 +72,13 @@ class Deduplicator:
             if each.at > late and self._is_new_feedback(each)
         ]
         told = heartbeats(dispatches)
+        unmatched = [each for dispatch in dispatches for each in dispatch.unmatched]
         return WorkerEvents(
-            records=[*outcomes, *feedback], in_flight=in_flight, beats=told.beats, heard=told.heard
+            records=[*outcomes, *feedback],
+            in_flight=in_flight,
+            beats=told.beats,
+            heard=told.heard,
+            unmatched=unmatched,
         )
 
     def found(self, tail: Tail, asked_at: float) -> WorkerEvents:

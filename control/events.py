@@ -12,6 +12,7 @@ from msgspec import structs
 
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.spool_reader import Batch, Writer
+from records.unmatched import UnmatchedCount, unmatched_in
 
 _Dated = TypeVar("_Dated", bound=Outcome | Feedback | InFlight)
 
@@ -26,7 +27,8 @@ class WorkerEvents:
     `deaths` has, for each worker that exited, how many exchanges it left unfinished. `heard` counts all
     outcomes that arrived, also those of no canary (whose records a source may omit), without mirror copies.
     `dropped` counts records that workers could not write. `in_flight` are exchanges that have not ended; they
-    began before `records`, so listeners read them first.
+    began before `records`, so listeners read them first. `unmatched` counts the LLM requests that no canary
+    took.
     """
 
     records: Sequence[Outcome | Feedback] = ()
@@ -35,6 +37,7 @@ class WorkerEvents:
     deaths: Sequence[tuple[WorkerKey, int]] = ()
     heard: int = 0
     dropped: int = 0
+    unmatched: Sequence[UnmatchedCount] = ()
 
 
 class Listener(Protocol):
@@ -83,6 +86,7 @@ def of_batch(batch: Batch, boot: str) -> WorkerEvents:
         deaths=deaths,
         heard=heard_in(records),
         dropped=batch.dropped,
+        unmatched=unmatched_in(each for each in records if type(each) is Outcome),
     )
 
 

@@ -20,6 +20,7 @@ from control.events import WorkerEvents, WorkerKey
 from control.patience import CandidatePatience
 from control.rollouts import Rollouts
 from control.settings import CanarySettings, ControlSettings
+from control.unmatched import UnmatchedTraffic
 from records.meters import Meters
 from records.outcome import Heartbeat, Outcome
 from records.store import Act
@@ -59,6 +60,7 @@ class Monitor:
         self.canaries: dict[str, WatchedCanary] = {}
         self.record_alarm = RecordAlarm()
         self.patience = CandidatePatience()
+        self.unmatched = UnmatchedTraffic()
         self._meters = meters
         self._rollouts = rollouts
         self._settings = settings
@@ -87,6 +89,7 @@ class Monitor:
         for worker, running in events.in_flight:
             if running.canary in self.canaries:
                 self.canaries[running.canary].watch.observe_in_flight(worker, running)
+        self.unmatched.take(events)
         self._outcomes_heard += events.heard
         self._dropped_heard += events.dropped
         for record in events.records:
@@ -172,6 +175,7 @@ class Monitor:
             "canaries": canaries,
             "service": self.record_alarm.snapshot(),
             "patience": self.patience.snapshot(),
+            "unmatched": self.unmatched.snapshot(),
         }
 
     def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
@@ -181,6 +185,7 @@ class Monitor:
         self.outbox.restore(document["outbox"])
         self.record_alarm.restore(document.get("service", {}))
         self.patience.restore(document.get("patience", {}))
+        self.unmatched.restore(document.get("unmatched", []))
         self._left.clear()
         for name, kept in document["canaries"].items():
             wanted = self._settings.canaries.get(name)

@@ -86,6 +86,7 @@ class Operator:
             ],
             "workers": {"alive": alive, "confirmed": confirmed},
             "degraded": list(self.degraded()),
+            "unmatched": self.monitor.unmatched.document(time.time()),
         }
 
     def explain(self, unit: str) -> Mapping[str, Any]:

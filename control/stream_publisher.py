@@ -33,6 +33,7 @@ class StreamPublisher:
                     outcomes=outcomes[part],
                     feedback=feedback[part],
                     beats=beats if first else (),
+                    unmatched=events.unmatched if first else (),
                 )
             )
 

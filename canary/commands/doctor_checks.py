@@ -40,7 +40,7 @@ def examine(
         "clock": machine.clock,
         "descriptors": lambda: machine.descriptors(*resource.getrlimit(resource.RLIMIT_NOFILE)),
         "packages": lambda: machine.packages(sys.path),
-        "server": lambda: network.server(folder, environment, admin),
+        "server": lambda: network.server(folder, environment, admin, read),
     }
     if read.shared != "none":
         checks["shared"] = lambda: network.shared(read.shared)

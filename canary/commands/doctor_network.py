@@ -18,8 +18,10 @@ from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warn
 from canary.commands.doctor_machine import skew
 from canary.config import Config
 from canary.config.quantity import is_loopback
+from console.words import unmatched
 
 CONNECT_WITHIN_S = 3.0
+MOST = 0.5
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -93,14 +95,33 @@ def shared(url: str) -> list[Diagnosis]:
     return [fine("shared", "Redis answers"), *skew("shared", float(seconds) + float(micros) / 1e6)]
 
 
-def server(data: Path, environment: Mapping[str, str], admin: str | None) -> list[Diagnosis]:
-    """The answers of a running server's `/readyz`."""
+def server(data: Path, environment: Mapping[str, str], admin: str | None, config: Config) -> list[Diagnosis]:
+    """The answers of a running server's `/readyz`, and the traffic that its canaries get."""
     try:
-        state = AdminClient(admin=admin, data=data, environment=environment).text("GET", "/readyz").strip()
+        client = AdminClient(admin=admin, data=data, environment=environment)
+        state = client.text("GET", "/readyz").strip()
     except NotReached as problem:
         return [warning("server", str(problem), "start it with `canary serve`, if it should run")]
     found = [broken("server", each, "") for each in _degraded(state)] or [fine("server", f"says: {state}")]
-    return found + _traffic(data)
+    return found + _traffic(data) + _matched(client, config)
+
+
+def _matched(client: AdminClient, config: Config) -> list[Diagnosis]:
+    """The part of the requests that no canary took; a warning if that is most of them."""
+    try:
+        traffic = client.get("/api/status")["unmatched"]
+    except (NotReached, KeyError):  # an agent has no status
+        return []
+    if not (config.canaries and traffic.get("requests")):
+        return []
+    if traffic["share"] <= MOST:
+        return [fine("traffic", unmatched(traffic))]
+    matches = [each.canary.match for each in config.canaries.values()]
+    taken = "; ".join(
+        f"{name} matches {', '.join(sorted(match.models | match.paths)) or 'every model'}"
+        for name, match in zip(config.canaries, matches, strict=True)
+    )
+    return [warning("traffic", unmatched(traffic), f"{taken}; change `match` if it should take more")]
 
 
 def _degraded(state: str) -> list[str]:

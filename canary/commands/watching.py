@@ -12,10 +12,10 @@ from rich.live import Live
 from rich.text import Text
 
 from canary.commands.client import NotReached
-from canary.commands.show import picture
 from canary.commands.wait import Clock
 from console import words
 from console.standing import standing
+from console.terminal import picture
 
 EVERY_S = 1.0
 

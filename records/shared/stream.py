@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from records.outcome import Feedback, Heartbeat, InFlight
 from records.shared.brief import Brief
 from records.shared.link import ANSWER_WITHIN_S, answering
+from records.unmatched import UnmatchedCount
 
 KEY = "canary:outcomes"
 CAP = 10_000
@@ -26,8 +27,9 @@ _FIELD = b"d"
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The records that one replica read from its spool in one turn.
 
-    `outcomes` has only exchanges of canaries. `heard` counts all outcomes, without mirror copies. `in_flight`
-    has the slot and pid of the worker with each exchange that has not ended.
+    `outcomes` has only exchanges of canaries; `unmatched` counts the LLM requests of none. `heard` counts all
+    outcomes, without mirror copies. `in_flight` has the slot and pid of the worker of each exchange that has
+    not ended.
     """
 
     replica: str
@@ -36,6 +38,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     feedback: Sequence[Feedback] = ()
     beats: Sequence[Heartbeat] = ()
     in_flight: Sequence[tuple[int, int, InFlight]] = ()
+    unmatched: Sequence[UnmatchedCount] = ()
 
     @property
     def records(self) -> int:

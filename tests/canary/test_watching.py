@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from canary.commands.client import NotReached
-from canary.commands.show import picture
 from canary.commands.wait import Clock
 from canary.commands.watching import Lines, Look, looks, watch
+from console.terminal import picture
 
 NOW = 1_800_000_000.0
 

@@ -1,11 +1,13 @@
 """Which requests reach a canary, and where operators are told when hardly any does."""
 
+import json
 from collections.abc import Iterator
 
 import httpx2
 import pytest
 
 from tests.e2e.stage import Stage, chat, on_stage
+from tests.serving import eventually
 
 CONFIG = """
 providers:
@@ -48,3 +50,29 @@ def test_status_page_and_doctor_name_that_base_url(stage: Stage) -> None:
     doctor = stage.canary("doctor", "--config", str(stage.server.config)).stdout
     assert "! config" in doctor
     assert "base URL http://127.0.0.1:8080/other/v1 reach this canary" in doctor
+
+
+def test_traffic_that_matches_no_canary_is_shown_by_model_wherever_an_operator_looks(stage: Stage) -> None:
+    before = stage.api("GET", "/api/status").json()["unmatched"]
+    for _ in range(8):
+        ask(stage, "/v1", "gpt-4o-mini")
+
+    def counted() -> bool:
+        found = stage.api("GET", "/api/status").json()["unmatched"]
+        return bool(found["of"] == before["of"] + 8)
+
+    eventually(counted)
+    found = stage.api("GET", "/api/status").json()["unmatched"]
+    assert {"model": "gpt-4o-mini", "requests": 8} in found["models"]
+    assert found["share"] == found["requests"] / found["of"]
+
+    said = "matched no canary ("
+    assert said in stage.canary("status").stdout
+    assert json.loads(stage.canary("status", "-o", "json").stdout)["unmatched"] == found
+    assert said in page(stage, "/")
+    assert "gpt-4o-mini" not in stage.api("GET", "/metrics").text
+    doctor = stage.canary("doctor", "--config", str(stage.server.config)).stdout
+    (line,) = [each for each in doctor.splitlines() if said in each]
+    assert line.startswith("! traffic: ")
+    assert "models seen: gpt-4o-mini (8)" in line
+    assert "→ at-other matches gpt-4o; change `match` if it should take more" in doctor

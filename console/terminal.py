@@ -30,7 +30,13 @@ def picture(document: Mapping[str, Any], now: float, *, width: int) -> Renderabl
     canaries = document["canaries"]
     if not canaries:
         return Text("no canary in the config; requests pass through and are recorded")
-    return Group(*(part for canary in canaries for part in _canary(canary, now, bars=width >= NARROW)))
+    parts = [part for canary in canaries for part in _canary(canary, now, bars=width >= NARROW)]
+    return Group(*parts, *_unmatched(document))
+
+
+def _unmatched(document: Mapping[str, Any]) -> list[RenderableType]:
+    sentence = words.unmatched(document["unmatched"]) if "unmatched" in document else ""
+    return [Text(sentence, "dim")] if sentence else []
 
 
 def _canary(canary: Mapping[str, Any], now: float, *, bars: bool) -> list[RenderableType]:

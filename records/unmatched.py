@@ -1,0 +1,48 @@
+"""Counts of the LLM requests that no canary took, by minute and model. Callers choose the model names."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+from records.outcome import Outcome
+
+MOST_MODELS, LONGEST_NAME = 50, 128
+REST = "other models"
+"""Stands for the models beyond the most frequent ones."""
+
+
+class UnmatchedCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """`minute` is UTC seconds divided by 60. `model` is as requested, "" if the request named none."""
+
+    minute: int
+    model: str
+    requests: int
+
+
+def is_llm_request(outcome: Outcome) -> bool:
+    """True for a request to an LLM operation; mirror copies are nobody's request."""
+    return outcome.operation not in ("", "other") and not outcome.mirror
+
+
+def unmatched_in(outcomes: Iterable[Outcome]) -> list[UnmatchedCount]:
+    """The counts in one batch, with at most MOST_MODELS names a minute."""
+    minutes: dict[int, Counter[str]] = {}
+    for each in outcomes:
+        if not each.canary and is_llm_request(each):
+            minutes.setdefault(int(each.at // 60), Counter())[_shown(each.model_requested)] += 1
+    return [
+        UnmatchedCount(minute, model, requests)
+        for minute, models in minutes.items()
+        for model, requests in _most_frequent(models).items()
+    ]
+
+
+def _most_frequent(models: Counter[str]) -> Counter[str]:
+    kept = Counter(dict(models.most_common(MOST_MODELS)))
+    return kept + Counter({REST: models.total() - kept.total()})
+
+
+def _shown(model: str) -> str:
+    """A name that a terminal can print."""
+    return "".join(each if each.isprintable() else "�" for each in model[:LONGEST_NAME])
