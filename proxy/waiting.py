@@ -6,6 +6,7 @@
 | the candidate's breaker opens                            | `breaker_open`     |
 | the candidate's patience is over                         | `provider_timeout` |
 
+A promoted candidate has no patience, because no baseline answers beside it any more: its `timeout` holds.
 A wait lasts from the choice of the candidate until its first event or its whole JSON is there to be relayed.
 """
 
@@ -51,9 +52,10 @@ class CandidateWait:
 
     def _reason(self, now: float) -> ErrorType | None:
         trial, plan = self._trial, self._plan()
-        if now - self._since >= patience_s(trial, plan, self._kind):
-            return "provider_timeout"
         state = plan.state_of(trial.canary.name, trial.definition)
+        promoted = state is not None and state.state == "promoted"
+        if not promoted and now - self._since >= patience_s(trial, plan, self._kind):
+            return "provider_timeout"
         runs = state is not None and state.run == self._run and state.effective_share > 0.0
         opened = trial.breaker.open and not self._probes
         return "breaker_open" if opened or not runs else None

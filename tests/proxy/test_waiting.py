@@ -159,6 +159,17 @@ def test_before_its_patience_is_over_the_candidate_answers(run: Run) -> None:
     assert (answer.status_code, outcome.outcome, outcome.served_by) == (200, "ok", "candidate")
 
 
+def test_a_promoted_candidate_is_waited_for_as_long_as_its_timeout_says(run: Run) -> None:
+    async def promoted(scene: Scene) -> None:
+        scene.traffic.state = replace(scene.traffic.state, state="promoted")
+        scene.pass_s(UNKNOWN_PATIENCE_S)
+        scene.hanging.let_go.set()
+
+    response, outcome = run(staged(promoted))
+    assert response.headers["x-canary-arm"] == "candidate"
+    assert (outcome.outcome, outcome.served_by) == ("ok", "candidate")
+
+
 def test_patience_is_looked_at_anew_while_a_request_waits(run: Run) -> None:
     async def act(scene: Scene) -> None:
         scene.traffic.patience = {"support": {"chat/json": 60.0, "chat/stream": 10.0}}
