@@ -1,6 +1,7 @@
 """`canary doctor`: runs the checks and prints their findings."""
 
 import os
+from typing import Annotated
 
 import typer
 
@@ -11,6 +12,10 @@ def doctor(
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     admin: Admin = None,
+    probe: Annotated[
+        bool,
+        typer.Option("--probe", help="Send each arm one small request of each operation; it costs tokens."),
+    ] = False,
     output: Form = "text",
 ) -> None:
     """Check everything a server needs, and say how to fix problems. Works without a server.
@@ -19,7 +24,7 @@ def doctor(
     """
     from canary.commands.doctor_checks import document, examine, lines
 
-    findings = examine(config, os.environ, data=data, admin=admin)
+    findings = examine(config, os.environ, data=data, admin=admin, probe=probe)
     result = document(findings)
     if output == "json":
         print_json(result)

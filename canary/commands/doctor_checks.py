@@ -15,15 +15,17 @@ from typing import Any
 from canary.commands import doctor_machine as machine
 from canary.commands import doctor_network as network
 from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warning
+from canary.commands.doctor_probe import WITHIN_S, probes
 from canary.config import Config, ConfigError, load
 
 CHECK_WITHIN_S = 6.0
 
 
 def examine(
-    config: Path, environment: Mapping[str, str], *, data: Path, admin: str | None
+    config: Path, environment: Mapping[str, str], *, data: Path, admin: str | None, probe: bool = False
 ) -> list[Diagnosis]:
-    """All findings, in the order of the checks. `admin` comes from the command line."""
+    """All findings, in the order of the checks. `admin` comes from the command line. Only `probe` asks models
+    something."""
     try:
         read = load(config, environment)
         settings = read.server.overridden(environment, {})
@@ -44,7 +46,8 @@ def examine(
     }
     if read.shared != "none":
         checks["shared"] = lambda: network.shared(read.shared)
-    return [*_config(config, read), *run(checks | network.destinations(read))]
+    found = [*_config(config, read), *run(checks | network.destinations(read))]
+    return found + run(probes(read, environment), within_s=WITHIN_S) if probe else found
 
 
 def run(checks: Mapping[str, Check], within_s: float = CHECK_WITHIN_S) -> list[Diagnosis]:
