@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.asking import Asker, Target
 from bench.comparison import Comparison, compared, measured
 from bench.dataset import Dataset, parse
-from bench.errors import BadDataset, NoAnswers
+from bench.errors import BadDataset, NoAnswers, NoJudge
 from bench.example import fingerprint
 from bench.models import NamedModel, Pair, named
 from bench.runner import Ask, run
@@ -35,8 +35,10 @@ class Bench:
     stages: dict[str, float] = field(default_factory=dict)
 
     async def run(self, datasets: Sequence[tuple[DatasetSource, Dataset]], saved: SavedAnswers) -> Comparison:
-        """Ask both models every example, dataset by dataset. Raises BenchError, NoKey."""
+        """Ask both models every example, dataset by dataset. Raises BenchError, NoKey; what is missing is
+        found before the first request."""
         prices = Prices(self.settings.prices)
+        judges = [_judge(self.settings, source, dataset) for source, dataset in datasets]
         async with AsyncExitStack() as clients:
 
             async def asker(model: NamedModel, target: Target) -> Asker:
@@ -44,13 +46,15 @@ class Bench:
                 return Asker(await clients.enter_async_context(client), target)
 
             askers = [await asker(model, self._target(model, arm, prices)) for model, arm in self._models()]
+            marking = [
+                None
+                if judge is None
+                else await asker(judge, direct(judge.provider, judge.model, prices, self.environment))
+                for judge in judges
+            ]
             measurements = []
-            for source, dataset in datasets:
+            for (source, dataset), judge in zip(datasets, marking, strict=True):
                 began = time.perf_counter()
-                judge = None
-                if source.judge is not None:
-                    model = named(self.settings, source.judge)
-                    judge = await asker(model, direct(model.provider, model.model, prices, self.environment))
                 results = await run(
                     [Ask(asker=each, judge=judge) for each in askers],
                     dataset.scored,
@@ -73,6 +77,18 @@ class Bench:
     def _target(self, model: NamedModel, arm: ArmName, prices: Prices) -> Target:
         target = direct(model.provider, model.model, prices, self.environment)
         return target if self.proxy is None else pinned(target, self.proxy, arm)
+
+
+def _judge(settings: BenchSettings, source: DatasetSource, dataset: Dataset) -> NamedModel | None:
+    """The dataset's judge; None if no example needs one. Raises BenchError if it cannot be measured."""
+    if not dataset.scored:
+        raise NoAnswers(f"{source.name}: no example has an expected answer, so there is nothing to score")
+    needing = [example.id for example in dataset.scored if example.task == "judge"]
+    if not needing:
+        return None
+    if source.judge is None:
+        raise NoJudge(f"{source.name}: example {needing[0]} needs a judge: set `judge` for its dataset")
+    return named(settings, source.judge)
 
 
 def sources(settings: BenchSettings, wanted: Sequence[str]) -> list[DatasetSource]:

@@ -75,7 +75,7 @@ class Comparison:
 def measured(source: DatasetSource, dataset: Dataset, results: Sequence[Sequence[Result]]) -> DatasetResult:
     """One dataset's comparison, from the `results` of the current model and of the candidate, if any.
 
-    Raises NoAnswers for a model without a single answer, because then the cause is not the model.
+    Raises NoAnswers for a model without a single answer or mark, because then the cause is not the model.
     """
     for of_model in results:
         _must_answer(of_model)
@@ -163,7 +163,10 @@ def _classes(results: Sequence[Result]) -> tuple[ClassLine, ...]:
 
 
 def _must_answer(results: Sequence[Result]) -> None:
-    if results and all(result.answer.failure is not None for result in results):
+    if all(result.answer.failure is not None for result in results):
         first = results[0].answer
         said = f": {first.said}" if first.said else ""
         raise NoAnswers(f"the model answered no example; the first failure is {first.failure}{said}")
+    judged = [each for each in results if each.example.task == "judge" and each.answer.failure is None]
+    if judged and all(each.score is None for each in judged):
+        raise NoAnswers(f"the judge gave no mark; the first time: {judged[0].no_mark}")

@@ -3,7 +3,8 @@
 BenchError
 ├── BadDataset    a dataset has bad lines (`problems`)
 ├── NoJudge       an example needs a judge, and none is configured
-└── NoAnswers     a model answered no example
+├── NoAnswers     a model answered no example, or the judge marked none
+└── UnknownModel  a model's name is ambiguous (`bench.models`)
 """
 
 from collections.abc import Sequence
@@ -36,4 +37,4 @@ class NoJudge(BenchError):
 
 
 class NoAnswers(BenchError):
-    """A model answered no example; the message gives its first failure."""
+    """A model answered no example, or the judge marked no answer; the message gives the first failure."""

@@ -1,14 +1,16 @@
 """Finds the two models of a benchmark from the command line and the config."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bench.errors import BenchError
 from bench.settings import BenchSettings
 from proxy.provider import Provider
 from routing.canary import Arm, Canary
 
 
-class UnknownModel(Exception):
-    """The current model is ambiguous; the message says what to write."""
+class UnknownModel(BenchError):
+    """A model's name is ambiguous; the message says what to write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,47 +41,52 @@ def pair(settings: BenchSettings, model: str | None, against: str | None) -> Pai
     CURRENT defaults to the baseline of the canary that tries MODEL, else to the baseline that all canaries
     share. Raises UnknownModel.
     """
-    canary = _trying(settings, model)
+    trying = _trying(settings, model)
     if against is not None:
         baseline = named(settings, against)
-    elif canary is not None:
-        baseline = _arm(settings, canary.baseline)
     else:
-        baseline = _current(settings)
+        baseline = _current(settings, trying or settings.canaries)
     if model is None:
         return Pair(baseline=baseline, candidate=None)
-    if canary is None:
+    if not trying:
         return Pair(baseline=baseline, candidate=named(settings, model, at=baseline.provider))
-    candidate = _arm(settings, canary.candidate)
-    same = baseline == _arm(settings, canary.baseline)
-    return Pair(baseline=baseline, candidate=candidate, canary=canary if same else None)
+    candidates = {canary.candidate.provider: _arm(settings, canary.candidate) for canary in trying}
+    if len(candidates) > 1:
+        raise _ambiguous(model, candidates)
+    same = (canary for canary in reversed(trying) if _arm(settings, canary.baseline) == baseline)
+    return Pair(baseline=baseline, candidate=candidates.popitem()[1], canary=next(same, None))
 
 
 def named(settings: BenchSettings, text: str, at: Provider | None = None) -> NamedModel:
-    """Parse PROVIDER/MODEL or MODEL. MODEL alone is at the provider `at`, else at the provider of an arm with
-    that model, else at the first provider."""
+    """Parse PROVIDER/MODEL or MODEL. MODEL alone is at the provider `at`, and at those of the arms with that
+    model; without any of these, at any provider. Raises UnknownModel if these are several."""
     provider, slash, model = text.partition("/")
     if slash and provider in settings.providers:
         return NamedModel(provider=settings.providers[provider], model=model)
-    if at is not None:
-        return NamedModel(provider=at, model=text)
-    for arm in _arms(settings):
-        if arm.model == text:
-            return _arm(settings, arm)
-    return NamedModel(provider=next(iter(settings.providers.values())), model=text)
+    places = [arm.provider for arm in _arms(settings) if arm.model == text]
+    places += [at.name] if at is not None else []
+    found = list(dict.fromkeys(places)) or list(settings.providers)
+    if len(found) > 1:
+        raise _ambiguous(text, found)
+    return NamedModel(provider=settings.providers[found[0]], model=text)
 
 
-def _trying(settings: BenchSettings, model: str | None) -> Canary | None:
-    """The canary with this candidate, the last one in the file."""
-    for canary in reversed(settings.canaries):
-        candidate = canary.candidate
-        if model in (candidate.model, f"{candidate.provider}/{candidate.model}"):
-            return canary
-    return None
+def _ambiguous(model: str, providers: Iterable[str]) -> UnknownModel:
+    return UnknownModel(f"{model} is ambiguous; write {' or '.join(f'{name}/{model}' for name in providers)}")
 
 
-def _current(settings: BenchSettings) -> NamedModel:
-    baselines = {_arm(settings, canary.baseline).name for canary in settings.canaries}
+def _trying(settings: BenchSettings, model: str | None) -> list[Canary]:
+    """The canaries with this candidate."""
+    return [
+        canary
+        for canary in settings.canaries
+        if model in (canary.candidate.model, f"{canary.candidate.provider}/{canary.candidate.model}")
+    ]
+
+
+def _current(settings: BenchSettings, canaries: Sequence[Canary]) -> NamedModel:
+    """The baseline that these canaries share."""
+    baselines = {_arm(settings, canary.baseline).name for canary in canaries}
     if len(baselines) != 1:
         names = ", ".join(sorted(baselines)) or "the config has no canary"
         raise UnknownModel(f"name the current model with --against ({names})")

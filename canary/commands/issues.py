@@ -114,7 +114,7 @@ def recheck(
 def rechecked(config: "Config", file: Path, model: str, *, judge: str | None) -> dict[str, Any] | None:
     """Test a model for the known issues; None if there are none. Exits 1 if it cannot run."""
     from bench.errors import BenchError
-    from bench.models import named
+    from bench.models import UnknownModel, named
     from bench.recheck import document
     from bench.recheck import recheck as ask_again
     from bench.targets import NoKey
@@ -122,12 +122,12 @@ def rechecked(config: "Config", file: Path, model: str, *, judge: str | None) ->
     listed = known(file)
     if not listed:
         return None
-    asked = named(config.bench, model)
-    by = named(config.bench, judge) if judge is not None else None
     try:
+        asked = named(config.bench, model)
+        by = named(config.bench, judge) if judge is not None else None
         found = asyncio.run(ask_again(config.bench, asked, listed, os.environ, judge=by))
     except (BenchError, NoKey, OSError) as problem:
-        fail(str(problem))
+        fail(str(problem), code=2 if isinstance(problem, UnknownModel) else 1)
     return document(asked.name, found)
 
 

@@ -44,7 +44,8 @@ def test_another_model_meets_the_same_baseline_at_its_provider_and_is_no_arm() -
 
 def test_a_name_with_a_slash_is_a_provider_only_if_there_is_such_an_entry() -> None:
     assert named(ONE, "meta/llama-4").name == "meta/llama-4"
-    assert named(ONE, "mistralai/small").name == "openai/mistralai/small"
+    at = ONE.providers["openai"]
+    assert named(ONE, "mistralai/small", at=at).name == "openai/mistralai/small"
     assert named(ONE, "llama-3").name == "meta/llama-3"
 
 
@@ -67,3 +68,44 @@ def test_the_current_model_must_be_told_where_there_is_none_or_several() -> None
 def test_the_current_model_alone_has_no_candidate() -> None:
     found = pair(ONE, None, None)
     assert (found.baseline.name, found.candidate) == ("openai/old", None)
+
+
+def refusal(settings: BenchSettings, model: str, against: str | None = None) -> str:
+    with pytest.raises(UnknownModel) as refused:
+        pair(settings, model, against)
+    return str(refused.value)
+
+
+def test_a_name_that_may_be_several_models_is_refused_with_what_to_write() -> None:
+    assert refusal(ONE, "newer", "nowhere") == ("nowhere is ambiguous; write openai/nowhere or meta/nowhere")
+    text = PROVIDERS + "canaries:\n" + CANARY % ("one", "a", "old", "x")
+    text += (CANARY % ("two", "b", "x", "y")).replace("provider: meta", "provider: openai")
+    both = parse(text, "canary.yaml", {}).bench
+    assert refusal(both, "z", "x") == "x is ambiguous; write meta/x or openai/x"
+
+
+def test_a_model_that_several_canaries_try_needs_its_current_model() -> None:
+    twice = config(("one", "a", "old", "x"), ("two", "b", "older", "x"))
+    assert "--against (openai/old, openai/older)" in refusal(twice, "x")
+    found = pair(twice, "x", "old")
+    assert (found.baseline.name, found.canary and found.canary.name) == ("openai/old", "one")
+    same = config(("one", "a", "old", "x"), ("two", "b", "old", "x"))
+    assert pair(same, "x", None).baseline.name == "openai/old"
+
+
+def test_a_candidate_at_several_providers_is_refused_unless_it_names_one() -> None:
+    text = PROVIDERS + "canaries:\n" + CANARY % ("one", "a", "old", "x")
+    text += (CANARY % ("two", "b", "old", "x")).replace("provider: meta", "provider: openai")
+    both = parse(text, "canary.yaml", {}).bench
+    assert refusal(both, "x") == "x is ambiguous; write meta/x or openai/x"
+    found = pair(both, "openai/x", None).candidate
+    assert found is not None
+    assert found.name == "openai/x"
+
+
+def test_a_model_that_is_an_arm_elsewhere_is_not_taken_at_the_baselines_provider() -> None:
+    text = PROVIDERS + "canaries:\n" + CANARY % ("one", "a", "old", "x")
+    text += (CANARY % ("two", "b", "y", "z")).replace("openai", "meta")
+    assert refusal(parse(text, "canary.yaml", {}).bench, "y", "openai/old") == (
+        "y is ambiguous; write meta/y or openai/y"
+    )

@@ -282,6 +282,92 @@ def test_a_known_issue_is_rechecked_on_a_model_and_in_every_benchmark(
     assert re.search(r"letters \d+ s, known issues \d+ s$", done.stdout)
 
 
+def judged(folder: Path, judge: str | None, *, expected: str | None = "a good answer") -> None:
+    """Add a dataset of ten examples for a judge to the config."""
+    named = f", judge: {judge}" if judge is not None else ""
+    with (folder / "canary.yaml").open("a") as config:
+        config.write(f"  open: {{file: open.jsonl, layer: synthetic{named}}}\n")
+    lines: list[dict[str, Any]] = [
+        {"id": f"o-{each}", "task": "judge", "input": each, "expected": expected} for each in CITIES[:10]
+    ]
+    (folder / "open.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+
+@pytest.mark.parametrize("words", [["new"], ["--dry"]])
+def test_a_missing_judge_is_found_before_the_first_request(
+    folder: Path, provider: ProviderThread, words: list[str]
+) -> None:
+    judged(folder, None)  # the last of three datasets
+    done = bench(folder, *words)
+    assert (done.exit_code, provider.log.entries) == (1, [])
+    assert done.stderr == "open: example o-City000 needs a judge: set `judge` for its dataset\n"
+
+
+def test_a_judge_without_a_key_is_found_before_the_first_request(
+    folder: Path, provider: ProviderThread
+) -> None:
+    config = folder / "canary.yaml"
+    keyless = f'\n  keyless: {{api: anthropic, base_url: "{provider.url}"}}\ncanaries:'
+    config.write_text(config.read_text().replace("\ncanaries:", keyless))
+    judged(folder, "keyless/judge")
+    done = bench(folder, "new", ANTHROPIC_API_KEY="")
+    assert (done.exit_code, provider.log.entries) == (1, [])
+    assert "no key for keyless" in done.stderr
+
+
+def test_a_dataset_without_expected_answers_ends_with_one_before_the_first_request(
+    folder: Path, provider: ProviderThread
+) -> None:
+    judged(folder, "openai/judge", expected=None)
+    for words in (["new"], ["--dry"]):
+        done = bench(folder, *words)
+        assert (done.exit_code, provider.log.entries) == (1, [])
+        assert "open: no example has an expected answer" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "why"),
+    [
+        (Behaviour(says={"grade": "I would rather not say."}), "no line with MARK"),
+        (Behaviour(faults={"status": 1}, status=404), "caller_not_found"),
+    ],
+)
+def test_a_judge_that_gives_no_mark_ends_with_one_and_says_why(
+    folder: Path, provider: ProviderThread, behaviour: Behaviour, why: str
+) -> None:
+    judged(folder, "openai/judge")
+    provider.behave("judge", behaviour)
+    for words in (["new"], ["--dry"]):
+        done = bench(folder, *words, "--dataset", "open")
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert f"open: the judge gave no mark; the first time: {why}" in done.stderr
+
+
+def test_one_mark_in_ten_is_too_little_to_tell_but_no_error(folder: Path, provider: ProviderThread) -> None:
+    judged(folder, "openai/judge")
+    provider.behave("judge", Behaviour(says={CITIES[0]: "Good. MARK: 5"}))
+    done = bench(folder, "new", "--dataset", "open", "-o", "json")
+    assert done.exit_code == 4, done.stderr
+    assert document(done)["layers"][0]["datasets"][0]["unjudged"] == 9
+
+
+def test_a_model_that_answers_nothing_ends_with_one(folder: Path, provider: ProviderThread) -> None:
+    provider.behave("old", Behaviour(faults={"status": 1}, status=404))
+    for words in (["new"], ["--dry"]):
+        done = bench(folder, *words, "--dataset", "capitals")
+        assert done.exit_code == 1
+        assert "capitals: the model answered no example; the first failure is caller_not_found" in done.stderr
+
+
+def test_an_ambiguous_name_is_refused_with_what_to_write(folder: Path, provider: ProviderThread) -> None:
+    config = folder / "canary.yaml"
+    azure = f'\n  azure: {{api: openai, base_url: "{provider.url}/v1", api_key: a}}\ncanaries:'
+    config.write_text(config.read_text().replace("\ncanaries:", azure))
+    done = bench(folder, "new", "--against", "unknown")
+    assert (done.exit_code, provider.log.entries) == (2, [])
+    assert done.stderr == "unknown is ambiguous; write openai/unknown or azure/unknown\n"
+
+
 def test_a_benchmark_that_was_killed_asks_only_what_is_left(folder: Path, provider: ProviderThread) -> None:
     provider.behave("old", Behaviour(says=knows(), ttfb_s=0.05))
     provider.behave("new", Behaviour(says=knows(), ttfb_s=0.05))
