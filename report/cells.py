@@ -26,6 +26,12 @@ AT_ONCE = 20_000
 _DAYS = unit_days.c
 _SUMS = {
     "errors": (_DAYS.counted, _DAYS.failed),
+    "refused": (_DAYS.finished, _DAYS.refused),
+    "cut_off": (_DAYS.finished, _DAYS.cut_off),
+    "empty": (_DAYS.finished, _DAYS.empty),
+    "answer_faults": (_DAYS.finished, _DAYS.answer_faults),
+    "invalid_output": (_DAYS.output_judged, _DAYS.invalid_output),
+    "abandoned": (_DAYS.ended, _DAYS.abandoned),
     "cost": (_DAYS.cost_n, _DAYS.cost_sum),
     "tokens": (_DAYS.tokens_n, _DAYS.tokens_sum),
 }

@@ -9,14 +9,20 @@ import sqlalchemy as sa
 from records.tables import unit_days
 from report.cells import Cells, concurrent, of_run, read_cells
 from report.document import Mirror
+from report.faulty import ArmTotal, read_modes
 from report.joining import read_feedback, read_sessions
 from report.judged_canary import JudgedCanary
 from report.keys import TotalsScope
 from report.metrics import source
-from report.newest import read_recent
+from report.newest import read_exchanges, read_ratings
 from report.places import Places
+from report.recent import Recent
+from report.run_window import RunWindow
 from report.sample import MeasureTotals, Sample, TextColumn, refuse_units_in_both_arms
 from report.statistics.types import Floats
+
+_FAILING = ("error_rate", "answer_faults", "invalid_output", "abandoned")
+"""The metrics that count the exchanges of which failure modes are shares."""
 
 
 def from_store(
@@ -65,22 +71,42 @@ def from_store(
 
 
 def to_judge(connection: sa.Connection, canary: JudgedCanary, run: int | None = None) -> Sample:
-    """The sample for a report of the run (None: the latest run): the rubric's metrics, cost, failures, and
-    the newest single exchanges."""
+    """The sample for a report of the run (None: the latest run): the rubric's metrics, cost, and failures."""
     if run is None:
         run = _latest(connection, canary.name)
     sample = from_store(
         connection,
         canary.name,
         run,
-        metrics=[*(criterion.metric for criterion in canary.criteria), "cost_total", "error_rate"],
+        metrics=[*(criterion.metric for criterion in canary.criteria), "cost_total", *_FAILING],
         segments=canary.segments,
     )
     if len(sample.last_at) == 0:
         return sample
-    until = float(sample.last_at.max())
-    recent = read_recent(connection, canary.name, run, canary.metrics.values(), until=until)
-    return replace(sample, recent=recent)
+    return replace(sample, recent=_recent(connection, canary, run, sample))
+
+
+def _recent(connection: sa.Connection, canary: JudgedCanary, run: int, sample: Sample) -> Recent:
+    since, until = float(sample.first_at[0]), float(sample.last_at.max())
+    window = RunWindow(canary=canary.name, run=run, since=since, until=until)
+    of = {name: _by_arm(sample, name) for name in map(source, _FAILING) if name is not None}
+    return Recent(
+        since=since,
+        until=until,
+        baseline=of["errors"].baseline,
+        candidate=of["errors"].candidate,
+        modes=read_modes(connection, window, of),
+        exchanges=read_exchanges(connection, window),
+        ratings=read_ratings(connection, window, canary.metrics.values()),
+    )
+
+
+def _by_arm(sample: Sample, measure: str) -> ArmTotal:
+    """The number of exchanges with a value."""
+    count = sample.totals[measure].count
+    return ArmTotal(
+        baseline=int(count[~sample.candidate].sum()), candidate=int(count[sample.candidate].sum())
+    )
 
 
 def mirrored(connection: sa.Connection, canary: str, run: int | None = None) -> Mirror | None:

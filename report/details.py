@@ -41,15 +41,24 @@ class TimeSpread:
     candidate_requests: int
 
 
+EXAMPLES = 3
+"""The number of examples of a failure mode."""
+
+CountedKind = Literal["error", "fault", "abandoned"]
+"""The failure modes that are counted among all requests."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureMode:
-    """One failure mode: an error type, slow answers, or bad ratings of `name` in one category.
+    """One failure mode: an error type, an answer fault, abandoned requests, slow answers, or bad ratings of
+    `name` in one category.
 
-    Counts and totals are of requests (of ratings, for a rating) in each arm. `examples` are the candidate's
-    newest, as exchange ids or as line numbers of a log.
+    Counts are of requests (of ratings, for a rating) in each arm, totals of those where it was possible: for
+    an answer fault, the answers that were read. `examples` are the candidate's newest, as exchange ids or as
+    line numbers of a log.
     """
 
-    kind: Literal["error", "slow", "rating"]
+    kind: CountedKind | Literal["slow", "rating"]
     name: str
     category: str
     baseline: int
@@ -66,9 +75,11 @@ class FailureMode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failures:
-    """Failure modes among the newest requests, `since` to `until` (RFC 3339), the candidate's worst first.
+    """Failure modes of requests from `since` to `until` (RFC 3339), the candidate's worst first: first those
+    counted among all requests, then slow answers among the `newest`, and bad ratings.
 
-    Ratings are each metric's and arm's newest. `slow_s` is the baseline's 99th percentile.
+    Ratings are each metric's and arm's newest. `slow_s` is the baseline's 99th percentile. `newest` is None
+    in a report of an earlier version, which counted everything among the newest requests.
     """
 
     since: str
@@ -77,6 +88,7 @@ class Failures:
     candidate: int
     slow_s: float | None
     modes: tuple[FailureMode, ...]
+    newest: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

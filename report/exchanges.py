@@ -5,9 +5,42 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from records.outcome import INVALID_OUTPUT, Fault
 from report.recent import Recent
 from report.sample import MeasureTotals, Ratings, Sample, TextColumn, Values
 from report.statistics.types import Bools, Floats, Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerTable:
+    """Answers by exchange, (n,) each. `finished`: the answer was read. `judged`: so was its output's form.
+
+    `faults` has a column for each answer fault.
+    """
+
+    finished: Bools
+    judged: Bools
+    faults: Mapping[Fault, Bools]
+
+    def among(self, fault: Fault, counts: Bools) -> Bools:
+        """The exchanges, of those that count, whose answer could have been found to have this fault, (n,)."""
+        return counts & self.finished & (self.judged if fault in INVALID_OUTPUT else self.finished)
+
+    def totals(self, counts: Bools) -> dict[str, MeasureTotals]:
+        """The measures by name, of the exchanges that count, (n,)."""
+        finished, judged = counts & self.finished, counts & self.finished & self.judged
+        invalid = np.logical_or.reduce([self.faults[name] for name in INVALID_OUTPUT])
+        return {
+            "refused": _shares(self.faults["refused"], finished),
+            "cut_off": _shares(self.faults["cut_off"], finished),
+            "empty": _shares(self.faults["empty"], finished),
+            "answer_faults": _shares(np.logical_or.reduce(list(self.faults.values())), finished),
+            "invalid_output": _shares(invalid, judged),
+        }
+
+
+def _shares(found: Bools, among: Bools) -> MeasureTotals:
+    return MeasureTotals(count=among.astype(np.float64), total=(found & among).astype(np.float64))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +48,8 @@ class ExchangeTable:
     """Exchanges in the order of `at`, UTC seconds, (n,) each; a missing number is NaN.
 
     `counts` is False where the arm is not measured (the caller's own error, an aborted stream). `feedback`
-    rows index these columns. `before` is by unit, as in `Sample`.
+    rows index these columns. `answers` is None if the log says nothing of them. `before` is by unit, as in
+    `Sample`.
     """
 
     units: tuple[str, ...]
@@ -30,6 +64,7 @@ class ExchangeTable:
     cost_usd: Floats
     tokens: Floats
     category: TextColumn
+    answers: AnswerTable | None = None
     tags: Mapping[str, TextColumn] = field(default_factory=dict)
     feedback: Mapping[str, Ratings] = field(default_factory=dict)
     shares: Mapping[int, float] = field(default_factory=dict)
@@ -51,6 +86,7 @@ class ExchangeTable:
                 "errors": self._totals(self.failed.astype(np.float64)),
                 "cost": self._totals(self.cost_usd),
                 "tokens": self._totals(self.tokens),
+                **(self.answers.totals(self.counts) if self.answers is not None else {}),
             },
             values={
                 "latency": Values.exact(self.latency_s, self.counts),

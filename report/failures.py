@@ -1,4 +1,4 @@
-"""Failure modes, counted in both arms: error types, slow answers, bad ratings by category. Pure."""
+"""Failure modes, counted in both arms: errors, answer faults, slow answers, bad ratings by category. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -7,38 +7,34 @@ from typing import Literal
 
 import numpy as np
 
-from report.details import FailureMode, Failures
+from report.details import EXAMPLES, FailureMode, Failures
 from report.recent import Recent, RecentRating, Seen
 
-MODES = 12
-EXAMPLES = 3
+OTHERS = 8
 
 
 def failures(recent: Recent | None) -> Failures | None:
-    """The MODES worst failure modes; None without exchanges."""
-    if recent is None or not recent.exchanges:
+    """All errors, answer faults and abandoned requests, then the OTHERS worst failure modes of other kinds.
+
+    The candidate's worst come first. None without exchanges.
+    """
+    if recent is None or not recent.baseline + recent.candidate:
         return None
-    arms = Counter(seen.candidate for seen in recent.exchanges)
     slow_s = _slow(recent.exchanges)
-    modes = [*_errors(recent), *_slower(recent, slow_s), *_ratings(recent)]
-    times = [seen.at for seen in recent.exchanges]
+    others = [*_slower(recent, slow_s), *_ratings(recent)]
     return Failures(
-        since=_moment(min(times)),
-        until=_moment(max(times)),
-        baseline=arms[False],
-        candidate=arms[True],
+        since=_moment(recent.since),
+        until=_moment(recent.until),
+        baseline=recent.baseline,
+        candidate=recent.candidate,
+        newest=len(recent.exchanges),
         slow_s=slow_s,
-        modes=tuple(sorted(modes, key=lambda mode: -mode.excess)[:MODES]),
+        modes=(*_worst_first(recent.modes), *_worst_first(others)[:OTHERS]),
     )
 
 
-def _errors(recent: Recent) -> Iterator[FailureMode]:
-    found: dict[str, list[Seen]] = defaultdict(list)
-    for seen in recent.exchanges:
-        if seen.error_type is not None:
-            found[seen.error_type].append(seen)
-    for name, failed in sorted(found.items()):
-        yield _mode("error", name, "", failed, recent.exchanges)
+def _worst_first(modes: Sequence[FailureMode]) -> list[FailureMode]:
+    return sorted(modes, key=lambda mode: -mode.excess)
 
 
 def _slow(exchanges: Sequence[Seen]) -> float | None:
@@ -70,7 +66,7 @@ def _ratings(recent: Recent) -> Iterator[FailureMode]:
 
 
 def _mode(
-    kind: Literal["error", "slow", "rating"],
+    kind: Literal["slow", "rating"],
     name: str,
     category: str,
     failed: Sequence[Seen | RecentRating],

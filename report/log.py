@@ -2,37 +2,46 @@
 
 import csv
 import difflib
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 
 from records.metric import BUILT_IN, LARGEST, Metric
-from records.outcome import NO_ROOM, ErrorType, blames_arm
-from report.exchanges import ExchangeTable
-from report.recent import NEWEST, RATINGS, Recent, RecentRating, Seen, displeased
+from records.outcome import NO_ROOM, ErrorType, Fault, Finish, OutputCheck, blames_arm
+from report.exchanges import AnswerTable, ExchangeTable
+from report.log_failures import LogLines, recent_of
 from report.sample import BadSample, Ratings, Sample, TextColumn, refuse_units_in_both_arms
-from report.statistics.types import Floats
+from report.statistics.types import Bools, Floats
+
+Name = TypeVar("Name", bound=str)
 
 REQUIRED = ("unit", "arm", "at")
-OPTIONAL = ("latency_s", "ttft_s", "cost_usd", "tokens", "error_type", "category", "phase")
+OPTIONAL = (
+    *("latency_s", "ttft_s", "cost_usd", "tokens", "error_type", "category", "phase"),
+    *("finish", "faults", "output_check"),
+)
 COLUMNS = f"{', '.join(REQUIRED)}, {', '.join(OPTIONAL)}, tag_NAME, metric_NAME and pre_NAME"
 
-_NAMES: tuple[ErrorType, ...] = get_args(ErrorType)
-_ERROR_TYPES: dict[str, ErrorType] = {name: name for name in _NAMES}
+_ERROR_NAMES: tuple[ErrorType, ...] = get_args(ErrorType)
+_ERROR_TYPES: dict[str, ErrorType] = {name: name for name in _ERROR_NAMES}
+_FAULT_NAMES: tuple[Fault, ...] = get_args(Fault)
+_FAULTS: dict[str, Fault] = {name: name for name in _FAULT_NAMES}
+_FINISHES: dict[str, str] = {name: name for name in get_args(Finish)}
+_CHECKS: dict[str, str] = {name: name for name in get_args(OutputCheck) if name}
 
 
 def from_csv(path: Path, metrics: Mapping[str, Metric] = BUILT_IN) -> Sample:
     """Read a log with one exchange per line and a header of `COLUMNS`. An empty cell is a missing value.
 
     `at` is RFC 3339 or UTC seconds. `arm` is baseline or candidate. `error_type` is one of the documented
-    types, empty for a good exchange. `phase` counts changes of the share. `pre_NAME` is the unit's value of a
-    metric before the canary, the mean of its cells. `metrics` bound the values of `metric_*` cells. Raises
-    BadSample, OSError.
+    types, empty for a good exchange. `finish`, `faults` and `output_check` are as in an export; without the
+    first two nothing is known of answers. `phase` counts changes of the share. `pre_NAME` is the unit's value
+    of a metric before the canary, the mean of its cells. `metrics` bound the values of `metric_*` cells.
+    Raises BadSample, OSError.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -92,6 +101,18 @@ class _Table:
                     self.refuse(i, column, cell, right)
         return values
 
+    def names(self, column: str, known: Mapping[str, Name]) -> list[Name | None]:
+        """The column, each cell one of the known names; None for an empty cell."""
+        cells = enumerate(self.text(column))
+        return [self.known(row, column, cell, known) if cell else None for row, cell in cells]
+
+    def known(self, row: int, column: str, cell: str, known: Mapping[str, Name]) -> Name:
+        """The known name in this cell, or BadSample with the nearest."""
+        if cell not in known:
+            near = difflib.get_close_matches(cell, known, n=1)
+            self.refuse(row, column, cell, near[0] if near else f"one of {', '.join(known)}")
+        return known[cell]
+
     def refuse(self, row: int, column: str, cell: str, right: str) -> None:
         """Raise BadSample for this cell; `right` says what it must be."""
         what = f"{cell!r} is not {right}" if cell else f"is empty; it must be {right}"
@@ -105,9 +126,7 @@ def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
     for row, name in enumerate(names):
         if not name:
             table.refuse(row, "unit", "", "the unit's identity, for example a hashed user id")
-    errors: list[ErrorType | None] = [
-        _error_type(table, row, cell) for row, cell in enumerate(table.text("error_type"))
-    ]
+    errors = table.names("error_type", _ERROR_TYPES)
     phase = table.read("phase", _count, "a whole number from 0")
     order = np.argsort(at, kind="stable")
     units, unit = np.unique(np.array(names, dtype=np.str_), return_inverse=True)
@@ -124,6 +143,7 @@ def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
         cost_usd=table.read("cost_usd", _amount, "dollars, from 0")[order],
         tokens=table.read("tokens", _amount, "tokens, from 0")[order],
         category=_labels(table, "category", order),
+        answers=_answers(table, order),
         tags={
             column.removeprefix("tag_"): _labels(table, column, order)
             for column in table.header
@@ -140,61 +160,12 @@ def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
             if column.startswith("pre_")
         },
     )
-    sample = replace(exchanges, recent=_recent(table, exchanges, errors, order, metrics)).sample()
+    log = LogLines(
+        lines=np.array(table.lines)[order].tolist(), errors=[errors[row] for row in order.tolist()]
+    )
+    sample = replace(exchanges, recent=recent_of(log, exchanges, metrics)).sample()
     refuse_units_in_both_arms(sample)
     return sample
-
-
-def _recent(
-    table: _Table,
-    exchanges: ExchangeTable,
-    errors: Sequence[ErrorType | None],
-    order: np.ndarray,
-    metrics: Mapping[str, Metric],
-) -> Recent:
-    """The newest lines, named by their line number."""
-    newest = order[::-1].tolist()
-
-    def category(place: int) -> str:
-        return exchanges.category.names[int(exchanges.category.code[place])]
-
-    def seen(back: int, row: int) -> Seen:
-        place = len(newest) - 1 - back
-        latency_s = float(exchanges.latency_s[place])
-        return Seen(
-            name=f"line {table.lines[row]}",
-            at=float(exchanges.at[place]),
-            candidate=bool(exchanges.candidate[place]),
-            category=category(place),
-            error_type=errors[row] if exchanges.failed[place] else None,
-            latency_s=None if math.isnan(latency_s) else latency_s,
-        )
-
-    def rated(name: str, ratings: Ratings, candidate: bool) -> Iterator[RecentRating]:
-        mine = np.flatnonzero(exchanges.candidate[ratings.row] == candidate)[::-1][:RATINGS]
-        for place, value in zip(ratings.row[mine].tolist(), ratings.value[mine].tolist(), strict=True):
-            yield RecentRating(
-                name=f"line {table.lines[int(order[place])]}",
-                metric=name,
-                candidate=candidate,
-                category=category(place),
-                bad=displeased(metrics[name], value),
-            )
-
-    return Recent(
-        exchanges=tuple(
-            seen(back, row)
-            for back, row in enumerate(newest[:NEWEST])
-            if exchanges.counts[len(newest) - 1 - back]
-        ),
-        ratings=tuple(
-            rating
-            for name, ratings in exchanges.feedback.items()
-            if name in metrics
-            for candidate in (False, True)
-            for rating in rated(name, ratings, candidate)
-        ),
-    )
 
 
 def _required(table: _Table, column: str, parse: Callable[[str], float], right: str) -> Floats:
@@ -235,11 +206,29 @@ def _labels(table: _Table, column: str, order: np.ndarray) -> TextColumn:
     return TextColumn(names=labels.names, code=labels.code[order])
 
 
-def _error_type(table: _Table, row: int, cell: str) -> ErrorType | None:
-    if cell and cell not in _ERROR_TYPES:
-        near = difflib.get_close_matches(cell, _ERROR_TYPES, n=1)
-        table.refuse(row, "error_type", cell, near[0] if near else f"one of {', '.join(_ERROR_TYPES)}")
-    return _ERROR_TYPES.get(cell)
+def _answers(table: _Table, order: np.ndarray) -> AnswerTable | None:
+    """How the answers ended and what was wrong with them; None without the columns for it."""
+    if "finish" not in table.header or "faults" not in table.header:
+        return None
+    faults = [_faults(table, row, cell) for row, cell in enumerate(table.text("faults"))]
+    finishes, checks = (
+        table.names(name, of) for name, of in (("finish", _FINISHES), ("output_check", _CHECKS))
+    )
+
+    def marked(marks: Iterable[bool]) -> Bools:
+        column: Bools = np.array(list(marks), dtype=np.bool_)[order]
+        return column
+
+    return AnswerTable(
+        finished=marked(finish is not None for finish in finishes),
+        judged=marked(check == "judged" for check in checks),
+        faults={name: marked(name in found for found in faults) for name in _FAULT_NAMES},
+    )
+
+
+def _faults(table: _Table, row: int, cell: str) -> frozenset[Fault]:
+    names = [name.strip() for name in cell.replace(",", " ").split()]
+    return frozenset(table.known(row, "faults", name, _FAULTS) for name in names)
 
 
 def _counts(error: ErrorType | None) -> bool:

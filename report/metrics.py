@@ -24,14 +24,19 @@ class _Measure:
     per_unit: bool = False
 
 
+_SHARE = (0.0, 1.0)
 _MEASURED = {
-    "error_rate": _Measure(of="errors", bounds=(0.0, 1.0)),
+    "error_rate": _Measure(of="errors", bounds=_SHARE),
+    **{
+        name: _Measure(of=name, bounds=_SHARE)
+        for name in ("refused", "cut_off", "empty", "invalid_output", "answer_faults", "abandoned")
+    },
     "cost_per_request": _Measure(of="cost", logarithmic=True),
     "cost_total": _Measure(of="cost", logarithmic=True, per_unit=True),
     "tokens": _Measure(of="tokens", logarithmic=True),
     "session_length_s": _Measure(of="session_length_s", logarithmic=True),
     "session_exchanges": _Measure(of="session_exchanges", logarithmic=True),
-    "session_repeats": _Measure(of="session_repeats", bounds=(0.0, 1.0)),
+    "session_repeats": _Measure(of="session_repeats", bounds=_SHARE),
 }
 
 
@@ -82,6 +87,11 @@ def quantile_level(name: str) -> float | None:
     """.95 for latency_p95 and ttft_p95; None if the metric is not a quantile."""
     stem, _, level = name.rpartition("_")
     return _LEVELS.get(level) if stem in ("latency", "ttft") else None
+
+
+def share(name: str) -> bool:
+    """True for a measured metric that is a share of exchanges, such as `error_rate`."""
+    return name in _MEASURED and _MEASURED[name].bounds == _SHARE
 
 
 def source(name: str) -> str | None:

@@ -11,7 +11,7 @@ from scipy import stats
 
 from records.metric import BUILT_IN, Metric
 from report.comparison import ALPHA
-from report.metrics import quantile_level
+from report.metrics import quantile_level, share
 from report.reading import GATE
 from report.rubric import DEFAULT_PLANNED_UNITS, Bound, Criterion
 from report.statistics import sequence
@@ -34,8 +34,9 @@ class Assumptions:
     """The assumptions about users.
 
     `values` and `baselines` are true values by metric. By default the candidate is halfway between acceptable
-    and ideal, and the baseline is .8 for a share, 4 for a rating, 1 for anything else. `alike` is the
-    intraclass correlation: the share of the variance between users. `responses` is, by feedback metric, the
+    and ideal, and the baseline is .05 for a measured share (errors, answer faults), .8 for a share of
+    feedback, 4 for a rating, 1 for anything else. `alike` is the intraclass correlation: the share of the
+    variance between users. `responses` is, by feedback metric, the
     share of exchanges with a value; the default is `asked` for values that users must be asked for (ratings,
     NPS, thumbs, "did this help?") and 1 for values that the app knows. `cost_cv` is the coefficient of
     variation of a request's cost (for `cost_total`, a user's). `log_latency_sd` is the standard deviation of
@@ -159,6 +160,8 @@ def _baseline(criterion: Criterion, assumptions: Assumptions, metrics: Mapping[s
     if criterion.metric in assumptions.baselines:
         return assumptions.baselines[criterion.metric]
     metric = metrics.get(criterion.metric)
+    if share(criterion.metric):
+        return 0.05
     if metric is not None and metric.kind == "rating":
         return 4.0
     return 0.8 if metric is not None and metric.kind == "bool" else 1.0
@@ -171,7 +174,7 @@ def _sd(name: str, value: float, assumptions: Assumptions, metrics: Mapping[str,
         density = float(stats.norm.pdf(stats.norm.ppf(level)))
         return value * assumptions.log_latency_sd * math.sqrt(level * (1 - level)) / density
     metric = metrics.get(name)
-    if name in ("error_rate", "session_repeats") or (metric is not None and metric.kind == "bool"):
+    if share(name) or (metric is not None and metric.kind == "bool"):
         return math.sqrt(max(0.0, value * (1 - value)))
     if metric is not None and metric.low is not None and metric.high is not None:
         return (metric.high - metric.low) / 4

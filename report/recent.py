@@ -1,11 +1,12 @@
-"""The newest single exchanges and ratings, so that a report can name failures to look up."""
+"""A run's failures: counts of all of them, and the newest single exchanges and ratings to look up."""
 
 from dataclasses import dataclass
 
 from records.metric import Metric
+from report.details import FailureMode
 
 NEWEST = 20_000
-"""The number of newest exchanges read, over all canaries."""
+"""The number of a run's newest exchanges read."""
 
 RATINGS = 5_000
 """The number of newest ratings read per metric and arm."""
@@ -13,13 +14,10 @@ RATINGS = 5_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One counted exchange. `error_type` is None if the arm did not fail. `at` is in UTC seconds."""
+    """One counted exchange."""
 
     name: str
-    at: float
     candidate: bool
-    category: str
-    error_type: str | None
     latency_s: float | None
 
 
@@ -36,8 +34,17 @@ class RecentRating:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recent:
-    """Exchanges and ratings, newest first."""
+    """A run's failures between two UTC seconds.
 
+    `baseline` and `candidate` are the counted exchanges of each arm. `modes` count errors, answer faults and
+    abandoned requests among all exchanges; `exchanges` and `ratings` are only the newest, newest first.
+    """
+
+    since: float
+    until: float
+    baseline: int
+    candidate: int
+    modes: tuple[FailureMode, ...] = ()
     exchanges: tuple[Seen, ...] = ()
     ratings: tuple[RecentRating, ...] = ()
 

@@ -13,6 +13,10 @@ _MS_BELOW = 0.1
 
 NAMES = {
     "error_rate": "error rate",
+    "refused": "refused answers",
+    "cut_off": "answers cut off",
+    "empty": "empty answers",
+    "abandoned": "abandoned requests",
     "cost_per_request": "cost per request",
     "cost_total": "cost per user",
     "tokens": "tokens per request",
@@ -25,6 +29,18 @@ NAMES = {
 }
 
 
+_SHARES = (
+    "error_rate",
+    "refused",
+    "cut_off",
+    "empty",
+    "invalid_output",
+    "answer_faults",
+    "abandoned",
+    "session_repeats",
+)
+
+
 def unit_of(metric: str, acceptable: str) -> Unit:
     """The metric's unit, from its name and the spelling of its bound."""
     if metric.startswith(("latency_", "ttft_")) or metric == "session_length_s":
@@ -32,7 +48,7 @@ def unit_of(metric: str, acceptable: str) -> Unit:
     if metric in ("cost_per_request", "cost_total", "revenue") or "$" in acceptable:
         return "usd"
     built_in = BUILT_IN.get(metric)
-    share = metric in ("error_rate", "session_repeats") or (built_in is not None and built_in.kind == "bool")
+    share = metric in _SHARES or (built_in is not None and built_in.kind == "bool")
     if share or "pp" in acceptable:
         return "share"
     bound = parse_bound(acceptable)

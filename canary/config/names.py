@@ -8,6 +8,12 @@ TAG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 COMPUTED: tuple[str, ...] = (
     "error_rate",
+    "refused",
+    "cut_off",
+    "empty",
+    "invalid_output",
+    "answer_faults",
+    "abandoned",
     "cost_per_request",
     "cost_total",
     "tokens",

@@ -17,10 +17,26 @@ _ERRORS = {
 }
 
 
+_FAULTS = {
+    "cut_off": "the answer was cut off at its length limit",
+    "refused": "the model or a content filter refused",
+    "empty": "an empty answer",
+    "tool_args_invalid": "a tool call’s arguments are not JSON",
+    "tool_args_off_schema": "a tool call’s arguments do not fit the tool’s schema",
+    "tool_unknown": "a call of a tool that the request does not have",
+    "json_invalid": "the answer should be JSON and is not",
+    "json_off_schema": "the answer’s JSON does not fit the request’s schema",
+}
+
+
 def name(mode: FailureMode, failures: Failures) -> str:
     """The failure mode in words."""
     if mode.kind == "error":
         return _ERRORS.get(mode.name, mode.name)
+    if mode.kind == "fault":
+        return _FAULTS.get(mode.name, mode.name)
+    if mode.kind == "abandoned":
+        return "the caller left before the answer"
     if mode.kind == "slow":
         return f"slower than {amount(failures.slow_s, 's')}"
     where = f", in {mode.category}" if mode.category else ""
@@ -28,8 +44,8 @@ def name(mode: FailureMode, failures: Failures) -> str:
 
 
 def code(mode: FailureMode) -> str:
-    """The error type in logs and metrics; "" for other failure modes."""
-    return mode.name if mode.kind == "error" else ""
+    """The error type or answer fault in records and metrics; "" for other failure modes."""
+    return mode.name if mode.kind in ("error", "fault") else ""
 
 
 def rate(found: int, of: int) -> str:
@@ -45,10 +61,22 @@ def examples(mode: FailureMode) -> str:
 def basis(failures: Failures) -> str:
     """The data behind the counts."""
     return (
-        f"Errors and slow answers among the newest {count(failures.candidate, 'request')} on the candidate "
-        f"and {failures.baseline:,} on the current model, {_short(failures.since)} to "
-        f"{_short(failures.until)} UTC. Feedback: the newest 5,000 values of each metric in each arm. "
-        "Slow: slower than 99 % of the current model’s requests. Examples are the candidate’s newest."
+        f"{_counted(failures)}Feedback: the newest 5,000 values of each metric in each arm. "
+        "Slow: slower than 99 % of the current model’s requests. Errors and answer faults come first, then "
+        "the others, the candidate’s worst first. Examples are the candidate’s newest."
+    )
+
+
+def _counted(failures: Failures) -> str:
+    requests = (
+        f"{count(failures.candidate, 'request')} on the candidate and {failures.baseline:,} on the current "
+        f"model, {_short(failures.since)} to {_short(failures.until)} UTC. "
+    )
+    if failures.newest is None:
+        return f"Errors and slow answers among the newest {requests}"
+    return (
+        f"Errors among all {requests}Answer faults: of the answers that could be read and checked. "
+        f"Slow answers: of the newest {count(failures.newest, 'request')}. "
     )
 
 

@@ -138,7 +138,7 @@ def _failures(report: Report) -> str:
         return ""
     rows = [
         [
-            _safe(failing.name(mode, found)) + (f"<br>`{mode.name}`" if mode.kind == "error" else ""),
+            _safe(failing.name(mode, found)) + (f"<br>`{failing.code(mode)}`" if failing.code(mode) else ""),
             failing.rate(mode.candidate, mode.candidate_of),
             failing.rate(mode.baseline, mode.baseline_of),
             _safe(failing.examples(mode)),

@@ -74,7 +74,7 @@ def _page(report: Report, *, wide: bool) -> RenderableType:
     if parts := _parts(report):
         blocks += [Text("\nWhere it differs", "bold"), parts]
     if failures := _failures(report):
-        blocks += [Text("\nFailure modes, the candidate's worst first", "bold"), failures]
+        blocks += [Text("\nFailure modes", "bold"), failures]
     blocks.append(Text(f"\nrubric  {report.rubric_sha256}", "dim"))
     return Group(*blocks)
 
@@ -144,14 +144,15 @@ def _layers(report: Report) -> Table:
 
 
 def _failures(report: Report) -> Table | None:
-    """The first few. The other forms have all of them, with examples."""
+    """All errors and answer faults, or the first few. The other forms have all modes, with examples."""
     found = report.details.failures
     if found is None or not found.modes:
         return None
     table = Table(box=None, padding=(0, 2, 0, 2), header_style="bold")
     for name in ("", "candidate", "baseline"):
         table.add_column(name)
-    for mode in found.modes[:_MODES]:
+    counted = sum(mode.kind not in ("slow", "rating") for mode in found.modes)
+    for mode in found.modes[: max(_MODES, counted)]:
         table.add_row(
             failing.name(mode, found),
             failing.rate(mode.candidate, mode.candidate_of),

@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from records.metric import BUILT_IN
+from records.metric import BUILT_IN, Metric
 from report import newest
 from report.cohort import to_judge
+from report.details import FailureMode
 from report.failures import failures
+from report.faulty import ArmTotal, read_modes
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
-from report.newest import read_recent
-from report.recent import displeased
+from report.recent import Recent, RecentRating, displeased
 from report.rubric import Criterion, parse_bound
+from report.run_window import RunWindow
 from tests.report.totals import DAY_S, UnitTotals
 
 CSAT = (BUILT_IN["csat"],)
@@ -44,7 +46,7 @@ def test_a_log_s_failures_are_counted_by_arm_with_their_lines(tmp_path: Path) ->
     )
     found = failures(from_csv(path).recent)
     assert found is not None
-    assert (found.baseline, found.candidate) == (1, 3)
+    assert (found.baseline, found.candidate, found.newest) == (1, 3, 4)
     assert (found.since, found.until) == ("1970-01-01T00:00:01Z", "1970-01-01T00:00:04Z")
     modes = {(mode.kind, mode.name, mode.category): mode for mode in found.modes}
     timeout = modes["error", "provider_timeout", ""]
@@ -53,8 +55,29 @@ def test_a_log_s_failures_are_counted_by_arm_with_their_lines(tmp_path: Path) ->
     thumbs = modes["rating", "thumbs", "billing"]
     assert (thumbs.candidate, thumbs.candidate_of, thumbs.baseline, thumbs.baseline_of) == (1, 2, 0, 1)
     assert thumbs.examples == ("line 3",)
-    assert found.modes[-1].name == "provider_5xx", "what the baseline fails at more often comes last"
+    assert [mode.name for mode in found.modes] == ["provider_timeout", "provider_5xx", "thumbs", "thumbs"]
     assert found.slow_s is None, "one baseline request does not tell what is slow"
+
+
+def test_a_log_s_answer_faults_are_shares_of_the_answers_that_were_read(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "unit,arm,at,error_type,finish,faults,output_check\n"
+        "a,baseline,1,,stop,,judged\n"
+        "b,candidate,2,,length,cut_off json_invalid,judged\n"
+        'c,candidate,3,,length,"cut_off,json_invalid",not_judged\n'
+        "d,candidate,4,provider_5xx,,,\n"
+        "e,candidate,5,,stop,,\n"
+    )
+    found = failures(from_csv(path).recent)
+    assert found is not None
+    modes = {mode.name: mode for mode in found.modes}
+    cut = modes["cut_off"]
+    assert (cut.kind, cut.candidate, cut.candidate_of, cut.baseline, cut.baseline_of) == ("fault", 2, 3, 0, 1)
+    assert cut.examples == ("line 4", "line 3")
+    invalid = modes["json_invalid"]
+    assert (invalid.candidate, invalid.candidate_of, invalid.baseline_of) == (1, 1, 1)
+    assert invalid.examples == ("line 3",)
 
 
 def test_slow_is_what_hardly_any_of_the_baseline_s_is(tmp_path: Path) -> None:
@@ -69,58 +92,158 @@ def test_slow_is_what_hardly_any_of_the_baseline_s_is(tmp_path: Path) -> None:
     assert (mode.kind, mode.candidate, mode.candidate_of, mode.baseline) == ("slow", 5, 20, 2)
 
 
+def recent_of(unit_totals: UnitTotals, *metrics: Metric) -> Recent:
+    """What a report of run 1 reads. The totals of its units, which say when the run was, must be there."""
+    canary = JudgedCanary(name="c", criteria=[], metrics={metric.name: metric for metric in metrics})
+    found = to_judge(unit_totals.connection, canary, 1).recent
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize(
     "changed",
     [
-        {"mirror": True}, {"reason": "pin"}, {"canary": "other"}, {"run": 2}, {"outcome": "aborted"},
+        {"mirror": True}, {"reason": "pin"}, {"canary": "other"}, {"run": 2}, {"outcome": "caller_error"},
         {"share": 0.0}, {"at": 900.0},
     ],
 )  # fmt: skip
 def test_only_this_runs_cohort_until_its_end_is_looked_at(
     unit_totals: UnitTotals, changed: dict[str, Any]
 ) -> None:
+    unit_totals.cell(last_at=200.0)
     kept = unit_totals.exchange(outcome="fallback", error_type="provider_429", latency_s=1.5)
-    unit_totals.exchange(**{"outcome": "error", "error_type": "provider_5xx", **changed})
-    (seen,) = read_recent(unit_totals.connection, "c", 1, (), until=200.0).exchanges
-    assert (seen.name, seen.error_type, seen.latency_s) == (kept, "provider_429", 1.5)
+    unit_totals.exchange(**{"outcome": "error", "error_type": "provider_5xx", "faults": "empty", **changed})
+    found = recent_of(unit_totals)
+    (seen,) = found.exchanges
+    assert (seen.name, seen.latency_s) == (kept, 1.5)
+    (mode,) = found.modes
+    assert (mode.kind, mode.name, mode.examples) == ("error", "provider_429", (kept,))
 
 
 def test_only_so_many_of_the_newest_are_looked_at(
     unit_totals: UnitTotals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    unit_totals.cell(last_at=103.0)
     names = [unit_totals.exchange(at=100.0 + i) for i in range(5)]
     monkeypatch.setattr(newest, "NEWEST", 2)
-    found = read_recent(unit_totals.connection, "c", 1, (), until=103.0).exchanges
-    assert [seen.name for seen in found] == [names[3], names[2]]
+    assert [seen.name for seen in recent_of(unit_totals).exchanges] == [names[3], names[2]]
 
 
-def test_the_newest_are_found_by_an_index(unit_totals: UnitTotals) -> None:
+def test_a_busy_canary_hides_none_of_a_quiet_ones_failures(
+    unit_totals: UnitTotals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(newest, "NEWEST", 3)
+    unit_totals.cell(last_at=1_000.0, counted=4)
+    quiet = unit_totals.exchange(at=100.0, outcome="error", error_type="provider_5xx")
+    for at in range(200, 210):
+        unit_totals.exchange(at=float(at), canary="busy", outcome="error", error_type="provider_429")
+    later = [unit_totals.exchange(at=300.0 + n) for n in range(3)]
+    found = recent_of(unit_totals)
+    assert [seen.name for seen in found.exchanges] == later[::-1]
+    (mode,) = found.modes
+    assert (mode.name, mode.candidate, mode.candidate_of, mode.examples) == ("provider_5xx", 1, 4, (quiet,))
+
+
+def test_every_error_fault_and_abandoned_request_is_counted_in_both_arms(unit_totals: UnitTotals) -> None:
+    unit_totals.cell(
+        last_at=200.0, counted=9, finished=8, output_judged=4, ended=12, answer_faults=3, invalid_output=2
+    )
+    unit_totals.cell(
+        arm="baseline", unit="v", last_at=200.0, counted=90, finished=80, output_judged=40, ended=100
+    )
+    both: dict[str, Any] = {"finish": "length", "faults": "cut_off,json_invalid", "output_check": "judged"}
+    ids = [unit_totals.exchange(at=100.0 + n, **both) for n in range(5)]
+    unit_totals.exchange(**both, arm="baseline")
+    newest_cut = unit_totals.exchange(at=150.0, **{**both, "output_check": "not_judged"})
+    unit_totals.exchange(outcome="error", error_type="provider_5xx", arm="baseline")
+    unit_totals.exchange(outcome="error", error_type="provider_stale")
+    left = unit_totals.exchange(outcome="aborted", error_type="aborted", stream=True)
+    unit_totals.exchange(outcome="aborted", error_type="aborted", stream=True, ttfb_s=0.1)
+    modes = {mode.name: mode for mode in recent_of(unit_totals).modes}
+    assert modes.keys() == {"cut_off", "json_invalid", "provider_5xx", "abandoned"}
+    counts = {
+        name: (mode.kind, mode.candidate, mode.candidate_of, mode.baseline, mode.baseline_of)
+        for name, mode in modes.items()
+    }
+    assert counts == {
+        "cut_off": ("fault", 6, 8, 1, 80),
+        "json_invalid": ("fault", 5, 4, 1, 40),
+        "provider_5xx": ("error", 0, 9, 1, 90),
+        "abandoned": ("abandoned", 1, 12, 0, 100),
+    }
+    assert modes["cut_off"].examples == (newest_cut, ids[4], ids[3])
+    assert modes["json_invalid"].examples == (ids[4], ids[3], ids[2])
+    assert modes["abandoned"].examples == (left,)
+
+
+def test_errors_and_faults_come_first_however_bad_the_ratings_are() -> None:
+    def mode(kind: Any, name: str, candidate: int) -> FailureMode:
+        return FailureMode(
+            kind=kind, name=name, category="", baseline=0, baseline_of=100, candidate=candidate,
+            candidate_of=100, examples=(),
+        )  # fmt: skip
+
+    bad = [
+        RecentRating(name=f"e{n}", metric="csat", candidate=True, category=f"k{n}", bad=True)
+        for n in range(20)
+    ]
+    found = failures(
+        Recent(
+            since=0.0,
+            until=1.0,
+            baseline=100,
+            candidate=100,
+            modes=tuple(mode("fault", f"fault-{n}", n + 1) for n in range(15)),
+            ratings=tuple(bad),
+        )
+    )
+    assert found is not None
+    assert [each.kind for each in found.modes] == ["fault"] * 15 + ["rating"] * 8
+    assert found.modes[0].name == "fault-14", "the candidate's worst first"
+
+
+def test_what_is_read_is_found_by_an_index(unit_totals: UnitTotals) -> None:
     asked: list[tuple[str, Any]] = []
     connection = unit_totals.connection
+    unit_totals.cell(last_at=200.0)
+    for _ in range(3):  # without rows PostgreSQL would not even look at a partition's indexes
+        unit_totals.exchange(outcome="error", error_type="provider_5xx")
     postgresql = connection.dialect.name == "postgresql"
     if postgresql:
         # Nothing is cheaper than reading an empty table; what is left tells whether an index would do.
         connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
     sa.event.listen(connection.engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
-    read_recent(connection, "c", 1, CSAT, until=200.0)
-    assert len(asked) == 3, "the exchanges, and the ratings of each arm"
+    window = RunWindow(canary="c", run=1, since=0.0, until=200.0)
+    total = ArmTotal(baseline=3, candidate=3)
+    read_modes(connection, window, {"errors": total})
+    newest.read_exchanges(connection, window)
+    newest.read_ratings(connection, window, CSAT)
+    assert len(asked) == 5, "counts, examples, the newest exchanges, and the ratings of each arm"
     explain = "EXPLAIN " if postgresql else "EXPLAIN QUERY PLAN "
+    used = ""
     for statement, parameters in list(asked):
         plan = connection.exec_driver_sql(explain + statement, parameters).all()
         read = "\n".join(str(row[-1]) for row in plan)
         assert not {"Seq Scan", "SCAN outcomes", "SCAN feedback"} & set(
             re.findall(r"Seq Scan|SCAN \w+", read)
         ), read
+        used += read
+    if not postgresql:  # whose indexes of a partition have names of their own
+        assert used.count("outcomes_faulty (canary=? AND run=? AND at>? AND at<?)") == 2
+        assert used.count("outcomes_by_canary (canary=? AND at>? AND at<?)") == 1
+        assert used.count("feedback_by_canary (canary=? AND metric=? AND run=? AND arm=?)") == 2
+        assert used.count("sqlite_autoindex_outcomes_1 (day=? AND exchange_id=?)") == 2
 
 
 def test_ratings_bring_their_exchanges_category_and_are_counted_by_arm(unit_totals: UnitTotals) -> None:
+    unit_totals.cell(last_at=200.0)
     named = unit_totals.exchange(category="billing")
     unit_totals.says(1.0, exchange_id=named, arm="candidate")
     unit_totals.says(5.0, exchange_id=unit_totals.exchange(category="billing"), arm="candidate")
     theirs = unit_totals.exchange(arm="baseline", category="billing")
     unit_totals.says(5.0, exchange_id=theirs, arm="baseline")
     unit_totals.says(3.0, metric="revenue", exchange_id=theirs, arm="baseline")
-    found = failures(read_recent(unit_totals.connection, "c", 1, BUILT_IN.values(), until=200.0))
+    found = failures(recent_of(unit_totals, *BUILT_IN.values()))
     assert found is not None
     (mode,) = found.modes
     assert (mode.kind, mode.name, mode.category, mode.examples) == ("rating", "csat", "billing", (named,))
@@ -130,12 +253,25 @@ def test_ratings_bring_their_exchanges_category_and_are_counted_by_arm(unit_tota
 def test_only_so_many_of_an_arm_s_newest_ratings_are_looked_at(
     unit_totals: UnitTotals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    unit_totals.cell(last_at=200.0)
     names = [unit_totals.exchange() for _ in range(3)]
     for at, name in enumerate(names):
         unit_totals.says(1.0, exchange_id=name, arm="candidate", at=200.0 + at)
     monkeypatch.setattr(newest, "RATINGS", 2)
-    found = read_recent(unit_totals.connection, "c", 1, CSAT, until=200.0).ratings
-    assert [each.name for each in found] == [names[2], names[1]]
+    assert [each.name for each in recent_of(unit_totals, *CSAT).ratings] == [names[2], names[1]]
+
+
+def test_ratings_of_other_days_than_the_runs_crowd_none_out(
+    unit_totals: UnitTotals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit_totals.cell(last_at=200.0)
+    mine = unit_totals.exchange()
+    unit_totals.says(1.0, exchange_id=mine, arm="candidate", at=5 * DAY_S)  # late, and still about this run
+    for _ in range(3):
+        other = unit_totals.exchange(at=4 * DAY_S)
+        unit_totals.says(1.0, exchange_id=other, arm="candidate", day=4, at=6 * DAY_S)
+    monkeypatch.setattr(newest, "RATINGS", 2)
+    assert [each.name for each in recent_of(unit_totals, *CSAT).ratings] == [mine]
 
 
 def test_what_is_judged_brings_money_and_failures_whatever_the_rubric_asks(unit_totals: UnitTotals) -> None:

@@ -58,6 +58,19 @@ def test_more_users_and_more_requests_only_help(criteria: Sequence[Criterion]) -
         assert grown == sorted(grown)
 
 
+@pytest.mark.parametrize("metric", ["error_rate", "answer_faults", "cut_off", "abandoned"])
+def test_a_share_of_exchanges_is_expected_to_be_small_and_to_vary_as_one(metric: str) -> None:
+    row = Criterion(
+        metric=metric, acceptable=parse_bound("<= 1.5x baseline"), ideal=parse_bound("<= baseline"),
+        weight=1, question="?",
+    )  # fmt: skip
+    few, many = (
+        expected_power([row], Traffic(units=units, share=0.1, requests_per_unit=4)).ship
+        for units in (5_000, 200_000)
+    )
+    assert few < 0.2 < 0.9 < many
+
+
 def test_under_the_gate_there_is_no_chance(criteria: Sequence[Criterion]) -> None:
     assert _ship(criteria, 0.05, 8, units=1000) == 0
 

@@ -7,8 +7,10 @@ import pytest
 import sqlalchemy as sa
 
 from records.durations import pack, unpack
+from records.metric import BUILT_IN
 from report.cohort import from_store, mirrored
 from report.document import Mirror
+from report.metrics import observe
 from report.sample import BadSample
 from tests.report.totals import DAY_S, UnitTotals
 
@@ -50,6 +52,22 @@ def test_a_unit_s_days_are_one_row(unit_totals: UnitTotals) -> None:
     errors, cost = sample.totals["errors"], sample.totals["cost"]
     assert (errors.count.tolist(), errors.total.tolist()) == ([7], [1])
     assert (cost.count.tolist(), cost.total.tolist()) == ([6], [2])
+
+
+def test_shares_of_answers_are_of_those_that_were_read(unit_totals: UnitTotals) -> None:
+    before = {"unit": "before", "first_at": 10 * DAY_S, "exchanges": 9, "counted": 9}
+    unit_totals.cell(**before)  # as stored before answers were read
+    unit_totals.cell(
+        unit="since", first_at=11 * DAY_S, exchanges=9, counted=8, finished=7, refused=1, cut_off=2, empty=3,
+        answer_faults=4, output_judged=5, invalid_output=2, ended=9, abandoned=1,
+    )  # fmt: skip
+    names = ["refused", "cut_off", "empty", "answer_faults", "invalid_output", "abandoned"]
+    sample = from_store(unit_totals.connection, "c", metrics=names)
+    counts = {name: sample.totals[name].count.tolist() for name in names}
+    assert counts == {**{name: [0, 7] for name in names[:4]}, "invalid_output": [0, 5], "abandoned": [0, 9]}
+    assert [sample.totals[name].total.tolist()[1] for name in names] == [1, 2, 3, 4, 2, 1]
+    observed = observe(sample, "abandoned", BUILT_IN, now=20 * DAY_S)
+    assert observed.row.tolist() == [1], "who came before is no good user, but an unknown one"
 
 
 def test_every_latency_of_a_unit_s_days_is_there(unit_totals: UnitTotals) -> None:

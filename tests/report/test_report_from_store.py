@@ -1,8 +1,9 @@
 """One traffic, once as a log of exchanges and once shipped into a store: the same report of both."""
 
+import csv
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from records.exchange_id import mint
-from records.outcome import Feedback, Outcome
+from records.outcome import Fault, Feedback, Finish, Outcome, OutputCheck
 from records.spool_reader import Batch, Chunk, Writer
 from records.store import Store
 from report.cohort import from_store
@@ -27,6 +28,36 @@ METRICS = ("csat", "task_completed")
 WORLD = World(users=2500)
 
 
+Answer = tuple[Finish | None, tuple[Fault, ...], OutputCheck]
+
+
+def _answer(row: dict[str, Any], number: int) -> Answer:
+    """How a line's answer ended: every tenth of the baseline's is cut off, every third of the candidate's."""
+    if row["error_type"] or number % 7 == 0:
+        return None, (), ""
+    often = 3 if row["arm"] == "candidate" else 10
+    checks: tuple[OutputCheck, ...] = ("judged", "judged", "not_judged", "")
+    check = checks[number % 4]
+    if number % often == 0:
+        return "length", ("cut_off", "json_invalid") if check == "judged" else ("cut_off",), check
+    return ("refusal", ("refused",), check) if number % 101 == 0 else ("stop", (), check)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The world's log, with how each answer ended."""
+    path = tmp_path_factory.mktemp("log") / "log.csv"
+    rows = exchanges(WORLD)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], "finish", "faults", "output_check"])
+        writer.writeheader()
+        for number, row in enumerate(rows):
+            finish, faults, check = _answer(row, number)
+            answer = {"finish": finish, "faults": ",".join(faults), "output_check": check}
+            writer.writerow({**row, **answer})
+    return path
+
+
 def _records(row: dict[str, Any], number: int) -> Sequence[Outcome | Feedback]:
     """A log's line as the proxy would have spooled it."""
     unit = f"{int(row['unit'][1:]):032x}"
@@ -34,6 +65,7 @@ def _records(row: dict[str, Any], number: int) -> Sequence[Outcome | Feedback]:
         b"k" * 32, canary="c", run=1, phase=0, arm=row["arm"], unit_hash=unit, at=row["at"],
         serial=number.to_bytes(8),
     )  # fmt: skip
+    finish, faults, check = _answer(row, number)
     outcome = Outcome(
         exchange_id=name,
         at=row["at"],
@@ -50,6 +82,9 @@ def _records(row: dict[str, Any], number: int) -> Sequence[Outcome | Feedback]:
         tags={"region": row["tag_region"]},
         latency_s=float(row["latency_s"]),
         cost_usd=float(row["cost_usd"]),
+        finish=finish,
+        faults=faults,
+        output_check=check,
     )
     said = [
         Feedback(
@@ -82,6 +117,10 @@ def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def judged(criteria: Sequence[Criterion], canary: JudgedCanary) -> JudgedCanary:
     """The contract's rubric, and what else can be measured of a log."""
     more = [("error_rate", "< 5%", "< 1%"), ("cost_total", "< 1", "< 0.1"), ("latency_p50", "< 2s", "< 1s")]
+    more += [
+        (name, "<= 1.5x baseline", "<= baseline") for name in ("cut_off", "invalid_output", "answer_faults")
+    ]
+    more += [(name, "< 5%", "< 1%") for name in ("refused", "empty")]
     rows = [
         Criterion(metric=m, acceptable=parse_bound(a), ideal=parse_bound(i), weight=1, question="?")
         for m, a, i in more
@@ -111,9 +150,9 @@ def _numbers(report: Report) -> dict[tuple[str, ...], list[float]]:
 
 
 def test_the_store_says_what_the_log_says(
-    shipped: Store, write_log: Callable[[World], Path], judged: JudgedCanary, now: float
+    shipped: Store, log: Path, judged: JudgedCanary, now: float
 ) -> None:
-    expected = build(from_csv(write_log(WORLD)), judged, now=now)
+    expected = build(from_csv(log), judged, now=now)
     metrics = [one.metric for one in judged.criteria]
     with shipped.reading() as connection:
         sample = from_store(connection, "c", metrics=metrics, segments=judged.segments)
@@ -121,7 +160,10 @@ def test_the_store_says_what_the_log_says(
     assert (found.verdict, found.units, found.window) == (expected.verdict, expected.units, expected.window)
     assert found.srm == expected.srm
     assert [line.state for line in found.metrics] == [line.state for line in expected.metrics]
-    assert len(sample.unit) < len(from_csv(write_log(WORLD)).unit) / 3
+    states = {line.metric: line.state for line in found.metrics}
+    assert (states["cut_off"], states["answer_faults"], states["invalid_output"]) == ("FAIL",) * 3
+    assert (states["refused"], states["empty"]) == ("PASS", "PASS"), "no case in 240 users"
+    assert len(sample.unit) < len(from_csv(log).unit) / 3
     exact, read = _numbers(expected), _numbers(found)
     assert list(read) == list(exact)
     for place, numbers in exact.items():

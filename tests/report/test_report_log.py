@@ -18,6 +18,19 @@ def _read(tmp_path: Path, body: str, header: str = HEADER) -> Sample:
     return from_csv(path)
 
 
+def test_what_a_log_says_of_answers_counts_and_what_it_does_not_say_is_unknown(tmp_path: Path) -> None:
+    body = "a,baseline,1,stop,\nb,candidate,2,length,cut_off\nc,candidate,3,,\n"
+    said = _read(tmp_path, body, "unit,arm,at,finish,faults\n").totals
+    assert (said["cut_off"].count.tolist(), said["cut_off"].total.tolist()) == ([1, 1, 0], [0, 1, 0])
+    assert said["invalid_output"].count.tolist() == [0, 0, 0], "nobody said that anything was checked"
+    silent = _read(tmp_path, "a,baseline,1,stop\n", "unit,arm,at,finish\n").totals
+    assert "cut_off" not in silent and "answer_faults" not in silent
+    with pytest.raises(BadSample, match="column 'faults': 'cutoff' is not cut_off"):
+        _read(tmp_path, "a,baseline,1,stop,cutoff\n", "unit,arm,at,finish,faults\n")
+    with pytest.raises(BadSample, match="column 'finish': 'stopped' is not stop"):
+        _read(tmp_path, "a,baseline,1,stopped,\n", "unit,arm,at,finish,faults\n")
+
+
 def test_a_line_is_an_exchange_and_an_empty_cell_is_missing(tmp_path: Path) -> None:
     sample = _read(
         tmp_path,

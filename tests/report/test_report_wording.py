@@ -81,6 +81,8 @@ def test_an_open_end_is_said_to_be_open() -> None:
     [
         ("latency_p95", "< 2s", "s"),
         ("error_rate", "<= 1.2x baseline", "share"),
+        ("answer_faults", "<= 1.2x baseline", "share"),
+        ("abandoned", "<= baseline", "share"),
         ("cost_per_request", "<= baseline", "usd"),
         ("task_completed", ">= baseline - 2%", "share"),
         ("csat", ">= baseline - 2%", "number"),

@@ -25,7 +25,9 @@ class UnitTotals:
             "day": int(first_at // DAY_S), "category": "", "tags": "{}", "share": 0.1, "first_at": first_at,
             "last_at": first_at, "exchanges": 1, "counted": 1, "failed": 0, "latency_n": 0, "latency_sum": 0,
             "ttft_n": 0, "ttft_sum": 0, "cost_n": 0, "cost_sum": 0, "tokens_n": 0, "tokens_sum": 0,
-            "latency": b"", "ttft": b"", **changed,
+            "latency": b"", "ttft": b"", "finished": 0, "refused": 0, "cut_off": 0, "empty": 0,
+            "answer_faults": 0, "output_judged": 0, "invalid_output": 0, "ended": 0, "abandoned": 0,
+            **changed,
         }  # fmt: skip
         self.connection.execute(sa.insert(unit_days), [row])
 
