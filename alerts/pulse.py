@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from alerts.windows import SLICES, Window
-from records.outcome import Feedback, Outcome
+from records.outcome import INVALID_OUTPUT, Fault, Feedback, Outcome
 from records.wilson import Z
 from routing.canary import ArmName
 
@@ -44,6 +44,52 @@ class Sum:
         return mean - reach, mean + reach
 
 
+@dataclass(slots=True)
+class AnswerPulse:
+    """Counts of the whole run: answers that were read (`finished`), their output checked (`judged`), requests
+    that `ended` in an answer, an error or because the caller left; and by metric those that are bad."""
+
+    finished: int = 0
+    judged: int = 0
+    ended: int = 0
+    found: dict[str, int] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        """Add an outcome: `ok`, `fallback`, `error` or `aborted`."""
+        self.ended += 1
+        self._count("abandoned", outcome.abandoned)
+        if outcome.finish is None or outcome.outcome == "aborted":
+            return
+        judged, faults = outcome.output_check == "judged", outcome.faults
+        self.finished += 1
+        self.judged += judged
+        for name in _OF_ANSWERS:
+            self._count(name, name in faults)
+        self._count("answer_faults", bool(faults))
+        self._count("invalid_output", judged and not INVALID_OUTPUT.isdisjoint(faults))
+
+    def document(self) -> dict[str, Any]:
+        """The counts and `shares` by metric; None where nothing was read."""
+        among = dict.fromkeys((*_OF_ANSWERS, "answer_faults"), self.finished)
+        among |= {"invalid_output": self.judged, "abandoned": self.ended}
+        counts = {name: self.found.get(name, 0) if of else None for name, of in among.items()}
+        shares = {name: self.found.get(name, 0) / of if of else None for name, of in among.items()}
+        return {
+            **counts,
+            "shares": shares,
+            "finished": self.finished,
+            "output_judged": self.judged,
+            "ended": self.ended,
+        }
+
+    def _count(self, name: str, bad: bool) -> None:
+        if bad:
+            self.found[name] = self.found.get(name, 0) + 1
+
+
+_OF_ANSWERS: tuple[Fault, ...] = ("refused", "cut_off", "empty")
+
+
 def _recent() -> Window:
     return Window(RECENT_S, binned=True)
 
@@ -60,6 +106,7 @@ class ArmPulse:
     assigned: int = 0
     errors: int = 0
     aborted: int = 0
+    answers: AnswerPulse = field(default_factory=AnswerPulse)
     cost: Sum = field(default_factory=Sum)
     latency: Window = field(default_factory=_recent)
     first_token: Window = field(default_factory=_recent)
@@ -90,6 +137,8 @@ class Pulse:
         arm.aborted += outcome.outcome == "aborted"
         if outcome.cost_usd is not None:
             arm.cost.add(outcome.cost_usd)
+        if outcome.outcome not in ("caller_error", "shed"):
+            arm.answers.add(outcome)
         if outcome.outcome not in ("ok", "fallback", "error"):
             return
         arm.counted += 1
@@ -139,6 +188,7 @@ def _document(arm: ArmPulse, now: float) -> dict[str, Any]:
         "requests": arm.requests,
         "errors": arm.errors,
         "aborted": arm.aborted,
+        **arm.answers.document(),
         "p50_s": latency.quantile(0.5),
         "p95_s": latency.quantile(0.95),
         "ttft_p50_s": first_token.quantile(0.5),

@@ -21,6 +21,17 @@ _WHERE_KNOWN: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
 )
 
 
+_WHERE_SEEN = ("refused", "cut_off", "empty", "invalid_output")
+"""The parts of `answer_faults` that have a row only where there are any."""
+
+DENOMINATORS: Mapping[str, str] = {
+    **dict.fromkeys(("refused", "cut_off", "empty", "answer_faults"), "finished"),
+    "invalid_output": "output_judged",
+    "abandoned": "ended",
+}
+"""By metric, the member of an arm's document that says how many requests could have been so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """A figure and a note, for example its interval; "" for no note."""
@@ -44,6 +55,7 @@ def rows(arms: Mapping[str, Mapping[str, Any]]) -> Sequence[FigureRow]:
     found = [
         FigureRow("Requests", _requests(baseline), _requests(candidate)),
         FigureRow("Errors", _errors(baseline), _errors(candidate)),
+        *_answers(baseline, candidate),
         *(FigureRow(name, *_each(arms, key, unit)) for name, key, unit in _ALWAYS),
     ]
     for name, key, unit in _WHERE_KNOWN:
@@ -86,6 +98,21 @@ def _errors(arm: Mapping[str, Any]) -> Cell:
         return Cell(words.UNKNOWN)
     low, high = wilson(arm["errors"], arm["counted"])
     return Cell(words.percent(share), f"{words.percent(low)} to {words.percent(high)}")
+
+
+def _answers(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[FigureRow]:
+    """Answer faults, and the kinds of them and abandoned requests as far as there are any."""
+    seen = [name for name in (*_WHERE_SEEN, "abandoned") if baseline.get(name) or candidate.get(name)]
+    names = ("answer_faults", *seen)
+    return [FigureRow(title(name), _share(baseline, name), _share(candidate, name)) for name in names]
+
+
+def _share(arm: Mapping[str, Any], name: str) -> Cell:
+    found, of = arm.get(name), arm.get(DENOMINATORS[name])
+    if found is None or not of:
+        return Cell(words.UNKNOWN)
+    low, high = wilson(found, of)
+    return Cell(words.percent(found / of), f"{words.percent(low)} to {words.percent(high)}")
 
 
 def _rating(arm: Mapping[str, Any], metric: str) -> Cell:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console import words
+from console.figures import DENOMINATORS
 from console.standing import Standing, Tone, standing
 
 _TONES: Mapping[Tone, str] = {"good": "green", "warn": "yellow", "bad": "bold red", "calm": "dim"}
@@ -47,7 +48,7 @@ def _canary(canary: Mapping[str, Any], now: float, *, bars: bool) -> list[Render
     elif canary.get("reason"):
         parts.append(Text(canary["reason"]))
     parts += _where_it_fails(stands, now)
-    parts.append(_arms(canary["arms"]))
+    parts += [_arms(canary["arms"]), *_answers(canary["arms"])]
     if canary.get("mirror"):
         parts.append(_mirror(canary["mirror"]))
     return [*parts, *_guardrails(stands, bars=bars), Text("")]
@@ -132,6 +133,32 @@ def _arms(arms: Mapping[str, Any]) -> Table:
             _dollars(arm["cost_usd"]),
         )
     return table
+
+
+def _answers(arms: Mapping[str, Any]) -> list[Text]:
+    """A line per arm with answer faults or abandoned requests; none for an arm without."""
+    told = {name: _bad(arm) for name, arm in arms.items()}
+    return [Text(f"{name}: {bad}") for name, bad in told.items() if bad]
+
+
+def _bad(arm: Mapping[str, Any]) -> str:
+    """12 of 240 answers cut off (5 %), 3 of 250 requests abandoned (1.2 %)."""
+    found = [
+        f"{words.count(arm[name])} of {words.count(arm[DENOMINATORS[name]])} {told} "
+        f"({words.percent(arm['shares'][name])})"
+        for name, told in _BAD.items()
+        if arm.get(name)
+    ]
+    return ", ".join(found)
+
+
+_BAD = {
+    "refused": "answers refused",
+    "cut_off": "answers cut off",
+    "empty": "answers empty",
+    "invalid_output": "outputs invalid",
+    "abandoned": "requests abandoned",
+}
 
 
 def _mirror(copies: Mapping[str, Any]) -> Text:

@@ -122,3 +122,33 @@ def test_on_another_machine_the_counts_go_on_and_its_clocks_times_are_forgotten(
     told = pulses.elsewhere(pulse_of(exchange(), exchange())).document(105.0)["candidate"]
     assert (told["requests"], told["cost_usd"]) == (2, 0.5)
     assert {told[key] for key in ("p50_s", "p95_s", "ttft_p95_s", "tokens_per_s")} == {None}
+
+
+def test_what_was_wrong_with_answers_is_told_in_counts_and_shares() -> None:
+    pulse = pulse_of(
+        exchange(finish="stop", output_check="judged"),
+        exchange(finish="length", faults=("cut_off", "json_invalid"), output_check="judged"),
+        exchange(finish="length", faults=("cut_off", "tool_unknown"), output_check="not_judged"),
+        exchange(finish="stop"),
+        exchange(outcome="fallback", error_type="provider_5xx"),
+        exchange(outcome="aborted", error_type="aborted"),
+        exchange(outcome="aborted", error_type="aborted", stream=True, ttfb_s=0.1),
+        exchange(outcome="caller_error", error_type="caller_rejected"),
+    )
+    arms = pulse.document(105.0)
+    told, shares = arms["candidate"], arms["candidate"]["shares"]
+    assert (told["finished"], told["output_judged"], told["ended"]) == (4, 2, 7)
+    assert (told["cut_off"], told["answer_faults"], told["refused"], told["empty"]) == (2, 2, 0, 0)
+    assert (told["invalid_output"], told["abandoned"], told["aborted"]) == (1, 1, 2)
+    assert (shares["cut_off"], shares["invalid_output"], shares["abandoned"]) == (0.5, 0.5, 1 / 7)
+    assert shares["empty"] == 0.0
+    nothing = arms["baseline"]
+    assert nothing["answer_faults"] is nothing["abandoned"] is nothing["shares"]["cut_off"] is None
+
+
+def test_a_checkpoint_from_before_answers_were_read_knows_nothing_of_them() -> None:
+    document = pulses.to_document(pulse_of(exchange(finish="stop")))
+    for arm in document["arms"].values():
+        del arm["answers"]
+    told = pulses.from_document(document).document(105.0)["candidate"]
+    assert (told["requests"], told["finished"], told["answer_faults"]) == (1, 0, None)

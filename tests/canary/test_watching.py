@@ -153,3 +153,17 @@ def test_in_eighty_columns_a_guardrail_has_one_line_of_figures() -> None:
 @pytest.mark.parametrize(("state", "said"), [("ok", False), ("firing", True)])
 def test_a_loud_guardrail_says_why(state: str, said: bool) -> None:
     assert ("it fails" in drawn(guardrails=[rule(state)])) == said
+
+
+def test_the_status_tells_faults_and_abandoned_requests_where_there_are_any() -> None:
+    read: dict[str, Any] = {
+        "finished": 240, "output_judged": 0, "ended": 250, "refused": 0, "cut_off": 12, "empty": 0,
+        "answer_faults": 12, "invalid_output": None, "abandoned": 3,
+        "shares": {"cut_off": 0.05, "abandoned": 0.012, "invalid_output": None},
+    }  # fmt: skip
+    arms = {"baseline": arm(**{**read, "cut_off": 0, "abandoned": 0}), "candidate": arm(**read)}
+    shown = io.StringIO()
+    Console(file=shown, width=120).print(picture(document(arms=arms), NOW, width=120))
+    told = shown.getvalue().replace("\u00a0", " ")
+    assert "candidate: 12 of 240 answers cut off (5 %), 3 of 250 requests abandoned (1.2 %)" in told
+    assert "baseline: " not in told

@@ -151,6 +151,22 @@ def test_a_canarys_key_changes_with_its_run_state_and_share() -> None:
     assert len(keys) == 4
 
 
+def test_answer_faults_have_a_row_and_their_kinds_only_where_there_are_any() -> None:
+    plain: dict[str, Any] = {"refused": 0, "cut_off": 0, "empty": 0, "answer_faults": 0, "abandoned": 0}
+    read = {**plain, "invalid_output": None, "finished": 200, "output_judged": 0, "ended": 210}
+    arms = {"baseline": arm(**read), "candidate": arm(**{**read, "cut_off": 20, "answer_faults": 20})}
+    told = {row.name: row for row in rows(arms)}
+    assert "Refused answers" not in told and "Abandoned requests" not in told
+    cut = told["Answers cut off"]
+    assert (cut.baseline.figure, cut.candidate.figure) == ("0\u00a0%", "10\u00a0%")
+    assert told["Answer faults"].candidate.note.replace("\u00a0", " ") == "6.6 % to 14.9 %"
+    unread = dict.fromkeys(plain) | {"finished": 0, "output_judged": 0, "ended": 0}
+    (row,) = [
+        row for row in rows(dict.fromkeys(("baseline", "candidate"), arm(**unread))) if "nswer" in row.name
+    ]
+    assert (row.name, row.baseline.figure, row.candidate.figure) == ("Answer faults", "–", "–")
+
+
 def test_an_unknown_figure_is_a_dash_and_errors_carry_their_interval() -> None:
     arms = {
         "baseline": arm(counted=0, p50_s=None),
