@@ -6,6 +6,7 @@ from grafana.describe.expressions import (
     CANARY,
     cost_per_request,
     error_rate,
+    fault_share,
     happening,
     mean_feedback,
     per_second,
@@ -172,6 +173,27 @@ HURTS = PanelRow(
                 ),
                 Query(expr=f"sum(canary_breaker_open{{{CANARY}}})", legend="breakers open"),
             ],
+        ),
+        Panel(
+            title="Answer faults",
+            description="What the status does not show: the share of the arm's answers that were cut off, "
+            "refused, empty, or invalid. An answer may have several faults. Invalid output is shown over all "
+            "answers; guardrails and the report use those with tools or JSON.",
+            kind="timeseries",
+            unit="percentunit",
+            queries=[Query(expr=fault_share(), legend="{{arm}} {{fault}}")],
+            width=12,
+        ),
+        Panel(
+            title="How answers end",
+            description="Complete answers by finish reason, in one set of words for all providers.",
+            kind="timeseries",
+            unit="reqps",
+            queries=[
+                Query(expr=happening("canary_answers_total", ARM, "arm, finish"), legend="{{arm}} {{finish}}")
+            ],
+            width=12,
+            stacked=True,
         ),
     ),
 )

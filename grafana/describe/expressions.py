@@ -40,6 +40,12 @@ def error_rate(by: str = "arm", labels: str = ARM, window: str = WINDOW) -> str:
     return f"({blamed} or {counted} * 0) / {counted}"
 
 
+def fault_share(window: str = WINDOW) -> str:
+    """Answers with each fault over the answers that were read, for the faults that occur."""
+    faults = per_second("canary_answer_faults_total", ARM, "arm, fault", window)
+    return f"({faults} > 0) / on (arm) group_left () {per_second('canary_answers_total', ARM, 'arm', window)}"
+
+
 def cost_per_request(by: str = "arm", labels: str = ARM, window: str = WINDOW) -> str:
     """Dollars per answered exchange with a known price."""
     cost = per_second("canary_cost_usd_total", labels, by, window)

@@ -11,6 +11,7 @@ from grafana.describe.expressions import (
     candidate_over_baseline,
     cost_per_request,
     error_rate,
+    fault_share,
     mean_feedback,
     quantile,
     tokens_per_request,
@@ -138,6 +139,16 @@ SYSTEM = PanelRow(
             queries=[Query(expr=quantile(0.95, _LATENCY), legend="{{arm}}")],
             width=12,
             height=9,
+        ),
+        Panel(
+            title="Answer faults",
+            description="The share of the arm's answers with each fault: cut off, refused, empty, invalid. "
+            "The report has intervals and decides.",
+            kind="bargauge",
+            unit="percentunit",
+            queries=[Query(expr=fault_share(window=RANGE), legend="{{arm}} {{fault}}", instant=True)],
+            width=24,
+            decimals=2,
         ),
     ),
 )

@@ -13,10 +13,10 @@ import console
 from alerts.candidate_error import CandidateError
 from alerts.rollback_evidence import ArmFigures, FailureSample, RollbackEvidence, RuleThen
 from alerts.where import Concentration, FailingPart
-from canary.commands.show import picture
 from console import figures
 from console.rendering import Templates
 from console.standing import standing
+from console.terminal import picture
 from tests.console.chromium import chromium
 from tests.console.test_standing import INTERVALS
 from tests.console.test_standing import canary as running

@@ -11,7 +11,7 @@ from random import Random
 
 import httpx2
 
-from demo.behaviour import Behaviour
+from demo.behaviour import AnswerFault, Behaviour
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.servers.prometheus import Prometheus, scraping
 from tests.serving import eventually
@@ -32,11 +32,14 @@ canaries:
     share: 20%
     mirror: 20%
 """
+CUT_OFF: dict[AnswerFault, float] = {"cut_off": 0.1}
 BEHAVIOURS = {
-    "gpt-4o-2024-08-06": Behaviour(ttft_s=0.05, spread=0.5, pace_s=0.002),
-    "gpt-4o-2024-11-20": Behaviour(ttft_s=0.06, spread=0.5, pace_s=0.002),
-    "gpt-4o-mini-2024-07-18": Behaviour(ttft_s=0.08, spread=0.5, pace_s=0.003),
-    "gpt-4.1-nano-2025-04-14": Behaviour(ttft_s=0.04, spread=0.5, pace_s=0.002, words=18),
+    "gpt-4o-2024-08-06": Behaviour(ttft_s=0.05, spread=0.5, pace_s=0.002, answer_faults=CUT_OFF),
+    "gpt-4o-2024-11-20": Behaviour(ttft_s=0.06, spread=0.5, pace_s=0.002, answer_faults=CUT_OFF),
+    "gpt-4o-mini-2024-07-18": Behaviour(ttft_s=0.08, spread=0.5, pace_s=0.003, answer_faults=CUT_OFF),
+    "gpt-4.1-nano-2025-04-14": Behaviour(
+        ttft_s=0.04, spread=0.5, pace_s=0.002, words=18, answer_faults=CUT_OFF
+    ),
 }
 BAD = Behaviour(ttft_s=0.06, spread=0.5, pace_s=0.002, faults={"status": 0.4})
 AT_ONCE = 4
