@@ -91,7 +91,8 @@ class Evidence:
 
     A unit is adverse after its first observation against the candidate. Its earlier observations are not in
     its contribution, so it looks heavier than it is, which is the cautious side. `since` holds, for each M_k,
-    the units of the stretch since M_k was last 1.
+    the units of the stretch since M_k was last 1. `parts` rules share the error budget of one: each needs
+    `parts` times the evidence, so that all together convict a healthy candidate as rarely as one rule.
     """
 
     products: list[float] = field(default_factory=_zeros)
@@ -99,6 +100,7 @@ class Evidence:
     units: dict[str, list[float]] = field(default_factory=dict)
     since: list[dict[str, float]] = field(default_factory=_spans)
     observations: int = 0
+    parts: int = 1
 
     def add(self, unit: str, steps: Steps, *, mixture: bool = True, cusum: bool = True) -> None:
         """Add one observation of `unit`."""
@@ -178,7 +180,8 @@ class Evidence:
 
     def numbers(self) -> dict[str, float]:
         """The figures to show a person. Keys with `ln_` hold natural logarithms."""
-        return {
+        shared = {"parts": float(self.parts)} if self.parts > 1 else {}
+        return shared | {
             "observations": float(self.observations),
             "ln_mixture": self.mixture,
             "ln_cusum": self.cusum,
@@ -186,10 +189,15 @@ class Evidence:
             "adverse_units_since": float(self.adverse_units_since),
         }
 
+    @property
+    def more(self) -> float:
+        """ln of `parts`, by which every threshold is higher."""
+        return math.log(self.parts)
+
     def pages(self, minimum_units: int) -> bool:
         """True when the evidence is enough to page."""
-        return (self.mixture >= PAGE_MIXTURE and self.adverse_units >= minimum_units) or (
-            self.cusum >= PAGE_CUSUM and self.adverse_units_since >= minimum_units
+        return (self.mixture >= PAGE_MIXTURE + self.more and self.adverse_units >= minimum_units) or (
+            self.cusum >= PAGE_CUSUM + self.more and self.adverse_units_since >= minimum_units
         )
 
     def convicts(self, minimum_units: int) -> bool:
@@ -199,17 +207,17 @@ class Evidence:
     def convicts_run(self, minimum_units: int) -> bool:
         """True when the whole run's evidence is enough for a rollback and does not rest on one unit."""
         return (
-            self.mixture >= ROLLBACK_MIXTURE
+            self.mixture >= ROLLBACK_MIXTURE + self.more
             and self.adverse_units >= max(MINIMUM_UNITS, minimum_units)
-            and self.mixture_without_heaviest() >= ROLLBACK_MIXTURE - WITHOUT_HEAVIEST
+            and self.mixture_without_heaviest() >= ROLLBACK_MIXTURE + self.more - WITHOUT_HEAVIEST
         )
 
     def convicts_since(self, minimum_units: int) -> bool:
         """True when the CUSUM's evidence is enough for a rollback and does not rest on one unit."""
         return (
-            self.cusum >= ROLLBACK_CUSUM
+            self.cusum >= ROLLBACK_CUSUM + self.more
             and self.adverse_units_since >= max(MINIMUM_UNITS, minimum_units)
-            and self.cusum_without_heaviest() >= ROLLBACK_CUSUM - WITHOUT_HEAVIEST
+            and self.cusum_without_heaviest() >= ROLLBACK_CUSUM + self.more - WITHOUT_HEAVIEST
         )
 
 

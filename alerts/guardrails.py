@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from alerts.paths import add_growth, add_statuses
-from alerts.rollback_evidence import Path, RollbackEvidence, rule_then
+from alerts.rollback_evidence import Path, RollbackEvidence, limits_of, rule_then
 from alerts.rule import DEFAULT_RULES, Rule
 from alerts.running import WorkerId, note, still_running, timed_outcome
-from alerts.scope import Growth, Guardrail, Scope, build_scopes, state_key
+from alerts.scope import Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
 from alerts.selection import FirstStarted, GuardrailSample
 from alerts.status import GuardrailStatus, StatusState, located
 from alerts.telemetry import Telemetry
@@ -71,6 +71,7 @@ class Watch:
         self.state = WatchState(run=run)
         self.scopes: list[Scope] = build_scopes(self.rules, self.metrics)
         self.guardrails: list[Guardrail] = [g for scope in self.scopes for g in scope.guardrails]
+        share_budgets(self.guardrails)
         self.telemetries = [g for g in self.guardrails if isinstance(g, Telemetry)]
         self._settle_s = 0.0
         self._settle_from = float("-inf")
@@ -258,6 +259,7 @@ class Watch:
             provider_error=self.state.provider_error,
             share_before=share,
             share_after=0.0,
+            limits=limits_of(next((each for each in statuses if each.key == rule), None)),
         )
 
     def snapshot(self) -> dict[str, Any]:
@@ -297,5 +299,6 @@ class Watch:
         self.state = state
         for guardrail, guardrail_state in restored:
             guardrail.state = guardrail_state
+        share_budgets(self.guardrails)
         for scope, first in firsts:
             scope.first = first

@@ -1,5 +1,6 @@
 """`outage`: the baseline itself fails more than the candidate may. Pages and holds the ramp; no rollback."""
 
+import math
 from dataclasses import dataclass, field
 
 from alerts.baseline import RecentShare
@@ -42,6 +43,10 @@ class Outage:
         if share is not None and share <= self.rule.limit:
             self.state.evidence = Evidence()
 
+    def _convinces(self, evidence: Evidence) -> bool:
+        needed = PAGE_CUSUM + math.log(self.rule.parts)
+        return evidence.cusum >= needed and evidence.adverse_units_since >= MINIMUM_UNITS
+
     def status(self, now: float) -> GuardrailStatus:
         """The status at monotonic `now`."""
         share = self.state.recent.share(now)
@@ -49,7 +54,7 @@ class Outage:
         found = RuleFinding(
             enough=share is not None,
             over=share is not None and share > self.rule.limit,
-            convincing=evidence.cusum >= PAGE_CUSUM and evidence.adverse_units_since >= MINIMUM_UNITS,
+            convincing=self._convinces(evidence),
         )
         verdict, action = weigh(self.rule, found)
         return GuardrailStatus(

@@ -1,5 +1,6 @@
 """Why a candidate was rolled back: the evidence at that moment, for people to read. Holds no prompts."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -192,6 +193,12 @@ class RollbackEvidence:
 
 LIMITS: Mapping[str, float] = {"ln_mixture": ROLLBACK_MIXTURE, "ln_cusum": ROLLBACK_CUSUM}
 """The value at which either statistic causes a rollback."""
+
+
+def limits_of(status: GuardrailStatus | None) -> Mapping[str, float]:
+    """The limits of this rule; a rule that shares its error budget with other parts has higher ones."""
+    more = math.log(status.evidence.get("parts", 1.0)) if status is not None else 0.0
+    return {name: limit + more for name, limit in LIMITS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

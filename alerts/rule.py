@@ -37,8 +37,8 @@ class Rule:
     baseline's mean rating for the ratings (.95), seconds without an outcome for `telemetry`, and a factor of
     the baseline for the others (1.5 for `latency_vs_baseline`); `escalated` and `repeat_question` ignore it.
     `window_s` None is the whole run. `minimum` counts exchanges, raters or distinct units, depending on the
-    rule. Action `page` pages, `rollback` also rolls the candidate back,
-    `hold` also stops the ramp's clock.
+    rule. Action `page` pages, `rollback` also rolls the candidate back, `hold` also stops the ramp's clock.
+    `parts` is the number of parts of the traffic whose rules of this name share the error budget of one.
     """
 
     rule: RuleName
@@ -48,6 +48,7 @@ class Rule:
     action: Action
     category: str | None = None
     segment: Mapping[str, str] | None = None
+    parts: int = 1
 
 
 DEFAULT_RULES: tuple[Rule, ...] = (

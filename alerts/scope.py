@@ -1,6 +1,6 @@
 """The guardrails over one part of the traffic: all of it, one category, or one segment."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from alerts.absolute import ErrorRate
@@ -217,6 +217,13 @@ def _rating(rule: Rule, metrics: Mapping[str, Metric]) -> Rating:
         raise ValueError(f"the guardrail {rule.rule} needs a metric {rule.rule} with `low` and `high`")
     worst, best = (metric.low, metric.high) if metric.higher_is_better else (metric.high, metric.low)
     return Rating(rule, worst=worst, best=best)
+
+
+def share_budgets(guardrails: Iterable[Guardrail]) -> None:
+    """Let each rule's evidence know with how many it shares its error budget."""
+    for guardrail in guardrails:
+        if isinstance(guardrail, Proves):
+            guardrail.evidence.parts = guardrail.rule.parts
 
 
 def state_key(guardrail: Guardrail) -> str:

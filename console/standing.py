@@ -128,10 +128,20 @@ def standing(canary: Mapping[str, Any]) -> Standing:
         said=canary.get("provider_error") if watched else None,
         ramp=_ramp(canary),
         rules=[rule for rule in rules if watched and not rule.empty],
-        unseen=[rule.name for rule in rules if watched and rule.empty],
+        unseen=_unseen(rules) if watched else [],
         watched=watched,
         key=key_of(canary),
     )
+
+
+def _unseen(rules: Sequence[RuleView]) -> list[str]:
+    """The rules without data by name, each with the parts of the traffic that it has none of."""
+    scopes: dict[str, list[str]] = {}
+    for rule in rules:
+        if rule.empty:
+            scopes.setdefault(rule.name, []).append(rule.scope)
+    whole = [name for name, parts in scopes.items() if "" in parts]
+    return whole + [f"{name} ({'; '.join(parts)})" for name, parts in scopes.items() if name not in whole]
 
 
 def _tone(state: str, rules: Sequence[RuleView]) -> Tone:

@@ -150,7 +150,11 @@ def _canary(
             baseline=baseline,
             candidate=candidate,
         ),
-        guardrails=guardrails.rules(section.guardrails),
+        guardrails=guardrails.rules(
+            section.guardrails,
+            categories=section.critical_categories,
+            segments=[_segment(text) for text in section.critical_segments],
+        ),
         base_path=base_path(providers, section.baseline.provider),
         mirror=section.mirror,
         capture=CaptureRule(**dict(section.capture)) if section.capture is not None else None,

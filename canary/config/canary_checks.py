@@ -181,6 +181,13 @@ def _check_tags(file: FileSection, canary: CanarySection, path: Path, found: Sal
 
 
 def _check_critical(canary: CanarySection, path: Path, found: Salvage) -> None:
+    parts = len(canary.critical_categories) + len(canary.critical_segments)
+    if parts > guardrails.MOST_PARTS and canary.guardrails != ():
+        message = (
+            f"has {parts} critical categories and segments; only the first {guardrails.MOST_PARTS} get "
+            "guardrails of their own, because each makes the others slower"
+        )
+        found.warn(path, message)
     for index, text in enumerate(canary.critical_segments):
         tag, equals, value = (part.strip() for part in text.partition("="))
         place = (*path, "critical_segments", index)

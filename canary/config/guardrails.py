@@ -1,23 +1,54 @@
 """Converts the config's guardrails into rules: limits in each rule's unit, windows in seconds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from alerts.rule import DEFAULT_RULES, LISTED_RULES, RATINGS, Rule, RuleName
+from alerts.status import rule_key
 from canary.config.quantity import parse_duration, parse_share
 from canary.config.sections import GuardrailSection
 
 _DEFAULTS = {rule.rule: rule for rule in (*DEFAULT_RULES, *LISTED_RULES)}
 WHOLE_ONLY: tuple[RuleName, ...] = (*RATINGS, "escalated", "repeat_question", "telemetry")
 """Rules that cannot be narrowed to a category or segment."""
+OF_PARTS: Sequence[str] = ("error_rate", "error_rate_vs_baseline", "abandoned", "empty", "invalid_output")
+"""Rules that each critical category and segment has of its own."""
+MOST_PARTS = 20
+"""Critical categories and segments with rules of their own; the config check names a longer list."""
 
 _SECONDS: tuple[RuleName, ...] = ("latency_p95", "telemetry")
 
 
-def rules(sections: Sequence[GuardrailSection] | None) -> tuple[Rule, ...]:
-    """The rules of a canary's `guardrails`; None is the default set. Raises ValueError."""
-    if sections is None:
-        return DEFAULT_RULES
-    return tuple(_rule(section) for section in sections)
+def rules(
+    sections: Sequence[GuardrailSection] | None,
+    *,
+    categories: Sequence[str] = (),
+    segments: Sequence[tuple[str, str]] = (),
+) -> tuple[Rule, ...]:
+    """The rules of a canary's `guardrails`; None is the default set. Raises ValueError.
+
+    Each critical category and segment (tag, value) gets its own of the rules that can have one, unless the
+    list has that rule for it. All of one name share one error budget.
+    """
+    listed = DEFAULT_RULES if sections is None else tuple(_rule(section) for section in sections)
+    parts: list[Mapping[str, Any]] = [{"category": each} for each in categories]
+    parts += [{"segment": {tag: value}} for tag, value in segments]
+    return (*listed, *_of_parts(listed, parts[:MOST_PARTS]))
+
+
+def _of_parts(listed: Sequence[Rule], parts: Sequence[Mapping[str, Any]]) -> Iterator[Rule]:
+    whole = [each for each in listed if each.rule in OF_PARTS and each.category is None and not each.segment]
+    known = {_key(each) for each in listed}
+    for part in parts:
+        for rule in whole:
+            own = replace(rule, parts=len(parts), **part)
+            if _key(own) not in known:
+                yield own
+
+
+def _key(rule: Rule) -> str:
+    return rule_key(rule.rule, rule.category, rule.segment)
 
 
 def limit(section: GuardrailSection) -> float:

@@ -197,13 +197,16 @@ class CanarySection(Section):
     )
     start: Literal["auto", "manual"] = Field("auto", description="`manual` waits for `canary start`.")
     segments: tuple[Text, ...] = Field(
-        (), description="The tags by which the report breaks down its figures."
+        (),
+        description="The tags by which the report breaks down its figures and guardrails locate failures.",
     )
     critical_categories: tuple[Text, ...] = Field(
-        (), description="Categories in which a loss blocks the verdict."
+        (), description="Categories in which a loss blocks the verdict. They have guardrails of their own."
     )
     critical_segments: tuple[Text, ...] = Field(
-        (), description="Segments, for example `plan=enterprise`, in which a loss blocks the verdict."
+        (),
+        description="Segments, for example `plan=enterprise`, in which a loss blocks the verdict. They have "
+        "guardrails of their own.",
     )
     minimum_days: NotNegative = Field(
         7.0, description="Days that must pass before the verdict can be to ship."

@@ -315,6 +315,20 @@ def test_a_critical_segment_is_a_value_of_a_listed_tag(segment: str, message: st
     assert refusal(text) == [f"canary.yaml:13: canaries[0].critical_segments[0]: {message}"]
 
 
+def test_more_critical_parts_than_have_guardrails_of_their_own_are_a_warning() -> None:
+    def with_categories(count: int, rules: str = "default") -> str:
+        names = ", ".join(f"c{number}" for number in range(count))
+        return changed(("guardrails: default", f"guardrails: {rules}\n    critical_categories: [{names}]"))
+
+    assert warnings(with_categories(20)) == ()
+    assert warnings(with_categories(21, "[]")) == ()
+    (message,) = warnings(with_categories(21))
+    assert message.endswith(
+        "has 21 critical categories and segments; only the first 20 get guardrails of their own, because each"
+        " makes the others slower"
+    )
+
+
 @pytest.mark.parametrize(
     ("key", "name"), [("segments", "region"), ("critical_categories", "billing"), ("unit", "header")]
 )

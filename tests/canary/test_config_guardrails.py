@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from alerts.rule import DEFAULT_RULES, LISTED_RULES, Rule, RuleName
@@ -91,3 +93,35 @@ def test_a_window_may_be_the_whole_run() -> None:
 def test_an_empty_window_is_refused() -> None:
     with pytest.raises(ValueError, match="above 0"):
         guardrails.window_s(GuardrailSection(rule="latency_p95", window="0s"))
+
+
+def test_each_critical_part_has_rules_of_its_own_that_share_one_error_budget() -> None:
+    found = guardrails.rules(None, categories=("refund",), segments=(("plan", "pro"),))
+    own = found[len(DEFAULT_RULES) :]
+    assert found[: len(DEFAULT_RULES)] == DEFAULT_RULES
+    for name in ("error_rate", "error_rate_vs_baseline"):
+        default = next(rule for rule in DEFAULT_RULES if rule.rule == name)
+        assert replace(default, category="refund", parts=2) in own
+        assert replace(default, segment={"plan": "pro"}, parts=2) in own
+    assert {rule.rule for rule in own} <= set(guardrails.OF_PARTS)
+
+
+def test_a_list_s_own_rule_for_a_critical_part_stands_and_its_limits_are_those_of_the_part() -> None:
+    whole = GuardrailSection(rule="error_rate", limit="8%")
+    listed = GuardrailSection(rule="error_rate", limit="3%", category="refund")
+    first, second, third = guardrails.rules([whole, listed], categories=("refund", "order"))
+    assert (first.limit, second.limit, second.parts) == (0.08, 0.03, 1)
+    assert (third.category, third.limit, third.parts) == ("order", 0.08, 2)
+
+
+def test_without_guardrails_critical_parts_have_none_either() -> None:
+    assert guardrails.rules([], categories=("refund",)) == ()
+    latency = GuardrailSection(rule="latency_p95")
+    assert len(guardrails.rules([latency], categories=("refund",))) == 1
+
+
+def test_twenty_parts_have_rules_of_their_own() -> None:
+    found = guardrails.rules(None, categories=[f"c{number}" for number in range(25)])
+    own = [rule for rule in found if rule.rule == "error_rate" and rule.category is not None]
+    assert [rule.category for rule in own] == [f"c{number}" for number in range(20)]
+    assert {rule.parts for rule in own} == {20}

@@ -68,6 +68,14 @@ def test_the_sentence_ends_with_the_worst_rule(rules: list[dict[str, Any]], end:
     assert sentence(guardrails=rules).endswith(f" {end}")
 
 
+def test_a_rule_without_data_in_a_part_is_named_with_that_part() -> None:
+    silent = {"state": "not_enough_data", "value": None}
+    parts = [rule(rule=f"error_rate[category={each}]", **silent) for each in ("refund", "order")]
+    whole = [rule(rule="csat", **silent), rule(rule="csat[plan=pro]", **silent)]
+    unseen = standing(canary(guardrails=[rule(), *parts, *whole])).unseen
+    assert unseen == ["Satisfaction", "Error rate (category refund; category order)"]
+
+
 def test_nothing_is_said_of_errors_before_there_is_an_answer() -> None:
     arms = {"baseline": arm(), "candidate": arm(requests=2, counted=0, errors=0)}
     assert "The candidate has not answered any request yet." in sentence(arms=arms)
