@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from alerts.candidate_error import CandidateError
 from alerts.rollback_evidence import RollbackEvidence
 from alerts.status import GuardrailStatus
 from alerts.where import FailingPart
@@ -39,7 +40,8 @@ class Incident:
 
     `rules` are in the order in which they joined. `details` holds each rule's last sentence. `where` are the
     parts of the traffic in which the candidate fails, as the first rule that names some counted them.
-    `requests` and `users` are the candidate's outcomes and affected users, as the first rule counted them.
+    `provider_error` is what the candidate's provider said. `requests` and `users` are the candidate's
+    outcomes and affected users, as the first rule counted them.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Incident:
     headline: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
     where: tuple[FailingPart, ...] = ()
+    provider_error: CandidateError | None = None
     requests: int | None = None
     users: int | None = None
     done: str = ""
@@ -89,6 +92,7 @@ class Notice:
     requests: int | None = None
     users: int | None = None
     where: tuple[FailingPart, ...] = ()
+    provider_error: CandidateError | None = None
     page: str = ""
 
 
@@ -101,11 +105,13 @@ def step(
     now: float,
     rolled_back: bool,
     why: RollbackEvidence | None = None,
+    provider_error: CandidateError | None = None,
 ) -> tuple[Incident | None, list[Notice]]:
     """The next incident and its notices, from the guardrails' statuses at UTC second `now`.
 
     `rolled_back` is True while the canary's state is `rolled_back`, by a rule or a person. `why` is the
-    evidence of a rule's rollback, given once, in the step after it.
+    evidence of a rule's rollback, given once, in the step after it. `provider_error` is what the candidate's
+    provider said last; an incident carries what it said when it opened, or later if it was silent then.
     """
     notices: list[Notice] = []
     if incident is not None and incident.state != "resolved" and incident.run != run:
@@ -114,8 +120,10 @@ def step(
     if incident is None or incident.state == "resolved":
         if not calling:
             return incident, notices
-        incident, page = _open(calling, canary, run, now)
+        incident, page = _open(calling, canary, run, now, provider_error)
         notices = [*notices, page]
+    elif incident.provider_error is None:
+        incident = replace(incident, provider_error=provider_error)
     incident, more = _advance(incident, calling, now, rolled_back, why)
     return incident, notices + more
 
@@ -139,7 +147,13 @@ def _calling(
     return [status for status in calling if status.action == "rollback"]
 
 
-def _open(calling: Sequence[GuardrailStatus], canary: str, run: int, now: float) -> tuple[Incident, Notice]:
+def _open(
+    calling: Sequence[GuardrailStatus],
+    canary: str,
+    run: int,
+    now: float,
+    provider_error: CandidateError | None,
+) -> tuple[Incident, Notice]:
     first = max(calling, key=lambda status: status.action == "rollback")
     incident = _join(
         Incident(
@@ -150,6 +164,7 @@ def _open(calling: Sequence[GuardrailStatus], canary: str, run: int, now: float)
             headline=f"{canary}: {first.key}: {first.sentence}",
             requests=_whole(first.evidence.get("outcomes")),
             users=_whole(first.evidence.get("adverse_units")),
+            provider_error=provider_error,
         ),
         calling,
     )
@@ -234,6 +249,7 @@ def _notice(incident: Incident, event: EventName, now: float) -> Notice:
         requests=incident.requests,
         users=incident.users,
         where=incident.where,
+        provider_error=incident.provider_error,
         page=incident.page,
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from alerts.candidate_error import to_document
 from alerts.incident import Notice
 
 FIRING_FOR_S = 600.0
@@ -31,6 +32,7 @@ def webhook_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
     `event`: page, update or resolved. `dedup_key`: the same for all events of an incident. `sequence`: 0, 1,
     2 … `at`, `opened_at`: RFC 3339. `rules`: in the order in which they joined. `details`: {rule: sentence}.
     `where`: the parts of the traffic in which the candidate fails, `[{by, value, failing, of, share}]`.
+    `provider_error`: what the candidate's provider said, null for nothing.
     `requests`, `users`: affected, null if unknown. `done`: what canary did. `link`: the page with the
     evidence.
     """
@@ -46,6 +48,7 @@ def webhook_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
         "rules": list(notice.rules),
         "details": dict(notice.details),
         "where": [part._asdict() for part in notice.where],
+        "provider_error": to_document(notice.provider_error),
         "requests": notice.requests,
         "users": notice.users,
         "done": notice.done,
@@ -104,8 +107,11 @@ def slack_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
 
 
 def describe(notice: Notice, link: str | None = None) -> str:
-    """The incident in a few lines: rule sentences, start, affected requests and users, action, link."""
+    """The incident in a few lines: rule sentences, the provider's words, start, what is affected, action,
+    link."""
     lines = [f"{rule}: {sentence}" for rule, sentence in notice.details.items()]
+    if notice.provider_error is not None:
+        lines.append(f"the provider's error: {notice.provider_error.sentence}")
     lines.append(f"since {utc_text(notice.opened_at)}")
     affected = _affected({"requests": notice.requests, "affected users": notice.users})
     return "\n".join([*lines, *affected, notice.done, *([link] if link else [])])

@@ -2,7 +2,7 @@
 
 Counts each kind of failing exchange and the traffic by part, over the run and over the last hour, in bounded
 memory. A part is named if it has at least three failing exchanges and a third of all of them, and if that
-many would be chance (p < .001, exact binomial tail) at the part's share of the traffic. Names; never judges.
+many are hardly chance (p < .001, Fisher's exact test) given the part's share of the traffic.
 """
 
 import math
@@ -195,10 +195,9 @@ def _parts(periods: tuple[PartCounts, ...], kind: str, by: str) -> list[tuple[fl
         known = traffic.values.get(value)
         if known is None or count < LEAST_FAILING or count < LEAST_PART * failing.total:
             continue
-        share = known / traffic.total
-        chance = binomial_tail(count, failing.total, share)
+        chance = chance_of(count, failing.total, max(known, count), traffic.total)
         if chance < CHANCE:
-            found.append((chance, FailingPart(by, value, count, failing.total, share)))
+            found.append((chance, FailingPart(by, value, count, failing.total, known / traffic.total)))
     return found
 
 
@@ -212,22 +211,21 @@ def _sum(counts: list[ValueCounts | None]) -> ValueCounts:
     return total
 
 
-def binomial_tail(least: int, trials: int, probability: float) -> float:
-    """P(X ≥ `least`) of a binomial X, exact to rounding; the sum stops where its terms no longer add."""
-    if not 0.0 < probability < 1.0:
-        return float(least <= 0 or probability >= 1.0)
-    ratio = probability / (1.0 - probability)
-    term = math.exp(
-        math.lgamma(trials + 1)
-        - math.lgamma(least + 1)
-        - math.lgamma(trials - least + 1)
-        + least * math.log(probability)
-        + (trials - least) * math.log1p(-probability)
-    )
+def chance_of(failing: int, of: int, part: int, traffic: int) -> float:
+    """P(X ≥ `failing`) if the `of` failing exchanges were drawn at random from the `traffic`, of which `part`
+    lie in the part: Fisher's exact test. The sum stops where its terms no longer add."""
+    first, last = max(failing, of + part - traffic, 0), min(of, part)
+    if failing <= of + part - traffic:
+        return 1.0
+    term = math.exp(_ln_comb(part, first) + _ln_comb(traffic - part, of - first) - _ln_comb(traffic, of))
     total = 0.0
-    for successes in range(least, trials + 1):
+    for lying in range(first, last + 1):
         total += term
-        if successes > trials * probability and term < 1e-12 * total:
+        if lying * traffic > of * part and term < 1e-12 * total:
             break
-        term *= ratio * (trials - successes) / (successes + 1)
+        term *= (part - lying) * (of - lying) / ((lying + 1) * (traffic - part - of + lying + 1))
     return min(1.0, total)
+
+
+def _ln_comb(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

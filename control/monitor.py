@@ -236,6 +236,7 @@ class Monitor:
             now=now_utc,
             rolled_back=self._is_rolled_back(name),
             why=why,
+            provider_error=watched.watch.state.provider_error,
         )
         return notices
 

@@ -2,6 +2,7 @@
 
 import json
 
+from alerts.candidate_error import CandidateError
 from alerts.incident import Incident, Notice, from_document, step, to_document
 from alerts.rollback_evidence import ArmFigures, RollbackEvidence
 from alerts.rule import Action
@@ -168,3 +169,25 @@ def test_a_notice_leads_to_the_evidence_of_its_run() -> None:
     assert page.page == "canaries/support-nov/why?run=3"
     _, (service,) = step(None, [PAGE], canary="service/records", run=1, now=NOW, rolled_back=False)
     assert service.page == ""
+
+
+def test_an_incident_carries_what_the_provider_said_when_it_opened_or_as_soon_as_it_says_something() -> None:
+    def said(message: str) -> CandidateError:
+        return CandidateError(
+            status=400, error_type="candidate_rejects", code="", type="", param="", message=message, at=NOW
+        )
+
+    def one(incident: Incident | None, words: CandidateError | None, *statuses: GuardrailStatus) -> Incident:
+        after, sent = step(
+            incident, statuses, canary="support-nov", run=1, now=NOW, rolled_back=False, provider_error=words
+        )
+        assert after is not None
+        assert [notice.provider_error for notice in sent] == [after.provider_error] * len(sent)
+        return after
+
+    opened = one(None, said("first"), PAGE)
+    assert one(opened, said("second"), PAGE, CONVICTED).provider_error == said("first")
+    silent = one(None, None, PAGE)
+    later = one(silent, said("second"), PAGE, CONVICTED)
+    assert later.provider_error == said("second")
+    assert from_document(to_document(later)) == later

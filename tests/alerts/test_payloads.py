@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from alerts.candidate_error import CandidateError
 from alerts.incident import EventName, Notice
 from alerts.payloads import alertmanager_payload, pagerduty_payload, slack_payload, utc_text, webhook_payload
 from alerts.where import FailingPart
@@ -47,11 +48,26 @@ def test_the_webhook_gets_everything() -> None:
         "rules": ["error_rate"],
         "details": {"error_rate": "12 of 20 <failed>"},
         "where": [{"by": "category", "value": "refund", "failing": 12, "of": 12, "share": 0.05}],
+        "provider_error": None,
         "requests": 20,
         "users": 11,
         "done": "the candidate is being rolled back",
         "link": None,
     }
+
+
+def test_every_receiver_gets_the_provider_s_own_words() -> None:
+    said = CandidateError(
+        status=400, error_type="candidate_rejects", code="unsupported_parameter", type="", param="max_tokens",
+        message="Unsupported parameter: 'max_tokens'", at=NOTICE.at,
+    )  # fmt: skip
+    notice = replace(NOTICE, provider_error=said)
+    words = "the provider's error: candidate rejects: Unsupported parameter: 'max_tokens'"
+    assert words in slack_payload(notice)["text"]
+    assert words in alertmanager_payload(notice, 1.0)[0]["annotations"]["description"]
+    document = webhook_payload(notice)["provider_error"]
+    assert (document["param"], document["message"]) == ("max_tokens", said.message)
+    assert pagerduty_payload(notice, "k")["payload"]["custom_details"]["provider_error"] == document
 
 
 def test_an_alert_keeps_its_labels_whatever_joins() -> None:

@@ -11,7 +11,7 @@ from alerts.guardrails import Watch
 from alerts.incident import step
 from alerts.payloads import slack_payload, webhook_payload
 from alerts.rule import DEFAULT_RULES, Rule
-from alerts.where import VALUES, FailingPart, FailingTally, binomial_tail, kinds_of, parts_of
+from alerts.where import VALUES, FailingPart, FailingTally, chance_of, kinds_of, parts_of
 from records.outcome import ProviderError
 
 ERROR_RATE = Rule(rule="error_rate", limit=0.05, window_s=None, minimum=3, action="rollback")
@@ -232,14 +232,24 @@ def test_the_newest_words_of_the_candidate_s_provider_are_kept(traffic_of: Any) 
     assert traffic.watch.state.provider_error == error
 
 
-@pytest.mark.parametrize("probability", [0.0, 0.001, 0.05, 0.5, 0.95, 1.0])
-@pytest.mark.parametrize(("least", "trials"), [(0, 5), (3, 3), (12, 12), (20, 60), (40, 60), (60, 60)])
-def test_the_binomial_tail_is_exact(least: int, trials: int, probability: float) -> None:
-    exact = sum(
-        comb(trials, each) * probability**each * (1 - probability) ** (trials - each)
-        for each in range(least, trials + 1)
-    )
-    assert binomial_tail(least, trials, probability) == pytest.approx(exact, rel=1e-9, abs=1e-300)
+@pytest.mark.parametrize(("of", "part", "traffic"), [(4, 4, 20), (12, 12, 240), (60, 30, 400), (9, 20, 24)])
+def test_the_chance_is_fishers(of: int, part: int, traffic: int) -> None:
+    for failing in range(max(0, of + part - traffic), min(of, part) + 1):
+        ways = sum(comb(part, x) * comb(traffic - part, of - x) for x in range(failing, min(of, part) + 1))
+        assert chance_of(failing, of, part, traffic) == pytest.approx(ways / comb(traffic, of), rel=1e-9)
+
+
+def test_the_chance_among_very_many_exchanges_is_found_without_overflow() -> None:
+    assert chance_of(400, 1000, 50_000, 1_000_000) < 1e-100
+    assert chance_of(50, 1000, 50_000, 1_000_000) == pytest.approx(0.52, abs=0.03)
+
+
+def test_four_failures_are_named_although_the_part_is_a_fifth_of_twenty_exchanges() -> None:
+    tally = FailingTally()
+    for number in range(20):
+        failing = number % 5 == 0
+        tally.add(0.0, {"category": "refund" if failing else "order"}, ["failed"] * failing)
+    assert tally.concentration("failed", ("category",)).parts[0].value == "refund"
 
 
 def test_the_default_rules_name_no_part_of_healthy_traffic(traffic_of: Any) -> None:
