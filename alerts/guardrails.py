@@ -22,7 +22,7 @@ from alerts.selection import FirstStarted, GuardrailSample
 from alerts.status import GuardrailStatus, StatusState, located
 from alerts.telemetry import Telemetry
 from alerts.watch_state import WatchState
-from alerts.where import ANY, CATEGORY, Concentration, kind_of
+from alerts.where import ANY, CATEGORY, NOWHERE, Concentration, kind_of
 from records.metric import BUILT_IN, Metric
 from records.outcome import Feedback, InFlight, Outcome
 
@@ -190,14 +190,10 @@ class Watch:
 
     def _located(self, statuses: Sequence[GuardrailStatus]) -> list[GuardrailStatus]:
         """The statuses with the parts of the traffic in which their failing exchanges lie."""
-        kinds = [
-            kind_of(status.rule, guardrail.rule.limit)
-            for guardrail, status in zip(self.guardrails, statuses, strict=True)
-        ]
-        found = {kind: self.concentration(kind) for kind in set(kinds) if kind is not None}
+        kinds = [kind_of(status.rule, status.threshold) for status in statuses]
+        found = {kind: self.concentration(kind) for kind in {*kinds} if kind}
         return [
-            status if kind is None else located(status, found[kind])
-            for kind, status in zip(kinds, statuses, strict=True)
+            located(status, found.get(kind, NOWHERE)) for kind, status in zip(kinds, statuses, strict=True)
         ]
 
     def concentration(self, kind: str = ANY) -> Concentration:

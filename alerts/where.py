@@ -147,9 +147,11 @@ _KINDS: Mapping[str, str] = {
 }
 
 
-def kind_of(rule: str, limit: float) -> str | None:
-    """The kind of exchange that a rule counts; None for rules about the baseline, means or feedback."""
-    return slower_than(limit) if rule == "latency_p95" else _KINDS.get(rule)
+def kind_of(rule: str, threshold: float | None) -> str:
+    """The kind of exchange that a rule counts; "" for rules about the baseline, means or feedback."""
+    if rule == "latency_p95":
+        return slower_than(threshold) if threshold is not None else ""
+    return _KINDS.get(rule, "")
 
 
 def slower_than(limit_s: float) -> str:

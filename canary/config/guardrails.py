@@ -12,7 +12,13 @@ from canary.config.sections import GuardrailSection
 _DEFAULTS = {rule.rule: rule for rule in (*DEFAULT_RULES, *LISTED_RULES)}
 WHOLE_ONLY: tuple[RuleName, ...] = (*RATINGS, "escalated", "repeat_question", "telemetry")
 """Rules that cannot be narrowed to a category or segment."""
-OF_PARTS: Sequence[str] = ("error_rate", "error_rate_vs_baseline", "abandoned", "empty", "invalid_output")
+OF_PARTS: tuple[RuleName, ...] = (
+    "error_rate",
+    "error_rate_vs_baseline",
+    "abandoned",
+    "empty",
+    "invalid_output",
+)
 """Rules that each critical category and segment has of its own."""
 MOST_PARTS = 20
 """Critical categories and segments with rules of their own; the config check names a longer list."""

@@ -35,7 +35,8 @@ def _trial(config: Config, settings: CanarySettings, breakers: Mapping[str, Brea
 
 def _counts_repeats(settings: CanarySettings) -> bool:
     """True when a row of the rubric or a list of guardrails asks for it: each question's hash is stored."""
-    listed = settings.guardrails if settings.guardrails != DEFAULT_RULES else ()
+    default = settings.guardrails[: len(DEFAULT_RULES)] == DEFAULT_RULES  # those of critical parts follow
+    listed = () if default else settings.guardrails
     names = {row.metric for row in settings.judged.criteria} | {rule.rule for rule in listed}
     return not names.isdisjoint(_OF_REPEATS)
 

@@ -49,7 +49,7 @@ def document(**changed: Any) -> dict[str, Any]:
         "evidence": {}, "sentence": RULE, "where": WHERE.document,
     }  # fmt: skip
     own = {
-        "actual_share": 0.05, "mirror": None, "open_incident": None, "captures": False, "rollback": None,
+        "actual_share": 0.05, "mirror": None, "open_incident": None, "captures": False, "rollback": None, "base_path": "",
         "where": WHERE.document, "where_sentence": WHERE.sentence, "guardrails": [rule],
         "provider_error": {
             "status": 400, "error_type": "candidate_rejects", "code": SAID.code, "type": SAID.type,
@@ -84,6 +84,7 @@ def why() -> RollbackEvidence:
 def html(template: str, **changed: Any) -> str:
     canary = document(**changed)
     values = shown(canary) | {"whole": False, "degraded": [], "audit": [], "canaries": [shown(canary)]}
+    values |= {"unmatched": ""}
     values |= {"why": why(), "said": document()["provider_error"], "course": None, "proof": "", "runs": []}
     return Templates().text(template, values)
 
