@@ -49,7 +49,8 @@ def document(**changed: Any) -> dict[str, Any]:
         "evidence": {}, "sentence": RULE, "where": WHERE.document,
     }  # fmt: skip
     own = {
-        "actual_share": 0.05, "mirror": None, "open_incident": None, "captures": False, "rollback": None, "base_path": "",
+        "actual_share": 0.05, "mirror": None, "open_incident": None, "captures": False, "rollback": None,
+        "base_path": "",
         "where": WHERE.document, "where_sentence": WHERE.sentence, "guardrails": [rule],
         "provider_error": {
             "status": 400, "error_type": "candidate_rejects", "code": SAID.code, "type": SAID.type,
