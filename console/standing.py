@@ -117,14 +117,13 @@ def standing(canary: Mapping[str, Any]) -> Standing:
     rules = [_rule(each) for each in canary["guardrails"]]
     watched = canary["state"] not in ("waiting", "ended")
     sentence = _sentence(canary, rules)
-    where = canary.get("where_sentence", "")
     return Standing(
         name=canary["name"],
         state=canary["state"],
         word=words.plain(canary["state"]),
         tone=_tone(canary["state"], rules),
         sentence=sentence,
-        where=_ended(_capitalized(where)) if watched and where and where not in sentence else "",
+        where=_where(canary, sentence) if watched else "",
         said=canary.get("provider_error") if watched else None,
         ramp=_ramp(canary),
         rules=[rule for rule in rules if watched and not rule.empty],
@@ -132,6 +131,13 @@ def standing(canary: Mapping[str, Any]) -> Standing:
         watched=watched,
         key=key_of(canary),
     )
+
+
+def _where(canary: Mapping[str, Any], sentence: str) -> str:
+    """Where the failing exchanges lie; "" if nowhere in particular, or if `sentence` names each of them."""
+    places = [f"{part['by']} {part['value']} (" for part in canary.get("where", ())]
+    named = all(place in sentence for place in places)
+    return "" if named else _ended(_capitalized(canary["where_sentence"]))
 
 
 def _unseen(rules: Sequence[RuleView]) -> list[str]:

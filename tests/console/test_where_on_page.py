@@ -139,6 +139,8 @@ def test_a_place_that_the_sentence_names_does_not_stand_there_twice() -> None:
     rolled_back = document(state="rolled_back", reason=RULE)
     assert standing(rolled_back).where == ""
     assert PLACE in standing(rolled_back).sentence
+    later = document(state="rolled_back", reason=RULE, where_sentence=PLACE.replace("12 of 12", "14 of 14"))
+    assert standing(later).where == ""
     assert standing(document()).where == f"{PLACE}."
 
 
