@@ -22,7 +22,8 @@ from alerts.selection import FirstStarted, GuardrailSample
 from alerts.status import GuardrailStatus, StatusState, located
 from alerts.telemetry import Telemetry
 from alerts.watch_state import WatchState
-from alerts.where import ANY, CATEGORY, NOWHERE, Concentration, kind_of
+from alerts.where import ANY, kind_of
+from records.concentration import CATEGORY, NOWHERE, Concentration
 from records.metric import BUILT_IN, Metric
 from records.outcome import Feedback, InFlight, Outcome
 

@@ -26,7 +26,7 @@ import msgspec
 from alerts.candidate_error import CandidateError
 from alerts.rollback_evidence import RollbackEvidence
 from alerts.status import GuardrailStatus
-from alerts.where import FailingPart
+from records.concentration import FailingPart
 
 RESOLVE_AFTER_S = 1800.0
 

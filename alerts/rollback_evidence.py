@@ -10,8 +10,8 @@ import msgspec
 from alerts.candidate_error import CandidateError
 from alerts.evidence import ROLLBACK_CUSUM, ROLLBACK_MIXTURE
 from alerts.status import GuardrailStatus
-from alerts.where import NOWHERE, Concentration
 from alerts.windows import Window
+from records.concentration import NOWHERE, Concentration
 from records.outcome import Outcome
 from routing.plan import State
 

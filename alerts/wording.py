@@ -10,12 +10,6 @@ def percent(share: float | None) -> str:
     return _UNKNOWN if share is None else f"{100.0 * share:.1f} %"
 
 
-def short_percent(share: float) -> str:
-    """A share in [0, 1] with two digits, without trailing zeros: `5 %`, `0.4 %`, `37 %`."""
-    value = 100.0 * share
-    return f"{value:.0f} %" if value >= 10.0 else f"{value:.2g} %"
-
-
 def seconds(value: float | None) -> str:
     """Seconds as `1.24 s`."""
     return _UNKNOWN if value is None else f"{value:.2f} s"

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from records.concentration import FailingPart
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoursePoint:
@@ -136,10 +138,12 @@ class Benchmarked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """All details; None or empty where they are unknown."""
+    """All details; None or empty where they are unknown. `where`: the parts of the traffic in which the
+    candidate's failed exchanges are concentrated."""
 
     over_time: tuple[MetricCourse, ...] = ()
     spreads: tuple[TimeSpread, ...] = ()
     failures: Failures | None = None
     money: Money | None = None
     benchmarks: tuple[Benchmarked, ...] = ()
+    where: tuple[FailingPart, ...] = ()

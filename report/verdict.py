@@ -10,6 +10,7 @@ from report.document import MetricLine, Report, ReportWindow, Srm, Units, finite
 from report.failures import failures
 from report.judge import Judged, detectable, further_units, judge
 from report.judged_canary import JudgedCanary
+from report.located import located
 from report.metrics import Observations, observe
 from report.money import money
 from report.over_time import course
@@ -58,6 +59,7 @@ def build(sample: Sample, canary: JudgedCanary, *, now: float) -> Report:
             spreads=spreads(sample),
             failures=failures(sample.recent),
             money=money(sample, planned=canary.planned_units),
+            where=located(sample),
         ),
     )
 

@@ -1,6 +1,7 @@
 """Failure modes in words."""
 
-from report.details import FailureMode, Failures
+from records.concentration import Concentration
+from report.details import Details, FailureMode, Failures
 from report.wording import amount, count, label
 
 _ERRORS = {
@@ -51,6 +52,12 @@ def code(mode: FailureMode) -> str:
 def rate(found: int, of: int) -> str:
     """12 of 980 (1.2 %)."""
     return f"{found:,} of {of:,} ({amount(found / of, 'share')})" if of else "no data"
+
+
+def place(details: Details) -> str:
+    """Where the candidate's failed exchanges lie; "" if nowhere in particular."""
+    sentence = Concentration(parts=details.where).sentence
+    return f"{sentence}." if sentence else ""
 
 
 def examples(mode: FailureMode) -> str:

@@ -145,7 +145,8 @@ def _failures(report: Report) -> str:
         ]
         for mode in found.modes
     ]
-    return f"{failing.basis(found)}\n\n{_table(['', 'candidate', 'baseline', 'examples'], rows)}"
+    place = f"{_safe(failing.place(report.details))}\n\n" if report.details.where else ""
+    return f"{place}{failing.basis(found)}\n\n{_table(['', 'candidate', 'baseline', 'examples'], rows)}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -74,7 +74,8 @@ def _page(report: Report, *, wide: bool) -> RenderableType:
     if parts := _parts(report):
         blocks += [Text("\nWhere it differs", "bold"), parts]
     if failures := _failures(report):
-        blocks += [Text("\nFailure modes", "bold"), failures]
+        where = [Text(place)] if (place := failing.place(report.details)) else []
+        blocks += [Text("\nFailure modes", "bold"), *where, failures]
     blocks.append(Text(f"\nrubric  {report.rubric_sha256}", "dim"))
     return Group(*blocks)
 

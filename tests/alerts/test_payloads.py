@@ -7,7 +7,7 @@ import pytest
 from alerts.candidate_error import CandidateError
 from alerts.incident import EventName, Notice
 from alerts.payloads import alertmanager_payload, pagerduty_payload, slack_payload, utc_text, webhook_payload
-from alerts.where import FailingPart
+from records.concentration import FailingPart
 
 NOTICE = Notice(
     event="page",

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from math import comb
 from typing import Any
 
 import pytest
@@ -11,7 +10,8 @@ from alerts.guardrails import Watch
 from alerts.incident import step
 from alerts.payloads import slack_payload, webhook_payload
 from alerts.rule import DEFAULT_RULES, Rule
-from alerts.where import VALUES, FailingPart, FailingTally, chance_of, kinds_of, parts_of
+from alerts.where import VALUES, FailingTally, kinds_of, parts_of
+from records.concentration import FailingPart
 from records.outcome import ProviderError
 
 ERROR_RATE = Rule(rule="error_rate", limit=0.05, window_s=None, minimum=3, action="rollback")
@@ -230,18 +230,6 @@ def test_the_newest_words_of_the_candidate_s_provider_are_kept(traffic_of: Any) 
     document = json.loads(json.dumps(traffic.watch.snapshot()))
     traffic.watch.restore(document)
     assert traffic.watch.state.provider_error == error
-
-
-@pytest.mark.parametrize(("of", "part", "traffic"), [(4, 4, 20), (12, 12, 240), (60, 30, 400), (9, 20, 24)])
-def test_the_chance_is_fishers(of: int, part: int, traffic: int) -> None:
-    for failing in range(max(0, of + part - traffic), min(of, part) + 1):
-        ways = sum(comb(part, x) * comb(traffic - part, of - x) for x in range(failing, min(of, part) + 1))
-        assert chance_of(failing, of, part, traffic) == pytest.approx(ways / comb(traffic, of), rel=1e-9)
-
-
-def test_the_chance_among_very_many_exchanges_is_found_without_overflow() -> None:
-    assert chance_of(400, 1000, 50_000, 1_000_000) < 1e-100
-    assert chance_of(50, 1000, 50_000, 1_000_000) == pytest.approx(0.52, abs=0.03)
 
 
 def test_four_failures_are_named_although_the_part_is_a_fifth_of_twenty_exchanges() -> None:

@@ -12,11 +12,11 @@ from rich.console import Console
 import console
 from alerts.candidate_error import CandidateError
 from alerts.rollback_evidence import ArmFigures, FailureSample, RollbackEvidence, RuleThen
-from alerts.where import Concentration, FailingPart
 from console import figures
 from console.rendering import Templates
 from console.standing import standing
 from console.terminal import picture
+from records.concentration import Concentration, FailingPart
 from tests.console.chromium import chromium
 from tests.console.test_standing import INTERVALS
 from tests.console.test_standing import canary as running

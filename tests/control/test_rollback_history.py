@@ -10,13 +10,13 @@ import pytest
 
 from alerts.candidate_error import CandidateError
 from alerts.rollback_evidence import ArmFigures, FailureSample, Point, RollbackEvidence, RolledBack, RuleThen
-from alerts.where import Concentration, FailingPart
 from canary.config import Config, parse
 from control.pending_rollbacks import PendingRollbacks
 from control.rollback_document import brief_of, document_of
 from control.rollback_history import RollbackHistory
 from control.rollouts import Rollouts
 from records import plans
+from records.concentration import Concentration, FailingPart
 from records.errors import StoreDown
 from records.store import Act, Store
 from routing import transitions
