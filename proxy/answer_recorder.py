@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
+from proxy.answer import AnswerFacts
 from proxy.dialects.operation import UNREADABLE
 from proxy.reading import Reader
 from records.outcome import ErrorType, Usage
@@ -43,6 +44,14 @@ class AnswerRecorder:
     @property
     def usage(self) -> Usage | None:
         return self._reader.usage
+
+    @property
+    def answer(self) -> AnswerFacts | None:
+        return self._reader.answer
+
+    @property
+    def error(self) -> bytes:
+        return self._reader.error
 
     @property
     def first_token_at(self) -> float | None:

@@ -1,14 +1,17 @@
 """One upstream attempt: its response from head to end, and its failure if it had one."""
 
+import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from msgspec.structs import replace
 
 from proxy.answer_recorder import AnswerRecorder
 from proxy.call import Call
-from proxy.reading import Blind, Reader, reader_for
+from proxy.output import CollectedOutput
+from proxy.reading import ERROR_BOUND, Blind, Reader, reader_for
 from proxy.realtime.session import Session
 from proxy.request import UpstreamRequest
 from proxy.routes import ArmTarget
@@ -19,6 +22,8 @@ from records.outcome import ErrorType, Usage
 
 STREAM_HELD = 64 << 10
 JSON_HELD = 1 << 20
+HEARD_WITHIN_S = 0.05
+"""How long a fallback waits for the rest of a refusal. Most come whole with their head."""
 
 _REFUSALS = frozenset({400, 401, 403, 404, 422})
 _CALLER_ERRORS: Mapping[int, ErrorType] = {
@@ -60,7 +65,8 @@ class Attempt:
     """One upstream attempt. `failure` is None while the attempt is good; `ended` is True after a clean end.
 
     `recorder`: records the answer for capture, None without capture. `session`: the WebSocket session that
-    replaces the response. `length`: length of the body, None when unknown or when bytes will be left out.
+    replaces the response. `output`: what the model wrote, if that is to be judged. `length`: length of the
+    body, None when unknown or when bytes will be left out.
     """
 
     __slots__ = (
@@ -69,6 +75,7 @@ class Attempt:
         "first_byte_at",
         "held",
         "length",
+        "output",
         "reader",
         "recorder",
         "response",
@@ -88,6 +95,7 @@ class Attempt:
         self.recorder: AnswerRecorder | None = None
         self.length: int | None = None
         self.ended = False
+        self.output: CollectedOutput | None = None
         self.session: Session | None = None
 
     def opened(
@@ -108,6 +116,8 @@ class Attempt:
         self.length = None if length is None or stripped else int(length)
         self.failure = status_failure(response.status, candidate=covered)
         self.recorder = AnswerRecorder() if call.sample is not None else None
+        if call.facts.output is not None and call.trial is not None and response.status < 300:
+            self.output = CollectedOutput()
         self.reader = reader_for(
             call.route.operation,
             status=response.status,
@@ -115,6 +125,7 @@ class Attempt:
             encoding=named.get(b"content-encoding", b"").lower(),
             strip=request.injected,
             around=self.recorder.around if self.recorder is not None else None,
+            output=self.output,
         )
 
     async def hold(self, *, stream: bool) -> None:
@@ -124,6 +135,13 @@ class Attempt:
             self.held += await self._read()
         if self.reader.failed:
             self.failure = "provider_stream_error"
+
+    async def hear(self) -> None:
+        """Read what the provider says about its refusal, as far as it arrives at once."""
+        with suppress(TimeoutError, UpstreamError):
+            async with asyncio.timeout(HEARD_WITHIN_S):
+                while not self.ended and len(self.reader.error) < ERROR_BOUND:
+                    await self._read()
 
     async def relay(self, out: Outlet) -> bytes:
         """Relay the body as it arrives, except its last bytes, which are returned.

@@ -47,8 +47,10 @@ def template_of(event: bytes, texts: re.Pattern[bytes]) -> EventTemplate | None:
 
     Without a backslash every quote begins or ends a string.
     """
+    if _BACKSLASH in event:
+        return None
     spans = [match.span(1) for match in texts.finditer(event)]
-    if _BACKSLASH in event or not 1 <= len(spans) <= MOST_TEXTS:
+    if not 1 <= len(spans) <= MOST_TEXTS:
         return None
     (start, first_end), (last_start, end) = spans[0], spans[-1]
     return EventTemplate(event[:start], event[first_end:last_start] if len(spans) > 1 else b"", event[end:])

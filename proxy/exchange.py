@@ -187,8 +187,8 @@ class Exchanges:
             timeout=target.timeout,
         )
         attempt.opened(response, call, request, covered=covered)
-        if covered and attempt.failure is None:
-            await attempt.hold(stream=call.facts.stream)
+        if covered:
+            await (attempt.hold(stream=call.facts.stream) if attempt.failure is None else attempt.hear())
 
 
 async def _relay(incoming: Incoming, call: Call, record: Record, attempt: Attempt) -> None:
@@ -201,10 +201,12 @@ async def _relay(incoming: Incoming, call: Call, record: Record, attempt: Attemp
         last = await attempt.relay(incoming)
     except UpstreamError as failure:
         attempt.failure = failure.error_type
+        await record.examine(attempt)
         record.finish(attempt)
         attempt.abort()
         incoming.cut()
         return
+    await record.examine(attempt)
     record.finish(attempt)
     incoming.end(last)
 

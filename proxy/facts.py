@@ -7,9 +7,11 @@ from urllib.parse import unquote
 
 import msgspec
 
+from proxy.answer import filled
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.dialects.operation import UNREADABLE
 from proxy.dialects.realtime import parameter
+from proxy.output import OutputRequest
 from proxy.routes import Route
 
 
@@ -17,7 +19,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The facts of a request, from its body, from Gemini's path or from a session's handshake.
 
     `unit`: the unit in the body, "" without one. `stream_options`: the raw member, empty without one.
-    `names_state`: the request names provider-side state. `declines_store`: `store` is false.
+    `names_state`: the request names provider-side state. `declines_store`: `store` is false. `output`: the
+    members about tools and formats, None for a request without them.
     """
 
     model: str = ""
@@ -26,6 +29,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     unit: str = ""
     names_state: bool = False
     declines_store: bool = False
+    output: OutputRequest | None = None
 
 
 NO_FACTS = RequestFacts()
@@ -62,6 +66,14 @@ class _Body(msgspec.Struct):
     prompt: msgspec.Raw = msgspec.Raw()
     container: msgspec.Raw = msgspec.Raw()
     store: bool | None = None
+    tools: msgspec.Raw = msgspec.Raw()
+    functions: msgspec.Raw = msgspec.Raw()
+    response_format: msgspec.Raw = msgspec.Raw()
+    text: msgspec.Raw = msgspec.Raw()
+    output_config: msgspec.Raw = msgspec.Raw()
+    output_format: msgspec.Raw = msgspec.Raw()
+    generationConfig: msgspec.Raw = msgspec.Raw()  # noqa: N815
+    generation_config: msgspec.Raw = msgspec.Raw()
 
 
 _FIELDS = msgspec.structs.fields(_Body)
@@ -93,7 +105,27 @@ def facts_of(route: Route, body: bytes) -> RequestFacts | None:
             and (not route.operation.creates_state or bytes(parsed.prompt) in _NOTHING)
         ),
         declines_store=parsed.store is False,
+        output=_output_request(parsed),
     )
+
+
+def _output_request(parsed: _Body) -> OutputRequest | None:
+    """The members that say what the answer may hold; None without tools and without a word of JSON."""
+    forms = (
+        parsed.response_format,
+        parsed.text,
+        parsed.output_config,
+        parsed.output_format,
+        parsed.generationConfig,
+        parsed.generation_config,
+    )
+    form = next((raw for raw in forms if raw and _WANTS_JSON.search(raw)), msgspec.Raw())
+    if form or filled(parsed.tools) or filled(parsed.functions):
+        return OutputRequest(tools=parsed.tools, functions=parsed.functions, form=form)
+    return None
+
+
+_WANTS_JSON = re.compile(b"json")
 
 
 def facts_of_session(query: bytes, named: Mapping[bytes, bytes]) -> RequestFacts | None:

@@ -94,6 +94,14 @@ def to_caller(headers: Headers, ours: Iterable[tuple[bytes, bytes]]) -> list[tup
     return sent
 
 
+def credentials(headers: Headers, query: bytes) -> list[str]:
+    """The caller's credentials, without the word that names their scheme."""
+    values = [value for name, value in headers if name.endswith(_CREDENTIAL_ENDINGS)]
+    parts = [part.partition(b"=") for part in query.split(b"&")] if query else []
+    values += [unquote_to_bytes(value) for name, _, value in parts if name in _QUERY_CREDENTIALS]
+    return [value.rpartition(b" ")[2].decode("latin-1") for value in values]
+
+
 def without_key(query: bytes) -> bytes:
     """Remove Gemini's `key` and Google's `access_token` from a query string, in any percent-encoding."""
     return b"&".join([part for part in query.split(b"&") if not _is_credential(part)])

@@ -68,6 +68,7 @@ class Mirrors:
             price=recorder.price,
             ids_key=recorder.ids_key,
             captures=recorder.captures,
+            checker=recorder.checker,
         )
         self._plan = plan
         self._room = room
@@ -128,6 +129,7 @@ class Mirrors:
         try:
             _begin(record, call, assignment)
             await self._ask(call, record, attempt)
+            await record.examine(attempt)
             record.finish(attempt)
         except UpstreamError as failure:
             attempt.failure = failure.error_type

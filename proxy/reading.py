@@ -3,10 +3,15 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from proxy.dialects.operation import Operation
+from proxy.answer import AnswerFacts
+from proxy.collecting import CollectingEvents
+from proxy.dialects.operation import Events, Operation
+from proxy.output import CollectedOutput
 from proxy.sse import StreamReader
 from proxy.unpacking import Unpack, Unpackable, unpackers
 from records.outcome import ErrorType, Usage
+
+ERROR_BOUND = 16 << 10
 
 JSON_BOUND = 4 << 20
 JSON_TAIL = 64 << 10
@@ -22,6 +27,16 @@ class Reader(Protocol):
     def usage(self) -> Usage | None: ...
     @property
     def first_token_at(self) -> float | None: ...
+    @property
+    def answer(self) -> AnswerFacts | None:
+        """What the answer looks like; None when it has not been read."""
+        ...
+
+    @property
+    def error(self) -> bytes:
+        """What the provider said when it refused or failed, bounded; empty when it did not."""
+        ...
+
     @property
     def done(self) -> bool:
         """The answer is complete, whatever the connection does next."""
@@ -47,13 +62,15 @@ class Reader(Protocol):
 
 
 class Blind:
-    """Reads nothing: for errors, pass-through answers and unknown encodings. `wrong`: error from the head."""
+    """Reads nothing: for pass-through answers and unknown encodings. `wrong`: error from the head."""
 
-    __slots__ = ("_wrong", "done", "failed", "first_token_at", "has_event", "usage")
+    __slots__ = ("_wrong", "answer", "done", "error", "failed", "first_token_at", "has_event", "usage")
 
     def __init__(self, *, stream: bool = False, wrong: ErrorType | None = None) -> None:
         self.usage: Usage | None = None
         self.first_token_at: float | None = None
+        self.answer: AnswerFacts | None = None
+        self.error = b""
         self.done = self.failed = False
         self.has_event = stream
         self._wrong: ErrorType | None = wrong
@@ -65,16 +82,43 @@ class Blind:
         return b"", self._wrong
 
 
+class ErrorReader:
+    """Copies the first bytes of an error's body, and reads nothing else."""
+
+    __slots__ = ("answer", "done", "error", "failed", "first_token_at", "has_event", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.first_token_at: float | None = None
+        self.answer: AnswerFacts | None = None
+        self.error = b""
+        self.done = self.failed = self.has_event = False
+
+    def feed(self, data: bytes, now: float) -> bytes:
+        if len(self.error) < ERROR_BOUND:
+            self.error = (self.error + data)[:ERROR_BOUND]
+        return data
+
+    def finish(self) -> tuple[bytes, ErrorType | None]:
+        return b"", None
+
+
 class JsonReader:
     """Copies a JSON answer and reads it at its end.
 
     Of an answer over JSON_BOUND only the last bytes are copied and only the usage is read, which all known
-    providers write at the end.
+    providers write at the end. `output` collects what a model wrote, None when that is not to be judged.
     """
 
-    __slots__ = ("_operation", "_parts", "_size", "done", "failed", "first_token_at", "has_event", "usage")
+    __slots__ = (
+        "_operation", "_output", "_parts", "_size", "answer", "done", "error", "failed", "first_token_at",
+        "has_event", "usage",
+    )  # fmt: skip
 
-    def __init__(self, operation: Operation) -> None:
+    def __init__(self, operation: Operation, output: CollectedOutput | None = None) -> None:
+        self.answer: AnswerFacts | None = None
+        self.error = b""
+        self._output = output
         self.usage: Usage | None = None
         self.first_token_at: float | None = None
         self.done = self.failed = self.has_event = False
@@ -99,7 +143,11 @@ class JsonReader:
             self.usage = usage_at_end(text, self._operation)
             return b"", None
         reading = self._operation.read_json(text)
-        self.usage, self.failed = reading.usage, reading.failed
+        self.usage, self.failed, self.answer = reading.usage, reading.failed, reading.answer
+        if reading.failed:
+            self.error = text[:ERROR_BOUND]
+        elif self._output is not None and self._operation.output is not None:
+            self._operation.output.read(self._output, text)
         if not reading.valid:
             return b"", "provider_malformed"
         return b"", "provider_stream_error" if reading.failed else None
@@ -141,6 +189,14 @@ class Unpacked:
     @property
     def usage(self) -> Usage | None:
         return None if self._lost else self._reader.usage
+
+    @property
+    def answer(self) -> AnswerFacts | None:
+        return None if self._lost else self._reader.answer
+
+    @property
+    def error(self) -> bytes:
+        return self._reader.error
 
     @property
     def first_token_at(self) -> float | None:
@@ -185,19 +241,26 @@ def reader_for(
     encoding: bytes,
     strip: bool,
     around: Around | None = None,
+    output: CollectedOutput | None = None,
 ) -> Reader:
     """Choose the reader for an answer with this head.
 
-    Errors and operations without a model are not read. A redirect counts as `provider_malformed`, because it
-    is not a model's answer but leads, for example, to a gateway's login page. `around` wraps the reader, so
-    that the wrapper is fed the decompressed bytes.
+    Operations without a model are not read, and of errors only what the provider says. A redirect counts as
+    `provider_malformed`, because it is not a model's answer but leads, for example, to a gateway's login
+    page. `around` wraps the reader, so that the wrapper is fed the decompressed bytes. `output` collects what
+    the model writes; then every event of a stream is decoded.
     """
-    if status >= 300 or not operation.canary:
-        redirected = operation.canary and status < 400
-        return Blind(wrong="provider_malformed" if redirected else None)
-    events = operation.events if content_type.startswith(b"text/event-stream") else None
-    reader: Reader = JsonReader(operation) if events is None else StreamReader(events(), strip=strip)
-    if around is not None:
+    if not operation.canary or 300 <= status < 400:
+        return Blind(wrong="provider_malformed" if operation.canary else None)
+    events = operation.events if content_type.startswith(b"text/event-stream") and status < 300 else None
+    reader: Reader
+    if status >= 300:
+        reader = ErrorReader()
+    elif events is None:
+        reader = JsonReader(operation, output)
+    else:
+        reader = StreamReader(_collecting(operation, events(), output), strip=strip)
+    if around is not None and status < 300:
         reader = around(reader, events is not None)
     if encoding in _PLAIN:
         return reader
@@ -207,3 +270,10 @@ def reader_for(
     for unpack in unpacks:
         reader = Unpacked(reader, unpack)
     return reader
+
+
+def _collecting(operation: Operation, events: Events, output: CollectedOutput | None) -> Events:
+    """The events' reader, which also collects the model's output if that is to be judged."""
+    if output is None or operation.output is None:
+        return events
+    return CollectingEvents(events, output, operation.output)

@@ -7,7 +7,18 @@ from random import getrandbits
 from proxy.attempt import Attempt
 from proxy.call import Call
 from proxy.capture import Captures
+from proxy.checker import Checker
+from proxy.examining import (
+    NO_ANSWER,
+    Examination,
+    answer_of,
+    judgement_of,
+    patterns_of,
+    redacted_words,
+    words_of,
+)
 from proxy.in_flight import OpenExchanges, Progress
+from proxy.output_check import Judgement
 from proxy.prompt_text import fingerprint, question
 from records.exchange_id import mint
 from records.outcome import NO_ROOM, AttemptRecord, ErrorType, InFlight, Outcome, OutcomeName, Usage
@@ -48,11 +59,13 @@ class Recorder:
         price: Price,
         ids_key: bytes,
         captures: Captures | None = None,
+        checker: Checker | None = None,
     ) -> None:
         self.append = append
         self.price = price
         self.ids_key = ids_key
         self.captures = captures
+        self.checker = checker
         self.in_flight = OpenExchanges()
         self.started = 0
         self.finished = 0
@@ -67,13 +80,14 @@ class Record:
     """The record of one exchange. The first close wins; later ones do nothing."""
 
     __slots__ = (
-        "_closed", "_recorder", "assignment", "at", "attempts", "call", "exchange_id", "fell_back", "mono",
-        "sent_at", "serial", "unit",
+        "_closed", "_examination", "_recorder", "assignment", "at", "attempts", "call", "exchange_id",
+        "fell_back", "mono", "sent_at", "serial", "unit",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._closed = False
+        self._examination: Examination | None = None
         self.at = time.time()
         self.mono = time.monotonic()
         self.serial = getrandbits(64).to_bytes(8, "big")
@@ -105,6 +119,20 @@ class Record:
     def break_down(self) -> None:
         """Close after a fault of the proxy. Attempts are left out, because reading them may have failed."""
         self._close("error", "proxy_error", None)
+
+    async def examine(self, attempt: Attempt) -> None:
+        """Judge the answer of the assigned arm, or redact its provider's words, as far as that takes time."""
+        call, checker = self.call, self._recorder.checker
+        if call is None or checker is None or call.trial is None:
+            return
+        answered = self.fell_back is None and attempt.wrong is None
+        if answered and attempt.output is not None:
+            self._examination = Examination(judgement_of(call, attempt))
+            await self._examination.run(checker, None, ())
+        elif not answered and patterns_of(call):
+            self._examination = Examination(Judgement(""))
+            words = words_of(call, self.assignment.arm, self.attempts)
+            await self._examination.run(checker, words, patterns_of(call))
 
     def finish(self, attempt: Attempt) -> None:
         """Close: the answer that the caller got has ended, well or badly."""
@@ -191,6 +219,12 @@ class Record:
                 error_type=error_type,
             )
         trial, provider, session = call.trial, call.route.provider, self._session(call)
+        finish, faults, output_check = (
+            answer_of(call, attempt, self._examination)
+            if outcome == "ok" and attempt is not None
+            else NO_ANSWER
+        )
+        words = words_of(call, assignment.arm, self.attempts) if attempt is not None else None
         asked = call.facts.model[:_MODEL_BOUND]
         attempt_records = (
             tuple([self._attempt_record(call, attempt) for attempt in self.attempts])
@@ -229,6 +263,10 @@ class Record:
             overhead_s=_since(self.mono, self.sent_at),
             usage=(attempt.usage if attempt is not None else None) or _UNCOUNTED,
             cost_usd=_cost(attempt_records),
+            finish=finish,
+            faults=faults,
+            output_check=output_check,
+            provider_error=redacted_words(call, words, self._examination),
             attempts=attempt_records,
             retry_count=_retries(call),
             traceparent=call.text(b"traceparent"),

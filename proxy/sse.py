@@ -7,11 +7,13 @@ in whole events, so that the extra usage chunk can be dropped.
 import re
 from collections.abc import Iterator
 
+from proxy.answer import AnswerFacts
 from proxy.dialects.operation import Events
 from proxy.event_template import EventTemplate, template_of
 from records.outcome import ErrorType, Usage
 
 EVENT_BOUND = 4 << 20
+_ERROR_BOUND = 16 << 10
 _MOST_TEMPLATES = 8
 """After so many templates, a stream's events are too varied to learn more."""
 _EVENT_END = re.compile(rb"\n\r?\n")
@@ -35,6 +37,7 @@ class StreamReader:
         "_strip",
         "_template",
         "_templates",
+        "error",
         "first_token_at",
         "has_event",
     )
@@ -42,6 +45,7 @@ class StreamReader:
     def __init__(self, events: Events, *, strip: bool = False) -> None:
         self.first_token_at: float | None = None
         self.has_event = False
+        self.error = b""
         self._events = events
         self._strip = strip
         self._holding = False
@@ -54,6 +58,10 @@ class StreamReader:
     @property
     def usage(self) -> Usage | None:
         return self._events.usage
+
+    @property
+    def answer(self) -> AnswerFacts | None:
+        return self._events.answer
 
     @property
     def done(self) -> bool:
@@ -152,6 +160,8 @@ class StreamReader:
         self.has_event = True
         events = self._events
         self._only_text = events.take(name, data)
+        if events.failed and not self.error:
+            self.error = data[:_ERROR_BOUND]
         if self.first_token_at is None and events.token:
             self.first_token_at = now
         if self._strip:

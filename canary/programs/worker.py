@@ -18,6 +18,7 @@ from canary.programs.wiring import routes
 from canary.secrets import Secret, SecretKeys
 from proxy.app import TrafficApp
 from proxy.capture import Captures
+from proxy.checker import Checker
 from proxy.descriptors import Descriptors
 from proxy.endpoints import Endpoints
 from proxy.exchange import Exchanges
@@ -59,11 +60,13 @@ class Worker:
         self.copies_upstreams = Upstreams(descriptors=self.descriptors)
         self.prices = Prices(self.config.current.prices)
         self.capture_pipe = CapturePipe(program("canary.programs.capturer", str(args.folder / "captures")))
+        self.checker = Checker(program("proxy.checker_process"))
         self.recorder = Recorder(
             append=self.spool.append,
             price=lambda api, model, usage: self.prices.cost(api, model, usage),
             ids_key=self.keys.ids,
             captures=Captures(self.capture_pipe.send),
+            checker=self.checker,
         )
         self.mirrors = Mirrors(
             upstreams=self.copies_upstreams, recorder=self.recorder, plan=lambda: self.plan
@@ -113,6 +116,7 @@ class Worker:
             results = await asyncio.gather(beat, ended, following, settling, return_exceptions=True)
             await self.mirrors.close()
             await self.upstreams.close()
+            self.checker.close()
             self._tell(lag_s=0.0, draining=True, closing=True)
             self.spool.close()
             await asyncio.to_thread(self.capture_pipe.close)

@@ -1,21 +1,24 @@
 """Anthropic's wire API: messages and count_tokens."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
+from proxy.answer import AnswerChoice, AnswerFacts, filled, finish_word
+from proxy.dialects import anthropic_output
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
     Count,
     JsonReading,
     Operation,
+    OutputForm,
     Texts,
     given,
     is_json_object,
 )
 from proxy.event_template import text_members
-from records.outcome import Usage
+from records.outcome import Finish, Usage
 
 
 class _Written(msgspec.Struct, gc=False):
@@ -89,15 +92,24 @@ class _Message(msgspec.Struct, gc=False):
 
 
 class _Delta(msgspec.Struct, gc=False):
-    """The delta of a text or thinking block. Other blocks have no tokens that a user reads."""
+    """The delta of a text or thinking block, or of the message. Other blocks have no tokens for a reader."""
 
     text: str | None = None
     thinking: str | None = None
+    stop_reason: str | None = None
+
+
+class _Block(msgspec.Struct, gc=False):
+    """A content block, of which only matters whether it holds something."""
+
+    type: str = ""
+    text: msgspec.Raw = msgspec.Raw()
 
 
 class _Event(msgspec.Struct, gc=False):
     type: str = ""
     message: _Message | None = None
+    content_block: _Block | None = None
     delta: _Delta | None = None
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
@@ -106,14 +118,19 @@ class _Event(msgspec.Struct, gc=False):
 class MessageEvents:
     """Reads message_start, content_block_delta, message_delta, message_stop and `error`."""
 
-    texts: ClassVar[Texts] = text_members("text", "thinking", "partial_json")
-
-    __slots__ = ("_usage", "done", "failed", "finished", "token", "usage")
+    __slots__ = ("_choice", "_usage", "answer", "done", "failed", "finished", "token", "usage")
 
     def __init__(self) -> None:
         self.token = self.done = self.failed = self.finished = False
         self.usage: Usage | None = None
+        self.answer = AnswerFacts()
+        self._choice = self.answer.choice(0)
         self._usage = _Usage()
+
+    @property
+    def texts(self) -> Texts:
+        """Before there is content, its first event must be seen."""
+        return _AFTER_CONTENT if self._choice.content else _BEFORE_CONTENT
 
     def take(self, name: bytes, data: bytes) -> bool:
         only_text = self.token
@@ -127,8 +144,9 @@ class MessageEvents:
         if kind != "content_block_delta":
             only_text = False
             self.done = self.done or kind == "message_stop"
-        elif not self.token and event.delta is not None:
-            self.token = bool(event.delta.text or event.delta.thinking)
+            self._note(event)
+        elif event.delta is not None and not (self.token and self._choice.content):
+            only_text = self._look_at(event.delta) and only_text
         if event.error or kind == "error":
             self.failed = True
         counts = _counts(event.usage if event.message is None else event.message.usage)
@@ -137,6 +155,43 @@ class MessageEvents:
         self._usage = self._usage.updated_by(counts)
         self.usage = self._usage.usage()
         return False
+
+    def _look_at(self, delta: _Delta) -> bool:
+        """Note what a delta's text changes; True when that is nothing."""
+        self.token = self.token or bool(delta.text or delta.thinking)
+        if self._choice.content or not (delta.text and delta.text.strip()):
+            return True
+        self._choice.content = True
+        return False
+
+    def _note(self, event: _Event) -> None:
+        """Note a block that begins, or why the message ends."""
+        if event.content_block is not None:
+            _note_block(self._choice, event.content_block)
+        if event.delta is not None and event.delta.stop_reason:
+            self._choice.reason = finish_word(_REASONS, event.delta.stop_reason)
+
+
+_BEFORE_CONTENT = text_members("thinking")
+_AFTER_CONTENT = text_members("text", "thinking", "partial_json")
+_REASONS: dict[str, Finish] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "refusal",
+}
+_THOUGHTS = ("thinking", "redacted_thinking")
+
+
+def _note_block(choice: AnswerChoice, block: _Block) -> None:
+    """Note a block. Thoughts are no content; every other block but text is a call or its result."""
+    choice.called = choice.called or block.type == "tool_use"
+    if block.type == "text":
+        choice.content = choice.content or filled(block.text)
+    elif block.type and block.type not in _THOUGHTS:
+        choice.content = True
 
 
 def _counts(raw: msgspec.Raw) -> _Usage | None:
@@ -147,21 +202,47 @@ def _counts(raw: msgspec.Raw) -> _Usage | None:
         return None
 
 
-class _Answer(msgspec.Struct, gc=False):
+class _Counted(msgspec.Struct, gc=False):
     type: str = ""
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
 
 
+class _Answer(_Counted, gc=False):
+    content: list[_Block] | None = None
+    stop_reason: str | None = None
+
+
 _decode_usage = msgspec.json.Decoder(_Usage).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_counted = msgspec.json.Decoder(_Counted).decode
 
 
 def read_json(body: bytes) -> JsonReading:
     """Read a whole answer: valid if a JSON object, failed if an error despite its status."""
     try:
-        answer = _decode_answer(body)
+        message = _decode_answer(body)
+    except UNREADABLE:
+        return _read_counted(body)
+    answer = AnswerFacts()
+    choice = answer.choice(0)
+    choice.reason = finish_word(_REASONS, message.stop_reason)
+    for block in message.content or ():
+        _note_block(choice, block)
+    counts = _counts(message.usage)
+    return JsonReading(
+        valid=True,
+        failed=message.type == "error" or bool(message.error),
+        usage=counts.usage() if counts is not None else None,
+        answer=answer,
+    )
+
+
+def _read_counted(body: bytes) -> JsonReading:
+    """Read an answer of another shape: its error and its counts."""
+    try:
+        answer = _decode_counted(body)
     except UNREADABLE:
         return JsonReading(valid=is_json_object(body))
     counts = _counts(answer.usage)
@@ -172,8 +253,11 @@ def read_json(body: bytes) -> JsonReading:
     )
 
 
+_OUTPUT = OutputForm(
+    take=anthropic_output.take, read=anthropic_output.read, expected=anthropic_output.expected
+)
 _OPERATIONS = {
-    "/v1/messages": Operation(name="chat", events=MessageEvents, read_json=read_json),
+    "/v1/messages": Operation(name="chat", events=MessageEvents, read_json=read_json, output=_OUTPUT),
     "/v1/messages/count_tokens": Operation(name="count_tokens", streams=False, read_json=read_json),
 }
 

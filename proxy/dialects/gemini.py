@@ -1,21 +1,24 @@
 """Gemini's wire API, with model and method in the path (`/v1beta/models/MODEL:METHOD`)."""
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
+from proxy.answer import AnswerChoice, AnswerFacts, finish_word
+from proxy.dialects import gemini_output
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
     Count,
     JsonReading,
     Operation,
+    OutputForm,
     Texts,
     given,
     is_json_object,
 )
-from records.outcome import Usage
+from records.outcome import Fault, Finish, Usage
 
 MODEL_PATH = re.compile(r"^(?P<before>.*/models/)(?P<model>[^/:]+):(?P<method>[A-Za-z]+)$")
 
@@ -50,8 +53,15 @@ def _sum(first: int | None, second: int | None) -> int | None:
     return None if first is None and second is None else (first or 0) + (second or 0)
 
 
-class _Part(msgspec.Struct, gc=False):
+class _Part(msgspec.Struct, rename="camel", gc=False):
+    """A part with a text, or with another member (a call, code, its result, an image), or neither."""
+
     text: str | None = None
+    thought: bool | None = None
+    function_call: msgspec.Raw = msgspec.Raw()
+    inline_data: msgspec.Raw = msgspec.Raw()
+    file_data: msgspec.Raw = msgspec.Raw()
+    executable_code: msgspec.Raw = msgspec.Raw()
 
 
 class _Content(msgspec.Struct, gc=False):
@@ -59,31 +69,93 @@ class _Content(msgspec.Struct, gc=False):
 
 
 class _Candidate(msgspec.Struct, rename="camel", gc=False):
+    index: int | None = None
     content: _Content | None = None
     finish_reason: str | None = None
+
+
+class _Feedback(msgspec.Struct, rename="camel", gc=False):
+    block_reason: str | None = None
 
 
 class _Answer(msgspec.Struct, rename="camel", gc=False):
     candidates: list[_Candidate] | None = None
     usage_metadata: msgspec.Raw = msgspec.Raw()
-    prompt_feedback: Any = None
+    prompt_feedback: msgspec.Raw = msgspec.Raw()
     error: Any = None
 
 
 _decode_usage = msgspec.json.Decoder(_Usage).decode
 _decode = msgspec.json.Decoder(_Answer).decode
+_decode_feedback = msgspec.json.Decoder(_Feedback).decode
 _decode_list = msgspec.json.Decoder(list[_Answer]).decode
+
+
+_REASONS: dict[str, Finish] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "MODEL_ARMOR": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+}
+_NAMED: dict[str, tuple[Fault, ...]] = {
+    "MALFORMED_FUNCTION_CALL": ("tool_args_invalid",),
+    "UNEXPECTED_TOOL_CALL": ("tool_unknown",),
+}
+
+
+def _note(answer: AnswerFacts, candidates: list[_Candidate]) -> None:
+    """Note what the candidates of one answer, or of one event of a stream, hold."""
+    for candidate in candidates:
+        choice = answer.choice(candidate.index or 0)
+        if candidate.content is not None:
+            for part in candidate.content.parts or ():
+                _note_part(choice, part)
+        reason = candidate.finish_reason
+        if reason and reason != "FINISH_REASON_UNSPECIFIED":
+            choice.reason = finish_word(_REASONS, reason)
+            choice.named = _NAMED.get(reason, ())
+
+
+def _note_part(choice: AnswerChoice, part: _Part) -> None:
+    """Note one part. A thought is no content, and neither is a text of white space."""
+    if given(part.function_call):
+        choice.called = choice.content = True
+    elif not choice.content and not part.thought:
+        others = (part.inline_data, part.file_data, part.executable_code)
+        choice.content = bool(part.text and part.text.strip()) or any(given(raw) for raw in others)
+
+
+def _is_there(feedback: msgspec.Raw) -> bool:
+    return bytes(feedback) not in (b"", b"null")
+
+
+def _note_blocked(answer: AnswerFacts, feedback: msgspec.Raw) -> None:
+    """Note a prompt that was blocked, which has no candidates."""
+    try:
+        blocked = _decode_feedback(feedback).block_reason
+    except UNREADABLE:
+        return
+    if blocked and not answer.choices:
+        answer.choice(0).reason = "content_filter"
 
 
 class GenerateEvents:
     """Reads a stream of whole answers. The last `usageMetadata` counts; a finishReason ends the stream."""
 
-    texts: ClassVar[Texts] = None  # each event has its own counts
+    texts: Texts = None  # each event has its own counts
 
-    __slots__ = ("_counts", "_usage", "done", "failed", "finished", "token")
+    __slots__ = ("_counts", "_usage", "answer", "done", "failed", "finished", "token")
 
     def __init__(self) -> None:
         self.token = self.done = self.failed = self.finished = False
+        self.answer = AnswerFacts()
         self._usage: Usage | None = None
         self._counts: msgspec.Raw | None = None
 
@@ -107,11 +179,13 @@ class GenerateEvents:
             self._counts = answer.usage_metadata
         if answer.candidates:
             self._look_at(answer.candidates)
-        elif answer.prompt_feedback is not None:
+        elif _is_there(answer.prompt_feedback):
             self.done = True  # a blocked prompt is a complete answer without a candidate
+            _note_blocked(self.answer, answer.prompt_feedback)
         return False
 
     def _look_at(self, candidates: list[_Candidate]) -> None:
+        _note(self.answer, candidates)
         for candidate in candidates:
             if not self.token and candidate.content is not None:
                 self.token = any(part.text for part in candidate.content.parts or ())
@@ -125,24 +199,38 @@ def read_json(body: bytes) -> JsonReading:
         answers = _decode_list(body) if body.lstrip()[:1] == b"[" else [_decode(body)]
     except UNREADABLE:
         return JsonReading(valid=is_json_object(body))
-    counts = [answer.usage_metadata for answer in answers if given(answer.usage_metadata)]
+    answer = AnswerFacts()
+    for part in answers:
+        if part.candidates:
+            _note(answer, part.candidates)
+        elif _is_there(part.prompt_feedback):
+            _note_blocked(answer, part.prompt_feedback)
+    counts = [part.usage_metadata for part in answers if given(part.usage_metadata)]
     return JsonReading(
         valid=bool(answers),
-        failed=any(answer.error for answer in answers),
+        failed=any(part.error for part in answers),
         usage=_usage(counts[-1]) if counts else None,
+        answer=answer,
     )
 
 
 _USAGE_KEY = b'"usageMetadata"'
+_OUTPUT = OutputForm(take=gemini_output.take, read=gemini_output.take, expected=gemini_output.expected)
 _METHODS = {
     "generateContent": Operation(
-        name="generate_content", model_in="path", streams=False, read_json=read_json, usage_key=_USAGE_KEY
+        name="generate_content",
+        model_in="path",
+        streams=False,
+        read_json=read_json,
+        usage_key=_USAGE_KEY,
+        output=_OUTPUT,
     ),
     "streamGenerateContent": Operation(
         name="generate_content",
         model_in="path",
         streams=True,
         events=GenerateEvents,
+        output=_OUTPUT,
         read_json=read_json,
         usage_key=_USAGE_KEY,
     ),

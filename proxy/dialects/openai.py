@@ -1,85 +1,17 @@
 """OpenAI's wire API (chat, completions, embeddings, responses), with additions of compatible providers."""
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from proxy.dialects.operation import (
-    PASS_THROUGH,
-    UNREADABLE,
-    Count,
-    JsonReading,
-    Operation,
-    Texts,
-    given,
-)
+from proxy.answer import AnswerChoice, AnswerFacts, filled, finish_word
+from proxy.dialects import openai_output, responses, responses_output
+from proxy.dialects.openai_usage import OpenAIUsage, usage_of
+from proxy.dialects.operation import PASS_THROUGH, UNREADABLE, JsonReading, Operation, OutputForm, Texts
+from proxy.dialects.responses import ResponsesEvents
 from proxy.event_template import text_members
-from records.outcome import Usage
-
-
-class _Details(msgspec.Struct, gc=False):
-    cached_tokens: Count | None = None
-    cache_write_tokens: Count | None = None
-    reasoning_tokens: Count | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    """The counts under the names of chat completions and of responses.
-
-    Prompt tokens include tokens read from and written to the cache. Moonshot and Together add
-    `cached_tokens`, DeepSeek `prompt_cache_hit_tokens`.
-    """
-
-    prompt_tokens: Count | None = None
-    completion_tokens: Count | None = None
-    total_tokens: Count | None = None
-    input_tokens: Count | None = None
-    output_tokens: Count | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
-    cached_tokens: Count | None = None
-    prompt_cache_hit_tokens: Count | None = None
-
-    def usage(self) -> Usage | None:
-        read, written = self.prompt_tokens, self.completion_tokens
-        read = self.input_tokens if read is None else read
-        written = self.output_tokens if written is None else written
-        if read is None and written is None:
-            return None
-        if written is not None and read and self.total_tokens is not None:
-            # xAI and Google's compatible endpoint count reasoning only in the total and bill it as output.
-            written = max(written, self.total_tokens - read)
-        into = self.prompt_tokens_details or self.input_tokens_details or _NO_DETAILS
-        out = self.completion_tokens_details or self.output_tokens_details or _NO_DETAILS
-        cached = self.prompt_cache_hit_tokens if self.cached_tokens is None else self.cached_tokens
-        return Usage(
-            input_tokens=read,
-            cached_input_tokens=cached if into.cached_tokens is None else into.cached_tokens,
-            cache_write_tokens=into.cache_write_tokens,
-            output_tokens=written,
-            reasoning_tokens=out.reasoning_tokens,
-        )
-
-
-_NO_DETAILS = _Details()
-
-
-def _usage(counts: Any) -> Usage | None:
-    """The usage in decoded JSON; None when missing or of another shape, which is not an answer's error."""
-    try:
-        return msgspec.convert(counts, _Usage).usage() if counts else None
-    except msgspec.ValidationError:
-        return None
-
-
-def _usage_of(raw: msgspec.Raw) -> Usage | None:
-    """The usage in raw JSON; None when missing or of another shape."""
-    try:
-        return _decode_usage(raw).usage() if given(raw) else None
-    except UNREADABLE:
-        return None
+from records.outcome import Fault, Finish, Usage
 
 
 class _Ending(msgspec.Struct, gc=False):
@@ -94,6 +26,17 @@ class _Choice(_Ending, gc=False):
     text: Any = None
 
 
+class _Later(msgspec.Struct, gc=False):
+    """What of a delta matters once there is content."""
+
+    refusal: Any = None
+    tool_calls: Any = None
+
+
+class _LaterChoice(_Ending, gc=False):
+    delta: _Later | None = None
+
+
 class _Chunk(msgspec.Struct, gc=False):
     """One chunk. `x_groq` is Groq's: usage that is always sent, and the error that stopped a stream."""
 
@@ -104,12 +47,35 @@ class _Chunk(msgspec.Struct, gc=False):
 
 
 class _Rest(msgspec.Struct, gc=False):
-    """A chunk without texts, which do not matter after the first token."""
+    """A chunk without texts, which do not matter once every choice has content."""
 
-    choices: list[_Ending] | None = None
+    choices: list[_LaterChoice] | None = None
     usage: Any = None
     error: Any = None
     x_groq: Any = None
+
+
+_REASONING = ("reasoning_content", "reasoning", "obfuscation", 'type": ?"reasoning.text", ?"text')
+"""Members with text before a choice has content, and OpenRouter's details of its reasoning."""
+_BEFORE_CONTENT = text_members(*_REASONING)
+_AFTER_CONTENT = text_members(*_REASONING[:3], "content", "text", "arguments")
+_REASONS: dict[str, Finish] = {
+    "stop": "stop",
+    "eos": "stop",
+    "length": "length",
+    "model_length": "length",
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "refusal": "refusal",
+}
+"""OpenAI's reasons, and those of Mistral (`model_length`), Together (`eos`) and Anthropic (`refusal`)."""
+_NAMED: tuple[tuple[str, Fault], ...] = (
+    ("MALFORMED_FUNCTION_CALL", "tool_args_invalid"),
+    ("UNEXPECTED_TOOL_CALL", "tool_unknown"),
+)
 
 
 class ChatEvents:
@@ -119,25 +85,41 @@ class ChatEvents:
     choice that began has a finish_reason.
     """
 
-    texts: ClassVar[Texts] = text_members(
-        "content", "reasoning_content", "reasoning", "text", "arguments", "obfuscation"
+    __slots__ = (
+        "_begun",
+        "_closed",
+        "_ended",
+        "_settled",
+        "answer",
+        "done",
+        "failed",
+        "finished",
+        "token",
+        "usage",
     )
-
-    __slots__ = ("_begun", "_closed", "_ended", "done", "failed", "finished", "token", "usage")
 
     def __init__(self) -> None:
         self.token = self.done = self.failed = self.finished = False
         self.usage: Usage | None = None
+        self.answer = AnswerFacts()
         self._begun: set[int] = set()
         self._ended: set[int] = set()
         self._closed = False
+        self._settled = False  # there was a token, and every choice that began has content
+
+    @property
+    def texts(self) -> Texts:
+        """While a choice has no content, content must be seen; after that only another kind of event."""
+        return _AFTER_CONTENT if self._settled else _BEFORE_CONTENT
 
     def take(self, name: bytes, data: bytes) -> bool:
+        if self._settled and name != b"error" and self._is_more_text(data):
+            return True
         only_text = self.token
         if name == b"error":
             self.failed = True
         try:
-            chunk = _decode_rest(data) if only_text else self._find_token(_decode_chunk(data))
+            chunk = _decode_chunk(data)
         except UNREADABLE:
             if data == b"[DONE]":
                 self.done = self._closed = True
@@ -147,114 +129,167 @@ class ChatEvents:
             only_text = False
         for choice in chunk.choices or ():
             index = choice.index or 0
+            if self._look_at(index, choice):
+                only_text = False
             if choice.finish_reason or index not in self._begun:
                 self._update_choice(index, choice.finish_reason)
                 only_text = False
         return only_text
 
-    def _note(self, chunk: _Chunk | _Rest) -> None:
+    def _is_more_text(self, data: bytes) -> bool:
+        """True for a chunk with nothing but more text of choices that have content."""
+        try:
+            chunk = _decode_rest(data)
+        except UNREADABLE:
+            return False
+        if chunk.error or chunk.usage is not None or chunk.x_groq is not None:
+            return False
+        for choice in chunk.choices or ():
+            later = choice.delta
+            if choice.finish_reason or (choice.index or 0) not in self._begun:
+                return False
+            if later is not None and (later.refusal or later.tool_calls):
+                return False
+        return True
+
+    def _note(self, chunk: _Chunk) -> None:
         self.failed = self.failed or bool(chunk.error)
-        self.usage = _usage(chunk.usage) or self.usage
+        self.usage = usage_of(chunk.usage) or self.usage
         if isinstance(chunk.x_groq, dict):
             self.failed = self.failed or bool(chunk.x_groq.get("error"))
-            self.usage = _usage(chunk.x_groq.get("usage")) or self.usage
+            self.usage = usage_of(chunk.x_groq.get("usage")) or self.usage
 
-    def _find_token(self, chunk: _Chunk) -> _Chunk:
-        self.token = any(_has_token(choice) for choice in chunk.choices or ())
-        return chunk
+    def _look_at(self, index: int, choice: _Choice) -> bool:
+        """Note what a choice's text changes; True when it changes something."""
+        facts, delta = self.answer.choice(index), choice.delta
+        before = (self.token, facts.content, facts.called, facts.refused)
+        if isinstance(delta, dict):
+            self.token = self.token or any(delta.get(name) for name in _TEXT_MEMBERS)
+            facts.called = facts.called or any(delta.get(name) for name in _CALLS)
+            facts.refused = facts.refused or bool(delta.get("refusal"))
+            facts.content = facts.content or facts.called or any(_fills(delta.get(name)) for name in _CONTENT)
+        if choice.text:
+            self.token = True
+            facts.content = facts.content or _fills(choice.text)
+        if before == (self.token, facts.content, facts.called, facts.refused):
+            return False
+        self._settled = self.token and not self.answer.silent
+        return True
 
     def _update_choice(self, index: int, finish_reason: str | None) -> None:
         """Record that a choice begins or ends. Some providers send "" as the reason instead of null."""
         self._begun.add(index)
+        self._settled = self.token and not self.answer.silent
         if finish_reason:
             self._ended.add(index)
             self.finished = True
             self.failed = self.failed or finish_reason == "error"
+            _note_reason(self.answer.choice(index), finish_reason)
         self.done = self._closed or self._begun == self._ended
 
 
 _TEXT_MEMBERS = ("content", "reasoning_content", "reasoning", "refusal")
 """Members with text; some providers send a list of parts instead of a string."""
+_CALLS = ("tool_calls", "function_call")
+_CONTENT = ("content", "audio", "images")
 
 
-def _has_token(choice: _Choice) -> bool:
-    delta = choice.delta
-    return bool(choice.text) or (isinstance(delta, dict) and any(delta.get(name) for name in _TEXT_MEMBERS))
+def _fills(value: Any) -> bool:
+    """True when a decoded member holds text, audio or an image. A list's parts that think hold none."""
+    if isinstance(value, list):
+        return any(not isinstance(part, dict) or _fills_part(part) for part in value)
+    return bool(value.strip()) if isinstance(value, str) else bool(value)
 
 
-class _Response(msgspec.Struct, gc=False):
-    usage: msgspec.Raw = msgspec.Raw()
+def _fills_part(part: dict[str, Any]) -> bool:
+    kind = part.get("type")
+    return _fills(part.get("text")) if kind == "text" else kind not in ("thinking", "reasoning")
 
 
-class _ResponseEvent(msgspec.Struct, gc=False):
-    type: str = ""
-    delta: Any = None
-    response: _Response | None = None
-    error: Any = None
+def _note_reason(choice: AnswerChoice, reason: str) -> None:
+    """Note why a choice ended. Google's compatible endpoint writes `function_call_filter: MALFORMED_…`."""
+    kind = reason.partition(":")[0]
+    choice.reason = finish_word(_REASONS, kind.lower())
+    choice.named = tuple([fault for word, fault in _NAMED if word in reason])
 
 
-_RESPONSE_TOKENS = frozenset(
-    {
-        "response.output_text.delta",
-        "response.refusal.delta",
-        "response.reasoning_text.delta",
-        "response.reasoning_summary_text.delta",
-    }
-)
+class _Message(msgspec.Struct, gc=False):
+    """A whole message. Its members are not decoded: all that matters is whether they hold something."""
+
+    content: msgspec.Raw = msgspec.Raw()
+    refusal: msgspec.Raw = msgspec.Raw()
+    tool_calls: msgspec.Raw = msgspec.Raw()
+    function_call: msgspec.Raw = msgspec.Raw()
+    audio: msgspec.Raw = msgspec.Raw()
+    images: msgspec.Raw = msgspec.Raw()
 
 
-class ResponsesEvents:
-    """Reads the named events of the responses API; the last event has the usage."""
-
-    texts: ClassVar[Texts] = None  # each event has its own sequence number
-
-    __slots__ = ("done", "failed", "finished", "token", "usage")
-
-    def __init__(self) -> None:
-        self.token = self.done = self.failed = self.finished = False
-        self.usage: Usage | None = None
-
-    def take(self, name: bytes, data: bytes) -> bool:
-        if name == b"error":
-            self.failed = True
-        try:
-            event = _decode_response_event(data)
-        except UNREADABLE:
-            return False
-        kind = event.type or name.decode("latin-1")
-        if kind in _RESPONSE_TOKENS:
-            self.token = self.token or bool(event.delta)
-        elif kind in ("response.completed", "response.incomplete"):
-            self.done = True
-        elif kind in ("response.failed", "error"):
-            self.failed = True
-        if event.error:
-            self.failed = True
-        if event.response is not None:
-            self.usage = _usage_of(event.response.usage) or self.usage
-        return False
+class _Whole(_Ending, gc=False):
+    message: _Message | None = None
+    text: msgspec.Raw = msgspec.Raw()
 
 
 class _Uncounted(msgspec.Struct, gc=False):
     error: Any = None
 
 
-class _Answer(_Uncounted, gc=False):
-    usage: _Usage | None = None
+class _Counted(_Uncounted, gc=False):
+    usage: OpenAIUsage | None = None
 
 
-_decode_usage = msgspec.json.Decoder(_Usage).decode
+class _Answer(_Counted, gc=False):
+    choices: list[_Whole] | None = None
+
+
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_rest = msgspec.json.Decoder(_Rest).decode
-_decode_response_event = msgspec.json.Decoder(_ResponseEvent).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_counted = msgspec.json.Decoder(_Counted).decode
 _decode_uncounted = msgspec.json.Decoder(_Uncounted).decode
+_LIST = ord("[")
+_decode_any = msgspec.json.Decoder().decode
 
 
 def read_json(body: bytes) -> JsonReading:
     """Read a whole answer: valid if a JSON object, failed if it carries an error despite its status."""
     try:
         answer = _decode_answer(body)
+    except UNREADABLE:
+        return _read_counted(body)
+    usage = answer.usage
+    return JsonReading(
+        valid=True,
+        failed=bool(answer.error),
+        usage=usage.usage() if usage else None,
+        answer=_facts(answer.choices or ()),
+    )
+
+
+def _facts(choices: Sequence[_Whole]) -> AnswerFacts:
+    facts = AnswerFacts()
+    for whole in choices:
+        choice = facts.choice(whole.index or 0)
+        message = whole.message
+        if message is not None:
+            choice.called = filled(message.tool_calls) or filled(message.function_call)
+            choice.refused = filled(message.refusal)
+            choice.content = _holds(message.content) or filled(message.audio) or filled(message.images)
+        else:
+            choice.content = filled(whole.text)
+        if whole.finish_reason:
+            _note_reason(choice, whole.finish_reason)
+    return facts
+
+
+def _holds(content: msgspec.Raw) -> bool:
+    """True for text, or a list of parts, that is not empty."""
+    return filled(content) and (memoryview(content)[0] != _LIST or _fills(_decode_any(content)))
+
+
+def _read_counted(body: bytes) -> JsonReading:
+    """Read an answer of another shape: its error and its counts."""
+    try:
+        answer = _decode_counted(body)
     except UNREADABLE:
         return _read_uncounted(body)
     usage = answer.usage
@@ -270,12 +305,24 @@ def _read_uncounted(body: bytes) -> JsonReading:
     return JsonReading(valid=True, failed=bool(answer.error))
 
 
+_OUTPUT = OutputForm(take=openai_output.take, read=openai_output.take, expected=openai_output.expected)
+_RESPONSES = OutputForm(
+    take=responses_output.take, read=responses_output.read, expected=responses_output.expected
+)
 _OPERATIONS = {
-    "/chat/completions": Operation(name="chat", events=ChatEvents, read_json=read_json, injects_usage=True),
-    "/completions": Operation(
-        name="text_completion", events=ChatEvents, read_json=read_json, injects_usage=True
+    "/chat/completions": Operation(
+        name="chat", events=ChatEvents, read_json=read_json, output=_OUTPUT, injects_usage=True
     ),
-    "/responses": Operation(name="chat", events=ResponsesEvents, read_json=read_json, creates_state=True),
+    "/completions": Operation(
+        name="text_completion", events=ChatEvents, read_json=read_json, output=_OUTPUT, injects_usage=True
+    ),
+    "/responses": Operation(
+        name="chat",
+        events=ResponsesEvents,
+        read_json=responses.read_json,
+        output=_RESPONSES,
+        creates_state=True,
+    ),
     "/embeddings": Operation(name="embeddings", streams=False, read_json=read_json),
 }
 

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
+from proxy.answer import AnswerFacts
+from proxy.output import CollectedOutput, ExpectedOutput, OutputRequest
 from records.outcome import Usage
 
 ModelPlace = Literal["body", "path", "query"]
@@ -25,16 +27,35 @@ Texts = re.Pattern[bytes] | None
 class Events(Protocol):
     """Reads one streamed answer, event by event. The attributes describe the events so far."""
 
-    token: bool
-    """A text or reasoning token has arrived."""
-    done: bool
-    """The event that ends the answer has arrived."""
-    failed: bool
-    """The provider reported an error inside the stream."""
-    finished: bool
-    """The model has finished; only bookkeeping follows (OpenAI's non-null finish_reason)."""
+    @property
+    def token(self) -> bool:
+        """A text or reasoning token has arrived."""
+        ...
 
-    texts: ClassVar[Texts]
+    @property
+    def done(self) -> bool:
+        """The event that ends the answer has arrived."""
+        ...
+
+    @property
+    def failed(self) -> bool:
+        """The provider reported an error inside the stream."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """The model has finished; only bookkeeping follows (OpenAI's non-null finish_reason)."""
+        ...
+
+    @property
+    def texts(self) -> Texts:
+        """The strings that could change nothing in an event of the kind just read."""
+        ...
+
+    @property
+    def answer(self) -> AnswerFacts:
+        """Why the answer ended, and what it holds."""
+        ...
 
     @property
     def usage(self) -> Usage | None:
@@ -50,11 +71,28 @@ class Events(Protocol):
 
 
 class JsonReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The facts of a whole JSON answer. `valid` is False when it is not JSON of this API."""
+    """The facts of a whole JSON answer. `valid` is False when it is not JSON of this API.
+
+    `answer` is None when it is not a model's answer, or one of another shape.
+    """
 
     valid: bool
     failed: bool = False
     usage: Usage | None = None
+    answer: AnswerFacts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputForm:
+    """How a model's output, and what its request wants of it, are written in one operation.
+
+    `take` collects from one event of a stream, `read` from a whole answer; both lose an output that they
+    cannot read. `expected` raises one of UNREADABLE.
+    """
+
+    take: Callable[[CollectedOutput, bytes], None]
+    read: Callable[[CollectedOutput, bytes], None]
+    expected: Callable[[OutputRequest], ExpectedOutput]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +112,8 @@ class Operation:
     """The answer's member with the counts; `read_json` also reads an object with only that member."""
     injects_usage: bool = False
     """A stream has usage only on request (`stream_options.include_usage`)."""
+    output: OutputForm | None = None
+    """For operations whose answers are a model's output; the others have no `finish`."""
     creates_state: bool = False
     """The provider stores the answer unless `store` is false."""
 

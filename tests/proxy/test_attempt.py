@@ -7,7 +7,7 @@ import time
 import pytest
 
 from proxy.attempt import JSON_HELD, STREAM_HELD, Attempt, status_failure
-from proxy.reading import Blind
+from proxy.reading import ErrorReader
 from proxy.request import upstream_request
 from proxy.upstream import UpstreamError
 from records.outcome import ErrorType, Usage
@@ -166,10 +166,10 @@ def test_a_body_that_breaks_breaks_the_relay_after_what_came() -> None:
     assert not attempt.ended
 
 
-def test_an_error_status_is_a_failure_at_once_and_its_body_is_not_read() -> None:
+def test_an_error_status_is_a_failure_at_once_and_its_body_is_only_copied() -> None:
     attempt = attempted(Script(b"<html>", status=503))
     assert attempt.failure == attempt.wrong == "provider_5xx"
-    assert isinstance(attempt.reader, Blind)
+    assert isinstance(attempt.reader, ErrorReader)
     assert relay(attempt) == [b"<html>"]
     assert attempt.wrong == "provider_5xx"
 

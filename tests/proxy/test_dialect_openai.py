@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from proxy.dialects import PASS_THROUGH
-from proxy.dialects.openai import ChatEvents, ResponsesEvents, operation, read_json
+from proxy.dialects.openai import ChatEvents, operation, read_json
+from proxy.dialects.responses import ResponsesEvents
 from records.outcome import Usage
 
 
@@ -228,7 +229,7 @@ def test_of_several_choices_each_must_finish() -> None:
     [
         (chat({"content": "b"}), True),
         (chat({"content": ""}), True),
-        (chat({"tool_calls": [{"index": 3, "function": {"arguments": "{"}}]}), True),
+        (chat({"tool_calls": [{"index": 3, "function": {"arguments": "{"}}]}), False),  # the first call
         (chat({"content": "b"}, index=1), False),
         (chat({}, "stop"), False),
         (chat({"content": "b"}, usage=USAGE), False),

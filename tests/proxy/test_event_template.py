@@ -167,6 +167,7 @@ def seen(reader: StreamReader) -> tuple[object, ...]:
     events = reader._events
     return (
         *(events.token, events.done, events.failed, events.finished, events.usage),
+        *(events.answer.finish, events.answer.faults(), events.answer.silent),
         *(reader.first_token_at, reader.has_event, bytes(reader._begun)),
     )
 

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from proxy.dialects import PASS_THROUGH, anthropic, gemini, openai
 from proxy.dialects.operation import Operation
 from proxy.reading import (
+    ERROR_BOUND,
     JSON_BOUND,
     JSON_TAIL,
     Blind,
+    ErrorReader,
     JsonReader,
     Reader,
     Unpacked,
@@ -114,10 +116,17 @@ def test_each_apis_error_with_status_200_is_an_error(operation: openai.Operation
 
 
 @pytest.mark.parametrize("status", [400, 429, 500, 503])
-def test_the_body_of_another_status_is_not_read(status: int) -> None:
+def test_the_body_of_another_status_is_only_copied(status: int) -> None:
     read = reader(status=status)
-    assert isinstance(read, Blind)
-    assert relay(read, [b"<html>"]) is None
+    assert isinstance(read, ErrorReader)
+    assert relay(read, [b"<ht", b"ml>"]) is None
+    assert (read.error, read.answer, read.usage) == (b"<html>", None, None)
+
+
+def test_the_copy_of_an_error_is_bounded() -> None:
+    read = reader(status=500)
+    assert relay(read, [b"x" * ERROR_BOUND, b"y" * ERROR_BOUND, b"z"]) is None
+    assert read.error == b"x" * ERROR_BOUND
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])

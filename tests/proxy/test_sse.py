@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from proxy.dialects.anthropic import MessageEvents
 from proxy.dialects.gemini import GenerateEvents
-from proxy.dialects.openai import ChatEvents, ResponsesEvents
+from proxy.dialects.openai import ChatEvents
 from proxy.dialects.operation import Events
+from proxy.dialects.responses import ResponsesEvents
 from proxy.sse import EVENT_BOUND, StreamReader
 from records.outcome import ErrorType, Usage
 

@@ -1,0 +1,98 @@
+"""What a provider says when it refuses or fails, in the forms of the APIs, and without credentials."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from proxy.dialects.operation import UNREADABLE
+from records.capture_redact import SECRET, redacted
+from records.outcome import ProviderError
+
+_MESSAGE_BOUND, _WORD_BOUND = 200, 64
+_READ_BOUND = 1000
+"""Characters of a message that are redacted, of which the first _MESSAGE_BOUND are kept."""
+_SHORTEST_KEY = 6
+
+_QUOTED_KEY = re.compile(
+    r"""
+      \b(?:sk|pk|rk|gsk|hf|xai|pplx|nvapi|key|AIza)[-_.][\w*.…-]+     # also where the provider masks it
+    | \S*\*{3,}\S*
+    | (?<=[Kk]ey[ ]provided:[ ])\S+
+    """,
+    re.VERBOSE,
+)
+
+
+class _Error(msgspec.Struct, gc=False):
+    """An error's members: OpenAI's, Anthropic's, Gemini's (`status`), and FastAPI's (`detail`)."""
+
+    code: Any = None
+    type: Any = None
+    status: Any = None
+    param: Any = None
+    message: Any = None
+    detail: Any = None
+    error: Any = None
+    response: Any = None
+
+
+_decode = msgspec.json.Decoder(_Error).decode
+_decode_list = msgspec.json.Decoder(list[_Error]).decode
+
+
+def said(body: bytes, keys: Iterable[str] = ()) -> ProviderError | None:
+    """Read an error's body or event; None when it says nothing in a known form.
+
+    `keys` are the credentials that were sent, which are taken out of the message first.
+    """
+    error = _parsed(body)
+    if error is None:
+        return None
+    told = ProviderError(
+        code=_word(error.code),
+        type=_word(error.type if error.status is None or error.type is not None else error.status),
+        param=_word(error.param),
+        message=without_keys(_text(error.message if error.message is not None else error.detail), keys),
+    )
+    return told if told != ProviderError() else None
+
+
+def _parsed(body: bytes) -> _Error | None:
+    """The innermost error: members of `error`, of a failed response's `error`, or the object itself."""
+    try:
+        whole = _decode_list(body)[0] if body.lstrip()[:1] == b"[" else _decode(body)
+        inner = whole.response.get("error") if isinstance(whole.response, dict) else whole.error
+        if isinstance(inner, str):
+            return _Error(message=inner, code=whole.code, type=whole.type)
+        return msgspec.convert(inner, _Error) if isinstance(inner, dict) else whole
+    except (*UNREADABLE, IndexError):
+        return None
+
+
+def without_keys(message: str, keys: Iterable[str]) -> str:
+    """The first characters of a message, without credentials and personal data."""
+    text = message[:_READ_BOUND]
+    for key in keys:
+        if len(key) >= _SHORTEST_KEY:
+            text = text.replace(key, SECRET)
+    text = redacted(_QUOTED_KEY.sub(SECRET, text))
+    if len(message) > _READ_BOUND:
+        text = text.rpartition(" ")[0]  # half a key has no form
+    return text[:_MESSAGE_BOUND]
+
+
+def _word(value: Any) -> str:
+    """A code, type or parameter; "" for any other shape."""
+    text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    return redacted(_QUOTED_KEY.sub(SECRET, text[:_READ_BOUND]))[:_WORD_BOUND]
+
+
+def _text(value: Any) -> str:
+    """A message: text, or the messages in FastAPI's list."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "; ".join([_text(one.get("msg")) for one in value if isinstance(one, dict)])
+    return ""
