@@ -1,17 +1,18 @@
 """OpenAI's wire API (chat, completions, embeddings, responses), with additions of compatible providers."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from proxy.answer import AnswerChoice, AnswerFacts, filled, finish_word
+from proxy.answer import AnswerFacts
 from proxy.dialects import openai_output, responses, responses_output
-from proxy.dialects.openai_usage import OpenAIUsage, usage_of
-from proxy.dialects.operation import PASS_THROUGH, UNREADABLE, JsonReading, Operation, OutputForm, Texts
+from proxy.dialects.openai_choice import fills, note_reason
+from proxy.dialects.openai_json import read_json
+from proxy.dialects.openai_usage import usage_of
+from proxy.dialects.operation import PASS_THROUGH, UNREADABLE, Operation, OutputForm, Texts
 from proxy.dialects.responses import ResponsesEvents
 from proxy.event_template import text_members
-from records.outcome import Fault, Finish, Usage
+from records.outcome import Usage
 
 
 class _Ending(msgspec.Struct, gc=False):
@@ -59,23 +60,6 @@ _REASONING = ("reasoning_content", "reasoning", "obfuscation", 'type": ?"reasoni
 """Members with text before a choice has content, and OpenRouter's details of its reasoning."""
 _BEFORE_CONTENT = text_members(*_REASONING)
 _AFTER_CONTENT = text_members(*_REASONING[:3], "content", "text", "arguments")
-_REASONS: dict[str, Finish] = {
-    "stop": "stop",
-    "eos": "stop",
-    "length": "length",
-    "model_length": "length",
-    "max_tokens": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-    "safety": "content_filter",
-    "refusal": "refusal",
-}
-"""OpenAI's reasons, and those of Mistral (`model_length`), Together (`eos`) and Anthropic (`refusal`)."""
-_NAMED: tuple[tuple[str, Fault], ...] = (
-    ("MALFORMED_FUNCTION_CALL", "tool_args_invalid"),
-    ("UNEXPECTED_TOOL_CALL", "tool_unknown"),
-)
 
 
 class ChatEvents:
@@ -167,10 +151,10 @@ class ChatEvents:
             self.token = self.token or any(delta.get(name) for name in _TEXT_MEMBERS)
             facts.called = facts.called or any(delta.get(name) for name in _CALLS)
             facts.refused = facts.refused or bool(delta.get("refusal"))
-            facts.content = facts.content or facts.called or any(_fills(delta.get(name)) for name in _CONTENT)
+            facts.content = facts.content or facts.called or any(fills(delta.get(name)) for name in _CONTENT)
         if choice.text:
             self.token = True
-            facts.content = facts.content or _fills(choice.text)
+            facts.content = facts.content or fills(choice.text)
         if before == (self.token, facts.content, facts.called, facts.refused):
             return False
         self._settled = self.token and not self.answer.silent
@@ -184,7 +168,7 @@ class ChatEvents:
             self._ended.add(index)
             self.finished = True
             self.failed = self.failed or finish_reason == "error"
-            _note_reason(self.answer.choice(index), finish_reason)
+            note_reason(self.answer.choice(index), finish_reason)
         self.done = self._closed or self._begun == self._ended
 
 
@@ -194,117 +178,8 @@ _CALLS = ("tool_calls", "function_call")
 _CONTENT = ("content", "audio", "images")
 
 
-def _fills(value: Any) -> bool:
-    """True when a decoded member holds text, audio or an image. A list's parts that think hold none."""
-    if isinstance(value, list):
-        return any(not isinstance(part, dict) or _fills_part(part) for part in value)
-    return bool(value.strip()) if isinstance(value, str) else bool(value)
-
-
-def _fills_part(part: dict[str, Any]) -> bool:
-    kind = part.get("type")
-    return _fills(part.get("text")) if kind == "text" else kind not in ("thinking", "reasoning")
-
-
-def _note_reason(choice: AnswerChoice, reason: str) -> None:
-    """Note why a choice ended. Google's compatible endpoint writes `function_call_filter: MALFORMED_…`."""
-    kind = reason.partition(":")[0]
-    choice.reason = finish_word(_REASONS, kind.lower())
-    choice.named = tuple([fault for word, fault in _NAMED if word in reason])
-
-
-class _Message(msgspec.Struct, gc=False):
-    """A whole message. Its members are not decoded: all that matters is whether they hold something."""
-
-    content: msgspec.Raw = msgspec.Raw()
-    refusal: msgspec.Raw = msgspec.Raw()
-    tool_calls: msgspec.Raw = msgspec.Raw()
-    function_call: msgspec.Raw = msgspec.Raw()
-    audio: msgspec.Raw = msgspec.Raw()
-    images: msgspec.Raw = msgspec.Raw()
-
-
-class _Whole(_Ending, gc=False):
-    message: _Message | None = None
-    text: msgspec.Raw = msgspec.Raw()
-
-
-class _Uncounted(msgspec.Struct, gc=False):
-    error: Any = None
-
-
-class _Counted(_Uncounted, gc=False):
-    usage: OpenAIUsage | None = None
-
-
-class _Answer(_Counted, gc=False):
-    choices: list[_Whole] | None = None
-
-
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_rest = msgspec.json.Decoder(_Rest).decode
-_decode_answer = msgspec.json.Decoder(_Answer).decode
-_decode_counted = msgspec.json.Decoder(_Counted).decode
-_decode_uncounted = msgspec.json.Decoder(_Uncounted).decode
-_LIST = ord("[")
-_decode_any = msgspec.json.Decoder().decode
-
-
-def read_json(body: bytes) -> JsonReading:
-    """Read a whole answer: valid if a JSON object, failed if it carries an error despite its status."""
-    try:
-        answer = _decode_answer(body)
-    except UNREADABLE:
-        return _read_counted(body)
-    usage = answer.usage
-    return JsonReading(
-        valid=True,
-        failed=bool(answer.error),
-        usage=usage.usage() if usage else None,
-        answer=_facts(answer.choices or ()),
-    )
-
-
-def _facts(choices: Sequence[_Whole]) -> AnswerFacts:
-    facts = AnswerFacts()
-    for whole in choices:
-        choice = facts.choice(whole.index or 0)
-        message = whole.message
-        if message is not None:
-            choice.called = filled(message.tool_calls) or filled(message.function_call)
-            choice.refused = filled(message.refusal)
-            choice.content = _holds(message.content) or filled(message.audio) or filled(message.images)
-        else:
-            choice.content = filled(whole.text)
-        if whole.finish_reason:
-            _note_reason(choice, whole.finish_reason)
-    return facts
-
-
-def _holds(content: msgspec.Raw) -> bool:
-    """True for text, or a list of parts, that is not empty."""
-    return filled(content) and (memoryview(content)[0] != _LIST or _fills(_decode_any(content)))
-
-
-def _read_counted(body: bytes) -> JsonReading:
-    """Read an answer of another shape: its error and its counts."""
-    try:
-        answer = _decode_counted(body)
-    except UNREADABLE:
-        return _read_uncounted(body)
-    usage = answer.usage
-    return JsonReading(valid=True, failed=bool(answer.error), usage=usage.usage() if usage else None)
-
-
-def _read_uncounted(body: bytes) -> JsonReading:
-    """Read an answer whose counts have another shape, which is not an error of the answer."""
-    try:
-        answer = _decode_uncounted(body)
-    except UNREADABLE:
-        return JsonReading(valid=False)
-    return JsonReading(valid=True, failed=bool(answer.error))
-
-
 _OUTPUT = OutputForm(take=openai_output.take, read=openai_output.take, expected=openai_output.expected)
 _RESPONSES = OutputForm(
     take=responses_output.take, read=responses_output.read, expected=responses_output.expected

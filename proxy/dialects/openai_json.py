@@ -1,0 +1,103 @@
+"""Reads whole answers of OpenAI's chat completions, completions and embeddings."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from proxy.answer import AnswerFacts, filled
+from proxy.dialects.openai_choice import fills, note_reason
+from proxy.dialects.openai_usage import OpenAIUsage
+from proxy.dialects.operation import UNREADABLE, JsonReading
+
+
+class _Message(msgspec.Struct, gc=False):
+    """A whole message. Its members are not decoded: all that matters is whether they hold something."""
+
+    content: msgspec.Raw = msgspec.Raw()
+    refusal: msgspec.Raw = msgspec.Raw()
+    tool_calls: msgspec.Raw = msgspec.Raw()
+    function_call: msgspec.Raw = msgspec.Raw()
+    audio: msgspec.Raw = msgspec.Raw()
+    images: msgspec.Raw = msgspec.Raw()
+
+
+class _Whole(msgspec.Struct, gc=False):
+    index: int | None = None
+    finish_reason: str | None = None
+    message: _Message | None = None
+    text: msgspec.Raw = msgspec.Raw()
+
+
+class _Uncounted(msgspec.Struct, gc=False):
+    error: Any = None
+
+
+class _Counted(_Uncounted, gc=False):
+    usage: OpenAIUsage | None = None
+
+
+class _Answer(_Counted, gc=False):
+    choices: list[_Whole] | None = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_counted = msgspec.json.Decoder(_Counted).decode
+_decode_uncounted = msgspec.json.Decoder(_Uncounted).decode
+_LIST = ord("[")
+_decode_any = msgspec.json.Decoder().decode
+
+
+def read_json(body: bytes) -> JsonReading:
+    """Read a whole answer: valid if a JSON object, failed if it carries an error despite its status."""
+    try:
+        answer = _decode_answer(body)
+    except UNREADABLE:
+        return _read_counted(body)
+    usage = answer.usage
+    return JsonReading(
+        valid=True,
+        failed=bool(answer.error),
+        usage=usage.usage() if usage else None,
+        answer=_facts(answer.choices or ()),
+    )
+
+
+def _facts(choices: Sequence[_Whole]) -> AnswerFacts:
+    facts = AnswerFacts()
+    for whole in choices:
+        choice = facts.choice(whole.index or 0)
+        message = whole.message
+        if message is not None:
+            choice.called = filled(message.tool_calls) or filled(message.function_call)
+            choice.refused = filled(message.refusal)
+            choice.content = _holds(message.content) or filled(message.audio) or filled(message.images)
+        else:
+            choice.content = filled(whole.text)
+        if whole.finish_reason:
+            note_reason(choice, whole.finish_reason)
+    return facts
+
+
+def _holds(content: msgspec.Raw) -> bool:
+    """True for text, or a list of parts, that is not empty."""
+    return filled(content) and (memoryview(content)[0] != _LIST or fills(_decode_any(content)))
+
+
+def _read_counted(body: bytes) -> JsonReading:
+    """Read an answer of another shape: its error and its counts."""
+    try:
+        answer = _decode_counted(body)
+    except UNREADABLE:
+        return _read_uncounted(body)
+    usage = answer.usage
+    return JsonReading(valid=True, failed=bool(answer.error), usage=usage.usage() if usage else None)
+
+
+def _read_uncounted(body: bytes) -> JsonReading:
+    """Read an answer whose counts have another shape, which is not an error of the answer."""
+    try:
+        answer = _decode_uncounted(body)
+    except UNREADABLE:
+        return JsonReading(valid=False)
+    return JsonReading(valid=True, failed=bool(answer.error))
