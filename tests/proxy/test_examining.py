@@ -22,6 +22,7 @@ from proxy.provider import Provider
 from proxy.record import Recorder
 from proxy.routes import Routes
 from proxy.server import TrafficProtocol
+from proxy.ticker import Ticker
 from records.capture import CaptureRule
 from records.outcome import Fault, Finish, Outcome, OutputCheck, ProviderError
 from routing.canary import Match
@@ -90,6 +91,7 @@ class Traffic:
         recorder = Recorder(
             append=self._append, price=lambda *_: None, ids_key=KEY, checker=self.checker, **options
         )
+        self.ticker = Ticker(asyncio.get_running_loop())
         self.exchanges = Exchanges(
             routes=Routes({"raw": entry}, [self.trial], ()),
             plan=self._plan,
@@ -98,6 +100,7 @@ class Traffic:
             assignment_key=KEY,
             pins=Pins(lambda: None),
             mirrors=Mirrors(upstreams=upstreams, recorder=recorder, plan=self._plan),
+            ticker=self.ticker,
         )
 
     def _plan(self) -> Plan:
@@ -125,6 +128,7 @@ class Traffic:
                 yield http
         finally:
             server.close()
+            self.ticker.stop()
             self.checker.close()
 
 
