@@ -246,6 +246,7 @@ def test_an_answered_exchange_is_written_down_whole() -> None:
         overhead_s=(record.sent_at or 0) - said.mono,
         usage=Usage(input_tokens=100, output_tokens=2),
         cost_usd=4.0,
+        finish="unknown",  # the stream gives no reason
         attempts=outcome.attempts,
         retry_count=2,
         traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
