@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo demo-replicas test check check-deploy fix bench bench-ingest test-statistics test-reliability test-compiled lock
 .PHONY: dashboards examples clean bench-programs compile-programs test-programs
 
-demo: .venv/demo  ## A canary that goes bad and is rolled back, then one that passes. No key, no network.
+demo: .venv/demo  ## Two candidates that go bad and are rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
 
 demo-replicas: .venv/dev test-programs  ## The same on two replicas, over Debian's PostgreSQL and Redis.

@@ -1,4 +1,4 @@
-"""The demo: a candidate that goes bad and is rolled back, then one that passes.
+"""The demo: two candidates that go bad and are rolled back, then one that passes.
 
 Everything except the provider is real: the server is `canary serve`, the client is the OpenAI SDK, and the
 page arrives over HTTP. The provider is local, and fails on command.
@@ -23,6 +23,7 @@ from canary.commands.client import AdminClient
 from canary.config import load
 from canary.config.server import Role
 from demo.backdrop import Backdrop, Pager
+from demo.bad_candidate import BREAKING_TOOLS, FAILING, BadCandidate
 from demo.traffic import Users
 from report.reports import rendered, report_from_store
 
@@ -45,6 +46,15 @@ canaries:
     share: 10%
     rubric:
       - {{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "Do answers arrive?"}}
+
+  - name: breaks-tools
+    match: {{models: [gpt-4.1]}}
+    baseline:  {{provider: openai, model: gpt-4.1-2025-04-14}}
+    candidate: {{provider: openai, model: gpt-4.1-mini-2025-04-14}}
+    share: 10%
+    rubric:
+      - {{metric: invalid_output, acceptable: "< 3%", ideal: "< 1%", weight: 1,
+         question: "Can the app use the tool calls?"}}
 
   - name: passes
     match: {{models: [gpt-4o-mini]}}
@@ -110,7 +120,10 @@ class _Story:
             )
             self._say(f'the only change in the app: OpenAI(base_url="{backdrop.urls[0]}/v1")')
             try:
-                await self._one_that_goes_bad(backdrop, pager)
+                self._console.print(Rule("1. a candidate that fails"))
+                await self._one_that_goes_bad(backdrop, pager, FAILING)
+                self._console.print(Rule("2. a candidate whose status is always 200"))
+                await self._one_that_goes_bad(backdrop, pager, BREAKING_TOOLS)
                 await self._one_that_passes(backdrop, config)
             except _Failed as problem:
                 self._console.print(f"[bold red]{problem}[/]; the server's log is in {FOLDER / 'serve.log'}")
@@ -120,40 +133,41 @@ class _Story:
                 await self._keep(backdrop)
         return 0
 
-    async def _one_that_goes_bad(self, backdrop: Backdrop, pager: Pager) -> None:
-        self._console.print(Rule("1. a candidate that goes bad"))
-        async with Users(backdrop.urls) as users:
-            await users.ask("gpt-4o", SEED_REQUESTS)
+    async def _one_that_goes_bad(self, backdrop: Backdrop, pager: Pager, bad: BadCandidate) -> None:
+        async with Users(backdrop.urls, bad.members) as users:
+            await users.ask(bad.asks, SEED_REQUESTS)
             self._say(
                 f"{users.answered} requests answered, {users.by_arm['candidate']} of them by the candidate"
             )
-            await backdrop.behave("gpt-4o-2024-11-20", {"ttft_s": 0.02, "faults": {"status": 0.5}})
-            self._say("now half of the requests to the candidate fail with a 500 …")
+            await backdrop.behave(bad.model, bad.behaviour)
+            self._say(bad.told)
             seen, began = users.by_arm["candidate"], time.monotonic()
             rolled_back = asyncio.Event()
-            asking = asyncio.create_task(users.keep_asking("gpt-4o", rolled_back))
+            asking = asyncio.create_task(users.keep_asking(bad.asks, rolled_back))
             client = backdrop.admin()
-            status = await self._until(lambda: _rolled_back(client, "goes-bad"), ROLLBACK_WITHIN_S)
+            status = await self._until(lambda: _rolled_back(client, bad.canary), ROLLBACK_WITHIN_S)
             took = time.monotonic() - began
             rolled_back.set()
             await asking
         if status is None:
-            raise _Failed("the bad candidate was not rolled back")
-        page = await self._until(lambda: pager.latest("goes-bad", "page"), PAGE_WITHIN_S)
-        if not page:
-            raise _Failed("nobody was paged")
+            raise _Failed(f"the bad candidate of {bad.canary} was not rolled back")
         self._say(
             f"rolled back after {took:.1f} s and {users.by_arm['candidate'] - seen} candidate requests; "
-            f"{users.failed} of {users.answered + users.failed} callers saw an error "
-            "(the baseline answered instead)"
+            f"{users.failed} of {users.answered + users.failed} callers saw an error"
         )
+        await self._show_page(pager, bad.canary)
+
+    async def _show_page(self, pager: Pager, canary: str) -> None:
+        page = await self._until(lambda: pager.latest(canary, "page"), PAGE_WITHIN_S)
+        if not page:
+            raise _Failed("nobody was paged")
         self._console.print("the page that on-call received when the rollback began:", style="bold")
         self._console.print_json(json.dumps(page))
-        update = await self._until(lambda: pager.latest("goes-bad", "update"), PAGE_WITHIN_S)
+        update = await self._until(lambda: pager.latest(canary, "update"), PAGE_WITHIN_S)
         self._say(f"then, with the same key: {update['done'] if update else 'no update'}")
 
     async def _one_that_passes(self, backdrop: Backdrop, config: Path) -> None:
-        self._console.print(Rule("2. a candidate that passes"))
+        self._console.print(Rule("3. a candidate that passes"))
         async with Users(backdrop.urls) as users:
             await users.ask("gpt-4o-mini", PASSING_USERS, rounds=2)
             self._say(f"{users.answered} requests from {PASSING_USERS} users")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from random import Random
 from types import TracebackType
@@ -25,8 +25,10 @@ _QUESTIONS = (
 class Users:
     """Sends requests like an app: with one changed base URL, and the user's id in `user`."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
-        """`urls` are the traffic listeners of all replicas; requests alternate between them."""
+    def __init__(self, urls: Sequence[str], members: Mapping[str, Any] | None = None) -> None:
+        """`urls` are the traffic listeners of all replicas; requests alternate between them. `members` are
+        added to every request's body."""
+        self._members = dict(members or {})
         self._clients = [AsyncOpenAI(base_url=f"{url}/v1", api_key="sk-demo", max_retries=0) for url in urls]
         self._turns = cycle(self._clients)
         self._http = httpx2.AsyncClient(base_url=urls[0], trust_env=False, timeout=30.0)
@@ -84,6 +86,7 @@ class Users:
                 model=model,
                 user=user,
                 messages=[{"role": "user", "content": self._random.choice(_QUESTIONS)}],
+                extra_body=self._members or None,
             )
         except APIError:
             self.failed += 1
