@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 from records.tables import unit_days
 from report.cells import Cells, concurrent, of_run, read_cells
 from report.document import Mirror
-from report.faulty import ArmTotal, read_modes
+from report.faulty import read_modes
 from report.joining import read_feedback, read_sessions
 from report.judged_canary import JudgedCanary
 from report.keys import TotalsScope
@@ -18,11 +19,8 @@ from report.newest import read_exchanges, read_ratings
 from report.places import Places
 from report.recent import Recent
 from report.run_window import RunWindow
-from report.sample import MeasureTotals, Sample, TextColumn, refuse_units_in_both_arms
+from report.sample import ArmTotal, MeasureTotals, Sample, TextColumn, refuse_units_in_both_arms
 from report.statistics.types import Floats
-
-_FAILING = ("error_rate", "answer_faults", "invalid_output", "abandoned")
-"""The metrics that count the exchanges of which failure modes are shares."""
 
 
 def from_store(
@@ -48,6 +46,7 @@ def from_store(
         sources={name for name in sources.values() if name is not None},
     )
     cells = read_cells(connection, scope)
+    candidate_at, possible = _by_day(connection, scope)
     places = Places(cells)
     sample = Sample(
         units=tuple(cells.names.units),
@@ -56,7 +55,7 @@ def from_store(
         phase=cells.keys.phase,
         first_at=cells.first_at,
         last_at=cells.last_at,
-        candidate_at=_candidate_at(connection, scope),
+        candidate_at=candidate_at,
         category=TextColumn(names=list(cells.names.categories), code=cells.keys.category),
         totals={**cells.totals, **_sessions(connection, scope, places)},
         values=cells.values,
@@ -65,6 +64,7 @@ def from_store(
             connection, scope, places, [name for name, measure in sources.items() if measure is None]
         ),
         shares=_shares(cells),
+        possible=possible,
     )
     refuse_units_in_both_arms(sample)
     return sample
@@ -78,7 +78,7 @@ def to_judge(connection: sa.Connection, canary: JudgedCanary, run: int | None = 
         connection,
         canary.name,
         run,
-        metrics=[*(criterion.metric for criterion in canary.criteria), "cost_total", *_FAILING],
+        metrics=[*(criterion.metric for criterion in canary.criteria), "cost_total", "error_rate"],
         segments=canary.segments,
     )
     if len(sample.last_at) == 0:
@@ -89,23 +89,14 @@ def to_judge(connection: sa.Connection, canary: JudgedCanary, run: int | None = 
 def _recent(connection: sa.Connection, canary: JudgedCanary, run: int, sample: Sample) -> Recent:
     since, until = float(sample.first_at[0]), float(sample.last_at.max())
     window = RunWindow(canary=canary.name, run=run, since=since, until=until)
-    of = {name: _by_arm(sample, name) for name in map(source, _FAILING) if name is not None}
     return Recent(
         since=since,
         until=until,
-        baseline=of["errors"].baseline,
-        candidate=of["errors"].candidate,
-        modes=read_modes(connection, window, of),
+        baseline=sample.possible["errors"].baseline,
+        candidate=sample.possible["errors"].candidate,
+        modes=read_modes(connection, window, sample.possible),
         exchanges=read_exchanges(connection, window),
         ratings=read_ratings(connection, window, canary.metrics.values()),
-    )
-
-
-def _by_arm(sample: Sample, measure: str) -> ArmTotal:
-    """The number of exchanges with a value."""
-    count = sample.totals[measure].count
-    return ArmTotal(
-        baseline=int(count[~sample.candidate].sum()), candidate=int(count[sample.candidate].sum())
     )
 
 
@@ -133,15 +124,32 @@ def _latest(connection: sa.Connection, canary: str) -> int:
     return connection.execute(latest).scalar() or 0
 
 
-def _candidate_at(connection: sa.Connection, scope: TotalsScope) -> Floats:
-    """The first and the last moment of candidate traffic on each UTC day."""
+_POSSIBLE = {
+    "errors": unit_days.c.counted,
+    "answer_faults": unit_days.c.finished,
+    "invalid_output": unit_days.c.output_judged,
+    "abandoned": unit_days.c.ended,
+}
+
+
+def _by_day(connection: sa.Connection, scope: TotalsScope) -> tuple[Floats, Mapping[str, ArmTotal]]:
+    """The first and the last moment of candidate traffic on each UTC day, and `Sample.possible`."""
     columns = unit_days.c
+    counts = (sa.func.sum(sa.cast(column, sa.Double)).label(name) for name, column in _POSSIBLE.items())
     days = connection.execute(
-        sa.select(sa.func.min(columns.first_at), sa.func.max(columns.last_at))
-        .where(*concurrent(scope), columns.arm == "candidate")
-        .group_by(columns.day)
+        sa.select(columns.arm, sa.func.min(columns.first_at), sa.func.max(columns.last_at), *counts)
+        .where(*concurrent(scope))
+        .group_by(columns.arm, columns.day)
     ).all()
-    return np.array([moment for day in days for moment in day], dtype=np.float64)
+    moments = [moment for arm, first, last, *_ in days if arm == "candidate" for moment in (first, last)]
+    return np.array(moments, dtype=np.float64), {name: _total(days, name) for name in _POSSIBLE}
+
+
+def _total(days: Sequence[sa.Row[Any]], name: str) -> ArmTotal:
+    baseline, candidate = (
+        int(sum(getattr(day, name) for day in days if day.arm == arm)) for arm in ("baseline", "candidate")
+    )
+    return ArmTotal(baseline=baseline, candidate=candidate)
 
 
 def _shares(cells: Cells) -> dict[int, float]:

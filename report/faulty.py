@@ -5,7 +5,6 @@ An index holds only the exchanges with an error type or a fault (`records.tables
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -15,19 +14,12 @@ from records.rows import faults_of
 from records.tables import FAULTY, outcomes
 from report.details import EXAMPLES, CountedKind, FailureMode
 from report.run_window import RunWindow
+from report.sample import ArmTotal
 
 Name: TypeAlias = tuple[CountedKind, str]
 """A failure mode: its kind, and the error type or fault."""
 
 _ENDED = ("ok", "fallback", "error", "aborted")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArmTotal:
-    """A number of exchanges in each arm."""
-
-    baseline: int
-    candidate: int
 
 
 def read_modes(
@@ -43,7 +35,7 @@ def read_modes(
 
 
 def measure_of(name: Name) -> str:
-    """The measure in `Sample.totals` that counts the exchanges in which this mode was possible."""
+    """The measure in `Sample.possible` that counts the exchanges in which this mode was possible."""
     kind, fault = name
     if kind != "fault":
         return "errors" if kind == "error" else "abandoned"

@@ -29,6 +29,14 @@ class MeasureTotals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArmTotal:
+    """A number of exchanges in each arm."""
+
+    baseline: int
+    candidate: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
     """Every single value of a measure, for quantiles, in groups of one row each.
 
@@ -127,7 +135,8 @@ class Sample:
     error, an aborted stream) count as exposure only. `candidate_at` holds times of candidate traffic, at
     least the first and last of every UTC day with any. `shares` is the candidate's share in each phase, if
     known. `recent` holds the exchanges behind the failure modes. `before` holds each unit's value of a metric
-    before the canary, (units,), NaN without one.
+    before the canary, (units,), NaN without one. `possible` has, by measure of failures, the exchanges that
+    could have failed so, from the store.
     """
 
     units: Sequence[str]
@@ -145,6 +154,7 @@ class Sample:
     shares: Mapping[int, float] = field(default_factory=dict)
     recent: Recent | None = None
     before: Mapping[str, Floats] = field(default_factory=dict)
+    possible: Mapping[str, ArmTotal] = field(default_factory=dict)
 
     def first_rows(self) -> Ints:
         """The row of each unit's first exposure, (units,), in the order of `units`."""

@@ -12,12 +12,13 @@ from report import newest
 from report.cohort import to_judge
 from report.details import FailureMode
 from report.failures import failures
-from report.faulty import ArmTotal, read_modes
+from report.faulty import read_modes
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
 from report.recent import Recent, RecentRating, displeased
 from report.rubric import Criterion, parse_bound
 from report.run_window import RunWindow
+from report.sample import ArmTotal
 from tests.report.totals import DAY_S, UnitTotals
 
 CSAT = (BUILT_IN["csat"],)
