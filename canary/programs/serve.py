@@ -61,7 +61,9 @@ def prepare_folder(data: Path) -> int:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         data.chmod(0o700)
     except OSError as error:
-        raise OSError(f"{data} cannot be the data folder: {error.strerror}") from error
+        raise OSError(
+            f"{data} cannot be the data folder: {error.strerror}; name another with --data"
+        ) from error
     lock = os.open(data / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
