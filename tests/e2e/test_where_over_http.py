@@ -1,4 +1,4 @@
-"""A candidate that refuses one category's requests: everything that reports it names the category.
+"""A candidate that refuses one category's requests: everything that reports it names category and reason.
 
 Requests for refunds carry `max_tokens`, which the candidate rejects and the baseline takes. They are a tenth
 of the traffic; the rest works with both. The secret is fixed, so that every run has the same users.
@@ -109,6 +109,51 @@ def test_the_page_s_notice_names_the_category(told: tuple[Stage, Hook, Support])
     (page,) = eventually(lambda: told[1].events("support-nov", "page"))
     assert is_refund(page["where"])
     assert "failing exchanges are in category refund (" in page["headline"]
+
+
+SAID = "Unsupported parameter: 'max_tokens' is not supported with this model."
+
+
+def is_said(error: dict[str, Any] | None) -> bool:
+    """True if this is the candidate's refusal, in its provider's own words."""
+    assert error is not None
+    named = (error["status"], error["error_type"], error["code"], error["param"], error["message"])
+    return named == (400, "candidate_rejects", "unsupported_parameter", "max_tokens", SAID)
+
+
+def test_the_provider_s_own_words_stand_in_status_why_and_page(told: tuple[Stage, Hook, Support]) -> None:
+    stage, hook, _ = told
+    status = stage.status("support-nov")
+    assert is_said(status["provider_error"])
+    assert status["provider_error"]["sentence"] == f"candidate rejects: {SAID}"
+    assert is_said(status["rollback"]["provider_error"])
+    (why,) = stage.api("GET", "/api/canaries/support-nov/rollbacks").json()
+    assert is_said(why["provider_error"])
+    assert {failure["message"] for failure in why["failures"]} == {SAID}
+    (page,) = eventually(lambda: hook.events("support-nov", "page"))
+    assert is_said(page["provider_error"])
+    text = " ".join(stage.canary("status").stdout.split())
+    assert f"candidate rejects: {SAID}" in text
+
+
+@pytest.mark.parametrize("path", ["/", "/canaries/support-nov", "/canaries/support-nov/why"])
+def test_the_operator_s_page_shows_both_with_their_quotes(
+    told: tuple[Stage, Hook, Support], path: str
+) -> None:
+    stage = told[0]
+    with httpx2.Client(base_url=stage.server.admin, trust_env=False, follow_redirects=True) as http:
+        html = http.get(path, headers={"authorization": f"Bearer {stage.server.token}"}).text
+    assert f"candidate rejects: {SAID}" in html
+    assert "failing exchanges are in category refund (" in html
+
+
+def test_the_export_has_the_provider_s_own_words(told: tuple[Stage, Hook, Support]) -> None:
+    rows = eventually(lambda: [row for row in told[0].outcomes() if row["provider_error_message"]])
+    assert {row["provider_error_message"] for row in rows} == {SAID}
+    done = told[0].canary(
+        "records", "export", "--config", str(told[0].server.config), "--canary", "support-nov"
+    )
+    assert SAID in done.stdout
 
 
 def test_no_caller_met_an_error(told: tuple[Stage, Hook, Support]) -> None:
