@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 
 from records.outcome import Fault, Finish
 
-_EMPTY = re.compile(rb'(?:null|\[\s*\]|\{\s*\}|"(?:\s|\\[nrtfv]|\\u00a0|\xc2\xa0)*")', re.IGNORECASE)
+_EMPTY = re.compile(rb'(?:null|\[\s*\]|\{\s*\}|"(?:\s|\\[nrtfv]|\\u00a0|\xc2\xa0)*")')
 
 _ORDER: tuple[Fault, ...] = (
     "cut_off",
@@ -47,6 +47,11 @@ class AnswerChoice:
         if self.reason == "stop" and self.called:
             return "tool_calls"
         return self.reason or "unknown"
+
+    @property
+    def good(self) -> bool:
+        """True for a choice without a fault, as most are."""
+        return self.content and not self.refused and not self.named and self.reason in ("stop", "tool_calls")
 
     def faults(self) -> set[Fault]:
         """The faults of this choice that need no look at the request."""
@@ -90,7 +95,8 @@ class AnswerFacts:
         """The faults of all choices; an answer without a choice is empty."""
         found: set[Fault] = set() if self.choices else {"empty"}
         for choice in self.choices.values():
-            found |= choice.faults()
+            if not choice.good:
+                found |= choice.faults()
         return found
 
 

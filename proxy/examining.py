@@ -15,6 +15,7 @@ from records.outcome import Fault, Finish, OutputCheck, ProviderError
 from routing.canary import ArmName
 
 Answer = tuple[Finish | None, tuple[Fault, ...], OutputCheck]
+_UNASKED = Judgement("")
 NO_ANSWER: Answer = (None, (), "")
 
 
@@ -44,7 +45,7 @@ def judgement_of(call: Call, attempt: Attempt) -> Judgement:
     """Judge a complete answer as far as that takes no time."""
     form, request = call.route.operation.output, call.facts.output
     if attempt.output is None or form is None or request is None:
-        return Judgement("")
+        return _UNASKED
     judged = judge(form, request, attempt.output, attempt.reader.answer)
     attempt.output.restart()  # nothing of the text outlives the look at it
     return judged
@@ -54,10 +55,9 @@ def answer_of(call: Call, attempt: Attempt, examination: Examination | None) -> 
     """Finish, faults and check of a complete answer; NO_ANSWER where a model writes no answer."""
     if call.route.operation.output is None:
         return NO_ANSWER
-    if examination is not None:
-        judgement = examination.judgement
-    else:
-        judgement = NOT_JUDGED if attempt.output is not None else Judgement("")
+    judgement = _UNASKED
+    if attempt.output is not None:
+        judgement = examination.judgement if examination is not None else NOT_JUDGED
     facts = attempt.reader.answer
     if facts is None:
         return "unknown", in_order(judgement.faults), judgement.check

@@ -111,15 +111,18 @@ def facts_of(route: Route, body: bytes) -> RequestFacts | None:
 
 def _output_request(parsed: _Body) -> OutputRequest | None:
     """The members that say what the answer may hold; None without tools and without a word of JSON."""
-    forms = (
-        parsed.response_format,
-        parsed.text,
-        parsed.output_config,
-        parsed.output_format,
-        parsed.generationConfig,
-        parsed.generation_config,
+    form = (
+        parsed.response_format
+        or parsed.text
+        or parsed.output_config
+        or parsed.generationConfig
+        or parsed.output_format
+        or parsed.generation_config
     )
-    form = next((raw for raw in forms if raw and _WANTS_JSON.search(raw)), msgspec.Raw())
+    if not (form or parsed.tools or parsed.functions):
+        return None  # most requests
+    if form and not _WANTS_JSON.search(form):
+        form = parsed.output_format  # Anthropic's older member, beside an output_config about something else
     if form or filled(parsed.tools) or filled(parsed.functions):
         return OutputRequest(tools=parsed.tools, functions=parsed.functions, form=form)
     return None

@@ -224,7 +224,9 @@ class Record:
             if outcome == "ok" and attempt is not None
             else NO_ANSWER
         )
-        words = words_of(call, assignment.arm, self.attempts) if attempt is not None else None
+        words = (
+            words_of(call, assignment.arm, self.attempts) if outcome != "ok" and attempt is not None else None
+        )
         asked = call.facts.model[:_MODEL_BOUND]
         attempt_records = (
             tuple([self._attempt_record(call, attempt) for attempt in self.attempts])

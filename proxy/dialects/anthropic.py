@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.answer import AnswerChoice, AnswerFacts, filled, finish_word
+from proxy.answer import AnswerChoice, AnswerFacts, finish_word
 from proxy.dialects import anthropic_output
 from proxy.dialects.operation import (
     PASS_THROUGH,
@@ -103,7 +103,7 @@ class _Block(msgspec.Struct, gc=False):
     """A content block, of which only matters whether it holds something."""
 
     type: str = ""
-    text: msgspec.Raw = msgspec.Raw()
+    text: str | None = None
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -189,7 +189,7 @@ def _note_block(choice: AnswerChoice, block: _Block) -> None:
     """Note a block. Thoughts are no content; every other block but text is a call or its result."""
     choice.called = choice.called or block.type == "tool_use"
     if block.type == "text":
-        choice.content = choice.content or filled(block.text)
+        choice.content = choice.content or (bool(block.text) and not str(block.text).isspace())
     elif block.type and block.type not in _THOUGHTS:
         choice.content = True
 

@@ -26,9 +26,11 @@ _NAMED: tuple[tuple[str, Fault], ...] = (
 
 def fills(value: Any) -> bool:
     """True when a decoded member holds text, audio or an image. A list's parts that think hold none."""
+    if isinstance(value, str):
+        return bool(value) and not value.isspace()
     if isinstance(value, list):
         return any(not isinstance(part, dict) or _fills_part(part) for part in value)
-    return bool(value.strip()) if isinstance(value, str) else bool(value)
+    return bool(value)
 
 
 def _fills_part(part: dict[str, Any]) -> bool:

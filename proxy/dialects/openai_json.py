@@ -5,17 +5,17 @@ from typing import Any
 
 import msgspec
 
-from proxy.answer import AnswerFacts, filled
+from proxy.answer import AnswerFacts
 from proxy.dialects.openai_choice import fills, note_reason
 from proxy.dialects.openai_usage import OpenAIUsage
-from proxy.dialects.operation import UNREADABLE, JsonReading
+from proxy.dialects.operation import UNREADABLE, JsonReading, given
 
 
 class _Message(msgspec.Struct, gc=False):
-    """A whole message. Its members are not decoded: all that matters is whether they hold something."""
+    """A whole message. Of its raw members all that matters is whether they are given."""
 
-    content: msgspec.Raw = msgspec.Raw()
-    refusal: msgspec.Raw = msgspec.Raw()
+    content: Any = None
+    refusal: Any = None
     tool_calls: msgspec.Raw = msgspec.Raw()
     function_call: msgspec.Raw = msgspec.Raw()
     audio: msgspec.Raw = msgspec.Raw()
@@ -26,7 +26,7 @@ class _Whole(msgspec.Struct, gc=False):
     index: int | None = None
     finish_reason: str | None = None
     message: _Message | None = None
-    text: msgspec.Raw = msgspec.Raw()
+    text: Any = None
 
 
 class _Uncounted(msgspec.Struct, gc=False):
@@ -44,8 +44,6 @@ class _Answer(_Counted, gc=False):
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_counted = msgspec.json.Decoder(_Counted).decode
 _decode_uncounted = msgspec.json.Decoder(_Uncounted).decode
-_LIST = ord("[")
-_decode_any = msgspec.json.Decoder().decode
 
 
 def read_json(body: bytes) -> JsonReading:
@@ -69,19 +67,14 @@ def _facts(choices: Sequence[_Whole]) -> AnswerFacts:
         choice = facts.choice(whole.index or 0)
         message = whole.message
         if message is not None:
-            choice.called = filled(message.tool_calls) or filled(message.function_call)
-            choice.refused = filled(message.refusal)
-            choice.content = _holds(message.content) or filled(message.audio) or filled(message.images)
+            choice.called = given(message.tool_calls) or given(message.function_call)
+            choice.refused = bool(message.refusal)
+            choice.content = fills(message.content) or given(message.audio) or given(message.images)
         else:
-            choice.content = filled(whole.text)
+            choice.content = fills(whole.text)
         if whole.finish_reason:
             note_reason(choice, whole.finish_reason)
     return facts
-
-
-def _holds(content: msgspec.Raw) -> bool:
-    """True for text, or a list of parts, that is not empty."""
-    return filled(content) and (memoryview(content)[0] != _LIST or fills(_decode_any(content)))
 
 
 def _read_counted(body: bytes) -> JsonReading:

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.answer import AnswerFacts, filled
+from proxy.answer import AnswerFacts
 from proxy.dialects.openai_usage import usage_in
 from proxy.dialects.operation import UNREADABLE, JsonReading, Texts, is_json_object
 from records.outcome import Finish, Usage
@@ -18,7 +18,7 @@ class _Part(msgspec.Struct, gc=False):
     """A message's part: `output_text` or `refusal`."""
 
     type: str = ""
-    text: msgspec.Raw = msgspec.Raw()
+    text: str | None = None
 
 
 class _Item(msgspec.Struct, gc=False):
@@ -130,7 +130,7 @@ def _note_item(answer: AnswerFacts, item: _Item) -> None:
     if item.type == "message":
         for part in item.content or ():
             choice.refused = choice.refused or part.type == "refusal"
-            choice.content = choice.content or (part.type != "refusal" and filled(part.text))
+            choice.content = choice.content or (part.type != "refusal" and bool((part.text or "").strip()))
     elif item.type and item.type != "reasoning":
         choice.content = True
         choice.called = choice.called or item.type in _CALLS
