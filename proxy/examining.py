@@ -15,7 +15,7 @@ from records.outcome import Fault, Finish, OutputCheck, ProviderError
 from routing.canary import ArmName
 
 Answer = tuple[Finish | None, tuple[Fault, ...], OutputCheck]
-_UNASKED = Judgement("")
+UNASKED = Judgement("")
 NO_ANSWER: Answer = (None, (), "")
 
 
@@ -45,7 +45,7 @@ def judgement_of(call: Call, attempt: Attempt) -> Judgement:
     """Judge a complete answer as far as that takes no time."""
     form, request = call.route.operation.output, call.facts.output
     if attempt.output is None or form is None or request is None:
-        return _UNASKED
+        return UNASKED
     judged = judge(form, request, attempt.output, attempt.reader.answer)
     attempt.output.restart()  # nothing of the text outlives the look at it
     return judged
@@ -55,7 +55,7 @@ def answer_of(call: Call, attempt: Attempt, examination: Examination | None) -> 
     """Finish, faults and check of a complete answer; NO_ANSWER where a model writes no answer."""
     if call.route.operation.output is None:
         return NO_ANSWER
-    judgement = _UNASKED
+    judgement = UNASKED
     if attempt.output is not None:
         judgement = examination.judgement if examination is not None else NOT_JUDGED
     facts = attempt.reader.answer
@@ -73,11 +73,9 @@ def words_of(call: Call, arm: ArmName, attempts: Sequence[Attempt]) -> ProviderE
     return said(attempt.reader.error, keys)
 
 
-def redacted_words(
-    call: Call, words: ProviderError | None, examination: Examination | None
-) -> ProviderError | None:
+def redacted_words(call: Call, words: ProviderError, examination: Examination | None) -> ProviderError:
     """The words without what the canary's own patterns match; without the message if that is not known."""
-    if words is None or not patterns_of(call):
+    if not patterns_of(call):
         return words
     message = examination.message if examination is not None else None
     return msgspec.structs.replace(words, message=message or "")

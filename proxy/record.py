@@ -10,6 +10,7 @@ from proxy.capture import Captures
 from proxy.checker import Checker
 from proxy.examining import (
     NO_ANSWER,
+    UNASKED,
     Examination,
     answer_of,
     judgement_of,
@@ -18,7 +19,6 @@ from proxy.examining import (
     words_of,
 )
 from proxy.in_flight import OpenExchanges, Progress
-from proxy.output_check import Judgement
 from proxy.prompt_text import fingerprint, question
 from records.exchange_id import mint
 from records.outcome import NO_ROOM, AttemptRecord, ErrorType, InFlight, Outcome, OutcomeName, Usage
@@ -125,14 +125,15 @@ class Record:
         call, checker = self.call, self._recorder.checker
         if call is None or checker is None or call.trial is None:
             return
-        answered = self.fell_back is None and attempt.wrong is None
-        if answered and attempt.output is not None:
+        if attempt.output is None and call.trial.capture is None:
+            return
+        if self.fell_back is None and attempt.wrong is None:
             self._examination = Examination(judgement_of(call, attempt))
             await self._examination.run(checker, None, ())
-        elif not answered and patterns_of(call):
-            self._examination = Examination(Judgement(""))
+        elif patterns := patterns_of(call):
+            self._examination = Examination(UNASKED)
             words = words_of(call, self.assignment.arm, self.attempts)
-            await self._examination.run(checker, words, patterns_of(call))
+            await self._examination.run(checker, words, patterns)
 
     def finish(self, attempt: Attempt) -> None:
         """Close: the answer that the caller got has ended, well or badly."""
@@ -268,7 +269,7 @@ class Record:
             finish=finish,
             faults=faults,
             output_check=output_check,
-            provider_error=redacted_words(call, words, self._examination),
+            provider_error=redacted_words(call, words, self._examination) if words is not None else None,
             attempts=attempt_records,
             retry_count=_retries(call),
             traceparent=call.text(b"traceparent"),

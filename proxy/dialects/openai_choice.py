@@ -40,6 +40,8 @@ def _fills_part(part: dict[str, Any]) -> bool:
 
 def note_reason(choice: AnswerChoice, reason: str) -> None:
     """Note why a choice ended. Google's compatible endpoint writes `function_call_filter: MALFORMED_…`."""
-    kind = reason.partition(":")[0]
-    choice.reason = finish_word(_REASONS, kind.lower())
+    choice.reason = _REASONS.get(reason)
+    if choice.reason is not None:
+        return
+    choice.reason = finish_word(_REASONS, reason.partition(":")[0].lower())
     choice.named = tuple([fault for word, fault in _NAMED if word in reason])
