@@ -27,7 +27,7 @@ canaries:
     share: 50%
     guardrails: []
     rubric:
-      - {{metric: cut_off, acceptable: "<= 1.5x baseline", ideal: "<= baseline", weight: 1, question: "Whole?"}}
+      - {{metric: cut_off, acceptable: "<= 1.5x baseline", ideal: "<= baseline", weight: 1, question: "?"}}
 """
 ASKED = 40
 """By each arm. Half by stream."""
