@@ -151,7 +151,8 @@ class Rating:
             action=action,
             value=mean,
             threshold=bound,
-            evidence=_numbers(state, now),
+            evidence=_numbers(state, now)
+            | ({} if baseline_mean is None else {"baseline_mean": baseline_mean}),
             sentence=f"candidate: {self.rule.rule} {points(mean)} from {state.candidate.count(now)} raters;"
             f" baseline: {points(baseline_mean)} from {state.baseline.count(now)}"
             f" (limit {100 * self.rule.limit:g} % of the baseline)",

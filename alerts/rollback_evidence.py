@@ -59,7 +59,8 @@ class Path:
 
 
 class FailureSample(NamedTuple):
-    """A failed exchange of the candidate: its id, UTC seconds, how it failed, and what the provider said."""
+    """A failed or faulty exchange of the candidate: its id, UTC seconds, the error type or the answer faults,
+    and what the provider said."""
 
     exchange_id: str
     at: float
@@ -70,12 +71,16 @@ class FailureSample(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmFigures:
-    """One arm's figures in this run. `p95_s` covers the last ten minutes. None is unknown."""
+    """One arm's figures in this run. `faulty` answers have an answer fault, `left` exchanges ended without an
+    answer because their callers left; `exchanges` has those that ended otherwise. `p95_s` covers the last ten
+    minutes. None is unknown."""
 
     exchanges: int
     failed: int
     p95_s: float | None
     mean_cost_usd: float | None
+    faulty: int | None = None
+    left: int | None = None
 
 
 @dataclass(slots=True)
@@ -84,6 +89,8 @@ class ArmTally:
 
     exchanges: int = 0
     failed: int = 0
+    faulty: int = 0
+    left: int = 0
     latency: Window = field(default_factory=lambda: Window(RECENT_S, binned=True))
     cost: Window = field(default_factory=lambda: Window(None))
 
@@ -103,6 +110,8 @@ class ArmTally:
             failed=self.failed,
             p95_s=self.latency.quantile(0.95, now),
             mean_cost_usd=self.cost.mean(now),
+            faulty=self.faulty,
+            left=self.left,
         )
 
 
@@ -229,12 +238,12 @@ def rolled_back(
 
 
 def sample_of(outcome: Outcome) -> FailureSample:
-    """The part of a failed exchange that is stored."""
+    """The part of a failed or faulty exchange that is stored."""
     said = outcome.provider_error
     return FailureSample(
         outcome.exchange_id,
         outcome.at,
-        outcome.error_type or outcome.outcome,
+        outcome.error_type or ", ".join(outcome.faults) or outcome.outcome,
         outcome.status,
         said.message if said is not None else "",
     )

@@ -19,10 +19,10 @@ class WatchState:
     """The watch's own state, JSON-able.
 
     `shift` is added to every incoming time, and `utc_minus_mono` converts to UTC. `shares` holds each ramp
-    phase's share, `tallies` both arms' figures, `failures` the candidate's last failures, `failing` where
-    they lie, `provider_error` its provider's newest error, and `paths` each rule's evidence over time.
-    `step_units` are candidate users in the newest phase, at most as many as a step needs. `running` are the
-    exchanges in flight by exchange id.
+    phase's share, `tallies` both arms' figures, `failures` the candidate's last failures and faulty answers,
+    `failing` where they lie, `provider_error` its provider's newest error, and `paths` each rule's evidence
+    over time. `step_units` are candidate users in the newest phase, at most as many as a step needs.
+    `running` are the exchanges in flight by exchange id.
     """
 
     run: int
@@ -51,13 +51,16 @@ class WatchState:
         self.tallies[outcome.arm].add(
             sample.completed, sample.latency_s, sample.cost_usd, failed=sample.failed
         )
-        if sample.failed and sample.candidate:
+        self.tallies[outcome.arm].faulty += bool(outcome.faults)
+        if sample.candidate and (sample.failed or outcome.faults):
             self.failures.append(sample_of(outcome))
             del self.failures[:-FAILURES]
+        if sample.candidate and sample.failed:
             self.provider_error = candidate_error(outcome) or self.provider_error
 
     def locate(self, outcome: Outcome, *, tags: Iterable[str], limits_s: Iterable[float]) -> None:
-        """Count an exchange of the candidate by its parts, answered, failed or left by its caller."""
+        """Count an exchange that its caller left, and any of the candidate by its parts."""
+        self.tallies[outcome.arm].left += _left(outcome)
         if outcome.arm == "candidate" and (outcome.evidence or _left(outcome)):
             kinds = kinds_of(outcome, limits_s)
             self.failing.add(outcome.mono + self.shift, parts_of(outcome, tags), kinds)

@@ -271,7 +271,7 @@ def _ramp(canary: Mapping[str, Any]) -> str:
 def _rule(found: Mapping[str, Any]) -> RuleView:
     name, scope = _parted(found["rule"])
     unit = _UNITS.get(name, words.times)
-    filled, reached = _filled(name, found["value"], found["threshold"]), proved(found)
+    filled, reached = _filled(name, found), proved(found)
     near = found["state"] == "ok" and (
         (filled or 0.0) >= NEAR_LIMIT * LIMIT_AT or (reached or 0.0) >= NEAR_EVIDENCE
     )
@@ -292,8 +292,13 @@ def _rule(found: Mapping[str, Any]) -> RuleView:
     )
 
 
-def _filled(name: str, value: float | None, limit: float | None) -> float | None:
-    if value is None or not limit or (name in _LOW_IS_BAD and not value):
+def _filled(name: str, found: Mapping[str, Any]) -> float | None:
+    """How much of the way to its limit the value has gone, as a bar's length; None if unknown.
+
+    A rating's way begins at the baseline's mean, any other value's at zero."""
+    value: float | None = found["value"]
+    limit: float | None = found["threshold"]
+    start: float | None = found["evidence"].get("baseline_mean") if name in _LOW_IS_BAD else 0.0
+    if value is None or limit is None or start is None or limit == start:
         return None
-    part = limit / value if name in _LOW_IS_BAD else value / limit
-    return min(1.0, max(0.0, part * LIMIT_AT))
+    return min(1.0, max(0.0, (value - start) / (limit - start) * LIMIT_AT))

@@ -1,6 +1,7 @@
 """The sentence at the top of a canary, and what its bars say."""
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -123,12 +124,15 @@ def test_the_ramp_says_how_long_its_step_lasts_and_what_stops_it() -> None:
 
 
 def test_a_bar_has_its_limit_at_three_quarters_whichever_way_is_bad() -> None:
-    for given in (rule(value=0.05), rule(rule="csat", value=4.1, threshold=4.1)):
+    rating = partial(rule, rule="csat", threshold=4.1, evidence={"baseline_mean": 4.3})
+    for given in (rule(value=0.05), rating(value=4.1)):
         (view,) = standing(canary(guardrails=[given])).rules
         assert view.filled == pytest.approx(LIMIT_AT)
-    (worse,) = standing(canary(guardrails=[rule(rule="csat", value=3.9, threshold=4.1)])).rules
+    (worse,) = standing(canary(guardrails=[rating(value=4.08)])).rules
     assert worse.filled is not None
     assert worse.filled > LIMIT_AT
+    (better,) = standing(canary(guardrails=[rating(value=4.6)])).rules
+    assert (better.filled, better.near) == (0.0, False)
     (far,) = standing(canary(guardrails=[rule(value=0.9)])).rules
     assert far.filled == 1.0
 

@@ -241,6 +241,8 @@ def test_what_the_api_says_can_be_read_without_our_types() -> None:
         "failed": 5,
         "p95_s": 0.8,
         "mean_cost_usd": None,
+        "faulty": None,
+        "left": None,
     }
     assert (by_rule["before"]["share"], by_rule["after"]["state"]) == (0.2, "rolled_back")
     assert (by_person["rule"], by_person["sentence"], by_person["path"]) == (None, "complaints", [])
