@@ -137,11 +137,16 @@ def _by_day(connection: sa.Connection, scope: TotalsScope) -> tuple[Floats, Mapp
     columns = unit_days.c
     counts = (sa.func.sum(sa.cast(column, sa.Double)).label(name) for name, column in _POSSIBLE.items())
     days = connection.execute(
-        sa.select(columns.arm, sa.func.min(columns.first_at), sa.func.max(columns.last_at), *counts)
+        sa.select(
+            columns.arm,
+            sa.func.min(columns.first_at).label("first_at"),
+            sa.func.max(columns.last_at).label("last_at"),
+            *counts,
+        )
         .where(*concurrent(scope))
         .group_by(columns.arm, columns.day)
     ).all()
-    moments = [moment for arm, first, last, *_ in days if arm == "candidate" for moment in (first, last)]
+    moments = [at for day in days if day.arm == "candidate" for at in (day.first_at, day.last_at)]
     return np.array(moments, dtype=np.float64), {name: _total(days, name) for name in _POSSIBLE}
 
 

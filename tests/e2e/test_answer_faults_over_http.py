@@ -27,7 +27,11 @@ canaries:
     share: 50%
     guardrails: []
     rubric:
-      - {{metric: cut_off, acceptable: "<= 1.5x baseline", ideal: "<= baseline", weight: 1, question: "?"}}
+      - metric: cut_off
+        acceptable: "<= 1.5x baseline"
+        ideal: "<= baseline"
+        weight: 1
+        question: "Are answers whole?"
 """
 ASKED = 40
 """By each arm. Half by stream."""
