@@ -138,6 +138,8 @@ def test_completions() -> None:
 THINKING = [chunk({"role": "assistant", "content": None, "reasoning_content": ""})] + [
     chunk({"content": None, "reasoning_content": word}) for word in ("Let", " me", " see", ".") * 5
 ]
+BOTH = [chunk({"content": "", "reasoning_content": word}) for word in ("Let", " me", " see") * 3]
+BLANK = [chunk({"content": word}) for word in (" ", "  ", " ") * 3]
 TALKING = [chunk({"content": word}) for word in ("Hi", " there", ", you") * 5]
 REFUSING = [chunk({"refusal": word}) for word in ("I", " can", "not") * 5]
 CALLING = [
@@ -162,6 +164,10 @@ Cuts = st.lists(st.integers(0, 4000), max_size=12)
         ([*THINKING, *TALKING, REFUSING[0], END], ("refusal", {"refused"})),
         ([*THINKING, *CALLING, END], ("tool_calls", set())),
         ([*TALKING, *CALLING, END], ("tool_calls", set())),
+        ([*BOTH, chunk({"content": "Hi", "reasoning_content": ""}), END], ("stop", set())),
+        ([*BOTH, END], ("stop", {"empty"})),
+        ([*BLANK, TALKING[0], END], ("stop", set())),
+        ([*BLANK, END], ("stop", {"empty"})),
         ([*TALKING], ("unknown", set())),
     ],
 )
@@ -267,6 +273,8 @@ def uses(index: int, *parts: str, kind: str = "tool_use", name: str = "f") -> li
         (message("end_turn", writes(0, "Hi", " there", "!")), ("stop", set())),
         (message("end_turn"), ("stop", {"empty"})),
         (message("end_turn", writes(0, "\n", " ")), ("stop", {"empty"})),
+        (message("end_turn", writes(0, *[" "] * 9, "Hi")), ("stop", set())),
+        (message("end_turn", thinks(0), writes(1, *[" "] * 9)), ("stop", {"empty"})),
         (message("stop_sequence", thinks(0), writes(1, "Hi")), ("stop", set())),
         (message("max_tokens", thinks(0)), ("length", {"cut_off", "empty"})),
         (message("model_context_window_exceeded", writes(0, "Hi")), ("length", {"cut_off"})),
@@ -280,6 +288,8 @@ def uses(index: int, *parts: str, kind: str = "tool_use", name: str = "f") -> li
 @given(cuts=Cuts)
 def test_message_streams(stream: bytes, expected: Told, cuts: list[int]) -> None:
     assert told("anthropic", stream, cuts=cuts) == expected
+    ends = [place + 2 for place in range(len(stream)) if stream.startswith(b"\n\n", place)]
+    assert told("anthropic", stream, cuts=ends) == expected  # an event a time
 
 
 @pytest.mark.parametrize(
