@@ -44,8 +44,8 @@ class Judgement(NamedTuple):
         told = (
             verdicts if verdicts is not None and len(verdicts) == len(self.open) else [None] * len(self.open)
         )
-        missed = {one.fault for one, fits in zip(self.open, told, strict=True) if fits is False}
-        faults = self.faults | missed
+        missed: set[Fault] = {one.fault for one, fits in zip(self.open, told, strict=True) if fits is False}
+        faults: frozenset[Fault] = self.faults | missed
         return Judgement("not_judged" if None in told and not faults else "judged", faults)
 
 
@@ -62,17 +62,17 @@ def judge(
         return NOT_JUDGED
     if not (expected.tools or expected.others or expected.wants_json):
         return Judgement("")
-    named = (
-        {fault for choice in answer.choices.values() for fault in choice.named}
-        if answer is not None
-        else set()
+    if output is None or answer is None:
+        return NOT_JUDGED
+    named: frozenset[Fault] = frozenset(
+        [fault for choice in answer.choices.values() for fault in choice.named]
     )
     if named:
-        return Judgement("judged", frozenset(named))
-    if output is None or output.lost or answer is None:
+        return Judgement("judged", named)
+    if output.lost:
         return NOT_JUDGED
     found = list(_findings(expected, output, answer))
-    faults = frozenset([one.fault for one in found if one.schema is None])
+    faults: frozenset[Fault] = frozenset([one.fault for one in found if one.schema is None])
     still_open = tuple([one for one in found if one.schema is not None])
     return Judgement("judged", faults, still_open)
 
