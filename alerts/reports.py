@@ -21,9 +21,9 @@ class Escalated:
     factor = 1.5
     words = "escalated"
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, state: EventsState | None = None) -> None:
         self.rule = rule
-        self.state: EventsState = EventsState(events=Window(rule.window_s))
+        self.state = state or EventsState(events=Window(rule.window_s))
 
     def observe_feedback(self, *, unit: str, candidate: bool, share: float, value: float, at: float) -> None:
         """Add one report. A value of 0 means that the unit had no trouble."""
@@ -79,8 +79,12 @@ class RepeatQuestion(Escalated):
     words = "asked again"
 
     def __init__(self, rule: Rule) -> None:
-        super().__init__(rule)
-        self.state: RepeatState = RepeatState(events=Window(rule.window_s))
+        super().__init__(rule, RepeatState(events=Window(rule.window_s)))
+
+    @property
+    def _asked(self) -> dict[str, list[str]]:
+        assert isinstance(self.state, RepeatState)  # noqa: S101
+        return self.state.asked
 
     def hear(self, outcome: Outcome, at: float) -> bool:
         """Add one outcome that arrived at monotonic `at`. True when it added to the evidence."""
@@ -92,7 +96,7 @@ class RepeatQuestion(Escalated):
         )
 
     def _asked_before(self, session: str, fingerprint: str) -> bool:
-        sessions = self.state.asked
+        sessions = self._asked
         asked = sessions.pop(session, [])
         sessions[session] = [*asked, fingerprint][-ASKED:]
         if len(sessions) > SESSIONS:
