@@ -12,6 +12,7 @@ import typer
 
 from canary.commands.client import AdminClient, NotReached
 from canary.config import Config, ConfigError, load
+from canary.config.data_folder import CONFIG as CONFIG
 from canary.config.data_folder import DATA as DATA
 from canary.config.data_folder import MovedDataFolder, data_folder
 
@@ -44,7 +45,6 @@ Admin = Annotated[
 ]
 Form = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="The output format.")]
 
-CONFIG = Path("canary.yaml")
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from canary.config.document import read
 from canary.config.errors import ConfigError
 
-DATA = Path("canary-data")
+DATA, CONFIG = Path("canary-data"), Path("canary.yaml")
 
 
 class MovedDataFolder(Exception):
@@ -16,11 +16,11 @@ class MovedDataFolder(Exception):
 def data_folder(config: Path, environment: Mapping[str, str]) -> Path:
     """The folder that `data` in the file names, `canary-data` by default, relative to the file's folder.
 
-    Raises MovedDataFolder if only the working folder has one of that name.
+    Raises MovedDataFolder if only the working folder has one of that name, and no config file to own it.
     """
     name = _named(config, environment)
     folder = config.parent / name
-    if not folder.exists() and name.is_dir():
+    if not folder.exists() and name.is_dir() and not (name.parent / CONFIG).exists():
         raise MovedDataFolder(
             f"there is no data folder {folder.resolve()}, beside the config file; earlier versions used "
             f"{name.resolve()}, in the working folder. Move that one there, or name it with --data"

@@ -112,6 +112,14 @@ def test_data_of_an_earlier_version_in_the_working_folder_is_named_and_left_alon
     assert [each.name for each in old.iterdir()] == ["secret"]
 
 
+def test_the_data_folder_of_another_config_file_is_not_taken_for_an_earlier_versions(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "canary-data").mkdir()
+    told = canary(write(tmp_path / "second"), tmp_path, "status")
+    assert "earlier versions" not in told.stderr
+    assert "no server has run in second/canary-data" in told.stderr
+
+
 def test_both_ways_out_work(provider: ProviderThread, tmp_path: Path) -> None:
     config, elsewhere = write(tmp_path / "config", provider.url), tmp_path / "elsewhere"
     old = elsewhere / "canary-data"
