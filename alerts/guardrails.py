@@ -16,12 +16,12 @@ import msgspec
 from alerts.paths import add_growth, add_statuses
 from alerts.rollback_evidence import Path, RollbackEvidence, limits_of, rule_then
 from alerts.rule import DEFAULT_RULES, Rule
-from alerts.running import WorkerId, note, still_running, timed_outcome
+from alerts.running import WorkerId, failure_of, note, still_running, timed_outcome
 from alerts.scope import Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
 from alerts.selection import FirstStarted, GuardrailSample
 from alerts.status import GuardrailStatus, StatusState, located
 from alerts.telemetry import Telemetry
-from alerts.watch_state import WatchState
+from alerts.watch_state import WatchState, concerns_an_arm
 from alerts.where import ANY, kind_of
 from records.concentration import CATEGORY, NOWHERE, Concentration
 from records.metric import BUILT_IN, Metric
@@ -35,13 +35,6 @@ def counts_units(rule: Rule) -> bool:
     """True for error rules over the whole canary: their minimum counts users."""
     about_errors = rule.rule in ("error_rate", "error_rate_vs_baseline")
     return about_errors and rule.category is None and not rule.segment
-
-
-def _concerns_an_arm(outcome: Outcome) -> bool:
-    """True when a rule may use the outcome: it is evidence, or the caller left an exchange that the hash
-    assigned."""
-    left = outcome.outcome == "aborted" and bool(outcome.canary)
-    return outcome.evidence or (left and outcome.reason == "cohort")
 
 
 def _tags(rules: Sequence[Rule], segments: Sequence[str]) -> tuple[str, ...]:
@@ -99,7 +92,7 @@ class Watch:
             telemetry.outcome_arrived()
         state = self.state
         running = state.running.pop(outcome.exchange_id, None)
-        if outcome.run != state.run or not _concerns_an_arm(outcome):
+        if outcome.run != state.run or not concerns_an_arm(outcome):
             return
         state.locate(outcome, tags=self.segments, limits_s=self._slow_limits_s)
         started = outcome.mono + state.shift
@@ -115,11 +108,16 @@ class Watch:
                 scope.observe(sample)
 
     def observe_in_flight(self, worker: WorkerId, record: InFlight) -> None:
-        """Add one exchange in flight, or the news of its first token. Its outcome or the death of its worker
-        removes it."""
-        mine = record.canary == self.canary and record.run == self.state.run
-        if mine and record.reason == "cohort":
-            note(self.state.running, worker, record, started=record.mono + self.state.shift)
+        """Add one exchange in flight, or its news. Its outcome or the death of its worker removes it."""
+        state = self.state
+        if record.canary != self.canary or record.run != state.run or record.reason != "cohort":
+            return
+        started = record.mono + state.shift
+        note(state.running, worker, record, started=started)
+        failure = failure_of(record, started, state.serial)
+        for scope in self.scopes:
+            if failure is not None and scope.takes(record):
+                scope.first.offer(failure)
 
     def forget_worker(self, worker: WorkerId) -> None:
         """Forget the exchanges in flight of a worker that exited."""

@@ -29,20 +29,21 @@ LEAST_EXTRA_S = 0.05
 """A smaller difference from the baseline's p95 is never slow: a p95 of 20 ms varies by as much."""
 HELD = 5_000
 HELD_S = 600.0
-P95_EACH_S = 10.0
+P95_EACH_S = 60.0
 
 
 @dataclass(slots=True)
 class LatencyState(AbsoluteState):
     """The state of a latency rule, JSON-able.
 
-    `typical` holds the baseline's times of the last hour by operation and kind, `held` the exchanges that
-    wait for a bound.
+    `typical` holds the baseline's times of the last hour by operation and kind, `p95s` when their p95 was
+    taken and what it was, `held` the exchanges that wait for a bound.
     """
 
     first: FirstStarted = field(default_factory=FirstStarted)
     serial: int = 0
     typical: dict[str, Window] = field(default_factory=dict)
+    p95s: dict[str, tuple[float, float | None]] = field(default_factory=dict)
     held: list[Timed] = field(default_factory=list)
 
 
@@ -132,22 +133,23 @@ class LatencyP95(LatencyRule):
             convicted=state.convicted,
         )
         verdict, action = weigh(self.rule, found)
+        p95_s = state.candidate.quantile(0.95, now)
         return GuardrailStatus(
             rule=self.rule.rule,
             state=verdict,
             action=action,
-            value=state.candidate.quantile(0.95, now),
+            value=p95_s,
             threshold=self.rule.limit,
             evidence=self.numbers(now),
-            sentence=self._sentence(now, applicable=verdict != "not_applicable"),
+            sentence=self._sentence(p95_s, now, applicable=verdict != "not_applicable"),
             category=self.rule.category,
             segment=self.rule.segment,
         )
 
-    def _sentence(self, now: float, *, applicable: bool) -> str:
+    def _sentence(self, p95_s: float | None, now: float, *, applicable: bool) -> str:
         candidate, baseline = self.state.candidate, self.state.baseline
         figures = (
-            f"candidate: p95 latency {seconds(candidate.quantile(0.95, now))} over {candidate.count(now)}"
+            f"candidate: p95 latency {seconds(p95_s)} over {candidate.count(now)}"
             f" exchanges (limit {seconds(self.rule.limit)});"
             f" baseline: {seconds(baseline.quantile(0.95, now))}"
         )
@@ -164,10 +166,6 @@ class LatencyVsBaseline(LatencyRule):
     counts. `minimum` counts units. Values are shown as multiples of the baseline's p95.
     """
 
-    def __init__(self, rule: Rule) -> None:
-        super().__init__(rule)
-        self._p95s: dict[str, tuple[float, float | None]] = {}
-
     def measured_s(self, exchange: Timed) -> float | None:
         """The time to first token of a stream, else the whole time. A stream without one is unknown."""
         return exchange.ttft_s if exchange.stream else exchange.latency_s
@@ -178,14 +176,14 @@ class LatencyVsBaseline(LatencyRule):
         return None if p95_s is None else max(self.rule.limit * p95_s, p95_s + LEAST_EXTRA_S)
 
     def p95_s(self, kind: str, now: float) -> float | None:
-        """The baseline's p95 of the last hour, at most ten seconds old; None with fewer than 50 exchanges."""
-        known = self._p95s.get(kind)
+        """The baseline's p95 of the last hour, at most a minute old; None with fewer than 50 exchanges."""
+        known = self.state.p95s.get(kind)
         if known is not None and known[1] is not None and 0.0 <= now - known[0] < P95_EACH_S:
             return known[1]
         window = self.state.typical.get(kind)
         enough = window is not None and window.count(now) >= FEWEST
         p95_s = window.quantile(0.95, now) if window is not None and enough else None
-        self._p95s[kind] = now, p95_s
+        self.state.p95s[kind] = now, p95_s
         return p95_s
 
     def shown(self, took_s: float, bound_s: float) -> float:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from records.outcome import InFlight, Outcome
+from alerts.selection import GuardrailSample
+from records.outcome import InFlight, Outcome, blames_arm
 
 FORGOTTEN_AFTER_S = 700.0
 """No exchange lasts longer, so its outcome is lost."""
@@ -87,6 +88,15 @@ def note(running: dict[str, RunningExchange], worker: WorkerId, record: InFlight
     running[record.exchange_id] = RunningExchange(worker, started, record, counted)
     if len(running) > MOST:
         del running[next(iter(running))]
+
+
+def failure_of(record: InFlight, started: float, serial: int) -> GuardrailSample | None:
+    """The failure of an arm whose exchange still runs, because the other arm answers; None if it has not
+    failed. Its outcome, which started at the same time, is not counted again."""
+    if record.error_type == "breaker_open" or not blames_arm(record.error_type):
+        return None
+    candidate = record.arm == "candidate"
+    return GuardrailSample(started, serial, started, record.unit, candidate, record.share, True, None, None)
 
 
 def still_running(

@@ -15,7 +15,8 @@ from typing import Any
 from scipy.stats import beta
 
 from alerts.rule import Rule
-from alerts.simulate import Detection, Scenario
+from alerts.scenario import HEALTHY, Behaviour, Scenario
+from alerts.simulate import Detection
 from alerts.status import rule_key
 from alerts.trials import UNFED, Task, alarms, calm_week, detected, going_bad, play
 
@@ -77,10 +78,13 @@ def healthy(question: Question) -> Scenario:
 def faults(question: Question) -> dict[str, Scenario]:
     """The bad candidates to simulate, keyed by their fault in words."""
     plain = healthy(question)
-    bad = {f"{100 * error:g} % fail": replace(plain, candidate_error=error) for error in question.errors}
-    bad |= {f"costs {cost:g}×": replace(plain, candidate_cost=cost) for cost in question.costs}
+    bad = {
+        f"{100 * error:g} % fail": replace(plain, candidate=Behaviour(error=error))
+        for error in question.errors
+    }
+    bad |= {f"costs {cost:g}×": replace(plain, candidate=Behaviour(cost=cost)) for cost in question.costs}
     for p95_s in question.latencies_s:
-        bad[f"p95 of {p95_s:g} s"] = replace(plain, candidate_latency_s=_median_s(plain, p95_s))
+        bad[f"p95 of {p95_s:g} s"] = replace(plain, candidate=Behaviour(latency_s=_median_s(plain, p95_s)))
     return {what: going_bad(scenario, within_s=question.within_s) for what, scenario in bad.items()}
 
 
@@ -184,7 +188,7 @@ def _work(pool: ProcessPoolExecutor, tasks: Sequence[Task], jobs: int) -> list[f
 
 def _sample(task: Task) -> Task:
     """The start of the task without its fault, which could end the run early."""
-    healthy = replace(task.scenario, candidate_error=None, candidate_cost=1.0, candidate_latency_s=None)
+    healthy = replace(task.scenario, candidate=HEALTHY)
     duration_s = SAMPLE / task.scenario.exchanges_per_minute * 60.0
     return Task(replace(healthy, fault_at_s=0.0, duration_s=duration_s), 0, task.rules)
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from alerts.rule import Rule, RuleName
-from alerts.simulate import Detection, Scenario, detect
+from alerts.rule import RATINGS, Rule, RuleName
+from alerts.scenario import Scenario
+from alerts.simulate import Detection, detect
 
 WEEK_S = 7 * 86_400.0
 WEEK_JUDGE_S = 3_600.0
@@ -18,7 +19,7 @@ A page that opens and resolves between two judgements is missed."""
 WARM_S = 600.0
 WARM_BASELINE = 300
 """Baseline outcomes before the fault: enough for each rule to know the baseline."""
-UNFED: tuple[RuleName, ...] = ("csat", "thumbs", "escalated", "telemetry")
+UNFED: tuple[RuleName, ...] = (*RATINGS, "escalated", "repeat_question", "telemetry")
 """Rules that get no data in a simulation."""
 
 

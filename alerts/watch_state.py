@@ -74,5 +74,10 @@ class WatchState:
             self.step_units.append(unit)
 
 
+def concerns_an_arm(outcome: Outcome) -> bool:
+    """True when a rule may use the outcome: it is evidence, or its caller left."""
+    return outcome.evidence or (outcome.outcome == "aborted" and outcome.reason == "cohort")
+
+
 def _left(outcome: Outcome) -> bool:
     return outcome.abandoned and outcome.reason == "cohort"

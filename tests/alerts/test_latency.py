@@ -223,3 +223,28 @@ def test_a_rule_for_a_category_times_only_that_category(traffic_of: Any) -> None
     assert flying.after(5.0)["latency_vs_baseline[category=refund]"].evidence["outcomes"] == 0
     flying.start(8, category="refund")
     assert flying.after(5.0)["latency_vs_baseline[category=refund]"].action == "rollback"
+
+
+def test_a_failure_counts_while_the_baseline_still_answers_in_its_place_and_once(traffic_of: Any) -> None:
+    rule = Rule(rule="error_rate", limit=0.05, window_s=None, minimum=3, action="rollback")
+    flying = Flying(traffic_of(Watch("support-nov", [rule])))
+    flying.warm()
+    began = flying.traffic.now
+    started = flying.start(2)
+    failed = {"unit": f"unit-{flying.traffic.sent}", "mono": began, "error_type": "provider_timeout"}
+    flying.start(exchange_id=started[-1], **failed)
+    assert flying.after(5.0)["error_rate"].evidence["adverse_units"] == 1
+    ended = flying.traffic.outcome(
+        **failed, exchange_id=started[-1], arm="candidate", outcome="fallback", latency_s=9.0
+    )
+    flying.traffic.watch.observe(ended)
+    evidence = flying.after(20.0)["error_rate"].evidence
+    assert (evidence["observations"], evidence["adverse_units"], evidence["bad"]) == (1, 1, 1)
+
+
+def test_an_exchange_that_the_breaker_kept_away_is_no_failure_in_flight_either(traffic_of: Any) -> None:
+    rule = Rule(rule="error_rate", limit=0.05, window_s=None, minimum=3, action="rollback")
+    flying = Flying(traffic_of(Watch("support-nov", [rule])))
+    flying.warm()
+    flying.start(8, error_type="breaker_open")
+    assert flying.after(5.0)["error_rate"].evidence["observations"] == 0

@@ -6,10 +6,19 @@ from statistics import fmean, median, stdev
 import pytest
 
 from alerts.rule import DEFAULT_RULES
-from alerts.simulate import Detection, Scenario, detect, exchanges
+from alerts.scenario import Behaviour, Scenario
+from alerts.simulate import Detection, detect
+from alerts.simulated_traffic import records
+from records.outcome import Outcome
 
 WEEK_S = 7 * 86_400.0
 ERROR_RULES = DEFAULT_RULES[:2]
+SLOW = Behaviour(latency_s=2.0, latency_sigma=0.0)
+
+
+def exchanges(scenario: Scenario, seed: int) -> list[Outcome]:
+    """The outcomes of the traffic, in order of completion."""
+    return [record for _, record in records(scenario, seed) if isinstance(record, Outcome)]
 
 
 def outcomes_needed(found: list[Detection]) -> list[int]:
@@ -23,7 +32,7 @@ def late(needed: list[int]) -> int:
 
 
 def failing(error: float, runs: int, *, base: float, alike: float = 20.0) -> list[int]:
-    scenario = Scenario(candidate_error=error, base_error=base, alike=alike)
+    scenario = Scenario(candidate=Behaviour(error=error), base_error=base, alike=alike)
     return outcomes_needed([detect(scenario, seed, ERROR_RULES) for seed in range(runs)])
 
 
@@ -46,7 +55,7 @@ def test_equal_arms_are_left_alone_for_a_week() -> None:
     week = Scenario(
         users=400, exchanges_per_minute=5.0, base_error=0.02, duration_s=WEEK_S, judge_each_s=60.0
     )
-    for seed, alike in enumerate([20.0, 2.0]):
+    for seed, alike in [(0, 20.0), (2, 2.0)]:
         found = detect(replace(week, alike=alike), seed, ERROR_RULES)
         assert (found.rolled_back_by, found.pages) == (None, 0)
 
@@ -60,7 +69,9 @@ def test_an_outage_of_the_provider_is_paged_once_and_blames_nobody() -> None:
 
 
 def outage(error: float) -> Scenario:
-    return Scenario(outage_s=(1200.0, 1800.0), outage_error=error, duration_s=4500.0, judge_each_s=5.0)
+    return Scenario(
+        outage_s=(1200.0, 1800.0), outage=Behaviour(error=error), duration_s=4500.0, judge_each_s=5.0
+    )
 
 
 def test_traffic_comes_in_order_of_completion_and_is_the_same_for_a_seed() -> None:
@@ -81,7 +92,7 @@ def test_users_differ_and_the_base_rate_is_what_was_asked_for() -> None:
 
 
 def test_costs_have_the_spread_and_the_factor_that_were_asked_for() -> None:
-    scenario = Scenario(users=20_000, exchanges_per_minute=600.0, cost_cv=0.75, candidate_cost=3.0)
+    scenario = Scenario(users=20_000, exchanges_per_minute=600.0, cost_cv=0.75, candidate=Behaviour(cost=3.0))
     traffic = list(exchanges(replace(scenario, share=0.5, duration_s=3600.0), 5))
     mean: dict[str, float] = {}
     for arm in ("baseline", "candidate"):
@@ -92,14 +103,14 @@ def test_costs_have_the_spread_and_the_factor_that_were_asked_for() -> None:
 
 
 def test_a_candidate_is_slow_from_the_fault_on_and_not_before() -> None:
-    scenario = Scenario(candidate_latency_s=2.0, candidate_sigma=0.0, fault_at_s=300.0, share=0.5)
+    scenario = Scenario(candidate=SLOW, fault_at_s=300.0, share=0.5)
     for outcome in exchanges(replace(scenario, duration_s=600.0), 1):
         faulty = outcome.arm == "candidate" and outcome.mono >= 300.0
         assert (outcome.latency_s == 2.0) is faulty
 
 
 def test_a_seldom_looked_at_guardrail_convicts_with_the_same_outcome() -> None:
-    scenario = Scenario(candidate_error=0.5, base_error=0.0)
+    scenario = Scenario(candidate=Behaviour(error=0.5), base_error=0.0)
     often, seldom = (detect(replace(scenario, judge_each_s=each), 3, ERROR_RULES) for each in (1.0, 30.0))
     assert often.rolled_back_by == seldom.rolled_back_by
     assert often.at_s <= seldom.at_s <= often.at_s + 31.0

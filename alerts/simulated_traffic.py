@@ -1,0 +1,226 @@
+"""Draws the traffic of a scenario: exchanges of heterogeneous users, in flight and ended. Pure."""
+
+import heapq
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
+
+from alerts.scenario import Behaviour, Scenario
+from records.outcome import IN_FLIGHT_AFTER_S, ErrorType, Fault, InFlight, Outcome, OutcomeName
+from routing.canary import ArmName
+
+NAME = "simulated"
+EPOCH = 1_800_000_000.0
+FIRST_TOKEN = 0.25
+"""The part of a stream's time that passes before its first token."""
+LONGEST_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    unit: str
+    candidate: bool
+    error: float
+    left: float
+    faulty: float
+    cost_usd: float
+    latency_s: float
+
+
+class _Ending(NamedTuple):
+    """How an exchange ends, `after_s` its start. `ttft_s` is None without a first token."""
+
+    after_s: float
+    outcome: OutcomeName
+    error_type: ErrorType | None = None
+    ttft_s: float | None = None
+    faults: tuple[Fault, ...] = ()
+
+
+class _Exchange(NamedTuple):
+    """One exchange: who started it when, and where it belongs."""
+
+    serial: int
+    at: float
+    user: _User
+    stream: bool
+    category: str
+
+    @property
+    def arm(self) -> ArmName:
+        return "candidate" if self.user.candidate else "baseline"
+
+
+Record = InFlight | Outcome
+Event = tuple[float, int, Record]
+"""When a record arrives, its serial number, and the record."""
+
+
+def records(scenario: Scenario, seed: int) -> Iterator[tuple[float, Record]]:
+    """The traffic: each record with the second at which it arrives, in order."""
+    draw = random.Random(seed)  # noqa: S311  a simulation, not a secret
+    users, activity = _users(scenario, draw)
+    categories = list(scenario.categories), list(accumulate(scenario.categories.values()))
+    waiting: list[Event] = []
+    at, serial = 0.0, 0
+    while (at := at + draw.expovariate(scenario.exchanges_per_minute / 60.0)) < scenario.duration_s:
+        serial += 2
+        exchange = _Exchange(
+            serial,
+            at,
+            draw.choices(users, cum_weights=activity)[0],
+            scenario.streams > 0.0 and draw.random() < scenario.streams,
+            draw.choices(categories[0], cum_weights=categories[1])[0] if categories[0] else "",
+        )
+        for event in _events(scenario, exchange, draw):
+            heapq.heappush(waiting, event)
+        while waiting and waiting[0][0] <= at:
+            arrived, _, record = heapq.heappop(waiting)
+            yield arrived, record
+    while waiting:
+        arrived, _, record = heapq.heappop(waiting)
+        yield arrived, record
+
+
+def _users(scenario: Scenario, draw: random.Random) -> tuple[list[_User], list[float]]:
+    half = math.sqrt(2.0)
+    middle = math.log(scenario.cost_usd) - scenario.cost_sigma**2 / 2.0
+    users = [
+        _User(
+            f"{index:032x}",
+            draw.random() < scenario.share,
+            _of_user(scenario.base_error, scenario.alike, draw),
+            _of_user(scenario.base_left, scenario.alike, draw),
+            draw.gammavariate(0.5, 2.0) if scenario.base_faults else 0.0,
+            draw.lognormvariate(middle, scenario.cost_sigma / half),
+            scenario.latency_s * draw.lognormvariate(0.0, scenario.latency_sigma / half),
+        )
+        for index in range(scenario.users)
+    ]
+    return users, list(accumulate(draw.gammavariate(0.5, 1.0) for _ in users))
+
+
+def _of_user(mean: float, alike: float, draw: random.Random) -> float:
+    return draw.betavariate(mean * alike, (1.0 - mean) * alike) if mean > 0.0 else 0.0
+
+
+def _events(scenario: Scenario, exchange: _Exchange, draw: random.Random) -> Iterator[Event]:
+    at, user = exchange.at, exchange.user
+    behaviour = scenario.behaviour(candidate=user.candidate, category=exchange.category, at=at)
+    ending = _ending(scenario, exchange, behaviour, draw)
+    if ending.after_s > IN_FLIGHT_AFTER_S:
+        ttft_s = ending.ttft_s
+        known = ttft_s is not None and ttft_s <= IN_FLIGHT_AFTER_S
+        yield (
+            at + IN_FLIGHT_AFTER_S,
+            exchange.serial,
+            _in_flight(exchange, ttft_s if known else None, scenario),
+        )
+        if ttft_s is not None and not known:
+            yield at + ttft_s, exchange.serial, _in_flight(exchange, ttft_s, scenario)
+    cost_usd = behaviour.cost * user.cost_usd * draw.lognormvariate(0.0, scenario.cost_sigma / math.sqrt(2.0))
+    yield at + ending.after_s, exchange.serial + 1, _outcome(exchange, ending, cost_usd, scenario)
+
+
+def _ending(scenario: Scenario, exchange: _Exchange, behaviour: Behaviour, draw: random.Random) -> _Ending:
+    """How the exchange ends: the caller leaves, the baseline answers for the candidate, or it is over."""
+    ending = _answer(scenario, exchange.user, behaviour, draw, stream=exchange.stream)
+    silent_s = ending.after_s if ending.ttft_s is None else ending.ttft_s
+    if exchange.user.candidate and silent_s > scenario.patience_s:
+        instead_s = scenario.patience_s + exchange.user.latency_s
+        ttft_s = instead_s if exchange.stream else None
+        ending = _Ending(instead_s, "fallback", "provider_timeout", ttft_s)
+    leaves_s = _leaves_s(scenario, exchange, ending, behaviour, draw)
+    if leaves_s >= ending.after_s:
+        return ending
+    known = ending.ttft_s is not None and ending.ttft_s <= leaves_s
+    return _Ending(leaves_s, "aborted", "aborted", ending.ttft_s if known else None)
+
+
+def _answer(
+    scenario: Scenario, user: _User, behaviour: Behaviour, draw: random.Random, *, stream: bool
+) -> _Ending:
+    if behaviour.hangs > 0.0 and draw.random() < behaviour.hangs:
+        return _Ending(LONGEST_S, "error", "provider_timeout")
+    sigma = scenario.latency_sigma if behaviour.latency_sigma is None else behaviour.latency_sigma
+    if behaviour.latency_s is None:
+        took_s = user.latency_s * draw.lognormvariate(0.0, sigma / math.sqrt(2.0))
+    else:
+        took_s = behaviour.latency_s * draw.lognormvariate(0.0, sigma)
+    if draw.random() < (user.error if behaviour.error is None else behaviour.error):
+        return _Ending(took_s, "error", "provider_5xx")
+    return _Ending(
+        took_s,
+        "ok",
+        ttft_s=FIRST_TOKEN * took_s if stream else None,
+        faults=_faults(scenario, user, behaviour, draw),
+    )
+
+
+def _faults(scenario: Scenario, user: _User, behaviour: Behaviour, draw: random.Random) -> tuple[Fault, ...]:
+    shares = {fault: base * user.faulty for fault, base in scenario.base_faults.items()}
+    shares |= behaviour.faults
+    return tuple([fault for fault, share in shares.items() if draw.random() < share])
+
+
+def _leaves_s(
+    scenario: Scenario, exchange: _Exchange, ending: _Ending, behaviour: Behaviour, draw: random.Random
+) -> float:
+    """The seconds after which the caller leaves; infinite for one who stays."""
+    leaves = [math.inf if scenario.app_timeout_s is None else scenario.app_timeout_s]
+    share = exchange.user.left if behaviour.left is None else behaviour.left
+    if share > 0.0 and draw.random() < share:
+        leaves.append(draw.random() * (ending.after_s if ending.ttft_s is None else ending.ttft_s))
+    leaves += [when - exchange.at for when in scenario.cancelled_s if when > exchange.at]
+    return min(leaves)
+
+
+def _in_flight(exchange: _Exchange, ttft_s: float | None, scenario: Scenario) -> InFlight:
+    return InFlight(
+        exchange_id=f"x{exchange.serial}",
+        at=EPOCH + exchange.at,
+        mono=exchange.at,
+        canary=NAME,
+        run=1,
+        phase=1,
+        share=scenario.share,
+        arm=exchange.arm,
+        reason="cohort",
+        unit=exchange.user.unit,
+        operation="chat",
+        stream=exchange.stream,
+        category=exchange.category,
+        ttft_s=ttft_s,
+    )
+
+
+def _outcome(exchange: _Exchange, ending: _Ending, cost_usd: float, scenario: Scenario) -> Outcome:
+    read = ending.outcome == "ok"
+    left = ending.outcome == "aborted"
+    return Outcome(
+        exchange_id=f"x{exchange.serial}",
+        at=EPOCH + exchange.at,
+        mono=exchange.at,
+        outcome=ending.outcome,
+        error_type=ending.error_type,
+        canary=NAME,
+        run=1,
+        phase=1,
+        share=scenario.share,
+        arm=exchange.arm,
+        reason="cohort",
+        unit=exchange.user.unit,
+        category=exchange.category,
+        operation="chat",
+        stream=exchange.stream,
+        latency_s=ending.ttft_s or 0.0 if left else ending.after_s,
+        ttft_s=ending.ttft_s,
+        ttfb_s=ending.ttft_s,
+        finish="stop" if read else None,
+        faults=ending.faults,
+        output_check="judged" if read else "",
+        cost_usd=None if left else cost_usd,
+    )
