@@ -16,7 +16,7 @@ import msgspec
 from alerts.paths import add_growth, add_statuses
 from alerts.rollback_evidence import Path, RollbackEvidence, limits_of, rule_then
 from alerts.rule import DEFAULT_RULES, Rule
-from alerts.running import WorkerId, failure_of, note, still_running, timed_outcome
+from alerts.running import RunningExchanges, WorkerId, timed_outcome
 from alerts.scope import Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
 from alerts.selection import FirstStarted, GuardrailSample
 from alerts.status import GuardrailStatus, StatusState, located
@@ -69,7 +69,7 @@ class Watch:
         self.telemetries = [g for g in self.guardrails if isinstance(g, Telemetry)]
         self._settle_s = 0.0
         self._settle_from = float("-inf")
-        self._swept_at = float("-inf")
+        self._swept_at = self._judged_at = float("-inf")
 
     def watches(self, rules: Sequence[Rule], segments: Sequence[str]) -> bool:
         """True if the watch has these rules and tags."""
@@ -91,13 +91,12 @@ class Watch:
         for telemetry in self.telemetries:
             telemetry.outcome_arrived()
         state = self.state
-        running = state.running.pop(outcome.exchange_id, None)
+        started = outcome.mono + state.shift
+        counted = state.running.end(outcome, started=started)
         if outcome.run != state.run or not concerns_an_arm(outcome):
             return
         state.locate(outcome, tags=self.segments, limits_s=self._slow_limits_s)
-        started = outcome.mono + state.shift
-        ended = started + (outcome.latency_s or 0.0)
-        timed, counted = timed_outcome(outcome, started), running.counted if running is not None else ()
+        ended, timed = started + (outcome.latency_s or 0.0), timed_outcome(outcome, started)
         sample = self._sample(outcome) if outcome.evidence else None
         for scope in self.scopes:
             if not scope.takes(outcome):
@@ -113,15 +112,17 @@ class Watch:
         if record.canary != self.canary or record.run != state.run or record.reason != "cohort":
             return
         started = record.mono + state.shift
-        note(state.running, worker, record, started=started)
-        failure = failure_of(record, started, state.serial)
+        failure = state.running.begin(worker, record, started=started, now=self._judged_at)
+        self._fail(record, failure)
+
+    def _fail(self, record: InFlight, failure: GuardrailSample | None) -> None:
         for scope in self.scopes:
             if failure is not None and scope.takes(record):
                 scope.first.offer(failure)
 
     def forget_worker(self, worker: WorkerId) -> None:
         """Forget the exchanges in flight of a worker that exited."""
-        self.state.running = still_running(self.state.running, gone=worker)
+        self.state.running.forget(gone=worker)
 
     def _sample(self, outcome: Outcome) -> GuardrailSample:
         state = self.state
@@ -169,7 +170,7 @@ class Watch:
 
         Scores the outcomes that have settled, so call it often: each second, and after each batch.
         """
-        now = now_mono + self.state.shift
+        self._judged_at = now = now_mono + self.state.shift
         for telemetry in self.telemetries:
             if outcome_arrived:
                 telemetry.other_outcome_arrived()
@@ -215,13 +216,12 @@ class Watch:
 
     def _time_running(self, now: float) -> None:
         """Count the exchanges in flight that have become slow."""
-        state = self.state
-        if not state.running:
-            return
-        state.running = still_running(state.running, now=now)
-        running = list(state.running.values())
+        running = self.state.running
+        running.forget(now=now)
+        for each, failure in running.silent_baselines(now):
+            self._fail(each.record, failure)
         for scope in self.scopes:
-            scope.time_running(running, now)
+            scope.time_running(list(running.exchanges.values()), now)
 
     def _record_growth(self, grown: Iterable[Growth]) -> None:
         add_growth(self.state.paths, grown, self.state.utc_minus_mono)
@@ -279,7 +279,7 @@ class Watch:
         state = msgspec.convert(document["watch"], WatchState, str_keys=True)
         if new_boot is not None:
             state.shift = new_boot - state.utc_minus_mono
-            state.running = {}  # their workers are gone
+            state.running = RunningExchanges()  # their workers are gone
         guardrails = document["guardrails"]
         restored = [
             (g, msgspec.convert(guardrails[state_key(g)], type(g.state), str_keys=True))

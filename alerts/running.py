@@ -1,6 +1,6 @@
 """Exchanges in flight, and what is known of one exchange's time, whether or not it has ended."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,6 +10,8 @@ from records.outcome import InFlight, Outcome, blames_arm
 FORGOTTEN_AFTER_S = 700.0
 """No exchange lasts longer, so its outcome is lost."""
 MOST = 20_000
+
+_SILENT = "silent"
 
 WorkerId = tuple[str, int, int]
 """(replica, slot, pid), as in `control.events`."""
@@ -36,7 +38,7 @@ class Timed(NamedTuple):
     @property
     def kind(self) -> str:
         """Operation and kind, such as `chat/stream`."""
-        return f"{self.operation}/{'stream' if self.stream else 'json'}"
+        return kind_of_answer(self.operation, stream=self.stream)
 
 
 def timed_outcome(outcome: Outcome, started: float) -> Timed:
@@ -81,31 +83,72 @@ class RunningExchange:
         )
 
 
-def note(running: dict[str, RunningExchange], worker: WorkerId, record: InFlight, *, started: float) -> None:
-    """Add an exchange in flight, or the news that its first token has come."""
-    before = running.pop(record.exchange_id, None)
-    counted = before.counted if before is not None else []
-    running[record.exchange_id] = RunningExchange(worker, started, record, counted)
-    if len(running) > MOST:
-        del running[next(iter(running))]
+@dataclass(slots=True)
+class RunningExchanges:
+    """The exchanges in flight by exchange id, JSON-able.
+
+    `silences`: for each kind, how long the candidate was silent until it was given up, and when that exchange
+    started. The baseline may be waited for longer, so where both arms hang, only the candidate's hangs end.
+    """
+
+    exchanges: dict[str, RunningExchange] = field(default_factory=dict)
+    silences: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def begin(
+        self, worker: WorkerId, record: InFlight, *, started: float, now: float
+    ) -> GuardrailSample | None:
+        """Add an exchange in flight, or its news. Returns its failure if the other arm answers for it."""
+        before = self.exchanges.pop(record.exchange_id, None)
+        counted = before.counted if before is not None else []
+        self.exchanges[record.exchange_id] = RunningExchange(worker, started, record, counted)
+        if len(self.exchanges) > MOST:
+            del self.exchanges[next(iter(self.exchanges))]
+        self._learn_silence(record, now - started, started)
+        if record.error_type == "breaker_open" or not blames_arm(record.error_type):
+            return None
+        return _failure(record, started, started)
+
+    def end(self, outcome: Outcome, *, started: float) -> Collection[str]:
+        """Remove an exchange that has ended. Returns the rules for which it has counted."""
+        silent_s = outcome.attempts[0].latency_s if outcome.attempts else None
+        self._learn_silence(outcome, silent_s, started)
+        running = self.exchanges.pop(outcome.exchange_id, None)
+        return running.counted if running is not None else ()
+
+    def forget(self, *, gone: WorkerId | None = None, now: float | None = None) -> None:
+        """Forget the exchanges of a worker that is gone, and those that are too old at `now`."""
+        oldest = float("-inf") if now is None else now - FORGOTTEN_AFTER_S
+        self.exchanges = {
+            exchange_id: each
+            for exchange_id, each in self.exchanges.items()
+            if each.worker != gone and each.started >= oldest
+        }
+
+    def silent_baselines(self, now: float) -> Iterator[tuple[RunningExchange, GuardrailSample]]:
+        """The baseline's exchanges that are silent for longer than the candidate may be, as failures."""
+        for each in self.exchanges.values():
+            record, exchange = each.record, each.timed(now)
+            silent_s, known_at = self.silences.get(exchange.kind, (0.0, float("-inf")))
+            silent = record.arm == "baseline" and record.ttft_s is None and exchange.waited_s > silent_s
+            if silent and _SILENT not in each.counted and now - known_at < FORGOTTEN_AFTER_S:
+                each.counted.append(_SILENT)
+                yield each, _failure(record, each.started, each.started + silent_s)
+
+    def _learn_silence(self, record: InFlight | Outcome, silent_s: float | None, started: float) -> None:
+        if record.arm != "candidate" or record.error_type != "provider_timeout":
+            return
+        kind = kind_of_answer(record.operation, stream=record.stream)
+        newest = started >= self.silences.get(kind, (0.0, started))[1]
+        if silent_s is not None and newest and 0.0 < silent_s < FORGOTTEN_AFTER_S:
+            self.silences[kind] = silent_s, started
 
 
-def failure_of(record: InFlight, started: float, serial: int) -> GuardrailSample | None:
-    """The failure of an arm whose exchange still runs, because the other arm answers; None if it has not
-    failed. Its outcome, which started at the same time, is not counted again."""
-    if record.error_type == "breaker_open" or not blames_arm(record.error_type):
-        return None
+def _failure(record: InFlight, started: float, completed: float) -> GuardrailSample:
+    """An exchange in flight as a failure. Its outcome, which started with it, is not scored again."""
     candidate = record.arm == "candidate"
-    return GuardrailSample(started, serial, started, record.unit, candidate, record.share, True, None, None)
+    return GuardrailSample(completed, 0, started, record.unit, candidate, record.share, True, None, None)
 
 
-def still_running(
-    running: Mapping[str, RunningExchange], *, now: float | None = None, gone: WorkerId | None = None
-) -> dict[str, RunningExchange]:
-    """Without the exchanges of the worker that is gone, and without those that are too old at `now`."""
-    oldest = float("-inf") if now is None else now - FORGOTTEN_AFTER_S
-    return {
-        exchange_id: each
-        for exchange_id, each in running.items()
-        if each.worker != gone and each.started >= oldest
-    }
+def kind_of_answer(operation: str, *, stream: bool) -> str:
+    """Operation and kind, such as `chat/stream`."""
+    return f"{operation}/{'stream' if stream else 'json'}"

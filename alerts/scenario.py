@@ -1,8 +1,7 @@
 """A scenario of simulated traffic: its users, how healthy arms behave, and what goes wrong. No randomness."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from records.outcome import Fault
 
@@ -23,7 +22,7 @@ class Behaviour:
     latency_s: float | None = None
     latency_sigma: float | None = None
     cost: float = 1.0
-    faults: Mapping[Fault, float] = field(default_factory=dict)
+    faults: tuple[tuple[Fault, float], ...] = ()
     category: str | None = None
 
 
@@ -51,14 +50,14 @@ class Scenario:
     share: float = 0.05
     base_error: float = 0.01
     base_left: float = 0.0
-    base_faults: Mapping[Fault, float] = field(default_factory=dict)
+    base_faults: tuple[tuple[Fault, float], ...] = ()
     alike: float = 20.0
     cost_usd: float = 0.01
     cost_cv: float = 0.75
     latency_s: float = 0.8
     latency_sigma: float = 0.5
     streams: float = 0.0
-    categories: Mapping[str, float] = field(default_factory=dict)
+    categories: tuple[tuple[str, float], ...] = ()
     candidate: Behaviour = HEALTHY
     fault_at_s: float = 0.0
     outage: Behaviour = HEALTHY

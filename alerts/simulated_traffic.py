@@ -63,7 +63,8 @@ def records(scenario: Scenario, seed: int) -> Iterator[tuple[float, Record]]:
     """The traffic: each record with the second at which it arrives, in order."""
     draw = random.Random(seed)  # noqa: S311  a simulation, not a secret
     users, activity = _users(scenario, draw)
-    categories = list(scenario.categories), list(accumulate(scenario.categories.values()))
+    names = [name for name, _ in scenario.categories]
+    parts = list(accumulate(part for _, part in scenario.categories))
     waiting: list[Event] = []
     at, serial = 0.0, 0
     while (at := at + draw.expovariate(scenario.exchanges_per_minute / 60.0)) < scenario.duration_s:
@@ -73,7 +74,7 @@ def records(scenario: Scenario, seed: int) -> Iterator[tuple[float, Record]]:
             at,
             draw.choices(users, cum_weights=activity)[0],
             scenario.streams > 0.0 and draw.random() < scenario.streams,
-            draw.choices(categories[0], cum_weights=categories[1])[0] if categories[0] else "",
+            draw.choices(names, cum_weights=parts)[0] if names else "",
         )
         for event in _events(scenario, exchange, draw):
             heapq.heappush(waiting, event)
@@ -119,6 +120,9 @@ def _events(scenario: Scenario, exchange: _Exchange, draw: random.Random) -> Ite
             exchange.serial,
             _in_flight(exchange, ttft_s if known else None, scenario),
         )
+        if ending.outcome == "fallback" or _given_up(scenario, exchange, ending):
+            given_up = _in_flight(exchange, None, scenario, "provider_timeout")
+            yield at + scenario.patience_s, exchange.serial, given_up
         if ttft_s is not None and not known:
             yield at + ttft_s, exchange.serial, _in_flight(exchange, ttft_s, scenario)
     cost_usd = behaviour.cost * user.cost_usd * draw.lognormvariate(0.0, scenario.cost_sigma / math.sqrt(2.0))
@@ -130,9 +134,11 @@ def _ending(scenario: Scenario, exchange: _Exchange, behaviour: Behaviour, draw:
     ending = _answer(scenario, exchange.user, behaviour, draw, stream=exchange.stream)
     silent_s = ending.after_s if ending.ttft_s is None else ending.ttft_s
     if exchange.user.candidate and silent_s > scenario.patience_s:
-        instead_s = scenario.patience_s + exchange.user.latency_s
-        ttft_s = instead_s if exchange.stream else None
-        ending = _Ending(instead_s, "fallback", "provider_timeout", ttft_s)
+        baseline = scenario.behaviour(candidate=False, category=exchange.category, at=exchange.at)
+        instead = _answer(scenario, exchange.user, baseline, draw, stream=exchange.stream)
+        after_s = min(scenario.patience_s + instead.after_s, LONGEST_S)
+        ttft_s = None if instead.ttft_s is None else scenario.patience_s + instead.ttft_s
+        ending = _Ending(after_s, "fallback", "provider_timeout", ttft_s)
     leaves_s = _leaves_s(scenario, exchange, ending, behaviour, draw)
     if leaves_s >= ending.after_s:
         return ending
@@ -161,8 +167,8 @@ def _answer(
 
 
 def _faults(scenario: Scenario, user: _User, behaviour: Behaviour, draw: random.Random) -> tuple[Fault, ...]:
-    shares = {fault: base * user.faulty for fault, base in scenario.base_faults.items()}
-    shares |= behaviour.faults
+    shares = {fault: base * user.faulty for fault, base in scenario.base_faults}
+    shares |= dict(behaviour.faults)
     return tuple([fault for fault, share in shares.items() if draw.random() < share])
 
 
@@ -178,7 +184,15 @@ def _leaves_s(
     return min(leaves)
 
 
-def _in_flight(exchange: _Exchange, ttft_s: float | None, scenario: Scenario) -> InFlight:
+def _given_up(scenario: Scenario, exchange: _Exchange, ending: _Ending) -> bool:
+    """True when the candidate is given up before its caller leaves."""
+    waited = ending.outcome == "aborted" and ending.after_s > scenario.patience_s
+    return exchange.user.candidate and waited and ending.ttft_s is None
+
+
+def _in_flight(
+    exchange: _Exchange, ttft_s: float | None, scenario: Scenario, error_type: ErrorType | None = None
+) -> InFlight:
     return InFlight(
         exchange_id=f"x{exchange.serial}",
         at=EPOCH + exchange.at,
@@ -194,6 +208,7 @@ def _in_flight(exchange: _Exchange, ttft_s: float | None, scenario: Scenario) ->
         stream=exchange.stream,
         category=exchange.category,
         ttft_s=ttft_s,
+        error_type=error_type,
     )
 
 

@@ -19,6 +19,7 @@ from alerts.scenario import HEALTHY, Behaviour, Scenario
 from alerts.simulate import Detection
 from alerts.status import rule_key
 from alerts.trials import UNFED, Task, alarms, calm_week, detected, going_bad, play
+from records.outcome import Fault
 
 P95_SIGMAS = 1.6448536269514722
 JUDGE_EACH_S = 2.0
@@ -50,6 +51,8 @@ class Question:
     errors: tuple[float, ...]
     costs: tuple[float, ...]
     latencies_s: tuple[float, ...]
+    hangs: tuple[float, ...] = ()
+    faults: tuple[tuple[Fault, float], ...] = ()
     within_s: float
     seed: int
 
@@ -78,14 +81,20 @@ def healthy(question: Question) -> Scenario:
 def faults(question: Question) -> dict[str, Scenario]:
     """The bad candidates to simulate, keyed by their fault in words."""
     plain = healthy(question)
-    bad = {
-        f"{100 * error:g} % fail": replace(plain, candidate=Behaviour(error=error))
-        for error in question.errors
+    return {
+        what: going_bad(replace(plain, candidate=behaviour), within_s=question.within_s)
+        for what, behaviour in _behaviours(plain, question)
     }
-    bad |= {f"costs {cost:g}×": replace(plain, candidate=Behaviour(cost=cost)) for cost in question.costs}
+
+
+def _behaviours(plain: Scenario, question: Question) -> Iterator[tuple[str, Behaviour]]:
+    yield from ((f"{100 * share:g} % fail", Behaviour(error=share)) for share in question.errors)
+    yield from ((f"costs {cost:g}×", Behaviour(cost=cost)) for cost in question.costs)
     for p95_s in question.latencies_s:
-        bad[f"p95 of {p95_s:g} s"] = replace(plain, candidate=Behaviour(latency_s=_median_s(plain, p95_s)))
-    return {what: going_bad(scenario, within_s=question.within_s) for what, scenario in bad.items()}
+        yield f"p95 of {p95_s:g} s", Behaviour(latency_s=_median_s(plain, p95_s))
+    yield from ((f"{100 * share:g} % hang", Behaviour(hangs=share)) for share in question.hangs)
+    for fault, share in question.faults:
+        yield f"{100 * share:g} % {fault}", Behaviour(faults=((fault, share),))
 
 
 def _median_s(scenario: Scenario, p95_s: float) -> float:

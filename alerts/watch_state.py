@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from alerts.candidate_error import CandidateError, candidate_error
 from alerts.rollback_evidence import FAILURES, ArmTally, FailureSample, Path, sample_of
-from alerts.running import RunningExchange
+from alerts.running import RunningExchanges
 from alerts.selection import GuardrailSample
 from alerts.where import FailingTally, kinds_of, parts_of
 from records.outcome import Outcome
@@ -22,7 +22,7 @@ class WatchState:
     phase's share, `tallies` both arms' figures, `failures` the candidate's last failures and faulty answers,
     `failing` where they lie, `provider_error` its provider's newest error, and `paths` each rule's evidence
     over time. `step_units` are candidate users in the newest phase, at most as many as a step needs.
-    `running` are the exchanges in flight by exchange id.
+    `running` are the exchanges in flight.
     """
 
     run: int
@@ -39,7 +39,7 @@ class WatchState:
     paths: dict[str, Path] = field(default_factory=dict)
     step_phase: int = -1
     step_units: list[str] = field(default_factory=list)
-    running: dict[str, RunningExchange] = field(default_factory=dict)
+    running: RunningExchanges = field(default_factory=RunningExchanges)
 
     def add(self, outcome: Outcome, sample: GuardrailSample) -> None:
         """Add one exchange of this run that is evidence."""

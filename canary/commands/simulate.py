@@ -3,12 +3,13 @@
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, read_config, say
 from canary.config.quantity import parse_duration, parse_share
+from records.outcome import Fault
 
 if TYPE_CHECKING:
     from control.settings import CanarySettings
@@ -37,6 +38,12 @@ Costs = Annotated[
 Latencies = Annotated[
     list[str] | None, typer.Option("--latency", help="Try a candidate with this latency p95, for example 4s.")
 ]
+Hangs = Annotated[
+    list[str] | None, typer.Option("--hang", help="Try a candidate that never answers, for example 100%.")
+]
+Faults = Annotated[
+    list[str] | None, typer.Option("--fault", help="Try a candidate with an answer fault, say empty=25%.")
+]
 Within = Annotated[str, typer.Option("--within", help="Longest simulated time of a bad candidate's run.")]
 Seed = Annotated[int, typer.Option("--seed", help="The random seed; the same seed gives the same figures.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Processes. Default: one per core.")]
@@ -54,6 +61,8 @@ def simulate(
     error: Errors = None,
     cost: Costs = None,
     latency: Latencies = None,
+    hang: Hangs = None,
+    fault: Faults = None,
     within: Within = "6h",
     seed: Seed = 1,
     jobs: Jobs = None,
@@ -65,7 +74,7 @@ def simulate(
     from alerts.simulation_table import show
     from canary.commands.progress import Progress
 
-    named = error or cost or latency
+    named = error or cost or latency or hang or fault
     try:
         wanted = _chosen(read_config(config).canaries, canary)
         question = Question(
@@ -79,6 +88,8 @@ def simulate(
             errors=tuple(parse_share(each) for each in error or (() if named else ERRORS)),
             costs=tuple(_factor(each) for each in cost or (() if named else COSTS)),
             latencies_s=tuple(parse_duration(each) for each in latency or (() if named else LATENCIES)),
+            hangs=tuple(parse_share(each) for each in hang or ()),
+            faults=tuple(_fault(each) for each in fault or ()),
             within_s=parse_duration(within),
             seed=seed,
         )
@@ -117,6 +128,14 @@ def _factor(text: str) -> float:
         return float(text.strip().removesuffix("x"))
     except ValueError:
         raise ValueError(f'"{text}" is not a cost ratio; write, for example, 3x') from None
+
+
+def _fault(text: str) -> tuple[Fault, float]:
+    name, _, share = text.partition("=")
+    known = {each: each for each in get_args(Fault)}
+    if name not in known or not share:
+        raise ValueError(f'"{text}" is no answer fault; write one of {", ".join(known)}, as in empty=25%')
+    return known[name], parse_share(share)
 
 
 def _chosen(canaries: Mapping[str, "CanarySettings"], name: str | None) -> "CanarySettings":

@@ -22,14 +22,16 @@ WEEKS, OUTAGES = 2 * RUNS, 4 * RUNS // 5
 REFUND = "refund"
 USUAL = Scenario(
     base_left=0.03,
-    base_faults={"cut_off": 0.02, "refused": 0.01, "empty": 0.002, "tool_args_invalid": 0.002},
-    categories={"other": 0.95, REFUND: 0.05},
+    base_faults=(("cut_off", 0.02), ("refused", 0.01), ("empty", 0.002), ("tool_args_invalid", 0.002)),
+    categories=(("other", 0.95), (REFUND, 0.05)),
     streams=0.5,
     judge_each_s=2.0,
 )
 """Users differ in activity, errors, patience, faults and latency. Healthy p95: 1.8 s."""
 SLOW = replace(USUAL, latency_s=4.0 / 2.276)
 """A healthy p95 of 4 s."""
+BUSY = replace(USUAL, users=20_000, exchanges_per_minute=2_000.0)
+"""So many that a category of 5 % has five exchanges of the candidate in a minute."""
 OF_CATEGORY = tuple(
     replace(rule, category=REFUND) for rule in DEFAULT_RULES if rule.rule.startswith("error_rate")
 )
@@ -45,20 +47,20 @@ BAD: dict[str, tuple[Scenario, int]] = {
         replace(SLOW, candidate=Behaviour(latency_s=3.0 * SLOW.latency_s)),
         12,
     ),
-    "empty, 100 %": (replace(USUAL, candidate=Behaviour(faults={"empty": 1.0})), 12),
-    "empty, 25 %": (replace(USUAL, candidate=Behaviour(faults={"empty": 0.25})), 45),
+    "empty, 100 %": (replace(USUAL, candidate=Behaviour(faults=(("empty", 1.0),))), 12),
+    "empty, 25 %": (replace(USUAL, candidate=Behaviour(faults=(("empty", 0.25),))), 45),
     "invalid tool arguments, 25 %": (
-        replace(USUAL, candidate=Behaviour(faults={"tool_args_invalid": 0.25})),
+        replace(USUAL, candidate=Behaviour(faults=(("tool_args_invalid", 0.25),))),
         45,
     ),
     "40 % errors in a category of 5 %": (
-        replace(USUAL, candidate=Behaviour(error=0.4, category=REFUND)),
+        replace(BUSY, candidate=Behaviour(error=0.4, category=REFUND)),
         60,
     ),
 }
 PAGED: dict[str, tuple[Scenario, int]] = {
-    "refused, 25 %": (replace(USUAL, candidate=Behaviour(faults={"refused": 0.25})), 45),
-    "cut off, 25 %": (replace(USUAL, candidate=Behaviour(faults={"cut_off": 0.25})), 45),
+    "refused, 25 %": (replace(USUAL, candidate=Behaviour(faults=(("refused", 0.25),))), 45),
+    "cut off, 25 %": (replace(USUAL, candidate=Behaviour(faults=(("cut_off", 0.25),))), 45),
 }
 
 

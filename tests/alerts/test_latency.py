@@ -93,7 +93,7 @@ def test_an_exchange_counts_once_whatever_becomes_of_it(flying: Flying, ending: 
     evidence = flying.after(5.0)["latency_vs_baseline"].evidence
     assert (evidence["outcomes"], evidence["bad"]) == (1, 1)
     assert evidence["adverse_units"] == 1
-    assert flying.traffic.watch.state.running == {}
+    assert flying.traffic.watch.state.running.exchanges == {}
 
 
 def test_both_arms_hanging_alike_convict_nobody(traffic_of: Any) -> None:
@@ -166,7 +166,7 @@ def test_a_worker_that_died_takes_its_exchanges_along(flying: Flying) -> None:
     flying.warm()
     flying.start(8)
     flying.traffic.watch.forget_worker(("", 1, 4711))
-    assert len(flying.traffic.watch.state.running) == 8
+    assert len(flying.traffic.watch.state.running.exchanges) == 8
     flying.traffic.watch.forget_worker(WORKER)
     assert flying.after(60.0)["latency_vs_baseline"].evidence["outcomes"] == 0
 
@@ -175,16 +175,16 @@ def test_an_exchange_without_an_end_is_forgotten_after_the_longest(flying: Flyin
     flying.warm()
     flying.start()
     flying.after(690.0)
-    assert len(flying.traffic.watch.state.running) == 1
+    assert len(flying.traffic.watch.state.running.exchanges) == 1
     flying.after(20.0)
-    assert flying.traffic.watch.state.running == {}
+    assert flying.traffic.watch.state.running.exchanges == {}
 
 
 def test_exchanges_of_another_run_or_that_the_hash_did_not_assign_are_left_out(flying: Flying) -> None:
     flying.start(run=2)
     flying.start(reason="pinned")
     flying.start(canary="another")
-    assert flying.traffic.watch.state.running == {}
+    assert flying.traffic.watch.state.running.exchanges == {}
 
 
 def test_what_is_in_flight_outlives_a_checkpoint_and_no_reboot(flying: Flying) -> None:
@@ -248,3 +248,22 @@ def test_an_exchange_that_the_breaker_kept_away_is_no_failure_in_flight_either(t
     flying.warm()
     flying.start(8, error_type="breaker_open")
     assert flying.after(5.0)["error_rate"].evidence["observations"] == 0
+
+
+def test_where_both_arms_hang_and_only_the_candidates_wait_ends_nobody_is_convicted(traffic_of: Any) -> None:
+    """The baseline may take minutes; the candidate is given up after 30 s."""
+    errors = [rule for rule in DEFAULT_RULES if rule.rule.startswith("error_rate")]
+    flying = Flying(traffic_of(Watch("support-nov", errors)))
+    flying.warm()
+    waiting: list[tuple[str, float]] = []
+    for second in range(90):
+        flying.start(19, arm="baseline")
+        waiting += [(each, flying.traffic.now) for each in flying.start(1)]
+        statuses = flying.after(1.0)
+        if second >= 30:
+            given_up, began = waiting[second - 30]
+            news = {"unit": f"unit-{given_up[1:]}", "mono": began, "error_type": "provider_timeout"}
+            flying.start(exchange_id=given_up, **news)
+    assert statuses["error_rate_vs_baseline"].evidence["observations"] > 500
+    assert {status.action for status in statuses.values()} <= {None, "hold"}
+    assert statuses["outage"].action == "hold"

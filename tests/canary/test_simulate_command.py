@@ -125,3 +125,16 @@ def test_which_canary_is_meant_must_be_said_where_there_are_several(config: Path
 )
 def test_traffic_that_cannot_be_is_refused(config: Path, option: str, value: str, message: str) -> None:
     assert message in refused(config, option, value)
+
+
+def test_a_candidate_that_hangs_and_one_with_empty_answers_are_rolled_back(config: Path) -> None:
+    arguments = ("--weeks", "0", "--runs", "2", "--hang", "100%", "--fault", "empty=100%", "--rate", "4")
+    bad = asked(config, *arguments)["bad_candidates"]
+    assert [each["candidate"] for each in bad] == ["100 % hang", "100 % empty"]
+    assert [sum(each["rolled_back"].values()) for each in bad] == [2, 2]
+    assert bad[1]["rolled_back"] == {"empty": 2}
+
+
+@pytest.mark.parametrize("fault", ["bored=25%", "empty", "empty=much"])
+def test_a_fault_that_cannot_be_simulated_is_refused(config: Path, fault: str) -> None:
+    assert "25%" in refused(config, "--fault", fault) or "much" in refused(config, "--fault", fault)

@@ -231,7 +231,7 @@ def test_an_exchange_in_flight_is_watched_until_its_outcome_or_the_end_of_its_wo
     desk.pass_s(10.0, outcomes=False)
     desk.monitor.take(WorkerEvents(in_flight=[(key, in_flight(desk, 1))]))
     watch = desk.monitor.canaries["trial"].watch
-    assert set(watch.state.running) == {"running-1"}
+    assert set(watch.state.running.exchanges) == {"running-1"}
     if ending == "outcome":
         outcome = replace(desk.outcome("candidate"), exchange_id="running-1")
         desk.monitor.take(WorkerEvents(records=[outcome], heard=1))
@@ -240,4 +240,4 @@ def test_an_exchange_in_flight_is_watched_until_its_outcome_or_the_end_of_its_wo
     else:
         desk.mono += FORGOTTEN_AFTER_S
         desk.monitor.judge(NOW + desk.mono, desk.mono)
-    assert watch.state.running == {}
+    assert watch.state.running.exchanges == {}
