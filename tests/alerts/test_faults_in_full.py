@@ -43,9 +43,9 @@ BAD: dict[str, tuple[Scenario, int]] = {
         12,
     ),
     "hangs, no app timeout": (replace(USUAL, candidate=Behaviour(hangs=1.0)), 12),
-    "3 times as slow as a p95 of 4 s": (
+    "3 times as slow as a p95 of 4 s": (  # 40 % of its exchanges are slower than 1.5 times that p95
         replace(SLOW, candidate=Behaviour(latency_s=3.0 * SLOW.latency_s)),
-        12,
+        30,
     ),
     "empty, 100 %": (replace(USUAL, candidate=Behaviour(faults=(("empty", 1.0),))), 12),
     "empty, 25 %": (replace(USUAL, candidate=Behaviour(faults=(("empty", 0.25),))), 45),
@@ -150,10 +150,14 @@ def test_an_outage_of_both_arms_rolls_nothing_back(pool: ProcessPoolExecutor, ou
 def test_callers_in_flight_of_both_arms_who_leave_at_once_roll_nothing_back(
     pool: ProcessPoolExecutor,
 ) -> None:
-    bursts = tuple(600.0 * number for number in range(1, 12))
     scenario = replace(
-        USUAL, exchanges_per_minute=1200.0, cancelled_s=bursts, duration_s=7200.0, judge_each_s=5.0
+        USUAL,
+        users=10_000,
+        exchanges_per_minute=1200.0,
+        latency_s=8.0,
+        cancelled_s=(600.0, 1200.0, 1800.0, 2400.0, 3000.0),
+        judge_each_s=5.0,
     )
-    found = alarms(played(pool, [replace(scenario, latency_s=8.0)] * (RUNS // 10)))
+    found = alarms(played(pool, [scenario] * (RUNS // 25)))
     print(f"\nbursts: {found.runs} runs, rolled back {dict(found.rolled_back)}, paged {dict(found.paged)}")
     assert not found.rolled_back
