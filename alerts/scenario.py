@@ -7,7 +7,7 @@ from records.outcome import Fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Behaviour:
+class ArmBehaviour:
     """How an arm behaves while it is not healthy. None and empty: as a healthy arm.
 
     `error` is the share of exchanges that fail, `left` that of those whose caller leaves before the end,
@@ -26,7 +26,7 @@ class Behaviour:
     category: str | None = None
 
 
-HEALTHY = Behaviour()
+HEALTHY = ArmBehaviour()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +34,11 @@ class Scenario:
     """The traffic and its fault.
 
     Users differ. Their activity is gamma distributed (shape .5: a few send most). `base_error` and
-    `base_left`, as in `Behaviour`, are the means of beta distributions over users (`alike` > 0: the smaller,
-    the more some users always fail). `base_faults` are means of gamma distributions (shape .5). Half of the
-    variance of the log cost (log-normal, coefficient of variation `cost_cv`) and of the log latency (median
-    `latency_s`, sigma `latency_sigma`) is between users. A share `streams` of the exchanges are streams, with
-    the first token after a quarter of their time. `categories` are shares of the traffic.
+    `base_left` (`ArmBehaviour.error` and `left`) are the means of beta distributions over users (`alike` > 0:
+    the smaller, the more some users always fail). `base_faults` are means of gamma distributions (shape .5).
+    Half of the variance of the log cost (log-normal, coefficient of variation `cost_cv`) and of the log
+    latency (median `latency_s`, sigma `latency_sigma`) is between users. A share `streams` of the exchanges
+    are streams, with the first token after a quarter of their time. `categories` are shares of the traffic.
 
     From `fault_at_s` on, the candidate behaves as `candidate` says; during `outage_s`, both arms as `outage`.
     Callers leave `app_timeout_s` after the start. The baseline answers for a candidate that is silent for
@@ -58,9 +58,9 @@ class Scenario:
     latency_sigma: float = 0.5
     streams: float = 0.0
     categories: tuple[tuple[str, float], ...] = ()
-    candidate: Behaviour = HEALTHY
+    candidate: ArmBehaviour = HEALTHY
     fault_at_s: float = 0.0
-    outage: Behaviour = HEALTHY
+    outage: ArmBehaviour = HEALTHY
     outage_s: tuple[float, float] | None = None
     app_timeout_s: float | None = None
     patience_s: float = 30.0
@@ -73,7 +73,7 @@ class Scenario:
         """The sigma of the costs' logarithm."""
         return math.sqrt(math.log1p(self.cost_cv**2))
 
-    def behaviour(self, *, candidate: bool, category: str, at: float) -> Behaviour:
+    def behaviour(self, *, candidate: bool, category: str, at: float) -> ArmBehaviour:
         """How an arm behaves at second `at` in this category."""
         if self.outage_s is not None and self.outage_s[0] <= at < self.outage_s[1]:
             return self.outage

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
-from alerts.scenario import Behaviour, Scenario
+from alerts.scenario import ArmBehaviour, Scenario
 from records.outcome import IN_FLIGHT_AFTER_S, ErrorType, Fault, InFlight, Outcome, OutcomeName
 from routing.canary import ArmName
 
@@ -129,7 +129,7 @@ def _events(scenario: Scenario, exchange: _Exchange, draw: random.Random) -> Ite
     yield at + ending.after_s, exchange.serial + 1, _outcome(exchange, ending, cost_usd, scenario)
 
 
-def _ending(scenario: Scenario, exchange: _Exchange, behaviour: Behaviour, draw: random.Random) -> _Ending:
+def _ending(scenario: Scenario, exchange: _Exchange, behaviour: ArmBehaviour, draw: random.Random) -> _Ending:
     """How the exchange ends: the caller leaves, the baseline answers for the candidate, or it is over."""
     ending = _answer(scenario, exchange.user, behaviour, draw, stream=exchange.stream)
     silent_s = ending.after_s if ending.ttft_s is None else ending.ttft_s
@@ -147,7 +147,7 @@ def _ending(scenario: Scenario, exchange: _Exchange, behaviour: Behaviour, draw:
 
 
 def _answer(
-    scenario: Scenario, user: _User, behaviour: Behaviour, draw: random.Random, *, stream: bool
+    scenario: Scenario, user: _User, behaviour: ArmBehaviour, draw: random.Random, *, stream: bool
 ) -> _Ending:
     if behaviour.hangs > 0.0 and draw.random() < behaviour.hangs:
         return _Ending(LONGEST_S, "error", "provider_timeout")
@@ -166,14 +166,16 @@ def _answer(
     )
 
 
-def _faults(scenario: Scenario, user: _User, behaviour: Behaviour, draw: random.Random) -> tuple[Fault, ...]:
+def _faults(
+    scenario: Scenario, user: _User, behaviour: ArmBehaviour, draw: random.Random
+) -> tuple[Fault, ...]:
     shares = {fault: base * user.faulty for fault, base in scenario.base_faults}
     shares |= dict(behaviour.faults)
     return tuple([fault for fault, share in shares.items() if draw.random() < share])
 
 
 def _leaves_s(
-    scenario: Scenario, exchange: _Exchange, ending: _Ending, behaviour: Behaviour, draw: random.Random
+    scenario: Scenario, exchange: _Exchange, ending: _Ending, behaviour: ArmBehaviour, draw: random.Random
 ) -> float:
     """The seconds after which the caller leaves; infinite for one who stays."""
     leaves = [math.inf if scenario.app_timeout_s is None else scenario.app_timeout_s]

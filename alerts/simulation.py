@@ -15,7 +15,7 @@ from typing import Any
 from scipy.stats import beta
 
 from alerts.rule import Rule
-from alerts.scenario import HEALTHY, Behaviour, Scenario
+from alerts.scenario import HEALTHY, ArmBehaviour, Scenario
 from alerts.simulate import Detection
 from alerts.status import rule_key
 from alerts.trials import UNFED, Task, alarms, calm_week, detected, going_bad, play
@@ -87,14 +87,14 @@ def faults(question: Question) -> dict[str, Scenario]:
     }
 
 
-def _behaviours(plain: Scenario, question: Question) -> Iterator[tuple[str, Behaviour]]:
-    yield from ((f"{100 * share:g} % fail", Behaviour(error=share)) for share in question.errors)
-    yield from ((f"costs {cost:g}×", Behaviour(cost=cost)) for cost in question.costs)
+def _behaviours(plain: Scenario, question: Question) -> Iterator[tuple[str, ArmBehaviour]]:
+    yield from ((f"{100 * share:g} % fail", ArmBehaviour(error=share)) for share in question.errors)
+    yield from ((f"costs {cost:g}×", ArmBehaviour(cost=cost)) for cost in question.costs)
     for p95_s in question.latencies_s:
-        yield f"p95 of {p95_s:g} s", Behaviour(latency_s=_median_s(plain, p95_s))
-    yield from ((f"{100 * share:g} % hang", Behaviour(hangs=share)) for share in question.hangs)
+        yield f"p95 of {p95_s:g} s", ArmBehaviour(latency_s=_median_s(plain, p95_s))
+    yield from ((f"{100 * share:g} % hang", ArmBehaviour(hangs=share)) for share in question.hangs)
     for fault, share in question.faults:
-        yield f"{100 * share:g} % {fault}", Behaviour(faults=((fault, share),))
+        yield f"{100 * share:g} % {fault}", ArmBehaviour(faults=((fault, share),))
 
 
 def _median_s(scenario: Scenario, p95_s: float) -> float:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from alerts.rule import DEFAULT_RULES, LISTED_RULES, Rule
-from alerts.scenario import Behaviour, Scenario
+from alerts.scenario import ArmBehaviour, Scenario
 from alerts.simulate import Detection
 from alerts.trials import Task, alarms, calm_week, detected, going_bad, play
 
@@ -39,28 +39,28 @@ WITH_CATEGORY = (*DEFAULT_RULES, *OF_CATEGORY)
 
 BAD: dict[str, tuple[Scenario, int]] = {
     "hangs, app timeout of 30 s": (
-        replace(USUAL, candidate=Behaviour(hangs=1.0), app_timeout_s=30.0, patience_s=600.0),
+        replace(USUAL, candidate=ArmBehaviour(hangs=1.0), app_timeout_s=30.0, patience_s=600.0),
         12,
     ),
-    "hangs, no app timeout": (replace(USUAL, candidate=Behaviour(hangs=1.0)), 12),
+    "hangs, no app timeout": (replace(USUAL, candidate=ArmBehaviour(hangs=1.0)), 12),
     "3 times as slow as a p95 of 4 s": (  # 40 % of its exchanges are slower than 1.5 times that p95
-        replace(SLOW, candidate=Behaviour(latency_s=3.0 * SLOW.latency_s)),
+        replace(SLOW, candidate=ArmBehaviour(latency_s=3.0 * SLOW.latency_s)),
         30,
     ),
-    "empty, 100 %": (replace(USUAL, candidate=Behaviour(faults=(("empty", 1.0),))), 12),
-    "empty, 25 %": (replace(USUAL, candidate=Behaviour(faults=(("empty", 0.25),))), 45),
+    "empty, 100 %": (replace(USUAL, candidate=ArmBehaviour(faults=(("empty", 1.0),))), 12),
+    "empty, 25 %": (replace(USUAL, candidate=ArmBehaviour(faults=(("empty", 0.25),))), 45),
     "invalid tool arguments, 25 %": (
-        replace(USUAL, candidate=Behaviour(faults=(("tool_args_invalid", 0.25),))),
+        replace(USUAL, candidate=ArmBehaviour(faults=(("tool_args_invalid", 0.25),))),
         45,
     ),
     "40 % errors in a category of 5 %": (
-        replace(BUSY, candidate=Behaviour(error=0.4, category=REFUND)),
+        replace(BUSY, candidate=ArmBehaviour(error=0.4, category=REFUND)),
         60,
     ),
 }
 PAGED: dict[str, tuple[Scenario, int]] = {
-    "refused, 25 %": (replace(USUAL, candidate=Behaviour(faults=(("refused", 0.25),))), 45),
-    "cut off, 25 %": (replace(USUAL, candidate=Behaviour(faults=(("cut_off", 0.25),))), 45),
+    "refused, 25 %": (replace(USUAL, candidate=ArmBehaviour(faults=(("refused", 0.25),))), 45),
+    "cut off, 25 %": (replace(USUAL, candidate=ArmBehaviour(faults=(("cut_off", 0.25),))), 45),
 }
 
 
@@ -126,10 +126,10 @@ def test_equal_arms_with_faults_and_callers_who_leave_are_left_alone(pool: Proce
 
 @pytest.mark.parametrize(
     "outage",
-    [Behaviour(error=0.2), Behaviour(error=1.0), Behaviour(hangs=0.3), Behaviour(hangs=1.0)],
+    [ArmBehaviour(error=0.2), ArmBehaviour(error=1.0), ArmBehaviour(hangs=0.3), ArmBehaviour(hangs=1.0)],
     ids=["20 % fail", "all fail", "30 % hang", "all hang"],
 )
-def test_an_outage_of_both_arms_rolls_nothing_back(pool: ProcessPoolExecutor, outage: Behaviour) -> None:
+def test_an_outage_of_both_arms_rolls_nothing_back(pool: ProcessPoolExecutor, outage: ArmBehaviour) -> None:
     scenario = replace(
         USUAL,
         outage_s=(1200.0, 1800.0),

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from alerts.rule import DEFAULT_RULES, Rule
-from alerts.scenario import Behaviour, Scenario
+from alerts.scenario import ArmBehaviour, Scenario
 from alerts.simulate import Detection
 from alerts.trials import Task, alarms, calm_week, detected, play
 
@@ -41,7 +41,7 @@ def played(
 def test_a_failing_candidate_is_rolled_back_soon(
     pool: ProcessPoolExecutor, error: float, usual: int, rare: int | None, base: float
 ) -> None:
-    scenario = Scenario(candidate=Behaviour(error=error), base_error=base)
+    scenario = Scenario(candidate=ArmBehaviour(error=error), base_error=base)
     found = detected(played(pool, [scenario] * 1000, ERROR_RULES), 0.0)
     print(f"\n{error:.0%} errors, base {base:.0%}: {found.outcomes} candidate outcomes of {found.runs} runs")
     assert sum(found.rolled_back.values()) == found.runs
@@ -57,7 +57,7 @@ def test_a_candidate_that_fails_after_a_thousand_clean_outcomes_is_rolled_back_t
 ) -> None:
     clean_s = 1000 * PER_OUTCOME_S
     scenario = Scenario(
-        candidate=Behaviour(error=0.25),
+        candidate=ArmBehaviour(error=0.25),
         base_error=base,
         alike=alike,
         fault_at_s=clean_s,
@@ -78,7 +78,7 @@ def test_where_all_of_few_users_have_failed_before_the_absolute_rule_alone_takes
     clean_s = 1000 * PER_OUTCOME_S
     scenario = Scenario(
         users=500,
-        candidate=Behaviour(error=0.25),
+        candidate=ArmBehaviour(error=0.25),
         base_error=0.02,
         alike=200.0,
         fault_at_s=clean_s,
@@ -117,7 +117,7 @@ def test_an_outage_of_the_provider_is_paged_once_and_rolls_nothing_back(
 ) -> None:
     scenario = Scenario(
         outage_s=(1200.0, 1800.0),
-        outage=Behaviour(error=error),
+        outage=ArmBehaviour(error=error),
         fault_at_s=1200.0,
         duration_s=2700.0,
         base_error=0.01,
@@ -135,9 +135,9 @@ def test_an_outage_of_the_provider_is_paged_once_and_rolls_nothing_back(
 
 
 TEN_A_SECOND = Scenario(users=20_000, exchanges_per_minute=600.0)
-DEAR = replace(TEN_A_SECOND, cost_cv=1.0, candidate=Behaviour(cost=3.0))
+DEAR = replace(TEN_A_SECOND, cost_cv=1.0, candidate=ArmBehaviour(cost=3.0))
 # A p95 of 4 s with 18 % slower than 3 s: the log-normal of this median and sigma.
-SLOW = replace(TEN_A_SECOND, candidate=Behaviour(latency_s=2.092, latency_sigma=0.394))
+SLOW = replace(TEN_A_SECOND, candidate=ArmBehaviour(latency_s=2.092, latency_sigma=0.394))
 
 
 @pytest.mark.parametrize(("rule", "scenario"), [("cost_per_request", DEAR), ("latency_p95", SLOW)])

@@ -6,14 +6,14 @@ from statistics import fmean, median, stdev
 import pytest
 
 from alerts.rule import DEFAULT_RULES
-from alerts.scenario import Behaviour, Scenario
+from alerts.scenario import ArmBehaviour, Scenario
 from alerts.simulate import Detection, detect
 from alerts.simulated_traffic import records
 from records.outcome import Outcome
 
 WEEK_S = 7 * 86_400.0
 ERROR_RULES = DEFAULT_RULES[:2]
-SLOW = Behaviour(latency_s=2.0, latency_sigma=0.0)
+SLOW = ArmBehaviour(latency_s=2.0, latency_sigma=0.0)
 
 
 def exchanges(scenario: Scenario, seed: int) -> list[Outcome]:
@@ -32,7 +32,7 @@ def late(needed: list[int]) -> int:
 
 
 def failing(error: float, runs: int, *, base: float, alike: float = 20.0) -> list[int]:
-    scenario = Scenario(candidate=Behaviour(error=error), base_error=base, alike=alike)
+    scenario = Scenario(candidate=ArmBehaviour(error=error), base_error=base, alike=alike)
     return outcomes_needed([detect(scenario, seed, ERROR_RULES) for seed in range(runs)])
 
 
@@ -70,7 +70,7 @@ def test_an_outage_of_the_provider_is_paged_once_and_blames_nobody() -> None:
 
 def outage(error: float) -> Scenario:
     return Scenario(
-        outage_s=(1200.0, 1800.0), outage=Behaviour(error=error), duration_s=4500.0, judge_each_s=5.0
+        outage_s=(1200.0, 1800.0), outage=ArmBehaviour(error=error), duration_s=4500.0, judge_each_s=5.0
     )
 
 
@@ -92,7 +92,9 @@ def test_users_differ_and_the_base_rate_is_what_was_asked_for() -> None:
 
 
 def test_costs_have_the_spread_and_the_factor_that_were_asked_for() -> None:
-    scenario = Scenario(users=20_000, exchanges_per_minute=600.0, cost_cv=0.75, candidate=Behaviour(cost=3.0))
+    scenario = Scenario(
+        users=20_000, exchanges_per_minute=600.0, cost_cv=0.75, candidate=ArmBehaviour(cost=3.0)
+    )
     traffic = list(exchanges(replace(scenario, share=0.5, duration_s=3600.0), 5))
     mean: dict[str, float] = {}
     for arm in ("baseline", "candidate"):
@@ -110,7 +112,7 @@ def test_a_candidate_is_slow_from_the_fault_on_and_not_before() -> None:
 
 
 def test_a_seldom_looked_at_guardrail_convicts_with_the_same_outcome() -> None:
-    scenario = Scenario(candidate=Behaviour(error=0.5), base_error=0.0)
+    scenario = Scenario(candidate=ArmBehaviour(error=0.5), base_error=0.0)
     often, seldom = (detect(replace(scenario, judge_each_s=each), 3, ERROR_RULES) for each in (1.0, 30.0))
     assert often.rolled_back_by == seldom.rolled_back_by
     assert often.at_s <= seldom.at_s <= often.at_s + 31.0
