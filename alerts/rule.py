@@ -58,6 +58,8 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule(rule="latency_vs_baseline", limit=1.5, window_s=None, minimum=3, action="rollback"),
     Rule(rule="abandoned", limit=1.5, window_s=None, minimum=3, action="rollback"),
     Rule(rule="answer_faults", limit=1.5, window_s=None, minimum=3, action="page"),
+    Rule(rule="refused", limit=1.5, window_s=None, minimum=3, action="page"),
+    Rule(rule="cut_off", limit=1.5, window_s=None, minimum=3, action="page"),
     Rule(rule="empty", limit=3.0, window_s=None, minimum=3, action="rollback"),
     Rule(rule="invalid_output", limit=3.0, window_s=None, minimum=3, action="rollback"),
     Rule(rule="cost_per_request", limit=2.0, window_s=1800.0, minimum=30, action="rollback"),
@@ -70,9 +72,3 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule(rule="telemetry", limit=900.0, window_s=900.0, minimum=1, action="hold"),
 )
 """Those that may roll back number eight. Each convicts a healthy candidate with probability .001."""
-
-LISTED_RULES: tuple[Rule, ...] = (
-    Rule(rule="refused", limit=1.5, window_s=None, minimum=3, action="page"),
-    Rule(rule="cut_off", limit=1.5, window_s=None, minimum=3, action="page"),
-)
-"""Rules that only a list names: `answer_faults` watches both by default."""

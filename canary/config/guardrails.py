@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from alerts.rule import DEFAULT_RULES, LISTED_RULES, RATINGS, Rule, RuleName
+from alerts.rule import DEFAULT_RULES, RATINGS, Rule, RuleName
 from alerts.status import rule_key
 from canary.config.quantity import parse_duration, parse_share
 from canary.config.sections import GuardrailSection
 
-_DEFAULTS = {rule.rule: rule for rule in (*DEFAULT_RULES, *LISTED_RULES)}
+_DEFAULTS = {rule.rule: rule for rule in DEFAULT_RULES}
 WHOLE_ONLY: tuple[RuleName, ...] = (*RATINGS, "escalated", "repeat_question", "telemetry")
 """Rules that cannot be narrowed to a category or segment."""
 OF_PARTS: tuple[RuleName, ...] = (

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.rule import DEFAULT_RULES, LISTED_RULES, Rule, RuleName
+from alerts.rule import DEFAULT_RULES, Rule, RuleName
 from canary.config import guardrails
 from canary.config.sections import GuardrailSection
 
@@ -16,7 +16,7 @@ def test_an_empty_list_is_no_rule_at_all() -> None:
 
 
 def test_what_is_left_out_is_as_in_the_default_rule() -> None:
-    rules = (*DEFAULT_RULES, *LISTED_RULES)
+    rules = DEFAULT_RULES
     assert guardrails.rules([GuardrailSection(rule=rule.rule) for rule in rules]) == rules
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from alerts.rule import DEFAULT_RULES, LISTED_RULES
+from alerts.rule import DEFAULT_RULES
 from canary.config import Config, ConfigError, load, parse
 from canary.config.names import COMPUTED
 from canary.config.schema import json_schema
@@ -133,7 +133,7 @@ def test_the_documented_guardrails_are_the_default_ones() -> None:
         for rule, limit, window, minimum, action in rows
     ]
     written = read(TRIAL + f"    guardrails: [{', '.join(rules)}]\n")
-    assert written.canaries["trial"].guardrails == (*DEFAULT_RULES, *LISTED_RULES)
+    assert written.canaries["trial"].guardrails == DEFAULT_RULES
     assert read(TRIAL).canaries["trial"].guardrails == DEFAULT_RULES
 
 
