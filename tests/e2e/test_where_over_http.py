@@ -75,6 +75,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, Hook
         stage.provider.behave(CANDIDATE, Behaviour(rejects=("max_tokens",)))
         support = Support(stage, http)
         support.ask_until_rolled_back()
+        eventually(lambda: stage.status("support-nov")["rollback"])  # the store has it
         yield stage, hook, support
 
 
