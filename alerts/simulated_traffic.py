@@ -169,7 +169,7 @@ def _answer(
 def _faults(
     scenario: Scenario, user: _User, behaviour: ArmBehaviour, draw: random.Random
 ) -> tuple[Fault, ...]:
-    shares = {fault: base * user.faulty for fault, base in scenario.base_faults}
+    shares: dict[Fault, float] = {fault: base * user.faulty for fault, base in scenario.base_faults}
     shares |= dict(behaviour.faults)
     return tuple([fault for fault, share in shares.items() if draw.random() < share])
 
