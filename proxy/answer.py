@@ -100,6 +100,17 @@ class AnswerFacts:
         return found
 
 
+def _good_answer() -> AnswerFacts:
+    answer = AnswerFacts()
+    choice = answer.choice(0)
+    choice.reason, choice.content = "stop", True
+    return answer
+
+
+GOOD_ANSWER = _good_answer()
+"""The facts of most answers: one choice with content, which stopped by itself. Shared, so never changed."""
+
+
 def finish_word(words: Mapping[str, Finish], reason: str | None) -> Finish | None:
     """Translate a provider's reason; None without one, `other` for one that is not in `words`."""
     return words.get(reason, "other") if reason else None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.answer import in_order
+from proxy.answer import GOOD_ANSWER, in_order
 from proxy.attempt import Attempt
 from proxy.call import Call
 from proxy.checker import Checker
@@ -17,6 +17,7 @@ from routing.canary import ArmName
 Answer = tuple[Finish | None, tuple[Fault, ...], OutputCheck]
 UNASKED = Judgement("")
 NO_ANSWER: Answer = (None, (), "")
+_GOOD: Answer = ("stop", (), "")
 
 
 class Examination:
@@ -59,6 +60,8 @@ def answer_of(call: Call, attempt: Attempt, examination: Examination | None) -> 
     if attempt.output is not None:
         judgement = examination.judgement if examination is not None else NOT_JUDGED
     facts = attempt.reader.answer
+    if facts is GOOD_ANSWER and judgement is UNASKED:
+        return _GOOD
     if facts is None:
         return "unknown", in_order(judgement.faults), judgement.check
     return facts.finish, in_order(facts.faults() | judgement.faults), judgement.check

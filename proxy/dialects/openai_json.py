@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.answer import AnswerFacts
+from proxy.answer import GOOD_ANSWER, AnswerFacts
 from proxy.dialects.openai_choice import fills, note_reason
 from proxy.dialects.openai_usage import OpenAIUsage
 from proxy.dialects.operation import UNREADABLE, JsonReading, given
@@ -62,6 +62,8 @@ def read_json(body: bytes) -> JsonReading:
 
 
 def _facts(choices: Sequence[_Whole]) -> AnswerFacts:
+    if len(choices) == 1 and _is_good_text(choices[0]):
+        return GOOD_ANSWER
     facts = AnswerFacts()
     for whole in choices:
         choice = facts.choice(whole.index or 0)
@@ -75,6 +77,16 @@ def _facts(choices: Sequence[_Whole]) -> AnswerFacts:
         if whole.finish_reason:
             note_reason(choice, whole.finish_reason)
     return facts
+
+
+def _is_good_text(whole: _Whole) -> bool:
+    """True for a first choice that is nothing but text and stopped by itself, as most do."""
+    message = whole.message
+    if message is None or whole.finish_reason != "stop" or whole.index or message.refusal:
+        return False
+    content = message.content
+    text = isinstance(content, str) and content and not content.isspace()
+    return bool(text) and not (message.tool_calls or message.function_call)
 
 
 def _read_counted(body: bytes) -> JsonReading:
