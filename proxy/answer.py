@@ -3,21 +3,13 @@
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from typing import get_args
 
 from records.outcome import Fault, Finish
 
 _EMPTY = re.compile(rb'(?:null|\[\s*\]|\{\s*\}|"(?:\s|\\[nrtfv]|\\u00a0|\xc2\xa0)*")')
 
-_ORDER: tuple[Fault, ...] = (
-    "cut_off",
-    "refused",
-    "empty",
-    "tool_args_invalid",
-    "tool_args_off_schema",
-    "tool_unknown",
-    "json_invalid",
-    "json_off_schema",
-)
+_ORDER: tuple[Fault, ...] = get_args(Fault)
 
 
 def filled(raw: bytes) -> bool:
