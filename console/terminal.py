@@ -69,7 +69,16 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
         head.add_row(
             "run", f"{canary['run']}, started {words.span(max(0.0, now - canary['started_at']))} ago"
         )
+    if canary.get("open_incident"):
+        head.add_row("incident", Text(_incident(canary["open_incident"], now), "bold red"))
+    if canary.get("base_path"):
+        head.add_row("reached by", f"the base URL http://HOST:PORT{canary['base_path']}")
     return head
+
+
+def _incident(incident: Mapping[str, Any], now: float) -> str:
+    """An open incident: how long, and what has been done."""
+    return f"open for {words.span(max(0.0, now - incident['opened_at']))}; {incident['done']}"
 
 
 def _step_bar(ramp: Mapping[str, Any]) -> Table | None:

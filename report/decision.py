@@ -68,7 +68,7 @@ def _blockers(findings: Findings) -> list[str]:
             f"{_p(findings.srm.p_value)}): users were lost or misrouted, so no comparison can be trusted."
         )
     if findings.canary.rolled_back:
-        found.append("This run was rolled back by a guardrail or a person.")
+        found.append(findings.canary.rollback or "This run was rolled back by a guardrail or a person.")
     found += [
         _miss(judged, line)
         for judged, line in zip(findings.judged, findings.lines, strict=True)

@@ -17,6 +17,7 @@ class JudgedCanary:
     phase (a sample from the store has its own). `baseline` and `candidate` are None if unknown.
     `rubric_sha256` is the hash taken at the start (None: not fixed). `compensating_factor` is what a person
     recorded to outweigh a miss. `retro`: the criteria were chosen after the run.
+    `rollback` says in a sentence who rolled this run back, and why; "" if unknown.
     """
 
     name: str
@@ -31,6 +32,7 @@ class JudgedCanary:
     baseline: Arm | None = None
     candidate: Arm | None = None
     rolled_back: bool = False
+    rollback: str = ""
     rubric_sha256: str | None = None
     compensating_factor: str | None = None
     retro: bool = False

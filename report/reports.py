@@ -9,6 +9,8 @@ from pathlib import Path
 from records.benchmarks import Benchmarks
 from records.decisions import Decision, Decisions
 from records.store import Store
+from records.store.facts import StoredRollback
+from records.store.rollbacks import newest
 from report import render
 from report.benchmarked import benchmarks_of
 from report.cohort import mirrored, to_judge
@@ -57,9 +59,11 @@ def report_of(
     asked = current if run is None else run
     decision = Decisions(store).latest(name, asked)
     fixed = store.rubric(name)
+    rolled_back = known is not None and (asked != current or known.state.state == "rolled_back")
     judged = replace(
         judged if retro is None else _under(judged, retro, settings),
-        rolled_back=known is not None and (asked != current or known.state.state == "rolled_back"),
+        rolled_back=rolled_back,
+        rollback=_rollback(newest(store, name, run=asked, limit=1)) if rolled_back else "",
         rubric_sha256=fixed.sha256 if fixed is not None else None,
         compensating_factor=_compensating(decision),
     )
@@ -137,6 +141,13 @@ def _under(judged: JudgedCanary, retro: Sequence[Criterion], settings: ReportSet
 def _compensating(decision: Decision | None) -> str | None:
     """The compensating factor, if the newest decision is to ship."""
     return decision.compensating if decision is not None and decision.decision == "ship" else None
+
+
+def _rollback(stored: Sequence[StoredRollback]) -> str:
+    """Who rolled the run back, and why; "" if nothing is stored about it."""
+    who = stored[0].why.get("who", "") if stored else ""
+    reason = str(stored[0].why.get("reason", "")).rstrip(".") if who else ""
+    return f"This run was rolled back by {who}{': ' if reason else ''}{reason}." if who else ""
 
 
 def _decided(decision: Decision | None) -> Decided | None:

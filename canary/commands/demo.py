@@ -18,7 +18,7 @@ def demo(
         str | None, typer.Option(help="A Redis URL; with --store, run the demo on replicas.")
     ] = None,
 ) -> None:
-    """Run the demo: one candidate is rolled back, one passes. Takes a minute; needs no key and no network."""
+    """Run the demo: two candidates are rolled back, one passes. Takes a minute; needs no key or network."""
     arguments = ["--keep"] if keep else []
     if store is not None and shared is not None:
         arguments += ["--store", store, "--shared", shared]

@@ -13,7 +13,7 @@ HEADLINES: dict[Verdict, tuple[str, str]] = {
     "ship": ("Ship", "The candidate meets the acceptable bound of every criterion."),
     "ship_with_caveats": ("Ship with caveats", "The candidate may ship if you accept the points below."),
     "dont_ship": ("Don’t ship", "The candidate fails on at least one deciding point."),
-    "extend": ("Extend the canary", "Nothing has failed, but there is not enough evidence to ship yet."),
+    "extend": ("Extend the canary", "No criterion has failed, but there is not enough evidence to ship yet."),
 }
 
 STATES: dict[State, tuple[str, str]] = {

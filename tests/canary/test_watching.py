@@ -133,6 +133,13 @@ def test_the_picture_has_state_step_both_shares_and_the_time_over_the_figures() 
     assert "candidate" in text
 
 
+def test_an_open_incident_and_a_base_url_of_its_own_stand_in_the_header() -> None:
+    incident = {"opened_at": NOW - 90.0, "done": "nothing yet; the guardrails keep watching"}
+    text = drawn(open_incident=incident, base_path="/azure/v1")
+    assert "open for 1 min 30 s; nothing yet" in text
+    assert "the base URL http://HOST:PORT/azure/v1" in text
+
+
 def test_a_guardrail_has_a_bar_for_its_value_and_one_for_its_evidence() -> None:
     (row,) = [line for line in drawn().splitlines() if line.startswith("Error rate")]
     assert row.count("━") > 8

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.answer import AnswerFacts
 from proxy.dialects import anthropic, gemini, openai, responses
 from proxy.dialects.operation import Operation
 from proxy.output import OUTPUT_BOUND, CollectedOutput, OutputRequest
@@ -436,6 +437,25 @@ def test_output_beyond_the_bound_is_lost(more: int) -> None:
     )
     reader.feed(sse(END), 0.0)
     assert judge(form, request, output, reader.answer).check == ("not_judged" if more else "judged")
+
+
+def test_a_call_without_arguments_has_an_empty_object() -> None:
+    silent = {"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}
+    for api, tool, body in (
+        (
+            "chat",
+            {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}},
+            sse(chunk({"tool_calls": [silent]})),
+        ),
+        ("anthropic", {"name": "f", "input_schema": {"type": "object"}}, message("tool_use", uses(0))),
+        ("anthropic", {"name": "f", "input_schema": {"type": "object"}}, message("tool_use", uses(0, ""))),
+    ):
+        form, answer = OPERATIONS[api].output, AnswerFacts()
+        assert form is not None
+        answer.choice(0).reason = "tool_calls"
+        found = judge(form, OutputRequest(tools=raw([tool])), collected(api, body), answer)
+        assert not found.faults
+        assert [each.value for each in found.open] == ["{}"]  # left for the schema to say
 
 
 def raw(value: Any) -> Any:

@@ -123,6 +123,8 @@ def test_a_run_that_was_rolled_back_does_not_ship(
     report = _report(write_log(world()), replace(canary, rolled_back=True), now)
     assert report.verdict == "dont_ship"
     assert "rolled back" in report.reasons[0]
+    why = "This run was rolled back by guardrail empty: 5 of 20 answers are empty."
+    assert _report(write_log(world()), replace(canary, rolled_back=True, rollback=why), now).reasons[0] == why
 
 
 def test_a_rubric_written_afterwards_is_a_caveat(
