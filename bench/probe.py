@@ -113,8 +113,10 @@ async def _asked(client: httpx2.AsyncClient, model: NamedModel, key: str, operat
             timeout=WITHIN_S,
         )
         status, said = response.status_code, "" if response.is_success else words_in(response.text)
+    except httpx2.TimeoutException:
+        status, said = None, f"no answer within {WITHIN_S:g} s"
     except httpx2.HTTPError as problem:
-        status, said = None, f"no answer: {problem or type(problem).__name__}"
+        status, said = None, f"no answer: {str(problem) or type(problem).__name__}"
     return ProbeAnswer(operation=operation, status=status, said=said, took_s=time.perf_counter() - began)
 
 

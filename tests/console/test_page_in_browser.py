@@ -264,7 +264,7 @@ def test_why_it_was_rolled_back_stands_there_as_it_stood_then(open_page: Open) -
         expect(main).to_contain_text(re.compile("error rate", re.IGNORECASE))
         then = page.get_by_role("region", name="The guardrails then")
         expect(then.get_by_role("row", name="Error rate").filter(has_text="tripped").first).to_be_visible()
-        failures = page.get_by_role("region", name="Failed exchanges").get_by_role("table")
+        failures = page.get_by_role("region", name="Failed and faulty exchanges").get_by_role("table")
         assert failures.get_by_role("row").count() >= 4
 
 
