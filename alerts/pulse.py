@@ -99,13 +99,15 @@ class ArmPulse:
     """One arm in this run: counts of the whole run, times of the last ten minutes, known costs.
 
     `counted` are the requests that ended in an answer or an error. `cost` sums the known costs. `over` in the
-    latency window counts failures. `per_token` holds each stream's seconds per token."""
+    latency window counts failures. `per_token` holds each stream's seconds per token. `error_types` counts
+    the failures by type."""
 
     requests: int = 0
     counted: int = 0
     assigned: int = 0
     errors: int = 0
     aborted: int = 0
+    error_types: dict[str, int] = field(default_factory=dict)
     answers: AnswerPulse = field(default_factory=AnswerPulse)
     cost: Sum = field(default_factory=Sum)
     latency: Window = field(default_factory=_recent)
@@ -134,6 +136,8 @@ class Pulse:
         arm.requests += 1
         arm.assigned += outcome.reason == "cohort"
         arm.errors += outcome.failed
+        if outcome.failed and outcome.error_type is not None:
+            arm.error_types[outcome.error_type] = arm.error_types.get(outcome.error_type, 0) + 1
         arm.aborted += outcome.outcome == "aborted"
         if outcome.cost_usd is not None:
             arm.cost.add(outcome.cost_usd)
@@ -188,6 +192,7 @@ def _document(arm: ArmPulse, now: float) -> dict[str, Any]:
         "requests": arm.requests,
         "errors": arm.errors,
         "aborted": arm.aborted,
+        "error_types": dict(arm.error_types),
         **arm.answers.document(),
         "p50_s": latency.quantile(0.5),
         "p95_s": latency.quantile(0.95),

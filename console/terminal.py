@@ -145,14 +145,16 @@ def _arms(arms: Mapping[str, Any]) -> Table:
 
 
 def _answers(arms: Mapping[str, Any]) -> list[Text]:
-    """A line per arm with answer faults or abandoned requests; none for an arm without."""
+    """A line per arm with failures, answer faults or abandoned requests; none for an arm without."""
     told = {name: _bad(arm) for name, arm in arms.items()}
     return [Text(f"{name}: {bad}") for name, bad in told.items() if bad]
 
 
 def _bad(arm: Mapping[str, Any]) -> str:
-    """12 of 240 answers cut off (5 %), 3 of 250 requests abandoned (1.2 %)."""
-    found = [
+    """6 provider timeout, 12 of 240 answers cut off (5 %), 3 of 250 requests abandoned (1.2 %)."""
+    types: Mapping[str, int] = arm.get("error_types", {})
+    found = [f"{words.count(count)} {words.plain(name)}" for name, count in types.items()]
+    found += [
         f"{words.count(arm[name])} of {words.count(arm[DENOMINATORS[name]])} {told} "
         f"({words.percent(arm['shares'][name])})"
         for name, told in _BAD.items()

@@ -168,9 +168,14 @@ def test_the_status_tells_faults_and_abandoned_requests_where_there_are_any() ->
         "answer_faults": 12, "invalid_output": None, "abandoned": 3,
         "shares": {"cut_off": 0.05, "abandoned": 0.012, "invalid_output": None},
     }  # fmt: skip
-    arms = {"baseline": arm(**{**read, "cut_off": 0, "abandoned": 0}), "candidate": arm(**read)}
+    failing = {"provider_timeout": 5, "breaker_open": 1}
+    arms = {
+        "baseline": arm(**{**read, "cut_off": 0, "abandoned": 0}),
+        "candidate": arm(**read, error_types=failing),
+    }
     shown = io.StringIO()
     Console(file=shown, width=120).print(picture(document(arms=arms), NOW, width=120))
     told = shown.getvalue().replace("\u00a0", " ")
-    assert "candidate: 12 of 240 answers cut off (5 %), 3 of 250 requests abandoned (1.2 %)" in told
+    assert "candidate: 5 provider timeout, 1 breaker open, 12 of 240 answers cut off (5 %)" in told
+    assert "3 of 250 requests abandoned (1.2 %)" in told
     assert "baseline: " not in told
