@@ -73,7 +73,7 @@ WAYS: Mapping[str, Way] = {
     ),
     "refuses": Way(
         candidate=Behaviour(ttft_s=0.02, answer_faults={"refused": 0.25}),
-        rules=frozenset({"answer_faults"}),
+        rules=frozenset({"answer_faults", "refused"}),
         most=120,
         state="running",
     ),
@@ -85,7 +85,7 @@ WAYS: Mapping[str, Way] = {
     ),
     "is-cut-off": Way(
         candidate=Behaviour(ttft_s=0.02, answer_faults={"cut_off": 0.25}),
-        rules=frozenset({"answer_faults"}),
+        rules=frozenset({"answer_faults", "cut_off"}),
         most=120,
         state="running",
     ),
