@@ -214,7 +214,7 @@ def _done_text(calling: Sequence[GuardrailStatus], before: str) -> str:
         return "the candidate is being rolled back"
     if "hold" in actions:
         return "the ramp holds"
-    return before or "nothing yet; the guardrails keep watching"
+    return before or "nothing yet: the candidate keeps its share until a guardrail or a person rolls it back"
 
 
 def _rollback_text(why: RollbackEvidence | None) -> str:
