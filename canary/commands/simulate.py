@@ -72,7 +72,7 @@ def simulate(
     """Simulate a canary's guardrails: count false alarms, and time how fast they catch a bad candidate."""
     from alerts.simulation import Killed, Question, answer
     from alerts.simulation_table import show
-    from canary.commands.progress import Progress
+    from console.progress import Progress
 
     named = error or cost or latency or hang or fault
     try:

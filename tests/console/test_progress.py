@@ -2,7 +2,7 @@
 
 import io
 
-from canary.commands.progress import Progress
+from console.progress import Progress
 
 
 class Clock:
