@@ -1,6 +1,7 @@
 """`escalated` and `repeat_question`: the candidate's units have a trouble more often than the baseline's."""
 
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from alerts.events import EventsState, note_event, over_ratio, risk_ratio
 from alerts.evidence import PAGE_CUSUM
@@ -10,20 +11,22 @@ from alerts.windows import Window
 from alerts.wording import as_often
 from records.outcome import Outcome
 
+State = TypeVar("State", bound=EventsState)
+
 SESSIONS = 20_000
 ASKED = 16
 """Questions of a session that are remembered, as in the session's row in the store."""
 
 
-class Escalated:
-    """The candidate's units ask for a human more often. `minimum` counts units that did, in both arms."""
+class TroubleRule(Generic[State]):
+    """The common part of both rules. `minimum` counts units that had the trouble, in both arms."""
 
     factor = 1.5
-    words = "escalated"
+    words = ""
 
-    def __init__(self, rule: Rule, state: EventsState | None = None) -> None:
+    def __init__(self, rule: Rule, state: State) -> None:
         self.rule = rule
-        self.state = state or EventsState(events=Window(rule.window_s))
+        self.state = state
 
     def observe_feedback(self, *, unit: str, candidate: bool, share: float, value: float, at: float) -> None:
         """Add one report. A value of 0 means that the unit had no trouble."""
@@ -63,6 +66,15 @@ class Escalated:
         )
 
 
+class Escalated(TroubleRule[EventsState]):
+    """The candidate's units ask for a human more often."""
+
+    words = "escalated"
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__(rule, EventsState(events=Window(rule.window_s)))
+
+
 @dataclass(slots=True)
 class RepeatState(EventsState):
     """The events, and each session's last questions as fingerprints."""
@@ -70,7 +82,7 @@ class RepeatState(EventsState):
     asked: dict[str, list[str]] = field(default_factory=dict)
 
 
-class RepeatQuestion(Escalated):
+class RepeatQuestion(TroubleRule[RepeatState]):
     """The candidate's units have to ask again more often: they say so, or a session repeats a question.
 
     Only canaries that count repeated questions have fingerprints.
@@ -80,11 +92,6 @@ class RepeatQuestion(Escalated):
 
     def __init__(self, rule: Rule) -> None:
         super().__init__(rule, RepeatState(events=Window(rule.window_s)))
-
-    @property
-    def _asked(self) -> dict[str, list[str]]:
-        assert isinstance(self.state, RepeatState)  # noqa: S101
-        return self.state.asked
 
     def hear(self, outcome: Outcome, at: float) -> bool:
         """Add one outcome that arrived at monotonic `at`. True when it added to the evidence."""
@@ -96,7 +103,7 @@ class RepeatQuestion(Escalated):
         )
 
     def _asked_before(self, session: str, fingerprint: str) -> bool:
-        sessions = self._asked
+        sessions = self.state.asked
         asked = sessions.pop(session, [])
         sessions[session] = [*asked, fingerprint][-ASKED:]
         if len(sessions) > SESSIONS:

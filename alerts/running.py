@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from alerts.selection import GuardrailSample
 from records.outcome import InFlight, Outcome, blames_arm
+from routing.plan import request_kind
 
 FORGOTTEN_AFTER_S = 700.0
 """No exchange lasts longer, so its outcome is lost."""
@@ -38,7 +39,7 @@ class Timed(NamedTuple):
     @property
     def kind(self) -> str:
         """Operation and kind, such as `chat/stream`."""
-        return kind_of_answer(self.operation, stream=self.stream)
+        return request_kind(self.operation, stream=self.stream)
 
 
 def timed_outcome(outcome: Outcome, started: float) -> Timed:
@@ -137,7 +138,7 @@ class RunningExchanges:
     def _learn_silence(self, record: InFlight | Outcome, silent_s: float | None, started: float) -> None:
         if record.arm != "candidate" or record.error_type != "provider_timeout":
             return
-        kind = kind_of_answer(record.operation, stream=record.stream)
+        kind = request_kind(record.operation, stream=record.stream)
         newest = started >= self.silences.get(kind, (0.0, started))[1]
         if silent_s is not None and newest and 0.0 < silent_s < FORGOTTEN_AFTER_S:
             self.silences[kind] = silent_s, started
@@ -147,8 +148,3 @@ def _failure(record: InFlight, started: float, completed: float) -> GuardrailSam
     """An exchange in flight as a failure. Its outcome, which started with it, is not scored again."""
     candidate = record.arm == "candidate"
     return GuardrailSample(completed, 0, started, record.unit, candidate, record.share, True, None, None)
-
-
-def kind_of_answer(operation: str, *, stream: bool) -> str:
-    """Operation and kind, such as `chat/stream`."""
-    return f"{operation}/{'stream' if stream else 'json'}"

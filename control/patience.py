@@ -8,7 +8,7 @@ import msgspec
 
 from alerts.windows import Window
 from records.outcome import Outcome
-from routing.plan import patience_kind
+from routing.plan import request_kind
 
 FACTOR = 5.0
 QUANTILE = 0.99
@@ -34,7 +34,7 @@ class BaselineTimes:
         waited_s = outcome.ttfb_s if outcome.stream else outcome.latency_s
         if waited_s is None or not _is_good_baseline(outcome):
             return
-        kind = patience_kind(outcome.operation, stream=outcome.stream)
+        kind = request_kind(outcome.operation, stream=outcome.stream)
         self.kinds.setdefault(kind, _last_hour()).add(outcome.mono + waited_s, waited_s)
 
     def patience(self, now: float) -> dict[str, float]:

@@ -11,11 +11,12 @@ from msgspec.structs import replace
 from proxy.answer_recorder import AnswerRecorder
 from proxy.call import Call
 from proxy.output import CollectedOutput
-from proxy.reading import ERROR_BOUND, Blind, Reader, reader_for
+from proxy.reading import Blind, Reader, reader_for
 from proxy.realtime.session import Session
 from proxy.request import UpstreamRequest
 from proxy.routes import ArmTarget
 from proxy.server import sendable
+from proxy.sse import ERROR_BOUND
 from proxy.upstream import UpstreamError, UpstreamResponse
 from proxy.upstream.response_parser import SWITCHING
 from records.outcome import ErrorType, Usage

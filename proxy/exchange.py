@@ -28,7 +28,7 @@ from proxy.upstream import UpstreamError, Upstreams
 from proxy.waiting import CandidateWait
 from records.outcome import NO_ROOM, ErrorType
 from routing.assign import Assignment, assign
-from routing.plan import Plan, patience_kind
+from routing.plan import Plan, request_kind
 
 log = structlog.get_logger()
 
@@ -145,7 +145,7 @@ class Exchanges:
     ) -> Attempt:
         """Send the request to the candidate and wait for its held bytes, until the wait is ended."""
         attempt = Attempt(trial.candidate)
-        kind = patience_kind(call.route.operation.name, stream=call.facts.stream)
+        kind = request_kind(call.route.operation.name, stream=call.facts.stream)
         timeout = asyncio.timeout(None)
         wait = CandidateWait(trial, self.plan, timeout, run=assignment.run, kind=kind)
         try:

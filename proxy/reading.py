@@ -7,11 +7,9 @@ from proxy.answer import AnswerFacts
 from proxy.collecting import CollectingEvents
 from proxy.dialects.operation import Events, Operation
 from proxy.output import CollectedOutput
-from proxy.sse import StreamReader
+from proxy.sse import ERROR_BOUND, StreamReader
 from proxy.unpacking import Unpack, Unpackable, unpackers
 from records.outcome import ErrorType, Usage
-
-ERROR_BOUND = 16 << 10
 
 JSON_BOUND = 4 << 20
 JSON_TAIL = 64 << 10

@@ -13,7 +13,8 @@ from proxy.event_template import EventTemplate, template_of
 from records.outcome import ErrorType, Usage
 
 EVENT_BOUND = 4 << 20
-_ERROR_BOUND = 16 << 10
+ERROR_BOUND = 16 << 10
+"""Bytes of an error that are kept for the provider's words."""
 _MOST_TEMPLATES = 8
 """After so many templates, a stream's events are too varied to learn more."""
 _EVENT_END = re.compile(rb"\n\r?\n")
@@ -161,7 +162,7 @@ class StreamReader:
         events = self._events
         self._only_text = events.take(name, data)
         if events.failed and not self.error:
-            self.error = data[:_ERROR_BOUND]
+            self.error = data[:ERROR_BOUND]
         if self.first_token_at is None and events.token:
             self.first_token_at = now
         if self._strip:

@@ -31,7 +31,7 @@ class CandidateWait:
         self, trial: Trial, plan: Callable[[], Plan], timeout: asyncio.Timeout, *, run: int, kind: str
     ) -> None:
         """`plan()` returns the newest plan; `timeout` ends the wait. `run` is the assignment's; `kind` is the
-        request's (`routing.plan.patience_kind`). A wait that begins with an open breaker is its probe."""
+        request's (`routing.plan.request_kind`). A wait that begins with an open breaker is its probe."""
         self.check_at = 0.0
         self.failure: ErrorType | None = None
         self._trial = trial

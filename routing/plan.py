@@ -49,7 +49,7 @@ class State:
 class Plan:
     """The state of every canary at one version. Each change raises `version`; readers ignore a lower one.
 
-    `patience`: by canary, then by kind (`patience_kind`), the seconds that a request may wait for the
+    `patience`: by canary, then by kind (`request_kind`), the seconds that a request may wait for the
     candidate; a missing entry means that the baseline is not known well enough yet.
     """
 
@@ -64,8 +64,8 @@ class Plan:
         return state if state is not None and state.definition == definition else None
 
 
-def patience_kind(operation: str, *, stream: bool) -> str:
-    """The kind of a request in `Plan.patience`, for example "chat/stream" or "chat/json"."""
+def request_kind(operation: str, *, stream: bool) -> str:
+    """The kind of a request by which times are compared, for example "chat/stream" or "chat/json"."""
     return f"{operation}/stream" if stream else f"{operation}/json"
 
 

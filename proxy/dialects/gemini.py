@@ -1,6 +1,7 @@
 """Gemini's wire API, with model and method in the path (`/v1beta/models/MODEL:METHOD`)."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -216,48 +217,28 @@ def read_json(body: bytes) -> JsonReading:
 
 _USAGE_KEY = b'"usageMetadata"'
 _OUTPUT = OutputForm(take=gemini_output.take, read=gemini_output.take, expected=gemini_output.expected)
+_GENERATE = Operation(
+    name="generate_content",
+    model_in="path",
+    streams=False,
+    read_json=read_json,
+    usage_key=_USAGE_KEY,
+    output=_OUTPUT,
+)
+_EMBED = Operation(
+    name="embeddings",
+    model_in="path",
+    repeats_model=True,
+    streams=False,
+    read_json=read_json,
+    usage_key=_USAGE_KEY,
+)
 _METHODS = {
-    "generateContent": Operation(
-        name="generate_content",
-        model_in="path",
-        streams=False,
-        read_json=read_json,
-        usage_key=_USAGE_KEY,
-        output=_OUTPUT,
-    ),
-    "streamGenerateContent": Operation(
-        name="generate_content",
-        model_in="path",
-        streams=True,
-        events=GenerateEvents,
-        output=_OUTPUT,
-        read_json=read_json,
-        usage_key=_USAGE_KEY,
-    ),
-    "countTokens": Operation(
-        name="count_tokens",
-        model_in="path",
-        repeats_model=True,
-        streams=False,
-        read_json=read_json,
-        usage_key=_USAGE_KEY,
-    ),
-    "embedContent": Operation(
-        name="embeddings",
-        model_in="path",
-        repeats_model=True,
-        streams=False,
-        read_json=read_json,
-        usage_key=_USAGE_KEY,
-    ),
-    "batchEmbedContents": Operation(
-        name="embeddings",
-        model_in="path",
-        repeats_model=True,
-        streams=False,
-        read_json=read_json,
-        usage_key=_USAGE_KEY,
-    ),
+    "generateContent": _GENERATE,
+    "streamGenerateContent": replace(_GENERATE, streams=True, events=GenerateEvents),
+    "countTokens": replace(_EMBED, name="count_tokens"),
+    "embedContent": _EMBED,
+    "batchEmbedContents": _EMBED,
 }
 
 
