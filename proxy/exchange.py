@@ -13,6 +13,7 @@ import structlog
 
 from proxy.attempt import Attempt
 from proxy.call import Call, read
+from proxy.credentials import Credentials, NoCredential
 from proxy.errors import Refused, error_body
 from proxy.headers import Headers, to_caller
 from proxy.mirror import Mirrors
@@ -50,6 +51,7 @@ class Exchanges:
     pins: Pins
     mirrors: Mirrors
     ticker: Ticker
+    credentials: Credentials
     most_in_flight: int = 4096
 
     async def __call__(self, incoming: Incoming) -> None:
@@ -170,7 +172,10 @@ class Exchanges:
         UpstreamError."""
         record.attempts.append(attempt)
         target = attempt.target
-        request = upstream_request(call, target)
+        try:
+            request = upstream_request(call, target, self.credentials)
+        except NoCredential as problem:
+            raise UpstreamError("proxy_no_credential", str(problem)) from problem
         if record.sent_at is None:
             record.sent_at = time.monotonic()
         if call.upgrades:
@@ -293,7 +298,7 @@ def report_to_breaker(trial: Trial, attempt: Attempt) -> None:
     """
     if attempt.failure is None or attempt.failure == "candidate_rejects":
         trial.breaker.succeeded()
-    elif attempt.failure in ("provider_stale", "proxy_no_descriptors", "breaker_open"):
+    elif attempt.failure in ("provider_stale", "proxy_no_descriptors", "proxy_no_credential", "breaker_open"):
         trial.breaker.abandoned()
     else:
         trial.breaker.failed(time.monotonic())

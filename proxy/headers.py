@@ -75,13 +75,11 @@ _FORWARDED = {
 def to_provider(headers: Headers, provider: Provider, *, identity: bool) -> list[tuple[bytes, bytes]]:
     """Return the headers for the provider.
 
-    If the provider entry has its own key, all credentials of the caller are removed. `identity` asks for an
-    uncompressed answer. The connection writes Host and the framing headers.
+    If the provider entry has its own credential, all credentials of the caller are removed, and
+    `proxy.credentials` adds its own. `identity` asks for an uncompressed answer. The connection writes Host
+    and the framing headers.
     """
-    key = provider.api_key
-    sent = _travelling(headers, _FORWARDED[key is not None, identity])
-    if key is not None:
-        sent.append(_credential(provider, key))
+    sent = _travelling(headers, _FORWARDED[provider.has_credential, identity])
     if identity:
         sent.append((b"accept-encoding", b"identity"))
     return sent
@@ -132,11 +130,3 @@ def _named_by_connection(headers: Headers) -> set[bytes]:
     if not named or named == [b"keep-alive"]:
         return set()
     return {token.strip().lower() for value in named for token in value.split(b",")}
-
-
-def _credential(provider: Provider, key: str) -> tuple[bytes, bytes]:
-    if provider.api == "anthropic":
-        return b"x-api-key", key.encode()
-    if provider.api == "gemini":
-        return b"x-goog-api-key", key.encode()
-    return b"authorization", b"Bearer " + key.encode()

@@ -17,6 +17,7 @@ from msgspec import structs
 
 from proxy.attempt import Attempt
 from proxy.call import Call
+from proxy.credentials import Credentials, NoCredential
 from proxy.errors import Refused
 from proxy.record import Record, Recorder
 from proxy.request import upstream_request
@@ -57,6 +58,7 @@ class Mirrors:
         upstreams: Upstreams,
         recorder: Recorder,
         plan: Callable[[], Plan],
+        credentials: Credentials,
         room: Room = Room(),
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -71,6 +73,7 @@ class Mirrors:
             checker=recorder.checker,
         )
         self._plan = plan
+        self._credentials = credentials
         self._room = room
         self._draw = draw
         self._held: dict[asyncio.Task[None], int] = {}
@@ -148,7 +151,10 @@ class Mirrors:
     async def _ask(self, call: Call, record: Record, attempt: Attempt) -> None:
         """Send the copy and read its response to the end. Raises UpstreamError."""
         target = attempt.target
-        request = upstream_request(call, target)
+        try:
+            request = upstream_request(call, target, self._credentials)
+        except NoCredential as problem:
+            raise UpstreamError("proxy_no_credential", str(problem)) from problem
         record.sent_at = time.monotonic()
         response = await self._upstreams.send(
             target.provider,

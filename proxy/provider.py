@@ -4,6 +4,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Api = Literal["openai", "anthropic", "gemini"]
+Kind = Literal["plain", "azure", "bedrock", "vertex"]
+"""How an entry's URLs name operation and model. `plain`: as the API's own vendor does."""
+
+Auth = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "azure", "aws", "google"]
+"""How an entry's own credential is sent. The last three are fetched from that cloud and refreshed."""
+
+CLOUD_AUTH: frozenset[Auth | None] = frozenset({"azure", "aws", "google"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +26,12 @@ class Timeout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """One provider entry. `base_url` has no trailing slash. Without `api_key` the caller's key is sent."""
+    """One provider entry. `base_url` has no trailing slash; it is the host's root for every kind but `plain`.
+
+    Without a credential of its own the caller's is sent. `auth`: None for what the API and kind take.
+    `project`, `region`: of a cloud's entry, "" where the kind needs none. `asks_stream_usage`: False where
+    the provider refuses `stream_options`.
+    """
 
     name: str
     api: Api
@@ -27,3 +39,13 @@ class Provider:
     api_key: str | None = field(default=None, repr=False)
     timeout: Timeout = Timeout()
     ca_file: str | None = None
+    kind: Kind = "plain"
+    auth: Auth | None = None
+    project: str = ""
+    region: str = ""
+    asks_stream_usage: bool = True
+
+    @property
+    def has_credential(self) -> bool:
+        """True when the entry has a credential of its own, so that the caller's is never sent to it."""
+        return self.api_key is not None or self.auth in CLOUD_AUTH

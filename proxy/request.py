@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from proxy.call import Call
+from proxy.credentials import Credentials, UnsignedRequest
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.dialects.operation import UNREADABLE
 from proxy.dialects.realtime import with_model, without_credentials
@@ -21,16 +22,18 @@ _REPEATED_MODEL = re.compile(rb'("model"\s*:\s*)"models/[^"\\]*"')
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The upstream request. `injected`: the proxy added a request for usage."""
+    """The upstream request. `injected`: the proxy added a request for usage. `adapted`: the arm's `request:`
+    changed the body."""
 
     target: bytes
     headers: list[tuple[bytes, bytes]]
     body: bytes | AsyncIterator[bytes]
     injected: bool
+    adapted: bool = False
 
 
-def upstream_request(call: Call, arm_target: ArmTarget) -> UpstreamRequest:
-    """Write the request for one arm."""
+def upstream_request(call: Call, arm_target: ArmTarget, credentials: Credentials) -> UpstreamRequest:
+    """Write the request for one arm. Raises Refused, NoCredential."""
     target, query, body = call.route.target, call.query, call.body
     injected = False
     if isinstance(body, bytes):
@@ -42,12 +45,21 @@ def upstream_request(call: Call, arm_target: ArmTarget) -> UpstreamRequest:
         if asking := _asking_for_usage(call, body):
             body, injected = asking, True
     headers = to_provider(call.headers, arm_target.provider, identity=injected)
-    if arm_target.provider.api_key is not None:
+    if arm_target.provider.has_credential:
         query = without_key(query)
         if call.upgrades:
             headers += _protocols(call)
+    whole = (target.encode() + b"?" + query) if query else target.encode()
+    if (credential := credentials.of(arm_target.provider)) is not None:
+        unsigned = UnsignedRequest(
+            method=call.method.encode(),
+            target=whole,
+            headers=headers,
+            body=body if isinstance(body, bytes) else None,
+        )
+        headers += credential.headers(unsigned)
     return UpstreamRequest(
-        target=(target.encode() + b"?" + query) if query else target.encode(),
+        target=whole,
         headers=headers,
         body=body,
         injected=injected,

@@ -11,6 +11,7 @@ from proxy.errors import Refused
 from proxy.provider import Api, Provider, Timeout
 from records.capture import CaptureRule
 from routing.canary import ArmName, Canary
+from routing.request_changes import NO_CHANGES, RequestChanges
 
 MOST_KNOWN, LONGEST_KNOWN = 4096, 256
 Spoken = tuple[bool, bool]
@@ -22,7 +23,7 @@ _TRAVERSAL = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){2}(?:[/\\;]|%2f|%5c|$)", r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmTarget:
-    """An arm's provider, model ("" keeps the caller's) and timeout.
+    """An arm's provider, model ("" keeps the caller's), changes of the request, and timeout.
 
     `patience_s`: how long a request may wait for this candidate; None follows the plan.
     `key` names the arm's own connection limit, so that a hanging candidate cannot starve the baseline.
@@ -34,6 +35,7 @@ class ArmTarget:
     timeout: Timeout
     key: str
     patience_s: float | None = None
+    request: RequestChanges = NO_CHANGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -30,6 +30,7 @@ ErrorType = Literal[
     "breaker_open",
     "proxy_full",
     "proxy_no_descriptors",
+    "proxy_no_credential",
     "aborted",
     "shed",
     "proxy_error",
@@ -67,6 +68,7 @@ _NO_EVIDENCE = frozenset(
         "breaker_open",
         "proxy_full",
         "proxy_no_descriptors",
+        "proxy_no_credential",
         "provider_stale",
         "proxy_error",
         "lost_outcome",
@@ -106,6 +108,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `input_tokens` includes cached and cache-written tokens, `cache_write_tokens` includes those cached for an
     hour, `output_tokens` includes reasoning tokens. `estimated`: the stream broke before its final count.
+    `stated_usd`: the cost in dollars, where the provider states it.
     """
 
     input_tokens: int | None = None
@@ -115,6 +118,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     estimated: bool = False
+    stated_usd: float | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -129,6 +133,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `finish`, `faults`, `output_check`: what the assigned arm's complete answer looked like. `finish` is None
     for exchanges without one: failures, fallbacks, and operations whose answers are not read.
     `provider_error`: what the provider of the assigned arm said when it refused or failed.
+    `adapted`: the assigned arm's request was changed by its `request:`.
     Missing values are None.
     """
 
@@ -166,6 +171,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     faults: tuple[Fault, ...] = ()
     output_check: OutputCheck = ""
     provider_error: ProviderError | None = None
+    adapted: bool = False
     attempts: tuple[AttemptRecord, ...] = ()
     mirror: bool = False
     fingerprint: str = ""

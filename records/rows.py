@@ -64,6 +64,7 @@ def of_outcome(outcome: Outcome) -> Row:
         ",".join(outcome.faults),
         outcome.output_check,
         *_provider_error(outcome.provider_error),
+        outcome.adapted,
     )
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import BYTEA, DOUBLE_PRECISION
@@ -100,6 +101,7 @@ outcomes = Table(
     Column("provider_error_type", String),
     Column("provider_error_param", String),
     Column("provider_error_message", Text),
+    Column("adapted", Boolean, server_default=false()),
     PrimaryKeyConstraint("day", "exchange_id"),
     Index("outcomes_by_canary", "canary", "at"),
     postgresql_partition_by=_BY_DAY,

@@ -8,7 +8,8 @@ from routing.canary import ArmName, Canary
 from routing.cohort import SPACE, in_cohort
 from routing.plan import State
 
-Reason = Literal["cohort", "no_unit", "random", "stateful", "pinned", "no_plan", "stopped"]
+Reason = Literal["cohort", "no_unit", "random", "stateful", "pinned", "no_plan", "stopped", "foreign_state"]
+"""`foreign_state`: the assigned arm refused state that only the other arm's account can read."""
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -5,15 +5,18 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
 
+from routing.request_changes import NO_CHANGES, RequestChanges
+
 ArmName = Literal["baseline", "candidate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """The name of a provider entry and the model sent to it."""
+    """The name of a provider entry, the model sent to it, and how its request differs from the caller's."""
 
     provider: str
     model: str
+    request: RequestChanges = NO_CHANGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +89,11 @@ class Canary:
 def definition(canary: Canary) -> str:
     """Fingerprint the parts that must not change once a canary has started: match, arms and unit rule.
 
-    They determine a unit's assignment and what the arms' records mean.
+    They determine a unit's assignment and what the arms' records mean. A canary without changes of its
+    requests has the fingerprint that it had before they could be configured.
     """
     match = canary.match
-    parts = (
+    parts: tuple[object, ...] = (
         sorted(match.models),
         sorted(match.paths),
         sorted(match.headers.items()),
@@ -99,4 +103,6 @@ def definition(canary: Canary) -> str:
         list(canary.unit_from),
         canary.random_without_unit,
     )
+    if canary.baseline.request or canary.candidate.request:
+        parts = (*parts, canary.baseline.request.parts, canary.candidate.request.parts)
     return sha256(repr(parts).encode()).hexdigest()[:16]

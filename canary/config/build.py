@@ -5,8 +5,11 @@ worker unpickles them and must not wait for pydantic's import. A field with the 
 name in both, and the file's key as its `alias`; fields of another shape are converted by hand.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+
+from pydantic import JsonValue
 
 from alerts.receiver import PAGERDUTY_URL, Receiver
 from bench.source import DatasetSource
@@ -21,6 +24,7 @@ from canary.config.sections import (
     MetricSection,
     NotifySection,
     ProviderSection,
+    RequestSection,
     TimeoutSection,
 )
 from canary.config.server import ServerSettings
@@ -32,6 +36,7 @@ from records.prices import Rates
 from report.judged_canary import JudgedCanary
 from report.rubric import Criterion
 from routing.canary import Arm, ArmName, Canary, Match, Step
+from routing.request_changes import NO_CHANGES, RequestChanges
 
 _BOUNDS: Mapping[str, tuple[float | None, float | None]] = {
     "bool": (0.0, 1.0),
@@ -103,6 +108,11 @@ def _provider(name: str, section: ProviderSection) -> Provider:
         api_key=section.api_key,
         timeout=_timeout(section.timeout, Timeout()),
         ca_file=section.ca_file,
+        kind=section.kind,
+        auth=section.auth,
+        project=section.project or "",
+        region=section.region or "",
+        asks_stream_usage=section.stream_usage == "ask",
     )
 
 
@@ -167,7 +177,22 @@ def _segment(text: str) -> tuple[str, str]:
 
 
 def _arm(section: ArmSection) -> Arm:
-    return Arm(provider=section.provider, model=section.model)
+    return Arm(provider=section.provider, model=section.model, request=_changes(section.request))
+
+
+def _changes(section: RequestSection | None) -> RequestChanges:
+    if section is None:
+        return NO_CHANGES
+    return RequestChanges(
+        rename=tuple(section.rename.items()),
+        remove=section.remove,
+        set=_as_json(section.set),
+        default=_as_json(section.default),
+    )
+
+
+def _as_json(members: Mapping[str, JsonValue]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, json.dumps(value, ensure_ascii=False)) for name, value in members.items())
 
 
 def _arm_timeouts(

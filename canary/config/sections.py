@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, JsonValue
 
 from alerts.rule import Action, RuleName
 from bench.source import Layer
@@ -24,7 +24,7 @@ from canary.config.fields import (
 )
 from canary.config.quantity import DEFAULT_ADMIN, DEFAULT_TRAFFIC
 from canary.config.server import MOST_WORKERS, Role
-from proxy.provider import Api
+from proxy.provider import Api, Auth, Kind
 from records.metric import MetricKind
 from report.rubric import DEFAULT_PLANNED_UNITS
 from routing.canary import UnitSource
@@ -60,6 +60,24 @@ class ProviderSection(Section):
     api_key: MaybeText = Field(
         None, description="The key to send instead of the caller's. Without api_key, the caller's is sent."
     )
+    kind: Kind = Field(
+        "plain",
+        description="The cloud that serves the API, which has URLs of its own. `plain`: the API's own URLs.",
+    )
+    auth: Auth | None = Field(
+        None,
+        description="How the entry's credential is sent; `azure`, `aws` and `google` fetch tokens. "
+        "Default: what the API and the kind take.",
+    )
+    project: MaybeText = Field(None, description="`kind: vertex` only: the project of its URLs.")
+    region: MaybeText = Field(
+        None, description="The region: in Vertex's URLs, and of the signature for Bedrock."
+    )
+    stream_usage: Literal["ask", "leave"] = Field(
+        "ask",
+        description="Whether streams are asked for usage. `leave` for a provider that refuses "
+        "stream_options.",
+    )
     timeout: TimeoutSection | None = Field(None, description="Time limits of requests to this provider.")
     ca_file: MaybeText = Field(
         None, description="A PEM file of certificate authorities, used instead of the system's."
@@ -75,11 +93,24 @@ class MatchSection(Section):
     tags: dict[Text, str] = Field({}, description="`x-canary-tags` has these tags with these values.")
 
 
+class RequestSection(Section):
+    """How an arm's request differs from the caller's: rename, then remove, set and default."""
+
+    rename: dict[Text, Text] = Field({}, description="Members that take another name, with their value.")
+    remove: tuple[Text, ...] = Field((), description="Members that this model refuses.")
+    set: dict[Text, JsonValue] = Field({}, description="Members given or replaced.")
+    default: dict[Text, JsonValue] = Field({}, description="Members given where the request has none.")
+
+
 class ArmSection(Section):
     """One arm: a provider entry and a model."""
 
     provider: Text = Field(description="The name of an entry under `providers`.")
     model: Text = Field(description="The model to request from the provider.")
+    request: RequestSection | None = Field(
+        None,
+        description="How this arm's request differs from the caller's. A dot in a name goes one level down.",
+    )
     timeout: TimeoutSection | None = Field(
         None, description="Time limits of this arm; those not given are the provider's."
     )
@@ -292,6 +323,9 @@ class FileSection(Section):
     )
     prices: dict[Text, PriceSection] = Field(
         {}, description="Dollars per million tokens, by model. These override the built-in prices."
+    )
+    price_as: dict[Text, Text] = Field(
+        {}, description="Models that cost what another model costs, for example an Azure deployment's name."
     )
     datasets: dict[Text, DatasetSection] = Field({}, description="Datasets for `canary bench`, by name.")
     store: Text = Field("sqlite:///canary.db", description="The database's URL.")

@@ -49,6 +49,7 @@ def _target(config: Config, settings: CanarySettings, name: ArmName) -> ArmTarge
         arm=name,
         provider=provider,
         model=arm.model,
+        request=arm.request,
         timeout=config.arm_timeouts.get((canary.name, name), provider.timeout),
         key=f"{canary.name}/{name}",
         patience_s=config.patience.get(canary.name) if name == "candidate" else None,

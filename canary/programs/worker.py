@@ -19,6 +19,7 @@ from canary.secrets import Secret, SecretKeys
 from proxy.app import TrafficApp
 from proxy.capture import Captures
 from proxy.checker import Checker
+from proxy.credentials import Credentials
 from proxy.descriptors import Descriptors
 from proxy.endpoints import Endpoints
 from proxy.exchange import Exchanges
@@ -68,8 +69,12 @@ class Worker:
             captures=Captures(self.capture_pipe.send),
             checker=self.checker,
         )
+        self.credentials = Credentials()
         self.mirrors = Mirrors(
-            upstreams=self.copies_upstreams, recorder=self.recorder, plan=lambda: self.plan
+            upstreams=self.copies_upstreams,
+            recorder=self.recorder,
+            plan=lambda: self.plan,
+            credentials=self.credentials,
         )
         pin_token = Secret("CANARY_PIN_TOKEN", os.environ)
         self.exchanges = Exchanges(
@@ -81,6 +86,7 @@ class Worker:
             pins=Pins(pin_token.value),
             mirrors=self.mirrors,
             ticker=self.ticker,
+            credentials=self.credentials,
         )
         feedback_token = Secret("CANARY_FEEDBACK_TOKEN", os.environ)
         self.endpoints = Endpoints(

@@ -35,6 +35,7 @@ class Brief(msgspec.Struct, frozen=True, array_like=True, gc=False):
     faults: tuple[Fault, ...] = ()
     output_check: OutputCheck = ""
     provider_error: ProviderError | None = None
+    adapted: bool = False
 
 
 def brief(outcome: Outcome) -> Brief:
@@ -66,6 +67,7 @@ def brief(outcome: Outcome) -> Brief:
         outcome.faults,
         outcome.output_check,
         outcome.provider_error,
+        outcome.adapted,
     )
 
 
@@ -99,4 +101,5 @@ def restored(part: Brief, mono: float) -> Outcome:
         faults=part.faults,
         output_check=part.output_check,
         provider_error=part.provider_error,
+        adapted=part.adapted,
     )

@@ -22,6 +22,7 @@ SECTIONS = {
     "`canaries[]`": "CanarySection",
     "`match`": "MatchSection",
     "`baseline` and `candidate`": "ArmSection",
+    "`request`": "RequestSection",
     "`ramp`": "StepSection",
     "`capture`": "CaptureSection",
     "`guardrails`": "GuardrailSection",
@@ -78,7 +79,7 @@ def read(text: str) -> Config:
 
 def test_the_page_has_a_table_for_every_section_of_the_schema() -> None:
     assert tables().keys() == SECTIONS.keys()
-    assert set(json_schema()["$defs"]) == set(SECTIONS.values()) - {""}
+    assert set(json_schema()["$defs"]) - {"JsonValue"} == set(SECTIONS.values()) - {""}
 
 
 @pytest.mark.parametrize(("heading", "section"), SECTIONS.items())
@@ -95,7 +96,7 @@ def test_the_page_says_which_keys_are_required(heading: str, section: str) -> No
 
 def test_the_files_documented_defaults_are_what_leaving_them_out_means() -> None:
     defaults = dict(documented_defaults("The file"))
-    assert len(defaults) == 14
+    assert len(defaults) == 15
     del defaults["canaries"]
     for key, value in defaults.items():
         assert read(f"{TRIAL}{key}: {value}\n") == read(TRIAL), key

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from proxy.attempt import JSON_HELD, STREAM_HELD, Attempt, status_failure
+from proxy.credentials import Credentials
 from proxy.reading import ErrorReader
 from proxy.request import upstream_request
 from proxy.upstream import UpstreamError
@@ -49,7 +50,7 @@ def attempted(answer: Script, *, stream: bool = False, covered: bool = True) -> 
     """An attempt at a canary's candidate whose head is in."""
     request, target = call({"model": "gpt-4o", "stream": stream}), trial().candidate
     attempt = Attempt(target)
-    attempt.opened(answer, request, upstream_request(request, target), covered=covered)
+    attempt.opened(answer, request, upstream_request(request, target, Credentials()), covered=covered)
     return attempt
 
 

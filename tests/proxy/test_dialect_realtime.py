@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.call import Call, read
+from proxy.credentials import Credentials
 from proxy.dialects import operation
 from proxy.dialects.realtime import parameter, with_model, without_credentials
 from proxy.headers import PROTOCOLS
@@ -139,16 +140,21 @@ def test_the_arm_s_model_and_key_go_out_and_nothing_else_changes() -> None:
         (b"authorization", b"Bearer sk-caller"),
     )
     assert said.trial is not None
-    own = upstream_request(said, said.trial.candidate)
+    own = upstream_request(said, said.trial.candidate, Credentials())
     assert own.target == b"/realtime?a=%20&model=gpt%20realtime%2F2&b"
     assert own.headers == [
-        version, (b"authorization", b"Bearer sk-azure-own"), (PROTOCOLS, b"realtime")
+        version, (PROTOCOLS, b"realtime"), (b"authorization", b"Bearer sk-azure-own")
     ]  # fmt: skip
-    callers = upstream_request(said, said.trial.baseline)
+    callers = upstream_request(said, said.trial.baseline, Credentials())
     assert callers.target == b"/realtime?a=%20&model=gpt-4o-2024-08-06&access_token=k&b"
     assert callers.headers == [offered, version, (b"authorization", b"Bearer sk-caller")]
 
 
 def test_a_key_among_subprotocols_never_meets_another_key_on_any_request() -> None:
     said = handshake(b"", (PROTOCOLS, KEY), path="/azure/v1/models", upgrade=False)
-    assert KEY not in str(upstream_request(said, routes().plain(said.route.provider)).headers).encode()
+    assert (
+        KEY
+        not in str(
+            upstream_request(said, routes().plain(said.route.provider), Credentials()).headers
+        ).encode()
+    )

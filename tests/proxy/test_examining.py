@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 from demo.behaviour import AnswerFault, Behaviour
 from demo.provider import LocalProvider
 from proxy.checker import Checker
+from proxy.credentials import Credentials
 from proxy.exchange import Exchanges
 from proxy.mirror import Mirrors
 from proxy.pins import Pins
@@ -92,6 +93,7 @@ class Traffic:
             append=self._append, price=lambda *_: None, ids_key=KEY, checker=self.checker, **options
         )
         self.ticker = Ticker(asyncio.get_running_loop())
+        credentials = Credentials()
         self.exchanges = Exchanges(
             routes=Routes({"raw": entry}, [self.trial], ()),
             plan=self._plan,
@@ -99,8 +101,9 @@ class Traffic:
             recorder=recorder,
             assignment_key=KEY,
             pins=Pins(lambda: None),
-            mirrors=Mirrors(upstreams=upstreams, recorder=recorder, plan=self._plan),
+            mirrors=Mirrors(upstreams=upstreams, recorder=recorder, plan=self._plan, credentials=credentials),
             ticker=self.ticker,
+            credentials=credentials,
         )
 
     def _plan(self) -> Plan:

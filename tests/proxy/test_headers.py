@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.credentials import Credentials, UnsignedRequest
 from proxy.headers import quoted, to_caller, to_provider, without_key
 from proxy.provider import Provider
 from tests.proxy.calls import ANTHROPIC, AZURE, CLAUDE, GEMINI, OPENAI, VERTEX
@@ -74,9 +75,20 @@ OF_THE_PROVIDER = [
 ]
 
 
+def sent_to(
+    headers: list[tuple[bytes, bytes]], provider: Provider, *, identity: bool
+) -> list[tuple[bytes, bytes]]:
+    """The headers for this provider, with its own credential if it has one."""
+    sent = to_provider(headers, provider, identity=identity)
+    credential = Credentials().of(provider)
+    if credential is None:
+        return sent
+    return sent + credential.headers(UnsignedRequest(method=b"POST", target=b"/", headers=sent, body=b""))
+
+
 @pytest.mark.parametrize("provider", [OPENAI, AZURE], ids=["callers-key", "own-key"])
 def test_hop_by_hop_headers_end_here_on_the_way_out(provider: Provider) -> None:
-    sent = to_provider(
+    sent = sent_to(
         [*HOP_BY_HOP, *PLAIN, (b"host", b"proxy"), (b"expect", b"100-continue")], provider, identity=False
     )
     assert sent[: len(PLAIN)] == PLAIN
@@ -93,18 +105,18 @@ def test_hop_by_hop_headers_end_here_on_the_way_back() -> None:
 )
 def test_what_connection_names_ends_here_too(connection: list[bytes]) -> None:
     named = [*((b"connection", value) for value in connection), (b"x-secret", b"1"), (b"x-kept", b"2")]
-    assert to_provider(named, OPENAI, identity=False) == [(b"x-kept", b"2")]
+    assert sent_to(named, OPENAI, identity=False) == [(b"x-kept", b"2")]
     assert to_caller(named, []) == [(b"x-kept", b"2")]
 
 
 def test_the_proxys_own_headers_are_neither_forwarded_nor_believed() -> None:
-    assert to_provider([*OURS, *PLAIN], OPENAI, identity=False) == PLAIN
+    assert sent_to([*OURS, *PLAIN], OPENAI, identity=False) == PLAIN
     ours = [(b"x-canary-exchange", b"real"), (b"x-canary-arm", b"baseline")]
     assert to_caller([*OURS, *OF_THE_PROVIDER], ours) == [*OF_THE_PROVIDER, *ours]
 
 
 def test_without_a_key_of_its_own_an_entry_gets_the_callers_credentials_untouched() -> None:
-    assert to_provider([*CREDENTIALS, *PLAIN], OPENAI, identity=False) == [*CREDENTIALS, *PLAIN]
+    assert sent_to([*CREDENTIALS, *PLAIN], OPENAI, identity=False) == [*CREDENTIALS, *PLAIN]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +130,7 @@ def test_without_a_key_of_its_own_an_entry_gets_the_callers_credentials_untouche
 def test_an_entrys_own_key_replaces_every_credential_of_the_caller(
     provider: Provider, credential: tuple[bytes, bytes]
 ) -> None:
-    sent = to_provider([*CREDENTIALS, *PLAIN, *CREDENTIALS], provider, identity=False)
+    sent = sent_to([*CREDENTIALS, *PLAIN, *CREDENTIALS], provider, identity=False)
     assert sent == [*PLAIN, credential]
 
 
@@ -126,7 +138,7 @@ def test_one_providers_key_never_reaches_another() -> None:
     entries = [OPENAI, AZURE, ANTHROPIC, CLAUDE, GEMINI, VERTEX]
     keys = {entry.name: entry.api_key.encode() for entry in entries if entry.api_key is not None}
     for entry in entries:
-        sent = b"\n".join(value for _, value in to_provider([*CREDENTIALS, *PLAIN], entry, identity=False))
+        sent = b"\n".join(value for _, value in sent_to([*CREDENTIALS, *PLAIN], entry, identity=False))
         assert {name for name, key in keys.items() if key in sent} == (
             {entry.name} if entry.api_key else set()
         )
@@ -134,7 +146,7 @@ def test_one_providers_key_never_reaches_another() -> None:
 
 @pytest.mark.parametrize("provider", [OPENAI, AZURE], ids=["callers-key", "own-key"])
 def test_an_answer_that_must_be_read_is_asked_for_uncompressed(provider: Provider) -> None:
-    sent = to_provider(PLAIN, provider, identity=True)
+    sent = sent_to(PLAIN, provider, identity=True)
     assert [value for name, value in sent if name == b"accept-encoding"] == [b"identity"]
     rest = [header for header in sent if header[0] not in (b"accept-encoding", b"authorization")]
     assert rest == [header for header in PLAIN if header[0] != b"accept-encoding"]
@@ -162,7 +174,7 @@ NAMES = st.sampled_from(
 
 @given(st.lists(st.tuples(NAMES, st.binary(max_size=5)), max_size=15))
 def test_what_travels_keeps_its_order_and_its_repeats(headers: list[tuple[bytes, bytes]]) -> None:
-    for sent in (to_provider(headers, OPENAI, identity=False), to_caller(headers, [])):
+    for sent in (sent_to(headers, OPENAI, identity=False), to_caller(headers, [])):
         rest = iter(headers)
         assert all(header in rest for header in sent)
         for name, _ in PLAIN:

@@ -11,6 +11,7 @@ import pytest
 
 from proxy.attempt import Attempt
 from proxy.call import Call
+from proxy.credentials import Credentials
 from proxy.mirror import Mirrors, Room
 from proxy.provider import Provider, Timeout
 from proxy.record import Recorder
@@ -75,6 +76,7 @@ class Worker:
             upstreams=self.upstreams,
             recorder=self.recorder,
             plan=self.plan,
+            credentials=Credentials(),
             room=self.room,
             draw=lambda: self.draw,
         )
@@ -101,7 +103,9 @@ def real_attempt(asked: Call, answer: Script) -> Attempt:
     """The baseline's attempt, its head in."""
     target = trial().baseline
     attempt = Attempt(target)
-    attempt.opened(cast(UpstreamResponse, answer), asked, upstream_request(asked, target), covered=False)
+    attempt.opened(
+        cast(UpstreamResponse, answer), asked, upstream_request(asked, target, Credentials()), covered=False
+    )
     return attempt
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from proxy.attempt import Attempt
 from proxy.call import Call
+from proxy.credentials import Credentials
 from proxy.record import Record, Recorder, ending
 from proxy.request import upstream_request
 from records.exchange_id import verify
@@ -162,7 +163,7 @@ def ask(
     record.attempts.append(attempt)
     record.sent_at = record.sent_at or time.monotonic()
     if answer is not None:
-        attempt.opened(answer, said, upstream_request(said, target), covered=covered)  # type: ignore[arg-type]
+        attempt.opened(answer, said, upstream_request(said, target, Credentials()), covered=covered)  # type: ignore[arg-type]
     return attempt
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from proxy.credentials import Credentials
 from proxy.errors import Refused
 from proxy.request import UpstreamRequest, upstream_request
 from proxy.routes import Routes
@@ -27,7 +28,9 @@ def sent(
     """The request to one arm of the trial that takes the call."""
     said = call(body, *headers, path=path, query=query, table=table)
     assert said.trial is not None
-    return upstream_request(said, said.trial.candidate if arm == "candidate" else said.trial.baseline)
+    return upstream_request(
+        said, said.trial.candidate if arm == "candidate" else said.trial.baseline, Credentials()
+    )
 
 
 def test_a_long_body_that_names_its_model_twice_is_refused() -> None:
@@ -173,7 +176,7 @@ def test_other_operations_are_never_asked(path: str) -> None:
 def test_without_a_canary_nothing_is_touched() -> None:
     body = json.dumps({"model": "other", "stream": True}).encode()
     said = call(body, (b"accept-encoding", b"gzip"), query=b"api-version=1")
-    request = upstream_request(said, routes().plain(said.route.provider))
+    request = upstream_request(said, routes().plain(said.route.provider), Credentials())
     assert said.trial is None
     assert (request.target, request.body, request.injected) == (
         b"/chat/completions?api-version=1",
@@ -185,7 +188,7 @@ def test_without_a_canary_nothing_is_touched() -> None:
 
 def test_a_body_that_passes_through_is_handed_on_as_it_comes() -> None:
     said = call(Body(b"one", b"two"), (b"content-length", b"6"), path="/v1/files")
-    request = upstream_request(said, routes().plain(said.route.provider))
+    request = upstream_request(said, routes().plain(said.route.provider), Credentials())
 
     async def parts() -> list[bytes]:
         assert not isinstance(request.body, bytes)
@@ -199,7 +202,7 @@ def test_the_same_call_can_be_written_for_both_arms() -> None:
     said = call(CHAT | {"stream": True}, table=routes(trial(candidate=("azure", "gpt-5"))))
     assert said.trial is not None
     first, second, again = (
-        upstream_request(said, target)
+        upstream_request(said, target, Credentials())
         for target in (said.trial.candidate, said.trial.baseline, said.trial.candidate)
     )
     assert json.loads(first.body)["model"] == "gpt-5"  # type: ignore[arg-type]

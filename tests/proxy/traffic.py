@@ -10,6 +10,7 @@ import httpx2
 import uvicorn
 from uvicorn.server import ServerState
 
+from proxy.credentials import Credentials
 from proxy.exchange import Exchanges
 from proxy.mirror import Mirrors
 from proxy.pins import Pins
@@ -52,6 +53,7 @@ class Traffic:
         self.patience: dict[str, dict[str, float]] = {}
         self.recorder = Recorder(append=self._append, price=lambda api, model, usage: None, ids_key=KEY)
         self.ticker = Ticker(asyncio.get_running_loop())
+        credentials = Credentials()
         self.exchanges = Exchanges(
             routes=Routes({"raw": provider}, [self.trial], ()),
             plan=self.plan,
@@ -59,8 +61,11 @@ class Traffic:
             recorder=self.recorder,
             assignment_key=KEY,
             pins=Pins(lambda: None),
-            mirrors=Mirrors(upstreams=upstreams, recorder=self.recorder, plan=self.plan),
+            mirrors=Mirrors(
+                upstreams=upstreams, recorder=self.recorder, plan=self.plan, credentials=credentials
+            ),
             ticker=self.ticker,
+            credentials=credentials,
         )
 
     def plan(self) -> Plan:

@@ -1,0 +1,33 @@
+"""How an arm's request differs from the caller's: members renamed, removed, set or given a default."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Members = Sequence[tuple[str, str]]
+"""Pairs of a member's name, and its new name or its value as JSON text. A name is top-level, or has one dot
+for a member one level down (`generationConfig.temperature`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestChanges:
+    """The changes, applied in this order. All other bytes of the request stay as they came.
+
+    `rename`: (name, new name). `remove`: names. `set`, `default`: (name, JSON text); a default only applies
+    where the member is missing. False when there are none.
+    """
+
+    rename: Members = ()
+    remove: Sequence[str] = ()
+    set: Members = ()
+    default: Members = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.rename or self.remove or self.set or self.default)
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """What a fingerprint needs: plain values, independent of the order in the file."""
+        return sorted(self.rename), sorted(self.remove), sorted(self.set), sorted(self.default)
+
+
+NO_CHANGES = RequestChanges()
