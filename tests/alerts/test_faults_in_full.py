@@ -30,8 +30,8 @@ USUAL = Scenario(
 """Users differ in activity, errors, patience, faults and latency. Healthy p95: 1.8 s."""
 SLOW = replace(USUAL, latency_s=4.0 / 2.276)
 """A healthy p95 of 4 s."""
-BUSY = replace(USUAL, users=20_000, exchanges_per_minute=2_000.0)
-"""So many that a category of 5 % has five exchanges of the candidate in a minute."""
+BUSY = replace(USUAL, users=5_000, exchanges_per_minute=500.0)
+"""So many that a category of 5 % has an exchange of the candidate in a minute."""
 OF_CATEGORY = tuple(
     replace(rule, category=REFUND) for rule in DEFAULT_RULES if rule.rule.startswith("error_rate")
 )
