@@ -161,11 +161,31 @@ def _has_key(query: bytes) -> bool:
     return bool(query) and (query.startswith(b"key=") or b"&key=" in query)
 
 
+_ONLY: Mapping[str, Api] = {
+    **dict.fromkeys(("messages", "complete", "organizations"), "anthropic"),
+    **dict.fromkeys(("interactions", "cachedContents", "tunedModels", "fileSearchStores"), "gemini"),
+    **dict.fromkeys(
+        (
+            "chat", "completions", "responses", "embeddings", "audio", "images", "moderations", "realtime",
+            "conversations", "assistants", "threads", "vector_stores", "uploads", "fine_tuning", "evals",
+            "containers", "videos",
+        ),
+        "openai",
+    ),
+}  # fmt: skip
+"""The resources below `/v1/` that only one API has. The others (models, files, batches, …) follow the
+credentials and the version that the caller sends."""
+
+
 def _api(method: str, path: str, spoken: Spoken) -> Api:
     anthropic, gemini = spoken
-    if path == "/v1/messages" or path.startswith("/v1/messages/") or anthropic:
+    if path.startswith("/v1beta/") or (method == "POST" and ":" in path and MODEL_PATH.match(path)):
+        return "gemini"
+    if path.startswith("/v1/") and (only := _ONLY.get(path[4:].partition("/")[0])):
+        return only
+    if anthropic:
         return "anthropic"
-    if gemini or path.startswith("/v1beta/") or (method == "POST" and ":" in path and MODEL_PATH.match(path)):
+    if gemini:
         return "gemini"
     if path.startswith("/v1/"):
         return "openai"

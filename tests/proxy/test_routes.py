@@ -56,6 +56,7 @@ def route(
             "/v1/models/gemini-2.5-pro:streamGenerateContent",
             "generate_content",
         ),
+        ("/v1/interactions", b"", {}, "gemini", "/v1/interactions", "other"),
         ("/v1/models/g:embedContent", b"", {}, "gemini", "/v1/models/g:embedContent", "embeddings"),
         ("/v1/models/g:predict", b"", {}, "gemini", "/v1/models/g:predict", "other"),
         ("/v1beta/cachedContents", b"", {}, "gemini", "/v1beta/cachedContents", "other"),
@@ -82,6 +83,37 @@ def test_every_base_url_of_the_contract_leads_to_its_provider(
 ) -> None:
     found = route(path, query=query, headers=headers)
     assert (found.provider.name, found.target, found.operation.name) == (provider, target, operation)
+
+
+@pytest.mark.parametrize("stray", [VERSION, GOOGLE, VERSION | GOOGLE, {b"x-api-key": b"k"}])
+@pytest.mark.parametrize(
+    ("path", "provider"),
+    [
+        ("/v1/chat/completions", "openai"),
+        ("/v1/completions", "openai"),
+        ("/v1/responses", "openai"),
+        ("/v1/responses/resp_1/cancel", "openai"),
+        ("/v1/embeddings", "openai"),
+        ("/v1/audio/speech", "openai"),
+        ("/v1/messages", "anthropic"),
+        ("/v1/messages/count_tokens", "anthropic"),
+        ("/v1/models/gemini-2.5-pro:generateContent", "gemini"),
+        ("/v1beta/models/gemini-2.5-pro:streamGenerateContent", "gemini"),
+        ("/v1beta/files", "gemini"),
+        ("/v1/interactions", "gemini"),
+        ("/v1/interactions/int_1/cancel", "gemini"),
+    ],
+)
+def test_a_path_that_only_one_api_has_goes_there_whatever_stray_credentials_come_along(
+    path: str, provider: str, stray: Mapping[bytes, bytes]
+) -> None:
+    assert route(path, headers=stray, query=b"key=k").provider.name == provider
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/files", "/v1/batches"])
+def test_a_path_that_several_apis_have_follows_the_headers(path: str) -> None:
+    found = [route(path, method="GET", headers=headers).provider.name for headers in ({}, VERSION, GOOGLE)]
+    assert found == ["openai", "anthropic", "gemini"]
 
 
 def test_only_a_post_is_an_operation() -> None:
