@@ -71,7 +71,8 @@ class Behaviour:
     sigma of the logarithm, 0 for a constant), `pace_s` from token to token. `faults` gives each fault's rate
     in [0, 1], together at most 1; so does `answer_faults`, for requests that meet none of `faults`.
     `after_events` is the number of events before a stream breaks. `rejects` names body
-    fields refused with 400. `words` is the answer's length; `reasoning_tokens` are added.
+    fields refused with `reject_status`. `states_usage`: the last chunk of a chat stream has the usage, also
+    unasked, as Mistral's has. `words` is the answer's length; `reasoning_tokens` are added.
     `says` maps a text in the prompt to the answer; other prompts get `words` meaningless words.
     `snapshot` is the model name in answers (None: as asked). `slice_bytes` cuts the body at that size, across
     events and characters; `gzip` compresses it for callers that accept it.
@@ -91,6 +92,8 @@ class Behaviour:
     slow_s: float = 5.0
     after_events: int = 3
     rejects: tuple[str, ...] = ()
+    reject_status: int = 400
+    states_usage: bool = False
     snapshot: str | None = None
     slice_bytes: int | None = None
     gzip: bool = False

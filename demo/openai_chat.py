@@ -105,7 +105,7 @@ def events(prompt: Prompt, reply: LocalReply, created: int) -> Iterator[Event]:
             "system_fingerprint": "fp_demo",
             "choices": choices,
         }
-        if prompt.include_usage:
+        if prompt.include_usage or counted is not None:
             fields["usage"] = counted
         return b"data: " + compact(fields) + b"\n\n"
 
@@ -120,8 +120,10 @@ def events(prompt: Prompt, reply: LocalReply, created: int) -> Iterator[Event]:
     for piece in reply.pieces:
         for index in range(prompt.choices):
             yield Event(data=delta(index, _piece(reply, piece)), token=True)
-    for index in range(prompt.choices):
+    for index in range(prompt.choices - 1):
         yield Event(data=delta(index, {}, FINISH[reply.finish]))
+    last = {"index": prompt.choices - 1, "delta": {}, "logprobs": None, "finish_reason": FINISH[reply.finish]}
+    yield Event(data=chunk([last], usage(reply.tokens) if reply.states_usage else None))
     if prompt.include_usage:
         yield Event(data=chunk([], usage(reply.tokens)))
     yield Event(data=b"data: [DONE]\n\n")

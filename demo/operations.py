@@ -134,7 +134,7 @@ def _refuse_parameters(behaviour: Behaviour, body: dict[str, Any]) -> None:
     for name in behaviour.rejects:
         if name in sent:
             message = f"Unsupported parameter: '{name}' is not supported with this model."
-            raise RequestRefused(400, message, param=name, code="unsupported_parameter")
+            raise RequestRefused(behaviour.reject_status, message, param=name, code="unsupported_parameter")
 
 
 def _remember(shelf: dict[str, Thing], name: str, thing: Thing, keep: int) -> None:

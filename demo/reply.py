@@ -69,6 +69,7 @@ class LocalReply:
     tool: str | None
     finish: LocalFinish
     tokens: Tokens
+    states_usage: bool = False
 
     @property
     def text(self) -> str:
@@ -93,6 +94,7 @@ def answer(prompt: Prompt, behaviour: Behaviour, draws: Random) -> LocalReply:
         tool=output.tool,
         finish=output.finish,
         tokens=_tokens(prompt, len(output.pieces) * prompt.choices, output.reasoning_tokens),
+        states_usage=behaviour.states_usage,
     )
 
 

@@ -67,7 +67,7 @@ class Attempt:
 
     `recorder`: records the answer for capture, None without capture. `session`: the WebSocket session that
     replaces the response. `output`: what the model wrote, if that is to be judged. `length`: length of the
-    body, None when unknown or when bytes will be left out.
+    body, None when unknown or when bytes will be left out. `injected`: the proxy asked for the usage.
     """
 
     __slots__ = (
@@ -75,6 +75,7 @@ class Attempt:
         "failure",
         "first_byte_at",
         "held",
+        "injected",
         "length",
         "output",
         "reader",
@@ -95,6 +96,7 @@ class Attempt:
         self.held = b""
         self.recorder: AnswerRecorder | None = None
         self.length: int | None = None
+        self.injected = False
         self.ended = False
         self.output: CollectedOutput | None = None
         self.session: Session | None = None
@@ -111,6 +113,7 @@ class Attempt:
             response.abort()
             return
         self.response = response
+        self.injected = request.injected
         named = dict(response.headers)
         length = named.get(b"content-length")
         stripped = request.injected and response.status < 300  # errors have no usage chunk to leave out
@@ -143,6 +146,19 @@ class Attempt:
             async with asyncio.timeout(HEARD_WITHIN_S):
                 while not self.ended and len(self.reader.error) < ERROR_BOUND:
                     await self._read()
+
+    async def refusal(self) -> bytes:
+        """Read what the provider says about its refusal, within a bound, and hold it back for the caller."""
+        with suppress(UpstreamError):  # whoever reads on meets it again
+            while not self.ended and len(self.held) < STREAM_HELD and len(self.reader.error) < ERROR_BOUND:
+                self.held += await self._read()
+        return self.reader.error
+
+    def start_again(self) -> None:
+        """Forget the response, before another request is sent in its place."""
+        self.abort()
+        self.response = self.first_byte_at = self.failure = None
+        self.held, self.ended, self.injected = b"", False, False
 
     async def relay(self, out: Outlet) -> bytes:
         """Relay the body as it arrives, except its last bytes, which are returned.

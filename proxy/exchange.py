@@ -7,7 +7,7 @@ complete the response are sent: on disk, or in memory while the disk hangs (ADR 
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -24,6 +24,7 @@ from proxy.request import upstream_request
 from proxy.routes import ArmTarget, Routes, Trial
 from proxy.server import Incoming
 from proxy.session_attempt import open_session
+from proxy.stream_usage import StreamUsage
 from proxy.ticker import Ticker
 from proxy.upstream import UpstreamError, Upstreams
 from proxy.waiting import CandidateWait
@@ -52,6 +53,7 @@ class Exchanges:
     mirrors: Mirrors
     ticker: Ticker
     credentials: Credentials
+    stream_usage: StreamUsage = field(default_factory=StreamUsage)
     most_in_flight: int = 4096
 
     async def __call__(self, incoming: Incoming) -> None:
@@ -171,9 +173,21 @@ class Exchanges:
         """Send the request and wait for the head, and for a covered candidate's held bytes. Raises
         UpstreamError."""
         record.attempts.append(attempt)
+        asks = self.stream_usage.asks(attempt.target.provider)
+        await self._open(call, attempt, record, covered=covered, ask_usage=asks)
+        if attempt.injected and attempt.failure is not None and await self.stream_usage.refused(attempt):
+            await self._open(call, attempt, record, covered=covered, ask_usage=False)
+            self.stream_usage.sent_without(attempt)
+        if covered and not call.upgrades:
+            await (attempt.hold(stream=call.facts.stream) if attempt.failure is None else attempt.hear())
+
+    async def _open(
+        self, call: Call, attempt: Attempt, record: Record, *, covered: bool, ask_usage: bool
+    ) -> None:
+        """Send the request and wait for the head. Raises UpstreamError."""
         target = attempt.target
         try:
-            request = upstream_request(call, target, self.credentials)
+            request = upstream_request(call, target, self.credentials, ask_usage=ask_usage)
         except NoCredential as problem:
             raise UpstreamError("proxy_no_credential", str(problem)) from problem
         if record.sent_at is None:
@@ -192,8 +206,6 @@ class Exchanges:
             timeout=target.timeout,
         )
         attempt.opened(response, call, request, covered=covered)
-        if covered:
-            await (attempt.hold(stream=call.facts.stream) if attempt.failure is None else attempt.hear())
 
 
 async def _relay(incoming: Incoming, call: Call, record: Record, attempt: Attempt) -> None:

@@ -20,7 +20,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `unit`: the unit in the body, "" without one. `stream_options`: the raw member, empty without one.
     `names_state`: the request names provider-side state. `declines_store`: `store` is false. `output`: the
-    members about tools and formats, None for a request without them.
+    members about tools and formats, None for a request without them. `own_data`: Azure is to search the
+    caller's `data_sources`.
     """
 
     model: str = ""
@@ -30,6 +31,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     names_state: bool = False
     declines_store: bool = False
     output: OutputRequest | None = None
+    own_data: bool = False
 
 
 NO_FACTS = RequestFacts()
@@ -74,6 +76,7 @@ class _Body(msgspec.Struct):
     output_format: msgspec.Raw = msgspec.Raw()
     generationConfig: msgspec.Raw = msgspec.Raw()  # noqa: N815
     generation_config: msgspec.Raw = msgspec.Raw()
+    data_sources: msgspec.Raw = msgspec.Raw()
 
 
 _FIELDS = msgspec.structs.fields(_Body)
@@ -106,6 +109,7 @@ def facts_of(route: Route, body: bytes) -> RequestFacts | None:
         ),
         declines_store=parsed.store is False,
         output=_output_request(parsed),
+        own_data=filled(parsed.data_sources),
     )
 
 

@@ -22,6 +22,7 @@ from proxy.errors import Refused
 from proxy.record import Record, Recorder
 from proxy.request import upstream_request
 from proxy.routes import Trial
+from proxy.stream_usage import StreamUsage
 from proxy.upstream import UpstreamError, Upstreams
 from routing.assign import Assignment
 from routing.plan import Plan
@@ -59,6 +60,7 @@ class Mirrors:
         recorder: Recorder,
         plan: Callable[[], Plan],
         credentials: Credentials,
+        stream_usage: StreamUsage | None = None,
         room: Room = Room(),
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -74,6 +76,7 @@ class Mirrors:
         )
         self._plan = plan
         self._credentials = credentials
+        self._stream_usage = stream_usage or StreamUsage()
         self._room = room
         self._draw = draw
         self._held: dict[asyncio.Task[None], int] = {}
@@ -150,12 +153,22 @@ class Mirrors:
 
     async def _ask(self, call: Call, record: Record, attempt: Attempt) -> None:
         """Send the copy and read its response to the end. Raises UpstreamError."""
+        asks = self._stream_usage.asks(attempt.target.provider)
+        await self._open(call, record, attempt, ask_usage=asks)
+        if attempt.injected and await self._stream_usage.refused(attempt):
+            await self._open(call, record, attempt, ask_usage=False)
+            self._stream_usage.sent_without(attempt)
+        if attempt.response is not None:
+            await attempt.relay(_NOWHERE)
+
+    async def _open(self, call: Call, record: Record, attempt: Attempt, *, ask_usage: bool) -> None:
+        """Send the copy and wait for the head. Raises UpstreamError."""
         target = attempt.target
         try:
-            request = upstream_request(call, target, self._credentials)
+            request = upstream_request(call, target, self._credentials, ask_usage=ask_usage)
         except NoCredential as problem:
             raise UpstreamError("proxy_no_credential", str(problem)) from problem
-        record.sent_at = time.monotonic()
+        record.sent_at = record.sent_at or time.monotonic()
         response = await self._upstreams.send(
             target.provider,
             limit_key=target.key,
@@ -168,8 +181,6 @@ class Mirrors:
             timeout=target.timeout,
         )
         attempt.opened(response, call, request, covered=True)
-        if attempt.response is not None:
-            await attempt.relay(_NOWHERE)
 
 
 class _Nowhere:

@@ -32,8 +32,13 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     adapted: bool = False
 
 
-def upstream_request(call: Call, arm_target: ArmTarget, credentials: Credentials) -> UpstreamRequest:
-    """Write the request for one arm. Raises Refused, NoCredential."""
+def upstream_request(
+    call: Call, arm_target: ArmTarget, credentials: Credentials, *, ask_usage: bool = True
+) -> UpstreamRequest:
+    """Write the request for one arm. Without `ask_usage` no stream is asked for its usage.
+
+    Raises Refused, NoCredential.
+    """
     target, query, body = call.route.target, call.query, call.body
     injected = False
     if isinstance(body, bytes):
@@ -42,7 +47,7 @@ def upstream_request(call: Call, arm_target: ArmTarget, credentials: Credentials
                 query = with_model(query, quoted(arm_target.model).encode())
             else:
                 target, body = _with_model(call, arm_target.model, body)
-        if asking := _asking_for_usage(call, body):
+        if ask_usage and (asking := _asking_for_usage(call, body)):
             body, injected = asking, True
     headers = to_provider(call.headers, arm_target.provider, identity=injected)
     if arm_target.provider.has_credential:
@@ -92,6 +97,8 @@ def _asking_for_usage(call: Call, body: bytes) -> bytes | None:
     """The body with a request for usage; None when unnecessary or outside a canary."""
     if call.trial is None or not call.facts.stream or not call.route.operation.injects_usage:
         return None
+    if call.facts.own_data:
+        return None  # Azure refuses both together
     given = call.facts.stream_options
     if not given:
         return insert_first(body, "stream_options", _INCLUDE_USAGE)

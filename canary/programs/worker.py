@@ -27,6 +27,7 @@ from proxy.mirror import Mirrors
 from proxy.pins import Pins
 from proxy.record import Recorder
 from proxy.server import TrafficProtocol
+from proxy.stream_usage import StreamUsage
 from proxy.ticker import Ticker
 from proxy.upstream import Upstreams
 from records.capture_pipe import CapturePipe
@@ -70,11 +71,13 @@ class Worker:
             checker=self.checker,
         )
         self.credentials = Credentials()
+        stream_usage = StreamUsage()
         self.mirrors = Mirrors(
             upstreams=self.copies_upstreams,
             recorder=self.recorder,
             plan=lambda: self.plan,
             credentials=self.credentials,
+            stream_usage=stream_usage,
         )
         pin_token = Secret("CANARY_PIN_TOKEN", os.environ)
         self.exchanges = Exchanges(
@@ -87,6 +90,7 @@ class Worker:
             mirrors=self.mirrors,
             ticker=self.ticker,
             credentials=self.credentials,
+            stream_usage=stream_usage,
         )
         feedback_token = Secret("CANARY_FEEDBACK_TOKEN", os.environ)
         self.endpoints = Endpoints(

@@ -483,3 +483,18 @@ def test_the_end_aborts_the_copies_and_records_those_that_had_begun(run: Run) ->
 
     asked = [call(CHAT) for _ in range(3)]
     run(scene())
+
+
+def test_a_copy_is_sent_again_without_stream_options_where_they_are_refused(run: Run) -> None:
+    asked_usage: list[bool] = []
+    refusal = b'{"detail":[{"loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]}'
+
+    async def play(wire: Wire) -> None:
+        while True:
+            asked_usage.append(b"stream_options" in (await wire.request()).body)
+            good = response(200, TOKEN + ENDED, b"text/event-stream")
+            await wire.send(response(422, refusal) if asked_usage[-1] else good)
+
+    worker = mirrored(run, play, *(call({**CHAT, "stream": True}) for _ in range(2)))
+    assert asked_usage == [True, False, False]
+    assert [(outcome.outcome, outcome.error_type) for outcome in worker.outcomes] == [("ok", None)] * 2
