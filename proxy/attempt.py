@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from proxy.answer_recorder import AnswerRecorder
 from proxy.call import Call
-from proxy.output import CollectedOutput
+from proxy.output import CollectedOutput, OutputRequest
 from proxy.reading import Blind, Reader, reader_for
 from proxy.realtime.session import Session
 from proxy.request import UpstreamRequest
@@ -66,11 +66,13 @@ class Attempt:
     """One upstream attempt. `failure` is None while the attempt is good; `ended` is True after a clean end.
 
     `recorder`: records the answer for capture, None without capture. `session`: the WebSocket session that
-    replaces the response. `output`: what the model wrote, if that is to be judged. `length`: length of the
-    body, None when unknown or when bytes will be left out. `injected`: the proxy asked for the usage.
+    replaces the response. `output`: what the model wrote, if that is to be judged by what the request lets it
+    hold, `output_request`. `length`: length of the body, None when unknown or when bytes will be left out.
+    `injected`: the proxy asked for the usage. `adapted`: the arm's `request:` changed the request.
     """
 
     __slots__ = (
+        "adapted",
         "ended",
         "failure",
         "first_byte_at",
@@ -78,6 +80,7 @@ class Attempt:
         "injected",
         "length",
         "output",
+        "output_request",
         "reader",
         "recorder",
         "response",
@@ -99,6 +102,8 @@ class Attempt:
         self.injected = False
         self.ended = False
         self.output: CollectedOutput | None = None
+        self.output_request: OutputRequest | None = None
+        self.adapted = False
         self.session: Session | None = None
 
     def opened(
@@ -116,18 +121,19 @@ class Attempt:
         self.injected = request.injected
         named = dict(response.headers)
         length = named.get(b"content-length")
-        stripped = request.injected and response.status < 300  # errors have no usage chunk to leave out
+        stripped = request.hides_usage and response.status < 300  # errors have no usage chunk to leave out
         self.length = None if length is None or stripped else int(length)
         self.failure = status_failure(response.status, candidate=covered)
         self.recorder = AnswerRecorder() if call.sample is not None else None
-        if call.facts.output is not None and call.trial is not None and response.status < 300:
+        self.output_request = request.output
+        if request.output is not None and response.status < 300:
             self.output = CollectedOutput()
         self.reader = reader_for(
             call.route.operation,
             status=response.status,
             content_type=named.get(b"content-type", b"").lower(),
             encoding=named.get(b"content-encoding", b"").lower(),
-            strip=request.injected,
+            strip=request.hides_usage,
             around=self.recorder.around if self.recorder is not None else None,
             output=self.output,
         )

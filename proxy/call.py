@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
+from proxy.adaptation import adapted
 from proxy.errors import Refused
 from proxy.facts import NO_FACTS, RequestFacts, facts_of, facts_of_session, names_stored
 from proxy.headers import Headers
-from proxy.routes import Route, Routes, Trial
+from proxy.routes import ArmTarget, Route, Routes, Trial
 from proxy.server import Incoming
 from records.capture import CaptureSample
 from routing.canary import UnitSource
@@ -46,16 +47,32 @@ class Call(msgspec.Struct, kw_only=True):
         value = self.named.get(name)
         return value.decode("utf-8", "replace")[:_LABEL_BOUND] if value else ""
 
+    def adapted_body(self, target: ArmTarget) -> bytes | None:
+        """The body with the changes of the arm's `request:`; None where it stays as it came."""
+        if not target.request or not self.body or not isinstance(self.body, bytes):
+            return None
+        return adapted(self.body, target.request)
+
     @property
     def stateful(self) -> bool:
         """True when the request depends on state that only one arm's provider entry has or would have."""
-        return self.trial is not None and not self.trial.shares_state and self.touches_state
+        trial = self.trial
+        if trial is None or trial.shares_state:
+            return False
+        return self._creates_state(trial.baseline) or self.touches_state(trial.candidate)
 
-    @property
-    def touches_state(self) -> bool:
-        """True when the request names or creates provider-side state."""
-        creates = self.route.operation.creates_state and not self.facts.declines_store
-        return creates or self.facts.names_state or (isinstance(self.body, bytes) and names_stored(self.body))
+    def touches_state(self, target: ArmTarget) -> bool:
+        """True when the request names provider-side state, or creates some when it goes to this arm."""
+        names = self.facts.names_state or (isinstance(self.body, bytes) and names_stored(self.body))
+        return names or self._creates_state(target)
+
+    def _creates_state(self, target: ArmTarget) -> bool:
+        if not self.route.operation.creates_state:
+            return False
+        facts = self.facts
+        if target.request.concerns("store") and (body := self.adapted_body(target)) is not None:
+            facts = facts_of(self.route, body) or facts
+        return not facts.declines_store
 
 
 async def read(incoming: Incoming, routes: Routes) -> Call:

@@ -44,7 +44,7 @@ class Examination:
 
 def judgement_of(call: Call, attempt: Attempt) -> Judgement:
     """Judge a complete answer as far as that takes no time."""
-    form, request = call.route.operation.output, call.facts.output
+    form, request = call.route.operation.output, attempt.output_request
     if attempt.output is None or form is None or request is None:
         return UNASKED
     judged = judge(form, request, attempt.output, attempt.reader.answer)

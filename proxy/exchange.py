@@ -190,6 +190,7 @@ class Exchanges:
             request = upstream_request(call, target, self.credentials, ask_usage=ask_usage)
         except NoCredential as problem:
             raise UpstreamError("proxy_no_credential", str(problem)) from problem
+        attempt.adapted = request.adapted
         if record.sent_at is None:
             record.sent_at = time.monotonic()
         if call.upgrades:

@@ -21,7 +21,7 @@ from proxy.credentials import Credentials, NoCredential
 from proxy.errors import Refused
 from proxy.record import Record, Recorder
 from proxy.request import upstream_request
-from proxy.routes import Trial
+from proxy.routes import ArmTarget, Trial
 from proxy.stream_usage import StreamUsage
 from proxy.upstream import UpstreamError, Upstreams
 from routing.assign import Assignment
@@ -127,7 +127,7 @@ class Mirrors:
 
     async def _copy(self, call: Call, trial: Trial, assignment: Assignment) -> None:
         """Send one copy and handle every ending."""
-        if not _may_repeat(call):
+        if not _may_repeat(call, trial.candidate):
             return
         record = self._copies.open()
         attempt = Attempt(trial.candidate)
@@ -168,6 +168,7 @@ class Mirrors:
             request = upstream_request(call, target, self._credentials, ask_usage=ask_usage)
         except NoCredential as problem:
             raise UpstreamError("proxy_no_credential", str(problem)) from problem
+        attempt.adapted = request.adapted
         record.sent_at = record.sent_at or time.monotonic()
         response = await self._upstreams.send(
             target.provider,
@@ -207,10 +208,11 @@ def _answered_by_baseline(assignment: Assignment, attempt: Attempt) -> bool:
     return served and attempt.response is not None and attempt.wrong is None
 
 
-def _may_repeat(call: Call) -> bool:
+def _may_repeat(call: Call, target: ArmTarget) -> bool:
     """False when a second request would have side effects: create or change provider-side state, or act
     through a tool."""
-    return not (call.touches_state or (isinstance(call.body, bytes) and _ACTS.search(call.body)))
+    body = call.adapted_body(target) or call.body
+    return not (call.touches_state(target) or (isinstance(body, bytes) and _ACTS.search(body)))
 
 
 def _begin(record: Record, call: Call, assignment: Assignment) -> None:

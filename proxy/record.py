@@ -270,6 +270,7 @@ class Record:
             faults=faults,
             output_check=output_check,
             provider_error=redacted_words(call, words, self._examination) if words is not None else None,
+            adapted=self._adapted,
             attempts=attempt_records,
             retry_count=_retries(call),
             traceparent=call.text(b"traceparent"),
@@ -288,6 +289,12 @@ class Record:
             latency_s=attempt.latency_s(attempt.started),
             cost_usd=self._recorder.price(target.provider.api, model, priced) if priced is not None else None,
         )
+
+    @property
+    def _adapted(self) -> bool:
+        """True when the assigned arm's request was changed. That arm is asked first, if at all."""
+        first = self.attempts[0] if self.attempts else None
+        return first is not None and first.adapted and first.target.arm == self.assignment.arm
 
     def _session(self, call: Call) -> str:
         session = call.named.get(b"x-canary-session", b"").decode("utf-8", "backslashreplace").strip()

@@ -8,6 +8,7 @@ times as long, and is only done for short texts that the parser cannot resolve.
 
 import json
 import re
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,9 +16,8 @@ _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 """Possessive, because an image is a string of megabytes: backtracking would cost seconds, and 144 bytes of
 memory per byte."""
 _TOKEN = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
-_MEMBER = re.compile(rb"\s*+,?\s*+" + _STRING + rb"\s*+:\s*+", re.DOTALL)
+_LABEL = re.compile(rb"\s*+,?\s*+(" + _STRING + rb")\s*+:\s*+", re.DOTALL)
 _END = re.compile(rb"\s*+}\s*+\Z")
-_COLON = re.compile(rb"\s*:\s*")
 _SCALAR = re.compile(_STRING + rb'|[^\s,}\]\[{"]+', re.DOTALL)
 _PLAIN = re.compile(rb'\s*:\s*("[^"\\]*"|[^\s,}\]\[{"]+)')
 MOST_WALKED = 64 * 1024
@@ -30,6 +30,16 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 class TooIntricate(ValueError):
     """Finding the key in this text would take too long."""
+
+
+class MemberSpan(NamedTuple):
+    """A member: its name, and the byte ranges, [start, end), of its name's text and its value."""
+
+    name: str
+    name_start: int
+    name_end: int
+    start: int
+    end: int
 
 
 def replace_value(body: bytes, key: str, value: bytes) -> bytes:
@@ -55,53 +65,51 @@ def value_spans(body: bytes, key: str) -> list[tuple[int, int]]:
     once = at > 0 and body[at - 1] != _BACKSLASH and body.find(quoted_key, at + 1) < 0
     if once and b"\\u00" not in body and (plain := _PLAIN.match(body, at + len(quoted_key))):
         return [plain.span(1)]  # the common case
-    return _spans_at_top(body, key)
+    return [(span.start, span.end) for span in member_spans(body) if span.name == key]
 
 
-def _spans_at_top(body: bytes, key: str) -> list[tuple[int, int]]:
+def member_spans(body: bytes) -> list[MemberSpan]:
+    """Return every member of the top-level object, in order, repeated or not. May raise TooIntricate."""
     spans = _parsed_spans(body)
     if spans is not None:
-        return [spans[key]] if key in spans else []
+        return spans
     if len(body) > MOST_WALKED:
         raise TooIntricate(f"a member is repeated in its {len(body)} bytes")
-    return [(start, _value_end(body, start)) for start in _walked_starts(body, key)]
+    return _walked_spans(body)
 
 
-def _parsed_spans(body: bytes) -> dict[str, tuple[int, int]] | None:
-    """Return the span of every top-level value; None when a key is repeated, which a parser hides."""
+def _parsed_spans(body: bytes) -> list[MemberSpan] | None:
+    """Return the span of every top-level member; None when a name is repeated, which a parser hides."""
     try:
         members = _decode_members(body)
     except (msgspec.DecodeError, UnicodeDecodeError):  # a name that is not UTF-8
         return None
     if len(members) > MOST_MEMBERS:
         raise TooIntricate(f"it has {len(members)} members")
-    spans, at = {}, body.index(b"{") + 1
+    spans: list[MemberSpan] = []
+    at = body.index(b"{") + 1
     for name, value in members.items():
-        label = _MEMBER.match(body, at)
-        if label is None or body[label.end() : label.end() + len(value)] != bytes(value):
+        label = _LABEL.match(body, at)
+        if label is None or not body.startswith(bytes(value), label.end()):
             return None
         at = label.end() + len(value)
-        spans[name] = (label.end(), at)
+        spans.append(MemberSpan(name, label.start(1), label.end(1), label.end(), at))
     return spans if _END.match(body, at) else None
 
 
-def _walked_starts(body: bytes, key: str) -> list[int]:
-    depth, starts = 0, []
-    for token in _TOKEN.finditer(body):
-        text = token.group()
-        if text in (b"{", b"["):
-            depth += 1
-        elif text in (b"}", b"]"):
-            depth -= 1
-        elif depth == 1 and (colon := _COLON.match(body, token.end())) and _spells(text, key):
-            starts.append(colon.end())
-    return starts
+def _walked_spans(body: bytes) -> list[MemberSpan]:
+    spans: list[MemberSpan] = []
+    at = body.index(b"{") + 1
+    while (label := _LABEL.match(body, at)) is not None:
+        at = _value_end(body, label.end())
+        spans.append(MemberSpan(_decoded(label.group(1)), label.start(1), label.end(1), label.end(), at))
+    return spans
 
 
-def _spells(text: bytes, key: str) -> bool:
-    """True when the JSON string `text` decodes to the key. The body may contain bytes that are not UTF-8."""
-    decoded: str = json.loads(text.decode("utf-8", "replace"))
-    return decoded == key
+def _decoded(quoted: bytes) -> str:
+    """Decode a JSON string. The body may contain bytes that are not UTF-8."""
+    name: str = json.loads(quoted.decode("utf-8", "replace"))
+    return name
 
 
 def _value_end(body: bytes, start: int) -> int:

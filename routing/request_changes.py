@@ -24,6 +24,12 @@ class RequestChanges:
     def __bool__(self) -> bool:
         return bool(self.rename or self.remove or self.set or self.default)
 
+    def concerns(self, name: str) -> bool:
+        """True when the changes may rename, remove, set or give this member."""
+        renamed = [each for pair in self.rename for each in pair]
+        given = [each for each, _ in (*self.set, *self.default)]
+        return name in (*renamed, *self.remove, *given)
+
     @property
     def parts(self) -> tuple[object, ...]:
         """What a fingerprint needs: plain values, independent of the order in the file."""

@@ -1,6 +1,7 @@
 """What stands in a session's handshake: the model in its query, a browser's key among its subprotocols."""
 
 import asyncio
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -15,6 +16,7 @@ from proxy.headers import PROTOCOLS
 from proxy.request import upstream_request
 from proxy.routes import Routes
 from proxy.server import Incoming
+from routing.request_changes import RequestChanges
 from tests.proxy.calls import Body, Header, Request, routes, trial
 
 KEY = b"openai-insecure-api-key.sk-caller"
@@ -105,6 +107,14 @@ def test_a_handshake_is_assigned_by_what_its_headers_say() -> None:
     assert handshake(b"model=gpt-realtime", (b"openai-safety-identifier", b" bob ")).unit == "bob"
     assert handshake(b"model=gpt-realtime", (b"x-canary-session", b"call-7")).unit == "call-7"
     assert handshake(b"model=gpt-realtime").unit is None
+
+
+def test_a_handshake_has_no_body_to_adapt() -> None:
+    said = handshake(b"model=gpt-realtime")
+    assert said.trial is not None
+    target = replace(said.trial.candidate, request=RequestChanges(set=[("a", "1")]))
+    request = upstream_request(said, target, Credentials())
+    assert (request.body, request.adapted) == (b"", False)
 
 
 @pytest.mark.parametrize("query", [b"", b"intent=transcription", b"call_id=rtc_1", b"model=other"])

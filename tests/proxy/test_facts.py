@@ -1,5 +1,6 @@
 """What a request's JSON is taken to say, whatever shape it has."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.call import Call
 from routing.canary import Match
+from routing.request_changes import NO_CHANGES, RequestChanges
 from tests.proxy.calls import call, routes, trial
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
@@ -173,6 +175,39 @@ def test_stored_things_have_other_names_at_other_providers(
     )
     said = call({"model": model, **more}, path=path, table=table)
     assert said.trial is not None
+    assert said.stateful is stateful
+
+
+NOT_STORED = RequestChanges(set=[("store", "false")])
+
+
+@pytest.mark.parametrize(
+    ("more", "baseline", "candidate", "stateful"),
+    [
+        ({}, NOT_STORED, NOT_STORED, False),
+        ({}, NO_CHANGES, NOT_STORED, True),
+        ({}, NOT_STORED, NO_CHANGES, True),
+        ({"store": False}, NO_CHANGES, RequestChanges(remove=["store"]), True),
+        ({"store": False}, NO_CHANGES, RequestChanges(default=[("store", "true")]), False),
+        ({"previous_response_id": "resp_1"}, NOT_STORED, NOT_STORED, True),
+        (
+            {"previous_response_id": "resp_1"},
+            NOT_STORED,
+            replace(NOT_STORED, remove=["previous_response_id"]),
+            True,
+        ),
+    ],
+)
+def test_a_response_that_neither_arm_stores_may_go_to_either(
+    more: dict[str, object], baseline: RequestChanges, candidate: RequestChanges, stateful: bool
+) -> None:
+    plain = trial(candidate=("azure", "gpt-4o-2024-11-20"))
+    arms = {
+        "baseline": replace(plain.baseline, request=baseline),
+        "candidate": replace(plain.candidate, request=candidate),
+    }
+    table = routes(replace(plain, **arms))
+    said = call({"model": "gpt-4o", "input": "hi", **more}, path="/v1/responses", table=table)
     assert said.stateful is stateful
 
 
