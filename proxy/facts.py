@@ -3,12 +3,10 @@
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from urllib.parse import unquote
 
 import msgspec
 
 from proxy.answer import filled
-from proxy.dialects.gemini import MODEL_PATH
 from proxy.dialects.operation import UNREADABLE
 from proxy.dialects.realtime import parameter
 from proxy.output import OutputRequest
@@ -16,7 +14,7 @@ from proxy.routes import Route
 
 
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The facts of a request, from its body, from Gemini's path or from a session's handshake.
+    """The facts of a request, from its body, from its path or from a session's handshake.
 
     `unit`: the unit in the body, "" without one. `stream_options`: the raw member, empty without one.
     `names_state`: the request names provider-side state. `declines_store`: `store` is false. `output`: the
@@ -92,10 +90,9 @@ def facts_of(route: Route, body: bytes) -> RequestFacts | None:
     parsed = _body(body)
     if parsed is None:
         return None
-    place = MODEL_PATH.match(route.path) if route.operation.model_in == "path" else None
     streams = route.operation.streams
     return RequestFacts(
-        model=unquote(place["model"]) if place else parsed.model or "",
+        model=route.model or parsed.model or "",
         stream=bool(parsed.stream) if streams is None else streams,
         stream_options=bytes(parsed.stream_options),
         unit=_text(parsed.user)

@@ -105,6 +105,11 @@ def without_key(query: bytes) -> bytes:
     return b"&".join([part for part in query.split(b"&") if not _is_credential(part)])
 
 
+def without(query: bytes, names: AbstractSet[bytes]) -> bytes:
+    """Remove parameters from a query string."""
+    return b"&".join([part for part in query.split(b"&") if part.partition(b"=")[0] not in names])
+
+
 def _is_credential(parameter: bytes) -> bool:
     name = parameter.partition(b"=")[0]
     # Decoding costs ten times as much as counting, and a query may have tens of thousands of parameters.

@@ -6,14 +6,16 @@ from typing import Any
 
 import msgspec
 
+from proxy.addressing import HOLE, Difference
+from proxy.addressing.changes import changed
 from proxy.call import Call
 from proxy.credentials import Credentials, UnsignedRequest
-from proxy.dialects.gemini import MODEL_PATH
+from proxy.dialects import Operation
 from proxy.dialects.operation import UNREADABLE
 from proxy.dialects.realtime import with_model, without_credentials
 from proxy.errors import Refused
 from proxy.facts import RequestFacts, facts_of
-from proxy.headers import PROTOCOLS, quoted, to_provider, without_key
+from proxy.headers import PROTOCOLS, quoted, to_provider, without, without_key
 from proxy.output import OutputRequest
 from proxy.routes import ArmTarget
 from proxy.splice import TooIntricate, insert_first, replace_value
@@ -47,34 +49,36 @@ def upstream_request(
 
     Raises Refused, NoCredential.
     """
-    target, query, body, facts = call.route.target, call.query, call.body, call.facts
-    injected = hides_usage = is_adapted = False
+    written = call.route.at(arm_target, call.facts.stream)
+    target, query = written.target, call.query
+    body, facts, is_adapted = _adapted(call, arm_target)
+    injected = False
+    hides_usage = is_adapted and facts.stream and _asks_for_usage(facts) and not _asks_for_usage(call.facts)
+    if written.differs is not None:
+        target, query, body = _in_other_form(call, target, body, written.differs)
     if isinstance(body, bytes):
-        if arm_target.request and (changed := call.adapted_body(arm_target)) is not None:
-            body, facts, is_adapted = changed, facts_of(call.route, changed) or facts, True
-            hides_usage = facts.stream and _asks_for_usage(facts) and not _asks_for_usage(call.facts)
         if arm_target.model not in ("", call.facts.model):
             if call.route.operation.model_in == "query":
                 query = with_model(query, quoted(arm_target.model).encode())
             else:
-                target, body = _with_model(call, arm_target.model, body)
+                body = _with_model(call.route.operation, arm_target.model, body)
         ask_usage = ask_usage and not _settles_usage(arm_target)
         if ask_usage and (asking := _asking_for_usage(call, facts, body)):
             body, injected, hides_usage = asking, True, True
     headers = to_provider(call.headers, arm_target.provider, identity=hides_usage)
+    if written.differs is not None:
+        headers += [header for header in written.differs.headers if header[0] not in call.named]
     if arm_target.provider.has_credential:
         query = without_key(query)
         if call.upgrades:
             headers += _protocols(call)
     whole = (target.encode() + b"?" + query) if query else target.encode()
     if (credential := credentials.of(arm_target.provider)) is not None:
-        unsigned = UnsignedRequest(
-            method=call.method.encode(),
-            target=whole,
-            headers=headers,
-            body=body if isinstance(body, bytes) else None,
+        sent = body if isinstance(body, bytes) else None
+        method = call.method.encode()
+        headers += credential.headers(
+            UnsignedRequest(method=method, target=whole, headers=headers, body=sent)
         )
-        headers += credential.headers(unsigned)
     return UpstreamRequest(
         target=whole,
         headers=headers,
@@ -86,19 +90,41 @@ def upstream_request(
     )
 
 
-def _with_model(call: Call, model: str, body: bytes) -> tuple[str, bytes]:
-    """Put the arm's model into the target and the body, wherever this operation names the model."""
-    operation, target = call.route.operation, call.route.target
+def _adapted(call: Call, arm_target: ArmTarget) -> tuple[bytes | AsyncIterator[bytes], RequestFacts, bool]:
+    """The body as the arm's `request:` changes it, its facts, and whether it was changed."""
+    if arm_target.request and isinstance(call.body, bytes):
+        body = call.adapted_body(arm_target)
+        if body is not None:
+            return body, facts_of(call.route, body) or call.facts, True
+    return call.body, call.facts, False
+
+
+def _with_model(operation: Operation, model: str, body: bytes) -> bytes:
+    """Put the arm's model into the body, where this operation's body names the model."""
     if operation.model_in == "body":
         try:
-            return target, replace_value(body, "model", msgspec.json.encode(model))
+            return replace_value(body, "model", msgspec.json.encode(model))
         except TooIntricate as exc:
             raise Refused(400, f"cannot change the model in this body: {exc}", "caller_rejected") from exc
-    target = MODEL_PATH.sub(lambda place: f"{place['before']}{quoted(model)}:{place['method']}", target)
     if operation.repeats_model:
         named = msgspec.json.encode(f"models/{model}")
-        body = _REPEATED_MODEL.sub(lambda place: place[1] + named, body)
-    return target, body
+        return _REPEATED_MODEL.sub(lambda place: place[1] + named, body)
+    return body
+
+
+def _in_other_form(
+    call: Call, target: str, body: bytes | AsyncIterator[bytes], differs: Difference
+) -> tuple[str, bytes, bytes | AsyncIterator[bytes]]:
+    """Target, query and body in a form that is not the caller's."""
+    if differs.wants_model:
+        if not call.facts.model:
+            problem = "the request names no model, which this provider's URL needs"
+            raise Refused(400, problem, "caller_rejected")
+        target = target.replace(HOLE, quoted(call.facts.model))
+    query = without(call.query, differs.dropped) if call.query else call.query
+    if isinstance(body, bytes):
+        body = changed(body, differs.changes)
+    return target, query, body
 
 
 def _protocols(call: Call) -> list[tuple[bytes, bytes]]:

@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from proxy.addressing import Owner, Place, Written, owner, read, write
 from proxy.breaker import Breaker
-from proxy.dialects import Operation, operation, target_of
+from proxy.dialects import Operation
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.errors import Refused
-from proxy.provider import Api, Provider, Timeout
+from proxy.provider import Api, Kind, Provider, Timeout
 from records.capture import CaptureRule
 from routing.canary import ArmName, Canary
 from routing.request_changes import NO_CHANGES, RequestChanges
@@ -65,14 +66,40 @@ class Trial:
         return self.baseline.provider.name == self.candidate.provider.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Route:
-    """The route of one request. `path` is the API's path (`/v1/…`); `target` is appended to the base URL."""
+    """The route of one request. `path` is the path as its caller writes it behind the entry's name; `model`
+    the model in that path, "" where body or query name it."""
 
     provider: Provider
     operation: Operation
     path: str
-    target: str
+    model: str
+    place: Place
+    written: dict[tuple[str, bool], Written | None] = field(default_factory=dict)
+    """The operation as the entry of each arm takes it, by the arm's key and whether it streams. Filled on
+    demand, and as small as the number of arms."""
+
+    def at(self, target: ArmTarget, stream: bool) -> Written:
+        """The operation as the entry of this arm takes it; as it came, where the entry cannot take it."""
+        written = self.written.get((target.key, stream))
+        if written is None:
+            written = self._write(target, stream) or Written(target=self.place.target)
+        return written
+
+    def taken_by(self, target: ArmTarget) -> bool:
+        """True when the entry of this arm takes this operation, in one form or another."""
+        if target.provider is self.provider:
+            return True
+        key = (target.key, False)
+        written = self.written[key] if key in self.written else self._write(target, False)
+        return written is not None
+
+    def _write(self, target: ArmTarget, stream: bool) -> Written | None:
+        home = target.provider is self.provider
+        written = write(target.provider, self.place, model=target.model, stream=stream, home=home)
+        self.written[target.key, stream] = written
+        return written
 
 
 class Routes:
@@ -119,32 +146,38 @@ class Routes:
         if (".." in path or "%" in path) and _TRAVERSAL.search(path):
             raise Refused(400, "paths with '..' are not forwarded", "caller_rejected")
         provider, path = self._provider(method, path, spoken)
-        target = target_of(provider.api, path)
-        return Route(
-            provider=provider,
-            operation=operation(provider.api, method, target),
-            path=path,
-            target=target,
-        )
+        place = read(provider.kind, provider.api, method, path)
+        return Route(provider=provider, operation=place.operation, path=path, model=place.model, place=place)
 
     def trial(
         self, route: Route, model: str, headers: Mapping[bytes, bytes], tags: Mapping[str, str]
     ) -> Trial | None:
-        """Return the canary that takes this request, or None. The config guarantees at most one."""
+        """Return the canary that takes this request, or None. The config guarantees at most one.
+
+        A request that the candidate's entry cannot take in its caller's form stays outside its canary.
+        """
         provider = route.provider.name
         for key in ((provider, model), (provider, "")):
             for trial in self._by_model.get(key, ()):
                 match = trial.canary.match
                 named = _named(match.headers, headers) if match.headers else {}
                 if match.accepts(model=model, path=route.path, headers=named, tags=tags):
-                    return trial
+                    return trial if route.taken_by(trial.candidate) else None
         return None
 
     def _provider(self, method: str, path: str, spoken: Spoken) -> tuple[Provider, str]:
+        if (of_cloud := owner(path)) and (provider := self._of_cloud(*of_cloud)):
+            return provider, path
         name, _, rest = path[1:].partition("/")
         if provider := self._providers.get(name):
             return provider, "/" + rest
         return self._the_first(_api(method, path, spoken)), path
+
+    def _of_cloud(self, kind: Kind, api: Owner) -> Provider | None:
+        for provider in self._providers.values():
+            if provider.kind == kind and api in ("any", provider.api):
+                return provider
+        return None
 
     def _the_first(self, api: Api) -> Provider:
         if provider := self._first.get(api):
@@ -192,6 +225,7 @@ def _api(method: str, path: str, spoken: Spoken) -> Api:
     raise Refused(
         404,
         f"nothing is served at {path[:200]!r}: use /v1/… (OpenAI), /v1/messages (Anthropic), "
-        "/v1beta/… (Gemini) or /PROVIDER/v1/…",
+        "/v1beta/… (Gemini) or /PROVIDER/v1/…; /openai/deployments/… needs an entry with `kind: azure`, "
+        "/model/… one with `kind: bedrock`",
         "caller_not_found",
     )

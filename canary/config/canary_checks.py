@@ -11,8 +11,8 @@ from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME
 from canary.config.nearest import suggestion
 from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
-from proxy.dialects import takes_canaries
-from proxy.provider import Api
+from proxy.addressing import takes_canaries
+from proxy.provider import Api, Kind
 from records.capture_pattern import BadPattern, pattern
 from records.metric import BUILT_IN
 from report.rubric import BadBound
@@ -148,9 +148,10 @@ def _check_reach(file: FileSection, canary: CanarySection, path: Path, found: Sa
     name = canary.baseline.provider
     if name not in file.providers:
         return
-    api, paths = file.providers[name].api, [each for each in canary.match.paths if each.startswith("/")]
-    if paths and not any(takes_canaries(api, each) for each in paths):
-        why = ", ".join(f"{each} belongs to {_owner(each)}" for each in paths)
+    provider = file.providers[name]
+    api, paths = provider.api, [each for each in canary.match.paths if each.startswith("/")]
+    if paths and not any(takes_canaries(provider.kind, api, each) for each in paths):
+        why = ", ".join(f"{each} belongs to {_owner(provider.kind, each)}" for each in paths)
         message = f'no request reaches this canary: its baseline "{name}" has the {api} API, and {why}'
         found.complain((*path, "match", "paths"), message)
     elif below := build.base_path(file.providers, name):
@@ -161,8 +162,8 @@ def _check_reach(file: FileSection, canary: CanarySection, path: Path, found: Sa
         found.warn((*path, "baseline", "provider"), message)
 
 
-def _owner(path: str) -> str:
-    apis = [api for api in get_args(Api) if takes_canaries(api, path)]
+def _owner(kind: Kind, path: str) -> str:
+    apis = [api for api in get_args(Api) if takes_canaries(kind, api, path)]
     return f"the {apis[0]} API" if apis else "no API's LLM operations"
 
 

@@ -21,9 +21,4 @@ def target_of(api: Api, path: str) -> str:
     return path[3:] if api == "openai" and path.startswith("/v1/") else path
 
 
-def takes_canaries(api: Api, path: str) -> bool:
-    """True when a canary may take requests to this path, as callers write it."""
-    return any(operation(api, method, target_of(api, path)).canary for method in ("POST", "GET"))
-
-
-__all__ = ["PASS_THROUGH", "Operation", "operation", "takes_canaries", "target_of"]
+__all__ = ["PASS_THROUGH", "Operation", "operation", "target_of"]

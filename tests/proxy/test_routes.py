@@ -82,7 +82,7 @@ def test_every_base_url_of_the_contract_leads_to_its_provider(
     path: str, query: bytes, headers: dict[bytes, bytes], provider: str, target: str, operation: str
 ) -> None:
     found = route(path, query=query, headers=headers)
-    assert (found.provider.name, found.target, found.operation.name) == (provider, target, operation)
+    assert (found.provider.name, found.place.target, found.operation.name) == (provider, target, operation)
 
 
 @pytest.mark.parametrize("stray", [VERSION, GOOGLE, VERSION | GOOGLE, {b"x-api-key": b"k"}])
@@ -135,8 +135,8 @@ def test_the_path_that_canaries_match_is_the_apis_own() -> None:
 
 
 def test_only_v1_itself_stands_for_the_base_urls_root() -> None:
-    assert route("/openai/v1beta/x").target == "/v1beta/x"
-    assert route("/openai/v1@elsewhere").target == "/v1@elsewhere"
+    assert route("/openai/v1beta/x").place.target == "/v1beta/x"
+    assert route("/openai/v1@elsewhere").place.target == "/v1@elsewhere"
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_path_that_climbs_is_refused(path: str) -> None:
     "path", ["/v1/files/..hidden", "/v1/files/a..b", "/v1/models/a%2Fb", "/v1/files/..."]
 )
 def test_dots_in_a_name_climb_nowhere(path: str) -> None:
-    assert route(path).target == path.removeprefix("/v1")
+    assert route(path).place.target == path.removeprefix("/v1")
 
 
 # Canaries.
