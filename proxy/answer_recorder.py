@@ -8,8 +8,10 @@ from typing import Any, cast
 import msgspec
 
 from proxy.answer import AnswerFacts
+from proxy.dialects.bedrock_invoke import payload_of
 from proxy.dialects.operation import UNREADABLE
-from proxy.reading import Reader
+from proxy.event_frames import EventFrames
+from proxy.reading import Reader, StreamForm
 from records.outcome import ErrorType, Usage
 
 MOST_BYTES = 256 << 10
@@ -20,18 +22,21 @@ class AnswerRecorder:
     """A reader that wraps another reader. At the end, `recorded` is the answer's text as UTF-8 when
     `streamed`, else the whole body. `truncated`: the answer was longer than the bound."""
 
-    __slots__ = ("_inner", "_line", "_parts", "_size", "lost", "streamed", "truncated")
+    __slots__ = ("_frames", "_inner", "_line", "_parts", "_size", "lost", "streamed", "truncated")
 
     def __init__(self) -> None:
         self.streamed = self.truncated = self.lost = False
         self._inner: Reader | None = None
         self._line = b""
+        self._frames: EventFrames | None = None
         self._parts: list[bytes] = []
         self._size = 0
 
-    def around(self, reader: Reader, streamed: bool) -> Reader:
+    def around(self, reader: Reader, form: StreamForm | None) -> Reader:
         """Wrap `reader` and return the recorder."""
-        self._inner, self.streamed = reader, streamed
+        self._inner, self.streamed = reader, form is not None
+        if form == "frames":
+            self._frames = EventFrames()
         return self
 
     @property
@@ -88,6 +93,10 @@ class AnswerRecorder:
     def _record(self, data: bytes) -> None:
         if not self.streamed:
             return self._append(data)
+        if self._frames is not None:
+            for frame in self._frames.take(data):
+                self._append(text_in(_unwrapped(frame.payload)).encode("utf-8", "replace"))
+            return None
         *lines, self._line = (self._line + data).split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
@@ -100,6 +109,14 @@ class AnswerRecorder:
         self._parts.append(text[:room])
         self._size += len(text)
         self.truncated = self._size > MOST_BYTES
+
+
+def _unwrapped(payload: bytes) -> bytes:
+    """The model's own JSON in a frame of InvokeModel's; a frame of Converse's as it is."""
+    try:
+        return payload_of(payload) or payload
+    except UNREADABLE:
+        return payload
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -127,6 +144,7 @@ class _Answer(msgspec.Struct, gc=False):
     content: Any = None
     output: Any = None
     delta: Any = None
+    contentBlockDelta: "_Answer | None" = None  # noqa: N815 - Amazon Nova's name
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
@@ -152,11 +170,16 @@ def _text(answer: _Answer) -> str:
             if message is None:
                 return _plain(choice.text)
             return _plain(message.parts if message.parts else message.content)
-    if answer.type in ("response.output_text.delta", "content_block_delta"):
+    if answer.contentBlockDelta is not None:
+        return _text(answer.contentBlockDelta)
+    if answer.type in ("response.output_text.delta", "content_block_delta", None) and answer.delta:
         return _plain(answer.delta)
     if isinstance(answer.output, list):
         items = (item.get("content") for item in answer.output if isinstance(item, dict))
         return "".join(map(_plain, items))
+    if isinstance(answer.output, dict):
+        message = answer.output.get("message")
+        return _plain(message.get("content")) if isinstance(message, dict) else ""
     return _plain(answer.content)
 
 

@@ -26,6 +26,11 @@ JSON_HELD = 1 << 20
 HEARD_WITHIN_S = 0.05
 """How long a fallback waits for the rest of a refusal. Most come whole with their head."""
 
+_PROVIDER_ERRORS: Mapping[int, ErrorType] = {
+    408: "provider_timeout",
+    424: "provider_5xx",  # Bedrock's ModelErrorException and ModelStreamErrorException
+    429: "provider_429",
+}
 _REFUSALS = frozenset({400, 401, 403, 404, 422})
 _CALLER_ERRORS: Mapping[int, ErrorType] = {
     401: "caller_unauthorized",
@@ -44,8 +49,8 @@ def status_failure(status: int, *, candidate: bool) -> ErrorType | None:
         return None
     if status >= 500:
         return "provider_5xx"
-    if status == 429:
-        return "provider_429"
+    if status in _PROVIDER_ERRORS:
+        return _PROVIDER_ERRORS[status]
     if candidate:
         return "candidate_rejects" if status in _REFUSALS else None
     return _CALLER_ERRORS.get(status, "caller_rejected")
@@ -128,14 +133,16 @@ class Attempt:
         self.output_request = request.output
         if request.output is not None and response.status < 300:
             self.output = CollectedOutput()
+        operation = call.route.operation
         self.reader = reader_for(
-            call.route.operation,
+            operation,
             status=response.status,
             content_type=named.get(b"content-type", b"").lower(),
             encoding=named.get(b"content-encoding", b"").lower(),
             strip=request.hides_usage,
             around=self.recorder.around if self.recorder is not None else None,
             output=self.output,
+            counted=operation.usage_in_head(named) if operation.usage_in_head is not None else None,
         )
 
     async def hold(self, *, stream: bool) -> None:

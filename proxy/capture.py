@@ -21,7 +21,7 @@ MOST_CATEGORIES = 1024
 """Categories that a worker counts per day; bounded, because callers choose the names."""
 
 _DAY_S = 86400
-_TEXT_OPERATIONS = ("chat", "text_completion", "generate_content")
+_TEXT_OPERATIONS = ("chat", "text_completion", "generate_content", "invoke_model")
 
 
 class Captures:

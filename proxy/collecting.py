@@ -35,7 +35,7 @@ class CollectingEvents:
         return self._events.finished
 
     @property
-    def answer(self) -> AnswerFacts:
+    def answer(self) -> AnswerFacts | None:
         return self._events.answer
 
     @property

@@ -73,7 +73,8 @@ def words_of(call: Call, arm: ArmName, attempts: Sequence[Attempt]) -> ProviderE
     if call.trial is None or attempt is None or attempt.wrong is None or not attempt.reader.error:
         return None
     keys = [*credentials(call.headers, call.query), attempt.target.provider.api_key or ""]
-    return said(attempt.reader.error, keys)
+    named = dict(attempt.response.headers) if attempt.response is not None else {}
+    return said(attempt.reader.error, keys, type_in_head=named.get(b"x-amzn-errortype", b""))
 
 
 def redacted_words(call: Call, words: ProviderError, examination: Examination | None) -> ProviderError:

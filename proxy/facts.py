@@ -67,10 +67,12 @@ class _Body(msgspec.Struct):
     container: msgspec.Raw = msgspec.Raw()
     store: bool | None = None
     tools: msgspec.Raw = msgspec.Raw()
+    toolConfig: msgspec.Raw = msgspec.Raw()  # noqa: N815 - Bedrock's name
     functions: msgspec.Raw = msgspec.Raw()
     response_format: msgspec.Raw = msgspec.Raw()
     text: msgspec.Raw = msgspec.Raw()
     output_config: msgspec.Raw = msgspec.Raw()
+    outputConfig: msgspec.Raw = msgspec.Raw()  # noqa: N815 - Bedrock's name
     output_format: msgspec.Raw = msgspec.Raw()
     generationConfig: msgspec.Raw = msgspec.Raw()  # noqa: N815
     generation_config: msgspec.Raw = msgspec.Raw()
@@ -116,16 +118,18 @@ def _output_request(parsed: _Body) -> OutputRequest | None:
         parsed.response_format
         or parsed.text
         or parsed.output_config
+        or parsed.outputConfig
         or parsed.generationConfig
         or parsed.output_format
         or parsed.generation_config
     )
-    if not (form or parsed.tools or parsed.functions):
+    tools = parsed.tools or parsed.toolConfig
+    if not (form or tools or parsed.functions):
         return None  # most requests
     if form and not _WANTS_JSON.search(form):
         form = parsed.output_format  # Anthropic's older member, beside an output_config about something else
-    if form or filled(parsed.tools) or filled(parsed.functions):
-        return OutputRequest(tools=parsed.tools, functions=parsed.functions, form=form)
+    if form or filled(tools) or filled(parsed.functions):
+        return OutputRequest(tools=tools, functions=parsed.functions, form=form)
     return None
 
 

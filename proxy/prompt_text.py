@@ -161,18 +161,27 @@ def _text_of_part(part: Any) -> str:
     result = part.get("functionResponse")
     if result is not None:
         return msgspec.json.encode(result).decode()
+    result = part.get("toolResult")
+    if isinstance(result, dict):
+        return _text(result.get("content"))
     text = part.get("text")
     return text if isinstance(text, str) else ""
 
 
 def _is_result(part: Any) -> bool:
-    return isinstance(part, dict) and (part.get("type") == "tool_result" or "functionResponse" in part)
+    return isinstance(part, dict) and (
+        part.get("type") == "tool_result" or "functionResponse" in part or "toolResult" in part
+    )
 
 
 _NO_TEXT = frozenset(
     ("image_url", "input_image", "image", "input_audio", "audio", "input_file", "file", "document", "video")
 )
-_DATA = ("inlineData", "inline_data", "fileData", "file_data")
+_DATA = (
+    "inlineData", "inline_data", "fileData", "file_data",
+    "image", "document", "video", "audio",
+)  # fmt: skip
+"""Members with data: Gemini's, then those of Bedrock's Converse."""
 
 
 def _is_no_text(part: Any) -> bool:

@@ -26,13 +26,14 @@ _QUOTED_KEY = re.compile(
 
 
 class _Error(msgspec.Struct, gc=False):
-    """An error's members: OpenAI's, Anthropic's, Gemini's (`status`), and FastAPI's (`detail`)."""
+    """An error's members: OpenAI's, Anthropic's, Gemini's (`status`), FastAPI's (`detail`), and Amazon's."""
 
     code: Any = None
     type: Any = None
     status: Any = None
     param: Any = None
     message: Any = None
+    Message: Any = None
     detail: Any = None
     error: Any = None
     response: Any = None
@@ -42,19 +43,22 @@ _decode = msgspec.json.Decoder(_Error).decode
 _decode_list = msgspec.json.Decoder(list[_Error]).decode
 
 
-def said(body: bytes, keys: Iterable[str] = ()) -> ProviderError | None:
+def said(body: bytes, keys: Iterable[str] = (), *, type_in_head: bytes = b"") -> ProviderError | None:
     """Read an error's body or event; None when it says nothing in a known form.
 
-    `keys` are the credentials that were sent, which are taken out of the message first.
+    `keys` are the credentials that were sent, which are taken out of the message first. `type_in_head`: the
+    header `x-amzn-errortype`, in which Amazon names the type and, after a colon, an address.
     """
     error = _parsed(body)
     if error is None:
         return None
+    if error.type is None and type_in_head:
+        error.type = type_in_head.partition(b":")[0].decode("latin-1")
     told = ProviderError(
         code=_word(error.code),
         type=_word(error.type if error.status is None or error.type is not None else error.status),
         param=_word(error.param),
-        message=without_keys(_text(error.message if error.message is not None else error.detail), keys),
+        message=without_keys(_text(_first(error.message, error.Message, error.detail)), keys),
     )
     return told if told != ProviderError() else None
 
@@ -81,6 +85,10 @@ def without_keys(message: str, keys: Iterable[str]) -> str:
     if len(message) > _READ_BOUND:
         text = text.rpartition(" ")[0]  # half a key has no form
     return text[:_MESSAGE_BOUND]
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
 
 
 def _word(value: Any) -> str:

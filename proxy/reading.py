@@ -1,11 +1,16 @@
-"""Readers that follow a copy of an answer while it is relayed, and their choice. `sse` reads streams."""
+"""Readers that follow a copy of an answer while it is relayed, and their choice.
+
+`sse` reads streams of server-sent events, `event_stream` those in Amazon's frames.
+"""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from proxy.answer import AnswerFacts
 from proxy.collecting import CollectingEvents
 from proxy.dialects.operation import Events, Operation
+from proxy.event_frames import CONTENT_TYPE as EVENT_FRAMES
+from proxy.event_stream import EventStreamReader
 from proxy.output import CollectedOutput
 from proxy.sse import ERROR_BOUND, StreamReader
 from proxy.unpacking import Unpack, Unpackable, unpackers
@@ -106,14 +111,18 @@ class JsonReader:
 
     Of an answer over JSON_BOUND only the last bytes are copied and only the usage is read, which all known
     providers write at the end. `output` collects what a model wrote, None when that is not to be judged.
+    `counted`: the usage in the answer's head, for a body without.
     """
 
     __slots__ = (
-        "_operation", "_output", "_parts", "_size", "answer", "done", "error", "failed", "first_token_at",
-        "has_event", "usage",
+        "_counted", "_operation", "_output", "_parts", "_size", "answer", "done", "error", "failed",
+        "first_token_at", "has_event", "usage",
     )  # fmt: skip
 
-    def __init__(self, operation: Operation, output: CollectedOutput | None = None) -> None:
+    def __init__(
+        self, operation: Operation, output: CollectedOutput | None = None, counted: Usage | None = None
+    ) -> None:
+        self._counted = counted
         self.answer: AnswerFacts | None = None
         self.error = b""
         self._output = output
@@ -138,10 +147,11 @@ class JsonReader:
         if self._operation.read_json is None:
             return b"", None
         if self._size > JSON_BOUND:
-            self.usage = usage_at_end(text, self._operation)
+            self.usage = usage_at_end(text, self._operation) or self._counted
             return b"", None
         reading = self._operation.read_json(text)
-        self.usage, self.failed, self.answer = reading.usage, reading.failed, reading.answer
+        self.usage = reading.usage or self._counted
+        self.failed, self.answer = reading.failed, reading.answer
         if reading.failed:
             self.error = text[:ERROR_BOUND]
         elif self._output is not None and self._operation.output is not None:
@@ -227,8 +237,18 @@ class Unpacked:
             self._lost = True
 
 
-Around = Callable[[Reader, bool], Reader]
-"""Wraps a reader; the second argument says whether it reads a stream of events."""
+StreamForm = Literal["sse", "frames"]
+"""Server-sent events, or Amazon's frames."""
+
+Around = Callable[[Reader, StreamForm | None], Reader]
+"""Wraps a reader; the second argument is the form of the stream that it reads, None for a whole answer."""
+
+
+def stream_form(content_type: bytes) -> StreamForm | None:
+    """The form of a stream with this content type; None for a whole answer."""
+    if content_type.startswith(b"text/event-stream"):
+        return "sse"
+    return "frames" if content_type.startswith(EVENT_FRAMES) else None
 
 
 def reader_for(
@@ -240,31 +260,33 @@ def reader_for(
     strip: bool,
     around: Around | None = None,
     output: CollectedOutput | None = None,
+    counted: Usage | None = None,
 ) -> Reader:
     """Choose the reader for an answer with this head.
 
     Operations without a model are not read, and of errors only what the provider says. A redirect counts as
     `provider_malformed`, because it is not a model's answer but leads, for example, to a gateway's login
     page. `around` wraps the reader, so that the wrapper is fed the decompressed bytes. `output` collects what
-    the model writes; then every event of a stream is decoded.
+    the model writes; then every event of a stream is decoded. `counted` is the usage in the head.
     """
     if not operation.canary or 300 <= status < 400:
         return Blind(wrong="provider_malformed" if operation.canary else None)
-    events = operation.events if content_type.startswith(b"text/event-stream") and status < 300 else None
+    form = stream_form(content_type) if operation.events is not None and status < 300 else None
     reader: Reader
     if status >= 300:
         reader = ErrorReader()
-    elif events is None:
-        reader = JsonReader(operation, output)
+    elif form is None or operation.events is None:
+        reader = JsonReader(operation, output, counted)
     else:
-        reader = StreamReader(_collecting(operation, events(), output), strip=strip)
+        events = _collecting(operation, operation.events(), output)
+        reader = StreamReader(events, strip=strip) if form == "sse" else EventStreamReader(events)
     if around is not None and status < 300:
-        reader = around(reader, events is not None)
+        reader = around(reader, form)
     if encoding in _PLAIN:
         return reader
     unpacks = unpackers(encoding)
     if unpacks is None:
-        return Blind(stream=events is not None)
+        return Blind(stream=form is not None)
     for unpack in unpacks:
         reader = Unpacked(reader, unpack)
     return reader

@@ -1,7 +1,7 @@
 """The description of one LLM operation, independent of the API."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
@@ -53,8 +53,8 @@ class Events(Protocol):
         ...
 
     @property
-    def answer(self) -> AnswerFacts:
-        """Why the answer ended, and what it holds."""
+    def answer(self) -> AnswerFacts | None:
+        """Why the answer ended, and what it holds; None for a form of answer that is not read."""
         ...
 
     @property
@@ -110,6 +110,8 @@ class Operation:
     read_json: Callable[[bytes], JsonReading] | None = None
     usage_key: bytes = b'"usage"'
     """The answer's member with the counts; `read_json` also reads an object with only that member."""
+    usage_in_head: Callable[[Mapping[bytes, bytes]], Usage | None] | None = None
+    """Reads counts in the answer's headers, for bodies without."""
     injects_usage: bool = False
     """A stream has usage only on request (`stream_options.include_usage`)."""
     output: OutputForm | None = None

@@ -34,6 +34,8 @@ DONE = b"data: [DONE]\n\n"
         (409, "caller_rejected", None),
         (413, "caller_too_large", None),
         (422, "caller_rejected", "candidate_rejects"),
+        (408, "provider_timeout", "provider_timeout"),
+        (424, "provider_5xx", "provider_5xx"),
         (429, "provider_429", "provider_429"),
         (500, "provider_5xx", "provider_5xx"),
         (529, "provider_5xx", "provider_5xx"),

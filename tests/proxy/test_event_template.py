@@ -165,6 +165,7 @@ SAID = st.sampled_from(
 
 def seen(reader: StreamReader) -> tuple[object, ...]:
     events = reader._events
+    assert events.answer is not None
     return (
         *(events.token, events.done, events.failed, events.finished, events.usage),
         *(events.answer.finish, events.answer.faults(), events.answer.silent),

@@ -126,3 +126,16 @@ def test_a_key_at_the_bound_is_not_cut_into_a_harmless_one() -> None:
 def test_personal_data_is_redacted() -> None:
     told = said(b'{"error":{"message":"unknown user jane@example.com, +49 170 1234567"}}')
     assert told == ProviderError(message="unknown user [email], [phone]")
+
+
+def test_amazons_errors_name_their_type_in_a_header() -> None:
+    body = b'{"message": "Too many requests, please wait"}'
+    told = said(
+        body, type_in_head=b"ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/"
+    )
+    assert told == ProviderError(type="ThrottlingException", message="Too many requests, please wait")
+    assert said(b'{"Message": "User is not authorized"}') == ProviderError(message="User is not authorized")
+    own = b'{"error": {"type": "invalid_request_error", "message": "no"}}'
+    assert said(own, type_in_head=b"ValidationException") == ProviderError(
+        type="invalid_request_error", message="no"
+    )
