@@ -1,5 +1,7 @@
 """The proxy's own errors, in the form of the API that was called."""
 
+from typing import Literal
+
 import msgspec
 
 from proxy.provider import Api
@@ -19,12 +21,17 @@ class Refused(Exception):
         self.retry_after_s = retry_after_s
 
 
-def error_body(api: Api | None, status: int, message: str, code: str) -> bytes:
+ErrorForm = Api | Literal["amazon"]
+
+
+def error_body(form: ErrorForm | None, status: int, message: str, code: str) -> bytes:
     """Build an error document that the API's SDK understands."""
     document: dict[str, object]
-    if api == "anthropic":
+    if form == "amazon":
+        document = {"__type": code, "message": message}
+    elif form == "anthropic":
         document = {"type": "error", "error": {"type": code, "message": message}}
-    elif api == "gemini":
+    elif form == "gemini":
         document = {"error": {"code": status, "message": message, "status": code.upper()}}
     else:
         document = {"error": {"message": message, "type": "canary_proxy", "param": None, "code": code}}

@@ -14,7 +14,7 @@ import structlog
 from proxy.attempt import Attempt
 from proxy.call import Call, read
 from proxy.credentials import Credentials, NoCredential
-from proxy.errors import Refused, error_body
+from proxy.errors import ErrorForm, Refused, error_body
 from proxy.headers import Headers, to_caller
 from proxy.mirror import Mirrors
 from proxy.pins import Pins
@@ -283,8 +283,11 @@ def _answer(
     incoming: Incoming, record: Record, status: int, message: str, code: str, headers: Headers
 ) -> None:
     """Send the proxy's own answer, in the form of the API that was called."""
-    api = record.call.route.provider.api if record.call is not None else None
-    body = error_body(api, status, message, code)
+    form: ErrorForm | None = None
+    if record.call is not None:
+        route = record.call.route
+        form = "amazon" if route.operation.amazon_errors else route.provider.api
+    body = error_body(form, status, message, code)
     incoming.start(status, [(b"content-type", b"application/json"), *headers], length=len(body))
     incoming.end(body)
 

@@ -37,9 +37,12 @@ _WHOSE = frozenset(
         b"openai-project",
         b"x-goog-user-project",
         b"ocp-apim-subscription-key",
+        b"x-amz-date",
+        b"x-amz-content-sha256",
     }
 )
-"""Headers that name the caller's account at a provider or carry a key under another name."""
+"""Headers that name the caller's account at a provider, carry a key under another name, or belong to the
+caller's signature."""
 _CREDENTIAL_ENDINGS = (b"authorization", b"api-key", b"cookie", b"-token", b"-secret", b"-auth")
 _QUERY_CREDENTIALS = frozenset({b"key", b"access_token"})
 _LENGTHS = frozenset(map(len, _QUERY_CREDENTIALS))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from proxy.addressing import azure, plain, vertex
+from proxy.addressing import azure, bedrock, plain, vertex
 from proxy.addressing.form import HOLE, Addressing, Difference, Owner, Place, Written
 from proxy.dialects import PASS_THROUGH
 from proxy.provider import Api, Kind, Provider
@@ -10,7 +10,7 @@ from proxy.provider import Api, Kind, Provider
 _BY_KIND: Mapping[Kind, Addressing] = {
     "plain": plain,
     "azure": azure,
-    "bedrock": plain,
+    "bedrock": bedrock,
     "vertex": vertex,
 }
 

@@ -25,6 +25,7 @@ _CONVERSE = Operation(
     model_in="path",
     streams=False,
     read_json=bedrock_converse.read_json,
+    amazon_errors=True,
     output=OutputForm(take=bedrock_output.take, read=bedrock_output.read, expected=bedrock_output.expected),
 )
 _INVOKE = Operation(
@@ -32,6 +33,7 @@ _INVOKE = Operation(
     model_in="path",
     streams=False,
     read_json=bedrock_invoke.read_json,
+    amazon_errors=True,
     usage_in_head=bedrock_invoke.usage_in_head,
     output=OutputForm(
         take=bedrock_output.take_invoked,
@@ -61,7 +63,9 @@ _METHODS = {
     "converse-stream": replace(_CONVERSE, streams=True, events=bedrock_converse.ConverseEvents),
     "invoke": _INVOKE,
     "invoke-with-response-stream": replace(_INVOKE, streams=True, events=bedrock_invoke.InvokedEvents),
-    "count-tokens": Operation(name="count_tokens", model_in="path", streams=False, read_json=_read_tokens),
+    "count-tokens": Operation(
+        name="count_tokens", model_in="path", streams=False, read_json=_read_tokens, amazon_errors=True
+    ),
 }
 
 

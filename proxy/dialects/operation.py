@@ -116,6 +116,8 @@ class Operation:
     """A stream has usage only on request (`stream_options.include_usage`)."""
     output: OutputForm | None = None
     """For operations whose answers are a model's output; the others have no `finish`."""
+    amazon_errors: bool = False
+    """Its SDK reads errors in Amazon's form, whatever the entry's API."""
     creates_state: bool = False
     """The provider stores the answer unless `store` is false."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from proxy.addressing.form import other
 from proxy.answer_recorder import AnswerRecorder, text_in
 from proxy.dialects import PASS_THROUGH
 from proxy.dialects.bedrock import operation
@@ -208,7 +209,8 @@ def asked(of: Operation, **members: Any) -> OutputRequest:
         provider=Provider(name="aws", api="anthropic", base_url="http://localhost"),
         operation=of,
         path="/model/m/converse",
-        target="/model/m/converse",
+        model="m",
+        place=other("/model/m/converse"),
     )
     facts = facts_of(route, json.dumps({"messages": [], **members}).encode())
     assert facts is not None
