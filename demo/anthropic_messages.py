@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from demo.account_state import REDACT, refuse_others_thinking, sealed
 from demo.answer_fault import is_json
 from demo.connection import Headers, Request
 from demo.openai_dialect import bearer
@@ -100,9 +101,9 @@ def count_tokens(prompt: Prompt) -> bytes:
     return compact({"input_tokens": count(prompt.text) + 85 * prompt.images})
 
 
-def document(_: Prompt, reply: LocalReply, __: int) -> bytes:
+def document(prompt: Prompt, reply: LocalReply, _: int) -> bytes:
     """The whole message."""
-    blocks = [_thought()] if reply.tokens.reasoning else []
+    blocks = [_thought(prompt, reply)] if reply.tokens.reasoning else []
     if reply.tool:
         blocks.append({**_block(reply), "input": _arguments(reply)})
     elif not reply.silent:
@@ -111,13 +112,13 @@ def document(_: Prompt, reply: LocalReply, __: int) -> bytes:
     return compact({**_message(reply, STOP[reply.finish], counted), "content": blocks})
 
 
-def events(_: Prompt, reply: LocalReply, __: int) -> Iterator[Event]:
+def events(prompt: Prompt, reply: LocalReply, _: int) -> Iterator[Event]:
     """The stream: start with the input's usage, blocks, delta with the output's usage, stop."""
     started = {**_input_usage(reply.tokens), "output_tokens": 1}
     yield _event("message_start", {"message": {**_message(reply, None, started), "content": []}})
     index = 0
     if reply.tokens.reasoning:
-        yield from _thinking(index)
+        yield from _thinking(_thought(prompt, reply), index)
         index += 1
     if not reply.silent:
         yield from _written(reply, index)
@@ -178,12 +179,18 @@ def _arguments(reply: LocalReply) -> Any:
     return {} if reply.finish == "length" else reply.text
 
 
-def _thought() -> dict[str, Any]:
-    return {"type": "thinking", "thinking": "The user wants help; be brief.", "signature": "ZGVtbw=="}
+def _thought(prompt: Prompt, reply: LocalReply) -> dict[str, Any]:
+    state = sealed(prompt.account, reply.id)
+    if REDACT in prompt.text:
+        return {"type": "redacted_thinking", "data": state}
+    return {"type": "thinking", "thinking": "The user wants help; be brief.", "signature": state}
 
 
-def _thinking(index: int) -> Iterator[Event]:
-    thought = _thought()
+def _thinking(thought: dict[str, Any], index: int) -> Iterator[Event]:
+    if thought["type"] == "redacted_thinking":
+        yield _event("content_block_start", {"index": index, "content_block": thought})
+        yield _event("content_block_stop", {"index": index})
+        return
     yield _event(
         "content_block_start", {"index": index, "content_block": {**thought, "thinking": "", "signature": ""}}
     )
@@ -204,4 +211,11 @@ def _input_usage(tokens: Tokens) -> dict[str, Any]:
     }
 
 
-MESSAGES = LocalWire(dialect=AnthropicDialect(), read=read, document=document, events=events, failure=failure)
+MESSAGES = LocalWire(
+    dialect=AnthropicDialect(),
+    read=read,
+    document=document,
+    events=events,
+    failure=failure,
+    refuse_others=refuse_others_thinking,
+)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from demo.account_state import refuse_others_thoughts, sealed
 from demo.answer_fault import is_json
 from demo.connection import Headers, Request
 from demo.openai_dialect import bearer
@@ -97,21 +98,23 @@ def count_tokens(prompt: Prompt) -> bytes:
     return pretty({"totalTokens": read_tokens, "promptTokensDetails": details})
 
 
-def document(_: Prompt, reply: LocalReply, __: int) -> bytes:
+def document(prompt: Prompt, reply: LocalReply, _: int) -> bytes:
     """The whole answer."""
-    parts = _parts(reply, reply.text)
+    parts = _signed(prompt, reply, _parts(reply, reply.text))
     if reply.tokens.reasoning:
         parts.insert(0, {"text": "The user wants help; be brief.", "thought": True})
     return pretty(_chunk(reply, parts, len(reply.pieces), _finish(reply)))
 
 
-def events(_: Prompt, reply: LocalReply, __: int) -> Iterator[Event]:
+def events(prompt: Prompt, reply: LocalReply, _: int) -> Iterator[Event]:
     """The stream. Every chunk carries the usage so far; a function call is in one chunk."""
     pieces = (reply.text,) if reply.tool or reply.silent or reply.finish == "refusal" else reply.pieces
     for place, piece in enumerate(pieces, 1):
         last = place == len(pieces)
         written = len(reply.pieces) if last else place
-        chunk = _chunk(reply, _parts(reply, piece), written, _finish(reply) if last else None)
+        parts = _parts(reply, piece)
+        parts = _signed(prompt, reply, parts) if last else parts
+        chunk = _chunk(reply, parts, written, _finish(reply) if last else None)
         yield Event(data=b"data: " + compact(chunk) + b"\r\n\r\n", token=True)
 
 
@@ -139,6 +142,13 @@ def _chunk(
         "modelVersion": reply.model,
         "responseId": reply.id[:22],
     }
+
+
+def _signed(prompt: Prompt, reply: LocalReply, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parts, the last with the thoughts' signature if the model reasoned."""
+    if not (parts and reply.tokens.reasoning):
+        return parts
+    return [*parts[:-1], {**parts[-1], "thoughtSignature": sealed(prompt.account, reply.id)}]
 
 
 def _finish(reply: LocalReply) -> str | None:
@@ -179,6 +189,7 @@ GENERATE = LocalWire(
     document=document,
     events=events,
     failure=failure,
+    refuse_others=refuse_others_thoughts,
     stream_type="text/event-stream",
     json_type="application/json; charset=UTF-8",
 )

@@ -4,11 +4,15 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
 
+from demo.account_state import refuse_others_reasoning, sealed
 from demo.connection import Request
 from demo.openai_chat import FAILED, content_parts, wanted_schema
 from demo.openai_dialect import OpenAIDialect
 from demo.reply import LocalReply, Prompt, Tokens, Tool
 from demo.wire import Event, LocalWire, RequestRefused, compact, pretty
+
+REASONING = "reasoning.encrypted_content"
+"""What `include` names to get a reasoning item that its account can read again."""
 
 ECHOED = ("instructions", "max_output_tokens", "metadata", "previous_response_id", "store", "tools", "user")
 INCOMPLETE = {"length": "max_output_tokens", "filter": "content_filter"}
@@ -32,6 +36,7 @@ def read(_: Request, body: Mapping[str, Any]) -> Prompt:
         schema=wanted_schema((body.get("text") or {}).get("format") or {}),
         max_tokens=body.get("max_output_tokens"),
         echo={name: body[name] for name in ECHOED if name in body},
+        shows_reasoning=REASONING in (body.get("include") or ()),
     )
 
 
@@ -54,7 +59,9 @@ def events(prompt: Prompt, reply: LocalReply, created: int) -> Iterator[Event]:
     """The stream, from `response.created` to `response.completed` (or `response.incomplete`)."""
     numbers = count()
     item = _item(reply, "", "in_progress")
-    place = {"item_id": item["id"], "output_index": 0}
+    reasoning = _reasoning(prompt, reply)
+    index = len(reasoning)
+    place = {"item_id": item["id"], "output_index": index}
 
     def event(name: str, fields: dict[str, Any], *, token: bool = False) -> Event:
         body = {"type": f"response.{name}", "sequence_number": next(numbers), **fields}
@@ -63,11 +70,15 @@ def events(prompt: Prompt, reply: LocalReply, created: int) -> Iterator[Event]:
     started = _response(prompt, reply, created, status="in_progress", output=[], usage=None)
     yield event("created", {"response": started})
     yield event("in_progress", {"response": started})
+    for thought in reasoning:
+        yield event("output_item.added", {"output_index": 0, "item": thought})
+        yield event("output_item.done", {"output_index": 0, "item": thought})
     if not reply.silent:
         added = {**item, "content": []} if not reply.tool else item
-        yield event("output_item.added", {"output_index": 0, "item": added})
+        yield event("output_item.added", {"output_index": index, "item": added})
         yield from _tool_events(event, place, reply) if reply.tool else _text_events(event, place, reply)
-        yield event("output_item.done", {"output_index": 0, "item": _item(reply, reply.text, "completed")})
+        done = _item(reply, reply.text, "completed")
+        yield event("output_item.done", {"output_index": index, "item": done})
     finished = _finished(prompt, reply, created)
     yield event(finished["status"], {"response": finished})
 
@@ -96,7 +107,7 @@ def _finished(prompt: Prompt, reply: LocalReply, created: int) -> dict[str, Any]
         reply,
         created,
         status="incomplete" if reply.finish in INCOMPLETE else "completed",
-        output=[] if reply.silent else [_item(reply, reply.text, "completed")],
+        output=_reasoning(prompt, reply) + ([] if reply.silent else [_item(reply, reply.text, "completed")]),
         usage=_usage(reply.tokens),
     )
 
@@ -136,6 +147,14 @@ def response_id(reply: LocalReply) -> str:
     return f"resp_{reply.id.encode().hex()[:48]}"
 
 
+def _reasoning(prompt: Prompt, reply: LocalReply) -> list[dict[str, Any]]:
+    """The reasoning item, if the request asked for one and the model reasoned."""
+    if not (prompt.shows_reasoning and reply.tokens.reasoning):
+        return []
+    state = sealed(prompt.account, reply.id)
+    return [{"id": f"rs_{reply.id}", "type": "reasoning", "summary": [], "encrypted_content": state}]
+
+
 def _item(reply: LocalReply, text: str, status: str) -> dict[str, Any]:
     if reply.tool:
         call = {"type": "function_call", "call_id": f"call_{reply.id[:24]}", "name": reply.tool}
@@ -166,4 +185,11 @@ def failure(sent: int) -> bytes:
     return b"event: error\ndata: " + compact({**fields, "param": None}) + b"\n\n"
 
 
-RESPONSES = LocalWire(dialect=OpenAIDialect(), read=read, document=document, events=events, failure=failure)
+RESPONSES = LocalWire(
+    dialect=OpenAIDialect(),
+    read=read,
+    document=document,
+    events=events,
+    failure=failure,
+    refuse_others=refuse_others_reasoning,
+)

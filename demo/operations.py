@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ class Operations:
     def __init__(self, *, keep: int = 1000) -> None:
         self._keep = keep
         self._files: dict[str, File] = {}
-        self._responses: dict[str, bytes] = {}
+        self._responses: dict[str, tuple[str, bytes]] = {}
 
     def answer(
         self, request: Request, behaviour: Behaviour, draws: Random, created: int, models: Sequence[str]
@@ -49,13 +50,15 @@ class Operations:
         self, wire: LocalWire, request: Request, behaviour: Behaviour, draws: Random, created: int
     ) -> LocalAnswer:
         body = parse(request.body)
-        prompt = wire.read(request, body)
+        account = wire.dialect.key(request) or ""
+        prompt = replace(wire.read(request, body), account=account)
+        wire.refuse_others(account, body)
         _refuse_parameters(behaviour, body)
-        self._refuse_unknown_response(prompt.echo.get("previous_response_id"))
+        self._refuse_unknown_response(account, prompt.echo.get("previous_response_id"))
         reply = answer(prompt, behaviour, draws)
         document = wire.document(prompt, reply, created)
         if wire is RESPONSES and prompt.echo.get("store") is not False:
-            _remember(self._responses, response_id(reply), document, self._keep)
+            _remember(self._responses, response_id(reply), (account, document), self._keep)
         if not prompt.stream:
             return LocalAnswer(content_type=wire.json_type, body=document, tokens=reply.tokens.output)
         events = list(wire.events(prompt, reply, created))
@@ -89,12 +92,12 @@ class Operations:
             case "GET", ["v1", "files", name, "content"] if name in self._files:
                 return self._files[name].content
             case "GET", ["v1", "responses", name] if name in self._responses:
-                return self._responses[name]
+                return self._responses[name][1]
             case _:
                 raise RequestRefused(404, f"Invalid URL ({request.method} {request.path})")
 
-    def _refuse_unknown_response(self, name: str | None) -> None:
-        if name is not None and name not in self._responses:
+    def _refuse_unknown_response(self, account: str, name: str | None) -> None:
+        if name is not None and self._responses.get(name, (None,))[0] != account:
             message = f"Previous response with id '{name}' not found."
             raise RequestRefused(
                 400, message, param="previous_response_id", code="previous_response_not_found"

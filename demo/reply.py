@@ -33,7 +33,8 @@ class Prompt:
     """A prompt, independent of the API.
 
     `tool`: the tool to call, if any. `schema`: of the JSON that the request wants; {} for any JSON, None for
-    text. `echo`: the parts of the request that the answer repeats.
+    text. `echo`: the parts of the request that the answer repeats. `account`: the caller's credential.
+    `shows_reasoning`: the answer is to carry the reasoning, sealed for the account.
     """
 
     model: str
@@ -46,6 +47,8 @@ class Prompt:
     max_tokens: int | None = None
     choices: int = 1
     echo: Mapping[str, Any] = field(default_factory=dict)
+    account: str = ""
+    shows_reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

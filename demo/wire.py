@@ -48,16 +48,21 @@ class Dialect(Protocol):
         ...
 
 
+def _takes_all(account: str, body: Mapping[str, Any]) -> None:
+    """For operations whose requests carry no state of an account."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalWire:
     """One generating operation of an API. `created` is UTC seconds; `failure` makes its in-stream error,
-    given the number of events before."""
+    given the number of events before; `refuse_others` refuses state of another account than the caller's."""
 
     dialect: Dialect
     read: Callable[[Request, Mapping[str, Any]], Prompt]
     document: Callable[[Prompt, LocalReply, int], bytes]
     events: Callable[[Prompt, LocalReply, int], Iterator[Event]]
     failure: Callable[[int], bytes]
+    refuse_others: Callable[[str, Mapping[str, Any]], None] = _takes_all
     stream_type: str = "text/event-stream; charset=utf-8"
     json_type: str = "application/json"
 
