@@ -43,7 +43,6 @@ CREDENTIALS = [
     (b"openai-organization", b"org-caller"),
     (b"x-amz-date", b"20261126T000000Z"),
     (b"x-amz-content-sha256", b"e3b0"),
-    (b"x-amz-security-token", b"session"),
     (b"openai-project", b"proj-caller"),
     (b"x-portkey-api-key", b"sk-caller"),
     (b"helicone-auth", b"Bearer sk-caller"),
