@@ -67,8 +67,7 @@ class Operator:
     def degraded(self) -> Sequence[str]:
         """What does not work at the moment, in plain words; empty when everything works."""
         found = [*self.problems, *self.troubles(), *self.monitor.outbox.troubles()]
-        without_workers = self.workers.trouble(time.monotonic())
-        return [*found, without_workers] if without_workers else found
+        return [*found, *self.workers.troubles(time.monotonic())]
 
     def status(self) -> Mapping[str, Any]:
         """The contract's status document."""

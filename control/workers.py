@@ -32,6 +32,12 @@ class WorkerRegistry:
         self._beats = {key: beat for key, beat in self._beats.items() if beat.mono > oldest}
         return list(self._beats.values())
 
+    def troubles(self, now_mono: float) -> list[str]:
+        """What does not work at the moment: the workers themselves, and the credentials that they lack."""
+        missing = {each for beat in self.alive(now_mono) for each in beat.credentials_missing}
+        trouble = self.trouble(now_mono)
+        return [*sorted(missing), *([trouble] if trouble else [])]
+
     def trouble(self, now_mono: float) -> str | None:
         """Why no worker accepts new requests; None while one does."""
         alive = self.alive(now_mono)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from proxy.answer_recorder import AnswerRecorder
 from proxy.call import Call
+from proxy.headers import Headers
 from proxy.output import CollectedOutput, OutputRequest
 from proxy.reading import Blind, Reader, reader_for
 from proxy.realtime.session import Session
@@ -73,7 +74,8 @@ class Attempt:
     `recorder`: records the answer for capture, None without capture. `session`: the WebSocket session that
     replaces the response. `output`: what the model wrote, if that is to be judged by what the request lets it
     hold, `output_request`. `length`: length of the body, None when unknown or when bytes will be left out.
-    `injected`: the proxy asked for the usage. `adapted`: the arm's `request:` changed the request.
+    `injected`: the proxy asked for the usage. `adapted`: the arm's `request:` changed the request. `sent`:
+    the request's headers, with their credential. `problem`: why it failed, in words.
     """
 
     __slots__ = (
@@ -86,9 +88,11 @@ class Attempt:
         "length",
         "output",
         "output_request",
+        "problem",
         "reader",
         "recorder",
         "response",
+        "sent",
         "session",
         "started",
         "target",
@@ -100,6 +104,8 @@ class Attempt:
         self.response: UpstreamResponse | None = None
         self.reader: Reader = Blind()
         self.failure: ErrorType | None = None
+        self.problem = ""
+        self.sent: Headers = ()
         self.first_byte_at: float | None = None
         self.held = b""
         self.recorder: AnswerRecorder | None = None
@@ -124,6 +130,7 @@ class Attempt:
             return
         self.response = response
         self.injected = request.injected
+        self.sent = request.headers
         named = dict(response.headers)
         length = named.get(b"content-length")
         stripped = request.hides_usage and response.status < 300  # errors have no usage chunk to leave out

@@ -19,7 +19,8 @@ from records.metric import Metric
 from records.outcome import Feedback
 
 FEEDBACK_BOUND = 4 << 20
-PLAN_GRACE_S = 10.0
+READY_WITHIN_S = 10.0
+"""How long a worker may wait for its plan and its credentials before it serves without them."""
 SLICE = 8
 """Values read between two turns of the loop: a millisecond if all are invalid."""
 
@@ -39,13 +40,15 @@ class FeedbackSpool(Protocol):
 @dataclass(slots=True, kw_only=True)
 class Endpoints:
     """The endpoints. `has_plan()`: whether a plan is known. `metrics()`: the accepted feedback metrics.
-    `token()`: the feedback token. `ids_keys()`: the keys that sign exchange ids, current key first."""
+    `token()`: the feedback token. `ids_keys()`: the keys that sign exchange ids, current key first.
+    `troubles()`: the provider entries that have no credential, and why."""
 
     spool: FeedbackSpool
     has_plan: Callable[[], bool]
     metrics: Callable[[], Mapping[str, Metric]]
     token: Callable[[], str | None]
     ids_keys: Callable[[], Sequence[bytes]]
+    troubles: Callable[[], Sequence[str]]
     started: float
 
     def app(self) -> Starlette:
@@ -63,12 +66,16 @@ class Endpoints:
         return PlainTextResponse("ok\n")
 
     async def ready(self, request: Request) -> Response:
-        """200 once config and plan are loaded, or after 10 s without a plan, with the baseline only."""
-        if self.has_plan():
-            return PlainTextResponse("ready\n")
-        if time.monotonic() - self.started > PLAN_GRACE_S:
-            return PlainTextResponse("no plan: baseline only\n")
-        return PlainTextResponse("waiting for a plan\n", status_code=503)
+        """200 once the plan and every entry's credential are there, or after 10 s without them: with the
+        baseline only, or with the entries that have one."""
+        troubles = "; ".join(self.troubles())
+        waited = time.monotonic() - self.started > READY_WITHIN_S
+        if not self.has_plan():
+            state = "no plan: baseline only" if waited else "waiting for a plan"
+            return PlainTextResponse(f"{state}{'; ' if troubles else ''}{troubles}\n", 200 if waited else 503)
+        if troubles:
+            return PlainTextResponse(f"degraded: {troubles}\n", 200 if waited else 503)
+        return PlainTextResponse("ready\n")
 
     async def feedback(self, request: Request) -> Response:
         """202 once the feedback is on disk; 4xx with a reason and nothing stored; 503 when the spool is full

@@ -72,7 +72,7 @@ def words_of(call: Call, arm: ArmName, attempts: Sequence[Attempt]) -> ProviderE
     attempt = next((each for each in attempts if each.target.arm == arm), None)
     if call.trial is None or attempt is None or attempt.wrong is None or not attempt.reader.error:
         return None
-    keys = [*credentials(call.headers, call.query), attempt.target.provider.api_key or ""]
+    keys = [*credentials(call.headers, call.query), *credentials(attempt.sent, b"")]
     named = dict(attempt.response.headers) if attempt.response is not None else {}
     return said(attempt.reader.error, keys, type_in_head=named.get(b"x-amzn-errortype", b""))
 

@@ -141,7 +141,7 @@ class Exchanges:
         try:
             await self._send(call, attempt, record, covered=False)
         except UpstreamError as failure:
-            attempt.failure = failure.error_type
+            attempt.failure, attempt.problem = failure.error_type, failure.message
         return attempt
 
     async def _covered_attempt(
@@ -246,7 +246,8 @@ async def _converse(
 
 
 def _no_answer(incoming: Incoming, record: Record, attempt: Attempt) -> None:
-    """Answer with 504 or 502, in the form of the caller's API, when the provider did not answer."""
+    """Answer with 504 or 502, in the form of the caller's API, when the provider did not answer or could not
+    be asked."""
     assert record.call is not None  # noqa: S101 - an attempt was made
     record.finish(attempt)
     if attempt.failure in NO_ROOM:
@@ -255,6 +256,8 @@ def _no_answer(incoming: Incoming, record: Record, attempt: Attempt) -> None:
         return
     status = 504 if attempt.failure == "provider_timeout" else 502
     message = f"the provider did not answer ({attempt.failure})"
+    if attempt.failure == "proxy_no_credential":
+        message = attempt.problem
     _answer(incoming, record, status, message, str(attempt.failure), _our_headers(record.call, record))
 
 

@@ -1,5 +1,6 @@
 """Provider entries and their timeouts, from the config only, never from a request."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,6 +12,22 @@ Auth = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "azure", "aws
 """How an entry's own credential is sent. The last three are fetched from that cloud and refreshed."""
 
 CLOUD_AUTH: frozenset[Auth | None] = frozenset({"azure", "aws", "google"})
+
+_PLAIN: Mapping[Api, Auth] = {"openai": "bearer", "anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+_CLOUDS_KEYS: Mapping[Kind, Auth] = {"azure": "api-key", "bedrock": "bearer", "vertex": "bearer"}
+"""How each cloud takes a key. Bedrock reads a Bearer key on all of its paths, `x-api-key` only on some."""
+
+_MACHINES: Mapping[Kind, Auth] = {"bedrock": "aws", "vertex": "google"}
+"""Whose credentials an entry without a key uses: those of the machine."""
+
+
+def own_auth(*, api: Api, kind: Kind, auth: Auth | None, api_key: str | None) -> Auth | None:
+    """How an entry's own credential is sent; None when it has none, and the caller's is sent."""
+    if auth in CLOUD_AUTH:
+        return auth
+    if api_key is None:
+        return _MACHINES.get(kind) if auth is None else None
+    return auth or _CLOUDS_KEYS.get(kind) or _PLAIN[api]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +45,9 @@ class Timeout:
 class Provider:
     """One provider entry. `base_url` has no trailing slash; it is the host's root for every kind but `plain`.
 
-    Without a credential of its own the caller's is sent. `auth`: None for what the API and kind take.
-    `project`, `region`: of a cloud's entry, "" where the kind needs none. `asks_stream_usage`: False where
-    the provider refuses `stream_options`.
+    Without a credential of its own the caller's is sent. `auth`: as the config has it, None for what the API
+    and kind take; `own_auth` is what that comes to. `project`, `region`: of a cloud's entry, "" where the
+    kind needs none. `asks_stream_usage`: False where the provider refuses `stream_options`.
     """
 
     name: str
@@ -44,8 +61,13 @@ class Provider:
     project: str = ""
     region: str = ""
     asks_stream_usage: bool = True
+    own_auth: Auth | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        own = own_auth(api=self.api, kind=self.kind, auth=self.auth, api_key=self.api_key)
+        object.__setattr__(self, "own_auth", own)
 
     @property
     def has_credential(self) -> bool:
         """True when the entry has a credential of its own, so that the caller's is never sent to it."""
-        return self.api_key is not None or self.auth in CLOUD_AUTH
+        return self.own_auth is not None

@@ -252,6 +252,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `lag_s`: delay of the event loop. `draining`: the worker takes no new connections. `closing`: the last
     heartbeat of a clean shutdown; without it, exchanges started and never recorded are `lost_outcome`.
     `mirrors_dropped`: mirror copies dropped since the last written heartbeat, by canary.
+    `credentials_missing`: why provider entries have no credential at the moment, an entry each.
     """
 
     worker: int
@@ -267,6 +268,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     closing: bool = False
     breakers_open: tuple[str, ...] = ()
     mirrors_dropped: Mapping[str, int] = {}
+    credentials_missing: tuple[str, ...] = ()
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -1,6 +1,7 @@
 """The checks of `canary doctor` over the network: providers, receivers, Redis, the running server.
 
-For providers and receivers it only connects: it sends no request and uses no key.
+For providers and receivers it only connects: it sends no request and uses no key. Of the clouds it asks for
+the tokens that provider entries need.
 """
 
 import json
@@ -19,8 +20,11 @@ from canary.commands.doctor_machine import skew
 from canary.config import Config
 from canary.config.quantity import is_loopback
 from console.words import unmatched
+from proxy.credentials import Credentials
+from proxy.provider import CLOUD_AUTH, Provider
 
 CONNECT_WITHIN_S = 3.0
+TOKEN_WITHIN_S = 5.0
 MOST = 0.5
 _PORTS = {"https": 443, "http": 80}
 
@@ -31,10 +35,25 @@ def destinations(config: Config) -> dict[str, Check]:
     for provider in config.providers.values():
         name = f"provider {provider.name}"
         checks[name] = _connecting(name, provider.base_url, provider.ca_file)
+        if provider.own_auth in CLOUD_AUTH:
+            checks[f"credential {provider.name}"] = _fetching(provider)
     for place, receiver in enumerate(config.notify):
         name = f"notify[{place}] {receiver.kind}"
         checks[name] = _connecting(name, receiver.url, None, receives=True)
     return checks
+
+
+def _fetching(provider: Provider) -> Check:
+    name = f"credential {provider.name}"
+
+    def check() -> list[Diagnosis]:
+        credentials = Credentials.ready([provider], TOKEN_WITHIN_S)
+        troubles = credentials.troubles()
+        credentials.close()
+        got = fine(name, f"auth: {provider.own_auth} gives this machine a credential")
+        return [broken(name, each, "") for each in troubles] or [got]
+
+    return check
 
 
 def _connecting(name: str, url: str, ca_file: str | None, *, receives: bool = False) -> Check:
@@ -142,6 +161,7 @@ def _traffic(data: Path) -> list[Diagnosis]:
                 "server", f"the traffic listener at {url} does not answer: {problem}", "see the server's log"
             )
         ]
-    if answer.status_code != 200 or "baseline only" in answer.text:
-        return [broken("server", f"traffic at {url}: {answer.text.strip()}", "see the server's log")]
-    return [fine("server", f"traffic at {url}: {answer.text.strip()}")]
+    state = answer.text.strip()
+    if answer.status_code != 200 or "baseline only" in state or _degraded(state):
+        return [broken("server", f"traffic at {url}: {state}", "see the server's log")]
+    return [fine("server", f"traffic at {url}: {state}")]

@@ -29,7 +29,7 @@ from canary.config.sections import (
 )
 from canary.config.server import ServerSettings
 from control.settings import CanarySettings
-from proxy.provider import Provider, Timeout
+from proxy.provider import Auth, Provider, Timeout, own_auth
 from records.capture import CaptureRule
 from records.metric import BUILT_IN, Metric
 from records.prices import Rates
@@ -93,6 +93,11 @@ def match(section: MatchSection) -> Match:
         headers={name.lower(): value for name, value in section.headers.items()},
         tags=section.tags,
     )
+
+
+def own_auth_of(section: ProviderSection) -> Auth | None:
+    """How the entry's own credential is sent; None when the caller's is sent."""
+    return own_auth(api=section.api, kind=section.kind, auth=section.auth, api_key=section.api_key)
 
 
 def criterion(section: CriterionSection) -> Criterion:

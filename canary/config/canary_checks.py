@@ -92,14 +92,14 @@ def _check_arms(file: FileSection, canary: CanarySection, path: Path, found: Sal
     if candidate is baseline:
         if canary.candidate.model == canary.baseline.model:
             found.warn((*path, "candidate", "model"), "both arms use the same model: this is an A/A test")
-    elif candidate.api_key is None:
+    elif build.own_auth_of(candidate) is None:
         if not found.was_cut(("providers", name, "api_key")):
             message = (
                 f'"{name}" has no api_key, and the caller\'s key is never sent to another provider; '
-                f"set providers.{name}.api_key"
+                f"set providers.{name}.api_key{', or `auth: azure`' if candidate.kind == 'azure' else ''}"
             )
             found.complain(place, message)
-    elif candidate.api_key == baseline.api_key:
+    elif candidate.api_key is not None and candidate.api_key == baseline.api_key:
         found.warn(place, f'"{name}" and the baseline\'s provider have the same api_key')
 
 

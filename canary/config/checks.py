@@ -1,7 +1,7 @@
 """Checks of the parsed file outside its canaries: names, URLs, scales, receivers."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from canary.config.canary_checks import check_canaries
@@ -9,8 +9,8 @@ from canary.config.errors import Path
 from canary.config.names import COMPUTED, METRIC_NAME, TAG_NAME
 from canary.config.nearest import suggestion
 from canary.config.salvage import Salvage
-from canary.config.sections import FileSection, NotifySection
-from proxy.provider import Api
+from canary.config.sections import FileSection, NotifySection, ProviderSection
+from proxy.provider import CLOUD_AUTH, Api, Auth, Kind
 
 RESERVED = ("v1", "v1beta", "canary", "healthz", "readyz")
 """First path segments of the traffic listener that cannot be a provider's name."""
@@ -21,6 +21,8 @@ _OPERATION = re.compile(
     r"(?:chat/completions|completions|responses|embeddings|messages|messages/count_tokens|models|models/[^/]+:\w+)"
 )
 """The path of an API's operation. `version` belongs to the base URL of OpenAI's API only."""
+
+_MACHINES_AUTH: Mapping[Kind, Auth] = {"azure": "azure", "bedrock": "aws", "vertex": "google"}
 
 _STORES = ("sqlite", "postgresql", "postgresql+psycopg", "postgresql+asyncpg")
 
@@ -54,6 +56,24 @@ def _check_providers(file: FileSection, found: Salvage) -> None:
     for name, provider in file.providers.items():
         for message in _wrong_with_base_url(provider.base_url, provider.api):
             found.complain(("providers", name, "base_url"), message)
+        if wrong := _wrong_with_auth(provider):
+            found.complain(("providers", name, "auth"), wrong)
+
+
+def _wrong_with_auth(provider: ProviderSection) -> str | None:
+    """Why this `auth` cannot be; a cloud's tokens are for that cloud only."""
+    auth = provider.auth
+    if auth not in CLOUD_AUTH:
+        return None
+    if provider.api_key is not None:
+        return f"`{auth}` fetches tokens; remove api_key, or set `auth` to the header that takes the key"
+    if auth == "aws" and provider.kind != "bedrock":
+        return "`aws` signs requests to Bedrock only; set `kind: bedrock`"
+    if provider.kind != "plain" and auth != _MACHINES_AUTH[provider.kind]:
+        return (
+            f"`{auth}` is not a credential for `kind: {provider.kind}`; set `{_MACHINES_AUTH[provider.kind]}`"
+        )
+    return None
 
 
 def _wrong_with_base_url(url: str, api: Api) -> Iterator[str]:

@@ -175,8 +175,7 @@ class Agent:
             found.append(f"the plan comes from the store: {self.shared.down}")
         if self.following.silent_s(now) > UNHEARD_AFTER_S:
             found.append("no admin refreshes the plan: after 15 minutes the shares fall to 0")
-        without_workers = self.workers.trouble(now)
-        return [*found, without_workers] if without_workers else found
+        return [*found, *self.workers.troubles(now)]
 
     async def _reloaded(self, config: Config) -> None:
         self.meters.configure(canaries=config.canaries, feedback_metrics=config.metrics)

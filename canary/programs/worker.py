@@ -43,6 +43,8 @@ BEATS_A_SECOND = 10
 IN_FLIGHT_BEATS = 2
 """Beats from one look at the exchanges in flight to the next."""
 GC_THRESHOLDS = (20_000, 20, 20)
+FIRST_TOKENS_WITHIN_S = 2.0
+"""How long a start or a reload waits for the tokens of clouds. Without them requests begin to fail."""
 
 
 class Worker:
@@ -99,6 +101,7 @@ class Worker:
             metrics=lambda: self.config.current.metrics,
             token=feedback_token.value,
             ids_keys=lambda: self.keys.verifying,
+            troubles=self.credentials.troubles,
             started=time.monotonic(),
         )
 
@@ -106,6 +109,7 @@ class Worker:
         """Serve until told to end, then drain. Raises the exception of a failed task."""
         loop = asyncio.get_running_loop()
         shutdown = ShutdownSignal(loop)
+        await self._fetch_tokens(self.config.current)
         server = TrafficServer(self._uvicorn(), self.descriptors)
         listener = socket.socket(fileno=self.args.fd)
         settling = asyncio.create_task(self._settle())
@@ -127,12 +131,19 @@ class Worker:
             await self.mirrors.close()
             await self.upstreams.close()
             self.checker.close()
+            self.credentials.close()
             self._tell(lag_s=0.0, draining=True, closing=True)
             self.spool.close()
             await asyncio.to_thread(self.capture_pipe.close)
         for result in results:
             if isinstance(result, Exception):
                 raise result
+
+    async def _fetch_tokens(self, config: Config) -> None:
+        """Begin to fetch the tokens of new entries, and give the first ones time to come."""
+        self.credentials.prepare(config.providers.values())
+        if self.credentials.waits:
+            await asyncio.to_thread(self.credentials.wait, FIRST_TOKENS_WITHIN_S)
 
     async def _settle(self) -> None:
         """Load the prices, which takes 0.1 s of CPU, without delaying the first callers."""
@@ -192,16 +203,19 @@ class Worker:
             closing=closing,
             breakers_open=tuple(name for name, trial in trials.items() if trial.breaker.open),
             mirrors_dropped=self.mirrors.dropped,
+            credentials_missing=tuple(self.credentials.troubles()),
         )
 
     async def _reloaded(self, config: Config) -> None:
         prices = Prices(config.prices)
         await asyncio.to_thread(prices.load, _models(config))
         self.prices = prices
+        await self._fetch_tokens(config)
         before = self.exchanges.routes.trials
         self.exchanges.routes = routes(config, {name: trial.breaker for name, trial in before.items()})
         for pool in (self.upstreams, self.copies_upstreams):
             pool.keep_only(config.providers.values())
+        self.credentials.keep_only(config.providers.values())
 
 
 def _models(config: Config) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The runner asks over HTTP: every API, failures by their type, throttling, refusals, interruption."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,8 +245,7 @@ def test_progress_is_told_and_no_more_is_asked_at_once_than_allowed(
 def test_a_key_comes_from_the_config_or_the_apis_own_variable() -> None:
     where = entry("http://127.0.0.1:9")
     assert key_of(where, {}) == "k"
-    bare = entry("http://127.0.0.1:9", "gemini")
-    object.__setattr__(bare, "api_key", None)
+    bare = replace(entry("http://127.0.0.1:9", "gemini"), api_key=None)
     assert key_of(bare, {"GOOGLE_API_KEY": "g"}) == "g"
     with pytest.raises(NoKey, match="GEMINI_API_KEY"):
         key_of(bare, {})

@@ -47,6 +47,7 @@ async def sent(spool: Spool, body: bytes, query: bytes = b"") -> tuple[int, dict
         metrics=lambda: BUILT_IN,
         token=lambda: None,
         ids_keys=lambda: [KEY],
+        troubles=list,
         started=0.0,
     )
     messages: list[MutableMapping[str, Any]] = []
