@@ -139,7 +139,7 @@ def base_path(providers: Mapping[str, ProviderSection], name: str) -> str | None
 def _canary(
     section: CanarySection, metrics: Mapping[str, Metric], providers: Mapping[str, ProviderSection]
 ) -> CanarySettings:
-    baseline, candidate, steps = _arm(section.baseline), _arm(section.candidate), _steps(section)
+    baseline, candidate, steps = arm(section.baseline), arm(section.candidate), _steps(section)
     return CanarySettings(
         canary=Canary(
             name=section.name,
@@ -181,7 +181,8 @@ def _segment(text: str) -> tuple[str, str]:
     return tag.strip(), value.strip()
 
 
-def _arm(section: ArmSection) -> Arm:
+def arm(section: ArmSection) -> Arm:
+    """An arm's provider entry, model and changes of its request."""
     return Arm(provider=section.provider, model=section.model, request=_changes(section.request))
 
 

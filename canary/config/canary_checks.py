@@ -9,6 +9,7 @@ from canary.config import build, guardrails
 from canary.config.errors import Path
 from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME
 from canary.config.nearest import suggestion
+from canary.config.request_checks import check_request
 from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
 from proxy.addressing import takes_canaries
@@ -77,6 +78,8 @@ def _check_arms(file: FileSection, canary: CanarySection, path: Path, found: Sal
         if arm.provider not in names:
             message = f'there is no provider "{arm.provider}"{suggestion(arm.provider, names)}'
             found.complain((*path, key, "provider"), message)
+        if arm.request is not None:
+            check_request(arm.request, (*path, key, "request"), found)
     baseline = file.providers.get(canary.baseline.provider)
     candidate = file.providers.get(canary.candidate.provider)
     if baseline is None or candidate is None:
@@ -90,7 +93,7 @@ def _check_arms(file: FileSection, canary: CanarySection, path: Path, found: Sal
         )
         found.complain(place, message)
     if candidate is baseline:
-        if canary.candidate.model == canary.baseline.model:
+        if build.arm(canary.candidate) == build.arm(canary.baseline):
             found.warn((*path, "candidate", "model"), "both arms use the same model: this is an A/A test")
     elif build.own_auth_of(candidate) is None:
         if not found.was_cut(("providers", name, "api_key")):

@@ -1,9 +1,11 @@
 """Parses YAML text into mappings, lists and text, each with its line. The schema gives values their types.
 
 Every scalar except null stays text, so a model named 2024-08-06 is not a date and a tag `on` is not a
-boolean. YAML tags cannot construct objects.
+boolean. Only what an arm's `request:` sends has the types of YAML 1.2, since no schema knows it. YAML tags
+cannot construct objects.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
@@ -19,6 +21,14 @@ _IMPLICIT = frozenset(
 )
 """The tags that YAML gives to untagged values. Any other tag was written by a person."""
 
+_ARM_REQUEST = (("request", "set"), ("request", "default"))
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_NOT_JSON = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+
+Scalar = str | bool | int | float
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentEntry:
@@ -26,7 +36,7 @@ class DocumentEntry:
 
     path: Path
     line: int
-    value: "str | dict[str, DocumentEntry] | list[DocumentEntry] | None"
+    value: "Scalar | dict[str, DocumentEntry] | list[DocumentEntry] | None"
 
     def plain(self, without: Set[Path], places: dict[Path, Path], at: Path = ()) -> object:
         """Plain mappings, lists and text, without the values at the paths in `without`.
@@ -151,11 +161,28 @@ class _Reader:
                 entries[key.value] = self.entry(value, (*path, key.value), line, inside)
         return entries
 
-    def scalar(self, node: yaml.Node, path: Path, line: int) -> str | None:
+    def scalar(self, node: yaml.Node, path: Path, line: int) -> Scalar | None:
         if node.tag == _NULL:
             return None
+        plain = isinstance(node, yaml.ScalarNode) and node.style is None
+        if plain and path[3:5] in _ARM_REQUEST:
+            return self.typed(node.value, path, line)
+        return self.expanded(node.value, path, line)
+
+    def typed(self, text: str, path: Path, line: int) -> Scalar | None:
+        """A value without quotes, by the core schema of YAML 1.2. What a variable holds is text."""
+        if _NOT_JSON.fullmatch(text):
+            self.complain(path, line, "must be a finite number; JSON has no other")
+            return None
+        if _INTEGER.fullmatch(text):
+            return int(text)
+        if _NUMBER.fullmatch(text):
+            return float(text)
+        return _BOOLEANS[text] if text in _BOOLEANS else self.expanded(text, path, line)
+
+    def expanded(self, text: str, path: Path, line: int) -> str | None:
         try:
-            return expand(node.value, self.environment)
+            return expand(text, self.environment)
         except BadReference as error:
             self.complain(path, line, str(error))
             self.spoilt.add(path)

@@ -67,7 +67,10 @@ class Succession:
         if not before.start_by_hand and not self._watched:
             needs = "a rubric, a guardrail that rolls back, and notify"
             raise NotNext(f"{before.name} has start: auto, which needs {needs}")
-        baseline, candidate = self.current, Arm(provider=provider, model=model)
+        if self.current.request != before.baseline.request:
+            raise NotNext(f"the promoted candidate of {before.name} has its own `request:`; move it by hand")
+        baseline = self.current
+        candidate = Arm(provider=provider, model=model, request=before.candidate.request)
         return replace(
             self.present,
             canary=replace(before, name=name, baseline=baseline, candidate=candidate),

@@ -10,6 +10,7 @@ from canary.config.rewriting import put, rewritten
 from canary.config.succession import NotNext, Succession
 from routing.canary import Arm
 from routing.plan import State, StateName
+from routing.request_changes import RequestChanges
 
 TEXT = """\
 # Kept as it is: é.
@@ -102,3 +103,21 @@ def test_the_file_keeps_its_mode_and_nothing_stays_beside_it(tmp_path: Path) -> 
     put(file, "a: 2\n")
     assert (file.read_text(), file.stat().st_mode & 0o777) == ("a: 2\n", 0o640)
     assert list(tmp_path.iterdir()) == [file]
+
+
+WITH_REQUEST = TEXT.replace(
+    "      provider: openai\n", "      provider: openai\n      request: {remove: [n]}\n"
+)
+
+
+def test_the_next_model_is_asked_as_the_one_before() -> None:
+    line = a_line(text=WITH_REQUEST)
+    following = line.followed("openai", "gpt-3")
+    assert following.canary.candidate.request == RequestChanges(remove=("n",))
+    text = rewritten(WITH_REQUEST, line.present, following)
+    assert parse(text, "canary.yaml", {}).canaries["support-gpt-3"] == following
+
+
+def test_a_promoted_candidate_that_is_asked_differently_is_moved_by_hand() -> None:
+    with pytest.raises(NotNext, match="has its own `request:`; move it by hand"):
+        a_line("promoted", WITH_REQUEST).followed("openai", "gpt-3")

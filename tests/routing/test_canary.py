@@ -1,11 +1,14 @@
-"""Whom a canary matches, and whether two could match the same request."""
+"""Whom a canary matches, whether two could match the same request, and what makes it another canary."""
 
+from dataclasses import replace
 from itertools import product
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.canary import Arm, Canary, Match, Step
+from routing.canary import Arm, Canary, Match, Step, definition
+from routing.request_changes import RequestChanges
 
 VALUES = ["a", "b"]
 SETS = st.frozensets(st.sampled_from(VALUES), max_size=2)
@@ -48,3 +51,42 @@ def test_an_arm_is_found_by_its_name() -> None:
         steps=[Step(share=0.1)],
     )
     assert (canary.arm("baseline").model, canary.arm("candidate").model) == ("old", "new")
+
+
+TRIAL = Canary(
+    name="c",
+    match=Match(models=frozenset({"gpt-4o"}), tags={"region": "eu"}),
+    baseline=Arm(provider="p", model="old"),
+    candidate=Arm(provider="p", model="new"),
+    steps=[Step(share=0.1)],
+)
+
+
+def asking(request: RequestChanges) -> Canary:
+    return replace(TRIAL, candidate=replace(TRIAL.candidate, request=request))
+
+
+def test_a_canary_without_changes_of_its_requests_keeps_the_fingerprint_it_had_before() -> None:
+    assert definition(TRIAL) == definition(asking(RequestChanges())) == "0e4910051ed5125f"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        RequestChanges(rename=[("a", "b")]),
+        RequestChanges(remove=["a"]),
+        RequestChanges(set=[("a", "1")]),
+        RequestChanges(default=[("a", "1")]),
+    ],
+)
+def test_other_changes_of_the_requests_make_it_another_canary(changes: RequestChanges) -> None:
+    others = [TRIAL, asking(RequestChanges(set=[("a", "2")]))]
+    swapped = replace(TRIAL, baseline=replace(TRIAL.baseline, request=changes))
+    fingerprints = [definition(each) for each in (asking(changes), swapped, *others)]
+    assert len(set(fingerprints)) == 4
+
+
+def test_the_order_of_the_changes_in_the_file_does_not_matter() -> None:
+    one = RequestChanges(remove=["a", "b"], set=[("c", "1"), ("d", "2")])
+    other = RequestChanges(remove=["b", "a"], set=[("d", "2"), ("c", "1")])
+    assert definition(asking(one)) == definition(asking(other))
