@@ -256,6 +256,10 @@ class Operator:
             "bucket": place,
             "sentence": f"its hash falls at {place:.2%}, the candidate gets those below "
             f"{assignment.share:.2%}; reason: {assignment.reason}",
+            "request": {
+                "baseline": canary.baseline.request.document(),
+                "candidate": canary.candidate.request.document(),
+            },
         }
 
 

@@ -1,7 +1,9 @@
 """How an arm's request differs from the caller's: members renamed, removed, set or given a default."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Members = Sequence[tuple[str, str]]
 """Pairs of a member's name, and its new name or its value as JSON text. A name is top-level, or has one dot
@@ -34,6 +36,16 @@ class RequestChanges:
     def parts(self) -> tuple[object, ...]:
         """What a fingerprint needs: plain values, independent of the order in the file."""
         return sorted(self.rename), sorted(self.remove), sorted(self.set), sorted(self.default)
+
+    def document(self) -> Mapping[str, Any]:
+        """The changes as in the config file; empty when there are none."""
+        parts = {
+            "rename": dict(self.rename),
+            "remove": list(self.remove),
+            "set": {name: json.loads(value) for name, value in self.set},
+            "default": {name: json.loads(value) for name, value in self.default},
+        }
+        return {key: part for key, part in parts.items() if part}
 
 
 NO_CHANGES = RequestChanges()

@@ -1,6 +1,8 @@
-"""`canary explain`: shows a unit's arm in each canary."""
+"""`canary explain`: shows a unit's arm in each canary, and what changes in the arms' requests."""
 
-from typing import Annotated
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -25,10 +27,27 @@ def explain(
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Show which arm a unit gets in each canary, and why. Sends and records nothing."""
+    """Show which arm a unit gets in each canary, why, and what changes in its requests. Sends and records
+    nothing."""
     document = ask(lambda: admin_client(admin, data).get("/api/explain", unit=unit))
     if output == "json":
         return print_json(document)
     for each in document["canaries"]:
         print_text(f"{each['canary']}: {each['arm']} ({each['sentence']})")
+        for arm, changes in each["request"].items():
+            if changes:
+                print_text(f"  the {arm}'s requests are changed: {_in_words(changes)}")
     return None
+
+
+def _in_words(changes: Mapping[str, Any]) -> str:
+    """An arm's `request:` in the order in which its parts apply."""
+    steps = [f"{name} is renamed to {new}" for name, new in changes.get("rename", {}).items()]
+    steps += [f"{name} is removed" for name in changes.get("remove", ())]
+    steps += [f"{name} is set to {_json(value)}" for name, value in changes.get("set", {}).items()]
+    steps += [f"{name} is {_json(value)} by default" for name, value in changes.get("default", {}).items()]
+    return "; ".join(steps)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

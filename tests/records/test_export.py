@@ -62,6 +62,15 @@ def test_what_was_wrong_with_an_answer_and_what_the_provider_said_are_columns(st
     assert second["provider_error_code"] is None
 
 
+def test_whether_a_request_was_adapted_is_a_column(store: Store) -> None:
+    store.ship(a_batch(an_outcome(1), replace(an_outcome(2), adapted=True)))
+    assert {row["exchange_id"]: row["adapted"] for row in rows(store)} == {
+        "exchange-1": False,
+        "exchange-2": True,
+    }
+    assert columns("outcomes")["adapted"] == "truth"
+
+
 def test_what_a_column_holds_is_said_of_each() -> None:
     kinds = columns("outcomes")
     wanted = {"at": "time", "latency_s": "number", "input_tokens": "count", "mirror": "truth", "tags": "text"}
