@@ -11,7 +11,7 @@ import msgspec
 from demo.behaviour import AnswerFault, drawn
 from demo.sample_json import misfit
 
-LocalFinish = Literal["stop", "length", "tool", "refusal", "filter"]
+LocalFinish = Literal["stop", "length", "tool", "refusal", "filter", "hop"]
 APOLOGY = "I'm sorry, but I can't help with that."
 REASONED_AWAY = 64
 """Reasoning tokens of an answer that is spent, unless its model has more."""

@@ -6,30 +6,38 @@ from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
-from demo import anthropic_messages, gemini_generate, openai_others
+from demo import anthropic_messages, gemini_generate, gemini_interactions, openai_others
 from demo.anthropic_messages import MESSAGES
 from demo.behaviour import Behaviour
 from demo.connection import Request
 from demo.gemini_generate import GENERATE
+from demo.gemini_interactions import INTERACTIONS, interaction_id
 from demo.openai_chat import CHAT
 from demo.openai_others import File
 from demo.openai_responses import RESPONSES, response_id
-from demo.reply import alnum, answer
+from demo.reply import Prompt, alnum, answer
 from demo.sending import LocalAnswer
 from demo.wire import Dialect, LocalWire, RequestRefused, parse
 
-WIRES = {"/v1/chat/completions": CHAT, "/v1/responses": RESPONSES, "/v1/messages": MESSAGES}
+WIRES = {
+    "/v1/chat/completions": CHAT,
+    "/v1/responses": RESPONSES,
+    "/v1/messages": MESSAGES,
+    "/v1/interactions": INTERACTIONS,
+    "/v1beta/interactions": INTERACTIONS,
+}
 Thing = TypeVar("Thing")
 GEMINI = re.compile(r"^/v1(?:beta|alpha)?/models/([^/:]+):(\w+)$")
 
 
 class Operations:
-    """Answers requests. Stores the last `keep` files and responses, for later requests that name them."""
+    """Answers requests. Stores the last `keep` files, responses and interactions that requests may name."""
 
     def __init__(self, *, keep: int = 1000) -> None:
         self._keep = keep
         self._files: dict[str, File] = {}
         self._responses: dict[str, tuple[str, bytes]] = {}
+        self._interactions: dict[str, tuple[str, bytes]] = {}
 
     def answer(
         self, request: Request, behaviour: Behaviour, draws: Random, created: int, models: Sequence[str]
@@ -54,11 +62,15 @@ class Operations:
         prompt = replace(wire.read(request, body), account=account)
         wire.refuse_others(account, body)
         _refuse_parameters(behaviour, body)
-        self._refuse_unknown_response(account, prompt.echo.get("previous_response_id"))
+        self._refuse_unknown(prompt)
         reply = answer(prompt, behaviour, draws)
+        if wire is INTERACTIONS:
+            reply = gemini_interactions.hop(prompt, reply, behaviour.hop_words)
         document = wire.document(prompt, reply, created)
         if wire is RESPONSES and prompt.echo.get("store") is not False:
             _remember(self._responses, response_id(reply), (account, document), self._keep)
+        if wire is INTERACTIONS and prompt.echo.get("store") is not False:
+            _remember(self._interactions, interaction_id(reply), (account, document), self._keep)
         if not prompt.stream:
             return LocalAnswer(content_type=wire.json_type, body=document, tokens=reply.tokens.output)
         events = list(wire.events(prompt, reply, created))
@@ -93,11 +105,21 @@ class Operations:
                 return self._files[name].content
             case "GET", ["v1", "responses", name] if name in self._responses:
                 return self._responses[name][1]
+            case "GET", [_, "interactions", name] if name in self._interactions:
+                return self._interactions[name][1]
+            case "DELETE", [_, "interactions", name] if name in self._interactions:
+                del self._interactions[name]
+                return b"{}"
             case _:
                 raise RequestRefused(404, f"Invalid URL ({request.method} {request.path})")
 
-    def _refuse_unknown_response(self, account: str, name: str | None) -> None:
-        if name is not None and self._responses.get(name, (None,))[0] != account:
+    def _refuse_unknown(self, prompt: Prompt) -> None:
+        """Refuse a request that names a response or an interaction which its account has not stored."""
+        interaction = prompt.echo.get("previous_interaction_id")
+        if interaction is not None and self._interactions.get(interaction, ("",))[0] != prompt.account:
+            raise RequestRefused(404, f"Interaction {interaction} not found.", code="not_found")
+        name = prompt.echo.get("previous_response_id")
+        if name is not None and self._responses.get(name, ("",))[0] != prompt.account:
             message = f"Previous response with id '{name}' not found."
             raise RequestRefused(
                 400, message, param="previous_response_id", code="previous_response_not_found"
@@ -116,7 +138,7 @@ def dialect_of(request: Request) -> Dialect:
     """The dialect of this path."""
     if request.path.startswith("/v1/messages") or request.header("anthropic-version"):
         return MESSAGES.dialect
-    gemini = GEMINI.match(request.path) or request.path.startswith("/v1beta/")
+    gemini = GEMINI.match(request.path) or request.path.startswith(("/v1beta/", "/v1/interactions"))
     return GENERATE.dialect if gemini else CHAT.dialect
 
 
@@ -133,7 +155,7 @@ def model_of(request: Request) -> str:
 
 
 def _refuse_parameters(behaviour: Behaviour, body: dict[str, Any]) -> None:
-    sent = {*body, *(body.get("generationConfig") or {})}
+    sent = {*body, *(body.get("generationConfig") or {}), *(body.get("generation_config") or {})}
     for name in behaviour.rejects:
         if name in sent:
             message = f"Unsupported parameter: '{name}' is not supported with this model."

@@ -64,7 +64,7 @@ class Tokens:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalReply:
     """One answer. `pieces` are text, JSON arguments when `tool` is set, or a refusal when `finish` says so;
-    `id` has 29 characters."""
+    `id` has 29 characters. `hop`: the words of an interaction that have been decoded, where more follow."""
 
     id: str
     model: str
@@ -73,6 +73,7 @@ class LocalReply:
     finish: LocalFinish
     tokens: Tokens
     states_usage: bool = False
+    hop: int = 0
 
     @property
     def text(self) -> str:

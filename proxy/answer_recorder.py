@@ -136,8 +136,14 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class _Answer(msgspec.Struct, gc=False):
-    """An answer, or one event of a stream, of any API; absent members stay None."""
+    """An answer, or one event of a stream, of any API; absent members stay None.
 
+    Gemini's interactions have `event_type`, `step` and `steps`.
+    """
+
+    event_type: str | None = None
+    step: Any = None
+    steps: Any = None
     type: str | None = None
     choices: list[_Choice] | None = None
     candidates: list[_Choice] | None = None
@@ -174,6 +180,10 @@ def _text(answer: _Answer) -> str:
         return _text(answer.contentBlockDelta)
     if answer.type in ("response.output_text.delta", "content_block_delta", None) and answer.delta:
         return _plain(answer.delta)
+    if answer.event_type == "step.delta":
+        return _plain(answer.delta)
+    if answer.step is not None or isinstance(answer.steps, list):
+        return "".join(map(_step_text, answer.steps or [answer.step]))
     if isinstance(answer.output, list):
         items = (item.get("content") for item in answer.output if isinstance(item, dict))
         return "".join(map(_plain, items))
@@ -181,6 +191,12 @@ def _text(answer: _Answer) -> str:
         message = answer.output.get("message")
         return _plain(message.get("content")) if isinstance(message, dict) else ""
     return _plain(answer.content)
+
+
+def _step_text(step: Any) -> str:
+    """The text of an interaction's step; that of the model's output alone."""
+    is_output = isinstance(step, dict) and step.get("type") == "model_output"
+    return _plain(step.get("content")) if is_output else ""
 
 
 def _plain(content: Any) -> str:

@@ -62,6 +62,9 @@ class _Body(msgspec.Struct):
     metadata: _Metadata | None = None
     stream_options: msgspec.Raw = msgspec.Raw()
     previous_response_id: msgspec.Raw = msgspec.Raw()
+    previous_interaction_id: msgspec.Raw = msgspec.Raw()
+    continuation_token: msgspec.Raw = msgspec.Raw()
+    environment: msgspec.Raw = msgspec.Raw()
     conversation: msgspec.Raw = msgspec.Raw()
     prompt: msgspec.Raw = msgspec.Raw()
     container: msgspec.Raw = msgspec.Raw()
@@ -88,9 +91,9 @@ _NOTHING = (b"", b"null", b'""')
 
 
 def facts_of(route: Route, body: bytes) -> RequestFacts | None:
-    """Read the facts of a body; None when it is not a JSON object."""
+    """Read the facts of a body; None when it is not a JSON object, or names no model where it needs one."""
     parsed = _body(body)
-    if parsed is None:
+    if parsed is None or (route.operation.needs_model and not parsed.model):
         return None
     streams = route.operation.streams
     return RequestFacts(
@@ -104,12 +107,19 @@ def facts_of(route: Route, body: bytes) -> RequestFacts | None:
             bytes(parsed.previous_response_id) in _NOTHING
             and bytes(parsed.conversation) in _NOTHING
             and bytes(parsed.container) in _NOTHING
-            and (not route.operation.creates_state or bytes(parsed.prompt) in _NOTHING)
+            and not (route.operation.creates_state and _names_stored_answer(parsed))
         ),
         declines_store=parsed.store is False,
         output=_output_request(parsed),
         own_data=filled(parsed.data_sources),
     )
+
+
+def _names_stored_answer(parsed: _Body) -> bool:
+    """True when a member names state, as the APIs that store answers have them: elsewhere the same members
+    mean other things. An `environment` that is no text is a new one."""
+    names = (parsed.prompt, parsed.previous_interaction_id, parsed.continuation_token)
+    return bytes(parsed.environment)[:1] == b'"' or any(bytes(name) not in _NOTHING for name in names)
 
 
 def _output_request(parsed: _Body) -> OutputRequest | None:

@@ -30,7 +30,10 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
     "function": "tool",
 }
-_RESULTS = ("tool_result", "function_call_output", "custom_tool_call_output")
+_RESULTS = ("tool_result", "function_call_output", "custom_tool_call_output", "function_result")
+_CONTENTS = ("text", "image", "audio", "video", "document")
+"""The types of an interaction's contents, which make up one message of the user."""
+_STEPS: dict[str | None, Role] = {"user_input": "user", "model_output": "assistant"}
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -44,8 +47,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class _Body(msgspec.Struct):
     """The members of all wire APIs that hold texts.
 
-    Chat completions and Anthropic have `messages`, the responses API `input`, Gemini `contents`, completions
-    `prompt`. The other members hold the system instructions.
+    Chat completions and Anthropic have `messages`, the responses API and interactions `input`, Gemini
+    `contents`, completions `prompt`. The other members hold the system instructions.
     """
 
     messages: list[msgspec.Raw] | None = None
@@ -64,11 +67,12 @@ class _Message(msgspec.Struct):
     content: Any = None
     parts: Any = None
     output: Any = None
+    result: Any = None
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_message = msgspec.json.Decoder(_Message).decode
-_decode_rows = msgspec.json.Decoder(str | list[msgspec.Raw]).decode
+_decode_rows = msgspec.json.Decoder(str | list[msgspec.Raw] | dict[str, msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder(Any).decode
 
 
@@ -118,9 +122,23 @@ def _rows(body: _Body) -> Sequence[msgspec.Raw | str]:
     if body.contents is not None:
         return body.contents
     if len(body.input):
-        rows: str | list[msgspec.Raw] = _decode_rows(body.input)
+        rows: str | list[msgspec.Raw] | dict[str, msgspec.Raw] = _decode_rows(body.input)
+        if isinstance(rows, dict):  # one content of an interaction
+            return [_user_message(b"[%b]" % bytes(body.input))]
+        if isinstance(rows, list) and rows and _is_content(rows[0]):
+            return [_user_message(bytes(body.input))]
         return [rows] if isinstance(rows, str) else rows
     return [body.prompt] if body.prompt else []
+
+
+def _user_message(contents: bytes) -> msgspec.Raw:
+    """A message of the user with these contents, as JSON."""
+    return msgspec.Raw(b'{"role":"user","content":%b}' % contents)
+
+
+def _is_content(row: msgspec.Raw) -> bool:
+    """True for an interaction's content; messages, items and steps have other types."""
+    return _decode_message(row).type in _CONTENTS
 
 
 def _system_texts(body: _Body) -> Iterator[str]:
@@ -136,7 +154,10 @@ def _turn(row: msgspec.Raw | str) -> Turn:
     parts = message.parts if message.content is None else message.content
     whole = not any(map(_is_no_text, parts)) if isinstance(parts, list) else True
     if message.type in _RESULTS or (isinstance(parts, list) and any(map(_is_result, parts))):
-        return Turn(role="tool", text=_text(message.output) or _text(parts), whole=whole)
+        text = _text(message.output) or _text(message.result) or _text(parts)
+        return Turn(role="tool", text=text, whole=whole)
+    if step := _STEPS.get(message.type):
+        return Turn(role=step, text=_text(parts), whole=whole)
     if message.role is None and message.parts is None:  # a function call or reasoning item
         return Turn(role="assistant", text="")
     return Turn(role=_ROLES.get(message.role or "user", "assistant"), text=_text(parts), whole=whole)

@@ -37,6 +37,8 @@ class _Error(msgspec.Struct, gc=False):
     detail: Any = None
     error: Any = None
     response: Any = None
+    interaction: Any = None
+    errors: Any = None
 
 
 _decode = msgspec.json.Decoder(_Error).decode
@@ -64,10 +66,15 @@ def said(body: bytes, keys: Iterable[str] = (), *, type_in_head: bytes = b"") ->
 
 
 def _parsed(body: bytes) -> _Error | None:
-    """The innermost error: members of `error`, of a failed response's `error`, or the object itself."""
+    """The innermost error: members of `error`, of a failed response's `error`, of the first of a failed
+    interaction's `errors`, or the object itself."""
     try:
         whole = _decode_list(body)[0] if body.lstrip()[:1] == b"[" else _decode(body)
+        if isinstance(whole.interaction, dict):
+            whole = msgspec.convert(whole.interaction, _Error)
         inner = whole.response.get("error") if isinstance(whole.response, dict) else whole.error
+        if inner is None and isinstance(whole.errors, list):
+            inner = whole.errors[0]
         if isinstance(inner, str):
             return _Error(message=inner, code=whole.code, type=whole.type)
         return msgspec.convert(inner, _Error) if isinstance(inner, dict) else whole

@@ -1,4 +1,4 @@
-"""Gemini's wire API, with model and method in the path (`/v1beta/models/MODEL:METHOD`)."""
+"""Gemini's wire API: model and method in the path (`/v1beta/models/MODEL:METHOD`), and the interactions."""
 
 import re
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from proxy.answer import AnswerChoice, AnswerFacts, finish_word
-from proxy.dialects import gemini_output
+from proxy.dialects import gemini_output, interactions, interactions_output
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
@@ -240,9 +240,21 @@ _METHODS = {
     "embedContent": _EMBED,
     "batchEmbedContents": _EMBED,
 }
+_INTERACTIONS = Operation(
+    name="generate_content",
+    needs_model=True,
+    events=interactions.InteractionEvents,
+    read_json=interactions.read_json,
+    output=OutputForm(
+        take=interactions_output.take, read=interactions_output.read, expected=interactions_output.expected
+    ),
+    creates_state=True,
+)
 
 
 def operation(path: str) -> Operation:
     """Return the operation at a path below the base URL (`/v1beta/models/gemini-2.5-pro:generateContent`)."""
+    if path.endswith("/interactions"):
+        return _INTERACTIONS
     place = MODEL_PATH.match(path)
     return _METHODS.get(place["method"], PASS_THROUGH) if place else PASS_THROUGH

@@ -102,6 +102,8 @@ class Operation:
     name: str
     canary: bool = True
     model_in: ModelPlace = "body"
+    needs_model: bool = False
+    """A body without a model is not for a canary: it names an agent instead (Gemini's interactions)."""
     repeats_model: bool = False
     """The body repeats the model of the path (Gemini's embeddings)."""
     streams: bool | None = None

@@ -56,7 +56,7 @@ def route(
             "/v1/models/gemini-2.5-pro:streamGenerateContent",
             "generate_content",
         ),
-        ("/v1/interactions", b"", {}, "gemini", "/v1/interactions", "other"),
+        ("/v1/interactions", b"", {}, "gemini", "/v1/interactions", "generate_content"),
         ("/v1/models/g:embedContent", b"", {}, "gemini", "/v1/models/g:embedContent", "embeddings"),
         ("/v1/models/g:predict", b"", {}, "gemini", "/v1/models/g:predict", "other"),
         ("/v1beta/cachedContents", b"", {}, "gemini", "/v1beta/cachedContents", "other"),
