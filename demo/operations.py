@@ -27,6 +27,9 @@ WIRES = {
     "/v1beta/interactions": INTERACTIONS,
 }
 Thing = TypeVar("Thing")
+ADVICE = {"max_tokens": " Use 'max_completion_tokens' instead."}
+"""What OpenAI adds to the refusal of a member that has a new name."""
+
 GEMINI = re.compile(r"^/v1(?:beta|alpha)?/models/([^/:]+):(\w+)$")
 
 
@@ -61,7 +64,7 @@ class Operations:
         account = wire.dialect.key(request) or ""
         prompt = replace(wire.read(request, body), account=account)
         wire.refuse_others(account, body)
-        _refuse_parameters(behaviour, body)
+        _refuse_parameters(behaviour, body, wire)
         self._refuse_unknown(prompt)
         reply = answer(prompt, behaviour, draws)
         if wire is INTERACTIONS:
@@ -154,11 +157,18 @@ def model_of(request: Request) -> str:
         return ""
 
 
-def _refuse_parameters(behaviour: Behaviour, body: dict[str, Any]) -> None:
-    sent = {*body, *(body.get("generationConfig") or {}), *(body.get("generation_config") or {})}
+def _refuse_parameters(behaviour: Behaviour, body: dict[str, Any], wire: LocalWire) -> None:
+    """Refuse the first of the rejected members, in the words of this API's own vendor."""
+    inner = {*(body.get("generationConfig") or {}), *(body.get("generation_config") or {})}
     for name in behaviour.rejects:
-        if name in sent:
+        if name in inner:
+            message = f"Invalid JSON payload received. Unknown name \"{name}\" at 'generation_config': "
+            raise RequestRefused(behaviour.reject_status, f"{message}Cannot find field.", param=name)
+        if name in body and wire is MESSAGES:
+            raise RequestRefused(behaviour.reject_status, f"{name}: Extra inputs are not permitted")
+        if name in body:
             message = f"Unsupported parameter: '{name}' is not supported with this model."
+            message += ADVICE.get(name, "")
             raise RequestRefused(behaviour.reject_status, message, param=name, code="unsupported_parameter")
 
 

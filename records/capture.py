@@ -36,6 +36,18 @@ class CapturedMessage(msgspec.Struct, frozen=True, gc=False):
     content: str
 
 
+class WireRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One request in its own wire form, so that it can be sent again.
+
+    `path`: as callers write it (`/v1/…`), with the query but without a credential. `body`: JSON text.
+    `headers`: those that change how a provider reads the body, for example `anthropic-beta`.
+    """
+
+    path: str
+    body: str
+    headers: Mapping[str, str] = {}
+
+
 class CaptureInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A captured exchange without its texts.
 

@@ -1,38 +1,43 @@
 """`canary doctor --probe`: the findings about the requests that it sends to each arm."""
 
-import asyncio
 from collections.abc import Mapping
+
+import uvloop
 
 from bench.probe import ProbeAnswer, ProbedArm, probe
 from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warning
 from canary.config import Config
+from canary.programs.wiring import routes
+from proxy.credentials import Credentials
 
 WITHIN_S = 120.0
 
 
 def probes(config: Config, environment: Mapping[str, str]) -> dict[str, Check]:
-    """A check for each canary, which asks its providers."""
-    return {f"probe {name}": _probing(config, name, environment) for name in config.canaries}
+    """The check that asks the providers of all canaries."""
 
-
-def _probing(config: Config, name: str, environment: Mapping[str, str]) -> Check:
     def check() -> list[Diagnosis]:
-        arms = asyncio.run(probe(config.bench, config.canaries[name].canary, environment))
-        return [each for arm in arms for each in _findings(f"probe {name} {arm.arm}", arm)]
+        arms = uvloop.run(probe(routes(config, {}), Credentials(), environment))
+        return [each for arm in arms for each in _findings(arm)]
 
-    return check
+    return {"probe": check} if config.canaries else {}
 
 
-def _findings(check: str, arm: ProbedArm) -> list[Diagnosis]:
+def _findings(arm: ProbedArm) -> list[Diagnosis]:
+    check = f"probe {arm.canary} {arm.arm}"
     if arm.no_key:
         return [warning(check, f"{arm.model} cannot be probed", arm.no_key)]
     return [_finding(check, arm.model, each) for each in arm.answers]
 
 
 def _finding(check: str, model: str, answer: ProbeAnswer) -> Diagnosis:
-    says = f"{model} {answer.operation}: {answer.status or ''} {answer.said}".replace("  ", " ").rstrip()
-    if answer.accepted:
-        return fine(check, f"{says} ({answer.took_s * 1e3:.0f} ms)")
+    reply = answer.reply
+    status = f" {reply.status}" if reply.status is not None else ""
+    says = f"{model} {reply.operation}:{status} {reply.message}".rstrip()
+    if reply.taken:
+        return fine(check, f"{says} ({reply.took_s * 1e3:.0f} ms)")
     if not answer.needed:
-        return fine(check, f"{says}; the candidate is not asked, because the baseline refuses it")
-    return broken(check, says, "fix the arm's model, or its provider's base_url, api_key or account")
+        return fine(check, f"{says}; no fault, because the other arm does not take it either")
+    return broken(
+        check, says, "fix the arm's model or `request:`, or its provider's base_url, api_key or account"
+    )

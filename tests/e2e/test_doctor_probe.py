@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from bench.probe import words_in
+from bench.arm_client import words
 from canary.cli import app
 from demo.behaviour import Behaviour
 from tests.serving import ProviderThread
@@ -34,10 +34,11 @@ def doctor(
     api: str = "openai",
     match: str = "{models: [m]}",
     key: str = ", api_key: sk-it",
+    more: str = "",
     **environment: str,
 ) -> Result:
     config = folder / "canary.yaml"
-    config.write_text(CONFIG.format(api=api, url=provider.url + ROOTS[api], match=match, key=key))
+    config.write_text(CONFIG.format(api=api, url=provider.url + ROOTS[api], match=match, key=key) + more)
     env = {**dict.fromkeys(KEYS), **environment}
     return CliRunner().invoke(app, ["doctor", "--config", str(config), *words], env=env)
 
@@ -64,9 +65,30 @@ def test_each_operation_is_asked_of_each_arm_once(
         said = [each.split(f"it/{model} ")[1] for each in probes(done) if f"trial {arm}: it/{model} " in each]
         assert [each.split(": 200")[0] for each in said if ": 200" in each] == operations
     refused = [each for each in probes(done) if ": 200" not in each]
-    assert [f"it/old {absent}: 404" in each for each in refused] == [True] * (absent is not None)
+    assert [f" {absent}: 404" in each for each in refused] == [True, True] * (absent is not None)
     asked = Counter(each.model for each in provider.log.entries)
-    assert asked == {"new": len(operations), "old": len(operations) + (absent is not None)}
+    assert asked == dict.fromkeys(("old", "new"), len(operations) + (absent is not None))
+
+
+def test_a_baseline_that_canaries_share_is_asked_once(tmp_path: Path, provider: ProviderThread) -> None:
+    second = """
+  - name: second
+    match: {models: [other]}
+    baseline: {provider: it, model: old}
+    candidate: {provider: it, model: newer}
+    share: 5%
+"""
+    done = doctor(tmp_path, provider, "--probe", more=second)
+    assert done.exit_code == 0, done.stdout
+    assert sum("second baseline: it/old" in each for each in probes(done)) == 4
+    assert Counter(each.model for each in provider.log.entries) == {"old": 4, "new": 4, "newer": 4}
+
+
+def test_an_empty_answer_is_not_taken_for_a_good_one(tmp_path: Path, provider: ProviderThread) -> None:
+    provider.behave("new", Behaviour(faults={"empty": 1.0}))
+    done = doctor(tmp_path, provider, "--probe")
+    assert done.exit_code == 1
+    assert "✗ probe trial candidate: it/new /chat/completions: 200 without a readable answer" in done.stdout
 
 
 def test_without_probe_no_provider_is_asked(tmp_path: Path, provider: ProviderThread) -> None:
@@ -86,16 +108,22 @@ def test_a_refused_candidate_ends_with_one_and_the_providers_words(
     assert "messages" in found["says"]
 
 
-def test_what_the_baseline_does_not_offer_is_not_asked_of_the_candidate(
-    tmp_path: Path, provider: ProviderThread
-) -> None:
+def test_what_neither_arm_offers_is_no_fault(tmp_path: Path, provider: ProviderThread) -> None:
     for model in ("old", "new"):
         provider.behave(model, Behaviour(rejects=("input",)))
     done = doctor(tmp_path, provider, "--probe")
     assert done.exit_code == 0, done.stdout
-    assert sum("candidate is not asked" in each for each in probes(done)) == 2
-    asked = Counter(each.model for each in provider.log.entries)
-    assert asked == {"old": 4, "new": 2}
+    assert sum("the other arm does not take it either" in each for each in probes(done)) == 4
+
+
+def test_what_only_the_baseline_takes_is_a_fault_of_the_candidate(
+    tmp_path: Path, provider: ProviderThread
+) -> None:
+    provider.behave("new", Behaviour(rejects=("input",)))
+    done = doctor(tmp_path, provider, "--probe")
+    assert done.exit_code == 1
+    faults = [each for each in probes(done) if each[0] == "✗"]
+    assert [each.split(": 400")[0] for each in faults] == ["✗ probe trial candidate: it/new /responses"]
 
 
 def test_the_paths_of_the_match_are_needed_of_both_arms(tmp_path: Path, provider: ProviderThread) -> None:
@@ -124,20 +152,19 @@ def test_an_entry_without_a_key_cannot_be_probed_and_says_so(
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "told"),
     [
+        ('{"error": {"message": "No such model", "code": "model_not_found"}}', "No such model"),
+        ('{"type": "error", "error": {"type": "not_found_error", "message": "model: x"}}', "model: x"),
+        ('[{"error": {"code": 404, "status": "NOT_FOUND", "message": "models/x"}}]', "models/x"),
         (
-            '{"error": {"message": "No such model", "type": "invalid", "code": "model_not_found"}}',
-            "model_not_found: No such model",
+            '{"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}',
+            "seed: Extra inputs are not permitted",
         ),
-        (
-            '{"type": "error", "error": {"type": "not_found_error", "message": "model: x"}}',
-            "not_found_error: model: x",
-        ),
-        ('[{"error": {"code": 404, "status": "NOT_FOUND", "message": "models/x"}}]', "NOT_FOUND: models/x"),
         ("<html>502</html>", "<html>502</html>"),
-        ('{"error": "gone"}', '{"error": "gone"}'),
+        ('{"error": "gone"}', "gone"),
+        ('{"error": {"message": "bad key sk-it-secret"}}', "bad key [secret]"),
     ],
 )
-def test_a_providers_words_are_its_code_and_message(text: str, words: str) -> None:
-    assert words_in(text) == words
+def test_the_words_are_the_providers_message(text: str, told: str) -> None:
+    assert words(text.encode(), ["sk-it-secret"]) == told

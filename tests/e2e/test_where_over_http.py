@@ -112,7 +112,10 @@ def test_the_page_s_notice_names_the_category(told: tuple[Stage, Hook, Support])
     assert "failing exchanges are in category refund (" in page["headline"]
 
 
-SAID = "Unsupported parameter: 'max_tokens' is not supported with this model."
+SAID = (
+    "Unsupported parameter: 'max_tokens' is not supported with this model. "
+    "Use 'max_completion_tokens' instead."
+)
 
 
 def is_said(error: dict[str, Any] | None) -> bool:

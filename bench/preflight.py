@@ -1,0 +1,276 @@
+"""Asks the candidate before any user does: which requests it takes, and which `request:` lines cure the rest.
+
+Each request goes to it once. Of each kind of refusal, requests of different form (their members) are then
+asked again with the lines that the refusal suggests, since a provider names one member at a time.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.arm_client import ArmClient, ArmReply
+from bench.cure import cure, merged, shape
+from bench.minimal import COUNTING, minimal_requests, operation_of
+from bench.targets import NoKey
+from records.capture import WireRequest
+from routing.request_changes import NO_CHANGES, RequestChanges
+
+MOST_AT_ONCE = 4
+WITHIN_S = 120.0
+"""How long one request may take; the arm's own timeouts apply too."""
+
+MOST_ROUNDS = 8
+"""How often a refused request is asked again, each time with one more line."""
+
+MOST_SHAPES = 4
+"""Requests of different form that are asked again, of each kind of refusal."""
+
+NOT_OFFERED = (400, 404, 405, 422)
+"""What providers answer to an operation that a model does not have."""
+
+_VARIES = re.compile(r"\d[\w.-]*|\b\w*[a-f\d]{12,}\b")
+"""Numbers and identifiers, which do not make another kind of refusal."""
+
+
+class NothingToAsk(Exception):
+    """No request can be sent; the message says why and what would help."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalKind:
+    """One kind of refusal: `count` requests with the provider's own words, those of the first.
+
+    `request`: the lines that would cure it, none where no member is named. `then`: what the provider said to
+    the requests that were asked again with the lines before. `cured`: whether it took them with all lines,
+    None when it was not asked again.
+    """
+
+    operation: str
+    status: int
+    message: str
+    count: int
+    request: RequestChanges = NO_CHANGES
+    then: tuple[str, ...] = ()
+    cured: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unanswered:
+    """Requests that were neither taken nor refused: a limit, a fault of the provider, no answer."""
+
+    operation: str
+    message: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """What came to `asked` requests, and what else a reader should know (`notes`)."""
+
+    canary: str
+    asked: int
+    taken: int
+    refusals: tuple[RefusalKind, ...] = ()
+    unanswered: tuple[Unanswered, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def refused(self) -> int:
+        """How many requests the candidate refused."""
+        return sum(each.count for each in self.refusals)
+
+    @property
+    def refused_share(self) -> float | None:
+        """The refused part of the answered requests, in [0, 1]; None when none was answered."""
+        answered = self.taken + self.refused
+        return self.refused / answered if answered else None
+
+    def document(self) -> dict[str, Any]:
+        """The contract's JSON. `failed` and `notes` only stand there when there is something to say."""
+        document: dict[str, Any] = {
+            "canary": self.canary,
+            "asked": self.asked,
+            "taken": self.taken,
+            "refused": self.refused,
+            "refusals": [_refusal(each) for each in self.refusals],
+        }
+        if self.unanswered:
+            document["failed"] = [
+                {"operation": each.operation, "message": each.message, "count": each.count}
+                for each in self.unanswered
+            ]
+        return document | ({"notes": list(self.notes)} if self.notes else {})
+
+
+async def preflight(
+    client: ArmClient,
+    requests: Sequence[WireRequest],
+    *,
+    within_s: float = WITHIN_S,
+    notes: Sequence[str] = (),
+) -> Preflight:
+    """Ask the candidate each request once. Raises NothingToAsk."""
+    _need(client, requests)
+    found = await _asked(client, requests, within_s)
+    return await _result(client, found, within_s, notes)
+
+
+async def preflight_of_operations(client: ArmClient, *, within_s: float = WITHIN_S) -> Preflight:
+    """Ask the candidate one minimal request of each operation that the canary can take.
+
+    Without paths in `match`, a refused operation counts if the baseline takes it: a chat model has no
+    embeddings. Raises NothingToAsk.
+    """
+    canary, api = client.trial.canary, client.trial.baseline.provider.api
+    known = minimal_requests(api, next(iter(sorted(canary.match.models)), canary.baseline.model))
+    wanted = {operation_of(api, path) for path in canary.match.paths}
+    requests = [request for name, request in known.items() if not wanted or name in wanted]
+    _need(client, requests)
+    found = await _asked(client, requests, within_s)
+    notes = ["one minimal request of each operation was asked"]
+    if not wanted:
+        found, more = await _offered(client, found, within_s)
+        notes += more
+    return await _result(client, found, within_s, notes)
+
+
+_Found = Sequence[tuple[WireRequest, ArmReply]]
+
+
+def _need(client: ArmClient, requests: Sequence[WireRequest]) -> None:
+    if not requests:
+        raise NothingToAsk("there is no request to ask; give a file of them with --from")
+    try:
+        client.need_credential(client.trial.candidate.provider)
+    except NoKey as problem:
+        raise NothingToAsk(str(problem)) from problem
+
+
+async def _asked(client: ArmClient, requests: Sequence[WireRequest], within_s: float) -> _Found:
+    """Each request with the candidate's reply, a few at once."""
+    room = asyncio.Semaphore(MOST_AT_ONCE)
+
+    async def one(request: WireRequest) -> ArmReply:
+        async with room:
+            return await client.ask(request, client.trial.candidate, within_s=within_s)
+
+    return list(zip(requests, await asyncio.gather(*map(one, requests)), strict=True))
+
+
+async def _offered(client: ArmClient, found: _Found, within_s: float) -> tuple[_Found, list[str]]:
+    """The replies without those to operations that the baseline refuses too, and a sentence for each.
+
+    A baseline that cannot be asked is taken to refuse what providers answer to a missing operation, as long
+    as the candidate has another one.
+    """
+    works = any(reply.taken and reply.operation not in COUNTING for _, reply in found)
+    counted, notes = [], []
+    for request, reply in found:
+        says = ""
+        if reply.refused:
+            says = await _without_baseline(client, request, reply, within_s, works=works)
+        if says:
+            notes.append(f"{reply.operation} does not count: {says}")
+        else:
+            counted.append((request, reply))
+    return counted, notes
+
+
+async def _without_baseline(
+    client: ArmClient, request: WireRequest, reply: ArmReply, within_s: float, *, works: bool
+) -> str:
+    """Why a refused operation is none that callers use; "" when the baseline takes it."""
+    try:
+        baseline = await client.ask(request, client.trial.baseline, within_s=within_s)
+    except NoKey:
+        return f"refused ({reply.message}), and others work" if works and reply.status in NOT_OFFERED else ""
+    return f"the baseline refuses it too ({baseline.message})" if baseline.refused and works else ""
+
+
+async def _result(client: ArmClient, found: _Found, within_s: float, notes: Sequence[str]) -> Preflight:
+    refused: dict[tuple[str, int, str], list[tuple[WireRequest, ArmReply]]] = {}
+    broken: dict[tuple[str, str], list[ArmReply]] = {}
+    for request, reply in found:
+        kind = _VARIES.sub("…", reply.message)
+        if reply.refused:
+            refused.setdefault((reply.operation, reply.status or 0, kind), []).append((request, reply))
+        elif not reply.taken:
+            broken.setdefault((reply.operation, kind), []).append(reply)
+    return Preflight(
+        canary=client.trial.canary.name,
+        asked=len(found),
+        taken=sum(reply.taken for _, reply in found),
+        refusals=tuple([await _explained(client, kind, within_s) for kind in refused.values()]),
+        unanswered=tuple(
+            Unanswered(operation=replies[0].operation, message=replies[0].message, count=len(replies))
+            for replies in broken.values()
+        ),
+        notes=tuple(notes),
+    )
+
+
+async def _explained(client: ArmClient, kind: _Found, within_s: float) -> RefusalKind:
+    """One kind of refusal, after asking again with the lines that its words suggest."""
+    first = kind[0][1]
+    changes, then = NO_CHANGES, list[str]()
+    cured: bool | None = None
+    for request, reply in _of_each_shape(kind):
+        changes, last, more = await _again(client, request, reply, changes, within_s)
+        then += more
+        if last is not None:
+            cured = last.taken and cured is not False
+    return RefusalKind(
+        operation=first.operation,
+        status=first.status or 0,
+        message=first.message,
+        count=len(kind),
+        request=changes,
+        then=tuple(dict.fromkeys(then)),
+        cured=cured,
+    )
+
+
+def _of_each_shape(kind: _Found) -> _Found:
+    by_shape = {shape(request.body): (request, reply) for request, reply in kind}
+    return list(by_shape.values())[:MOST_SHAPES]
+
+
+async def _again(
+    client: ArmClient, request: WireRequest, reply: ArmReply, changes: RequestChanges, within_s: float
+) -> tuple[RequestChanges, ArmReply | None, list[str]]:
+    """Ask a refused request again, with one more line each time. Returns all lines, the last reply (None: it
+    was not asked again) and the refusals on the way."""
+    candidate = client.trial.candidate
+    last: ArmReply | None = None
+    said: list[str] = []
+    for _ in range(MOST_ROUNDS):
+        more = merged(changes, cure(reply.said, reply.sent, merged(candidate.request, changes)))
+        if more == changes and (last is not None or not changes):
+            break
+        changes = more
+        target = replace(candidate, request=merged(candidate.request, changes))
+        last = reply = await client.ask(request, target, within_s=within_s)
+        if not reply.refused:
+            break
+        said.append(reply.message)
+    return changes, last, said
+
+
+def _refusal(refusal: RefusalKind) -> dict[str, Any]:
+    document = {
+        "operation": refusal.operation,
+        "status": refusal.status,
+        "message": refusal.message,
+        "count": refusal.count,
+        "request": lines(refusal.request),
+    }
+    if refusal.cured is not None:
+        document["asked_again"] = {"taken": refusal.cured, "refused": list(refusal.then)}
+    return document
+
+
+def lines(changes: RequestChanges) -> Mapping[str, Any]:
+    """The lines as an arm's `request:` takes them."""
+    return {"rename": dict(changes.rename), "remove": list(changes.remove)}

@@ -1,0 +1,85 @@
+"""`canary preflight`: asks a canary's candidate before any user does."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from canary.commands import text_file
+from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, print_text, read_config
+from canary.config import Config
+
+if TYPE_CHECKING:
+    from bench.preflight import Preflight
+    from records.capture import WireRequest
+
+REFUSED = 3
+
+
+def preflight(
+    name: Annotated[str, typer.Argument(help="The canary.")],
+    file: Annotated[
+        Path | None,
+        typer.Option("--from", help="Ask the requests of this file, one body a line, as callers send it."),
+    ] = None,
+    config: ConfigFile = CONFIG,
+    output: Form = "text",
+) -> None:
+    """Ask the candidate before any user does, and say which requests it refuses and what would cure that.
+
+    Each request goes to it once, changed by the arm's `request:`; it costs tokens. Needs no server.
+    Exits 3 if some are refused.
+    """
+    import uvloop
+
+    from bench.preflight import NothingToAsk
+    from bench.preflight_text import text
+
+    read = read_config(config)
+    if name not in read.canaries:
+        fail(f"the config has no canary {name!r}; it has: {', '.join(read.canaries) or 'none'}", code=2)
+    requests = _requests(file, read, name) if file is not None else None
+    try:
+        result = uvloop.run(_asked(read, name, requests))
+    except NothingToAsk as problem:
+        fail(str(problem))
+    if output == "json":
+        print_json(result.document())
+    else:
+        print_text(text(result))
+    raise typer.Exit(_code(result))
+
+
+def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":
+    """The requests of a file. Exits 2 for a line that is not a request."""
+    from bench.request_file import BadRequestFile, parse_requests
+
+    baseline = config.canaries[name].canary.baseline
+    try:
+        return parse_requests(
+            text_file.read(file), api=config.providers[baseline.provider].api, model=baseline.model
+        )
+    except BadRequestFile as problem:
+        fail(f"{file}: {problem}", code=2)
+
+
+async def _asked(config: Config, name: str, requests: "list[WireRequest] | None") -> "Preflight":
+    from bench.arm_client import ArmClient
+    from bench.preflight import preflight as asked
+    from bench.preflight import preflight_of_operations
+    from canary.programs.wiring import routes
+    from proxy.credentials import Credentials
+
+    known = routes(config, {})
+    async with ArmClient(known, known.trials[name], Credentials(), os.environ) as client:
+        if requests is None:
+            return await preflight_of_operations(client)
+        return await asked(client, requests)
+
+
+def _code(result: "Preflight") -> int:
+    """0 if all were taken, 3 if some were refused, 1 if none was taken nor refused."""
+    if result.refused:
+        return REFUSED
+    return 0 if result.taken else 1
