@@ -26,6 +26,10 @@ RuleName = Literal[
     "telemetry",
 ]
 FAULT_RULES: tuple[RuleName, ...] = ("answer_faults", "refused", "cut_off", "empty", "invalid_output")
+CANNOT_SERVE: frozenset[RuleName] = frozenset(
+    {"error_rate", "error_rate_vs_baseline", "abandoned", *FAULT_RULES}
+)
+"""Rules that roll back a candidate whose answers are of no use. Slow or dear answers still are."""
 RATINGS: tuple[RuleName, ...] = ("csat", "thumbs", "helped", "nps")
 
 

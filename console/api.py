@@ -88,7 +88,7 @@ class Api:
         return JSONResponse(done)
 
     async def order(self, request: Request) -> Response:
-        """POST {"who", "reason", "share"?}: start, pause, resume, roll back, promote or ramp one canary."""
+        """POST {"who", "reason", "share"?, "hard"?}: one order to one canary (`control.orders.ORDERS`)."""
         order = request.path_params["order"]
         if order not in ORDERS:
             return _problem(404, f"there is no such order; use {', '.join(ORDERS)}")
@@ -96,7 +96,9 @@ class Api:
             document = _order_document(await _body(request))
             done = await self._operator.order(request.path_params["name"], order, **document)
         except ValueError:
-            return _problem(400, 'send JSON: {"who": "…", "reason": "…"}, and "share" for ramp')
+            return _problem(
+                400, 'send JSON: {"who": "…", "reason": "…"}, and "share" for ramp, "hard" for rollback'
+            )
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
         return JSONResponse(done)
@@ -148,14 +150,15 @@ def _order_document(document: Any) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError
     who, reason, share = document.get("who", ""), document.get("reason", ""), document.get("share")
-    if not isinstance(who, str) or not isinstance(reason, str):
+    hard = document.get("hard", False)
+    if not isinstance(who, str) or not isinstance(reason, str) or not isinstance(hard, bool):
         raise ValueError
     if share is not None and (isinstance(share, bool) or not isinstance(share, int | float)):
         raise ValueError
     if share is not None and not 0.0 <= share <= 1.0:
         raise BadOrder(400, '"share" must be between 0 and 1, for example 0.1 for 10 %')
     _must_be_short(who)
-    return {"who": who, "reason": reason[:_REASON_BOUND], "share": share}
+    return {"who": who, "reason": reason[:_REASON_BOUND], "share": share, "hard": hard}
 
 
 def _decision_document(document: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class _OrderFields(TypedDict):
     who: str
     reason: str
     share: float | None
+    hard: bool
 
 
 class Ordering:
@@ -80,7 +81,12 @@ def _fields(form: Mapping[str, str], order: str) -> _OrderFields:
     who, reason = form.get("who", "").strip(), form.get("reason", "").strip()
     if not who or not reason:
         raise BadOrder(400, "Not done: enter your name and a reason. Both go into the audit log.")
-    return {"who": who[:_WHO_BOUND], "reason": reason[:_REASON_BOUND], "share": _share(form, order)}
+    return {
+        "who": who[:_WHO_BOUND],
+        "reason": reason[:_REASON_BOUND],
+        "share": _share(form, order),
+        "hard": "hard" in form,
+    }
 
 
 def _share(form: Mapping[str, str], order: str) -> float | None:

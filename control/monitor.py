@@ -15,6 +15,7 @@ from alerts.outbox import Outbox
 from alerts.pulse import Pulse
 from alerts.record_alarm import RecordAlarm, RecordState
 from alerts.rollback_evidence import RollbackEvidence
+from alerts.rule import CANNOT_SERVE
 from alerts.status import GuardrailStatus
 from control.events import WorkerEvents, WorkerKey
 from control.patience import CandidatePatience
@@ -242,14 +243,19 @@ class Monitor:
 
     def _roll_back(self, name: str, watched: WatchedCanary, now: float) -> RollbackEvidence | None:
         """Roll back if a rule convicted the candidate. Returns the evidence, or None."""
-        convicting = next((status for status in watched.statuses if status.action == "rollback"), None)
+        convictions = [status for status in watched.statuses if status.action == "rollback"]
         state = self._rollouts.state(name)
-        if convicting is None or state is None or not state.effective_share:
+        if not convictions or state is None or not state.effective_share:
             return None
+        convicting = convictions[0]
+        hard = any(status.rule in CANNOT_SERVE for status in convictions)
         act = Act(at=now, action="rollback", who=f"guardrail {convicting.key}", reason=convicting.sentence)
         why = watched.why(act, rule=convicting.key, share=state.effective_share)
         self._rollouts.change(
-            name, act, lambda before: transitions.rollback(before, reason=act.reason, now=now), why=why
+            name,
+            act,
+            lambda before: transitions.rollback(before, reason=act.reason, now=now, hard=hard),
+            why=why,
         )
         self._meters.count_rollback(name, convicting.rule)
         return why

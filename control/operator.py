@@ -100,13 +100,14 @@ class Operator:
             return await asyncio.to_thread(_report, settings, canary, self.store, form)
 
     async def order(
-        self, canary: str, order: Order, *, who: str, reason: str, share: float | None
+        self, canary: str, order: Order, *, who: str, reason: str, share: float | None, hard: bool = False
     ) -> Mapping[str, Any]:
         """Carry out one order, and wait up to 1.5 s for the workers to confirm it."""
         _must_be_storable(who, reason)
         wanted, before = self._orderable(canary, order)
         now = time.time()
-        transition = transition_for(order, wanted.canary.steps, reason=reason, share=share, now=now)
+        steps = wanted.canary.steps
+        transition = transition_for(order, steps, reason=reason, share=share, now=now, hard=hard)
         act = Act(at=now, action=order, who=who or "unknown", reason=reason)
         try:
             with _store_asked():
@@ -213,11 +214,12 @@ class Operator:
         """
         if act.action != "rollback":
             return await asyncio.to_thread(self.rollouts.change, canary, act, transition, yields=True)
+        if before.state == "rolled_back":
+            return self.rollouts.change(canary, act, transition)
         watched = self.monitor.canaries.get(canary)
         why = watched.why(act, share=before.effective_share) if watched else None
         state = self.rollouts.change(canary, act, transition, why=why)
-        if before.state != "rolled_back":
-            self.monitor.count_manual_rollback(canary)
+        self.monitor.count_manual_rollback(canary)
         return state
 
     def _capturing(self, canary: str) -> None:

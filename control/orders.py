@@ -32,7 +32,7 @@ ORDER_OF: dict[transitions.Action, Order] = {
 
 
 def transition_for(
-    order: Order, steps: Sequence[Step], *, reason: str, share: float | None, now: float
+    order: Order, steps: Sequence[Step], *, reason: str, share: float | None, now: float, hard: bool = False
 ) -> Callable[[State], State]:
     """The transition that carries out an order. Raises BadOrder (400) when the order is incomplete."""
     if order == "ramp":
@@ -42,11 +42,13 @@ def transition_for(
         return lambda state: transitions.set_share(state, steps, wanted, now=now)
     if order in ("promote", "resume") and not reason.strip():
         raise BadOrder(400, f'{order} needs "reason": it stands in the audit log')
+    if hard and order != "rollback":
+        raise BadOrder(400, f'only rollback may be "hard", not {order}')
     changes: dict[Order, Callable[[State], State]] = {
         "start": lambda state: transitions.start(state, steps, now=now),
         "pause": lambda state: transitions.pause(state, reason=reason, now=now),
         "resume": lambda state: transitions.resume(state, steps, reason=reason, now=now),
-        "rollback": lambda state: transitions.rollback(state, reason=reason, now=now),
+        "rollback": lambda state: transitions.rollback(state, reason=reason, now=now, hard=hard),
         "promote": lambda state: transitions.promote(state, reason=reason, now=now),
     }
     return changes[order]

@@ -23,7 +23,8 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class PendingRollback:
-    """One rollback: of which run, who ordered it, when and why, its evidence, and the state before it.
+    """One rollback: of which run, who ordered it, when and why, its evidence, the state before it, and
+    whether it is `hard`.
 
     `why` is a `RollbackEvidence` as JSON: a rollback must survive a shape that this version does not know.
     """
@@ -32,12 +33,13 @@ class PendingRollback:
     act: Act
     why: Mapping[str, Any] | None = None
     before: State | None = None
+    hard: bool = False
 
     def over(self, state: State) -> State:
         """The state under this rollback; unchanged if that run is over, or the state has no way there."""
         if state.run != self.run or "rollback" not in transitions.legal(state):
             return state
-        return transitions.rollback(state, reason=self.act.reason, now=self.act.at)
+        return transitions.rollback(state, reason=self.act.reason, now=self.act.at, hard=self.hard)
 
 
 class PendingRollbacks:

@@ -143,7 +143,7 @@ class Rollouts:
             if after == seen:
                 return after
             if after.state == "rolled_back":
-                return self._roll_back(name, seen, act, why)
+                return self._roll_back(name, seen, after, act, why)
         self.settle()
         for _ in range(_TRIES):
             held = self.states[name]
@@ -202,8 +202,15 @@ class Rollouts:
             self._look()
         return False
 
-    def _roll_back(self, name: str, seen: State, act: Act, why: RollbackEvidence | None) -> State:
-        rollback = PendingRollback(seen.run, act, None if why is None else to_document(why), seen)
+    def _roll_back(
+        self, name: str, seen: State, after: State, act: Act, why: RollbackEvidence | None
+    ) -> State:
+        waiting = self._pending.of(name)
+        if waiting is not None and seen.state == "rolled_back":
+            rollback = replace(waiting, hard=after.hard)  # its evidence is not stored yet
+        else:
+            document = None if why is None else to_document(why)
+            rollback = PendingRollback(seen.run, act, document, seen, after.hard)
         self._pending.put(name, rollback)
         self.publish()
         log.info("canary.changed", canary=name, action=act.action, who=act.who, state="rolled_back")

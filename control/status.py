@@ -30,6 +30,7 @@ def status_of(
         "share": state.effective_share if state is not None else 0.0,
         "actual_share": watched.pulse.actual_share(),
         "run": state.run if state is not None else 0,
+        "hard": state is not None and state.hard,
         "reason": state.reason if state is not None else "",
         "started_at": state.started_at if state is not None else None,
         "rollback": brief_of(rolled_back),

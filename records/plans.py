@@ -73,7 +73,7 @@ class PlanWatch:
         elif (plan.version, plan.refreshed_at) != (self._plan.version, self._plan.refreshed_at):
             self._refreshed_mono = mono
         self._plan = plan
-        stopped = {name: replace(state, share=0.0) for name, state in plan.states.items()}
+        stopped = {name: replace(state, share=0.0, hard=True) for name, state in plan.states.items()}
         self._without_shares = replace(plan, states=stopped)
 
 

@@ -35,7 +35,8 @@ def assign(
     """Choose the arm for one request.
 
     `unit`: the raw sticky identity, None when the caller gave none.
-    `stateful`: the request names or creates provider-side state that only the baseline has.
+    `stateful`: the request names or creates provider-side state that only one arm has. Until the candidate
+    is promoted, that is the baseline.
     `pin`: an override that has already been authorised. It wins over everything but a missing state.
     `draw`: a random integer in [0, 2³²), used only by canaries with `no_unit: random`.
     A canary that is not running assigns the baseline.
@@ -51,10 +52,23 @@ def assign(
         return to(pin, "pinned")
     if share <= 0.0:
         return to("baseline", "stopped")
-    if stateful:
+    if stateful and state.state != "promoted":
         return to("baseline", "stateful")
     if unit is not None:
         return to("candidate" if in_cohort(key, canary.name, unit, share) else "baseline", "cohort")
     if canary.random_without_unit:
         return to("candidate" if draw < share * SPACE else "baseline", "random")
     return to("baseline", "no_unit")
+
+
+def may_have_begun(canary: Canary, state: State | None, *, key: bytes, unit: str | None) -> bool:
+    """True when the candidate may have begun this unit's conversations, and may be asked to go on with them.
+
+    A unit is known by the highest share that the candidate has had. Requests without a unit are known only
+    while the canary draws their arm.
+    """
+    if state is None or not state.recallable:
+        return False
+    if unit is None:
+        return canary.random_without_unit and state.effective_share > 0.0
+    return in_cohort(key, canary.name, unit, max(state.highest_share, state.effective_share))

@@ -24,11 +24,15 @@ class State:
     `phase`: counts changes of the effective share over all runs.
     `step`, `step_elapsed_s`: the index of the ramp step, and how long the ramp clock has run in that step.
     `configured`: the ramp last seen in the config, as text (`routing.transitions.steps_text`).
+    `highest_share`: the most that the candidate has had of the units, in any run.
+    `hard`: rolled back so that the candidate gets no request any more, not even of conversations it began.
     `definition`: fingerprint of the match, arms and unit rule at the start (`routing.canary.definition`).
     """
 
     state: StateName = "waiting"
     share: float = 0.0
+    highest_share: float = 0.0
+    hard: bool = False
     run: int = 1
     phase: int = 0
     step: int = 0
@@ -43,6 +47,11 @@ class State:
     def effective_share(self) -> float:
         """The candidate's current part of the units, in [0, 1]."""
         return self.share if self.state in ("running", "paused", "promoted") else 0.0
+
+    @property
+    def recallable(self) -> bool:
+        """True while the candidate may be asked to go on with conversations that it began."""
+        return not self.hard and self.state in ("running", "paused", "promoted", "rolled_back")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

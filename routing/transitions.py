@@ -5,7 +5,7 @@
     ramp            ·      running    paused         ·            ·         ·
     pause           ·      paused        ·           ·            ·         ·
     resume          ·         ·       running   running, run+1    ·         ·
-    rollback        ·      rolled_back rolled_back  (same)    rolled_back   ·
+    rollback        ·      rolled_back rolled_back  (hard)    rolled_back   ·
     promote         ·      promoted   promoted       ·            ·         ·
     end           ended     ended      ended       ended        ended       ·
     configure    (noted)   new share  new share   (noted)      (noted)   (noted)
@@ -14,6 +14,9 @@
 A dot is IllegalTransition. `rolled_back` is latched: only `resume`, by a person, leaves it, and begins a new
 run at the ramp's first step. Only start, ramp, resume, promote, a changed share in the config (all done by a
 person) and the ramp's clock raise the exposure.
+
+A rollback may be `hard`: the candidate then gets no request any more. Without it, the candidate may go on
+with the conversations it began. A second rollback can only make the first one hard.
 """
 
 from collections.abc import Sequence
@@ -102,16 +105,17 @@ def resume(state: State, steps: Sequence[Step], *, reason: str, now: float) -> S
         return _changed(state, replace(state, state="running", reason=reason), now)
     if not reason.strip():
         raise IllegalTransition("resume after a rollback needs a reason", legal(state))
-    new_run = replace(state, run=state.run + 1, started_at=now, reason=reason)
+    new_run = replace(state, run=state.run + 1, started_at=now, reason=reason, hard=False)
     return _at_step(new_run, steps, 0, now)
 
 
-def rollback(state: State, *, reason: str, now: float) -> State:
-    """Roll the candidate back: share 0, latched. A second rollback changes nothing, not even the reason."""
+def rollback(state: State, *, reason: str, now: float, hard: bool = False) -> State:
+    """Roll the candidate back: share 0, latched. A second rollback changes nothing, not even the reason,
+    except that it may make the first one `hard`."""
     _check(state, "rollback")
     if state.state == "rolled_back":
-        return state
-    return _changed(state, replace(state, state="rolled_back", share=0.0, reason=reason), now)
+        return replace(state, hard=state.hard or hard)
+    return _changed(state, replace(state, state="rolled_back", share=0.0, reason=reason, hard=hard), now)
 
 
 def promote(state: State, *, reason: str, now: float) -> State:
@@ -173,6 +177,11 @@ def _at_step(state: State, steps: Sequence[Step], index: int, now: float) -> Sta
 
 
 def _changed(before: State, after: State, now: float) -> State:
-    """Set `changed_at` of `after`; a change of the effective share begins a new phase."""
-    same_share = after.effective_share == before.effective_share
-    return replace(after, changed_at=now, phase=before.phase if same_share else before.phase + 1)
+    """Set `changed_at` and `highest_share` of `after`; a change of the effective share begins a new phase."""
+    share, share_before = after.effective_share, before.effective_share
+    return replace(
+        after,
+        changed_at=now,
+        phase=before.phase if share == share_before else before.phase + 1,
+        highest_share=max(before.highest_share, share_before, share),
+    )

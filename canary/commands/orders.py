@@ -82,13 +82,19 @@ def resume(
 def rollback(
     name: Name,
     reason: Reason = "",
+    hard: Annotated[
+        bool,
+        typer.Option(
+            "--hard", help="The candidate gets no request any more, not even of conversations it began."
+        ),
+    ] = False,
     admin: Admin = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
     """Roll back now: set the share to 0 until somebody resumes the canary."""
-    _order("rollback", name, reason, admin, data, output)
+    _order("rollback", name, reason, admin, data, output, hard=hard)
 
 
 def promote(
@@ -112,8 +118,11 @@ def _order(
     output: str,
     *,
     share: float | None = None,
+    hard: bool = False,
 ) -> None:
     document: dict[str, Any] = {"who": user(), "reason": reason}
+    if hard:
+        document["hard"] = True
     if share is not None:
         document["share"] = share
     path = f"/api/canaries/{quote(name, safe='')}/{order}"

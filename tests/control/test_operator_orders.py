@@ -42,10 +42,17 @@ class Desk:
     operator: Operator
     meters: Meters
 
-    def order(self, order: Order, *, who: str, share: float | None = None) -> dict[str, Any]:
+    def order(
+        self, order: Order, *, who: str, share: float | None = None, hard: bool = False
+    ) -> dict[str, Any]:
         """Give an order."""
-        given = self.operator.order("trial", order, who=who, reason="because", share=share)
+        given = self.operator.order("trial", order, who=who, reason="because", share=share, hard=hard)
         return dict(asyncio.run(given))  # type: ignore[arg-type]
+
+    @property
+    def hard(self) -> bool:
+        """Whether the candidate gets no request any more."""
+        return self.operator.rollouts.plan.states["trial"].hard
 
     def audited(self) -> list[str]:
         """Who changed the canary, newest first."""
@@ -164,3 +171,18 @@ def test_a_canary_started_by_hand_is_judged_by_the_rubric_that_stood_at_its_star
     assert fixed is not None
     wanted(waiting.replace("< 3%", "< 30%"))
     assert operator.store.rubric("later") == fixed
+
+
+def test_a_rollback_is_hard_only_where_that_is_ordered_and_counts_once(desks: tuple[Desk, Desk]) -> None:
+    desk, _ = desks
+    desk.order("rollback", who="ann")
+    assert not desk.hard
+    desk.order("rollback", who="bob", hard=True)
+    assert desk.hard
+    assert desk.audited()[:2] == ["bob", "ann"]
+    assert len(asyncio.run(desk.operator.rollbacks("trial", 10))) == 1  # type: ignore[arg-type]
+
+
+def test_only_a_rollback_can_be_hard(desks: tuple[Desk, Desk]) -> None:
+    with pytest.raises(BadOrder, match="only rollback"):
+        desks[0].order("pause", who="ann", hard=True)

@@ -154,6 +154,10 @@ def pull_back(state: State) -> State:
     return transitions.rollback(state, reason="bad answers", now=1000.0)
 
 
+def cut_off(state: State) -> State:
+    return transitions.rollback(state, reason="it leaks", now=1100.0, hard=True)
+
+
 class One:
     """An admin over a database, with its plan file and its rollbacks' file, to be started again at will."""
 
@@ -203,6 +207,33 @@ def test_a_rollback_is_in_force_while_the_store_is_down_and_stored_when_it_answe
     assert one.rollouts.plan.version == one.published.version
     one.rollouts.settle()
     assert [each.act.who for each in one.store.audit()].count("guardrail") == 1
+
+
+def test_a_rollback_made_hard_before_it_is_stored_keeps_who_ordered_it_first(
+    one: One, database: Database
+) -> None:
+    database.go()
+    one.rollouts.change("trial", act("guardrail"), pull_back)
+    one.rollouts.change("trial", act("ann"), cut_off)
+    assert one.published.states["trial"].hard
+    database.come_back()
+    one.rollouts.settle()
+    stored = one.store.states()["trial"].state
+    assert (stored.state, stored.hard) == ("rolled_back", True)
+    assert one.store.audit()[0].act == act("guardrail")
+
+
+def test_a_stored_rollback_can_be_made_hard_and_stays_so(one: One, database: Database) -> None:
+    one.rollouts.change("trial", act("guardrail"), pull_back)
+    one.rollouts.settle()
+    version = one.published.version
+    one.rollouts.change("trial", act("ann"), cut_off)
+    assert one.published.states["trial"].hard
+    assert one.published.version == version + 1
+    one.rollouts.settle()
+    assert one.store.audit()[0].act == act("ann")
+    one.start()
+    assert one.rollouts.plan.states["trial"].hard
 
 
 def test_a_rollback_outlives_the_process_that_could_not_store_it(one: One, database: Database) -> None:

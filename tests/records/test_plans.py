@@ -88,6 +88,7 @@ def test_a_plan_that_nobody_refreshes_falls_to_share_zero(path: Path) -> None:
     stale = watch.poll(1000.0, 15 * MINUTE)
     assert share_of(stale) == 0.0
     assert (stale.version, stale.states["support-nov"].state) == (5, "running")
+    assert not stale.states["support-nov"].recallable
 
 
 def test_a_deleted_plan_ages_too(path: Path) -> None:

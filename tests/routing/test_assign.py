@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.assign import Assignment, assign
+from routing.assign import Assignment, assign, may_have_begun
 from routing.canary import Arm, Canary, Match, Step
 from routing.cohort import in_cohort
 from routing.plan import State, StateName
@@ -75,3 +75,43 @@ def test_a_pin_wins_over_the_cohort_the_share_and_the_state_of_the_request() -> 
     for state in (at(0.0), at(1.0), at(1.0, "rolled_back")):
         answer = assign(a_canary(), state, key=KEY, unit="user-1", stateful=True, pin="candidate")
         assert (answer.arm, answer.reason) == ("candidate", "pinned")
+
+
+def test_once_promoted_the_candidate_serves_stateful_requests() -> None:
+    answer = assign(a_canary(), at(1.0, "promoted"), key=KEY, unit="user-1", stateful=True)
+    assert (answer.arm, answer.reason) == ("candidate", "cohort")
+
+
+@given(unit=st.text(min_size=1), highest=st.floats(0.01, 1.0))
+@pytest.mark.parametrize("state", ["running", "paused", "rolled_back"])
+def test_a_unit_that_was_in_the_cohort_may_have_begun_a_conversation_there(
+    unit: str, highest: float, state: StateName
+) -> None:
+    known = State(state=state, share=0.0, highest_share=highest)
+    assert may_have_begun(a_canary(), known, key=KEY, unit=unit) == in_cohort(
+        KEY, "support-nov", unit, highest
+    )
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        State(state="rolled_back", highest_share=1.0, hard=True),
+        State(state="waiting", highest_share=1.0),
+        State(state="ended", highest_share=1.0),
+        State(state="running", highest_share=0.0),
+    ],
+)
+def test_without_a_plan_a_share_or_after_a_hard_rollback_the_candidate_has_begun_nothing(
+    state: State | None,
+) -> None:
+    assert not may_have_begun(a_canary(), state, key=KEY, unit="user-1")
+
+
+def test_without_a_unit_the_candidate_has_begun_something_only_where_arms_are_drawn() -> None:
+    running = at(0.05)
+    assert may_have_begun(a_canary(random=True), running, key=KEY, unit=None)
+    assert not may_have_begun(a_canary(), running, key=KEY, unit=None)
+    rolled_back = State(state="rolled_back", highest_share=1.0)
+    assert not may_have_begun(a_canary(random=True), rolled_back, key=KEY, unit=None)

@@ -139,6 +139,32 @@ def test_resuming_after_a_rollback_begins_a_new_run_at_the_first_step() -> None:
     assert state.reason == "provider fixed it"
 
 
+def test_a_second_rollback_may_only_make_the_first_one_hard() -> None:
+    soft = rolled_back()
+    assert not soft.hard
+    hard = t.rollback(soft, reason="it leaks", now=900.0, hard=True)
+    assert hard == replace(soft, hard=True)
+    assert t.rollback(hard, reason="never mind", now=950.0) == hard
+
+
+def test_a_resume_after_a_hard_rollback_lets_the_candidate_answer_again() -> None:
+    hard = t.rollback(running(), reason="errors", now=200.0, hard=True)
+    assert not t.resume(hard, RAMP, reason="mended", now=400.0).hard
+
+
+def test_the_highest_share_is_that_of_every_run() -> None:
+    state = t.promote(running(), reason="good", now=1.0)
+    state = t.resume(t.rollback(state, reason="cost", now=2.0), RAMP, reason="again", now=3.0)
+    assert (state.share, state.highest_share) == (0.01, 1.0)
+    raised = t.set_share(running(), RAMP, 0.05, now=2.0)
+    assert t.set_share(raised, RAMP, 0.01, now=3.0).highest_share == 0.05
+
+
+def test_a_state_of_an_older_version_gets_its_highest_share_with_the_next_change() -> None:
+    older = replace(running(), share=0.05, highest_share=0.0)
+    assert t.rollback(older, reason="cost", now=2.0).highest_share == 0.05
+
+
 def test_resuming_after_a_rollback_needs_a_reason() -> None:
     with pytest.raises(t.IllegalTransition, match="needs a reason"):
         t.resume(rolled_back(), RAMP, reason=" ", now=1.0)
