@@ -109,7 +109,10 @@ class Watch:
     def observe_in_flight(self, worker: WorkerId, record: InFlight) -> None:
         """Add one exchange in flight, or its news. Its outcome or the death of its worker removes it."""
         state = self.state
-        if record.canary != self.canary or record.run != state.run or record.reason != "cohort":
+        if record.canary != self.canary or record.run != state.run:
+            return
+        if record.reason != "cohort":  # perhaps it was until now, and the other arm is asked (foreign state)
+            state.running.leave(record.exchange_id)
             return
         started = record.mono + state.shift
         failure = state.running.begin(worker, record, started=started, now=self._judged_at)

@@ -100,13 +100,15 @@ class ArmPulse:
 
     `counted` are the requests that ended in an answer or an error. `cost` sums the known costs. `over` in the
     latency window counts failures. `per_token` holds each stream's seconds per token. `error_types` counts
-    the failures by type."""
+    the failures by type. `foreign_state` counts exchanges that the other arm answered, since it had made
+    the state in the request."""
 
     requests: int = 0
     counted: int = 0
     assigned: int = 0
     errors: int = 0
     aborted: int = 0
+    foreign_state: int = 0
     error_types: dict[str, int] = field(default_factory=dict)
     answers: AnswerPulse = field(default_factory=AnswerPulse)
     cost: Sum = field(default_factory=Sum)
@@ -129,11 +131,14 @@ class Pulse:
 
     def observe(self, outcome: Outcome) -> None:
         """Add one outcome of this canary. Other runs and pinned requests do not count. Mirror copies count
-        separately, in neither arm."""
+        separately, in neither arm. Of exchanges that went on at the other arm, only their number counts."""
         if outcome.run != self.run or outcome.reason == "pinned":
             return
         arm = self.mirror if outcome.mirror else self.arms[outcome.arm]
         arm.requests += 1
+        if outcome.reason == "foreign_state":
+            arm.foreign_state += 1
+            return
         arm.assigned += outcome.reason == "cohort"
         arm.errors += outcome.failed
         if outcome.failed and outcome.error_type is not None:
@@ -192,6 +197,7 @@ def _document(arm: ArmPulse, now: float) -> dict[str, Any]:
         "requests": arm.requests,
         "errors": arm.errors,
         "aborted": arm.aborted,
+        "foreign_state": arm.foreign_state,
         "error_types": dict(arm.error_types),
         **arm.answers.document(),
         "p50_s": latency.quantile(0.5),

@@ -116,6 +116,10 @@ class RunningExchanges:
         running = self.exchanges.pop(outcome.exchange_id, None)
         return running.counted if running is not None else ()
 
+    def leave(self, exchange_id: str) -> None:
+        """Remove an exchange that says nothing about its arm any more."""
+        self.exchanges.pop(exchange_id, None)
+
     def forget(self, *, gone: WorkerId | None = None, now: float | None = None) -> None:
         """Forget the exchanges of a worker that is gone, and those that are too old at `now`."""
         oldest = float("-inf") if now is None else now - FORGOTTEN_AFTER_S

@@ -88,8 +88,9 @@ def _range(ends: Sequence[float | None] | None, unit: Callable[[float | None], s
 
 
 def _requests(arm: Mapping[str, Any]) -> Cell:
-    aborted = arm["aborted"]
-    return Cell(words.count(arm["requests"]), f"{words.count(aborted)} aborted" if aborted else "")
+    beside = {"aborted": arm["aborted"], "answered by the other arm": arm["foreign_state"]}
+    told = ", ".join(f"{words.count(count)} {what}" for what, count in beside.items() if count)
+    return Cell(words.count(arm["requests"]), told)
 
 
 def _errors(arm: Mapping[str, Any]) -> Cell:

@@ -103,4 +103,4 @@ class CandidatePatience:
 
 def _is_good_baseline(outcome: Outcome) -> bool:
     counts = outcome.arm == "baseline" and outcome.outcome == "ok"
-    return counts and not outcome.mirror and outcome.reason != "pinned"
+    return counts and not outcome.mirror and outcome.reason not in ("pinned", "foreign_state")

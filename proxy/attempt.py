@@ -162,10 +162,9 @@ class Attempt:
 
     async def hear(self) -> None:
         """Read what the provider says about its refusal, as far as it arrives at once."""
-        with suppress(TimeoutError, UpstreamError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(HEARD_WITHIN_S):
-                while not self.ended and len(self.reader.error) < ERROR_BOUND:
-                    await self._read()
+                await self.refusal()
 
     async def refusal(self) -> bytes:
         """Read what the provider says about its refusal, within a bound, and hold it back for the caller."""

@@ -10,6 +10,8 @@
 
 from collections import deque
 
+from records.outcome import ErrorType
+
 IN_A_ROW = 5
 WINDOW = 20
 RETRY_AFTER_S = 10.0
@@ -40,6 +42,19 @@ class Breaker:
             return False
         self._probed_at = now
         return True
+
+    def ended(self, failure: ErrorType | None, now: float) -> None:
+        """Record how an attempt ended. Only the provider's failures open the breaker.
+
+        A refused request tells nothing about the provider's health. A stale connection, a lack of descriptors
+        here, and a rollback or an open breaker that ended the wait are not its fault.
+        """
+        if failure is None or failure == "candidate_rejects":
+            self.succeeded()
+        elif failure in ("provider_stale", "proxy_no_descriptors", "proxy_no_credential", "breaker_open"):
+            self.abandoned()
+        else:
+            self.failed(now)
 
     def succeeded(self) -> None:
         """Record that the candidate answered."""

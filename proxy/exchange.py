@@ -14,9 +14,11 @@ import structlog
 from proxy.attempt import Attempt
 from proxy.call import Call, read
 from proxy.credentials import Credentials, NoCredential
-from proxy.errors import ErrorForm, Refused, error_body
-from proxy.headers import Headers, to_caller
+from proxy.errors import Refused
+from proxy.foreign_state import refused_for_state
+from proxy.headers import to_caller
 from proxy.mirror import Mirrors
+from proxy.own_answer import answer, no_descriptors, our_headers, overload, refuse
 from proxy.pins import Pins
 from proxy.realtime.session import Session
 from proxy.record import Record, Recorder
@@ -29,7 +31,7 @@ from proxy.ticker import Ticker
 from proxy.upstream import UpstreamError, Upstreams
 from proxy.waiting import CandidateWait
 from records.outcome import NO_ROOM, ErrorType
-from routing.assign import Assignment, assign
+from routing.assign import Assignment, assign, may_have_begun
 from routing.plan import Plan, request_kind
 
 log = structlog.get_logger()
@@ -63,7 +65,7 @@ class Exchanges:
             await self._exchange(incoming, record)
         except Refused as refusal:
             record.refuse(refusal.error_type)
-            _refuse(incoming, record, refusal)
+            refuse(incoming, record, refusal)
         except asyncio.CancelledError:
             record.abort()
             _abort_attempts(record)
@@ -75,10 +77,10 @@ class Exchanges:
 
     async def _exchange(self, incoming: Incoming, record: Record) -> None:
         if self.recorder.started - self.recorder.finished > self.most_in_flight:
-            raise _overload()
+            raise overload()
         call = await read(incoming, self.routes)
         if not self._has_room(call):
-            raise _overload()
+            raise overload()
         record.begin(call)
         assignment = self._assign(call, record)
         record.assign(assignment)
@@ -88,12 +90,12 @@ class Exchanges:
             call.sample = self.recorder.captures.drawn(call, record.exchange_id)
         attempt = await self._ask(call, assignment, record)
         if attempt.session is not None and attempt.failure is None:
-            await _converse(incoming, call, record, attempt, attempt.session)
+            await _converse(incoming, record, attempt, attempt.session)
         elif attempt.response is None:
             _no_answer(incoming, record, attempt)
         else:
-            self.mirrors.offer(call, assignment, attempt)
-            await _relay(incoming, call, record, attempt)
+            self.mirrors.offer(call, record.assignment, attempt)
+            await _relay(incoming, record, attempt)
 
     def _has_room(self, call: Call) -> bool:
         """True when the baseline has a free slot. Checked before assignment, so both arms shed alike."""
@@ -122,7 +124,10 @@ class Exchanges:
             return await self._attempt(call, self.routes.plain(call.route.provider), record)
         covered = trial.canary.fall_back and assignment.arm == "candidate" and assignment.reason != "pinned"
         if not covered:
-            return await self._attempt(call, trial.target(assignment.arm), record)
+            attempt = await self._attempt(call, trial.target(assignment.arm), record)
+            if attempt.failure is not None and await refused_for_state(call, assignment, attempt):
+                return await self._ask_other(call, trial, attempt, record)
+            return attempt
         failure: ErrorType | None = "breaker_open"
         if self.upstreams.free_slots(trial.candidate.key) == 0:
             failure = "proxy_full"
@@ -130,10 +135,38 @@ class Exchanges:
             attempt = await self._covered_attempt(call, trial, assignment, record)
             if attempt.failure is None:
                 return attempt
+            if await refused_for_state(call, assignment, attempt):
+                return await self._ask_other(call, trial, attempt, record)
             failure = attempt.failure
             attempt.abort()
         record.fell_back = failure
         return await self._attempt(call, trial.baseline, record)
+
+    async def _ask_other(self, call: Call, trial: Trial, refused: Attempt, record: Record) -> Attempt:
+        """Ask the other arm for a request whose state the assigned arm cannot read. The caller gets its
+        answer, or the assigned arm's own refusal if the other arm does not take the request either."""
+        refused.failure = None  # its status says what it is
+        other = trial.candidate if refused.target.arm == "baseline" else trial.baseline
+        if other.arm == "candidate" and not self._may_recall(call, trial):
+            return refused
+        record.asks_other_arm(True)
+        if other.arm == "candidate":
+            attempt = await self._covered_attempt(call, trial, record.assignment, record)
+        else:
+            attempt = await self._attempt(call, other, record)
+        if attempt.wrong is None:
+            refused.abort()
+            return attempt
+        record.asks_other_arm(False)
+        attempt.abort()
+        return refused
+
+    def _may_recall(self, call: Call, trial: Trial) -> bool:
+        """True when the candidate may be asked to go on with a conversation that it began."""
+        state = self.plan().state_of(trial.canary.name, trial.definition)
+        if not may_have_begun(trial.canary, state, key=self.assignment_key, unit=call.unit):
+            return False
+        return self.upstreams.free_slots(trial.candidate.key) > 0 and trial.breaker.allows(time.monotonic())
 
     async def _attempt(self, call: Call, target: ArmTarget, record: Record) -> Attempt:
         """Send the request to one arm and wait for the head."""
@@ -151,7 +184,8 @@ class Exchanges:
         attempt = Attempt(trial.candidate)
         kind = request_kind(call.route.operation.name, stream=call.facts.stream)
         timeout = asyncio.timeout(None)
-        wait = CandidateWait(trial, self.plan, timeout, run=assignment.run, kind=kind)
+        recalled = assignment.arm == "baseline"
+        wait = CandidateWait(trial, self.plan, timeout, run=assignment.run, kind=kind, recalled=recalled)
         try:
             async with timeout:
                 self.ticker.watch(wait)
@@ -166,7 +200,7 @@ class Exchanges:
         except asyncio.CancelledError:
             trial.breaker.abandoned()
             raise
-        report_to_breaker(trial, attempt)
+        trial.breaker.ended(attempt.failure, time.monotonic())
         return attempt
 
     async def _send(self, call: Call, attempt: Attempt, record: Record, *, covered: bool) -> None:
@@ -209,11 +243,11 @@ class Exchanges:
         attempt.opened(response, call, request, covered=covered)
 
 
-async def _relay(incoming: Incoming, call: Call, record: Record, attempt: Attempt) -> None:
+async def _relay(incoming: Incoming, record: Record, attempt: Attempt) -> None:
     """Relay the response as it arrives. A broken stream ends with a cut connection, visible to the caller."""
     response = attempt.response
     assert response is not None  # noqa: S101
-    headers = to_caller(response.headers, _our_headers(call, record))
+    headers = to_caller(response.headers, our_headers(record, attempt))
     incoming.start(response.status, headers, length=attempt.length, reason=response.reason)
     try:
         last = await attempt.relay(incoming)
@@ -229,9 +263,7 @@ async def _relay(incoming: Incoming, call: Call, record: Record, attempt: Attemp
     incoming.end(last)
 
 
-async def _converse(
-    incoming: Incoming, call: Call, record: Record, attempt: Attempt, session: Session
-) -> None:
+async def _converse(incoming: Incoming, record: Record, attempt: Attempt, session: Session) -> None:
     """Relay a session. Its outcome is recorded when it ends, before the caller sees the end."""
 
     def ended(failure: ErrorType | None) -> None:
@@ -241,86 +273,23 @@ async def _converse(
             attempt.failure = failure
             record.finish(attempt)
 
-    incoming.switch(to_caller(session.handshake, _our_headers(call, record)))
+    incoming.switch(to_caller(session.handshake, our_headers(record, attempt)))
     await session.run(incoming, ended)
 
 
 def _no_answer(incoming: Incoming, record: Record, attempt: Attempt) -> None:
     """Answer with 504 or 502, in the form of the caller's API, when the provider did not answer or could not
     be asked."""
-    assert record.call is not None  # noqa: S101 - an attempt was made
     record.finish(attempt)
     if attempt.failure in NO_ROOM:
         full = attempt.failure == "shed"
-        _refuse(incoming, record, _overload() if full else _no_descriptors())
+        refuse(incoming, record, overload() if full else no_descriptors())
         return
     status = 504 if attempt.failure == "provider_timeout" else 502
     message = f"the provider did not answer ({attempt.failure})"
     if attempt.failure == "proxy_no_credential":
         message = attempt.problem
-    _answer(incoming, record, status, message, str(attempt.failure), _our_headers(record.call, record))
-
-
-def _overload() -> Refused:
-    return Refused(503, "too many requests in flight; try again", "shed", retry_after_s=1)
-
-
-def _no_descriptors() -> Refused:
-    message = "canary has no file descriptor left for a connection to the provider; try again"
-    return Refused(503, message, "proxy_no_descriptors", retry_after_s=1)
-
-
-def _refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:
-    """Answer with the refusal. Its headers name no arm, since none was chosen."""
-    headers = [_exchange_header(record)]
-    if refusal.retry_after_s is not None:
-        headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
-    if incoming.more or refusal.error_type == "proxy_no_descriptors":
-        incoming.keep_alive = (
-            False  # the rest of the request body is not read, or the caller's descriptor is needed
-        )
-    _answer(incoming, record, refusal.status, refusal.message, refusal.error_type, headers)
-
-
-def _answer(
-    incoming: Incoming, record: Record, status: int, message: str, code: str, headers: Headers
-) -> None:
-    """Send the proxy's own answer, in the form of the API that was called."""
-    form: ErrorForm | None = None
-    if record.call is not None:
-        route = record.call.route
-        form = "amazon" if route.operation.amazon_errors else route.provider.api
-    body = error_body(form, status, message, code)
-    incoming.start(status, [(b"content-type", b"application/json"), *headers], length=len(body))
-    incoming.end(body)
-
-
-def _our_headers(call: Call, record: Record) -> list[tuple[bytes, bytes]]:
-    headers = [_exchange_header(record)]
-    if call.trial is not None:
-        headers.append((b"x-canary-arm", record.assignment.arm.encode()))
-        headers.append((b"x-canary-name", call.trial.canary.name.encode()))
-        if record.fell_back is not None and record.attempts[-1].status is not None:
-            headers.append((b"x-canary-served-by", b"baseline"))
-    return headers
-
-
-def _exchange_header(record: Record) -> tuple[bytes, bytes]:
-    return b"x-canary-exchange", record.exchange_id.encode()
-
-
-def report_to_breaker(trial: Trial, attempt: Attempt) -> None:
-    """Report an attempt to the breaker. Only the provider's failures open it.
-
-    A refused request tells nothing about the provider's health. A stale connection, a lack of descriptors
-    here, and a rollback or an open breaker that ended the wait are not its fault.
-    """
-    if attempt.failure is None or attempt.failure == "candidate_rejects":
-        trial.breaker.succeeded()
-    elif attempt.failure in ("provider_stale", "proxy_no_descriptors", "proxy_no_credential", "breaker_open"):
-        trial.breaker.abandoned()
-    else:
-        trial.breaker.failed(time.monotonic())
+    answer(incoming, record, status, message, str(attempt.failure), our_headers(record, attempt))
 
 
 def _abort_attempts(record: Record) -> None:

@@ -3,10 +3,11 @@
 from typing import Protocol
 
 from records.outcome import IN_FLIGHT_AFTER_S, ErrorType, InFlight
+from routing.assign import Reason
 
-Progress = tuple[bool, ErrorType | None]
-"""What may change in an InFlight: whether a stream's first token has arrived, and why the candidate failed
-(None: it has not)."""
+Progress = tuple[bool, ErrorType | None, Reason]
+"""What may change in an InFlight: whether a stream's first token has arrived, why the candidate failed (None:
+it has not), and the assignment's reason."""
 
 
 class OpenExchange(Protocol):

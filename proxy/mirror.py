@@ -19,6 +19,7 @@ from proxy.attempt import Attempt
 from proxy.call import Call
 from proxy.credentials import Credentials, NoCredential
 from proxy.errors import Refused
+from proxy.foreign_state import is_foreign_to_candidate
 from proxy.record import Record, Recorder
 from proxy.request import upstream_request
 from proxy.routes import ArmTarget, Trial
@@ -129,6 +130,8 @@ class Mirrors:
         """Send one copy and handle every ending."""
         if not _may_repeat(call, trial.candidate):
             return
+        if is_foreign_to_candidate(call, trial):
+            return  # refused there whatever the candidate is worth
         record = self._copies.open()
         attempt = Attempt(trial.candidate)
         record.attempts.append(attempt)

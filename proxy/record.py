@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from random import getrandbits
 
+from msgspec.structs import replace
+
 from proxy.attempt import Attempt
 from proxy.call import Call
 from proxy.capture import Captures
@@ -80,8 +82,8 @@ class Record:
     """The record of one exchange. The first close wins; later ones do nothing."""
 
     __slots__ = (
-        "_closed", "_examination", "_recorder", "assignment", "at", "attempts", "call", "exchange_id",
-        "fell_back", "mono", "sent_at", "serial", "unit",
+        "_closed", "_examination", "_recorder", "_refused_as", "assignment", "at", "attempts", "call",
+        "exchange_id", "fell_back", "mono", "sent_at", "serial", "unit",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder) -> None:
@@ -93,6 +95,7 @@ class Record:
         self.serial = getrandbits(64).to_bytes(8, "big")
         self.call: Call | None = None
         self.assignment: Assignment = _NOWHERE
+        self._refused_as: Assignment | None = None
         self.unit = ""
         self.exchange_id = ""
         self.attempts: list[Attempt] = []
@@ -112,6 +115,20 @@ class Record:
             self.unit = unit_hash(key, call.unit)
         self.exchange_id = self._mint()
 
+    def asks_other_arm(self, asked: bool) -> None:
+        """Note that the other arm is asked for a request whose state the assigned arm cannot read, or that it
+        could not read it either. The assigned arm, and so the exchange id, stay."""
+        if asked:
+            self._refused_as = self.assignment
+            self.assignment = replace(self.assignment, reason="foreign_state")
+        elif self._refused_as is not None:
+            self.assignment = self._refused_as
+
+    @property
+    def foreign_state(self) -> bool:
+        """True when the other arm answers, or is asked, because only it can read the request's state."""
+        return self.assignment.reason == "foreign_state"
+
     def refuse(self, error_type: ErrorType) -> None:
         """Close: the proxy refused the request."""
         self._close("shed" if error_type == "shed" else "caller_error", error_type, None)
@@ -127,7 +144,7 @@ class Record:
             return
         if attempt.output is None and call.trial.capture is None:
             return
-        if self.fell_back is None and attempt.wrong is None:
+        if self.fell_back is None and attempt.wrong is None and not self.foreign_state:
             self._examination = Examination(judgement_of(call, attempt))
             await self._examination.run(checker, None, ())
         elif patterns := patterns_of(call):
@@ -153,7 +170,7 @@ class Record:
         """What may change in the exchange's InFlight."""
         call = self.call
         has_token = call is not None and call.facts.stream and self._ttft_s() is not None
-        return has_token, self.fell_back
+        return has_token, self.fell_back, self.assignment.reason
 
     def in_flight(self) -> InFlight:
         """The record of a canary exchange that has not ended."""
@@ -222,7 +239,7 @@ class Record:
         trial, provider, session = call.trial, call.route.provider, self._session(call)
         finish, faults, output_check = (
             answer_of(call, attempt, self._examination)
-            if outcome == "ok" and attempt is not None
+            if outcome == "ok" and attempt is not None and not self.foreign_state
             else NO_ANSWER
         )
         words = (

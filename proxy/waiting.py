@@ -1,10 +1,11 @@
 """Ends the wait for a candidate when the baseline should answer in its place.
 
-| during the wait                                          | failure            |
-|----------------------------------------------------------|--------------------|
-| the candidate loses its share: a rollback, an old plan   | `breaker_open`     |
-| the candidate's breaker opens                            | `breaker_open`     |
-| the candidate's patience is over                         | `provider_timeout` |
+| during the wait                                           | failure            |
+|-----------------------------------------------------------|--------------------|
+| the candidate loses its share: a rollback, an old plan    | `breaker_open`     |
+| for a conversation it began: a hard rollback, an old plan | `breaker_open`     |
+| the candidate's breaker opens                             | `breaker_open`     |
+| the candidate's patience is over                          | `provider_timeout` |
 
 A promoted candidate has no patience, because no baseline answers beside it any more: its `timeout` holds.
 A wait lasts from the choice of the candidate until its first event or its whole JSON is there to be relayed.
@@ -25,13 +26,24 @@ class CandidateWait:
     `failure`: why the wait was ended; None while it was not.
     """
 
-    __slots__ = ("_kind", "_plan", "_probes", "_run", "_since", "_timeout", "_trial", "check_at", "failure")
+    __slots__ = (
+        "_kind", "_plan", "_probes", "_recalled", "_run", "_since", "_timeout", "_trial", "check_at",
+        "failure",
+    )  # fmt: skip
 
     def __init__(
-        self, trial: Trial, plan: Callable[[], Plan], timeout: asyncio.Timeout, *, run: int, kind: str
+        self,
+        trial: Trial,
+        plan: Callable[[], Plan],
+        timeout: asyncio.Timeout,
+        *,
+        run: int,
+        kind: str,
+        recalled: bool = False,
     ) -> None:
         """`plan()` returns the newest plan; `timeout` ends the wait. `run` is the assignment's; `kind` is the
-        request's (`routing.plan.request_kind`). A wait that begins with an open breaker is its probe."""
+        request's (`routing.plan.request_kind`). `recalled`: the candidate is asked about a conversation that
+        it began, for one of the baseline's units. A wait that begins with an open breaker is its probe."""
         self.check_at = 0.0
         self.failure: ErrorType | None = None
         self._trial = trial
@@ -39,6 +51,7 @@ class CandidateWait:
         self._timeout = timeout
         self._run = run
         self._kind = kind
+        self._recalled = recalled
         self._since = monotonic()
         self._probes = trial.breaker.open
 
@@ -56,7 +69,10 @@ class CandidateWait:
         promoted = state is not None and state.state == "promoted"
         if not promoted and now - self._since >= patience_s(trial, plan, self._kind):
             return "provider_timeout"
-        runs = state is not None and state.run == self._run and state.effective_share > 0.0
+        if self._recalled:
+            runs = state is not None and state.recallable
+        else:
+            runs = state is not None and state.run == self._run and state.effective_share > 0.0
         opened = trial.breaker.open and not self._probes
         return "breaker_open" if opened or not runs else None
 

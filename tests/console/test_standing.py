@@ -18,6 +18,7 @@ INTERVALS = {
 def arm(**changed: Any) -> dict[str, Any]:
     return {
         "requests": 1000, "counted": 1000, "errors": 11, "aborted": 0, "p50_s": 0.4, "p95_s": 1.2,
+        "foreign_state": 0,
         "ttft_p50_s": None, "ttft_p95_s": None, "tokens_per_s": None, "cost_usd": None,
         "cost_per_request_usd": None, "feedback": {}, "intervals": INTERVALS, **changed,
     }  # fmt: skip

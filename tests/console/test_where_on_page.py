@@ -156,6 +156,7 @@ def test_the_terminal_shows_both() -> None:
         "requests": 9,
         "errors": 1,
         "aborted": 0,
+        "foreign_state": 0,
         "p50_s": 1.0,
         "p95_s": 2.0,
         "ttft_p95_s": None,

@@ -8,11 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from proxy.attempt import Attempt
-from proxy.breaker import IN_A_ROW
-from proxy.exchange import report_to_breaker
+from proxy.breaker import IN_A_ROW, Breaker
 from records.outcome import ErrorType, Outcome
-from tests.proxy.calls import trial
 from tests.proxy.raw_provider import RawProvider, Wire, pool
 from tests.proxy.traffic import ANSWER, Traffic, chat
 
@@ -98,9 +95,7 @@ def test_where_the_baseline_is_full_both_arms_are_refused(run: Run, second: floa
     ],
 )
 def test_only_what_is_the_candidates_fault_opens_its_breaker(failure: ErrorType, opens: bool) -> None:
-    tried = trial()
-    attempt = Attempt(tried.candidate)
-    attempt.failure = failure
+    breaker = Breaker()
     for _ in range(IN_A_ROW):
-        report_to_breaker(tried, attempt)
-    assert tried.breaker.open is opens
+        breaker.ended(failure, 0.0)
+    assert breaker.open is opens

@@ -238,7 +238,7 @@ def offered_nowhere(
     run(scene())
 
 
-@pytest.mark.parametrize("reason", ["random", "stateful", "pinned", "no_plan", "stopped"])
+@pytest.mark.parametrize("reason", ["random", "stateful", "pinned", "no_plan", "stopped", "foreign_state"])
 def test_what_the_baseline_serves_for_another_reason_is_not_copied(run: Run, reason: Reason) -> None:
     offered_nowhere(run, call(CHAT), assigned(reason=reason))
 
@@ -319,6 +319,25 @@ def test_where_the_baseline_gave_no_answer_nothing_is_copied(run: Run) -> None:
 )
 def test_what_may_not_be_asked_twice_is_not_copied(run: Run, path: str, more: dict[str, Any]) -> None:
     offered_nowhere(run, call({**CHAT, **more}, path=path))
+
+
+SEALED = {"messages": [{"role": "assistant", "content": [{"type": "thinking", "signature": "EqQB"}]}]}
+
+
+def test_state_sealed_for_the_baselines_account_is_not_copied_to_another(run: Run) -> None:
+    offered_nowhere(run, call({**CHAT, **SEALED}))
+
+
+def test_state_that_both_arms_read_is_copied(run: Run) -> None:
+    async def scene() -> None:
+        async with RawProvider(playing(response())) as provider, pool() as upstreams:
+            worker = Worker(upstreams, replace(provider.entry(), name=trial().baseline.provider.name))
+            worker.offer(asked)
+            await worker.settled()
+            assert len(worker.outcomes) == 1
+
+    asked = call({**CHAT, **SEALED})
+    run(scene())
 
 
 def test_what_no_canary_takes_is_not_copied(run: Run) -> None:
