@@ -16,6 +16,9 @@ MOST_WAITS = 3
 LONGEST_WAIT_S = 60.0
 _QUOTED = 300
 
+NO_AUTH = httpx2.Auth()
+"""Adds nothing: the headers have the credential."""
+
 _REFUSED: Mapping[int, Failure] = {
     401: "caller_unauthorized",
     403: "caller_unauthorized",
@@ -36,7 +39,8 @@ class Read:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A model and how to reach it. `name` is `provider/model`. `arm` is the arm that the proxy must name."""
+    """A model and how to reach it. `name` is `provider/model`. `arm` is the arm that the proxy must name.
+    `auth` adds a credential to each request, unless `headers` has it."""
 
     name: str
     model: str
@@ -47,6 +51,7 @@ class Target:
     cost: Callable[[Usage], float | None]
     timeout_s: float = 600.0
     arm: str | None = None
+    auth: httpx2.Auth = field(default=NO_AUTH, repr=False)
 
 
 class Asker:
@@ -94,7 +99,9 @@ class Asker:
         began = time.perf_counter()
         try:
             async with asyncio.timeout(target.timeout_s):
-                response = await self._client.post(target.url + path, json=body, headers=dict(target.headers))
+                response = await self._client.post(
+                    target.url + path, json=body, headers=dict(target.headers), auth=target.auth
+                )
         except (TimeoutError, httpx2.HTTPError) as problem:
             return Answer(failure=_broken(problem), latency_s=time.perf_counter() - began), None
         return self._answer(response, time.perf_counter() - began), _wait_s(response)

@@ -15,12 +15,14 @@ class Unlisted(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """A provider's API, base URL, and the headers with its key."""
+    """A provider's API, base URL, and the headers with its key. `auth` adds a credential to each request,
+    unless `headers` has it."""
 
     name: str
     api: str
     url: str
     headers: Mapping[str, str] = field(repr=False)
+    auth: httpx2.Auth = field(default_factory=httpx2.Auth, repr=False)
 
 
 _PATHS = {"openai": "/models", "anthropic": "/v1/models", "gemini": "/v1beta/models"}
@@ -47,7 +49,10 @@ async def listed(client: httpx2.AsyncClient, where: Catalogue) -> list[str]:
 async def _page(client: httpx2.AsyncClient, where: Catalogue, query: Mapping[str, str]) -> dict[str, Any]:
     try:
         answer = await client.get(
-            where.url + _PATHS[where.api], params=dict(query), headers=dict(where.headers)
+            where.url + _PATHS[where.api],
+            params=dict(query),
+            headers=dict(where.headers),
+            auth=where.auth,
         )
         if not answer.is_success:
             raise Unlisted(f"{where.name}: listing its models failed with HTTP {answer.status_code}")

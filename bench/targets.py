@@ -1,16 +1,17 @@
 """How a benchmark reaches a model: directly at its provider, or pinned through the running proxy."""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import httpx2
 
 from bench.answer import Failure
-from bench.asking import Read, Target
+from bench.asking import NO_AUTH, Read, Target
 from bench.wires import WIRES
 from proxy.answer_recorder import text_in
+from proxy.credentials import Credential, Credentials, NoCredential, UnsignedRequest
 from proxy.dialects import operation
 from proxy.provider import Api, Provider
 from records.outcome import Usage
@@ -28,6 +29,8 @@ _PATHS: Mapping[Api, str] = {
     "gemini": "/v1beta/models/any:generateContent",
 }
 
+_TOKEN_WITHIN_S = 30.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyRoute:
@@ -44,18 +47,53 @@ class NoKey(Exception):
     """A provider has no key; the message says where to set it."""
 
 
+class EntryAuth(httpx2.Auth):
+    """Adds the entry's own credential to each request as it is sent, so a renewed token is used. `close()`
+    ends the renewals."""
+
+    requires_request_body = True
+
+    def __init__(self, credential: Credential, credentials: Credentials) -> None:
+        self._credential = credential
+        self.close = credentials.close
+
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """Called by the client. Raises ConnectError when no credential can be had any more."""
+        unsigned = UnsignedRequest(
+            method=request.method.encode(),
+            target=request.url.raw_path,
+            headers=[(name.lower(), value) for name, value in request.headers.raw],
+            body=request.content,
+        )
+        try:
+            headers = self._credential.headers(unsigned)
+        except NoCredential as problem:
+            raise httpx2.ConnectError(str(problem), request=request) from problem
+        for name, value in headers:
+            request.headers[name.decode()] = value.decode("latin-1")
+        yield request
+
+
 def direct(provider: Provider, model: str, prices: Prices, environment: Mapping[str, str]) -> Target:
     """The model, directly at its provider. Raises NoKey."""
+    auth = entry_auth(provider)
     return Target(
         name=f"{provider.name}/{model}",
         model=model,
         url=provider.base_url,
         wire=WIRES[provider.api],
-        headers=WIRES[provider.api].credential(key_of(provider, environment)),
+        headers=headers_for(provider, "" if auth is not None else key_of(provider, environment)),
+        auth=auth or NO_AUTH,
         read=partial(read, provider.api),
         cost=partial(_cost, prices, provider.api, model),
         timeout_s=provider.timeout.total_s,
     )
+
+
+def headers_for(provider: Provider, key: str) -> Mapping[str, str]:
+    """The headers that the API's SDK sends; without its credential when `key` is "", as with an EntryAuth."""
+    headers = WIRES[provider.api].credential(key)
+    return {name: value for name, value in headers.items() if key or name == "anthropic-version"}
 
 
 def pinned(target: Target, route: ProxyRoute, arm: ArmName) -> Target:
@@ -83,6 +121,16 @@ def client_for(provider: Provider, *, at_once: int) -> httpx2.AsyncClient:
     context = ssl.create_default_context(cafile=provider.ca_file)
     limits = httpx2.Limits(max_connections=at_once, max_keepalive_connections=at_once)
     return httpx2.AsyncClient(verify=context, trust_env=False, timeout=None, limits=limits)
+
+
+def entry_auth(provider: Provider) -> EntryAuth | None:
+    """The entry's own credential, None without one. Waits for a cloud's first token. Raises NoKey."""
+    credentials = Credentials.ready([provider], _TOKEN_WITHIN_S)
+    for trouble in credentials.troubles():
+        credentials.close()
+        raise NoKey(trouble)
+    credential = credentials.of(provider)
+    return None if credential is None else EntryAuth(credential, credentials)
 
 
 def key_of(provider: Provider, environment: Mapping[str, str]) -> str:

@@ -13,10 +13,10 @@ from alerts.announcement import Announcement, announce
 from alerts.notify import notifier_client
 from alerts.outbox import Outbox
 from alerts.receiver import Receiver
+from bench.asking import NO_AUTH
 from bench.listing import Catalogue, Unlisted, listed
 from bench.releases import WatchMemory, after_announcing, after_benchmark, after_listing
-from bench.targets import NoKey, client_for, key_of
-from bench.wires import WIRES
+from bench.targets import EntryAuth, NoKey, client_for, entry_auth, headers_for, key_of
 from proxy.provider import Provider
 from records.whole_file import write_whole
 
@@ -95,14 +95,31 @@ class ReleaseWatcher:
         return await self._tell(memory, now), new, counts
 
     async def _listed(self, provider: Provider) -> list[str] | None:
+        if provider.kind != "plain":
+            self.troubles.append(f"{provider.name}: the models of a `kind: {provider.kind}` cannot be listed")
+            return None
+        auth = None
         try:
-            headers = WIRES[provider.api].credential(key_of(provider, self.environment))
-            where = Catalogue(name=provider.name, api=provider.api, url=provider.base_url, headers=headers)
+            auth = await asyncio.to_thread(entry_auth, provider)
+            where = self._catalogue(provider, auth)
             async with client_for(provider, at_once=1) as client, asyncio.timeout(provider.timeout.total_s):
                 return await listed(client, where)
         except (NoKey, Unlisted, TimeoutError) as problem:
             self.troubles.append(str(problem) or f"{provider.name}: no answer in time")
             return None
+        finally:
+            if auth is not None:
+                auth.close()
+
+    def _catalogue(self, provider: Provider, auth: EntryAuth | None) -> Catalogue:
+        """Where the models are listed. Raises NoKey."""
+        return Catalogue(
+            name=provider.name,
+            api=provider.api,
+            url=provider.base_url,
+            headers=headers_for(provider, "" if auth is not None else key_of(provider, self.environment)),
+            auth=auth or NO_AUTH,
+        )
 
     async def _tell(self, memory: WatchMemory, now: float) -> WatchMemory:
         receivers, left = self._receivers(), {}

@@ -13,8 +13,10 @@ _CREDENTIALS = ("api-key", "x-api-key", "x-goog-api-key", "cookie")
 
 
 class TokenProvider(ThreadingHTTPServer):
-    """Speaks OpenAI's chat completions and Gemini's generateContent. `served` counts answers by token;
-    `refused` has what was refused."""
+    """Speaks OpenAI's chat completions and list of models, and Gemini's generateContent.
+
+    `served` counts answers by token; `refused` has what was refused.
+    """
 
     daemon_threads = True
 
@@ -42,20 +44,32 @@ class _Asked(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: TokenProvider
 
+    def do_GET(self) -> None:
+        if self._token() is not None:
+            self._answer(200, json.dumps({"data": [{"id": "gpt-new"}]}).encode())
+
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if (token := self._token()) is None:
+            return
+        self.server.served[token] += 1
+        if asked.get("model") == "quotes":
+            error = {"message": f"cannot do this for {token}", "code": "bad"}
+            self._answer(400, json.dumps({"error": error}).encode())
+        else:
+            self._answer(200, json.dumps(_gemini() if "contents" in asked else _openai()).encode())
+
+    def _token(self) -> str | None:
+        """The living token that was sent; None when the request has been refused."""
         given = self.headers["authorization"] or ""
         token = given.removeprefix("Bearer ")
         others = [name for name in _CREDENTIALS if name in self.headers] + ["key"] * ("key=" in self.path)
         if others or not self.server.issuer.accepts(token):
             self.server.refused.append(f"{given} {others}")
             error = {"message": f"refused: {token}", "code": "unauthorized"}
-            return self._answer(401, json.dumps({"error": error}).encode())
-        self.server.served[token] += 1
-        if asked.get("model") == "quotes":
-            error = {"message": f"cannot do this for {token}", "code": "bad"}
-            return self._answer(400, json.dumps({"error": error}).encode())
-        return self._answer(200, json.dumps(_gemini() if "contents" in asked else _openai()).encode())
+            self._answer(401, json.dumps({"error": error}).encode())
+            return None
+        return token
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)
