@@ -88,7 +88,7 @@ class ArmClient:
         try:
             async with asyncio.timeout(within_s):
                 sent = await self._send(call, attempt)
-            message = self._words(attempt, call, target.provider)
+            message = self._words(attempt, call)
         except (UpstreamError, NoCredential, Refused) as problem:
             message = f"no answer: {problem}"
         except TimeoutError:
@@ -134,11 +134,11 @@ class ArmClient:
         attempt.opened(response, call, request, covered=False)
         return request
 
-    def _words(self, attempt: Attempt, call: Call, provider: Provider) -> str:
+    def _words(self, attempt: Attempt, call: Call) -> str:
         """What is wrong with the answer; "" when nothing is."""
         if attempt.wrong is None and attempt.status is not None and attempt.status < 300:
             return ""
-        keys = [*credentials_in(call.headers, b""), *([provider.api_key] if provider.api_key else [])]
+        keys = [*credentials_in(call.headers, b""), *credentials_in(attempt.sent, b"")]
         return words(attempt.reader.error, keys) or "without a readable answer"
 
     def _call(self, request: WireRequest, provider: Provider) -> tuple[Route, Call]:

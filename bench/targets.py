@@ -29,8 +29,6 @@ _PATHS: Mapping[Api, str] = {
     "gemini": "/v1beta/models/any:generateContent",
 }
 
-_TOKEN_WITHIN_S = 30.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyRoute:
@@ -125,7 +123,7 @@ def client_for(provider: Provider, *, at_once: int) -> httpx2.AsyncClient:
 
 def entry_auth(provider: Provider) -> EntryAuth | None:
     """The entry's own credential, None without one. Waits for a cloud's first token. Raises NoKey."""
-    credentials = Credentials.ready([provider], _TOKEN_WITHIN_S)
+    credentials = Credentials.ready([provider])
     for trouble in credentials.troubles():
         credentials.close()
         raise NoKey(trouble)

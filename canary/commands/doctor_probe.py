@@ -17,7 +17,8 @@ def probes(config: Config, environment: Mapping[str, str]) -> dict[str, Check]:
     """The check that asks the providers of all canaries."""
 
     def check() -> list[Diagnosis]:
-        arms = uvloop.run(probe(routes(config, {}), Credentials(), environment))
+        credentials = Credentials.ready(config.providers.values())
+        arms = uvloop.run(probe(routes(config, {}), credentials, environment))
         return [each for arm in arms for each in _findings(arm)]
 
     return {"probe": check} if config.canaries else {}

@@ -1,5 +1,6 @@
 """`canary preflight`: asks a canary's candidate before any user does."""
 
+import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,7 +73,10 @@ async def _asked(config: Config, name: str, requests: "list[WireRequest] | None"
     from proxy.credentials import Credentials
 
     known = routes(config, {})
-    async with ArmClient(known, known.trials[name], Credentials(), os.environ) as client:
+    trial = known.trials[name]
+    arms = (trial.baseline.provider, trial.candidate.provider)
+    credentials = await asyncio.to_thread(Credentials.ready, arms)
+    async with ArmClient(known, trial, credentials, os.environ) as client:
         if requests is None:
             return await preflight_of_operations(client)
         return await asked(client, requests)

@@ -62,7 +62,7 @@ class Credentials:
         self._sources: dict[Auth, TokenSource[Headers]] = {}
 
     @classmethod
-    def ready(cls, providers: Iterable[Provider], within_s: float) -> "Credentials":
+    def ready(cls, providers: Iterable[Provider], within_s: float = 30.0) -> "Credentials":
         """Credentials whose first tokens have come or could not be had. For commands: blocks."""
         credentials = cls()
         credentials.prepare(providers)

@@ -19,7 +19,7 @@ from demo.provider import LocalProvider
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.servers.token_issuers import TokenIssuer, entra, service_account
 from tests.servers.token_provider import TokenProvider
-from tests.serving import Running, eventually
+from tests.serving import ProviderThread, Running, eventually
 
 CALLERS = "planted-callers-key"
 CLOUD = """
@@ -223,6 +223,26 @@ def _configure(running: Running, text: str) -> None:
     fresh = running.config.with_suffix(".new")
     fresh.write_text(text)
     fresh.replace(running.config)
+
+
+def test_preflight_asks_with_the_machines_token_and_says_when_there_is_none(
+    tmp_path: Path, azure: Azure, provider: ProviderThread
+) -> None:
+    config = tmp_path / "canary.yaml"
+    text = CANARY.replace("models: [gpt-4o]", "models: [gpt-4o], paths: [/v1/chat/completions]")
+    text = text.replace("CLOUD", azure.provider.url).replace("MODEL", "new")
+    config.write_text(text.format(url=provider.url))
+
+    def preflight() -> Any:
+        command = ["preflight", "to-azure", "--config", str(config)]
+        return CliRunner().invoke(app, command, env=azure.environment)
+
+    assert preflight().exit_code == 0
+    assert list(azure.provider.served) == ["planted-token-1"]
+    azure.issuer.down = True
+    done = preflight()
+    assert done.exit_code == 1
+    assert "no credential for the provider entry cloud (auth: azure)" in done.output
 
 
 def doctor(tmp_path: Path, azure: Azure, environment: dict[str, str]) -> Any:
