@@ -211,3 +211,28 @@ def test_the_two_listeners_need_an_address_each() -> None:
     assert refusal(SOUND + "traffic: 127.0.0.1:9000\nadmin: 127.0.0.1:9000\n") == [
         "canary.yaml:4: admin: is also the traffic listener's address; set a different one"
     ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            "auth: azure, api_key: k",
+            "`azure` fetches tokens; remove api_key, or set `auth` to the header that takes the key",
+        ),
+        ("auth: aws", "`aws` signs requests to Bedrock only; set `kind: bedrock`"),
+        (
+            "kind: azure, auth: google",
+            "`google` is not a credential for `kind: azure`; set `azure`",
+        ),
+    ],
+)
+def test_a_credential_that_cannot_be_is_refused(keys: str, message: str) -> None:
+    line = f'  own: {{api: openai, base_url: "https://own.example", {keys}}}'
+    assert refusal(f"providers:\n{line}\n") == [f"canary.yaml:2: providers.own.auth: {message}"]
+
+
+@pytest.mark.parametrize("keys", ["auth: azure", "kind: azure, auth: azure", "auth: google", "auth: bearer"])
+def test_other_credentials_are_accepted(keys: str) -> None:
+    line = f'  own: {{api: openai, base_url: "https://own.example", {keys}}}'
+    assert parse(f"providers:\n{line}\n", "canary.yaml", {}).warnings == ()

@@ -1,5 +1,7 @@
 """Which traffic workers live, and what is said when none takes new requests."""
 
+from msgspec import structs
+
 from control.events import WorkerEvents
 from control.workers import WorkerRegistry
 from records.outcome import Heartbeat
@@ -20,6 +22,19 @@ def test_while_one_worker_takes_requests_nothing_is_wrong() -> None:
     workers.take(beat(0, 1.0, draining=True))
     workers.take(beat(1, 1.0))
     assert workers.trouble(1.5) is None
+
+
+def test_a_credential_that_workers_lack_is_told_once() -> None:
+    workers = WorkerRegistry()
+    for worker in range(2):
+        (key, of), *_ = beat(worker, 1.0).beats
+        workers.take(
+            WorkerEvents(beats=[(key, structs.replace(of, credentials_missing=("no credential for b",)))])
+        )
+    assert workers.troubles(1.5) == ["no credential for b"]
+    workers.take(beat(0, 2.0))
+    workers.take(beat(1, 2.0, draining=True))
+    assert workers.troubles(2.5) == []
 
 
 def test_workers_that_all_drain_are_not_missed() -> None:

@@ -12,6 +12,7 @@ import openai
 import pytest
 from google import genai
 from google.genai import types as genai_types
+from google.oauth2 import credentials as google_credentials
 from typer.testing import CliRunner
 
 from canary.cli import app
@@ -98,6 +99,35 @@ def test_an_app_of_googles_sdk_reaches_google_with_the_machines_token(
         assert answer.text == "Hello"
         assert (provider.refused, issuer.wrong) == ([], [])
         assert list(provider.served) == list(issuer.issued) == ["planted-token-1"]
+
+
+@pytest.mark.parametrize("with_vertex", [False, True], ids=["gemini-api", "vertex-api"])
+def test_apps_of_googles_sdk_reach_vertex_with_the_machines_token(
+    tmp_path: Path, serve: Callable[..., Running], with_vertex: bool
+) -> None:
+    issuer, environment = service_account(tmp_path)
+    with issuer, TokenProvider(issuer) as provider:
+        where = "kind: vertex, project: ours, region: europe-west1"
+        text = f'providers:\n  vertex: {{api: gemini, {where}, base_url: "{provider.url}"}}\n'
+        running = serve(text, workers=1, **environment)
+        options = genai_types.HttpOptions(base_url=f"{running.traffic}/vertex")
+        with genai.Client(**_as_app(with_vertex), http_options=options) as sdk:
+            answer = sdk.models.generate_content(model="gemini-2.5-flash", contents="hello")
+        assert answer.text == "Hello"
+        assert (provider.refused, issuer.wrong) == ([], [])
+        assert list(provider.served) == ["planted-token-1"]
+        (path,) = provider.paths
+        assert path.endswith(
+            "/projects/ours/locations/europe-west1/publishers/google/models/gemini-2.5-flash:generateContent"
+        )
+
+
+def _as_app(with_vertex: bool) -> dict[str, Any]:
+    """How the app makes its client: for Vertex with a token of its own."""
+    if not with_vertex:
+        return {"api_key": CALLERS}
+    token = google_credentials.Credentials(CALLERS)
+    return {"vertexai": True, "project": "ours", "location": "europe-west1", "credentials": token}
 
 
 @pytest.mark.alone

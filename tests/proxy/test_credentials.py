@@ -21,7 +21,7 @@ from proxy.credentials.tokens import (
     renewal,
 )
 from proxy.provider import Api, Auth, Kind, Provider
-from tests.servers.token_issuers import entra, service_account
+from tests.servers.token_issuers import KubernetesIdentity, entra, service_account
 
 KEY = "planted-own-key"
 ANY = UnsignedRequest(method=b"POST", target=b"/", headers=[], body=b"{}")
@@ -222,6 +222,27 @@ def test_azures_token_is_fetched_as_managed_identities_are(monkeypatch: pytest.M
         assert token.value == [(b"authorization", b"Bearer planted-token-1")]
         assert token.until is not None
         assert azure_token().value == [(b"authorization", b"Bearer planted-token-2")]  # not a cached one
+
+
+def test_azures_token_is_fetched_as_pods_do_with_the_newest_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    identity = KubernetesIdentity(tmp_path)
+    for name, value in identity.environment.items():
+        monkeypatch.setenv(name, value)
+    with identity.issuer as issuer:
+        for number, assertion in enumerate(("planted-first-assertion", "planted-second-assertion"), 1):
+            identity.mounts(assertion)
+            assert azure_token().value == [(b"authorization", b"Bearer planted-token-%d" % number)]
+        assert issuer.wrong == []
+        identity.mounts("eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJvbGQifQ.c2lnbmF0dXJl", is_valid=False)
+        with pytest.raises(NoCredential) as raised:
+            azure_token()
+    said = reason_of(raised.value)
+    assert (
+        said.startswith("workload identity: ")
+        and "AADSTS700024: the assertion is not valid: [secret]" in said
+    )
 
 
 def test_googles_token_is_fetched_as_service_accounts_are(

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import math
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from proxy.endpoints import SLICE, Endpoints
 from records.exchange_id import mint
@@ -95,3 +97,31 @@ def test_another_parameter_asks_for_no_check() -> None:
     spool = Spool()
     assert asyncio.run(sent(spool, values(), b"recheck=1&checked"))[0] == 202
     assert len(spool.kept) == VALUES
+
+
+@pytest.mark.parametrize(
+    ("has_plan", "troubles", "waited", "status", "text"),
+    [
+        (True, [], False, 200, "ready"),
+        (False, [], False, 503, "waiting for a plan"),
+        (False, [], True, 200, "no plan: baseline only"),
+        (True, ["no credential for a", "no credential for b"], False, 503, ""),
+        (True, ["no credential for a", "no credential for b"], True, 200, ""),
+        (False, ["no credential for a"], True, 200, "no plan: baseline only; no credential for a"),
+    ],
+)
+def test_a_worker_is_ready_with_its_plan_and_credentials_or_after_ten_seconds(
+    has_plan: bool, troubles: list[str], waited: bool, status: int, text: str
+) -> None:
+    endpoints = Endpoints(
+        spool=Spool(),
+        has_plan=lambda: has_plan,
+        metrics=lambda: BUILT_IN,
+        token=lambda: None,
+        ids_keys=lambda: [KEY],
+        troubles=lambda: troubles,
+        started=-math.inf if waited else math.inf,
+    )
+    answer = asyncio.run(endpoints.ready(Request({"type": "http"})))
+    expected = text or "degraded: no credential for a; no credential for b"
+    assert (answer.status_code, answer.body) == (status, f"{expected}\n".encode())

@@ -1,6 +1,7 @@
 """Token servers of clouds on the loopback: they check what the real ones check, and their tokens expire."""
 
 import json
+import ssl
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
+import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -97,6 +99,31 @@ class _ManagedIdentity(_Asked):
         self.settle(wrong, {**document, "token_type": "Bearer"})
 
 
+class _WorkloadIdentity(_Asked):
+    """Entra's token endpoint for a federated assertion, as a Kubernetes service account has one in a file."""
+
+    assertion: ClassVar[str]
+    """The assertion that is valid now."""
+
+    def do_POST(self) -> None:
+        form = parse_qs(self.rfile.read(int(self.headers["content-length"])).decode())
+        asked = {name: values[0] for name, values in form.items()}
+        expected = {
+            "client_id": "client",
+            "scope": f"{RESOURCE}/.default",
+            "grant_type": "client_credentials",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        }
+        wrong = ""
+        if self.path != "/tenant/oauth2/v2.0/token" or not expected.items() <= asked.items():
+            wrong = f"not this request: {self.path} {sorted(asked)}"
+        elif asked["client_assertion"] != type(self).assertion:
+            wrong = f"AADSTS700024: the assertion is not valid: {asked['client_assertion']}"
+        token, ends = ("", 0) if wrong or self.server.down else self.server.issue()
+        life_s = ends - int(time.time())
+        self.settle(wrong, {"access_token": token, "expires_in": life_s, "token_type": "Bearer"})
+
+
 class _ServiceAccounts(_Asked):
     """Google's token endpoint for a service account's signed assertion (RFC 7523)."""
 
@@ -130,6 +157,35 @@ def entra() -> tuple[TokenIssuer, dict[str, str]]:
         "IDENTITY_HEADER": IDENTITY_HEADER,
         "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
     }
+
+
+class KubernetesIdentity:
+    """A federated identity's file, and Entra's endpoint for it over TLS, as Azure's library demands."""
+
+    def __init__(self, folder: Path) -> None:
+        class Known(_WorkloadIdentity):
+            assertion = ""
+
+        self._known = Known
+        self._file = folder / "assertion"
+        self.issuer = TokenIssuer(Known)
+        authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(context)
+        authority.cert_pem.write_to_path(folder / "ca.pem")
+        self.issuer.socket = context.wrap_socket(self.issuer.socket, server_side=True)
+        self.environment = {
+            "AZURE_AUTHORITY_HOST": self.issuer.url.replace("http://127.0.0.1", "https://localhost"),
+            "AZURE_TENANT_ID": "tenant",
+            "AZURE_CLIENT_ID": "client",
+            "AZURE_FEDERATED_TOKEN_FILE": str(self._file),
+            "AZURE_TOKEN_CREDENTIALS": "WorkloadIdentityCredential",
+            "REQUESTS_CA_BUNDLE": str(folder / "ca.pem"),
+        }
+
+    def mounts(self, assertion: str, *, is_valid: bool = True) -> None:
+        """Kubernetes replaces the file."""
+        self._file.write_text(assertion)
+        self._known.assertion = assertion if is_valid else "another"
 
 
 def service_account(folder: Path) -> tuple[TokenIssuer, dict[str, str]]:

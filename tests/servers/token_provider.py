@@ -15,7 +15,7 @@ _CREDENTIALS = ("api-key", "x-api-key", "x-goog-api-key", "cookie")
 class TokenProvider(ThreadingHTTPServer):
     """Speaks OpenAI's chat completions and list of models, and Gemini's generateContent.
 
-    `served` counts answers by token; `refused` has what was refused.
+    `served` counts answers by token, `paths` by path; `refused` has what was refused.
     """
 
     daemon_threads = True
@@ -25,6 +25,7 @@ class TokenProvider(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.issuer = issuer
         self.served: Counter[str] = Counter()
+        self.paths: Counter[str] = Counter()
         self.refused: list[str] = []
         self._thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
 
@@ -53,6 +54,7 @@ class _Asked(BaseHTTPRequestHandler):
         if (token := self._token()) is None:
             return
         self.server.served[token] += 1
+        self.server.paths[self.path] += 1
         if asked.get("model") == "quotes":
             error = {"message": f"cannot do this for {token}", "code": "bad"}
             self._answer(400, json.dumps({"error": error}).encode())
