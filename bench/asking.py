@@ -2,15 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx2
+import msgspec
 
 from bench.answer import Answer, Failure
 from bench.wires import ChatWire
+from proxy.adaptation import adapted
+from proxy.provider_error import said
 from records.capture import CapturedMessage
 from records.outcome import Usage
+from routing.request_changes import NO_CHANGES, RequestChanges
 
 MOST_WAITS = 3
 LONGEST_WAIT_S = 60.0
@@ -40,7 +45,8 @@ class Read:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """A model and how to reach it. `name` is `provider/model`. `arm` is the arm that the proxy must name.
-    `auth` adds a credential to each request, unless `headers` has it."""
+    `auth` adds a credential to each request, unless `headers` has it. `request`: how its requests differ,
+    unless the proxy changes them."""
 
     name: str
     model: str
@@ -52,10 +58,11 @@ class Target:
     timeout_s: float = 600.0
     arm: str | None = None
     auth: httpx2.Auth = field(default=NO_AUTH, repr=False)
+    request: RequestChanges = NO_CHANGES
 
 
 class Asker:
-    """Asks one target. After the model has refused the temperature, it is no longer sent."""
+    """Asks one target, as an app in production would: its request has what the example and the arm say."""
 
     def __init__(
         self,
@@ -67,40 +74,34 @@ class Asker:
         self.target = target
         self._client = client
         self._sleep = sleep
-        self._calm = True
 
-    async def ask(self, messages: Sequence[CapturedMessage]) -> Answer:
+    async def ask(self, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any] = {}) -> Answer:
         """One answer. After a 429 it waits and retries, at most three times: our rate is not the model's
-        fault. The only other retry is without a refused temperature."""
+        fault. Nothing else is retried."""
         turn = 0
         while True:
-            calm = self._calm  # a concurrent question may change it
-            answer, wait_s = await self._ask(messages, calm=calm)
-            if answer.status == 400 and calm:
-                answer, wait_s = await self._without_temperature(messages, answer)
+            answer, wait_s = await self._ask(messages, parameters)
             if answer.failure != "provider_429" or turn == MOST_WAITS:
                 return answer
             await self._sleep(min(2.0**turn if wait_s is None else wait_s, LONGEST_WAIT_S))
             turn += 1
 
-    async def _without_temperature(
-        self, messages: Sequence[CapturedMessage], refused: Answer
+    async def _ask(
+        self, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]
     ) -> tuple[Answer, float | None]:
-        answer, wait_s = await self._ask(messages, calm=False)
-        if answer.status == 400:
-            return refused, None
-        self._calm = False
-        return answer, wait_s
-
-    async def _ask(self, messages: Sequence[CapturedMessage], *, calm: bool) -> tuple[Answer, float | None]:
         """(the answer, the seconds to wait from Retry-After)."""
         target = self.target
-        path, body = target.wire.asks(target.model, messages, calm)
+        path, request = target.wire.asks(target.model, messages, parameters)
+        body = msgspec.json.encode(request)
+        headers = {**target.headers, "content-type": "application/json"}
         began = time.perf_counter()
         try:
             async with asyncio.timeout(target.timeout_s):
                 response = await self._client.post(
-                    target.url + path, json=body, headers=dict(target.headers), auth=target.auth
+                    target.url + path,
+                    content=adapted(body, target.request) or body,
+                    headers=headers,
+                    auth=target.auth,
                 )
         except (TimeoutError, httpx2.HTTPError) as problem:
             return Answer(failure=_broken(problem), latency_s=time.perf_counter() - began), None
@@ -110,9 +111,8 @@ class Asker:
         target = self.target
         status = response.status_code
         if not response.is_success:
-            return Answer(
-                failure=_refused(status), status=status, said=response.text[:_QUOTED], latency_s=latency_s
-            )
+            words = _words(response, target.headers.values())
+            return Answer(failure=_refused(status), status=status, said=words, latency_s=latency_s)
         if target.arm is not None and response.headers.get("x-canary-arm") != target.arm:
             return Answer(failure="not_pinned", status=status, said="another arm of the canary answered")
         read = target.read(response.content)
@@ -126,6 +126,14 @@ class Asker:
             input_tokens=None if usage is None else usage.input_tokens,
             output_tokens=None if usage is None else usage.output_tokens,
         )
+
+
+def _words(response: httpx2.Response, keys: Iterable[str]) -> str:
+    """The provider's code and message; the beginning of a body in no known form."""
+    told = said(response.content, [key.removeprefix("Bearer ") for key in keys])
+    if told is None:
+        return response.text[:_QUOTED]
+    return ": ".join(part for part in (told.code or told.type, told.message) if part)
 
 
 def _broken(problem: Exception) -> Failure:

@@ -47,10 +47,7 @@ class Bench:
 
             askers = [await asker(model, self._target(model, arm, prices)) for model, arm in self._models()]
             marking = [
-                None
-                if judge is None
-                else await asker(judge, direct(judge.provider, judge.model, prices, self.environment))
-                for judge in judges
+                None if judge is None else await asker(judge, self._direct(judge, prices)) for judge in judges
             ]
             measurements = []
             for (source, dataset), judge in zip(datasets, marking, strict=True):
@@ -75,8 +72,11 @@ class Bench:
         return [*found, (candidate, "candidate")] if candidate is not None else found
 
     def _target(self, model: NamedModel, arm: ArmName, prices: Prices) -> Target:
-        target = direct(model.provider, model.model, prices, self.environment)
+        target = self._direct(model, prices)
         return target if self.proxy is None else pinned(target, self.proxy, arm)
+
+    def _direct(self, model: NamedModel, prices: Prices) -> Target:
+        return direct(model.provider, model.model, prices, self.environment, model.request)
 
 
 def _judge(settings: BenchSettings, source: DatasetSource, dataset: Dataset) -> NamedModel | None:
@@ -118,5 +118,6 @@ def saved_in(data: Path, pair: Pair, proxy: ProxyRoute | None, *, now: float) ->
     folder = data / "bench"
     for path in (data, folder):
         path.mkdir(mode=0o700, exist_ok=True)
-    names = [pair.baseline.name, pair.candidate.name if pair.candidate else "", proxy is not None]
-    return SavedAnswers(folder / f"{fingerprint(names)[:16]}.jsonl", now=now)
+    models = [model for model in (pair.baseline, pair.candidate) if model is not None]
+    asked = [proxy is not None, *((model.name, model.request.document()) for model in models)]
+    return SavedAnswers(folder / f"{fingerprint(asked)[:16]}.jsonl", now=now)

@@ -14,6 +14,9 @@ from bench.source import DatasetSource, Layer
 
 LAYERS: tuple[Layer, ...] = ("synthetic", "real")
 
+_REFUSED = (400, 422)
+"""How providers answer to a parameter that a model does not take."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetPart:
@@ -75,10 +78,12 @@ class Comparison:
 def measured(source: DatasetSource, dataset: Dataset, results: Sequence[Sequence[Result]]) -> DatasetResult:
     """One dataset's comparison, from the `results` of the current model and of the candidate, if any.
 
-    Raises NoAnswers for a model without a single answer or mark, because then the cause is not the model.
+    Raises NoAnswers for a model without a single answer or mark, because then the cause is not the model. But
+    a candidate that refuses every request with the dataset's parameters is a finding.
     """
-    for of_model in results:
-        _must_answer(of_model)
+    for place, of_model in enumerate(results):
+        if place == 0 or not _refuses_parameters(of_model):
+            _must_answer(of_model)
     pairs: list[Pair] = [(row[0], row[1] if len(row) > 1 else None) for row in zip(*results, strict=True)]
     whole = figures(pairs)
     categories = _parts(source, dataset.critical, pairs, _category)
@@ -160,6 +165,11 @@ def _classes(results: Sequence[Result]) -> tuple[ClassLine, ...]:
         if result.example.task == "classify"
     ]
     return tuple(per_class(named))
+
+
+def _refuses_parameters(results: Sequence[Result]) -> bool:
+    refused = all(each.answer.status in _REFUSED for each in results)
+    return refused and any(each.example.parameters for each in results)
 
 
 def _must_answer(results: Sequence[Result]) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -12,6 +12,9 @@ from records.capture import CapturedMessage
 
 Task = Literal["choice", "extract", "classify", "similar", "rank", "exact", "judge"]
 TASKS: tuple[Task, ...] = get_args(Task)
+
+_OURS = ("model", "stream", "messages", "system", "contents", "systemInstruction")
+"""Members of a request that the benchmark writes itself."""
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -30,6 +33,7 @@ class ExampleLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     document: str = ""
     threshold: float | None = None
     tolerance: float | None = None
+    parameters: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,8 @@ class Example:
     An answer is right from the score `threshold` in (0, 1] on (None: the task's). `tolerance` is the allowed
     relative error of a number. Examples of one `cluster` (a document, else an id) are not independent
     evidence. `hash` covers the id, the question, and what counts as right. `classes` are the classes of a
-    `classify` example: its choices, else all that its dataset expects.
+    `classify` example: its choices, else all that its dataset expects. `parameters` are further members of
+    the request.
     """
 
     id: str
@@ -55,6 +60,7 @@ class Example:
     tolerance: float | None
     hash: str
     classes: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 def example(line: ExampleLine) -> Example:
@@ -68,6 +74,7 @@ def example(line: ExampleLine) -> Example:
         "choices": line.choices,
         "threshold": line.threshold,
         "tolerance": line.tolerance,
+        **({"parameters": line.parameters} if line.parameters else {}),
     }
     return Example(
         id=line.id,
@@ -82,6 +89,7 @@ def example(line: ExampleLine) -> Example:
         threshold=line.threshold,
         tolerance=line.tolerance,
         hash=fingerprint(asked),
+        parameters=line.parameters,
     )
 
 
@@ -101,6 +109,8 @@ def problems(line: ExampleLine) -> Iterator[str]:
         yield f"threshold must be above 0 and at most 1, not {line.threshold:g}"
     if line.tolerance is not None and line.tolerance < 0:
         yield f"tolerance must not be negative, and is {line.tolerance:g}"
+    if ours := [name for name in line.parameters if name in _OURS]:
+        yield f"parameters must not have {', '.join(ours)}: the benchmark writes that itself"
     if len(set(line.choices)) < len(line.choices):
         yield "choices has a duplicate"
     if line.expected is not None:

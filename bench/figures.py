@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.answer import total_cost
+from bench.answer import Answer, Failure, total_cost
 from bench.runner import Result
 from bench.statistics import (
     ShareInterval,
@@ -26,9 +26,9 @@ Pair = tuple[Result, Result | None]
 class Side:
     """One model's figures. `completion` is the share of right answers; a failure is wrong. `score` is a mean.
 
-    Latencies cover the `timed` answers given in this run. `cost_usd` sums the `priced` known costs; the
-    judge's cost is separate. `answers_per_hour` is the rate at this concurrency; a failure takes time but
-    does not count as an answer.
+    `said` are the provider's words at the first of the most common failures. Latencies cover the `timed`
+    answers given in this run. `cost_usd` sums the `priced` known costs; the judge's cost is separate.
+    `answers_per_hour` is the rate at this concurrency; a failure takes time but does not count as an answer.
     """
 
     examples: int
@@ -36,6 +36,7 @@ class Side:
     completion: ShareInterval | None
     score: float | None
     failures: Mapping[str, int]
+    said: str
     timed: int
     p50_s: float | None
     p95_s: float | None
@@ -119,6 +120,7 @@ def side(results: Sequence[Result]) -> Side:
         ),
         score=sum(scores) / len(scores) if scores else None,
         failures=dict(failed.most_common()),
+        said=_said(answers, failed),
         timed=len(times),
         p50_s=quantile(times, 0.5),
         p95_s=quantile(times, 0.95),
@@ -128,6 +130,12 @@ def side(results: Sequence[Result]) -> Side:
         cost_usd=total_cost(costs),
         cost_per_request_usd=sum(costs) / len(costs) if costs else None,
         judge_cost_usd=total_cost([result.judge_cost_usd for result in results]),
+    )
+
+
+def _said(answers: Sequence[Answer], failed: Counter[Failure]) -> str:
+    return next(
+        (each.said for most, _ in failed.most_common(1) for each in answers if each.failure == most), ""
     )
 
 

@@ -3,6 +3,7 @@
     scope              condition                                    → finding
     dataset            worse than the current model, paired         → fails
     dataset            the whole interval is below the floor        → fails
+    dataset            the candidate refuses every request          → fails
     dataset            the interval reaches below the floor;
                        without a floor: 5 points worse not ruled out → open
     dataset            fewer than 50 examples; unjudged examples;
@@ -48,6 +49,10 @@ def of_dataset(source: DatasetSource, found: Figures, *, proposed: int = 0) -> I
     """The findings of a whole dataset, with `proposed` unreviewed labels."""
     if found.candidate is None:
         return
+    if found.candidate.failures.get("caller_rejected") == found.examples:
+        says = f"{source.name}: refuses every request{_said(found.candidate)}"
+        yield BenchFinding(severity="fails", says=says)
+        return
     if failing := _failing(source.name, source, found):
         yield failing
         return
@@ -79,17 +84,26 @@ def below_floor(source: DatasetSource, side: Side) -> bool:
 
 def _failing(where: str, source: DatasetSource, found: Figures) -> BenchFinding | None:
     """A finding that more examples would not change."""
-    interval = found.candidate.completion if found.candidate is not None else None
+    side = found.candidate
+    interval = side.completion if side is not None else None
     if source.floor is not None and interval is not None and interval.high < source.floor:
         says = f"completion {percents(interval)} is below the floor of {source.floor:.0%}"
-        return BenchFinding(severity="fails", says=f"{where}: {says}")
+        return BenchFinding(severity="fails", says=f"{where}: {says}{_said(side)}")
     if found.worse and found.difference is not None:
         says = (
             f"{_points(found.difference.estimate)} points against the current model "
             f"(p = {found.mcnemar_p:.2g}), {len(found.new_failures)} new failures"
         )
-        return BenchFinding(severity="fails", says=f"{where}: {says}")
+        return BenchFinding(severity="fails", says=f"{where}: {says}{_said(side)}")
     return None
+
+
+def _said(side: Side | None) -> str:
+    """The most common failure with the provider's words; "" without failures."""
+    if side is None or not side.failures:
+        return ""
+    failure, count = next(iter(side.failures.items()))
+    return f"; {count} times {failure}: {side.said}" if side.said else f"; {count} times {failure}"
 
 
 def _few(found: Figures, proposed: int) -> Iterator[str]:

@@ -7,6 +7,7 @@ from bench.errors import BenchError
 from bench.settings import BenchSettings
 from proxy.provider import Provider
 from routing.canary import Arm, Canary
+from routing.request_changes import NO_CHANGES, RequestChanges
 
 
 class UnknownModel(BenchError):
@@ -15,10 +16,11 @@ class UnknownModel(BenchError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedModel:
-    """A model at a configured provider."""
+    """A model at a configured provider. `request`: how its requests differ where it is a canary's arm."""
 
     provider: Provider
     model: str
+    request: RequestChanges = NO_CHANGES
 
     @property
     def name(self) -> str:
@@ -53,22 +55,31 @@ def pair(settings: BenchSettings, model: str | None, against: str | None) -> Pai
     candidates = {canary.candidate.provider: _arm(settings, canary.candidate) for canary in trying}
     if len(candidates) > 1:
         raise _ambiguous(model, candidates)
-    same = (canary for canary in reversed(trying) if _arm(settings, canary.baseline) == baseline)
-    return Pair(baseline=baseline, candidate=candidates.popitem()[1], canary=next(same, None))
+    for canary in reversed(trying):
+        current = _arm(settings, canary.baseline)
+        if current.name == baseline.name:
+            return Pair(baseline=current, candidate=_arm(settings, canary.candidate), canary=canary)
+    return Pair(baseline=baseline, candidate=candidates.popitem()[1])
 
 
 def named(settings: BenchSettings, text: str, at: Provider | None = None) -> NamedModel:
-    """Parse PROVIDER/MODEL or MODEL. MODEL alone is at the provider `at`, and at those of the arms with that
+    """Parse PROVIDER/MODEL or MODEL. An arm's model is asked as the last canary with that arm asks it. MODEL
+    alone is at the provider `at`, and at those of the arms with that
     model; without any of these, at any provider. Raises UnknownModel if these are several."""
     provider, slash, model = text.partition("/")
     if slash and provider in settings.providers:
-        return NamedModel(provider=settings.providers[provider], model=model)
+        return _at(settings, provider, model)
     places = [arm.provider for arm in _arms(settings) if arm.model == text]
     places += [at.name] if at is not None else []
     found = list(dict.fromkeys(places)) or list(settings.providers)
     if len(found) > 1:
         raise _ambiguous(text, found)
-    return NamedModel(provider=settings.providers[found[0]], model=text)
+    return _at(settings, found[0], text)
+
+
+def _at(settings: BenchSettings, provider: str, model: str) -> NamedModel:
+    same = [arm for arm in _arms(settings) if (arm.provider, arm.model) == (provider, model)]
+    return _arm(settings, same[-1] if same else Arm(provider=provider, model=model))
 
 
 def _ambiguous(model: str, providers: Iterable[str]) -> UnknownModel:
@@ -98,4 +109,4 @@ def _arms(settings: BenchSettings) -> list[Arm]:
 
 
 def _arm(settings: BenchSettings, arm: Arm) -> NamedModel:
-    return NamedModel(provider=settings.providers[arm.provider], model=arm.model)
+    return NamedModel(provider=settings.providers[arm.provider], model=arm.model, request=arm.request)

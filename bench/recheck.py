@@ -40,7 +40,7 @@ async def recheck(
 
         async def asker(named: NamedModel) -> Asker:
             client = await clients.enter_async_context(client_for(named.provider, at_once=AT_ONCE))
-            return Asker(client, direct(named.provider, named.model, prices, environment))
+            return Asker(client, direct(named.provider, named.model, prices, environment, named.request))
 
         ask = Ask(asker=await asker(model), judge=await asker(judge) if judge is not None else None)
         examples = [issue.example for issue in issues if judge is not None or issue.example.task != "judge"]

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bench import judge
 from bench.answer import Answer
@@ -85,20 +86,24 @@ def _turns(models: int, examples: Sequence[Example]) -> Iterator[tuple[int, int,
 
 
 async def _answer(
-    asker: Asker, question: str, messages: Sequence[CapturedMessage], saved: AnswerStore
+    asker: Asker,
+    question: str,
+    messages: Sequence[CapturedMessage],
+    saved: AnswerStore,
+    parameters: Mapping[str, Any] = {},
 ) -> Answer:
     """The saved answer to a question, or a new one."""
     known = saved.get(asker.target.name, question)
     if known is not None:
         return known
-    answer = await asker.ask(messages)
+    answer = await asker.ask(messages, parameters)
     saved.put(asker.target.name, question, answer)
     return answer
 
 
 async def _result(ask: Ask, example: Example, saved: AnswerStore, workers: int) -> Result:
     began = time.perf_counter()
-    answer = await _answer(ask.asker, example.hash, prompt(example), saved)
+    answer = await _answer(ask.asker, example.hash, prompt(example), saved, example.parameters)
     took_s = (time.perf_counter() - began) / workers if answer.latency_s is not None else None
     return replace(await _scored(ask, example, answer, saved), took_s=took_s)
 

@@ -17,6 +17,7 @@ from proxy.provider import Api, Provider
 from records.outcome import Usage
 from records.prices import Prices
 from routing.canary import ArmName
+from routing.request_changes import NO_CHANGES, RequestChanges
 
 _KEYS: Mapping[Api, tuple[str, ...]] = {
     "openai": ("OPENAI_API_KEY",),
@@ -72,8 +73,14 @@ class EntryAuth(httpx2.Auth):
         yield request
 
 
-def direct(provider: Provider, model: str, prices: Prices, environment: Mapping[str, str]) -> Target:
-    """The model, directly at its provider. Raises NoKey."""
+def direct(
+    provider: Provider,
+    model: str,
+    prices: Prices,
+    environment: Mapping[str, str],
+    request: RequestChanges = NO_CHANGES,
+) -> Target:
+    """The model, directly at its provider, with the changes of an arm's requests. Raises NoKey."""
     auth = entry_auth(provider)
     return Target(
         name=f"{provider.name}/{model}",
@@ -85,6 +92,7 @@ def direct(provider: Provider, model: str, prices: Prices, environment: Mapping[
         read=partial(read, provider.api),
         cost=partial(_cost, prices, provider.api, model),
         timeout_s=provider.timeout.total_s,
+        request=request,
     )
 
 
@@ -97,7 +105,7 @@ def headers_for(provider: Provider, key: str) -> Mapping[str, str]:
 def pinned(target: Target, route: ProxyRoute, arm: ArmName) -> Target:
     """The model as one arm of a canary, through the proxy.
 
-    The proxy sets each arm's credential.
+    The proxy sets each arm's credential and changes its requests.
     """
     provider = route.provider
     root = f"{route.traffic}/{provider.name}{'/v1' if provider.api == 'openai' else ''}"

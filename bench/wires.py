@@ -1,4 +1,4 @@
-"""The request for one answer in each wire API: path, headers and body."""
+"""The request for one answer in each wire API: path, headers and body, with no parameter of its own."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from records.capture import CapturedMessage
 
 MOST_TOKENS = 4096
-"""Anthropic requires a bound; no benchmark answer should reach it."""
+"""Anthropic requires a bound; no benchmark answer should reach it. An example's `max_tokens` replaces it."""
 
 Asked = tuple[str, dict[str, Any]]
 """The path below the base URL, and the JSON body."""
@@ -15,28 +15,28 @@ Asked = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatWire:
-    """One API. `credential` gives the headers with a key. A calm request sets temperature 0, which not every
-    model accepts."""
+    """One API. `asks` takes the model, the messages and an example's parameters, which are further members of
+    the body; `credential` gives the headers with a key."""
 
-    asks: Callable[[str, Sequence[CapturedMessage], bool], Asked]
+    asks: Callable[[str, Sequence[CapturedMessage], Mapping[str, Any]], Asked]
     credential: Callable[[str], Mapping[str, str]]
 
 
-def _openai(model: str, messages: Sequence[CapturedMessage], calm: bool) -> Asked:
+def _openai(model: str, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]) -> Asked:
     sent = [{"role": _plain_role(message.role), "content": message.content} for message in messages]
-    return "/chat/completions", {"model": model, "messages": sent, **_temperature(calm)}
+    return "/chat/completions", {**parameters, "model": model, "messages": sent}
 
 
-def _anthropic(model: str, messages: Sequence[CapturedMessage], calm: bool) -> Asked:
-    body: dict[str, Any] = {"model": model, "max_tokens": MOST_TOKENS, **_temperature(calm)}
+def _anthropic(model: str, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]) -> Asked:
+    body: dict[str, Any] = {"max_tokens": MOST_TOKENS, **parameters, "model": model}
     if system := _system(messages):
         body["system"] = system
     sent = [{"role": _plain_role(message.role), "content": message.content} for message in _others(messages)]
     return "/v1/messages", {**body, "messages": sent}
 
 
-def _gemini(model: str, messages: Sequence[CapturedMessage], calm: bool) -> Asked:
-    body: dict[str, Any] = {"generationConfig": _temperature(calm)} if calm else {}
+def _gemini(model: str, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]) -> Asked:
+    body = dict(parameters)
     if system := _system(messages):
         body["systemInstruction"] = {"parts": [{"text": system}]}
     sent = [
@@ -44,10 +44,6 @@ def _gemini(model: str, messages: Sequence[CapturedMessage], calm: bool) -> Aske
         for message in _others(messages)
     ]
     return f"/v1beta/models/{model}:generateContent", {**body, "contents": sent}
-
-
-def _temperature(calm: bool) -> dict[str, Any]:
-    return {"temperature": 0} if calm else {}
 
 
 def _plain_role(role: str) -> str:

@@ -187,6 +187,33 @@ def test_what_the_judge_gave_no_mark_is_in_no_figure_and_keeps_the_verdict_open(
     assert "1 examples got no mark from the judge" in told(found).reasons[-1]
 
 
+REFUSED = {"text": None, "failure": "caller_rejected", "status": 400, "said": "Unsupported: temperature"}
+
+
+def test_a_candidate_that_refuses_the_datasets_parameters_fails_in_its_providers_words() -> None:
+    lines = [{"task": "exact", "expected": "x", "parameters": {"temperature": 0}}] * 60
+    source, dataset = DatasetSource(name="d", file="d", layer="real"), dataset_of(*lines)
+    some = [*results(lines[:12], [False] * 12, **REFUSED), *results(lines, mix(60, 60))[12:]]
+    for new, says in (
+        (results(lines, [False] * 60, **REFUSED), "d: refuses every request; 60 times caller_rejected: "),
+        (
+            some,
+            "d: −20.0 points against the current model (p = 0.00049), 12 new failures; "
+            "12 times caller_rejected: ",
+        ),
+    ):
+        found = told(measured(source, dataset, [results(lines, mix(60, 60)), new]))
+        assert found.verdict == "dont_ship"
+        assert found.reasons == (f"{says}Unsupported: temperature",)
+
+
+def test_a_current_model_that_refuses_every_request_is_an_error() -> None:
+    lines = [{"task": "exact", "expected": "x", "parameters": {"temperature": 0}}] * 3
+    refused, fine = results(lines, [False] * 3, **REFUSED), results(lines, [True] * 3)
+    with pytest.raises(NoAnswers, match="caller_rejected: Unsupported: temperature"):
+        measured(DatasetSource(name="d", file="d", layer="real"), dataset_of(*lines), [refused, fine])
+
+
 def test_a_model_that_answers_nothing_is_no_bad_model_but_an_error() -> None:
     lines = [{"task": "exact", "expected": "x"}] * 3
     dead = results(lines, [False] * 3, text=None, failure="caller_unauthorized", said="Incorrect API key")

@@ -72,6 +72,12 @@ def test_all_wrong_lines_are_named_at_once_by_their_number() -> None:
         ("exact", {"expected": 42}, "a list of accepted texts"),
         ("exact", {"expected": []}, "a list of accepted texts"),
         ("exact", {"threshold": 1.5}, "threshold"),
+        (
+            "exact",
+            {"parameters": {"model": "x", "stream": True}},
+            "must not have model, stream: the benchmark",
+        ),
+        ("exact", {"parameters": []}, "`$.parameters`"),
         ("extract", {"tolerance": -1}, "tolerance"),
         ("choice", {"choices": ["red"]}, "2 to 26"),
         ("choice", {"choices": ["red", "red"]}, "choices has a duplicate"),
@@ -106,6 +112,13 @@ def test_the_version_does_not_know_spacing_or_the_order_of_keys_but_every_word()
     assert len(versions) == 1
     changed = (line(), line(category="billing", critical=True), line(category="billing", input="Who?"))
     assert versions.isdisjoint({of(text).sha256 for text in changed})
+
+
+def test_parameters_belong_to_the_version_and_a_line_without_any_keeps_its_own() -> None:
+    plain, asked = of(line()), of(line(parameters={"temperature": 0}))
+    assert asked.examples[0].parameters == {"temperature": 0}
+    assert plain.sha256 == of(line(parameters={})).sha256 != asked.sha256
+    assert plain.sha256 == "fc0e07383b9819f69dd015b6110cba727202092f5f1ece6d7bfe6715aa4717a2"
 
 
 def test_an_example_of_which_nobody_could_say_what_is_right_is_kept_and_not_scored() -> None:

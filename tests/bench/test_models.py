@@ -5,6 +5,7 @@ import pytest
 from bench.models import UnknownModel, named, pair
 from bench.settings import BenchSettings
 from canary.config import parse
+from routing.request_changes import NO_CHANGES, RequestChanges
 
 PROVIDERS = """\
 providers:
@@ -109,3 +110,17 @@ def test_a_model_that_is_an_arm_elsewhere_is_not_taken_at_the_baselines_provider
     assert refusal(parse(text, "canary.yaml", {}).bench, "y", "openai/old") == (
         "y is ambiguous; write meta/y or openai/y"
     )
+
+
+def test_an_arms_model_is_asked_as_its_arm_is() -> None:
+    text = CANARY % ("trial", "gpt", "old", "llama-3")
+    text = text.replace("model: old}", "model: old, request: {default: {seed: 1}}}")
+    text = text.replace("model: llama-3}", "model: llama-3, request: {remove: [logprobs]}}")
+    settings = parse(f"{PROVIDERS}canaries:\n{text}", "canary.yaml", {}).bench
+    base, new = RequestChanges(default=(("seed", "1"),)), RequestChanges(remove=("logprobs",))
+    found = pair(settings, "llama-3", None)
+    assert found.candidate is not None
+    assert (found.baseline.request, found.candidate.request) == (base, new)
+    assert named(settings, "openai/old").request == base  # a judge's, for example
+    assert pair(settings, "other", None).baseline.request == base
+    assert named(settings, "openai/llama-3").request == NO_CHANGES  # elsewhere it is no arm

@@ -10,13 +10,15 @@ import pytest
 
 from bench.answer import Answer, total_cost
 from bench.asking import Asker
+from bench.dataset import Dataset
 from bench.errors import NoJudge
 from bench.runner import Ask, run
-from bench.saved_answers import SavedAnswers
+from bench.saved_answers import NoSavedAnswers, SavedAnswers
 from bench.targets import NoKey, direct, key_of, read
 from demo.behaviour import Behaviour
 from proxy.provider import Api
 from records.capture import CapturedMessage
+from routing.request_changes import NO_CHANGES, RequestChanges
 from tests.bench.asking import PRICES, entry, results_of, waited
 from tests.bench.examples import dataset_of, example_of
 from tests.serving import ProviderThread
@@ -111,35 +113,104 @@ def test_a_throttled_question_is_asked_again_after_as_long_as_the_provider_says(
     assert one(provider).failure == "provider_429"
 
 
-def test_temperature_nought_is_sent_where_the_model_takes_it_and_dropped_where_not(
-    provider: ProviderThread,
+BODIES: dict[Api, dict[str, Any]] = {
+    "openai": {
+        "model": "new",
+        "messages": [
+            {"role": "system", "content": "Be short."},
+            {"role": "user", "content": "What is 2 + 2?"},
+        ],
+    },
+    "anthropic": {
+        "model": "new",
+        "max_tokens": 4096,
+        "system": "Be short.",
+        "messages": [{"role": "user", "content": "What is 2 + 2?"}],
+    },
+    "gemini": {
+        "systemInstruction": {"parts": [{"text": "Be short."}]},
+        "contents": [{"role": "user", "parts": [{"text": "What is 2 + 2?"}]}],
+    },
+}
+
+
+@pytest.mark.parametrize("api", ["openai", "anthropic", "gemini"])
+def test_no_parameter_is_the_benchmarks_own(provider: ProviderThread, api: Api) -> None:
+    one(provider, api)
+    (entry,) = provider.log.entries
+    assert entry.json == BODIES[api]
+
+
+@pytest.mark.parametrize(
+    ("api", "parameters"),
+    [
+        ("openai", {"temperature": 0, "top_p": 0.5}),
+        ("anthropic", {"temperature": 0, "max_tokens": 9}),
+        ("gemini", {"generationConfig": {"temperature": 0}}),
+    ],
+)
+def test_an_examples_parameters_are_members_of_its_request(
+    provider: ProviderThread, api: Api, parameters: dict[str, Any]
 ) -> None:
-    provider.behave("new", Behaviour(rejects=("temperature",)))
-    waited(_three_times(provider))
-    sent = [b'"temperature"' in each.body for each in provider.log.entries]
-    assert sent == [True, False, False, False]
+    example = {"task": "exact", "input": "2 + 2", "expected": "4"}
+    dataset = dataset_of({**example, "parameters": parameters}, example)
+    asked(provider, api, dataset)
+    sent, plain = (entry.json for entry in provider.log.entries)
+    assert sent == {**plain, **parameters}
 
 
-def test_questions_that_are_refused_at_the_same_time_are_all_asked_again(
-    provider: ProviderThread, tmp_path: Path
-) -> None:
-    provider.behave("new", Behaviour(says=KNOWS, rejects=("temperature",), ttfb_s=0.05))
-    (found,) = results_of(entry(provider.url), SUMS, tmp_path / "kept", models=("new",))
-    assert [each.right for each in found] == [True] * 6
+def asked(provider: ProviderThread, api: Api, dataset: Dataset, request: RequestChanges = NO_CHANGES) -> None:
+    async def story() -> None:
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            target = direct(entry(provider.url, api), "new", PRICES, {}, request)
+            asks = [Ask(asker=Asker(client, target), judge=None)]
+            await run(asks, dataset.scored, saved=NoSavedAnswers(), at_once=1)
+
+    waited(story())
 
 
-async def _three_times(provider: ProviderThread) -> None:
-    async with httpx2.AsyncClient(trust_env=False) as client:
-        asker = Asker(client, direct(entry(provider.url), "new", PRICES, {}))
-        for _ in range(3):
-            assert (await asker.ask(ASK)).text
+def test_an_arms_model_is_asked_with_the_arms_request(provider: ProviderThread) -> None:
+    line = {"task": "exact", "input": "2 + 2", "expected": "4", "parameters": {"max_tokens": 9, "top_p": 1}}
+    changes = RequestChanges(
+        rename=[("max_tokens", "max_completion_tokens")],
+        remove=["top_p"],
+        set=[("reasoning_effort", '"low"')],
+    )
+    asked(provider, "openai", dataset_of(line), changes)
+    (sent,) = (entry.json for entry in provider.log.entries)
+    assert sent.keys() == {"model", "messages", "max_completion_tokens", "reasoning_effort"}
 
 
-def test_a_refusal_that_another_parameter_would_not_mend_stays_one(provider: ProviderThread) -> None:
+def test_a_judge_is_asked_without_a_parameter_too(provider: ProviderThread, tmp_path: Path) -> None:
+    provider.behave("new", Behaviour(says={"Grade": "x"}))
+    provider.behave("judge", Behaviour(says={"You grade": "Fine. MARK: 5"}))
+    dataset = dataset_of({"task": "judge", "expected": "Grade", "parameters": {"temperature": 0}})
+    results_of(entry(provider.url), dataset, tmp_path / "kept", models=("new",), judge="judge")
+    assert [sorted(each.json) for each in provider.log.of("judge")] == [["messages", "model"]]
+
+
+def test_a_model_that_refuses_a_parameter_has_failed(provider: ProviderThread, tmp_path: Path) -> None:
+    provider.behave("new", Behaviour(says=KNOWS, rejects=("temperature",)))
+    lines = [
+        {"task": "exact", "input": f"{n} + 1 = ?", "expected": str(n + 1), "parameters": {"temperature": 0}}
+        for n in range(6)
+    ]
+    (found,) = results_of(entry(provider.url), dataset_of(*lines), tmp_path / "kept", models=("new",))
+    assert {(each.answer.failure, each.answer.said) for each in found} == {
+        (
+            "caller_rejected",
+            "unsupported_parameter: Unsupported parameter: 'temperature' is not supported with this model.",
+        )
+    }
+    assert len(provider.log.entries) == 6
+
+
+def test_a_refusal_is_not_asked_again(provider: ProviderThread) -> None:
     provider.behave("new", Behaviour(rejects=("messages",)))
     answer = one(provider)
     assert (answer.failure, answer.status) == ("caller_rejected", 400)
     assert "messages" in answer.said
+    assert len(provider.log.entries) == 1
 
 
 def test_both_models_are_asked_every_example_and_scored(provider: ProviderThread, tmp_path: Path) -> None:

@@ -386,3 +386,54 @@ def test_a_benchmark_that_was_killed_asks_only_what_is_left(folder: Path, provid
     assert len(provider.log.entries) == asked + 240 - kept
     layers = json.loads(second.stdout)["layers"]
     assert sum(each[side]["timed"] for each in layers for side in ("baseline", "candidate")) == 240 - kept
+
+
+CURED = "model: new, request: {rename: {max_tokens: max_completion_tokens}, remove: [temperature]}}"
+
+
+def with_parameters(folder: Path, provider: ProviderThread) -> None:
+    """Both datasets have parameters that `new` refuses."""
+    provider.behave("new", Behaviour(says=knows(), rejects=("temperature", "max_tokens")))
+    for name in ("capitals", "letters"):
+        file = folder / f"{name}.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        asked = {"parameters": {"temperature": 0, "max_tokens": 64}}
+        file.write_text("\n".join(json.dumps({**line, **asked}) for line in lines))
+
+
+def test_a_candidate_that_refuses_the_datasets_parameters_does_not_ship_until_its_requests_are_adapted(
+    folder: Path, provider: ProviderThread
+) -> None:
+    with_parameters(folder, provider)
+    refused = bench(folder, "new", "-o", "json")
+    assert refused.exit_code == 3
+    assert document(refused)["reasons"][0].startswith(
+        "capitals: refuses every request; 60 times caller_rejected: unsupported_parameter: Unsupported"
+    )
+    config = folder / "canary.yaml"
+    config.write_text(config.read_text().replace("model: new}", CURED))
+    assert bench(folder, "new", "-o", "json").exit_code == 0
+
+
+def test_through_the_proxy_the_proxy_adapts_the_requests(
+    folder: Path, provider: ProviderThread, serve: Callable[..., Running]
+) -> None:
+    with_parameters(folder, provider)
+    config = folder / "canary.yaml"
+    config.write_text(config.read_text().replace("model: new}", CURED))
+    server = serve(config.read_text(), workers=1, CANARY_PIN_TOKEN="pin")
+    words = [
+        "new",
+        "--dataset",
+        "capitals",
+        "--config",
+        str(config),
+        "--data",
+        str(server.data),
+        "-o",
+        "json",
+    ]
+    done = CliRunner().invoke(app, ["bench", *words], env={**os.environ, "CANARY_PIN_TOKEN": "pin"})
+    assert (done.exit_code, document(done)["via"]) == (0, "proxy")
+    sent = [entry.json for entry in provider.log.of("new")]
+    assert [sorted(each) for each in sent] == [["max_completion_tokens", "messages", "model"]] * 60
