@@ -95,8 +95,10 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
     elif route.operation.canary and b"content-encoding" not in named and _is_json(named):
         body = whole = incoming.taken() or await _whole(incoming)
         facts = facts_of(route, whole)
-    else:
-        body = _streamed(incoming) if _has_body(named) else b""
+    elif not _has_body(named):
+        body = b""
+    else:  # a signature needs the whole body
+        body = await _whole(incoming) if route.provider.own_auth == "aws" else _streamed(incoming)
     # A body that is not JSON passes through unchanged, outside any canary.
     trial = routes.trial(route, facts.model, named, tags) if facts is not None else None
     return Call(

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
+from canary.config.build import own_auth_of
 from canary.config.canary_checks import check_canaries
 from canary.config.errors import Path
 from canary.config.names import COMPUTED, METRIC_NAME, TAG_NAME
@@ -58,6 +59,12 @@ def _check_providers(file: FileSection, found: Salvage) -> None:
             found.complain(("providers", name, "base_url"), message)
         if wrong := _wrong_with_auth(provider):
             found.complain(("providers", name, "auth"), wrong)
+        elif provider.kind == "bedrock" and own_auth_of(provider) is None:
+            message = (
+                "the caller's key is sent; a caller that signs (SigV4) will be refused, because it signs for "
+                "this proxy's host: for such callers remove `auth`, or set api_key"
+            )
+            found.warn(("providers", name, "auth"), message)
 
 
 def _wrong_with_auth(provider: ProviderSection) -> str | None:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
-from proxy.credentials import azure, google
+from proxy.credentials import aws, azure, google
 from proxy.credentials.credential import Credential, NoCredential, UnsignedRequest
 from proxy.credentials.keys import Key
 from proxy.credentials.tokens import Token, TokenSource
@@ -13,44 +14,47 @@ from proxy.provider import CLOUD_AUTH, Auth, Provider
 Headers = list[tuple[bytes, bytes]]
 
 
+class _TokenHeaders:
+    """A cloud's token, sent as it is."""
+
+    def __init__(self, provider: Provider, source: TokenSource[Headers]) -> None:
+        self._source = source
+
+    def headers(self, request: UnsignedRequest) -> Headers:
+        return list(self._source.value())
+
+
 @dataclass(frozen=True, slots=True)
 class _Cloud:
-    """How to fetch a cloud's token, and what to do when there is none."""
+    """How to fetch what a cloud gives, how an entry sends it, and what to do when there is none."""
 
-    fetch: Callable[[], Token[Headers]]
+    fetch: Callable[[], Token[Any]]
     help: str
+    credential: Callable[[Provider, TokenSource[Any]], Credential] = _TokenHeaders
 
 
 _CLOUDS: Mapping[Auth, _Cloud] = {
+    "aws": _Cloud(aws.aws_keys, aws.HELP, aws.AwsSignature),
     "azure": _Cloud(azure.azure_token, azure.HELP),
     "google": _Cloud(google.google_token, google.HELP),
 }
 
 
-class _Fetched:
-    """The token of a cloud, as one entry sends it."""
+class _OfEntry:
+    """One entry's credential of a cloud, which says what helps when there is none."""
 
-    def __init__(self, provider: Provider, source: TokenSource[Headers], help: str) -> None:
-        self._name, self._source, self._help = provider.name, source, help
+    def __init__(self, provider: Provider, credential: Credential, help: str) -> None:
+        self._name, self._auth = provider.name, provider.own_auth
+        self._credential, self._help = credential, help
 
     def headers(self, request: UnsignedRequest) -> Headers:
         try:
-            return list(self._source.value())
+            return self._credential.headers(request)
         except NoCredential as problem:
             raise NoCredential(
-                f"no credential for the provider entry {self._name} (auth: {self._source.name}): "
+                f"no credential for the provider entry {self._name} (auth: {self._auth}): "
                 f"{problem}. {self._help[0].upper()}{self._help[1:]}."
             ) from problem
-
-
-class _Missing:
-    """The credential of an entry whose cloud canary cannot sign for."""
-
-    def __init__(self, provider: Provider) -> None:
-        self._says = f"canary cannot sign for the provider entry {provider.name} (auth: {provider.own_auth})"
-
-    def headers(self, request: UnsignedRequest) -> Headers:
-        raise NoCredential(self._says)
 
 
 class Credentials:
@@ -59,7 +63,7 @@ class Credentials:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Provider, Credential | None]] = {}
-        self._sources: dict[Auth, TokenSource[Headers]] = {}
+        self._sources: dict[Auth, TokenSource[Any]] = {}
 
     @classmethod
     def ready(cls, providers: Iterable[Provider], within_s: float = 30.0) -> "Credentials":
@@ -114,11 +118,10 @@ class Credentials:
             return None
         if auth not in CLOUD_AUTH:
             return Key(provider, provider.api_key or "")
-        if auth not in _CLOUDS:
-            return _Missing(provider)
+        cloud = _CLOUDS[auth]
         if auth not in self._sources:
-            self._sources[auth] = TokenSource(auth, _CLOUDS[auth].fetch)
-        return _Fetched(provider, self._sources[auth], _CLOUDS[auth].help)
+            self._sources[auth] = TokenSource(auth, cloud.fetch)
+        return _OfEntry(provider, cloud.credential(provider, self._sources[auth]), cloud.help)
 
 
 _ANY = UnsignedRequest(method=b"GET", target=b"/", headers=[], body=b"")

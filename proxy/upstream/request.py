@@ -16,6 +16,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 class Address:
     """The address of a base URL: scheme, host, port, and the bytes common to all its request heads.
+    `authority` is the Host header.
 
     Raises ValueError unless the base URL is an http or https URL with a host.
     """
@@ -29,8 +30,9 @@ class Address:
         self.port = url.port or DEFAULT_PORTS[url.scheme]
         name = f"[{self.host}]" if ":" in self.host else self.host
         authority = name if self.port == DEFAULT_PORTS[url.scheme] else f"{name}:{self.port}"
+        self.authority = authority.encode("ascii")
         self._before_target = b" " + url.path.rstrip("/").encode("ascii")
-        self._after_target = b" HTTP/1.1\r\nhost: " + authority.encode("ascii")
+        self._after_target = b" HTTP/1.1\r\nhost: " + self.authority
 
     def head(
         self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]], length: int | None

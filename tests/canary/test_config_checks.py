@@ -236,3 +236,15 @@ def test_a_credential_that_cannot_be_is_refused(keys: str, message: str) -> None
 def test_other_credentials_are_accepted(keys: str) -> None:
     line = f'  own: {{api: openai, base_url: "https://own.example", {keys}}}'
     assert parse(f"providers:\n{line}\n", "canary.yaml", {}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "warned"), [("", 0), ("auth: aws", 0), ("api_key: k", 0), ("auth: bearer", 1)]
+)
+def test_an_entry_that_sends_the_callers_key_to_bedrock_cannot_serve_callers_that_sign(
+    more: str, warned: int
+) -> None:
+    entry = f'{{api: anthropic, kind: bedrock, base_url: "https://b.example", region: eu-west-1, {more}}}'
+    config = parse(f"providers:\n  aws: {entry}\n", "canary.yaml", {})
+    assert len(config.warnings) == warned
+    assert all("a caller that signs (SigV4) will be refused" in str(each) for each in config.warnings)

@@ -16,15 +16,16 @@ from botocore.exceptions import ClientError, EventStreamError
 
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, on_stage
-from tests.servers.bedrock import BEARER_KEY, LocalBedrock
+from tests.servers.aws_issuers import NOWHERE
+from tests.servers.bedrock import ACCESS_KEY, BEARER_KEY, SECRET_KEY, LocalBedrock
 from tests.servers.bedrock_answers import INPUT, OUTPUT, READ, Behaviour, says
 
 CONFIG = """
 providers:
   anthropic: {{{{api: anthropic, base_url: "{{url}}"}}}}
-  aws-eu: {{{{api: anthropic, kind: bedrock, base_url: "{eu}", region: eu-west-1, {credential}}}}}
-  aws-us: {{{{api: anthropic, kind: bedrock, base_url: "{us}", region: us-east-1, {credential}}}}}
-  aws-chat: {{{{api: openai, kind: bedrock, base_url: "{us}", region: us-east-1, {credential}}}}}
+  aws-eu: {{{{api: anthropic, kind: bedrock, base_url: "{eu}", region: eu-west-1}}}}
+  aws-us: {{{{api: anthropic, kind: bedrock, base_url: "{us}", region: us-east-1, auth: aws}}}}
+  aws-chat: {{{{api: openai, kind: bedrock, base_url: "{us}", region: us-east-1, api_key: {key}}}}}
 canaries:
   - name: regions
     match: {{{{models: ["{baseline}"]}}}}
@@ -45,6 +46,7 @@ canaries:
     share: 50%
     guardrails: []
 """
+KEYS = {**NOWHERE, "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
 BASELINE, CANDIDATE = "anthropic.claude-old-v1:0", "us.anthropic.claude-new-v2:0"
 MODELS: dict[ArmName, str] = {"baseline": BASELINE, "candidate": CANDIDATE}
 ASKED: Any = [{"role": "user", "content": [{"text": "Who are you?"}]}]
@@ -108,11 +110,11 @@ def regions_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regions]:
         config = CONFIG.format(
             eu=eu.url,
             us=us.url,
-            credential=f"api_key: {BEARER_KEY}",
+            key=BEARER_KEY,
             baseline=BASELINE,
             candidate=CANDIDATE,
         )
-        with on_stage(tmp_path_factory.mktemp("bedrock"), config) as stage:
+        with on_stage(tmp_path_factory.mktemp("bedrock"), config, env=KEYS) as stage:
             yield Regions(stage, eu, us)
 
 
@@ -187,7 +189,8 @@ def test_boto3_reaches_each_arm_and_its_answer_is_read(
     quoted = MODELS[arm].replace(":", "%3A")
     assert request.target == f"/model/{quoted}/{method}"
     assert not any(name.startswith("x-canary") for name in request.headers)
-    assert "caller" not in str(request.headers)
+    assert request.is_signed
+    assert "CALLER" not in str(request.headers).upper()
     row = regions.stage.outcome(exchange)
     assert (row["outcome"], row["error_type"], row["arm"], row["model"]) == ("ok", None, arm, MODELS[arm])
     assert (row["operation"], row["stream"]) == (operation, int("stream" in method))

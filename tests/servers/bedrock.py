@@ -170,6 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     local: LocalBedrock
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and whole body go out together
 
     def do_POST(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -187,6 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for piece in answer.pieces:
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            self.wfile.flush()
         self.wfile.write(b"0\r\n\r\n")
 
     do_GET = do_POST  # noqa: N815 - the library's names
