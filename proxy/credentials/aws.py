@@ -1,7 +1,6 @@
 """Signatures of AWS, with the machine's credentials from AWS's own library."""
 
 import logging
-import re
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +18,6 @@ HELP = (
 _REREAD_S = 600.0
 """Keys without an end are read again after this time: another program may write new ones into a file."""
 
-_REGION = re.compile(r"^bedrock-(?:runtime(?:-fips)?|mantle)\.(?P<region>[a-z0-9-]+)\.")
 _MANTLE = "bedrock-mantle"
 
 
@@ -63,8 +61,6 @@ class AwsSignature:
     def headers(self, request: UnsignedRequest) -> list[tuple[bytes, bytes]]:
         """The signature, for this moment. Raises NoCredential."""
         keys = self._source.value()
-        if not self._scope.region:
-            raise NoCredential("its region is unknown, set `region`")
         if request.body is None:
             raise NoCredential("a body that is streamed cannot be signed")
         return signature(
@@ -79,11 +75,9 @@ class AwsSignature:
 
 
 def _scope(provider: Provider) -> AwsScope:
-    """Host, region and service of an entry; region "" where neither the entry nor its host names one."""
     address = Address(provider.base_url)
-    found = _REGION.match(address.host)
     return AwsScope(
         host=address.authority,
-        region=provider.region or (found["region"] if found is not None else ""),
+        region=provider.region,
         service=_MANTLE if address.host.startswith(f"{_MANTLE}.") else "bedrock",
     )

@@ -29,7 +29,9 @@ def issuer() -> Iterator[AwsIssuer]:
         yield up
 
 
-def entry(url: str = "https://bedrock-runtime.eu-west-1.amazonaws.com", region: str = "") -> Provider:
+def entry(
+    url: str = "https://bedrock-runtime.eu-west-1.amazonaws.com", region: str = "eu-west-1"
+) -> Provider:
     return Provider(name="aws", api="anthropic", kind="bedrock", base_url=url, region=region)
 
 
@@ -85,9 +87,8 @@ def test_the_librarys_own_reason_is_passed_on(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("url", "region", "scope"),
     [
-        ("https://bedrock-runtime.eu-west-1.amazonaws.com", "", "eu-west-1/bedrock"),
-        ("https://bedrock-runtime-fips.us-gov-west-1.amazonaws.com", "", "us-gov-west-1/bedrock"),
-        ("https://bedrock-mantle.us-east-1.api.aws", "", "us-east-1/bedrock-mantle"),
+        ("https://bedrock-runtime.eu-west-1.amazonaws.com", "eu-west-1", "eu-west-1/bedrock"),
+        ("https://bedrock-mantle.us-east-1.api.aws", "us-east-1", "us-east-1/bedrock-mantle"),
         ("https://vpce-1.bedrock-runtime.eu-west-1.vpce.amazonaws.com", "eu-west-1", "eu-west-1/bedrock"),
         ("http://127.0.0.1:9", "eu-west-3", "eu-west-3/bedrock"),
     ],
@@ -108,11 +109,6 @@ def signed(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> dict[bytes, b
         return dict(credential.headers(REQUEST))
     finally:
         credentials.close()
-
-
-def test_without_a_region_nothing_is_signed(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(NoCredential, match="set `region`"):
-        signed(entry("https://gateway.example"), monkeypatch)
 
 
 def test_a_key_for_bedrock_is_sent_as_it_is() -> None:
