@@ -37,7 +37,7 @@ class Bench:
     async def run(self, datasets: Sequence[tuple[DatasetSource, Dataset]], saved: SavedAnswers) -> Comparison:
         """Ask both models every example, dataset by dataset. Raises BenchError, NoKey; what is missing is
         found before the first request."""
-        prices = Prices(self.settings.prices)
+        prices = Prices(self.settings.prices, self.settings.price_as)
         judges = [_judge(self.settings, source, dataset) for source, dataset in datasets]
         async with AsyncExitStack() as clients:
 

@@ -35,7 +35,7 @@ async def recheck(
 ) -> list[Checked]:
     """Ask a model all issues, directly at its provider. Without a judge, issues that need one are skipped.
     Raises BenchError, NoKey."""
-    prices = Prices(settings.prices)
+    prices = Prices(settings.prices, settings.price_as)
     async with AsyncExitStack() as clients:
 
         async def asker(named: NamedModel) -> Asker:

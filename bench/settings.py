@@ -11,9 +11,11 @@ from routing.canary import Canary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchSettings:
-    """Providers by name, canaries in the file's order, prices by model, and datasets."""
+    """Providers by name, canaries in the file's order, prices by model, models that cost what another does,
+    and datasets."""
 
     providers: Mapping[str, Provider]
     canaries: Sequence[Canary]
     prices: Mapping[str, Rates] = field(default_factory=dict)
+    price_as: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[DatasetSource] = ()

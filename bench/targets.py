@@ -14,7 +14,6 @@ from proxy.answer_recorder import text_in
 from proxy.credentials import Credential, Credentials, NoCredential, UnsignedRequest
 from proxy.dialects import operation
 from proxy.provider import Api, Provider
-from records.outcome import Usage
 from records.prices import Prices
 from routing.canary import ArmName
 from routing.request_changes import NO_CHANGES, RequestChanges
@@ -90,7 +89,7 @@ def direct(
         headers=headers_for(provider, "" if auth is not None else key_of(provider, environment)),
         auth=auth or NO_AUTH,
         read=partial(read, provider.api),
-        cost=partial(_cost, prices, provider.api, model),
+        cost=partial(prices.cost, provider, model),
         timeout_s=provider.timeout.total_s,
         request=request,
     )
@@ -155,7 +154,3 @@ def read(api: Api, body: bytes) -> Read:
     found = read_json(body)
     failure: Failure | None = None if found.valid and not found.failed else "provider_malformed"
     return Read(text_in(body), found.usage, failure)
-
-
-def _cost(prices: Prices, api: Api, model: str, usage: Usage) -> float | None:
-    return prices.cost(api, model, usage)

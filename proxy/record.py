@@ -22,12 +22,13 @@ from proxy.examining import (
 )
 from proxy.in_flight import OpenExchanges, Progress
 from proxy.prompt_text import fingerprint, question
+from proxy.provider import Provider
 from records.exchange_id import mint
 from records.outcome import NO_ROOM, AttemptRecord, ErrorType, InFlight, Outcome, OutcomeName, Usage
 from routing.assign import Assignment
 from routing.cohort import unit_hash
 
-Price = Callable[[str, str, Usage], float | None]
+Price = Callable[[Provider, str, Usage], float | None]
 _UNCOUNTED = Usage()
 _MODEL_BOUND = 256
 """Recorded characters of a model name: callers choose the name, and records too large are dropped."""
@@ -304,7 +305,7 @@ class Record:
             status=attempt.status,
             error_type=attempt.wrong,
             latency_s=attempt.latency_s(attempt.started),
-            cost_usd=self._recorder.price(target.provider.api, model, priced) if priced is not None else None,
+            cost_usd=self._recorder.price(target.provider, model, priced) if priced is not None else None,
         )
 
     @property

@@ -4,24 +4,42 @@ genai-prices has the prices, but takes 0.5 s to import and 120-170 µs per calcu
 is therefore looked up once and compiled to a few floats; a test compares the two.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from records.outcome import Usage
 
 if TYPE_CHECKING:
+    from genai_prices.data_snapshot import DataSnapshot
     from genai_prices.types import ModelPrice
 
-_VENDORS: dict[str, tuple[str, ...]] = {
+_BY_API: Mapping[str, tuple[str, ...]] = {
     # Anthropic's and Google's models are also served by endpoints that speak OpenAI's API.
     "openai": ("openai", "anthropic", "google"),
     "anthropic": ("anthropic",),
     "gemini": ("google",),
 }
+_BY_KIND: Mapping[str, tuple[str, ...]] = {"azure": ("azure",), "bedrock": ("aws",), "vertex": ("google",)}
+_BY_HOST = ((re.compile(r"https://api\.together\.ai(/|$)"), "together"),)
+"""Hosts that genai-prices does not know. Together's documents name this one since 2026."""
+_STATE_COST = frozenset({"openrouter", "x-ai"})
+"""Vendors whose answers say what they cost."""
 _PER_MILLION = 1e-6
 MOST_KNOWN = 4096
+
+
+class Seller(Protocol):
+    """Who is paid for a model: a provider entry, by its wire API, its kind of cloud and its URL."""
+
+    @property
+    def api(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def base_url(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,68 +64,96 @@ _PerToken = tuple[float, float, float, float, float]
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     """A model's base prices, and its tiers by input size, largest first. Without `bills_output` (embeddings)
-    the number of output tokens may be unknown."""
+    the number of output tokens may be unknown. `own`: from the config."""
 
     base: _PerToken
     tiers: tuple[tuple[int, _PerToken], ...] = ()
     bills_output: bool = True
+    own: bool = False
+
+
+_UNSEEN = _Compiled((0.0, 0.0, 0.0, 0.0, 0.0))
 
 
 class Prices:
-    """Prices by wire API and model. `overrides`, by model name, come from the config and take precedence."""
+    """Prices by provider entry and model.
 
-    def __init__(self, overrides: Mapping[str, Rates]) -> None:
-        self._own = {model: _Compiled(_per_token(rates)) for model, rates in overrides.items()}
-        self._known: dict[tuple[str, str], _Compiled | None] = {}
+    `overrides`, by model name, come from the config and take precedence, also over a cost that the provider
+    states. `same_as`: models that cost what another model costs, by that model's name or VENDOR/MODEL, where
+    VENDOR is an id of genai-prices.
+    """
 
-    def cost(self, provider_api: str, model: str, usage: Usage) -> float | None:
+    def __init__(self, overrides: Mapping[str, Rates], same_as: Mapping[str, str] | None = None) -> None:
+        self._own = {model: _Compiled(_per_token(rates), own=True) for model, rates in overrides.items()}
+        self._same_as = dict(same_as or {})
+        self._known: dict[tuple[str, str, str, str], _Compiled | None] = {}
+
+    def cost(self, seller: Seller, model: str, usage: Usage) -> float | None:
         """Return dollars, or None when the price or the input or output tokens are unknown or inconsistent.
 
-        Cached and cache-written tokens that were not reported count as plain input.
+        A cost that the provider states is taken as said. Cached and cache-written tokens that were not
+        reported count as plain input.
         """
-        price = self._price(provider_api, model)
-        tokens, output = usage.input_tokens, usage.output_tokens
-        if price is None or tokens is None:
-            return None
-        if output is None:
-            if price.bills_output:
-                return None
-            output = 0
-        cached, written = usage.cached_input_tokens or 0, usage.cache_write_tokens or 0
-        plain, hour = tokens - cached - written, usage.cache_write_1h_tokens or 0
-        if plain < 0 or hour > written:
-            return None
-        rates = price.base
-        for start, above in price.tiers:
-            if tokens > start:  # a larger tier prices all tokens, not only those above its start
-                rates = above
-                break
-        into_cache = (written - hour) * rates[2] + hour * rates[3]
-        return plain * rates[0] + cached * rates[1] + into_cache + output * rates[4]
+        price = self._price(seller, model)
+        if usage.stated_usd is not None and (price is None or not price.own):
+            return usage.stated_usd
+        return None if price is None else _cost(price, usage)
 
-    def load(self, models: Iterable[tuple[str, str]]) -> None:
-        """Look up (provider_api, model) pairs now.
+    def knows(self, seller: Seller, model: str) -> bool:
+        """True when the model's requests at this entry have a cost, if their tokens are known."""
+        return self._price(seller, model) is not None or bool(_STATE_COST & set(_vendors(seller)))
 
-        Imports genai-prices even without pairs, so that the first request does not stall the worker.
+    def load(self, models: Iterable[tuple[Seller, str]]) -> None:
+        """Look up models of entries now.
+
+        Imports genai-prices even without any, so that the first request does not stall the worker.
         """
-        _look_up("openai", "")
-        for provider_api, model in models:
-            self._price(provider_api, model)
+        _found(("openai",), "")
+        for seller, model in models:
+            self._price(seller, model)
 
     def refresh(self) -> None:
         """Drop the looked-up prices, since list prices change. Call once a day."""
         self._known.clear()
 
-    def _price(self, provider_api: str, model: str) -> _Compiled | None:
-        override = self._own.get(model)
-        if override is not None:
-            return override
-        key = (provider_api, model)
-        if key not in self._known:
+    def _price(self, seller: Seller, model: str) -> _Compiled | None:
+        key = (seller.api, seller.kind, seller.base_url, model)
+        price = self._known.get(key, _UNSEEN)
+        if price is _UNSEEN:
             if len(self._known) >= MOST_KNOWN:  # bounded, because callers choose the names
                 self._known.clear()
-            self._known[key] = _look_up(provider_api, model)
-        return self._known[key]
+            price = self._known[key] = self._look_up(seller, model)
+        return price
+
+    def _look_up(self, seller: Seller, model: str) -> _Compiled | None:
+        name = self._same_as.get(model, model)
+        if own := self._own.get(model) or self._own.get(name):
+            return own
+        if found := _found(_vendors(seller), name):
+            return found
+        vendor, _, rest = name.partition("/")
+        return _found((vendor,), rest) if model in self._same_as and rest else None
+
+
+def _cost(price: _Compiled, usage: Usage) -> float | None:
+    tokens, output = usage.input_tokens, usage.output_tokens
+    if tokens is None:
+        return None
+    if output is None:
+        if price.bills_output:
+            return None
+        output = 0
+    cached, written = usage.cached_input_tokens or 0, usage.cache_write_tokens or 0
+    plain, hour = tokens - cached - written, usage.cache_write_1h_tokens or 0
+    if plain < 0 or hour > written:
+        return None
+    rates = price.base
+    for start, above in price.tiers:
+        if tokens > start:  # a larger tier prices all tokens, not only those above its start
+            rates = above
+            break
+    into_cache = (written - hour) * rates[2] + hour * rates[3]
+    return plain * rates[0] + cached * rates[1] + into_cache + output * rates[4]
 
 
 def _per_token(rates: Rates) -> _PerToken:
@@ -123,16 +169,33 @@ def _per_token(rates: Rates) -> _PerToken:
     )
 
 
-def _look_up(provider_api: str, model: str) -> _Compiled | None:
+def _vendors(seller: Seller) -> tuple[str, ...]:
+    """Whose price list counts: the cloud's, the host's, or for a host that nobody knows (a gateway, an own
+    server) that of the API's own models."""
+    if by_kind := _BY_KIND.get(seller.kind):
+        return by_kind
+    return tuple(_at(seller.base_url)) or _BY_API.get(seller.api, ())
+
+
+def _at(url: str) -> Iterator[str]:
+    yield from (vendor for host, vendor in _BY_HOST if host.match(url))
+    yield from (each.id for each in _snapshot().providers if re.match(each.api_pattern, url))
+
+
+def _found(vendors: Iterable[str], model: str) -> _Compiled | None:
+    providers = _snapshot().providers
+    lists = {each.id: each for each in providers}
+    for vendor in vendors:
+        name = model.removeprefix(f"{vendor}/")  # Vertex's OpenAI endpoint wants `google/MODEL`
+        if vendor in lists and (found := lists[vendor].find_model(name, all_providers=providers)):
+            return _compile(found.get_prices(datetime.now(UTC)))
+    return None
+
+
+def _snapshot() -> "DataSnapshot":
     from genai_prices.data_snapshot import get_snapshot
 
-    for vendor in _VENDORS.get(provider_api, ()):
-        try:
-            _, found = get_snapshot().find_provider_model(model, None, vendor, None)
-        except LookupError:
-            continue
-        return _compile(found.get_prices(datetime.now(UTC)))
-    return None
+    return get_snapshot()
 
 
 def _compile(price: "ModelPrice") -> _Compiled | None:

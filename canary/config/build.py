@@ -61,6 +61,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         patience=dict(_patience(file.canaries)),
         tags=tags(file),
         prices={model: Rates(**dict(section)) for model, section in file.prices.items()},
+        price_as=file.price_as,
         datasets=tuple(DatasetSource(name=name, **dict(section)) for name, section in file.datasets.items()),
         store=file.store,
         shared=file.shared,

@@ -38,6 +38,7 @@ def check(file: FileSection, found: Salvage) -> None:
                 ("tags", index), f'"{name}" is not a valid tag name; use letters, digits, . _ and -'
             )
     _check_datasets(file, found)
+    _check_price_as(file, found)
     _check_notify(file, found)
     if file.admin_url is not None and (wrong := _wrong_with_url(file.admin_url)):
         found.complain(("admin_url",), wrong)
@@ -136,6 +137,17 @@ def _check_datasets(file: FileSection, found: Salvage) -> None:
 
 def _or(provider: str, found: Salvage) -> str:
     return suggestion(provider, list(found.names("providers")))
+
+
+def _check_price_as(file: FileSection, found: Salvage) -> None:
+    for model, other in file.price_as.items():
+        if model in file.prices:
+            found.complain_of_name(
+                ("price_as", model), f'"{model}" has a price in `prices`; remove one of them'
+            )
+        elif other in file.price_as:
+            message = f'"{other}" is itself priced as "{file.price_as[other]}"; write a model with a price'
+            found.complain(("price_as", model), message)
 
 
 def _check_notify(file: FileSection, found: Salvage) -> None:

@@ -32,6 +32,7 @@ class Config:
     patience: Mapping[str, float] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     prices: Mapping[str, Rates] = field(default_factory=dict)
+    price_as: Mapping[str, str] = field(default_factory=dict)
     datasets: tuple[DatasetSource, ...] = ()
     store: str = field(default="sqlite:///canary.db", repr=False)
     shared: str = field(default="none", repr=False)
@@ -58,5 +59,6 @@ class Config:
             providers=self.providers,
             canaries=[each.canary for each in self.canaries.values()],
             prices=self.prices,
+            price_as=self.price_as,
             datasets=self.datasets,
         )

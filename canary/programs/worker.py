@@ -25,6 +25,7 @@ from proxy.endpoints import Endpoints
 from proxy.exchange import Exchanges
 from proxy.mirror import Mirrors
 from proxy.pins import Pins
+from proxy.provider import Provider
 from proxy.record import Recorder
 from proxy.server import TrafficProtocol
 from proxy.stream_usage import StreamUsage
@@ -62,12 +63,12 @@ class Worker:
         self.ticker = Ticker(asyncio.get_running_loop())
         self.upstreams = Upstreams(descriptors=self.descriptors, ticker=self.ticker)
         self.copies_upstreams = Upstreams(descriptors=self.descriptors)
-        self.prices = Prices(self.config.current.prices)
+        self.prices = Prices(self.config.current.prices, self.config.current.price_as)
         self.capture_pipe = CapturePipe(program("canary.programs.capturer", str(args.folder / "captures")))
         self.checker = Checker(program("proxy.checker_process"))
         self.recorder = Recorder(
             append=self.spool.append,
-            price=lambda api, model, usage: self.prices.cost(api, model, usage),
+            price=lambda provider, model, usage: self.prices.cost(provider, model, usage),
             ids_key=self.keys.ids,
             captures=Captures(self.capture_pipe.send),
             checker=self.checker,
@@ -207,7 +208,7 @@ class Worker:
         )
 
     async def _reloaded(self, config: Config) -> None:
-        prices = Prices(config.prices)
+        prices = Prices(config.prices, config.price_as)
         await asyncio.to_thread(prices.load, _models(config))
         self.prices = prices
         await self._fetch_tokens(config)
@@ -218,10 +219,10 @@ class Worker:
         self.credentials.keep_only(config.providers.values())
 
 
-def _models(config: Config) -> list[tuple[str, str]]:
-    """(API, model) of every arm."""
+def _models(config: Config) -> list[tuple[Provider, str]]:
+    """The entry and the model of every arm."""
     arms = [arm for each in config.canaries.values() for arm in (each.canary.baseline, each.canary.candidate)]
-    return [(config.providers[arm.provider].api, arm.model) for arm in arms]
+    return [(config.providers[arm.provider], arm.model) for arm in arms]
 
 
 async def _worker(args: WorkerArgs, config: FollowedConfig) -> None:

@@ -18,7 +18,8 @@ class OpenAIUsage(msgspec.Struct, gc=False):
     """The counts under the names of chat completions and of responses.
 
     Prompt tokens include tokens read from and written to the cache. Moonshot and Together add
-    `cached_tokens`, DeepSeek `prompt_cache_hit_tokens`.
+    `cached_tokens`, DeepSeek `prompt_cache_hit_tokens`. OpenRouter states what it charged as `cost` in
+    dollars, xAI as `cost_in_usd_ticks`.
     """
 
     prompt_tokens: Count | None = None
@@ -32,6 +33,8 @@ class OpenAIUsage(msgspec.Struct, gc=False):
     output_tokens_details: _Details | None = None
     cached_tokens: Count | None = None
     prompt_cache_hit_tokens: Count | None = None
+    cost: Any = None
+    cost_in_usd_ticks: Any = None
 
     def usage(self) -> Usage | None:
         read, written = self.prompt_tokens, self.completion_tokens
@@ -51,9 +54,21 @@ class OpenAIUsage(msgspec.Struct, gc=False):
             cache_write_tokens=into.cache_write_tokens,
             output_tokens=written,
             reasoning_tokens=out.reasoning_tokens,
+            stated_usd=_stated(self.cost, self.cost_in_usd_ticks),
         )
 
 
+def _stated(cost: Any, ticks: Any) -> float | None:
+    """The dollars that the provider says it charged; None when it says no finite number of at least 0."""
+    for value, dollars in ((cost, 1.0), (ticks, _TICK)):
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _BEYOND:
+            return value * dollars
+    return None
+
+
+_TICK = 1e-10
+"""Dollars; docs.x.ai/developers/cost-tracking."""
+_BEYOND = 1e15
 _NO_DETAILS = _Details()
 
 

@@ -228,3 +228,8 @@ notify: [{slack: "https://hunter2.example"}, {pagerduty: {key: hunter2}}]
 def test_a_config_does_not_change() -> None:
     with pytest.raises(FrozenInstanceError):
         built().store = "elsewhere"  # type: ignore[misc]
+
+
+def test_a_model_may_cost_what_another_does() -> None:
+    config = built(SMALL + "price_as: {prod-chat: gpt-4o}\n")
+    assert config.price_as == config.bench.price_as == {"prod-chat": "gpt-4o"}

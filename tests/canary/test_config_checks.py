@@ -248,3 +248,12 @@ def test_an_entry_that_sends_the_callers_key_to_bedrock_cannot_serve_callers_tha
     config = parse(f"providers:\n  aws: {entry}\n", "canary.yaml", {})
     assert len(config.warnings) == warned
     assert all("a caller that signs (SigV4) will be refused" in str(each) for each in config.warnings)
+
+
+def test_a_model_has_one_price() -> None:
+    both = SOUND + "prices: {a: {input: 1, output: 1}}\nprice_as: {a: gpt-4o}\n"
+    assert refusal(both) == ['canary.yaml:4: price_as.a: "a" has a price in `prices`; remove one of them']
+    assert refusal(SOUND + "price_as: {a: b, b: gpt-4o}\n") == [
+        'canary.yaml:3: price_as.a: "b" is itself priced as "gpt-4o"; write a model with a price'
+    ]
+    assert parse(SOUND + "price_as: {a: gpt-4o}\n", "canary.yaml", {}).price_as == {"a": "gpt-4o"}

@@ -12,6 +12,7 @@ import pytest
 from proxy.attempt import Attempt
 from proxy.call import Call
 from proxy.credentials import Credentials
+from proxy.provider import Provider
 from proxy.record import Record, Recorder, ending
 from proxy.request import upstream_request
 from records.exchange_id import verify
@@ -136,7 +137,7 @@ class Book:
         self.written.append(outcome)
         return True
 
-    def price(self, api: str, model: str, usage: Usage) -> float | None:
+    def price(self, provider: Provider, model: str, usage: Usage) -> float | None:
         if model not in self.usd_per_token or usage.output_tokens is None:
             return None
         return self.usd_per_token[model] * usage.output_tokens
@@ -526,11 +527,11 @@ def test_a_retry_count_is_a_small_number(text: bytes, count: int) -> None:
     assert book.outcome.retry_count == count
 
 
-def test_another_api_is_priced_by_its_own_name() -> None:
+def test_another_api_is_priced_by_its_own_entry() -> None:
     asked: list[tuple[str, str]] = []
 
-    def price(api: str, model: str, usage: Usage) -> float | None:
-        asked.append((api, model))
+    def price(provider: Provider, model: str, usage: Usage) -> float | None:
+        asked.append((provider.name, model))
         return 1.0
 
     book = Book()
