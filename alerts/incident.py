@@ -209,6 +209,8 @@ def _join(incident: Incident, calling: Sequence[GuardrailStatus]) -> Incident:
 
 
 def _done_text(calling: Sequence[GuardrailStatus], before: str) -> str:
+    if any(status.rule == "preflight_failed" for status in calling):
+        return "the canary has not started: it waits"
     actions = {status.action for status in calling}
     if "rollback" in actions:
         return "the candidate is being rolled back"

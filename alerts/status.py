@@ -9,7 +9,7 @@ from records.concentration import CATEGORY, NOWHERE, Concentration
 
 StatusState = Literal["ok", "warn", "firing", "latched", "not_enough_data", "not_applicable"]
 ServiceRule = Literal["records_dropped", "shipping_lags"]
-StatusName = RuleName | Literal["outage"] | ServiceRule
+StatusName = RuleName | Literal["outage", "preflight_failed"] | ServiceRule
 """The rules; `outage`: the baseline itself is over the candidate's error limit; the service's own rules
 (`alerts.record_alarm`). The last two are not configurable."""
 

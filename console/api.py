@@ -31,6 +31,7 @@ class Api:
             Route("/api/audit", self.audit),
             Route("/api/canaries/{name}/report", self.report),
             Route("/api/canaries/{name}/decide", self.decide, methods=["POST"]),
+            Route("/api/canaries/{name}/preflight", self.preflight, methods=["POST"]),
             Route("/api/canaries/{name}/rollbacks", self.rollbacks),
             Route("/api/canaries/{name}/{order}", self.order, methods=["POST"]),
         ]
@@ -86,6 +87,13 @@ class Api:
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
         return JSONResponse(done)
+
+    async def preflight(self, request: Request) -> Response:
+        """POST: ask the candidate now; the answer is that of `canary preflight -o json`."""
+        try:
+            return JSONResponse(await self._operator.preflight(request.path_params["name"]))
+        except BadOrder as problem:
+            return _problem(problem.status, problem.message)
 
     async def order(self, request: Request) -> Response:
         """POST {"who", "reason", "share"?, "hard"?}: one order to one canary (`control.orders.ORDERS`)."""

@@ -34,7 +34,23 @@ class Ordering:
 
     def routes(self) -> list[Route]:
         """The route."""
-        return [Route("/canaries/{name}/{order}", self.order, methods=["POST"])]
+        return [
+            Route("/canaries/{name}/preflight", self.preflight, methods=["POST"]),
+            Route("/canaries/{name}/{order}", self.order, methods=["POST"]),
+        ]
+
+    async def preflight(self, request: Request) -> Response:
+        """Ask the candidate now, and say what it took."""
+        name = request.path_params["name"]
+        try:
+            await self._login.form(request)
+            done = await self._operator.preflight(name)
+        except Forged as problem:
+            return self._result(request, name, 403, str(problem))
+        except BadOrder as problem:
+            return self._result(request, name, problem.status, problem.message)
+        said = f"{done['taken']} of {done['asked']} requests taken, {done['refused']} refused."
+        return self._result(request, name, 200, said)
 
     async def order(self, request: Request) -> Response:
         """Carry out the order, and say how many workers have confirmed it, or why it was refused."""

@@ -69,11 +69,19 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
         head.add_row(
             "run", f"{canary['run']}, started {words.span(max(0.0, now - canary['started_at']))} ago"
         )
+    if _says_preflight(canary):
+        head.add_row("preflight", Text(canary["preflight"]["sentence"]))
     if canary.get("open_incident"):
         head.add_row("incident", Text(_incident(canary["open_incident"], now), "bold red"))
     if canary.get("base_path"):
         head.add_row("reached by", f"the base URL http://HOST:PORT{canary['base_path']}")
     return head
+
+
+def _says_preflight(canary: Mapping[str, Any]) -> bool:
+    """True when the preflight's result still matters: before the start, and in the first step."""
+    first = canary["state"] == "running" and canary["run"] == 1 and not canary["ramp"]["step"]
+    return bool(canary.get("preflight")) and (first or canary["state"] == "waiting")
 
 
 def _incident(incident: Mapping[str, Any], now: float) -> str:

@@ -22,6 +22,7 @@ from control.metrics_listener import MetricsListener
 from control.monitor import JUDGE_EVERY_S, Monitor
 from control.operator import Operator
 from control.pending_rollbacks import PendingRollbacks
+from control.preflights import Candidates, Preflights
 from control.redefinitions import redefinitions
 from control.rollouts import Rollouts
 from control.settings import ControlSettings
@@ -119,10 +120,13 @@ class Controller:
         assignment_key: Callable[[], bytes],
         own_url: str,
         troubles: Callable[[], Sequence[str]],
+        candidates: Candidates | None = None,
         last: Plan = NO_PLAN,
     ) -> None:
-        """`last` is the plan in force until the store answers; `own_url` is the page's address where the
-        config names none; `troubles` says what else does not work in this process."""
+        """`candidates` are asked before canaries start by themselves. `last` is the plan in force until the
+        store answers; `own_url` is the page's address where the config names none; `troubles` says what else does
+        not work in this process.
+        """
         self.source, self.leader, self.publisher = source, leader, publisher
         self.settings = settings
         self._own_url, self._other_troubles = own_url, troubles
@@ -133,12 +137,14 @@ class Controller:
         )
         self.rollouts = Rollouts(store, publisher.put, last=last, pending=pending)
         self.monitor = Monitor(meters=self.meters, rollouts=self.rollouts, settings=settings)
+        self.preflights = Preflights(candidates, self.rollouts)
         source.attach(self.workers, MetricsListener(self.meters), self.monitor)
         self.operator = Operator(
             settings=lambda: self.settings,
             store=store,
             rollouts=self.rollouts,
             monitor=self.monitor,
+            preflights=self.preflights,
             workers=self.workers,
             troubles=self._troubles,
             assignment_key=assignment_key,
@@ -167,6 +173,7 @@ class Controller:
         self.settings = settings
         self.operator.problems = redefinitions(settings.canaries, self.rollouts.states)
         self.monitor.configure(settings)
+        self.preflights.changed()
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What has to run, without end."""
@@ -185,6 +192,7 @@ class Controller:
 
     async def close(self) -> None:
         """Judge the last events, save the memory, and let the next controller lead."""
+        await self.preflights.close()
         self.source.drain()
         if self.watches:
             self.monitor.judge(time.time(), time.monotonic())
@@ -300,6 +308,8 @@ class Controller:
         settings = self.settings
         if self._reconciled != settings:
             await asyncio.to_thread(self._reconcile, settings)
+        self.preflights.turn(settings)
+        self.monitor.failed_preflights = self.preflights.failed
         tick = partial(self.rollouts.tick, settings, passed_s=passed_s, now=time.time())
         held, thin, before = self.monitor.holding(), self.monitor.thin(), self.rollouts.plan.version
         await asyncio.to_thread(tick, held=held, thin=thin)
@@ -309,7 +319,7 @@ class Controller:
     def _reconcile(self, settings: ControlSettings) -> None:
         """Only the leader does this: two configs must not fight. May raise StoreDown; the next turn tries
         again."""
-        self.operator.problems = self.rollouts.reconcile(settings, time.time())
+        self.operator.problems = self.rollouts.reconcile(settings, time.time(), awaits=self.preflights.awaits)
         self._reconciled = settings
         for problem in self.operator.problems:
             log.error("config.refused", problem=problem)

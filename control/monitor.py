@@ -26,6 +26,7 @@ from records.meters import Meters
 from records.outcome import Heartbeat, Outcome
 from records.store import Act
 from routing import transitions
+from routing.plan import State
 
 JUDGE_EVERY_S = 0.2
 FORGOTTEN_AFTER_S = 60.0
@@ -62,6 +63,8 @@ class Monitor:
         self.record_alarm = RecordAlarm()
         self.patience = CandidatePatience()
         self.unmatched = UnmatchedTraffic()
+        self.failed_preflights: Mapping[str, str] = {}
+        """What the candidate refused of each canary that waits for that, in a sentence. Replaced whole."""
         self._meters = meters
         self._rollouts = rollouts
         self._settings = settings
@@ -231,7 +234,7 @@ class Monitor:
         why = self._roll_back(name, watched, now_utc)
         watched.incident, notices = incidents.step(
             watched.incident,
-            watched.statuses,
+            [*watched.statuses, *self._preflight(name, state)],
             canary=name,
             run=watched.watch.run,
             now=now_utc,
@@ -240,6 +243,13 @@ class Monitor:
             provider_error=watched.watch.state.provider_error,
         )
         return notices
+
+    def _preflight(self, name: str, state: State) -> list[GuardrailStatus]:
+        """The status that calls a person while the canary waits because of its preflight."""
+        sentence = self.failed_preflights.get(name, "") if state.state == "waiting" else ""
+        if not sentence:
+            return []
+        return [GuardrailStatus(rule="preflight_failed", state="firing", action="page", sentence=sentence)]
 
     def _roll_back(self, name: str, watched: WatchedCanary, now: float) -> RollbackEvidence | None:
         """Roll back if a rule convicted the candidate. Returns the evidence, or None."""

@@ -10,8 +10,10 @@ from itertools import islice
 from typing import Any
 
 from alerts.rollback_evidence import RolledBack
+from bench.preflight_result import NothingToAsk
 from control.monitor import Monitor, WatchedCanary
 from control.orders import BadOrder, Order, transition_for
+from control.preflights import Preflights
 from control.rollback_history import RollbackHistory
 from control.rollouts import Outrun, Rollouts, Transition
 from control.settings import CanarySettings, ControlSettings
@@ -55,6 +57,7 @@ class Operator:
     store: Store
     rollouts: Rollouts
     monitor: Monitor
+    preflights: Preflights
     workers: WorkerRegistry
     troubles: Callable[[], Sequence[str]]
     assignment_key: Callable[[], bytes]
@@ -80,6 +83,7 @@ class Operator:
                     self.monitor.canaries[name],
                     self.rollbacks_known.current(name),
                     time.monotonic(),
+                    self.preflights.document(wanted, self.rollouts.state(name)),
                 )
                 for name, wanted in self.settings().canaries.items()
             ],
@@ -127,6 +131,15 @@ class Operator:
             "confirmed": confirmed,
             "workers": workers,
         }
+
+    async def preflight(self, canary: str) -> Mapping[str, Any]:
+        """Ask the candidate now, and say what it took (`canary preflight -o json`)."""
+        self._watched(canary)
+        try:
+            with _store_asked():
+                return (await self.preflights.ask(canary)).document()
+        except NothingToAsk as problem:
+            raise BadOrder(409, f"not preflighted: {problem}") from problem
 
     async def decide(
         self, canary: str, choice: Choice, *, who: str, reason: str, compensating: str | None

@@ -16,7 +16,7 @@ def redefinitions(canaries: Mapping[str, CanarySettings], states: Mapping[str, V
             continue
         if known.state.state == "ended":
             problems.append(f"canary {name!r} has ended: give the next one a new name")
-        elif known.state.definition != definition(wanted.canary):
+        elif known.state.state != "waiting" and known.state.definition != definition(wanted.canary):
             problems.append(
                 f"canary {name!r} has started: its match, arms and unit rule cannot change; use a new name"
             )

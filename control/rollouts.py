@@ -38,6 +38,10 @@ CONFIG = "config"
 REMOVED = "removed from the config"
 
 
+def _nothing(_wanted: CanarySettings) -> str:
+    return ""
+
+
 class Outrun(Exception):
     """Another operator changed the canary meanwhile. The message says what its state is now."""
 
@@ -230,14 +234,20 @@ class Rollouts:
             patience=self.patience,
         )
 
-    def reconcile(self, settings: ControlSettings, now: float) -> list[str]:
-        """Bring the states to what the config wants. Returns a sentence for each change that is refused."""
+    def reconcile(
+        self, settings: ControlSettings, now: float, *, awaits: Callable[[CanarySettings], str] = _nothing
+    ) -> list[str]:
+        """Bring the states to what the config wants. Returns a sentence for each change that is refused.
+
+        `awaits` says what a new canary that starts by itself waits for, "" for nothing.
+        """
         self.settle()
         problems = redefinitions(settings.canaries, self.states)
         for name, wanted in settings.canaries.items():
             if name not in self.states:
-                self._begin(wanted, now)
+                self._begin(wanted, now, awaits(wanted))
             else:
+                self._redefine(wanted, now)
                 steps = wanted.canary.steps
                 self.change(
                     name,
@@ -291,13 +301,22 @@ class Rollouts:
             else:
                 self._look()
 
-    def _begin(self, wanted: CanarySettings, now: float) -> None:
+    def _begin(self, wanted: CanarySettings, now: float, awaited: str) -> None:
         canary = wanted.canary
-        first = transitions.first_seen(canary.steps, by_hand=canary.start_by_hand, now=now)
+        waits = canary.start_by_hand or bool(awaited)
+        first = transitions.first_seen(canary.steps, by_hand=waits, now=now)
         first = replace(first, definition=definition(canary))
+        if not canary.start_by_hand:
+            first = transitions.awaiting(first, reason=awaited)
         act = Act(at=now, action="first seen", who=CONFIG, reason=f"{first.state} at share {first.share:g}")
         self._store.swap(canary.name, 0, first, act)
         self._look()
+
+    def _redefine(self, wanted: CanarySettings, now: float) -> None:
+        """Take a changed definition of a canary that has not started."""
+        act = Act(at=now, action="configure", who=CONFIG, reason="the definition changed before the start")
+        fresh = definition(wanted.canary)
+        self.change(wanted.canary.name, act, lambda state: transitions.redefine(state, fresh))
 
     def fix_rubric(self, wanted: CanarySettings, now: float) -> None:
         """Fix the rubric when the canary first runs. Later changes are shown as such. May raise StoreDown."""

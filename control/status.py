@@ -1,5 +1,6 @@
 """The status of one canary as JSON, for the command line, the API and the page."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from alerts.candidate_error import to_document
@@ -20,9 +21,10 @@ def status_of(
     watched: WatchedCanary,
     rolled_back: RolledBack | None,
     now: float,
+    preflight: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
-    rollback in force."""
+    rollback in force; `preflight` is what the candidate took before the start."""
     where = watched.watch.where(watched.statuses)
     return {
         "name": wanted.canary.name,
@@ -32,6 +34,7 @@ def status_of(
         "run": state.run if state is not None else 0,
         "hard": state is not None and state.hard,
         "reason": state.reason if state is not None else "",
+        "preflight": preflight,
         "started_at": state.started_at if state is not None else None,
         "rollback": brief_of(rolled_back),
         "incident": watched.incident.dedup_key if watched.incident is not None else None,

@@ -9,6 +9,8 @@
     promote         ·      promoted   promoted       ·            ·         ·
     end           ended     ended      ended       ended        ended       ·
     configure    (noted)   new share  new share   (noted)      (noted)   (noted)
+    await, redefine
+                 (noted)    (same)     (same)     (same)       (same)    (same)
     tick         (same)    next step   (same)      (same)       (same)    (same)
 
 A dot is IllegalTransition. `rolled_back` is latched: only `resume`, by a person, leaves it, and begins a new
@@ -63,6 +65,16 @@ def first_seen(steps: Sequence[Step], *, by_hand: bool, now: float) -> State:
     """Return the state of a canary that is new in the config; `by_hand` leaves it waiting for `start`."""
     waiting = State(configured=steps_text(steps), changed_at=now)
     return waiting if by_hand else start(waiting, steps, now=now)
+
+
+def awaiting(state: State, *, reason: str) -> State:
+    """Say why a waiting canary waits."""
+    return replace(state, reason=reason) if state.state == "waiting" else state
+
+
+def redefine(state: State, definition: str) -> State:
+    """Take a changed definition of a canary that has not started."""
+    return replace(state, definition=definition) if state.state == "waiting" else state
 
 
 def start(state: State, steps: Sequence[Step], *, now: float) -> State:

@@ -151,6 +151,7 @@ class Running:
         with httpx2.Client(timeout=2.0) as http:
             eventually(partial(self._ready, http, self.traffic))
             eventually(partial(self._ready, http, self.admin))
+            eventually(partial(self._all_asked, http))
             eventually(partial(self._all_follow, http))
 
     def _addresses(self) -> dict[str, str | int] | None:
@@ -166,6 +167,12 @@ class Running:
             return http.get(f"{url}/readyz").status_code == 200
         except httpx2.TransportError:
             return False
+
+    def _all_asked(self, http: httpx2.Client) -> bool:
+        """True when no candidate is being asked whether it takes what the baseline takes."""
+        self._must_live()
+        status = http.get(f"{self.admin}/api/status", headers={"authorization": f"Bearer {self.token}"})
+        return not any(each["reason"].startswith("preflight:") for each in status.json()["canaries"])
 
     def _all_follow(self, http: httpx2.Client) -> bool:
         """True when every worker follows the newest plan; a caller may meet any of them."""

@@ -12,7 +12,7 @@ from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, pr
 from canary.config import Config
 
 if TYPE_CHECKING:
-    from bench.preflight import Preflight
+    from bench.preflight_result import Preflight
     from records.capture import WireRequest
 
 REFUSED = 3
@@ -34,7 +34,7 @@ def preflight(
     """
     import uvloop
 
-    from bench.preflight import NothingToAsk
+    from bench.preflight_result import NothingToAsk
     from bench.preflight_text import text
 
     read = read_config(config)

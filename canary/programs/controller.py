@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from canary.config import Config
+from canary.programs.candidates import ConfiguredCandidates
 from canary.programs.config_pipe import FollowedConfig
 from canary.programs.listening import access_to, listen, own_url
 from canary.programs.process import ShutdownSignal, WorkerArgs, run
@@ -49,6 +50,7 @@ class Admin:
             assignment_key=self._assignment_key,
             own_url=own_url(args),
             troubles=self._troubles,
+            candidates=ConfiguredCandidates(lambda: self.config.current),
             last=self.parts.last,
         )
 

@@ -18,6 +18,7 @@ from canary.config import parse
 from control.monitor import Monitor
 from control.operator import Operator
 from control.orders import BadOrder, Order
+from control.preflights import Preflights
 from control.rollouts import Rollouts
 from control.workers import WorkerRegistry
 from records.meters import Meters
@@ -72,6 +73,7 @@ def desks(tmp_path: Path) -> Iterator[tuple[Desk, Desk]]:
             return Desk(
                 meters=meters,
                 operator=Operator(
+                    preflights=Preflights(None, rollouts),
                     settings=lambda: settings,
                     store=store,
                     rollouts=rollouts,

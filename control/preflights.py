@@ -1,0 +1,196 @@
+"""Preflights: a canary that starts by itself waits until its candidate was asked, and while it refuses.
+
+    waits, "preflight: …"          all but 1 % taken, or none answered   → starts
+                                   more refused                          → waits, "preflight_failed: …"
+    waits, "preflight_failed: …"   asked again after a change of the config, and every five minutes
+
+A person may start it at any time. A candidate that cannot be asked is not waited for. Only the leader asks.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from bench.preflight_result import NothingToAsk, Preflight
+from bench.preflight_text import headline, text
+from control.rollouts import CONFIG, Rollouts
+from control.settings import CanarySettings, ControlSettings
+from records.errors import StoreDown
+from records.store import Act
+from routing import transitions
+from routing.plan import State
+
+log = structlog.get_logger()
+
+REFUSED_SHARE = 0.01
+"""A larger part of refused requests keeps a canary from starting."""
+
+AGAIN_AFTER_S = 300.0
+SOON_S = 10.0
+"""When the store did not answer."""
+
+_ASKING = "preflight: the candidate is being asked"
+_FAILED = "preflight_failed"
+
+
+class Candidates(Protocol):
+    """The candidates of the config, as a preflight asks them."""
+
+    def unaskable(self, name: str) -> str:
+        """Why no request can be sent to this canary's candidate; "" when one can."""
+        ...
+
+    async def ask(self, name: str) -> Preflight:
+        """Ask it. Raises NothingToAsk, StoreDown."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightStanding:
+    """What is known of a candidate at UTC second `at`: a result, or why there is none (`problem`)."""
+
+    at: float
+    result: Preflight | None = None
+    problem: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """True when so many requests were refused that the canary must not start by itself."""
+        share = self.result.refused_share if self.result is not None else None
+        return share is not None and share > REFUSED_SHARE
+
+    @property
+    def sentence(self) -> str:
+        """The standing in one line."""
+        if self.result is None:
+            return f"not preflighted: {self.problem}"
+        if self.result.refused_share is None:
+            said = self.result.unanswered[0].message if self.result.unanswered else "nothing was asked"
+            return f"not preflighted: {said}"
+        if not self.failed:
+            return f"preflight: {headline(self.result)}"
+        first = self.result.refusals[0]
+        said = f"{first.operation}: {first.status} {first.message}"
+        return f"{_FAILED}: {self.result.refused} of {self.result.asked} requests refused: {said}"
+
+
+class Preflights:
+    """The preflights of every canary. Belongs to the event loop's thread."""
+
+    def __init__(self, candidates: Candidates | None, rollouts: Rollouts) -> None:
+        """Without `candidates` no canary waits."""
+        self._candidates = candidates
+        self._rollouts = rollouts
+        self._known: dict[str, PreflightStanding] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._due: dict[str, float] = {}
+
+    def awaits(self, wanted: CanarySettings) -> str:
+        """The reason for which a canary that is new in the config waits; "" when it starts at once."""
+        return "" if self._candidates is None or self._unaskable(wanted.canary.name) else _ASKING
+
+    def changed(self) -> None:
+        """The config has changed: whoever waits is asked again."""
+        self._due.clear()
+
+    def turn(self, settings: ControlSettings) -> None:
+        """Ask the candidates of waiting canaries that are due, each in a task of its own."""
+        for name, wanted in settings.canaries.items():
+            running = self._tasks.get(name)
+            if not _waits(wanted, self._rollouts.state(name)) or (running is not None and not running.done()):
+                continue
+            if time.monotonic() >= self._due.get(name, 0.0):
+                self._due[name] = time.monotonic() + AGAIN_AFTER_S
+                self._tasks[name] = asyncio.create_task(self._decide(wanted), name=f"preflight {name}")
+
+    async def close(self) -> None:
+        """End the requests in flight."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def ask(self, name: str) -> Preflight:
+        """Ask one candidate for a person. Raises NothingToAsk, StoreDown."""
+        if self._candidates is None:
+            raise NothingToAsk("this process asks no candidates")
+        result = await self._candidates.ask(name)
+        self._known[name] = PreflightStanding(at=time.time(), result=result)
+        return result
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """What keeps waiting canaries from starting, in a sentence each."""
+        return {name: each.sentence for name, each in self._known.items() if each.failed}
+
+    def document(self, wanted: CanarySettings, state: State | None) -> dict[str, Any] | None:
+        """The standing for the status document; None where the candidate was never to be asked.
+
+        `state`: asking, taken, failed or not_preflighted. `text`: the result as `canary preflight` prints it.
+        """
+        name = wanted.canary.name
+        known, running = self._known.get(name), self._tasks.get(name)
+        if running is not None and not running.done():
+            return {"state": "asking", "at": None, "sentence": _ASKING, "text": "", "result": None}
+        if known is None:
+            why = "" if wanted.canary.start_by_hand else self._unaskable(name)
+            if self._candidates is None or not why:
+                return None
+            known = PreflightStanding(at=time.time(), problem=why)
+        answered = known.result is not None and known.result.refused_share is not None
+        return {
+            "state": "failed" if known.failed else "taken" if answered else "not_preflighted",
+            "at": known.at if known.result is not None else None,
+            "sentence": known.sentence,
+            "text": text(known.result) if known.result is not None else "",
+            "result": known.result.document() if known.result is not None else None,
+        }
+
+    def _unaskable(self, name: str) -> str:
+        return self._candidates.unaskable(name) if self._candidates is not None else ""
+
+    async def _decide(self, wanted: CanarySettings) -> None:
+        """Ask one candidate, then start its canary or say why it waits."""
+        name = wanted.canary.name
+        try:
+            await self.ask(name)
+        except NothingToAsk as problem:
+            self._known[name] = PreflightStanding(at=time.time(), problem=str(problem))
+        except StoreDown as problem:
+            log.warning("preflight.not_asked", canary=name, problem=str(problem))
+            self._due[name] = time.monotonic() + SOON_S
+            return
+        except Exception as problem:
+            log.exception("preflight.crashed", canary=name)
+            self._known[name] = PreflightStanding(at=time.time(), problem=f"internal error: {problem!r}")
+        try:
+            await asyncio.to_thread(self._settle, wanted, self._known[name])
+        except StoreDown as problem:
+            log.warning("preflight.not_stored", canary=name, problem=str(problem))
+            self._due[name] = time.monotonic() + SOON_S
+
+    def _settle(self, wanted: CanarySettings, standing: PreflightStanding) -> None:
+        """Start the canary, or say why it waits, unless somebody else did meanwhile. May raise StoreDown."""
+        name, now = wanted.canary.name, standing.at
+        steps, sentence = wanted.canary.steps, standing.sentence
+
+        def after(state: State) -> State:
+            if not _waits(wanted, state):
+                return state
+            if standing.failed:
+                return transitions.awaiting(state, reason=sentence)
+            return transitions.start(state, steps, now=now)
+
+        action = _FAILED if standing.failed else "start"
+        self._rollouts.change(name, Act(at=now, action=action, who=CONFIG, reason=sentence), after)
+        self._rollouts.fix_rubric(wanted, now)
+
+
+def _waits(wanted: CanarySettings, state: State | None) -> bool:
+    """True for a canary that starts by itself and waits for its preflight."""
+    if state is None or state.state != "waiting" or wanted.canary.start_by_hand:
+        return False
+    return state.reason.startswith(("preflight:", _FAILED))
