@@ -1,4 +1,4 @@
-"""The candidates of the config as the admin process asks them in a preflight, with their entries' credentials."""
+"""The candidates of the config, as the admin process asks them in a preflight."""
 
 from collections.abc import Callable
 
