@@ -19,6 +19,7 @@ from proxy.headers import PROTOCOLS, quoted, to_provider, without, without_key
 from proxy.output import OutputRequest
 from proxy.routes import ArmTarget
 from proxy.splice import TooIntricate, insert_first, replace_value
+from routing.request_changes import RequestChanges
 
 _decode_options = msgspec.json.Decoder(dict[str, Any] | None).decode
 _INCLUDE_USAGE = b'{"include_usage":true}'
@@ -62,8 +63,7 @@ def upstream_request(
                 query = with_model(query, quoted(arm_target.model).encode())
             else:
                 body = _with_model(call.route.operation, arm_target.model, body)
-        ask_usage = ask_usage and not _settles_usage(arm_target)
-        if ask_usage and (asking := _asking_for_usage(call, facts, body)):
+        if ask_usage and (asking := _asking_for_usage(call, facts, body, arm_target.request)):
             body, injected, hides_usage = asking, True, True
     headers = to_provider(call.headers, arm_target.provider, identity=hides_usage)
     if written.differs is not None:
@@ -134,11 +134,8 @@ def _protocols(call: Call) -> list[tuple[bytes, bytes]]:
     return [(PROTOCOLS, protocols)] if protocols else []
 
 
-def _settles_usage(arm_target: ArmTarget) -> bool:
+def _settles_usage(changes: RequestChanges) -> bool:
     """True when the arm's `request:` says whether its streams are asked for usage."""
-    changes = arm_target.request
-    if not changes:
-        return False
     names = (*changes.remove, *[name for name, _ in (*changes.rename, *changes.set)])
     return "stream_options" in names or "stream_options.include_usage" in names
 
@@ -151,9 +148,11 @@ def _asks_for_usage(facts: RequestFacts) -> bool:
     return options is not None and options.get("include_usage") is True
 
 
-def _asking_for_usage(call: Call, facts: RequestFacts, body: bytes) -> bytes | None:
-    """The body with a request for usage; None when unnecessary or outside a canary."""
+def _asking_for_usage(call: Call, facts: RequestFacts, body: bytes, changes: RequestChanges) -> bytes | None:
+    """The body with a request for usage; None when unnecessary, outside a canary, or settled by the arm."""
     if call.trial is None or not facts.stream or not call.route.operation.injects_usage:
+        return None
+    if changes and _settles_usage(changes):
         return None
     if facts.own_data:
         return None  # Azure refuses both together
