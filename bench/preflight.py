@@ -90,33 +90,32 @@ async def _asked(client: ArmClient, requests: Sequence[WireRequest], within_s: f
 
 
 async def _offered(client: ArmClient, found: _Found, within_s: float) -> tuple[_Found, list[str]]:
-    """The replies without those to operations that the baseline refuses too, and a sentence for each.
-
-    A baseline that cannot be asked is taken to refuse what providers answer to a missing operation, as long
-    as the candidate has another one.
-    """
+    """The replies without those to operations that the baseline refuses too, and a sentence for each. If none
+    were left, all are: then it is not the operation that is refused."""
     works = any(reply.taken and reply.operation not in COUNTING for _, reply in found)
     counted, notes = [], []
     for request, reply in found:
         says = ""
-        if reply.refused:
+        if reply.status in NOT_OFFERED:
             says = await _without_baseline(client, request, reply, within_s, works=works)
         if says:
             notes.append(f"{reply.operation} does not count: {says}")
         else:
             counted.append((request, reply))
-    return counted, notes
+    return (counted, notes) if counted else (found, [])
 
 
 async def _without_baseline(
     client: ArmClient, request: WireRequest, reply: ArmReply, within_s: float, *, works: bool
 ) -> str:
-    """Why a refused operation is none that callers use; "" when the baseline takes it."""
+    """Why a refused operation is none that callers use; "" when the baseline takes it, or when it cannot be
+    asked and no other operation works."""
     try:
         baseline = await client.ask(request, client.trial.baseline, within_s=within_s)
     except NoKey:
-        return f"refused ({reply.message}), and others work" if works and reply.status in NOT_OFFERED else ""
-    return f"the baseline refuses it too ({baseline.message})" if baseline.refused and works else ""
+        return f"refused ({reply.message}), and others work" if works else ""
+    refused = baseline.status in NOT_OFFERED
+    return f"the baseline refuses it too ({baseline.message})" if refused else ""
 
 
 async def _result(client: ArmClient, found: _Found, within_s: float, notes: Sequence[str]) -> Preflight:

@@ -168,7 +168,7 @@ def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
     share = words.percent(canary["share"])
     match canary["state"]:
         case "waiting":
-            return "Not started yet. Everybody gets the baseline."
+            return _ended(f"Not started yet. Everybody gets the baseline. {_capitalized(canary['reason'])}")
         case "ended":
             return "Ended. Everybody gets the baseline."
         case "rolled_back":

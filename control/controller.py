@@ -124,8 +124,8 @@ class Controller:
         last: Plan = NO_PLAN,
     ) -> None:
         """`candidates` are asked before canaries start by themselves. `last` is the plan in force until the
-        store answers. `own_url` is the page's address where the config names none. `troubles` says what else
-        does not work in this process.
+        store answers; `own_url` is the page's address where the config names none; `troubles` says what
+        else does not work in this process.
         """
         self.source, self.leader, self.publisher = source, leader, publisher
         self.settings = settings

@@ -1,6 +1,8 @@
-"""The candidates of the config, as the admin process asks them in a preflight."""
+"""The candidates of the config, as the admin process asks them: with their entries' credentials only."""
 
+import asyncio
 from collections.abc import Callable
+from importlib import import_module
 
 from bench.preflight_result import Preflight
 from canary.config import Config
@@ -31,7 +33,9 @@ class ConfiguredCandidates:
 
     async def ask(self, name: str) -> Preflight:
         """Ask it. Raises NothingToAsk."""
-        # The proxy's code takes a while to import, and most admin processes never ask.
+        # The proxy's code takes a while to import, and most admin processes never ask: not on the event loop.
+        await asyncio.to_thread(import_module, "bench.preflight")
+        await asyncio.to_thread(import_module, "canary.programs.wiring")
         from bench.arm_client import ArmClient
         from bench.preflight import preflight_of_operations
         from bench.preflight_result import NothingToAsk
@@ -41,5 +45,10 @@ class ConfiguredCandidates:
         if problem := self.unaskable(name):
             raise NothingToAsk(problem)
         known = routes(self._config(), {})
-        async with ArmClient(known, known.trials[name], Credentials(), {}) as client:
-            return await preflight_of_operations(client, within_s=WITHIN_S)
+        arms = (known.trials[name].baseline.provider, known.trials[name].candidate.provider)
+        credentials = await asyncio.to_thread(Credentials.ready, arms)
+        try:
+            async with ArmClient(known, known.trials[name], credentials, {}) as client:
+                return await preflight_of_operations(client, within_s=WITHIN_S)
+        finally:
+            credentials.close()
