@@ -23,8 +23,9 @@ _MOST_TAGS = 256
 class Call(msgspec.Struct, kw_only=True):
     """One request. `at` and `mono` are the moment of its last byte, or of its head for pass-through requests.
 
-    `upgrades`: the request asks for a WebSocket. `sample`: set when the exchange is captured. `unit`: the
-    sticky identity, from the first source in the canary's order that has one.
+    `upgrades`: the request asks for a WebSocket. `messages`: the route of its messages, where each is a
+    request that a canary may take. `sample`: set when the exchange is captured. `unit`: the sticky identity,
+    from the first source in the canary's order that has one.
     """
 
     method: str
@@ -40,6 +41,7 @@ class Call(msgspec.Struct, kw_only=True):
     at: float
     mono: float
     upgrades: bool = False
+    messages: Route | None = None
     sample: CaptureSample | None = None
 
     def text(self, name: bytes) -> str:
@@ -88,8 +90,12 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
     body: bytes | AsyncIterator[bytes]
     facts: RequestFacts | None = None
     upgrades = incoming.upgrades and incoming.method == "GET" and named[b"upgrade"].lower() == b"websocket"
+    messages = None
     if upgrades:
         body = b""
+        messages = _messages(incoming, routes, named)
+        if messages is not None:
+            headers = [header for header in headers if header[0] != b"sec-websocket-extensions"]
         if route.operation.model_in == "query":
             facts = facts_of_session(incoming.query, named)
     elif route.operation.canary and b"content-encoding" not in named and _is_json(named):
@@ -115,6 +121,33 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
         at=time.time(),
         mono=time.monotonic(),
         upgrades=upgrades,
+        messages=messages,
+    )
+
+
+def _messages(incoming: Incoming, routes: Routes, named: Mapping[bytes, bytes]) -> Route | None:
+    """The route of a WebSocket's messages; None where they are no requests that a canary may take."""
+    route = routes.route("POST", incoming.path, incoming.query, named)
+    return route if route.operation.over_socket and routes.may_take(route) else None
+
+
+def message_call(handshake: Call, routes: Routes, body: bytes) -> Call:
+    """The call of one message on a WebSocket. Its headers are those of the handshake."""
+    route, named = handshake.messages or handshake.route, handshake.named
+    facts = facts_of(route, body) or NO_FACTS
+    trial = routes.trial(route, facts.model, named, handshake.tags)
+    return msgspec.structs.replace(
+        handshake,
+        method="POST",
+        route=route,
+        body=body,
+        facts=msgspec.structs.replace(facts, stream=True),
+        trial=trial,
+        unit=_unit(trial.canary.unit_from, named, facts) if trial is not None else None,
+        at=time.time(),
+        mono=time.monotonic(),
+        upgrades=False,
+        messages=None,
     )
 
 

@@ -23,6 +23,7 @@ from proxy.pins import Pins
 from proxy.realtime.session import Session
 from proxy.record import Record, Recorder
 from proxy.request import upstream_request
+from proxy.responses_socket import ResponsesSocket
 from proxy.routes import ArmTarget, Routes, Trial
 from proxy.server import Incoming
 from proxy.session_attempt import open_session
@@ -82,7 +83,7 @@ class Exchanges:
         if not self._has_room(call):
             raise overload()
         record.begin(call)
-        assignment = self._assign(call, record)
+        assignment = self._assign(call, record, call.stateful)
         record.assign(assignment)
         if call.trial is not None and not call.upgrades:
             self.recorder.in_flight.opened(record)
@@ -90,7 +91,10 @@ class Exchanges:
             call.sample = self.recorder.captures.drawn(call, record.exchange_id)
         attempt = await self._ask(call, assignment, record)
         if attempt.session is not None and attempt.failure is None:
-            await _converse(incoming, record, attempt, attempt.session)
+            if call.messages is not None:
+                await self._serve_socket(incoming, call, record, attempt, attempt.session)
+            else:
+                await _converse(incoming, record, attempt, attempt.session)
         elif attempt.response is None:
             _no_answer(incoming, record, attempt)
         else:
@@ -102,7 +106,7 @@ class Exchanges:
         target = self.routes.plain(call.route.provider) if call.trial is None else call.trial.baseline
         return self.upstreams.free_slots(target.key) > 0
 
-    def _assign(self, call: Call, record: Record) -> Assignment:
+    def _assign(self, call: Call, record: Record, stateful: bool) -> Assignment:
         trial = call.trial
         if trial is None:
             return Assignment(arm="baseline", reason="no_plan")
@@ -111,7 +115,7 @@ class Exchanges:
             self.plan().state_of(trial.canary.name, trial.definition),
             key=self.assignment_key,
             unit=call.unit,
-            stateful=call.stateful,
+            stateful=stateful,
             pin=self.pins.asked(call.named),
             draw=int.from_bytes(record.serial[:4], "big"),
         )
@@ -167,6 +171,23 @@ class Exchanges:
         if not may_have_begun(trial.canary, state, key=self.assignment_key, unit=call.unit):
             return False
         return self.upstreams.free_slots(trial.candidate.key) > 0 and trial.breaker.allows(time.monotonic())
+
+    async def _serve_socket(
+        self, incoming: Incoming, call: Call, record: Record, attempt: Attempt, session: Session
+    ) -> None:
+        """Relay a socket whose messages are requests. `record` is the connection's, outside any canary."""
+        socket = ResponsesSocket(
+            call,
+            session.provider,
+            routes=lambda: self.routes,
+            upstreams=self.upstreams,
+            recorder=self.recorder,
+            credentials=self.credentials,
+            assign=self._assign,
+            idle_s=attempt.target.timeout.idle_s,
+        )
+        incoming.switch(to_caller(session.handshake, our_headers(record, attempt)))
+        await socket.run(incoming, _ending_of(record, attempt))
 
     async def _attempt(self, call: Call, target: ArmTarget, record: Record) -> Attempt:
         """Send the request to one arm and wait for the head."""
@@ -265,6 +286,12 @@ async def _relay(incoming: Incoming, record: Record, attempt: Attempt) -> None:
 
 async def _converse(incoming: Incoming, record: Record, attempt: Attempt, session: Session) -> None:
     """Relay a session. Its outcome is recorded when it ends, before the caller sees the end."""
+    incoming.switch(to_caller(session.handshake, our_headers(record, attempt)))
+    await session.run(incoming, _ending_of(record, attempt))
+
+
+def _ending_of(record: Record, attempt: Attempt) -> Callable[[ErrorType | None], None]:
+    """What records a WebSocket's end."""
 
     def ended(failure: ErrorType | None) -> None:
         if failure == "aborted":
@@ -273,8 +300,7 @@ async def _converse(incoming: Incoming, record: Record, attempt: Attempt, sessio
             attempt.failure = failure
             record.finish(attempt)
 
-    incoming.switch(to_caller(session.handshake, our_headers(record, attempt)))
-    await session.run(incoming, ended)
+    return ended
 
 
 def _no_answer(incoming: Incoming, record: Record, attempt: Attempt) -> None:

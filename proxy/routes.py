@@ -121,6 +121,7 @@ class Routes:
             for provider in providers.values()
         }
         self._known: dict[tuple[str, str, Spoken], Route] = {}
+        self._baselines = {trial.baseline.provider.name for trial in trials}
         self._by_model: dict[tuple[str, str], list[Trial]] = {}
         for trial in trials:
             for model in trial.canary.match.models or ("",):
@@ -129,6 +130,10 @@ class Routes:
     def plain(self, provider: Provider) -> ArmTarget:
         """Return the target of requests without a canary."""
         return self._plain[provider.name]
+
+    def may_take(self, route: Route) -> bool:
+        """True when a canary may take requests of this route, whatever they hold."""
+        return route.operation.canary and route.provider.name in self._baselines
 
     def route(self, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> Route:
         """Find the provider for a raw path. Raises Refused (404), naming the valid paths."""

@@ -197,6 +197,7 @@ _OPERATIONS = {
         read_json=responses.read_json,
         output=_RESPONSES,
         creates_state=True,
+        over_socket=True,
     ),
     "/embeddings": Operation(name="embeddings", streams=False, read_json=read_json),
 }

@@ -102,6 +102,8 @@ class Operation:
     name: str
     canary: bool = True
     model_in: ModelPlace = "body"
+    over_socket: bool = False
+    """A WebSocket to the operation's path takes its requests as messages (OpenAI's responses)."""
     needs_model: bool = False
     """A body without a model is not for a canary: it names an agent instead (Gemini's interactions)."""
     repeats_model: bool = False

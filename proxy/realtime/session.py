@@ -70,6 +70,11 @@ class Session:
         self._on_end: Callable[[ErrorType | None], None] | None = None
 
     @property
+    def provider(self) -> SessionStream:
+        """The provider's side, for another relay than `run`."""
+        return self._provider
+
+    @property
     def usage(self) -> Usage | None:
         """The tokens of all responses so far; `estimated` when some may be missing."""
         events = self.events

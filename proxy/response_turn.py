@@ -1,0 +1,147 @@
+"""One response of a WebSocket: its exchange, its attempt, and the line that makes it. Sends nothing."""
+
+import time
+from time import monotonic
+
+import msgspec
+
+from proxy.answer_recorder import AnswerRecorder
+from proxy.attempt import Attempt, status_failure
+from proxy.call import Call
+from proxy.dialects.operation import UNREADABLE
+from proxy.output import CollectedOutput
+from proxy.provider_lines import ProviderLine
+from proxy.reading import Reader, reader_for
+from proxy.realtime.frames import TEXT
+from proxy.realtime.messages import Piece
+from proxy.record import Record, Recorder
+from proxy.request import UpstreamRequest
+from proxy.routes import ArmTarget
+from records.outcome import ErrorType
+from routing.assign import Assignment
+
+ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
+_REFUSALS = frozenset({"error", "response.failed"})
+
+
+class _Response(msgspec.Struct):
+    id: str | None = None
+
+
+class SocketMessage(msgspec.Struct):
+    """A message of either side, as far as its relay must know it.
+
+    `stream_id` names a lane, in which responses follow one another. `status` is that of an error.
+    """
+
+    type: str = ""
+    stream_id: str | None = None
+    status: int | None = None
+    previous_response_id: str | None = None
+    response: _Response | None = None
+
+    @property
+    def lane(self) -> str:
+        return self.stream_id or ""
+
+    @property
+    def response_id(self) -> str:
+        return (self.response.id if self.response is not None else None) or ""
+
+
+_decode = msgspec.json.Decoder(SocketMessage).decode
+
+
+def message_in(piece: Piece) -> SocketMessage:
+    """A message's members; none of them where it is no event."""
+    try:
+        return _decode(piece.data) if piece.opcode == TEXT else SocketMessage()
+    except UNREADABLE:
+        return SocketMessage()
+
+
+class ResponseTurn:
+    """One response under way.
+
+    `piece` is the caller's message. `covered`: the baseline answers if the candidate refuses. `began`: an
+    event has come.
+    """
+
+    __slots__ = ("assignment", "attempt", "began", "call", "covered", "lane", "line", "piece", "record")
+
+    def __init__(self, call: Call, record: Record, assignment: Assignment, piece: Piece, lane: str) -> None:
+        self.call = call
+        self.record = record
+        self.assignment = assignment
+        self.piece = piece
+        self.lane = lane
+        self.covered = self.began = False
+        self.line: ProviderLine | None = None
+        self.attempt: Attempt
+
+    def start(self, target: ArmTarget) -> Attempt:
+        """Begin an attempt at one arm."""
+        attempt = self.attempt = Attempt(target)
+        self.began = False
+        self.record.attempts.append(attempt)
+        return attempt
+
+    def prepare(self, request: UpstreamRequest) -> None:
+        """Make the attempt ready for the events of its response."""
+        attempt = self.attempt
+        attempt.adapted = request.adapted
+        attempt.output_request = request.output
+        attempt.output = CollectedOutput() if request.output is not None else None
+        attempt.recorder = AnswerRecorder() if self.call.sample is not None else None
+        attempt.reader = self._reader()
+
+    def note(self, message: SocketMessage, data: bytes) -> None:
+        """Read an event. An error that comes first is a refusal."""
+        attempt, now = self.attempt, monotonic()
+        if not self.began:
+            self.began = True
+            attempt.first_byte_at = now
+            if message.type in _REFUSALS:
+                attempt.failure = _refusal(message.status, candidate=self.covered)
+        attempt.reader.feed(b"data: " + data.replace(b"\n", b" ") + b"\n\n", now)
+
+    async def end(self) -> None:
+        """Record a response whose last event is in."""
+        attempt = self.attempt
+        _, wrong = attempt.reader.finish()
+        attempt.failure = attempt.failure or wrong
+        attempt.ended = True
+        await self.record.examine(attempt)
+        self.record.finish(attempt)
+
+    def successor(self, recorder: Recorder) -> "ResponseTurn":
+        """A response that follows one that was steered, with its settings and at its arm."""
+        call = msgspec.structs.replace(self.call, at=time.time(), mono=monotonic(), sample=None)
+        record = recorder.open()
+        record.begin(call)
+        record.assign(self.assignment)
+        turn = ResponseTurn(call, record, self.assignment, self.piece, self.lane)
+        turn.line = self.line
+        turn.start(self.attempt.target)
+        turn.attempt.reader = turn._reader()
+        if call.trial is not None:
+            recorder.in_flight.opened(record)
+        return turn
+
+    def _reader(self) -> Reader:
+        """The reader of a stream, as which a response's messages are read."""
+        recorder = self.attempt.recorder
+        return reader_for(
+            self.call.route.operation,
+            status=200,
+            content_type=b"text/event-stream",
+            encoding=b"",
+            strip=False,
+            around=recorder.around if recorder is not None else None,
+            output=self.attempt.output,
+        )
+
+
+def _refusal(status: int | None, *, candidate: bool) -> ErrorType:
+    failure = status_failure(status, candidate=candidate) if status is not None else None
+    return failure or "provider_stream_error"

@@ -1,0 +1,353 @@
+"""OpenAI's responses over one WebSocket: each `response.create` of the caller is an exchange of its own.
+
+The upgrade has gone to the entry of the caller's path, whose 101 the caller has (ADR 11). This first line
+also serves a candidate at the same entry; one at another entry gets a line with its first response.
+
+    the caller's message          goes to
+    response.create               the line of the assigned arm, with the arm's model and changes
+    any other message             the line that made the response it names, else the first line
+    ping, pong, close             the first line
+
+    a line's message              means
+    an error as the first event   a refusal: the baseline is asked, where it covers the candidate
+    an end (`ENDS`)               the exchange is recorded, then the message goes out
+    response.created, unasked     another exchange: the successor of a response that was steered
+
+Messages without a change go on byte for byte. Where a line ends in the middle of a response, so does the
+caller's connection.
+"""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+import msgspec
+
+from proxy.call import Call, message_call
+from proxy.credentials import Credentials, NoCredential
+from proxy.errors import Refused, error_body
+from proxy.foreign_state import names_state
+from proxy.provider_lines import ProviderLine, ProviderLines
+from proxy.realtime.frames import CLOSE, PING, PONG
+from proxy.realtime.messages import MessageCutter, Piece, frame
+from proxy.realtime.session import SessionStream
+from proxy.record import Record, Recorder
+from proxy.request import UpstreamRequest, upstream_request
+from proxy.response_turn import ENDS, ResponseTurn, SocketMessage, message_in
+from proxy.routes import ArmTarget, Routes, Trial
+from proxy.upstream import UpstreamError, Upstreams
+from records.outcome import ErrorType
+from routing.assign import Assignment
+
+_TOO_LARGE = (1009).to_bytes(2, "big")
+
+
+class ResponsesSocket:
+    """The relay of one connection. Call `run` once.
+
+    `assign` chooses the arm of a call; its last argument says whether the call is stateful.
+    """
+
+    def __init__(
+        self,
+        handshake: Call,
+        provider: SessionStream,
+        *,
+        routes: Callable[[], Routes],
+        upstreams: Upstreams,
+        recorder: Recorder,
+        credentials: Credentials,
+        assign: Callable[[Call, Record, bool], Assignment],
+        idle_s: float,
+    ) -> None:
+        self._handshake = handshake
+        self._routes = routes
+        self._recorder = recorder
+        self._credentials = credentials
+        self._assign = assign
+        self._idle_s = idle_s
+        self._lines = ProviderLines(upstreams, ProviderLine(handshake.route.provider.name, provider))
+        self._turns: list[ResponseTurn] = []
+        self._last: dict[str, ResponseTurn] = {}  # by lane
+        self._active_at = monotonic()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failure: ErrorType | None = None
+        self._caller: SessionStream
+
+    async def run(self, caller: SessionStream, on_end: Callable[[ErrorType | None], None]) -> None:
+        """Relay until a side is done, then close all; on cancellation, abort all.
+
+        `on_end` is called once with the connection's error type, before the caller sees the end.
+        """
+        self._caller = caller
+        try:
+            await self._relay_all()
+        except BaseException as ended:
+            self._end_turns("aborted")
+            if isinstance(ended, asyncio.CancelledError):
+                on_end("aborted")
+                caller.abort()
+            self._lines.abort()
+            raise
+        self._end_turns(self._failure or "aborted")
+        on_end(self._failure)
+        self._lines.close()
+        caller.close()
+
+    async def _relay_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for side in (self._upward(), self._downward(), self._silence()):
+                self._tasks.append(group.create_task(side))
+            for task in self._tasks:  # the first to end ends the others
+                task.add_done_callback(lambda _: self._stop())
+
+    def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    # From the caller
+
+    async def _upward(self) -> None:
+        cutter = MessageCutter()
+        while data := await self._caller.read():
+            self._active_at = monotonic()
+            for piece in cutter.feed(data):
+                await self._forward(piece)
+            if cutter.lost:
+                self._caller.write(frame(_TOO_LARGE, opcode=CLOSE, to_provider=False))
+                self._failure = "caller_too_large"
+                return
+        self._left()
+
+    async def _forward(self, piece: Piece) -> None:
+        message = message_in(piece)
+        if message.type == "response.create":
+            await self._ask(piece, message)
+            return
+        if piece.opcode == CLOSE:
+            self._left()
+        line = self._lines.maker_of(message.previous_response_id)
+        line.stream.write(piece.raw)
+        await line.stream.drain()
+
+    def _left(self) -> None:
+        """The caller has gone, or says farewell: what is under way is aborted."""
+        if self._turns:
+            self._failure = "aborted"
+            self._end_turns("aborted")
+
+    async def _ask(self, piece: Piece, message: SocketMessage) -> None:
+        """Begin an exchange, and send its request to the assigned arm."""
+        call = message_call(self._handshake, self._routes(), piece.data)
+        made_by = self._lines.maker_of(message.previous_response_id)
+        stateful = call.stateful and made_by is self._lines.first
+        record = self._recorder.open()
+        record.begin(call)
+        assignment = self._assign(call, record, stateful)
+        record.assign(assignment)
+        turn = ResponseTurn(call, record, assignment, piece, message.lane)
+        if call.trial is None:
+            await self._send(turn, self._routes().plain(call.route.provider))
+        else:
+            await self._send_to_arm(turn, call.trial)
+
+    async def _send_to_arm(self, turn: ResponseTurn, trial: Trial) -> None:
+        captures, record, assignment = self._recorder.captures, turn.record, turn.assignment
+        self._recorder.in_flight.opened(record)
+        if trial.capture is not None and captures is not None:
+            turn.call.sample = captures.drawn(turn.call, record.exchange_id)
+        is_ours = assignment.arm == "candidate" and assignment.reason != "pinned"
+        turn.covered = trial.canary.fall_back and is_ours
+        if turn.covered and not trial.breaker.allows(monotonic()):
+            await self._fall_back(turn, trial, "breaker_open")
+        else:
+            await self._send(turn, trial.target(assignment.arm))
+
+    async def _send(self, turn: ResponseTurn, target: ArmTarget) -> None:
+        """Send a turn's request to one arm. An arm that cannot be reached has failed."""
+        turn.start(target)
+        self._turns.append(turn)
+        try:
+            request = upstream_request(turn.call, target, self._credentials)
+            turn.line = await self._line(target, request)
+        except Refused as refusal:
+            self._turns.remove(turn)
+            turn.record.refuse(refusal.error_type)
+            self._say(turn, refusal.status, refusal.message, refusal.error_type)
+        except NoCredential:
+            await self._failed(turn, "proxy_no_credential")
+        except UpstreamError as failure:
+            await self._failed(turn, failure.error_type)
+        else:
+            turn.prepare(request)
+            turn.record.sent_at = turn.record.sent_at or monotonic()
+            if turn in self._turns:  # the connection may have ended meanwhile
+                await turn.line.ask(turn.piece, request)
+
+    async def _line(self, target: ArmTarget, request: UpstreamRequest) -> ProviderLine:
+        """The line to an arm's entry. Raises UpstreamError."""
+        line = self._lines.known(target)
+        if line is None:
+            line = await self._lines.open(target, request)
+            self._tasks.append(self._group.create_task(self._beside(line)))
+        return line
+
+    # Failures
+
+    async def _failed(self, turn: ResponseTurn, failure: ErrorType) -> None:
+        """An arm failed before its first event: ask the baseline where it covers that, else say so."""
+        trial = turn.call.trial
+        if turn not in self._turns:
+            return  # the connection has ended meanwhile
+        self._turns.remove(turn)
+        turn.attempt.failure = failure
+        if turn.covered and trial is not None:
+            trial.breaker.ended(turn.attempt.failure, monotonic())
+            await self._fall_back(turn, trial, failure)
+            return
+        turn.record.finish(turn.attempt)
+        status = 504 if failure == "provider_timeout" else 502
+        self._say(turn, status, f"the provider did not answer ({failure})", failure)
+
+    async def _ask_other(self, turn: ResponseTurn, trial: Trial) -> None:
+        """Ask the baseline for a response that goes on from state which the candidate cannot read."""
+        self._turns.remove(turn)
+        trial.breaker.ended(turn.attempt.failure, monotonic())
+        turn.covered = False
+        turn.record.asks_other_arm(True)
+        await self._send(turn, trial.baseline)
+
+    async def _fall_back(self, turn: ResponseTurn, trial: Trial, failure: ErrorType) -> None:
+        turn.record.fell_back = failure
+        turn.covered = False
+        await self._send(turn, trial.baseline)
+
+    def _say(self, turn: ResponseTurn, status: int, message: str, code: str) -> None:
+        """Answer a `response.create` with an error event of our own."""
+        error = msgspec.json.decode(error_body("openai", status, message, code))
+        lane = {"stream_id": turn.lane} if turn.lane else {}
+        event = msgspec.json.encode({"type": "error", "status": status, **error, **lane})
+        self._caller.write(frame(event, to_provider=False))
+
+    # From the providers
+
+    async def _downward(self) -> None:
+        """Relay the first line; its end is the connection's."""
+        broke = await self._relay(self._lines.first)
+        if self._failure is None:
+            self._failure = broke
+
+    async def _beside(self, line: ProviderLine) -> None:
+        """Relay the line of a candidate at another entry. Its end is the connection's only in a response."""
+        broke = await self._relay(line) or "provider_truncated"
+        self._lines.drop(line)
+        for turn in [turn for turn in self._turns if turn.line is line]:
+            if turn.began:
+                self._failure = broke
+                self._stop()
+                return
+            await self._failed(turn, broke)
+
+    async def _relay(self, line: ProviderLine) -> ErrorType | None:
+        """Relay a line to its end; the error type of a connection that broke, None after a close frame."""
+        try:
+            while data := await line.stream.read():
+                self._active_at = monotonic()
+                for piece in line.cutter.feed(data):
+                    await self._came(line, piece)
+                    if piece.opcode == CLOSE:
+                        return None
+                if line.cutter.lost:
+                    return "provider_malformed"
+        except UpstreamError as broken:
+            return broken.error_type
+        return "provider_truncated"
+
+    async def _came(self, line: ProviderLine, piece: Piece) -> None:
+        if piece.opcode >= CLOSE:
+            self._control(line, piece)
+            return
+        message = message_in(piece)
+        turn = self._turn(line, message)
+        if turn is not None and await self._is_refused(turn, message, piece):
+            return
+        self._caller.write(piece.raw)
+        await self._caller.drain()
+
+    def _control(self, line: ProviderLine, piece: Piece) -> None:
+        """Pass on the first line's control frames; answer those of the others."""
+        if line is self._lines.first:
+            if piece.opcode == CLOSE:
+                self._end_turns("provider_truncated")
+            self._caller.write(piece.raw)
+        elif piece.opcode == PING:
+            line.stream.write(frame(piece.data, opcode=PONG, to_provider=True))
+
+    def _turn(self, line: ProviderLine, message: SocketMessage) -> ResponseTurn | None:
+        """The turn to which an event belongs: the oldest of its lane."""
+        for turn in self._turns:
+            if turn.line is line and turn.lane == message.lane:
+                return turn
+        before = self._last.get(message.lane)
+        if message.type != "response.created" or before is None or before.line is not line:
+            return None
+        self._turns.append(before.successor(self._recorder))
+        return self._turns[-1]
+
+    async def _is_refused(self, turn: ResponseTurn, message: SocketMessage, piece: Piece) -> bool:
+        """Read a turn's event; True for a candidate's refusal, for which the baseline is asked instead."""
+        turn.note(message, piece.data)
+        trial = turn.call.trial
+        if turn.covered and trial is not None and turn.attempt.failure is not None:
+            if _is_foreign(turn, trial, piece):
+                await self._ask_other(turn, trial)
+            else:
+                await self._failed(turn, turn.attempt.failure)
+            return True
+        if turn.covered and trial is not None:
+            trial.breaker.ended(turn.attempt.failure, monotonic())
+            turn.covered = False
+        if message.type in ENDS:
+            self._remember(turn, message)
+            await turn.end()
+        return False
+
+    def _remember(self, turn: ResponseTurn, message: SocketMessage) -> None:
+        """Remember who made a response that has ended, for what follows it."""
+        self._turns.remove(turn)
+        self._last[turn.lane] = turn
+        if message.response_id and turn.line is not None:
+            self._lines.remember(message.response_id, turn.line)
+
+    # The end
+
+    async def _silence(self) -> None:
+        """Return after `idle_s` without a byte either way."""
+        quiet_s = 0.0
+        while quiet_s < self._idle_s:
+            await asyncio.sleep(self._idle_s - quiet_s)
+            quiet_s = monotonic() - self._active_at
+        if self._turns:
+            self._failure = "provider_timeout"
+
+    def _end_turns(self, failure: ErrorType) -> None:
+        """Record the responses that are still under way."""
+        turns, self._turns = self._turns, []
+        for turn in turns:
+            trial = turn.call.trial
+            if failure == "aborted":
+                if turn.covered and trial is not None:
+                    trial.breaker.abandoned()
+                turn.record.abort()
+                continue
+            turn.attempt.failure = turn.attempt.failure or failure
+            if turn.covered and trial is not None:
+                trial.breaker.ended(turn.attempt.failure, monotonic())
+            turn.record.finish(turn.attempt)
+
+
+def _is_foreign(turn: ResponseTurn, trial: Trial, refusal: Piece) -> bool:
+    """True when the candidate refused a request for state that it cannot read."""
+    body = turn.call.body
+    return not trial.shares_state and isinstance(body, bytes) and names_state(refusal.data, body)
