@@ -37,7 +37,7 @@ _NAMED_BY: tuple[tuple[bytes, bytes], ...] = (
     ),
     (rb'"previous_response_id"\s*:\s*"', rb"previous_response_not_found|previous response.{0,99}?not found"),
     (
-        rb'"previous_interaction_id"\s*:\s*"',
+        rb'"(?:previous_interaction_id|continuation_token)"\s*:\s*"',
         rb"interaction.{0,99}?(?:not (?:found|exist)|permission|invalid)",
     ),
     (rb'"cached_?content"\s*:\s*"', rb"cached.?content.{0,99}?(?:not (?:found|exist)|denied)"),

@@ -9,14 +9,15 @@ import httpx2
 
 from demo.account_state import REDACT
 
-Form = Literal["reasoning", "stored", "thinking", "redacted", "thoughts"]
-FORMS: tuple[Form, ...] = ("reasoning", "stored", "thinking", "redacted", "thoughts")
+Form = Literal["reasoning", "stored", "thinking", "redacted", "thoughts", "interaction"]
+FORMS: tuple[Form, ...] = ("reasoning", "stored", "thinking", "redacted", "thoughts", "interaction")
 CANARY_OF: Mapping[Form, str] = {
     "reasoning": "by-openai",
     "stored": "by-openai",
     "thinking": "by-anthropic",
     "redacted": "by-anthropic",
     "thoughts": "by-gemini",
+    "interaction": "by-gemini",
 }
 CONFIG = """
 providers:
@@ -78,7 +79,7 @@ class Conversation:
         key = {"authorization": "Bearer sk-caller"}
         if self.form in ("thinking", "redacted"):
             key = {"x-api-key": "sk-ant-caller", "anthropic-version": "2023-06-01"}
-        if self.form == "thoughts":
+        if self.form in ("thoughts", "interaction"):
             key = {"x-goog-api-key": "g-caller"}
         return {"x-canary-unit": self.user, **key}
 
@@ -86,6 +87,11 @@ class Conversation:
         if self.form == "stored":
             body: dict[str, Any] = {"model": self.model, "input": text, "stream": self.stream}
             return "/v1/responses", body | ({"previous_response_id": self.previous} if self.previous else {})
+        if self.form == "interaction":
+            body = {"model": self.model, "input": text, "stream": self.stream}
+            return "/v1beta/interactions", body | (
+                {"previous_interaction_id": self.previous} if self.previous else {}
+            )
         if self.form == "thoughts":
             self.history.append({"role": "user", "parts": [{"text": text}]})
             method = "streamGenerateContent?alt=sse" if self.stream else "generateContent"
@@ -109,6 +115,9 @@ class Conversation:
             response = _last_event(answer)["response"] if self.stream else answer.json()
             self.previous = response["id"]
             self.history += response["output"]
+        elif self.form == "interaction":
+            done = _last_event(answer)["interaction"] if self.stream else answer.json()
+            self.previous = done["id"]
         elif self.form == "thoughts":
             chunks = list(_events(answer)) if self.stream else [answer.json()]
             parts = [part for chunk in chunks for part in chunk["candidates"][0]["content"]["parts"]]
