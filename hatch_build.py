@@ -19,6 +19,7 @@ COMPILED = [
     "proxy/event_template.py",
     "proxy/headers.py",
     "proxy/in_flight.py",
+    "proxy/own_answer.py",
     "proxy/pins.py",
     "proxy/reading.py",
     "proxy/record.py",
