@@ -79,6 +79,11 @@ class ArmClient:
         """Raise NoKey when neither the entry nor the environment has a credential."""
         self._callers_key(provider)
 
+    def concerns(self, request: WireRequest) -> bool:
+        """False for an operation that the candidate's entry has in no form, so that the canary leaves it."""
+        path, _, query = request.path.partition("?")
+        return self._route(path, query.encode(), {}).taken_by(self.trial.candidate)
+
     async def ask(self, request: WireRequest, target: ArmTarget, *, within_s: float) -> ArmReply:
         """Send one request and read its answer: a stream's first event, else the whole. Raises NoKey."""
         began = time.perf_counter()

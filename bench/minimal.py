@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from proxy.dialects import target_of
-from proxy.provider import Api
+from proxy.headers import quoted
+from proxy.provider import Api, Kind
 from records.capture import WireRequest
 
 FEW = 16
@@ -25,6 +26,8 @@ CHAT_PATHS: Mapping[Api, str] = {
 def operation_of(api: Api, path: str) -> str:
     """An operation's short name, for a path as callers write it."""
     path = path.partition("?")[0]
+    if path.startswith("/model/"):
+        return path.rpartition("/")[2]  # Bedrock's method
     return path.rpartition(":")[2] if api == "gemini" else target_of(api, path)
 
 
@@ -33,9 +36,9 @@ def chat_path(api: Api, model: str) -> str:
     return CHAT_PATHS[api].format(model)
 
 
-def minimal_requests(api: Api, model: str) -> Mapping[str, WireRequest]:
+def minimal_requests(api: Api, model: str, kind: Kind = "plain") -> Mapping[str, WireRequest]:
     """The requests by operation. OpenAI's chat has no limit of tokens: its name differs by model."""
-    bodies = _bodies(model)[api]
+    bodies = {**_bodies(model)[api], **(_on_bedrock(model) if kind == "bedrock" else {})}
     return {
         operation_of(api, path): WireRequest(path=path, body=msgspec.json.encode(body).decode())
         for path, body in bodies.items()
@@ -66,3 +69,10 @@ def _bodies(model: str) -> Mapping[Api, Mapping[str, Mapping[str, Any]]]:
             f"{gemini}:embedContent": {"content": content},
         },
     }
+
+
+def _on_bedrock(model: str) -> Mapping[str, Mapping[str, Any]]:
+    """Bedrock's own chat, which all of its models have. The bodies of InvokeModel are each model's own."""
+    messages = [{"role": "user", "content": [{"text": "ping"}]}]
+    body = {"messages": messages, "inferenceConfig": {"maxTokens": FEW}}
+    return {f"/model/{quoted(model)}/{method}": body for method in ("converse", "converse-stream")}

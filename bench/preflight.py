@@ -53,10 +53,12 @@ async def preflight_of_operations(client: ArmClient, *, within_s: float = WITHIN
     Without paths in `match`, a refused operation counts if the baseline takes it: a chat model has no
     embeddings. Raises NothingToAsk.
     """
-    canary, api = client.trial.canary, client.trial.baseline.provider.api
-    known = minimal_requests(api, next(iter(sorted(canary.match.models)), canary.baseline.model))
-    wanted = {operation_of(api, path) for path in canary.match.paths}
-    requests = [request for name, request in known.items() if not wanted or name in wanted]
+    canary, entry = client.trial.canary, client.trial.baseline.provider
+    model = next(iter(sorted(canary.match.models)), canary.baseline.model)
+    known = minimal_requests(entry.api, model, entry.kind)
+    wanted = {operation_of(entry.api, path) for path in canary.match.paths}
+    asked = [request for name, request in known.items() if not wanted or name in wanted]
+    requests = [request for request in asked if client.concerns(request)]
     _need(client, requests)
     found = await _asked(client, requests, within_s)
     notes = ["one minimal request of each operation was asked"]

@@ -48,8 +48,8 @@ async def probe(routes: Routes, credentials: Credentials, environment: Mapping[s
     known: dict[object, asyncio.Task[_Replies]] = {}
     found = []
     for trial in routes.trials.values():
-        requests = _requests(trial)
         async with ArmClient(routes, trial, credentials, environment) as client:
+            requests = {name: each for name, each in _requests(trial).items() if client.concerns(each)}
             tasks = [_once(known, client, target, requests) for target in (trial.baseline, trial.candidate)]
             baseline, candidate = await asyncio.gather(*tasks)
         strict = bool(trial.canary.match.paths)
@@ -59,9 +59,10 @@ async def probe(routes: Routes, credentials: Credentials, environment: Mapping[s
 
 
 def _requests(trial: Trial) -> Mapping[str, WireRequest]:
-    api, match = trial.baseline.provider.api, trial.canary.match
-    wanted = {operation_of(api, path) for path in match.paths}
-    known = minimal_requests(api, next(iter(sorted(match.models)), trial.canary.baseline.model))
+    entry, match = trial.baseline.provider, trial.canary.match
+    wanted = {operation_of(entry.api, path) for path in match.paths}
+    model = next(iter(sorted(match.models)), trial.canary.baseline.model)
+    known = minimal_requests(entry.api, model, entry.kind)
     return {name: request for name, request in known.items() if not wanted or name in wanted}
 
 

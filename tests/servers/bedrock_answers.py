@@ -8,8 +8,8 @@ from tests.servers import event_frames
 from tests.servers.event_frames import exception
 
 Behaviour = Literal[
-    "text", "tool", "empty", "intervened", "cut", "throttled", "model_error", "throttled_in_stream",
-    "fails_in_stream", "llama",
+    "text", "tool", "empty", "intervened", "cut", "invalid", "throttled", "model_error",
+    "throttled_in_stream", "fails_in_stream", "llama",
 ]  # fmt: skip
 """What a model does. `throttled_in_stream` fails before the first event, `fails_in_stream` after a text."""
 
@@ -49,6 +49,8 @@ def answered(method: str, model: str, body: dict[str, Any], behaviour: Behaviour
     """The answer of one of Bedrock's own operations."""
     if behaviour == "throttled":
         return refused(429, "ThrottlingException", "Too many requests, please wait before trying again.")
+    if behaviour == "invalid":
+        return refused(400, "ValidationException", "This model does not support this.")
     if behaviour == "model_error":
         return refused(424, "ModelErrorException", "The model failed.")
     if method.startswith("invoke") and "anthropic_version" in body and "model" in body:
