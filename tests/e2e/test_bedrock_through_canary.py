@@ -5,6 +5,7 @@ The SDKs sign with keys that the local Bedrock does not know, so only canary's o
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import anthropic
@@ -13,12 +14,17 @@ import openai
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
+from genai_prices import Usage, calc_price
 
+from records.capture import CapturedMessage
+from records.capture_store import CaptureStore
+from records.store import Store
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, on_stage
 from tests.servers.aws_issuers import NOWHERE
 from tests.servers.bedrock import ACCESS_KEY, BEARER_KEY, SECRET_KEY, LocalBedrock
 from tests.servers.bedrock_answers import INPUT, OUTPUT, READ, Behaviour, says
+from tests.serving import eventually
 
 CONFIG = """
 providers:
@@ -33,6 +39,7 @@ canaries:
     candidate: {{{{provider: aws-us, model: "{candidate}"}}}}
     share: 50%
     guardrails: []
+    capture: {{{{rate: 100%}}}}
   - name: chat
     match: {{{{models: [gpt-old]}}}}
     baseline: {{{{provider: aws-chat, model: gpt-old}}}}
@@ -47,7 +54,8 @@ canaries:
     guardrails: []
 """
 KEYS = {**NOWHERE, "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-BASELINE, CANDIDATE = "anthropic.claude-old-v1:0", "us.anthropic.claude-new-v2:0"
+BASELINE = "anthropic.claude-3-haiku-20240307-v1:0"
+CANDIDATE = "us.anthropic.claude-3-5-haiku-20241022-v1:0"
 MODELS: dict[ArmName, str] = {"baseline": BASELINE, "candidate": CANDIDATE}
 ASKED: Any = [{"role": "user", "content": [{"text": "Who are you?"}]}]
 QUESTION: Any = [{"role": "user", "content": "Who are you?"}]
@@ -92,7 +100,7 @@ class Regions:
         return next(users)
 
     def _name_the_user(self, params: dict[str, Any], **_: Any) -> None:
-        params["headers"]["x-canary-unit"] = self.named
+        params["headers"]["x-canary-unit"] = params["headers"]["x-canary-category"] = self.named
 
     def behave(self, behaviour: Behaviour, *arms: ArmName) -> None:
         for arm in arms:
@@ -183,7 +191,8 @@ CALLS = pytest.mark.parametrize(
 def test_boto3_reaches_each_arm_and_its_answer_is_read(
     regions: Regions, arm: ArmName, called: Callable[[Any], tuple[str, str]], operation: str, method: str
 ) -> None:
-    text, exchange = called(boto(regions, regions.user(arm)))
+    user = regions.user(arm)
+    text, exchange = called(boto(regions, user))
     assert text == says(MODELS[arm])
     (request,) = regions.at(arm).taken
     quoted = MODELS[arm].replace(":", "%3A")
@@ -196,7 +205,14 @@ def test_boto3_reaches_each_arm_and_its_answer_is_read(
     assert (row["operation"], row["stream"]) == (operation, int("stream" in method))
     counts = (row["input_tokens"], row["cached_input_tokens"], row["output_tokens"])
     assert counts == (INPUT + READ, READ, OUTPUT)
+    usage = Usage(input_tokens=INPUT + READ, cache_read_tokens=READ, output_tokens=OUTPUT)
+    price = calc_price(usage, MODELS[arm], provider_id="aws").total_price
+    assert row["cost_usd"] == pytest.approx(float(price))
     assert row["finish"] == "stop"
+    with closing(Store.open("sqlite:///canary.db", regions.stage.server.data)) as store:
+        (found,) = eventually(lambda: list(CaptureStore(store).read("regions", category=user)))
+    assert found.messages == (CapturedMessage("user", "Who are you?"),)
+    assert found.answer.strip() == text
     assert (row["ttft_s"] is not None) == ("stream" in method)
 
 
