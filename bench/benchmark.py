@@ -19,6 +19,7 @@ from bench.settings import BenchSettings
 from bench.source import DatasetSource
 from bench.targets import ProxyRoute, client_for, direct, pinned
 from records.prices import Prices
+from records.unpriced import UnpricedArm, unpriced_model
 from routing.canary import ArmName
 
 
@@ -77,6 +78,18 @@ class Bench:
 
     def _direct(self, model: NamedModel, prices: Prices) -> Target:
         return direct(model.provider, model.model, prices, self.environment, model.request)
+
+
+def unpriced(settings: BenchSettings, pair: Pair) -> tuple[UnpricedArm, ...]:
+    """The pair's models without a known price."""
+    prices = Prices(settings.prices, settings.price_as)
+    models: dict[ArmName, NamedModel | None] = {"baseline": pair.baseline, "candidate": pair.candidate}
+    return tuple(
+        each
+        for arm, model in models.items()
+        if model is not None
+        for each in unpriced_model(model.provider, model.model, prices, arm=arm)
+    )
 
 
 def _judge(settings: BenchSettings, source: DatasetSource, dataset: Dataset) -> NamedModel | None:

@@ -10,6 +10,7 @@ from bench.figures import Figures, Side
 from bench.findings import verdict
 from bench.runner import Result
 from bench.statistics import ShareInterval
+from records.unpriced import UnpricedArm
 
 COLUMNS: tuple[str, ...] = (
     "layer",
@@ -31,8 +32,8 @@ COLUMNS: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """The models, the time (RFC 3339), who ran it, how the models were reached (`direct` or `proxy`), and the
-    seconds that each stage took."""
+    """The models, the time (RFC 3339), who ran it, how the models were reached (`direct` or `proxy`), the
+    seconds that each stage took, and the models without a known price."""
 
     baseline: str
     candidate: str | None
@@ -40,6 +41,7 @@ class Circumstances:
     owner: str
     via: str
     stages: Mapping[str, float]
+    unpriced: tuple[UnpricedArm, ...] = ()
 
 
 def to_document(found: Comparison, about: Circumstances) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
         yield Text(f"Real-world minus synthetic, in points: {both}")
     yield Text("\nLatency (quantiles: inverted CDF) and cost")
     yield _spent(document)
+    for each in document.get("unpriced", ()):
+        yield Text(f"{each['says']}; {each['do']}")
     if (classes := _classes(document)) is not None:
         yield Text("\nBy class")
         yield classes

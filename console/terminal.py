@@ -75,6 +75,8 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
         head.add_row("incident", Text(_incident(canary["open_incident"], now), "bold red"))
     if canary.get("base_path"):
         head.add_row("reached by", f"the base URL http://HOST:PORT{canary['base_path']}")
+    for each in canary.get("unpriced", ()):
+        head.add_row("no price", Text(f"{each['says']}; {each['do']}", "yellow"))
     return head
 
 

@@ -26,6 +26,7 @@ from records.errors import StoreDown
 from records.evaluations import Evaluations
 from records.labels import Label, Labels, Right
 from records.store import Act, Audited, Store
+from records.unpriced import UnpricedArm
 from routing import transitions
 from routing.assign import assign
 from routing.canary import definition
@@ -47,7 +48,7 @@ class Unlabelled:
 @dataclass(slots=True, kw_only=True)
 class Operator:
     """`problems` are the config's changes to started canaries, which are refused; `troubles` says what else
-    does not work at the moment.
+    does not work at the moment; `unpriced` are the arms without a known price.
 
     Every method may raise BadOrder: 404 for an unknown canary, 409 for an order that is not legal now, 503
     while the store does not answer.
@@ -62,6 +63,7 @@ class Operator:
     troubles: Callable[[], Sequence[str]]
     assignment_key: Callable[[], bytes]
     problems: list[str] = field(default_factory=list)
+    unpriced: Sequence[UnpricedArm] = ()
     rollbacks_known: RollbackHistory = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +86,7 @@ class Operator:
                     self.rollbacks_known.current(name),
                     time.monotonic(),
                     self.preflights.document(wanted, self.rollouts.state(name)),
+                    unpriced=[each for each in self.unpriced if each.canary == name],
                 )
                 for name, wanted in self.settings().canaries.items()
             ],

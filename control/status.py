@@ -1,6 +1,7 @@
 """The status of one canary as JSON, for the command line, the API and the page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from alerts.candidate_error import to_document
@@ -11,6 +12,7 @@ from control.monitor import WatchedCanary
 from control.orders import ORDER_OF
 from control.rollback_document import brief_of
 from control.settings import CanarySettings
+from records.unpriced import UnpricedArm
 from routing import transitions
 from routing.plan import State
 
@@ -22,10 +24,14 @@ def status_of(
     rolled_back: RolledBack | None,
     now: float,
     preflight: Mapping[str, Any] | None = None,
+    *,
+    unpriced: Sequence[UnpricedArm] = (),
 ) -> dict[str, Any]:
     """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
-    rollback in force; `preflight` is what the candidate took before the start."""
+    rollback in force; `preflight` is what the candidate took before the start; `unpriced` are its arms whose
+    price no list and no config names."""
     where = watched.watch.where(watched.statuses)
+    arms = watched.pulse.document(now)
     return {
         "name": wanted.canary.name,
         "state": state.state if state is not None else "waiting",
@@ -43,7 +49,8 @@ def status_of(
         "orders": _orders(state),
         "captures": wanted.capture is not None,
         "base_path": wanted.base_path,
-        "arms": watched.pulse.document(now),
+        "arms": arms,
+        "unpriced": [asdict(each) for each in unpriced if arms[each.arm]["cost_usd"] is None],
         "mirror": _mirror(wanted, watched, now),
         "where": where.document,
         "where_sentence": where.sentence,

@@ -35,6 +35,8 @@ class Seller(Protocol):
     """Who is paid for a model: a provider entry, by its wire API, its kind of cloud and its URL."""
 
     @property
+    def name(self) -> str: ...
+    @property
     def api(self) -> str: ...
     @property
     def kind(self) -> str: ...
@@ -102,6 +104,10 @@ class Prices:
     def knows(self, seller: Seller, model: str) -> bool:
         """True when the model's requests at this entry have a cost, if their tokens are known."""
         return self._price(seller, model) is not None or bool(_STATE_COST & set(_vendors(seller)))
+
+    def same_as(self, model: str) -> str | None:
+        """The model whose price this one has by the config; None if it has its own."""
+        return self._same_as.get(model)
 
     def load(self, models: Iterable[tuple[Seller, str]]) -> None:
         """Look up models of entries now.

@@ -106,7 +106,7 @@ def measure(
     progress: Callable[[str, int, int], None],
 ) -> "tuple[dict[str, Any], Comparison]":
     """Run the benchmark; returns its document and comparison. Exits 1 if it cannot run."""
-    from bench.benchmark import Bench, saved_in
+    from bench.benchmark import Bench, saved_in, unpriced
     from bench.document import Circumstances, to_document
     from bench.errors import BenchError
     from bench.targets import NoKey
@@ -138,6 +138,7 @@ def measure(
         owner=user(),
         via="direct" if proxy is None else "proxy",
         stages=bench.stages,
+        unpriced=unpriced(config.bench, pair),
     )
     return to_document(found, about), found
 

@@ -1,7 +1,7 @@
 """`canary check`: checks a config and summarizes its canaries."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,14 +31,15 @@ def check(
         read = load(config, os.environ)
     except ConfigError as problem:
         fail(str(problem), code=2)
-    for warning in read.warnings:
+    warnings = [*read.warnings, *(each.sentence for each in read.unpriced())]
+    for warning in warnings:
         say(warning)
     given = expected_power.REQUESTS if requests is None else (requests,)
     power = {
         name: expected_power.expected(each.judged, each.canary.steps[-1].share, users=users, requests=given)
         for name, each in read.canaries.items()
     }
-    document = _document(read, power)
+    document = _document(read, power, warnings)
     if output == "json":
         return print_json(document)
     for each in document["canaries"]:
@@ -51,7 +52,9 @@ def check(
     return None
 
 
-def _document(read: Config, power: "Mapping[str, Expected | None]") -> dict[str, Any]:
+def _document(
+    read: Config, power: "Mapping[str, Expected | None]", warnings: Sequence[str]
+) -> dict[str, Any]:
     from report import expected_power
 
     return {
@@ -66,5 +69,5 @@ def _document(read: Config, power: "Mapping[str, Expected | None]") -> dict[str,
             }
             for each in read.canaries.values()
         ],
-        "warnings": list(read.warnings),
+        "warnings": list(warnings),
     }

@@ -41,6 +41,7 @@ def examine(
         "store": lambda: machine.store(read.store, folder),
         "clock": machine.clock,
         "descriptors": lambda: machine.descriptors(*resource.getrlimit(resource.RLIMIT_NOFILE)),
+        "prices": lambda: _prices(read),
         "packages": lambda: machine.packages(sys.path),
         "server": lambda: network.server(folder, environment, admin, read),
     }
@@ -85,6 +86,11 @@ def lines(findings: Iterable[Diagnosis]) -> list[str]:
         f"{marks[each.state]} {each.check}: {each.says}" + (f"\n    → {each.do}" if each.do else "")
         for each in findings
     ]
+
+
+def _prices(read: Config) -> list[Diagnosis]:
+    missing = [warning("prices", each.says, each.do) for each in read.unpriced()]
+    return missing or [fine("prices", "every arm has a known price")]
 
 
 def _config(path: Path, read: Config) -> list[Diagnosis]:

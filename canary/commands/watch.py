@@ -159,4 +159,6 @@ def _benchmark(model: str, config: Path, data: Path, against: str | None) -> "tu
     because = [*document["reasons"], *([f"{issues} known issue(s) still there"] if issues else [])]
     reasons = f" ({'; '.join(because)})" if because else ""
     says = f"its benchmark against {document['baseline']} says {_SAYS[done.returncode]}{reasons}"
+    if unpriced := [f"{each['arm']} {each['provider']}/{each['model']}" for each in document["unpriced"]]:
+        says += f"; cost unknown: no price of {', '.join(unpriced)} (add `prices` or `price_as`)"
     return BenchmarkResult(says=says, verdict=document["verdict"]), issues

@@ -10,7 +10,8 @@ from canary.config.server import ServerSettings
 from control.settings import CanarySettings, ControlSettings
 from proxy.provider import Provider, Timeout
 from records.metric import Metric
-from records.prices import Rates
+from records.prices import Prices, Rates
+from records.unpriced import UnpricedArm, unpriced_arms
 from routing.canary import ArmName
 
 
@@ -51,6 +52,11 @@ class Config:
             admin_url=self.admin_url,
             retention_s=self.retention_s,
         )
+
+    def unpriced(self) -> tuple[UnpricedArm, ...]:
+        """The arms without a known price. Not a part of loading: the price list takes half a second."""
+        canaries = (each.canary for each in self.canaries.values())
+        return tuple(unpriced_arms(canaries, self.providers, Prices(self.prices, self.price_as)))
 
     @property
     def bench(self) -> BenchSettings:

@@ -77,8 +77,12 @@ class Admin:
             self.store.close()
 
     async def _watch(self, shutdown: ShutdownSignal) -> None:
-        """Check once a second that the supervisor lives."""
+        """Check once a second that the supervisor lives, and after a reload which arms have no price."""
+        priced: Config | None = None
         while True:
+            if priced is not self.config.current:
+                priced = self.config.current
+                self.controller.operator.unpriced = await asyncio.to_thread(priced.unpriced)
             await asyncio.sleep(LOOK_EVERY_S)
             shutdown.check_parent()
 

@@ -179,3 +179,8 @@ def test_the_status_tells_faults_and_abandoned_requests_where_there_are_any() ->
     assert "candidate: 5 provider timeout, 1 breaker open, 12 of 240 answers cut off (5 %)" in told
     assert "3 of 250 requests abandoned (1.2 %)" in told
     assert "baseline: " not in told
+
+
+def test_an_arm_without_a_price_stands_in_the_header() -> None:
+    found = {"says": "support-nov: the candidate azure/x has no known price", "do": "add `prices`"}
+    assert "azure/x has no known price; add `prices`" in drawn(unpriced=[found])

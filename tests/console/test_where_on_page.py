@@ -50,7 +50,7 @@ def document(**changed: Any) -> dict[str, Any]:
     }  # fmt: skip
     own = {
         "actual_share": 0.05, "mirror": None, "open_incident": None, "captures": False, "rollback": None,
-        "base_path": "",
+        "base_path": "", "unpriced": [],
         "where": WHERE.document, "where_sentence": WHERE.sentence, "guardrails": [rule],
         "provider_error": {
             "status": 400, "error_type": "candidate_rejects", "code": SAID.code, "type": SAID.type,
@@ -110,6 +110,21 @@ def test_a_person_reads_the_place_and_the_provider_s_own_words(browser: Browser,
     assert f"candidate rejects: {SAID.message}" in text
     assert "status 400, code unsupported_parameter, type invalid_request_error, param max_tokens" in text
     assert "2 min ago" in text
+    page.close()
+
+
+@pytest.mark.parametrize("width", [320, 1180])
+def test_an_arm_without_a_price_is_named_with_what_would_help(browser: Browser, width: int) -> None:
+    found = {
+        "says": f"the candidate azure/{'m' * 90} has no known price",
+        "do": "add `prices: {m: {input: X}}`",
+    }
+    page = seen(browser, html("figures.html", unpriced=[found]), width)
+    text = page.inner_text("body")
+    assert found["says"] in text
+    assert found["do"] in text
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert "No price" not in html("figures.html")
     page.close()
 
 

@@ -99,3 +99,21 @@ def test_a_segment_that_joins_the_config_is_counted_from_then_on(desk: tuple[Mon
     assert monitor.canaries["trial"].watch.where([]).document == [
         {"by": "plan", "value": "pro", "failing": 10, "of": 10, "share": 0.1}
     ]
+
+
+def test_the_status_names_an_arm_without_a_price_until_a_cost_of_it_is_known(
+    desk: tuple[Monitor, Rollouts],
+) -> None:
+    monitor, rollouts = desk
+    wanted = parse(CONFIG.replace("SEGMENTS", "segments: [plan]"), "canary.yaml", {})
+    unpriced = wanted.unpriced()
+
+    def shown() -> list[str]:
+        watched, state = monitor.canaries["trial"], rollouts.state("trial")
+        found = status_of(wanted.control.canaries["trial"], state, watched, None, 2000.0, unpriced=unpriced)
+        return [each["arm"] for each in found["unpriced"]]
+
+    assert shown() == ["baseline", "candidate"]
+    monitor.take(WorkerEvents(records=[outcome(1, cost_usd=0.01)], heard=1))
+    monitor.look(2000.0)
+    assert shown() == ["baseline"]

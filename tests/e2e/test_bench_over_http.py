@@ -125,6 +125,20 @@ def test_too_little_to_tell_is_four(folder: Path, provider: ProviderThread) -> N
     assert "1 examples are a sanity check" in done.stdout
 
 
+def test_a_model_without_a_price_is_named_with_what_would_help(
+    folder: Path, provider: ProviderThread
+) -> None:
+    provider.behave("newer", Behaviour(says=knows()))
+    provider.behave("new", Behaviour(says=knows()))
+    words = ["--dataset", "capitals"]
+    (found,) = document(bench(folder, "newer", *words, "-o", "json"))["unpriced"]
+    assert (found["arm"], found["provider"], found["model"]) == ("candidate", "openai", "newer")
+    assert "price_as: {newer: MODEL}" in found["do"]
+    text = " ".join(bench(folder, "newer", *words).stdout.split())
+    assert "the candidate openai/newer has no known price" in text
+    assert document(bench(folder, "new", *words, "-o", "json"))["unpriced"] == []
+
+
 def test_the_current_model_is_measured_alone(folder: Path, provider: ProviderThread) -> None:
     for words in (["--dry"], ["new", "--dry"]):
         done = bench(folder, *words, "--dataset", "capitals", "-o", "json")

@@ -1,6 +1,7 @@
 """`canary watch`: a model that the provider lists anew is told, once, and its benchmark is run."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,11 @@ canaries:
 datasets:
   sums: {{file: sums.jsonl, layer: synthetic}}
 notify: [{{webhook: "{hook}"}}]
+prices:
+  old: {{input: 1, output: 2}}
+  older: {{input: 1, output: 2}}
+  gpt-new: {{input: 1, output: 2}}
+  gpt-good: {{input: 1, output: 2}}
 """
 
 
@@ -118,6 +124,23 @@ def test_a_provider_that_cannot_be_asked_is_named_and_forgets_nothing(
     assert json.loads(done.stdout)["listed"] == {"openai": None, "claude": None, "google": None}
     set_up(tmp_path, provider.url, hook.url)
     assert watch(tmp_path).stdout == ""
+
+
+def test_models_without_a_price_are_named_beside_the_benchmark(
+    tmp_path: Path, provider: ProviderThread, hook: Hook
+) -> None:
+    set_up(tmp_path, provider.url, hook.url)
+    config = tmp_path / "canary.yaml"
+    config.write_text(re.sub("^prices:\n(  .*\n)+", "", config.read_text(), flags=re.MULTILINE))
+    knows = Behaviour(says={f"{n} + 1 = ?": str(n + 1) for n in reversed(range(60))})
+    provider.behave("old", knows)
+    watch(tmp_path)
+    provider.behave("gpt-new", knows)
+    done = watch(tmp_path, "--bench", "--match", "gpt-*")
+    assert (
+        "openai/gpt-new: its benchmark against openai/old says ship; cost unknown: no price of "
+        "baseline openai/old, candidate openai/gpt-new (add `prices` or `price_as`)"
+    ) in done.stdout.splitlines()
 
 
 def test_a_benchmark_that_cannot_be_run_is_told_and_watching_goes_on(

@@ -1,0 +1,87 @@
+"""Which arms have no known price, and what is said of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from canary.cli import app
+from canary.config import parse
+
+CONFIG = """\
+providers:
+  openai: {api: openai, base_url: "https://api.openai.com/v1"}
+  azure: {api: openai, kind: azure, base_url: "https://res.openai.azure.com", api_key: k}
+  router: {api: openai, base_url: "https://openrouter.ai/api/v1", api_key: k}
+canaries:
+  - name: move
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: gpt-4o}
+    candidate: {provider: WHERE, model: "MODEL"}
+    share: 5%
+"""
+SAYS = "move: the candidate azure/prod-chat has no known price, so its cost is unknown"
+HELP = (
+    "add `prices: {prod-chat: {input: X, output: Y}}` in dollars per million tokens, or "
+    "`price_as: {prod-chat: MODEL}` with a model whose price is known"
+)
+
+
+def config(where: str, model: str, more: str = "") -> str:
+    return CONFIG.replace("WHERE", where).replace("MODEL", model) + more
+
+
+@pytest.mark.parametrize(
+    ("where", "model", "more"),
+    [
+        ("azure", "gpt-4o-mini", ""),
+        ("azure", "prod-chat", "prices: {prod-chat: {input: 1, output: 2}}\n"),
+        ("azure", "prod-chat", "price_as: {prod-chat: gpt-4o}\n"),
+        ("router", "openrouter/auto", ""),
+    ],
+)
+def test_an_arm_with_a_price_or_at_a_provider_that_states_it_is_not_listed(
+    where: str, model: str, more: str
+) -> None:
+    assert parse(config(where, model, more), "canary.yaml", {}).unpriced() == ()
+
+
+def test_an_arm_without_a_price_is_named_with_what_would_help() -> None:
+    (found,) = parse(config("azure", "prod-chat"), "canary.yaml", {}).unpriced()
+    assert (found.canary, found.arm, found.provider, found.model) == (
+        "move",
+        "candidate",
+        "azure",
+        "prod-chat",
+    )
+    assert (found.says, found.do) == (SAYS, HELP)
+    assert found.sentence == f"{SAYS}; {HELP}"
+
+
+def test_a_model_that_is_priced_as_one_without_a_price_is_named_with_it() -> None:
+    (found,) = parse(config("azure", "prod-chat", "price_as: {prod-chat: gpt-99}\n"), "f", {}).unpriced()
+    assert "`price_as` names gpt-99, which has no known price there" in found.says
+
+
+def test_the_help_is_yaml_for_any_name() -> None:
+    (found,) = parse(config("azure", "a: b"), "canary.yaml", {}).unpriced()
+    assert '`price_as: {"a: b": MODEL}`' in found.do
+
+
+def test_check_warns(tmp_path: Path) -> None:
+    file = tmp_path / "canary.yaml"
+    file.write_text(config("azure", "prod-chat"))
+    told = CliRunner().invoke(app, ["check", "--config", str(file), "-o", "json"])
+    assert told.exit_code == 0
+    assert f"{SAYS}; {HELP}" in json.loads(told.stdout)["warnings"]
+    assert f"{SAYS}; {HELP}" in told.stderr
+
+
+def test_the_doctor_warns() -> None:
+    from canary.commands.doctor_checks import _prices
+
+    (found,) = _prices(parse(config("azure", "prod-chat"), "canary.yaml", {}))
+    assert (found.state, found.says, found.do) == ("warning", SAYS, HELP)
+    (found,) = _prices(parse(config("openai", "gpt-4o-mini"), "canary.yaml", {}))
+    assert found.state == "ok"
