@@ -111,8 +111,10 @@ class ResponseTurn:
         _, wrong = attempt.reader.finish()
         attempt.failure = attempt.failure or wrong
         attempt.ended = True
-        await self.record.examine(attempt)
-        self.record.finish(attempt)
+        try:
+            await self.record.examine(attempt)
+        finally:  # the caller may leave meanwhile; the answer is whole
+            self.record.finish(attempt)
 
     def successor(self, recorder: Recorder) -> "ResponseTurn":
         """A response that follows one that was steered, with its settings and at its arm."""

@@ -144,7 +144,11 @@ class ResponsesSocket:
         stateful = call.stateful and made_by is self._lines.first
         record = self._recorder.open()
         record.begin(call)
-        assignment = self._assign(call, record, stateful)
+        try:
+            assignment = self._assign(call, record, stateful)
+        except Refused as refusal:
+            self._refuse(record, refusal, message.lane)
+            return
         record.assign(assignment)
         turn = ResponseTurn(call, record, assignment, piece, message.lane)
         if call.trial is None:
@@ -173,8 +177,7 @@ class ResponsesSocket:
             turn.line = await self._line(target, request)
         except Refused as refusal:
             self._turns.remove(turn)
-            turn.record.refuse(refusal.error_type)
-            self._say(turn, refusal.status, refusal.message, refusal.error_type)
+            self._refuse(turn.record, refusal, turn.lane)
         except NoCredential:
             await self._failed(turn, "proxy_no_credential")
         except UpstreamError as failure:
@@ -208,7 +211,7 @@ class ResponsesSocket:
             return
         turn.record.finish(turn.attempt)
         status = 504 if failure == "provider_timeout" else 502
-        self._say(turn, status, f"the provider did not answer ({failure})", failure)
+        self._say(turn.lane, status, f"the provider did not answer ({failure})", failure)
 
     async def _ask_other(self, turn: ResponseTurn, trial: Trial) -> None:
         """Ask the baseline for a response that goes on from state which the candidate cannot read."""
@@ -223,11 +226,15 @@ class ResponsesSocket:
         turn.covered = False
         await self._send(turn, trial.baseline)
 
-    def _say(self, turn: ResponseTurn, status: int, message: str, code: str) -> None:
+    def _refuse(self, record: Record, refusal: Refused, lane: str) -> None:
+        record.refuse(refusal.error_type)
+        self._say(lane, refusal.status, refusal.message, refusal.error_type)
+
+    def _say(self, lane: str, status: int, message: str, code: str) -> None:
         """Answer a `response.create` with an error event of our own."""
         error = msgspec.json.decode(error_body("openai", status, message, code))
-        lane = {"stream_id": turn.lane} if turn.lane else {}
-        event = msgspec.json.encode({"type": "error", "status": status, **error, **lane})
+        named = {"stream_id": lane} if lane else {}
+        event = msgspec.json.encode({"type": "error", "status": status, **error, **named})
         self._caller.write(frame(event, to_provider=False))
 
     # From the providers

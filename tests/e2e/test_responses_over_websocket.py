@@ -372,6 +372,19 @@ def test_a_message_whose_model_cannot_be_changed_is_refused_and_the_connection_s
     assert recorded(stage, user, number=3)[1]["outcome"] == "caller_error"
 
 
+def test_a_pin_that_is_not_allowed_is_refused_as_an_event_of_its_lane(stage: Stage) -> None:
+    user = new_user(stage, "candidate", "gpt-4o", "pinned")
+
+    async def scene() -> dict[str, Any]:
+        async with dial(stage, user, pin="candidate") as line:
+            await line.send(asking("gpt-4o", user, stream_id="a"))
+            return dict(json.loads(await line.recv()))
+
+    refused = run(scene())
+    assert (refused["type"], refused["status"], refused["stream_id"]) == ("error", 403, "a")
+    assert [row["outcome"] for row in recorded(stage, user, number=2)] == ["ok", "caller_error"]
+
+
 def test_the_unit_may_stand_in_a_header(stage: Stage) -> None:
     user = new_user(stage, "candidate", "gpt-4o", "header")
 
@@ -448,9 +461,13 @@ def test_silence_in_a_response_is_the_providers(stage: Stage) -> None:
     assert (row["outcome"], row["error_type"]) == ("error", "provider_timeout")
 
 
-def dial(stage: Stage, category: str, *, path: str = "/v1/responses", key: str = "sk-caller") -> connect:
+def dial(
+    stage: Stage, category: str, *, path: str = "/v1/responses", key: str = "sk-caller", pin: str = ""
+) -> connect:
     """A bare connection."""
     headers = {"Authorization": f"Bearer {key}", "x-canary-category": category}
+    if pin:
+        headers |= {"x-canary-pin": pin, "x-canary-pin-token": "wrong"}
     address = stage.server.traffic.replace("http://", "ws://")
     return connect(
         f"{address}{path}", additional_headers=headers, max_size=None, ping_interval=None, proxy=None
