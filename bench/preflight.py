@@ -14,6 +14,7 @@ from bench.cure import cure, merged, shape
 from bench.minimal import COUNTING, minimal_requests, operation_of
 from bench.preflight_result import NothingToAsk, Preflight, RefusalKind, Unanswered
 from bench.targets import NoKey
+from proxy.foreign_state import names_state
 from records.capture import WireRequest
 from routing.request_changes import NO_CHANGES, RequestChanges
 
@@ -43,8 +44,8 @@ async def preflight(
 ) -> Preflight:
     """Ask the candidate each request once. Raises NothingToAsk."""
     _need(client, requests)
-    found = await _asked(client, requests, within_s)
-    return await _result(client, found, within_s, notes)
+    found, more = _readable(client, await _asked(client, requests, within_s))
+    return await _result(client, found, within_s, [*notes, *more])
 
 
 async def preflight_of_operations(client: ArmClient, *, within_s: float = WITHIN_S) -> Preflight:
@@ -89,6 +90,20 @@ async def _asked(client: ArmClient, requests: Sequence[WireRequest], within_s: f
             return await client.ask(request, client.trial.candidate, within_s=within_s)
 
     return list(zip(requests, await asyncio.gather(*map(one, requests)), strict=True))
+
+
+def _readable(client: ArmClient, found: _Found) -> tuple[_Found, list[str]]:
+    """The replies without refusals of state that only the baseline's account can read, and a sentence for
+    those: in traffic the baseline is asked then."""
+    if client.trial.shares_state:
+        return found, []
+    kept = [
+        (request, reply)
+        for request, reply in found
+        if not (reply.refused and names_state(reply.message.encode(), request.body.encode()))
+    ]
+    left = len(found) - len(kept)
+    return kept, [f"{left} that carry state of the baseline's account do not count"] if left else []
 
 
 async def _offered(client: ArmClient, found: _Found, within_s: float) -> tuple[_Found, list[str]]:

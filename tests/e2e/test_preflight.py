@@ -10,6 +10,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from canary.cli import app
+from demo.account_state import sealed
 from demo.behaviour import Behaviour
 from tests.serving import ProviderThread
 
@@ -180,3 +181,28 @@ def test_what_no_line_cures_is_said(tmp_path: Path, provider: ProviderThread) ->
     assert done.exit_code == 3
     assert "the message names no member of the request" in done.stdout
     assert len(provider.log.entries) == 1
+
+
+def test_state_that_only_the_baselines_account_reads_does_not_count(
+    tmp_path: Path, provider: ProviderThread
+) -> None:
+    api = f'api: anthropic, base_url: "{provider.url}"'
+    config = tmp_path / "canary.yaml"
+    config.write_text(
+        "providers:\n"
+        f"  one: {{{api}, api_key: sk-baseline}}\n"
+        f"  two: {{{api}, api_key: sk-candidate}}\n"
+        "canaries:\n- {name: trial, match: {models: [m]}, baseline: {provider: one, model: old},"
+        " candidate: {provider: two, model: new}, share: 5%}\n"
+    )
+    thought = {"type": "thinking", "thinking": "x", "signature": sealed("sk-baseline", "x")}
+    said = [*MESSAGES, {"role": "assistant", "content": [thought]}, *MESSAGES]
+    requests = tmp_path / "requests.jsonl"
+    requests.write_text("\n".join(chat(max_tokens=9, messages=each) for each in (said, MESSAGES)))
+    words = ["preflight", "trial", "--config", str(config), "--from", str(requests), "-o", "json"]
+    done = CliRunner().invoke(app, words, env=dict.fromkeys(KEYS))
+    assert done.exit_code == 0, done.output
+    found = result(done)
+    assert (found["asked"], found["taken"], found["refused"]) == (1, 1, 0)
+    assert found["notes"][-1] == "1 that carry state of the baseline's account do not count"
+    assert Counter(each.model for each in provider.log.entries) == {"new": 2}
