@@ -96,6 +96,15 @@ def test_an_exchange_counts_once_whatever_becomes_of_it(flying: Flying, ending: 
     assert flying.traffic.watch.state.running.exchanges == {}
 
 
+def test_an_exchange_for_which_the_other_arm_is_asked_does_not_count_any_more(flying: Flying) -> None:
+    flying.warm()
+    started = flying.start(8)
+    for exchange_id in started:
+        flying.start(exchange_id=exchange_id, reason="foreign_state")
+    status = flying.after(5.0)["latency_vs_baseline"]
+    assert (status.action, status.evidence["bad"]) == (None, 0)
+
+
 def test_both_arms_hanging_alike_convict_nobody(traffic_of: Any) -> None:
     flying = Flying(traffic_of(Watch("support-nov", [P95, VERSUS])))
     flying.warm()

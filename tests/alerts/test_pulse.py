@@ -37,6 +37,14 @@ def test_mirror_copies_are_in_no_arm_and_in_no_share() -> None:
     assert with_copies.actual_share() == 0.0
 
 
+def test_of_exchanges_that_went_on_at_the_other_arm_only_the_number_counts() -> None:
+    pulse = pulse_of(exchange(), exchange(reason="foreign_state", latency_s=90.0, cost_usd=9.0))
+    told = pulse.document(105.0)["candidate"]
+    assert (told["requests"], told["foreign_state"], told["counted"], told["cost_usd"]) == (2, 1, 1, 0.25)
+    assert told["p95_s"] < 3.0
+    assert pulse.actual_share() == 1.0
+
+
 def test_mirror_copies_are_told_in_the_arms_words() -> None:
     pulse = pulse_of(
         exchange(mirror=True),
