@@ -52,7 +52,7 @@ def signature(
     added = [(b"x-amz-date", moment.encode())]
     if keys.token:
         added.append((b"x-amz-security-token", keys.token.encode()))
-    signed = _signed([(b"host", scope.host), *headers, *added])
+    signed = _signed(scope.host, [*headers, *added])
     names = b";".join(name for name, _ in signed)
     path, _, query = target.partition(b"?")
     request = b"\n".join(
@@ -77,11 +77,11 @@ def signature(
     return [*added, (b"authorization", authorization.encode())]
 
 
-def _signed(headers: Iterable[Header]) -> list[Header]:
+def _signed(host: bytes, headers: Iterable[Header]) -> list[Header]:
     """The headers that are signed, by name, each once and without superfluous space."""
-    found: dict[bytes, bytes] = {}
+    found = {b"host": host}
     for name, value in headers:
-        if name in (b"host", b"content-type") or name.startswith(b"x-amz-"):
+        if name == b"content-type" or name.startswith(b"x-amz-"):
             text = b" ".join(value.split())
             found[name] = found[name] + b"," + text if name in found else text
     return sorted(found.items())

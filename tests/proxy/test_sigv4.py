@@ -87,6 +87,7 @@ def test_other_headers_are_not_signed() -> None:
     more = [
         (b"user-agent", b"x"),
         (b"accept", b"*/*"),
+        (b"host", b"other"),
         (b"x-amzn-trace-id", b"Root=1"),
         (b"amz-sdk-request", b"1"),
     ]
