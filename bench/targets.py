@@ -9,7 +9,7 @@ import httpx2
 
 from bench.answer import Failure
 from bench.asking import NO_AUTH, Read, Target
-from bench.wires import WIRES
+from bench.wires import WIRES, wire_of
 from proxy.answer_recorder import text_in
 from proxy.credentials import Credential, Credentials, NoCredential, UnsignedRequest
 from proxy.dialects import operation
@@ -85,7 +85,7 @@ def direct(
         name=f"{provider.name}/{model}",
         model=model,
         url=provider.base_url,
-        wire=WIRES[provider.api],
+        wire=wire_of(provider),
         headers=headers_for(provider, "" if auth is not None else key_of(provider, environment)),
         auth=auth or NO_AUTH,
         read=partial(read, provider.api),

@@ -1,9 +1,14 @@
 """The request for one answer in each wire API: path, headers and body, with no parameter of its own."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
+from proxy.addressing import read, write
+from proxy.addressing.changes import changed
+from proxy.provider import Provider
 from records.capture import CapturedMessage
 
 MOST_TOKENS = 4096
@@ -66,3 +71,24 @@ WIRES: Mapping[str, ChatWire] = {
     ),
     "gemini": ChatWire(asks=_gemini, credential=lambda key: {"x-goog-api-key": key}),
 }
+
+
+def wire_of(provider: Provider) -> ChatWire:
+    """The wire of an entry's API, in the URLs of its kind."""
+    wire = WIRES[provider.api]
+    return wire if provider.kind == "plain" else replace(wire, asks=_in_form_of(provider, wire))
+
+
+def _in_form_of(
+    provider: Provider, wire: ChatWire
+) -> Callable[[str, Sequence[CapturedMessage], Mapping[str, Any]], Asked]:
+    def asks(model: str, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]) -> Asked:
+        path, body = wire.asks(model, messages, parameters)
+        place = read("plain", provider.api, "POST", f"/v1{path}" if provider.api == "openai" else path)
+        written = write(provider, place, model=model, stream=False, home=False)
+        if written is None or written.differs is None:
+            return (path if written is None else written.target), body
+        sent = changed(msgspec.json.encode(body), written.differs.changes)
+        return written.target, msgspec.json.decode(sent, type=dict[str, Any])
+
+    return asks
