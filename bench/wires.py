@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from proxy.adaptation import adapted
 from proxy.addressing import read, write
-from proxy.addressing.changes import changed
 from proxy.provider import Provider
 from records.capture import CapturedMessage
 
@@ -86,9 +86,12 @@ def _in_form_of(
         path, body = wire.asks(model, messages, parameters)
         place = read("plain", provider.api, "POST", f"/v1{path}" if provider.api == "openai" else path)
         written = write(provider, place, model=model, stream=False, home=False)
-        if written is None or written.differs is None:
-            return (path if written is None else written.target), body
-        sent = changed(msgspec.json.encode(body), written.differs.changes)
-        return written.target, msgspec.json.decode(sent, type=dict[str, Any])
+        if written is None:
+            return path, body
+        target = written.target.decode()
+        if written.change is None:
+            return target, body
+        sent = msgspec.json.encode(body)
+        return target, msgspec.json.decode(adapted(sent, written.change.changes) or sent, type=dict[str, Any])
 
     return asks

@@ -6,15 +6,15 @@ from typing import Any
 
 import msgspec
 
-from proxy.addressing import HOLE, Difference
-from proxy.addressing.changes import changed
+from proxy.adaptation import adapted
+from proxy.addressing import HOLE, FormChange
 from proxy.call import Call
 from proxy.credentials import Credentials, UnsignedRequest
 from proxy.dialects import Operation
 from proxy.dialects.operation import UNREADABLE
 from proxy.dialects.realtime import with_model, without_credentials
 from proxy.errors import Refused
-from proxy.facts import RequestFacts, facts_of
+from proxy.facts import NO_FACTS, RequestFacts, facts_of
 from proxy.headers import PROTOCOLS, quoted, to_provider, without, without_key
 from proxy.output import OutputRequest
 from proxy.routes import ArmTarget
@@ -50,35 +50,40 @@ def upstream_request(
 
     Raises Refused, NoCredential.
     """
-    written = call.route.at(arm_target, call.facts.stream)
+    route, stream = call.route, call.facts.stream
+    written = route.written.get((arm_target.key, stream)) or route.at(arm_target, stream)
     target, query = written.target, call.query
     body, facts, is_adapted = _adapted(call, arm_target)
     injected = False
     hides_usage = is_adapted and facts.stream and _asks_for_usage(facts) and not _asks_for_usage(call.facts)
-    if written.differs is not None:
-        target, query, body = _in_other_form(call, target, body, written.differs)
     if isinstance(body, bytes):
+        if written.change is not None:
+            target, query, body = _in_other_form(call, target, body, written.change)
         if arm_target.model not in ("", call.facts.model):
-            if call.route.operation.model_in == "query":
+            if route.operation.model_in == "query":
                 query = with_model(query, quoted(arm_target.model).encode())
             else:
-                body = _with_model(call.route.operation, arm_target.model, body)
+                body = _with_model(route.operation, arm_target.model, body)
         if ask_usage and (asking := _asking_for_usage(call, facts, body, arm_target.request)):
             body, injected, hides_usage = asking, True, True
+    elif written.change is not None and written.change.wants_model:
+        raise _no_model()
     headers = to_provider(call.headers, arm_target.provider, identity=hides_usage)
-    if written.differs is not None:
-        headers += [header for header in written.differs.headers if header[0] not in call.named]
+    if written.change is not None:
+        headers += [header for header in written.change.headers if header[0] not in call.named]
     if arm_target.provider.has_credential:
         query = without_key(query)
         if call.upgrades:
             headers += _protocols(call)
-    whole = (target.encode() + b"?" + query) if query else target.encode()
+    whole = (target + b"?" + query) if query else target
     if (credential := credentials.of(arm_target.provider)) is not None:
-        sent = body if isinstance(body, bytes) else None
-        method = call.method.encode()
-        headers += credential.headers(
-            UnsignedRequest(method=method, target=whole, headers=headers, body=sent)
+        unsigned = UnsignedRequest(
+            method=call.method.encode(),
+            target=whole,
+            headers=headers,
+            body=body if isinstance(body, bytes) else None,
         )
+        headers += credential.headers(unsigned)
     return UpstreamRequest(
         target=whole,
         headers=headers,
@@ -112,19 +117,20 @@ def _with_model(operation: Operation, model: str, body: bytes) -> bytes:
     return body
 
 
-def _in_other_form(
-    call: Call, target: str, body: bytes | AsyncIterator[bytes], differs: Difference
-) -> tuple[str, bytes, bytes | AsyncIterator[bytes]]:
-    """Target, query and body in a form that is not the caller's."""
-    if differs.wants_model:
+def _in_other_form(call: Call, target: bytes, body: bytes, change: FormChange) -> tuple[bytes, bytes, bytes]:
+    """Target, query and body in a form that is not the caller's. Raises Refused."""
+    if change.wants_model:
         if not call.facts.model:
-            problem = "the request names no model, which this provider's URL needs"
-            raise Refused(400, problem, "caller_rejected")
-        target = target.replace(HOLE, quoted(call.facts.model))
-    query = without(call.query, differs.dropped) if call.query else call.query
-    if isinstance(body, bytes):
-        body = changed(body, differs.changes)
+            raise _no_model()
+        target = target.replace(HOLE, quoted(call.facts.model).encode())
+    query = without(call.query, change.dropped) if call.query else call.query
+    if call.facts is not NO_FACTS and change.changes:
+        body = adapted(body, change.changes) or body
     return target, query, body
+
+
+def _no_model() -> Refused:
+    return Refused(400, "the request names no model, which this provider's URL needs", "caller_rejected")
 
 
 def _protocols(call: Call) -> list[tuple[bytes, bytes]]:

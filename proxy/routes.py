@@ -82,15 +82,11 @@ class Route:
 
     def at(self, target: ArmTarget, stream: bool) -> Written:
         """The operation as the entry of this arm takes it; as it came, where the entry cannot take it."""
-        written = self.written.get((target.key, stream))
-        if written is None:
-            written = self._write(target, stream) or Written(target=self.place.target)
-        return written
+        written = self.written.get((target.key, stream)) or self._write(target, stream)
+        return written or Written(target=self.place.target.encode())
 
     def taken_by(self, target: ArmTarget) -> bool:
-        """True when the entry of this arm takes this operation, in one form or another."""
-        if target.provider is self.provider:
-            return True
+        """True when the other entry of this arm takes this operation, in one form or another."""
         key = (target.key, False)
         written = self.written[key] if key in self.written else self._write(target, False)
         return written is not None
@@ -167,7 +163,8 @@ class Routes:
                 match = trial.canary.match
                 named = _named(match.headers, headers) if match.headers else {}
                 if match.accepts(model=model, path=route.path, headers=named, tags=tags):
-                    return trial if route.taken_by(trial.candidate) else None
+                    home = trial.candidate.provider is route.provider
+                    return trial if home or route.taken_by(trial.candidate) else None
         return None
 
     def _provider(self, method: str, path: str, spoken: Spoken) -> tuple[Provider, str]:

@@ -29,6 +29,7 @@ from canary.config.sections import (
 )
 from canary.config.server import ServerSettings
 from control.settings import CanarySettings
+from proxy.addressing import below_entry, nameless_paths
 from proxy.provider import Auth, Provider, Timeout, own_auth
 from records.capture import CaptureRule
 from records.metric import BUILT_IN, Metric
@@ -50,7 +51,7 @@ _BOUNDS: Mapping[str, tuple[float | None, float | None]] = {
 
 def config(file: FileSection, warnings: Sequence[str]) -> Config:
     """Convert the whole file."""
-    providers = {name: _provider(name, section) for name, section in file.providers.items()}
+    providers = {name: provider(name, section) for name, section in file.providers.items()}
     metrics = {**BUILT_IN, **{name: _metric(name, section) for name, section in file.metrics.items()}}
     return Config(
         providers=providers,
@@ -106,7 +107,8 @@ def criterion(section: CriterionSection) -> Criterion:
     return Criterion(**dict(section))
 
 
-def _provider(name: str, section: ProviderSection) -> Provider:
+def provider(name: str, section: ProviderSection) -> Provider:
+    """One provider entry."""
     return Provider(
         name=name,
         api=section.api,
@@ -129,12 +131,25 @@ def _timeout(section: TimeoutSection | None, default: Timeout) -> Timeout:
 
 
 def base_path(providers: Mapping[str, ProviderSection], name: str) -> str | None:
-    """The path of the base URL that requests to an entry need; None for the first entry of its API, to which
-    the plain paths go."""
-    api = providers[name].api
-    if name == next(first for first, each in providers.items() if each.api == api):
+    """The path of the base URL that requests to an entry need; None for an entry that they reach without its
+    name: the first of its API, and the first of Vertex."""
+    kind, api = providers[name].kind, providers[name].api
+    same = [each for each, other in providers.items() if other.api == api]
+    of_kind = [each for each in same if providers[each].kind == kind]
+    if name == same[0] or (kind == "vertex" and name == of_kind[0]):
         return None
-    return f"/{name}/v1" if api == "openai" else f"/{name}"
+    return f"/{name}{below_entry(kind, api)}"
+
+
+def own_paths(providers: Mapping[str, ProviderSection], name: str) -> str | None:
+    """The paths of its kind that lead to an entry without its name; None if they lead to another."""
+    kind, api = providers[name].kind, providers[name].api
+    taken = next(
+        first
+        for first, each in providers.items()
+        if each.kind == kind and (kind == "bedrock" or each.api == api)
+    )
+    return nameless_paths(kind, api) if name == taken else None
 
 
 def _canary(

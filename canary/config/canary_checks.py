@@ -7,6 +7,7 @@ from typing import get_args
 from alerts.status import rule_key
 from canary.config import build, guardrails
 from canary.config.errors import Path
+from canary.config.kind_checks import check_forms
 from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME
 from canary.config.nearest import suggestion
 from canary.config.request_checks import check_request
@@ -35,6 +36,7 @@ def check_canaries(file: FileSection, found: Salvage) -> None:
         _check_shares(canary, path, found)
         _check_match(canary, path, found)
         _check_reach(file, canary, path, found)
+        check_forms(file, canary, path, found)
         _check_tags(file, canary, path, found)
         _check_critical(canary, path, found)
         _check_guardrails(canary, path, found)
@@ -158,8 +160,9 @@ def _check_reach(file: FileSection, canary: CanarySection, path: Path, found: Sa
         message = f'no request reaches this canary: its baseline "{name}" has the {api} API, and {why}'
         found.complain((*path, "match", "paths"), message)
     elif below := build.base_path(file.providers, name):
+        shorter = f", or to {own}" if (own := build.own_paths(file.providers, name)) else ""
         message = (
-            f"only requests to the base URL http://{file.traffic}{below} reach this canary, because "
+            f"only requests to the base URL http://{file.traffic}{below}{shorter} reach this canary, because "
             f'"{name}" is not the first provider with `api: {api}`'
         )
         found.warn((*path, "baseline", "provider"), message)

@@ -7,13 +7,14 @@ from urllib.parse import urlsplit
 from canary.config.build import own_auth_of
 from canary.config.canary_checks import check_canaries
 from canary.config.errors import Path
+from canary.config.kind_checks import check_kind, wrong_with_name
 from canary.config.names import COMPUTED, METRIC_NAME, TAG_NAME
 from canary.config.nearest import suggestion
 from canary.config.salvage import Salvage
 from canary.config.sections import FileSection, NotifySection, ProviderSection
 from proxy.provider import CLOUD_AUTH, Api, Auth, Kind
 
-RESERVED = ("v1", "v1beta", "canary", "healthz", "readyz")
+RESERVED = ("v1", "v1beta", "v1beta1", "canary", "healthz", "readyz")
 """First path segments of the traffic listener that cannot be a provider's name."""
 
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -55,8 +56,11 @@ def _check_providers(file: FileSection, found: Salvage) -> None:
         elif not _PROVIDER_NAME.fullmatch(name):
             message = "a provider's name may contain lower-case letters, digits, _ and -, at most 63"
             found.complain_of_name(("providers", name), message)
+        elif taken := wrong_with_name(name, file.providers):
+            found.complain_of_name(("providers", name), taken)
     for name, provider in file.providers.items():
-        for message in _wrong_with_base_url(provider.base_url, provider.api):
+        check_kind(name, provider, found)
+        for message in _wrong_with_base_url(provider.base_url, provider.api, provider.kind):
             found.complain(("providers", name, "base_url"), message)
         if wrong := _wrong_with_auth(provider):
             found.complain(("providers", name, "auth"), wrong)
@@ -84,7 +88,7 @@ def _wrong_with_auth(provider: ProviderSection) -> str | None:
     return None
 
 
-def _wrong_with_base_url(url: str, api: Api) -> Iterator[str]:
+def _wrong_with_base_url(url: str, api: Api, kind: Kind) -> Iterator[str]:
     """The problems of a base URL. Messages never quote a user or password."""
     wrong = _wrong_with_url(url)
     if wrong:
@@ -95,6 +99,10 @@ def _wrong_with_base_url(url: str, api: Api) -> Iterator[str]:
         yield "must not contain a user or password; put the credential in api_key"
     if parts.query or parts.fragment or url.endswith(("?", "#")):
         yield "must end with its path; remove ? or # and what follows"
+    elif kind != "plain":
+        if parts.path.strip("/"):
+            root = f"{parts.scheme}://{parts.netloc}"
+            yield f'is below the root of its host, and canary adds the paths of {kind}; write "{root}"'
     elif below := _OPERATION.fullmatch(parts.path.rstrip("/")):
         path = parts.path[: below.end("version" if api == "openai" and below["version"] else "before")]
         right = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"

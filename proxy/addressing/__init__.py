@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from proxy.addressing import azure, bedrock, plain, vertex
-from proxy.addressing.form import HOLE, Addressing, Difference, Owner, Place, Written
+from proxy.addressing.form import HOLE, Addressing, FormChange, Owner, Place, Written
 from proxy.dialects import PASS_THROUGH
 from proxy.provider import Api, Kind, Provider
 
@@ -32,7 +32,7 @@ def write(provider: Provider, place: Place, *, model: str, stream: bool, home: b
     """The operation as this entry takes it; None where it cannot. `model`: "" keeps the caller's. `home`: the
     caller called this entry."""
     if place.operation is PASS_THROUGH:
-        return Written(target=place.target)
+        return Written(target=place.target.encode())
     return _BY_KIND[provider.kind].write(provider, place, model=model, stream=stream, home=home)
 
 
@@ -41,4 +41,46 @@ def takes_canaries(kind: Kind, api: Api, path: str) -> bool:
     return any(read(kind, api, method, path).operation.canary for method in ("POST", "GET"))
 
 
-__all__ = ["HOLE", "Difference", "Owner", "Place", "Written", "owner", "read", "takes_canaries", "write"]
+def takes_from(home: Provider, other: Provider, path: str) -> bool:
+    """True when another entry takes what a caller sends to this path behind an entry's name."""
+    place = read(home.kind, home.api, "POST", path)
+    return write(other, place, model="", stream=False, home=False) is not None
+
+
+def below_entry(kind: Kind, api: Api) -> str:
+    """What follows an entry's name in the base URL that the kind's SDKs are given."""
+    return _BELOW_ENTRY.get((kind, api), "")
+
+
+def nameless_paths(kind: Kind, api: Api) -> str | None:
+    """The kind's own paths, which need no entry's name, as messages show them."""
+    return _NAMELESS.get((kind, api))
+
+
+_BELOW_ENTRY: Mapping[tuple[Kind, Api], str] = {
+    ("plain", "openai"): "/v1",
+    ("azure", "openai"): "/openai/v1",
+    ("azure", "anthropic"): "/anthropic",
+    ("bedrock", "openai"): "/openai/v1",
+    ("bedrock", "anthropic"): "/anthropic",
+}
+_NAMELESS: Mapping[tuple[Kind, Api], str] = {
+    ("azure", "openai"): "/openai/deployments/…",
+    ("bedrock", "openai"): "/model/…",
+    ("bedrock", "anthropic"): "/model/…",
+}
+
+__all__ = [
+    "HOLE",
+    "FormChange",
+    "Owner",
+    "Place",
+    "Written",
+    "below_entry",
+    "nameless_paths",
+    "owner",
+    "read",
+    "takes_canaries",
+    "takes_from",
+    "write",
+]

@@ -44,9 +44,10 @@ def read(api: Api, method: str, path: str) -> Place:
 def write(provider: Provider, place: Place, *, model: str, stream: bool, home: bool) -> Written | None:
     """The caller's form where it is Bedrock's own, else the form of the entry's API."""
     if place.form == "bedrock":
-        return Written(target=_with_model(place.target, model) if model else place.target)
+        path = _with_model(place.target, model) if model else place.target
+        return Written(target=path.encode())
     if place.form == "beside":
-        return Written(target=place.target)
+        return Written(target=place.target.encode())
     prefix = _prefix(provider)
     return below(prefix, place, model) if prefix is not None else None
 

@@ -11,7 +11,7 @@ from proxy.provider import Api, Provider
 from routing.request_changes import NO_CHANGES, RequestChanges
 
 Header = tuple[bytes, bytes]
-HOLE = "{model}"
+HOLE = b"{model}"
 Owner = Api | Literal["any"]
 
 
@@ -37,8 +37,8 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """What differs between a request and its form at an entry, beside target and model.
+class FormChange:
+    """What changes between the form of the caller and that of an entry, beside target and model.
 
     `changes` of the body, query parameters that are `dropped`, `headers` that are added where they are
     missing. `wants_model`: the target has a HOLE for the model, which only the request's body names.
@@ -52,11 +52,11 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """An operation as one entry takes it. `target`: the path below its base URL. `differs`: None in the
+    """An operation as one entry takes it. `target`: the path below its base URL. `change`: None in the
     caller's own form."""
 
-    target: str
-    differs: Difference | None = None
+    target: bytes
+    change: FormChange | None = None
 
 
 class Addressing(Protocol):
@@ -87,11 +87,12 @@ def below(prefix: str, place: Place, model: str) -> Written | None:
     """The operation in the API's own form, below a prefix; None for an operation that has none."""
     if not place.plain:
         return None
+    target = (prefix + place.plain).encode()
     if place.form == "plain":
-        return Written(target=prefix + place.plain)
+        return Written(target=target)
     changes = place.changes
     if place.model:
         name = msgspec.json.encode(model or place.model).decode()
         changes = replace(changes, set=(*changes.set, ("model", name)))
-    differs = Difference(changes=changes, dropped=place.only_here, headers=place.headers)
-    return Written(target=prefix + place.plain, differs=differs)
+    change = FormChange(changes=changes, dropped=place.only_here, headers=place.headers)
+    return Written(target=target, change=change)

@@ -32,7 +32,8 @@ def write(provider: Provider, place: Place, *, model: str, stream: bool, home: b
     """The operation in the API's own form."""
     if provider.api != "gemini" or not place.plain:
         return below("", place, model)
-    return Written(target=with_model(place.plain, model) if model else place.plain)
+    path = with_model(place.plain, model) if model else place.plain
+    return Written(target=path.encode())
 
 
 def with_model(path: str, model: str) -> str:

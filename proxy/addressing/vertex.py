@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from proxy.addressing import plain
-from proxy.addressing.form import HOLE, Difference, Owner, Place, Written, other
+from proxy.addressing.form import HOLE, FormChange, Owner, Place, Written, other
 from proxy.dialects import operation
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.headers import quoted
@@ -108,7 +108,7 @@ def _written_again(provider: Provider, place: Place, model: str, *, home: bool) 
         name = replace(name, where=_where(provider))
     if model and place.model:
         name = replace(name, model=quoted(model))
-    return Written(target=name.path)
+    return Written(target=name.path.encode())
 
 
 def _written_gemini(provider: Provider, place: Place, model: str) -> Written | None:
@@ -122,7 +122,7 @@ def _written_gemini(provider: Provider, place: Place, model: str) -> Written | N
         model=quoted(model or place.model),
         method=found["method"],
     )
-    return Written(target=name.path)
+    return Written(target=name.path.encode())
 
 
 def _written_claude(provider: Provider, place: Place, model: str, *, stream: bool) -> Written | None:
@@ -133,12 +133,12 @@ def _written_claude(provider: Provider, place: Place, model: str, *, stream: boo
         version="v1",
         where=_where(provider),
         publisher="anthropic",
-        model=_COUNTING if counts else quoted(model) or HOLE,
+        model=_COUNTING if counts else quoted(model) or HOLE.decode(),
         method="streamRawPredict" if stream else "rawPredict",
     )
     changes = _TO_VERTEX if counts else replace(_TO_VERTEX, remove=("model",))
-    differs = Difference(changes=changes, dropped=_BETA, wants_model=not (counts or model))
-    return Written(target=name.path, differs=differs)
+    change = FormChange(changes=changes, dropped=_BETA, wants_model=not (counts or model))
+    return Written(target=name.path.encode(), change=change)
 
 
 def _where(provider: Provider) -> str:
