@@ -32,19 +32,20 @@ providers:
   openai: {{api: openai, base_url: "{plain}/v1", api_key: own-key}}
   anthropic: {{api: anthropic, base_url: "{plain}", api_key: own-key}}
   gemini: {{api: gemini, base_url: "{plain}", api_key: own-key}}
-  azure: {{api: openai, kind: azure, base_url: "{azure_us}", api_key: us-key, auth: api-key}}
-  azure-eu: {{api: openai, kind: azure, base_url: "{azure_eu}", api_key: eu-key, auth: api-key}}
-  foundry: {{api: anthropic, kind: azure, base_url: "{azure_us}", api_key: us-key, auth: api-key}}
-  vertex: {{api: gemini, kind: vertex, base_url: "{vertex_us}", api_key: us-token, auth: bearer,
+  azure: {{api: openai, kind: azure, base_url: "{azure_us}", api_key: us-key}}
+  azure-eu: {{api: openai, kind: azure, base_url: "{azure_eu}", api_key: eu-key}}
+  foundry: {{api: anthropic, kind: azure, base_url: "{azure_us}", api_key: us-key}}
+  vertex: {{api: gemini, kind: vertex, base_url: "{vertex_us}", api_key: us-token,
            project: shop-us, region: us-central1}}
-  vertex-eu: {{api: gemini, kind: vertex, base_url: "{vertex_eu}", api_key: eu-token, auth: bearer,
+  vertex-eu: {{api: gemini, kind: vertex, base_url: "{vertex_eu}", api_key: eu-token,
               project: shop-eu, region: europe-west4}}
-  claude-us: {{api: anthropic, kind: vertex, base_url: "{vertex_us}", api_key: us-token, auth: bearer,
+  claude-us: {{api: anthropic, kind: vertex, base_url: "{vertex_us}", api_key: us-token,
               project: shop-us, region: us-central1}}
   callers: {{api: gemini, kind: vertex, base_url: "{vertex_us}", auth: bearer, project: shop-us,
             region: us-central1}}
-  claude-eu: {{api: anthropic, kind: vertex, base_url: "{vertex_eu}", api_key: eu-token, auth: bearer,
+  claude-eu: {{api: anthropic, kind: vertex, base_url: "{vertex_eu}", api_key: eu-token,
               project: shop-eu, region: europe-west4}}
+price_as: {{chat-old: gpt-4o, chat-new: gpt-4o-mini}}
 canaries:
 """
 CANARY = """
@@ -221,6 +222,7 @@ CASES = [
         "chat-old",
         arms(("azure", "chat-old"), ("azure", "chat-new")),
         arms(("azure_us", deployment("chat-old")), ("azure_us", deployment("chat-new"))),
+        priced=("baseline", "candidate"),
     ),
     Case(
         "resources",
