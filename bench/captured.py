@@ -4,12 +4,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from bench import sampling
 from bench.example import Task
-from records.capture import Capture
+from bench.minimal import chat_path
+from bench.wires import WIRES
+from proxy.provider import Api
+from records.capture import Capture, WireRequest
 from records.capture_store import CaptureStore
 from records.labels import Label, Labels
 from records.store import Store
+from routing.canary import Canary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +39,20 @@ def captured(store: Store, name: str, *, since: float) -> Iterator[Captured]:
     for canary in [name] if name in states or not series else series:
         current = "candidate" if states.get(canary) == "promoted" else "baseline"
         yield from _of(store, canary, current, since)
+
+
+def newest_requests(store: Store, canary: Canary, api: Api, *, limit: int) -> list[tuple[WireRequest, bool]]:
+    """A canary's newest captured requests, and whether each is whole. Those of earlier versions only have
+    their messages. Raises StoreDown."""
+    return [
+        (each.request or _of_messages(each, api, canary.baseline.model), each.request is not None)
+        for each in CaptureStore(store).newest(canary.name, limit)
+    ]
+
+
+def _of_messages(capture: Capture, api: Api, model: str) -> WireRequest:
+    _, body = WIRES[api].asks(model, capture.messages, {})
+    return WireRequest(path=chat_path(api, model), body=msgspec.json.encode(body).decode())
 
 
 def _of(store: Store, canary: str, current: str, since: float) -> Iterator[Captured]:

@@ -69,6 +69,20 @@ async def preflight_of_operations(client: ArmClient, *, within_s: float = WITHIN
     return await _result(client, found, within_s, notes)
 
 
+async def preflight_of_captured(
+    client: ArmClient, captured: Sequence[tuple[WireRequest, bool]], *, within_s: float = WITHIN_S
+) -> Preflight:
+    """Ask the candidate captured requests (`bench.captured`), or without any one of each operation. Raises
+    NothingToAsk."""
+    if not captured:
+        return await preflight_of_operations(client, within_s=within_s)
+    bare = sum(not whole for _, whole in captured)
+    notes = [f"the {len(captured)} newest captured requests were asked, redacted"]
+    if bare:
+        notes.append(f"{bare} of them were captured by an earlier version: only their messages were sent")
+    return await preflight(client, [each for each, _ in captured], within_s=within_s, notes=notes)
+
+
 _Found = Sequence[tuple[WireRequest, ArmReply]]
 
 

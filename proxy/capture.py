@@ -8,6 +8,7 @@ import structlog
 
 from proxy.answer_recorder import AnswerRecorder
 from proxy.call import Call
+from proxy.headers import without_key
 from records.capture import CaptureInfo, CaptureRule, CaptureSample, RawCapture
 from records.outcome import Outcome
 
@@ -21,6 +22,9 @@ MOST_CATEGORIES = 1024
 """Categories that a worker counts per day; bounded, because callers choose the names."""
 
 _DAY_S = 86400
+_TELLING = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
+"""Headers that change how a provider reads the body."""
+
 _TEXT_OPERATIONS = ("chat", "text_completion", "generate_content", "invoke_model")
 
 
@@ -116,4 +120,18 @@ def _raw(call: Call, sample: CaptureSample, outcome: Outcome, recorder: AnswerRe
         streamed=recorder.streamed,
         truncated=recorder.truncated,
         redact=sample.rule.redact,
+        path=_path(call),
+        headers={
+            name.decode(): call.named[name].decode("latin-1") for name in _TELLING if name in call.named
+        },
     )
+
+
+def _telling(call: Call) -> dict[str, str]:
+    return {name.decode(): call.named[name].decode("latin-1") for name in _TELLING if name in call.named}
+
+
+def _path(call: Call) -> str:
+    """The path as callers write it, with the query but without a credential."""
+    query = without_key(call.query).decode("latin-1")
+    return f"{call.route.path}?{query}" if query else call.route.path

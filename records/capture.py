@@ -86,18 +86,24 @@ class CaptureSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One captured exchange, redacted. `truncated`: the answer was longer than the capture limit."""
+    """One captured exchange, redacted. `truncated`: the answer was longer than the capture limit.
+
+    `request`: the whole request, to be sent again; None for a mirror copy, and for captures of earlier
+    versions.
+    """
 
     about: CaptureInfo
     messages: tuple[CapturedMessage, ...]
     answer: str
     truncated: bool = False
+    request: WireRequest | None = None
 
 
 class RawCapture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A captured exchange before redaction, as sent through the pipe. Never written to disk.
 
-    `request` is the request's body. `answer` is text when `streamed`, otherwise the response body.
+    `request` is the request's body; `path` and `headers` are as in `WireRequest`. `answer` is text when
+    `streamed`, otherwise the response body.
     """
 
     about: CaptureInfo
@@ -106,3 +112,5 @@ class RawCapture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     streamed: bool
     truncated: bool = False
     redact: tuple[str, ...] = ()
+    path: str = ""
+    headers: Mapping[str, str] = {}

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from records import tables
-from records.capture import Capture, CapturedMessage, CaptureInfo
+from records.capture import Capture, CapturedMessage, CaptureInfo, WireRequest
 from records.capture_files import Unstored, clear, unstored
 from records.errors import StoreDown, Unstorable
 from records.store import Store
@@ -61,6 +61,14 @@ class CaptureStore:
         """Yield a canary's captures by time, without mirror copies; `since` ≤ at < `until`, UTC seconds."""
         for rows in self._pages(canary, since, until, category):
             yield from map(_capture, rows)
+
+    def newest(self, canary: str, limit: int) -> list[Capture]:
+        """A canary's newest captures, without mirror copies, the newest first."""
+        table = tables.captures
+        wanted = (table.c.canary == canary) & (table.c.copy_of == "")
+        query = select(table).where(wanted).order_by(table.c.at.desc(), table.c.exchange_id).limit(limit)
+        with self._store.reading() as connection:
+            return [_capture(row) for row in connection.execute(query)]
 
     def pairs(
         self, canary: str, *, since: float = 0.0, until: float = float("inf"), category: str | None = None
@@ -195,6 +203,7 @@ def _row(capture: Capture) -> dict[str, Any]:
         "messages": msgspec.to_builtins(capture.messages),
         "answer": capture.answer,
         "truncated": capture.truncated,
+        "request": None if capture.request is None else msgspec.json.encode(capture.request).decode(),
     }
 
 
@@ -204,6 +213,7 @@ def _capture(row: Row[Any]) -> Capture:
         messages=tuple(msgspec.convert(message, CapturedMessage) for message in row.messages),
         answer=row.answer,
         truncated=row.truncated,
+        request=None if row.request is None else msgspec.json.decode(row.request, type=WireRequest),
     )
 
 

@@ -275,6 +275,7 @@ captures = Table(
     Column("messages", JSON, nullable=False),
     Column("answer", Text, nullable=False),
     Column("truncated", Boolean, nullable=False),
+    Column("request", Text),
     Index("captures_by_canary", "canary", "day", "category"),
     Index("captures_by_copy", "copy_of"),
     Index("captures_by_expiry", "expires_at"),

@@ -2,13 +2,25 @@
 
 import asyncio
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from canary.commands import text_file
-from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, print_text, read_config
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    ConfigFile,
+    DataFolder,
+    Form,
+    fail,
+    needs_store,
+    print_json,
+    print_text,
+    read_config,
+)
 from canary.config import Config
 
 if TYPE_CHECKING:
@@ -16,6 +28,7 @@ if TYPE_CHECKING:
     from records.capture import WireRequest
 
 REFUSED = 3
+SAMPLE = 20
 
 
 def preflight(
@@ -24,11 +37,16 @@ def preflight(
         Path | None,
         typer.Option("--from", help="Ask the requests of this file, one body a line, as callers send it."),
     ] = None,
+    sample: Annotated[
+        int, typer.Option("--sample", min=1, help="Ask so many of the newest captured requests.")
+    ] = SAMPLE,
     config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
     """Ask the candidate before any user does, and say which requests it refuses and what would cure that.
 
+    Without --from, the requests are the newest captured ones, or one minimal request of each operation.
     Each request goes to it once, changed by the arm's `request:`; it costs tokens. Needs no server.
     Exits 3 if some are refused.
     """
@@ -41,8 +59,9 @@ def preflight(
     if name not in read.canaries:
         fail(f"the config has no canary {name!r}; it has: {', '.join(read.canaries) or 'none'}", code=2)
     requests = _requests(file, read, name) if file is not None else None
+    captured = _captured(read, data, name, sample) if file is None else []
     try:
-        result = uvloop.run(_asked(read, name, requests))
+        result = uvloop.run(_asked(read, name, requests, captured))
     except NothingToAsk as problem:
         fail(str(problem))
     if output == "json":
@@ -65,10 +84,27 @@ def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":
         fail(f"{file}: {problem}", code=2)
 
 
-async def _asked(config: Config, name: str, requests: "list[WireRequest] | None") -> "Preflight":
+def _captured(config: Config, data: Path, name: str, limit: int) -> "list[tuple[WireRequest, bool]]":
+    """The newest captured requests; none without a database. Exits 1 if it does not answer."""
+    from bench.captured import newest_requests
+    from records.store import Store
+
+    if config.canaries[name].capture is None or (config.store.startswith("sqlite:") and not data.is_dir()):
+        return []
+    canary = config.canaries[name].canary
+    with needs_store(config, data), closing(Store.open(config.store, data)) as store:
+        return newest_requests(store, canary, config.providers[canary.baseline.provider].api, limit=limit)
+
+
+async def _asked(
+    config: Config,
+    name: str,
+    requests: "list[WireRequest] | None",
+    captured: "list[tuple[WireRequest, bool]]",
+) -> "Preflight":
     from bench.arm_client import ArmClient
     from bench.preflight import preflight as asked
-    from bench.preflight import preflight_of_operations
+    from bench.preflight import preflight_of_captured
     from canary.programs.wiring import routes
     from proxy.credentials import Credentials
 
@@ -78,7 +114,7 @@ async def _asked(config: Config, name: str, requests: "list[WireRequest] | None"
     credentials = await asyncio.to_thread(Credentials.ready, arms)
     async with ArmClient(known, trial, credentials, os.environ) as client:
         if requests is None:
-            return await preflight_of_operations(client)
+            return await preflight_of_captured(client, captured)
         return await asked(client, requests)
 
 

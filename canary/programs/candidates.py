@@ -6,7 +6,10 @@ from importlib import import_module
 
 from bench.preflight_result import Preflight
 from canary.config import Config
+from records.capture import WireRequest
+from records.store import Store
 
+SAMPLE = 20
 WITHIN_S = 60.0
 """How long one request may take: the canary waits meanwhile."""
 
@@ -14,8 +17,9 @@ WITHIN_S = 60.0
 class ConfiguredCandidates:
     """Asks with the entries' own credentials only."""
 
-    def __init__(self, config: Callable[[], Config]) -> None:
+    def __init__(self, config: Callable[[], Config], store: Store) -> None:
         self._config = config
+        self._store = store
 
     def unaskable(self, name: str) -> str:
         """Why no request can be sent to this canary's candidate; "" when one can."""
@@ -32,12 +36,12 @@ class ConfiguredCandidates:
         )
 
     async def ask(self, name: str) -> Preflight:
-        """Ask it. Raises NothingToAsk."""
+        """Ask it the newest captured requests, or one of each operation. Raises NothingToAsk, StoreDown."""
         # The proxy's code takes a while to import, and most admin processes never ask: not on the event loop.
         await asyncio.to_thread(import_module, "bench.preflight")
         await asyncio.to_thread(import_module, "canary.programs.wiring")
         from bench.arm_client import ArmClient
-        from bench.preflight import preflight_of_operations
+        from bench.preflight import preflight_of_captured
         from bench.preflight_result import NothingToAsk
         from canary.programs.wiring import routes
         from proxy.credentials import Credentials
@@ -45,10 +49,22 @@ class ConfiguredCandidates:
         if problem := self.unaskable(name):
             raise NothingToAsk(problem)
         known = routes(self._config(), {})
+        captured = await asyncio.to_thread(self._captured, name)
         arms = (known.trials[name].baseline.provider, known.trials[name].candidate.provider)
         credentials = await asyncio.to_thread(Credentials.ready, arms)
         try:
             async with ArmClient(known, known.trials[name], credentials, {}) as client:
-                return await preflight_of_operations(client, within_s=WITHIN_S)
+                return await preflight_of_captured(client, captured, within_s=WITHIN_S)
         finally:
             credentials.close()
+
+    def _captured(self, name: str) -> list[tuple[WireRequest, bool]]:
+        """The newest captured requests. May raise StoreDown."""
+        from bench.captured import newest_requests
+
+        config = self._config()
+        canary = config.canaries[name].canary
+        if config.canaries[name].capture is None:
+            return []
+        api = config.providers[canary.baseline.provider].api
+        return newest_requests(self._store, canary, api, limit=SAMPLE)

@@ -18,10 +18,11 @@ import structlog
 from canary.programs.process import log_to_stderr
 from proxy.answer_recorder import text_in
 from proxy.prompt_text import conversation
-from records.capture import Capture, CapturedMessage, RawCapture
+from records.capture import Capture, CapturedMessage, RawCapture, WireRequest
 from records.capture_files import write
 from records.capture_pipe import HEAD_BYTES
 from records.capture_redact import redacted
+from records.capture_request import redacted_request
 
 log = structlog.get_logger()
 
@@ -52,7 +53,15 @@ def captured(taken: RawCapture) -> Capture | None:
         messages=tuple(CapturedMessage(turn.role, _clean(turn.text, taken.redact)) for turn in turns),
         answer=_clean(answer, taken.redact),
         truncated=taken.truncated,
+        request=_request(taken),
     )
+
+
+def _request(taken: RawCapture) -> WireRequest | None:
+    """The redacted request; a mirror copy's is that of the real exchange."""
+    if not taken.path or taken.about.copy_of:
+        return None
+    return redacted_request(taken.path, taken.headers, taken.request, lambda text: _clean(text, taken.redact))
 
 
 def _clean(text: str, patterns: tuple[str, ...]) -> str:

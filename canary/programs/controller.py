@@ -50,7 +50,7 @@ class Admin:
             assignment_key=self._assignment_key,
             own_url=own_url(args),
             troubles=self._troubles,
-            candidates=ConfiguredCandidates(lambda: self.config.current),
+            candidates=ConfiguredCandidates(lambda: self.config.current, self.store),
             last=self.parts.last,
         )
 
