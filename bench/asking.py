@@ -33,6 +33,11 @@ _REFUSED: Mapping[int, Failure] = {
 }
 
 
+def as_it_is(path: str, body: bytes) -> tuple[str, bytes]:
+    """Path and body of the API's own form."""
+    return path, body
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
     """A parsed answer body: the model's text and usage, or a `failure`."""
@@ -46,7 +51,7 @@ class Read:
 class Target:
     """A model and how to reach it. `name` is `provider/model`. `arm` is the arm that the proxy must name.
     `auth` adds a credential to each request, unless `headers` has it. `request`: how its requests differ,
-    unless the proxy changes them."""
+    unless the proxy changes them. `address`: path and body as the provider's URLs have them."""
 
     name: str
     model: str
@@ -59,6 +64,7 @@ class Target:
     arm: str | None = None
     auth: httpx2.Auth = field(default=NO_AUTH, repr=False)
     request: RequestChanges = NO_CHANGES
+    address: Callable[[str, bytes], tuple[str, bytes]] = as_it_is
 
 
 class Asker:
@@ -93,13 +99,14 @@ class Asker:
         target = self.target
         path, request = target.wire.asks(target.model, messages, parameters)
         body = msgspec.json.encode(request)
+        path, body = target.address(path, adapted(body, target.request) or body)
         headers = {**target.headers, "content-type": "application/json"}
         began = time.perf_counter()
         try:
             async with asyncio.timeout(target.timeout_s):
                 response = await self._client.post(
                     target.url + path,
-                    content=adapted(body, target.request) or body,
+                    content=body,
                     headers=headers,
                     auth=target.auth,
                 )

@@ -9,7 +9,8 @@ import httpx2
 
 from bench.answer import Failure
 from bench.asking import NO_AUTH, Read, Target
-from bench.wires import WIRES, wire_of
+from bench.wires import WIRES
+from proxy.addressing import addressed, below_entry
 from proxy.answer_recorder import text_in
 from proxy.credentials import Credential, Credentials, NoCredential, UnsignedRequest
 from proxy.dialects import operation
@@ -85,14 +86,21 @@ def direct(
         name=f"{provider.name}/{model}",
         model=model,
         url=provider.base_url,
-        wire=wire_of(provider),
+        wire=WIRES[provider.api],
         headers=headers_for(provider, "" if auth is not None else key_of(provider, environment)),
         auth=auth or NO_AUTH,
         read=partial(read, provider.api),
         cost=partial(prices.cost, provider, model),
         timeout_s=provider.timeout.total_s,
         request=request,
+        address=partial(addressed, provider, model),
     )
+
+
+def root_of(provider: Provider) -> str:
+    """The URL below which the entry has the API's own paths."""
+    below_host = "" if provider.kind == "plain" else below_entry(provider.kind, provider.api)
+    return provider.base_url + below_host
 
 
 def headers_for(provider: Provider, key: str) -> Mapping[str, str]:

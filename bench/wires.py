@@ -1,14 +1,9 @@
 """The request for one answer in each wire API: path, headers and body, with no parameter of its own."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from proxy.adaptation import adapted
-from proxy.addressing import read, write
-from proxy.provider import Provider
 from records.capture import CapturedMessage
 
 MOST_TOKENS = 4096
@@ -71,27 +66,3 @@ WIRES: Mapping[str, ChatWire] = {
     ),
     "gemini": ChatWire(asks=_gemini, credential=lambda key: {"x-goog-api-key": key}),
 }
-
-
-def wire_of(provider: Provider) -> ChatWire:
-    """The wire of an entry's API, in the URLs of its kind."""
-    wire = WIRES[provider.api]
-    return wire if provider.kind == "plain" else replace(wire, asks=_in_form_of(provider, wire))
-
-
-def _in_form_of(
-    provider: Provider, wire: ChatWire
-) -> Callable[[str, Sequence[CapturedMessage], Mapping[str, Any]], Asked]:
-    def asks(model: str, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]) -> Asked:
-        path, body = wire.asks(model, messages, parameters)
-        place = read("plain", provider.api, "POST", f"/v1{path}" if provider.api == "openai" else path)
-        written = write(provider, place, model=model, stream=False, home=False)
-        if written is None:
-            return path, body
-        target = written.target.decode()
-        if written.change is None:
-            return target, body
-        sent = msgspec.json.encode(body)
-        return target, msgspec.json.decode(adapted(sent, written.change.changes) or sent, type=dict[str, Any])
-
-    return asks

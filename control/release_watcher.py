@@ -16,7 +16,7 @@ from alerts.receiver import Receiver
 from bench.asking import NO_AUTH
 from bench.listing import Catalogue, Unlisted, listed
 from bench.releases import WatchMemory, after_announcing, after_benchmark, after_listing
-from bench.targets import EntryAuth, NoKey, client_for, entry_auth, headers_for, key_of
+from bench.targets import EntryAuth, NoKey, client_for, entry_auth, headers_for, key_of, root_of
 from proxy.provider import Provider
 from records.whole_file import write_whole
 
@@ -116,7 +116,7 @@ class ReleaseWatcher:
         return Catalogue(
             name=provider.name,
             api=provider.api,
-            url=provider.base_url,
+            url=root_of(provider),
             headers=headers_for(provider, "" if auth is not None else key_of(provider, self.environment)),
             auth=auth or NO_AUTH,
         )

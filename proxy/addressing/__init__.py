@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from proxy.adaptation import adapted
 from proxy.addressing import azure, bedrock, plain, vertex
 from proxy.addressing.form import HOLE, Addressing, FormChange, Owner, Place, Written
 from proxy.dialects import PASS_THROUGH
@@ -34,6 +35,16 @@ def write(provider: Provider, place: Place, *, model: str, stream: bool, home: b
     if place.operation is PASS_THROUGH:
         return Written(target=place.target.encode())
     return _BY_KIND[provider.kind].write(provider, place, model=model, stream=stream, home=home)
+
+
+def addressed(provider: Provider, model: str, path: str, body: bytes) -> tuple[str, bytes]:
+    """Path and body of a whole answer's request as this entry takes it, for a path below the API's own base
+    URL; unchanged where the entry has no such operation."""
+    written = write(provider, plain.read(provider.api, "POST", path), model=model, stream=False, home=False)
+    if written is None:
+        return path, body
+    changes = None if written.change is None else written.change.changes
+    return written.target.decode(), (adapted(body, changes) if changes else None) or body
 
 
 def takes_canaries(kind: Kind, api: Api, path: str) -> bool:
@@ -76,6 +87,7 @@ __all__ = [
     "Owner",
     "Place",
     "Written",
+    "addressed",
     "below_entry",
     "nameless_paths",
     "owner",

@@ -16,11 +16,13 @@ from bench.runner import Ask, run
 from bench.saved_answers import NoSavedAnswers, SavedAnswers
 from bench.targets import NoKey, direct, key_of, read
 from demo.behaviour import Behaviour
-from proxy.provider import Api
+from proxy.provider import Api, Kind, Provider
 from records.capture import CapturedMessage
 from routing.request_changes import NO_CHANGES, RequestChanges
 from tests.bench.asking import PRICES, entry, results_of, waited
 from tests.bench.examples import dataset_of, example_of
+from tests.servers.azure import LocalAzure
+from tests.servers.vertex import LocalVertex
 from tests.serving import ProviderThread
 
 ASK = (CapturedMessage("system", "Be short."), CapturedMessage("user", "What is 2 + 2?"))
@@ -51,6 +53,28 @@ def test_every_api_answers_with_its_text_time_tokens_and_cost(provider: Provider
     assert answer.input_tokens is not None
     assert answer.output_tokens == 3
     assert answer.cost_usd == pytest.approx((answer.input_tokens + 2 * 3) / 1e6)
+
+
+@pytest.mark.parametrize("api", ["openai", "anthropic", "gemini"])
+def test_a_cloud_is_asked_under_its_own_urls(api: Api) -> None:
+    """The local clouds check path, credential, project and region."""
+    cloud = {
+        "openai": lambda: LocalAzure(key="own", deployments=["new"]),
+        "anthropic": lambda: LocalVertex(project="p", region="r", token="own"),
+        "gemini": lambda: LocalVertex(project="p", region="r", token="own"),
+    }[api]()
+    with ProviderThread(cloud) as running:
+        kind: Kind = "azure" if api == "openai" else "vertex"
+        where = Provider(
+            name="it", api=api, kind=kind, base_url=running.url, api_key="own", project="p", region="r"
+        )
+
+        async def story() -> Answer:
+            async with httpx2.AsyncClient(trust_env=False) as client:
+                return await Asker(client, direct(where, "new", PRICES, {})).ask(ASK)
+
+        answer = waited(story())
+    assert (answer.failure, answer.status, bool(answer.text)) == (None, 200, True)
 
 
 def test_a_model_without_a_price_costs_an_unknown_amount(provider: ProviderThread) -> None:

@@ -1,10 +1,12 @@
 """A benchmark's questions in the URLs of each kind of entry, and signed where Bedrock wants that."""
 
+import msgspec
 import pytest
 
 from bench.asking import Asker
 from bench.targets import client_for, direct
-from bench.wires import wire_of
+from bench.wires import WIRES
+from proxy.addressing import addressed
 from proxy.provider import Api, Kind, Provider
 from records.capture import CapturedMessage
 from records.prices import Prices
@@ -35,7 +37,9 @@ def test_a_question_is_written_as_the_entrys_kind_takes_it(
     provider = Provider(
         name="e", api=api, kind=kind, base_url="https://e.example", api_key="k", project="p", region="eu"
     )
-    asked, body = wire_of(provider).asks("m", ASK, {})
+    plain, question = WIRES[api].asks("m", ASK, {})
+    asked, sent = addressed(provider, "m", plain, msgspec.json.encode(question))
+    body = msgspec.json.decode(sent)
     assert (asked, body.get("model")) == (path, model)
     assert ("anthropic_version" in body) == (kind == "vertex" and api == "anthropic")
 
