@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from proxy.adaptation import adapted
 from proxy.addressing import HOLE, FormChange
+from proxy.addressing.claude_version import HEADER, as_header, as_member
 from proxy.call import Call
 from proxy.credentials import Credentials, UnsignedRequest
 from proxy.dialects import Operation
@@ -69,8 +71,8 @@ def upstream_request(
     elif written.change is not None and written.change.wants_model:
         raise _no_model()
     headers = to_provider(call.headers, arm_target.provider, identity=hides_usage)
-    if written.change is not None:
-        headers += [header for header in written.change.headers if header[0] not in call.named]
+    if written.change is not None and written.change.version == "header" and HEADER not in call.named:
+        headers.append((HEADER, as_header(call.body if isinstance(call.body, bytes) else b"")))
     if arm_target.provider.has_credential:
         query = without_key(query)
         if call.upgrades:
@@ -124,8 +126,11 @@ def _in_other_form(call: Call, target: bytes, body: bytes, change: FormChange) -
             raise _no_model()
         target = target.replace(HOLE, quoted(call.facts.model).encode())
     query = without(call.query, change.dropped) if call.query else call.query
-    if call.facts is not NO_FACTS and change.changes:
-        body = adapted(body, change.changes) or body
+    changes = change.changes
+    if change.version == "member" and HEADER in call.named:
+        changes = replace(changes, default=(("anthropic_version", as_member(call.named[HEADER])),))
+    if call.facts is not NO_FACTS and changes:
+        body = adapted(body, changes) or body
     return target, query, body
 
 

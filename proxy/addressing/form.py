@@ -1,6 +1,5 @@
 """An operation in a caller's URL, and the same operation written for the entry of an arm. Pure values."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -10,7 +9,6 @@ from proxy.dialects import PASS_THROUGH, Operation
 from proxy.provider import Api, Provider
 from routing.request_changes import NO_CHANGES, RequestChanges
 
-Header = tuple[bytes, bytes]
 HOLE = b"{model}"
 Owner = Api | Literal["any"]
 
@@ -22,8 +20,8 @@ class Place:
     `form`: the way in which the URL is written. `target`: path below the entry's base URL, if the entry takes
     this form. `plain`: the path below the base URL in the API's own form, "" for an operation that no other
     form has. `model`: the model in the path, decoded, "" where body or query name it. The others bring a
-    request into the API's own form: `changes` its body, `only_here` are query parameters of this form only,
-    `headers` are missing in it.
+    request into the API's own form: `changes` its body, `only_here` are query parameters of this form only.
+    `versioned`: the body names the version of Anthropic's API, which is a header there.
     """
 
     form: str
@@ -33,20 +31,21 @@ class Place:
     model: str = ""
     changes: RequestChanges = NO_CHANGES
     only_here: frozenset[bytes] = frozenset()
-    headers: Sequence[Header] = ()
+    versioned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormChange:
     """What changes between the form of the caller and that of an entry, beside target and model.
 
-    `changes` of the body, query parameters that are `dropped`, `headers` that are added where they are
-    missing. `wants_model`: the target has a HOLE for the model, which only the request's body names.
+    `changes` of the body, query parameters that are `dropped`. `version`: where the version of Anthropic's
+    API is to be written, if it is not there. `wants_model`: the target has a HOLE for the model, which only
+    the request's body names.
     """
 
     changes: RequestChanges = NO_CHANGES
     dropped: frozenset[bytes] = frozenset()
-    headers: Sequence[Header] = ()
+    version: Literal["header", "member"] | None = None
     wants_model: bool = False
 
 
@@ -94,5 +93,7 @@ def below(prefix: str, place: Place, model: str) -> Written | None:
     if place.model:
         name = msgspec.json.encode(model or place.model).decode()
         changes = replace(changes, set=(*changes.set, ("model", name)))
-    change = FormChange(changes=changes, dropped=place.only_here, headers=place.headers)
+    change = FormChange(
+        changes=changes, dropped=place.only_here, version="header" if place.versioned else None
+    )
     return Written(target=target, change=change)

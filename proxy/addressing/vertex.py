@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from proxy.addressing import plain
+from proxy.addressing.claude_version import as_member
 from proxy.addressing.form import HOLE, FormChange, Owner, Place, Written, other
 from proxy.dialects import operation
 from proxy.dialects.gemini import MODEL_PATH
@@ -28,7 +29,7 @@ _VERSIONS = {"v1": "v1", "v1beta1": "v1beta"}
 _COUNTING = "count-tokens"
 """The model in the path under which Vertex counts tokens for Claude; the body names the model."""
 
-_TO_VERTEX = RequestChanges(default=(("anthropic_version", '"vertex-2023-10-16"'),))
+_TO_VERTEX = RequestChanges(default=(("anthropic_version", as_member(None)),))
 _FROM_VERTEX = RequestChanges(remove=("anthropic_version",))
 _BETA = frozenset({b"beta"})
 """The parameter that Anthropic's SDK adds to its own URLs, and leaves away on Vertex."""
@@ -87,7 +88,7 @@ def _read_claude(found: re.Match[str], path: str) -> Place:
         plain=own,
         model="" if counts else unquote(found["model"]),
         changes=replace(_FROM_VERTEX, default=(("stream", "true"),)) if streams else _FROM_VERTEX,
-        headers=((b"anthropic-version", b"2023-06-01"),),
+        versioned=True,
     )
 
 
@@ -137,7 +138,8 @@ def _written_claude(provider: Provider, place: Place, model: str, *, stream: boo
         method="streamRawPredict" if stream else "rawPredict",
     )
     changes = _TO_VERTEX if counts else replace(_TO_VERTEX, remove=("model",))
-    change = FormChange(changes=changes, dropped=_BETA, wants_model=not (counts or model))
+    wants = not (counts or model)
+    change = FormChange(changes=changes, dropped=_BETA, version="member", wants_model=wants)
     return Written(target=name.path.encode(), change=change)
 
 

@@ -1,6 +1,7 @@
 """URLs of each kind of entry: which entry takes them, what they name, and how they are written elsewhere."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -51,13 +52,14 @@ def asked(
     body: dict[str, object],
     *,
     query: bytes = b"",
+    headers: Sequence[tuple[bytes, bytes]] = (),
     baseline: tuple[str, str],
     candidate: tuple[str, str],
     entries: dict[str, Provider] = ENTRIES,
 ) -> UpstreamRequest | None:
     """The candidate's request; None where the request stays outside the canary."""
     tried = trial(models=(), baseline=baseline, candidate=candidate, providers=entries)
-    found = call(body, path=path, query=query, table=Routes(entries, [tried], ()))
+    found = call(body, *headers, path=path, query=query, table=Routes(entries, [tried], ()))
     if found.trial is None:
         return None
     return upstream_request(found, tried.candidate, Credentials())
@@ -214,6 +216,24 @@ def test_vertexs_caller_reaches_plain_anthropic_and_foundry() -> None:
         assert told(request) == (path, expected)
         assert request is not None
         assert (b"anthropic-version", b"2023-06-01") in request.headers
+
+
+@pytest.mark.parametrize(
+    ("header", "member"), [("2023-06-01", "vertex-2023-10-16"), ("2026-10-21", "2026-10-21")]
+)
+def test_anthropics_version_moves_between_header_and_body(header: str, member: str) -> None:
+    there = asked(
+        "/v1/messages",
+        MESSAGE,
+        headers=[(b"anthropic-version", header.encode())],
+        baseline=("anthropic", "a"),
+        candidate=("vertex-claude", "b"),
+    )
+    assert told(there)[1]["anthropic_version"] == member
+    body: dict[str, object] = {"messages": [], "anthropic_version": member}
+    back = asked(CLAUDE_ON_VERTEX, body, baseline=("vertex-claude", "a"), candidate=("anthropic", "b"))
+    assert back is not None
+    assert dict(back.headers)[b"anthropic-version"] == header.encode()
 
 
 def test_the_version_that_an_sdk_writes_into_the_body_stays_on_vertex() -> None:
