@@ -10,8 +10,8 @@ from records.capture import WireRequest
 from records.store import Store
 
 SAMPLE = 20
-WITHIN_S = 60.0
-"""How long one request may take: the canary waits meanwhile."""
+WITHIN_S = 15.0
+"""How long one request may take: the canary waits meanwhile, and refusals come at once."""
 
 
 class ConfiguredCandidates:

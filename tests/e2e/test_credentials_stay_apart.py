@@ -88,6 +88,8 @@ def gone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gone]:
         environment = {"OWN_KEY": OWN, "OTHER_KEY": OTHER}
         folder = tmp_path_factory.mktemp("credentials")
         with on_stage(folder, config, workers=1, env=environment) as stage:
+            assert {each.credentials["authorization"] for each in other.log.entries} == {f"Bearer {OTHER}"}
+            other.log.clear()  # the preflight's
             found = Gone(stage, other)
             for fault in FAULTS:
                 _through_one_fault(found, fault)

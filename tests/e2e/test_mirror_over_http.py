@@ -94,6 +94,7 @@ def metric(stage: Stage, sample: str, **labels: str) -> float | None:
 @pytest.fixture(scope="module")
 def calm(stage: Stage) -> list[httpx2.Response]:
     """What the callers of the canary that is well got, when every copy has ended."""
+    stage.provider.log.clear()  # the preflight's
     answers = ask_as_baseline(stage, "calm", REQUESTS)
     copies(stage, "calm", REQUESTS)
     return answers
