@@ -1,6 +1,7 @@
 """A canary that starts by itself asks its candidate first, and waits while the candidate refuses."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -118,3 +119,27 @@ def test_without_a_credential_the_admin_says_what_would_help(serve: Serve, provi
     answer = api(server, "POST", "canaries/trial/preflight")
     assert answer.status_code == 409
     assert "`canary preflight trial` asks with yours" in answer.json()["error"]
+
+
+def hidden(page: str) -> dict[str, str]:
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+
+
+def test_the_page_shows_it_before_the_start_button_and_asks_again(
+    serve: Serve, provider: ProviderThread
+) -> None:
+    provider.behave("new", Behaviour(rejects=("messages",)))
+    server = serve(config(provider), workers=1)
+    with httpx2.Client(base_url=server.admin, trust_env=False, timeout=60.0) as browser:
+        login = hidden(browser.get("/login").text)
+        assert browser.post("/login", data={**login, "token": server.token}).status_code == 303
+        page = browser.get("/canaries/trial").text
+        assert "Preflight_failed: 1 of 3 requests refused" in page
+        assert page.index("✗ 1 × /chat/completions: 400") < page.index('command="show-modal">Start…')
+        assert "Ask the candidate now" in page
+
+        provider.behave("new", Behaviour())
+        form = {"form_token": hidden(browser.get("/canaries/trial").text)["form_token"]}
+        asked = browser.post("/canaries/trial/preflight", data=form)
+        assert "3 of 3 requests taken, 0 refused." in asked.text
+        assert browser.post("/canaries/trial/preflight", data={}).status_code == 403

@@ -32,6 +32,7 @@ def test_the_first_stream_works_and_the_second_is_not_asked_for_usage(tmp_path: 
     with on_stage(tmp_path, CONFIG, provider=LocalProvider({"small": STRICT})) as stage:
         url = f"{stage.server.traffic}/v1/chat/completions"
         headers = {"authorization": "Bearer sk-caller"}
+        stage.provider.log.clear()  # the preflight's
         for user in ("one", "two"):
             document = chat("gpt-4o", user, stream=True)
             answer = httpx2.post(url, json=document, headers=headers, trust_env=False, timeout=30.0)
