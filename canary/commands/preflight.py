@@ -20,6 +20,7 @@ from canary.commands.shell import (
     print_json,
     print_text,
     read_config,
+    say,
 )
 from canary.config import Config
 
@@ -64,6 +65,9 @@ def preflight(
         result = uvloop.run(_asked(read, name, requests, captured))
     except NothingToAsk as problem:
         fail(str(problem))
+    for each in read.unpriced():
+        if each.canary == name:
+            say(f"warning: {each.sentence}")
     if output == "json":
         print_json(result.document())
     else:
