@@ -181,6 +181,7 @@ def gone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gone]:
     )
     config = CONFIG + "".join(canaries)
     with rigged(tmp_path_factory.mktemp("r20"), config, doors, env=environment) as stage:
+        _start(stage)
         found = Gone(stage)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             told = pool.map(partial(_go, stage), [*PATHS, *REFUSED, *LEAVING])
@@ -188,6 +189,15 @@ def gone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gone]:
         found.answers += [("breaker", each) for path in BREAKER if (each := _go(stage, path))]
         _refused_by_us(found)
         yield found
+
+
+def _start(stage: Stage) -> None:
+    """Start the canaries whose candidates refuse their preflight, and forget the preflights."""
+    for each in stage.api("GET", "/api/status").json()["canaries"]:
+        if each["state"] == "waiting":
+            path = f"/api/canaries/{each['name']}/start"
+            assert stage.api("POST", path, {"who": "r20", "reason": "as a test"}).status_code == 200
+    stage.provider.log.clear()
 
 
 def _go(stage: Stage, path: Path) -> Answer | None:
