@@ -46,6 +46,10 @@ _FORMS = tuple(
     (re.compile(carried, re.IGNORECASE), re.compile(named, re.IGNORECASE | re.DOTALL))
     for carried, named in _NAMED_BY
 )
+_MAY_CARRY = (
+    b'"encrypted_', b'ignature"', b'"redacted_thinking"', b'"id"', b"_reference", b'"file', b"store_ids",
+    b"ached",
+)  # fmt: skip
 _MISSING = re.compile(rb"not[ _]found|not exist|no such|permission", re.IGNORECASE)
 _STORED_ID = re.compile(
     rb"\b(?:resp|conv|rs|msg|fc|item|vs|cntr|container|pmpt|file)[_-][\w-]{4,}|\bFile ([\w-]{4,})"
@@ -55,6 +59,12 @@ _STORED_ID = re.compile(
 def carries_sealed_state(body: bytes) -> bool:
     """True when the body carries state that is sealed for one account. It says not for which one."""
     return any(word in body for word in _SEALED_WORDS) and _SEALED.search(body) is not None
+
+
+def may_carry_state(call: Call) -> bool:
+    """True when the request may carry state. A refusal of one that cannot is relayed as it comes."""
+    body = call.body
+    return isinstance(body, bytes) and (call.facts.names_state or any(word in body for word in _MAY_CARRY))
 
 
 def names_state(refusal: bytes, body: bytes) -> bool:
@@ -76,6 +86,8 @@ async def refused_for_state(call: Call, assignment: Assignment, attempt: Attempt
     if trial is None or trial.shares_state or assignment.reason in ("pinned", "no_plan"):
         return False
     if response is None or not 400 <= response.status < 500 or response.status == 429:
+        return False
+    if not may_carry_state(call):
         return False
     with suppress(TimeoutError):
         async with asyncio.timeout(READ_WITHIN_S):

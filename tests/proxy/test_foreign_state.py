@@ -11,9 +11,10 @@ import httpx2
 import pytest
 
 from proxy.breaker import IN_A_ROW
-from proxy.foreign_state import carries_sealed_state, names_state
+from proxy.foreign_state import carries_sealed_state, may_carry_state, names_state
 from records.outcome import InFlight, Outcome
 from routing.plan import State
+from tests.proxy.calls import call
 from tests.proxy.raw_provider import RawProvider, Wire, pool
 from tests.proxy.traffic import ANSWER, Traffic
 
@@ -116,6 +117,31 @@ def test_any_other_refusal_is_not_about_the_state(body: dict[str, Any], refusal:
 )
 def test_sealed_state_is_seen_in_a_request(body: dict[str, Any], sealed: bool) -> None:
     assert carries_sealed_state(json.dumps(body).encode()) is sealed
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/responses", REASONING),
+        ("/v1/messages", THINKING),
+        ("/v1/messages", REDACTED),
+        ("/v1beta/models/gpt-4o:generateContent", THOUGHT),
+        ("/v1/chat/completions", BY_OPENAI),
+        ("/v1/responses", PREVIOUS),
+        ("/v1beta/interactions", INTERACTION),
+        ("/v1/responses", CONVERSATION),
+        ("/v1/responses", FILE),
+        ("/v1beta/models/gpt-4o:generateContent", GEMINI_FILE),
+        ("/v1beta/models/gpt-4o:generateContent", CACHED),
+    ],
+)
+def test_whatever_a_refusal_may_name_is_seen_in_the_request(path: str, body: dict[str, Any]) -> None:
+    assert may_carry_state(call({"model": "gpt-4o", **body}, path=path))
+
+
+def test_the_refusal_of_a_plain_chat_is_not_held() -> None:
+    said = [{"role": "user", "content": "Where is my refund? See the file."}]
+    assert not may_carry_state(call({"model": "gpt-4o", "messages": said, "metadata": {"user_id": "u"}}))
 
 
 # The other arm is asked.
