@@ -111,7 +111,8 @@ def side(results: Sequence[Result]) -> Side:
     ]
     costs = [answer.cost_usd for answer in answers if answer.cost_usd is not None]
     scores = [result.score for result in results if result.score is not None]
-    failed = Counter(answer.failure for answer in answers if answer.failure is not None)
+    failed: Counter[Failure] = Counter()
+    failed.update(answer.failure for answer in answers if answer.failure is not None)
     return Side(
         examples=len(results),
         correct=sum(result.right for result in results),
@@ -134,9 +135,11 @@ def side(results: Sequence[Result]) -> Side:
 
 
 def _said(answers: Sequence[Answer], failed: Counter[Failure]) -> str:
-    return next(
-        (each.said for most, _ in failed.most_common(1) for each in answers if each.failure == most), ""
-    )
+    """The provider's words in an answer of the most frequent failure; "" without failures."""
+    if not failed:
+        return ""
+    most = max(failed, key=lambda failure: failed[failure])
+    return next(each.said for each in answers if each.failure == most)
 
 
 def _per_hour(results: Sequence[Result]) -> float | None:

@@ -48,8 +48,8 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (decide, 'decide support-nov --decision ship --by jane --reason "good enough for billing"'),
     (simulate, "simulate --canary support-nov --rate 5 --share 5% --error 20% --weeks 10"),
     (rules, "rules -o /etc/prometheus/canary.rules.yml"),
-    (watch, "watch --once --bench --match 'gpt-4o*'"),
-    (bench, "bench gpt-4o-2024-11-20 --failures wrong.csv"),
+    (watch, "watch --once --bench --match 'gpt-6*'"),
+    (bench, "bench gpt-6.1-terra --failures wrong.csv"),
 )
 
 app = typer.Typer(

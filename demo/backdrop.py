@@ -154,12 +154,12 @@ class _Server:
 
 
 MODELS = (
-    "gpt-4o-2024-08-06",
-    "gpt-4o-2024-11-20",
-    "gpt-4.1-2025-04-14",
-    "gpt-4.1-mini-2025-04-14",
-    "gpt-4o-mini-2024-07-18",
-    "gpt-4.1-nano-2025-04-14",
+    "gpt-5.6-terra",
+    "gpt-6.1-terra",
+    "gpt-5.6-sol",
+    "gpt-6.1-sol",
+    "gpt-5.6-luna",
+    "gpt-6-luna",
 )
 
 

@@ -19,15 +19,15 @@ class BadCandidate:
 
 FAILING = BadCandidate(
     canary="goes-bad",
-    asks="gpt-4o",
-    model="gpt-4o-2024-11-20",
+    asks="gpt-5.6-terra",
+    model="gpt-6.1-terra",
     behaviour={"ttft_s": 0.02, "faults": {"status": 0.5}},
     told="now half of the requests to the candidate fail with a 500 …",
 )
 BREAKING_TOOLS = BadCandidate(
     canary="breaks-tools",
-    asks="gpt-4.1",
-    model="gpt-4.1-mini-2025-04-14",
+    asks="gpt-5.6-sol",
+    model="gpt-6.1-sol",
     behaviour={"ttft_s": 0.02, "answer_faults": {"tool_args_invalid": 0.5}},
     told="now every answer is a 200, and half of the candidate's tool calls are broken JSON …",
     members={

@@ -1,6 +1,6 @@
 """A local LLM provider for demo and tests: OpenAI, Anthropic and Gemini on one port, without a model.
 
-    python -m demo.provider --port 0 --json-ready --behaviour 'gpt-4o={"ttft_s": 0.2}'
+    python -m demo.provider --port 0 --json-ready --behaviour 'gpt-5.6-terra={"ttft_s": 0.2}'
 
 While it runs, `PUT /_provider/behaviours/MODEL` changes a behaviour, `GET /_provider/log` returns the
 received requests, and `DELETE /_provider/log` deletes them. Listens on loopback by default. Accepts any key.

@@ -40,26 +40,26 @@ providers:
 
 canaries:
   - name: goes-bad
-    match: {{models: [gpt-4o]}}
-    baseline:  {{provider: openai, model: gpt-4o-2024-08-06}}
-    candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
+    match: {{models: [gpt-5.6-terra]}}
+    baseline:  {{provider: openai, model: gpt-5.6-terra}}
+    candidate: {{provider: openai, model: gpt-6.1-terra}}
     share: 10%
     rubric:
       - {{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "Do answers arrive?"}}
 
   - name: breaks-tools
-    match: {{models: [gpt-4.1]}}
-    baseline:  {{provider: openai, model: gpt-4.1-2025-04-14}}
-    candidate: {{provider: openai, model: gpt-4.1-mini-2025-04-14}}
+    match: {{models: [gpt-5.6-sol]}}
+    baseline:  {{provider: openai, model: gpt-5.6-sol}}
+    candidate: {{provider: openai, model: gpt-6.1-sol}}
     share: 10%
     rubric:
       - {{metric: invalid_output, acceptable: "< 3%", ideal: "< 1%", weight: 1,
          question: "Can the app use the tool calls?"}}
 
   - name: passes
-    match: {{models: [gpt-4o-mini]}}
-    baseline:  {{provider: openai, model: gpt-4o-mini-2024-07-18}}
-    candidate: {{provider: openai, model: gpt-4.1-nano-2025-04-14}}
+    match: {{models: [gpt-5.6-luna]}}
+    baseline:  {{provider: openai, model: gpt-5.6-luna}}
+    candidate: {{provider: openai, model: gpt-6-luna}}
     share: 10%
     minimum_days: 0          # the demo takes a minute; keep 7 for a real decision
     rubric:
@@ -169,7 +169,7 @@ class _Story:
     async def _one_that_passes(self, backdrop: Backdrop, config: Path) -> None:
         self._console.print(Rule("3. a candidate that passes"))
         async with Users(backdrop.urls) as users:
-            await users.ask("gpt-4o-mini", PASSING_USERS, rounds=2)
+            await users.ask("gpt-5.6-luna", PASSING_USERS, rounds=2)
             self._say(f"{users.answered} requests from {PASSING_USERS} users")
             count = await users.give_feedback()
             self._say(f"{count} feedback values sent (task_completed, csat)")

@@ -51,7 +51,9 @@ def list_(config: ConfigFile = CONFIG, output: Form = "text") -> None:
     return say(f"{len(found)} known issue(s)")
 
 
-@app.command(epilog=example('issues add r-17 --dataset support --what "invents a date" --since gpt-4o'))
+@app.command(
+    epilog=example('issues add r-17 --dataset support --what "invents a date" --since gpt-5.6-terra')
+)
 def add(
     id_: Annotated[str, typer.Argument(metavar="ID", help="The id of the example that shows the issue.")],
     dataset: Annotated[
@@ -91,7 +93,7 @@ def add(
     return say(f"{count} known issue(s) in {file}")
 
 
-@app.command(epilog=example("issues recheck gpt-4o-2024-11-20"))
+@app.command(epilog=example("issues recheck gpt-6.1-terra"))
 def recheck(
     model: Annotated[str, typer.Argument(help="The model to test: MODEL or PROVIDER/MODEL.")],
     judge: Judge = None,

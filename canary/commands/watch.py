@@ -37,7 +37,7 @@ def watch(
     every: Annotated[str, typer.Option("--every", help="How often to look, for example 1h.")] = "1h",
     bench: Annotated[bool, typer.Option("--bench", help="Benchmark each new model.")] = False,
     match: Annotated[
-        str, typer.Option("--match", help="Only models whose name matches this pattern, such as 'gpt-4o*'.")
+        str, typer.Option("--match", help="Only models whose name matches this pattern, such as 'gpt-6*'.")
     ] = "*",
     next_: Annotated[
         str | None,

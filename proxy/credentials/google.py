@@ -14,7 +14,7 @@ HELP = (
     "set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account or a workload identity, use the "
     "machine's service account, or run `gcloud auth application-default login`"
 )
-_WITHIN_S = 10.0
+_WITHIN_S = 10
 
 
 def google_token() -> Token[list[tuple[bytes, bytes]]]:

@@ -22,19 +22,19 @@ providers:
   gemini: {{api: gemini, base_url: "{url}"}}
 canaries:
   - name: gpt
-    match: {{models: [gpt-4o]}}
-    baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
-    candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
+    match: {{models: [gpt-5.6-terra]}}
+    baseline: {{provider: openai, model: gpt-5.6-terra}}
+    candidate: {{provider: openai, model: gpt-6.1-terra}}
     share: 5%
   - name: claude
-    match: {{models: [claude-sonnet-4-5]}}
-    baseline: {{provider: anthropic, model: claude-sonnet-4-5}}
-    candidate: {{provider: anthropic, model: claude-haiku-4-5}}
+    match: {{models: [claude-sonnet-5-5]}}
+    baseline: {{provider: anthropic, model: claude-sonnet-5-5}}
+    candidate: {{provider: anthropic, model: claude-haiku-5-5}}
     share: 5%
   - name: gemini
-    match: {{models: [gemini-2.5-flash]}}
-    baseline: {{provider: gemini, model: gemini-2.5-flash}}
-    candidate: {{provider: gemini, model: gemini-2.5-flash-lite}}
+    match: {{models: [gemini-3.8-flash]}}
+    baseline: {{provider: gemini, model: gemini-3.8-flash}}
+    candidate: {{provider: gemini, model: gemini-3.5-flash}}
     share: 5%
 """
 

@@ -69,6 +69,7 @@ def test_a_mask_is_new_every_time_and_taken_away_by_itself() -> None:
         + Frame(Opcode.TEXT, b"b").serialize(mask=True),
         b"\x81\xff" + (PIECE_BOUND + 1).to_bytes(8, "big") + b"mask",
     ],
+    ids=["a continuation", "two beginnings", "too large"],  # the masks are new in every process
 )
 def test_what_is_no_message_or_too_large_is_lost(data: bytes) -> None:
     found, cutter = cut(data, sizes=[len(data)])
