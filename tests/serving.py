@@ -172,7 +172,9 @@ class Running:
         """True when no candidate is being asked whether it takes what the baseline takes."""
         self._must_live()
         status = http.get(f"{self.admin}/api/status", headers={"authorization": f"Bearer {self.token}"})
-        return not any(each["reason"].startswith("preflight:") for each in status.json()["canaries"])
+        canaries, degraded = status.json()["canaries"], status.json()["degraded"]
+        known = bool(degraded) or all(each["run"] for each in canaries)
+        return known and not any(each["reason"].startswith("preflight:") for each in canaries)
 
     def _all_follow(self, http: httpx2.Client) -> bool:
         """True when every worker follows the newest plan; a caller may meet any of them."""

@@ -136,10 +136,16 @@ class Fleet:
         for member in (*self.replicas, *self.admins):
             eventually(lambda member=member: member.answers(member.admin))  # type: ignore[misc]
         eventually(lambda: "canary_share_ratio{" in self.leader().get("/metrics").text)
+        eventually(self._all_asked)
         wanted = {"alive": workers, "confirmed": workers}
         eventually(lambda: self.admins[-1].get("/api/status").json()["workers"] == wanted)
         for member in self.replicas:
             eventually(lambda member=member: member.answers(member.traffic))  # type: ignore[misc]
+
+    def _all_asked(self) -> bool:
+        """True when no candidate is being asked whether it takes what the baseline takes."""
+        canaries = self.leader().get("/api/status").json()["canaries"]
+        return not any(each["reason"].startswith("preflight:") for each in canaries)
 
     def leader(self) -> Member:
         """The admin that leads."""
