@@ -65,12 +65,13 @@ class Guide:
 
 
 REASONING = Guide("GPT-4o to a reasoning model", {"max_tokens": 300, "temperature": 0.2, "top_p": 0.9})
+GATEWAY = Guide("OpenAI to anything, by LiteLLM's proxy", {"max_completion_tokens": 300})
 OPENAI_GUIDES = [
     REASONING,
     Guide("OpenAI to Claude, by OpenAI's API", {"temperature": 0.2, "max_completion_tokens": 300}),
     Guide("OpenAI to your own vLLM", {"reasoning_effort": "low", "max_completion_tokens": 300}),
     Guide("OpenAI to Azure", {"max_completion_tokens": 300}),
-    Guide("OpenAI to anything, by LiteLLM's proxy", {"max_completion_tokens": 300}),
+    GATEWAY,
 ]
 BEDROCK = Guide("Claude to Bedrock", {"max_tokens": 300})
 
