@@ -64,7 +64,7 @@ class Guide:
         return str(self.canary["match"]["models"][0])
 
 
-REASONING = Guide("GPT-4o to a reasoning model", {"max_tokens": 300, "temperature": 0.2, "top_p": 0.9})
+REASONING = Guide("To a reasoning model", {"max_tokens": 300, "temperature": 0.2, "top_p": 0.9})
 GATEWAY = Guide("OpenAI to anything, by LiteLLM's proxy", {"max_completion_tokens": 300})
 OPENAI_GUIDES = [
     REASONING,
