@@ -3,6 +3,7 @@
 OpenAI, Azure    error.param; "'max_tokens' is not supported … Use 'max_completion_tokens' instead."
 Anthropic        "`temperature` is deprecated for this model", "top_k: Extra inputs are not permitted"
 Gemini           "Unknown name \"topK\" at 'generation_config': Cannot find field."
+LiteLLM          "gpt-5 models don't support temperature=0.2. Only temperature=1 is supported."
 vLLM, Mistral    `loc: ["body", "stream_options"]`, as JSON or as Python's repr inside a message
 """
 
@@ -31,7 +32,7 @@ _EITHER = re.compile(rf"{_MEMBER} and {_MEMBER} cannot both", re.IGNORECASE)
 _GEMINI = re.compile(r"""Unknown name "(\w+)"(?: at '([\w.]+)')?""")
 _QUOTED = re.compile(_MEMBER)
 _SUPPLIED = re.compile(r"(?:supplied|parameter|argument)s?: ?'?([A-Za-z_][\w.]*)")
-_PREFIX = re.compile(r"(?:\A|\s)([A-Za-z_][\w.]*): ")
+_PREFIX = re.compile(r"(?:\A|\s)([A-Za-z_][\w.]*)(?:: |=)")
 _LOC = re.compile(r"""["']loc["']\s*:\s*[\[(]([^\])]*)[\])]""")
 _IN_LOC = re.compile(r"""["']([^"']+)["']|(\d+)""")
 

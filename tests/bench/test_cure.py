@@ -111,6 +111,11 @@ def test_gemini_s_names_are_those_of_the_request(message: str, place: str) -> No
     assert lines(gemini(f"Invalid JSON payload received. {message}"), sent) == ({}, [place])
 
 
+def test_a_member_with_its_value_is_named_as_well() -> None:
+    said = openai("gpt-6 models don't support temperature=0.2. Only temperature=1 is supported.")
+    assert lines(said, {"messages": [], "temperature": 0.2}) == ({}, ["temperature"])
+
+
 def test_a_member_one_level_down_is_found_by_its_path() -> None:
     said = openai("Unsupported parameter: 'reasoning.effort' is not supported.", "reasoning.effort")
     assert lines(said, {"reasoning": {"effort": "low"}}) == ({}, ["reasoning.effort"])
