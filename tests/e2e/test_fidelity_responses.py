@@ -30,13 +30,15 @@ HOP_BY_HOP = {
 DROPPED = HOP_BY_HOP | {b"set-cookie", b"alt-svc", b"strict-transport-security"}
 FRAMING = {b"connection", b"content-length", b"transfer-encoding"}
 REFUSALS = {400, 401, 403, 404, 422}
-COVERED = REFUSALS | {429}
+COVERED = REFUSALS | {408, 424, 429}
 """What of a candidate the baseline covers, besides 5xx."""
 BY_STATUS = {
     401: ("caller_error", "caller_unauthorized"),
     403: ("caller_error", "caller_unauthorized"),
     404: ("caller_error", "caller_not_found"),
+    408: ("error", "provider_timeout"),
     413: ("caller_error", "caller_too_large"),
+    424: ("error", "provider_5xx"),
     429: ("error", "provider_429"),
 }
 BY_NAME = {shape.name: shape for shape in SHAPES}
