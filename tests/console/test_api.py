@@ -25,9 +25,10 @@ class Taking:
         self.taken: list[Mapping[str, Any]] = []
 
     async def order(
-        self, canary: str, order: str, *, who: str, reason: str, share: float | None
+        self, canary: str, order: str, *, who: str, reason: str, share: float | None, hard: bool = False
     ) -> Mapping[str, Any]:
-        self.taken.append({"canary": canary, "order": order, "who": who, "reason": reason, "share": share})
+        given = {"who": who, "reason": reason, "share": share, "hard": hard}
+        self.taken.append({"canary": canary, "order": order, **given})
         return {}
 
     async def decide(
@@ -155,5 +156,12 @@ def test_of_a_long_reason_the_first_two_thousand_characters_are_kept() -> None:
         "POST", "/api/canaries/a/rollback", json.dumps({"who": "me", "reason": "ü" * 2001}).encode(), control
     )
     assert control.taken == [
-        {"canary": "a", "order": "rollback", "who": "me", "reason": "ü" * 2000, "share": None}
+        {
+            "canary": "a",
+            "order": "rollback",
+            "who": "me",
+            "reason": "ü" * 2000,
+            "share": None,
+            "hard": False,
+        }
     ]
