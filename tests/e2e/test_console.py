@@ -231,12 +231,14 @@ def test_no_form_changes_anything_without_what_its_page_gave_it(
 ) -> None:
     forms = [path for method, path in every_route() if method == "POST" and path not in OPEN]
     pages = [path for path in forms if not path.startswith("/api/")]
-    of_canary = {"/canaries/support-nov/rollback", "/canaries/support-nov/label"}
+    of_canary = {f"/canaries/support-nov/{each}" for each in ("rollback", "preflight", "label")}
     assert {"/logout", *of_canary} == {*pages}
+    asked = len(stage.provider.log.entries)
     for path in pages:
         for form in ({}, {"form_token": "guessed"}, {"form_token": ""}):
             answer = logged_in.post(path, data={"who": "eve", "reason": "because", **form})
             assert answer.status_code == 403
+    assert len(stage.provider.log.entries) == asked
     assert stage.status("support-nov")["state"] == "running"
     assert logged_in.get("/").status_code == 200
 
