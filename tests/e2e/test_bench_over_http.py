@@ -198,6 +198,7 @@ def test_through_the_proxy_it_is_pinned_and_in_no_statistic(
 ) -> None:
     provider.behave("new", Behaviour(says=knows()))
     server = serve(CONFIG.format(url=provider.url), workers=1, CANARY_PIN_TOKEN="pin")
+    provider.log.clear()  # the preflight's
     words = ["new", "--dataset", "capitals", "--config", str(folder / "canary.yaml"), "-o", "json"]
     environment = {**os.environ, "CANARY_PIN_TOKEN": "pin"}
     done = CliRunner().invoke(app, ["bench", *words, "--data", str(server.data)], env=environment)
@@ -436,6 +437,7 @@ def test_through_the_proxy_the_proxy_adapts_the_requests(
     config = folder / "canary.yaml"
     config.write_text(config.read_text().replace("model: new}", CURED))
     server = serve(config.read_text(), workers=1, CANARY_PIN_TOKEN="pin")
+    provider.log.clear()  # the preflight's
     words = [
         "new",
         "--dataset",
