@@ -224,11 +224,24 @@ def test_a_candidate_without_a_credential_is_covered_and_not_blamed(tmp_path: Pa
 def test_a_token_that_a_provider_quotes_is_not_recorded(tmp_path: Path, azure: Azure) -> None:
     text = CANARY.replace("CLOUD", azure.provider.url).replace("MODEL", "quotes")
     with on_stage(tmp_path, text, provider=LocalProvider(), env=azure.environment) as stage:
+        refused = stage.status("to-azure")  # its preflight met the refusal
+        assert (refused["state"], refused["preflight"]["state"]) == ("waiting", "failed")
+        assert "cannot do this for [secret]" in refused["reason"]
+        assert "planted-token" not in str(refused)
+        _start(stage)
         answer = through(stage, next(stage.users("candidate", "to-azure", 0.5)))
         row = stage.outcome(answer.headers["x-canary-exchange"])
         assert row["error_type"] == "candidate_rejects"
         assert "cannot do this for [secret]" in str(row)
         assert "planted-token" not in str(row)
+
+
+def _start(stage: Stage) -> None:
+    """Start the canary; returns when the worker follows."""
+    order = {"who": "ann", "reason": "to see its refusals"}
+    stage.api("POST", "/api/canaries/to-azure/start", order).raise_for_status()
+    following = {"alive": 1, "confirmed": 1}
+    eventually(lambda: stage.api("GET", "/api/status").json()["workers"] == following)
 
 
 def test_entries_come_and_go_while_the_server_runs(azure: Azure, serve: Callable[..., Running]) -> None:
