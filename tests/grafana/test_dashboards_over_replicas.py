@@ -1,6 +1,7 @@
 """Over several replicas, with the Compose file's own config, nothing is counted twice or missing."""
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +29,12 @@ def composed(provider_url: str) -> str:
     return "\n".join(line for line in lines if not line.startswith(("store:", "shared:")))
 
 
+def model(config: str) -> str:
+    """The model that the config's one canary matches."""
+    (name,) = re.findall(r"match: \{models: \[(.+?)\]\}", config)
+    return str(name)
+
+
 @pytest.fixture
 def members(tmp_path: Path, provider: ProviderThread, postgres: Postgres) -> Iterator[Fleet]:  # noqa: F811
     """Two replicas and an admin, after some requests to a started canary."""
@@ -45,7 +52,7 @@ def members(tmp_path: Path, provider: ProviderThread, postgres: Postgres) -> Ite
         for number in range(REQUESTS):
             url = f"{replicas[number % 2].traffic}/v1/chat/completions"
             headers = {"authorization": "Bearer sk-caller"}
-            document = chat("gpt-4o", f"user-{number}")
+            document = chat(model(config), f"user-{number}")
             httpx2.post(url, json=document, headers=headers, trust_env=False).raise_for_status()
         yield members
 
