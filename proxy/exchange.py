@@ -121,8 +121,8 @@ class Exchanges:
         )
 
     async def _ask(self, call: Call, assignment: Assignment, record: Record) -> Attempt:
-        """Ask the assigned arm, and the baseline if the candidate fails before the caller's first byte, or if
-        the wait for the candidate is ended."""
+        """Ask the assigned arm. The baseline answers if the candidate fails before the caller's first byte or
+        the wait for it is ended; the other arm, if the assigned one cannot read the request's state."""
         trial = call.trial
         if trial is None:
             return await self._attempt(call, self.routes.plain(call.route.provider), record)
