@@ -342,13 +342,12 @@ def test_the_successor_of_a_steered_response_is_an_exchange_of_its_own(stage: St
                 event = json.loads(await line.recv())
                 if event["type"] == "response.completed":
                     ends.append(event)
-                    named = event["response"]["id"]
-                    steer = {"type": "response.steer", "previous_response_id": named, "input": "Go on"}
-                    await line.send(json.dumps(steer))
+                    if len(ends) == 1:
+                        await line.send(steering(event["response"]["id"]))
             return ends
 
     ends = run(scene())
-    _, first, second = recorded(stage, user, number=3)[:3]
+    _, first, second = recorded(stage, user, number=3)
     usages = [end["response"]["usage"]["output_tokens"] for end in ends]
     assert [(row["arm"], row["finish"], row["output_tokens"]) for row in (first, second)] == [
         ("candidate", "stop", tokens) for tokens in usages
@@ -476,3 +475,7 @@ def dial(
 
 def asking(model: str, user: str, **members: Any) -> str:
     return json.dumps({"type": "response.create", "model": model, "user": user, "input": "Hi", **members})
+
+
+def steering(response: str) -> str:
+    return json.dumps({"type": "response.steer", "previous_response_id": response, "input": "Go on"})
