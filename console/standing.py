@@ -120,8 +120,8 @@ def standing(canary: Mapping[str, Any]) -> Standing:
     return Standing(
         name=canary["name"],
         state=canary["state"],
-        word=words.plain(canary["state"]),
-        tone=_tone(canary["state"], rules),
+        word="refused" if _hides(canary) else words.plain(canary["state"]),
+        tone="bad" if _refused(canary) else _tone(canary["state"], rules),
         sentence=sentence,
         where=_where(canary, sentence) if watched else "",
         said=canary.get("provider_error") if watched else None,
@@ -161,18 +161,34 @@ def _tone(state: str, rules: Sequence[RuleView]) -> Tone:
 
 def key_of(canary: Mapping[str, Any]) -> str:
     """Identifies the canary's state. An order carries the key, so one from an outdated page is refused."""
-    return f"{canary['run']}-{canary['state']}-{canary['share']:g}"
+    refused = "-refused" if _refused(canary) else ""
+    return f"{canary['run']}-{canary['state']}-{canary['share']:g}{refused}"
+
+
+def _refused(canary: Mapping[str, Any]) -> str:
+    """Why no worker serves the candidate, whatever the state says; "" if they do. An ended canary says so
+    itself."""
+    return "" if canary["state"] == "ended" else canary.get("refused") or ""
+
+
+def _hides(canary: Mapping[str, Any]) -> bool:
+    """True when the state would say that users get the candidate, and none does."""
+    return bool(_refused(canary)) and canary["state"] != "rolled_back"
 
 
 def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
     share = words.percent(canary["share"])
+    refused = _ended(f"Refused: {_refused(canary)}") if _refused(canary) else ""
+    if _hides(canary):
+        return refused
     match canary["state"]:
         case "waiting":
             return _ended(f"Not started yet. Everybody gets the baseline. {_capitalized(canary['reason'])}")
         case "ended":
             return "Ended. Everybody gets the baseline."
         case "rolled_back":
-            return _ended(f"Rolled back. Everybody gets the baseline. {_capitalized(canary['reason'])}")
+            why = _ended(f"Rolled back. Everybody gets the baseline. {_capitalized(canary['reason'])}")
+            return f"{why} {refused}".strip()
         case "promoted":
             opening = "Promoted: everybody gets the candidate."
         case "paused":
@@ -253,7 +269,7 @@ def _ramp(canary: Mapping[str, Any]) -> str:
     """The ramp's step, the time left, and why its clock is stopped."""
     ramp, state = canary["ramp"], canary["state"]
     steps, step = ramp["steps"], ramp["step"]
-    if state not in ("running", "paused") or len(steps) < 2:
+    if state not in ("running", "paused") or len(steps) < 2 or _refused(canary):
         return ""
     if step is None:
         return "Off the ramp: the share was set by hand and stays."

@@ -58,11 +58,13 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
     """Name and state, set and actual share, ramp step, and time since the start."""
     head = Table.grid(padding=(0, 1))
     head.add_row(Text(canary["name"], "bold"), Text(stands.word, _TONES[stands.tone]))
+    if canary.get("refused") and stands.watched:
+        head.add_row("", Text(canary["refused"], "bold red"))
     actual = _percent(canary["actual_share"])
     head.add_row("share", f"{_percent(canary['share'])} set, {actual} actual")
     if stands.ramp:
         head.add_row("ramp", stands.ramp)
-    step = _step_bar(canary["ramp"]) if canary["state"] in ("running", "paused") else None
+    step = _step_bar(canary["ramp"]) if stands.ramp else None
     if step is not None:
         head.add_row("", step)
     if canary.get("started_at") is not None and canary["state"] in ("running", "paused", "promoted"):

@@ -23,7 +23,6 @@ from control.monitor import JUDGE_EVERY_S, Monitor
 from control.operator import Operator
 from control.pending_rollbacks import PendingRollbacks
 from control.preflights import Candidates, Preflights
-from control.redefinitions import redefinitions
 from control.rollouts import Rollouts
 from control.settings import ControlSettings
 from control.workers import WorkerRegistry
@@ -171,7 +170,6 @@ class Controller:
     def configure(self, settings: ControlSettings) -> None:
         """Use a changed config. The next `turn` brings the states to what it wants."""
         self.settings = settings
-        self.operator.problems = redefinitions(settings.canaries, self.rollouts.states)
         self.monitor.configure(settings)
         self.preflights.changed()
 
@@ -319,9 +317,9 @@ class Controller:
     def _reconcile(self, settings: ControlSettings) -> None:
         """Only the leader does this: two configs must not fight. May raise StoreDown; the next turn tries
         again."""
-        self.operator.problems = self.rollouts.reconcile(settings, time.time(), awaits=self.preflights.awaits)
+        problems = self.rollouts.reconcile(settings, time.time(), awaits=self.preflights.awaits)
         self._reconciled = settings
-        for problem in self.operator.problems:
+        for problem in problems:
             log.error("config.refused", problem=problem)
 
     def _troubles(self) -> Sequence[str]:

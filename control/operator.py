@@ -14,6 +14,7 @@ from bench.preflight_result import NothingToAsk
 from control.monitor import Monitor, WatchedCanary
 from control.orders import BadOrder, Order, transition_for
 from control.preflights import Preflights
+from control.redefinitions import redefinition, redefinitions, refusal
 from control.rollback_history import RollbackHistory
 from control.rollouts import Outrun, Rollouts, Transition
 from control.settings import CanarySettings, ControlSettings
@@ -47,8 +48,8 @@ class Unlabelled:
 
 @dataclass(slots=True, kw_only=True)
 class Operator:
-    """`problems` are the config's changes to started canaries, which are refused; `troubles` says what else
-    does not work at the moment; `unpriced` are the arms without a known price.
+    """`troubles` says what does not work at the moment, besides the config's changes to started canaries;
+    `unpriced` are the arms without a known price.
 
     Every method may raise BadOrder: 404 for an unknown canary, 409 for an order that is not legal now, 503
     while the store does not answer.
@@ -62,7 +63,6 @@ class Operator:
     workers: WorkerRegistry
     troubles: Callable[[], Sequence[str]]
     assignment_key: Callable[[], bytes]
-    problems: list[str] = field(default_factory=list)
     unpriced: Sequence[UnpricedArm] = ()
     rollbacks_known: RollbackHistory = field(init=False)
 
@@ -71,7 +71,8 @@ class Operator:
 
     def degraded(self) -> Sequence[str]:
         """What does not work at the moment, in plain words; empty when everything works."""
-        found = [*self.problems, *self.troubles(), *self.monitor.outbox.troubles()]
+        refused = redefinitions(self.settings().canaries, self.rollouts.states)
+        found = [*refused, *self.troubles(), *self.monitor.outbox.troubles()]
         return [*found, *self.workers.troubles(time.monotonic())]
 
     def status(self) -> Mapping[str, Any]:
@@ -214,12 +215,15 @@ class Operator:
             return await asyncio.to_thread(lambda: list(islice(found, limit)))
 
     def _orderable(self, canary: str, order: Order) -> tuple[CanarySettings, State]:
-        """The canary that is ordered about, and its state. Raises BadOrder (404, 503)."""
+        """The canary that is ordered about, and its state. Raises BadOrder (404, 409, 503)."""
         wanted, state = self.settings().canaries.get(canary), self.rollouts.state(canary)
         if wanted is not None and not self.rollouts.known and order != "rollback":
             raise BadOrder(503, "the store has not answered yet; only rollback needs none")
         if wanted is None or state is None:
             raise BadOrder(404, f"no canary {canary!r} to {order}; there are: {self._names()}")
+        refused = refusal(order, wanted.canary, state)
+        if refused is not None:
+            raise BadOrder(409, refused)
         return wanted, state
 
     async def _changed(self, canary: str, act: Act, transition: Transition, before: State) -> State:
@@ -266,17 +270,20 @@ class Operator:
         state = self.rollouts.plan.state_of(name, definition(canary))
         assignment = assign(canary, state, key=key, unit=unit)
         place = bucket(key, name, unit) / SPACE
+        refused = redefinition(canary, self.rollouts.state(name))
         return {
             "canary": name,
             "arm": assignment.arm,
             "reason": assignment.reason,
             "share": assignment.share,
             "bucket": place,
-            "sentence": f"its hash falls at {place:.2%}, the candidate gets those below "
+            "refused": refused,
+            "sentence": refused
+            or f"its hash falls at {place:.2%}, the candidate gets those below "
             f"{assignment.share:.2%}; reason: {assignment.reason}",
             "request": {
                 "baseline": canary.baseline.request.document(),
-                "candidate": canary.candidate.request.document(),
+                "candidate": canary.candidate.request.document() if refused is None else {},
             },
         }
 

@@ -4,20 +4,42 @@ from collections.abc import Mapping
 
 from control.settings import CanarySettings
 from records.store import Versioned
-from routing.canary import definition
+from routing.canary import Canary, definition
+from routing.plan import State
 
 
 def redefinitions(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> list[str]:
     """A sentence for each. Such a canary serves its baseline."""
-    problems = []
-    for name, wanted in canaries.items():
-        known = states.get(name)
-        if known is None:
-            continue
-        if known.state.state == "ended":
-            problems.append(f"canary {name!r} has ended: give the next one a new name")
-        elif known.state.state != "waiting" and known.state.definition != definition(wanted.canary):
-            problems.append(
-                f"canary {name!r} has started: its match, arms and unit rule cannot change; use a new name"
-            )
-    return problems
+    known = [(each.canary, states[name].state) for name, each in canaries.items() if name in states]
+    found = [redefinition(canary, state) for canary, state in known]
+    return [each for each in found if each is not None]
+
+
+def redefinition(canary: Canary, state: State | None) -> str | None:
+    """The sentence for this canary of the config; None if it has not started, or is what started.
+
+    Without "; ", which separates problems in `/readyz`.
+    """
+    if state is None or state.state == "waiting":
+        return None
+    if state.state == "ended":
+        return f"canary {canary.name!r} has ended: give the next one a new name"
+    if state.definition == definition(canary):
+        return None
+    return (
+        f"canary {canary.name!r} is not the one that started: its match, arms, request changes or unit rule "
+        "differ in the file. Its baseline serves everybody. Revert the change, or use a new name"
+    )
+
+
+def refusal(order: str, canary: Canary, state: State) -> str | None:
+    """Why the order is refused; None if it is not. No order may give users a candidate that no worker serves.
+
+    `rollback` and `pause` are never refused: neither raises the exposure, now or when the file is as it was.
+    """
+    if order in ("rollback", "pause"):
+        return None
+    if state.state == "waiting" and state.definition != definition(canary):
+        return f"{order} is refused: canary {canary.name!r} changed in the file a moment ago: order it again"
+    problem = redefinition(canary, state)
+    return f"{order} is refused: {problem}" if problem is not None and state.state != "ended" else None

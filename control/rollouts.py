@@ -15,7 +15,7 @@ import structlog
 
 from alerts.rollback_evidence import RollbackEvidence, RolledBack, rolled_back, to_document
 from control.pending_rollbacks import PendingRollback, PendingRollbacks
-from control.redefinitions import redefinitions
+from control.redefinitions import redefinition, redefinitions
 from control.settings import CanarySettings, ControlSettings
 from records.errors import StoreDown
 from records.store import Act, FixedRubric, Store, Versioned
@@ -246,7 +246,7 @@ class Rollouts:
         for name, wanted in settings.canaries.items():
             if name not in self.states:
                 self._begin(wanted, now, awaits(wanted))
-            else:
+            elif redefinition(wanted.canary, self.state(name)) is None:
                 self._redefine(wanted, now)
                 steps = wanted.canary.steps
                 self.change(
@@ -273,8 +273,8 @@ class Rollouts:
         now: float,
         thin: Iterable[str] = (),
     ) -> None:
-        """Advance every ramp's clock by `passed_s`, except for the canaries in `held`. Those in `thin` stay
-        at their step."""
+        """Advance every ramp's clock by `passed_s`, except for the canaries in `held` and those that the
+        config redefines. Those in `thin` stay at their step."""
         holding, staying = frozenset(held), frozenset(thin)
         for name, wanted in settings.canaries.items():
             current = self.states.get(name)
@@ -286,7 +286,7 @@ class Rollouts:
                 current.state,
                 wanted.canary.steps,
                 passed_s=passed_s,
-                held=name in holding,
+                held=name in holding or redefinition(wanted.canary, current.state) is not None,
                 now=now,
                 enough=name not in staying,
             )

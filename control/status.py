@@ -10,6 +10,7 @@ from alerts.rollback_evidence import RolledBack
 from alerts.status import rule_key
 from control.monitor import WatchedCanary
 from control.orders import ORDER_OF
+from control.redefinitions import redefinition, refusal
 from control.rollback_document import brief_of
 from control.settings import CanarySettings
 from records.unpriced import UnpricedArm
@@ -29,9 +30,10 @@ def status_of(
 ) -> dict[str, Any]:
     """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
     rollback in force; `preflight` is what the candidate took before the start; `unpriced` are its arms whose
-    price no list and no config names."""
+    price no list and no config names. `refused` in the status says that the config redefines the canary."""
     where = watched.watch.where(watched.statuses)
     arms = watched.pulse.document(now)
+    refused = redefinition(wanted.canary, state)
     return {
         "name": wanted.canary.name,
         "state": state.state if state is not None else "waiting",
@@ -40,13 +42,14 @@ def status_of(
         "run": state.run if state is not None else 0,
         "hard": state is not None and state.hard,
         "reason": state.reason if state is not None else "",
+        "refused": refused,
         "preflight": preflight,
         "started_at": state.started_at if state is not None else None,
         "rollback": brief_of(rolled_back),
         "incident": watched.incident.dedup_key if watched.incident is not None else None,
         "open_incident": _open_incident(watched.incident),
         "ramp": _ramp(wanted, state, watched),
-        "orders": _orders(state),
+        "orders": _orders(wanted, state),
         "captures": wanted.capture is not None,
         "base_path": wanted.base_path,
         "arms": arms,
@@ -96,10 +99,13 @@ def _ramp(wanted: CanarySettings, state: State | None, watched: WatchedCanary) -
     }
 
 
-def _orders(state: State | None) -> list[str]:
+def _orders(wanted: CanarySettings, state: State | None) -> list[str]:
     """The orders that are legal now and change something."""
-    legal = [ORDER_OF[each] for each in transitions.legal(state) if each in ORDER_OF] if state else []
-    return [each for each in legal if state is None or (each, state.state) != ("rollback", "rolled_back")]
+    if state is None:
+        return []
+    legal = [ORDER_OF[each] for each in transitions.legal(state) if each in ORDER_OF]
+    useful = [each for each in legal if (each, state.state) != ("rollback", "rolled_back")]
+    return [each for each in useful if refusal(each, wanted.canary, state) is None]
 
 
 def _mirror(wanted: CanarySettings, watched: WatchedCanary, now: float) -> dict[str, Any] | None:

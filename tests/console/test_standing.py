@@ -49,6 +49,22 @@ def sentence(**changed: Any) -> str:
     return standing(canary(**changed)).sentence.replace("\u00a0", " ")
 
 
+REFUSED = "canary 'support-nov' is not the one that started"
+
+
+@pytest.mark.parametrize("state", ["running", "paused", "promoted"])
+def test_a_refused_canary_does_not_read_as_if_users_got_the_candidate(state: str) -> None:
+    stands = standing(canary(state=state, refused=REFUSED))
+    assert (stands.word, stands.tone, stands.sentence) == ("refused", "bad", f"Refused: {REFUSED}.")
+    assert stands.key != standing(canary(state=state)).key
+
+
+def test_a_refused_canary_that_is_rolled_back_is_told_as_both() -> None:
+    stands = standing(canary(state="rolled_back", reason="errors", refused=REFUSED))
+    assert stands.word == "rolled back"
+    assert stands.sentence == f"Rolled back. Everybody gets the baseline. Errors. Refused: {REFUSED}."
+
+
 def test_a_healthy_canary_is_told_in_one_calm_sentence() -> None:
     assert sentence() == "Running at 5 %. Candidate errors 1.2 % vs 1.1 %. No guardrail is near its limit."
 

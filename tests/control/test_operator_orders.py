@@ -155,6 +155,62 @@ def test_a_person_s_rollback_is_counted_once_and_as_one_by_hand(desks: tuple[Des
     assert registry.get_sample_value("canary_rollbacks_total", labels) == 1.0
 
 
+def refusing(desk: Desk, changed: str) -> Operator:
+    """The desk's operator with a file in which the candidate is another one."""
+    settings = parse(changed, "canary.yaml", {}).control
+    desk.operator.settings = lambda: settings
+    desk.operator.rollouts.reconcile(settings, time.time())
+    return desk.operator
+
+
+ANOTHER = CONFIG.replace("model: b", "model: b, request: {remove: [seed]}")
+
+
+@pytest.mark.parametrize("order", ["ramp", "resume", "promote"])
+def test_no_order_gives_users_a_candidate_that_differs_from_the_one_that_started(
+    desks: tuple[Desk, Desk], order: Order
+) -> None:
+    ann, _ = desks
+    operator = refusing(ann, ANOTHER)
+    ann.order("pause", who="ann")
+    with pytest.raises(BadOrder, match=f"{order} is refused: canary 'trial' is not the one") as refused:
+        ann.order(order, who="ann", share=0.5)
+    assert refused.value.status == 409
+    (shown,) = operator.status()["canaries"]
+    assert (shown["orders"], shown["share"]) == (["rollback"], 0.05)
+    assert shown["refused"] in operator.degraded()
+    assert ann.order("rollback", who="ann")["state"] == "rolled_back"
+
+
+def test_the_refused_changes_are_not_explained_as_if_in_force_and_end_when_reverted(
+    desks: tuple[Desk, Desk],
+) -> None:
+    ann, _ = desks
+    operator = refusing(ann, ANOTHER.replace("share: 5%", "share: 90%"))
+    operator.rollouts.tick(operator.settings(), passed_s=60.0, held=(), now=time.time())
+    (told,) = operator.explain("user")["canaries"]
+    assert (told["arm"], told["reason"], told["request"]["candidate"]) == ("baseline", "no_plan", {})
+    assert told["sentence"] == told["refused"] == operator.degraded()[0]
+    operator = refusing(ann, CONFIG)
+    assert (
+        operator.status()["canaries"][0]["refused"],
+        operator.explain("user")["canaries"][0]["refused"],
+    ) == (None, None)
+    assert operator.rollouts.plan.states["trial"].share == 0.05  # the refused file's 90 % was never taken
+    assert ann.order("promote", who="ann")["state"] == "promoted"
+
+
+def test_a_waiting_canary_does_not_start_as_what_the_file_no_longer_says(desks: tuple[Desk, Desk]) -> None:
+    ann, _ = desks
+    waiting = CONFIG.replace("trial", "later").replace("share: 5%", "share: 5%\n    start: manual")
+    operator = refusing(ann, waiting)
+    changed = parse(waiting.replace("model: b", "model: c"), "canary.yaml", {}).control
+    operator.settings = lambda: changed
+    start = operator.order("later", "start", who="ann", reason="", share=None)
+    with pytest.raises(BadOrder, match="changed in the file a moment ago"):
+        asyncio.run(start)  # type: ignore[arg-type]
+
+
 def test_a_canary_started_by_hand_is_judged_by_the_rubric_that_stood_at_its_start(
     desks: tuple[Desk, Desk],
 ) -> None:
