@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from demo.connection import Request
-from demo.openai_dialect import OpenAIDialect, error_fields
+from demo.openai_dialect import OpenAIDialect, error_fields, whole_number
 from demo.reply import LocalReply, Prompt, Tokens, Tool
 from demo.wire import Event, LocalWire, RequestRefused, compact, pretty
 
@@ -37,8 +37,8 @@ def read(_: Request, body: Mapping[str, Any]) -> Prompt:
         include_usage=(body.get("stream_options") or {}).get("include_usage") is True,
         tool=None if messages[-1].get("role") == "tool" else _tool_to_call(body),
         schema=wanted_schema(body.get("response_format") or {}),
-        max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
-        choices=body.get("n") or 1,
+        max_tokens=whole_number(body, "max_completion_tokens") or whole_number(body, "max_tokens"),
+        choices=whole_number(body, "n") or 1,
     )
 
 

@@ -1,11 +1,19 @@
 """OpenAI's conventions: Bearer keys, headers, error documents."""
 
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
 from demo.connection import Headers, Request
 from demo.wire import RequestRefused, pretty
 
+JSON_TYPES = {
+    str: "a string",
+    float: "a decimal number",
+    bool: "a boolean",
+    list: "an array",
+    dict: "an object",
+}
 TYPES = {401: "invalid_request_error", 429: "requests", 500: "server_error", 503: "server_error"}
 
 
@@ -37,6 +45,16 @@ def bearer(request: Request) -> str | None:
     """The token of `authorization: Bearer …`."""
     scheme, _, token = (request.header("authorization") or "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def whole_number(body: Mapping[str, Any], name: str) -> int | None:
+    """A member that takes an integer; None where the body has none. Raises RequestRefused (400)."""
+    value = body.get(name)
+    if value is None or type(value) is int:
+        return value
+    got = JSON_TYPES[type(value)]
+    message = f"Invalid type for '{name}': expected an integer, but got {got} instead."
+    raise RequestRefused(400, message, param=name, code="invalid_type")
 
 
 def error_fields(refused: RequestRefused) -> dict[str, Any]:

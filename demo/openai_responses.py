@@ -7,7 +7,7 @@ from typing import Any
 from demo.account_state import refuse_others_reasoning, sealed
 from demo.connection import Request
 from demo.openai_chat import FAILED, content_parts, wanted_schema
-from demo.openai_dialect import OpenAIDialect
+from demo.openai_dialect import OpenAIDialect, whole_number
 from demo.reply import LocalReply, Prompt, Tokens, Tool
 from demo.wire import Event, LocalWire, RequestRefused, compact, pretty
 
@@ -34,7 +34,7 @@ def read(_: Request, body: Mapping[str, Any]) -> Prompt:
         stream=body.get("stream") is True,
         tool=None if items[-1].get("type") == "function_call_output" else _tool_to_call(body),
         schema=wanted_schema((body.get("text") or {}).get("format") or {}),
-        max_tokens=body.get("max_output_tokens"),
+        max_tokens=whole_number(body, "max_output_tokens"),
         echo={name: body[name] for name in ECHOED if name in body},
         shows_reasoning=REASONING in (body.get("include") or ()),
     )

@@ -30,6 +30,9 @@ Thing = TypeVar("Thing")
 ADVICE = {"max_tokens": " Use 'max_completion_tokens' instead."}
 """What OpenAI adds to the refusal of a member that has a new name."""
 
+MISSHAPEN = (AttributeError, LookupError, TypeError, ValueError)
+"""What reading a request raises where a value is of another type than its API's."""
+
 GEMINI = re.compile(r"^/v1(?:beta|alpha)?/models/([^/:]+):(\w+)$")
 
 
@@ -45,7 +48,15 @@ class Operations:
     def answer(
         self, request: Request, behaviour: Behaviour, draws: Random, created: int, models: Sequence[str]
     ) -> LocalAnswer:
-        """The answer to one request. Raises Refused."""
+        """The answer to one request. Raises RequestRefused."""
+        try:
+            return self._answer(request, behaviour, draws, created, models)
+        except MISSHAPEN as exc:
+            raise RequestRefused(400, f"Invalid request: {exc!r}") from exc
+
+    def _answer(
+        self, request: Request, behaviour: Behaviour, draws: Random, created: int, models: Sequence[str]
+    ) -> LocalAnswer:
         wire = wire_of(request)
         if wire and request.method == "POST":
             return self._generate(wire, request, behaviour, draws, created)

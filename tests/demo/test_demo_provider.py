@@ -261,6 +261,58 @@ def test_openai_errors_arrive_as_the_sdk_s_own_types() -> None:
     with_provider(story, behaviours=models, other=None, keys=frozenset({"sk-test"}))
 
 
+@pytest.mark.parametrize(
+    ("path", "member", "value", "got"),
+    [
+        ("chat/completions", "max_completion_tokens", "4096", "a string"),
+        ("chat/completions", "max_tokens", 0.5, "a decimal number"),
+        ("chat/completions", "n", True, "a boolean"),
+        ("responses", "max_output_tokens", [1], "an array"),
+    ],
+)
+def test_a_number_of_another_type_is_refused_as_openai_refuses_it(
+    path: str, member: str, value: Any, got: str
+) -> None:
+    async def story(provider: LocalProvider) -> None:
+        async with openai_sdk(provider) as sdk:
+            with pytest.raises(openai.BadRequestError) as refused:
+                body = {"model": "m", "messages": ASK, "input": "hello", member: value}
+                await sdk.post(f"/{path}", cast_to=object, body=body)
+            assert (refused.value.type, refused.value.param, refused.value.code) == (
+                "invalid_request_error",
+                member,
+                "invalid_type",
+            )
+            said = f"Invalid type for '{member}': expected an integer, but got {got} instead."
+            assert said in refused.value.message
+            await sdk.chat.completions.create(model="m", messages=ASK)
+
+    with_provider(story)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": ["hello"]}),
+        ("/v1/chat/completions", {"messages": ASK, "tools": [{"type": "function"}]}),
+        ("/v1/responses", {"input": "hello", "previous_response_id": ["r"]}),
+        ("/v1/embeddings", {"input": "hello", "dimensions": "64"}),
+        ("/v1/messages", {"messages": ASK, "max_tokens": "4096"}),
+        ("/v1beta/models/m:generateContent", {"contents": "hello"}),
+        ("/v1beta/interactions", {"input": "hello", "continuation_token": "none"}),
+    ],
+)
+def test_a_misshapen_request_gets_400_and_the_next_one_its_answer(path: str, body: dict[str, Any]) -> None:
+    async def story(provider: LocalProvider) -> None:
+        version = "anthropic-version: 2023-06-01\r\n" if path == "/v1/messages" else ""
+        refused = await raw_post(provider, path, {"model": "m", **body}, version)
+        assert refused.startswith(b"HTTP/1.1 400 ")
+        assert "Invalid request" in refused.decode()
+        assert (await raw_chat(provider)).startswith(b"HTTP/1.1 200 ")
+
+    with_provider(story)
+
+
 def test_an_error_inside_a_stream_reaches_the_openai_sdk() -> None:
     async def story(provider: LocalProvider) -> None:
         async with openai_sdk(provider) as sdk:
