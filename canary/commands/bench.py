@@ -25,6 +25,7 @@ from canary.commands.shell import (
     read_config,
     say,
     user,
+    without_log_lines,
 )
 from canary.config import Config
 
@@ -72,6 +73,7 @@ def bench(
 
     if model is None and not dry:
         fail("name the new model, or use --dry to measure only the current model", code=2)
+    without_log_lines()
     read = read_config(config)
     pair = _pair(read, model, against)
     if dry:

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from canary.commands.shell import CONFIG, DATA, Admin, ConfigFile, DataFolder, Form, print_json, print_text
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    Admin,
+    ConfigFile,
+    DataFolder,
+    Form,
+    print_json,
+    print_text,
+    without_log_lines,
+)
 
 
 def doctor(
@@ -24,6 +34,7 @@ def doctor(
     """
     from canary.commands.doctor_checks import document, examine, lines
 
+    without_log_lines()
     findings = examine(config, os.environ, data=data, admin=admin, probe=probe)
     result = document(findings)
     if output == "json":

@@ -1,6 +1,7 @@
 """`canary doctor --probe`: the findings about the requests that it sends to each arm."""
 
 from collections.abc import Mapping
+from contextlib import closing
 
 import uvloop
 
@@ -17,8 +18,8 @@ def probes(config: Config, environment: Mapping[str, str]) -> dict[str, Check]:
     """The check that asks the providers of all canaries."""
 
     def check() -> list[Diagnosis]:
-        credentials = Credentials.ready(config.providers.values())
-        arms = uvloop.run(probe(routes(config, {}), credentials, environment))
+        with closing(Credentials.ready(config.providers.values())) as credentials:
+            arms = uvloop.run(probe(routes(config, {}), credentials, environment))
         return [each for arm in arms for each in _findings(arm)]
 
     return {"probe": check} if config.canaries else {}

@@ -21,6 +21,7 @@ from canary.commands.shell import (
     read_config,
     say,
     user,
+    without_log_lines,
 )
 from canary.commands.text_file import read
 
@@ -101,6 +102,7 @@ def recheck(
     output: Form = "text",
 ) -> None:
     """Test a model for all known issues. Exits 0 if all are gone, 3 if one remains, 4 if one is unknown."""
+    without_log_lines()
     found = rechecked(read_config(config), config, model, judge=judge)
     if found is None:
         fail("there are no known issues; add one with `canary issues add`")

@@ -21,6 +21,7 @@ from canary.commands.shell import (
     print_text,
     read_config,
     say,
+    without_log_lines,
 )
 from canary.config import Config
 
@@ -56,6 +57,7 @@ def preflight(
     from bench.preflight_result import NothingToAsk
     from bench.preflight_text import text
 
+    without_log_lines()
     read = read_config(config)
     if name not in read.canaries:
         fail(f"the config has no canary {name!r}; it has: {', '.join(read.canaries) or 'none'}", code=2)
@@ -115,11 +117,11 @@ async def _asked(
     known = routes(config, {})
     trial = known.trials[name]
     arms = (trial.baseline.provider, trial.candidate.provider)
-    credentials = await asyncio.to_thread(Credentials.ready, arms)
-    async with ArmClient(known, trial, credentials, os.environ) as client:
-        if requests is None:
-            return await preflight_of_captured(client, captured)
-        return await asked(client, requests)
+    with closing(await asyncio.to_thread(Credentials.ready, arms)) as credentials:
+        async with ArmClient(known, trial, credentials, os.environ) as client:
+            if requests is None:
+                return await preflight_of_captured(client, captured)
+            return await asked(client, requests)
 
 
 def _code(result: "Preflight") -> int:

@@ -96,6 +96,14 @@ def needs_store(config: Config, data: Path) -> Iterator[None]:
         fail(str(problem))
 
 
+def without_log_lines() -> None:
+    """Print no log line from here on. For commands that run the server's code: they say themselves what it
+    would log, and stdout belongs to their result."""
+    import structlog
+
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+
+
 def user() -> str:
     """The user's name for the audit log, or the uid if the system has no name for it (many containers)."""
     try:

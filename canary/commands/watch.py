@@ -21,6 +21,7 @@ from canary.commands.shell import (
     print_text,
     read_config,
     say,
+    without_log_lines,
 )
 from canary.config import Config, ConfigError, load
 from canary.interpreter import environment, program
@@ -61,6 +62,7 @@ def watch(
         fail(str(problem), code=2)
     if next_ is not None and not bench:
         fail("--next needs --bench: only a model that passes its benchmark can be next", code=2)
+    without_log_lines()
     read = read_config(config)
     watcher = ReleaseWatcher(
         providers=list(read.providers.values()),

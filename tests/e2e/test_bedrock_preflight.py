@@ -1,6 +1,10 @@
 """`canary preflight` and `doctor --probe` of canaries on Bedrock, with requests in Bedrock's own form."""
 
 import json
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +15,7 @@ from typer.testing import CliRunner
 from canary.cli import app
 from tests.servers.aws_issuers import NOWHERE
 from tests.servers.bedrock import ACCESS_KEY, BEARER_KEY, SECRET_KEY, LocalBedrock
+from tests.serving import WAIT_S, eventually
 
 CONFIG = """
 providers:
@@ -80,3 +85,33 @@ def test_a_candidate_elsewhere_is_not_asked_what_it_has_in_no_form(
     assert done.exit_code == 0, done.output
     assert "/anthropic/v1/messages" in {request.target for request in bedrock.taken}
     assert not [request for request in bedrock.taken if request.target.startswith("/model/")]
+
+
+@pytest.mark.parametrize("words", [["preflight", "trial"], ["doctor", "--probe"]])
+def test_a_machine_without_keys_is_told_so_in_the_result_and_in_no_log_line(
+    tmp_path: Path, words: list[str]
+) -> None:
+    config = tmp_path / "canary.yaml"
+    config.write_text(CONFIG.format(url="http://127.0.0.1:9", candidate="aws", key=BEARER_KEY))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | NOWHERE
+    command = [sys.executable, "-m", "canary", *words, "--config", str(config), "-o", "json"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=WAIT_S, check=False, env=environment
+    )
+    assert done.returncode == 1
+    assert "no AWS credentials were found on this machine" in json.dumps(json.loads(done.stdout))
+    assert "credential." not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["preflight", "trial"], ["doctor", "--probe"]])
+def test_when_a_command_has_ended_nobody_fetches_keys(
+    tmp_path: Path, bedrock: LocalBedrock, words: list[str]
+) -> None:
+    before = set(threading.enumerate())
+    run(tmp_path, bedrock, *words)
+    assert bedrock.taken
+    eventually(lambda: not [each for each in fetching() if each not in before])
+
+
+def fetching() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == "aws tokens"]
