@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from bench.asking import Asker
-from bench.targets import client_for, direct
+from bench.targets import EntryAuth, client_for, direct
 from bench.wires import WIRES
 from proxy.addressing import addressed
 from proxy.provider import Api, Kind, Provider
@@ -61,5 +61,7 @@ def test_a_benchmark_reaches_bedrock_with_the_machines_keys(
                 return (await Asker(client, target).ask(ASK)).text
 
         assert waited(asked()) == says("m")
+        assert isinstance(target.auth, EntryAuth)
+        target.auth.close()
         assert [request.is_signed for request in bedrock.taken] == [True]
         assert bedrock.refused == []
