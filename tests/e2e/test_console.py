@@ -65,8 +65,11 @@ class Nobody:
         raise AssertionError
 
     async def order(
-        self, canary: str, order: Order, *, who: str, reason: str, share: float | None
+        self, canary: str, order: Order, *, who: str, reason: str, share: float | None, hard: bool = False
     ) -> Mapping[str, Any]:
+        raise AssertionError
+
+    async def preflight(self, canary: str) -> Mapping[str, Any]:
         raise AssertionError
 
     def recent(self, canary: str) -> Mapping[str, Any]:
