@@ -22,8 +22,9 @@ def check_request(section: RequestSection, path: Path, found: Salvage) -> None:
     for place, name in _every_name(section, path):
         if problem := _wrong_with_name(name):
             found.complain(place, problem)
-    for place, problem in (*_undecided(section, path), *_wrong_with_renames(section, path)):
-        found.complain(place, problem)
+    for check in (_undecided, _without_effect, _wrong_with_renames):
+        for place, problem in check(section, path):
+            found.complain(place, problem)
     for key, given in (("set", section.set), ("default", section.default)):
         for name, value in given.items():
             if not _is_sendable(json.dumps(value, ensure_ascii=False)):
@@ -72,6 +73,19 @@ def _undecided(section: RequestSection, path: Path) -> Iterator[tuple[Path, str]
             outer, dot, inner = name.partition(".")
             if dot and outer in names:
                 yield (*path, key, name), f'"{outer}" is given as a whole; write {inner} inside its value'
+
+
+def _without_effect(section: RequestSection, path: Path) -> Iterator[tuple[Path, str]]:
+    """Members whose change another change of the same arm always undoes or forestalls."""
+    for index, name in enumerate(section.remove):
+        place = (*path, "remove", index)
+        if name in section.rename:
+            yield place, f'"{name}" is also renamed, so nothing is left to remove; keep one of the two'
+        elif name in section.rename.values():
+            yield place, f'another member is renamed to "{name}", and would be removed; keep one of the two'
+    for name in section.default:
+        if name in section.set:
+            yield (*path, "default", name), f'"{name}" is also set, so the default never applies; remove it'
 
 
 def _wrong_with_renames(section: RequestSection, path: Path) -> Iterator[tuple[Path, str]]:

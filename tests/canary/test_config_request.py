@@ -144,6 +144,18 @@ def test_a_value_is_sent_as_its_yaml_type_and_a_variable_as_text(
         ),
         ("{remove: [a, a]}", ['remove[1]: "a" is listed twice']),
         (
+            "{rename: {a: b}, remove: [a]}",
+            ['remove[0]: "a" is also renamed, so nothing is left to remove; keep one of the two'],
+        ),
+        (
+            "{rename: {a: b}, remove: [b]}",
+            ['remove[0]: another member is renamed to "b", and would be removed; keep one of the two'],
+        ),
+        (
+            "{set: {a: 1}, default: {a: 2}}",
+            ['default.a: "a" is also set, so the default never applies; remove it'],
+        ),
+        (
             '{set: {text: {}, "text.verbosity": low}}',
             ['set.text.verbosity: "text" is given as a whole; write verbosity inside its value'],
         ),
