@@ -101,7 +101,8 @@ class ArmPulse:
     `counted` are the requests that ended in an answer or an error. `cost` sums the known costs. `over` in the
     latency window counts failures. `per_token` holds each stream's seconds per token. `error_types` counts
     the failures by type. `foreign_state` counts exchanges that the other arm answered, since it had made
-    the state in the request."""
+    the state in the request; `unreached` those that did not reach the arm though it is not to blame, by type.
+    """
 
     requests: int = 0
     counted: int = 0
@@ -109,6 +110,7 @@ class ArmPulse:
     errors: int = 0
     aborted: int = 0
     foreign_state: int = 0
+    unreached: dict[str, int] = field(default_factory=dict)
     error_types: dict[str, int] = field(default_factory=dict)
     answers: AnswerPulse = field(default_factory=AnswerPulse)
     cost: Sum = field(default_factory=Sum)
@@ -131,7 +133,8 @@ class Pulse:
 
     def observe(self, outcome: Outcome) -> None:
         """Add one outcome of this canary. Other runs and pinned requests do not count. Mirror copies count
-        separately, in neither arm. Of exchanges that went on at the other arm, only their number counts."""
+        separately, in neither arm. Of exchanges that the arm, without a failure, did not get or could not
+        read, only the number counts."""
         if outcome.run != self.run or outcome.reason == "pinned":
             return
         arm = self.mirror if outcome.mirror else self.arms[outcome.arm]
@@ -140,15 +143,19 @@ class Pulse:
             arm.foreign_state += 1
             return
         arm.assigned += outcome.reason == "cohort"
+        if outcome.unreached:
+            why = outcome.error_type or ""
+            arm.unreached[why] = arm.unreached.get(why, 0) + 1
+            return
         arm.errors += outcome.failed
         if outcome.failed and outcome.error_type is not None:
             arm.error_types[outcome.error_type] = arm.error_types.get(outcome.error_type, 0) + 1
         arm.aborted += outcome.outcome == "aborted"
         if outcome.cost_usd is not None:
             arm.cost.add(outcome.cost_usd)
-        if outcome.outcome not in ("caller_error", "shed"):
+        if outcome.measured or outcome.outcome == "aborted":
             arm.answers.add(outcome)
-        if outcome.outcome not in ("ok", "fallback", "error"):
+        if not outcome.measured:
             return
         arm.counted += 1
         if outcome.latency_s is not None:
@@ -198,6 +205,7 @@ def _document(arm: ArmPulse, now: float) -> dict[str, Any]:
         "errors": arm.errors,
         "aborted": arm.aborted,
         "foreign_state": arm.foreign_state,
+        "unreached": dict(arm.unreached),
         "error_types": dict(arm.error_types),
         **arm.answers.document(),
         "p50_s": latency.quantile(0.5),

@@ -88,7 +88,8 @@ def _range(ends: Sequence[float | None] | None, unit: Callable[[float | None], s
 
 
 def _requests(arm: Mapping[str, Any]) -> Cell:
-    beside = {"aborted": arm["aborted"], "answered by the other arm": arm["foreign_state"]}
+    other = arm["foreign_state"] + sum(arm.get("unreached", {}).values())
+    beside = {"aborted": arm["aborted"], "answered by the other arm": other}
     told = ", ".join(f"{words.count(count)} {what}" for what, count in beside.items() if count)
     return Cell(words.count(arm["requests"]), told)
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from console import words
 from console.proof import proof, proved
+from records import unreached
 
 Tone = Literal["good", "warn", "bad", "calm"]
 
@@ -121,7 +122,7 @@ def standing(canary: Mapping[str, Any]) -> Standing:
         name=canary["name"],
         state=canary["state"],
         word="refused" if _hides(canary) else words.plain(canary["state"]),
-        tone="bad" if _refused(canary) else _tone(canary["state"], rules),
+        tone="bad" if _refused(canary) else _tone(canary, rules),
         sentence=sentence,
         where=_where(canary, sentence) if watched else "",
         said=canary.get("provider_error") if watched else None,
@@ -150,12 +151,16 @@ def _unseen(rules: Sequence[RuleView]) -> list[str]:
     return whole + [f"{name} ({'; '.join(parts)})" for name, parts in scopes.items() if name not in whole]
 
 
-def _tone(state: str, rules: Sequence[RuleView]) -> Tone:
-    """The tone of the state, or of its worst rule while the candidate has users."""
+def _tone(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> Tone:
+    """The tone of the state, or of its worst rule while the candidate has users; at least `warn` while
+    exchanges do not reach the candidate though it is not to blame."""
+    state: str = canary["state"]
     if state in ("running", "paused", "promoted"):
         for tone in _WORSE:
             if any(rule.tone == tone and not rule.near for rule in rules):
                 return tone
+        if not_evidence(canary["arms"]):
+            return "warn"
     return _STATE_TONES.get(state, "calm")
 
 
@@ -195,7 +200,14 @@ def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
             opening = f"Paused at {share}: the ramp's clock is stopped."
         case _:
             opening = f"Running at {share}."
-    return " ".join(part for part in (opening, _errors(canary["arms"]), _worst(rules)) if part)
+    said = (opening, _errors(canary["arms"]), not_evidence(canary["arms"]), _worst(rules))
+    return " ".join(part for part in said if part)
+
+
+def not_evidence(arms: Mapping[str, Mapping[str, Any]]) -> str:
+    """How many of the candidate's exchanges did not reach it though it is not to blame; "": hardly any."""
+    candidate = arms["candidate"]
+    return unreached.sentence(candidate.get("unreached", {}), candidate["requests"])
 
 
 def _errors(arms: Mapping[str, Mapping[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from console import words
 from console.figures import DENOMINATORS
-from console.standing import Standing, Tone, standing
+from console.standing import Standing, Tone, not_evidence, standing
 
 _TONES: Mapping[Tone, str] = {"good": "green", "warn": "yellow", "bad": "bold red", "calm": "dim"}
 
@@ -77,6 +77,8 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
         head.add_row("incident", Text(_incident(canary["open_incident"], now), "bold red"))
     if canary.get("base_path"):
         head.add_row("reached by", f"the base URL http://HOST:PORT{canary['base_path']}")
+    if stands.watched and (told := not_evidence(canary["arms"])):
+        head.add_row("no evidence", Text(told, "yellow"))
     for each in canary.get("unpriced", ()):
         head.add_row("no price", Text(f"{each['says']}; {each['do']}", "yellow"))
     return head

@@ -4,7 +4,7 @@ They are msgspec Structs, which build in a quarter of a dataclass's time and nee
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -74,6 +74,11 @@ _NO_EVIDENCE = frozenset(
         "lost_outcome",
     }
 )
+
+UNREACHED: frozenset[ErrorType | None] = frozenset(
+    {"proxy_no_credential", "proxy_full", "proxy_no_descriptors"}
+)
+"""Why an arm was not asked, though no arm is to blame."""
 
 NO_ROOM: frozenset[ErrorType | None] = frozenset({"shed", "proxy_no_descriptors"})
 """The error types of the outcome `shed`, which count against no arm."""
@@ -184,6 +189,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.outcome in ("error", "fallback") and blames_arm(self.error_type)
 
     @property
+    def measured(self) -> bool:
+        """True when the assigned arm answered or failed. Otherwise the outcome shows nothing of the arm."""
+        return self.outcome == "ok" or self.failed
+
+    @property
+    def unreached(self) -> bool:
+        """True when the assigned arm was not asked though it is not to blame: nothing is known of it."""
+        return self.outcome in ("fallback", "error") and self.error_type in UNREACHED
+
+    @property
     def abandoned(self) -> bool:
         """True when the caller left before the first body byte of a stream, or before the end of JSON."""
         return self.outcome == "aborted" and (not self.stream or self.ttfb_s is None)
@@ -213,6 +228,10 @@ def blames_arm(error_type: ErrorType | None) -> bool:
     if error_type is None or error_type == "provider_stale":
         return False
     return error_type.startswith("provider_") or error_type in ("candidate_rejects", "breaker_open")
+
+
+BLAMED: tuple[ErrorType, ...] = tuple(name for name in get_args(ErrorType) if blames_arm(name))
+"""The error types that count against the assigned arm."""
 
 
 class InFlight(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from records.tables import unit_days
+from records.tables import FAULTY, outcomes, unit_days
 from report.cells import Cells, concurrent, of_run, read_cells
 from report.document import Mirror
 from report.faulty import read_modes
@@ -18,7 +18,7 @@ from report.metrics import source
 from report.newest import read_exchanges, read_ratings
 from report.places import Places
 from report.recent import Recent
-from report.run_window import RunWindow
+from report.run_window import RunWindow, unreached
 from report.sample import ArmTotal, MeasureTotals, Sample, TextColumn, refuse_units_in_both_arms
 from report.statistics.types import Floats
 
@@ -35,8 +35,9 @@ def from_store(
     feedback that these metrics and segments need.
 
     Left out: pinned and randomly assigned requests, requests bound to provider state, mirror copies, shed
-    requests. The caller's own errors and aborted exchanges count as exposure only. A cost from estimated
-    usage counts as missing. Raises BadSample for a unit in both arms of a phase.
+    requests. The caller's own errors, aborted exchanges and those that did not reach their arm count as
+    exposure only. A cost from estimated usage counts as missing. Raises BadSample for a unit
+    in both arms of a phase.
     """
     sources = {name: source(name) for name in metrics}
     scope = TotalsScope(
@@ -83,15 +84,29 @@ def to_judge(connection: sa.Connection, canary: JudgedCanary, run: int | None = 
     )
     if len(sample.last_at) == 0:
         return sample
-    return replace(sample, recent=_recent(connection, canary, run, sample))
-
-
-def _recent(connection: sa.Connection, canary: JudgedCanary, run: int, sample: Sample) -> Recent:
     since, until = float(sample.first_at[0]), float(sample.last_at.max())
     window = RunWindow(canary=canary.name, run=run, since=since, until=until)
+    return replace(
+        sample,
+        recent=_recent(connection, canary, window, sample),
+        unreached=_unreached(connection, window),
+        candidate_exchanges=sample.possible["exchanges"].candidate,
+    )
+
+
+def _unreached(connection: sa.Connection, window: RunWindow) -> Mapping[str, int]:
+    """`Sample.unreached`, by the index of exchanges with an error type."""
+    kind = outcomes.c.error_type
+    found = sa.select(kind, sa.func.count().label("exchanges")).where(
+        *window.conditions(), FAULTY, unreached(), outcomes.c.arm == "candidate"
+    )
+    return {row.error_type: row.exchanges for row in connection.execute(found.group_by(kind))}
+
+
+def _recent(connection: sa.Connection, canary: JudgedCanary, window: RunWindow, sample: Sample) -> Recent:
     return Recent(
-        since=since,
-        until=until,
+        since=window.since,
+        until=window.until,
         baseline=sample.possible["errors"].baseline,
         candidate=sample.possible["errors"].candidate,
         modes=read_modes(connection, window, sample.possible),
@@ -129,6 +144,7 @@ _POSSIBLE = {
     "answer_faults": unit_days.c.finished,
     "invalid_output": unit_days.c.output_judged,
     "abandoned": unit_days.c.ended,
+    "exchanges": unit_days.c.exchanges,
 }
 
 

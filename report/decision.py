@@ -26,7 +26,8 @@ HONEST_DAYS = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """The basis of a verdict. `days_elapsed` counts from the candidate's first exposure."""
+    """The basis of a verdict. `days_elapsed` counts from the candidate's first exposure. `unreached` says how
+    many of the candidate's exchanges did not reach it though it is not to blame ("": hardly any)."""
 
     canary: JudgedCanary
     judged: tuple[Judged, ...]
@@ -36,6 +37,8 @@ class Findings:
     window: ReportWindow
     days_elapsed: float
     rubric_sha256: str
+    unreached: str = ""
+    too_many_unreached: bool = False
 
 
 def decide(findings: Findings) -> tuple[Verdict, tuple[str, ...]]:
@@ -93,6 +96,8 @@ def _missing(findings: Findings) -> list[str]:
     found: list[str] = []
     if not findings.judged:
         found.append("The canary has no rubric, so it cannot be judged.")
+    if findings.too_many_unreached:
+        found.append(findings.unreached)
     for judged, line in zip(findings.judged, findings.lines, strict=True):
         if judged.state == "INCONCLUSIVE":
             found.append(_undecided(judged, line))
@@ -113,6 +118,8 @@ def _p(value: float | None) -> str:
 def _caveats(findings: Findings) -> list[str]:
     found: list[str] = []
     found += _another_rubric(findings)
+    if findings.unreached and not findings.too_many_unreached:
+        found.append(findings.unreached)
     if findings.srm.p_value is None and findings.judged:
         found.append("The split of users could not be checked: too few users, or the share is unknown.")
     places: dict[str, list[str]] = {}

@@ -1,6 +1,7 @@
 """Single exchanges, for example from an external log, as a sample with one row each."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,7 +48,8 @@ def _shares(found: Bools, among: Bools) -> MeasureTotals:
 class ExchangeTable:
     """Exchanges in the order of `at`, UTC seconds, (n,) each; a missing number is NaN.
 
-    `counts` is False where the arm is not measured (the caller's own error, an aborted stream). `feedback`
+    `counts` is False where the arm is not measured (the caller's own error, an aborted stream). `unreached`
+    says why an arm was not asked, None if it was: ratings of these exchanges do not count. `feedback`
     rows index these columns. `answers` is None if the log says nothing of them. `before` is by unit, as in
     `Sample`.
     """
@@ -65,6 +67,7 @@ class ExchangeTable:
     tokens: Floats
     category: TextColumn
     answers: AnswerTable | None = None
+    unreached: Sequence[str | None] = ()
     tags: Mapping[str, TextColumn] = field(default_factory=dict)
     feedback: Mapping[str, Ratings] = field(default_factory=dict)
     shares: Mapping[int, float] = field(default_factory=dict)
@@ -93,11 +96,23 @@ class ExchangeTable:
                 "ttft": Values.exact(self.ttft_s, self.counts),
             },
             tags=self.tags,
-            feedback=self.feedback,
+            feedback={name: self._of_reached(ratings) for name, ratings in self.feedback.items()},
             shares=self.shares,
             recent=self.recent,
             before=self.before,
+            unreached=Counter(
+                why
+                for why, mine in zip(self.unreached, self.candidate.tolist(), strict=False)
+                if why and mine
+            ),
+            candidate_exchanges=int(self.candidate.sum()),
         )
+
+    def _of_reached(self, ratings: Ratings) -> Ratings:
+        if not any(self.unreached):
+            return ratings
+        reached = np.array([why is None for why in self.unreached], dtype=np.bool_)[ratings.row]
+        return Ratings(row=ratings.row[reached], value=ratings.value[reached], at=ratings.at[reached])
 
     def _totals(self, value: Floats) -> MeasureTotals:
         present = self.counts & ~np.isnan(value)

@@ -12,6 +12,7 @@ from records.tables import feedback, outcomes, sessions
 from report.cells import stream
 from report.keys import RowKeys, TotalsScope
 from report.places import Places
+from report.run_window import unreached
 from report.sample import MeasureTotals, Ratings
 from report.statistics.types import Floats, Ints
 
@@ -124,6 +125,7 @@ class _Join:
                 columns.reason == "cohort",
                 columns.mirror.is_(False),
                 columns.outcome.in_(_EXPOSED),
+                sa.not_(unreached()),
             )
         ).all()
         if not found:

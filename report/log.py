@@ -11,7 +11,7 @@ from typing import TypeVar, get_args
 import numpy as np
 
 from records.metric import BUILT_IN, LARGEST, Metric
-from records.outcome import NO_ROOM, ErrorType, Fault, Finish, OutputCheck, blames_arm
+from records.outcome import UNREACHED, ErrorType, Fault, Finish, OutputCheck, blames_arm
 from report.exchanges import AnswerTable, ExchangeTable
 from report.log_failures import LogLines, recent_of
 from report.sample import BadSample, Ratings, Sample, TextColumn, refuse_units_in_both_arms
@@ -137,6 +137,9 @@ def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
         phase=np.nan_to_num(phase, nan=0.0).astype(np.int64)[order],
         at=at[order],
         counts=np.array([_counts(error) for error in errors], dtype=np.bool_)[order],
+        unreached=[
+            error if error in UNREACHED else None for error in (errors[row] for row in order.tolist())
+        ],
         failed=np.array([blames_arm(error) for error in errors], dtype=np.bool_)[order],
         latency_s=table.read("latency_s", _amount, "seconds, from 0")[order],
         ttft_s=table.read("ttft_s", _amount, "seconds, from 0")[order],
@@ -232,7 +235,7 @@ def _faults(table: _Table, row: int, cell: str) -> frozenset[Fault]:
 
 
 def _counts(error: ErrorType | None) -> bool:
-    return error is None or not (error.startswith("caller_") or error in ("aborted", *NO_ROOM))
+    return error is None or blames_arm(error)
 
 
 def _arm(cell: str) -> float:

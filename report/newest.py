@@ -7,11 +7,10 @@ import sqlalchemy as sa
 from records.metric import Metric
 from records.tables import feedback, outcomes
 from report.recent import NEWEST, RATINGS, RecentRating, Seen, displeased
-from report.run_window import RunWindow, concurrent_cohort
+from report.run_window import RunWindow, concurrent_cohort, measured
 from routing.canary import ArmName
 
 _ARMS: tuple[ArmName, ...] = ("baseline", "candidate")
-_COUNTED = ("ok", "fallback", "error")
 
 
 def read_exchanges(connection: sa.Connection, window: RunWindow) -> tuple[Seen, ...]:
@@ -19,7 +18,7 @@ def read_exchanges(connection: sa.Connection, window: RunWindow) -> tuple[Seen, 
     columns = outcomes.c
     found = connection.execute(
         sa.select(columns.exchange_id, columns.arm, columns.latency_s)
-        .where(*window.conditions(), columns.outcome.in_(_COUNTED))
+        .where(*window.conditions(), measured())
         .order_by(columns.at.desc())
         .limit(NEWEST)
     )

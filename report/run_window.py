@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from records.outcome import BLAMED, UNREACHED
 from records.tables import outcomes
 
 _DAY_S = 86400
@@ -41,3 +42,16 @@ def concurrent_cohort() -> list[sa.ColumnElement[bool]]:
     return [
         columns.reason == "cohort", columns.mirror.is_(False), columns.share > 0, columns.share < 1,
     ]  # fmt: skip
+
+
+def measured() -> sa.ColumnElement[bool]:
+    """The arm answered or failed, as in `Outcome.measured`."""
+    columns = outcomes.c
+    failed = columns.outcome.in_(("fallback", "error")) & columns.error_type.in_(BLAMED)
+    return (columns.outcome == "ok") | failed
+
+
+def unreached() -> sa.ColumnElement[bool]:
+    """The arm was not asked though it is not to blame, as in `Outcome.unreached`."""
+    columns = outcomes.c
+    return columns.outcome.in_(("fallback", "error")) & columns.error_type.in_(UNREACHED)

@@ -136,7 +136,8 @@ class Sample:
     least the first and last of every UTC day with any. `shares` is the candidate's share in each phase, if
     known. `recent` holds the exchanges behind the failure modes. `before` holds each unit's value of a metric
     before the canary, (units,), NaN without one. `possible` has, by measure of failures, the exchanges that
-    could have failed so, from the store.
+    could have failed so, from the store. `unreached` counts, by error type, the exchanges of the candidate's
+    `candidate_exchanges` that did not reach it though it is not to blame: no measure includes them.
     """
 
     units: Sequence[str]
@@ -155,6 +156,8 @@ class Sample:
     recent: Recent | None = None
     before: Mapping[str, Floats] = field(default_factory=dict)
     possible: Mapping[str, ArmTotal] = field(default_factory=dict)
+    unreached: Mapping[str, int] = field(default_factory=dict)
+    candidate_exchanges: int = 0
 
     def first_rows(self) -> Ints:
         """The row of each unit's first exposure, (units,), in the order of `units`."""

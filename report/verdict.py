@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from records.unreached import sentence, too_many
 from report.decision import Findings, decide
 from report.details import Details, MetricCourse
 from report.document import MetricLine, Report, ReportWindow, Srm, Units, finite
@@ -94,6 +95,8 @@ def find(
         srm=_split(sample, canary),
         window=window,
         days_elapsed=_elapsed(sample, now),
+        unreached=sentence(sample.unreached, sample.candidate_exchanges),
+        too_many_unreached=too_many(sample.unreached, sample.candidate_exchanges),
         rubric_sha256=sha256(canary.criteria, planned_units=canary.planned_units),
     )
 

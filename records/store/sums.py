@@ -2,7 +2,8 @@
 
 Totals include a canary's exchanges assigned by the hash, and mirror copies, with every outcome except `shed`.
 Failures, latency, cost, tokens and answer faults include only exchanges that the arm answered or failed
-(`counted`); abandonment includes those that the caller aborted, too.
+(`counted`, by `Outcome.measured`); abandonment includes those that the caller aborted, too. Sessions leave
+out exchanges that did not reach their arm though it is not to blame.
 """
 
 from collections.abc import Iterable
@@ -20,7 +21,6 @@ Row = tuple[Any, ...]
 
 _DAY_S = 86400
 _EXPOSED = frozenset({"ok", "fallback", "error", "caller_error", "aborted"})
-_COUNTED = frozenset({"ok", "fallback", "error"})
 _NO_TAGS = "{}"
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
@@ -42,7 +42,7 @@ def sessions(outcomes: Iterable[Outcome]) -> list[Row]:
     """Return rows of `tables.sessions` in key order."""
     found: dict[Row, _Session] = {}
     for outcome in outcomes:
-        if not outcome.session or not outcome.canary or outcome.mirror:
+        if not outcome.session or not outcome.canary or outcome.mirror or outcome.unreached:
             continue
         if outcome.outcome in _EXPOSED and outcome.reason == "cohort":
             key = (outcome.canary, outcome.run, outcome.session)
@@ -114,10 +114,11 @@ class _UnitDay:
             self.last_at, self.share = outcome.at, outcome.share
         elif outcome.at < self.first_at:
             self.first_at = outcome.at
-        if outcome.outcome != "caller_error":
+        measured = outcome.measured
+        if measured or outcome.outcome == "aborted":
             self.ended += 1
             self.abandoned += outcome.abandoned
-        if outcome.outcome in _COUNTED:
+        if measured:
             self._count(outcome)
 
     def _count(self, outcome: Outcome) -> None:

@@ -45,6 +45,17 @@ def test_of_exchanges_that_went_on_at_the_other_arm_only_the_number_counts() -> 
     assert pulse.actual_share() == 1.0
 
 
+def test_exchanges_that_never_reached_the_arm_are_told_and_measure_nothing() -> None:
+    missed = exchange(outcome="fallback", error_type="proxy_no_credential", latency_s=90.0, cost_usd=9.0)
+    pulse = pulse_of(exchange(), missed, missed)
+    told = pulse.document(105.0)["candidate"]
+    assert (told["requests"], told["counted"], told["errors"], told["ended"]) == (3, 1, 0, 1)
+    assert told["unreached"] == {"proxy_no_credential": 2}
+    assert told["p95_s"] < 3.0
+    assert told["cost_usd"] == 0.25
+    assert pulses.from_document(pulses.to_document(pulse)).document(105.0) == pulse.document(105.0)
+
+
 def test_mirror_copies_are_told_in_the_arms_words() -> None:
     pulse = pulse_of(
         exchange(mirror=True),

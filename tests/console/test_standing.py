@@ -69,6 +69,16 @@ def test_a_healthy_canary_is_told_in_one_calm_sentence() -> None:
     assert sentence() == "Running at 5 %. Candidate errors 1.2 % vs 1.1 %. No guardrail is near its limit."
 
 
+def test_a_candidate_that_no_request_reached_is_not_told_as_healthy() -> None:
+    unreached = arm(requests=233, counted=0, errors=0, unreached={"proxy_no_credential": 233})
+    found = canary(arms={"baseline": arm(), "candidate": unreached})
+    assert standing(found).tone == "warn"
+    assert sentence(arms=found["arms"]).startswith(
+        "Running at 5 %. The candidate has not answered any request yet. 233 of 233 of the candidate's "
+        "exchanges were answered by the baseline or not at all: no credential for the provider entry."
+    )
+
+
 @pytest.mark.parametrize(
     ("rules", "end"),
     [

@@ -1,5 +1,6 @@
 """Entries with `auth: azure` and `auth: google`: their tokens are fetched, renewed, and missed."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -188,6 +189,9 @@ canaries:
     candidate: {{provider: cloud, model: MODEL}}
     share: 50%
 """
+RUBRIC = """
+    rubric: [{{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "?"}}]
+"""
 NO_IDENTITY = {"AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential", "AZURE_CLIENT_ID": ""}
 
 
@@ -219,6 +223,31 @@ def test_a_candidate_without_a_credential_is_covered_and_not_blamed(tmp_path: Pa
         states = {rule["rule"]: rule["state"] for rule in status["guardrails"]}
         assert states["error_rate"] == states["error_rate_vs_baseline"] == "not_enough_data"
         assert "no credential for the provider entry cloud" in degraded(stage.server)[0]
+
+
+def test_a_candidate_that_no_request_reached_is_neither_healthy_nor_shipped(tmp_path: Path) -> None:
+    text = (CANARY + RUBRIC).replace("auth: azure", "auth: google").replace("CLOUD", "http://127.0.0.1:9")
+    nobody = {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "none.json"), "NO_GCE_CHECK": "true"}
+    said = "were answered by the baseline or not at all: no credential for the provider entry."
+    with on_stage(tmp_path, text.replace("MODEL", "new"), provider=LocalProvider(), env=nobody) as stage:
+        for arm, number in (("candidate", 110), ("baseline", 110)):
+            users = stage.users(arm, "to-azure", 0.5)
+            exchanges = [through(stage, next(users)).headers["x-canary-exchange"] for _ in range(number)]
+        stage.outcome(exchanges[-1])
+        eventually(lambda: len(stage.outcomes()) == 220)
+        missed = f"110 of 110 of the candidate's exchanges {said}"
+
+        done = stage.canary("report", "to-azure", "--config", str(stage.server.config), "-o", "json")
+        assert done.stdout, done.stderr
+        report = json.loads(done.stdout)
+        assert (done.returncode, report["verdict"]) == (4, "extend")
+        assert (report["metrics"][0]["state"], report["metrics"][0]["units"]) == ("NODATA", 0)
+        assert any(reason.startswith(missed) for reason in report["reasons"])
+
+        eventually(lambda: stage.status("to-azure")["arms"]["candidate"]["requests"] == 110)
+        told = stage.status("to-azure")["arms"]["candidate"]
+        assert (told["counted"], told["unreached"]) == (0, {"proxy_no_credential": 110})
+        assert missed in " ".join(stage.canary("status").stdout.split())
 
 
 def test_a_token_that_a_provider_quotes_is_not_recorded(tmp_path: Path, azure: Azure) -> None:

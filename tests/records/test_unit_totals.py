@@ -14,7 +14,7 @@ from sqlalchemy import Table, select
 
 from records import tables
 from records.durations import unpack
-from records.outcome import Outcome, OutcomeName, Usage
+from records.outcome import ErrorType, Outcome, OutcomeName, Usage
 from records.store import Store, sums
 from records.store.asked import canary_asked, canary_seen
 from records.store.ingest import CELL_CAP_BYTES
@@ -67,6 +67,19 @@ def test_what_the_caller_spoilt_is_exposure_and_no_measurement(store: Store) -> 
     store.ship(a_batch(ended(1, "caller_error"), ended(2, "aborted"), ended(3, "ok")))
     cell = the_cell(store)
     assert (cell["exchanges"], cell["counted"], cell["latency_n"], cell["cost_n"]) == (3, 1, 1, 1)
+
+
+@pytest.mark.parametrize("why", ["proxy_no_credential", "proxy_full", "proxy_no_descriptors"])
+@pytest.mark.parametrize("end", ["fallback", "error"])
+def test_what_never_reached_the_arm_is_exposure_and_no_measurement(
+    store: Store, why: ErrorType, end: OutcomeName
+) -> None:
+    missed = ended(1, end, error_type=why, finish="stop", session="s1")
+    store.ship(a_batch(missed, ended(2, "fallback", error_type="breaker_open")))
+    cell = the_cell(store)
+    assert (cell["exchanges"], cell["counted"], cell["failed"], cell["ended"]) == (2, 1, 1, 1)
+    assert (cell["latency_n"], cell["cost_n"], cell["tokens_n"], cell["finished"]) == (1, 1, 1, 0)
+    assert "s1" not in {row["session"] for row in rows(store, tables.sessions)}
 
 
 def test_an_estimated_or_unknown_cost_is_left_out(store: Store) -> None:
