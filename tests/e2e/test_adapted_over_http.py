@@ -138,4 +138,4 @@ def test_a_started_canarys_request_cannot_change(stage: Stage) -> None:
     text = stage.config_text.replace("remove: [temperature, logit_bias]", "remove: [temperature]")
     stage.configure(text)
     told = eventually(lambda: stage.api("GET", "/api/status").json()["degraded"])
-    assert any("'cured' has started" in each and "use a new name" in each for each in told)
+    assert any("'cured' is not the one that started" in each and "use a new name" in each for each in told)
