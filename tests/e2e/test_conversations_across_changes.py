@@ -94,3 +94,21 @@ def test_no_conversation_breaks_over_ten_changes_of_arm(stage: Stage, total: int
     assert broken == []
     assert {(outcome, error_type) for outcome, error_type, _ in told} == {("ok", None)}
     assert told["ok", None, "foreign_state"] > 0
+
+
+def test_no_conversation_breaks_when_the_ramp_takes_its_next_step_by_itself(tmp_path: Path) -> None:
+    begun = [conversation(nth) for nth in range(10 * len(FORMS))]
+    with on_stage(tmp_path, CONFIG.replace("for: 1h", "for: 5s"), provider=thinker(), workers=2) as stage:
+        ask_all(stage, begun)
+        followed = {"alive": 2, "confirmed": 2}
+
+        def stepped() -> bool:
+            told = stage.api("GET", "/api/status").json()
+            return all(each["share"] == 0.6 for each in told["canaries"]) and told["workers"] == followed
+
+        eventually(stepped)
+        ask_all(stage, begun)
+        stored = eventually(lambda: rows if len(rows := stage.outcomes()) == 2 * len(begun) else None)
+    assert [each for each in begun if each.broken] == []
+    assert {(row["outcome"], row["error_type"]) for row in stored} == {("ok", None)}
+    assert "foreign_state" in {row["reason"] for row in stored}
