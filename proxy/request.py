@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from proxy.adaptation import adapted
-from proxy.addressing import HOLE, FormChange
+from proxy.addressing import HOLE, FormChange, Written
 from proxy.addressing.claude_version import HEADER, as_header, as_member
 from proxy.call import Call
 from proxy.credentials import Credentials, UnsignedRequest
@@ -70,21 +70,14 @@ def upstream_request(
             body, injected, hides_usage = asking, True, True
     elif written.change is not None and written.change.wants_model:
         raise _no_model()
-    headers = to_provider(call.headers, arm_target.provider, identity=hides_usage)
-    if written.change is not None and written.change.version == "header" and HEADER not in call.named:
-        headers.append((HEADER, as_header(call.body if isinstance(call.body, bytes) else b"")))
+    headers = _headers(call, arm_target, written, identity=hides_usage)
     if arm_target.provider.has_credential:
         query = without_key(query)
-        if call.upgrades:
-            headers += _protocols(call)
     whole = (target + b"?" + query) if query else target
     if (credential := credentials.of(arm_target.provider)) is not None:
-        unsigned = UnsignedRequest(
-            method=call.method.encode(),
-            target=whole,
-            headers=headers,
-            body=body if isinstance(body, bytes) else None,
-        )
+        sent = body if isinstance(body, bytes) else None
+        method = call.method.encode()
+        unsigned = UnsignedRequest(method=method, target=whole, headers=headers, body=sent)
         headers += credential.headers(unsigned)
     return UpstreamRequest(
         target=whole,
@@ -95,6 +88,18 @@ def upstream_request(
         adapted=is_adapted,
         output=facts.output if call.trial is not None else None,
     )
+
+
+def _headers(
+    call: Call, arm_target: ArmTarget, written: Written, *, identity: bool
+) -> list[tuple[bytes, bytes]]:
+    """The headers without a credential. `identity` asks for an uncompressed answer."""
+    headers = to_provider(call.headers, arm_target.provider, identity=identity)
+    if written.change is not None and written.change.version == "header" and HEADER not in call.named:
+        headers.append((HEADER, as_header(call.body if isinstance(call.body, bytes) else b"")))
+    if call.upgrades and arm_target.provider.has_credential:
+        headers += _protocols(call)
+    return headers
 
 
 def _adapted(call: Call, arm_target: ArmTarget) -> tuple[bytes | AsyncIterator[bytes], RequestFacts, bool]:
