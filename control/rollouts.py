@@ -20,7 +20,6 @@ from control.settings import CanarySettings, ControlSettings
 from records.errors import StoreDown
 from records.store import Act, FixedRubric, Store, Versioned
 from report.fixed_terms import terms_of
-from report.rubric import sha256
 from routing import transitions
 from routing.canary import definition
 from routing.plan import NO_PLAN, Plan, State, plan_of
@@ -323,7 +322,7 @@ class Rollouts:
         state = self.state(wanted.canary.name)
         if state is None or state.started_at is None or not wanted.judged.criteria:
             return
-        digest = sha256(wanted.judged.criteria, planned_units=wanted.judged.planned_units)
+        digest = wanted.judged.sha256
         fixed = FixedRubric(sha256=digest, document=terms_of(wanted.judged), fixed_at=now)
         self._store.fix_rubric(wanted.canary.name, fixed)
 

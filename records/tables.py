@@ -314,6 +314,19 @@ benchmarks = Table(
     Index("benchmarks_by_candidate", "candidate", "at"),
 )
 
+looks = Table(
+    "looks",
+    metadata,
+    _key("canary"),
+    Column("run", Integer, nullable=False),
+    _key("metric"),
+    Column("day", Integer, nullable=False),
+    _key("rubric_sha256"),
+    _number("at"),
+    Column("document", JSON, nullable=False),
+    PrimaryKeyConstraint("canary", "run", "metric", "day", "rubric_sha256"),
+)
+
 rollbacks = Table(
     "rollbacks",
     metadata,

@@ -12,6 +12,7 @@ import msgspec
 from records.metric import BUILT_IN, Metric
 from records.store import FixedRubric
 from report.judged_canary import JudgedCanary
+from report.plan import STANDARD_RISK
 from report.rubric import DEFAULT_PLANNED_UNITS, Criterion, parse_bound
 from routing.canary import Arm
 
@@ -23,6 +24,8 @@ def terms_of(judged: JudgedCanary) -> dict[str, object]:
         "criteria": [_written(row) for row in judged.criteria],
         "planned_units": judged.planned_units,
         "minimum_days": judged.minimum_days,
+        "planned_days": judged.planned_days,
+        "risk": judged.risk,
         "segments": list(judged.segments),
         "critical_categories": sorted(judged.critical_categories),
         "critical_segments": [list(segment) for segment in sorted(judged.critical_segments)],
@@ -33,12 +36,15 @@ def terms_of(judged: JudgedCanary) -> dict[str, object]:
 
 
 def judged_by(name: str, fixed: FixedRubric) -> JudgedCanary:
-    """The canary with its stored terms. Version 0.1 stored only the rubric."""
+    """The canary with its stored terms. Version 0.1 stored only the rubric; terms without planned days have
+    no plan."""
     terms = fixed.document
     return JudgedCanary(
         name=name,
         criteria=tuple(_criterion(row) for row in terms["criteria"]),
         minimum_days=terms.get("minimum_days", 7.0),
+        planned_days=terms.get("planned_days", 0),
+        risk=terms.get("risk", STANDARD_RISK),
         planned_units=terms.get("planned_units", DEFAULT_PLANNED_UNITS),
         segments=tuple(terms.get("segments", ())),
         critical_categories=frozenset(terms.get("critical_categories", ())),
@@ -60,6 +66,7 @@ def _written(row: Criterion) -> dict[str, object]:
         "ideal": row.ideal.text,
         "weight": row.weight,
         "question": row.question,
+        "risk": row.risk,
     }
 
 
@@ -70,4 +77,5 @@ def _criterion(row: Mapping[str, Any]) -> Criterion:
         ideal=parse_bound(row["ideal"]),
         weight=row["weight"],
         question=row["question"],
+        risk=row.get("risk"),
     )

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from records.metric import BUILT_IN, Metric
-from report.rubric import DEFAULT_PLANNED_UNITS, Criterion
+from report.plan import DAY_S, STANDARD_RISK, Plan, first_day
+from report.rubric import DEFAULT_PLANNED_UNITS, Criterion, sha256
 from routing.canary import Arm
 
 
@@ -12,17 +13,20 @@ from routing.canary import Arm
 class JudgedCanary:
     """One canary and its terms.
 
-    `planned_units` is n*, the number of candidate units for which the intervals are narrowest. `segments` are
-    the tags to break down by; `critical_segments` are (tag, value). `shares` is the candidate's share in each
-    phase (a sample from the store has its own). `baseline` and `candidate` are None if unknown.
-    `rubric_sha256` is the hash taken at the start (None: not fixed). `compensating_factor` is what a person
-    recorded to outweigh a miss. `retro`: the criteria were chosen after the run.
+    `planned_days` and `risk` are the plan's; 0 days: no plan, a verdict at any time by the confidence
+    sequence. `planned_units` is n*, the number of candidate units for which the intervals are narrowest.
+    `segments` are the tags to break down by; `critical_segments` are (tag, value). `shares` is the
+    candidate's share in each phase (a sample from the store has its own). `baseline` and `candidate` are
+    None if unknown. `rubric_sha256` is the hash taken at the start (None: not fixed). `compensating_factor`
+    is what a person recorded to outweigh a miss. `retro`: the criteria were chosen after the run.
     `rollback` says in a sentence who rolled this run back, and why; "" if unknown.
     """
 
     name: str
     criteria: Sequence[Criterion]
     minimum_days: float = 7.0
+    planned_days: int = 0
+    risk: float = STANDARD_RISK
     planned_units: int = DEFAULT_PLANNED_UNITS
     segments: Sequence[str] = ()
     critical_categories: frozenset[str] = frozenset()
@@ -36,6 +40,32 @@ class JudgedCanary:
     rubric_sha256: str | None = None
     compensating_factor: str | None = None
     retro: bool = False
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan of looks; None without one. No plan ends before its first day."""
+        if self.planned_days == 0:
+            return None
+        first = first_day(self.minimum_days, self.matures_days)
+        return Plan(days=max(self.planned_days, first), first_day=first, risk=self.risk)
+
+    @property
+    def matures_days(self) -> float:
+        """The days that the rubric's slowest metric takes to mature."""
+        return max((self.days_to_mature(row) for row in self.criteria), default=0.0)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the terms that decide."""
+        planned = {"planned_days": self.planned_days, "minimum_days": self.minimum_days, "risk": self.risk}
+        return sha256(
+            self.criteria, planned_units=self.planned_units, planned=planned if self.planned_days else None
+        )
+
+    def days_to_mature(self, row: Criterion) -> float:
+        """The days after a unit's first request until its value of this row's metric is complete."""
+        metric = self.metrics.get(row.metric)
+        return metric.matures_after_s / DAY_S if metric is not None else 0.0
 
     def is_critical(self, by: str | None, value: str) -> bool:
         """True if a loss in this value of the tag `by`, or of the category (`by` None), blocks shipping."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -110,13 +110,15 @@ _FORMS = ((_ABSOLUTE, _absolute), (_RANGE, _range), (_OFFSET, _offset), (_FACTOR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """One row of the rubric. `weight` counts only in the score; it cannot outvote a failed criterion."""
+    """One row of the rubric. `weight` counts only in the score; it cannot outvote a failed criterion. `risk`
+    is how often a candidate exactly at `acceptable` may ship; None: as in the plan."""
 
     metric: str
     acceptable: Bound
     ideal: Bound
     weight: float
     question: str
+    risk: float | None = None
 
 
 def check(criterion: Criterion) -> None:
@@ -145,13 +147,23 @@ def _strictly_better(acceptable: Bound, ideal: Bound) -> bool:
 DEFAULT_PLANNED_UNITS = 500
 
 
-def sha256(criteria: Sequence[Criterion], *, planned_units: int = DEFAULT_PLANNED_UNITS) -> str:
+def sha256(
+    criteria: Sequence[Criterion],
+    *,
+    planned_units: int = DEFAULT_PLANNED_UNITS,
+    planned: Mapping[str, float] | None = None,
+) -> str:
     """SHA-256, in hex, of the canonical JSON of everything that affects the verdict.
 
-    It covers metrics, bounds, weights and the planned units. It does not cover the questions or the spelling
-    of bounds.
+    It covers metrics, bounds, weights, the planned units and, with a plan, its terms and the rows' risks. It
+    does not cover the questions or the spelling of bounds.
     """
-    document = {"criteria": [_canonical(criterion) for criterion in criteria], "planned_units": planned_units}
+    document: dict[str, object] = {
+        "criteria": [_canonical(criterion) for criterion in criteria],
+        "planned_units": planned_units,
+    }
+    if planned is not None:
+        document |= {**planned, "risks": {row.metric: row.risk for row in criteria if row.risk is not None}}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,6 +1,6 @@
 """Judges a sample by a canary's terms and builds the report. Pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from report.metrics import Observations, observe
 from report.money import money
 from report.over_time import course
 from report.parts import Part, break_down, difference, parts_of
+from report.plan import DAY_S
 from report.reading import GATE, read
-from report.rubric import Criterion, sha256
 from report.sample import Sample
 from report.score import score
 from report.spread import spreads
@@ -26,7 +26,6 @@ from report.statistics.phases import distinct
 from report.statistics.srm import Split
 from report.statistics.types import Floats
 
-DAY_S = 86400.0
 _MISMATCH = 0.001
 
 
@@ -97,7 +96,7 @@ def find(
         days_elapsed=_elapsed(sample, now),
         unreached=sentence(sample.unreached, sample.candidate_exchanges),
         too_many_unreached=too_many(sample.unreached, sample.candidate_exchanges),
-        rubric_sha256=sha256(canary.criteria, planned_units=canary.planned_units),
+        rubric_sha256=canary.sha256,
     )
 
 
@@ -123,7 +122,7 @@ def _line(judged: Judged, canary: JudgedCanary, window: ReportWindow) -> MetricL
         units_needed=further,
         days_needed=_days_needed(further, reading.candidate_units, window.days),
         question=criterion.question,
-        matures_days=_matures_s([criterion], canary) / DAY_S,
+        matures_days=canary.days_to_mature(criterion),
     )
 
 
@@ -192,10 +191,4 @@ def whole_days(times: Floats, now: float) -> int:
 
 def _days_required(canary: JudgedCanary) -> float:
     """The minimum days, plus the time that the slowest metric takes to mature."""
-    return canary.minimum_days + _matures_s(canary.criteria, canary) / DAY_S
-
-
-def _matures_s(criteria: Sequence[Criterion], canary: JudgedCanary) -> float:
-    """The time that the slowest of these metrics takes to mature."""
-    declared = (canary.metrics.get(criterion.metric) for criterion in criteria)
-    return max((metric.matures_after_s for metric in declared if metric is not None), default=0.0)
+    return canary.minimum_days + canary.matures_days

@@ -35,6 +35,7 @@ from records.capture import CaptureRule
 from records.metric import BUILT_IN, Metric
 from records.prices import Rates
 from report.judged_canary import JudgedCanary
+from report.plan import DAY_S, default_days
 from report.rubric import Criterion
 from routing.canary import Arm, ArmName, Canary, Match, Step
 from routing.request_changes import NO_CHANGES, RequestChanges
@@ -52,7 +53,7 @@ _BOUNDS: Mapping[str, tuple[float | None, float | None]] = {
 def config(file: FileSection, warnings: Sequence[str]) -> Config:
     """Convert the whole file."""
     providers = {name: provider(name, section) for name, section in file.providers.items()}
-    metrics = {**BUILT_IN, **{name: _metric(name, section) for name, section in file.metrics.items()}}
+    metrics = declared_metrics(file)
     return Config(
         providers=providers,
         canaries={section.name: _canary(section, metrics, file.providers) for section in file.canaries},
@@ -105,6 +106,24 @@ def own_auth_of(section: ProviderSection) -> Auth | None:
 def criterion(section: CriterionSection) -> Criterion:
     """One row of the rubric."""
     return Criterion(**dict(section))
+
+
+def declared_metrics(file: FileSection) -> Mapping[str, Metric]:
+    """The built-in metrics and the file's own."""
+    return {**BUILT_IN, **{name: _metric(name, section) for name, section in file.metrics.items()}}
+
+
+def planned_days(section: CanarySection, metrics: Mapping[str, Metric]) -> int:
+    """The plan's days as given, else by default for these minimum days and this rubric."""
+    if section.planned_days is not None:
+        return section.planned_days
+    return default_days(section.minimum_days, days_to_mature(section, metrics))
+
+
+def days_to_mature(section: CanarySection, metrics: Mapping[str, Metric]) -> float:
+    """The days that the rubric's slowest metric takes to mature."""
+    declared = (metrics.get(row.metric) for row in section.rubric)
+    return max((metric.matures_after_s for metric in declared if metric is not None), default=0.0) / DAY_S
 
 
 def provider(name: str, section: ProviderSection) -> Provider:
@@ -172,6 +191,8 @@ def _canary(
             name=section.name,
             criteria=tuple(criterion(row) for row in section.rubric),
             minimum_days=section.minimum_days,
+            planned_days=planned_days(section, metrics),
+            risk=section.risk,
             planned_units=section.planned_units,
             segments=section.segments,
             critical_categories=frozenset(section.critical_categories),

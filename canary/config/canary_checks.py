@@ -10,6 +10,7 @@ from canary.config.errors import Path
 from canary.config.kind_checks import check_forms
 from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME
 from canary.config.nearest import suggestion
+from canary.config.plan_checks import check_plan
 from canary.config.request_checks import check_request
 from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
@@ -41,6 +42,7 @@ def check_canaries(file: FileSection, found: Salvage) -> None:
         _check_critical(canary, path, found)
         _check_guardrails(canary, path, found)
         _check_rubric(canary, path, found)
+        check_plan(canary, build.declared_metrics(file), path, found)
         _check_capture(canary, path, found)
     _check_pairs(file, found)
 

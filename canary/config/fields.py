@@ -12,7 +12,15 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from canary.config.quantity import HostPort, parse_address, parse_duration, parse_scale, parse_share
+from canary.config.quantity import (
+    HostPort,
+    parse_address,
+    parse_duration,
+    parse_risk,
+    parse_scale,
+    parse_share,
+)
+from report.plan import RISKS
 from report.rubric import Bound, parse_bound
 
 
@@ -41,6 +49,10 @@ def _some_share(value: object) -> float:
     if share == 0:
         raise ValueError("0% sends nothing to the candidate; write a share above 0%, for example 5%")
     return share
+
+
+def _risk(value: object) -> float:
+    return parse_risk(_text(value), RISKS)
 
 
 def _bound(value: object) -> Bound:
@@ -73,6 +85,7 @@ _SHARE_SCHEMA = {
         {"type": "number", "minimum": 0, "maximum": 1},
     ]
 }
+_RISK_SCHEMA = {"anyOf": [{"enum": list(RISKS)}, *_SHARE_SCHEMA["anyOf"]]}
 _SCALE_SCHEMA = {
     "anyOf": [
         {"type": "string", "examples": ["1-7"]},
@@ -88,6 +101,7 @@ Duration = Annotated[
 ]
 AnyShare = Annotated[float, PlainValidator(_share), WithJsonSchema(_SHARE_SCHEMA)]
 Share = Annotated[float, PlainValidator(_some_share), WithJsonSchema(_SHARE_SCHEMA)]
+Risk = Annotated[float, PlainValidator(_risk), WithJsonSchema(_RISK_SCHEMA)]
 Scale = Annotated[tuple[float, float], PlainValidator(parse_scale), WithJsonSchema(_SCALE_SCHEMA)]
 BoundText = Annotated[
     Bound,

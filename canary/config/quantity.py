@@ -1,6 +1,7 @@
 """Parsers for the config's quantities: durations ("10m"), shares ("5%"), scales ("1-7"), addresses."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -35,6 +36,21 @@ def parse_share(text: object) -> float:
     if not 0 <= share <= 1:
         raise ValueError(f"{text} is not a share; a share lies between 0% and 100%")
     return share
+
+
+def parse_risk(value: object, named: Mapping[str, float]) -> float:
+    """A risk in (0, .5] from a name, "10%" or "0.1". Raises ValueError."""
+    written = str(value).strip()
+    right = f"write {', '.join(named)}, or a share above 0% and up to 50%, for example 10%"
+    if written in named:
+        return named[written]
+    try:
+        risk = parse_share(written)
+    except ValueError:
+        raise ValueError(f'"{value}" is not a risk; {right}') from None
+    if not 0 < risk <= 0.5:
+        raise ValueError(f"{value} is not a risk that a plan can take; {right}")
+    return risk
 
 
 def parse_scale(value: object) -> tuple[float, float]:

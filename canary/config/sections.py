@@ -16,6 +16,7 @@ from canary.config.fields import (
     MaybeText,
     NotNegative,
     Positive,
+    Risk,
     Scale,
     Section,
     Share,
@@ -26,6 +27,7 @@ from canary.config.quantity import DEFAULT_ADMIN, DEFAULT_TRAFFIC
 from canary.config.server import MOST_WORKERS, Role
 from proxy.provider import Api, Auth, Kind
 from records.metric import MetricKind
+from report.plan import STANDARD_RISK
 from report.rubric import DEFAULT_PLANNED_UNITS
 from routing.canary import UnitSource
 
@@ -155,6 +157,10 @@ class CriterionSection(Section):
     ideal: BoundText = Field(description="The value that counts as very good.")
     weight: Positive = Field(description="The row's part of the score. It cannot outweigh a failed gate.")
     question: Text = Field(description="The business question it answers.")
+    risk: Risk | None = Field(
+        None,
+        description="How often a candidate exactly at this row's bound may ship; by default the canary's.",
+    )
 
 
 def _named_or_list(value: object) -> object:
@@ -241,6 +247,19 @@ class CanarySection(Section):
     )
     minimum_days: NotNegative = Field(
         7.0, description="Days that must pass before the verdict can be to ship."
+    )
+    planned_days: int | None = Field(
+        None,
+        ge=0,
+        description="The days by which the verdict is to be reached; fixed at the start. By default 14 and "
+        "the rubric's longest `matures_after`; with `minimum_days: 0` it is 0: no plan, a verdict at any "
+        "time.",
+    )
+    risk: Risk = Field(
+        STANDARD_RISK,
+        description="How often a candidate exactly at a bound may ship; fixed at the start: `strict` (2.5%), "
+        "`standard` (5%), `light` (20%), `red_flags` (50%), or a share up to 50%.",
+        json_schema_extra={"default": "standard"},
     )
     planned_units: int = Field(
         DEFAULT_PLANNED_UNITS,

@@ -1,0 +1,23 @@
+"""Checks of the verdict's plan: its days can hold the minimum days and the slowest metric."""
+
+from collections.abc import Mapping
+
+from canary.config import build
+from canary.config.errors import Path
+from canary.config.salvage import Salvage
+from canary.config.sections import CanarySection
+from records.metric import Metric
+
+
+def check_plan(canary: CanarySection, metrics: Mapping[str, Metric], path: Path, found: Salvage) -> None:
+    """Record planned days that end before the verdict may be to ship."""
+    planned, least = canary.planned_days, canary.minimum_days + build.days_to_mature(canary, metrics)
+    if planned is None or planned >= least:
+        return
+    place = (*path, "planned_days")
+    if planned == 0 and canary.minimum_days == 0:
+        return
+    matures = "" if least == canary.minimum_days else " and its slowest metric's `matures_after`"
+    found.complain(
+        place, f"{planned} is less than `minimum_days`{matures}, {least:g} in all; write at least {least:g}"
+    )
