@@ -35,7 +35,7 @@ _SUMS = {
     "cost": (_DAYS.cost_n, _DAYS.cost_sum),
     "tokens": (_DAYS.tokens_n, _DAYS.tokens_sum),
 }
-_KEYS = ("i4", "i4", "?", "i4", "i4")
+_KEYS = ("i4", "i4", "?", "i4", "i4", "i2")
 """The numpy types of `RowKeys.columns`."""
 
 _VALUES = {"latency": _DAYS.latency, "ttft": _DAYS.ttft}
@@ -162,7 +162,7 @@ def _assembled(
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     first_at, last_at, share, *added = (growing.ordered(order) for growing in numbers)
-    unit, phase, candidate, category, place = (growing.ordered(order) for growing in keys)
+    unit, phase, candidate, category, place, piece = (growing.ordered(order) for growing in keys)
     return Cells(
         names=names,
         keys=RowKeys(
@@ -171,6 +171,7 @@ def _assembled(
             candidate=candidate,
             category=category,
             place=place,
+            piece=piece,
         ),
         first_at=first_at,
         last_at=last_at,

@@ -1,6 +1,6 @@
 """Reads a canary's run from the store as a sample: hash-assigned traffic, with feedback and sessions."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,13 +30,15 @@ def from_store(
     *,
     metrics: Collection[str] = (),
     segments: Sequence[str] = (),
+    cuts: Callable[[Floats], Sequence[float]] = lambda _candidate_at: (),
 ) -> Sample:
     """The run's unit totals (None: the latest run) while both arms had a share, with the measures, tags and
     feedback that these metrics and segments need.
 
     Left out: pinned and randomly assigned requests, requests bound to provider state, mirror copies, shed
     requests. The caller's own errors, aborted exchanges and those that did not reach their arm count as
-    exposure only. A cost from estimated usage counts as missing. Raises BadSample for a unit
+    exposure only. A cost from estimated usage counts as missing. `cuts` gives, from times of candidate
+    traffic as in `Sample.candidate_at`, the midnights that split rows. Raises BadSample for a unit
     in both arms of a phase.
     """
     sources = {name: source(name) for name in metrics}
@@ -46,8 +48,9 @@ def from_store(
         segments=segments,
         sources={name for name in sources.values() if name is not None},
     )
-    cells = read_cells(connection, scope)
     candidate_at, possible = _by_day(connection, scope)
+    scope = replace(scope, cuts=cuts(candidate_at))
+    cells = read_cells(connection, scope)
     places = Places(cells)
     sample = Sample(
         units=tuple(cells.names.units),
@@ -71,8 +74,15 @@ def from_store(
     return sample
 
 
-def to_judge(connection: sa.Connection, canary: JudgedCanary, run: int | None = None) -> Sample:
-    """The sample for a report of the run (None: the latest run): the rubric's metrics, cost, and failures."""
+def to_judge(
+    connection: sa.Connection,
+    canary: JudgedCanary,
+    run: int | None = None,
+    *,
+    cuts: Callable[[Floats], Sequence[float]] = lambda _candidate_at: (),
+) -> Sample:
+    """The sample for a report of the run (None: the latest run): the rubric's metrics, cost, and failures.
+    `cuts` as in `from_store`."""
     if run is None:
         run = _latest(connection, canary.name)
     sample = from_store(
@@ -81,6 +91,7 @@ def to_judge(connection: sa.Connection, canary: JudgedCanary, run: int | None = 
         run,
         metrics=[*(criterion.metric for criterion in canary.criteria), "cost_total", "error_rate"],
         segments=canary.segments,
+        cuts=cuts,
     )
     if len(sample.last_at) == 0:
         return sample

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from report.document import CategoryLine, MetricLine, ReportWindow, SegmentLine, Srm, Verdict
+from report.arm_sums import GATE
+from report.document import CategoryLine, MetricLine, PlanLine, ReportWindow, SegmentLine, Srm, Verdict
 from report.judge import Judged
 from report.judged_canary import JudgedCanary
 from report.parts import Parts
-from report.reading import GATE
+from report.plan_words import margin_in_words, outlook, taken_risk
 from report.wording import (
     amount,
     between,
@@ -37,6 +38,7 @@ class Findings:
     window: ReportWindow
     days_elapsed: float
     rubric_sha256: str
+    plan: PlanLine | None = None
     unreached: str = ""
     too_many_unreached: bool = False
 
@@ -100,9 +102,10 @@ def _missing(findings: Findings) -> list[str]:
         found.append(findings.unreached)
     for judged, line in zip(findings.judged, findings.lines, strict=True):
         if judged.state == "INCONCLUSIVE":
-            found.append(_undecided(judged, line))
+            found.append(_undecided(judged, line) if line.look is None else _open(judged, line))
         elif judged.state == "NODATA":
             found.append(_without_data(judged, line))
+    found += outlook(findings.plan, findings.lines)
     done, required = findings.window.whole_days or 0, findings.window.days_required or 0
     if done < required:
         left = max(0.0, required - findings.days_elapsed)
@@ -118,6 +121,7 @@ def _p(value: float | None) -> str:
 def _caveats(findings: Findings) -> list[str]:
     found: list[str] = []
     found += _another_rubric(findings)
+    found += taken_risk(findings.canary)
     if findings.unreached and not findings.too_many_unreached:
         found.append(findings.unreached)
     if findings.srm.p_value is None and findings.judged:
@@ -194,9 +198,19 @@ def _undecided(judged: Judged, line: MetricLine) -> str:
     )
 
 
+def _open(judged: Judged, line: MetricLine) -> str:
+    """An undecided row of a plan."""
+    look = line.look
+    chance = "" if look is None or look.chance is None else f" Chance to pass: {look.chance:.0%}."
+    what = f"{title(line.metric)} is undecided against “{line.acceptable}”"
+    return f"{what}: {_standing(judged, line)}.{chance}"
+
+
 def _standing(judged: Judged, line: MetricLine) -> str:
     """The value and the interval on which the bound is judged."""
     unit = unit_of(line.metric, line.acceptable)
+    if line.look is not None:
+        return margin_in_words(line)
     if judged.criterion.acceptable.relative:
         low, high = line.difference.low, line.difference.high
         return (

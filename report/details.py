@@ -29,6 +29,28 @@ class MetricCourse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookPoint:
+    """One look at a row: the margin to the acceptable bound in the metric's unit, 0 or more keeping the
+    bound, with the ends at the look's boundaries (None: open). `day` is that of the plan, `date` the UTC
+    midnight's."""
+
+    day: int
+    date: str
+    units: int
+    low: float | None
+    estimate: float
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowCourse:
+    """One row's looks, in order."""
+
+    metric: str
+    points: tuple[LookPoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimeSpread:
     """The distribution of a measured time in both arms: the shares of each arm's requests between `edges_s`.
 
@@ -138,10 +160,12 @@ class Benchmarked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """All details; None or empty where they are unknown. `where`: the parts of the traffic in which the
+    """All details; None or empty where they are unknown. A canary with a plan has `looks`, one without has
+    `over_time`. `where`: the parts of the traffic in which the
     candidate's failed exchanges are concentrated."""
 
     over_time: tuple[MetricCourse, ...] = ()
+    looks: tuple[RowCourse, ...] = ()
     spreads: tuple[TimeSpread, ...] = ()
     failures: Failures | None = None
     money: Money | None = None

@@ -64,6 +64,36 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookLine:
+    """What the plan's looks say of a row. `low` and `high` are the ends of the margin to the acceptable
+    bound, in the metric's unit, 0 or more keeping the bound; None if open. `day` is that of the latest look
+    (None: none yet), `p` the smallest risk at which a look would have passed, `risk` the row's own,
+    `boundary` that of the latest look that may ship, `chance` that of passing by the end of the plan. None
+    without enough units."""
+
+    day: int | None
+    low: float | None
+    high: float | None
+    p: float | None
+    risk: float
+    boundary: float | None
+    chance: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanLine:
+    """The plan of the verdict: `first_look` is the first day on which it may be to ship, `looks` are the
+    days of those that were made, `next_look` is the day of the next one, None when the plan is used up."""
+
+    planned_days: int
+    minimum_days: float
+    risk: float
+    first_look: int
+    looks: tuple[int, ...]
+    next_look: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricLine:
     """One row of the rubric. `units` counts candidate units with a value, `units_needed` those still to come.
     A unit's value is complete `matures_days` after its first request."""
@@ -83,6 +113,7 @@ class MetricLine:
     days_needed: float | None
     question: str
     matures_days: float = 0.0
+    look: LookLine | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +163,8 @@ class Decided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The result of `canary report`. Its fields are those of the JSON, which omits `mirror` without copies
-    and `decision` without a decision."""
+    """The result of `canary report`. Its fields are those of the JSON, which omits `mirror` without copies,
+    `decision` without a decision, and `plan` and the rows' `look` without a plan."""
 
     canary: str
     verdict: Verdict
@@ -148,6 +179,7 @@ class Report:
     categories: tuple[CategoryLine, ...]
     mirror: Mirror | None = None
     decision: Decided | None = None
+    plan: PlanLine | None = None
     details: Details = field(default_factory=Details)
 
 
@@ -163,6 +195,10 @@ def to_json(report: Report) -> dict[str, Any]:
     document["window"]["end"] = _moment(report.window.end)
     if report.mirror is None:
         del document["mirror"]
+    if report.plan is None:
+        del document["plan"]
+        for line in document["metrics"]:
+            del line["look"]
     if report.decision is None:
         del document["decision"]
     else:
@@ -187,6 +223,7 @@ def from_json(document: dict[str, Any]) -> Report:
         categories=tuple(CategoryLine(**_with_difference(line)) for line in document["categories"]),
         mirror=Mirror(**document["mirror"]) if "mirror" in document else None,
         decision=_decided(document["decision"]) if "decision" in document else None,
+        plan=_plan_line(document.get("plan")),
         details=msgspec.convert(document.get("details", {}), Details),
     )
 
@@ -197,7 +234,12 @@ def _decided(line: dict[str, Any]) -> Decided:
 
 def _metric_line(line: dict[str, Any]) -> MetricLine:
     low, high = line["candidate_interval"]
-    return MetricLine(**{**_with_difference(line), "candidate_interval": (low, high)})
+    look = LookLine(**line["look"]) if line.get("look") else None
+    return MetricLine(**{**_with_difference(line), "candidate_interval": (low, high), "look": look})
+
+
+def _plan_line(document: dict[str, Any] | None) -> PlanLine | None:
+    return None if document is None else PlanLine(**{**document, "looks": tuple(document["looks"])})
 
 
 def _with_difference(line: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from report.comparison import ALPHA
+from report.look import Look, RowPlan
 from report.reading import MetricReading
+from report.row_standing import RowStanding, standing, unknown
 from report.rubric import Bound, Criterion
 from report.statistics import sequence
 from report.statistics.types import Interval
@@ -20,7 +22,8 @@ HEAVY = 0.2
 class Judged:
     """One criterion's state. Margins are in the metric's unit; ≥ 0 is within the bound.
 
-    `heavy`: the criterion would pass if one unit had less weight.
+    `heavy`: the criterion would pass if one unit had less weight. With a plan, the margins are what its
+    `looks` have not ruled out, and `standing` is what they say.
     """
 
     criterion: Criterion
@@ -29,6 +32,8 @@ class Judged:
     acceptable: Interval | None = None
     ideal: Interval | None = None
     heavy: bool = False
+    looks: tuple[Look, ...] = ()
+    standing: RowStanding | None = None
 
     def without_units(self) -> "Judged":
         """A copy without the units' influences, which are not needed after judging."""
@@ -64,6 +69,32 @@ def judge(criterion: Criterion, reading: MetricReading) -> Judged:
         acceptable=acceptable,
         ideal=ideal,
         heavy=heavy,
+    )
+
+
+def judge_by_plan(
+    sequence: Judged, row: RowPlan, looks: tuple[Look, ...], now: tuple[float, float], *, day: int
+) -> Judged:
+    """The criterion under the plan, from its state by the sequence. `now` are the estimates of both margins,
+    `day` the whole days that are over."""
+    if sequence.state == "NODATA":
+        return replace(sequence, looks=looks, standing=unknown(row, looks, day=day))
+    found = standing(row, looks, now, day=day)
+    state: State = "INCONCLUSIVE"
+    if found.ideal.low >= 0:
+        state = "IDEAL"
+    elif found.acceptable.low >= 0:
+        state = "PASS"
+    elif found.acceptable.high < 0:
+        state = "FAIL"
+    return replace(
+        sequence,
+        state=state,
+        acceptable=found.acceptable,
+        ideal=found.ideal,
+        heavy=False,
+        looks=looks,
+        standing=found,
     )
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from records.metric import BUILT_IN, Metric
-from report.plan import DAY_S, STANDARD_RISK, Plan, first_day
+from report.plan import DAY_S, STANDARD_RISK, VerdictPlan, first_day
 from report.rubric import DEFAULT_PLANNED_UNITS, Criterion, sha256
-from routing.canary import Arm
+from routing.canary import Arm, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,11 +15,11 @@ class JudgedCanary:
 
     `planned_days` and `risk` are the plan's; 0 days: no plan, a verdict at any time by the confidence
     sequence. `planned_units` is n*, the number of candidate units for which the intervals are narrowest.
-    `segments` are the tags to break down by; `critical_segments` are (tag, value). `shares` is the
-    candidate's share in each phase (a sample from the store has its own). `baseline` and `candidate` are
-    None if unknown. `rubric_sha256` is the hash taken at the start (None: not fixed). `compensating_factor`
-    is what a person recorded to outweigh a miss. `retro`: the criteria were chosen after the run.
-    `rollback` says in a sentence who rolled this run back, and why; "" if unknown.
+    `segments` are the tags to break down by; `critical_segments` are (tag, value). `steps` is the ramp as
+    planned. `shares` is the candidate's share in each phase (a sample from the store has its own).
+    `baseline` and `candidate` are None if unknown. `rubric_sha256` is the hash taken at the start (None: not
+    fixed). `compensating_factor` is what a person recorded to outweigh a miss. `retro`: the criteria were
+    chosen after the run. `rollback` says in a sentence who rolled this run back, and why; "" if unknown.
     """
 
     name: str
@@ -32,6 +32,7 @@ class JudgedCanary:
     critical_categories: frozenset[str] = frozenset()
     critical_segments: frozenset[tuple[str, str]] = frozenset()
     metrics: Mapping[str, Metric] = field(default_factory=lambda: BUILT_IN)
+    steps: Sequence[Step] = ()
     shares: Mapping[int, float] = field(default_factory=dict)
     baseline: Arm | None = None
     candidate: Arm | None = None
@@ -42,12 +43,13 @@ class JudgedCanary:
     retro: bool = False
 
     @property
-    def plan(self) -> Plan | None:
+    def plan(self) -> VerdictPlan | None:
         """The plan of looks; None without one. No plan ends before its first day."""
         if self.planned_days == 0:
             return None
         first = first_day(self.minimum_days, self.matures_days)
-        return Plan(days=max(self.planned_days, first), first_day=first, risk=self.risk)
+        days = max(self.planned_days, first)
+        return VerdictPlan(days=days, first_day=first, risk=self.risk, schedule=self.steps)
 
     @property
     def matures_days(self) -> float:

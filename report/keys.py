@@ -9,26 +9,40 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 
+from report.plan import DAY_S
 from report.sample import Codes, TextColumn
 from report.statistics.types import Bools, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TotalsScope:
-    """The query: one run of a canary, the tags to separate, and the measures by `metrics.source` name."""
+    """The query: one run of a canary, the tags to separate, and the measures by `metrics.source` name.
+
+    No row lies on both sides of one of the `cuts`, UTC midnights in seconds.
+    """
 
     canary: str
     run: int
     segments: Sequence[str] = ()
     sources: Collection[str] = ()
+    cuts: Sequence[float] = ()
 
     def grouped(self, columns: Any) -> list[Any]:
-        """The key columns of a row, from `unit_days`, `sessions` or `outcomes`.
+        """The key columns of a row, from `unit_days`, `sessions` or `outcomes`: with cuts, the last one
+        numbers the times between them.
 
         The unit comes first: it differs between most rows, and PostgreSQL sorts three times faster that way.
         """
         tags = [sa.cast(columns.tags, sa.Text)] if self.segments else []
-        return [columns.unit, columns.category, columns.phase, columns.arm, *tags]
+        return [columns.unit, columns.category, columns.phase, columns.arm, *tags, *self._piece(columns)]
+
+    def _piece(self, columns: Any) -> list[Any]:
+        if not self.cuts:
+            return []
+        # A session belongs to the day on which it was last seen.
+        moment, of_s = (columns.day, DAY_S) if "day" in columns else (columns.last_at, 1.0)
+        before = [(moment < cut / of_s, place) for place, cut in enumerate(sorted(self.cuts))]
+        return [sa.case(*before, else_=len(before))]
 
     def place(self, tags: str) -> tuple[str, ...]:
         """The values of the segments' tags in a JSON object of tags; "" for a missing tag."""
@@ -65,10 +79,11 @@ class _PlaceCache(dict[str, tuple[str, ...]]):
 
 
 class Names:
-    """The numbers of the rows' texts, and the parsed tags."""
+    """The numbers of the rows' texts, the parsed tags, and how often time is `cut`."""
 
     def __init__(self, scope: TotalsScope) -> None:
         self._segments = scope.segments
+        self.cut = len(scope.cuts)
         self.units, self.categories, self.places = Numbered(), Numbered(), Numbered()
         self.place = _PlaceCache(scope)
 
@@ -91,11 +106,13 @@ class RowKeys:
     candidate: Bools
     category: Codes
     place: Codes
+    piece: Codes
 
     @classmethod
     def read(cls, columns: Sequence[Sequence[Any]], names: Names, *, new: bool) -> "RowKeys":
         """From the columns of `TotalsScope.grouped`. With `new`, unknown texts get a number."""
-        unit, category, phase, arm, *tags = columns
+        unit, category, phase, arm, *rest = columns
+        tags, pieces = (rest[:-1], rest[-1]) if names.cut else (rest, np.zeros(len(unit)))
 
         def number(numbered: Numbered, keys: Sequence[Any]) -> Ints:
             return numbered.of(keys) if new else numbered.known(keys)
@@ -108,16 +125,18 @@ class RowKeys:
             candidate=np.fromiter(map("candidate".__eq__, arm), dtype=np.bool_, count=len(arm)),
             category=number(names.categories, category),
             place=number(names.places, places),
+            piece=np.asarray(pieces, dtype=np.int64),
         )
 
-    def columns(self) -> tuple[Codes, Codes, Bools, Codes, Codes]:
+    def columns(self) -> tuple[Codes, Codes, Bools, Codes, Codes, Codes]:
         """All columns, in the order of the fields."""
-        return self.unit, self.phase, self.candidate, self.category, self.place
+        return self.unit, self.phase, self.candidate, self.category, self.place, self.piece
 
     def joined(self, names: Names) -> Ints:
         """The keys combined into one number per row; −1 for an unknown text."""
         number = (self.phase * 2 + self.candidate) * len(names.units) + self.unit
         number = number * len(names.categories) + self.category
         number = number * len(names.places) + self.place
+        number = number * (names.cut + 1) + self.piece
         unknown = (self.unit < 0) | (self.category < 0) | (self.place < 0)
         return np.where(unknown, -1, number)

@@ -6,12 +6,13 @@ from operator import itemgetter
 
 import numpy as np
 
+from report.arm_sums import GATE
 from report.comparison import ALPHA
 from report.document import CategoryLine, Difference, PartState, SegmentLine, finite
 from report.judge import judge
 from report.judged_canary import JudgedCanary
 from report.metrics import Observations
-from report.reading import GATE, MetricReading, read
+from report.reading import MetricReading, read
 from report.rubric import Criterion
 from report.sample import Sample, TextColumn
 from report.statistics import sequence

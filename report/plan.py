@@ -5,7 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from scipy import optimize
+
+from report.statistics.boundaries import boundaries, crossings
 from report.statistics.spending import spent_to_refuse, spent_to_ship
+from routing.canary import Step
 
 Side = Literal["ship", "refuse"]
 
@@ -13,25 +17,29 @@ RISKS: Mapping[str, float] = {"strict": 0.025, "standard": 0.05, "light": 0.2, "
 """The named risks: how often a candidate exactly at its bound would ship."""
 
 STANDARD_RISK = RISKS["standard"]
+LIGHT_RISK = RISKS["light"]
 REFUSAL_RISK = 0.05
 """How often a candidate exactly at its bounds would be refused, shared by the rubric's rows."""
 
 PLANNED_DAYS = 14
 DAY_S = 86400.0
 _WEEK = 7
+_HOUR_S = 3600.0
+_SELDOM = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class VerdictPlan:
     """A plan of daily looks: a group-sequential test of each row, in whole days of candidate traffic.
 
     `days` is D, the planned days. `first_day` is F, the first day on which the verdict may be to ship.
-    `risk` is that of a row without its own.
+    `risk` is that of a row without its own. `schedule` is the ramp as planned; without it, the share is even.
     """
 
     days: int
     first_day: int
     risk: float = STANDARD_RISK
+    schedule: Sequence[Step] = ()
 
     def looks(self, side: Side) -> tuple[int, ...]:
         """The days of the looks that may ship, or refuse: daily to D, then weekly, the last at 2D."""
@@ -43,6 +51,34 @@ class Plan:
         """The part of `risk` that looks up to this day may have spent."""
         spending = spent_to_ship if side == "ship" else spent_to_refuse
         return spending(day / self.days, risk)
+
+    def refusal_risk(self, rows: int) -> float:
+        """The risk of a refusal of each of so many rows."""
+        return REFUSAL_RISK / max(rows, 1)
+
+    def often_missed(self, risk: float) -> float:
+        """The miss of a bound, in standard errors of day D, at which a candidate still ships 1 time in 20."""
+        days = [float(day) for day in self.looks("ship") if day <= self.days]
+        spent = [self.spent("ship", int(day), risk) for day in days]
+        bounds = boundaries(spent, days)
+
+        def beyond(miss: float) -> float:
+            return sum(crossings(bounds, days, -miss)) - _SELDOM
+
+        return float(optimize.brentq(beyond, 0.0, 5.0, xtol=1e-4)) if beyond(0.0) > 0 else 0.0
+
+    def exposure(self, day: float) -> float:
+        """The candidate's share-days that the schedule has given by this day. A share of 100 % compares
+        nothing."""
+        if not self.schedule:
+            return day
+        given, start = 0.0, 0.0
+        for place, step in enumerate(self.schedule):
+            last = step.for_s is None or place == len(self.schedule) - 1
+            end = day if last else min(day, start + (step.for_s or 0.0) / DAY_S)
+            given += max(0.0, end - start) * (step.share if step.share < 1 else 0.0)
+            start = max(start, end)
+        return given
 
     def next_look(self, after: int) -> int | None:
         """The first look's day after this one; None when the plan is used up."""
@@ -62,6 +98,13 @@ def default_days(minimum_days: float, matures_days: float) -> int:
 def first_day(minimum_days: float, matures_days: float) -> int:
     """F: the minimum days and the longest time to mature, at least 1."""
     return max(1, math.ceil(minimum_days + matures_days))
+
+
+def log_end(last_at: float) -> float:
+    """The moment up to which a log tells, from its last exchange: the last UTC day is over if it has an
+    exchange in its last hour."""
+    midnight = math.ceil(last_at / DAY_S) * DAY_S
+    return midnight if midnight - last_at <= _HOUR_S else last_at
 
 
 def midnights(candidate_at: Sequence[float], days: Sequence[int], *, now: float) -> Mapping[int, float]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from scipy import stats
 
 from records.metric import BUILT_IN, Metric
+from report.arm_sums import GATE
 from report.comparison import ALPHA
 from report.metrics import quantile_level, share
-from report.reading import GATE
 from report.rubric import DEFAULT_PLANNED_UNITS, Bound, Criterion
 from report.statistics import sequence
 

@@ -41,6 +41,11 @@ class _Arm:
         equal_too = above < (1 - level) / 2 and from_it * (1 - from_it) > above * (1 - above)
         return cls(scale=scale, weight=weight, level=level, middle=middle, slow=place + (not equal_too))
 
+    def reached(self) -> Floats:
+        """The part of the weight up to each place of the scale, (g,)."""
+        weight = np.cumsum(self.weight)
+        return np.asarray(weight / max(float(weight[-1]), 1e-300), dtype=np.float64)
+
     def interval(self, half_width: float) -> Interval:
         if not self.weight.any():
             return Interval(low=-np.inf, estimate=0.0, high=np.inf)

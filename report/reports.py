@@ -1,13 +1,15 @@
 """One canary's report, from the server's records or from an external log."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from records.benchmarks import Benchmarks
 from records.decisions import Decision, Decisions
+from records.errors import StoreDown
+from records.looks import Looks, LookScope
 from records.store import Store
 from records.store.facts import StoredRollback
 from records.store.rollbacks import newest
@@ -17,9 +19,13 @@ from report.cohort import mirrored, to_judge
 from report.document import Decided, Report
 from report.fixed_terms import judged_by
 from report.judged_canary import JudgedCanary, ReportSettings
+from report.kept_looks import NO_LOOKS, from_store, to_store
 from report.log import from_csv
+from report.look import Look
+from report.plan import log_end
+from report.plan_course import cuts
 from report.rubric import Criterion
-from report.verdict import build
+from report.verdict import build, build_with_looks
 
 
 class NoSuchCanary(LookupError):
@@ -67,10 +73,14 @@ def report_of(
         rubric_sha256=fixed.sha256 if fixed is not None else None,
         compensating_factor=_compensating(decision),
     )
+    scope = LookScope(canary=name, run=asked or 0, rubric_sha256=judged.sha256)
+    kept = NO_LOOKS if retro is not None or asked is None else from_store(Looks(store).of(scope))
     with store.reading() as connection:
-        sample = to_judge(connection, judged, asked)
+        sample = to_judge(connection, judged, asked, cuts=cuts(judged, kept, now=now))
         mirror = mirrored(connection, name, asked)
-    report = build(sample, judged, now=now)
+    report, taken = build_with_looks(sample, judged, kept, now=now)
+    if retro is None and asked is not None:
+        _keep(Looks(store), scope, taken)
     measured = benchmarks_of(Benchmarks(store), judged.candidate)
     return replace(
         report,
@@ -78,6 +88,13 @@ def report_of(
         decision=_decided(decision),
         details=replace(report.details, benchmarks=measured),
     )
+
+
+def _keep(looks: Looks, scope: LookScope, taken: Sequence[Look]) -> None:
+    """Store the looks that were taken. A report needs no right to write: without it, the next report takes
+    them again."""
+    with suppress(StoreDown):
+        looks.keep(scope, to_store(taken))
 
 
 def report_from_csv(
@@ -93,7 +110,12 @@ def report_from_csv(
     if judged is None:
         raise _unknown(settings.canaries, name)
     sample = from_csv(path, settings.metrics)
-    return build(sample, judged if retro is None else _under(judged, retro, settings), now=now)
+    judged = judged if retro is None else _under(judged, retro, settings)
+    return build(
+        sample,
+        judged,
+        now=now if judged.plan is None else min(now, log_end(float(sample.last_at.max(initial=0.0)))),
+    )
 
 
 def judged_canary(settings: ReportSettings, name: str, store: Store) -> JudgedCanary:

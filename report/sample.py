@@ -1,7 +1,7 @@
 """A canary's unit totals and feedback as columns: the data behind every figure of a report."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +26,9 @@ class MeasureTotals:
 
     count: Floats
     total: Floats
+
+    def take(self, rows: Ints) -> "MeasureTotals":
+        return MeasureTotals(count=self.count[rows], total=self.total[rows])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,11 @@ class Values:
             begin += len(piece)
         return taken
 
+    def at(self, place: Ints) -> "Values":
+        """The groups of the rows that have a new place, (n,), −1 for a row that is left out."""
+        found = self.take(np.flatnonzero(place[self.row] >= 0))
+        return replace(found, row=place[found.row])
+
     def heights(self, kind: Ints, kinds: int) -> Ints:
         """The number of values at each place of the scale, (kinds, g), by the groups' kind, (m,)."""
         found = np.zeros(kinds * len(self.scale), dtype=np.int64)
@@ -110,6 +118,9 @@ class TextColumn:
         names, code = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
         return cls(names=tuple(names.tolist()), code=code)
 
+    def take(self, rows: Ints) -> "TextColumn":
+        return TextColumn(names=self.names, code=self.code[rows])
+
     def texts(self) -> list[str]:
         """The text of each row, (n,)."""
         codes: list[int] = self.code.tolist()
@@ -123,6 +134,12 @@ class Ratings:
     row: Ints
     value: Floats
     at: Floats
+
+    def until(self, moment: float, place: Ints) -> "Ratings":
+        """Those that came before the moment, about the rows that have a new place, (n,), −1 for one left
+        out."""
+        kept = np.flatnonzero((self.at < moment) & (place[self.row] >= 0))
+        return Ratings(row=place[self.row[kept]], value=self.value[kept], at=self.at[kept])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +182,34 @@ class Sample:
         # The last assignment to an index wins: in reverse order, that is the unit's first row.
         first[self.unit[::-1]] = np.arange(len(self.unit))[::-1]
         return first
+
+    def until(self, moment: float) -> "Sample":
+        """What had been seen before `moment`, UTC seconds, for judging; without the details that are only
+        shown.
+
+        No row may lie on both sides of the moment: rows of a log are single exchanges, those of the store are
+        split where they are read.
+        """
+        rows = np.flatnonzero(self.last_at < moment)
+        kept, unit = np.unique(self.unit[rows], return_inverse=True)
+        place = np.full(len(self.unit), -1, dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        return Sample(
+            units=[self.units[number] for number in kept.tolist()],
+            unit=unit.astype(np.int64),
+            candidate=self.candidate[rows],
+            phase=self.phase[rows],
+            first_at=self.first_at[rows],
+            last_at=self.last_at[rows],
+            candidate_at=self.candidate_at[self.candidate_at < moment],
+            category=self.category.take(rows),
+            totals={name: each.take(rows) for name, each in self.totals.items()},
+            values={name: each.at(place) for name, each in self.values.items()},
+            tags={name: each.take(rows) for name, each in self.tags.items()},
+            feedback={name: each.until(moment, place) for name, each in self.feedback.items()},
+            shares=self.shares,
+            before={name: each[kept] for name, each in self.before.items()},
+        )
 
     def exposed_at(self) -> Floats:
         """The time of each unit's first exposure, (units,), UTC seconds."""

@@ -5,19 +5,23 @@ from collections.abc import Callable
 import numpy as np
 
 from records.unreached import sentence, too_many
+from report.arm_sums import GATE
 from report.decision import Findings, decide
 from report.details import Details, MetricCourse
 from report.document import MetricLine, Report, ReportWindow, Srm, Units, finite
 from report.failures import failures
 from report.judge import Judged, detectable, further_units, judge
 from report.judged_canary import JudgedCanary
+from report.kept_looks import NO_LOOKS, KeptLooks
 from report.located import located
+from report.look import Look
 from report.metrics import Observations, observe
 from report.money import money
 from report.over_time import course
 from report.parts import Part, break_down, difference, parts_of
 from report.plan import DAY_S
-from report.reading import GATE, read
+from report.plan_course import PlanCourse, look_line, new_looks, row_courses
+from report.reading import read
 from report.sample import Sample
 from report.score import score
 from report.spread import spreads
@@ -30,19 +34,26 @@ _MISMATCH = 0.001
 
 
 def build(sample: Sample, canary: JudgedCanary, *, now: float) -> Report:
-    """Judge the sample by the canary's rubric as of `now`, UTC seconds.
+    """Judge the sample by the canary's rubric as of `now`, UTC seconds; all looks of its plan are taken anew.
 
     Raises metrics.UnknownMetric for a metric that is neither measured nor declared.
     """
+    return build_with_looks(sample, canary, {}, now=now)[0]
+
+
+def build_with_looks(
+    sample: Sample, canary: JudgedCanary, kept: KeptLooks, *, now: float
+) -> tuple[Report, list[Look]]:
+    """Judge as `build` does, with the kept looks as they were; return the report and the looks to keep."""
     courses: list[MetricCourse] = []
 
     def add_course(judged: Judged, observed: Observations) -> None:
         found = course(sample, judged, observed, planned=canary.planned_units)
         courses.extend([found] if found is not None else [])
 
-    findings = find(sample, canary, now=now, on_judged=add_course)
+    findings = find(sample, canary, kept=kept, now=now, on_judged=add_course)
     verdict, reasons = decide(findings)
-    return Report(
+    report = Report(
         canary=canary.name,
         verdict=verdict,
         reasons=reasons,
@@ -54,14 +65,17 @@ def build(sample: Sample, canary: JudgedCanary, *, now: float) -> Report:
         metrics=findings.lines,
         segments=findings.parts.segments,
         categories=findings.parts.categories,
+        plan=findings.plan,
         details=Details(
             over_time=tuple(courses),
+            looks=row_courses(findings.judged),
             spreads=spreads(sample),
             failures=failures(sample.recent),
             money=money(sample, planned=canary.planned_units),
             where=located(sample),
         ),
     )
+    return report, new_looks(findings.judged, kept)
 
 
 def find(
@@ -69,6 +83,7 @@ def find(
     canary: JudgedCanary,
     *,
     now: float,
+    kept: KeptLooks = NO_LOOKS,
     on_judged: Callable[[Judged, Observations], None] = lambda _judged, _observed: None,
 ) -> Findings:
     """The basis of the verdict. `on_judged` gets each criterion with its observations.
@@ -76,15 +91,20 @@ def find(
     Works criterion by criterion, so that only one metric's values are in memory.
     """
     window = _window(sample, canary, now)
+    planned = _course(sample, canary, kept, now)
     all_judged: list[Judged] = []
     lines: list[MetricLine] = []
     parts: list[Part] = []
     for criterion in canary.criteria:
         observed = observe(sample, criterion.metric, canary.metrics, now=now)
         judged = judge(criterion, read(sample, observed, planned=canary.planned_units))
+        if planned is None:
+            parts += parts_of(sample, canary, criterion, observed)
+            on_judged(judged, observed)
+        else:
+            judged = planned.judge(judged, observed)
+            parts += planned.parts(criterion, observed)
         lines.append(_line(judged, canary, window))
-        parts += parts_of(sample, canary, criterion, observed)
-        on_judged(judged, observed)
         all_judged.append(judged.without_units())
     return Findings(
         canary=canary,
@@ -97,7 +117,15 @@ def find(
         unreached=sentence(sample.unreached, sample.candidate_exchanges),
         too_many_unreached=too_many(sample.unreached, sample.candidate_exchanges),
         rubric_sha256=canary.sha256,
+        plan=planned.line() if planned is not None else None,
     )
+
+
+def _course(sample: Sample, canary: JudgedCanary, kept: KeptLooks, now: float) -> PlanCourse | None:
+    if canary.plan is None:
+        return None
+    day = whole_days(sample.candidate_at, now)
+    return PlanCourse(sample=sample, canary=canary, plan=canary.plan, kept=kept, now=now, day=day)
 
 
 def _line(judged: Judged, canary: JudgedCanary, window: ReportWindow) -> MetricLine:
@@ -107,6 +135,12 @@ def _line(judged: Judged, canary: JudgedCanary, window: ReportWindow) -> MetricL
         own = reading.comparison.contrast(0, 0)
         low, high = finite(own.low), finite(own.high)
     further = further_units(judged, gate=GATE, planned=canary.planned_units)
+    standing = judged.standing
+    days_needed = (
+        _days_needed(further, reading.candidate_units, window.days)
+        if standing is None
+        else standing.days_needed
+    )
     return MetricLine(
         metric=criterion.metric,
         baseline=finite(reading.baseline),
@@ -118,11 +152,12 @@ def _line(judged: Judged, canary: JudgedCanary, window: ReportWindow) -> MetricL
         ideal=criterion.ideal.text,
         weight=criterion.weight,
         units=reading.candidate_units,
-        mde=detectable(judged),
+        mde=standing.detectable if standing is not None else detectable(judged),
         units_needed=further,
-        days_needed=_days_needed(further, reading.candidate_units, window.days),
+        days_needed=days_needed,
         question=criterion.question,
         matures_days=canary.days_to_mature(criterion),
+        look=look_line(judged),
     )
 
 

@@ -23,7 +23,7 @@ Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Glance:
     """The newest status document. `silence` says why the server sent no newer one; "" if it did."""
 
     document: Document
@@ -33,25 +33,25 @@ class Look:
 class View(Protocol):
     """Where the status is shown."""
 
-    def show(self, look: Look) -> None:
+    def show(self, look: Glance) -> None:
         """Show a status document."""
         ...
 
 
-def looks(read: Callable[[], Document], clock: Clock) -> Iterator[Look]:
+def looks(read: Callable[[], Document], clock: Clock) -> Iterator[Glance]:
     """Poll the status every second, forever. Raises NotReached if the first request fails; after later
     failures the last document stays."""
-    look = Look(document=read())
+    look = Glance(document=read())
     while True:
         yield look
         clock.sleep(EVERY_S)
         try:
-            look = Look(document=read())
+            look = Glance(document=read())
         except NotReached as silence:
-            look = Look(document=look.document, silence=str(silence))
+            look = Glance(document=look.document, silence=str(silence))
 
 
-def watch(updates: Iterator[Look], view: View, until: str | None) -> Document:
+def watch(updates: Iterator[Glance], view: View, until: str | None) -> Document:
     """Show the updates until every canary is in the state `until`, or Ctrl-C. Returns the last document."""
     document: Document = {"canaries": []}
     try:
@@ -90,7 +90,7 @@ class OnScreen:
         if self._last is not None:
             self._console.print(self._last)
 
-    def show(self, look: Look) -> None:
+    def show(self, look: Glance) -> None:
         """Redraw."""
         silence = [Text(f"no answer: {look.silence}", "bold red")] if look.silence else []
         self._last = Group(*silence, picture(look.document, self._now(), width=self._console.width))
@@ -105,7 +105,7 @@ class Lines:
         self._write, self._now, self._form = write, now, form
         self._seen: dict[str, object] = {}
 
-    def show(self, look: Look) -> None:
+    def show(self, look: Glance) -> None:
         """Write the changes."""
         if self._form == "text" and self._new("", look.silence):
             self._write(

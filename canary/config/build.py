@@ -198,6 +198,7 @@ def _canary(
             critical_categories=frozenset(section.critical_categories),
             critical_segments=frozenset(_segment(text) for text in section.critical_segments),
             metrics=metrics,
+            steps=steps,
             shares={phase: step.share for phase, step in enumerate(steps)},
             baseline=baseline,
             candidate=candidate,

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from report.arm_sums import GATE
 from report.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
 from report.judge import State
-from report.reading import GATE
 from report.wording import Unit, amount, between, count, days, distance, signed, unit_of
 
 HEADLINES: dict[Verdict, tuple[str, str]] = {

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from records.metric import BUILT_IN, Metric
+from report.arm_sums import GATE
 from report.comparison import symmetric
 from report.exchanges import ExchangeTable
 from report.judge import detectable, further_units, judge
 from report.metrics import UnknownMetric, observe
-from report.reading import GATE, MetricReading, read
+from report.reading import MetricReading, read
 from report.rubric import Criterion, parse_bound
 from report.sample import Ratings, Sample, TextColumn
 from report.score import points, score

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from report.plan import DAY_S, Plan, default_days, first_day, midnights
+from report.plan import DAY_S, VerdictPlan, default_days, first_day, midnights
 from report.statistics.boundaries import boundaries, crossings
 from report.statistics.ratio import ratio
 from report.statistics.skewness import Shape, effective_units, skewness
 
-FORTNIGHT = Plan(days=14, first_day=7)
+FORTNIGHT = VerdictPlan(days=14, first_day=7)
 
 
-def _bounds(plan: Plan, risk: float, side: str = "ship") -> list[float]:
+def _bounds(plan: VerdictPlan, risk: float, side: str = "ship") -> list[float]:
     """With information that grows evenly."""
     assert side in ("ship", "refuse")
     days = plan.looks("ship" if side == "ship" else "refuse")
@@ -26,7 +26,7 @@ def _bounds(plan: Plan, risk: float, side: str = "ship") -> list[float]:
 def test_the_looks_are_daily_then_weekly_and_end_at_twice_the_days() -> None:
     assert FORTNIGHT.looks("ship") == (7, 8, 9, 10, 11, 12, 13, 14, 21, 28)
     assert FORTNIGHT.looks("refuse") == (*range(1, 15), 21, 28)
-    assert Plan(days=10, first_day=10).looks("ship") == (10, 17, 20)
+    assert VerdictPlan(days=10, first_day=10).looks("ship") == (10, 17, 20)
     assert (FORTNIGHT.next_look(0), FORTNIGHT.next_look(14), FORTNIGHT.next_look(28)) == (1, 21, None)
 
 
@@ -50,7 +50,7 @@ def test_boundaries_to_ship(risk: float, wanted: list[float | None]) -> None:
 
 
 def test_a_plan_with_one_look_spends_nine_tenths_there() -> None:
-    assert _bounds(Plan(days=7, first_day=7), 0.05) == pytest.approx([1.6954, 2.2628], abs=5e-5)
+    assert _bounds(VerdictPlan(days=7, first_day=7), 0.05) == pytest.approx([1.6954, 2.2628], abs=5e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,111 @@
+"""One metric's unit sums by arm, and the ratios made of them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from report.metrics import Observations
+from report.quantiles import Quantiles
+from report.sample import Sample
+from report.statistics.before import adjusted
+from report.statistics.phases import Arms, UnitSums, arms, unit_sums
+from report.statistics.types import Floats
+
+GATE = 100
+"""No interval before so many candidate units have a value: earlier looks gave 9 to 18 % false alarms."""
+
+FEW = 20
+"""With fewer candidate units than this above the lowest value, or below the highest (with the event, or
+without it), the normal approximation is not used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmSums:
+    """A metric's values, and their sums by unit and phase."""
+
+    observed: Observations
+    sums: UnitSums
+
+    @property
+    def carrying(self) -> tuple[int, int]:
+        """The effective number of units behind the candidate's and the baseline's value."""
+        return _carrying(self.sums, candidate=True), _carrying(self.sums, candidate=False)
+
+    @property
+    def few(self) -> bool:
+        """True for a bounded metric without enough units on either side for a normal approximation."""
+        bounds = self.observed.bounds
+        if bounds is None:
+            return False
+        means = unit_means(self.sums, candidate=True)
+        return min(int(np.sum(means > bounds[0])), int(np.sum(means < bounds[1]))) < FEW
+
+    def arms(self) -> Arms:
+        """Both arms, adjusted by the units' values before the canary if these are known (CUPED)."""
+        before, sums = self.observed.before, self.sums
+        if before is None or not sums.single_phase or np.isnan(before[sums.unit]).all():
+            return arms(sums)
+        enough = min(sums.units(candidate=True), sums.units(candidate=False)) >= GATE
+        return adjusted(sums, before) if enough else arms(sums)
+
+    def quantiles(self, sample: Sample) -> tuple[Quantiles, Arms] | None:
+        """Both arms' quantile with their shares of slower values; None for another kind of metric."""
+        observed = self.observed
+        if observed.values is None or observed.level is None:
+            return None
+        found = Quantiles.of(sample, observed.values, observed.level)
+        return found, arms(_sums(sample, observed, found.slower(observed.values)))
+
+
+def arm_sums(sample: Sample, observed: Observations) -> ArmSums:
+    """Only the phases in which both arms have values. Without such a phase, only the candidate's values: no
+    comparison is possible."""
+    sums = _sums(sample, observed, observed.total)
+    if not sums.candidate.any() or sums.candidate.all():
+        return ArmSums(observed=observed, sums=sums)
+    phases = int(sums.phase.max()) + 1
+    theirs, ours = (np.bincount(sums.phase[sums.candidate == arm], minlength=phases) for arm in (False, True))
+    common = (theirs > 0) & (ours > 0)
+    if not common.any():
+        return ArmSums(observed=observed.only(sample.candidate), sums=sums.only(sums.candidate))
+    rows = common[sums.phase]
+    if rows.all():
+        return ArmSums(observed=observed, sums=sums)
+    return ArmSums(observed=observed.only(common[sample.phase]), sums=sums.only(rows))
+
+
+def unit_means(sums: UnitSums, *, candidate: bool) -> Floats:
+    """The mean of each unit of one arm, (units,)."""
+    total, count = unit_totals(sums, candidate=candidate)
+    return total / count
+
+
+def unit_totals(sums: UnitSums, *, candidate: bool) -> tuple[Floats, Floats]:
+    """The total and the count of each unit of one arm over all phases, (units,) each."""
+    mine = sums.only(sums.candidate == candidate)
+    if sums.single_phase:
+        return mine.total, mine.count
+    units, place = np.unique(mine.unit, return_inverse=True)
+    total = np.bincount(place, weights=mine.total, minlength=len(units))
+    count = np.bincount(place, weights=mine.count, minlength=len(units))
+    return total.astype(np.float64), count.astype(np.float64)
+
+
+def _carrying(sums: UnitSums, *, candidate: bool) -> int:
+    """The arm's effective number of units, at most its units: 1/Σ(ω_k²/K_k), the equivalent in one phase.
+
+    Otherwise a heavily weighted ramp phase with few units could pass the gate on another phase's units, with
+    little variance to show the uncertainty.
+    """
+    rows, units = sums.phase[sums.candidate == candidate], sums.units(candidate=candidate)
+    if units == 0 or sums.single_phase or not sums.candidate.any():
+        return units
+    per_phase = np.maximum(np.bincount(rows), 1)
+    omega = np.bincount(sums.phase[sums.candidate], weights=sums.count[sums.candidate])
+    return min(units, int(1 / float(np.sum((omega / omega.sum()) ** 2 / per_phase)) + 1e-9))
+
+
+def _sums(sample: Sample, observed: Observations, total: Floats) -> UnitSums:
+    row = observed.row
+    sums = unit_sums(sample.unit[row], sample.phase[row], sample.candidate[row], total, observed.count)
+    return replace(sums, count=np.ones(len(sums.unit))) if observed.per_unit else sums

@@ -1,0 +1,156 @@
+"""A canary's plan as of now: the looks that are due, and the data that each may see."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from report.arm_sums import arm_sums
+from report.contrast import Contrast, contrast, estimate
+from report.details import LookPoint, RowCourse
+from report.document import LookLine, PlanLine, finite
+from report.judge import Judged, judge_by_plan
+from report.judged_canary import JudgedCanary
+from report.kept_looks import KeptLooks
+from report.look import Look, RowPlan, looks_at
+from report.metrics import Observations, observe
+from report.parts import Part, parts_of
+from report.plan import VerdictPlan, midnights
+from report.rubric import Criterion
+from report.sample import Sample
+from report.statistics.types import Floats
+
+_LARGE = 100_000
+"""From so many rows on, only the newest look's sample is kept in memory."""
+
+
+def due(plan: VerdictPlan, candidate_at: Floats, *, now: float) -> Mapping[int, float]:
+    """The moment of every look that is due by `now`, by day. `candidate_at` is as in
+    `Sample.candidate_at`."""
+    return midnights(candidate_at.tolist(), plan.looks("refuse"), now=now)
+
+
+def cuts(canary: JudgedCanary, kept: KeptLooks, *, now: float) -> Callable[[Floats], Sequence[float]]:
+    """From times of candidate traffic, the midnights up to which data are needed: those of the looks that
+    are not kept, and the last one's."""
+
+    def of(candidate_at: Floats) -> Sequence[float]:
+        if canary.plan is None:
+            return ()
+        moments = due(canary.plan, candidate_at, now=now)
+        rows = [row.metric for row in canary.criteria]
+        open_ = [day for day in moments if any((metric, day) not in kept for metric in rows)]
+        return sorted({moments[day] for day in (*open_, *sorted(moments)[-1:])})
+
+    return of
+
+
+@dataclass(slots=True)
+class PlanCourse:
+    """The looks of one canary's plan on a sample. `day` is the whole days that are over by `now`."""
+
+    sample: Sample
+    canary: JudgedCanary
+    plan: VerdictPlan
+    kept: KeptLooks
+    now: float
+    day: int
+    due: Mapping[int, float] = field(init=False)
+    _samples: dict[float, Sample] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.due = due(self.plan, self.sample.candidate_at, now=self.now)
+
+    def judge(self, sequence: Judged, observed: Observations) -> Judged:
+        """The criterion under the plan, from its state by the sequence and its observations of now."""
+        row = RowPlan(criterion=sequence.criterion, plan=self.plan, rows=len(self.canary.criteria))
+        metric = sequence.criterion.metric
+        kept = {day: self.kept[metric, day] for day in self.due if (metric, day) in self.kept}
+        looks = looks_at(row, self.due, kept, lambda moment: self._measure(sequence.criterion, moment))
+        return judge_by_plan(sequence, row, looks, self._estimates(sequence, observed), day=self.day)
+
+    def sample_until(self, moment: float) -> Sample:
+        if moment not in self._samples:
+            if len(self.sample.unit) >= _LARGE:
+                self._samples.clear()
+            self._samples[moment] = self.sample.until(moment)
+        return self._samples[moment]
+
+    def parts(self, criterion: Criterion, observed: Observations) -> list[Part]:
+        """This row in every segment and category, at the latest look's data."""
+        if not self.due:
+            return parts_of(self.sample, self.canary, criterion, observed)
+        moment = max(self.due.values())
+        return parts_of(self.sample_until(moment), self.canary, criterion, self.observed(criterion, moment))
+
+    def observed(self, criterion: Criterion, moment: float) -> Observations:
+        """The row's observations as of a look."""
+        return observe(self.sample_until(moment), criterion.metric, self.canary.metrics, now=moment)
+
+    def line(self) -> PlanLine:
+        """The plan for the report."""
+        made = tuple(sorted(self.due))
+        return PlanLine(
+            planned_days=self.plan.days,
+            minimum_days=self.canary.minimum_days,
+            risk=self.plan.risk,
+            first_look=self.plan.first_day,
+            looks=made,
+            next_look=self.plan.next_look(made[-1] if made else 0),
+        )
+
+    def _measure(self, criterion: Criterion, moment: float) -> Contrast | None:
+        return contrast(self.sample_until(moment), self.observed(criterion, moment))
+
+    def _estimates(self, sequence: Judged, observed: Observations) -> tuple[float, float]:
+        """The margins' estimates of now; nothing is known of them without data."""
+        criterion, reading = sequence.criterion, sequence.reading
+        if reading.comparison is None:
+            return float("nan"), float("nan")
+        found = arm_sums(self.sample, observed)
+        acceptable, ideal = (
+            estimate(found, reading.comparison, bound) for bound in (criterion.acceptable, criterion.ideal)
+        )
+        return acceptable, ideal
+
+
+def look_line(judged: Judged) -> LookLine | None:
+    """What the looks say of a row, for the report; None without a plan."""
+    found = judged.standing
+    if found is None:
+        return None
+    nothing = judged.state == "NODATA"
+    return LookLine(
+        day=found.day,
+        low=None if nothing else finite(found.acceptable.low),
+        high=None if nothing else finite(found.acceptable.high),
+        p=found.p,
+        risk=found.risk,
+        boundary=found.boundary,
+        chance=found.chance,
+    )
+
+
+def row_courses(judged: Sequence[Judged]) -> tuple[RowCourse, ...]:
+    """Each row's looks that had enough units."""
+    found = [RowCourse(metric=each.criterion.metric, points=_points(each.looks)) for each in judged]
+    return tuple(each for each in found if each.points)
+
+
+def _points(looks: Sequence[Look]) -> tuple[LookPoint, ...]:
+    return tuple(
+        LookPoint(
+            day=look.day,
+            date=datetime.fromtimestamp(look.at, UTC).date().isoformat(),
+            units=look.units,
+            low=finite(look.seen.acceptable.low),
+            estimate=look.seen.acceptable.estimate,
+            high=finite(look.seen.acceptable.high),
+        )
+        for look in looks
+        if look.seen is not None
+    )
+
+
+def new_looks(judged: Sequence[Judged], kept: KeptLooks) -> list[Look]:
+    """The looks that are not kept yet."""
+    return [look for each in judged for look in each.looks if (look.metric, look.day) not in kept]
