@@ -22,7 +22,7 @@ _ROUNDING = 1e-12
 _FAR = 8.0
 """A z that no evidence exceeds."""
 
-_STEPS = 50
+_STEPS = 32
 
 
 class Margin(Protocol):
