@@ -33,7 +33,7 @@ _USER_AGENT = b"canary-preflight"
 class ArmReply:
     """What came to one request. `operation` is its path, for Gemini the method.
 
-    `status` is None without an answer. `message` holds the provider's words, or what broke; "" when the
+    `unsent`: there was no credential for it. `status` is None without an answer. `message` holds the provider's words, or what broke; "" when the
     request was `taken`. `said` is the refusal's body, `sent` the request's body as the provider got it.
     """
 
@@ -44,6 +44,7 @@ class ArmReply:
     taken: bool = False
     said: bytes = b""
     sent: bytes = b""
+    unsent: bool = False
 
     @property
     def refused(self) -> bool:
@@ -90,11 +91,14 @@ class ArmClient:
         route, call = self._call(request, target.provider)
         sent: UpstreamRequest | None = None
         attempt = Attempt(target)
+        unsent = False
         try:
             async with asyncio.timeout(within_s):
                 sent = await self._send(call, attempt)
             message = self._words(attempt, call)
-        except (UpstreamError, NoCredential, Refused) as problem:
+        except NoCredential as problem:
+            message, unsent = f"not sent: {problem}", True
+        except (UpstreamError, Refused) as problem:
             message = f"no answer: {problem}"
         except TimeoutError:
             message = f"no answer within {within_s:g} s"
@@ -107,6 +111,7 @@ class ArmClient:
             took_s=time.perf_counter() - began,
             taken=not message,
             said=attempt.reader.error,
+            unsent=unsent,
             sent=sent.body if sent is not None and isinstance(sent.body, bytes) else b"",
         )
 

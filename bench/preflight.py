@@ -164,7 +164,12 @@ async def _result(client: ArmClient, found: _Found, within_s: float, notes: Sequ
         taken=sum(reply.taken for _, reply in found),
         refusals=tuple([await _explained(client, kind, within_s) for kind in refused.values()]),
         unanswered=tuple(
-            Unanswered(operation=replies[0].operation, message=replies[0].message, count=len(replies))
+            Unanswered(
+                operation=replies[0].operation,
+                message=replies[0].message,
+                count=len(replies),
+                unsent=replies[0].unsent,
+            )
             for replies in broken.values()
         ),
         notes=tuple(notes),

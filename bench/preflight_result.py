@@ -31,11 +31,13 @@ class RefusalKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unanswered:
-    """Requests that were neither taken nor refused: a limit, a fault of the provider, no answer."""
+    """Requests that were neither taken nor refused: a limit, a fault of the provider, no answer. `unsent`: no
+    credential could be had, so no user's request would be sent either."""
 
     operation: str
     message: str
     count: int
+    unsent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,15 +59,24 @@ class PreflightStanding:
 
     @property
     def failed(self) -> bool:
-        """True when so many requests were refused that the canary must not start by itself."""
+        """True when so many requests were refused, or none could be sent, that the canary must not start by
+        itself."""
         share = self.result.refused_share if self.result is not None else None
-        return share is not None and share > REFUSED_SHARE
+        return bool(self._unsent) or (share is not None and share > REFUSED_SHARE)
+
+    @property
+    def _unsent(self) -> str:
+        """Why requests could not even be sent; "" if they could."""
+        every = self.result.unanswered if self.result is not None else ()
+        return next((each.message for each in every if each.unsent), "")
 
     @property
     def sentence(self) -> str:
         """The standing in one line."""
         if self.result is None:
             return f"not preflighted: {self.problem}"
+        if self._unsent:
+            return f"{_FAILED}: {self._unsent}"
         if self.result.refused_share is None:
             said = self.result.unanswered[0].message if self.result.unanswered else "nothing was asked"
             return f"not preflighted: {said}"
@@ -190,7 +199,5 @@ class Preflights:
 
 
 def _waits(wanted: CanarySettings, state: State | None) -> bool:
-    """True for a canary that starts by itself and waits for its preflight."""
-    if state is None or state.state != "waiting" or wanted.canary.start_by_hand:
-        return False
-    return state.reason.startswith(("preflight:", _FAILED))
+    """True for a canary that starts by itself and waits, also if it once was to be started by hand."""
+    return state is not None and state.state == "waiting" and not wanted.canary.start_by_hand

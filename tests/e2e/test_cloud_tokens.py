@@ -207,6 +207,10 @@ def through(stage: Stage, user: str) -> httpx2.Response:
 def test_a_candidate_without_a_credential_is_covered_and_not_blamed(tmp_path: Path) -> None:
     text = CANARY.replace("CLOUD", "http://127.0.0.1:9").replace("MODEL", "new")
     with on_stage(tmp_path, text, provider=LocalProvider(), env=NO_IDENTITY) as stage:
+        waits = stage.status("to-azure")  # it does not start by itself
+        assert (waits["state"], waits["preflight"]["state"]) == ("waiting", "failed")
+        assert waits["reason"].startswith("preflight_failed: not sent: no credential for the provider entry")
+        _start(stage)
         users = stage.users("candidate", "to-azure", 0.5)
         for _ in range(8):  # more than open a breaker
             answer = through(stage, next(users))
@@ -230,6 +234,7 @@ def test_a_candidate_that_no_request_reached_is_neither_healthy_nor_shipped(tmp_
     nobody = {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "none.json"), "NO_GCE_CHECK": "true"}
     said = "were answered by the baseline or not at all: no credential for the provider entry."
     with on_stage(tmp_path, text.replace("MODEL", "new"), provider=LocalProvider(), env=nobody) as stage:
+        _start(stage)
         for arm, number in (("candidate", 110), ("baseline", 110)):
             users = stage.users(arm, "to-azure", 0.5)
             exchanges = [through(stage, next(users)).headers["x-canary-exchange"] for _ in range(number)]

@@ -75,6 +75,16 @@ def test_a_candidate_that_refuses_waits_until_its_request_is_cured(
     assert provider.log.of("new")[-1].json["seed"] == 1
 
 
+def test_a_canary_that_was_to_be_started_by_hand_may_start_by_itself(
+    serve: Serve, provider: ProviderThread
+) -> None:
+    server = serve(config(provider, start="manual"), workers=1)
+    assert status(server)["state"] == "waiting"
+    server.config.write_text(config(provider))
+    eventually(lambda: status(server)["state"] == "running")
+    assert status(server)["preflight"]["state"] == "taken"
+
+
 def test_a_person_starts_it_all_the_same(serve: Serve, provider: ProviderThread) -> None:
     provider.behave("new", Behaviour(rejects=("messages",)))
     server = serve(config(provider), workers=1)
