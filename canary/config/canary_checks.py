@@ -1,6 +1,6 @@
 """Checks of each canary: its arms exist, its ramp rises, its rubric can be judged, no two overlap."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from itertools import combinations
 from typing import get_args
 
@@ -17,9 +17,8 @@ from canary.config.sections import CanarySection, FileSection, GuardrailSection
 from proxy.addressing import takes_canaries
 from proxy.provider import Api, Kind
 from records.capture_pattern import BadPattern, pattern
-from records.metric import BUILT_IN
-from report.rubric import BadBound
-from report.rubric import check as check_criterion
+from records.metric import BUILT_IN, Metric
+from report.bounds import wrong_with
 
 MOST_ROWS = 5
 """Above this number of rubric rows, hardly any candidate passes: each row can fail by chance."""
@@ -29,6 +28,7 @@ LARGE_SHARE = 0.5
 
 def check_canaries(file: FileSection, found: Salvage) -> None:
     """Record every problem and warning of each canary and of each pair of canaries."""
+    metrics = build.declared_metrics(file)
     for index, canary in enumerate(file.canaries):
         path: Path = ("canaries", index)
         _check_names(canary, path, found)
@@ -41,8 +41,8 @@ def check_canaries(file: FileSection, found: Salvage) -> None:
         _check_tags(file, canary, path, found)
         _check_critical(canary, path, found)
         _check_guardrails(canary, path, found)
-        _check_rubric(canary, path, found)
-        check_plan(canary, build.declared_metrics(file), path, found)
+        _check_rubric(canary, metrics, path, found)
+        check_plan(canary, metrics, path, found)
         _check_capture(canary, path, found)
     _check_pairs(file, found)
 
@@ -247,7 +247,7 @@ def _try(
         found.complain(path, str(error))
 
 
-def _check_rubric(canary: CanarySection, path: Path, found: Salvage) -> None:
+def _check_rubric(canary: CanarySection, metrics: Mapping[str, Metric], path: Path, found: Salvage) -> None:
     known = list(dict.fromkeys([*COMPUTED, *BUILT_IN, *found.names("metrics")]))
     seen: set[str] = set()
     for index, row in enumerate(canary.rubric):
@@ -259,10 +259,8 @@ def _check_rubric(canary: CanarySection, path: Path, found: Salvage) -> None:
         seen.add(row.metric)
         if not row.question.strip():
             found.complain((*place, "question"), "must state the business question that the metric answers")
-        try:
-            check_criterion(build.criterion(row))
-        except BadBound as error:
-            found.complain(place, str(error))
+        for key, message in wrong_with(build.criterion(row), metrics):
+            found.complain((*place, *key), message)
     if len(canary.rubric) > MOST_ROWS:
         message = (
             f"has {len(canary.rubric)} rows; with more than {MOST_ROWS}, hardly any candidate passes them all"

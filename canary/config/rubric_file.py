@@ -14,8 +14,9 @@ from canary.config.fields import Section
 from canary.config.nearest import suggestion
 from canary.config.sections import CriterionSection
 from records.metric import Metric
+from report.bounds import wrong_with
 from report.metrics import known
-from report.rubric import BadBound, Criterion, check
+from report.rubric import Criterion
 
 
 class _File(Section):
@@ -62,8 +63,5 @@ def _check(document: Document, place: int, row: Criterion, metrics: Mapping[str,
             f'"{row.metric}" is not a computed or declared metric{suggestion(row.metric, list(metrics))}'
         )
         found.append(document.problem(("rubric", place, "metric"), message))
-    try:
-        check(row)
-    except BadBound as problem:
-        found.append(document.problem(("rubric", place), str(problem)))
+    found += [document.problem(("rubric", place, *key), wrong) for key, wrong in wrong_with(row, metrics)]
     return found

@@ -429,7 +429,8 @@ def test_every_computed_metric_is_one_that_the_report_measures() -> None:
 
 def test_a_declared_metric_may_be_judged() -> None:
     declared = 'metrics: {settled: {kind: bool, question: "Settled?"}}\n'
-    assert warnings(changed(("metric: csat", "metric: settled")) + declared) == ()
+    bounds = ("> 4.1", "> 41%"), ("> 4.4", "> 44%")
+    assert warnings(changed(("metric: csat", "metric: settled"), *bounds) + declared) == ()
 
 
 def test_a_metric_that_is_declared_with_a_mistake_is_not_unknown_too() -> None:
@@ -471,6 +472,30 @@ def test_a_bound_that_cannot_be_read_is_refused() -> None:
     assert line.startswith("canary.yaml:14: canaries[0].rubric[0].acceptable: 'about 4' is not a bound")
 
 
+@pytest.mark.parametrize(
+    ("acceptable", "ideal", "message"),
+    [
+        ("< 4", "< 3", 'acceptable: csat: acceptable "< 4" asks for a low value, but higher is better; '
+         'write "> 4"'),
+        ("> 4", "> 6", 'ideal: csat: ideal "> 6" is outside its values, 1 to 5; '
+         'write, for example, "> 3"'),
+    ],
+)  # fmt: skip
+def test_a_bound_that_cannot_be_meant_is_refused_with_its_line(
+    acceptable: str, ideal: str, message: str
+) -> None:
+    assert refusal(changed(("> 4.1", acceptable), ("> 4.4", ideal))) == [
+        f"canary.yaml:14: canaries[0].rubric[0].{message}"
+    ]
+
+
+def test_a_declared_metrics_direction_is_the_declared_one() -> None:
+    declared = 'metrics: {csat: {kind: rating, scale: 0-9, higher_is_better: false, question: "?"}}\n'
+    assert warnings(changed(("> 4.1", "< 8"), ("> 4.4", "< 6")) + declared) == ()
+    (line,) = refusal(changed() + declared)
+    assert line.endswith('write "< 4.1", or declare `higher_is_better: true` under metrics.csat')
+
+
 def test_a_metric_that_stands_twice_in_a_rubric_is_refused() -> None:
     assert refusal(changed() + CSAT + "\n") == [
         'canary.yaml:15: canaries[0].rubric[1].metric: "csat" is in this rubric twice'
@@ -478,8 +503,10 @@ def test_a_metric_that_stands_twice_in_a_rubric_is_refused() -> None:
 
 
 def rubric_of(count: int) -> str:
-    names = ("csat", "nps", "thumbs", "helped", "task_completed", "conversion")
-    return changed((CSAT, "\n".join(CSAT.replace("csat", name) for name in names[:count])))
+    names = ("csat", "nps", "revenue", "politeness", "warmth", "wit")
+    declared = "".join(f'  {name}: {{kind: rating, question: "?"}}\n' for name in names[3:])
+    rows = "\n".join(CSAT.replace("csat", name) for name in names[:count])
+    return changed((CSAT, rows)) + f"metrics:\n{declared}"
 
 
 def test_more_than_five_rows_are_a_warning() -> None:

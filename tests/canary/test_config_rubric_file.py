@@ -70,6 +70,10 @@ def test_a_log_is_scored_after_the_fact_and_says_so(written: Written) -> None:
         ),
         (f"rubric: [{ROW.replace('20%', '40%')}]", "ideal must be strictly better"),
         (f"rubric: [{ROW.replace('< 30%', 'about 30')}]", "is not a bound"),
+        (
+            f"rubric: [{ROW.replace('<', '>').replace('30', '10')}]",
+            'rubric[0].acceptable: error_rate: acceptable "> 10%" asks',
+        ),
         ("- nothing", "must be a mapping"),
     ],
 )
@@ -79,6 +83,24 @@ def test_a_mistake_in_the_rubrics_file_is_named_with_its_line(
     with pytest.raises(ConfigError) as refused:
         read_rubric(written("other.yaml", text), {}, BUILT_IN)
     assert complaint in str(refused.value)
+
+
+@pytest.mark.parametrize("wrong", ["config", "rubric"])
+def test_a_report_refuses_a_bound_that_cannot_be_meant(written: Written, wrong: str) -> None:
+    config = CONFIG.replace('"< 3%"', '"< 500%"') if wrong == "config" else CONFIG
+    rubric = ROW.replace('"< 30%"', '"< 500%"') if wrong == "rubric" else ROW
+    told = CliRunner().invoke(
+        app,
+        [
+            *("report", "trial", "--config", str(written("canary.yaml", config))),
+            *("--rubric", str(written("other.yaml", f"rubric: [{rubric}]"))),
+            *("--from", str(written("log.csv", f"{HEAD}\nu1,baseline,2026-11-02T00:00:00Z,\n"))),
+        ],
+    )
+    assert told.exit_code == 2
+    assert 'error_rate: acceptable "< 500%" is outside its values, 0% to 100%; did you mean "< 5%"?' in (
+        " ".join(told.stderr.split())
+    )
 
 
 def test_a_missing_file_is_a_mistake_too(tmp_path: Path) -> None:
