@@ -89,7 +89,12 @@ def to_judge(
         connection,
         canary.name,
         run,
-        metrics=[*(criterion.metric for criterion in canary.criteria), "cost_total", "error_rate"],
+        metrics=[
+            *(criterion.metric for criterion in canary.criteria),
+            "cost_total",
+            "error_rate",
+            "abandoned",
+        ],
         segments=canary.segments,
         cuts=cuts,
     )

@@ -80,7 +80,7 @@ def contrast(sample: Sample, observed: Observations) -> Contrast | None:
     found = arm_sums(sample, observed)
     if not found.sums.candidate.any():
         return None
-    trimmed = trimmings(sample, observed) if observed.feedback else None
+    trimmed = trimmings(sample, observed)
     others = [arm_sums(sample, case) for case in trimmed or ()]
     return Contrast(
         units=found.sums.units(candidate=True),

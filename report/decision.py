@@ -28,7 +28,8 @@ HONEST_DAYS = 7
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """The basis of a verdict. `days_elapsed` counts from the candidate's first exposure. `unreached` says how
-    many of the candidate's exchanges did not reach it though it is not to blame ("": hardly any)."""
+    many of the candidate's exchanges did not reach it though it is not to blame ("": hardly any). `caveats`
+    are sentences on the data."""
 
     canary: JudgedCanary
     judged: tuple[Judged, ...]
@@ -41,6 +42,7 @@ class Findings:
     plan: PlanLine | None = None
     unreached: str = ""
     too_many_unreached: bool = False
+    caveats: tuple[str, ...] = ()
 
 
 def decide(findings: Findings) -> tuple[Verdict, tuple[str, ...]]:
@@ -126,6 +128,7 @@ def _caveats(findings: Findings) -> list[str]:
         found.append(findings.unreached)
     if findings.srm.p_value is None and findings.judged:
         found.append("The split of users could not be checked: too few users, or the share is unknown.")
+    found += findings.caveats
     places: dict[str, list[str]] = {}
     bounds = {line.metric: line.acceptable for line in findings.lines}
 

@@ -49,7 +49,8 @@ class ExchangeTable:
     """Exchanges in the order of `at`, UTC seconds, (n,) each; a missing number is NaN.
 
     `counts` is False where the arm is not measured (the caller's own error, an aborted stream). `unreached`
-    says why an arm was not asked, None if it was: ratings of these exchanges do not count. `feedback`
+    says why an arm was not asked, None if it was: ratings of these exchanges do not count. `aborted` marks
+    those that the caller left; they are abandoned if no first token had arrived. `feedback`
     rows index these columns. `answers` is None if the log says nothing of them. `before` is by unit, as in
     `Sample`.
     """
@@ -68,11 +69,22 @@ class ExchangeTable:
     category: TextColumn
     answers: AnswerTable | None = None
     unreached: Sequence[str | None] = ()
+    aborted: Bools | None = None
     tags: Mapping[str, TextColumn] = field(default_factory=dict)
     feedback: Mapping[str, Ratings] = field(default_factory=dict)
     shares: Mapping[int, float] = field(default_factory=dict)
     recent: Recent | None = None
     before: Mapping[str, Floats] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> Bools:
+        """The exchanges that were answered, failed, or were left by the caller."""
+        return self.counts if self.aborted is None else self.counts | self.aborted
+
+    @property
+    def abandoned(self) -> Bools:
+        """The exchanges that the caller left before a first token."""
+        return self.ended & ~self.counts & np.isnan(self.ttft_s)
 
     def sample(self) -> Sample:
         """A sample with one row per exchange."""
@@ -89,6 +101,7 @@ class ExchangeTable:
                 "errors": self._totals(self.failed.astype(np.float64)),
                 "cost": self._totals(self.cost_usd),
                 "tokens": self._totals(self.tokens),
+                "abandoned": _shares(self.abandoned, self.ended),
                 **(self.answers.totals(self.counts) if self.answers is not None else {}),
             },
             values={

@@ -141,6 +141,7 @@ def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
             error if error in UNREACHED else None for error in (errors[row] for row in order.tolist())
         ],
         failed=np.array([blames_arm(error) for error in errors], dtype=np.bool_)[order],
+        aborted=np.array([error == "aborted" for error in errors], dtype=np.bool_)[order],
         latency_s=table.read("latency_s", _amount, "seconds, from 0")[order],
         ttft_s=table.read("ttft_s", _amount, "seconds, from 0")[order],
         cost_usd=table.read("cost_usd", _amount, "dollars, from 0")[order],

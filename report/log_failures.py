@@ -38,7 +38,7 @@ def recent_of(log: LogLines, exchanges: ExchangeTable, metrics: Mapping[str, Met
         until=float(exchanges.at[counted[-1]]),
         baseline=len(counted) - candidates,
         candidate=candidates,
-        modes=(*_errors(log, exchanges), *_faults(log, exchanges)),
+        modes=(*_errors(log, exchanges), *_faults(log, exchanges), *_abandoned(log, exchanges)),
         exchanges=tuple(_seen(log, exchanges, place) for place in counted[::-1][:NEWEST].tolist()),
         ratings=tuple(
             rating
@@ -66,6 +66,12 @@ def _faults(log: LogLines, exchanges: ExchangeTable) -> Iterator[FailureMode]:
         found = answers.faults[fault] & among
         if found.any():
             yield _mode(log, exchanges, ("fault", fault), found, among)
+
+
+def _abandoned(log: LogLines, exchanges: ExchangeTable) -> Iterator[FailureMode]:
+    if exchanges.abandoned.any():
+        name: tuple[CountedKind, str] = ("abandoned", "abandoned")
+        yield _mode(log, exchanges, name, exchanges.abandoned, exchanges.ended)
 
 
 def _mode(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from records.metric import Metric
+from report.abandonment import Abandonment, abandonment
 from report.sample import MeasureTotals, Ratings, Sample, Values
 from report.statistics.quantile import quantile
 from report.statistics.types import Bools, Floats, Ints
@@ -16,12 +17,14 @@ _LEVELS = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Measure:
-    """A measured metric's place in `Sample.totals`. `per_unit`: each unit's total is one value."""
+    """A measured metric's place in `Sample.totals`. `per_unit`: each unit's total is one value. `ended`: only
+    exchanges that ended have a value."""
 
     of: str
     logarithmic: bool = False
     bounds: tuple[float, float] | None = None
     per_unit: bool = False
+    ended: bool = False
 
 
 _SHARE = (0.0, 1.0)
@@ -31,9 +34,9 @@ _MEASURED = {
         name: _Measure(of=name, bounds=_SHARE)
         for name in ("refused", "cut_off", "empty", "invalid_output", "answer_faults", "abandoned")
     },
-    "cost_per_request": _Measure(of="cost", logarithmic=True),
-    "cost_total": _Measure(of="cost", logarithmic=True, per_unit=True),
-    "tokens": _Measure(of="tokens", logarithmic=True),
+    "cost_per_request": _Measure(of="cost", logarithmic=True, ended=True),
+    "cost_total": _Measure(of="cost", logarithmic=True, per_unit=True, ended=True),
+    "tokens": _Measure(of="tokens", logarithmic=True, ended=True),
     "session_length_s": _Measure(of="session_length_s", logarithmic=True),
     "session_exchanges": _Measure(of="session_exchanges", logarithmic=True),
     "session_repeats": _Measure(of="session_repeats", bounds=_SHARE),
@@ -51,7 +54,7 @@ class Observations:
     A quantile metric has a `level`, and `values` with one group per row. `logarithmic`: arms compare as a
     ratio. `bounds`: no value lies outside. `per_unit`: a unit's total is one value. `feedback`: not every
     unit gives a value; `exposed` (units,) marks the units that could. `before` (units,) is each unit's value
-    before the canary, if known.
+    before the canary, if known. `abandonment`: the values lack these shares of the arms' exchanges.
     """
 
     row: Ints
@@ -65,6 +68,7 @@ class Observations:
     per_unit: bool = False
     feedback: bool = False
     before: Floats | None = None
+    abandonment: Abandonment | None = None
 
     def only(self, rows: Bools) -> "Observations":
         """The values of the rows marked in `rows`, (n,)."""
@@ -135,6 +139,7 @@ def _totals(sample: Sample, measure: _Measure) -> Observations:
         logarithmic=measure.logarithmic,
         bounds=measure.bounds,
         per_unit=measure.per_unit,
+        abandonment=abandonment(sample) if measure.ended else None,
     )
 
 
@@ -150,6 +155,7 @@ def _quantile(sample: Sample, name: str) -> Observations:
         values=values,
         level=quantile_level(name),
         logarithmic=True,
+        abandonment=abandonment(sample),
     )
 
 

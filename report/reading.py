@@ -80,7 +80,7 @@ def _plain_value(sample: Sample, observed: Observations, sums: UnitSums) -> floa
 
 
 def _with_response(sample: Sample, observed: Observations, plain: ArmComparison, c: float) -> ArmComparison:
-    trimmed = trimmings(sample, observed) if observed.feedback else None
+    trimmed = trimmings(sample, observed)
     if trimmed is None:
         return plain
     fewer, more = (_compare(sample, arm_sums(sample, case), c) for case in trimmed)

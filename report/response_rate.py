@@ -1,20 +1,22 @@
 """Response rates: how many units give a value in each arm, and bounds when the rates differ.
 
 The candidate itself may cause a difference, so the difference never blocks. The metric is then judged between
-the worst and the best case of the missing answers (Lee, Review of Economic Studies 2009).
+the worst and the best case of the missing values (Lee, Review of Economic Studies 2009). Costs, times and
+tokens lack the exchanges that callers abandoned, and are judged in the same way.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
+from report.abandonment import Abandonment
 from report.metrics import Observations
-from report.sample import Sample
-from report.statistics.types import Floats, Ints
+from report.sample import Sample, Values
+from report.statistics.types import Bools, Floats, Ints
 
-DIFFERENT = 0.001
+DIFFERENT = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,10 @@ class ResponseRate:
     candidate: tuple[int, int]
     baseline: tuple[int, int]
     p_value: float | None
+
+    @property
+    def different(self) -> bool:
+        return self.p_value is not None and self.p_value < DIFFERENT
 
     @property
     def rates(self) -> tuple[float, float]:
@@ -58,25 +64,76 @@ def _equal_rates(exposed_t: int, answered_t: int, exposed_c: int, answered_c: in
 
 
 def trimmings(sample: Sample, observed: Observations) -> tuple[Observations, Observations] | None:
-    """The observations without the lowest, and without the highest units of the arm that responds more.
+    """The observations without the lowest, and without the highest values of the arm that has more of them.
 
-    It drops the share (r_more − r_less)/r_more of that arm's responding units, ordered by their means. None
-    if the response rates do not differ.
+    Feedback: it drops the share (r_more − r_less)/r_more of that arm's responding units, ordered by their
+    means. Costs, times and tokens: the same share of exchanges, r being the share that callers did not
+    abandon. None if the rates do not differ.
     """
+    if not observed.feedback:
+        lost = observed.abandonment
+        return _without_exchanges(sample, observed, lost) if lost is not None and lost.different else None
     found = response(sample, observed)
-    if found.p_value is None or found.p_value >= DIFFERENT:
+    if not found.different:
         return None
     ours, theirs = found.rates
     side = sample.candidate[observed.row] == (ours > theirs)
     units, means = _unit_means(sample.unit[observed.row][side], observed.total[side], observed.count[side])
-    excess = 1 - min(ours, theirs) / max(ours, theirs)
-    drop = min(math.ceil(excess * len(units)), len(units) - 1)
+    drop = min(math.ceil(_excess(ours, theirs) * len(units)), len(units) - 1)
     order = units[np.argsort(means, kind="stable")]
 
     def without(dropped: Ints) -> Observations:
         return observed.take(np.flatnonzero(~(side & np.isin(sample.unit[observed.row], dropped))))
 
     return without(order[:drop]), without(order[len(order) - drop :])
+
+
+def _excess(ours: float, theirs: float) -> float:
+    """The part of its values that the arm with more of them has in excess."""
+    return 1 - min(ours, theirs) / max(ours, theirs)
+
+
+def _without_exchanges(
+    sample: Sample, observed: Observations, lost: Abandonment
+) -> tuple[Observations, Observations] | None:
+    ours, theirs = 1 - lost.candidate, 1 - lost.baseline
+    side = sample.candidate[observed.row] == (ours > theirs)
+    if not side.any():
+        return None
+    drop = _without_values if observed.values is not None else _without_rows
+    excess = _excess(ours, theirs)
+    return drop(observed, side, excess, lowest=True), drop(observed, side, excess, lowest=False)
+
+
+def _without_rows(observed: Observations, side: Bools, excess: float, *, lowest: bool) -> Observations:
+    """Rows hold one exchange (from a log) or a user's (from the store), and are ordered by their means."""
+    rows = np.flatnonzero(side)
+    means = observed.total[rows] / observed.count[rows]
+    order = rows[np.argsort(means if lowest else -means, kind="stable")]
+    upto = np.cumsum(observed.count[order])
+    drop = min(int(np.searchsorted(upto, excess * upto[-1])) + 1, len(order) - 1)
+    return observed.take(np.sort(np.concatenate([np.flatnonzero(~side), order[drop:]])))
+
+
+def _without_values(observed: Observations, side: Bools, excess: float, *, lowest: bool) -> Observations:
+    values = observed.values
+    assert values is not None  # the caller chose by it  # noqa: S101
+    size = values.size.astype(np.int64)
+    places = np.flatnonzero(np.repeat(side, size))
+    order = places[np.argsort(values.code[places], kind="stable")]
+    drop = min(math.ceil(excess * len(order)), len(order) - 1)
+    kept = np.ones(len(values.code), dtype=np.bool_)
+    kept[order[:drop] if lowest else order[len(order) - drop :]] = False
+    left = np.bincount(np.repeat(np.arange(len(size)), size)[kept], minlength=len(size))
+    some = left > 0
+    fewer = Values(row=values.row[some], size=left[some], code=values.code[kept], scale=values.scale)
+    return replace(
+        observed,
+        row=observed.row[some],
+        total=observed.total[some],
+        count=left[some].astype(np.float64),
+        values=fewer,
+    )
 
 
 def _unit_means(unit: Ints, total: Floats, count: Floats) -> tuple[Ints, Floats]:

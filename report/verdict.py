@@ -16,6 +16,7 @@ from report.kept_looks import NO_LOOKS, KeptLooks
 from report.located import located
 from report.look import Look
 from report.metrics import Observations, observe
+from report.missing_values import unequal_abandonment, unequal_response
 from report.money import money
 from report.over_time import course
 from report.parts import Part, break_down, difference, parts_of
@@ -95,6 +96,7 @@ def find(
     all_judged: list[Judged] = []
     lines: list[MetricLine] = []
     parts: list[Part] = []
+    caveats = [unequal_abandonment(sample, canary.criteria)]
     for criterion in canary.criteria:
         observed = observe(sample, criterion.metric, canary.metrics, now=now)
         judged = judge(criterion, read(sample, observed, planned=canary.planned_units))
@@ -105,6 +107,7 @@ def find(
             judged = planned.judge(judged, observed)
             parts += planned.parts(criterion, observed)
         lines.append(_line(judged, canary, window))
+        caveats.append(unequal_response(sample, observed, judged))
         all_judged.append(judged.without_units())
     return Findings(
         canary=canary,
@@ -118,6 +121,7 @@ def find(
         too_many_unreached=too_many(sample.unreached, sample.candidate_exchanges),
         rubric_sha256=canary.sha256,
         plan=planned.line() if planned is not None else None,
+        caveats=tuple(caveat for caveat in caveats if caveat is not None),
     )
 
 

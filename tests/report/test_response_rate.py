@@ -82,3 +82,28 @@ def test_a_difference_in_response_alone_never_blocks(
     assert report.verdict in ("extend", "ship", "ship_with_caveats", "ship_now")
     csat = next(line for line in report.metrics if line.metric == "csat")
     assert csat.state != "FAIL"
+
+
+def test_unequal_response_is_a_caveat_with_both_rates(
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
+) -> None:
+    def said(responds: tuple[float, float]) -> list[str]:
+        report = build(from_csv(write_log(world(responds=responds))), canary, now=now)
+        return [reason for reason in report.reasons if "gave a value" in reason]
+
+    done, csat = said((0.2, 0.25))
+    for sentence, name in ((done, "Task completed"), (csat, "Satisfaction")):
+        assert sentence.startswith(f"{name}: ")
+        assert "% of the candidate's users gave a value, " in sentence
+        assert "% of the baseline's (p = " in sentence
+        assert "In the worst and the best case of the missing values the difference is " in sentence
+    assert said((0.2, 0.2)) == []
+
+
+def test_the_bounds_act_from_one_in_a_hundred_on(write_log: Log, world: type[Any], now: float) -> None:
+    sample = from_csv(write_log(world(responds=(0.2, 0.23), users=4000)))
+    found = response(sample, _observed(sample, now))
+    assert found.p_value is not None
+    assert 0.001 < found.p_value < 0.01
+    assert found.different
+    assert trimmings(sample, _observed(sample, now)) is not None
