@@ -8,6 +8,7 @@ from report.judge import Judged
 from report.judged_canary import JudgedCanary
 from report.parts import Parts
 from report.plan_words import margin_in_words, outlook, taken_risk
+from report.unpriced import not_judged
 from report.wording import (
     amount,
     between,
@@ -103,7 +104,9 @@ def _missing(findings: Findings) -> list[str]:
     if findings.too_many_unreached:
         found.append(findings.unreached)
     for judged, line in zip(findings.judged, findings.lines, strict=True):
-        if judged.state == "INCONCLUSIVE":
+        if judged.unpriced is not None:
+            found.append(not_judged(line.metric, judged.unpriced))
+        elif judged.state == "INCONCLUSIVE":
             found.append(_undecided(judged, line) if line.look is None else _open(judged, line))
         elif judged.state == "NODATA":
             found.append(_without_data(judged, line))

@@ -161,8 +161,8 @@ class Benchmarked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
     """All details; None or empty where they are unknown. A canary with a plan has `looks`, one without has
-    `over_time`. `where`: the parts of the traffic in which the
-    candidate's failed exchanges are concentrated."""
+    `over_time`. `where`: the parts of the traffic in which the candidate's failed exchanges are concentrated.
+    `unpriced`: the metrics that stay open because too many costs are not known."""
 
     over_time: tuple[MetricCourse, ...] = ()
     looks: tuple[RowCourse, ...] = ()
@@ -171,3 +171,4 @@ class Details:
     money: Money | None = None
     benchmarks: tuple[Benchmarked, ...] = ()
     where: tuple[FailingPart, ...] = ()
+    unpriced: tuple[str, ...] = ()

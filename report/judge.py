@@ -6,6 +6,7 @@ from typing import Literal
 
 from report.comparison import ALPHA
 from report.look import Look, RowPlan
+from report.missing_exchanges import MissingShare
 from report.reading import MetricReading
 from report.row_standing import RowStanding, standing, unknown
 from report.rubric import Bound, Criterion
@@ -23,7 +24,7 @@ class Judged:
     """One criterion's state. Margins are in the metric's unit; ≥ 0 is within the bound.
 
     `heavy`: the criterion would pass if one unit had less weight. With a plan, the margins are what its
-    `looks` have not ruled out, and `standing` is what they say.
+    `looks` have not ruled out, and `standing` is what they say. `unpriced`: too many costs are not known.
     """
 
     criterion: Criterion
@@ -34,6 +35,7 @@ class Judged:
     heavy: bool = False
     looks: tuple[Look, ...] = ()
     standing: RowStanding | None = None
+    unpriced: MissingShare | None = None
 
     def without_units(self) -> "Judged":
         """A copy without the units' influences, which are not needed after judging."""
@@ -138,6 +140,8 @@ def further_units(judged: Judged, *, gate: int, planned: float) -> int | None:
     """
     if not judged.open:
         return 0
+    if judged.unpriced is not None:
+        return None
     if judged.acceptable is None:
         return max(0, gate - judged.reading.candidate_units) or None
     half, delta = half_width(judged), abs(judged.acceptable.estimate)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from records.metric import Metric
-from report.abandonment import Abandonment, abandonment
+from report.missing_exchanges import MissingShare, abandoned
 from report.sample import MeasureTotals, Ratings, Sample, Values
 from report.statistics.quantile import quantile
 from report.statistics.types import Bools, Floats, Ints
@@ -54,7 +54,7 @@ class Observations:
     A quantile metric has a `level`, and `values` with one group per row. `logarithmic`: arms compare as a
     ratio. `bounds`: no value lies outside. `per_unit`: a unit's total is one value. `feedback`: not every
     unit gives a value; `exposed` (units,) marks the units that could. `before` (units,) is each unit's value
-    before the canary, if known. `abandonment`: the values lack these shares of the arms' exchanges.
+    before the canary, if known. `abandoned`: the values lack these shares of the arms' exchanges.
     """
 
     row: Ints
@@ -68,7 +68,7 @@ class Observations:
     per_unit: bool = False
     feedback: bool = False
     before: Floats | None = None
-    abandonment: Abandonment | None = None
+    abandoned: MissingShare | None = None
 
     def only(self, rows: Bools) -> "Observations":
         """The values of the rows marked in `rows`, (n,)."""
@@ -139,7 +139,7 @@ def _totals(sample: Sample, measure: _Measure) -> Observations:
         logarithmic=measure.logarithmic,
         bounds=measure.bounds,
         per_unit=measure.per_unit,
-        abandonment=abandonment(sample) if measure.ended else None,
+        abandoned=abandoned(sample) if measure.ended else None,
     )
 
 
@@ -155,7 +155,7 @@ def _quantile(sample: Sample, name: str) -> Observations:
         values=values,
         level=quantile_level(name),
         logarithmic=True,
-        abandonment=abandonment(sample),
+        abandoned=abandoned(sample),
     )
 
 

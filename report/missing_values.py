@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from report.abandonment import abandonment
 from report.comparison import Bracketed
 from report.judge import Judged
 from report.metrics import Observations, source
+from report.missing_exchanges import abandoned
 from report.response_rate import response
 from report.rubric import Criterion
 from report.sample import Sample
@@ -45,7 +45,7 @@ def _bounds(judged: Judged) -> str:
 def unequal_abandonment(sample: Sample, criteria: Sequence[Criterion]) -> str | None:
     """The caveat for requests that callers abandon more often in one arm, with the metrics that lack them;
     None if the shares do not differ."""
-    lost = abandonment(sample)
+    lost = abandoned(sample)
     if lost is None or not lost.different:
         return None
     ours, theirs = amount(lost.candidate, "share"), amount(lost.baseline, "share")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from report.abandonment import Abandonment
 from report.metrics import Observations
+from report.missing_exchanges import MissingShare
 from report.sample import Sample, Values
 from report.statistics.types import Bools, Floats, Ints
 
@@ -71,7 +71,7 @@ def trimmings(sample: Sample, observed: Observations) -> tuple[Observations, Obs
     abandon. None if the rates do not differ.
     """
     if not observed.feedback:
-        lost = observed.abandonment
+        lost = observed.abandoned
         return _without_exchanges(sample, observed, lost) if lost is not None and lost.different else None
     found = response(sample, observed)
     if not found.different:
@@ -94,7 +94,7 @@ def _excess(ours: float, theirs: float) -> float:
 
 
 def _without_exchanges(
-    sample: Sample, observed: Observations, lost: Abandonment
+    sample: Sample, observed: Observations, lost: MissingShare
 ) -> tuple[Observations, Observations] | None:
     ours, theirs = 1 - lost.candidate, 1 - lost.baseline
     side = sample.candidate[observed.row] == (ours > theirs)

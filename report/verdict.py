@@ -30,6 +30,7 @@ from report.statistics import srm
 from report.statistics.phases import distinct
 from report.statistics.srm import Split
 from report.statistics.types import Floats
+from report.unpriced import unless_priced
 
 _MISMATCH = 0.001
 
@@ -74,6 +75,7 @@ def build_with_looks(
             failures=failures(sample.recent),
             money=money(sample, planned=canary.planned_units),
             where=located(sample),
+            unpriced=tuple(row.criterion.metric for row in findings.judged if row.unpriced is not None),
         ),
     )
     return report, new_looks(findings.judged, kept)
@@ -101,10 +103,11 @@ def find(
         observed = observe(sample, criterion.metric, canary.metrics, now=now)
         judged = judge(criterion, read(sample, observed, planned=canary.planned_units))
         if planned is None:
+            judged = unless_priced(judged, sample)
             parts += parts_of(sample, canary, criterion, observed)
             on_judged(judged, observed)
         else:
-            judged = planned.judge(judged, observed)
+            judged = unless_priced(planned.judge(judged, observed), sample)
             parts += planned.parts(criterion, observed)
         lines.append(_line(judged, canary, window))
         caveats.append(unequal_response(sample, observed, judged))

@@ -9,7 +9,7 @@ from canary.config.canary_checks import check_canaries
 from canary.config.errors import Path
 from canary.config.kind_checks import check_kind, wrong_with_name
 from canary.config.names import COMPUTED, METRIC_NAME, TAG_NAME
-from canary.config.nearest import suggestion
+from canary.config.nearest import nearest, suggestion
 from canary.config.salvage import Salvage
 from canary.config.sections import FileSection, NotifySection, ProviderSection
 from proxy.provider import CLOUD_AUTH, Api, Auth, Kind
@@ -40,6 +40,7 @@ def check(file: FileSection, found: Salvage) -> None:
             )
     _check_datasets(file, found)
     _check_price_as(file, found)
+    _check_prices(file, found)
     _check_notify(file, found)
     if file.admin_url is not None and (wrong := _wrong_with_url(file.admin_url)):
         found.complain(("admin_url",), wrong)
@@ -156,6 +157,18 @@ def _check_price_as(file: FileSection, found: Salvage) -> None:
         elif other in file.price_as:
             message = f'"{other}" is itself priced as "{file.price_as[other]}"; write a model with a price'
             found.complain(("price_as", model), message)
+
+
+def _check_prices(file: FileSection, found: Salvage) -> None:
+    """Warn of a price for a model that nothing in the file names: probably a misspelt one."""
+    arms = {arm.model for canary in file.canaries for arm in (canary.baseline, canary.candidate)}
+    matched = {model for canary in file.canaries for model in canary.match.models}
+    judges = {(section.judge or "").partition("/")[2] for section in file.datasets.values()}
+    for model in file.prices:
+        if arms and model not in {*arms, *matched, *judges, *file.price_as.values()}:
+            meant = nearest(model, arms - file.prices.keys())
+            near = f'; did you mean "{meant}"?' if meant is not None else ""
+            found.warn(("prices", model), f'no arm has the model "{model}"{near}')
 
 
 def _check_notify(file: FileSection, found: Salvage) -> None:

@@ -523,6 +523,15 @@ def test_no_rubric_is_a_warning() -> None:
     )
 
 
+def test_a_price_for_a_model_that_no_arm_has_is_a_warning() -> None:
+    assert warnings(changed() + "prices: {old: {input: 1, output: 1}, nwe: {input: 1, output: 1}}\n") == (
+        'canary.yaml:15: prices.nwe: no arm has the model "nwe"; did you mean "new"?',
+    )
+    assert warnings(changed() + "prices: {gpt-4o: {input: 1, output: 1}}\n") == ()
+    priced = "prices: {other: {input: 1, output: 1}}\nprice_as: {new: other}\n"
+    assert warnings(changed() + priced) == ()
+
+
 def test_one_canarys_mistake_does_not_hide_anothers() -> None:
     text = PROVIDERS + TRIAL.replace("name: trial\n", "nmae: trial\n") + second("{models: [gpt-5]}", "opnai")
     assert refusal(text) == [

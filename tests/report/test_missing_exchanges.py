@@ -1,4 +1,4 @@
-"""Requests that callers abandon: costs and times lack them, so a candidate that hangs must not look cheap."""
+"""Requests without a value, abandoned or unpriced: a candidate must not look cheap for what is missing."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from report.abandonment import abandonment
 from report.document import Report
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
 from report.metrics import observe
+from report.missing_exchanges import abandoned, unpriced
 from report.reading import read
+from report.render.steps import next_steps
 from report.response_rate import trimmings
 from report.rubric import Criterion, parse_bound
-from report.sample import Sample
+from report.sample import MeasureTotals, Sample
 from report.verdict import build
 from tests.report.conftest import World, exchanges
 
@@ -122,7 +123,7 @@ def test_the_arm_with_more_values_loses_its_excess_at_either_end(
     observed = observe(sample, metric, {}, now=now)
     cut = trimmings(sample, observed)
     assert cut is not None
-    lost = abandonment(sample)
+    lost = abandoned(sample)
     assert lost is not None
     kept = (1 - lost.baseline, 1 - lost.candidate)
     more = kept[1] > kept[0]
@@ -132,7 +133,7 @@ def test_the_arm_with_more_values_loses_its_excess_at_either_end(
         left = case.count[side[case.row]].sum()
         assert left / all_of == pytest.approx(min(kept) / max(kept), abs=2e-3)
         assert case.count[~side[case.row]].sum() == observed.count[~side[observed.row]].sum()
-    middles = [read(sample, one, planned=500) for one in (replace(each, abandonment=None) for each in cut)]
+    middles = [read(sample, one, planned=500) for one in (replace(each, abandoned=None) for each in cut)]
     arm = [reading.candidate if more else reading.baseline for reading in middles]
     assert arm[0] is not None and arm[1] is not None
     assert (arm[0] > arm[1]) or metric == "cost_total"
@@ -143,7 +144,7 @@ def test_the_interval_spans_both_cases(tmp_path: Path, now: float) -> None:
     for metric in ("cost_per_request", "latency_p95"):
         observed = observe(sample, metric, {}, now=now)
         wide = read(sample, observed, planned=500).comparison
-        narrow = read(sample, replace(observed, abandonment=None), planned=500).comparison
+        narrow = read(sample, replace(observed, abandoned=None), planned=500).comparison
         assert wide is not None and narrow is not None
         outer, inner = wide.contrast(1, 0), narrow.contrast(1, 0)
         assert outer.low < inner.low < inner.estimate == outer.estimate < inner.high < outer.high
@@ -168,7 +169,7 @@ def written(tmp_path: Path) -> Callable[[str], Sample]:
 def test_few_units_are_compared_exactly(written: Callable[[str], Sample]) -> None:
     lines = [(f"b{n}", "baseline", "") for n in range(2000)]
     lines += [(f"c{n}", "candidate", "aborted" if n < 2 else "") for n in range(100)]
-    found = abandonment(_sample(written, lines))
+    found = abandoned(_sample(written, lines))
     assert found is not None
     assert found.p_value == pytest.approx(100 * 99 / (2100 * 2099))
     assert (found.candidate, found.baseline, found.different) == (0.02, 0.0, False)
@@ -178,11 +179,88 @@ def test_one_users_many_requests_are_not_many_users(written: Callable[[str], Sam
     lines = [(f"b{n}", "baseline", "") for n in range(500)]
     lines += [(f"c{n}", "candidate", "") for n in range(500)]
     lines += [("c0", "candidate", "aborted")] * 300
-    found = abandonment(_sample(written, lines))
+    found = abandoned(_sample(written, lines))
     assert found is not None
     assert not found.different
 
 
 def test_no_abandoned_requests_are_nothing_to_compare(written: Callable[[str], Sample]) -> None:
-    assert abandonment(_sample(written, [("a", "baseline", ""), ("b", "candidate", "")])) is None
-    assert abandonment(_sample(written, [("b", "candidate", "aborted")])) is None
+    assert abandoned(_sample(written, [("a", "baseline", ""), ("b", "candidate", "")])) is None
+    assert abandoned(_sample(written, [("b", "candidate", "aborted")])) is None
+
+
+ABSOLUTE = replace(CHEAPER, acceptable=parse_bound("< $0.12"), ideal=parse_bound("< $0.06"))
+
+
+def _priced(path: Path, share: tuple[float, float]) -> Path:
+    """The world's log, of which the dearest lines of the baseline and of the candidate have no known cost."""
+    rows = exchanges(WORLD)
+    for arm, part in zip(("baseline", "candidate"), share, strict=True):
+        mine = [row for row in rows if row["arm"] == arm and not row["error_type"]]
+        for row in sorted(mine, key=lambda row: -float(str(row["cost_usd"])))[: round(part * len(mine))]:
+            row["cost_usd"] = ""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("share", "criterion", "judged"),
+    [
+        ((0.0, 0.08), CHEAPER, False),
+        ((0.0, 0.08), ABSOLUTE, False),
+        ((0.08, 0.0), CHEAPER, False),
+        ((0.08, 0.0), ABSOLUTE, True),
+        ((0.02, 0.02), CHEAPER, False),
+        ((0.0, 0.009), ABSOLUTE, False),
+        ((0.005, 0.005), ABSOLUTE, True),
+        ((0.0, 0.0), ABSOLUTE, True),
+        ((1.0, 1.0), ABSOLUTE, False),
+        ((0.0, 1.0), CHEAPER, False),
+    ],
+)
+def test_a_cost_row_is_open_while_costs_are_missing(
+    tmp_path: Path,
+    canary: JudgedCanary,
+    now: float,
+    share: tuple[float, float],
+    criterion: Criterion,
+    judged: bool,
+) -> None:
+    report = _report(_priced(tmp_path / "log.csv", share), canary, now, [criterion])
+    (row,) = report.metrics
+    said = [reason for reason in report.reasons if "have no known cost" in reason]
+    if judged:
+        assert (row.state in ("IDEAL", "PASS"), report.details.unpriced, said) == (True, (), [])
+        return
+    assert row.state == ("NODATA" if share[1] == 1 else "INCONCLUSIVE")
+    assert report.verdict == "extend"
+    assert report.details.unpriced == (row.metric,)
+    assert (row.units_needed, row.days_needed) == (None, None)
+    assert "set the missing prices" in said[0]
+    assert f"{100 * share[1]:.1f} % of the candidate's" in said[0]
+    assert not any("more candidate user" in reason for reason in report.reasons)
+    assert any("the missing prices" in step for step in next_steps(report))
+
+
+def test_other_rows_are_judged_without_prices(tmp_path: Path, canary: JudgedCanary, now: float) -> None:
+    quick = Criterion(
+        metric="latency_p95",
+        acceptable=parse_bound("< 3s"),
+        ideal=parse_bound("< 2s"),
+        weight=1,
+        question="?",
+    )
+    report = _report(_priced(tmp_path / "log.csv", (0.0, 0.5)), canary, now, [quick])
+    assert [row.state for row in report.metrics] == ["IDEAL"]
+
+
+def test_failed_requests_without_a_cost_are_not_unpriced(written: Callable[[str], Sample]) -> None:
+    lines = [(f"b{n}", "baseline", "") for n in range(200)]
+    lines += [(f"c{n}", "candidate", "provider_5xx" if n < 20 else "") for n in range(200)]
+    sample = _sample(written, lines)
+    answered = 1 - sample.totals["errors"].total
+    sample = replace(sample, totals={**sample.totals, "cost": MeasureTotals(count=answered, total=answered)})
+    assert unpriced(sample) is None
