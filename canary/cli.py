@@ -17,6 +17,7 @@ from canary.commands.demo import demo
 from canary.commands.doctor import doctor
 from canary.commands.explain import explain
 from canary.commands.orders import pause, promote, ramp, resume, rollback, start
+from canary.commands.plan import plan
 from canary.commands.preflight import preflight
 from canary.commands.report import report
 from canary.commands.rules import rules
@@ -34,6 +35,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (schema, "schema > canary.schema.json"),
     (doctor, "doctor --config canary.yaml --data /var/lib/canary"),
     (demo, "demo --keep"),
+    (plan, "plan support-nov --users 20000 --assume csat.sd=1.1,escalated=4%"),
     (preflight, "preflight support-nov --from requests.jsonl"),
     (explain, "explain user-17"),
     (report, "report support-nov -o report.html"),

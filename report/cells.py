@@ -24,7 +24,7 @@ AT_ONCE = 20_000
 """Rows that exist as Python objects at a time."""
 
 _DAYS = unit_days.c
-_SUMS = {
+SUMS = {
     "errors": (_DAYS.counted, _DAYS.failed),
     "refused": (_DAYS.finished, _DAYS.refused),
     "cut_off": (_DAYS.finished, _DAYS.cut_off),
@@ -57,7 +57,7 @@ class Cells:
 def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
     """All cells of the run from the time when both arms had a share."""
     names, keys = Names(scope), [Growing(kind) for kind in _KEYS]
-    sums = [name for name in _SUMS if name in scope.sources]
+    sums = [name for name in SUMS if name in scope.sources]
     numbers = [Growing("f8") for _ in range(3 + 2 * len(sums))]
     packs = {name: _Packs() for name in _VALUES if name in scope.sources}
     receivers: list[Growing | _Packs] = [*numbers, *packs.values()]
@@ -67,7 +67,7 @@ def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
             sa.func.min(_DAYS.first_at),
             sa.func.max(_DAYS.last_at),
             sa.func.max(_DAYS.share),
-            *(sa.func.sum(sa.cast(column, sa.Double)) for name in sums for column in _SUMS[name]),
+            *(sa.func.sum(sa.cast(column, sa.Double)) for name in sums for column in SUMS[name]),
             *(_joined(connection, _VALUES[name]) for name in packs),
         )
         .where(*concurrent(scope))

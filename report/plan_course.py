@@ -118,12 +118,12 @@ def look_line(judged: Judged) -> LookLine | None:
     found = judged.standing
     if found is None:
         return None
-    nothing = judged.state == "NODATA"
+    nothing = judged.state == "NODATA" or judged.unpriced is not None
     return LookLine(
         day=found.day,
         low=None if nothing else finite(found.acceptable.low),
         high=None if nothing else finite(found.acceptable.high),
-        p=found.p,
+        p=None if nothing else found.p,
         risk=found.risk,
         boundary=found.boundary,
         chance=found.chance,

@@ -5,56 +5,29 @@ It rests on stated assumptions about users, which only the run can check.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from scipy import stats
+from scipy import special, stats
 
 from records.metric import BUILT_IN, Metric
-from report.arm_sums import GATE
+from report.arm_sums import FEW, GATE
+from report.assumptions import Assumptions, Believed, believed, is_share
 from report.comparison import ALPHA
-from report.metrics import quantile_level, share
-from report.rubric import DEFAULT_PLANNED_UNITS, Bound, Criterion
+from report.exposure import Course, Exposure, Sizes
+from report.plan import DAY_S, VerdictPlan
+from report.rubric import DEFAULT_PLANNED_UNITS, Criterion
 from report.statistics import sequence
+from report.statistics.boundaries import boundaries, crossings
+from report.statistics.few_counts import CountLook, chance_of_fewer, chance_of_more
+from report.statistics.skewness import Shape
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
-    """The expected traffic: distinct `units` of both arms, and the candidate's share.
-
-    `requests_per_unit` is a mean, at least 1: each unit makes 1 + Poisson(requests_per_unit − 1) requests.
-    """
-
-    units: int
-    share: float
-    requests_per_unit: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assumptions:
-    """The assumptions about users.
-
-    `values` and `baselines` are true values by metric. By default the candidate is halfway between acceptable
-    and ideal, and the baseline is .05 for a measured share (errors, answer faults), .8 for a share of
-    feedback, 4 for a rating, 1 for anything else. `alike` is the intraclass correlation: the share of the
-    variance between users. `responses` is, by feedback metric, the
-    share of exchanges with a value; the default is `asked` for values that users must be asked for (ratings,
-    NPS, thumbs, "did this help?") and 1 for values that the app knows. `cost_cv` is the coefficient of
-    variation of a request's cost (for `cost_total`, a user's). `log_latency_sd` is the standard deviation of
-    the log latency. A rating's standard deviation is a quarter of its scale.
-    """
-
-    values: Mapping[str, float] = field(default_factory=dict)
-    baselines: Mapping[str, float] = field(default_factory=dict)
-    responses: Mapping[str, float] = field(default_factory=dict)
-    alike: float = 0.4
-    asked: float = 0.125
-    cost_cv: float = 1.0
-    log_latency_sd: float = 0.6
+_SAME = 0.999
+"""From this ratio of information on, a look tells nothing new and is no look of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chance:
-    """One criterion's chance to pass at the end, and the number of candidate units behind it."""
+    """One criterion's chance to pass by the end, and the number of candidate units behind it."""
 
     metric: str
     units: int
@@ -68,114 +41,212 @@ class Power:
     ship: float
     criteria: tuple[Chance, ...]
 
+    @property
+    def weakest(self) -> Chance:
+        """The criterion with the lowest chance."""
+        return min(self.criteria, key=lambda chance: chance.power)
 
-def expected_power(
+
+def power_of_plan(
     criteria: Sequence[Criterion],
-    traffic: Traffic,
+    plan: VerdictPlan,
+    course: Course,
+    *,
+    assumptions: Assumptions | None = None,
+    metrics: Mapping[str, Metric] = BUILT_IN,
+    until: int | None = None,
+) -> Power:
+    """The chance that this rubric ships a candidate with the assumed true values at a look of the plan, up to
+    the day `until` (None: the planned days, without the extension)."""
+    end = plan.days if until is None else until
+    rows = _rows(criteria, course.requests, assumptions or Assumptions(), metrics)
+    return _product([_of_plan(row, plan, course, end) for row in rows])
+
+
+def power_of_sequence(
+    criteria: Sequence[Criterion],
+    course: Course,
+    days: float,
     *,
     assumptions: Assumptions | None = None,
     metrics: Mapping[str, Metric] = BUILT_IN,
     planned_units: int = DEFAULT_PLANNED_UNITS,
 ) -> Power:
-    """The chance that this rubric ships a candidate with the assumed true values."""
-    assumed = assumptions or Assumptions()
-    chances = tuple(_chance(criterion, traffic, assumed, metrics, planned_units) for criterion in criteria)
-    return Power(ship=math.prod(chance.power for chance in chances), criteria=chances)
+    """The chance without a plan: that the confidence sequence passes after these days."""
+    rows = _rows(criteria, course.requests, assumptions or Assumptions(), metrics)
+    return _product([_of_sequence(row, course.until(days), planned_units) for row in rows])
 
 
-def _chance(
-    criterion: Criterion,
-    traffic: Traffic,
-    assumptions: Assumptions,
-    metrics: Mapping[str, Metric],
-    planned: int,
-) -> Chance:
-    sizes = _sizes(traffic.requests_per_unit, _response(criterion.metric, assumptions, metrics))
-    units = traffic.units * traffic.share * sizes.answers
-    if units < GATE:
-        return Chance(metric=criterion.metric, units=int(units), power=0.0)
-    baseline = _baseline(criterion, assumptions, metrics)
-    value = assumptions.values.get(criterion.metric, _halfway(criterion, baseline))
-    once = criterion.metric == "cost_total"
-    spread = _sd(criterion.metric, value, assumptions, metrics) * math.sqrt(
-        1.0 if once else sizes.variance(assumptions.alike)
-    )
-    bound = criterion.acceptable
-    against = bound.factor**2 * traffic.share / (1 - traffic.share) if bound.relative else 0.0
-    se = spread * math.sqrt((1 + against) / units)
-    c = sequence.multiplier(units * sequence.tuning(alpha=ALPHA, planned=planned), ALPHA)
-    distance = _distance(bound, value, baseline)
-    if se == 0:
-        return Chance(metric=criterion.metric, units=int(units), power=float(distance >= 0))
-    power = float(stats.norm.cdf(distance / se - c))
-    return Chance(metric=criterion.metric, units=int(units), power=power)
+def _product(chances: Sequence[Chance]) -> Power:
+    return Power(ship=math.prod(chance.power for chance in chances), criteria=tuple(chances))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Sizes:
-    """The number of values per unit: `answers` is the share of units with any; `mean` and `mean_square` are
-    the moments among those."""
+class _Row:
+    """One criterion under the assumptions. `share`: its single values are 0 or 1."""
 
-    answers: float
-    mean: float
-    mean_square: float
+    criterion: Criterion
+    truth: Believed
+    sizes: Sizes
+    alike: float
+    matures_days: float
+    share: bool
 
-    def variance(self, alike: float) -> float:
-        """K times the variance of ΣS/ΣN over K units, for values of variance 1. Units with many values weigh
-        more, and so does their correlation."""
-        return (1 - alike) / self.mean + alike * self.mean_square / self.mean**2
+    @property
+    def distance(self) -> float:
+        """The candidate's value beyond the bound, in the better direction."""
+        bound = self.criterion.acceptable
+        return (self.truth.value - bound.at(self.truth.baseline)) * (1 if bound.higher_is_better else -1)
 
+    @property
+    def variance(self) -> float:
+        """K·Var of the candidate's value over K units with a value."""
+        spread = 1.0 if self.criterion.metric == "cost_total" else self.sizes.variance(self.alike)
+        return self.truth.sd**2 * spread
 
-def _sizes(requests: float, response: float) -> _Sizes:
-    """For 1 + Poisson(requests − 1) requests, each with a value at the rate `response`."""
-    further = (requests - 1) * response
-    answers = 1 - (1 - response) * math.exp(-further)
-    mean, variance = response + further, response * (1 - response) + further
-    return _Sizes(answers=answers, mean=mean / answers, mean_square=(variance + mean**2) / answers)
+    def units(self, exposure: Exposure) -> float:
+        """The candidate's units with a value."""
+        return exposure.candidate * self.sizes.answers
 
+    def telling(self, exposure: Exposure) -> float:
+        """The candidate's units with a value that would tell as much if the baseline were known."""
+        bound = self.criterion.acceptable
+        against = bound.factor**2 * exposure.odds if bound.relative else 0.0
+        return self.units(exposure) / (1 + against)
 
-_ASKED_FOR = frozenset({"thumbs", "helped"})
-
-
-def _response(name: str, assumptions: Assumptions, metrics: Mapping[str, Metric]) -> float:
-    """The share of exchanges with a value."""
-    return assumptions.responses.get(name, assumptions.asked if asked_for(name, metrics) else 1.0)
-
-
-def asked_for(name: str, metrics: Mapping[str, Metric]) -> bool:
-    """True for a metric whose value a user must be asked for."""
-    metric = metrics.get(name)
-    return metric is not None and (metric.kind in ("rating", "nps") or name in _ASKED_FOR)
-
-
-def _distance(bound: Bound, value: float, baseline: float) -> float:
-    return (value - bound.at(baseline)) * (1 if bound.higher_is_better else -1)
-
-
-def _halfway(criterion: Criterion, baseline: float) -> float:
-    return (criterion.acceptable.at(baseline) + criterion.ideal.at(baseline)) / 2
+    def passes_gate(self, exposure: Exposure) -> bool:
+        """Enough units have a value: the candidate's, and for a bound on the baseline, the baseline's."""
+        relative = self.criterion.acceptable.relative
+        smaller = min(exposure.candidate, exposure.baseline) if relative else exposure.candidate
+        return smaller * self.sizes.answers >= GATE
 
 
-def _baseline(criterion: Criterion, assumptions: Assumptions, metrics: Mapping[str, Metric]) -> float:
-    if criterion.metric in assumptions.baselines:
-        return assumptions.baselines[criterion.metric]
-    metric = metrics.get(criterion.metric)
-    if share(criterion.metric):
-        return 0.05
-    if metric is not None and metric.kind == "rating":
-        return 4.0
-    return 0.8 if metric is not None and metric.kind == "bool" else 1.0
+def _rows(
+    criteria: Sequence[Criterion], requests: float, assumptions: Assumptions, metrics: Mapping[str, Metric]
+) -> list[_Row]:
+    found = []
+    for criterion in criteria:
+        truth, metric = believed(criterion, assumptions, metrics), metrics.get(criterion.metric)
+        found.append(
+            _Row(
+                criterion=criterion,
+                truth=truth,
+                sizes=Sizes.of(requests, truth.response),
+                alike=assumptions.alike,
+                matures_days=metric.matures_after_s / DAY_S if metric is not None else 0.0,
+                share=is_share(criterion.metric, metrics),
+            )
+        )
+    return found
 
 
-def _sd(name: str, value: float, assumptions: Assumptions, metrics: Mapping[str, Metric]) -> float:
-    """The standard deviation of one value (for a quantile: that of n exchanges' quantile, times √n)."""
-    level = quantile_level(name)
-    if level is not None:
-        density = float(stats.norm.pdf(stats.norm.ppf(level)))
-        return value * assumptions.log_latency_sd * math.sqrt(level * (1 - level)) / density
-    metric = metrics.get(name)
-    if share(name) or (metric is not None and metric.kind == "bool"):
-        return math.sqrt(max(0.0, value * (1 - value)))
-    if metric is not None and metric.low is not None and metric.high is not None:
-        return (metric.high - metric.low) / 4
-    return abs(value) * assumptions.cost_cv
+def _of_sequence(row: _Row, exposure: Exposure, planned: float) -> Chance:
+    units = row.units(exposure)
+    if not row.passes_gate(exposure):
+        return _chance(row, exposure, 0.0)
+    se = math.sqrt(row.variance / row.telling(exposure))
+    if se == 0:
+        return _chance(row, exposure, float(row.distance >= 0))
+    c = sequence.multiplier(units * sequence.tuning(alpha=ALPHA, planned=planned), ALPHA)
+    return _chance(row, exposure, float(stats.norm.cdf(row.distance / se - c)))
+
+
+def _of_plan(row: _Row, plan: VerdictPlan, course: Course, end: int) -> Chance:
+    last = course.until(end - row.matures_days)
+    looks = _looks(row, plan, course, end)
+    if not looks:
+        return _chance(row, last, 0.0)
+    risk = plan.risk if row.criterion.risk is None else row.criterion.risk
+    told = [row.telling(exposure) for _, exposure in looks]
+    bounds = boundaries([plan.spent("ship", day, risk) for day, _ in looks], told)
+    if row.share and _few(row, told[-1]):
+        return _chance(row, last, _chance_of_counts(row, [exposure for _, exposure in looks], bounds))
+    if row.variance == 0:
+        return _chance(row, last, float(row.distance >= 0))
+    return _chance(row, last, _chance_of_means(row, told, bounds))
+
+
+def _chance(row: _Row, exposure: Exposure, power: float) -> Chance:
+    return Chance(
+        metric=row.criterion.metric, units=int(row.units(exposure)), power=min(1.0, max(0.0, power))
+    )
+
+
+def _looks(row: _Row, plan: VerdictPlan, course: Course, end: int) -> list[tuple[int, Exposure]]:
+    """The looks that may ship up to the day `end`, with the users whose values are complete by then. Looks
+    under the gate, and those that tell nothing new, leave their risk to the next."""
+    found: list[tuple[int, Exposure]] = []
+    for day in plan.looks("ship"):
+        exposure = course.until(day - row.matures_days)
+        new = not found or row.telling(found[-1][1]) < _SAME * row.telling(exposure)
+        if day <= end and new and row.passes_gate(exposure):
+            found.append((day, exposure))
+    return found
+
+
+def _chance_of_means(row: _Row, told: Sequence[float], bounds: Sequence[float]) -> float:
+    shifted = [
+        _shifted(bound, row.distance / math.sqrt(row.variance / units), _shape(row, units))
+        for bound, units in zip(bounds, told, strict=True)
+    ]
+    return sum(crossings(shifted, told, 0.0))
+
+
+def _shifted(bound: float, drift: float, shape: Shape) -> float:
+    """The bound for a normal z without drift that is crossed as often as the skewed, studentised estimate
+    with this drift crosses `bound`.
+
+    To first order in the skewness κ, SE is estimated as SE·(1 + κY/2) where the estimate is off by SE·Y, and
+    Y itself is skewed (Cornish and Fisher). Without drift, this is Hall's transformation.
+    """
+    k, reach = shape.skewness, shape.reach(bound)
+    slope = 1 - k * reach / 2
+    if slope <= 0:
+        return math.inf
+    y = (reach - drift) / slope
+    return y - k * (y * y - 1) / 6
+
+
+def _shape(row: _Row, units: float) -> Shape:
+    """The skewness of the candidate's estimate, oriented so that higher is better."""
+    sign = 1 if row.criterion.acceptable.higher_is_better else -1
+    if row.share:
+        share = row.truth.value
+        single = (1 - 2 * share) / math.sqrt(share * (1 - share)) if 0 < share < 1 else 0.0
+    elif row.criterion.metric.startswith(("cost", "tokens")) and row.truth.value:
+        cv = row.truth.sd / abs(row.truth.value)
+        single = 3 * cv + cv**3  # of a log-normal value
+    else:
+        single = 0.0
+    spread = row.variance / row.truth.sd**2 if row.truth.sd else 1.0
+    return Shape(skewness=sign * single * math.sqrt(spread / units), units=units)
+
+
+def _few(row: _Row, units: float) -> bool:
+    rare = min(row.truth.value, 1 - row.truth.value)
+    return rare * units / row.sizes.variance(row.alike) < FEW
+
+
+def _chance_of_counts(row: _Row, looks: Sequence[Exposure], bounds: Sequence[float]) -> float:
+    """By Clopper and Pearson's ends, as few events are judged."""
+    bound = row.criterion.acceptable.at(row.truth.baseline)
+    value = row.truth.value
+    bad, limit = (1 - value, 1 - bound) if row.criterion.acceptable.higher_is_better else (value, bound)
+    if not 0 < limit < 1:
+        return float(row.distance >= 0)
+    counted = [
+        CountLook(trials=_effective(row, exposure), level=float(special.ndtr(-c)))
+        for exposure, c in zip(looks, bounds, strict=True)
+    ]
+    if bad <= 0.5:
+        return chance_of_fewer(counted, limit, bad)
+    return chance_of_more(counted, 1 - limit, 1 - bad)
+
+
+def _effective(row: _Row, exposure: Exposure) -> float:
+    """n_eff: the number of independent values that tell as much, with the phantom unit of *Few*."""
+    size = row.sizes.weighted
+    values = row.telling(exposure) * row.sizes.mean
+    events = values * min(row.truth.value, 1 - row.truth.value)
+    ordinary = 1 - row.alike + row.alike * size
+    return values / max(1.0, (events * ordinary + size**2) / (events + size))

@@ -10,23 +10,25 @@ from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, pr
 from canary.config import Config, ConfigError, load
 
 if TYPE_CHECKING:
-    from report.expected_power import Expected
+    from report.prospect import Prospect
+
+USUAL_REQUESTS = (1.0, 3.0, 8.0)
+"""Requests per user, for the JSON, if not given."""
 
 
 def check(
     config: ConfigFile = CONFIG,
     users: Annotated[
-        int, typer.Option("--users", min=1, help="Expected number of users, to estimate the chance to ship.")
-    ] = 20_000,
+        int | None,
+        typer.Option("--users", min=1, help="Users in the planned days, for the chance to ship: 20,000."),
+    ] = None,
     requests: Annotated[
         float | None,
-        typer.Option("--requests", min=1, max=1e6, help="Requests per user. Default: 1, 3 and 8."),
+        typer.Option("--requests", min=1, max=1e6, help="Requests per user, for the chance to ship: 3."),
     ] = None,
     output: Form = "text",
 ) -> None:
     """Check the configuration, and estimate how likely a good candidate is to ship."""
-    from report import expected_power
-
     try:
         read = load(config, os.environ)
     except ConfigError as problem:
@@ -34,28 +36,35 @@ def check(
     warnings = [*read.warnings, *(each.sentence for each in read.unpriced())]
     for warning in warnings:
         say(warning)
-    given = expected_power.REQUESTS if requests is None else (requests,)
-    power = {
-        name: expected_power.expected(each.judged, each.canary.steps[-1].share, users=users, requests=given)
-        for name, each in read.canaries.items()
-    }
-    document = _document(read, power, warnings)
+    prospects = _prospects(read, users, requests)
+    given = USUAL_REQUESTS if requests is None else (requests,)
+    document = _document(read, prospects, given, warnings)
     if output == "json":
         return print_json(document)
     for each in document["canaries"]:
         shares = " → ".join(f"{share * 100:.3g}%" for share in each["shares"])
         print_text(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}")
-    for found in power.values():
-        if found is not None:
-            print_text(expected_power.sentence(found))
+        if each["plan"] is not None:
+            print_text(each["plan"]["sentence"])
     print_text(f"{config}: fine")
     return None
 
 
+def _prospects(read: Config, users: int | None, requests: float | None) -> "Mapping[str, Prospect | None]":
+    """Each canary's prospect, on assumptions only: a check needs no records."""
+    from report.prospects import Wanted, prospect_of
+
+    wanted = Wanted(users=users, requests=requests)
+    return {name: prospect_of(each.judged, each.canary.steps, wanted) for name, each in read.canaries.items()}
+
+
 def _document(
-    read: Config, power: "Mapping[str, Expected | None]", warnings: Sequence[str]
+    read: Config,
+    prospects: "Mapping[str, Prospect | None]",
+    requests: Sequence[float],
+    warnings: Sequence[str],
 ) -> dict[str, Any]:
-    from report import expected_power
+    from report.prospect_text import brief_document, power_document
 
     return {
         "canaries": [
@@ -65,7 +74,8 @@ def _document(
                 "candidate": f"{each.canary.candidate.provider}/{each.canary.candidate.model}",
                 "shares": [step.share for step in each.canary.steps],
                 "rubric": [criterion.metric for criterion in each.judged.criteria],
-                "power": expected_power.document(found) if (found := power[each.canary.name]) else None,
+                "power": power_document(found, requests) if (found := prospects[each.canary.name]) else None,
+                "plan": brief_document(found) if found else None,
             }
             for each in read.canaries.values()
         ],

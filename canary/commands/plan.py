@@ -1,0 +1,149 @@
+"""`canary plan`: how likely a canary's rubric ships a good candidate, and what would raise that."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    ConfigFile,
+    DataFolder,
+    Form,
+    fail,
+    print_json,
+    print_text,
+    read_config,
+    say,
+)
+from canary.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from control.settings import CanarySettings
+    from report.judged_canary import JudgedCanary
+    from report.prospects import Wanted
+    from report.recorded import Recorded
+
+
+def plan(
+    name: Annotated[str | None, typer.Argument(help="The canary.")] = None,
+    rubric: Annotated[
+        Path | None, typer.Option("--rubric", help="Plan for the rubric in this file instead.")
+    ] = None,
+    users: Annotated[
+        int | None, typer.Option("--users", min=1, help="Users of both arms in the planned days.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, max=365, help="The planned days, instead of the config's.")
+    ] = None,
+    share: Annotated[
+        str | None, typer.Option("--share", help="The candidate's share, instead of the config's: 10%.")
+    ] = None,
+    requests: Annotated[
+        float | None, typer.Option("--requests", min=1, max=1e6, help="Requests per user.")
+    ] = None,
+    assume: Annotated[
+        list[str] | None,
+        typer.Option("--assume", help="Baselines, spreads, rated shares: csat.sd=1.1,escalated=4%."),
+    ] = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Say how likely a good candidate ships by the plan, and what would raise that chance.
+
+    Traffic that is recorded gives the users, baselines and rated shares; all else is assumed and said.
+    Needs no server and, for a rubric alone, no config.
+    """
+    from report.prospect_text import outlook, outlook_document, outlook_text
+    from report.prospects import USUAL_STEPS, prospect_of
+
+    read = read_config(config) if rubric is None or name is not None or config.exists() else None
+    known = _canary(read, name) if read is not None and (rubric is None or name is not None) else None
+    judged = _judged(read, known, rubric)
+    wanted = _wanted(judged, users, days, share, requests, assume or ())
+    seen = _recorded(read, data, known, judged) if read is not None and known is not None else None
+    steps = known.canary.steps if known is not None else USUAL_STEPS
+    found = prospect_of(judged, steps, wanted, seen)
+    if found is None:
+        why = "no rubric" if not judged.criteria else "no share between 0% and 100%"
+        fail(f"{judged.name} has {why}, so there is nothing to plan", code=2)
+    worked_out = outlook(found)
+    print_json(outlook_document(worked_out)) if output == "json" else print_text(outlook_text(worked_out))
+
+
+def _canary(read: Config, name: str | None) -> "CanarySettings":
+    """The canary of this name, or the only one. Exits 2 if there is none."""
+    known = read.canaries
+    if name is None and len(known) == 1:
+        return next(iter(known.values()))
+    if name is None or name not in known:
+        wrong = (
+            f"the config has no canary {name!r}; it has" if name is not None else "name a canary; there are"
+        )
+        fail(f"{wrong}: {', '.join(known) or 'none'}", code=2)
+    return known[name]
+
+
+def _judged(read: Config | None, known: "CanarySettings | None", rubric: Path | None) -> "JudgedCanary":
+    """The terms: the canary's, with the rubric of the file if one is given. Exits 2 if that is invalid."""
+    from canary.config.rubric_file import read_rubric
+    from records.metric import BUILT_IN
+    from report.prospects import of_rubric
+
+    if rubric is None and known is not None:
+        return known.judged
+    if rubric is None:
+        fail("name a canary, or a file with --rubric", code=2)
+    metrics = read.metrics if read is not None else BUILT_IN
+    try:
+        rows = read_rubric(rubric, os.environ, metrics)
+    except ConfigError as problem:
+        fail(str(problem), code=2)
+    return of_rubric(rows, rubric.stem, metrics, known.judged if known is not None else None)
+
+
+def _wanted(
+    judged: "JudgedCanary",
+    users: int | None,
+    days: int | None,
+    share: str | None,
+    requests: float | None,
+    assume: Sequence[str],
+) -> "Wanted":
+    """The options. Exits 2 for one that cannot be read, or too few days."""
+    from canary.config.quantity import parse_share
+    from report.assumed import parse_assumptions
+    from report.plan import first_day
+    from report.prospects import Wanted
+
+    least = first_day(judged.minimum_days, judged.matures_days)
+    if days is not None and days < least:
+        fail(f"--days {days}: no verdict to ship comes before day {least}; give at least {least}", code=2)
+    try:
+        return Wanted(
+            users=users,
+            days=days,
+            share=parse_share(share) if share is not None else None,
+            requests=requests,
+            assumptions=parse_assumptions(",".join(assume), judged.metrics),
+        )
+    except ValueError as problem:
+        fail(str(problem), code=2)
+
+
+def _recorded(read: Config, data: Path, known: "CanarySettings", judged: "JudgedCanary") -> "Recorded | None":
+    """What the store has of the canary's traffic; None, said on stderr, if it does not answer."""
+    from records.errors import StoreDown
+    from report.prospects import recorded_in
+
+    if read.store.startswith("sqlite:") and not data.is_dir():
+        return None
+    try:
+        return recorded_in(read.store, data, known.canary, judged)
+    except StoreDown as problem:
+        say(f"{problem}; planning without recorded traffic")
+        return None

@@ -1,0 +1,141 @@
+"""The assumptions behind a prospect, one by one, each with its value and where it comes from; and those that
+a person gives."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from records.metric import Metric
+from report.assumptions import Assumptions, asked_for, believed, is_share
+from report.metrics import known, quantile_level
+from report.prospect import Prospect, one_in, percent
+from report.rubric import Criterion
+from report.wording import Unit, amount, count, label, unit_of
+
+_FORM = (
+    "write METRIC=BASELINE, METRIC.sd=NUMBER, METRIC.rated=SHARE or METRIC.candidate=VALUE, "
+    "for example csat.sd=1.1,escalated=4%"
+)
+_GIVEN = re.compile(r"([a-z][a-z0-9_]*)(?:\.(sd|rated|candidate))?\s*=\s*\$?(-?\d+(?:\.\d+)?)\s*(%|ms|s)?")
+_SCALE = {"": 1.0, "%": 0.01, "ms": 0.001, "s": 1.0}
+
+Part = Literal["", "sd", "rated", "candidate"]
+
+
+class BadAssumption(ValueError):
+    """An assumption that cannot be read; the message says what would be right."""
+
+
+def parse_assumptions(text: str, metrics: Mapping[str, Metric]) -> Assumptions:
+    """Read assumptions such as `csat.sd=1.1,escalated=4%,csat.rated=25%`. Raises BadAssumption."""
+    found = Assumptions()
+    for piece in filter(None, (piece.strip() for piece in text.split(","))):
+        match = _GIVEN.fullmatch(piece)
+        if match is None:
+            raise BadAssumption(f"{piece!r} is not an assumption; {_FORM}")
+        metric, part, number, unit = match.groups()
+        if not known(metric, metrics):
+            raise BadAssumption(f"{piece!r}: there is no metric {metric!r}; {_FORM}")
+        found = _given(metric, part or "", float(number) * _SCALE[unit or ""], piece, metrics).over(found)
+    return found
+
+
+def _given(metric: str, part: str, value: float, piece: str, metrics: Mapping[str, Metric]) -> Assumptions:
+    share = part == "rated" or (part != "sd" and is_share(metric, metrics))
+    if (share and not 0 <= value <= 1) or (part == "rated" and value == 0):
+        raise BadAssumption(f"{piece!r} is a share and must lie between 0 % and 100 %")
+    if part == "sd" and value < 0:
+        raise BadAssumption(f"{piece!r}: a standard deviation is not below 0")
+    values = {metric: value}
+    sources = {f"{metric}.{part}" if part else metric: "given"}
+    match part:
+        case "sd":
+            return Assumptions(sds=values, sources=sources)
+        case "rated":
+            return Assumptions(responses=values, sources=sources)
+        case "candidate":
+            return Assumptions(values=values, sources=sources)
+    return Assumptions(baselines=values, sources=sources)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumption:
+    """One assumption: its name (`users`, `csat.sd`), value (shares as fractions), source and words."""
+
+    name: str
+    value: float
+    source: str
+    words: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.words} ({self.source})"
+
+
+def assumed(prospect: Prospect) -> list[Assumption]:
+    """Everything that the chances rest on."""
+    return [
+        *_of_traffic(prospect),
+        *(each for row in prospect.judged.criteria for each in _of_row(prospect, row)),
+    ]
+
+
+def _of_traffic(prospect: Prospect) -> Iterator[Assumption]:
+    expected = prospect.expected
+    yield Assumption(
+        name="users",
+        value=float(prospect.users),
+        source=expected.users_from,
+        words=f"{count(prospect.users, 'user')} in {prospect.days} days, evenly",
+    )
+    yield Assumption(
+        name="requests",
+        value=expected.requests,
+        source=expected.requests_from,
+        words=f"{expected.requests:.3g} requests a user, 1 + Poisson",
+    )
+    steps = " → ".join(percent(step.share) for step in prospect.steps)
+    yield Assumption(
+        name="share", value=prospect.share, source=prospect.shares_from, words=f"a share of {steps}"
+    )
+    alike = prospect.assumptions.alike
+    yield Assumption(
+        name="alike",
+        value=alike,
+        source="assumed",
+        words=f"{percent(alike)} of the variance of requests lies between users",
+    )
+
+
+def _of_row(prospect: Prospect, row: Criterion) -> Iterator[Assumption]:
+    assumptions, metrics = prospect.assumptions, prospect.judged.metrics
+    truth, name, unit = believed(row, assumptions, metrics), row.metric, _unit(row, metrics)
+
+    def one(part: Part, value: float, words: str, usual: str = "assumed") -> Assumption:
+        key = f"{name}.{part}" if part else name
+        source = assumptions.sources.get(key, usual)
+        return Assumption(name=key, value=value, source=source, words=f"{label(name)}: {words}")
+
+    if row.acceptable.relative or name in assumptions.baselines:
+        yield one("", truth.baseline, f"the baseline has {amount(truth.baseline, unit)}")
+    yield one(
+        "candidate",
+        truth.value,
+        f"the candidate truly has {amount(truth.value, unit)}",
+        "halfway between acceptable and ideal",
+    )
+    if not is_share(name, metrics):
+        yield one("sd", truth.sd, _spread(name, truth.sd, unit))
+    if asked_for(name, metrics) or name in assumptions.responses:
+        yield one("rated", truth.response, f"{one_in(truth.response)} has a value")
+
+
+def _spread(name: str, sd: float, unit: Unit) -> str:
+    if quantile_level(name) is not None:
+        return f"over n requests its standard error is {amount(sd, unit)} / √n"
+    return f"one value has a standard deviation of {amount(sd, unit)}"
+
+
+def _unit(row: Criterion, metrics: Mapping[str, Metric]) -> Unit:
+    return "share" if is_share(row.metric, metrics) else unit_of(row.metric, row.acceptable.text)

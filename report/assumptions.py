@@ -1,0 +1,154 @@
+"""What a plan takes to be true of users and models before a run has measured it, and from where."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from scipy import stats
+
+from records.metric import BUILT_IN, Metric
+from report.metrics import quantile_level, share
+from report.rubric import Bound, Criterion
+
+_BASELINES: Mapping[str, float] = {
+    "error_rate": 0.01,
+    "refused": 0.01,
+    "cut_off": 0.02,
+    "empty": 0.005,
+    "invalid_output": 0.02,
+    "answer_faults": 0.03,
+    "abandoned": 0.03,
+    "session_repeats": 0.1,
+    "escalated": 0.05,
+    "repeat_question": 0.1,
+    "churn": 0.03,
+    "conversion": 0.05,
+    "compliance_violation": 0.001,
+    "nps": 30.0,
+}
+_COMMON, _RARE = 0.8, 0.05
+"""A share of feedback without a baseline of its own: that a good thing, or a bad one, happened."""
+
+_NPS_SD = 78.0
+"""Of one answer in points: half of the users are promoters, a fifth detractors."""
+
+_MONEY_CV = 2.0
+"""Of an amount such as revenue, which is 0 for many users."""
+
+_ASKED_FOR = frozenset({"thumbs", "helped"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumptions:
+    """The assumptions about users, by metric where they differ.
+
+    `values` are the candidate's true values, by default halfway between acceptable and ideal. `baselines` are
+    the baseline's. `responses` is the share of exchanges with a value: by default `asked` for values that
+    users must be asked for (ratings, NPS, thumbs, "did this help?"), and 1 for values that the app knows.
+    `sds` is the standard deviation of one value. `alike` is the intraclass correlation: the share of the
+    variance between users. `cost_cv` is the coefficient of variation of a request's cost (for `cost_total`, a
+    user's). `log_latency_sd` is the standard deviation of the log latency. `sources` says where a value comes
+    from, by its name (`csat`, `csat.sd`, `csat.rated`, `csat.candidate`); without an entry it is assumed.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    responses: Mapping[str, float] = field(default_factory=dict)
+    sds: Mapping[str, float] = field(default_factory=dict)
+    alike: float = 0.4
+    asked: float = 0.125
+    cost_cv: float = 1.0
+    log_latency_sd: float = 0.6
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def over(self, other: "Assumptions") -> "Assumptions":
+        """These assumptions where they say something, else those of `other`."""
+        return Assumptions(
+            values={**other.values, **self.values},
+            baselines={**other.baselines, **self.baselines},
+            responses={**other.responses, **self.responses},
+            sds={**other.sds, **self.sds},
+            alike=self.alike,
+            asked=self.asked,
+            cost_cv=self.cost_cv,
+            log_latency_sd=self.log_latency_sd,
+            sources={**other.sources, **self.sources},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Believed:
+    """What is taken to be true of one row's metric.
+
+    `value` is the candidate's, `baseline` the baseline's. `response` is the share of exchanges with a value.
+    `sd` is the standard deviation of one value of the candidate (for a quantile: that of n exchanges'
+    quantile, times √n).
+    """
+
+    baseline: float
+    value: float
+    response: float
+    sd: float
+
+
+def believed(criterion: Criterion, assumptions: Assumptions, metrics: Mapping[str, Metric]) -> Believed:
+    """The assumptions for one row."""
+    name = criterion.metric
+    baseline = _baseline(name, assumptions, metrics)
+    value = assumptions.values.get(name, halfway(criterion.acceptable, criterion.ideal, baseline))
+    usual = assumptions.asked if asked_for(name, metrics) else 1.0
+    return Believed(
+        baseline=baseline,
+        value=value,
+        response=assumptions.responses.get(name, usual),
+        sd=_sd(name, value, assumptions, metrics),
+    )
+
+
+def halfway(acceptable: Bound, ideal: Bound, baseline: float) -> float:
+    """The value in the middle of both bounds, in the metric's unit."""
+    return (acceptable.at(baseline) + ideal.at(baseline)) / 2
+
+
+def asked_for(name: str, metrics: Mapping[str, Metric]) -> bool:
+    """True for a metric whose value a user must be asked for."""
+    metric = metrics.get(name)
+    return metric is not None and (metric.kind in ("rating", "nps") or name in _ASKED_FOR)
+
+
+def is_share(name: str, metrics: Mapping[str, Metric]) -> bool:
+    """True for a metric whose single values are 0 or 1."""
+    metric = metrics.get(name)
+    return metric.kind == "bool" if metric is not None else share(name)
+
+
+def _baseline(name: str, assumptions: Assumptions, metrics: Mapping[str, Metric]) -> float:
+    if name in assumptions.baselines:
+        return assumptions.baselines[name]
+    metric = metrics.get(name, BUILT_IN.get(name))
+    if name in _BASELINES or metric is None:
+        return _BASELINES.get(name, 1.0)
+    if metric.kind == "bool":
+        return _COMMON if metric.higher_is_better else _RARE
+    if metric.kind == "rating" and metric.low is not None and metric.high is not None:
+        return metric.low + 0.75 * (metric.high - metric.low)
+    return 1.0
+
+
+def _sd(name: str, value: float, assumptions: Assumptions, metrics: Mapping[str, Metric]) -> float:
+    if name in assumptions.sds:
+        return assumptions.sds[name]
+    level = quantile_level(name)
+    if level is not None:
+        density = float(stats.norm.pdf(stats.norm.ppf(level)))
+        return value * assumptions.log_latency_sd * math.sqrt(level * (1 - level)) / density
+    if is_share(name, metrics):
+        return math.sqrt(max(0.0, value * (1 - value)))
+    metric = metrics.get(name)
+    if metric is None or metric.kind in ("amount", "count"):
+        return abs(value) * (
+            _MONEY_CV if metric is not None and metric.kind == "amount" else assumptions.cost_cv
+        )
+    if metric.kind == "nps" or metric.low is None or metric.high is None:
+        return _NPS_SD
+    return (metric.high - metric.low) / 4

@@ -1,0 +1,168 @@
+"""A prospect for people: one sentence, and the whole plan as text; for programs: its document."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from report.assumed import Assumption, assumed
+from report.power import Power
+from report.prospect import (
+    Lever,
+    LookBoundary,
+    PlannedChance,
+    Prospect,
+    levers,
+    look_boundaries,
+    percent,
+    table,
+)
+from report.wording import count, label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """A prospect's chances, worked out: of the rubric, its rows, the table, the levers, the boundaries."""
+
+    prospect: Prospect
+    power: Power
+    table: Sequence[PlannedChance]
+    levers: Sequence[Lever]
+    boundaries: Sequence[LookBoundary]
+    assumptions: Sequence[Assumption]
+
+
+def outlook(prospect: Prospect) -> Outlook:
+    """Work out the chances."""
+    power = prospect.power()
+    return Outlook(
+        prospect=prospect,
+        power=power,
+        table=table(prospect),
+        levers=levers(prospect, power),
+        boundaries=look_boundaries(prospect),
+        assumptions=assumed(prospect),
+    )
+
+
+def outlook_document(found: Outlook) -> dict[str, object]:
+    """JSON types only; chances and shares as fractions."""
+    return {
+        "ship": round(found.power.ship, 4),
+        "rows": _row_documents(found.power),
+        "table": [
+            {"days": cell.days, "share": cell.share, "ship": round(cell.ship, 4)} for cell in found.table
+        ],
+        "levers": [{"change": lever.change, "ship": round(lever.ship, 4)} for lever in found.levers],
+        "boundaries": [{"day": look.day, "boundary": round(look.boundary, 4)} for look in found.boundaries],
+        "assumptions": [
+            {"name": each.name, "value": each.value, "source": each.source, "sentence": each.sentence}
+            for each in found.assumptions
+        ],
+    }
+
+
+def brief_document(prospect: Prospect) -> dict[str, object]:
+    """The line and its figures as JSON types."""
+    power = prospect.power()
+    best = _headline(levers(prospect, power))
+    return {
+        "ship": round(power.ship, 4),
+        "rows": _row_documents(power),
+        "days": prospect.days,
+        "sentence": _line(prospect, power, best),
+    }
+
+
+def power_document(prospect: Prospect, requests: Sequence[float]) -> dict[str, object]:
+    """The chances by requests per user, as JSON types."""
+    expected = ((each, replace(prospect.expected, requests=each)) for each in requests)
+    found = [(each, replace(prospect, expected=changed).power()) for each, changed in expected]
+    return {
+        "users": prospect.users,
+        "share": prospect.share,
+        "at": [
+            {
+                "requests_per_user": each,
+                "ship": round(power.ship, 3),
+                "criteria": {row.metric: round(row.power, 3) for row in power.criteria},
+            }
+            for each, power in found
+        ],
+    }
+
+
+def _row_documents(power: Power) -> list[dict[str, object]]:
+    return [{"metric": row.metric, "ship": round(row.power, 4)} for row in power.criteria]
+
+
+def _headline(found: Sequence[Lever]) -> Lever | None:
+    """The best lever that keeps the rubric as it is."""
+    return next((lever for lever in found if not lever.loosens), None)
+
+
+def prospect_line(prospect: Prospect) -> str:
+    """The chance to ship in one line, with the weakest row and the best lever."""
+    power = prospect.power()
+    return _line(prospect, power, _headline(levers(prospect, power)))
+
+
+def outlook_text(found: Outlook) -> str:
+    """The whole plan for a terminal."""
+    blocks = [
+        _line(found.prospect, found.power, _headline(found.levers)),
+        _table(found.table),
+        _rows(found.power),
+        _levers(found.levers),
+        "\n".join(["What this rests on:", *(f"  {each.sentence}" for each in found.assumptions)]),
+    ]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _line(prospect: Prospect, power: Power, best: Lever | None) -> str:
+    expected = prospect.expected
+    truth = "with the given values" if prospect.assumptions.values else "halfway between acceptable and ideal"
+    seen = "" if expected.users_from == "assumed" else f" ({expected.users_from})"
+    line = (
+        f"{prospect.judged.name}: a candidate {truth} ships with a chance of {_chance(power.ship)} in "
+        f"{count(prospect.days, 'day')} at a share of {percent(prospect.share)}, with "
+        f"{count(prospect.users, 'user')}{seen} of {expected.requests:.3g} requests each."
+    )
+    weakest = power.weakest
+    if weakest.power < 0.995:
+        line += f" The weakest row is {weakest.metric} ({_chance(weakest.power)})"
+        line += f"; {best.change}: {_chance(best.ship)}." if best is not None else "."
+    if not prospect.judged.planned_days:
+        line += " Without `planned_days` the confidence sequence decides."
+    return line
+
+
+def _chance(chance: float) -> str:
+    return f"{chance * 100:.0f} %"
+
+
+def _table(cells: Sequence[PlannedChance]) -> str:
+    shares = list(dict.fromkeys(cell.share for cell in cells))
+    found = {(cell.days, cell.share): cell.ship for cell in cells}
+    lines = ["Chance to ship, by planned days and share, in %:"]
+    lines.append("  days" + "".join(f"{percent(share):>7}" for share in shares))
+    for days in dict.fromkeys(cell.days for cell in cells):
+        lines.append(f"  {days:4}" + "".join(f"{found[days, share] * 100:7.0f}" for share in shares))
+    return "\n".join(lines)
+
+
+def _rows(power: Power) -> str:
+    width = max(len(row.metric) for row in power.criteria)
+    weakest = power.weakest
+    lines = ["Each row's chance to pass:"]
+    for row in power.criteria:
+        mark = f"  weakest: {label(row.metric)}" if row is weakest and row.power < 0.995 else ""
+        users = count(row.units, "candidate user")
+        lines.append(f"  {row.metric:{width}}  {_chance(row.power):>5}  {users} with a value{mark}")
+    return "\n".join(lines)
+
+
+def _levers(found: Sequence[Lever]) -> str:
+    if not found:
+        return ""
+    return "\n".join(
+        ["What would help:", *(f"  {_chance(lever.ship):>5}  {lever.change}" for lever in found)]
+    )

@@ -1,0 +1,94 @@
+"""Puts a canary's prospect together: what a person gives, else what was recorded, else what is usual."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from records.metric import Metric
+from records.store import Store
+from report.assumptions import Assumptions
+from report.judged_canary import JudgedCanary
+from report.plan import default_days
+from report.prospect import REQUESTS, SHARE, USERS, Expectation, Prospect, usual_days
+from report.recorded import Recorded, recorded
+from report.rubric import Criterion
+from routing.canary import Canary, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a person gives. `users` are those of both arms in the planned days."""
+
+    users: int | None = None
+    days: int | None = None
+    share: float | None = None
+    requests: float | None = None
+    assumptions: Assumptions = field(default_factory=Assumptions)
+
+
+def prospect_of(
+    judged: JudgedCanary, steps: Sequence[Step], wanted: Wanted, seen: Recorded | None = None
+) -> Prospect | None:
+    """None for a canary without a rubric, or without a share at which both arms have users."""
+    given = (Step(share=wanted.share),) if wanted.share is not None else tuple(steps)
+    if not judged.criteria or not any(0 < step.share < 1 for step in given):
+        return None
+    days = usual_days(judged) if wanted.days is None else wanted.days
+    if wanted.days is not None and not judged.planned_days:
+        judged = replace(judged, planned_days=days)
+    return Prospect(
+        judged=judged,
+        days=days,
+        steps=given,
+        expected=_expected(wanted, seen, usual_days(judged) if wanted.users is None else days),
+        assumptions=wanted.assumptions if seen is None else wanted.assumptions.over(seen.assumptions),
+        shares_from="from the config" if wanted.share is None else "given",
+    )
+
+
+def of_rubric(
+    criteria: Sequence[Criterion],
+    name: str,
+    metrics: Mapping[str, Metric],
+    judged: JudgedCanary | None = None,
+) -> JudgedCanary:
+    """A canary's terms with another rubric; without a canary, the usual terms."""
+    if judged is not None:
+        return replace(judged, criteria=criteria)
+    found = JudgedCanary(name=name, criteria=criteria, metrics=metrics)
+    return replace(found, planned_days=default_days(found.minimum_days, found.matures_days))
+
+
+USUAL_STEPS = (Step(share=SHARE),)
+"""The share of a rubric that no canary has."""
+
+
+def recorded_in(store: str, data: Path, canary: Canary, judged: JudgedCanary) -> Recorded | None:
+    """What the store at this URL, relative to `data`, has of the canary's traffic. May raise StoreDown."""
+    with closing(Store.open(store, data)) as opened:
+        return recorded_of(opened, canary, judged)
+
+
+def recorded_of(store: Store, canary: Canary, judged: JudgedCanary) -> Recorded | None:
+    """What an open store has of the canary's traffic. May raise StoreDown."""
+    with store.reading() as connection:
+        return recorded(connection, canary, judged, now=time.time())
+
+
+def _expected(wanted: Wanted, seen: Recorded | None, days: int) -> Expectation:
+    users, users_from = wanted.users, "given"
+    per_day = users / days if users is not None else None
+    if per_day is None and seen is not None:
+        per_day, users_from = seen.users_per_day, seen.over
+    if per_day is None:
+        per_day, users_from = USERS / days, "assumed"
+    requests, requests_from = wanted.requests, "given"
+    if requests is None and seen is not None:
+        requests, requests_from = seen.requests, seen.over
+    if requests is None:
+        requests, requests_from = REQUESTS, "assumed"
+    return Expectation(
+        users_per_day=per_day, requests=requests, users_from=users_from, requests_from=requests_from
+    )

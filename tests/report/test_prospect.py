@@ -1,0 +1,208 @@
+"""A canary's prospect: the table, the levers, the boundaries, and every assumption with its source."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from records.metric import BUILT_IN
+from report.assumed import BadAssumption, assumed, parse_assumptions
+from report.assumptions import Assumptions, believed
+from report.judged_canary import JudgedCanary
+from report.prospect import Prospect, levers, look_boundaries, one_in, table
+from report.prospect_text import outlook, outlook_document, outlook_text, prospect_line
+from report.prospects import USUAL_STEPS, Wanted, prospect_of
+from report.recorded import Recorded
+from report.rubric import Criterion, parse_bound
+from routing.canary import Step
+
+
+def _row(metric: str, acceptable: str, ideal: str) -> Criterion:
+    return Criterion(
+        metric=metric, acceptable=parse_bound(acceptable), ideal=parse_bound(ideal), weight=1, question="?"
+    )
+
+
+README = JudgedCanary(
+    name="support-nov",
+    criteria=(_row("error_rate", "< 5%", "< 1%"), _row("csat", ">= baseline - 5%", ">= baseline + 0%")),
+    planned_days=14,
+)
+
+
+def _prospect(
+    judged: JudgedCanary = README, wanted: Wanted | None = None, seen: Recorded | None = None
+) -> Prospect:
+    found = prospect_of(judged, USUAL_STEPS, wanted or Wanted(), seen)
+    assert found is not None
+    return found
+
+
+def _of(prospect: Prospect) -> dict[str, tuple[float, str]]:
+    return {each.name: (each.value, each.source) for each in assumed(prospect)}
+
+
+def test_the_table_has_the_usual_days_and_shares() -> None:
+    found = {(cell.days, cell.share): round(cell.ship * 100) for cell in table(_prospect())}
+    assert [found[14, share] for share in (0.02, 0.05, 0.1, 0.2, 0.5)] == [19, 51, 76, 94, 99]
+    assert [found[days, 0.05] for days in (7, 14, 28)] == [27, 51, 78]
+    assert len(found) == 15
+
+
+def test_own_days_have_a_row_of_their_own() -> None:
+    cells = table(_prospect(wanted=Wanted(days=21)))
+    assert sorted({cell.days for cell in cells}) == [7, 14, 21, 28]
+
+
+def test_the_levers_say_what_each_would_give() -> None:
+    prospect = _prospect()
+    found = {lever.change: round(lever.ship * 100) for lever in levers(prospect, prospect.power())}
+    assert found == {
+        "csat >= baseline - 7.5% instead of >= baseline - 5%": 81,
+        "a share of 10 % instead of 5 %": 76,
+        "one in four rated instead of one in eight": 72,
+        "the extension, to day 28": 67,
+        "21 planned days instead of 14": 67,
+    }
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+def test_the_line_names_a_lever_that_keeps_the_rubric() -> None:
+    line = prospect_line(_prospect())
+    assert line == (
+        "support-nov: a candidate halfway between acceptable and ideal ships with a chance of 51 % in "
+        "14 days at a share of 5 %, with 20,000 users of 3 requests each. The weakest row is csat (52 %); "
+        "a share of 10 % instead of 5 %: 76 %."
+    )
+    assert "weakest" not in prospect_line(_prospect(wanted=Wanted(users=2_000_000)))
+
+
+@pytest.mark.parametrize(
+    ("acceptable", "ideal", "wider"),
+    [
+        ("< 2s", "< 1s", "< 2.5s"),
+        ("< 200ms", "< 100ms", "< 250ms"),
+        (">= 85%", ">= 90%", ">= 82.5%"),
+        ("<= 1.2x baseline", "<= 1x baseline", "<= 1.3x baseline"),
+        (">= baseline - 2pp", ">= baseline", ">= baseline - 3pp"),
+        (">= baseline - 0.1", ">= baseline", ">= baseline - 0.15"),
+    ],
+)
+def test_a_wider_bound_is_spelled_as_the_rubric_spells_it(acceptable: str, ideal: str, wider: str) -> None:
+    judged = replace(README, criteria=(_row("csat", acceptable, ideal),))
+    distance = abs(parse_bound(acceptable).at(4) - parse_bound(ideal).at(4)) / 2
+    prospect = _prospect(judged, Wanted(assumptions=Assumptions(sds={"csat": 12 * distance})))
+    changes = [lever.change for lever in levers(prospect, prospect.power()) if lever.loosens]
+    assert changes == [f"csat {wider} instead of {acceptable}"]
+    assert parse_bound(wider)
+
+
+def test_the_boundaries_are_those_of_the_plan() -> None:
+    found = {look.day: round(look.boundary, 4) for look in look_boundaries(_prospect())}
+    assert found[7] == 2.5514
+    assert (found[13], found[14], found[21], found[28]) == (1.9469, 1.8011, 2.3233, 2.3880)
+
+
+def test_without_a_plan_the_sequence_is_told() -> None:
+    prospect = _prospect(replace(README, planned_days=0, minimum_days=0))
+    assert look_boundaries(prospect) == []
+    assert prospect.power().ship < _prospect().power().ship
+    assert "the confidence sequence decides" in prospect_line(prospect)
+    assert not any("extension" in lever.change for lever in levers(prospect, prospect.power()))
+
+
+def test_every_assumption_is_named_with_its_source() -> None:
+    halfway = "halfway between acceptable and ideal"
+    assert _of(_prospect()) == {
+        "users": (20_000, "assumed"),
+        "requests": (3, "assumed"),
+        "share": (0.05, "from the config"),
+        "alike": (0.4, "assumed"),
+        "error_rate.candidate": (pytest.approx(0.03), halfway),
+        "csat": (4.0, "assumed"),
+        "csat.candidate": (pytest.approx(3.9), halfway),
+        "csat.sd": (1.0, "assumed"),
+        "csat.rated": (0.125, "assumed"),
+    }
+
+
+def test_what_is_recorded_replaces_what_is_assumed_and_what_is_given_replaces_both() -> None:
+    over = "measured over 812 users in 9 days"
+    seen = Recorded(
+        over=over,
+        users_per_day=1000,
+        requests=2,
+        assumptions=Assumptions(
+            baselines={"csat": 4.2},
+            responses={"csat": 0.1},
+            sds={"csat": 1.3},
+            sources={"csat": over, "csat.rated": over, "csat.sd": over},
+        ),
+    )
+    given = parse_assumptions("csat.sd=1.1, csat.candidate=4.3", BUILT_IN)
+    found = _of(_prospect(wanted=Wanted(share=0.1, requests=5, assumptions=given), seen=seen))
+    assert found["users"] == (14_000, over)
+    assert found["requests"] == (5, "given")
+    assert found["share"] == (0.1, "given")
+    assert found["csat"] == (4.2, over)
+    assert found["csat.rated"] == (0.1, over)
+    assert found["csat.sd"] == (1.1, "given")
+    assert found["csat.candidate"] == (4.3, "given")
+
+
+@pytest.mark.parametrize(
+    ("metric", "baseline"),
+    [
+        ("escalated", 0.05), ("thumbs", 0.8), ("churn", 0.03), ("conversion", 0.05),
+        ("compliance_violation", 0.001), ("error_rate", 0.01), ("csat", 4.0),
+    ],
+)  # fmt: skip
+def test_each_metric_has_a_baseline_of_its_own(metric: str, baseline: float) -> None:
+    row = _row(metric, "<= baseline + 1%", "<= baseline")
+    assert believed(row, Assumptions(), BUILT_IN).baseline == pytest.approx(baseline)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("csat", "is not an assumption"),
+        ("csat=high", "is not an assumption"),
+        ("happy=4", "no metric 'happy'"),
+        ("escalated=4", "between 0 % and 100 %"),
+        ("csat.rated=0%", "between 0 % and 100 %"),
+        ("csat.sd=-1", "not below 0"),
+    ],
+)
+def test_an_assumption_that_cannot_be_meant_is_refused(text: str, said: str) -> None:
+    with pytest.raises(BadAssumption, match=said):
+        parse_assumptions(text, BUILT_IN)
+
+
+def test_assumptions_take_the_units_of_bounds() -> None:
+    found = parse_assumptions(
+        "escalated=4%,latency_p95=800ms,cost_per_request=$0.02,csat.rated=25%", BUILT_IN
+    )
+    assert found.baselines == {"escalated": 0.04, "latency_p95": 0.8, "cost_per_request": 0.02}
+    assert found.responses == {"csat": 0.25}
+
+
+def test_rates_in_words() -> None:
+    assert [one_in(rate) for rate in (1, 0.5, 0.125, 1 / 30, 0.7)] == [
+        "every request", "one in two", "one in eight", "one in 30", "70 % of requests",
+    ]  # fmt: skip
+
+
+def test_there_is_nothing_to_plan_without_a_rubric_or_two_arms() -> None:
+    assert prospect_of(replace(README, criteria=()), USUAL_STEPS, Wanted()) is None
+    assert prospect_of(README, (Step(share=1.0),), Wanted()) is None
+
+
+def test_the_document_and_the_text_hold_the_same() -> None:
+    found = outlook(_prospect())
+    document = json.loads(json.dumps(outlook_document(found)))
+    assert set(document) == {"ship", "rows", "table", "levers", "boundaries", "assumptions"}
+    assert [row["metric"] for row in document["rows"]] == ["error_rate", "csat"]
+    text = outlook_text(found)
+    for each in document["assumptions"]:
+        assert f"  {each['sentence']}\n" in f"{text}\n"
+    assert all(lever["change"] in text for lever in document["levers"])
