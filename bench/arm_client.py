@@ -33,8 +33,9 @@ _USER_AGENT = b"canary-preflight"
 class ArmReply:
     """What came to one request. `operation` is its path, for Gemini the method.
 
-    `unsent`: there was no credential for it. `status` is None without an answer. `message` holds the provider's words, or what broke; "" when the
-    request was `taken`. `said` is the refusal's body, `sent` the request's body as the provider got it.
+    `unsent`: there was no credential for it. `status` is None without an answer. `message` holds the
+    provider's words, or what broke; "" when the request was `taken`. `said` is the refusal's body, `sent` the
+    request's body as the provider got it.
     """
 
     operation: str
