@@ -15,8 +15,8 @@ GATE = 100
 """No interval before so many candidate units have a value: earlier looks gave 9 to 18 % false alarms."""
 
 FEW = 20
-"""With fewer candidate units than this above the lowest value, or below the highest (with the event, or
-without it), the normal approximation is not used."""
+"""With fewer candidate units than this above the lowest value, below the highest (with the event, or without
+it), or away from the value that most have, the normal approximation is not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +33,14 @@ class ArmSums:
 
     @property
     def few(self) -> bool:
-        """True for a bounded metric without enough units on either side for a normal approximation."""
+        """True for a bounded metric with too few units that differ for a normal approximation."""
         bounds = self.observed.bounds
         if bounds is None:
             return False
         means = unit_means(self.sums, candidate=True)
-        return min(int(np.sum(means > bounds[0])), int(np.sum(means < bounds[1]))) < FEW
+        # A value that most units have is their median.
+        differing = (means > bounds[0], means < bounds[1], means != np.median(means))
+        return min(int(np.sum(units)) for units in differing) < FEW
 
     def arms(self) -> Arms:
         """Both arms, adjusted by the units' values before the canary if these are known (CUPED)."""

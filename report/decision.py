@@ -30,7 +30,7 @@ HONEST_DAYS = 7
 class Findings:
     """The basis of a verdict. `days_elapsed` counts from the candidate's first exposure. `unreached` says how
     many of the candidate's exchanges did not reach it though it is not to blame ("": hardly any). `caveats`
-    are sentences on the data."""
+    and `notes` are sentences on the data; notes do not affect the verdict."""
 
     canary: JudgedCanary
     judged: tuple[Judged, ...]
@@ -44,6 +44,7 @@ class Findings:
     unreached: str = ""
     too_many_unreached: bool = False
     caveats: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def decide(findings: Findings) -> tuple[Verdict, tuple[str, ...]]:

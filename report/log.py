@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,6 +25,10 @@ OPTIONAL = (
     *("latency_s", "ttft_s", "cost_usd", "tokens", "error_type", "category", "phase"),
     *("finish", "faults", "output_check"),
 )
+DAY_S = 86400.0
+_LAST_SECOND = 1e11
+"""The year 5138; a larger time is in milliseconds."""
+
 COLUMNS = f"{', '.join(REQUIRED)}, {', '.join(OPTIONAL)}, tag_NAME, metric_NAME and pre_NAME"
 
 _ERROR_NAMES: tuple[ErrorType, ...] = get_args(ErrorType)
@@ -34,14 +39,14 @@ _FINISHES: dict[str, str] = {name: name for name in get_args(Finish)}
 _CHECKS: dict[str, str] = {name: name for name in get_args(OutputCheck) if name}
 
 
-def from_csv(path: Path, metrics: Mapping[str, Metric] = BUILT_IN) -> Sample:
+def from_csv(path: Path, metrics: Mapping[str, Metric] = BUILT_IN, *, now: float = math.inf) -> Sample:
     """Read a log with one exchange per line and a header of `COLUMNS`. An empty cell is a missing value.
 
-    `at` is RFC 3339 or UTC seconds. `arm` is baseline or candidate. `error_type` is one of the documented
-    types, empty for a good exchange. `finish`, `faults` and `output_check` are as in an export; without the
-    first two nothing is known of answers. `phase` counts changes of the share. `pre_NAME` is the unit's value
-    of a metric before the canary, the mean of its cells. `metrics` bound the values of `metric_*` cells.
-    Raises BadSample, OSError.
+    `at` is RFC 3339 or UTC seconds, at most a day after `now`, UTC seconds. `arm` is baseline or candidate.
+    `error_type` is one of the documented types, empty for a good exchange; a time of 0 beside one is missing.
+    `finish`, `faults` and `output_check` are as in an export; without the first two nothing is known of
+    answers. `phase` counts changes of the share. `pre_NAME` is the unit's value of a metric before the
+    canary, the mean of its cells. `metrics` bound the values of `metric_*` cells. Raises BadSample, OSError.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -51,7 +56,7 @@ def from_csv(path: Path, metrics: Mapping[str, Metric] = BUILT_IN) -> Sample:
             body = _body(path.name, header, rows)
     except (csv.Error, UnicodeDecodeError) as exc:
         raise BadSample(f"{path.name} is not a CSV file in UTF-8: {exc}") from exc
-    return _build(_Table(path.name, header, body), metrics)
+    return _build(_Table(path.name, header, body), metrics, now)
 
 
 def _check_header(file: str, header: Sequence[str]) -> None:
@@ -119,8 +124,9 @@ class _Table:
         raise BadSample(f"{self.name} line {self.lines[row]}, column {column!r}: {what}")
 
 
-def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
+def _build(table: _Table, metrics: Mapping[str, Metric], now: float) -> Sample:
     at = _required(table, "at", _time, "a time, for example 2026-11-24T10:00:00Z, or UTC seconds")
+    _check_times(table, at, now)
     arms = _required(table, "arm", _arm, "'baseline' or 'candidate'")
     names = table.text("unit")
     for row, name in enumerate(names):
@@ -142,8 +148,8 @@ def _build(table: _Table, metrics: Mapping[str, Metric]) -> Sample:
         ],
         failed=np.array([blames_arm(error) for error in errors], dtype=np.bool_)[order],
         aborted=np.array([error == "aborted" for error in errors], dtype=np.bool_)[order],
-        latency_s=table.read("latency_s", _amount, "seconds, from 0")[order],
-        ttft_s=table.read("ttft_s", _amount, "seconds, from 0")[order],
+        latency_s=_duration(table, "latency_s", errors)[order],
+        ttft_s=_duration(table, "ttft_s", errors)[order],
         cost_usd=table.read("cost_usd", _amount, "dollars, from 0")[order],
         tokens=table.read("tokens", _amount, "tokens, from 0")[order],
         category=_labels(table, "category", order),
@@ -177,6 +183,23 @@ def _required(table: _Table, column: str, parse: Callable[[str], float], right: 
     for row in np.flatnonzero(np.isnan(values))[:1]:
         table.refuse(int(row), column, "", right)
     return values
+
+
+def _check_times(table: _Table, at: Floats, now: float) -> None:
+    """Refuse the first time that is in milliseconds, or more than a day after `now`."""
+    last = min(now + DAY_S, _LAST_SECOND)
+    for row in np.flatnonzero(at > last)[:1].tolist():
+        cell, seconds = table.text("at")[row], at[row] / 1000
+        if at[row] > _LAST_SECOND and seconds <= last:
+            table.refuse(row, "at", cell, f"UTC seconds but milliseconds; write {seconds:.3f}")
+        table.refuse(row, "at", cell, "in the past: it is more than a day from now; write when it happened")
+
+
+def _duration(table: _Table, column: str, errors: Sequence[ErrorType | None]) -> Floats:
+    """The column's seconds. Load testers write 0 for a request that failed: that is missing, not fast."""
+    seconds = table.read(column, _amount, "seconds, from 0")
+    failed = np.array([error is not None for error in errors], dtype=np.bool_)
+    return np.where(failed & (seconds == 0), np.nan, seconds)
 
 
 def _ratings(

@@ -55,6 +55,7 @@ class Observations:
     ratio. `bounds`: no value lies outside. `per_unit`: a unit's total is one value. `feedback`: not every
     unit gives a value; `exposed` (units,) marks the units that could. `before` (units,) is each unit's value
     before the canary, if known. `abandoned`: the values lack these shares of the arms' exchanges.
+    `capped_at`: larger values were cut to this one.
     """
 
     row: Ints
@@ -69,6 +70,7 @@ class Observations:
     feedback: bool = False
     before: Floats | None = None
     abandoned: MissingShare | None = None
+    capped_at: float | None = None
 
     def only(self, rows: Bools) -> "Observations":
         """The values of the rows marked in `rows`, (n,)."""
@@ -177,30 +179,30 @@ def _feedback(sample: Sample, metric: Metric, now: float) -> Observations:
     valid = matured[unit] & (ratings.at <= now)
     if metric.matures_after_s > 0:
         valid &= ratings.at <= first[unit] + metric.matures_after_s
-    row = ratings.row[valid]
+    row, value = ratings.row[valid], ratings.value[valid]
+    cap = _cap(sample, metric, ratings, now)
     return Observations(
         row=row,
-        total=_points(metric, _capped(sample, metric, ratings, now)[valid]),
+        total=_points(metric, np.minimum(value, cap)),
         count=np.ones(len(row)),
         exposed=matured,
         bounds=_bounds(metric),
         feedback=True,
+        capped_at=cap if (value > cap).any() else None,
     )
 
 
-def _capped(sample: Sample, metric: Metric, ratings: Ratings, now: float) -> Floats:
-    """Amounts of money, capped at the baseline's p99.9, so that one purchase cannot decide.
+def _cap(sample: Sample, metric: Metric, ratings: Ratings, now: float) -> float:
+    """The largest amount of money that counts, the baseline's p99.9, so that one purchase cannot decide.
 
-    The cap comes from the baseline's first 10,000 values and is fixed from then on. Below 1,000 values there
-    is no cap.
+    The cap comes from the baseline's first 10,000 values and is fixed from then on. Below 1,000 values, and
+    for other kinds of metrics, there is no cap: infinity.
     """
     if metric.kind != "amount":
-        return ratings.value
+        return np.inf
     theirs = np.flatnonzero(~sample.candidate[ratings.row] & (ratings.at <= now))
     first = theirs[np.argsort(ratings.at[theirs], kind="stable")][:_FROZEN_BY]
-    if len(first) < _CAPPED_FROM:
-        return ratings.value
-    return np.minimum(ratings.value, quantile(ratings.value[first], 0.999))
+    return quantile(ratings.value[first], 0.999) if len(first) >= _CAPPED_FROM else np.inf
 
 
 def _bounds(metric: Metric) -> tuple[float, float] | None:

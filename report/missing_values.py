@@ -1,4 +1,4 @@
-"""Says where one arm's values are missing more often than the other's, and what that may hide."""
+"""Says where one arm's values are missing more often than the other's, and where values were cut."""
 
 from collections.abc import Sequence
 
@@ -54,4 +54,15 @@ def unequal_abandonment(sample: Sample, criteria: Sequence[Criterion]) -> str | 
     return (
         f"Callers abandoned {ours} of the candidate's requests and {theirs} of the baseline's "
         f"(p = {lost.p_value:.2g}).{spans if lacking else ''}"
+    )
+
+
+def capped(observed: Observations, criterion: Criterion) -> str | None:
+    """The note for amounts that were cut; None if none was."""
+    if observed.capped_at is None:
+        return None
+    cap = amount(observed.capped_at, unit_of(criterion.metric, criterion.acceptable.text))
+    return (
+        f"{title(criterion.metric)}: values are capped at the baseline's 99.9th percentile, {cap}, so the "
+        "means shown are those of the capped values."
     )

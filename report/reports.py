@@ -109,7 +109,7 @@ def report_from_csv(
     judged = settings.canaries.get(name or _only(settings))
     if judged is None:
         raise _unknown(settings.canaries, name)
-    sample = from_csv(path, settings.metrics)
+    sample = from_csv(path, settings.metrics, now=now)
     judged = judged if retro is None else _under(judged, retro, settings)
     return build(
         sample,

@@ -16,7 +16,7 @@ from report.kept_looks import NO_LOOKS, KeptLooks
 from report.located import located
 from report.look import Look
 from report.metrics import Observations, observe
-from report.missing_values import unequal_abandonment, unequal_response
+from report.missing_values import capped, unequal_abandonment, unequal_response
 from report.money import money
 from report.over_time import course
 from report.parts import Part, break_down, difference, parts_of
@@ -58,7 +58,7 @@ def build_with_looks(
     report = Report(
         canary=canary.name,
         verdict=verdict,
-        reasons=reasons,
+        reasons=(*reasons, *findings.notes),
         score=score(findings.judged),
         rubric_sha256=findings.rubric_sha256,
         window=findings.window,
@@ -98,7 +98,7 @@ def find(
     all_judged: list[Judged] = []
     lines: list[MetricLine] = []
     parts: list[Part] = []
-    caveats = [unequal_abandonment(sample, canary.criteria)]
+    caveats, notes = [unequal_abandonment(sample, canary.criteria)], list[str | None]()
     for criterion in canary.criteria:
         observed = observe(sample, criterion.metric, canary.metrics, now=now)
         judged = judge(criterion, read(sample, observed, planned=canary.planned_units))
@@ -111,6 +111,7 @@ def find(
             parts += planned.parts(criterion, observed)
         lines.append(_line(judged, canary, window))
         caveats.append(unequal_response(sample, observed, judged))
+        notes.append(capped(observed, criterion))
         all_judged.append(judged.without_units())
     return Findings(
         canary=canary,
@@ -125,6 +126,7 @@ def find(
         rubric_sha256=canary.sha256,
         plan=planned.line() if planned is not None else None,
         caveats=tuple(caveat for caveat in caveats if caveat is not None),
+        notes=tuple(note for note in notes if note is not None),
     )
 
 

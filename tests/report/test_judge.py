@@ -10,10 +10,11 @@ import pytest
 
 from records.metric import BUILT_IN, Metric
 from report.arm_sums import GATE
-from report.comparison import symmetric
+from report.comparison import Means, symmetric
 from report.exchanges import ExchangeTable
 from report.judge import detectable, further_units, judge
 from report.metrics import UnknownMetric, observe
+from report.missing_values import capped
 from report.reading import MetricReading, read
 from report.rubric import Criterion, parse_bound
 from report.sample import Ratings, Sample, TextColumn
@@ -336,3 +337,37 @@ def test_units_needed_are_those_that_a_narrower_interval_takes() -> None:
     tau = reading.tau * total / reading.candidate_units
     reach = (multiplier(tau, 0.05) + POWER_Z) * se * math.sqrt(reading.candidate_units / total)
     assert reach == pytest.approx(judged.acceptable.estimate, rel=1e-2)
+
+
+@pytest.mark.parametrize("same", [4.0, 5.0])
+@pytest.mark.parametrize("others", [0, 5])
+def test_ratings_that_hardly_differ_have_no_known_spread(same: float, others: int) -> None:
+    ratings = np.full(200, same)
+    ratings[:others] = 3.0
+    reading = _reading(_sample(ratings, np.full(200, same)), "csat")
+    assert reading.comparison is not None
+    own, difference = reading.comparison.contrast(0, 0), reading.comparison.contrast(1, 0)
+    assert own.high - own.low > 0.1
+    assert difference.low < 0 < difference.high
+    assert judge(_criterion("csat", f"> {same - 0.01}", "> 4.995"), reading).state == "INCONCLUSIVE"
+
+
+def test_ratings_that_differ_keep_the_normal_interval() -> None:
+    ratings = np.repeat([4.0, 3.0], [170, 30])
+    reading = _reading(_sample(ratings, ratings), "csat")
+    assert isinstance(reading.comparison, Means)
+
+
+def test_amounts_that_were_cut_say_where() -> None:
+    spent = np.random.default_rng(1).exponential(10.0, size=1500)
+    sample = _sample(spent, spent)
+    sample = replace(sample, feedback={"revenue": sample.feedback["csat"]})
+    criterion = _criterion("revenue", "> $5", "> $50")
+    observed = observe(sample, "revenue", BUILT_IN, now=NOW)
+    assert observed.capped_at is not None
+    assert observed.total.max() == observed.capped_at < spent.max()
+    said = capped(observed, criterion)
+    assert said is not None
+    assert said.startswith("Revenue: values are capped at the baseline's 99.9th percentile, $")
+    few = observe(_sample(spent[:400], spent[:400]), "csat", BUILT_IN, now=NOW)
+    assert (few.capped_at, capped(few, criterion)) == (None, None)

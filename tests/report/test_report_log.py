@@ -102,3 +102,43 @@ def test_tokens_are_read_where_there_are_any(tmp_path: Path) -> None:
 def test_a_log_says_nothing_of_sessions(tmp_path: Path) -> None:
     sample = _read(tmp_path, "a,baseline,1\nb,candidate,2\n", "unit,arm,at\n")
     assert len(observe(sample, "session_repeats", {}, now=9.0).row) == 0
+
+
+@pytest.mark.parametrize(
+    ("at", "says"),
+    [
+        (
+            "1764150000000",
+            "line 3, column 'at': '1764150000000' is not UTC seconds but milliseconds; write 17",
+        ),
+        (
+            "1764240001",
+            "line 3, column 'at': '1764240001' is not in the past: it is more than a day from now",
+        ),
+        ("2026-11-29T10:00:00Z", "line 3, column 'at': '2026-11-29T10:00:00Z' is not in the past"),
+        ("999999999999999", "line 3, column 'at': '999999999999999' is not in the past"),
+    ],
+)
+def test_a_time_that_cannot_be_is_told_with_its_line(tmp_path: Path, at: str, says: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"unit,arm,at\na,baseline,1764150000\nb,candidate,{at}\n")
+    with pytest.raises(BadSample) as told:
+        from_csv(path, now=1764150000.0)
+    assert says in str(told.value)
+
+
+def test_a_time_of_today_is_fine_and_without_a_clock_only_milliseconds_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("unit,arm,at\na,baseline,1764150000\nb,candidate,1764230000\n")
+    assert len(from_csv(path, now=1764150000.0).unit) == 2
+    path.write_text("unit,arm,at\na,baseline,1764150000000\n")
+    with pytest.raises(BadSample, match=r"but milliseconds; write 1764150000\.000"):
+        from_csv(path)
+
+
+def test_a_time_of_zero_beside_an_error_is_missing_and_not_fast(tmp_path: Path) -> None:
+    body = "a,baseline,1,0,0,\nb,candidate,2,0,0,provider_5xx\nc,candidate,3,0.7,,provider_5xx\n"
+    sample = _read(tmp_path, body, "unit,arm,at,latency_s,ttft_s,error_type\n")
+    latency, ttft = sample.values["latency"], sample.values["ttft"]
+    assert latency.scale[latency.code].tolist() == [0.0, 0.7]
+    assert (latency.row.tolist(), ttft.row.tolist()) == ([0, 2], [0])
