@@ -15,6 +15,7 @@ from console import figures
 from console.frozen import reach
 from console.login import Login
 from console.proof import proof_of
+from console.prospects import ProspectLines
 from console.rendering import Templates, headers, headers_of_whole
 from console.reports import Reports
 from console.standing import LOUDEST, standing
@@ -40,6 +41,7 @@ class Page:
         self._templates = templates
         self._stream = FigureStream(closing)
         self._reports = Reports(operator, time.monotonic)
+        self._prospects = ProspectLines(operator, time.monotonic)
         self._static = {
             each.name: each for each in sorted(_STATIC.rglob("*")) if each.suffix in _TYPES and each.is_file()
         }
@@ -54,6 +56,7 @@ class Page:
             Route("/canaries/{name}/events", self.events),
             Route("/canaries/{name}/actions", self.actions),
             Route("/canaries/{name}/score", self.score),
+            Route("/canaries/{name}/plan", self.plan),
             Route("/canaries/{name}/verdict", self.verdict),
             Route("/canaries/{name}/report", self.report),
             Route("/canaries/{name}/why", self.why),
@@ -122,6 +125,15 @@ class Page:
     async def score(self, request: Request) -> Response:
         """The verdict so far in one line, with a link to the report."""
         return await self._of_report(request, "score.html")
+
+    async def plan(self, request: Request) -> Response:
+        """The chance to ship in one line, for a canary that waits or has just started."""
+        try:
+            canary = self._canary(request.path_params["name"])["canary"]
+            line = await self._prospects.of(canary["name"], canary["run"])
+        except BadOrder as problem:
+            return self._problem(request, problem)
+        return self._answer(request, "plan.html", line=line)
 
     async def verdict(self, request: Request) -> Response:
         """The report's figures by metric, segment and category."""

@@ -107,6 +107,11 @@ class Operator:
         with _store_asked():
             return await asyncio.to_thread(_report, settings, canary, self.store, form)
 
+    async def prospect(self, canary: str) -> str:
+        """The chance to ship in one line, from recorded traffic if there is any; "" without a rubric."""
+        self._watched(canary)
+        return await asyncio.to_thread(_prospect, self.settings().canaries[canary], self.store)
+
     async def order(
         self, canary: str, order: Order, *, who: str, reason: str, share: float | None, hard: bool = False
     ) -> Mapping[str, Any]:
@@ -311,6 +316,12 @@ def _report(settings: ControlSettings, canary: str, store: Store, form: str) -> 
     from report.reports import rendered, report_of
 
     return rendered(report_of(settings.reports, canary, store, now=time.time()), form)
+
+
+def _prospect(settings: CanarySettings, store: Store) -> str:
+    from report.prospects import line_of  # as heavy as a report
+
+    return line_of(store, settings.canary, settings.judged)
 
 
 def _unlabelled(store: Store, canary: str, category: str | None) -> Unlabelled:

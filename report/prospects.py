@@ -6,12 +6,14 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from records.errors import StoreDown
 from records.metric import Metric
 from records.store import Store
 from report.assumptions import Assumptions
 from report.judged_canary import JudgedCanary
 from report.plan import default_days
 from report.prospect import REQUESTS, SHARE, USERS, Expectation, Prospect, usual_days
+from report.prospect_text import prospect_line
 from report.recorded import Recorded, recorded
 from report.rubric import Criterion
 from routing.canary import Canary, Step
@@ -75,6 +77,16 @@ def recorded_of(store: Store, canary: Canary, judged: JudgedCanary) -> Recorded 
     """What an open store has of the canary's traffic. May raise StoreDown."""
     with store.reading() as connection:
         return recorded(connection, canary, judged, now=time.time())
+
+
+def line_of(store: Store, canary: Canary, judged: JudgedCanary) -> str:
+    """The chance to ship in one line; "" without a rubric. Without an answer of the store, all is assumed."""
+    try:
+        seen = recorded_of(store, canary, judged)
+    except StoreDown:
+        seen = None
+    found = prospect_of(judged, canary.steps, Wanted(), seen)
+    return prospect_line(found) if found is not None else ""
 
 
 def _expected(wanted: Wanted, seen: Recorded | None, days: int) -> Expectation:

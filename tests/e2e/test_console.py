@@ -282,6 +282,14 @@ def test_too_many_watchers_are_sent_away_until_others_go(logged_in: httpx2.Clien
     assert logged_in.get("/canaries/unknown/events").status_code == 404
 
 
+def test_the_page_of_a_new_canary_says_how_likely_it_ships(logged_in: httpx2.Client) -> None:
+    assert 'hx-get="/canaries/support-nov/plan"' in logged_in.get("/canaries/support-nov").text
+    line = logged_in.get("/canaries/support-nov/plan").text
+    assert line.startswith("support-nov: a candidate halfway between acceptable and ideal ships with")
+    assert logged_in.get("/canaries/by-hand/plan").text.strip() == ""  # it has no rubric
+    assert logged_in.get("/canaries/unknown/plan").status_code == 404
+
+
 def _watched(browser: httpx2.Client) -> bool:
     with browser.stream("GET", "/canaries/support-nov/events") as stream:
         return stream.status_code == 200
