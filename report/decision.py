@@ -6,7 +6,7 @@ from report.arm_sums import GATE
 from report.document import CategoryLine, MetricLine, PlanLine, ReportWindow, SegmentLine, Srm, Verdict
 from report.judge import Judged
 from report.judged_canary import JudgedCanary
-from report.parts import Parts
+from report.parts import Part, Parts
 from report.plan_words import margin_in_words, outlook, taken_risk
 from report.unpriced import not_judged
 from report.wording import (
@@ -17,6 +17,7 @@ from report.wording import (
     distance,
     joined,
     label,
+    signed,
     span,
     title,
     to_come,
@@ -90,12 +91,29 @@ def _blockers(findings: Findings) -> list[str]:
         if part.blocks:
             by = part.by if isinstance(part, SegmentLine) else None
             missed = "misses the acceptable bound" if (by, part.value, part.metric) in below else "is worse"
-            unit = unit_of(part.metric, acceptable[part.metric])
-            ends = between(part.difference.low, part.difference.high, unit)
-            against = f" ({ends} against the baseline)" if part.difference.p_value is not None else ""
-            where = f"category {part.value}" if by is None else f"segment {by} {part.value}"
-            found.append(f"Critical {where}: {label(part.metric)} {missed}{against}.")
+            against = f"{_extent(part, acceptable[part.metric])} against the baseline"
+            how = f" ({against}{_by_exact_test(part, findings.parts)})"
+            shown = how if part.difference.estimate is not None else ""
+            found.append(f"Critical {_place(by, part.value)}: {label(part.metric)} {missed}{shown}.")
     return found
+
+
+def _place(by: str | None, value: str) -> str:
+    return f"category {value}" if by is None else f"segment {by} {value}"
+
+
+def _extent(part: CategoryLine | SegmentLine, acceptable: str) -> str:
+    """The difference's interval; of a small part, the estimate."""
+    unit, difference = unit_of(part.metric, acceptable), part.difference
+    if difference.p_value is None:
+        return signed(difference.estimate, unit)
+    return between(difference.low, difference.high, unit)
+
+
+def _by_exact_test(part: CategoryLine | SegmentLine, parts: Parts) -> str:
+    by = part.by if isinstance(part, SegmentLine) else None
+    users = parts.exact.get((by, part.value, part.metric))
+    return "" if users is None else f", by the exact test with {count(users, 'candidate user')}"
 
 
 def _missing(findings: Findings) -> list[str]:
@@ -111,6 +129,7 @@ def _missing(findings: Findings) -> list[str]:
             found.append(_undecided(judged, line) if line.look is None else _open(judged, line))
         elif judged.state == "NODATA":
             found.append(_without_data(judged, line))
+    found += _too_few(findings.parts)
     found += outlook(findings.plan, findings.lines)
     done, required = findings.window.whole_days or 0, findings.window.days_required or 0
     if done < required:
@@ -118,6 +137,31 @@ def _missing(findings: Findings) -> list[str]:
         more = f"; about {days(left, more=True)}" if left > 0 else ""
         found.append(f"{count(done, 'whole day')} of candidate traffic, {required:g} required{more}.")
     return found
+
+
+def _too_few(parts: Parts) -> list[str]:
+    """One reason for each critical part that cannot be judged, with the users that every metric has."""
+    found: list[str] = []
+    waiting: dict[tuple[str | None, str], list[Part]] = {}
+    for part in parts.too_few:
+        waiting.setdefault((part.by, part.value), []).append(part)
+    for (by, value), metrics in waiting.items():
+        if not any(part.seen for part in metrics):
+            found.append(f"No exchange of critical {_place(by, value)} was seen, so it cannot be judged.")
+            continue
+        have = joined([_users_of(part) for part in metrics])
+        found.append(
+            f"Critical {_place(by, value)} has too few users to be judged: {have}; "
+            f"{GATE} are required in each arm."
+        )
+    return found
+
+
+def _users_of(part: Part) -> str:
+    """task completed 45 candidate users; of the arm that has fewer users."""
+    ours, theirs = part.carrying
+    users = count(ours, "candidate user") if ours <= theirs else count(theirs, "baseline user")
+    return f"{label(part.metric)} {users}"
 
 
 def _p(value: float | None) -> str:
@@ -137,9 +181,8 @@ def _caveats(findings: Findings) -> list[str]:
     bounds = {line.metric: line.acceptable for line in findings.lines}
 
     def worse(part: SegmentLine | CategoryLine, where: str) -> None:
-        unit = unit_of(part.metric, bounds[part.metric])
-        ends = between(part.difference.low, part.difference.high, unit)
-        places.setdefault(part.metric, []).append(f"{where} ({ends})")
+        extent = _extent(part, bounds[part.metric]) + _by_exact_test(part, findings.parts)
+        places.setdefault(part.metric, []).append(f"{where} ({extent})")
 
     for segment in findings.parts.segments:
         if segment.state == "WORSE" and not segment.blocks:

@@ -1,8 +1,12 @@
-"""Segments and categories where the candidate is better or worse, which the average hides."""
+"""Segments and categories where the candidate is better or worse, which the average hides.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+From GATE units in both arms on by the confidence sequence, below by the exact test.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,9 +19,20 @@ from report.metrics import Observations
 from report.reading import MetricReading, read
 from report.rubric import Criterion
 from report.sample import Sample, TextColumn
+from report.small_groups import chance_of_worse
 from report.statistics import sequence
 from report.statistics.multiple import e_bh
 from report.statistics.phases import distinct
+
+HARM_RISK = 0.05
+"""How often two equal arms may differ in any small part."""
+
+_LOOKS = 14
+"""The daily looks over which a part's risk is spread: at 14 looks, a test without this alarms four to eight
+times as often as at one."""
+
+Place: TypeAlias = tuple[str | None, str, str]
+"""A part: the tag (None: the category), its value, and the metric."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +40,9 @@ class Part:
     """One metric within one value of a tag, or of the category (`by` None).
 
     It does not hold the reading with every unit, because there may be hundreds of parts. `worse` and `better`
-    are the evidence E₁ for either, 0 before the gate. `below_floor`: it misses an absolute bound.
+    are the evidence E₁ for either, 0 before the gate. `chance` is the exact test's p-value before the gate;
+    None: no test is possible. `below_floor`: it misses an absolute bound. `carrying` is the effective number
+    of the candidate's and the baseline's units; `seen`: any exchange is of this part.
     """
 
     by: str | None
@@ -35,10 +52,15 @@ class Part:
     compared: bool
     worse: float
     better: float
+    chance: float | None
     below_floor: bool
+    carrying: tuple[int, int]
+    seen: bool = True
 
     @classmethod
-    def of(cls, by: str | None, value: str, criterion: Criterion, reading: MetricReading) -> "Part":
+    def of(
+        cls, by: str | None, value: str, criterion: Criterion, reading: MetricReading, chance: float | None
+    ) -> "Part":
         return cls(
             by=by,
             value=value,
@@ -47,30 +69,67 @@ class Part:
             compared=reading.compared,
             worse=_evidence(criterion, reading, worse=True),
             better=_evidence(criterion, reading, worse=False),
+            chance=chance,
             below_floor=_below_floor(criterion, reading),
+            carrying=reading.carrying,
         )
+
+    @classmethod
+    def unseen(cls, by: str | None, value: str, criterion: Criterion) -> "Part":
+        """A part of the config without any exchange."""
+        return cls(
+            by=by,
+            value=value,
+            metric=criterion.metric,
+            difference=Difference(),
+            compared=False,
+            worse=0.0,
+            better=0.0,
+            chance=None,
+            below_floor=False,
+            carrying=(0, 0),
+            seen=False,
+        )
+
+    @property
+    def place(self) -> Place:
+        return self.by, self.value, self.metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """All segments and categories. `below_floor` holds (tag or None, value, metric) of the critical ones that
-    miss an absolute bound."""
+    """All segments and categories. `below_floor` holds the critical ones that miss an absolute bound,
+    `too_few` the other critical ones that cannot be judged yet. `exact` holds the candidate units of those
+    that are worse by the exact test."""
 
     segments: tuple[SegmentLine, ...]
     categories: tuple[CategoryLine, ...]
-    below_floor: frozenset[tuple[str | None, str, str]]
+    below_floor: frozenset[Place] = frozenset()
+    too_few: tuple[Part, ...] = ()
+    exact: Mapping[Place, int] = field(default_factory=dict)
 
 
 def parts_of(
     sample: Sample, canary: JudgedCanary, criterion: Criterion, observed: Observations
 ) -> list[Part]:
-    """This metric in every segment and category."""
+    """This metric in every segment and category, also in a critical one without any exchange."""
     planned = canary.planned_units / max(_candidate_units(sample, observed), 1)
-    return [
-        Part.of(by, value, criterion, _reading(sample, inside, planned))
-        for by in (*canary.segments, None)
-        for value, inside in _pieces(sample.category if by is None else sample.tags.get(by), observed)
-    ]
+    found: list[Part] = []
+    for by in (*canary.segments, None):
+        labels = sample.category if by is None else sample.tags.get(by)
+        for value, inside in _pieces(labels, observed):
+            reading = _reading(sample, inside, planned)
+            found.append(Part.of(by, value, criterion, reading, _chance(sample, inside, criterion, reading)))
+        unseen = _critical(canary, by).difference(labels.names if labels is not None else ())
+        found += [Part.unseen(by, value, criterion) for value in sorted(unseen)]
+    return found
+
+
+def _critical(canary: JudgedCanary, by: str | None) -> frozenset[str]:
+    """The critical values of the tag, or the critical categories (`by` None)."""
+    if by is None:
+        return canary.critical_categories
+    return frozenset(value for tag, value in canary.critical_segments if tag == by)
 
 
 def _pieces(labels: TextColumn | None, observed: Observations) -> Iterator[tuple[str, Observations]]:
@@ -84,54 +143,49 @@ def _pieces(labels: TextColumn | None, observed: Observations) -> Iterator[tuple
 
 
 def break_down(parts: Sequence[Part], canary: JudgedCanary) -> Parts:
-    """Which parts are worse or better: e-BH at ALPHA over all parts, once per direction.
+    """Which parts are worse or better: the large ones by e-BH at ALPHA, once per direction; the small ones by
+    the exact test, only worse.
 
     Ordered by place, and within a place as in the rubric.
     """
-    places = (*canary.segments, None)
-    parts = sorted(parts, key=lambda part: (places.index(part.by), part.value))
-    tested = [part for part in parts if part.compared]
-    worse = _discoveries(tested, [part.worse for part in tested])
-    better = _discoveries(tested, [part.better for part in tested])
-    critical = {id(part) for part in parts if canary.is_critical(part.by, part.value)}
-    below = {id(part) for part in parts if id(part) in critical and part.below_floor}
+    order = (*canary.segments, None)
+    parts = sorted(parts, key=lambda part: (order.index(part.by), part.value))
+    large, exact = [part for part in parts if part.compared], _exactly_worse(parts)
+    worse = _discoveries(large, [part.worse for part in large]) | exact.keys()
+    better = _discoveries(large, [part.better for part in large])
+    critical = [part for part in parts if canary.is_critical(part.by, part.value)]
+    below = frozenset(part.place for part in critical if part.below_floor)
+    blocking = below | {part.place for part in critical if part.place in worse}
 
     def state(part: Part) -> PartState:
+        if part.place in worse:
+            return "WORSE"
         if not part.compared:
             return "TOO_FEW"
-        return "WORSE" if id(part) in worse else "BETTER" if id(part) in better else "NO_DIFFERENCE"
+        return "BETTER" if part.place in better else "NO_DIFFERENCE"
 
-    def blocks(part: Part) -> bool:
-        return id(part) in critical and (id(part) in worse or id(part) in below)
-
-    segments = [
-        SegmentLine(
-            by=part.by,
-            value=part.value,
-            metric=part.metric,
-            difference=part.difference,
-            state=state(part),
-            blocks=blocks(part),
-        )
-        for part in parts
-        if part.by is not None
-    ]
-    categories = [
-        CategoryLine(
-            value=part.value,
-            metric=part.metric,
-            difference=part.difference,
-            state=state(part),
-            blocks=blocks(part),
-        )
-        for part in parts
-        if part.by is None
-    ]
+    lines = [_line(part, state(part), blocks=part.place in blocking) for part in parts]
     return Parts(
-        segments=tuple(segments),
-        categories=tuple(categories),
-        below_floor=frozenset((part.by, part.value, part.metric) for part in parts if id(part) in below),
+        segments=tuple(line for line in lines if isinstance(line, SegmentLine)),
+        categories=tuple(line for line in lines if isinstance(line, CategoryLine)),
+        below_floor=below,
+        too_few=tuple(p for p in critical if state(p) == "TOO_FEW" and p.place not in blocking),
+        exact=exact,
     )
+
+
+def _line(part: Part, state: PartState, *, blocks: bool) -> SegmentLine | CategoryLine:
+    value, metric, found = part.value, part.metric, part.difference
+    if part.by is None:
+        return CategoryLine(value=value, metric=metric, difference=found, state=state, blocks=blocks)
+    return SegmentLine(by=part.by, value=value, metric=metric, difference=found, state=state, blocks=blocks)
+
+
+def _exactly_worse(parts: Sequence[Part]) -> dict[Place, int]:
+    """The candidate units of the small parts that are worse: Bonferroni over small parts and looks."""
+    small = [(part, part.chance) for part in parts if part.chance is not None]
+    level = HARM_RISK / (_LOOKS * max(len(small), 1))
+    return {part.place: part.carrying[0] for part, chance in small if chance <= level}
 
 
 def difference(reading: MetricReading) -> Difference:
@@ -167,9 +221,22 @@ def _evidence(criterion: Criterion, reading: MetricReading, *, worse: bool) -> f
     return sequence.one_sided_evidence(sign * reading.comparison.z(), reading.tau)
 
 
-def _discoveries(parts: Sequence[Part], evidence: Sequence[float]) -> set[int]:
+def _chance(
+    sample: Sample, inside: Observations, criterion: Criterion, reading: MetricReading
+) -> float | None:
+    """The exact test's p-value of a small part; 1 if its estimate is no worse, None without two arms."""
+    estimate = difference(reading).estimate
+    if reading.compared or estimate is None or reading.baseline_units == 0:
+        return None
+    higher_is_better = criterion.acceptable.higher_is_better
+    if estimate == 0 or (estimate > 0) == higher_is_better:
+        return 1.0
+    return chance_of_worse(sample, inside, higher_is_better=higher_is_better)
+
+
+def _discoveries(parts: Sequence[Part], evidence: Sequence[float]) -> set[Place]:
     discovered = e_bh(np.array(evidence, dtype=np.float64), alpha=ALPHA)
-    return {id(part) for part, is_discovery in zip(parts, discovered, strict=True) if is_discovery}
+    return {part.place for part, is_discovery in zip(parts, discovered, strict=True) if is_discovery}
 
 
 def _below_floor(criterion: Criterion, reading: MetricReading) -> bool:

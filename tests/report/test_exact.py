@@ -1,0 +1,63 @@
+"""The exact test of few units, against Fisher's test and against every possible choice."""
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from report.statistics.exact import MOST, Stratum, groups, p_value
+from report.statistics.types import Bools, Floats
+
+
+def _first(units: int, *, of: int) -> Bools:
+    return np.arange(of) < units
+
+
+def _every_choice(badness: Floats, candidate: Bools) -> float:
+    score = groups(badness)
+    seen = int(score[candidate].sum())
+    sums = [
+        int(score[list(chosen)].sum()) for chosen in combinations(range(len(score)), int(candidate.sum()))
+    ]
+    return float(np.mean(np.array(sums) >= seen))
+
+
+@pytest.mark.parametrize("drawn,of", [(3, 9), (30, 300), (60, 90), (99, 1000)])
+@pytest.mark.parametrize("rate", [0.05, 0.5, 0.9])
+def test_with_a_yes_or_no_per_unit_it_is_fishers_test(drawn: int, of: int, rate: float) -> None:
+    bad, candidate = np.random.default_rng(of).random(of) < rate, _first(drawn, of=of)
+    table = [[int(np.sum(bad & arm)), int(np.sum(~bad & arm))] for arm in (candidate, ~candidate)]
+    fisher: Any = stats.fisher_exact(table, alternative="greater")
+    assert p_value([Stratum(badness=bad.astype(np.float64), candidate=candidate)]) == pytest.approx(
+        fisher.pvalue
+    )
+
+
+def test_52_percent_against_6_of_80() -> None:
+    bad = np.repeat([1.0, 0.0, 1.0, 0.0], [42, 38, 5, 75])
+    found = p_value([Stratum(badness=bad, candidate=_first(80, of=160))])
+    assert found == pytest.approx(3.0397e-11, rel=1e-4)
+
+
+@pytest.mark.parametrize("drawn", [4, 7])
+def test_it_counts_every_choice_of_the_candidates_units(drawn: int) -> None:
+    badness, candidate = np.random.default_rng(3).normal(size=11).round(1), _first(drawn, of=11)
+    found = p_value([Stratum(badness=badness, candidate=candidate)])
+    assert found == pytest.approx(_every_choice(badness, candidate))
+
+
+def test_strata_are_convolved() -> None:
+    one = Stratum(badness=np.array([1.0, 0, 0, 0]), candidate=_first(1, of=4))
+    assert p_value([one]) == pytest.approx(1 / 4)
+    assert p_value([one, one]) == pytest.approx(1 / 16)
+
+
+def test_without_both_arms_or_with_many_units_there_is_no_test() -> None:
+    units = 2 * MOST + 2
+    one_arm = Stratum(badness=np.zeros(3), candidate=np.ones(3, dtype=np.bool_))
+    many = Stratum(badness=np.zeros(units), candidate=_first(MOST + 1, of=units))
+    assert p_value([]) is None
+    assert p_value([one_arm]) is None
+    assert p_value([many]) is None
