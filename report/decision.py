@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from report.arm_sums import GATE
+from report.details import SinceFirst
 from report.document import CategoryLine, MetricLine, PlanLine, ReportWindow, SegmentLine, Srm, Verdict
 from report.judge import Judged
 from report.judged_canary import JudgedCanary
@@ -46,6 +47,7 @@ class Findings:
     too_many_unreached: bool = False
     caveats: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    since_first: tuple[SinceFirst, ...] = ()
 
 
 def decide(findings: Findings) -> tuple[Verdict, tuple[str, ...]]:

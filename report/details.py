@@ -51,6 +51,32 @@ class RowCourse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DaySince:
+    """One day after users' first exposure (0: the first 24 hours): the arms' values, and the plain 95 %
+    interval of their difference. `units` counts the candidate's."""
+
+    day: int
+    units: int
+    baseline: float
+    candidate: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinceFirst:
+    """One metric by day since users' first exposure. `whole` is the difference over all these days, `late`
+    from day `late_from` on; `p_value` is that of no change between them."""
+
+    metric: str
+    days: tuple[DaySince, ...]
+    whole: float
+    late: float
+    late_from: int
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimeSpread:
     """The distribution of a measured time in both arms: the shares of each arm's requests between `edges_s`.
 
@@ -162,7 +188,8 @@ class Benchmarked:
 class Details:
     """All details; None or empty where they are unknown. A canary with a plan has `looks`, one without has
     `over_time`. `where`: the parts of the traffic in which the candidate's failed exchanges are concentrated.
-    `unpriced`: the metrics that stay open because too many costs are not known."""
+    `unpriced`: the metrics that stay open because too many costs are not known. `since_first` is known of a
+    log only."""
 
     over_time: tuple[MetricCourse, ...] = ()
     looks: tuple[RowCourse, ...] = ()
@@ -172,3 +199,4 @@ class Details:
     benchmarks: tuple[Benchmarked, ...] = ()
     where: tuple[FailingPart, ...] = ()
     unpriced: tuple[str, ...] = ()
+    since_first: tuple[SinceFirst, ...] = ()

@@ -7,7 +7,7 @@ import numpy as np
 from records.unreached import sentence, too_many
 from report.arm_sums import GATE
 from report.decision import Findings, decide
-from report.details import Details, MetricCourse
+from report.details import Details, MetricCourse, SinceFirst
 from report.document import MetricLine, Report, ReportWindow, Srm, Units, finite
 from report.failures import failures
 from report.judge import Judged, detectable, further_units, judge
@@ -18,6 +18,7 @@ from report.look import Look
 from report.metrics import Observations, observe
 from report.missing_values import capped, unequal_abandonment, unequal_response
 from report.money import money
+from report.novelty import fading, since_first
 from report.over_time import course
 from report.parts import Part, break_down, difference, parts_of
 from report.plan import DAY_S
@@ -76,6 +77,7 @@ def build_with_looks(
             money=money(sample, planned=canary.planned_units),
             where=located(sample),
             unpriced=tuple(row.criterion.metric for row in findings.judged if row.unpriced is not None),
+            since_first=findings.since_first,
         ),
     )
     return report, new_looks(findings.judged, kept)
@@ -99,6 +101,7 @@ def find(
     lines: list[MetricLine] = []
     parts: list[Part] = []
     caveats, notes = [unequal_abandonment(sample, canary.criteria)], list[str | None]()
+    days: list[SinceFirst] = []
     for criterion in canary.criteria:
         observed = observe(sample, criterion.metric, canary.metrics, now=now)
         judged = judge(criterion, read(sample, observed, planned=canary.planned_units))
@@ -112,6 +115,9 @@ def find(
         lines.append(_line(judged, canary, window))
         caveats.append(unequal_response(sample, observed, judged))
         notes.append(capped(observed, criterion))
+        since = since_first(sample, observed, criterion)
+        caveats.append(fading(since, criterion))
+        days.extend([since] if since is not None else [])
         all_judged.append(judged.without_units())
     return Findings(
         canary=canary,
@@ -127,6 +133,7 @@ def find(
         plan=planned.line() if planned is not None else None,
         caveats=tuple(caveat for caveat in caveats if caveat is not None),
         notes=tuple(note for note in notes if note is not None),
+        since_first=tuple(days),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from report.details import CoursePoint
 from report.document import MetricLine, Report
+from report.metrics import quantile_level
 from report.render import failing, prose, trade
 from report.render.steps import next_steps
 from report.wording import between, label, signed, unit_of
@@ -35,6 +36,7 @@ def markdown(report: Report) -> str:
         _section("Gains and losses", _trade(report)),
         _section("Layers of evidence", _layers(report)),
         _section("Over time", _courses(report)),
+        _folded("By day since a user's first request", _since_first(report)),
         _section("Segments and categories", _parts(report)),
         _section("Failure modes", _failures(report)),
         _folded("How to read this", _bullets(prose.METHOD)),
@@ -130,6 +132,22 @@ def _point(point: CoursePoint, line: MetricLine) -> str:
     unit = unit_of(line.metric, line.acceptable)
     ends = between(point.low, point.high, unit)
     return f"{signed(point.estimate, unit)} ({ends})<br>{point.day}, {point.units:,} users"
+
+
+def _since_first(report: Report) -> str:
+    """Each metric's difference by day since a user's first request, percentiles as shares beyond them."""
+    units = {line.metric: unit_of(line.metric, line.acceptable) for line in report.metrics}
+    rows = [
+        [
+            _safe(label(found.metric)),
+            f"{point.day + 1}",
+            between(point.low, point.high, "share" if quantile_level(found.metric) else units[found.metric]),
+            f"{point.units:,}",
+        ]
+        for found in report.details.since_first
+        for point in found.days
+    ]
+    return _table(["candidate minus baseline", "day since a user's first request", "95 %", "users"], rows)
 
 
 def _failures(report: Report) -> str:

@@ -1,0 +1,137 @@
+"""Each metric by day since a user's first exposure, and whether its last days differ: effects that fade.
+
+A first-day effect (people try what is new, or have to get used to it) hides in the mean over all days.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import stats
+
+from report.arm_sums import GATE
+from report.details import DaySince, SinceFirst
+from report.document import finite
+from report.metrics import Observations, quantile_level
+from report.rubric import Criterion
+from report.sample import Sample
+from report.statistics.phases import distinct
+from report.statistics.types import Bools, Floats, Ints
+from report.wording import label, signed, title, unit_of
+
+FADING = 0.01
+FEWEST_DAYS, MOST_DAYS = 3, 28
+
+_DAY_S = 86400.0
+_Z95 = 1.959964
+
+
+def since_first(sample: Sample, observed: Observations, criterion: Criterion) -> SinceFirst | None:
+    """The metric by day since a user's first exposure; day 0 is the first 24 hours.
+
+    None where a row of the sample spans more than a day (totals from the store), for a total by user, and
+    until the last third of at least three days has 100 users of each arm. A percentile is shown as the share
+    of requests slower than both arms' percentile.
+    """
+    if observed.per_unit or len(observed.row) == 0 or _coarse(sample, observed):
+        return None
+    shares = observed if observed.values is None else _slower(observed)
+    day = np.floor((sample.first_at - sample.exposed_at()[sample.unit]) / _DAY_S).astype(np.int64)[shares.row]
+    days = _days(sample, shares, day)
+    if days is None:
+        return None
+    whole, late = (_influence(sample, shares, day, *span) for span in ((0, days), (last_third(days), days)))
+    return SinceFirst(
+        metric=criterion.metric,
+        days=tuple(point for each in range(days) if (point := _day(sample, shares, day, each)) is not None),
+        whole=whole[0],
+        late=late[0],
+        late_from=last_third(days),
+        p_value=_p_value(late[0] - whole[0], late[1] - whole[1]),
+    )
+
+
+def fading(found: SinceFirst | None, criterion: Criterion) -> str | None:
+    """The caveat for an effect that differs in the last third of the days; None for one that does not."""
+    if found is None or found.p_value >= FADING:
+        return None
+    percentile = quantile_level(criterion.metric) is not None
+    unit = "share" if percentile else unit_of(criterion.metric, criterion.acceptable.text)
+    name = (
+        f"The share of requests beyond {label(criterion.metric)}" if percentile else title(criterion.metric)
+    )
+    return (
+        f"{name} changes with a user's time: the difference is {signed(found.late, unit)} from day "
+        f"{found.late_from + 1} after the first request on, and {signed(found.whole, unit)} over all days "
+        f"(p = {found.p_value:.2g})."
+    )
+
+
+def last_third(days: int) -> int:
+    """The first day of the last third of this many days."""
+    return days - max(1, days // 3)
+
+
+def _coarse(sample: Sample, observed: Observations) -> bool:
+    return bool((sample.last_at[observed.row] - sample.first_at[observed.row] > _DAY_S).any())
+
+
+def _slower(observed: Observations) -> Observations:
+    """The values as shares slower than the percentile of all values."""
+    values, level = observed.values, observed.level
+    assert values is not None and level is not None  # the caller chose by it  # noqa: S101
+    heights = values.heights(np.zeros(len(values.row), dtype=np.int64), 1)[0]
+    place = int(np.searchsorted(np.cumsum(heights) / heights.sum(), level))
+    slower = values.at_or_above(np.full(len(values.row), place + 1))
+    return replace(observed, total=slower.astype(np.float64), values=None)
+
+
+def _days(sample: Sample, observed: Observations, day: Ints) -> int | None:
+    """The most days whose last third has enough users of each arm."""
+    unit, candidate = sample.unit[observed.row], sample.candidate[observed.row]
+    for days in range(min(int(day.max()) + 1, MOST_DAYS), FEWEST_DAYS - 1, -1):
+        late = (day >= last_third(days)) & (day < days)
+        if late.any() and min(distinct(unit[late & (candidate == arm)]) for arm in (True, False)) >= GATE:
+            return days
+    return None
+
+
+def _influence(
+    sample: Sample, observed: Observations, day: Ints, begin: int, end: int
+) -> tuple[float, Floats]:
+    """The arms' difference over these days, and each unit's influence on it, (units,)."""
+    inside = (day >= begin) & (day < end)
+    candidate = sample.candidate[observed.row]
+    ours, theirs = (_ratio(sample, observed, inside & (candidate == arm)) for arm in (True, False))
+    return ours[0] - theirs[0], ours[1] - theirs[1]
+
+
+def _ratio(sample: Sample, observed: Observations, rows: Bools) -> tuple[float, Floats]:
+    unit, units = sample.unit[observed.row[rows]], len(sample.units)
+    total = np.bincount(unit, weights=observed.total[rows], minlength=units)
+    count = np.bincount(unit, weights=observed.count[rows], minlength=units)
+    value = float(total.sum() / count.sum())
+    return value, (total - value * count) / count.sum()
+
+
+def _p_value(change: float, influence: Floats) -> float:
+    """Two-sided, of no change. The last days are part of all days, so influences are subtracted by unit."""
+    se = float(np.sqrt(np.sum(influence**2)))
+    return float(2 * stats.norm.sf(abs(change) / se)) if se > 0 else 1.0
+
+
+def _day(sample: Sample, observed: Observations, day: Ints, each: int) -> DaySince | None:
+    """One day's values, with the difference's plain 95 % interval; None without values in both arms."""
+    candidate = sample.candidate[observed.row]
+    ours, theirs = ((day == each) & (candidate == arm) for arm in (True, False))
+    if not (ours.any() and theirs.any()):
+        return None
+    mine, other = _ratio(sample, observed, ours), _ratio(sample, observed, theirs)
+    half = _Z95 * float(np.sqrt(np.sum((mine[1] - other[1]) ** 2)))
+    return DaySince(
+        day=each,
+        units=distinct(sample.unit[observed.row[ours]]),
+        baseline=other[0],
+        candidate=mine[0],
+        low=finite(mine[0] - other[0] - half),
+        high=finite(mine[0] - other[0] + half),
+    )
