@@ -42,7 +42,7 @@ def written(tmp_path: Path) -> Written:
 
 def test_a_log_is_scored_after_the_fact_and_says_so(written: Written) -> None:
     rows = (
-        f"u{n},{('baseline', 'candidate')[n % 2]},2026-11-02T00:00:{n % 60:02}Z,"
+        f"u{n},{('baseline', 'candidate')[n % 2]},2026-11-{2 + n // 80:02}T23:30:{n % 60:02}Z,"
         f"{'provider_5xx' if n % 10 == 1 else ''}"
         for n in range(800)
     )
