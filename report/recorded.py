@@ -4,7 +4,7 @@ Only the baseline's last days are read, and only sums of them leave the database
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,16 @@ from report.exposure import Sizes
 from report.judged_canary import JudgedCanary
 from report.metrics import source
 from report.plan import DAY_S
-from report.rubric import Criterion
-from report.traffic import MOST, RecordedTraffic, RunTraffic, SeenTraffic, UntakenTraffic, double
+from report.traffic import (
+    MOST,
+    Moments,
+    RecordedTraffic,
+    RunTraffic,
+    SeenTraffic,
+    UntakenTraffic,
+    double,
+    moments_of,
+)
 from routing.canary import Canary
 
 WINDOW_DAYS = 14
@@ -45,80 +53,48 @@ def recorded(
     None below 100 users or exchanges.
     """
     since_day = int(now // DAY_S) - WINDOW_DAYS
+    measures = {of for row in judged.criteria if (of := source(row.metric)) is not None}
     for traffic in (RunTraffic(canary.name, since_day), UntakenTraffic(canary, since_day)):
-        seen = traffic.seen(connection)
+        seen, measured = traffic.read(connection, measures)
         if seen is not None and seen.groups >= GATE:
-            return _read(connection, traffic, seen, judged)
+            return _read(connection, traffic, seen, measured, judged)
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Moments:
-    """Sums over groups with values: K, ΣN, ΣS, ΣN², ΣSN, ΣS²."""
-
-    groups: float
-    count: float
-    total: float
-    count2: float
-    cross: float
-    total2: float
-
-    @property
-    def value(self) -> float:
-        return self.total / self.count
-
-    @property
-    def variance(self) -> float:
-        """K·Var(ΣS/ΣN), by the delta method as in `statistics.ratio`."""
-        value = self.value
-        squares = self.total2 - 2 * value * self.cross + value**2 * self.count2
-        return max(0.0, squares) / (self.groups - 1) * (self.groups / self.count) ** 2
-
-
 def _read(
-    connection: sa.Connection, traffic: RecordedTraffic, seen: SeenTraffic, judged: JudgedCanary
+    connection: sa.Connection,
+    traffic: RecordedTraffic,
+    seen: SeenTraffic,
+    measured: Mapping[str, Moments],
+    judged: JudgedCanary,
 ) -> Recorded:
-    requests = seen.requests if seen.users else None
     found = Assumptions()
     for row in judged.criteria:
-        for part in _of_row(connection, traffic, seen, row, judged):
-            found = part.over(found)
+        name = row.metric
+        moments = measured.get(source(name) or "") if name not in _PER_USER else None
+        if name in judged.metrics:
+            moments = moments_of(connection, _ratings(traffic, name, judged))
+        if moments is not None and moments.groups >= GATE:
+            found = _of_metric(name, moments, seen, judged).over(found)
     return Recorded(
         over=seen.over,
         users_per_day=seen.users / seen.days if seen.users and seen.days >= 1 else None,
-        requests=requests,
+        requests=seen.requests if seen.users else None,
         assumptions=found,
     )
 
 
-def _of_row(
-    connection: sa.Connection,
-    traffic: RecordedTraffic,
-    seen: SeenTraffic,
-    row: Criterion,
-    judged: JudgedCanary,
-) -> Iterator[Assumptions]:
-    """What is known of one row's metric; nothing below 100 users or exchanges with a value."""
-    name = row.metric
-    if name in _PER_USER:
-        return
+def _of_metric(name: str, moments: Moments, seen: SeenTraffic, judged: JudgedCanary) -> Assumptions:
+    """The baseline's value, how many exchanges have one, and the spread that gives the measured variance."""
     is_feedback = name in judged.metrics
-    of = source(name)
-    sums = _ratings(traffic, name, judged) if is_feedback else traffic.sums(of) if of is not None else None
-    moments = _moments(connection, sums) if sums is not None else None
-    if moments is None:
-        return
     response = min(1.0, moments.count / seen.exchanges) if is_feedback else 1.0
     spread = Sizes.of(seen.requests, response).variance(Assumptions().alike)
-    names = [name, *([f"{name}.rated"] if is_feedback else [])]
-    sds = {}
-    if not is_share(name, judged.metrics):
-        sds[name] = math.sqrt(moments.variance / spread)
-        names.append(f"{name}.sd")
-    yield Assumptions(
+    spreads = not is_share(name, judged.metrics)
+    names = [name, *([f"{name}.rated"] if is_feedback else []), *([f"{name}.sd"] if spreads else [])]
+    return Assumptions(
         baselines={name: moments.value},
         responses={name: response} if is_feedback else {},
-        sds=sds,
+        sds={name: math.sqrt(moments.variance / spread)} if spreads else {},
         sources=dict.fromkeys(names, seen.over),
     )
 
@@ -150,18 +126,3 @@ def _ratings(traffic: RecordedTraffic, name: str, judged: JudgedCanary) -> Any:
         .select_from(newest.outerjoin(outcomes, exchange))
         .group_by(user)
     )
-
-
-def _moments(connection: sa.Connection, groups: Any) -> _Moments | None:
-    """None below 100 groups with values."""
-    of = groups.subquery().c
-    sums = [of.n, of.s, of.n * of.n, of.s * of.n, of.s * of.s]
-    found: Sequence[float | None] = tuple(
-        connection.execute(
-            sa.select(sa.func.count(), *(sa.func.sum(each) for each in sums)).where(of.n > 0)
-        ).one()
-    )
-    if not found[0] or found[0] < GATE:
-        return None
-    groups_, count, total, count2, cross, total2 = (float(each or 0.0) for each in found)
-    return _Moments(groups=groups_, count=count, total=total, count2=count2, cross=cross, total2=total2)

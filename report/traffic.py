@@ -1,6 +1,7 @@
 """The recorded traffic that may tell of a canary's users: that of its runs, and that which no run took."""
 
 import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -37,40 +38,97 @@ class SeenTraffic:
         return f"measured over {who} in {whole} day{'' if whole == 1 else 's'}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moments:
+    """Sums over groups with values: K, ΣN, ΣS, ΣN², ΣSN, ΣS²."""
+
+    groups: float
+    count: float
+    total: float
+    count2: float
+    cross: float
+    total2: float
+
+    @classmethod
+    def sums(cls, n: Any, s: Any) -> list[Any]:
+        """The columns to select, for groups with `n` values and their sum `s`."""
+        return [
+            sa.func.sum(sa.case((n > 0, 1.0))),
+            *(sa.func.sum(each) for each in (n, s, n * n, s * n, s * s)),
+        ]
+
+    @classmethod
+    def of(cls, found: Sequence[float | None]) -> "Moments":
+        """From the selected columns' values."""
+        groups, count, total, count2, cross, total2 = (float(each or 0.0) for each in found)
+        return cls(groups=groups, count=count, total=total, count2=count2, cross=cross, total2=total2)
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count
+
+    @property
+    def variance(self) -> float:
+        """K·Var(ΣS/ΣN), by the delta method as in `statistics.ratio`."""
+        value = self.value
+        squares = self.total2 - 2 * value * self.cross + value**2 * self.count2
+        return max(0.0, squares) / (self.groups - 1) * (self.groups / self.count) ** 2
+
+
+Found: TypeAlias = tuple[SeenTraffic | None, Mapping[str, Moments]]
+"""What was seen, and of each measure that is stored, the baseline's moments over users (or exchanges)."""
+
+
 class RunTraffic:
-    """Traffic of the canary's runs, from its unit totals."""
+    """Traffic of the canary's runs, from its unit totals, which are read once."""
 
     def __init__(self, name: str, since_day: int) -> None:
-        columns = unit_days.c
         self.canary, self.since_day = name, since_day
-        self._own = [columns.canary == name, columns.day >= since_day, columns.mirror.is_(False)]
-        self._baseline = [*self._own, columns.arm == "baseline"]
 
-    def seen(self, connection: sa.Connection) -> SeenTraffic | None:
-        columns = unit_days.c
-        found = connection.execute(
+    def read(self, connection: sa.Connection, measures: Collection[str]) -> Found:
+        columns, known = unit_days.c, [name for name in SUMS if name in measures]
+        sums = [double(sa.func.sum(column)) for name in known for column in SUMS[name]]
+        users = (
             sa.select(
-                sa.func.count(sa.distinct(columns.unit)),
-                sa.func.min(columns.first_at),
-                sa.func.max(columns.last_at),
-            ).where(*self._own)
-        ).one()
-        ours = connection.execute(
-            sa.select(sa.func.count(sa.distinct(columns.unit)), sa.func.sum(columns.exchanges)).where(
-                *self._baseline
+                columns.arm,
+                sa.func.min(columns.first_at).label("first"),
+                sa.func.max(columns.last_at).label("last"),
+                sa.func.sum(columns.exchanges).label("exchanges"),
+                *(each.label(f"sum{place}") for place, each in enumerate(sums)),
             )
-        ).one()
-        return _seen(groups=ours[0], users=found[0], exchanges=ours[1], first=found[1], last=found[2])
-
-    def sums(self, name: str) -> Any:
-        if name not in SUMS:
-            return None
-        count, total = SUMS[name]
-        return (
-            sa.select(double(sa.func.sum(count)).label("n"), double(sa.func.sum(total)).label("s"))
-            .where(*self._baseline)
-            .group_by(unit_days.c.unit)
+            .where(columns.canary == self.canary, columns.day >= self.since_day, columns.mirror.is_(False))
+            .group_by(columns.unit, columns.arm)
+            .subquery()
         )
+        of = users.c
+        moments = [
+            each
+            for place in range(len(known))
+            for each in Moments.sums(of[f"sum{2 * place}"], of[f"sum{2 * place + 1}"])
+        ]
+        rows = connection.execute(
+            sa.select(
+                of.arm,
+                sa.func.count(),
+                sa.func.min(of.first),
+                sa.func.max(of.last),
+                sa.func.sum(of.exchanges),
+                *moments,
+            ).group_by(of.arm)
+        ).all()
+        ours = next((row for row in rows if row[0] == "baseline"), None)
+        if ours is None:
+            return None, {}
+        seen = _seen(
+            groups=ours[1],
+            users=sum(row[1] for row in rows),
+            exchanges=ours[4],
+            first=min(row[2] for row in rows),
+            last=max(row[3] for row in rows),
+        )
+        return seen, {
+            name: Moments.of(tuple(ours)[5 + 6 * place : 11 + 6 * place]) for place, name in enumerate(known)
+        }
 
 
 class UntakenTraffic:
@@ -100,7 +158,12 @@ class UntakenTraffic:
             .subquery()
         )
 
-    def seen(self, connection: sa.Connection) -> SeenTraffic | None:
+    def read(self, connection: sa.Connection, measures: Collection[str]) -> Found:
+        return self._seen(connection), {
+            name: moments_of(connection, sums) for name in measures if (sums := self._sums(name)) is not None
+        }
+
+    def _seen(self, connection: sa.Connection) -> SeenTraffic | None:
         columns = self._newest.c
         named = sa.case((columns.unit != "", columns.unit))
         users, of_users, exchanges, first, last = connection.execute(
@@ -121,7 +184,8 @@ class UntakenTraffic:
         columns = self._newest.c
         return sa.case((columns.unit != "", columns.unit), else_=columns.exchange_id)
 
-    def sums(self, name: str) -> Any:
+    def _sums(self, name: str) -> Any:
+        """One row for each group, with `n` values and their sum `s`; None if not stored."""
         columns = self._newest.c
         values = {
             "errors": sa.case((columns.outcome == "ok", 0), else_=1),
@@ -137,7 +201,12 @@ class UntakenTraffic:
 
 
 RecordedTraffic: TypeAlias = RunTraffic | UntakenTraffic
-"""`sums(name)` is a query with one row for each user (or exchange of nobody): `n` values with the sum `s`."""
+
+
+def moments_of(connection: sa.Connection, groups: Any) -> Moments:
+    """The moments of a query with one row for each group: `n` values with the sum `s`."""
+    of = groups.subquery().c
+    return Moments.of(tuple(connection.execute(sa.select(*Moments.sums(of.n, of.s))).one()))
 
 
 def _seen(
