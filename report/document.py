@@ -83,7 +83,8 @@ class LookLine:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanLine:
     """The plan of the verdict: `first_look` is the first day on which it may be to ship, `looks` are the
-    days of those that were made, `next_look` is the day of the next one, None when the plan is used up."""
+    days of those that were made, `next_look` is the day of the next one, None when the plan is used up or
+    the run is over."""
 
     planned_days: int
     minimum_days: float

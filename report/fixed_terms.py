@@ -55,6 +55,11 @@ def judged_by(name: str, fixed: FixedRubric) -> JudgedCanary:
     )
 
 
+def is_planned(fixed: FixedRubric) -> bool:
+    """True if the terms are of a version that plans looks, even if they plan none."""
+    return "planned_days" in fixed.document
+
+
 def _arm(document: object) -> Arm | None:
     return msgspec.convert(document, Arm) if document else None
 

@@ -21,7 +21,8 @@ HEAVY = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """One criterion's state. Margins are in the metric's unit; ≥ 0 is within the bound.
+    """One criterion's state. Margins are in the metric's unit; ≥ 0 is within the bound. `by_sequence` is that
+    of the acceptable bound by the confidence sequence, with a plan too.
 
     `heavy`: the criterion would pass if one unit had less weight. With a plan, the margins are what its
     `looks` have not ruled out, and `standing` is what they say. `unpriced`: too many costs are not known.
@@ -32,6 +33,7 @@ class Judged:
     state: State
     acceptable: Interval | None = None
     ideal: Interval | None = None
+    by_sequence: Interval | None = None
     heavy: bool = False
     looks: tuple[Look, ...] = ()
     standing: RowStanding | None = None
@@ -70,23 +72,22 @@ def judge(criterion: Criterion, reading: MetricReading) -> Judged:
         state="INCONCLUSIVE" if heavy else state,
         acceptable=acceptable,
         ideal=ideal,
+        by_sequence=acceptable,
         heavy=heavy,
     )
 
 
 def judge_by_plan(
-    sequence: Judged, row: RowPlan, looks: tuple[Look, ...], now: tuple[float, float], *, day: int
+    sequence: Judged, row: RowPlan, looks: tuple[Look, ...], now: tuple[float, float]
 ) -> Judged:
-    """The criterion under the plan, from its state by the sequence. `now` are the estimates of both margins,
-    `day` the whole days that are over."""
+    """The criterion under the plan, from its state by the sequence. `now` are the estimates of both
+    margins."""
     if sequence.state == "NODATA":
-        return replace(sequence, looks=looks, standing=unknown(row, looks, day=day))
-    found = standing(row, looks, now, day=day)
+        return replace(sequence, looks=looks, standing=unknown(row, looks))
+    found = standing(row, looks, now)
     state: State = "INCONCLUSIVE"
-    if found.ideal.low >= 0:
-        state = "IDEAL"
-    elif found.acceptable.low >= 0:
-        state = "PASS"
+    if found.acceptable.low >= 0:
+        state = "IDEAL" if found.ideal.low >= 0 else "PASS"
     elif found.acceptable.high < 0:
         state = "FAIL"
     return replace(
@@ -117,10 +118,10 @@ def _heaviest(reading: MetricReading, bound: Bound) -> float:
 
 
 def half_width(judged: Judged) -> float | None:
-    """Half the width of the acceptable margin's interval; None if unbounded."""
-    if judged.acceptable is None:
+    """Half the width of the acceptable margin's interval by the sequence; None if unbounded."""
+    if judged.by_sequence is None:
         return None
-    half = (judged.acceptable.high - judged.acceptable.low) / 2
+    half = (judged.by_sequence.high - judged.by_sequence.low) / 2
     return half if math.isfinite(half) else None
 
 
@@ -134,7 +135,8 @@ def detectable(judged: Judged) -> float | None:
 
 
 def further_units(judged: Judged, *, gate: int, planned: float) -> int | None:
-    """Candidate units still needed to decide an open criterion with 80 % power; 0 for a decided one.
+    """Candidate units still needed until the sequence decides an open criterion with 80 % power; 0 for a
+    decided one.
 
     None if the estimate is too close to the bound, or the interval too wide, for a number.
     """
@@ -142,9 +144,9 @@ def further_units(judged: Judged, *, gate: int, planned: float) -> int | None:
         return 0
     if judged.unpriced is not None:
         return None
-    if judged.acceptable is None:
+    if judged.by_sequence is None:
         return max(0, gate - judged.reading.candidate_units) or None
-    half, delta = half_width(judged), abs(judged.acceptable.estimate)
+    half, delta = half_width(judged), abs(judged.by_sequence.estimate)
     if half is None or delta <= 1e-9 * half or judged.heavy:
         return None
     units = judged.reading.candidate_units

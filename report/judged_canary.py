@@ -19,7 +19,8 @@ class JudgedCanary:
     planned. `shares` is the candidate's share in each phase (a sample from the store has its own).
     `baseline` and `candidate` are None if unknown. `rubric_sha256` is the hash taken at the start (None: not
     fixed). `compensating_factor` is what a person recorded to outweigh a miss. `retro`: the criteria were
-    chosen after the run. `rollback` says in a sentence who rolled this run back, and why; "" if unknown.
+    chosen after the run. `over`: the run has ended, so no look comes after its traffic. `rollback` says in a
+    sentence who rolled this run back, and why; "" if unknown.
     """
 
     name: str
@@ -36,6 +37,7 @@ class JudgedCanary:
     shares: Mapping[int, float] = field(default_factory=dict)
     baseline: Arm | None = None
     candidate: Arm | None = None
+    over: bool = False
     rolled_back: bool = False
     rollback: str = ""
     rubric_sha256: str | None = None

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from scipy import optimize
 
@@ -65,7 +65,10 @@ class VerdictPlan:
         def beyond(miss: float) -> float:
             return sum(crossings(bounds, days, -miss)) - _SELDOM
 
-        return float(optimize.brentq(beyond, 0.0, 5.0, xtol=1e-4)) if beyond(0.0) > 0 else 0.0
+        if beyond(0.0) <= 0:
+            return 0.0
+        root: Any = optimize.brentq(beyond, 0.0, 5.0, xtol=1e-4)
+        return float(root)
 
     def exposure(self, day: float) -> float:
         """The candidate's share-days that the schedule has given by this day. A share of 100 % compares

@@ -14,7 +14,7 @@ from report.kept_looks import KeptLooks
 from report.look import Look, RowPlan, looks_at
 from report.metrics import Observations, observe
 from report.parts import Part, parts_of
-from report.plan import VerdictPlan, midnights
+from report.plan import VerdictPlan, log_end, midnights
 from report.rubric import Criterion
 from report.sample import Sample
 from report.statistics.types import Floats
@@ -23,10 +23,18 @@ _LARGE = 100_000
 """From so many rows on, only the newest look's sample is kept in memory."""
 
 
-def due(plan: VerdictPlan, candidate_at: Floats, *, now: float) -> Mapping[int, float]:
-    """The moment of every look that is due by `now`, by day. `candidate_at` is as in
-    `Sample.candidate_at`."""
-    return midnights(candidate_at.tolist(), plan.looks("refuse"), now=now)
+def due(canary: JudgedCanary, candidate_at: Floats, kept: KeptLooks, *, now: float) -> Mapping[int, float]:
+    """The moment of every look that is due by `now`, by day. `candidate_at` is as in `Sample.candidate_at`.
+
+    A kept look stays where it was, whatever came or expired later. A run that is over has no look after its
+    traffic.
+    """
+    if canary.plan is None:
+        return {}
+    if canary.over:
+        now = min(now, log_end(float(candidate_at.max(initial=0.0))))
+    found = midnights(candidate_at.tolist(), canary.plan.looks("refuse"), now=now)
+    return {**found, **{day: look.at for (_, day), look in kept.items()}}
 
 
 def cuts(canary: JudgedCanary, kept: KeptLooks, *, now: float) -> Callable[[Floats], Sequence[float]]:
@@ -34,9 +42,7 @@ def cuts(canary: JudgedCanary, kept: KeptLooks, *, now: float) -> Callable[[Floa
     are not kept, and the last one's."""
 
     def of(candidate_at: Floats) -> Sequence[float]:
-        if canary.plan is None:
-            return ()
-        moments = due(canary.plan, candidate_at, now=now)
+        moments = due(canary, candidate_at, kept, now=now)
         rows = [row.metric for row in canary.criteria]
         open_ = [day for day in moments if any((metric, day) not in kept for metric in rows)]
         return sorted({moments[day] for day in (*open_, *sorted(moments)[-1:])})
@@ -46,27 +52,30 @@ def cuts(canary: JudgedCanary, kept: KeptLooks, *, now: float) -> Callable[[Floa
 
 @dataclass(slots=True)
 class PlanCourse:
-    """The looks of one canary's plan on a sample. `day` is the whole days that are over by `now`."""
+    """The looks of one canary's plan on a sample."""
 
     sample: Sample
     canary: JudgedCanary
     plan: VerdictPlan
     kept: KeptLooks
     now: float
-    day: int
     due: Mapping[int, float] = field(init=False)
     _samples: dict[float, Sample] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.due = due(self.plan, self.sample.candidate_at, now=self.now)
+        self.due = due(self.canary, self.sample.candidate_at, self.kept, now=self.now)
 
     def judge(self, sequence: Judged, observed: Observations) -> Judged:
         """The criterion under the plan, from its state by the sequence and its observations of now."""
-        row = RowPlan(criterion=sequence.criterion, plan=self.plan, rows=len(self.canary.criteria))
-        metric = sequence.criterion.metric
+        criterion = sequence.criterion
+        estimates = self._estimates(sequence, observed)
+        return judge_by_plan(sequence, self._row(criterion), self.looks(criterion), estimates)
+
+    def looks(self, criterion: Criterion) -> tuple[Look, ...]:
+        """The criterion's looks that are due: those that are kept, the others taken now."""
+        metric = criterion.metric
         kept = {day: self.kept[metric, day] for day in self.due if (metric, day) in self.kept}
-        looks = looks_at(row, self.due, kept, lambda moment: self._measure(sequence.criterion, moment))
-        return judge_by_plan(sequence, row, looks, self._estimates(sequence, observed), day=self.day)
+        return looks_at(self._row(criterion), self.due, kept, lambda moment: self._measure(criterion, moment))
 
     def sample_until(self, moment: float) -> Sample:
         if moment not in self._samples:
@@ -95,16 +104,19 @@ class PlanCourse:
             risk=self.plan.risk,
             first_look=self.plan.first_day,
             looks=made,
-            next_look=self.plan.next_look(made[-1] if made else 0),
+            next_look=None if self.canary.over else self.plan.next_look(made[-1] if made else 0),
         )
+
+    def _row(self, criterion: Criterion) -> RowPlan:
+        return RowPlan(criterion=criterion, plan=self.plan, rows=len(self.canary.criteria))
 
     def _measure(self, criterion: Criterion, moment: float) -> Contrast | None:
         return contrast(self.sample_until(moment), self.observed(criterion, moment))
 
     def _estimates(self, sequence: Judged, observed: Observations) -> tuple[float, float]:
-        """The margins' estimates of now; nothing is known of them without data."""
+        """The margins' estimates of now; nothing is known of them without enough data."""
         criterion, reading = sequence.criterion, sequence.reading
-        if reading.comparison is None:
+        if reading.comparison is None or sequence.state == "NODATA":
             return float("nan"), float("nan")
         found = arm_sums(self.sample, observed)
         acceptable, ideal = (
@@ -125,8 +137,8 @@ def look_line(judged: Judged) -> LookLine | None:
         high=None if nothing else finite(found.acceptable.high),
         p=None if nothing else found.p,
         risk=found.risk,
-        boundary=found.boundary,
-        chance=found.chance,
+        boundary=None if nothing else found.boundary,
+        chance=None if nothing else found.chance,
     )
 
 

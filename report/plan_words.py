@@ -16,7 +16,7 @@ def outlook(plan: PlanLine | None, lines: Sequence[MetricLine]) -> list[str]:
     open_ = [line for line in lines if line.state in ("INCONCLUSIVE", "NODATA")]
     if plan is None or not open_:
         return []
-    if plan.next_look is None:
+    if plan.looks and plan.looks[-1] >= 2 * plan.planned_days:
         return [
             f"The plan of {plan.planned_days} days and its extension are used up: nothing more is decided. "
             "Start again under a new name, with a larger share."

@@ -15,17 +15,24 @@ from records.store.facts import StoredRollback
 from records.store.rollbacks import newest
 from report import render
 from report.benchmarked import benchmarks_of
+from report.cohort import from_store as of_run
 from report.cohort import mirrored, to_judge
 from report.document import Decided, Report
-from report.fixed_terms import judged_by
+from report.fixed_terms import is_planned, judged_by
 from report.judged_canary import JudgedCanary, ReportSettings
 from report.kept_looks import NO_LOOKS, from_store, to_store
 from report.log import from_csv
 from report.look import Look
 from report.plan import log_end
-from report.plan_course import cuts
+from report.plan_course import PlanCourse, cuts
 from report.rubric import Criterion
 from report.verdict import build, build_with_looks
+
+ARRIVAL_S = 600.0
+"""A look waits so long after its midnight for the last records of the day."""
+
+GATHERING = ("waiting", "running", "paused")
+"""The states of a canary whose run is not over."""
 
 
 class NoSuchCanary(LookupError):
@@ -68,6 +75,7 @@ def report_of(
     rolled_back = known is not None and (asked != current or known.state.state == "rolled_back")
     judged = replace(
         judged if retro is None else _under(judged, retro, settings),
+        over=known is not None and (asked != current or known.state.state not in GATHERING),
         rolled_back=rolled_back,
         rollback=_rollback(newest(store, name, run=asked, limit=1)) if rolled_back else "",
         rubric_sha256=fixed.sha256 if fixed is not None else None,
@@ -80,7 +88,7 @@ def report_of(
         mirror = mirrored(connection, name, asked)
     report, taken = build_with_looks(sample, judged, kept, now=now)
     if retro is None and asked is not None:
-        _keep(Looks(store), scope, taken)
+        _keep(Looks(store), scope, taken, now=now)
     measured = benchmarks_of(Benchmarks(store), judged.candidate)
     return replace(
         report,
@@ -90,11 +98,36 @@ def report_of(
     )
 
 
-def _keep(looks: Looks, scope: LookScope, taken: Sequence[Look]) -> None:
-    """Store the looks that were taken. A report needs no right to write: without it, the next report takes
-    them again."""
+def _keep(looks: Looks, scope: LookScope, taken: Sequence[Look], *, now: float) -> None:
+    """Store the looks whose records had time to come. A report needs no right to write: without it, the next
+    report takes them again."""
     with suppress(StoreDown):
-        looks.keep(scope, to_store(taken))
+        looks.keep(scope, to_store([look for look in taken if look.at + ARRIVAL_S <= now]))
+
+
+def take_looks(settings: ReportSettings, name: str, store: Store, *, now: float) -> int:
+    """Take and store the looks of the current run that are due and not stored; return their number.
+
+    A look is due ARRIVAL_S after its midnight. Raises NoSuchCanary, UnknownMetric, BadSample and StoreDown.
+    """
+    judged, known = judged_canary(settings, name, store), store.states().get(name)
+    if judged.plan is None or known is None or known.state.state not in GATHERING:
+        return 0
+    scope = LookScope(canary=name, run=known.state.run, rubric_sha256=judged.sha256)
+    kept, until = from_store(Looks(store).of(scope)), now - ARRIVAL_S
+    with store.reading() as connection:
+        sample = of_run(
+            connection,
+            name,
+            scope.run,
+            metrics=[row.metric for row in judged.criteria],
+            cuts=cuts(judged, kept, now=until),
+        )
+    course = PlanCourse(sample=sample, canary=judged, plan=judged.plan, kept=kept, now=until)
+    taken = [look for row in judged.criteria for look in course.looks(row)]
+    new = [look for look in taken if (look.metric, look.day) not in kept]
+    Looks(store).keep(scope, to_store(new))
+    return len(new)
 
 
 def report_from_csv(
@@ -119,10 +152,14 @@ def report_from_csv(
 
 
 def judged_canary(settings: ReportSettings, name: str, store: Store) -> JudgedCanary:
-    """A canary with its terms from the config, else with the stored ones. Raises NoSuchCanary."""
-    if name in settings.canaries:
-        return replace(settings.canaries[name], shares={})
+    """A canary with its terms from the config, else with the stored ones. Raises NoSuchCanary.
+
+    A canary that started before there were plans has none until it ends.
+    """
     fixed = store.rubric(name)
+    if name in settings.canaries:
+        judged = replace(settings.canaries[name], shares={})
+        return judged if fixed is None or is_planned(fixed) else replace(judged, planned_days=0)
     if fixed is not None:
         return judged_by(name, fixed)
     states = store.states()

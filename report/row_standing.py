@@ -4,6 +4,7 @@ expected."""
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from scipy import optimize, stats
 
@@ -13,6 +14,9 @@ from report.statistics.types import Interval
 
 _POWER = 0.8
 _POWER_Z = float(stats.norm.ppf(_POWER))
+
+_NOT_CERTAIN = math.nextafter(1.0, 0.0)
+"""The most that is promised of a look to come."""
 
 LEAST_P, MOST_P = 1e-6, 0.5
 """The p-values between which a row's p is computed; a row above the most has p = 1."""
@@ -39,36 +43,49 @@ class RowStanding:
     days_needed: int | None = None
 
 
-def standing(row: RowPlan, looks: Sequence[Look], now: tuple[float, float], *, day: int) -> RowStanding:
-    """The row after these looks. `now` are the estimates of the acceptable and the ideal margin, `day` the
-    whole days over by now.
+def standing(row: RowPlan, looks: Sequence[Look], now: tuple[float, float]) -> RowStanding:
+    """The row after these looks. `now` are the estimates of the acceptable and the ideal margin.
 
-    What a look has shown stands while the estimate bears it out.
+    What a look has shown stands while the estimate bears it out; after the last look, it stays.
     """
     seen = [(look.day, look.seen) for look in looks if look.seen is not None]
+    now = _last_estimates(row, looks) or now
     acceptable = _still_possible(now[0], [(each.acceptable.low, each.acceptable.high) for _, each in seen])
     ideal = _still_possible(now[1], [(each.ideal.low, each.ideal.high) for _, each in seen])
     found = RowStanding(
         acceptable=acceptable,
         ideal=ideal,
-        day=looks[-1].day if looks else None,
+        day=_day(looks),
         risk=row.risk("ship"),
-        end=row.plan.end(day),
+        end=row.plan.end(_day(looks) or 0),
     )
     if not seen:
         return found
-    return _with_outlook(found, row, looks, seen, day)
+    return _with_outlook(found, row, looks, seen)
 
 
-def unknown(row: RowPlan, looks: Sequence[Look], *, day: int) -> RowStanding:
+def unknown(row: RowPlan, looks: Sequence[Look]) -> RowStanding:
     """A row without enough units: nothing is ruled out."""
     return RowStanding(
         acceptable=_OPEN,
         ideal=_OPEN,
-        day=looks[-1].day if looks else None,
+        day=_day(looks),
         risk=row.risk("ship"),
-        end=row.plan.end(day),
+        end=row.plan.end(_day(looks) or 0),
     )
+
+
+def _day(looks: Sequence[Look]) -> int | None:
+    """The day of the latest look."""
+    return looks[-1].day if looks else None
+
+
+def _last_estimates(row: RowPlan, looks: Sequence[Look]) -> tuple[float, float] | None:
+    """The margins' estimates at the plan's last look; None before it."""
+    last = looks[-1] if looks else None
+    if last is None or last.seen is None or row.plan.next_look(last.day) is not None:
+        return None
+    return last.seen.acceptable.estimate, last.seen.ideal.estimate
 
 
 _OPEN = Interval(low=-math.inf, estimate=math.nan, high=math.inf)
@@ -87,18 +104,17 @@ def _with_outlook(
     row: RowPlan,
     looks: Sequence[Look],
     seen: Sequence[tuple[int, SeenRow]],
-    day: int,
 ) -> RowStanding:
-    passed = found.acceptable.low >= 0
+    passed, failed = found.acceptable.low >= 0, found.acceptable.high < 0
     latest_day, latest = seen[-1]
     outlook = _Outlook(row, looks, latest_day, latest)
     return replace(
         found,
         p=_p(row, looks, found),
         boundary=next((each.boundary for _, each in reversed(seen) if each.boundary is not None), None),
-        chance=1.0 if passed else 0.0 if found.acceptable.high < 0 else outlook.chance(found.end),
+        chance=1.0 if passed else 0.0 if failed else outlook.chance(found.end),
         detectable=outlook.detectable(found.end),
-        days_needed=0 if passed else outlook.days_needed(day),
+        days_needed=0 if passed or failed else outlook.days_needed(),
     )
 
 
@@ -124,7 +140,8 @@ def smallest_risk(row: RowPlan, looks: Sequence[Look]) -> float:
         return 1.0
     if beyond(math.log(LEAST_P)) >= 0:
         return LEAST_P
-    return math.exp(float(optimize.brentq(beyond, math.log(LEAST_P), math.log(MOST_P), xtol=1e-6)))
+    root: Any = optimize.brentq(beyond, math.log(LEAST_P), math.log(MOST_P), xtol=1e-6)
+    return math.exp(float(root))
 
 
 def chance(z: float, part: float, boundary: float) -> float:
@@ -140,7 +157,8 @@ class _Outlook:
 
     def __init__(self, row: RowPlan, looks: Sequence[Look], day: int, latest: SeenRow) -> None:
         self._row, self._day, self._latest = row, day, latest
-        to_come = [each for each in row.plan.looks("ship") if each > looks[-1].day]
+        self._made = looks[-1].day
+        to_come = [each for each in row.plan.looks("ship") if each > self._made]
         told: Told = [
             *row.told("ship", looks),
             *((each, latest.information / self._part(each)) for each in to_come),
@@ -149,10 +167,11 @@ class _Outlook:
         self._to_come = to_come
 
     def chance(self, end: int) -> float:
-        """The chance that the look of this day passes; 0 after the last look."""
+        """The chance that the look of this day passes, below 1; 0 after the last look."""
         if end not in self._to_come:
             return 0.0
-        return chance(self._latest.acceptable.to_ship, self._part(end), self._bounds[end])
+        found = chance(self._latest.acceptable.to_ship, self._part(end), self._bounds[end])
+        return min(found, _NOT_CERTAIN)
 
     def detectable(self, end: int) -> float | None:
         """The distance to the bound that the look of this day would tell with 80 % power; None without a
@@ -163,9 +182,9 @@ class _Outlook:
         reach = Shape(skewness=self._latest.skewness, units=self._latest.busy).reach(boundary)
         return (reach + _POWER_Z) * self._latest.se * math.sqrt(self._part(end))
 
-    def days_needed(self, day: int) -> int | None:
-        """The days from `day` to the first look with a chance of 80 %; None without one."""
-        return next((each - day for each in self._to_come if self.chance(each) >= _POWER), None)
+    def days_needed(self) -> int | None:
+        """The days from the latest look to the first with a chance of 80 %; None without one."""
+        return next((each - self._made for each in self._to_come if self.chance(each) >= _POWER), None)
 
     def _part(self, day: int) -> float:
         """The part of that day's information that is there now."""

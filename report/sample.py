@@ -194,8 +194,9 @@ class Sample:
         kept, unit = np.unique(self.unit[rows], return_inverse=True)
         place = np.full(len(self.unit), -1, dtype=np.int64)
         place[rows] = np.arange(len(rows))
+        numbers: list[int] = kept.tolist()
         return Sample(
-            units=[self.units[number] for number in kept.tolist()],
+            units=[self.units[number] for number in numbers],
             unit=unit.astype(np.int64),
             candidate=self.candidate[rows],
             phase=self.phase[rows],

@@ -140,8 +140,7 @@ def find(
 def _course(sample: Sample, canary: JudgedCanary, kept: KeptLooks, now: float) -> PlanCourse | None:
     if canary.plan is None:
         return None
-    day = whole_days(sample.candidate_at, now)
-    return PlanCourse(sample=sample, canary=canary, plan=canary.plan, kept=kept, now=now, day=day)
+    return PlanCourse(sample=sample, canary=canary, plan=canary.plan, kept=kept, now=now)
 
 
 def _line(judged: Judged, canary: JudgedCanary, window: ReportWindow) -> MetricLine:

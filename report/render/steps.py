@@ -1,6 +1,6 @@
 """The steps that would change the verdict, in words."""
 
-from report.document import MetricLine, Report, SegmentLine
+from report.document import LookLine, MetricLine, Report, SegmentLine
 from report.render import prose
 from report.wording import bound_words, days, joined, label, title, to_come, too_long
 
@@ -60,6 +60,8 @@ def _next_step(line: MetricLine, report: Report) -> str | None:
 
 
 def _evidence_needed(line: MetricLine) -> str:
+    if line.look is not None and line.state == "INCONCLUSIVE":
+        return _looks_needed(line, line.look)
     if line.units_needed is None:
         return (
             "the evidence still needed cannot be estimated: the value is at the bound or from too few users"
@@ -71,6 +73,14 @@ def _evidence_needed(line: MetricLine) -> str:
             "decides sooner"
         )
     return found
+
+
+def _looks_needed(line: MetricLine, look: LookLine) -> str:
+    if look.chance is None:
+        return "nothing can be said before the first look with enough users"
+    if line.days_needed is None:
+        return f"no look is likely to show it, by what is known now (chance {look.chance:.0%})"
+    return f"likely to be shown in {days(line.days_needed, more=True)}"
 
 
 def _time(report: Report) -> list[str]:

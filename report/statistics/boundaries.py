@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import optimize, special
@@ -110,7 +110,8 @@ class _Walk:
         """The bound that is crossed at this look with the probability `risk`; FAR if there is none."""
         if risk <= self.crossing(FAR):
             return FAR
-        return float(optimize.brentq(lambda bound: self.crossing(bound) - risk, -FAR, FAR, xtol=1e-10))
+        root: Any = optimize.brentq(lambda bound: self.crossing(bound) - risk, -FAR, FAR, xtol=1e-10)
+        return float(root)
 
     def stop_above(self, bound: float) -> None:
         """Go on to the next look without what was at or above `bound`."""
