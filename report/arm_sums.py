@@ -7,7 +7,7 @@ import numpy as np
 from report.metrics import Observations
 from report.quantiles import Quantiles
 from report.sample import Sample
-from report.statistics.before import adjusted
+from report.statistics.before import narrower
 from report.statistics.phases import Arms, UnitSums, arms, unit_sums
 from report.statistics.types import Floats
 
@@ -43,12 +43,8 @@ class ArmSums:
         return min(int(np.sum(units)) for units in differing) < FEW
 
     def arms(self) -> Arms:
-        """Both arms, adjusted by the units' values before the canary if these are known (CUPED)."""
-        before, sums = self.observed.before, self.sums
-        if before is None or not sums.single_phase or np.isnan(before[sums.unit]).all():
-            return arms(sums)
-        enough = min(sums.units(candidate=True), sums.units(candidate=False)) >= GATE
-        return adjusted(sums, before) if enough else arms(sums)
+        """Both arms, without what the units' past explains of their difference."""
+        return _arms(self.sums, self.observed)
 
     def quantiles(self, sample: Sample) -> tuple[Quantiles, Arms] | None:
         """Both arms' quantile with their shares of slower values; None for another kind of metric."""
@@ -56,7 +52,7 @@ class ArmSums:
         if observed.values is None or observed.level is None:
             return None
         found = Quantiles.of(sample, observed.values, observed.level)
-        return found, arms(_sums(sample, observed, found.slower(observed.values)))
+        return found, _arms(_sums(sample, observed, found.slower(observed.values)), observed)
 
 
 def arm_sums(sample: Sample, observed: Observations) -> ArmSums:
@@ -74,6 +70,11 @@ def arm_sums(sample: Sample, observed: Observations) -> ArmSums:
     if rows.all():
         return ArmSums(observed=observed, sums=sums)
     return ArmSums(observed=observed.only(common[sample.phase]), sums=sums.only(rows))
+
+
+def _arms(sums: UnitSums, observed: Observations) -> Arms:
+    enough = min(sums.units(candidate=True), sums.units(candidate=False)) >= GATE
+    return narrower(sums, observed.before, observed.category) if enough else arms(sums)
 
 
 def unit_means(sums: UnitSums, *, candidate: bool) -> Floats:

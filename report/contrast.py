@@ -169,14 +169,14 @@ class _Sums:
         if factor == 0:
             return ours.influence
         units = self._units
-        expected = theirs.variance * units[1] / units[0]
+        expected = float(np.sum(theirs.own**2)) * units[1] / units[0]
         if self.found.observed.logarithmic and ours.value > 0 and theirs.value > 0:
             expected *= (ours.value / theirs.value) ** 2  # the spread of a cost grows with it
-        return at_least(ours.influence, expected)
+        return at_least(ours.own, expected) + ours.shared
 
     def _lent(self, factor: float, sign: float) -> tuple[float, ...]:
         """Σψ³ with the baseline's skewness in the candidate, for a metric without bounds."""
-        theirs = self.arms.baseline.influence
+        theirs = self.arms.baseline.own
         if self.found.observed.bounds is not None or not theirs.any():
             return ()
         ours = lent_skewness(self._candidate(factor), theirs, units=self._units)
@@ -237,7 +237,8 @@ class _Slower:
         ours, theirs = self.slower.candidate.influence, self.slower.baseline.influence
         if factor:
             units = [self.found.sums.units(candidate=arm) for arm in (True, False)]
-            ours = at_least(ours, self.slower.baseline.variance * units[1] / units[0])
+            theirs = self.slower.baseline.own  # what both arms share cancels
+            ours = at_least(self.slower.candidate.own, float(np.sum(theirs**2)) * units[1] / units[0])
         return RecoveredMargin(
             candidate=self._ends(ours, candidate=True),
             baseline=self._ends(theirs, candidate=False),
@@ -249,11 +250,12 @@ class _Slower:
 
     def _ends(self, influence: Floats, *, candidate: bool) -> QuantileEnds:
         arm = self.quantiles.candidate if candidate else self.quantiles.baseline
+        slower = self.slower.candidate if candidate else self.slower.baseline
         units = _busy(self.found, candidate=candidate)
         return QuantileEnds(
             scale=arm.scale,
             reached=arm.reached(),
-            level=arm.level,
+            level=arm.level + slower.moved,
             cases=[
                 SlowerShare(off=case.off, se=case.se, shape=Shape(skewness=case.skewness, units=units))
                 for case in spreads(influence)

@@ -165,7 +165,9 @@ def _build(table: _Table, metrics: Mapping[str, Metric], now: float) -> Sample:
             if column.startswith("metric_")
         },
         before={
-            column.removeprefix("pre_"): _by_unit(table.read(column, _number, "a number"), unit, len(units))
+            column.removeprefix("pre_"): _by_unit(
+                table.read(column, _number, "a number"), unit, len(units)
+            ).reshape(-1, 1)
             for column in table.header
             if column.startswith("pre_")
         },

@@ -7,7 +7,7 @@ import numpy as np
 
 from records.metric import Metric
 from report.missing_exchanges import MissingShare, abandoned
-from report.sample import MeasureTotals, Ratings, Sample, Values
+from report.sample import Codes, MeasureTotals, Ratings, Sample, Values
 from report.statistics.quantile import quantile
 from report.statistics.types import Bools, Floats, Ints
 
@@ -71,6 +71,7 @@ class Observations:
     before: Floats | None = None
     abandoned: MissingShare | None = None
     capped_at: float | None = None
+    category: Codes | None = None
 
     def only(self, rows: Bools) -> "Observations":
         """The values of the rows marked in `rows`, (n,)."""
@@ -100,6 +101,11 @@ def share(name: str) -> bool:
     return name in _MEASURED and _MEASURED[name].bounds == _SHARE
 
 
+def per_unit(name: str) -> bool:
+    """True for a measured metric of which each unit has one value, its total."""
+    return name in _MEASURED and _MEASURED[name].per_unit
+
+
 def source(name: str) -> str | None:
     """The name in `Sample.totals` or `Sample.values` of a metric's measure; None for feedback."""
     if name in _MEASURED:
@@ -114,11 +120,15 @@ def known(name: str, metrics: Mapping[str, Metric]) -> bool:
 
 def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: float) -> Observations:
     """The metric's values in the sample as of `now`, UTC seconds. Raises UnknownMetric."""
-    before = sample.before.get(name)
+    category = sample.category.code[sample.first_rows()]
+    return replace(_values(sample, name, metrics, now), before=sample.before.get(name), category=category)
+
+
+def _values(sample: Sample, name: str, metrics: Mapping[str, Metric], now: float) -> Observations:
     if name in metrics:
-        return replace(_feedback(sample, metrics[name], now), before=before)
+        return _feedback(sample, metrics[name], now)
     if name in _MEASURED:
-        return replace(_totals(sample, _MEASURED[name]), before=before)
+        return _totals(sample, _MEASURED[name])
     if quantile_level(name) is None:
         raise UnknownMetric(
             f"{name!r} is not a metric: use {', '.join(_MEASURED)}, latency_p95 (or p50, p90, p99), "

@@ -46,10 +46,11 @@ class _Arm:
         weight = np.cumsum(self.weight)
         return np.asarray(weight / max(float(weight[-1]), 1e-300), dtype=np.float64)
 
-    def interval(self, half_width: float) -> Interval:
+    def interval(self, half_width: float, moved: float) -> Interval:
+        """`moved`: by how much an adjustment changed the share of slower values, and so the level to read."""
         if not self.weight.any():
             return Interval(low=-np.inf, estimate=0.0, high=np.inf)
-        return woodruff(self.scale, self.level, half_width=half_width, weights=self.weight)
+        return woodruff(self.scale, self.level + moved, half_width=half_width, weights=self.weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,7 @@ class Quantiles:
         """The arms' intervals, from the clustered shares of slower values."""
 
         def interval(arm: _Arm, share: Ratio) -> Interval:
-            return arm.interval(c * share.se)
+            return arm.interval(c * share.se, share.moved)
 
         return Recovered(
             candidate=interval(self.candidate, slower.candidate),

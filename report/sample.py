@@ -151,10 +151,11 @@ class Sample:
     hold measures by name (see `report.metrics`). Exchanges by which an arm is not measured (the caller's own
     error, an aborted stream) count as exposure only. `candidate_at` holds times of candidate traffic, at
     least the first and last of every UTC day with any. `shares` is the candidate's share in each phase, if
-    known. `recent` holds the exchanges behind the failure modes. `before` holds each unit's value of a metric
-    before the canary, (units,), NaN without one. `possible` has, by measure of failures, the exchanges that
-    could have failed so, from the store. `unreached` counts, by error type, the exchanges of the candidate's
-    `candidate_exchanges` that did not reach it though it is not to blame: no measure includes them.
+    known. `recent` holds the exchanges behind the failure modes. `before` holds each unit's values of a
+    metric before the canary, (units, values), NaN without one. `possible` has, by measure of failures, the
+    exchanges that could have failed so, from the store. `unreached` counts, by error type, the exchanges of
+    the candidate's `candidate_exchanges` that did not reach it though it is not to blame: no measure includes
+    them.
     """
 
     units: Sequence[str]

@@ -1,33 +1,179 @@
-"""CUPED over `Arms`: both arms adjusted by the units' values before the canary.
+"""Takes out of both arms what was known of the units before the canary's first answer to them.
 
-Deng, Xu, Kohavi, Walker, WSDM 2013. Only for one phase: over several phases a unit may be in both arms.
+CUPED (Deng, Xu, Kohavi, Walker, WSDM 2013) with the unit's earlier value, and post-stratification by the
+unit's first category, as one regression that both arms share (Lin, Annals of Applied Statistics 2013).
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from report.statistics.phases import Arms, UnitSums
-from report.statistics.ratio import Ratio, cuped
-from report.statistics.types import Floats
+from report.statistics.phases import Arms, UnitSums, arms, renumbered, weights
+from report.statistics.ratio import Ratio
+from report.statistics.types import Floats, Ints
+
+STRATA = 10
+"""The most strata. The smallest categories share one."""
+
+LEAST = 100
+"""A stratum has at least so many units; else it joins the others that have fewer."""
+
+WORTH = 0.99
+"""An adjustment is used if it lowers the standard error of the difference to this part, or further."""
 
 
-def adjusted(sums: UnitSums, before: Floats) -> Arms:
-    """The arms' R′ = R − θ(x̄_arm − x̄_all), from each unit's value `before`, (units,), NaN without one.
+def narrower(sums: UnitSums, before: Floats | None, category: Ints | None = None) -> Arms:
+    """`adjusted` where that narrows the arms' difference, else the plain `arms`."""
+    plain = arms(sums)
+    score = _score(sums, before, category)
+    if score is None:
+        return plain
+    found = _without(sums, plain, score)
+    return found if found.se(1) <= WORTH * plain.se(1) else plain
 
-    A unit without a value counts as average, which explains nothing. x̄_all is itself estimated: its influence
-    is in both arms, so it adds θ²s_x²/K_all to the variance of an absolute bound and cancels in a difference.
+
+def adjusted(sums: UnitSums, before: Floats | None, category: Ints | None = None) -> Arms:
+    """The arms' R′ = R − Σω_k(s̄_arm,k − s̄_k), with s what is expected of a unit from its past.
+
+    `before` holds each unit's earlier values, (units, values), NaN without one; `category` its first category
+    as a number, (units,). Each phase compares the units of one time, so both arms are moved to the phase's
+    mean. A unit without a value counts as average, which explains nothing. s̄_k is itself estimated: its
+    influence is in both arms, so it adds θ²s_x²/K_all to the variance of an absolute bound and cancels in a
+    difference.
     Raises ValueError below two units in an arm.
     """
-    x = before[sums.unit]
-    x = np.where(np.isnan(x), np.nanmean(x), x)
-    of_arm = [sums.candidate, ~sums.candidate]
-    found = cuped(*((sums.total[arm], sums.count[arm], x[arm]) for arm in of_arm))
-    shared = found.theta * (x - x.mean()) / math.sqrt(len(x) * (len(x) - 1))
+    plain, score = arms(sums), _score(sums, before, category)
+    return plain if score is None else _without(sums, plain, score)
 
-    def aligned(ratio: Ratio, place: int) -> Ratio:
-        influence = np.bincount(sums.unit, weights=shared).astype(np.float64)
-        influence += np.bincount(sums.unit[of_arm[place]], weights=ratio.influence, minlength=len(influence))
-        return Ratio(value=ratio.value, influence=influence)
 
-    return Arms(candidate=aligned(found.candidate, 0), baseline=aligned(found.baseline, 1))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Groups:
+    """The rows by phase (`of` = phase) or by phase and arm, with the number of rows in each group."""
+
+    of: Ints
+    size: Floats
+
+    @classmethod
+    def by(cls, group: Ints) -> "_Groups":
+        return cls(of=group, size=np.maximum(np.bincount(group), 1).astype(np.float64))
+
+    def means(self, values: Floats) -> Floats:
+        """The mean of each row's group, (rows,)."""
+        return (np.bincount(self.of, weights=values) / self.size)[self.of]
+
+
+def _score(sums: UnitSums, before: Floats | None, category: Ints | None) -> Floats | None:
+    """What the past explains of each row's e/N̄, (rows,); None if nothing is known that differs."""
+    columns = [] if before is None else [before[:, k] for k in range(before.shape[1])]
+    found = [_known(column[sums.unit], sums.phase) for column in columns]
+    stratum = None if category is None else _strata(category[sums.unit])
+    x = [column for column in found if column is not None]
+    if not x and stratum is None:
+        return None
+    groups = _Groups.by(2 * sums.phase + sums.candidate)
+    omega, size = weights(sums), groups.means(sums.count)
+    residual = omega * (sums.total - groups.means(sums.total) / size * sums.count) / size
+    return _fitted(residual, omega, groups, x, stratum)
+
+
+def _known(x: Floats, phase: Ints) -> Floats | None:
+    """The earlier values with their phase's mean where there is none; None without any."""
+    missing = np.isnan(x)
+    if missing.all():
+        return None
+    if not missing.any():
+        return x
+    there = np.bincount(phase, weights=~missing)
+    mean = np.bincount(phase, weights=np.where(missing, 0.0, x)) / np.maximum(there, 1)
+    return np.where(missing, mean[phase], x)
+
+
+def _strata(category: Ints) -> Ints | None:
+    """The stratum of each row: its category, if many units have it. None with a single stratum."""
+    rows = np.bincount(category)
+    large = np.argsort(-rows, kind="stable")[: STRATA - 1]
+    large = large[rows[large] >= LEAST]
+    if len(large) == 0 or rows[large[0]] == len(category):
+        return None
+    stratum = np.full(len(rows), len(large), dtype=np.int64)
+    stratum[large] = np.arange(len(large))
+    if rows.sum() - rows[large].sum() < LEAST:  # too few for a stratum of their own
+        stratum[stratum == len(large)] = 0
+    return None if stratum.max() == 0 else stratum[category]
+
+
+def _fitted(
+    residual: Floats, weight: Floats, groups: _Groups, x: Sequence[Floats], stratum: Ints | None
+) -> Floats:
+    """Σθ·x plus the stratum's part, by least squares within the groups. `residual` is already weighted."""
+    if stratum is None:
+        stratum = np.zeros(len(residual), dtype=np.int64)
+    strata = int(stratum.max()) + 1
+    centred = [column - groups.means(column) for column in x]
+
+    def by_stratum(values: Floats) -> Floats:
+        return np.bincount(stratum, weights=values, minlength=strata).astype(np.float64)
+
+    across = np.array([by_stratum(weight * column) for column in centred]).reshape(len(x), strata)
+    within = np.array([[np.sum(weight * one * other) for other in centred] for one in centred])
+    normal = np.block(
+        [[_of_strata(weight, groups, stratum, strata), across.T], [across, within.reshape(len(x), len(x))]]
+    )
+    right = np.array([*by_stratum(residual), *(np.sum(residual * column) for column in centred)])
+    theta = _solved(normal, right)
+    score = theta[stratum]
+    for slope, column in zip(theta[strata:].tolist(), x, strict=True):
+        score += slope * column
+    return score
+
+
+def _of_strata(weight: Floats, groups: _Groups, stratum: Ints, strata: int) -> Floats:
+    """The strata's part of the normal equations: how membership varies within the groups."""
+    every = len(groups.size)
+    members = np.bincount(groups.of * strata + stratum, minlength=every * strata).reshape(every, strata)
+    heavy = np.bincount(groups.of, weights=weight, minlength=every) / groups.size
+    return np.asarray(np.diag(heavy @ members) - (heavy / groups.size * members.T) @ members, np.float64)
+
+
+def _solved(normal: Floats, right: Floats) -> Floats:
+    """The smallest solution: the strata add up to everyone, so one of them is free. Scaled, because an
+    earlier value may be in millionths or in millions."""
+    scale = np.sqrt(np.diag(normal))
+    scale[scale == 0] = 1.0
+    found = np.linalg.lstsq(normal / np.outer(scale, scale), right / scale, rcond=1e-9)[0] / scale
+    return np.asarray(found, dtype=np.float64)
+
+
+def _without(sums: UnitSums, plain: Arms, score: Floats) -> Arms:
+    """The plain arms less what the score explains of the distance of each from both together."""
+    omega, unit, phase = weights(sums), renumbered(sums.unit), _Groups.by(sums.phase)
+    units = len(plain.candidate.influence)
+    common = phase.means(score)
+    shared = np.bincount(unit, weights=omega * _part(sums, phase, score - common), minlength=units)
+
+    def moved(ratio: Ratio, *, candidate: bool) -> Ratio:
+        mine = sums.candidate == candidate
+        arm = _Groups.by(sums.phase[mine])
+        own, weight = score[mine], omega[mine]
+        far = arm.means(own) - common[mine]
+        explained = weight * _part(sums, arm, own - arm.means(own))
+        by = -float(np.sum(weight * far / arm.size[arm.of]))
+        return Ratio(
+            value=ratio.value + by,
+            moved=by,
+            shared=shared,
+            influence=ratio.influence + shared - np.bincount(unit[mine], weights=explained, minlength=units),
+        )
+
+    return Arms(
+        candidate=moved(plain.candidate, candidate=True), baseline=moved(plain.baseline, candidate=False)
+    )
+
+
+def _part(sums: UnitSums, groups: _Groups, deviation: Floats) -> Floats:
+    """Each row's influence on its group's mean; in a single phase with K−1 degrees of freedom, as `arms`."""
+    part = deviation / groups.size[groups.of]
+    units = len(deviation)
+    return part * math.sqrt(units / (units - 1)) if sums.single_phase and units > 1 else part

@@ -118,14 +118,14 @@ def arms(sums: UnitSums) -> Arms:
     """
     omega = weights(sums)
     # A segment has few units, so its influences need fewer entries than there are units in all.
-    sums = replace(sums, unit=_renumbered(sums.unit))
+    sums = replace(sums, unit=renumbered(sums.unit))
     return Arms(
         candidate=_arm(sums, omega, candidate=True),
         baseline=_arm(sums, omega, candidate=False),
     )
 
 
-def _renumbered(unit: Ints) -> Ints:
+def renumbered(unit: Ints) -> Ints:
     """The units renumbered from 0 without gaps, in the same order."""
     seen = np.zeros(int(unit.max()) + 1, dtype=np.int64)
     seen[unit] = 1

@@ -14,10 +14,21 @@ from report.statistics.types import Floats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """R = ΣS/ΣN of one arm. `influence` (units,) sums to 0 and its squares to `variance`."""
+    """R = ΣS/ΣN of one arm. `influence` (units,) sums to 0 and its squares to `variance`.
+
+    `moved`: what an adjustment by the units' past added to the value. `shared` (units,): the part of the
+    influence that both arms have then, by the mean of all units to which they are moved.
+    """
 
     value: float
     influence: Floats
+    moved: float = 0.0
+    shared: Floats | float = 0.0
+
+    @property
+    def own(self) -> Floats:
+        """The influence of the arm's own units, (units,)."""
+        return self.influence - self.shared
 
     @property
     def variance(self) -> float:

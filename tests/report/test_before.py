@@ -28,7 +28,7 @@ def _sums(totals: list[float], counts: list[float], candidate: list[bool]) -> Un
 
 
 SUMS = _sums([3, 1, 4, 0, 2, 5, 2, 2, 6], [4, 2, 5, 1, 4, 6, 4, 3, 7], [True] * 5 + [False] * 4)
-BEFORE = np.array([0.8, 0.4, 0.7, 0.2, 0.5, 0.9, 0.5, 0.6, 0.8])
+BEFORE = np.array([[0.8], [0.4], [0.7], [0.2], [0.5], [0.9], [0.5], [0.6], [0.8]])
 
 
 def test_the_known_answer_comes_out_as_arms() -> None:
@@ -40,9 +40,9 @@ def test_the_known_answer_comes_out_as_arms() -> None:
 
 def test_an_absolute_bound_pays_for_the_mean_that_is_estimated_too() -> None:
     rng = np.random.default_rng(2)
-    x = rng.normal(size=4000)
+    x = rng.normal(size=(4000, 1))
     side = rng.random(4000) < 0.5
-    sums = _sums(list(2 * x + rng.normal(size=4000)), [1.0] * 4000, side.tolist())
+    sums = _sums(list(2 * x[:, 0] + rng.normal(size=4000)), [1.0] * 4000, side.tolist())
     own = 1.0 / side.sum() + 4.0 / 4000  # the residual's variance, and θ²s²/K of all units
     assert adjusted(sums, x).se(0) == pytest.approx(math.sqrt(own), rel=0.03)
     assert adjusted(sums, x).se(1) < 0.5 * arms(sums).se(1)
@@ -65,10 +65,8 @@ def _log(path: Path, before: Floats, now: Floats, *, phases: int = 1) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("phases", "narrower"), [(1, True), (2, False)])
-def test_a_log_with_values_before_has_narrower_intervals_in_a_single_phase(
-    tmp_path: Path, phases: int, narrower: bool
-) -> None:
+@pytest.mark.parametrize("phases", [1, 2])
+def test_a_log_with_values_before_has_narrower_intervals(tmp_path: Path, phases: int) -> None:
     rng = np.random.default_rng(7)
     before = rng.normal(50, 10, size=600)
     sample = from_csv(_log(tmp_path / "log.csv", before, before + rng.normal(size=600), phases=phases))
@@ -80,7 +78,7 @@ def test_a_log_with_values_before_has_narrower_intervals_in_a_single_phase(
         interval = found.contrast(1, 0)
         return interval.high - interval.low
 
-    assert (width(seen.before) < 0.3 * width(None)) is narrower
+    assert width(seen.before) < 0.3 * width(None)
 
 
 def test_a_value_before_that_is_no_number_is_named(tmp_path: Path) -> None:
