@@ -127,7 +127,8 @@ def _judge(config: str, data: Path) -> dict[str, object]:
     """Make a report like `canary report`, from reading the config to the verdict."""
     began, cpu = time.monotonic(), time.process_time()
     loaded = parse(Path(config).read_text(), config, {})
-    report = report_from_store(loaded, None, data, now=(FIRST_DAY + 15) * DAY_S)
+    settings, now = loaded.control.reports, (FIRST_DAY + 15) * DAY_S
+    report = report_from_store(settings, None, loaded.store, data, now=now)
     return {
         "seconds": time.monotonic() - began,
         "cpu_seconds": time.process_time() - cpu,

@@ -11,6 +11,7 @@ from records.durations import LONGEST_S, SHORTEST_S
 from records.exchange_id import mint
 from records.store.database import driver_of
 from records.store.days import Days
+from records.store.prior import WEEK_S
 from records.tables import feedback, outcomes, unit_days
 
 FIRST_DAY = 20_700
@@ -53,9 +54,22 @@ def fill(engine: sa.Engine, world: World) -> int:
                 f"WHERE day = {day}"
             )
     with engine.begin() as connection:
-        for table in ("unit_days", "outcomes", "sessions", "feedback"):
+        add_prior_weeks(connection)
+        for table in ("unit_days", "outcomes", "sessions", "feedback", "prior_weeks"):
             connection.exec_driver_sql(f"ANALYZE {table}")
     return cells
+
+
+def add_prior_weeks(connection: sa.Connection) -> None:
+    """What the users did in the four weeks before: each week as much as on the run's first day."""
+    first = int(FIRST_DAY * DAY_S // WEEK_S)
+    for week in range(first - 4, first):
+        connection.exec_driver_sql(
+            f"INSERT INTO prior_weeks SELECT {week}, 'openai', 'gpt-4o', unit, {(week + 1) * WEEK_S - 60.0}, "
+            "sum(counted), sum(failed), sum(latency_n), sum(latency_sum), sum(ttft_n), sum(ttft_sum), "
+            "sum(cost_n), sum(cost_sum), sum(tokens_n), sum(tokens_sum) FROM unit_days "
+            f"WHERE day = {FIRST_DAY} GROUP BY unit"
+        )
 
 
 class _Users:
@@ -98,7 +112,7 @@ class _Users:
             yield (
                 "support-nov", 1, 0, self._arm[u], False, self._names[u], day, CATEGORIES[c], self._tags[u],
                 world.share, first, last, n, n, bad, n, 1.3 * n, n, 0.5 * n, n, usd, n, 900.0 * n,
-                latency[start:end], ttft[start:end],
+                latency[start:end], ttft[start:end], n, 0, 0, 0, 0, 0, 0, n, 0,
             )  # fmt: skip
 
     def _durations(self, unit: Any, size: Any, middle_s: float) -> bytes:
@@ -128,7 +142,7 @@ def _speak(connection: sa.Connection, world: World, cells: Sequence[Row]) -> Non
             (
                 day, name, at, "support-nov", 1, 0, world.share, arm, arm, "cohort", unit, "", category, tags,
                 "", "openai", "openai", "chat", "gpt-4o", "a", False, False, 200, "ok", None, 1.3, 0.5, 0.5,
-                0.0, 700, 0, 0, 200, 0, False, 0.02, "[]", "",
+                0.0, 700, 0, 0, 200, 0, False, 0.02, "[]", "", "stop", "", "", None, None, None, None, False,
             )
         )  # fmt: skip
         for metric, value in (

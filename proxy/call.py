@@ -1,7 +1,7 @@
 """Reads one request: its body, within a bound, and the facts that routing and recording need."""
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
@@ -12,7 +12,7 @@ from proxy.headers import Headers
 from proxy.routes import ArmTarget, Route, Routes, Trial
 from proxy.server import Incoming
 from records.capture import CaptureSample
-from routing.canary import UnitSource
+from routing.canary import UNIT_FROM, UnitSource
 
 BODY_BOUND = 64 << 20
 _LABEL_BOUND = 64
@@ -116,7 +116,7 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
         body=body,
         facts=facts or NO_FACTS,
         trial=trial,
-        unit=_unit(trial.canary.unit_from, named, facts) if facts is not None and trial is not None else None,
+        unit=_unit(trial, named, facts) if facts is not None else None,
         tags=tags,
         at=time.time(),
         mono=time.monotonic(),
@@ -143,7 +143,7 @@ def message_call(handshake: Call, routes: Routes, body: bytes) -> Call:
         body=body,
         facts=msgspec.structs.replace(facts, stream=True),
         trial=trial,
-        unit=_unit(trial.canary.unit_from, named, facts) if trial is not None else None,
+        unit=_unit(trial, named, facts),
         at=time.time(),
         mono=time.monotonic(),
         upgrades=False,
@@ -175,9 +175,9 @@ async def _streamed(incoming: Incoming) -> AsyncIterator[bytes]:
         yield part
 
 
-def _unit(sources: Sequence[UnitSource], named: Mapping[bytes, bytes], facts: RequestFacts) -> str | None:
+def _unit(trial: Trial | None, named: Mapping[bytes, bytes], facts: RequestFacts) -> str | None:
     """Return the unit from the first source that has one. An empty unit would be one bucket for everyone."""
-    for source in sources:
+    for source in trial.canary.unit_from if trial is not None else UNIT_FROM:
         if source == "body":
             unit = facts.unit
         else:

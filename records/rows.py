@@ -34,14 +34,14 @@ def of_outcome(outcome: Outcome) -> Row:
         outcome.reason,
         outcome.unit,
         outcome.session,
-        _text(outcome.category),
+        text(outcome.category),
         _TO_JSON(outcome.tags).decode() if outcome.tags else _NO_TAGS,
-        _text(outcome.request_id),
+        text(outcome.request_id),
         outcome.provider,
         outcome.api,
         outcome.operation,
-        _text(outcome.model_requested),
-        _text(outcome.model),
+        text(outcome.model_requested),
+        text(outcome.model),
         outcome.stream,
         outcome.mirror,
         outcome.status,
@@ -71,7 +71,7 @@ def of_outcome(outcome: Outcome) -> Row:
 def _provider_error(error: ProviderError | None) -> Row:
     if error is None:
         return _NO_ERROR
-    return _text(error.code), _text(error.type), _text(error.param), _text(error.message)
+    return text(error.code), text(error.type), text(error.param), text(error.message)
 
 
 def faults_of(stored: str) -> tuple[Fault, ...]:
@@ -104,11 +104,11 @@ def of_feedback(feedback: Feedback) -> Row:
         feedback.phase,
         feedback.arm,
         feedback.category,
-        _text(feedback.comment),
+        text(feedback.comment),
         day_of(feedback.exchange_id) if feedback.exchange_id else None,
     )
 
 
-def _text(value: str) -> str:
+def text(value: str) -> str:
     """Replace NUL characters, which PostgreSQL does not allow in text."""
     return value.replace("\0", "\ufffd") if "\0" in value else value

@@ -152,6 +152,27 @@ unit_days = Table(
 # SQLite deletes old rows by query; PostgreSQL drops a day's partition.
 Index("unit_days_by_day", unit_days.c.day).ddl_if(dialect="sqlite")
 
+prior_weeks = Table(
+    "prior_weeks",
+    metadata,
+    Column("week", Integer, nullable=False),
+    _key("provider"),
+    _key("model"),
+    _key("unit"),
+    _number("last_at"),
+    _count("counted"),
+    _count("failed"),
+    _count("latency_n"),
+    _number("latency_sum"),
+    _count("ttft_n"),
+    _number("ttft_sum"),
+    _count("cost_n"),
+    _number("cost_sum"),
+    _count("tokens_n"),
+    _number("tokens_sum"),
+    PrimaryKeyConstraint("week", "provider", "model", "unit"),
+)
+
 sessions = Table(
     "sessions",
     metadata,

@@ -17,10 +17,12 @@ from report.keys import TotalsScope
 from report.metrics import source
 from report.newest import read_exchanges, read_ratings
 from report.places import Places
+from report.prior import PriorTraffic, began, read_before
 from report.recent import Recent
 from report.run_window import RunWindow, unreached
 from report.sample import ArmTotal, MeasureTotals, Sample, TextColumn, refuse_units_in_both_arms
 from report.statistics.types import Floats
+from routing.canary import Match
 
 
 def from_store(
@@ -31,6 +33,7 @@ def from_store(
     metrics: Collection[str] = (),
     segments: Sequence[str] = (),
     cuts: Callable[[Floats], Sequence[float]] = lambda _candidate_at: (),
+    prior: tuple[str, Match] | None = None,
 ) -> Sample:
     """The run's unit totals (None: the latest run) while both arms had a share, with the measures, tags and
     feedback that these metrics and segments need.
@@ -38,8 +41,9 @@ def from_store(
     Left out: pinned and randomly assigned requests, requests bound to provider state, mirror copies, shed
     requests. The caller's own errors, aborted exchanges and those that did not reach their arm count as
     exposure only. A cost from estimated usage counts as missing. `cuts` gives, from times of candidate
-    traffic as in `Sample.candidate_at`, the midnights that split rows. Raises BadSample for a unit
-    in both arms of a phase.
+    traffic as in `Sample.candidate_at`, the midnights that split rows. `prior`: the entry of the baseline and
+    the requests that the canary takes, to know its units from before. Raises BadSample for a unit in both
+    arms of a phase.
     """
     sources = {name: source(name) for name in metrics}
     scope = TotalsScope(
@@ -69,9 +73,25 @@ def from_store(
         ),
         shares=_shares(cells),
         possible=possible,
+        before=_before(connection, scope, cells, prior, metrics),
     )
     refuse_units_in_both_arms(sample)
     return sample
+
+
+def _before(
+    connection: sa.Connection,
+    scope: TotalsScope,
+    cells: Cells,
+    prior: tuple[str, Match] | None,
+    metrics: Collection[str],
+) -> Mapping[str, Floats]:
+    if prior is None or len(cells.first_at) == 0:
+        return {}
+    provider, match = prior
+    since = began(connection, scope.canary, scope.run, float(cells.first_at[0]))
+    known = PriorTraffic(canary=scope.canary, provider=provider, match=match, since=since)
+    return read_before(connection, known, cells.names.units, metrics)
 
 
 def to_judge(
@@ -97,6 +117,7 @@ def to_judge(
         ],
         segments=canary.segments,
         cuts=cuts,
+        prior=(canary.baseline.provider, canary.match) if canary.baseline and canary.match else None,
     )
     if len(sample.last_at) == 0:
         return sample

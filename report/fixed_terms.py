@@ -14,7 +14,7 @@ from records.store import FixedRubric
 from report.judged_canary import JudgedCanary
 from report.plan import STANDARD_RISK
 from report.rubric import DEFAULT_PLANNED_UNITS, Criterion, parse_bound
-from routing.canary import Arm
+from routing.canary import Arm, Match
 
 
 def terms_of(judged: JudgedCanary) -> dict[str, object]:
@@ -32,6 +32,7 @@ def terms_of(judged: JudgedCanary) -> dict[str, object]:
         "metrics": [asdict(metric) for metric in declared],
         "baseline": asdict(judged.baseline) if judged.baseline else None,
         "candidate": asdict(judged.candidate) if judged.candidate else None,
+        "match": _matching(judged.match) if judged.match else None,
     }
 
 
@@ -52,6 +53,7 @@ def judged_by(name: str, fixed: FixedRubric) -> JudgedCanary:
         metrics={**BUILT_IN, **{metric["name"]: Metric(**metric) for metric in terms.get("metrics", ())}},
         baseline=_arm(terms.get("baseline")),
         candidate=_arm(terms.get("candidate")),
+        match=msgspec.convert(terms["match"], Match) if terms.get("match") else None,
     )
 
 
@@ -62,6 +64,10 @@ def is_planned(fixed: FixedRubric) -> bool:
 
 def _arm(document: object) -> Arm | None:
     return msgspec.convert(document, Arm) if document else None
+
+
+def _matching(match: Match) -> dict[str, object]:
+    return {**asdict(match), "models": sorted(match.models), "paths": sorted(match.paths)}
 
 
 def _written(row: Criterion) -> dict[str, object]:

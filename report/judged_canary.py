@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from records.metric import BUILT_IN, Metric
 from report.plan import DAY_S, STANDARD_RISK, VerdictPlan, first_day
 from report.rubric import DEFAULT_PLANNED_UNITS, Criterion, sha256
-from routing.canary import Arm, Step
+from routing.canary import Arm, Match, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,10 +17,10 @@ class JudgedCanary:
     sequence. `planned_units` is n*, the number of candidate units for which the intervals are narrowest.
     `segments` are the tags to break down by; `critical_segments` are (tag, value). `steps` is the ramp as
     planned. `shares` is the candidate's share in each phase (a sample from the store has its own).
-    `baseline` and `candidate` are None if unknown. `rubric_sha256` is the hash taken at the start (None: not
-    fixed). `compensating_factor` is what a person recorded to outweigh a miss. `retro`: the criteria were
-    chosen after the run. `over`: the run has ended, so no look comes after its traffic. `rollback` says in a
-    sentence who rolled this run back, and why; "" if unknown.
+    `baseline`, `candidate` and `match` are None if unknown. `rubric_sha256` is the hash taken at the start
+    (None: not fixed). `compensating_factor` is what a person recorded to outweigh a miss. `retro`: the
+    criteria were chosen after the run. `over`: the run has ended, so no look comes after its traffic.
+    `rollback` says in a sentence who rolled this run back, and why; "" if unknown.
     """
 
     name: str
@@ -37,6 +37,7 @@ class JudgedCanary:
     shares: Mapping[int, float] = field(default_factory=dict)
     baseline: Arm | None = None
     candidate: Arm | None = None
+    match: Match | None = None
     over: bool = False
     rolled_back: bool = False
     rollback: str = ""

@@ -58,6 +58,9 @@ def _agree(mine: Mapping[str, str], theirs: Mapping[str, str]) -> bool:
 UnitSource = Literal["header", "body", "session"]
 """`x-canary-unit`; `user`, `metadata.user_id` or `safety_identifier` in the body; `x-canary-session`."""
 
+UNIT_FROM: Sequence[UnitSource] = ("header", "body", "session")
+"""Where the unit is looked for unless the canary says otherwise, and for requests without a canary."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -76,7 +79,7 @@ class Canary:
     baseline: Arm
     candidate: Arm
     steps: Sequence[Step]
-    unit_from: Sequence[UnitSource] = ("header", "body", "session")
+    unit_from: Sequence[UnitSource] = UNIT_FROM
     random_without_unit: bool = False
     fall_back: bool = True
     start_by_hand: bool = False

@@ -202,6 +202,7 @@ def _canary(
             shares={phase: step.share for phase, step in enumerate(steps)},
             baseline=baseline,
             candidate=candidate,
+            match=match(section.match),
         ),
         guardrails=guardrails.rules(
             section.guardrails,

@@ -1,7 +1,7 @@
 """Writes a batch: each outcome once, and the totals of units and sessions from the new outcomes.
 
-Every writer uses one order (outcomes, feedback, unit_days, sessions; each by key), so that several agents
-that ship into one PostgreSQL cannot deadlock.
+Every writer uses one order (outcomes, unit_days, sessions, prior_weeks, feedback; each by key), so that
+several agents that ship into one PostgreSQL cannot deadlock.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from records.outcome import Feedback, Outcome
 from records.rows import Row, of_feedback, of_outcome
 from records.store import sums
 from records.store.postgres_copy_writer import PostgresCopyWriter
+from records.store.prior import prior_weeks
 from records.store.sqlite_bulk_writer import SqliteBulkWriter
 
 CELL_CAP_BYTES = 16 << 10
@@ -53,6 +54,7 @@ class Ingest:
         )
         self._unit_days: RowWriter = kind(dialect, tables.unit_days, _add_to_unit_day)
         self._sessions: RowWriter = kind(dialect, tables.sessions, _add_to_session)
+        self._prior_weeks: RowWriter = kind(dialect, tables.prior_weeks, _add_to_prior_week)
         compiled = _newest_wins(self._insert(tables.feedback)).compile(dialect=dialect)
         self._feedback, self._positional = str(compiled), bool(dialect.positional)
 
@@ -70,6 +72,7 @@ class Ingest:
         """Add outcomes to the totals of their units and sessions."""
         self._unit_days.upsert(connection, sums.unit_days(outcomes))
         self._sessions.upsert(connection, sums.sessions(outcomes))
+        self._prior_weeks.upsert(connection, prior_weeks(outcomes))
 
     def feedback(self, connection: Connection, feedback: Sequence[Feedback]) -> int:
         """Store values and corrections, newest wins, and return how many changed a row."""
@@ -116,6 +119,19 @@ def _add_to_session(insert: Any) -> Any:
             "exchanges": old.exchanges + new.exchanges,
             "repeats": old.repeats + new.repeats + func.canary_seen(old.asked, new.asked),
             "asked": case((new.asked == _NOTHING, old.asked), else_=func.canary_asked(old.asked, new.asked)),
+        },
+    )
+
+
+def _add_to_prior_week(insert: Any) -> Any:
+    old, new = tables.prior_weeks.c, insert.excluded
+    keys = {column.name for column in tables.prior_weeks.primary_key}
+    added = [name for name in old.keys() if name not in keys | {"last_at"}]  # noqa: SIM118
+    return insert.on_conflict_do_update(
+        index_elements=list(tables.prior_weeks.primary_key),
+        set_={
+            **{name: old[name] + new[name] for name in added},
+            "last_at": case((new.last_at > old.last_at, new.last_at), else_=old.last_at),
         },
     )
 

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, literal_column, select
 
 from records import tables
+from records.store.prior import MOST_ROWS
 
 SLICE = 2000
 
@@ -30,12 +31,27 @@ def expire(
     deleted = sweep(tables.feedback, feedback.at < before)
     sweep(tables.sessions, (sessions.first_at < before) & (sessions.last_at < before))
     sweep(tables.cursors, cursors.moved_at < before)  # of deleted spools
+    sweep(tables.prior_weeks, tables.prior_weeks.c.week < max(day // 7, _first_week(begin, MOST_ROWS)))
     if outcomes:
         table = tables.outcomes.c
         for canary in _canaries(begin):  # by canary, as the index is
             deleted += sweep(tables.outcomes, (table.canary == canary) & (table.at < before))
         sweep(tables.unit_days, tables.unit_days.c.day < day)
     return deleted
+
+
+def _first_week(begin: Callable[[], AbstractContextManager[Connection]], most: int) -> int:
+    """The first of the newest weeks of `prior_weeks` that have at most this many rows; always the newest."""
+    week, rows = tables.prior_weeks.c.week, 0
+    with begin() as connection:
+        weeks = connection.execute(select(week, func.count()).group_by(week).order_by(week.desc())).all()
+    kept = 0
+    for number, count in weeks:
+        rows += count
+        if rows > most and kept:
+            break
+        kept = number
+    return kept
 
 
 def _canaries(begin: Callable[[], AbstractContextManager[Connection]]) -> list[str]:

@@ -90,10 +90,11 @@ def test_two_units_that_are_no_utf_8_stay_two() -> None:
     assert call(CHAT, (UNIT, b"caf\xe9")).unit != call(CHAT, (UNIT, b"caf\xe8")).unit
 
 
-def test_without_a_canary_there_is_no_unit() -> None:
-    said = call(CHAT | {"model": "other", "user": "u1"})
+def test_without_a_canary_the_unit_is_looked_for_in_the_default_order() -> None:
+    table = routes(trial(unit_from=("session",)))
+    said = call(CHAT | {"model": "other", "user": "u1"}, (SESSION, b"c1"), table=table)
     assert said.trial is None
-    assert said.unit is None
+    assert said.unit == "u1"
 
 
 def test_a_body_comes_whole_from_its_parts() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from records.exchange_id import mint
-from records.tables import feedback, outcomes, sessions, unit_days
+from records.tables import feedback, outcomes, prior_weeks, sessions, unit_days
 
 DAY_S = 86400.0
 
@@ -30,6 +30,16 @@ class UnitTotals:
             **changed,
         }  # fmt: skip
         self.connection.execute(sa.insert(unit_days), [row])
+
+    def week(self, **changed: Any) -> None:
+        """One row of `prior_weeks`: of provider p and model m, its week that of `last_at`."""
+        last_at = changed.get("last_at", 100.0)
+        row: dict[str, Any] = {
+            "week": int(last_at // (7 * DAY_S)), "provider": "p", "model": "m", "unit": "u",
+            "last_at": last_at, "counted": 0, "failed": 0, "latency_n": 0, "latency_sum": 0.0, "ttft_n": 0,
+            "ttft_sum": 0.0, "cost_n": 0, "cost_sum": 0.0, "tokens_n": 0, "tokens_sum": 0.0, **changed,
+        }  # fmt: skip
+        self.connection.execute(sa.insert(prior_weeks), [row])
 
     def session(self, **changed: Any) -> None:
         """One row of `sessions`."""
