@@ -4,7 +4,6 @@ CUPED (Deng, Xu, Kohavi, Walker, WSDM 2013) with the unit's earlier value, and p
 unit's first category, as one regression that both arms share (Lin, Annals of Applied Statistics 2013).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,10 +26,7 @@ WORTH = 0.99
 def narrower(sums: UnitSums, before: Floats | None, category: Ints | None = None) -> Arms:
     """`adjusted` where that narrows the arms' difference, else the plain `arms`."""
     plain = arms(sums)
-    score = _score(sums, before, category)
-    if score is None:
-        return plain
-    found = _without(sums, plain, score)
+    found = _adjusted(sums, plain, before, category)
     return found if found.se(1) <= WORTH * plain.se(1) else plain
 
 
@@ -44,8 +40,20 @@ def adjusted(sums: UnitSums, before: Floats | None, category: Ints | None = None
     difference.
     Raises ValueError below two units in an arm.
     """
-    plain, score = arms(sums), _score(sums, before, category)
-    return plain if score is None else _without(sums, plain, score)
+    return _adjusted(sums, arms(sums), before, category)
+
+
+def _adjusted(sums: UnitSums, plain: Arms, before: Floats | None, category: Ints | None) -> Arms:
+    columns = [] if before is None else [before[:, k] for k in range(before.shape[1])]
+    found = [_known(column[sums.unit], sums.phase) for column in columns]
+    stratum = None if category is None else _strata(category[sums.unit])
+    x = [column for column in found if column is not None]
+    if not x and stratum is None:
+        return plain
+    groups, omega = _Groups.by(2 * sums.phase + sums.candidate), weights(sums)
+    size = groups.means(sums.count)
+    residual = omega * (sums.total - groups.means(sums.total) / size * sums.count) / size
+    return _without(sums, plain, groups, omega, _fitted(residual, omega, groups, x, stratum))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,19 +71,11 @@ class _Groups:
         """The mean of each row's group, (rows,)."""
         return (np.bincount(self.of, weights=values) / self.size)[self.of]
 
-
-def _score(sums: UnitSums, before: Floats | None, category: Ints | None) -> Floats | None:
-    """What the past explains of each row's e/N̄, (rows,); None if nothing is known that differs."""
-    columns = [] if before is None else [before[:, k] for k in range(before.shape[1])]
-    found = [_known(column[sums.unit], sums.phase) for column in columns]
-    stratum = None if category is None else _strata(category[sums.unit])
-    x = [column for column in found if column is not None]
-    if not x and stratum is None:
-        return None
-    groups = _Groups.by(2 * sums.phase + sums.candidate)
-    omega, size = weights(sums), groups.means(sums.count)
-    residual = omega * (sums.total - groups.means(sums.total) / size * sums.count) / size
-    return _fitted(residual, omega, groups, x, stratum)
+    def part(self, unbiased: bool) -> Floats:
+        """Each row's part in its group's mean, (rows,); `unbiased`: with K−1 degrees of freedom, as in `arms`
+        of a single phase."""
+        part = 1 / (np.sqrt(self.size * np.maximum(self.size - 1, 1)) if unbiased else self.size)
+        return np.asarray(part[self.of], dtype=np.float64)
 
 
 def _known(x: Floats, phase: Ints) -> Floats | None:
@@ -146,34 +146,23 @@ def _solved(normal: Floats, right: Floats) -> Floats:
     return np.asarray(found, dtype=np.float64)
 
 
-def _without(sums: UnitSums, plain: Arms, score: Floats) -> Arms:
+def _without(sums: UnitSums, plain: Arms, groups: _Groups, omega: Floats, score: Floats) -> Arms:
     """The plain arms less what the score explains of the distance of each from both together."""
-    omega, unit, phase = weights(sums), renumbered(sums.unit), _Groups.by(sums.phase)
-    units = len(plain.candidate.influence)
-    common = phase.means(score)
-    shared = np.bincount(unit, weights=omega * _part(sums, phase, score - common), minlength=units)
+    unit, units, every = renumbered(sums.unit), len(plain.candidate.influence), _Groups.by(sums.phase)
+    single = sums.single_phase
+    mean, common = groups.means(score), every.means(score)
+    explained = np.bincount(
+        2 * unit + sums.candidate, weights=omega * (score - mean) * groups.part(single), minlength=2 * units
+    ).reshape(units, 2)
+    shared = np.bincount(unit, weights=omega * (score - common) * every.part(single), minlength=units)
+    by = np.bincount(sums.candidate, weights=omega * (common - mean) / groups.size[groups.of], minlength=2)
 
-    def moved(ratio: Ratio, *, candidate: bool) -> Ratio:
-        mine = sums.candidate == candidate
-        arm = _Groups.by(sums.phase[mine])
-        own, weight = score[mine], omega[mine]
-        far = arm.means(own) - common[mine]
-        explained = weight * _part(sums, arm, own - arm.means(own))
-        by = -float(np.sum(weight * far / arm.size[arm.of]))
+    def moved(ratio: Ratio, arm: int) -> Ratio:
         return Ratio(
-            value=ratio.value + by,
-            moved=by,
+            value=ratio.value + float(by[arm]),
+            moved=float(by[arm]),
             shared=shared,
-            influence=ratio.influence + shared - np.bincount(unit[mine], weights=explained, minlength=units),
+            influence=ratio.influence + shared - explained[:, arm],
         )
 
-    return Arms(
-        candidate=moved(plain.candidate, candidate=True), baseline=moved(plain.baseline, candidate=False)
-    )
-
-
-def _part(sums: UnitSums, groups: _Groups, deviation: Floats) -> Floats:
-    """Each row's influence on its group's mean; in a single phase with K−1 degrees of freedom, as `arms`."""
-    part = deviation / groups.size[groups.of]
-    units = len(deviation)
-    return part * math.sqrt(units / (units - 1)) if sums.single_phase and units > 1 else part
+    return Arms(candidate=moved(plain.candidate, 1), baseline=moved(plain.baseline, 0))
