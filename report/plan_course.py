@@ -118,10 +118,13 @@ class PlanCourse:
         criterion, reading = sequence.criterion, sequence.reading
         if reading.comparison is None or sequence.state == "NODATA":
             return float("nan"), float("nan")
+        bounds = (criterion.acceptable, criterion.ideal)
+        live = contrast(self.sample, observed) if len(self.sample.category.names) > 1 else None
+        if live is not None:
+            acceptable, ideal = (live.margin(bound).estimate for bound in bounds)
+            return acceptable, ideal
         found = arm_sums(self.sample, observed)
-        acceptable, ideal = (
-            estimate(found, reading.comparison, bound) for bound in (criterion.acceptable, criterion.ideal)
-        )
+        acceptable, ideal = (estimate(found, reading.comparison, bound) for bound in bounds)
         return acceptable, ideal
 
 

@@ -1,6 +1,6 @@
 """Reads one metric: chooses the method of comparison and counts the units behind it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class MetricReading:
 
 def read(sample: Sample, observed: Observations, *, planned: float) -> MetricReading:
     """Compare the arms on these observations. `planned` is n*, the units for which the interval is tuned."""
+    # What is shown stays what everybody counts: only a look's margins are compared within categories.
+    observed = replace(observed, category=None)
     found = arm_sums(sample, observed)
     sums = found.sums
     candidate_units, baseline_units = sums.units(candidate=True), sums.units(candidate=False)
