@@ -9,6 +9,10 @@ import numpy as np
 from report.statistics.skewness import skewness
 from report.statistics.types import Floats
 
+HEAVY = 0.1
+"""A unit with more than this part of Σψ² is counted twice. In 100 users' ratings, one bad rating has 9 %: the
+skewness tells of it well enough, and counting it twice would cost 8 points of power."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EstimateSpread:
@@ -20,16 +24,17 @@ class EstimateSpread:
 
 
 def spreads(influence: Floats) -> tuple[EstimateSpread, EstimateSpread]:
-    """The spread of an estimate with these influences, (units,), and that with the heaviest unit counted
-    twice.
+    """The spread of an estimate with these influences, (units,), and that with a heavy unit counted twice.
 
-    A claim must hold for both: the heaviest unit's next visit must not reverse the claim.
+    A claim must hold for both: the heavy unit's next visit must not reverse the claim. Without such a unit,
+    both are the same.
     """
-    se = math.sqrt(float(np.sum(influence**2)))
+    variance = float(np.sum(influence**2))
+    se = math.sqrt(variance)
     plain = EstimateSpread(off=0.0, se=se, skewness=skewness(influence))
-    if se == 0:
+    heaviest = float(influence[np.argmax(influence**2)]) if variance > 0 else 0.0
+    if heaviest**2 <= HEAVY * variance:
         return plain, plain
-    heaviest = float(influence[np.argmax(influence**2)])
     wider = math.hypot(se, heaviest)
     third = plain.skewness * se**3 + heaviest**3
     return plain, EstimateSpread(off=heaviest, se=wider, skewness=third / wider**3)

@@ -1,8 +1,8 @@
 """Worlds of users with habits of their own, as samples in memory, seen on each of many days."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import stats
@@ -16,141 +16,258 @@ GRID = np.exp(np.linspace(math.log(1e-3), math.log(1e3), 6000))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arms:
-    """The same for all users of an arm: (baseline, candidate)."""
+class Visits:
+    """Who comes when, (visits,) each, in the order of days: a visit is all a user's requests of one day.
 
-    errors: tuple[float, float] = (0.01, 0.01)
-    completed: tuple[float, float] = (0.88, 0.88)
-    csat: tuple[float, float] = (4.3, 4.3)
-    cost_usd: tuple[float, float] = (0.08, 0.08)
-    p95_s: tuple[float, float] = (1.2, 1.2)
-    answers: float = 0.5
+    `user` numbers the users by their first visit. `count` is the number of requests. `phase` counts the
+    changes of the share.
+    """
+
+    days: int
+    user: Ints
+    day: Ints
+    candidate: Bools
+    phase: Ints
+    count: Ints
+    shares: Mapping[int, float]
+
+    @property
+    def users(self) -> int:
+        return int(self.user.max()) + 1
+
+    @property
+    def side(self) -> Ints:
+        """The arm of each visit: 1 is the candidate."""
+        return self.candidate.astype(np.int64)
+
+    @property
+    def whose(self) -> Ints:
+        """The visit of each request."""
+        return np.repeat(np.arange(len(self.count)), self.count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """Every user's whole traffic. They come evenly over `days`; (users,) each, values in the users' order."""
+    """Every user's whole traffic, with the measures that are wanted."""
 
-    days: int
-    candidate: Bools
-    count: Ints
-    failed: Ints
-    cost: Floats
-    duration: Ints
-    """(exchanges,) places in GRID."""
-    completed: Floats
-    csat: Floats
-    """(exchanges,) each, NaN where the user did not say."""
+    visits: Visits
+    totals: Mapping[str, Floats] = field(default_factory=dict)
+    """By measure, (visits,)."""
+    duration: Ints | None = None
+    """(requests,) places in GRID."""
+    said: Mapping[str, Floats] = field(default_factory=dict)
+    """By metric, (requests,), NaN where the user did not say."""
 
-    def seen(self) -> Iterator[Sample]:
-        """The sample at the end of each day."""
-        users = len(self.count)
-        for day in range(1, self.days + 1):
-            yield self.until(users * day // self.days)
-
-    def until(self, users: int) -> Sample:
-        """Of the first users to come."""
-        count = self.count[:users].astype(np.float64)
-        row = np.arange(users)
-        at = (row + 0.5) / len(self.count) * self.days * DAY_S
-        exchanges = int(self.count[:users].sum())
-        whose = np.repeat(row, self.count[:users])
+    def until(self, day: int) -> Sample:
+        """What had been seen when so many days were over."""
+        seen = self.visits
+        rows = int(np.searchsorted(seen.day, day))
+        count, at = seen.count[:rows], (seen.day[:rows].astype(np.float64) + 0.5) * DAY_S
+        requests = int(count.sum())
+        whose = np.repeat(np.arange(rows), count)
+        values = {}
+        if self.duration is not None:
+            codes = self.duration[:requests]
+            values = {"latency": Values(row=np.arange(rows), size=count, code=codes, scale=GRID)}
         return Sample(
-            units=range(users),  # type: ignore[arg-type]
-            unit=row,
-            candidate=self.candidate[:users],
-            phase=np.zeros(users, dtype=np.int64),
+            units=range(int(seen.user[:rows].max()) + 1),  # type: ignore[arg-type]
+            unit=seen.user[:rows],
+            candidate=seen.candidate[:rows],
+            phase=seen.phase[:rows],
             first_at=at,
             last_at=at,
-            candidate_at=np.arange(0, self.days * 24) * DAY_S / 24,
-            category=TextColumn(names=("",), code=np.zeros(users, dtype=np.int64)),
+            candidate_at=np.arange(0, day * 24) * DAY_S / 24,
+            category=TextColumn(names=("",), code=np.zeros(rows, dtype=np.int64)),
             totals={
-                "errors": MeasureTotals(count=count, total=self.failed[:users].astype(np.float64)),
-                "cost": MeasureTotals(count=count, total=self.cost[:users]),
+                name: MeasureTotals(count=count.astype(np.float64), total=total[:rows])
+                for name, total in self.totals.items()
             },
-            values={
-                "latency": Values(
-                    row=row, size=self.count[:users], code=self.duration[:exchanges], scale=GRID
-                )
-            },
-            feedback={
-                "task_completed": _said(whose, self.completed[:exchanges], at),
-                "csat": _said(whose, self.csat[:exchanges], at),
-            },
-            shares={0: float(self.candidate.mean())},
+            values=values,
+            feedback={name: _given(whose, said[:requests], at) for name, said in self.said.items()},
+            shares=seen.shares,
         )
 
 
-def _said(whose: Ints, values: Floats, at: Floats) -> Ratings:
+def _given(whose: Ints, values: Floats, at: Floats) -> Ratings:
     given = np.flatnonzero(~np.isnan(values))
     return Ratings(row=whose[given], value=values[given], at=at[whose[given]])
 
 
-def world(
-    rng: np.random.Generator, arms: Arms, *, users: int = 6000, share: float = 0.1, days: int = 14
-) -> World:
-    """Users make 1 + Poisson(3) requests; how often one fails, succeeds, what it costs and takes is the
-    user's own to a good part."""
-    candidate = rng.random(users) < share
-    side = candidate.astype(np.int64)
-    count = 1 + rng.poisson(3, size=users)
-    whose = np.repeat(np.arange(users), count)
-    arm, total = side[whose], len(whose)
-    habit = rng.normal(size=users)
-    spread = math.hypot(0.3, 0.5)
-    scale = np.log(np.array(arms.p95_s)) - stats.norm.ppf(0.95) * spread
-    duration = np.exp(scale[arm] + 0.3 * habit[whose] + 0.5 * rng.normal(size=total))
-    # Of mean 1, so that the mean cost is what the arm's is.
-    price = np.exp(0.5 * habit[whose] + 0.7 * rng.normal(size=total) - (0.25 + 0.49) / 2)
-    silent = rng.random(total) >= arms.answers
-    return World(
+def usual(rng: np.random.Generator, users: int, mean: float = 4.0) -> Ints:
+    """1 + Poisson requests of each user."""
+    return np.asarray(1 + rng.poisson(mean - 1, size=users), dtype=np.int64)
+
+
+def uneven(rng: np.random.Generator, users: int, sigma: float, mean: float = 4.0) -> Ints:
+    """Log-normal requests, rounded up: with σ = 1.6, the busiest hundredth makes a third of all."""
+    return np.ceil(mean * np.exp(sigma * rng.normal(size=users) - sigma**2 / 2)).astype(np.int64)
+
+
+def visits(
+    rng: np.random.Generator,
+    count: Ints,
+    *,
+    share: float = 0.1,
+    days: int = 28,
+    came: Sequence[float] | None = None,
+    returning: int = 1,
+    steps: Mapping[int, float] | None = None,
+) -> Visits:
+    """Users with so many requests each. They come evenly over `days`, or in the proportions `came` of each
+    day; each request is on one of the `returning` days after that. `steps` are the shares by the day from
+    which they hold."""
+    users = len(count)
+    part = np.cumsum(np.ones(days) if came is None else np.asarray(came, dtype=np.float64))
+    first = np.searchsorted(part / part[-1], (np.arange(users) + 0.5) / users)
+    user = np.repeat(np.arange(users), count) if returning > 1 else np.arange(users)
+    day = first[user] + (rng.integers(0, returning, size=len(user)) if returning > 1 else 0)
+    if returning > 1:
+        key, count = np.unique(day * users + user, return_counts=True)
+        day, user = key // users, key % users
+        within = day < days
+        day, user, count = day[within], user[within], count[within]
+    user = _by_first_visit(user)
+    starts = np.array(sorted(steps or {0: share}))
+    shares = [(steps or {0: share})[start] for start in starts.tolist()]
+    phase = np.searchsorted(starts, day, side="right") - 1
+    return Visits(
         days=days,
-        candidate=candidate,
+        user=user,
+        day=day,
+        candidate=rng.random(users)[user] < np.array(shares)[phase],
+        phase=phase,
         count=count,
-        failed=rng.binomial(count, _own(rng, np.array(arms.errors)[side], 20.0)),
-        cost=np.bincount(whose, weights=np.array(arms.cost_usd)[arm] * price),
-        duration=np.searchsorted(GRID, duration),
-        completed=np.where(
-            silent, np.nan, rng.random(total) < _own(rng, np.array(arms.completed)[side], 3.0)[whose]
-        ),
-        csat=np.where(silent, np.nan, _rating(rng, np.array(arms.csat)[side], habit)[whose]),
+        shares=dict(enumerate(shares)),
     )
 
 
-def as_planned(rng: np.random.Generator, *, candidates: int, requests: float) -> World:
-    """The users that `report.power` takes for granted, at the values of the contract's example: alike by .4,
-    completion known of every request, one in eight rated, with a standard deviation of 1. 2,000 of them are
-    the baseline's, for the rubric's bounds are absolute."""
-    users = candidates + 2000
-    count = 1 + rng.poisson(requests - 1, size=users)
-    whose, total = np.repeat(np.arange(users), count), int(count.sum())
-    habit = rng.normal(size=users)
-    own, rest = math.sqrt(0.4), math.sqrt(0.6)
-    mixed = own * habit[whose] + rest * rng.normal(size=total)
-    duration = 1.2 * np.exp(0.6 * (mixed - stats.norm.ppf(0.95)))
-    log_sd = math.sqrt(math.log(2))
-    cost = 0.08 * np.exp(log_sd * (own * habit[whose] + rest * rng.normal(size=total)) - log_sd**2 / 2)
+def _by_first_visit(user: Ints) -> Ints:
+    _, first, place = np.unique(user, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[place]
+
+
+def failing(
+    rng: np.random.Generator, of: Visits, rates: tuple[float, float], *, alike: float = 1 / 21
+) -> Floats:
+    """Failed requests of each visit, (visits,); `rates` are (baseline, candidate)."""
+    return rng.binomial(of.count, _own(rng, of, rates, alike)).astype(np.float64)
+
+
+def completing(
+    rng: np.random.Generator,
+    of: Visits,
+    rates: tuple[float, float],
+    *,
+    alike: float = 0.25,
+    answers: float = 0.5,
+) -> Floats:
+    """1 for a request that got the user's task done, (requests,); NaN without an answer."""
+    whose = of.whose
+    done = rng.random(len(whose)) < _own(rng, of, rates, alike)[whose]
+    return np.where(rng.random(len(whose)) < answers, done, np.nan)
+
+
+def rating(
+    rng: np.random.Generator,
+    of: Visits,
+    means: tuple[float, float],
+    *,
+    alike: float = 1.0,
+    spread: float = 0.0,
+    answers: float = 0.5,
+) -> Floats:
+    """1 to 5 with the arm's mean, so that no rounding moves the mean, (requests,): binomial, or wider by the
+    overdispersion `spread`. √alike of a user's ratings are the user's usual one, the others fresh."""
+    whose = of.whose
+    said = np.full(len(whose), np.nan)
+    given = np.flatnonzero(rng.random(len(whose)) < answers)
+    user, side = of.user[whose[given]], of.side[whose[given]]
+    usually = np.stack([_stars(rng, np.full(of.users, mean), spread) for mean in means])[side, user]
+    fresh = _stars(rng, np.array(means)[side], spread) if alike < 1 else usually
+    said[given] = np.where(rng.random(len(given)) < math.sqrt(alike), usually, fresh)
+    return said
+
+
+def _stars(rng: np.random.Generator, mean: Floats, spread: float) -> Floats:
+    rate = (mean - 1) / 4
+    if spread > 0:
+        strength = (1 - spread) / spread
+        rate = rng.beta(rate * strength, (1 - rate) * strength)
+    return rng.binomial(4, rate).astype(np.float64) + 1.0
+
+
+def paying(
+    rng: np.random.Generator,
+    of: Visits,
+    means: tuple[float, float],
+    *,
+    cv: float = 1.05,
+    alike: float = 0.26,
+) -> Floats:
+    """Dollars of each visit, (visits,): log-normal requests with the arm's mean; `alike` of the logarithm's
+    variance is the user's own."""
+    variance, whose = math.log(1 + cv**2), of.whose
+    own = rng.normal(size=of.users)[of.user][whose]
+    mixed = math.sqrt(alike) * own + math.sqrt(1 - alike) * rng.normal(size=len(whose))
+    price = np.exp(math.sqrt(variance) * mixed - variance / 2)
+    spent = np.bincount(whose, weights=price, minlength=len(of.count))
+    return np.asarray(np.array(means)[of.side] * spent, dtype=np.float64)
+
+
+def lasting(
+    rng: np.random.Generator,
+    of: Visits,
+    p95_s: tuple[float, float],
+    *,
+    log_sd: float = math.hypot(0.3, 0.5),
+    alike: float = 0.26,
+) -> Ints:
+    """The time of each request, (requests,) places in GRID: log-normal with the arm's p95."""
+    whose = of.whose
+    own = rng.normal(size=of.users)[of.user][whose]
+    mixed = math.sqrt(alike) * own + math.sqrt(1 - alike) * rng.normal(size=len(whose))
+    scale = np.log(np.array(p95_s)) - stats.norm.ppf(0.95) * log_sd
+    return np.searchsorted(GRID, np.exp(scale[of.side][whose] + log_sd * mixed))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrueValues:
+    """A candidate's true values in the README's rubric."""
+
+    error_rate: float
+    csat: float
+
+
+BASELINE = TrueValues(error_rate=0.01, csat=4.0)
+EQUAL = BASELINE
+HALFWAY = TrueValues(error_rate=0.03, csat=3.9)
+"""Between acceptable and ideal."""
+
+
+def as_planned(
+    rng: np.random.Generator,
+    true: TrueValues,
+    *,
+    share: float,
+    requests: float,
+    users: int = 20_000,
+    days: int = 14,
+) -> World:
+    """The users that `report.power` takes for granted: alike by .4, one request in eight rated, ratings with
+    a standard deviation of 1."""
+    of = visits(rng, usual(rng, users, requests), share=share, days=days)
     return World(
-        days=14,
-        candidate=rng.permutation(np.arange(users) < candidates),
-        count=count,
-        failed=np.zeros(users, dtype=np.int64),
-        cost=np.bincount(whose, weights=cost),
-        duration=np.searchsorted(GRID, duration),
-        completed=(rng.random(total) < _own(rng, np.full(users, 0.88), 1.5)[whose]).astype(np.float64),
-        csat=np.where(
-            rng.random(total) < 0.125,
-            1.0 + rng.binomial(4, _own(rng, np.full(users, 3.33 / 4), 2.8)[whose]),
-            np.nan,
-        ),
+        visits=of,
+        totals={"errors": failing(rng, of, (BASELINE.error_rate, true.error_rate), alike=0.4)},
+        said={"csat": rating(rng, of, (BASELINE.csat, true.csat), alike=0.4, spread=1 / 9, answers=0.125)},
     )
 
 
-def _own(rng: np.random.Generator, mean: Floats, strength: float) -> Floats:
-    """Each user's own rate, Beta around the arm's: the greater the strength, the more alike they are."""
-    return np.asarray(rng.beta(mean * strength, (1 - mean) * strength), dtype=np.float64)
-
-
-def _rating(rng: np.random.Generator, mean: Floats, habit: Floats) -> Floats:
-    """1 to 5 by a binomial with the arm's mean, so that no rounding moves it; the user's own throughout."""
-    return 1.0 + rng.binomial(4, (mean - 1) / 4).astype(np.float64)
+def _own(rng: np.random.Generator, of: Visits, rates: tuple[float, float], alike: float) -> Floats:
+    """Each visit's rate, (visits,): the user's own in this arm, Beta around the arm's with the intraclass
+    correlation `alike`."""
+    strength = (1 - alike) / alike
+    own = np.stack([rng.beta(rate * strength, (1 - rate) * strength, size=of.users) for rate in rates])
+    return np.asarray(own[of.side, of.user], dtype=np.float64)

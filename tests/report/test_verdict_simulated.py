@@ -1,34 +1,53 @@
-"""The verdict's promises, held by simulation: a look every day for two weeks, by the report's own code.
+"""The verdict's promises, held by simulation: every look of a plan, by the report's own code.
 
 The quick forms show that the machinery runs; the full ones (`make test-statistics`) print each figure.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
 
-from records.metric import BUILT_IN
 from report.decision import decide
-from report.document import Verdict
-from report.judge import judge
+from report.exposure import Course
 from report.judged_canary import JudgedCanary
-from report.metrics import observe
-from report.power import Assumptions, Traffic, expected_power
-from report.reading import read
-from report.rubric import Criterion, parse_bound
-from report.sample import Sample
+from report.look import RowPlan
+from report.power import power_of_plan
 from report.statistics.sequence import multiplier, tuning, units_needed
 from report.verdict import find
-from tests.report.simulated import DAY_S, Arms, World, as_planned, world
+from routing.canary import Step
+from tests.report.simulated import DAY_S, EQUAL, HALFWAY, TrueValues, World, as_planned
+from tests.report.simulated_cases import (
+    COST_VS,
+    EDGES,
+    FAILS_SELDOM,
+    GOOD,
+    NO_ROOM,
+    README,
+    WITH_ROOM,
+    bots,
+    dear,
+    everyone,
+    good,
+)
+from tests.report.simulated_looks import (
+    PLAN,
+    each_world,
+    first_refused,
+    first_shipped,
+    jobs,
+    looks,
+    part,
+    row,
+)
 
 
-def _criterion(metric: str, acceptable: str, ideal: str) -> Criterion:
-    return Criterion(
-        metric=metric, acceptable=parse_bound(acceptable), ideal=parse_bound(ideal), weight=1, question="?"
-    )
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    with jobs() as running:
+        yield running
 
 
 def _limit(worlds: int, level: float = 0.05) -> float:
@@ -36,119 +55,246 @@ def _limit(worlds: int, level: float = 0.05) -> float:
     return level + 3 * math.sqrt(level * (1 - level) / worlds)
 
 
-@dataclass(frozen=True)
-class Edge:
-    """A candidate that is exactly at its acceptable bound."""
-
-    criterion: Criterion
-    arms: Arms
-    users: int = 6000
-    share: float = 0.1
+# A candidate exactly at its bound
 
 
-EDGES = {
-    "errors_1pc": Edge(_criterion("error_rate", "< 1%", "< 0.1%"), Arms(errors=(0.01, 0.01))),
-    "errors_0.2pc": Edge(_criterion("error_rate", "< 0.2%", "< 0.01%"), Arms(errors=(0.002, 0.002))),
-    "errors_1pc_of_many": Edge(
-        _criterion("error_rate", "< 1%", "< 0.1%"), Arms(errors=(0.01, 0.01)), users=12_000, share=0.5
-    ),
-    "completed": Edge(_criterion("task_completed", ">= 85%", ">= 99%"), Arms(completed=(0.88, 0.85))),
-    "completed_vs_baseline": Edge(
-        _criterion("task_completed", ">= baseline - 2pp", ">= baseline + 9pp"), Arms(completed=(0.88, 0.86))
-    ),
-    "cost": Edge(_criterion("cost_per_request", "< 0.08", "< 0.01"), Arms(cost_usd=(0.08, 0.08))),
-    "cost_vs_baseline": Edge(
-        _criterion("cost_per_request", "<= 1.2x baseline", "<= 0.5x baseline"), Arms(cost_usd=(0.08, 0.096))
-    ),
-    "p95": Edge(_criterion("latency_p95", "< 1.2s", "< 0.1s"), Arms()),
-    "p95_vs_baseline": Edge(
-        _criterion("latency_p95", "<= 1.2x baseline", "<= 0.5x baseline"), Arms(p95_s=(1.0, 1.2))
-    ),
-    "csat": Edge(_criterion("csat", "> 4.1", "> 4.9"), Arms(csat=(4.3, 4.1))),
+def _edge_shipped(name: str, seed: int) -> float:
+    edge = EDGES[name]
+    return first_shipped(edge.world(np.random.default_rng(seed)), [edge.criterion])
+
+
+@pytest.mark.parametrize("name", ["errors 1 %, 1,000 users", "completion, absolute"])
+def test_a_candidate_exactly_at_its_bound_is_seldom_shipped(name: str) -> None:
+    assert part((_edge_shipped(name, seed) for seed in range(40)), 28) <= _limit(40)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", EDGES)
+def test_a_candidate_exactly_at_its_bound_is_seldom_shipped_in_full(
+    pool: ProcessPoolExecutor, name: str
+) -> None:
+    found = each_world(pool, _edge_shipped, name, 1000)
+    print(
+        f"\nat the bound, {name}: ships by day 14 {part(found, 14):.1%}, by 28 {part(found, 28):.1%} of 1000"
+    )
+    assert part(found, 28) <= _limit(1000)
+
+
+def _dear_shipped(share: str, seed: int) -> float:
+    return first_shipped(dear(np.random.default_rng(seed), float(share)), [COST_VS])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("share", ["0.1", "0.05"])
+def test_dear_users_who_are_absent_from_a_small_candidate_are_no_saving(
+    pool: ProcessPoolExecutor, share: str
+) -> None:
+    found = each_world(pool, _dear_shipped, share, 1000)
+    print(f"\nat the bound, ten dear users, share {share}: ships by day 28 {part(found, 28):.1%} of 1000")
+    assert part(found, 28) <= _limit(1000)
+
+
+# A good candidate
+
+
+def _good_shipped(who: str, seed: int) -> float:
+    return first_shipped(good(np.random.default_rng(seed), who), [FAILS_SELDOM])
+
+
+def test_a_good_candidate_ships_in_time_though_users_differ_in_activity() -> None:
+    assert part((_good_shipped("σ = 1 traffic", seed) for seed in range(10)), 14) >= 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("who", GOOD)
+def test_a_good_candidate_ships_in_time_though_users_differ_in_activity_in_full(
+    pool: ProcessPoolExecutor, who: str
+) -> None:
+    found = each_world(pool, _good_shipped, who, 1000)
+    print(f"\nerrors 1 % against < 5 %, {who}: ships by day 14 {part(found, 14):.1%} of 1000")
+    assert part(found, 14) >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / 1000)
+
+
+# The README's rubric
+
+TRUE = {"halfway": HALFWAY, "equal": EQUAL}
+SHIPS = {
+    (0.05, 1): (22, 31, 61), (0.05, 3): (49, 65, 96), (0.05, 8): (80, 93, 100),
+    (0.1, 1): (38, 51, 87), (0.1, 3): (71, 87, 100), (0.1, 8): (96, 100, 100),
+}  # fmt: skip
+"""% by share and requests: halfway by day 14, by day 28, and equal by day 14."""
+
+
+def _readme_shipped(cell: str, seed: int) -> float:
+    share, requests, which = cell.split()
+    world = as_planned(
+        np.random.default_rng(seed),
+        TRUE[which],
+        share=float(share),
+        requests=float(requests),
+        users=40_000,
+        days=28,
+    )
+    return first_shipped(world, README)
+
+
+def _told(share: float, requests: float, until: int) -> float:
+    """What `canary plan` tells of a candidate halfway."""
+    course = Course(users_per_day=20_000 / 14, requests=requests, steps=(Step(share=share),))
+    return power_of_plan(README, PLAN, course, until=until).ship
+
+
+def test_the_readmes_rubric_ships_good_candidates() -> None:
+    assert part((_readme_shipped("0.1 3 equal", seed) for seed in range(10)), 14) >= 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("share", "requests"), SHIPS)
+def test_the_readmes_rubric_ships_as_often_as_told_in_full(
+    pool: ProcessPoolExecutor, share: float, requests: int
+) -> None:
+    halfway, extended, equal = (percent / 100 for percent in SHIPS[share, requests])
+    noise = 3 * math.sqrt(0.25 / 400)
+    found = each_world(pool, _readme_shipped, f"{share} {requests} halfway", 400)
+    by_14, by_28 = part(found, 14), part(found, 28)
+    told = [_told(share, requests, until) for until in (14, 28)]
+    same = part(each_world(pool, _readme_shipped, f"{share} {requests} equal", 400), 14)
+    print(
+        f"\nREADME, share {share:g}, {requests} requests: halfway by day 14 {by_14:.1%} (told "
+        f"{told[0]:.0%}), by 28 {by_28:.1%} (told {told[1]:.0%}); equal by 14 {same:.1%} of 400"
+    )
+    assert abs(by_14 - halfway) <= 0.03 + noise
+    assert abs(by_28 - extended) <= 0.03 + noise
+    assert abs(same - equal) <= 0.03 + noise
+    assert max(abs(by_14 - told[0]), abs(by_28 - told[1])) <= 0.05 + noise
+
+
+# Two equal models, and harm
+
+
+def _aa_refused(name: str, seed: int) -> float:
+    return first_refused(everyone(np.random.default_rng(seed)), NO_ROOM if name == "none" else WITH_ROOM)
+
+
+def _bots_refused(_: str, seed: int) -> float:
+    rubric = (
+        row("error_rate", "<= baseline", "<= 0.1x baseline"),
+        row("cost_per_request", "<= baseline", "<= 0.5x baseline"),
+        row("task_completed", ">= baseline", ">= baseline + 9pp"),
+    )
+    return first_refused(bots(np.random.default_rng(seed)), rubric)
+
+
+REFUSED: dict[str, tuple[Callable[[str, int], float], str]] = {
+    "four rows without room": (_aa_refused, "none"),
+    "four rows with room": (_aa_refused, "some"),
+    "three rows without room, 100 bots with a third of the traffic": (_bots_refused, ""),
 }
 
 
-def _ever_passes(edge: Edge, *, worlds: int, seed: int) -> float:
-    """The share of worlds in which one of 14 daily looks reads the bound as kept."""
-    rng = np.random.default_rng(seed)
-    passed = 0
-    for _ in range(worlds):
-        told = world(rng, edge.arms, users=edge.users, share=edge.share)
-        passed += _passes(told, edge.criterion)
-    return passed / worlds
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", REFUSED)
+def test_two_equal_models_are_seldom_told_apart_in_full(pool: ProcessPoolExecutor, name: str) -> None:
+    found = each_world(pool, *REFUSED[name], 1000)
+    print(f"\nA/A, {name}: don't ship by day 14 {part(found, 14):.1%}, by 28 {part(found, 28):.1%} of 1000")
+    assert part(found, 28) <= _limit(1000)
 
 
-def _passes(told: World, criterion: Criterion, planned: float = 500) -> bool:
-    for sample in told.seen():
-        seen = observe(sample, criterion.metric, BUILT_IN, now=told.days * DAY_S)
-        if judge(criterion, read(sample, seen, planned=planned)).state in ("PASS", "IDEAL"):
-            return True
-    return False
+HARM = {
+    "errors 8 %": (TrueValues(error_rate=0.08, csat=4.0), (0.29, 0.81, 0.99)),
+    "csat -12.5 %": (TrueValues(error_rate=0.01, csat=3.5), (0.0, 0.83, 1.0)),
+}
+"""With what is refused by day 3, 7 and 14."""
 
 
-@pytest.mark.parametrize("name", ["errors_1pc", "completed_vs_baseline"])
-def test_a_candidate_exactly_at_its_bound_is_seldom_shipped(name: str) -> None:
-    assert _ever_passes(EDGES[name], worlds=30, seed=3) <= _limit(30)
+def _harm_refused(name: str, seed: int) -> float:
+    world = as_planned(np.random.default_rng(seed), HARM[name][0], share=0.05, requests=3)
+    return first_refused(world, README)
+
+
+def test_harm_is_refused() -> None:
+    assert part((_harm_refused("errors 8 %", seed) for seed in range(6)), 14) >= 0.5
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", EDGES)
-def test_a_candidate_exactly_at_its_bound_is_seldom_shipped_in_full(name: str) -> None:
-    found = _ever_passes(EDGES[name], worlds=2000, seed=31)
-    print(f"exactly at the bound, {name}: shipped at any of 14 looks {found:.2%} of 2000")
-    assert found <= 0.05
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", HARM)
+def test_harm_is_refused_in_full(pool: ProcessPoolExecutor, name: str) -> None:
+    found = each_world(pool, _harm_refused, name, 400)
+    by = [part(found, day) for day in (3, 7, 14)]
+    print(f"\nharm, {name} at a share of 5 %: don't ship by day 3, 7, 14: {[f'{x:.0%}' for x in by]} of 400")
+    noise = 3 * math.sqrt(0.25 / 400)
+    assert all(abs(x - wanted) <= 0.03 + noise for x, wanted in zip(by, HARM[name][1], strict=True))
 
 
-ALIKE = (
-    _criterion("task_completed", ">= baseline - 2pp", ">= baseline + 5pp"),
-    _criterion("latency_p95", "<= 1.1x baseline", "<= 0.7x baseline"),
-    _criterion("cost_per_request", "<= 1.1x baseline", "<= 0.7x baseline"),
-    _criterion("csat", ">= baseline - 0.1", ">= baseline + 0.3"),
+# The bar that the page shows
+
+COVERED = (
+    "completion, absolute",
+    "completion, relative",
+    "cost, relative",
+    "p95, absolute",
+    "csat, relative",
+    "errors 1 %, 1,000 users",
 )
-NO_ROOM = (
-    _criterion("task_completed", ">= baseline", ">= baseline + 5pp"),
-    _criterion("latency_p95", "<= baseline", "<= 0.7x baseline"),
-    _criterion("cost_per_request", "<= baseline", "<= 0.7x baseline"),
-    _criterion("csat", ">= baseline", ">= baseline + 0.3"),
-)
 
 
-def _verdict(sample: Sample, canary: JudgedCanary, *, now: float) -> Verdict:
-    """As `build` has it, without what is only shown."""
-    return decide(find(sample, canary, now=now))[0]
-
-
-def _ever_refused(criteria: Sequence[Criterion], *, worlds: int, seed: int) -> float:
-    """The share of A/A worlds with "don't ship" at one of 14 daily looks; the split is a part of it."""
-    rng = np.random.default_rng(seed)
-    canary = JudgedCanary(name="aa", criteria=criteria, minimum_days=0)
-    refused = 0
-    for _ in range(worlds):
-        told = world(rng, Arms(errors=(0.01, 0.01)))
-        for sample in told.seen():
-            fair = replace(sample, shares={0: 0.1})
-            if _verdict(fair, canary, now=told.days * DAY_S) == "dont_ship":
-                refused += 1
-                break
-    return refused / worlds
-
-
-def test_two_equal_models_are_seldom_told_apart() -> None:
-    assert _ever_refused(ALIKE, worlds=4, seed=5) <= 1 / 4
+def _covered(name: str, seed: int) -> float:
+    """0 if the last look's bar contains the true margin, which is 0 here; 1 if not."""
+    edge = EDGES[name]
+    planned = RowPlan(criterion=edge.criterion, plan=PLAN, rows=1)
+    seen = looks(edge.world(np.random.default_rng(seed)), planned, ("ship", "refuse"))
+    last = seen[28]
+    return float(not min(last.low, last.estimate) <= 0 <= max(last.high, last.estimate))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("name", "criteria"), [("with room", ALIKE), ("without room", NO_ROOM)])
-def test_two_equal_models_are_seldom_told_apart_in_full(name: str, criteria: Sequence[Criterion]) -> None:
-    found = _ever_refused(criteria, worlds=2000, seed=51)
-    print(f"A/A, four rows {name}: don't ship at any of 14 looks {found:.2%} of 2000")
-    assert found <= 0.05
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", COVERED)
+def test_the_bar_contains_the_true_margin_in_full(pool: ProcessPoolExecutor, name: str) -> None:
+    """Each end is wrong with the row's risk at most, 5 % to ship and 5 % to refuse a rubric of one row."""
+    found = part(each_world(pool, _covered, name, 1000), 0)
+    print(f"\nthe bar of {name} contains the true margin {found:.1%} of 1000 (promised: 90 %)")
+    assert found >= 0.9 - 3 * math.sqrt(0.09 / 1000)
+
+
+# The driver, and what is without a plan
+
+
+def _verdict(world: World, canary: JudgedCanary, day: int) -> str:
+    return decide(find(world.until(day), canary, now=day * DAY_S + 1))[0]
+
+
+@pytest.mark.parametrize("which", ["halfway", "equal"])
+def test_the_looks_simulated_are_those_of_the_report(which: str) -> None:
+    canary = JudgedCanary(name="plan", criteria=README, planned_days=14)
+    world = as_planned(np.random.default_rng(3), TRUE[which], share=0.1, requests=3)
+    judged = find(world.until(14), canary, now=14 * DAY_S + 1).judged
+    for criterion, found in zip(README, judged, strict=True):
+        planned = RowPlan(criterion=criterion, plan=PLAN, rows=2)
+        last = looks(world, planned, ("ship", "refuse"))[14]
+        assert found.acceptable is not None
+        assert found.acceptable.low == pytest.approx(min(last.low, last.estimate), abs=1e-9)
+        assert found.acceptable.high == pytest.approx(max(last.high, last.estimate), abs=1e-9)
+        assert last.passes == (found.state in ("PASS", "IDEAL"))
+        assert last.fails == (found.state == "FAIL")
+
+
+@pytest.mark.parametrize("planned_days", [0, 14])
+def test_two_equal_models_are_not_told_apart_with_or_without_a_plan(planned_days: int) -> None:
+    canary = JudgedCanary(name="aa", criteria=NO_ROOM, planned_days=planned_days)
+    world = everyone(np.random.default_rng(5), users=6000, days=14)
+    assert _verdict(world, canary, 14) != "dont_ship"
 
 
 def _seen_in_time(*, worlds: int, seed: int) -> tuple[int, float]:
-    """The units that the formula asks for, and how often a true distance is then seen at one of 14 looks."""
+    """The units that the formula asks for without a plan, and how often a true distance is then seen at one
+    of 14 looks."""
     sigma, delta, share = 0.4, 0.03, 0.05
     rho2 = 0.0
     units = 2812.0
@@ -156,8 +302,8 @@ def _seen_in_time(*, worlds: int, seed: int) -> tuple[int, float]:
         rho2 = tuning(alpha=0.05, planned=units)
         units = units_needed(sigma=sigma, delta=delta, share=share, alpha=0.05, rho2=rho2)
     mine, theirs = math.ceil(units), math.ceil(units * (1 - share) / share)
-    looks = np.arange(1, 15) / 14
-    at, of = (looks * mine).astype(int), (looks * theirs).astype(int)
+    days = np.arange(1, 15) / 14
+    at, of = (days * mine).astype(int), (days * theirs).astype(int)
     rng = np.random.default_rng(seed)
     seen = 0
     for _ in range(worlds):
@@ -181,40 +327,3 @@ def test_the_units_needed_are_enough_in_full() -> None:
     units, seen = _seen_in_time(worlds=4000, seed=91)
     print(f"power at any of 14 looks with n* = n = {units}: {seen:.1%} of 4000")
     assert seen >= 0.80
-
-
-VALUES = {"task_completed": 0.88, "latency_p95": 1.2, "cost_per_request": 0.08, "csat": 4.33}
-
-
-def _told_and_shipped(
-    criteria: Sequence[Criterion], *, share: float, requests: float, worlds: int, seed: int
-) -> tuple[float, float]:
-    """What `canary check` tells of 20,000 users, and the share of worlds that the report ships at the end."""
-    traffic = Traffic(units=20_000, share=share, requests_per_unit=requests)
-    told = expected_power(criteria, traffic, assumptions=Assumptions(values=VALUES)).ship
-    canary = JudgedCanary(name="power", criteria=criteria, minimum_days=0)
-    rng = np.random.default_rng(seed)
-    shipped = 0
-    for _ in range(worlds):
-        seen = as_planned(rng, candidates=round(20_000 * share), requests=requests)
-        sample = seen.until(len(seen.count))
-        shipped += _verdict(sample, canary, now=seen.days * DAY_S).startswith("ship")
-    return told, shipped / worlds
-
-
-def test_the_expected_power_is_what_a_simulation_sees(criteria: Sequence[Criterion]) -> None:
-    told, shipped = _told_and_shipped(criteria, share=0.1, requests=3, worlds=20, seed=7)
-    assert told == pytest.approx(0.97, abs=0.01)
-    assert shipped >= 0.8
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("share", [0.05, 0.1])
-@pytest.mark.parametrize("requests", [1, 3, 8])
-def test_the_expected_power_is_what_a_simulation_sees_in_full(
-    criteria: Sequence[Criterion], share: float, requests: float
-) -> None:
-    told, shipped = _told_and_shipped(criteria, share=share, requests=requests, worlds=400, seed=71)
-    print(f"share {share:g}, {requests:g} requests a user: told {told:.0%}, shipped {shipped:.0%} of 400")
-    assert abs(told - shipped) <= 0.03 + 3 * math.sqrt(0.25 / 400)
