@@ -49,13 +49,15 @@ class Shape:
 
 def skewness(influence: Floats) -> float:
     """κ of an estimate with these influences of units, (units,); 0 without any spread."""
-    spread = float(np.sum(influence**2))
-    return float(np.sum(influence**3)) / spread**1.5 if spread > 0 else 0.0
+    square = influence * influence
+    spread = float(np.sum(square))
+    return float(np.sum(square * influence)) / spread**1.5 if spread > 0 else 0.0
 
 
 def effective_units(counts: Floats) -> float:
     """ν = (ΣN²)²/ΣN⁴ of units with these counts, (units,): few busy units count as few."""
-    return float(np.sum(counts**2)) ** 2 / float(np.sum(counts**4)) if len(counts) else 0.0
+    square = counts * counts
+    return float(np.sum(square)) ** 2 / float(np.sum(square * square)) if len(counts) else 0.0
 
 
 def _student(bound: float, units: float) -> float:

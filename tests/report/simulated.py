@@ -55,19 +55,17 @@ class World:
     """By measure, (visits,)."""
     duration: Ints | None = None
     """(requests,) places in GRID."""
-    said: Mapping[str, Floats] = field(default_factory=dict)
-    """By metric, (requests,), NaN where the user did not say."""
+    said: Mapping[str, Ratings] = field(default_factory=dict)
+    """By metric, in the order of visits."""
 
     def until(self, day: int) -> Sample:
         """What had been seen when so many days were over."""
         seen = self.visits
         rows = int(np.searchsorted(seen.day, day))
         count, at = seen.count[:rows], (seen.day[:rows].astype(np.float64) + 0.5) * DAY_S
-        requests = int(count.sum())
-        whose = np.repeat(np.arange(rows), count)
         values = {}
         if self.duration is not None:
-            codes = self.duration[:requests]
+            codes = self.duration[: int(count.sum())]
             values = {"latency": Values(row=np.arange(rows), size=count, code=codes, scale=GRID)}
         return Sample(
             units=range(int(seen.user[:rows].max()) + 1),  # type: ignore[arg-type]
@@ -83,14 +81,14 @@ class World:
                 for name, total in self.totals.items()
             },
             values=values,
-            feedback={name: _given(whose, said[:requests], at) for name, said in self.said.items()},
+            feedback={name: _first(said, rows) for name, said in self.said.items()},
             shares=seen.shares,
         )
 
 
-def _given(whose: Ints, values: Floats, at: Floats) -> Ratings:
-    given = np.flatnonzero(~np.isnan(values))
-    return Ratings(row=whose[given], value=values[given], at=at[whose[given]])
+def _first(said: Ratings, rows: int) -> Ratings:
+    end = int(np.searchsorted(said.row, rows))
+    return Ratings(row=said.row[:end], value=said.value[:end], at=said.at[:end])
 
 
 def usual(rng: np.random.Generator, users: int, mean: float = 4.0) -> Ints:
@@ -162,11 +160,11 @@ def completing(
     *,
     alike: float = 0.25,
     answers: float = 0.5,
-) -> Floats:
-    """1 for a request that got the user's task done, (requests,); NaN without an answer."""
-    whose = of.whose
-    done = rng.random(len(whose)) < _own(rng, of, rates, alike)[whose]
-    return np.where(rng.random(len(whose)) < answers, done, np.nan)
+) -> Ratings:
+    """1 for a request that got the user's task done."""
+    row = _answered(rng, of, answers)
+    done = rng.random(len(row)) < _own(rng, of, rates, alike)[row]
+    return _said(of, row, done.astype(np.float64))
 
 
 def rating(
@@ -177,17 +175,25 @@ def rating(
     alike: float = 1.0,
     spread: float = 0.0,
     answers: float = 0.5,
-) -> Floats:
-    """1 to 5 with the arm's mean, so that no rounding moves the mean, (requests,): binomial, or wider by the
-    overdispersion `spread`. √alike of a user's ratings are the user's usual one, the others fresh."""
-    whose = of.whose
-    said = np.full(len(whose), np.nan)
-    given = np.flatnonzero(rng.random(len(whose)) < answers)
-    user, side = of.user[whose[given]], of.side[whose[given]]
-    usually = np.stack([_stars(rng, np.full(of.users, mean), spread) for mean in means])[side, user]
-    fresh = _stars(rng, np.array(means)[side], spread) if alike < 1 else usually
-    said[given] = np.where(rng.random(len(given)) < math.sqrt(alike), usually, fresh)
-    return said
+) -> Ratings:
+    """1 to 5 with the arm's mean, so that no rounding moves it: binomial, or wider by the
+    overdispersion `spread`. √alike of a user's ratings in an arm are the usual one, the others fresh."""
+    row = _answered(rng, of, answers)
+    key, place = np.unique(2 * of.user[row] + of.side[row], return_inverse=True)
+    value = _stars(rng, np.array(means)[key % 2], spread)[place]
+    if alike < 1:
+        fresh = _stars(rng, np.array(means)[of.side[row]], spread)
+        value = np.where(rng.random(len(row)) < math.sqrt(alike), value, fresh)
+    return _said(of, row, value)
+
+
+def _answered(rng: np.random.Generator, of: Visits, answers: float) -> Ints:
+    """The visits of the requests with an answer."""
+    return np.repeat(np.arange(len(of.count)), rng.binomial(of.count, answers))
+
+
+def _said(of: Visits, row: Ints, value: Floats) -> Ratings:
+    return Ratings(row=row, value=value, at=(of.day[row].astype(np.float64) + 0.5) * DAY_S)
 
 
 def _stars(rng: np.random.Generator, mean: Floats, spread: float) -> Floats:
@@ -269,5 +275,6 @@ def _own(rng: np.random.Generator, of: Visits, rates: tuple[float, float], alike
     """Each visit's rate, (visits,): the user's own in this arm, Beta around the arm's with the intraclass
     correlation `alike`."""
     strength = (1 - alike) / alike
-    own = np.stack([rng.beta(rate * strength, (1 - rate) * strength, size=of.users) for rate in rates])
-    return np.asarray(own[of.side, of.user], dtype=np.float64)
+    key, place = np.unique(2 * of.user + of.side, return_inverse=True)
+    mean = np.array(rates)[key % 2]
+    return np.asarray(rng.beta(mean * strength, (1 - mean) * strength)[place], dtype=np.float64)
