@@ -30,6 +30,7 @@ from records.errors import StoreDown
 from records.meters import Meters
 from records.store import Store
 from report.archivist import Archivist
+from report.nightly_looks import NightlyLooks
 from routing.plan import NO_PLAN, Plan
 
 log = structlog.get_logger()
@@ -150,6 +151,7 @@ class Controller:
         )
         self._store = store
         self._archivist = Archivist(store, lambda: self.settings.reports, lambda: self._leads)
+        self._nightly_looks = NightlyLooks(store, lambda: self.settings.reports, lambda: self._leads)
         self._begun: int | None = None
         """The term for which the source has restored what earlier leaders learnt."""
         self._reconciled: ControlSettings | None = None
@@ -185,6 +187,7 @@ class Controller:
             self.rollouts.settling(),
             self.operator.rollbacks_known.following(),
             self._archivist.run(),
+            self._nightly_looks.run(),
             expiring(self._store, lambda: self.settings.retention_s if self._leads else None),
         ]
 

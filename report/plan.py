@@ -3,11 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from scipy import optimize
-
-from report.statistics.boundaries import boundaries, crossings
 from report.statistics.spending import spent_to_refuse, spent_to_ship
 from routing.canary import Step
 
@@ -23,9 +20,11 @@ REFUSAL_RISK = 0.05
 
 PLANNED_DAYS = 14
 DAY_S = 86400.0
+ARRIVAL_S = 600.0
+"""A look is stored so long after its midnight, when the last records of the day have come."""
+
 _WEEK = 7
 _HOUR_S = 3600.0
-_SELDOM = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,20 +54,6 @@ class VerdictPlan:
     def refusal_risk(self, rows: int) -> float:
         """The risk of a refusal of each of so many rows."""
         return REFUSAL_RISK / max(rows, 1)
-
-    def often_missed(self, risk: float) -> float:
-        """The miss of a bound, in standard errors of day D, at which a candidate still ships 1 time in 20."""
-        days = [float(day) for day in self.looks("ship") if day <= self.days]
-        spent = [self.spent("ship", int(day), risk) for day in days]
-        bounds = boundaries(spent, days)
-
-        def beyond(miss: float) -> float:
-            return sum(crossings(bounds, days, -miss)) - _SELDOM
-
-        if beyond(0.0) <= 0:
-            return 0.0
-        root: Any = optimize.brentq(beyond, 0.0, 5.0, xtol=1e-4)
-        return float(root)
 
     def exposure(self, day: float) -> float:
         """The candidate's share-days that the schedule has given by this day. A share of 100 % compares

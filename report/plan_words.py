@@ -1,14 +1,21 @@
 """What a plan's looks say, in words that need no statistics."""
 
 from collections.abc import Sequence
+from typing import Any
+
+from scipy import optimize
 
 from report.document import MetricLine, PlanLine
 from report.judged_canary import JudgedCanary
-from report.plan import LIGHT_RISK
+from report.plan import LIGHT_RISK, VerdictPlan
+from report.statistics.boundaries import boundaries, crossings
 from report.wording import amount, distance, joined, label, unit_of
 
 HOPELESS = 0.1
 """Below this chance, a plan is not expected to get there."""
+
+
+_SELDOM = 0.05
 
 
 def outlook(plan: PlanLine | None, lines: Sequence[MetricLine]) -> list[str]:
@@ -36,6 +43,20 @@ def outlook(plan: PlanLine | None, lines: Sequence[MetricLine]) -> list[str]:
     ]
 
 
+def often_missed(plan: VerdictPlan, risk: float) -> float:
+    """The miss of a bound, in standard errors of day D, at which a candidate still ships 1 time in 20."""
+    days = [float(day) for day in plan.looks("ship") if day <= plan.days]
+    bounds = boundaries([plan.spent("ship", int(day), risk) for day in days], days)
+
+    def beyond(miss: float) -> float:
+        return sum(crossings(bounds, days, -miss)) - _SELDOM
+
+    if beyond(0.0) <= 0:
+        return 0.0
+    root: Any = optimize.brentq(beyond, 0.0, 5.0, xtol=1e-4)
+    return float(root)
+
+
 def taken_risk(canary: JudgedCanary) -> list[str]:
     """The caveat of rows whose risk is high: what was accepted beforehand."""
     plan = canary.plan
@@ -48,7 +69,7 @@ def taken_risk(canary: JudgedCanary) -> list[str]:
             by_risk.setdefault(risk, []).append(label(row.metric))
     return [
         f"Fixed beforehand for {joined(rows)}: a candidate exactly at the bound ships {10 * risk:.2g} times "
-        f"in 10; one that misses it by {plan.often_missed(risk):.2f} standard errors of day {plan.days} "
+        f"in 10; one that misses it by {often_missed(plan, risk):.2f} standard errors of day {plan.days} "
         "ships 1 time in 20."
         for risk, rows in by_risk.items()
     ]

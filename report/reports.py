@@ -23,13 +23,10 @@ from report.judged_canary import JudgedCanary, ReportSettings
 from report.kept_looks import NO_LOOKS, from_store, to_store
 from report.log import from_csv
 from report.look import Look
-from report.plan import log_end
+from report.plan import ARRIVAL_S, log_end
 from report.plan_course import PlanCourse, cuts
 from report.rubric import Criterion
 from report.verdict import build, build_with_looks
-
-ARRIVAL_S = 600.0
-"""A look waits so long after its midnight for the last records of the day."""
 
 GATHERING = ("waiting", "running", "paused")
 """The states of a canary whose run is not over."""
