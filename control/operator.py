@@ -319,7 +319,7 @@ def _report(settings: ControlSettings, canary: str, store: Store, form: str) -> 
 
 
 def _prospect(settings: CanarySettings, store: Store) -> str:
-    from report.prospects import line_of  # as heavy as a report
+    from report.planner.prospects import line_of  # as heavy as a report
 
     return line_of(store, settings.canary, settings.judged)
 

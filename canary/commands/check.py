@@ -10,7 +10,7 @@ from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, pr
 from canary.config import Config, ConfigError, load
 
 if TYPE_CHECKING:
-    from report.prospect import Prospect
+    from report.planner.prospect import Prospect
 
 USUAL_REQUESTS = (1.0, 3.0, 8.0)
 """Requests per user, for the JSON, if not given."""
@@ -52,7 +52,7 @@ def check(
 
 def _prospects(read: Config, users: int | None, requests: float | None) -> "Mapping[str, Prospect | None]":
     """Each canary's prospect, on assumptions only: a check needs no records."""
-    from report.prospects import Wanted, prospect_of
+    from report.planner.prospects import Wanted, prospect_of
 
     wanted = Wanted(users=users, requests=requests)
     return {name: prospect_of(each.judged, each.canary.steps, wanted) for name, each in read.canaries.items()}
@@ -64,7 +64,7 @@ def _document(
     requests: Sequence[float],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
-    from report.prospect_text import brief_document, power_document
+    from report.planner.text import brief_document, power_document
 
     return {
         "canaries": [

@@ -24,8 +24,8 @@ from canary.config import Config, ConfigError
 if TYPE_CHECKING:
     from control.settings import CanarySettings
     from report.judged_canary import JudgedCanary
-    from report.prospects import Wanted
-    from report.recorded import Recorded
+    from report.planner.prospects import Wanted
+    from report.planner.recorded import Recorded
 
 
 def plan(
@@ -58,8 +58,8 @@ def plan(
     Traffic that is recorded gives the users, baselines and rated shares; all else is assumed and said.
     Needs no server and, for a rubric alone, no config.
     """
-    from report.prospect_text import outlook, outlook_document, outlook_text
-    from report.prospects import USUAL_STEPS, prospect_of
+    from report.planner.prospects import USUAL_STEPS, prospect_of
+    from report.planner.text import outlook, outlook_document, outlook_text
 
     read = read_config(config) if rubric is None or name is not None or config.exists() else None
     known = _canary(read, name) if read is not None and (rubric is None or name is not None) else None
@@ -92,7 +92,7 @@ def _judged(read: Config | None, known: "CanarySettings | None", rubric: Path | 
     """The terms: the canary's, with the rubric of the file if one is given. Exits 2 if that is invalid."""
     from canary.config.rubric_file import read_rubric
     from records.metric import BUILT_IN
-    from report.prospects import of_rubric
+    from report.planner.prospects import of_rubric
 
     if rubric is None and known is not None:
         return known.judged
@@ -116,9 +116,9 @@ def _wanted(
 ) -> "Wanted":
     """The options. Exits 2 for one that cannot be read, or too few days."""
     from canary.config.quantity import parse_share
-    from report.assumed import parse_assumptions
     from report.plan import first_day
-    from report.prospects import Wanted
+    from report.planner.assumed import parse_assumptions
+    from report.planner.prospects import Wanted
 
     least = first_day(judged.minimum_days, judged.matures_days)
     if days is not None and days < least:
@@ -138,7 +138,7 @@ def _wanted(
 def _recorded(read: Config, data: Path, known: "CanarySettings", judged: "JudgedCanary") -> "Recorded | None":
     """What the store has of the canary's traffic; None, said on stderr, if it does not answer."""
     from records.errors import StoreDown
-    from report.prospects import recorded_in
+    from report.planner.prospects import recorded_in
 
     if read.store.startswith("sqlite:") and not data.is_dir():
         return None

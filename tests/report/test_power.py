@@ -10,10 +10,10 @@ from scipy import special, stats
 
 from records.metric import BUILT_IN
 from report.arm_sums import FEW, GATE
-from report.assumptions import Assumptions
-from report.exposure import Course
 from report.plan import VerdictPlan
-from report.power import Power, power_of_plan, power_of_sequence
+from report.planner.assumptions import Assumptions
+from report.planner.exposure import Course
+from report.planner.power import Power, power_of_plan, power_of_sequence
 from report.rubric import Criterion, parse_bound
 from report.statistics.boundaries import boundaries
 from report.statistics.ratio import ratio

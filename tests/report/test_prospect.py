@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 
 from records.metric import BUILT_IN
-from report.assumed import BadAssumption, assumed, parse_assumptions
-from report.assumptions import Assumptions, believed
 from report.judged_canary import JudgedCanary
-from report.prospect import Prospect, levers, look_boundaries, one_in, table
-from report.prospect_text import outlook, outlook_document, outlook_text, prospect_line
-from report.prospects import USUAL_STEPS, Wanted, prospect_of
-from report.recorded import Recorded
+from report.planner.assumed import BadAssumption, assumed, parse_assumptions
+from report.planner.assumptions import Assumptions, believed
+from report.planner.prospect import Prospect, levers, look_boundaries, one_in, table
+from report.planner.prospects import USUAL_STEPS, Wanted, prospect_of
+from report.planner.recorded import Recorded
+from report.planner.text import outlook, outlook_document, outlook_text, prospect_line
 from report.rubric import Criterion, parse_bound
 from routing.canary import Step
 

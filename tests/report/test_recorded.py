@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from records.metric import BUILT_IN
-from report.assumptions import Assumptions
-from report.exposure import Sizes
 from report.judged_canary import JudgedCanary
 from report.plan import DAY_S
-from report.recorded import Recorded, recorded
+from report.planner.assumptions import Assumptions
+from report.planner.exposure import Sizes
+from report.planner.recorded import Recorded, recorded
 from report.rubric import Criterion, parse_bound
 from report.statistics.ratio import ratio
 from routing.canary import Arm, Canary, Match, Step

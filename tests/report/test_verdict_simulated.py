@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from report.decision import decide
-from report.exposure import Course
 from report.judged_canary import JudgedCanary
 from report.look import RowPlan
-from report.power import power_of_plan
+from report.planner.exposure import Course
+from report.planner.power import power_of_plan
 from report.statistics.sequence import multiplier, tuning, units_needed
 from report.verdict import find
 from routing.canary import Step

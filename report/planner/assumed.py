@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from records.metric import Metric
-from report.assumptions import Assumptions, asked_for, believed, is_share
 from report.metrics import known, quantile_level
-from report.prospect import Prospect, one_in, percent
+from report.planner.assumptions import Assumptions, asked_for, believed, is_share
+from report.planner.prospect import Prospect, one_in, percent
 from report.rubric import Criterion
 from report.wording import Unit, amount, count, label, unit_of
 

@@ -11,10 +11,10 @@ from scipy import special, stats
 
 from records.metric import BUILT_IN, Metric
 from report.arm_sums import FEW, GATE
-from report.assumptions import Assumptions, Believed, believed, is_share
 from report.comparison import ALPHA
-from report.exposure import Course, Exposure, Sizes
 from report.plan import DAY_S, VerdictPlan
+from report.planner.assumptions import Assumptions, Believed, believed, is_share
+from report.planner.exposure import Course, Exposure, Sizes
 from report.rubric import DEFAULT_PLANNED_UNITS, Criterion
 from report.statistics import sequence
 from report.statistics.boundaries import boundaries, crossings

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from report.assumed import Assumption, assumed
-from report.power import Power
-from report.prospect import (
+from report.planner.assumed import Assumption, assumed
+from report.planner.power import Power
+from report.planner.prospect import (
     Lever,
     LookBoundary,
     PlannedChance,

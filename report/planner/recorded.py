@@ -12,12 +12,12 @@ import sqlalchemy as sa
 
 from records.tables import feedback, outcomes
 from report.arm_sums import GATE
-from report.assumptions import Assumptions, is_share
-from report.exposure import Sizes
 from report.judged_canary import JudgedCanary
 from report.metrics import source
 from report.plan import DAY_S
-from report.traffic import (
+from report.planner.assumptions import Assumptions, is_share
+from report.planner.exposure import Sizes
+from report.planner.traffic import (
     MOST,
     Moments,
     RecordedTraffic,

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from report.assumptions import Assumptions, asked_for, believed
-from report.exposure import Course
 from report.judged_canary import JudgedCanary
 from report.plan import PLANNED_DAYS, VerdictPlan, first_day
-from report.power import Power, power_of_plan, power_of_sequence
+from report.planner.assumptions import Assumptions, asked_for, believed
+from report.planner.exposure import Course
+from report.planner.power import Power, power_of_plan, power_of_sequence
 from report.rubric import Bound, Criterion
 from report.statistics.boundaries import boundaries
 from routing.canary import Step

@@ -9,12 +9,12 @@ from pathlib import Path
 from records.errors import StoreDown
 from records.metric import Metric
 from records.store import Store
-from report.assumptions import Assumptions
 from report.judged_canary import JudgedCanary
 from report.plan import default_days
-from report.prospect import REQUESTS, SHARE, USERS, Expectation, Prospect, usual_days
-from report.prospect_text import prospect_line
-from report.recorded import Recorded, recorded
+from report.planner.assumptions import Assumptions
+from report.planner.prospect import REQUESTS, SHARE, USERS, Expectation, Prospect, usual_days
+from report.planner.recorded import Recorded, recorded
+from report.planner.text import prospect_line
 from report.rubric import Criterion
 from routing.canary import Canary, Step
 
