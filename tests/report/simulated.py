@@ -261,8 +261,8 @@ def as_planned(
     users: int = 20_000,
     days: int = 14,
 ) -> World:
-    """The users that `report.planner.power` takes for granted: alike by .4, one request in eight rated, ratings
-    with a standard deviation of 1."""
+    """The users that `report.planner.power` takes for granted: alike by .4, one request in eight rated,
+    ratings with a standard deviation of 1."""
     of = visits(rng, usual(rng, users, requests), share=share, days=days)
     return World(
         visits=of,
