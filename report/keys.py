@@ -41,13 +41,21 @@ class TotalsScope:
             return []
         # A session belongs to the day on which it was last seen.
         moment, of_s = (columns.day, DAY_S) if "day" in columns else (columns.last_at, 1.0)
-        before = [(moment < cut / of_s, place) for place, cut in enumerate(sorted(self.cuts))]
-        return [sa.case(*before, else_=len(before))]
+        before = [
+            (moment < _number(cut / of_s), _number(place)) for place, cut in enumerate(sorted(self.cuts))
+        ]
+        return [sa.case(*before, else_=_number(len(before)))]
 
     def place(self, tags: str) -> tuple[str, ...]:
         """The values of the segments' tags in a JSON object of tags; "" for a missing tag."""
         found: Mapping[str, str] = msgspec.json.decode(tags) if tags else {}
         return tuple(found.get(name, "") for name in self.segments)
+
+
+def _number(value: float) -> sa.ColumnElement[Any]:
+    """A number in the SQL text: PostgreSQL takes two expressions with parameters for different ones, and
+    groups by neither."""
+    return sa.literal_column(f"{value!r}")
 
 
 class Numbered(dict[Any, int]):
