@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from records.metric import BUILT_IN, Metric
-from report.plan import DAY_S, STANDARD_RISK, VerdictPlan, first_day
+from report.plan import DAY_S, STANDARD_RISK, ShareChange, VerdictPlan, first_day
 from report.rubric import DEFAULT_PLANNED_UNITS, Criterion, sha256
 from routing.canary import Arm, Match, Step
 
@@ -19,8 +19,9 @@ class JudgedCanary:
     planned. `shares` is the candidate's share in each phase (a sample from the store has its own).
     `baseline`, `candidate` and `match` are None if unknown. `rubric_sha256` is the hash taken at the start
     (None: not fixed). `compensating_factor` is what a person recorded to outweigh a miss. `retro`: the
-    criteria were chosen after the run. `over`: the run has ended, so no look comes after its traffic.
-    `rollback` says in a sentence who rolled this run back, and why; "" if unknown.
+    criteria were chosen after the run. `share_changes` are those by hand. `over`: the run has ended, so no
+    look comes after its traffic. `rollback` says in a sentence who rolled this run back, and why; "" if
+    unknown.
     """
 
     name: str
@@ -38,6 +39,7 @@ class JudgedCanary:
     baseline: Arm | None = None
     candidate: Arm | None = None
     match: Match | None = None
+    share_changes: Sequence[ShareChange] = ()
     over: bool = False
     rolled_back: bool = False
     rollback: str = ""

@@ -77,6 +77,16 @@ class VerdictPlan:
         return self.days if day < self.days else 2 * self.days
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareChange:
+    """A change of the share by hand: before and after, in [0, 1], when (UTC seconds), and by whom."""
+
+    at: float
+    who: str
+    before: float
+    after: float
+
+
 def default_days(minimum_days: float, matures_days: float) -> int:
     """The planned days if none are given: 14 and the longest time to mature; 0, no plan, without minimum
     days."""

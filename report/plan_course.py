@@ -14,7 +14,7 @@ from report.kept_looks import KeptLooks
 from report.look import Look, RowPlan, looks_at
 from report.metrics import Observations, observe
 from report.parts import Part, parts_of
-from report.plan import VerdictPlan, log_end, midnights
+from report.plan import ShareChange, VerdictPlan, log_end, midnights
 from report.rubric import Criterion
 from report.sample import Sample
 from report.statistics.types import Floats
@@ -94,6 +94,11 @@ class PlanCourse:
     def observed(self, criterion: Criterion, moment: float) -> Observations:
         """The row's observations as of a look."""
         return observe(self.sample_until(moment), criterion.metric, self.canary.metrics, now=moment)
+
+    def late_changes(self) -> list[ShareChange]:
+        """The changes of the share by hand since the first look that could ship."""
+        first = self.due.get(self.plan.first_day)
+        return [change for change in self.canary.share_changes if first is not None and change.at >= first]
 
     def line(self) -> PlanLine:
         """The plan for the report."""

@@ -1,13 +1,14 @@
 """What a plan's looks say, in words that need no statistics."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from scipy import optimize
 
 from report.document import MetricLine, PlanLine
 from report.judged_canary import JudgedCanary
-from report.plan import LIGHT_RISK, VerdictPlan
+from report.plan import LIGHT_RISK, ShareChange, VerdictPlan
 from report.statistics.boundaries import boundaries, crossings
 from report.wording import amount, distance, joined, label, unit_of
 
@@ -73,6 +74,16 @@ def taken_risk(canary: JudgedCanary) -> list[str]:
         "ships 1 time in 20."
         for risk, rows in by_risk.items()
     ]
+
+
+def late_change(change: ShareChange) -> str:
+    """The caveat of a share that was changed by hand when results could be seen."""
+    date = datetime.fromtimestamp(change.at, UTC).date().isoformat()
+    share = f"from {100 * change.before:.3g} % to {100 * change.after:.3g} %"
+    return (
+        f"{change.who} changed the share {share} by hand on {date}, when the verdict could already be to "
+        "ship. If the results were the reason, the stated risk does not hold."
+    )
 
 
 def margin_in_words(line: MetricLine) -> str:

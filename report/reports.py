@@ -26,6 +26,7 @@ from report.look import Look
 from report.plan import ARRIVAL_S, log_end
 from report.plan_course import PlanCourse, cuts
 from report.rubric import Criterion
+from report.share_changes import share_changes
 from report.verdict import build, build_with_looks
 
 GATHERING = ("waiting", "running", "paused")
@@ -72,6 +73,7 @@ def report_of(
     rolled_back = known is not None and (asked != current or known.state.state == "rolled_back")
     judged = replace(
         judged if retro is None else _under(judged, retro, settings),
+        share_changes=share_changes(store, name, asked or 0),
         over=known is not None and (asked != current or known.state.state not in GATHERING),
         rolled_back=rolled_back,
         rollback=_rollback(newest(store, name, run=asked, limit=1)) if rolled_back else "",

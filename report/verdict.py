@@ -23,6 +23,7 @@ from report.over_time import course
 from report.parts import Part, break_down, difference, parts_of
 from report.plan import DAY_S
 from report.plan_course import PlanCourse, look_line, new_looks, row_courses
+from report.plan_words import late_change
 from report.reading import read
 from report.sample import Sample
 from report.score import score
@@ -102,6 +103,8 @@ def find(
     parts: list[Part] = []
     caveats, notes = [unequal_abandonment(sample, canary.criteria)], list[str | None]()
     days: list[SinceFirst] = []
+    if planned is not None:
+        caveats += map(late_change, planned.late_changes())
     for criterion in canary.criteria:
         observed = observe(sample, criterion.metric, canary.metrics, now=now)
         judged = judge(criterion, read(sample, observed, planned=canary.planned_units))

@@ -373,3 +373,30 @@ def test_terms_with_a_plan_are_read_as_they_were_stored(sqlite: Store) -> None:
     assert stored.sha256 == terms.sha256
     assert stored.plan == terms.plan
     assert judged_canary(_settings(terms), "c", sqlite).plan == terms.plan
+
+
+_NO_IDEAL = replace(TERMS, criteria=(TERMS.criteria[2],))
+"""A rubric that both arms keep with room."""
+
+
+@pytest.mark.parametrize(
+    ("days", "action", "who", "caveat"),
+    [
+        (3.5, "ramp", "jane", True),
+        (3.5, "configure", "config", True),
+        (1.5, "ramp", "jane", False),
+        (3.5, "ramp", "ramp", False),
+        (3.5, "pause", "jane", False),
+    ],
+)
+def test_a_share_changed_by_hand_after_the_first_look_that_ships_is_a_caveat(
+    *, sqlite: Store, days: float, action: str, who: str, caveat: bool
+) -> None:
+    Shipper(sqlite).lines(exchanges(WORLD))
+    _runs(sqlite)
+    lower = State(state="running", share=0.5 if action == "pause" else 0.1, started_at=START, phase=1)
+    assert sqlite.swap("c", 1, lower, Act(at=START + days * DAY_S, action=action, who=who, reason="r"))
+    report = report_of(_settings(_NO_IDEAL), "c", sqlite, now=START + WORLD.days * DAY_S)
+    told = [reason for reason in report.reasons if "changed the share from 50 % to 10 % by hand" in reason]
+    assert bool(told) == caveat
+    assert report.verdict == ("ship_with_caveats" if caveat else "ship")
