@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from records.metric import BUILT_IN, Metric
 from report.judged_canary import JudgedCanary, ReportSettings
@@ -62,3 +63,34 @@ def test_ninety_thousand_players_show_a_loss_of_less_than_a_point(tmp_path: Path
     # By the sequence at 500 planned units, the same numbers were undecided.
     without = replace(settings, canaries={"gate": replace(terms, planned_days=0)})
     assert report_from_csv(without, "gate", log, now=now).verdict == "extend"
+
+
+@pytest.mark.parametrize("answered", [0, 8])
+def test_a_critical_subject_with_hardly_an_answer_extends(answered: int, tmp_path: Path) -> None:
+    """Like a run over MMLU: questions by subject, right or wrong; the candidate saw the law hardly at all."""
+    lines = ["unit,arm,at,category,metric_task_completed"]
+    for arm, law in (("baseline", 200), ("candidate", answered)):
+        for subject, questions in (("history", 1500), ("physics", 1500), ("law", law)):
+            lines += [
+                f"{arm[0]}{subject}{number},{arm},{START + 60 + number / questions * 14.99 * DAY_S:.0f},"
+                f"{subject},{int(number % 10 != 0)}"
+                for number in range(questions)
+            ]
+    log = tmp_path / "log.csv"
+    log.write_text("\n".join(lines))
+    row = Criterion(
+        metric="task_completed",
+        acceptable=parse_bound(">= 85%"),
+        ideal=parse_bound(">= 99%"),
+        weight=1,
+        question="Are the answers right?",
+    )
+    terms = JudgedCanary(name="mmlu", criteria=(row,), planned_days=14)
+    settings = ReportSettings(canaries={"mmlu": terms}, metrics=BUILT_IN)
+    now = START + 30 * DAY_S
+    assert report_from_csv(settings, "mmlu", log, now=now).verdict in ("ship", "ship_with_caveats")
+    critical = replace(terms, critical_categories=frozenset({"law"}))
+    report = report_from_csv(replace(settings, canaries={"mmlu": critical}), "mmlu", log, now=now)
+    assert report.verdict == "extend"
+    assert any("law" in reason for reason in report.reasons)
+    assert [line.state for line in report.metrics] == ["PASS"]
