@@ -407,3 +407,14 @@ def test_units_needed_keep_the_sequences_meaning() -> None:
         assert line.units_needed == other.units_needed
         assert line.difference == other.difference
         assert line.candidate_interval == other.candidate_interval
+
+
+def test_p_is_one_once_the_estimate_misses_what_a_look_had_shown() -> None:
+    look = _seen(3.0, 9.0, day=9)
+    assert look.seen is not None
+    shown = dataclasses.replace(look.seen.acceptable, low=0.5)
+    look = dataclasses.replace(look, seen=dataclasses.replace(look.seen, acceptable=shown))
+    kept, missed = (standing(_plan_row(), [look], (now, now)) for now in (1.0, -0.1))
+    assert kept.p is not None
+    assert kept.p < 0.05
+    assert (missed.p, missed.acceptable.low) == (1.0, -0.1)

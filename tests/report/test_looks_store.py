@@ -400,3 +400,16 @@ def test_a_share_changed_by_hand_after_the_first_look_that_ships_is_a_caveat(
     told = [reason for reason in report.reasons if "changed the share from 50 % to 10 % by hand" in reason]
     assert bool(told) == caveat
     assert report.verdict == ("ship_with_caveats" if caveat else "ship")
+
+
+def test_looks_outlive_the_records_of_their_days(sqlite: Store) -> None:
+    Shipper(sqlite).lines(exchanges(WORLD))
+    _runs(sqlite)
+    now = START + WORLD.days * DAY_S
+    report_of(_settings(), "c", sqlite, now=now)
+    kept = _kept(sqlite)
+    sqlite.expire(START + 3 * DAY_S)
+    report = report_of(_settings(), "c", sqlite, now=now)
+    assert _kept(sqlite) == kept
+    assert report.plan is not None
+    assert report.plan.looks == (1, 2, 3)
