@@ -198,11 +198,11 @@ class Page:
             return self._problem(request, problem)
         # Importing statistics takes two seconds; making the report has done that already.
         from report.document import from_json
-        from report.render import prose
+        from report.render import plan_lines, prose
         from report.wording import bound_words, title
 
         report = from_json(dict(made.document))
-        names = {"prose": prose, "title": title, "bound_words": bound_words}
+        names = {"prose": prose, "plan_lines": plan_lines, "title": title, "bound_words": bound_words}
         return self._answer(request, template, **{**shown, "report": made.document}, whole=report, **names)
 
     def _canary(self, name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from report.document import CategoryLine, MetricLine, PlanLine, ReportWindow, Se
 from report.judge import Judged
 from report.judged_canary import JudgedCanary
 from report.parts import Part, Parts
-from report.plan_words import margin_in_words, outlook, taken_risk
+from report.plan_words import bound_and_value, outlook, standing_words, still_open, taken_risk
 from report.unpriced import not_judged
 from report.wording import (
     amount,
@@ -128,7 +128,7 @@ def _missing(findings: Findings) -> list[str]:
         if judged.unpriced is not None:
             found.append(not_judged(line.metric, judged.unpriced))
         elif judged.state == "INCONCLUSIVE":
-            found.append(_undecided(judged, line) if line.look is None else _open(judged, line))
+            found.append(_open(judged, line, findings.plan))
         elif judged.state == "NODATA":
             found.append(_without_data(judged, line))
     found += _too_few(findings.parts)
@@ -173,7 +173,7 @@ def _p(value: float | None) -> str:
 def _caveats(findings: Findings) -> list[str]:
     found: list[str] = []
     found += _another_rubric(findings)
-    found += taken_risk(findings.canary)
+    found += taken_risk(findings.canary, findings.judged)
     if findings.unreached and not findings.too_many_unreached:
         found.append(findings.unreached)
     if findings.srm.p_value is None and findings.judged:
@@ -232,8 +232,8 @@ def _passing(findings: Findings) -> list[str]:
 
 
 def _miss(judged: Judged, line: MetricLine) -> str:
-    standing = _standing(judged, line)
-    return f"{title(line.metric)} misses “{line.acceptable}”: {standing}, entirely on the wrong side."
+    bound = f"“{line.acceptable}”" if line.look is None else bound_and_value(line)
+    return f"{title(line.metric)} misses {bound}: {_standing(judged, line)}, entirely on the wrong side."
 
 
 def _undecided(judged: Judged, line: MetricLine) -> str:
@@ -250,19 +250,15 @@ def _undecided(judged: Judged, line: MetricLine) -> str:
     )
 
 
-def _open(judged: Judged, line: MetricLine) -> str:
-    """An undecided row of a plan."""
-    look = line.look
-    chance = "" if look is None or look.chance is None else f" Chance to pass: {look.chance:.0%}."
-    what = f"{title(line.metric)} is undecided against “{line.acceptable}”"
-    return f"{what}: {_standing(judged, line)}.{chance}"
+def _open(judged: Judged, line: MetricLine, plan: PlanLine | None) -> str:
+    return _undecided(judged, line) if plan is None else still_open(line, plan)
 
 
 def _standing(judged: Judged, line: MetricLine) -> str:
     """The value and the interval on which the bound is judged."""
     unit = unit_of(line.metric, line.acceptable)
     if line.look is not None:
-        return margin_in_words(line)
+        return standing_words(line)
     if judged.criterion.acceptable.relative:
         low, high = line.difference.low, line.difference.high
         return (

@@ -7,16 +7,30 @@ from typing import Any
 from scipy import optimize
 
 from report.document import MetricLine, PlanLine
+from report.judge import Judged
 from report.judged_canary import JudgedCanary
+from report.look_values import ends_in_words, look_ends
 from report.plan import LIGHT_RISK, ShareChange, VerdictPlan
+from report.rubric import parse_bound
 from report.statistics.boundaries import boundaries, crossings
-from report.wording import amount, distance, joined, label, unit_of
+from report.wording import Unit, amount, chance, distance, joined, label, title, unit_of
 
 HOPELESS = 0.1
 """Below this chance, a plan is not expected to get there."""
 
 
 _SELDOM = 0.05
+
+
+def end_of(plan: PlanLine) -> int:
+    """The day of the look that chances are told for: the planned one, and after it the extension's last."""
+    last = plan.looks[-1] if plan.looks else 0
+    return plan.planned_days if last < plan.planned_days else 2 * plan.planned_days
+
+
+def may_ship(plan: PlanLine) -> bool:
+    """True once a look has been made that may ship."""
+    return bool(plan.looks) and plan.looks[-1] >= plan.first_look
 
 
 def outlook(plan: PlanLine | None, lines: Sequence[MetricLine]) -> list[str]:
@@ -32,15 +46,15 @@ def outlook(plan: PlanLine | None, lines: Sequence[MetricLine]) -> list[str]:
     chances = [
         (line.look.chance, line.metric) for line in open_ if line.look and line.look.chance is not None
     ]
-    if not chances or not plan.looks or plan.looks[-1] < plan.first_look:
+    if not chances or not may_ship(plan):
         return []
     least, metric = min(chances)
-    end = plan.planned_days if plan.looks[-1] < plan.planned_days else 2 * plan.planned_days
     if least >= HOPELESS:
         return []
     return [
-        f"Not expected to get there by day {end}: the chance is {least:.0%}, because of {label(metric)}. "
-        "A larger share or more days, under a new name, would help if the bound is right."
+        f"Not expected to get there by day {end_of(plan)}: the chance is {chance(least)}, because of "
+        f"{label(metric)}. A larger share or more days, under a new name, would help if the true value is "
+        "within the bound."
     ]
 
 
@@ -58,8 +72,9 @@ def often_missed(plan: VerdictPlan, risk: float) -> float:
     return float(root)
 
 
-def taken_risk(canary: JudgedCanary) -> list[str]:
-    """The caveat of rows whose risk is high: what was accepted beforehand."""
+def taken_risk(canary: JudgedCanary, judged: Sequence[Judged] = ()) -> list[str]:
+    """The caveat of rows whose risk is high: what was accepted beforehand. `judged` give the misses in the
+    metrics' units, as far as they have data."""
     plan = canary.plan
     if plan is None:
         return []
@@ -67,12 +82,10 @@ def taken_risk(canary: JudgedCanary) -> list[str]:
     for row in canary.criteria:
         risk = plan.risk if row.risk is None else row.risk
         if risk >= LIGHT_RISK:
-            by_risk.setdefault(risk, []).append(label(row.metric))
+            by_risk.setdefault(risk, []).append(row.metric)
     return [
-        f"Fixed beforehand for {joined(rows)}: a candidate exactly at the bound ships {10 * risk:.2g} times "
-        f"in 10; one that misses it by {often_missed(plan, risk):.2f} standard errors of day {plan.days} "
-        "ships 1 time in 20."
-        for risk, rows in by_risk.items()
+        _accepted(risk, metrics, missed=often_missed(plan, risk), day=plan.days, judged=judged)
+        for risk, metrics in by_risk.items()
     ]
 
 
@@ -86,22 +99,58 @@ def late_change(change: ShareChange) -> str:
     )
 
 
-def margin_in_words(line: MetricLine) -> str:
-    """The candidate's value, and how far from the bound it may be as of the latest look."""
-    unit = unit_of(line.metric, line.acceptable)
-    value = amount(line.candidate, unit)
-    look = line.look
-    if look is None or look.day is None:
-        return f"{value}, before the first look"
-    ends = [
-        None if end is None else f"{distance(abs(end), unit)} {'inside' if end >= 0 else 'beyond'}"
-        for end in (look.low, look.high)
+def _accepted(risk: float, metrics: list[str], *, missed: float, day: int, judged: Sequence[Judged]) -> str:
+    """One caveat. `missed` is in standard errors of `day`."""
+    misses = [
+        f"{label(each.criterion.metric)} by {distance(missed * each.standing.planned_se, _unit(each))}"
+        for each in judged
+        if each.criterion.metric in metrics and each.standing and each.standing.planned_se is not None
     ]
-    low, high = ends
-    if low is None and high is None:
-        return f"{value}; as of day {look.day} nothing is ruled out"
-    if low is None:
-        return f"{value}; as of day {look.day} at best {high} the bound"
-    if high is None:
-        return f"{value}; as of day {look.day} at worst {low} the bound"
-    return f"{value}; as of day {look.day} between {low} and {high} the bound"
+    here = f" (here: {joined(misses)})" if misses else ""
+    return (
+        f"Fixed beforehand, to decide sooner: a high risk of shipping a candidate that is not good enough in "
+        f"{joined([label(metric) for metric in metrics])}. A candidate exactly at the bound ships "
+        f"{10 * risk:.2g} times in 10; one that misses it by {missed:.2f} standard errors of day {day}{here} "
+        "still ships 1 time in 20."
+    )
+
+
+def _unit(judged: Judged) -> Unit:
+    return unit_of(judged.criterion.metric, judged.criterion.acceptable.text)
+
+
+def still_open(line: MetricLine, plan: PlanLine) -> str:
+    """An undecided row of a plan, with its chance."""
+    look, name, bound = line.look, title(line.metric), bound_and_value(line)
+    by = "" if look is None or look.chance is None else _by(look.chance, plan)
+    if may_ship(plan) or plan.next_look is None:
+        return f"{name} is undecided against {bound}: {standing_words(line)}.{by}"
+    return (
+        f"{name} is open until day {plan.first_look}, the first on which a look may ship: "
+        f"now {_value(line)}, against {bound}.{by}"
+    )
+
+
+def _by(value: float, plan: PlanLine) -> str:
+    return "" if plan.next_look is None else f" Chance to pass by day {end_of(plan)}: {chance(value)}."
+
+
+def bound_and_value(line: MetricLine) -> str:
+    """“< 2s”; of a bound against the baseline, its value too: “>= baseline - 3pp” (now 90.9 %)."""
+    bound, unit = parse_bound(line.acceptable), unit_of(line.metric, line.acceptable)
+    if not bound.relative or line.baseline is None:
+        return f"“{line.acceptable}”"
+    return f"“{line.acceptable}” (now {amount(bound.at(line.baseline), unit)})"
+
+
+def standing_words(line: MetricLine) -> str:
+    """The candidate's value, and what the looks leave possible."""
+    look, unit = line.look, unit_of(line.metric, line.acceptable)
+    if look is None or look.day is None:
+        return f"{_value(line)}, before the first look"
+    possible = ends_in_words(look_ends(line), unit)
+    return f"{_value(line)}; as of the look of day {look.day} it may be {possible}"
+
+
+def _value(line: MetricLine) -> str:
+    return amount(line.candidate, unit_of(line.metric, line.acceptable))

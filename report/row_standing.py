@@ -28,7 +28,8 @@ class RowStanding:
     that of the latest look, None before the first. The others are None without enough units: `p` is the
     smallest risk at which a look would have passed the acceptable bound, `boundary` that of the latest look
     that may ship, `chance` that of passing by `end`, `detectable` the distance to the bound that is then told
-    with 80 % power. `days_needed` is the number of days until a look with a chance of 80 %; None without one.
+    with 80 % power, `planned_se` the acceptable margin's standard error expected on the planned day.
+    `days_needed` is the number of days until a look with a chance of 80 %; None without one.
     """
 
     acceptable: Interval
@@ -40,6 +41,7 @@ class RowStanding:
     boundary: float | None = None
     chance: float | None = None
     detectable: float | None = None
+    planned_se: float | None = None
     days_needed: int | None = None
 
 
@@ -114,6 +116,7 @@ def _with_outlook(
         boundary=next((each.boundary for _, each in reversed(seen) if each.boundary is not None), None),
         chance=1.0 if passed else 0.0 if failed else outlook.chance(found.end),
         detectable=outlook.detectable(found.end),
+        planned_se=outlook.se(row.plan.days),
         days_needed=0 if passed or failed else outlook.days_needed(),
     )
 
@@ -176,11 +179,15 @@ class _Outlook:
     def detectable(self, end: int) -> float | None:
         """The distance to the bound that the look of this day would tell with 80 % power; None without a
         scale."""
-        boundary = self._bounds.get(end)
-        if boundary is None or not math.isfinite(self._latest.se):
+        boundary, se = self._bounds.get(end), self.se(end)
+        if boundary is None or se is None:
             return None
         reach = Shape(skewness=self._latest.skewness, units=self._latest.busy).reach(boundary)
-        return (reach + _POWER_Z) * self._latest.se * math.sqrt(self._part(end))
+        return (reach + _POWER_Z) * se
+
+    def se(self, day: int) -> float | None:
+        """The margin's standard error expected on this day; None without a scale."""
+        return self._latest.se * math.sqrt(self._part(day)) if math.isfinite(self._latest.se) else None
 
     def days_needed(self) -> int | None:
         """The days from the latest look to the first with a chance of 80 %; None without one."""

@@ -94,6 +94,20 @@ def amount(value: float | None, unit: Unit) -> str:
             return f"{sign}{_digits(size, 2)}"
 
 
+def chance(value: float) -> str:
+    """A chance: 87 %, under 1 %, over 99 %."""
+    if value < 0.01:
+        return "under 1 %"
+    return "over 99 %" if value > 0.99 else f"{100 * value:.0f} %"
+
+
+def risk(value: float) -> str:
+    """A risk: 5 %, 3.8 %, under 0.01 %, over 50 %."""
+    if value < 1e-4:
+        return "under 0.01 %"
+    return "over 50 %" if value > 0.5 else f"{100 * value:.2g} %"
+
+
 def signed(value: float | None, unit: Unit) -> str:
     """A difference with its sign; shares differ in points."""
     if value is None:

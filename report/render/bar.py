@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from report.document import MetricLine
+from report.look_values import Ends, ends_in_words, look_ends
 from report.rubric import parse_bound
 from report.wording import amount, unit_of
 
@@ -22,17 +23,30 @@ class BarLabel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """An interval from place to place; an open end reaches the edge."""
+
+    low: float
+    high: float
+    open_low: bool
+    open_high: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """Places in [0, WIDTH]. Zones are (x, width) on the better side of each bound. None is not drawn."""
+    """Places in [0, WIDTH]. Zones are (x, width) on the better side of each bound. None is not drawn.
+
+    With a plan, `decides` is what its looks leave possible (None: no look yet) and `live` the interval that
+    may be read any time. Without one, `live` decides.
+    """
 
     acceptable_zone: tuple[float, float]
     ideal_zone: tuple[float, float]
     acceptable: BarLabel
     ideal: BarLabel
-    low: float | None
-    high: float | None
-    open_low: bool
-    open_high: bool
+    planned: bool
+    decides: Stretch | None
+    live: Stretch | None
     candidate: float | None
     baseline: float | None
     alternative: str
@@ -44,8 +58,8 @@ def bar(line: MetricLine) -> Bar | None:
     if bounds[0].relative and line.baseline is None:
         return None
     acceptable, ideal = (bound.at(line.baseline or 0.0) for bound in bounds)
-    low, high, known = _interval(line, relative=bounds[0].relative)
-    shown = [acceptable, ideal, line.candidate, line.baseline, low, high]
+    live, decides = _interval(line, relative=bounds[0].relative), _decides(line)
+    shown = [acceptable, ideal, line.candidate, line.baseline, *(live or ()), *(decides or ())]
     place = _scale([number for number in shown if number is not None])
     up = bounds[0].higher_is_better
     return Bar(
@@ -53,25 +67,42 @@ def bar(line: MetricLine) -> Bar | None:
         ideal_zone=_zone(place(ideal), up=up),
         acceptable=_label(line, "acceptable", acceptable, place(acceptable)),
         ideal=_label(line, "ideal", ideal, place(ideal)),
-        low=(_LEFT if low is None else place(low)) if known else None,
-        high=(_RIGHT if high is None else place(high)) if known else None,
-        open_low=known and low is None,
-        open_high=known and high is None,
+        planned=line.look is not None,
+        decides=_stretch(decides, place),
+        live=_stretch(live, place),
         candidate=None if line.candidate is None else place(line.candidate),
         baseline=None if line.baseline is None else place(line.baseline),
         alternative=_alternative(line, acceptable, ideal),
     )
 
 
-def _interval(line: MetricLine, *, relative: bool) -> tuple[float | None, float | None, bool]:
-    """The interval on which the bound is judged: the candidate's own, or baseline plus difference."""
+def _interval(line: MetricLine, *, relative: bool) -> Ends | None:
+    """The confidence sequence: the candidate's own, or baseline plus difference. None if unknown."""
     if not relative:
-        low, high = line.candidate_interval
-        return low, high, low is not None or high is not None
+        return None if line.candidate_interval == (None, None) else line.candidate_interval
     found, start = line.difference, line.baseline or 0.0
-    known = found.p_value is not None
+    if found.p_value is None:
+        return None
     low, high = (None if end is None else start + end for end in (found.low, found.high))
-    return low, high, known
+    return low, high
+
+
+def _decides(line: MetricLine) -> Ends | None:
+    """What the looks leave possible; None before the first, or without enough users."""
+    ends = look_ends(line)
+    return None if ends == (None, None) else ends
+
+
+def _stretch(ends: Ends | None, place: Callable[[float], float]) -> Stretch | None:
+    if ends is None:
+        return None
+    low, high = ends
+    return Stretch(
+        low=_LEFT if low is None else place(low),
+        high=_RIGHT if high is None else place(high),
+        open_low=low is None,
+        open_high=high is None,
+    )
 
 
 def _scale(shown: list[float]) -> Callable[[float], float]:
@@ -97,11 +128,21 @@ def _label(line: MetricLine, word: str, number: float, x: float) -> BarLabel:
 
 def _alternative(line: MetricLine, acceptable: float, ideal: float) -> str:
     low, high = line.candidate_interval
+    looks = "" if line.look is None else f"{_looks(line)}, any-time "
     return (
-        f"candidate {_shown(line, line.candidate)}, interval {_shown(line, low)} to {_shown(line, high)}, "
+        f"candidate {_shown(line, line.candidate)}, {looks}interval {_shown(line, low)} to "
+        f"{_shown(line, high)}, "
         f"baseline {_shown(line, line.baseline)}, acceptable {_shown(line, acceptable)}, "
         f"ideal {_shown(line, ideal)}"
     )
+
+
+def _looks(line: MetricLine) -> str:
+    ends = _decides(line)
+    if line.look is None or line.look.day is None or ends is None:
+        return "nothing ruled out by a look"
+    possible = ends_in_words(ends, unit_of(line.metric, line.acceptable))
+    return f"as of the look of day {line.look.day} {possible}"
 
 
 def _shown(line: MetricLine, number: float | None) -> str:

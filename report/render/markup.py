@@ -3,10 +3,11 @@
 import re
 from collections.abc import Sequence
 
-from report.details import CoursePoint
+from report.details import CoursePoint, LookPoint
 from report.document import MetricLine, Report
+from report.look_values import ends_in_words, possible
 from report.metrics import quantile_level
-from report.render import failing, prose, trade
+from report.render import failing, plan_lines, prose, trade
 from report.render.steps import next_steps
 from report.wording import between, label, signed, unit_of
 
@@ -20,6 +21,7 @@ def markdown(report: Report) -> str:
         f"# {headline}: {_safe(report.canary)}",
         f"{meaning} Score {prose.score_words(report)}.",
         f"**{_safe(short)}**" if (short := trade.in_short(report)) else "",
+        f"{plan_lines.plan_line(report)} {plan_lines.rests_on(report)}" if report.plan else "",
         _bullets(report.reasons),
         _section("What would change the verdict", _bullets(next_steps(report))),
         _section("Criteria and results", _rubric(report)),
@@ -35,11 +37,11 @@ def markdown(report: Report) -> str:
         ),
         _section("Gains and losses", _trade(report)),
         _section("Layers of evidence", _layers(report)),
-        _section("Over time", _courses(report)),
+        _section("Over time", _looks(report) if report.plan else _courses(report)),
         _folded("By day since a user's first request", _since_first(report)),
         _section("Segments and categories", _parts(report)),
         _section("Failure modes", _failures(report)),
-        _folded("How to read this", _bullets(prose.METHOD)),
+        _folded("How to read this", _bullets(prose.method(report))),
         f"Rubric `{report.rubric_sha256}`",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -54,6 +56,8 @@ def _bullets(sentences: Sequence[str], *, escape: bool = True) -> str:
 
 
 def _rubric(report: Report) -> str:
+    if report.plan is not None:
+        return _planned_rubric(report)
     rows = [
         [
             " ".join(prose.mark(line, report)),
@@ -70,6 +74,29 @@ def _rubric(report: Report) -> str:
     ]
     head = ["", "metric", "baseline", "candidate", "95 % interval", "acceptable", "ideal", "weight", "users"]
     return _table(head, rows)
+
+
+def _planned_rubric(report: Report) -> str:
+    """The rows with what the looks leave possible, the interval to read any time, and what is to come."""
+    rows = [
+        [
+            " ".join(prose.mark(line, report)),
+            f"{_safe(label(line.metric))}<br>{_safe(line.question)}",
+            prose.value(line, line.baseline),
+            prose.value(line, line.candidate),
+            plan_lines.possible_cell(line),
+            _safe(line.acceptable),
+            _safe(line.ideal),
+            _safe(plan_lines.row_outlook(line, report)) or "–",
+            prose.interval(line),
+            f"{line.weight:g}",
+            f"{line.units:,}",
+        ]
+        for line in report.metrics
+    ]
+    head = ["", "metric", "baseline", "candidate", "may be, by the looks", "acceptable", "ideal", "outlook"]
+    table = _table([*head, "any time, 95 %", "weight", "users"], rows)
+    return f"{plan_lines.heading(report)} {plan_lines.COLUMNS}\n\n{table}"
 
 
 def _parts(report: Report) -> str:
@@ -126,6 +153,27 @@ def _courses(report: Report) -> str:
         for course in report.details.over_time
     ]
     return _table(["candidate minus baseline", "first", "middle", "now"], rows)
+
+
+def _looks(report: Report) -> str:
+    """Each row's first, middle and latest look."""
+    lines = {line.metric: line for line in report.metrics}
+    rows = [
+        [
+            _safe(label(course.metric)),
+            *(
+                _look(point, lines[course.metric])
+                for point in (course.points[0], course.points[len(course.points) // 2], course.points[-1])
+            ),
+        ]
+        for course in report.details.looks
+    ]
+    return _table(["left possible by", "first look", "middle", "latest look"], rows)
+
+
+def _look(point: LookPoint, line: MetricLine) -> str:
+    ends = ends_in_words(possible(point, line), unit_of(line.metric, line.acceptable))
+    return f"{ends}<br>day {point.day}, {point.units:,} users"
 
 
 def _point(point: CoursePoint, line: MetricLine) -> str:

@@ -3,10 +3,11 @@
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from report.document import Report
-from report.render import failing, prose, trade
+from report.render import failing, plan_lines, prose, trade
 from report.render.bar import bar
 from report.render.curve import curves
 from report.render.density_plot import density_plot
+from report.render.look_chart import look_charts
 from report.render.steps import next_steps
 from report.wording import bound_words, label, title
 
@@ -29,6 +30,7 @@ def html(report: Report) -> str:
         headline=headline,
         meaning=meaning,
         prose=prose,
+        plan_lines=plan_lines,
         label=label,
         title=title,
         bound_words=bound_words,
@@ -37,6 +39,7 @@ def html(report: Report) -> str:
         trade=trade,
         failing=failing,
         curves=curves(report),
+        look_charts=look_charts(report),
         density_plots=[density_plot(spread) for spread in report.details.spreads],
         differing=[part for part in parts if prose.differs(part)],
         alike=[part for part in parts if not prose.differs(part)],

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from report.arm_sums import GATE
 from report.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
 from report.judge import State
+from report.plan_words import end_of
 from report.wording import Unit, amount, between, count, days, distance, signed, unit_of
 
 HEADLINES: dict[Verdict, tuple[str, str]] = {
@@ -42,6 +43,24 @@ METHOD = (
     "Marked ones support each other, so the interval of one may still just include no difference.",
     "Quantiles such as p95 are inverted-CDF quantiles, with Woodruff’s interval over users.",
 )
+
+_METHOD_OF_INTERVALS = (METHOD[0], METHOD[3])
+METHOD_OF_LOOKS = (
+    "The verdict stands as of the latest night’s look. Days, bounds and risk were fixed before the start, so "
+    "reading the report more often changes nothing.",
+    "The thick bar is what the looks leave possible. A criterion passes once its whole bar is within the "
+    "bound, and misses once its whole bar is beyond it. That stands while the candidate’s value itself is on "
+    "the same side. Missing data is never a pass.",
+    "The thin line is the 95 % interval of all data so far. It covers the true value even if you read it "
+    "every hour, and does not decide.",
+)
+
+
+def method(report: Report) -> tuple[str, ...]:
+    """How the report is to be read."""
+    if report.plan is None:
+        return METHOD
+    return (*METHOD_OF_LOOKS, *(note for note in METHOD if note not in _METHOD_OF_INTERVALS))
 
 
 def span_of_days(report: Report) -> str:
@@ -157,6 +176,11 @@ def evidence(line: MetricLine, report: Report) -> str:
     if line.mde is None:
         return users
     mde = distance(line.mde, unit_of(line.metric, line.acceptable))
+    if report.plan is not None:
+        if line.state != "INCONCLUSIVE":
+            return users
+        end = f"by day {end_of(report.plan)}"
+        return f"{users}; a candidate {mde} within the bound would most likely pass {end}"
     return f"{users}; a difference of {mde} is detectable"
 
 

@@ -1,8 +1,9 @@
 """The steps that would change the verdict, in words."""
 
-from report.document import LookLine, MetricLine, Report, SegmentLine
+from report.document import MetricLine, PlanLine, Report, SegmentLine
+from report.plan_words import end_of
 from report.render import prose
-from report.wording import bound_words, days, joined, label, title, to_come, too_long
+from report.wording import bound_words, chance, days, joined, label, title, to_come, too_long
 
 
 def next_steps(report: Report) -> list[str]:
@@ -48,6 +49,8 @@ def _next_step(line: MetricLine, report: Report) -> str | None:
         return f"{name}: values are complete {days(line.matures_days)} after a user’s first request."
     if line.metric in report.details.unpriced:
         return f"{name}: the missing prices (`prices:` or `price_as:`); more traffic will not change this."
+    if line.state == "INCONCLUSIVE" and report.plan is not None:
+        return f"{name}: {_chance_needed(line, report.plan)}."
     if line.state in ("INCONCLUSIVE", "NODATA"):
         return f"{name}: {_evidence_needed(line)}."
     if line.state == "FAIL":
@@ -59,9 +62,18 @@ def _next_step(line: MetricLine, report: Report) -> str | None:
     return None
 
 
+def _chance_needed(line: MetricLine, plan: PlanLine) -> str:
+    """What an undecided row of a plan needs: days, or another candidate or plan."""
+    if plan.next_look is None:
+        return "a new canary, under a new name, with a larger share"
+    if line.days_needed:
+        return f"likely to pass within {days(line.days_needed, more=True)}"
+    end = end_of(plan)
+    found = "" if line.look is None or line.look.chance is None else f" (chance {chance(line.look.chance)})"
+    return f"not likely to pass by day {end}{found}; a candidate further within the bound, or a larger share"
+
+
 def _evidence_needed(line: MetricLine) -> str:
-    if line.look is not None and line.state == "INCONCLUSIVE":
-        return _looks_needed(line, line.look)
     if line.units_needed is None:
         return (
             "the evidence still needed cannot be estimated: the value is at the bound or from too few users"
@@ -73,14 +85,6 @@ def _evidence_needed(line: MetricLine) -> str:
             "decides sooner"
         )
     return found
-
-
-def _looks_needed(line: MetricLine, look: LookLine) -> str:
-    if look.chance is None:
-        return "nothing can be said before the first look with enough users"
-    if line.days_needed is None:
-        return f"no look is likely to show it, by what is known now (chance {look.chance:.0%})"
-    return f"likely to be shown in {days(line.days_needed, more=True)}"
 
 
 def _time(report: Report) -> list[str]:

@@ -9,8 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from report.document import Report, to_json
-from report.render import failing, prose, trade
+from report.document import MetricLine, Report, to_json
+from report.render import failing, plan_lines, prose, trade
 from report.render.steps import next_steps
 from report.wording import label
 
@@ -55,6 +55,7 @@ def _page(report: Report, *, wide: bool) -> RenderableType:
         Text(meaning),
         Text(f"Score {prose.score_words(report)}"),
         *([Text(short, "bold")] if (short := trade.in_short(report)) else []),
+        *([Text(plan_lines.plan_line(report)), Text(plan_lines.rests_on(report))] if report.plan else []),
         Text(),
         *_bullets(report.reasons),
         *([Text("\nWhat would change the verdict", "bold"), *_bullets(steps)] if steps else []),
@@ -87,10 +88,25 @@ _FIGURES = ("baseline", "candidate", "users")
 
 def _rubric(report: Report, *, wide: bool) -> list[RenderableType]:
     """Every metric's results and bounds."""
+    if report.plan is not None:
+        return _planned_rubric(report, wide=wide)
     if wide:
         return [_metrics(report, (*_RESULTS, *_BOUNDS), gap=2)]
     bounds = _metrics(report, ("metric", *_BOUNDS), gap=2)
     return [_metrics(report, _RESULTS, gap=1), Text(), bounds, Text()]
+
+
+def _planned_rubric(report: Report, *, wide: bool) -> list[RenderableType]:
+    """The rows' results, bounds, and what is to come, in two tables or three."""
+    results = ("", "metric", "baseline", "candidate", "may be, by looks")
+    outlook = ("metric", "any time, 95 %", "risk (allowed)", plan_lines.chance_by(report))
+    tables = [results, ("metric", *_BOUNDS), outlook]
+    if wide:
+        tables = [(*results, *_BOUNDS[:2]), (*outlook, "users")]
+    found: list[RenderableType] = [Text(plan_lines.heading(report)), Text(plan_lines.COLUMNS, "dim"), Text()]
+    for columns in tables:
+        found += [_metrics(report, columns, gap=1 if columns is results else 2), Text()]
+    return found
 
 
 def _metrics(report: Report, columns: Sequence[str], *, gap: int) -> Table:
@@ -106,12 +122,22 @@ def _metrics(report: Report, columns: Sequence[str], *, gap: int) -> Table:
             "baseline": prose.value(line, line.baseline),
             "candidate": prose.value(line, line.candidate),
             "95 % interval": prose.interval(line),
+            **(_planned_cells(line, report) if report.plan is not None else {}),
             "acceptable": line.acceptable,
             "ideal": line.ideal,
             "users": f"{line.units:,}",
         }
         table.add_row(*(cells[name] for name in columns))
     return table
+
+
+def _planned_cells(line: MetricLine, report: Report) -> dict[str, RenderableType]:
+    return {
+        "any time, 95 %": prose.interval(line),
+        "may be, by looks": plan_lines.possible_cell(line),
+        "risk (allowed)": plan_lines.risk_cell(line),
+        plan_lines.chance_by(report): plan_lines.chance_cell(line, report),
+    }
 
 
 def _parts(report: Report) -> Table | None:

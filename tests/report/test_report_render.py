@@ -141,10 +141,9 @@ def test_a_bar_keeps_its_order_and_its_room(refused: Report) -> None:
     for line in refused.metrics:
         drawn = bar(line)
         assert drawn is not None
-        assert drawn.low is not None
-        assert drawn.high is not None
+        assert drawn.live is not None
         assert drawn.candidate is not None
-        assert 0 < drawn.low <= drawn.candidate <= drawn.high < WIDTH
+        assert 0 < drawn.live.low <= drawn.candidate <= drawn.live.high < WIDTH
         assert drawn.ideal_zone[1] < drawn.acceptable_zone[1]
 
 
@@ -152,7 +151,8 @@ def test_an_open_end_reaches_the_edge(refused: Report) -> None:
     line = replace(refused.metrics[1], candidate_interval=(2.0, None))
     drawn = bar(line)
     assert drawn is not None
-    assert (drawn.open_low, drawn.open_high) == (False, True)
+    assert drawn.live is not None
+    assert (drawn.live.open_low, drawn.live.open_high) == (False, True)
 
 
 def test_a_bound_on_the_baseline_needs_a_baseline_to_be_drawn(refused: Report) -> None:

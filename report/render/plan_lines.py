@@ -1,0 +1,180 @@
+"""A report's plan in sentences: its days and looks, what the verdict rests on, what is to come for a row."""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+from report.document import LookLine, MetricLine, PlanLine, Report
+from report.judge import State
+from report.look_values import Ends, look_ends
+from report.plan import DAY_S, REFUSAL_RISK
+from report.plan_words import end_of, may_ship
+from report.wording import amount, chance, days, joined, label, risk, unit_of
+
+MIDNIGHT = "00:00 UTC"
+
+COLUMNS = (
+    "The verdict rests on what the looks leave possible; the interval “any time” is live and does not decide."
+)
+
+_DECIDED: Mapping[State, str] = {"IDEAL": "passed", "PASS": "passed", "FAIL": "missed"}
+
+
+def look_day(report: Report) -> str:
+    """day 8 (11 Nov 2026, 00:00 UTC); the day alone if its date is unknown; "" without a look."""
+    plan = report.plan
+    if plan is None or not plan.looks:
+        return ""
+    at = _date_of(report, plan.looks[-1])
+    return f"day {plan.looks[-1]}{f' ({_words(at)}, {MIDNIGHT})' if at else ''}"
+
+
+def heading(report: Report) -> str:
+    """As of the look of day 8 (11 Nov 2026, 00:00 UTC); next look tonight."""
+    if report.plan is None:
+        return ""
+    as_of = f"As of the look of {look_day(report)}" if report.plan.looks else "Before the first look"
+    return f"{as_of}; {next_look(report, report.plan)}."
+
+
+def next_look(report: Report, plan: PlanLine) -> str:
+    """next look tonight; next look: day 9, 12 Nov 2026 at the earliest; no further look."""
+    if plan.next_look is None:
+        return "no further look"
+    if not plan.looks:
+        return f"first look after {days(plan.next_look)} of traffic"
+    last = _date_of(report, plan.looks[-1])
+    if last is None:
+        return f"next look: day {plan.next_look}"
+    due = last + timedelta(days=plan.next_look - plan.looks[-1])
+    if report.window.end is not None and due == _midnight_after(report.window.end):
+        return "next look tonight"
+    return f"next look: day {plan.next_look}, {_words(due)} at the earliest"
+
+
+def plan_line(report: Report) -> str:
+    """Day 9 of 14; looks each night from day 7 may ship; next look tonight."""
+    plan = report.plan
+    if plan is None:
+        return ""
+    last, first = (plan.looks[-1] if plan.looks else 0), plan.first_look
+    if last >= 2 * plan.planned_days:
+        return (
+            f"The plan of {plan.planned_days} days and its extension to day {last} are over; no further look."
+        )
+    if plan.next_look is None:
+        return f"Day {last} of {plan.planned_days}; the run is over, so there is no further look."
+    if last >= plan.planned_days:
+        what = f"extended to day {2 * plan.planned_days} at most, for what is still open"
+    elif last < first:
+        what = f"a look each night can stop the candidate, from day {first} on also ship it"
+    else:
+        what = f"looks each night from day {first} on may ship"
+    return f"Day {last} of {plan.planned_days}; {what}; {next_look(report, plan)}."
+
+
+def rests_on(report: Report) -> str:
+    """What the verdict's risk means: of 100 candidates exactly at a bound, at most 5 would ship on it."""
+    plan = report.plan
+    if plan is None or not report.metrics:
+        return ""
+    if any(line.state == "FAIL" for line in report.metrics):
+        return f"Of 100 candidates exactly at all bounds, at most {100 * REFUSAL_RISK:.0f} would be refused."
+    among, ships = _among(plan.risk)
+    own: dict[float, list[str]] = {}
+    for line in report.metrics:
+        if line.look is not None and line.look.risk != plan.risk:
+            own.setdefault(line.look.risk, []).append(label(line.metric))
+    others = [f"{among * each:.3g} on {joined(rows)}" for each, rows in own.items()]
+    but = f" ({joined(others)})" if others else ""
+    return (
+        f"Of {among:,} candidates exactly at a bound, at most {ships} would ship on it{but}; of worse ones, "
+        "fewer."
+    )
+
+
+def row_outlook(line: MetricLine, report: Report) -> str:
+    """What a row needs to pass and how likely that is; "" without a plan, or without enough users."""
+    plan, look = report.plan, line.look
+    if plan is None or look is None or line.state == "NODATA":
+        return ""
+    if line.metric in report.details.unpriced:
+        return "Open until its missing costs are known; no look passes it before."
+    if line.state == "FAIL":
+        return "Ruled out: every value that is still possible misses the bound."
+    if line.state in ("PASS", "IDEAL"):
+        return f"Passes at a risk of {risk_of(look)}."
+    needs = f"Passing now would take a risk of {risk_of(look)}. " if may_ship(plan) else ""
+    return f"{needs}{_to_come(line, look, plan)}"
+
+
+def risk_of(look: LookLine) -> str:
+    """3.8 %; 5 % is allowed."""
+    p = 1.0 if look.p is None else look.p
+    just = "just over " if p > look.risk and risk(p) == risk(look.risk) else ""
+    return f"{just}{risk(p)}; {risk(look.risk)} is allowed"
+
+
+def chance_by(report: Report) -> str:
+    """chance by day 14, the head of a column."""
+    return "" if report.plan is None else f"chance by day {end_of(report.plan)}"
+
+
+def chance_cell(line: MetricLine, report: Report) -> str:
+    """passed; missed; 87 %, 3 days; 13 %; costs missing; a dash."""
+    look = line.look
+    if line.metric in report.details.unpriced:
+        return "costs missing"
+    if line.state != "INCONCLUSIVE" or look is None or look.chance is None:
+        return _DECIDED.get(line.state, "–")
+    soon = f", {days(line.days_needed)}" if line.days_needed else ""
+    return f"{chance(look.chance)}{soon}"
+
+
+def risk_cell(line: MetricLine) -> str:
+    """3.8 % (5 %); a dash before a look that may ship."""
+    look = line.look
+    if look is None or look.p is None or look.boundary is None:
+        return "–"
+    just = "> " if look.p > look.risk and risk(look.p) == risk(look.risk) else ""
+    return f"{just}{risk(look.p)} ({risk(look.risk)})"
+
+
+def possible_cell(line: MetricLine) -> str:
+    """The values that the looks leave possible, low – high."""
+    ends: Ends = look_ends(line)
+    if ends == (None, None):
+        return "–"
+    unit = unit_of(line.metric, line.acceptable)
+    low, high = ("…" if end is None else amount(end, unit) for end in ends)
+    return f"{low} – {high}"
+
+
+def _to_come(line: MetricLine, look: LookLine, plan: PlanLine) -> str:
+    if plan.next_look is None:
+        return "There is no further look."
+    if look.chance is None:
+        return ""
+    soon = f"; 80 % likely within {days(line.days_needed, more=True)}" if line.days_needed else ""
+    return f"Chance to pass by day {end_of(plan)}: {chance(look.chance)}{soon}."
+
+
+def _among(of_all: float) -> tuple[int, str]:
+    """(100, 5), (1,000, 25): the fewest candidates of which the risk is a whole number."""
+    for among in (100, 1000):
+        if abs(among * of_all - round(among * of_all)) < 1e-6:
+            return among, f"{among * of_all:.0f}"
+    return 10_000, f"{10_000 * of_all:.0f}"
+
+
+def _date_of(report: Report, day: int) -> date | None:
+    points = (point for course in report.details.looks for point in course.points if point.day == day)
+    found = next(points, None)
+    return None if found is None else date.fromisoformat(found.date)
+
+
+def _midnight_after(seconds: float) -> date:
+    return date.fromordinal(date(1970, 1, 1).toordinal() + int(seconds // DAY_S) + 1)
+
+
+def _words(at: date) -> str:
+    return f"{at.day} {at:%b %Y}"
