@@ -42,7 +42,7 @@ class LookChart:
     bars: tuple[LookBar, ...]
     thick: float
     bound: float
-    bound_text: str
+    acceptable: Tick
     good: Tick
     first: float
     now: str
@@ -75,7 +75,7 @@ def _chart(course: RowCourse, line: MetricLine, plan: PlanLine) -> LookChart:
         bars=tuple(_bar(point, x(point.day), y, up=up) for point in points),
         thick=round(min(_THICK, _BETWEEN * step), 1),
         bound=y(0.0),
-        bound_text=f"acceptable: {bound_words(line.acceptable)}",
+        acceptable=_acceptable(line, early=points[-1].day < last / 2),
         good=Tick(at=12.0 if up else _BOTTOM - 2, anchor="end", text="↑ better" if up else "↓ better"),
         first=round(x(plan.first_look) - step / 2, 1),
         now=amount(line.candidate, unit),
@@ -87,6 +87,12 @@ def _chart(course: RowCourse, line: MetricLine, plan: PlanLine) -> LookChart:
             f"{possible}"
         ),
     )
+
+
+def _acceptable(line: MetricLine, *, early: bool) -> Tick:
+    """The bound in words, on the side without bars while it is `early`."""
+    text = f"acceptable: {bound_words(line.acceptable)}"
+    return Tick(at=_RIGHT, anchor="end", text=text) if early else Tick(at=_LEFT, anchor="start", text=text)
 
 
 def _bar(point: LookPoint, x: float, y: Callable[[float | None], float], *, up: bool) -> LookBar:

@@ -1,0 +1,45 @@
+"""The report on the page of one canary: what the plan's looks leave possible, and how far the plan is."""
+
+from typing import Any
+
+from console.rendering import Templates
+from report.document import Report, to_json
+from report.render import plan_lines, prose
+from report.wording import bound_words, title
+from tests.report.planned import look_line, metric_line, planned_report
+
+PLANNED = planned_report(metric_line(look_line(9, -0.03, 0.04)), day=9)
+
+
+def _page(template: str, report: Report, document: dict[str, Any] | None = None) -> str:
+    values = {
+        "canary": {"name": "support-nov"},
+        "form_token": "",
+        "report": to_json(report) if document is None else document,
+        "whole": report,
+        "prose": prose,
+        "plan_lines": plan_lines,
+        "title": title,
+        "bound_words": bound_words,
+    }
+    return " ".join(Templates().text(template, values).split())
+
+
+def test_the_report_s_page_says_the_plan_and_what_each_row_may_be() -> None:
+    page = _page("verdict.html", PLANNED)
+    assert "Day 9 of 14; looks each night from day 7 on may ship; next look tonight." in page
+    assert "at most 5 would ship on it" in page
+    assert "82.0 % – 89.0 %" in page
+    assert "Chance to pass by day 14: 40 %" in page
+
+
+def test_the_verdict_so_far_is_as_of_its_look() -> None:
+    assert ", as of the look of day 9 of 14" in _page("score_line.html", PLANNED)
+
+
+def test_a_report_without_a_plan_is_told_without_looks() -> None:
+    document = to_json(PLANNED)
+    del document["plan"]
+    line = _page("score_line.html", PLANNED, document)
+    assert "score 60 of 100" in line
+    assert "look" not in line
