@@ -63,6 +63,14 @@ def test_the_plan_says_where_it_stands(day: int, words: str) -> None:
     assert plan_lines.plan_line(_report(OPEN, day=day)).startswith(words)
 
 
+def test_a_run_that_is_over_has_no_further_look_though_its_plan_has() -> None:
+    report = _report(OPEN, day=9)
+    assert report.plan is not None
+    over = replace(report, plan=replace(report.plan, next_look=None))
+    assert plan_lines.plan_line(over) == "Day 9 of 14; the run is over, so there is no further look."
+    assert "Chance" not in plan_lines.row_outlook(OPEN, over)
+
+
 def test_a_look_is_only_tonight_while_there_is_traffic() -> None:
     silent = _report(OPEN, day=9, ended=timedelta(hours=-1))
     assert plan_lines.heading(silent).endswith("next look: day 10, 12 Nov 2026 at the earliest.")
