@@ -41,7 +41,7 @@ def test_what_is_known_of_users_narrows_a_relative_bound() -> None:
     earlier = habit * np.exp(0.3 * rng.normal(size=6000))
     cost = before.count.astype(np.float64) * habit * np.exp(0.3 * rng.normal(size=6000))
     sample = World(visits=before, totals={"cost": cost}).until(14)
-    known = replace(sample, before={"cost_per_request": earlier})
+    known = replace(sample, before={"cost_per_request": earlier[:, None]})
     assert _se(known) < 0.8 * _se(sample)
 
 
