@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,3 +126,40 @@ def test_evidence_beyond_a_float_is_infinite() -> None:
 @given(taus)
 def test_a_look_that_may_be_repeated_is_dearer_than_one_look(tau: float) -> None:
     assert multiplier(tau, 0.05) > 1.96
+
+
+def _seen_in_time(*, worlds: int, seed: int) -> tuple[int, float]:
+    """The units that the formula asks for, and how often a true distance is then seen at one
+    of 14 looks."""
+    sigma, delta, share = 0.4, 0.03, 0.05
+    rho2 = 0.0
+    units = 2812.0
+    for _ in range(20):  # n* is the answer itself
+        rho2 = tuning(alpha=0.05, planned=units)
+        units = units_needed(sigma=sigma, delta=delta, share=share, alpha=0.05, rho2=rho2)
+    mine, theirs = math.ceil(units), math.ceil(units * (1 - share) / share)
+    days = np.arange(1, 15) / 14
+    at, of = (days * mine).astype(int), (days * theirs).astype(int)
+    rng = np.random.default_rng(seed)
+    seen = 0
+    for _ in range(worlds):
+        candidate = np.cumsum(delta + sigma * rng.normal(size=mine))[at - 1] / at
+        baseline = np.cumsum(sigma * rng.normal(size=theirs))[of - 1] / of
+        se = sigma * np.sqrt(1 / at + 1 / of)
+        c = np.array([multiplier(rho2 * n, 0.05) for n in at])
+        seen += bool(((candidate - baseline - c * se > 0) & (at >= 100)).any())
+    return mine, seen / worlds
+
+
+def test_the_units_needed_are_enough() -> None:
+    units, seen = _seen_in_time(worlds=300, seed=9)
+    assert units == pytest.approx(2812, abs=2)
+    assert seen >= 0.75
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_units_needed_are_enough_in_full() -> None:
+    units, seen = _seen_in_time(worlds=4000, seed=91)
+    print(f"power at any of 14 looks with n* = n = {units}: {seen:.1%} of 4000")
+    assert seen >= 0.80

@@ -15,7 +15,6 @@ from report.judged_canary import JudgedCanary
 from report.look import RowPlan
 from report.planner.exposure import Course
 from report.planner.power import power_of_plan
-from report.statistics.sequence import multiplier, tuning, units_needed
 from report.verdict import find
 from routing.canary import Step
 from tests.report.simulated import DAY_S, EQUAL, HALFWAY, TrueValues, World, as_planned
@@ -52,7 +51,12 @@ def pool() -> Iterator[ProcessPoolExecutor]:
 
 def _limit(worlds: int, level: float = 0.05) -> float:
     """What a rate of `level` is hardly ever seen above: three standard errors of the simulation."""
-    return level + 3 * math.sqrt(level * (1 - level) / worlds)
+    return level + _noise(level, worlds)
+
+
+def _noise(rate: float, worlds: int) -> float:
+    """Three standard errors of the simulation."""
+    return 3 * math.sqrt(max(rate * (1 - rate), 0.01) / worlds)
 
 
 # A candidate exactly at its bound
@@ -115,7 +119,7 @@ def test_a_good_candidate_ships_in_time_though_users_differ_in_activity_in_full(
 ) -> None:
     found = each_world(pool, _good_shipped, who, 1000)
     print(f"\nerrors 1 % against < 5 %, {who}: ships by day 14 {part(found, 14):.1%} of 1000")
-    assert part(found, 14) >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / 1000)
+    assert part(found, 14) >= 0.95 - _noise(0.95, 1000)
 
 
 # The README's rubric
@@ -158,7 +162,6 @@ def test_the_readmes_rubric_ships_as_often_as_told_in_full(
     pool: ProcessPoolExecutor, share: float, requests: int
 ) -> None:
     halfway, extended, equal = (percent / 100 for percent in SHIPS[share, requests])
-    noise = 3 * math.sqrt(0.25 / 400)
     found = each_world(pool, _readme_shipped, f"{share} {requests} halfway", 400)
     by_14, by_28 = part(found, 14), part(found, 28)
     told = [_told(share, requests, until) for until in (14, 28)]
@@ -167,10 +170,14 @@ def test_the_readmes_rubric_ships_as_often_as_told_in_full(
         f"\nREADME, share {share:g}, {requests} requests: halfway by day 14 {by_14:.1%} (told "
         f"{told[0]:.0%}), by 28 {by_28:.1%} (told {told[1]:.0%}); equal by 14 {same:.1%} of 400"
     )
-    assert abs(by_14 - halfway) <= 0.03 + noise
-    assert abs(by_28 - extended) <= 0.03 + noise
-    assert abs(same - equal) <= 0.03 + noise
-    assert max(abs(by_14 - told[0]), abs(by_28 - told[1])) <= 0.05 + noise
+    for measured, wanted, room in (
+        (by_14, halfway, 0.03),
+        (by_28, extended, 0.03),
+        (same, equal, 0.03),
+        (by_14, told[0], 0.05),
+        (by_28, told[1], 0.05),
+    ):
+        assert abs(measured - wanted) <= room + _noise(wanted, 400)
 
 
 # Two equal models, and harm
@@ -228,8 +235,8 @@ def test_harm_is_refused_in_full(pool: ProcessPoolExecutor, name: str) -> None:
     found = each_world(pool, _harm_refused, name, 400)
     by = [part(found, day) for day in (3, 7, 14)]
     print(f"\nharm, {name} at a share of 5 %: don't ship by day 3, 7, 14: {[f'{x:.0%}' for x in by]} of 400")
-    noise = 3 * math.sqrt(0.25 / 400)
-    assert all(abs(x - wanted) <= 0.03 + noise for x, wanted in zip(by, HARM[name][1], strict=True))
+    for refused, wanted in zip(by, HARM[name][1], strict=True):
+        assert abs(refused - wanted) <= 0.03 + _noise(wanted, 400)
 
 
 # The bar that the page shows
@@ -260,10 +267,10 @@ def test_the_bar_contains_the_true_margin_in_full(pool: ProcessPoolExecutor, nam
     """Each end is wrong with the row's risk at most, 5 % to ship and 5 % to refuse a rubric of one row."""
     found = part(each_world(pool, _covered, name, 1000), 0)
     print(f"\nthe bar of {name} contains the true margin {found:.1%} of 1000 (promised: 90 %)")
-    assert found >= 0.9 - 3 * math.sqrt(0.09 / 1000)
+    assert found >= 0.9 - _noise(0.9, 1000)
 
 
-# The driver, and what is without a plan
+# The driver, and the whole verdict
 
 
 def _verdict(world: World, canary: JudgedCanary, day: int) -> str:
@@ -290,40 +297,3 @@ def test_two_equal_models_are_not_told_apart_with_or_without_a_plan(planned_days
     canary = JudgedCanary(name="aa", criteria=NO_ROOM, planned_days=planned_days)
     world = everyone(np.random.default_rng(5), users=6000, days=14)
     assert _verdict(world, canary, 14) != "dont_ship"
-
-
-def _seen_in_time(*, worlds: int, seed: int) -> tuple[int, float]:
-    """The units that the formula asks for without a plan, and how often a true distance is then seen at one
-    of 14 looks."""
-    sigma, delta, share = 0.4, 0.03, 0.05
-    rho2 = 0.0
-    units = 2812.0
-    for _ in range(20):  # n* is the answer itself
-        rho2 = tuning(alpha=0.05, planned=units)
-        units = units_needed(sigma=sigma, delta=delta, share=share, alpha=0.05, rho2=rho2)
-    mine, theirs = math.ceil(units), math.ceil(units * (1 - share) / share)
-    days = np.arange(1, 15) / 14
-    at, of = (days * mine).astype(int), (days * theirs).astype(int)
-    rng = np.random.default_rng(seed)
-    seen = 0
-    for _ in range(worlds):
-        candidate = np.cumsum(delta + sigma * rng.normal(size=mine))[at - 1] / at
-        baseline = np.cumsum(sigma * rng.normal(size=theirs))[of - 1] / of
-        se = sigma * np.sqrt(1 / at + 1 / of)
-        c = np.array([multiplier(rho2 * n, 0.05) for n in at])
-        seen += bool(((candidate - baseline - c * se > 0) & (at >= 100)).any())
-    return mine, seen / worlds
-
-
-def test_the_units_needed_are_enough() -> None:
-    units, seen = _seen_in_time(worlds=300, seed=9)
-    assert units == pytest.approx(2812, abs=2)
-    assert seen >= 0.75
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_units_needed_are_enough_in_full() -> None:
-    units, seen = _seen_in_time(worlds=4000, seed=91)
-    print(f"power at any of 14 looks with n* = n = {units}: {seen:.1%} of 4000")
-    assert seen >= 0.80
