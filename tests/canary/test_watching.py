@@ -10,7 +10,7 @@ from rich.console import Console
 
 from canary.commands.client import NotReached
 from canary.commands.wait import Clock
-from canary.commands.watching import Lines, Look, looks, watch
+from canary.commands.watching import Lines, Glance, looks, watch
 from console.terminal import picture
 
 NOW = 1_800_000_000.0
@@ -103,8 +103,8 @@ def test_every_canary_must_be_there() -> None:
 
 
 def test_ctrl_c_ends_it_with_the_last_document() -> None:
-    def interrupted() -> Iterator[Look]:
-        yield Look(document=document(state="rolled_back"))
+    def interrupted() -> Iterator[Glance]:
+        yield Glance(document=document(state="rolled_back"))
         raise KeyboardInterrupt
 
     last = watch(interrupted(), Lines(lambda text: None, lambda: NOW, form="text"), None)
