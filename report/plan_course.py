@@ -20,7 +20,9 @@ from report.sample import Sample
 from report.statistics.types import Floats
 
 _LARGE = 100_000
-"""From so many rows on, only the newest look's sample is kept in memory."""
+"""From so many rows on, only the samples of a few looks are kept in memory."""
+
+_MOST = 2
 
 
 def due(canary: JudgedCanary, candidate_at: Floats, kept: KeptLooks, *, now: float) -> Mapping[int, float]:
@@ -61,6 +63,8 @@ class PlanCourse:
     now: float
     due: Mapping[int, float] = field(init=False)
     _samples: dict[float, Sample] = field(init=False, default_factory=dict)
+    _observed: tuple[str, float, Observations] | None = field(init=False, default=None)
+    """The latest observations, which a row's look and its parts share."""
 
     def __post_init__(self) -> None:
         self.due = due(self.canary, self.sample.candidate_at, self.kept, now=self.now)
@@ -79,8 +83,8 @@ class PlanCourse:
 
     def sample_until(self, moment: float) -> Sample:
         if moment not in self._samples:
-            if len(self.sample.unit) >= _LARGE:
-                self._samples.clear()
+            if len(self.sample.unit) >= _LARGE and len(self._samples) >= _MOST:
+                del self._samples[next(iter(self._samples))]
             self._samples[moment] = self.sample.until(moment)
         return self._samples[moment]
 
@@ -93,7 +97,11 @@ class PlanCourse:
 
     def observed(self, criterion: Criterion, moment: float) -> Observations:
         """The row's observations as of a look."""
-        return observe(self.sample_until(moment), criterion.metric, self.canary.metrics, now=moment)
+        metric = criterion.metric
+        if self._observed is None or self._observed[:2] != (metric, moment):
+            found = observe(self.sample_until(moment), metric, self.canary.metrics, now=moment)
+            self._observed = (metric, moment, found)
+        return self._observed[2]
 
     def late_changes(self) -> list[ShareChange]:
         """The changes of the share by hand since the first look that could ship."""

@@ -1,8 +1,8 @@
 """A canary's unit totals and feedback as columns: the data behind every figure of a report."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ from report.statistics.types import Bools, Floats, Ints
 
 Codes: TypeAlias = npt.NDArray[Any]
 """An array of any integer type, so that millions of values can use the smallest."""
+
+_Measure = TypeVar("_Measure")
 
 _AT_ONCE = 250_000
 
@@ -142,6 +144,23 @@ class Ratings:
         return Ratings(row=place[self.row[kept]], value=self.value[kept], at=self.at[kept])
 
 
+class _Later(Mapping[str, _Measure]):
+    """Measures of which a part is taken when it is asked for, so that only one metric's are in memory."""
+
+    def __init__(self, whole: Mapping[str, _Measure], take: Callable[[_Measure], _Measure]) -> None:
+        self._whole = whole
+        self._take = take
+
+    def __getitem__(self, name: str) -> _Measure:
+        return self._take(self._whole[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._whole)
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """The hash-assigned traffic, in rows (n,) in the order of `first_at`.
@@ -196,6 +215,7 @@ class Sample:
         place = np.full(len(self.unit), -1, dtype=np.int64)
         place[rows] = np.arange(len(rows))
         numbers: list[int] = kept.tolist()
+        whole = len(rows) == len(self.unit)
         return Sample(
             units=[self.units[number] for number in numbers],
             unit=unit.astype(np.int64),
@@ -205,8 +225,8 @@ class Sample:
             last_at=self.last_at[rows],
             candidate_at=self.candidate_at[self.candidate_at < moment],
             category=self.category.take(rows),
-            totals={name: each.take(rows) for name, each in self.totals.items()},
-            values={name: each.at(place) for name, each in self.values.items()},
+            totals=self.totals if whole else _Later(self.totals, lambda each: each.take(rows)),
+            values=self.values if whole else _Later(self.values, lambda each: each.at(place)),
             tags={name: each.take(rows) for name, each in self.tags.items()},
             feedback={name: each.until(moment, place) for name, each in self.feedback.items()},
             shares=self.shares,
