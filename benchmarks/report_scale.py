@@ -21,12 +21,13 @@ from pathlib import Path
 from benchmarks.report_world import DAY_S, FIRST_DAY, World, fill
 from canary.config import parse
 from records.looks import Looks, LookScope
-from records.store import Store
+from records.store import Act, Store
 from records.store.database import engine_of
 from report.judged_canary import ReportSettings
 from report.kept_looks import to_store
 from report.look import Look
 from report.reports import report_from_store
+from routing import transitions
 from tests.servers.postgres import Postgres
 
 CONFIG = """
@@ -148,6 +149,9 @@ def _keep_nights(settings: ReportSettings, store: str, data: Path) -> None:
     """Store the looks of all nights but the last, which saw too little: what they saw takes no time here."""
     (judged,) = settings.canaries.values()
     with closing(Store.open(store, data)) as opened:
+        waits = transitions.first_seen(judged.steps, by_hand=True, now=FIRST_DAY * DAY_S)
+        runs = transitions.start(waits, judged.steps, now=FIRST_DAY * DAY_S)
+        opened.swap(judged.name, 0, runs, Act(at=0.0, action="start", who="benchmark", reason="filled"))
         scope = LookScope(canary=judged.name, run=1, rubric_sha256=judged.sha256)
         nights = [
             Look(metric=row.metric, day=day, at=(FIRST_DAY + day + 1) * DAY_S, units=0)
