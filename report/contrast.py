@@ -8,8 +8,8 @@ import numpy as np
 
 from report.arm_sums import GATE, ArmSums, arm_sums, unit_totals
 from report.comparison import ArmComparison
+from report.exact_shares import exact_share, shares_by_phase
 from report.margins import (
-    ExactShare,
     LinearMargin,
     Margin,
     OpenMargin,
@@ -17,7 +17,6 @@ from report.margins import (
     QuantileEnds,
     RecoveredMargin,
     SlowerShare,
-    WeightedShares,
 )
 from report.metrics import Observations
 from report.quantiles import Quantiles
@@ -25,7 +24,7 @@ from report.response_rate import trimmings
 from report.rubric import Bound
 from report.sample import Sample
 from report.statistics.influence import at_least, lent_skewness, spreads
-from report.statistics.phases import Arms, UnitSums
+from report.statistics.phases import Arms
 from report.statistics.skewness import Shape, effective_units, skewness
 from report.statistics.types import Floats
 
@@ -120,7 +119,7 @@ class _Sums:
     def information(self, bound: Bound) -> float:
         observed, value = self.found.observed, self.arms.candidate.value
         if observed.bounds == _SHARE:
-            return _exact_share(self.found.sums, _SHARE).trials
+            return exact_share(self.found.sums, _SHARE).trials
         se = spreads(self._influence(bound))[0].se
         if se == 0:
             return float(self.found.sums.units(candidate=True))
@@ -198,7 +197,7 @@ class _Few:
         return Shape(skewness=0.0, units=_busy(self.found))
 
     def information(self, bound: Bound) -> float:
-        own = _exact_share(self.found.sums, self.bounds)
+        own = exact_share(self.found.sums, self.bounds)
         if self.bounds == _SHARE:
             return own.trials
         # As precise as the rating's variance would have it: a rating with enough units tells 1/SE².
@@ -207,10 +206,10 @@ class _Few:
 
     def margin(self, bound: Bound) -> Margin:
         factor, offset = _terms(bound)
-        own = _exact_share(self.found.sums, self.bounds)
+        own = exact_share(self.found.sums, self.bounds)
         return RecoveredMargin(
             candidate=own,
-            baseline=_by_phase(self.found.sums, self.bounds) if factor else own,
+            baseline=shares_by_phase(self.found.sums, self.bounds) if factor else own,
             factor=factor,
             offset=offset,
             higher_is_better=bound.higher_is_better,
@@ -274,35 +273,3 @@ def _terms(bound: Bound) -> tuple[float, float]:
 
 def _sign(bound: Bound) -> float:
     return 1.0 if bound.higher_is_better else -1.0
-
-
-def _exact_share(sums: UnitSums, bounds: tuple[float, float]) -> ExactShare:
-    """The candidate's share of its scale with its effective number of trials."""
-    return _share_of(*unit_totals(sums, candidate=True), bounds)
-
-
-def _share_of(total: Floats, count: Floats, bounds: tuple[float, float]) -> ExactShare:
-    """A share and its trials ΣN/deff, from unit totals and counts, (units,) each.
-
-    deff = max(1, (Σf²+m̃²)/(Σf+m̃)), with f a unit's events counted from the rare end, and one more phantom
-    unit of m̃ = ΣN²/ΣN events, the size of a usual one: without it, 13 % of bad candidates would pass.
-    """
-    size = float(np.sum(count))
-    events = (total - bounds[0] * count) / (bounds[1] - bounds[0])
-    share = min(1.0, max(0.0, float(np.sum(events)) / size))
-    rare = events if share <= 0.5 else count - events
-    usual = float(np.sum(count**2)) / size
-    effect = (float(np.sum(rare**2)) + usual**2) / (float(np.sum(rare)) + usual)
-    return ExactShare(share=share, trials=size / max(1.0, effect), bounds=bounds)
-
-
-def _by_phase(sums: UnitSums, bounds: tuple[float, float]) -> WeightedShares:
-    """The baseline's share, phases weighted by the candidate's counts."""
-    theirs = sums.only(~sums.candidate)
-    phases = np.unique(sums.phase[sums.candidate])
-    weight = np.array([float(sums.count[sums.candidate & (sums.phase == k)].sum()) for k in phases.tolist()])
-    of_phase = [theirs.phase == k for k in phases.tolist()]
-    return WeightedShares(
-        shares=[_share_of(theirs.total[rows], theirs.count[rows], bounds) for rows in of_phase],
-        weights=weight / weight.sum(),
-    )
