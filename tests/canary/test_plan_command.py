@@ -92,12 +92,15 @@ def test_the_doc_shows_what_the_command_says(readme: Path) -> None:
 
 def test_the_readme_says_how_often_its_rubric_ships(readme: Path) -> None:
     said = re.search(
-        r"ships (\d+) in 100 such candidates\s+with three\s+requests per user, (\d+) with eight",
-        (ROOT / "README.md").read_text(),
+        r"with 20,000 users in 14 days this rubric ships (\d+) in 100 such candidates "
+        r"with three requests per user, (\d+) with eight, (\d+) with one",
+        " ".join((ROOT / "README.md").read_text().split()),
     )
     assert said is not None
-    for requests, chance in zip(("3", "8"), said.groups(), strict=True):
-        assert round(_json("plan", readme, "--requests", requests)["ship"] * 100) == int(chance)
+    for requests, chance in zip(("3", "8", "1"), said.groups(), strict=True):
+        plan = _json("plan", readme, "--requests", requests)
+        assert round(plan["ship"] * 100) == int(chance)
+        assert plan["assumptions"][0]["sentence"].startswith("20,000 users in 14 days")
 
 
 def test_options_replace_what_is_assumed(readme: Path) -> None:
