@@ -88,9 +88,9 @@ class ShareChange:
 
 
 def default_days(minimum_days: float, matures_days: float) -> int:
-    """The planned days if none are given: 14 and the longest time to mature; 0, no plan, without minimum
-    days."""
-    return math.ceil(PLANNED_DAYS + matures_days) if minimum_days > 0 else 0
+    """The planned days if none are given: 14, or the minimum days if they are more, and the longest time to
+    mature; 0, no plan, without minimum days."""
+    return math.ceil(max(PLANNED_DAYS, minimum_days) + matures_days) if minimum_days > 0 else 0
 
 
 def first_day(minimum_days: float, matures_days: float) -> int:

@@ -1,5 +1,6 @@
 """Checks of the verdict's plan: its days can hold the minimum days and the slowest metric."""
 
+import math
 from collections.abc import Mapping
 
 from canary.config import build
@@ -14,10 +15,12 @@ def check_plan(canary: CanarySection, metrics: Mapping[str, Metric], path: Path,
     planned, least = canary.planned_days, canary.minimum_days + build.days_to_mature(canary, metrics)
     if planned is None or planned >= least:
         return
-    place = (*path, "planned_days")
     if planned == 0 and canary.minimum_days == 0:
         return
-    matures = "" if least == canary.minimum_days else " and its slowest metric's `matures_after`"
-    found.complain(
-        place, f"{planned} is less than `minimum_days`{matures}, {least:g} in all; write at least {least:g}"
-    )
+    enough = math.ceil(least)
+    if planned == 0:
+        said = f"0 is no plan, which needs `minimum_days: 0`; write that too, or at least {enough} here"
+    else:
+        matures = "" if least == canary.minimum_days else " and its slowest metric's `matures_after`"
+        said = f"{planned} is less than `minimum_days`{matures}, {least:g} in all; write at least {enough}"
+    found.complain((*path, "planned_days"), said)

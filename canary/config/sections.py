@@ -251,9 +251,9 @@ class CanarySection(Section):
     planned_days: int | None = Field(
         None,
         ge=0,
-        description="The days by which the verdict is to be reached; fixed at the start. By default 14 and "
-        "the rubric's longest `matures_after`; with `minimum_days: 0` it is 0: no plan, a verdict at any "
-        "time.",
+        description="The days by which the verdict is to be reached; fixed at the start. By default 14, "
+        "or `minimum_days` if that is more, and the rubric's longest `matures_after`; with `minimum_days: 0` "
+        "it is 0: no plan, a verdict at any time.",
     )
     risk: Risk = Field(
         STANDARD_RISK,

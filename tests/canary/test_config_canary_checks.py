@@ -540,3 +540,26 @@ def test_one_canarys_mistake_does_not_hide_anothers() -> None:
         'canary.yaml:18: canaries[1].candidate.provider: there is no provider "opnai"; did you mean '
         '"openai"?',
     ]
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        ("planned_days: 5", "5 is less than `minimum_days`, 7 in all; write at least 7"),
+        (
+            "planned_days: 7\n    minimum_days: 7.5",
+            "7 is less than `minimum_days`, 7.5 in all; write at least 8",
+        ),
+        (
+            "planned_days: 0",
+            "0 is no plan, which needs `minimum_days: 0`; write that too, or at least 7 here",
+        ),
+    ],
+)
+def test_planned_days_hold_the_minimum_days(days: str, said: str) -> None:
+    (line,) = refusal(changed(("share: 5%", f"share: 5%\n    {days}")))
+    assert line == f"canary.yaml:12: canaries[0].planned_days: {said}"
+
+
+def test_no_plan_is_zero_days_of_both() -> None:
+    assert warnings(changed(("share: 5%", "share: 5%\n    planned_days: 0\n    minimum_days: 0"))) == ()

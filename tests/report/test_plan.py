@@ -32,6 +32,7 @@ def test_the_looks_are_daily_then_weekly_and_end_at_twice_the_days() -> None:
 
 def test_the_days_follow_from_the_minimum_and_the_slowest_metric() -> None:
     assert (default_days(7, 0), default_days(7, 2.5), default_days(0, 7)) == (14, 17, 0)
+    assert (default_days(20, 0), default_days(20.5, 7)) == (20, 28)
     assert (first_day(7, 7), first_day(0, 0), first_day(0.5, 0)) == (14, 1, 1)
 
 
