@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from records.metric import Metric
+from report.bounds import scale_of
 from report.metrics import known, quantile_level
 from report.planner.assumptions import Assumptions, asked_for, believed, is_share
 from report.planner.prospect import Prospect, one_in, percent
@@ -42,11 +43,9 @@ def parse_assumptions(text: str, metrics: Mapping[str, Metric]) -> Assumptions:
 
 
 def _given(metric: str, part: str, value: float, piece: str, metrics: Mapping[str, Metric]) -> Assumptions:
-    share = part == "rated" or (part != "sd" and is_share(metric, metrics))
-    if (share and not 0 <= value <= 1) or (part == "rated" and value == 0):
-        raise BadAssumption(f"{piece!r} is a share and must lie between 0 % and 100 %")
-    if part == "sd" and value < 0:
-        raise BadAssumption(f"{piece!r}: a standard deviation is not below 0")
+    wrong = _impossible(metric, part, value, metrics)
+    if wrong:
+        raise BadAssumption(f"{piece!r}{wrong}")
     values = {metric: value}
     sources = {f"{metric}.{part}" if part else metric: "given"}
     match part:
@@ -57,6 +56,24 @@ def _given(metric: str, part: str, value: float, piece: str, metrics: Mapping[st
         case "candidate":
             return Assumptions(values=values, sources=sources)
     return Assumptions(baselines=values, sources=sources)
+
+
+def _impossible(metric: str, part: str, value: float, metrics: Mapping[str, Metric]) -> str:
+    """Why the metric cannot have this value, as the rest of a sentence; "" if it can."""
+    scale = scale_of(metric, metrics)
+    if part == "rated" or (part != "sd" and is_share(metric, metrics)):
+        possible = 0 <= value <= 1 and (part != "rated" or value > 0)
+        return "" if possible else " is a share and must lie between 0 % and 100 %"
+    if scale is None:
+        return ""
+    if part != "sd":
+        return "" if scale.low <= value <= scale.high else f" is outside {metric}'s values, {scale.words}"
+    if value < 0:
+        return ": a standard deviation is not below 0"
+    most = (scale.high - scale.low) / 2
+    if value <= most:
+        return ""
+    return f": values of {scale.words} have a standard deviation of {most:g} at most"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

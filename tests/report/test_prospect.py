@@ -171,6 +171,12 @@ def test_each_metric_has_a_baseline_of_its_own(metric: str, baseline: float) -> 
         ("escalated=4", "between 0 % and 100 %"),
         ("csat.rated=0%", "between 0 % and 100 %"),
         ("csat.sd=-1", "not below 0"),
+        ("csat.sd=3", "values of 1 to 5 have a standard deviation of 2 at most"),
+        ("csat=7", "'csat=7' is outside csat's values, 1 to 5"),
+        ("csat.candidate=80%", "is outside csat's values, 1 to 5"),
+        ("nps=120", "is outside nps's values, -100 to 100"),
+        ("latency_p95=-2s", "is outside latency_p95's values, 0 or more"),
+        ("cost_per_request.sd=-1", "not below 0"),
     ],
 )
 def test_an_assumption_that_cannot_be_meant_is_refused(text: str, said: str) -> None:
@@ -184,6 +190,12 @@ def test_assumptions_take_the_units_of_bounds() -> None:
     )
     assert found.baselines == {"escalated": 0.04, "latency_p95": 0.8, "cost_per_request": 0.02}
     assert found.responses == {"csat": 0.25}
+
+
+def test_the_ends_of_a_scale_may_be_assumed() -> None:
+    found = parse_assumptions("csat=1, csat.candidate=5, csat.sd=2, nps=-100, revenue=-3", BUILT_IN)
+    assert found.baselines == {"csat": 1, "nps": -100, "revenue": -3}
+    assert (found.values, found.sds) == ({"csat": 5}, {"csat": 2})
 
 
 def test_rates_in_words() -> None:
