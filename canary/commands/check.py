@@ -20,7 +20,11 @@ def check(
     config: ConfigFile = CONFIG,
     users: Annotated[
         int | None,
-        typer.Option("--users", min=1, help="Users in the planned days, for the chance to ship: 20,000."),
+        typer.Option(
+            "--users",
+            min=1,
+            help="Users in the planned days, for the chance to ship, instead of 20,000 in 14 days.",
+        ),
     ] = None,
     requests: Annotated[
         float | None,

@@ -34,10 +34,19 @@ def plan(
         Path | None, typer.Option("--rubric", help="Plan for the rubric in this file instead.")
     ] = None,
     users: Annotated[
-        int | None, typer.Option("--users", min=1, help="Users of both arms in the planned days.")
+        int | None,
+        typer.Option(
+            "--users", min=1, help="Users of both arms in the planned days, instead of 20,000 in 14 days."
+        ),
     ] = None,
     days: Annotated[
-        int | None, typer.Option("--days", min=1, max=365, help="The planned days, instead of the config's.")
+        int | None,
+        typer.Option(
+            "--days",
+            min=1,
+            max=365,
+            help="The planned days, instead of the config's; the users a day stay without --users.",
+        ),
     ] = None,
     share: Annotated[
         str | None, typer.Option("--share", help="The candidate's share, instead of the config's: 10%.")

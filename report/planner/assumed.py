@@ -104,7 +104,7 @@ def _of_traffic(prospect: Prospect) -> Iterator[Assumption]:
         name="users",
         value=float(prospect.users),
         source=expected.users_from,
-        words=f"{count(prospect.users, 'user')} in {prospect.days} days, evenly",
+        words=f"{count(prospect.users, 'user')} in {prospect.days} days, evenly: {prospect.users_a_day}",
     )
     yield Assumption(
         name="requests",

@@ -16,7 +16,8 @@ from routing.canary import Step
 DAYS = (7, 14, 28)
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.5)
 USERS, REQUESTS, SHARE = 20_000, 3.0, 0.05
-"""The expected users in the planned days, their requests, and a rubric's share, where nobody said."""
+"""The expected users in 14 days, their requests, and a rubric's share, where nobody said. More planned days
+have more users."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,12 @@ class Prospect:
     def users(self) -> int:
         """The users of both arms in the planned days."""
         return round(self.expected.users_per_day * self.days)
+
+    @property
+    def users_a_day(self) -> str:
+        """The users of both arms each day, in words: 1,429 users a day."""
+        daily = self.expected.users_per_day
+        return f"{daily:,.0f} users a day" if daily >= 10 else f"{daily:.2g} users a day"
 
     @property
     def share(self) -> float:

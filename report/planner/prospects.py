@@ -10,7 +10,7 @@ from records.errors import StoreDown
 from records.metric import Metric
 from records.store import Store
 from report.judged_canary import JudgedCanary
-from report.plan import default_days
+from report.plan import PLANNED_DAYS, default_days
 from report.planner.assumptions import Assumptions
 from report.planner.prospect import REQUESTS, SHARE, USERS, Expectation, Prospect, usual_days
 from report.planner.recorded import Recorded, recorded
@@ -21,7 +21,7 @@ from routing.canary import Canary, Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a person gives. `users` are those of both arms in the planned days."""
+    """What a person gives. `users` are those of both arms in the planned days, `days` if given."""
 
     users: int | None = None
     days: int | None = None
@@ -44,7 +44,7 @@ def prospect_of(
         judged=judged,
         days=days,
         steps=given,
-        expected=_expected(wanted, seen, usual_days(judged) if wanted.users is None else days),
+        expected=_expected(wanted, seen, days),
         assumptions=wanted.assumptions if seen is None else wanted.assumptions.over(seen.assumptions),
         shares_from="from the config" if wanted.share is None else "given",
     )
@@ -90,12 +90,13 @@ def line_of(store: Store, canary: Canary, judged: JudgedCanary) -> str:
 
 
 def _expected(wanted: Wanted, seen: Recorded | None, days: int) -> Expectation:
+    """Given users come in these days; recorded and assumed users have a daily rate, whatever the days."""
     users, users_from = wanted.users, "given"
     per_day = users / days if users is not None else None
     if per_day is None and seen is not None:
         per_day, users_from = seen.users_per_day, seen.over
     if per_day is None:
-        per_day, users_from = USERS / days, "assumed"
+        per_day, users_from = USERS / PLANNED_DAYS, "assumed"
     requests, requests_from = wanted.requests, "given"
     if requests is None and seen is not None:
         requests, requests_from = seen.requests, seen.over

@@ -109,7 +109,7 @@ def outlook_text(found: Outlook) -> str:
     """The whole plan for a terminal."""
     blocks = [
         _line(found.prospect, found.power, _headline(found.levers)),
-        _table(found.table),
+        _table(found.table, found.prospect.users_a_day),
         _rows(found.power),
         _levers(found.levers),
         "\n".join(["What this rests on:", *(f"  {each.sentence}" for each in found.assumptions)]),
@@ -139,10 +139,10 @@ def _chance(chance: float) -> str:
     return f"{chance * 100:.0f} %"
 
 
-def _table(cells: Sequence[PlannedChance]) -> str:
+def _table(cells: Sequence[PlannedChance], users: str) -> str:
     shares = list(dict.fromkeys(cell.share for cell in cells))
     found = {(cell.days, cell.share): cell.ship for cell in cells}
-    lines = ["Chance to ship, by planned days and share, in %:"]
+    lines = [f"Chance to ship with {users}, by planned days and share, in %:"]
     lines.append("  days" + "".join(f"{percent(share):>7}" for share in shares))
     for days in dict.fromkeys(cell.days for cell in cells):
         lines.append(f"  {days:4}" + "".join(f"{found[days, share] * 100:7.0f}" for share in shares))
