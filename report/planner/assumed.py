@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from records.metric import Metric
+from report.arm_sums import GATE
 from report.bounds import scale_of
 from report.metrics import known, quantile_level
 from report.planner.assumptions import Assumptions, asked_for, believed, is_share
+from report.planner.critical import critical_need
 from report.planner.prospect import Prospect, one_in, percent
 from report.rubric import Criterion
 from report.wording import Unit, amount, count, label, unit_of
@@ -78,10 +80,11 @@ def _impossible(metric: str, part: str, value: float, metrics: Mapping[str, Metr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumption:
-    """One assumption: its name (`users`, `csat.sd`), value (shares as fractions), source and words."""
+    """One assumption: its name (`users`, `csat.sd`), value (shares as fractions), source and words. The value
+    is None where no value would do."""
 
     name: str
-    value: float
+    value: float | None
     source: str
     words: str
 
@@ -94,6 +97,7 @@ def assumed(prospect: Prospect) -> list[Assumption]:
     """Everything that the chances rest on."""
     return [
         *_of_traffic(prospect),
+        *_of_critical_parts(prospect),
         *(each for row in prospect.judged.criteria for each in _of_row(prospect, row)),
     ]
 
@@ -122,6 +126,24 @@ def _of_traffic(prospect: Prospect) -> Iterator[Assumption]:
         value=alike,
         source="assumed",
         words=f"{percent(alike)} of the variance of requests lies between users",
+    )
+
+
+def _of_critical_parts(prospect: Prospect) -> Iterator[Assumption]:
+    need = critical_need(prospect)
+    if need is None:
+        return
+    needed = (
+        f"that is {percent(need.share)} of all users"
+        if need.share is not None
+        else "not even all users are enough"
+    )
+    yield Assumption(
+        name="critical",
+        value=need.share,
+        source="from the config",
+        words=f"{need.parts}: each needs {GATE} users of each arm with a value of every row, or the verdict "
+        f"is extend; at this traffic, for {label(need.metric)}, {needed}",
     )
 
 

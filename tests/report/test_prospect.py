@@ -38,7 +38,7 @@ def _prospect(
     return found
 
 
-def _of(prospect: Prospect) -> dict[str, tuple[float, str]]:
+def _of(prospect: Prospect) -> dict[str, tuple[float | None, str]]:
     return {each.name: (each.value, each.source) for each in assumed(prospect)}
 
 
@@ -148,6 +148,34 @@ def test_what_is_recorded_replaces_what_is_assumed_and_what_is_given_replaces_bo
     assert found["csat.rated"] == (0.1, over)
     assert found["csat.sd"] == (1.1, "given")
     assert found["csat.candidate"] == (4.3, "given")
+
+
+def test_a_critical_part_needs_users_of_its_own() -> None:
+    critical = replace(README, critical_categories=frozenset({"refund", "legal"}))
+    found = {each.name: each for each in assumed(_prospect(critical))}
+    # 318 candidate users rate by day 14, so a part with 31.4 % of them has 100.
+    assert found["critical"].value == pytest.approx(100 / 318.2, abs=1e-3)
+    assert found["critical"].sentence == (
+        "2 critical categories: each needs 100 users of each arm with a value of every row, or the verdict "
+        "is extend; at this traffic, for satisfaction, that is 31.4 % of all users (from the config)"
+    )
+    assert "critical" not in _of(_prospect())
+    # The baseline's users count as well: at a share of 90 % they are the fewer ones.
+    few, many = (_of(_prospect(critical, Wanted(share=share)))["critical"][0] for share in (0.1, 0.9))
+    assert few == pytest.approx(many)
+
+
+def test_critical_parts_that_no_traffic_fills_are_told() -> None:
+    critical = replace(
+        README,
+        critical_categories=frozenset({"refund"}),
+        critical_segments=frozenset({("plan", "enterprise")}),
+    )
+    found = {each.name: each for each in assumed(_prospect(critical, Wanted(users=5000)))}
+    assert found["critical"].value is None
+    assert found["critical"].words.startswith("1 critical category and 1 critical segment: each needs")
+    assert "not even all users are enough" in found["critical"].sentence
+    json.dumps(outlook_document(outlook(_prospect(critical, Wanted(users=5000)))), allow_nan=False)
 
 
 @pytest.mark.parametrize(
