@@ -56,6 +56,8 @@ def from_csv(path: Path, metrics: Mapping[str, Metric] = BUILT_IN, *, now: float
             body = _body(path.name, header, rows)
     except (csv.Error, UnicodeDecodeError) as exc:
         raise BadSample(f"{path.name} is not a CSV file in UTF-8: {exc}") from exc
+    if not any(body):
+        raise BadSample(f"{path.name} holds no exchange: there is no line below the header")
     return _build(_Table(path.name, header, body), metrics, now)
 
 

@@ -99,6 +99,12 @@ def test_tokens_are_read_where_there_are_any(tmp_path: Path) -> None:
     assert (tokens.count.tolist(), tokens.total.tolist()) == ([1, 0], [700, 0])
 
 
+@pytest.mark.parametrize("body", ["", "\n\n"])
+def test_a_log_without_an_exchange_is_refused_by_name(tmp_path: Path, body: str) -> None:
+    with pytest.raises(BadSample, match=r"log\.csv holds no exchange"):
+        _read(tmp_path, body)
+
+
 def test_a_log_says_nothing_of_sessions(tmp_path: Path) -> None:
     sample = _read(tmp_path, "a,baseline,1\nb,candidate,2\n", "unit,arm,at\n")
     assert len(observe(sample, "session_repeats", {}, now=9.0).row) == 0

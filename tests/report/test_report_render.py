@@ -129,9 +129,9 @@ def test_in_eighty_columns_no_figure_of_a_metric_is_folded(refused: Report) -> N
 
 
 def test_an_empty_canary_can_be_shown(canary: JudgedCanary, tmp_path: Path) -> None:
-    path = tmp_path / "empty.csv"
-    path.write_text("unit,arm,at\n")
-    report = build(from_csv(path), canary, now=0.0)
+    path = tmp_path / "log.csv"
+    path.write_text("unit,arm,at\na,baseline,1\n")
+    report = build(from_csv(path).until(0.0), canary, now=0.0)
     assert report.verdict == "extend"
     for form in (render.html, render.markdown, render.terminal, render.json_text):
         assert "extend" in form(report).lower()
