@@ -153,12 +153,7 @@ def _line(judged: Judged, canary: JudgedCanary, window: ReportWindow) -> MetricL
         own = reading.comparison.contrast(0, 0)
         low, high = finite(own.low), finite(own.high)
     further = further_units(judged, gate=GATE, planned=canary.planned_units)
-    standing = judged.standing
-    days_needed = (
-        _days_needed(further, reading.candidate_units, window.days)
-        if standing is None
-        else standing.days_needed
-    )
+    mde, days_needed = _to_tell(judged, further, window)
     return MetricLine(
         metric=criterion.metric,
         baseline=finite(reading.baseline),
@@ -170,13 +165,23 @@ def _line(judged: Judged, canary: JudgedCanary, window: ReportWindow) -> MetricL
         ideal=criterion.ideal.text,
         weight=criterion.weight,
         units=reading.candidate_units,
-        mde=standing.detectable if standing is not None else detectable(judged),
+        mde=mde,
         units_needed=further,
         days_needed=days_needed,
         question=criterion.question,
         matures_days=canary.days_to_mature(criterion),
         look=look_line(judged),
     )
+
+
+def _to_tell(judged: Judged, further: int | None, window: ReportWindow) -> tuple[float | None, float | None]:
+    """The distance that is detectable and the days needed; None while costs are missing, which no days
+    change."""
+    if judged.unpriced is not None:
+        return None, None
+    if judged.standing is not None:
+        return judged.standing.detectable, judged.standing.days_needed
+    return detectable(judged), _days_needed(further, judged.reading.candidate_units, window.days)
 
 
 def _days_needed(further: int | None, units: int, days: float) -> float | None:

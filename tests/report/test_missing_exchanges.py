@@ -238,11 +238,22 @@ def test_a_cost_row_is_open_while_costs_are_missing(
     assert row.state == ("NODATA" if share[1] == 1 else "INCONCLUSIVE")
     assert report.verdict == "extend"
     assert report.details.unpriced == (row.metric,)
-    assert (row.units_needed, row.days_needed) == (None, None)
+    assert (row.units_needed, row.days_needed, row.mde) == (None, None, None)
     assert "set the missing prices" in said[0]
     assert f"{100 * share[1]:.1f} % of the candidate's" in said[0]
     assert not any("more candidate user" in reason for reason in report.reasons)
     assert any("the missing prices" in step for step in next_steps(report))
+
+
+def test_more_days_promise_nothing_while_costs_are_missing(
+    tmp_path: Path, canary: JudgedCanary, now: float
+) -> None:
+    path, planned = tmp_path / "log.csv", replace(canary, planned_days=14)
+    (known,) = _report(_priced(path, (0.0, 0.0)), planned, now, [ABSOLUTE]).metrics
+    assert (known.days_needed, known.mde is None) == (0, False)
+    (row,) = _report(_priced(path, (0.0, 0.08)), planned, now, [ABSOLUTE]).metrics
+    assert row.look is not None
+    assert (row.state, row.days_needed, row.mde, row.look.chance) == ("INCONCLUSIVE", None, None, None)
 
 
 def test_other_rows_are_judged_without_prices(tmp_path: Path, canary: JudgedCanary, now: float) -> None:
