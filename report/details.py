@@ -189,7 +189,7 @@ class Details:
     """All details; None or empty where they are unknown. A canary with a plan has `looks`, one without has
     `over_time`. `where`: the parts of the traffic in which the candidate's failed exchanges are concentrated.
     `unpriced`: the metrics that stay open because too many costs are not known. `since_first` is known of a
-    log only."""
+    log only, with a plan as of the latest look."""
 
     over_time: tuple[MetricCourse, ...] = ()
     looks: tuple[RowCourse, ...] = ()

@@ -3,6 +3,7 @@
 A first-day effect (people try what is new, or have to get used to it) hides in the mean over all days.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,8 @@ from report.statistics.types import Bools, Floats, Ints
 from report.wording import label, signed, title, unit_of
 
 FADING = 0.01
+"""The level at which effects are told to fade, shared by the rows that are tested."""
+
 FEWEST_DAYS, MOST_DAYS = 3, 28
 
 _DAY_S = 86400.0
@@ -50,10 +53,12 @@ def since_first(sample: Sample, observed: Observations, criterion: Criterion) ->
     )
 
 
-def fading(found: SinceFirst | None, criterion: Criterion) -> str | None:
-    """The caveat for an effect that differs in the last third of the days; None for one that does not."""
-    if found is None or found.p_value >= FADING:
-        return None
+def fading(tested: Sequence[tuple[Criterion, SinceFirst]]) -> list[str]:
+    """The caveats for effects that differ in the last third of the days, of all rows that were tested."""
+    return [_fades(row, found) for row, found in tested if found.p_value < FADING / len(tested)]
+
+
+def _fades(criterion: Criterion, found: SinceFirst) -> str:
     percentile = quantile_level(criterion.metric) is not None
     unit = "share" if percentile else unit_of(criterion.metric, criterion.acceptable.text)
     name = (

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 
 from report.arm_sums import arm_sums
 from report.contrast import Contrast, contrast, estimate
-from report.details import LookPoint, RowCourse
+from report.details import LookPoint, RowCourse, SinceFirst
 from report.document import LookLine, PlanLine, finite
 from report.judge import Judged, judge_by_plan
 from report.judged_canary import JudgedCanary
 from report.kept_looks import KeptLooks
 from report.look import Look, RowPlan, looks_at
 from report.metrics import Observations, observe
+from report.novelty import since_first
 from report.parts import Part, parts_of
 from report.plan import ShareChange, VerdictPlan, log_end, midnights
 from report.rubric import Criterion
@@ -94,6 +95,13 @@ class PlanCourse:
             return parts_of(self.sample, self.canary, criterion, observed)
         moment = max(self.due.values())
         return parts_of(self.sample_until(moment), self.canary, criterion, self.observed(criterion, moment))
+
+    def since_first(self, criterion: Criterion) -> SinceFirst | None:
+        """This row by day since a user's first exposure, at the latest look's data; None before a look."""
+        if not self.due:
+            return None
+        moment = max(self.due.values())
+        return since_first(self.sample_until(moment), self.observed(criterion, moment), criterion)
 
     def observed(self, criterion: Criterion, moment: float) -> Observations:
         """The row's observations as of a look."""

@@ -25,6 +25,7 @@ from report.plan import DAY_S
 from report.plan_course import PlanCourse, look_line, new_looks, row_courses
 from report.plan_words import late_change
 from report.reading import read
+from report.rubric import Criterion
 from report.sample import Sample
 from report.score import score
 from report.spread import spreads
@@ -102,7 +103,7 @@ def find(
     lines: list[MetricLine] = []
     parts: list[Part] = []
     caveats, notes = [unequal_abandonment(sample, canary.criteria)], list[str | None]()
-    days: list[SinceFirst] = []
+    days: list[tuple[Criterion, SinceFirst]] = []
     if planned is not None:
         caveats += map(late_change, planned.late_changes())
     for criterion in canary.criteria:
@@ -118,10 +119,12 @@ def find(
         lines.append(_line(judged, canary, window))
         caveats.append(unequal_response(sample, observed, judged))
         notes.append(capped(observed, criterion))
-        since = since_first(sample, observed, criterion)
-        caveats.append(fading(since, criterion))
-        days.extend([since] if since is not None else [])
+        since = (
+            since_first(sample, observed, criterion) if planned is None else planned.since_first(criterion)
+        )
+        days.extend([(criterion, since)] if since is not None else [])
         all_judged.append(judged.without_units())
+    caveats += fading(days)
     return Findings(
         canary=canary,
         judged=tuple(all_judged),
@@ -136,7 +139,7 @@ def find(
         plan=planned.line() if planned is not None else None,
         caveats=tuple(caveat for caveat in caveats if caveat is not None),
         notes=tuple(note for note in notes if note is not None),
-        since_first=tuple(days),
+        since_first=tuple(since for _, since in days),
     )
 
 

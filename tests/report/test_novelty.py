@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from report.details import SinceFirst
 from report.document import Report
 from report.exchanges import ExchangeTable
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
 from report.metrics import observe
-from report.novelty import FADING, last_third, since_first
+from report.novelty import FADING, fading, last_third, since_first
 from report.rubric import Criterion, parse_bound
 from report.sample import Sample, TextColumn
 from report.verdict import build
@@ -103,6 +104,36 @@ def test_few_users_show_no_days(written: Written, canary: JudgedCanary) -> None:
 
 def test_the_last_third_is_at_least_a_day() -> None:
     assert [last_third(days) for days in (3, 4, 5, 6, 9)] == [2, 3, 4, 4, 6]
+
+
+def test_with_a_plan_the_days_are_those_of_the_latest_look(written: Written, canary: JudgedCanary) -> None:
+    """Looks of the days 1 to 4 and 8; each report sees what had come by then."""
+    sample, planned = from_csv(written(0.3)), replace(canary, planned_days=4, minimum_days=1)
+
+    def seen(days: float) -> tuple[tuple[SinceFirst, ...], list[str], list[int]]:
+        now = START + days * DAY_S
+        report = build(
+            sample.until(now), replace(planned, criteria=ROWS, segments=(), shares={0: 0.5}), now=now
+        )
+        assert report.plan is not None
+        return report.details.since_first, _said(report), list(report.plan.looks)
+
+    assert seen(1.5)[0] == ()
+    day4, later, used_up, long_after = (seen(days) for days in (5.1, 8.9, 9.1, 11))
+    assert day4[2] == [1, 2, 3, 4]
+    assert day4 == later
+    assert used_up[2] == [1, 2, 3, 4, 8]
+    assert len(used_up[1]) == 2
+    assert used_up == long_after != later
+
+
+def test_rows_that_are_tested_share_the_level() -> None:
+    found = SinceFirst(metric="thumbs", days=(), whole=0.2, late=0.1, late_from=6, p_value=0.4 * FADING)
+    clear = replace(found, p_value=0.3 * FADING)
+    assert len(fading([(ROWS[0], found)])) == len(fading([(ROWS[0], found)] * 2)) - 1 == 1
+    assert fading([(ROWS[0], found)] * 3) == []
+    assert len(fading([(ROWS[0], found), (ROWS[0], clear), (ROWS[0], found)])) == 1
+    assert fading([]) == []
 
 
 def _p_of_a_world_without_effect(seed: int) -> float:
