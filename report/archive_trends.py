@@ -140,9 +140,10 @@ def _relative(line: MetricLine | None) -> Change | None:
 
 
 def _saving(report: Report) -> Change | None:
-    """The cost change with its sign reversed: −$50,000 is a saving of $50,000."""
+    """The cost change with its sign reversed: −$50,000 is a saving of $50,000. None while too many costs are
+    unknown."""
     money = report.details.money
-    if money is None:
+    if money is None or report.details.unknown_costs is not None:
         return None
     found = money.difference_usd
     return Change(low=_negative(found.high), estimate=-found.estimate, high=_negative(found.low))

@@ -169,6 +169,14 @@ class Money:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownCosts:
+    """The share of each arm's answered requests whose cost is not known, in [0, 1]."""
+
+    candidate: float
+    baseline: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmarked:
     """One layer of the candidate's last benchmark: both models' shares of right `examples` (0 to 1), the
     candidate's 95 % interval, and the layer's verdict. `at` is RFC 3339."""
@@ -188,7 +196,8 @@ class Benchmarked:
 class Details:
     """All details; None or empty where they are unknown. A canary with a plan has `looks`, one without has
     `over_time`. `where`: the parts of the traffic in which the candidate's failed exchanges are concentrated.
-    `unpriced`: the metrics that stay open because too many costs are not known. `since_first` is known of a
+    `unpriced`: the metrics that stay open because too many costs are not known, and `unknown_costs` how many;
+    None while no metric stays open for them. `since_first` is known of a
     log only, with a plan as of the latest look."""
 
     over_time: tuple[MetricCourse, ...] = ()
@@ -199,4 +208,5 @@ class Details:
     benchmarks: tuple[Benchmarked, ...] = ()
     where: tuple[FailingPart, ...] = ()
     unpriced: tuple[str, ...] = ()
+    unknown_costs: UnknownCosts | None = None
     since_first: tuple[SinceFirst, ...] = ()

@@ -1,7 +1,9 @@
 """Keeps a cost row open while an arm's costs are not known: the missing ones may be the dear ones."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from report.details import UnknownCosts
 from report.judge import Judged
 from report.metrics import source
 from report.missing_exchanges import MissingShare, unpriced
@@ -26,6 +28,12 @@ def unless_priced(judged: Judged, sample: Sample) -> Judged:
     if not (ours or (theirs and judged.criterion.acceptable.relative)):
         return judged
     return replace(judged, state="NODATA" if judged.state == "NODATA" else "INCONCLUSIVE", unpriced=found)
+
+
+def unknown_costs(judged: Sequence[Judged]) -> UnknownCosts | None:
+    """How many costs are not known, if a row is open for it."""
+    found = next((row.unpriced for row in judged if row.unpriced is not None), None)
+    return None if found is None else UnknownCosts(candidate=found.candidate, baseline=found.baseline)
 
 
 def not_judged(metric: str, found: MissingShare) -> str:

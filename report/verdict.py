@@ -33,7 +33,7 @@ from report.statistics import srm
 from report.statistics.phases import distinct
 from report.statistics.srm import Split
 from report.statistics.types import Floats
-from report.unpriced import unless_priced
+from report.unpriced import unknown_costs, unless_priced
 
 _MISMATCH = 0.001
 
@@ -79,6 +79,7 @@ def build_with_looks(
             money=money(sample, planned=canary.planned_units),
             where=located(sample),
             unpriced=tuple(row.criterion.metric for row in findings.judged if row.unpriced is not None),
+            unknown_costs=unknown_costs(findings.judged),
             since_first=findings.since_first,
         ),
     )

@@ -128,8 +128,7 @@ def _folded(title: str, body: str) -> str:
 
 
 def _trade(report: Report) -> str:
-    money = report.details.money
-    facts = [("Money", trade.no_money(report))] if money is None else trade.money_facts(money)
+    facts = trade.money_facts(report) or [("Money", trade.no_money(report))]
     lines = [*trade.changes(report), *(f"{name}: {value}" for name, value in facts)]
     return _bullets(lines)
 

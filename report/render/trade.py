@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from report.details import Money, Range
+from report.details import Money, Range, UnknownCosts
 from report.document import MetricLine, Report
 from report.judge import State
 from report.render import prose
@@ -28,11 +28,16 @@ class Layer:
 
 
 def in_short(report: Report) -> str:
-    """41 % cheaper at equal quality: $4,900 less a month ($4,600 to $5,200 less) at full rollout."""
-    money = report.details.money
+    """41 % cheaper at equal quality: $4,900 less a month ($4,600 to $5,200 less) at full rollout.
+
+    No saving is told while a cost row is open for missing costs.
+    """
+    money, unknown, quality = report.details.money, report.details.unknown_costs, _quality(report)
+    if unknown is not None:
+        cost = f"Cost{f' {quality}' if quality else ''} cannot be compared"
+        return f"{cost}: it is unknown for {_of(unknown)}."
     if money is None:
         return ""
-    quality = _quality(report)
     if _crosses(money.change):
         cost = "No difference in cost seen"
     else:
@@ -40,8 +45,11 @@ def in_short(report: Report) -> str:
     return f"{cost}{f' {quality}' if quality else ''}: {_monthly(money)} at full rollout{_unpriced(money)}."
 
 
-def money_facts(money: Money) -> list[tuple[str, str]]:
-    """The monthly figures by name."""
+def money_facts(report: Report) -> list[tuple[str, str]]:
+    """The monthly figures by name; empty without any that can be told."""
+    money = report.details.money
+    if money is None or report.details.unknown_costs is not None:
+        return []
     return [
         ("All users on the current model", f"{amount(money.baseline_usd, 'usd')} a month"),
         ("All users on the candidate", f"{amount(money.candidate_usd, 'usd')} a month"),
@@ -56,6 +64,8 @@ def money_facts(money: Money) -> list[tuple[str, str]]:
 
 def no_money(report: Report) -> str:
     """Why there are no monthly figures."""
+    if (unknown := report.details.unknown_costs) is not None:
+        return f"Not told while the cost of {_of(unknown)} is unknown."
     if report.window.days < 1:
         return "Not measurable in this window: monthly figures need a day of traffic."
     return "No data: each arm needs 100 users with a known cost."
@@ -162,6 +172,11 @@ def _unpriced(money: Money) -> str:
     if money.priced is None or money.priced > 0.995:
         return ""
     return f"; {100 * (1 - money.priced):.0f} % of requests have no known price and are not included"
+
+
+def _of(unknown: UnknownCosts) -> str:
+    ours, theirs = (amount(share, "share") for share in (unknown.candidate, unknown.baseline))
+    return f"{ours} of the candidate’s answered requests and {theirs} of the baseline’s"
 
 
 def _percent(change: Range) -> str:

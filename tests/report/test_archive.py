@@ -9,7 +9,7 @@ from scipy import stats
 
 from report.archive import BadEvaluation, Evaluation, Model, from_document, parse, to_document, to_line
 from report.archive_trends import Change, last_of_each_run, to_json, trends
-from report.details import Details, Money, Range
+from report.details import Details, Money, Range, UnknownCosts
 from report.document import Decided, Difference, MetricLine, Report, ReportWindow, Score, Srm, Units
 from report.render import trends as words
 from report.statistics.correlation import pearson, spearman
@@ -135,6 +135,13 @@ def test_a_forecast_saving_has_its_interval_the_right_way_round() -> None:
     saving = trends([_evaluation()]).steps[0].saving_usd_month
     assert saving is not None
     assert (saving.low, saving.estimate, saving.high) == (None, 50_000.0, 60_000.0)
+
+
+def test_no_saving_is_forecast_while_costs_are_unknown() -> None:
+    known = _evaluation()
+    details = replace(known.report.details, unknown_costs=UnknownCosts(candidate=0.05, baseline=0.0))
+    unknown = replace(known, report=replace(known.report, details=details))
+    assert trends([unknown]).steps[0].saving_usd_month is None
 
 
 def test_a_change_is_told_with_its_interval_and_an_unknown_end_is_not_told() -> None:

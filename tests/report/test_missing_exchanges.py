@@ -15,6 +15,7 @@ from report.metrics import observe
 from report.missing_exchanges import abandoned, unpriced
 from report.reading import read
 from report.render.steps import next_steps
+from report.render.trade import in_short
 from report.response_rate import trimmings
 from report.rubric import Criterion, parse_bound
 from report.sample import MeasureTotals, Sample
@@ -238,6 +239,9 @@ def test_a_cost_row_is_open_while_costs_are_missing(
     assert row.state == ("NODATA" if share[1] == 1 else "INCONCLUSIVE")
     assert report.verdict == "extend"
     assert report.details.unpriced == (row.metric,)
+    assert report.details.unknown_costs is not None
+    assert report.details.unknown_costs.candidate == pytest.approx(share[1], abs=5e-4)
+    assert "cannot be compared: it is unknown for" in in_short(report)
     assert (row.units_needed, row.days_needed, row.mde) == (None, None, None)
     assert "set the missing prices" in said[0]
     assert f"{100 * share[1]:.1f} % of the candidate's" in said[0]

@@ -11,7 +11,7 @@ import pytest
 
 from records.metric import BUILT_IN
 from report import render
-from report.details import Details, Range
+from report.details import Details, Range, UnknownCosts
 from report.document import Report, from_json, to_json
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
@@ -57,6 +57,18 @@ def test_worse_quality_is_named_and_an_undecided_one_is_not_called_equal(
         replace(line, state="INCONCLUSIVE") if line.metric == "csat" else line for line in cheaper.metrics
     )
     assert "with quality undecided" in trade.in_short(replace(cheaper, metrics=open_))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_saving_is_told_while_costs_are_unknown(cheaper: Report, form: Callable[[Report], str]) -> None:
+    unknown = UnknownCosts(candidate=0.045, baseline=0.0)
+    text = _plain(form(replace(cheaper, details=replace(cheaper.details, unknown_costs=unknown))))
+    assert (
+        "Cost at equal quality cannot be compared: it is unknown for 4.5 % of the candidate’s answered "
+        "requests and 0.0 % of the baseline’s." in text
+    )
+    assert "a month" not in text
+    assert "% cheaper" not in text
 
 
 def test_a_difference_in_cost_that_may_be_none_is_said_to_be_so(cheaper: Report) -> None:
