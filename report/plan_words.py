@@ -10,7 +10,7 @@ from report.document import MetricLine, PlanLine
 from report.judge import Judged
 from report.judged_canary import JudgedCanary
 from report.look_values import ends_in_words, look_ends
-from report.plan import LIGHT_RISK, ShareChange, VerdictPlan
+from report.plan import LIGHT_RISK, ShareChange, VerdictPlan, log_end
 from report.rubric import parse_bound
 from report.statistics.boundaries import boundaries, crossings
 from report.wording import Unit, amount, chance, distance, joined, label, title, unit_of
@@ -55,6 +55,19 @@ def outlook(plan: PlanLine | None, lines: Sequence[MetricLine]) -> list[str]:
         f"Not expected to get there by day {end_of(plan)}: the chance is {chance(least)}, because of "
         f"{label(metric)}. A larger share or more days, under a new name, would help if the true value is "
         "within the bound."
+    ]
+
+
+def look_left_out(plan: PlanLine | None, whole_days: int | None, last_at: float) -> list[str]:
+    """Of a log: that a day is over, but not the UTC day of its look, because the log ends before; nothing
+    otherwise. `last_at` is the log's last exchange, UTC seconds."""
+    due = None if plan is None else plan.next_look
+    if due is None or (whole_days or 0) < due or log_end(last_at) > last_at:
+        return []
+    ends = datetime.fromtimestamp(last_at, UTC)
+    return [
+        f"The log ends on {ends.day} {ends:%b} at {ends:%H:%M} UTC: the look of day {due} needs an exchange "
+        "from 23:00 on."
     ]
 
 

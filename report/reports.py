@@ -25,6 +25,7 @@ from report.log import from_csv
 from report.look import Look
 from report.plan import ARRIVAL_S, log_end
 from report.plan_course import PlanCourse, cuts
+from report.plan_words import look_left_out
 from report.rubric import Criterion
 from report.share_changes import share_changes
 from report.verdict import build, build_with_looks
@@ -143,11 +144,12 @@ def report_from_csv(
         raise _unknown(settings.canaries, name)
     sample = from_csv(path, settings.metrics, now=now)
     judged = judged if retro is None else _under(judged, retro, settings)
-    return build(
-        sample,
-        judged,
-        now=now if judged.plan is None else min(now, log_end(float(sample.last_at.max(initial=0.0)))),
-    )
+    if judged.plan is None:
+        return build(sample, judged, now=now)
+    last_at = float(sample.last_at.max(initial=0.0))
+    report = build(sample, judged, now=min(now, log_end(last_at)))
+    left_out = look_left_out(report.plan, report.window.whole_days, last_at)
+    return replace(report, reasons=(*report.reasons, *left_out))
 
 
 def judged_canary(settings: ReportSettings, name: str, store: Store) -> JudgedCanary:

@@ -247,6 +247,9 @@ def test_a_logs_last_day_is_over_with_an_exchange_in_its_last_hour(
     report = report_from_csv(_settings(), "c", _log(tmp_path / "log.csv", rows), now=LATER)
     assert report.plan is not None
     assert report.plan.looks == looks
+    said = [reason for reason in report.reasons if "The log ends" in reason]
+    left_out = "The log ends on 5 Nov at 22:50 UTC: the look of day 3 needs an exchange from 23:00 on."
+    assert said == ([left_out] if last == "22:50" else [])
 
 
 def test_days_without_traffic_do_not_count(store: Store) -> None:
