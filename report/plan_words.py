@@ -53,8 +53,8 @@ def outlook(plan: PlanLine | None, lines: Sequence[MetricLine]) -> list[str]:
         return []
     return [
         f"Not expected to get there by day {end_of(plan)}: the chance is {chance(least)}, because of "
-        f"{label(metric)}. A larger share or more days, under a new name, would help if the true value is "
-        "within the bound."
+        f"{label(metric)}. {_extended(plan)}A larger share or more days, under a new name, would help if the "
+        "true value is within the bound."
     ]
 
 
@@ -69,6 +69,12 @@ def look_left_out(plan: PlanLine | None, whole_days: int | None, last_at: float)
         f"The log ends on {ends.day} {ends:%b} at {ends:%H:%M} UTC: the look of day {due} needs an exchange "
         "from 23:00 on."
     ]
+
+
+def _extended(plan: PlanLine) -> str:
+    """That the chance told is not that of the extension."""
+    end = 2 * plan.planned_days
+    return "" if end_of(plan) == end else f"The extension to day {end} follows, and is not in this chance. "
 
 
 def often_missed(plan: VerdictPlan, risk: float) -> float:

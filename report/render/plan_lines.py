@@ -69,7 +69,15 @@ def plan_line(report: Report) -> str:
         what = f"a look each night can stop the candidate, from day {first} on also ship it"
     else:
         what = f"looks each night from day {first} on may ship"
-    return f"Day {last} of {plan.planned_days}; {what}; {next_look(report, plan)}."
+    return f"Day {last} of {plan.planned_days}; {what}; {next_look(report, plan)}.{_extension(report, plan)}"
+
+
+def _extension(report: Report, plan: PlanLine) -> str:
+    """That an open verdict goes on after the planned day."""
+    if report.verdict != "extend" or (plan.looks and plan.looks[-1] >= plan.planned_days):
+        return ""
+    end = 2 * plan.planned_days
+    return f" What is still open on day {plan.planned_days}, the planned day, is extended to day {end}."
 
 
 def rests_on(report: Report) -> str:

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from report.arm_sums import GATE
 from report.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
 from report.judge import State
+from report.look_values import look_ends
 from report.plan_words import end_of
+from report.rubric import parse_bound
 from report.wording import Unit, amount, between, count, days, distance, signed, unit_of
 
 HEADLINES: dict[Verdict, tuple[str, str]] = {
@@ -48,11 +50,11 @@ _METHOD_OF_INTERVALS = (METHOD[0], METHOD[3])
 METHOD_OF_LOOKS = (
     "The verdict stands as of the latest night’s look. Days, bounds and risk were fixed before the start, so "
     "reading the report more often changes nothing.",
-    "The thick bar is what the looks leave possible. A criterion passes once its whole bar is within the "
-    "bound, and misses once its whole bar is beyond it. That stands while the candidate’s value itself is on "
-    "the same side. Missing data is never a pass.",
-    "The thin line is the 95 % interval of all data so far. It covers the true value even if you read it "
-    "every hour, and does not decide.",
+    "What the looks leave possible decides: the thick bar, in tables “may be, by the looks”. A criterion "
+    "passes once all of it is within the bound, and misses once all of it is beyond it. That stands while "
+    "the candidate’s value itself is on the same side. Missing data is never a pass.",
+    "The 95 % interval “any time”, the thin line, is that of all data so far. It covers the true value even "
+    "if you read it every hour, and does not decide.",
 )
 
 
@@ -133,9 +135,24 @@ def against_baseline(line: MetricLine) -> str:
     found = line.difference
     if found.estimate is None or found.p_value is None:
         return "cannot be compared yet"
+    ends = between(found.low, found.high, unit)
+    if worse_by_looks(line):
+        return f"{change(line)}, worse by the looks ({ends} at any time)"
     if found.p_value >= 0.05:
-        return f"no difference seen ({between(found.low, found.high, unit)})"
-    return f"{_change(found.estimate, line.baseline, unit)} ({between(found.low, found.high, unit)})"
+        return f"no difference seen ({ends})"
+    return f"{change(line)} ({ends})"
+
+
+def worse_by_looks(line: MetricLine) -> bool:
+    """True if a bound against the baseline is missed and no value that the looks leave possible is as good as
+    the baseline's."""
+    bound = parse_bound(line.acceptable)
+    if line.state != "FAIL" or not bound.relative or line.baseline is None:
+        return False
+    low, high = look_ends(line)
+    if bound.higher_is_better:
+        return high is not None and high < line.baseline
+    return low is not None and low > line.baseline
 
 
 def change(line: MetricLine) -> str:

@@ -1,7 +1,7 @@
 """The steps that would change the verdict, in words."""
 
 from report.document import MetricLine, PlanLine, Report, SegmentLine
-from report.plan_words import end_of
+from report.plan_words import HOPELESS, end_of
 from report.render import prose
 from report.wording import bound_words, chance, days, joined, label, title, to_come, too_long
 
@@ -49,28 +49,45 @@ def _next_step(line: MetricLine, report: Report) -> str | None:
         return f"{name}: values are complete {days(line.matures_days)} after a user’s first request."
     if line.metric in report.details.unpriced:
         return f"{name}: the missing prices (`prices:` or `price_as:`); more traffic will not change this."
-    if line.state == "INCONCLUSIVE" and report.plan is not None:
-        return f"{name}: {_chance_needed(line, report.plan)}."
     if line.state in ("INCONCLUSIVE", "NODATA"):
-        return f"{name}: {_evidence_needed(line)}."
+        return f"{name}: {_needed(line, report.plan)}."
     if line.state == "FAIL":
         return (
             f"{name}: a candidate that is {bound_words(line.acceptable)}; more traffic will not change this."
         )
     if line.state == "PASS" and report.verdict == "ship":
-        return f"{name}: ideal once the whole interval is {bound_words(line.ideal)}."
+        return _ideal_once(line, report.plan)
     return None
+
+
+def _ideal_once(line: MetricLine, plan: PlanLine | None) -> str | None:
+    """What a passing row needs to be ideal; None if no look is to come."""
+    name, ideal = title(line.metric), bound_words(line.ideal)
+    if plan is None:
+        return f"{name}: ideal once the whole interval is {ideal}."
+    if plan.next_look is None:
+        return None
+    return f"{name}: ideal once all that the looks leave possible is {ideal}."
+
+
+def _needed(line: MetricLine, plan: PlanLine | None) -> str:
+    if plan is not None and plan.next_look is None:
+        return "no look is to come; start a new canary, under a new name, with a larger share"
+    if plan is None or line.state == "NODATA":
+        return _evidence_needed(line)
+    return _chance_needed(line, plan)
 
 
 def _chance_needed(line: MetricLine, plan: PlanLine) -> str:
     """What an undecided row of a plan needs: days, or another candidate or plan."""
-    if plan.next_look is None:
-        return "a new canary, under a new name, with a larger share"
     if line.days_needed:
         return f"likely to pass within {days(line.days_needed, more=True)}"
-    end = end_of(plan)
-    found = "" if line.look is None or line.look.chance is None else f" (chance {chance(line.look.chance)})"
-    return f"not likely to pass by day {end}{found}; a candidate further within the bound, or a larger share"
+    found = None if line.look is None else line.look.chance
+    cure = "a candidate further within the bound, or a larger share"
+    if found is None:
+        return cure
+    seldom = "not likely: " if found < HOPELESS else ""
+    return f"{seldom}chance to pass by day {end_of(plan)}: {chance(found)}; higher for {cure}"
 
 
 def _evidence_needed(line: MetricLine) -> str:

@@ -115,23 +115,31 @@ def _layer(
 
 def changes(report: Report) -> list[str]:
     """The metrics that are better, worse, and not different."""
-    better: list[str] = []
-    worse: list[str] = []
-    alike: list[str] = []
+    found: dict[str, list[str]] = {words: [] for words in (_BETTER, _WORSE, _MISSED, _ALIKE)}
     for line in report.metrics:
-        found = line.difference
-        if found.estimate is None or found.p_value is None:
+        if line.difference.estimate is None or line.difference.p_value is None:
             continue
-        if found.p_value >= 0.05:
-            alike.append(label(line.metric))
-        else:
-            side = better if _better(line) else worse
-            side.append(f"{label(line.metric)} ({prose.change(line)})")
-    return [
-        f"{words}: {joined(names)}."
-        for words, names in (("Better", better), ("Worse", worse), ("No difference seen", alike))
-        if names
-    ]
+        words = _side(line)
+        change = f" ({prose.change(line)})" if words in (_BETTER, _WORSE) else ""
+        found[words].append(f"{label(line.metric)}{change}")
+    return [f"{words}: {joined(names)}." for words, names in found.items() if names]
+
+
+_BETTER, _WORSE, _ALIKE = "Better", "Worse", "No difference seen"
+_MISSED = "Beyond the bound, though not shown to differ from the current model"
+
+
+def _side(line: MetricLine) -> str:
+    if _worse(line):
+        return _WORSE
+    if _significant(line):
+        return _BETTER
+    return _MISSED if line.state == "FAIL" else _ALIKE
+
+
+def _worse(line: MetricLine) -> bool:
+    """True if the difference is significant, or the looks show it."""
+    return prose.worse_by_looks(line) or (_significant(line) and not _better(line))
 
 
 def _better(line: MetricLine) -> bool:
@@ -150,9 +158,11 @@ def _quality(report: Report) -> str:
     if not lines:
         return ""
     significant = [line for line in lines if _significant(line)]
-    worse = [label(line.metric) for line in significant if not _better(line)]
+    worse = [label(line.metric) for line in lines if _worse(line)]
     if worse:
         return f"at lower quality ({joined(worse)})"
+    if missed := [label(line.metric) for line in lines if line.state == "FAIL"]:
+        return f"with quality beyond the bound ({joined(missed)})"
     if any(line.state not in ("PASS", "IDEAL") for line in lines):
         return "with quality undecided"
     return "at better quality" if significant else "at equal quality"

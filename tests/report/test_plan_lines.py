@@ -9,11 +9,11 @@ import pytest
 
 from report import render
 from report.details import Details
-from report.document import LookLine, Report, from_json, to_json
+from report.document import Difference, LookLine, Report, from_json, to_json
 from report.judge import State
 from report.judged_canary import JudgedCanary
 from report.plan_words import outlook, still_open, taken_risk
-from report.render import plan_lines
+from report.render import plan_lines, trade
 from report.render.bar import WIDTH, bar
 from report.render.curve import HEIGHT
 from report.render.look_chart import look_charts
@@ -194,9 +194,69 @@ def test_a_look_at_0_or_more_keeps_the_bound() -> None:
 def test_what_a_row_needs_is_told_by_the_plan_and_not_by_the_sequence() -> None:
     steps = next_steps(_report(OPEN, replace(OPEN, metric="helped", days_needed=None), day=8))
     assert steps[0] == "Task completed: likely to pass within 3 more days."
-    assert "not likely to pass by day 14 (chance 40 %)" in steps[1]
+    assert steps[1] == (
+        "“did this help?”: chance to pass by day 14: 40 %; higher for a candidate further within the bound, "
+        "or a larger share."
+    )
     assert not [step for step in steps if "more candidate users" in step]
-    assert "under a new name" in next_steps(_report(OPEN, day=28))[0]
+    hopeless = replace(OPEN, look=_look(8, -0.03, 0.04, chance=0.03), days_needed=None)
+    assert "not likely: chance to pass by day 14: 3 %" in next_steps(_report(hopeless, day=8))[0]
+
+
+@pytest.mark.parametrize("state", ["INCONCLUSIVE", "NODATA"])
+def test_after_the_last_look_only_a_new_canary_helps(state: State) -> None:
+    (step,) = next_steps(_report(replace(OPEN, state=state), day=28))
+    assert step == (
+        "Task completed: no look is to come; start a new canary, under a new name, with a larger share."
+    )
+
+
+def test_a_row_is_ideal_by_what_the_looks_leave_possible() -> None:
+    passed = replace(_report(replace(OPEN, state="PASS"), day=8), verdict="ship")
+    assert next_steps(passed) == [
+        "Task completed: ideal once all that the looks leave possible is at least 90%."
+    ]
+    assert next_steps(replace(_report(replace(OPEN, state="PASS"), day=28), verdict="ship")) == []
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_extend_says_when_the_planned_day_and_what_follows(form: Callable[[Report], str]) -> None:
+    text = _plain(form(_report(OPEN, day=9)))
+    assert "next look tonight. What is still open on day 14, the planned day, is extended to day 28." in text
+    assert "is extended to day" not in _plain(form(_report(OPEN, day=14)))
+    assert "is extended to day" not in _plain(form(replace(_report(OPEN, day=9), verdict="ship")))
+
+
+MISSED = replace(
+    _line(_look(9, -0.012, -0.002), state="FAIL"),
+    acceptable=">= baseline - 0.5pp",
+    candidate=0.85,
+    difference=Difference(low=-0.03, estimate=-0.01, high=0.01, p_value=0.4),
+)
+
+
+def test_a_missed_bound_against_the_baseline_is_worse_and_not_without_a_difference() -> None:
+    report = replace(_report(MISSED, day=9), verdict="dont_ship")
+    assert trade.changes(report) == ["Worse: task completed (1.0 points lower)."]
+    assert "1.0 points lower, worse by the looks (−3.0 to +1.0 points at any time)" in render.html(report)
+
+
+def test_a_miss_that_shows_no_difference_is_told_as_a_miss() -> None:
+    for missed in (
+        replace(MISSED, acceptable=">= 86%"),
+        replace(MISSED, acceptable=">= baseline + 2pp"),
+    ):
+        (found,) = trade.changes(replace(_report(missed, day=9), verdict="dont_ship"))
+        assert found == (
+            "Beyond the bound, though not shown to differ from the current model: task completed."
+        )
+
+
+def test_how_to_read_names_the_range_that_decides() -> None:
+    for form in (render.html, render.markdown):
+        text = _plain(form(_report(OPEN, day=9)))
+        assert "What the looks leave possible decides" in text
+        assert "whole interval" not in text
 
 
 def test_an_open_row_says_what_it_may_be_and_its_chance() -> None:
@@ -218,6 +278,8 @@ def test_a_hopeless_plan_says_so_only_once_it_may_ship() -> None:
     hopeless = replace(OPEN, look=_look(8, -0.03, 0.04, chance=0.004))
     (found,) = outlook(_report(OPEN, day=8).plan, [OPEN, hopeless])
     assert found.startswith("Not expected to get there by day 14: the chance is under 1 %, because of task")
+    assert "The extension to day 28 follows, and is not in this chance." in found
+    assert "follows" not in outlook(_report(OPEN, day=14).plan, [hopeless])[0]
     assert outlook(_report(OPEN, day=4).plan, [hopeless]) == []
 
 
