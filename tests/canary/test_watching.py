@@ -10,7 +10,7 @@ from rich.console import Console
 
 from canary.commands.client import NotReached
 from canary.commands.wait import Clock
-from canary.commands.watching import Lines, Glance, looks, watch
+from canary.commands.watching import Glance, Lines, looks, watch
 from console.terminal import picture
 
 NOW = 1_800_000_000.0
