@@ -193,12 +193,24 @@ class Benchmarked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsersToCome:
+    """The users that a critical part still needs until this metric can be judged there, in each arm. `by` is
+    the tag, None for a category."""
+
+    by: str | None
+    value: str
+    metric: str
+    baseline: int
+    candidate: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
     """All details; None or empty where they are unknown. A canary with a plan has `looks`, one without has
     `over_time`. `where`: the parts of the traffic in which the candidate's failed exchanges are concentrated.
     `unpriced`: the metrics that stay open because too many costs are not known, and `unknown_costs` how many;
-    None while no metric stays open for them. `since_first` is known of a
-    log only, with a plan as of the latest look."""
+    None while no metric stays open for them. `since_first` is known of a log only, with a plan as of the
+    latest look. `too_few`: the critical parts without enough users to be judged."""
 
     over_time: tuple[MetricCourse, ...] = ()
     looks: tuple[RowCourse, ...] = ()
@@ -210,3 +222,4 @@ class Details:
     unpriced: tuple[str, ...] = ()
     unknown_costs: UnknownCosts | None = None
     since_first: tuple[SinceFirst, ...] = ()
+    too_few: tuple[UsersToCome, ...] = ()

@@ -12,6 +12,7 @@ import numpy as np
 
 from report.arm_sums import GATE
 from report.comparison import ALPHA
+from report.details import UsersToCome
 from report.document import CategoryLine, Difference, PartState, SegmentLine, finite
 from report.judge import judge
 from report.judged_canary import JudgedCanary
@@ -107,6 +108,17 @@ class Parts:
     below_floor: frozenset[Place] = frozenset()
     too_few: tuple[Part, ...] = ()
     exact: Mapping[Place, int] = field(default_factory=dict)
+
+    def to_come(self) -> tuple[UsersToCome, ...]:
+        """The users that the parts in `too_few` still need."""
+        return tuple(_to_come(part) for part in self.too_few)
+
+
+def _to_come(part: Part) -> UsersToCome:
+    candidate, baseline = (max(GATE - users, 0) for users in part.carrying)
+    return UsersToCome(
+        by=part.by, value=part.value, metric=part.metric, baseline=baseline, candidate=candidate
+    )
 
 
 def parts_of(

@@ -74,7 +74,7 @@ def look_left_out(plan: PlanLine | None, whole_days: int | None, last_at: float)
 def _extended(plan: PlanLine) -> str:
     """That the chance told is not that of the extension."""
     end = 2 * plan.planned_days
-    return "" if end_of(plan) == end else f"The extension to day {end} follows, and is not in this chance. "
+    return "" if end_of(plan) == end else f"The extension to day {end} is not in this chance. "
 
 
 def often_missed(plan: VerdictPlan, risk: float) -> float:

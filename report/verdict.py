@@ -81,6 +81,7 @@ def build_with_looks(
             unpriced=tuple(row.criterion.metric for row in findings.judged if row.unpriced is not None),
             unknown_costs=unknown_costs(findings.judged),
             since_first=findings.since_first,
+            too_few=findings.parts.to_come(),
         ),
     )
     return report, new_looks(findings.judged, kept)

@@ -9,7 +9,7 @@ from report.look_values import ends_in_words, possible
 from report.metrics import quantile_level
 from report.render import failing, plan_lines, prose, trade
 from report.render.steps import next_steps
-from report.wording import between, label, signed, unit_of
+from report.wording import Unit, between, label, signed, unit_of
 
 _MARKS = re.compile(r"[\\`*_\[\]<>]")
 
@@ -183,7 +183,7 @@ def _point(point: CoursePoint, line: MetricLine) -> str:
 
 def _since_first(report: Report) -> str:
     """Each metric's difference by day since a user's first request, percentiles as shares beyond them."""
-    units = {line.metric: unit_of(line.metric, line.acceptable) for line in report.metrics}
+    units: dict[str, Unit] = {line.metric: unit_of(line.metric, line.acceptable) for line in report.metrics}
     rows = [
         [
             _safe(label(found.metric)),

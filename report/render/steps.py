@@ -1,9 +1,10 @@
 """The steps that would change the verdict, in words."""
 
+from report.details import UsersToCome
 from report.document import MetricLine, PlanLine, Report, SegmentLine
 from report.plan_words import HOPELESS, end_of
 from report.render import prose
-from report.wording import bound_words, chance, days, joined, label, title, to_come, too_long
+from report.wording import bound_words, chance, count, days, joined, label, title, to_come, too_long
 
 
 def next_steps(report: Report) -> list[str]:
@@ -26,10 +27,31 @@ def next_steps(report: Report) -> list[str]:
             f"{where[0].upper()}{where[1:]}: a candidate that is not worse there in {joined(metrics)}."
             for where, metrics in blocked.items()
         ),
+        *_users_to_come(report),
         *_time(report),
         *_places(report),
     ]
     return found + _by_a_person(report, found)
+
+
+def _users_to_come(report: Report) -> list[str]:
+    """What each critical part needs until it can be judged: as many users as its scarcest metric."""
+    if report.verdict != "extend":
+        return []
+    waiting: dict[tuple[str | None, str], list[UsersToCome]] = {}
+    for part in report.details.too_few:
+        waiting.setdefault((part.by, part.value), []).append(part)
+    return [_users_of(by, value, parts) for (by, value), parts in waiting.items()]
+
+
+def _users_of(by: str | None, value: str, parts: list[UsersToCome]) -> str:
+    arms = {
+        "more candidate user": max(part.candidate for part in parts),
+        "more baseline user": max(part.baseline for part in parts),
+    }
+    needed = joined([count(users, arm) for arm, users in arms.items() if users]) or "more users"
+    where = f"Critical category {value}" if by is None else f"Critical segment {by} {value}"
+    return f"{where}: about {needed} there, with a value of {joined([label(part.metric) for part in parts])}."
 
 
 def _by_a_person(report: Report, found: list[str]) -> list[str]:

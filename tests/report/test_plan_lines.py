@@ -278,8 +278,8 @@ def test_a_hopeless_plan_says_so_only_once_it_may_ship() -> None:
     hopeless = replace(OPEN, look=_look(8, -0.03, 0.04, chance=0.004))
     (found,) = outlook(_report(OPEN, day=8).plan, [OPEN, hopeless])
     assert found.startswith("Not expected to get there by day 14: the chance is under 1 %, because of task")
-    assert "The extension to day 28 follows, and is not in this chance." in found
-    assert "follows" not in outlook(_report(OPEN, day=14).plan, [hopeless])[0]
+    assert "The extension to day 28 is not in this chance." in found
+    assert "extension" not in outlook(_report(OPEN, day=14).plan, [hopeless])[0]
     assert outlook(_report(OPEN, day=4).plan, [hopeless]) == []
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from records.metric import BUILT_IN
-from report.document import CategoryLine, Report
+from report.document import CategoryLine, Report, from_json, to_json
 from report.judged_canary import JudgedCanary
 from report.metrics import observe
 from report.parts import break_down, parts_of
+from report.render.steps import next_steps
 from report.rubric import Criterion, parse_bound
 from report.sample import MeasureTotals, Sample, TextColumn
 from report.statistics.types import Bools, Floats, Ints
@@ -105,6 +106,11 @@ def test_a_critical_category_with_few_users_extends_and_says_how_many_it_has() -
         "Critical category subject 7 has too few users to be judged: error rate 40 candidate users; "
         "100 are required in each arm."
     )
+    assert next_steps(report)[0] == (
+        "Critical category subject 7: about 60 more candidate users and 60 more baseline users there, with a "
+        "value of error rate."
+    )
+    assert from_json(to_json(report)) == report
 
 
 def test_a_critical_segment_that_nobody_uses_extends_and_is_named() -> None:
@@ -118,6 +124,10 @@ def test_a_critical_segment_that_nobody_uses_extends_and_is_named() -> None:
     assert [reason for reason in report.reasons if "critical" in reason.lower()] == [
         "No exchange of critical segment plan gold was seen, so it cannot be judged."
     ]
+    assert next_steps(report)[0] == (
+        "Critical segment plan gold: about 100 more candidate users and 100 more baseline users there, with "
+        "a value of error rate."
+    )
 
 
 @pytest.mark.parametrize("users,requests", [(80, 1), (40, 2)])
