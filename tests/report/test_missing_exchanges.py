@@ -242,6 +242,7 @@ def test_a_cost_row_is_open_while_costs_are_missing(
     assert report.details.unknown_costs is not None
     assert report.details.unknown_costs.candidate == pytest.approx(share[1], abs=5e-4)
     assert "cannot be compared: it is unknown for" in in_short(report)
+    assert (report.score.low, report.score.estimate, report.score.high) == (0.0, None, 100.0)
     assert (row.units_needed, row.days_needed, row.mde) == (None, None, None)
     assert "set the missing prices" in said[0]
     assert f"{100 * share[1]:.1f} % of the candidate's" in said[0]
