@@ -26,6 +26,7 @@ canaries:
     candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
     share: 50%
     guardrails: []
+    minimum_days: 0
     rubric:
       - metric: cut_off
         acceptable: "<= 1.5x baseline"
