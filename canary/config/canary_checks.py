@@ -10,7 +10,7 @@ from canary.config.errors import Path
 from canary.config.kind_checks import check_forms
 from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME
 from canary.config.nearest import suggestion
-from canary.config.plan_checks import check_plan
+from canary.config.plan_checks import check_plan, check_retention
 from canary.config.request_checks import check_request
 from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
@@ -44,6 +44,7 @@ def check_canaries(file: FileSection, found: Salvage) -> None:
         _check_rubric(canary, metrics, path, found)
         check_plan(canary, metrics, path, found)
         _check_capture(canary, path, found)
+    check_retention(file, found)
     _check_pairs(file, found)
 
 

@@ -6,8 +6,22 @@ from collections.abc import Mapping
 from canary.config import build
 from canary.config.errors import Path
 from canary.config.salvage import Salvage
-from canary.config.sections import CanarySection
+from canary.config.sections import CanarySection, FileSection
 from records.metric import Metric
+from report.plan import DAY_S
+
+
+def check_retention(file: FileSection, found: Salvage) -> None:
+    """Warn of records that are deleted while a plan and its extension still count their days."""
+    metrics, days = build.declared_metrics(file), file.retention_s / DAY_S
+    plans = [(2 * build.planned_days(canary, metrics), canary.name) for canary in file.canaries]
+    longest, name = max(plans, default=(0, ""))
+    if longest > days:
+        found.warn(
+            ("retention",),
+            f"{days:g}d is shorter than the plan of {name} with its extension, and looks count days from the "
+            f"records that are left; write at least {longest}d",
+        )
 
 
 def check_plan(canary: CanarySection, metrics: Mapping[str, Metric], path: Path, found: Salvage) -> None:

@@ -563,3 +563,10 @@ def test_planned_days_hold_the_minimum_days(days: str, said: str) -> None:
 
 def test_no_plan_is_zero_days_of_both() -> None:
     assert warnings(changed(("share: 5%", "share: 5%\n    planned_days: 0\n    minimum_days: 0"))) == ()
+
+
+def test_records_that_go_before_the_plan_ends_are_a_warning() -> None:
+    (said,) = warnings("retention: 20d\n" + changed())
+    assert "retention: 20d is shorter than the plan of trial with its extension" in said
+    assert said.endswith("write at least 28d")
+    assert warnings("retention: 28d\n" + changed()) == ()
