@@ -1,7 +1,7 @@
 """Looks at one row of the rubric: what each saw, at the boundaries of its day."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from report.contrast import Contrast
@@ -109,11 +109,10 @@ def looks_at(
 
 
 def _taken(row: RowPlan, day: int, at: float, contrast: Contrast | None, before: Sequence[Look]) -> Look:
-    units = 0 if contrast is None else contrast.units
-    bound = row.criterion.acceptable
-    enough = contrast is not None and contrast.enough(bound)
-    seen = _seen(row, contrast, before, day) if contrast is not None and enough else None
-    return Look(metric=row.criterion.metric, day=day, at=at, units=units, seen=seen)
+    found = Look(metric=row.criterion.metric, day=day, at=at, units=0 if contrast is None else contrast.units)
+    if contrast is None or not contrast.enough(row.criterion.acceptable):
+        return found
+    return replace(found, seen=_seen(row, contrast, before, day))
 
 
 def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) -> SeenRow:

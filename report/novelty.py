@@ -37,7 +37,7 @@ def since_first(sample: Sample, observed: Observations, criterion: Criterion) ->
     """
     if observed.per_unit or len(observed.row) == 0 or _coarse(sample, observed):
         return None
-    shares = observed if observed.values is None else _slower(observed)
+    shares = _slower(observed)
     day = np.floor((sample.first_at - sample.exposed_at()[sample.unit]) / _DAY_S).astype(np.int64)[shares.row]
     days = _days(sample, shares, day)
     if days is None:
@@ -81,9 +81,10 @@ def _coarse(sample: Sample, observed: Observations) -> bool:
 
 
 def _slower(observed: Observations) -> Observations:
-    """The values as shares slower than the percentile of all values."""
+    """The values as shares slower than the percentile of all values; those of another metric as they are."""
     values, level = observed.values, observed.level
-    assert values is not None and level is not None  # the caller chose by it  # noqa: S101
+    if values is None or level is None:
+        return observed
     heights = values.heights(np.zeros(len(values.row), dtype=np.int64), 1)[0]
     place = int(np.searchsorted(np.cumsum(heights) / heights.sum(), level))
     slower = values.at_or_above(np.full(len(values.row), place + 1))

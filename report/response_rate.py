@@ -100,9 +100,14 @@ def _without_exchanges(
     side = sample.candidate[observed.row] == (ours > theirs)
     if not side.any():
         return None
-    drop = _without_values if observed.values is not None else _without_rows
-    excess = _excess(ours, theirs)
-    return drop(observed, side, excess, lowest=True), drop(observed, side, excess, lowest=False)
+    excess, values = _excess(ours, theirs), observed.values
+
+    def without(*, lowest: bool) -> Observations:
+        if values is None:
+            return _without_rows(observed, side, excess, lowest=lowest)
+        return _without_values(observed, values, side, excess, lowest=lowest)
+
+    return without(lowest=True), without(lowest=False)
 
 
 def _without_rows(observed: Observations, side: Bools, excess: float, *, lowest: bool) -> Observations:
@@ -115,9 +120,9 @@ def _without_rows(observed: Observations, side: Bools, excess: float, *, lowest:
     return observed.take(np.sort(np.concatenate([np.flatnonzero(~side), order[drop:]])))
 
 
-def _without_values(observed: Observations, side: Bools, excess: float, *, lowest: bool) -> Observations:
-    values = observed.values
-    assert values is not None  # the caller chose by it  # noqa: S101
+def _without_values(
+    observed: Observations, values: Values, side: Bools, excess: float, *, lowest: bool
+) -> Observations:
     size = values.size.astype(np.int64)
     places = np.flatnonzero(np.repeat(side, size))
     order = places[np.argsort(values.code[places], kind="stable")]

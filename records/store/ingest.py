@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Dialect, LargeBinary, case, cast, func, literal_column
+from sqlalchemy import Connection, Dialect, LargeBinary, Table, case, cast, func, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 
 from records import tables
@@ -22,7 +22,7 @@ from records.store.sqlite_bulk_writer import SqliteBulkWriter
 CELL_CAP_BYTES = 16 << 10
 """Limit of a row's `latency` and `ttft`, so that a huge unit does not rewrite megabytes with every batch."""
 
-_NOT_ADDED = {"share", "first_at", "last_at", "latency", "ttft"}
+_NOT_ADDED = frozenset({"share", "first_at", "last_at", "latency", "ttft"})
 """The columns of `unit_days` that are no sums. Its key columns are none either."""
 
 _CAP: Any = literal_column(str(CELL_CAP_BYTES))
@@ -86,12 +86,10 @@ class Ingest:
 
 def _add_to_unit_day(insert: Any) -> Any:
     old, new = tables.unit_days.c, insert.excluded
-    keys = {column.name for column in tables.unit_days.primary_key}
-    added = [name for name in old.keys() if name not in keys | _NOT_ADDED]  # noqa: SIM118
     return insert.on_conflict_do_update(
         index_elements=list(tables.unit_days.primary_key),
         set_={
-            **{name: old[name] + new[name] for name in added},
+            **_added(insert, tables.unit_days, _NOT_ADDED),
             "share": case((new.last_at >= old.last_at, new.share), else_=old.share),
             "first_at": case((new.first_at < old.first_at, new.first_at), else_=old.first_at),
             "last_at": case((new.last_at > old.last_at, new.last_at), else_=old.last_at),
@@ -99,6 +97,12 @@ def _add_to_unit_day(insert: Any) -> Any:
             "ttft": _appended(old.ttft, new.ttft),
         },
     )
+
+
+def _added(insert: Any, table: Table, kept: frozenset[str]) -> dict[str, Any]:
+    """The sums of the old and the new value of all columns but the keys and the `kept` ones."""
+    names = {column.name for column in table.columns} - {column.name for column in table.primary_key} - kept
+    return {name: table.c[name] + insert.excluded[name] for name in sorted(names)}
 
 
 def _appended(old: Any, new: Any) -> Any:
@@ -125,12 +129,10 @@ def _add_to_session(insert: Any) -> Any:
 
 def _add_to_prior_week(insert: Any) -> Any:
     old, new = tables.prior_weeks.c, insert.excluded
-    keys = {column.name for column in tables.prior_weeks.primary_key}
-    added = [name for name in old.keys() if name not in keys | {"last_at"}]  # noqa: SIM118
     return insert.on_conflict_do_update(
         index_elements=list(tables.prior_weeks.primary_key),
         set_={
-            **{name: old[name] + new[name] for name in added},
+            **_added(insert, tables.prior_weeks, frozenset({"last_at"})),
             "last_at": case((new.last_at > old.last_at, new.last_at), else_=old.last_at),
         },
     )
