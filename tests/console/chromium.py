@@ -15,6 +15,7 @@ ARGUMENTS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",  # a container's is often too small, and the browser then hangs
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
