@@ -1,6 +1,7 @@
 """The JSON API under `/api/`, for the command line and pipelines."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -15,6 +16,7 @@ from records.decisions import CHOICES
 
 _FORMS = {"json": "application/json", "markdown": "text/markdown", "html": "text/html"}
 _WHO_BOUND, _REASON_BOUND, _BODY_BOUND = 200, 2000, 64 << 10
+_MOST_MINUTES = 10_000
 
 
 class Api:
@@ -74,7 +76,7 @@ class Api:
         return HTMLResponse(text) if form == "html" else PlainTextResponse(text, media_type=_FORMS[form])
 
     async def decide(self, request: Request) -> Response:
-        """POST {"decision", "who", "reason", "compensating"?}: record a person's decision."""
+        """POST {"decision", "who", "reason", "compensating"?, "minutes"?}: record a person's decision."""
         try:
             decision = _decision_document(await _body(request))
             done = await self._operator.decide(request.path_params["name"], **decision)
@@ -96,7 +98,7 @@ class Api:
             return _problem(problem.status, problem.message)
 
     async def order(self, request: Request) -> Response:
-        """POST {"who", "reason", "share"?, "hard"?}: one order to one canary (`control.orders.ORDERS`)."""
+        """POST {"who", "reason", "share"?, "hard"?, "minutes"?}: one order to one canary (`ORDERS`)."""
         order = request.path_params["order"]
         if order not in ORDERS:
             return _problem(404, f"there is no such order; use {', '.join(ORDERS)}")
@@ -166,7 +168,13 @@ def _order_document(document: Any) -> dict[str, Any]:
     if share is not None and not 0.0 <= share <= 1.0:
         raise BadOrder(400, '"share" must be between 0 and 1, for example 0.1 for 10 %')
     _must_be_short(who)
-    return {"who": who, "reason": reason[:_REASON_BOUND], "share": share, "hard": hard}
+    return {
+        "who": who,
+        "reason": reason[:_REASON_BOUND],
+        "share": share,
+        "hard": hard,
+        "minutes": _minutes(document),
+    }
 
 
 def _decision_document(document: Any) -> dict[str, Any]:
@@ -189,7 +197,18 @@ def _decision_document(document: Any) -> dict[str, Any]:
         "who": who,
         "reason": reason[bound],
         "compensating": factor[bound] or None,
+        "minutes": _minutes(document),
     }
+
+
+def _minutes(document: Mapping[str, Any]) -> float | None:
+    """The time that a person spent. Raises BadOrder (400)."""
+    minutes = document.get("minutes")
+    if minutes is None:
+        return None
+    if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes <= _MOST_MINUTES:
+        raise BadOrder(400, f'"minutes" must be above 0 and at most {_MOST_MINUTES}')
+    return float(minutes)
 
 
 def _must_be_short(who: str) -> None:

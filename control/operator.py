@@ -113,7 +113,15 @@ class Operator:
         return await asyncio.to_thread(_prospect, self.settings().canaries[canary], self.store)
 
     async def order(
-        self, canary: str, order: Order, *, who: str, reason: str, share: float | None, hard: bool = False
+        self,
+        canary: str,
+        order: Order,
+        *,
+        who: str,
+        reason: str,
+        share: float | None,
+        hard: bool = False,
+        minutes: float | None = None,
     ) -> Mapping[str, Any]:
         """Carry out one order, and wait up to 1.5 s for the workers to confirm it."""
         _must_be_storable(who, reason)
@@ -121,7 +129,7 @@ class Operator:
         now = time.time()
         steps = wanted.canary.steps
         transition = transition_for(order, steps, reason=reason, share=share, now=now, hard=hard)
-        act = Act(at=now, action=order, who=who or "unknown", reason=reason)
+        act = Act(at=now, action=order, who=who or "unknown", reason=reason, minutes=minutes)
         try:
             with _store_asked():
                 state = await self._changed(canary, act, transition, before)
@@ -129,7 +137,7 @@ class Operator:
             raise BadOrder(409, str(refusal)) from refusal
         with suppress(StoreDown):  # it is in force, and stored when the store answers
             await asyncio.to_thread(self.rollouts.settle)
-            await asyncio.to_thread(self.rollouts.fix_rubric, wanted, now)
+            await asyncio.to_thread(self.rollouts.enter, wanted, now)
         version = self.rollouts.plan.version
         confirmed, workers = await self._confirmations(version)
         return {
@@ -151,7 +159,14 @@ class Operator:
             raise BadOrder(409, f"not preflighted: {problem}") from problem
 
     async def decide(
-        self, canary: str, choice: Choice, *, who: str, reason: str, compensating: str | None
+        self,
+        canary: str,
+        choice: Choice,
+        *,
+        who: str,
+        reason: str,
+        compensating: str | None,
+        minutes: float | None = None,
     ) -> Mapping[str, Any]:
         """Store what a person decided about the canary's run."""
         state = self.rollouts.state(canary)
@@ -168,7 +183,7 @@ class Operator:
             compensating=compensating,
         )
         with _store_asked():
-            await asyncio.to_thread(Decisions(self.store).record, decision, state)
+            await asyncio.to_thread(Decisions(self.store).record, decision, state, minutes=minutes)
         return asdict(decision)
 
     async def unlabelled(self, canary: str, category: str | None) -> Unlabelled:

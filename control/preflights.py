@@ -195,7 +195,7 @@ class Preflights:
 
         action = _FAILED if standing.failed else "start"
         self._rollouts.change(name, Act(at=now, action=action, who=CONFIG, reason=sentence), after)
-        self._rollouts.fix_rubric(wanted, now)
+        self._rollouts.enter(wanted, now)
 
 
 def _waits(wanted: CanarySettings, state: State | None) -> bool:

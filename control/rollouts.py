@@ -18,6 +18,7 @@ from control.pending_rollbacks import PendingRollback, PendingRollbacks
 from control.redefinitions import redefinition, redefinitions
 from control.settings import CanarySettings, ControlSettings
 from records.errors import StoreDown
+from records.releases import Releases
 from records.store import Act, FixedRubric, Store, Versioned
 from report.fixed_terms import terms_of
 from routing import transitions
@@ -68,6 +69,7 @@ class Rollouts:
         self.states: Mapping[str, Versioned] = {}
         self.known = False
         """True once the store has answered."""
+        self._entered: set[tuple[str, int]] = set()
         with suppress(StoreDown):
             self._look()
 
@@ -253,7 +255,7 @@ class Rollouts:
                     Act(at=now, action="configure", who=CONFIG, reason="the share in the config changed"),
                     lambda state, steps=steps: transitions.configure(state, steps, now=now),  # type: ignore[misc]
                 )
-            self.fix_rubric(wanted, now)
+            self.enter(wanted, now)
         for name in self._gone(settings):
             self.change(
                 name,
@@ -317,14 +319,22 @@ class Rollouts:
         fresh = definition(wanted.canary)
         self.change(wanted.canary.name, act, lambda state: transitions.redefine(state, fresh))
 
-    def fix_rubric(self, wanted: CanarySettings, now: float) -> None:
-        """Fix the rubric when the canary first runs. Later changes are shown as such. May raise StoreDown."""
-        state = self.state(wanted.canary.name)
-        if state is None or state.started_at is None or not wanted.judged.criteria:
+    def enter(self, wanted: CanarySettings, now: float) -> None:
+        """Store the release of the canary's run once it runs, and fix the rubric when the canary first runs.
+
+        Later changes are shown as such. May raise StoreDown.
+        """
+        canary, state = wanted.canary, self.state(wanted.canary.name)
+        if state is None or state.started_at is None or redefinition(canary, state) is not None:
             return
-        digest = wanted.judged.sha256
-        fixed = FixedRubric(sha256=digest, document=terms_of(wanted.judged), fixed_at=now)
-        self._store.fix_rubric(wanted.canary.name, fixed)
+        if (canary.name, state.run) not in self._entered:
+            models = (f"{arm.provider}/{arm.model}" for arm in (canary.candidate, canary.baseline))
+            Releases(self._store).enter_run(canary.name, state.run, *models, at=state.started_at)
+            self._entered.add((canary.name, state.run))
+        if wanted.judged.criteria:
+            digest = wanted.judged.sha256
+            fixed = FixedRubric(sha256=digest, document=terms_of(wanted.judged), fixed_at=now)
+            self._store.fix_rubric(canary.name, fixed)
 
     def _gone(self, settings: ControlSettings) -> list[str]:
         return [

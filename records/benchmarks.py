@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from records import tables
+from records.releases import entered
 from records.store import Store
 
 
@@ -16,20 +17,22 @@ class Benchmarks:
         self._store = store
 
     def add(self, document: Mapping[str, Any], *, baseline: str, candidate: str | None, at: float) -> None:
-        """Add a benchmark of models named `provider/model`; `at` is UTC seconds.
+        """Add a benchmark of models named `provider/model`, and their release; `at` is UTC seconds.
 
         `candidate` is None when only the current model was measured.
         """
         row = {"at": at, "baseline": baseline, "candidate": candidate or "", "document": dict(document)}
         with self._store.writing() as connection:
             connection.execute(insert(tables.benchmarks), [row])
+            if candidate is not None:
+                entered(connection, candidate, baseline, at=at)
 
-    def latest(self, candidate: str) -> dict[str, Any] | None:
-        """Return the newest document about a candidate, or None when it was never measured."""
+    def latest(self, candidate: str, baseline: str) -> dict[str, Any] | None:
+        """Return the newest document of a candidate against this baseline, or None without one."""
         table = tables.benchmarks
         query = (
             select(table.c.document)
-            .where(table.c.candidate == candidate)
+            .where(table.c.candidate == candidate, table.c.baseline == baseline)
             .order_by(table.c.at.desc(), table.c.id.desc())
             .limit(1)
         )

@@ -32,8 +32,11 @@ class Decisions:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def record(self, decision: Decision, state: State) -> None:
-        """Store a decision and its audit entry in one transaction. The canary's `state` does not change."""
+    def record(self, decision: Decision, state: State, *, minutes: float | None = None) -> None:
+        """Store a decision and its audit entry, with the minutes that it took, in one transaction.
+
+        The canary's `state` does not change.
+        """
         unchanged = asdict(state)
         words = f"{decision.decision}: {decision.reason}"
         entry = {
@@ -44,6 +47,7 @@ class Decisions:
             "reason": f"{words} (compensating: {decision.compensating})" if decision.compensating else words,
             "before": unchanged,
             "after": unchanged,
+            "minutes": minutes,
         }
         with self._store.writing() as connection:
             connection.execute(tables.decisions.insert().values(**asdict(decision)))

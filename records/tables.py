@@ -252,6 +252,7 @@ audit = Table(
     Column("reason", Text, nullable=False),
     Column("before", JSON, nullable=False),
     Column("after", JSON, nullable=False),
+    Column("minutes", Number),
 )
 
 rubrics = Table(
@@ -333,6 +334,40 @@ benchmarks = Table(
     _key("candidate"),
     Column("document", JSON, nullable=False),
     Index("benchmarks_by_candidate", "candidate", "at"),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("id", Key, primary_key=True),
+    _key("candidate"),
+    _key("baseline"),
+    _number("made_at"),
+    Column("noticed_at", Number),
+    Index("releases_by_models", "candidate", "baseline", unique=True),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _key("canary"),
+    Column("run", Integer, nullable=False),
+    _key("release"),
+    _number("at"),
+    PrimaryKeyConstraint("canary", "run"),
+    Index("runs_by_release", "release"),
+)
+
+release_notes = Table(
+    "release_notes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _number("at"),
+    _key("release"),
+    Column("who", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("minutes", Number),
+    Index("release_notes_by_release", "release"),
 )
 
 looks = Table(

@@ -62,7 +62,7 @@ class Archivist:
         # The statistics take two seconds to import, and most admin processes never archive anything.
         from report.evaluation import evaluation_of, key_of
 
-        if evaluations.has(key_of(entry)):
+        if _tells_nothing_new(entry) or evaluations.has(key_of(entry)):
             return 0
         try:
             found = evaluation_of(self._settings(), entry, self._store, now=now)
@@ -70,3 +70,9 @@ class Archivist:
             log.error("evaluation.not_archived", canary=entry.canary, problem=str(problem))
             return 0
         return evaluations.add([found])
+
+
+def _tells_nothing_new(entry: Audited) -> bool:
+    """A run that was rolled back has had its evaluation; its end, which comes with the next canary, must not
+    replace that one."""
+    return entry.act.action == "end" and entry.before is not None and entry.before.state == "rolled_back"

@@ -7,11 +7,14 @@ from report.details import Benchmarked
 from routing.canary import Arm
 
 
-def benchmarks_of(benchmarks: Benchmarks, candidate: Arm | None) -> tuple[Benchmarked, ...]:
-    """The layers of the candidate's newest benchmark; empty without one. May raise StoreDown."""
-    if candidate is None:
+def benchmarks_of(
+    benchmarks: Benchmarks, candidate: Arm | None, baseline: Arm | None
+) -> tuple[Benchmarked, ...]:
+    """The layers of the candidate's newest benchmark against this baseline; empty without one. May raise
+    StoreDown."""
+    if candidate is None or baseline is None:
         return ()
-    document = benchmarks.latest(f"{candidate.provider}/{candidate.model}")
+    document = benchmarks.latest(*(f"{arm.provider}/{arm.model}" for arm in (candidate, baseline)))
     if document is None:
         return ()
     return tuple(

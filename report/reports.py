@@ -12,7 +12,7 @@ from records.errors import StoreDown
 from records.looks import Looks, LookScope
 from records.store import Store
 from records.store.facts import StoredRollback
-from records.store.rollbacks import newest
+from records.store.rollbacks import newest, was_rolled_back
 from report import render
 from report.benchmarked import benchmarks_of
 from report.cohort import from_store as of_run
@@ -71,7 +71,7 @@ def report_of(
     asked = current if run is None else run
     decision = Decisions(store).latest(name, asked)
     fixed = store.rubric(name)
-    rolled_back = known is not None and (asked != current or known.state.state == "rolled_back")
+    rolled_back = known is not None and (asked != current or was_rolled_back(store, name, known.state))
     judged = replace(
         judged if retro is None else _under(judged, retro, settings),
         share_changes=share_changes(store, name, asked or 0),
@@ -89,7 +89,7 @@ def report_of(
     report, taken = build_with_looks(sample, judged, kept, now=now)
     if retro is None and asked is not None:
         _keep(Looks(store), scope, taken, now=now)
-    measured = benchmarks_of(Benchmarks(store), judged.candidate)
+    measured = benchmarks_of(Benchmarks(store), judged.candidate, judged.baseline)
     return replace(
         report,
         mirror=mirror,

@@ -12,6 +12,7 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    Minutes,
     admin_client,
     ask,
     fail,
@@ -31,6 +32,7 @@ def decide(
         str | None,
         typer.Option("--compensating", help="With --decision ship: what outweighs a missed bound."),
     ] = None,
+    minutes: Minutes = None,
     admin: Admin = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
@@ -41,7 +43,13 @@ def decide(
         fail("--by and --reason must not be empty", code=2)
     if compensating and decision != "ship":
         fail("--compensating needs --decision ship: it says what outweighs a missed bound", code=2)
-    document = {"decision": decision, "who": by, "reason": reason, "compensating": compensating}
+    document = {
+        "decision": decision,
+        "who": by,
+        "reason": reason,
+        "compensating": compensating,
+        "minutes": minutes,
+    }
     path = f"/api/canaries/{quote(name, safe='')}/decide"
     done = ask(lambda: admin_client(admin, data).post(path, document))
     if output == "json":

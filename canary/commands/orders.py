@@ -13,6 +13,7 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    Minutes,
     admin_client,
     ask,
     fail,
@@ -88,25 +89,27 @@ def rollback(
             "--hard", help="The candidate gets no request any more, not even of conversations it began."
         ),
     ] = False,
+    minutes: Minutes = None,
     admin: Admin = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
     """Roll back now: set the share to 0 until somebody resumes the canary."""
-    _order("rollback", name, reason, admin, data, output, hard=hard)
+    _order("rollback", name, reason, admin, data, output, hard=hard, minutes=minutes)
 
 
 def promote(
     name: Name,
     reason: Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")],
+    minutes: Minutes = None,
     admin: Admin = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
     """Send all users to the candidate. Never happens automatically."""
-    _order("promote", name, reason, admin, data, output)
+    _order("promote", name, reason, admin, data, output, minutes=minutes)
 
 
 def _order(
@@ -119,10 +122,13 @@ def _order(
     *,
     share: float | None = None,
     hard: bool = False,
+    minutes: float | None = None,
 ) -> None:
     document: dict[str, Any] = {"who": user(), "reason": reason}
     if hard:
         document["hard"] = True
+    if minutes is not None:
+        document["minutes"] = minutes
     if share is not None:
         document["share"] = share
     path = f"/api/canaries/{quote(name, safe='')}/{order}"

@@ -43,6 +43,9 @@ DataFolder = Annotated[
 Admin = Annotated[
     str | None, typer.Option("--admin", envvar="CANARY_ADMIN", help="The admin listener's HOST:PORT or URL.")
 ]
+Minutes = Annotated[
+    float | None, typer.Option("--minutes", help="The time that you spent on it, for the release's clock.")
+]
 Form = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="The output format.")]
 
 

@@ -40,12 +40,13 @@ class Versioned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """Who did what, when (UTC seconds) and why, for the audit log."""
+    """Who did what, when (UTC seconds) and why, for the audit log; `minutes`: how long it took them."""
 
     at: float
     action: str
     who: str
     reason: str
+    minutes: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

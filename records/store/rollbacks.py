@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from records.store.facts import StoredRollback
-from records.tables import rollbacks
+from records.tables import audit, rollbacks
 from routing.plan import State
 
 
@@ -29,6 +29,16 @@ def insert(
     """Insert a rollback in the transaction that changes the state. A run has at most one."""
     row = {"canary": canary, "run": after["run"], "at": at, "before": before, "after": after, "why": why}
     connection.execute(rollbacks.insert().values(**row))
+
+
+def was_rolled_back(store: ReadableStore, canary: str, state: State) -> bool:
+    """True if the state's run was rolled back, even if the canary has ended since. May raise StoreDown."""
+    if state.state != "ended":
+        return state.state == "rolled_back"
+    query = select(audit.c.before).where(audit.c.canary == canary, audit.c.action == "end")
+    with store.asking() as connection:
+        before = connection.execute(query.order_by(audit.c.id.desc()).limit(1)).scalar()
+    return before is not None and before.get("state") == "rolled_back"
 
 
 def newest(

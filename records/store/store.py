@@ -295,7 +295,7 @@ def audited(row: Row[Any]) -> Audited:
     return Audited(
         id=row.id,
         canary=row.canary,
-        act=Act(at=row.at, action=row.action, who=row.who, reason=row.reason),
+        act=Act(at=row.at, action=row.action, who=row.who, reason=row.reason, minutes=row.minutes),
         before=msgspec.convert(row.before, State) if row.before else None,
         after=msgspec.convert(row.after, State),
     )

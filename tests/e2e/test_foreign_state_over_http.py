@@ -141,7 +141,9 @@ def test_after_a_persons_rollback_the_candidate_goes_on_until_it_is_made_hard_wh
     )
     assert row["model"] == "person-new"
     assert not stage.status("person")["hard"]
-    eventually(lambda: stage.status("person")["arms"]["baseline"]["foreign_state"])  # counted after it is stored
+    eventually(
+        lambda: stage.status("person")["arms"]["baseline"]["foreign_state"]
+    )  # counted after it is stored
     assert stage.status("person")["arms"]["baseline"]["errors"] == 0
     counted = 'canary_assignments_total{arm="baseline",canary="person",reason="foreign_state"}'
     eventually(lambda: counted in stage.api("GET", "/metrics").text)

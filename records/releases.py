@@ -1,0 +1,131 @@
+"""Releases in the store: a candidate against a baseline, and the runs and notes that hang on it.
+
+Models are `provider/model`. A release never changes what it held; only an unknown baseline becomes known.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from records.store import Store
+from records.tables import release_notes, releases, runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """One candidate against one baseline ("" while unknown). Times are UTC seconds; `noticed_at` is None if
+    the watcher did not find the candidate."""
+
+    id: str
+    candidate: str
+    baseline: str
+    made_at: float
+    noticed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a canary: the release that it tried. `at` is its start, UTC seconds."""
+
+    canary: str
+    run: int
+    release: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseNote:
+    """A person's note on a release. `at` is UTC seconds, `minutes` the time that the person spent."""
+
+    at: float
+    release: str
+    who: str
+    text: str
+    minutes: float | None = None
+
+
+class Releases:
+    """The releases of one database. Every method may raise StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def notice(self, candidate: str, *, at: float) -> Release:
+        """The release of a model that the watcher found; it is made unless the model has one."""
+        with self._store.writing() as connection:
+            found = _of(connection, candidate)
+            return found[0] if found else _make(connection, candidate, "", at=at, noticed_at=at)
+
+    def enter(self, candidate: str, baseline: str, *, at: float) -> Release:
+        """The release of these two models, made if there is none."""
+        with self._store.writing() as connection:
+            return entered(connection, candidate, baseline, at=at)
+
+    def enter_run(self, canary: str, run: int, candidate: str, baseline: str, *, at: float) -> None:
+        """Store which release a run tries. A run that is stored stays as it was."""
+        with self._store.writing() as connection:
+            release = entered(connection, candidate, baseline, at=at)
+            row = {"canary": canary, "run": run, "release": release.id, "at": at}
+            _add(connection, runs, row)
+
+    def all(self) -> Sequence[Release]:
+        """Every release, newest first."""
+        with self._store.asking() as connection:
+            found = connection.execute(select(releases).order_by(releases.c.made_at.desc(), releases.c.id))
+            return [Release(**row._mapping) for row in found]
+
+    def runs(self, release: str | None = None) -> Sequence[Run]:
+        """The runs of one release, or of all, in the order of their start."""
+        query = select(runs).order_by(runs.c.at, runs.c.canary, runs.c.run)
+        with self._store.asking() as connection:
+            found = connection.execute(query if release is None else query.where(runs.c.release == release))
+            return [Run(**row._mapping) for row in found]
+
+    def note(self, note: ReleaseNote) -> None:
+        """Add a note."""
+        with self._store.writing() as connection:
+            connection.execute(insert(release_notes).values(**asdict(note)))
+
+    def notes(self, release: str) -> Sequence[ReleaseNote]:
+        """The notes on a release, oldest first."""
+        columns = [column for column in release_notes.c if column.name != "id"]
+        query = select(*columns).where(release_notes.c.release == release).order_by(release_notes.c.id)
+        with self._store.asking() as connection:
+            return [ReleaseNote(**row._mapping) for row in connection.execute(query)]
+
+
+def entered(connection: Connection, candidate: str, baseline: str, *, at: float) -> Release:
+    """`Releases.enter` in a transaction that is open. A release without a baseline takes this one."""
+    found = {release.baseline: release for release in _of(connection, candidate)}
+    if baseline in found:
+        return found[baseline]
+    if "" not in found:
+        return _make(connection, candidate, baseline, at=at)
+    here = (releases.c.id == found[""].id) & (releases.c.baseline == "")
+    connection.execute(update(releases).where(here).values(baseline=baseline))
+    return {release.baseline: release for release in _of(connection, candidate)}[baseline]
+
+
+def _of(connection: Connection, candidate: str) -> Sequence[Release]:
+    query = select(releases).where(releases.c.candidate == candidate).order_by(releases.c.made_at)
+    return [Release(**row._mapping) for row in connection.execute(query)]
+
+
+def _make(
+    connection: Connection, candidate: str, baseline: str, *, at: float, noticed_at: float | None = None
+) -> Release:
+    """Two processes that make the same release at once get the same one."""
+    new = Release(
+        id=secrets.token_hex(6), candidate=candidate, baseline=baseline, made_at=at, noticed_at=noticed_at
+    )
+    _add(connection, releases, asdict(new))
+    return {release.baseline: release for release in _of(connection, candidate)}[baseline]
+
+
+def _add(connection: Connection, table: Table, row: dict[str, object]) -> None:
+    """Insert the row unless its key is there."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(dialect.insert(table).values(**row).on_conflict_do_nothing())
