@@ -31,6 +31,8 @@ class Api:
             Route("/api/status", self.status),
             Route("/api/explain", self.explain),
             Route("/api/audit", self.audit),
+            Route("/api/releases", self.releases),
+            Route("/api/releases/{which:path}", self.release),
             Route("/api/canaries/{name}/report", self.report),
             Route("/api/canaries/{name}/decide", self.decide, methods=["POST"]),
             Route("/api/canaries/{name}/preflight", self.preflight, methods=["POST"]),
@@ -63,6 +65,21 @@ class Api:
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
         return JSONResponse([document_of(each) for each in found])
+
+    async def releases(self, request: Request) -> Response:
+        """GET: every release in short, newest first; as `canary release list -o json`."""
+        try:
+            return JSONResponse({"releases": await self._operator.releases()})
+        except BadOrder as problem:
+            return _problem(problem.status, problem.message)
+
+    async def release(self, request: Request) -> Response:
+        """GET: one release by its id or its candidate; as `canary release show -o json`."""
+        try:
+            text = await self._operator.release(request.path_params["which"], "json")
+        except BadOrder as problem:
+            return _problem(problem.status, problem.message)
+        return PlainTextResponse(text, media_type=_FORMS["json"])
 
     async def report(self, request: Request) -> Response:
         """GET ?form=json|markdown|html: the canary's report."""

@@ -20,6 +20,7 @@ from console.login import Login
 from console.ordering import Ordering
 from console.page import Page
 from console.pairs import Pairs
+from console.releases import ReleasePages
 from console.rendering import Templates
 from console.session import Sessions
 from control.operator import Operator
@@ -45,6 +46,7 @@ def admin_app(
         *Api(operator).routes(),
         *login.routes(),
         *Page(operator, login, templates, closing).routes(),
+        *ReleasePages(operator, login, templates).routes(),
         *Archive(operator, login, templates).routes(),
         *Pairs(operator, login, templates).routes(),
         *Labelling(operator, login, templates).routes(),

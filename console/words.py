@@ -100,6 +100,11 @@ def verdict(name: str) -> str:
     return "Don't ship" if name == "dont_ship" else plain(name).capitalize()
 
 
+def mark(state: str) -> str:
+    """A row's state as a mark: ✓."""
+    return {"IDEAL": "✓✓", "PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?"}.get(state, "–")
+
+
 def unmatched(traffic: Mapping[str, Any]) -> str:
     """A sentence about the status's `unmatched`; "" if every request matched a canary, or there was none."""
     if not traffic["requests"]:
@@ -131,6 +136,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
         plain,
         error_details,
         verbatim,
+        mark,
         verdict,
     )
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 from alerts.rollback_evidence import RolledBack
 from bench.preflight_result import NothingToAsk
+from control import judging
 from control.monitor import Monitor, WatchedCanary
 from control.orders import BadOrder, Order, transition_for
 from control.preflights import Preflights
@@ -105,12 +106,12 @@ class Operator:
         settings = self.settings()
         self._watched(canary)
         with _store_asked():
-            return await asyncio.to_thread(_report, settings, canary, self.store, form)
+            return await asyncio.to_thread(judging.report, settings, canary, self.store, form)
 
     async def prospect(self, canary: str) -> str:
         """The chance to ship in one line, from recorded traffic if there is any; "" without a rubric."""
         self._watched(canary)
-        return await asyncio.to_thread(_prospect, self.settings().canaries[canary], self.store)
+        return await asyncio.to_thread(judging.prospect, self.settings().canaries[canary], self.store)
 
     async def order(
         self,
@@ -208,6 +209,16 @@ class Operator:
         """Every archived evaluation, oldest first."""
         with _store_asked():
             return await asyncio.to_thread(Evaluations(self.store).all)
+
+    async def releases(self) -> Sequence[Mapping[str, Any]]:
+        """Every release in short, newest first (`report.release.forms.line`)."""
+        with _store_asked():
+            return await asyncio.to_thread(judging.releases, self.store)
+
+    async def release(self, which: str, form: str) -> str:
+        """One release as "json" or "html", by its id or its candidate."""
+        with _store_asked():
+            return await asyncio.to_thread(judging.release, self.settings(), self.store, which, form)
 
     async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
         """The newest audit entries, newest first."""
@@ -324,19 +335,6 @@ def _must_be_storable(*texts: str) -> None:
     """
     if any("\0" in text or text != text.encode("utf-8", "replace").decode() for text in texts):
         raise BadOrder(400, "who and why must be text that can be stored: valid UTF-8, without a NUL")
-
-
-def _report(settings: ControlSettings, canary: str, store: Store, form: str) -> str:
-    # Statistics take two seconds to import, and most admin processes never write a report.
-    from report.reports import rendered, report_of
-
-    return rendered(report_of(settings.reports, canary, store, now=time.time()), form)
-
-
-def _prospect(settings: CanarySettings, store: Store) -> str:
-    from report.planner.prospects import line_of  # as heavy as a report
-
-    return line_of(store, settings.canary, settings.judged)
 
 
 def _unlabelled(store: Store, canary: str, category: str | None) -> Unlabelled:

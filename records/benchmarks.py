@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from records import tables
 from records.releases import entered
@@ -26,6 +26,16 @@ class Benchmarks:
             connection.execute(insert(tables.benchmarks), [row])
             if candidate is not None:
                 entered(connection, candidate, baseline, at=at)
+
+    def first_at(self, candidate: str, baseline: str) -> float | None:
+        """When the candidate was first measured against this baseline, UTC seconds; None if it was not."""
+        table = tables.benchmarks
+        query = select(func.min(table.c.at)).where(
+            table.c.candidate == candidate, table.c.baseline == baseline
+        )
+        with self._store.asking() as connection:
+            found: float | None = connection.execute(query).scalar()
+        return found
 
     def latest(self, candidate: str, baseline: str) -> dict[str, Any] | None:
         """Return the newest document of a candidate against this baseline, or None without one."""

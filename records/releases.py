@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Connection, Table, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from records.store import Store
-from records.tables import release_notes, releases, runs
+from records.store import Audited, Store
+from records.store.store import audited
+from records.tables import audit, release_notes, releases, runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,16 @@ class Releases:
             found = connection.execute(query if release is None else query.where(runs.c.release == release))
             return [Run(**row._mapping) for row in found]
 
+    def of_model(self, text: str) -> Sequence[Release]:
+        """The releases of MODEL, PROVIDER/MODEL, or with this id, newest first."""
+        return [each for each in self.all() if text in (each.id, each.candidate, model_of(each.candidate))]
+
+    def acts(self, canary: str) -> Sequence[Audited]:
+        """Everything that the audit log has of a canary, oldest first."""
+        query = select(audit).where(audit.c.canary == canary).order_by(audit.c.id)
+        with self._store.asking() as connection:
+            return [audited(row) for row in connection.execute(query)]
+
     def note(self, note: ReleaseNote) -> None:
         """Add a note."""
         with self._store.writing() as connection:
@@ -95,6 +106,11 @@ class Releases:
         query = select(*columns).where(release_notes.c.release == release).order_by(release_notes.c.id)
         with self._store.asking() as connection:
             return [ReleaseNote(**row._mapping) for row in connection.execute(query)]
+
+
+def model_of(name: str) -> str:
+    """The model of `provider/model`."""
+    return name.partition("/")[2]
 
 
 def entered(connection: Connection, candidate: str, baseline: str, *, at: float) -> Release:

@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from bench.dataset import Dataset
     from bench.models import Pair
     from bench.source import DatasetSource
+    from canary.commands.report_output import Output
 
 QUICK = 20
 
-EXITS = {"ship": 0, "dont_ship": 3, "extend": 4, None: 0}
+EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4, None: 0}
 
 
 def bench(
@@ -61,6 +62,13 @@ def bench(
     failures: Annotated[
         Path | None, typer.Option("--failures", help="A CSV file to write the wrong answers to.")
     ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            "--report",
+            help="A file (.html, .md, .json) for the one report of all four layers. Exits by its verdict.",
+        ),
+    ] = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
@@ -74,6 +82,7 @@ def bench(
     if model is None and not dry:
         fail("name the new model, or use --dry to measure only the current model", code=2)
     without_log_lines()
+    written = _report_file(report, dry=dry)
     read = read_config(config)
     pair = _pair(read, model, against)
     if dry:
@@ -82,11 +91,11 @@ def bench(
     if quick:
         datasets = [(source, part_of(each, QUICK)) for source, each in datasets]
     document, found = measure(read, pair, datasets, data=data, at_once=at_once, progress=progress())
-    document |= _saved(read, pair, document, data, whole=not (dataset or quick))
     began = time.perf_counter()
     document["issues"] = _issues(read, config, pair)
     if document["issues"] is not None:
         document["stages"]["known issues"] = round(time.perf_counter() - began, 3)
+    document |= _saved(read, pair, document, data, whole=not (dataset or quick))
     if failures is not None:
         _write(failures, found)
     if output == "json":
@@ -95,7 +104,11 @@ def bench(
         from bench.text import rendered
 
         print_text(rendered(document).rstrip("\n"))
-    raise typer.Exit(EXITS[found.verdict])
+    if written is None:
+        raise typer.Exit(EXITS[found.verdict])
+    from canary.commands.bench_archive import write_report
+
+    raise typer.Exit(EXITS[write_report(read, document, data, written)])
 
 
 def measure(
@@ -143,6 +156,21 @@ def measure(
         unpriced=unpriced(config.bench, pair),
     )
     return to_document(found, about), found
+
+
+def _report_file(asked: str | None, *, dry: bool) -> "Output | None":
+    """Exits 2 for a file without a known ending, or without a candidate to report of."""
+    from canary.commands.report_output import FORMS, BadOutput, Output
+
+    if asked is None:
+        return None
+    if dry:
+        fail("--report needs a new model; --dry measures only the current one", code=2)
+    try:
+        found = Output.asked(None, f"./{asked}" if asked in FORMS else asked)
+    except BadOutput as problem:
+        fail(str(problem).replace("-o ", "--report "), code=2)
+    return found
 
 
 def _issues(config: Config, file: Path, pair: "Pair") -> dict[str, Any] | None:

@@ -1,17 +1,27 @@
 """Stores a benchmark, and reads what the store knows about the model's canary and vendor."""
 
-from collections.abc import Mapping
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bench.models import Pair
+from canary.commands.report_output import Output
+from canary.commands.shell import say
 from canary.config import Config
 from records.benchmarks import Benchmarks
+from records.errors import StoreDown
 from records.evaluations import Evaluations
 from records.store import Store
 from report.archive import from_document
 from report.archive_trends import trends
+from report.release.dossier import Dossier
+from report.release.forms import FORMS, to_json
+from report.release.sections import headline
+from report.releases import measured, of_benchmark
 from report.render.trade import layers
 from report.reports import report_of
 from report.vendor import vendor
@@ -64,3 +74,22 @@ def _family(pair: Pair, store: Store) -> dict[str, Any] | None:
     past = [from_document(each) for each in Evaluations(store).all()]
     whose = vendor(pair.candidate.model, pair.candidate.provider.name)
     return next((asdict(each) for each in trends(past).families if each.vendor == whose), None)
+
+
+def write_report(config: Config, document: Mapping[str, Any], data: Path, output: Output) -> str:
+    """Write the one report of the release, and return its verdict.
+
+    Without a store, only the benchmark speaks. A verdict that waits for a canary under way is extend.
+    """
+    try:
+        store = Store.open(config.store, data)
+    except StoreDown as problem:
+        say(f"the canaries of this model are not in the report: {problem}")
+        found = of_benchmark(document, now=time.time())
+    else:
+        with closing(store):
+            found = measured(config.control.reports, store, document, now=time.time())
+    forms: dict[str, Callable[[Dossier], str]] = {**FORMS, "json": lambda each: json.dumps(to_json(each))}
+    output.write(forms[output.form](found))
+    say(f"{headline(found)}\nwrote {output.file}")
+    return found.verdict or "extend"

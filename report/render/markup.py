@@ -18,9 +18,9 @@ def markdown(report: Report) -> str:
     """GitHub-flavoured Markdown. External texts are escaped."""
     headline, meaning = prose.HEADLINES[report.verdict]
     sections = [
-        f"# {headline}: {_safe(report.canary)}",
+        f"# {headline}: {safe(report.canary)}",
         f"{meaning} Score {prose.score_words(report)}.",
-        f"**{_safe(short)}**" if (short := trade.in_short(report)) else "",
+        f"**{safe(short)}**" if (short := trade.in_short(report)) else "",
         f"{plan_lines.plan_line(report)} {plan_lines.rests_on(report)}" if report.plan else "",
         _bullets(report.reasons),
         _section("What would change the verdict", _bullets(next_steps(report))),
@@ -31,7 +31,7 @@ def markdown(report: Report) -> str:
                 f"**Window**: {prose.span_of_days(report)}",
                 f"**Split**: {prose.split(report)}",
                 *([f"**Mirror**: {mirror}"] if (mirror := prose.mirror(report)) else []),
-                *([f"**Decided**: {_safe(decided)}"] if (decided := prose.decision(report)) else []),
+                *([f"**Decided**: {safe(decided)}"] if (decided := prose.decision(report)) else []),
             ],
             escape=False,
         ),
@@ -52,7 +52,7 @@ def _section(title: str, body: str) -> str:
 
 
 def _bullets(sentences: Sequence[str], *, escape: bool = True) -> str:
-    return "\n".join(f"- {_safe(sentence) if escape else sentence}" for sentence in sentences)
+    return "\n".join(f"- {safe(sentence) if escape else sentence}" for sentence in sentences)
 
 
 def _rubric(report: Report) -> str:
@@ -61,12 +61,12 @@ def _rubric(report: Report) -> str:
     rows = [
         [
             " ".join(prose.mark(line, report)),
-            f"{_safe(label(line.metric))}<br>{_safe(line.question)}",
+            f"{safe(label(line.metric))}<br>{safe(line.question)}",
             prose.value(line, line.baseline),
             prose.value(line, line.candidate),
             prose.interval(line),
-            _safe(line.acceptable),
-            _safe(line.ideal),
+            safe(line.acceptable),
+            safe(line.ideal),
             f"{line.weight:g}",
             f"{line.units:,}",
         ]
@@ -81,13 +81,13 @@ def _planned_rubric(report: Report) -> str:
     rows = [
         [
             " ".join(prose.mark(line, report)),
-            f"{_safe(label(line.metric))}<br>{_safe(line.question)}",
+            f"{safe(label(line.metric))}<br>{safe(line.question)}",
             prose.value(line, line.baseline),
             prose.value(line, line.candidate),
             plan_lines.possible_cell(line),
-            _safe(line.acceptable),
-            _safe(line.ideal),
-            _safe(plan_lines.row_outlook(line, report)) or "–",
+            safe(line.acceptable),
+            safe(line.ideal),
+            safe(plan_lines.row_outlook(line, report)) or "–",
             prose.interval(line),
             f"{line.weight:g}",
             f"{line.units:,}",
@@ -114,8 +114,8 @@ def _places(parts: Sequence[prose.Part], report: Report) -> str:
     rows = [
         [
             prose.PART_STATES[part.state] + (" (blocks)" if part.blocks else ""),
-            _safe(prose.part_name(part)),
-            _safe(label(part.metric)),
+            safe(prose.part_name(part)),
+            safe(label(part.metric)),
             prose.part_difference(part, report),
         ]
         for part in parts
@@ -134,7 +134,7 @@ def _trade(report: Report) -> str:
 
 
 def _layers(report: Report) -> str:
-    rows = [[_safe(layer.name), _safe(layer.says)] for layer in trade.layers(report)]
+    rows = [[safe(layer.name), safe(layer.says)] for layer in trade.layers(report)]
     return _table(["layer", "result"], rows)
 
 
@@ -143,7 +143,7 @@ def _courses(report: Report) -> str:
     lines = {line.metric: line for line in report.metrics}
     rows = [
         [
-            _safe(label(course.metric)),
+            safe(label(course.metric)),
             *(
                 _point(point, lines[course.metric])
                 for point in (course.points[0], course.points[len(course.points) // 2], course.points[-1])
@@ -159,7 +159,7 @@ def _looks(report: Report) -> str:
     lines = {line.metric: line for line in report.metrics}
     rows = [
         [
-            _safe(label(course.metric)),
+            safe(label(course.metric)),
             *(
                 _look(point, lines[course.metric])
                 for point in (course.points[0], course.points[len(course.points) // 2], course.points[-1])
@@ -186,7 +186,7 @@ def _since_first(report: Report) -> str:
     units: dict[str, Unit] = {line.metric: unit_of(line.metric, line.acceptable) for line in report.metrics}
     rows = [
         [
-            _safe(label(found.metric)),
+            safe(label(found.metric)),
             f"{point.day + 1}",
             between(point.low, point.high, "share" if quantile_level(found.metric) else units[found.metric]),
             f"{point.units:,}",
@@ -203,14 +203,14 @@ def _failures(report: Report) -> str:
         return ""
     rows = [
         [
-            _safe(failing.name(mode, found)) + (f"<br>`{failing.code(mode)}`" if failing.code(mode) else ""),
+            safe(failing.name(mode, found)) + (f"<br>`{failing.code(mode)}`" if failing.code(mode) else ""),
             failing.rate(mode.candidate, mode.candidate_of),
             failing.rate(mode.baseline, mode.baseline_of),
-            _safe(failing.examples(mode)),
+            safe(failing.examples(mode)),
         ]
         for mode in found.modes
     ]
-    place = f"{_safe(failing.place(report.details))}\n\n" if report.details.where else ""
+    place = f"{safe(failing.place(report.details))}\n\n" if report.details.where else ""
     return f"{place}{failing.basis(found)}\n\n{_table(['', 'candidate', 'baseline', 'examples'], rows)}"
 
 
@@ -221,7 +221,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Escape a text so that it cannot open markup or leave its cell."""
     escaped = _MARKS.sub(r"\\\g<0>", text).replace("|", "&#124;")
     return " ".join(escaped.split())

@@ -115,6 +115,34 @@ def test_a_worse_candidate_does_not_and_its_wrong_answers_go_into_a_spreadsheet(
     assert rows[0]["baseline_answer"] == f"in {CITIES[0]}"
 
 
+@pytest.mark.parametrize("name", ["release.html", "release.md", "release.json"])
+def test_the_one_report_of_all_layers_is_written_and_decides(
+    folder: Path, provider: ProviderThread, name: str
+) -> None:
+    provider.behave("new", Behaviour(says=knows(wrong=9)))
+    file = folder / name
+    done = bench(folder, "new", "--report", str(file))
+    assert done.exit_code == 3, done.stderr
+    text = file.read_text(encoding="utf-8")
+    if name.endswith(".json"):
+        found = json.loads(text)
+        assert (found["verdict"], found["state"]) == ("dont_ship", "benchmarked")
+        assert found["layers"]["users"]["state"] == "NODATA"
+    else:
+        assert "Don’t ship: openai/new against openai/old" in text
+        assert "No user has tried it" in text
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_first_question(
+    folder: Path, provider: ProviderThread
+) -> None:
+    for words in (["new", "--report", str(folder / "x.pdf")], ["new", "--dry", "--report", "x.html"]):
+        done = bench(folder, *words)
+        assert done.exit_code == 2
+        assert "--report" in done.stderr
+    assert provider.log.entries == []
+
+
 def test_too_little_to_tell_is_four(folder: Path, provider: ProviderThread) -> None:
     provider.behave("new", Behaviour(says=knows()))
     (folder / "few.jsonl").write_text(

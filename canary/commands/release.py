@@ -1,0 +1,113 @@
+"""`canary release …`: each release in one place. Reads the store; needs no server."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    ConfigFile,
+    DataFolder,
+    Form,
+    Minutes,
+    example,
+    fail,
+    needs_store,
+    print_json,
+    print_text,
+    read_config,
+    say,
+    user,
+)
+
+if TYPE_CHECKING:
+    from records.store import Store
+    from report.judged_canary import ReportSettings
+
+app = typer.Typer(
+    help="Show releases from noticed to decided, and note what people did.", no_args_is_help=True
+)
+
+Model = Annotated[str, typer.Argument(help="The candidate, MODEL or PROVIDER/MODEL, or a release's id.")]
+
+
+@app.callback()
+def release() -> None:
+    """Show releases from noticed to decided, and note what people did."""
+
+
+@app.command("list", epilog=example("release list -o json"))
+def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
+    """List the releases, newest first, each with its verdict, its days and people's minutes."""
+    from report.release.forms import line, listed
+    from report.releases import all_releases
+
+    with _opened(config, data) as (store, _):
+        found = all_releases(store)
+    if output == "json":
+        return print_json({"releases": [line(each) for each in found]})
+    return print_text(listed(found).rstrip("\n") if found else "no release yet")
+
+
+@app.command(epilog=example("release show gpt-6.1-terra -o markdown"))
+def show(
+    model: Model,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Annotated[
+        Literal["text", "json", "markdown", "html"], typer.Option("-o", "--output", help="The output format.")
+    ] = "text",
+) -> None:
+    """Show one release: its four layers against the current model, one verdict, the clock, its canaries."""
+    from report.release.forms import FORMS, to_json
+    from report.releases import NoSuchRelease, release_of
+
+    with _opened(config, data) as (store, settings):
+        try:
+            found = release_of(settings, store, model, now=time.time())
+        except NoSuchRelease as problem:
+            fail(str(problem))
+    return print_json(to_json(found)) if output == "json" else print_text(FORMS[output](found).rstrip("\n"))
+
+
+@app.command(epilog=example('release note gpt-6.1-terra "read 40 answers side by side" --minutes 25'))
+def note(
+    model: Model,
+    text: Annotated[str, typer.Argument(help="What to note.")],
+    minutes: Minutes = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Note something about a release, and the minutes that it took."""
+    from records.releases import ReleaseNote, Releases
+
+    if not text.strip():
+        fail("the note is empty", code=2)
+    if minutes is not None and not 0 < minutes <= 10_000:
+        fail("--minutes must be above 0 and at most 10000", code=2)
+    with _opened(config, data) as (store, _):
+        found = Releases(store).of_model(model)
+        if not found:
+            fail(f"there is no release of {model!r}; `canary release list` lists them")
+        about = found[0]
+        added = ReleaseNote(at=time.time(), release=about.id, who=user(), text=text.strip(), minutes=minutes)
+        Releases(store).note(added)
+    if output == "json":
+        return print_json({"release": about.id, "who": added.who, "text": added.text, "minutes": minutes})
+    return say(f"noted for {about.candidate} against {about.baseline or 'no model yet'}")
+
+
+@contextmanager
+def _opened(config: Path, data: Path) -> "Iterator[tuple[Store, ReportSettings]]":
+    """The store, and the terms of the config's canaries. Exits 1 if there is no store."""
+    from records.store import Store
+
+    read = read_config(config)
+    with needs_store(read, data), closing(Store.open(read.store, data)) as store:
+        yield store, read.control.reports

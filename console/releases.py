@@ -1,0 +1,46 @@
+"""The releases' pages: all of them in a list, and each in one place."""
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from console.login import Login
+from console.rendering import Templates, headers_of_whole
+from control.operator import Operator
+from control.orders import BadOrder
+
+
+class ReleasePages:
+    """The two pages."""
+
+    def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
+        self._operator = operator
+        self._login = login
+        self._templates = templates
+
+    def routes(self) -> list[Route]:
+        """Both pages."""
+        return [Route("/releases", self.all), Route("/releases/{id}", self.one)]
+
+    async def all(self, request: Request) -> Response:
+        """The releases, newest first."""
+        token = self._login.form_token(request)
+        try:
+            found = await self._operator.releases()
+        except BadOrder as problem:
+            return self._problem(request, problem)
+        return self._templates.answer("releases.html", form_token=token, releases=found)
+
+    async def one(self, request: Request) -> Response:
+        """One release, with the present report of what is under way."""
+        try:
+            text = await self._operator.release(request.path_params["id"], "html")
+        except BadOrder as problem:
+            return self._problem(request, problem)
+        return HTMLResponse(text, headers=headers_of_whole(text))
+
+    def _problem(self, request: Request, problem: BadOrder) -> Response:
+        token = self._login.form_token(request)
+        return self._templates.answer(
+            "problem.html", status_code=problem.status, form_token=token, message=problem.message
+        )

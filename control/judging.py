@@ -1,0 +1,44 @@
+"""What the console shows by the statistics. They take two seconds to import, so most processes never do."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from control.orders import BadOrder
+from control.settings import CanarySettings, ControlSettings
+from records.store import Store
+
+
+def report(settings: ControlSettings, canary: str, store: Store, form: str) -> str:
+    """One canary's report in this form."""
+    from report.reports import rendered, report_of
+
+    return rendered(report_of(settings.reports, canary, store, now=time.time()), form)
+
+
+def releases(store: Store) -> Sequence[Mapping[str, Any]]:
+    """Every release in short, newest first."""
+    from report.release.forms import line
+    from report.releases import all_releases
+
+    return [line(each) for each in all_releases(store)]
+
+
+def release(settings: ControlSettings, store: Store, which: str, form: str) -> str:
+    """One release as "json" or "html". Raises BadOrder (404)."""
+    from report.release.forms import html, to_json
+    from report.releases import NoSuchRelease, release_of
+
+    try:
+        found = release_of(settings.reports, store, which, now=time.time())
+    except NoSuchRelease as problem:
+        raise BadOrder(404, str(problem)) from problem
+    return html(found) if form == "html" else json.dumps(to_json(found))
+
+
+def prospect(settings: CanarySettings, store: Store) -> str:
+    """The chance to ship in one line."""
+    from report.planner.prospects import line_of
+
+    return line_of(store, settings.canary, settings.judged)

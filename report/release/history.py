@@ -1,0 +1,96 @@
+"""Reads what the store holds of every release. Nothing of it comes from the config's present state."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from records.benchmarks import Benchmarks
+from records.decisions import Decision, Decisions
+from records.evaluations import Evaluations
+from records.releases import Release, ReleaseNote, Releases, Run
+from records.store import Audited, Store
+from report.archive import Evaluation, from_document
+from routing.plan import StateName
+
+_FINAL: tuple[StateName, ...] = ("rolled_back", "promoted")
+"""States that the end of a canary does not replace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHistory:
+    """One run: the entries of the audit log, oldest first, its newest evaluation and the last decision."""
+
+    run: Run
+    acts: Sequence[Audited]
+    evaluation: Evaluation | None
+    decision: Decision | None
+
+    @property
+    def closing(self) -> Audited | None:
+        """The act that rolled back, promoted or ended the run; None while it goes on."""
+        return next(
+            (
+                act
+                for state in (*_FINAL, "ended")
+                for act in reversed(self.acts)
+                if self.state == state == act.after.state
+                and (act.before is None or act.before.state != state)
+            ),
+            None,
+        )
+
+    @property
+    def state(self) -> StateName:
+        """The run's state. What was rolled back or promoted stays so when the canary ends."""
+        found: StateName = "running"
+        for act in self.acts:
+            if act.after.state != "ended" or found not in _FINAL:
+                found = act.after.state
+        return found
+
+    @property
+    def minutes(self) -> float:
+        """The minutes that people gave with their orders and decisions."""
+        return sum(act.act.minutes or 0.0 for act in self.acts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseHistory:
+    """One release: its runs in the order of their start, people's notes, and its newest benchmark, with the
+    time of the first one (UTC seconds)."""
+
+    release: Release
+    runs: Sequence[RunHistory]
+    notes: Sequence[ReleaseNote]
+    benchmark: Mapping[str, Any] | None
+    benchmarked_at: float | None
+
+    @property
+    def newest_runs(self) -> Sequence[RunHistory]:
+        """The newest run of each canary."""
+        return list({history.run.canary: history for history in self.runs}.values())
+
+
+def histories(store: Store, releases: Sequence[Release] | None = None) -> list[ReleaseHistory]:
+    """The history of these releases, or of all, newest first. May raise StoreDown."""
+    known = Releases(store)
+    evaluations = {(each.canary, each.run): each for each in map(from_document, Evaluations(store).all())}
+    return [
+        ReleaseHistory(
+            release=release,
+            runs=[_run(store, run, evaluations.get((run.canary, run.run))) for run in known.runs(release.id)],
+            notes=known.notes(release.id),
+            benchmark=Benchmarks(store).latest(release.candidate, release.baseline),
+            benchmarked_at=Benchmarks(store).first_at(release.candidate, release.baseline),
+        )
+        for release in (known.all() if releases is None else releases)
+    ]
+
+
+def _run(store: Store, run: Run, evaluation: Evaluation | None) -> RunHistory:
+    return RunHistory(
+        run=run,
+        acts=[act for act in Releases(store).acts(run.canary) if act.after.run == run.run],
+        evaluation=evaluation,
+        decision=Decisions(store).latest(run.canary, run.run),
+    )

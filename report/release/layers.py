@@ -1,0 +1,118 @@
+"""The four layers of a release, each against the current model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from report.document import MetricLine, Report
+from report.judge import State
+from report.rubric import Bound, parse_bound
+from report.score import points
+from report.wording import amount, label, unit_of
+
+LayerName = Literal["synthetic", "real", "users", "business"]
+LAYERS: tuple[LayerName, ...] = get_args(LayerName)
+TITLES: dict[LayerName, str] = {
+    "synthetic": "Synthetic tasks",
+    "real": "Real-world tasks",
+    "users": "User experience",
+    "business": "Business",
+}
+
+BUSINESS = (
+    "revenue",
+    "conversion",
+    "churn",
+    "compliance_violation",
+    "cost_per_request",
+    "cost_total",
+    "tokens",
+)
+_WORST_FIRST: tuple[State, ...] = ("FAIL", "INCONCLUSIVE", "NODATA", "PASS", "IDEAL")
+_OF_VERDICT: dict[str | None, State] = {"ship": "PASS", "dont_ship": "FAIL", "extend": "INCONCLUSIVE"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerStanding:
+    """One layer. `score` is from 0 to 100: the examples that the candidate got right, or the weighted score
+    of the rubric's rows; None without data. `current` and `candidate` are in words."""
+
+    state: State
+    score: float | None
+    current: str
+    candidate: str
+
+
+_NOTHING = LayerStanding(state="NODATA", score=None, current="–", candidate="not measured")
+
+
+def layers_of(
+    benchmark: Mapping[str, Any] | None, reports: Sequence[Report]
+) -> Mapping[LayerName, LayerStanding]:
+    """The layers of a benchmark's document, and of the reports of one or more canaries."""
+    measured = {layer["layer"]: _benchmarked(layer) for layer in (benchmark or {}).get("layers", ())}
+    lines = [line for report in reports for line in report.metrics]
+    return {
+        "synthetic": measured.get("synthetic", _NOTHING),
+        "real": measured.get("real", _NOTHING),
+        "users": _rows([line for line in lines if line.metric not in BUSINESS]),
+        "business": _rows([line for line in lines if line.metric in BUSINESS]),
+    }
+
+
+def _benchmarked(layer: Mapping[str, Any]) -> LayerStanding:
+    side = layer["candidate"]
+    if side is None or side["completion"] is None:
+        return _NOTHING
+    return LayerStanding(
+        state=_OF_VERDICT.get(layer["verdict"], "NODATA"),
+        score=100 * side["completion"],
+        current=_right(layer["baseline"]),
+        candidate=f"{_right(side)} of {layer['examples']:,} examples",
+    )
+
+
+def _right(side: Mapping[str, Any]) -> str:
+    if side["completion"] is None:
+        return "–"
+    low, high = side["interval"]
+    return f"{100 * side['completion']:.1f} % right ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _rows(lines: Sequence[MetricLine]) -> LayerStanding:
+    if not lines:
+        return _NOTHING
+    states = {line.state for line in lines}
+    return LayerStanding(
+        state=next(state for state in _WORST_FIRST if state in states),
+        score=_score(lines),
+        current=", ".join(f"{label(line.metric)} {_value(line, line.baseline)}" for line in lines),
+        candidate=", ".join(f"{label(line.metric)} {_value(line, line.candidate)}" for line in lines),
+    )
+
+
+def _value(line: MetricLine, value: float | None) -> str:
+    return "unknown" if value is None else amount(value, unit_of(line.metric, line.acceptable))
+
+
+def _score(lines: Sequence[MetricLine]) -> float | None:
+    known = [(line.weight, found) for line in lines if (found := _points(line)) is not None]
+    whole = sum(weight for weight, _ in known)
+    return sum(weight * found for weight, found in known) / whole if whole else None
+
+
+def _points(line: MetricLine) -> float | None:
+    """The row's points by its estimates, as in `report.score`."""
+    if line.candidate is None or line.baseline is None or line.state == "NODATA":
+        return None
+    acceptable, ideal = (_margin(parse_bound(text), line) for text in (line.acceptable, line.ideal))
+    distance = acceptable - ideal
+    if distance <= 0:
+        return points(1.0 if acceptable >= 0 else -1.0)
+    return points(acceptable / distance)
+
+
+def _margin(bound: Bound, line: MetricLine) -> float:
+    assert line.candidate is not None  # noqa: S101
+    over = line.candidate - bound.at(line.baseline or 0.0)
+    return over if bound.higher_is_better else -over

@@ -1,0 +1,218 @@
+"""A release as sections of sentences and tables, which every form of the report shows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from report.document import MetricLine, Report
+from report.release.dossier import Dossier, RunStanding, words
+from report.release.layers import LAYERS, TITLES
+from report.render import prose
+from report.render.trade import in_short
+from report.wording import bound_words, count, label
+
+_HEADLINES = {
+    "ship_now": "Ship now",
+    "ship": "Ship",
+    "ship_with_caveats": "Ship with caveats",
+    "dont_ship": "Don’t ship",
+    "extend": "Extend: not enough evidence yet",
+    None: "No verdict yet",
+}
+_MOST_FAILURES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SectionTable:
+    """Rows of cells under a head; the first cell of a row may be a state's mark."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseSection:
+    """One part of the report: sentences, then a table."""
+
+    title: str
+    says: Sequence[str] = ()
+    table: SectionTable | None = None
+
+
+def headline(found: Dossier) -> str:
+    """Ship: openai/gpt-6 against openai/gpt-5."""
+    against = f" against {found.release.baseline}" if found.release.baseline else ""
+    return f"{_HEADLINES[found.verdict]}: {found.release.candidate}{against}"
+
+
+def sections(found: Dossier) -> list[ReleaseSection]:
+    """Every section that has something to say, the deciding ones first."""
+    parts = [
+        ReleaseSection(title="The four layers against the current model", table=_layers(found)),
+        ReleaseSection(title="Money", says=_money(found)),
+        ReleaseSection(title="Time", says=_clock(found)),
+        ReleaseSection(title="Canaries", table=_runs(found.runs)),
+        *(_criteria(run) for run in found.runs if run.report is not None and run.report.metrics),
+        *_benchmark(found.benchmark or {}),
+        ReleaseSection(title="Known issues", says=_issues((found.benchmark or {}).get("issues"))),
+        ReleaseSection(
+            title="Notes", says=[f"{day(note.at)}, {note.who}: {note.text}" for note in found.notes]
+        ),
+    ]
+    return [part for part in parts if part.says or (part.table is not None and part.table.rows)]
+
+
+def _layers(found: Dossier) -> SectionTable:
+    rows = [
+        [
+            *prose.STATES[layer.state],
+            TITLES[name],
+            "–" if layer.score is None else f"{layer.score:.0f}",
+            layer.current,
+            layer.candidate,
+        ]
+        for name in LAYERS
+        for layer in [found.layers[name]]
+    ]
+    return SectionTable(head=["", "", "layer", "of 100", "current model", "candidate"], rows=rows)
+
+
+def _money(found: Dossier) -> list[str]:
+    told = in_short(found.report) if found.report is not None else ""
+    return [told] if told else []
+
+
+def _clock(found: Dossier) -> list[str]:
+    clock = found.clock
+    stages = {
+        "noticed": clock.noticed,
+        "benchmarked": clock.benchmarked,
+        "first given to users": clock.started,
+        "decided": clock.decided,
+    }
+    reached = [f"{name} {_moment(at)}" for name, at in stages.items() if at is not None]
+    days = f"From the first to the decision: {clock.days:.1f} days." if clock.days is not None else ""
+    minutes = clock.minutes
+    people = f"People spent {minutes:.0f} minutes on it." if minutes else "No minutes of people were noted."
+    return [f"{', '.join(reached).capitalize()} (UTC).", *([days] if days else []), people]
+
+
+def _runs(runs: Sequence[RunStanding]) -> SectionTable:
+    rows = [
+        [
+            f"{run.canary}, run {run.run}",
+            day(run.started_at),
+            run.state.replace("_", " ") + (f" {day(run.ended_at)}" if run.ended_at is not None else ""),
+            ": ".join(part for part in (run.who, run.reason) if part) or "–",
+            words(run.verdict) if run.verdict is not None else "–",
+            words(run.decision) if run.decision is not None else "–",
+        ]
+        for run in runs
+    ]
+    return SectionTable(head=["canary", "started", "state", "by", "verdict", "decision"], rows=rows)
+
+
+def _criteria(run: RunStanding) -> ReleaseSection:
+    report = run.report
+    assert report is not None  # noqa: S101
+    return ReleaseSection(
+        title=f"What users say: {run.canary}, run {run.run}",
+        says=report.reasons,
+        table=SectionTable(
+            head=["", "", "criterion", "current model", "candidate", "acceptable", "ideal", "users"],
+            rows=[_criterion(line, report) for line in report.metrics],
+        ),
+    )
+
+
+def _criterion(line: MetricLine, report: Report) -> list[str]:
+    return [
+        *prose.mark(line, report),
+        f"{label(line.metric)}: {line.question}",
+        prose.value(line, line.baseline),
+        prose.value(line, line.candidate),
+        bound_words(line.acceptable),
+        bound_words(line.ideal),
+        f"{line.units:,}",
+    ]
+
+
+def _benchmark(document: Mapping[str, Any]) -> Iterator[ReleaseSection]:
+    if not document.get("layers"):
+        return
+    at, seconds = document["at"], sum(document["stages"].values())
+    yield ReleaseSection(
+        title="The benchmark",
+        says=[
+            *document["reasons"],
+            f"Made {at[:10]} by {document['owner']} in {seconds / 60:.0f} minutes, {document['via']}.",
+        ],
+        table=SectionTable(
+            head=["", "examples", "current right", "candidate right", "p", "new failures", "p95", "cost"],
+            rows=[_dataset(name, node) for layer in document["layers"] for name, node in _datasets(layer)],
+        ),
+    )
+    if rows := document.get("rubric"):
+        yield ReleaseSection(title="The rubric on examples", table=_rubric(rows))
+
+
+def _rubric(rows: Sequence[Mapping[str, Any]]) -> SectionTable:
+    states: dict[str, tuple[str, str]] = {str(state): names for state, names in prose.STATES.items()}
+    return SectionTable(
+        head=["", "", "criterion", "acceptable", ""],
+        rows=[
+            [*states[row["state"]], label(row["metric"]), bound_words(row["acceptable"]), row["says"]]
+            for row in rows
+        ],
+    )
+
+
+def _datasets(layer: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for dataset in layer["datasets"]:
+        yield dataset["dataset"], dataset
+        if len(dataset["categories"]) > 1:
+            for part in dataset["categories"]:
+                critical = ", critical" if part["critical"] else ""
+                yield f"– {part['category'] or '(no category)'}{critical}", part
+
+
+def _dataset(name: str, node: Mapping[str, Any]) -> list[str]:
+    ours, theirs = node["candidate"], node["baseline"]
+    failures = node["new_failures"]
+    more = f" and {len(failures) - _MOST_FAILURES} more" if len(failures) > _MOST_FAILURES else ""
+    return [
+        name,
+        f"{node['examples']:,}",
+        _share(theirs),
+        _share(ours),
+        "–" if node["mcnemar_p"] is None else f"{node['mcnemar_p']:.2g}",
+        f"{', '.join(failures[:_MOST_FAILURES])}{more}" if failures else "none",
+        _ratio(node.get("latency_ratio")),
+        _ratio(node.get("cost_ratio")),
+    ]
+
+
+def _share(side: Mapping[str, Any] | None) -> str:
+    return "–" if side is None or side["completion"] is None else f"{100 * side['completion']:.1f} %"
+
+
+def _ratio(found: Mapping[str, float] | None) -> str:
+    """1.20 times (1.1 to 1.3) the current model's."""
+    return "–" if found is None else f"{found['estimate']:.2f} × ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def _issues(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return []
+    told = [(found["still_there"], "still there"), (found["gone"], "gone"), (found["unknown"], "unknown")]
+    return [f"{count(number, 'known issue')} {what}." for number, what in told if number]
+
+
+def day(seconds: float) -> str:
+    """2026-11-26, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,67 @@
+"""Releases from the store: all of them in short, or one with the present report of what is under way."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from records.releases import Release, Releases
+from records.store import Store
+from report.judged_canary import ReportSettings
+from report.release.dossier import Dossier, dossier
+from report.release.history import ReleaseHistory, histories
+from report.reports import GATHERING, report_of
+
+
+class NoSuchRelease(LookupError):
+    """A model without a release; the message names those that have one."""
+
+
+def all_releases(store: Store, *, most: int | None = None) -> list[Dossier]:
+    """The newest releases, newest first, each by the last kept report of its runs. May raise StoreDown."""
+    found = Releases(store).all()
+    return [dossier(each) for each in histories(store, found[:most])]
+
+
+def release_of(settings: ReportSettings, store: Store, which: str, *, now: float) -> Dossier:
+    """The newest release of MODEL or PROVIDER/MODEL, or the one with this id.
+
+    Runs that are under way are judged as of `now`, UTC seconds. Raises NoSuchRelease and StoreDown.
+    """
+    found = Releases(store).of_model(which)
+    if not found:
+        known = ", ".join(dict.fromkeys(each.candidate for each in Releases(store).all()))
+        raise NoSuchRelease(f"there is no release of {which!r}; there are: {known or 'none'}")
+    (history,) = histories(store, found[:1])
+    return judged(settings, store, history, now=now)
+
+
+def measured(settings: ReportSettings, store: Store, document: Mapping[str, Any], *, now: float) -> Dossier:
+    """The release of a benchmark that was just made, stored or not. May raise StoreDown."""
+    models = document["candidate"], document["baseline"]
+    found = [each for each in Releases(store).all() if (each.candidate, each.baseline) == models]
+    if not found:
+        return of_benchmark(document, now=now)
+    (history,) = histories(store, found)
+    made_at = history.benchmarked_at or now
+    return judged(settings, store, replace(history, benchmark=document, benchmarked_at=made_at), now=now)
+
+
+def of_benchmark(document: Mapping[str, Any], *, now: float) -> Dossier:
+    """A release of which only a benchmark is known, which is not stored."""
+    release = Release(
+        id="(not stored)", candidate=document["candidate"], baseline=document["baseline"], made_at=now
+    )
+    history = ReleaseHistory(release=release, runs=(), notes=(), benchmark=document, benchmarked_at=now)
+    return dossier(history)
+
+
+def judged(settings: ReportSettings, store: Store, history: ReleaseHistory, *, now: float) -> Dossier:
+    """The release, with the reports of its open runs as of `now`."""
+    live = {
+        (each.run.canary, each.run.run): report_of(
+            settings, each.run.canary, store, now=now, run=each.run.run
+        )
+        for each in history.newest_runs
+        if each.state in GATHERING
+    }
+    return dossier(history, {key: report for key, report in live.items() if report.units.candidate})

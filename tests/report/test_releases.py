@@ -1,0 +1,189 @@
+"""A release in one place: what was rolled back stays so, the worst layer decides, and the clock is right."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from canary.config import Config, parse
+from control.rollouts import Rollouts
+from records.benchmarks import Benchmarks
+from records.decisions import Decision, Decisions
+from records.releases import ReleaseNote, Releases
+from records.store import Act, Store
+from report.archivist import SETTLE_S, Archivist
+from report.release.forms import FORMS, line, to_json
+from report.release.layers import LAYERS
+from report.releases import NoSuchRelease, all_releases, measured, of_benchmark, release_of
+from routing import transitions
+
+CONFIG = """\
+providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
+canaries:
+"""
+TRIAL = """\
+  - name: trial
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: old}
+    candidate: {provider: openai, model: new}
+    share: 5%
+    rubric: [{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "Any?"}]
+"""
+WITH, WITHOUT = (parse(text, "canary.yaml", {}) for text in (CONFIG + TRIAL, CONFIG + "  []"))
+START = 1_800_000_000.0
+DAY_S = 86400.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as opened:
+        yield opened
+
+
+def _started(store: Store) -> Rollouts:
+    rollouts = Rollouts(store, lambda plan: None)
+    rollouts.reconcile(WITH, START)
+    return rollouts
+
+
+def _rolled_back(rollouts: Rollouts, at: float, minutes: float | None = None) -> None:
+    act = Act(at=at, action="rollback", who="ann", reason="refunds", minutes=minutes)
+    rollouts.change("trial", act, lambda state: transitions.rollback(state, reason="refunds", now=at))
+    rollouts.settle()
+
+
+def _archived(store: Store, config: Config, now: float) -> None:
+    Archivist(store, lambda: config.control.reports).turn(now + SETTLE_S + 1)
+
+
+def _benchmark(verdict: str, *, right: int = 95) -> dict[str, Any]:
+    side = {"completion": right / 100, "interval": [right / 100 - 0.05, right / 100 + 0.03]}
+    nodes = {
+        "examples": 100,
+        "baseline": {"completion": 0.94, "interval": [0.88, 0.97]},
+        "candidate": side,
+        "mcnemar_p": None,
+        "new_failures": ["r-1"],
+        "latency_ratio": {"low": 0.9, "estimate": 1.0, "high": 1.1},
+        "cost_ratio": None,
+    }
+    dataset = {**nodes, "dataset": "basics", "categories": []}
+    return {
+        "at": "2027-01-15T08:00:00Z",
+        "owner": "ann",
+        "via": "direct",
+        "candidate": "openai/new",
+        "baseline": "openai/old",
+        "stages": {"basics": 60.0},
+        "verdict": verdict,
+        "reasons": [],
+        "issues": {"still_there": 1, "gone": 2, "unknown": 0},
+        "layers": [{**nodes, "layer": "synthetic", "verdict": verdict, "datasets": [dataset]}],
+    }
+
+
+def _add(store: Store, document: Mapping[str, Any], at: float) -> None:
+    Benchmarks(store).add(document, baseline="openai/old", candidate="openai/new", at=at)
+
+
+def test_what_was_rolled_back_reads_so_when_its_entry_has_left_the_config(store: Store) -> None:
+    rollouts = _started(store)
+    _rolled_back(rollouts, START + DAY_S)
+    _archived(store, WITH, START + DAY_S)
+    rollouts.reconcile(WITHOUT, START + 9 * DAY_S)
+    _archived(store, WITHOUT, START + 9 * DAY_S)
+    found = release_of(WITHOUT.control.reports, store, "new", now=START + 30 * DAY_S)
+    assert (found.state, found.verdict) == ("rolled_back", "dont_ship")
+    (run,) = found.runs
+    assert (run.state, run.who, run.reason, run.ended_at) == ("rolled_back", "ann", "refunds", START + DAY_S)
+    assert run.report is not None
+    assert run.report.verdict == "dont_ship"
+    (listed,) = all_releases(store)
+    assert (listed.state, listed.verdict) == ("rolled_back", "dont_ship")
+
+
+def test_the_clock_runs_from_the_first_stage_to_the_decision_and_counts_peoples_minutes(store: Store) -> None:
+    Releases(store).notice("openai/new", at=START - 2 * DAY_S)
+    _add(store, _benchmark("ship"), START - DAY_S)
+    rollouts = _started(store)
+    state = store.states()["trial"].state
+    decision = Decision(
+        at=START + 3 * DAY_S, canary="trial", run=1, decision="ship", who="ann", reason="good"
+    )
+    Decisions(store).record(decision, state, minutes=15.0)
+    act = Act(at=START + 4 * DAY_S, action="promote", who="ann", reason="good", minutes=5.0)
+    rollouts.change("trial", act, lambda s: transitions.promote(s, reason="good", now=act.at))
+    (release,) = Releases(store).all()
+    Releases(store).note(ReleaseNote(at=START, release=release.id, who="bob", text="read 40", minutes=20.0))
+    told = line(release_of(WITH.control.reports, store, "openai/new", now=START + 5 * DAY_S))
+    assert told["stages"] == {
+        "noticed": "2027-01-13T08:00:00.000Z",
+        "benchmarked": "2027-01-14T08:00:00.000Z",
+        "started": "2027-01-15T08:00:00.000Z",
+        "decided": "2027-01-18T08:00:00.000Z",
+    }
+    assert (told["days"], told["minutes"], told["state"], told["decision"]) == (5.0, 40.0, "promoted", "ship")
+
+
+def test_the_worst_of_the_layers_decides_and_the_disagreement_is_told(store: Store) -> None:
+    rollouts = _started(store)
+    _add(store, _benchmark("ship"), START)
+    _rolled_back(rollouts, START + DAY_S)
+    _archived(store, WITH, START + DAY_S)
+    found = release_of(WITH.control.reports, store, "new", now=START + 2 * DAY_S)
+    assert found.verdict == "dont_ship"
+    assert found.reasons[0] == (
+        "The layers disagree: the benchmark says ship and canary trial says don’t ship. "
+        "The worst of them decides."
+    )
+    assert set(found.layers) == set(LAYERS)
+    assert (found.layers["synthetic"].state, found.layers["synthetic"].score) == ("PASS", 95.0)
+    assert found.layers["real"].state == "NODATA"
+
+
+def test_a_benchmark_alone_says_that_no_user_has_tried_the_model(store: Store) -> None:
+    found = of_benchmark(_benchmark("ship"), now=START)
+    assert found.verdict == "ship"
+    assert found.reasons == ("No user has tried it: only examples speak for it.",)
+    assert found.state == "benchmarked"
+    stored = measured(WITH.control.reports, store, _benchmark("dont_ship"), now=START)
+    assert (stored.verdict, stored.release.id) == ("dont_ship", "(not stored)")
+
+
+def test_a_run_under_way_without_users_is_no_verdict(store: Store) -> None:
+    _started(store)
+    _add(store, _benchmark("ship"), START)
+    assert release_of(WITH.control.reports, store, "new", now=START + 60).verdict is None
+    _add(store, _benchmark("dont_ship"), START + 1)
+    assert release_of(WITH.control.reports, store, "new", now=START + 60).verdict == "dont_ship"
+
+
+def test_another_baselines_benchmark_is_another_release(store: Store) -> None:
+    _add(store, _benchmark("ship", right=90), START)
+    Benchmarks(store).add(_benchmark("ship"), baseline="openai/older", candidate="openai/new", at=START + 1)
+    newer, older = all_releases(store)
+    assert (newer.release.baseline, older.release.baseline) == ("openai/older", "openai/old")
+    assert older.layers["synthetic"].score == 90.0
+    with pytest.raises(NoSuchRelease, match="there are: openai/new"):
+        release_of(WITH.control.reports, store, "newest", now=START)
+
+
+def test_every_form_tells_the_same_and_escapes_what_others_wrote(store: Store) -> None:
+    rollouts = _started(store)
+    document = _benchmark("extend")
+    document["reasons"] = ["<b>basics</b> | has too few examples"]
+    _add(store, document, START)
+    _rolled_back(rollouts, START + DAY_S)
+    found = release_of(WITH.control.reports, store, "new", now=START + 2 * DAY_S)
+    told = {name: render(found) for name, render in FORMS.items()}
+    for text in told.values():
+        assert "Don’t ship: openai/new against openai/old" in text
+        assert "refunds" in text
+        assert "1 known issue still there" in text
+    assert "&lt;b&gt;basics" in told["html"]
+    assert "<b>" not in told["html"]
+    assert "\\<b\\>basics\\</b\\> &#124; has" in told["markdown"]
+    assert json.loads(json.dumps(to_json(found)))["runs"][0]["state"] == "rolled_back"
