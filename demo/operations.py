@@ -1,13 +1,14 @@
 """Routes a request to its operation and makes the whole answer. Sends nothing."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
 from demo import anthropic_messages, gemini_generate, gemini_interactions, openai_others
 from demo.anthropic_messages import MESSAGES
+from demo.batches import ROOTS, LocalBatches, Serve
 from demo.behaviour import Behaviour
 from demo.connection import Request
 from demo.gemini_generate import GENERATE
@@ -37,13 +38,17 @@ GEMINI = re.compile(r"^/v1(?:beta|alpha)?/models/([^/:]+):(\w+)$")
 
 
 class Operations:
-    """Answers requests. Stores the last `keep` files, responses and interactions that requests may name."""
+    """Answers requests. Stores the last `keep` files, responses and interactions that requests may name.
 
-    def __init__(self, *, keep: int = 1000) -> None:
+    `serve` answers the questions of batches, which take `wait_s` of their model.
+    """
+
+    def __init__(self, serve: Serve, wait_s: Callable[[str], float], *, keep: int = 1000) -> None:
         self._keep = keep
         self._files: dict[str, File] = {}
         self._responses: dict[str, tuple[str, bytes]] = {}
         self._interactions: dict[str, tuple[str, bytes]] = {}
+        self._batches = LocalBatches(self._files, serve, wait_s)
 
     def answer(
         self, request: Request, behaviour: Behaviour, draws: Random, created: int, models: Sequence[str]
@@ -60,6 +65,8 @@ class Operations:
         wire = wire_of(request)
         if wire and request.method == "POST":
             return self._generate(wire, request, behaviour, draws, created)
+        if request.path.startswith(ROOTS):
+            return self._batches.answer(request, draws, created)
         if request.path == "/v1/messages/count_tokens" and request.method == "POST":
             return LocalAnswer(
                 body=anthropic_messages.count_tokens(MESSAGES.read(request, parse(request.body)))

@@ -58,7 +58,7 @@ class LocalProvider:
         self._seed = seed
         self._address = (host, port)
         self._clock = clock
-        self._operations = Operations()
+        self._operations = Operations(self._batched, self._batch_s)
         self._seen: dict[int, int] = {}
         self._lines: set[LocalConnection] = set()
         self._open = 0
@@ -162,6 +162,17 @@ class LocalProvider:
                 status=refused.status, headers=headers, body=dialect.error(refused, request_id)
             )
         return replace(answer, headers=headers)
+
+    def _batched(self, request: Request) -> LocalAnswer | None:
+        """The answer to one question of a batch; None from a model that hangs."""
+        model = model_of(request)
+        behaviour = self._behaviours.get(model, self._other)
+        draws = chance(self._seed, model, request.body, self._nth(request))
+        meets = conduct(behaviour or CALM, draws)
+        return None if meets.fault == "hang" else self._prepare(request, behaviour, meets, draws)
+
+    def _batch_s(self, model: str) -> float:
+        return self._behaviours.get(model, self._other or CALM).batch_s
 
     def _admit(self, request: Request, behaviour: Behaviour | None) -> None:
         key = dialect_of(request).key(request)
