@@ -66,6 +66,31 @@ class Target:
     request: RequestChanges = NO_CHANGES
     address: Callable[[str, bytes], tuple[str, bytes]] = as_it_is
 
+    def asks(
+        self, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any] = {}
+    ) -> tuple[str, bytes]:
+        """Path and body of one question."""
+        path, request = self.wire.asks(self.model, messages, parameters)
+        body = msgspec.json.encode(request)
+        return self.address(path, adapted(body, self.request) or body)
+
+    def answer(self, status: int, body: bytes, latency_s: float | None = None) -> Answer:
+        """What came to one question: the text, or a failure with the provider's words."""
+        if not 200 <= status < 300:
+            words = quoted(body, self.headers.values())
+            return Answer(failure=_refused(status), status=status, said=words, latency_s=latency_s)
+        read = self.read(body)
+        usage = read.usage
+        return Answer(
+            text=None if read.failure else read.text,
+            failure=read.failure,
+            status=status,
+            latency_s=latency_s,
+            cost_usd=None if usage is None else self.cost(usage),
+            input_tokens=None if usage is None else usage.input_tokens,
+            output_tokens=None if usage is None else usage.output_tokens,
+        )
+
 
 class Asker:
     """Asks one target, as an app in production would: its request has what the example and the arm say."""
@@ -78,7 +103,7 @@ class Asker:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.target = target
-        self._client = client
+        self.client = client
         self._sleep = sleep
 
     async def ask(self, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any] = {}) -> Answer:
@@ -97,14 +122,12 @@ class Asker:
     ) -> tuple[Answer, float | None]:
         """(the answer, the seconds to wait from Retry-After)."""
         target = self.target
-        path, request = target.wire.asks(target.model, messages, parameters)
-        body = msgspec.json.encode(request)
-        path, body = target.address(path, adapted(body, target.request) or body)
+        path, body = target.asks(messages, parameters)
         headers = {**target.headers, "content-type": "application/json"}
         began = time.perf_counter()
         try:
             async with asyncio.timeout(target.timeout_s):
-                response = await self._client.post(
+                response = await self.client.post(
                     target.url + path,
                     content=body,
                     headers=headers,
@@ -115,31 +138,18 @@ class Asker:
         return self._answer(response, time.perf_counter() - began), _wait_s(response)
 
     def _answer(self, response: httpx2.Response, latency_s: float) -> Answer:
-        target = self.target
-        status = response.status_code
-        if not response.is_success:
-            words = _words(response, target.headers.values())
-            return Answer(failure=_refused(status), status=status, said=words, latency_s=latency_s)
-        if target.arm is not None and response.headers.get("x-canary-arm") != target.arm:
+        target, status = self.target, response.status_code
+        other = target.arm is not None and response.headers.get("x-canary-arm") != target.arm
+        if response.is_success and other:
             return Answer(failure="not_pinned", status=status, said="another arm of the canary answered")
-        read = target.read(response.content)
-        usage = read.usage
-        return Answer(
-            text=None if read.failure else read.text,
-            failure=read.failure,
-            status=status,
-            latency_s=latency_s,
-            cost_usd=None if usage is None else target.cost(usage),
-            input_tokens=None if usage is None else usage.input_tokens,
-            output_tokens=None if usage is None else usage.output_tokens,
-        )
+        return target.answer(status, response.content, latency_s)
 
 
-def _words(response: httpx2.Response, keys: Iterable[str]) -> str:
-    """The provider's code and message; the beginning of a body in no known form."""
-    told = said(response.content, [key.removeprefix("Bearer ") for key in keys])
+def quoted(body: bytes, keys: Iterable[str]) -> str:
+    """The provider's code and message, without the keys; the beginning of a body in no known form."""
+    told = said(body, [key.removeprefix("Bearer ") for key in keys])
     if told is None:
-        return response.text[:_QUOTED]
+        return body.decode("utf-8", "replace")[:_QUOTED]
     return ": ".join(part for part in (told.code or told.type, told.message) if part)
 
 

@@ -8,13 +8,15 @@ from functools import partial
 from pathlib import Path
 
 from bench.asking import Asker, Target
+from bench.batch_wires import batch_wire
+from bench.batches import Batches
 from bench.comparison import Comparison, compared, measured
 from bench.dataset import Dataset, parse
 from bench.errors import BadDataset, NoAnswers, NoJudge
 from bench.example import fingerprint
 from bench.models import NamedModel, Pair, named
 from bench.runner import Ask, run
-from bench.saved_answers import SavedAnswers
+from bench.saved_answers import AnswerStore, SavedAnswers
 from bench.settings import BenchSettings
 from bench.source import DatasetSource
 from bench.targets import ProxyRoute, client_for, direct, pinned
@@ -25,7 +27,11 @@ from routing.canary import ArmName
 
 @dataclass(slots=True, kw_only=True)
 class Bench:
-    """The parts of a benchmark run. `stages` gets the seconds that each dataset took."""
+    """The parts of a benchmark run. `stages` gets the seconds that each dataset took, and the batches.
+
+    `by_batch`: the models are asked by batch, and only the judge one by one. `tell` gets lines for the person
+    who waits for a batch.
+    """
 
     settings: BenchSettings
     pair: Pair
@@ -33,12 +39,15 @@ class Bench:
     environment: Mapping[str, str]
     at_once: int
     progress: Callable[[str, int, int], None]
+    by_batch: bool = False
+    tell: Callable[[str], None] = print
     stages: dict[str, float] = field(default_factory=dict)
 
     async def run(self, datasets: Sequence[tuple[DatasetSource, Dataset]], saved: SavedAnswers) -> Comparison:
         """Ask both models every example, dataset by dataset. Raises BenchError, NoKey; what is missing is
         found before the first request."""
         prices = Prices(self.settings.prices, self.settings.price_as)
+        wires = [batch_wire(each.provider, each.model) for each, _ in self._models()] if self.by_batch else []
         judges = [_judge(self.settings, source, dataset) for source, dataset in datasets]
         async with AsyncExitStack() as clients:
 
@@ -50,13 +59,20 @@ class Bench:
             marking = [
                 None if judge is None else await asker(judge, self._direct(judge, prices)) for judge in judges
             ]
+            answers: AnswerStore = saved
+            if wires:
+                began = time.perf_counter()
+                batches = Batches(saved=saved, progress=self.progress, tell=self.tell)
+                examples = [example for _, dataset in datasets for example in dataset.scored]
+                answers = await batches.ask(list(zip(askers, wires, strict=True)), examples)
+                self.stages["batch"] = time.perf_counter() - began
             measurements = []
             for (source, dataset), judge in zip(datasets, marking, strict=True):
                 began = time.perf_counter()
                 results = await run(
                     [Ask(asker=each, judge=judge) for each in askers],
                     dataset.scored,
-                    saved=saved,
+                    saved=answers,
                     at_once=self.at_once,
                     progress=partial(self.progress, source.name),
                 )

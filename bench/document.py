@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bench.batches import PRICE_FACTOR
 from bench.comparison import Comparison, DatasetPart, DatasetResult
 from bench.figures import Figures, Side
 from bench.findings import verdict
@@ -32,8 +33,8 @@ COLUMNS: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """The models, the time (RFC 3339), who ran it, how the models were reached (`direct` or `proxy`), the
-    seconds that each stage took, and the models without a known price."""
+    """The models, the time (RFC 3339), who ran it, how the models were reached (`direct`, `proxy` or
+    `batch`), the seconds that each stage took, and the models without a known price."""
 
     baseline: str
     candidate: str | None
@@ -48,6 +49,7 @@ def to_document(found: Comparison, about: Circumstances) -> dict[str, Any]:
     """The benchmark as JSON types; unknown values are null."""
     return {
         **asdict(about),
+        "price_factor": PRICE_FACTOR if about.via == "batch" else 1.0,
         "stages": {name: round(seconds, 3) for name, seconds in about.stages.items()},
         "verdict": found.verdict,
         "reasons": list(found.reasons),

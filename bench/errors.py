@@ -2,6 +2,7 @@
 
 BenchError
 ├── BadDataset    a dataset has bad lines (`problems`)
+├── NoBatch       a provider takes no batch, or refused this one (`status`, `passing`)
 ├── NoJudge       an example needs a judge, and none is configured
 ├── NoAnswers     a model answered no example, or the judge marked none
 └── UnknownModel  a model's name is ambiguous (`bench.models`)
@@ -30,6 +31,16 @@ class BadDataset(BenchError):
         place = f"{file}:" if file else "line "
         super().__init__("\n".join(f"{place}{problem.line}: {problem.message}" for problem in problems))
         self.problems = tuple(problems)
+
+
+class NoBatch(BenchError):
+    """A provider takes no batch, or refused a request about one with this HTTP status (None: no answer came).
+    `passing`: the same request may succeed later."""
+
+    def __init__(self, message: str, *, status: int | None = None, passing: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.passing = passing
 
 
 class NoJudge(BenchError):

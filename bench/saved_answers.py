@@ -2,14 +2,19 @@
 
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from bench.answer import Answer
 
+Row = TypeVar("Row")
+
 FRESH_S = 86400.0
 """Older answers are asked again, because the model may have changed."""
+
+BATCH_FRESH_S = 2 * FRESH_S
+"""A batch may itself take a day."""
 
 
 class SavedAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +23,14 @@ class SavedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     question: str
     answer: Answer
+    at: float
+
+
+class SavedBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """Another form of line: a batch that the model's provider has taken, by the provider's id."""
+
+    model: str
+    batch: str
     at: float
 
 
@@ -39,14 +52,18 @@ class NoSavedAnswers:
 
 
 class SavedAnswers:
-    """The answers in one file, by model and question. Failures are not saved, so they are tried again."""
+    """The answers in one file, by model and question, and the batches that were sent.
+
+    Failures are not saved, so they are tried again.
+    """
 
     def __init__(self, path: Path, *, now: float) -> None:
         self._path = path
         self._known: dict[tuple[str, str], Answer] = {}
-        for row in _rows(path):
+        for row in _rows(path, SavedAnswer):
             if now - row.at < FRESH_S:
                 self._known[row.model, row.question] = row.answer
+        self._batches = [row for row in _rows(path, SavedBatch) if now - row.at < BATCH_FRESH_S]
         self.found = len(self._known)
 
     def get(self, model: str, question: str) -> Answer | None:
@@ -58,7 +75,17 @@ class SavedAnswers:
         """Save an answer. It is in the file when this returns."""
         if answer.text is None:
             return
-        row = SavedAnswer(model=model, question=question, answer=answer, at=time.time())
+        self._append(SavedAnswer(model=model, question=question, answer=answer, at=time.time()))
+
+    def batches(self, model: str) -> list[str]:
+        """The ids of the batches that an interrupted run sent to this model, in order."""
+        return [row.batch for row in self._batches if row.model == model]
+
+    def put_batch(self, model: str, batch: str) -> None:
+        """Save the id of a batch. It is in the file when this returns."""
+        self._append(SavedBatch(model=model, batch=batch, at=time.time()))
+
+    def _append(self, row: SavedAnswer | SavedBatch) -> None:
         with self._path.open("ab") as file:
             file.write(msgspec.json.encode(row) + b"\n")
 
@@ -67,16 +94,16 @@ class SavedAnswers:
         self._path.unlink(missing_ok=True)
 
 
-def _rows(path: Path) -> list[SavedAnswer]:
-    """The readable rows. The last line may be incomplete."""
-    found = []
+def _rows(path: Path, form: type[Row]) -> list[Row]:
+    """The readable rows of one form. The last line may be incomplete."""
+    found: list[Row] = []
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
     for line in lines:
         try:
-            found.append(msgspec.json.decode(line, type=SavedAnswer))
+            found.append(msgspec.json.decode(line, type=form))
         except msgspec.DecodeError:
             continue
     return found

@@ -18,6 +18,9 @@ _HEADLINES = {
     None: "The current model only",
 }
 _LAYERS = {"synthetic": "Synthetic tasks", "real": "Real-world tasks"}
+_SPENT = {
+    "batch": "Cost, at half the list price as in a batch; latency and throughput are not measured in a batch"
+}
 _SIDES = ("baseline", "candidate")
 _MOST_IDS = 12
 
@@ -43,7 +46,7 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
     if (gap := document["gap"]) is not None:
         both = ", ".join(f"{side} {100 * gap[side]:+.1f}" for side in _SIDES if gap[side] is not None)
         yield Text(f"Real-world minus synthetic, in points: {both}")
-    yield Text("\nLatency (quantiles: inverted CDF) and cost")
+    yield Text(f"\n{_SPENT.get(document['via'], 'Latency (quantiles: inverted CDF) and cost')}")
     yield _spent(document)
     for each in document.get("unpriced", ()):
         yield Text(f"{each['says']}; {each['do']}")

@@ -59,6 +59,12 @@ def bench(
         int,
         typer.Option("--at-once", min=1, max=256, help="The number of concurrent requests."),
     ] = 4,
+    batch: Annotated[
+        bool,
+        typer.Option(
+            "--batch", help="Ask by the providers' batches: half the price, within a day, not timed."
+        ),
+    ] = False,
     failures: Annotated[
         Path | None, typer.Option("--failures", help="A CSV file to write the wrong answers to.")
     ] = None,
@@ -90,7 +96,9 @@ def bench(
     datasets = _datasets(read, config, dataset or [])
     if quick:
         datasets = [(source, part_of(each, QUICK)) for source, each in datasets]
-    document, found = measure(read, pair, datasets, data=data, at_once=at_once, progress=progress())
+    document, found = measure(
+        read, pair, datasets, data=data, at_once=at_once, progress=progress(), batch=batch
+    )
     began = time.perf_counter()
     document["issues"] = _issues(read, config, pair)
     if document["issues"] is not None:
@@ -119,6 +127,7 @@ def measure(
     data: Path,
     at_once: int,
     progress: Callable[[str, int, int], None],
+    batch: bool = False,
 ) -> "tuple[dict[str, Any], Comparison]":
     """Run the benchmark; returns its document and comparison. Exits 1 if it cannot run."""
     from bench.benchmark import Bench, saved_in, unpriced
@@ -130,7 +139,7 @@ def measure(
 
     now = time.time()
     try:
-        proxy = proxy_route(pair, data, os.environ)
+        proxy = None if batch else proxy_route(pair, data, os.environ)
         saved = saved_in(data, pair, proxy, now=now)
         if saved.found:
             say(f"{saved.found} answers were saved by an interrupted run; their latency does not count")
@@ -141,6 +150,8 @@ def measure(
             environment=os.environ,
             at_once=at_once,
             progress=progress,
+            by_batch=batch,
+            tell=say,
         )
         found = asyncio.run(bench.run(datasets, saved))
     except (BenchError, NoKey, BadSecret, OSError) as problem:
@@ -151,7 +162,7 @@ def measure(
         candidate=pair.candidate.name if pair.candidate is not None else None,
         at=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         owner=user(),
-        via="direct" if proxy is None else "proxy",
+        via="batch" if batch else "direct" if proxy is None else "proxy",
         stages=bench.stages,
         unpriced=unpriced(config.bench, pair),
     )
