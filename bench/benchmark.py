@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from bench.asking import Asker, Target
-from bench.batch_wires import batch_wire
+from bench.batch_wires import BatchWire, batch_wire
 from bench.batches import Batches
-from bench.comparison import Comparison, compared, measured
+from bench.comparison import Comparison, DatasetResult, Similarity, compared, measured
 from bench.dataset import Dataset, parse
+from bench.embeddings import Embedder, embedder_for, scored
 from bench.errors import BadDataset, NoAnswers, NoJudge
-from bench.example import fingerprint
+from bench.example import Example, fingerprint
 from bench.models import NamedModel, Pair, named
 from bench.runner import Ask, run
 from bench.saved_answers import AnswerStore, SavedAnswers
@@ -45,10 +46,11 @@ class Bench:
 
     async def run(self, datasets: Sequence[tuple[DatasetSource, Dataset]], saved: SavedAnswers) -> Comparison:
         """Ask both models every example, dataset by dataset. Raises BenchError, NoKey; what is missing is
-        found before the first request."""
+        found before the first question."""
         prices = Prices(self.settings.prices, self.settings.price_as)
         wires = [batch_wire(each.provider, each.model) for each, _ in self._models()] if self.by_batch else []
         judges = [_judge(self.settings, source, dataset) for source, dataset in datasets]
+        examples = [example for _, dataset in datasets for example in dataset.scored]
         async with AsyncExitStack() as clients:
 
             async def asker(model: NamedModel, target: Target) -> Asker:
@@ -59,29 +61,51 @@ class Bench:
             marking = [
                 None if judge is None else await asker(judge, self._direct(judge, prices)) for judge in judges
             ]
-            answers: AnswerStore = saved
-            if wires:
-                began = time.perf_counter()
-                batches = Batches(saved=saved, progress=self.progress, tell=self.tell)
-                examples = [example for _, dataset in datasets for example in dataset.scored]
-                answers = await batches.ask(list(zip(askers, wires, strict=True)), examples)
-                self.stages["batch"] = time.perf_counter() - began
-            measurements = []
-            for (source, dataset), judge in zip(datasets, marking, strict=True):
-                began = time.perf_counter()
-                results = await run(
-                    [Ask(asker=each, judge=judge) for each in askers],
-                    dataset.scored,
-                    saved=answers,
-                    at_once=self.at_once,
-                    progress=partial(self.progress, source.name),
-                )
-                self.stages[source.name] = time.perf_counter() - began
-                try:
-                    measurements.append(measured(source, dataset, results))
-                except NoAnswers as problem:
-                    raise NoAnswers(f"{source.name}: {problem}") from problem
-        return compared(measurements)
+            similar = await embedder_for(self.settings, examples, prices, self.environment, clients)
+            answers = await self._by_batch(askers, wires, examples, saved) if wires else saved
+            measurements = [
+                await self._measured(source, dataset, asks, answers, similar)
+                for (source, dataset), judge in zip(datasets, marking, strict=True)
+                for asks in [[Ask(asker=each, judge=judge) for each in askers]]
+            ]
+        return compared(measurements, _similarity(examples, similar))
+
+    async def _by_batch(
+        self,
+        askers: Sequence[Asker],
+        wires: Sequence[BatchWire],
+        examples: Sequence[Example],
+        saved: SavedAnswers,
+    ) -> AnswerStore:
+        began = time.perf_counter()
+        batches = Batches(saved=saved, progress=self.progress, tell=self.tell)
+        found = await batches.ask(list(zip(askers, wires, strict=True)), examples)
+        self.stages["batch"] = time.perf_counter() - began
+        return found
+
+    async def _measured(
+        self,
+        source: DatasetSource,
+        dataset: Dataset,
+        asks: Sequence[Ask],
+        saved: AnswerStore,
+        similar: Embedder | None,
+    ) -> DatasetResult:
+        began = time.perf_counter()
+        results = await run(
+            asks,
+            dataset.scored,
+            saved=saved,
+            at_once=self.at_once,
+            progress=partial(self.progress, source.name),
+        )
+        if similar is not None:
+            results = await scored(results, similar)
+        self.stages[source.name] = time.perf_counter() - began
+        try:
+            return measured(source, dataset, results)
+        except NoAnswers as problem:
+            raise NoAnswers(f"{source.name}: {problem}") from problem
 
     def _models(self) -> list[tuple[NamedModel, ArmName]]:
         candidate = self.pair.candidate
@@ -106,6 +130,12 @@ def unpriced(settings: BenchSettings, pair: Pair) -> tuple[UnpricedArm, ...]:
         if model is not None
         for each in unpriced_model(model.provider, model.model, prices, arm=arm)
     )
+
+
+def _similarity(examples: Sequence[Example], by: Embedder | None) -> Similarity | None:
+    if not any(example.task == "similar" for example in examples):
+        return None
+    return Similarity(by="words") if by is None else Similarity(by=by.name, cost_usd=by.cost_usd)
 
 
 def _judge(settings: BenchSettings, source: DatasetSource, dataset: Dataset) -> NamedModel | None:

@@ -67,12 +67,23 @@ class LayerLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Similarity:
+    """What scored the examples of the task `similar`: `words`, or an embedding model and what it cost (None:
+    unknown)."""
+
+    by: str
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All layers with the verdict, None if only the current model was measured."""
+    """All layers with the verdict, None if only the current model was measured. `similarity` is None without
+    examples of the task `similar`."""
 
     layers: tuple[LayerLine, ...]
     verdict: Verdict | None
     reasons: tuple[str, ...]
+    similarity: Similarity | None = None
 
 
 def measured(source: DatasetSource, dataset: Dataset, results: Sequence[Sequence[Result]]) -> DatasetResult:
@@ -102,7 +113,7 @@ def measured(source: DatasetSource, dataset: Dataset, results: Sequence[Sequence
     )
 
 
-def compared(datasets: Sequence[DatasetResult]) -> Comparison:
+def compared(datasets: Sequence[DatasetResult], similarity: Similarity | None = None) -> Comparison:
     """The layers, and the verdict over all datasets."""
     layers = tuple(
         LayerLine(
@@ -119,6 +130,7 @@ def compared(datasets: Sequence[DatasetResult]) -> Comparison:
         layers=layers,
         verdict=None if alone else verdict(findings),
         reasons=tuple(finding.says for finding in sorted(findings, key=lambda finding: finding.severity)),
+        similarity=similarity,
     )
 
 

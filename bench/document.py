@@ -55,6 +55,8 @@ def to_document(found: Comparison, about: Circumstances) -> dict[str, Any]:
         "reasons": list(found.reasons),
         "quantiles": "inverted_cdf",
         "gap": _gap(found),
+        "similar_by": None if found.similarity is None else found.similarity.by,
+        "embedding_cost_usd": None if found.similarity is None else found.similarity.cost_usd,
         "layers": [
             {
                 "layer": layer.layer,

@@ -3,6 +3,7 @@
 BenchError
 ├── BadDataset    a dataset has bad lines (`problems`)
 ├── NoBatch       a provider takes no batch, or refused this one (`status`, `passing`)
+├── NoEmbeddings  the embedding model gave none
 ├── NoJudge       an example needs a judge, and none is configured
 ├── NoAnswers     a model answered no example, or the judge marked none
 └── UnknownModel  a model's name is ambiguous (`bench.models`)
@@ -41,6 +42,10 @@ class NoBatch(BenchError):
         super().__init__(message)
         self.status = status
         self.passing = passing
+
+
+class NoEmbeddings(BenchError):
+    """The embedding model gave no embeddings; the message gives the provider's words."""
 
 
 class NoJudge(BenchError):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.asking import Asker
+from bench.embeddings import embedder_for, scored
 from bench.issues import Checked, Issue, checked
 from bench.models import NamedModel
 from bench.runner import Ask, run
@@ -44,8 +45,10 @@ async def recheck(
 
         ask = Ask(asker=await asker(model), judge=await asker(judge) if judge is not None else None)
         examples = [issue.example for issue in issues if judge is not None or issue.example.task != "judge"]
-        (results,) = await run([ask], examples, saved=NoSavedAnswers(), at_once=AT_ONCE)
-    return checked(issues, {result.example.hash: result for result in results})
+        similar = await embedder_for(settings, examples, prices, environment, clients)
+        results = await run([ask], examples, saved=NoSavedAnswers(), at_once=AT_ONCE)
+        (found,) = results if similar is None else await scored(results, similar)
+    return checked(issues, {result.example.hash: result for result in found})
 
 
 def document(model: str, found: Sequence[Checked]) -> dict[str, Any]:

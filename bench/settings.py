@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.source import DatasetSource
+from bench.source import DatasetSource, EmbeddingSource
 from proxy.provider import Provider
 from records.prices import Rates
 from routing.canary import Canary
@@ -12,10 +12,11 @@ from routing.canary import Canary
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchSettings:
     """Providers by name, canaries in the file's order, prices by model, models that cost what another does,
-    and datasets."""
+    datasets, and the model that scores `similar` (None: shared words do)."""
 
     providers: Mapping[str, Provider]
     canaries: Sequence[Canary]
     prices: Mapping[str, Rates] = field(default_factory=dict)
     price_as: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[DatasetSource] = ()
+    embeddings: EmbeddingSource | None = None

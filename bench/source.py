@@ -1,9 +1,17 @@
-"""The datasets as configured, without their contents."""
+"""The datasets as configured, without their contents, and the embedding model."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Layer = Literal["synthetic", "real"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingSource:
+    """The model whose embeddings score `similar`, at a provider entry."""
+
+    provider: str
+    model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,8 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
         yield Padding(Text(f"• {reason}"), (0, 0, 0, 2))
     yield Text("\nCorrect answers")
     yield _right(document)
+    if (similar := _similar(document)) is not None:
+        yield Text(similar)
     if (gap := document["gap"]) is not None:
         both = ", ".join(f"{side} {100 * gap[side]:+.1f}" for side in _SIDES if gap[side] is not None)
         yield Text(f"Real-world minus synthetic, in points: {both}")
@@ -69,6 +71,15 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
         yield Text(f"\nPast evaluations of {family['vendor']}: {_family(family)}")
     took = ", ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in document["stages"].items())
     yield Text(f"\n{document['at']}, {document['owner']}, {document['via']}; {took}")
+
+
+def _similar(document: Node) -> str | None:
+    """What scored the examples of the task `similar`; None without any."""
+    by, cost = document.get("similar_by"), document.get("embedding_cost_usd")
+    if by is None or by == "words":
+        return by and "Similar answers are those with similar words; no embeddings are configured"
+    price = "at an unknown cost" if cost is None else f"for {_usd(cost)}"
+    return f"Similar answers are those with similar embeddings, by {by} {price}"
 
 
 def _canary(found: Node | None) -> Table:

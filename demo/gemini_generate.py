@@ -10,6 +10,7 @@ from demo.account_state import refuse_others_thoughts, sealed
 from demo.answer_fault import is_json
 from demo.connection import Headers, Request
 from demo.openai_dialect import bearer
+from demo.openai_others import vector
 from demo.reply import LocalReply, Prompt, Tool, count
 from demo.wire import Event, LocalWire, RequestRefused, compact, pretty
 
@@ -96,6 +97,17 @@ def count_tokens(prompt: Prompt) -> bytes:
     read_tokens = count(prompt.text) + 85 * prompt.images
     details = [{"modality": "TEXT", "tokenCount": read_tokens}]
     return pretty({"totalTokens": read_tokens, "promptTokensDetails": details})
+
+
+def embeddings(body: Mapping[str, Any], means: Mapping[str, str]) -> bytes:
+    """The answer of `:batchEmbedContents`: one embedding for each request."""
+    texts = ["".join(part["text"] for part in each["content"]["parts"]) for each in body["requests"]]
+    return pretty(
+        {
+            "embeddings": [{"values": vector(means.get(text, text), None)} for text in texts],
+            "usageMetadata": {"promptTokenCount": sum(map(count, texts))},
+        }
+    )
 
 
 def document(prompt: Prompt, reply: LocalReply, _: int) -> bytes:

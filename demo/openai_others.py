@@ -13,8 +13,9 @@ from demo.wire import RequestRefused, pretty
 DIMENSIONS = 64
 
 
-def embeddings(body: Mapping[str, Any]) -> bytes:
-    """Unit vectors that depend only on the text, so equal texts have equal embeddings."""
+def embeddings(body: Mapping[str, Any], means: Mapping[str, str]) -> bytes:
+    """Unit vectors that depend only on the text, or on the text that it `means`, so that texts of one meaning
+    have equal embeddings."""
     given = body.get("input")
     if not given:
         raise RequestRefused(
@@ -26,7 +27,11 @@ def embeddings(body: Mapping[str, Any]) -> bytes:
         {
             "object": "list",
             "data": [
-                {"object": "embedding", "index": place, "embedding": _vector(text, body.get("dimensions"))}
+                {
+                    "object": "embedding",
+                    "index": place,
+                    "embedding": vector(means.get(text, text), body.get("dimensions")),
+                }
                 for place, text in enumerate(texts)
             ],
             "model": body.get("model"),
@@ -35,7 +40,8 @@ def embeddings(body: Mapping[str, Any]) -> bytes:
     )
 
 
-def _vector(text: str, dimensions: int | None) -> list[float]:
+def vector(text: str, dimensions: int | None) -> list[float]:
+    """The embedding of a text."""
     draws = Random(text)  # noqa: S311 - the same text must give the same vector
     raw = [draws.gauss(0.0, 1.0) for _ in range(dimensions or DIMENSIONS)]
     length = math.sqrt(sum(value * value for value in raw))

@@ -73,6 +73,10 @@ class Operations:
             )
         if (gemini := GEMINI.match(request.path)) and gemini[2] == "countTokens":
             return LocalAnswer(body=gemini_generate.count_tokens(GENERATE.read(request, parse(request.body))))
+        if gemini and gemini[2] == "batchEmbedContents":
+            return LocalAnswer(body=gemini_generate.embeddings(parse(request.body), behaviour.means))
+        if request.path == "/v1/embeddings" and request.method == "POST":
+            return LocalAnswer(body=openai_others.embeddings(parse(request.body), behaviour.means))
         return LocalAnswer(body=self._other(request, draws, created, models))
 
     def _generate(
@@ -105,8 +109,6 @@ class Operations:
 
     def _other(self, request: Request, draws: Random, created: int, models: Sequence[str]) -> bytes:
         match request.method, request.path.strip("/").split("/"):
-            case "POST", ["v1", "embeddings"]:
-                return openai_others.embeddings(parse(request.body))
             case "GET", ["v1", "models"]:
                 return openai_others.models(models)
             case "GET", ["v1beta", "models"]:

@@ -33,10 +33,10 @@ THRESHOLDS: Mapping[Task, float] = {
 """The score from which an answer is right, unless its example sets one."""
 
 
-def is_right(example: Example, score: float) -> bool:
-    """True if a score reaches the threshold, within rounding."""
-    threshold = THRESHOLDS[example.task] if example.threshold is None else example.threshold
-    return score >= threshold - 1e-9
+def is_right(example: Example, score: float, threshold: float | None = None) -> bool:
+    """True if a score reaches the example's threshold, else this one or its task's, within rounding."""
+    usual = THRESHOLDS[example.task] if threshold is None else threshold
+    return score >= (usual if example.threshold is None else example.threshold) - 1e-9
 
 
 __all__ = ["SCORERS", "THRESHOLDS", "Scorer", "is_right"]

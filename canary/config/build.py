@@ -12,7 +12,7 @@ from dataclasses import replace
 from pydantic import JsonValue
 
 from alerts.receiver import PAGERDUTY_URL, Receiver
-from bench.source import DatasetSource
+from bench.source import DatasetSource, EmbeddingSource
 from canary.config import guardrails
 from canary.config.config import Config
 from canary.config.sections import (
@@ -65,6 +65,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         prices={model: Rates(**dict(section)) for model, section in file.prices.items()},
         price_as=file.price_as,
         datasets=tuple(DatasetSource(name=name, **dict(section)) for name, section in file.datasets.items()),
+        embeddings=None if file.embeddings is None else EmbeddingSource(**dict(file.embeddings)),
         store=file.store,
         shared=file.shared,
         notify=tuple(_receiver(section) for section in file.notify),

@@ -39,6 +39,7 @@ def check(file: FileSection, found: Salvage) -> None:
                 ("tags", index), f'"{name}" is not a valid tag name; use letters, digits, . _ and -'
             )
     _check_datasets(file, found)
+    _check_embeddings(file, found)
     _check_price_as(file, found)
     _check_prices(file, found)
     _check_notify(file, found)
@@ -144,6 +145,22 @@ def _check_datasets(file: FileSection, found: Salvage) -> None:
             found.complain(("datasets", name, "judge"), f"{message}{_or(provider, found)}")
 
 
+def _check_embeddings(file: FileSection, found: Salvage) -> None:
+    section = file.embeddings
+    if section is None:
+        return
+    path = ("embeddings", "provider")
+    entry = file.providers.get(section.provider)
+    if section.provider not in found.names("providers"):
+        found.complain(path, f"is not in `providers`{_or(section.provider, found)}")
+    elif entry is not None and (entry.kind != "plain" or entry.api not in ("openai", "gemini")):
+        what = f"api: {entry.api}" if entry.kind == "plain" else f"kind: {entry.kind}"
+        found.complain(
+            path,
+            f"canary asks OpenAI's and Gemini's own APIs for embeddings, not `{what}`; name such an entry",
+        )
+
+
 def _or(provider: str, found: Salvage) -> str:
     return suggestion(provider, list(found.names("providers")))
 
@@ -164,8 +181,9 @@ def _check_prices(file: FileSection, found: Salvage) -> None:
     arms = {arm.model for canary in file.canaries for arm in (canary.baseline, canary.candidate)}
     matched = {model for canary in file.canaries for model in canary.match.models}
     judges = {(section.judge or "").partition("/")[2] for section in file.datasets.values()}
+    embedding = {file.embeddings.model} if file.embeddings is not None else set()
     for model in file.prices:
-        if arms and model not in {*arms, *matched, *judges, *file.price_as.values()}:
+        if arms and model not in {*arms, *matched, *judges, *embedding, *file.price_as.values()}:
             meant = nearest(model, arms - file.prices.keys())
             near = f'; did you mean "{meant}"?' if meant is not None else ""
             found.warn(("prices", model), f'no arm has the model "{model}"{near}')

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from alerts.receiver import Receiver
 from bench.settings import BenchSettings
-from bench.source import DatasetSource
+from bench.source import DatasetSource, EmbeddingSource
 from canary.config.server import ServerSettings
 from control.settings import CanarySettings, ControlSettings
 from proxy.provider import Provider, Timeout
@@ -35,6 +35,7 @@ class Config:
     prices: Mapping[str, Rates] = field(default_factory=dict)
     price_as: Mapping[str, str] = field(default_factory=dict)
     datasets: tuple[DatasetSource, ...] = ()
+    embeddings: EmbeddingSource | None = None
     store: str = field(default="sqlite:///canary.db", repr=False)
     shared: str = field(default="none", repr=False)
     notify: tuple[Receiver, ...] = ()
@@ -67,4 +68,5 @@ class Config:
             prices=self.prices,
             price_as=self.price_as,
             datasets=self.datasets,
+            embeddings=self.embeddings,
         )

@@ -311,6 +311,15 @@ class DatasetSection(Section):
     )
 
 
+class EmbeddingsSection(Section):
+    """The model whose embeddings score answers of the task `similar`."""
+
+    provider: Text = Field(
+        description="The name of its entry under `providers`, of OpenAI's or Gemini's API."
+    )
+    model: Text = Field(description="The model's name there.")
+
+
 class PagerDutySection(Section):
     """PagerDuty's Events API v2."""
 
@@ -347,6 +356,9 @@ class FileSection(Section):
         {}, description="Models that cost what another model costs, for example an Azure deployment's name."
     )
     datasets: dict[Text, DatasetSection] = Field({}, description="Datasets for `canary bench`, by name.")
+    embeddings: EmbeddingsSection | None = Field(
+        None, description="The embedding model that scores the task `similar`. Default: shared words do."
+    )
     store: Text = Field("sqlite:///canary.db", description="The database's URL.")
     shared: Text = Field("none", description="The Redis that replicas share, or `none`.")
     notify: tuple[NotifySection, ...] = Field((), description="The receivers of incidents.")

@@ -257,3 +257,26 @@ def test_a_model_has_one_price() -> None:
         'canary.yaml:3: price_as.a: "b" is itself priced as "gpt-4o"; write a model with a price'
     ]
     assert parse(SOUND + "price_as: {a: gpt-4o}\n", "canary.yaml", {}).price_as == {"a": "gpt-4o"}
+
+
+CLOUDS = (
+    'anthropic: {api: anthropic, base_url: "https://api.anthropic.com"}',
+    'azure: {api: openai, kind: azure, base_url: "https://res.openai.azure.com"}',
+)
+
+
+def test_the_embedding_model_is_at_openais_or_geminis_own_api() -> None:
+    text = f"{SOUND}embeddings: {{provider: openai, model: text-embedding-3-small}}\n"
+    found = parse(text, "canary.yaml", {}).bench.embeddings
+    assert found is not None
+    assert (found.provider, found.model) == ("openai", "text-embedding-3-small")
+    assert parse(SOUND, "canary.yaml", {}).bench.embeddings is None
+    assert refusal(f"{SOUND}embeddings: {{provider: opnai, model: m}}\n") == [
+        'canary.yaml:3: embeddings.provider: is not in `providers`; did you mean "openai"?'
+    ]
+    for entry, what in zip(CLOUDS, ("api: anthropic", "kind: azure"), strict=True):
+        name = entry.partition(":")[0]
+        assert refusal(f"{SOUND}  {entry}\nembeddings: {{provider: {name}, model: m}}\n") == [
+            "canary.yaml:4: embeddings.provider: canary asks OpenAI's and Gemini's own APIs for embeddings, "
+            f"not `{what}`; name such an entry"
+        ]

@@ -215,6 +215,21 @@ def test_embeddings_depend_on_the_text_alone() -> None:
     with_provider(story)
 
 
+def test_texts_of_one_meaning_have_one_embedding_in_both_apis() -> None:
+    async def story(provider: LocalProvider) -> None:
+        provider.behave("e", Behaviour(means={"big": "large"}))
+        texts = ["big", "large", "small"]
+        async with openai_sdk(provider) as sdk:
+            done = await sdk.embeddings.create(model="e", input=texts, encoding_format="float")
+        found = await gemini_sdk(provider).aio.models.embed_content(model="e", contents=texts)
+        assert found.embeddings is not None
+        big, large, small = (row.values for row in found.embeddings)
+        assert big == large != small
+        assert [row.embedding for row in done.data] == [big, large, small]
+
+    with_provider(story)
+
+
 def test_an_uploaded_file_comes_back_byte_for_byte() -> None:
     content = bytes(range(256)) * 40 + b"\r\n--\r\n\r"
 

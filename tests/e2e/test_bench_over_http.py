@@ -481,3 +481,46 @@ def test_through_the_proxy_the_proxy_adapts_the_requests(
     assert (done.exit_code, document(done)["via"]) == (0, "proxy")
     sent = [entry.json for entry in provider.log.of("new")]
     assert [sorted(each) for each in sent] == [["max_completion_tokens", "messages", "model"]] * 60
+
+
+def test_similar_answers_are_scored_by_embeddings_where_the_config_names_a_model(
+    folder: Path, provider: ProviderThread
+) -> None:
+    provider.behave("old", Behaviour(says={"refund": "It comes back in a week."}))
+    provider.behave("new", Behaviour(says={"refund": "Seven days at most."}))
+    lines = [
+        {
+            "id": each,
+            "task": "similar",
+            "input": f"{each}: my refund?",
+            "expected": "It comes back in a week.",
+        }
+        for each in CITIES
+    ]
+    (folder / "letters.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    words = ["new", "--dataset", "letters"]
+    by_words = bench(folder, *words, "-o", "json")
+    assert (by_words.exit_code, document(by_words)["similar_by"]) == (3, "words")
+    provider.behave("meanings", Behaviour(means={"Seven days at most.": "It comes back in a week."}))
+    config = folder / "canary.yaml"
+    more = "  meanings: {input: 1, output: 0}\n"
+    text = config.read_text().replace("datasets:\n", f"{more}datasets:\n")
+    config.write_text(f"{text}embeddings: {{provider: openai, model: meanings}}\n")
+    found = document(bench(folder, *words, "-o", "json"))
+    assert found["similar_by"] == "openai/meanings"
+    side = found["layers"][0]["candidate"]
+    assert (side["correct"], side["score"]) == (60, pytest.approx(1.0))
+    assert found["embedding_cost_usd"] == pytest.approx((3 + 6 + 3 + 5) / 1e6)
+    assert "by openai/meanings for $1.7e-05" in " ".join(bench(folder, *words).stdout.split())
+    assert document(bench(folder, "new", "--dataset", "capitals", "-o", "json"))["similar_by"] is None
+    told = ["--dataset", "letters", "--what", "denies a refund", "--since", "old"]
+    where = ["--config", str(config)]
+    assert CliRunner().invoke(app, ["issues", "add", CITIES[0], *told, *where]).exit_code == 0
+    again = CliRunner().invoke(app, ["issues", "recheck", "new", *where, "-o", "json"])
+    assert json.loads(again.stdout)["gone"] == 1
+    provider.behave("meanings", Behaviour(faults={"status": 1}, status=401))
+    provider.log.clear()
+    failed = bench(folder, *words)
+    assert failed.exit_code == 1
+    assert "openai/meanings gave no embeddings: caller_unauthorized" in failed.stderr
+    assert {each.model for each in provider.log.entries} == {"meanings"}
