@@ -14,6 +14,7 @@ Failure = ErrorType | Literal["not_pinned"]
 class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`text` is None if `failure` is set, with the HTTP `status` and the beginning of the provider's message.
 
+    `confidence`: how sure the model was, 0 to 1; None where it was not asked or did not say.
     `latency_s` covers the whole answer; None for an answer saved by an interrupted run. `cost_usd` is None
     without a known price.
     """
@@ -26,6 +27,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cost_usd: float | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    confidence: float | None = None
 
 
 def total_cost(costs: Sequence[float | None]) -> float | None:

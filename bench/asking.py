@@ -10,6 +10,7 @@ import httpx2
 import msgspec
 
 from bench.answer import Answer, Failure
+from bench.confidence import refuses_logprobs
 from bench.wires import ChatWire
 from proxy.adaptation import adapted
 from proxy.provider_error import said
@@ -40,11 +41,12 @@ def as_it_is(path: str, body: bytes) -> tuple[str, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A parsed answer body: the model's text and usage, or a `failure`."""
+    """A parsed answer body: the model's text and usage, or a `failure`, and how sure the model was."""
 
     text: str
     usage: Usage | None
     failure: Failure | None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,7 @@ class Target:
             cost_usd=None if usage is None else self.cost(usage),
             input_tokens=None if usage is None else usage.input_tokens,
             output_tokens=None if usage is None else usage.output_tokens,
+            confidence=read.confidence,
         )
 
 
@@ -105,8 +108,28 @@ class Asker:
         self.target = target
         self.client = client
         self._sleep = sleep
+        self._refuses_logprobs = False
 
-    async def ask(self, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any] = {}) -> Answer:
+    async def ask(
+        self,
+        messages: Sequence[CapturedMessage],
+        parameters: Mapping[str, Any] = {},
+        *,
+        logprobs: bool = False,
+    ) -> Answer:
+        """One answer, with the model's confidence if `logprobs` is set and the model gives them: one that
+        refuses them is asked without, now and later."""
+        with_logprobs = self.target.wire.with_logprobs
+        if logprobs and with_logprobs is not None and not self._refuses_logprobs:
+            answer = await self._until_taken(messages, with_logprobs(parameters))
+            if not refuses_logprobs(answer):
+                return answer
+            self._refuses_logprobs = True
+        return await self._until_taken(messages, parameters)
+
+    async def _until_taken(
+        self, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]
+    ) -> Answer:
         """One answer. After a 429 it waits and retries, at most three times: our rate is not the model's
         fault. Nothing else is retried."""
         turn = 0

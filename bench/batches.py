@@ -9,6 +9,7 @@ import msgspec
 from bench.answer import Answer
 from bench.asking import Asker, Target
 from bench.batch_wires import BatchHttp, BatchQuestion, BatchResult, BatchState, BatchWire
+from bench.confidence import refuses_logprobs
 from bench.errors import NoBatch
 from bench.example import Example
 from bench.prompt import prompt
@@ -37,14 +38,18 @@ class Batches:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     async def ask(
-        self, models: Sequence[tuple[Asker, BatchWire]], examples: Sequence[Example]
+        self,
+        models: Sequence[tuple[Asker, BatchWire]],
+        examples: Sequence[Example],
+        logprobs: frozenset[str] = frozenset(),
     ) -> "BatchAnswers":
-        """Ask each model all examples, at the same time. Raises NoBatch."""
+        """Ask each model all examples, at the same time; those of the hashes `logprobs` with the model's
+        confidence. Raises NoBatch."""
         found: dict[str, dict[str, Answer]] = {}
 
         async def one(asker: Asker, wire: BatchWire) -> None:
             batch = _ModelBatch(run=self, wire=wire, target=at_batch_price(asker.target), asker=asker)
-            found[asker.target.name] = await batch.answers(examples)
+            found[asker.target.name] = await batch.answers(examples, logprobs)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -90,21 +95,32 @@ class _ModelBatch:
     target: Target
     asker: Asker
 
-    async def answers(self, examples: Sequence[Example]) -> dict[str, Answer]:
-        """What came of every question that no answer was saved for, by the example's hash."""
-        questions = {each.id: each for each in self._questions(examples)}
+    async def answers(self, examples: Sequence[Example], logprobs: frozenset[str]) -> dict[str, Answer]:
+        """What came of every question that no answer was saved for, by the example's hash. What a model
+        refuses for its log probabilities is asked again without."""
+        questions = {each.id: each for each in self._questions(examples, logprobs)}
         found: dict[str, Answer] = {}
         for batch in self.run.saved.batches(self.target.name) if questions else ():
             found |= await self._resumed(batch, len(questions))
         left = [each for name, each in questions.items() if name not in found]
-        if left:
-            found |= await self._results(await self._send(left), len(left))
+        found |= await self._asked(left)
+        plain = self._questions(examples, frozenset())
+        found |= await self._asked(
+            [each for each in plain if each.id in found and refuses_logprobs(found[each.id])]
+        )
         return {name: found.get(name, _NO_RESULT) for name in questions}
 
-    def _questions(self, examples: Sequence[Example]) -> Iterator[BatchQuestion]:
+    async def _asked(self, questions: Sequence[BatchQuestion]) -> dict[str, Answer]:
+        return await self._results(await self._send(questions), len(questions)) if questions else {}
+
+    def _questions(self, examples: Sequence[Example], logprobs: frozenset[str]) -> Iterator[BatchQuestion]:
+        with_logprobs = self.target.wire.with_logprobs
         for example in examples:
             if self.run.saved.get(self.target.name, example.hash) is None:
-                path, body = self.target.asks(prompt(example), example.parameters)
+                parameters = example.parameters
+                if with_logprobs is not None and example.hash in logprobs:
+                    parameters = with_logprobs(parameters)
+                path, body = self.target.asks(prompt(example), parameters)
                 yield BatchQuestion(id=example.hash, path=path, body=body)
 
     async def _send(self, questions: Sequence[BatchQuestion]) -> str:

@@ -62,7 +62,7 @@ class Bench:
                 None if judge is None else await asker(judge, self._direct(judge, prices)) for judge in judges
             ]
             similar = await embedder_for(self.settings, examples, prices, self.environment, clients)
-            answers = await self._by_batch(askers, wires, examples, saved) if wires else saved
+            answers = await self._by_batch(askers, wires, datasets, saved) if wires else saved
             measurements = [
                 await self._measured(source, dataset, asks, answers, similar)
                 for (source, dataset), judge in zip(datasets, marking, strict=True)
@@ -74,12 +74,16 @@ class Bench:
         self,
         askers: Sequence[Asker],
         wires: Sequence[BatchWire],
-        examples: Sequence[Example],
+        datasets: Sequence[tuple[DatasetSource, Dataset]],
         saved: SavedAnswers,
     ) -> AnswerStore:
         began = time.perf_counter()
+        examples = [example for _, dataset in datasets for example in dataset.scored]
+        logprobs = frozenset(
+            each.hash for source, dataset in datasets if source.confidence for each in dataset.scored
+        )
         batches = Batches(saved=saved, progress=self.progress, tell=self.tell)
-        found = await batches.ask(list(zip(askers, wires, strict=True)), examples)
+        found = await batches.ask(list(zip(askers, wires, strict=True)), examples, logprobs)
         self.stages["batch"] = time.perf_counter() - began
         return found
 
@@ -97,6 +101,7 @@ class Bench:
             dataset.scored,
             saved=saved,
             at_once=self.at_once,
+            logprobs=source.confidence is not None,
             progress=partial(self.progress, source.name),
         )
         if similar is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from bench.confidence_levels import levels
 from bench.dataset import Dataset
 from bench.errors import NoAnswers
 from bench.figures import Figures, Pair, figures
@@ -47,10 +48,23 @@ class DatasetResult:
     classes: tuple[tuple[ClassLine, ...], ...]
     findings: tuple[BenchFinding, ...]
     pairs: tuple[Pair, ...]
+    confidence: "ConfidenceSplit | None" = None
 
     @property
     def blocks(self) -> bool:
         return any(finding.severity == "fails" for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfidenceSplit:
+    """A dataset's examples told apart by confidence. `by` says whose: the app's (`tags`), else the current
+    model's (`baseline`) or the candidate's, split at its median `threshold`. `parts` are `high` and `low`, as
+    far as they have examples; `unknown` examples are in neither."""
+
+    by: tuple[str, ...]
+    threshold: float | None
+    unknown: int
+    parts: tuple[DatasetPart, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +124,7 @@ def measured(source: DatasetSource, dataset: Dataset, results: Sequence[Sequence
             *(finding for part in categories for finding in part.findings),
         ),
         pairs=tuple(pairs),
+        confidence=_confidence(source, pairs),
     )
 
 
@@ -155,6 +170,24 @@ def _part(source: DatasetSource, name: str, critical: bool, pairs: Sequence[Pair
         figures=found,
         flagged=found.worse or (found.candidate is not None and below_floor(source, found.candidate)),
         findings=tuple(of_critical(source, name, found)) if critical else (),
+    )
+
+
+def _confidence(source: DatasetSource, pairs: Sequence[Pair]) -> ConfidenceSplit | None:
+    """None where the dataset does not ask for it and no example has the tag."""
+    found = levels(pairs)
+    if source.confidence is None and "tags" not in found.by:
+        return None
+    named = [(level, pair) for level, pair in zip(found.levels, pairs, strict=True) if level is not None]
+    return ConfidenceSplit(
+        by=found.by,
+        threshold=found.threshold,
+        unknown=len(pairs) - len(named),
+        parts=tuple(
+            _part(source, name, False, inside)
+            for name in ("high", "low")
+            if (inside := [pair for level, pair in named if level == name])
+        ),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.batches import PRICE_FACTOR
-from bench.comparison import Comparison, DatasetPart, DatasetResult
+from bench.comparison import Comparison, ConfidenceSplit, DatasetPart, DatasetResult
 from bench.figures import Figures, Side
 from bench.findings import verdict
 from bench.runner import Result
@@ -110,10 +110,24 @@ def _dataset(result: DatasetResult) -> dict[str, Any]:
         "blocks": result.blocks,
         "categories": [{"category": part.name, **_part(part)} for part in result.categories],
         "tags": [{"tag": part.name, **_part(part)} for part in result.tags],
+        "confidence": _confidence(result.confidence),
         "classes": {
             side: [asdict(line) for line in lines]
             for side, lines in zip(("baseline", "candidate"), result.classes, strict=False)
         },
+    }
+
+
+def _confidence(found: ConfidenceSplit | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    parts = {part.name: _part(part) for part in found.parts}
+    return {
+        "by": list(found.by),
+        "threshold": found.threshold,
+        "unknown": found.unknown,
+        "high": parts.get("high"),
+        "low": parts.get("low"),
     }
 
 

@@ -51,9 +51,11 @@ async def run(
     *,
     saved: AnswerStore,
     at_once: int = AT_ONCE,
+    logprobs: bool = False,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[list[Result]]:
     """Each model's results, in the examples' order. The models take turns, so they run in the same hour.
+    With `logprobs` they are asked how sure they are.
 
     Raises NoJudge before the first question.
     """
@@ -67,7 +69,7 @@ async def run(
 
     async def work() -> None:
         for place, number, example in waiting:
-            found[place][number] = await _result(models[place], example, saved, workers)
+            found[place][number] = await _result(models[place], example, saved, workers, logprobs)
             progress(sum(map(len, found)), total)
 
     try:
@@ -91,19 +93,23 @@ async def _answer(
     messages: Sequence[CapturedMessage],
     saved: AnswerStore,
     parameters: Mapping[str, Any] = {},
+    *,
+    logprobs: bool = False,
 ) -> Answer:
     """The saved answer to a question, or a new one."""
     known = saved.get(asker.target.name, question)
     if known is not None:
         return known
-    answer = await asker.ask(messages, parameters)
+    answer = await asker.ask(messages, parameters, logprobs=logprobs)
     saved.put(asker.target.name, question, answer)
     return answer
 
 
-async def _result(ask: Ask, example: Example, saved: AnswerStore, workers: int) -> Result:
+async def _result(ask: Ask, example: Example, saved: AnswerStore, workers: int, logprobs: bool) -> Result:
     began = time.perf_counter()
-    answer = await _answer(ask.asker, example.hash, prompt(example), saved, example.parameters)
+    answer = await _answer(
+        ask.asker, example.hash, prompt(example), saved, example.parameters, logprobs=logprobs
+    )
     took_s = (time.perf_counter() - began) / workers if answer.latency_s is not None else None
     return replace(await _scored(ask, example, answer, saved), took_s=took_s)
 

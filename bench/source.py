@@ -19,7 +19,8 @@ class DatasetSource:
     """One dataset's file (relative to the config), and its layer of evidence.
 
     `floor` is the lowest acceptable share of right answers; None: only compared with the current model.
-    `judge` is the judging model, as `provider/model`.
+    `judge` is the judging model, as `provider/model`. `confidence`: how the models are
+    asked how sure they are.
     """
 
     name: str
@@ -27,3 +28,4 @@ class DatasetSource:
     layer: Layer
     floor: float | None = None
     judge: str | None = None
+    confidence: Literal["logprobs"] | None = None

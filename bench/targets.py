@@ -9,6 +9,7 @@ import httpx2
 
 from bench.answer import Failure
 from bench.asking import NO_AUTH, Read, Target
+from bench.confidence import confidence_in
 from bench.wires import WIRES
 from proxy.addressing import addressed, below_entry
 from proxy.answer_recorder import text_in
@@ -161,4 +162,4 @@ def read(api: Api, body: bytes) -> Read:
     assert read_json is not None  # every chat operation has one  # noqa: S101
     found = read_json(body)
     failure: Failure | None = None if found.valid and not found.failed else "provider_malformed"
-    return Read(text_in(body), found.usage, failure)
+    return Read(text_in(body), found.usage, failure, confidence_in(api, body))

@@ -43,6 +43,8 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
         yield Padding(Text(f"• {reason}"), (0, 0, 0, 2))
     yield Text("\nCorrect answers")
     yield _right(document)
+    for line in _confidences(document):
+        yield Text(line)
     if (similar := _similar(document)) is not None:
         yield Text(similar)
     if (gap := document["gap"]) is not None:
@@ -82,6 +84,24 @@ def _similar(document: Node) -> str | None:
     return f"Similar answers are those with similar embeddings, by {by} {price}"
 
 
+def _confidences(document: Node) -> Iterator[str]:
+    """Whose confidence each dataset was split by."""
+    whose = {
+        "tags": "the app's tags",
+        "baseline": "the current model's token probabilities",
+        "candidate": "the candidate's token probabilities",
+    }
+    for layer in document["layers"]:
+        for dataset in layer["datasets"]:
+            if (found := dataset.get("confidence")) is None:
+                continue
+            by = " and ".join(whose[each] for each in found["by"])
+            at = "" if found["threshold"] is None else f", split at their median {found['threshold']:.3g}"
+            unknown = f"; {found['unknown']} examples unknown" if found["unknown"] else ""
+            says = f"by {by}{at}{unknown}" if by else "unknown: no model gives log probabilities"
+            yield f"{dataset['dataset']}, confidence: {says}"
+
+
 def _canary(found: Node | None) -> Table:
     table = _table("", "")
     if found is None:
@@ -119,6 +139,9 @@ def _nodes(document: Node) -> Iterator[tuple[str, Node]]:
             if len(parts) > 1 or (parts and parts[0].get("category")):
                 for part in parts:
                     yield f"    {part.get('category', part.get('tag')) or '(no category)'}", part
+            for level in ("high", "low"):
+                if (part := (dataset.get("confidence") or {}).get(level)) is not None:
+                    yield f"    {level} confidence", part
 
 
 def _right(document: Node) -> Table:

@@ -16,10 +16,12 @@ Asked = tuple[str, dict[str, Any]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatWire:
     """One API. `asks` takes the model, the messages and an example's parameters, which are further members of
-    the body; `credential` gives the headers with a key."""
+    the body; `credential` gives the headers with a key. `with_logprobs` adds to the parameters what asks for
+    log probabilities; None where the API has none."""
 
     asks: Callable[[str, Sequence[CapturedMessage], Mapping[str, Any]], Asked]
     credential: Callable[[str], Mapping[str, str]]
+    with_logprobs: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 
 
 def _openai(model: str, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]) -> Asked:
@@ -46,6 +48,15 @@ def _gemini(model: str, messages: Sequence[CapturedMessage], parameters: Mapping
     return f"/v1beta/models/{model}:generateContent", {**body, "contents": sent}
 
 
+def _openai_logprobs(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**parameters, "logprobs": True}
+
+
+def _gemini_logprobs(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    config = parameters.get("generationConfig") or {}
+    return {**parameters, "generationConfig": {**config, "responseLogprobs": True}}
+
+
 def _plain_role(role: str) -> str:
     """A tool result needs its call, which datasets do not have, so it is sent as a user message."""
     return role if role in ("system", "assistant") else "user"
@@ -60,9 +71,15 @@ def _others(messages: Sequence[CapturedMessage]) -> list[CapturedMessage]:
 
 
 WIRES: Mapping[str, ChatWire] = {
-    "openai": ChatWire(asks=_openai, credential=lambda key: {"authorization": f"Bearer {key}"}),
+    "openai": ChatWire(
+        asks=_openai,
+        credential=lambda key: {"authorization": f"Bearer {key}"},
+        with_logprobs=_openai_logprobs,
+    ),
     "anthropic": ChatWire(
         asks=_anthropic, credential=lambda key: {"x-api-key": key, "anthropic-version": "2026-10-21"}
     ),
-    "gemini": ChatWire(asks=_gemini, credential=lambda key: {"x-goog-api-key": key}),
+    "gemini": ChatWire(
+        asks=_gemini, credential=lambda key: {"x-goog-api-key": key}, with_logprobs=_gemini_logprobs
+    ),
 }

@@ -74,6 +74,8 @@ class Behaviour:
     fields refused with `reject_status`. `states_usage`: the last chunk of a chat stream has the usage, also
     unasked, as Mistral's has. `words` is the answer's length; `reasoning_tokens` are added.
     `hop_words`: words that one request of an interaction decodes, after which its caller asks for more.
+    `sure` maps a text in the prompt to the probability of each token of the answer, where a request asks for
+    log probabilities; it is 0.9 for other prompts.
     `means`: texts by the text whose meaning they have, so whose embedding.
     `batch_s`: seconds from a batch's creation until all its questions are answered; a question that meets
     `hang` expires.
@@ -88,6 +90,7 @@ class Behaviour:
     pace_s: float = 0.0
     words: int = 24
     hop_words: int | None = None
+    sure: Mapping[str, float] = field(default_factory=dict)
     means: Mapping[str, str] = field(default_factory=dict)
     batch_s: float = 0.0
     says: Mapping[str, str] = field(default_factory=dict)

@@ -73,6 +73,7 @@ def read(request: Request, body: Mapping[str, Any]) -> Prompt:
         tool=None if "functionResponse" in parts[-1] else _tool_to_call(body),
         schema=_wanted_schema(body.get("generationConfig") or {}),
         max_tokens=(body.get("generationConfig") or {}).get("maxOutputTokens"),
+        logprobs=(body.get("generationConfig") or {}).get("responseLogprobs") is True,
     )
 
 
@@ -147,6 +148,12 @@ def _chunk(
     candidate: dict[str, Any] = {"content": content, "index": 0}
     if finish:
         candidate["finishReason"] = finish
+    if reply.logprob is not None:
+        chosen = [
+            {"token": piece, "tokenId": place, "logProbability": reply.logprob}
+            for place, piece in enumerate(reply.pieces)
+        ]
+        candidate |= {"avgLogprobs": reply.logprob, "logprobsResult": {"chosenCandidates": chosen}}
     blocked = reply.finish == "filter"
     return {
         **({"promptFeedback": BLOCKED} if blocked else {"candidates": [candidate]}),

@@ -39,6 +39,7 @@ def read(_: Request, body: Mapping[str, Any]) -> Prompt:
         schema=wanted_schema(body.get("response_format") or {}),
         max_tokens=whole_number(body, "max_completion_tokens") or whole_number(body, "max_tokens"),
         choices=whole_number(body, "n") or 1,
+        logprobs=body.get("logprobs") is True,
     )
 
 
@@ -82,7 +83,12 @@ def document(prompt: Prompt, reply: LocalReply, created: int) -> bytes:
             "created": created,
             "model": reply.model,
             "choices": [
-                {"index": index, "message": message, "logprobs": None, "finish_reason": FINISH[reply.finish]}
+                {
+                    "index": index,
+                    "message": message,
+                    "logprobs": _logprobs(reply),
+                    "finish_reason": FINISH[reply.finish],
+                }
                 for index in range(prompt.choices)
             ],
             "usage": usage(reply.tokens),
@@ -90,6 +96,16 @@ def document(prompt: Prompt, reply: LocalReply, created: int) -> bytes:
             "system_fingerprint": "fp_demo",
         }
     )
+
+
+def _logprobs(reply: LocalReply) -> dict[str, Any] | None:
+    if reply.logprob is None:
+        return None
+    tokens = [
+        {"token": piece, "logprob": reply.logprob, "bytes": list(piece.encode()), "top_logprobs": []}
+        for piece in reply.pieces
+    ]
+    return {"content": tokens, "refusal": None}
 
 
 def events(prompt: Prompt, reply: LocalReply, created: int) -> Iterator[Event]:

@@ -1,5 +1,6 @@
 """A demo model's answer, independent of wire formats: text in pieces or a tool call, with token counts."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -34,6 +35,7 @@ class Prompt:
 
     `tool`: the tool to call, if any. `schema`: of the JSON that the request wants; {} for any JSON, None for
     text. `echo`: the parts of the request that the answer repeats. `account`: the caller's credential.
+    `logprobs`: the answer is to carry its tokens' log probabilities.
     `shows_reasoning`: the answer is to carry the reasoning, sealed for the account.
     """
 
@@ -49,6 +51,7 @@ class Prompt:
     echo: Mapping[str, Any] = field(default_factory=dict)
     account: str = ""
     shows_reasoning: bool = False
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,9 @@ class Tokens:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalReply:
     """One answer. `pieces` are text, JSON arguments when `tool` is set, or a refusal when `finish` says so;
-    `id` has 29 characters. `hop`: the words of an interaction that have been decoded, where more follow."""
+    `id` has 29 characters. `hop`: the words of an interaction that have been decoded, where more follow.
+    `logprob` is that of each piece, None if not asked for.
+    """
 
     id: str
     model: str
@@ -74,6 +79,7 @@ class LocalReply:
     tokens: Tokens
     states_usage: bool = False
     hop: int = 0
+    logprob: float | None = None
 
     @property
     def text(self) -> str:
@@ -99,7 +105,13 @@ def answer(prompt: Prompt, behaviour: Behaviour, draws: Random) -> LocalReply:
         finish=output.finish,
         tokens=_tokens(prompt, len(output.pieces) * prompt.choices, output.reasoning_tokens),
         states_usage=behaviour.states_usage,
+        logprob=_logprob(prompt, behaviour),
     )
+
+
+def _logprob(prompt: Prompt, behaviour: Behaviour) -> float | None:
+    found = (sure for asked, sure in behaviour.sure.items() if asked in prompt.text)
+    return math.log(next(found, 0.9)) if prompt.logprobs else None
 
 
 def _output(prompt: Prompt, behaviour: Behaviour, draws: Random) -> ModelOutput:

@@ -309,6 +309,9 @@ class DatasetSection(Section):
     judge: MaybeText = Field(
         None, description="The model that marks examples of the task `judge`, as PROVIDER/MODEL."
     )
+    confidence: Literal["logprobs"] | None = Field(
+        None, description="Ask the models for log probabilities, and split the results by confidence."
+    )
 
 
 class EmbeddingsSection(Section):

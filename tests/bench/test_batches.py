@@ -47,6 +47,7 @@ def asked(
     told: list[str] | None = None,
     prices: Prices = PRICES,
     request: RequestChanges | None = None,
+    logprobs: bool = False,
 ) -> list[Answer]:
     """The answers of the model `new` to all examples, by batch."""
 
@@ -61,7 +62,8 @@ def asked(
                 tell=(told if told is not None else []).append,
                 sleep=sleep or Waiting(),
             )
-            found = await batches.ask([(asker, batch_wire(provider, "new"))], SUMS.scored)
+            hashes = frozenset(each.hash for each in SUMS.scored) if logprobs else frozenset()
+            found = await batches.ask([(asker, batch_wire(provider, "new"))], SUMS.scored, hashes)
             answers = [found.get(asker.target.name, each.hash) for each in SUMS.scored]
             return [each for each in answers if each is not None]
 
@@ -175,6 +177,23 @@ def test_a_look_that_fails_is_repeated_and_looks_become_seldom(
     behave(None, 1e9)()
     with pytest.raises(NoBatch, match="refused with 503"):
         asked(entry(provider.url), tmp_path / "third.jsonl", sleep=Waiting(behave(503, 1e9)))
+
+
+def test_what_a_model_refuses_for_its_log_probabilities_is_asked_again_without(
+    provider: ProviderThread, tmp_path: Path
+) -> None:
+    provider.behave("new", Behaviour(says=KNOWS, sure={"": 0.5}))
+    sure = asked(entry(provider.url), tmp_path / "saved.jsonl", logprobs=True)
+    assert [each.confidence for each in sure] == [pytest.approx(0.5)] * 6
+    provider.log.clear()
+    provider.behave("new", Behaviour(says=KNOWS, rejects=("logprobs",)))
+    file = tmp_path / "other.jsonl"
+    unsure = asked(entry(provider.url), file, logprobs=True)
+    assert [(each.text, each.confidence) for each in unsure] == [(text, None) for text in "123456"]
+    assert sent(provider) == ["/v1/files", "/v1/batches"] * 2
+    again = asked(entry(provider.url), file, logprobs=True)
+    assert [each.text for each in again] == list("123456")
+    assert sent(provider) == ["/v1/files", "/v1/batches"] * 2
 
 
 def test_a_provider_without_batches_is_an_error_in_its_words(

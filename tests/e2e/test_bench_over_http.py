@@ -524,3 +524,32 @@ def test_similar_answers_are_scored_by_embeddings_where_the_config_names_a_model
     assert failed.exit_code == 1
     assert "openai/meanings gave no embeddings: caller_unauthorized" in failed.stderr
     assert {each.model for each in provider.log.entries} == {"meanings"}
+
+
+def test_the_results_are_told_apart_by_the_current_models_confidence(
+    folder: Path, provider: ProviderThread
+) -> None:
+    config = folder / "canary.yaml"
+    config.write_text(config.read_text().replace("layer: real}", "layer: real, confidence: logprobs}"))
+    sure = {f"Letter of {each}": (0.95 if number % 2 else 0.4) for number, each in enumerate(CITIES)}
+    wrong = {f"Letter of {each}": "praise" for each in CITIES[:20:2]}
+    provider.behave("old", Behaviour(says=knows(), sure=sure))
+    provider.behave("new", Behaviour(says={**wrong, **knows()}, rejects=("logprobs",)))
+    words = ["new", "--dataset", "letters"]
+    found = document(bench(folder, *words, "-o", "json"))["layers"][0]["datasets"][0]["confidence"]
+    assert (found["by"], found["threshold"], found["unknown"]) == (["baseline"], pytest.approx(0.675), 0)
+    right = {level: [found[level][side]["correct"] for side in ("baseline", "candidate")] for level in LEVELS}
+    assert right == {"high": [30, 30], "low": [30, 20]}
+    text = " ".join(bench(folder, *words).stdout.split())
+    assert (
+        "letters, confidence: by the current model's token probabilities, split at their median 0.675" in text
+    )
+    assert "low confidence 30 100.0 %" in text
+    provider.behave("old", Behaviour(says=knows(), rejects=("logprobs",)))
+    text = " ".join(bench(folder, *words).stdout.split())
+    assert "letters, confidence: unknown: no model gives log probabilities" in text
+    capitals = document(bench(folder, "new", "--dataset", "capitals", "-o", "json"))
+    assert capitals["layers"][0]["datasets"][0]["confidence"] is None
+
+
+LEVELS = ("high", "low")
