@@ -1,5 +1,6 @@
 """Models of the demo provider as they are asked by batch."""
 
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -141,6 +142,18 @@ def test_the_batch_of_an_interrupted_run_is_not_sent_again(
     assert [each.text for each in asked(entry(provider.url, api), file, told=told)] == list("123456")
     assert sent(provider) == before
     assert "goes on with batch" in told[0]
+
+
+def test_a_batch_is_gone_on_with_for_two_days_and_an_answer_for_one(tmp_path: Path) -> None:
+    file = tmp_path / "saved.jsonl"
+    saved = SavedAnswers(file, now=0.0)
+    saved.put_batch("openai/new", "batch_1")
+    saved.put("openai/new", "question", Answer(text="4"))
+    now, day_s = time.time(), 86400.0
+    found = {days: SavedAnswers(file, now=now + days * day_s) for days in (0.5, 1.5, 2.5)}
+    assert [each.batches("openai/new") for each in found.values()] == [["batch_1"], ["batch_1"], []]
+    assert [each.found for each in found.values()] == [1, 0, 0]
+    assert found[0.5].batches("openai/old") == []
 
 
 @pytest.mark.parametrize("api", APIS)
