@@ -1,6 +1,7 @@
 """One metric's unit sums by arm, and the ratios made of them."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -19,10 +20,11 @@ FEW = 20
 it), or away from the value that most have, the normal approximation is not used."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ArmSums:
     """A metric's values, and their sums by unit and phase."""
 
+    sample: Sample
     observed: Observations
     sums: UnitSums
 
@@ -42,17 +44,26 @@ class ArmSums:
         differing = (means > bounds[0], means < bounds[1], means != np.median(means))
         return min(int(np.sum(units)) for units in differing) < FEW
 
-    def arms(self) -> Arms:
-        """Both arms, without what the units' past explains of their difference."""
-        return _arms(self.sums, self.observed)
+    def arms(self, *, by_category: bool) -> Arms:
+        """Both arms, without what the units' past explains of their difference, and with `by_category` their
+        first category."""
+        return _arms(self.sums, self.observed, by_category=by_category)
 
-    def quantiles(self, sample: Sample) -> tuple[Quantiles, Arms] | None:
-        """Both arms' quantile with their shares of slower values; None for another kind of metric."""
+    def quantiles(self, *, by_category: bool) -> tuple[Quantiles, Arms] | None:
+        """Both arms' quantile with their shares of slower values; None for another kind of metric. The shares
+        are adjusted as in `arms`."""
+        if self._slower is None:
+            return None
+        found, slower = self._slower
+        return found, _arms(slower, self.observed, by_category=by_category)
+
+    @cached_property
+    def _slower(self) -> tuple[Quantiles, UnitSums] | None:
         observed = self.observed
         if observed.values is None or observed.level is None:
             return None
-        found = Quantiles.of(sample, observed.values, observed.level)
-        return found, _arms(_sums(sample, observed, found.slower(observed.values)), observed)
+        found = Quantiles.of(self.sample, observed.values, observed.level)
+        return found, _sums(self.sample, observed, found.slower(observed.values))
 
 
 def arm_sums(sample: Sample, observed: Observations) -> ArmSums:
@@ -60,21 +71,24 @@ def arm_sums(sample: Sample, observed: Observations) -> ArmSums:
     comparison is possible."""
     sums = _sums(sample, observed, observed.total)
     if not sums.candidate.any() or sums.candidate.all():
-        return ArmSums(observed=observed, sums=sums)
+        return ArmSums(sample=sample, observed=observed, sums=sums)
     phases = int(sums.phase.max()) + 1
     theirs, ours = (np.bincount(sums.phase[sums.candidate == arm], minlength=phases) for arm in (False, True))
     common = (theirs > 0) & (ours > 0)
     if not common.any():
-        return ArmSums(observed=observed.only(sample.candidate), sums=sums.only(sums.candidate))
+        return ArmSums(
+            sample=sample, observed=observed.only(sample.candidate), sums=sums.only(sums.candidate)
+        )
     rows = common[sums.phase]
     if rows.all():
-        return ArmSums(observed=observed, sums=sums)
-    return ArmSums(observed=observed.only(common[sample.phase]), sums=sums.only(rows))
+        return ArmSums(sample=sample, observed=observed, sums=sums)
+    return ArmSums(sample=sample, observed=observed.only(common[sample.phase]), sums=sums.only(rows))
 
 
-def _arms(sums: UnitSums, observed: Observations) -> Arms:
+def _arms(sums: UnitSums, observed: Observations, *, by_category: bool) -> Arms:
     enough = min(sums.units(candidate=True), sums.units(candidate=False)) >= GATE
-    return narrower(sums, observed.before, observed.category) if enough else arms(sums)
+    category = observed.category if by_category else None
+    return narrower(sums, observed.before, category) if enough else arms(sums)
 
 
 def unit_means(sums: UnitSums, *, candidate: bool) -> Floats:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BYTEA
 
 from records.durations import unpack
+from records.store.database import rows_of
 from records.tables import unit_days
 from report.keys import Names, RowKeys, TotalsScope
 from report.sample import MeasureTotals, Values
@@ -94,11 +95,18 @@ def of_run(scope: TotalsScope) -> list[Sum]:
     return [_DAYS.canary == scope.canary, _DAYS.run == scope.run]
 
 
-def stream(connection: sa.Connection, statement: sa.Executable) -> Iterator[Sequence[Sequence[Any]]]:
+def stream(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
     """The result's columns in batches of AT_ONCE rows. The whole result is never in memory."""
-    result = connection.execute(statement, execution_options={"yield_per": AT_ONCE})
-    for rows in result.partitions():
+    for rows in _partitions(connection, statement):
         yield list(zip(*rows, strict=True))
+
+
+def _partitions(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
+    if connection.dialect.name == "postgresql":
+        yield from rows_of(connection, statement, at_once=AT_ONCE)
+    else:
+        result = connection.execute(statement, execution_options={"yield_per": AT_ONCE})
+        yield from result.partitions()
 
 
 class Growing:
@@ -135,7 +143,7 @@ class _Packs:
     def values(self, rank: Ints) -> Values:
         """`rank` (n,) is each cell's row in the sample."""
         size = self._sizes.array()
-        return Values(
+        return Values.grouped(
             row=rank[size > 0],
             size=size[size > 0],
             code=np.frombuffer(self._packed, dtype="<u2"),

@@ -74,9 +74,10 @@ class Contrast:
         return self.cases[0].information(bound)
 
 
-def contrast(sample: Sample, observed: Observations) -> Contrast | None:
-    """The metric's data with its cases; None without a value of the candidate."""
-    found = arm_sums(sample, observed)
+def contrast(sample: Sample, observed: Observations, sums: ArmSums | None = None) -> Contrast | None:
+    """The metric's data with its cases; None without a value of the candidate. `sums` are those of the
+    observations, if they are known."""
+    found = arm_sums(sample, observed) if sums is None else sums
     if not found.sums.candidate.any():
         return None
     trimmed = trimmings(sample, observed)
@@ -84,26 +85,31 @@ def contrast(sample: Sample, observed: Observations) -> Contrast | None:
     return Contrast(
         units=found.sums.units(candidate=True),
         carrying=found.carrying,
-        cases=[_case(sample, each) for each in (found, *others)],
+        cases=[_case(each) for each in (found, *others)],
     )
 
 
-def estimate(found: ArmSums, comparison: ArmComparison, bound: Bound) -> float:
-    """The estimate of the margin of these sums, as `Contrast.margin` has it, from the comparison of the same
-    sums."""
-    if found.observed.bounds is not None and found.few:
+def estimates(
+    found: ArmSums, comparison: ArmComparison, bounds: Sequence[Bound], *, categories: bool
+) -> list[float]:
+    """The estimates of the margins of these sums, as `Contrast.margin` has them.
+
+    Without `categories` the comparison of the same sums has them.
+    """
+    if categories or (found.observed.bounds is not None and found.few):
         # The comparison weighs units alike, a margin their exchanges.
-        return _Few(found=found, bounds=found.observed.bounds).margin(bound).estimate
-    return _sign(bound) * comparison.contrast(*_terms(bound)).estimate
+        case = _case(found)
+        return [case.margin(bound).estimate for bound in bounds]
+    return [_sign(bound) * comparison.contrast(*_terms(bound)).estimate for bound in bounds]
 
 
-def _case(sample: Sample, found: ArmSums) -> Case:
-    quantiles = found.quantiles(sample)
+def _case(found: ArmSums) -> Case:
+    quantiles = found.quantiles(by_category=True)
     if quantiles is not None:
         return _Slower(found=found, quantiles=quantiles[0], slower=quantiles[1])
     if found.observed.bounds is not None and found.few:
         return _Few(found=found, bounds=found.observed.bounds)
-    return _Sums(found=found, arms=found.arms())
+    return _Sums(found=found, arms=found.arms(by_category=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

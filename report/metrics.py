@@ -158,7 +158,7 @@ def _totals(sample: Sample, measure: _Measure) -> Observations:
 def _quantile(sample: Sample, name: str) -> Observations:
     values = sample.values.get(name.rpartition("_")[0])
     if values is None:
-        values = Values(row=_none(), size=_none(), code=_none(), scale=np.zeros(0))
+        values = Values.grouped(row=_none(), size=_none(), code=_none(), scale=np.zeros(0))
     return Observations(
         row=values.row,
         total=np.zeros(len(values.row)),

@@ -52,7 +52,7 @@ def _chosen(days: Ints, most: int) -> list[int]:
 
 
 def _size(observed: Observations) -> int:
-    return len(observed.row) if observed.values is None else len(observed.values.code)
+    return len(observed.row) if observed.values is None else int(observed.values.size.sum())
 
 
 def _point(day: int, reading: MetricReading) -> CoursePoint | None:

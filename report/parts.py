@@ -148,10 +148,12 @@ def _pieces(labels: TextColumn | None, observed: Observations) -> Iterator[tuple
     """The observations by label, without unlabelled ones."""
     if labels is None:
         return
-    code = labels.code[observed.row]
+    code = labels.code[observed.row].astype(np.min_scalar_type(len(labels.names)))
+    # In the order of the labels, sorted once: small integers take a single pass.
+    order, ends = np.argsort(code, kind="stable"), np.cumsum(np.bincount(code, minlength=len(labels.names)))
     for place, value in sorted(enumerate(labels.names), key=itemgetter(1)):
         if value:
-            yield value, observed.take(np.flatnonzero(code == place))
+            yield value, observed.take(order[ends[place - 1] if place else 0 : ends[place]])
 
 
 def break_down(parts: Sequence[Part], canary: JudgedCanary) -> Parts:

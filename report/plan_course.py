@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 
-from report.arm_sums import arm_sums
-from report.contrast import Contrast, contrast, estimate
+from report.arm_sums import ArmSums
+from report.contrast import Contrast, contrast, estimates
 from report.details import LookPoint, RowCourse, SinceFirst
 from report.document import LookLine, PlanLine, finite
 from report.judge import Judged, judge_by_plan
 from report.judged_canary import JudgedCanary
 from report.kept_looks import KeptLooks
 from report.look import Look, RowPlan, looks_at
-from report.metrics import Observations, observe
+from report.metrics import Observations, observe, source
 from report.novelty import since_first
 from report.parts import Part, parts_of
 from report.plan import ShareChange, VerdictPlan, log_end, midnights
@@ -53,6 +54,26 @@ def cuts(canary: JudgedCanary, kept: KeptLooks, *, now: float) -> Callable[[Floa
     return of
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """One row of the rubric as of one moment. `sums` are those of the observations, if they are known."""
+
+    metric: str
+    sample: Sample
+    moment: float
+    observed: Observations
+    sums: ArmSums | None = None
+
+    def covers(self, metric: str, sample: Sample, moment: float) -> bool:
+        """True if the row is the same at that moment: feedback matures even while nothing else comes."""
+        same = self.metric == metric and self.sample is sample
+        return same and (self.moment == moment or source(metric) is not None)
+
+    @cached_property
+    def contrast(self) -> Contrast | None:
+        return contrast(self.sample, self.observed, self.sums)
+
+
 @dataclass(slots=True)
 class PlanCourse:
     """The looks of one canary's plan on a sample."""
@@ -64,17 +85,21 @@ class PlanCourse:
     now: float
     due: Mapping[int, float] = field(init=False)
     _samples: dict[float, Sample] = field(init=False, default_factory=dict)
-    _observed: tuple[str, float, Observations] | None = field(init=False, default=None)
-    """The latest observations, which a row's look and its parts share."""
+    _latest: "_Seen | None" = field(init=False, default=None)
+    """What was seen last of a row: its standing, its looks and its parts share it."""
 
     def __post_init__(self) -> None:
         self.due = due(self.canary, self.sample.candidate_at, self.kept, now=self.now)
 
-    def judge(self, sequence: Judged, observed: Observations) -> Judged:
-        """The criterion under the plan, from its state by the sequence and its observations of now."""
+    def judge(self, sequence: Judged, observed: Observations, sums: ArmSums) -> Judged:
+        """The criterion under the plan, from its state by the sequence, its observations of now and their
+        sums."""
         criterion = sequence.criterion
-        estimates = self._estimates(sequence, observed)
-        return judge_by_plan(sequence, self._row(criterion), self.looks(criterion), estimates)
+        self._latest = _Seen(
+            metric=criterion.metric, sample=self.sample, moment=self.now, observed=observed, sums=sums
+        )
+        now = self._estimates(sequence, sums)
+        return judge_by_plan(sequence, self._row(criterion), self.looks(criterion), now)
 
     def looks(self, criterion: Criterion) -> tuple[Look, ...]:
         """The criterion's looks that are due: those that are kept, the others taken now."""
@@ -93,23 +118,15 @@ class PlanCourse:
         """This row in every segment and category, at the latest look's data."""
         if not self.due:
             return parts_of(self.sample, self.canary, criterion, observed)
-        moment = max(self.due.values())
-        return parts_of(self.sample_until(moment), self.canary, criterion, self.observed(criterion, moment))
+        seen = self._seen(criterion, max(self.due.values()))
+        return parts_of(seen.sample, self.canary, criterion, seen.observed)
 
     def since_first(self, criterion: Criterion) -> SinceFirst | None:
         """This row by day since a user's first exposure, at the latest look's data; None before a look."""
         if not self.due:
             return None
-        moment = max(self.due.values())
-        return since_first(self.sample_until(moment), self.observed(criterion, moment), criterion)
-
-    def observed(self, criterion: Criterion, moment: float) -> Observations:
-        """The row's observations as of a look."""
-        metric = criterion.metric
-        if self._observed is None or self._observed[:2] != (metric, moment):
-            found = observe(self.sample_until(moment), metric, self.canary.metrics, now=moment)
-            self._observed = (metric, moment, found)
-        return self._observed[2]
+        seen = self._seen(criterion, max(self.due.values()))
+        return since_first(seen.sample, seen.observed, criterion)
 
     def late_changes(self) -> list[ShareChange]:
         """The changes of the share by hand since the first look that could ship."""
@@ -132,20 +149,24 @@ class PlanCourse:
         return RowPlan(criterion=criterion, plan=self.plan, rows=len(self.canary.criteria))
 
     def _measure(self, criterion: Criterion, moment: float) -> Contrast | None:
-        return contrast(self.sample_until(moment), self.observed(criterion, moment))
+        return self._seen(criterion, moment).contrast
 
-    def _estimates(self, sequence: Judged, observed: Observations) -> tuple[float, float]:
+    def _seen(self, criterion: Criterion, moment: float) -> "_Seen":
+        """The row as of a look."""
+        sample, metric = self.sample_until(moment), criterion.metric
+        if self._latest is None or not self._latest.covers(metric, sample, moment):
+            observed = observe(sample, metric, self.canary.metrics, now=moment)
+            self._latest = _Seen(metric=metric, sample=sample, moment=moment, observed=observed)
+        return self._latest
+
+    def _estimates(self, sequence: Judged, found: ArmSums) -> tuple[float, float]:
         """The margins' estimates of now; nothing is known of them without enough data."""
         criterion, reading = sequence.criterion, sequence.reading
         if reading.comparison is None or sequence.state == "NODATA":
             return float("nan"), float("nan")
         bounds = (criterion.acceptable, criterion.ideal)
-        live = contrast(self.sample, observed) if len(self.sample.category.names) > 1 else None
-        if live is not None:
-            acceptable, ideal = (live.margin(bound).estimate for bound in bounds)
-            return acceptable, ideal
-        found = arm_sums(self.sample, observed)
-        acceptable, ideal = (estimate(found, reading.comparison, bound) for bound in bounds)
+        by_category = len(self.sample.category.names) > 1
+        acceptable, ideal = estimates(found, reading.comparison, bounds, categories=by_category)
         return acceptable, ideal
 
 

@@ -1,6 +1,6 @@
 """Reads one metric: chooses the method of comparison and counts the units behind it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,26 +41,27 @@ class MetricReading:
         return min(self.carrying) >= GATE
 
 
-def read(sample: Sample, observed: Observations, *, planned: float) -> MetricReading:
-    """Compare the arms on these observations. `planned` is n*, the units for which the interval is tuned."""
-    # What is shown stays what everybody counts: only a look's margins are compared within categories.
-    observed = replace(observed, category=None)
-    found = arm_sums(sample, observed)
-    sums = found.sums
-    candidate_units, baseline_units = sums.units(candidate=True), sums.units(candidate=False)
+def read(
+    sample: Sample, observed: Observations, *, planned: float, sums: ArmSums | None = None
+) -> MetricReading:
+    """Compare the arms on these observations. `planned` is n*, the units for which the interval is tuned.
+    `sums` are those of the observations, if they are known."""
+    found = arm_sums(sample, observed) if sums is None else sums
+    by_unit = found.sums
+    candidate_units, baseline_units = by_unit.units(candidate=True), by_unit.units(candidate=False)
     if candidate_units == 0:
         return MetricReading(
             candidate_units=0,
             baseline_units=baseline_units,
             carrying=(0, baseline_units),
             candidate=None,
-            baseline=_plain_value(sample, found.observed, sums) if baseline_units else None,
+            baseline=_plain_value(sample, found.observed, by_unit) if baseline_units else None,
             comparison=None,
             tau=0.0,
         )
     tau = candidate_units * sequence.tuning(alpha=ALPHA, planned=planned)
     c = sequence.multiplier(tau, ALPHA)
-    comparison = _with_response(sample, observed, _compare(sample, found, c), c)
+    comparison = _with_response(sample, observed, _compare(found, c), c)
     candidate = comparison.contrast(0, 0).estimate
     baseline = candidate - comparison.contrast(1, 0).estimate if baseline_units else None
     return MetricReading(
@@ -85,17 +86,18 @@ def _with_response(sample: Sample, observed: Observations, plain: ArmComparison,
     trimmed = trimmings(sample, observed)
     if trimmed is None:
         return plain
-    fewer, more = (_compare(sample, arm_sums(sample, case), c) for case in trimmed)
+    fewer, more = (_compare(arm_sums(sample, case), c) for case in trimmed)
     return Bracketed(plain=plain, trimmed=(fewer, more))
 
 
-def _compare(sample: Sample, found: ArmSums, c: float) -> ArmComparison:
+def _compare(found: ArmSums, c: float) -> ArmComparison:
+    """What is shown stays what everybody counts: only a look's margins are compared within categories."""
     observed, sums = found.observed, found.sums
-    if (quantiles := found.quantiles(sample)) is not None:
+    if (quantiles := found.quantiles(by_category=False)) is not None:
         return quantiles[0].compare(quantiles[1], c)
     if observed.bounds is not None and found.few:
         return _shares(sums, observed.bounds, c)
-    both = found.arms()
+    both = found.arms(by_category=False)
     if observed.feedback and observed.bounds is None and both.candidate.se == 0:
         return _unspread(both, c)
     positive = both.candidate.value > 0 and (both.baseline.value > 0 or sums.candidate.all())

@@ -125,13 +125,14 @@ def _without_values(
 ) -> Observations:
     size = values.size.astype(np.int64)
     places = np.flatnonzero(np.repeat(side, size))
-    order = places[np.argsort(values.code[places], kind="stable")]
+    code = values.codes()
+    order = places[np.argsort(code[places], kind="stable")]
     drop = min(math.ceil(excess * len(order)), len(order) - 1)
-    kept = np.ones(len(values.code), dtype=np.bool_)
+    kept = np.ones(len(code), dtype=np.bool_)
     kept[order[:drop] if lowest else order[len(order) - drop :]] = False
     left = np.bincount(np.repeat(np.arange(len(size)), size)[kept], minlength=len(size))
     some = left > 0
-    fewer = Values(row=values.row[some], size=left[some], code=values.code[kept], scale=values.scale)
+    fewer = Values.grouped(row=values.row[some], size=left[some], code=code[kept], scale=values.scale)
     return replace(
         observed,
         row=observed.row[some],

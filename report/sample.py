@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -45,40 +46,49 @@ class ArmTotal:
 class Values:
     """Every single value of a measure, for quantiles, in groups of one row each.
 
-    `code` (v,) indexes the rising `scale` (g,). Group i has the next `size[i]` > 0 codes and belongs to
-    `row[i]` of the sample, (m,) each.
+    `code` (v,) indexes the rising `scale` (g,). Group i has the `size[i]` > 0 codes from `begin[i]` on, which
+    rise, and belongs to `row[i]` of the sample, (m,) each; `begin` rises. A part of the groups shares the
+    codes.
     """
 
     row: Ints
+    begin: Ints
     size: Codes
     code: Codes
     scale: Floats
+
+    @classmethod
+    def grouped(cls, *, row: Ints, size: Codes, code: Codes, scale: Floats) -> "Values":
+        """From the codes of one group after the other, in any order within a group. Sorts `code` in place."""
+        ends = np.cumsum(size, dtype=np.int64)
+        found = cls(row=row, begin=ends - size, size=size, code=code, scale=scale)
+        for groups, piece in found._pieces():
+            key = np.repeat(np.arange(groups.stop - groups.start, dtype=np.uint64) << 32, size[groups])
+            key |= piece.astype(np.uint64)
+            key.sort()
+            piece[:] = key & 0xFFFFFFFF
+        return found
 
     @classmethod
     def exact(cls, seconds: Floats, counted: Bools) -> "Values":
         """One value per row, (n,) each, if counted and not NaN."""
         row = np.flatnonzero(counted & ~np.isnan(seconds))
         scale, code = np.unique(seconds[row], return_inverse=True)
-        return cls(row=row, size=np.ones(len(row), dtype=np.int64), code=code, scale=scale)
+        one, begin = np.ones(len(row), dtype=np.int64), np.arange(len(row))
+        return cls(row=row, begin=begin, size=one, code=code, scale=scale)
 
     def take(self, groups: Ints) -> "Values":
         """These groups, (k,) of the m."""
-        size = self.size[groups].astype(np.int64)
-        code = np.empty(int(size.sum()), dtype=self.code.dtype)
-        taken = Values(row=self.row[groups], size=size, code=code, scale=self.scale)
-        # The offset of each group's codes, from the new array to the old.
-        offset = (np.cumsum(self.size) - self.size)[groups] - (np.cumsum(size) - size)
-        begin = 0
-        for some, piece in taken._pieces():
-            place = np.arange(begin, begin + len(piece)) + np.repeat(offset[some], size[some])
-            piece[:] = self.code[place]
-            begin += len(piece)
-        return taken
+        return replace(self, row=self.row[groups], begin=self.begin[groups], size=self.size[groups])
 
     def at(self, place: Ints) -> "Values":
         """The groups of the rows that have a new place, (n,), −1 for a row that is left out."""
         found = self.take(np.flatnonzero(place[self.row] >= 0))
         return replace(found, row=place[found.row])
+
+    def codes(self) -> Codes:
+        """The codes of one group after the other."""
+        return np.concatenate([self.code[:0], *(code for _, code in self._pieces())])
 
     def heights(self, kind: Ints, kinds: int) -> Ints:
         """The number of values at each place of the scale, (kinds, g), by the groups' kind, (m,)."""
@@ -90,22 +100,33 @@ class Values:
 
     def at_or_above(self, place: Ints) -> Ints:
         """The number of values in each group at or above the group's `place`, (m,) each."""
-        found = np.zeros(len(self.size), dtype=np.int64)
-        for groups, code in self._pieces():
-            size = self.size[groups]
-            above = np.cumsum(code >= np.repeat(place[groups], size))[np.cumsum(size) - 1]
-            found[groups] = np.diff(above, prepend=0)
-        return found
+        # A binary search in all groups at once: the codes of a group rise.
+        below = np.zeros(len(self.size), dtype=np.int64)
+        step = (1 << int(self.size.max(initial=0)).bit_length()) >> 1
+        while step:
+            upto = np.minimum(below + step, self.size)
+            lower = (self.code[self.begin + upto - 1] < place) & (upto == below + step)
+            below[lower] += step
+            step >>= 1
+        return self.size - below
 
     def _pieces(self) -> Iterator[tuple[slice, Codes]]:
         """All groups in batches, to bound the memory of the arrays computed from them."""
-        ends = np.cumsum(self.size)
+        ends = np.cumsum(self.size, dtype=np.int64)
         first = 0
         while first < len(ends):
             begin = int(ends[first] - self.size[first])
             last = max(first + 1, int(np.searchsorted(ends, begin + _AT_ONCE, side="right")))
-            yield slice(first, last), self.code[begin : int(ends[last - 1])]
+            yield slice(first, last), self._codes(self.begin[first:last], ends[first:last] - begin)
             first = last
+
+    def _codes(self, begin: Ints, ends: Ints) -> Codes:
+        """The codes of the groups with these begins; `ends` are those in the result, (k,) each."""
+        sizes = np.diff(ends, prepend=0)
+        offset = begin - (ends - sizes)
+        if offset[-1] == offset[0]:  # nothing lies between the groups
+            return self.code[int(begin[0]) : int(begin[0] + ends[-1])]
+        return self.code[np.arange(int(ends[-1])) + np.repeat(offset, sizes)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +182,7 @@ class _Later(Mapping[str, _Measure]):
         return len(self._whole)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """The hash-assigned traffic, in rows (n,) in the order of `first_at`.
 
@@ -198,6 +219,10 @@ class Sample:
 
     def first_rows(self) -> Ints:
         """The row of each unit's first exposure, (units,), in the order of `units`."""
+        return self._first_rows
+
+    @cached_property
+    def _first_rows(self) -> Ints:
         first = np.zeros(len(self.units), dtype=np.int64)
         # The last assignment to an index wins: in reverse order, that is the unit's first row.
         first[self.unit[::-1]] = np.arange(len(self.unit))[::-1]
@@ -205,28 +230,30 @@ class Sample:
 
     def until(self, moment: float) -> "Sample":
         """What had been seen before `moment`, UTC seconds, for judging; without the details that are only
-        shown.
+        shown. This sample itself if nothing came later.
 
         No row may lie on both sides of the moment: rows of a log are single exchanges, those of the store are
         split where they are read.
         """
         rows = np.flatnonzero(self.last_at < moment)
-        kept, unit = np.unique(self.unit[rows], return_inverse=True)
+        if len(rows) == len(self.unit) and all((each.at < moment).all() for each in self.feedback.values()):
+            return self
+        seen = np.zeros(len(self.units), dtype=np.bool_)
+        seen[self.unit[rows]] = True
+        kept, number = np.flatnonzero(seen), np.cumsum(seen) - 1
         place = np.full(len(self.unit), -1, dtype=np.int64)
         place[rows] = np.arange(len(rows))
-        numbers: list[int] = kept.tolist()
-        whole = len(rows) == len(self.unit)
         return Sample(
-            units=[self.units[number] for number in numbers],
-            unit=unit.astype(np.int64),
+            units=[self.units[unit] for unit in kept.tolist()],
+            unit=number[self.unit[rows]],
             candidate=self.candidate[rows],
             phase=self.phase[rows],
             first_at=self.first_at[rows],
             last_at=self.last_at[rows],
             candidate_at=self.candidate_at[self.candidate_at < moment],
             category=self.category.take(rows),
-            totals=self.totals if whole else _Later(self.totals, lambda each: each.take(rows)),
-            values=self.values if whole else _Later(self.values, lambda each: each.at(place)),
+            totals=_Later(self.totals, lambda each: each.take(rows)),
+            values=_Later(self.values, lambda each: each.at(place)),
             tags={name: each.take(rows) for name, each in self.tags.items()},
             feedback={name: each.until(moment, place) for name, each in self.feedback.items()},
             shares=self.shares,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from records.unreached import sentence, too_many
-from report.arm_sums import GATE
+from report.arm_sums import GATE, arm_sums
 from report.decision import Findings, decide
 from report.details import Details, MetricCourse, SinceFirst
 from report.document import MetricLine, Report, ReportWindow, Srm, Units, finite
@@ -110,13 +110,14 @@ def find(
         caveats += map(late_change, planned.late_changes())
     for criterion in canary.criteria:
         observed = observe(sample, criterion.metric, canary.metrics, now=now)
-        judged = judge(criterion, read(sample, observed, planned=canary.planned_units))
+        sums = arm_sums(sample, observed)
+        judged = judge(criterion, read(sample, observed, planned=canary.planned_units, sums=sums))
         if planned is None:
             judged = unless_priced(judged, sample)
             parts += parts_of(sample, canary, criterion, observed)
             on_judged(judged, observed)
         else:
-            judged = unless_priced(planned.judge(judged, observed), sample)
+            judged = unless_priced(planned.judge(judged, observed, sums), sample)
             parts += planned.parts(criterion, observed)
         lines.append(_line(judged, canary, window))
         caveats.append(unequal_response(sample, observed, judged))

@@ -66,7 +66,7 @@ class World:
         values = {}
         if self.duration is not None:
             codes = self.duration[: int(count.sum())]
-            values = {"latency": Values(row=np.arange(rows), size=count, code=codes, scale=GRID)}
+            values = {"latency": Values.grouped(row=np.arange(rows), size=count, code=codes, scale=GRID)}
         return Sample(
             units=range(int(seen.user[:rows].max()) + 1),  # type: ignore[arg-type]
             unit=seen.user[:rows],

@@ -144,7 +144,9 @@ def _reads_p90(rng: np.random.Generator, users: int) -> tuple[float, float]:
     seconds = np.exp(0.6 * habit[whose] + 0.4 * rng.normal(size=len(whose)))
     scale = np.exp(np.linspace(-5, 5, 3000))
     side = rng.random(users) < 0.5
-    values = Values(row=np.arange(users), size=size, code=np.searchsorted(scale, seconds), scale=scale)
+    values = Values.grouped(
+        row=np.arange(users), size=size, code=np.searchsorted(scale, seconds), scale=scale
+    )
     nothing = np.zeros(users)
     sample = Sample(
         units=range(users),  # type: ignore[arg-type]

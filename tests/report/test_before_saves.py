@@ -85,7 +85,7 @@ def _sample(habits: Habits, *, rated: float) -> Sample:
         category=TextColumn(names=("",), code=np.zeros(habits.users, dtype=np.int64)),
         totals={"cost": totals("cost_per_request"), "errors": totals("error_rate")},
         values={
-            "latency": Values(
+            "latency": Values.grouped(
                 row=users, size=count, code=np.searchsorted(GRID, values["latency_p95"]), scale=GRID
             )
         },

@@ -10,7 +10,7 @@ def _values(sizes: list[int], seed: int = 3) -> Values:
     rng = np.random.default_rng(seed)
     size = np.array(sizes, dtype=np.int64)
     code = rng.integers(1, 1000, size=int(size.sum())).astype("<u2")
-    return Values(row=np.arange(len(size))[::-1], size=size, code=code, scale=np.arange(1000.0))
+    return Values.grouped(row=np.arange(len(size))[::-1], size=size, code=code, scale=np.arange(1000.0))
 
 
 SIZES = pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_part_of_the_groups_keeps_their_values(sizes: list[int]) -> None:
     ends = np.cumsum(values.size)
     expected = [values.code[ends[i] - values.size[i] : ends[i]] for i in kept]
     assert (part.row.tolist(), part.size.tolist()) == (values.row[kept].tolist(), values.size[kept].tolist())
-    assert np.array_equal(part.code, np.concatenate(expected))
+    assert np.array_equal(part.codes(), np.concatenate(expected))
 
 
 def test_exact_values_leave_out_what_is_missing_or_not_to_be_measured() -> None:
