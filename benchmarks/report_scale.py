@@ -42,7 +42,7 @@ canaries:
     share: 10%
     segments: [{segments}]
     rubric:
-      - {{metric: task_completed, acceptable: ">= 75%", ideal: ">= 90%", weight: 40, question: "Done?"}}
+      - {{metric: task_completed, acceptable: ">= 75%", ideal: ">= 90%", weight: {weight}, question: "Done?"}}
       - {{metric: latency_p95, acceptable: "< 8s", ideal: "< 1s", weight: 25, question: "Waiting?"}}
       - {{metric: cost_per_request, acceptable: "< 0.12", ideal: "< 0.01", weight: 20, question: "Cost?"}}
       - {{metric: csat, acceptable: "> 3.5", ideal: "> 4.4", weight: 15, question: "Satisfied?"}}
@@ -77,7 +77,8 @@ def main() -> None:
             ("and 20 segments", "region, plan", ""),
             ("and 9 rows", "region, plan", MORE),
         ):
-            config = CONFIG.format(segments=segments, more=more, store=url)
+            # Every report has a rubric of its own, so that no earlier one has stored its last look.
+            config = CONFIG.format(segments=segments, more=more, store=url, weight=40 + time.time() % 1)
             found = _judged(config, data)
             print(
                 f"{name:18} {found['seconds']:6.1f} s, of its own CPU {found['cpu_seconds']:5.1f} s, "
@@ -149,13 +150,14 @@ def _keep_nights(settings: ReportSettings, store: str, data: Path) -> None:
     """Store the looks of all nights but the last, which saw too little: what they saw takes no time here."""
     (judged,) = settings.canaries.values()
     with closing(Store.open(store, data)) as opened:
-        waits = transitions.first_seen(judged.steps, by_hand=True, now=FIRST_DAY * DAY_S)
-        runs = transitions.start(waits, judged.steps, now=FIRST_DAY * DAY_S)
-        opened.swap(judged.name, 0, runs, Act(at=0.0, action="start", who="benchmark", reason="filled"))
+        if judged.name not in opened.states():
+            waits = transitions.first_seen(judged.steps, by_hand=True, now=FIRST_DAY * DAY_S)
+            runs = transitions.start(waits, judged.steps, now=FIRST_DAY * DAY_S)
+            opened.swap(judged.name, 0, runs, Act(at=0.0, action="start", who="benchmark", reason="filled"))
         scope = LookScope(canary=judged.name, run=1, rubric_sha256=judged.sha256)
         nights = [
             Look(metric=row.metric, day=day, at=(FIRST_DAY + day + 1) * DAY_S, units=0)
-            for day in range(1, 13)
+            for day in range(1, 14)
             for row in judged.criteria
         ]
         Looks(opened).keep(scope, to_store(nights))

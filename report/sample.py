@@ -52,7 +52,7 @@ class Values:
     """
 
     row: Ints
-    begin: Ints
+    begin: Codes
     size: Codes
     code: Codes
     scale: Floats
@@ -60,8 +60,8 @@ class Values:
     @classmethod
     def grouped(cls, *, row: Ints, size: Codes, code: Codes, scale: Floats) -> "Values":
         """From the codes of one group after the other, in any order within a group. Sorts `code` in place."""
-        ends = np.cumsum(size, dtype=np.int64)
-        found = cls(row=row, begin=ends - size, size=size, code=code, scale=scale)
+        begin = (np.cumsum(size, dtype=np.int64) - size).astype(np.min_scalar_type(len(code)))
+        found = cls(row=row, begin=begin, size=size, code=code, scale=scale)
         for groups, piece in found._pieces():
             key = np.repeat(np.arange(groups.stop - groups.start, dtype=np.uint64) << 32, size[groups])
             key |= piece.astype(np.uint64)
@@ -100,15 +100,22 @@ class Values:
 
     def at_or_above(self, place: Ints) -> Ints:
         """The number of values in each group at or above the group's `place`, (m,) each."""
-        # A binary search in all groups at once: the codes of a group rise.
-        below = np.zeros(len(self.size), dtype=np.int64)
-        step = (1 << int(self.size.max(initial=0)).bit_length()) >> 1
+        found = np.zeros(len(self.size), dtype=np.int64)
+        for first in range(0, len(found), _AT_ONCE):
+            some = slice(first, first + _AT_ONCE)
+            found[some] = self.size[some] - self._below(place[some], self.begin[some], self.size[some])
+        return found
+
+    def _below(self, place: Ints, begin: Codes, size: Codes) -> Ints:
+        """The number of codes below each group's `place`, by a binary search in all groups at once."""
+        below = np.zeros(len(size), dtype=np.int64)
+        step = (1 << int(size.max(initial=0)).bit_length()) >> 1
         while step:
-            upto = np.minimum(below + step, self.size)
-            lower = (self.code[self.begin + upto - 1] < place) & (upto == below + step)
+            upto = np.minimum(below + step, size)
+            lower = (self.code[begin + upto - 1] < place) & (upto == below + step)
             below[lower] += step
             step >>= 1
-        return self.size - below
+        return below
 
     def _pieces(self) -> Iterator[tuple[slice, Codes]]:
         """All groups in batches, to bound the memory of the arrays computed from them."""
@@ -120,7 +127,7 @@ class Values:
             yield slice(first, last), self._codes(self.begin[first:last], ends[first:last] - begin)
             first = last
 
-    def _codes(self, begin: Ints, ends: Ints) -> Codes:
+    def _codes(self, begin: Codes, ends: Ints) -> Codes:
         """The codes of the groups with these begins; `ends` are those in the result, (k,) each."""
         sizes = np.diff(ends, prepend=0)
         offset = begin - (ends - sizes)
