@@ -1,5 +1,6 @@
-"""Sends announcements that page nobody: a new model, a finished benchmark. `notify` sends pages."""
+"""Sends announcements that page nobody: a new model, a benchmark, a verdict. `notify` sends pages."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,21 +18,22 @@ _ENQUEUE, _CHANGE = "/v2/enqueue", "/v2/change/enqueue"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
-    """One announcement. `kind` is machine-readable, for example `model_released`. `verdict` is a benchmark's.
-    `at` is in UTC seconds."""
+    """One announcement. `kind` is machine-readable, for example `model_released`.
+
+    `about` has what else a webhook gets: the `model` or `canary` first, and figures. `at` is in UTC seconds.
+    """
 
     kind: str
-    model: str
+    about: Mapping[str, str | int | None]
     headline: str
     at: float
-    verdict: str | None = None
 
 
 def announcement(receiver: Receiver, news: Announcement) -> tuple[str, Any]:
     """(url, JSON body) of a message. PagerDuty gets a change event, which opens no incident."""
     at = utc_text(news.at)
     if receiver.kind == "alertmanager":
-        labels = {"alertname": "CanaryNews", "kind": news.kind, "model": news.model, "severity": "info"}
+        labels = {"alertname": "CanaryNews", "kind": news.kind, **_subject(news), "severity": "info"}
         until = utc_text(news.at + SHOWN_FOR.total_seconds())
         alert = {"labels": labels, "annotations": {"summary": news.headline}, "startsAt": at, "endsAt": until}
         return f"{receiver.url.rstrip('/')}/api/v2/alerts", [alert]
@@ -42,8 +44,12 @@ def announcement(receiver: Receiver, news: Announcement) -> tuple[str, Any]:
     if receiver.kind == "slack":
         text = news.headline.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         return receiver.url, {"text": f":package: {text}"}
-    body = {"event": news.kind, "model": news.model, "at": at, "headline": news.headline}
-    return receiver.url, {**body, "verdict": news.verdict}
+    return receiver.url, {"event": news.kind, "at": at, **news.about, "headline": news.headline}
+
+
+def _subject(news: Announcement) -> dict[str, str]:
+    """The model or canary that it is about."""
+    return {name: str(value) for name, value in news.about.items() if name in ("model", "canary")}
 
 
 async def announce(client: httpx2.AsyncClient, receiver: Receiver, news: Announcement) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any
 
 import httpx2
@@ -25,18 +26,29 @@ class Catalogue:
     auth: httpx2.Auth = field(default_factory=httpx2.Auth, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model's name, and the day on which the provider retires it (UTC), None if it names none."""
+
+    name: str
+    retires: date | None = None
+
+
+_RETIRES = ("shutdown_date", "deprecation", "expiration_date")
+"""The members with a model's last day: OpenAI's, Mistral's and OpenRouter's. A date, a time, or null."""
+
 _PATHS = {"openai": "/models", "anthropic": "/v1/models", "gemini": "/v1beta/models"}
 
 
-async def listed(client: httpx2.AsyncClient, where: Catalogue) -> list[str]:
-    """The names of all models, read page by page. Raises Unlisted."""
-    found: list[str] = []
+async def listed(client: httpx2.AsyncClient, where: Catalogue) -> list[ListedModel]:
+    """All models, read page by page. Raises Unlisted."""
+    found: list[ListedModel] = []
     query: dict[str, str] = {}
     for _ in range(MOST_PAGES):
         page = await _page(client, where, query)
         try:
             entries = page["models" if where.api == "gemini" else "data"]
-            found += [_name(where.api, entry) for entry in entries]
+            found += [ListedModel(_name(where.api, entry), retirement(entry)) for entry in entries]
         except (KeyError, TypeError) as problem:
             raise Unlisted(f"{where.name}: the response is not a list of models") from problem
         following = _following(where.api, page)
@@ -68,6 +80,20 @@ async def _page(client: httpx2.AsyncClient, where: Catalogue, query: Mapping[str
 
 def _name(api: str, entry: Mapping[str, Any]) -> str:
     return str(entry["name"]).removeprefix("models/") if api == "gemini" else str(entry["id"])
+
+
+def retirement(entry: Mapping[str, Any]) -> date | None:
+    """The day on which a listed model retires; None if the entry names none that can be read."""
+    for member in _RETIRES:
+        value = entry.get(member)
+        try:
+            if isinstance(value, str):
+                return date.fromisoformat(value[: len("2027-02-01")])
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return datetime.fromtimestamp(value, UTC).date()
+        except (ValueError, OverflowError, OSError):
+            continue
+    return None
 
 
 def _following(api: str, page: Mapping[str, Any]) -> dict[str, str]:

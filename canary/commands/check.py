@@ -1,7 +1,9 @@
 """`canary check`: checks a config and summarizes its canaries."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,7 +39,8 @@ def check(
         read = load(config, os.environ)
     except ConfigError as problem:
         fail(str(problem), code=2)
-    warnings = [*read.warnings, *(each.sentence for each in read.unpriced())]
+    today = datetime.fromtimestamp(time.time(), UTC).date()
+    warnings = [*read.warnings, *read.retiring(today), *(each.sentence for each in read.unpriced())]
     for warning in warnings:
         say(warning)
     prospects = _prospects(read, users, requests)

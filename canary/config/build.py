@@ -69,6 +69,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         store=file.store,
         shared=file.shared,
         notify=tuple(_receiver(section) for section in file.notify),
+        retires=file.retires,
         admin_url=file.admin_url,
         retention_s=file.retention_s,
         warnings=tuple(warnings),

@@ -2,17 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING
 
 from alerts.receiver import Receiver
 from bench.settings import BenchSettings
 from bench.source import DatasetSource, EmbeddingSource
 from canary.config.server import ServerSettings
+from control.retirements import arms_of, retiring
 from control.settings import CanarySettings, ControlSettings
 from proxy.provider import Provider, Timeout
 from records.metric import Metric
 from records.prices import Prices, Rates
 from records.unpriced import UnpricedArm, unpriced_arms
 from routing.canary import ArmName
+
+if TYPE_CHECKING:
+    from control.release_watcher import WatchSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,7 @@ class Config:
     store: str = field(default="sqlite:///canary.db", repr=False)
     shared: str = field(default="none", repr=False)
     notify: tuple[Receiver, ...] = ()
+    retires: Mapping[str, date] = field(default_factory=dict)
     admin_url: str | None = None
     retention_s: float = 90 * 86400.0
     warnings: tuple[str, ...] = ()
@@ -53,6 +60,22 @@ class Config:
             admin_url=self.admin_url,
             retention_s=self.retention_s,
         )
+
+    @property
+    def watch(self) -> "WatchSettings":
+        """The part that the release watcher needs."""
+        from control.release_watcher import WatchSettings  # a worker needs neither it nor its HTTP client
+
+        return WatchSettings(
+            providers=list(self.providers.values()),
+            notify=self.notify,
+            retires=self.retires,
+            arms=arms_of(each.canary for each in self.canaries.values()),
+        )
+
+    def retiring(self, today: date) -> tuple[str, ...]:
+        """A sentence for each arm whose model has retired by the config, or will soon."""
+        return tuple(retiring((each.canary for each in self.canaries.values()), self.retires, today))
 
     def unpriced(self) -> tuple[UnpricedArm, ...]:
         """The arms without a known price. Not a part of loading: the price list takes half a second."""

@@ -1,5 +1,6 @@
 """The field types of the config's sections, and their base class."""
 
+from datetime import date
 from typing import Annotated
 
 from pydantic import (
@@ -63,6 +64,13 @@ def _address(value: object) -> HostPort:
     return parse_address(_text(value))
 
 
+def _date(value: object) -> date:
+    try:
+        return date.fromisoformat(_text(value))
+    except ValueError as problem:
+        raise ValueError("must be a day, such as 2027-02-01") from problem
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("needs a value" if value is None else "must be a single value")
@@ -112,6 +120,11 @@ ListenAddress = Annotated[
     HostPort,
     PlainValidator(_address),
     WithJsonSchema({"type": "string", "pattern": r"^\S+:\d+$", "examples": ["127.0.0.1:8080"]}),
+]
+DateText = Annotated[
+    date,
+    PlainValidator(_date),
+    WithJsonSchema({"type": "string", "format": "date", "examples": ["2027-02-01"]}),
 ]
 LimitText = Annotated[
     str,

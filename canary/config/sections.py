@@ -10,6 +10,7 @@ from canary.config.fields import (
     AnyDuration,
     AnyShare,
     BoundText,
+    DateText,
     Duration,
     LimitText,
     ListenAddress,
@@ -365,6 +366,9 @@ class FileSection(Section):
     store: Text = Field("sqlite:///canary.db", description="The database's URL.")
     shared: Text = Field("none", description="The Redis that replicas share, or `none`.")
     notify: tuple[NotifySection, ...] = Field((), description="The receivers of incidents.")
+    retires: dict[Text, DateText] = Field(
+        {}, description="The day on which each model retires, where its provider's list does not say it."
+    )
     admin_url: MaybeText = Field(
         None, description="The URL at which people open the page; incidents link to it."
     )

@@ -32,6 +32,10 @@ class NotNext(Exception):
     """The model cannot be written into the entry; the message says why."""
 
 
+class NeverNext(NotNext):
+    """No later change of the canaries' states will let the model follow."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succession:
     """A sequence of canaries that share one entry: the present one, named `NAME` or `NAME-…`, and the state
@@ -63,7 +67,7 @@ class Succession:
         if provider != before.candidate.provider or not _PLAIN.fullmatch(model):
             raise NotNext(f"{model} is not a plain model name at {before.candidate.provider}")
         if name in self.states:
-            raise NotNext(f"a canary named {name} existed before")
+            raise NeverNext(f"a canary named {name} existed before")
         if not before.start_by_hand and not self._watched:
             needs = "a rubric, a guardrail that rolls back, and notify"
             raise NotNext(f"{before.name} has start: auto, which needs {needs}")

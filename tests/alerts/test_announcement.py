@@ -8,7 +8,7 @@ import pytest
 from alerts.announcement import Announcement, announce, announcement
 from alerts.receiver import PAGERDUTY_URL, Receiver
 
-NEWS = Announcement(kind="model_released", model="p/new", headline="p/new is <new>", at=0.0)
+NEWS = Announcement(kind="model_released", about={"model": "p/new"}, headline="p/new is <new>", at=0.0)
 
 
 def test_each_kind_of_receiver_gets_it_in_its_own_form() -> None:

@@ -1,3 +1,5 @@
+from datetime import date
+
 import pytest
 
 from canary.config.checks import RESERVED
@@ -280,3 +282,21 @@ def test_the_embedding_model_is_at_openais_or_geminis_own_api() -> None:
             "canary.yaml:4: embeddings.provider: canary asks OpenAI's and Gemini's own APIs for embeddings, "
             f"not `{what}`; name such an entry"
         ]
+def test_a_models_last_day_is_a_day() -> None:
+    config = parse(SOUND + "retires: {gpt-4o: 2027-02-01}\n", "canary.yaml", {})
+    assert config.retires == {"gpt-4o": date(2027, 2, 1)}
+    assert refusal(SOUND + "retires: {gpt-4o: 2027-02-30}\n") == [
+        "canary.yaml:3: retires.gpt-4o: must be a day, such as 2027-02-01"
+    ]
+
+
+def test_an_arm_whose_model_retires_soon_or_has_is_warned_of() -> None:
+    arms = "baseline: {provider: openai, model: old}, candidate: {provider: openai, model: new}"
+    trial = f"canaries: [{{name: c, match: {{models: [old]}}, {arms}, share: 5%}}]\n"
+    config = parse(SOUND + trial + "retires: {old: 2027-02-01, new: 2027-02-25}\n", "canary.yaml", {})
+    assert config.retiring(date(2026, 12, 1)) == ()
+    assert config.retiring(date(2027, 2, 2)) == (
+        "openai/old, the baseline of c, retired on 2027-02-01",
+        "openai/new, the candidate of c, retires on 2027-02-25, in 23 days",
+    )
+    assert list(config.watch.arms) == ["openai/old", "openai/new"]

@@ -68,7 +68,7 @@ def test_a_new_model_is_told_once_and_measured(tmp_path: Path, provider: Provide
     first = watch(tmp_path, "--bench", "-o", "json")
     assert first.exit_code == 0, first.stderr
     listed = {"openai": 1, "claude": 1, "google": 1}
-    assert json.loads(first.stdout) == {"new": [], "listed": listed, "measured": {}}
+    assert json.loads(first.stdout) == {"new": [], "listed": listed, "measured": {}, "pending": {}}
     assert hook.bodies == []
     provider.behave("gpt-new", knows)
     provider.behave("tts-new", Behaviour())
@@ -139,8 +139,42 @@ def test_models_without_a_price_are_named_beside_the_benchmark(
     done = watch(tmp_path, "--bench", "--match", "gpt-*")
     assert (
         "openai/gpt-new: its benchmark against openai/old says ship; cost unknown: no price of "
-        "baseline openai/old, candidate openai/gpt-new (add `prices` or `price_as`)"
+        "baseline openai/old, candidate openai/gpt-new (add `prices` or `price_as`); it waits for a price"
     ) in done.stdout.splitlines()
+    assert watch(tmp_path, "--bench", "--match", "gpt-*").stdout == ""
+    priced = "prices: {old: {input: 1, output: 2}, gpt-new: {input: 1, output: 2}}\n"
+    config.write_text(config.read_text() + priced)
+    done = watch(tmp_path, "--bench", "--match", "gpt-*")
+    assert "openai/gpt-new: its benchmark against openai/old says ship" in done.stdout.splitlines()
+    assert watch(tmp_path, "--bench", "--match", "gpt-*").stdout == ""
+
+
+def test_a_model_without_enough_labels_waits_for_them_or_is_forced(
+    tmp_path: Path, provider: ProviderThread, hook: Hook
+) -> None:
+    set_up(tmp_path, provider.url, hook.url)
+    whole = (tmp_path / "sums.jsonl").read_text()
+    (tmp_path / "sums.jsonl").write_text("\n".join(whole.splitlines()[:20]))
+    knows = Behaviour(says={f"{n} + 1 = ?": str(n + 1) for n in reversed(range(60))})
+    provider.behave("old", knows)
+    watch(tmp_path)
+    provider.behave("gpt-new", knows)
+    flags = ("--bench", "--match", "gpt-*", "-o", "json")
+    assert {each["verdict"] for each in json.loads(watch(tmp_path, *flags).stdout)["measured"].values()} == {
+        "extend"
+    }
+    told = len(hook.bodies)
+    quiet = json.loads(watch(tmp_path, *flags).stdout)
+    assert (quiet["measured"], len(hook.bodies)) == ({}, told)
+    assert "it waits for its datasets" in quiet["pending"]["openai/gpt-new"]
+    forced = json.loads(watch(tmp_path, "--again", "openai/gpt-new", "-o", "json").stdout)
+    assert list(forced["measured"]) == ["openai/gpt-new"]
+    assert "write PROVIDER/MODEL" in watch(tmp_path, "--again", "gpt-new").stderr
+    assert "not listed" in watch(tmp_path, "--again", "gpt-none").stderr
+    (tmp_path / "sums.jsonl").write_text(whole)
+    done = json.loads(watch(tmp_path, *flags).stdout)
+    assert {each["verdict"] for each in done["measured"].values()} == {"ship"}
+    assert done["pending"] == {}
 
 
 def test_a_benchmark_that_cannot_be_run_is_told_and_watching_goes_on(
@@ -192,53 +226,78 @@ datasets:
 """
 
 
-def test_a_model_that_passes_gets_its_canary_by_itself_and_one_that_does_not_gets_none(
-    provider: ProviderThread, serve: Callable[..., Running], hook: Hook
-) -> None:
-    says = {f"{n} + 1 = ?": str(n + 1) for n in reversed(range(60))}
-    knows, knows_all = Behaviour(says=says), Behaviour(says={**says, "Capital?": "Paris"})
-    for model in ("old", "older"):
-        provider.behave(model, knows)
-    text = CONFIG.format(url=provider.url, hook=hook.url).replace("datasets:\n", LINE)
-    openai = (
-        each for each in text.splitlines(keepends=True) if "claude" not in each and "google" not in each
-    )
-    text = "".join(openai)
-    server = serve(text, workers=1)
-    sums(server.config.parent)
-    known = {"id": "c", "task": "exact", "input": "Capital?", "expected": "Paris"}
-    issue = {"example": known, "what": "guesses", "since": "old", "at": "2026-11-25", "by": "ann"}
-    server.config.with_name("known-issues.jsonl").write_text(json.dumps(issue))
-    where = ["--data", str(server.data)]
-    look = ["watch", "--once", "--bench", "--match", "gpt-*", "--next", "trial", *where]
+ANSWERS = {f"{n} + 1 = ?": str(n + 1) for n in reversed(range(60))}
+KNOWS, KNOWS_ALL = Behaviour(says=ANSWERS), Behaviour(says={**ANSWERS, "Capital?": "Paris"})
 
-    def looked() -> str:
-        done = CliRunner().invoke(app, [*look, "--config", str(server.config)])
+
+class Line:
+    """A running canary `trial`, and looks for the model that follows it."""
+
+    def __init__(self, provider: ProviderThread, serve: Callable[..., Running], hook: Hook) -> None:
+        for model in ("old", "older"):
+            provider.behave(model, KNOWS)
+        text = CONFIG.format(url=provider.url, hook=hook.url).replace("datasets:\n", LINE)
+        lines = text.splitlines(keepends=True)
+        self.text = "".join(each for each in lines if "claude" not in each and "google" not in each)
+        server = serve(self.text, workers=1)
+        sums(server.config.parent)
+        self.hook, self.config, self._where = hook, server.config, ["--data", str(server.data)]
+
+    def looked(self) -> str:
+        look = ["watch", "--once", "--bench", "--match", "gpt-*", "--next", "trial", *self._where]
+        done = CliRunner().invoke(app, [*look, "--config", str(self.config)])
         assert done.exit_code == 0, done.stderr
-        said = [each for each in hook.bodies if each["event"] == "benchmark_finished"]
+        said = [each for each in self.hook.bodies if each["event"] == "benchmark_finished"]
         return f"{said[-1]['verdict']}: {said[-1]['headline']}" if said else ""
 
-    looked()
-    provider.behave("gpt-early", knows_all)
-    assert looked().endswith("no canary was prepared: trial is running, so no other canary follows it")
-    order = ["promote", "trial", "--reason", "better", *where]
-    assert CliRunner().invoke(app, order).exit_code == 0
-    provider.behave("gpt-bad", Behaviour())
-    assert "dont_ship: openai/gpt-bad: its benchmark against openai/older says don't ship" in looked()
-    provider.behave("gpt-guesses", knows)
-    assert looked().endswith("no canary was prepared: known issues are still there")
-    assert server.config.read_text() == text
-    provider.behave("gpt-good", knows_all)
-    assert looked() == (
-        "ship: openai/gpt-good: its benchmark against openai/older says ship; "
-        f"trial-gpt-good is in {server.config} and starts automatically"
-    )
+    def order(self, word: str) -> None:
+        assert CliRunner().invoke(app, [word, "trial", "--reason", "r", *self._where]).exit_code == 0
 
-    def states() -> list[tuple[str, str, float]]:
-        told = CliRunner().invoke(app, ["status", *where, "-o", "json"])
+    def states(self) -> list[tuple[str, str, float]]:
+        told = CliRunner().invoke(app, ["status", *self._where, "-o", "json"])
         return [(each["name"], each["state"], each["share"]) for each in json.loads(told.stdout)["canaries"]]
 
-    eventually(lambda: states() == [("trial-gpt-good", "running", 0.05)])
+
+def test_a_model_that_passed_follows_a_rolled_back_canary_by_the_benchmark_it_has(
+    provider: ProviderThread, serve: Callable[..., Running], hook: Hook
+) -> None:
+    line = Line(provider, serve, hook)
+    line.looked()
+    provider.behave("gpt-good", KNOWS)
+    assert line.looked().endswith(
+        "no canary was prepared: trial is running, so no other canary follows it; it waits for that to change"
+    )
+    told = len(hook.bodies)
+    line.looked()
+    assert (line.config.read_text(), len(hook.bodies)) == (line.text, told)
+    line.order("rollback")
+    assert line.looked() == (
+        "ship: openai/gpt-good: its benchmark said ship; "
+        f"trial-gpt-good is in {line.config} and starts automatically"
+    )
+    eventually(lambda: line.states() == [("trial-gpt-good", "running", 0.05)])
+
+
+def test_a_model_that_passes_follows_a_promoted_canary_and_one_that_does_not_never(
+    provider: ProviderThread, serve: Callable[..., Running], hook: Hook
+) -> None:
+    line = Line(provider, serve, hook)
+    known = {"id": "c", "task": "exact", "input": "Capital?", "expected": "Paris"}
+    issue = {"example": known, "what": "guesses", "since": "old", "at": "2026-11-25", "by": "ann"}
+    line.config.with_name("known-issues.jsonl").write_text(json.dumps(issue))
+    line.looked()
+    line.order("promote")
+    provider.behave("gpt-bad", Behaviour())
+    assert "dont_ship: openai/gpt-bad: its benchmark against openai/older says don't ship" in line.looked()
+    provider.behave("gpt-guesses", KNOWS)
+    assert "no canary was prepared: known issues are still there; it waits for" in line.looked()
+    assert line.config.read_text() == line.text
+    provider.behave("gpt-good", KNOWS_ALL)
+    assert line.looked() == (
+        "ship: openai/gpt-good: its benchmark against openai/older says ship; "
+        f"trial-gpt-good is in {line.config} and starts automatically"
+    )
+    eventually(lambda: line.states() == [("trial-gpt-good", "running", 0.05)])
 
 
 def test_what_has_not_passed_a_benchmark_follows_nobody(tmp_path: Path) -> None:

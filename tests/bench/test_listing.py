@@ -1,60 +1,17 @@
-"""What is new in a provider's list, page by page, and what is still to be done about it."""
+"""A provider's list of models, page by page."""
 
 import asyncio
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx2
 import pytest
 
-from bench.listing import Catalogue, Unlisted, listed
-from bench.releases import WatchMemory, after_announcing, after_benchmark, after_listing
-
-AT = "2026-11-25T12:00:00Z"
-
-
-def look(
-    memory: WatchMemory, *models: str, at: str = AT, receivers: tuple[str, ...] = ("hook",)
-) -> WatchMemory:
-    return after_listing(memory, "p", models, at=at, receivers=receivers, measure=True)[0]
-
-
-def test_at_the_first_look_all_models_are_known_and_nobody_is_told() -> None:
-    memory = look(WatchMemory(), "old", "older")
-    assert memory.known == {"p": {"old": AT, "older": AT}}
-    assert (memory.untold, memory.unmeasured) == ({}, ())
-
-
-def test_a_new_model_is_told_and_measured_once_also_when_it_goes_and_comes_again() -> None:
-    memory = look(look(WatchMemory(), "old"), "old", "new", at="later")
-    assert memory.known["p"] == {"old": AT, "new": "later"}
-    assert (memory.untold, memory.unmeasured) == ({"p/new": ("hook",)}, ("p/new",))
-    done = after_benchmark(after_announcing(memory, {"p/new": []}), "p/new")
-    assert look(look(done, "old"), "old", "new").untold == {}
-    assert look(look(done, "old"), "old", "new").unmeasured == ()
-
-
-def test_who_was_not_reached_is_still_to_be_told() -> None:
-    memory = look(look(WatchMemory(), "old"), "old", "new", receivers=("hook", "slack"))
-    assert after_announcing(memory, {"p/new": ["slack"]}).untold == {"p/new": ("slack",)}
-
-
-def test_only_models_that_are_wanted_are_news() -> None:
-    memory, names = after_listing(
-        look(WatchMemory(), "old"),
-        "p",
-        ["old", "gpt-5", "tts-9"],
-        at=AT,
-        receivers=["hook"],
-        measure=False,
-        wanted=lambda model: model.startswith("gpt"),
-    )
-    assert names == ["p/gpt-5"]
-    assert "tts-9" in memory.known["p"]
-    assert memory.unmeasured == ()
+from bench.listing import Catalogue, ListedModel, Unlisted, listed, retirement
 
 
 @contextmanager
@@ -83,12 +40,12 @@ def lists(pages: dict[str, tuple[int, str]]) -> Iterator[str]:
 
 
 def names(api: str, pages: dict[str, object]) -> list[str]:
-    async def asked(url: str) -> list[str]:
+    async def asked(url: str) -> list[ListedModel]:
         async with httpx2.AsyncClient(trust_env=False) as client:
             return await listed(client, Catalogue(name="p", api=api, url=url, headers={"x": "y"}))
 
     with lists({path: (200, json.dumps(body)) for path, body in pages.items()}) as url:
-        return asyncio.run(asked(url))
+        return [each.name for each in asyncio.run(asked(url))]
 
 
 def test_every_page_of_a_list_is_read() -> None:
@@ -122,3 +79,23 @@ def test_a_list_that_cannot_be_had_says_why(status: int, body: str, words: str) 
 
     with lists({"/models": (status, body)}) as url, pytest.raises(Unlisted, match=words):
         asyncio.run(asked(url))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"shutdown_date": "2027-02-01"},
+        {"deprecation": "2027-02-01T00:00:00Z"},
+        {"expiration_date": "2027-02-01"},
+        {"shutdown_date": None, "deprecation": 1801440000},
+    ],
+)
+def test_the_day_on_which_a_model_retires_is_read(entry: dict[str, object]) -> None:
+    assert retirement({"id": "a", **entry}) == date(2027, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "value", [None, "", "soon", "2027-13-01", True, {"inference": 1}, 1e30, float("nan")]
+)
+def test_a_day_that_cannot_be_read_is_unknown(value: object) -> None:
+    assert retirement({"id": "a", "shutdown_date": value}) is None

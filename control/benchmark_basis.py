@@ -1,0 +1,73 @@
+"""What a model's benchmark depends on, by part. While no part changes, it need not be repeated."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench.benchmark import path_of, read, unpriced
+from bench.errors import BadDataset
+from bench.example import fingerprint
+from bench.models import Pair, UnknownModel, pair
+from bench.recheck import file_of
+from bench.settings import BenchSettings
+from bench.source import DatasetSource
+from report.judged_canary import JudgedCanary
+
+
+def basis_of(
+    settings: BenchSettings,
+    judged: Sequence[JudgedCanary],
+    config: Path,
+    model: str,
+    against: str | None,
+) -> Mapping[str, str]:
+    """The current model, and hashes of the datasets, the rubrics of its canaries, the models without a price,
+    and the known issues. `config` is the config file."""
+    try:
+        models = pair(settings, model, against)
+    except UnknownModel as problem:
+        return {"current model": str(problem)}
+    baseline = models.baseline
+    rubrics = [_rubric(each) for each in judged if _names(each) == baseline.name]
+    return {
+        "current model": baseline.name,
+        "requests": _hash(_requests(models)),
+        "datasets": _hash([_dataset(each, config.parent) for each in settings.datasets]),
+        "rubric": _hash(rubrics),
+        "unpriced": ", ".join(f"{each.provider}/{each.model}" for each in unpriced(settings, models)),
+        "known issues": _hash([_text(file_of(config))]),
+    }
+
+
+def _names(judged: JudgedCanary) -> str | None:
+    arm = judged.baseline
+    return f"{arm.provider}/{arm.model}" if arm is not None else None
+
+
+def _requests(models: Pair) -> list[object]:
+    return [each.request.document() for each in (models.baseline, models.candidate) if each is not None]
+
+
+def _rubric(judged: JudgedCanary) -> list[object]:
+    rows = [[row.metric, row.acceptable.text, row.ideal.text, row.weight] for row in judged.criteria]
+    return [rows, sorted(judged.critical_categories)]
+
+
+def _dataset(source: DatasetSource, folder: Path) -> list[object]:
+    """Its version and labels; of one that cannot be read, the problem."""
+    about: list[object] = [source.name, source.layer, source.floor, source.judge]
+    try:
+        found = read(source, folder)
+    except (BadDataset, OSError, UnicodeDecodeError) as problem:
+        return [*about, str(path_of(source, folder)), str(problem)]
+    return [*about, found.sha256, found.proposed]
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _hash(parts: Sequence[object]) -> str:
+    return fingerprint(list(parts))[:16]

@@ -1,0 +1,115 @@
+"""The release watcher's memory: what to announce, what to benchmark, what waits. Pure: a memory in, a memory
+out.
+
+a provider seen for the first time      → all its models are known, without announcements
+a model that was never listed before    → to announce to every receiver, and to benchmark, if wanted
+a receiver that got an announcement     → does not get it again
+a model that disappears and returns     → is known
+a model that could not be judged        → waits until a part of its basis changes
+a benchmark that could not run          → runs again then, or after 1, 2, 4 … hours, at most a day
+a model that passed, without a canary   → waits for its canary; its benchmark stands while its basis does
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from control.retirements import TimelyNotice
+
+FIRST_RETRY_S = 3600.0
+LONGEST_RETRY_S = 86_400.0
+
+
+class PendingModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model that waits. `why` is for a person. `basis` is what its benchmark depended on, by part.
+
+    `passed`: the benchmark says ship, and the canary is missing. `failures` counts the benchmarks in a row
+    that could not run; `again_at` is when the next may, UTC seconds, None: only when the basis changes.
+    """
+
+    why: str
+    basis: dict[str, str]
+    passed: bool = False
+    failures: int = 0
+    again_at: float | None = None
+
+
+class WatchMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """The watcher's memory: models by provider with the time first seen (RFC 3339); the receivers that still
+    lack each new model's (`provider/model`) announcement; the models to benchmark; the models that wait; what
+    was told of retirements."""
+
+    known: dict[str, dict[str, str]] = {}
+    untold: dict[str, tuple[str, ...]] = {}
+    unmeasured: tuple[str, ...] = ()
+    pending: dict[str, PendingModel] = {}
+    retiring: dict[str, TimelyNotice] = {}
+
+
+def after_listing(
+    memory: WatchMemory,
+    provider: str,
+    models: Sequence[str],
+    *,
+    at: str,
+    receivers: Sequence[str],
+    measure: bool,
+    wanted: Callable[[str], bool] = lambda model: True,
+) -> tuple[WatchMemory, list[str]]:
+    """The memory after reading a provider's list, and the wanted new models as `provider/model`."""
+    before = memory.known.get(provider)
+    now = {**dict.fromkeys(models, at), **(before or {})}
+    new = [] if before is None else sorted(set(models) - set(before))
+    names = [f"{provider}/{model}" for model in new if wanted(model)]
+    changed = msgspec.structs.replace(
+        memory,
+        known={**memory.known, provider: now},
+        untold={**memory.untold, **{name: tuple(receivers) for name in names if receivers}},
+        unmeasured=(*memory.unmeasured, *(names if measure else ())),
+    )
+    return changed, names
+
+
+def after_announcing(memory: WatchMemory, left: Mapping[str, Sequence[str]]) -> WatchMemory:
+    """The memory after announcing: only the receivers in `left` still lack it."""
+    return msgspec.structs.replace(
+        memory, untold={name: tuple(receivers) for name, receivers in left.items() if receivers}
+    )
+
+
+def to_benchmark_again(memory: WatchMemory, name: str) -> WatchMemory:
+    """The memory in which `name` is to be benchmarked, whatever it waits for."""
+    others = (each for each in memory.unmeasured if each != name)
+    return msgspec.structs.replace(memory, unmeasured=(name, *others))
+
+
+def to_look_at(memory: WatchMemory) -> list[str]:
+    """The models that wait, the longest first, then those without a benchmark."""
+    return list(dict.fromkeys((*memory.pending, *memory.unmeasured)))
+
+
+def is_due(memory: WatchMemory, name: str, basis: Mapping[str, str], now: float) -> bool:
+    """True if a benchmark of `name` is to run: it never did, or what it depended on is now `basis`."""
+    waiting = memory.pending.get(name)
+    if waiting is None or name in memory.unmeasured or waiting.basis != basis:
+        return True
+    return waiting.again_at is not None and now >= waiting.again_at
+
+
+def after_benchmark(memory: WatchMemory, name: str, waiting: PendingModel | None = None) -> WatchMemory:
+    """The memory after a benchmark of `name`. It waits, or (None) is done with."""
+    others = {each: kept for each, kept in memory.pending.items() if each != name}
+    kept = {**memory.pending, name: waiting} if waiting is not None else others
+    unmeasured = tuple(each for each in memory.unmeasured if each != name)
+    return msgspec.structs.replace(memory, unmeasured=unmeasured, pending=kept)
+
+
+def after_failure(
+    memory: WatchMemory, name: str, why: str, basis: Mapping[str, str], now: float
+) -> WatchMemory:
+    """The memory after a benchmark of `name` that could not run."""
+    before = memory.pending.get(name)
+    failures = 1 + (before.failures if before is not None else 0)
+    again_at = now + min(FIRST_RETRY_S * 2.0 ** min(failures - 1, 16), LONGEST_RETRY_S)
+    waiting = PendingModel(why=why, basis=dict(basis), failures=failures, again_at=again_at)
+    return after_benchmark(memory, name, waiting)

@@ -1,0 +1,115 @@
+"""A look at real lists over HTTP tells of retirements once a threshold, of the models of canaries too."""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from alerts.receiver import Receiver
+from control.release_watcher import FILE, ReleaseWatcher, WatchesTwice, WatchSettings, _alone
+from proxy.provider import Provider
+from tests.e2e.receivers import Hook, listening_hook
+
+DAY_S = 86_400.0
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    with listening_hook() as listening:
+        yield listening
+
+
+@contextmanager
+def listing(models: Mapping[str, str | None]) -> Iterator[str]:
+    """An OpenAI list of models with their shutdown dates."""
+    body = json.dumps({"data": [{"id": name, "shutdown_date": on} for name, on in models.items()]}).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class HandClock:
+    """UTC seconds that the test sets, by day."""
+
+    def __init__(self, day: str) -> None:
+        self.now = datetime.fromisoformat(f"{day}T12:00:00").replace(tzinfo=UTC).timestamp()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def watcher(folder: Path, url: str, hook: Hook, clock: HandClock, match: str = "*") -> ReleaseWatcher:
+    settings = WatchSettings(
+        providers=[Provider(name="openai", api="openai", base_url=url, api_key="k")],
+        notify=[Receiver(kind="webhook", url=hook.url)],
+        retires={"claude-old": date(2027, 3, 3)},
+        arms={"openai/gpt-old": "the baseline of support", "claude/claude-old": "the candidate of support"},
+    )
+    return ReleaseWatcher(settings=settings, data=folder / "data", environment={}, match=match, utc=clock)
+
+
+def test_retirements_are_told_from_the_first_look_on_once_a_threshold(tmp_path: Path, hook: Hook) -> None:
+    clock = HandClock("2027-02-01")
+    with listing(
+        {"gpt-old": "2027-03-01", "gpt-far": "2028-01-01", "tts-old": "2027-03-01", "gpt": None}
+    ) as url:
+        looking = watcher(tmp_path, url, hook, clock, match="gpt*")
+        looking.look()
+        looking.look()
+        first, second = hook.bodies
+        assert first == {
+            "event": "model_retires",
+            "model": "openai/gpt-old",
+            "at": "2027-03-01",
+            "days": 28,
+            "headline": "openai/gpt-old retires on 2027-03-01, in 28 days; it is the baseline of support",
+        }
+        assert (second["model"], second["days"]) == ("claude/claude-old", 30)
+        clock.now += 21 * DAY_S
+        looking.look()
+        clock.now += 30 * DAY_S
+        looking.look()
+    assert [(each["model"], each["days"]) for each in hook.bodies[2:]] == [("openai/gpt-old", 7)]
+
+
+def test_a_retirement_that_nobody_took_is_told_at_the_next_look(tmp_path: Path) -> None:
+    clock = HandClock("2027-02-28")
+    with listing({"gpt-old": "2027-03-01"}) as url:
+        with listening_hook() as away:
+            looking = watcher(tmp_path, url, away, clock)
+        assert "webhook was not told of openai/gpt-old: ConnectError" in looking.look().troubles
+        remembered = (tmp_path / "data" / FILE).read_text()
+        assert (away.url in remembered, "webhook-" in remembered) == (False, True)
+        assert "webhook was not told of openai/gpt-old: ConnectError" in looking.look().troubles
+
+
+def test_two_watchers_of_one_folder_do_not_look_at_once(tmp_path: Path, hook: Hook) -> None:
+    with listing({}) as url:
+        looking = watcher(tmp_path, url, hook, HandClock("2027-02-01"))
+        with (
+            _alone(tmp_path / "data"),
+            pytest.raises(WatchesTwice, match="another `canary watch` is looking"),
+        ):
+            looking.look()
+        looking.look()
