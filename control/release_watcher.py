@@ -23,6 +23,7 @@ from control.pending_models import BenchmarkResult, ModelTrial, look_at
 from control.retirements import after_dates, dates_of, in_words, to_tell
 from control.watch_memory import WatchMemory, after_announcing, after_listing, to_benchmark_again
 from proxy.provider import Provider
+from records.errors import StoreDown
 from records.whole_file import write_whole
 
 FILE = "watch.json"
@@ -80,7 +81,8 @@ class ReleaseWatcher:
     """Looks, and remembers in a file what it has announced and measured.
 
     `trial` tries a model; None: models are not measured. `match` is a pattern of the names of models that are
-    announced and measured. `again` is a model to benchmark at the next look, whatever it waits for.
+    announced and measured. `again` is a model to benchmark at the next look, whatever it waits for. `notice`
+    makes the releases of new models, given with the UTC second; it may raise StoreDown.
     """
 
     settings: WatchSettings
@@ -89,6 +91,7 @@ class ReleaseWatcher:
     match: str = "*"
     trial: ModelTrial | None = None
     again: str | None = None
+    notice: Callable[[Mapping[str, float]], None] = lambda models: None
     utc: Callable[[], float] = time.time
     troubles: list[str] = field(default_factory=list)
 
@@ -98,6 +101,7 @@ class ReleaseWatcher:
         self.troubles = []
         with _alone(self.data):
             memory, new, counts = asyncio.run(self._look(self._remembered(), self.utc()))
+            memory = self._with_releases(memory)
             self._remember(memory)
             memory, found = self._measure(memory, counts)
         pending = {name: each.why for name, each in memory.pending.items()}
@@ -116,7 +120,7 @@ class ReleaseWatcher:
                     memory,
                     provider,
                     [each.name for each in models],
-                    at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+                    at=now,
                     receivers=list(self._receivers()),
                     measure=self.trial is not None,
                     wanted=self._matches,
@@ -150,6 +154,17 @@ class ReleaseWatcher:
             receivers=list(self._receivers()),
         )
         return msgspec.structs.replace(memory, retiring=told)
+
+    def _with_releases(self, memory: WatchMemory) -> WatchMemory:
+        """The memory after making the releases of new models. While the store is down, they stay in it."""
+        if not memory.unnoticed:
+            return memory
+        try:
+            self.notice(memory.unnoticed)
+        except StoreDown as problem:
+            self.troubles.append(f"the releases of new models are not stored yet: {problem}")
+            return memory
+        return msgspec.structs.replace(memory, unnoticed={})
 
     async def _tell(self, memory: WatchMemory, now: float) -> WatchMemory:
         left = {}

@@ -2,7 +2,8 @@
 out.
 
 a provider seen for the first time      → all its models are known, without announcements
-a model that was never listed before    → to announce to every receiver, and to benchmark, if wanted
+a model that was never listed before    → to announce to every receiver, to enter as a release, and to
+                                          benchmark, if wanted
 a receiver that got an announcement     → does not get it again
 a model that disappears and returns     → is known
 a model that could not be judged        → waits until a part of its basis changes
@@ -11,6 +12,7 @@ a model that passed, without a canary   → waits for its canary; its benchmark 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -37,13 +39,14 @@ class PendingModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 class WatchMemory(msgspec.Struct, frozen=True, kw_only=True):
     """The watcher's memory: models by provider with the time first seen (RFC 3339); the receivers that still
     lack each new model's (`provider/model`) announcement; the models to benchmark; the models that wait; what
-    was told of retirements."""
+    was told of retirements; the new models that are not in the store yet, with the UTC second."""
 
     known: dict[str, dict[str, str]] = {}
     untold: dict[str, tuple[str, ...]] = {}
     unmeasured: tuple[str, ...] = ()
     pending: dict[str, PendingModel] = {}
     retiring: dict[str, TimelyNotice] = {}
+    unnoticed: dict[str, float] = {}
 
 
 def after_listing(
@@ -51,14 +54,16 @@ def after_listing(
     provider: str,
     models: Sequence[str],
     *,
-    at: str,
+    at: float,
     receivers: Sequence[str],
     measure: bool,
     wanted: Callable[[str], bool] = lambda model: True,
 ) -> tuple[WatchMemory, list[str]]:
-    """The memory after reading a provider's list, and the wanted new models as `provider/model`."""
+    """The memory after reading a provider's list at UTC second `at`, and the wanted new models as
+    `provider/model`."""
     before = memory.known.get(provider)
-    now = {**dict.fromkeys(models, at), **(before or {})}
+    first_seen = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = {**dict.fromkeys(models, first_seen), **(before or {})}
     new = [] if before is None else sorted(set(models) - set(before))
     names = [f"{provider}/{model}" for model in new if wanted(model)]
     changed = msgspec.structs.replace(
@@ -66,6 +71,7 @@ def after_listing(
         known={**memory.known, provider: now},
         untold={**memory.untold, **{name: tuple(receivers) for name in names if receivers}},
         unmeasured=(*memory.unmeasured, *(names if measure else ())),
+        unnoticed={**dict.fromkeys(names, at), **memory.unnoticed},
     )
     return changed, names
 

@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -76,6 +78,7 @@ def watch(
         match=match,
         trial=trial if bench or again else None,
         again=again,
+        notice=lambda models: _notice(trial.config, data, models),
     )
     while True:
         try:
@@ -88,6 +91,16 @@ def watch(
         time.sleep(max(every_s, 1.0))
         read = trial.config = _newest(config, read)
         watcher.settings = read.watch
+
+
+def _notice(config: Config, data: Path, models: Mapping[str, float]) -> None:
+    """Make a release of each model, found at a UTC second. Raises StoreDown."""
+    from records.releases import Releases
+    from records.store import Store
+
+    with closing(Store.open(config.store, data)) as store:
+        for model, at in models.items():
+            Releases(store).notice(model, at=at)
 
 
 def _newest(file: Path, old: Config) -> Config:

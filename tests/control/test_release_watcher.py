@@ -3,8 +3,9 @@
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import pytest
 from alerts.receiver import Receiver
 from control.release_watcher import FILE, ReleaseWatcher, WatchesTwice, WatchSettings, _alone
 from proxy.provider import Provider
+from records.errors import StoreDown
+from records.releases import Releases
+from records.store import Store
 from tests.e2e.receivers import Hook, listening_hook
 
 DAY_S = 86_400.0
@@ -113,3 +117,30 @@ def test_two_watchers_of_one_folder_do_not_look_at_once(tmp_path: Path, hook: Ho
         ):
             looking.look()
         looking.look()
+
+
+def test_the_release_of_a_new_model_is_made_once_the_store_answers(tmp_path: Path, hook: Hook) -> None:
+    clock = HandClock("2026-11-26")
+    with listing({"gpt-old": None}) as url:
+        watcher(tmp_path, url, hook, clock).look()
+    with listing({"gpt-old": None, "gpt-new": None}) as url:
+        looking = watcher(tmp_path, url, hook, clock)
+        looking.notice = _down
+        assert "are not stored yet: away" in looking.look().troubles[-1]
+        found_at, clock.now = clock.now, clock.now + 3600.0
+        with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+            releases = Releases(store)
+            looking.notice = partial(_noticed, releases)
+            for _ in range(2):
+                assert looking.look().troubles == ()
+            (release,) = releases.all()
+    assert (release.candidate, release.baseline, release.noticed_at) == ("openai/gpt-new", "", found_at)
+
+
+def _noticed(releases: Releases, models: Mapping[str, float]) -> None:
+    for each, at in models.items():
+        releases.notice(each, at=at)
+
+
+def _down(models: Mapping[str, float]) -> None:
+    raise StoreDown("away")

@@ -15,24 +15,24 @@ from control.watch_memory import (
     to_look_at,
 )
 
-AT = "2026-11-25T12:00:00Z"
+AT, FIRST_SEEN = 1795608000.0, "2026-11-25T12:00:00Z"
 
 
 def look(
-    memory: WatchMemory, *models: str, at: str = AT, receivers: tuple[str, ...] = ("hook",)
+    memory: WatchMemory, *models: str, at: float = AT, receivers: tuple[str, ...] = ("hook",)
 ) -> WatchMemory:
     return after_listing(memory, "p", models, at=at, receivers=receivers, measure=True)[0]
 
 
 def test_at_the_first_look_all_models_are_known_and_nobody_is_told() -> None:
     memory = look(WatchMemory(), "old", "older")
-    assert memory.known == {"p": {"old": AT, "older": AT}}
+    assert memory.known == {"p": {"old": FIRST_SEEN, "older": FIRST_SEEN}}
     assert (memory.untold, memory.unmeasured) == ({}, ())
 
 
 def test_a_new_model_is_told_and_measured_once_also_when_it_goes_and_comes_again() -> None:
-    memory = look(look(WatchMemory(), "old"), "old", "new", at="later")
-    assert memory.known["p"] == {"old": AT, "new": "later"}
+    memory = look(look(WatchMemory(), "old"), "old", "new", at=AT + 3600)
+    assert memory.known["p"] == {"old": FIRST_SEEN, "new": "2026-11-25T13:00:00Z"}
     assert (memory.untold, memory.unmeasured) == ({"p/new": ("hook",)}, ("p/new",))
     done = after_benchmark(after_announcing(memory, {"p/new": []}), "p/new")
     assert look(look(done, "old"), "old", "new").untold == {}

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from typer.testing import CliRunner
 
 from canary.cli import app
 from demo.behaviour import Behaviour
+from records.releases import Releases
+from records.store import Store
 from tests.e2e.receivers import Hook, listening_hook
 from tests.serving import ProviderThread, Running, eventually
 
@@ -86,6 +89,9 @@ def test_a_new_model_is_told_once_and_measured(tmp_path: Path, provider: Provide
     assert finished == {each: f"{each}: its benchmark against openai/old says ship" for each in names}
     assert watch(tmp_path, "--bench").exit_code == 0
     assert len(hook.bodies) == 6
+    with closing(Store.open("sqlite:///canary.db", tmp_path / "data")) as store:
+        releases = {each.candidate: each.noticed_at is not None for each in Releases(store).all()}
+    assert releases == dict.fromkeys(names, True)
 
 
 def test_who_could_not_be_told_is_told_at_the_next_look(
