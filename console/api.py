@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from alerts.payloads import utc_text
 from control.operator import Operator
 from control.orders import ORDERS, BadOrder
 from control.rollback_document import document_of
@@ -34,6 +36,7 @@ class Api:
             Route("/api/releases", self.releases),
             Route("/api/releases/{which:path}", self.release),
             Route("/api/canaries/{name}/report", self.report),
+            Route("/api/canaries/{name}/reports", self.reports),
             Route("/api/canaries/{name}/decide", self.decide, methods=["POST"]),
             Route("/api/canaries/{name}/preflight", self.preflight, methods=["POST"]),
             Route("/api/canaries/{name}/rollbacks", self.rollbacks),
@@ -91,6 +94,17 @@ class Api:
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
         return HTMLResponse(text) if form == "html" else PlainTextResponse(text, media_type=_FORMS[form])
+
+    async def reports(self, request: Request) -> Response:
+        """GET ?limit=100: the reports of the report job, newest first; ?day=2026-11-27: one whole report."""
+        name, day = request.path_params["name"], request.query_params.get("day")
+        try:
+            if day is not None:
+                return JSONResponse((await self._operator.daily_report(name, day)).document)
+            found = await self._operator.daily_reports(name, _limit(request))
+        except BadOrder as problem:
+            return _problem(problem.status, problem.message)
+        return JSONResponse([{**asdict(each), "at": utc_text(each.at)} for each in found])
 
     async def decide(self, request: Request) -> Response:
         """POST {"decision", "who", "reason", "compensating"?, "minutes"?}: record a person's decision."""

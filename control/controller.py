@@ -23,6 +23,7 @@ from control.monitor import JUDGE_EVERY_S, Monitor
 from control.operator import Operator
 from control.pending_rollbacks import PendingRollbacks
 from control.preflights import Candidates, Preflights
+from control.report_job import ReportJob
 from control.rollouts import Rollouts
 from control.settings import ControlSettings
 from control.workers import WorkerRegistry
@@ -152,6 +153,7 @@ class Controller:
         self._store = store
         self._archivist = Archivist(store, lambda: self.settings.reports, lambda: self._leads)
         self._nightly_looks = NightlyLooks(store, lambda: self.settings.reports, lambda: self._leads)
+        self._report_job = ReportJob(store, lambda: self.settings, lambda: self._leads)
         self._begun: int | None = None
         """The term for which the source has restored what earlier leaders learnt."""
         self._reconciled: ControlSettings | None = None
@@ -188,6 +190,7 @@ class Controller:
             self.operator.rollbacks_known.following(),
             self._archivist.run(),
             self._nightly_looks.run(),
+            self._report_job.run(),
             expiring(self._store, lambda: self.settings.retention_s if self._leads else None),
         ]
 

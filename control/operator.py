@@ -23,6 +23,7 @@ from control.status import status_of
 from control.workers import WorkerRegistry
 from records.capture import Capture
 from records.capture_store import CaptureStore
+from records.daily_reports import DailyReport, DailyReports, ReportEntry
 from records.decisions import Choice, Decision, Decisions
 from records.errors import StoreDown
 from records.evaluations import Evaluations
@@ -234,6 +235,22 @@ class Operator:
         self._watched(canary)
         with _store_asked():
             return await self.rollbacks_known.history(canary, limit)
+
+    async def daily_reports(self, canary: str, limit: int) -> Sequence[ReportEntry]:
+        """The reports that the report job stored, newest first, without their documents."""
+        with _store_asked():
+            found = await asyncio.to_thread(DailyReports(self.store).entries, canary, limit)
+        if not found:
+            self._watched(canary)
+        return found
+
+    async def daily_report(self, canary: str, day: str) -> DailyReport:
+        """The newest report of one day (ISO) in the job's time zone."""
+        with _store_asked():
+            found = await asyncio.to_thread(DailyReports(self.store).newest, canary, day=day)
+        if found is None:
+            raise BadOrder(404, f"no report of {canary!r} was stored on {day!r}")
+        return found
 
     async def pairs(
         self, canary: str, *, since: float, until: float, category: str | None, limit: int

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from alerts.receiver import Receiver
 from alerts.rule import Rule
+from control.daily_time import DailyTime
 from records.capture import CaptureRule
 from records.metric import Metric
 from report.judged_canary import JudgedCanary, ReportSettings
@@ -31,7 +32,8 @@ class CanarySettings:
 class ControlSettings:
     """All canaries by name, the feedback metrics, who is paged, and for how long records are kept.
 
-    `admin_url` is where people reach the page, None where nobody said.
+    `admin_url` is where people reach the page, None where nobody said. `report_job` is when each canary's
+    daily report is made, None for no such reports.
     """
 
     canaries: Mapping[str, CanarySettings]
@@ -39,6 +41,7 @@ class ControlSettings:
     notify: tuple[Receiver, ...] = ()
     admin_url: str | None = None
     retention_s: float = 90 * 86400.0
+    report_job: DailyTime | None = None
 
     @property
     def reports(self) -> ReportSettings:

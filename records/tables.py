@@ -383,6 +383,18 @@ looks = Table(
     PrimaryKeyConstraint("canary", "run", "metric", "day", "rubric_sha256"),
 )
 
+reports = Table(
+    "reports",
+    metadata,
+    _key("canary"),
+    Column("run", Integer, nullable=False),
+    _key("day"),
+    _number("at"),
+    _key("verdict"),
+    Column("document", JSON, nullable=False),
+    PrimaryKeyConstraint("canary", "run", "day"),
+)
+
 rollbacks = Table(
     "rollbacks",
     metadata,

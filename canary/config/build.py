@@ -28,6 +28,7 @@ from canary.config.sections import (
     TimeoutSection,
 )
 from canary.config.server import ServerSettings
+from control.daily_time import DailyTime
 from control.settings import CanarySettings
 from proxy.addressing import below_entry, nameless_paths
 from proxy.provider import Auth, Provider, Timeout, own_auth
@@ -72,6 +73,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         retires=file.retires,
         admin_url=file.admin_url,
         retention_s=file.retention_s,
+        report_job=DailyTime(**dict(file.report_job)) if file.report_job is not None else None,
         warnings=tuple(warnings),
     )
 

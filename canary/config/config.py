@@ -9,6 +9,7 @@ from alerts.receiver import Receiver
 from bench.settings import BenchSettings
 from bench.source import DatasetSource, EmbeddingSource
 from canary.config.server import ServerSettings
+from control.daily_time import DailyTime
 from control.retirements import arms_of, retiring
 from control.settings import CanarySettings, ControlSettings
 from proxy.provider import Provider, Timeout
@@ -48,6 +49,7 @@ class Config:
     retires: Mapping[str, date] = field(default_factory=dict)
     admin_url: str | None = None
     retention_s: float = 90 * 86400.0
+    report_job: DailyTime | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -59,6 +61,7 @@ class Config:
             notify=self.notify,
             admin_url=self.admin_url,
             retention_s=self.retention_s,
+            report_job=self.report_job,
         )
 
     @property

@@ -1,7 +1,9 @@
 """The field types of the config's sections, and their base class."""
 
-from datetime import date
+import re
+from datetime import date, time
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     BaseModel,
@@ -71,6 +73,22 @@ def _date(value: object) -> date:
         raise ValueError("must be a day, such as 2027-02-01") from problem
 
 
+def _time(value: object) -> time:
+    text = _text(value)
+    if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", text):
+        raise ValueError('must be a time of day, such as "09:00"')
+    return time.fromisoformat(text.zfill(len("09:00")))
+
+
+def _zone(value: object) -> str:
+    text = _text(value)
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as problem:
+        raise ValueError("must be a time zone of the IANA database, such as Europe/Berlin") from problem
+    return text
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("needs a value" if value is None else "must be a single value")
@@ -125,6 +143,14 @@ DateText = Annotated[
     date,
     PlainValidator(_date),
     WithJsonSchema({"type": "string", "format": "date", "examples": ["2027-02-01"]}),
+]
+TimeText = Annotated[
+    time,
+    PlainValidator(_time),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{1,2}:\d{2}$", "examples": ["09:00"]}),
+]
+TimeZone = Annotated[
+    str, PlainValidator(_zone), WithJsonSchema({"type": "string", "examples": ["Europe/Berlin"]})
 ]
 LimitText = Annotated[
     str,

@@ -22,6 +22,8 @@ from canary.config.fields import (
     Section,
     Share,
     Text,
+    TimeText,
+    TimeZone,
     WindowText,
 )
 from canary.config.quantity import DEFAULT_ADMIN, DEFAULT_TRAFFIC
@@ -340,6 +342,13 @@ class NotifySection(Section):
     webhook: Text | None = Field(None, description="A URL that receives the incident as JSON.")
 
 
+class ReportJobSection(Section):
+    """When each running canary's report is made and stored."""
+
+    at: TimeText = Field(description="The time of day, by the wall clock of the time zone.")
+    timezone: TimeZone = Field("UTC", description="A name of the IANA database.")
+
+
 class FileSection(Section):
     """The whole file."""
 
@@ -377,6 +386,9 @@ class FileSection(Section):
         alias="retention",
         description="How long outcomes are stored.",
         json_schema_extra={"default": "90d"},
+    )
+    report_job: ReportJobSection | None = Field(
+        None, description="When each running canary's daily report is made."
     )
     traffic: ListenAddress = Field(
         DEFAULT_TRAFFIC,

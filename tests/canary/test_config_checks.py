@@ -1,10 +1,11 @@
-from datetime import date
+from datetime import date, time
 
 import pytest
 
 from canary.config.checks import RESERVED
 from canary.config.errors import ConfigError
 from canary.config.load import parse
+from control.daily_time import DailyTime
 
 PROVIDER = '{api: openai, base_url: "https://api.openai.com/v1"}'
 SOUND = f"providers:\n  openai: {PROVIDER}\n"
@@ -300,3 +301,27 @@ def test_an_arm_whose_model_retires_soon_or_has_is_warned_of() -> None:
         "openai/new, the candidate of c, retires on 2027-02-25, in 23 days",
     )
     assert list(config.watch.arms) == ["openai/old", "openai/new"]
+
+
+def test_the_report_job_has_a_time_and_a_zone() -> None:
+    text = SOUND + 'report_job: {at: "09:00", timezone: Europe/Berlin}\n'
+    assert parse(text, "canary.yaml", {}).control.report_job == DailyTime(
+        at=time(9), timezone="Europe/Berlin"
+    )
+    assert parse(SOUND + "report_job: {at: 9:05}\n", "canary.yaml", {}).report_job == DailyTime(at=time(9, 5))
+    assert parse(SOUND, "canary.yaml", {}).report_job is None
+
+
+@pytest.mark.parametrize(
+    ("job", "says"),
+    [
+        ("{at: 24:00}", 'report_job.at: must be a time of day, such as "09:00"'),
+        ("{at: 9}", 'report_job.at: must be a time of day, such as "09:00"'),
+        ("{at: 9:00, timezone: Berlin}", "must be a time zone of the IANA database, such as Europe/Berlin"),
+        ("{at: 9:00, timezone: ../etc}", "must be a time zone of the IANA database, such as Europe/Berlin"),
+        ("{timezone: UTC}", "report_job.at: is missing"),
+    ],
+)
+def test_a_report_job_that_cannot_be_is_refused(job: str, says: str) -> None:
+    (line,) = refusal(SOUND + f"report_job: {job}\n")
+    assert says in line

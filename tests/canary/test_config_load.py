@@ -30,6 +30,7 @@ SECTIONS = {
     "`metrics.NAME`": "MetricSection",
     "`prices.MODEL`": "PriceSection",
     "`datasets.NAME`": "DatasetSection",
+    "`report_job`": "ReportJobSection",
     "`notify[]`": "NotifySection",
     "`pagerduty`": "PagerDutySection",
 }

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx2
@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from console.app import admin_app, health_app
 from console.guard import Access
 from control.operator import Operator
+from records.daily_reports import DailyReport, ReportEntry
 
 ACCESS = Access(admin_token=lambda: "token", metrics_token=lambda: None, loopback=True)
 BEARER = {"authorization": "Bearer token"}
@@ -38,6 +39,13 @@ class Taking:
         self.taken.append({"canary": canary, "choice": choice, **given})
         return {}
 
+    async def daily_reports(self, canary: str, limit: int) -> Sequence[ReportEntry]:
+        made = ReportEntry(canary=canary, run=1, day="2026-11-26", at=1795680000.0, verdict="ship")
+        return [made][:limit]
+
+    async def daily_report(self, canary: str, day: str) -> DailyReport:
+        return DailyReport(canary=canary, run=1, day=day, at=0.0, verdict="ship", document={"day": day})
+
     async def audit(self, limit: int) -> list[Mapping[str, Any]]:
         return [{"limit": limit}]
 
@@ -55,7 +63,7 @@ def asked(method: str, path: str, body: bytes | None = None, control: Any = None
     return asyncio.run(ask(admin_app(taking, CollectorRegistry(), ACCESS)))
 
 
-@pytest.mark.parametrize("name", ["order", "decide", "audit", "status"])
+@pytest.mark.parametrize("name", ["order", "decide", "audit", "status", "daily_reports", "daily_report"])
 def test_the_stand_in_takes_what_the_operator_takes(name: str) -> None:
     ours, real = (inspect.signature(getattr(each, name)).parameters.values() for each in (Taking, Operator))
     assert [(each.name, each.kind) for each in ours] == [(each.name, each.kind) for each in real]
@@ -115,6 +123,13 @@ def test_a_limit_that_is_none_is_refused(limit: str) -> None:
 
 def test_a_limit_may_be_the_greatest() -> None:
     assert asked("GET", "/api/audit?limit=1000").json() == [{"limit": 1000}]
+
+
+def test_the_daily_reports_are_small_lines_and_one_is_whole() -> None:
+    line = {"canary": "a", "run": 1, "day": "2026-11-26", "at": "2026-11-26T08:00:00.000Z", "verdict": "ship"}
+    assert asked("GET", "/api/canaries/a/reports").json() == [line]
+    assert asked("GET", "/api/canaries/a/reports?day=2026-11-26").json() == {"day": "2026-11-26"}
+    assert refusal("GET", "/api/canaries/a/reports?limit=0")[0] == 400
 
 
 @pytest.mark.parametrize("share", ["NaN", "Infinity", "-0.1", "1.5", "5", "1" + "0" * 400])

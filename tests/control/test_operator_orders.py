@@ -21,6 +21,7 @@ from control.orders import BadOrder, Order
 from control.preflights import Preflights
 from control.rollouts import Rollouts
 from control.workers import WorkerRegistry
+from records.daily_reports import DailyReport, DailyReports
 from records.meters import Meters
 from records.store import Store
 
@@ -244,3 +245,16 @@ def test_a_rollback_is_hard_only_where_that_is_ordered_and_counts_once(desks: tu
 def test_only_a_rollback_can_be_hard(desks: tuple[Desk, Desk]) -> None:
     with pytest.raises(BadOrder, match="only rollback"):
         desks[0].order("pause", who="ann", hard=True)
+
+
+def test_daily_reports_are_those_stored_and_an_unknown_canary_has_none(desks: tuple[Desk, Desk]) -> None:
+    operator = desks[0].operator
+    assert asyncio.run(operator.daily_reports("trial", 10)) == []
+    made = DailyReport(canary="gone", run=1, day="2026-11-26", at=1.0, verdict="ship", document={"a": 1})
+    DailyReports(operator.store).add(made)
+    assert [each.day for each in asyncio.run(operator.daily_reports("gone", 10))] == ["2026-11-26"]
+    assert asyncio.run(operator.daily_report("gone", "2026-11-26")) == made
+    with pytest.raises(BadOrder, match="no canary"):
+        asyncio.run(operator.daily_reports("never", 10))
+    with pytest.raises(BadOrder, match="no report of 'gone' was stored on '2026-11-25'"):
+        asyncio.run(operator.daily_report("gone", "2026-11-25"))

@@ -1,0 +1,180 @@
+"""The report job: each running canary once a day, told when the verdict is reached, changes, or is due."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from alerts.receiver import Receiver
+from canary.config import parse
+from control.report_job import RETRY_S, TELL_FOR_S, ReportJob, is_news
+from control.rollouts import Rollouts
+from control.settings import ControlSettings
+from records.daily_reports import DailyReport, DailyReports
+from records.errors import StoreDown
+from records.store import Act, Store
+from report.document import to_json
+from report.plan import DAY_S
+from report.reports import report_of
+from routing import transitions
+from tests.e2e.receivers import listening_hook
+from tests.report.conftest import START, World, exchanges
+from tests.report.shipping import Shipper
+
+TEXT = """\
+providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
+report_job: {at: "09:00", timezone: Europe/Berlin}
+canaries:
+  - name: c
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: gpt-4o}
+    candidate: {provider: openai, model: gpt-5}
+    share: 50%
+    minimum_days: 1
+    rubric:
+      - {metric: error_rate, acceptable: "< 90%", ideal: "< 80%", weight: 1, question: "Any?"}
+"""
+SETTINGS = parse(TEXT, "canary.yaml", {}).control
+START_DAY = datetime.fromtimestamp(START, UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+
+
+def nine(day: int) -> float:
+    """09:00 in Berlin on the day of the start (0) or a later one, UTC seconds."""
+    job = SETTINGS.report_job
+    assert job is not None
+    return job.today(START_DAY + day * DAY_S + DAY_S / 2)[1]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store in which `c` runs since START, with three days of traffic."""
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as opened:
+        Rollouts(opened, lambda plan: None).reconcile(SETTINGS, START)
+        Shipper(opened).lines(exchanges(World(users=500, share=0.5, days=2.9)))
+        yield opened
+
+
+def a_job(store: Store, settings: ControlSettings = SETTINGS) -> ReportJob:
+    return ReportJob(store, lambda: settings)
+
+
+def days(store: Store) -> Sequence[str]:
+    return [each.day for each in DailyReports(store).entries("c", 100)]
+
+
+def day_of(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).date().isoformat()
+
+
+def test_a_report_is_made_at_its_time_once_a_day_and_is_that_of_the_command(store: Store) -> None:
+    job = a_job(store)
+    assert not job.turn(nine(3) - 1)
+    assert job.turn(nine(3))
+    assert not job.turn(nine(3) + 3600.0)
+    kept = DailyReports(store).newest("c")
+    assert kept is not None
+    assert (kept.day, kept.at) == (day_of(nine(3)), nine(3))
+    shown = json.loads(json.dumps(to_json(report_of(SETTINGS.reports, "c", store, now=nine(3)))))
+    assert {**kept.document, "details": None} == {**shown, "details": None}
+    assert job.turn(nine(4))
+    assert days(store) == [day_of(nine(4)), day_of(nine(3))]
+
+
+def test_a_restart_makes_up_for_todays_report_but_makes_none_twice(store: Store) -> None:
+    late = nine(3) + 5 * 3600.0
+    assert a_job(store).turn(late)
+    assert a_job(store).turn(late + 60.0)
+    assert days(store) == [day_of(late)]
+    early = nine(5) - 3600.0
+    assert not a_job(store).turn(early)
+
+
+def test_without_a_time_or_a_running_canary_there_is_no_report(store: Store) -> None:
+    assert not a_job(store, replace(SETTINGS, report_job=None)).turn(nine(3))
+    act = Act(at=nine(2), action="rollback", who="jane", reason="r")
+    rollouts = Rollouts(store, lambda plan: None)
+    rollouts.change("c", act, lambda state: transitions.rollback(state, reason="r", now=act.at))
+    rollouts.settle()
+    assert not a_job(store).turn(nine(3))
+    assert days(store) == []
+
+
+class _FailingOnce:
+    """A store that does not answer one question for a report."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._failed = store, False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def reading(self) -> object:
+        if not self._failed:
+            self._failed = True
+            raise StoreDown("away")
+        return self._store.reading()
+
+
+def test_what_fails_is_logged_and_tried_again_later(store: Store) -> None:
+    job = a_job(_FailingOnce(store))  # type: ignore[arg-type]
+    with capture_logs() as logs:
+        assert job.turn(nine(3))
+        assert not job.turn(nine(3) + RETRY_S - 1)
+        assert job.turn(nine(3) + RETRY_S)
+    assert [each["event"] for each in logs] == ["report.not_made", "report.made"]
+
+
+def test_the_verdict_is_told_when_it_is_reached_and_not_every_day(store: Store) -> None:
+    with listening_hook() as hook:
+        job = a_job(store, replace(SETTINGS, notify=(Receiver(kind="webhook", url=hook.url),)))
+        for day in (3, 4):
+            job.turn(nine(day))
+            asyncio.run(job.tell(nine(day)))
+    verdicts = [each.verdict for each in DailyReports(store).entries("c", 100)]
+    assert verdicts == ["ship_now", "ship_now"]
+    (told,) = hook.bodies
+    assert told.pop("headline").startswith("c: the verdict is ship now")
+    at = datetime.fromtimestamp(nine(3), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert told == {"event": "verdict_reached", "canary": "c", "verdict": "ship_now", "at": at}
+
+
+def test_a_receiver_that_is_away_is_told_later_for_a_day(store: Store) -> None:
+    with listening_hook() as hook:
+        pass
+    job = a_job(store, replace(SETTINGS, notify=(Receiver(kind="webhook", url=hook.url),)))
+    job.turn(nine(3))
+    with capture_logs() as logs:
+        for later in (0.0, 60.0, TELL_FOR_S, TELL_FOR_S + 60.0):
+            asyncio.run(job.tell(nine(3) + later))
+    assert [each["problem"] for each in logs] == ["ConnectError"] * 3
+
+
+def report(verdict: str, looks: Sequence[int] = ()) -> DailyReport:
+    document = {"plan": {"planned_days": 14, "looks": list(looks)}, "reasons": []}
+    return DailyReport(canary="c", run=1, day="d", at=0.0, verdict=verdict, document=document)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "news"),
+    [
+        (None, report("extend"), False),
+        (None, report("ship"), True),
+        (report("extend"), report("extend"), False),
+        (report("extend"), report("dont_ship"), True),
+        (report("ship"), report("ship"), False),
+        (report("ship"), report("extend"), True),
+        (report("extend", [13]), report("extend", [13, 14]), True),
+        (report("extend", [13, 14]), report("extend", [13, 14]), False),
+        (None, report("extend", [14]), True),
+    ],
+)
+def test_news_is_the_first_verdict_another_one_and_the_planned_day(
+    before: DailyReport | None, now: DailyReport, news: bool
+) -> None:
+    assert is_news(before, now) is news
