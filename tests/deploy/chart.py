@@ -32,6 +32,10 @@ ALL: dict[str, Any] = {
     },
     "environment": {"values": {"OPENAI_API_KEY": "sk-x", "DATABASE_URL": "postgresql://u:p@db/canary"}},
     "traffic": {"nodeSelector": {"pool": "llm"}, "service": {"annotations": {"a": "b"}}},
+    "jobs": {
+        "watch": {"enabled": True, "args": ["--bench", "--match", "gpt-6*"]},
+        "sample": {"enabled": True, "canaries": ["support-nov", "Sales.2"]},
+    },
     "podLabels": {"team": "ml"},
     "podAnnotations": {"note": "x"},
     "serviceAccount": {"annotations": {"role": "x"}},

@@ -72,6 +72,56 @@ def test_pods_run_without_rights(values: dict[str, Any], role: str) -> None:
     assert not [each for each in container["env"] if "s" * 32 in str(each)], "tokens are files"
 
 
+def job(objects: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = the(objects, "CronJob", f"canary-{name}")["spec"]["jobTemplate"]["spec"][
+        "template"
+    ]["spec"]
+    return spec
+
+
+def test_no_job_runs_that_nobody_asked_for() -> None:
+    assert not [each for each in rendered(LEAST) if each["kind"] in ("CronJob", "PersistentVolumeClaim")]
+
+
+@pytest.mark.parametrize("name", ["watch", "sample"])
+def test_jobs_run_without_rights_one_at_a_time_and_keep_their_files(name: str) -> None:
+    objects = rendered(ALL)
+    assert the(objects, "CronJob", f"canary-{name}")["spec"]["concurrencyPolicy"] == "Forbid"
+    spec, server = job(objects, name), pod(objects, "admin")
+    assert spec["securityContext"] == server["securityContext"]
+    assert spec["automountServiceAccountToken"] is False
+    for container in spec["containers"]:
+        assert container["securityContext"] == server["containers"][0]["securityContext"]
+        assert container["env"] == [{"name": "CANARY_DATA", "value": "/data/canary"}], "no token of the server"
+        mounts = [each for each in server["containers"][0]["volumeMounts"] if each["name"] != "tokens"]
+        assert container["volumeMounts"] == mounts
+    (data,) = [each for each in spec["volumes"] if each["name"] == "data"]
+    claim = data["persistentVolumeClaim"]["claimName"]
+    assert the(objects, "PersistentVolumeClaim", claim)["spec"]["accessModes"] == ["ReadWriteOnce"]
+    policy = the(objects, "NetworkPolicy", f"canary-{name}")["spec"]
+    template = the(objects, "CronJob", f"canary-{name}")["spec"]["jobTemplate"]["spec"]["template"]
+    assert policy["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    assert policy["ingress"] == []
+
+
+def test_jobs_run_the_commands_with_your_flags() -> None:
+    objects = rendered(ALL)
+    (watch,) = job(objects, "watch")["containers"]
+    assert watch["args"] == ["watch", "--once", "--bench", "--match", "gpt-6*"]
+    samples = job(objects, "sample")["containers"]
+    assert [each["args"][1] for each in samples] == ["support-nov", "Sales.2"]
+    assert samples[0]["command"] == ["sh", "-c"]
+    assert 'canary dataset sample "$0" "/data/datasets/$0.jsonl"' in samples[0]["args"][0]
+
+
+def test_a_claim_of_your_own_takes_the_place_of_the_charts() -> None:
+    values = LEAST | {"jobs": {"watch": {"enabled": True}, "volume": {"existingClaim": "mine"}}}
+    objects = rendered(values)
+    assert not [each for each in objects if each["kind"] == "PersistentVolumeClaim"]
+    (data,) = [each for each in job(objects, "watch")["volumes"] if each["name"] == "data"]
+    assert data["persistentVolumeClaim"]["claimName"] == "mine"
+
+
 def test_a_stream_of_ten_minutes_may_end_before_its_pod_does() -> None:
     spec = pod(rendered(LEAST), "traffic")
     (container,) = spec["containers"]
@@ -157,6 +207,7 @@ def test_secrets_of_your_own_take_the_place_of_the_charts() -> None:
         pytest.param({"tokens": {"values": TOKENS}}, "config is empty", id="no config"),
         pytest.param({"config": CONFIG}, "tokens.values.CANARY_SECRET is missing", id="no tokens"),
         pytest.param(LEAST | {"prometheusRule": {"enabled": True}}, "rules is empty", id="no rules"),
+        pytest.param(LEAST | {"jobs": {"sample": {"enabled": True}}}, "canaries is empty", id="no canary"),
         pytest.param(LEAST | {"trafic": {}}, "trafic", id="unknown value"),
         pytest.param(LEAST | {"tokens": {"values": {"CANARY_SECRET": "short"}}}, "CANARY_SECRET", id="short"),
         pytest.param(LEAST | {"tokens": {"names": ["CANARY_SECRET"]}}, "names", id="no admin token"),

@@ -1,4 +1,4 @@
-"""The systemd unit is sound, hardened, and lets streams of ten minutes end. No systemd runs it here."""
+"""The systemd units are sound and hardened, and streams of ten minutes may end. No systemd runs them here."""
 
 import re
 import shutil
@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "canary.service"
+FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"
+UNIT = FOLDER / "canary.service"
 TEXT = UNIT.read_text()
+JOBS = ("canary-watch", "canary-sample@")
 pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 
 
@@ -44,3 +46,39 @@ def test_streams_of_ten_minutes_may_end() -> None:
 def test_a_mistake_in_the_config_is_not_tried_again_and_again() -> None:
     assert setting("RestartPreventExitStatus") == "2"
     assert setting("Restart") == "on-failure"
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_systemd_finds_nothing_wrong_with_a_timer_and_what_it_starts(tmp_path: Path, job: str) -> None:
+    for kind in ("service", "timer"):
+        text = (FOLDER / f"{job}.{kind}").read_text()
+        (tmp_path / f"{job}.{kind}").write_text(text.replace("/opt/canary/bin/canary", sys.executable))
+    units = [str(tmp_path / f"{job.replace('@', '@support')}.{kind}") for kind in ("timer", "service")]
+    done = analyzed("verify", *units)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_has_the_servers_user_data_and_bounds(job: str) -> None:
+    def bounds(text: str) -> list[str]:
+        lines = text.partition("[Service]")[2].partition("[Install]")[0].partition("NoNewPrivileges=")[2]
+        return lines.split()
+
+    text = (FOLDER / f"{job}.service").read_text()
+    assert bounds(text) == bounds(TEXT)
+    for line in ("User=canary", "DynamicUser=yes", "UMask=0077", "StateDirectoryMode=0700"):
+        assert f"\n{line}\n" in text
+        assert f"\n{line}\n" in TEXT
+    assert "CANARY_DATA=/var/lib/canary" in text
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_jobs_command_is_one_of_canarys(job: str) -> None:
+    (line,) = re.findall(
+        r"^ExecStart=/opt/canary/bin/canary (.*)$", (FOLDER / f"{job}.service").read_text(), re.M
+    )
+    words = [word for word in line.split() if not word.startswith("$")]
+    done = subprocess.run(
+        [sys.executable, "-m", "canary", *words, "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
