@@ -26,14 +26,29 @@ class Taking:
         self.taken: list[Mapping[str, Any]] = []
 
     async def order(
-        self, canary: str, order: str, *, who: str, reason: str, share: float | None, hard: bool = False
+        self,
+        canary: str,
+        order: str,
+        *,
+        who: str,
+        reason: str,
+        share: float | None,
+        hard: bool = False,
+        minutes: float | None = None,
     ) -> Mapping[str, Any]:
         given = {"who": who, "reason": reason, "share": share, "hard": hard}
         self.taken.append({"canary": canary, "order": order, **given})
         return {}
 
     async def decide(
-        self, canary: str, choice: str, *, who: str, reason: str, compensating: str | None
+        self,
+        canary: str,
+        choice: str,
+        *,
+        who: str,
+        reason: str,
+        compensating: str | None,
+        minutes: float | None = None,
     ) -> Mapping[str, Any]:
         given = {"who": who, "reason": reason, "compensating": compensating}
         self.taken.append({"canary": canary, "choice": choice, **given})

@@ -9,10 +9,13 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from alerts.receiver import Receiver
+from control.pending_models import BenchmarkResult
 from control.release_watcher import FILE, ReleaseWatcher, WatchesTwice, WatchSettings, _alone
+from control.watch_memory import WatchMemory
 from proxy.provider import Provider
 from records.errors import StoreDown
 from records.releases import Releases
@@ -144,3 +147,47 @@ def _noticed(releases: Releases, models: Mapping[str, float]) -> None:
 
 def _down(models: Mapping[str, float]) -> None:
     raise StoreDown("away")
+
+
+class CountingTrial:
+    """A trial that finds every model open, and counts."""
+
+    def __init__(self) -> None:
+        self.benchmarks: list[str] = []
+
+    def basis(self, model: str) -> Mapping[str, str]:
+        return {}
+
+    def benchmark(self, model: str) -> BenchmarkResult:
+        self.benchmarks.append(model)
+        return BenchmarkResult(says="too few examples", verdict="extend", waits=True)
+
+    def take_up(self, model: str) -> None:
+        return None
+
+
+def test_a_model_is_benchmarked_once_its_provider_answers_and_again_when_somebody_asks(
+    tmp_path: Path, hook: Hook
+) -> None:
+    clock, trial = HandClock("2026-11-26"), CountingTrial()
+    new = WatchMemory(known={"openai": {"gpt-new": ""}}, unmeasured=("openai/gpt-new",))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / FILE).write_bytes(msgspec.json.encode(new))
+    with listing({"gpt-new": None}) as url:
+        away = url
+    looking = watcher(tmp_path, away, hook, clock)
+    looking.trial = trial
+    assert (looking.look().pending, trial.benchmarks) == ({}, [])
+    with listing({"gpt-new": None}) as url:
+        looking = watcher(tmp_path, url, hook, clock)
+        looking.trial = trial
+        assert looking.look().pending == {"openai/gpt-new": "too few examples"}
+        looking.look()
+        assert trial.benchmarks == ["openai/gpt-new"]
+        looking.again = "gpt-new"
+        looking.look()
+        looking.look()
+        assert trial.benchmarks == ["openai/gpt-new"] * 2
+        looking.match, looking.again = "other*", "gpt-new"
+        looking.look()
+        assert len(trial.benchmarks) == 3

@@ -3,12 +3,13 @@
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
 from alerts.receiver import Receiver
@@ -105,24 +106,16 @@ def test_without_a_time_or_a_running_canary_there_is_no_report(store: Store) -> 
     assert days(store) == []
 
 
-class _FailingOnce:
-    """A store that does not answer one question for a report."""
+def test_what_fails_is_logged_and_tried_again_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, failures = store.reading, [StoreDown("away")]
 
-    def __init__(self, store: Store) -> None:
-        self._store, self._failed = store, False
+    def reading() -> AbstractContextManager[Connection]:
+        if failures:
+            raise failures.pop()
+        return answers()
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._store, name)
-
-    def reading(self) -> object:
-        if not self._failed:
-            self._failed = True
-            raise StoreDown("away")
-        return self._store.reading()
-
-
-def test_what_fails_is_logged_and_tried_again_later(store: Store) -> None:
-    job = a_job(_FailingOnce(store))  # type: ignore[arg-type]
+    monkeypatch.setattr(store, "reading", reading)
+    job = a_job(store)
     with capture_logs() as logs:
         assert job.turn(nine(3))
         assert not job.turn(nine(3) + RETRY_S - 1)

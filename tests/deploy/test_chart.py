@@ -92,7 +92,7 @@ def test_jobs_run_without_rights_one_at_a_time_and_keep_their_files(name: str) -
     assert spec["automountServiceAccountToken"] is False
     for container in spec["containers"]:
         assert container["securityContext"] == server["containers"][0]["securityContext"]
-        assert container["env"] == [{"name": "CANARY_DATA", "value": "/data/canary"}], "no token of the server"
+        assert container["env"] == [{"name": "CANARY_DATA", "value": "/data/canary"}]
         mounts = [each for each in server["containers"][0]["volumeMounts"] if each["name"] != "tokens"]
         assert container["volumeMounts"] == mounts
     (data,) = [each for each in spec["volumes"] if each["name"] == "data"]

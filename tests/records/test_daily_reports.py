@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import Executable, delete, update
 
 from records.daily_reports import DailyReport, DailyReports
 from records.errors import Unstorable
@@ -45,7 +45,7 @@ def test_the_newest_comes_first_and_a_day_is_stored_once(store: Store) -> None:
 
 
 @pytest.mark.parametrize("statement", [update(reports).values(verdict="ship"), delete(reports)])
-def test_no_report_is_changed_or_deleted(store: Store, statement: object) -> None:
+def test_no_report_is_changed_or_deleted(store: Store, statement: Executable) -> None:
     DailyReports(store).add(FIRST)
     with pytest.raises(Unstorable, match="reports is append-only"), store.writing() as connection:
-        connection.execute(statement)  # type: ignore[call-overload]
+        connection.execute(statement)
