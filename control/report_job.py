@@ -90,16 +90,17 @@ class ReportJob:
         return bool(waiting)
 
     async def tell(self, now: float) -> None:
-        """Tell the receivers what they lack; give up after TELL_FOR_S."""
+        """Tell the receivers of the config what they lack; give up after TELL_FOR_S."""
         receivers = {receiver_id(each): each for each in self._settings().notify}
-        waiting = [each for each in self._untold if each.receiver in receivers]
+        waiting, self._untold = self._untold, []
         async with notifier_client() as client:
             for each in waiting:
-                wrong = await announce(client, receivers[each.receiver], each.news)
-                if wrong is None or now - each.news.at >= TELL_FOR_S:
-                    self._untold.remove(each)
+                receiver = receivers.get(each.receiver)
+                wrong = await announce(client, receiver, each.news) if receiver is not None else None
                 if wrong is not None:
                     log.error("verdict.not_told", receiver=each.receiver, problem=wrong)
+                if wrong is not None and now - each.news.at < TELL_FOR_S:
+                    self._untold.append(each)
 
     def _make(self, name: str, run: int, day: str, now: float) -> None:
         # The statistics take two seconds to import, and most admin processes never make a report.

@@ -41,3 +41,22 @@ def test_what_went_wrong_is_said_without_the_address() -> None:
             return await announce(client, Receiver(kind="webhook", url="http://127.0.0.1:9/secret"), NEWS)
 
     assert asyncio.run(story()) == "ConnectError"
+
+
+def test_a_verdict_is_news_of_a_canary_with_its_figures() -> None:
+    about = {"canary": "support", "verdict": "ship"}
+    news = Announcement(kind="verdict_reached", about=about, headline="ship", at=0.0)
+    assert announcement(Receiver(kind="webhook", url="http://h"), news)[1] == {
+        "event": "verdict_reached",
+        "at": "1970-01-01T00:00:00.000Z",
+        "canary": "support",
+        "verdict": "ship",
+        "headline": "ship",
+    }
+    labels = announcement(Receiver(kind="alertmanager", url="http://a"), news)[1][0]["labels"]
+    assert labels == {
+        "alertname": "CanaryNews",
+        "kind": "verdict_reached",
+        "canary": "support",
+        "severity": "info",
+    }
