@@ -1,7 +1,6 @@
-"""A benchmark as JSON, and its failures as rows for a spreadsheet."""
+"""A benchmark as JSON."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,26 +8,8 @@ from bench.batches import PRICE_FACTOR
 from bench.comparison import Comparison, ConfidenceSplit, DatasetPart, DatasetResult
 from bench.figures import Figures, Side
 from bench.findings import verdict
-from bench.runner import Result
 from bench.statistics import ShareInterval
 from records.unpriced import UnpricedArm
-
-COLUMNS: tuple[str, ...] = (
-    "layer",
-    "dataset",
-    "category",
-    "id",
-    "new",
-    "task",
-    "asked",
-    "expected",
-    "candidate_answer",
-    "candidate_failure",
-    "candidate_score",
-    "baseline_answer",
-    "baseline_failure",
-    "baseline_score",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,19 +49,6 @@ def to_document(found: Comparison, about: Circumstances) -> dict[str, Any]:
             for layer in found.layers
         ],
     }
-
-
-def failures(found: Comparison) -> Iterator[dict[str, object]]:
-    """A row by `COLUMNS` for every example that the candidate got wrong (without a candidate: the current
-    model), the new failures first."""
-    rows = [
-        _row(layer.layer, dataset, baseline, candidate)
-        for layer in found.layers
-        for dataset in layer.datasets
-        for baseline, candidate in dataset.pairs
-        if not (baseline if candidate is None else candidate).right
-    ]
-    return iter(sorted(rows, key=lambda row: row["new"] != "yes"))
 
 
 def _gap(found: Comparison) -> dict[str, float | None] | None:
@@ -168,27 +136,3 @@ def _side(side: Side) -> dict[str, Any]:
 
 def _interval(found: ShareInterval | None) -> dict[str, float] | None:
     return None if found is None else asdict(found)
-
-
-def _row(layer: str, dataset: DatasetResult, baseline: Result, candidate: Result | None) -> dict[str, object]:
-    example = baseline.example
-    return {
-        "layer": layer,
-        "dataset": dataset.source.name,
-        "category": example.category,
-        "id": example.id,
-        "new": "yes" if candidate is not None and baseline.right else "no",
-        "task": example.task,
-        "asked": example.messages[-1].content,
-        "expected": example.expected if isinstance(example.expected, str) else json.dumps(example.expected),
-        **({} if candidate is None else _answer("candidate", candidate)),
-        **_answer("baseline", baseline),
-    }
-
-
-def _answer(side: str, result: Result) -> dict[str, object]:
-    return {
-        f"{side}_answer": result.answer.text,
-        f"{side}_failure": result.answer.failure,
-        f"{side}_score": None if result.score is None else round(result.score, 4),
-    }

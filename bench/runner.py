@@ -22,7 +22,7 @@ AT_ONCE = 4
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One model's answer to one example. `score` is None if the judge gave no mark, so it is unknown whether
-    the answer is right; `no_mark` says why. A failure is never right.
+    the answer is right; `no_mark` says why. A failure is never right. `reason` is the judge's, for its mark.
 
     `took_s` is its share of the run's time: the time from question to answer, waits after a 429 included,
     over the concurrency. None for a saved answer.
@@ -34,6 +34,7 @@ class Result:
     right: bool
     judge_cost_usd: float | None = None
     no_mark: str = ""
+    reason: str = ""
     took_s: float | None = None
 
 
@@ -133,4 +134,5 @@ async def _judged(by: Asker, example: Example, answer: Answer, text: str, saved:
         right=score is not None and is_right(example, score),
         judge_cost_usd=mark.cost_usd,
         no_mark="" if score is not None else f"{mark.failure or 'no line with MARK'} {mark.said}".rstrip(),
+        reason="" if mark.text is None else judge.reason(mark.text),
     )

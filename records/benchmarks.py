@@ -16,16 +16,19 @@ class Benchmarks:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def add(self, document: Mapping[str, Any], *, baseline: str, candidate: str | None, at: float) -> None:
-        """Add a benchmark of models named `provider/model`, and their release; `at` is UTC seconds.
+    def add(self, document: Mapping[str, Any], *, baseline: str, candidate: str | None, at: float) -> int:
+        """Add a benchmark of models named `provider/model`, and their release, and return its id; `at` is UTC
+        seconds.
 
         `candidate` is None when only the current model was measured.
         """
         row = {"at": at, "baseline": baseline, "candidate": candidate or "", "document": dict(document)}
         with self._store.writing() as connection:
-            connection.execute(insert(tables.benchmarks), [row])
+            added = insert(tables.benchmarks).values(row).returning(tables.benchmarks.c.id)
+            benchmark = int(connection.execute(added).scalar_one())
             if candidate is not None:
                 entered(connection, candidate, baseline, at=at)
+            return benchmark
 
     def first_at(self, candidate: str, baseline: str) -> float | None:
         """When the candidate was first measured against this baseline, UTC seconds; None if it was not."""

@@ -58,6 +58,11 @@ def redacted(text: str, patterns: Sequence[str] = ()) -> str:
     return _PHONE.sub(_phone, text)
 
 
+def storable(text: str) -> str:
+    """The text without characters that a database refuses."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
 @lru_cache(256)
 def _compiled(text: str) -> re.Pattern[str]:
     return pattern(text)

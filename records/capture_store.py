@@ -50,10 +50,13 @@ class CaptureStore:
             return len(connection.execute(added, rows).all()) if rows else 0
 
     def expire(self, now: float) -> int:
-        """Delete expired captures and return how many. SQLite also overwrites their bytes."""
-        expired = delete(tables.captures).where(tables.captures.c.expires_at <= now)
+        """Delete expired captures, and wrong answers of benchmarks; return how many rows. SQLite also
+        overwrites their bytes."""
         with self._store.writing() as connection, _overwriting(connection):
-            return connection.execute(expired).rowcount
+            return sum(
+                connection.execute(delete(table).where(table.c.expires_at <= now)).rowcount
+                for table in (tables.captures, tables.bench_failures)
+            )
 
     def read(
         self, canary: str, *, since: float = 0.0, until: float = float("inf"), category: str | None = None

@@ -370,6 +370,15 @@ release_notes = Table(
     Index("release_notes_by_release", "release"),
 )
 
+bench_failures = Table(
+    "bench_failures",
+    metadata,
+    Column("benchmark", Integer, primary_key=True, autoincrement=False),
+    _number("expires_at"),
+    Column("rows", JSON, nullable=False),
+    Index("bench_failures_by_expiry", "expires_at"),
+)
+
 looks = Table(
     "looks",
     metadata,

@@ -1,7 +1,6 @@
 """`canary bench MODEL`: compares a new model with the current one on the same examples."""
 
 import asyncio
-import csv
 import os
 import time
 from collections.abc import Callable
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from bench.models import Pair
     from bench.source import DatasetSource
     from canary.commands.report_output import Output
+    from records.bench_failures import FailureRow
 
 QUICK = 20
 
@@ -84,6 +84,7 @@ def bench(
     Exits 0 for ship, 3 for don't ship, 4 if the data is not enough to decide.
     """
     from bench.sampling import part_of
+    from bench.spreadsheet import failures as failures_of
 
     if model is None and not dry:
         fail("name the new model, or use --dry to measure only the current model", code=2)
@@ -99,13 +100,14 @@ def bench(
     document, found = measure(
         read, pair, datasets, data=data, at_once=at_once, progress=progress(), batch=batch
     )
+    wrong = failures_of(found)
     began = time.perf_counter()
     document["issues"] = _issues(read, config, pair)
     if document["issues"] is not None:
         document["stages"]["known issues"] = round(time.perf_counter() - began, 3)
-    document |= _saved(read, pair, document, data, whole=not (dataset or quick))
+    document |= _saved(read, pair, document, wrong, data, whole=not (dataset or quick))
     if failures is not None:
-        _write(failures, found)
+        _write(failures, wrong)
     if output == "json":
         print_json(document)
     else:
@@ -193,13 +195,19 @@ def _issues(config: Config, file: Path, pair: "Pair") -> dict[str, Any] | None:
 
 
 def _saved(
-    config: Config, pair: "Pair", document: dict[str, Any], data: Path, *, whole: bool
+    config: Config,
+    pair: "Pair",
+    document: dict[str, Any],
+    wrong: "list[FailureRow]",
+    data: Path,
+    *,
+    whole: bool,
 ) -> dict[str, Any]:
     from canary.commands.bench_archive import save
     from records.errors import StoreDown
 
     try:
-        return save(config, pair, document, data, now=time.time(), whole=whole)
+        return save(config, pair, document, wrong, data, now=time.time(), whole=whole)
     except StoreDown as problem:
         say(f"the result was not stored: {problem}")
         return {"canary": None, "family": None}
@@ -242,20 +250,11 @@ def progress() -> Callable[[str, int, int], None]:
     return show
 
 
-def _write(file: Path, found: "Comparison") -> None:
-    from bench.document import COLUMNS, failures
+def _write(file: Path, wrong: "list[FailureRow]") -> None:
+    from bench.spreadsheet import to_csv
 
-    rows = list(failures(found))
     try:
-        with file.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        file.write_text(to_csv(wrong), encoding="utf-8", newline="")
     except OSError as problem:
         fail(f"{file} cannot be written: {problem.strerror}")
-    say(f"wrote {len(rows)} wrong answers to {file}")
-
-
-def _cell(value: object) -> object:
-    """Prefix text that a spreadsheet would run as a formula with an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    say(f"wrote {len(wrong)} wrong answers to {file}")

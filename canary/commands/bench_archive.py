@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +12,9 @@ from bench.models import Pair
 from canary.commands.report_output import Output
 from canary.commands.shell import say
 from canary.config import Config
+from records.bench_failures import BenchFailures, FailureRow
 from records.benchmarks import Benchmarks
+from records.capture_store import CaptureStore
 from records.errors import StoreDown
 from records.evaluations import Evaluations
 from records.store import Store
@@ -30,9 +32,16 @@ LAYERS = ("user_experience", "business")
 
 
 def save(
-    config: Config, pair: Pair, document: Mapping[str, Any], data: Path, *, now: float, whole: bool
+    config: Config,
+    pair: Pair,
+    document: Mapping[str, Any],
+    wrong: Sequence[FailureRow],
+    data: Path,
+    *,
+    now: float,
+    whole: bool,
 ) -> dict[str, Any]:
-    """Store the document if it covers all datasets (`whole`). Raises StoreDown.
+    """Store the document and the `wrong` answers if they cover all datasets (`whole`). Raises StoreDown.
 
     Returns `canary`, the user and business layers of the report of the canary that tries the model, and
     `family`, the average changes in past evaluations of the vendor's models. Each may be None.
@@ -40,11 +49,25 @@ def save(
     store = Store.open(config.store, data)
     try:
         if whole:
-            candidate = pair.candidate.name if pair.candidate is not None else None
-            Benchmarks(store).add(document, baseline=pair.baseline.name, candidate=candidate, at=now)
+            _store(config, pair, document, wrong, store, now)
         return {"canary": _canary(config, pair, store, now), "family": _family(pair, store)}
     finally:
         store.close()
+
+
+def _store(
+    config: Config,
+    pair: Pair,
+    document: Mapping[str, Any],
+    wrong: Sequence[FailureRow],
+    store: Store,
+    now: float,
+) -> None:
+    candidate = pair.candidate.name if pair.candidate is not None else None
+    benchmark = Benchmarks(store).add(document, baseline=pair.baseline.name, candidate=candidate, at=now)
+    rules = [each.capture for each in config.canaries.values() if each.capture is not None]
+    BenchFailures(store).add(benchmark, wrong, rules, now=now)
+    CaptureStore(store).expire(now)
 
 
 def _canary(config: Config, pair: Pair, store: Store, now: float) -> dict[str, Any] | None:

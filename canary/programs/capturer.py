@@ -21,7 +21,7 @@ from proxy.prompt_text import conversation
 from records.capture import Capture, CapturedMessage, RawCapture, WireRequest
 from records.capture_files import write
 from records.capture_pipe import HEAD_BYTES
-from records.capture_redact import redacted
+from records.capture_redact import redacted, storable
 from records.capture_request import redacted_request
 
 log = structlog.get_logger()
@@ -65,8 +65,7 @@ def _request(taken: RawCapture) -> WireRequest | None:
 
 
 def _clean(text: str, patterns: tuple[str, ...]) -> str:
-    """The text, redacted and without characters that a database refuses."""
-    return redacted(text.replace("\0", "").encode("utf-8", "replace").decode(), patterns)
+    return redacted(storable(text), patterns)
 
 
 def messages(fd: int) -> Iterator[bytes | None]:

@@ -8,11 +8,12 @@ import pytest
 
 from bench.answer import Answer
 from bench.comparison import Comparison, DatasetResult, compared, measured
-from bench.document import COLUMNS, Circumstances, failures, to_document
+from bench.document import Circumstances, to_document
 from bench.errors import NoAnswers
 from bench.figures import figures, side
 from bench.runner import Result
 from bench.source import DatasetSource, Layer
+from bench.spreadsheet import COLUMNS, failures
 from tests.bench.examples import dataset_of
 
 FIGURES = {"examples", "correct", "completion", "interval", "p50_s", "p95_s", "p99_s", "cost_usd"}
@@ -233,7 +234,7 @@ def test_the_current_model_alone_has_figures_and_no_verdict() -> None:
     document = to_document(found, ABOUT)
     assert document["layers"][0]["baseline"]["correct"] == 30
     assert document["layers"][0]["candidate"] is None
-    assert len(list(failures(found))) == 30
+    assert len(failures(found)) == 30
 
 
 def test_the_document_has_the_contracts_figures_at_every_level() -> None:
@@ -263,7 +264,7 @@ def test_the_document_has_the_contracts_figures_at_every_level() -> None:
 
 
 def test_a_row_for_each_wrong_answer_the_new_ones_first() -> None:
-    rows = list(failures(told(of(mix(2, 4), [True, False, True, False]))))
+    rows = failures(told(of(mix(2, 4), [True, False, True, False])))
     assert [(row["id"], row["new"]) for row in rows] == [("1", "yes"), ("3", "no")]
     assert set(rows[0]) == set(COLUMNS)
 

@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,8 @@ from typer.testing import CliRunner
 
 from canary.cli import app
 from demo.behaviour import Behaviour
+from records.bench_failures import BenchFailures
+from records.store import Store
 from tests.serving import ProviderThread, Running, eventually
 
 CONFIG = """\
@@ -141,6 +144,32 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_first_question(
         assert done.exit_code == 2
         assert "--report" in done.stderr
     assert provider.log.entries == []
+def test_the_wrong_answers_stay_in_the_store_with_the_judges_reasons(
+    folder: Path, provider: ProviderThread
+) -> None:
+    judged(folder, "openai/judge")
+    capture = "    share: 5%\n    capture: {rate: 1%, expires_after: 1d, redact: ['City00\\d']}"
+    config = folder / "canary.yaml"
+    config.write_text(config.read_text().replace("    share: 5%", capture))
+    provider.behave("new", Behaviour(says={**knows(wrong=1), CITIES[1]: "Ask bo@example.org"}))
+    says = {"bo@example.org": "Sends people to bo@example.org.\nMARK: 1"}
+    provider.behave("judge", Behaviour(says={**says, "grade": "Fine.\nMARK: 5"}))
+    provider.behave("old", Behaviour(says={**knows(), CITIES[1]: "Ask the desk"}))
+    file = folder / "wrong.csv"
+    done = bench(folder, "new", "--failures", str(file))
+    assert done.exit_code == 4, done.stderr
+    by_id = {row["id"]: row for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())}
+    assert by_id["o-City001"]["candidate_reason"] == "Sends people to bo@example.org."
+    assert by_id["o-City001"]["baseline_reason"] == "Fine."
+    now = time.time()
+    with closing(Store.open("sqlite:///canary.db", folder / "data")) as store:
+        kept = BenchFailures(store).of(1, now=now)
+        assert BenchFailures(store).of(1, now=now + 86400) is None
+    assert kept is not None
+    found = {row["id"]: row for row in kept}
+    assert set(found) == set(by_id) == {"City000", "o-City001"}
+    assert found["o-City001"]["candidate_reason"] == "Sends people to [email]."
+    assert found["City000"]["asked"] == "Where is [redacted]?"
 
 
 def test_too_little_to_tell_is_four(folder: Path, provider: ProviderThread) -> None:

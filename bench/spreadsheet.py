@@ -1,0 +1,82 @@
+"""A benchmark's wrong answers as rows, and those rows as CSV for a spreadsheet."""
+
+import csv
+import json
+from collections.abc import Sequence
+from io import StringIO
+
+from bench.comparison import Comparison, DatasetResult
+from bench.runner import Result
+from records.bench_failures import FailureRow
+
+COLUMNS: tuple[str, ...] = (
+    "layer",
+    "dataset",
+    "category",
+    "id",
+    "new",
+    "task",
+    "asked",
+    "expected",
+    "candidate_answer",
+    "candidate_failure",
+    "candidate_score",
+    "candidate_reason",
+    "baseline_answer",
+    "baseline_failure",
+    "baseline_score",
+    "baseline_reason",
+)
+"""`…_reason` is the judge's: why it gave its mark, or why there is none."""
+
+
+def failures(found: Comparison) -> list[FailureRow]:
+    """A row by `COLUMNS` for every example that the candidate got wrong (without a candidate: the current
+    model), the new failures first."""
+    rows = [
+        _row(layer.layer, dataset, baseline, candidate)
+        for layer in found.layers
+        for dataset in layer.datasets
+        for baseline, candidate in dataset.pairs
+        if not (baseline if candidate is None else candidate).right
+    ]
+    return sorted(rows, key=lambda row: row["new"] != "yes")
+
+
+def to_csv(rows: Sequence[FailureRow]) -> str:
+    """The rows under a header of `COLUMNS`."""
+    text = StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Prefix text that a spreadsheet would run as a formula with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _row(layer: str, dataset: DatasetResult, baseline: Result, candidate: Result | None) -> FailureRow:
+    example = baseline.example
+    return {
+        "layer": layer,
+        "dataset": dataset.source.name,
+        "category": example.category,
+        "id": example.id,
+        "new": "yes" if candidate is not None and baseline.right else "no",
+        "task": example.task,
+        "asked": example.messages[-1].content,
+        "expected": example.expected if isinstance(example.expected, str) else json.dumps(example.expected),
+        **({} if candidate is None else _answer("candidate", candidate)),
+        **_answer("baseline", baseline),
+    }
+
+
+def _answer(side: str, result: Result) -> FailureRow:
+    return {
+        f"{side}_answer": result.answer.text,
+        f"{side}_failure": result.answer.failure,
+        f"{side}_score": None if result.score is None else round(result.score, 4),
+        f"{side}_reason": result.reason or result.no_mark,
+    }

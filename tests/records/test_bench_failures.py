@@ -1,0 +1,44 @@
+"""The wrong answers of benchmarks in either database: redacted, and gone when captures would be."""
+
+from pathlib import Path
+
+from records.bench_failures import BenchFailures, FailureRow
+from records.capture import CaptureRule
+from records.capture_store import CaptureStore
+from records.store import Store
+
+NOW = 1_795_000_000.0
+DAY_S = 86400.0
+ROW: FailureRow = {
+    "id": "4111 1111 1111 1111",
+    "new": "yes",
+    "asked": "I am ann@example.org, order AB-77\0",
+    "candidate_score": 0.25,
+    "baseline_failure": None,
+}
+
+
+def test_texts_are_redacted_by_every_canarys_patterns_and_names_are_not(store: Store) -> None:
+    rules = [CaptureRule(rate=0.1), CaptureRule(rate=0.1, redact=(r"AB-\d+",))]
+    BenchFailures(store).add(7, [ROW], rules, now=NOW)
+    (found,) = BenchFailures(store).of(7, now=NOW) or []
+    assert found == {**ROW, "asked": "I am [email], order [redacted]"}
+
+
+def test_they_expire_with_the_shortest_lived_captures(store: Store) -> None:
+    failures = BenchFailures(store)
+    rules = [CaptureRule(rate=0.1, expires_after_s=9 * DAY_S), CaptureRule(rate=0.1, expires_after_s=DAY_S)]
+    failures.add(1, [ROW], rules, now=NOW)
+    failures.add(2, [], (), now=NOW)
+    assert failures.of(1, now=NOW + DAY_S) is None
+    assert CaptureStore(store).expire(NOW + DAY_S - 1) == 0
+    assert CaptureStore(store).expire(NOW + DAY_S) == 1
+    assert (failures.of(1, now=NOW), failures.of(2, now=NOW)) == (None, [])
+    assert failures.of(2, now=NOW + 30 * DAY_S) is None
+
+
+def test_what_sqlite_deletes_is_overwritten(sqlite_store: Store, tmp_path: Path) -> None:
+    BenchFailures(sqlite_store).add(1, [{"asked": "the quick brown fox " * 500}] * 20, (), now=NOW)
+    CaptureStore(sqlite_store).expire(NOW + 31 * DAY_S)
+    sqlite_store.close()
+    assert b"brown fox" not in b"".join(path.read_bytes() for path in tmp_path.glob("canary.db*"))
