@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -10,8 +10,7 @@ from bench.dataset import parse
 from bench.errors import BadDataset, DatasetProblem
 from bench.example import Example
 from bench.runner import Result
-
-State = Literal["still_there", "gone", "unknown"]
+from records.issue_checks import IssueState
 
 
 class IssueLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,7 +39,7 @@ class Checked:
     """An issue, and whether a model has it. `unknown`: not asked, no answer, or no mark."""
 
     issue: Issue
-    state: State
+    state: IssueState
     result: Result | None
 
 
@@ -83,7 +82,7 @@ def checked(issues: Sequence[Issue], results: Mapping[str, Result]) -> list[Chec
     return [Checked(issue=issue, state=_state(result), result=result) for issue, result in found]
 
 
-def _state(result: Result | None) -> State:
+def _state(result: Result | None) -> IssueState:
     if result is None or result.answer.failure is not None or result.score is None:
         return "unknown"
     return "gone" if result.right else "still_there"

@@ -62,6 +62,7 @@ def document(model: str, found: Sequence[Checked]) -> dict[str, Any]:
         "issues": [
             {
                 "id": check.issue.example.id,
+                "issue": check.issue.example.hash,
                 "state": check.state,
                 "what": check.issue.what,
                 "since": check.issue.since,

@@ -9,7 +9,7 @@ from records.capture import CaptureRule
 from records.capture_redact import redacted, storable
 from records.store import Store
 
-FailureRow = dict[str, str | float | None]
+FailureRow = Mapping[str, str | float | None]
 """One wrong answer, by the columns of `bench.spreadsheet`."""
 
 NAMES = frozenset({"layer", "dataset", "category", "id", "new", "task"})
@@ -46,7 +46,7 @@ class BenchFailures:
         return None if found is None else [dict(row) for row in found]
 
 
-def _redacted(row: Mapping[str, str | float | None], patterns: Sequence[str]) -> FailureRow:
+def _redacted(row: FailureRow, patterns: Sequence[str]) -> FailureRow:
     def clean(name: str, text: str) -> str:
         return storable(text) if name in NAMES else redacted(storable(text), patterns)
 

@@ -379,6 +379,16 @@ bench_failures = Table(
     Index("bench_failures_by_expiry", "expires_at"),
 )
 
+issue_checks = Table(
+    "issue_checks",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _number("at"),
+    _key("model"),
+    _key("issue"),
+    _key("state"),
+)
+
 looks = Table(
     "looks",
     metadata,

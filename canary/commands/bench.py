@@ -102,7 +102,7 @@ def bench(
     )
     wrong = failures_of(found)
     began = time.perf_counter()
-    document["issues"] = _issues(read, config, pair)
+    document["issues"] = _issues(read, config, pair, data)
     if document["issues"] is not None:
         document["stages"]["known issues"] = round(time.perf_counter() - began, 3)
     document |= _saved(read, pair, document, wrong, data, whole=not (dataset or quick))
@@ -186,12 +186,12 @@ def _report_file(asked: str | None, *, dry: bool) -> "Output | None":
     return found
 
 
-def _issues(config: Config, file: Path, pair: "Pair") -> dict[str, Any] | None:
+def _issues(config: Config, file: Path, pair: "Pair", data: Path) -> dict[str, Any] | None:
     """The candidate's results on the known issues; None without issues or candidate."""
     if pair.candidate is None:
         return None
     judge = next((each.judge for each in config.datasets if each.judge is not None), None)
-    return rechecked(config, file, pair.candidate.name, judge=judge)
+    return rechecked(config, file, pair.candidate.name, data, judge=judge)
 
 
 def _saved(

@@ -12,7 +12,9 @@ import typer
 
 from canary.commands.shell import (
     CONFIG,
+    DATA,
     ConfigFile,
+    DataFolder,
     Form,
     example,
     fail,
@@ -28,6 +30,7 @@ from canary.commands.text_file import read
 if TYPE_CHECKING:
     from bench.issues import Issue
     from canary.config import Config
+    from records.issue_checks import IssueCheck
 
 app = typer.Typer(help="List, add and recheck known issues of models.", no_args_is_help=True)
 
@@ -42,13 +45,25 @@ def issues() -> None:
 
 
 @app.command("list", epilog=example("issues list"))
-def list_(config: ConfigFile = CONFIG, output: Form = "text") -> None:
-    """List the known issues, oldest first."""
-    found = known(config)
+def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
+    """List the known issues, oldest first, each with the models that were asked, the newest last."""
+    from canary.commands.issue_history import history
+
+    found, checks = known(config), history(read_config(config), data)
+    models = {
+        each.example.hash: None
+        if checks is None
+        else [_model(check) for check in checks.get(each.example.hash, ())]
+        for each in found
+    }
     if output == "json":
-        return print_json({"issues": [_shown(each) for each in found]})
+        return print_json(
+            {"issues": [_shown(each) | {"models": models[each.example.hash]} for each in found]}
+        )
     for each in found:
         print_text(f"{each.example.id}  {each.what}  (since {each.since}, {each.at}, {each.by})")
+        for model in models[each.example.hash] or ():
+            print_text(f"  {model['at'][:10]}  {model['state'].replace('_', ' '):<11}  {model['model']}")
     return say(f"{len(found)} known issue(s)")
 
 
@@ -99,11 +114,12 @@ def recheck(
     model: Annotated[str, typer.Argument(help="The model to test: MODEL or PROVIDER/MODEL.")],
     judge: Judge = None,
     config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
     """Test a model for all known issues. Exits 0 if all are gone, 3 if one remains, 4 if one is unknown."""
     without_log_lines()
-    found = rechecked(read_config(config), config, model, judge=judge)
+    found = rechecked(read_config(config), config, model, data, judge=judge)
     if found is None:
         fail("there are no known issues; add one with `canary issues add`")
     if output == "json":
@@ -115,13 +131,17 @@ def recheck(
     raise typer.Exit(3 if found["still_there"] else 4 if found["unknown"] else 0)
 
 
-def rechecked(config: "Config", file: Path, model: str, *, judge: str | None) -> dict[str, Any] | None:
-    """Test a model for the known issues; None if there are none. Exits 1 if it cannot run."""
+def rechecked(
+    config: "Config", file: Path, model: str, data: Path, *, judge: str | None
+) -> dict[str, Any] | None:
+    """Test a model for the known issues, and store what became of each; None if there are none. Exits 1 if it
+    cannot run."""
     from bench.errors import BenchError
     from bench.models import UnknownModel, named
     from bench.recheck import document
     from bench.recheck import recheck as ask_again
     from bench.targets import NoKey
+    from canary.commands.issue_history import keep
 
     listed = known(file)
     if not listed:
@@ -132,7 +152,9 @@ def rechecked(config: "Config", file: Path, model: str, *, judge: str | None) ->
         found = asyncio.run(ask_again(config.bench, asked, listed, os.environ, judge=by))
     except (BenchError, NoKey, OSError) as problem:
         fail(str(problem), code=2 if isinstance(problem, UnknownModel) else 1)
-    return document(asked.name, found)
+    told = document(asked.name, found)
+    keep(config, data, told)
+    return told
 
 
 def known(config: Path) -> "list[Issue]":
@@ -167,6 +189,11 @@ def _line_of(config: Path, dataset: str, id_: str) -> dict[str, Any]:
     if len(found) != 1:
         fail(f"{path} has {len(found)} examples with the id {id_!r}; it must have exactly one")
     return found[0]
+
+
+def _model(check: "IssueCheck") -> dict[str, str]:
+    at = datetime.fromtimestamp(check.at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return {"model": check.model, "state": check.state, "at": at}
 
 
 def _shown(issue: "Issue") -> dict[str, Any]:

@@ -329,9 +329,10 @@ def test_a_known_issue_is_rechecked_on_a_model_and_in_every_benchmark(
 ) -> None:
     provider.behave("new", Behaviour(says=knows(wrong=1)))
     where = ["--config", str(folder / "canary.yaml")]
+    environment = {"CANARY_DATA": str(folder / "data")}
 
     def issues(*words: str) -> Result:
-        return CliRunner().invoke(app, ["issues", *words, *where])
+        return CliRunner().invoke(app, ["issues", *words, *where], env=environment)
 
     assert issues("recheck", "new").exit_code == 1
     for city in CITIES[:2]:
@@ -340,7 +341,7 @@ def test_a_known_issue_is_rechecked_on_a_model_and_in_every_benchmark(
     assert "repeats line 1" in issues("add", CITIES[0], *told).stderr
     assert "0 examples with the id" in issues("add", "nowhere", *told).stderr
     listed = json.loads(issues("list", "-o", "json").stdout)["issues"]
-    assert [each["id"] for each in listed] == CITIES[:2]
+    assert [(each["id"], each["models"]) for each in listed] == [(CITIES[0], []), (CITIES[1], [])]
     done = issues("recheck", "new", "-o", "json")
     found = json.loads(done.stdout)
     assert (done.exit_code, found["still_there"], found["gone"]) == (3, 1, 1)
@@ -351,6 +352,12 @@ def test_a_known_issue_is_rechecked_on_a_model_and_in_every_benchmark(
     provider.behave("old", Behaviour(says=knows()))
     done = bench(folder, "new", "--dataset", "letters")
     assert "openai/new: 1 of 2 known issues still there" in done.stdout
+    first, second = json.loads(issues("list", "-o", "json").stdout)["issues"]
+    told = [[(each["model"], each["state"]) for each in issue["models"]] for issue in (first, second)]
+    assert told[0] == [("openai/old", "unknown"), ("openai/new", "still_there")]
+    assert told[1] == [("openai/old", "unknown"), ("openai/new", "gone")]
+    shown = issues("list").stdout
+    assert re.search(r"\n  \d{4}-\d\d-\d\d  still there  openai/new\n", shown)
     assert re.search(r"letters \d+ s, known issues \d+ s$", done.stdout)
 
 

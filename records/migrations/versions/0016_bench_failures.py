@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION
 
 revision = "0016"
-down_revision: str | None = "0014"
+down_revision: str | None = "0015"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 
