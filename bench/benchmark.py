@@ -125,13 +125,20 @@ class Bench:
         return direct(model.provider, model.model, prices, self.environment, model.request)
 
 
-def unpriced(settings: BenchSettings, pair: Pair) -> tuple[UnpricedArm, ...]:
-    """The pair's models without a known price."""
+def unpriced(
+    settings: BenchSettings, pair: Pair, sources: Sequence[DatasetSource] = ()
+) -> tuple[UnpricedArm, ...]:
+    """The pair's models, and the judges of these datasets, without a known price."""
     prices = Prices(settings.prices, settings.price_as)
-    models: dict[ArmName, NamedModel | None] = {"baseline": pair.baseline, "candidate": pair.candidate}
+    judges = [named(settings, name) for name in dict.fromkeys(each.judge for each in sources) if name]
+    models = [
+        ("baseline", pair.baseline),
+        ("candidate", pair.candidate),
+        *(("judge", each) for each in judges),
+    ]
     return tuple(
         each
-        for arm, model in models.items()
+        for arm, model in models
         if model is not None
         for each in unpriced_model(model.provider, model.model, prices, arm=arm)
     )

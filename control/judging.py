@@ -8,6 +8,7 @@ from typing import Any
 from control.orders import BadOrder
 from control.settings import CanarySettings, ControlSettings
 from records.store import Store
+from records.unpriced import UnpricedArm
 
 
 def report(settings: ControlSettings, canary: str, store: Store, form: str) -> str:
@@ -37,8 +38,9 @@ def release(settings: ControlSettings, store: Store, which: str, form: str) -> s
     return html(found) if form == "html" else json.dumps(to_json(found))
 
 
-def prospect(settings: CanarySettings, store: Store) -> str:
+def prospect(settings: CanarySettings, store: Store, unpriced: Sequence[UnpricedArm]) -> str:
     """The chance to ship in one line."""
     from report.planner.prospects import line_of
 
-    return line_of(store, settings.canary, settings.judged)
+    arms = [each.arm for each in unpriced if each.canary == settings.canary.name]
+    return line_of(store, settings.canary, settings.judged, arms)

@@ -112,7 +112,8 @@ class Operator:
     async def prospect(self, canary: str) -> str:
         """The chance to ship in one line, from recorded traffic if there is any; "" without a rubric."""
         self._watched(canary)
-        return await asyncio.to_thread(judging.prospect, self.settings().canaries[canary], self.store)
+        settings = self.settings().canaries[canary]
+        return await asyncio.to_thread(judging.prospect, settings, self.store, self.unpriced)
 
     async def order(
         self,
@@ -149,6 +150,7 @@ class Operator:
             "version": version,
             "confirmed": confirmed,
             "workers": workers,
+            "unpriced": [asdict(each) for each in self.unpriced if each.canary == canary],
         }
 
     async def preflight(self, canary: str) -> Mapping[str, Any]:

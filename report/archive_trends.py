@@ -30,7 +30,8 @@ class Change:
 class TrendStep:
     """The changes in one evaluation: accuracy as a share (task_completed); cost and latency (p95) relative to
     the baseline. None without such a rubric row or without data. `saving_usd_month` is the report's forecast
-    for all users. `key` is the evaluation's."""
+    for all users. `key` is the evaluation's. `unpriced`: too many costs were unknown, so there is neither a
+    change of the cost nor a saving."""
 
     key: str
     at: float
@@ -47,6 +48,7 @@ class TrendStep:
     cost: Change | None
     latency: Change | None
     saving_usd_month: Change | None
+    unpriced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,7 @@ def last_of_each_run(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
 def _step(evaluation: Evaluation) -> TrendStep:
     report = evaluation.report
     lines = {line.metric: line for line in report.metrics}
+    unpriced = report.details.unknown_costs is not None
     return TrendStep(
         key=evaluation.key,
         at=evaluation.at,
@@ -122,9 +125,10 @@ def _step(evaluation: Evaluation) -> TrendStep:
         score=report.score.estimate,
         synthetic=evaluation.synthetic,
         accuracy=_change(lines.get(ACCURACY), 1.0),
-        cost=_relative(lines.get(COST)),
+        cost=None if unpriced else _relative(lines.get(COST)),
         latency=_relative(lines.get(LATENCY)),
         saving_usd_month=_saving(report),
+        unpriced=unpriced,
     )
 
 

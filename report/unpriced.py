@@ -30,10 +30,16 @@ def unless_priced(judged: Judged, sample: Sample) -> Judged:
     return replace(judged, state="NODATA" if judged.state == "NODATA" else "INCONCLUSIVE", unpriced=found)
 
 
-def unknown_costs(judged: Sequence[Judged]) -> UnknownCosts | None:
-    """How many costs are not known, if a row is open for it."""
-    found = next((row.unpriced for row in judged if row.unpriced is not None), None)
-    return None if found is None else UnknownCosts(candidate=found.candidate, baseline=found.baseline)
+def unknown_costs(judged: Sequence[Judged], sample: Sample) -> UnknownCosts | None:
+    """How many costs are not known, if too many are: in either arm, or more in one than in the other. None
+    for a canary without a row on costs and without any known cost."""
+    found = unpriced(sample)
+    if found is None or not (max(found.candidate, found.baseline) > MOST or found.different):
+        return None
+    rows = any(source(row.criterion.metric) == "cost" for row in judged)
+    if not rows and min(found.candidate, found.baseline) >= 1:
+        return None
+    return UnknownCosts(candidate=found.candidate, baseline=found.baseline)
 
 
 def not_judged(metric: str, found: MissingShare) -> str:

@@ -79,7 +79,7 @@ def build_with_looks(
             money=money(sample, planned=canary.planned_units),
             where=located(sample),
             unpriced=tuple(row.criterion.metric for row in findings.judged if row.unpriced is not None),
-            unknown_costs=unknown_costs(findings.judged),
+            unknown_costs=unknown_costs(findings.judged, sample),
             since_first=findings.since_first,
             too_few=findings.parts.to_come(),
         ),
@@ -114,11 +114,11 @@ def find(
         judged = judge(criterion, read(sample, observed, planned=canary.planned_units, sums=sums))
         if planned is None:
             judged = unless_priced(judged, sample)
-            parts += parts_of(sample, canary, criterion, observed)
+            parts += parts_of(sample, canary, criterion, observed) if judged.unpriced is None else ()
             on_judged(judged, observed)
         else:
             judged = unless_priced(planned.judge(judged, observed, sums), sample)
-            parts += planned.parts(criterion, observed)
+            parts += planned.parts(criterion, observed) if judged.unpriced is None else ()
         lines.append(_line(judged, canary, window))
         caveats.append(unequal_response(sample, observed, judged))
         notes.append(capped(observed, criterion))

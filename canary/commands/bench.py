@@ -141,6 +141,9 @@ def measure(
 
     now = time.time()
     try:
+        without_price = unpriced(config.bench, pair, [source for source, _ in datasets])
+        for each in without_price:
+            say(each.sentence)
         proxy = None if batch else proxy_route(pair, data, os.environ)
         saved = saved_in(data, pair, proxy, now=now)
         if saved.found:
@@ -166,7 +169,7 @@ def measure(
         owner=user(),
         via="batch" if batch else "direct" if proxy is None else "proxy",
         stages=bench.stages,
-        unpriced=unpriced(config.bench, pair),
+        unpriced=without_price,
     )
     return to_document(found, about), found
 

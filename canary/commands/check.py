@@ -12,6 +12,7 @@ from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, pr
 from canary.config import Config, ConfigError, load
 
 if TYPE_CHECKING:
+    from records.unpriced import UnpricedArm
     from report.planner.prospect import Prospect
 
 USUAL_REQUESTS = (1.0, 3.0, 8.0)
@@ -40,10 +41,11 @@ def check(
     except ConfigError as problem:
         fail(str(problem), code=2)
     today = datetime.fromtimestamp(time.time(), UTC).date()
-    warnings = [*read.warnings, *read.retiring(today), *(each.sentence for each in read.unpriced())]
+    unpriced = read.unpriced()
+    warnings = [*read.warnings, *read.retiring(today), *(each.sentence for each in unpriced)]
     for warning in warnings:
         say(warning)
-    prospects = _prospects(read, users, requests)
+    prospects = _prospects(read, users, requests, unpriced)
     given = USUAL_REQUESTS if requests is None else (requests,)
     document = _document(read, prospects, given, warnings)
     if output == "json":
@@ -57,12 +59,22 @@ def check(
     return None
 
 
-def _prospects(read: Config, users: int | None, requests: float | None) -> "Mapping[str, Prospect | None]":
+def _prospects(
+    read: Config, users: int | None, requests: float | None, unpriced: "Sequence[UnpricedArm]"
+) -> "Mapping[str, Prospect | None]":
     """Each canary's prospect, on assumptions only: a check needs no records."""
     from report.planner.prospects import Wanted, prospect_of
 
     wanted = Wanted(users=users, requests=requests)
-    return {name: prospect_of(each.judged, each.canary.steps, wanted) for name, each in read.canaries.items()}
+    return {
+        name: prospect_of(
+            each.judged,
+            each.canary.steps,
+            wanted,
+            unpriced=[arm.arm for arm in unpriced if arm.canary == name],
+        )
+        for name, each in read.canaries.items()
+    }
 
 
 def _document(

@@ -135,6 +135,9 @@ def _order(
     done = ask(lambda: admin_client(admin, data).post(path, document))
     if output == "json":
         return print_json(done)
+    if order in ("start", "resume", "ramp"):
+        for each in done["unpriced"]:
+            say(f"warning: {each['says']}; {each['do']}")
     return say(
         f"{name}: {done['state'].replace('_', ' ')}, share {done['share'] * 100:.3g}%, "
         f"confirmed by {done['confirmed']} of {done['workers']} workers"

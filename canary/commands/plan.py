@@ -76,7 +76,12 @@ def plan(
     wanted = _wanted(judged, users, days, share, requests, assume or ())
     seen = _recorded(read, data, known, judged) if read is not None and known is not None else None
     steps = known.canary.steps if known is not None else USUAL_STEPS
-    found = prospect_of(judged, steps, wanted, seen)
+    unpriced = (
+        [each for each in read.unpriced() if each.canary == known.canary.name] if read and known else []
+    )
+    for each in unpriced:
+        say(each.sentence)
+    found = prospect_of(judged, steps, wanted, seen, unpriced=[each.arm for each in unpriced])
     if found is None:
         why = "no rubric" if not judged.criteria else "no share between 0% and 100%"
         fail(f"{judged.name} has {why}, so there is nothing to plan", code=2)

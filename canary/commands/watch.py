@@ -85,7 +85,7 @@ def watch(
             found = watcher.look()
         except (WatchError, OSError) as problem:
             fail(str(problem))
-        _tell(found, output)
+        _tell(found, read, output)
         if once or again:
             raise typer.Exit(1 if all(count is None for count in found.listed.values()) else 0)
         time.sleep(max(every_s, 1.0))
@@ -112,7 +112,7 @@ def _newest(file: Path, old: Config) -> Config:
         return old
 
 
-def _tell(found: "WatchResult", output: str) -> None:
+def _tell(found: "WatchResult", config: Config, output: str) -> None:
     for each in found.troubles:
         say(each)
     if output == "json":
@@ -120,7 +120,18 @@ def _tell(found: "WatchResult", output: str) -> None:
         about = {"new": list(found.new), "listed": dict(found.listed)}
         return print_json({**about, "measured": measured, "pending": dict(found.pending)})
     for each in found.new:
-        print_text(f"{each} is a new model")
+        print_text(f"{each} is a new model{_without_price(each, config)}")
     for model, ended in found.measured.items():
         print_text(f"{model}: {ended.says}")
     return None
+
+
+def _without_price(model: str, config: Config) -> str:
+    """What is missing to tell a new model's cost; "" with a price."""
+    from records.prices import Prices
+    from records.unpriced import unpriced_model
+
+    provider, _, name = model.partition("/")
+    prices = Prices(config.prices, config.price_as)
+    found = unpriced_model(config.providers[provider], name, prices, arm="new model")
+    return next((f"; it has no known price: {each.do}" for each in found), "")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from report.judged_canary import JudgedCanary
+from report.metrics import source
 from report.plan import PLANNED_DAYS, VerdictPlan, first_day
 from report.planner.assumptions import Assumptions, asked_for, believed
 from report.planner.exposure import Course
@@ -32,7 +33,8 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prospect:
-    """One canary's terms, its planned days, its shares in order, and what is expected of its users."""
+    """One canary's terms, its planned days, its shares in order, and what is expected of its users.
+    `unpriced`: the arms without a known price."""
 
     judged: JudgedCanary
     days: int
@@ -40,6 +42,17 @@ class Prospect:
     expected: Expectation
     assumptions: Assumptions = field(default_factory=Assumptions)
     shares_from: str = "from the config"
+    unpriced: frozenset[str] = frozenset()
+
+    @property
+    def without_price(self) -> tuple[str, ...]:
+        """The rows that no traffic passes, because an arm whose cost they need has no known price."""
+        return tuple(
+            row.metric
+            for row in self.judged.criteria
+            if source(row.metric) == "cost"
+            and ("candidate" in self.unpriced or (self.unpriced and row.acceptable.relative))
+        )
 
     @property
     def plan(self) -> VerdictPlan:

@@ -1,7 +1,7 @@
 """Puts a canary's prospect together: what a person gives, else what was recorded, else what is usual."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,9 +31,15 @@ class Wanted:
 
 
 def prospect_of(
-    judged: JudgedCanary, steps: Sequence[Step], wanted: Wanted, seen: Recorded | None = None
+    judged: JudgedCanary,
+    steps: Sequence[Step],
+    wanted: Wanted,
+    seen: Recorded | None = None,
+    *,
+    unpriced: Iterable[str] = (),
 ) -> Prospect | None:
-    """None for a canary without a rubric, or without a share at which both arms have users."""
+    """None for a canary without a rubric, or without a share at which both arms have users. `unpriced`: the
+    arms without a known price."""
     given = (Step(share=wanted.share),) if wanted.share is not None else tuple(steps)
     if not judged.criteria or not any(0 < step.share < 1 for step in given):
         return None
@@ -47,6 +53,7 @@ def prospect_of(
         expected=_expected(wanted, seen, days),
         assumptions=wanted.assumptions if seen is None else wanted.assumptions.over(seen.assumptions),
         shares_from="from the config" if wanted.share is None else "given",
+        unpriced=frozenset(unpriced),
     )
 
 
@@ -79,13 +86,13 @@ def recorded_of(store: Store, canary: Canary, judged: JudgedCanary) -> Recorded 
         return recorded(connection, canary, judged, now=time.time())
 
 
-def line_of(store: Store, canary: Canary, judged: JudgedCanary) -> str:
+def line_of(store: Store, canary: Canary, judged: JudgedCanary, unpriced: Iterable[str] = ()) -> str:
     """The chance to ship in one line; "" without a rubric. Without an answer of the store, all is assumed."""
     try:
         seen = recorded_of(store, canary, judged)
     except StoreDown:
         seen = None
-    found = prospect_of(judged, canary.steps, Wanted(), seen)
+    found = prospect_of(judged, canary.steps, Wanted(), seen, unpriced=unpriced)
     return prospect_line(found) if found is not None else ""
 
 

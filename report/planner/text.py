@@ -15,7 +15,7 @@ from report.planner.prospect import (
     percent,
     table,
 )
-from report.wording import count, label
+from report.wording import count, joined, label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +44,12 @@ def outlook(prospect: Prospect) -> Outlook:
 
 
 def outlook_document(found: Outlook) -> dict[str, object]:
-    """JSON types only; chances and shares as fractions."""
+    """JSON types only; chances and shares as fractions. `ship` is null while `unpriced` rows wait for a
+    price; table and levers are then what holds with prices."""
     return {
-        "ship": round(found.power.ship, 4),
-        "rows": _row_documents(found.power),
+        "ship": _ship(found.prospect, found.power),
+        "unpriced": list(found.prospect.without_price),
+        "rows": _row_documents(found.prospect, found.power),
         "table": [
             {"days": cell.days, "share": cell.share, "ship": round(cell.ship, 4)} for cell in found.table
         ],
@@ -65,8 +67,9 @@ def brief_document(prospect: Prospect) -> dict[str, object]:
     power = prospect.power()
     best = _headline(levers(prospect, power))
     return {
-        "ship": round(power.ship, 4),
-        "rows": _row_documents(power),
+        "ship": _ship(prospect, power),
+        "unpriced": list(prospect.without_price),
+        "rows": _row_documents(prospect, power),
         "days": prospect.days,
         "sentence": _line(prospect, power, best),
     }
@@ -90,8 +93,16 @@ def power_document(prospect: Prospect, requests: Sequence[float]) -> dict[str, o
     }
 
 
-def _row_documents(power: Power) -> list[dict[str, object]]:
-    return [{"metric": row.metric, "ship": round(row.power, 4)} for row in power.criteria]
+def _ship(prospect: Prospect, power: Power) -> float | None:
+    return None if prospect.without_price else round(power.ship, 4)
+
+
+def _row_documents(prospect: Prospect, power: Power) -> list[dict[str, object]]:
+    open_ = prospect.without_price
+    return [
+        {"metric": row.metric, "ship": None if row.metric in open_ else round(row.power, 4)}
+        for row in power.criteria
+    ]
 
 
 def _headline(found: Sequence[Lever]) -> Lever | None:
@@ -110,7 +121,7 @@ def outlook_text(found: Outlook) -> str:
     blocks = [
         _line(found.prospect, found.power, _headline(found.levers)),
         _table(found.table, found.prospect.users_a_day),
-        _rows(found.power),
+        _rows(found.prospect, found.power),
         _levers(found.levers),
         "\n".join(["What this rests on:", *(f"  {each.sentence}" for each in found.assumptions)]),
     ]
@@ -122,9 +133,9 @@ def _line(prospect: Prospect, power: Power, best: Lever | None) -> str:
     truth = "with the given values" if prospect.assumptions.values else "halfway between acceptable and ideal"
     seen = "" if expected.users_from == "assumed" else f" ({expected.users_from})"
     line = (
-        f"{prospect.judged.name}: a candidate {truth} ships with a chance of {_chance(power.ship)} in "
-        f"{count(prospect.days, 'day')} at a share of {percent(prospect.share)}, with "
-        f"{count(prospect.users, 'user')}{seen} of {expected.requests:.3g} requests each."
+        f"{prospect.judged.name}: {_no_price(prospect)}a candidate {truth} ships with a chance of "
+        f"{_chance(power.ship)} in {count(prospect.days, 'day')} at a share of {percent(prospect.share)}, "
+        f"with {count(prospect.users, 'user')}{seen} of {expected.requests:.3g} requests each."
     )
     weakest = power.weakest
     if weakest.power < 0.995:
@@ -133,6 +144,17 @@ def _line(prospect: Prospect, power: Power, best: Lever | None) -> str:
     if not prospect.judged.planned_days:
         line += " Without `planned_days` the confidence sequence decides."
     return line
+
+
+def _no_price(prospect: Prospect) -> str:
+    """Why nothing ships as things are; "" with prices."""
+    if not prospect.without_price:
+        return ""
+    arms, rows = joined(sorted(prospect.unpriced)), joined([*prospect.without_price])
+    return (
+        f"nothing ships while the price of the {arms} is unknown, because {rows} stays open whatever the "
+        "users. With prices, "
+    )
 
 
 def _chance(chance: float) -> str:
@@ -149,14 +171,17 @@ def _table(cells: Sequence[PlannedChance], users: str) -> str:
     return "\n".join(lines)
 
 
-def _rows(power: Power) -> str:
+def _rows(prospect: Prospect, power: Power) -> str:
     width = max(len(row.metric) for row in power.criteria)
     weakest = power.weakest
     lines = ["Each row's chance to pass:"]
     for row in power.criteria:
         mark = f"  weakest: {label(row.metric)}" if row is weakest and row.power < 0.995 else ""
         users = count(row.units, "candidate user")
-        lines.append(f"  {row.metric:{width}}  {_chance(row.power):>5}  {users} with a value{mark}")
+        if row.metric in prospect.without_price:
+            lines.append(f"  {row.metric:{width}}      –  no price: set `prices:` or `price_as:`")
+        else:
+            lines.append(f"  {row.metric:{width}}  {_chance(row.power):>5}  {users} with a value{mark}")
     return "\n".join(lines)
 
 

@@ -67,9 +67,9 @@ def _step(step: TrendStep) -> tuple[str, ...]:
         step.candidate or "–",
         step.verdict,
         words.points(step.accuracy),
-        words.percent(step.cost),
+        words.cost(step),
         words.percent(step.latency),
-        words.dollars(step.saving_usd_month),
+        words.saving(step),
     )
 
 

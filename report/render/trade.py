@@ -30,7 +30,7 @@ class Layer:
 def in_short(report: Report) -> str:
     """41 % cheaper at equal quality: $4,900 less a month ($4,600 to $5,200 less) at full rollout.
 
-    No saving is told while a cost row is open for missing costs.
+    No saving is told while too many costs are unknown.
     """
     money, unknown, quality = report.details.money, report.details.unknown_costs, _quality(report)
     if unknown is not None:
@@ -57,7 +57,7 @@ def money_facts(report: Report) -> list[tuple[str, str]]:
         (
             "Based on",
             f"{money.users:,} users and {money.requests_a_month:,} requests a month, "
-            f"as measured in {money.days:.1f} days",
+            f"as measured in {money.days:.1f} days{_unpriced(money)}",
         ),
     ]
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from report.archive_trends import Change, Family, Validity
+from report.archive_trends import Change, Family, TrendStep, Validity
+
+_UNPRICED = "no price"
 
 SAVINGS = "Savings are for all users, and assume that traffic stays as measured."
 
@@ -50,8 +52,18 @@ def percent(change: Change | None) -> str:
     return _change(change, 100, " %")
 
 
+def cost(step: TrendStep) -> str:
+    """The relative change of the cost, with its interval."""
+    return _UNPRICED if step.unpriced else percent(step.cost)
+
+
+def saving(step: TrendStep) -> str:
+    """The monthly saving, with its interval."""
+    return _UNPRICED if step.unpriced else dollars(step.saving_usd_month)
+
+
 def dollars(change: Change | None) -> str:
-    """A monthly saving, with its interval."""
+    """Dollars, with their interval."""
     return _with_interval(change, lambda value: f"−${-value:,.0f}" if value < 0 else f"${value:,.0f}")
 
 

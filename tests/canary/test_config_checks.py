@@ -283,6 +283,8 @@ def test_the_embedding_model_is_at_openais_or_geminis_own_api() -> None:
             "canary.yaml:4: embeddings.provider: canary asks OpenAI's and Gemini's own APIs for embeddings, "
             f"not `{what}`; name such an entry"
         ]
+
+
 def test_a_models_last_day_is_a_day() -> None:
     config = parse(SOUND + "retires: {gpt-4o: 2027-02-01}\n", "canary.yaml", {})
     assert config.retires == {"gpt-4o": date(2027, 2, 1)}

@@ -258,3 +258,10 @@ def test_daily_reports_are_those_stored_and_an_unknown_canary_has_none(desks: tu
         asyncio.run(operator.daily_reports("never", 10))
     with pytest.raises(BadOrder, match="no report of 'gone' was stored on '2026-11-25'"):
         asyncio.run(operator.daily_report("gone", "2026-11-25"))
+
+
+def test_an_order_s_answer_names_the_arms_without_a_price(desks: tuple[Desk, Desk]) -> None:
+    one, _ = desks
+    one.operator.unpriced = parse(CONFIG, "canary.yaml", {}).unpriced()
+    told = one.order("ramp", who="ann", share=0.1)["unpriced"]
+    assert [(each["arm"], each["model"]) for each in told] == [("baseline", "a"), ("candidate", "b")]

@@ -144,6 +144,8 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_first_question(
         assert done.exit_code == 2
         assert "--report" in done.stderr
     assert provider.log.entries == []
+
+
 def test_the_wrong_answers_stay_in_the_store_with_the_judges_reasons(
     folder: Path, provider: ProviderThread
 ) -> None:
@@ -159,6 +161,7 @@ def test_the_wrong_answers_stay_in_the_store_with_the_judges_reasons(
     done = bench(folder, "new", "--failures", str(file))
     assert done.exit_code == 4, done.stderr
     by_id = {row["id"]: row for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())}
+    assert "the judge openai/judge has no known price" in done.stderr
     assert by_id["o-City001"]["candidate_reason"] == "Sends people to bo@example.org."
     assert by_id["o-City001"]["baseline_reason"] == "Fine."
     now = time.time()
@@ -191,8 +194,10 @@ def test_a_model_without_a_price_is_named_with_what_would_help(
     (found,) = document(bench(folder, "newer", *words, "-o", "json"))["unpriced"]
     assert (found["arm"], found["provider"], found["model"]) == ("candidate", "openai", "newer")
     assert "price_as: {newer: MODEL}" in found["do"]
-    text = " ".join(bench(folder, "newer", *words).stdout.split())
-    assert "the candidate openai/newer has no known price" in text
+    done = bench(folder, "newer", *words)
+    assert "the candidate openai/newer has no known price" in " ".join(done.stdout.split())
+    first, *_ = done.stderr.splitlines()
+    assert first.startswith("the candidate openai/newer has no known price"), "before the first request"
     assert document(bench(folder, "new", *words, "-o", "json"))["unpriced"] == []
 
 

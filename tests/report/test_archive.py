@@ -141,7 +141,10 @@ def test_no_saving_is_forecast_while_costs_are_unknown() -> None:
     known = _evaluation()
     details = replace(known.report.details, unknown_costs=UnknownCosts(candidate=0.05, baseline=0.0))
     unknown = replace(known, report=replace(known.report, details=details))
-    assert trends([unknown]).steps[0].saving_usd_month is None
+    (step,) = trends([unknown]).steps
+    assert (step.saving_usd_month, step.cost, step.unpriced) == (None, None, True)
+    assert (words.cost(step), words.saving(step)) == ("no price", "no price")
+    assert trends([known]).steps[0].unpriced is False
 
 
 def test_a_change_is_told_with_its_interval_and_an_unknown_end_is_not_told() -> None:

@@ -15,7 +15,7 @@ from report.metrics import observe
 from report.missing_exchanges import abandoned, unpriced
 from report.reading import read
 from report.render.steps import next_steps
-from report.render.trade import in_short
+from report.render.trade import in_short, money_facts
 from report.response_rate import trimmings
 from report.rubric import Criterion, parse_bound
 from report.sample import MeasureTotals, Sample
@@ -190,6 +190,9 @@ def test_no_abandoned_requests_are_nothing_to_compare(written: Callable[[str], S
     assert abandoned(_sample(written, [("b", "candidate", "aborted")])) is None
 
 
+QUICK = Criterion(
+    metric="latency_p95", acceptable=parse_bound("< 3s"), ideal=parse_bound("< 2s"), weight=1, question="?"
+)
 ABSOLUTE = replace(CHEAPER, acceptable=parse_bound("< $0.12"), ideal=parse_bound("< $0.06"))
 
 
@@ -250,6 +253,33 @@ def test_a_cost_row_is_open_while_costs_are_missing(
     assert any("the missing prices" in step for step in next_steps(report))
 
 
+@pytest.mark.parametrize(
+    ("share", "spoiled"),
+    [((0.0, 0.08), True), ((0.08, 0.0), True), ((0.0, 0.0), False), ((1.0, 1.0), False)],
+)
+def test_without_a_cost_row_no_saving_is_told_from_some_of_the_costs(
+    tmp_path: Path, canary: JudgedCanary, now: float, share: tuple[float, float], spoiled: bool
+) -> None:
+    report = _report(_priced(tmp_path / "log.csv", share), canary, now, [QUICK])
+    assert report.details.unpriced == ()
+    assert (report.details.unknown_costs is not None) == spoiled
+    assert ("cannot be compared: it is unknown for" in in_short(report)) == spoiled
+    assert bool(money_facts(report)) == (share == (0.0, 0.0))
+
+
+def test_no_part_of_the_traffic_is_judged_by_costs_that_are_not_known(
+    tmp_path: Path, canary: JudgedCanary, now: float
+) -> None:
+    critical = replace(canary, critical_categories=frozenset({"billing"}))
+    known = _report(_priced(tmp_path / "log.csv", (0.0, 0.0)), critical, now, [ABSOLUTE])
+    assert known.categories
+    for planned in (0, 14):
+        judged = replace(critical, planned_days=planned)
+        report = _report(_priced(tmp_path / "log.csv", (0.0, 1.0)), judged, now, [ABSOLUTE])
+        assert (report.categories, report.segments, report.details.too_few) == ((), (), ())
+        assert not any("too few users" in reason for reason in report.reasons)
+
+
 def test_more_days_promise_nothing_while_costs_are_missing(
     tmp_path: Path, canary: JudgedCanary, now: float
 ) -> None:
@@ -262,14 +292,7 @@ def test_more_days_promise_nothing_while_costs_are_missing(
 
 
 def test_other_rows_are_judged_without_prices(tmp_path: Path, canary: JudgedCanary, now: float) -> None:
-    quick = Criterion(
-        metric="latency_p95",
-        acceptable=parse_bound("< 3s"),
-        ideal=parse_bound("< 2s"),
-        weight=1,
-        question="?",
-    )
-    report = _report(_priced(tmp_path / "log.csv", (0.0, 0.5)), canary, now, [quick])
+    report = _report(_priced(tmp_path / "log.csv", (0.0, 0.5)), canary, now, [QUICK])
     assert [row.state for row in report.metrics] == ["IDEAL"]
 
 

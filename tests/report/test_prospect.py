@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from report.planner.assumptions import Assumptions, believed
 from report.planner.prospect import Prospect, levers, look_boundaries, one_in, table
 from report.planner.prospects import USUAL_STEPS, Wanted, prospect_of
 from report.planner.recorded import Recorded
-from report.planner.text import outlook, outlook_document, outlook_text, prospect_line
+from report.planner.text import brief_document, outlook, outlook_document, outlook_text, prospect_line
 from report.rubric import Criterion, parse_bound
 from routing.canary import Step
 
@@ -240,9 +241,34 @@ def test_there_is_nothing_to_plan_without_a_rubric_or_two_arms() -> None:
 def test_the_document_and_the_text_hold_the_same() -> None:
     found = outlook(_prospect())
     document = json.loads(json.dumps(outlook_document(found)))
-    assert set(document) == {"ship", "rows", "table", "levers", "boundaries", "assumptions"}
+    assert set(document) == {*("ship", "unpriced", "rows", "table", "levers", "boundaries", "assumptions")}
     assert [row["metric"] for row in document["rows"]] == ["error_rate", "csat"]
     text = outlook_text(found)
     for each in document["assumptions"]:
         assert f"  {each['sentence']}\n" in f"{text}\n"
     assert all(lever["change"] in text for lever in document["levers"])
+
+
+@pytest.mark.parametrize(
+    ("bound", "unpriced", "open_"),
+    [
+        ("< 0.12", ("candidate",), ("cost_per_request",)),
+        ("<= 1.2x baseline", ("baseline",), ("cost_per_request",)),
+        ("< 0.12", ("baseline",), ()),
+        ("< 0.12", (), ()),
+    ],
+)
+def test_nothing_is_told_to_ship_while_a_cost_row_waits_for_a_price(
+    bound: str, unpriced: tuple[str, ...], open_: tuple[str, ...]
+) -> None:
+    judged = replace(README, criteria=(README.criteria[0], _row("cost_per_request", bound, bound)))
+    found = prospect_of(judged, USUAL_STEPS, Wanted(), unpriced=unpriced)
+    assert found is not None
+    document: dict[str, Any] = brief_document(found)
+    line = prospect_line(found)
+    assert document["unpriced"] == list(open_)
+    assert (document["ship"] is None) == bool(open_)
+    assert ("nothing ships while the price of the" in line) == bool(open_)
+    if open_:
+        assert document["rows"][1] == {"metric": "cost_per_request", "ship": None}
+        assert "–  no price: set `prices:` or `price_as:`" in outlook_text(outlook(found))
