@@ -70,7 +70,7 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
         yield Text("\nFrom the canary")
         yield _canary(document["canary"])
     if (family := document["family"]) is not None:
-        yield Text(f"\nPast evaluations of {family['vendor']}: {_family(family)}")
+        yield Text(f"\nPast releases of {family['vendor']}: {_family(family)}")
     took = ", ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in document["stages"].items())
     yield Text(f"\n{document['at']}, {document['owner']}, {document['via']}; {took}")
 
@@ -115,18 +115,28 @@ def _canary(found: Node | None) -> Table:
 
 
 def _family(found: Node) -> str:
-    """For example: 5, 4 of them shipped; on average accuracy +1.2 points, cost -20.0 %, p95 -5.0 %."""
+    """5 releases, 4 of them shipped; on average task_completed +1.2 points (-0.4 to +2.8)."""
+    releases, needed = found["releases"], found["needed"]
+    head = f"{len(releases)} release{'' if len(releases) == 1 else 's'}, {found['shipped']} of them shipped"
+    if len(releases) < needed:
+        return f"{head} ({', '.join(releases)}); a mean change needs {needed}"
+    share = found["accuracy_unit"] == "share"
     changes = [
-        f"{name} {100 * found[key]:+.1f} {unit}"
-        for key, name, unit in (
-            ("accuracy", "accuracy", "points"),
-            ("cost", "cost", "%"),
-            ("latency", "p95", "%"),
+        f"{name} {_mean(found[key], scale)} {unit}".rstrip()
+        for key, name, scale, unit in (
+            ("accuracy", found["accuracy_metric"], 100 if share else 1, "points" if share else ""),
+            ("cost", "cost", 100, "%"),
+            ("latency", "p95", 100, "%"),
         )
         if found[key] is not None
     ]
-    averages = f"; on average {', '.join(changes)}" if changes else ""
-    return f"{found['evaluations']}, {found['shipped']} of them shipped{averages}"
+    return f"{head}; on average {', '.join(changes)}" if changes else head
+
+
+def _mean(found: Node, scale: float) -> str:
+    places = 1 if scale == 100 else 2
+    low, estimate, high = (f"{scale * found[name]:+.{places}f}" for name in ("low", "estimate", "high"))
+    return f"{estimate} ({low} to {high})"
 
 
 def _nodes(document: Node) -> Iterator[tuple[str, Node]]:

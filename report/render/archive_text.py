@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from report.archive import Evaluation, to_document
-from report.archive_trends import Trends, TrendStep
+from report.archive_trends import Trends
 from report.render import trends as words
+from report.trend_step import TrendStep
 
 _SUMMARY = ("key", "at", "canary", "run", "event", "who", "baseline", "candidate", "synthetic")
 
@@ -66,7 +67,7 @@ def _step(step: TrendStep) -> tuple[str, ...]:
         step.canary,
         step.candidate or "–",
         step.verdict,
-        words.points(step.accuracy),
+        words.accuracy(step),
         words.cost(step),
         words.percent(step.latency),
         words.saving(step),

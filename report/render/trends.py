@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 
-from report.archive_trends import Change, Family, TrendStep, Validity
+from report.archive_trends import Validity
+from report.families import Family
+from report.statistics.types import Interval
+from report.trend_step import Change, TrendStep
+from report.wording import Unit, label
 
 _UNPRICED = "no price"
 
@@ -10,21 +14,48 @@ SAVINGS = "Savings are for all users, and assume that traffic stays as measured.
 
 
 def family(family: Family) -> str:
-    """The mean changes of a vendor family's models."""
+    """A vendor family's mean changes; below five releases, what is known of it."""
+    releases = "1 release" if len(family.releases) == 1 else f"{len(family.releases)} releases"
+    if len(family.releases) < family.needed:
+        names = ", ".join(family.releases)
+        return (
+            f"{family.vendor}: {releases} ({names}), {family.shipped} shipped; a mean change needs {_NEEDED}."
+        )
     parts = [
-        _direction(family.cost, 100, " %", "cheaper", "more expensive"),
-        _direction(family.accuracy, 100, " points", "less accurate", "more accurate"),
-        _direction(family.latency, 100, " %", "faster", "slower"),
+        f"{name} {words}"
+        for name, words in (
+            ("cost", _mean(family.cost, percent)),
+            (
+                label(family.accuracy_metric or "accuracy"),
+                _mean(family.accuracy, _in_unit(family.accuracy_unit)),
+            ),
+            ("latency p95", _mean(family.latency, percent)),
+        )
+        if words
     ]
-    known = ", ".join(part for part in parts if part) or "nothing measured in both arms"
-    runs = "1 evaluation" if family.evaluations == 1 else f"{family.evaluations} evaluations, on average"
-    return f"{family.vendor}: {runs}: {known}; {family.shipped} to ship."
+    known = ", ".join(parts) or f"no change is known of {_NEEDED}"
+    last = f"; the last {_NEEDED} all shipped" if family.last_shipped else ""
+    return f"{family.vendor}: {releases}, on average: {known}; {family.shipped} shipped{last}."
 
 
-def _direction(value: float | None, scale: float, unit: str, below: str, above: str) -> str | None:
-    if value is None:
-        return None
-    return f"{abs(value) * scale:.1f}{unit} {below if value < 0 else above}"
+_NEEDED = "five"
+
+
+def _mean(found: Interval | None, words: Callable[[Change], str]) -> str:
+    if found is None:
+        return ""
+    return words(Change(low=found.low, estimate=found.estimate, high=found.high))
+
+
+def accuracy(step: TrendStep) -> str:
+    """The change of the metric that stands for accuracy, named, with its interval."""
+    if step.accuracy is None or step.accuracy_metric is None:
+        return "–"
+    return f"{label(step.accuracy_metric)} {_in_unit(step.accuracy_unit)(step.accuracy)}"
+
+
+def _in_unit(unit: Unit) -> Callable[[Change | None], str]:
+    return points if unit == "share" else _number
 
 
 def validity(validity: Validity) -> str:
@@ -45,6 +76,11 @@ def validity(validity: Validity) -> str:
 def points(change: Change | None) -> str:
     """A share's change, with its interval."""
     return _change(change, 100, " points")
+
+
+def _number(change: Change | None) -> str:
+    """A change in the metric's own unit, with its interval."""
+    return _with_interval(change, lambda value: f"{value:+.2f}".replace("-", "−"))
 
 
 def percent(change: Change | None) -> str:

@@ -1,6 +1,7 @@
 """An evaluation is written when something is decided, and is there for good, with the server down too."""
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -64,7 +65,9 @@ def test_evaluations_are_written_survive_the_config_and_travel(tmp_path: Path) -
         assert "Don’t ship" in stage.canary("archive", "show", "trial", *where).stdout
         assert stage.canary("archive", "show", "nothing", *where).returncode == 1
         told = stage.canary("archive", "trends", *where).stdout
-        assert "openai: 2 evaluations" in told
+        assert re.search(
+            r"openai: \d releases? \(.*gpt-4o-2024-11-20.*\), 0 shipped; a mean change needs five", told
+        )
         assert "a correlation needs 8" in told
 
         line = stage.canary("report", "other", *where, "-o", "json")

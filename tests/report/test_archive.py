@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from report.archive import BadEvaluation, Evaluation, Model, from_document, parse, to_document, to_line
-from report.archive_trends import Change, last_of_each_run, to_json, trends
+from report.archive import BadEvaluation, Evaluation, Event, Model, from_document, parse, to_document, to_line
+from report.archive_trends import runs_of, to_json, trends
 from report.details import Details, Money, Range, UnknownCosts
 from report.document import Decided, Difference, MetricLine, Report, ReportWindow, Score, Srm, Units
 from report.render import trends as words
 from report.statistics.correlation import pearson, spearman
+from report.trend_step import Change, quality_line
 from report.vendor import vendor
 
 DAY_S = 86400.0
@@ -116,7 +117,7 @@ def test_a_missing_part_is_named() -> None:
 def test_a_run_counts_once_as_it_stood_last() -> None:
     first = _evaluation()
     last = replace(first, at=first.at + 5, event="promoted")
-    assert last_of_each_run([last, first]) == [last]
+    assert runs_of([last, first]) == [[first, last]]
     assert len(trends([first, last]).steps) == 1
 
 
@@ -125,10 +126,85 @@ def test_changes_are_told_by_vendor_family() -> None:
     found = trends([_evaluation(1), claude])
     assert [family.vendor for family in found.families] == ["anthropic", "openai"]
     family = found.families[1]
-    assert (family.evaluations, family.shipped) == (1, 1)
-    assert family.accuracy == pytest.approx(-0.02)
-    assert family.cost == pytest.approx(-0.1)
-    assert family.latency is None
+    assert (family.evaluations, family.releases, family.shipped) == (1, ("gpt-4o-2024-11-20",), 1)
+    assert (family.accuracy, family.cost, family.latency) == (None, None, None)
+    assert words.family(family) == (
+        "openai: 1 release (gpt-4o-2024-11-20), 1 shipped; a mean change needs five."
+    )
+
+
+def _release(number: int, *, cost: float = -0.005, event: Event = "promoted", run: int = 1) -> Evaluation:
+    """A release of its own, whose cost changed by `cost` of 0.05."""
+    one = _evaluation(number)
+    lines = (
+        one.report.metrics[0],
+        _line("cost_per_request", 0.05, Difference(low=cost, estimate=cost, high=cost, p_value=0)),
+    )
+    report = replace(one.report, metrics=lines, decision=None)
+    candidate = Model.of("openai", f"gpt-{number}")
+    return replace(one, candidate=candidate, report=report, event=event, run=run, at=one.at + run)
+
+
+def test_from_five_releases_on_the_mean_has_students_interval() -> None:
+    costs = [-0.001, -0.003, -0.004, -0.006, -0.002]
+    many = [_release(number, cost=cost) for number, cost in enumerate(costs)]
+    again = _release(4, cost=-0.005, run=2)
+    assert trends(many[:4]).families[0].cost is None
+    (family,) = trends([*many, again]).families
+    assert (family.evaluations, len(family.releases), family.shipped, family.last_shipped) == (6, 5, 5, True)
+    changes = np.array([*costs[:4], -0.005]) / 0.05
+    low, high = stats.t.interval(0.95, 4, loc=changes.mean(), scale=stats.sem(changes))
+    assert family.cost is not None
+    assert (family.cost.low, family.cost.estimate, family.cost.high) == pytest.approx(
+        (low, changes.mean(), high)
+    )
+    assert words.family(family) == (
+        "openai: 5 releases, on average: cost −7.6 % (−12.4 to −2.8), task completed −2.0 points "
+        "(−2.0 to −2.0); 5 shipped; the last five all shipped."
+    )
+
+
+def test_shipped_is_what_was_promoted_or_decided_and_not_what_was_rolled_back_since() -> None:
+    """A verdict to ship alone is no shipping; the end of a run takes nothing back."""
+    told = _release(0, event="ended")
+    promoted, ended = _release(1), replace(_release(1, event="ended"), at=50 * DAY_S)
+    rolled_back = [_release(2), replace(_release(2, event="rolled_back"), at=50 * DAY_S)]
+    decided = replace(_evaluation(3), candidate=Model.of("openai", "gpt-3"))
+    found = trends([told, promoted, ended, *rolled_back, decided])
+    assert {step.candidate: step.shipped for step in found.steps} == {
+        "gpt-0": None,
+        "gpt-1": True,
+        "gpt-2": False,
+        "gpt-3": True,
+    }
+    (family,) = found.families
+    assert (family.shipped, family.last_shipped) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("weights", "metric"),
+    [
+        ({"csat": 90, "task_completed": 1}, "task_completed"),
+        ({"helped": 10, "csat": 20, "error_rate": 90}, "csat"),
+        ({"revenue": 50, "judged_mark": 50, "error_rate": 5, "answer_faults": 5}, "answer_faults"),
+        ({"refused": 5, "error_rate": 10}, "error_rate"),
+        ({"latency_p95": 50, "conversion": 50}, None),
+    ],
+)
+def test_accuracy_is_that_of_the_quality_metric_of_the_rubric(
+    weights: dict[str, float], metric: str | None
+) -> None:
+    nothing = Difference(low=None, estimate=None, high=None, p_value=None)
+    found = quality_line([replace(_line(name, 1, nothing), weight=each) for name, each in weights.items()])
+    assert (found.metric if found is not None else None) == metric
+
+
+def test_the_column_says_which_metric_it_is_and_in_its_unit() -> None:
+    csat = _line("csat", 4.1, Difference(low=-0.1, estimate=0.05, high=0.2, p_value=0.5))
+    one = _evaluation()
+    (step,) = trends([replace(one, report=replace(one.report, metrics=(csat,)))]).steps
+    assert words.accuracy(step) == "satisfaction +0.05 (−0.10 to +0.20)"
+    assert words.accuracy(trends([one]).steps[0]) == "task completed −2.0 points (−4.0 to +0.0)"
 
 
 def test_a_forecast_saving_has_its_interval_the_right_way_round() -> None:

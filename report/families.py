@@ -1,0 +1,96 @@
+"""What the releases of one vendor family have in common: mean changes with intervals, and how many shipped.
+
+A release is a candidate model, however many runs tried it: its newest run with a value counts.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from report.statistics.types import Interval
+from report.trend_step import TrendStep
+from report.wording import Unit
+
+NEEDED = 5
+"""The fewest releases with a mean, and with a pattern that a quick check may rest on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One vendor family. `releases` are its candidates, oldest first, tried in `evaluations` runs; `shipped`
+    of them were promoted or decided to ship; `last_shipped`: the last five all were.
+
+    Mean changes have Student's interval over releases, and are None below `needed` releases with a value.
+    `accuracy` is over those of `accuracy_metric`, the newest release's.
+    """
+
+    vendor: str
+    evaluations: int
+    releases: tuple[str, ...]
+    shipped: int
+    last_shipped: bool
+    needed: int
+    accuracy: Interval | None
+    accuracy_metric: str | None
+    accuracy_unit: Unit
+    cost: Interval | None
+    latency: Interval | None
+
+
+def family_of(vendor: str, steps: Sequence[TrendStep]) -> Family:
+    """The family's pattern, from its runs in order of time."""
+    releases = _releases(steps)
+    shipped = [_shipped(runs) for runs in releases.values()]
+    told = next((step for step in reversed(steps) if step.accuracy is not None), None)
+    metric = told.accuracy_metric if told is not None else None
+    return Family(
+        vendor=vendor,
+        evaluations=len(steps),
+        releases=tuple(releases),
+        shipped=sum(shipped),
+        last_shipped=len(shipped) >= NEEDED and all(shipped[-NEEDED:]),
+        needed=NEEDED,
+        accuracy=_mean([_newest(runs, "accuracy", metric) for runs in releases.values()]),
+        accuracy_metric=metric,
+        accuracy_unit=told.accuracy_unit if told is not None else "share",
+        cost=_mean([_newest(runs, "cost") for runs in releases.values()]),
+        latency=_mean([_newest(runs, "latency") for runs in releases.values()]),
+    )
+
+
+def _releases(steps: Sequence[TrendStep]) -> dict[str, list[TrendStep]]:
+    """The runs by candidate, the release that was tried last at the end."""
+    found: dict[str, list[TrendStep]] = {}
+    for step in steps:
+        name = step.candidate or f"the candidate of {step.canary}"
+        found[name] = [*found.pop(name, []), step]
+    return found
+
+
+def _shipped(runs: Sequence[TrendStep]) -> bool:
+    return next((step.shipped for step in reversed(runs) if step.shipped is not None), False)
+
+
+def _newest(
+    runs: Sequence[TrendStep], name: Literal["accuracy", "cost", "latency"], metric: str | None = None
+) -> float | None:
+    """The newest known change; of accuracy, the newest of this metric."""
+    for step in reversed(runs):
+        change = getattr(step, name)
+        if change is not None and (name != "accuracy" or step.accuracy_metric == metric):
+            return float(change.estimate)
+    return None
+
+
+def _mean(changes: Sequence[float | None]) -> Interval | None:
+    """The mean with Student's 95 % interval."""
+    known = [change for change in changes if change is not None]
+    if len(known) < NEEDED:
+        return None
+    mean = float(np.mean(known))
+    half = float(stats.t.ppf(0.975, len(known) - 1) * np.std(known, ddof=1)) / math.sqrt(len(known))
+    return Interval(low=mean - half, estimate=mean, high=mean + half)
