@@ -213,7 +213,7 @@ def _saved(
         return save(config, pair, document, wrong, data, now=time.time(), whole=whole)
     except StoreDown as problem:
         say(f"the result was not stored: {problem}")
-        return {"canary": None, "family": None}
+        return {"canary": None, "forecast": None, "family": None}
 
 
 def _pair(config: Config, model: str | None, against: str | None) -> "Pair":

@@ -17,9 +17,11 @@ from records.benchmarks import Benchmarks
 from records.capture_store import CaptureStore
 from records.errors import StoreDown
 from records.evaluations import Evaluations
+from records.releases import Releases
 from records.store import Store
 from report.archive import from_document
 from report.archive_trends import trends
+from report.forecast import forecast, read_spending
 from report.release.dossier import Dossier
 from report.release.forms import FORMS, to_json
 from report.release.sections import headline
@@ -27,6 +29,7 @@ from report.releases import measured, of_benchmark
 from report.render.trade import layers
 from report.reports import report_of
 from report.vendor import vendor
+from routing.canary import Canary
 
 LAYERS = ("user_experience", "business")
 
@@ -43,14 +46,17 @@ def save(
 ) -> dict[str, Any]:
     """Store the document and the `wrong` answers if they cover all datasets (`whole`). Raises StoreDown.
 
-    Returns `canary`, the user and business layers of the report of the canary that tries the model, and
-    `family`, the average changes in past evaluations of the vendor's models. Each may be None.
+    Returns `canary`, the user and business layers of the report of the canary that tries the model,
+    `forecast`, what a model without such a canary would save, stored with the document, and `family`, the
+    mean changes of the vendor's past releases. Each may be None.
     """
     store = Store.open(config.store, data)
     try:
+        canary = _canary(config, pair, store, now)
+        saves = {"forecast": _forecast(config, pair, document, store, now) if canary is None else None}
         if whole:
-            _store(config, pair, document, wrong, store, now)
-        return {"canary": _canary(config, pair, store, now), "family": _family(pair, store)}
+            _store(config, pair, {**document, **saves}, wrong, store, now)
+        return {"canary": canary, **saves, "family": _family(pair, store)}
     finally:
         store.close()
 
@@ -89,6 +95,35 @@ def _canary(config: Config, pair: Pair, store: Store, now: float) -> dict[str, A
                     ],
                 }
     return None
+
+
+def _forecast(
+    config: Config, pair: Pair, document: Mapping[str, Any], store: Store, now: float
+) -> dict[str, Any] | None:
+    """What the candidate would save a month of what the current model costs now."""
+    if pair.candidate is None:
+        return None
+    arms = {(name, 0): _arms(each.canary) for name, each in config.canaries.items()}
+    models = {
+        each.id: {"baseline": each.baseline, "candidate": each.candidate} for each in Releases(store).all()
+    }
+    arms |= {(run.canary, run.run): models[run.release] for run in Releases(store).runs()}
+    current = pair.baseline
+    matching = [
+        each.canary.match.models
+        for name, each in config.canaries.items()
+        if current.name in arms[name, 0].values()
+    ]
+    with store.reading() as connection:
+        asked_for = {current.model}.union(*matching)
+        spending = read_spending(connection, current.name, asked_for, arms, now=now)
+    found = forecast(spending, document["layers"])
+    return None if found is None else asdict(found)
+
+
+def _arms(canary: Canary) -> dict[str, str]:
+    arms = {"baseline": canary.baseline, "candidate": canary.candidate}
+    return {name: f"{arm.provider}/{arm.model}" for name, arm in arms.items()}
 
 
 def _family(pair: Pair, store: Store) -> dict[str, Any] | None:

@@ -15,12 +15,15 @@ from typing import Any
 import httpx2
 import pytest
 from click.testing import Result
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from canary.cli import app
 from demo.behaviour import Behaviour
 from records.bench_failures import BenchFailures
+from records.benchmarks import Benchmarks
 from records.store import Store
+from tests.records.samples import a_batch, an_outcome
 from tests.serving import ProviderThread, Running, eventually
 
 CONFIG = """\
@@ -327,6 +330,31 @@ def test_a_benchmark_stands_in_the_report_and_in_the_archive_and_the_canary_in_t
     assert found["canary"]["name"] == "trial"
     assert [each["layer"] for each in found["canary"]["layers"]] == ["user_experience", "business"]
     assert (found["family"]["vendor"], found["family"]["evaluations"]) == ("openai", 1)
+
+
+def test_a_model_without_users_has_a_forecast_from_its_benchmark_and_the_traffic_of_now(
+    folder: Path, provider: ProviderThread
+) -> None:
+    provider.behave("new", Behaviour(says=knows()))
+    now = time.time()
+    waiting: dict[str, Any] = {
+        "canary": "trial", "run": 0, "phase": 0, "share": 0.0, "arm": "baseline", "reason": "stopped",
+        "outcome": "ok", "provider": "openai", "model_requested": "gpt-4o", "cost_usd": 0.5,
+    }  # fmt: skip
+    (folder / "data").mkdir()
+    with closing(Store.open("sqlite:///canary.db", folder / "data")) as store:
+        asked = [replace(an_outcome(n), at=now - 2 * 86400 + n, **waiting) for n in range(10)]
+        store.ship(a_batch(*asked))
+        found = document(bench(folder, "new", "-o", "json"))["forecast"]
+        kept = Benchmarks(store).latest("openai/new", "openai/old")
+    assert (found["source"], found["layer"], found["requests_a_month"]) == ("benchmark", "real", 150)
+    assert found["baseline_usd"] == pytest.approx(75, rel=0.01)
+    assert found["saving_usd"]["estimate"] == pytest.approx(37.5, rel=0.01)
+    assert kept is not None
+    assert kept["forecast"] == found
+    text = " ".join(bench(folder, "new").stdout.split())
+    assert "Forecast: would save about $37.5" in text
+    assert "from its benchmark, not from users" in text
 
 
 def test_a_known_issue_is_rechecked_on_a_model_and_in_every_benchmark(
