@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from records.metric import BUILT_IN, Metric
+from records.offline_metric import THROUGHPUT, class_measure
 from report.metrics import quantile_level, share, source
 from report.rubric import BadBound, Bound, Criterion, check
 
@@ -40,11 +41,11 @@ class Scale:
 
 
 def scale_of(name: str, metrics: Mapping[str, Metric]) -> Scale | None:
-    """The scale of a declared or measured metric; None for an unknown one."""
+    """The scale of a declared or measured metric, also by a benchmark only; None for an unknown one."""
     if name in metrics:
         return _declared(metrics[name])
     if source(name) is None:
-        return None
+        return _offline(name)
     if share(name):
         return Scale(better="lower", low=0, high=1, units=_SHARE_UNITS, example="5%")
     if quantile_level(name) is not None:
@@ -54,6 +55,17 @@ def scale_of(name: str, metrics: Mapping[str, Metric]) -> Scale | None:
     if name in _COUNTS:
         return Scale(better=_COUNTS[name], low=0, example="3")
     return Scale(better="lower", low=0, example="0.12")
+
+
+def _offline(name: str) -> Scale | None:
+    """The scale of a metric that only a benchmark measures."""
+    if name == THROUGHPUT:
+        return Scale(better="higher", low=0, example="10000")
+    if (found := class_measure(name)) is None:
+        return None
+    better: Better = "lower" if found[0] == "false_positive_rate" else "higher"
+    example = "2%" if better == "lower" else "98%"
+    return Scale(better=better, low=0, high=1, units=_SHARE_UNITS, example=example)
 
 
 def _declared(metric: Metric) -> Scale:

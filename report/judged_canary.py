@@ -15,8 +15,10 @@ class JudgedCanary:
 
     `planned_days` and `risk` are the plan's; 0 days: no plan, a verdict at any time by the confidence
     sequence. `planned_units` is n*, the number of candidate units for which the intervals are narrowest.
-    `segments` are the tags to break down by; `critical_segments` are (tag, value). `steps` is the ramp as
-    planned. `shares` is the candidate's share in each phase (a sample from the store has its own).
+    `segments` are the tags to break down by; `critical_segments` are (tag, value). `offline` are the
+    rows that only a benchmark measures; they are no part of the verdict, the score and the hash. `steps` is
+    the ramp as planned. `shares` is the candidate's share in each phase (a sample from the store has its
+    own).
     `baseline`, `candidate` and `match` are None if unknown. `rubric_sha256` is the hash taken at the start
     (None: not fixed). `compensating_factor` is what a person recorded to outweigh a miss. `retro`: the
     criteria were chosen after the run. `share_changes` are those by hand. `over`: the run has ended, so no
@@ -33,6 +35,7 @@ class JudgedCanary:
     segments: Sequence[str] = ()
     critical_categories: frozenset[str] = frozenset()
     critical_segments: frozenset[tuple[str, str]] = frozenset()
+    offline: Sequence[Criterion] = ()
     metrics: Mapping[str, Metric] = field(default_factory=lambda: BUILT_IN)
     steps: Sequence[Step] = ()
     shares: Mapping[int, float] = field(default_factory=dict)

@@ -55,6 +55,10 @@ def check(
         print_text(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}")
         if each["plan"] is not None:
             print_text(each["plan"]["sentence"])
+        if rows := each["offline"]:
+            print_text(
+                f"Only `canary bench` judges {', '.join(rows)}: no part of the canary's verdict and score"
+            )
     print_text(f"{config}: fine")
     return None
 
@@ -93,6 +97,7 @@ def _document(
                 "candidate": f"{each.canary.candidate.provider}/{each.canary.candidate.model}",
                 "shares": [step.share for step in each.canary.steps],
                 "rubric": [criterion.metric for criterion in each.judged.criteria],
+                "offline": [criterion.metric for criterion in each.judged.offline],
                 "power": power_document(found, requests) if (found := prospects[each.canary.name]) else None,
                 "plan": brief_document(found) if found else None,
             }

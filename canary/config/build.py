@@ -34,6 +34,7 @@ from proxy.addressing import below_entry, nameless_paths
 from proxy.provider import Auth, Provider, Timeout, own_auth
 from records.capture import CaptureRule
 from records.metric import BUILT_IN, Metric
+from records.offline_metric import is_offline
 from records.prices import Rates
 from report.judged_canary import JudgedCanary
 from report.plan import DAY_S, default_days
@@ -193,7 +194,8 @@ def _canary(
         ),
         judged=JudgedCanary(
             name=section.name,
-            criteria=tuple(criterion(row) for row in section.rubric),
+            criteria=tuple(criterion(row) for row in section.rubric if not is_offline(row.metric)),
+            offline=tuple(criterion(row) for row in section.rubric if is_offline(row.metric)),
             minimum_days=section.minimum_days,
             planned_days=planned_days(section, metrics),
             risk=section.risk,

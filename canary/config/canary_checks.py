@@ -18,6 +18,7 @@ from proxy.addressing import takes_canaries
 from proxy.provider import Api, Kind
 from records.capture_pattern import BadPattern, pattern
 from records.metric import BUILT_IN, Metric
+from records.offline_metric import CLASS_MEASURES, THROUGHPUT, is_offline
 from report.bounds import wrong_with
 
 MOST_ROWS = 5
@@ -249,11 +250,11 @@ def _try(
 
 
 def _check_rubric(canary: CanarySection, metrics: Mapping[str, Metric], path: Path, found: Salvage) -> None:
-    known = list(dict.fromkeys([*COMPUTED, *BUILT_IN, *found.names("metrics")]))
+    known = list(dict.fromkeys([*COMPUTED, *BUILT_IN, THROUGHPUT, *found.names("metrics")]))
     seen: set[str] = set()
     for index, row in enumerate(canary.rubric):
         place = (*path, "rubric", index)
-        if row.metric not in known:
+        if row.metric not in known and not is_offline(row.metric):
             found.complain((*place, "metric"), _unknown_metric(row.metric, known))
         elif row.metric in seen:
             found.complain((*place, "metric"), f'"{row.metric}" is in this rubric twice')
@@ -262,16 +263,18 @@ def _check_rubric(canary: CanarySection, metrics: Mapping[str, Metric], path: Pa
             found.complain((*place, "question"), "must state the business question that the metric answers")
         for key, message in wrong_with(build.criterion(row), metrics):
             found.complain((*place, *key), message)
-    if len(canary.rubric) > MOST_ROWS:
-        message = (
-            f"has {len(canary.rubric)} rows; with more than {MOST_ROWS}, hardly any candidate passes them all"
-        )
+    rows = sum(not is_offline(row.metric) for row in canary.rubric)
+    if rows > MOST_ROWS:
+        message = f"has {rows} rows; with more than {MOST_ROWS}, hardly any candidate passes them all"
         found.warn((*path, "rubric"), message)
-    if not canary.rubric and not found.cut_below((*path, "rubric")):
-        found.warn(path, "has no rubric, so its report cannot reach a verdict")
+    if not rows and not found.cut_below((*path, "rubric")):
+        lacks = "no row that a canary measures in its rubric" if canary.rubric else "no rubric"
+        found.warn(path, f"has {lacks}, so its report cannot reach a verdict")
 
 
 def _unknown_metric(name: str, known: Collection[str]) -> str:
+    if name.rstrip(": ") in CLASS_MEASURES:
+        return f'"{name}" needs a class; write, for example, "{name.rstrip(": ")}:fraud"'
     return f'"{name}" is not a built-in, computed or declared metric{suggestion(name, known)}'
 
 

@@ -14,6 +14,7 @@ from canary.config.fields import Section
 from canary.config.nearest import suggestion
 from canary.config.sections import CriterionSection
 from records.metric import Metric
+from records.offline_metric import is_offline
 from report.bounds import wrong_with
 from report.metrics import known
 from report.rubric import Criterion
@@ -28,7 +29,10 @@ class _File(Section):
 def read_rubric(
     path: Path, environment: Mapping[str, str], metrics: Mapping[str, Metric]
 ) -> tuple[Criterion, ...]:
-    """Read the file's rubric. Raises ConfigError with every problem and its line."""
+    """Read the file's rubric, without the rows that only a benchmark measures.
+
+    Raises ConfigError with every problem and its line.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -40,7 +44,7 @@ def read_rubric(
     problems = [found for place, row in enumerate(rows) for found in _check(document, place, row, metrics)]
     if problems:
         raise ConfigError(problems)
-    return rows
+    return tuple(row for row in rows if not is_offline(row.metric))
 
 
 def _sections(document: Document) -> tuple[CriterionSection, ...]:
@@ -58,7 +62,7 @@ def _sections(document: Document) -> tuple[CriterionSection, ...]:
 
 def _check(document: Document, place: int, row: Criterion, metrics: Mapping[str, Metric]) -> list[Problem]:
     found = []
-    if not known(row.metric, metrics):
+    if not known(row.metric, metrics) and not is_offline(row.metric):
         message = (
             f'"{row.metric}" is not a computed or declared metric{suggestion(row.metric, list(metrics))}'
         )

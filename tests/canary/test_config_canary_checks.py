@@ -570,3 +570,39 @@ def test_records_that_go_before_the_plan_ends_are_a_warning() -> None:
     assert "retention: 20d is shorter than the plan of trial with its extension" in said
     assert said.endswith("write at least 28d")
     assert warnings("retention: 28d\n" + changed()) == ()
+
+
+CAUGHT = CSAT.replace("csat", '"recall:harmful"').replace("> 4.1", ">= 98%").replace("> 4.4", ">= 99%")
+PACE = CSAT.replace("csat", "throughput").replace("> 4.1", ">= 10000").replace("> 4.4", ">= 20000")
+
+
+def test_rows_that_only_a_benchmark_measures_are_no_part_of_the_canarys_verdict() -> None:
+    read = parse(changed((CSAT, f"{CSAT}\n{CAUGHT}\n{PACE}")), "canary.yaml", {})
+    judged = read.canaries["trial"].judged
+    assert read.warnings == ()
+    assert [row.metric for row in judged.criteria] == ["csat"]
+    assert [row.metric for row in judged.offline] == ["recall:harmful", "throughput"]
+    without = parse(changed(), "canary.yaml", {}).canaries["trial"].judged
+    assert judged.sha256 == without.sha256
+
+
+def test_a_rubric_of_such_rows_alone_is_a_warning() -> None:
+    (warning,) = warnings(changed((CSAT, CAUGHT)))
+    assert warning.endswith(
+        "has no row that a canary measures in its rubric, so its report cannot reach a verdict"
+    )
+
+
+@pytest.mark.parametrize("name", ["recall", "recall:", "false_positive_rate"])
+def test_a_metric_of_a_class_needs_the_class(name: str) -> None:
+    (line,) = refusal(changed((CSAT, CAUGHT.replace("recall:harmful", name))))
+    assert line.endswith(f'"{name}" needs a class; write, for example, "{name.rstrip(":")}:fraud"')
+
+
+def test_such_rows_have_bounds_of_their_own_scale() -> None:
+    (line,) = refusal(changed((CSAT, CAUGHT.replace(">= 98%", "<= 2%").replace(">= 99%", "<= 1%"))))
+    assert line.endswith('asks for a low value, but higher is better; write ">= 2%"')
+    lines = refusal(changed((CSAT, CAUGHT.replace(">= 98%", ">= 98").replace(">= 99%", ">= 99"))))
+    assert lines[0].endswith('did you mean ">= 98%"?')
+    (line,) = refusal(changed((CSAT, PACE.replace('">= 10000"', '">= 10000s"'))))
+    assert "has the unit s" in line
