@@ -1,6 +1,6 @@
 """Captured exchanges of the current model, as material for datasets."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from bench.minimal import chat_path
 from bench.wires import WIRES
 from proxy.provider import Api
 from records.capture import Capture, WireRequest
+from records.capture import source as capture_source
 from records.capture_store import CaptureStore
 from records.labels import Label, Labels
 from records.store import Store
@@ -32,13 +33,23 @@ class Captured:
 
 
 def captured(store: Store, name: str, *, since: float) -> Iterator[Captured]:
-    """The current model's exchanges since `since` (UTC seconds), of the canary `name` or else of all canaries
-    NAME-…. After a promotion the candidate is the current model. Raises StoreDown."""
+    """The current model's exchanges since `since` (UTC seconds), of the canary `name`, else of all canaries
+    NAME-…, else of the model `name`. After a promotion the candidate is the current model. Raises StoreDown.
+    """
     states = {canary: known.state.state for canary, known in store.states().items()}
-    series = [canary for canary in states if canary.startswith(f"{name}-")]
-    for canary in [name] if name in states or not series else series:
+    canaries = canaries_of(name, states)
+    for canary in canaries or [name]:
         current = "candidate" if states.get(canary) == "promoted" else "baseline"
-        yield from _of(store, canary, current, since)
+        for each in _of(store, canary, since):
+            if (each.capture.about.served_by or each.capture.about.arm) == current:
+                yield each
+    for source in () if canaries else (capture_source("", name), *states):
+        yield from (each for each in _of(store, source, since) if each.capture.about.model == name)
+
+
+def canaries_of(name: str, canaries: Collection[str]) -> list[str]:
+    """The canary of that name, or else all canaries NAME-…."""
+    return [name] if name in canaries else [each for each in canaries if each.startswith(f"{name}-")]
 
 
 def newest_requests(store: Store, canary: Canary, api: Api, *, limit: int) -> list[tuple[WireRequest, bool]]:
@@ -55,11 +66,10 @@ def _of_messages(capture: Capture, api: Api, model: str) -> WireRequest:
     return WireRequest(path=chat_path(api, model), body=msgspec.json.encode(body).decode())
 
 
-def _of(store: Store, canary: str, current: str, since: float) -> Iterator[Captured]:
+def _of(store: Store, canary: str, since: float) -> Iterator[Captured]:
     captures, labels = CaptureStore(store), Labels(store).of(canary)
     pairs = captures.pairs(canary, since=since) if labels else iter(())
     others = {real.about.exchange_id: copy.answer for real, copy in pairs}
     for capture in captures.read(canary, since=since):
-        if (capture.about.served_by or capture.about.arm) == current:
-            id_ = capture.about.exchange_id
-            yield Captured(capture=capture, label=labels.get(id_), other=others.get(id_))
+        id_ = capture.about.exchange_id
+        yield Captured(capture=capture, label=labels.get(id_), other=others.get(id_))

@@ -9,7 +9,7 @@ import structlog
 from proxy.answer_recorder import AnswerRecorder
 from proxy.call import Call
 from proxy.headers import without_key
-from records.capture import CaptureInfo, CaptureRule, CaptureSample, RawCapture
+from records.capture import CaptureInfo, CaptureRule, CaptureSample, RawCapture, source
 from records.outcome import Outcome
 
 log = structlog.get_logger()
@@ -40,13 +40,11 @@ class Captures:
         self._day = -1
         self._counts: dict[tuple[str, str], int] = {}
 
-    def drawn(self, call: Call, exchange_id: str) -> CaptureSample | None:
+    def drawn(self, call: Call, rule: CaptureRule | None, exchange_id: str) -> CaptureSample | None:
         """Return a sample if this exchange is captured, by its category's daily quota or by the rate."""
-        trial = call.trial
-        if trial is None or trial.capture is None or not _is_capturable(call):
+        if rule is None or not _is_capturable(call):
             return None
-        rule = trial.capture
-        by_category = self._has_quota(trial.canary.name, call, rule)
+        by_category = bool(rule.per_category) and self._has_quota(call, rule)
         if self._open >= MOST_OPEN or (not by_category and self._draw() >= rule.rate):
             return None
         self._open += 1
@@ -64,15 +62,14 @@ class Captures:
         except Exception as problem:
             log.error("capture.failed", exchange=outcome.exchange_id, problem=type(problem).__name__)
 
-    def _has_quota(self, canary: str, call: Call, rule: CaptureRule) -> bool:
+    def _has_quota(self, call: Call, rule: CaptureRule) -> bool:
         """True while the request's category has not reached its daily quota."""
-        if not rule.per_category:
-            return False
         day = int(call.at // _DAY_S)
         if day != self._day:
             self._day = day
             self._counts.clear()
-        key = (canary, call.text(b"x-canary-category"))
+        canary = call.trial.canary.name if call.trial is not None else ""
+        key = (source(canary, call.facts.model), call.text(b"x-canary-category"))
         count = self._counts.get(key)
         if count is None:
             return len(self._counts) < MOST_CATEGORIES
@@ -80,7 +77,7 @@ class Captures:
 
     def _count(self, about: CaptureInfo) -> None:
         if about.kept == "category":
-            key = (about.canary, about.category)
+            key = (about.source, about.category)
             self._counts[key] = self._counts.get(key, 0) + 1
 
 
@@ -108,6 +105,7 @@ def _raw(call: Call, sample: CaptureSample, outcome: Outcome, recorder: AnswerRe
             served_by=outcome.served_by,
             kept=sample.kept,
             per_category=sample.rule.per_category,
+            rate=sample.rule.rate,
             unit=outcome.unit,
             session=outcome.session,
             category=outcome.category,

@@ -85,10 +85,12 @@ class Exchanges:
         record.begin(call)
         assignment = self._assign(call, record, call.stateful)
         record.assign(assignment)
-        if call.trial is not None and not call.upgrades:
-            self.recorder.in_flight.opened(record)
-        if call.trial is not None and call.trial.capture is not None and self.recorder.captures is not None:
-            call.sample = self.recorder.captures.drawn(call, record.exchange_id)
+        if call.trial is not None:
+            if not call.upgrades:
+                self.recorder.in_flight.opened(record)
+            record.sample(call.trial.capture)
+        elif self.routes.captures:
+            record.sample(self.routes.captures.get(call.facts.model))
         attempt = await self._ask(call, assignment, record)
         if attempt.session is not None and attempt.failure is None:
             if call.messages is not None:

@@ -23,6 +23,7 @@ from proxy.examining import (
 from proxy.in_flight import OpenExchanges, Progress
 from proxy.prompt_text import fingerprint, question
 from proxy.provider import Provider
+from records.capture import CaptureRule
 from records.exchange_id import mint
 from records.outcome import NO_ROOM, AttemptRecord, ErrorType, InFlight, Outcome, OutcomeName, Usage
 from routing.assign import Assignment
@@ -115,6 +116,12 @@ class Record:
         if call is not None and call.unit is not None:
             self.unit = unit_hash(key, call.unit)
         self.exchange_id = self._mint()
+
+    def sample(self, rule: CaptureRule | None) -> None:
+        """Decide whether the exchange's texts are captured."""
+        captures, call = self._recorder.captures, self.call
+        if rule is not None and captures is not None and call is not None:
+            call.sample = captures.drawn(call, rule, self.exchange_id)
 
     def asks_other_arm(self, asked: bool) -> None:
         """Note that the other arm is asked for a request whose state the assigned arm cannot read, or that it

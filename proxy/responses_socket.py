@@ -152,15 +152,15 @@ class ResponsesSocket:
         record.assign(assignment)
         turn = ResponseTurn(call, record, assignment, piece, message.lane)
         if call.trial is None:
+            record.sample(self._routes().captures.get(call.facts.model))
             await self._send(turn, self._routes().plain(call.route.provider))
         else:
             await self._send_to_arm(turn, call.trial)
 
     async def _send_to_arm(self, turn: ResponseTurn, trial: Trial) -> None:
-        captures, record, assignment = self._recorder.captures, turn.record, turn.assignment
-        self._recorder.in_flight.opened(record)
-        if trial.capture is not None and captures is not None:
-            turn.call.sample = captures.drawn(turn.call, record.exchange_id)
+        assignment = turn.assignment
+        self._recorder.in_flight.opened(turn.record)
+        turn.record.sample(trial.capture)
         is_ours = assignment.arm == "candidate" and assignment.reason != "pinned"
         turn.covered = trial.canary.fall_back and is_ours
         if turn.covered and not trial.breaker.allows(monotonic()):

@@ -99,12 +99,20 @@ class Route:
 
 
 class Routes:
-    """All providers and canaries of one config, indexed so that lookups do not depend on their number."""
+    """All providers and canaries of one config, indexed so that lookups do not depend on their number.
+
+    `captures`: the rules for texts of models that no canary takes, by model.
+    """
 
     def __init__(
-        self, providers: Mapping[str, Provider], trials: Sequence[Trial], tags: Sequence[str]
+        self,
+        providers: Mapping[str, Provider],
+        trials: Sequence[Trial],
+        tags: Sequence[str],
+        captures: Mapping[str, CaptureRule] | None = None,
     ) -> None:
         self.tags = frozenset(tags)
+        self.captures = dict(captures or {})
         self.trials = {trial.canary.name: trial for trial in trials}
         self._providers = dict(providers)
         self._first: dict[Api, Provider] = {}

@@ -1,4 +1,4 @@
-"""Captured exchanges: redacted requests and answers for datasets. Off unless a canary sets `capture`.
+"""Captured exchanges: redacted requests and answers for datasets. Off unless the config has `capture`.
 
 A worker records the answer while relaying it (`proxy.answer_recorder`) and pipes it with the request to its
 capture process (`capture_pipe`). That process redacts both (`capture_redact`) and writes them to a file
@@ -20,8 +20,9 @@ CaptureReason = Literal["rate", "category"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureRule:
-    """What a canary captures: the first `per_category` exchanges of each category and day, and a random part
-    `rate`, in [0, 1], of all others. `redact` holds the canary's own patterns."""
+    """What is captured for a canary, or for a model without one: the first `per_category` exchanges of each
+    category and day, and a random part `rate`, in [0, 1], of all others. `redact` holds the rule's own
+    patterns."""
 
     rate: float
     per_category: int = 0
@@ -52,7 +53,8 @@ class CaptureInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A captured exchange without its texts.
 
     `at` and `expires_at` are UTC seconds; `unit` and `session` are hashes; `kept` says why the exchange was
-    captured; `copy_of` is the exchange that a mirror copy repeats, "" for a real exchange.
+    captured; `rate` is the rule's, 0 in captures of earlier versions; `copy_of` is the exchange that a mirror
+    copy repeats, "" for a real exchange. `canary` is "" for a model that no canary takes.
     """
 
     exchange_id: str
@@ -64,6 +66,7 @@ class CaptureInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     arm: ArmName
     kept: CaptureReason
     per_category: int = 0
+    rate: float = 0.0
     copy_of: str = ""
     served_by: ArmName | None = None
     unit: str = ""
@@ -72,6 +75,16 @@ class CaptureInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tags: Mapping[str, str] = {}
     provider: str = ""
     model: str = ""
+
+    @property
+    def source(self) -> str:
+        """What the exchange was captured for."""
+        return source(self.canary, self.model)
+
+
+def source(canary: str, model: str) -> str:
+    """What an exchange is captured for: its canary, or without one `model:MODEL`, which names no canary."""
+    return canary or f"model:{model}"
 
 
 class CaptureSample(msgspec.Struct, frozen=True, kw_only=True):

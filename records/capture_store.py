@@ -26,11 +26,14 @@ PAGE = 200
 
 _DAY_S = 86400
 _QuotaKey = tuple[str, int, str]
-"""(canary, day, category): the scope of a `per_category` quota."""
+"""(source, day, category): the scope of a `per_category` quota."""
 
 
 class CaptureStore:
-    """The captures of one database. Every method may raise StoreDown."""
+    """The captures of one database. Every method may raise StoreDown.
+
+    The argument `source` is a canary's name, or `records.capture.source` of a model without one.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -59,10 +62,10 @@ class CaptureStore:
             )
 
     def read(
-        self, canary: str, *, since: float = 0.0, until: float = float("inf"), category: str | None = None
+        self, source: str, *, since: float = 0.0, until: float = float("inf"), category: str | None = None
     ) -> Iterator[Capture]:
-        """Yield a canary's captures by time, without mirror copies; `since` ≤ at < `until`, UTC seconds."""
-        for rows in self._pages(canary, since, until, category):
+        """Yield a source's captures by time, without mirror copies; `since` ≤ at < `until`, UTC seconds."""
+        for rows in self._pages(source, since, until, category):
             yield from map(_capture, rows)
 
     def newest(self, canary: str, limit: int) -> list[Capture]:
@@ -98,10 +101,10 @@ class CaptureStore:
         return all(found)
 
     def _pages(
-        self, canary: str, since: float, until: float, category: str | None
+        self, source: str, since: float, until: float, category: str | None
     ) -> Iterator[Sequence[Row[Any]]]:
         table = tables.captures.c
-        wanted = (table.canary == canary) & (table.copy_of == "") & (table.at < until)
+        wanted = (table.canary == source) & (table.copy_of == "") & (table.at < until)
         if category is not None:
             wanted &= table.category == category
         after = (since, "")
@@ -176,7 +179,7 @@ def _within_quota(connection: Connection, captures: Sequence[Capture]) -> Iterat
         if about.kept != "category" or about.copy_of:
             yield capture
             continue
-        key = (about.canary, int(about.at // _DAY_S), about.category)
+        key = (about.source, int(about.at // _DAY_S), about.category)
         if key not in left:
             left[key] = about.per_category - _stored(connection, key)
         left[key] -= 1
@@ -199,7 +202,7 @@ def _row(capture: Capture) -> dict[str, Any]:
         "at": about.at,
         "day": int(about.at // _DAY_S),
         "expires_at": about.expires_at,
-        "canary": about.canary,
+        "canary": about.source,
         "category": about.category,
         "kept": about.kept,
         "about": msgspec.to_builtins(about),

@@ -27,11 +27,16 @@ from canary.commands.shell import (
 
 if TYPE_CHECKING:
     from bench.dataset import Dataset
+    from canary.config import Config
 
 
 def sample(
-    canary: Annotated[
-        str, typer.Argument(help="The canary to sample from; NAME also covers every canary NAME-….")
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|NAME",
+            help="The canary to sample from (NAME also covers every canary NAME-…), or a model.",
+        ),
     ],
     file: Annotated[Path, typer.Argument(help="The dataset to create or extend.")],
     size: Annotated[int, typer.Option("--size", min=1, help="The most examples to add.")] = 200,
@@ -45,8 +50,8 @@ def sample(
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Sample captured exchanges, rare categories first. The baseline's answers become proposed labels."""
-    from bench.captured import captured
+    """Sample captured exchanges, rare categories first. Their answers become proposed labels."""
+    from bench.captured import canaries_of, captured
     from bench.sampling import sample as sampled
     from records.store import Store
 
@@ -54,9 +59,11 @@ def sample(
     before = _existing(file)
     read = read_config(config)
     with needs_store(read, data), closing(Store.open(read.store, data)) as store:
-        found = {each.capture.about.exchange_id: each for each in captured(store, canary, since=begin)}
+        found = {each.capture.about.exchange_id: each for each in captured(store, name, since=begin)}
+        if name in _models(read) and canaries_of(name, store.states()):
+            say(f"{name} is a canary and a model: sampled from the canary")
     if not found:
-        fail(f"no exchange of {canary} was captured; set `capture` in the config")
+        fail(f"no exchange of {name} was captured; set `capture` in the config")
     examples = before.examples if before is not None else ()
     chosen = sampled((each.capture for each in found.values()), size, examples)
     lines = [found[each.about.exchange_id].line(task) for each in chosen]
@@ -69,6 +76,16 @@ def sample(
         return print_json({**document, "categories": categories})
     kinds, version = f"{count} examples in {len(categories)} categories", f"version {dataset.sha256[:12]}"
     return say(f"{kinds}, {added} of them new, {version}")
+
+
+def _models(config: "Config") -> set[str]:
+    """The models that the config names."""
+    arms = (
+        arm.model
+        for each in config.canaries.values()
+        for arm in (each.canary.baseline, each.canary.candidate)
+    )
+    return {*config.captures, *arms}
 
 
 def _existing(file: Path) -> "Dataset | None":

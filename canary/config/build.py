@@ -18,6 +18,7 @@ from canary.config.config import Config
 from canary.config.sections import (
     ArmSection,
     CanarySection,
+    CaptureSection,
     CriterionSection,
     FileSection,
     MatchSection,
@@ -63,6 +64,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         server=_server(file),
         arm_timeouts=dict(_arm_timeouts(file.canaries, providers)),
         patience=dict(_patience(file.canaries)),
+        captures={model: _capture_rule(each) for each in file.capture for model in each.models},
         tags=tags(file),
         prices={model: Rates(**dict(section)) for model, section in file.prices.items()},
         price_as=file.price_as,
@@ -217,7 +219,16 @@ def _canary(
         ),
         base_path=base_path(providers, section.baseline.provider),
         mirror=section.mirror,
-        capture=CaptureRule(**dict(section.capture)) if section.capture is not None else None,
+        capture=_capture_rule(section.capture) if section.capture is not None else None,
+    )
+
+
+def _capture_rule(section: CaptureSection) -> CaptureRule:
+    return CaptureRule(
+        rate=section.rate,
+        per_category=section.per_category,
+        expires_after_s=section.expires_after_s,
+        redact=section.redact,
     )
 
 

@@ -6,6 +6,7 @@ from typing import get_args
 
 from alerts.status import rule_key
 from canary.config import build, guardrails
+from canary.config.capture_checks import check_capture
 from canary.config.errors import Path
 from canary.config.kind_checks import check_forms
 from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME
@@ -16,7 +17,6 @@ from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
 from proxy.addressing import takes_canaries
 from proxy.provider import Api, Kind
-from records.capture_pattern import BadPattern, pattern
 from records.metric import BUILT_IN, Metric
 from records.offline_metric import CLASS_MEASURES, THROUGHPUT, is_offline
 from report.bounds import wrong_with
@@ -44,24 +44,10 @@ def check_canaries(file: FileSection, found: Salvage) -> None:
         _check_guardrails(canary, path, found)
         _check_rubric(canary, metrics, path, found)
         check_plan(canary, metrics, path, found)
-        _check_capture(canary, path, found)
+        if canary.capture is not None:
+            check_capture(canary.capture, (*path, "capture"), found)
     check_retention(file, found)
     _check_pairs(file, found)
-
-
-def _check_capture(canary: CanarySection, path: Path, found: Salvage) -> None:
-    capture = canary.capture
-    if capture is None:
-        return
-    if not (capture.rate or capture.per_category or found.cut_below((*path, "capture"))):
-        found.complain(
-            (*path, "capture"), "captures nothing; set a rate, for example `rate: 1%`, or per_category"
-        )
-    for index, text in enumerate(capture.redact):
-        try:
-            pattern(text)
-        except BadPattern as error:
-            found.complain((*path, "capture", "redact", index), str(error))
 
 
 def _check_names(canary: CanarySection, path: Path, found: Salvage) -> None:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from canary.config.build import own_auth_of
 from canary.config.canary_checks import check_canaries
+from canary.config.capture_checks import check_captures
 from canary.config.errors import Path
 from canary.config.kind_checks import check_kind, wrong_with_name
 from canary.config.names import COMPUTED, METRIC_NAME, TAG_NAME
@@ -38,6 +39,7 @@ def check(file: FileSection, found: Salvage) -> None:
             found.complain(
                 ("tags", index), f'"{name}" is not a valid tag name; use letters, digits, . _ and -'
             )
+    check_captures(file, found)
     _check_datasets(file, found)
     _check_embeddings(file, found)
     _check_price_as(file, found)

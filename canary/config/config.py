@@ -13,6 +13,7 @@ from control.daily_time import DailyTime
 from control.retirements import arms_of, retiring
 from control.settings import CanarySettings, ControlSettings
 from proxy.provider import Provider, Timeout
+from records.capture import CaptureRule
 from records.metric import Metric
 from records.prices import Prices, Rates
 from records.unpriced import UnpricedArm, unpriced_arms
@@ -27,7 +28,8 @@ class Config:
     """The whole config. `providers` has the file's order: the first entry of an API is its default.
 
     `arm_timeouts` lists arms with timeouts of their own, by canary and arm, each merged with its provider's.
-    `patience` has the seconds of the canaries that set it.
+    `patience` has the seconds of the canaries that set it. `captures` has the rules for texts of models that
+    no canary takes, by model.
     `metrics` includes the built-in ones; `tags` is every tag that apps may send. `store` and `shared` are as
     written, and not in the repr because they may contain a password. `warnings` are complete lines to show.
     """
@@ -38,6 +40,7 @@ class Config:
     server: ServerSettings
     arm_timeouts: Mapping[tuple[str, ArmName], Timeout] = field(default_factory=dict)
     patience: Mapping[str, float] = field(default_factory=dict)
+    captures: Mapping[str, CaptureRule] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     prices: Mapping[str, Rates] = field(default_factory=dict)
     price_as: Mapping[str, str] = field(default_factory=dict)

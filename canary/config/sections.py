@@ -203,6 +203,12 @@ class CaptureSection(Section):
     )
 
 
+class ModelCaptureSection(CaptureSection):
+    """Which exchanges of models that no canary takes have their texts stored."""
+
+    models: tuple[Text, ...] = Field(min_length=1, description="The models that requests name.")
+
+
 class CanarySection(Section):
     """One rollout under test."""
 
@@ -358,6 +364,9 @@ class FileSection(Section):
     canaries: tuple[CanarySection, ...] = Field((), description="The rollouts under test.")
     metrics: dict[str, MetricSection] = Field(
         {}, description="Feedback metrics in addition to the built-in ones."
+    )
+    capture: tuple[ModelCaptureSection, ...] = Field(
+        (), description="Store the redacted texts of some exchanges of models that no canary takes."
     )
     tags: tuple[Text, ...] | None = Field(
         None, description="The tags that apps may send. Default: the tags that canaries use."

@@ -16,7 +16,7 @@ _OF_REPEATS = ("session_repeats", "repeat_question")
 def routes(config: Config, breakers: Mapping[str, Breaker]) -> Routes:
     """The proxy's routes. A canary that existed before keeps its breaker."""
     trials = [_trial(config, each, breakers) for each in config.canaries.values()]
-    return Routes(config.providers, trials, config.tags)
+    return Routes(config.providers, trials, config.tags, config.captures)
 
 
 def _trial(config: Config, settings: CanarySettings, breakers: Mapping[str, Breaker]) -> Trial:

@@ -72,3 +72,39 @@ def test_questions_are_told_apart_only_where_the_rubric_asks_for_it(metric: str,
     trial = routes(config, {}).trials["trial"]
     assert trial.counts_repeats is counted
     assert trial.capture == CaptureRule(rate=0.01)
+
+
+PLAIN = """\
+providers: {{openai: {{api: openai, base_url: "https://api.openai.com/v1"}}}}
+capture:
+  - {line}
+  - {{models: [o1], per_category: 5}}
+"""
+
+
+def test_models_without_a_canary_are_captured_by_name() -> None:
+    line = "{models: [gpt-4o, gpt-4o-mini], rate: 2%, per_category: 20}"
+    config = parse(PLAIN.format(line=line), "canary.yaml", {})
+    both = CaptureRule(rate=0.02, per_category=20)
+    assert config.captures == {
+        "gpt-4o": both,
+        "gpt-4o-mini": both,
+        "o1": CaptureRule(rate=0.0, per_category=5),
+    }
+    assert routes(config, {}).captures == config.captures
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{models: [gpt-4o]}", "capture[0]: captures nothing"),
+        ("{models: [], rate: 1%}", "capture[0].models: must not be empty"),
+        ("{rate: 1%}", "capture[0]"),
+        ("{models: [gpt-4o], rate: 1%, redact: ['(']}", "capture[0].redact[0]: is not a regular expression"),
+        ("{models: [o1], rate: 1%}", 'capture[1].models[0]: "o1" is already listed in capture[0]'),
+    ],
+)
+def test_what_is_wrong_with_a_models_capture_is_named(line: str, words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(PLAIN.format(line=line), "canary.yaml", {})
+    assert words in str(refused.value)

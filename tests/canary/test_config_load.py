@@ -25,6 +25,7 @@ SECTIONS = {
     "`request`": "RequestSection",
     "`ramp`": "StepSection",
     "`capture`": "CaptureSection",
+    "`capture` without a canary": "ModelCaptureSection",
     "`guardrails`": "GuardrailSection",
     "`rubric`": "CriterionSection",
     "`metrics.NAME`": "MetricSection",

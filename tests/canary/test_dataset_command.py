@@ -145,3 +145,40 @@ def test_each_month_adds_what_is_new_of_a_line_of_canaries_and_leaves_labels_alo
     assert (lines[0], json.loads(lines[1])["id"]) == (labelled, "b")
     assert month()["added"] == 0
     assert file.read_text().splitlines() == lines
+
+
+def test_a_model_without_a_canary_becomes_a_dataset_and_a_canary_of_its_name_comes_first(
+    tmp_path: Path,
+) -> None:
+    config, data, file = tmp_path / "canary.yaml", tmp_path / "data", tmp_path / "sample.jsonl"
+    config.write_text(
+        'providers: {p: {api: openai, base_url: "https://p.example"}}\n'
+        "capture: [{models: [gpt-4o], rate: 2%}]\n"
+    )
+    data.mkdir()
+    words = ["dataset", "sample", "gpt-4o", str(file), "--config", str(config), "--data", str(data)]
+    words += ["-o", "json"]
+
+    def ids() -> set[str]:
+        file.unlink(missing_ok=True)
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.stderr
+        assert ("is a canary and a model" in done.stderr) is is_both
+        return {json.loads(line)["id"] for line in file.read_text().splitlines()}
+
+    is_both = False
+    with closing(Store.open("sqlite:///canary.db", data)) as store:
+        found = [
+            a_capture("plain", canary="", model="gpt-4o"),
+            a_capture("other", canary="", model="gpt-4o-mini"),
+            a_capture("current", canary="chat-1", model="gpt-4o"),
+            a_capture("candidate", canary="chat-1", model="gpt-5", arm="candidate"),
+            a_capture("named", canary="gpt-4o", model="gpt-4o"),
+        ]
+        CaptureStore(store).add(found, now=0.0)
+        act = Act(at=0.0, action="first seen", who="config", reason="")
+        store.swap("chat-1", 0, State(state="running"), act)
+        assert ids() == {"plain", "current", "named"}
+        store.swap("gpt-4o", 0, State(state="running"), act)
+        is_both = True
+        assert ids() == {"named"}

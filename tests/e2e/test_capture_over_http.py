@@ -44,6 +44,8 @@ canaries:
     candidate: {{provider: openai, model: new}}
     share: 50%
     guardrails: []
+capture:
+  - {{models: [plain, unwatched], rate: 100%, redact: ['K-\\d{{4,}}']}}
 """
 SECRETS = [
     "sk-proj-PLANTEDplantedPLANTED1234",
@@ -148,6 +150,20 @@ def test_a_canary_that_does_not_ask_for_it_keeps_no_text(server: Running) -> Non
         ask(server, "unwatched", f"user-{number}", text="never kept, whatever it says")
     assert captured(server, "unwatched") == []
     assert holding(server.data.rglob("*"), ["never kept"]) == []
+
+
+def test_a_model_without_a_canary_is_captured_by_its_name_and_redacted(server: Running) -> None:
+    for number in range(4):
+        ask(server, "plain", f"user-{number}", stream=bool(number % 2))
+    ask(server, "plainer", "user-x", text="never kept either")
+    found = eventually(lambda: each if len(each := captured(server, "model:plain")) == 4 else None)
+    assert {(each.about.canary, each.about.model, each.about.kept) for each in found} == {
+        ("", "plain", "rate")
+    }
+    assert all(each.messages[0].content == "Keep [secret]" for each in found)
+    assert all(each.answer == f"You said: {each.messages[1].content}" for each in found)
+    assert captured(server, "model:unwatched") == []
+    assert holding((*server.data.rglob("*"), server.log_file), (*SECRETS, "never kept either")) == []
 
 
 def test_a_capture_process_that_dies_costs_no_answer_and_is_started_again(server: Running) -> None:

@@ -10,9 +10,10 @@ import pytest
 from proxy.answer_recorder import AnswerRecorder
 from proxy.call import Call
 from proxy.capture import LONGEST_REQUEST, MOST_CATEGORIES, MOST_OPEN, Captures
+from proxy.routes import Routes
 from records.capture import CaptureRule, CaptureSample, RawCapture
 from records.outcome import Outcome
-from tests.proxy.calls import call, routes, trial
+from tests.proxy.calls import PROVIDERS, call, routes, trial
 
 DAY_S = 86400.0
 
@@ -50,9 +51,15 @@ def recorder(text: bytes = b"Blue.") -> AnswerRecorder:
     return found
 
 
+def drawn(captures: Captures, request: Call, exchange_id: str = "real") -> CaptureSample | None:
+    """Draw by the rule of the request's canary."""
+    assert request.trial is not None
+    return captures.drawn(request, request.trial.capture, exchange_id)
+
+
 def captured(captures: Captures, request: Call) -> CaptureSample | None:
     """Draw for this request and, if it was drawn, keep it."""
-    sample = captures.drawn(request, "real")
+    sample = drawn(captures, request)
     if sample is not None:
         outcome = an_outcome(category=request.text(b"x-canary-category"))
         captures.close(request, sample, outcome, recorder())
@@ -60,7 +67,7 @@ def captured(captures: Captures, request: Call) -> CaptureSample | None:
 
 
 def test_without_a_rule_nothing_is_drawn() -> None:
-    assert Captures(Pipe(), draw=lambda: 0.0).drawn(a_call(None), "real") is None
+    assert drawn(Captures(Pipe(), draw=lambda: 0.0), a_call(None)) is None
 
 
 def test_the_rate_is_the_part_that_is_kept() -> None:
@@ -83,7 +90,7 @@ def test_the_first_of_each_category_and_day_are_kept_and_then_the_rate_decides()
     ]
     tomorrow = a_call(rule, "common")
     tomorrow.at += DAY_S
-    assert captures.drawn(tomorrow, "real") is not None
+    assert drawn(captures, tomorrow) is not None
 
 
 def test_what_was_drawn_but_not_kept_does_not_use_up_its_category() -> None:
@@ -106,7 +113,7 @@ def test_what_is_handed_over_is_the_request_the_answer_and_what_is_known_of_it()
     pipe = Pipe()
     rule = CaptureRule(rate=1.0, expires_after_s=60.0, redact=(r"K-\d+",))
     captures, request = Captures(pipe), a_call(rule, "billing")
-    sample = captures.drawn(request, "real")
+    sample = drawn(captures, request)
     assert sample is not None
     captures.close(request, sample, an_outcome(arm="candidate", category="billing", unit="u"), recorder())
     (capture,) = pipe.captures
@@ -126,10 +133,28 @@ def test_what_is_handed_over_is_the_request_the_answer_and_what_is_known_of_it()
     assert (about.at, about.expires_at, about.kept) == (1000.0, 1060.0, "rate")
 
 
+def test_without_a_canary_the_rule_of_the_model_decides_and_its_quota_is_its_own() -> None:
+    rule = CaptureRule(rate=0.25, per_category=1)
+    table = Routes(PROVIDERS, [], (), {"gpt-4o": rule, "gpt-4o-mini": rule})
+    pipe = Pipe()
+    captures = Captures(pipe, draw=lambda: 0.99)
+    for model, taken in (("gpt-4o", True), ("gpt-4o", False), ("gpt-4o-mini", True), ("o1", False)):
+        request = call({"model": model, "messages": [{"role": "user", "content": "Why?"}]}, table=table)
+        assert request.trial is None
+        sample = captures.drawn(request, table.captures.get(model), "real")
+        assert (sample is not None) is taken, model
+        if sample is not None:
+            captures.close(request, sample, an_outcome(canary="", model=model), recorder())
+    assert [(each.about.source, each.about.rate) for each in pipe.captures] == [
+        ("model:gpt-4o", 0.25),
+        ("model:gpt-4o-mini", 0.25),
+    ]
+
+
 def test_a_mirror_copy_names_the_exchange_that_it_repeats() -> None:
     pipe = Pipe()
     captures, request = Captures(pipe), a_call(CaptureRule(rate=1.0))
-    sample = captures.drawn(request, "real")
+    sample = drawn(captures, request)
     assert sample is not None
     captures.close(request, sample, an_outcome(exchange_id="copy"), recorder())
     assert (pipe.captures[0].about.exchange_id, pipe.captures[0].about.copy_of) == ("copy", "real")
@@ -139,7 +164,7 @@ def test_a_mirror_copy_names_the_exchange_that_it_repeats() -> None:
 def test_only_answers_that_came_whole_are_kept(outcome: str) -> None:
     pipe = Pipe()
     captures, request = Captures(pipe), a_call(CaptureRule(rate=1.0))
-    sample = captures.drawn(request, "real")
+    sample = drawn(captures, request)
     assert sample is not None
     captures.close(request, sample, an_outcome(outcome=outcome), recorder())
     captures.close(request, sample, an_outcome(), recorder(b""))
@@ -148,20 +173,20 @@ def test_only_answers_that_came_whole_are_kept(outcome: str) -> None:
 
 def test_other_operations_and_long_requests_are_left_out() -> None:
     captures, rule = Captures(Pipe()), CaptureRule(rate=1.0)
-    assert captures.drawn(a_call(rule, path="/v1/embeddings"), "real") is None
-    assert captures.drawn(a_call(rule, text="x" * LONGEST_REQUEST), "real") is None
+    assert drawn(captures, a_call(rule, path="/v1/embeddings")) is None
+    assert drawn(captures, a_call(rule, text="x" * LONGEST_REQUEST)) is None
 
 
 def test_only_so_many_are_listened_to_at_once_whatever_becomes_of_them() -> None:
     captures, request = Captures(Pipe()), a_call(CaptureRule(rate=1.0))
-    drawn = [sample for n in range(MOST_OPEN + 10) if (sample := captures.drawn(request, f"e-{n}"))]
-    assert len(drawn) == MOST_OPEN
+    taken = [sample for n in range(MOST_OPEN + 10) if (sample := drawn(captures, request, f"e-{n}"))]
+    assert len(taken) == MOST_OPEN
     copy = an_outcome(exchange_id="copy")
-    captures.close(request, drawn[0], copy, recorder())  # a copy's end is not the exchange's
-    assert captures.drawn(request, "more") is None
-    for sample in drawn:
+    captures.close(request, taken[0], copy, recorder())  # a copy's end is not the exchange's
+    assert drawn(captures, request, "more") is None
+    for sample in taken:
         captures.close(request, sample, an_outcome(exchange_id=sample.exchange_id, outcome="aborted"), None)
-    assert captures.drawn(request, "more") is not None
+    assert drawn(captures, request, "more") is not None
 
 
 def test_whatever_goes_wrong_the_answer_does_not_hear_of_it() -> None:
@@ -169,6 +194,6 @@ def test_whatever_goes_wrong_the_answer_does_not_hear_of_it() -> None:
         raise RuntimeError("the pipe is gone")
 
     captures, request = Captures(broken), a_call(CaptureRule(rate=1.0))
-    sample = captures.drawn(request, "real")
+    sample = drawn(captures, request)
     assert sample is not None
     captures.close(request, sample, an_outcome(), recorder())

@@ -145,3 +145,13 @@ def test_while_the_database_is_down_files_wait_and_still_expire(sqlite_store: St
     CaptureShipper(folder, down).expire(NOW + 1)
     assert [names(file.captures) for file in unstored(folder)] == [["a"]]
     assert CaptureShipper(folder, CaptureStore(sqlite_store)).turn(NOW) == 1
+
+
+def test_models_without_a_canary_have_captures_and_quotas_of_their_own(captures: CaptureStore) -> None:
+    of_model = {"canary": "", "kept": "category", "per_category": 1}
+    found = [
+        a_capture(f"{model}-{number}", model=model, **of_model) for model in ("a", "b") for number in range(2)
+    ]
+    assert captures.add(found, now=NOW) == 2
+    assert names([*captures.read("model:a")]) == ["a-0"]
+    assert names([*captures.read("")]) == []
