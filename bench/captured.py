@@ -1,14 +1,16 @@
 """Captured exchanges of the current model, as material for datasets."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from bench import sampling
-from bench.example import Task
+from bench.example import Example, Task
+from bench.kinds import Kind, Kinds
 from bench.minimal import chat_path
+from bench.weights import shares
 from bench.wires import WIRES
 from proxy.provider import Api
 from records.capture import Capture, WireRequest
@@ -27,9 +29,9 @@ class Captured:
     label: Label | None
     other: str | None
 
-    def line(self, task: Task) -> dict[str, Any]:
+    def line(self, task: Task, kind: Kind | None = None) -> dict[str, Any]:
         """The exchange as a line of a dataset."""
-        return sampling.line(self.capture, task, self.label, self.other)
+        return sampling.line(self.capture, task, self.label, self.other, kind)
 
 
 def captured(store: Store, name: str, *, since: float) -> Iterator[Captured]:
@@ -50,6 +52,17 @@ def captured(store: Store, name: str, *, since: float) -> Iterator[Captured]:
 def canaries_of(name: str, canaries: Collection[str]) -> list[str]:
     """The canary of that name, or else all canaries NAME-…."""
     return [name] if name in canaries else [each for each in canaries if each.startswith(f"{name}-")]
+
+
+def lines_of(
+    found: Iterable[Captured], size: int, task: Task, existing: Iterable[Example] = ()
+) -> list[dict[str, Any]]:
+    """A sample of at most `size` of these exchanges, as a dataset's lines, each with its kind of input."""
+    exchanges = {each.capture.about.exchange_id: each for each in found}
+    captures = [each.capture for each in exchanges.values()]
+    kinds = Kinds(captures, shares(captures))
+    chosen = sampling.sample(captures, size, existing)
+    return [exchanges[each.about.exchange_id].line(task, kinds.of(each)) for each in chosen]
 
 
 def newest_requests(store: Store, canary: Canary, api: Api, *, limit: int) -> list[tuple[WireRequest, bool]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.dataset import Dataset
 from bench.example import Example, Task
+from bench.kinds import KIND, Kind
 from bench.labelling import LABEL, PROPOSED, accepted, ambiguous, edited
 from records.capture import Capture, CapturedMessage
 from records.labels import Label
@@ -56,20 +57,25 @@ def part_of(dataset: Dataset, size: int) -> Dataset:
 
 
 def line(
-    capture: Capture, task: Task, found: Label | None = None, other: str | None = None
+    capture: Capture,
+    task: Task,
+    found: Label | None = None,
+    other: str | None = None,
+    kind: Kind | None = None,
 ) -> dict[str, Any]:
     """A dataset's line, with the exchange's own answer as the proposed label.
 
     If a person has compared it with the candidate's answer (`other`), their label (`found`) is used. The
-    exchanges of a session form one cluster.
+    exchanges of a session form one cluster. The app's own tag `kind` is kept.
     """
     about = capture.about
+    tags = {**({KIND: kind} if kind else {}), **about.tags, LABEL: PROPOSED}
     proposed: dict[str, Any] = {
         "id": about.exchange_id,
         "task": task,
         "input": [{"role": message.role, "content": message.content} for message in capture.messages],
         "expected": capture.answer,
-        "tags": {**about.tags, LABEL: PROPOSED},
+        "tags": tags,
     }
     if about.category:
         proposed["category"] = about.category

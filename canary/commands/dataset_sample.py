@@ -51,26 +51,24 @@ def sample(
     output: Form = "text",
 ) -> None:
     """Sample captured exchanges, rare categories first. Their answers become proposed labels."""
-    from bench.captured import canaries_of, captured
-    from bench.sampling import sample as sampled
+    from bench.captured import canaries_of, captured, lines_of
     from records.store import Store
 
     begin = moment(since, 0.0, time.time())
     before = _existing(file)
     read = read_config(config)
     with needs_store(read, data), closing(Store.open(read.store, data)) as store:
-        found = {each.capture.about.exchange_id: each for each in captured(store, name, since=begin)}
+        found = list(captured(store, name, since=begin))
         if name in _models(read) and canaries_of(name, store.states()):
             say(f"{name} is a canary and a model: sampled from the canary")
     if not found:
         fail(f"no exchange of {name} was captured; set `capture` in the config")
     examples = before.examples if before is not None else ()
-    chosen = sampled((each.capture for each in found.values()), size, examples)
-    lines = [found[each.about.exchange_id].line(task) for each in chosen]
+    lines = lines_of(found, size, task, examples)
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
     dataset = _written(file, text, task)
     categories = dict(sorted(Counter(each.category for each in dataset.examples).items()))
-    count, added = len(dataset.examples), len(chosen)
+    count, added = len(dataset.examples), len(lines)
     if output == "json":
         document = {"file": str(file), "sha256": dataset.sha256, "examples": count, "added": added}
         return print_json({**document, "categories": categories})

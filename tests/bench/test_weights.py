@@ -1,0 +1,25 @@
+"""A category's share is that of the traffic which the captures stand for."""
+
+import pytest
+
+from bench.weights import shares
+from tests.bench.test_sampling import a_capture, many
+
+
+def test_a_share_is_that_of_all_captured_exchanges() -> None:
+    assert shares(many(common=24, refund=1)) == {"common": 0.96, "refund": 0.04}
+    assert shares([]) == {}
+
+
+def test_an_exchange_drawn_by_the_rate_stands_for_those_that_were_not() -> None:
+    by_quota = [
+        a_capture(f"{name}-{n}", name, kept="category", rate=0.02, per_category=20)
+        for name in ("common", "refund")
+        for n in range(20)
+    ]
+    drawn = [a_capture(f"drawn-{n}", "common", kept="rate", rate=0.02) for n in range(4)]
+    # 20 + 4 / 2 % common ones, 20 refunds
+    assert shares([*by_quota, *drawn]) == {
+        "common": pytest.approx(220 / 240),
+        "refund": pytest.approx(20 / 240),
+    }
