@@ -1,8 +1,21 @@
-"""Each category's share of the captured exchanges."""
+"""Each category's share of the captured exchanges, kept beside a dataset that has as many of each.
 
-from collections.abc import Iterable
+The file `FILE.weights.json`: {"at": RFC 3339, "categories": {"refund": 0.04, …}}. "" is no category.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 
 from records.capture import Capture, CaptureInfo
+
+ENDING = ".weights.json"
+
+
+def weights_file(dataset: Path) -> Path:
+    """The file of weights beside a dataset."""
+    return dataset.with_name(dataset.name + ENDING)
 
 
 def shares(captures: Iterable[Capture]) -> dict[str, float]:
@@ -17,6 +30,26 @@ def shares(captures: Iterable[Capture]) -> dict[str, float]:
         counts[about.category] = counts.get(about.category, 0.0) + _stands_for(about)
     total = sum(counts.values())
     return {category: counts[category] / total for category in sorted(counts)}
+
+
+def are_capped(captures: Iterable[Capture]) -> bool:
+    """True if a quota without a rate may have left out exchanges: then no share of traffic is known."""
+    days: dict[tuple[str, int, str], int] = {}
+    for about in (capture.about for capture in captures):
+        if about.kept == "category" and not about.rate and about.per_category:
+            key = (about.source, int(about.at // 86400), about.category)
+            days[key] = days.get(key, 0) + 1
+            if days[key] >= about.per_category:
+                return True
+    return False
+
+
+def document(categories: Mapping[str, float], at: float) -> bytes:
+    """The file's content; `at` in UTC seconds."""
+    written = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return (
+        json.dumps({"at": written, "categories": categories}, ensure_ascii=False, indent=2).encode() + b"\n"
+    )
 
 
 def _stands_for(about: CaptureInfo) -> float:

@@ -26,8 +26,11 @@ from canary.commands.shell import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.dataset import Dataset
     from canary.config import Config
+    from records.capture import Capture
 
 
 def sample(
@@ -67,6 +70,7 @@ def sample(
     lines = lines_of(found, size, task, examples)
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
     dataset = _written(file, text, task)
+    _write_weights(file, [each.capture for each in found])
     categories = dict(sorted(Counter(each.category for each in dataset.examples).items()))
     count, added = len(dataset.examples), len(lines)
     if output == "json":
@@ -74,6 +78,22 @@ def sample(
         return print_json({**document, "categories": categories})
     kinds, version = f"{count} examples in {len(categories)} categories", f"version {dataset.sha256[:12]}"
     return say(f"{kinds}, {added} of them new, {version}")
+
+
+def _write_weights(file: Path, captures: "Sequence[Capture]") -> None:
+    """Write each category's share of the captured exchanges beside the dataset."""
+    from bench.weights import are_capped, document, shares, weights_file
+    from records.whole_file import write_whole
+
+    beside = weights_file(file.resolve())
+    try:
+        write_whole(beside, document(shares(captures), time.time()))
+    except OSError as problem:
+        fail(f"{beside} cannot be written: {problem.strerror}")
+    if are_capped(captures):
+        say(
+            f"{beside.name}: a category reached `per_category`, so common ones weigh too little; set a `rate`"
+        )
 
 
 def _models(config: "Config") -> set[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.weights import shares
+from bench.weights import are_capped, shares
 from tests.bench.test_sampling import a_capture, many
 
 
@@ -23,3 +23,11 @@ def test_an_exchange_drawn_by_the_rate_stands_for_those_that_were_not() -> None:
         "common": pytest.approx(220 / 240),
         "refund": pytest.approx(20 / 240),
     }
+
+
+@pytest.mark.parametrize(("rate", "count", "capped"), [(0.0, 20, True), (0.0, 19, False), (0.02, 20, False)])
+def test_a_quota_that_was_reached_without_a_rate_hides_what_is_common(
+    rate: float, count: int, capped: bool
+) -> None:
+    found = [a_capture(f"{n}", "c", kept="category", rate=rate, per_category=20) for n in range(count)]
+    assert are_capped(found) is capped

@@ -1,11 +1,14 @@
 """`canary dataset`: what a dataset holds, or every line that is wrong, by exit code."""
 
 import json
+import time
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from typer.testing import CliRunner
 
 from bench.labelling import accepted
@@ -106,6 +109,9 @@ def test_captured_exchanges_become_a_dataset(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["categories"] == {"common": 9, "rare": 1}
+    weights = json.loads((tmp_path / "sample.jsonl.weights.json").read_text())
+    assert weights["categories"] == {"common": pytest.approx(30 / 31), "rare": pytest.approx(1 / 31)}
+    assert abs(datetime.fromisoformat(weights["at"]).timestamp() - time.time()) < 3600
     rare = [line for line in map(json.loads, file.read_text().splitlines()) if line["id"] == "r-1"]
     assert [(each["expected"], each["tags"]["label"]) for each in rare] == [("Lost.", "edited")]
     assert file.stat().st_mode & 0o777 == 0o600
