@@ -19,6 +19,15 @@ _OURS = ("model", "stream", "messages", "system", "contents", "systemInstruction
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
+class LabelEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One label that a line had: by whom (a person, or a model as provider/model), when, which."""
+
+    by: str
+    at: str
+    label: str
+    expected: Any = None
+
+
 class ExampleLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A line's keys and types. `problems` checks their values."""
 
@@ -34,6 +43,7 @@ class ExampleLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     threshold: float | None = None
     tolerance: float | None = None
     parameters: dict[str, Any] = {}
+    labels: tuple[LabelEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

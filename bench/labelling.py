@@ -1,7 +1,11 @@
-"""A person's review of a proposed label: accepted, edited, or ambiguous. Lines in, lines out."""
+"""The labels of a dataset's lines: proposed by a model; accepted, edited or marked ambiguous by people.
+
+Lines in, lines out. A line keeps every label with who gave it and when.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 LABEL = "label"
@@ -25,19 +29,24 @@ def is_open(line: Line) -> bool:
     return bool(line.get("tags", {}).get(LABEL) == PROPOSED)
 
 
-def accepted(line: Line) -> dict[str, Any]:
-    """The line with its proposal accepted."""
-    return _labelled(line, "accepted", line["expected"])
+def proposed(line: Line, expected: Any, *, by: str, at: float) -> dict[str, Any]:
+    """The line with a proposed label. `by` is a model, as provider/model; `at` in UTC seconds."""
+    return _labelled(line, PROPOSED, expected, by, at)
 
 
-def edited(line: Line, expected: Any) -> dict[str, Any]:
-    """The line with another expected answer."""
-    return _labelled(line, "edited", expected)
+def accepted(line: Line, *, by: str, at: float) -> dict[str, Any]:
+    """The line with its present label accepted by a person."""
+    return _labelled(line, "accepted", line["expected"], by, at)
 
 
-def ambiguous(line: Line) -> dict[str, Any]:
+def edited(line: Line, expected: Any, *, by: str, at: float) -> dict[str, Any]:
+    """The line with a person's own expected answer."""
+    return _labelled(line, "edited", expected, by, at)
+
+
+def ambiguous(line: Line, *, by: str, at: float) -> dict[str, Any]:
     """The line marked ambiguous: it stays in the file and is not asked."""
-    return _labelled(line, "ambiguous", None)
+    return _labelled(line, "ambiguous", None, by, at)
 
 
 def standing(lines: Sequence[Line]) -> Counter[str]:
@@ -45,5 +54,22 @@ def standing(lines: Sequence[Line]) -> Counter[str]:
     return Counter(str(line.get("tags", {}).get(LABEL, "none")) for line in lines)
 
 
-def _labelled(line: Line, label: str, expected: Any) -> dict[str, Any]:
-    return {**line, "expected": expected, "tags": {**line.get("tags", {}), LABEL: label}}
+def history(line: Line) -> list[dict[str, Any]]:
+    """Every label that the line had, oldest first: {"by", "at", "label", "expected"}. A line of an earlier
+    version has one, of nobody known."""
+    given = line.get("labels")
+    if given:
+        return list(given)
+    label = line.get("tags", {}).get(LABEL)
+    return [{"by": "", "at": "", "label": label, "expected": line.get("expected")}] if label else []
+
+
+def _labelled(line: Line, label: str, expected: Any, by: str, at: float) -> dict[str, Any]:
+    entry = {"by": by, "at": rfc3339(at), "label": label, "expected": expected}
+    tags = {**line.get("tags", {}), LABEL: label}
+    return {**line, "expected": expected, "tags": tags, "labels": [*history(line), entry]}
+
+
+def rfc3339(at: float) -> str:
+    """UTC seconds as text, for example 2026-11-26T09:00:00Z."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

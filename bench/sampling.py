@@ -9,7 +9,7 @@ from typing import Any
 from bench.dataset import Dataset
 from bench.example import Example, Task
 from bench.kinds import KIND, Kind
-from bench.labelling import LABEL, PROPOSED, accepted, ambiguous, edited
+from bench.labelling import accepted, ambiguous, edited, proposed
 from records.capture import Capture, CapturedMessage
 from records.labels import Label
 
@@ -69,8 +69,9 @@ def line(
     exchanges of a session form one cluster. The app's own tag `kind` is kept.
     """
     about = capture.about
-    tags = {**({KIND: kind} if kind else {}), **about.tags, LABEL: PROPOSED}
-    proposed: dict[str, Any] = {
+    tags = {**({KIND: kind} if kind else {}), **about.tags}
+    by = f"{about.provider}/{about.model}" if about.provider else about.model
+    bare: dict[str, Any] = {
         "id": about.exchange_id,
         "task": task,
         "input": [{"role": message.role, "content": message.content} for message in capture.messages],
@@ -78,17 +79,24 @@ def line(
         "tags": tags,
     }
     if about.category:
-        proposed["category"] = about.category
+        bare["category"] = about.category
     if about.session:
-        proposed["document"] = about.session
-    match found.right if found is not None else None:
+        bare["document"] = about.session
+    return _reviewed(proposed(bare, capture.answer, by=by, at=about.at), found, other)
+
+
+def _reviewed(line: dict[str, Any], found: Label | None, other: str | None) -> dict[str, Any]:
+    """The line with the label that a person gave its pair, if that says what is right."""
+    if found is None:
+        return line
+    match found.right:
         case "baseline" | "both":
-            return accepted(proposed)
+            return accepted(line, by=found.who, at=found.at)
         case "candidate" if other is not None:
-            return edited(proposed, other)
+            return edited(line, other, by=found.who, at=found.at)
         case "unclear":
-            return ambiguous(proposed)
-    return proposed
+            return ambiguous(line, by=found.who, at=found.at)
+    return line
 
 
 def _text(messages: Sequence[CapturedMessage]) -> str:

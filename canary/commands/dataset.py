@@ -1,5 +1,6 @@
 """`canary dataset …`: makes and checks datasets for benchmarks."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,27 +32,33 @@ def check(
     output: Form = "text",
 ) -> None:
     """Check a dataset: summarize it, or list every invalid line."""
+    from bench.agreement import document
     from bench.dataset import described, parse
     from bench.errors import BadDataset
 
+    text = read(file)
     try:
-        found = parse(read(file))
+        found = parse(text)
     except BadDataset as problem:
         if output == "json":
             print_json({"file": str(file), "problems": _lines(problem)})
         for each in problem.problems:
             say(f"{file}:{each.line}: {each.message}")
         raise typer.Exit(1) from None
+    lines = [json.loads(line) for line in text.removeprefix("\ufeff").split("\n") if line.strip()]
     if output == "json":
-        return print_json({"file": str(file), **described(found), "problems": []})
-    return _tell(file, found)
+        return print_json(
+            {"file": str(file), **described(found), "agreement": document(lines), "problems": []}
+        )
+    return _tell(file, found, lines)
 
 
 def _lines(problem: Any) -> list[dict[str, object]]:
     return [{"line": each.line, "message": each.message} for each in problem.problems]
 
 
-def _tell(file: Path, found: "Dataset") -> None:
+def _tell(file: Path, found: "Dataset", lines: list[dict[str, Any]]) -> None:
+    from bench.agreement import words
     from bench.dataset import described
 
     about: Any = described(found)
@@ -65,5 +72,7 @@ def _tell(file: Path, found: "Dataset") -> None:
             for name, count in about["categories"].items()
         )
     )
+    for each in words(lines):
+        print_text(f"labels      {each}")
     for each in about["warnings"]:
         say(each)

@@ -1,12 +1,13 @@
 """`canary dataset label`: a person reviews the proposed labels one by one."""
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from canary.commands.shell import Form, fail, print_json, say
+from canary.commands.shell import Form, fail, print_json, say, user
 from canary.commands.text_file import read
 
 _CHOICES = "[a]ccept, [e]dit, am[b]iguous, [s]kip, [q]uit"
@@ -17,6 +18,7 @@ def label(
     output: Form = "text",
 ) -> None:
     """Review the proposed labels: accept, edit, or mark as ambiguous. Saves after each one."""
+    from bench.agreement import words
     from bench.labelling import is_open, standing, tier
     from records.whole_file import write_whole
 
@@ -34,6 +36,8 @@ def label(
     labelled = counts["accepted"] + counts["edited"]
     if output == "json":
         return print_json({"file": str(file), "labels": counts, "tier": tier(labelled)})
+    for each in words(lines):
+        say(each)
     say(", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
     return say(f"{labelled} labels: {tier(labelled)}")
 
@@ -52,20 +56,21 @@ def _read(file: Path) -> list[dict[str, Any]]:
 
 def _look(line: dict[str, Any], where: str) -> dict[str, Any] | None:
     """Show a line and ask what to do. Returns the changed line, the same object if skipped, None to quit."""
-    from bench.labelling import accepted, ambiguous
+    from bench.labelling import accepted, ambiguous, history
 
     text = line["input"]
     messages = text if isinstance(text, list) else [{"role": "user", "content": text}]
     say(f"\n── {where} · {line['id']} · {line.get('category') or 'no category'}")
     for message in messages:
         say(f"{message['role']}: {message['content']}")
-    say(f"proposed: {_shown(line['expected'])}")
+    by = history(line)[-1]["by"]
+    say(f"proposed{f' by {by}' if by else ''}: {_shown(line['expected'])}")
     while True:
         match typer.prompt(_CHOICES, default="a", err=True).strip().lower()[:1]:
             case "a":
-                return accepted(line)
+                return accepted(line, by=user(), at=time.time())
             case "b":
-                return ambiguous(line)
+                return ambiguous(line, by=user(), at=time.time())
             case "s":
                 return line
             case "q":
@@ -85,7 +90,7 @@ def _edit(line: dict[str, Any]) -> dict[str, Any] | None:
     text = typer.prompt("expected", err=True)
     try:
         wanted = text if isinstance(line["expected"], str) else json.loads(text)
-        changed = edited(line, wanted)
+        changed = edited(line, wanted, by=user(), at=time.time())
         parse(json.dumps(changed))
     except ValueError:
         say("this label must be JSON")

@@ -1,11 +1,13 @@
 """`canary dataset sample`: turns captured exchanges into examples with proposed labels."""
 
+import asyncio
 import json
+import os
 import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -49,6 +51,9 @@ def sample(
     since: Annotated[
         str | None, typer.Option("--since", help="Only from this time, date or age on, for example 30d.")
     ] = None,
+    propose: Annotated[
+        bool, typer.Option("--propose", help="Let the dataset's judge propose the labels instead.")
+    ] = False,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
@@ -68,6 +73,8 @@ def sample(
         fail(f"no exchange of {name} was captured; set `capture` in the config")
     examples = before.examples if before is not None else ()
     lines = lines_of(found, size, task, examples)
+    if propose:
+        lines = _proposed(read, config, file, lines)
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
     dataset = _written(file, text, task)
     _write_weights(file, [each.capture for each in found])
@@ -78,6 +85,28 @@ def sample(
         return print_json({**document, "categories": categories})
     kinds, version = f"{count} examples in {len(categories)} categories", f"version {dataset.sha256[:12]}"
     return say(f"{kinds}, {added} of them new, {version}")
+
+
+def _proposed(read: "Config", config: Path, file: Path, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The new lines with the judge's proposals. Exits 1 without a judge or its key."""
+    from bench.errors import BenchError
+    from bench.labelling import is_open
+    from bench.models import named
+    from bench.proposing import judge_of, propose
+    from bench.targets import NoKey
+
+    waiting = [line for line in lines if is_open(line)]
+    judge = judge_of(read.bench, config.parent, file)
+    if judge is None:
+        fail(f"no judge: set `judge: PROVIDER/MODEL` for the dataset {file} in the config")
+    try:
+        made = asyncio.run(propose(read.bench, named(read.bench, judge), waiting, os.environ, at=time.time()))
+    except (BenchError, NoKey, OSError) as problem:
+        fail(str(problem))
+    cost = "unknown" if made.cost_usd is None else f"${made.cost_usd:.2f}"
+    say(f"{judge} proposed {made.count} of {len(waiting)} labels; cost {cost}")
+    new = {line["id"]: line for line in made.lines}
+    return [new.get(line["id"], line) for line in lines]
 
 
 def _write_weights(file: Path, captures: "Sequence[Capture]") -> None:

@@ -99,7 +99,8 @@ def test_what_somebody_found_in_the_pair_is_the_label(right: Right, label: str, 
 def test_a_person_accepts_edits_or_calls_it_ambiguous() -> None:
     proposed = line(a_capture("x1"), "judge")
     assert is_open(proposed)
-    lines = [accepted(proposed), edited(proposed, "It is lost."), ambiguous(proposed)]
+    ann = {"by": "ann", "at": 1_795_000_000.0}
+    lines = [accepted(proposed, **ann), edited(proposed, "It is lost.", **ann), ambiguous(proposed, **ann)]
     assert not any(map(is_open, lines))
     assert [each["expected"] for each in lines] == ["x1 is on its way.", "It is lost.", None]
     assert standing([*lines, proposed, {}]) == {

@@ -13,12 +13,14 @@ from typer.testing import CliRunner
 
 from bench.labelling import accepted
 from canary.cli import app
+from demo.behaviour import Behaviour
 from records.capture import Capture
 from records.capture_store import CaptureStore
 from records.labels import Label, Labels
 from records.store import Act, Store
 from routing.plan import State
 from tests.bench.test_sampling import a_capture
+from tests.serving import ProviderThread
 
 LINE = '{"id": "1", "task": "exact", "input": "2 + 2?", "expected": "4", "category": "sums"}\n'
 
@@ -140,7 +142,7 @@ def test_each_month_adds_what_is_new_of_a_line_of_canaries_and_leaves_labels_alo
             store.swap(name, 0, State(state=state), act)
     first = month(a_capture("a", canary="chat-1"), a_capture("x", canary="chatter"))
     assert (first["examples"], first["added"]) == (1, 1)
-    labelled = json.dumps(accepted(json.loads(file.read_text())))
+    labelled = json.dumps(accepted(json.loads(file.read_text()), by="ann", at=0.0))
     file.write_text(labelled)
     promoted = a_capture("b", canary="chat-2", arm="candidate")
     second = month(
@@ -188,3 +190,37 @@ def test_a_model_without_a_canary_becomes_a_dataset_and_a_canary_of_its_name_com
         store.swap("gpt-4o", 0, State(state="running"), act)
         is_both = True
         assert ids() == {"named"}
+
+
+def test_the_judge_proposes_labels_and_the_file_says_who_proposed(
+    tmp_path: Path, provider: ProviderThread
+) -> None:
+    provider.behave("judge", Behaviour(says={"Where is a?": "Short.\nEXPECTED:\nIt says when a comes."}))
+    config, data, file = tmp_path / "canary.yaml", tmp_path / "data", tmp_path / "users.jsonl"
+    entry = f'providers: {{p: {{api: openai, base_url: "{provider.url}/v1", api_key: k}}}}\n'
+    config.write_text(entry)
+    data.mkdir()
+    with closing(Store.open("sqlite:///canary.db", data)) as store:
+        CaptureStore(store).add([a_capture("a", model="old"), a_capture("b", model="old")], now=0.0)
+    words = ["dataset", "sample", "c", str(file), "--propose", "--config", str(config), "--data", str(data)]
+    without = CliRunner().invoke(app, words)
+    assert (without.exit_code, "no judge: set" in without.stderr) == (1, True)
+    config.write_text(f"{entry}datasets: {{users: {{file: users.jsonl, layer: real, judge: p/judge}}}}\n")
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.stderr
+    assert "p/judge proposed 1 of 2 labels; cost unknown" in done.stderr
+    lines = {each["id"]: each for each in map(json.loads, file.read_text().splitlines())}
+    assert (lines["a"]["expected"], lines["a"]["tags"]["label"]) == ("It says when a comes.", "proposed")
+    assert [each["by"] for each in lines["a"]["labels"]] == ["old", "p/judge"]
+    assert [each["by"] for each in lines["b"]["labels"]] == ["old"]
+    labelled = CliRunner().invoke(app, ["dataset", "label", str(file)], input="a\ne\nTomorrow.\n")
+    assert "proposed by p/judge: It says when a comes." in labelled.stderr
+    assert "p/judge: people kept its proposals in 1 of 1 (21% to 100%)" in labelled.stderr
+    checked = CliRunner().invoke(app, ["dataset", "check", str(file), "-o", "json"])
+    found = json.loads(checked.stdout)["agreement"]
+    assert [(each["by"], each["hits"], each["of"]) for each in found["kept"]] == [
+        ("old", 0, 1),
+        ("p/judge", 1, 1),
+    ]
+    assert found["differing"] is None
+    assert "labels      old: people kept" in CliRunner().invoke(app, ["dataset", "check", str(file)]).stdout
