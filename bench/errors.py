@@ -5,6 +5,7 @@ BenchError
 ├── NoBatch       a provider takes no batch, or refused this one (`status`, `passing`)
 ├── NoEmbeddings  the embedding model gave none
 ├── NoJudge       an example needs a judge, and none is configured
+├── LineGone      a line was changed or removed since it was read (`bench.label_file`)
 ├── NoAnswers     a model answered no example, or the judge marked none
 └── UnknownModel  a model's name is ambiguous (`bench.models`)
 """

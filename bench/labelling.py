@@ -49,6 +49,20 @@ def ambiguous(line: Line, *, by: str, at: float) -> dict[str, Any]:
     return _labelled(line, "ambiguous", None, by, at)
 
 
+def people(line: Line) -> list[str]:
+    """Who labelled the line, in order; models that proposed are left out."""
+    return list(dict.fromkeys(each["by"] for each in history(line) if each["label"] != PROPOSED))
+
+
+def waiting(lines: Sequence[Line], who: str) -> list[Line]:
+    """The lines that this person may label: unreviewed proposals, then those that one other person labelled,
+    for a second opinion."""
+    second = [
+        line for line in lines if not is_open(line) and len(them := people(line)) == 1 and who not in them
+    ]
+    return [*filter(is_open, lines), *second]
+
+
 def standing(lines: Sequence[Line]) -> Counter[str]:
     """The number of lines by label."""
     return Counter(str(line.get("tags", {}).get(LABEL, "none")) for line in lines)

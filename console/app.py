@@ -14,6 +14,8 @@ from starlette.routing import Route
 
 from console.api import Api, broken, refused
 from console.archive import Archive
+from console.dataset_labelling import DatasetLabelling
+from console.datasets import Datasets
 from console.guard import Access, Guard, bearer_challenge
 from console.labelling import Labelling
 from console.login import Login
@@ -50,6 +52,8 @@ def admin_app(
         *Archive(operator, login, templates).routes(),
         *Pairs(operator, login, templates).routes(),
         *Labelling(operator, login, templates).routes(),
+        *Datasets(operator, login, templates).routes(),
+        *DatasetLabelling(operator, login, templates).routes(),
         *Ordering(operator, login, templates).routes(),
     ]
     guard = Middleware(Guard, access=access, sessions=sessions, challenge=login.challenge)

@@ -81,9 +81,9 @@ class Login:
         """True while the request's session lasts, or if the request carried the admin token."""
         return COOKIE not in request.cookies or self._sessions.admits(request.cookies[COOKIE])
 
-    async def form(self, request: Request) -> Mapping[str, str]:
-        """The fields of a form from a page of this session. Raises Forged."""
-        form = await _read(request, _FORM_BOUND)
+    async def form(self, request: Request, *, bound: int = _FORM_BOUND) -> Mapping[str, str]:
+        """The fields of a form from a page of this session, of at most `bound` bytes. Raises Forged."""
+        form = await _read(request, bound)
         wanted = self.form_token(request)
         if not wanted or not same(form.get("form_token"), wanted):
             raise Forged("This form is not from your session. Reload the page and try again.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from alerts.receiver import Receiver
 from alerts.rule import Rule
+from bench.source import DatasetSource
 from control.daily_time import DailyTime
 from records.capture import CaptureRule
 from records.metric import Metric
@@ -33,7 +34,7 @@ class ControlSettings:
     """All canaries by name, the feedback metrics, who is paged, and for how long records are kept.
 
     `admin_url` is where people reach the page, None where nobody said. `report_job` is when each canary's
-    daily report is made, None for no such reports.
+    daily report is made, None for no such reports. The files of `datasets` are absolute.
     """
 
     canaries: Mapping[str, CanarySettings]
@@ -42,6 +43,7 @@ class ControlSettings:
     admin_url: str | None = None
     retention_s: float = 90 * 86400.0
     report_job: DailyTime | None = None
+    datasets: tuple[DatasetSource, ...] = ()
 
     @property
     def reports(self) -> ReportSettings:

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from canary.commands.shell import Form, fail, print_json, say, user
-from canary.commands.text_file import read
 
 _CHOICES = "[a]ccept, [e]dit, am[b]iguous, [s]kip, [q]uit"
 
@@ -20,18 +19,15 @@ def label(
     """Review the proposed labels: accept, edit, or mark as ambiguous. Saves after each one."""
     from bench.agreement import words
     from bench.labelling import is_open, standing, tier
-    from records.whole_file import write_whole
 
-    lines = _read(file)
-    waiting = [place for place, line in enumerate(lines) if is_open(line)]
-    for number, place in enumerate(waiting, start=1):
-        done = _look(lines[place], f"{number} of {len(waiting)}")
+    waiting = [line for line in _read(file) if is_open(line)]
+    for number, line in enumerate(waiting, start=1):
+        done = _look(line, f"{number} of {len(waiting)}")
         if done is None:
             break
-        if done is not lines[place]:
-            lines[place] = done
-            text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-            write_whole(file, text.encode())
+        if done is not line:
+            _put(file, line, done)
+    lines = _read(file)
     counts = standing(lines)
     labelled = counts["accepted"] + counts["edited"]
     if output == "json":
@@ -43,15 +39,28 @@ def label(
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
-    from bench.dataset import parse
     from bench.errors import BadDataset
+    from bench.label_file import read_lines
 
-    text = read(file)
     try:
-        parse(text)
+        return read_lines(file)
     except BadDataset as problem:
         fail(f"{file}: {problem}")
-    return [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (OSError, UnicodeDecodeError) as problem:
+        fail(f"{file} cannot be read: {problem}")
+
+
+def _put(file: Path, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Write one label. Exits 1 if the file cannot be written; a line that was labelled meanwhile stays."""
+    from bench.errors import BenchError
+    from bench.label_file import LineGone, change, stamp
+
+    try:
+        change(file, stamp(before), lambda _: after)
+    except LineGone as problem:
+        say(f"not saved: {problem}")
+    except (BenchError, OSError) as problem:
+        fail(f"{file} cannot be written: {problem}")
 
 
 def _look(line: dict[str, Any], where: str) -> dict[str, Any] | None:

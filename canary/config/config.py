@@ -1,8 +1,9 @@
 """The loaded config: frozen records of the rooms, independent of the file's form."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alerts.receiver import Receiver
@@ -31,7 +32,8 @@ class Config:
     `patience` has the seconds of the canaries that set it. `captures` has the rules for texts of models that
     no canary takes, by model.
     `metrics` includes the built-in ones; `tags` is every tag that apps may send. `store` and `shared` are as
-    written, and not in the repr because they may contain a password. `warnings` are complete lines to show.
+    written, and not in the repr because they may contain a password. `folder` is the file's. `warnings` are
+    complete lines to show.
     """
 
     providers: Mapping[str, Provider]
@@ -53,6 +55,7 @@ class Config:
     admin_url: str | None = None
     retention_s: float = 90 * 86400.0
     report_job: DailyTime | None = None
+    folder: Path = field(default=Path(), compare=False)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -65,6 +68,7 @@ class Config:
             admin_url=self.admin_url,
             retention_s=self.retention_s,
             report_job=self.report_job,
+            datasets=tuple(replace(each, file=str(self.folder / each.file)) for each in self.datasets),
         )
 
     @property

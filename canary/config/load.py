@@ -1,6 +1,7 @@
 """Loads a file or a text into a Config, or raises one ConfigError with every problem."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from canary.config.config import Config
@@ -17,7 +18,7 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
             reason = f"{reason}; give its path with --config"
         problem = Problem(file=str(path), path="", line=None, message=f"cannot be read: {reason}")
         raise ConfigError([problem]) from error
-    return parse(text, str(path), environment)
+    return replace(parse(text, str(path), environment), folder=path.resolve().parent)
 
 
 def parse(text: str, name: str, environment: Mapping[str, str]) -> Config:
