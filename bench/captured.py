@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -55,14 +56,16 @@ def canaries_of(name: str, canaries: Collection[str]) -> list[str]:
 
 
 def lines_of(
-    found: Iterable[Captured], size: int, task: Task, existing: Iterable[Example] = ()
+    found: Iterable[Captured], size: int, task: Task, existing: Iterable[Example] = (), *, at: float
 ) -> list[dict[str, Any]]:
-    """A sample of at most `size` of these exchanges, as a dataset's lines, each with its kind of input."""
+    """A sample of at most `size` of these exchanges as a dataset's lines, each with its kind of input and the
+    day (UTC) on which it was sampled; `at` in UTC seconds."""
     exchanges = {each.capture.about.exchange_id: each for each in found}
     captures = [each.capture for each in exchanges.values()]
     kinds = Kinds(captures, shares(captures))
     chosen = sampling.sample(captures, size, existing)
-    return [exchanges[each.about.exchange_id].line(task, kinds.of(each)) for each in chosen]
+    sampled = {"sampled": datetime.fromtimestamp(at, UTC).date().isoformat()}
+    return [exchanges[each.about.exchange_id].line(task, kinds.of(each)) | sampled for each in chosen]
 
 
 def newest_requests(store: Store, canary: Canary, api: Api, *, limit: int) -> list[tuple[WireRequest, bool]]:

@@ -6,6 +6,7 @@ BenchError
 ├── NoEmbeddings  the embedding model gave none
 ├── NoJudge       an example needs a judge, and none is configured
 ├── LineGone      a line was changed or removed since it was read (`bench.label_file`)
+├── NothingLeft   a dataset would have no example any more (`bench.label_file`)
 ├── NoAnswers     a model answered no example, or the judge marked none
 └── UnknownModel  a model's name is ambiguous (`bench.models`)
 """

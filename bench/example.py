@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -44,6 +45,7 @@ class ExampleLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tolerance: float | None = None
     parameters: dict[str, Any] = {}
     labels: tuple[LabelEntry, ...] = ()
+    sampled: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,8 @@ def problems(line: ExampleLine) -> Iterator[str]:
         yield "id is empty"
     if not line.input or (not isinstance(line.input, str) and line.input[-1].role != "user"):
         yield "input must be a text, or messages with the user's last"
+    if line.sampled and not _is_day(line.sampled):
+        yield f"sampled must be a day such as 2026-11-26, not {line.sampled!r}"
     if line.threshold is not None and not 0 < line.threshold <= 1:
         yield f"threshold must be above 0 and at most 1, not {line.threshold:g}"
     if line.tolerance is not None and line.tolerance < 0:
@@ -163,6 +167,13 @@ def place_of(text: str, choices: tuple[str, ...]) -> int | None:
     letter = text.strip().upper()
     place = LETTERS.find(letter) if len(letter) == 1 else -1
     return place if 0 <= place < len(choices) else None
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _is_text(value: object) -> bool:

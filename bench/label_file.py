@@ -19,6 +19,10 @@ class LineGone(BenchError):
     """The line was changed or has left the file since it was read."""
 
 
+class NothingLeft(BenchError):
+    """A dataset would have no example any more."""
+
+
 def read_lines(file: Path) -> list[dict[str, Any]]:
     """The lines of a valid dataset. Raises BadDataset, OSError."""
     return [json.loads(text) for text in _texts(file)]
@@ -42,6 +46,22 @@ def change(file: Path, wanted: str, new: Callable[[Line], Line]) -> tuple[dict[s
                 _write(file, texts)
                 return before, after
     raise LineGone("this example was changed or removed meanwhile")
+
+
+def split(file: Path, leaves: Callable[[Line], bool], to: Path) -> int:
+    """Move the lines that leave to the end of another file, and return how many. They are written there
+    before they leave here, so a crash loses none. Raises NothingLeft, BadDataset, OSError."""
+    with _locked(file):
+        texts = _texts(file)
+        gone = [text for text in texts if leaves(json.loads(text))]
+        if not gone:
+            return 0
+        if len(gone) == len(texts):
+            raise NothingLeft("every example would leave; sample new ones first")
+        known = to.read_text(encoding="utf-8").splitlines() if to.exists() else []
+        _replace(to, [*known, *(text for text in gone if text not in known)])
+        _replace(file, [text for text in texts if text not in gone])
+    return len(gone)
 
 
 def _texts(file: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""`canary dataset …`: makes and checks datasets for benchmarks."""
+"""`canary dataset …`: makes, checks and renews datasets for benchmarks."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from canary.commands.dataset_label import label
+from canary.commands.dataset_retire import retire
 from canary.commands.dataset_sample import sample
 from canary.commands.shell import Form, example, print_json, print_text, say
 from canary.commands.text_file import read
@@ -19,6 +20,7 @@ app = typer.Typer(help="Make, label and check datasets for benchmarks.", no_args
 
 app.command(epilog=example("dataset sample support-nov support.jsonl --size 200 --since 30d"))(sample)
 app.command(epilog=example("dataset label support.jsonl"))(label)
+app.command(epilog=example("dataset retire support.jsonl --older 180d"))(retire)
 
 
 @app.callback()

@@ -72,7 +72,7 @@ def sample(
     if not found:
         fail(f"no exchange of {name} was captured; set `capture` in the config")
     examples = before.examples if before is not None else ()
-    lines = lines_of(found, size, task, examples)
+    lines = lines_of(found, size, task, examples, at=time.time())
     if propose:
         lines = _proposed(read, config, file, lines)
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)

@@ -3,12 +3,13 @@
 import json
 import time
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from bench.labelling import accepted
@@ -95,6 +96,11 @@ def test_an_edit_that_is_no_label_is_asked_for_again(tmp_path: Path) -> None:
     assert json.loads(file.read_text())["expected"] == {"total": 2}
 
 
+def days_since(began: datetime) -> set[str]:
+    """The UTC days from then until now, which are two at midnight."""
+    return {each.date().isoformat() for each in (began, datetime.now(UTC))}
+
+
 def test_captured_exchanges_become_a_dataset(tmp_path: Path) -> None:
     config, data, file = tmp_path / "canary.yaml", tmp_path / "data", tmp_path / "sample.jsonl"
     config.write_text('providers: {p: {api: openai, base_url: "https://p.example"}}\n')
@@ -108,9 +114,11 @@ def test_captured_exchanges_become_a_dataset(tmp_path: Path) -> None:
         Labels(store).add(label)
     words = ["dataset", "sample", "c", str(file), "--size", "10"]
     words += ["--config", str(config), "--data", str(data), "-o", "json"]
+    began = datetime.now(UTC)
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["categories"] == {"common": 9, "rare": 1}
+    assert {json.loads(line)["sampled"] for line in file.read_text().splitlines()} <= days_since(began)
     weights = json.loads((tmp_path / "sample.jsonl.weights.json").read_text())
     assert weights["categories"] == {"common": pytest.approx(30 / 31), "rare": pytest.approx(1 / 31)}
     assert abs(datetime.fromisoformat(weights["at"]).timestamp() - time.time()) < 3600
@@ -224,3 +232,36 @@ def test_the_judge_proposes_labels_and_the_file_says_who_proposed(
     ]
     assert found["differing"] is None
     assert "labels      old: people kept" in CliRunner().invoke(app, ["dataset", "check", str(file)]).stdout
+
+
+def test_old_examples_are_retired_to_a_file_beside_and_none_is_lost(tmp_path: Path) -> None:
+    file, beside = tmp_path / "users.jsonl", tmp_path / "users.jsonl.retired.jsonl"
+    today = datetime.now(UTC).date()
+
+    def a_line(name: str, days: int | None) -> str:
+        sampled = {} if days is None else {"sampled": (today - timedelta(days=days)).isoformat()}
+        return json.dumps({"id": name, "task": "exact", "input": f"{name}?", "expected": "yes"} | sampled)
+
+    old, young, undated = a_line("old", 200), a_line("young", 170), a_line("undated", None)
+    file.write_text(f"{old}\n{young}\n{undated}\n")
+    file.chmod(0o640)
+
+    def retired(*words: str) -> Result:
+        return CliRunner().invoke(app, ["dataset", "retire", str(file), *words])
+
+    done = retired("--older", "180d", "-o", "json")
+    assert json.loads(done.stdout) == {
+        "file": str(file), "retired": 1, "examples": 2, "undated": 1, "retired_file": str(beside),
+    }  # fmt: skip
+    assert (file.read_text(), beside.read_text()) == (f"{young}\n{undated}\n", f"{old}\n")
+    assert (file.stat().st_mode & 0o777, beside.stat().st_mode & 0o777) == (0o640, 0o600)
+    assert "0 retired" in retired().stderr  # 180 days are the default
+    assert "1 retired" in retired("--older", (today - timedelta(days=1)).isoformat()).stderr
+    assert (file.read_text(), beside.read_text()) == (f"{undated}\n", f"{old}\n{young}\n")
+    file.write_text(f"{old}\n")
+    nothing = retired()
+    assert (nothing.exit_code, "every example would leave" in nothing.stderr) == (1, True)
+    assert file.read_text() == f"{old}\n"
+    assert retired("--older", "long").exit_code == 2
+    file.write_text(a_line("x", None).replace('"yes"', '"yes", "sampled": "26.11.2026"'))
+    assert "sampled must be a day" in retired().stderr
