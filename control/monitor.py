@@ -47,6 +47,12 @@ class WatchedCanary:
         """True while any rule warns or fires: the ramp does not advance then."""
         return any(status.state in ("warn", "firing", "latched") for status in self.statuses)
 
+    def follow(self, run: int) -> None:
+        """Begin this run with fresh evidence, unless it is the one under watch."""
+        if run != self.watch.run:
+            self.watch.rearm(run)
+            self.pulse, self.statuses = Pulse(run=run), ()
+
     def why(self, act: Act, *, rule: str = "", share: float) -> RollbackEvidence:
         """The evidence at the moment of this rollback from `share`; `rule` is "" for a person's rollback."""
         return self.watch.why(
@@ -227,9 +233,7 @@ class Monitor:
         state = self._rollouts.state(name)
         if state is None:
             return []
-        if state.run != watched.watch.run:
-            watched.watch.rearm(state.run)
-            watched.pulse = Pulse(run=state.run)
+        watched.follow(state.run)
         watched.statuses = tuple(watched.watch.judge(now_mono, routed=routed, outcome_arrived=heard))
         why = self._roll_back(name, watched, now_utc)
         watched.incident, notices = incidents.step(

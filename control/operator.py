@@ -286,8 +286,10 @@ class Operator:
             return await asyncio.to_thread(self.rollouts.change, canary, act, transition, yields=True)
         if before.state == "rolled_back":
             return self.rollouts.change(canary, act, transition)
-        watched = self.monitor.canaries.get(canary)
-        why = watched.why(act, share=before.effective_share) if watched else None
+        watched, why = self.monitor.canaries.get(canary), None
+        if watched is not None:
+            watched.follow(before.run)  # a resume a moment ago may not have been judged yet
+            why = watched.why(act, share=before.effective_share)
         state = self.rollouts.change(canary, act, transition, why=why)
         self.monitor.count_manual_rollback(canary)
         return state

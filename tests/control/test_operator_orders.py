@@ -265,3 +265,15 @@ def test_an_order_s_answer_names_the_arms_without_a_price(desks: tuple[Desk, Des
     one.operator.unpriced = parse(CONFIG, "canary.yaml", {}).unpriced()
     told = one.order("ramp", who="ann", share=0.1)["unpriced"]
     assert [(each["arm"], each["model"]) for each in told] == [("baseline", "a"), ("candidate", "b")]
+
+
+def test_a_rollback_just_after_a_resume_is_one_of_the_new_run(desks: tuple[Desk, Desk]) -> None:
+    desk, _ = desks
+    orders: tuple[Order, ...] = ("rollback", "resume", "rollback")
+    for order in orders:
+        desk.order(order, who="ann")
+
+    async def runs() -> list[int]:
+        return [each.why.run for each in await desk.operator.rollbacks("trial", 10)]
+
+    assert asyncio.run(runs()) == [2, 1]
