@@ -36,7 +36,7 @@ class Archive:
         except BadOrder as problem:
             return self._problem(request, problem)
         summary = await asyncio.to_thread(_summed_up, documents)
-        names = {each["name"] for each in self._operator.status()["canaries"]}
+        names = {*(each["name"] for each in self._operator.status()["canaries"]), *self._operator.past()}
         return self._answer(request, "archive.html", **summary, names=names)
 
     async def one(self, request: Request) -> Response:

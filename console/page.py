@@ -1,8 +1,9 @@
 """The operator's read-only pages: overview, canary, report, rollback, audit log."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from alerts.candidate_error import to_document
 from console import figures
 from console.frozen import reach
 from console.login import Login
+from console.past import PastView, past_view
 from console.proof import proof_of
 from console.prospects import ProspectLines
 from console.rendering import Templates, headers, headers_of_whole
@@ -28,6 +30,7 @@ _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _ENTRIES = 200
 _NEWEST = 8
+_PAST = 20
 
 
 class Page:
@@ -64,10 +67,12 @@ class Page:
         ]
 
     async def overview(self, request: Request) -> Response:
-        """All canaries, the worst first; what does not work; the latest audit entries."""
+        """All canaries, the worst first; what does not work; the latest audit entries; past canaries."""
         degraded, audit = [*self._operator.degraded()], []
+        past: list[PastView] = []
         try:
             audit = [*await self._operator.audit(_NEWEST)]
+            past = await self._past(islice(self._operator.past(), _PAST))
         except BadOrder as problem:
             degraded.append(f"the audit log cannot be read: {problem.message}")
         status = self._operator.status()
@@ -79,12 +84,22 @@ class Page:
             canaries=canaries,
             degraded=degraded,
             audit=audit,
+            past=past,
             unmatched=unmatched(status["unmatched"]),
         )
 
     async def canary(self, request: Request) -> Response:
-        """One canary, updated live."""
-        return self._of_one(request, "canary.html", whole=True)
+        """One canary, updated live; one that has left the config, as it ended."""
+        name = request.path_params["name"]
+        if name not in self._operator.past():
+            return self._of_one(request, "canary.html", whole=True)
+        try:
+            (past,) = await self._past([name])
+            audit = await self._operator.audit(_ENTRIES, name)
+            captured_at = await self._operator.captured_at(name)
+        except BadOrder as problem:
+            return self._problem(request, problem)
+        return self._answer(request, "past.html", past=past, audit=audit, captured_at=captured_at)
 
     async def figures(self, request: Request) -> Response:
         """The part of the canary's page that changes, for clients without the stream."""
@@ -114,7 +129,7 @@ class Page:
                     "recent": self._operator.recent(name),
                 }
             return {
-                "html": "This canary is no longer in the config.",
+                "html": "This canary is no longer in the config. Load the page again to see how it ended.",
                 "key": "gone",
                 "announcement": "",
                 "recent": None,
@@ -151,7 +166,7 @@ class Page:
         """Why the canary was rolled back: the evidence of the given run, or of the latest rollback."""
         name, run = request.path_params["name"], request.query_params.get("run", "")
         try:
-            shown = self._canary(name)
+            shown = self._canary_or_past(name)
             history = await self._operator.rollbacks(name, _ENTRIES)
         except BadOrder as problem:
             return self._problem(request, problem)
@@ -192,7 +207,7 @@ class Page:
 
     async def _of_report(self, request: Request, template: str) -> Response:
         try:
-            shown = self._canary(request.path_params["name"])
+            shown = self._canary_or_past(request.path_params["name"])
             made = await self._reports.of(shown["canary"]["name"], shown["canary"]["run"])
         except BadOrder as problem:
             return self._problem(request, problem)
@@ -204,6 +219,17 @@ class Page:
         report = from_json(dict(made.document))
         names = {"prose": prose, "plan_lines": plan_lines, "title": title, "bound_words": bound_words}
         return self._answer(request, template, **{**shown, "report": made.document}, whole=report, **names)
+
+    async def _past(self, names: Iterable[str]) -> list[PastView]:
+        return [past_view(each) for each in await self._operator.endings(names)]
+
+    def _canary_or_past(self, name: str) -> dict[str, Any]:
+        """The template's values for one canary; for one that has left the config, only what it was."""
+        state = self._operator.past().get(name)
+        if state is None:
+            return {**self._canary(name), "past": False}
+        canary = {"name": name, "run": state.run, "state": state.state, "reason": state.reason}
+        return {"canary": canary, "past": True, "now": time.time()}
 
     def _canary(self, name: str) -> dict[str, Any]:
         """The template's values for one canary. Raises BadOrder (404)."""

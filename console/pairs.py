@@ -1,6 +1,7 @@
 """The page with captured pairs: the baseline's answer to a user beside the candidate's answer to a copy.
 
-Only for a canary with `capture` in its present config. Texts of callers and models are always escaped.
+For a canary with `capture` in its present config, and for one that has left the config. Texts of callers and
+models are always escaped.
 """
 
 import time
@@ -60,11 +61,15 @@ class Pairs:
             category=category or "",
             pairs=found[:SHOWN],
             labels=labels,
+            past=name in self._operator.past(),
             summary=summarized(labels.values()),
             after=found[SHOWN][0].about.at if len(found) > SHOWN else None,
         )
 
     def _must_capture(self, name: str) -> None:
+        """Raises BadOrder (404) for a canary that has no pairs by its config. A past one may have some."""
+        if name in self._operator.past():
+            return
         canaries = {each["name"]: each for each in self._operator.status()["canaries"]}
         if name not in canaries:
             raise BadOrder(404, f"There is no canary {name!r}.")

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from records.decisions import Choice, Decision, Decisions
 from records.errors import StoreDown
 from records.evaluations import Evaluations
 from records.labels import Label, Labels, Right
+from records.past_canaries import PastCanary, past_canaries
 from records.store import Act, Audited, Store
 from records.unpriced import UnpricedArm
 from routing import transitions
@@ -105,7 +106,7 @@ class Operator:
     async def report(self, canary: str, form: str) -> str:
         """One canary's report as "json", "markdown" or "html", made in a thread."""
         settings = self.settings()
-        self._watched(canary)
+        self._must_be_known(canary)
         with _store_asked():
             return await asyncio.to_thread(judging.report, settings, canary, self.store, form)
 
@@ -223,10 +224,30 @@ class Operator:
         with _store_asked():
             return await asyncio.to_thread(judging.release, self.settings(), self.store, which, form)
 
-    async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
-        """The newest audit entries, newest first."""
+    async def audit(self, limit: int, canary: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """The newest audit entries, or those of one canary, newest first."""
         with _store_asked():
-            return [_audit_entry(each) for each in await asyncio.to_thread(self.store.audit, limit)]
+            return [_audit_entry(each) for each in await asyncio.to_thread(self.store.audit, limit, canary)]
+
+    def past(self) -> Mapping[str, State]:
+        """The canaries that have left the config, with their states; the one that left last comes first."""
+        wanted = self.settings().canaries
+        gone = {name: self.rollouts.state(name) for name in self.rollouts.states if name not in wanted}
+        known = [(name, state) for name, state in gone.items() if state is not None]
+        return dict(sorted(known, key=lambda each: each[1].changed_at or 0.0, reverse=True))
+
+    async def endings(self, names: Iterable[str]) -> Sequence[PastCanary]:
+        """How these past canaries ended, in the same order."""
+        past = self.past()
+        states = {name: past[name] for name in names if name in past}
+        with _store_asked():
+            return await asyncio.to_thread(past_canaries, self.store, states)
+
+    async def captured_at(self, canary: str) -> float | None:
+        """When the canary's newest captured exchange was, UTC seconds; None if there is none."""
+        with _store_asked():
+            newest = await asyncio.to_thread(CaptureStore(self.store).newest, canary, 1)
+        return newest[0].about.at if newest else None
 
     def recent(self, canary: str) -> Mapping[str, Any]:
         """The last ten minutes of both arms (`alerts.pulse`)."""
@@ -234,7 +255,7 @@ class Operator:
 
     async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:
         """Every rollback, by rules and by persons, newest first: why, and the state before and after."""
-        self._watched(canary)
+        self._must_be_known(canary)
         with _store_asked():
             return await self.rollbacks_known.history(canary, limit)
 
@@ -259,7 +280,7 @@ class Operator:
     ) -> Sequence[tuple[Capture, Capture]]:
         """(captured exchange, the candidate's answer to its copy) by time, the first `limit` of those with
         `since` ≤ at < `until`, UTC seconds."""
-        self._watched(canary)
+        self._must_be_known(canary)
         found = CaptureStore(self.store).pairs(canary, since=since, until=until, category=category)
         with _store_asked():
             return await asyncio.to_thread(lambda: list(islice(found, limit)))
@@ -303,6 +324,14 @@ class Operator:
         if canary not in self.monitor.canaries:
             raise BadOrder(404, f"no canary {canary!r}; there are: {self._names()}")
         return self.monitor.canaries[canary]
+
+    def _must_be_known(self, canary: str) -> None:
+        """Raises BadOrder unless the canary is in the config, or was (404; 503: the store knows)."""
+        if canary in self.past():
+            return
+        if canary not in self.monitor.canaries and not self.rollouts.known:
+            raise BadOrder(503, f"{canary!r} is not in the config, and the store has not answered yet")
+        self._watched(canary)
 
     def _names(self) -> str:
         return ", ".join(self.settings().canaries) or "none"

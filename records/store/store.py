@@ -166,9 +166,11 @@ class Store:
         with self._begin() as connection:
             return _states(connection)
 
-    def audit(self, limit: int = 100) -> list[Audited]:
-        """Return the newest entries of the audit log, newest first."""
+    def audit(self, limit: int = 100, canary: str | None = None) -> list[Audited]:
+        """Return the newest entries of the audit log, or of one canary's, newest first."""
         query = select(tables.audit).order_by(tables.audit.c.id.desc()).limit(limit)
+        if canary is not None:
+            query = query.where(tables.audit.c.canary == canary)
         with self._begin() as connection:
             return [audited(row) for row in connection.execute(query)]
 

@@ -1,0 +1,72 @@
+"""A canary that has left the config, in sentences. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from console import words
+from console.standing import Tone
+from records.past_canaries import Ending, PastCanary
+
+_TONES: Mapping[Ending, Tone] = {"rolled_back": "bad", "promoted": "good", "ended": "calm"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastView:
+    """One past canary at a glance. `at` is when its ending was brought, UTC seconds; None if unknown.
+
+    `models` says which model was tried against which; "" if unknown. `runs` are the runs that were rolled
+    back. `icon` is the ending.
+    """
+
+    name: str
+    icon: Ending
+    word: str
+    tone: Tone
+    sentence: str
+    at: float | None
+    who: str
+    reason: str
+    models: str
+    runs: Sequence[int]
+
+
+def past_view(past: PastCanary) -> PastView:
+    """The view of one past canary."""
+    by = past.by
+    return PastView(
+        name=past.name,
+        icon=past.ending,
+        word=words.plain(past.ending),
+        tone=_TONES[past.ending],
+        sentence=f"{_ending(past)} {_leaving(past)}",
+        at=by.at if by is not None else past.left_at,
+        who=by.who if by is not None else "",
+        reason=by.reason if by is not None else "",
+        models=" instead of ".join(model for model in past.models or () if model),
+        runs=past.rolled_back,
+    )
+
+
+def _ending(past: PastCanary) -> str:
+    """What happened to its last run."""
+    if past.ending == "ended":
+        return _was(past)
+    word = words.plain(past.ending).capitalize()
+    if past.by is None:
+        return f"{word}."
+    by = f"{word} by {past.by.who} on {words.moment(past.by.at)} UTC"
+    return f"{by}: {past.by.reason.rstrip('.')}." if past.by.reason else f"{by}."
+
+
+def _was(past: PastCanary) -> str:
+    if past.was == "waiting":
+        return "It never started."
+    if past.was == "ended":
+        return "Ended."
+    return f"Ended without a decision on its run: it was {past.was} at {words.percent(past.share)}."
+
+
+def _leaving(past: PastCanary) -> str:
+    if past.left_at is None:
+        return "Its entry is no longer in the config."
+    return f"Its entry left the config on {words.moment(past.left_at)} UTC."
