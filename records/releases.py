@@ -17,8 +17,8 @@ from records.tables import audit, release_notes, releases, runs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """One candidate against one baseline ("" while unknown). Times are UTC seconds; `noticed_at` is None if
-    the watcher did not find the candidate."""
+    """One candidate against one baseline ("" while unknown). Times are UTC seconds; `noticed_at` is when the
+    watcher found the candidate, None if it did not."""
 
     id: str
     candidate: str
@@ -119,7 +119,8 @@ def entered(connection: Connection, candidate: str, baseline: str, *, at: float)
     if baseline in found:
         return found[baseline]
     if "" not in found:
-        return _make(connection, candidate, baseline, at=at)
+        noticed = next((each.noticed_at for each in found.values() if each.noticed_at is not None), None)
+        return _make(connection, candidate, baseline, at=at, noticed_at=noticed)
     here = (releases.c.id == found[""].id) & (releases.c.baseline == "")
     connection.execute(update(releases).where(here).values(baseline=baseline))
     return {release.baseline: release for release in _of(connection, candidate)}[baseline]

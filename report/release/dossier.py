@@ -11,7 +11,8 @@ from report.release.layers import LayerName, LayerStanding, layers_of
 from report.wording import joined
 from routing.plan import StateName
 
-ReleaseState = StateName | Literal["noticed", "benchmarked"]
+ReleaseState = StateName | Literal["noticed", "benchmarked", "superseded"]
+"""A release is superseded if its candidate was measured against a newer baseline before any user tried it."""
 
 _WORST_FIRST: tuple[Verdict, ...] = ("dont_ship", "extend", "ship_with_caveats", "ship", "ship_now")
 _DECIDES = ("decide", "promote", "rollback")
@@ -83,7 +84,7 @@ def dossier(history: ReleaseHistory, live: Mapping[tuple[str, int], Report] | No
         release=history.release,
         state=_state(history, newest),
         verdict=verdict,
-        reasons=reasons,
+        reasons=(*_superseded(history), *reasons),
         decision=max(decisions, key=lambda each: each.at).decision if decisions else None,
         layers=layers_of(history.benchmark, [run.report for run in newest if run.report is not None]),
         clock=_clock(history),
@@ -91,6 +92,12 @@ def dossier(history: ReleaseHistory, live: Mapping[tuple[str, int], Report] | No
         benchmark=history.benchmark,
         notes=tuple(history.notes),
     )
+
+
+def _superseded(history: ReleaseHistory) -> tuple[str, ...]:
+    """Where the candidate's story goes on."""
+    after = history.successor
+    return () if after is None else (f"Superseded by release {after.id}, against {after.baseline}.",)
 
 
 def _newest(history: ReleaseHistory) -> set[tuple[str, int]]:
@@ -130,7 +137,7 @@ def _verdict(
 
 def _agreement(found: Sequence[tuple[str, Verdict | None]], worst: Verdict | None) -> tuple[str, ...]:
     """Who decides, where the layers disagree."""
-    told = {verdict for _, verdict in found if verdict is not None}
+    told = {"ship" if verdict == "ship_now" else verdict for _, verdict in found if verdict is not None}
     if worst is None or len(told) < 2:
         return ()
     parts = [f"{who} says {words(verdict)}" for who, verdict in found if verdict is not None]
@@ -152,6 +159,8 @@ def _state(history: ReleaseHistory, runs: Sequence[RunStanding]) -> ReleaseState
     """The state of the run that started last, else the last stage."""
     if runs:
         return max(runs, key=lambda run: run.started_at).state
+    if history.successor is not None:
+        return "superseded"
     return "benchmarked" if history.benchmarked_at is not None else "noticed"
 
 

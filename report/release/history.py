@@ -1,7 +1,7 @@
 """Reads what the store holds of every release. Nothing of it comes from the config's present state."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from records.benchmarks import Benchmarks
@@ -57,13 +57,15 @@ class RunHistory:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseHistory:
     """One release: its runs in the order of their start, people's notes, and its newest benchmark, with the
-    time of the first one (UTC seconds)."""
+    time of the first one (UTC seconds). `successor`: the candidate's next release, against another baseline,
+    if no user has tried this one."""
 
     release: Release
     runs: Sequence[RunHistory]
     notes: Sequence[ReleaseNote]
     benchmark: Mapping[str, Any] | None
     benchmarked_at: float | None
+    successor: Release | None = None
 
     @property
     def newest_runs(self) -> Sequence[RunHistory]:
@@ -73,9 +75,9 @@ class ReleaseHistory:
 
 def histories(store: Store, releases: Sequence[Release] | None = None) -> list[ReleaseHistory]:
     """The history of these releases, or of all, newest first. May raise StoreDown."""
-    known = Releases(store)
+    known, every = Releases(store), Releases(store).all()
     evaluations = {(each.canary, each.run): each for each in map(from_document, Evaluations(store).all())}
-    return [
+    found = [
         ReleaseHistory(
             release=release,
             runs=[_run(store, run, evaluations.get((run.canary, run.run))) for run in known.runs(release.id)],
@@ -83,8 +85,14 @@ def histories(store: Store, releases: Sequence[Release] | None = None) -> list[R
             benchmark=Benchmarks(store).latest(release.candidate, release.baseline),
             benchmarked_at=Benchmarks(store).first_at(release.candidate, release.baseline),
         )
-        for release in (known.all() if releases is None else releases)
+        for release in (every if releases is None else releases)
     ]
+    return [replace(each, successor=None if each.runs else _successor(each.release, every)) for each in found]
+
+
+def _successor(release: Release, every: Sequence[Release]) -> Release | None:
+    later = [each for each in every if each.candidate == release.candidate and each.made_at > release.made_at]
+    return min(later, key=lambda each: each.made_at, default=None)
 
 
 def _run(store: Store, run: Run, evaluation: Evaluation | None) -> RunHistory:

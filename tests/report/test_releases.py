@@ -166,6 +166,8 @@ def test_another_baselines_benchmark_is_another_release(store: Store) -> None:
     Benchmarks(store).add(_benchmark("ship"), baseline="openai/older", candidate="openai/new", at=START + 1)
     newer, older = all_releases(store)
     assert (newer.release.baseline, older.release.baseline) == ("openai/older", "openai/old")
+    assert (newer.state, older.state) == ("benchmarked", "superseded")
+    assert older.reasons[0] == f"Superseded by release {newer.release.id}, against openai/older."
     assert older.layers["synthetic"].score == 90.0
     with pytest.raises(NoSuchRelease, match="there are: openai/new"):
         release_of(WITH.control.reports, store, "newest", now=START)
