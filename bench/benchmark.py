@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +15,14 @@ from bench.dataset import Dataset, parse
 from bench.embeddings import Embedder, embedder_for, scored
 from bench.errors import BadDataset, NoAnswers, NoJudge
 from bench.example import Example, fingerprint
-from bench.models import NamedModel, Pair, named
+from bench.models import NamedModel, Pair, named, terms_of
 from bench.runner import Ask, run
 from bench.saved_answers import AnswerStore, SavedAnswers
 from bench.settings import BenchSettings
 from bench.source import DatasetSource
 from bench.targets import ProxyRoute, client_for, direct, pinned
+from bench.terms import BenchTerms
+from bench.traffic_weights import weights_of
 from records.prices import Prices
 from records.unpriced import UnpricedArm, unpriced_model
 from routing.canary import ArmName
@@ -51,6 +53,7 @@ class Bench:
         wires = [batch_wire(each.provider, each.model) for each, _ in self._models()] if self.by_batch else []
         judges = [_judge(self.settings, source, dataset) for source, dataset in datasets]
         examples = [example for _, dataset in datasets for example in dataset.scored]
+        terms = terms_of(self.settings, self.pair)
         async with AsyncExitStack() as clients:
 
             async def asker(model: NamedModel, target: Target) -> Asker:
@@ -64,11 +67,11 @@ class Bench:
             similar = await embedder_for(self.settings, examples, prices, self.environment, clients)
             answers = await self._by_batch(askers, wires, datasets, saved) if wires else saved
             measurements = [
-                await self._measured(source, dataset, asks, answers, similar)
+                await self._measured(source, dataset, asks, answers, similar, terms)
                 for (source, dataset), judge in zip(datasets, marking, strict=True)
                 for asks in [[Ask(asker=each, judge=judge) for each in askers]]
             ]
-        return compared(measurements, _similarity(examples, similar))
+        return compared(measurements, _similarity(examples, similar), terms=terms, at_once=self.at_once)
 
     async def _by_batch(
         self,
@@ -94,6 +97,7 @@ class Bench:
         asks: Sequence[Ask],
         saved: AnswerStore,
         similar: Embedder | None,
+        terms: BenchTerms,
     ) -> DatasetResult:
         began = time.perf_counter()
         results = await run(
@@ -108,7 +112,7 @@ class Bench:
             results = await scored(results, similar)
         self.stages[source.name] = time.perf_counter() - began
         try:
-            return measured(source, dataset, results)
+            return measured(source, dataset, results, terms=terms)
         except NoAnswers as problem:
             raise NoAnswers(f"{source.name}: {problem}") from problem
 
@@ -171,10 +175,11 @@ def sources(settings: BenchSettings, wanted: Sequence[str]) -> list[DatasetSourc
 
 
 def read(source: DatasetSource, folder: Path) -> Dataset:
-    """A source's examples. `folder` is the config's. Raises BadDataset and OSError."""
+    """A source's examples, with the weights beside them. `folder` is the config's. Raises BadDataset,
+    BadWeights and OSError."""
     path = path_of(source, folder)
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return replace(parse(path.read_text(encoding="utf-8")), weights=weights_of(path))
     except BadDataset as problem:
         raise BadDataset(problem.problems, str(path)) from None
 

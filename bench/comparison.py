@@ -1,17 +1,23 @@
 """Compares both models by layer, dataset, category and tag. `findings` gives the reasons of the verdict."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from bench.caveats import caveats
 from bench.confidence_levels import levels
 from bench.dataset import Dataset
 from bench.errors import NoAnswers
 from bench.figures import Figures, Pair, figures
-from bench.findings import BenchFinding, Verdict, below_floor, of_critical, of_dataset, verdict
-from bench.runner import Result
+from bench.findings import BenchFinding, Verdict, below_floor, of_critical, of_dataset, of_rows, verdict
+from bench.measures import Measurement, measurement, of_strata
+from bench.rubric_rows import RowResult, judged_rows
+from bench.runner import AT_ONCE, Result
 from bench.scorers.named import label
 from bench.scorers.per_class import ClassAnswer, ClassLine, per_class
 from bench.source import DatasetSource, Layer
+from bench.terms import COMPLETION, NO_TERMS, BenchTerms, RubricRow
+from bench.weighted import Stratum, WeightedTotals, judged, strata, totals
 
 LAYERS: tuple[Layer, ...] = ("synthetic", "real")
 
@@ -38,7 +44,8 @@ class DatasetPart:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetResult:
     """Both models' results on one dataset. `classes` holds the current model's, then the candidate's lines,
-    for classification examples. `findings` includes those of the categories."""
+    for classification examples. `findings` includes those of the categories. `weighted` are the totals by
+    the traffic's weights, where they are known."""
 
     source: DatasetSource
     dataset: Dataset
@@ -49,6 +56,7 @@ class DatasetResult:
     findings: tuple[BenchFinding, ...]
     pairs: tuple[Pair, ...]
     confidence: "ConfidenceSplit | None" = None
+    weighted: WeightedTotals | None = None
 
     @property
     def blocks(self) -> bool:
@@ -69,15 +77,17 @@ class ConfidenceSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerLine:
-    """All datasets of one layer together."""
+    """All datasets of one layer together. `rows` are the rubric's rows that were judged on it."""
 
     layer: Layer
     figures: Figures
     datasets: tuple[DatasetResult, ...]
+    rows: tuple[RowResult, ...] = ()
 
     @property
     def findings(self) -> tuple[BenchFinding, ...]:
-        return tuple(finding for dataset in self.datasets for finding in dataset.findings)
+        found = [finding for dataset in self.datasets for finding in dataset.findings]
+        return (*found, *of_rows(self.rows))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +102,24 @@ class Similarity:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """All layers with the verdict, None if only the current model was measured. `similarity` is None without
-    examples of the task `similar`."""
+    examples of the task `similar`. `rubric` has the rows as judged. `caveats` do not decide; they belong
+    beside the verdict."""
 
     layers: tuple[LayerLine, ...]
     verdict: Verdict | None
     reasons: tuple[str, ...]
     similarity: Similarity | None = None
+    rubric: tuple[RowResult, ...] = ()
+    caveats: tuple[str, ...] = ()
 
 
-def measured(source: DatasetSource, dataset: Dataset, results: Sequence[Sequence[Result]]) -> DatasetResult:
+def measured(
+    source: DatasetSource,
+    dataset: Dataset,
+    results: Sequence[Sequence[Result]],
+    *,
+    terms: BenchTerms = NO_TERMS,
+) -> DatasetResult:
     """One dataset's comparison, from the `results` of the current model and of the candidate, if any.
 
     Raises NoAnswers for a model without a single answer or mark, because then the cause is not the model. But
@@ -111,7 +130,8 @@ def measured(source: DatasetSource, dataset: Dataset, results: Sequence[Sequence
             _must_answer(of_model)
     pairs: list[Pair] = [(row[0], row[1] if len(row) > 1 else None) for row in zip(*results, strict=True)]
     whole = figures(pairs)
-    categories = _parts(source, dataset.critical, pairs, _category)
+    categories = _parts(source, dataset.critical | terms.critical, pairs, _category)
+    by_traffic = totals(dataset.weights, pairs) if dataset.weights is not None else None
     return DatasetResult(
         source=source,
         dataset=dataset,
@@ -120,33 +140,80 @@ def measured(source: DatasetSource, dataset: Dataset, results: Sequence[Sequence
         tags=_parts(source, frozenset(), pairs, _tags),
         classes=tuple(lines for of_model in results if (lines := _classes(of_model))),
         findings=(
-            *of_dataset(source, whole, proposed=dataset.proposed),
+            *of_dataset(source, whole, proposed=dataset.proposed, terms=terms, weighted=by_traffic),
             *(finding for part in categories for finding in part.findings),
         ),
         pairs=tuple(pairs),
         confidence=_confidence(source, pairs),
+        weighted=by_traffic,
     )
 
 
-def compared(datasets: Sequence[DatasetResult], similarity: Similarity | None = None) -> Comparison:
-    """The layers, and the verdict over all datasets."""
+def compared(
+    datasets: Sequence[DatasetResult],
+    similarity: Similarity | None = None,
+    *,
+    terms: BenchTerms = NO_TERMS,
+    at_once: int = AT_ONCE,
+) -> Comparison:
+    """The layers, the rubric's rows, and the verdict over all datasets and rows."""
+    alone = all(dataset.figures.candidate is None for dataset in datasets)
+    inside: dict[Layer, list[DatasetResult]] = {
+        layer: [each for each in datasets if each.source.layer == layer] for layer in LAYERS
+    }
+    nearest: list[Layer] = [layer for layer in reversed(LAYERS) if inside[layer]]
+    rows = () if alone else judged_rows(terms.rows, partial(_measurement, inside, at_once), nearest)
     layers = tuple(
         LayerLine(
             layer=layer,
-            figures=figures([pair for dataset in inside for pair in dataset.pairs]),
-            datasets=tuple(inside),
+            figures=figures([pair for dataset in inside[layer] for pair in dataset.pairs]),
+            datasets=tuple(inside[layer]),
+            rows=tuple(row for row in rows if row.layer == layer),
         )
-        for layer in LAYERS
-        if (inside := [dataset for dataset in datasets if dataset.source.layer == layer])
+        for layer in reversed(nearest)
     )
     findings = [finding for layer in layers for finding in layer.findings]
-    alone = all(dataset.figures.candidate is None for dataset in datasets)
     return Comparison(
         layers=layers,
         verdict=None if alone else verdict(findings),
         reasons=tuple(finding.says for finding in sorted(findings, key=lambda finding: finding.severity)),
         similarity=similarity,
+        rubric=rows,
+        caveats=tuple(caveats({each.layer: each.figures for each in layers}, _without(terms, datasets))),
     )
+
+
+def _without(terms: BenchTerms, datasets: Sequence[DatasetResult]) -> list[str]:
+    """The critical categories of which no dataset has an example."""
+    return sorted(terms.critical - {part.name for dataset in datasets for part in dataset.categories})
+
+
+def _measurement(
+    inside: Mapping[Layer, Sequence[DatasetResult]], at_once: int, row: RubricRow, layer: Layer
+) -> Measurement:
+    """The row's metric on a layer's examples; completion by the traffic's weights where they are known."""
+    datasets = inside[layer]
+    if row.metric == COMPLETION and any(dataset.weighted is not None for dataset in datasets):
+        return of_strata(_strata(datasets))
+    pairs = judged([pair for dataset in datasets for pair in dataset.pairs])
+    return measurement(row.metric, [(a, b) for a, b in pairs if b is not None], at_once=at_once)
+
+
+def _strata(datasets: Sequence[DatasetResult]) -> list[Stratum]:
+    """The datasets' strata: each dataset counts by its examples, and its categories by their traffic."""
+    found = [(each, judged(each.pairs)) for each in datasets]
+    whole = sum(len(pairs) for _, pairs in found)
+    return [
+        (len(pairs) / whole * weight, group)
+        for each, pairs in found
+        if pairs
+        for weight, group in (_by_traffic(each) or [(1.0, pairs)])
+    ]
+
+
+def _by_traffic(dataset: DatasetResult) -> list[Stratum]:
+    weights = dataset.dataset.weights
+    return [] if weights is None else strata(weights, dataset.pairs)
 
 
 def _parts(

@@ -9,6 +9,7 @@ import msgspec
 from bench.errors import BadDataset, DatasetProblem
 from bench.example import TASKS, Example, ExampleLine, example, fingerprint, problems
 from bench.labelling import LABEL, PROPOSED, tier
+from bench.traffic_weights import TrafficWeights
 
 FEW = 50
 """With fewer examples the interval is wide: a sanity check, not a benchmark."""
@@ -22,10 +23,11 @@ _decode = msgspec.json.Decoder(ExampleLine).decode
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """The examples in the file's order. `sha256` is the version; it changes with the questions and with what
-    counts as right."""
+    counts as right. `weights` are the traffic's, if they are known."""
 
     examples: tuple[Example, ...]
     sha256: str
+    weights: TrafficWeights | None = None
 
     @property
     def scored(self) -> tuple[Example, ...]:

@@ -8,7 +8,10 @@ from bench.batches import PRICE_FACTOR
 from bench.comparison import Comparison, ConfidenceSplit, DatasetPart, DatasetResult
 from bench.figures import Figures, Side
 from bench.findings import verdict
+from bench.row_words import against
+from bench.rubric_rows import RowResult
 from bench.statistics import ShareInterval
+from bench.weighted import WeightedTotals
 from records.unpriced import UnpricedArm
 
 
@@ -34,6 +37,8 @@ def to_document(found: Comparison, about: Circumstances) -> dict[str, Any]:
         "stages": {name: round(seconds, 3) for name, seconds in about.stages.items()},
         "verdict": found.verdict,
         "reasons": list(found.reasons),
+        "caveats": list(found.caveats),
+        "rubric": [_row_result(row) for row in found.rubric],
         "quantiles": "inverted_cdf",
         "gap": _gap(found),
         "similar_by": None if found.similarity is None else found.similarity.by,
@@ -75,6 +80,7 @@ def _dataset(result: DatasetResult) -> dict[str, Any]:
         "ambiguous": len(result.dataset.examples) - len(result.dataset.scored),
         "floor": result.source.floor,
         **_figures(result.figures),
+        "weighted": _weighted(result.weighted),
         "blocks": result.blocks,
         "categories": [{"category": part.name, **_part(part)} for part in result.categories],
         "tags": [{"tag": part.name, **_part(part)} for part in result.tags],
@@ -97,6 +103,30 @@ def _confidence(found: ConfidenceSplit | None) -> dict[str, Any] | None:
         "high": parts.get("high"),
         "low": parts.get("low"),
     }
+
+
+def _row_result(row: RowResult) -> dict[str, Any]:
+    found = row.measurement
+    kind, interval = against(found)
+    return {
+        "metric": row.row.metric,
+        "acceptable": row.row.acceptable.text,
+        "ideal": row.row.ideal.text,
+        "question": row.row.question,
+        "layer": row.layer,
+        "unit": found.unit,
+        "candidate": None if found.candidate is None else found.candidate.estimate,
+        "interval": None if found.candidate is None else [found.candidate.low, found.candidate.high],
+        "baseline": None if found.baseline is None else found.baseline.estimate,
+        "against": None if interval is None else {"kind": kind, **asdict(interval)},
+        "state": row.state,
+        "decides": row.decides,
+        "says": row.says,
+    }
+
+
+def _weighted(found: WeightedTotals | None) -> dict[str, Any] | None:
+    return None if found is None else asdict(found)
 
 
 def _part(part: DatasetPart) -> dict[str, Any]:

@@ -4,6 +4,7 @@ BenchError
 ├── BadDataset    a dataset has bad lines (`problems`)
 ├── NoBatch       a provider takes no batch, or refused this one (`status`, `passing`)
 ├── NoEmbeddings  the embedding model gave none
+├── BadWeights    the file of a dataset's weights cannot be read
 ├── NoJudge       an example needs a judge, and none is configured
 ├── LineGone      a line was changed or removed since it was read (`bench.label_file`)
 ├── NothingLeft   a dataset would have no example any more (`bench.label_file`)
@@ -48,6 +49,10 @@ class NoBatch(BenchError):
 
 class NoEmbeddings(BenchError):
     """The embedding model gave no embeddings; the message gives the provider's words."""
+
+
+class BadWeights(BenchError):
+    """A `FILE.weights.json` cannot be read; the message says why."""
 
 
 class NoJudge(BenchError):

@@ -5,7 +5,8 @@
     dataset            the whole interval is below the floor        → fails
     dataset            the candidate refuses every request          → fails
     dataset            the interval reaches below the floor;
-                       without a floor: 5 points worse not ruled out → open
+                       without a floor: a loss of more than the
+                       margin (5 points) is not ruled out           → open
     dataset            fewer than 50 examples; unjudged examples;
                        unreviewed labels; no right answer           → open
     critical category  fails like a dataset                         → fails: it blocks
@@ -13,22 +14,27 @@
     critical category  fewer than 40 examples                       → open
     other category     any                                          → none, only shown
 
+With weights, the dataset's completion and difference are those weighted by traffic, and it is worse if the
+whole interval of the difference is below 0. The rubric's rows add findings of their own (`rubric_rows`).
+
 Any failing finding: don't ship. Otherwise any open finding: extend. Otherwise: ship.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from bench.dataset import FEW, FEW_CRITICAL
 from bench.figures import Figures, Side
+from bench.rubric_rows import RowResult
 from bench.source import DatasetSource
 from bench.statistics import ShareInterval
+from bench.terms import NO_TERMS, BenchTerms
+from bench.weighted import WeightedTotals
 
 Verdict = Literal["ship", "dont_ship", "extend"]
 
-MARGIN = 0.05
-"""Without a floor, the share by which a candidate's interval may reach below the current model."""
+BY_TRAFFIC = " weighted by traffic"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +51,14 @@ def verdict(findings: Sequence[BenchFinding]) -> Verdict:
     return "dont_ship" if "fails" in severities else "extend" if severities else "ship"
 
 
-def of_dataset(source: DatasetSource, found: Figures, *, proposed: int = 0) -> Iterator[BenchFinding]:
+def of_dataset(
+    source: DatasetSource,
+    found: Figures,
+    *,
+    proposed: int = 0,
+    terms: BenchTerms = NO_TERMS,
+    weighted: WeightedTotals | None = None,
+) -> Iterator[BenchFinding]:
     """The findings of a whole dataset, with `proposed` unreviewed labels."""
     if found.candidate is None:
         return
@@ -53,10 +66,10 @@ def of_dataset(source: DatasetSource, found: Figures, *, proposed: int = 0) -> I
         says = f"{source.name}: refuses every request{_said(found.candidate)}"
         yield BenchFinding(severity="fails", says=says)
         return
-    if failing := _failing(source.name, source, found):
+    if failing := _failing(source.name, source, found, weighted):
         yield failing
         return
-    for says in (*_few(found, proposed), *_not_sure(source, found.candidate, found.difference)):
+    for says in (*_few(found, proposed), *_not_sure(source, found, terms, weighted)):
         yield BenchFinding(severity="open", says=f"{source.name}: {says}")
 
 
@@ -76,19 +89,30 @@ def of_critical(source: DatasetSource, category: str, found: Figures) -> Iterato
         yield BenchFinding(severity="open", says=f"{where}: {says}")
 
 
+def of_rows(rows: Iterable[RowResult]) -> Iterator[BenchFinding]:
+    """The findings of the rubric's rows."""
+    for row in rows:
+        if row.severity is not None:
+            yield BenchFinding(severity=row.severity, says=f"rubric: {row.says}")
+
+
 def below_floor(source: DatasetSource, side: Side) -> bool:
     """True if the estimate is below the floor, significantly or not."""
     found = side.completion
     return source.floor is not None and found is not None and found.estimate < source.floor
 
 
-def _failing(where: str, source: DatasetSource, found: Figures) -> BenchFinding | None:
+def _failing(
+    where: str, source: DatasetSource, found: Figures, weighted: WeightedTotals | None = None
+) -> BenchFinding | None:
     """A finding that more examples would not change."""
-    side = found.candidate
-    interval = side.completion if side is not None else None
+    side, by = found.candidate, BY_TRAFFIC if weighted is not None else ""
+    interval = _completion(found, weighted)
     if source.floor is not None and interval is not None and interval.high < source.floor:
-        says = f"completion {percents(interval)} is below the floor of {source.floor:.0%}"
+        says = f"completion {percents(interval)}{by} is below the floor of {source.floor:.0%}"
         return BenchFinding(severity="fails", says=f"{where}: {says}{_said(side)}")
+    if weighted is not None:
+        return _worse_by_traffic(where, found, weighted)
     if found.worse and found.difference is not None:
         says = (
             f"{_points(found.difference.estimate)} points against the current model "
@@ -96,6 +120,21 @@ def _failing(where: str, source: DatasetSource, found: Figures) -> BenchFinding 
         )
         return BenchFinding(severity="fails", says=f"{where}: {says}{_said(side)}")
     return None
+
+
+def _worse_by_traffic(where: str, found: Figures, weighted: WeightedTotals) -> BenchFinding | None:
+    if not weighted.worse or (lost := weighted.difference) is None:
+        return None
+    interval = f"{_points(lost.low)} to {_points(lost.high)}"
+    says = f"{_points(lost.estimate)} points ({interval}){BY_TRAFFIC} against the current model"
+    return BenchFinding(severity="fails", says=f"{where}: {says}{_said(found.candidate)}")
+
+
+def _completion(found: Figures, weighted: WeightedTotals | None) -> ShareInterval | None:
+    """The candidate's completion that decides."""
+    if weighted is not None:
+        return weighted.candidate
+    return found.candidate.completion if found.candidate is not None else None
 
 
 def _said(side: Side | None) -> str:
@@ -117,16 +156,22 @@ def _few(found: Figures, proposed: int) -> Iterator[str]:
         yield f"{found.unjudged} examples got no mark from the judge"
 
 
-def _not_sure(source: DatasetSource, side: Side, difference: ShareInterval | None) -> Iterator[str]:
-    interval = side.completion
+def _not_sure(
+    source: DatasetSource, found: Figures, terms: BenchTerms, weighted: WeightedTotals | None
+) -> Iterator[str]:
+    interval, by = _completion(found, weighted), BY_TRAFFIC if weighted is not None else ""
+    difference = found.difference if weighted is None else weighted.difference
+    theirs = found.baseline.completion if weighted is None else weighted.baseline
     if source.floor is not None:
         if interval is not None and interval.low < source.floor:
-            yield f"completion {percents(interval)} is not clearly above the floor of {source.floor:.0%}"
-    elif difference is not None and difference.low < -MARGIN:
-        yield (
-            f"{_points(difference.estimate)} points against the current model; {_points(difference.low)} is "
-            f"not ruled out (limit {_points(-MARGIN)})"
-        )
+            yield f"completion {percents(interval)}{by} is not clearly above the floor of {source.floor:.0%}"
+    elif difference is not None and theirs is not None:
+        limit = -terms.margin(theirs.estimate)
+        if difference.low < limit:
+            yield (
+                f"{_points(difference.estimate)} points{by} against the current model; "
+                f"{_points(difference.low)} is not ruled out (limit {_points(limit)})"
+            )
 
 
 def percents(interval: ShareInterval) -> str:

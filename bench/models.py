@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from bench.errors import BenchError
 from bench.settings import BenchSettings
+from bench.terms import BenchTerms, joined
 from proxy.provider import Provider
 from routing.canary import Arm, Canary
 from routing.request_changes import NO_CHANGES, RequestChanges
@@ -60,6 +61,22 @@ def pair(settings: BenchSettings, model: str | None, against: str | None) -> Pai
         if current.name == baseline.name:
             return Pair(baseline=current, candidate=_arm(settings, canary.candidate), canary=canary)
     return Pair(baseline=baseline, candidate=candidates.popitem()[1])
+
+
+def terms_of(settings: BenchSettings, pair: Pair) -> BenchTerms:
+    """The terms of the candidate's own canary; without one, of all canaries with that baseline."""
+    if pair.candidate is None:
+        return joined(())
+    trying = [
+        each for each in settings.canaries if _arm(settings, each.candidate).name == pair.candidate.name
+    ]
+    same = [each for each in trying or settings.canaries if _is_baseline(settings, each, pair)]
+    chosen = (same or trying)[-1:] if trying else same
+    return joined(settings.terms[each.name] for each in chosen if each.name in settings.terms)
+
+
+def _is_baseline(settings: BenchSettings, canary: Canary, pair: Pair) -> bool:
+    return _arm(settings, canary.baseline).name == pair.baseline.name
 
 
 def named(settings: BenchSettings, text: str, at: Provider | None = None) -> NamedModel:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.source import DatasetSource, EmbeddingSource
+from bench.terms import BenchTerms
 from proxy.provider import Provider
 from records.prices import Rates
 from routing.canary import Canary
@@ -11,11 +12,12 @@ from routing.canary import Canary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchSettings:
-    """Providers by name, canaries in the file's order, prices by model, models that cost what another does,
-    datasets, and the model that scores `similar` (None: shared words do)."""
+    """Providers by name, canaries in the file's order with their terms by name, prices by model, models that
+    cost what another does, datasets, and the model that scores `similar` (None: shared words do)."""
 
     providers: Mapping[str, Provider]
     canaries: Sequence[Canary]
+    terms: Mapping[str, BenchTerms] = field(default_factory=dict)
     prices: Mapping[str, Rates] = field(default_factory=dict)
     price_as: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[DatasetSource] = ()

@@ -71,15 +71,22 @@ def paired_difference(
     Bonett and Price's adjusted interval (BJMSP 2012): it adds one discordant pair of each kind, so that the
     interval has a width even if all pairs agree. Clusters widen it by the design effect.
     """
+    return paired_contrast(baseline, candidate, clusters, factor=1.0)
+
+
+def paired_contrast(
+    baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequence[str], *, factor: float
+) -> ShareInterval | None:
+    """The candidate's share minus `factor` times the baseline's. The two added pairs, one right for each
+    model alone, have the values 1 and -factor, so that a factor of 1 gives Bonett and Price's interval."""
     n = len(baseline)
     if n == 0:
         return None
-    change = np.asarray(candidate, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
-    better, worse = float((change > 0).sum()), float((change < 0).sum())
-    middle = (better - worse) / (n + 2)
-    variance = ((better + worse + 2) / (n + 2) - middle**2) / (n + 2)
+    change = np.asarray(candidate, dtype=np.float64) - factor * np.asarray(baseline, dtype=np.float64)
+    middle = (float(change.sum()) + 1 - factor) / (n + 2)
+    variance = ((float((change**2).sum()) + 1 + factor**2) / (n + 2) - middle**2) / (n + 2)
     half = Z * math.sqrt(variance * _design_effect(change, clusters))
-    return ShareInterval(max(-1.0, middle - half), (better - worse) / n, min(1.0, middle + half))
+    return ShareInterval(max(-factor, middle - half), float(change.mean()), min(1.0, middle + half))
 
 
 def _design_effect(values: Floats, clusters: Sequence[str]) -> float:
@@ -123,6 +130,55 @@ def paired_ratio(
     found = [of(ours[rows]) / of(theirs[rows]) for rows in _resamples(_groups(clusters))]
     low, high = np.quantile(np.hstack(found), (0.025, 0.975))
     return ShareInterval(float(low), float(of(ours) / of(theirs)), float(high))
+
+
+def resampled(
+    values: Floats, clusters: Sequence[str], of: Callable[[Floats], Floats]
+) -> ShareInterval | None:
+    """of(values), of (k, n) values: k of each example. Percentile interval of a bootstrap over clusters, as
+    `paired_ratio` has it. None below two clusters."""
+    if len(set(clusters)) < 2:
+        return None
+    found = np.hstack([of(values[:, rows]) for rows in _resamples(_groups(clusters))])
+    low, high = np.quantile(found, (0.025, 0.975))
+    return ShareInterval(float(low), float(of(values)), float(high))
+
+
+def quantile_interval(values: Sequence[float], clusters: Sequence[str], level: float) -> ShareInterval | None:
+    """The quantile of (n,) values, with the distribution-free interval between two of the values (David and
+    Nagaraja, Order Statistics, 7.1). Its upper end needs `least_for(level)` values. None for n = 0."""
+    if not values:
+        return None
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    n = len(ordered)
+    above = np.asarray(values, dtype=np.float64) > np.quantile(ordered, level, method="inverted_cdf")
+    effective = n / _design_effect(above.astype(np.float64), clusters)
+    low, high = stats.binom.ppf((0.025, 0.975), max(1, round(effective)), level)
+    first, last = (min(n, max(1, math.ceil(rank * n / effective - 1e-9))) for rank in (low, high + 1))
+    middle = float(np.quantile(ordered, level, method="inverted_cdf"))
+    return ShareInterval(float(ordered[first - 1]), middle, float(ordered[last - 1]))
+
+
+def least_for(level: float) -> int:
+    """The number of values from which the largest is above the quantile with 97.5 % confidence."""
+    return math.ceil(math.log(0.025) / math.log(level))
+
+
+def contrast(candidate: ShareInterval, baseline: ShareInterval, *, factor: float) -> ShareInterval:
+    """The candidate minus `factor` times the baseline, on different examples: MOVER (Zou and Donner,
+    Statistics in Medicine 2008)."""
+    middle = candidate.estimate - factor * baseline.estimate
+    below = math.hypot(candidate.estimate - candidate.low, factor * (baseline.high - baseline.estimate))
+    above = math.hypot(candidate.high - candidate.estimate, factor * (baseline.estimate - baseline.low))
+    return ShareInterval(middle - below, middle, middle + above)
+
+
+def weighted(parts: Sequence[tuple[float, ShareInterval]]) -> ShareInterval:
+    """The sum of independent parts' values by their weights, with MOVER's interval: for one part its own."""
+    middle = sum(weight * part.estimate for weight, part in parts)
+    below = math.hypot(*(weight * (part.estimate - part.low) for weight, part in parts))
+    above = math.hypot(*(weight * (part.high - part.estimate) for weight, part in parts))
+    return ShareInterval(middle - below, middle, middle + above)
 
 
 def _resamples(groups: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench import recheck
+from bench import recheck, rubric_text
 
 _HEADLINES = {
     "ship": "Ship: no worse on these examples",
@@ -38,7 +38,9 @@ def rendered(document: Node, *, width: int = 120) -> str:
 
 def _blocks(document: Node) -> Iterator[RenderableType]:
     models = f"{document['candidate']} against {document['baseline']}" if document["candidate"] else ""
-    yield Text(f"{_HEADLINES[document['verdict']]}: {models or document['baseline']}")
+    yield Text(f"{_headline(document)}: {models or document['baseline']}")
+    for caveat in document["caveats"]:
+        yield Padding(Text(f"• but: {caveat}"), (0, 0, 0, 2))
     for reason in document["reasons"]:
         yield Padding(Text(f"• {reason}"), (0, 0, 0, 2))
     yield Text("\nCorrect answers")
@@ -50,6 +52,11 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
     if (gap := document["gap"]) is not None:
         both = ", ".join(f"{side} {100 * gap[side]:+.1f}" for side in _SIDES if gap[side] is not None)
         yield Text(f"Real-world minus synthetic, in points: {both}")
+    for line in rubric_text.by_traffic(document):
+        yield Text(line)
+    if (rubric := rubric_text.rows(document)) is not None:
+        yield Text("\nThe rubric’s rows that a benchmark measures")
+        yield rubric
     yield Text(f"\n{_SPENT.get(document['via'], 'Latency (quantiles: inverted CDF) and cost')}")
     yield _spent(document)
     for each in document.get("unpriced", ()):
@@ -103,6 +110,12 @@ def _confidences(document: Node) -> Iterator[str]:
             unknown = f"; {found['unknown']} examples unknown" if found["unknown"] else ""
             says = f"by {by}{at}{unknown}" if by else "unknown: no model gives log probabilities"
             yield f"{dataset['dataset']}, confidence: {says}"
+
+
+def _headline(document: Node) -> str:
+    if document["verdict"] == "ship" and document["caveats"]:
+        return "Ship: no worse answers on these examples, but see what else changes"
+    return _HEADLINES[document["verdict"]]
 
 
 def _canary(found: Node | None) -> Table:

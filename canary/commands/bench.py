@@ -227,14 +227,14 @@ def _pair(config: Config, model: str | None, against: str | None) -> "Pair":
 
 def _datasets(config: Config, file: Path, wanted: list[str]) -> "list[tuple[DatasetSource, Dataset]]":
     from bench.benchmark import read, sources
-    from bench.errors import BadDataset
+    from bench.errors import BadDataset, BadWeights
 
     found = sources(config.bench, wanted)
     if not found:
         fail("there is no dataset; list some under datasets in the config, or give --dataset FILE", code=2)
     try:
         return [(each, read(each, file.parent)) for each in found]
-    except (BadDataset, UnicodeDecodeError) as problem:
+    except (BadDataset, BadWeights, UnicodeDecodeError) as problem:
         fail(str(problem))
     except OSError as problem:
         fail(f"{problem.filename} cannot be read: {problem.strerror}")

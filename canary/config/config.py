@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from alerts.receiver import Receiver
 from bench.settings import BenchSettings
 from bench.source import DatasetSource, EmbeddingSource
+from bench.terms import BenchTerms, RubricRow, measurable
 from canary.config.server import ServerSettings
 from control.daily_time import DailyTime
 from control.retirements import arms_of, retiring
@@ -18,6 +19,7 @@ from records.capture import CaptureRule
 from records.metric import Metric
 from records.prices import Prices, Rates
 from records.unpriced import UnpricedArm, unpriced_arms
+from report.judged_canary import JudgedCanary
 from routing.canary import ArmName
 
 if TYPE_CHECKING:
@@ -98,8 +100,21 @@ class Config:
         return BenchSettings(
             providers=self.providers,
             canaries=[each.canary for each in self.canaries.values()],
+            terms={name: _bench_terms(each.judged) for name, each in self.canaries.items()},
             prices=self.prices,
             price_as=self.price_as,
             datasets=self.datasets,
             embeddings=self.embeddings,
         )
+
+
+def _bench_terms(judged: JudgedCanary) -> BenchTerms:
+    """The canary's rows that a benchmark measures, and its critical categories."""
+    rows = (row for row in (*judged.criteria, *judged.offline) if measurable(row.metric))
+    return BenchTerms(
+        rows=tuple(
+            RubricRow(metric=row.metric, acceptable=row.acceptable, ideal=row.ideal, question=row.question)
+            for row in rows
+        ),
+        critical=judged.critical_categories,
+    )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.models import UnknownModel, named, pair
+from bench.models import UnknownModel, named, pair, terms_of
 from bench.settings import BenchSettings
 from canary.config import parse
 from routing.request_changes import NO_CHANGES, RequestChanges
@@ -124,3 +124,39 @@ def test_an_arms_model_is_asked_as_its_arm_is() -> None:
     assert named(settings, "openai/old").request == base  # a judge's, for example
     assert pair(settings, "other", None).baseline.request == base
     assert named(settings, "openai/llama-3").request == NO_CHANGES  # elsewhere it is no arm
+
+
+def judged_by(critical: str, *rows: str) -> str:
+    listed = "".join(f"      - {{{row}, weight: 1, question: Why}}\n" for row in rows)
+    return f"    critical_categories: [{critical}]\n    rubric:\n{listed}"
+
+
+CHEAP = 'metric: cost_per_request, acceptable: "< 0.12", ideal: "< 0.06"'
+CHEAPER = 'metric: cost_per_request, acceptable: "< 0.10", ideal: "< 0.06"'
+CAUGHT = 'metric: "recall:fraud", acceptable: ">= 98%", ideal: ">= 99%"'
+HAPPY = 'metric: csat, acceptable: "> 4.1", ideal: "> 4.4"'
+
+
+def terms(model: str, against: str) -> tuple[list[str], list[str]]:
+    """The rows by their bounds, and the critical categories, for a model in a config of three canaries."""
+    text = CANARY % ("one", "a", "old", "x") + judged_by("refund", CHEAP, HAPPY)
+    text += CANARY % ("two", "b", "old", "y") + judged_by("fraud", CHEAP, CAUGHT)
+    text += CANARY % ("three", "c", "other", "z") + judged_by("billing", CHEAPER)
+    settings = parse(f"{PROVIDERS}canaries:\n{text}", "canary.yaml", {}).bench
+    found = terms_of(settings, pair(settings, model, against))
+    return [f"{row.metric} {row.acceptable.text}" for row in found.rows], sorted(found.critical)
+
+
+def test_a_model_is_judged_by_its_own_canary_without_the_rows_that_need_users() -> None:
+    assert terms("x", "old") == (["cost_per_request < 0.12"], ["refund"])
+    assert terms("meta/z", "openai/old") == (["cost_per_request < 0.10"], ["billing"])
+
+
+def test_a_model_without_a_canary_is_judged_by_all_canaries_with_its_baseline() -> None:
+    rows = ["cost_per_request < 0.12", "recall:fraud >= 98%"]
+    assert terms("openai/new", "openai/old") == (rows, ["fraud", "refund"])
+    assert terms("openai/new", "openai/elsewhere") == ([], [])
+
+
+def test_the_current_model_alone_is_judged_by_no_terms() -> None:
+    assert terms_of(ONE, pair(ONE, None, None)).rows == ()
