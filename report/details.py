@@ -193,6 +193,18 @@ class Benchmarked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OfflineRow:
+    """A row of the rubric that only a benchmark measures, as the last benchmark judged it. It does not decide
+    this report. `says` and `at` (RFC 3339) are "" without a benchmark."""
+
+    metric: str
+    acceptable: str
+    state: Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"] = "NODATA"
+    says: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsersToCome:
     """The users that a critical part still needs until this metric can be judged there, in each arm. `by` is
     the tag, None for a category."""
@@ -218,6 +230,7 @@ class Details:
     failures: Failures | None = None
     money: Money | None = None
     benchmarks: tuple[Benchmarked, ...] = ()
+    offline: tuple[OfflineRow, ...] = ()
     where: tuple[FailingPart, ...] = ()
     unpriced: tuple[str, ...] = ()
     unknown_costs: UnknownCosts | None = None

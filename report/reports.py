@@ -14,7 +14,7 @@ from records.store import Store
 from records.store.facts import StoredRollback
 from records.store.rollbacks import newest, was_rolled_back
 from report import render
-from report.benchmarked import benchmarks_of
+from report.benchmarked import benchmarks_of, newest_benchmark, offline_rows
 from report.cohort import from_store as of_run
 from report.cohort import mirrored, to_judge
 from report.document import Decided, Report
@@ -89,12 +89,16 @@ def report_of(
     report, taken = build_with_looks(sample, judged, kept, now=now)
     if retro is None and asked is not None:
         _keep(Looks(store), scope, taken, now=now)
-    measured = benchmarks_of(Benchmarks(store), judged.candidate, judged.baseline)
+    offline = newest_benchmark(Benchmarks(store), judged.candidate, judged.baseline)
     return replace(
         report,
         mirror=mirror,
         decision=_decided(decision),
-        details=replace(report.details, benchmarks=measured),
+        details=replace(
+            report.details,
+            benchmarks=benchmarks_of(offline),
+            offline=offline_rows(judged.offline, offline),
+        ),
     )
 
 

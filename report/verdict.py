@@ -6,6 +6,7 @@ import numpy as np
 
 from records.unreached import sentence, too_many
 from report.arm_sums import GATE, arm_sums
+from report.benchmarked import offline_rows
 from report.decision import Findings, decide
 from report.details import Details, MetricCourse, SinceFirst
 from report.document import MetricLine, Report, ReportWindow, Srm, Units, finite
@@ -82,6 +83,7 @@ def build_with_looks(
             unknown_costs=unknown_costs(findings.judged, sample),
             since_first=findings.since_first,
             too_few=findings.parts.to_come(),
+            offline=offline_rows(canary.offline, None),
         ),
     )
     return report, new_looks(findings.judged, kept)

@@ -1,10 +1,10 @@
 """Gains and losses in words and money, and the result of each layer of evidence."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from report.details import Money, Range, UnknownCosts
+from report.details import Money, OfflineRow, Range, UnknownCosts
 from report.document import MetricLine, Report
 from report.judge import State
 from report.render import prose
@@ -21,7 +21,7 @@ _BUSINESS = ("revenue", "conversion", "churn", "compliance_violation", *_COSTS)
 class Layer:
     """One kind of evidence and its result. `tone` is a metric's state, for the colour."""
 
-    kind: Literal["synthetic", "real", "user_experience", "business"]
+    kind: Literal["synthetic", "real", "user_experience", "business", "offline"]
     name: str
     says: str
     tone: State
@@ -72,7 +72,7 @@ def no_money(report: Report) -> str:
 
 
 def layers(report: Report) -> list[Layer]:
-    """The layers: both benchmarks, user experience, business."""
+    """The layers: both benchmarks, user experience, business, and rows that only a benchmark measures."""
     business = [line for line in report.metrics if line.metric in _BUSINESS]
     users = [line for line in report.metrics if line.metric not in _BUSINESS]
     return [
@@ -80,6 +80,7 @@ def layers(report: Report) -> list[Layer]:
         _benchmark("real", "Benchmarks on real-world tasks", report),
         _layer("user_experience", "User experience", users, report),
         _layer("business", "Business", business, report),
+        *_offline(report),
     ]
 
 
@@ -99,6 +100,21 @@ def _benchmark(layer: Literal["synthetic", "real"], name: str, report: Report) -
                 tone=_TONES[found.verdict],
             )
     return Layer(kind=layer, name=name, says="Not run.", tone="NODATA")
+
+
+def _offline(report: Report) -> Iterator[Layer]:
+    """The rows that only a benchmark measures, which do not decide this report."""
+    rows = report.details.offline
+    if rows:
+        found = [f"{prose.STATES[row.state][0]} {row.says or _not_measured(row)}" for row in rows]
+        states = {row.state for row in rows}
+        worst: State = next(state for state in _WORST_FIRST if state in states)
+        name = "Rows for a benchmark only"
+        yield Layer(kind="offline", name=name, says="; ".join(found), tone=worst)
+
+
+def _not_measured(row: OfflineRow) -> str:
+    return f'{row.metric} "{row.acceptable}": no benchmark has judged it'
 
 
 def _layer(
