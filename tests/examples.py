@@ -182,6 +182,9 @@ verdict is known. `canary report` wrote the reports, with the rubrics in [canary
 examples` regenerates this folder. `python -m tests.examples --logs FOLDER` writes the logs, and `canary
 report ship --from FOLDER/ship.csv --config docs/examples/canary.yaml` judges one of them.
 
+Three more folders start from a team's success statement, with its rubric and a dataset for `canary bench`:
+[support](support/README.md), [moderation](moderation/README.md) and [finance](finance/README.md).
+
 {"".join(sections)}""".rstrip()
         + "\n"
     )
