@@ -139,8 +139,11 @@ def _latency(level: float, pairs: Both) -> Measurement:
         return quantile_interval([v for v, _ in known], [c for _, c in known], level)
 
     def lacks(arm: int) -> str:
-        timed, least = sum(value is not None for value in values[arm]), least_for(level)
-        return "" if timed >= least else f"p{100 * level:.0f} needs {least} timed answers, and has {timed}"
+        timed = {_cluster(a) for value, (a, _) in zip(values[arm], pairs, strict=True) if value is not None}
+        least = least_for(level)
+        if len(timed) >= least:
+            return ""
+        return f"p{100 * level:.0f} needs {least} independent timed answers, and has {len(timed)}"
 
     return _paired(
         "seconds",

@@ -19,7 +19,7 @@ def rows(document: Node) -> Table | None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("", "acceptable", "current", "candidate", "", ""):
         table.add_column(name)
-    for row in document["rubric"]:
+    for row in document.get("rubric", ()):
         unit, interval = _UNITS[row["unit"]], row["interval"]
         table.add_row(
             row["metric"],
@@ -36,7 +36,7 @@ def by_traffic(document: Node) -> Iterator[str]:
     """A line for each dataset with weights."""
     for layer in document["layers"]:
         for dataset in layer["datasets"]:
-            if (found := dataset["weighted"]) is not None:
+            if (found := dataset.get("weighted")) is not None:
                 yield f"{dataset['dataset']} {_totals(found)}"
 
 

@@ -39,7 +39,7 @@ def rendered(document: Node, *, width: int = 120) -> str:
 def _blocks(document: Node) -> Iterator[RenderableType]:
     models = f"{document['candidate']} against {document['baseline']}" if document["candidate"] else ""
     yield Text(f"{_headline(document)}: {models or document['baseline']}")
-    for caveat in document["caveats"]:
+    for caveat in document.get("caveats", ()):
         yield Padding(Text(f"• but: {caveat}"), (0, 0, 0, 2))
     for reason in document["reasons"]:
         yield Padding(Text(f"• {reason}"), (0, 0, 0, 2))
@@ -113,7 +113,7 @@ def _confidences(document: Node) -> Iterator[str]:
 
 
 def _headline(document: Node) -> str:
-    if document["verdict"] == "ship" and document["caveats"]:
+    if document["verdict"] == "ship" and document.get("caveats"):
         return "Ship: no worse answers on these examples, but see what else changes"
     return _HEADLINES[document["verdict"]]
 

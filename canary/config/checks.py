@@ -14,6 +14,7 @@ from canary.config.nearest import nearest, suggestion
 from canary.config.salvage import Salvage
 from canary.config.sections import FileSection, NotifySection, ProviderSection
 from proxy.provider import CLOUD_AUTH, Api, Auth, Kind
+from records.offline_metric import is_offline
 
 RESERVED = ("v1", "v1beta", "v1beta1", "canary", "healthz", "readyz")
 """First path segments of the traffic listener that cannot be a provider's name."""
@@ -129,6 +130,8 @@ def _check_metrics(file: FileSection, found: Salvage) -> None:
         path = ("metrics", name)
         if name in COMPUTED:
             found.complain_of_name(path, f'"{name}" is computed from the traffic; choose another name')
+        elif is_offline(name):
+            found.complain_of_name(path, f'"{name}" is measured by benchmarks; choose another name')
         elif not METRIC_NAME.fullmatch(name):
             message = "a metric's name may contain lower-case letters, digits and _, and starts with a letter"
             found.complain_of_name(path, message)

@@ -4,7 +4,22 @@ import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 
-from bench.statistics import mean, p95, paired_difference, paired_p, paired_ratio, quantile, share
+from bench.statistics import (
+    ShareInterval,
+    contrast,
+    least_for,
+    mean,
+    p95,
+    paired_contrast,
+    paired_difference,
+    paired_p,
+    paired_ratio,
+    quantile,
+    quantile_interval,
+    resampled,
+    share,
+    weighted,
+)
 from records.wilson import wilson
 
 
@@ -103,3 +118,62 @@ def test_a_difference_of_pairs_is_wider_where_documents_fail_as_a_whole() -> Non
     assert plain is not None
     assert clustered is not None
     assert clustered.high - clustered.low > 2 * (plain.high - plain.low)
+
+
+def test_a_percentiles_interval_lies_between_two_of_the_values_and_covers() -> None:
+    """Of 100 values the binomial's 2.5 % and 97.5 % points for p95 are 90 and 99: the 90th and the 100th."""
+    found = quantile_interval([float(value) for value in range(1, 101)], alone(100), 0.95)
+    assert found == ShareInterval(90.0, 95.0, 100.0)
+    random, truth = np.random.default_rng(5), -np.log(0.05)
+    missed = 0
+    for _ in range(400):
+        one = quantile_interval(random.exponential(size=150).tolist(), alone(150), 0.95)
+        missed += one is None or not one.low <= truth <= one.high
+    assert missed / 400 < 0.05
+    assert quantile_interval([], [], 0.95) is None
+
+
+def test_a_percentile_of_documents_is_less_sure_than_one_of_examples() -> None:
+    values = [float(number // 10) for number in range(400)]
+    single = quantile_interval(values, alone(400), 0.5)
+    alike = quantile_interval(values, [str(number // 10) for number in range(400)], 0.5)
+    assert single is not None
+    assert alike is not None
+    assert alike.low < single.low < single.high < alike.high
+
+
+@pytest.mark.parametrize(("level", "least"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368)])
+def test_the_least_number_of_values_for_an_upper_end(level: float, least: int) -> None:
+    assert level**least <= 0.025 < level ** (least - 1)
+    assert least_for(level) == least
+
+
+def test_a_contrast_of_pairs_has_bonett_and_price_as_its_case() -> None:
+    baseline, candidate = [True] * 90 + [False] * 10, [True] * 80 + [False] * 10 + [True] * 10
+    assert paired_contrast(baseline, candidate, alone(100), factor=1.0) == paired_difference(
+        baseline, candidate, alone(100)
+    )
+    found = paired_contrast(baseline, candidate, alone(100), factor=0.5)
+    assert found is not None
+    assert found.estimate == pytest.approx(0.9 - 0.45)
+    assert found.low < 0.45 < found.high
+
+
+def test_movers_sum_of_one_part_is_the_part_and_of_two_adds_squares() -> None:
+    one, other = ShareInterval(0.7, 0.8, 0.9), ShareInterval(0.2, 0.6, 0.7)
+    assert weighted([(1.0, one)]) == one
+    both = weighted([(0.5, one), (0.5, other)])
+    assert both.estimate == pytest.approx(0.7)
+    assert both.low == pytest.approx(0.7 - (0.05**2 + 0.2**2) ** 0.5)
+    assert both.high == pytest.approx(0.7 + (0.05**2 + 0.05**2) ** 0.5)
+    apart = contrast(one, other, factor=1.0)
+    assert apart.low == pytest.approx(0.2 - (0.1**2 + 0.1**2) ** 0.5)
+    assert apart.high == pytest.approx(0.2 + (0.1**2 + 0.4**2) ** 0.5)
+
+
+def test_a_bootstrap_needs_two_clusters() -> None:
+    values = np.array([[1.0, 2.0, 3.0]])
+    assert resampled(values, ["a", "a", "a"], lambda found: mean(found[0])) is None
+    found = resampled(values, alone(3), lambda found: mean(found[0]))
+    assert found is not None
+    assert found.low < found.estimate == 2.0 < found.high

@@ -185,7 +185,7 @@ def test_a_percentile_needs_examples_beyond_it() -> None:
     rows = [row("latency_p99", "< 2s", "< 1.1s")]
     found = judged(rows, given(367))
     assert (found.verdict, only(found)["state"]) == ("extend", "INCONCLUSIVE")
-    assert only(found)["says"].endswith("p99 needs 368 timed answers, and has 367")
+    assert only(found)["says"].endswith("p99 needs 368 independent timed answers, and has 367")
     assert judged(rows, given(368)).verdict == "ship"
     assert only(judged(rows, given(368)))["state"] == "IDEAL"
 
@@ -194,7 +194,7 @@ def test_a_saved_answers_latency_never_counts() -> None:
     rows = [row("latency_p50", "< 2s", "< 1.5s")]
     found = judged(rows, given(100, new=[{"latency_s": None, "took_s": None}]))
     assert (found.verdict, only(found)["state"]) == ("extend", "NODATA")
-    assert "p50 needs 6 timed answers, and has 0" in only(found)["says"]
+    assert "p50 needs 6 independent timed answers, and has 0" in only(found)["says"]
 
 
 def test_throughput_is_told_with_the_concurrency_it_depends_on() -> None:

@@ -606,3 +606,9 @@ def test_such_rows_have_bounds_of_their_own_scale() -> None:
     assert lines[0].endswith('did you mean ">= 98%"?')
     (line,) = refusal(changed((CSAT, PACE.replace('">= 10000"', '">= 10000s"'))))
     assert "has the unit s" in line
+
+
+def test_a_metric_that_benchmarks_measure_cannot_be_declared() -> None:
+    declared = 'metrics: {throughput: {kind: count, question: "How many?"}}\n'
+    (line,) = refusal(changed() + declared)
+    assert line.endswith('"throughput" is measured by benchmarks; choose another name')
