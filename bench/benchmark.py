@@ -9,12 +9,13 @@ from pathlib import Path
 
 from bench.asking import Asker, Target
 from bench.batch_wires import BatchWire, batch_wire
-from bench.batches import Batches
+from bench.batches import PRICE_FACTOR, Batches
 from bench.comparison import Comparison, DatasetResult, Similarity, compared, measured
 from bench.dataset import Dataset, parse
 from bench.embeddings import Embedder, embedder_for, scored
 from bench.errors import BadDataset, NoAnswers, NoJudge
 from bench.example import Example, fingerprint
+from bench.measurement import RunConditions
 from bench.models import NamedModel, Pair, named, terms_of
 from bench.runner import Ask, run
 from bench.saved_answers import AnswerStore, SavedAnswers
@@ -71,7 +72,12 @@ class Bench:
                 for (source, dataset), judge in zip(datasets, marking, strict=True)
                 for asks in [[Ask(asker=each, judge=judge) for each in askers]]
             ]
-        return compared(measurements, _similarity(examples, similar), terms=terms, at_once=self.at_once)
+        return compared(
+            measurements, _similarity(examples, similar), terms=terms, conditions=self._conditions()
+        )
+
+    def _conditions(self) -> RunConditions:
+        return RunConditions(at_once=self.at_once, price_factor=PRICE_FACTOR if self.by_batch else 1.0)
 
     async def _by_batch(
         self,

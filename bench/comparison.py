@@ -1,8 +1,7 @@
 """Compares both models by layer, dataset, category and tag. `findings` gives the reasons of the verdict."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from bench.caveats import caveats
 from bench.confidence_levels import levels
@@ -10,14 +9,15 @@ from bench.dataset import Dataset
 from bench.errors import NoAnswers
 from bench.figures import Figures, Pair, figures
 from bench.findings import BenchFinding, Verdict, below_floor, of_critical, of_dataset, of_rows, verdict
-from bench.measures import Measurement, measurement, of_strata
-from bench.rubric_rows import RowResult, judged_rows
-from bench.runner import AT_ONCE, Result
+from bench.layer_rows import WeighedPairs, judged_rows
+from bench.measurement import USUAL, RunConditions
+from bench.rubric_rows import RowResult
+from bench.runner import Result
 from bench.scorers.named import label
 from bench.scorers.per_class import ClassAnswer, ClassLine, per_class
 from bench.source import DatasetSource, Layer
-from bench.terms import COMPLETION, NO_TERMS, BenchTerms, RubricRow
-from bench.weighted import Stratum, WeightedTotals, judged, strata, totals
+from bench.terms import NO_TERMS, BenchTerms
+from bench.weighted import WeightedTotals, totals
 
 LAYERS: tuple[Layer, ...] = ("synthetic", "real")
 
@@ -154,15 +154,19 @@ def compared(
     similarity: Similarity | None = None,
     *,
     terms: BenchTerms = NO_TERMS,
-    at_once: int = AT_ONCE,
+    conditions: RunConditions = USUAL,
 ) -> Comparison:
     """The layers, the rubric's rows, and the verdict over all datasets and rows."""
     alone = all(dataset.figures.candidate is None for dataset in datasets)
     inside: dict[Layer, list[DatasetResult]] = {
         layer: [each for each in datasets if each.source.layer == layer] for layer in LAYERS
     }
-    nearest: list[Layer] = [layer for layer in reversed(LAYERS) if inside[layer]]
-    rows = () if alone else judged_rows(terms.rows, partial(_measurement, inside, at_once), nearest)
+    weighed: dict[Layer, list[WeighedPairs]] = {
+        layer: [(each.dataset.weights, each.pairs) for each in listed]
+        for layer, listed in inside.items()
+        if listed
+    }
+    rows = () if alone else judged_rows(terms.rows, weighed, conditions)
     layers = tuple(
         LayerLine(
             layer=layer,
@@ -170,7 +174,7 @@ def compared(
             datasets=tuple(inside[layer]),
             rows=tuple(row for row in rows if row.layer == layer),
         )
-        for layer in reversed(nearest)
+        for layer in weighed
     )
     findings = [finding for layer in layers for finding in layer.findings]
     return Comparison(
@@ -186,34 +190,6 @@ def compared(
 def _without(terms: BenchTerms, datasets: Sequence[DatasetResult]) -> list[str]:
     """The critical categories of which no dataset has an example."""
     return sorted(terms.critical - {part.name for dataset in datasets for part in dataset.categories})
-
-
-def _measurement(
-    inside: Mapping[Layer, Sequence[DatasetResult]], at_once: int, row: RubricRow, layer: Layer
-) -> Measurement:
-    """The row's metric on a layer's examples; completion by the traffic's weights where they are known."""
-    datasets = inside[layer]
-    if row.metric == COMPLETION and any(dataset.weighted is not None for dataset in datasets):
-        return of_strata(_strata(datasets))
-    pairs = judged([pair for dataset in datasets for pair in dataset.pairs])
-    return measurement(row.metric, [(a, b) for a, b in pairs if b is not None], at_once=at_once)
-
-
-def _strata(datasets: Sequence[DatasetResult]) -> list[Stratum]:
-    """The datasets' strata: each dataset counts by its examples, and its categories by their traffic."""
-    found = [(each, judged(each.pairs)) for each in datasets]
-    whole = sum(len(pairs) for _, pairs in found)
-    return [
-        (len(pairs) / whole * weight, group)
-        for each, pairs in found
-        if pairs
-        for weight, group in (_by_traffic(each) or [(1.0, pairs)])
-    ]
-
-
-def _by_traffic(dataset: DatasetResult) -> list[Stratum]:
-    weights = dataset.dataset.weights
-    return [] if weights is None else strata(weights, dataset.pairs)
 
 
 def _parts(

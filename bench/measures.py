@@ -1,132 +1,35 @@
 """A rubric's metrics as a benchmark measures them: both models' values, and their difference or ratio."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 import numpy as np
 
+from bench.measurement import Both, Measurement, RunConditions, Unit, cluster, nothing
 from bench.runner import Result
-from bench.scorers.named import label
-from bench.statistics import (
-    Floats,
-    ShareInterval,
-    contrast,
-    least_for,
-    mean,
-    paired_contrast,
-    quantile_interval,
-    resampled,
-    share,
-)
+from bench.share_measures import completed, of_class
+from bench.statistics import Floats, ShareInterval, least_for, mean, quantile_interval, resampled
 from bench.terms import COMPLETION, latency_level
-from bench.weighted import Stratum, candidates_completion, completion, difference
 from records.offline_metric import THROUGHPUT, class_measure
-
-Both = Sequence[tuple[Result, Result]]
-"""The current model's and the candidate's results on the same examples."""
-
-Unit = Literal["share", "seconds", "dollars", "tokens", "answers an hour"]
-Contrast = Callable[[float], ShareInterval | None]
 
 MOST_UNPRICED = 0.01
 """With more answers of unknown cost, a cost row stays open."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
-    """One metric over the same examples: the candidate's value and the current model's, None if unknown.
-
-    `contrast(factor)` is the candidate minus `factor` times the current model; `ratio` is candidate over
-    current model, None for shares. `lacks` and `baseline_lacks` say what a model needs before a row may pass;
-    absolute bounds do not need the current model. `at_once` is the concurrency on which the value depends;
-    `note` explains the value. `only_relative` says why only a relative bound can be judged.
-    """
-
-    unit: Unit
-    candidate: ShareInterval | None
-    baseline: ShareInterval | None
-    contrast: Contrast
-    ratio: ShareInterval | None = None
-    lacks: str = ""
-    baseline_lacks: str = ""
-    at_once: int | None = None
-    note: str = ""
-    only_relative: str = ""
-
-
-def measurement(metric: str, pairs: Both, *, at_once: int) -> Measurement:
-    """The metric's values on these examples; `at_once` is the number of concurrent questions."""
+def measurement(metric: str, pairs: Both, conditions: RunConditions) -> Measurement:
+    """The metric's values on these examples."""
     if metric == COMPLETION:
-        return _share([a.right for a, _ in pairs], [b.right for _, b in pairs], _clusters(pairs))
-    if (of_class := class_measure(metric)) is not None:
-        return _of_class(*of_class, pairs)
+        return completed(pairs)
+    if (named := class_measure(metric)) is not None:
+        return of_class(*named, pairs)
     if (level := latency_level(metric)) is not None:
         return _latency(level, pairs)
     if metric == THROUGHPUT:
-        return _throughput(pairs, at_once)
-    return _tokens(pairs) if metric == "tokens" else _cost(pairs, per_user=metric == "cost_total")
-
-
-def of_strata(parts: Sequence[Stratum]) -> Measurement:
-    """Completion by the strata's weights."""
-    return Measurement(
-        unit="share",
-        candidate=candidates_completion(parts),
-        baseline=completion(parts, lambda pair: pair[0].right),
-        contrast=lambda factor: difference(parts, factor=factor),
-        note="weighted by traffic",
-    )
-
-
-def _share(baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequence[str]) -> Measurement:
-    def compared(factor: float) -> ShareInterval | None:
-        return paired_contrast(baseline, candidate, clusters, factor=factor)
-
-    return Measurement(
-        unit="share",
-        candidate=share(candidate, clusters),
-        baseline=share(baseline, clusters),
-        contrast=compared,
-        lacks="" if candidate else "no example can be judged",
-    )
-
-
-def _of_class(measure: str, name: str, pairs: Both) -> Measurement:
-    pairs = [pair for pair in pairs if pair[0].example.task == "classify"]
-    if measure == "precision":
-        return _precision(name, pairs)
-    wanted = [pair for pair in pairs if (pair[0].example.expected == name) == (measure == "recall")]
-    found = _share(
-        [_named(a) == name for a, _ in wanted], [_named(b) == name for _, b in wanted], _clusters(wanted)
-    )
-    if not any(name in (a.example.expected, *a.example.classes) for a, _ in pairs):
-        return _nothing("share", f"no example has the class {name}")
-    return found if wanted else _nothing("share", f"no example to measure {measure} of {name} on")
-
-
-def _precision(name: str, pairs: Both) -> Measurement:
-    def of(results: Sequence[Result]) -> ShareInterval | None:
-        named = [each for each in results if _named(each) == name]
-        return share([each.example.expected == name for each in named], [_cluster(each) for each in named])
-
-    baseline, candidate = of([a for a, _ in pairs]), of([b for _, b in pairs])
-
-    def compared(factor: float) -> ShareInterval | None:
-        if candidate is None or baseline is None:
-            return None
-        return contrast(candidate, baseline, factor=factor)
-
-    lacks = "no answer named the class " + name
-    return Measurement(
-        unit="share",
-        candidate=candidate,
-        baseline=baseline,
-        contrast=compared,
-        lacks="" if candidate is not None else lacks,
-        baseline_lacks="" if baseline is not None else lacks,
-    )
+        return _throughput(pairs, conditions.at_once)
+    if metric == "tokens":
+        return _tokens(pairs)
+    return _cost(pairs, conditions.price_factor, per_user=metric == "cost_total")
 
 
 def _latency(level: float, pairs: Both) -> Measurement:
@@ -135,11 +38,11 @@ def _latency(level: float, pairs: Both) -> Measurement:
     quantile_of = partial(np.quantile, q=level, axis=-1, method="inverted_cdf")
 
     def own(arm: int) -> ShareInterval | None:
-        known = [(v, _cluster(a)) for v, (a, _) in zip(values[arm], pairs, strict=True) if v is not None]
+        known = [(v, cluster(a)) for v, (a, _) in zip(values[arm], pairs, strict=True) if v is not None]
         return quantile_interval([v for v, _ in known], [c for _, c in known], level)
 
     def lacks(arm: int) -> str:
-        timed = {_cluster(a) for value, (a, _) in zip(values[arm], pairs, strict=True) if value is not None}
+        timed = {cluster(a) for value, (a, _) in zip(values[arm], pairs, strict=True) if value is not None}
         least = least_for(level)
         if len(timed) >= least:
             return ""
@@ -155,8 +58,10 @@ def _latency(level: float, pairs: Both) -> Measurement:
     )
 
 
-def _cost(pairs: Both, *, per_user: bool) -> Measurement:
-    values = [[_cost_usd(result) for result in arm] for arm in _arms(pairs)]
+def _cost(pairs: Both, price_factor: float, *, per_user: bool) -> Measurement:
+    """Costs at list price, which users' answers have. One that a provider stated in a batch may be less."""
+    paid = [[_cost_usd(result) for result in arm] for arm in _arms(pairs)]
+    values = [[None if cost is None else cost / price_factor for cost in arm] for arm in paid]
     found = _mean("dollars", values, pairs, lacks=(_unpriced(pairs, 0), _unpriced(pairs, 1)))
     if not per_user:
         return found
@@ -174,7 +79,7 @@ def _mean(
     unit: Unit, values: Sequence[Sequence[float | None]], pairs: Both, *, lacks: tuple[str, str]
 ) -> Measurement:
     def own(arm: int) -> ShareInterval | None:
-        known = [(v, _cluster(a)) for v, (a, _) in zip(values[arm], pairs, strict=True) if v is not None]
+        known = [(v, cluster(a)) for v, (a, _) in zip(values[arm], pairs, strict=True) if v is not None]
         array = np.asarray([[v for v, _ in known]], dtype=np.float64)
         return resampled(array, [c for _, c in known], lambda found: mean(found[0])) if known else None
 
@@ -192,7 +97,7 @@ def _paired(
 ) -> Measurement:
     """A measurement with the contrast and the ratio over the examples where both models have a value."""
     known = [
-        (theirs, ours, _cluster(a))
+        (theirs, ours, cluster(a))
         for theirs, ours, (a, _) in zip(*values, pairs, strict=True)
         if theirs is not None and ours is not None
     ]
@@ -217,12 +122,12 @@ def _paired(
 def _throughput(pairs: Both, at_once: int) -> Measurement:
     """Answers an hour at this run's concurrency: the ratio of two sums."""
     rows = [
-        (float(a.answer.text is not None), a.took_s, float(b.answer.text is not None), b.took_s, _cluster(a))
+        (float(a.answer.text is not None), a.took_s, float(b.answer.text is not None), b.took_s, cluster(a))
         for a, b in pairs
         if a.took_s and b.took_s
     ]
     if not rows:
-        return _nothing("answers an hour", "no answer of this run was timed")
+        return nothing("answers an hour", "no answer of this run was timed")
     array = np.asarray([row[:4] for row in rows], dtype=np.float64).T
     clusters = [row[4] for row in rows]
 
@@ -244,17 +149,6 @@ def _throughput(pairs: Both, at_once: int) -> Measurement:
     )
 
 
-def _nothing(unit: Unit, lacks: str) -> Measurement:
-    return Measurement(
-        unit=unit,
-        candidate=None,
-        baseline=None,
-        contrast=lambda factor: None,
-        lacks=lacks,
-        baseline_lacks=lacks,
-    )
-
-
 def _unpriced(pairs: Both, arm: int) -> str:
     answered = [result for result in _arms(pairs)[arm] if result.answer.text is not None]
     unknown = sum(_cost_usd(result) is None for result in answered)
@@ -268,18 +162,6 @@ def _unpriced(pairs: Both, arm: int) -> str:
 
 def _arms(pairs: Both) -> tuple[list[Result], list[Result]]:
     return [a for a, _ in pairs], [b for _, b in pairs]
-
-
-def _named(result: Result) -> str | None:
-    return label(result.answer.text or "", result.example.classes)
-
-
-def _cluster(result: Result) -> str:
-    return result.example.cluster
-
-
-def _clusters(pairs: Both) -> list[str]:
-    return [_cluster(a) for a, _ in pairs]
 
 
 def _latency_s(result: Result) -> float | None:

@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from bench.measures import Measurement, Unit
+from bench.measurement import Measurement, Unit
 from bench.statistics import ShareInterval
 from bench.terms import RubricRow
 

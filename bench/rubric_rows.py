@@ -10,11 +10,10 @@ A row that lacks something, for example prices, never passes. An absolute bound 
 total: it is NODATA, and does not decide.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.measures import Measurement
+from bench.measurement import Measurement
 from bench.row_words import RowState, sentence
 from bench.source import Layer
 from bench.statistics import ShareInterval
@@ -40,19 +39,6 @@ class RowResult:
         if not self.decides or self.state in ("IDEAL", "PASS"):
             return None
         return "fails" if self.state == "FAIL" else "open"
-
-
-def judged_rows(
-    rows: Sequence[RubricRow],
-    measured: Callable[[RubricRow, Layer], Measurement],
-    layers: Sequence[Layer],
-) -> tuple[RowResult, ...]:
-    """Every row, on the first of the `layers`, at least one, that has a value for it."""
-    return tuple(_first([judged(row, measured(row, layer), layer) for layer in layers]) for row in rows)
-
-
-def _first(found: Sequence[RowResult]) -> RowResult:
-    return next((each for each in found if each.state != "NODATA"), found[0])
 
 
 def judged(row: RubricRow, found: Measurement, layer: Layer) -> RowResult:

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from rich.table import Table
 
-from bench.measures import Unit
+from bench.measurement import Unit
 from bench.row_words import number
 
 Node = Mapping[str, Any]

@@ -9,6 +9,7 @@ import pytest
 from bench.answer import Answer
 from bench.comparison import Comparison, DatasetResult, compared, measured
 from bench.document import Circumstances, to_document
+from bench.measurement import RunConditions
 from bench.runner import Result
 from bench.source import DatasetSource, Layer
 from bench.terms import NO_TERMS, BenchTerms, RubricRow
@@ -200,13 +201,15 @@ def test_a_saved_answers_latency_never_counts() -> None:
 def test_throughput_is_told_with_the_concurrency_it_depends_on() -> None:
     """An answer takes .4 s of the run: 9,000 an hour with four at once; 10,000 would take five."""
     rows = [row("throughput", ">= 10000", ">= 20000")]
-    found = judged(rows, given(100, new=[{"took_s": 0.4}]), at_once=4)
+    found = judged(rows, given(100, new=[{"took_s": 0.4}]), conditions=RunConditions(at_once=4))
     assert (found.verdict, only(found)["candidate"]) == ("dont_ship", pytest.approx(9000))
     assert only(found)["says"] == (
         'throughput 9,000 an hour (9,000 to 9,000) with --at-once 4 misses ">= 10000"; '
         "at this latency it would take --at-once 5"
     )
-    assert judged(rows, given(100, new=[{"took_s": 0.3}]), at_once=4).verdict == "ship"
+    assert (
+        judged(rows, given(100, new=[{"took_s": 0.3}]), conditions=RunConditions(at_once=4)).verdict == "ship"
+    )
 
 
 def test_tokens_and_an_offset_in_seconds() -> None:
@@ -258,3 +261,13 @@ def test_a_critical_category_of_the_config_is_critical() -> None:
     found = compared([given(39, category="refund", terms=terms)], terms=terms)
     assert any("critical category refund: 39 examples: below 40" in each for each in found.reasons)
     assert found.caveats == ("no example is of the critical category fraud",)
+
+
+def test_the_costs_of_a_batch_are_judged_at_list_price() -> None:
+    """Half of $0.012 was paid: users would pay $0.012, which misses $0.010."""
+    found = judged(
+        [row("cost_per_request", "< 0.01", "< 0.005")],
+        given(100, new=[{"cost_usd": 0.006}]),
+        conditions=RunConditions(price_factor=0.5),
+    )
+    assert (only(found)["state"], only(found)["candidate"]) == ("FAIL", pytest.approx(0.012))
