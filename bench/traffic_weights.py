@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from bench.errors import BadWeights
+from bench.weights import weights_file
 
 
 class TrafficWeights(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,7 +21,7 @@ class TrafficWeights(msgspec.Struct, frozen=True, kw_only=True):
 
 def weights_of(file: Path) -> TrafficWeights | None:
     """The weights beside a dataset's file; None without any. Raises BadWeights and OSError."""
-    path = file.with_name(f"{file.name}.weights.json")
+    path = weights_file(file.resolve())
     try:
         found = msgspec.json.decode(path.read_bytes(), type=TrafficWeights)
     except FileNotFoundError:

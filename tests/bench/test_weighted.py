@@ -14,6 +14,7 @@ from bench.errors import BadWeights
 from bench.rubric_text import by_traffic
 from bench.source import DatasetSource
 from bench.terms import BenchTerms, RubricRow
+from bench.weights import document, weights_file
 from records.bound import parse_bound
 from tests.bench.test_comparison import results
 
@@ -137,6 +138,14 @@ def test_weights_that_cannot_be_read_are_refused_by_name(tmp_path: Path, weights
     file_of(tmp_path, weights)
     with pytest.raises(BadWeights, match=r"d\.jsonl\.weights\.json"):
         read(SOURCE, tmp_path)
+
+
+def test_what_sampling_writes_is_read(tmp_path: Path) -> None:
+    file = file_of(tmp_path, None)
+    weights_file(file).write_bytes(document({"order": 0.96, "refund": 0.04}, at=1_795_000_000.0))
+    found = read(SOURCE, tmp_path).weights
+    assert found is not None
+    assert (found.at, found.categories) == ("2026-11-18T11:06:40Z", {"order": 0.96, "refund": 0.04})
 
 
 def test_a_dataset_that_was_parsed_from_text_has_no_weights() -> None:
