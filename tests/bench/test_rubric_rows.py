@@ -143,7 +143,7 @@ def test_ten_times_the_cost_and_twice_the_latency_do_not_ship() -> None:
 def test_without_a_rubric_they_stand_beside_the_verdict() -> None:
     found = compared([given(100, new=[{"cost_usd": 0.1, "latency_s": 6.7}])])
     assert found.verdict == "ship"
-    document = {**to_document(found, ABOUT), "issues": None, "canary": None, "family": None}
+    document = {**to_document(found, ABOUT), "issues": None, "canary": None, "family": None, "forecast": None}
     first, cost, latency = rendered(document).splitlines()[:3]
     assert "no worse answers on these examples, but" in first
     assert cost.strip() == "• but: costs 10 times (10 to 10) as much as the current model"

@@ -485,14 +485,18 @@ def test_a_benchmark_that_was_killed_asks_only_what_is_left(folder: Path, provid
     provider.behave("new", Behaviour(says=knows(), ttfb_s=0.05))
     script = Path(__file__).parents[2] / "benchmark.sh"
     where = ["--config", str(folder / "canary.yaml"), "--data", str(folder / "data"), "-o", "json"]
-    first = subprocess.Popen([script, "new", *where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        [script, "new", *where], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     eventually(lambda: len(provider.log.entries) >= 40)
     first.kill()
     first.wait()
     asked = len(provider.log.entries)
     kept = sum(len(file.read_bytes().splitlines()) for file in (folder / "data" / "bench").iterdir())
     assert asked - 4 <= kept <= asked < 240
-    second = subprocess.run([script, "new", *where], capture_output=True, text=True, timeout=60, check=False)
+    second = subprocess.run(
+        [script, "new", *where], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
     assert second.returncode == 0, second.stderr
     assert f"{kept} answers were saved by an interrupted run" in second.stderr
     assert len(provider.log.entries) == asked + 240 - kept
