@@ -136,7 +136,7 @@ def _order(
     if output == "json":
         return print_json(done)
     if order in ("start", "resume", "ramp"):
-        for each in done["unpriced"]:
+        for each in done.get("unpriced", ()):
             say(f"warning: {each['says']}; {each['do']}")
     return say(
         f"{name}: {done['state'].replace('_', ' ')}, share {done['share'] * 100:.3g}%, "

@@ -76,7 +76,8 @@ def brief_document(prospect: Prospect) -> dict[str, object]:
 
 
 def power_document(prospect: Prospect, requests: Sequence[float]) -> dict[str, object]:
-    """The chances by requests per user, as JSON types."""
+    """The chances by requests per user, as JSON types; null as in `brief_document`."""
+    open_ = prospect.without_price
     expected = ((each, replace(prospect.expected, requests=each)) for each in requests)
     found = [(each, replace(prospect, expected=changed).power()) for each, changed in expected]
     return {
@@ -85,8 +86,10 @@ def power_document(prospect: Prospect, requests: Sequence[float]) -> dict[str, o
         "at": [
             {
                 "requests_per_user": each,
-                "ship": round(power.ship, 3),
-                "criteria": {row.metric: round(row.power, 3) for row in power.criteria},
+                "ship": None if open_ else round(power.ship, 3),
+                "criteria": {
+                    row.metric: None if row.metric in open_ else round(row.power, 3) for row in power.criteria
+                },
             }
             for each, power in found
         ],

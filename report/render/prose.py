@@ -172,7 +172,9 @@ def _change(difference: float, baseline: float | None, unit: Unit) -> str:
 
 
 def mark(line: MetricLine, report: Report) -> tuple[str, str]:
-    """The line's mark and word: as in STATES, except if values cannot be complete yet."""
+    """The line's mark and word: as in STATES, except if values cannot be complete or costs are missing."""
+    if line.metric in report.details.unpriced:
+        return STATES[line.state][0], "Costs missing"
     if unripe(line, report):
         return "–", "Not measurable in this window"
     return STATES[line.state]
@@ -188,6 +190,8 @@ def evidence(line: MetricLine, report: Report) -> str:
     if unripe(line, report):
         return f"a value is complete {days(line.matures_days)} after a user’s first request"
     users = f"{line.units:,} candidate user{'' if line.units == 1 else 's'} with a value"
+    if line.metric in report.details.unpriced:
+        return f"{users}; prices are missing"
     if line.units < GATE:
         return f"{users}, of {GATE} needed for an interval"
     if line.mde is None:

@@ -7,6 +7,7 @@ from typing import Literal
 from report.details import Money, OfflineRow, Range, UnknownCosts
 from report.document import MetricLine, Report
 from report.judge import State
+from report.metrics import source
 from report.render import prose
 from report.rubric import parse_bound
 from report.wording import amount, joined, label
@@ -130,10 +131,14 @@ def _layer(
 
 
 def changes(report: Report) -> list[str]:
-    """The metrics that are better, worse, and not different."""
+    """The metrics that are better, worse, and not different. Costs are not among them while too many are
+    unknown."""
     found: dict[str, list[str]] = {words: [] for words in (_BETTER, _WORSE, _MISSED, _ALIKE)}
+    unpriced = report.details.unknown_costs is not None
     for line in report.metrics:
         if line.difference.estimate is None or line.difference.p_value is None:
+            continue
+        if unpriced and source(line.metric) == "cost":
             continue
         words = _side(line)
         change = f" ({prose.change(line)})" if words in (_BETTER, _WORSE) else ""

@@ -64,7 +64,7 @@ def _json(command: str, config: Path, *arguments: str) -> Any:
 
 def test_the_readmes_rubric_has_a_plan(readme: Path) -> None:
     plan = _json("plan", readme)
-    assert set(plan) == {"ship", "rows", "table", "levers", "boundaries", "assumptions"}
+    assert set(plan) == {"ship", "unpriced", "rows", "table", "levers", "boundaries", "assumptions"}
     assert 0.45 < plan["ship"] < 0.55
     assert [row["metric"] for row in plan["rows"]] == ["error_rate", "csat"]
     assert {(cell["days"], cell["share"]) for cell in plan["table"]} == {

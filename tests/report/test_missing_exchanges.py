@@ -14,8 +14,9 @@ from report.log import from_csv
 from report.metrics import observe
 from report.missing_exchanges import abandoned, unpriced
 from report.reading import read
+from report.render.prose import evidence, mark
 from report.render.steps import next_steps
-from report.render.trade import in_short, money_facts
+from report.render.trade import changes, in_short, money_facts
 from report.response_rate import trimmings
 from report.rubric import Criterion, parse_bound
 from report.sample import MeasureTotals, Sample
@@ -251,6 +252,8 @@ def test_a_cost_row_is_open_while_costs_are_missing(
     assert f"{100 * share[1]:.1f} % of the candidate's" in said[0]
     assert not any("more candidate user" in reason for reason in report.reasons)
     assert any("the missing prices" in step for step in next_steps(report))
+    assert (mark(row, report)[1], changes(report)) == ("Costs missing", [])
+    assert evidence(row, report).endswith("with a value; prices are missing")
 
 
 @pytest.mark.parametrize(

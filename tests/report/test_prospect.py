@@ -13,7 +13,14 @@ from report.planner.assumptions import Assumptions, believed
 from report.planner.prospect import Prospect, levers, look_boundaries, one_in, table
 from report.planner.prospects import USUAL_STEPS, Wanted, prospect_of
 from report.planner.recorded import Recorded
-from report.planner.text import brief_document, outlook, outlook_document, outlook_text, prospect_line
+from report.planner.text import (
+    brief_document,
+    outlook,
+    outlook_document,
+    outlook_text,
+    power_document,
+    prospect_line,
+)
 from report.rubric import Criterion, parse_bound
 from routing.canary import Step
 
@@ -268,6 +275,9 @@ def test_nothing_is_told_to_ship_while_a_cost_row_waits_for_a_price(
     line = prospect_line(found)
     assert document["unpriced"] == list(open_)
     assert (document["ship"] is None) == bool(open_)
+    power: dict[str, Any] = power_document(found, [3.0])
+    at = power["at"][0]
+    assert (at["ship"] is None, at["criteria"]["cost_per_request"] is None) == (bool(open_), bool(open_))
     assert ("nothing ships while the price of the" in line) == bool(open_)
     if open_:
         assert document["rows"][1] == {"metric": "cost_per_request", "ship": None}
