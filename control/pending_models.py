@@ -18,12 +18,14 @@ from control.watch_memory import (
 class BenchmarkResult:
     """How a new model's benchmark ended, in one line, and its verdict (None: it could not be run).
 
-    `waits`: a person or a later look may still change it.
+    `waits`: a person or a later look may still change it. `sane`: it was only a sanity check, which never
+    says ship, but is enough for a canary that a person starts.
     """
 
     says: str
     verdict: str | None
     waits: bool = False
+    sane: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,7 @@ def _benchmarked(
     if found.verdict is None:
         known = before is not None and before.why == found.says and not asked_for
         return after_failure(memory, name, found.says, basis, now()), None if known else found
-    if found.verdict != "ship" or found.waits:
+    if not (found.verdict == "ship" or found.sane) or found.waits:
         waiting = PendingModel(why=found.says, basis=dict(basis)) if found.waits else None
         return after_benchmark(memory, name, waiting), found
     uptake = trial.take_up(name)

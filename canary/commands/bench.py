@@ -84,6 +84,7 @@ def bench(
     Exits 0 for ship, 3 for don't ship, 4 if the data is not enough to decide.
     """
     from bench.sampling import part_of
+    from bench.sanity import sanity
     from bench.spreadsheet import failures as failures_of
 
     if model is None and not dry:
@@ -105,6 +106,7 @@ def bench(
     document["issues"] = _issues(read, config, pair, data)
     if document["issues"] is not None:
         document["stages"]["known issues"] = round(time.perf_counter() - began, 3)
+    document["sanity"] = sanity(document) if quick and pair.candidate is not None else None
     document |= _saved(read, pair, document, wrong, data, whole=not (dataset or quick))
     if failures is not None:
         _write(failures, wrong)

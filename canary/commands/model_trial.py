@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from canary.commands.shell import say
 from canary.config import Config
 from canary.config.succession import NeverNext, NotNext, follow, line_of
 from canary.interpreter import environment, program
 from control.benchmark_basis import basis_of
 from control.pending_models import BenchmarkResult, Uptake
+from records.prices import Prices
+from records.unpriced import unpriced_model
 
 LONGEST_S = 6 * 3600.0
 _SAYS = {0: "ship", 3: "don't ship", 4: "not enough data to decide"}
@@ -20,12 +23,14 @@ _SAYS = {0: "ship", 3: "don't ship", 4: "not enough data to decide"}
 
 @dataclass(slots=True, kw_only=True)
 class CommandTrial:
-    """A ModelTrial by the config of `file`. `line` is the canary that a model that passes follows, if any."""
+    """A ModelTrial by the config of `file`. `line` is the canary that a model that passes follows, if any.
+    `quick`: only a sanity check, and the canary waits for a person to start it."""
 
     config: Config
     file: Path
     data: Path
     line: str | None
+    quick: bool = False
 
     def basis(self, model: str) -> Mapping[str, str]:
         """What the benchmark depends on, by part."""
@@ -38,6 +43,9 @@ class CommandTrial:
         command += ["--data", str(self.data)]
         current = self._current()
         command += ["--against", current] if current is not None else []
+        command += ["--quick"] if self.quick else []
+        if missing := without_price(model, self.config):
+            say(f"{model}{missing}")
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=LONGEST_S, check=False, env=environment()
@@ -54,9 +62,11 @@ class CommandTrial:
         if self.line is None:
             return None
         try:
-            canary = follow(self.line, self.file, self.data, os.environ, model=model).canary
+            canary = follow(
+                self.line, self.file, self.data, os.environ, model=model, by_hand=self.quick
+            ).canary
         except NotNext as problem:
-            waits = not isinstance(problem, NeverNext)
+            waits = not (self.quick or isinstance(problem, NeverNext))
             rest = "; it waits for that to change" if waits else ""
             return Uptake(says=f"no canary was prepared: {problem}{rest}", waits=waits)
         begins = f"waits for `canary start {canary.name}`" if canary.start_by_hand else "starts automatically"
@@ -82,11 +92,14 @@ def _result(document: Mapping[str, Any], says: str, *, follows: bool) -> Benchma
     issues = document["issues"]["still_there"] if document["issues"] is not None else 0
     because = [*document["reasons"], *([f"{issues} known issue(s) still there"] if issues else [])]
     reasons = f" ({'; '.join(because)})" if because else ""
-    text = f"its benchmark against {document['baseline']} says {says}{reasons}"
+    kind = "benchmark" if document["sanity"] is None else "sanity check"
+    text = f"its {kind} against {document['baseline']} says {says}{reasons}"
     unpriced = [f"{each['arm']} {each['provider']}/{each['model']}" for each in document["unpriced"]]
     if unpriced:
         text += f"; cost unknown: no price of {', '.join(unpriced)} (add `prices` or `price_as`)"
     verdict = document["verdict"]
+    if document["sanity"] is not None:
+        return _checked(document, text, follows=follows)
     waits_for = [
         *(["its datasets, the rubric or prices to change"] if verdict == "extend" else []),
         *(["a price"] if unpriced and verdict == "ship" and not follows else []),
@@ -96,3 +109,30 @@ def _result(document: Mapping[str, Any], says: str, *, follows: bool) -> Benchma
         text += "; no canary was prepared: known issues are still there"
     text += f"; it waits for {' and '.join(waits_for)}" if waits_for else ""
     return BenchmarkResult(says=text, verdict=verdict, waits=bool(waits_for))
+
+
+def _checked(document: Mapping[str, Any], text: str, *, follows: bool) -> BenchmarkResult:
+    """The result of a sanity check. `follows`: a model that passes is to be the next canary."""
+    if not follows:
+        return BenchmarkResult(says=text, verdict=document["verdict"])
+    why = _not_enough(document)
+    says = f"{text}; no canary was prepared: {why}" if why is not None else text
+    return BenchmarkResult(says=says, verdict=document["verdict"], sane=why is None)
+
+
+def _not_enough(document: Mapping[str, Any]) -> str | None:
+    """Why a sanity check is not enough for a canary; None if it is."""
+    check, family = document["sanity"], document["family"]
+    if not check["passes"]:
+        return f"its sanity check did not pass ({'; '.join(check['against'])})"
+    if family is None or not family["last_shipped"]:
+        return "a sanity check is enough only after five releases of its vendor that all shipped"
+    return None
+
+
+def without_price(model: str, config: Config) -> str:
+    """What is missing to tell a new model's cost; "" with a price."""
+    provider, _, name = model.partition("/")
+    prices = Prices(config.prices, config.price_as)
+    found = unpriced_model(config.providers[provider], name, prices, arm="new model")
+    return next((f"; it has no known price: {each.do}" for each in found), "")

@@ -38,6 +38,13 @@ def watch(
             "--bench", help="Benchmark each new model, and again when what it waits for has changed."
         ),
     ] = False,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Only check each new model's sanity; --next then writes a canary that a person must start.",
+        ),
+    ] = False,
     match: Annotated[
         str, typer.Option("--match", help="Only models whose name matches this pattern, such as 'gpt-6*'.")
     ] = "*",
@@ -68,9 +75,11 @@ def watch(
         fail(str(problem), code=2)
     if next_ is not None and not (bench or again):
         fail("--next needs --bench: only a model that passes its benchmark can be next", code=2)
+    if quick and not (bench or again):
+        fail("--quick needs --bench", code=2)
     without_log_lines()
     read = read_config(config)
-    trial = CommandTrial(config=read, file=config, data=data, line=next_)
+    trial = CommandTrial(config=read, file=config, data=data, line=next_, quick=quick)
     watcher = ReleaseWatcher(
         settings=read.watch,
         data=data,
@@ -113,6 +122,8 @@ def _newest(file: Path, old: Config) -> Config:
 
 
 def _tell(found: "WatchResult", config: Config, output: str) -> None:
+    from canary.commands.model_trial import without_price
+
     for each in found.troubles:
         say(each)
     if output == "json":
@@ -120,18 +131,7 @@ def _tell(found: "WatchResult", config: Config, output: str) -> None:
         about = {"new": list(found.new), "listed": dict(found.listed)}
         return print_json({**about, "measured": measured, "pending": dict(found.pending)})
     for each in found.new:
-        print_text(f"{each} is a new model{_without_price(each, config)}")
+        print_text(f"{each} is a new model{without_price(each, config)}")
     for model, ended in found.measured.items():
         print_text(f"{model}: {ended.says}")
     return None
-
-
-def _without_price(model: str, config: Config) -> str:
-    """What is missing to tell a new model's cost; "" with a price."""
-    from records.prices import Prices
-    from records.unpriced import unpriced_model
-
-    provider, _, name = model.partition("/")
-    prices = Prices(config.prices, config.price_as)
-    found = unpriced_model(config.providers[provider], name, prices, arm="new model")
-    return next((f"; it has no known price: {each.do}" for each in found), "")

@@ -1,4 +1,4 @@
-"""Rewrites one canary's name and arms in the config's text. Does not decide whether that is allowed."""
+"""Rewrites one canary's name, arms and start in the config's text. Does not decide if that is allowed."""
 
 import json
 import os
@@ -12,27 +12,43 @@ from control.settings import CanarySettings
 
 
 def rewritten(text: str, before: CanarySettings, after: CanarySettings) -> str:
-    """The config's text with one canary's name and arms changed, and every other byte the same."""
-    place = list(_scalars(text, before, after))
-    for node, value in sorted(place, key=lambda each: -each[0].start_mark.index):
-        text = text[: node.start_mark.index] + json.dumps(value) + text[node.end_mark.index :]
+    """The config's text with one canary's name and arms changed, `start: manual` where it newly waits for a
+    person, and every other byte the same."""
+    for begin, end, value in sorted(_changes(text, before, after), reverse=True):
+        text = text[:begin] + value + text[end:]
     return text
 
 
-def _scalars(text: str, before: CanarySettings, after: CanarySettings) -> Iterator[tuple[yaml.Node, str]]:
-    """Each YAML value that changes, with its new value."""
+def _changes(text: str, before: CanarySettings, after: CanarySettings) -> Iterator[tuple[int, int, str]]:
+    """Each part of the text that changes, from where to where, with what stands there then."""
     canaries = _in(yaml.compose(text, Loader=yaml.SafeLoader), "canaries")
     for entry in canaries.value if canaries is not None else ():
         name = _in(entry, "name")
         if name is None or name.value != before.canary.name:
             continue
-        yield name, after.canary.name
+        yield _instead(name, after.canary.name)
+        if after.canary.start_by_hand and not before.canary.start_by_hand:
+            yield _by_hand(entry)
         for arm in ("baseline", "candidate"):
             was, becomes = getattr(before.canary, arm), getattr(after.canary, arm)
             for key in ("provider", "model"):
                 node = _in(_in(entry, arm), key)
                 if node is not None and getattr(was, key) != getattr(becomes, key):
-                    yield node, getattr(becomes, key)
+                    yield _instead(node, getattr(becomes, key))
+
+
+def _instead(node: yaml.Node, value: str) -> tuple[int, int, str]:
+    return node.start_mark.index, node.end_mark.index, json.dumps(value)
+
+
+def _by_hand(entry: yaml.MappingNode) -> tuple[int, int, str]:
+    """`start: manual`: in place of another value, else before the entry's first key."""
+    start = _in(entry, "start")
+    if start is not None:
+        return start.start_mark.index, start.end_mark.index, "manual"
+    first = entry.value[0][0].start_mark
+    follows = ", " if entry.flow_style else f"\n{' ' * first.column}"
+    return first.index, first.index, f"start: manual{follows}"
 
 
 def _in(node: yaml.Node | None, key: str) -> yaml.Node | None:

@@ -58,8 +58,8 @@ class Succession:
         state = self.states.get(self.present.canary.name)
         return "not known to a server yet" if state is None else state.state
 
-    def followed(self, provider: str, model: str) -> CanarySettings:
-        """The canary that would try this model next. Raises NotNext."""
+    def followed(self, provider: str, model: str, *, by_hand: bool = False) -> CanarySettings:
+        """The canary that would try this model next; `by_hand`: a person must start it. Raises NotNext."""
         before = self.present.canary
         name = f"{self.name}-{re.sub('[^A-Za-z0-9._-]', '-', model)}"[:_NAME]
         if self._state not in _OVER:
@@ -68,7 +68,8 @@ class Succession:
             raise NotNext(f"{model} is not a plain model name at {before.candidate.provider}")
         if name in self.states:
             raise NeverNext(f"a canary named {name} existed before")
-        if not before.start_by_hand and not self._watched:
+        by_hand = by_hand or before.start_by_hand
+        if not by_hand and not self._watched:
             needs = "a rubric, a guardrail that rolls back, and notify"
             raise NotNext(f"{before.name} has start: auto, which needs {needs}")
         if self.current.request != before.baseline.request:
@@ -77,7 +78,7 @@ class Succession:
         candidate = Arm(provider=provider, model=model, request=before.candidate.request)
         return replace(
             self.present,
-            canary=replace(before, name=name, baseline=baseline, candidate=candidate),
+            canary=replace(before, name=name, baseline=baseline, candidate=candidate, start_by_hand=by_hand),
             judged=replace(self.present.judged, name=name, baseline=baseline, candidate=candidate),
         )
 
@@ -102,13 +103,13 @@ def line_of(name: str, file: Path, data: Path, environment: Mapping[str, str]) -
 
 
 def follow(
-    name: str, file: Path, data: Path, environment: Mapping[str, str], *, model: str
+    name: str, file: Path, data: Path, environment: Mapping[str, str], *, model: str, by_hand: bool = False
 ) -> CanarySettings:
-    """Write the model (`provider/model`) into the entry, for the server to load. Raises NotNext, and then
-    leaves the file unchanged."""
+    """Write the model (`provider/model`) into the entry, for the server to load; `by_hand` also writes
+    `start: manual`. Raises NotNext, and then leaves the file unchanged."""
     found = line_of(name, file, data, environment)
     provider, _, model = model.partition("/")
-    following = found.followed(provider, model)
+    following = found.followed(provider, model, by_hand=by_hand)
     try:
         changed = rewritten(file.read_text(encoding="utf-8"), found.present, following)
         _must_say(parse(changed, str(file), environment), found, following)

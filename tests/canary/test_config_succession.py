@@ -59,6 +59,34 @@ def test_only_the_name_and_the_arms_change_in_the_file(state: StateName, current
 
 
 @pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("  - candidate:\n", "  - start: manual\n    candidate:\n"),
+        ("  - start: auto  # at once\n    candidate:\n", "  - start: manual  # at once\n    candidate:\n"),
+        ("  - start: manual\n    candidate:\n", "  - start: manual\n    candidate:\n"),
+    ],
+)
+def test_a_canary_that_a_person_must_start_says_so_in_the_file(entry: str, expected: str) -> None:
+    text = TEXT.replace("  - candidate:\n", entry)
+    line = a_line(text=text)
+    following = line.followed("openai", "gpt-3", by_hand=True)
+    assert following.canary.start_by_hand
+    changed = rewritten(text, line.present, following)
+    assert expected in changed
+    assert parse(changed, "canary.yaml", {}).canaries["support-gpt-3"] == following
+
+
+def test_an_entry_on_one_line_stays_on_it() -> None:
+    arms = "baseline: {provider: openai, model: gpt-1}, candidate: {provider: openai, model: gpt-2}"
+    entry = f"{{name: support-nov, match: {{models: [gpt-1]}}, {arms}, share: 5%}}"
+    text = f"{TEXT[: TEXT.index('canaries:')]}canaries: [{entry}]\n"
+    line = a_line(text=text)
+    changed = rewritten(text, line.present, line.followed("openai", "gpt-3", by_hand=True))
+    assert 'canaries: [{start: manual, name: "support-gpt-3", match' in changed
+    assert parse(changed, "canary.yaml", {}).canaries["support-gpt-3"].canary.start_by_hand
+
+
+@pytest.mark.parametrize(
     ("state", "why"),
     [
         ("running", "support-nov is running"),

@@ -14,9 +14,12 @@ from typer.testing import CliRunner
 
 from canary.cli import app
 from demo.behaviour import Behaviour
+from records.evaluations import Evaluations
 from records.releases import Releases
 from records.store import Store
+from report.evaluation import to_stored
 from tests.e2e.receivers import Hook, listening_hook
+from tests.report.archived import a_release
 from tests.serving import ProviderThread, Running, eventually
 
 CONFIG = """\
@@ -248,9 +251,10 @@ class Line:
         server = serve(self.text, workers=1)
         sums(server.config.parent)
         self.hook, self.config, self._where = hook, server.config, ["--data", str(server.data)]
+        self.data = server.data
 
-    def looked(self) -> str:
-        look = ["watch", "--once", "--bench", "--match", "gpt-*", "--next", "trial", *self._where]
+    def looked(self, *words: str) -> str:
+        look = ["watch", "--once", "--bench", "--match", "gpt-*", "--next", "trial", *words, *self._where]
         done = CliRunner().invoke(app, [*look, "--config", str(self.config)])
         assert done.exit_code == 0, done.stderr
         said = [each for each in self.hook.bodies if each["event"] == "benchmark_finished"]
@@ -306,6 +310,31 @@ def test_a_model_that_passes_follows_a_promoted_canary_and_one_that_does_not_nev
     eventually(lambda: line.states() == [("trial-gpt-good", "running", 0.05)])
 
 
+def test_a_sanity_check_prepares_a_canary_only_after_five_releases_that_shipped(
+    provider: ProviderThread, serve: Callable[..., Running], hook: Hook
+) -> None:
+    line = Line(provider, serve, hook)
+    line.looked("--quick")
+    line.order("promote")
+    provider.behave("gpt-first", KNOWS)
+    assert line.looked("--quick").endswith("only after five releases of its vendor that all shipped")
+    with closing(Store.open("sqlite:///canary.db", line.data)) as store:
+        Evaluations(store).add([to_stored(a_release(number)) for number in range(5)])
+    provider.behave("gpt-bad", Behaviour())
+    said = line.looked("--quick")
+    assert "no canary was prepared: its sanity check did not pass (the benchmark says don't ship" in said
+    assert line.config.read_text() == line.text
+    provider.behave("gpt-good", KNOWS)
+    said = line.looked("--quick")
+    assert said.startswith("extend: openai/gpt-good: its sanity check against openai/older says not enough")
+    assert said.endswith(f"trial-gpt-good is in {line.config} and waits for `canary start trial-gpt-good`")
+    assert "start: manual" in line.config.read_text()
+    assert [each.model for each in provider.log.entries].count("gpt-good") == 20
+    eventually(lambda: line.states() == [("trial-gpt-good", "waiting", 0.0)])
+
+
 def test_what_has_not_passed_a_benchmark_follows_nobody(tmp_path: Path) -> None:
     done = watch(tmp_path, "--next", "trial")
     assert (done.exit_code, "--next needs --bench" in done.stderr) == (2, True)
+    done = watch(tmp_path, "--quick")
+    assert (done.exit_code, "--quick needs --bench" in done.stderr) == (2, True)

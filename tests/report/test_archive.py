@@ -7,85 +7,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from report.archive import BadEvaluation, Evaluation, Event, Model, from_document, parse, to_document, to_line
+from report.archive import BadEvaluation, Model, from_document, parse, to_document, to_line
 from report.archive_trends import runs_of, to_json, trends
-from report.details import Details, Money, Range, UnknownCosts
-from report.document import Decided, Difference, MetricLine, Report, ReportWindow, Score, Srm, Units
+from report.details import UnknownCosts
+from report.document import Difference
 from report.render import trends as words
 from report.statistics.correlation import pearson, spearman
 from report.trend_step import Change, quality_line
 from report.vendor import vendor
-
-DAY_S = 86400.0
-
-
-def _line(metric: str, baseline: float, difference: Difference) -> MetricLine:
-    return MetricLine(
-        metric=metric,
-        baseline=baseline,
-        candidate=baseline + (difference.estimate or 0.0),
-        candidate_interval=(None, None),
-        difference=difference,
-        state="PASS",
-        acceptable="< 1",
-        ideal="< .5",
-        weight=1,
-        units=500,
-        mde=None,
-        units_needed=0,
-        days_needed=0.0,
-        question="?",
-    )
-
-
-def _money() -> Money:
-    return Money(
-        days=9.0,
-        users=6000,
-        requests_a_month=1000,
-        priced=1.0,
-        baseline_usd=500_000.0,
-        candidate_usd=450_000.0,
-        change=Range(low=-0.12, estimate=-0.1, high=-0.08),
-        difference_usd=Range(low=-60_000.0, estimate=-50_000.0, high=None),
-    )
-
-
-def _evaluation(number: int = 1, *, score: float = 80.0, synthetic: float | None = None) -> Evaluation:
-    report = Report(
-        canary=f"c{number}",
-        verdict="ship",
-        reasons=("all well",),
-        score=Score(low=70, estimate=score, high=90),
-        rubric_sha256="ab" * 32,
-        window=ReportWindow(start=0.0, end=9 * DAY_S, days=9.0),
-        units=Units(baseline=5400, candidate=600),
-        srm=Srm(p_value=0.4, blocked=False),
-        metrics=(
-            _line("task_completed", 0.9, Difference(low=-0.04, estimate=-0.02, high=0.0, p_value=0.2)),
-            _line("cost_per_request", 0.05, Difference(low=-0.006, estimate=-0.005, high=-0.004, p_value=0)),
-        ),
-        segments=(),
-        categories=(),
-        decision=Decided(decision="ship", by="jane", reason="r", at=10 * DAY_S, compensating=None),
-        details=Details(money=_money()),
-    )
-    return Evaluation(
-        canary=f"c{number}",
-        run=1,
-        at=10 * DAY_S + number,
-        event="decided",
-        who="jane",
-        reason="r",
-        baseline=Model.of("openai", "gpt-4o-2024-08-06"),
-        candidate=Model.of("openai", "gpt-4o-2024-11-20"),
-        report=report,
-        synthetic=synthetic,
-    )
+from tests.report.archived import DAY_S, a_line, a_release, an_evaluation
 
 
 def test_an_evaluation_comes_back_as_it_was_kept() -> None:
-    one, other = _evaluation(1), replace(_evaluation(2, synthetic=83.5), baseline=None, candidate=None)
+    one, other = an_evaluation(1), replace(an_evaluation(2, synthetic=83.5), baseline=None, candidate=None)
     assert from_document(json.loads(json.dumps(to_document(one)))) == one
     assert parse(f"{to_line(one)}\n\n{to_line(other)}\n") == [one, other]
 
@@ -100,7 +34,7 @@ def test_an_evaluation_comes_back_as_it_was_kept() -> None:
     ],
 )
 def test_what_is_no_evaluation_is_refused_with_its_line(change: dict[str, object], complaint: str) -> None:
-    good = to_document(_evaluation())
+    good = to_document(an_evaluation())
     text = f"{json.dumps(good)}\n{json.dumps({**good, **change})}"
     with pytest.raises(BadEvaluation, match="line 2") as refused:
         parse(text)
@@ -108,22 +42,22 @@ def test_what_is_no_evaluation_is_refused_with_its_line(change: dict[str, object
 
 
 def test_a_missing_part_is_named() -> None:
-    document = to_document(_evaluation())
+    document = to_document(an_evaluation())
     del document["canary"]
     with pytest.raises(BadEvaluation, match="'canary' is missing"):
         from_document(document)
 
 
 def test_a_run_counts_once_as_it_stood_last() -> None:
-    first = _evaluation()
+    first = an_evaluation()
     last = replace(first, at=first.at + 5, event="promoted")
     assert runs_of([last, first]) == [[first, last]]
     assert len(trends([first, last]).steps) == 1
 
 
 def test_changes_are_told_by_vendor_family() -> None:
-    claude = replace(_evaluation(2), candidate=Model.of("bedrock", "anthropic.claude-sonnet-4"))
-    found = trends([_evaluation(1), claude])
+    claude = replace(an_evaluation(2), candidate=Model.of("bedrock", "anthropic.claude-sonnet-4"))
+    found = trends([an_evaluation(1), claude])
     assert [family.vendor for family in found.families] == ["anthropic", "openai"]
     family = found.families[1]
     assert (family.evaluations, family.releases, family.shipped) == (1, ("gpt-4o-2024-11-20",), 1)
@@ -133,22 +67,10 @@ def test_changes_are_told_by_vendor_family() -> None:
     )
 
 
-def _release(number: int, *, cost: float = -0.005, event: Event = "promoted", run: int = 1) -> Evaluation:
-    """A release of its own, whose cost changed by `cost` of 0.05."""
-    one = _evaluation(number)
-    lines = (
-        one.report.metrics[0],
-        _line("cost_per_request", 0.05, Difference(low=cost, estimate=cost, high=cost, p_value=0)),
-    )
-    report = replace(one.report, metrics=lines, decision=None)
-    candidate = Model.of("openai", f"gpt-{number}")
-    return replace(one, candidate=candidate, report=report, event=event, run=run, at=one.at + run)
-
-
 def test_from_five_releases_on_the_mean_has_students_interval() -> None:
     costs = [-0.001, -0.003, -0.004, -0.006, -0.002]
-    many = [_release(number, cost=cost) for number, cost in enumerate(costs)]
-    again = _release(4, cost=-0.005, run=2)
+    many = [a_release(number, cost=cost) for number, cost in enumerate(costs)]
+    again = a_release(4, cost=-0.005, run=2)
     assert trends(many[:4]).families[0].cost is None
     (family,) = trends([*many, again]).families
     assert (family.evaluations, len(family.releases), family.shipped, family.last_shipped) == (6, 5, 5, True)
@@ -166,10 +88,10 @@ def test_from_five_releases_on_the_mean_has_students_interval() -> None:
 
 def test_shipped_is_what_was_promoted_or_decided_and_not_what_was_rolled_back_since() -> None:
     """A verdict to ship alone is no shipping; the end of a run takes nothing back."""
-    told = _release(0, event="ended")
-    promoted, ended = _release(1), replace(_release(1, event="ended"), at=50 * DAY_S)
-    rolled_back = [_release(2), replace(_release(2, event="rolled_back"), at=50 * DAY_S)]
-    decided = replace(_evaluation(3), candidate=Model.of("openai", "gpt-3"))
+    told = a_release(0, event="ended")
+    promoted, ended = a_release(1), replace(a_release(1, event="ended"), at=50 * DAY_S)
+    rolled_back = [a_release(2), replace(a_release(2, event="rolled_back"), at=50 * DAY_S)]
+    decided = replace(an_evaluation(3), candidate=Model.of("openai", "gpt-3"))
     found = trends([told, promoted, ended, *rolled_back, decided])
     assert {step.candidate: step.shipped for step in found.steps} == {
         "gpt-0": None,
@@ -195,26 +117,26 @@ def test_accuracy_is_that_of_the_quality_metric_of_the_rubric(
     weights: dict[str, float], metric: str | None
 ) -> None:
     nothing = Difference(low=None, estimate=None, high=None, p_value=None)
-    found = quality_line([replace(_line(name, 1, nothing), weight=each) for name, each in weights.items()])
+    found = quality_line([replace(a_line(name, 1, nothing), weight=each) for name, each in weights.items()])
     assert (found.metric if found is not None else None) == metric
 
 
 def test_the_column_says_which_metric_it_is_and_in_its_unit() -> None:
-    csat = _line("csat", 4.1, Difference(low=-0.1, estimate=0.05, high=0.2, p_value=0.5))
-    one = _evaluation()
+    csat = a_line("csat", 4.1, Difference(low=-0.1, estimate=0.05, high=0.2, p_value=0.5))
+    one = an_evaluation()
     (step,) = trends([replace(one, report=replace(one.report, metrics=(csat,)))]).steps
     assert words.accuracy(step) == "satisfaction +0.05 (−0.10 to +0.20)"
     assert words.accuracy(trends([one]).steps[0]) == "task completed −2.0 points (−4.0 to +0.0)"
 
 
 def test_a_forecast_saving_has_its_interval_the_right_way_round() -> None:
-    saving = trends([_evaluation()]).steps[0].saving_usd_month
+    saving = trends([an_evaluation()]).steps[0].saving_usd_month
     assert saving is not None
     assert (saving.low, saving.estimate, saving.high) == (None, 50_000.0, 60_000.0)
 
 
 def test_no_saving_is_forecast_while_costs_are_unknown() -> None:
-    known = _evaluation()
+    known = an_evaluation()
     details = replace(known.report.details, unknown_costs=UnknownCosts(candidate=0.05, baseline=0.0))
     unknown = replace(known, report=replace(known.report, details=details))
     (step,) = trends([unknown]).steps
@@ -231,7 +153,7 @@ def test_a_change_is_told_with_its_interval_and_an_unknown_end_is_not_told() -> 
 
 
 def test_synthetic_scores_are_compared_from_eight_evaluations_on() -> None:
-    many = [_evaluation(n, score=60 + 4 * n, synthetic=50 + 5 * n + (-1) ** n) for n in range(8)]
+    many = [an_evaluation(n, score=60 + 4 * n, synthetic=50 + 5 * n + (-1) ** n) for n in range(8)]
     few = trends(many[:7]).validity
     assert (few.pairs, few.pearson, few.spearman) == (7, None, None)
     enough = trends(many).validity
