@@ -45,6 +45,20 @@ class BenchFailures:
             found = connection.execute(query).scalar_one_or_none()
         return None if found is None else [dict(row) for row in found]
 
+    def latest(self, candidate: str, baseline: str, *, now: float) -> list[FailureRow] | None:
+        """The rows of the newest benchmark of these models (`provider/model`); None as in `of`, or without a
+        benchmark."""
+        table = tables.benchmarks.c
+        query = (
+            select(table.id)
+            .where(table.candidate == candidate, table.baseline == baseline)
+            .order_by(table.at.desc(), table.id.desc())
+            .limit(1)
+        )
+        with self._store.reading() as connection:
+            newest = connection.execute(query).scalar_one_or_none()
+        return None if newest is None else self.of(newest, now=now)
+
 
 def _redacted(row: FailureRow, patterns: Sequence[str]) -> FailureRow:
     def clean(name: str, text: str) -> str:

@@ -86,6 +86,7 @@ def bench(
     from bench.sampling import part_of
     from bench.sanity import sanity
     from bench.spreadsheet import failures as failures_of
+    from canary.commands.failures_file import write_failures
 
     if model is None and not dry:
         fail("name the new model, or use --dry to measure only the current model", code=2)
@@ -109,7 +110,7 @@ def bench(
     document["sanity"] = sanity(document) if quick and pair.candidate is not None else None
     document |= _saved(read, pair, document, wrong, data, whole=not (dataset or quick))
     if failures is not None:
-        _write(failures, wrong)
+        write_failures(failures, wrong)
     if output == "json":
         print_json(document)
     else:
@@ -253,13 +254,3 @@ def progress() -> Callable[[str, int, int], None]:
             say(f"{dataset}: {done} of {of} answers")
 
     return show
-
-
-def _write(file: Path, wrong: "list[FailureRow]") -> None:
-    from bench.spreadsheet import to_csv
-
-    try:
-        file.write_text(to_csv(wrong), encoding="utf-8", newline="")
-    except OSError as problem:
-        fail(f"{file} cannot be written: {problem.strerror}")
-    say(f"wrote {len(wrong)} wrong answers to {file}")

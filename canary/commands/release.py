@@ -26,6 +26,7 @@ from canary.commands.shell import (
 )
 
 if TYPE_CHECKING:
+    from records.releases import Release
     from records.store import Store
     from report.judged_canary import ReportSettings
 
@@ -57,6 +58,10 @@ def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "
 @app.command(epilog=example("release show gpt-6.1-terra -o markdown"))
 def show(
     model: Model,
+    failures: Annotated[
+        Path | None,
+        typer.Option("--failures", help="A CSV file to write the wrong answers of its benchmark to."),
+    ] = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Annotated[
@@ -72,6 +77,8 @@ def show(
             found = release_of(settings, store, model, now=time.time())
         except NoSuchRelease as problem:
             fail(str(problem))
+        if failures is not None:
+            _write_failures(failures, store, found.release)
     return print_json(to_json(found)) if output == "json" else print_text(FORMS[output](found).rstrip("\n"))
 
 
@@ -101,6 +108,18 @@ def note(
     if output == "json":
         return print_json({"release": about.id, "who": added.who, "text": added.text, "minutes": minutes})
     return say(f"noted for {about.candidate} against {about.baseline or 'no model yet'}")
+
+
+def _write_failures(file: Path, store: "Store", about: "Release") -> None:
+    """Write the wrong answers of the release's newest benchmark. Exits 1 if they are not there any more."""
+    from canary.commands.failures_file import write_failures
+    from records.bench_failures import BenchFailures
+
+    wrong = BenchFailures(store).latest(about.candidate, about.baseline, now=time.time())
+    if wrong is None:
+        why = "it has no benchmark of all datasets, or they have expired with the captures"
+        fail(f"there are no wrong answers of {about.candidate}: {why}")
+    write_failures(file, wrong)
 
 
 @contextmanager

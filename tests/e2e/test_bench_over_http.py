@@ -176,6 +176,11 @@ def test_the_wrong_answers_stay_in_the_store_with_the_judges_reasons(
     assert set(found) == set(by_id) == {"City000", "o-City001"}
     assert found["o-City001"]["candidate_reason"] == "Sends people to [email]."
     assert found["City000"]["asked"] == "Where is [redacted]?"
+    where = ["--config", str(config), "--data", str(folder / "data")]
+    later = CliRunner().invoke(app, ["release", "show", "new", "--failures", str(file), *where])
+    assert later.exit_code == 0, later.stderr
+    rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+    assert {row["id"]: row["candidate_reason"] for row in rows}["o-City001"] == "Sends people to [email]."
 
 
 def test_too_little_to_tell_is_four(folder: Path, provider: ProviderThread) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from records.bench_failures import BenchFailures, FailureRow
+from records.benchmarks import Benchmarks
 from records.capture import CaptureRule
 from records.capture_store import CaptureStore
 from records.store import Store
@@ -35,6 +36,15 @@ def test_they_expire_with_the_shortest_lived_captures(store: Store) -> None:
     assert CaptureStore(store).expire(NOW + DAY_S) == 1
     assert (failures.of(1, now=NOW), failures.of(2, now=NOW)) == (None, [])
     assert failures.of(2, now=NOW + 30 * DAY_S) is None
+
+
+def test_those_of_the_newest_benchmark_of_two_models_are_found(store: Store) -> None:
+    failures = BenchFailures(store)
+    for at, baseline in ((1.0, "o/old"), (3.0, "o/old"), (2.0, "o/old"), (4.0, "o/other")):
+        benchmark = Benchmarks(store).add({}, baseline=baseline, candidate="o/new", at=at)
+        failures.add(benchmark, [{"id": str(at)}], (), now=NOW)
+    assert failures.latest("o/new", "o/old", now=NOW) == [{"id": "3.0"}]
+    assert failures.latest("o/unheard-of", "o/old", now=NOW) is None
 
 
 def test_what_sqlite_deletes_is_overwritten(sqlite_store: Store, tmp_path: Path) -> None:
