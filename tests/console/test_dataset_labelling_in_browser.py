@@ -65,6 +65,12 @@ def lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+def press(page: Page, key: str) -> None:
+    """Press a key once the page's scripts have run, which is after its text is there."""
+    page.wait_for_load_state("domcontentloaded")
+    page.keyboard.press(key)
+
+
 def left(page: Page, words: str) -> None:
     expect(page.get_by_text(words)).to_be_visible()
 
@@ -84,16 +90,16 @@ def test_a_person_labels_by_keys_and_undoes(open_page: Open, file: Path) -> None
         page.get_by_label("Your name").fill("ann")
         page.get_by_role("heading", level=1).click()  # out of the field
         for key in "kda":
-            page.keyboard.press(key)
+            press(page, key)
         left(page, "2 proposals left in users")
-        page.keyboard.press("e")
+        press(page, "e")
         expect(page.get_by_label("Proposed answer")).to_be_focused()
         page.keyboard.press("Control+A")
         page.keyboard.type("As busy as a bee.")  # its letters are text here
         page.keyboard.press("Escape")
-        page.keyboard.press("a")
+        press(page, "a")
         left(page, "1 proposals left in users")
-        page.keyboard.press("b")
+        press(page, "b")
         left(page, "0 proposals left in users")
         expect(page.get_by_text("Nothing left to label for ann.")).to_be_visible()
         expect(page.get_by_text("openai/old: people kept its proposals in 1 of 2")).to_be_visible()
@@ -106,10 +112,10 @@ def test_a_person_labels_by_keys_and_undoes(open_page: Open, file: Path) -> None
         assert (third["expected"], third["tags"]) == (None, {"label": "ambiguous"})
         assert {each["labels"][-1]["by"] for each in (first, second, third)} == {"ann"}
 
-        page.keyboard.press("u")
+        press(page, "u")
         left(page, "1 proposals left in users")
         expect(page.get_by_label("Proposed answer")).to_have_value("Parcel 2\nis on its way.")
-        page.keyboard.press("u")
+        press(page, "u")
         left(page, "2 proposals left in users")
         expect(page.get_by_label("Proposed answer")).to_have_value("Parcel 1\nis on its way.")
         assert [each["tags"]["label"] for each in lines(file)] == ["accepted", "proposed", "proposed"]
@@ -121,21 +127,21 @@ def test_a_second_person_is_asked_after_the_proposals_and_the_disagreement_is_to
 ) -> None:
     with open_page() as page:
         page.goto("/datasets/users/label?who=ben")
-        page.keyboard.press("s")  # skips the first
+        press(page, "s")  # skips the first
         expect(page.get_by_label("Proposed answer")).to_have_value("Parcel 1\nis on its way.")
         for count, shown in ((2, 0), (1, 2)):
-            page.keyboard.press("a")
+            press(page, "a")
             left(page, f"{count} proposals left in users")
             expect(page.get_by_label("Proposed answer")).to_have_value(f"Parcel {shown}\nis on its way.")
-        page.keyboard.press("a")
+        press(page, "a")
         left(page, "0 proposals left in users")
         page.goto("/datasets/users/label?who=cleo")
         left(page, "0 proposals left in users; 3 wait for a second opinion")
         expect(page.get_by_label("A label that one person gave")).to_be_visible()
         assert "ben" not in page.get_by_role("article").inner_text()
-        page.keyboard.press("a")
+        press(page, "a")
         left(page, "2 wait for a second opinion")
-        page.keyboard.press("b")
+        press(page, "b")
         left(page, "1 wait for a second opinion")
         expect(page.get_by_text("two people differ in 1 of 2 (9% to 91%)")).to_be_visible()
 
@@ -144,12 +150,12 @@ def test_a_label_of_nobody_or_of_a_changed_example_is_refused(open_page: Open, f
     with open_page() as page:
         page.goto("/datasets/users/label?who=ann")
         file.write_text(file.read_text().replace("Parcel 0", "Packet 0"))
-        page.keyboard.press("a")
+        press(page, "a")
         expect(page.get_by_role("alert")).to_contain_text("changed or removed meanwhile")
         page.goto("/datasets/users/label")
         page.evaluate("localStorage.clear()")
         page.goto("/datasets/users/label")
-        page.keyboard.press("a")
+        press(page, "a")
         expect(page.get_by_label("Your name")).to_be_focused()  # it is required
         assert all(each["tags"]["label"] == "proposed" for each in lines(file))
         page.goto("/datasets/other/label")
@@ -174,6 +180,6 @@ def test_the_pages_obey_their_own_policy(open_page: Open) -> None:
         for path in ("/datasets", "/datasets/users/label?who=ann"):
             page.goto(path)
             expect(page.locator("h1")).to_be_visible()
-        page.keyboard.press("e")
+        press(page, "e")
         expect(page.get_by_label("Proposed answer")).to_be_focused()
         assert said == []
