@@ -19,7 +19,7 @@ from starlette.routing import Route
 from bench.agreement import words
 from bench.errors import BadDataset
 from bench.label_file import LineGone, change, stamp
-from bench.labelling import Line, accepted, ambiguous, edited, history, is_open, waiting
+from bench.labelling import PROPOSED, Line, accepted, ambiguous, edited, history, is_open, waiting
 from bench.source import DatasetSource
 from console.datasets import read, unwritable
 from console.login import Forged, Login
@@ -71,6 +71,7 @@ class DatasetLabelling:
             line=line,
             stamp=stamp(line) if line is not None else "",
             expected=as_text(last_answer(line)) if line is not None else "",
+            proposer=proposer(line) if line is not None else "",
             is_second=line is not None and not is_open(line),
             is_edge=line is not None and EDGE in line.get("tags", {}),
             left=sum(map(is_open, lines)),
@@ -144,6 +145,11 @@ def last_answer(line: Line) -> Any:
     """The expected answer, or the last that there was before somebody called the example ambiguous."""
     known = [line["expected"], *(each["expected"] for each in reversed(history(line)))]
     return next((each for each in known if each is not None), "")
+
+
+def proposer(line: Line) -> str:
+    """The model that made the newest proposal; "" if none is known."""
+    return next((each["by"] for each in reversed(history(line)) if each["label"] == PROPOSED), "")
 
 
 def as_text(expected: Any) -> str:

@@ -87,6 +87,7 @@ def test_a_person_labels_by_keys_and_undoes(open_page: Open, file: Path) -> None
         left(page, "3 proposals left in users")
         expect(page.get_by_text("Where is <b>my</b> parcel?")).to_be_visible()
         expect(page.get_by_label("Proposed answer")).to_have_value("Parcel 0\nis on its way.")
+        expect(page.get_by_text("Task judge, proposed by openai/old")).to_be_visible()
         page.get_by_label("Your name").fill("ann")
         page.get_by_role("heading", level=1).click()  # out of the field
         for key in "kda":
@@ -98,7 +99,7 @@ def test_a_person_labels_by_keys_and_undoes(open_page: Open, file: Path) -> None
         page.keyboard.type("As busy as a bee.")  # its letters are text here
         page.keyboard.press("Escape")
         press(page, "a")
-        left(page, "1 proposals left in users")
+        left(page, "1 proposal left in users")
         press(page, "b")
         left(page, "0 proposals left in users")
         expect(page.get_by_text("Nothing left to label for ann.")).to_be_visible()
@@ -113,7 +114,7 @@ def test_a_person_labels_by_keys_and_undoes(open_page: Open, file: Path) -> None
         assert {each["labels"][-1]["by"] for each in (first, second, third)} == {"ann"}
 
         press(page, "u")
-        left(page, "1 proposals left in users")
+        left(page, "1 proposal left in users")
         expect(page.get_by_label("Proposed answer")).to_have_value("Parcel 2\nis on its way.")
         press(page, "u")
         left(page, "2 proposals left in users")
@@ -131,18 +132,18 @@ def test_a_second_person_is_asked_after_the_proposals_and_the_disagreement_is_to
         expect(page.get_by_label("Proposed answer")).to_have_value("Parcel 1\nis on its way.")
         for count, shown in ((2, 0), (1, 2)):
             press(page, "a")
-            left(page, f"{count} proposals left in users")
+            left(page, f"{count} proposal{'s' * (count > 1)} left in users")
             expect(page.get_by_label("Proposed answer")).to_have_value(f"Parcel {shown}\nis on its way.")
         press(page, "a")
         left(page, "0 proposals left in users")
         page.goto("/datasets/users/label?who=cleo")
-        left(page, "0 proposals left in users; 3 wait for a second opinion")
-        expect(page.get_by_label("A label that one person gave")).to_be_visible()
+        left(page, "0 proposals left in users; for a second opinion: 3")
+        expect(page.get_by_label("The label that one person gave")).to_be_visible()
         assert "ben" not in page.get_by_role("article").inner_text()
         press(page, "a")
-        left(page, "2 wait for a second opinion")
+        left(page, "for a second opinion: 2")
         press(page, "b")
-        left(page, "1 wait for a second opinion")
+        left(page, "for a second opinion: 1")
         expect(page.get_by_text("two people differ in 1 of 2 (9% to 91%)")).to_be_visible()
 
 
