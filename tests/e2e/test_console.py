@@ -105,8 +105,16 @@ def every_route() -> list[tuple[str, str]]:
     routes = [
         each for each in admin_app(Nobody(), CollectorRegistry(), access).routes if isinstance(each, Route)
     ]
+    names = {
+        "name": "support-nov",
+        "order": "rollback",
+        "key": "0",
+        "file": "page.css",
+        "id": "0",
+        "which": "0",
+    }
     return [
-        (method, route.path.format(name="support-nov", order="rollback", key="0", file="page.css"))
+        (method, route.path.replace(":path}", "}").format(**names))
         for route in routes
         for method in sorted((route.methods or set()) - {"HEAD"})
     ]
