@@ -230,11 +230,18 @@ class Operator:
             return [_audit_entry(each) for each in await asyncio.to_thread(self.store.audit, limit, canary)]
 
     def past(self) -> Mapping[str, State]:
-        """The canaries that have left the config, with their states; the one that left last comes first."""
+        """The canaries that have left the config, with their states; the one that left last comes first.
+
+        A canary that has ended stays one of them if its entry comes back: its name has been used.
+        """
+        states = {name: self.rollouts.state(name) for name in self.rollouts.states}
         wanted = self.settings().canaries
-        gone = {name: self.rollouts.state(name) for name in self.rollouts.states if name not in wanted}
-        known = [(name, state) for name, state in gone.items() if state is not None]
-        return dict(sorted(known, key=lambda each: each[1].changed_at or 0.0, reverse=True))
+        gone = [
+            (name, state)
+            for name, state in states.items()
+            if state is not None and (name not in wanted or state.state == "ended")
+        ]
+        return dict(sorted(gone, key=lambda each: each[1].changed_at or 0.0, reverse=True))
 
     async def endings(self, names: Iterable[str]) -> Sequence[PastCanary]:
         """How these past canaries ended, in the same order."""

@@ -163,3 +163,13 @@ def test_a_name_that_never_was_has_no_page(stage: Stage) -> None:
     for path in ("", "/verdict", "/report", "/why", "/pairs"):
         assert get(stage, f"/canaries/unknown{path}").status_code == 404
     assert get(stage, "/api/canaries/unknown/report").status_code == 404
+
+
+def test_a_name_that_comes_back_still_says_how_it_ended(stage: Stage) -> None:
+    stage.configure(CONFIG.format(url=stage.provider.url))
+    eventually(lambda: len(get(stage, "/api/status").json()["canaries"]) == len(NAMES))
+    assert stage.status("bad")["state"] == "ended"
+    assert "rolled back" in row(get(stage, "/").text, "bad")
+    assert "Rolled back by anna on" in get(stage, "/canaries/bad").text
+    again = stage.api("POST", "/api/canaries/bad/start", {"who": "anna", "reason": "again"})
+    assert again.status_code == 409
