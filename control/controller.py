@@ -23,6 +23,7 @@ from control.monitor import JUDGE_EVERY_S, Monitor
 from control.operator import Operator
 from control.pending_rollbacks import PendingRollbacks
 from control.preflights import Candidates, Preflights
+from control.release_metrics import ReleaseMetrics
 from control.report_job import ReportJob
 from control.rollouts import Rollouts
 from control.settings import ControlSettings
@@ -151,6 +152,7 @@ class Controller:
             assignment_key=assignment_key,
         )
         self._store = store
+        self.release_metrics = ReleaseMetrics(store, lambda: self._leads)
         self._archivist = Archivist(store, lambda: self.settings.reports, lambda: self._leads)
         self._nightly_looks = NightlyLooks(store, lambda: self.settings.reports, lambda: self._leads)
         self._report_job = ReportJob(store, lambda: self.settings, lambda: self._leads)
@@ -191,6 +193,7 @@ class Controller:
             self._archivist.run(),
             self._nightly_looks.run(),
             self._report_job.run(),
+            self.release_metrics.run(),
             expiring(self._store, lambda: self.settings.retention_s if self._leads else None),
         ]
 

@@ -89,6 +89,7 @@ class Admin:
     def _app(self, shutdown: ShutdownSignal) -> Starlette:
         registry = CollectorRegistry()
         registry.register(self.parts.metrics(self.controller))
+        registry.register(self.controller.release_metrics)
         operator = self.controller.operator
         return admin_app(operator, registry, access_to(self.args), closing=lambda: shutdown.asked)
 

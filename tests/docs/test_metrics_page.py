@@ -9,6 +9,7 @@ from pathlib import Path
 from prometheus_client.registry import Collector
 
 from control.fleet_metrics import AgentMetrics, ControllerMetrics
+from control.release_metrics import families as release_families
 from records.meters import Meters
 
 PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
@@ -26,7 +27,8 @@ def test_every_family_of_every_process_is_on_the_page_with_its_type_and_no_other
     meters = Meters(canaries=["support-nov"], feedback_metrics=["csat"], mono=lambda: 0.0)
     agent = AgentMetrics(dropped=lambda: 0, shared_up=lambda: True)
     leader = ControllerMetrics(meters, leads=lambda: True, shared_up=lambda: True, lag_s=lambda: 0.1)
-    shown = families(meters) | families(agent) | families(leader)
+    releases = {each.name: each.type for each in release_families([])}
+    shown = families(meters) | families(agent) | families(leader) | releases
     assert dict(re.findall(r"^\| `(canary_\w+)` \| (\w+) \|", PAGE, re.MULTILINE)) == shown
 
 
