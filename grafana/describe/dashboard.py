@@ -8,13 +8,17 @@ from grafana.describe.panel import DATASOURCE, Json, PanelRow, laid_out
 SCHEMA_VERSION = 39
 """Grafana 10.4 and later read it; newer versions migrate it on load."""
 
+_MODEL_OF_RELEASE = '/model="(?<text>[^"]+)|release="(?<value>[^"]+)/g'
+"""Takes from a series what the variable shows and what it puts into queries, by Grafana's named groups."""
+
 _KNOWN_FOR = "1h"
 """How far back a previous state is looked up, so that a gap in the scrapes is not a new start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dashboard:
-    """One dashboard. `one_canary`: its canary variable allows only one name."""
+    """One dashboard. `one_canary`: its canary variable allows only one name. `by_release`: it has a variable
+    of releases, shown by their models."""
 
     uid: str
     title: str
@@ -23,6 +27,7 @@ class Dashboard:
     since: str = "now-24h"
     one_canary: bool = False
     by_arm: bool = True
+    by_release: bool = False
 
     def json(self) -> Json:
         """The dashboard as Grafana's JSON."""
@@ -50,8 +55,10 @@ class Dashboard:
         several = {"includeAll": True, "multi": True, "current": {"text": ["All"], "value": ["$__all"]}}
         canary = _query_variable("canary", "Canary", "label_values(canary_state, canary)")
         arm = _query_variable("arm", "Arm", 'label_values(canary_requests_total{canary!=""}, arm)')
+        release = _query_variable("release", "Release", "query_result(canary_release_info)")
         return [
             {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
+            *([release | several | {"regex": _MODEL_OF_RELEASE}] if self.by_release else []),
             canary | (one if self.one_canary else several),
             *([arm | several] if self.by_arm else []),
             _text_variable("admin_url", "Admin URL", "http://127.0.0.1:8081"),

@@ -66,9 +66,18 @@ def annotations() -> list[Asked]:
     ]
 
 
-def filled(expr: str, *, canary: str, arm: str = "(baseline|candidate)", range_s: int, rate_s: int) -> str:
-    """The expression with the variables' values; `canary` and `arm` as regular expressions, as in Grafana."""
-    values = {"$__rate_interval": f"{rate_s}s", "$__range": f"{range_s}s", "$canary": canary, "$arm": arm}
+def filled(
+    expr: str,
+    *,
+    canary: str,
+    arm: str = "(baseline|candidate)",
+    release: str = ".+",
+    range_s: int,
+    rate_s: int,
+) -> str:
+    """The expression with the variables' values; those of names as regular expressions, as in Grafana."""
+    spans = {"$__rate_interval": f"{rate_s}s", "$__range": f"{range_s}s"}
+    values = {**spans, "$canary": canary, "$arm": arm, "$release": release}
     for name, value in values.items():
         expr = expr.replace(name, value)
     assert "$" not in expr, f"a variable that nobody fills: {expr}"

@@ -1,5 +1,6 @@
 """Two canaries under a real Prometheus: one goes bad and is rolled back, one is ramped up and promoted."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -18,31 +19,50 @@ from tests.serving import eventually
 
 CONFIG = """
 providers:
-  openai: {{api: openai, base_url: "{url}/v1"}}
+  openai: {{api: openai, base_url: "{url}/v1", api_key: k}}
 canaries:
   - name: goes-bad
     match: {{models: [gpt-4o]}}
     baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
     candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
     share: 20%
+    rubric: &rubric
+      - {{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "Do answers arrive?"}}
+      - {{metric: cost_per_request, acceptable: "<= baseline", ideal: "<= 0.7x baseline", weight: 1,
+          question: "Is it cheaper?"}}
   - name: passes
     match: {{models: [gpt-4o-mini]}}
     baseline: {{provider: openai, model: gpt-4o-mini-2024-07-18}}
     candidate: {{provider: openai, model: gpt-4.1-nano-2025-04-14}}
     share: 20%
     mirror: 20%
+    rubric: *rubric
+datasets:
+  capitals: {{file: capitals.jsonl, layer: synthetic}}
+  letters: {{file: letters.jsonl, layer: real}}
 """
+PLACES = [f"City{number:02d}" for number in range(20)]
+ASKED = {"capitals": "Where is {}?", "letters": "A letter from {}"}
+"""What each dataset asks about a place."""
+KNOWN = {f"Where is {place}?": place for place in PLACES} | {
+    f"letter from {place}": place for place in PLACES
+}
+FORGOTTEN = {f"Where is {place}?": "nowhere" for place in PLACES[:4]}
 CUT_OFF: dict[AnswerFault, float] = {"cut_off": 0.1}
 BEHAVIOURS = {
     "gpt-4o-2024-08-06": Behaviour(ttft_s=0.05, spread=0.5, pace_s=0.002, answer_faults=CUT_OFF),
     "gpt-4o-2024-11-20": Behaviour(ttft_s=0.06, spread=0.5, pace_s=0.002, answer_faults=CUT_OFF),
-    "gpt-4o-mini-2024-07-18": Behaviour(ttft_s=0.08, spread=0.5, pace_s=0.003, answer_faults=CUT_OFF),
+    "gpt-4o-mini-2024-07-18": Behaviour(
+        ttft_s=0.08, spread=0.5, pace_s=0.003, says=KNOWN, answer_faults=CUT_OFF
+    ),
     "gpt-4.1-nano-2025-04-14": Behaviour(
-        ttft_s=0.04, spread=0.5, pace_s=0.002, words=18, answer_faults=CUT_OFF
+        ttft_s=0.04, spread=0.5, pace_s=0.002, words=18, says=KNOWN | FORGOTTEN, answer_faults=CUT_OFF
     ),
 }
 BAD = Behaviour(ttft_s=0.06, spread=0.5, pace_s=0.002, faults={"status": 0.4})
 AT_ONCE = 4
+ENOUGH_USERS = 150
+"""A rubric's row is judged from 100 users on."""
 KEY = {"authorization": "Bearer sk-caller"}
 
 
@@ -111,8 +131,28 @@ def played(folder: Path, *, pause_s: float) -> Iterator[Scene]:
         began = time.time()
         with scraping([target], folder) as prometheus:
             with Crowd(stage):
+                _benchmark(stage)
                 _happen(stage, threading.Event(), pause_s)
+            eventually(lambda: prometheus.over(_JUDGED, began, time.time(), 1.0), _JUDGED_WITHIN_S)
             yield Scene(prometheus=prometheus, began=began, ended=time.time())
+
+
+_JUDGED = 'canary_release_score{layer="business"}'
+_JUDGED_WITHIN_S = 120.0
+"""Releases are read from the store once a minute."""
+
+
+def _benchmark(stage: Stage) -> None:
+    """Compare both models of `passes` by two datasets."""
+    config = stage.server.config
+    for name, words in ASKED.items():
+        lines = [
+            {"id": place, "task": "exact", "input": words.format(place), "expected": place}
+            for place in PLACES
+        ]
+        (config.parent / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    done = stage.canary("bench", "gpt-4.1-nano-2025-04-14", "--config", str(config), "-o", "json")
+    assert json.loads(done.stdout)["candidate"] == "openai/gpt-4.1-nano-2025-04-14", done.stderr
 
 
 def _happen(stage: Stage, never: threading.Event, pause_s: float) -> None:
@@ -121,6 +161,7 @@ def _happen(stage: Stage, never: threading.Event, pause_s: float) -> None:
     _order(stage, "passes", "ramp", share=0.4)
     eventually(lambda: stage.status("goes-bad")["state"] == "rolled_back")
     never.wait(pause_s)
+    eventually(lambda: stage.status("passes")["arms"]["candidate"]["requests"] >= ENOUGH_USERS)
     _order(stage, "passes", "promote")
     never.wait(pause_s)
 
