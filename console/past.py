@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from console import words
 from console.standing import Tone
 from records.past_canaries import Ending, PastCanary
+from records.releases import Release
 
 _TONES: Mapping[Ending, Tone] = {"rolled_back": "bad", "promoted": "good", "ended": "calm"}
 
@@ -14,8 +15,8 @@ _TONES: Mapping[Ending, Tone] = {"rolled_back": "bad", "promoted": "good", "ende
 class PastView:
     """One past canary at a glance. `at` is when its ending was brought, UTC seconds; None if unknown.
 
-    `models` says which model was tried against which; "" if unknown. `runs` are the runs that were rolled
-    back. `icon` is the ending.
+    `models` says which model was tried against which, `release` is the release's id; "" if unknown. `runs`
+    are the runs that were rolled back. `icon` is the ending.
     """
 
     name: str
@@ -27,12 +28,13 @@ class PastView:
     who: str
     reason: str
     models: str
+    release: str
     runs: Sequence[int]
 
 
 def past_view(past: PastCanary) -> PastView:
     """The view of one past canary."""
-    by = past.by
+    by, release = past.by, past.release
     return PastView(
         name=past.name,
         icon=past.ending,
@@ -42,9 +44,14 @@ def past_view(past: PastCanary) -> PastView:
         at=by.at if by is not None else past.left_at,
         who=by.who if by is not None else "",
         reason=by.reason if by is not None else "",
-        models=" instead of ".join(model for model in past.models or () if model),
+        models=_models(release) if release is not None else "",
+        release=release.id if release is not None else "",
         runs=past.rolled_back,
     )
+
+
+def _models(release: Release) -> str:
+    return " instead of ".join(model for model in (release.candidate, release.baseline) if model)
 
 
 def _ending(past: PastCanary) -> str:

@@ -1,4 +1,4 @@
-"""Canaries that have left the config: how each ended, by the audit log, and the models of its runs."""
+"""Canaries that have left the config: how each ended, by the audit log, and what it tried."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Literal
 from sqlalchemy import select
 
 from records import tables
-from records.releases import Releases
+from records.releases import Release, Releases
 from records.store import Act, Audited, Store
 from records.store.store import audited
 from routing.plan import State, StateName
@@ -24,8 +24,8 @@ class PastCanary:
 
     `by` is who brought the ending of the last run, when and why; None if the audit log does not know.
     `was` is the canary's last state before it ended, at this share of the units. `left_at` (UTC seconds) is
-    when it ended, None while it has not. `models` are the candidate and the baseline of its last run, each
-    `provider/model`; None if unknown. `rolled_back` are the runs that were rolled back.
+    when it ended, None while it has not. `release` is what its last run tried; None if unknown.
+    `rolled_back` are the runs that were rolled back.
     """
 
     name: str
@@ -35,7 +35,7 @@ class PastCanary:
     was: StateName
     share: float
     left_at: float | None
-    models: tuple[str, str] | None = None
+    release: Release | None = None
     rolled_back: Sequence[int] = field(default=())
 
 
@@ -44,13 +44,11 @@ def past_canaries(store: Store, states: Mapping[str, State]) -> list[PastCanary]
     logged: dict[str, list[Audited]] = {name: [] for name in states}
     for entry in _endings(store, states):
         logged[entry.canary].append(entry)
-    models = _models(store, states)
-    return [past_of(name, state, logged[name], models.get(name)) for name, state in states.items()]
+    tried = _releases(store, states)
+    return [past_of(name, state, logged[name], tried.get(name)) for name, state in states.items()]
 
 
-def past_of(
-    name: str, state: State, logged: Sequence[Audited], models: tuple[str, str] | None = None
-) -> PastCanary:
+def past_of(name: str, state: State, logged: Sequence[Audited], release: Release | None = None) -> PastCanary:
     """How a canary ended, by its present state and its entries in the audit log, oldest first."""
     end = next((entry for entry in reversed(logged) if entry.act.action == "end"), None)
     last = end.before if end is not None and end.before is not None and state.state == "ended" else state
@@ -65,7 +63,7 @@ def past_of(
         was=last.state,
         share=last.effective_share,
         left_at=state.changed_at if state.state == "ended" else None,
-        models=models,
+        release=release,
         rolled_back=tuple(dict.fromkeys(runs)),
     )
 
@@ -77,12 +75,12 @@ def _endings(store: Store, names: Iterable[str]) -> list[Audited]:
         return [audited(row) for row in connection.execute(select(table).where(chosen).order_by(table.c.id))]
 
 
-def _models(store: Store, states: Mapping[str, State]) -> dict[str, tuple[str, str]]:
-    """The candidate and the baseline of each canary's present run, where they are known."""
+def _releases(store: Store, states: Mapping[str, State]) -> dict[str, Release]:
+    """The release of each canary's present run, where it is known."""
     kept = Releases(store)
     releases = {release.id: release for release in kept.all()}
     return {
-        run.canary: (releases[run.release].candidate, releases[run.release].baseline)
+        run.canary: releases[run.release]
         for run in kept.runs()
         if run.canary in states and run.run == states[run.canary].run
     }

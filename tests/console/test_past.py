@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from console.past import past_view
 from records.past_canaries import PastCanary
+from records.releases import Release
 from records.store import Act
 
 AT = 1_790_000_000.0
@@ -16,7 +17,7 @@ BACK = PastCanary(
     was="rolled_back",
     share=0.0,
     left_at=AT + 3600,
-    models=("o/new", "o/old"),
+    release=Release(id="4f2a", candidate="o/new", baseline="o/old", made_at=AT),
     rolled_back=(1, 2),
 )
 
@@ -27,13 +28,14 @@ def test_it_says_who_rolled_back_when_and_why() -> None:
         "Rolled back by guardrail error_rate on 2026-09-21 14:13:20 UTC: too many errors. "
         "Its entry left the config on 2026-09-21 15:13:20 UTC."
     )
-    assert (view.word, view.tone, view.models) == ("rolled back", "bad", "o/new instead of o/old")
+    assert (view.word, view.tone, view.release) == ("rolled back", "bad", "4f2a")
+    assert view.models == "o/new instead of o/old"
 
 
 def test_what_the_audit_log_does_not_know_is_left_out() -> None:
-    view = past_view(replace(BACK, by=None, left_at=None, models=None))
+    view = past_view(replace(BACK, by=None, left_at=None, release=None))
     assert view.sentence == "Rolled back. Its entry is no longer in the config."
-    assert (view.at, view.who, view.models) == (None, "", "")
+    assert (view.at, view.who, view.models, view.release) == (None, "", "", "")
 
 
 def test_a_canary_that_was_only_removed_says_what_it_was() -> None:
@@ -42,4 +44,5 @@ def test_a_canary_that_was_only_removed_says_what_it_was() -> None:
         "Ended without a decision on its run: it was paused at 10\u00a0%. Its entry left"
     )
     assert past_view(replace(removed, was="waiting")).sentence.startswith("It never started. ")
-    assert past_view(replace(BACK, models=("o/new", ""))).models == "o/new"
+    noticed = Release(id="4f2a", candidate="o/new", baseline="", made_at=AT)
+    assert past_view(replace(BACK, release=noticed)).models == "o/new"

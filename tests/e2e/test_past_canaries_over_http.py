@@ -102,6 +102,9 @@ def test_a_past_canary_has_a_page_of_its_own(stage: Stage) -> None:
     links = ("verdict", "report", "pairs?day=", "why?run=1", "why?run=2")
     assert [link for link in links if f'"/canaries/bad/{link}' not in bad.text] == []
     assert bad.text.count("<td>bad</td>") == bad.text.count("<tr><td>20") == 5  # its own changes only
+    release = re.search(r'"(/releases/\w+)"', bad.text)
+    assert release is not None
+    assert "openai/new" in get(stage, release[1]).text
     assert "Promoted by anna on" in get(stage, "/canaries/good").text
     short = get(stage, "/canaries/short").text
     assert "Ended without a decision on its run: it was running at 50\u00a0%." in short

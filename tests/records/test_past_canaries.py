@@ -40,7 +40,8 @@ def test_a_rolled_back_canary_stays_rolled_back_after_its_end(store: Store) -> N
     found = lived(store, "ramp", "rollback", "end")
     assert (found.ending, found.run, found.rolled_back) == ("rolled_back", 1, (1,))
     assert found.by == Act(at=2.0, action="rollback", who="who of 2", reason="rollback")
-    assert (found.left_at, found.models) == (9.0, ("o/new", "o/old"))
+    (release,) = Releases(store).all()
+    assert (found.left_at, found.release) == (9.0, release)
 
 
 def test_the_last_run_counts_and_earlier_rollbacks_are_told(store: Store) -> None:
@@ -58,7 +59,7 @@ def test_a_promotion_that_was_rolled_back_is_a_rollback(store: Store) -> None:
 def test_a_canary_that_was_only_removed_says_at_which_share(store: Store) -> None:
     found = lived(store, "ramp", "end")
     assert (found.ending, found.was, found.share, found.rolled_back) == ("ended", "running", 0.5, ())
-    assert found.models is None
+    assert found.release is None
     waiting = lived(store, "end", name="never", state=State())
     assert (waiting.ending, waiting.was) == ("ended", "waiting")
 
