@@ -95,13 +95,17 @@ def of_run(scope: TotalsScope) -> list[Sum]:
     return [_DAYS.canary == scope.canary, _DAYS.run == scope.run]
 
 
-def stream(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
+def stream(
+    connection: sa.Connection, statement: sa.Select[*tuple[Any, ...]]
+) -> Iterator[Sequence[Sequence[Any]]]:
     """The result's columns in batches of AT_ONCE rows. The whole result is never in memory."""
     for rows in _partitions(connection, statement):
         yield list(zip(*rows, strict=True))
 
 
-def _partitions(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
+def _partitions(
+    connection: sa.Connection, statement: sa.Select[*tuple[Any, ...]]
+) -> Iterator[Sequence[Sequence[Any]]]:
     if connection.dialect.name == "postgresql":
         yield from rows_of(connection, statement, at_once=AT_ONCE)
     else:

@@ -119,7 +119,7 @@ def _model(row: sa.Row[Any], arms: ArmModels) -> str | None:
     return (arms.get((row.canary, row.run)) or arms.get((row.canary, 0), {})).get(row.arm)
 
 
-def _groups(asked_for: Collection[str], canaries: Collection[str], now: float) -> sa.Select[Any]:
+def _groups(asked_for: Collection[str], canaries: Collection[str], now: float) -> sa.Select[*tuple[Any, ...]]:
     """By canary, run, arm and entry. Naming the canaries lets a database use its index."""
     columns, since = outcomes.c, now - DAYS * _DAY_S
     keys = (columns.canary, columns.run, columns.arm, columns.provider, columns.model_requested)

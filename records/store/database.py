@@ -138,11 +138,13 @@ def driver_of(connection: Connection) -> "psycopg.Connection[Any]":
     return driver
 
 
-def rows_of(connection: Connection, query: Select[Any], *, at_once: int) -> Iterator[list[tuple[Any, ...]]]:
+def rows_of(
+    connection: Connection, query: Select[*tuple[Any, ...]], *, at_once: int
+) -> Iterator[list[tuple[Any, ...]]]:
     """PostgreSQL's rows as plain tuples, so many at a time, where SQLAlchemy's own would cost seconds."""
     compiled = query.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
     with driver_of(connection).cursor(f"rows_{id(compiled):x}") as cursor:
-        cursor.execute(str(compiled), compiled.params)
+        cursor.execute(str(compiled).encode(), compiled.params)
         while rows := cursor.fetchmany(at_once):
             yield rows
 

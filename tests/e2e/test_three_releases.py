@@ -30,6 +30,7 @@ canaries:
     candidate: {{provider: openai, model: gpt-2}}
     share: 50%
     minimum_days: 0
+    guardrails: [{{rule: error_rate}}]
     rubric:
       - {{metric: error_rate, acceptable: "< 20%", ideal: "< 10%", weight: 2, question: "Do answers come?"}}
       - metric: cost_per_request
