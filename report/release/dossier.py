@@ -79,12 +79,13 @@ def dossier(history: ReleaseHistory, live: Mapping[tuple[str, int], Report] | No
     runs = tuple(_run(each, live or {}) for each in history.runs)
     newest = [run for run in runs if (run.canary, run.run) in _newest(history)]
     verdict, reasons = _verdict(history.benchmark, newest)
+    rolled_back = [run for run in newest if run.state == "rolled_back"]
     decisions = [each.decision for each in history.runs if each.decision is not None]
     return Dossier(
         release=history.release,
         state=_state(history, newest),
         verdict=verdict,
-        reasons=(*_superseded(history), *reasons),
+        reasons=(*_superseded(history), *map(_pulled_back, rolled_back), *reasons),
         decision=max(decisions, key=lambda each: each.at).decision if decisions else None,
         layers=layers_of(history.benchmark, [run.report for run in newest if run.report is not None]),
         clock=_clock(history),
@@ -100,14 +101,17 @@ def _superseded(history: ReleaseHistory) -> tuple[str, ...]:
     return () if after is None else (f"Superseded by release {after.id}, against {after.baseline}.",)
 
 
+def _pulled_back(run: RunStanding) -> str:
+    return f"Canary {run.canary} was rolled back by {run.who}{f': {run.reason}' if run.reason else ''}."
+
+
 def _newest(history: ReleaseHistory) -> set[tuple[str, int]]:
     return {(each.run.canary, each.run.run) for each in history.newest_runs}
 
 
 def _run(history: RunHistory, live: Mapping[tuple[str, int], Report]) -> RunStanding:
     run, closing = history.run, history.closing
-    kept = history.evaluation.report if history.evaluation is not None else None
-    report = live.get((run.canary, run.run), kept)
+    report = live.get((run.canary, run.run), history.report)
     verdict = report.verdict if report is not None else None
     return RunStanding(
         canary=run.canary,

@@ -15,6 +15,7 @@ from report.archive import moment
 from report.document import to_json as report_json
 from report.release.dossier import Dossier, RunStanding
 from report.release.sections import ReleaseSection, SectionTable, headline, sections
+from report.render import prose
 from report.render.markup import safe
 
 
@@ -75,6 +76,9 @@ def _run(run: RunStanding) -> dict[str, Any]:
     }
 
 
+_CHIPS = {word: state for state, (_, word) in prose.STATES.items()}
+
+
 def html(found: Dossier) -> str:
     """One file without scripts or external resources, for light, dark and print."""
     pages = Environment(
@@ -85,7 +89,7 @@ def html(found: Dossier) -> str:
         lstrip_blocks=True,
     )
     return pages.get_template("release.html").render(
-        found=found, headline=headline(found), sections=sections(found)
+        found=found, headline=headline(found), sections=sections(found), chips=_CHIPS
     )
 
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from records.benchmarks import Benchmarks
+from records.daily_reports import DailyReports
 from records.decisions import Decision, Decisions
 from records.evaluations import Evaluations
 from records.releases import Release, ReleaseNote, Releases, Run
 from records.store import Audited, Store
 from report.archive import Evaluation, from_document
+from report.document import Report, from_json
 from routing.plan import StateName
 
 _FINAL: tuple[StateName, ...] = ("rolled_back", "promoted")
@@ -18,11 +20,12 @@ _FINAL: tuple[StateName, ...] = ("rolled_back", "promoted")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHistory:
-    """One run: the entries of the audit log, oldest first, its newest evaluation and the last decision."""
+    """One run: the entries of the audit log, oldest first, the newest report that is stored (of an
+    evaluation, else of the report job), and the last decision."""
 
     run: Run
     acts: Sequence[Audited]
-    evaluation: Evaluation | None
+    report: Report | None
     decision: Decision | None
 
     @property
@@ -95,10 +98,15 @@ def _successor(release: Release, every: Sequence[Release]) -> Release | None:
     return min(later, key=lambda each: each.made_at, default=None)
 
 
+def _daily(store: Store, run: Run) -> Report | None:
+    found = DailyReports(store).newest(run.canary, run=run.run)
+    return from_json(dict(found.document)) if found is not None else None
+
+
 def _run(store: Store, run: Run, evaluation: Evaluation | None) -> RunHistory:
     return RunHistory(
         run=run,
         acts=[act for act in Releases(store).acts(run.canary) if act.after.run == run.run],
-        evaluation=evaluation,
+        report=evaluation.report if evaluation is not None else _daily(store, run),
         decision=Decisions(store).latest(run.canary, run.run),
     )

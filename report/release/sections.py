@@ -80,7 +80,8 @@ def _layers(found: Dossier) -> SectionTable:
 
 def _money(found: Dossier) -> list[str]:
     told = in_short(found.report) if found.report is not None else ""
-    return [told] if told else []
+    expected = ((found.benchmark or {}).get("forecast") or {}).get("says", "")
+    return [each for each in (told, "" if told else expected) if each]
 
 
 def _clock(found: Dossier) -> list[str]:
