@@ -8,7 +8,7 @@ import pytest
 
 from bench.asking import Asker
 from bench.targets import NoKey, client_for, direct
-from control.release_watcher import ReleaseWatcher
+from control.release_watcher import ReleaseWatcher, WatchSettings
 from proxy.provider import Provider
 from records.capture import CapturedMessage
 from records.prices import Prices
@@ -58,7 +58,8 @@ def test_the_watcher_lists_models_with_the_token_and_names_the_kinds_that_it_can
 ) -> None:
     _, provider = cloud
     azure = replace(entry(provider), name="azure", kind="azure")
-    watcher = ReleaseWatcher(providers=[entry(provider), azure], notify=(), data=tmp_path, environment={})
+    settings = WatchSettings(providers=[entry(provider), azure])
+    watcher = ReleaseWatcher(settings=settings, data=tmp_path, environment={})
     found = watcher.look()
     assert found.listed == {"cloud": 1, "azure": None}
     assert found.troubles == ("azure: the models of a `kind: azure` cannot be listed",)

@@ -61,7 +61,7 @@ class Taking:
     async def daily_report(self, canary: str, day: str) -> DailyReport:
         return DailyReport(canary=canary, run=1, day=day, at=0.0, verdict="ship", document={"day": day})
 
-    async def audit(self, limit: int) -> list[Mapping[str, Any]]:
+    async def audit(self, limit: int, canary: str | None = None) -> list[Mapping[str, Any]]:
         return [{"limit": limit}]
 
     def status(self) -> Mapping[str, Any]:
