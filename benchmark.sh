@@ -5,6 +5,6 @@ set -eu
 canary=$(dirname "$0")/.venv/bin/canary
 [ -x "$canary" ] || canary=canary
 case "${1--} $*" in
-  -* | *" --report"* | *" --dry"* | *" -h"* | *" --help"*) exec "$canary" bench "$@" ;;
+  -* | *" --report"* | *" --dry"* | *" --quick"* | *" --dataset"* | *" -h"* | *" --help"*) exec "$canary" bench "$@" ;;
 esac
 exec "$canary" bench "$@" --report "benchmark-$(printf %s "$1" | tr -c 'A-Za-z0-9._-' '-').html"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.errors import BenchError
 from bench.settings import BenchSettings
-from bench.terms import BenchTerms, joined
+from bench.terms import NO_TERMS, BenchTerms, joined
 from proxy.provider import Provider
 from routing.canary import Arm, Canary
 from routing.request_changes import NO_CHANGES, RequestChanges
@@ -73,6 +73,13 @@ def terms_of(settings: BenchSettings, pair: Pair) -> BenchTerms:
     same = [each for each in trying or settings.canaries if _is_baseline(settings, each, pair)]
     chosen = (same or trying)[-1:] if trying else same
     return joined(settings.terms[each.name] for each in chosen if each.name in settings.terms)
+
+
+def without_terms(settings: BenchSettings, pair: Pair) -> str:
+    """That the config's rubrics are of other current models, so none is judged by; "" if one is."""
+    if pair.candidate is None or not any(settings.terms.values()) or terms_of(settings, pair) != NO_TERMS:
+        return ""
+    return f"no canary has {pair.baseline.name} as its current model: no rubric, no critical category judged"
 
 
 def _is_baseline(settings: BenchSettings, canary: Canary, pair: Pair) -> bool:

@@ -23,16 +23,25 @@ def all_releases(store: Store, *, most: int | None = None) -> list[Dossier]:
 
 
 def release_of(settings: ReportSettings, store: Store, which: str, *, now: float) -> Dossier:
-    """The newest release of MODEL or PROVIDER/MODEL, or the one with this id.
+    """The release of MODEL or PROVIDER/MODEL, or the one with this id: of several the one that users have
+    tried last, else the newest.
 
     Runs that are under way are judged as of `now`, UTC seconds. Raises NoSuchRelease and StoreDown.
     """
+    return judged(settings, store, history_of(store, which), now=now)
+
+
+def history_of(store: Store, which: str) -> ReleaseHistory:
+    """The release that `release_of` takes. Raises NoSuchRelease and StoreDown."""
     found = Releases(store).of_model(which)
     if not found:
         known = ", ".join(dict.fromkeys(each.candidate for each in Releases(store).all()))
         raise NoSuchRelease(f"there is no release of {which!r}; there are: {known or 'none'}")
-    (history,) = histories(store, found[:1])
-    return judged(settings, store, history, now=now)
+    return max(histories(store, found), key=_tried_last)
+
+
+def _tried_last(history: ReleaseHistory) -> tuple[float, float]:
+    return max((each.run.at for each in history.runs), default=0.0), history.release.made_at
 
 
 def measured(settings: ReportSettings, store: Store, document: Mapping[str, Any], *, now: float) -> Dossier:

@@ -91,7 +91,7 @@ def bench(
     if model is None and not dry:
         fail("name the new model, or use --dry to measure only the current model", code=2)
     without_log_lines()
-    written = _report_file(report, dry=dry)
+    written = _report_file(report, dry=dry, partial=bool(dataset or quick))
     read = read_config(config)
     pair = _pair(read, model, against)
     if dry:
@@ -138,6 +138,7 @@ def measure(
     from bench.benchmark import Bench, saved_in, unpriced
     from bench.document import Circumstances, to_document
     from bench.errors import BenchError
+    from bench.models import without_terms
     from bench.targets import NoKey
     from canary.commands.bench_route import proxy_route
     from canary.secrets import BadSecret
@@ -174,15 +175,21 @@ def measure(
         stages=bench.stages,
         unpriced=without_price,
     )
-    return to_document(found, about), found
+    document = to_document(found, about)
+    if missing := without_terms(config.bench, pair):
+        say(missing)
+        document["caveats"].append(missing)
+    return document, found
 
 
-def _report_file(asked: str | None, *, dry: bool) -> "Output | None":
-    """Exits 2 for a file without a known ending, or without a candidate to report of."""
+def _report_file(asked: str | None, *, dry: bool, partial: bool) -> "Output | None":
+    """Exits 2 for a file without a known ending, without a candidate, or for a part of the datasets."""
     from canary.commands.report_output import FORMS, BadOutput, Output
 
     if asked is None:
         return None
+    if partial:
+        fail("--report is about the whole model: leave out --dataset and --quick", code=2)
     if dry:
         fail("--report needs a new model; --dry measures only the current one", code=2)
     try:

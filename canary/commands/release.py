@@ -93,16 +93,17 @@ def note(
 ) -> None:
     """Note something about a release, and the minutes that it took."""
     from records.releases import ReleaseNote, Releases
+    from report.releases import NoSuchRelease, history_of
 
     if not text.strip():
         fail("the note is empty", code=2)
     if minutes is not None and not 0 < minutes <= 10_000:
         fail("--minutes must be above 0 and at most 10000", code=2)
     with _opened(config, data) as (store, _):
-        found = Releases(store).of_model(model)
-        if not found:
-            fail(f"there is no release of {model!r}; `canary release list` lists them")
-        about = found[0]
+        try:
+            about = history_of(store, model).release
+        except NoSuchRelease as problem:
+            fail(str(problem))
         added = ReleaseNote(at=time.time(), release=about.id, who=user(), text=text.strip(), minutes=minutes)
         Releases(store).note(added)
     if output == "json":

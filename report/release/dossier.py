@@ -15,6 +15,7 @@ ReleaseState = StateName | Literal["noticed", "benchmarked", "superseded"]
 """A release is superseded if its candidate was measured against a newer baseline before any user tried it."""
 
 _WORST_FIRST: tuple[Verdict, ...] = ("dont_ship", "extend", "ship_with_caveats", "ship", "ship_now")
+_POINTS = 2
 _DECIDES = ("decide", "promote", "rollback")
 
 
@@ -85,7 +86,12 @@ def dossier(history: ReleaseHistory, live: Mapping[tuple[str, int], Report] | No
         release=history.release,
         state=_state(history, newest),
         verdict=verdict,
-        reasons=(*_superseded(history), *map(_pulled_back, rolled_back), *reasons),
+        reasons=(
+            *_superseded(history),
+            *map(_pulled_back, rolled_back),
+            *reasons,
+            *_open_points(history.benchmark, newest),
+        ),
         decision=max(decisions, key=lambda each: each.at).decision if decisions else None,
         layers=layers_of(history.benchmark, [run.report for run in newest if run.report is not None]),
         clock=_clock(history),
@@ -145,7 +151,23 @@ def _agreement(found: Sequence[tuple[str, Verdict | None]], worst: Verdict | Non
     if worst is None or len(told) < 2:
         return ()
     parts = [f"{who} says {words(verdict)}" for who, verdict in found if verdict is not None]
-    return (f"The layers disagree: {joined(parts)}. The worst of them decides.",)
+    return (f"They disagree: {joined(parts)}. The worst of them decides.",)
+
+
+def _open_points(benchmark: Mapping[str, Any] | None, runs: Sequence[RunStanding]) -> list[str]:
+    """What keeps each part from a ship, two reasons each; and what a benchmark says beside its verdict."""
+    document = benchmark or {}
+    kept = [f"{run.canary}: {text}" for run in runs if _keeps(run) for text in _first(run.report)]
+    examples = document.get("reasons", ())[:_POINTS] if document.get("verdict") != "ship" else ()
+    return [*kept, *(f"Examples: {text}." for text in (*examples, *document.get("caveats", ())))]
+
+
+def _keeps(run: RunStanding) -> bool:
+    return run.verdict in ("dont_ship", "extend") and run.state != "rolled_back"
+
+
+def _first(report: Report | None) -> Sequence[str]:
+    return report.reasons[:_POINTS] if report is not None else ()
 
 
 def _missing(benchmark: Mapping[str, Any] | None, runs: Sequence[RunStanding]) -> tuple[str, ...]:

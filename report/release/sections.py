@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from records.releases import ReleaseNote
 from report.document import MetricLine, Report
 from report.release.dossier import Dossier, RunStanding, words
 from report.release.layers import LAYERS, TITLES
@@ -56,11 +57,14 @@ def sections(found: Dossier) -> list[ReleaseSection]:
         *(_criteria(run) for run in found.runs if run.report is not None and run.report.metrics),
         *_benchmark(found.benchmark or {}),
         ReleaseSection(title="Known issues", says=_issues((found.benchmark or {}).get("issues"))),
-        ReleaseSection(
-            title="Notes", says=[f"{day(note.at)}, {note.who}: {note.text}" for note in found.notes]
-        ),
+        ReleaseSection(title="Notes", says=[_noted(note) for note in found.notes]),
     ]
     return [part for part in parts if part.says or (part.table is not None and part.table.rows)]
+
+
+def _noted(note: ReleaseNote) -> str:
+    minutes = f" ({note.minutes:g} minutes)" if note.minutes else ""
+    return f"{day(note.at)}, {note.who}: {note.text}{minutes}"
 
 
 def _layers(found: Dossier) -> SectionTable:
@@ -111,7 +115,7 @@ def _runs(runs: Sequence[RunStanding]) -> SectionTable:
         ]
         for run in runs
     ]
-    return SectionTable(head=["canary", "started", "state", "by", "verdict", "decision"], rows=rows)
+    return SectionTable(head=["canary", "started", "state", "by", "verdict", "a person decided"], rows=rows)
 
 
 def _criteria(run: RunStanding) -> ReleaseSection:
@@ -147,6 +151,7 @@ def _benchmark(document: Mapping[str, Any]) -> Iterator[ReleaseSection]:
         title="The benchmark",
         says=[
             *document["reasons"],
+            *(says for layer in document["layers"] for says in _weighted(layer)),
             f"Made {at[:10]} by {document['owner']} in {seconds / 60:.0f} minutes, {document['via']}.",
         ],
         table=SectionTable(
@@ -156,6 +161,15 @@ def _benchmark(document: Mapping[str, Any]) -> Iterator[ReleaseSection]:
     )
     if rows := document.get("rubric"):
         yield ReleaseSection(title="The rubric on examples", table=_rubric(rows))
+
+
+def _weighted(layer: Mapping[str, Any]) -> Iterator[str]:
+    """Each dataset's rates by traffic, which decide where they exist."""
+    for dataset in layer["datasets"]:
+        found = dataset.get("weighted")
+        if found and found["candidate"] and found["baseline"]:
+            ours, theirs = (100 * found[side]["estimate"] for side in ("candidate", "baseline"))
+            yield f"{dataset['dataset']}, by traffic: {ours:.1f} % against {theirs:.1f} %, which decide."
 
 
 def _rubric(rows: Sequence[Mapping[str, Any]]) -> SectionTable:

@@ -136,8 +136,7 @@ def test_the_worst_of_the_layers_decides_and_the_disagreement_is_told(store: Sto
     found = release_of(WITH.control.reports, store, "new", now=START + 2 * DAY_S)
     assert found.verdict == "dont_ship"
     assert found.reasons[1] == (
-        "The layers disagree: the benchmark says ship and canary trial says don’t ship. "
-        "The worst of them decides."
+        "They disagree: the benchmark says ship and canary trial says don’t ship. The worst of them decides."
     )
     assert set(found.layers) == set(LAYERS)
     assert (found.layers["synthetic"].state, found.layers["synthetic"].score) == ("PASS", 95.0)
