@@ -73,7 +73,7 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
             yield Text(f"{side}: {count} times {failure}")
     if document["issues"] is not None:
         yield Text("\n" + "\n".join(recheck.lines(document["issues"])))
-    if (check := document["sanity"]) is not None:
+    if (check := document.get("sanity")) is not None:
         found = "passed" if check["passes"] else f"not passed: {'; '.join(check['against'])}"
         yield Text(f"\nSanity check: {found}")
     if (saves := document["forecast"]) is not None:

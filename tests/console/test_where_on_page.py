@@ -85,7 +85,7 @@ def why() -> RollbackEvidence:
 def html(template: str, **changed: Any) -> str:
     canary = document(**changed)
     values = shown(canary) | {"whole": False, "degraded": [], "audit": [], "canaries": [shown(canary)]}
-    values |= {"unmatched": ""}
+    values |= {"unmatched": "", "past": []}
     values |= {"why": why(), "said": document()["provider_error"], "course": None, "proof": "", "runs": []}
     return Templates().text(template, values)
 

@@ -22,7 +22,7 @@ canaries:
     share: 1%
     capture: {{rate: 100%}}
 datasets:
-  users: {{file: users.jsonl, layer: real}}
+  users: {{file: users.jsonl, layer: real, floor: 80%}}
 """
 QUESTIONS = [f"Where is parcel {number:03d}?" for number in range(70)]
 KNOWS = {each: f"in {each[-4:-1]}" for each in QUESTIONS}
