@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.models import UnknownModel, named, pair, terms_of
+from bench.models import UnknownModel, named, pair, terms_of, without_terms
 from bench.settings import BenchSettings
 from canary.config import parse
 from routing.request_changes import NO_CHANGES, RequestChanges
@@ -137,12 +137,16 @@ CAUGHT = 'metric: "recall:fraud", acceptable: ">= 98%", ideal: ">= 99%"'
 HAPPY = 'metric: csat, acceptable: "> 4.1", ideal: "> 4.4"'
 
 
-def terms(model: str, against: str) -> tuple[list[str], list[str]]:
-    """The rows by their bounds, and the critical categories, for a model in a config of three canaries."""
+def three_canaries() -> BenchSettings:
     text = CANARY % ("one", "a", "old", "x") + judged_by("refund", CHEAP, HAPPY)
     text += CANARY % ("two", "b", "old", "y") + judged_by("fraud", CHEAP, CAUGHT)
     text += CANARY % ("three", "c", "other", "z") + judged_by("billing", CHEAPER)
-    settings = parse(f"{PROVIDERS}canaries:\n{text}", "canary.yaml", {}).bench
+    return parse(f"{PROVIDERS}canaries:\n{text}", "canary.yaml", {}).bench
+
+
+def terms(model: str, against: str) -> tuple[list[str], list[str]]:
+    """The rows by their bounds, and the critical categories, for a model in a config of three canaries."""
+    settings = three_canaries()
     found = terms_of(settings, pair(settings, model, against))
     return [f"{row.metric} {row.acceptable.text}" for row in found.rows], sorted(found.critical)
 
@@ -156,6 +160,14 @@ def test_a_model_without_a_canary_is_judged_by_all_canaries_with_its_baseline() 
     rows = ["cost_per_request < 0.12", "recall:fraud >= 98%"]
     assert terms("openai/new", "openai/old") == (rows, ["fraud", "refund"])
     assert terms("openai/new", "openai/elsewhere") == ([], [])
+
+
+def test_a_comparison_without_any_rubric_says_so() -> None:
+    settings = three_canaries()
+    said = without_terms(settings, pair(settings, "openai/new", "openai/elsewhere"))
+    assert said.startswith("no canary has openai/elsewhere as its current model")
+    assert without_terms(settings, pair(settings, "openai/new", "openai/old")) == ""
+    assert without_terms(ONE, pair(ONE, None, None)) == ""
 
 
 def test_the_current_model_alone_is_judged_by_no_terms() -> None:

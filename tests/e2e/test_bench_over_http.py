@@ -142,7 +142,12 @@ def test_the_one_report_of_all_layers_is_written_and_decides(
 def test_a_report_that_cannot_be_written_is_refused_before_the_first_question(
     folder: Path, provider: ProviderThread
 ) -> None:
-    for words in (["new", "--report", str(folder / "x.pdf")], ["new", "--dry", "--report", "x.html"]):
+    for words in (
+        ["new", "--report", str(folder / "x.pdf")],
+        ["new", "--dry", "--report", "x.html"],
+        ["new", "--quick", "--report", "x.html"],
+        ["new", "--dataset", "capitals", "--report", "x.html"],
+    ):
         done = bench(folder, *words)
         assert done.exit_code == 2
         assert "--report" in done.stderr

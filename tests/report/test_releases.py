@@ -172,6 +172,19 @@ def test_another_baselines_benchmark_is_another_release(store: Store) -> None:
         release_of(WITH.control.reports, store, "newest", now=START)
 
 
+def test_a_one_off_comparison_does_not_take_over_the_models_name(store: Store) -> None:
+    _started(store)
+    Benchmarks(store).add(_benchmark("ship"), baseline="openai/rival", candidate="openai/new", at=START + 1)
+    found = release_of(WITH.control.reports, store, "new", now=START + 60)
+    assert (found.release.baseline, found.state) == ("openai/old", "running")
+
+
+def test_what_keeps_an_open_release_from_shipping_stands_at_its_top(store: Store) -> None:
+    document = {**_benchmark("extend"), "reasons": ["basics: 20 examples", "a", "b"], "caveats": ["dear"]}
+    found = of_benchmark(document, now=START)
+    assert found.reasons[1:] == ("Examples: basics: 20 examples.", "Examples: a.", "Examples: dear.")
+
+
 def test_every_form_tells_the_same_and_escapes_what_others_wrote(store: Store) -> None:
     rollouts = _started(store)
     document = _benchmark("extend")
