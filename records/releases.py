@@ -60,11 +60,6 @@ class Releases:
             found = _of(connection, candidate)
             return found[0] if found else _make(connection, candidate, "", at=at, noticed_at=at)
 
-    def enter(self, candidate: str, baseline: str, *, at: float) -> Release:
-        """The release of these two models, made if there is none."""
-        with self._store.writing() as connection:
-            return entered(connection, candidate, baseline, at=at)
-
     def enter_run(self, canary: str, run: int, candidate: str, baseline: str, *, at: float) -> None:
         """Store which release a run tries. A run that is stored stays as it was."""
         with self._store.writing() as connection:
@@ -114,7 +109,10 @@ def model_of(name: str) -> str:
 
 
 def entered(connection: Connection, candidate: str, baseline: str, *, at: float) -> Release:
-    """`Releases.enter` in a transaction that is open. A release without a baseline takes this one."""
+    """The release of these two models, made if there is none, in the transaction of a benchmark or a run.
+
+    A release without a baseline takes this one.
+    """
     found = {release.baseline: release for release in _of(connection, candidate)}
     if baseline in found:
         return found[baseline]

@@ -17,11 +17,14 @@ from routing.plan import StateName
 _FINAL: tuple[StateName, ...] = ("rolled_back", "promoted")
 """States that the end of a canary does not replace."""
 
+_PRECISION_S = 0.001
+"""Of an evaluation's time, which is that of its act."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHistory:
-    """One run: the entries of the audit log, oldest first, the newest report that is stored (of an
-    evaluation, else of the report job), and the last decision."""
+    """One run: the entries of the audit log, oldest first, the newest stored report (of an evaluation, else
+    of the report job) unless a rollback has overtaken it, and the last decision."""
 
     run: Run
     acts: Sequence[Audited]
@@ -31,16 +34,11 @@ class RunHistory:
     @property
     def closing(self) -> Audited | None:
         """The act that rolled back, promoted or ended the run; None while it goes on."""
-        return next(
-            (
-                act
-                for state in (*_FINAL, "ended")
-                for act in reversed(self.acts)
-                if self.state == state == act.after.state
-                and (act.before is None or act.before.state != state)
-            ),
-            None,
-        )
+        state = self.state
+        if state not in (*_FINAL, "ended"):
+            return None
+        brought = (act for act in self.acts if act.before is None or act.before.state != state)
+        return next((act for act in brought if act.after.state == state), None)
 
     @property
     def state(self) -> StateName:
@@ -50,11 +48,6 @@ class RunHistory:
             if act.after.state != "ended" or found not in _FINAL:
                 found = act.after.state
         return found
-
-    @property
-    def minutes(self) -> float:
-        """The minutes that people gave with their orders and decisions."""
-        return sum(act.act.minutes or 0.0 for act in self.acts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +97,18 @@ def _daily(store: Store, run: Run) -> Report | None:
 
 
 def _run(store: Store, run: Run, evaluation: Evaluation | None) -> RunHistory:
-    return RunHistory(
+    found = RunHistory(
         run=run,
         acts=[act for act in Releases(store).acts(run.canary) if act.after.run == run.run],
         report=evaluation.report if evaluation is not None else _daily(store, run),
         decision=Decisions(store).latest(run.canary, run.run),
     )
+    return replace(found, report=None) if _overtaken(found, evaluation) else found
+
+
+def _overtaken(history: RunHistory, evaluation: Evaluation | None) -> bool:
+    """True while the report of a rollback is not stored yet: an earlier one must not speak for the run."""
+    closing = history.closing
+    if closing is None or history.state != "rolled_back":
+        return False
+    return evaluation is None or evaluation.at < closing.act.at - _PRECISION_S

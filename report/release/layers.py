@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from report.document import MetricLine, Report
 from report.judge import State
+from report.render.trade import BUSINESS
 from report.rubric import Bound, parse_bound
 from report.score import points
 from report.wording import amount, label, unit_of
@@ -19,15 +20,6 @@ TITLES: dict[LayerName, str] = {
     "business": "Business",
 }
 
-BUSINESS = (
-    "revenue",
-    "conversion",
-    "churn",
-    "compliance_violation",
-    "cost_per_request",
-    "cost_total",
-    "tokens",
-)
 _WORST_FIRST: tuple[State, ...] = ("FAIL", "INCONCLUSIVE", "NODATA", "PASS", "IDEAL")
 _OF_VERDICT: dict[str | None, State] = {"ship": "PASS", "dont_ship": "FAIL", "extend": "INCONCLUSIVE"}
 
@@ -103,16 +95,17 @@ def _score(lines: Sequence[MetricLine]) -> float | None:
 
 def _points(line: MetricLine) -> float | None:
     """The row's points by its estimates, as in `report.score`."""
-    if line.candidate is None or line.baseline is None or line.state == "NODATA":
+    candidate, baseline = line.candidate, line.baseline
+    if candidate is None or baseline is None or line.state == "NODATA":
         return None
-    acceptable, ideal = (_margin(parse_bound(text), line) for text in (line.acceptable, line.ideal))
+    bounds = (parse_bound(text) for text in (line.acceptable, line.ideal))
+    acceptable, ideal = (_margin(bound, candidate, baseline) for bound in bounds)
     distance = acceptable - ideal
     if distance <= 0:
         return points(1.0 if acceptable >= 0 else -1.0)
     return points(acceptable / distance)
 
 
-def _margin(bound: Bound, line: MetricLine) -> float:
-    assert line.candidate is not None  # noqa: S101
-    over = line.candidate - bound.at(line.baseline or 0.0)
+def _margin(bound: Bound, candidate: float, baseline: float) -> float:
+    over = candidate - bound.at(baseline)
     return over if bound.higher_is_better else -over

@@ -42,9 +42,10 @@ class ReleaseSection:
 
 
 def headline(found: Dossier) -> str:
-    """Ship: openai/gpt-6 against openai/gpt-5."""
+    """Ship, by examples only: openai/gpt-6 against openai/gpt-5."""
     against = f" against {found.release.baseline}" if found.release.baseline else ""
-    return f"{_HEADLINES[found.verdict]}: {found.release.candidate}{against}"
+    basis = ", by examples only" if found.verdict == "ship" and found.report is None else ""
+    return f"{_HEADLINES[found.verdict]}{basis}: {found.release.candidate}{against}"
 
 
 def sections(found: Dossier) -> list[ReleaseSection]:
@@ -54,7 +55,7 @@ def sections(found: Dossier) -> list[ReleaseSection]:
         ReleaseSection(title="Money", says=_money(found)),
         ReleaseSection(title="Time", says=_clock(found)),
         ReleaseSection(title="Canaries", table=_runs(found.runs)),
-        *(_criteria(run) for run in found.runs if run.report is not None and run.report.metrics),
+        *(_criteria(run, run.report) for run in found.runs if run.report is not None and run.report.metrics),
         *_benchmark(found.benchmark or {}),
         ReleaseSection(title="Known issues", says=_issues((found.benchmark or {}).get("issues"))),
         ReleaseSection(title="Notes", says=[_noted(note) for note in found.notes]),
@@ -118,9 +119,7 @@ def _runs(runs: Sequence[RunStanding]) -> SectionTable:
     return SectionTable(head=["canary", "started", "state", "by", "verdict", "a person decided"], rows=rows)
 
 
-def _criteria(run: RunStanding) -> ReleaseSection:
-    report = run.report
-    assert report is not None  # noqa: S101
+def _criteria(run: RunStanding, report: Report) -> ReleaseSection:
     return ReleaseSection(
         title=f"What users say: {run.canary}, run {run.run}",
         says=report.reasons,

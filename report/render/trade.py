@@ -15,7 +15,7 @@ from report.wording import amount, joined, label
 _COSTS = ("cost_per_request", "cost_total", "tokens")
 _TIMES = ("latency_", "ttft_", "session_length_s", "session_exchanges")
 _WORST_FIRST: tuple[State, ...] = ("FAIL", "INCONCLUSIVE", "NODATA", "PASS", "IDEAL")
-_BUSINESS = ("revenue", "conversion", "churn", "compliance_violation", *_COSTS)
+BUSINESS = ("revenue", "conversion", "churn", "compliance_violation", *_COSTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +74,8 @@ def no_money(report: Report) -> str:
 
 def layers(report: Report) -> list[Layer]:
     """The layers: both benchmarks, user experience, business, and rows that only a benchmark measures."""
-    business = [line for line in report.metrics if line.metric in _BUSINESS]
-    users = [line for line in report.metrics if line.metric not in _BUSINESS]
+    business = [line for line in report.metrics if line.metric in BUSINESS]
+    users = [line for line in report.metrics if line.metric not in BUSINESS]
     return [
         _benchmark("synthetic", "Synthetic benchmarks", report),
         _benchmark("real", "Benchmarks on real-world tasks", report),

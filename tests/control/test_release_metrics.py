@@ -21,6 +21,7 @@ from records.releases import Releases
 from records.store import Act, Store
 from report.document import Verdict
 from routing.plan import State
+from tests.records.samples import a_release
 
 Samples = dict[tuple[str, ...], float]
 
@@ -50,7 +51,7 @@ def add(store: Store, *datasets: dict[str, Any], at: float = 1.0, verdict: str =
     layer = {**datasets[0], "layer": "synthetic", "examples": 60, "verdict": verdict, "datasets": [*datasets]}
     document = {"verdict": verdict, "layers": [layer]}
     Benchmarks(store).add(document, baseline="o/old", candidate="o/new", at=at)
-    return Releases(store).enter("o/new", "o/old", at=at).id
+    return a_release(store, "o/new", "o/old", at=at).id
 
 
 def figures(store: Store) -> list[ReleaseFigures]:
@@ -132,7 +133,7 @@ def test_the_newest_benchmark_counts(store: Store) -> None:
 
 def test_only_the_newest_releases_are_shown(store: Store) -> None:
     for number in range(MOST + 3):
-        Releases(store).enter(f"o/new-{number}", "o/old", at=float(number))
+        a_release(store, f"o/new-{number}", "o/old", at=float(number))
     models = [each.model for each in figures(store)]
     assert models == [f"o/new-{number}" for number in range(MOST + 2, 2, -1)]
 

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from records import tables
 from records.frame import Record
 from records.outcome import AttemptRecord, Feedback, InFlight, Outcome, Usage
+from records.releases import Release, entered
 from records.spool_reader import Batch, Chunk, Writer
 from records.store import Act, Store
 
@@ -74,3 +75,9 @@ def recent(store: Store, canary: str, limit: int = 100) -> list[dict[str, Any]]:
     query = select(table).where(table.c.canary == canary).order_by(table.c.at.desc()).limit(limit)
     with store.reading() as connection:
         return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def a_release(store: Store, candidate: str, baseline: str, *, at: float) -> Release:
+    """The release of these two models, made if there is none."""
+    with store.writing() as connection:
+        return entered(connection, candidate, baseline, at=at)

@@ -9,6 +9,7 @@ from records.benchmarks import Benchmarks
 from records.errors import Unstorable
 from records.releases import ReleaseNote, Releases, Run
 from records.store import Store
+from tests.records.samples import a_release
 
 
 def test_a_release_is_noticed_benchmarked_and_run_under_one_id(store: Store) -> None:
@@ -24,9 +25,9 @@ def test_a_release_is_noticed_benchmarked_and_run_under_one_id(store: Store) -> 
 
 def test_another_baseline_is_another_release_and_a_known_model_is_not_noticed_again(store: Store) -> None:
     releases = Releases(store)
-    first = releases.enter("o/new", "o/old", at=1.0)
-    second = releases.enter("o/new", "o/older", at=2.0)
-    assert releases.enter("o/new", "o/old", at=9.0) == first
+    first = a_release(store, "o/new", "o/old", at=1.0)
+    second = a_release(store, "o/new", "o/older", at=2.0)
+    assert a_release(store, "o/new", "o/old", at=9.0) == first
     assert releases.notice("o/new", at=10.0) == first
     assert releases.all() == [second, first]
     assert second.id != first.id
@@ -45,14 +46,14 @@ def test_those_who_make_a_release_at_once_make_one(store: Store) -> None:
     releases = Releases(store)
     releases.all()
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda at: releases.enter("o/new", "o/old", at=at), [1.0, 2.0, 3.0, 4.0]))
+        found = list(pool.map(lambda at: a_release(store, "o/new", "o/old", at=at), [1.0, 2.0, 3.0, 4.0]))
     assert {release.id for release in found} == {release.id for release in releases.all()}
     assert len(releases.all()) == 1
 
 
 def test_notes_come_back_in_their_order_with_the_minutes(store: Store) -> None:
     releases = Releases(store)
-    release = releases.enter("o/new", "o/old", at=1.0).id
+    release = a_release(store, "o/new", "o/old", at=1.0).id
     notes = [
         ReleaseNote(at=2.0, release=release, who="ann", text="read 40 answers", minutes=25.0),
         ReleaseNote(at=3.0, release=release, who="bob", text="asked legal"),

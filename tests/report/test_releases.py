@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import pytest
 from canary.config import Config, parse
 from control.rollouts import Rollouts
 from records.benchmarks import Benchmarks
+from records.daily_reports import DailyReport, DailyReports
 from records.decisions import Decision, Decisions
 from records.releases import ReleaseNote, Releases
 from records.store import Act, Store
 from report.archivist import SETTLE_S, Archivist
+from report.document import to_json as report_json
 from report.release.forms import FORMS, line, to_json
 from report.release.layers import LAYERS
+from report.release.sections import headline
 from report.releases import NoSuchRelease, all_releases, measured, of_benchmark, release_of
+from report.reports import report_of
 from routing import transitions
 
 CONFIG = """\
@@ -33,7 +38,8 @@ TRIAL = """\
     rubric: [{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "Any?"}]
 """
 WITH, WITHOUT = (parse(text, "canary.yaml", {}) for text in (CONFIG + TRIAL, CONFIG + "  []"))
-START = 1_800_000_000.0
+START = 1_800_000_000.000_4
+"""Times of acts are finer than the milliseconds that an evaluation keeps."""
 DAY_S = 86400.0
 
 
@@ -45,7 +51,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def _started(store: Store) -> Rollouts:
     rollouts = Rollouts(store, lambda plan: None)
-    rollouts.reconcile(WITH, START)
+    rollouts.reconcile(WITH.control, START)
     return rollouts
 
 
@@ -93,7 +99,7 @@ def test_what_was_rolled_back_reads_so_when_its_entry_has_left_the_config(store:
     rollouts = _started(store)
     _rolled_back(rollouts, START + DAY_S)
     _archived(store, WITH, START + DAY_S)
-    rollouts.reconcile(WITHOUT, START + 9 * DAY_S)
+    rollouts.reconcile(WITHOUT.control, START + 9 * DAY_S)
     _archived(store, WITHOUT, START + 9 * DAY_S)
     found = release_of(WITHOUT.control.reports, store, "new", now=START + 30 * DAY_S)
     assert (found.state, found.verdict) == ("rolled_back", "dont_ship")
@@ -103,6 +109,21 @@ def test_what_was_rolled_back_reads_so_when_its_entry_has_left_the_config(store:
     assert run.report.verdict == "dont_ship"
     (listed,) = all_releases(store)
     assert (listed.state, listed.verdict) == ("rolled_back", "dont_ship")
+
+
+def test_no_report_from_before_a_rollback_speaks_for_the_run(store: Store) -> None:
+    rollouts = _started(store)
+    judged = release_of(WITH.control.reports, store, "new", now=START)
+    assert judged.verdict is None
+    good = replace(report_of(WITH.control.reports, "trial", store, now=START), verdict="ship")
+    daily = DailyReport(
+        canary="trial", run=1, day="2027-01-15", at=START, verdict="ship", document=report_json(good)
+    )
+    DailyReports(store).add(daily)
+    assert all_releases(store)[0].verdict == "ship"
+    _rolled_back(rollouts, START + DAY_S)
+    (found,) = all_releases(store)
+    assert (found.state, found.verdict, found.report) == ("rolled_back", "dont_ship", None)
 
 
 def test_the_clock_runs_from_the_first_stage_to_the_decision_and_counts_peoples_minutes(store: Store) -> None:
@@ -147,6 +168,7 @@ def test_a_benchmark_alone_says_that_no_user_has_tried_the_model(store: Store) -
     found = of_benchmark(_benchmark("ship"), now=START)
     assert found.verdict == "ship"
     assert found.reasons == ("No user has tried it: only examples speak for it.",)
+    assert headline(found) == "Ship, by examples only: openai/new against openai/old"
     assert found.state == "benchmarked"
     stored = measured(WITH.control.reports, store, _benchmark("dont_ship"), now=START)
     assert (stored.verdict, stored.release.id) == ("dont_ship", "(not stored)")
