@@ -55,6 +55,10 @@ class BadWeights(BenchError):
     """A `FILE.weights.json` cannot be read; the message says why."""
 
 
+class Unpriced(BenchError):
+    """A model has no known price; the message says where to give it one."""
+
+
 class NoJudge(BenchError):
     """An example needs a judge; the message says which."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench import judge
+from bench import judge_words
 from bench.answer import Answer
 from bench.asking import Asker
 from bench.errors import NoJudge
@@ -125,8 +125,10 @@ async def _scored(ask: Ask, example: Example, answer: Answer, saved: AnswerStore
 
 
 async def _judged(by: Asker, example: Example, answer: Answer, text: str, saved: AnswerStore) -> Result:
-    mark = await _answer(by, fingerprint([example.hash, text]), judge.question(example, text), saved)
-    score = None if mark.text is None else judge.score(mark.text)
+    mark = await _answer(
+        by, fingerprint([example.hash, text]), judge_words.example_question(example, text), saved
+    )
+    score = None if mark.text is None else judge_words.score(mark.text)
     return Result(
         example=example,
         answer=answer,
@@ -134,5 +136,5 @@ async def _judged(by: Asker, example: Example, answer: Answer, text: str, saved:
         right=score is not None and is_right(example, score),
         judge_cost_usd=mark.cost_usd,
         no_mark="" if score is not None else f"{mark.failure or 'no line with MARK'} {mark.said}".rstrip(),
-        reason="" if mark.text is None else judge.reason(mark.text),
+        reason="" if mark.text is None else judge_words.reason(mark.text),
     )

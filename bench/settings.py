@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bench.judge_settings import JudgeSource
 from bench.source import DatasetSource, EmbeddingSource
 from bench.terms import BenchTerms
 from proxy.provider import Provider
@@ -13,7 +14,11 @@ from routing.canary import Canary
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchSettings:
     """Providers by name, canaries in the file's order with their terms by name, prices by model, models that
-    cost what another does, datasets, and the model that scores `similar` (None: shared words do)."""
+    cost what another does, and datasets.
+
+    `embeddings` is the model that scores `similar` (None: shared words do), `judge` the one that judges real
+    answers.
+    """
 
     providers: Mapping[str, Provider]
     canaries: Sequence[Canary]
@@ -22,3 +27,4 @@ class BenchSettings:
     price_as: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[DatasetSource] = ()
     embeddings: EmbeddingSource | None = None
+    judge: JudgeSource | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from alerts.receiver import Receiver
 from alerts.rule import Rule
+from bench.judge_settings import JudgeTerms
 from bench.source import DatasetSource
 from control.daily_time import DailyTime
 from records.capture import CaptureRule
@@ -17,7 +18,8 @@ from routing.canary import Canary
 class CanarySettings:
     """One canary: who gets which arm, how it is watched, how it is judged.
 
-    `mirror` is a share in [0, 1]. Without `capture` no text is kept. `base_path` is the path of the only base
+    `mirror` is a share in [0, 1]. Without `capture` no text is kept, without `judge` no
+    answer judged. `base_path` is the path of the only base
     URL whose requests reach the canary, None where plain paths do.
     """
 
@@ -26,6 +28,7 @@ class CanarySettings:
     guardrails: tuple[Rule, ...]
     mirror: float = 0.0
     capture: CaptureRule | None = None
+    judge: JudgeTerms | None = None
     base_path: str | None = None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Row, delete, func, select
+from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from records import tables
@@ -53,9 +53,12 @@ class CaptureStore:
             return len(connection.execute(added, rows).all()) if rows else 0
 
     def expire(self, now: float) -> int:
-        """Delete expired captures, and wrong answers of benchmarks; return how many rows. SQLite also
-        overwrites their bytes."""
+        """Delete expired captures, the judge's reasons about them and wrong answers of benchmarks; return how
+        many rows. SQLite also overwrites their bytes."""
+        calls = tables.judge_calls
         with self._store.writing() as connection, _overwriting(connection):
+            expired = (calls.c.expires_at <= now) & (calls.c.reason != "")
+            connection.execute(update(calls).where(expired).values(reason=""))
             return sum(
                 connection.execute(delete(table).where(table.c.expires_at <= now)).rowcount
                 for table in (tables.captures, tables.bench_failures)

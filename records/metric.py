@@ -54,3 +54,15 @@ BUILT_IN: dict[str, Metric] = {
         _bool("compliance_violation", "Did an answer break a rule we must keep?", higher_is_better=False),
     )
 }
+
+JUDGED_PREFERENCE, JUDGED_MARK = "judged_preference", "judged_mark"
+
+JUDGED: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        _bool(JUDGED_PREFERENCE, "Are the candidate's answers better?"),
+        Metric(name=JUDGED_MARK, kind="rating", low=1, high=5, question="Are the answers good?"),
+    )
+}
+"""The metrics that a judge measures, not apps. A preference is 1 for a pair of answers of which the
+candidate's is better, .5 for a tie, and 0 otherwise."""

@@ -438,5 +438,36 @@ labels = Table(
     Index("labels_by_canary", "canary", "id"),
 )
 
+judgements = Table(
+    "judgements",
+    metadata,
+    Column("exchange_id", Key, primary_key=True),
+    *(_key(name) for name in ("canary", "kind", "arm", "unit", "category")),
+    Column("run", Integer, nullable=False),
+    *(_number(name) for name in ("at", "asked_at")),
+    *(_key(name) for name in ("judge", "words_sha256", "baseline", "candidate")),
+    Column("baseline_length", Integer),
+    Column("candidate_length", Integer),
+    _key("result"),
+    Column("mark", Number),
+    Index("judgements_by_run", "canary", "run", "at"),
+)
+
+judge_calls = Table(
+    "judge_calls",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _key("exchange_id"),
+    Column("turn", Integer, nullable=False),
+    Column("day", Integer, nullable=False),
+    *(_number(name) for name in ("at", "expires_at", "reserved_usd")),
+    Column("cost_usd", Number),
+    *(_key(name) for name in ("state", "said")),
+    Column("reason", Text, nullable=False),
+    Index("judge_calls_by_exchange", "exchange_id"),
+    Index("judge_calls_by_day", "day"),
+    Index("judge_calls_by_expiry", "expires_at"),
+)
+
 PARTITIONED: tuple[Table, ...] = (outcomes, unit_days)
 """Tables partitioned by day on PostgreSQL."""

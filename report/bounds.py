@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from records.metric import BUILT_IN, Metric
+from records.metric import BUILT_IN, JUDGED, Metric
 from records.offline_metric import THROUGHPUT, class_measure
 from report.metrics import quantile_level, share, source
 from report.rubric import BadBound, Bound, Criterion, check
@@ -42,8 +42,8 @@ class Scale:
 
 def scale_of(name: str, metrics: Mapping[str, Metric]) -> Scale | None:
     """The scale of a declared or measured metric, also by a benchmark only; None for an unknown one."""
-    if name in metrics:
-        return _declared(metrics[name])
+    if name in metrics or name in JUDGED:
+        return _declared(metrics[name] if name in metrics else JUDGED[name])
     if source(name) is None:
         return _offline(name)
     if share(name):

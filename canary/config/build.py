@@ -12,11 +12,13 @@ from dataclasses import replace
 from pydantic import JsonValue
 
 from alerts.receiver import PAGERDUTY_URL, Receiver
+from bench.judge_settings import JudgeSource, JudgeTerms
 from bench.source import DatasetSource, EmbeddingSource
 from canary.config import guardrails
 from canary.config.config import Config
 from canary.config.sections import (
     ArmSection,
+    CanaryJudgeSection,
     CanarySection,
     CaptureSection,
     CriterionSection,
@@ -59,12 +61,14 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
     metrics = declared_metrics(file)
     return Config(
         providers=providers,
-        canaries={section.name: _canary(section, metrics, file.providers) for section in file.canaries},
+        canaries={section.name: _canary(section, metrics, file) for section in file.canaries},
         metrics=metrics,
         server=_server(file),
         arm_timeouts=dict(_arm_timeouts(file.canaries, providers)),
         patience=dict(_patience(file.canaries)),
-        captures={model: _capture_rule(each) for each in file.capture for model in each.models},
+        captures={model: _capture_rule(each, file) for each in file.capture for model in each.models},
+        judge=None if file.judge is None else JudgeSource(**dict(file.judge)),
+        redact=file.redact,
         tags=tags(file),
         prices={model: Rates(**dict(section)) for model, section in file.prices.items()},
         price_as=file.price_as,
@@ -178,9 +182,7 @@ def own_paths(providers: Mapping[str, ProviderSection], name: str) -> str | None
     return nameless_paths(kind, api) if name == taken else None
 
 
-def _canary(
-    section: CanarySection, metrics: Mapping[str, Metric], providers: Mapping[str, ProviderSection]
-) -> CanarySettings:
+def _canary(section: CanarySection, metrics: Mapping[str, Metric], file: FileSection) -> CanarySettings:
     baseline, candidate, steps = arm(section.baseline), arm(section.candidate), _steps(section)
     return CanarySettings(
         canary=Canary(
@@ -217,18 +219,23 @@ def _canary(
             categories=section.critical_categories,
             segments=[_segment(text) for text in section.critical_segments],
         ),
-        base_path=base_path(providers, section.baseline.provider),
+        base_path=base_path(file.providers, section.baseline.provider),
         mirror=section.mirror,
-        capture=_capture_rule(section.capture) if section.capture is not None else None,
+        capture=_capture_rule(section.capture, file) if section.capture is not None else None,
+        judge=_judge_terms(section.judge) if section.judge is not None else None,
     )
 
 
-def _capture_rule(section: CaptureSection) -> CaptureRule:
+def _judge_terms(section: CanaryJudgeSection) -> JudgeTerms:
+    return JudgeTerms(pairs=section.pairs or 0, answers=section.answers or 0, criteria=section.criteria)
+
+
+def _capture_rule(section: CaptureSection, file: FileSection) -> CaptureRule:
     return CaptureRule(
         rate=section.rate,
         per_category=section.per_category,
         expires_after_s=section.expires_after_s,
-        redact=section.redact,
+        redact=(*file.redact, *section.redact),
     )
 
 

@@ -8,6 +8,7 @@ from alerts.status import rule_key
 from canary.config import build, guardrails
 from canary.config.capture_checks import check_capture
 from canary.config.errors import Path
+from canary.config.judge_checks import check_judging
 from canary.config.kind_checks import check_forms
 from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME
 from canary.config.nearest import suggestion
@@ -17,7 +18,7 @@ from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
 from proxy.addressing import takes_canaries
 from proxy.provider import Api, Kind
-from records.metric import BUILT_IN, Metric
+from records.metric import BUILT_IN, JUDGED, Metric
 from records.offline_metric import CLASS_MEASURES, THROUGHPUT, is_offline
 from report.bounds import wrong_with
 
@@ -44,6 +45,7 @@ def check_canaries(file: FileSection, found: Salvage) -> None:
         _check_guardrails(canary, path, found)
         _check_rubric(canary, metrics, path, found)
         check_plan(canary, metrics, path, found)
+        check_judging(file, canary, path, found)
         if canary.capture is not None:
             check_capture(canary.capture, (*path, "capture"), found)
     check_retention(file, found)
@@ -236,7 +238,7 @@ def _try(
 
 
 def _check_rubric(canary: CanarySection, metrics: Mapping[str, Metric], path: Path, found: Salvage) -> None:
-    known = list(dict.fromkeys([*COMPUTED, *BUILT_IN, THROUGHPUT, *found.names("metrics")]))
+    known = list(dict.fromkeys([*COMPUTED, *BUILT_IN, *JUDGED, THROUGHPUT, *found.names("metrics")]))
     seen: set[str] = set()
     for index, row in enumerate(canary.rubric):
         place = (*path, "rubric", index)

@@ -8,12 +8,14 @@ from canary.config.build import own_auth_of
 from canary.config.canary_checks import check_canaries
 from canary.config.capture_checks import check_captures
 from canary.config.errors import Path
+from canary.config.judge_checks import check_judge
 from canary.config.kind_checks import check_kind, wrong_with_name
 from canary.config.names import COMPUTED, METRIC_NAME, TAG_NAME
 from canary.config.nearest import nearest, suggestion
 from canary.config.salvage import Salvage
 from canary.config.sections import FileSection, NotifySection, ProviderSection
 from proxy.provider import CLOUD_AUTH, Api, Auth, Kind
+from records.metric import JUDGED
 from records.offline_metric import is_offline
 
 RESERVED = ("v1", "v1beta", "v1beta1", "canary", "healthz", "readyz")
@@ -41,6 +43,7 @@ def check(file: FileSection, found: Salvage) -> None:
                 ("tags", index), f'"{name}" is not a valid tag name; use letters, digits, . _ and -'
             )
     check_captures(file, found)
+    check_judge(file, found)
     _check_datasets(file, found)
     _check_embeddings(file, found)
     _check_price_as(file, found)
@@ -130,6 +133,8 @@ def _check_metrics(file: FileSection, found: Salvage) -> None:
         path = ("metrics", name)
         if name in COMPUTED:
             found.complain_of_name(path, f'"{name}" is computed from the traffic; choose another name')
+        elif name in JUDGED:
+            found.complain_of_name(path, f'"{name}" is what a judge measures; choose another name')
         elif is_offline(name):
             found.complain_of_name(path, f'"{name}" is measured by benchmarks; choose another name')
         elif not METRIC_NAME.fullmatch(name):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alerts.receiver import Receiver
+from bench.judge_settings import JudgeSource
 from bench.settings import BenchSettings
 from bench.source import DatasetSource, EmbeddingSource
 from bench.terms import BenchTerms, RubricRow, measurable
@@ -32,7 +33,7 @@ class Config:
 
     `arm_timeouts` lists arms with timeouts of their own, by canary and arm, each merged with its provider's.
     `patience` has the seconds of the canaries that set it. `captures` has the rules for texts of models that
-    no canary takes, by model.
+    no canary takes, by model. `redact` has the patterns for all stored texts.
     `metrics` includes the built-in ones; `tags` is every tag that apps may send. `store` and `shared` are as
     written, and not in the repr because they may contain a password. `folder` is the file's. `warnings` are
     complete lines to show.
@@ -50,6 +51,8 @@ class Config:
     price_as: Mapping[str, str] = field(default_factory=dict)
     datasets: tuple[DatasetSource, ...] = ()
     embeddings: EmbeddingSource | None = None
+    judge: JudgeSource | None = None
+    redact: tuple[str, ...] = ()
     store: str = field(default="sqlite:///canary.db", repr=False)
     shared: str = field(default="none", repr=False)
     notify: tuple[Receiver, ...] = ()
@@ -105,6 +108,7 @@ class Config:
             price_as=self.price_as,
             datasets=self.datasets,
             embeddings=self.embeddings,
+            judge=self.judge,
         )
 
 

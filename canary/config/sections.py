@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, JsonValue
 
 from alerts.rule import Action, RuleName
+from bench.judge_settings import CRITERIA
 from bench.source import Layer
 from canary.config.fields import (
     AnyDuration,
@@ -209,6 +210,18 @@ class ModelCaptureSection(CaptureSection):
     models: tuple[Text, ...] = Field(min_length=1, description="The models that requests name.")
 
 
+class CanaryJudgeSection(Section):
+    """What the judge looks at of this canary. Give either pairs or answers."""
+
+    pairs: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="How many mirrored pairs to judge in a day, evenly over the categories."
+    )
+    answers: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Without `mirror`: how many single answers of both arms to mark in a day."
+    )
+    criteria: Text = Field(CRITERIA, description="What makes an answer good, in words for the judge.")
+
+
 class CanarySection(Section):
     """One rollout under test."""
 
@@ -232,6 +245,9 @@ class CanarySection(Section):
     )
     capture: CaptureSection | None = Field(
         None, description="Store the redacted texts of some exchanges. Without it, no text is stored."
+    )
+    judge: CanaryJudgeSection | None = Field(
+        None, description="What the judge looks at of this canary. Without it, no answer is judged."
     )
     unit: tuple[UnitSource, ...] = Field(
         ("header", "body", "session"),
@@ -332,6 +348,19 @@ class EmbeddingsSection(Section):
     model: Text = Field(description="The model's name there.")
 
 
+class JudgeSection(Section):
+    """The model that judges real answers."""
+
+    provider: Text = Field(description="The name of an entry under `providers`.")
+    model: Text = Field(description="The model, which is in neither arm of what it judges.")
+    daily_budget_usd: Positive = Field(
+        alias="daily_budget", description="The dollars that it may cost in a UTC day."
+    )
+    at_once: Annotated[int, Field(ge=1, le=64)] = Field(
+        4, description="How many pairs or answers it judges at once."
+    )
+
+
 class PagerDutySection(Section):
     """PagerDuty's Events API v2."""
 
@@ -380,6 +409,10 @@ class FileSection(Section):
     datasets: dict[Text, DatasetSection] = Field({}, description="Datasets for `canary bench`, by name.")
     embeddings: EmbeddingsSection | None = Field(
         None, description="The embedding model that scores the task `similar`. Default: shared words do."
+    )
+    judge: JudgeSection | None = Field(None, description="The model that judges real answers.")
+    redact: tuple[Text, ...] = Field(
+        (), description="Regular expressions for further text to redact wherever texts are stored."
     )
     store: Text = Field("sqlite:///canary.db", description="The database's URL.")
     shared: Text = Field("none", description="The Redis that replicas share, or `none`.")

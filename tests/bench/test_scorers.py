@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench import judge
+from bench import judge_words as judge
 from bench.example import TASKS
 from bench.scorers import SCORERS, THRESHOLDS, is_right
 from bench.scorers.per_class import ClassAnswer, per_class
@@ -210,7 +210,7 @@ def test_a_threshold_of_the_example_goes_before_the_tasks() -> None:
 
 def test_the_judge_is_asked_in_the_same_words_and_not_told_whose_answer_it_is() -> None:
     example = example_of(task="judge", expected="the refund takes three days")
-    (said,) = judge.question(example, "It takes {three} days.")
+    (said,) = judge.example_question(example, "It takes {three} days.")
     assert (said.role, "It takes {three} days." in said.content) == ("user", True)
     assert "the refund takes three days" in said.content
     assert "Question 0?" in said.content

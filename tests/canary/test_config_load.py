@@ -27,6 +27,8 @@ SECTIONS = {
     "`capture`": "CaptureSection",
     "`capture` without a canary": "ModelCaptureSection",
     "`embeddings`": "EmbeddingsSection",
+    "`judge`": "JudgeSection",
+    "`judge` of a canary": "CanaryJudgeSection",
     "`guardrails`": "GuardrailSection",
     "`rubric`": "CriterionSection",
     "`metrics.NAME`": "MetricSection",
@@ -99,7 +101,7 @@ def test_the_page_says_which_keys_are_required(heading: str, section: str) -> No
 
 def test_the_files_documented_defaults_are_what_leaving_them_out_means() -> None:
     defaults = dict(documented_defaults("The file"))
-    assert len(defaults) == 17
+    assert len(defaults) == 18
     del defaults["canaries"]
     for key, value in defaults.items():
         assert read(f"{TRIAL}{key}: {value}\n") == read(TRIAL), key

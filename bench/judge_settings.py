@@ -1,0 +1,30 @@
+"""The part of the config that a judge of real answers needs."""
+
+from dataclasses import dataclass
+
+CRITERIA = "Correct, complete and helpful."
+"""What counts where a canary says nothing of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeSource:
+    """The judging model at a provider entry, the dollars that it may cost in a UTC day, and how many pairs or
+    answers it has before it at once."""
+
+    provider: str
+    model: str
+    daily_budget_usd: float
+    at_once: int = 4
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeTerms:
+    """What is judged of a canary in a day: so many mirrored pairs, or so many single answers of both arms."""
+
+    pairs: int = 0
+    answers: int = 0
+    criteria: str = CRITERIA

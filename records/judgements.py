@@ -1,0 +1,298 @@
+"""What a judge said of captured answers, and what its calls cost, in the store.
+
+A call is noted, with the highest price that it can have, before it is made. One whose answer was lost counts
+as paid at that price and is not made again; one that the provider refused costs nothing and may be made
+again.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, func, insert, select, text, update
+
+from records import tables
+from records.store import Store
+
+Kind = Literal["pair", "answer"]
+"""Both arms' answers to one request, or one arm's answer."""
+
+Result = Literal["", "candidate", "baseline", "tie", "mark", "no_mark"]
+"""The better answer's arm; "" while calls are to come, "mark" for an answer that has one."""
+
+CallState = Literal["asked", "answered", "failed", "lost"]
+
+FIRST, SECOND = 1, 2
+"""The turns of a pair: the baseline's answer stands first, then the candidate's. An answer has one turn."""
+
+LOST_AFTER_S = 900.0
+"""A call without an answer for so long lost it with its process: no call takes this long."""
+
+_DAY_S = 86400
+_ROUNDING = 1e-9
+_LOCK = 7_016_000_018
+"""PostgreSQL's advisory lock under which calls are noted, so that two processes keep one budget."""
+
+
+class BudgetSpent(Exception):
+    """The day's budget has no room for the highest price of these calls."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeCall:
+    """One question to the judge. `said` is "A", "B", "SAME", a mark from "1" to "5", or "" without a readable
+    one. `cost_usd` is None until it is known; then `reserved_usd` counts. The reason is redacted, and ""
+    once it has expired."""
+
+    turn: int
+    state: CallState
+    said: str
+    reason: str
+    reserved_usd: float
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedExchange:
+    """A pair or an answer that the judge looked at.
+
+    `exchange_id` is the real exchange's, also of a pair; `at` is its time and `asked_at` the judge's, UTC
+    seconds. `unit` is a hash. `arm` is that of a single answer, "" for a pair. `judge`, `baseline` and
+    `candidate` are `provider/model`, "" without an answer of that arm; the lengths are characters. `mark` is
+    from 1 to 5.
+    """
+
+    exchange_id: str
+    canary: str
+    run: int
+    kind: Kind
+    arm: Literal["", "baseline", "candidate"] = ""
+    unit: str
+    category: str
+    at: float
+    asked_at: float
+    judge: str
+    words_sha256: str
+    baseline: str = ""
+    candidate: str = ""
+    baseline_length: int | None = None
+    candidate_length: int | None = None
+    result: Result = ""
+    mark: float | None = None
+    calls: tuple[JudgeCall, ...] = ()
+
+    @property
+    def preference(self) -> float | None:
+        """1 for a pair that the candidate won, .5 for a tie, 0 for one that it lost; None without these."""
+        return {"candidate": 1.0, "tie": 0.5, "baseline": 0.0}.get(self.result)
+
+    @property
+    def order_decided(self) -> bool | None:
+        """True for a pair of which the judge took the first answer twice, or the second; None where it did
+        not answer readably twice."""
+        if self.kind != "pair" or len(self.calls) < SECOND or not all(call.said for call in self.calls):
+            return None
+        first, second = (call.said for call in self.calls[-2:])
+        return first == second != "SAME"
+
+    @property
+    def cost_usd(self) -> float:
+        """What its calls cost, or may have cost."""
+        return sum(call.reserved_usd if call.cost_usd is None else call.cost_usd for call in self.calls)
+
+
+class Judgements:
+    """The judgements of one database. Every method may raise StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def begin(
+        self,
+        judged: JudgedExchange,
+        reserves: Mapping[int, float],
+        *,
+        budget_usd: float,
+        expires_at: float,
+    ) -> Mapping[int, int]:
+        """Note the calls that are to be made at `judged.asked_at`, and return their ids by turn. `reserves`
+        has each turn's highest price.
+
+        Turns that were answered, and those in flight, are left out, so nothing is left of what is judged.
+        Raises BudgetSpent, and then nothing is noted.
+        """
+        day = int(judged.asked_at // _DAY_S)
+        with self._store.writing() as connection:
+            _lock(connection)
+            _lose(connection, judged.asked_at - LOST_AFTER_S)
+            result = _result_of(connection, judged.exchange_id)
+            before = _calls(connection, [judged.exchange_id]).get(judged.exchange_id, {})
+            turns = [turn for turn in reserves if turn not in before or before[turn].state == "failed"]
+            if result or not turns:
+                return {}
+            wanted = sum(reserves[turn] for turn in turns)
+            if _spent(connection, day) + wanted > budget_usd + _ROUNDING:
+                raise BudgetSpent
+            if result is None:
+                connection.execute(insert(tables.judgements).values(**_values(judged)))
+            noted = {
+                "exchange_id": judged.exchange_id,
+                "day": day,
+                "at": judged.asked_at,
+                "expires_at": expires_at,
+                "state": "asked",
+                "said": "",
+                "reason": "",
+            }
+            made = insert(tables.judge_calls).returning(tables.judge_calls.c.id)
+            return {
+                turn: connection.execute(
+                    made.values(**noted, turn=turn, reserved_usd=reserves[turn])
+                ).scalar_one()
+                for turn in turns
+            }
+
+    def answered(self, call: int, *, said: str, reason: str, cost_usd: float | None) -> None:
+        """Store a call's answer, "" if it is unreadable. A cost that is not known (None) is the reserved."""
+        self._end(call, state="answered", said=said, reason=reason, cost_usd=cost_usd)
+
+    def failed(self, call: int) -> None:
+        """The provider refused this call: it cost nothing, and may be made again."""
+        self._end(call, state="failed", said="", reason="", cost_usd=0.0)
+
+    def lost(self, call: int) -> None:
+        """The call may have been paid, and its answer is lost: it is not made again."""
+        self._end(call, state="lost", said="", reason="", cost_usd=None)
+
+    def spent(self, now: float) -> float:
+        """The dollars of this UTC day: costs, and the highest prices of the calls whose cost is not known."""
+        with self._store.asking() as connection:
+            return _spent(connection, int(now // _DAY_S))
+
+    def begun(self, canary: str, run: int, *, now: float) -> Mapping[str, int]:
+        """How many judgements of the run were begun on this UTC day, by category."""
+        table, day = tables.judgements.c, now // _DAY_S * _DAY_S
+        query = (
+            select(table.category, func.count())
+            .where(table.canary == canary, table.run == run, table.asked_at >= day)
+            .group_by(table.category)
+        )
+        with self._store.asking() as connection:
+            return {row.category: row[1] for row in connection.execute(query)}
+
+    def ended(self, exchange_ids: Collection[str], *, now: float) -> set[str]:
+        """Those that are not to be asked about now: they have their result, or a call is in flight."""
+        ids = list(exchange_ids)
+        calls, table = tables.judge_calls.c, tables.judgements.c
+        with self._store.writing() as connection:
+            _lose(connection, now - LOST_AFTER_S)
+            done = select(table.exchange_id).where(table.exchange_id.in_(ids), table.result != "")
+            open_ = select(calls.exchange_id).where(calls.exchange_id.in_(ids), calls.state == "asked")
+            return {*connection.execute(done).scalars(), *connection.execute(open_).scalars()}
+
+    def of(self, canary: str, run: int | None = None) -> list[JudgedExchange]:
+        """Every judgement of a canary, or of one of its runs, in the order of the exchanges."""
+        table = tables.judgements
+        query = select(table).where(table.c.canary == canary).order_by(table.c.at, table.c.exchange_id)
+        if run is not None:
+            query = query.where(table.c.run == run)
+        with self._store.reading() as connection:
+            rows = connection.execute(query).all()
+            calls = _calls(connection, [row.exchange_id for row in rows])
+        return [_judgement(row, calls.get(row.exchange_id, {})) for row in rows]
+
+    def _end(self, call: int, *, state: CallState, said: str, reason: str, cost_usd: float | None) -> None:
+        table = tables.judge_calls
+        changed = (
+            update(table)
+            .where(table.c.id == call)
+            .values(state=state, said=said, reason=reason, cost_usd=cost_usd)
+            .returning(table.c.exchange_id)
+        )
+        with self._store.writing() as connection:
+            _decide(connection, connection.execute(changed).scalar_one())
+
+
+def result_of(kind: Kind, said: Mapping[int, str]) -> Result:
+    """The result of all turns' words. The same answer both times wins; unreadable words leave no mark."""
+    if not all(said.values()):
+        return "no_mark"
+    if kind == "answer":
+        return "mark"
+    first = {"A": "baseline", "B": "candidate"}.get(said[FIRST])
+    second = {"A": "candidate", "B": "baseline"}.get(said[SECOND])
+    if first is None or first != second:
+        return "tie"
+    return "candidate" if first == "candidate" else "baseline"
+
+
+def _decide(connection: Connection, exchange_id: str) -> None:
+    """Set the judgement's result once no call of it is to come."""
+    table = tables.judgements
+    kind: Kind = connection.execute(
+        select(table.c.kind).where(table.c.exchange_id == exchange_id)
+    ).scalar_one()
+    calls = _calls(connection, [exchange_id])[exchange_id]
+    turns = (FIRST, SECOND) if kind == "pair" else (FIRST,)
+    lost = any(call.state == "lost" for call in calls.values())
+    if not lost and not all(turn in calls and calls[turn].state == "answered" for turn in turns):
+        return
+    said = {turn: calls[turn].said if turn in calls else "" for turn in turns}
+    result = result_of(kind, said)
+    mark = float(said[FIRST]) if result == "mark" else None
+    connection.execute(
+        update(table).where(table.c.exchange_id == exchange_id).values(result=result, mark=mark)
+    )
+
+
+def _lose(connection: Connection, before: float) -> None:
+    """Give up the calls that were made before this moment and never ended."""
+    table = tables.judge_calls
+    late = (table.c.state == "asked") & (table.c.at < before)
+    given_up = update(table).where(late).values(state="lost").returning(table.c.exchange_id)
+    for exchange_id in set(connection.execute(given_up).scalars()):
+        _decide(connection, exchange_id)
+
+
+def _lock(connection: Connection) -> None:
+    """SQLite's writers wait for each other anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+
+
+def _spent(connection: Connection, day: int) -> float:
+    table = tables.judge_calls.c
+    cost = func.coalesce(table.cost_usd, table.reserved_usd)
+    return float(connection.execute(select(func.sum(cost)).where(table.day == day)).scalar() or 0.0)
+
+
+def _result_of(connection: Connection, exchange_id: str) -> str | None:
+    table = tables.judgements.c
+    return connection.execute(select(table.result).where(table.exchange_id == exchange_id)).scalar()
+
+
+_AT_ONCE = 500
+
+
+def _calls(connection: Connection, exchange_ids: Sequence[str]) -> dict[str, dict[int, JudgeCall]]:
+    """Each exchange's newest call of each turn. A call that failed before it cost nothing."""
+    table, found = tables.judge_calls, dict[str, dict[int, JudgeCall]]()
+    for begin in range(0, len(exchange_ids), _AT_ONCE):
+        chunk = exchange_ids[begin : begin + _AT_ONCE]
+        query = select(table).where(table.c.exchange_id.in_(chunk)).order_by(table.c.turn, table.c.id)
+        for row in connection.execute(query):
+            found.setdefault(row.exchange_id, {})[row.turn] = _call(row)
+    return found
+
+
+def _call(row: Row[Any]) -> JudgeCall:
+    return JudgeCall(**{each.name: getattr(row, each.name) for each in fields(JudgeCall)})
+
+
+def _values(judged: JudgedExchange) -> dict[str, Any]:
+    return {each.name: getattr(judged, each.name) for each in fields(JudgedExchange) if each.name != "calls"}
+
+
+def _judgement(row: Row[Any], calls: Mapping[int, JudgeCall]) -> JudgedExchange:
+    known = {each.name: getattr(row, each.name) for each in fields(JudgedExchange) if each.name != "calls"}
+    return JudgedExchange(**known, calls=tuple(calls[turn] for turn in sorted(calls)))

@@ -1,0 +1,137 @@
+"""What a judge said, kept in either database: nothing is asked twice, and the budget holds."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from records.capture_store import CaptureStore
+from records.judgements import LOST_AFTER_S, BudgetSpent, JudgedExchange, Judgements, result_of
+from records.store import Store
+
+NOON = 20_000 * 86400.0 + 43_200
+PAIR = JudgedExchange(
+    exchange_id="e1",
+    canary="trial",
+    run=1,
+    kind="pair",
+    unit="u1",
+    category="refund",
+    at=NOON - 5,
+    asked_at=NOON,
+    judge="anthropic/claude-opus-5",
+    words_sha256="0" * 64,
+    baseline="openai/a",
+    candidate="openai/b",
+    baseline_length=10,
+    candidate_length=20,
+)
+ANSWER = replace(PAIR, exchange_id="e2", kind="answer", arm="candidate", baseline="", baseline_length=None)
+BOTH = {1: 0.25, 2: 0.25}
+
+
+def _begun(store: Store, judged: JudgedExchange, reserves: Mapping[int, float] = BOTH) -> Mapping[int, int]:
+    return Judgements(store).begin(judged, reserves, budget_usd=1.0, expires_at=NOON + 100)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "result"),
+    [
+        ("A", "B", "baseline"),
+        ("B", "A", "candidate"),
+        ("A", "A", "tie"),
+        ("B", "B", "tie"),
+        ("SAME", "SAME", "tie"),
+        ("A", "SAME", "tie"),
+        ("SAME", "A", "tie"),
+        ("A", "", "no_mark"),
+    ],
+)
+def test_the_same_answer_in_both_orders_wins(first: str, second: str, result: str) -> None:
+    assert result_of("pair", {1: first, 2: second}) == result
+
+
+def test_a_pair_is_asked_about_twice_and_then_never_again(store: Store) -> None:
+    judgements = Judgements(store)
+    calls = _begun(store, PAIR)
+    assert judgements.ended(["e1", "e2"], now=NOON) == {"e1"}
+    judgements.answered(calls[1], said="B", reason="It names the rule.", cost_usd=0.1)
+    assert [each.result for each in judgements.of("trial")] == [""]
+    judgements.answered(calls[2], said="A", reason="", cost_usd=None)
+    [found] = judgements.of("trial", 1)
+    assert (found.result, found.preference, found.order_decided) == ("candidate", 1.0, False)
+    assert found.cost_usd == pytest.approx(0.35)
+    assert judgements.spent(NOON) == pytest.approx(0.35)
+    assert _begun(store, PAIR) == {}
+    assert judgements.begun("trial", 1, now=NOON) == {"refund": 1}
+    assert judgements.begun("trial", 1, now=NOON + 86400) == {}
+    assert judgements.of("trial", 2) == []
+
+
+def test_an_answer_has_a_mark_or_none(store: Store) -> None:
+    judgements = Judgements(store)
+    other = replace(ANSWER, exchange_id="e3")
+    for judged, said in ((ANSWER, "4"), (other, "")):
+        judgements.answered(_begun(store, judged, {1: 0.1})[1], said=said, reason="", cost_usd=0.05)
+    found = {each.exchange_id: (each.result, each.mark) for each in judgements.of("trial")}
+    assert found == {"e2": ("mark", 4.0), "e3": ("no_mark", None)}
+
+
+def test_a_call_that_the_provider_refused_costs_nothing_and_may_be_made_again(store: Store) -> None:
+    judgements = Judgements(store)
+    calls = _begun(store, PAIR)
+    judgements.answered(calls[1], said="A", reason="", cost_usd=0.1)
+    judgements.failed(calls[2])
+    assert judgements.spent(NOON) == pytest.approx(0.1)
+    assert judgements.ended(["e1"], now=NOON) == set()
+    again = _begun(store, PAIR)
+    assert list(again) == [2]
+    judgements.answered(again[2], said="A", reason="", cost_usd=0.1)
+    [found] = judgements.of("trial")
+    assert (found.result, found.order_decided) == ("tie", True)
+
+
+def test_a_call_whose_answer_a_crash_lost_counts_as_paid_and_is_not_made_again(store: Store) -> None:
+    judgements = Judgements(store)
+    calls = _begun(store, PAIR)
+    judgements.answered(calls[1], said="A", reason="", cost_usd=0.1)
+    later = NOON + LOST_AFTER_S + 1
+    assert judgements.ended(["e1"], now=later) == {"e1"}
+    assert _begun(store, replace(PAIR, asked_at=later)) == {}
+    [found] = judgements.of("trial")
+    assert (found.result, found.order_decided) == ("no_mark", None)
+    assert judgements.spent(NOON) == pytest.approx(0.35)
+
+
+def test_a_call_that_may_have_been_paid_is_not_made_again(store: Store) -> None:
+    judgements = Judgements(store)
+    judgements.lost(_begun(store, ANSWER, {1: 0.1})[1])
+    assert [each.result for each in judgements.of("trial")] == ["no_mark"]
+    assert judgements.spent(NOON) == pytest.approx(0.1)
+
+
+def test_many_who_ask_at_once_keep_one_days_budget(store: Store) -> None:
+    def ask(number: int) -> None:
+        with suppress(BudgetSpent):
+            _begun(store, replace(PAIR, exchange_id=f"e{number}"))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(20)))
+    judgements = Judgements(store)
+    assert judgements.spent(NOON) == pytest.approx(1.0)
+    assert len(judgements.of("trial")) == 2
+    with pytest.raises(BudgetSpent):
+        _begun(store, ANSWER, {1: 0.01})
+    assert _begun(store, replace(ANSWER, asked_at=NOON + 86400), {1: 0.01})
+
+
+def test_a_reason_expires_and_the_judgement_stays(store: Store) -> None:
+    judgements = Judgements(store)
+    judgements.answered(_begun(store, ANSWER, {1: 0.1})[1], said="2", reason="Rude.", cost_usd=0.1)
+    CaptureStore(store).expire(NOON + 99)
+    assert judgements.of("trial")[0].calls[0].reason == "Rude."
+    CaptureStore(store).expire(NOON + 100)
+    [found] = judgements.of("trial")
+    assert (found.calls[0].reason, found.mark) == ("", 2.0)
