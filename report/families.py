@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from report.statistics.types import Interval
 from report.trend_step import TrendStep
@@ -92,5 +92,5 @@ def _mean(changes: Sequence[float | None]) -> Interval | None:
     if len(known) < NEEDED:
         return None
     mean = float(np.mean(known))
-    half = float(stats.t.ppf(0.975, len(known) - 1) * np.std(known, ddof=1)) / math.sqrt(len(known))
+    half = float(special.stdtrit(len(known) - 1, 0.975) * np.std(known, ddof=1)) / math.sqrt(len(known))
     return Interval(low=mean - half, estimate=mean, high=mean + half)

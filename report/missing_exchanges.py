@@ -6,9 +6,10 @@ Costs, times and tokens lack abandoned exchanges; costs also lack unpriced ones.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from report.sample import MeasureTotals, Sample
+from report.statistics.exact import fisher
 from report.statistics.phases import UnitSums, arms, unit_sums
 from report.statistics.types import Bools
 
@@ -69,7 +70,7 @@ def _compared(sample: Sample, missing: MeasureTotals) -> MissingShare | None:
 def _normal(difference: float, se: float) -> float:
     if se == 0:
         return 1.0 if difference == 0 else 0.0
-    return float(2 * stats.norm.sf(abs(difference) / se))
+    return float(2 * special.ndtr(-abs(difference) / se))
 
 
 def _sums(sample: Sample, missing: MeasureTotals) -> UnitSums:
@@ -95,6 +96,4 @@ def _exact(sums: UnitSums) -> float | None:
     some = [int(np.sum((sums.candidate == arm) & (sums.total > 0))) for arm in (True, False)]
     if min(units) * sum(some) / sum(units) >= _EXPECTED:
         return None
-    table = [[missing, of - missing] for missing, of in zip(some, units, strict=True)]
-    _, p_value = stats.fisher_exact(table)
-    return float(np.asarray(p_value))
+    return fisher(some[0], units[0], some[1], units[1])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from report.arm_sums import GATE
 from report.details import DaySince, SinceFirst
@@ -122,7 +122,7 @@ def _ratio(sample: Sample, observed: Observations, rows: Bools) -> tuple[float, 
 def _p_value(change: float, influence: Floats) -> float:
     """Two-sided, of no change. The last days are part of all days, so influences are subtracted by unit."""
     se = float(np.sqrt(np.sum(influence**2)))
-    return float(2 * stats.norm.sf(abs(change) / se)) if se > 0 else 1.0
+    return float(2 * special.ndtr(-abs(change) / se)) if se > 0 else 1.0
 
 
 def _day(sample: Sample, observed: Observations, day: Ints, each: int) -> DaySince | None:

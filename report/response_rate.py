@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from report.metrics import Observations
 from report.missing_exchanges import MissingShare
@@ -60,7 +60,7 @@ def _equal_rates(exposed_t: int, answered_t: int, exposed_c: int, answered_c: in
         return None
     pooled = answered / exposed
     variance = pooled * (1 - pooled) * (1 / exposed_t + 1 / exposed_c)
-    return float(stats.chi2.sf((answered_t / exposed_t - answered_c / exposed_c) ** 2 / variance, df=1))
+    return float(special.chdtrc(1, (answered_t / exposed_t - answered_c / exposed_c) ** 2 / variance))
 
 
 def trimmings(sample: Sample, observed: Observations) -> tuple[Observations, Observations] | None:

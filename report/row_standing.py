@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from report.look import Look, RowPlan, SeenRow, Told
 from report.statistics.skewness import Shape
 from report.statistics.types import Interval
 
 _POWER = 0.8
-_POWER_Z = float(stats.norm.ppf(_POWER))
+_POWER_Z = float(special.ndtri(_POWER))
 
 _NOT_CERTAIN = math.nextafter(1.0, 0.0)
 """The most that is promised of a look to come."""
@@ -152,7 +152,7 @@ def chance(z: float, part: float, boundary: float) -> float:
     the drift seen so far: Φ((z − c√r)/√(1−r))."""
     if part >= 1:
         return float(z >= boundary)
-    return float(stats.norm.cdf((z - boundary * math.sqrt(part)) / math.sqrt(1 - part)))
+    return float(special.ndtr((z - boundary * math.sqrt(part)) / math.sqrt(1 - part)))
 
 
 class _Outlook:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from scipy import stats
+from scipy import special
 
 from records.metric import BUILT_IN, Metric
 from report.metrics import quantile_level, share
@@ -140,7 +140,7 @@ def _sd(name: str, value: float, assumptions: Assumptions, metrics: Mapping[str,
         return assumptions.sds[name]
     level = quantile_level(name)
     if level is not None:
-        density = float(stats.norm.pdf(stats.norm.ppf(level)))
+        density = math.exp(-(float(special.ndtri(level)) ** 2) / 2) / math.sqrt(2 * math.pi)
         return value * assumptions.log_latency_sd * math.sqrt(level * (1 - level)) / density
     if is_share(name, metrics):
         return math.sqrt(max(0.0, value * (1 - value)))

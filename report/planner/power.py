@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy import special, stats
+from scipy import special
 
 from records.metric import BUILT_IN, Metric
 from report.arm_sums import FEW, GATE
@@ -148,7 +148,7 @@ def _of_sequence(row: _Row, exposure: Exposure, planned: float) -> Chance:
     if se == 0:
         return _chance(row, exposure, float(row.distance >= 0))
     c = sequence.multiplier(units * sequence.tuning(alpha=ALPHA, planned=planned), ALPHA)
-    return _chance(row, exposure, float(stats.norm.cdf(row.distance / se - c)))
+    return _chance(row, exposure, float(special.ndtr(row.distance / se - c)))
 
 
 def _of_plan(row: _Row, plan: VerdictPlan, course: Course, end: int) -> Chance:

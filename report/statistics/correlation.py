@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from report.statistics.types import Floats, Interval
 
@@ -25,7 +25,13 @@ def pearson(x: Sequence[float], y: Sequence[float], *, alpha: float = 0.05) -> I
 
 def spearman(x: Sequence[float], y: Sequence[float], *, alpha: float = 0.05) -> Interval | None:
     """Spearman's ρ: Pearson's r of the ranks, with the same interval."""
-    return _with_interval(stats.rankdata(x), stats.rankdata(y), _SPEARMAN, alpha)
+    return _with_interval(_ranks(x), _ranks(y), _SPEARMAN, alpha)
+
+
+def _ranks(values: Sequence[float]) -> Floats:
+    """Equal values share the mean of their ranks."""
+    _, place, sizes = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(sizes) - (sizes - 1) / 2)[place], dtype=np.float64)
 
 
 def _with_interval(x: Floats, y: Floats, variance: float, alpha: float) -> Interval | None:
@@ -34,5 +40,5 @@ def _with_interval(x: Floats, y: Floats, variance: float, alpha: float) -> Inter
     r = float(np.corrcoef(x, y)[0, 1])
     edge = 1 - 1e-12
     middle = math.atanh(max(-edge, min(edge, r)))
-    half = float(stats.norm.ppf(1 - alpha / 2)) * math.sqrt(variance / (len(x) - 3))
+    half = float(special.ndtri(1 - alpha / 2)) * math.sqrt(variance / (len(x) - 3))
     return Interval(low=math.tanh(middle - half), estimate=r, high=math.tanh(middle + half))

@@ -23,6 +23,9 @@ MOST = 200
 
 _NONE = 1e-18
 
+_SAME = 1e-7
+"""Relative rounding error below which two tables are equally likely."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stratum:
@@ -104,3 +107,20 @@ def _binomial(size: int, rate: float, most: int) -> Floats:
     ways = special.gammaln(size + 1) - special.gammaln(number + 1) - special.gammaln(rest + 1)
     logs = ways + number * math.log(rate) + rest * math.log1p(-rate)
     return np.asarray(np.where(possible, np.exp(logs), 0.0), dtype=np.float64)
+
+
+def fisher(events: int, of: int, others: int, of_others: int) -> float:
+    """The two-sided p-value of Fisher's exact test for equal shares in two groups: the probability of all
+    tables that are no likelier than this one."""
+    total, drawn = of + of_others, events + others
+    first = np.arange(max(0, drawn - of_others), min(drawn, of) + 1)
+    log_chances = _log_choose(of, first) + _log_choose(of_others, drawn - first) - _log_choose(total, drawn)
+    chances = np.exp(log_chances)
+    return min(1.0, float(np.sum(chances[chances <= chances[first == events] * (1 + _SAME)])))
+
+
+def _log_choose(of: int, number: Ints | int) -> Floats:
+    found = (
+        special.gammaln(of + 1) - special.gammaln(number + 1) - special.gammaln(of - np.asarray(number) + 1)
+    )
+    return np.asarray(found, dtype=np.float64)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from report.statistics.types import Floats
 
@@ -61,7 +61,8 @@ def _later(going: Floats, mean: float) -> Floats:
     """The distribution of a count after `mean` further events are expected; counts beyond the array leave."""
     if len(going) == 0:
         return going
-    further = stats.poisson.pmf(np.arange(len(going)), mean)
+    counts = np.arange(len(going))
+    further = np.exp(special.xlogy(counts, mean) - mean - special.gammaln(counts + 1))
     return np.asarray(np.convolve(going, further)[: len(going)], dtype=np.float64)
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy import special, stats
+from scipy import special
 
 CONCENTRATION = 100.0
 """k of the Dirichlet prior around the planned split (Lindon, Malek, arXiv 2011.03567)."""
@@ -36,7 +36,7 @@ def chi_square(splits: Sequence[Split]) -> float | None:
     large = [split for split in splits if split.least_expected >= LEAST_EXPECTED]
     if not large:
         return None
-    return float(stats.chi2.sf(sum(_pearson(split) for split in large), df=len(large)))
+    return float(special.chdtrc(len(large), sum(_pearson(split) for split in large)))
 
 
 def _pearson(split: Split) -> float:

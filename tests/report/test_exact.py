@@ -1,5 +1,7 @@
 """The exact test of few units, against Fisher's test and against every possible choice."""
 
+import subprocess
+import sys
 from itertools import combinations
 from typing import Any
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from report.statistics.exact import MOST, Stratum, groups, p_value
+from report.statistics.exact import MOST, Stratum, fisher, groups, p_value
 from report.statistics.types import Bools, Floats
 
 
@@ -61,3 +63,18 @@ def test_without_both_arms_or_with_many_units_there_is_no_test() -> None:
     assert p_value([]) is None
     assert p_value([one_arm]) is None
     assert p_value([many]) is None
+
+
+@pytest.mark.parametrize(
+    ("events", "of", "others", "of_others"),
+    [(3, 20, 1, 400), (0, 5, 0, 7), (5, 5, 0, 7), (2, 100, 40, 2000), (10, 30, 20, 60), (1, 1, 0, 1)],
+)
+def test_fishers_test_is_the_librarys(events: int, of: int, others: int, of_others: int) -> None:
+    table = [[events, of - events], [others, of_others - others]]
+    assert fisher(events, of, others, of_others) == pytest.approx(stats.fisher_exact(table)[1], rel=1e-9)
+
+
+def test_a_report_needs_nothing_of_the_large_library_of_distributions() -> None:
+    code = "import sys, report.releases, report.archivist; print('scipy.stats' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"
