@@ -117,8 +117,8 @@ def test_many_who_ask_at_once_keep_one_days_budget(store: Store) -> None:
         with suppress(BudgetSpent):
             _begun(store, replace(PAIR, exchange_id=f"e{number}"))
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(ask, range(20)))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(12)))
     judgements = Judgements(store)
     assert judgements.spent(NOON) == pytest.approx(1.0)
     assert len(judgements.of("trial")) == 2
