@@ -4,8 +4,8 @@ Labelling is blind: the answers are called "A" and "B"; the exchange's id decide
 """
 
 import zlib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -15,16 +15,33 @@ from starlette.routing import Route
 from console import words
 from console.login import Forged, Login
 from console.rendering import Templates
+from control.labelling import LabelProgress, PairWanted, is_system
 from control.operator import Operator
 from control.orders import BadOrder
-from records.capture import Capture
+from records.capture import Capture, CapturedMessage
 from records.labels import Label, Right
 from records.wilson import wilson
 
 SPOT, FULL = 50, 200
 """Below SPOT labels the page shows counts only, no rates. From FULL labels on it is a full evaluation."""
 
-_WHO_BOUND = 200
+NEEDED = 50
+"""How many labelled pairs a rubric row on the judge needs."""
+
+RATED = 30
+"""From so many pairs on the agreement of two people is a rate with an interval."""
+
+BUTTONS = (
+    ("a", "Only A", "a"),
+    ("b", "Only B", "b"),
+    ("both", "Both", "s"),
+    ("neither", "Neither", "n"),
+    ("unclear", "Cannot say", "u"),
+)
+"""(label, words, key)."""
+
+DISAGREEMENTS = "disagreements"
+_WHO_BOUND, _OPEN_MESSAGES = 200, 3
 
 
 class Labelling:
@@ -41,42 +58,140 @@ class Labelling:
         return [Route(path, self.ask), Route(path, self.label, methods=["POST"])]
 
     async def ask(self, request: Request) -> Response:
-        """GET: the oldest pair without a label."""
-        name, category = request.path_params["name"], request.query_params.get("category") or None
-        try:
-            asked = await self._operator.unlabelled(name, category)
-        except BadOrder as problem:
-            return self._answer(request, "problem.html", problem.status, message=problem.message)
-        pair = in_blind_order(*asked.pair) if asked.pair is not None else None
-        return self._answer(
-            request,
-            "label.html",
-            name=name,
-            category=category or "",
-            who=request.query_params.get("who", "")[:_WHO_BOUND],
-            pair=pair,
-            labelled=asked.labelled,
-        )
+        """GET ?who=…&category=…&second=1&first=disagreements: the next pair for this person. `again` is the
+        pair to show once more."""
+        return await self._page(request, wanted_of(request.query_params))
 
     async def label(self, request: Request) -> Response:
-        """POST: store a label, and go on to the next pair."""
+        """POST: store a label, or take back the person's last one, or take their name; and go on."""
         name = request.path_params["name"]
         try:
             form = await self._login.form(request)
-            exchange, who = form.get("exchange", ""), form.get("who", "").strip()[:_WHO_BOUND]
-            if not who:
-                raise BadOrder(400, "Not saved: enter your name. It is stored with the label.")
-            await self._operator.label(name, exchange, right_of(form.get("right", ""), exchange), who=who)
         except Forged as problem:
             return self._answer(request, "problem.html", 403, message=str(problem))
+        wanted = wanted_of(form)
+        try:
+            if not wanted.who:
+                raise BadOrder(400, "Not saved: enter your name. It is stored with the label.")
+            if "undo" in form:
+                await self._operator.take_back_label(name, form["undo"], who=wanted.who)
+                wanted = replace(wanted, again=form["undo"])
+            elif "named" not in form:
+                await self._label(name, form, wanted)
+        except BadOrder as problem:
+            return await self._page(request, wanted, problem)
+        return RedirectResponse(f"/canaries/{quote(name)}/label?{query(wanted)}", status_code=303)
+
+    async def _page(self, request: Request, wanted: PairWanted, trouble: BadOrder | None = None) -> Response:
+        """The page with the next pair, below what went wrong with the last one."""
+        name = request.path_params["name"]
+        try:
+            found = await self._operator.pair_to_label(name, wanted)
         except BadOrder as problem:
             return self._answer(request, "problem.html", problem.status, message=problem.message)
-        again = urlencode({"category": form.get("category", ""), "who": who})
-        return RedirectResponse(f"/canaries/{quote(name)}/label?{again}", status_code=303)
+        wanted = replace(wanted, who=found.who, again="")
+        return self._answer(
+            request,
+            "label.html",
+            status_code=trouble.status if trouble is not None else 200,
+            trouble=trouble.message if trouble is not None else "",
+            name=name,
+            wanted=wanted,
+            pair=in_blind_order(*found.pair) if found.pair is not None else None,
+            messages=messages_of(found.pair[0]) if found.pair is not None else None,
+            prompt_read=found.prompt_read,
+            last=found.last,
+            buttons=BUTTONS,
+            progress=progress_words(found.progress),
+            switches=switches(wanted, judged=found.progress.judged > 0),
+        )
+
+    async def _label(self, name: str, form: Mapping[str, str], wanted: PairWanted) -> None:
+        exchange = form.get("exchange", "")
+        right = right_of(form.get("right", ""), exchange)
+        await self._operator.label(name, exchange, right, who=wanted.who, disagreements=wanted.disagreements)
 
     def _answer(self, request: Request, template: str, status_code: int = 200, **values: object) -> Response:
         token = self._login.form_token(request)
         return self._templates.answer(template, status_code=status_code, form_token=token, **values)
+
+
+def wanted_of(fields: Mapping[str, str]) -> PairWanted:
+    """What a query or a form asks for."""
+    return PairWanted(
+        who=fields.get("who", "").strip()[:_WHO_BOUND],
+        category=fields.get("category") or None,
+        second=fields.get("second") == "1",
+        disagreements=fields.get("first") == DISAGREEMENTS,
+        again=fields.get("again", ""),
+    )
+
+
+def query(wanted: PairWanted) -> str:
+    """What is wanted, as the query of the page's address."""
+    fields = {
+        "who": wanted.who,
+        "category": wanted.category,
+        "second": "1" if wanted.second else "",
+        "first": DISAGREEMENTS if wanted.disagreements else "",
+        "again": wanted.again,
+    }
+    return urlencode({name: value for name, value in fields.items() if value})
+
+
+def switches(wanted: PairWanted, *, judged: bool) -> Sequence[Sequence[tuple[str, str, bool]]]:
+    """The switches, of each its positions: (words, address, whether it stands there). That of the order is
+    left out where the judge marked nothing."""
+    order = [("The judge's pairs first", False), ("Disagreements first", True)]
+    extent = [("Pairs without your label", False), ("Pairs that another person labelled", True)]
+    orders = [
+        (word, f"?{query(replace(wanted, disagreements=on))}", on == wanted.disagreements)
+        for word, on in order
+    ]
+    extents = [(word, f"?{query(replace(wanted, second=on))}", on == wanted.second) for word, on in extent]
+    return [orders, extents] if judged or wanted.disagreements else [extents]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownMessages:
+    """A request's messages: the system prompt, the last ones, and those before them, which are folded."""
+
+    system: Sequence[CapturedMessage]
+    earlier: Sequence[CapturedMessage]
+    last: Sequence[CapturedMessage]
+
+
+def messages_of(real: Capture) -> ShownMessages:
+    """The messages of a request, as they are shown."""
+    system = [each for each in real.messages if is_system(each)]
+    rest = [each for each in real.messages if not is_system(each)]
+    return ShownMessages(system=system, earlier=rest[:-_OPEN_MESSAGES], last=rest[-_OPEN_MESSAGES:])
+
+
+def progress_words(progress: LabelProgress) -> Sequence[str]:
+    """How far the labels have come, in sentences."""
+    found = [f"{_pairs(progress.labelled)} labelled so far."]
+    if progress.judged:
+        found.append(
+            f"Labels on pairs that the judge marked: {words.count(progress.on_judged)}. "
+            f"A rubric row on the judge needs {NEEDED}."
+        )
+    if progress.twice:
+        found.append(f"Labelled by two people: {_pairs(progress.twice)}. {_agreement(progress)}")
+    return found
+
+
+def _pairs(count: int) -> str:
+    return f"{words.count(count)} pair{'' if count == 1 else 's'}"
+
+
+def _agreement(progress: LabelProgress) -> str:
+    counts = f"They agree on {words.count(progress.agree)}"
+    if progress.twice < RATED:
+        return f"{counts}; below {RATED} pairs this is no rate."
+    low, high = wilson(progress.agree, progress.twice)
+    share = words.percent(progress.agree / progress.twice)
+    return f"{counts}: {share} ({words.percent(low)} to {words.percent(high)})."
 
 
 def candidate_is_a(exchange_id: str) -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 
 from alerts.rollback_evidence import RolledBack
 from bench.preflight_result import NothingToAsk
-from control import judging
+from control import judging, labelling
+from control.labelling import PairToLabel, PairWanted
 from control.monitor import Monitor, WatchedCanary
 from control.orders import BadOrder, Order, transition_for
 from control.preflights import Preflights
@@ -39,14 +40,6 @@ from routing.plan import State
 
 CONFIRM_WITHIN_S = 1.5
 LOOK_EVERY_S = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unlabelled:
-    """A pair without a label, None if all have one; `labelled` is how many have one."""
-
-    pair: tuple[Capture, Capture] | None
-    labelled: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -191,23 +184,35 @@ class Operator:
             await asyncio.to_thread(Decisions(self.store).record, decision, state, minutes=minutes)
         return asdict(decision)
 
-    async def unlabelled(self, canary: str, category: str | None) -> Unlabelled:
-        """The oldest captured pair without a label, and how many pairs have one."""
-        self._capturing(canary)
+    async def pair_to_label(self, canary: str, wanted: PairWanted) -> PairToLabel:
+        """The pair that a person labels next."""
+        run = self._labelled_run(canary)
         with _store_asked():
-            return await asyncio.to_thread(_unlabelled, self.store, canary, category)
+            return await asyncio.to_thread(
+                labelling.next_pair, self.store, canary, run, wanted, now=time.time()
+            )
 
     async def labels(self, canary: str) -> Mapping[str, Label]:
         """The labels of the canary's pairs, by exchange id."""
         with _store_asked():
             return await asyncio.to_thread(Labels(self.store).of, canary)
 
-    async def label(self, canary: str, exchange_id: str, right: Right, *, who: str) -> None:
-        """Store a person's label of a pair."""
-        self._capturing(canary)
+    async def label(
+        self, canary: str, exchange_id: str, right: Right, *, who: str, disagreements: bool = False
+    ) -> None:
+        """Store a person's label of a pair; `disagreements` says that they asked for these first."""
+        run = self._labelled_run(canary)
+        _must_be_storable(exchange_id, who)
         label = Label(at=time.time(), canary=canary, exchange_id=exchange_id, right=right, who=who)
         with _store_asked():
-            await asyncio.to_thread(_keep_label, self.store, label)
+            await asyncio.to_thread(labelling.keep, self.store, label, run=run, disagreements=disagreements)
+
+    async def take_back_label(self, canary: str, exchange_id: str, *, who: str) -> None:
+        """Take back a person's label of a pair."""
+        self._capturing(canary)
+        _must_be_storable(exchange_id, who)
+        with _store_asked():
+            await asyncio.to_thread(labelling.withdraw, self.store, canary, exchange_id, who, now=time.time())
 
     async def evaluations(self) -> Sequence[Mapping[str, Any]]:
         """Every archived evaluation, oldest first."""
@@ -322,6 +327,12 @@ class Operator:
         self.monitor.count_manual_rollback(canary)
         return state
 
+    def _labelled_run(self, canary: str) -> int:
+        """The run whose judgements matter to labels; 0 before the first."""
+        self._capturing(canary)
+        state = self.rollouts.state(canary)
+        return state.run if state is not None else 0
+
     def _capturing(self, canary: str) -> None:
         self._watched(canary)
         if self.settings().canaries[canary].capture is None:
@@ -392,19 +403,6 @@ def _must_be_storable(*texts: str) -> None:
     """
     if any("\0" in text or text != text.encode("utf-8", "replace").decode() for text in texts):
         raise BadOrder(400, "who and why must be text that can be stored: valid UTF-8, without a NUL")
-
-
-def _unlabelled(store: Store, canary: str, category: str | None) -> Unlabelled:
-    labels = Labels(store).of(canary)
-    pairs = CaptureStore(store).pairs(canary, category=category)
-    waiting = (pair for pair in pairs if pair[0].about.exchange_id not in labels)
-    return Unlabelled(pair=next(waiting, None), labelled=len(labels))
-
-
-def _keep_label(store: Store, label: Label) -> None:
-    if not CaptureStore(store).has_pair(label.canary, label.exchange_id):
-        raise BadOrder(404, "That pair is not there, or has expired. Nothing was kept.")
-    Labels(store).add(label)
 
 
 def _audit_entry(entry: Audited) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,16 +92,33 @@ class CaptureStore:
                 if row.exchange_id in copies:
                     yield _capture(row), _capture(copies[row.exchange_id])
 
-    def has_pair(self, canary: str, exchange_id: str) -> bool:
-        """True when both the real exchange of this canary and its mirror copy are stored."""
+    def pair(self, canary: str, exchange_id: str) -> tuple[Capture, Capture] | None:
+        """One pair, None unless both the real exchange of this canary and its mirror copy are stored."""
+        table = tables.captures
+        real = (table.c.canary == canary) & (table.c.exchange_id == exchange_id) & (table.c.copy_of == "")
+        with self._store.reading() as connection:
+            found = connection.execute(select(table).where(real)).first()
+            copied = select(table).where(table.c.copy_of == exchange_id)
+            copy = connection.execute(copied).first() if found is not None else None
+        return (_capture(found), _capture(copy)) if found is not None and copy is not None else None
+
+    def pair_ids(self, canary: str, category: str | None = None) -> list[str]:
+        """The exchange ids of all pairs by time, read without their texts."""
+        table, copies = tables.captures.c, tables.captures.alias()
+        wanted = (table.canary == canary) & (table.copy_of == "")
+        if category is not None:
+            wanted &= table.category == category
+        paired = select(copies.c.exchange_id).where(copies.c.copy_of == table.exchange_id).exists()
+        query = select(table.exchange_id).where(wanted, paired).order_by(table.at, table.exchange_id)
+        with self._store.reading() as connection:
+            return list(connection.execute(query).scalars())
+
+    def messages(self, exchange_ids: Collection[str]) -> list[tuple[CapturedMessage, ...]]:
+        """The messages of those of these exchanges that are stored, in no order."""
         table = tables.captures.c
-        real = (table.canary == canary) & (table.exchange_id == exchange_id) & (table.copy_of == "")
-        with self._store.asking() as connection:
-            found = [
-                connection.execute(select(func.count()).where(wanted)).scalar_one()
-                for wanted in (real, table.copy_of == exchange_id)
-            ]
-        return all(found)
+        query = select(table.messages).where(table.exchange_id.in_(list(exchange_ids)))
+        with self._store.reading() as connection:
+            return [_messages(found) for found in connection.execute(query).scalars()]
 
     def _pages(
         self, source: str, since: float, until: float, category: str | None
@@ -219,11 +236,15 @@ def _row(capture: Capture) -> dict[str, Any]:
 def _capture(row: Row[Any]) -> Capture:
     return Capture(
         about=msgspec.convert(row.about, CaptureInfo),
-        messages=tuple(msgspec.convert(message, CapturedMessage) for message in row.messages),
+        messages=_messages(row.messages),
         answer=row.answer,
         truncated=row.truncated,
         request=None if row.request is None else msgspec.json.decode(row.request, type=WireRequest),
     )
+
+
+def _messages(found: Sequence[Any]) -> tuple[CapturedMessage, ...]:
+    return tuple(msgspec.convert(message, CapturedMessage) for message in found)
 
 
 @contextmanager

@@ -435,6 +435,7 @@ labels = Table(
     _key("exchange_id"),
     _key("right"),
     Column("who", String, nullable=False),
+    Column("chosen", Key, nullable=False, server_default=""),
     Index("labels_by_canary", "canary", "id"),
 )
 

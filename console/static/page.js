@@ -26,3 +26,18 @@ for (const who of document.querySelectorAll("main form:not(dialog form) input[na
 document.addEventListener("close", (event) => {
   event.target.querySelector(".outcome")?.replaceChildren();
 }, true);
+// Copy the whole of what is shown shortened; where the browser forbids that, show and select it.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (!button) return;
+  const text = button.dataset.copy;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "copied";
+  } catch {
+    const shown = button.parentElement.querySelector("code");
+    shown.textContent = text;
+    getSelection().selectAllChildren(shown);
+    button.textContent = "selected";
+  }
+});

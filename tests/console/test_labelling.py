@@ -1,9 +1,25 @@
 """Labels are given without knowing whose answer it is, and few of them are no rate."""
 
-import pytest
+from dataclasses import replace
+from urllib.parse import parse_qsl
 
-from console.labelling import candidate_is_a, in_blind_order, right_of, summarized
+import pytest
+from msgspec import structs
+
+from console.labelling import (
+    candidate_is_a,
+    in_blind_order,
+    messages_of,
+    progress_words,
+    query,
+    right_of,
+    summarized,
+    switches,
+    wanted_of,
+)
+from control.labelling import LabelProgress, PairWanted
 from control.orders import BadOrder
+from records.capture import CapturedMessage
 from records.labels import Label, Right
 from tests.records.test_capture_store import a_capture
 
@@ -55,3 +71,47 @@ def test_without_labels_nothing_is_told_and_unclear_ones_alone_are_no_share() ->
     assert summarized([]) is None
     unclear = summarized(labels(unclear=2))
     assert unclear is not None and unclear.arms == ()
+
+
+def test_the_address_says_what_is_wanted_and_the_switches_change_one_thing() -> None:
+    wanted = PairWanted(who="ann & ben", category="refund", second=True, disagreements=True, again="e1")
+    for each in (wanted, PairWanted()):
+        assert wanted_of(dict(parse_qsl(query(each)))) == each
+    assert query(PairWanted()) == ""
+    order, extent = switches(replace(wanted, disagreements=False), judged=True)
+    assert [here for *_, here in order] == [True, False]
+    assert [here for *_, here in extent] == [False, True]
+    assert wanted_of(dict(parse_qsl(order[1][1][1:]))) == wanted
+    assert not wanted_of(dict(parse_qsl(extent[0][1][1:]))).second
+    assert len(switches(PairWanted(), judged=False)) == 1
+
+
+def progressed(**counts: int) -> str:
+    known = {"labelled": 0, "judged": 0, "on_judged": 0, "twice": 0, "agree": 0} | counts
+    return " ".join(progress_words(LabelProgress(**known))).replace("\u00a0", " ")
+
+
+def test_two_people_s_agreement_is_a_rate_from_thirty_pairs_on() -> None:
+    assert progressed(labelled=1) == "1 pair labelled so far."
+    assert progressed(twice=29, agree=20) == (
+        "0 pairs labelled so far. Labelled by two people: 29 pairs. They agree on 20; below 30 pairs this is "
+        "no rate."
+    )
+    assert progressed(twice=30, agree=24).endswith("They agree on 24: 80 % (62.7 % to 90.5 %).")
+
+
+def test_how_many_of_the_labels_are_there_that_a_row_on_the_judge_needs() -> None:
+    assert "Labels on pairs that the judge marked: 12. A rubric row on the judge needs 50." in progressed(
+        judged=80, on_judged=12
+    )
+    assert "judge" not in progressed(labelled=12)
+
+
+def test_the_system_prompt_and_all_but_the_last_messages_can_be_folded() -> None:
+    said = [CapturedMessage("system", "Be brief.")]
+    said += [CapturedMessage(("user", "assistant")[number % 2], f"{number}") for number in range(5)]
+    shown = messages_of(structs.replace(a_capture("e1"), messages=tuple(said)))
+    assert [each.content for each in shown.system] == ["Be brief."]
+    assert [each.content for each in shown.earlier] == ["0", "1"]
+    assert [each.content for each in shown.last] == ["2", "3", "4"]
+    assert messages_of(structs.replace(a_capture("e1"), messages=tuple(said[:4]))).earlier == []

@@ -17,7 +17,7 @@ from alerts.rollback_evidence import RolledBack
 from console.app import admin_app
 from console.guard import Access
 from console.stream import WATCHERS
-from control.operator import Unlabelled
+from control.labelling import PairToLabel, PairWanted
 from control.orders import Order
 from demo.behaviour import Behaviour
 from records.capture import Capture
@@ -83,13 +83,18 @@ class Nobody:
     ) -> Sequence[tuple[Capture, Capture]]:
         raise AssertionError
 
-    async def unlabelled(self, canary: str, category: str | None) -> Unlabelled:
+    async def pair_to_label(self, canary: str, wanted: PairWanted) -> PairToLabel:
         raise AssertionError
 
     async def labels(self, canary: str) -> Mapping[str, Label]:
         raise AssertionError
 
-    async def label(self, canary: str, exchange_id: str, right: Right, *, who: str) -> None:
+    async def label(
+        self, canary: str, exchange_id: str, right: Right, *, who: str, disagreements: bool = False
+    ) -> None:
+        raise AssertionError
+
+    async def take_back_label(self, canary: str, exchange_id: str, *, who: str) -> None:
         raise AssertionError
 
     async def evaluations(self) -> Sequence[Mapping[str, Any]]:

@@ -87,6 +87,20 @@ def test_two_answers_to_one_request_stand_side_by_side(captures: CaptureStore) -
     ((real, other),) = captures.pairs("support")
     assert (real.answer, other.answer, other.about.arm) == ("It is blue.", "It is azure.", "candidate")
     assert names(list(captures.read("support"))) == ["alone", "real"]
+    assert captures.pair("support", "real") == (real, other)
+    assert [captures.pair("support", each) for each in ("alone", "copy", "gone", "")] == [None] * 4
+    assert captures.pair("other", "real") is None
+
+
+def test_the_pairs_are_listed_by_time_without_their_texts(captures: CaptureStore) -> None:
+    for name, at, category in (("b", NOW - 9, "refund"), ("a", NOW - 9, ""), ("c", NOW - 60, "refund")):
+        copy = a_capture(f"copy of {name}", copy_of=name, at=at, category=category)
+        captures.add([a_capture(name, at=at, category=category), copy], now=NOW)
+    captures.add([a_capture("alone")], now=NOW)
+    assert captures.pair_ids("support") == ["c", "a", "b"]
+    assert captures.pair_ids("support", "refund") == ["c", "b"]
+    assert captures.pair_ids("other") == []
+    assert captures.messages(["a", "gone"]) == [a_capture("a").messages]
 
 
 def test_what_has_expired_goes_and_does_not_come_in(captures: CaptureStore) -> None:
