@@ -170,7 +170,7 @@ def messages_of(real: Capture) -> ShownMessages:
 
 def progress_words(progress: LabelProgress) -> Sequence[str]:
     """How far the labels have come, in sentences."""
-    found = [f"{_pairs(progress.labelled)} labelled so far."]
+    found = [f"{words.count(progress.labelled)} labelled so far."]
     if progress.judged:
         found.append(
             f"Labels on pairs that the judge marked: {words.count(progress.on_judged)}. "

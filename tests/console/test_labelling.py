@@ -92,9 +92,9 @@ def progressed(**counts: int) -> str:
 
 
 def test_two_people_s_agreement_is_a_rate_from_thirty_pairs_on() -> None:
-    assert progressed(labelled=1) == "1 pair labelled so far."
+    assert progressed(labelled=1) == "1 labelled so far."
     assert progressed(twice=29, agree=20) == (
-        "0 pairs labelled so far. Labelled by two people: 29 pairs. They agree on 20; below 30 pairs this is "
+        "0 labelled so far. Labelled by two people: 29 pairs. They agree on 20; below 30 pairs this is "
         "no rate."
     )
     assert progressed(twice=30, agree=24).endswith("They agree on 24: 80 % (62.7 % to 90.5 %).")
