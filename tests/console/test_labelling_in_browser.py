@@ -260,6 +260,18 @@ def test_a_label_of_an_expired_pair_is_refused_above_the_next_pair(open_page: Op
         assert votes(store) == [("0", arm("a", 0), "ann")]
 
 
+def test_a_form_with_a_pair_a_label_and_a_name_is_enough(open_page: Open, store: Store) -> None:
+    with open_page() as page:
+        page.goto(PAGE)
+        token = page.locator("[name=form_token]").last.input_value()
+        form = {"form_token": token, "exchange": "exchange-number-4", "right": "neither", "who": "ann"}
+        assert page.request.post(PAGE, form=form).ok
+        for wrong, status in (({"right": "c"}, 400), ({"who": " "}, 400), ({"exchange": "gone"}, 404)):
+            assert page.request.post(PAGE, form=form | wrong).status == status
+        assert page.request.post(PAGE, form=form | {"form_token": "guessed"}).status == 403
+        assert votes(store) == [("4", "neither", "ann")]
+
+
 def test_answers_stand_side_by_side_or_below_each_other_and_the_buttons_stay(open_page: Open) -> None:
     for width, beside in ((1280, True), (390, False)):
         with open_page(viewport={"width": width, "height": 844}) as page:
