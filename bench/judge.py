@@ -4,16 +4,16 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import httpx2
 
 from bench import judge_words
 from bench.asking import Asker, Target
-from bench.errors import Unpriced
-from bench.judge_settings import JudgeSource
+from bench.errors import NoJudge, Unpriced
+from bench.judge_settings import JudgeSource, without_price
 from bench.settings import BenchSettings
-from bench.targets import direct
+from bench.targets import EntryAuth, client_for, direct
 from proxy.provider import Api
 from records.capture import Capture, CapturedMessage
 from records.capture_redact import redacted
@@ -26,9 +26,9 @@ MOST_TOKENS = 2048
 
 ANSWER_WITHIN_S = 120.0
 
-Ended = Literal["judged", "known", "budget", "provider"]
-"""What became of a request to judge: done (also without a mark), done before, no budget left, or the provider
-failed."""
+Ended = Literal["judged", "known", "budget", "refused", "provider"]
+"""What became of a request to judge: done (also without a mark), done before, no budget left, refused by the
+provider for what it says, or the provider failed."""
 
 _BOUND: Mapping[Api, Mapping[str, Any]] = {
     "openai": {"max_completion_tokens": MOST_TOKENS},
@@ -36,6 +36,12 @@ _BOUND: Mapping[Api, Mapping[str, Any]] = {
     "gemini": {"generationConfig": {"maxOutputTokens": MOST_TOKENS}},
 }
 _UNPAID = ("provider_connect", "provider_5xx", "provider_429")
+_REFUSED = ("caller_rejected", "caller_too_large")
+
+_WORST_FIRST: tuple[Ended, ...] = ("provider", "refused")
+
+Calls = Mapping[int, int]
+"""The ids of noted calls, by turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +69,7 @@ class Judge:
         provider = settings.providers[source.provider]
         prices = Prices(settings.prices, settings.price_as)
         if not prices.knows(provider, source.model):
-            raise Unpriced(
-                f"the judge {source.name} has no known price, so its budget cannot be kept; "
-                "give it one under `prices:` or `price_as:`"
-            )
+            raise Unpriced(without_price(source.name))
         self.source = source
         self._judgements = judgements
         self._bound = _BOUND[provider.api]
@@ -74,25 +77,55 @@ class Judge:
         self._target = replace(target, timeout_s=min(target.timeout_s, ANSWER_WITHIN_S))
         self._asker = Asker(client, self._target)
         self.problem = ""
-        """What the provider said when it failed last; "" once it answers."""
+        """What the provider said when it failed last."""
+
+    @classmethod
+    def of(cls, settings: BenchSettings, judgements: Judgements, environment: Mapping[str, str]) -> Self:
+        """The judge of the config, with a client of its own; `close()` it. May wait for a cloud's token.
+
+        Raises NoJudge, NoKey and Unpriced.
+        """
+        source = settings.judge
+        if source is None:
+            raise NoJudge(
+                "the config has no judge; name one, as `judge: {provider: …, model: …, daily_budget: 5.00}`"
+            )
+        client = client_for(settings.providers[source.provider], at_once=2 * source.at_once)
+        return cls(client, source, settings, judgements, environment)
+
+    async def close(self) -> None:
+        """Close its connections, and end the renewal of its credential."""
+        await self._asker.client.aclose()
+        if isinstance(self._target.auth, EntryAuth):
+            self._target.auth.close()
 
     async def judge(self, subject: Subject) -> Ended:
         """Ask about one pair or answer, and store what the judge says. May raise StoreDown."""
-        reserves = {turn: self.highest_price(question) for turn, question in subject.questions.items()}
         try:
-            calls = await asyncio.to_thread(
-                self._judgements.begin,
-                subject.judgement,
-                reserves,
-                budget_usd=self.source.daily_budget_usd,
-                expires_at=subject.expires_at,
-            )
+            calls = await self.begin(subject)
         except BudgetSpent:
             return "budget"
-        if not calls:
-            return "known"
+        return await self.ask(subject, calls) if calls else "known"
+
+    async def begin(self, subject: Subject) -> Calls:
+        """Note the calls that are to be made now; empty if there is nothing left to ask.
+
+        Raises BudgetSpent if their highest price does not fit into the day's budget. May raise StoreDown.
+        """
+        reserves = {turn: self.highest_price(question) for turn, question in subject.questions.items()}
+        return await asyncio.to_thread(
+            self._judgements.begin,
+            subject.judgement,
+            reserves,
+            budget_usd=self.source.daily_budget_usd,
+            expires_at=subject.expires_at,
+        )
+
+    async def ask(self, subject: Subject, calls: Calls) -> Ended:
+        """Make the calls that were noted, and store what the judge says. May raise StoreDown."""
         asked = [self._ask(call, subject, turn) for turn, call in calls.items()]
-        return "judged" if all(await asyncio.gather(*asked)) else "provider"
+        ended = set(await asyncio.gather(*asked))
+        return next((each for each in _WORST_FIRST if each in ended), "judged")
 
     def highest_price(self, question: tuple[CapturedMessage, ...]) -> float:
         """The dollars of a call at most: no token is shorter than a byte."""
@@ -100,15 +133,13 @@ class Judge:
         usage = Usage(input_tokens=len(body), output_tokens=MOST_TOKENS)
         return _known(self._target, usage)
 
-    async def _ask(self, call: int, subject: Subject, turn: int) -> bool:
-        """False when the provider failed."""
+    async def _ask(self, call: int, subject: Subject, turn: int) -> Ended:
         answer = await self._asker.ask(subject.questions[turn], self._bound)
         if answer.text is None:
             unpaid = answer.failure in _UNPAID or str(answer.failure).startswith("caller_")
             await asyncio.to_thread(self._judgements.failed if unpaid else self._judgements.lost, call)
             self.problem = f"{answer.failure} {answer.said}".strip()
-            return False
-        self.problem = ""
+            return "refused" if answer.failure in _REFUSED else "provider"
         said: str | int | None = judge_words.better(answer.text)
         if subject.judgement.kind == "answer":
             said = judge_words.mark(answer.text)
@@ -116,10 +147,10 @@ class Judge:
             self._judgements.answered,
             call,
             said="" if said is None else str(said),
-            reason=redacted(judge_words.reason(answer.text), subject.redact),
+            reason=redacted(judge_words.reason(answer.text).replace("\0", ""), subject.redact),
             cost_usd=answer.cost_usd,
         )
-        return True
+        return "judged"
 
 
 def _known(target: Target, usage: Usage) -> float:

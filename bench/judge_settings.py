@@ -21,6 +21,14 @@ class JudgeSource:
         return f"{self.provider}/{self.model}"
 
 
+def without_price(name: str) -> str:
+    """What is wrong with a judge whose price is not known."""
+    return (
+        f"the judge {name} has no known price, so its budget cannot be kept; "
+        "give it one under `prices:` or `price_as:`"
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeTerms:
     """What is judged of a canary in a day: so many mirrored pairs, or so many single answers of both arms."""

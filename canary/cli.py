@@ -16,6 +16,7 @@ from canary.commands.decide import decide
 from canary.commands.demo import demo
 from canary.commands.doctor import doctor
 from canary.commands.explain import explain
+from canary.commands.judge import judge
 from canary.commands.orders import pause, promote, ramp, resume, rollback, start
 from canary.commands.plan import plan
 from canary.commands.preflight import preflight
@@ -37,6 +38,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (demo, "demo --keep"),
     (plan, "plan support-nov --users 20000 --assume csat.sd=1.1,escalated=4%"),
     (preflight, "preflight support-nov --from requests.jsonl"),
+    (judge, "judge support-nov --pairs 200"),
     (explain, "explain user-17"),
     (report, "report support-nov -o report.html"),
     (start, 'start support-nov --reason "release approved"'),

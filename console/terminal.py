@@ -32,7 +32,14 @@ def picture(document: Mapping[str, Any], now: float, *, width: int) -> Renderabl
     if not canaries:
         return Text("no canary in the config; requests pass through and are recorded")
     parts = [part for canary in canaries for part in _canary(canary, now, bars=width >= NARROW)]
-    return Group(*parts, *_unmatched(document))
+    return Group(*parts, *_unmatched(document), *_judge(document))
+
+
+def _judge(document: Mapping[str, Any]) -> list[RenderableType]:
+    judge = document.get("judge")
+    if judge is None:
+        return []
+    return [Text(f"judge: {judge['sentence']}", "yellow" if judge["state"] == "paused" else "dim")]
 
 
 def _unmatched(document: Mapping[str, Any]) -> list[RenderableType]:

@@ -7,16 +7,18 @@ act: always, or by a lease. The *publisher* takes the plan to the workers: by a 
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 import structlog
 
 from alerts.notify import deliver, notifier_client
+from bench.settings import BenchSettings
 from control.availability import Availability
 from control.events import StatefulListener
 from control.expiry import expiring
+from control.judge_job import JudgeJob
 from control.leadership import Standing
 from control.metrics_listener import MetricsListener
 from control.monitor import JUDGE_EVERY_S, Monitor
@@ -123,11 +125,14 @@ class Controller:
         own_url: str,
         troubles: Callable[[], Sequence[str]],
         candidates: Candidates | None = None,
+        judge: Callable[[], BenchSettings] | None = None,
+        environment: Mapping[str, str] = {},
         last: Plan = NO_PLAN,
     ) -> None:
-        """`candidates` are asked before canaries start by themselves. `last` is the plan in force until the
-        store answers; `own_url` is the page's address where the config names none; `troubles` says what
-        else does not work in this process.
+        """`candidates` are asked before canaries start by themselves. `judge` is the config's part that knows
+        who judges real answers, with a key that may stand in the `environment`. `last`
+        is the plan in force until the store answers; `own_url` is the page's address where the config names
+        none; `troubles` says what else does not work in this process.
         """
         self.source, self.leader, self.publisher = source, leader, publisher
         self.settings = settings
@@ -140,6 +145,14 @@ class Controller:
         self.rollouts = Rollouts(store, publisher.put, last=last, pending=pending)
         self.monitor = Monitor(meters=self.meters, rollouts=self.rollouts, settings=settings)
         self.preflights = Preflights(candidates, self.rollouts)
+        self._judge_job = judge and JudgeJob(
+            store,
+            settings=lambda: self.settings,
+            bench=judge,
+            state=self.rollouts.state,
+            works=lambda: self._leads,
+            environment=environment,
+        )
         source.attach(self.workers, MetricsListener(self.meters), self.monitor)
         self.operator = Operator(
             settings=lambda: self.settings,
@@ -150,6 +163,7 @@ class Controller:
             workers=self.workers,
             troubles=self._troubles,
             assignment_key=assignment_key,
+            judge=self._judge_job.document if self._judge_job else lambda: None,
         )
         self._store = store
         self.release_metrics = ReleaseMetrics(store, lambda: self._leads)
@@ -193,6 +207,7 @@ class Controller:
             self._archivist.run(),
             self._nightly_looks.run(),
             self._report_job.run(),
+            *([self._judge_job.run()] if self._judge_job else []),
             self.release_metrics.run(),
             expiring(self._store, lambda: self.settings.retention_s if self._leads else None),
         ]
@@ -334,6 +349,8 @@ class Controller:
     def _troubles(self) -> Sequence[str]:
         """What does not work at the moment, in plain words."""
         found = [*self._other_troubles(), *self.monitor.record_alarm.troubles]
+        if self._judge_job and self._judge_job.trouble:
+            found.append(self._judge_job.trouble)
         if self.leader.is_shared and self.stored.down is not None:
             found.append(f"the store does not answer: {self.stored.down}")
         if self.leader.standing() == "alone":

@@ -45,7 +45,7 @@ LOOK_EVERY_S = 0.05
 @dataclass(slots=True, kw_only=True)
 class Operator:
     """`troubles` says what does not work at the moment, besides the config's changes to started canaries;
-    `unpriced` are the arms without a known price.
+    `unpriced` are the arms without a known price; `judge` is the judge's part of the status.
 
     Every method may raise BadOrder: 404 for an unknown canary, 409 for an order that is not legal now, 503
     while the store does not answer.
@@ -60,6 +60,7 @@ class Operator:
     troubles: Callable[[], Sequence[str]]
     assignment_key: Callable[[], bytes]
     unpriced: Sequence[UnpricedArm] = ()
+    judge: Callable[[], Mapping[str, Any] | None] = lambda: None
     rollbacks_known: RollbackHistory = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +91,7 @@ class Operator:
             "workers": {"alive": alive, "confirmed": confirmed},
             "degraded": list(self.degraded()),
             "unmatched": self.monitor.unmatched.document(time.time()),
+            "judge": self.judge(),
         }
 
     def explain(self, unit: str) -> Mapping[str, Any]:

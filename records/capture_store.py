@@ -92,6 +92,13 @@ class CaptureStore:
                 if row.exchange_id in copies:
                     yield _capture(row), _capture(copies[row.exchange_id])
 
+    def one(self, exchange_id: str) -> Capture | None:
+        """The capture of a real exchange or a copy; None if there is none, or none any more."""
+        query = select(tables.captures).where(tables.captures.c.exchange_id == exchange_id)
+        with self._store.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _capture(row)
+
     def pair(self, canary: str, exchange_id: str) -> tuple[Capture, Capture] | None:
         """One pair, None unless both the real exchange of this canary and its mirror copy are stored."""
         table = tables.captures

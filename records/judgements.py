@@ -5,11 +5,11 @@ as paid at that price and is not made again; one that the provider refused costs
 again.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, func, insert, select, text, update
+from sqlalchemy import Connection, Row, case, func, insert, select, text, update
 
 from records import tables
 from records.store import Store
@@ -169,26 +169,23 @@ class Judgements:
         with self._store.asking() as connection:
             return _spent(connection, int(now // _DAY_S))
 
-    def begun(self, canary: str, run: int, *, now: float) -> Mapping[str, int]:
-        """How many judgements of the run were begun on this UTC day, by category."""
+    def begun(self, canary: str, run: int, kind: Kind, *, now: float) -> Mapping[tuple[str, str], int]:
+        """How many judgements of the run were begun on this UTC day, by category and arm: 0 for those of
+        earlier days only."""
         table, day = tables.judgements.c, now // _DAY_S * _DAY_S
+        today = func.sum(case((table.asked_at >= day, 1), else_=0))
         query = (
-            select(table.category, func.count())
-            .where(table.canary == canary, table.run == run, table.asked_at >= day)
-            .group_by(table.category)
+            select(table.category, table.arm, today)
+            .where(table.canary == canary, table.run == run, table.kind == kind)
+            .group_by(table.category, table.arm)
         )
-        with self._store.asking() as connection:
-            return {row.category: row[1] for row in connection.execute(query)}
+        with self._store.reading() as connection:
+            return {(row.category, row.arm): int(row[2]) for row in connection.execute(query)}
 
-    def ended(self, exchange_ids: Collection[str], *, now: float) -> set[str]:
-        """Those that are not to be asked about now: they have their result, or a call is in flight."""
-        ids = list(exchange_ids)
-        calls, table = tables.judge_calls.c, tables.judgements.c
+    def give_up(self, now: float) -> None:
+        """End what waits for an answer that was lost with its process."""
         with self._store.writing() as connection:
             _lose(connection, now - LOST_AFTER_S)
-            done = select(table.exchange_id).where(table.exchange_id.in_(ids), table.result != "")
-            open_ = select(calls.exchange_id).where(calls.exchange_id.in_(ids), calls.state == "asked")
-            return {*connection.execute(done).scalars(), *connection.execute(open_).scalars()}
 
     def of(self, canary: str, run: int | None = None) -> list[JudgedExchange]:
         """Every judgement of a canary, or of one of its runs, in the order of the exchanges."""

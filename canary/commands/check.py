@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.judge_settings import without_price
 from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, print_text, say
 from canary.config import Config, ConfigError, load
 
@@ -40,6 +41,8 @@ def check(
         read = load(config, os.environ)
     except ConfigError as problem:
         fail(str(problem), code=2)
+    if read.judge is not None and not read.judge_is_priced():
+        fail(f"{config}: {without_price(read.judge.name)}", code=2)
     today = datetime.fromtimestamp(time.time(), UTC).date()
     unpriced = read.unpriced()
     warnings = [*read.warnings, *read.retiring(today), *(each.sentence for each in unpriced)]

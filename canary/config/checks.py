@@ -191,9 +191,9 @@ def _check_prices(file: FileSection, found: Salvage) -> None:
     arms = {arm.model for canary in file.canaries for arm in (canary.baseline, canary.candidate)}
     matched = {model for canary in file.canaries for model in canary.match.models}
     judges = {(section.judge or "").partition("/")[2] for section in file.datasets.values()}
-    embedding = {file.embeddings.model} if file.embeddings is not None else set()
+    helpers = {each.model for each in (file.embeddings, file.judge) if each is not None}
     for model in file.prices:
-        if arms and model not in {*arms, *matched, *judges, *embedding, *file.price_as.values()}:
+        if arms and model not in {*arms, *matched, *judges, *helpers, *file.price_as.values()}:
             meant = nearest(model, arms - file.prices.keys())
             near = f'; did you mean "{meant}"?' if meant is not None else ""
             found.warn(("prices", model), f'no arm has the model "{model}"{near}')

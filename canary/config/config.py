@@ -97,6 +97,13 @@ class Config:
         canaries = (each.canary for each in self.canaries.values())
         return tuple(unpriced_arms(canaries, self.providers, Prices(self.prices, self.price_as)))
 
+    def judge_is_priced(self) -> bool:
+        """False if the budget of the judge cannot be kept, because no price of its model is known."""
+        judge = self.judge
+        if judge is None:
+            return True
+        return Prices(self.prices, self.price_as).knows(self.providers[judge.provider], judge.model)
+
     @property
     def bench(self) -> BenchSettings:
         """The part that `bench` needs."""

@@ -51,6 +51,8 @@ class Admin:
             own_url=own_url(args),
             troubles=self._troubles,
             candidates=ConfiguredCandidates(lambda: self.config.current, self.store),
+            judge=lambda: self.config.current.bench,
+            environment=os.environ,
             last=self.parts.last,
         )
 

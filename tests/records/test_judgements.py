@@ -56,7 +56,7 @@ def test_the_same_answer_in_both_orders_wins(first: str, second: str, result: st
 def test_a_pair_is_asked_about_twice_and_then_never_again(store: Store) -> None:
     judgements = Judgements(store)
     calls = _begun(store, PAIR)
-    assert judgements.ended(["e1", "e2"], now=NOON) == {"e1"}
+    assert _begun(store, PAIR) == {}
     judgements.answered(calls[1], said="B", reason="It names the rule.", cost_usd=0.1)
     assert [each.result for each in judgements.of("trial")] == [""]
     judgements.answered(calls[2], said="A", reason="", cost_usd=None)
@@ -65,8 +65,9 @@ def test_a_pair_is_asked_about_twice_and_then_never_again(store: Store) -> None:
     assert found.cost_usd == pytest.approx(0.35)
     assert judgements.spent(NOON) == pytest.approx(0.35)
     assert _begun(store, PAIR) == {}
-    assert judgements.begun("trial", 1, now=NOON) == {"refund": 1}
-    assert judgements.begun("trial", 1, now=NOON + 86400) == {}
+    assert judgements.begun("trial", 1, "pair", now=NOON) == {("refund", ""): 1}
+    assert judgements.begun("trial", 1, "pair", now=NOON + 86400) == {("refund", ""): 0}
+    assert judgements.begun("trial", 1, "answer", now=NOON) == {}
     assert judgements.of("trial", 2) == []
 
 
@@ -85,7 +86,6 @@ def test_a_call_that_the_provider_refused_costs_nothing_and_may_be_made_again(st
     judgements.answered(calls[1], said="A", reason="", cost_usd=0.1)
     judgements.failed(calls[2])
     assert judgements.spent(NOON) == pytest.approx(0.1)
-    assert judgements.ended(["e1"], now=NOON) == set()
     again = _begun(store, PAIR)
     assert list(again) == [2]
     judgements.answered(again[2], said="A", reason="", cost_usd=0.1)
@@ -98,7 +98,7 @@ def test_a_call_whose_answer_a_crash_lost_counts_as_paid_and_is_not_made_again(s
     calls = _begun(store, PAIR)
     judgements.answered(calls[1], said="A", reason="", cost_usd=0.1)
     later = NOON + LOST_AFTER_S + 1
-    assert judgements.ended(["e1"], now=later) == {"e1"}
+    judgements.give_up(later)
     assert _begun(store, replace(PAIR, asked_at=later)) == {}
     [found] = judgements.of("trial")
     assert (found.result, found.order_decided) == ("no_mark", None)
@@ -115,7 +115,7 @@ def test_a_call_that_may_have_been_paid_is_not_made_again(store: Store) -> None:
 def test_many_who_ask_at_once_keep_one_days_budget(store: Store) -> None:
     def ask(number: int) -> None:
         with suppress(BudgetSpent):
-            _begun(store, replace(PAIR, exchange_id=f"e{number}"))
+            _begun(store, replace(PAIR, exchange_id=f"many-{number}"))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(ask, range(12)))

@@ -1,0 +1,116 @@
+"""Judges a number of captures now, for a person who waits for it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.judge import Judge, Subject
+from bench.judge_work import JudgedRun
+from records.judgements import BudgetSpent, JudgedExchange, Judgements
+from records.store import Store
+from records.unjudged import Unjudged
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class JudgedNow:
+    """What came of it. `ids` were judged, `refused` counts those that the provider refused for what they say.
+    `stopped` says why the rest was not asked about: "budget", or the provider's words; "" if all were."""
+
+    ids: list[str] = field(default_factory=list)
+    refused: int = 0
+    stopped: str = ""
+
+
+async def judge_now(
+    judge: Judge, run: JudgedRun, due: Sequence[Unjudged], store: Store, *, progress: Progress
+) -> JudgedNow:
+    """Judge these, `at_once` at a time; a failure of the provider ends it. May raise StoreDown."""
+    now, waiting, working = JudgedNow(), list(reversed(due)), 0
+
+    async def work() -> None:
+        nonlocal working
+        working += 1
+        while waiting and not now.stopped:
+            each = waiting.pop()
+            subject = await asyncio.to_thread(run.subject, store, each.exchange_id, judge.source.name)
+            try:
+                calls = await judge.begin(subject) if subject is not None else {}
+            except BudgetSpent:
+                # What others have in flight is reserved at its highest price: only the last one knows.
+                waiting.append(each)
+                now.stopped = "budget" if working == 1 else now.stopped
+                break
+            if subject is not None and calls:
+                await _ask(judge, subject, calls, now)
+                progress(len(now.ids), len(due))
+        working -= 1
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(judge.source.at_once, len(due))):
+                group.create_task(work())
+    except ExceptionGroup as problems:  # the store is down for all of them
+        raise problems.exceptions[0] from None
+    return now
+
+
+async def _ask(judge: Judge, subject: Subject, calls: Any, now: JudgedNow) -> None:
+    ended = await judge.ask(subject, calls)
+    if ended == "judged":
+        now.ids.append(subject.judgement.exchange_id)
+    elif ended == "refused":
+        now.refused += 1
+    else:
+        now.stopped = now.stopped or judge.problem
+
+
+def document(
+    run: JudgedRun, judge: Judge, now: JudgedNow, judgements: Judgements, *, at: float
+) -> dict[str, Any]:
+    """What `canary judge -o json` prints. May raise StoreDown."""
+    wanted = set(now.ids)
+    judged = [each for each in judgements.of(run.canary, run.run) if each.exchange_id in wanted]
+    source, spent = judge.source, judgements.spent(at)
+    return {
+        "canary": run.canary,
+        "run": run.run,
+        "judge": source.name,
+        run.kind + "s": len(judged),
+        **(_pairs(judged) if run.kind == "pair" else _marks(judged)),
+        "no_mark": sum(each.result == "no_mark" for each in judged),
+        "refused": now.refused,
+        "stopped": now.stopped,
+        "cost_usd": sum(each.cost_usd for each in judged),
+        "budget_left_usd": max(0.0, source.daily_budget_usd - spent),
+    }
+
+
+def _pairs(judged: Sequence[JudgedExchange]) -> dict[str, int]:
+    words = {"won": "candidate", "tie": "tie", "lost": "baseline"}
+    return {word: sum(each.result == result for each in judged) for word, result in words.items()}
+
+
+def _marks(judged: Sequence[JudgedExchange]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for arm in ("baseline", "candidate"):
+        marks = [each.mark for each in judged if each.arm == arm and each.mark is not None]
+        found[arm] = {"marked": len(marks), "mean_mark": sum(marks) / len(marks) if marks else None}
+    return found
+
+
+def text(told: dict[str, Any]) -> str:
+    """The same in a line."""
+    if "pairs" in told:
+        what = f"{told['pairs']} pairs: won {told['won']}, tie {told['tie']}, lost {told['lost']}"
+    else:
+        what = f"{told['answers']} answers: {_arm(told, 'baseline')}, {_arm(told, 'candidate')}"
+    money = f"cost ${told['cost_usd']:.2f}, ${told['budget_left_usd']:.2f} left today"
+    return f"{told['canary']}: {what}, no mark {told['no_mark']}; {money}"
+
+
+def _arm(told: dict[str, Any], arm: str) -> str:
+    marked, mean = told[arm]["marked"], told[arm]["mean_mark"]
+    return f"{arm} {mean:.2f} of 5 in {marked}" if marked else f"{arm} none"

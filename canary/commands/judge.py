@@ -1,0 +1,145 @@
+"""`canary judge`: judges captured pairs or answers of a canary now."""
+
+import asyncio
+import os
+import time
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    ConfigFile,
+    DataFolder,
+    Form,
+    fail,
+    needs_store,
+    print_json,
+    print_text,
+    read_config,
+    say,
+    without_log_lines,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from bench.judge_work import JudgedRun
+    from bench.settings import BenchSettings
+    from canary.config import Config
+    from records.store import Store
+    from records.unjudged import Unjudged
+
+
+def judge(
+    name: Annotated[str, typer.Argument(help="The canary.")],
+    pairs: Annotated[int | None, typer.Option("--pairs", min=1, help="Judge so many mirrored pairs.")] = None,
+    answers: Annotated[
+        int | None, typer.Option("--answers", min=1, help="Mark so many single answers of both arms.")
+    ] = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Judge captured pairs or answers of a canary's run now, whatever the day has had, within the budget.
+
+    Needs no server. Exits 1 if nothing was judged, or the provider failed.
+    """
+    if (pairs is None) == (answers is None):
+        fail("give either --pairs N (of mirrored requests) or --answers N (of both arms)", code=2)
+    without_log_lines()
+    read = read_config(config)
+    if name not in read.canaries:
+        fail(f"the config has no canary {name!r}; it has: {', '.join(read.canaries) or 'none'}", code=2)
+    if read.canaries[name].judge is None:
+        fail(f"{name} has no judge in {config}; give it one: `judge: {{pairs: 200}}`")
+    with needs_store(read, data), closing(_opened(read, data)) as store:
+        run = _run(read, name, store, pairs, answers)
+        due = run.more(store) or _nothing(read, run, store)
+        told = asyncio.run(_judged(read.bench, run, due, store))
+    if output == "json":
+        print_json(told)
+    else:
+        print_text(_text(told))
+    _end(told, run)
+
+
+def _opened(config: "Config", data: DataFolder) -> "Store":
+    from records.store import Store
+
+    return Store.open(config.store, data)
+
+
+def _run(config: "Config", name: str, store: "Store", pairs: int | None, answers: int | None) -> "JudgedRun":
+    """The canary's current run. Exits 1 if it has none."""
+    from control.judge_job import judged_run
+
+    known = store.states().get(name)
+    if known is None or known.state.started_at is None:
+        fail(f"{name} has not started, so nothing is there to judge; `canary status {name}` says why")
+    run = judged_run(config.canaries[name], known.state.run)
+    if pairs is not None:
+        return replace(run, kind="pair", number=pairs)
+    return replace(run, kind="answer", number=answers or 0)
+
+
+def _nothing(config: "Config", run: "JudgedRun", store: "Store") -> "Sequence[Unjudged]":
+    """Exit 1, and say what would bring something to judge."""
+    from records.judgements import Judgements
+
+    done = sum(each.kind == run.kind for each in Judgements(store).of(run.canary, run.run))
+    told = f"no {run.kind} of {run.canary}'s run {run.run} waits for the judge, {done} have been judged"
+    if run.kind == "answer":
+        fail(f"{told}; whole answers of both arms are captured as `capture` says")
+    if not config.canaries[run.canary].mirror:
+        fail(f"{told}; pairs come from `mirror`, which this canary has not: set it, or use --answers N")
+    fail(f"{told}; pairs are requests that `mirror` copied and `capture` kept, with both answers whole")
+
+
+async def _judged(
+    settings: "BenchSettings", run: "JudgedRun", due: "Sequence[Unjudged]", store: "Store"
+) -> "dict[str, Any]":
+    """Exits 1 without a price or a key."""
+    from bench import judge_by_hand
+    from bench.errors import BenchError
+    from bench.judge import Judge
+    from bench.targets import NoKey
+    from records.judgements import Judgements
+
+    judgements = Judgements(store)
+    try:
+        asked = await asyncio.to_thread(Judge.of, settings, judgements, os.environ)
+    except (BenchError, NoKey) as problem:
+        fail(str(problem))
+    try:
+        now = await judge_by_hand.judge_now(asked, run, due, store, progress=_progress)
+        return judge_by_hand.document(run, asked, now, judgements, at=time.time())
+    finally:
+        await asked.close()
+
+
+def _progress(done: int, of: int) -> None:
+    say(f"{done} of {of} judged")
+
+
+def _text(told: "dict[str, Any]") -> str:
+    from bench.judge_by_hand import text
+
+    return text(told)
+
+
+def _end(told: "dict[str, Any]", run: "JudgedRun") -> None:
+    """Say why it ended early, and exit 1 where that is an error."""
+    count = told[f"{run.kind}s"]
+    if told["refused"]:
+        say(f"{told['refused']} were refused by the provider for what they say")
+    if told["stopped"] == "budget":
+        say("today's budget has no room for another call; raise `daily_budget`, or go on tomorrow (UTC)")
+    elif told["stopped"]:
+        say(f"the judge's provider failed: {told['stopped']}")
+    if not count or told["stopped"] not in ("", "budget"):
+        raise typer.Exit(1)

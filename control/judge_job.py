@@ -1,0 +1,271 @@
+"""Judges captured pairs and answers in the background, while this process leads.
+
+Every five seconds, and whenever there is room, it takes what waits of each canary's current run. It reads the
+store and asks the judge; requests are never touched, and the store is used in other threads.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from bench.judge_settings import JudgeSource
+from bench.settings import BenchSettings
+from control.judge_pause import JudgePause
+from control.settings import CanarySettings, ControlSettings
+from records.errors import StoreDown
+from records.judgements import BudgetSpent, Judgements
+from records.store import Store
+from routing.plan import State
+
+if TYPE_CHECKING:
+    from bench.judge import Calls, Ended, Judge, Subject
+    from bench.judge_work import JudgedRun
+    from records.unjudged import Unjudged
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S = 5.0
+MOST = 64
+"""What one look takes of a canary."""
+
+ASIDE_S = 3600.0
+"""The delay until a pair that the provider refused is tried again, so that it keeps no other waiting."""
+
+
+class JudgeJob:
+    """The judging of one database's canaries. Belongs to the event loop's thread.
+
+    `bench` is the config's part that knows the judge and its provider; `state` is a canary's, None while it
+    is not known; `works` is True while this process is the one to judge.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        settings: Callable[[], ControlSettings],
+        bench: Callable[[], BenchSettings],
+        state: Callable[[str], State | None],
+        works: Callable[[], bool],
+        environment: Mapping[str, str],
+    ) -> None:
+        self._store, self._judgements = store, Judgements(store)
+        self._settings, self._bench, self._state, self._works = settings, bench, state, works
+        self._environment = environment
+        self._pause = JudgePause()
+        self._judge: Judge | None = None
+        self._built_of: BenchSettings | None = None
+        self._queue: list[tuple[JudgedRun, Unjudged]] = []
+        self._looked_at, self._is_dry = float("-inf"), True
+        self._busy: set[str] = set()
+        self._aside: dict[str, float] = {}
+        self._spent_usd: float | None = None
+        self._has_room = asyncio.Event()
+
+    async def run(self) -> None:
+        """Judge what is due, forever."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    self._has_room.clear()
+                    await self._try_to_fill(group)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._has_room.wait(), LOOK_EVERY_S)
+        finally:
+            if self._judge is not None:
+                await self._judge.close()
+
+    @property
+    def trouble(self) -> str:
+        """That it pauses, and why in one word; "" while it does not."""
+        paused = self._pause.reason and self._works() and self._is_wanted
+        return f"judge: paused ({self._pause.reason})" if paused else ""
+
+    def document(self) -> dict[str, Any] | None:
+        """Its part of the status; None where the config has nothing to judge.
+
+        `spent_usd` is the day's, as of the last look (None: none yet); `until` is UTC seconds, null while it
+        does not pause.
+        """
+        source = self._bench().judge
+        if source is None or not self._is_wanted:
+            return None
+        pause, leads = self._pause, self._works()
+        return {
+            "provider": source.provider,
+            "model": source.model,
+            "state": "standby" if not leads else "paused" if pause.reason else "judging",
+            "reason": pause.reason if leads else "",
+            "because": pause.words if leads else "",
+            "until": pause.until if leads and pause.reason else None,
+            "spent_usd": self._spent_usd if leads else None,
+            "daily_budget_usd": source.daily_budget_usd,
+            "sentence": self._sentence(source) if leads else "another process leads and judges",
+        }
+
+    def _sentence(self, source: JudgeSource) -> str:
+        pause = self._pause
+        spent = f"${self._spent_usd or 0.0:.2f} of ${source.daily_budget_usd:.2f} today"
+        if not pause.reason:
+            return f"{source.name}, {spent}"
+        until = datetime.fromtimestamp(pause.until, UTC).strftime("%d %b %H:%M UTC")
+        words = f": {pause.words}" if pause.words else ""
+        return f"{source.name} paused ({pause.reason}) until {until}{words}; {spent}"
+
+    @property
+    def _is_wanted(self) -> bool:
+        return any(each.judge is not None for each in self._settings().canaries.values())
+
+    async def _try_to_fill(self, group: asyncio.TaskGroup) -> None:
+        """What goes wrong here ends no server."""
+        try:
+            await self._fill(group)
+        except Exception as problem:
+            log.error("judge.failed", problem=f"{type(problem).__name__}: {problem}")
+
+    async def _fill(self, group: asyncio.TaskGroup) -> None:
+        """Begin as much as there is room for."""
+        source, now = self._bench().judge, time.time()
+        if source is None or not (self._works() and self._is_wanted):
+            return
+        self._pause.look(now)
+        judge = await self._ready(now)
+        begun = spent = False
+        while judge and self._may_ask(source, now) and (due := await self._next(now, look=not spent)):
+            try:
+                begun |= await self._begin(group, judge, *due)
+            except BudgetSpent:
+                spent = True
+                if self._busy:  # the highest price of what is in flight is reserved; its own will be lower
+                    self._queue.clear()
+        if spent and not (begun or self._busy):
+            self._pause.budget_spent(f"no room for another call in ${source.daily_budget_usd:.2f}", now)
+            log.warning("judge.paused", reason="budget", spent_usd=self._spent_usd)
+
+    def _may_ask(self, source: JudgeSource, now: float) -> bool:
+        """True if there is room for one more; after a failure one at a time, until an answer comes."""
+        at_once = 1 if self._pause.reason == "provider" else source.at_once
+        return len(self._busy) < at_once and not self._pause.holds(now)
+
+    async def _ready(self, now: float) -> "Judge | None":
+        """The judge of this config. A change waits for what is in flight."""
+        settings = self._bench()
+        if settings != self._built_of:
+            if self._busy:
+                return None
+            self._pause.forget()
+            self._built_of = settings
+            await self._build(settings, now)
+        elif self._judge is None and not self._pause.holds(now):
+            await self._build(settings, now)
+        return self._judge
+
+    async def _build(self, settings: BenchSettings, now: float) -> None:
+        # The provider's client takes a while to import, and most admin processes have no judge.
+        if self._judge is not None:
+            await self._judge.close()
+        self._judge, self._queue = None, []
+        self._judge = await asyncio.to_thread(self._built, settings, now)
+        if self._judge is not None:
+            self._pause.forget()
+
+    def _built(self, settings: BenchSettings, now: float) -> "Judge | None":
+        from bench.errors import Unpriced
+        from bench.judge import Judge
+        from bench.targets import NoKey
+
+        try:
+            return Judge.of(settings, self._judgements, self._environment)
+        except Unpriced as problem:
+            self._pause.cannot("no price", str(problem), now)
+        except NoKey as problem:
+            self._pause.cannot("no credential", str(problem), now)
+        log.warning("judge.paused", reason=self._pause.reason, problem=self._pause.words)
+        return None
+
+    async def _next(self, now: float, *, look: bool) -> "tuple[JudgedRun, Unjudged] | None":
+        """The next to judge. The store is looked at every five seconds, and when all it had is begun."""
+        mono = time.monotonic()
+        if look and (mono - self._looked_at >= LOOK_EVERY_S or not (self._queue or self._is_dry)):
+            self._queue = await asyncio.to_thread(self._look, now)
+            self._looked_at, self._is_dry = mono, not self._queue
+        while self._queue:
+            due = self._queue.pop(0)
+            if due[1].exchange_id not in self._busy and self._aside.get(due[1].exchange_id, 0.0) <= now:
+                return due
+        return None
+
+    def _look(self, now: float) -> "list[tuple[JudgedRun, Unjudged]]":
+        """What every canary has for the judge now, in turns."""
+        self._judgements.give_up(now)
+        self._spent_usd = self._judgements.spent(now)
+        self._aside = {each: until for each, until in self._aside.items() if until > now}
+        due = [[(run, each) for each in run.due(self._store, now, most=MOST)] for run in self._runs()]
+        return [each for each in chain.from_iterable(zip_longest(*due)) if each is not None]
+
+    def _runs(self) -> "Iterator[JudgedRun]":
+        for name, wanted in self._settings().canaries.items():
+            state = self._state(name)
+            if state is not None and state.started_at is not None and wanted.judge is not None:
+                yield judged_run(wanted, state.run)
+
+    async def _begin(
+        self, group: asyncio.TaskGroup, judge: "Judge", run: "JudgedRun", due: "Unjudged"
+    ) -> bool:
+        """Note the calls of one judgement and make them in a task; False if there is nothing to ask any more.
+
+        Raises BudgetSpent.
+        """
+        subject = await asyncio.to_thread(run.subject, self._store, due.exchange_id, judge.source.name)
+        calls = await judge.begin(subject) if subject is not None else {}
+        if subject is None or not calls:
+            self._aside[due.exchange_id] = time.time() + ASIDE_S
+            return False
+        self._busy.add(due.exchange_id)
+        group.create_task(self._ask(judge, subject, calls))
+        return True
+
+    async def _ask(self, judge: "Judge", subject: "Subject", calls: "Calls") -> None:
+        exchange_id = subject.judgement.exchange_id
+        try:
+            ended = await judge.ask(subject, calls)
+        except StoreDown as problem:
+            log.error("judge.not_stored", exchange=exchange_id, problem=str(problem))
+            return
+        except Exception as problem:  # for example a key that is no header's text
+            ended, judge.problem = "provider", f"{type(problem).__name__}: {problem}"
+        finally:
+            self._busy.discard(exchange_id)
+            self._has_room.set()
+        self._ended(exchange_id, ended, judge.problem)
+
+    def _ended(self, exchange_id: str, ended: "Ended", problem: str) -> None:
+        if ended == "judged":
+            self._pause.answered()
+            return
+        if ended == "refused":
+            self._aside[exchange_id] = time.time() + ASIDE_S
+        self._pause.failed(problem, time.time())
+        log.warning("judge.paused", reason="provider", problem=problem)
+
+
+def judged_run(wanted: CanarySettings, run: int) -> "JudgedRun":
+    """How the config wants this run judged. Only for canaries with `judge`."""
+    from bench.judge_work import JudgedRun
+
+    terms, capture = wanted.judge, wanted.capture
+    assert terms is not None  # noqa: S101
+    return JudgedRun(
+        canary=wanted.canary.name,
+        run=run,
+        kind="pair" if terms.pairs else "answer",
+        number=terms.pairs or terms.answers,
+        criteria=terms.criteria,
+        redact=capture.redact if capture is not None else (),
+    )

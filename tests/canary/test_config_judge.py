@@ -1,0 +1,105 @@
+"""What a config may say of the judge, and what is wrong where it may not."""
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.judge_settings import CRITERIA, JudgeSource, JudgeTerms
+from canary.cli import app
+from canary.config import ConfigError, parse
+
+JUDGE = "judge: {provider: openai, model: gpt-5.6-terra, daily_budget: 5}"
+TEXT = """\
+providers:
+  openai: {{api: openai, base_url: "https://api.openai.com/v1"}}
+{judge}
+canaries:
+  - name: trial
+    match: {{models: [gpt-4o]}}
+    baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
+    candidate: {{provider: openai, model: gpt-4o-mini}}
+    share: 5%
+    mirror: {mirror}
+    {capture}
+    {own}
+    rubric:
+      - {{metric: {metric}, acceptable: "{bound}", ideal: ">= 80%", weight: 1, question: "Better?"}}
+"""
+
+
+def text(
+    judge: str = JUDGE,
+    own: str = "judge: {pairs: 200}",
+    mirror: str = "10%",
+    capture: str = "capture: {rate: 10%}",
+    metric: str = "task_completed",
+    bound: str = ">= 45%",
+) -> str:
+    return TEXT.format(judge=judge, own=own, mirror=mirror, capture=capture, metric=metric, bound=bound)
+
+
+def wrong_with(written: str) -> str:
+    with pytest.raises(ConfigError) as refused:
+        parse(written, "canary.yaml", {})
+    return str(refused.value)
+
+
+def test_a_judge_and_what_it_looks_at() -> None:
+    read = parse(text(), "canary.yaml", {})
+    assert read.judge == JudgeSource(provider="openai", model="gpt-5.6-terra", daily_budget_usd=5.0)
+    assert read.canaries["trial"].judge == JudgeTerms(pairs=200, criteria=CRITERIA)
+    assert read.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (
+            text(judge=JUDGE.replace("openai", "opena")),
+            'is not in `providers`; did you mean "openai"?',
+        ),
+        (text(judge=""), "has no judge: name one at the top of the file"),
+        (text(own="judge: {pairs: 9, answers: 9}"), "give either `pairs`"),
+        (text(own='judge: {criteria: "Kind."}'), "give either `pairs`"),
+        (text(capture=""), "has no texts to judge; set `capture`"),
+        (text(mirror="0%"), "needs `mirror`, for example `mirror: 10%`; without it, write"),
+        (text(judge=JUDGE.replace("gpt-5.6-terra", "gpt-4o")), "this canary's baseline; no model judges"),
+        (
+            text(judge=JUDGE.replace("gpt-5.6-terra", "gpt-4o-mini-2024-07-18")),
+            "this canary's candidate; no model judges its own answers",
+        ),
+        (text(metric="judged_mark"), "needs `judge: {answers: 200}` in this canary"),
+        (text(metric="judged_preference", own=""), "needs `judge: {pairs: 200}` in this canary"),
+        (
+            text(metric="judged_preference", bound=">= baseline - 5%"),
+            "compares both arms already, so its bound is a share",
+        ),
+        (text(judge=JUDGE.replace("5}", "0}")), "daily_budget"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_would_be_right(written: str, message: str) -> None:
+    assert message in wrong_with(written)
+
+
+def test_a_judge_that_judges_nothing_is_worth_a_warning() -> None:
+    [warning] = parse(text(own=""), "canary.yaml", {}).warnings
+    assert "judges nothing: give a canary `judge: {pairs: 200}`" in warning
+
+
+def test_the_judges_price_is_no_price_of_a_model_that_nothing_names() -> None:
+    priced = text(judge=JUDGE.replace("gpt-5.6-terra", "own")) + "prices: {own: {input: 1, output: 2}}\n"
+    assert parse(priced, "canary.yaml", {}).warnings == ()
+
+
+def test_check_refuses_a_judge_whose_budget_could_not_be_kept(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    file = tmp_path_factory.mktemp("config") / "canary.yaml"
+    unpriced = JUDGE.replace("gpt-5.6-terra", "unheard-of")
+    file.write_text(text(judge=unpriced))
+    assert parse(file.read_text(), "canary.yaml", {}).judge is not None
+    done = CliRunner().invoke(app, ["check", "--config", str(file)])
+    assert done.exit_code == 2
+    assert "the judge openai/unheard-of has no known price" in done.stderr
+    assert "`prices:` or `price_as:`" in done.stderr
+    file.write_text(text())
+    assert CliRunner().invoke(app, ["check", "--config", str(file)]).exit_code == 0
