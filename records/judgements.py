@@ -224,11 +224,11 @@ def result_of(kind: Kind, said: Mapping[int, str]) -> Result:
 
 
 def _decide(connection: Connection, exchange_id: str) -> None:
-    """Set the judgement's result once no call of it is to come."""
+    """Set the judgement's result once no call of it is to come. Its row is locked: of two calls that end at
+    the same moment, the later one sees both."""
     table = tables.judgements
-    kind: Kind = connection.execute(
-        select(table.c.kind).where(table.c.exchange_id == exchange_id)
-    ).scalar_one()
+    locked = select(table.c.kind).where(table.c.exchange_id == exchange_id).with_for_update()
+    kind: Kind = connection.execute(locked).scalar_one()
     calls = _calls(connection, [exchange_id])[exchange_id]
     turns = (FIRST, SECOND) if kind == "pair" else (FIRST,)
     lost = any(call.state == "lost" for call in calls.values())

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 
@@ -69,6 +70,20 @@ def test_a_pair_is_asked_about_twice_and_then_never_again(store: Store) -> None:
     assert judgements.begun("trial", 1, "pair", now=NOON + 86400) == {("refund", ""): 0}
     assert judgements.begun("trial", 1, "answer", now=NOON) == {}
     assert judgements.of("trial", 2) == []
+
+
+def test_both_turns_of_a_pair_may_end_at_the_same_moment(store: Store) -> None:
+    judgements, together = Judgements(store), Barrier(2)
+
+    def answer(call: int) -> None:
+        together.wait(60)
+        judgements.answered(call, said="SAME", reason="", cost_usd=0.001)
+
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(20):
+            calls = _begun(store, replace(PAIR, exchange_id=f"pair-{number}"), {1: 0.01, 2: 0.01})
+            list(pool.map(answer, calls.values()))
+    assert [each.result for each in judgements.of("trial")] == ["tie"] * 20
 
 
 def test_an_answer_has_a_mark_or_none(store: Store) -> None:
