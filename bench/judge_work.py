@@ -7,7 +7,7 @@ from bench.judge_sampling import choose
 from records.capture_store import CaptureStore
 from records.judgements import Judgements, Kind
 from records.store import Store
-from records.unjudged import Unjudged, unjudged
+from records.unjudged import NEWEST, Unjudged, unjudged
 
 _DAY_S = 86400
 
@@ -29,7 +29,7 @@ class JudgedRun:
         begun = Judgements(store).begun(self.canary, self.run, self.kind, now=now)
         if sum(begun.values()) >= self.number:
             return []
-        waiting = unjudged(store, self.canary, self.run, self.kind, each=most)
+        waiting = unjudged(store, self.canary, self.run, self.kind, each=most, newest=NEWEST)
         return choose(waiting, begun, number=self.number, of_day=now % _DAY_S / _DAY_S, most=most)
 
     def more(self, store: Store) -> list[Unjudged]:

@@ -145,6 +145,7 @@ class JudgeJob:
                 if self._busy:  # the highest price of what is in flight is reserved; its own will be lower
                     self._queue.clear()
         if spent and not (begun or self._busy):
+            self._spent_usd = await asyncio.to_thread(self._judgements.spent, now)
             self._pause.budget_spent(f"no room for another call in ${source.daily_budget_usd:.2f}", now)
             log.warning("judge.paused", reason="budget", spent_usd=self._spent_usd)
 

@@ -9,8 +9,8 @@ from records import tables
 from records.judgements import Kind
 from records.store import Store
 
-NEWEST = 20_000
-"""So many of the newest captures are looked at, so that a look takes as long after a month as on a day."""
+NEWEST = 5000
+"""What a look every few seconds reads of the newest captures: it takes as long after a month as on a day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,13 +23,16 @@ class Unjudged:
     at: float
 
 
-def unjudged(store: Store, canary: str, run: int, kind: Kind, *, each: int) -> list[Unjudged]:
-    """The newest captures of the run without a judgement, at most `each` of a category and arm, newest first.
-    May raise StoreDown.
+def unjudged(
+    store: Store, canary: str, run: int, kind: Kind, *, each: int, newest: int | None = None
+) -> list[Unjudged]:
+    """The newest captures of the run without a judgement, at most `each` of a category and arm, newest first;
+    of the canary's `newest` captures, or of all. May raise StoreDown.
 
     A truncated answer is left out, and one that another arm gave in a fallback.
     """
-    found = (_pairs(canary, run) if kind == "pair" else _answers(canary, run)).subquery()
+    selected = _pairs if kind == "pair" else _answers
+    found = selected(canary, run, newest).subquery()
     place = func.row_number().over(partition_by=(found.c.category, found.c.arm), order_by=found.c.at.desc())
     ranked = select(found, place.label("place")).subquery()
     query = select(ranked).where(ranked.c.place <= each).order_by(ranked.c.at.desc(), ranked.c.exchange_id)
@@ -46,14 +49,14 @@ def unjudged(store: Store, canary: str, run: int, kind: Kind, *, each: int) -> l
     ]
 
 
-def _answers(canary: str, run: int) -> Select[tuple[str, str, float, str]]:
+def _answers(canary: str, run: int, most: int | None) -> Select[tuple[str, str, float, str]]:
     """The newest whole answers of real exchanges that are not judged and not being judged."""
     table, done, calls = tables.captures, tables.judgements.c, tables.judge_calls.c
     newest = (
         select(table.c.exchange_id, table.c.category, table.c.at, table.c.truncated, table.c.about)
         .where(table.c.canary == canary, table.c.copy_of == "")
         .order_by(table.c.day.desc(), table.c.at.desc())
-        .limit(NEWEST)
+        .limit(most)
         .subquery()
     )
     real, about = newest.c, newest.c.about
@@ -69,9 +72,9 @@ def _answers(canary: str, run: int) -> Select[tuple[str, str, float, str]]:
     )
 
 
-def _pairs(canary: str, run: int) -> Select[tuple[str, str, float, str]]:
+def _pairs(canary: str, run: int, most: int | None) -> Select[tuple[str, str, float, str]]:
     """The same of the baseline's answers whose request a copy repeats."""
-    real, copies = _answers(canary, run).subquery(), tables.captures.alias("copies")
+    real, copies = _answers(canary, run, most).subquery(), tables.captures.alias("copies")
     copied = select(copies.c.copy_of).where(
         copies.c.copy_of == real.c.exchange_id, copies.c.truncated == false()
     )

@@ -54,7 +54,8 @@ def likes(good: str) -> Taste:
 
 
 class JudgeServer(ThreadingHTTPServer):
-    """`broken` is the status that it answers with instead, None for none; `takes_s` is how long it thinks."""
+    """`broken` is the status that it answers with instead, None for none; `takes_s` is how long it thinks;
+    `rejects` are the questions that it calls bad requests."""
 
     daemon_threads = True
 
@@ -63,6 +64,7 @@ class JudgeServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.taste, self.out_tokens, self.takes_s = taste, out_tokens, takes_s
         self.broken: int | None = None
+        self.rejects: set[int] = set()
         self.refused = 0
         self._lock = Lock()
         self._book: list[Asked] = []
@@ -111,7 +113,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.refused += 1
             error = {"error": {"code": "overloaded", "message": "come back later"}}
             return self._answer(self.server.broken, error)
-        noted = self.server.note(asked["messages"][-1]["content"], self.headers["authorization"] or "")
+        text = asked["messages"][-1]["content"]
+        if (number := _NUMBER.search(text)) and int(number[1]) in self.server.rejects:
+            self.server.refused += 1
+            return self._answer(400, {"error": {"code": "too_long", "message": "shorten it"}})
+        noted = self.server.note(text, self.headers["authorization"] or "")
         time.sleep(self.server.takes_s)
         message = {"role": "assistant", "content": self.server.taste(noted)}
         return self._answer(

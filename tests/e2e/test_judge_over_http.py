@@ -189,17 +189,29 @@ def test_a_provider_that_fails_pauses_the_judge_and_nothing_else_until_it_answer
         assert eventually(lambda: ready(stage) == "ready")
 
 
-@pytest.mark.parametrize("ask_by_hand", [True, False])
-def test_a_judge_without_price_or_credential_says_so(tmp_path: Path, ask_by_hand: bool) -> None:
+def test_a_pair_that_the_provider_refuses_keeps_no_other_waiting(tmp_path: Path) -> None:
+    with JudgeServer(likes("Warm")) as judge, judged(tmp_path, judge) as stage:
+        judge.rejects = {5}
+        ask(stage, range(1, 6))
+        eventually(lambda: judge.refused)
+        assert "too_long: shorten it" in eventually(
+            lambda: stage.api("GET", "/api/status").json()["judge"]["because"]
+        )
+        done(stage, 4)
+        assert {asked.number for asked in judge.book} == {1, 2, 3, 4}
+        assert eventually(lambda: ready(stage) == "ready")
+        assert judge.refused == 2  # both orders, once
+
+
+def test_a_judge_without_price_or_credential_says_so(tmp_path: Path) -> None:
     with JudgeServer(likes("Warm")) as judge, judged(tmp_path, judge) as stage:
         text = stage.config_text
         stage.configure(text.replace("prices: {the-judge: {input: 1, output: 2}}", ""))
         eventually(lambda: ready(stage) == "degraded: judge: paused (no price)")
         where = ["judge", "trial", "--pairs", "1", "--config", str(stage.server.config)]
         ask(stage, range(2))
-        if ask_by_hand:
-            by_hand = eventually(lambda: each if "price" in (each := stage.canary(*where)).stderr else None)
-            assert by_hand.returncode == 1
+        by_hand = eventually(lambda: each if "price" in (each := stage.canary(*where)).stderr else None)
+        assert by_hand.returncode == 1
         assert "no known price" in stage.api("GET", "/api/status").json()["judge"]["because"]
         stage.configure(text.replace(", api_key: sk-judge", ""))
         eventually(lambda: ready(stage) == "degraded: judge: paused (no credential)")
