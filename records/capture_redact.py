@@ -8,9 +8,10 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from records.capture_numbers import without_numbers
 from records.capture_pattern import pattern
 
-SECRET, EMAIL, CARD, PHONE, OTHER = "[secret]", "[email]", "[card]", "[phone]", "[redacted]"
+SECRET, EMAIL, OTHER = "[secret]", "[email]", "[redacted]"
 
 _SECRETS = re.compile(
     r"""
@@ -34,28 +35,18 @@ _NAMED = re.compile(
 )
 _IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://)[^\s/@:]{0,256}:[^\s/@]{1,256}(?=@)", re.IGNORECASE)
 _EMAIL = re.compile(r"[\w.+%'-]{1,64}@(?:[\w-]{1,63}\.){1,8}[\w-]{2,63}")
-_DIGITS = re.compile(r"(?<![\w.])\d(?:[ .-]?\d){12,18}(?![\w])")
-_PHONE = re.compile(r"(?<![\w.])(?:\+|00)?\(?\d(?:[ ./()-]{0,3}\d){6,14}(?![\w])")
-_DATE = re.compile(r"(?:19|20)\d\d[-./](?:0?[1-9]|1[0-2])[-./](?:0?[1-9]|[12]\d|3[01])(?!\d)")
-_DECIMAL = re.compile(r"\d{1,2}\.\d{6,}")
-_NATIONAL = re.compile(r"\d{3}[ .-]\d{3}[ .-]\d{4}|\d{3}-\d{4}")
-
-_FEWEST_DIGITS = 9
-"""Shortest number to redact if it has neither the prefix nor the grouping of a telephone number."""
 
 
 def redacted(text: str, patterns: Sequence[str] = ()) -> str:
-    """Replace keys, tokens, passwords, e-mail addresses, card and telephone numbers, and matches of
-    `patterns` by a placeholder for their kind, for example `[email]`."""
+    """Replace keys, tokens, passwords, e-mail and IP addresses, account, card and telephone numbers, and
+    matches of `patterns` by a placeholder for their kind, for example `[email]`."""
     for custom in patterns:
         text = _compiled(custom).sub(OTHER, text)
     text = _SECRETS.sub(SECRET, text)
     text = _BEARER.sub(rf"\1\2{SECRET}", text)
     text = _NAMED.sub(rf"\1{SECRET}", text)
     text = _IN_URL.sub(rf"\1{SECRET}", text)
-    text = _EMAIL.sub(EMAIL, text)
-    text = _DIGITS.sub(_card, text)
-    return _PHONE.sub(_phone, text)
+    return without_numbers(_EMAIL.sub(EMAIL, text))
 
 
 def storable(text: str) -> str:
@@ -66,24 +57,3 @@ def storable(text: str) -> str:
 @lru_cache(256)
 def _compiled(text: str) -> re.Pattern[str]:
     return pattern(text)
-
-
-def _card(found: re.Match[str]) -> str:
-    return CARD if passes_luhn([int(char) for char in found[0] if char.isdecimal()]) else found[0]
-
-
-def passes_luhn(digits: Sequence[int]) -> bool:
-    """True when the last digit is the check digit of ISO/IEC 7812-1."""
-    doubled = [
-        digit if place % 2 else sum(divmod(2 * digit, 10)) for place, digit in enumerate(reversed(digits), 1)
-    ]
-    return sum(doubled) % 10 == 0
-
-
-def _phone(found: re.Match[str]) -> str:
-    text = found[0]
-    if _DATE.match(text) or _DECIMAL.fullmatch(text):
-        return text
-    digits = sum(char.isdecimal() for char in text)
-    has_prefix = text.startswith(("+", "0", "("))
-    return PHONE if has_prefix or digits >= _FEWEST_DIGITS or _NATIONAL.fullmatch(text) else text

@@ -1,11 +1,9 @@
 """What is taken out of a text before it is kept."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from records.capture_pattern import BadPattern, pattern
-from records.capture_redact import passes_luhn, redacted
+from records.capture_redact import redacted
 
 SECRETS = [
     "sk-proj-abcdefghijklmnopqrstuvwx",
@@ -65,7 +63,7 @@ def test_credentials_and_people_go_and_the_words_around_them_stay(text: str, lef
     "text",
     [
         "It was 2026-11-24 at 16:00, version 1.2.3, for $1,234.56 and 99.9 %.",
-        "Order 1234567, room 12-34, 10.0.0.1 and 3.14159265358979",
+        "Order 1234567, room 12-34, 10.0.0.1.5 and 3.14159265358979",
         "skip the bearer of bad news; a key is short, a token of thanks",
         "def f(x): return x @ y",
         "",
@@ -73,17 +71,6 @@ def test_credentials_and_people_go_and_the_words_around_them_stay(text: str, lef
 )
 def test_what_only_looks_a_little_like_it_stays(text: str) -> None:
     assert redacted(text) == text
-
-
-def test_a_long_number_that_is_no_card_is_no_card() -> None:
-    assert "[card]" not in redacted("4242 4242 4242 4243")
-
-
-@given(st.lists(st.integers(0, 9), min_size=12, max_size=18))
-def test_every_card_number_passes_and_none_with_another_check_digit(digits: list[int]) -> None:
-    passing = [last for last in range(10) if passes_luhn([*digits, last])]
-    assert len(passing) == 1
-    assert redacted("".join(map(str, [*digits, passing[0]]))) == "[card]"
 
 
 def test_own_patterns_come_first() -> None:
@@ -100,7 +87,11 @@ def test_a_pattern_that_cannot_be_used_says_why(text: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a" * 200_000, "1" * 200_000, "1 " * 100_000, "@a." * 60_000, "eyJ" * 60_000]
+    "text",
+    [
+        *("a" * 200_000, "1" * 200_000, "1 " * 100_000, "@a." * 60_000, "eyJ" * 60_000, "AB12 " * 40_000),
+        *("AB12" + "1 " * 100_000, "1.1." * 50_000, "a:" * 100_000, ":" * 200_000),
+    ],
 )
 def test_any_long_text_is_done_in_bounded_time(text: str) -> None:
     redacted(text)  # the suite's time limit decides: a pattern that goes wild takes hours
