@@ -21,7 +21,7 @@ _GOOD: Answer = ("stop", (), "")
 
 
 class Examination:
-    """What needs time: schemas, and a canary's own patterns. `message` is None until it has been redacted."""
+    """What needs time: schemas, and the config's patterns. `message` is None until it has been redacted."""
 
     __slots__ = ("judgement", "message")
 
@@ -78,7 +78,7 @@ def words_of(call: Call, arm: ArmName, attempts: Sequence[Attempt]) -> ProviderE
 
 
 def redacted_words(call: Call, words: ProviderError, examination: Examination | None) -> ProviderError:
-    """The words without what the canary's own patterns match; without the message if that is not known."""
+    """The words without what the config's own patterns match; without the message if that is not known."""
     if not patterns_of(call):
         return words
     message = examination.message if examination is not None else None
@@ -86,6 +86,5 @@ def redacted_words(call: Call, words: ProviderError, examination: Examination | 
 
 
 def patterns_of(call: Call) -> tuple[str, ...]:
-    """The canary's own patterns for redaction."""
-    capture = call.trial.capture if call.trial is not None else None
-    return capture.redact if capture is not None else ()
+    """The config's patterns for redaction, and the canary's own."""
+    return call.trial.redact if call.trial is not None else ()

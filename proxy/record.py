@@ -150,7 +150,7 @@ class Record:
         call, checker = self.call, self._recorder.checker
         if call is None or checker is None or call.trial is None:
             return
-        if attempt.output is None and call.trial.capture is None:
+        if attempt.output is None and not call.trial.redact:
             return
         if self.fell_back is None and attempt.wrong is None and not self.foreign_state:
             self._examination = Examination(judgement_of(call, attempt))

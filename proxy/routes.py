@@ -44,7 +44,8 @@ class Trial:
     """A canary with the targets of its arms, its candidate's breaker and the fingerprint of its definition.
 
     `mirror`: the part, in [0, 1], of the baseline's exchanges that is copied to the candidate. `capture`: the
-    rule for capturing texts. `counts_repeats`: whether questions get a fingerprint.
+    rule for capturing texts. `redact`: the config's patterns for what providers say. `counts_repeats`:
+    whether questions get a fingerprint.
     """
 
     canary: Canary
@@ -53,6 +54,7 @@ class Trial:
     candidate: ArmTarget
     mirror: float = 0.0
     capture: CaptureRule | None = None
+    redact: tuple[str, ...] = ()
     counts_repeats: bool = False
     breaker: Breaker = field(default_factory=Breaker)
 

@@ -25,14 +25,21 @@ class BenchFailures:
         self._store = store
 
     def add(
-        self, benchmark: int, rows: Sequence[FailureRow], rules: Sequence[CaptureRule], *, now: float
+        self,
+        benchmark: int,
+        rows: Sequence[FailureRow],
+        rules: Sequence[CaptureRule],
+        *,
+        now: float,
+        redact: Sequence[str] = (),
     ) -> None:
-        """Store a benchmark's rows, redacted by the config's capture `rules`. `now` is UTC seconds."""
-        patterns = [pattern for rule in rules for pattern in rule.redact]
+        """Store a benchmark's rows, redacted by the config's patterns `redact` and those of its capture
+        `rules`. `now` is UTC seconds."""
+        patterns = dict.fromkeys([*redact, *(pattern for rule in rules for pattern in rule.redact)])
         values = {
             "benchmark": benchmark,
             "expires_at": now + min(rule.expires_after_s for rule in rules or [_DEFAULT]),
-            "rows": [_redacted(row, patterns) for row in rows],
+            "rows": [_redacted(row, [*patterns]) for row in rows],
         }
         with self._store.writing() as connection:
             connection.execute(insert(tables.bench_failures), [values])

@@ -71,8 +71,9 @@ def _store(
 ) -> None:
     candidate = pair.candidate.name if pair.candidate is not None else None
     benchmark = Benchmarks(store).add(document, baseline=pair.baseline.name, candidate=candidate, at=now)
-    rules = [each.capture for each in config.canaries.values() if each.capture is not None]
-    BenchFailures(store).add(benchmark, wrong, rules, now=now)
+    of_canaries = [each.capture for each in config.canaries.values() if each.capture is not None]
+    rules = [*of_canaries, *config.captures.values()]
+    BenchFailures(store).add(benchmark, wrong, rules, now=now, redact=config.redact)
     CaptureStore(store).expire(now)
 
 

@@ -28,6 +28,7 @@ def _trial(config: Config, settings: CanarySettings, breakers: Mapping[str, Brea
         candidate=_target(config, settings, "candidate"),
         mirror=settings.mirror,
         capture=settings.capture,
+        redact=config.redact if settings.capture is None else settings.capture.redact,
         counts_repeats=_counts_repeats(settings),
         breaker=breakers.get(canary.name) or Breaker(),
     )

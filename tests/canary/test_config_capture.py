@@ -108,3 +108,19 @@ def test_what_is_wrong_with_a_models_capture_is_named(line: str, words: str) -> 
     with pytest.raises(ConfigError) as refused:
         parse(PLAIN.format(line=line), "canary.yaml", {})
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "captured", "words"),
+    [
+        ("segments: []", None, ("N-1",)),
+        ("capture: {rate: 1%, redact: [K-1]}", ("N-1", "K-1"), ("N-1", "K-1")),
+    ],
+)
+def test_the_configs_patterns_reach_captures_and_what_providers_say(
+    line: str, captured: tuple[str, ...] | None, words: tuple[str, ...]
+) -> None:
+    config = parse(f"redact: [N-1]\n{text(line)}", "canary.yaml", {})
+    found = routes(config, {}).trials["trial"]
+    assert found.redact == words
+    assert (None if found.capture is None else found.capture.redact) == captured

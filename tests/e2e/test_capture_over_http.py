@@ -20,6 +20,7 @@ from tests.e2e.stage import worker_pids
 from tests.serving import Running, eventually
 
 CONFIG = """
+redact: ['N-\\d{{4,}}']
 providers:
   openai: {{api: openai, base_url: "{url}/v1"}}
 canaries:
@@ -58,10 +59,14 @@ SECRETS = [
     "4242 4242 4242 4242",
     "+49 30 90182034",
     "K-90210",
+    "DE89 3704 0044 0532 0130 00",
+    "203.0.113.77",
+    "2001:db8::7:77",
+    "N-31337",
 ]
 TEXT = (
     "My keys: {}, {}, {}, {}; Authorization: Bearer {}; password: {}. I am {}, card {}, "
-    "telephone {}, customer {}."
+    "telephone {}, customer {}, account {}, from {} or {}, note {}."
 ).format(*SECRETS)
 CALLERS_KEY = "sk-PLANTED-callers-own-key-0001"
 
@@ -111,7 +116,8 @@ def test_no_planted_secret_reaches_a_file_or_a_row_whole_or_streamed_or_copied(s
         assert each.messages[0].content == "Keep [secret]"
         assert each.messages[1].content == (
             "My keys: [secret], [secret], [secret], [secret]; Authorization: Bearer [secret]; "
-            "password: [secret] I am [email], card [card], telephone [phone], customer [redacted]."
+            "password: [secret] I am [email], card [card], telephone [phone], customer [redacted], "
+            "account [iban], from [ip] or [ip], note [redacted]."
         )
         assert each.answer == f"You said: {each.messages[1].content}"
     assert {each.about.arm for each in found} == {"baseline", "candidate"}

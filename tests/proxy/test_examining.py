@@ -24,7 +24,6 @@ from proxy.record import Recorder
 from proxy.routes import Routes
 from proxy.server import TrafficProtocol
 from proxy.ticker import Ticker
-from records.capture import CaptureRule
 from records.outcome import Fault, Finish, Outcome, OutputCheck, ProviderError
 from routing.canary import Match
 from routing.plan import Plan, State
@@ -84,7 +83,7 @@ class Traffic:
         self._share = options.pop("share", 1.0)
         self.trial = replace(
             trial(providers={"raw": entry}, match=Match(models=frozenset()), **arms),  # type: ignore[arg-type]
-            capture=options.pop("capture", None),
+            redact=options.pop("redact", ()),
             mirror=options.pop("mirror", 0.0),
         )
         self.outcomes: list[Outcome] = []
@@ -353,11 +352,10 @@ def test_a_good_exchange_has_no_words(run: Run) -> None:
 
 
 @pytest.mark.parametrize("works", [True, False])
-def test_words_are_redacted_by_the_canarys_own_patterns_or_left_out(run: Run, works: bool) -> None:
+def test_words_are_redacted_by_the_configs_own_patterns_or_left_out(run: Run, works: bool) -> None:
     checker = Checker(CHECKER if works else ("/no/such/program",), within_s=PATIENT_S)
-    capture = CaptureRule(rate=0.0, redact=("on purpose",))
-    behaviour = Behaviour(faults={"status": 1.0})
-    outcome = outcome_of(run, "chat", "json", behaviour, PLAIN["chat"], checker=checker, capture=capture)
+    behaviour, redact = Behaviour(faults={"status": 1.0}), ("on purpose",)
+    outcome = outcome_of(run, "chat", "json", behaviour, PLAIN["chat"], checker=checker, redact=redact)
     assert outcome.provider_error is not None
     told = "The model answered with status 500 [redacted]." if works else ""
     assert (outcome.provider_error.message, outcome.provider_error.type) == (told, "server_error")

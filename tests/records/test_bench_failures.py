@@ -19,9 +19,15 @@ ROW: FailureRow = {
 }
 
 
-def test_texts_are_redacted_by_every_canarys_patterns_and_names_are_not(store: Store) -> None:
+def test_texts_are_redacted_by_the_configs_and_every_canarys_patterns_and_names_are_not(store: Store) -> None:
     rules = [CaptureRule(rate=0.1), CaptureRule(rate=0.1, redact=(r"AB-\d+",))]
-    BenchFailures(store).add(7, [ROW], rules, now=NOW)
+    BenchFailures(store).add(7, [ROW], rules, now=NOW, redact=["order"])
+    (found,) = BenchFailures(store).of(7, now=NOW) or []
+    assert found == {**ROW, "asked": "I am [email], [redacted] [redacted]"}
+
+
+def test_the_configs_own_patterns_need_no_capture(store: Store) -> None:
+    BenchFailures(store).add(7, [ROW], (), now=NOW, redact=[r"AB-\d+"])
     (found,) = BenchFailures(store).of(7, now=NOW) or []
     assert found == {**ROW, "asked": "I am [email], order [redacted]"}
 
