@@ -1,9 +1,10 @@
-"""Exports records as a table, page by page: columns, types, rows. Prompts and answers are never exported.
+"""Exports records as a table, page by page: columns, types, rows. Prompts, answers and a judge's reasons are
+never exported.
 
 `records.export_file` writes the table to a file. docs/records.md describes the columns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import (
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     cast,
+    func,
     select,
     tuple_,
 )
@@ -24,7 +26,7 @@ from sqlalchemy import (
 from records import tables
 from records.store import Store
 
-What = Literal["outcomes", "feedback", "labels"]
+What = Literal["outcomes", "feedback", "labels", "judgements"]
 Kind = Literal["text", "number", "count", "truth", "time"]
 
 PAGE = 5000
@@ -36,14 +38,24 @@ _TABLES: dict[What, Table] = {
     "outcomes": tables.outcomes,
     "feedback": tables.feedback,
     "labels": tables.labels,
+    "judgements": tables.judgements,
 }
+_CALLS = tables.judge_calls.c
+_COST = (
+    select(func.sum(func.coalesce(_CALLS.cost_usd, _CALLS.reserved_usd)))
+    .where(_CALLS.exchange_id == tables.judgements.c.exchange_id)
+    .scalar_subquery()
+)
+_ADDED: Mapping[What, Sequence[ColumnElement[Any]]] = {"judgements": (_COST.label("cost_usd"),)}
+"""Columns from other tables."""
+_TIMES = ("at", "asked_at")
 _INTERNAL = ("day", "fingerprint", "id")
 """Columns that are internal to the store and not exported."""
 
 
 def columns(what: What) -> dict[str, Kind]:
     """Return the columns in order with their kinds. A time is UTC seconds."""
-    return {column.name: _kind(column) for column in _shown(what)}
+    return {str(column.name): _kind(column) for column in _shown(what)}
 
 
 def pages(
@@ -81,12 +93,13 @@ def _beyond(key: list[Column[Any]], after: tuple[Any, ...]) -> ColumnElement[boo
     return beyond
 
 
-def _shown(what: What) -> list[Column[Any]]:
-    return [column for column in _TABLES[what].columns if column.name not in _INTERNAL]
+def _shown(what: What) -> list[ColumnElement[Any]]:
+    own = [column for column in _TABLES[what].columns if column.name not in _INTERNAL]
+    return [*own, *_ADDED.get(what, ())]
 
 
-def _kind(column: Column[Any]) -> Kind:
-    if column.name == "at":
+def _kind(column: ColumnElement[Any]) -> Kind:
+    if column.name in _TIMES:
         return "time"
     if isinstance(column.type, Boolean):
         return "truth"
@@ -99,6 +112,6 @@ def _day(at: float) -> int:
     return int(min(max(at, 0.0), _FAR) // _DAY_S)
 
 
-def _plain(column: Column[Any]) -> ColumnElement[Any]:
+def _plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """Select JSON as its stored text."""
     return cast(column, Text) if isinstance(column.type, JSON) else column

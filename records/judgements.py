@@ -228,7 +228,9 @@ def _decide(connection: Connection, exchange_id: str) -> None:
     the same moment, the later one sees both."""
     table = tables.judgements
     locked = select(table.c.kind).where(table.c.exchange_id == exchange_id).with_for_update()
-    kind: Kind = connection.execute(locked).scalar_one()
+    kind: Kind | None = connection.execute(locked).scalar()
+    if kind is None:
+        return  # it has expired
     calls = _calls(connection, [exchange_id])[exchange_id]
     turns = (FIRST, SECOND) if kind == "pair" else (FIRST,)
     lost = any(call.state == "lost" for call in calls.values())

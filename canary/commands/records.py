@@ -36,7 +36,7 @@ def export(
         str | None, typer.Option("--canary", help="Only records of this canary. Default: all.")
     ] = None,
     what: Annotated[
-        Literal["outcomes", "feedback", "labels"], typer.Option("--what", help="Which records.")
+        Literal["outcomes", "feedback", "labels", "judgements"], typer.Option("--what", help="Which records.")
     ] = "outcomes",
     since: Annotated[
         str | None, typer.Option("--since", help="Only from this time, date or age on, for example 7d.")
@@ -49,7 +49,7 @@ def export(
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
 ) -> None:
-    """Export outcomes, feedback or labels, without prompts and answers. Works without a server."""
+    """Export outcomes, feedback, labels or judgements, without prompts or answers. Needs no server."""
     from records.export import columns, pages
     from records.export_file import NoParquet, write_csv, write_json, write_table
     from records.store import Store

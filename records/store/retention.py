@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, literal_column, select
 
 from records import tables
 from records.store.prior import MOST_ROWS
@@ -20,7 +20,8 @@ def expire(
 ) -> int:
     """Delete rows before this UTC second; return the number of feedback values and outcomes deleted.
 
-    `breathe` is called between slices. Outcomes and unit totals are deleted only with `outcomes`.
+    `breathe` is called between slices. Outcomes and unit totals are deleted only with `outcomes`. A judgement
+    stays as long as the text that it is about, or that would be judged again.
     """
     day = int(before // 86400)
     feedback, sessions, cursors = tables.feedback.c, tables.sessions.c, tables.cursors.c
@@ -32,6 +33,10 @@ def expire(
     sweep(tables.sessions, (sessions.first_at < before) & (sessions.last_at < before))
     sweep(tables.cursors, cursors.moved_at < before)  # of deleted spools
     sweep(tables.prior_weeks, tables.prior_weeks.c.week < max(day // 7, _first_week(begin, MOST_ROWS)))
+    judged, calls = tables.judgements.c, tables.judge_calls.c
+    captured = exists().where(tables.captures.c.exchange_id == judged.exchange_id)
+    sweep(tables.judgements, (judged.at < before) & ~captured)
+    sweep(tables.judge_calls, (calls.day < day) & ~exists().where(judged.exchange_id == calls.exchange_id))
     if outcomes:
         table = tables.outcomes.c
         for canary in _canaries(begin):  # by canary, as the index is

@@ -10,7 +10,7 @@ from records.export import What, columns
 PAGE = (Path(__file__).parents[2] / "docs/records.md").read_text()
 
 
-@pytest.mark.parametrize("what", ["outcomes", "feedback", "labels"])
+@pytest.mark.parametrize("what", ["outcomes", "feedback", "labels", "judgements"])
 def test_every_column_of_an_export_has_a_row_and_no_other(what: What) -> None:
     section = PAGE.partition(f"\n## {what.capitalize()}\n")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
@@ -19,7 +19,9 @@ def test_every_column_of_an_export_has_a_row_and_no_other(what: What) -> None:
 
 
 def test_every_kind_of_value_is_explained() -> None:
-    kinds = {kind for what in ("outcomes", "feedback", "labels") for kind in columns(what).values()}
+    kinds = {
+        kind for what in ("outcomes", "feedback", "labels", "judgements") for kind in columns(what).values()
+    }
     cells = {
         word
         for line in PAGE.splitlines()

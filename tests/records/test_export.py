@@ -1,5 +1,6 @@
 """Records as a table, page by page, from both databases."""
 
+from dataclasses import replace as replace_judged
 from typing import Any
 
 import pytest
@@ -7,9 +8,11 @@ from msgspec.structs import replace
 
 from records import export
 from records.export import What, columns, pages
+from records.judgements import Judgements
 from records.outcome import ProviderError
 from records.store import Store
 from tests.records.samples import DAY, a_batch, an_outcome, some_feedback
+from tests.records.test_judgements import NOON, PAIR
 
 ALWAYS = {"since": 0.0, "until": float("inf")}
 
@@ -109,3 +112,21 @@ def test_feedback_is_a_table_of_its_own(store: Store) -> None:
         ("k2", 2.0, "so so"),
     ]
     assert len(rows(store, "feedback", since=150.0)) == 1
+
+
+def test_a_judgement_is_a_row_with_its_cost_and_without_what_the_judge_wrote(store: Store) -> None:
+    judgements = Judgements(store)
+    for number in (1, 2):
+        judged = replace_judged(PAIR, exchange_id=f"e{number}", at=NOON + number)
+        calls = judgements.begin(judged, {1: 0.25, 2: 0.25}, budget_usd=1.0, expires_at=NOON + 100)
+        judgements.answered(calls[1], said="B", reason="Anna got her money.", cost_usd=0.1)
+    judgements.answered(calls[2], said="A", reason="Friendlier.", cost_usd=None)
+    first, second = rows(store, "judgements", canary="trial")
+    assert (first["result"], first["cost_usd"]) == ("", pytest.approx(0.35))
+    assert (second["result"], second["cost_usd"], second["mark"]) == ("candidate", pytest.approx(0.35), None)
+    assert (second["judge"], second["words_sha256"]) == ("anthropic/claude-opus-5", "0" * 64)
+    assert (second["baseline_length"], second["candidate_length"]) == (10, 20)
+    kinds = columns("judgements")
+    assert (kinds["asked_at"], kinds["at"], kinds["cost_usd"]) == ("time", "time", "number")
+    assert "reason" not in kinds
+    assert [row["exchange_id"] for row in rows(store, "judgements", since=NOON + 2)] == ["e2"]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from records.capture_store import CaptureStore
 from records.judgements import LOST_AFTER_S, BudgetSpent, JudgedExchange, Judgements, result_of
 from records.store import Store
+from tests.records.test_capture_store import a_capture
 
 NOON = 20_000 * 86400.0 + 43_200
 PAIR = JudgedExchange(
@@ -150,3 +152,38 @@ def test_a_reason_expires_and_the_judgement_stays(store: Store) -> None:
     CaptureStore(store).expire(NOON + 100)
     [found] = judgements.of("trial")
     assert (found.calls[0].reason, found.mark) == ("", 2.0)
+
+
+def test_a_judgement_goes_after_the_retention_but_not_before_its_text(store: Store) -> None:
+    judgements = Judgements(store)
+    CaptureStore(store).add([a_capture("e1", expires_at=NOON + 200 * 86400)], now=NOON)
+    for name in ("e1", "e3"):
+        _begun(store, replace(PAIR, exchange_id=name), {1: 0.1})
+    store.expire(NOON - 6)
+    assert [each.exchange_id for each in judgements.of("trial")] == ["e1", "e3"]
+    store.expire(NOON)
+    assert [each.exchange_id for each in judgements.of("trial")] == ["e1"]
+    assert judgements.spent(NOON) == pytest.approx(0.2)  # of this day
+    store.expire(NOON + 86400)
+    assert judgements.spent(NOON) == pytest.approx(0.1)
+    assert _begun(store, PAIR, {1: 0.1}) == {}
+
+
+def test_a_call_without_an_answer_may_outlive_its_judgement(store: Store) -> None:
+    judgements = Judgements(store)
+    _begun(store, PAIR, {1: 0.1})
+    store.expire(NOON)
+    judgements.give_up(NOON + LOST_AFTER_S + 1)
+    assert judgements.of("trial") == []
+    assert judgements.spent(NOON) == pytest.approx(0.1)
+
+
+def test_what_sqlite_blanks_is_overwritten(sqlite_store: Store, tmp_path: Path) -> None:
+    judgements = Judgements(sqlite_store)
+    for number in range(20):
+        judged = replace(ANSWER, exchange_id=f"e{number}")
+        call = judgements.begin(judged, {1: 0.01}, budget_usd=1.0, expires_at=NOON + 100)[1]
+        judgements.answered(call, said="2", reason="the quick brown fox " * 15, cost_usd=0.01)
+    CaptureStore(sqlite_store).expire(NOON + 100)
+    sqlite_store.close()
+    assert b"brown fox" not in b"".join(path.read_bytes() for path in tmp_path.glob("canary.db*"))
