@@ -5,25 +5,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import structlog
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
+from control.scraping import after_scrapes
 from records import tables
-from records.errors import StoreDown
 from records.releases import Release, Releases
 from records.store import Store
 
 if TYPE_CHECKING:
     from report.release.dossier import Dossier
 
-log = structlog.get_logger()
-
 MOST = 50
-READ_EVERY_S = 60.0
-LOOK_EVERY_S = 1.0
 VERDICTS = ("ship_now", "ship", "ship_with_caveats", "dont_ship", "extend")
 
 
@@ -63,6 +58,7 @@ class ReleaseMetrics(Collector):
         self._store, self._leads = store, leads
         self._scraped = asyncio.Event()
         self._figures: Sequence[ReleaseFigures] = ()
+        self._known: StoredState | None = None
 
     def collect(self) -> Iterator[Family]:
         """Every family, for prometheus-client, as of the last reading."""
@@ -71,21 +67,13 @@ class ReleaseMetrics(Collector):
             yield from families(self._figures)
 
     async def run(self) -> None:
-        """Read after a scrape, at most once a minute, without end. What cannot be read changes nothing."""
-        known: StoredState | None = None
-        while True:
-            await self._scraped.wait()
-            if not self._leads():
-                await asyncio.sleep(LOOK_EVERY_S)
-                continue
-            self._scraped.clear()
-            try:
-                state = await asyncio.to_thread(stored_state, self._store)
-                if state != known:
-                    self._figures, known = await asyncio.to_thread(read, self._store, state), state
-            except (StoreDown, ValueError, LookupError, TypeError) as problem:
-                log.error("releases.not_read", problem=repr(problem))
-            await asyncio.sleep(READ_EVERY_S)
+        """Read after a scrape, at most once a minute, without end."""
+        await after_scrapes(self._scraped, self._leads, self._read, "releases.not_read")
+
+    async def _read(self) -> None:
+        state = await asyncio.to_thread(stored_state, self._store)
+        if state != self._known:
+            self._figures, self._known = await asyncio.to_thread(read, self._store, state), state
 
 
 def stored_state(store: Store) -> StoredState:

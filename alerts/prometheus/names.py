@@ -44,6 +44,7 @@ ServiceName = Literal[
     "CanaryRequestsShed",
     "CanaryBreakerOpen",
     "CanaryCostUnknown",
+    "CanaryJudgePaused",
 ]
 
 ALERTS: tuple[str, ...] = (*GUARDRAILS.values(), *get_args(ServiceName))

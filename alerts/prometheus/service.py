@@ -135,5 +135,14 @@ SERVICE: tuple[Alert, ...] = (
         description="{{ $value | humanizePercentage }} of the arm's answers in the last hour have no price. "
         "The cost guardrail and the report leave them out. Add the model to `prices`.",
     ),
+    Alert(
+        alert="CanaryJudgePaused",
+        expr='max by (reason) (canary_judge_paused{reason!="budget"}) == 1',
+        after="1h",
+        severity="warning",
+        summary="The judge pauses: {{ $labels.reason }}",
+        description="No answer has been judged for an hour. Requests are not affected. A rubric's row on the "
+        "judge stays inconclusive meanwhile.",
+    ),
 )
 """Every alert about the server. Sums run over all targets that Prometheus scrapes."""

@@ -224,6 +224,21 @@ CASES: dict[str, tuple[dict[str, str], str, set[Fired]]] = {
         "60m",
         {("CanaryCostUnknown", "warning")},
     ),
+    "the judge's provider fails": (
+        {'canary_judge_paused{reason="provider"}': "1x200", 'canary_judge_paused{reason="budget"}': "0x200"},
+        "90m",
+        {("CanaryJudgePaused", "warning")},
+    ),
+    "the judge has spent the day's budget": (
+        {'canary_judge_paused{reason="provider"}': "0x200", 'canary_judge_paused{reason="budget"}': "1x200"},
+        "90m",
+        set(),
+    ),
+    "the judge's provider answers again": (
+        {'canary_judge_paused{reason="provider"}': "1x50 0x150"},
+        "90m",
+        set(),
+    ),
 }
 
 

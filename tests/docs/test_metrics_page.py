@@ -9,6 +9,8 @@ from pathlib import Path
 from prometheus_client.registry import Collector
 
 from control.fleet_metrics import AgentMetrics, ControllerMetrics
+from control.judge_metrics import families as judged_families
+from control.judge_metrics import judge_families
 from control.release_metrics import families as release_families
 from records.meters import Meters
 
@@ -27,8 +29,9 @@ def test_every_family_of_every_process_is_on_the_page_with_its_type_and_no_other
     meters = Meters(canaries=["support-nov"], feedback_metrics=["csat"], mono=lambda: 0.0)
     agent = AgentMetrics(dropped=lambda: 0, shared_up=lambda: True)
     leader = ControllerMetrics(meters, leads=lambda: True, shared_up=lambda: True, lag_s=lambda: 0.1)
-    releases = {each.name: each.type for each in release_families([])}
-    shown = families(meters) | families(agent) | families(leader) | releases
+    read = (*release_families([]), *judged_families([]), *judge_families(None, None))
+    of_store = {each.name: each.type for each in read}
+    shown = families(meters) | families(agent) | families(leader) | of_store
     assert dict(re.findall(r"^\| `(canary_\w+)` \| (\w+) \|", PAGE, re.MULTILINE)) == shown
 
 

@@ -54,6 +54,14 @@ OF_REPLICAS: dict[str, set[str]] = {  # shown by control/fleet_metrics.py
     "canary_shared_up": set(),
     "canary_stream_dropped": set(),
 }
+OF_THE_JUDGE: dict[str, set[str]] = {  # shown by control/judge_metrics.py
+    "canary_judged_pairs": {"canary", "result"},
+    "canary_judged_answers": {"canary", "arm", "result"},
+    "canary_judged_mark": {"canary", "arm"},
+    "canary_judge_cost_usd": set(),
+    "canary_judge_budget_usd": set(),
+    "canary_judge_paused": {"reason"},
+}
 OF_RELEASES = {  # shown by control/release_metrics.py
     "canary_release_info": {"release", "model"},
     "canary_release_score": {"release", "layer"},
@@ -169,7 +177,7 @@ def collected() -> dict[str, set[str]]:
 
 def test_the_promised_families_the_shown_and_the_documented_are_the_same() -> None:
     assert collected() == PROMISED
-    assert documented() == {**PROMISED, **OF_REPLICAS, **OF_RELEASES}
+    assert documented() == {**PROMISED, **OF_REPLICAS, **OF_RELEASES, **OF_THE_JUDGE}
 
 
 def test_every_closed_set_is_documented() -> None:

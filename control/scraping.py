@@ -1,0 +1,31 @@
+"""Reads figures from the store after a scrape, at most once a minute, and only in the process that leads."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from records.errors import StoreDown
+
+log = structlog.get_logger()
+
+READ_EVERY_S = 60.0
+LOOK_EVERY_S = 1.0
+
+
+async def after_scrapes(
+    scraped: asyncio.Event, leads: Callable[[], bool], read: Callable[[], Awaitable[None]], event: str
+) -> None:
+    """Await `read` after `scraped` was set, without end. What cannot be read changes nothing; the log says
+    `event`."""
+    while True:
+        await scraped.wait()
+        if not leads():
+            await asyncio.sleep(LOOK_EVERY_S)
+            continue
+        scraped.clear()
+        try:
+            await read()
+        except (StoreDown, ValueError, LookupError, TypeError) as problem:
+            log.error(event, problem=repr(problem))
+        await asyncio.sleep(READ_EVERY_S)
