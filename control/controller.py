@@ -19,6 +19,7 @@ from control.availability import Availability
 from control.events import StatefulListener
 from control.expiry import expiring
 from control.judge_job import JudgeJob
+from control.judge_metrics import JudgeMetrics, JudgeStanding
 from control.leadership import Standing
 from control.metrics_listener import MetricsListener
 from control.monitor import JUDGE_EVERY_S, Monitor
@@ -167,6 +168,12 @@ class Controller:
         )
         self._store = store
         self.release_metrics = ReleaseMetrics(store, lambda: self._leads)
+        self.judge_metrics = JudgeMetrics(
+            store,
+            lambda: self._leads,
+            canaries=lambda: self.settings.canaries.keys(),
+            standing=self._judge_standing,
+        )
         self._archivist = Archivist(store, lambda: self.settings.reports, lambda: self._leads)
         self._nightly_looks = NightlyLooks(store, lambda: self.settings.reports, lambda: self._leads)
         self._report_job = ReportJob(store, lambda: self.settings, lambda: self._leads)
@@ -209,6 +216,7 @@ class Controller:
             self._report_job.run(),
             *([self._judge_job.run()] if self._judge_job else []),
             self.release_metrics.run(),
+            self.judge_metrics.run(),
             expiring(self._store, lambda: self.settings.retention_s if self._leads else None),
         ]
 
@@ -345,6 +353,13 @@ class Controller:
         self._reconciled = settings
         for problem in problems:
             log.error("config.refused", problem=problem)
+
+    def _judge_standing(self) -> JudgeStanding | None:
+        told = self._judge_job.document() if self._judge_job else None
+        if told is None:
+            return None
+        reason = told["reason"].replace(" ", "_")
+        return JudgeStanding(budget_usd=told["daily_budget_usd"], paused=reason)
 
     def _troubles(self) -> Sequence[str]:
         """What does not work at the moment, in plain words."""

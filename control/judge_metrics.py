@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 from sqlalchemy import Row, func, select
 
+from control.judge_pause import Reason
 from control.scraping import after_scrapes
 from records import tables
 from records.judgements import Judgements
@@ -20,7 +21,7 @@ from records.store import Store
 PAIRS = ("candidate", "baseline", "tie", "no_mark")
 ANSWERS = ("mark", "no_mark")
 ARMS = ("baseline", "candidate")
-REASONS = ("budget", "provider", "no_price", "no_credential")
+REASONS = tuple(reason.replace(" ", "_") for reason in get_args(Reason) if reason)
 """Why the judge may pause."""
 
 

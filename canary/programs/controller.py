@@ -92,6 +92,7 @@ class Admin:
         registry = CollectorRegistry()
         registry.register(self.parts.metrics(self.controller))
         registry.register(self.controller.release_metrics)
+        registry.register(self.controller.judge_metrics)
         operator = self.controller.operator
         return admin_app(operator, registry, access_to(self.args), closing=lambda: shutdown.asked)
 

@@ -1,4 +1,6 @@
-"""A provider that says what it is told: the request's last message, word for word, whole or as a stream."""
+"""A provider that says what it is told: the request's last message, word for word, whole or as a stream. It
+keeps what it was sent.
+"""
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +16,8 @@ class EchoProvider(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Echo)
+        self.received: list[str] = []
+        """Each request's line, headers and body."""
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self._thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
 
@@ -31,9 +35,12 @@ class EchoProvider(ThreadingHTTPServer):
 
 class _Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server: EchoProvider
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.received.append(f"{self.requestline}\n{self.headers}{body.decode()}")
+        asked = json.loads(body)
         text = f"You said: {asked['messages'][-1]['content']}"
         if asked.get("stream"):
             body = b"".join(map(_event, _pieces(text))) + b"data: [DONE]\n\n"
