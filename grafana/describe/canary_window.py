@@ -14,6 +14,7 @@ from grafana.describe.expressions import (
     tokens_per_request,
     total,
 )
+from grafana.describe.judge import JUDGE
 from grafana.describe.panel import Panel, PanelRow, Query
 
 GUARDRAILS = {
@@ -251,6 +252,6 @@ CANARY_WINDOW = Dashboard(
     uid="canary-window",
     title="Canary: the window",
     description="One canary while it runs. For display: the report decides.",
-    rows=(STANDS, HURTS, USERS),
+    rows=(STANDS, HURTS, USERS, JUDGE),
     one_canary=True,
 )

@@ -1,4 +1,7 @@
-"""Two canaries under a real Prometheus: one goes bad and is rolled back, one is ramped up and promoted."""
+"""Two canaries under a real Prometheus: one goes bad and is rolled back, one is ramped up and promoted.
+
+A judge of known taste compares the answers of the first and marks those of the second.
+"""
 
 import json
 import threading
@@ -6,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -20,12 +24,17 @@ from tests.serving import eventually
 CONFIG = """
 providers:
   openai: {{api: openai, base_url: "{url}/v1", api_key: k}}
+prices: {{the-judge: {{input: 1, output: 2}}}}
+judge: {{provider: openai, model: the-judge, daily_budget: 0.10}}
 canaries:
   - name: goes-bad
     match: {{models: [gpt-4o]}}
     baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
     candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
     share: 20%
+    mirror: 50%
+    capture: {{rate: 100%}}
+    judge: {{pairs: 60}}
     rubric: &rubric
       - {{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "Do answers arrive?"}}
       - {{metric: cost_per_request, acceptable: "<= baseline", ideal: "<= 0.7x baseline", weight: 1,
@@ -36,6 +45,8 @@ canaries:
     candidate: {{provider: openai, model: gpt-4.1-nano-2025-04-14}}
     share: 20%
     mirror: 20%
+    capture: {{rate: 100%}}
+    judge: {{answers: 60}}
     rubric: *rubric
 datasets:
   capitals: {{file: capitals.jsonl, layer: synthetic}}
@@ -48,18 +59,36 @@ KNOWN = {f"Where is {place}?": place for place in PLACES} | {
     f"letter from {place}": place for place in PLACES
 }
 FORGOTTEN = {f"Where is {place}?": "nowhere" for place in PLACES[:4]}
+GRATEFUL = "thanks"
+"""A word of some users, whom the candidates answer less well."""
+PLAIN, WARM, WORSE = (f"{each} said" + " so" * 16 for each in ("Plainly", "Warmly", "Oddly"))
+TASTE = {
+    "ANSWER A ===\nOddly": "A is odd.\nBETTER: B",
+    "ANSWER B ===\nOddly": "B is odd.\nBETTER: A",
+    "ANSWER A ===\nWarmly": "A is warm.\nBETTER: A",
+    "ANSWER B ===\nWarmly": "B is warm.\nBETTER: B",
+    "BETTER: SAME": "I would rather not say.",
+    "THE ANSWER ===\nOddly": "It is odd.\nMARK: 2",
+    "THE ANSWER ===\nWarmly": "It is warm.\nMARK: 5",
+    "MARK: n": "A detail is missing.\nMARK: 4",
+}
 CUT_OFF: dict[AnswerFault, float] = {"cut_off": 0.1}
+PLAINLY = {"hello": PLAIN}
+WARMLY = {GRATEFUL: WORSE, "hello": WARM}
 BEHAVIOURS = {
-    "gpt-4o-2024-08-06": Behaviour(ttft_s=0.05, spread=0.5, pace_s=0.002, answer_faults=CUT_OFF),
-    "gpt-4o-2024-11-20": Behaviour(ttft_s=0.06, spread=0.5, pace_s=0.002, answer_faults=CUT_OFF),
+    "gpt-4o-2024-08-06": Behaviour(
+        ttft_s=0.05, spread=0.5, pace_s=0.002, says=PLAINLY, answer_faults=CUT_OFF
+    ),
+    "gpt-4o-2024-11-20": Behaviour(ttft_s=0.06, spread=0.5, pace_s=0.002, says=WARMLY, answer_faults=CUT_OFF),
     "gpt-4o-mini-2024-07-18": Behaviour(
-        ttft_s=0.08, spread=0.5, pace_s=0.003, says=KNOWN, answer_faults=CUT_OFF
+        ttft_s=0.08, spread=0.5, pace_s=0.003, says=KNOWN | PLAINLY, answer_faults=CUT_OFF
     ),
     "gpt-4.1-nano-2025-04-14": Behaviour(
-        ttft_s=0.04, spread=0.5, pace_s=0.002, words=18, says=KNOWN | FORGOTTEN, answer_faults=CUT_OFF
+        ttft_s=0.04, spread=0.5, pace_s=0.002, says=KNOWN | FORGOTTEN | WARMLY, answer_faults=CUT_OFF
     ),
+    "the-judge": Behaviour(says=TASTE),
 }
-BAD = Behaviour(ttft_s=0.06, spread=0.5, pace_s=0.002, faults={"status": 0.4})
+BAD = Behaviour(ttft_s=0.06, spread=0.5, pace_s=0.002, says=WARMLY, faults={"status": 0.4})
 AT_ONCE = 4
 ENOUGH_USERS = 150
 """A rubric's row is judged from 100 users on."""
@@ -104,9 +133,8 @@ class Crowd:
             while not self._stop.is_set():
                 user = next(self._users)
                 model = ("gpt-4o", "gpt-4o-mini")[user % 2]
-                document = chat(
-                    model, f"user-{user}", stream=user % 4 < 2, text="hello " * draws.randint(5, 60)
-                )
+                text = "hello " * draws.randint(5, 60) + (GRATEFUL if draws.random() < 0.3 else "")
+                document = chat(model, f"user-{user}", stream=user % 4 < 2, text=text)
                 answer = http.post("/v1/chat/completions", json=document)
                 if draws.random() < 0.3:
                     http.post("/canary/feedback", json=_said(answer, draws)).raise_for_status()
@@ -133,13 +161,18 @@ def played(folder: Path, *, pause_s: float) -> Iterator[Scene]:
             with Crowd(stage):
                 _benchmark(stage)
                 _happen(stage, threading.Event(), pause_s)
-            eventually(lambda: prometheus.over(_JUDGED, began, time.time(), 1.0), _JUDGED_WITHIN_S)
+            for family in _READ:
+                eventually(partial(_seen, prometheus, family, began), _WITHIN_S)
             yield Scene(prometheus=prometheus, began=began, ended=time.time())
 
 
-_JUDGED = 'canary_release_score{layer="business"}'
-_JUDGED_WITHIN_S = 120.0
-"""Releases are read from the store once a minute."""
+def _seen(prometheus: Prometheus, expr: str, began: float) -> bool:
+    return bool(prometheus.over(expr, began, time.time(), 1.0))
+
+
+_READ = ('canary_release_score{layer="business"}', "canary_judged_pairs > 0", "canary_judged_mark")
+_WITHIN_S = 120.0
+"""Releases and judgements are read from the store once a minute."""
 
 
 def _benchmark(stage: Stage) -> None:
