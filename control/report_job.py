@@ -104,14 +104,15 @@ class ReportJob:
 
     def _make(self, name: str, run: int, day: str, now: float) -> None:
         # The statistics take two seconds to import, and most admin processes never make a report.
-        from report.document import to_json
+        from report.document import to_json, without_reasons
         from report.reports import report_of
 
         kept = DailyReports(self._store)
         before = kept.newest(name, run=run)
         if before is None or before.day != day:
             try:
-                document = to_json(report_of(self._settings().reports, name, self._store, now=now, run=run))
+                report = report_of(self._settings().reports, name, self._store, now=now, run=run)
+                document = to_json(without_reasons(report))
             except (StoreDown, ValueError, LookupError) as problem:
                 self._again_at[name] = now + RETRY_S
                 log.error("report.not_made", canary=name, problem=str(problem))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from report.document import Report, from_json, to_json
+from report.document import Report, from_json, to_json, without_reasons
 from report.vendor import vendor
 
 Event = Literal["ended", "promoted", "rolled_back", "decided"]
@@ -80,7 +80,7 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
         "baseline": asdict(evaluation.baseline) if evaluation.baseline else None,
         "candidate": asdict(evaluation.candidate) if evaluation.candidate else None,
         "synthetic": evaluation.synthetic,
-        "report": to_json(evaluation.report),
+        "report": to_json(without_reasons(evaluation.report)),
     }
 
 

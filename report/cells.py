@@ -35,6 +35,7 @@ SUMS = {
     "abandoned": (_DAYS.ended, _DAYS.abandoned),
     "cost": (_DAYS.cost_n, _DAYS.cost_sum),
     "tokens": (_DAYS.tokens_n, _DAYS.tokens_sum),
+    "exchanges": (_DAYS.exchanges, _DAYS.exchanges),
 }
 _KEYS = ("i4", "i4", "?", "i4", "i4", "i2")
 """The numpy types of `RowKeys.columns`."""

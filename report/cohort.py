@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from records.metric import JUDGED
 from records.tables import FAULTY, outcomes, unit_days
 from report.cells import Cells, concurrent, of_run, read_cells
 from report.document import Mirror
 from report.faulty import read_modes
 from report.joining import read_feedback, read_sessions
 from report.judged_canary import JudgedCanary
+from report.judged_exchanges import NOT_JUDGED, Judging
+from report.judged_sample import TRAFFIC
 from report.keys import TotalsScope
 from report.metrics import source
 from report.newest import read_exchanges, read_ratings
@@ -34,6 +37,7 @@ def from_store(
     segments: Sequence[str] = (),
     cuts: Callable[[Floats], Sequence[float]] = lambda _candidate_at: (),
     prior: tuple[str, Match] | None = None,
+    judged: Judging = NOT_JUDGED,
 ) -> Sample:
     """The run's unit totals (None: the latest run) while both arms had a share, with the measures, tags and
     feedback that these metrics and segments need.
@@ -42,15 +46,18 @@ def from_store(
     requests. The caller's own errors, aborted exchanges and those that did not reach their arm count as
     exposure only. A cost from estimated usage counts as missing. `cuts` gives, from times of candidate
     traffic as in `Sample.candidate_at`, the midnights that split rows. `prior`: the entry of the baseline and
-    the requests that the canary takes, to know its units from before. Raises BadSample for a unit in both
-    arms of a phase.
+    the requests that the canary takes, to know its units from before. `judged` is what a judge said of the
+    run; with it, the sample counts its exchanges. Raises BadSample for a unit in both arms of a phase.
     """
-    sources = {name: source(name) for name in metrics}
+    sources = {name: source(name) for name in metrics if name not in JUDGED}
     scope = TotalsScope(
         canary=canary,
         run=_latest(connection, canary) if run is None else run,
         segments=segments,
-        sources={name for name in sources.values() if name is not None},
+        sources={
+            *(name for name in sources.values() if name is not None),
+            *({TRAFFIC} if judged.exchanges else ()),
+        },
     )
     candidate_at, possible = _by_day(connection, scope)
     scope = replace(scope, cuts=cuts(candidate_at))
@@ -74,6 +81,7 @@ def from_store(
         shares=_shares(cells),
         possible=possible,
         before=_before(connection, scope, cells, prior, metrics),
+        judged=judged,
     )
     refuse_units_in_both_arms(sample)
     return sample
@@ -100,9 +108,10 @@ def to_judge(
     run: int | None = None,
     *,
     cuts: Callable[[Floats], Sequence[float]] = lambda _candidate_at: (),
+    judged: Judging = NOT_JUDGED,
 ) -> Sample:
     """The sample for a report of the run (None: the latest run): the rubric's metrics, cost, and failures.
-    `cuts` as in `from_store`."""
+    `cuts` and `judged` as in `from_store`."""
     if run is None:
         run = _latest(connection, canary.name)
     sample = from_store(
@@ -118,6 +127,7 @@ def to_judge(
         segments=canary.segments,
         cuts=cuts,
         prior=(canary.baseline.provider, canary.match) if canary.baseline and canary.match else None,
+        judged=judged,
     )
     if len(sample.last_at) == 0:
         return sample

@@ -9,6 +9,7 @@ from report.judge import Judged
 from report.judged_canary import JudgedCanary
 from report.parts import Part, Parts
 from report.plan_words import bound_and_value, outlook, standing_words, still_open, taken_risk
+from report.unlabelled import not_borne_out
 from report.unpriced import not_judged
 from report.wording import (
     amount,
@@ -127,10 +128,13 @@ def _missing(findings: Findings) -> list[str]:
     for judged, line in zip(findings.judged, findings.lines, strict=True):
         if judged.unpriced is not None:
             found.append(not_judged(line.metric, judged.unpriced))
+        elif judged.waits is not None and judged.state != "NODATA":
+            found.append(not_borne_out(line.metric, judged.waits))
         elif judged.state == "INCONCLUSIVE":
             found.append(_open(judged, line, findings.plan))
         elif judged.state == "NODATA":
             found.append(_without_data(judged, line))
+            found += [not_borne_out(line.metric, judged.waits)] if judged.waits is not None else []
     found += _too_few(findings.parts)
     found += outlook(findings.plan, findings.lines)
     done, required = findings.window.whole_days or 0, findings.window.days_required or 0

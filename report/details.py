@@ -221,7 +221,8 @@ class Details:
     """All details; None or empty where they are unknown. A canary with a plan has `looks`, one without has
     `over_time`. `where`: the parts of the traffic in which the candidate's failed exchanges are concentrated.
     `unpriced`: the metrics that stay open because too many costs are not known; `unknown_costs`: how many are
-    not, None while nothing about costs is spoiled by it. `since_first` is known of a log only, with a plan as
+    not, None while nothing about costs is spoiled by it. `unlabelled`: the metrics that stay open because
+    people's labels do not bear out the judge. `since_first` is known of a log only, with a plan as
     of the latest look. `too_few`: the critical parts without enough users to be judged."""
 
     over_time: tuple[MetricCourse, ...] = ()
@@ -236,3 +237,4 @@ class Details:
     unknown_costs: UnknownCosts | None = None
     since_first: tuple[SinceFirst, ...] = ()
     too_few: tuple[UsersToCome, ...] = ()
+    unlabelled: tuple[str, ...] = ()

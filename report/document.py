@@ -1,7 +1,7 @@
 """The report as a value, and its JSON document."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ import msgspec
 
 from report.details import Details
 from report.judge import State
+from report.judge_figures import JudgeFigures
 
 Verdict = Literal["ship_now", "ship", "ship_with_caveats", "dont_ship", "extend"]
 PartState = Literal["WORSE", "BETTER", "NO_DIFFERENCE", "TOO_FEW"]
@@ -165,7 +166,8 @@ class Decided:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The result of `canary report`. Its fields are those of the JSON, which omits `mirror` without copies,
-    `decision` without a decision, and `plan` and the rows' `look` without a plan."""
+    `decision` without a decision, `judge` without a judgement, and `plan` and the rows' `look` without a
+    plan."""
 
     canary: str
     verdict: Verdict
@@ -181,12 +183,19 @@ class Report:
     mirror: Mirror | None = None
     decision: Decided | None = None
     plan: PlanLine | None = None
+    judge: JudgeFigures | None = None
     details: Details = field(default_factory=Details)
 
 
 def finite(value: float | None) -> float | None:
     """The number, or None if it is unbounded or undefined."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def without_reasons(report: Report) -> Report:
+    """The report for what is stored longer than the texts: a judge's reasons quote them."""
+    judge = report.judge
+    return replace(report, judge=judge.without_reasons()) if judge is not None else report
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -196,6 +205,8 @@ def to_json(report: Report) -> dict[str, Any]:
     document["window"]["end"] = _moment(report.window.end)
     if report.mirror is None:
         del document["mirror"]
+    if report.judge is None:
+        del document["judge"]
     if report.plan is None:
         del document["plan"]
         for line in document["metrics"]:
@@ -225,6 +236,7 @@ def from_json(document: dict[str, Any]) -> Report:
         mirror=Mirror(**document["mirror"]) if "mirror" in document else None,
         decision=_decided(document["decision"]) if "decision" in document else None,
         plan=_plan_line(document.get("plan")),
+        judge=msgspec.convert(document["judge"], JudgeFigures) if "judge" in document else None,
         details=msgspec.convert(document.get("details", {}), Details),
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from report.comparison import ALPHA
+from report.judge_figures import LabelAgreement
 from report.look import Look, RowPlan
 from report.missing_exchanges import MissingShare
 from report.reading import MetricReading
@@ -26,6 +27,7 @@ class Judged:
 
     `heavy`: the criterion would pass if one unit had less weight. With a plan, the margins are what its
     `looks` have not ruled out, and `standing` is what they say. `unpriced`: too many costs are not known.
+    `waits`: people's labels do not bear out the judge on whose word the row is.
     """
 
     criterion: Criterion
@@ -38,6 +40,7 @@ class Judged:
     looks: tuple[Look, ...] = ()
     standing: RowStanding | None = None
     unpriced: MissingShare | None = None
+    waits: LabelAgreement | None = None
 
     def without_units(self) -> "Judged":
         """A copy without the units' influences, which are not needed after judging."""
@@ -50,6 +53,11 @@ class Judged:
     @property
     def open(self) -> bool:
         return self.state in ("INCONCLUSIVE", "NODATA")
+
+    @property
+    def held(self) -> bool:
+        """True if the row stays open whatever its values say, and more users will not change it."""
+        return self.unpriced is not None or self.waits is not None
 
 
 def judge(criterion: Criterion, reading: MetricReading) -> Judged:
@@ -142,7 +150,7 @@ def further_units(judged: Judged, *, gate: int, planned: float) -> int | None:
     """
     if not judged.open:
         return 0
-    if judged.unpriced is not None:
+    if judged.held:
         return None
     if judged.by_sequence is None:
         return max(0, gate - judged.reading.candidate_units) or None

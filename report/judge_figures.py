@@ -1,6 +1,6 @@
 """What a report says of a judge's answers about real traffic, and of what they are worth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from report.details import Range
 
@@ -71,3 +71,7 @@ class JudgeFigures:
     cost_usd: float
     marks: JudgedMarks | None = None
     lost: tuple[LostExample, ...] = ()
+
+    def without_reasons(self) -> "JudgeFigures":
+        """A copy whose examples have no reasons."""
+        return replace(self, lost=tuple(replace(each, reason="") for each in self.lost))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from records.metric import Metric
+from records.metric import JUDGED_MARK, JUDGED_PREFERENCE, Metric
 from report.missing_exchanges import MissingShare, abandoned
 from report.sample import Codes, MeasureTotals, Ratings, Sample, Values
 from report.statistics.quantile import quantile
@@ -18,13 +18,14 @@ _LEVELS = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Measure:
     """A measured metric's place in `Sample.totals`. `per_unit`: each unit's total is one value. `ended`: only
-    exchanges that ended have a value."""
+    exchanges that ended have a value. `strata`: as in `Observations`."""
 
     of: str
     logarithmic: bool = False
     bounds: tuple[float, float] | None = None
     per_unit: bool = False
     ended: bool = False
+    strata: bool = False
 
 
 _SHARE = (0.0, 1.0)
@@ -40,6 +41,8 @@ _MEASURED = {
     "session_length_s": _Measure(of="session_length_s", logarithmic=True),
     "session_exchanges": _Measure(of="session_exchanges", logarithmic=True),
     "session_repeats": _Measure(of="session_repeats", bounds=_SHARE),
+    JUDGED_PREFERENCE: _Measure(of=JUDGED_PREFERENCE, bounds=_SHARE, strata=True),
+    JUDGED_MARK: _Measure(of=JUDGED_MARK, bounds=(1.0, 5.0), strata=True),
 }
 
 
@@ -55,7 +58,8 @@ class Observations:
     ratio. `bounds`: no value lies outside. `per_unit`: a unit's total is one value. `feedback`: not every
     unit gives a value; `exposed` (units,) marks the units that could. `before` (units,) is each unit's value
     before the canary, if known. `abandoned`: the values lack these shares of the arms' exchanges.
-    `capped_at`: larger values were cut to this one.
+    `capped_at`: larger values were cut to this one. `strata`: the sample's phases are strata of one time, and
+    `count` holds weights.
     """
 
     row: Ints
@@ -72,6 +76,7 @@ class Observations:
     abandoned: MissingShare | None = None
     capped_at: float | None = None
     category: Codes | None = None
+    strata: bool = False
 
     def only(self, rows: Bools) -> "Observations":
         """The values of the rows marked in `rows`, (n,)."""
@@ -152,6 +157,7 @@ def _totals(sample: Sample, measure: _Measure) -> Observations:
         bounds=measure.bounds,
         per_unit=measure.per_unit,
         abandoned=abandoned(sample) if measure.ended else None,
+        strata=measure.strata,
     )
 
 

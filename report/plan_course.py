@@ -11,6 +11,7 @@ from report.details import LookPoint, RowCourse, SinceFirst
 from report.document import LookLine, PlanLine, finite
 from report.judge import Judged, judge_by_plan
 from report.judged_canary import JudgedCanary
+from report.judged_sample import holding
 from report.kept_looks import KeptLooks
 from report.look import Look, RowPlan, looks_at
 from report.metrics import Observations, observe, source
@@ -96,7 +97,7 @@ class PlanCourse:
         sums."""
         criterion = sequence.criterion
         self._latest = _Seen(
-            metric=criterion.metric, sample=self.sample, moment=self.now, observed=observed, sums=sums
+            metric=criterion.metric, sample=sums.sample, moment=self.now, observed=observed, sums=sums
         )
         now = self._estimates(sequence, sums)
         return judge_by_plan(sequence, self._row(criterion), self.looks(criterion), now)
@@ -153,7 +154,8 @@ class PlanCourse:
 
     def _seen(self, criterion: Criterion, moment: float) -> "_Seen":
         """The row as of a look."""
-        sample, metric = self.sample_until(moment), criterion.metric
+        metric = criterion.metric
+        sample = holding(self.sample_until(moment), metric)
         if self._latest is None or not self._latest.covers(metric, sample, moment):
             observed = observe(sample, metric, self.canary.metrics, now=moment)
             self._latest = _Seen(metric=metric, sample=sample, moment=moment, observed=observed)
@@ -175,7 +177,7 @@ def look_line(judged: Judged) -> LookLine | None:
     found = judged.standing
     if found is None:
         return None
-    nothing = judged.state == "NODATA" or judged.unpriced is not None
+    nothing = judged.state == "NODATA" or judged.held
     return LookLine(
         day=found.day,
         low=None if nothing else finite(found.acceptable.low),

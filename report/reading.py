@@ -96,7 +96,7 @@ def _compare(found: ArmSums, c: float) -> ArmComparison:
     if (quantiles := found.quantiles(by_category=False)) is not None:
         return quantiles[0].compare(quantiles[1], c)
     if observed.bounds is not None and found.few:
-        return _shares(sums, observed.bounds, c)
+        return _shares(sums, observed.bounds, c, strata=observed.strata)
     both = found.arms(by_category=False)
     if observed.feedback and observed.bounds is None and both.candidate.se == 0:
         return _unspread(both, c)
@@ -113,21 +113,32 @@ def _unspread(both: Arms, c: float) -> Recovered:
     return Recovered(candidate=candidate, baseline=baseline, c=c)
 
 
-def _shares(sums: UnitSums, bounds: tuple[float, float], c: float) -> Recovered:
+def _shares(sums: UnitSums, bounds: tuple[float, float], c: float, *, strata: bool) -> Recovered:
+    if strata:
+        ours, theirs = (stratified(sums, bounds, candidate=arm) for arm in (True, False))
+        return Recovered(candidate=ours, baseline=theirs, c=c)
     return Recovered(
         candidate=_share(unit_means(sums, candidate=True), bounds),
-        baseline=_weighted(sums, bounds),
+        baseline=_weighted(sums, bounds, np.ones(len(sums.unit)), candidate=False),
         c=c,
     )
 
 
-def _weighted(sums: UnitSums, bounds: tuple[float, float]) -> Interval:
-    """The baseline's share, phases weighted by the candidate's units, intervals combined by MOVER."""
-    theirs = sums.only(~sums.candidate)
-    means = theirs.total / theirs.count
-    phases, units = np.unique(sums.phase[sums.candidate], return_counts=True)
-    omega = units / units.sum()
-    shares = [_share(means[theirs.phase == phase], bounds) for phase in phases]
+def stratified(sums: UnitSums, bounds: tuple[float, float], *, candidate: bool) -> Interval:
+    """One arm's share or rating from the means of its units in each phase, which is a stratum with the weight
+    of the candidate's counts there. Valid at any time and for any number of units."""
+    return _weighted(sums, bounds, sums.count, candidate=candidate)
+
+
+def _weighted(sums: UnitSums, bounds: tuple[float, float], weight: Floats, *, candidate: bool) -> Interval:
+    """One arm's share, phases weighted by the candidate's rows, whose weights (rows,) are given; intervals
+    combined by MOVER."""
+    arm = sums.only(sums.candidate == candidate)
+    means = arm.total / arm.count
+    phases, place = np.unique(sums.phase[sums.candidate], return_inverse=True)
+    sizes = np.bincount(place, weights=weight[sums.candidate])
+    omega = sizes / sizes.sum()
+    shares = [_share(means[arm.phase == phase], bounds) for phase in phases]
     middle = float(omega @ [share.estimate for share in shares])
     return Interval(
         low=middle - float(np.linalg.norm(omega * [share.estimate - share.low for share in shares])),

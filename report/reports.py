@@ -9,6 +9,8 @@ from pathlib import Path
 from records.benchmarks import Benchmarks
 from records.decisions import Decision, Decisions
 from records.errors import StoreDown
+from records.judgements import Judgements
+from records.labels import Labels
 from records.looks import Looks, LookScope
 from records.store import Store
 from records.store.facts import StoredRollback
@@ -20,6 +22,7 @@ from report.cohort import mirrored, to_judge
 from report.document import Decided, Report
 from report.fixed_terms import is_planned, judged_by
 from report.judged_canary import JudgedCanary, ReportSettings
+from report.judged_exchanges import NOT_JUDGED, Judging
 from report.kept_looks import NO_LOOKS, from_store, to_store
 from report.log import from_csv
 from report.look import Look
@@ -83,8 +86,9 @@ def report_of(
     )
     scope = LookScope(canary=name, run=asked or 0, rubric_sha256=judged.sha256)
     kept = NO_LOOKS if retro is not None or asked is None else from_store(Looks(store).of(scope))
+    said = judging_of(store, name, asked)
     with store.reading() as connection:
-        sample = to_judge(connection, judged, asked, cuts=cuts(judged, kept, now=now))
+        sample = to_judge(connection, judged, asked, cuts=cuts(judged, kept, now=now), judged=said)
         mirror = mirrored(connection, name, asked)
     report, taken = build_with_looks(sample, judged, kept, now=now)
     if retro is None and asked is not None:
@@ -100,6 +104,12 @@ def report_of(
             offline=offline_rows(judged.offline, offline),
         ),
     )
+
+
+def judging_of(store: Store, name: str, run: int | None) -> Judging:
+    """What a judge said of one run, with people's labels; nothing of an unknown run."""
+    found = tuple(Judgements(store).of(name, run)) if run is not None else ()
+    return Judging(exchanges=found, labels=tuple(Labels(store).given(name))) if found else NOT_JUDGED
 
 
 def _keep(looks: Looks, scope: LookScope, taken: Sequence[Look], *, now: float) -> None:
@@ -119,6 +129,7 @@ def take_looks(settings: ReportSettings, name: str, store: Store, *, now: float)
         return 0
     scope = LookScope(canary=name, run=known.state.run, rubric_sha256=judged.sha256)
     kept, until = from_store(Looks(store).of(scope)), now - ARRIVAL_S
+    said = judging_of(store, name, scope.run)
     with store.reading() as connection:
         sample = of_run(
             connection,
@@ -126,6 +137,7 @@ def take_looks(settings: ReportSettings, name: str, store: Store, *, now: float)
             scope.run,
             metrics=[row.metric for row in judged.criteria],
             cuts=cuts(judged, kept, now=until),
+            judged=said,
         )
     course = PlanCourse(sample=sample, canary=judged, plan=judged.plan, kept=kept, now=until)
     taken = [look for row in judged.criteria for look in course.looks(row)]

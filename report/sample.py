@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from report.judged_exchanges import NOT_JUDGED, Judging
 from report.recent import Recent
 from report.statistics.types import Bools, Floats, Ints
 
@@ -202,7 +203,7 @@ class Sample:
     metric before the canary, (units, values), NaN without one. `possible` has, by measure of failures, the
     exchanges that could have failed so, from the store. `unreached` counts, by error type, the exchanges of
     the candidate's `candidate_exchanges` that did not reach it though it is not to blame: no measure includes
-    them.
+    them. `judged` is what a judge said of the run's answers.
     """
 
     units: Sequence[str]
@@ -223,6 +224,7 @@ class Sample:
     possible: Mapping[str, ArmTotal] = field(default_factory=dict)
     unreached: Mapping[str, int] = field(default_factory=dict)
     candidate_exchanges: int = 0
+    judged: Judging = NOT_JUDGED
 
     def first_rows(self) -> Ints:
         """The row of each unit's first exposure, (units,), in the order of `units`."""
@@ -242,8 +244,9 @@ class Sample:
         No row may lie on both sides of the moment: rows of a log are single exchanges, those of the store are
         split where they are read.
         """
-        rows = np.flatnonzero(self.last_at < moment)
-        if len(rows) == len(self.unit) and all((each.at < moment).all() for each in self.feedback.values()):
+        rows, judged = np.flatnonzero(self.last_at < moment), self.judged.until(moment)
+        known = all((each.at < moment).all() for each in self.feedback.values())
+        if len(rows) == len(self.unit) and known and judged == self.judged:
             return self
         seen = np.zeros(len(self.units), dtype=np.bool_)
         seen[self.unit[rows]] = True
@@ -265,6 +268,7 @@ class Sample:
             feedback={name: each.until(moment, place) for name, each in self.feedback.items()},
             shares=self.shares,
             before={name: each[kept] for name, each in self.before.items()},
+            judged=judged,
         )
 
     def exposed_at(self) -> Floats:

@@ -14,8 +14,8 @@ def points(progress: float) -> float:
 def score(judged: Sequence[Judged]) -> Score:
     """The weighted score at the low ends, the estimates and the high ends of the intervals.
 
-    A metric without data, or of which too many costs are not known, counts 0 in `low`, 100 in `high`, and is
-    left out of `estimate`, which is clamped between the two.
+    A metric without data, or held open, counts 0 in `low`, 100 in `high`, and is left out of `estimate`,
+    which is clamped between the two.
     """
     if not judged:
         return Score(low=0.0, estimate=None, high=100.0)
@@ -32,7 +32,7 @@ def score(judged: Sequence[Judged]) -> Score:
 
 
 def _ends(judged: Judged) -> tuple[float, float | None, float]:
-    if judged.acceptable is None or judged.ideal is None or judged.unpriced is not None:
+    if judged.acceptable is None or judged.ideal is None or judged.held:
         return 0.0, None, 100.0
     # Both margins are v − bound in one unit, so their difference is the distance from acceptable to ideal.
     distance = judged.acceptable.estimate - judged.ideal.estimate

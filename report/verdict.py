@@ -1,9 +1,10 @@
 """Judges a sample by a canary's terms and builds the report. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from records.metric import JUDGED
 from records.unreached import sentence, too_many
 from report.arm_sums import GATE, arm_sums
 from report.benchmarked import offline_rows
@@ -12,7 +13,10 @@ from report.details import Details, MetricCourse, SinceFirst
 from report.document import MetricLine, Report, ReportWindow, Srm, Units, finite
 from report.failures import failures
 from report.judge import Judged, detectable, further_units, judge
+from report.judged_agreement import with_people
 from report.judged_canary import JudgedCanary
+from report.judged_figures import judge_figures
+from report.judged_sample import holding
 from report.kept_looks import NO_LOOKS, KeptLooks
 from report.located import located
 from report.look import Look
@@ -34,6 +38,7 @@ from report.statistics import srm
 from report.statistics.phases import distinct
 from report.statistics.srm import Split
 from report.statistics.types import Floats
+from report.unlabelled import unless_labelled
 from report.unpriced import unknown_costs, unless_priced
 
 _MISMATCH = 0.001
@@ -53,8 +58,8 @@ def build_with_looks(
     """Judge as `build` does, with the kept looks as they were; return the report and the looks to keep."""
     courses: list[MetricCourse] = []
 
-    def add_course(judged: Judged, observed: Observations) -> None:
-        found = course(sample, judged, observed, planned=canary.planned_units)
+    def add_course(seen: Sample, judged: Judged, observed: Observations) -> None:
+        found = course(seen, judged, observed, planned=canary.planned_units)
         courses.extend([found] if found is not None else [])
 
     findings = find(sample, canary, kept=kept, now=now, on_judged=add_course)
@@ -72,6 +77,7 @@ def build_with_looks(
         segments=findings.parts.segments,
         categories=findings.parts.categories,
         plan=findings.plan,
+        judge=judge_figures(sample, planned=canary.planned_units),
         details=Details(
             over_time=tuple(courses),
             looks=row_courses(findings.judged),
@@ -80,6 +86,7 @@ def build_with_looks(
             money=money(sample, planned=canary.planned_units),
             where=located(sample),
             unpriced=tuple(row.criterion.metric for row in findings.judged if row.unpriced is not None),
+            unlabelled=tuple(row.criterion.metric for row in findings.judged if row.waits is not None),
             unknown_costs=unknown_costs(findings.judged, sample),
             since_first=findings.since_first,
             too_few=findings.parts.to_come(),
@@ -95,9 +102,9 @@ def find(
     *,
     now: float,
     kept: KeptLooks = NO_LOOKS,
-    on_judged: Callable[[Judged, Observations], None] = lambda _judged, _observed: None,
+    on_judged: Callable[[Sample, Judged, Observations], None] = lambda _sample, _judged, _observed: None,
 ) -> Findings:
-    """The basis of the verdict. `on_judged` gets each criterion with its observations.
+    """The basis of the verdict. `on_judged` gets each criterion with its observations and their sample.
 
     Works criterion by criterion, so that only one metric's values are in memory.
     """
@@ -110,24 +117,23 @@ def find(
     days: list[tuple[Criterion, SinceFirst]] = []
     if planned is not None:
         caveats += map(late_change, planned.late_changes())
+    people = with_people(sample.judged)
     for criterion in canary.criteria:
-        observed = observe(sample, criterion.metric, canary.metrics, now=now)
-        sums = arm_sums(sample, observed)
-        judged = judge(criterion, read(sample, observed, planned=canary.planned_units, sums=sums))
+        seen = holding(sample, criterion.metric)
+        observed = observe(seen, criterion.metric, canary.metrics, now=now)
+        sums = arm_sums(seen, observed)
+        judged = judge(criterion, read(seen, observed, planned=canary.planned_units, sums=sums))
+        if planned is not None:
+            judged = planned.judge(judged, observed, sums)
+        judged = unless_labelled(unless_priced(judged, sample), people)
         if planned is None:
-            judged = unless_priced(judged, sample)
-            parts += parts_of(sample, canary, criterion, observed) if judged.unpriced is None else ()
-            on_judged(judged, observed)
-        else:
-            judged = unless_priced(planned.judge(judged, observed, sums), sample)
-            parts += planned.parts(criterion, observed) if judged.unpriced is None else ()
+            on_judged(seen, judged, observed)
+        if criterion.metric not in JUDGED:  # the judge's own figures have its categories
+            parts += _parts(planned, sample, canary, judged, observed)
+            days += _since_first(planned, sample, criterion, observed)
         lines.append(_line(judged, canary, window))
-        caveats.append(unequal_response(sample, observed, judged))
+        caveats.append(unequal_response(seen, observed, judged))
         notes.append(capped(observed, criterion))
-        since = (
-            since_first(sample, observed, criterion) if planned is None else planned.since_first(criterion)
-        )
-        days.extend([(criterion, since)] if since is not None else [])
         all_judged.append(judged.without_units())
     caveats += fading(days)
     return Findings(
@@ -146,6 +152,32 @@ def find(
         notes=tuple(note for note in notes if note is not None),
         since_first=tuple(since for _, since in days),
     )
+
+
+def _parts(
+    planned: PlanCourse | None,
+    sample: Sample,
+    canary: JudgedCanary,
+    judged: Judged,
+    observed: Observations,
+) -> Sequence[Part]:
+    """The row in every segment and category; nothing while too many costs are missing."""
+    if judged.unpriced is not None:
+        return ()
+    if planned is not None:
+        return planned.parts(judged.criterion, observed)
+    return parts_of(sample, canary, judged.criterion, observed)
+
+
+def _since_first(
+    planned: PlanCourse | None, sample: Sample, criterion: Criterion, observed: Observations
+) -> Sequence[tuple[Criterion, SinceFirst]]:
+    """The row by day since a user's first exposure, if that is known."""
+    if planned is not None:
+        since = planned.since_first(criterion)
+    else:
+        since = since_first(sample, observed, criterion)
+    return [(criterion, since)] if since is not None else []
 
 
 def _course(sample: Sample, canary: JudgedCanary, kept: KeptLooks, now: float) -> PlanCourse | None:
@@ -183,9 +215,9 @@ def _line(judged: Judged, canary: JudgedCanary, window: ReportWindow) -> MetricL
 
 
 def _to_tell(judged: Judged, further: int | None, window: ReportWindow) -> tuple[float | None, float | None]:
-    """The distance that is detectable and the days needed; None while costs are missing, which no days
+    """The distance that is detectable and the days needed; None while the row is held open, which no days
     change."""
-    if judged.unpriced is not None:
+    if judged.held:
         return None, None
     if judged.standing is not None:
         return judged.standing.detectable, judged.standing.days_needed

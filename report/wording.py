@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from records.metric import BUILT_IN
+from records.metric import BUILT_IN, JUDGED_PREFERENCE
 from report.rubric import parse_bound
 
 Unit = Literal["share", "s", "usd", "number"]
@@ -38,6 +38,7 @@ _SHARES = (
     "answer_faults",
     "abandoned",
     "session_repeats",
+    JUDGED_PREFERENCE,
 )
 
 

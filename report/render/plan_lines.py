@@ -107,6 +107,8 @@ def row_outlook(line: MetricLine, report: Report) -> str:
         return ""
     if line.metric in report.details.unpriced:
         return "Open until its missing costs are known; no look passes it before."
+    if line.metric in report.details.unlabelled:
+        return "Open until people’s labels bear out the judge; no look passes it before."
     if line.state == "FAIL":
         return "Ruled out: every value that is still possible misses the bound."
     if line.state in ("PASS", "IDEAL"):
@@ -132,6 +134,8 @@ def chance_cell(line: MetricLine, report: Report) -> str:
     look = line.look
     if line.metric in report.details.unpriced:
         return "costs missing"
+    if line.metric in report.details.unlabelled:
+        return "labels missing"
     if line.state != "INCONCLUSIVE" or look is None or look.chance is None:
         return _DECIDED.get(line.state, "–")
     soon = f", {days(line.days_needed)}" if line.days_needed else ""

@@ -172,9 +172,12 @@ def _change(difference: float, baseline: float | None, unit: Unit) -> str:
 
 
 def mark(line: MetricLine, report: Report) -> tuple[str, str]:
-    """The line's mark and word: as in STATES, except if values cannot be complete or costs are missing."""
+    """The line's mark and word: as in STATES, except if values cannot be complete, or costs or labels are
+    missing."""
     if line.metric in report.details.unpriced:
         return STATES[line.state][0], "Costs missing"
+    if line.metric in report.details.unlabelled:
+        return STATES[line.state][0], "Labels missing"
     if unripe(line, report):
         return "–", "Not measurable in this window"
     return STATES[line.state]
@@ -192,6 +195,8 @@ def evidence(line: MetricLine, report: Report) -> str:
     users = f"{line.units:,} candidate user{'' if line.units == 1 else 's'} with a value"
     if line.metric in report.details.unpriced:
         return f"{users}; prices are missing"
+    if line.metric in report.details.unlabelled:
+        return f"{users}; people’s labels are missing"
     if line.units < GATE:
         return f"{users}, of {GATE} needed for an interval"
     if line.mde is None:

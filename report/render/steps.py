@@ -71,6 +71,8 @@ def _next_step(line: MetricLine, report: Report) -> str | None:
         return f"{name}: values are complete {days(line.matures_days)} after a user’s first request."
     if line.metric in report.details.unpriced:
         return f"{name}: the missing prices (`prices:` or `price_as:`); more traffic will not change this."
+    if line.metric in report.details.unlabelled:
+        return f"{name}: people’s labels that bear out the judge; more traffic will not change this."
     if line.state in ("INCONCLUSIVE", "NODATA"):
         return f"{name}: {_needed(line, report.plan)}."
     if line.state == "FAIL":

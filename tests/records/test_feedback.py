@@ -8,7 +8,7 @@ import pytest
 from records.errors import BadFeedback
 from records.exchange_id import VALID_FOR_S, mint
 from records.feedback import Terms, complaints, parse
-from records.metric import BUILT_IN, Metric
+from records.metric import BUILT_IN, JUDGED, Metric
 from records.outcome import Feedback
 from routing.cohort import derive_key, unit_hash
 
@@ -229,6 +229,11 @@ def test_a_number_whose_square_no_float_holds_is_none_that_was_meant() -> None:
 
 def test_a_scale_is_told_in_words() -> None:
     assert refusal(a_value(value=True))[1] == "csat takes a number from 1 to 5, not true"
+
+
+@pytest.mark.parametrize("metric", sorted(JUDGED))
+def test_no_app_sends_what_a_judge_measures(metric: str) -> None:
+    assert refusal(a_value(metric=metric, value=1))[0] == 422
 
 
 def test_an_unknown_metric_is_answered_with_the_nearest_one() -> None:

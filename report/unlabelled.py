@@ -1,0 +1,59 @@
+"""Keeps a row on a judge's word open until people's labels show that the word is worth something."""
+
+from dataclasses import replace
+
+from records.metric import JUDGED, JUDGED_PREFERENCE
+from report.judge import Judged
+from report.judge_figures import LabelAgreement
+from report.wording import title
+
+LABELS = 50
+"""A judge decides nothing before so many pairs that it judged are labelled by people."""
+
+KAPPA = 0.4
+"""Nor below this agreement, which Landis and Koch (Biometrics 33, 1977) call moderate."""
+
+
+def unless_labelled(judged: Judged, agreement: LabelAgreement) -> Judged:
+    """The row as it is, or INCONCLUSIVE if it is on a judge's word that people's labels do not bear out.
+
+    There are no labels of single answers, so a row on marks is always open.
+    """
+    metric = judged.criterion.metric
+    if metric not in JUDGED or (metric == JUDGED_PREFERENCE and borne_out(agreement)):
+        return judged
+    return replace(judged, state="NODATA" if judged.state == "NODATA" else "INCONCLUSIVE", waits=agreement)
+
+
+def borne_out(agreement: LabelAgreement) -> bool:
+    """True if enough pairs are labelled, and people and the judge agree on them."""
+    kappa = agreement.kappa
+    return agreement.labels >= LABELS and kappa is not None and kappa.estimate >= KAPPA
+
+
+def not_borne_out(metric: str, agreement: LabelAgreement) -> str:
+    """Why the row is open, and what to do, in words."""
+    if metric != JUDGED_PREFERENCE:
+        return (
+            f"{title(metric)} is shown but decides nothing: people label pairs of answers, not single ones, "
+            "so nothing shows what these marks are worth. To decide, use `mirror` and judged_preference."
+        )
+    if agreement.labels < LABELS:
+        return (
+            f"{title(metric)} waits for people: {agreement.labels} of {LABELS} labels of the judge's pairs. "
+            "More users will not change this: label pairs on the page."
+        )
+    return (
+        f"{title(metric)} is not judged: people and the judge agree too little, {_kappa(agreement)}; "
+        f"{KAPPA} is required. Change the judge or its criteria."
+    )
+
+
+def _kappa(agreement: LabelAgreement) -> str:
+    """κ 0.21 (0.05 to 0.37) on 64 labels."""
+    found = agreement.kappa
+    on = f"on {agreement.labels} labels"
+    if found is None:
+        return f"κ cannot be computed {on}, because all of the judge's or of people's are the same"
+    ends = "" if found.low is None or found.high is None else f" ({found.low:.2f} to {found.high:.2f})"
+    return f"κ {found.estimate:.2f}{ends} {on}"

@@ -1,0 +1,179 @@
+"""Rows of the rubric on a judge's word: open until people's labels bear it out, then judged as any other."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from records.judgements import JudgedExchange
+from records.labels import Label
+from report.archive import Evaluation, to_document
+from report.document import Report, from_json, to_json, without_reasons
+from report.judged_canary import JudgedCanary
+from report.plan import DAY_S
+from report.render.plan_lines import chance_cell, row_outlook
+from report.render.prose import evidence, mark
+from report.render.steps import next_steps
+from report.rubric import Criterion, parse_bound
+from report.verdict import build
+from tests.report.judged import answer, label, pair, sample_of
+
+ROW = Criterion(
+    metric="judged_preference",
+    acceptable=parse_bound(">= 45%"),
+    ideal=parse_bound(">= 60%"),
+    weight=1,
+    question="?",
+)
+MARKS = replace(
+    ROW, metric="judged_mark", acceptable=parse_bound(">= baseline - 0.5"), ideal=parse_bound(">= baseline")
+)
+PLANS = [0, 3]
+WON, LOST = (1.0, 1.0, 1.0, 0.5), (0.0, 0.0, 0.0, 0.5)
+NEAR = (1.0, 0.0) * 9 + (0.0,)
+
+
+def _pairs(results: Sequence[float], count: int = 400) -> list[JudgedExchange]:
+    """Pairs of as many users, over the first four days."""
+    return [
+        pair(number, results[number % len(results)], unit=f"u{number}", category="refund", at=number * 800.0)
+        for number in range(count)
+    ]
+
+
+def _labels(pairs: Sequence[JudgedExchange], count: int, wrong: int = 0) -> list[Label]:
+    """People's labels of the first pairs, as the judge's but for every `wrong`-th."""
+    right = {"candidate": "candidate", "baseline": "baseline", "tie": "both"}
+    turned = {"candidate": "baseline", "baseline": "candidate", "tie": "baseline"}
+    return [
+        label(number, (turned if wrong and number % wrong == 0 else right)[each.result], at=0.0)  # type: ignore[arg-type]
+        for number, each in enumerate(pairs[:count])
+    ]
+
+
+def _report(
+    pairs: Sequence[JudgedExchange], labels: Sequence[Label], planned: int = 0, row: Criterion = ROW
+) -> Report:
+    sample = sample_of(pairs, {"refund": 1000}, labels)
+    canary = JudgedCanary(
+        name="c", criteria=[row], minimum_days=1, planned_days=planned, shares={0: 0.5},
+        critical_categories=frozenset({"refund"}),
+    )  # fmt: skip
+    hours = np.arange(0, 4 * 24) * 3600.0
+    return build(replace(sample, candidate_at=hours), canary, now=4.5 * DAY_S)
+
+
+@pytest.mark.parametrize("planned", PLANS)
+@pytest.mark.parametrize(("results", "state"), [(WON, "IDEAL"), (NEAR, "INCONCLUSIVE"), (LOST, "FAIL")])
+def test_with_labels_that_agree_a_row_is_judged(planned: int, results: Sequence[float], state: str) -> None:
+    pairs = _pairs(results)
+    report = _report(pairs, _labels(pairs, 50), planned)
+    (row,) = report.metrics
+    assert row.state == state
+    assert report.details.unlabelled == ()
+    assert (row.look is None) == (planned == 0)
+    if row.look is not None and state == "IDEAL":
+        assert row.look.p is not None
+        assert row.look.p <= row.look.risk
+    assert report.categories == ()
+    assert not any("critical" in reason.lower() for reason in report.reasons)
+
+
+@pytest.mark.parametrize("planned", PLANS)
+@pytest.mark.parametrize("results", [WON, LOST])
+@pytest.mark.parametrize(
+    ("labels", "wrong", "said"),
+    [(12, 0, "waits for people: 12 of 50 labels"), (64, 2, "people and the judge agree too little, κ")],
+)
+def test_without_them_it_is_open_and_says_why(
+    planned: int, results: Sequence[float], labels: int, wrong: int, said: str
+) -> None:
+    pairs = _pairs(results)
+    report = _report(pairs, _labels(pairs, labels, wrong), planned)
+    (row,) = report.metrics
+    assert (report.verdict, row.state) == ("extend", "INCONCLUSIVE")
+    assert said in report.reasons[0]
+    assert report.details.unlabelled == ("judged_preference",)
+    assert (row.mde, row.units_needed, row.days_needed) == (None, None, None)
+    assert (report.score.low, report.score.estimate, report.score.high) == (0.0, None, 100.0)
+    if planned:
+        assert row.look is not None
+        look = row.look
+        assert (look.low, look.high, look.p, look.boundary, look.chance) == (None, None, None, None, None)
+        assert "no look passes it before" in row_outlook(row, report)
+    assert chance_cell(row, report) == "labels missing"
+    assert mark(row, report)[1] == "Labels missing"
+    assert "labels are missing" in evidence(row, report)
+    assert any("labels" in step for step in next_steps(report))
+    assert report.judge is not None
+    assert report.judge.judged_preference is not None
+
+
+@pytest.mark.parametrize("planned", PLANS)
+def test_fifty_labels_of_one_kind_show_nothing(planned: int) -> None:
+    pairs = _pairs((1.0,))
+    (row,) = _report(pairs, _labels(pairs, 60), planned).metrics
+    assert row.state == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("planned", PLANS)
+def test_too_few_pairs_are_no_data(planned: int) -> None:
+    pairs = _pairs(WON, 60)
+    report = _report(pairs, _labels(pairs, 40), planned)
+    (row,) = report.metrics
+    assert (report.verdict, row.state) == ("extend", "NODATA")
+    assert any("60 of 100 required" in reason for reason in report.reasons)
+    assert any("40 of 50 labels" in reason for reason in report.reasons)
+
+
+@pytest.mark.parametrize("planned", PLANS)
+def test_marks_are_shown_and_decide_nothing(planned: int) -> None:
+    answers = [
+        answer(number, 5.0 - number % 3, arm=("baseline", "candidate")[number % 2], unit=f"u{number}",
+               category="refund")
+        for number in range(600)
+    ]  # fmt: skip
+    report = _report(answers, [], planned, MARKS)
+    (row,) = report.metrics
+    assert row.state == "INCONCLUSIVE"
+    assert "Judged mark is shown but decides nothing" in report.reasons[0]
+    assert report.judge is not None
+    assert report.judge.marks is not None
+    assert report.judge.marks.difference is not None
+
+
+def test_the_judges_figures_are_in_the_document_and_come_back() -> None:
+    pairs = _pairs(LOST)
+    report = _report(pairs, _labels(pairs, 50))
+    document = to_json(report)
+    judge = document["judge"]
+    assert set(judge["judged_preference"]) == {"low", "estimate", "high"}
+    assert judge["categories"][0]["value"] == "refund"
+    assert judge["agreement"]["labels"] == 50
+    assert judge["lost"][0]["reason"] == "turn 1"
+    assert from_json(document) == report
+
+
+def test_reports_without_a_judge_have_no_such_key() -> None:
+    report = _report([], [])
+    document = to_json(report)
+    assert report.judge is None
+    assert "judge" not in document
+    assert from_json(document) == report
+
+
+def test_what_is_stored_longer_than_the_texts_has_no_reasons() -> None:
+    report = _report(_pairs(LOST), [])
+    assert report.judge is not None
+    judge = without_reasons(report).judge
+    assert judge is not None
+    assert [each.reason for each in judge.lost] == [""] * 5
+    assert [each.exchange_id for each in judge.lost] == [each.exchange_id for each in report.judge.lost]
+    stored = to_document(
+        Evaluation(
+            canary="c", run=1, at=0.0, event="ended", who="jane", reason="r", baseline=None, candidate=None,
+            report=report,
+        )
+    )  # fmt: skip
+    assert {each["reason"] for each in stored["report"]["judge"]["lost"]} == {""}
