@@ -59,6 +59,12 @@ def _check_rows(canary: CanarySection, path: Path, found: Salvage) -> None:
         if row.metric not in JUDGED:
             continue
         place, key = (*path, "rubric", index), needed[row.metric]
+        if row.metric == JUDGED_MARK:
+            message = (
+                "decides nothing, so this canary's verdict stays open: people label pairs, not single "
+                "answers; use judged_preference, with `mirror`"
+            )
+            found.warn((*place, "metric"), message)
         if canary.judge is None or getattr(canary.judge, key) is None:
             found.complain((*place, "metric"), f"needs `judge: {{{key}: 200}}` in this canary")
         for name in ("acceptable", "ideal") if row.metric == JUDGED_PREFERENCE else ():

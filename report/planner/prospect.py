@@ -34,7 +34,8 @@ class Expectation:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prospect:
     """One canary's terms, its planned days, its shares in order, and what is expected of its users.
-    `unpriced`: the arms without a known price."""
+    `unpriced`: the arms without a known price. `waiting`: the rows that wait for people's labels, which are
+    left out."""
 
     judged: JudgedCanary
     days: int
@@ -43,6 +44,7 @@ class Prospect:
     assumptions: Assumptions = field(default_factory=Assumptions)
     shares_from: str = "from the config"
     unpriced: frozenset[str] = frozenset()
+    waiting: tuple[str, ...] = ()
 
     @property
     def without_price(self) -> tuple[str, ...]:

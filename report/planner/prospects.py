@@ -1,13 +1,13 @@
 """Puts a canary's prospect together: what a person gives, else what was recorded, else what is usual."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from records.errors import StoreDown
-from records.metric import Metric
+from records.metric import JUDGED, Metric
 from records.store import Store
 from report.judged_canary import JudgedCanary
 from report.plan import PLANNED_DAYS, default_days
@@ -39,7 +39,9 @@ def prospect_of(
     unpriced: Iterable[str] = (),
 ) -> Prospect | None:
     """None for a canary without a rubric, or without a share at which both arms have users. `unpriced`: the
-    arms without a known price."""
+    arms without a known price. Rows on a judge's word are left out: people's labels decide about them."""
+    waiting = tuple(row.metric for row in judged.criteria if row.metric in JUDGED)
+    judged = _without(judged, waiting)
     given = (Step(share=wanted.share),) if wanted.share is not None else tuple(steps)
     if not judged.criteria or not any(0 < step.share < 1 for step in given):
         return None
@@ -54,7 +56,12 @@ def prospect_of(
         assumptions=wanted.assumptions if seen is None else wanted.assumptions.over(seen.assumptions),
         shares_from="from the config" if wanted.share is None else "given",
         unpriced=frozenset(unpriced),
+        waiting=waiting,
     )
+
+
+def _without(judged: JudgedCanary, metrics: Collection[str]) -> JudgedCanary:
+    return replace(judged, criteria=[row for row in judged.criteria if row.metric not in metrics])
 
 
 def of_rubric(
@@ -83,7 +90,7 @@ def recorded_in(store: str, data: Path, canary: Canary, judged: JudgedCanary) ->
 def recorded_of(store: Store, canary: Canary, judged: JudgedCanary) -> Recorded | None:
     """What an open store has of the canary's traffic. May raise StoreDown."""
     with store.reading() as connection:
-        return recorded(connection, canary, judged, now=time.time())
+        return recorded(connection, canary, _without(judged, JUDGED), now=time.time())
 
 
 def line_of(store: Store, canary: Canary, judged: JudgedCanary, unpriced: Iterable[str] = ()) -> str:

@@ -146,6 +146,8 @@ def _line(prospect: Prospect, power: Power, best: Lever | None) -> str:
         line += f"; {best.change}: {_chance(best.ship)}." if best is not None else "."
     if not prospect.judged.planned_days:
         line += " Without `planned_days` the confidence sequence decides."
+    if prospect.waiting:
+        line += f" This is without {joined([*prospect.waiting])}, which waits for people's labels."
     return line
 
 

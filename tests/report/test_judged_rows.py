@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from canary.config import parse
 from records.judgements import JudgedExchange
 from records.labels import Label
 from report.archive import Evaluation, to_document
@@ -177,3 +178,25 @@ def test_what_is_stored_longer_than_the_texts_has_no_reasons() -> None:
         )
     )  # fmt: skip
     assert {each["reason"] for each in stored["report"]["judge"]["lost"]} == {""}
+
+
+MARKED = """\
+providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
+judge: {provider: openai, model: o3, daily_budget: 5.00}
+canaries:
+  - name: c
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: gpt-4o}
+    candidate: {provider: openai, model: gpt-5}
+    share: 50%
+    capture: {rate: 10%}
+    judge: {answers: 200}
+    rubric:
+      - {metric: judged_mark, acceptable: ">= baseline - 0.5", ideal: ">= baseline", weight: 1, question: "?"}
+"""
+
+
+def test_a_row_on_marks_is_warned_of_before_the_start() -> None:
+    said = [each for each in parse(MARKED, "canary.yaml", {}).warnings if "judged" in each]
+    assert len(said) == 1
+    assert "decides nothing, so this canary's verdict stays open" in said[0]

@@ -245,6 +245,14 @@ def test_there_is_nothing_to_plan_without_a_rubric_or_two_arms() -> None:
     assert prospect_of(README, (Step(share=1.0),), Wanted()) is None
 
 
+def test_a_row_on_a_judges_word_is_left_out_and_named() -> None:
+    row = _row("judged_preference", ">= 45%", ">= 60%")
+    found = _prospect(replace(README, criteria=(*README.criteria, row)))
+    assert found.power() == _prospect().power()
+    assert "This is without judged_preference, which waits for people's labels." in prospect_line(found)
+    assert "labels" not in prospect_line(_prospect())
+
+
 def test_the_document_and_the_text_hold_the_same() -> None:
     found = outlook(_prospect())
     document = json.loads(json.dumps(outlook_document(found)))
