@@ -86,6 +86,8 @@ def arm_sums(sample: Sample, observed: Observations) -> ArmSums:
 
 
 def _arms(sums: UnitSums, observed: Observations, *, by_category: bool) -> Arms:
+    if observed.strata:
+        return arms(sums, strata=True)
     enough = min(sums.units(candidate=True), sums.units(candidate=False)) >= GATE
     category = observed.category if by_category else None
     return narrower(sums, observed.before, category) if enough else arms(sums)

@@ -110,18 +110,19 @@ def weights(sums: UnitSums) -> Floats:
     return np.asarray((per_phase / per_phase.sum())[sums.phase], dtype=np.float64)
 
 
-def arms(sums: UnitSums) -> Arms:
+def arms(sums: UnitSums, *, strata: bool = False) -> Arms:
     """Σω_k·R_k for each arm, with ω_k phase k's part of the candidate's counts, and influences by unit.
 
     The candidate must have values in every phase. With one phase the variances are those of `ratio`, with K−1
-    degrees of freedom; with several, SE² = Σψ². An arm without units has the value 0.
+    degrees of freedom; with several, SE² = Σψ². Phases that are `strata` of one time lose a degree of freedom
+    each: their ψ grow by √(K_k/(K_k−1)). An arm without units has the value 0.
     """
     omega = weights(sums)
     # A segment has few units, so its influences need fewer entries than there are units in all.
     sums = replace(sums, unit=renumbered(sums.unit))
     return Arms(
-        candidate=_arm(sums, omega, candidate=True),
-        baseline=_arm(sums, omega, candidate=False),
+        candidate=_arm(sums, omega, candidate=True, strata=strata),
+        baseline=_arm(sums, omega, candidate=False, strata=strata),
     )
 
 
@@ -132,7 +133,7 @@ def renumbered(unit: Ints) -> Ints:
     return (np.cumsum(seen) - 1)[unit]
 
 
-def _arm(sums: UnitSums, omega: Floats, *, candidate: bool) -> Ratio:
+def _arm(sums: UnitSums, omega: Floats, *, candidate: bool, strata: bool) -> Ratio:
     mine = sums.candidate == candidate
     part, weight = sums.only(mine), omega[mine]
     phases = int(sums.phase.max()) + 1
@@ -140,7 +141,8 @@ def _arm(sums: UnitSums, omega: Floats, *, candidate: bool) -> Ratio:
     total = np.bincount(part.phase, weights=part.total, minlength=phases)[part.phase]
     value = float(np.sum(weight * part.total / size))
     psi = weight * (part.total - total / size * part.count) / size
-    if sums.single_phase and len(psi) > 1:
-        psi = psi * math.sqrt(len(psi) / (len(psi) - 1))
+    if (sums.single_phase or strata) and len(psi) > 1:
+        units = np.bincount(part.phase, minlength=phases)[part.phase]
+        psi = psi * np.sqrt(units / np.maximum(units - 1, 1))
     influence = np.bincount(part.unit, weights=psi, minlength=int(sums.unit.max()) + 1).astype(np.float64)
     return Ratio(value=value, influence=influence)

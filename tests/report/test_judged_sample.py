@@ -37,13 +37,15 @@ def _sums(sample: Sample, metric: str = JUDGED_PREFERENCE) -> ArmSums:
 
 
 def test_each_category_counts_as_much_as_its_traffic() -> None:
-    """p = .3·(1.5/3) + .7·(2.5/4); ψ of u2, who is in both, is .3·(−.5)/3 + .7·(.375)/4."""
+    """p = .3·(1.5/3) + .7·(2.5/4); ψ of u2, who is in both, is √2·.3·(−.5)/3 + √(4/3)·.7·.375/4."""
     found = _sums(sample_of(_pairs(BY_HAND), TRAFFIC))
     arms = found.arms(by_category=False)
     assert arms.candidate.value == pytest.approx(0.5875, abs=1e-6)
-    psi = [0.05, 0.015625, 0.065625, -0.109375, -0.021875]
+    refund, other = math.sqrt(2 / 1), math.sqrt(4 / 3)
+    psi = [refund * 0.05, -refund * 0.05 + other * 0.065625]
+    psi += [other * 0.065625, -other * 0.109375, -other * 0.021875]
     assert sorted(arms.candidate.influence) == pytest.approx(sorted(psi), abs=1e-6)
-    assert arms.se(0) == pytest.approx(math.sqrt(0.0194921875), abs=1e-6)
+    assert arms.se(0) == pytest.approx(0.165398, abs=1e-6)
 
 
 def test_one_category_has_the_plain_share_and_its_clustered_error() -> None:

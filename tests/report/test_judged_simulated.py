@@ -99,7 +99,7 @@ def test_equal_arms_under_the_plan() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("better", "traffic", "single", "planned"),
-    [(1 / 3, EVEN, 125, 150), (1 / 3, TRAFFIC, 200, 240), (0.4, EVEN, 350, 450), (0.4, TRAFFIC, 620, 750)],
+    [(1 / 3, EVEN, 125, 200), (1 / 3, TRAFFIC, 200, 240), (0.4, EVEN, 400, 450), (0.4, TRAFFIC, 620, 750)],
 )
 def test_how_many_pairs_show_a_loss(
     better: float, traffic: Mapping[str, int], single: int, planned: int
