@@ -1,34 +1,22 @@
 """How often two labellers of the same pairs agree: a judge with people, or one person with another. Pure."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 
-from records.labels import Right
+from records.labels import Better
 from records.wilson import Z, wilson
 from report.details import Range
 from report.judge_figures import LabelAgreement
 from report.statistics.types import Floats
 
-Vote = Literal["candidate", "baseline", "tie"]
+Vote = Better
 VOTES: tuple[Vote, ...] = get_args(Vote)
 
 LEAST = 30
 """No share and no kappa below so many labels."""
-
-_VOTES: Mapping[Right, Vote] = {
-    "candidate": "candidate",
-    "baseline": "baseline",
-    "both": "tie",
-    "neither": "tie",
-}
-
-
-def vote(right: Right) -> Vote | None:
-    """A label as a vote: an answer that is as good or as bad as the other ties; None for an unclear one."""
-    return _VOTES.get(right)
 
 
 def agreement(votes: Sequence[tuple[Vote, Vote]]) -> LabelAgreement:

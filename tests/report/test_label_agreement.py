@@ -1,5 +1,7 @@
 """Whether a judge and people, or two people, say the same of a pair."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
@@ -7,7 +9,7 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from records.wilson import wilson
 from report.judged_agreement import between_people, with_people
 from report.judged_exchanges import Judging
-from report.label_agreement import LEAST, VOTES, Vote, agreement, vote
+from report.label_agreement import LEAST, VOTES, Vote, agreement
 from tests.report.judged import label, pair
 
 TABLES = [
@@ -67,23 +69,20 @@ def test_full_agreement_is_not_certain() -> None:
     assert found.kappa.low == pytest.approx(2 * wilson(40, 40)[0] - 1)
 
 
-def test_two_answers_that_are_as_good_as_each_other_tie() -> None:
-    assert [vote("both"), vote("neither"), vote("candidate"), vote("unclear")] == [
-        "tie",
-        "tie",
-        "candidate",
-        None,
-    ]
-
-
-def test_the_newest_label_of_a_pair_counts() -> None:
+def test_a_pairs_first_label_that_says_something_counts() -> None:
     pairs = [pair(number, float(number % 2)) for number in range(30)]
     first = [label(number, "unclear", who="ann") for number in range(30)]
     second = [label(number, "candidate" if number % 2 else "baseline", who="bob") for number in range(30)]
-    found = with_people(Judging(exchanges=pairs, labels=[*first, *second]))
+    third = [label(number, "both", who="eve") for number in range(30)]
+    found = with_people(Judging(exchanges=pairs, labels=[*first, *second, *third]))
     assert found.share is not None
     assert (found.labels, found.share.estimate) == (30, 1.0)
-    assert with_people(Judging(exchanges=pairs, labels=[*second, *first])).labels == 0
+
+
+def test_labels_that_were_asked_for_where_judgements_differ_are_left_out() -> None:
+    chosen = [replace(label(number, "both"), chosen="disagreement") for number in range(40)]
+    judging = Judging(exchanges=[pair(number, 1.0) for number in range(40)], labels=chosen)
+    assert with_people(judging).labels == 0
 
 
 def test_pairs_without_a_readable_result_and_labels_of_other_runs_are_left_out() -> None:
@@ -93,13 +92,13 @@ def test_pairs_without_a_readable_result_and_labels_of_other_runs_are_left_out()
     assert with_people(judging).labels == 1
 
 
-def test_two_people_are_compared_by_their_own_newest_labels() -> None:
+def test_the_first_two_people_of_a_pair_are_compared() -> None:
     pairs = [pair(number, 1.0) for number in range(40)]
     ann = [label(number, "candidate" if number % 2 else "neither", who="ann") for number in range(40)]
     bob = [label(number, "candidate" if number % 2 else "baseline", who="bob") for number in range(40)]
-    again = [label(number, "both", who="bob") for number in range(20)]
+    third = [label(number, "both", who="eve") for number in range(20)]
     alone = [label(99, "both", who="ann"), label(99, "both", who="bob")]
-    found = between_people(Judging(exchanges=pairs, labels=[*ann, *bob, *again, *alone]))
+    found = between_people(Judging(exchanges=pairs, labels=[*ann, *bob, *third, *alone]))
     assert found.labels == 40
     assert found.share is not None
-    assert found.share.estimate == pytest.approx((10 + 10) / 40)
+    assert found.share.estimate == pytest.approx(20 / 40)
