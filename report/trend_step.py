@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from report.archive import Evaluation
+from report.details import Range
 from report.document import MetricLine, Report
 from report.metrics import source
 from report.wording import Unit, unit_of
@@ -36,7 +37,8 @@ class TrendStep:
 
     `shipped`: whether the candidate was promoted, or decided to ship, last; None if nobody decided.
     `saving_usd_month` is the report's forecast for all users. `key` is the newest evaluation's. `unpriced`:
-    too many costs were unknown, so there is neither a change of the cost nor a saving.
+    too many costs were unknown, so there is neither a change of the cost nor a saving. `judged` is the share
+    of pairs of which a judge preferred the candidate's answer, ties as half; None without a judge.
     """
 
     key: str
@@ -58,6 +60,7 @@ class TrendStep:
     saving_usd_month: Change | None
     shipped: bool | None
     unpriced: bool = False
+    judged: Range | None = None
 
 
 def step_of(run: Sequence[Evaluation]) -> TrendStep:
@@ -87,6 +90,7 @@ def step_of(run: Sequence[Evaluation]) -> TrendStep:
         saving_usd_month=_saving(report),
         shipped=_shipped(run),
         unpriced=unpriced,
+        judged=report.judge.judged_preference if report.judge is not None else None,
     )
 
 

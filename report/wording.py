@@ -26,6 +26,8 @@ NAMES = {
     "csat": "satisfaction",
     "nps": "NPS",
     "helped": "“did this help?”",
+    "judged_preference": "preferred by the judge",
+    "judged_mark": "mark by the judge",
 }
 
 

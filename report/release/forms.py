@@ -15,8 +15,7 @@ from report.archive import moment
 from report.document import to_json as report_json
 from report.release.dossier import Dossier, RunStanding
 from report.release.sections import ReleaseSection, SectionTable, headline, sections
-from report.render import prose
-from report.render.markup import safe
+from report.render import markup, prose
 
 
 def line(found: Dossier) -> dict[str, Any]:
@@ -95,20 +94,24 @@ def html(found: Dossier) -> str:
 
 def markdown(found: Dossier) -> str:
     """GitHub-flavoured Markdown. External texts are escaped."""
-    blocks = [f"# {safe(headline(found))}", _bullets(found.reasons)]
+    blocks = [f"# {markup.safe(headline(found))}", _bullets(found.reasons)]
     for section in sections(found):
-        blocks += [f"## {safe(section.title)}", _bullets(section.says), _pipes(section.table)]
+        blocks += [f"## {markup.safe(section.title)}", _bullets(section.says), _pipes(section.table)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def _bullets(sentences: Sequence[str]) -> str:
-    return "\n".join(f"- {safe(sentence)}" for sentence in sentences)
+    return "\n".join(f"- {markup.safe(sentence)}" for sentence in sentences)
 
 
 def _pipes(table: SectionTable | None) -> str:
     if table is None or not table.rows:
         return ""
-    rows = [table.head, ["---"] * len(table.head), *([safe(cell) for cell in row] for row in table.rows)]
+    rows = [
+        table.head,
+        ["---"] * len(table.head),
+        *([markup.safe(cell) for cell in row] for row in table.rows),
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -1,12 +1,13 @@
 """The four layers of a release, each against the current model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from report.document import MetricLine, Report
 from report.judge import State
-from report.render.trade import BUSINESS
+from report.judge_lines import in_short
+from report.render import trade
 from report.rubric import Bound, parse_bound
 from report.score import points
 from report.wording import amount, label, unit_of
@@ -47,8 +48,8 @@ def layers_of(
     return {
         "synthetic": measured.get("synthetic", _NOTHING),
         "real": measured.get("real", _NOTHING),
-        "users": _rows([line for line in lines if line.metric not in BUSINESS]),
-        "business": _rows([line for line in lines if line.metric in BUSINESS]),
+        "users": _with_judge(_rows([line for line in lines if line.metric not in trade.BUSINESS]), reports),
+        "business": _rows([line for line in lines if line.metric in trade.BUSINESS]),
     }
 
 
@@ -81,6 +82,12 @@ def _rows(lines: Sequence[MetricLine]) -> LayerStanding:
         current=", ".join(f"{label(line.metric)} {_value(line, line.baseline)}" for line in lines),
         candidate=", ".join(f"{label(line.metric)} {_value(line, line.candidate)}" for line in lines),
     )
+
+
+def _with_judge(found: LayerStanding, reports: Sequence[Report]) -> LayerStanding:
+    """The users' layer with what a judge says of the answers, which moves neither state nor score."""
+    said = [in_short(report.judge) for report in reports if report.judge is not None]
+    return replace(found, candidate="; ".join([found.candidate, *said])) if said else found
 
 
 def _value(line: MetricLine, value: float | None) -> str:

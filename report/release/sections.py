@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from records.releases import ReleaseNote
+from report import judge_lines
 from report.document import MetricLine, Report
 from report.release.dossier import Dossier, RunStanding, words
 from report.release.layers import LAYERS, TITLES
-from report.render import prose
-from report.render.trade import in_short
+from report.render import prose, trade
 from report.wording import bound_words, count, label
 
 _HEADLINES = {
@@ -55,7 +55,11 @@ def sections(found: Dossier) -> list[ReleaseSection]:
         ReleaseSection(title="Money", says=_money(found)),
         ReleaseSection(title="Time", says=_clock(found)),
         ReleaseSection(title="Canaries", table=_runs(found.runs)),
-        *(_criteria(run, run.report) for run in found.runs if run.report is not None and run.report.metrics),
+        *(
+            _criteria(run, run.report)
+            for run in found.runs
+            if run.report is not None and (run.report.metrics or run.report.judge)
+        ),
         *_benchmark(found.benchmark or {}),
         ReleaseSection(title="Known issues", says=_issues((found.benchmark or {}).get("issues"))),
         ReleaseSection(title="Notes", says=[_noted(note) for note in found.notes]),
@@ -84,7 +88,7 @@ def _layers(found: Dossier) -> SectionTable:
 
 
 def _money(found: Dossier) -> list[str]:
-    told = in_short(found.report) if found.report is not None else ""
+    told = trade.in_short(found.report) if found.report is not None else ""
     expected = ((found.benchmark or {}).get("forecast") or {}).get("says", "")
     return [each for each in (told, "" if told else expected) if each]
 
@@ -122,12 +126,17 @@ def _runs(runs: Sequence[RunStanding]) -> SectionTable:
 def _criteria(run: RunStanding, report: Report) -> ReleaseSection:
     return ReleaseSection(
         title=f"What users say: {run.canary}, run {run.run}",
-        says=report.reasons,
+        says=[*report.reasons, *_of_judge(report)],
         table=SectionTable(
             head=["", "", "criterion", "current model", "candidate", "acceptable", "ideal", "users"],
             rows=[_criterion(line, report) for line in report.metrics],
         ),
     )
+
+
+def _of_judge(report: Report) -> list[str]:
+    """What a judge says of the run's answers, in one sentence."""
+    return [] if report.judge is None else [judge_lines.summary(report.judge)]
 
 
 def _criterion(line: MetricLine, report: Report) -> list[str]:

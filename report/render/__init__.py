@@ -1,4 +1,8 @@
-"""Renders a report: terminal text, Markdown, one HTML file, JSON. Computes nothing."""
+"""Renders a report: terminal text, Markdown, one HTML file, JSON. Computes nothing.
+
+A server imports its modules as `from report.render import trade`, which waits for the whole package: threads
+that import single modules of it at the same moment may find one half imported.
+"""
 
 from report.render.markup import markdown
 from report.render.page import html

@@ -1,6 +1,7 @@
 """Renders the archive as text for a terminal."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,11 +16,13 @@ _SUMMARY = ("key", "at", "canary", "run", "event", "who", "baseline", "candidate
 def summary(evaluation: Evaluation) -> dict[str, Any]:
     """One evaluation with its result, without its full report."""
     document, report = to_document(evaluation), evaluation.report
+    judged = report.judge.judged_preference if report.judge is not None else None
     return {
         **{name: document[name] for name in _SUMMARY},
         "verdict": report.verdict,
         "score": report.score.estimate,
         "decision": report.decision.decision if report.decision else None,
+        "judged_preference": asdict(judged) if judged is not None else None,
         "rubric_sha256": report.rubric_sha256,
     }
 
@@ -34,10 +37,12 @@ def summarized(trends: Trends) -> str:
     """Every run, the vendors' averages, the validity of synthetic scores, the savings."""
     if not trends.steps:
         return "no evaluation yet"
+    judged = any(step.judged is not None for step in trends.steps)
     head = ("date", "canary", "candidate", "verdict", "accuracy", "cost", "latency p95", "saves per month")
+    shown = (*head, "preferred by a judge") if judged else head
     return "\n".join(
         [
-            _table(head, [_step(each) for each in trends.steps]),
+            _table(shown, [_step(each)[: len(shown)] for each in trends.steps]),
             "",
             *(words.family(each) for each in trends.families),
             words.validity(trends.validity),
@@ -71,6 +76,7 @@ def _step(step: TrendStep) -> tuple[str, ...]:
         words.cost(step),
         words.percent(step.latency),
         words.saving(step),
+        words.judged(step),
     )
 
 

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Sequence
 
+from report import judge_lines
 from report.details import CoursePoint, LookPoint
 from report.document import MetricLine, Report
 from report.look_values import ends_in_words, possible
 from report.metrics import quantile_level
 from report.render import failing, plan_lines, prose, trade
+from report.render.answers import known_of_answers
 from report.render.steps import next_steps
 from report.wording import Unit, between, label, signed, unit_of
 
@@ -21,6 +23,7 @@ def markdown(report: Report) -> str:
         f"# {headline}: {safe(report.canary)}",
         f"{meaning} Score {prose.score_words(report)}.",
         f"**{safe(short)}**" if (short := trade.in_short(report)) else "",
+        safe(known_of_answers(report)),
         f"{plan_lines.plan_line(report)} {plan_lines.rests_on(report)}" if report.plan else "",
         _bullets(report.reasons),
         _section("What would change the verdict", _bullets(next_steps(report))),
@@ -37,6 +40,7 @@ def markdown(report: Report) -> str:
         ),
         _section("Gains and losses", _trade(report)),
         _section("Layers of evidence", _layers(report)),
+        _section(judge_lines.TITLE, _judge(report)),
         _section("Over time", _looks(report) if report.plan else _courses(report)),
         _folded("By day since a user's first request", _since_first(report)),
         _section("Segments and categories", _parts(report)),
@@ -136,6 +140,24 @@ def _trade(report: Report) -> str:
 def _layers(report: Report) -> str:
     rows = [[safe(layer.name), safe(layer.says)] for layer in trade.layers(report)]
     return _table(["layer", "result"], rows)
+
+
+def _judge(report: Report) -> str:
+    found = report.judge
+    if found is None:
+        return ""
+    rows = [[safe(each.value), f"{each.pairs:,}", each.says] for each in judge_lines.categories(found)]
+    losses = [
+        f"`{each.exchange_id}` {safe(each.category)}".strip() + f": {safe(each.said)}" * bool(each.said)
+        for each in judge_lines.lost(found)
+    ]
+    parts = [
+        judge_lines.summary(found),
+        _table(["category", "pairs", "candidate preferred"], rows),
+        _bullets([*judge_lines.worth(found, report.canary), judge_lines.identity(found)]),
+        f"{judge_lines.LOST}\n\n{_bullets(losses, escape=False)}" if losses else "",
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _courses(report: Report) -> str:

@@ -2,8 +2,10 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from report import judge_lines
 from report.document import Report
 from report.render import failing, plan_lines, prose, trade
+from report.render.answers import known_of_answers
 from report.render.bar import bar
 from report.render.curve import curves
 from report.render.density_plot import density_plot
@@ -37,6 +39,8 @@ def html(report: Report) -> str:
         rows=[(line, bar(line)) for line in report.metrics],
         steps=next_steps(report),
         trade=trade,
+        judge_lines=judge_lines,
+        known_of_answers=known_of_answers(report),
         failing=failing,
         curves=curves(report),
         look_charts=look_charts(report),

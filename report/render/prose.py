@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from records.metric import JUDGED_PREFERENCE
 from report.arm_sums import GATE
 from report.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
 from report.judge import State
@@ -131,6 +132,8 @@ def score_range(report: Report) -> str:
 
 def against_baseline(line: MetricLine) -> str:
     """The metric's difference from the current model, with its interval."""
+    if line.metric == JUDGED_PREFERENCE:
+        return "the judge’s preference of the candidate; 50 % is none"
     unit = unit_of(line.metric, line.acceptable)
     found = line.difference
     if found.estimate is None or found.p_value is None:

@@ -9,10 +9,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from report import judge_lines
 from report.document import MetricLine, Report, to_json
+from report.judge_figures import JudgeFigures
 from report.render import failing, plan_lines, prose, trade
+from report.render.answers import known_of_answers
 from report.render.steps import next_steps
-from report.wording import label
+from report.wording import count, label
 
 _COLOURS = {
     "ship_now": "bold green",
@@ -55,6 +58,7 @@ def _page(report: Report, *, wide: bool) -> RenderableType:
         Text(meaning),
         Text(f"Score {prose.score_words(report)}"),
         *([Text(short, "bold")] if (short := trade.in_short(report)) else []),
+        *([Text(known)] if (known := known_of_answers(report)) else []),
         *([Text(plan_lines.plan_line(report)), Text(plan_lines.rests_on(report))] if report.plan else []),
         Text(),
         *_bullets(report.reasons),
@@ -72,6 +76,8 @@ def _page(report: Report, *, wide: bool) -> RenderableType:
     if trades := trade.changes(report):
         blocks += [Text("\nGains and losses", "bold"), *_bullets(trades)]
     blocks += [Text("\nLayers of evidence", "bold"), _layers(report)]
+    if report.judge is not None:
+        blocks += [Text(f"\n{judge_lines.TITLE}", "bold"), *_judge(report.judge, report.canary)]
     if parts := _parts(report):
         blocks += [Text("\nWhere it differs", "bold"), parts]
     if failures := _failures(report):
@@ -168,6 +174,23 @@ def _layers(report: Report) -> Table:
     for layer in trade.layers(report):
         table.add_row(layer.name, Text(layer.says, _STATE_COLOURS[layer.tone]))
     return table
+
+
+def _judge(found: JudgeFigures, canary: str) -> list[RenderableType]:
+    """The preference, what it is worth, by category, and pairs that the candidate lost."""
+    table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
+    for each in judge_lines.categories(found):
+        table.add_row(Text(each.value), count(each.pairs, "pair"), each.says)
+    losses = [
+        " ".join(part for part in (each.short_id, each.category, each.said) if part)
+        for each in judge_lines.lost(found)
+    ]
+    return [
+        Text(judge_lines.summary(found)),
+        *([table] if found.categories else []),
+        *_bullets([*judge_lines.worth(found, canary), judge_lines.identity(found)]),
+        *([Text(judge_lines.LOST), *_bullets(losses)] if losses else []),
+    ]
 
 
 def _failures(report: Report) -> Table | None:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from records.metric import JUDGED
+from report import judge_lines
 from report.details import Money, OfflineRow, Range, UnknownCosts
 from report.document import MetricLine, Report
 from report.judge import State
@@ -22,7 +24,7 @@ BUSINESS = ("revenue", "conversion", "churn", "compliance_violation", *_COSTS)
 class Layer:
     """One kind of evidence and its result. `tone` is a metric's state, for the colour."""
 
-    kind: Literal["synthetic", "real", "user_experience", "business", "offline"]
+    kind: Literal["synthetic", "real", "judge", "user_experience", "business", "offline"]
     name: str
     says: str
     tone: State
@@ -73,12 +75,14 @@ def no_money(report: Report) -> str:
 
 
 def layers(report: Report) -> list[Layer]:
-    """The layers: both benchmarks, user experience, business, and rows that only a benchmark measures."""
+    """The layers: both benchmarks, a judge if there is one, user experience, business, and rows that only a
+    benchmark measures."""
     business = [line for line in report.metrics if line.metric in BUSINESS]
-    users = [line for line in report.metrics if line.metric not in BUSINESS]
+    users = [line for line in report.metrics if line.metric not in (*BUSINESS, *JUDGED)]
     return [
         _benchmark("synthetic", "Synthetic benchmarks", report),
         _benchmark("real", "Benchmarks on real-world tasks", report),
+        *_judged(report),
         _layer("user_experience", "User experience", users, report),
         _layer("business", "Business", business, report),
         *_offline(report),
@@ -101,6 +105,19 @@ def _benchmark(layer: Literal["synthetic", "real"], name: str, report: Report) -
                 tone=_TONES[found.verdict],
             )
     return Layer(kind=layer, name=name, says="Not run.", tone="NODATA")
+
+
+def _judged(report: Report) -> Iterator[Layer]:
+    """What a judge says of answers to real requests, with the mark of its rows, if it has any."""
+    if report.judge is None:
+        return
+    lines = [line for line in report.metrics if line.metric in JUDGED]
+    states = {line.state for line in lines}
+    worst: State = next((state for state in _WORST_FIRST if state in states), "NODATA")
+    start = f"{prose.STATES[worst][0]} " if lines else ""
+    end = "" if lines else "; does not decide"
+    says = f"{start}{judge_lines.in_short(report.judge)}{end}"
+    yield Layer(kind="judge", name="A judge on real requests", says=says, tone=worst)
 
 
 def _offline(report: Report) -> Iterator[Layer]:
@@ -186,6 +203,8 @@ def _quality(report: Report) -> str:
         return f"with quality beyond the bound ({joined(missed)})"
     if any(line.state not in ("PASS", "IDEAL") for line in lines):
         return "with quality undecided"
+    if all(source(line.metric) for line in lines):  # nobody rated an answer
+        return "with fewer faults" if significant else "without more faults"
     return "at better quality" if significant else "at equal quality"
 
 

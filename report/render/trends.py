@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from report.archive_trends import Validity
 from report.families import Family
+from report.judge_lines import with_ends
 from report.statistics.types import Interval
 from report.trend_step import Change, TrendStep
 from report.wording import Unit, label
@@ -91,6 +92,11 @@ def percent(change: Change | None) -> str:
 def cost(step: TrendStep) -> str:
     """The relative change of the cost, with its interval."""
     return _UNPRICED if step.unpriced else percent(step.cost)
+
+
+def judged(step: TrendStep) -> str:
+    """The share of pairs in which a judge preferred the candidate's answer, with its interval."""
+    return "–" if step.judged is None else with_ends(step.judged)
 
 
 def saving(step: TrendStep) -> str:

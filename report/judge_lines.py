@@ -1,0 +1,240 @@
+"""The judge's figures in sentences, for every form of the report and for the console. Pure."""
+
+from dataclasses import dataclass
+
+from report.details import Range
+from report.judge_figures import JudgedMarks, JudgeFigures, LabelAgreement
+from report.wording import amount, count, signed
+
+TITLE = "Which answer is better"
+NOT_YET = (
+    "No answer has been judged yet. Those are judged, within half a minute, whose texts are captured; a pair "
+    "needs a mirrored request."
+)
+LEAST_LABELS = 30
+"""Labels below which nobody can say how often people agree with the judge."""
+
+DECIDES_FROM, DECIDES_KAPPA = 50, 0.4
+"""The labels and the kappa from which on a rubric row on the judge is judged."""
+
+LOST = "Pairs that the candidate lost:"
+READ_AS = "The dashed line stands at 50 %: no preference."
+LEGEND = "(A: current model, B: candidate)"
+_MOST_LOST = 5
+_SHORT = 8
+"""Of a hash its first characters, of an exchange's id its last: ids begin alike."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferenceBar:
+    """Places from 0 to 100 on a line whose middle is no preference."""
+
+    low: float
+    estimate: float
+    high: float
+    alternative: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryPreference:
+    """One category's pairs and the preference among them; no bar if there are too few."""
+
+    value: str
+    pairs: int
+    says: str
+    bar: PreferenceBar | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostLine:
+    """A pair that the candidate lost, under the end of its id. `said` is "" once the reason has expired."""
+
+    exchange_id: str
+    short_id: str
+    category: str
+    said: str
+
+
+def preference(found: JudgeFigures) -> str:
+    """What the judge prefers, or why nothing can be said of it."""
+    pairs, known = found.pairs - found.no_mark, found.judged_preference
+    if known is not None:
+        return (
+            f"Of {count(pairs, 'pair')} of answers to the same request, the judge preferred the candidate’s "
+            f"in {with_ends(known)}, counting a tie as half."
+        )
+    if pairs:
+        return f"The judge has compared {count(pairs, 'pair')} of answers: too few to say whose are better."
+    if found.marks is not None and not found.pairs:
+        return marks(found.marks)
+    if found.pairs:
+        return f"None of {count(found.pairs, 'pair')} has a readable judgement, so nothing is known of them."
+    return NOT_YET
+
+
+def summary(found: JudgeFigures) -> str:
+    """The preference with its meaning, and the marks where there are both."""
+    both = [marks(found.marks)] if found.marks is not None and found.pairs else []
+    return " ".join(part for part in (preference(found), conclusion(found), *both) if part)
+
+
+def conclusion(found: JudgeFigures) -> str:
+    """What the interval of the preference means; "" without one."""
+    known = found.judged_preference
+    if known is None:
+        return ""
+    if known.low is not None and known.low > 0.5:
+        return "The whole interval is above 50 %: the judge prefers the candidate’s answers."
+    if known.high is not None and known.high < 0.5:
+        return "The whole interval is below 50 %: the judge prefers the current model’s answers."
+    return "The interval includes 50 %: no preference can be told."
+
+
+def marks(found: JudgedMarks) -> str:
+    """The marks of single answers, which are not compared pair by pair."""
+    start = f"Of {count(found.answers, 'single answer')}, marked by the judge from 1 to 5"
+    if found.candidate is None or found.baseline is None:
+        return f"{start}, there are too few for an interval."
+    arms = f"the candidate’s have {_ends(found.candidate)}, the current model’s {_ends(found.baseline)}"
+    sentence = f"{start}, {arms}"
+    if found.difference is None:
+        return f"{sentence}."
+    ends = f"{signed(found.difference.low, 'number')} to {signed(found.difference.high, 'number')}"
+    return f"{sentence}: a difference of {signed(found.difference.estimate, 'number')} ({ends})."
+
+
+def in_short(found: JudgeFigures) -> str:
+    """One line: preferred by a judge in 54 % (49 % to 59 %) of 412 pairs."""
+    pairs, known, marked = found.pairs - found.no_mark, found.judged_preference, found.marks
+    if known is not None:
+        return f"preferred by a judge in {with_ends(known)} of {count(pairs, 'pair')}"
+    if pairs or marked is None:
+        return f"a judge has compared {count(pairs, 'pair')}: too few"
+    if marked.candidate is None or marked.baseline is None:
+        return f"a judge has marked {count(marked.answers, 'answer')}: too few"
+    return f"marked by a judge {_ends(marked.candidate)}, the current model {_ends(marked.baseline)}"
+
+
+def categories(found: JudgeFigures) -> list[CategoryPreference]:
+    """The preference by category, the one with the most pairs first."""
+    return [
+        CategoryPreference(
+            value=each.value or "(no category)",
+            pairs=each.pairs,
+            says="too few" if each.judged_preference is None else with_ends(each.judged_preference),
+            bar=bar(each.judged_preference),
+        )
+        for each in sorted(found.categories, key=lambda each: (-each.pairs, each.value))
+    ]
+
+
+def bar(known: Range | None) -> PreferenceBar | None:
+    """The bar of a preference; None without one."""
+    if known is None:
+        return None
+    low, high = _filled(known)
+    return PreferenceBar(
+        low=100 * low,
+        estimate=100 * known.estimate,
+        high=100 * high,
+        alternative=f"{with_ends(known)}; 50 % is no preference",
+    )
+
+
+def worth(found: JudgeFigures, canary: str) -> list[str]:
+    """What the judge's word is worth: people's labels, the order, the length, the vendor, what is missing."""
+    where = f"/canaries/{canary}/label on canary’s page"
+    return [
+        *_agreement(found.agreement, where),
+        *_people(found.people),
+        *_order(found.order_decided),
+        *_bias(found.prefers_longer, "the longer one", "half means that length did not matter"),
+        *_bias(found.prefers_own_vendor, "that of the judge’s own vendor", "half means no favour"),
+        *_unread(found),
+    ]
+
+
+def identity(found: JudgeFigures) -> str:
+    """Which judge, with which words, and what it cost."""
+    cost = amount(found.cost_usd, "usd")
+    words = f", words {found.words_sha256[:_SHORT]}" if found.words_sha256 else ""
+    return f"Judge {found.provider}/{found.model}{words}. Its calls about this run cost {cost}."
+
+
+def lost(found: JudgeFigures) -> list[LostLine]:
+    """Up to five pairs of which the judge preferred the current model's answer."""
+    return [
+        LostLine(
+            exchange_id=each.exchange_id,
+            short_id=f"…{each.exchange_id[-_SHORT:]}",
+            category=each.category,
+            said=f"judge: “{each.reason}” {LEGEND}" if each.reason else "",
+        )
+        for each in found.lost[:_MOST_LOST]
+    ]
+
+
+def with_ends(known: Range) -> str:
+    """54 % (49 % to 59 %)."""
+    low, high = _filled(known)
+    return f"{percent(known.estimate)} ({percent(low)} to {percent(high)})"
+
+
+def percent(share: float) -> str:
+    """54 %."""
+    return f"{100 * share:.0f} %"
+
+
+def _agreement(found: LabelAgreement, where: str) -> list[str]:
+    unknown = "Whether people agree with the judge is not known"
+    if not found.labels:
+        return [f"{unknown}: nobody has labelled yet. Label {LEAST_LABELS} pairs at {where}."]
+    if found.share is None:
+        labelled = f"{count(found.labels, 'pair')} labelled, of the {LEAST_LABELS} that it takes"
+        return [f"{unknown} yet: {labelled}. Label more at {where}."]
+    told = (
+        f"People agree with the judge on {with_ends(found.share)} of {count(found.labels, 'labelled pair')}"
+    )
+    if found.kappa is None:
+        return [f"{told}."]
+    sentence = f"{told}; Cohen’s κ, where 0 is chance and 1 always, is {_ends(found.kappa)}."
+    if found.labels >= DECIDES_FROM and found.kappa.estimate >= DECIDES_KAPPA:
+        return [sentence]
+    needed = f"{DECIDES_FROM} labelled pairs agree with a κ of at least {DECIDES_KAPPA:g}"
+    return [sentence, f"No criterion on the judge is decided until {needed}: label more at {where}."]
+
+
+def _people(found: LabelAgreement) -> list[str]:
+    """The yardstick: how often two people agree."""
+    if found.share is None:
+        return []
+    return [f"Two people agree with each other on {with_ends(found.share)} of {count(found.labels, 'pair')}."]
+
+
+def _order(share: float | None) -> list[str]:
+    if share is None:
+        return []
+    return [
+        f"The order of the answers decided in {percent(share)} of the pairs: asked in both orders, the judge "
+        "took the same place twice. These count as ties."
+    ]
+
+
+def _bias(share: float | None, whose: str, reads: str) -> list[str]:
+    return [] if share is None else [f"Where one answer won, it was {whose} in {percent(share)}; {reads}."]
+
+
+def _unread(found: JudgeFigures) -> list[str]:
+    if not found.no_mark:
+        return []
+    are = "is" if found.no_mark == 1 else "are"
+    return [f"{count(found.no_mark, 'pair')} without a readable judgement {are} not counted."]
+
+
+def _filled(known: Range) -> tuple[float, float]:
+    return (0.0 if known.low is None else known.low), (1.0 if known.high is None else known.high)
+
+
+def _ends(known: Range) -> str:
+    """4.12 (4.01 to 4.22)."""
+    return f"{known.estimate:.2f} ({amount(known.low, 'number')} to {amount(known.high, 'number')})"

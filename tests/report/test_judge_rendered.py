@@ -1,0 +1,160 @@
+"""What a judge says, in every form of a report, in the archive and in a release's layers."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from records.releases import Release, Run
+from report import judge_lines, render
+from report.archive import Evaluation
+from report.archive_trends import to_json as trends_json
+from report.archive_trends import trends
+from report.document import Difference, MetricLine, Report, from_json, to_json
+from report.judge_figures import JudgeFigures
+from report.release.dossier import dossier
+from report.release.forms import FORMS as FORMS_OF_RELEASE
+from report.release.history import ReleaseHistory, RunHistory
+from report.release.layers import layers_of
+from report.render import archive_text, prose, trade
+from report.render.answers import known_of_answers
+from report.wording import title, unit_of
+from tests.report.archived import a_line, an_evaluation
+from tests.report.judgement_figures import FEW, FULL, MARKS, NONE
+
+HOSTILE = 'x"><script>alert(1)</script>|*a*'
+FORMS = [render.html, render.markdown, render.terminal]
+SAME = Difference(low=-0.01, estimate=0.0, high=0.01, p_value=0.9)
+
+
+def _report(judge: JudgeFigures | None, *metrics: str) -> Report:
+    lines = tuple(a_line(metric, 0.5, SAME) for metric in metrics)
+    return replace(an_evaluation().report, metrics=lines, judge=judge)
+
+
+def _evaluation(judge: JudgeFigures | None, number: int = 1) -> Evaluation:
+    one = an_evaluation(number)
+    return replace(one, report=replace(one.report, judge=judge))
+
+
+def _words(text: str) -> str:
+    return " ".join(text.replace("\\", "").split())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_says_the_preference_and_what_it_is_worth(form: Callable[[Report], str]) -> None:
+    text = _words(form(_report(FULL, "error_rate")))
+    assert "Which answer is better" in text
+    assert judge_lines.preference(FULL) in text
+    for sentence in judge_lines.worth(FULL, "c1"):
+        assert sentence in text
+    assert judge_lines.identity(FULL) in text
+    assert "B asks for the order number" in text
+    assert "(A: current model, B: candidate)" in text
+
+
+@pytest.mark.parametrize("figures", [FEW, NONE, MARKS])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_says_what_is_not_known(form: Callable[[Report], str], figures: JudgeFigures) -> None:
+    assert judge_lines.summary(figures) in _words(form(_report(figures, "error_rate")))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_without_a_judge_there_is_no_section(form: Callable[[Report], str]) -> None:
+    assert "Which answer is better" not in form(_report(None, "task_completed"))
+
+
+def test_a_reason_breaks_out_of_nothing() -> None:
+    lost = tuple(replace(each, reason=HOSTILE, category=HOSTILE) for each in FULL.lost)
+    hostile = _report(replace(FULL, lost=lost), "error_rate")
+    assert "<script>" not in render.html(hostile) + render.markdown(hostile)
+    assert "*a*" not in render.markdown(hostile).replace("\\*a\\*", "")
+
+
+def test_the_page_has_a_bar_for_the_whole_and_for_each_category_with_one() -> None:
+    page = render.html(_report(FULL, "error_rate"))
+    assert page.count('class="preference"') == 3
+    assert 'aria-label="54 % (49 % to 59 %); 50 % is no preference"' in page
+
+
+def test_the_figures_come_back_from_the_document() -> None:
+    report = _report(FULL, "error_rate")
+    assert from_json(json.loads(json.dumps(to_json(report)))) == report
+    assert "judge" not in to_json(_report(None, "error_rate"))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_team_without_feedback_reads_what_a_judge_says_and_that_it_does_not_decide(
+    form: Callable[[Report], str],
+) -> None:
+    text = _words(form(_report(FULL, "error_rate", "latency_p95")))
+    assert "preferred by a judge in 54 % (49 % to 59 %) of 412 pairs. This does not decide" in text
+
+
+def test_without_feedback_and_judge_nothing_is_said_to_be_known() -> None:
+    report = _report(None, "error_rate")
+    assert known_of_answers(report).startswith("Nothing here says whether the answers are better")
+    assert "equal quality" not in trade.in_short(report)
+    assert "without more faults" in trade.in_short(report)
+
+
+@pytest.mark.parametrize("metric", ["task_completed", "csat", "judged_preference"])
+def test_where_a_row_is_about_answers_the_row_speaks(metric: str) -> None:
+    assert known_of_answers(_report(FULL, "error_rate", metric)) == ""
+
+
+def test_business_says_nothing_of_answers() -> None:
+    assert known_of_answers(_report(None, "revenue")) != ""
+
+
+def test_the_judge_is_a_layer_of_its_own_and_no_user() -> None:
+    layers = {each.kind: each for each in trade.layers(_report(FULL, "error_rate", "judged_preference"))}
+    assert layers["judge"].says == "✓ preferred by a judge in 54 % (49 % to 59 %) of 412 pairs"
+    assert "judge" not in layers["user_experience"].says
+    beside = {each.kind: each for each in trade.layers(_report(FULL, "error_rate"))}
+    assert beside["judge"].says.endswith("; does not decide")
+    assert "judge" not in {each.kind for each in trade.layers(_report(None, "error_rate"))}
+
+
+def test_the_rows_on_a_judge_have_words_and_units() -> None:
+    assert [title(name) for name in ("judged_preference", "judged_mark")] == [
+        "Preferred by the judge",
+        "Mark by the judge",
+    ]
+    assert unit_of("judged_preference", ">= 45%") == "share"
+    assert unit_of("judged_mark", ">= 4") == "number"
+    line: MetricLine = a_line("judged_preference", 0.5, Difference())
+    assert "50 %" in prose.against_baseline(line)
+
+
+def test_the_archive_tells_the_preference_beside_the_changes() -> None:
+    found = trends([_evaluation(FULL, 1), _evaluation(None, 2)])
+    text = archive_text.summarized(found)
+    assert "preferred by a judge" in text
+    assert "54 % (49 % to 59 %)" in text
+    assert trends_json(found)["steps"][0]["judged"] == {"low": 0.49, "estimate": 0.54, "high": 0.59}
+    assert archive_text.summary(_evaluation(FULL))["judged_preference"]["estimate"] == 0.54
+    assert archive_text.summary(_evaluation(None))["judged_preference"] is None
+
+
+def test_an_archive_without_a_judge_has_no_such_column() -> None:
+    assert "judge" not in archive_text.summarized(trends([_evaluation(None)]))
+
+
+def test_a_release_has_the_preference_among_its_users_layer() -> None:
+    with_judge, without = (layers_of(None, [_report(judge, "error_rate")])["users"] for judge in (FULL, None))
+    assert with_judge.candidate.endswith("; preferred by a judge in 54 % (49 % to 59 %) of 412 pairs")
+    assert (with_judge.state, with_judge.score) == (without.state, without.score)
+
+
+@pytest.mark.parametrize("metrics", [("error_rate",), ()])
+def test_a_release_says_it_under_each_canary(metrics: tuple[str, ...]) -> None:
+    release = Release(id="r1", candidate="openai/new", baseline="openai/old", made_at=0.0, noticed_at=None)
+    run = Run(release="r1", canary="c1", run=1, at=1.0)
+    history = RunHistory(run=run, acts=(), report=_report(FULL, *metrics), decision=None)
+    found = dossier(
+        ReleaseHistory(release=release, runs=[history], notes=(), benchmark=None, benchmarked_at=None)
+    )
+    for render_as in ("text", "markdown", "html"):
+        assert judge_lines.summary(FULL) in _words(FORMS_OF_RELEASE[render_as](found))
