@@ -14,6 +14,7 @@ from starlette.routing import Route
 from alerts.candidate_error import to_document
 from console import figures
 from console.frozen import reach
+from console.judged import figures_in
 from console.login import Login
 from console.past import PastView, past_view
 from console.proof import proof_of
@@ -60,6 +61,7 @@ class Page:
             Route("/canaries/{name}/actions", self.actions),
             Route("/canaries/{name}/score", self.score),
             Route("/canaries/{name}/plan", self.plan),
+            Route("/canaries/{name}/judge", self.judge),
             Route("/canaries/{name}/verdict", self.verdict),
             Route("/canaries/{name}/report", self.report),
             Route("/canaries/{name}/why", self.why),
@@ -97,9 +99,12 @@ class Page:
             (past,) = await self._past([name])
             audit = await self._operator.audit(_ENTRIES, name)
             captured_at = await self._operator.captured_at(name)
+            stored = await self._operator.evaluations(name)
         except BadOrder as problem:
             return self._problem(request, problem)
-        return self._answer(request, "past.html", past=past, audit=audit, captured_at=captured_at)
+        judge = figures_in(stored[-1]["report"]) if stored else None
+        shown = {"past": past, "audit": audit, "captured_at": captured_at, "judge": judge}
+        return self._answer(request, "past.html", **shown)
 
     async def figures(self, request: Request) -> Response:
         """The part of the canary's page that changes, for clients without the stream."""
@@ -149,6 +154,17 @@ class Page:
         except BadOrder as problem:
             return self._problem(request, problem)
         return self._answer(request, "plan.html", line=line)
+
+    async def judge(self, request: Request) -> Response:
+        """What a judge says of the canary's answers, and what it did today; empty without a judge."""
+        try:
+            canary = self._canary(request.path_params["name"])["canary"]
+            day = await self._operator.judge_day(canary["name"])
+            made = await self._reports.of(canary["name"], canary["run"])
+        except BadOrder as problem:
+            return self._problem(request, problem)
+        judge, status = figures_in(made.document), self._operator.status().get("judge")
+        return self._answer(request, "judge.html", canary=canary, day=day, judge=judge, status=status)
 
     async def verdict(self, request: Request) -> Response:
         """The report's figures by metric, segment and category."""
@@ -213,11 +229,17 @@ class Page:
             return self._problem(request, problem)
         # Importing statistics takes two seconds; making the report has done that already.
         from report.document import from_json
-        from report.render import plan_lines, prose
+        from report.render import answers, plan_lines, prose
         from report.wording import bound_words, title
 
         report = from_json(dict(made.document))
-        names = {"prose": prose, "plan_lines": plan_lines, "title": title, "bound_words": bound_words}
+        names = {
+            "prose": prose,
+            "plan_lines": plan_lines,
+            "known_of_answers": answers.known_of_answers,
+            "title": title,
+            "bound_words": bound_words,
+        }
         return self._answer(request, template, **{**shown, "report": made.document}, whole=report, **names)
 
     async def _past(self, names: Iterable[str]) -> list[PastView]:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from console.judged import view
 from console.labelling import summarized
 from console.login import Login
 from console.rendering import Templates
@@ -48,6 +49,8 @@ class Pairs:
                 category=category,
                 limit=SHOWN + 1,
             )
+            shown = [real.about.exchange_id for real, _ in found[:SHOWN]]
+            judgements = await self._operator.judgements(shown)
         except BadOrder as problem:
             return self._answer(request, "problem.html", problem.status, message=problem.message)
         return self._answer(
@@ -61,6 +64,7 @@ class Pairs:
             category=category or "",
             pairs=found[:SHOWN],
             labels=labels,
+            judgements={exchange: view(each) for exchange, each in judgements.items()},
             past=name in self._operator.past(),
             summary=summarized(labels.values()),
             after=found[SHOWN][0].about.at if len(found) > SHOWN else None,

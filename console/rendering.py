@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from console import words
 from console.standing import rule_name, rule_tone, rule_word
+from report import judge_lines
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src {styles}; connect-src 'self'; img-src 'self'; "
@@ -34,6 +35,7 @@ class Templates:
         self._environment.filters.update(
             words.FILTERS, rule_name=rule_name, rule_word=rule_word, rule_tone=rule_tone
         )
+        self._environment.globals["judge_lines"] = judge_lines
 
     def text(self, template: str, values: Mapping[str, Any]) -> str:
         """The rendered template."""

@@ -12,6 +12,7 @@ from typing import Any
 from alerts.rollback_evidence import RolledBack
 from bench.preflight_result import NothingToAsk
 from control import judging, labelling
+from control.judge_day import JudgeDay, judge_day
 from control.labelling import PairToLabel, PairWanted
 from control.monitor import Monitor, WatchedCanary
 from control.orders import BadOrder, Order, transition_for
@@ -28,6 +29,7 @@ from records.daily_reports import DailyReport, DailyReports, ReportEntry
 from records.decisions import Choice, Decision, Decisions
 from records.errors import StoreDown
 from records.evaluations import Evaluations
+from records.judgements import JudgedExchange, Judgements
 from records.labels import Label, Labels, Right
 from records.past_canaries import PastCanary, past_canaries
 from records.store import Act, Audited, Store
@@ -216,10 +218,25 @@ class Operator:
         with _store_asked():
             await asyncio.to_thread(labelling.withdraw, self.store, canary, exchange_id, who, now=time.time())
 
-    async def evaluations(self) -> Sequence[Mapping[str, Any]]:
-        """Every archived evaluation, oldest first."""
+    async def judge_day(self, canary: str) -> JudgeDay | None:
+        """What a judge did of the canary today; None where the config has no judge for it."""
+        self._watched(canary)
+        terms, state = self.settings().canaries[canary].judge, self.rollouts.state(canary)
+        if terms is None:
+            return None
+        run = state.run if state is not None else 0
         with _store_asked():
-            return await asyncio.to_thread(Evaluations(self.store).all)
+            return await asyncio.to_thread(judge_day, self.store, canary, run, terms, now=time.time())
+
+    async def judgements(self, exchange_ids: Sequence[str]) -> Mapping[str, JudgedExchange]:
+        """What a judge said of these exchanges, by exchange id."""
+        with _store_asked():
+            return await asyncio.to_thread(Judgements(self.store).about, exchange_ids)
+
+    async def evaluations(self, canary: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Every archived evaluation, or those of one canary, oldest first."""
+        with _store_asked():
+            return await asyncio.to_thread(Evaluations(self.store).all, canary)
 
     async def releases(self) -> Sequence[Mapping[str, Any]]:
         """Every release in short, newest first (`report.release.forms.line`)."""

@@ -198,6 +198,21 @@ class Judgements:
             calls = _calls(connection, [row.exchange_id for row in rows])
         return [_judgement(row, calls.get(row.exchange_id, {})) for row in rows]
 
+    def about(self, exchange_ids: Sequence[str]) -> Mapping[str, JudgedExchange]:
+        """The judgements of these exchanges, by exchange id."""
+        table = tables.judgements
+        with self._store.reading() as connection:
+            rows = connection.execute(select(table).where(table.c.exchange_id.in_(exchange_ids))).all()
+            calls = _calls(connection, [row.exchange_id for row in rows])
+        return {row.exchange_id: _judgement(row, calls.get(row.exchange_id, {})) for row in rows}
+
+    def since(self, canary: str, run: int, at: float) -> int:
+        """How many judgements of the run were begun since `at`, UTC seconds."""
+        table = tables.judgements.c
+        found = (table.canary == canary) & (table.run == run) & (table.asked_at >= at)
+        with self._store.reading() as connection:
+            return connection.execute(select(func.count()).where(found)).scalar_one()
+
     def _end(self, call: int, *, state: CallState, said: str, reason: str, cost_usd: float | None) -> None:
         table = tables.judge_calls
         changed = (

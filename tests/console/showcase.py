@@ -9,9 +9,11 @@ import httpx2
 
 from demo.behaviour import Behaviour
 from tests.e2e.stage import Stage, chat, on_stage
+from tests.e2e.told import JUDGE, captured, spend, tell
 from tests.serving import eventually
 
-CONFIG = """
+CONFIG = (
+    """
 providers:
   openai: {{api: openai, base_url: "{url}/v1"}}
 canaries:
@@ -23,6 +25,7 @@ canaries:
     minimum_days: 0
     mirror: 50%
     capture: {{rate: 50%}}
+    judge: {{pairs: 200}}
     segments: [plan]
     rubric:
       - {{metric: error_rate, acceptable: "< 5%", ideal: "< 1%", weight: 1, question: "Do answers arrive?"}}
@@ -39,7 +42,10 @@ canaries:
     candidate: {{provider: openai, model: gpt-4.1-nano-2025-04-14}}
     share: 5%
 """
+    + JUDGE
+)
 QUESTION = "Where is <b>my</b> parcel?"
+REASON = "One answer says <i>where</i> the parcel is, the other asks for its number again."
 USERS = 120
 
 
@@ -74,6 +80,7 @@ def showcase(folder: Path) -> Iterator[tuple[Stage, Visitors]]:
         httpx2.Client(headers={"authorization": "Bearer sk-caller"}, trust_env=False, timeout=30.0) as http,
     ):
         _behave(stage)
+        spend(stage, "support-nov")
         visitors = Visitors(stage, http)
         with ThreadPoolExecutor(4) as pool:
             asked = [*pool.map(lambda number: visitors.ask("gpt-4o", number), range(2 * USERS))]
@@ -89,7 +96,16 @@ def showcase(folder: Path) -> Iterator[tuple[Stage, Visitors]]:
                 turn += 1
         eventually(lambda: stage.status("billing-mini")["open_incident"])
         eventually(lambda: len(stage.outcomes()) >= 2 * USERS)
+        _judge(stage)
         yield stage, visitors
+
+
+def _judge(stage: Stage) -> None:
+    """A judge that prefers the candidate in two of three pairs, and goes by the order in a fifth of them."""
+    for number, (exchange, category, unit) in enumerate(captured(stage, "support-nov")):
+        said = ("A", "A") if number % 5 == 0 else ("B", "A") if number % 3 else ("A", "B")
+        about = {"category": category, "unit": unit, "reason": REASON}
+        tell(stage, "support-nov", exchange, said=said, **about)
 
 
 def _behave(stage: Stage) -> None:

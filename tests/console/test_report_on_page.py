@@ -5,6 +5,7 @@ from typing import Any
 from console.rendering import Templates
 from report.document import Report, to_json
 from report.render import plan_lines, prose
+from report.render.answers import known_of_answers
 from report.wording import bound_words, title
 from tests.report.planned import look_line, metric_line, planned_report
 
@@ -19,6 +20,7 @@ def _page(template: str, report: Report, document: dict[str, Any] | None = None)
         "whole": report,
         "prose": prose,
         "plan_lines": plan_lines,
+        "known_of_answers": known_of_answers,
         "title": title,
         "bound_words": bound_words,
     }

@@ -187,3 +187,15 @@ def test_what_sqlite_blanks_is_overwritten(sqlite_store: Store, tmp_path: Path) 
     CaptureStore(sqlite_store).expire(NOON + 100)
     sqlite_store.close()
     assert b"brown fox" not in b"".join(path.read_bytes() for path in tmp_path.glob("canary.db*"))
+
+
+def test_the_judgements_of_some_exchanges_are_read_with_their_calls(store: Store) -> None:
+    judgements = Judgements(store)
+    calls = _begun(store, PAIR)
+    _begun(store, replace(PAIR, exchange_id="e3", asked_at=NOON - 86_400))
+    judgements.answered(calls[1], said="B", reason="It names the rule.", cost_usd=0.1)
+    found = judgements.about(["e1", "e9"])
+    assert [call.reason for call in found["e1"].calls] == ["It names the rule.", ""]
+    assert set(found) == {"e1"}
+    assert (judgements.since("trial", 1, NOON - 43_200), judgements.since("trial", 1, 0.0)) == (1, 2)
+    assert judgements.since("trial", 2, 0.0) == 0
