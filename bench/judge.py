@@ -4,37 +4,24 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import httpx2
 
 from bench import judge_words
-from bench.asking import Asker, Target
-from bench.errors import NoJudge, Unpriced
-from bench.judge_settings import JudgeSource, without_price
+from bench.errors import NoJudge
+from bench.judge_asker import JudgeAsker, pair_questions, said
+from bench.judge_settings import JudgeSource
 from bench.settings import BenchSettings
-from bench.targets import EntryAuth, client_for, direct
-from proxy.provider import Api
+from bench.targets import client_for
 from records.capture import Capture, CapturedMessage
 from records.capture_redact import redacted
-from records.judgements import FIRST, SECOND, BudgetSpent, JudgedExchange, Judgements
-from records.outcome import Usage
-from records.prices import Prices
-
-MOST_TOKENS = 2048
-"""The most output tokens of an answer, a reasoning model's thoughts included."""
-
-ANSWER_WITHIN_S = 120.0
+from records.judgements import FIRST, BudgetSpent, JudgedExchange, Judgements
 
 Ended = Literal["judged", "known", "budget", "refused", "provider"]
 """What became of a request to judge: done (also without a mark), done before, no budget left, refused by the
 provider for what it says, or the provider failed."""
 
-_BOUND: Mapping[Api, Mapping[str, Any]] = {
-    "openai": {"max_completion_tokens": MOST_TOKENS},
-    "anthropic": {"max_tokens": MOST_TOKENS},
-    "gemini": {"generationConfig": {"maxOutputTokens": MOST_TOKENS}},
-}
 _UNPAID = ("provider_connect", "provider_5xx", "provider_429")
 _REFUSED = ("caller_rejected", "caller_too_large")
 
@@ -65,17 +52,10 @@ class Judge:
         judgements: Judgements,
         environment: Mapping[str, str],
     ) -> None:
-        """Raises NoKey, and Unpriced for a model without a known price, whose budget could not be kept."""
-        provider = settings.providers[source.provider]
-        prices = Prices(settings.prices, settings.price_as)
-        if not prices.knows(provider, source.model):
-            raise Unpriced(without_price(source.name))
+        """Raises NoKey and Unpriced."""
         self.source = source
+        self._asker = JudgeAsker(client, source, settings, environment)
         self._judgements = judgements
-        self._bound = _BOUND[provider.api]
-        target = direct(provider, source.model, prices, environment)
-        self._target = replace(target, timeout_s=min(target.timeout_s, ANSWER_WITHIN_S))
-        self._asker = Asker(client, self._target)
         self.problem = ""
         """What the provider said when it failed last."""
 
@@ -95,9 +75,7 @@ class Judge:
 
     async def close(self) -> None:
         """Close its connections, and end the renewal of its credential."""
-        await self._asker.client.aclose()
-        if isinstance(self._target.auth, EntryAuth):
-            self._target.auth.close()
+        await self._asker.close()
 
     async def judge(self, subject: Subject) -> Ended:
         """Ask about one pair or answer, and store what the judge says. May raise StoreDown."""
@@ -112,7 +90,7 @@ class Judge:
 
         Raises BudgetSpent if their highest price does not fit into the day's budget. May raise StoreDown.
         """
-        reserves = {turn: self.highest_price(question) for turn, question in subject.questions.items()}
+        reserves = {turn: self._asker.highest_price(question) for turn, question in subject.questions.items()}
         return await asyncio.to_thread(
             self._judgements.begin,
             subject.judgement,
@@ -127,54 +105,34 @@ class Judge:
         ended = set(await asyncio.gather(*asked))
         return next((each for each in _WORST_FIRST if each in ended), "judged")
 
-    def highest_price(self, question: tuple[CapturedMessage, ...]) -> float:
-        """The dollars of a call at most: no token is shorter than a byte."""
-        _, body = self._target.asks(question, self._bound)
-        usage = Usage(input_tokens=len(body), output_tokens=MOST_TOKENS)
-        return _known(self._target, usage)
-
     async def _ask(self, call: int, subject: Subject, turn: int) -> Ended:
-        answer = await self._asker.ask(subject.questions[turn], self._bound)
+        answer = await self._asker.ask(subject.questions[turn])
         if answer.text is None:
             unpaid = answer.failure in _UNPAID or str(answer.failure).startswith("caller_")
             await asyncio.to_thread(self._judgements.failed if unpaid else self._judgements.lost, call)
             self.problem = f"{answer.failure} {answer.said}".strip()
             return "refused" if answer.failure in _REFUSED else "provider"
-        said: str | int | None = judge_words.better(answer.text)
-        if subject.judgement.kind == "answer":
-            said = judge_words.mark(answer.text)
         await asyncio.to_thread(
             self._judgements.answered,
             call,
-            said="" if said is None else str(said),
+            said=said(subject.judgement.kind, answer.text),
             reason=redacted(judge_words.reason(answer.text).replace("\0", ""), subject.redact),
             cost_usd=answer.cost_usd,
         )
         return "judged"
 
 
-def _known(target: Target, usage: Usage) -> float:
-    cost = target.cost(usage)
-    if cost is None:
-        raise Unpriced(f"the judge {target.name} has no known price")
-    return cost
-
-
 def pair_subject(
     real: Capture, copy: Capture, *, judge: str, criteria: str, redact: tuple[str, ...] = ()
 ) -> Subject:
     """A mirrored pair: the baseline's answer first, then the candidate's."""
-    answers = {FIRST: (real.answer, copy.answer), SECOND: (copy.answer, real.answer)}
     return Subject(
         judgement=replace(
             _judgement(real, judge=judge, words_sha256=judge_words.words_sha256("pair", criteria)),
             candidate=_model(copy),
             candidate_length=len(copy.answer),
         ),
-        questions={
-            turn: judge_words.pair_question(real.messages, first, second, criteria)
-            for turn, (first, second) in answers.items()
-        },
+        questions=pair_questions(real.messages, real.answer, copy.answer, criteria),
         expires_at=min(real.about.expires_at, copy.about.expires_at),
         redact=redact,
     )

@@ -11,6 +11,10 @@ from records.capture import CapturedMessage
 
 MARKS = 5
 Better = Literal["A", "B", "SAME"]
+Kind = Literal["pair", "answer", "example"]
+"""What is judged: two answers, one, or one beside what is known to be right."""
+
+Messages = Sequence[CapturedMessage]
 _LONGEST = 300
 """Characters of a reason that are kept."""
 
@@ -71,8 +75,6 @@ _MARK = re.compile(r"MARK\W{0,5}([1-5])\b", re.IGNORECASE)
 _BETTER = re.compile(r"BETTER\W{0,5}(A|B|SAME)\b", re.IGNORECASE)
 _LAST = re.compile(f"{_MARK.pattern}|{_BETTER.pattern}", re.IGNORECASE)
 
-Messages = Sequence[CapturedMessage]
-
 
 def pair_question(asked: Messages, first: str, second: str, criteria: str) -> tuple[CapturedMessage, ...]:
     """Which of two answers is better. It names no model."""
@@ -96,7 +98,7 @@ def _conversation(messages: Messages) -> str:
     return "\n".join(f"{message.role}: {message.content}" for message in messages)
 
 
-def words_sha256(kind: Literal["pair", "answer", "example"], criteria: str = "") -> str:
+def words_sha256(kind: Kind, criteria: str = "") -> str:
     """The hash of the words that a judge is asked with."""
     return fingerprint([_WORDS[kind], criteria])
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +12,8 @@ from bench.asking import Asker
 from bench.errors import NoJudge
 from bench.example import Example, fingerprint
 from bench.prompt import prompt
-from bench.saved_answers import AnswerStore
+from bench.saved_answers import AnswerStore, ask_once
 from bench.scorers import SCORERS, is_right
-from records.capture import CapturedMessage
 
 AT_ONCE = 4
 
@@ -73,13 +72,18 @@ async def run(
             found[place][number] = await _result(models[place], example, saved, workers, logprobs)
             progress(sum(map(len, found)), total)
 
+    await at_work(work, workers)
+    return [[answered[number] for number in range(len(examples))] for answered in found]
+
+
+async def at_work(work: Callable[[], Coroutine[Any, Any, None]], workers: int) -> None:
+    """So many workers at once, until all have ended, or one fails."""
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
                 group.create_task(work())
     except ExceptionGroup as problems:  # usually a full disk: one error stands for all
         raise problems.exceptions[0] from None
-    return [[answered[number] for number in range(len(examples))] for answered in found]
 
 
 def _turns(models: int, examples: Sequence[Example]) -> Iterator[tuple[int, int, Example]]:
@@ -88,27 +92,9 @@ def _turns(models: int, examples: Sequence[Example]) -> Iterator[tuple[int, int,
             yield (place + number) % models, number, example
 
 
-async def _answer(
-    asker: Asker,
-    question: str,
-    messages: Sequence[CapturedMessage],
-    saved: AnswerStore,
-    parameters: Mapping[str, Any] = {},
-    *,
-    logprobs: bool = False,
-) -> Answer:
-    """The saved answer to a question, or a new one."""
-    known = saved.get(asker.target.name, question)
-    if known is not None:
-        return known
-    answer = await asker.ask(messages, parameters, logprobs=logprobs)
-    saved.put(asker.target.name, question, answer)
-    return answer
-
-
 async def _result(ask: Ask, example: Example, saved: AnswerStore, workers: int, logprobs: bool) -> Result:
     began = time.perf_counter()
-    answer = await _answer(
+    answer = await ask_once(
         ask.asker, example.hash, prompt(example), saved, example.parameters, logprobs=logprobs
     )
     took_s = (time.perf_counter() - began) / workers if answer.latency_s is not None else None
@@ -125,7 +111,7 @@ async def _scored(ask: Ask, example: Example, answer: Answer, saved: AnswerStore
 
 
 async def _judged(by: Asker, example: Example, answer: Answer, text: str, saved: AnswerStore) -> Result:
-    mark = await _answer(
+    mark = await ask_once(
         by, fingerprint([example.hash, text]), judge_words.example_question(example, text), saved
     )
     score = None if mark.text is None else judge_words.score(mark.text)

@@ -1,12 +1,15 @@
 """Saves a run's answers on disk, so that after an interruption none is paid for twice. Removed at the end."""
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from bench.answer import Answer
+from bench.asking import Asker
+from records.capture import CapturedMessage
 
 Row = TypeVar("Row")
 
@@ -39,6 +42,24 @@ class AnswerStore(Protocol):
 
     def get(self, model: str, question: str) -> Answer | None: ...
     def put(self, model: str, question: str, answer: Answer) -> None: ...
+
+
+async def ask_once(
+    asker: Asker,
+    question: str,
+    messages: Sequence[CapturedMessage],
+    saved: AnswerStore,
+    parameters: Mapping[str, Any] = {},
+    *,
+    logprobs: bool = False,
+) -> Answer:
+    """The saved answer to a question, or a new one."""
+    known = saved.get(asker.target.name, question)
+    if known is not None:
+        return known
+    answer = await asker.ask(messages, parameters, logprobs=logprobs)
+    saved.put(asker.target.name, question, answer)
+    return answer
 
 
 class NoSavedAnswers:

@@ -90,10 +90,7 @@ class JudgedExchange:
     def order_decided(self) -> bool | None:
         """True for a pair of which the judge took the first answer twice, or the second; None where it did
         not answer readably twice."""
-        if self.kind != "pair" or len(self.calls) < SECOND or not all(call.said for call in self.calls):
-            return None
-        first, second = (call.said for call in self.calls[-2:])
-        return first == second != "SAME"
+        return order_decided({call.turn: call.said for call in self.calls}) if self.kind == "pair" else None
 
     @property
     def cost_usd(self) -> float:
@@ -236,6 +233,12 @@ def result_of(kind: Kind, said: Mapping[int, str]) -> Result:
     if first is None or first != second:
         return "tie"
     return "candidate" if first == "candidate" else "baseline"
+
+
+def order_decided(said: Mapping[int, str]) -> bool | None:
+    """Whether the order of the answers decided a pair, by turn; None without readable words of both."""
+    first, second = said.get(FIRST, ""), said.get(SECOND, "")
+    return first == second != "SAME" if first and second else None
 
 
 def _decide(connection: Connection, exchange_id: str) -> None:

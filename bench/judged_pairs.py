@@ -1,0 +1,184 @@
+"""What a judge says of pairs of answers, in both orders, and what that comes to."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bench import judge_words
+from bench.answer import Answer, total_cost
+from bench.judge_asker import JudgeAsker, pair_questions, said
+from bench.runner import at_work
+from bench.saved_answers import AnswerStore
+from bench.statistics import ShareInterval, paired_difference, share
+from records.agreement import kappa
+from records.judgements import FIRST, SECOND, Result, order_decided, result_of
+
+FEWEST_LABELS = 30
+"""Below so many known pairs nothing is said about the judge's agreement."""
+
+Vote = Literal["candidate", "baseline", "tie"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerPair:
+    """Two answers to one question, and which is known to be better (None: not known). Pairs of one `cluster`
+    are not independent evidence."""
+
+    id: str
+    asked: judge_words.Messages
+    baseline: str
+    candidate: str
+    known: Vote | None = None
+    category: str = ""
+    cluster: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedPair:
+    """The judge's words about a pair by turn, none where both answers are the same text: that is a tie, and
+    nobody is asked. `reason` is that of the first turn, or why there is no mark."""
+
+    pair: AnswerPair
+    said: Mapping[int, str] = field(default_factory=dict)
+    reason: str = ""
+    cost_usd: float | None = None
+
+    @property
+    def result(self) -> Result:
+        return result_of("pair", self.said) if self.said else "tie"
+
+    @property
+    def order_decided(self) -> bool | None:
+        return order_decided(self.said) if self.said else None
+
+    @property
+    def longer_won(self) -> bool | None:
+        """Whether the longer answer won; None for a pair that none won, or of one length."""
+        by = len(self.pair.candidate) - len(self.pair.baseline)
+        if self.result not in ("candidate", "baseline") or by == 0:
+            return None
+        return (by > 0) == (self.result == "candidate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownAgreement:
+    """The judge against what is known of `labels` pairs that it was asked about and marked: the share that is
+    alike, and Cohen's kappa. None below `FEWEST_LABELS`; kappa also where chance alone explains all."""
+
+    labels: int
+    share: ShareInterval | None
+    kappa: ShareInterval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedFigures:
+    """What the judge says of `pairs`. `alike` are the ties that it was not asked about.
+
+    `judged_preference` is the share of pairs that the candidate won plus half of the ties, of those with a
+    mark. `order_decided` is a share of the pairs that have both words, `prefers_longer` of the pairs that
+    were won. None: nothing to count. `lost_examples` are ids.
+    """
+
+    pairs: int
+    won: int
+    tie: int
+    lost: int
+    no_mark: int
+    alike: int
+    judged_preference: ShareInterval | None
+    order_decided: float | None
+    prefers_longer: float | None
+    agreement: KnownAgreement
+    cost_usd: float | None
+    lost_examples: tuple[str, ...]
+
+
+async def judged(
+    asker: JudgeAsker,
+    pairs: Sequence[AnswerPair],
+    criteria: str,
+    *,
+    saved: AnswerStore,
+    at_once: int,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> list[JudgedPair]:
+    """Every pair as the judge sees it, in the pairs' order. Each answer is saved."""
+    found: dict[int, JudgedPair] = {}
+    waiting = iter(enumerate(pairs))
+
+    async def work() -> None:
+        for number, pair in waiting:
+            found[number] = await _judged(asker, pair, criteria, saved)
+            progress(len(found), len(pairs))
+
+    await at_work(work, min(at_once, len(pairs)))
+    return [found[number] for number in range(len(pairs))]
+
+
+async def _judged(asker: JudgeAsker, pair: AnswerPair, criteria: str, saved: AnswerStore) -> JudgedPair:
+    if pair.baseline == pair.candidate:
+        return JudgedPair(pair=pair)
+    questions = pair_questions(pair.asked, pair.baseline, pair.candidate, criteria)
+    answers = {turn: await asker.ask(question, saved) for turn, question in questions.items()}
+    words = {turn: said("pair", answer.text or "") for turn, answer in answers.items()}
+    return JudgedPair(
+        pair=pair,
+        said=words,
+        reason=_reason(answers[FIRST] if words[SECOND] else answers[SECOND]),
+        cost_usd=total_cost([answer.cost_usd for answer in answers.values()]),
+    )
+
+
+def _reason(answer: Answer) -> str:
+    if answer.text is None:
+        return f"{answer.failure} {answer.said}".strip()
+    return judge_words.reason(answer.text)
+
+
+def judged_figures(found: Sequence[JudgedPair]) -> JudgedFigures:
+    """The figures of these pairs."""
+    results = [each.result for each in found]
+    longer = [each.longer_won for each in found if each.longer_won is not None]
+    ordered = [each.order_decided for each in found if each.order_decided is not None]
+    return JudgedFigures(
+        pairs=len(found),
+        won=results.count("candidate"),
+        tie=results.count("tie"),
+        lost=results.count("baseline"),
+        no_mark=results.count("no_mark"),
+        alike=sum(not each.said for each in found),
+        judged_preference=preference(found),
+        order_decided=sum(ordered) / len(ordered) if ordered else None,
+        prefers_longer=sum(longer) / len(longer) if longer else None,
+        agreement=agreement(found),
+        cost_usd=total_cost([each.cost_usd for each in found]),
+        lost_examples=tuple(each.pair.id for each in found if each.result == "baseline"),
+    )
+
+
+def preference(found: Sequence[JudgedPair]) -> ShareInterval | None:
+    """The share won plus half of the ties, of the pairs with a mark: half of one plus the share won minus the
+    share lost, so with the interval of that paired difference."""
+    marked = [each for each in found if each.result != "no_mark"]
+    won, lost = ([each.result == arm for each in marked] for arm in ("candidate", "baseline"))
+    by = paired_difference(lost, won, [each.pair.cluster for each in marked])
+    return None if by is None else ShareInterval(*((1 + each) / 2 for each in (by.low, by.estimate, by.high)))
+
+
+def agreement(found: Sequence[JudgedPair]) -> KnownAgreement:
+    """How far the judge agrees with what is known."""
+    votes = list(_votes(found))
+    if len(votes) < FEWEST_LABELS:
+        return KnownAgreement(labels=len(votes), share=None, kappa=None)
+    beyond = kappa([(known, result) for known, result, _ in votes])
+    return KnownAgreement(
+        labels=len(votes),
+        share=share([known == result for known, result, _ in votes], [cluster for *_, cluster in votes]),
+        kappa=None if beyond is None else ShareInterval(*beyond),
+    )
+
+
+def _votes(found: Sequence[JudgedPair]) -> Iterator[tuple[str, str, str]]:
+    for each in found:
+        if each.said and each.pair.known is not None and each.result != "no_mark":
+            yield each.pair.known, each.result, each.pair.cluster
