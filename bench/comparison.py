@@ -9,8 +9,10 @@ from bench.dataset import Dataset
 from bench.errors import NoAnswers
 from bench.figures import Figures, Pair, figures
 from bench.findings import BenchFinding, Verdict, below_floor, of_critical, of_dataset, of_rows, verdict
+from bench.judged_bench import JudgedBench
 from bench.layer_rows import WeighedPairs, judged_rows
 from bench.measurement import USUAL, RunConditions
+from bench.models import NamedModel
 from bench.rubric_rows import RowResult
 from bench.runner import Result
 from bench.scorers.named import label
@@ -45,7 +47,7 @@ class DatasetPart:
 class DatasetResult:
     """Both models' results on one dataset. `classes` holds the current model's, then the candidate's lines,
     for classification examples. `findings` includes those of the categories. `weighted` are the totals by
-    the traffic's weights, where they are known."""
+    the traffic's weights, where they are known. `marked_by` is the judge of the task `judge`, if any."""
 
     source: DatasetSource
     dataset: Dataset
@@ -57,6 +59,7 @@ class DatasetResult:
     pairs: tuple[Pair, ...]
     confidence: "ConfidenceSplit | None" = None
     weighted: WeightedTotals | None = None
+    marked_by: NamedModel | None = None
 
     @property
     def blocks(self) -> bool:
@@ -103,7 +106,7 @@ class Similarity:
 class Comparison:
     """All layers with the verdict, None if only the current model was measured. `similarity` is None without
     examples of the task `similar`. `rubric` has the rows as judged. `caveats` do not decide; they belong
-    beside the verdict."""
+    beside the verdict. Nor does the word of a `judge` who compared both models' answers."""
 
     layers: tuple[LayerLine, ...]
     verdict: Verdict | None
@@ -111,6 +114,7 @@ class Comparison:
     similarity: Similarity | None = None
     rubric: tuple[RowResult, ...] = ()
     caveats: tuple[str, ...] = ()
+    judge: JudgedBench | None = None
 
 
 def measured(

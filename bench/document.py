@@ -8,6 +8,7 @@ from bench.batches import PRICE_FACTOR
 from bench.comparison import Comparison, ConfidenceSplit, DatasetPart, DatasetResult
 from bench.figures import Figures, Side
 from bench.findings import verdict
+from bench.judge_document import judge_document, marks_document
 from bench.row_words import against
 from bench.rubric_rows import RowResult
 from bench.statistics import ShareInterval
@@ -43,6 +44,7 @@ def to_document(found: Comparison, about: Circumstances) -> dict[str, Any]:
         "gap": _gap(found),
         "similar_by": None if found.similarity is None else found.similarity.by,
         "embedding_cost_usd": None if found.similarity is None else found.similarity.cost_usd,
+        "judge": judge_document(found.judge),
         "layers": [
             {
                 "layer": layer.layer,
@@ -79,6 +81,7 @@ def _dataset(result: DatasetResult) -> dict[str, Any]:
         "sha256": result.dataset.sha256,
         "ambiguous": len(result.dataset.examples) - len(result.dataset.scored),
         "floor": result.source.floor,
+        "judge": marks_document(result.marked_by),
         **_figures(result.figures),
         "weighted": _weighted(result.weighted),
         "blocks": result.blocks,

@@ -30,12 +30,6 @@ _NOTHING_SAVED = NoSavedAnswers()
 
 Question = tuple[CapturedMessage, ...]
 
-_BOUND: Mapping[Api, Mapping[str, Any]] = {
-    "openai": {"max_completion_tokens": MOST_TOKENS},
-    "anthropic": {"max_tokens": MOST_TOKENS},
-    "gemini": {"generationConfig": {"maxOutputTokens": MOST_TOKENS}},
-}
-
 
 class JudgeAsker:
     """Asks the judge of a config. It keeps no budget; `highest_price` is for who keeps one."""
@@ -46,14 +40,17 @@ class JudgeAsker:
         source: JudgeSource,
         settings: BenchSettings,
         environment: Mapping[str, str],
+        *,
+        most_tokens: int = MOST_TOKENS,
     ) -> None:
         """Raises NoKey, and Unpriced for a model without a known price, whose cost could not be bounded."""
         provider = settings.providers[source.provider]
         prices = Prices(settings.prices, settings.price_as)
         if not prices.knows(provider, source.model):
             raise Unpriced(without_price(source.name))
-        self.name = source.name
-        self._bound = _BOUND[provider.api]
+        self.source = source
+        self._most_tokens = most_tokens
+        self._bound = _bound(provider.api, most_tokens)
         target = direct(provider, source.model, prices, environment)
         self._target = replace(target, timeout_s=min(target.timeout_s, ANSWER_WITHIN_S))
         self._asker = Asker(client, self._target)
@@ -67,15 +64,25 @@ class JudgeAsker:
     def highest_price(self, question: Question) -> float:
         """The dollars of a question at most: no token is shorter than a byte."""
         _, body = self._target.asks(question, self._bound)
-        cost = self._target.cost(Usage(input_tokens=len(body), output_tokens=MOST_TOKENS))
+        cost = self._target.cost(Usage(input_tokens=len(body), output_tokens=self._most_tokens))
         if cost is None:
-            raise Unpriced(f"the judge {self.name} has no known price")
+            raise Unpriced(without_price(self.source.name))
         return cost
 
     async def ask(self, question: Question, saved: AnswerStore = _NOTHING_SAVED) -> Answer:
         """The judge's answer, or the one that is saved."""
         key = fingerprint([[message.role, message.content] for message in question])
         return await ask_once(self._asker, key, question, saved, self._bound)
+
+
+def _bound(api: Api, tokens: int) -> Mapping[str, Any]:
+    match api:
+        case "openai":
+            return {"max_completion_tokens": tokens}
+        case "anthropic":
+            return {"max_tokens": tokens}
+        case "gemini":
+            return {"generationConfig": {"maxOutputTokens": tokens}}
 
 
 def pair_questions(

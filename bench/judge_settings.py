@@ -1,6 +1,10 @@
 """The part of the config that a judge of real answers needs."""
 
+import re
 from dataclasses import dataclass
+
+_DATED = re.compile(r"[-@](?:20\d{2}-?\d{2}-?\d{2}|latest)$")
+"""The end of a model's name that says which version it is."""
 
 CRITERIA = "Correct, complete and helpful."
 """What counts where a canary says nothing of it."""
@@ -36,3 +40,12 @@ class JudgeTerms:
     pairs: int = 0
     answers: int = 0
     criteria: str = CRITERIA
+
+
+def same_model(one: str, other: str) -> bool:
+    """True for names of one model, whatever its place and its version."""
+    return _bare(one) == _bare(other)
+
+
+def _bare(name: str) -> str:
+    return _DATED.sub("", name.lower().rpartition("/")[2])

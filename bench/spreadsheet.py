@@ -2,10 +2,11 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 
 from bench.comparison import Comparison, DatasetResult
+from bench.judged_pairs import JudgedPair
 from bench.runner import Result
 from records.bench_failures import FailureRow
 
@@ -26,15 +27,23 @@ COLUMNS: tuple[str, ...] = (
     "baseline_failure",
     "baseline_score",
     "baseline_reason",
+    "judged",
+    "judge_reason",
 )
-"""`…_reason` is the judge's: why it gave its mark, or why there is none."""
+"""`candidate_reason` and `baseline_reason` are those of the judge who marked the answer: why it gave its
+mark, or why not. `judged` is the result of the judge who compared both answers (`candidate`, `baseline`,
+`tie`, `no_mark`), `judge_reason` why."""
 
 
 def failures(found: Comparison) -> list[FailureRow]:
     """A row by `COLUMNS` for every example that the candidate got wrong (without a candidate: the current
     model), the new failures first."""
+    words = {} if found.judge is None else {each.name: each.pairs for each in found.judge.datasets}
     rows = [
-        _row(layer.layer, dataset, baseline, candidate)
+        {
+            **_row(layer.layer, dataset, baseline, candidate),
+            **_judged(words.get(dataset.source.name), baseline),
+        }
         for layer in found.layers
         for dataset in layer.datasets
         for baseline, candidate in dataset.pairs
@@ -71,6 +80,11 @@ def _row(layer: str, dataset: DatasetResult, baseline: Result, candidate: Result
         **({} if candidate is None else _answer("candidate", candidate)),
         **_answer("baseline", baseline),
     }
+
+
+def _judged(words: Mapping[str, JudgedPair] | None, baseline: Result) -> FailureRow:
+    found = (words or {}).get(baseline.example.hash)
+    return {} if found is None else {"judged": found.result, "judge_reason": found.reason}
 
 
 def _answer(side: str, result: Result) -> FailureRow:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bench.judge_settings import CRITERIA
 from records.bound import Bound
 from records.offline_metric import is_offline
 
@@ -26,10 +27,12 @@ class RubricRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchTerms:
-    """The rows and the critical categories by which a candidate is judged."""
+    """The rows and the critical categories by which a candidate is judged, and what counts for a judge of its
+    answers."""
 
     rows: tuple[RubricRow, ...] = ()
     critical: frozenset[str] = frozenset()
+    criteria: str = CRITERIA
 
     def margin(self, baseline: float) -> float:
         """The share by which the candidate may fall behind a current model of this completion."""
@@ -52,8 +55,10 @@ def latency_level(metric: str) -> float | None:
 
 
 def joined(terms: Iterable[BenchTerms]) -> BenchTerms:
-    """Several canaries' terms together. Rows with the same metric and bounds are one."""
+    """Several canaries' terms together. Rows with the same metric and bounds are one. The criteria are the
+    last that a canary states."""
     listed = list(terms)
     rows = {(row.metric, row.acceptable.text, row.ideal.text): row for each in listed for row in each.rows}
     critical = frozenset(name for each in listed for name in each.critical)
-    return BenchTerms(rows=tuple(rows.values()), critical=critical)
+    criteria = [each.criteria for each in listed if each.criteria != CRITERIA] or [CRITERIA]
+    return BenchTerms(rows=tuple(rows.values()), critical=critical, criteria=criteria[-1])

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench import recheck, rubric_text
+from bench import judge_text, recheck, rubric_text
 
 _HEADLINES = {
     "ship": "Ship: no worse on these examples",
@@ -64,6 +64,11 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
     if (classes := _classes(document)) is not None:
         yield Text("\nBy class")
         yield classes
+    if (judge := document.get("judge")) is not None:
+        yield Text(f"\n{judge_text.head(judge)}")
+        for says in judge["says"]:
+            yield Padding(Text(f"• {says}"), (0, 0, 0, 2))
+        yield judge_text.table(judge)
     failed = sorted({each for layer in document["layers"] for each in layer["new_failures"]})
     if failed:
         more = f" and {len(failed) - _MOST_IDS} more" if len(failed) > _MOST_IDS else ""

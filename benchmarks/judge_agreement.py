@@ -4,9 +4,9 @@
     python -m benchmarks.judge_agreement --planted 2000      # a judge of known taste: a check of the figures
 
 A line of the file is `{"input", "first", "second", "right"}` with `right` one of `first`, `second`, `tie`. It
-may have `people`, the votes of two single people, which show how far people agree; and `said`, a judge's words
-in both orders (A, B or "" each): then these are counted, and nobody is asked. No set is part of canary. These
-commands make files from two of them:
+may have `people`, the votes of two single people, which show how far people agree; and `said`, the words of a
+judge in both orders (A, B or "" each): then these are counted, and nobody is asked. No set is part of canary.
+These commands make files from two of them:
 
     git clone https://github.com/princeton-nlp/LLMBar                                  # MIT
     cat LLMBar/Dataset/LLMBar/Natural/dataset.json LLMBar/Dataset/LLMBar/Adversarial/*/dataset.json |
@@ -41,7 +41,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.judge_asker import JudgeAsker
+from bench.judge_asker import MOST_TOKENS, JudgeAsker
 from bench.judge_settings import CRITERIA, JudgeSource
 from bench.judge_words import words_sha256
 from bench.judged_pairs import AnswerPair, JudgedPair, KnownAgreement, Vote, judged, judged_figures
@@ -129,7 +129,9 @@ def planted_pairs(of: int, *, seed: int) -> Iterator[AnswerPair]:
         )
 
 
-async def asked(url: str, model: str, pairs: Sequence[AnswerPair], *, criteria: str) -> list[JudgedPair]:
+async def asked(
+    url: str, model: str, pairs: Sequence[AnswerPair], *, criteria: str, most_tokens: int = MOST_TOKENS
+) -> list[JudgedPair]:
     """Ask a judge behind an OpenAI-compatible base URL about every pair."""
     key = os.environ.get("OPENAI_API_KEY", "none")
     provider = Provider(name="judge", api="openai", base_url=url, api_key=key)
@@ -139,7 +141,7 @@ async def asked(url: str, model: str, pairs: Sequence[AnswerPair], *, criteria: 
     source = JudgeSource(provider="judge", model=model, daily_budget_usd=0)
     async with client_for(provider, at_once=source.at_once) as client:
         return await judged(
-            JudgeAsker(client, source, settings, {}),
+            JudgeAsker(client, source, settings, {}, most_tokens=most_tokens),
             pairs,
             criteria,
             saved=NoSavedAnswers(),
@@ -249,7 +251,15 @@ def _judged_file(options: argparse.Namespace) -> list[JudgedPair]:
         return [JudgedPair(pair=each.pair, said=each.said) for each in listed]
     pairs = [each.pair for each in listed]
     print(f"words {words_sha256('pair', options.criteria)[:12]}")
-    return asyncio.run(asked(options.url, options.model, pairs, criteria=options.criteria))
+    return asyncio.run(
+        asked(
+            options.url,
+            options.model,
+            pairs,
+            criteria=options.criteria,
+            most_tokens=options.most_tokens,
+        )
+    )
 
 
 def _options() -> argparse.Namespace:
@@ -265,6 +275,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", default="judge", help="the judge's name there")
     parser.add_argument("--criteria", default=CRITERIA, help="what counts, in the judge's words")
     parser.add_argument("--most", type=int, default=200, help="the size of the sample")
+    parser.add_argument("--most-tokens", type=int, default=MOST_TOKENS, help="the bound of an answer")
     parser.add_argument("--seed", type=int, default=20_261_127)
     return parser.parse_args()
 

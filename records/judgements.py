@@ -88,8 +88,7 @@ class JudgedExchange:
 
     @property
     def order_decided(self) -> bool | None:
-        """True for a pair of which the judge took the first answer twice, or the second; None where it did
-        not answer readably twice."""
+        """As `order_decided` has it for a pair; None for an answer."""
         return order_decided({call.turn: call.said for call in self.calls}) if self.kind == "pair" else None
 
     @property
@@ -236,7 +235,7 @@ def result_of(kind: Kind, said: Mapping[int, str]) -> Result:
 
 
 def order_decided(said: Mapping[int, str]) -> bool | None:
-    """Whether the order of the answers decided a pair, by turn; None without readable words of both."""
+    """True for the first answer both times, or the second, of the words by turn; None without both."""
     first, second = said.get(FIRST, ""), said.get(SECOND, "")
     return first == second != "SAME" if first and second else None
 

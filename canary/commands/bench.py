@@ -65,6 +65,10 @@ def bench(
             "--batch", help="Ask by the providers' batches: half the price, within a day, not timed."
         ),
     ] = False,
+    judge: Annotated[
+        bool,
+        typer.Option("--judge", help="Let the config's judge compare both models' answers. Decides nothing."),
+    ] = False,
     failures: Annotated[
         Path | None, typer.Option("--failures", help="A CSV file to write the wrong answers to.")
     ] = None,
@@ -90,6 +94,8 @@ def bench(
 
     if model is None and not dry:
         fail("name the new model, or use --dry to measure only the current model", code=2)
+    if judge and dry:
+        fail("--judge compares two models; --dry measures only the current one", code=2)
     without_log_lines()
     written = _report_file(report, dry=dry, partial=bool(dataset or quick))
     read = read_config(config)
@@ -100,7 +106,7 @@ def bench(
     if quick:
         datasets = [(source, part_of(each, QUICK)) for source, each in datasets]
     document, found = measure(
-        read, pair, datasets, data=data, at_once=at_once, progress=progress(), batch=batch
+        read, pair, datasets, data=data, at_once=at_once, progress=progress(), batch=batch, judge=judge
     )
     wrong = failures_of(found)
     began = time.perf_counter()
@@ -133,6 +139,7 @@ def measure(
     at_once: int,
     progress: Callable[[str, int, int], None],
     batch: bool = False,
+    judge: bool = False,
 ) -> "tuple[dict[str, Any], Comparison]":
     """Run the benchmark; returns its document and comparison. Exits 1 if it cannot run."""
     from bench.benchmark import Bench, saved_in, unpriced
@@ -160,6 +167,7 @@ def measure(
             at_once=at_once,
             progress=progress,
             by_batch=batch,
+            judging=judge,
             tell=say,
         )
         found = asyncio.run(bench.run(datasets, saved))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alerts.receiver import Receiver
-from bench.judge_settings import JudgeSource
+from bench.judge_settings import CRITERIA, JudgeSource, JudgeTerms
 from bench.settings import BenchSettings
 from bench.source import DatasetSource, EmbeddingSource
 from bench.terms import BenchTerms, RubricRow, measurable
@@ -110,7 +110,7 @@ class Config:
         return BenchSettings(
             providers=self.providers,
             canaries=[each.canary for each in self.canaries.values()],
-            terms={name: _bench_terms(each.judged) for name, each in self.canaries.items()},
+            terms={name: _bench_terms(each.judged, each.judge) for name, each in self.canaries.items()},
             prices=self.prices,
             price_as=self.price_as,
             datasets=self.datasets,
@@ -119,8 +119,8 @@ class Config:
         )
 
 
-def _bench_terms(judged: JudgedCanary) -> BenchTerms:
-    """The canary's rows that a benchmark measures, and its critical categories."""
+def _bench_terms(judged: JudgedCanary, judge: JudgeTerms | None) -> BenchTerms:
+    """The canary's rows that a benchmark measures, its critical categories, and what its judge looks at."""
     rows = (row for row in (*judged.criteria, *judged.offline) if measurable(row.metric))
     return BenchTerms(
         rows=tuple(
@@ -128,4 +128,5 @@ def _bench_terms(judged: JudgedCanary) -> BenchTerms:
             for row in rows
         ),
         critical=judged.critical_categories,
+        criteria=CRITERIA if judge is None else judge.criteria,
     )

@@ -1,15 +1,11 @@
 """Checks of the judge: it is named, it judges no answer of its own, and there is something to judge."""
 
-import re
-
+from bench.judge_settings import same_model
 from canary.config.errors import Path
 from canary.config.nearest import suggestion
 from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection
 from records.metric import JUDGED, JUDGED_MARK, JUDGED_PREFERENCE
-
-_DATED = re.compile(r"[-@](?:20\d{2}-?\d{2}-?\d{2}|latest)$")
-"""The end of a model's name that says which version it is."""
 
 
 def check_judge(file: FileSection, found: Salvage) -> None:
@@ -47,7 +43,7 @@ def check_judging(file: FileSection, canary: CanarySection, path: Path, found: S
     if file.judge is None:
         return
     for key, arm in (("baseline", canary.baseline), ("candidate", canary.candidate)):
-        if _model(arm.model) == _model(file.judge.model):
+        if same_model(arm.model, file.judge.model):
             message = f"the judge is {file.judge.model}, this canary's {key}; no model judges its own answers"
             found.complain(place, message)
 
@@ -72,8 +68,3 @@ def _check_rows(canary: CanarySection, path: Path, found: Salvage) -> None:
             if bound.relative:
                 message = 'compares both arms already, so its bound is a share, for example ">= 45%"'
                 found.complain((*place, name), message)
-
-
-def _model(name: str) -> str:
-    """A model's name without its place and its version."""
-    return _DATED.sub("", name.lower().rpartition("/")[2])

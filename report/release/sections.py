@@ -167,8 +167,39 @@ def _benchmark(document: Mapping[str, Any]) -> Iterator[ReleaseSection]:
             rows=[_dataset(name, node) for layer in document["layers"] for name, node in _datasets(layer)],
         ),
     )
+    if judge := document.get("judge"):
+        yield _judged(judge)
     if rows := document.get("rubric"):
         yield ReleaseSection(title="The rubric on examples", table=_rubric(rows))
+
+
+def _judged(judge: Mapping[str, Any]) -> ReleaseSection:
+    """What a judge said of both models' answers to the examples."""
+    return ReleaseSection(
+        title=f"What the judge {judge['provider']}/{judge['model']} says of both answers",
+        says=[*judge["says"], f"asked in the words {judge['words_sha256'][:8]}: {judge['criteria']}"],
+        table=SectionTable(
+            head=["", "pairs", "won", "tie", "lost", "no mark", "candidate preferred"],
+            rows=[
+                _judged_row(name, node) for each in judge["datasets"] for name, node in _judged_parts(each)
+            ],
+        ),
+    )
+
+
+def _judged_parts(dataset: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield dataset["dataset"], dataset
+    if len(dataset["categories"]) > 1:
+        yield from ((f"– {part['value'] or '(no category)'}", part) for part in dataset["categories"])
+
+
+def _judged_row(name: str, node: Mapping[str, Any]) -> list[str]:
+    found = node["judged_preference"]
+    counts = [f"{node[each]:,}" for each in ("pairs", "won", "tie", "lost", "no_mark")]
+    if found is None:
+        return [name, *counts, "–"]
+    low, estimate, high = (100 * found[each] for each in ("low", "estimate", "high"))
+    return [name, *counts, f"{estimate:.1f} % ({low:.1f} to {high:.1f})"]
 
 
 def _weighted(layer: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,89 @@
+"""What a judge says of a benchmark, as JSON and in sentences."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from bench.judge_words import words_sha256
+from bench.judged_bench import JudgedBench, JudgedDataset
+from bench.judged_pairs import FEWEST_LABELS, JudgedFigures, KnownAgreement, judged_figures
+from bench.models import NamedModel
+from bench.statistics import ShareInterval
+
+WORTH = 0.4
+"""Below this kappa a judge's word is worth little: the bound of a rubric's rows on real traffic."""
+
+
+def judge_document(found: JudgedBench | None) -> dict[str, Any] | None:
+    """All pairs together, then by dataset and category; None without a judge."""
+    if found is None:
+        return None
+    whole = judged_figures(found.pairs)
+    return {
+        "provider": found.source.provider,
+        "model": found.source.model,
+        "criteria": found.criteria,
+        "words_sha256": words_sha256("pair", found.criteria),
+        **_figures(whole),
+        "says": list(_says(found, whole)),
+        "datasets": [_dataset(each) for each in found.datasets],
+    }
+
+
+def marks_document(judge: NamedModel | None) -> dict[str, str] | None:
+    """Which judge marked the examples of a dataset, in which words; None if none did."""
+    if judge is None:
+        return None
+    words = words_sha256("example")
+    return {"provider": judge.provider.name, "model": judge.model, "words_sha256": words}
+
+
+def _dataset(found: JudgedDataset) -> dict[str, Any]:
+    return {
+        "dataset": found.name,
+        **_figures(judged_figures(list(found.pairs.values()))),
+        "categories": [{"value": name, **_figures(each)} for name, each in found.categories],
+    }
+
+
+def _figures(found: JudgedFigures) -> dict[str, Any]:
+    return {**asdict(found), "lost_examples": list(found.lost_examples)}
+
+
+def _says(found: JudgedBench, whole: JudgedFigures) -> Iterator[str]:
+    if whole.judged_preference is None:
+        first = next((each.reason for each in found.pairs), "")
+        why = f"; the first time: {first}" if first else ""
+        yield f"{found.source.name} gave no readable mark of {whole.pairs} pairs{why}"
+        return
+    prefers = _percent(whole.judged_preference)
+    yield (
+        f"{found.source.name} prefers the candidate in {prefers} of the pairs: {whole.won} won, "
+        f"{whole.tie} ties ({whole.alike} of the same text), {whole.lost} lost, {whole.no_mark} unmarked"
+    )
+    if whole.order_decided is not None:
+        longer = (
+            f"; the longer answer won {whole.prefers_longer:.1%}" if whole.prefers_longer is not None else ""
+        )
+        yield f"the order of the answers decided {whole.order_decided:.1%} of the pairs asked about{longer}"
+    yield _worth(whole.agreement)
+
+
+def _worth(found: KnownAgreement) -> str:
+    if found.share is None:
+        needed = f"{FEWEST_LABELS} are needed"
+        return f"what that is worth is not known: {found.labels} pairs with a known better answer, {needed}"
+    agrees = f"it agrees with the datasets on {_percent(found.share)} of {found.labels} pairs"
+    if found.kappa is None:
+        return f"{agrees}, which chance alone explains"
+    low, estimate, high = (
+        f"{each:.2f}" for each in (found.kappa.low, found.kappa.estimate, found.kappa.high)
+    )
+    little = f"; below {WORTH} its word is worth little" if found.kappa.estimate < WORTH else ""
+    return f"{agrees}, kappa {estimate} ({low} to {high}){little}"
+
+
+def _percent(found: ShareInterval) -> str:
+    """61.2 % (55.1 to 67.0)."""
+    low, estimate, high = (f"{100 * each:.1f}" for each in (found.low, found.estimate, found.high))
+    return f"{estimate} % ({low} to {high})"
