@@ -52,9 +52,9 @@ def _figures(found: JudgedFigures) -> dict[str, Any]:
 
 def _says(found: JudgedBench, whole: JudgedFigures) -> Iterator[str]:
     if whole.judged_preference is None:
-        first = next((each.reason for each in found.pairs), "")
+        first = next((each.reason for each in found.pairs if each.said), "")
         why = f"; the first time: {first}" if first else ""
-        yield f"{found.source.name} gave no readable mark of {whole.pairs} pairs{why}"
+        yield f"{found.source.name} marked none of {whole.no_mark} pairs{why}"
         return
     prefers = _percent(whole.judged_preference)
     yield (
@@ -62,10 +62,9 @@ def _says(found: JudgedBench, whole: JudgedFigures) -> Iterator[str]:
         f"{whole.tie} ties ({whole.alike} of the same text), {whole.lost} lost, {whole.no_mark} unmarked"
     )
     if whole.order_decided is not None:
-        longer = (
-            f"; the longer answer won {whole.prefers_longer:.1%}" if whole.prefers_longer is not None else ""
-        )
-        yield f"the order of the answers decided {whole.order_decided:.1%} of the pairs asked about{longer}"
+        yield f"the order of the answers decided {100 * whole.order_decided:.1f} % of the pairs asked about"
+    if whole.prefers_longer is not None:
+        yield f"the longer answer won {100 * whole.prefers_longer:.1f} % of the pairs that one answer won"
     yield _worth(whole.agreement)
 
 

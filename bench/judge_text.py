@@ -12,7 +12,9 @@ def head(found: Node) -> str:
     """Which judge, in which words, at which cost."""
     cost = "an unknown cost" if found["cost_usd"] is None else f"${found['cost_usd']:.4g}"
     words = f"words {found['words_sha256'][:8]}"
-    return f"What {found['provider']}/{found['model']} says of both answers ({words}, {cost})"
+    return (
+        f"What {found['provider']}/{found['model']} says of both answers ({words}, {cost}; decides nothing)"
+    )
 
 
 def table(found: Node) -> Table:
@@ -25,7 +27,7 @@ def table(found: Node) -> Table:
             name,
             *(str(node[each]) for each in ("pairs", "won", "tie", "lost", "no_mark")),
             _share(node["judged_preference"]),
-            "–" if node["order_decided"] is None else f"{node['order_decided']:.0%}",
+            "–" if node["order_decided"] is None else f"{100 * node['order_decided']:.0f} %",
             _share(node["agreement"]["share"]),
             _kappa(node["agreement"]["kappa"]),
         )

@@ -158,7 +158,11 @@ def judged_figures(found: Sequence[JudgedPair]) -> JudgedFigures:
 
 def preference(found: Sequence[JudgedPair]) -> ShareInterval | None:
     """The share won plus half of the ties, of the pairs with a mark: half of one plus the share won minus the
-    share lost, so with the interval of that paired difference."""
+    share lost, so with the interval of that paired difference. None if the judge marked no pair of those that
+    it was asked about: equal texts alone are no judgement."""
+    asked = [each for each in found if each.said]
+    if asked and all(each.result == "no_mark" for each in asked):
+        return None
     marked = [each for each in found if each.result != "no_mark"]
     won, lost = ([each.result == arm for each in marked] for arm in ("candidate", "baseline"))
     by = paired_difference(lost, won, [each.pair.cluster for each in marked])

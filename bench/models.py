@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.errors import BenchError
 from bench.settings import BenchSettings
-from bench.terms import NO_TERMS, BenchTerms, joined
+from bench.terms import BenchTerms, joined
 from proxy.provider import Provider
 from routing.canary import Arm, Canary
 from routing.request_changes import NO_CHANGES, RequestChanges
@@ -77,7 +77,8 @@ def terms_of(settings: BenchSettings, pair: Pair) -> BenchTerms:
 
 def without_terms(settings: BenchSettings, pair: Pair) -> str:
     """That the config's rubrics are of other current models, so none is judged by; "" if one is."""
-    if pair.candidate is None or not any(settings.terms.values()) or terms_of(settings, pair) != NO_TERMS:
+    stated = any(each.decides for each in settings.terms.values())
+    if pair.candidate is None or not stated or terms_of(settings, pair).decides:
         return ""
     return f"no canary has {pair.baseline.name} as its current model: no rubric, no critical category judged"
 

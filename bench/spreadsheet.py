@@ -84,7 +84,8 @@ def _row(layer: str, dataset: DatasetResult, baseline: Result, candidate: Result
 
 def _judged(words: Mapping[str, JudgedPair] | None, baseline: Result) -> FailureRow:
     found = (words or {}).get(baseline.example.hash)
-    return {} if found is None else {"judged": found.result, "judge_reason": found.reason}
+    judged, why = (None, None) if found is None else (found.result, found.reason)
+    return {"judged": judged, "judge_reason": why}
 
 
 def _answer(side: str, result: Result) -> FailureRow:

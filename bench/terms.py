@@ -34,6 +34,11 @@ class BenchTerms:
     critical: frozenset[str] = frozenset()
     criteria: str = CRITERIA
 
+    @property
+    def decides(self) -> bool:
+        """True with a row or a category that may decide."""
+        return bool(self.rows or self.critical)
+
     def margin(self, baseline: float) -> float:
         """The share by which the candidate may fall behind a current model of this completion."""
         bounds = [row.acceptable for row in self.rows if row.metric == COMPLETION]

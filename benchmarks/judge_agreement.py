@@ -54,7 +54,7 @@ from demo.provider import LocalProvider
 from proxy.provider import Provider
 from records.agreement import kappa
 from records.capture import CapturedMessage
-from records.judgements import FIRST, SECOND
+from records.judgements import FIRST, SECOND, Result
 from records.prices import Rates
 from records.wilson import wilson
 
@@ -69,7 +69,7 @@ TASTE = {
 }
 """The judge of known taste: it takes the good answer, the first of two odd ones, neither of two plain."""
 
-PLANTED: dict[tuple[str, str], tuple[float, str]] = {
+PLANTED: dict[tuple[str, str], tuple[float, Result]] = {
     ("Plain", "Good"): (0.50, "candidate"),
     ("Good", "Plain"): (0.20, "baseline"),
     ("Plain", "Plain"): (0.15, "tie"),
@@ -107,7 +107,7 @@ def _public(number: int, line: Mapping[str, Any]) -> PublicPair:
         known=VOTES[line["right"]],
         cluster=line["input"],
     )
-    said = dict(zip((FIRST, SECOND), line.get("said", ()), strict=False))
+    said: dict[int, str] = dict(zip((FIRST, SECOND), line.get("said", ()), strict=False))
     return PublicPair(pair=pair, people=line.get("people", ()), said=said)
 
 
@@ -117,14 +117,15 @@ def planted_pairs(of: int, *, seed: int) -> Iterator[AnswerPair]:
     kinds = draws.choices(list(PLANTED), [rate for rate, _ in PLANTED.values()], k=of)
     for number, (baseline, candidate) in enumerate(kinds):
         _, result = PLANTED[baseline, candidate]
-        others = [vote for vote in VOTES.values() if vote != result]
-        same = result in VOTES.values() and draws.random() < PEOPLE_SAY_THE_SAME
+        like: list[Vote] = [vote for vote in VOTES.values() if vote == result]
+        others: list[Vote] = [vote for vote in VOTES.values() if vote != result]
+        same = bool(like) and draws.random() < PEOPLE_SAY_THE_SAME
         yield AnswerPair(
             id=str(number),
             asked=(CapturedMessage("user", f"Question {number}?"),),
             baseline=f"{baseline} answer {number}.",
             candidate=f"{candidate} reply {number}.",
-            known=next(vote for vote in VOTES.values() if vote == result) if same else draws.choice(others),
+            known=like[0] if same else draws.choice(others),
             cluster=str(number),
         )
 
@@ -216,16 +217,16 @@ def _percent(found: float | None) -> str:
 
 def _expected() -> Iterator[str]:
     """What is planted, as the rates that the figures estimate."""
-    rates: Counter[str] = Counter()
+    rates: dict[Result, float] = {}
     for rate, result in PLANTED.values():
-        rates[result] += rate
+        rates[result] = rates.get(result, 0) + rate
     marked = 1 - rates["no_mark"]
     yield f"planted: preference {(rates['candidate'] + rates['tie'] / 2) / marked:.1%},"
     yield f"no mark {rates['no_mark']:.1%}, order decided {PLANTED['Odd', 'Odd'][0] / marked:.1%},"
     yield f"labels as the judge {PEOPLE_SAY_THE_SAME:.1%}, kappa {_expected_kappa(rates, marked):.2f}"
 
 
-def _expected_kappa(rates: Counter[str], marked: float) -> float:
+def _expected_kappa(rates: Mapping[Result, float], marked: float) -> float:
     says = {vote: rates[vote] / marked for vote in VOTES.values()}
     apart = (1 - PEOPLE_SAY_THE_SAME) / 2
     chance = sum(each * (PEOPLE_SAY_THE_SAME * each + apart * (1 - each)) for each in says.values())

@@ -168,6 +168,7 @@ def test_a_comparison_without_any_rubric_says_so() -> None:
     assert said.startswith("no canary has openai/elsewhere as its current model")
     assert without_terms(settings, pair(settings, "openai/new", "openai/old")) == ""
     assert without_terms(ONE, pair(ONE, None, None)) == ""
+    assert without_terms(ONE, pair(ONE, "new", None)) == "", "nobody has a rubric"
 
 
 def test_the_current_model_alone_is_judged_by_no_terms() -> None:

@@ -93,6 +93,24 @@ def test_both_models_are_asked_by_one_batch_each_at_half_the_price_and_untimed(
     assert "half the list price" in text
 
 
+def test_a_judge_is_asked_one_by_one_about_the_answers_of_a_batch(
+    tmp_path: Path, provider: ProviderThread
+) -> None:
+    folder = folder_for(tmp_path, provider)
+    config = folder / "canary.yaml"
+    judge = "judge: {provider: here, model: judge, daily_budget: 1}\n"
+    config.write_text(
+        f"{judge}{config.read_text()}".replace("prices: {", "prices: {judge: {input: 1, output: 1}, ")
+    )
+    provider.behave("new", Behaviour(says={**KNOWS, f"Where is {CITIES[0]}?": "far away"}))
+    provider.behave("judge", Behaviour(says={"ANSWER A ===\nin": "BETTER: A", "compare": "BETTER: B"}))
+    done = bench(folder, "--batch", "--judge", "-o", "json")
+    assert sent(provider).count("/v1/chat/completions") == 2
+    found = json.loads(done.stdout)
+    assert list(found["stages"]) == ["batch", "capitals", "letters", "judge"]
+    assert (found["judge"]["lost_examples"], found["judge"]["alike"]) == ([CITIES[0]], 119)
+
+
 @pytest.mark.parametrize("api", ["openai", "anthropic"])
 def test_a_run_that_is_killed_goes_on_with_its_batches(
     tmp_path: Path, provider: ProviderThread, api: str

@@ -18,6 +18,8 @@ from click.testing import Result
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
+from bench.judge_settings import CRITERIA
+from bench.judge_words import words_sha256
 from canary.cli import app
 from demo.behaviour import Behaviour
 from records.bench_failures import BenchFailures
@@ -470,7 +472,10 @@ def test_one_mark_in_ten_is_too_little_to_tell_but_no_error(folder: Path, provid
     provider.behave("judge", Behaviour(says={CITIES[0]: "Good. MARK: 5"}))
     done = bench(folder, "new", "--dataset", "open", "-o", "json")
     assert done.exit_code == 4, done.stderr
-    assert document(done)["layers"][0]["datasets"][0]["unjudged"] == 9
+    dataset = document(done)["layers"][0]["datasets"][0]
+    assert dataset["unjudged"] == 9
+    words = words_sha256("example")
+    assert dataset["judge"] == {"provider": "openai", "model": "judge", "words_sha256": words}
 
 
 def test_a_model_that_answers_nothing_ends_with_one(folder: Path, provider: ProviderThread) -> None:
@@ -636,3 +641,135 @@ def test_the_results_are_told_apart_by_the_current_models_confidence(
 
 
 LEVELS = ("high", "low")
+
+
+def with_a_judge(folder: Path, provider: ProviderThread) -> None:
+    """A judge who takes the answer that names the city; it does not like City000, and of City001 it takes the
+    first answer. `old` is wrong of 20 cities, `new` of 30 others."""
+    config = folder / "canary.yaml"
+    judge = "judge: {provider: openai, model: judge, daily_budget: 0.01}\n"
+    config.write_text(
+        f"{judge}{config.read_text()}".replace("prices:\n", "prices:\n  judge: {input: 1, output: 2}\n")
+    )
+    wrong = {f"Where is {each}?": "far away" for each in CITIES[:50]}
+    right = {f"Where is {each}?": f"in {each}" for each in CITIES}
+    provider.behave(
+        "old", Behaviour(says={**right, **dict(list(wrong.items())[:20]), "Letter of": "complaint"})
+    )
+    provider.behave(
+        "new", Behaviour(says={**right, **dict(list(wrong.items())[20:]), "Letter of": "complaint"})
+    )
+    taste = {
+        "Where is City000?": "I would rather not say.",
+        "Where is City001?": "BETTER: A",
+        "=== ANSWER A ===\nin City": "It names the place.\nBETTER: A",
+        "=== ANSWER B ===\nin City": "It names the place.\nBETTER: B",
+    }
+    provider.behave("judge", Behaviour(says=taste))
+
+
+def test_a_judge_compares_both_answers_in_both_orders_and_agrees_with_the_dataset(
+    folder: Path, provider: ProviderThread
+) -> None:
+    with_a_judge(folder, provider)
+    file, report = folder / "wrong.csv", folder / "release.html"
+    done = bench(folder, "new", "--judge", "-o", "json", "--failures", str(file), "--report", str(report))
+    assert done.exit_code == 3, done.stderr
+    assert "the judge on capitals: 60 of 60 answers" in done.stderr
+    found = document(done)["judge"]
+    assert (found["provider"], found["model"], found["criteria"]) == ("openai", "judge", CRITERIA)
+    assert found["words_sha256"] == words_sha256("pair", CRITERIA)
+    capitals, letters = found["datasets"]
+    counts = [capitals[each] for each in ("pairs", "won", "tie", "lost", "no_mark", "alike")]
+    assert counts == [60, 18, 11, 30, 1, 10]
+    assert capitals["judged_preference"]["estimate"] == pytest.approx((18 + 11 / 2) / 59)
+    assert capitals["order_decided"] == 1 / 49
+    assert capitals["lost_examples"] == CITIES[20:50]
+    assert capitals["agreement"]["labels"] == 49
+    assert capitals["agreement"]["share"]["estimate"] == 48 / 49
+    assert 0.85 < capitals["agreement"]["kappa"]["low"] < capitals["agreement"]["kappa"]["estimate"] < 1
+    assert [each["value"] for each in capitals["categories"]] == ["geo"]
+    assert (letters["tie"], letters["alike"], letters["cost_usd"]) == (60, 60, None)
+    asked = provider.log.of("judge")
+    assert len(asked) == 100
+    assert {entry.json["max_completion_tokens"] for entry in asked} == {2048}
+    assert not any(
+        name in str(entry.json["messages"]) for entry in asked for name in ("old", "new", "openai")
+    )
+    rows = {row["id"]: row for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())}
+    assert (rows[CITIES[20]]["judged"], rows[CITIES[20]]["judge_reason"]) == (
+        "baseline",
+        "It names the place.",
+    )
+    shown = report.read_text(encoding="utf-8")
+    assert "What the judge openai/judge says of both answers" in shown
+    assert "it agrees with the datasets on 98.0 % (89.3 to 99.6) of 49 pairs" in shown
+
+
+def test_the_judges_word_stands_in_the_text_and_decides_nothing(
+    folder: Path, provider: ProviderThread
+) -> None:
+    with_a_judge(folder, provider)
+    plain, judged = bench(folder, "new"), bench(folder, "new", "--judge")
+    assert plain.exit_code == judged.exit_code == 3
+    text = " ".join(judged.stdout.split())
+    assert "What openai/judge says of both answers (words" in text
+    assert "prefers the candidate in 45.0 % (39.4 to 50.7) of the pairs: 18 won, 71 ties (70 of" in text
+    assert "What openai/judge" not in plain.stdout
+    assert re.search(r"capitals +60 +18 +11 +30 +1 +40 % \(", judged.stdout)
+
+
+def test_a_sanity_check_is_judged_on_its_few_examples(folder: Path, provider: ProviderThread) -> None:
+    with_a_judge(folder, provider)
+    found = document(bench(folder, "new", "--judge", "--quick", "-o", "json"))["judge"]
+    assert [each["pairs"] for each in found["datasets"]] == [20, 20]
+    assert found["agreement"] == {
+        "labels": found["pairs"] - found["alike"] - found["no_mark"],
+        "share": None,
+        "kappa": None,
+    }
+    assert "what that is worth is not known" in found["says"][-1]
+
+
+def test_a_judge_without_a_readable_word_prefers_nobody(folder: Path, provider: ProviderThread) -> None:
+    with_a_judge(folder, provider)
+    provider.behave("judge", Behaviour(says={"compare": "Both have their merits."}))
+    found = document(bench(folder, "new", "--judge", "--dataset", "capitals", "-o", "json"))["judge"]
+    assert (found["no_mark"], found["judged_preference"], found["order_decided"]) == (50, None, None)
+    assert found["says"] == ["openai/judge marked none of 50 pairs; the first time: Both have their merits."]
+    assert found["agreement"]["labels"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            ("judge: {provider: openai, model: judge, daily_budget: 0.01}", ""),
+            "--judge needs a judge: name one",
+        ),
+        (("  judge: {input: 1, output: 2}\n", ""), "the judge openai/judge has no known price"),
+        (
+            ("{provider: openai, model: judge,", "{provider: openai, model: eu/new-2026-11-01,"),
+            "is the new model of",
+        ),
+        (("{provider: openai, model: judge,", "{provider: openai, model: old,"), "is the current model of"),
+    ],
+)
+def test_a_judge_that_cannot_be_asked_is_refused_before_the_first_request(
+    folder: Path, provider: ProviderThread, change: tuple[str, str], said: str
+) -> None:
+    with_a_judge(folder, provider)
+    config = folder / "canary.yaml"
+    config.write_text(config.read_text().replace(*change))
+    done = bench(folder, "new", "--judge")
+    assert (done.exit_code, provider.log.entries) == (1, [])
+    assert said in done.stderr
+
+
+def test_the_current_model_alone_has_nothing_to_be_compared_with(
+    folder: Path, provider: ProviderThread
+) -> None:
+    with_a_judge(folder, provider)
+    done = bench(folder, "--dry", "--judge")
+    assert (done.exit_code, provider.log.entries) == (2, [])
+    assert "--judge compares two models" in done.stderr
