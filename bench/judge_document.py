@@ -6,12 +6,10 @@ from typing import Any
 
 from bench.judge_words import words_sha256
 from bench.judged_bench import JudgedBench, JudgedDataset
-from bench.judged_pairs import FEWEST_LABELS, JudgedFigures, KnownAgreement, judged_figures
+from bench.judged_pairs import JudgedFigures, KnownAgreement, judged_figures
 from bench.models import NamedModel
 from bench.statistics import ShareInterval
-
-WORTH = 0.4
-"""Below this kappa a judge's word is worth little: the bound of a rubric's rows on real traffic."""
+from records.agreement import FEWEST_LABELS, WORTH
 
 
 def judge_document(found: JudgedBench | None) -> dict[str, Any] | None:

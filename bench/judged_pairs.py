@@ -10,11 +10,8 @@ from bench.judge_asker import JudgeAsker, pair_questions, said
 from bench.runner import at_work
 from bench.saved_answers import AnswerStore
 from bench.statistics import ShareInterval, paired_difference, share
-from records.agreement import kappa
+from records.agreement import FEWEST_LABELS, kappa
 from records.judgements import FIRST, SECOND, Result, order_decided, result_of
-
-FEWEST_LABELS = 30
-"""Below so many known pairs nothing is said about the judge's agreement."""
 
 Vote = Literal["candidate", "baseline", "tie"]
 

@@ -18,18 +18,13 @@ from console.rendering import Templates
 from control.labelling import LabelProgress, PairWanted, is_system
 from control.operator import Operator
 from control.orders import BadOrder
+from records.agreement import FEWEST_LABELS, NEEDED_LABELS
 from records.capture import Capture, CapturedMessage
 from records.labels import Label, Right
 from records.wilson import wilson
 
 SPOT, FULL = 50, 200
 """Below SPOT labels the page shows counts only, no rates. From FULL labels on it is a full evaluation."""
-
-NEEDED = 50
-"""How many labelled pairs a rubric row on the judge needs."""
-
-RATED = 30
-"""From so many pairs on the agreement of two people is a rate with an interval."""
 
 BUTTONS = (
     ("a", "Only A", "a"),
@@ -174,7 +169,7 @@ def progress_words(progress: LabelProgress) -> Sequence[str]:
     if progress.judged:
         found.append(
             f"Labels on pairs that the judge marked: {words.count(progress.on_judged)}. "
-            f"A rubric row on the judge needs {NEEDED}."
+            f"A rubric row on the judge needs {NEEDED_LABELS}."
         )
     if progress.twice:
         found.append(f"Labelled by two people: {_pairs(progress.twice)}. {_agreement(progress)}")
@@ -187,8 +182,8 @@ def _pairs(count: int) -> str:
 
 def _agreement(progress: LabelProgress) -> str:
     counts = f"They agree on {words.count(progress.agree)}"
-    if progress.twice < RATED:
-        return f"{counts}; below {RATED} pairs this is no rate."
+    if progress.twice < FEWEST_LABELS:
+        return f"{counts}; below {FEWEST_LABELS} pairs this is no rate."
     low, high = wilson(progress.agree, progress.twice)
     share = words.percent(progress.agree / progress.twice)
     return f"{counts}: {share} ({words.percent(low)} to {words.percent(high)})."

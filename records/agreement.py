@@ -6,6 +6,13 @@ from collections.abc import Sequence
 
 from records.wilson import Z, wilson
 
+FEWEST_LABELS = 30
+"""No share and no kappa is told below so many labels."""
+
+NEEDED_LABELS, WORTH = 50, 0.4
+"""The labels, and the kappa, from which on a judge's word is worth a row of the rubric. Landis and Koch
+(Biometrics 33, 1977) call that agreement moderate."""
+
 
 def kappa(votes: Sequence[tuple[str, str]]) -> tuple[float, float, float] | None:
     """Return the 95 % interval and estimate (low, estimate, high), in [-1, 1], of two labellers' votes.

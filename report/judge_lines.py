@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from records.agreement import FEWEST_LABELS, NEEDED_LABELS, WORTH
 from report.details import Range
 from report.judge_figures import JudgedMarks, JudgeFigures, LabelAgreement
 from report.wording import amount, count, signed
@@ -11,12 +12,6 @@ NOT_YET = (
     "No answer has been judged yet. Those are judged, within half a minute, whose texts are captured; a pair "
     "needs a mirrored request."
 )
-LEAST_LABELS = 30
-"""Labels below which nobody can say how often people agree with the judge."""
-
-DECIDES_FROM, DECIDES_KAPPA = 50, 0.4
-"""The labels and the kappa from which on a rubric row on the judge is judged."""
-
 LOST = "Pairs that the candidate lost:"
 READ_AS = "The dashed line stands at 50 %: no preference."
 LEGEND = "(A: current model, B: candidate)"
@@ -188,9 +183,9 @@ def percent(share: float) -> str:
 def _agreement(found: LabelAgreement, where: str) -> list[str]:
     unknown = "Whether people agree with the judge is not known"
     if not found.labels:
-        return [f"{unknown}: nobody has labelled yet. Label {LEAST_LABELS} pairs at {where}."]
+        return [f"{unknown}: nobody has labelled yet. Label {FEWEST_LABELS} pairs at {where}."]
     if found.share is None:
-        labelled = f"{count(found.labels, 'pair')} labelled, of the {LEAST_LABELS} that it takes"
+        labelled = f"{count(found.labels, 'pair')} labelled, of the {FEWEST_LABELS} that it takes"
         return [f"{unknown} yet: {labelled}. Label more at {where}."]
     told = (
         f"People agree with the judge on {with_ends(found.share)} of {count(found.labels, 'labelled pair')}"
@@ -198,9 +193,9 @@ def _agreement(found: LabelAgreement, where: str) -> list[str]:
     if found.kappa is None:
         return [f"{told}."]
     sentence = f"{told}; Cohen’s κ, where 0 is chance and 1 always, is {_ends(found.kappa)}."
-    if found.labels >= DECIDES_FROM and found.kappa.estimate >= DECIDES_KAPPA:
+    if found.labels >= NEEDED_LABELS and found.kappa.estimate >= WORTH:
         return [sentence]
-    needed = f"{DECIDES_FROM} labelled pairs agree with a κ of at least {DECIDES_KAPPA:g}"
+    needed = f"{NEEDED_LABELS} labelled pairs agree with a κ of at least {WORTH:g}"
     return [sentence, f"No criterion on the judge is decided until {needed}: label more at {where}."]
 
 

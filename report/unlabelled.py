@@ -2,16 +2,11 @@
 
 from dataclasses import replace
 
+from records.agreement import NEEDED_LABELS, WORTH
 from records.metric import JUDGED, JUDGED_PREFERENCE
 from report.judge import Judged
 from report.judge_figures import LabelAgreement
 from report.wording import title
-
-LABELS = 50
-"""A judge decides nothing before so many pairs that it judged are labelled by people."""
-
-KAPPA = 0.4
-"""Nor below this agreement, which Landis and Koch (Biometrics 33, 1977) call moderate."""
 
 
 def unless_labelled(judged: Judged, agreement: LabelAgreement) -> Judged:
@@ -28,7 +23,7 @@ def unless_labelled(judged: Judged, agreement: LabelAgreement) -> Judged:
 def borne_out(agreement: LabelAgreement) -> bool:
     """True if enough pairs are labelled, and people and the judge agree on them."""
     kappa = agreement.kappa
-    return agreement.labels >= LABELS and kappa is not None and kappa.estimate >= KAPPA
+    return agreement.labels >= NEEDED_LABELS and kappa is not None and kappa.estimate >= WORTH
 
 
 def not_borne_out(metric: str, agreement: LabelAgreement) -> str:
@@ -38,14 +33,14 @@ def not_borne_out(metric: str, agreement: LabelAgreement) -> str:
             f"{title(metric)} is shown but decides nothing: people label pairs of answers, not single ones, "
             "so nothing shows what these marks are worth. To decide, use `mirror` and judged_preference."
         )
-    if agreement.labels < LABELS:
+    if agreement.labels < NEEDED_LABELS:
         return (
-            f"{title(metric)} waits for people: {agreement.labels} of {LABELS} labels of the judge's pairs. "
-            "More users will not change this: label pairs on the page."
+            f"{title(metric)} waits for people: {agreement.labels} of {NEEDED_LABELS} labels of the judge's "
+            "pairs. More users will not change this: label pairs on the page."
         )
     return (
         f"{title(metric)} is not judged: people and the judge agree too little, {_kappa(agreement)}; "
-        f"{KAPPA} is required. Change the judge or its criteria."
+        f"{WORTH} is required. Change the judge or its criteria."
     )
 
 

@@ -138,7 +138,7 @@ def test_marks_are_shown_and_decide_nothing(planned: int) -> None:
     report = _report(answers, [], planned, MARKS)
     (row,) = report.metrics
     assert row.state == "INCONCLUSIVE"
-    assert "Judged mark is shown but decides nothing" in report.reasons[0]
+    assert "Mark by the judge is shown but decides nothing" in report.reasons[0]
     assert report.judge is not None
     assert report.judge.marks is not None
     assert report.judge.marks.difference is not None

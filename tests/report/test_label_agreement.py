@@ -1,17 +1,21 @@
 """Whether a judge and people, or two people, say the same of a pair."""
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
+from records.agreement import FEWEST_LABELS
+from records.labels import Better
 from records.wilson import wilson
 from report.judged_agreement import between_people, with_people
 from report.judged_exchanges import Judging
-from report.label_agreement import LEAST, VOTES, Vote, agreement
+from report.label_agreement import Vote, agreement
 from tests.report.judged import label, pair
 
+VOTES: tuple[Vote, ...] = get_args(Better)
 TABLES = [
     [[20, 3, 2], [4, 15, 1], [3, 2, 10]],
     [[40, 9, 6], [1, 4, 2], [8, 0, 5]],
@@ -48,7 +52,7 @@ def test_the_share_has_wilsons_interval(table: list[list[int]]) -> None:
 
 def test_too_few_labels_show_nothing() -> None:
     votes: list[tuple[Vote, Vote]] = [("candidate", "tie"), ("tie", "tie"), ("baseline", "baseline")]
-    few, enough = agreement((votes * 10)[: LEAST - 1]), agreement(votes * 10)
+    few, enough = agreement((votes * 10)[: FEWEST_LABELS - 1]), agreement(votes * 10)
     assert (few.labels, few.share, few.kappa) == (29, None, None)
     assert enough.labels == 30
     assert enough.share is not None
