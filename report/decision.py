@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from records.metric import JUDGED
 from report.arm_sums import GATE
 from report.details import SinceFirst
 from report.document import CategoryLine, MetricLine, PlanLine, ReportWindow, SegmentLine, Srm, Verdict
@@ -210,8 +211,9 @@ def _another_rubric(findings: Findings) -> list[str]:
             f"Scored after the run under another rubric ({used[:12]}; {before}): "
             "exploratory, not the planned test."
         ]
+    judges = any(row.metric in JUDGED for row in findings.canary.criteria)
     return [
-        "The rubric has changed since it was fixed before the run "
+        f"The rubric{' or its judge' if judges else ''} has changed since it was fixed before the run "
         f"({str(fixed)[:12]} then, {used[:12]} now): exploratory, not the planned test."
     ]
 

@@ -32,6 +32,7 @@ def terms_of(judged: JudgedCanary) -> dict[str, object]:
         "metrics": [asdict(metric) for metric in declared],
         "baseline": asdict(judged.baseline) if judged.baseline else None,
         "candidate": asdict(judged.candidate) if judged.candidate else None,
+        "judge": judged.judge,
         "match": _matching(judged.match) if judged.match else None,
     }
 
@@ -54,6 +55,7 @@ def judged_by(name: str, fixed: FixedRubric) -> JudgedCanary:
         baseline=_arm(terms.get("baseline")),
         candidate=_arm(terms.get("candidate")),
         match=msgspec.convert(terms["match"], Match) if terms.get("match") else None,
+        judge=terms.get("judge", ""),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from records.metric import BUILT_IN, Metric
+from records.metric import BUILT_IN, JUDGED, Metric
 from report.plan import DAY_S, STANDARD_RISK, ShareChange, VerdictPlan, first_day
 from report.rubric import DEFAULT_PLANNED_UNITS, Criterion, sha256
 from routing.canary import Arm, Match, Step
@@ -23,7 +23,7 @@ class JudgedCanary:
     (None: not fixed). `compensating_factor` is what a person recorded to outweigh a miss. `retro`: the
     criteria were chosen after the run. `share_changes` are those by hand. `over`: the run has ended, so no
     look comes after its traffic. `rollback` says in a sentence who rolled this run back, and why; "" if
-    unknown.
+    unknown. `judge` is the judge with its criteria, for rows on its word: another measures another thing.
     """
 
     name: str
@@ -49,6 +49,7 @@ class JudgedCanary:
     rubric_sha256: str | None = None
     compensating_factor: str | None = None
     retro: bool = False
+    judge: str = ""
 
     @property
     def plan(self) -> VerdictPlan | None:
@@ -68,8 +69,12 @@ class JudgedCanary:
     def sha256(self) -> str:
         """The hash of the terms that decide."""
         planned = {"planned_days": self.planned_days, "minimum_days": self.minimum_days, "risk": self.risk}
+        judges = any(row.metric in JUDGED for row in self.criteria)
         return sha256(
-            self.criteria, planned_units=self.planned_units, planned=planned if self.planned_days else None
+            self.criteria,
+            planned_units=self.planned_units,
+            planned=planned if self.planned_days else None,
+            judge=self.judge if judges else "",
         )
 
     def days_to_mature(self, row: Criterion) -> float:

@@ -54,11 +54,12 @@ def sha256(
     *,
     planned_units: int = DEFAULT_PLANNED_UNITS,
     planned: Mapping[str, float] | None = None,
+    judge: str = "",
 ) -> str:
     """SHA-256, in hex, of the canonical JSON of everything that affects the verdict.
 
-    It covers metrics, bounds, weights, the planned units and, with a plan, its terms and the rows' risks. It
-    does not cover the questions or the spelling of bounds.
+    It covers metrics, bounds, weights, the planned units and, with a plan, its terms and the rows' risks, and
+    the judge of rows on a judge's word. It does not cover the questions or the spelling of bounds.
     """
     document: dict[str, object] = {
         "criteria": [_canonical(criterion) for criterion in criteria],
@@ -66,6 +67,8 @@ def sha256(
     }
     if planned is not None:
         document |= {**planned, "risks": {row.metric: row.risk for row in criteria if row.risk is not None}}
+    if judge:
+        document["judge"] = judge
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

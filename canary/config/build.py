@@ -213,6 +213,7 @@ def _canary(section: CanarySection, metrics: Mapping[str, Metric], file: FileSec
             baseline=baseline,
             candidate=candidate,
             match=match(section.match),
+            judge=_judge_of(section, file),
         ),
         guardrails=guardrails.rules(
             section.guardrails,
@@ -224,6 +225,13 @@ def _canary(section: CanarySection, metrics: Mapping[str, Metric], file: FileSec
         capture=_capture_rule(section.capture, file) if section.capture is not None else None,
         judge=_judge_terms(section.judge) if section.judge is not None else None,
     )
+
+
+def _judge_of(section: CanarySection, file: FileSection) -> str:
+    """The judge and its criteria, as a rubric's hash has them."""
+    if file.judge is None or section.judge is None:
+        return ""
+    return f"{file.judge.provider}/{file.judge.model}: {section.judge.criteria}"
 
 
 def _judge_terms(section: CanaryJudgeSection) -> JudgeTerms:

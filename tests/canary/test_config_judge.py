@@ -6,6 +6,8 @@ from typer.testing import CliRunner
 from bench.judge_settings import CRITERIA, JudgeSource, JudgeTerms
 from canary.cli import app
 from canary.config import ConfigError, parse
+from records.store import FixedRubric
+from report.fixed_terms import judged_by, terms_of
 
 JUDGE = "judge: {provider: openai, model: gpt-5.6-terra, daily_budget: 5}"
 TEXT = """\
@@ -103,3 +105,28 @@ def test_check_refuses_a_judge_whose_budget_could_not_be_kept(
     assert "`prices:` or `price_as:`" in done.stderr
     file.write_text(text())
     assert CliRunner().invoke(app, ["check", "--config", str(file)]).exit_code == 0
+
+
+def test_the_judge_of_a_row_on_its_word_is_fixed_with_the_rubric() -> None:
+    """Otherwise one could change judges until one likes the candidate."""
+    worded = 'judge: {pairs: 200, criteria: "Kind."}'
+
+    def judged(
+        judge: str = JUDGE, own: str = "judge: {pairs: 200}", metric: str = "judged_preference"
+    ) -> str:
+        return (
+            parse(text(judge=judge, own=own, metric=metric), "canary.yaml", {})
+            .canaries["trial"]
+            .judged.sha256
+        )
+
+    other = JUDGE.replace("gpt-5.6-terra", "gpt-6-luna")
+    assert len({judged(), judged(judge=other), judged(own=worded)}) == 3
+    assert judged(judge=JUDGE.replace("5}", "9}")) == judged()
+    assert judged(judge=other, metric="task_completed") == judged(metric="task_completed")
+
+
+def test_a_stored_rubric_keeps_its_judge() -> None:
+    read = parse(text(metric="judged_preference"), "canary.yaml", {}).canaries["trial"].judged
+    fixed = FixedRubric(sha256=read.sha256, document=terms_of(read), fixed_at=0.0)
+    assert judged_by("trial", fixed).sha256 == read.sha256
