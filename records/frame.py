@@ -1,7 +1,8 @@
-"""The spool's frame format: `length u32 LE | crc32 u32 LE | json`. Bytes to records and back, no I/O.
+"""The spool's frame format: `length u32 LE | crc32 u32 LE | payload`. Bytes to records and back, no I/O.
 
-The JSON is an object with one key: {"outcome": …}, {"heartbeat": …}, {"feedback": …} or
-{"in_flight": …}.
+A payload begins with three bytes, a mark and the record's kind; then follows the record in MessagePack, of an
+outcome its values without their names. Version 0.1 wrote JSON, an object with one key: {"outcome": …}; its
+frames are still read.
 """
 
 import re
@@ -12,34 +13,35 @@ from zlib import crc32
 
 import msgspec
 
-from records.outcome import Feedback, Heartbeat, InFlight, Outcome
-
-Record = Outcome | Heartbeat | Feedback | InFlight
+from records.old_frame import decode_old
+from records.outcome import Feedback, Heartbeat, InFlight, Outcome, Record
 
 MAX_PAYLOAD = 1 << 20
 """Bytes. A larger record is refused on writing and treated as corruption on reading."""
 
 HEADER = struct.Struct("<II")
 
-_OPENINGS: dict[type[Record], bytes] = {
-    Outcome: b'{"outcome":',
-    Heartbeat: b'{"heartbeat":',
-    Feedback: b'{"feedback":',
-    InFlight: b'{"in_flight":',
+MARK = b"\xc12"
+"""No MessagePack begins with its first byte. The second is the format's version."""
+
+_KINDS: dict[type[Record], bytes] = {
+    Outcome: MARK + b"o",
+    Heartbeat: MARK + b"h",
+    Feedback: MARK + b"f",
+    InFlight: MARK + b"i",
 }
-_START_OF_PAYLOAD = re.compile(rb'\{"(?:outcome|heartbeat|feedback|in_flight)":')
-_ENCODER = msgspec.json.Encoder()
-_DECODERS: dict[int, tuple[int, Callable[[memoryview], Record]]] = {
-    ord("o"): (len(_OPENINGS[Outcome]), msgspec.json.Decoder(Outcome).decode),
-    ord("h"): (len(_OPENINGS[Heartbeat]), msgspec.json.Decoder(Heartbeat).decode),
-    ord("f"): (len(_OPENINGS[Feedback]), msgspec.json.Decoder(Feedback).decode),
-    ord("i"): (len(_OPENINGS[InFlight]), msgspec.json.Decoder(InFlight).decode),
+_BEGIN = len(MARK) + 1
+_START_OF_PAYLOAD = re.compile(rb'\xc12[ohfi]|\{"(?:outcome|heartbeat|feedback|in_flight)":')
+_ENCODER = msgspec.msgpack.Encoder()
+_Decode = Callable[[memoryview], Record]
+_DECODERS: dict[bytes, _Decode] = {
+    kind: msgspec.msgpack.Decoder(record).decode for record, kind in _KINDS.items()
 }
 
 
 def encode(record: Record) -> bytes:
     """Encode a record as one frame. Raises ValueError when the record is too large."""
-    payload = b"%b%b}" % (_OPENINGS[type(record)], _ENCODER.encode(record))
+    payload = _KINDS[type(record)] + _ENCODER.encode(record)
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(f"a record of {len(payload)} bytes is over the spool's limit of {MAX_PAYLOAD}")
     return HEADER.pack(len(payload), crc32(payload)) + payload
@@ -111,11 +113,8 @@ def _next_frame(data: bytes, view: memoryview, after: int) -> int | None:
 
 def _decode(payload: memoryview) -> Record | None:
     """Decode a CRC-valid payload; None when this version cannot read it."""
-    entry = _DECODERS.get(payload[2]) if len(payload) > 2 else None
-    if entry is None:
-        return None
-    opening, decode = entry
+    decode = _DECODERS.get(bytes(payload[:_BEGIN]))
     try:
-        return decode(payload[opening:-1])
+        return decode_old(bytes(payload)) if decode is None else decode(payload[_BEGIN:])
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None

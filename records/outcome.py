@@ -108,12 +108,14 @@ class ProviderError(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     message: str = ""
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """Tokens of an exchange; None means unknown, never zero.
 
     `input_tokens` includes cached and cache-written tokens, `cache_write_tokens` includes those cached for an
     hour, `output_tokens` includes reasoning tokens. `estimated`: the stream broke before its final count.
     `stated_usd`: the cost in dollars, where the provider states it.
+
+    The order of the fields is the spool's format: a new one goes to the end, with a default.
     """
 
     input_tokens: int | None = None
@@ -126,7 +128,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     stated_usd: float | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """How one exchange ended. Everything counts to the assigned `arm`, whichever arm served it.
 
     `at`: UTC seconds at the request's last byte.
@@ -139,7 +141,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     for exchanges without one: failures, fallbacks, and operations whose answers are not read.
     `provider_error`: what the provider of the assigned arm said when it refused or failed.
     `adapted`: the assigned arm's request was changed by its `request:`.
-    Missing values are None.
+    Missing values are None. The order of the fields is the spool's format: a new one goes to the end, with a
+    default.
     """
 
     exchange_id: str
@@ -311,3 +314,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     arm: ArmName | None = None
     category: str = ""
     comment: str = ""
+
+
+Record = Outcome | Heartbeat | Feedback | InFlight
+"""What a spool holds."""

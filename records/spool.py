@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from records.frame import Record, encode
-from records.outcome import Heartbeat, InFlight
+from records.frame import encode
+from records.outcome import Heartbeat, InFlight, Record
 from records.spool_held import Held
 from records.spool_sync import Sync
 

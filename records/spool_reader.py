@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from records.frame import Record, scan
+from records.frame import scan
+from records.outcome import Record
 from records.quarantine import set_aside
 from records.track import Track
 

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from records.frame import Record
-from records.outcome import Heartbeat, Outcome
+from records.outcome import Heartbeat, Outcome, Record
 
 
 @dataclass(slots=True)

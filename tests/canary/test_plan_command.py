@@ -11,8 +11,7 @@ from typer.testing import CliRunner, Result
 
 from canary.cli import app
 from records.exchange_id import mint
-from records.frame import Record
-from records.outcome import Outcome
+from records.outcome import Outcome, Record
 from records.spool_reader import Batch, Chunk, Writer
 from records.store import Store
 

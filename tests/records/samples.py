@@ -5,8 +5,7 @@ from typing import Any
 from sqlalchemy import select
 
 from records import tables
-from records.frame import Record
-from records.outcome import AttemptRecord, Feedback, InFlight, Outcome, Usage
+from records.outcome import AttemptRecord, Feedback, InFlight, Outcome, Record, Usage
 from records.releases import Release, entered
 from records.spool_reader import Batch, Chunk, Writer
 from records.store import Act, Store

@@ -111,7 +111,7 @@ def test_cursors_of_files_that_are_gone_are_dropped_at_start(spool: Path, store:
 def test_accepted_is_stored_and_spooled_and_dropped(
     spool: Path, open_store: Callable[[], Store], store: Store
 ) -> None:
-    writer = SpoolWriter(spool, worker=0, cap_bytes=30_000, segment_bytes=4_000)
+    writer = SpoolWriter(spool, worker=0, cap_bytes=9_000, segment_bytes=1_500)
     shipper = Shipper(spool, store)
     accepted = 0
     for n in range(200):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from records.spool_reader import DONE, SpoolReader, sweep
 from tests.serving import eventually
 
 
-def an_outcome(serial: int, *, mono: float = 1.0, padding: int = 0) -> Outcome:
+def an_outcome(serial: int, *, mono: float = 1.0, padding: int = 500) -> Outcome:
     return Outcome(
         exchange_id=f"exchange-{serial}", at=1.0, mono=mono, outcome="ok", request_id="x" * padding
     )
@@ -286,7 +287,7 @@ def test_fifty_flipped_bits_and_torn_tails_cost_only_their_own_records(tmp_path:
         folder = tmp_path / str(attempt)
         writer = SpoolWriter(folder, worker=0, segment_bytes=5000)
         for n in range(40):
-            writer.append(an_outcome(n, padding=dice.randrange(200)))
+            writer.append(an_outcome(n, padding=500 + dice.randrange(200)))
         writer.close()
         expected = _damage(folder, dice)
         reader = SpoolReader(folder)
@@ -325,8 +326,7 @@ def _by_hand(path: Path) -> list[tuple[str, int]]:
     """(id, frame size) of each record in an undamaged file, read by hand."""
     data, at, found = path.read_bytes(), 0, []
     for end in _ends(data):
-        text = data[at:end]
-        name = text.split(b'"exchange_id":"')[1].split(b'"')[0].decode()
+        name = re.findall(rb"exchange-\d+", data[at:end])[0].decode()
         found.append((name, end - at))
         at = end
     return found

@@ -15,8 +15,7 @@ import pytest
 
 from control.patience import FEWEST, LEAST_S
 from records import plans
-from records.frame import Record
-from records.outcome import InFlight, Outcome
+from records.outcome import InFlight, Outcome, Record
 from records.spool_reader import SpoolReader
 from tests.e2e.stage import Stage, chat
 from tests.reliability.answers import JSON, answer, document, events, hang, whole
