@@ -40,8 +40,9 @@ class PairWanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelProgress:
-    """`labelled` pairs; `judged` pairs that the judge marked in this run, `on_judged` of them with a label
-    that tells what the judge is worth; `twice`: pairs that two people labelled, of which they `agree` on."""
+    """`labelled` pairs; `judged` pairs of this run that the newest judge marked with its newest words,
+    `on_judged` of them with a label that tells what that judge is worth; `twice`: pairs that two people
+    labelled, of which they `agree` on."""
 
     labelled: int
     judged: int
@@ -123,7 +124,7 @@ def next_id(
 ) -> str:
     """The pair, of these by time, that this person labels next; "" if none is left.
 
-    Those come first that the judge marked, and of them those that nobody has labelled.
+    Those come first that the newest judge marked, and of them those that nobody has labelled.
     """
     labelled: dict[str, list[Label]] = {}
     for each in votes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from records import tables
+from records.counted_judgements import counted
 from records.judgements import FIRST, SECOND
 from records.labels import Better, Label
 from records.store import Store
@@ -28,17 +29,16 @@ class JudgedPairs:
 
 
 def judged_pairs(store: Store, canary: str, run: int) -> JudgedPairs:
-    """The pairs that were judged in a run of a canary. Raises StoreDown."""
+    """The pairs that the newest judge marked with its newest words in a run of a canary: those that the
+    report counts. Raises StoreDown."""
     table, first, second = tables.judgements.c, tables.judge_calls.alias(), tables.judge_calls.alias()
-    of_run = (table.canary == canary) & (table.run == run) & (table.kind == "pair")
-    marked = select(table.exchange_id, table.result).where(
-        of_run, table.result.in_(("candidate", "baseline", "tie"))
-    )
+    pairs = counted(table.canary == canary, table.run == run, table.kind == "pair").c
+    marked = select(pairs.exchange_id, pairs.result).where(pairs.result.in_(("candidate", "baseline", "tie")))
     same = (
-        select(table.exchange_id)
-        .join(first, (first.c.exchange_id == table.exchange_id) & (first.c.turn == FIRST))
-        .join(second, (second.c.exchange_id == table.exchange_id) & (second.c.turn == SECOND))
-        .where(of_run, first.c.said == second.c.said, first.c.said.in_(("A", "B")))
+        select(pairs.exchange_id)
+        .join(first, (first.c.exchange_id == pairs.exchange_id) & (first.c.turn == FIRST))
+        .join(second, (second.c.exchange_id == pairs.exchange_id) & (second.c.turn == SECOND))
+        .where(first.c.said == second.c.said, first.c.said.in_(("A", "B")))
     )
     with store.asking() as connection:
         return JudgedPairs(

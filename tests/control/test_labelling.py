@@ -1,5 +1,6 @@
 """Which pair a person labels next, what is taken back, and how far the labels have come."""
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,8 @@ from records.capture_store import CaptureStore
 from records.judgements import JudgedExchange, Judgements
 from records.labels import Label, Labels, Right
 from records.store import Store
+from report.judged_agreement import with_people
+from report.reports import judging_of
 from tests.records.conftest import SQLITE
 from tests.records.test_capture_store import NOW, a_capture
 
@@ -41,7 +44,7 @@ def pairs(store: Store) -> Sequence[str]:
     return names
 
 
-def judge(store: Store, pair: str, *said: str, run: int = RUN) -> None:
+def judge(store: Store, pair: str, *said: str, run: int = RUN, **of: Any) -> None:
     """The judge's words in both orders: ("B", "A") for the candidate."""
     judged = JudgedExchange(
         exchange_id=pair,
@@ -55,6 +58,7 @@ def judge(store: Store, pair: str, *said: str, run: int = RUN) -> None:
         judge="anthropic/claude-opus-5",
         words_sha256="0" * 64,
     )
+    judged = dataclasses.replace(judged, **of)
     judgements = Judgements(store)
     calls = judgements.begin(judged, {1: 0.1, 2: 0.1}, budget_usd=9.0, expires_at=NOW + 100)
     for call, word in zip(calls.values(), said, strict=True):
@@ -140,6 +144,24 @@ def test_what_a_disagreement_asked_for_does_not_measure_the_judge(store: Store, 
     assert [each.chosen for each in Labels(store).given("support")] == ["disagreement", ""]
     counted = found(store, "ann").progress
     assert (counted.labelled, counted.judged, counted.on_judged) == (2, 2, 1)
+
+
+def test_after_a_change_of_judge_the_page_counts_and_orders_what_the_report_counts(
+    store: Store, pairs: Sequence[str]
+) -> None:
+    judge(store, "e1", "B", "A")
+    judge(store, "e2", "A", "A")
+    for pair in ("e1", "e2", "e4"):
+        label(store, pair, "ann", "baseline")
+    assert found(store, "ben").progress.on_judged == 2
+    judge(store, "e4", "B", "A", words_sha256="1" * 64, asked_at=NOW + 1)
+    judge(store, "e5", "B", "A", words_sha256="1" * 64, asked_at=NOW + 2)
+    progress = found(store, "ben").progress
+    judging = judging_of(store, "support", RUN)
+    assert (progress.judged, progress.on_judged) == (2, 1)
+    assert (len(judging.of("pair")), with_people(judging).labels) == (2, 1)
+    assert in_turn(store, "ben", disagreements=True) == ["e4", "e5", "e0", "e3", "e1", "e2"]
+    assert in_turn(store, "cleo") == ["e4", "e5", "e0", "e1", "e2", "e3"]
 
 
 def test_two_people_agree_on_candidate_baseline_or_tie(store: Store, pairs: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """What a judge said of a run's pairs, in either database."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -8,12 +9,13 @@ from records.judged_pairs import JudgedPairs, judged_pairs
 from records.judgements import Judgements
 from records.labels import Label, Right
 from records.store import Store
+from report.judged_exchanges import Judging
 from tests.records.test_judgements import ANSWER, BOTH, NOON, PAIR
 
 
-def _judged(store: Store, pair: str, *said: str, run: int = 1) -> None:
+def _judged(store: Store, pair: str, *said: str, run: int = 1, **of: Any) -> None:
     judgements = Judgements(store)
-    begun = replace(PAIR, exchange_id=pair, run=run)
+    begun = replace(PAIR, exchange_id=pair, run=run, **of)
     calls = judgements.begin(begun, BOTH, budget_usd=99.0, expires_at=NOON)
     for call, word in zip(calls.values(), said, strict=False):
         judgements.answered(call, said=word, reason="", cost_usd=0.0)
@@ -33,6 +35,32 @@ def test_pairs_with_a_winner_and_ties_are_known_and_which_the_order_decided(stor
     assert found.better == {"c": "candidate", "b": "baseline", **ties}
     assert found.by_order == {"order", "other order"}
     assert judged_pairs(store, "other", 1) == JudgedPairs(better={})
+
+
+@pytest.mark.parametrize("changed", [{"judge": "openai/gpt-5"}, {"words_sha256": "1" * 64}])
+def test_after_a_change_of_judge_or_words_only_the_newest_that_ended_counts(
+    store: Store, changed: dict[str, str]
+) -> None:
+    _judged(store, "old", "B", "A")
+    _judged(store, "old order", "A", "A")
+    _judged(store, "in flight", "A", asked_at=NOON + 10, **changed)
+    assert judged_pairs(store, "trial", 1).better == {"old": "candidate", "old order": "tie"}
+    _judged(store, "new", "A", "B", asked_at=NOON + 20, **changed)
+    _judged(store, "earlier new", "B", "B", asked_at=NOON - 20, **changed)
+    _judged(store, "another run", "A", "B", run=2, asked_at=NOON + 30)
+    _judged_answer_of_the_old(store)
+    found = judged_pairs(store, "trial", 1)
+    assert found.better == {"new": "baseline", "earlier new": "tie"}
+    assert found.by_order == {"earlier new"}
+    report = Judging(exchanges=Judgements(store).of("trial", 1)).of("pair")
+    assert {each.exchange_id for each in report} == set(found.better)
+
+
+def _judged_answer_of_the_old(store: Store) -> None:
+    """Another kind has a newest judge of its own."""
+    begun = replace(ANSWER, asked_at=NOON + 40)
+    (call,) = Judgements(store).begin(begun, {1: 0.1}, budget_usd=99.0, expires_at=NOON).values()
+    Judgements(store).answered(call, said="3", reason="", cost_usd=0.0)
 
 
 @pytest.mark.parametrize(
