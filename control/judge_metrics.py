@@ -10,11 +10,12 @@ from typing import Any, get_args
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, func, select, tuple_
 
 from control.judge_pause import Reason
 from control.scraping import after_scrapes
 from records import tables
+from records.counted_judgements import counted
 from records.judgements import Judgements
 from records.store import Store
 
@@ -35,8 +36,8 @@ class JudgeStanding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedCounts:
-    """The finished judgements of a canary's newest judged run: pairs by result, answers by arm and result,
-    the mean mark by arm (absent without marks)."""
+    """What the newest judge said, with its newest words, in a canary's newest judged run: pairs by result,
+    answers by arm and result, the mean mark by arm (absent without marks)."""
 
     canary: str
     pairs: Mapping[str, int]
@@ -83,16 +84,15 @@ class JudgeMetrics(Collector):
 
 
 def read(store: Store) -> list[JudgedCounts]:
-    """The newest judged run of every canary. May raise StoreDown."""
+    """The newest judged run of every canary, as its report counts it. May raise StoreDown."""
     table = tables.judgements.c
-    newest = select(table.canary, func.max(table.run).label("run")).group_by(table.canary).subquery()
-    same, of = (table.canary, table.kind, table.arm, table.result), newest.c
+    newest = select(table.canary, func.max(table.run)).group_by(table.canary)
+    of = counted(tuple_(table.canary, table.run).in_(newest)).c
+    same = (of.canary, of.kind, of.arm, of.result)
     query = (
-        select(*same, func.count().label("number"), func.avg(table.mark).label("mean"))
-        .join(newest, (table.canary == of.canary) & (table.run == of.run))
-        .where(table.result != "")
+        select(*same, func.count().label("number"), func.avg(of.mark).label("mean"))
         .group_by(*same)
-        .order_by(table.canary)
+        .order_by(of.canary)
     )
     with store.asking() as connection:
         rows = connection.execute(query).all()

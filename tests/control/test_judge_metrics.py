@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from control.judge_metrics import JudgeMetrics, JudgeStanding, read
 from records.judgements import Judgements, Kind
 from records.store import Store
+from report.judged_exchanges import Judging
 from tests.records.test_judgements import ANSWER, PAIR
 
 Samples = dict[tuple[str, ...], float]
@@ -27,11 +28,17 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def judge(
-    store: Store, name: str, *said: str, kind: Kind = "pair", arm: str = "candidate", run: int = 1
+    store: Store,
+    name: str,
+    *said: str,
+    kind: Kind = "pair",
+    arm: str = "candidate",
+    run: int = 1,
+    words: str = "0",
 ) -> None:
     """One judgement of now, of which each question costs ten cents."""
     judged = replace(PAIR if kind == "pair" else ANSWER, exchange_id=name, run=run, asked_at=time.time())
-    judged = judged if kind == "pair" else replace(judged, arm=arm)
+    judged = replace(judged, words_sha256=words * 64, arm="" if kind == "pair" else arm)
     turns = dict.fromkeys(range(1, 3 if kind == "pair" else 2), 0.1)
     calls = Judgements(store).begin(judged, turns, budget_usd=9.0, expires_at=time.time() + 60)
     for turn, word in enumerate(said, 1):
@@ -98,6 +105,26 @@ def test_the_newest_judged_run_counts(store: Store) -> None:
     judge(store, "e2", "A", "B", run=2)
     (found,) = read(store)
     assert found.pairs == {"baseline": 1}
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_only_what_the_newest_judge_said_with_its_newest_words_counts_as_in_the_report(
+    database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    sqlite = database == "sqlite"
+    url = "sqlite:///canary.db" if sqlite else request.getfixturevalue("postgres").fresh()
+    with closing(Store.open(url, tmp_path)) as store:
+        judge(store, "e1", "B", "A")
+        judge(store, "e2", "1", kind="answer")
+        judge(store, "e3", "", kind="answer", arm="baseline")
+        judge(store, "e4", "A", "B", words="1")
+        judge(store, "e5", "4", kind="answer", words="1")
+        judge(store, "e6", "B", words="2")  # in flight
+        (found,) = read(store)
+        assert found.pairs == {"baseline": 1}
+        assert (found.answers, found.marks) == ({("candidate", "mark"): 1}, {"candidate": 4.0})
+        judging = Judging(exchanges=Judgements(store).of("trial"))
+        assert [each.exchange_id for each in judging.of("pair") + judging.of("answer")] == ["e4", "e5"]
 
 
 def test_a_canary_that_is_not_in_the_config_is_not_shown(store: Store) -> None:
