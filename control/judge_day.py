@@ -11,8 +11,8 @@ _DAY_S = 86400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeDay:
-    """The canary's judgements of today, of how many a day, of pairs or of single answers; and what those of
-    all canaries cost today."""
+    """How many of the canary's pairs, or single answers, were judged today, also by hand, of how many a day;
+    and what those of all canaries cost today. What waits for an answer, or was refused, is not judged."""
 
     judged: int
     wanted: int
@@ -22,9 +22,9 @@ class JudgeDay:
 
 def judge_day(store: Store, canary: str, run: int, terms: JudgeTerms, *, now: float) -> JudgeDay:
     """The canary's day so far. May raise StoreDown."""
-    judgements = Judgements(store)
+    judgements, today = Judgements(store), now // _DAY_S * _DAY_S
     return JudgeDay(
-        judged=judgements.since(canary, run, now // _DAY_S * _DAY_S),
+        judged=judgements.ended(canary, run, "pair" if terms.pairs else "answer", since=today),
         wanted=terms.pairs or terms.answers,
         pairs=terms.pairs > 0,
         spent_usd=judgements.spent(now),

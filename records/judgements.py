@@ -202,10 +202,11 @@ class Judgements:
             calls = _calls(connection, [row.exchange_id for row in rows])
         return {row.exchange_id: _judgement(row, calls.get(row.exchange_id, {})) for row in rows}
 
-    def since(self, canary: str, run: int, at: float) -> int:
-        """How many judgements of the run were begun since `at`, UTC seconds."""
+    def ended(self, canary: str, run: int, kind: Kind, *, since: float) -> int:
+        """How many judgements of the run that were begun since that moment, UTC seconds, have a result."""
         table = tables.judgements.c
-        found = (table.canary == canary) & (table.run == run) & (table.asked_at >= at)
+        of_run = (table.canary == canary) & (table.run == run) & (table.kind == kind)
+        found = of_run & (table.asked_at >= since) & (table.result != "")
         with self._store.reading() as connection:
             return connection.execute(select(func.count()).where(found)).scalar_one()
 

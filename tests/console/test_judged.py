@@ -95,7 +95,7 @@ def test_the_canary_s_page_has_the_preference_the_day_and_its_cost() -> None:
     page = _of_canary(FULL, DAY, {**PAUSED, "state": "judging", "reason": ""})
     assert "preferred the candidate’s in 54 % (49 % to 59 %)" in page
     assert "People agree with the judge on 81 %" in page
-    assert "83 of 200 pairs" in page
+    assert "83 of 200 pairs</dd>" in page
     assert "$1.20 of $5.00" in page
     assert 'href="/canaries/support/label"' in page
     assert "paused" not in page
@@ -111,6 +111,10 @@ def test_before_the_first_judgement_the_page_says_what_it_takes() -> None:
     page = _of_canary(None, replace(DAY, judged=0, spent_usd=0.0))
     assert "No answer has been judged yet" in page
     assert "0 of 200 pairs" in page
+
+
+def test_more_than_the_day_s_number_says_that_those_by_hand_are_counted() -> None:
+    assert "202 of 200 pairs (by hand too)</dd>" in _of_canary(FULL, replace(DAY, judged=202))
 
 
 def test_single_answers_are_counted_as_such() -> None:

@@ -197,5 +197,19 @@ def test_the_judgements_of_some_exchanges_are_read_with_their_calls(store: Store
     found = judgements.about(["e1", "e9"])
     assert [call.reason for call in found["e1"].calls] == ["It names the rule.", ""]
     assert set(found) == {"e1"}
-    assert (judgements.since("trial", 1, NOON - 43_200), judgements.since("trial", 1, 0.0)) == (1, 2)
-    assert judgements.since("trial", 2, 0.0) == 0
+
+
+def test_a_day_counts_what_was_judged_and_not_what_was_only_asked(store: Store) -> None:
+    judgements, day = Judgements(store), NOON - 43_200
+    for name, asked_at in (("judged", NOON), ("yesterday", day - 1), ("unreadable", NOON)):
+        calls = _begun(store, replace(PAIR, exchange_id=name, asked_at=asked_at), {1: 0.01, 2: 0.01})
+        for turn in (1, 2):
+            said = "" if name == "unreadable" else "B"
+            judgements.answered(calls[turn], said=said, reason="", cost_usd=0.01)
+    for call in _begun(store, replace(PAIR, exchange_id="refused"), {1: 0.01, 2: 0.01}).values():
+        judgements.failed(call)
+    _begun(store, replace(PAIR, exchange_id="in flight"), {1: 0.01, 2: 0.01})
+    assert judgements.ended("trial", 1, "pair", since=day) == 2
+    assert judgements.ended("trial", 1, "pair", since=0.0) == 3
+    assert judgements.ended("trial", 1, "answer", since=0.0) == 0
+    assert judgements.ended("trial", 2, "pair", since=0.0) == 0
