@@ -138,15 +138,19 @@ def bar(known: Range | None) -> PreferenceBar | None:
 
 def worth(found: JudgeFigures, canary: str) -> list[str]:
     """What the judge's word is worth: people's labels, the order, the length, the vendor, what is missing."""
-    where = f"/canaries/{canary}/label on canary’s page"
     return [
-        *_agreement(found.agreement, where),
+        *_agreement(found.agreement, where_to_label(canary)),
         *_people(found.people),
         *_order(found.order_decided),
         *_bias(found.prefers_longer, "the longer one", "half means that length did not matter"),
         *_bias(found.prefers_own_vendor, "that of the judge’s own vendor", "half means no favour"),
         *_unread(found),
     ]
+
+
+def where_to_label(canary: str) -> str:
+    """Where people label pairs, in words."""
+    return f"/canaries/{canary}/label on canary’s page"
 
 
 def identity(found: JudgeFigures) -> str:

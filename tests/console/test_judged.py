@@ -19,8 +19,9 @@ from report.render import trends as trend_words
 from report.render.answers import known_of_answers
 from report.wording import bound_words, title
 from tests.report.archived import an_evaluation
-from tests.report.judgement_figures import FULL, MARKS
+from tests.report.judgement_figures import FEW, FULL, MARKS, NONE
 
+LINK = '<a href="/canaries/support/label">/canaries/support/label</a>'
 HOSTILE = "<script>alert(1)</script>"
 DAY = JudgeDay(judged=83, wanted=200, pairs=True, spent_usd=1.2)
 PAUSED = {
@@ -113,6 +114,14 @@ def test_before_the_first_judgement_the_page_says_what_it_takes() -> None:
     assert "0 of 200 pairs" in page
 
 
+@pytest.mark.parametrize(
+    ("judge", "says"), [(NONE, f"Label 30 pairs at {LINK}."), (FEW, f"Label more at {LINK}.")]
+)
+def test_where_to_label_is_a_link_on_the_pages_of_a_canary(judge: JudgeFigures, says: str) -> None:
+    assert says in _of_canary(judge, DAY)
+    assert says in _report(judge)
+
+
 def test_more_than_the_day_s_number_says_that_those_by_hand_are_counted() -> None:
     assert "202 of 200 pairs (by hand too)</dd>" in _of_canary(FULL, replace(DAY, judged=202))
 
@@ -153,21 +162,27 @@ def test_a_past_canary_s_page_has_what_is_stored_of_its_judge() -> None:
     assert "preferred the candidate’s in 54 %" in page
     assert FULL.lost[0].exchange_id in page
     assert "judge: “" not in page
+    assert 'href="/canaries/gone/label"' not in _page(
+        "past.html", past=past, audit=[], captured_at=None, judge=FEW
+    )
     assert "Which answer" not in _page("past.html", past=past, audit=[], captured_at=None, judge=None)
 
 
-def test_the_report_s_page_has_the_whole_of_it() -> None:
-    report = replace(an_evaluation().report, judge=FULL)
-    page = _page(
+def _report(judge: JudgeFigures) -> str:
+    return _page(
         "verdict.html",
         canary={"name": "support"},
-        whole=report,
+        whole=replace(an_evaluation().report, judge=judge),
         prose=prose,
         plan_lines=plan_lines,
         known_of_answers=known_of_answers,
         title=title,
         bound_words=bound_words,
     )
+
+
+def test_the_report_s_page_has_the_whole_of_it() -> None:
+    page = _report(FULL)
     assert page.count('class="preference"') == 3
     assert "What this is worth" in page
     assert "judge: “A is complete.” (A: current model, B: candidate)" in page
