@@ -114,7 +114,8 @@ class Judgements:
         """Note the calls that are to be made at `judged.asked_at`, and return their ids by turn. `reserves`
         has each turn's highest price.
 
-        Turns that were answered, and those in flight, are left out, so nothing is left of what is judged.
+        Turns that were answered, and those in flight, are left out, so nothing is left of what is judged. A
+        judgement of which every call was refused is of the judge, the words and the time of this one.
         Raises BudgetSpent, and then nothing is noted.
         """
         day = int(judged.asked_at // _DAY_S)
@@ -129,8 +130,7 @@ class Judgements:
             wanted = sum(reserves[turn] for turn in turns)
             if _spent(connection, day) + wanted > budget_usd + _ROUNDING:
                 raise BudgetSpent
-            if result is None:
-                connection.execute(insert(tables.judgements).values(**_values(judged)))
+            _note(connection, judged, is_known=result is not None, anew=len(turns) == len(reserves))
             noted = {
                 "exchange_id": judged.exchange_id,
                 "day": day,
@@ -260,6 +260,16 @@ def _decide(connection: Connection, exchange_id: str) -> None:
     connection.execute(
         update(table).where(table.c.exchange_id == exchange_id).values(result=result, mark=mark)
     )
+
+
+def _note(connection: Connection, judged: JudgedExchange, *, is_known: bool, anew: bool) -> None:
+    """Store what is judged; if it `is_known`, again only where it is asked about `anew`."""
+    table = tables.judgements
+    if not is_known:
+        connection.execute(insert(table).values(**_values(judged)))
+    elif anew:
+        of_this = table.c.exchange_id == judged.exchange_id
+        connection.execute(update(table).where(of_this).values(**_values(judged)))
 
 
 def _lose(connection: Connection, before: float) -> None:

@@ -110,6 +110,19 @@ def test_a_call_that_the_provider_refused_costs_nothing_and_may_be_made_again(st
     assert (found.result, found.order_decided) == ("tie", True)
 
 
+def test_what_was_only_refused_is_judged_by_whom_and_when_it_is_asked_about_again(store: Store) -> None:
+    judgements = Judgements(store)
+    for call in _begun(store, PAIR).values():
+        judgements.failed(call)
+    other = replace(PAIR, judge="openai/gpt-5", words_sha256="1" * 64, asked_at=NOON + 86_400)
+    for call in _begun(store, other).values():
+        judgements.answered(call, said="SAME", reason="", cost_usd=0.1)
+    [found] = judgements.of("trial")
+    assert replace(found, calls=(), result="") == other
+    assert judgements.begun("trial", 1, "pair", now=NOON + 86_400) == {("refund", ""): 1}
+    assert judgements.ended("trial", 1, "pair", since=NOON + 43_200) == 1
+
+
 def test_a_call_whose_answer_a_crash_lost_counts_as_paid_and_is_not_made_again(store: Store) -> None:
     judgements = Judgements(store)
     calls = _begun(store, PAIR)
