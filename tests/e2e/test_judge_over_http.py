@@ -192,11 +192,12 @@ def test_a_provider_that_fails_pauses_the_judge_and_nothing_else_until_it_answer
 def test_a_pair_that_the_provider_refuses_keeps_no_other_waiting(tmp_path: Path) -> None:
     with JudgeServer(likes("Warm")) as judge, judged(tmp_path, judge) as stage:
         judge.rejects = {5}
-        ask(stage, range(1, 6))
+        ask(stage, range(5, 6))  # alone: the next answer clears what the status says of it
         eventually(lambda: judge.refused)
         assert "too_long: shorten it" in eventually(
             lambda: stage.api("GET", "/api/status").json()["judge"]["because"]
         )
+        ask(stage, range(1, 5))
         done(stage, 4)
         assert {asked.number for asked in judge.book} == {1, 2, 3, 4}
         assert eventually(lambda: ready(stage) == "ready")
