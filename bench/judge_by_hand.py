@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.judge import Judge, Subject
+from bench.judge_settings import dollars
 from bench.judge_work import JudgedRun
 from records.judgements import BudgetSpent, JudgedExchange, Judgements
 from records.store import Store
@@ -17,7 +18,8 @@ Progress = Callable[[int, int], None]
 @dataclass(slots=True)
 class JudgedNow:
     """What came of it. `ids` were judged, `refused` counts those that the provider refused for what they say.
-    `stopped` says why the rest was not asked about: "budget", or the provider's words; "" if all were."""
+    `stopped` says why the rest was not asked about: "budget", "small budget" (no day has room for the call),
+    or the provider's words; "" if all were."""
 
     ids: list[str] = field(default_factory=list)
     refused: int = 0
@@ -38,10 +40,11 @@ async def judge_now(
             subject = await asyncio.to_thread(run.subject, store, each.exchange_id, judge.source.name)
             try:
                 calls = await judge.begin(subject) if subject is not None else {}
-            except BudgetSpent:
+            except BudgetSpent as problem:
                 # What others have in flight is reserved at its highest price: only the last one knows.
                 waiting.append(each)
-                now.stopped = "budget" if working == 1 else now.stopped
+                small = problem.needed_usd > judge.source.daily_budget_usd
+                now.stopped = ("small budget" if small else "budget") if working == 1 else now.stopped
                 break
             if subject is not None and calls:
                 await _ask(judge, subject, calls, now)
@@ -107,7 +110,7 @@ def text(told: dict[str, Any]) -> str:
         what = f"{told['pairs']} pairs: won {told['won']}, tie {told['tie']}, lost {told['lost']}"
     else:
         what = f"{told['answers']} answers: {_arm(told, 'baseline')}, {_arm(told, 'candidate')}"
-    money = f"cost ${told['cost_usd']:.2f}, ${told['budget_left_usd']:.2f} left today"
+    money = f"cost {dollars(told['cost_usd'])}, {dollars(told['budget_left_usd'])} left today"
     return f"{told['canary']}: {what}, no mark {told['no_mark']}; {money}"
 
 

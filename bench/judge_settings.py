@@ -1,5 +1,6 @@
 """The part of the config that a judge of real answers needs."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -23,6 +24,13 @@ class JudgeSource:
     @property
     def name(self) -> str:
         return f"{self.provider}/{self.model}"
+
+
+def dollars(value: float) -> str:
+    """An amount in cents, below a dollar in three digits where it has them: $5.00, $0.50, $0.125, $0.005."""
+    places = 2 if value >= 1 or value <= 0 else max(2, 2 - math.floor(math.log10(value)))
+    whole, _, part = f"{value:.{places}f}".partition(".")
+    return f"${whole}.{part.rstrip('0'):0<2}"
 
 
 def without_price(name: str) -> str:

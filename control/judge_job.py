@@ -5,6 +5,7 @@ store and asks the judge; requests are never touched, and the store is used in o
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from bench.judge_settings import JudgeSource
+from bench.judge_settings import JudgeSource, dollars
 from bench.settings import BenchSettings
 from control.judge_pause import JudgePause
 from control.settings import CanarySettings, ControlSettings
@@ -91,7 +92,7 @@ class JudgeJob:
         """Its part of the status; None where the config has nothing to judge.
 
         `spent_usd` is the day's, as of the last look (None: none yet); `until` is UTC seconds, null while it
-        does not pause.
+        does not pause, and where no day has room for a call.
         """
         source = self._bench().judge
         if source is None or not self._is_wanted:
@@ -103,7 +104,7 @@ class JudgeJob:
             "state": "standby" if not leads else "paused" if pause.reason else "judging",
             "reason": pause.reason if leads else "",
             "because": pause.words if leads else "",
-            "until": pause.until if leads and pause.reason else None,
+            "until": pause.until if leads and pause.reason and pause.has_end else None,
             "spent_usd": self._spent_usd if leads else None,
             "daily_budget_usd": source.daily_budget_usd,
             "sentence": self._sentence(source) if leads else "another process leads and judges",
@@ -111,12 +112,12 @@ class JudgeJob:
 
     def _sentence(self, source: JudgeSource) -> str:
         pause = self._pause
-        spent = f"${self._spent_usd or 0.0:.2f} of ${source.daily_budget_usd:.2f} today"
+        spent = f"{dollars(self._spent_usd or 0.0)} of {dollars(source.daily_budget_usd)} today"
         if not pause.reason:
             return f"{source.name}, {spent}"
-        until = datetime.fromtimestamp(pause.until, UTC).strftime("%d %b %H:%M UTC")
+        until = datetime.fromtimestamp(pause.until, UTC).strftime(" until %d %b %H:%M UTC")
         words = f": {pause.words}" if pause.words else ""
-        return f"{source.name} paused ({pause.reason}) until {until}{words}; {spent}"
+        return f"{source.name} paused ({pause.reason}){until if pause.has_end else ''}{words}; {spent}"
 
     @property
     def _is_wanted(self) -> bool:
@@ -136,18 +137,29 @@ class JudgeJob:
             return
         self._pause.look(now)
         judge = await self._ready(now)
-        begun = spent = False
-        while judge and self._may_ask(source, now) and (due := await self._next(now, look=not spent)):
+        begun, needed = False, math.inf
+        while (
+            judge and self._may_ask(source, now) and (due := await self._next(now, look=needed == math.inf))
+        ):
             try:
                 begun |= await self._begin(group, judge, *due)
-            except BudgetSpent:
-                spent = True
+            except BudgetSpent as problem:
+                needed = min(needed, problem.needed_usd)
                 if self._busy:  # the highest price of what is in flight is reserved; its own will be lower
                     self._queue.clear()
-        if spent and not (begun or self._busy):
-            self._spent_usd = await asyncio.to_thread(self._judgements.spent, now)
-            self._pause.budget_spent(f"no room for another call in ${source.daily_budget_usd:.2f}", now)
-            log.warning("judge.paused", reason="budget", spent_usd=self._spent_usd)
+        if needed < math.inf and not (begun or self._busy):
+            await self._stop(source, needed, now)
+
+    async def _stop(self, source: JudgeSource, needed: float, now: float) -> None:
+        """Pause: the cheapest that waits needs more dollars than are left."""
+        self._spent_usd = await asyncio.to_thread(self._judgements.spent, now)
+        budget = dollars(source.daily_budget_usd)
+        if needed > source.daily_budget_usd:
+            words = f"{budget} is too small for one call, for which {dollars(needed)} is set aside"
+            self._pause.budget_too_small(f"{words}; raise `daily_budget`", now)
+        else:
+            self._pause.budget_spent(f"no room for another call in {budget}", now)
+        log.warning("judge.paused", reason="budget", problem=self._pause.words, spent_usd=self._spent_usd)
 
     def _may_ask(self, source: JudgeSource, now: float) -> bool:
         """True if there is room for one more; after a failure one at a time, until an answer comes."""

@@ -35,7 +35,11 @@ _LOCK = 7_016_000_018
 
 
 class BudgetSpent(Exception):
-    """The day's budget has no room for the highest price of these calls."""
+    """The day's budget has no room for the highest price of these calls, `needed_usd`."""
+
+    def __init__(self, needed_usd: float) -> None:
+        super().__init__(needed_usd)
+        self.needed_usd = needed_usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +133,7 @@ class Judgements:
                 return {}
             wanted = sum(reserves[turn] for turn in turns)
             if _spent(connection, day) + wanted > budget_usd + _ROUNDING:
-                raise BudgetSpent
+                raise BudgetSpent(wanted)
             _note(connection, judged, is_known=result is not None, anew=len(turns) == len(reserves))
             noted = {
                 "exchange_id": judged.exchange_id,

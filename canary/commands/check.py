@@ -43,6 +43,8 @@ def check(
         fail(str(problem), code=2)
     if read.judge is not None and not read.judge_is_priced():
         fail(f"{config}: {without_price(read.judge.name)}", code=2)
+    if wrong := _budget_without_a_call(read):
+        fail(f"{config}: {wrong}", code=2)
     today = datetime.fromtimestamp(time.time(), UTC).date()
     unpriced = read.unpriced()
     warnings = [*read.warnings, *read.retiring(today), *(each.sentence for each in unpriced)]
@@ -64,6 +66,15 @@ def check(
             )
     print_text(f"{config}: fine")
     return None
+
+
+def _budget_without_a_call(read: Config) -> str:
+    """What is wrong with a daily budget in which a canary's judge could never make a call; "" if it could."""
+    from bench.judge_budget import too_small
+
+    terms = [each.judge for each in read.canaries.values() if each.judge is not None]
+    pairs = any(each.pairs for each in terms)
+    return too_small(read.bench, "pair" if pairs else "answer") if terms else ""
 
 
 def _prospects(

@@ -139,7 +139,9 @@ def _end(told: "dict[str, Any]", run: "JudgedRun") -> None:
         say(f"{told['refused']} were refused by the provider for what they say")
     if told["stopped"] == "budget":
         say("today's budget has no room for another call; raise `daily_budget`, or go on tomorrow (UTC)")
+    elif told["stopped"] == "small budget":
+        say("the whole `daily_budget` is too small for one call, today and tomorrow; raise it")
     elif told["stopped"]:
         say(f"the judge's provider failed: {told['stopped']}")
-    if not count or told["stopped"] not in ("", "budget"):
+    if not count or told["stopped"] not in ("", "budget", "small budget"):
         raise typer.Exit(1)

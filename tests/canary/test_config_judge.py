@@ -1,9 +1,12 @@
 """What a config may say of the judge, and what is wrong where it may not."""
 
-import pytest
-from typer.testing import CliRunner
+from pathlib import Path
 
-from bench.judge_settings import CRITERIA, JudgeSource, JudgeTerms
+import pytest
+from typer.testing import CliRunner, Result
+
+from bench.judge_budget import least_price
+from bench.judge_settings import CRITERIA, JudgeSource, JudgeTerms, dollars
 from canary.cli import app
 from canary.config import ConfigError, parse
 from records.store import FixedRubric
@@ -107,26 +110,56 @@ def test_check_refuses_a_judge_whose_budget_could_not_be_kept(
     assert CliRunner().invoke(app, ["check", "--config", str(file)]).exit_code == 0
 
 
-def test_the_judge_of_a_row_on_its_word_is_fixed_with_the_rubric() -> None:
-    """Otherwise one could change judges until one likes the candidate."""
-    worded = 'judge: {pairs: 200, criteria: "Kind."}'
-
-    def judged(
-        judge: str = JUDGE, own: str = "judge: {pairs: 200}", metric: str = "judged_preference"
-    ) -> str:
-        return (
-            parse(text(judge=judge, own=own, metric=metric), "canary.yaml", {})
-            .canaries["trial"]
-            .judged.sha256
-        )
-
-    other = JUDGE.replace("gpt-5.6-terra", "gpt-6-luna")
-    assert len({judged(), judged(judge=other), judged(own=worded)}) == 3
-    assert judged(judge=JUDGE.replace("5}", "9}")) == judged()
-    assert judged(judge=other, metric="task_completed") == judged(metric="task_completed")
 
 
-def test_a_stored_rubric_keeps_its_judge() -> None:
-    read = parse(text(metric="judged_preference"), "canary.yaml", {}).canaries["trial"].judged
-    fixed = FixedRubric(sha256=read.sha256, document=terms_of(read), fixed_at=0.0)
-    assert judged_by("trial", fixed).sha256 == read.sha256
+
+OWN_PRICE = "prices: {own: {input: 1, output: 5}}\n"
+
+
+def checked(folder: Path, written: str) -> Result:
+    file = folder / "canary.yaml"
+    file.write_text(written)
+    return CliRunner().invoke(app, ["check", "--config", str(file)])
+
+
+@pytest.mark.parametrize(
+    ("terms", "answers", "least"),
+    [("pairs", "two answers of the judge", "0.03"), ("answers", "one answer of the judge", "0.02")],
+)
+def test_check_refuses_a_budget_in_which_no_call_fits(
+    tmp_path: Path, terms: str, answers: str, least: str
+) -> None:
+    def budget(dollars: str) -> str:
+        judge = JUDGE.replace("gpt-5.6-terra", "own").replace("5}", f"{dollars}}}")
+        return text(judge=judge, own=f"judge: {{{terms}: 200}}") + OWN_PRICE
+
+    done = checked(tmp_path, budget("0.005"))
+    assert done.exit_code == 2
+    told = " ".join(done.stderr.split())
+    assert f"daily_budget: $0.005 is too small for one call: {answers}, of at most 2,048 tokens" in told
+    assert f"write a daily_budget of at least {least}, and more" in told
+    assert checked(tmp_path, budget(least)).exit_code == 0
+
+
+def test_the_least_price_is_that_of_the_shortest_questions_and_the_longest_answers() -> None:
+    written = text(judge=JUDGE.replace("gpt-5.6-terra", "own")) + OWN_PRICE
+    settings = parse(written, "canary.yaml", {}).bench
+    pair, answer = least_price(settings, "pair"), least_price(settings, "answer")
+    assert pair is not None and answer is not None
+    assert 2 * 2048 * 5e-6 < pair < 2 * 2048 * 5e-6 + 0.002
+    assert 2048 * 5e-6 < answer < pair / 1.9
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (0.0, "$0.00"),
+        (0.005, "$0.005"),
+        (0.0512, "$0.0512"),
+        (0.5, "$0.50"),
+        (1.204, "$1.20"),
+        (12, "$12.00"),
+    ],
+)
+def test_a_small_budget_is_not_rounded_to_a_larger_one(amount: float, shown: str) -> None:
+    assert dollars(amount) == shown

@@ -39,6 +39,19 @@ def test_a_spent_budget_lasts_until_the_utc_day_ends() -> None:
     assert pause.reason == ""
 
 
+def test_a_budget_that_no_day_has_room_in_waits_for_a_shorter_call_or_another_config() -> None:
+    pause, noon = JudgePause(), 20_000 * DAY + DAY / 2
+    pause.budget_too_small("too small for one call", noon)
+    assert (pause.reason, pause.has_end, pause.holds(noon + LONGEST_S)) == ("budget", False, False)
+    pause.look(20_001 * DAY)
+    assert pause.reason == "budget", "a new day does not help"
+    pause.answered()
+    assert (pause.reason, pause.has_end) == ("", True)
+    pause.budget_too_small("too small for one call", noon)
+    pause.failed("provider_5xx", noon + LONGEST_S)
+    assert (pause.reason, pause.has_end) == ("provider", True)
+
+
 @pytest.mark.parametrize("reason", ["no price", "no credential"])
 def test_what_the_config_lacks_is_looked_at_again_after_a_minute(reason: str) -> None:
     pause = JudgePause()

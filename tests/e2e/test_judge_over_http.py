@@ -263,6 +263,20 @@ def test_ten_kills_cost_nothing_twice_and_a_raised_budget_goes_on(tmp_path: Path
         assert len({asked.text for asked in judge.book}) == len(judge.book)
 
 
+def test_a_budget_without_room_for_one_call_says_so_and_promises_no_midnight(tmp_path: Path) -> None:
+    with JudgeServer(likes("Warm")) as judge, judged(tmp_path, judge, budget="0.0005") as stage:
+        ask(stage, range(1, 4))
+        eventually(lambda: ready(stage) == "degraded: judge: paused (budget)")
+        told = stage.api("GET", "/api/status").json()["judge"]
+        assert "paused (budget): $0.0005 is too small for one call, for which $0.0" in told["sentence"]
+        assert told["sentence"].endswith("; raise `daily_budget`; $0.00 of $0.0005 today")
+        assert (told["state"], told["until"]) == ("paused", None)
+        by_hand = stage.canary("judge", "trial", "--pairs", "1", "--config", str(stage.server.config))
+        assert by_hand.returncode == 1
+        assert "too small for one call, today and tomorrow; raise it" in by_hand.stderr
+        assert judge.book == []
+
+
 def ready_or_none(stage: Stage) -> str | None:
     """None while the admin process starts again."""
     with suppress(httpx2.TransportError):
