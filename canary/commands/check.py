@@ -58,8 +58,8 @@ def check(
     for each in document["canaries"]:
         shares = " → ".join(f"{share * 100:.3g}%" for share in each["shares"])
         print_text(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}")
-        if each["plan"] is not None:
-            print_text(each["plan"]["sentence"])
+        if said := each["plan"]["sentence"] if each["plan"] is not None else each["unplanned"]:
+            print_text(said)
         if rows := each["offline"]:
             print_text(
                 f"Only `canary bench` judges {', '.join(rows)}: no part of the canary's verdict and score"
@@ -101,7 +101,7 @@ def _document(
     requests: Sequence[float],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
-    from report.planner.text import brief_document, power_document
+    from report.planner.text import brief_document, power_document, unplanned
 
     return {
         "canaries": [
@@ -114,6 +114,7 @@ def _document(
                 "offline": [criterion.metric for criterion in each.judged.offline],
                 "power": power_document(found, requests) if (found := prospects[each.canary.name]) else None,
                 "plan": brief_document(found) if found else None,
+                "unplanned": unplanned(each.judged),
             }
             for each in read.canaries.values()
         ],

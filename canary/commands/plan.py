@@ -68,7 +68,7 @@ def plan(
     Needs no server and, for a rubric alone, no config.
     """
     from report.planner.prospects import USUAL_STEPS, prospect_of
-    from report.planner.text import outlook, outlook_document, outlook_text
+    from report.planner.text import outlook, outlook_document, outlook_text, unplanned
 
     read = read_config(config) if rubric is None or name is not None or config.exists() else None
     known = _canary(read, name) if read is not None and (rubric is None or name is not None) else None
@@ -83,6 +83,8 @@ def plan(
         say(each.sentence)
     found = prospect_of(judged, steps, wanted, seen, unpriced=[each.arm for each in unpriced])
     if found is None:
+        if why := unplanned(judged):
+            fail(why, code=2)
         why = "no rubric" if not judged.criteria else "no share between 0% and 100%"
         fail(f"{judged.name} has {why}, so there is nothing to plan", code=2)
     worked_out = outlook(found)

@@ -34,8 +34,8 @@ class Expectation:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prospect:
     """One canary's terms, its planned days, its shares in order, and what is expected of its users.
-    `unpriced`: the arms without a known price. `waiting`: the rows that wait for people's labels, which are
-    left out."""
+    `unpriced`: the arms without a known price. `waiting`: the rows on a judge's word, which are left
+    out."""
 
     judged: JudgedCanary
     days: int

@@ -14,7 +14,7 @@ from report.plan import PLANNED_DAYS, default_days
 from report.planner.assumptions import Assumptions
 from report.planner.prospect import REQUESTS, SHARE, USERS, Expectation, Prospect, usual_days
 from report.planner.recorded import Recorded, recorded
-from report.planner.text import prospect_line
+from report.planner.text import prospect_line, unplanned
 from report.rubric import Criterion
 from routing.canary import Canary, Step
 
@@ -94,13 +94,14 @@ def recorded_of(store: Store, canary: Canary, judged: JudgedCanary) -> Recorded 
 
 
 def line_of(store: Store, canary: Canary, judged: JudgedCanary, unpriced: Iterable[str] = ()) -> str:
-    """The chance to ship in one line; "" without a rubric. Without an answer of the store, all is assumed."""
+    """The chance to ship in one line; "" without a rubric, and why there is none for one on a judge only.
+    Without an answer of the store, all is assumed."""
     try:
         seen = recorded_of(store, canary, judged)
     except StoreDown:
         seen = None
     found = prospect_of(judged, canary.steps, Wanted(), seen, unpriced=unpriced)
-    return prospect_line(found) if found is not None else ""
+    return prospect_line(found) if found is not None else unplanned(judged)
 
 
 def _expected(wanted: Wanted, seen: Recorded | None, days: int) -> Expectation:

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from records.agreement import NEEDED_LABELS
+from records.metric import JUDGED, JUDGED_PREFERENCE
+from report.judged_canary import JudgedCanary
 from report.planner.assumed import Assumption, assumed
 from report.planner.power import Power
 from report.planner.prospect import (
@@ -16,6 +19,9 @@ from report.planner.prospect import (
     table,
 )
 from report.wording import count, joined, label
+
+_LEAST_JUDGED = 100
+"""Users with a judged pair from which a row on a judge can be decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +51,7 @@ def outlook(prospect: Prospect) -> Outlook:
 
 def outlook_document(found: Outlook) -> dict[str, object]:
     """JSON types only; chances and shares as fractions. `ship` is null while `unpriced` rows wait for a
-    price; table and levers are then what holds with prices."""
+    price, and with a row on a judge; table and levers are then what holds with prices, for the other rows."""
     return {
         "ship": _ship(found.prospect, found.power),
         "unpriced": list(found.prospect.without_price),
@@ -78,6 +84,7 @@ def brief_document(prospect: Prospect) -> dict[str, object]:
 def power_document(prospect: Prospect, requests: Sequence[float]) -> dict[str, object]:
     """The chances by requests per user, as JSON types; null as in `brief_document`."""
     open_ = prospect.without_price
+    told = not (open_ or prospect.waiting)
     expected = ((each, replace(prospect.expected, requests=each)) for each in requests)
     found = [(each, replace(prospect, expected=changed).power()) for each, changed in expected]
     return {
@@ -86,7 +93,7 @@ def power_document(prospect: Prospect, requests: Sequence[float]) -> dict[str, o
         "at": [
             {
                 "requests_per_user": each,
-                "ship": None if open_ else round(power.ship, 3),
+                "ship": round(power.ship, 3) if told else None,
                 "criteria": {
                     row.metric: None if row.metric in open_ else round(row.power, 3) for row in power.criteria
                 },
@@ -97,7 +104,7 @@ def power_document(prospect: Prospect, requests: Sequence[float]) -> dict[str, o
 
 
 def _ship(prospect: Prospect, power: Power) -> float | None:
-    return None if prospect.without_price else round(power.ship, 4)
+    return None if prospect.without_price or prospect.waiting else round(power.ship, 4)
 
 
 def _row_documents(prospect: Prospect, power: Power) -> list[dict[str, object]]:
@@ -123,7 +130,7 @@ def outlook_text(found: Outlook) -> str:
     """The whole plan for a terminal."""
     blocks = [
         _line(found.prospect, found.power, _headline(found.levers)),
-        _table(found.table, found.prospect.users_a_day),
+        _table(found.table, found.prospect),
         _rows(found.prospect, found.power),
         _levers(found.levers),
         "\n".join(["What this rests on:", *(f"  {each.sentence}" for each in found.assumptions)]),
@@ -136,7 +143,7 @@ def _line(prospect: Prospect, power: Power, best: Lever | None) -> str:
     truth = "with the given values" if prospect.assumptions.values else "halfway between acceptable and ideal"
     seen = "" if expected.users_from == "assumed" else f" ({expected.users_from})"
     line = (
-        f"{prospect.judged.name}: {_no_price(prospect)}a candidate {truth} ships with a chance of "
+        f"{prospect.judged.name}: {_no_price(prospect)}{_passes(prospect, truth)} with a chance of "
         f"{_chance(power.ship)} in {count(prospect.days, 'day')} at a share of {percent(prospect.share)}, "
         f"with {count(prospect.users, 'user')}{seen} of {expected.requests:.3g} requests each."
     )
@@ -147,8 +154,35 @@ def _line(prospect: Prospect, power: Power, best: Lever | None) -> str:
     if not prospect.judged.planned_days:
         line += " Without `planned_days` the confidence sequence decides."
     if prospect.waiting:
-        line += f" This is without {joined([*prospect.waiting])}, which waits for people's labels."
+        line += f" {_why_left_out(prospect.waiting)}, so this is no chance to ship."
     return line
+
+
+def unplanned(judged: JudgedCanary) -> str:
+    """Why a rubric on a judge only has no chance that could be told; "" for any other."""
+    rows = tuple(row.metric for row in judged.criteria)
+    if not rows or not JUDGED.keys() >= {*rows}:
+        return ""
+    return (
+        f"{judged.name}: all rows of the rubric are on a judge, and such a row cannot be planned: "
+        f"{_why_left_out(rows)}. A row on users' feedback, errors, times or costs can be planned."
+    )
+
+
+def _passes(prospect: Prospect, truth: str) -> str:
+    if not prospect.waiting:
+        return f"a candidate {truth} ships"
+    return f"the other rows of a candidate {truth} pass"
+
+
+def _why_left_out(rows: Sequence[str]) -> str:
+    """What rows on a judge need besides traffic."""
+    return "; ".join(
+        f"{row} needs {_LEAST_JUDGED} users with a judged pair and {NEEDED_LABELS} labels besides"
+        if row == JUDGED_PREFERENCE
+        else f"{row} never decides"
+        for row in rows
+    )
 
 
 def _no_price(prospect: Prospect) -> str:
@@ -166,10 +200,11 @@ def _chance(chance: float) -> str:
     return f"{chance * 100:.0f} %"
 
 
-def _table(cells: Sequence[PlannedChance], users: str) -> str:
+def _table(cells: Sequence[PlannedChance], prospect: Prospect) -> str:
     shares = list(dict.fromkeys(cell.share for cell in cells))
     found = {(cell.days, cell.share): cell.ship for cell in cells}
-    lines = [f"Chance to ship with {users}, by planned days and share, in %:"]
+    what = "Chance that the other rows pass" if prospect.waiting else "Chance to ship"
+    lines = [f"{what} with {prospect.users_a_day}, by planned days and share, in %:"]
     lines.append("  days" + "".join(f"{percent(share):>7}" for share in shares))
     for days in dict.fromkeys(cell.days for cell in cells):
         lines.append(f"  {days:4}" + "".join(f"{found[days, share] * 100:7.0f}" for share in shares))

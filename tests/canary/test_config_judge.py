@@ -163,3 +163,15 @@ def test_the_least_price_is_that_of_the_shortest_questions_and_the_longest_answe
 )
 def test_a_small_budget_is_not_rounded_to_a_larger_one(amount: float, shown: str) -> None:
     assert dollars(amount) == shown
+
+
+def test_a_rubric_on_a_judge_only_cannot_be_planned_and_plan_and_check_say_so(tmp_path: Path) -> None:
+    done = checked(tmp_path, text(metric="judged_preference"))
+    assert done.exit_code == 0
+    assert "trial: all rows of the rubric are on a judge, and such a row cannot be planned" in done.stdout
+    planned = CliRunner().invoke(app, ["plan", "--config", str(tmp_path / "canary.yaml")])
+    assert planned.exit_code == 2
+    told = " ".join(planned.stderr.split())
+    assert "such a row cannot be planned: judged_preference needs 100 users" in told
+    assert "A row on users' feedback, errors, times or costs can be planned." in told
+    assert "no share" not in told

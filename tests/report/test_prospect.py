@@ -20,6 +20,7 @@ from report.planner.text import (
     outlook_text,
     power_document,
     prospect_line,
+    unplanned,
 )
 from report.rubric import Criterion, parse_bound
 from routing.canary import Step
@@ -249,8 +250,37 @@ def test_a_row_on_a_judges_word_is_left_out_and_named() -> None:
     row = _row("judged_preference", ">= 45%", ">= 60%")
     found = _prospect(replace(README, criteria=(*README.criteria, row)))
     assert found.power() == _prospect().power()
-    assert "This is without judged_preference, which waits for people's labels." in prospect_line(found)
+    line = prospect_line(found)
+    assert line.startswith(
+        "support-nov: the other rows of a candidate halfway between acceptable and ideal pass with a chance "
+        "of 51 % in 14 days"
+    )
+    assert line.endswith(
+        "judged_preference needs 100 users with a judged pair and 50 labels besides, so this is no chance to "
+        "ship."
+    )
+    assert "ships with a chance" not in outlook_text(outlook(found))
+    assert "Chance that the other rows pass with" in outlook_text(outlook(found))
+    power: dict[str, Any] = power_document(found, [3.0])
+    assert (brief_document(found)["ship"], power["at"][0]["ship"]) == (None, None)
     assert "labels" not in prospect_line(_prospect())
+
+
+def test_a_row_on_marks_waits_for_nothing_because_it_never_decides() -> None:
+    row = _row("judged_mark", ">= 3", ">= 4")
+    line = prospect_line(_prospect(replace(README, criteria=(*README.criteria, row))))
+    assert line.endswith("judged_mark never decides, so this is no chance to ship.")
+    assert "labels" not in line
+
+
+def test_a_rubric_on_a_judge_only_says_why_it_has_no_chance() -> None:
+    row = _row("judged_preference", ">= 45%", ">= 60%")
+    assert unplanned(README) == unplanned(replace(README, criteria=())) == ""
+    assert unplanned(replace(README, criteria=(row,))) == (
+        "support-nov: all rows of the rubric are on a judge, and such a row cannot be planned: "
+        "judged_preference needs 100 users with a judged pair and 50 labels besides. A row on users' "
+        "feedback, errors, times or costs can be planned."
+    )
 
 
 def test_the_document_and_the_text_hold_the_same() -> None:
