@@ -57,8 +57,9 @@ def _check_rows(canary: CanarySection, path: Path, found: Salvage) -> None:
         place, key = (*path, "rubric", index), needed[row.metric]
         if row.metric == JUDGED_MARK:
             message = (
-                "decides nothing, so this canary's verdict stays open: people label pairs, not single "
-                "answers; use judged_preference, with `mirror`"
+                "is never decided, so no verdict says ship while the rubric has this row: people label "
+                'pairs, not single answers; write judged_preference, with a share as its bound (">= 45%"), '
+                "`mirror` and `judge: {pairs: 200}`, or remove the row: the report shows the marks without it"
             )
             found.warn((*place, "metric"), message)
         if canary.judge is None or getattr(canary.judge, key) is None:

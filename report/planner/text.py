@@ -180,7 +180,7 @@ def _why_left_out(rows: Sequence[str]) -> str:
     return "; ".join(
         f"{row} needs {_LEAST_JUDGED} users with a judged pair and {NEEDED_LABELS} labels besides"
         if row == JUDGED_PREFERENCE
-        else f"{row} never decides"
+        else f"{row} is never decided"
         for row in rows
     )
 

@@ -175,3 +175,17 @@ def test_a_rubric_on_a_judge_only_cannot_be_planned_and_plan_and_check_say_so(tm
     assert "such a row cannot be planned: judged_preference needs 100 users" in told
     assert "A row on users' feedback, errors, times or costs can be planned." in told
     assert "no share" not in told
+
+
+@pytest.mark.parametrize(
+    ("acceptable", "ideal"), [(">= 3", ">= 4"), (">= baseline - 5%", ">= baseline + 2%")]
+)
+def test_a_row_on_marks_is_warned_of_in_words_that_agree(tmp_path: Path, acceptable: str, ideal: str) -> None:
+    written = text(metric="judged_mark", own="judge: {answers: 200}", mirror="0%", bound=acceptable)
+    done = checked(tmp_path, written.replace(">= 80%", ideal))
+    assert done.exit_code == 0, done.output
+    warning = " ".join(done.stderr.split())
+    assert "is never decided, so no verdict says ship while the rubric has this row" in warning
+    assert 'write judged_preference, with a share as its bound (">= 45%"), `mirror` and' in warning
+    assert "decides nothing" not in warning
+    assert "judged_mark is never decided" in done.stdout

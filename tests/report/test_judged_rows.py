@@ -199,4 +199,4 @@ canaries:
 def test_a_row_on_marks_is_warned_of_before_the_start() -> None:
     said = [each for each in parse(MARKED, "canary.yaml", {}).warnings if "judged" in each]
     assert len(said) == 1
-    assert "decides nothing, so this canary's verdict stays open" in said[0]
+    assert "is never decided, so no verdict says ship while the rubric has this row" in said[0]

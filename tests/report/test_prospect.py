@@ -269,7 +269,7 @@ def test_a_row_on_a_judges_word_is_left_out_and_named() -> None:
 def test_a_row_on_marks_waits_for_nothing_because_it_never_decides() -> None:
     row = _row("judged_mark", ">= 3", ">= 4")
     line = prospect_line(_prospect(replace(README, criteria=(*README.criteria, row))))
-    assert line.endswith("judged_mark never decides, so this is no chance to ship.")
+    assert line.endswith("judged_mark is never decided, so this is no chance to ship.")
     assert "labels" not in line
 
 
