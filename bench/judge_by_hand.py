@@ -17,12 +17,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class JudgedNow:
-    """What came of it. `ids` were judged, `refused` counts those that the provider refused for what they say.
-    `stopped` says why the rest was not asked about: "budget", "small budget" (no day has room for the call),
-    or the provider's words; "" if all were."""
+    """What came of it. `ids` were judged, `refused` counts those that the provider refused for what they say,
+    in its `words`. `stopped` says why the rest was not asked about: "budget", "small budget" (no day has room
+    for the call), or the provider's words; "" if all were."""
 
     ids: list[str] = field(default_factory=list)
     refused: int = 0
+    words: str = ""
     stopped: str = ""
 
 
@@ -65,7 +66,7 @@ async def _ask(judge: Judge, subject: Subject, calls: Any, now: JudgedNow) -> No
     if ended == "judged":
         now.ids.append(subject.judgement.exchange_id)
     elif ended == "refused":
-        now.refused += 1
+        now.refused, now.words = now.refused + 1, judge.problem
     else:
         now.stopped = now.stopped or judge.problem
 
@@ -84,11 +85,18 @@ def document(
         run.kind + "s": len(judged),
         **(_pairs(judged) if run.kind == "pair" else _marks(judged)),
         "no_mark": sum(each.result == "no_mark" for each in judged),
+        "unreadable": sum(_is_unreadable(each) for each in judged),
         "refused": now.refused,
+        "refused_because": now.words,
         "stopped": now.stopped,
         "cost_usd": sum(each.cost_usd for each in judged),
         "budget_left_usd": max(0.0, source.daily_budget_usd - spent),
     }
+
+
+def _is_unreadable(judged: JudgedExchange) -> bool:
+    """True for one without a mark although every call was answered."""
+    return judged.result == "no_mark" and all(call.state == "answered" for call in judged.calls)
 
 
 def _pairs(judged: Sequence[JudgedExchange]) -> dict[str, int]:
@@ -111,7 +119,15 @@ def text(told: dict[str, Any]) -> str:
     else:
         what = f"{told['answers']} answers: {_arm(told, 'baseline')}, {_arm(told, 'candidate')}"
     money = f"cost {dollars(told['cost_usd'])}, {dollars(told['budget_left_usd'])} left today"
-    return f"{told['canary']}: {what}, no mark {told['no_mark']}; {money}"
+    return f"{told['canary']}: {what}, no mark {told['no_mark']}{_never_ended(told)}; {money}"
+
+
+def _never_ended(told: dict[str, Any]) -> str:
+    """What the judge should have written, where no answer could be read; "" where one could."""
+    count, ending = (
+        (told["pairs"], "BETTER: A, B or SAME") if "pairs" in told else (told["answers"], "MARK: 1 to 5")
+    )
+    return f": the judge never ended with {ending}" if count and told["unreadable"] == count else ""
 
 
 def _arm(told: dict[str, Any], arm: str) -> str:

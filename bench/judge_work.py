@@ -13,6 +13,14 @@ _DAY_S = 86400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What is judged `now`, and why more has to wait for another day or hour ("" if nothing has)."""
+
+    now: list[Unjudged]
+    held: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedRun:
     """One run of a canary and how it is judged. `number` is how many pairs or answers of it a UTC day has;
     `redact` are the canary's own patterns."""
@@ -24,13 +32,16 @@ class JudgedRun:
     criteria: str
     redact: tuple[str, ...] = ()
 
-    def due(self, store: Store, now: float, *, most: int) -> list[Unjudged]:
+    def due(self, store: Store, now: float, *, most: int) -> Due:
         """What is judged next at `now`, UTC seconds. May raise StoreDown."""
         begun = Judgements(store).begun(self.canary, self.run, self.kind, now=now)
         if sum(begun.values()) >= self.number:
-            return []
+            return Due(now=[], held=f"the day's `{self.kind}s: {self.number}` is used up")
         waiting = unjudged(store, self.canary, self.run, self.kind, each=most, newest=NEWEST)
-        return choose(waiting, begun, number=self.number, of_day=now % _DAY_S / _DAY_S, most=most)
+        chosen = choose(waiting, begun, number=self.number, of_day=now % _DAY_S / _DAY_S, most=most)
+        held = len(chosen) < min(len(waiting), most)
+        words = f"{self.kind}s wait, because their categories' part of today is used"
+        return Due(now=chosen, held=words if held else "")
 
     def more(self, store: Store) -> list[Unjudged]:
         """`number` more, whatever the day has had: evenly, and the rest from those that have more."""

@@ -67,6 +67,7 @@ class JudgeJob:
         self._busy: set[str] = set()
         self._aside: dict[str, float] = {}
         self._spent_usd: float | None = None
+        self._held: tuple[str, ...] = ()
         self._has_room = asyncio.Event()
 
     async def run(self) -> None:
@@ -114,7 +115,7 @@ class JudgeJob:
         pause = self._pause
         spent = f"{dollars(self._spent_usd or 0.0)} of {dollars(source.daily_budget_usd)} today"
         if not pause.reason:
-            return f"{source.name}, {spent}"
+            return "; ".join([f"{source.name}, {spent}", *self._held])
         until = datetime.fromtimestamp(pause.until, UTC).strftime(" until %d %b %H:%M UTC")
         words = f": {pause.words}" if pause.words else ""
         return f"{source.name} paused ({pause.reason}){until if pause.has_end else ''}{words}; {spent}"
@@ -219,7 +220,9 @@ class JudgeJob:
         self._judgements.give_up(now)
         self._spent_usd = self._judgements.spent(now)
         self._aside = {each: until for each, until in self._aside.items() if until > now}
-        due = [[(run, each) for each in run.due(self._store, now, most=MOST)] for run in self._runs()]
+        found = [(run, run.due(self._store, now, most=MOST)) for run in self._runs()]
+        self._held = tuple(f"{run.canary}: {due.held}" for run, due in found if due.held)
+        due = [[(run, each) for each in known.now] for run, known in found]
         return [each for each in chain.from_iterable(zip_longest(*due)) if each is not None]
 
     def _runs(self) -> "Iterator[JudgedRun]":

@@ -136,7 +136,7 @@ def _end(told: "dict[str, Any]", run: "JudgedRun") -> None:
     """Say why it ended early, and exit 1 where that is an error."""
     count = told[f"{run.kind}s"]
     if told["refused"]:
-        say(f"{told['refused']} were refused by the provider for what they say")
+        say(f"{told['refused']} were refused by the provider: {told['refused_because']}")
     if told["stopped"] == "budget":
         say("today's budget has no room for another call; raise `daily_budget`, or go on tomorrow (UTC)")
     elif told["stopped"] == "small budget":

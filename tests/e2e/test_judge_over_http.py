@@ -310,6 +310,29 @@ def test_by_hand_needs_no_server(tmp_path: Path) -> None:
         assert (unknown.returncode, "it has: trial" in unknown.stderr) == (2, True)
 
 
+def test_by_hand_what_cannot_be_read_or_is_refused_is_told_with_the_reason(tmp_path: Path) -> None:
+    with JudgeServer(lambda _: "Both are fine.") as judge, judged(tmp_path, judge, own="pairs: 1") as stage:
+        ask(stage, range(1, 6))
+        done(stage, 1)
+        sentence = eventually(
+            lambda: (
+                told
+                if "used" in (told := stage.api("GET", "/api/status").json()["judge"]["sentence"])
+                else None
+            )
+        )
+        assert sentence.endswith("; trial: the day's `pairs: 1` is used up")
+        stage.server.stop()
+        where = ["judge", "trial", "--config", str(stage.server.config), "--pairs"]
+        told = stage.canary(*where, "2")
+        assert told.returncode == 0
+        assert "no mark 2: the judge never ended with BETTER: A, B or SAME; cost" in told.stdout
+        judge.rejects = set(range(9))
+        refused = stage.canary(*where, "2")
+        assert refused.returncode == 1
+        assert "2 were refused by the provider: caller_rejected too_long: shorten it" in refused.stderr
+
+
 def test_by_hand_a_failing_provider_is_an_error_and_its_words_are_told(tmp_path: Path) -> None:
     with JudgeServer(likes("Warm")) as judge, judged(tmp_path, judge, own="pairs: 1") as stage:
         ask(stage, range(1, 6))
