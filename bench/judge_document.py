@@ -54,9 +54,8 @@ def _says(found: JudgedBench, whole: JudgedFigures) -> Iterator[str]:
         why = f"; the first time: {first}" if first else ""
         yield f"{found.source.name} marked none of {whole.no_mark} pairs{why}"
         return
-    prefers = _percent(whole.judged_preference)
     yield (
-        f"{found.source.name} prefers the candidate in {prefers} of the pairs: {whole.won} won, "
+        f"{_preference(found.source.name, whole.judged_preference)}: {whole.won} won, "
         f"{whole.tie} ties ({whole.alike} of the same text), {whole.lost} lost, {whole.no_mark} unmarked"
     )
     if whole.order_decided is not None:
@@ -64,6 +63,16 @@ def _says(found: JudgedBench, whole: JudgedFigures) -> Iterator[str]:
     if whole.prefers_longer is not None:
         yield f"the longer answer won {100 * whole.prefers_longer:.1f} % of the pairs that one answer won"
     yield _worth(whole.agreement)
+
+
+def _preference(judge: str, known: ShareInterval) -> str:
+    """Whose answers the judge prefers, as far as the interval tells it."""
+    share = f"the candidate's answers are preferred in {_percent(known)} of the pairs, a tie counting half"
+    if known.low > 0.5:
+        return f"{judge} prefers the candidate: {share}"
+    if known.high < 0.5:
+        return f"{judge} prefers the current model: {share}"
+    return f"no preference of {judge} can be told, because the interval includes 50 %: {share}"
 
 
 def _worth(found: KnownAgreement) -> str:

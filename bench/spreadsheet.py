@@ -32,7 +32,10 @@ COLUMNS: tuple[str, ...] = (
 )
 """`candidate_reason` and `baseline_reason` are those of the judge who marked the answer: why it gave its
 mark, or why not. `judged` is the result of the judge who compared both answers (`candidate`, `baseline`,
-`tie`, `no_mark`), `judge_reason` why."""
+`tie`, `no_mark`), `judge_reason` why, with the letters' models."""
+
+LETTERS = "A: current model, B: candidate"
+"""Whose answers the letters of a comparison's reason are: it is that of the first order."""
 
 
 def failures(found: Comparison) -> list[FailureRow]:
@@ -85,6 +88,8 @@ def _row(layer: str, dataset: DatasetResult, baseline: Result, candidate: Result
 def _judged(words: Mapping[str, JudgedPair] | None, baseline: Result) -> FailureRow:
     found = (words or {}).get(baseline.example.hash)
     judged, why = (None, None) if found is None else (found.result, found.reason)
+    if why and judged != "no_mark":
+        why = f"{why} ({LETTERS})"
     return {"judged": judged, "judge_reason": why}
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from bench.errors import Unpriced
 from bench.judge_asker import JudgeAsker
+from bench.judge_document import judge_document
 from bench.judge_settings import JudgeSource, same_model
+from bench.judged_bench import JudgedBench, JudgedDataset
 from bench.judged_pairs import AnswerPair, JudgedPair, Vote, agreement, judged, judged_figures, preference
 from bench.saved_answers import SavedAnswers
 from bench.settings import BenchSettings
@@ -168,3 +170,19 @@ def test_the_highest_price_is_above_the_real_one(provider: ProviderThread) -> No
                 )
 
     waited(story())
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "told"),
+    [
+        (60, 10, "openai/judge prefers the candidate: the candidate's answers are preferred in 85.7 % ("),
+        (10, 60, "openai/judge prefers the current model: the candidate's answers are preferred in 14.3 % ("),
+        (13, 11, "no preference of openai/judge can be told, because the interval includes 50 %: the"),
+    ],
+)
+def test_a_preference_is_claimed_only_where_the_interval_tells_it(won: int, lost: int, told: str) -> None:
+    pairs = [*said(WON, won), *said(LOST, lost, begin=won)]
+    dataset = JudgedDataset(name="d", pairs={str(place): each for place, each in enumerate(pairs)})
+    document = judge_document(JudgedBench(source=SOURCE, criteria="Right.", datasets=(dataset,)))
+    assert document is not None
+    assert document["says"][0].startswith(told)

@@ -110,9 +110,6 @@ def test_check_refuses_a_judge_whose_budget_could_not_be_kept(
     assert CliRunner().invoke(app, ["check", "--config", str(file)]).exit_code == 0
 
 
-
-
-
 OWN_PRICE = "prices: {own: {input: 1, output: 5}}\n"
 
 
@@ -189,3 +186,28 @@ def test_a_row_on_marks_is_warned_of_in_words_that_agree(tmp_path: Path, accepta
     assert 'write judged_preference, with a share as its bound (">= 45%"), `mirror` and' in warning
     assert "decides nothing" not in warning
     assert "judged_mark is never decided" in done.stdout
+
+
+def test_the_judge_of_a_row_on_its_word_is_fixed_with_the_rubric() -> None:
+    """Otherwise one could change judges until one likes the candidate."""
+    worded = 'judge: {pairs: 200, criteria: "Kind."}'
+
+    def judged(
+        judge: str = JUDGE, own: str = "judge: {pairs: 200}", metric: str = "judged_preference"
+    ) -> str:
+        return (
+            parse(text(judge=judge, own=own, metric=metric), "canary.yaml", {})
+            .canaries["trial"]
+            .judged.sha256
+        )
+
+    other = JUDGE.replace("gpt-5.6-terra", "gpt-6-luna")
+    assert len({judged(), judged(judge=other), judged(own=worded)}) == 3
+    assert judged(judge=JUDGE.replace("5}", "9}")) == judged()
+    assert judged(judge=other, metric="task_completed") == judged(metric="task_completed")
+
+
+def test_a_stored_rubric_keeps_its_judge() -> None:
+    read = parse(text(metric="judged_preference"), "canary.yaml", {}).canaries["trial"].judged
+    fixed = FixedRubric(sha256=read.sha256, document=terms_of(read), fixed_at=0.0)
+    assert judged_by("trial", fixed).sha256 == read.sha256

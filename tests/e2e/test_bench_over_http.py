@@ -699,7 +699,7 @@ def test_a_judge_compares_both_answers_in_both_orders_and_agrees_with_the_datase
     rows = {row["id"]: row for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())}
     assert (rows[CITIES[20]]["judged"], rows[CITIES[20]]["judge_reason"]) == (
         "baseline",
-        "It names the place.",
+        "It names the place. (A: current model, B: candidate)",
     )
     shown = report.read_text(encoding="utf-8")
     assert "What the judge openai/judge says of both answers" in shown
@@ -714,7 +714,10 @@ def test_the_judges_word_stands_in_the_text_and_decides_nothing(
     assert plain.exit_code == judged.exit_code == 3
     text = " ".join(judged.stdout.split())
     assert "What openai/judge says of both answers (words" in text
-    assert "prefers the candidate in 45.0 % (39.4 to 50.7) of the pairs: 18 won, 71 ties (70 of" in text
+    assert "no preference of openai/judge can be told, because the interval includes 50 %" in text
+    assert (
+        "preferred in 45.0 % (39.4 to 50.7) of the pairs, a tie counting half: 18 won, 71 ties (70 of" in text
+    )
     assert "What openai/judge" not in plain.stdout
     assert re.search(r"capitals +60 +18 +11 +30 +1 +40 % \(", judged.stdout)
 
