@@ -53,7 +53,8 @@ class JudgeFigures:
     `agreement` is the judge's with people, `people` that of two people. `order_decided` is the share of pairs
     that the order of the answers decided. `prefers_longer` and `prefers_own_vendor` are shares of the pairs
     that were won: by the longer answer, and by the judge's own vendor (None: both arms are of that vendor, or
-    neither). None: nothing to count. `marks` are those of single answers.
+    neither). None: nothing to count. `marks` are those of single answers. `left_out` counts the pairs that an
+    earlier judge, or the same with other words, judged: nothing else here is of them but the cost.
     """
 
     provider: str
@@ -71,6 +72,7 @@ class JudgeFigures:
     cost_usd: float
     marks: JudgedMarks | None = None
     lost: tuple[LostExample, ...] = ()
+    left_out: int = 0
 
     def without_reasons(self) -> "JudgeFigures":
         """A copy whose examples have no reasons."""

@@ -145,6 +145,7 @@ def worth(found: JudgeFigures, canary: str) -> list[str]:
         *_bias(found.prefers_longer, "the longer one", "half means that length did not matter"),
         *_bias(found.prefers_own_vendor, "that of the judge’s own vendor", "half means no favour"),
         *_unread(found),
+        *_left_out(found.left_out),
     ]
 
 
@@ -228,6 +229,17 @@ def _unread(found: JudgeFigures) -> list[str]:
         return []
     are = "is" if found.no_mark == 1 else "are"
     return [f"{count(found.no_mark, 'pair')} without a readable judgement {are} not counted."]
+
+
+def _left_out(pairs: int) -> list[str]:
+    """What an earlier judge said: another judge is another instrument."""
+    if not pairs:
+        return []
+    are, theirs = ("is", "it") if pairs == 1 else ("are", "theirs")
+    return [
+        f"{count(pairs, 'pair')} that an earlier judge, or the same with other words, judged {are} left out, "
+        f"and so are labels of {theirs}."
+    ]
 
 
 def _filled(known: Range) -> tuple[float, float]:

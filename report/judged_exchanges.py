@@ -25,12 +25,33 @@ class Judging:
     def of(self, kind: Kind) -> list[JudgedExchange]:
         """The pairs, or the answers, that have their result from the newest judge with its newest words:
         another judge's taste, or other words, would be another metric."""
-        ended = [each for each in self.exchanges if each.kind == kind and each.result]
-        if not ended:
-            return []
-        newest = max(ended, key=lambda each: each.asked_at)
-        asked = (newest.judge, newest.words_sha256)
-        return [each for each in ended if (each.judge, each.words_sha256) == asked]
+        newest = self._newest(kind)
+        return [each for each in self._ended(kind) if newest is not None and _asked(each) == _asked(newest)]
+
+    def left_out(self) -> int:
+        """The pairs that have their result from an earlier judge, or from the same with other words."""
+        return len(self._ended("pair")) - len(self.of("pair"))
+
+    def shown(self) -> JudgedExchange | None:
+        """One of the judgements that are shown: the newest pair that has its result, else such an answer;
+        while none has one, the newest that was asked for. None without any."""
+        asked = max(self.exchanges, key=_moment, default=None)
+        return self._newest("pair") or self._newest("answer") or asked
+
+    def _newest(self, kind: Kind) -> JudgedExchange | None:
+        return max(self._ended(kind), key=_moment, default=None)
+
+    def _ended(self, kind: Kind) -> list[JudgedExchange]:
+        return [each for each in self.exchanges if each.kind == kind and each.result]
+
+
+def _moment(judged: JudgedExchange) -> float:
+    return judged.asked_at
+
+
+def _asked(judged: JudgedExchange) -> tuple[str, str]:
+    """The judge and its words."""
+    return judged.judge, judged.words_sha256
 
 
 NOT_JUDGED = Judging()

@@ -27,17 +27,17 @@ def judge_figures(sample: Sample, *, planned: float) -> JudgeFigures | None:
     """The judge of the sample's run; None without a judgement. `planned` is n*, the units for which the
     intervals are tuned.
 
-    Everything but the cost is of the newest judge with its newest words.
+    Everything but the cost is of the newest judge that has answered, with its newest words.
     """
     judging = sample.judged
-    if not judging.exchanges:
+    shown, pairs = judging.shown(), judging.of("pair")
+    if shown is None:
         return None
-    pairs, newest = judging.of("pair"), max(judging.exchanges, key=lambda each: each.asked_at)
-    provider, _, model = newest.judge.partition("/")
+    provider, _, model = shown.judge.partition("/")
     return JudgeFigures(
         provider=provider,
         model=model,
-        words_sha256=newest.words_sha256,
+        words_sha256=shown.words_sha256,
         pairs=len(pairs),
         no_mark=sum(pair.result == "no_mark" for pair in pairs),
         judged_preference=preference(sample, planned=planned),
@@ -50,6 +50,7 @@ def judge_figures(sample: Sample, *, planned: float) -> JudgeFigures | None:
         cost_usd=sum(each.cost_usd for each in judging.exchanges),
         marks=_marks(sample, planned=planned),
         lost=_lost(pairs),
+        left_out=judging.left_out(),
     )
 
 

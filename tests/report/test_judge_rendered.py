@@ -60,6 +60,21 @@ def test_every_form_says_what_is_not_known(form: Callable[[Report], str], figure
     assert judge_lines.summary(figures) in _words(form(_report(figures, "error_rate")))
 
 
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        (104, "104 pairs that an earlier judge, or the same with other words, judged are left out, and so "
+              "are labels of theirs."),
+        (1, "1 pair that an earlier judge, or the same with other words, judged is left out, and so are "
+            "labels of it."),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_says_what_is_left_out(form: Callable[[Report], str], pairs: int, says: str) -> None:
+    assert says in _words(form(_report(replace(FULL, left_out=pairs), "error_rate")))
+    assert "left out" not in _words(form(_report(FULL, "error_rate")))
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_without_a_judge_there_is_no_section(form: Callable[[Report], str]) -> None:
     assert "Which answer is better" not in form(_report(None, "task_completed"))
@@ -82,6 +97,12 @@ def test_the_figures_come_back_from_the_document() -> None:
     report = _report(FULL, "error_rate")
     assert from_json(json.loads(json.dumps(to_json(report)))) == report
     assert "judge" not in to_json(_report(None, "error_rate"))
+
+
+def test_a_document_of_before_left_nothing_out_that_it_told() -> None:
+    document = json.loads(json.dumps(to_json(_report(replace(FULL, left_out=7), "error_rate"))))
+    assert document["judge"].pop("left_out") == 7
+    assert from_json(document).judge == FULL
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -207,3 +207,27 @@ def test_the_newest_lost_pairs_are_examples() -> None:
 
 def test_without_judgements_there_is_no_judge() -> None:
     assert judge_figures(sample_of([]), planned=500) is None
+
+
+def test_the_judge_is_named_whose_pairs_are_shown_while_a_new_one_fails() -> None:
+    old = _pairs([("", "u1", 1.0), ("", "u2", None)])
+    failing = replace(
+        old[0], exchange_id="new", asked_at=900.0, judge="openai/o3", words_sha256="1", result=""
+    )
+    figures = judge_figures(sample_of([*old, failing]), planned=500)
+    assert figures is not None
+    assert (figures.provider, figures.words_sha256) == ("anthropic", "0" * 64)
+    assert (figures.pairs, figures.no_mark, figures.left_out) == (2, 1, 0)
+    alone = judge_figures(sample_of([failing]), planned=500)
+    assert alone is not None
+    assert (alone.provider, alone.model, alone.pairs) == ("openai", "o3", 0)
+
+
+def test_pairs_of_an_earlier_judge_or_of_other_words_are_counted_as_left_out() -> None:
+    old = _pairs([("", f"u{number}", 1.0) for number in range(5)])
+    asked_otherwise = [replace(each, words_sha256="1") for each in old[:2]]
+    running = replace(old[4], result="")
+    newest = replace(old[0], exchange_id="new", asked_at=900.0, judge="openai/o3", result="baseline")
+    figures = judge_figures(sample_of([*asked_otherwise, *old[2:4], running, newest]), planned=500)
+    assert figures is not None
+    assert (figures.provider, figures.pairs, figures.left_out) == ("openai", 1, 4)
