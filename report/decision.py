@@ -8,9 +8,9 @@ from report.details import SinceFirst
 from report.document import CategoryLine, MetricLine, PlanLine, ReportWindow, SegmentLine, Srm, Verdict
 from report.judge import Judged
 from report.judged_canary import JudgedCanary
+from report.missing_users import waiting, without_data
 from report.parts import Part, Parts
 from report.plan_words import bound_and_value, outlook, standing_words, still_open, taken_risk
-from report.unlabelled import not_borne_out
 from report.unpriced import not_judged
 from report.wording import (
     amount,
@@ -129,13 +129,12 @@ def _missing(findings: Findings) -> list[str]:
     for judged, line in zip(findings.judged, findings.lines, strict=True):
         if judged.unpriced is not None:
             found.append(not_judged(line.metric, judged.unpriced))
-        elif judged.waits is not None and judged.state != "NODATA":
-            found.append(not_borne_out(line.metric, judged.waits))
+        elif judged.waits is not None:
+            found += waiting(judged, line, judged.waits)
         elif judged.state == "INCONCLUSIVE":
             found.append(_open(judged, line, findings.plan))
         elif judged.state == "NODATA":
-            found.append(_without_data(judged, line))
-            found += [not_borne_out(line.metric, judged.waits)] if judged.waits is not None else []
+            found.append(without_data(judged, line))
     found += _too_few(findings.parts)
     found += outlook(findings.plan, findings.lines)
     done, required = findings.window.whole_days or 0, findings.window.days_required or 0
@@ -279,21 +278,4 @@ def _still_needed(line: MetricLine) -> str:
         return "the days still needed cannot be estimated"
     if line.units_needed is None:
         return "it is too close to the bound to estimate the days still needed"
-    return to_come(line.units_needed, line.days_needed)
-
-
-def _without_data(judged: Judged, line: MetricLine) -> str:
-    if line.units == 0:
-        return f"{title(line.metric)} has no data: the candidate has no recorded value yet."
-    ours, theirs = judged.reading.carrying
-    if ours >= GATE:
-        have = _have(theirs, judged.reading.baseline_units, "baseline")
-        return f"{title(line.metric)} has too little baseline data: {have}."
-    more = f"; about {days(line.days_needed, more=True)}" if line.days_needed else ""
-    have = _have(ours, line.units, "candidate")
-    return f"{title(line.metric)} has too little data: {have}{more}."
-
-
-def _have(carrying: int, units: int, arm: str) -> str:
-    effective = "effectively " if carrying < units else ""
-    return f"{effective}{carrying} of {GATE} required {arm} users have a value"
+    return to_come(line.metric, line.units_needed, line.days_needed)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from records.agreement import FEWEST_LABELS
 from report.details import Range
 
 
@@ -54,7 +55,8 @@ class JudgeFigures:
     that the order of the answers decided. `prefers_longer` and `prefers_own_vendor` are shares of the pairs
     that were won: by the longer answer, and by the judge's own vendor (None: both arms are of that vendor, or
     neither). None: nothing to count. `marks` are those of single answers. `left_out` counts the pairs that an
-    earlier judge, or the same with other words, judged: nothing else here is of them but the cost.
+    earlier judge, or the same with other words, judged: nothing else here is of them but the cost and
+    `people`. `labels_needed` are those from which on its word is worth anything: 30, or 50 with a row on it.
     """
 
     provider: str
@@ -73,6 +75,7 @@ class JudgeFigures:
     marks: JudgedMarks | None = None
     lost: tuple[LostExample, ...] = ()
     left_out: int = 0
+    labels_needed: int = FEWEST_LABELS
 
     def without_reasons(self) -> "JudgeFigures":
         """A copy whose examples have no reasons."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from records.agreement import FEWEST_LABELS, NEEDED_LABELS, WORTH
+from records.agreement import NEEDED_LABELS, WORTH
 from report.details import Range
 from report.judge_figures import JudgedMarks, JudgeFigures, LabelAgreement
 from report.wording import amount, count, signed
@@ -15,7 +15,10 @@ NOT_YET = (
 LOST = "Pairs that the candidate lost:"
 READ_AS = "The dashed line stands at 50 %: no preference."
 LEGEND = "(A: current model, B: candidate)"
+PAIRS_INSTEAD = "use `mirror` and `judge: {pairs: …}`, with a row on judged_preference"
+"""What to do instead of a row on marks."""
 _MOST_LOST = 5
+_UNKNOWN = "Whether people agree with the judge is not known"
 _SHORT = 8
 """Of a hash its first characters, of an exchange's id its last: ids begin alike."""
 
@@ -139,7 +142,7 @@ def bar(known: Range | None) -> PreferenceBar | None:
 def worth(found: JudgeFigures, canary: str) -> list[str]:
     """What the judge's word is worth: people's labels, the order, the length, the vendor, what is missing."""
     return [
-        *_agreement(found.agreement, where_to_label(canary)),
+        *(_agreement(found, where_to_label(canary)) if _readable(found) else _no_pairs(found)),
         *_people(found.people),
         *_order(found.order_decided),
         *_bias(found.prefers_longer, "the longer one", "half means that length did not matter"),
@@ -185,13 +188,25 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _agreement(found: LabelAgreement, where: str) -> list[str]:
-    unknown = "Whether people agree with the judge is not known"
+def _readable(found: JudgeFigures) -> int:
+    """The pairs with a result, which alone can be compared with labels."""
+    return found.pairs - found.no_mark
+
+
+def _no_pairs(found: JudgeFigures) -> list[str]:
+    """Nothing could be labelled yet."""
+    if found.marks is not None:
+        return ["What these marks are worth is not known: people label pairs of answers, not single ones."]
+    return [f"{_UNKNOWN}: no pair has a readable judgement yet."]
+
+
+def _agreement(judge: JudgeFigures, where: str) -> list[str]:
+    found, needed = judge.agreement, judge.labels_needed
     if not found.labels:
-        return [f"{unknown}: nobody has labelled yet. Label {FEWEST_LABELS} pairs at {where}."]
+        return [f"{_UNKNOWN}: nobody has labelled yet. Label {needed} pairs at {where}."]
     if found.share is None:
-        labelled = f"{count(found.labels, 'pair')} labelled, of the {FEWEST_LABELS} that it takes"
-        return [f"{unknown} yet: {labelled}. Label more at {where}."]
+        labelled = f"{count(found.labels, 'pair')} labelled, of the {needed} that it takes"
+        return [f"{_UNKNOWN} yet: {labelled}. Label more at {where}."]
     told = (
         f"People agree with the judge on {with_ends(found.share)} of {count(found.labels, 'labelled pair')}"
     )
@@ -200,8 +215,9 @@ def _agreement(found: LabelAgreement, where: str) -> list[str]:
     sentence = f"{told}; Cohen’s κ, where 0 is chance and 1 always, is {_ends(found.kappa)}."
     if found.labels >= NEEDED_LABELS and found.kappa.estimate >= WORTH:
         return [sentence]
-    needed = f"{NEEDED_LABELS} labelled pairs agree with a κ of at least {WORTH:g}"
-    return [sentence, f"No criterion on the judge is decided until {needed}: label more at {where}."]
+    until = f"{NEEDED_LABELS} labelled pairs agree with a κ of at least {WORTH:g}"
+    cure = f"label more at {where}" if found.labels < NEEDED_LABELS else "change the judge or its criteria"
+    return [sentence, f"No criterion on the judge is decided until {until}: {cure}."]
 
 
 def _people(found: LabelAgreement) -> list[str]:

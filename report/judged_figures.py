@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from records.agreement import FEWEST_LABELS
 from records.judgements import JudgedExchange
 from records.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from report.arm_sums import GATE, arm_sums
@@ -23,7 +24,9 @@ _SHARE = (0.0, 1.0)
 _EXAMPLES = 5
 
 
-def judge_figures(sample: Sample, *, planned: float) -> JudgeFigures | None:
+def judge_figures(
+    sample: Sample, *, planned: float, labels_needed: int = FEWEST_LABELS
+) -> JudgeFigures | None:
     """The judge of the sample's run; None without a judgement. `planned` is n*, the units for which the
     intervals are tuned.
 
@@ -51,6 +54,7 @@ def judge_figures(sample: Sample, *, planned: float) -> JudgeFigures | None:
         marks=_marks(sample, planned=planned),
         lost=_lost(pairs),
         left_out=judging.left_out(),
+        labels_needed=labels_needed,
     )
 
 

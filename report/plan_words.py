@@ -13,7 +13,7 @@ from report.look_values import ends_in_words, look_ends
 from report.plan import LIGHT_RISK, ShareChange, VerdictPlan, log_end
 from report.rubric import parse_bound
 from report.statistics.boundaries import boundaries, crossings
-from report.wording import Unit, amount, chance, distance, joined, label, title, unit_of
+from report.wording import Unit, amount, chance, distance, joined, label, sooner, title, unit_of
 
 HOPELESS = 0.1
 """Below this chance, a plan is not expected to get there."""
@@ -39,9 +39,11 @@ def outlook(plan: PlanLine | None, lines: Sequence[MetricLine]) -> list[str]:
     if plan is None or not open_:
         return []
     if plan.looks and plan.looks[-1] >= 2 * plan.planned_days:
+        more = sooner([line.metric for line in open_])
+        again = f" Start again under a new name, with {more}." if more else ""
         return [
-            f"The plan of {plan.planned_days} days and its extension are used up: nothing more is decided. "
-            "Start again under a new name, with a larger share."
+            f"The plan of {plan.planned_days} days and its extension are used up: nothing more is decided."
+            f"{again}"
         ]
     chances = [
         (line.look.chance, line.metric) for line in open_ if line.look and line.look.chance is not None
@@ -51,10 +53,11 @@ def outlook(plan: PlanLine | None, lines: Sequence[MetricLine]) -> list[str]:
     least, metric = min(chances)
     if least >= HOPELESS:
         return []
+    more = sooner([metric])
     return [
         f"Not expected to get there by day {end_of(plan)}: the chance is {chance(least)}, because of "
-        f"{label(metric)}. {_extended(plan)}A larger share or more days, under a new name, would help if the "
-        "true value is within the bound."
+        f"{label(metric)}. {_extended(plan)}{more[0].upper()}{more[1:]} or more days, under a new name, "
+        "would help if the true value is within the bound."
     ]
 
 

@@ -1,11 +1,14 @@
 """Keeps a row on a judge's word open until people's labels show that the word is worth something."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from records.agreement import NEEDED_LABELS, WORTH
+from records.agreement import FEWEST_LABELS, NEEDED_LABELS, WORTH
 from records.metric import JUDGED, JUDGED_PREFERENCE
 from report.judge import Judged
 from report.judge_figures import LabelAgreement
+from report.judge_lines import PAIRS_INSTEAD
+from report.rubric import Criterion
 from report.wording import title
 
 
@@ -26,17 +29,23 @@ def borne_out(agreement: LabelAgreement) -> bool:
     return agreement.labels >= NEEDED_LABELS and kappa is not None and kappa.estimate >= WORTH
 
 
-def not_borne_out(metric: str, agreement: LabelAgreement) -> str:
-    """Why the row is open, and what to do, in words."""
+def labels_needed(criteria: Sequence[Criterion]) -> int:
+    """The labels that the judge's word takes: more where a row of the rubric is on it."""
+    return NEEDED_LABELS if any(row.metric == JUDGED_PREFERENCE for row in criteria) else FEWEST_LABELS
+
+
+def not_borne_out(metric: str, agreement: LabelAgreement, *, enough: bool) -> str:
+    """Why the row is open, and what to do, in words. `enough`: its users are there, and labels are all that
+    is missing."""
     if metric != JUDGED_PREFERENCE:
         return (
             f"{title(metric)} is shown but decides nothing: people label pairs of answers, not single ones, "
-            "so nothing shows what these marks are worth. To decide, use `mirror` and judged_preference."
+            f"so nothing shows what these marks are worth. To decide: {PAIRS_INSTEAD}."
         )
     if agreement.labels < NEEDED_LABELS:
         return (
             f"{title(metric)} waits for people: {agreement.labels} of {NEEDED_LABELS} labels of the judge's "
-            "pairs. More users will not change this: label pairs on the page."
+            f"pairs. {'Traffic alone will not do: label' if enough else 'Label'} pairs on the page."
         )
     return (
         f"{title(metric)} is not judged: people and the judge agree too little, {_kappa(agreement)}; "

@@ -38,7 +38,7 @@ from report.statistics import srm
 from report.statistics.phases import distinct
 from report.statistics.srm import Split
 from report.statistics.types import Floats
-from report.unlabelled import unless_labelled
+from report.unlabelled import labels_needed, unless_labelled
 from report.unpriced import unknown_costs, unless_priced
 
 _MISMATCH = 0.001
@@ -77,7 +77,9 @@ def build_with_looks(
         segments=findings.parts.segments,
         categories=findings.parts.categories,
         plan=findings.plan,
-        judge=judge_figures(sample, planned=canary.planned_units),
+        judge=judge_figures(
+            sample, planned=canary.planned_units, labels_needed=labels_needed(canary.criteria)
+        ),
         details=Details(
             over_time=tuple(courses),
             looks=row_courses(findings.judged),

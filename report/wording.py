@@ -1,9 +1,10 @@
 """The numbers of a report as text: metrics' names and units, values, bounds, differences."""
 
 import math
+from collections.abc import Collection
 from typing import Literal
 
-from records.metric import BUILT_IN, JUDGED_PREFERENCE
+from records.metric import BUILT_IN, JUDGED, JUDGED_PREFERENCE
 from report.rubric import parse_bound
 
 Unit = Literal["share", "s", "usd", "number"]
@@ -169,9 +170,23 @@ def days(value: float, *, more: bool = False) -> str:
     return f"{whole:,}{word} day{'s' if whole != 1 else ''}"
 
 
-def to_come(users: int, more_days: float | None) -> str:
-    """The candidate users and days still needed: about 900 more candidate users, 12 more days."""
-    about = f"about {count(users, 'more candidate user')}"
+def users_of(metric: str, users: int, more: str = "") -> str:
+    """900 candidate users; of pairs, which come from the baseline's users, 38 users with a judged pair."""
+    if metric == JUDGED_PREFERENCE:
+        return f"{count(users, f'{more}user')} with a judged pair"
+    return count(users, f"{more}candidate user")
+
+
+def sooner(metrics: Collection[str]) -> str:
+    """What brings these metrics' values sooner: a larger share, more judged pairs; "" for marks, which decide
+    nothing."""
+    pairs, others = JUDGED_PREFERENCE in metrics, any(each not in JUDGED for each in metrics)
+    return joined([*(["a larger share"] if others else []), *(["more judged pairs"] if pairs else [])])
+
+
+def to_come(metric: str, users: int, more_days: float | None) -> str:
+    """The users and days still needed: about 900 more candidate users, 12 more days."""
+    about = f"about {users_of(metric, users, 'more ')}"
     if not more_days:
         return about
     if more_days <= _WAITED_DAYS:

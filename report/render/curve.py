@@ -6,7 +6,7 @@ from datetime import date
 from report.details import MetricCourse
 from report.document import MetricLine, Report
 from report.rubric import parse_bound
-from report.wording import between, signed, title, unit_of
+from report.wording import between, signed, title, unit_of, users_of
 
 WIDTH, HEIGHT = 340.0, 170.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 4.0, 336.0, 10.0, 146.0
@@ -80,7 +80,7 @@ def _curve(course: MetricCourse, line: MetricLine) -> Curve:
         ),
         alternative=(
             f"{title(line.metric)}, candidate minus current model, as users came in: "
-            f"{between(points[0].low, points[0].high, unit)} with {points[0].units} candidate users, "
+            f"{between(points[0].low, points[0].high, unit)} with {users_of(line.metric, points[0].units)}, "
             f"finally {signed(now.estimate, unit)} ({between(now.low, now.high, unit)}) with {now.units}"
         ),
     )

@@ -9,8 +9,9 @@ from report.document import CategoryLine, MetricLine, PartState, Report, Segment
 from report.judge import State
 from report.look_values import look_ends
 from report.plan_words import end_of
+from report.render import on_judge
 from report.rubric import parse_bound
-from report.wording import Unit, amount, between, count, days, distance, signed, unit_of
+from report.wording import Unit, amount, between, count, days, distance, signed, unit_of, users_of
 
 HEADLINES: dict[Verdict, tuple[str, str]] = {
     "ship_now": ("Ship now", "The candidate meets the ideal bound of every criterion."),
@@ -175,12 +176,12 @@ def _change(difference: float, baseline: float | None, unit: Unit) -> str:
 
 
 def mark(line: MetricLine, report: Report) -> tuple[str, str]:
-    """The line's mark and word: as in STATES, except if values cannot be complete, or costs or labels are
-    missing."""
+    """The line's mark and word: as in STATES, except if values cannot be complete, costs are missing, or a
+    judge's word holds it."""
     if line.metric in report.details.unpriced:
         return STATES[line.state][0], "Costs missing"
     if line.metric in report.details.unlabelled:
-        return STATES[line.state][0], "Labels missing"
+        return STATES[line.state][0], on_judge.state(line, report)
     if unripe(line, report):
         return "–", "Not measurable in this window"
     return STATES[line.state]
@@ -195,11 +196,13 @@ def evidence(line: MetricLine, report: Report) -> str:
     """The number of users with a value, and the smallest difference they can show."""
     if unripe(line, report):
         return f"a value is complete {days(line.matures_days)} after a user’s first request"
-    users = f"{line.units:,} candidate user{'' if line.units == 1 else 's'} with a value"
+    users = (
+        f"{users_of(line.metric, line.units)}{'' if line.metric == JUDGED_PREFERENCE else ' with a value'}"
+    )
     if line.metric in report.details.unpriced:
         return f"{users}; prices are missing"
     if line.metric in report.details.unlabelled:
-        return f"{users}; people’s labels are missing"
+        return on_judge.evidence(users, line, report)
     if line.units < GATE:
         return f"{users}, of {GATE} needed for an interval"
     if line.mde is None:

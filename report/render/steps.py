@@ -3,8 +3,8 @@
 from report.details import UsersToCome
 from report.document import MetricLine, PlanLine, Report, SegmentLine
 from report.plan_words import HOPELESS, end_of
-from report.render import prose
-from report.wording import bound_words, chance, count, days, joined, label, title, to_come, too_long
+from report.render import on_judge, prose
+from report.wording import bound_words, chance, count, days, joined, label, sooner, title, to_come, too_long
 
 
 def next_steps(report: Report) -> list[str]:
@@ -72,7 +72,7 @@ def _next_step(line: MetricLine, report: Report) -> str | None:
     if line.metric in report.details.unpriced:
         return f"{name}: the missing prices (`prices:` or `price_as:`); more traffic will not change this."
     if line.metric in report.details.unlabelled:
-        return f"{name}: people’s labels that bear out the judge; more traffic will not change this."
+        return f"{name}: {on_judge.needed(line, report)}."
     if line.state in ("INCONCLUSIVE", "NODATA"):
         return f"{name}: {_needed(line, report.plan)}."
     if line.state == "FAIL":
@@ -96,7 +96,7 @@ def _ideal_once(line: MetricLine, plan: PlanLine | None) -> str | None:
 
 def _needed(line: MetricLine, plan: PlanLine | None) -> str:
     if plan is not None and plan.next_look is None:
-        return "no look is to come; start a new canary, under a new name, with a larger share"
+        return f"no look is to come; start a new canary, under a new name, with {sooner([line.metric])}"
     if plan is None or line.state == "NODATA":
         return _evidence_needed(line)
     return _chance_needed(line, plan)
@@ -107,7 +107,7 @@ def _chance_needed(line: MetricLine, plan: PlanLine) -> str:
     if line.days_needed:
         return f"likely to pass within {days(line.days_needed, more=True)}"
     found = None if line.look is None else line.look.chance
-    cure = "a candidate further within the bound, or a larger share"
+    cure = f"a candidate further within the bound, or {sooner([line.metric])}"
     if found is None:
         return cure
     seldom = "not likely: " if found < HOPELESS else ""
@@ -119,10 +119,10 @@ def _evidence_needed(line: MetricLine) -> str:
         return (
             "the evidence still needed cannot be estimated: the value is at the bound or from too few users"
         )
-    found = to_come(line.units_needed, line.days_needed)
+    found = to_come(line.metric, line.units_needed, line.days_needed)
     if too_long(line.days_needed):
         return (
-            f"{found}, too long to wait; a larger share, or a candidate further from the bound, "
+            f"{found}, too long to wait; {sooner([line.metric])}, or a candidate further from the bound, "
             "decides sooner"
         )
     return found

@@ -19,7 +19,7 @@ from report.render import trends as trend_words
 from report.render.answers import known_of_answers
 from report.wording import bound_words, title
 from tests.report.archived import an_evaluation
-from tests.report.judgement_figures import FEW, FULL, MARKS, NONE
+from tests.report.judgement_figures import FEW, FULL, MARKS, NO_LABELS
 
 LINK = '<a href="/canaries/support/label">/canaries/support/label</a>'
 HOSTILE = "<script>alert(1)</script>"
@@ -115,7 +115,8 @@ def test_before_the_first_judgement_the_page_says_what_it_takes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("judge", "says"), [(NONE, f"Label 30 pairs at {LINK}."), (FEW, f"Label more at {LINK}.")]
+    ("judge", "says"),
+    [(replace(FEW, agreement=NO_LABELS), f"Label 30 pairs at {LINK}."), (FEW, f"Label more at {LINK}.")],
 )
 def test_where_to_label_is_a_link_on_the_pages_of_a_canary(judge: JudgeFigures, says: str) -> None:
     assert says in _of_canary(judge, DAY)

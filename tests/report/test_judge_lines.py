@@ -56,8 +56,25 @@ def test_what_is_not_known_is_said_and_never_reads_as_equal(figures: JudgeFigure
 
 
 def test_without_labels_it_says_where_to_label() -> None:
-    (sentence,) = judge_lines.worth(NONE, "support")
-    assert "nobody has labelled yet. Label 30 pairs at /canaries/support/label" in sentence
+    unlabelled = replace(FEW, agreement=NO_LABELS)
+    assert (
+        "nobody has labelled yet. Label 30 pairs at /canaries/support/label"
+        in judge_lines.worth(unlabelled, "support")[0]
+    )
+
+
+@pytest.mark.parametrize("figures", [NONE, replace(NONE, pairs=2, no_mark=2), MARKS])
+def test_without_a_readable_pair_nobody_is_asked_to_label(figures: JudgeFigures) -> None:
+    first = judge_lines.worth(figures, "support")[0]
+    assert "is not known" in first
+    assert "label" not in first.replace("people label pairs of answers, not single ones", "")
+
+
+def test_with_a_row_on_the_judge_more_labels_are_asked_for() -> None:
+    with_row = replace(FEW, labels_needed=50)
+    assert "9 pairs labelled, of the 50 that it takes" in judge_lines.worth(with_row, "support")[0]
+    nobody = replace(with_row, agreement=NO_LABELS)
+    assert "Label 50 pairs at" in judge_lines.worth(nobody, "support")[0]
 
 
 def test_below_thirty_labels_no_rate_is_told() -> None:
@@ -77,17 +94,19 @@ def test_the_agreement_of_people_stands_beside_that_of_two_people() -> None:
     assert unread == "3 pairs without a readable judgement are not counted."
 
 
-@pytest.mark.parametrize(("labels", "kappa"), [(49, 0.62), (140, 0.39)])
-def test_what_labels_do_not_bear_out_decides_no_criterion(labels: int, kappa: float) -> None:
+@pytest.mark.parametrize(
+    ("labels", "kappa", "cure"),
+    [(49, 0.62, "label more at /canaries"), (140, 0.39, "change the judge or its criteria.")],
+)
+def test_what_labels_do_not_bear_out_decides_no_criterion(labels: int, kappa: float, cure: str) -> None:
     given = LabelAgreement(
         labels=labels,
         share=Range(low=0.6, estimate=0.7, high=0.8),
         kappa=Range(low=0.1, estimate=kappa, high=0.8),
     )
     told = " ".join(judge_lines.worth(replace(FULL, agreement=given), "support"))
-    assert (
-        "No criterion on the judge is decided until 50 labelled pairs agree with a κ of at least 0.4" in told
-    )
+    until = "No criterion on the judge is decided until 50 labelled pairs agree with a κ of at least 0.4: "
+    assert f"{until}{cure}" in told
 
 
 def test_what_cannot_be_counted_is_left_out() -> None:
@@ -126,6 +145,11 @@ def test_who_judged_with_which_words_at_what_cost() -> None:
     assert judge_lines.identity(FULL) == (
         "Judge anthropic/claude-opus-5, words 9f2c41d0. Its calls about this run cost $3.12."
     )
+
+
+def test_a_small_cost_does_not_read_as_nothing() -> None:
+    cost = judge_lines.identity(replace(FULL, cost_usd=0.004))
+    assert cost.endswith("Its calls about this run cost $0.00400.")
 
 
 def test_a_bar_stays_on_its_line_with_open_ends() -> None:

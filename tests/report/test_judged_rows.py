@@ -1,7 +1,8 @@
 """Rows of the rubric on a judge's word: open until people's labels bear it out, then judged as any other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from canary.config import parse
 from records.judgements import JudgedExchange
 from records.labels import Label
+from report import render
 from report.archive import Evaluation, to_document
 from report.document import Report, from_json, to_json, without_reasons
 from report.judged_canary import JudgedCanary
@@ -30,6 +32,7 @@ ROW = Criterion(
 MARKS = replace(
     ROW, metric="judged_mark", acceptable=parse_bound(">= baseline - 0.5"), ideal=parse_bound(">= baseline")
 )
+ERRORS = replace(ROW, metric="error_rate", acceptable=parse_bound("< 5%"), ideal=parse_bound("< 1%"))
 PLANS = [0, 3]
 WON, LOST = (1.0, 1.0, 1.0, 0.5), (0.0, 0.0, 0.0, 0.5)
 NEAR = (1.0, 0.0) * 9 + (0.0,)
@@ -84,11 +87,28 @@ def test_with_labels_that_agree_a_row_is_judged(planned: int, results: Sequence[
 @pytest.mark.parametrize("planned", PLANS)
 @pytest.mark.parametrize("results", [WON, LOST])
 @pytest.mark.parametrize(
-    ("labels", "wrong", "said"),
-    [(12, 0, "waits for people: 12 of 50 labels"), (64, 2, "people and the judge agree too little, κ")],
+    ("labels", "wrong", "said", "chip", "why", "step"),
+    [
+        (
+            12,
+            0,
+            "waits for people: 12 of 50 labels of the judge's pairs. Traffic alone will not do: label",
+            "Labels missing",
+            "labels are missing",
+            "labels that bear out the judge (12 of 50 so far); traffic",
+        ),
+        (
+            64,
+            2,
+            "people and the judge agree too little, κ",
+            "Judge not borne out",
+            "labels do not bear out",
+            "a judge, or criteria, that people’s labels bear out; traffic alone will not do.",
+        ),
+    ],
 )
 def test_without_them_it_is_open_and_says_why(
-    planned: int, results: Sequence[float], labels: int, wrong: int, said: str
+    planned: int, results: Sequence[float], labels: int, wrong: int, said: str, chip: str, why: str, step: str
 ) -> None:
     pairs = _pairs(results)
     report = _report(pairs, _labels(pairs, labels, wrong), planned)
@@ -103,10 +123,11 @@ def test_without_them_it_is_open_and_says_why(
         look = row.look
         assert (look.low, look.high, look.p, look.boundary, look.chance) == (None, None, None, None, None)
         assert "no look passes it before" in row_outlook(row, report)
-    assert chance_cell(row, report) == "labels missing"
-    assert mark(row, report)[1] == "Labels missing"
-    assert "labels are missing" in evidence(row, report)
-    assert any("labels" in step for step in next_steps(report))
+    assert chance_cell(row, report) == chip.lower()
+    assert mark(row, report)[1] == chip
+    assert evidence(row, report).startswith("400 users with a judged pair; people’s")
+    assert why in evidence(row, report)
+    assert any(step in each for each in next_steps(report))
     assert report.judge is not None
     assert report.judge.judged_preference is not None
 
@@ -124,8 +145,40 @@ def test_too_few_pairs_are_no_data(planned: int) -> None:
     report = _report(pairs, _labels(pairs, 40), planned)
     (row,) = report.metrics
     assert (report.verdict, row.state) == ("extend", "NODATA")
-    assert any("60 of 100 required" in reason for reason in report.reasons)
-    assert any("40 of 50 labels" in reason for reason in report.reasons)
+    assert report.reasons[:2] == (
+        "Preferred by the judge has too little data: 60 of 100 required users have a judged pair.",
+        "Preferred by the judge waits for people: 40 of 50 labels of the judge's pairs. Label pairs on the "
+        "page.",
+    )
+    assert evidence(row, report) == (
+        "60 users with a judged pair, of 100 required; people’s labels are missing"
+    )
+    (step,) = [each for each in next_steps(report) if each.startswith("Preferred")]
+    assert step == (
+        "Preferred by the judge: users with a judged pair (60 of 100 so far), and people’s labels that bear "
+        "out the judge (40 of 50 so far)."
+    )
+
+
+@pytest.mark.parametrize("form", [render.html, render.markdown, render.terminal])
+@pytest.mark.parametrize("planned", PLANS)
+@pytest.mark.parametrize(("count", "labels"), [(60, 0), (60, 55), (400, 60)])
+def test_a_row_on_pairs_is_never_told_in_candidate_users_or_shares(
+    planned: int, count: int, labels: int, form: Callable[[Report], str]
+) -> None:
+    pairs = _pairs(NEAR, count)
+    text = " ".join(form(_report(pairs, _labels(pairs, labels), planned)).split())
+    told = text.replace("No interval is given before 100 candidate users have a value.", "")
+    assert "candidate user" not in told
+    assert "larger share" not in told
+
+
+@pytest.mark.parametrize("form", [render.html, render.markdown, render.terminal])
+def test_the_labels_asked_for_are_those_that_the_row_needs(form: Callable[[Report], str]) -> None:
+    with_row, without = (" ".join(form(_report(_pairs(WON), [], row=row)).split()) for row in (ROW, ERRORS))
+    assert "Label 50 pairs at" in with_row
+    assert "Label 30 pairs" not in with_row
+    assert "Label 30 pairs at" in without
 
 
 @pytest.mark.parametrize("planned", PLANS)
@@ -139,9 +192,36 @@ def test_marks_are_shown_and_decide_nothing(planned: int) -> None:
     (row,) = report.metrics
     assert row.state == "INCONCLUSIVE"
     assert "Mark by the judge is shown but decides nothing" in report.reasons[0]
+    assert "use `mirror` and `judge: {pairs: …}`, with a row on judged_preference." in report.reasons[0]
+    assert chance_cell(row, report) == "decides nothing"
+    assert mark(row, report)[1] == "Decides nothing"
+    assert evidence(row, report) == "300 candidate users with a value; marks decide nothing"
+    assert not planned or row_outlook(row, report).endswith("marks decide nothing.")
     assert report.judge is not None
     assert report.judge.marks is not None
     assert report.judge.marks.difference is not None
+
+
+@pytest.mark.parametrize("form", [render.html, render.markdown, render.terminal])
+@pytest.mark.parametrize("planned", PLANS)
+@pytest.mark.parametrize("count", [60, 600])
+def test_of_a_row_on_marks_no_labels_and_no_users_are_asked_for(
+    planned: int, count: int, form: Callable[[Report], str]
+) -> None:
+    arms: tuple[Literal["baseline", "candidate"], ...] = ("baseline", "candidate")
+    answers = [
+        answer(number, 5.0 - number % 3, arm=arms[number % 2], unit=f"u{number}", category="refund")
+        for number in range(count)
+    ]
+    report = _report(answers, [], planned, MARKS)
+    (step,) = [each for each in next_steps(report) if each.startswith("Mark")]
+    assert step == (
+        "Mark by the judge: use `mirror` and `judge: {pairs: …}`, with a row on judged_preference."
+    )
+    text = " ".join(form(report).split())
+    for untrue in ("Label ", "abels missing", "labels are missing", "labels that bear", "too little data"):
+        assert untrue not in text
+    assert "people label pairs of answers, not single ones" in text
 
 
 def test_the_judges_figures_are_in_the_document_and_come_back() -> None:

@@ -12,9 +12,11 @@ from report.wording import (
     joined,
     label,
     signed,
+    sooner,
     span,
     to_come,
     unit_of,
+    users_of,
 )
 
 
@@ -66,7 +68,7 @@ def test_both_ends_of_a_time_s_interval_are_in_one_unit(low: float, high: float,
 def test_what_is_still_to_come_is_told_as_precisely_as_it_is_known(
     more_days: float | None, text: str
 ) -> None:
-    assert to_come(1200, more_days) == text
+    assert to_come("csat", 1200, more_days) == text
 
 
 def test_an_open_end_is_said_to_be_open() -> None:
@@ -108,3 +110,21 @@ def test_bounds_and_names_read_aloud() -> None:
     assert joined(["a"]) == "a"
     assert days(0.2) == "less than a day"
     assert days(3.2, more=True) == "4 more days"
+
+
+def test_units_of_pairs_are_users_with_a_judged_pair() -> None:
+    assert users_of("judged_preference", 1) == "1 user with a judged pair"
+    assert to_come("judged_preference", 900, 12) == "about 900 more users with a judged pair, 12 more days"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "more"),
+    [
+        (["csat"], "a larger share"),
+        (["judged_preference"], "more judged pairs"),
+        (["csat", "judged_preference"], "a larger share and more judged pairs"),
+        (["judged_mark"], ""),
+    ],
+)
+def test_a_larger_share_is_no_cure_for_pairs(metrics: list[str], more: str) -> None:
+    assert sooner(metrics) == more
