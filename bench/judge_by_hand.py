@@ -115,11 +115,15 @@ def _marks(judged: Sequence[JudgedExchange]) -> dict[str, Any]:
 def text(told: dict[str, Any]) -> str:
     """The same in a line."""
     if "pairs" in told:
-        what = f"{told['pairs']} pairs: won {told['won']}, tie {told['tie']}, lost {told['lost']}"
+        what = f"{_counted(told['pairs'], 'pair')}: won {told['won']}, tie {told['tie']}, lost {told['lost']}"
     else:
-        what = f"{told['answers']} answers: {_arm(told, 'baseline')}, {_arm(told, 'candidate')}"
+        what = f"{_counted(told['answers'], 'answer')}: {_arm(told, 'baseline')}, {_arm(told, 'candidate')}"
     money = f"cost {dollars(told['cost_usd'])}, {dollars(told['budget_left_usd'])} left today"
     return f"{told['canary']}: {what}, no mark {told['no_mark']}{_never_ended(told)}; {money}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _never_ended(told: dict[str, Any]) -> str:
