@@ -25,7 +25,7 @@ provider for what it says, or the provider failed."""
 _UNPAID = ("provider_connect", "provider_5xx", "provider_429")
 _REFUSED = ("caller_rejected", "caller_too_large")
 
-_WORST_FIRST: tuple[Ended, ...] = ("provider", "refused")
+_WORST_FIRST: tuple[Ended, ...] = ("provider", "refused", "budget", "known", "judged")
 
 Calls = Mapping[int, int]
 """The ids of noted calls, by turn."""
@@ -102,8 +102,8 @@ class Judge:
     async def ask(self, subject: Subject, calls: Calls) -> Ended:
         """Make the calls that were noted, and store what the judge says. May raise StoreDown."""
         asked = [self._ask(call, subject, turn) for turn, call in calls.items()]
-        ended = set(await asyncio.gather(*asked))
-        return next((each for each in _WORST_FIRST if each in ended), "judged")
+        ended = await asyncio.gather(*asked)
+        return min(ended, key=_WORST_FIRST.index)
 
     async def _ask(self, call: int, subject: Subject, turn: int) -> Ended:
         answer = await self._asker.ask(subject.questions[turn])

@@ -101,7 +101,7 @@ def read(store: Store) -> list[JudgedCounts]:
     ]
 
 
-def _counts(canary: str, rows: Sequence[Row[Any]]) -> JudgedCounts:
+def _counts(canary: str, rows: Sequence[Row[*tuple[Any, ...]]]) -> JudgedCounts:
     return JudgedCounts(
         canary=canary,
         pairs={row.result: row.number for row in rows if row.kind == "pair"},

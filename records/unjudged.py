@@ -1,7 +1,7 @@
 """What a judge may still look at: captured pairs and answers without a judgement, in the store."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import Select, false, func, or_, select
 
@@ -49,7 +49,7 @@ def unjudged(
     ]
 
 
-def _answers(canary: str, run: int, most: int | None) -> Select[tuple[str, str, float, str]]:
+def _answers(canary: str, run: int, most: int | None) -> Select[*tuple[Any, ...]]:
     """The newest whole answers of real exchanges that are not judged and not being judged."""
     table, done, calls = tables.captures, tables.judgements.c, tables.judge_calls.c
     newest = (
@@ -72,7 +72,7 @@ def _answers(canary: str, run: int, most: int | None) -> Select[tuple[str, str, 
     )
 
 
-def _pairs(canary: str, run: int, most: int | None) -> Select[tuple[str, str, float, str]]:
+def _pairs(canary: str, run: int, most: int | None) -> Select[*tuple[Any, ...]]:
     """The same of the baseline's answers whose request a copy repeats."""
     real, copies = _answers(canary, run, most).subquery(), tables.captures.alias("copies")
     copied = select(copies.c.copy_of).where(

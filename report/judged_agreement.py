@@ -37,6 +37,6 @@ def between_people(judging: Judging) -> LabelAgreement:
 
 def _first_two(labels: Mapping[str, Sequence[Label]]) -> Iterator[tuple[Better, Better]]:
     for votes in labels.values():
-        first, second = (each.better for each in votes[:2]) if len(votes) > 1 else (None, None)
-        if first is not None and second is not None:
-            yield first, second
+        known: list[Better] = [each.better for each in votes[:2] if each.better is not None]
+        if len(known) > 1:
+            yield known[0], known[1]

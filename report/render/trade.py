@@ -112,8 +112,8 @@ def _judged(report: Report) -> Iterator[Layer]:
     if report.judge is None:
         return
     lines = [line for line in report.metrics if line.metric in JUDGED]
-    states = {line.state for line in lines}
-    worst: State = next((state for state in _WORST_FIRST if state in states), "NODATA")
+    states = {line.state for line in lines} or {"NODATA"}
+    worst: State = next(state for state in _WORST_FIRST if state in states)
     start = f"{prose.STATES[worst][0]} " if lines else ""
     end = "" if lines else "; does not decide"
     says = f"{start}{judge_lines.in_short(report.judge)}{end}"
