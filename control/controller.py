@@ -130,10 +130,10 @@ class Controller:
         environment: Mapping[str, str] = {},
         last: Plan = NO_PLAN,
     ) -> None:
-        """`candidates` are asked before canaries start by themselves. `judge` is the config's part that knows
-        who judges real answers, with a key that may stand in the `environment`. `last`
-        is the plan in force until the store answers; `own_url` is the page's address where the config names
-        none; `troubles` says what else does not work in this process.
+        """`candidates` are asked before canaries start by themselves. `judge` is the config's part that says
+        who judges real answers; its key may stand in the `environment`. `last` is the plan in force until the
+        store answers; `own_url` is the page's address where the config names none; `troubles` says what else
+        does not work in this process.
         """
         self.source, self.leader, self.publisher = source, leader, publisher
         self.settings = settings

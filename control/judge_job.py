@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from bench.judge_settings import JudgeSource, dollars
+from bench.judge_settings import JudgeSource, JudgeTerms, dollars
 from bench.settings import BenchSettings
 from control.judge_pause import JudgePause
 from control.settings import CanarySettings, ControlSettings
@@ -229,7 +229,7 @@ class JudgeJob:
         for name, wanted in self._settings().canaries.items():
             state = self._state(name)
             if state is not None and state.started_at is not None and wanted.judge is not None:
-                yield judged_run(wanted, state.run)
+                yield judged_run(wanted, wanted.judge, state.run)
 
     async def _begin(
         self, group: asyncio.TaskGroup, judge: "Judge", run: "JudgedRun", due: "Unjudged"
@@ -271,12 +271,11 @@ class JudgeJob:
         log.warning("judge.paused", reason="provider", problem=problem)
 
 
-def judged_run(wanted: CanarySettings, run: int) -> "JudgedRun":
-    """How the config wants this run judged. Only for canaries with `judge`."""
+def judged_run(wanted: CanarySettings, terms: JudgeTerms, run: int) -> "JudgedRun":
+    """How the config wants this run judged, on these terms."""
     from bench.judge_work import JudgedRun
 
-    terms, capture = wanted.judge, wanted.capture
-    assert terms is not None  # noqa: S101
+    capture = wanted.capture
     return JudgedRun(
         canary=wanted.canary.name,
         run=run,

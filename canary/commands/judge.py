@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from bench.judge_settings import JudgeTerms
     from bench.judge_work import JudgedRun
     from bench.settings import BenchSettings
     from canary.config import Config
+    from control.settings import CanarySettings
     from records.store import Store
     from records.unjudged import Unjudged
 
@@ -55,10 +57,10 @@ def judge(
     read = read_config(config)
     if name not in read.canaries:
         fail(f"the config has no canary {name!r}; it has: {', '.join(read.canaries) or 'none'}", code=2)
-    if read.canaries[name].judge is None:
+    if (terms := read.canaries[name].judge) is None:
         fail(f"{name} has no judge in {config}; give it one: `judge: {{pairs: 200}}`")
     with needs_store(read, data), closing(_opened(read, data)) as store:
-        run = _run(read, name, store, pairs, answers)
+        run = _run(store, read.canaries[name], terms, pairs, answers)
         due = run.more(store) or _nothing(read, run, store)
         told = asyncio.run(_judged(read.bench, run, due, store))
     if output == "json":
@@ -74,14 +76,17 @@ def _opened(config: "Config", data: DataFolder) -> "Store":
     return Store.open(config.store, data)
 
 
-def _run(config: "Config", name: str, store: "Store", pairs: int | None, answers: int | None) -> "JudgedRun":
+def _run(
+    store: "Store", wanted: "CanarySettings", terms: "JudgeTerms", pairs: int | None, answers: int | None
+) -> "JudgedRun":
     """The canary's current run. Exits 1 if it has none."""
     from control.judge_job import judged_run
 
+    name = wanted.canary.name
     known = store.states().get(name)
     if known is None or known.state.started_at is None:
         fail(f"{name} has not started, so nothing is there to judge; `canary status {name}` says why")
-    run = judged_run(config.canaries[name], known.state.run)
+    run = judged_run(wanted, terms, known.state.run)
     if pairs is not None:
         return replace(run, kind="pair", number=pairs)
     return replace(run, kind="answer", number=answers or 0)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import count
+from typing import Literal
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,11 +11,12 @@ from bench.judge_sampling import Stratum, choose, stratum
 from records.unjudged import Unjudged
 
 _SERIAL = count()
+Arm = Literal["", "baseline", "candidate"]
 
 
-def waiting(category: str, number: int, *, arm: str = "", at: float = 0.0) -> list[Unjudged]:
+def waiting(category: str, number: int, *, arm: Arm = "", at: float = 0.0) -> list[Unjudged]:
     return [
-        Unjudged(exchange_id=f"e{next(_SERIAL)}", category=category, arm=arm, at=at + each)  # type: ignore[arg-type]
+        Unjudged(exchange_id=f"e{next(_SERIAL)}", category=category, arm=arm, at=at + each)
         for each in range(number)
     ]
 

@@ -1,5 +1,7 @@
 """Why the judge pauses, for how long, and what ends it."""
 
+from typing import Literal
+
 import pytest
 
 from control.judge_pause import LONGEST_S, JudgePause
@@ -53,9 +55,11 @@ def test_a_budget_that_no_day_has_room_in_waits_for_a_shorter_call_or_another_co
 
 
 @pytest.mark.parametrize("reason", ["no price", "no credential"])
-def test_what_the_config_lacks_is_looked_at_again_after_a_minute(reason: str) -> None:
+def test_what_the_config_lacks_is_looked_at_again_after_a_minute(
+    reason: Literal["no price", "no credential"],
+) -> None:
     pause = JudgePause()
-    pause.cannot(reason, "set it", 1000.0)  # type: ignore[arg-type]
+    pause.cannot(reason, "set it", 1000.0)
     assert (pause.reason, pause.holds(1059.0), pause.holds(1060.0)) == (reason, True, False)
     pause.forget()
     assert (pause.reason, pause.holds(0.5)) == ("", False)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from records.capture_store import CaptureStore
-from records.judgements import JudgedExchange, Judgements
+from records.judgements import JudgedExchange, Judgements, Kind
 from records.store import Store
 from records.unjudged import unjudged
 from tests.records.test_capture_store import NOW, a_capture
@@ -33,8 +33,8 @@ def add(store: Store, name: str, *, copy: dict[str, Any] | None = None, **about:
     CaptureStore(store).add(captures, now=NOW)
 
 
-def waiting(store: Store, kind: str, each: int = 9) -> list[tuple[str, str, str]]:
-    found = unjudged(store, "support", 1, kind, each=each)  # type: ignore[arg-type]
+def waiting(store: Store, kind: Kind, each: int = 9) -> list[tuple[str, str, str]]:
+    found = unjudged(store, "support", 1, kind, each=each)
     return [(each.exchange_id, each.category, each.arm) for each in found]
 
 
