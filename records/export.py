@@ -24,18 +24,16 @@ from sqlalchemy import (
 )
 
 from records import tables
+from records.segments.columns import COLUMNS, Kind
+from records.segments.reading import read
 from records.store import Store
 
 What = Literal["outcomes", "feedback", "labels", "judgements"]
-Kind = Literal["text", "number", "count", "truth", "time"]
 
 PAGE = 5000
 """Rows read in one transaction and held in memory at once."""
 
-_DAY_S = 86400
-_FAR = 1e13
-_TABLES: dict[What, Table] = {
-    "outcomes": tables.outcomes,
+_TABLES: Mapping[What, Table] = {
     "feedback": tables.feedback,
     "labels": tables.labels,
     "judgements": tables.judgements,
@@ -55,6 +53,8 @@ _INTERNAL = ("day", "fingerprint", "id")
 
 def columns(what: What) -> dict[str, Kind]:
     """Return the columns in order with their kinds. A time is UTC seconds."""
+    if what == "outcomes":
+        return {name: column.kind for name, column in COLUMNS.items()}
     return {str(column.name): _kind(column) for column in _shown(what)}
 
 
@@ -63,15 +63,16 @@ def pages(
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Yield rows of `columns` for one canary (None: all) with `since` ≤ at < `until`, up to 5,000 a page.
 
-    Rows come in key order, outcomes day by day. JSON is text. Each page is its own transaction: a record
-    stored during the export may be missing, and no record appears twice. Raises StoreDown.
+    Rows come in key order, outcomes hour by hour. JSON is text. A record stored during the export may be
+    missing, and no record appears twice. Raises StoreDown.
     """
+    if what == "outcomes":
+        yield from _outcomes(store, canary, since, until)
+        return
     table, key, shown = _TABLES[what], _key(what), _shown(what)
     wanted = (table.c.at >= since) & (table.c.at < until)
     if canary is not None:
         wanted &= table.c.canary == canary
-    if what == "outcomes":  # lets PostgreSQL skip the partitions of other days
-        wanted &= table.c.day.between(_day(since), _day(until))
     query = select(*key, *map(_plain, shown)).where(wanted).order_by(*key).limit(PAGE)
     after: tuple[Any, ...] = ()
     while True:
@@ -81,6 +82,25 @@ def pages(
             return
         yield [tuple(row)[len(key) :] for row in rows]
         after = tuple(rows[-1][: len(key)])
+
+
+def _outcomes(
+    store: Store, canary: str | None, since: float, until: float
+) -> Iterator[list[tuple[Any, ...]]]:
+    import pyarrow.compute as pc
+
+    from records.segments.arrow import micros, moment
+
+    at = pc.field("at")
+    wanted = (at >= moment(since)) & (at < moment(until))
+    if canary is not None:
+        wanted &= pc.field("canary") == canary
+    with store.reading() as connection:
+        for found in read(connection, where=wanted, since=since, until=until):
+            table = found.set_column(1, "at", [micros(found["at"]) / 1e6])
+            for start in range(0, table.num_rows, PAGE):
+                part = table.slice(start, PAGE)
+                yield list(zip(*(column.to_pylist() for column in part.columns), strict=True))
 
 
 def _key(what: What) -> list[Column[Any]]:
@@ -106,10 +126,6 @@ def _kind(column: ColumnElement[Any]) -> Kind:
     if isinstance(column.type, Integer):
         return "count"
     return "number" if isinstance(column.type, Float | Numeric) else "text"
-
-
-def _day(at: float) -> int:
-    return int(min(max(at, 0.0), _FAR) // _DAY_S)
 
 
 def _plain(column: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from records.export import Kind
+from records.segments.columns import Kind
 
 Format = Literal["csv", "parquet"]
 Rows = Sequence[tuple[Any, ...]]

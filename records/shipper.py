@@ -15,11 +15,13 @@ from records import spool_name
 from records.backlog import Backlog
 from records.errors import StoreDown, Unstorable
 from records.frame import encode
+from records.outcome import Record
 from records.quarantine import set_aside
 from records.spool_reader import Batch, Chunk, SpoolReader, sweep
 from records.store import RecordTotals, Store
 
-POLL_S = 0.05
+SHIP_EVERY_S = 0.25
+"""Few large transactions cost less than many small ones."""
 BACKOFF_S = (0.1, 5.0)
 LATE_S = 5.0
 BATCH = 5000
@@ -75,8 +77,9 @@ class Shipper:
     def run(self, stop: threading.Event) -> None:
         """Ship until `stop` is set, then ship the rest while the database answers."""
         while not stop.is_set():
-            if not self._turn(stop):
-                stop.wait(POLL_S)
+            shipped = self._turn(stop)
+            if shipped is None or shipped.size < BATCH:
+                stop.wait(SHIP_EVERY_S)
         self.drain()
         if self._reader is not None:
             self._reader.close()
@@ -85,7 +88,7 @@ class Shipper:
         """Ship all waiting records. False when the database failed; the rest stays in the spool."""
         gave_up = threading.Event()
         gave_up.set()
-        while self._turn(gave_up):
+        while self._turn(gave_up) is not None:
             pass
         return self.down is None
 
@@ -96,26 +99,26 @@ class Shipper:
         self._update_counts()
         return self.spooled
 
-    def _turn(self, stop: threading.Event) -> bool:
-        """Ship one batch. False when nothing waits, or when the database was down until `stop`."""
+    def _turn(self, stop: threading.Event) -> Batch | None:
+        """Ship one batch. None when nothing waits, or when the database was down until `stop`."""
         reader = self._reader or self._wait_for(self._begin, stop)
         if reader is None:
-            return False
+            return None
         batch = self._unshipped or reader.read(BATCH)
         if batch.is_empty:
             self._clean(reader, stop)
             self._update_counts()
-            return False
+            return None
         self._unshipped = batch
         if self._wait_for(lambda: self._store_batch(batch), stop) is None:
-            return False
+            return None
         self._unshipped = None
         reader.commit(batch)
         self._backlog.committed(batch)
         self._shipped(batch)
         self._clean(reader, stop)
         self._update_counts()
-        return True
+        return batch
 
     def _update_counts(self) -> None:
         """Update both counts together, so that accepted = stored + dropped + spooled always holds."""
@@ -166,25 +169,28 @@ class Shipper:
         try:
             self._ship(batch)
         except Unstorable:
-            refused = sum(self._salvage(chunk) for chunk in batch.chunks)
-            self._ship(replace(batch, chunks=[], quarantined=batch.quarantined + refused))
+            sorted_out = [self._sort_out(chunk) for chunk in batch.chunks]
+            refused = sum(len(chunk.records) for chunk in batch.chunks) - sum(map(len, sorted_out))
+            chunks = [
+                replace(chunk, records=records)
+                for chunk, records in zip(batch.chunks, sorted_out, strict=True)
+            ]
+            self._ship(replace(batch, chunks=chunks, quarantined=batch.quarantined + refused))
         return True
 
     def _ship(self, batch: Batch) -> None:
         self._totals = self._store.ship(batch, self._name).totals
 
-    def _salvage(self, chunk: Chunk) -> int:
-        """Find the refused records by bisection, store the others, and return how many were set aside."""
-        try:
-            self._ship(Batch(chunks=[chunk]))
-        except Unstorable:
-            if len(chunk.records) == 1:
-                self._set_aside(chunk)
-                return 1
-            middle = len(chunk.records) // 2
-            halves = chunk.records[:middle], chunk.records[middle:]
-            return sum(self._salvage(replace(chunk, records=half)) for half in halves)
-        return 0
+    def _sort_out(self, chunk: Chunk) -> list[Record]:
+        """Find the records that the database refuses by bisection and set them aside; return the others."""
+        if not self._store.refuses(Batch(chunks=[chunk])):
+            return chunk.records
+        if len(chunk.records) == 1:
+            self._set_aside(chunk)
+            return []
+        middle = len(chunk.records) // 2
+        halves = chunk.records[:middle], chunk.records[middle:]
+        return [record for half in halves for record in self._sort_out(replace(chunk, records=half))]
 
     def _set_aside(self, chunk: Chunk) -> None:
         frame = encode(chunk.records[0])

@@ -78,6 +78,11 @@ class Batch:
             yield from chunk.records
 
     @property
+    def size(self) -> int:
+        """The number of records."""
+        return sum(len(chunk.records) for chunk in self.chunks)
+
+    @property
     def is_empty(self) -> bool:
         """True when there is nothing to commit."""
         return not self.cursors

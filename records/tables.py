@@ -18,8 +18,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    false,
-    text,
 )
 from sqlalchemy.dialects.postgresql import BYTEA, DOUBLE_PRECISION
 
@@ -44,6 +42,10 @@ def _count(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False)
 
 
+def _bytes(name: str, *, nullable: bool = False) -> Column[bytes]:
+    return Column(name, LargeBinary().with_variant(BYTEA(), "postgresql"), nullable=nullable)
+
+
 def _later(name: str) -> Column[int]:
     """A count that older rows do not have: they count 0 of 0.
 
@@ -53,67 +55,55 @@ def _later(name: str) -> Column[int]:
     return Column(name, BigInteger, server_default="0")
 
 
-outcomes = Table(
-    "outcomes",
+fresh_outcomes = Table(
+    "fresh_outcomes",
     metadata,
-    Column("day", Integer, nullable=False),
-    _key("exchange_id"),
-    _number("at"),
-    _key("canary"),
-    Column("run", Integer, nullable=False),
-    Column("phase", Integer, nullable=False),
-    _number("share"),
-    _key("arm"),
-    Column("served_by", Key),
-    _key("reason"),
-    _key("unit"),
-    _key("session"),
-    _key("category"),
-    Column("tags", JSON, nullable=False),
-    _key("request_id"),
-    _key("provider"),
-    _key("api"),
-    _key("operation"),
-    _key("model_requested"),
-    _key("model"),
-    Column("stream", Boolean, nullable=False),
-    Column("mirror", Boolean, nullable=False),
-    Column("status", Integer),
-    _key("outcome"),
-    Column("error_type", Key),
-    Column("latency_s", Number),
-    Column("ttft_s", Number),
-    Column("ttfb_s", Number),
-    Column("overhead_s", Number),
-    Column("input_tokens", BigInteger),
-    Column("cached_input_tokens", BigInteger),
-    Column("cache_write_tokens", BigInteger),
-    Column("output_tokens", BigInteger),
-    Column("reasoning_tokens", BigInteger),
-    Column("usage_estimated", Boolean, nullable=False),
-    Column("cost_usd", Number),
-    Column("attempts", JSON, nullable=False),
-    Column("fingerprint", Key, nullable=False, server_default=""),
-    Column("finish", Key),
-    Column("faults", Key, server_default=""),  # nullable like `_later`
-    Column("output_check", Key, server_default=""),
-    Column("provider_error_code", String),
-    Column("provider_error_type", String),
-    Column("provider_error_param", String),
-    Column("provider_error_message", Text),
-    Column("adapted", Boolean, server_default=false()),
-    PrimaryKeyConstraint("day", "exchange_id"),
-    Index("outcomes_by_canary", "canary", "at"),
-    postgresql_partition_by=_BY_DAY,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("rows", Integer, nullable=False),
+    *(_number(name) for name in ("first_at", "last_at")),
+    _bytes("outcomes"),
 )
 
-FAULTY = text("(error_type IS NOT NULL OR faults <> '')")
-"""Outcomes with an error type or an answer fault. A query with this text can use the index of only these."""
+segments = Table(
+    "segments",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _key("path"),
+    _key("state"),
+    *(_number(name) for name in ("first_at", "last_at")),
+    *(_count(name) for name in ("rows", "bytes")),
+    _bytes("content", nullable=True),
+    Index("segments_by_time", "last_at"),
+)
 
-Index(
-    "outcomes_faulty", outcomes.c.canary, outcomes.c.run, outcomes.c.at,
-    sqlite_where=FAULTY, postgresql_where=FAULTY,
+failure_days = Table(
+    "failure_days",
+    metadata,
+    _key("canary"),
+    Column("run", Integer, nullable=False),
+    Column("day", Integer, nullable=False),
+    *(_key(name) for name in ("arm", "outcome", "error_type", "finish", "faults", "output_check")),
+    *(Column(name, Boolean, nullable=False) for name in ("stream", "silent")),
+    _count("exchanges"),
+    Column("newest", Text, nullable=False),
+    PrimaryKeyConstraint(
+        "canary", "run", "day", "arm", "outcome", "error_type", "finish", "faults", "output_check", "stream",
+        "silent",
+    ),
 )  # fmt: skip
+
+model_days = Table(
+    "model_days",
+    metadata,
+    Column("day", Integer, nullable=False),
+    _key("canary"),
+    Column("run", Integer, nullable=False),
+    *(_key(name) for name in ("arm", "provider", "model_requested")),
+    _number("first_at"),
+    *(_count(name) for name in ("answered", "priced")),
+    _number("cost_usd"),
+    PrimaryKeyConstraint("day", "canary", "run", "arm", "provider", "model_requested"),
+)
 
 unit_days = Table(
     "unit_days",
@@ -141,8 +131,7 @@ unit_days = Table(
     _number("cost_sum"),
     _count("tokens_n"),
     _number("tokens_sum"),
-    Column("latency", LargeBinary().with_variant(BYTEA(), "postgresql"), nullable=False),
-    Column("ttft", LargeBinary().with_variant(BYTEA(), "postgresql"), nullable=False),
+    *(_bytes(name) for name in ("latency", "ttft")),
     *(_later(name) for name in ("finished", "refused", "cut_off", "empty", "answer_faults")),
     *(_later(name) for name in ("output_judged", "invalid_output", "ended", "abandoned")),
     PrimaryKeyConstraint("canary", "run", "phase", "arm", "mirror", "unit", "day", "category", "tags"),
@@ -470,5 +459,5 @@ judge_calls = Table(
     Index("judge_calls_by_expiry", "expires_at"),
 )
 
-PARTITIONED: tuple[Table, ...] = (outcomes, unit_days)
+PARTITIONED: tuple[Table, ...] = (unit_days,)
 """Tables partitioned by day on PostgreSQL."""

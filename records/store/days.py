@@ -45,26 +45,19 @@ class Days:
         self._existing = wanted
         return made
 
-    def drop_before(self, day: int) -> int:
-        """Drop the partitions before `day` and return the number of outcomes in them."""
-        dropped = 0
+    def drop_before(self, day: int) -> None:
+        """Drop the partitions before `day`."""
         for parent in _PREFIX_OF:
             with transaction(self._engine, within_s=30.0, writes=True) as connection:
                 old_days = [found for found in _partitions(connection, parent) if found < day]
             for old_day in old_days:
-                dropped += self._drop(parent, old_day)
-        return dropped
+                self._drop(parent, old_day)
 
-    def _drop(self, parent: str, day: int) -> int:
-        name = _name(parent, day)
+    def _drop(self, parent: str, day: int) -> None:
         with transaction(self._engine, within_s=300.0, writes=True) as connection:
-            rows = 0
-            if parent == tables.outcomes.name:
-                rows = connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()  # noqa: S608
             # Writers queue behind this lock: behind a long read it gives up and is tried again in an hour.
             connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
-        return rows
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {_name(parent, day)}")
 
 
 def _partitions(connection: Connection, parent: str) -> list[int]:

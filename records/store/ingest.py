@@ -1,7 +1,7 @@
-"""Writes a batch: each outcome once, and the totals of units and sessions from the new outcomes.
+"""Writes a batch: its outcomes as one fresh row, and what they add to the totals.
 
-Every writer uses one order (outcomes, unit_days, sessions, prior_weeks, feedback; each by key), so that
-several agents that ship into one PostgreSQL cannot deadlock.
+Every writer uses one order (unit_days, sessions, prior_weeks, failure_days, model_days, feedback; each by
+key), so that several agents that ship into one PostgreSQL cannot deadlock.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from records import tables
 from records.outcome import Feedback, Outcome
-from records.rows import Row, of_feedback, of_outcome
-from records.store import sums
+from records.rows import Row, of_feedback
+from records.segments.fresh import pack
+from records.store import outcome_sums, sums
 from records.store.postgres_copy_writer import PostgresCopyWriter
 from records.store.prior import prior_weeks
 from records.store.sqlite_bulk_writer import SqliteBulkWriter
@@ -25,16 +26,15 @@ CELL_CAP_BYTES = 16 << 10
 _NOT_ADDED = frozenset({"share", "first_at", "last_at", "latency", "ttft"})
 """The columns of `unit_days` that are no sums. Its key columns are none either."""
 
+_NEWEST_CAP: Any = literal_column("1000")
+"""Characters of `failure_days.newest`: more than its three newest ids can have."""
+
 _CAP: Any = literal_column(str(CELL_CAP_BYTES))
 _NOTHING: Any = literal_column("''")
 
 
 class RowWriter(Protocol):
     """Writes rows of one table to one kind of database. A row has all columns; keys are unique per call."""
-
-    def insert(self, connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
-        """Insert the rows with new keys; return the indexes of the others."""
-        ...
 
     def upsert(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Insert the rows, or merge them into existing rows."""
@@ -49,30 +49,34 @@ class Ingest:
             PostgresCopyWriter if dialect.name == "postgresql" else SqliteBulkWriter
         )
         self._insert: Any = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
-        self._outcomes: RowWriter = kind(
-            dialect, tables.outcomes, lambda insert: insert.on_conflict_do_nothing()
-        )
         self._unit_days: RowWriter = kind(dialect, tables.unit_days, _add_to_unit_day)
         self._sessions: RowWriter = kind(dialect, tables.sessions, _add_to_session)
         self._prior_weeks: RowWriter = kind(dialect, tables.prior_weeks, _add_to_prior_week)
+        self._failure_days: RowWriter = kind(dialect, tables.failure_days, _add_to_failure_day)
+        self._model_days: RowWriter = kind(dialect, tables.model_days, _add_to_model_day)
         compiled = _newest_wins(self._insert(tables.feedback)).compile(dialect=dialect)
         self._feedback, self._positional = str(compiled), bool(dialect.positional)
 
-    def outcomes(self, connection: Connection, outcomes: Sequence[Outcome]) -> int:
-        """Store the new outcomes, add them to the totals, and return how many were new."""
-        unique = {(int(outcome.at // 86400), outcome.exchange_id): outcome for outcome in outcomes}
-        ordered = [unique[key] for key in sorted(unique)]
-        known = self._outcomes.insert(connection, [of_outcome(outcome) for outcome in ordered])
-        for index in sorted(known, reverse=True):
-            del ordered[index]
-        self.add_up(connection, ordered)
-        return len(ordered)
+    def outcomes(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
+        """Store outcomes that are not stored yet, and add them to all totals."""
+        if not outcomes:
+            return
+        at = [outcome.at for outcome in outcomes]
+        row = {"rows": len(at), "first_at": min(at), "last_at": max(at), "outcomes": pack(outcomes)}
+        connection.execute(tables.fresh_outcomes.insert().values(**row))
+        self.add_up(connection, outcomes)
+        self.add_up_days(connection, outcomes)
 
     def add_up(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
         """Add outcomes to the totals of their units and sessions."""
         self._unit_days.upsert(connection, sums.unit_days(outcomes))
         self._sessions.upsert(connection, sums.sessions(outcomes))
         self._prior_weeks.upsert(connection, prior_weeks(outcomes))
+
+    def add_up_days(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
+        """Add outcomes to the totals of failures and models, which version 0.2 did not have."""
+        self._failure_days.upsert(connection, outcome_sums.failure_days(outcomes))
+        self._model_days.upsert(connection, outcome_sums.model_days(outcomes))
 
     def feedback(self, connection: Connection, feedback: Sequence[Feedback]) -> int:
         """Store values and corrections, newest wins, and return how many changed a row."""
@@ -134,6 +138,26 @@ def _add_to_prior_week(insert: Any) -> Any:
         set_={
             **_added(insert, tables.prior_weeks, frozenset({"last_at"})),
             "last_at": case((new.last_at > old.last_at, new.last_at), else_=old.last_at),
+        },
+    )
+
+
+def _add_to_failure_day(insert: Any) -> Any:
+    old, new = tables.failure_days.c, insert.excluded
+    newest = func.substr(new.newest.op("||")(literal_column("' '")).op("||")(old.newest), 1, _NEWEST_CAP)
+    return insert.on_conflict_do_update(
+        index_elements=list(tables.failure_days.primary_key),
+        set_={"exchanges": old.exchanges + new.exchanges, "newest": newest},
+    )
+
+
+def _add_to_model_day(insert: Any) -> Any:
+    old, new = tables.model_days.c, insert.excluded
+    return insert.on_conflict_do_update(
+        index_elements=list(tables.model_days.primary_key),
+        set_={
+            **_added(insert, tables.model_days, frozenset({"first_at"})),
+            "first_at": case((new.first_at < old.first_at, new.first_at), else_=old.first_at),
         },
     )
 

@@ -1,7 +1,6 @@
 """Bulk writes to PostgreSQL: one COPY into a staging table, then one INSERT from there."""
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table, literal_column, select, text
@@ -21,28 +20,14 @@ class PostgresCopyWriter:
     def __init__(self, dialect: Dialect, table: Table, conflicts: Callable[[Any], Any]) -> None:
         quote = dialect.identifier_preparer.quote
         names = [quote(column.name) for column in table.columns]
-        keys = [column.name for column in table.primary_key.columns]
         staged = f"staged_{table.name}"
         source: Any = select(*map(literal_column, names)).select_from(text(staged))
         insert = conflicts(postgresql.insert(table).from_select(list(table.columns.keys()), source))
         self._insert = str(insert.compile(dialect=dialect))
-        self._returning = f"{self._insert} RETURNING {', '.join(map(quote, keys))}"
-        self._key = itemgetter(*map(list(table.columns.keys()).index, keys))
         self._stage = (
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {staged} (LIKE {table.name}) ON COMMIT DELETE ROWS"
         )
         self._copy = f"COPY {staged} ({', '.join(names)}) FROM STDIN"
-
-    def insert(self, connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
-        """Insert the rows with new keys; return the indexes of the others."""
-        if not rows:
-            return []
-        self._fill(connection, rows)
-        with driver_of(connection).cursor() as cursor:
-            new = set(cursor.execute(self._returning.encode()).fetchall())
-        if len(new) == len(rows):
-            return []
-        return [index for index, row in enumerate(rows) if self._key(row) not in new]
 
     def upsert(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Insert the rows, or merge them into existing rows."""

@@ -16,11 +16,11 @@ def expire(
     before: float,
     breathe: Callable[[], object],
     *,
-    outcomes: bool,
+    partitioned: bool,
 ) -> int:
-    """Delete rows before this UTC second; return the number of feedback values and outcomes deleted.
+    """Delete rows before this UTC second; return the number of feedback values deleted.
 
-    `breathe` is called between slices. Outcomes and unit totals are deleted only with `outcomes`. A judgement
+    `breathe` is called between slices. Unit totals are left where they are `partitioned` by day. A judgement
     stays as long as the text that it is about, or that would be judged again.
     """
     day = int(before // 86400)
@@ -37,10 +37,9 @@ def expire(
     captured = exists().where(tables.captures.c.exchange_id == judged.exchange_id)
     sweep(tables.judgements, (judged.at < before) & ~captured)
     sweep(tables.judge_calls, (calls.day < day) & ~exists().where(judged.exchange_id == calls.exchange_id))
-    if outcomes:
-        table = tables.outcomes.c
-        for canary in _canaries(begin):  # by canary, as the index is
-            deleted += sweep(tables.outcomes, (table.canary == canary) & (table.at < before))
+    sweep(tables.failure_days, tables.failure_days.c.day < day)
+    sweep(tables.model_days, tables.model_days.c.day < day)
+    if not partitioned:
         sweep(tables.unit_days, tables.unit_days.c.day < day)
     return deleted
 
@@ -57,17 +56,6 @@ def _first_week(begin: Callable[[], AbstractContextManager[Connection]], most: i
             break
         kept = number
     return kept
-
-
-def _canaries(begin: Callable[[], AbstractContextManager[Connection]]) -> list[str]:
-    """The canaries with outcomes, found one after the other by the index, never by a scan."""
-    column, found = tables.outcomes.c.canary, list[str]()
-    with begin() as connection:
-        name = connection.execute(select(func.min(column))).scalar()
-        while name is not None:
-            found.append(name)
-            name = connection.execute(select(func.min(column)).where(column > name)).scalar()
-    return found
 
 
 def _sweep(

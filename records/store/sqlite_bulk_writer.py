@@ -15,19 +15,6 @@ class SqliteBulkWriter:
     def __init__(self, dialect: Dialect, table: Table, conflicts: Callable[[Any], Any]) -> None:
         self._sql = str(conflicts(sqlite.insert(table)).compile(dialect=dialect))
 
-    def insert(self, connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
-        """Insert the rows with new keys; return the indexes of the others."""
-        if not rows:
-            return []
-        savepoint = connection.begin_nested()
-        if connection.exec_driver_sql(self._sql, list(rows)).rowcount == len(rows):
-            savepoint.commit()
-            return []
-        # A replay, which is rare. Only single executions show which rows changed nothing.
-        savepoint.rollback()
-        execute = connection.exec_driver_sql
-        return [index for index, row in enumerate(rows) if execute(self._sql, row).rowcount == 0]
-
     def upsert(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Insert the rows, or merge them into existing rows."""
         if rows:

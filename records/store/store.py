@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Engine, Row, func, select, update
@@ -17,6 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from records import tables
 from records.errors import StoreDown, Unstorable
 from records.outcome import Feedback, Outcome
+from records.segments.folder import FOLDER, OUTCOMES, SegmentFolder
 from records.spool_reader import Batch
 from records.store import retention, rollbacks
 from records.store.database import PATIENCE, Patience, engine_of, transaction
@@ -25,6 +26,8 @@ from records.store.facts import Act, Audited, FixedRubric, RecordTotals, Shipped
 from records.store.ingest import Ingest
 from records.store.migrate import migrate
 from routing.plan import State
+
+T = TypeVar("T")
 
 
 def _breathe() -> None:
@@ -38,24 +41,29 @@ class Store:
     upgrades the schema (`migrate`).
     """
 
-    def __init__(self, engine: Engine, patience: Patience = PATIENCE) -> None:
-        self._engine = engine
+    def __init__(
+        self, engine: Engine, patience: Patience = PATIENCE, folder: SegmentFolder | None = None
+    ) -> None:
+        """`folder` has the segments of outcomes; None: the database."""
+        self._engine = engine.execution_options(**{FOLDER: folder})
+        self.folder = folder
         self._patience = patience
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-        self._ingest = Ingest(engine.dialect)
+        self.ingest = Ingest(engine.dialect)
         self._days = Days(engine)
         self._migrating = threading.Lock()
         self._migrated = False
 
     @classmethod
-    def at(cls, url: str, data: Path, patience: Patience = PATIENCE) -> "Store":
-        """Create the store for this URL without connecting. A relative SQLite path is relative to `data`."""
-        return cls(engine_of(url, data), patience)
+    def at(cls, url: str, data: Path, patience: Patience = PATIENCE, *, outcomes: str = OUTCOMES) -> "Store":
+        """Create the store for this URL without connecting. A relative SQLite path is relative to `data`, and
+        so is `outcomes`, the folder of their segments."""
+        return cls(engine_of(url, data), patience, SegmentFolder.at(outcomes, data))
 
     @classmethod
-    def open(cls, url: str, data: Path) -> "Store":
+    def open(cls, url: str, data: Path, *, outcomes: str = OUTCOMES) -> "Store":
         """Create the store for this URL and connect. Raises StoreDown when the database does not answer."""
-        store = cls.at(url, data)
+        store = cls.at(url, data, outcomes=outcomes)
         try:
             store.migrate()
         except BaseException:
@@ -82,21 +90,40 @@ class Store:
                 self._migrated = True
 
     def ship(self, batch: Batch, spool: str = "") -> Shipped:
-        """Store a batch and advance its cursors in one transaction. Idempotent.
+        """Store a batch and advance its cursors in one transaction. A repeated batch, known by its cursors,
+        changes nothing.
 
         Raises Unstorable when the database answers but refuses a value.
         """
-        outcomes = [record for record in batch.records() if type(record) is Outcome]
-        feedback = [record for record in batch.records() if type(record) is Feedback]
+        outcomes, feedback = _kinds(batch)
+        return self._on_days(outcomes, partial(self._ship, batch, spool, outcomes, feedback))
+
+    def refuses(self, batch: Batch) -> bool:
+        """True if the database refuses a value of the batch. Stores nothing."""
+        outcomes, feedback = _kinds(batch)
+        try:
+            self._on_days(outcomes, partial(self._try, outcomes, feedback))
+        except Unstorable:
+            return True
+        return False
+
+    def _on_days(self, outcomes: Sequence[Outcome], act: Callable[[], T]) -> T:
+        """Act once the days of these outcomes have their partitions."""
         days = {int(outcome.at // 86400) for outcome in outcomes}
         self.migrate()
         self._days.need(days)
         try:
-            return self._ship(batch, spool, outcomes, feedback)
+            return act()
         except Unstorable:
             if not self._days.need(days, look=True):
                 raise
-            return self._ship(batch, spool, outcomes, feedback)
+            return act()
+
+    def _try(self, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]) -> None:
+        with self._begin(within_s=self._patience.batch_s, writes=True) as connection:
+            self.ingest.outcomes(connection, outcomes)
+            self.ingest.feedback(connection, feedback)
+            connection.rollback()
 
     def _ship(
         self, batch: Batch, spool: str, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]
@@ -105,8 +132,8 @@ class Store:
             # A commit whose answer was lost is repeated; the cursors show whether it had succeeded.
             if self._has_moved(connection, spool, batch.cursors):
                 return Shipped(0, len(outcomes) + len(feedback), _totals(connection, spool))
-            inserted = self._ingest.outcomes(connection, outcomes)
-            inserted += self._ingest.feedback(connection, feedback)
+            self.ingest.outcomes(connection, outcomes)
+            inserted = len(outcomes) + self.ingest.feedback(connection, feedback)
             self._move(connection, spool, batch.cursors)
             self._count(connection, spool, batch, inserted)
             totals = _totals(connection, spool)
@@ -175,15 +202,17 @@ class Store:
             return [audited(row) for row in connection.execute(query)]
 
     def expire(self, before: float, breathe: Callable[[], object] = _breathe) -> int:
-        """Delete records before this UTC second; return the number of outcomes and feedback values deleted.
+        """Delete all but outcomes before this UTC second; return the number of feedback values deleted.
 
-        SQLite deletes in slices and calls `breathe` in between, so that writers do not wait long. PostgreSQL
-        drops the partitions of whole days.
+        Rows are deleted in slices, and `breathe` is called in between, so that writers do not wait long.
+        PostgreSQL drops the partitions of whole days. Outcomes are `records.rolling`'s.
         """
         self.migrate()
         begin = partial(self._begin, within_s=self._patience.report_s, writes=True)
-        deleted = retention.expire(begin, before, breathe, outcomes=self.one_spool)
-        return deleted + (0 if self.one_spool else self._days.drop_before(int(before // 86400)))
+        deleted = retention.expire(begin, before, breathe, partitioned=not self.one_spool)
+        if not self.one_spool:
+            self._days.drop_before(int(before // 86400))
+        return deleted
 
     def fix_rubric(self, canary: str, rubric: FixedRubric) -> FixedRubric:
         """Store the rubric unless the canary already has one; return the stored rubric."""
@@ -278,6 +307,16 @@ class Store:
         connection.execute(
             statement, [{"spool": spool, "name": name, "value": count} for name, count in counts.items()]
         )
+
+
+def _kinds(batch: Batch) -> tuple[Sequence[Outcome], Sequence[Feedback]]:
+    outcomes, feedback = list[Outcome](), list[Feedback]()
+    for record in batch.records():
+        if type(record) is Outcome:
+            outcomes.append(record)
+        elif type(record) is Feedback:
+            feedback.append(record)
+    return outcomes, feedback
 
 
 def _totals(connection: Connection, spool: str | None) -> RecordTotals:

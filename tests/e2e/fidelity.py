@@ -1,14 +1,14 @@
 """The real server before a provider that is a raw socket, the ways through it, and what its store says."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.shapes import Ask, Shape
 from tests.e2e.wires import Caller, RawProvider
+from tests.records.stored import stored_in
 from tests.serving import Running, eventually
 
 APIS = ("openai", "anthropic", "gemini")
@@ -138,10 +138,7 @@ class Stage:
         return eventually(self._outcomes)
 
     def _outcomes(self) -> dict[str, dict[str, Any]] | None:
-        address = f"file:{self.server.data / 'canary.db'}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True, timeout=5.0)) as database:
-            database.row_factory = sqlite3.Row
-            rows = {row["exchange_id"]: dict(row) for row in database.execute("SELECT * FROM outcomes")}
+        rows = {row["exchange_id"]: row for row in stored_in(self.server.data)}
         return rows if self.declared.keys() <= rows.keys() else None
 
 

@@ -5,19 +5,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import msgspec
-import psycopg
-from psycopg.rows import dict_row
 
 from canary.config.server import Role
+from records.store import Store
 from routing.canary import ArmName
 from routing.cohort import derive_key, in_cohort
+from tests.records.stored import stored
 from tests.serving import WAIT_S, eventually
 
 SECRET = "a-secret-that-all-replicas-share-0123456789"
@@ -170,8 +170,8 @@ class Fleet:
 
     def outcomes(self) -> list[dict[str, Any]]:
         """Every outcome in the store."""
-        with psycopg.connect(self.store, row_factory=dict_row) as connection:
-            return connection.execute("SELECT * FROM outcomes ORDER BY at").fetchall()
+        with closing(Store.open(self.store, Path())) as store:
+            return stored(store)
 
     def users(self, arm: ArmName, canary: str, share: float, prefix: str = "user") -> Iterator[str]:
         """Ever new users of one arm."""

@@ -1,9 +1,8 @@
 """A demo provider and the real server before it, kept for a whole module, and what its store says of them."""
 
-import sqlite3
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from canary.cli import app
 from demo.provider import LocalProvider
 from routing.canary import ArmName
 from routing.cohort import derive_key, in_cohort
+from tests.records.stored import stored_in
 from tests.serving import ProviderThread, Running, eventually
 
 
@@ -57,10 +57,7 @@ class Stage:
 
     def outcomes(self) -> list[dict[str, Any]]:
         """Every outcome in the store, in the order of their requests."""
-        address = f"file:{self.server.data / 'canary.db'}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True, timeout=5.0)) as database:
-            database.row_factory = sqlite3.Row
-            return [dict(row) for row in database.execute("SELECT * FROM outcomes ORDER BY at")]
+        return stored_in(self.server.data)
 
     def outcome(self, exchange_id: str) -> dict[str, Any]:
         """The one outcome of an exchange, once it is stored."""

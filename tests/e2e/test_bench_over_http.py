@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +27,7 @@ from records.bench_failures import BenchFailures
 from records.benchmarks import Benchmarks
 from records.store import Store
 from tests.records.samples import a_batch, an_outcome
+from tests.records.stored import stored_in
 from tests.serving import ProviderThread, Running, eventually
 
 CONFIG = """\
@@ -284,12 +286,8 @@ def test_through_the_proxy_it_is_pinned_and_in_no_statistic(
     assert sorted(each.model for each in provider.log.entries) == ["new"] * 60 + ["old"] * 60
 
     def stored() -> bool:
-        with closing(sqlite3.connect(server.data / "canary.db", timeout=5)) as database:
-            query = "SELECT reason, arm, count(*) FROM outcomes GROUP BY reason, arm ORDER BY arm"
-            return database.execute(query).fetchall() == [
-                ("pinned", "baseline", 60),
-                ("pinned", "candidate", 60),
-            ]
+        found = Counter((row["reason"], row["arm"]) for row in stored_in(server.data))
+        return found == {("pinned", "baseline"): 60, ("pinned", "candidate"): 60}
 
     eventually(stored)
     with closing(sqlite3.connect(server.data / "canary.db", timeout=5)) as database:

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,9 @@ import httpx2
 import psycopg
 import pytest
 
+from records.store import Store
 from tests.e2e.stage import Stage, chat
+from tests.records.stored import stored
 from tests.reliability.answers import answer, document, saying, whole
 from tests.reliability.callers import Answer, ask
 from tests.reliability.fault_provider import Play, Seen
@@ -128,17 +130,19 @@ def hold_stored_once(database: Postgres, stage: Stage, answers: list[Answer]) ->
     """Every exchange is in the database once, in the totals too, and the metrics add up."""
     ids = [each.first("x-canary-exchange") for each in answers]
 
-    def stored() -> bool:
+    def all_stored() -> bool:
         with psycopg.connect(database.url) as connection:
-            return connection.execute("SELECT count(*) FROM outcomes").fetchone() == (len(ids),)
+            counted = "SELECT coalesce(sum(rows), 0) FROM fresh_outcomes"
+            return connection.execute(counted).fetchone() == (len(ids),)
 
-    eventually(stored)
+    eventually(all_stored)
+    with closing(Store.open(database.url, Path())) as store:
+        rows = stored(store)
+    assert sorted(row["exchange_id"] for row in rows) == sorted(ids)
+    counted = sum(bool(row["canary"]) and row["reason"] == "cohort" for row in rows)
     with psycopg.connect(database.url) as connection:
-        found = [row[0] for row in connection.execute("SELECT exchange_id FROM outcomes")]
-        assert sorted(found) == sorted(ids)
-        counted = "SELECT count(*) FROM outcomes WHERE canary <> '' AND reason = 'cohort'"
         summed = "SELECT coalesce(sum(exchanges), 0) FROM unit_days"
-        assert connection.execute(counted).fetchone() == connection.execute(summed).fetchone()
+        assert connection.execute(summed).fetchone() == (counted,)
 
     def add_up() -> bool:
         metrics = stage.api("GET", "/metrics").text

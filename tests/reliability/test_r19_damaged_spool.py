@@ -15,6 +15,7 @@ from records.frame import HEADER, encode
 from records.outcome import Outcome
 from records.spool import SpoolWriter
 from records.store import Store
+from tests.records.stored import stored_in
 
 RECORDS_A_FILE = 1500
 FILES = 4
@@ -76,8 +77,8 @@ def replay(data: Path, kills: int, seed: int) -> None:
         [*command, str(kills), str(seed)], capture_output=True, text=True, timeout=110, check=False
     )
     assert ran.returncode == 0, ran.stderr
+    stored = Counter(row["exchange_id"] for row in stored_in(data))
     with closing(sqlite3.connect(data / "canary.db")) as database:
-        stored = Counter(each for (each,) in database.execute("SELECT exchange_id FROM outcomes"))
         cells = database.execute("SELECT sum(exchanges) FROM unit_days").fetchone()[0]
     store = Store.open("sqlite:///canary.db", data)
     totals = store.totals()

@@ -1,0 +1,6 @@
+"""Stored outcomes: fresh ones in the database, a compressed batch a row, then as columns in Parquet segments.
+
+`Store.ship`            stores a batch as one fresh row, with its totals
+records.rolling         writes the fresh rows of an hour, or the oldest 200,000, as segments
+`reading`               reads both, and what an older version stored row by row
+"""

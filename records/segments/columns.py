@@ -1,0 +1,107 @@
+"""The columns of stored outcomes, in order, with their kinds. docs/records.md describes them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from operator import attrgetter
+from typing import Any, Literal
+
+import msgspec
+
+from records.outcome import AttemptRecord, Outcome, Usage
+from records.rows import faults_of, provider_error_of
+
+Kind = Literal["text", "number", "count", "truth", "time"]
+"""A time is UTC seconds."""
+
+_JSON = msgspec.json.Encoder().encode
+_FROM_JSON = msgspec.json.Decoder(tuple[AttemptRecord, ...]).decode
+_FROM_VALUES = partial(msgspec.convert, type=tuple[AttemptRecord, ...])
+_TOKENS = ("input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeColumn:
+    """A column: its kind, and its value of an outcome."""
+
+    kind: Kind
+    of: Callable[[Outcome], Any]
+
+
+def _tags(outcome: Outcome) -> str:
+    return _JSON(outcome.tags).decode() if outcome.tags else "{}"
+
+
+def _attempts(outcome: Outcome) -> str:
+    return _JSON(outcome.attempts).decode()
+
+
+def _faults(outcome: Outcome) -> str:
+    return ",".join(outcome.faults)
+
+
+def _said(member: str) -> Callable[[Outcome], str | None]:
+    """A member of what the provider said about a request that it refused or failed."""
+    value = attrgetter(member)
+    return lambda outcome: None if outcome.provider_error is None else value(outcome.provider_error)
+
+
+def _columns() -> Mapping[str, OutcomeColumn]:
+    def same(kind: Kind, *names: str) -> dict[str, OutcomeColumn]:
+        return {name: OutcomeColumn(kind, attrgetter(name)) for name in names}
+
+    def usage(kind: Kind, **names: str) -> dict[str, OutcomeColumn]:
+        return {name: OutcomeColumn(kind, attrgetter(f"usage.{field}")) for name, field in names.items()}
+
+    said = ("code", "type", "param", "message")
+    return {
+        **same("text", "exchange_id"),
+        **same("time", "at"),
+        **same("text", "canary"),
+        **same("count", "run", "phase"),
+        **same("number", "share"),
+        **same("text", "arm", "served_by", "reason", "unit", "session", "category"),
+        "tags": OutcomeColumn("text", _tags),
+        **same("text", "request_id", "provider", "api", "operation", "model_requested", "model"),
+        **same("truth", "stream", "mirror"),
+        **same("count", "status"),
+        **same("text", "outcome", "error_type"),
+        **same("number", "latency_s", "ttft_s", "ttfb_s", "overhead_s"),
+        **usage("count", **{name: name for name in _TOKENS}),
+        **usage("truth", usage_estimated="estimated"),
+        **same("number", "cost_usd"),
+        "attempts": OutcomeColumn("text", _attempts),
+        **same("text", "finish"),
+        "faults": OutcomeColumn("text", _faults),
+        **same("text", "output_check"),
+        **{f"provider_error_{member}": OutcomeColumn("text", _said(member)) for member in said},
+        **same("truth", "adapted"),
+    }
+
+
+COLUMNS = _columns()
+
+_DERIVED = frozenset(
+    {*_TOKENS, "at", "usage_estimated", "tags", "attempts", "faults", "output_check", "adapted"}
+    | {name for name in COLUMNS if name.startswith("provider_error_")}
+)
+
+
+def outcome_of(row: Mapping[str, Any]) -> Outcome:
+    """The outcome that a row was made from, without what no column has. Tags and attempts may be JSON text, a
+    time seconds or a `datetime`."""
+    at, tags, attempts = row["at"], row["tags"], row["attempts"]
+    said = (row[f"provider_error_{member}"] for member in ("code", "type", "param", "message"))
+    return Outcome(
+        at=at.timestamp() if isinstance(at, datetime) else at,
+        mono=0.0,
+        **{name: row[name] for name in COLUMNS if name not in _DERIVED},
+        tags=msgspec.json.decode(tags) if isinstance(tags, str) else tags,
+        usage=Usage(**{name: row[name] for name in _TOKENS}, estimated=row["usage_estimated"]),
+        attempts=(_FROM_JSON if isinstance(attempts, str) else _FROM_VALUES)(attempts),
+        faults=faults_of(row["faults"] or ""),
+        output_check=row["output_check"] or "",
+        provider_error=provider_error_of(*said),
+        adapted=bool(row["adapted"]),
+    )

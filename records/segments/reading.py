@@ -1,0 +1,194 @@
+"""Reads stored outcomes as Arrow tables, wherever they lie.
+
+    old rows        stored by version 0.2 and older, a source for each day
+    segments        Parquet, a source each
+    fresh rows      a source for each shipped batch
+
+All are read in the caller's transaction, so that an outcome is in exactly one of them. Arrow takes 80 MiB: it
+is loaded with the first table.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Table, select
+
+from records.errors import StoreDown
+from records.outcome import Outcome
+from records.segments import old_rows
+from records.segments.columns import COLUMNS, outcome_of
+from records.segments.folder import FOLDER, SegmentFolder
+from records.segments.fresh import unpack
+from records.tables import fresh_outcomes, segments
+
+DAY_S = 86400.0
+ALL = tuple(COLUMNS)
+
+
+class OutcomeSource(Protocol):
+    """Some of the outcomes."""
+
+    @property
+    def first_at(self) -> float:
+        """The time of the first one, or an earlier time, UTC seconds."""
+        ...
+
+    @property
+    def last_at(self) -> float:
+        """The time of the last one, or a later time."""
+        ...
+
+    def outcomes(self) -> list[Outcome]:
+        """All of them, without their monotonic times. May raise StoreDown."""
+        ...
+
+    def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
+        """The columns as an Arrow table, of the outcomes that fulfil `where`, an expression of
+        `pyarrow.compute`. May raise StoreDown."""
+        ...
+
+
+def sources(
+    connection: Connection, *, since: float = -math.inf, until: float = math.inf
+) -> list[OutcomeSource]:
+    """The sources of all outcomes with `since` ≤ at ≤ `until`, oldest first; they may have others, too."""
+    found = [*_old(connection), *_segments(connection, since, until), *_fresh(connection, since, until)]
+    found = [each for each in found if each.last_at >= since and each.first_at <= until]
+    return sorted(found, key=lambda each: (each.first_at, each.last_at))
+
+
+def read(
+    connection: Connection,
+    columns: Sequence[str] = ALL,
+    where: Any = None,
+    *,
+    since: float = -math.inf,
+    until: float = math.inf,
+) -> Iterator[Any]:
+    """The tables of the sources with outcomes from `since` to `until`; those outside are in them, too."""
+    for each in sources(connection, since=since, until=until):
+        table = each.read(columns, where)
+        if table.num_rows:
+            yield table
+
+
+@dataclass(frozen=True, slots=True)
+class FreshRow:
+    """One shipped batch."""
+
+    connection: Connection
+    id: int
+    first_at: float
+    last_at: float
+
+    def outcomes(self) -> list[Outcome]:
+        """As OutcomeSource."""
+        query = select(fresh_outcomes.c.outcomes).where(fresh_outcomes.c.id == self.id)
+        return unpack(self.connection.execute(query).scalar_one())
+
+    def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
+        """As OutcomeSource."""
+        return _table([self.outcomes()], columns, where)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One Parquet file, in the folder or in the database."""
+
+    connection: Connection
+    id: int
+    path: str
+    first_at: float
+    last_at: float
+
+    def outcomes(self) -> list[Outcome]:
+        """As OutcomeSource."""
+        return [outcome_of(row) for row in self.read().to_pylist()]
+
+    def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
+        """As OutcomeSource."""
+        from pyarrow.parquet import read_table
+
+        with self._open() as file:
+            return read_table(file, columns=list(columns), filters=where, use_threads=False)
+
+    def _open(self) -> Any:
+        from pyarrow import BufferReader
+
+        query = select(segments.c.content).where(segments.c.id == self.id)
+        content = self.connection.execute(query).scalar_one()
+        if content is not None:
+            return BufferReader(content)
+        return folder_of(self.connection, self.path).open(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class OldDay:
+    """One day's rows of an older version."""
+
+    connection: Connection
+    table: Table
+    day: int
+
+    @property
+    def first_at(self) -> float:
+        return self.day * DAY_S
+
+    @property
+    def last_at(self) -> float:
+        return (self.day + 1) * DAY_S
+
+    def outcomes(self) -> list[Outcome]:
+        """As OutcomeSource."""
+        pages = old_rows.of_day(self.connection, self.table, self.day)
+        return [outcome for page in pages for outcome in page]
+
+    def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
+        """As OutcomeSource."""
+        return _table(old_rows.of_day(self.connection, self.table, self.day), columns, where)
+
+
+def folder_of(connection: Connection, path: str) -> SegmentFolder:
+    """The folder of this store's segments."""
+    folder: SegmentFolder | None = connection.get_execution_options().get(FOLDER)
+    if folder is None:
+        raise StoreDown(f"the segment {path} lies in a folder: name it as `outcomes` in the config")
+    return folder
+
+
+def _table(pages: Iterable[Sequence[Outcome]], columns: Sequence[str], where: Any) -> Any:
+    from pyarrow import concat_tables
+
+    from records.segments.arrow import schema_of, table_of
+
+    needed = columns if where is None else ALL
+    tables = [schema_of(columns).empty_table()]
+    for page in pages:
+        table = table_of(page, needed)
+        tables.append(table if where is None else table.filter(where).select(list(columns)))
+    return concat_tables(tables)
+
+
+def _old(connection: Connection) -> Sequence[OutcomeSource]:
+    table = old_rows.old_table(connection)
+    return (
+        [] if table is None else [OldDay(connection, table, day) for day in old_rows.days(connection, table)]
+    )
+
+
+def _segments(connection: Connection, since: float, until: float) -> Sequence[OutcomeSource]:
+    columns = segments.c
+    query = select(columns.id, columns.path, columns.first_at, columns.last_at).where(
+        columns.state == "whole", columns.last_at >= since, columns.first_at <= until
+    )
+    return [Segment(connection, *row) for row in connection.execute(query)]
+
+
+def _fresh(connection: Connection, since: float, until: float) -> Sequence[OutcomeSource]:
+    columns = fresh_outcomes.c
+    query = select(columns.id, columns.first_at, columns.last_at).where(
+        columns.last_at >= since, columns.first_at <= until
+    )
+    return [FreshRow(connection, *row) for row in connection.execute(query)]
