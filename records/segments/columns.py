@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from records.outcome import AttemptRecord, Outcome, Usage
-from records.rows import faults_of, provider_error_of
+from records.rows import faults_of, provider_error_of, text
 
 Kind = Literal["text", "number", "count", "truth", "time"]
 """A time is UTC seconds."""
@@ -44,12 +44,21 @@ def _faults(outcome: Outcome) -> str:
 def _said(member: str) -> Callable[[Outcome], str | None]:
     """A member of what the provider said about a request that it refused or failed."""
     value = attrgetter(member)
-    return lambda outcome: None if outcome.provider_error is None else value(outcome.provider_error)
+    return lambda outcome: None if outcome.provider_error is None else text(value(outcome.provider_error))
+
+
+def _as_text(name: str) -> Callable[[Outcome], str]:
+    """What a caller or provider has written, as the totals have it."""
+    value = attrgetter(name)
+    return lambda outcome: text(value(outcome))
 
 
 def _columns() -> Mapping[str, OutcomeColumn]:
     def same(kind: Kind, *names: str) -> dict[str, OutcomeColumn]:
         return {name: OutcomeColumn(kind, attrgetter(name)) for name in names}
+
+    def texts(*names: str) -> dict[str, OutcomeColumn]:
+        return {name: OutcomeColumn("text", _as_text(name)) for name in names}
 
     def usage(kind: Kind, **names: str) -> dict[str, OutcomeColumn]:
         return {name: OutcomeColumn(kind, attrgetter(f"usage.{field}")) for name, field in names.items()}
@@ -61,9 +70,12 @@ def _columns() -> Mapping[str, OutcomeColumn]:
         **same("text", "canary"),
         **same("count", "run", "phase"),
         **same("number", "share"),
-        **same("text", "arm", "served_by", "reason", "unit", "session", "category"),
+        **same("text", "arm", "served_by", "reason", "unit", "session"),
+        **texts("category"),
         "tags": OutcomeColumn("text", _tags),
-        **same("text", "request_id", "provider", "api", "operation", "model_requested", "model"),
+        **texts("request_id"),
+        **same("text", "provider", "api", "operation"),
+        **texts("model_requested", "model"),
         **same("truth", "stream", "mirror"),
         **same("count", "status"),
         **same("text", "outcome", "error_type"),

@@ -26,10 +26,12 @@ CELL_CAP_BYTES = 16 << 10
 _NOT_ADDED = frozenset({"share", "first_at", "last_at", "latency", "ttft"})
 """The columns of `unit_days` that are no sums. Its key columns are none either."""
 
+_ONE: Any = literal_column("1")
 _NEWEST_CAP: Any = literal_column("1000")
 """Characters of `failure_days.newest`: more than its three newest ids can have."""
 
 _CAP: Any = literal_column(str(CELL_CAP_BYTES))
+_SPACE: Any = literal_column("' '")
 _NOTHING: Any = literal_column("''")
 
 
@@ -144,10 +146,10 @@ def _add_to_prior_week(insert: Any) -> Any:
 
 def _add_to_failure_day(insert: Any) -> Any:
     old, new = tables.failure_days.c, insert.excluded
-    newest = func.substr(new.newest.op("||")(literal_column("' '")).op("||")(old.newest), 1, _NEWEST_CAP)
+    both = new.newest.op("||")(_SPACE).op("||")(old.newest)
     return insert.on_conflict_do_update(
         index_elements=list(tables.failure_days.primary_key),
-        set_={"exchanges": old.exchanges + new.exchanges, "newest": newest},
+        set_={"exchanges": old.exchanges + new.exchanges, "newest": func.substr(both, _ONE, _NEWEST_CAP)},
     )
 
 

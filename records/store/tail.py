@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from msgspec import structs
 from sqlalchemy import Row, select
 
 from records.outcome import Feedback, Outcome
@@ -41,9 +42,14 @@ def since(store: Store, canaries: Collection[str], moment: float) -> Tail:
     )
     with store.reading() as connection:
         earliest = moment - LONGEST_EXCHANGE_S
-        found = [each for source in sources(connection, since=earliest) for each in source.outcomes()]
+        found = [
+            structs.replace(each, mono=0.0)
+            for source in sources(connection, since=earliest)
+            for each in source.outcomes()
+            if each.canary in canaries and ended(each) > moment
+        ]
         return Tail(
-            sorted((each for each in found if each.canary in canaries and ended(each) > moment), key=ended),
+            sorted(found, key=ended),
             [_feedback(row) for row in connection.execute(of_feedback)],
         )
 

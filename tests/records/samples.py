@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import select
-
-from records import tables
 from records.outcome import AttemptRecord, Feedback, InFlight, Outcome, Record, Usage
 from records.releases import Release, entered
 from records.spool_reader import Batch, Chunk, Writer
 from records.store import Act, Store
+from tests.records.stored import stored
 
 WRITER = Writer("w0-boot-1", 0, "boot", 1)
 DAY = 86400.0
@@ -69,11 +67,8 @@ def act(action: str = "start", *, who: str = "ann") -> Act:
 
 
 def recent(store: Store, canary: str, limit: int = 100) -> list[dict[str, Any]]:
-    """The canary's newest outcomes as the table's columns, newest first."""
-    table = tables.outcomes
-    query = select(table).where(table.c.canary == canary).order_by(table.c.at.desc()).limit(limit)
-    with store.reading() as connection:
-        return [dict(row._mapping) for row in connection.execute(query)]
+    """The canary's newest outcomes as rows, newest first."""
+    return [row for row in reversed(stored(store)) if row["canary"] == canary][:limit]
 
 
 def a_release(store: Store, candidate: str, baseline: str, *, at: float) -> Release:

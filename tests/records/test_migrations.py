@@ -14,16 +14,16 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from msgspec.structs import replace
-from sqlalchemy import Engine, MetaData, Table, insert, select, text
+from sqlalchemy import Engine, MetaData, Table, func, insert, inspect, select, text
 
 from records import migrations, tables
 from records.errors import StoreDown, StoreTooNew
-from records.rows import of_outcome
+from records.rolling import roll
+from records.segments.columns import COLUMNS
 from records.store import RecordTotals, Store
 from records.store.database import engine_of
-from records.store.postgres_copy_writer import PostgresCopyWriter
-from records.store.sqlite_bulk_writer import SqliteBulkWriter
 from tests.records.samples import DAY, a_batch, an_outcome, recent, some_feedback
+from tests.records.stored import stored
 from tests.servers.postgres import Postgres
 
 _OPENS = """
@@ -86,28 +86,63 @@ def test_what_was_counted_before_answers_were_read_is_unknown_and_not_good(
         assert (before.exchanges, before.finished, before.output_judged, before.ended) == (7, 0, 0, 0)
         outcome = replace(an_outcome(1), outcome="ok", finish="length", faults=("cut_off",))
         with store.writing() as connection:
-            store._ingest.outcomes(connection, [outcome])
+            store.ingest.outcomes(connection, [outcome])
             (after,) = connection.execute(select(tables.unit_days)).all()
         assert (after.exchanges, after.finished, after.cut_off, after.ended) == (8, 1, 1, 1)
     engine.dispose()
 
 
-def test_an_agent_of_the_version_before_still_writes_during_the_upgrade(
+def an_old_row(serial: int, at: float) -> dict[str, Any]:
+    """An outcome as version 0.2 stored it."""
+    return {
+        "day": int(at // DAY), "exchange_id": f"exchange-{serial}", "at": at, "canary": "support-nov",
+        "run": 1, "phase": 2, "share": 0.05, "arm": "candidate", "served_by": "baseline", "reason": "cohort",
+        "unit": "ab" * 16, "session": "", "category": "billing", "tags": {"region": "eu"}, "request_id": "",
+        "provider": "openai", "api": "openai", "operation": "chat", "model_requested": "old", "model": "new",
+        "stream": True, "mirror": False, "status": 200, "outcome": "fallback",
+        "error_type": "provider_timeout",
+        "usage_estimated": False, "input_tokens": 10, "output_tokens": 20, "cost_usd": 0.5,
+        "attempts": [{"arm": "candidate", "provider": "openai", "model": "new"}], "fingerprint": "f",
+        "faults": "", "output_check": "", "provider_error_code": "slow", "provider_error_type": "",
+        "provider_error_param": "", "provider_error_message": "Try later.", "adapted": True,
+    }  # fmt: skip
+
+
+def test_outcomes_that_were_rows_stay_readable_and_become_segments(empty_url: str, tmp_path: Path) -> None:
+    engine = at_step(empty_url, tmp_path, "0019")
+    with engine.begin() as connection:
+        earlier = Table("outcomes", MetaData(), autoload_with=connection)
+        rows = [an_old_row(n, (20_000 + n % 3) * DAY + n) for n in range(12)]
+        connection.execute(insert(earlier), rows)
+    with closing(Store.open(empty_url, tmp_path)) as store:
+        before = stored(store)
+        assert [row["at"] for row in before] == sorted(row["at"] for row in rows)
+        assert list(before[0]) == list(COLUMNS)
+        assert (before[0]["tags"], before[0]["adapted"]) == ('{"region":"eu"}', True)
+        assert before[0]["provider_error_message"] == "Try later."
+        assert roll(store, 0.0) == 12
+        assert stored(store) == before
+        with store.reading() as connection:
+            assert connection.execute(select(func.sum(tables.segments.c.rows))).scalar() == 12
+            assert connection.execute(select(func.sum(tables.failure_days.c.exchanges))).scalar() == 12
+            assert connection.execute(select(func.sum(tables.model_days.c.cost_usd))).scalar() == 6.0
+            assert not inspect(connection).has_table("old_outcomes")
+        assert roll(store, 0.0) == 0
+    engine.dispose()
+
+
+def test_an_agent_of_the_version_before_keeps_its_outcomes_during_the_upgrade(
     empty_url: str, tmp_path: Path
 ) -> None:
-    engine = at_step(empty_url, tmp_path, "0008")
+    engine = at_step(empty_url, tmp_path, "0019")
     with engine.connect() as connection:
-        earlier = {
-            name: Table(name, MetaData(), autoload_with=connection) for name in ("outcomes", "unit_days")
-        }
-    writer = PostgresCopyWriter if engine.dialect.name == "postgresql" else SqliteBulkWriter
-    old = writer(engine.dialect, earlier["outcomes"], lambda insert: insert.on_conflict_do_nothing())
-    width = len(earlier["outcomes"].columns)
-    with closing(Store.open(empty_url, tmp_path)) as store:
-        with store.writing() as connection:
-            assert old.insert(connection, [of_outcome(an_outcome(1))[:width]]) == []
-        (row,) = recent(store, "support-nov")
-        assert (row["exchange_id"], row["faults"], row["finish"]) == ("exchange-1", "", None)
+        earlier = Table("outcomes", MetaData(), autoload_with=connection)
+    with (
+        closing(Store.open(empty_url, tmp_path)) as store,
+        pytest.raises(StoreDown, match="outcomes"),
+        store.writing() as connection,
+    ):
+        connection.execute(insert(earlier), [an_old_row(1, 20_000 * DAY)])
     engine.dispose()
 
 
@@ -130,7 +165,6 @@ def test_a_database_of_version_0_1_is_taken_over_without_loss(tmp_path: Path) ->
     version_0_1(tmp_path / "canary.db")
     with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
         assert [row["exchange_id"] for row in recent(store, "support-nov")] == ["exchange-2", "exchange-1"]
-        assert recent(store, "support-nov")[0]["fingerprint"] == ""
         assert (store.states()["support-nov"].version, store.audit()[0].act.who) == (3, "ann")
         assert store.totals() == RecordTotals(accepted=4, stored=3, dropped=1)
         store.adopt("the-only-spool")

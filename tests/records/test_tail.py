@@ -3,6 +3,7 @@
 from msgspec import structs
 
 from records.outcome import Feedback, Outcome, ProviderError, Usage
+from records.rolling import roll
 from records.spool_reader import Batch, Chunk, Writer
 from records.store import Store
 from records.store.tail import since
@@ -53,11 +54,13 @@ def test_outcomes_come_in_the_order_of_their_ends_from_the_moment_on(store: Stor
     assert since(store, ["other"], NOW).outcomes == []
 
 
-def test_an_outcome_comes_back_as_far_as_guardrails_need_it(store: Store) -> None:
+def test_an_outcome_comes_back_whole_from_wherever_it_lies(store: Store) -> None:
     ship(store, OUTCOME)
-    (found,) = since(store, ["trial"], NOW).outcomes
-    kept = structs.replace(OUTCOME, mono=0.0, served_by=None, usage=Usage(estimated=True))
-    assert found == kept
+    (fresh,) = since(store, ["trial"], NOW).outcomes
+    assert fresh == structs.replace(OUTCOME, mono=0.0)
+    assert roll(store, NOW, all_of_it=True) == 1
+    (rolled,) = since(store, ["trial"], NOW).outcomes
+    assert rolled == structs.replace(OUTCOME, mono=0.0, fingerprint="", traceparent="", retry_count=0)
 
 
 def test_feedback_comes_by_when_it_was_given(store: Store) -> None:

@@ -149,11 +149,12 @@ def test_tags_are_one_key_whatever_their_order(store: Store) -> None:
 
 def test_a_replay_adds_nothing(store: Store) -> None:
     outcomes = [replace(ended(n, "ok"), session=f"s{n % 3}", fingerprint=f"f{n % 4}") for n in range(20)]
-    store.ship(a_batch(*outcomes[:12]))
+    batch = a_batch(*outcomes[:12], cursors={"a.spool": 12})
+    store.ship(batch)
     before = rows(store, tables.unit_days), rows(store, tables.sessions)
-    assert store.ship(a_batch(*outcomes[:12])).duplicates == 12
+    assert store.ship(batch).duplicates == 12
     assert (rows(store, tables.unit_days), rows(store, tables.sessions)) == before
-    store.ship(a_batch(*outcomes[6:], outcomes[19]))  # half of it known, one of it twice
+    store.ship(a_batch(*outcomes[12:], cursors={"a.spool": 20}))
     assert the_cell(store)["exchanges"] == 20
     assert sum(session["exchanges"] for session in rows(store, tables.sessions)) == 20
 
@@ -245,7 +246,8 @@ def test_several_agents_at_once_add_up_to_the_same(store: Store, open_store: Cal
             for start in range(0, len(mine), 15):
                 # Each batch comes twice, as after a commit whose answer got lost.
                 for _ in range(2):
-                    stores[number].ship(a_batch(*mine[start : start + 15]), f"spool-{number}")
+                    batch = a_batch(*mine[start : start + 15], cursors={"a.spool": start})
+                    stores[number].ship(batch, f"spool-{number}")
         except BaseException as failure:
             failures.append(failure)
 
