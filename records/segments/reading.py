@@ -2,7 +2,7 @@
 
     old rows        stored by version 0.2 and older, a source for each day
     segments        Parquet, a source each
-    fresh rows      a source for each shipped batch
+    fresh rows      a source for up to 50 shipped batches
 
 All are read in the caller's transaction, so that an outcome is in exactly one of them. Arrow takes 80 MiB: it
 is loaded with the first table.
@@ -25,6 +25,8 @@ from records.tables import fresh_outcomes, segments
 
 DAY_S = 86400.0
 ALL = tuple(COLUMNS)
+FRESH_ROWS = 50
+"""Read at once: each has up to 5,000 outcomes, and often only one."""
 
 
 class OutcomeSource(Protocol):
@@ -75,18 +77,19 @@ def read(
 
 
 @dataclass(frozen=True, slots=True)
-class FreshRow:
-    """One shipped batch."""
+class FreshRows:
+    """Some shipped batches."""
 
     connection: Connection
-    id: int
+    ids: Sequence[int]
     first_at: float
     last_at: float
 
     def outcomes(self) -> list[Outcome]:
         """As OutcomeSource."""
-        query = select(fresh_outcomes.c.outcomes).where(fresh_outcomes.c.id == self.id)
-        return unpack(self.connection.execute(query).scalar_one())
+        query = select(fresh_outcomes.c.outcomes).where(fresh_outcomes.c.id.in_(self.ids))
+        packed = self.connection.execute(query.order_by(fresh_outcomes.c.id)).scalars()
+        return [outcome for batch in packed for outcome in unpack(batch)]
 
     def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
         """As OutcomeSource."""
@@ -191,4 +194,14 @@ def _fresh(connection: Connection, since: float, until: float) -> Sequence[Outco
     query = select(columns.id, columns.first_at, columns.last_at).where(
         columns.last_at >= since, columns.first_at <= until
     )
-    return [FreshRow(connection, *row) for row in connection.execute(query)]
+    rows = connection.execute(query.order_by(columns.last_at, columns.id)).all()
+    parts = [rows[start : start + FRESH_ROWS] for start in range(0, len(rows), FRESH_ROWS)]
+    return [
+        FreshRows(
+            connection,
+            [row.id for row in part],
+            min(row.first_at for row in part),
+            max(row.last_at for row in part),
+        )
+        for part in parts
+    ]
