@@ -122,7 +122,7 @@ def _roll(store: Store, ids: Sequence[int]) -> int:
         if connection.execute(delete(fresh).where(fresh.c.id.in_(ids))).rowcount != len(ids):
             raise StoreDown("another process rolls the same outcomes: this one has given up")
 
-    return _write(store, _by_hour(_unpacked(store, ids)), forget)
+    return write(store, _by_hour(_unpacked(store, ids)), forget)
 
 
 def roll_old(store: Store) -> int:
@@ -131,7 +131,7 @@ def roll_old(store: Store) -> int:
     while (part := _oldest(store)) is not None:
         day, pages = part
         if pages:
-            rolled += _write(store, _by_hour(map(table_of, pages)), partial(_forget_old, store, day, pages))
+            rolled += write(store, _by_hour(map(table_of, pages)), partial(_forget_old, store, day, pages))
     return rolled
 
 
@@ -179,7 +179,7 @@ def _by_hour(batches: Iterable[Any]) -> Mapping[int, Any]:
     return {hour: pa.concat_tables(parts).sort_by("at") for hour, parts in sorted(hours.items())}
 
 
-def _write(store: Store, hours: Mapping[int, Any], forget: Callable[[Connection], None]) -> int:
+def write(store: Store, hours: Mapping[int, Any], forget: Callable[[Connection], None]) -> int:
     """Write each hour's outcomes as a segment. All become whole in the transaction that forgets where the
     outcomes were before; else their files are deleted."""
     begun = {_path(hour): table for hour, table in hours.items()}

@@ -27,6 +27,10 @@ DAY_S = 86400.0
 ALL = tuple(COLUMNS)
 FRESH_ROWS = 50
 """Read at once: each has up to 5,000 outcomes, and often only one."""
+FEW_VALUES = frozenset(
+    {"canary", "arm", "reason", "category", "tags", "provider", "model_requested", "outcome", "error_type"}
+)
+"""Text columns that read several times faster as codes, each with the distinct values beside it."""
 
 
 class OutcomeSource(Protocol):
@@ -49,6 +53,11 @@ class OutcomeSource(Protocol):
     def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
         """The columns as an Arrow table, of the outcomes that fulfil `where`, an expression of
         `pyarrow.compute`. May raise StoreDown."""
+        ...
+
+    def read_coded(self, columns: Sequence[str]) -> Any:
+        """The columns of all outcomes, in a third of the time: a text column with few values may have Arrow's
+        dictionary type. May raise StoreDown."""
         ...
 
 
@@ -95,6 +104,10 @@ class FreshRows:
         """As OutcomeSource."""
         return _table([self.outcomes()], columns, where)
 
+    def read_coded(self, columns: Sequence[str]) -> Any:
+        """As OutcomeSource."""
+        return self.read(columns)
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -116,6 +129,15 @@ class Segment:
 
         with self._open() as file:
             return read_table(file, columns=list(columns), filters=where, use_threads=False)
+
+    def read_coded(self, columns: Sequence[str]) -> Any:
+        """As OutcomeSource."""
+        from pyarrow.parquet import ParquetFile
+
+        coded = [name for name in columns if name in FEW_VALUES]
+        with self._open() as file:
+            parquet = ParquetFile(file, read_dictionary=coded, pre_buffer=True)
+            return parquet.read(list(columns), use_threads=False)
 
     def _open(self) -> Any:
         from pyarrow import BufferReader
@@ -151,6 +173,10 @@ class OldDay:
     def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
         """As OutcomeSource."""
         return _table(old_rows.of_day(self.connection, self.table, self.day), columns, where)
+
+    def read_coded(self, columns: Sequence[str]) -> Any:
+        """As OutcomeSource."""
+        return self.read(columns)
 
 
 def folder_of(connection: Connection, path: str) -> SegmentFolder:
