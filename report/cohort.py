@@ -8,7 +8,8 @@ import numpy as np
 import sqlalchemy as sa
 
 from records.metric import JUDGED
-from records.tables import FAULTY, outcomes, unit_days
+from records.outcome import UNREACHED
+from records.tables import failure_days, unit_days
 from report.cells import Cells, concurrent, of_run, read_cells
 from report.document import Mirror
 from report.faulty import read_modes
@@ -22,7 +23,7 @@ from report.newest import read_exchanges, read_ratings
 from report.places import Places
 from report.prior import PriorTraffic, began, read_before
 from report.recent import Recent
-from report.run_window import RunWindow, unreached
+from report.run_window import RunWindow
 from report.sample import ArmTotal, MeasureTotals, Sample, TextColumn, refuse_units_in_both_arms
 from report.statistics.types import Floats
 from routing.canary import Match
@@ -142,12 +143,17 @@ def to_judge(
 
 
 def _unreached(connection: sa.Connection, window: RunWindow) -> Mapping[str, int]:
-    """`Sample.unreached`, by the index of exchanges with an error type."""
-    kind = outcomes.c.error_type
-    found = sa.select(kind, sa.func.count().label("exchanges")).where(
-        *window.conditions(), FAULTY, unreached(), outcomes.c.arm == "candidate"
+    """`Sample.unreached`, from the totals of the run's days."""
+    columns = failure_days.c
+    found = sa.select(
+        columns.error_type, sa.func.sum(sa.cast(columns.exchanges, sa.Double)).label("exchanges")
     )
-    return {row.error_type: row.exchanges for row in connection.execute(found.group_by(kind))}
+    unreached = columns.outcome.in_(("fallback", "error")) & columns.error_type.in_(UNREACHED)
+    of_run = (columns.canary == window.canary) & (columns.run == window.run)
+    found = found.where(of_run, columns.day.between(*window.days), columns.arm == "candidate", unreached)
+    return {
+        row.error_type: int(row.exchanges) for row in connection.execute(found.group_by(columns.error_type))
+    }
 
 
 def _recent(connection: sa.Connection, canary: JudgedCanary, window: RunWindow, sample: Sample) -> Recent:

@@ -1,25 +1,21 @@
-"""Counts a run's errors, answer faults and abandoned requests in the database: all of them, none by a scan.
-
-An index holds only the exchanges with an error type or a fault (`records.tables.FAULTY`).
-"""
+"""Counts a run's errors, answer faults and abandoned requests: all of them, from the totals of its days."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
+from records.exchange_id import time_and_serial
 from records.outcome import INVALID_OUTPUT, blames_arm
 from records.rows import faults_of
-from records.tables import FAULTY, outcomes
+from records.tables import failure_days
 from report.details import EXAMPLES, CountedKind, FailureMode
 from report.run_window import RunWindow
 from report.sample import ArmTotal
 
 Name: TypeAlias = tuple[CountedKind, str]
 """A failure mode: its kind, and the error type or fault."""
-
-_ENDED = ("ok", "fallback", "error", "aborted")
 
 
 def read_modes(
@@ -29,8 +25,8 @@ def read_modes(
 
     `totals` are the exchanges that could have failed so, by measure (`measure_of`).
     """
-    found = _counts(connection, window)
-    examples = _examples(connection, window)
+    rows = _failures(connection, window)
+    found, examples = _counts(rows), _examples(rows)
     return tuple(_mode(name, count, totals[measure_of(name)], examples) for name, count in found.items())
 
 
@@ -57,53 +53,45 @@ def _mode(
     )
 
 
-def _counts(connection: sa.Connection, window: RunWindow) -> Mapping[Name, Counter[str]]:
+def _failures(connection: sa.Connection, window: RunWindow) -> Sequence[sa.Row[Any]]:
+    """The totals of the run's days: a row for each day, arm and way to fail, of which there are few."""
+    columns = failure_days.c
+    of_run = sa.and_(columns.canary == window.canary, columns.run == window.run)
+    return connection.execute(sa.select(failure_days).where(of_run, columns.day.between(*window.days))).all()
+
+
+def _counts(rows: Iterable[sa.Row[Any]]) -> Mapping[Name, Counter[str]]:
     """The exchanges of each mode by arm."""
     found: dict[Name, Counter[str]] = defaultdict(Counter)
-    kinds = _kinds()
-    query = sa.select(outcomes.c.arm, sa.func.count().label("exchanges"), *kinds)
-    for row in connection.execute(query.where(*_faulty(window)).group_by(outcomes.c.arm, *kinds)):
+    for row in rows:
         for name in _names(row):
             found[name][row.arm] += row.exchanges
     return found
 
 
-def _examples(connection: sa.Connection, window: RunWindow) -> Mapping[Name, tuple[str, ...]]:
+def _examples(rows: Iterable[sa.Row[Any]]) -> Mapping[Name, tuple[str, ...]]:
     """The ids of each mode's newest exchanges of the candidate, newest first."""
-    columns, kinds = outcomes.c, _kinds()
-    place = sa.func.row_number().over(partition_by=kinds, order_by=columns.at.desc()).label("place")
-    query = sa.select(columns.exchange_id, columns.at, place, *kinds)
-    ranked = query.where(*_faulty(window), columns.arm == "candidate").subquery()
-    newest = sa.select(ranked).where(ranked.c.place <= EXAMPLES).order_by(ranked.c.at.desc())
-    found: dict[Name, list[str]] = defaultdict(list)
-    for row in connection.execute(newest):
-        for name in _names(row):
-            found[name].append(row.exchange_id)
-    return {name: tuple(ids[:EXAMPLES]) for name, ids in found.items()}
+    found: dict[Name, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.arm == "candidate":
+            for name in _names(row):
+                found[name].update(row.newest.split(" ")[:EXAMPLES])
+    return {name: tuple(sorted(ids, key=_time, reverse=True)[:EXAMPLES]) for name, ids in found.items()}
 
 
-def _kinds() -> list[sa.ColumnElement[Any]]:
-    """The columns that tell how an exchange failed. Their values have few combinations."""
-    columns = outcomes.c
-    silent = columns.ttfb_s.is_(None).label("silent")
-    return [
-        columns.outcome, columns.error_type, columns.finish, columns.faults, columns.output_check,
-        columns.stream, silent,
-    ]  # fmt: skip
-
-
-def _faulty(window: RunWindow) -> list[Any]:
-    return [*window.conditions(), FAULTY, outcomes.c.outcome.in_(_ENDED)]
+def _time(exchange_id: str) -> tuple[int, int]:
+    """What orders exchanges by their time."""
+    return time_and_serial(exchange_id) or (0, 0)
 
 
 def _names(row: Any) -> Iterator[Name]:
-    """The modes of an exchange, from the columns of `_kinds`."""
+    """The modes of a row's exchanges."""
     if row.outcome == "aborted":
         if row.silent or not row.stream:
             yield "abandoned", "abandoned"
         return
     if row.outcome != "ok" and blames_arm(row.error_type):
         yield "error", row.error_type
-    for fault in faults_of(row.faults) if row.finish is not None else ():
+    for fault in faults_of(row.faults) if row.finish else ():
         if fault not in INVALID_OUTPUT or row.output_check == "judged":
             yield "fault", fault

@@ -7,14 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from records.tables import outcomes
+from records.tables import model_days
 from report.details import Range
 from report.money import MONTH_DAYS
 from report.unpriced import MOST
 from report.wording import amount
 
 DAYS = 7
-"""The days of traffic that are read: a whole week, since weekdays differ."""
+"""The whole days of traffic that are read before today: a week, since weekdays differ."""
 
 _DAY_S = 86400.0
 _LEAST_DAYS = 1.0
@@ -95,9 +95,9 @@ def read_spending(
     *,
     now: float,
 ) -> Spending | None:
-    """The last week's requests for the models named `asked_for` by callers, and what those that the model
-    `current` (`provider/model`) answered have cost. `arms` has every run that may be among them. None without
-    any."""
+    """Today's and the week before's requests for the models named `asked_for` by callers, and what those that
+    the model `current` (`provider/model`) answered have cost. `arms` has every run that may be among them.
+    None without any."""
     groups = connection.execute(_groups(asked_for, {canary for canary, _ in arms}, now)).all()
     ours = [row for row in groups if _model(row, arms) == current]
     if not ours:
@@ -105,10 +105,10 @@ def read_spending(
     first = min(row.first_at for row in groups)
     return Spending(
         days=(now - first) / _DAY_S,
-        requests=sum(row.answered for row in groups),
-        answered=sum(row.answered for row in ours),
-        priced=sum(row.priced for row in ours),
-        cost_usd=sum(row.cost_usd or 0.0 for row in ours),
+        requests=int(sum(row.answered for row in groups)),
+        answered=int(sum(row.answered for row in ours)),
+        priced=int(sum(row.priced for row in ours)),
+        cost_usd=sum(row.cost_usd for row in ours),
     )
 
 
@@ -120,25 +120,20 @@ def _model(row: sa.Row[Any], arms: ArmModels) -> str | None:
 
 
 def _groups(asked_for: Collection[str], canaries: Collection[str], now: float) -> sa.Select[*tuple[Any, ...]]:
-    """By canary, run, arm and entry. Naming the canaries lets a database use its index."""
-    columns, since = outcomes.c, now - DAYS * _DAY_S
+    """By canary, run, arm and entry, of today and the seven days before."""
+    columns = model_days.c
     keys = (columns.canary, columns.run, columns.arm, columns.provider, columns.model_requested)
+    sums = (columns.answered, columns.priced, columns.cost_usd)
     return (
         sa.select(
             *keys,
-            sa.func.min(columns.at).label("first_at"),
-            sa.func.count().label("answered"),
-            sa.func.count(columns.cost_usd).label("priced"),
-            sa.func.sum(columns.cost_usd).label("cost_usd"),
+            sa.func.min(columns.first_at).label("first_at"),
+            *(sa.func.sum(sa.cast(each, sa.Double)).label(each.name) for each in sums),
         )
         .where(
+            columns.day >= int(now // _DAY_S) - DAYS,
             columns.canary.in_(["", *sorted(canaries)]),
-            columns.at > since,
-            columns.day >= int(since // _DAY_S),
             columns.model_requested.in_(sorted(asked_for)),
-            columns.mirror.is_(False),
-            columns.reason != "pinned",
-            columns.outcome.in_(("ok", "fallback")),
         )
         .group_by(*keys)
     )

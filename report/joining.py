@@ -1,7 +1,7 @@
-"""Joins feedback and sessions to the rows of a sample. Reads exchanges by key, only those with feedback."""
+"""Joins feedback and sessions to the rows of a sample."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,15 +9,14 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from records.tables import feedback, outcomes, sessions
+from records.tables import feedback, sessions
 from report.cells import stream
+from report.exchange_feedback import read_exchange_feedback
 from report.keys import RowKeys, TotalsScope
 from report.places import Places
-from report.run_window import unreached
 from report.sample import MeasureTotals, Ratings
 from report.statistics.types import Floats, Ints
 
-_EXPOSED = ("ok", "fallback", "error", "caller_error", "aborted")
 _KEYS_AT_ONCE = 5_000
 
 
@@ -55,84 +54,58 @@ def read_feedback(
     connection: sa.Connection, scope: TotalsScope, places: Places, metrics: Collection[str]
 ) -> Mapping[str, Ratings]:
     """The values of these metrics. A value that belongs to no row is left out."""
+    if connection.dialect.name == "postgresql":
+        # Look sessions up by key: the planner would sometimes scan all.
+        connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+    found: dict[str, list[Ratings]] = defaultdict(list)
+    for name, ratings in (
+        *read_exchange_feedback(connection, scope, places, metrics),
+        *_read_other_feedback(connection, scope, places, metrics),
+    ):
+        if len(ratings.row):
+            found[name].append(ratings)
+    return {name: _together(pieces) for name, pieces in sorted(found.items())}
+
+
+def _together(pieces: Sequence[Ratings]) -> Ratings:
+    return Ratings(
+        row=np.concatenate([each.row for each in pieces]),
+        value=np.concatenate([each.value for each in pieces]),
+        at=np.concatenate([each.at for each in pieces]),
+    )
+
+
+def _read_other_feedback(
+    connection: sa.Connection, scope: TotalsScope, places: Places, metrics: Collection[str]
+) -> Iterator[tuple[str, Ratings]]:
+    """The values of each metric about sessions and units, piece by piece."""
     columns = feedback.c
     own = (columns.canary == scope.canary) & (columns.run == scope.run)
-    statement = sa.select(
-        columns.metric,
-        columns.value,
-        columns.at,
-        columns.exchange_id,
-        columns.day,
-        columns.session,
-        columns.unit,
-    ).where(columns.metric.in_(metrics), own | (columns.canary == ""))
-    if connection.dialect.name == "postgresql":
-        # Look exchanges up by key: the planner would sometimes scan a whole day.
-        connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
-    found: dict[str, list[tuple[Ints, Floats, Floats]]] = defaultdict(list)
+    statement = sa.select(columns.metric, columns.value, columns.at, columns.session, columns.unit).where(
+        columns.metric.in_(metrics), own | (columns.canary == ""), columns.exchange_id == ""
+    )
     join = _Join(connection, scope, places)
-    for metric, value, at, *about in stream(connection, statement):
-        moment = np.array(at, dtype=np.float64)
-        row = join.rows(about, moment)
-        values, names = np.array(value, dtype=np.float64), np.array(metric, dtype=np.str_)
-        for name in np.unique(names[row >= 0]).tolist():
+    for metric, value, at, session, unit in stream(connection, statement):
+        moment, values = np.array(at, dtype=np.float64), np.array(value, dtype=np.float64)
+        row, names = join.rows(session, unit, moment), np.array(metric, dtype=np.str_)
+        for name in np.unique(names).tolist():
             own_row = (row >= 0) & (names == name)
-            found[name].append((row[own_row], values[own_row], moment[own_row]))
-    return {name: _ratings(pieces) for name, pieces in sorted(found.items())}
-
-
-def _ratings(pieces: Sequence[tuple[Ints, Floats, Floats]]) -> Ratings:
-    row, value, at = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    return Ratings(row=row, value=value, at=at)
+            yield name, Ratings(row=row[own_row], value=values[own_row], at=moment[own_row])
 
 
 class _Join:
-    """Finds each value's row: its exchange's, its session's, or the one where its unit was last seen."""
+    """Finds each value's row: its session's, or the one where its unit was last seen."""
 
     def __init__(self, connection: sa.Connection, scope: TotalsScope, places: Places) -> None:
         self._connection, self._scope, self._places = connection, scope, places
 
-    def rows(self, about: Sequence[Sequence[Any]], at: Floats) -> Ints:
-        """`about` holds the columns exchange_id, day, session and unit. −1 for a value without a row."""
-        exchange, day, session, unit = about
-        rows = self._by_exchange(exchange, day)
-        rest = np.flatnonzero(rows == -2)
-        rows[rest] = self._by_session([session[i] for i in rest.tolist()], at[rest])
+    def rows(self, session: Sequence[str], unit: Sequence[str], at: Floats) -> Ints:
+        """−1 for a value without a row."""
+        rows = self._by_session(session, at)
         rest = np.flatnonzero(rows == -2)
         units = self._places.cells.names.units.known([unit[i] for i in rest.tolist()])
         rows[rest] = self._places.latest(units, at[rest])
         return rows
-
-    def _by_exchange(self, exchange: Sequence[str], day: Sequence[int | None]) -> Ints:
-        """−2 for a value that names no exchange."""
-        days: dict[int, set[str]] = defaultdict(set)
-        for name, number in zip(exchange, day, strict=True):
-            if name and number is not None:
-                days[number].add(name)
-        found: dict[str, int] = {"": -2}
-        for number, names in days.items():
-            for chunk in _chunks(sorted(names)):
-                found.update(self._exchanges(number, chunk))
-        return _looked_up(found, exchange)
-
-    def _exchanges(self, day: int, names: Sequence[str]) -> dict[str, int]:
-        columns = outcomes.c
-        found = self._connection.execute(
-            sa.select(columns.exchange_id, *self._scope.grouped(columns)).where(
-                columns.day == day,
-                _among(self._connection, columns.exchange_id, names),
-                columns.canary == self._scope.canary,
-                columns.run == self._scope.run,
-                columns.reason == "cohort",
-                columns.mirror.is_(False),
-                columns.outcome.in_(_EXPOSED),
-                sa.not_(unreached()),
-            )
-        ).all()
-        if not found:
-            return {}
-        name, *about = zip(*found, strict=True)
-        return dict(zip(name, self._find(about), strict=True))
 
     def _by_session(self, session: Sequence[str], at: Floats) -> Ints:
         """−2 for a value that names no session."""

@@ -28,8 +28,8 @@ class TotalsScope:
     cuts: Sequence[float] = ()
 
     def grouped(self, columns: Any) -> list[Any]:
-        """The key columns of a row, from `unit_days`, `sessions` or `outcomes`: with cuts, the last one
-        numbers the times between them.
+        """The key columns of a row, from `unit_days` or `sessions`: with cuts, the last one numbers the
+        times between them.
 
         The unit comes first: it differs between most rows, and PostgreSQL sorts three times faster that way.
         """
@@ -45,6 +45,10 @@ class TotalsScope:
             (moment < _number(cut / of_s), _number(place)) for place, cut in enumerate(sorted(self.cuts))
         ]
         return [sa.case(*before, else_=_number(len(before)))]
+
+    def pieces(self, day: Ints) -> Ints:
+        """The time between the cuts in which each UTC day number is, as `grouped` numbers them."""
+        return np.searchsorted(np.sort(self.cuts), day * DAY_S, side="right")
 
     def place(self, tags: str) -> tuple[str, ...]:
         """The values of the segments' tags in a JSON object of tags; "" for a missing tag."""

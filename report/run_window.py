@@ -1,13 +1,21 @@
-"""The exchanges that one report is about, as conditions on the table `outcomes`."""
+"""The exchanges that one report is about, as conditions on Arrow tables of outcomes.
+
+A condition is an expression of `pyarrow.compute`, about the columns that are named beside it.
+"""
 
 from dataclasses import dataclass
-
-import sqlalchemy as sa
+from typing import Any
 
 from records.outcome import BLAMED, UNREACHED
-from records.tables import outcomes
 
 _DAY_S = 86400
+_FAILED = ["fallback", "error"]
+_EXPOSED = ["ok", "fallback", "error", "caller_error", "aborted"]
+
+COHORT = ("reason", "mirror", "share")
+MEASURED = ("outcome", "error_type")
+EXPOSED = ("reason", "mirror", "outcome", "error_type")
+WINDOW = ("canary", "run", "at", *COHORT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,37 +29,45 @@ class RunWindow:
 
     @property
     def days(self) -> tuple[int, int]:
-        """The first and the last UTC day number, by which PostgreSQL partitions."""
+        """The first and the last UTC day number."""
         return int(self.since // _DAY_S), int(self.until // _DAY_S)
 
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
-        """Of this run, assigned by the hash, without mirror copies; of any outcome."""
-        columns = outcomes.c
-        return [
-            columns.canary == self.canary,
-            columns.run == self.run,
-            columns.day.between(*self.days),
-            columns.at.between(self.since, self.until),
-            *concurrent_cohort(),
-        ]
+    def condition(self) -> Any:
+        """Of this run, assigned by the hash, without mirror copies; of any outcome. Columns: WINDOW."""
+        from pyarrow.compute import field
+
+        from records.segments.arrow import moment
+
+        own = (field("canary") == self.canary) & (field("run") == self.run)
+        begun = (field("at") >= moment(self.since)) & (field("at") <= moment(self.until))
+        return own & begun & concurrent_cohort()
 
 
-def concurrent_cohort() -> list[sa.ColumnElement[bool]]:
-    """Assigned by the hash while both arms had a share, no mirror copy. No index is by these columns."""
-    columns = outcomes.c
-    return [
-        columns.reason == "cohort", columns.mirror.is_(False), columns.share > 0, columns.share < 1,
-    ]  # fmt: skip
+def concurrent_cohort() -> Any:
+    """Assigned by the hash while both arms had a share, no mirror copy. Columns: COHORT."""
+    from pyarrow.compute import field
+
+    return _cohort() & (field("share") > 0) & (field("share") < 1)
 
 
-def measured() -> sa.ColumnElement[bool]:
-    """The arm answered or failed, as in `Outcome.measured`."""
-    columns = outcomes.c
-    failed = columns.outcome.in_(("fallback", "error")) & columns.error_type.in_(BLAMED)
-    return (columns.outcome == "ok") | failed
+def exposed() -> Any:
+    """Assigned by the hash, no mirror copy, and not shed; the arm was asked or is to blame for not being
+    asked. Columns: EXPOSED."""
+    from pyarrow.compute import field
+
+    unreached = field("outcome").isin(_FAILED) & field("error_type").isin(sorted(map(str, UNREACHED)))
+    return _cohort() & field("outcome").isin(_EXPOSED) & ~unreached
 
 
-def unreached() -> sa.ColumnElement[bool]:
-    """The arm was not asked though it is not to blame, as in `Outcome.unreached`."""
-    columns = outcomes.c
-    return columns.outcome.in_(("fallback", "error")) & columns.error_type.in_(UNREACHED)
+def measured() -> Any:
+    """The arm answered or failed, as in `Outcome.measured`. Columns: MEASURED."""
+    from pyarrow.compute import field
+
+    failed = field("outcome").isin(_FAILED) & field("error_type").isin(list(BLAMED))
+    return (field("outcome") == "ok") | failed
+
+
+def _cohort() -> Any:
+    from pyarrow.compute import field
+
+    return (field("reason") == "cohort") & ~field("mirror")

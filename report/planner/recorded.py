@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from records.tables import feedback, outcomes
+from records.tables import feedback
 from report.arm_sums import GATE
 from report.judged_canary import JudgedCanary
 from report.metrics import source
@@ -20,13 +20,12 @@ from report.planner.exposure import Sizes
 from report.planner.traffic import (
     MOST,
     Moments,
-    RecordedTraffic,
     RunTraffic,
     SeenTraffic,
-    UntakenTraffic,
     double,
     moments_of,
 )
+from report.planner.untaken_traffic import UntakenTraffic
 from routing.canary import Canary
 
 WINDOW_DAYS = 14
@@ -63,7 +62,7 @@ def recorded(
 
 def _read(
     connection: sa.Connection,
-    traffic: RecordedTraffic,
+    traffic: RunTraffic | UntakenTraffic,
     seen: SeenTraffic,
     measured: Mapping[str, Moments],
     judged: JudgedCanary,
@@ -99,7 +98,7 @@ def _of_metric(name: str, moments: Moments, seen: SeenTraffic, judged: JudgedCan
     )
 
 
-def _ratings(traffic: RecordedTraffic, name: str, judged: JudgedCanary) -> Any:
+def _ratings(traffic: RunTraffic | UntakenTraffic, name: str, judged: JudgedCanary) -> Any:
     """One row for each user, or rated exchange of nobody, with the number of its values and their sum."""
     columns = feedback.c
     newest = (
@@ -118,11 +117,6 @@ def _ratings(traffic: RecordedTraffic, name: str, judged: JudgedCanary) -> Any:
     value: sa.ColumnElement[Any] = of.value
     if judged.metrics[name].kind == "nps":
         value = sa.case((value >= 9, 100.0), (value <= 6, -100.0), else_=0.0)
-    # Most feedback names an exchange, whose record has the user.
-    exchange = (outcomes.c.day == of.day) & (outcomes.c.exchange_id == of.exchange_id)
-    user = sa.func.coalesce(sa.func.nullif(of.unit, ""), sa.func.nullif(outcomes.c.unit, ""), of.key)
-    return (
-        sa.select(double(sa.func.count()).label("n"), double(sa.func.sum(value)).label("s"))
-        .select_from(newest.outerjoin(outcomes, exchange))
-        .group_by(user)
+    return sa.select(double(sa.func.count()).label("n"), double(sa.func.sum(value)).label("s")).group_by(
+        sa.func.coalesce(sa.func.nullif(of.unit, ""), of.key)
     )

@@ -1,18 +1,17 @@
-"""The recorded traffic that may tell of a canary's users: that of its runs, and that which no run took."""
+"""The recorded traffic of a canary's runs, which tells of its users."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 import sqlalchemy as sa
 
-from records.tables import outcomes, unit_days
-from report.arm_sums import GATE
+from records.tables import unit_days
 from report.cells import SUMS
 from report.plan import DAY_S
-from report.run_window import measured
-from routing.canary import Canary
+from report.statistics.types import Floats
 
 MOST = 200_000
 """The exchanges and the values of a metric that are read at most, the newest first."""
@@ -62,6 +61,11 @@ class Moments:
         """From the selected columns' values."""
         groups, count, total, count2, cross, total2 = (float(each or 0.0) for each in found)
         return cls(groups=groups, count=count, total=total, count2=count2, cross=cross, total2=total2)
+
+    @classmethod
+    def over(cls, n: Floats, s: Floats) -> "Moments":
+        """Over groups with `n` values and their sum `s`, (k,) each."""
+        return cls.of([float(each) for each in (np.count_nonzero(n), n.sum(), s.sum(), n @ n, s @ n, s @ s)])
 
     @property
     def value(self) -> float:
@@ -129,78 +133,6 @@ class RunTraffic:
         return seen, {
             name: Moments.of(tuple(ours)[5 + 6 * place : 11 + 6 * place]) for place, name in enumerate(known)
         }
-
-
-class UntakenTraffic:
-    """Exchanges of the canary's match outside its runs: before its start, or with no canary at all."""
-
-    def __init__(self, canary: Canary, since_day: int) -> None:
-        columns = outcomes.c
-        self.canary, self.since_day = canary.name, since_day
-        nobodys = (columns.canary == "") & columns.model_requested.in_(sorted(canary.match.models))
-        of_match = (
-            (columns.canary == canary.name) | nobodys
-            if canary.match.models
-            else columns.canary == canary.name
-        )
-        self._newest = (
-            sa.select(outcomes)
-            .where(
-                of_match,
-                columns.day >= since_day,
-                columns.mirror.is_(False),
-                columns.arm == "baseline",
-                columns.reason != "pinned",
-                measured(),
-            )
-            .order_by(columns.at.desc())
-            .limit(MOST)
-            .subquery()
-        )
-
-    def read(self, connection: sa.Connection, measures: Collection[str]) -> Found:
-        return self._seen(connection), {
-            name: moments_of(connection, sums) for name in measures if (sums := self._sums(name)) is not None
-        }
-
-    def _seen(self, connection: sa.Connection) -> SeenTraffic | None:
-        columns = self._newest.c
-        named = sa.case((columns.unit != "", columns.unit))
-        users, of_users, exchanges, first, last = connection.execute(
-            sa.select(
-                sa.func.count(sa.distinct(named)),
-                sa.func.count(named),
-                sa.func.count(),
-                sa.func.min(columns.at),
-                sa.func.max(columns.at),
-            )
-        ).one()
-        if users >= GATE:
-            return _seen(groups=users, users=users, exchanges=of_users, first=first, last=last)
-        return _seen(groups=exchanges, users=0, exchanges=exchanges, first=first, last=last)
-
-    @property
-    def _group(self) -> Any:
-        columns = self._newest.c
-        return sa.case((columns.unit != "", columns.unit), else_=columns.exchange_id)
-
-    def _sums(self, name: str) -> Any:
-        """One row for each group, with `n` values and their sum `s`; None if not stored."""
-        columns = self._newest.c
-        values = {
-            "errors": sa.case((columns.outcome == "ok", 0), else_=1),
-            "cost": sa.case((columns.usage_estimated.is_(False), columns.cost_usd)),
-            "tokens": columns.input_tokens + columns.output_tokens,
-        }
-        if name not in values:
-            return None
-        value = values[name]
-        return sa.select(
-            double(sa.func.count(value)).label("n"), double(sa.func.sum(value)).label("s")
-        ).group_by(self._group)
-
-
-RecordedTraffic: TypeAlias = RunTraffic | UntakenTraffic
 
 
 def moments_of(connection: sa.Connection, groups: Any) -> Moments:

@@ -18,7 +18,6 @@ from report.log import from_csv
 from report.recent import Recent, RecentRating, displeased
 from report.rubric import Criterion, parse_bound
 from report.run_window import RunWindow
-from report.sample import ArmTotal
 from tests.report.totals import DAY_S, UnitTotals
 
 CSAT = (BUILT_IN["csat"],)
@@ -105,7 +104,7 @@ def recent_of(unit_totals: UnitTotals, *metrics: Metric) -> Recent:
     "changed",
     [
         {"mirror": True}, {"reason": "pin"}, {"canary": "other"}, {"run": 2}, {"outcome": "caller_error"},
-        {"share": 0.0}, {"at": 900.0},
+        {"share": 0.0}, {"at": DAY_S + 900.0},
     ],
 )  # fmt: skip
 def test_only_this_runs_cohort_until_its_end_is_looked_at(
@@ -113,7 +112,9 @@ def test_only_this_runs_cohort_until_its_end_is_looked_at(
 ) -> None:
     unit_totals.cell(last_at=200.0)
     kept = unit_totals.exchange(outcome="fallback", error_type="provider_429", latency_s=1.5)
-    unit_totals.exchange(**{"outcome": "error", "error_type": "provider_5xx", "faults": "empty", **changed})
+    unit_totals.exchange(
+        **{"outcome": "error", "error_type": "provider_5xx", "faults": ("empty",), **changed}
+    )
     found = recent_of(unit_totals)
     (seen,) = found.exchanges
     assert (seen.name, seen.latency_s) == (kept, 1.5)
@@ -152,7 +153,11 @@ def test_every_error_fault_and_abandoned_request_is_counted_in_both_arms(unit_to
     unit_totals.cell(
         arm="baseline", unit="v", last_at=200.0, counted=90, finished=80, output_judged=40, ended=100
     )
-    both: dict[str, Any] = {"finish": "length", "faults": "cut_off,json_invalid", "output_check": "judged"}
+    both: dict[str, Any] = {
+        "finish": "length",
+        "faults": ("cut_off", "json_invalid"),
+        "output_check": "judged",
+    }
     ids = [unit_totals.exchange(at=100.0 + n, **both) for n in range(5)]
     unit_totals.exchange(**both, arm="baseline")
     newest_cut = unit_totals.exchange(at=150.0, **{**both, "output_check": "not_judged"})
@@ -206,34 +211,36 @@ def test_errors_and_faults_come_first_however_bad_the_ratings_are() -> None:
 def test_what_is_read_is_found_by_an_index(unit_totals: UnitTotals) -> None:
     asked: list[tuple[str, Any]] = []
     connection = unit_totals.connection
-    unit_totals.cell(last_at=200.0)
-    for _ in range(3):  # without rows PostgreSQL would not even look at a partition's indexes
-        unit_totals.exchange(outcome="error", error_type="provider_5xx")
     postgresql = connection.dialect.name == "postgresql"
     if postgresql:
         # Nothing is cheaper than reading an empty table; what is left tells whether an index would do.
         connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
     sa.event.listen(connection.engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
     window = RunWindow(canary="c", run=1, since=0.0, until=200.0)
-    total = ArmTotal(baseline=3, candidate=3)
-    read_modes(connection, window, {"errors": total})
-    newest.read_exchanges(connection, window)
+    read_modes(connection, window, {})
     newest.read_ratings(connection, window, CSAT)
-    assert len(asked) == 5, "counts, examples, the newest exchanges, and the ratings of each arm"
+    assert len(asked) == 3, "the totals of failures, and the ratings of each arm"
     explain = "EXPLAIN " if postgresql else "EXPLAIN QUERY PLAN "
     used = ""
     for statement, parameters in list(asked):
         plan = connection.exec_driver_sql(explain + statement, parameters).all()
         read = "\n".join(str(row[-1]) for row in plan)
-        assert not {"Seq Scan", "SCAN outcomes", "SCAN feedback"} & set(
-            re.findall(r"Seq Scan|SCAN \w+", read)
-        ), read
+        assert not re.findall(r"Seq Scan|SCAN \w+", read), read
         used += read
-    if not postgresql:  # whose indexes of a partition have names of their own
-        assert used.count("outcomes_faulty (canary=? AND run=? AND at>? AND at<?)") == 2
-        assert used.count("outcomes_by_canary (canary=? AND at>? AND at<?)") == 1
+    if not postgresql:
+        assert used.count("sqlite_autoindex_failure_days_1 (canary=? AND run=? AND day>? AND day<?)") == 1
         assert used.count("feedback_by_canary (canary=? AND metric=? AND run=? AND arm=?)") == 2
-        assert used.count("sqlite_autoindex_outcomes_1 (day=? AND exchange_id=?)") == 2
+
+
+def test_failures_of_all_days_of_the_run_are_counted_with_the_newest_ids(unit_totals: UnitTotals) -> None:
+    unit_totals.cell(first_at=2 * DAY_S, last_at=4 * DAY_S, counted=9)
+    ids = [
+        unit_totals.exchange(at=day * DAY_S + 50, outcome="error", error_type="provider_5xx", stream=stream)
+        for day in (1, 2, 3, 4, 5)
+        for stream in (False, True)
+    ]
+    (mode,) = recent_of(unit_totals).modes
+    assert (mode.candidate, set(mode.examples[:2]), mode.examples[2] in ids[4:6]) == (6, set(ids[6:8]), True)
 
 
 def test_ratings_bring_their_exchanges_category_and_are_counted_by_arm(unit_totals: UnitTotals) -> None:
@@ -277,7 +284,7 @@ def test_ratings_of_other_days_than_the_runs_crowd_none_out(
 
 def test_what_is_judged_brings_money_and_failures_whatever_the_rubric_asks(unit_totals: UnitTotals) -> None:
     unit_totals.cell(first_at=DAY_S, last_at=DAY_S + 5, counted=3, failed=1, cost_n=2, cost_sum=0.5)
-    unit_totals.exchange(at=DAY_S, day=1)
+    unit_totals.exchange(at=DAY_S)
     row = Criterion(
         metric="csat", acceptable=parse_bound("> 4"), ideal=parse_bound("> 4.5"), weight=1, question="?"
     )

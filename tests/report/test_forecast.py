@@ -92,6 +92,14 @@ def test_the_traffic_is_that_of_the_last_week_whoever_answered_it(unit_totals: U
     assert found == Spending(days=5.0, requests=5, answered=4, priced=3, cost_usd=1.5)
 
 
+def test_the_first_of_the_days_counts_as_a_whole(unit_totals: UnitTotals) -> None:
+    asked = {"model_requested": "old", "canary": "", "arm": "baseline", "cost_usd": 1.0}
+    for at in (NOW - 7 * DAY_S - 1, NOW - 7 * DAY_S, NOW + 0.5 * DAY_S):
+        unit_totals.exchange(**asked, at=at)
+    found = read_spending(unit_totals.connection, CURRENT, {"old"}, ARMS, now=NOW + 0.75 * DAY_S)
+    assert found == Spending(days=7.75, requests=2, answered=2, priced=2, cost_usd=2.0)
+
+
 def test_without_a_request_that_the_current_model_answered_nothing_is_known(unit_totals: UnitTotals) -> None:
     assert read_spending(unit_totals.connection, CURRENT, {"chat"}, ARMS, now=NOW) is None
     unit_totals.exchange(at=NOW - DAY_S, model_requested="chat", arm="candidate", cost_usd=1.0)

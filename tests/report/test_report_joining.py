@@ -47,6 +47,26 @@ def test_it_belongs_to_the_row_with_its_exchange_s_tags(unit_totals: UnitTotals)
     assert [sample.tags["region"].texts()[row] for row in sample.feedback["csat"].row] == ["us"]
 
 
+def test_it_is_found_in_a_segment_and_in_the_right_part_of_the_time(unit_totals: UnitTotals) -> None:
+    tags = '{"region":"us"}'
+    for day in (5, 6, 7):
+        unit_totals.cell(tags=tags, category="k", first_at=day * DAY_S, last_at=day * DAY_S + 60)
+    names = {
+        day: unit_totals.exchange(at=day * DAY_S + 30, category="k", tags={"region": "us"})
+        for day in (5, 6, 7)
+    }
+    unit_totals.roll()
+    for day, name in names.items():
+        unit_totals.says(day, exchange_id=name)
+    sample = from_store(
+        unit_totals.connection, "c", metrics=["csat"], segments=["region"],
+        cuts=lambda _: [6 * DAY_S, 7 * DAY_S],
+    )  # fmt: skip
+    ratings = sample.feedback["csat"]
+    first_at = dict(zip(ratings.value.tolist(), sample.first_at[ratings.row].tolist(), strict=True))
+    assert first_at == {5.0: 5 * DAY_S, 6.0: 6 * DAY_S, 7.0: 7 * DAY_S}
+
+
 @dataclass(frozen=True)
 class Elsewhere:
     """An exchange that is in no row, although a row has its unit."""
@@ -54,6 +74,7 @@ class Elsewhere:
     reason: str = "cohort"
     mirror: bool = False
     outcome: str = "ok"
+    error_type: str | None = None
     canary: str = "c"
     run: int = 1
 
@@ -64,6 +85,7 @@ class Elsewhere:
         Elsewhere(reason="pinned"),
         Elsewhere(mirror=True),
         Elsewhere(outcome="shed"),
+        Elsewhere(outcome="error", error_type="proxy_full"),
         Elsewhere(canary="other"),
         Elsewhere(run=2),
     ],
@@ -76,6 +98,7 @@ def test_a_value_about_what_is_not_in_the_sample_is_left_out(
         reason=exchange.reason,
         mirror=exchange.mirror,
         outcome=exchange.outcome,
+        error_type=exchange.error_type,
         canary=exchange.canary,
         run=exchange.run,
     )

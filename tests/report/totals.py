@@ -1,11 +1,17 @@
 """A store's unit totals, sessions, feedback and exchanges as rows, written one by one."""
 
+from io import BytesIO
 from typing import Any
 
+import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from records.exchange_id import mint
-from records.tables import feedback, outcomes, prior_weeks, sessions, unit_days
+from records.outcome import Outcome
+from records.segments.arrow import table_of
+from records.segments.fresh import pack, unpack
+from records.store.ingest import Ingest
+from records.tables import feedback, fresh_outcomes, prior_weeks, segments, sessions, unit_days
 
 DAY_S = 86400.0
 
@@ -16,6 +22,8 @@ class UnitTotals:
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
         self._serial = 0
+        self._ingest = Ingest(connection.dialect)
+        self._exchanges: dict[str, dict[str, Any]] = {}
 
     def cell(self, **changed: Any) -> None:
         """One row of `unit_days`: of the candidate, its day and last moment those of `first_at`."""
@@ -50,32 +58,55 @@ class UnitTotals:
         }  # fmt: skip
         self.connection.execute(sa.insert(sessions), [row])
 
-    def exchange(self, **changed: Any) -> str:
-        """One row of `outcomes`; returns its id."""
-        at = changed.get("at", 100.0)
+    def name(self, at: float, **signed: Any) -> str:
+        """A new exchange id."""
         self._serial += 1
-        name = mint(
-            b"k" * 32, canary="c", run=1, phase=0, arm="candidate", unit_hash="", at=at,
-            serial=self._serial.to_bytes(8),
-        )  # fmt: skip
-        row: dict[str, Any] = {
-            "day": int(at // DAY_S), "exchange_id": name, "at": at, "canary": "c", "run": 1, "phase": 0,
-            "share": 0.1, "arm": "candidate", "reason": "cohort", "unit": "u", "session": "", "category": "",
-            "tags": {}, "request_id": "", "provider": "p", "api": "openai", "operation": "chat",
-            "model_requested": "m", "model": "m", "stream": False, "mirror": False, "outcome": "ok",
-            "usage_estimated": False, "attempts": [], **changed,
+        signed = {"canary": "c", "run": 1, "phase": 0, "arm": "candidate", **signed}
+        return mint(b"k" * 32, **signed, unit_hash="", at=at, serial=self._serial.to_bytes(8))
+
+    def exchange(self, **changed: Any) -> str:
+        """One stored exchange, which adds to the totals by day; returns its id."""
+        about = {"at": 100.0, "canary": "c", "run": 1, "phase": 0, "arm": "candidate", **changed}
+        signed = {name: about[name] for name in ("canary", "run", "phase", "arm")}
+        at, name = about["at"], self.name(about["at"], **signed)
+        rest: dict[str, Any] = {
+            "exchange_id": name, "mono": 0.0, "share": 0.1, "reason": "cohort", "unit": "u",
+            "provider": "p", "api": "openai", "operation": "chat", "model_requested": "m", "model": "m",
+            "outcome": "ok",
         }  # fmt: skip
-        self.connection.execute(sa.insert(outcomes), [row])
+        outcome = Outcome(**{**rest, **about})
+        row = {"rows": 1, "first_at": at, "last_at": at, "outcomes": pack([outcome])}
+        self.connection.execute(sa.insert(fresh_outcomes), [row])
+        self._ingest.add_up_days(self.connection, [outcome])
+        if self.connection.dialect.name == "postgresql":
+            self.connection.execute(sa.text("DISCARD TEMP"))  # what a commit does after each batch
+        self._exchanges[name] = {**signed, "unit": outcome.unit, "day": int(at // DAY_S)}
         return name
 
+    def roll(self) -> None:
+        """Make one segment of all exchanges that are in none, in the database."""
+        found = self.connection.execute(sa.select(fresh_outcomes)).all()
+        file = BytesIO()
+        pq.write_table(table_of([each for row in found for each in unpack(row.outcomes)]), file)
+        row = {
+            "path": "p", "state": "whole", "rows": len(found), "bytes": len(file.getvalue()),
+            "first_at": min(row.first_at for row in found), "last_at": max(row.last_at for row in found),
+            "content": file.getvalue(),
+        }  # fmt: skip
+        self.connection.execute(sa.insert(segments), [row])
+        self.connection.execute(sa.delete(fresh_outcomes))
+
+    def damage(self) -> None:
+        """Make all segments unreadable."""
+        self.connection.execute(sa.update(segments).values(content=b"damaged"))
+
     def says(self, value: float, **changed: Any) -> None:
-        """One row of `feedback`; that of an exchange brings its canary, run and day."""
+        """One row of `feedback`; that of an exchange brings what its id says."""
         self._serial += 1
-        if changed.get("exchange_id"):
-            changed = {"canary": "c", "run": 1, "day": 0, **changed}
+        changed = {**self._exchanges.get(changed.get("exchange_id", ""), {}), **changed}
         row: dict[str, Any] = {
             "key": str(self._serial), "metric": "csat", "value": value, "at": 200.0, "exchange_id": "",
-            "session": "", "unit": "", "canary": "", "run": 0, "phase": 0, "category": "", "comment": "",
-            "day": None, **changed,
+            "session": "", "unit": "", "canary": "", "run": 0, "phase": 0, "arm": None, "category": "",
+            "comment": "", "day": None, **changed,
         }  # fmt: skip
         self.connection.execute(sa.insert(feedback), [row])

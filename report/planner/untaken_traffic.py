@@ -1,0 +1,93 @@
+"""The exchanges of a canary's match that no run took: before its start, or with no canary at all."""
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from report.arm_sums import GATE
+from report.plan import DAY_S
+from report.planner.traffic import MOST, Found, Moments, SeenTraffic
+from report.run_window import MEASURED, measured
+from report.statistics.types import Bools, Floats, Ints
+from report.stored_exchanges import newest
+from routing.canary import Canary
+
+_OF_MATCH = ("at", "canary", "model_requested", "mirror", "arm", "reason", *MEASURED)
+_VALUES = ("unit", "usage_estimated", "cost_usd", "input_tokens", "output_tokens")
+
+
+class UntakenTraffic:
+    """The newest of these exchanges."""
+
+    def __init__(self, canary: Canary, since_day: int) -> None:
+        self.canary, self.since_day = canary.name, since_day
+        self._models = sorted(canary.match.models)
+
+    def read(self, connection: sa.Connection, measures: Collection[str]) -> Found:
+        table = newest(
+            connection,
+            (*_OF_MATCH, *_VALUES),
+            self._condition,
+            since=self.since_day * DAY_S,
+            until=math.inf,
+            most=MOST,
+        )
+        if table.num_rows == 0:
+            return None, {}
+        nobodys = table["unit"].to_numpy() == ""
+        group = _groups(table, nobodys)
+        found = {name: _value(table, name) for name in ("errors", "cost", "tokens") if name in measures}
+        return _seen(table, group, nobodys), {name: _moments(value, group) for name, value in found.items()}
+
+    def _condition(self) -> Any:
+        from pyarrow.compute import field
+
+        from records.segments.arrow import moment
+
+        nobodys = (field("canary") == "") & field("model_requested").isin(self._models)
+        of_match = (
+            (field("canary") == self.canary) | nobodys if self._models else field("canary") == self.canary
+        )
+        untaken = ~field("mirror") & (field("arm") == "baseline") & (field("reason") != "pinned")
+        return of_match & (field("at") >= moment(self.since_day * DAY_S)) & untaken & measured()
+
+
+def _groups(table: Any, nobodys: Bools) -> Ints:
+    """The number of each exchange's user, (n,). An exchange of nobody is a group of its own."""
+    users, group = np.unique(table["unit"].to_numpy(), return_inverse=True)
+    group[nobodys] = len(users) + np.arange(np.count_nonzero(nobodys))
+    return group
+
+
+def _seen(table: Any, group: Ints, nobodys: Bools) -> SeenTraffic:
+    """Users where there are enough of them, else exchanges."""
+    from records.segments.arrow import micros
+
+    at, users = micros(table["at"]) / 1e6, len(np.unique(group[~nobodys]))
+    days = float(at.max() - at.min()) / DAY_S
+    if users >= GATE:
+        return SeenTraffic(groups=users, users=users, exchanges=int(np.sum(~nobodys)), days=days)
+    return SeenTraffic(groups=len(group), users=0, exchanges=len(group), days=days)
+
+
+def _value(table: Any, name: str) -> Floats:
+    """A measure's value of each exchange, (n,); NaN without one."""
+    if name == "errors":
+        return np.where(table["outcome"].to_numpy() == "ok", 0.0, 1.0)
+    if name == "tokens":
+        return _floats(table["input_tokens"]) + _floats(table["output_tokens"])
+    return np.where(table["usage_estimated"].to_numpy(), np.nan, _floats(table["cost_usd"]))
+
+
+def _floats(column: Any) -> Floats:
+    floats: Floats = column.cast("float64").to_numpy()
+    return floats
+
+
+def _moments(value: Floats, group: Ints) -> Moments:
+    """Over the groups, of which some may have no value."""
+    known = ~np.isnan(value)
+    return Moments.over(np.bincount(group, known), np.bincount(group, np.where(known, value, 0.0)))
