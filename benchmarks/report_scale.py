@@ -3,9 +3,8 @@
     python -m benchmarks.report_scale --exchanges 50000000 --units 500000 --store postgresql
     taskset -c 0 python -m benchmarks.report_scale --exchanges 2000000 --units 20000 --store sqlite
 
-Unit totals, sessions and feedback have their real numbers. Of the exchanges only those with feedback are
-stored, because a report reads no others (tests/report/test_report_cohort.py checks that). A database that
-this program starts shares its core.
+Unit totals, sessions, feedback and exchanges have their real numbers: all exchanges lie in segments, with all
+their columns. A database that this program starts shares its core.
 """
 
 import argparse
@@ -21,6 +20,7 @@ from pathlib import Path
 from benchmarks.report_world import DAY_S, FIRST_DAY, World, fill
 from canary.config import parse
 from records.looks import Looks, LookScope
+from records.segments.folder import OUTCOMES
 from records.store import Act, Store
 from records.store.database import engine_of
 from report.judged_canary import ReportSettings
@@ -66,12 +66,16 @@ def main() -> None:
         return
     world = World(exchanges=asked.exchanges, units=asked.units, days=asked.days)
     with ExitStack() as stack:
-        data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canary-scale-")))
+        data = Path(asked.data or stack.enter_context(tempfile.TemporaryDirectory(prefix="canary-scale-")))
         url = stack.enter_context(_store(asked.store))
         if not asked.filled:
             began = time.monotonic()
             cells = _fill(url, data, world)
-            print(f"filled: {cells:,} rows of unit_days in {time.monotonic() - began:.0f} s", file=sys.stderr)
+            print(
+                f"filled: {cells:,} rows of unit_days in {time.monotonic() - began:.0f} s, segments of "
+                f"{_size(data / OUTCOMES) / world.exchanges:.0f} bytes an exchange",
+                file=sys.stderr,
+            )
         for name, segments, more in (
             ("contract's rubric", "", ""),
             ("and 20 segments", "region, plan", ""),
@@ -93,9 +97,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--units", type=int, default=500_000)
     parser.add_argument("--days", type=int, default=14)
     parser.add_argument("--store", default="sqlite", help="sqlite, postgresql (one is started), or a URL")
-    parser.add_argument("--filled", action="store_true", help="the URL's store is filled already")
+    parser.add_argument("--data", help="the folder of the segments and of SQLite; else a temporary one")
+    parser.add_argument("--filled", action="store_true", help="the URL's store and the folder are filled")
     parser.add_argument("--judge", help=argparse.SUPPRESS)
-    parser.add_argument("--data", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -112,12 +116,16 @@ def _store(asked: str) -> Iterator[str]:
 
 
 def _fill(url: str, data: Path, world: World) -> int:
-    Store.open(url, data).close()
     engine = engine_of(url, data)
     try:
-        return fill(engine, world)
+        with closing(Store.open(url, data)) as store:
+            return fill(engine, store, world)
     finally:
         engine.dispose()
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*.parquet"))
 
 
 def _judged(config: str, data: Path) -> dict[str, object]:

@@ -1,18 +1,23 @@
-"""Fills a store like weeks of traffic would: unit totals, a session for each, and some feedback."""
+"""Fills a store like weeks of traffic would: unit totals, a session for each, segments of all exchanges, and
+some feedback."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from benchmarks.report_segments import Cells, write_segments
 from records.durations import LONGEST_S, SHORTEST_S
 from records.exchange_id import mint
+from records.store import Store
 from records.store.database import driver_of
 from records.store.days import Days
 from records.store.prior import WEEK_S
-from records.tables import feedback, outcomes, unit_days
+from records.tables import failure_days, feedback, unit_days
 
 FIRST_DAY = 20_700
 DAY_S = 86400.0
@@ -37,25 +42,27 @@ class World:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
 
 
-def fill(engine: sa.Engine, world: World) -> int:
+def fill(engine: sa.Engine, store: Store, world: World) -> int:
     """Write everything; returns the number of rows of unit totals."""
     Days(engine).need(range(FIRST_DAY, FIRST_DAY + world.days))
     users = _Users(world)
     cells = 0
-    for day in range(FIRST_DAY, FIRST_DAY + world.days):
-        rows = list(users.cells(day))
-        cells += len(rows)
+    for number in range(FIRST_DAY, FIRST_DAY + world.days):
+        day = users.day(number)
+        cells += len(day.size)
         with engine.begin() as connection:
-            _write(connection, unit_days, rows)
-            _speak(connection, world, rows)
+            _write(connection, unit_days, day.totals())
+            named = _speak(connection, day)
+            _write(connection, failure_days, day.failures())
             connection.exec_driver_sql(
                 "INSERT INTO sessions SELECT canary, run, unit || '-' || day || category, unit, arm, phase, "
                 "category, tags, first_at, last_at, exchanges, exchanges / 5, '' FROM unit_days "
-                f"WHERE day = {day}"
+                f"WHERE day = {number}"
             )
+        write_segments(store, day.cells(named), world.share, world.rng)
     with engine.begin() as connection:
         add_prior_weeks(connection)
-        for table in ("unit_days", "outcomes", "sessions", "feedback", "prior_weeks"):
+        for table in ("unit_days", "segments", "sessions", "feedback", "prior_weeks"):
             connection.exec_driver_sql(f"ANALYZE {table}")
     return cells
 
@@ -77,97 +84,120 @@ class _Users:
 
     def __init__(self, world: World) -> None:
         rng, units = world.rng, world.units
-        self._world = world
-        self._names = [
+        self.world = world
+        self.names = [
             f"{(number + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128:032x}" for number in range(units)
         ]
-        self._arm = np.where(rng.random(units) < world.share, "candidate", "baseline").tolist()
-        self._habit = rng.normal(size=units)
-        self._category = rng.integers(len(CATEGORIES), size=units)
+        self.candidate = rng.random(units) < world.share
+        self.habit = rng.normal(size=units)
+        self.category = rng.integers(len(CATEGORIES), size=units)
         places = zip(rng.integers(_PLANS, size=units), rng.integers(_REGIONS, size=units), strict=True)
-        self._tags = [f'{{"plan":"p{plan}","region":"r{region}"}}' for plan, region in places]
+        self.tags = [f'{{"plan":"p{plan}","region":"r{region}"}}' for plan, region in places]
 
-    def cells(self, day: int) -> Iterator[Row]:
-        """The day's rows of `unit_days`."""
-        world, rng = self._world, self._world.rng
+    def day(self, number: int) -> "_Day":
+        """What they do on a day."""
+        world, rng = self.world, self.world.rng
         asked = rng.poisson(world.exchanges / world.units / world.days, size=world.units)
         aside = np.where(rng.random(world.units) < 0.3, rng.binomial(asked, 0.3), 0)
         unit = np.concatenate([np.arange(world.units)] * 2)
         size = np.concatenate([asked - aside, aside])
-        category = np.concatenate(
-            [self._category, (self._category + rng.integers(1, 4, size=world.units)) % 4]
-        )
-        unit, category, size = unit[size > 0], category[size > 0], size[size > 0]
-        begin = DAY_S * (day + 0.9 * rng.random(len(unit)))
+        category = np.concatenate([self.category, (self.category + rng.integers(1, 4, size=world.units)) % 4])
+        return _Day(self, number, unit[size > 0], category[size > 0], size[size > 0])
+
+
+class _Day:
+    """A day's exchanges, by unit and category: `size` of them in each row."""
+
+    def __init__(self, users: _Users, number: int, unit: Any, category: Any, size: Any) -> None:
+        rng = users.world.rng
+        self.users, self.number, self.unit, self.category, self.size = users, number, unit, category, size
+        begin = DAY_S * (number + 0.9 * rng.random(len(unit)))
         length_s = np.where(size > 1, rng.exponential(600, size=len(unit)).clip(1, 8000), 0.0)
-        latency = self._durations(unit, size, 1.2)
-        ttft = self._durations(unit, size, 0.4)
-        cost = size * np.exp(rng.normal(-4, 0.5, size=len(unit)))
-        failed = rng.binomial(size, 0.003)
-        ends = np.cumsum(size)
-        columns = (unit, category, size, begin, begin + length_s, failed, cost, 2 * (ends - size), 2 * ends)
-        for u, c, n, first, last, bad, usd, start, end in zip(
-            *(each.tolist() for each in columns), strict=True
+        self.begin, self.end = (np.floor(at * 1e6) / 1e6 for at in (begin, begin + length_s))
+        self.latency_s, self.ttft_s = self._durations_s(1.2), self._durations_s(0.4)
+        self.cost = size * np.exp(rng.normal(-4, 0.5, size=len(unit)))
+        self.failed = rng.binomial(size, 0.003)
+        self.arm = np.where(users.candidate[unit], "candidate", "baseline").tolist()
+
+    def totals(self) -> Iterator[Row]:
+        """Rows of `unit_days`."""
+        users, ends = self.users, np.cumsum(self.size)
+        latency, ttft = _packed(self.latency_s), _packed(self.ttft_s)
+        columns = (
+            self.unit, self.category, self.size, self.begin, self.end, self.failed, self.cost,
+            2 * (ends - self.size), 2 * ends,
+        )  # fmt: skip
+        for arm, u, c, n, first, last, bad, usd, start, end in zip(
+            self.arm, *(each.tolist() for each in columns), strict=True
         ):
             yield (
-                "support-nov", 1, 0, self._arm[u], False, self._names[u], day, CATEGORIES[c], self._tags[u],
-                world.share, first, last, n, n, bad, n, 1.3 * n, n, 0.5 * n, n, usd, n, 900.0 * n,
+                "support-nov", 1, 0, arm, False, users.names[u], self.number, CATEGORIES[c], users.tags[u],
+                users.world.share, first, last, n, n, bad, n, 1.3 * n, n, 0.5 * n, n, usd, n, 900.0 * n,
                 latency[start:end], ttft[start:end], n, 0, 0, 0, 0, 0, 0, n, 0,
             )  # fmt: skip
 
-    def _durations(self, unit: Any, size: Any, middle_s: float) -> bytes:
-        rng = self._world.rng
-        seconds = middle_s * np.exp(
-            np.repeat(0.3 * self._habit[unit], size) + 0.5 * rng.normal(size=size.sum())
+    def failures(self) -> Iterator[Row]:
+        """Rows of `failure_days`, without examples."""
+        candidate = self.users.candidate[self.unit]
+        for arm, own in (("baseline", ~candidate), ("candidate", candidate)):
+            about = (arm, "error", "provider_5xx", "stop", "", "", True, False)
+            yield ("support-nov", 1, self.number, *about, int(self.failed[own].sum()), "")
+
+    def cells(self, named: Any) -> Cells:
+        """The same for segments; `named` as there."""
+        units, tags = (
+            pa.array(values).take(pa.array(self.unit)) for values in (self.users.names, self.users.tags)
         )
-        per_e = 65534 / np.log(LONGEST_S / SHORTEST_S)
-        return (1 + np.rint(np.log(seconds / SHORTEST_S) * per_e)).astype("<u2").tobytes()
+        category = pa.array(CATEGORIES).take(pa.array(self.category))
+        return Cells(
+            unit=np.frombuffer(bytes.fromhex("".join(self.users.names)), dtype=np.uint8).reshape(-1, 16)[
+                self.unit
+            ],
+            candidate=self.users.candidate[self.unit],
+            category=category,
+            tags=tags,
+            session=pc.binary_join_element_wise(units, "-", str(self.number), category, ""),
+            named=named,
+            size=self.size,
+            failed=self.failed,
+            begin=self.begin,
+            end=self.end,
+            cost=self.cost,
+            latency_s=self.latency_s,
+            ttft_s=self.ttft_s,
+        )
+
+    def _durations_s(self, middle_s: float) -> Any:
+        rng, size = self.users.world.rng, self.size
+        habit = np.repeat(0.3 * self.users.habit[self.unit], size)
+        return middle_s * np.exp(habit + 0.5 * rng.normal(size=size.sum()))
 
 
-def _speak(connection: sa.Connection, world: World, cells: Sequence[Row]) -> None:
-    """One exchange of some of the rows, with feedback a little later."""
-    rng = world.rng
-    chosen = rng.choice(
-        len(cells), size=min(len(cells), int(world.speaks * world.exchanges / world.days)), replace=False
-    )
-    outcome_rows, feedback_rows = [], []
+def _packed(seconds: Any) -> bytes:
+    per_e = 65534 / np.log(LONGEST_S / SHORTEST_S)
+    return (1 + np.rint(np.log(seconds / SHORTEST_S) * per_e)).astype("<u2").tobytes()
+
+
+def _speak(connection: sa.Connection, day: _Day) -> Any:
+    """The first exchange of some of the rows has feedback a little later; returns its id by row, else ""."""
+    users, world, rng = day.users, day.users.world, day.users.world.rng
+    rows = len(day.size)
+    chosen = rng.choice(rows, size=min(rows, int(world.speaks * world.exchanges / world.days)), replace=False)
+    named = np.full(rows, "", dtype=object)
+    feedback_rows = []
     for number, place in enumerate(chosen.tolist()):
-        cell = cells[place]
-        arm, unit, day, category, tags, at = cell[3], cell[5], cell[6], cell[7], cell[8], cell[10]
-        serial = (day * 10_000_000 + number).to_bytes(8)
-        name = mint(
+        arm, unit, at = day.arm[place], users.names[day.unit[place]], float(day.begin[place])
+        serial = (day.number * 10_000_000 + number).to_bytes(8)
+        name = named[place] = mint(
             b"k" * 32, canary="support-nov", run=1, phase=0, arm=arm, unit_hash=unit, at=at, serial=serial
         )
-        outcome_rows.append(
-            (
-                day, name, at, "support-nov", 1, 0, world.share, arm, arm, "cohort", unit, "", category, tags,
-                "", "openai", "openai", "chat", "gpt-4o", "a", False, False, 200, "ok", None, 1.3, 0.5, 0.5,
-                0.0, 700, 0, 0, 200, 0, False, 0.02, "[]", "", "stop", "", "", None, None, None, None, False,
-            )
-        )  # fmt: skip
+        about = (at + 60, name, "", unit, "support-nov", 1, 0, arm, "", "", day.number)
         for metric, value in (
             ("csat", float(rng.integers(3, 6))), ("task_completed", float(rng.random() < 0.85)),
         ):  # fmt: skip
-            feedback_rows.append(
-                (
-                    f"{name}/{metric}",
-                    metric,
-                    value,
-                    at + 60,
-                    name,
-                    "",
-                    unit,
-                    "support-nov",
-                    1,
-                    0,
-                    arm,
-                    "",
-                    "",
-                    day,
-                )
-            )
-    _write(connection, outcomes, outcome_rows)
+            feedback_rows.append((f"{name}/{metric}", metric, value, *about))
     _write(connection, feedback, feedback_rows)
+    return named
 
 
 def _write(connection: sa.Connection, table: sa.Table, rows: Iterable[Row]) -> None:
