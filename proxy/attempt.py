@@ -68,6 +68,9 @@ class Outlet(Protocol):
     async def drain(self) -> None: ...
 
 
+_UNREAD = Blind()
+
+
 class Attempt:
     """One upstream attempt. `failure` is None while the attempt is good; `ended` is True after a clean end.
 
@@ -75,7 +78,8 @@ class Attempt:
     replaces the response. `output`: what the model wrote, if that is to be judged by what the request lets it
     hold, `output_request`. `length`: length of the body, None when unknown or when bytes will be left out.
     `injected`: the proxy asked for the usage. `adapted`: the arm's `request:` changed the request. `sent`:
-    the request's headers, with their credential. `problem`: why it failed, in words.
+    the request's headers, with their credential. `problem`: why it failed, in words. `status`: the
+    provider's; None without a response head.
     """
 
     __slots__ = (
@@ -95,6 +99,7 @@ class Attempt:
         "sent",
         "session",
         "started",
+        "status",
         "target",
     )
 
@@ -102,7 +107,8 @@ class Attempt:
         self.target = target
         self.started = time.monotonic()
         self.response: UpstreamResponse | None = None
-        self.reader: Reader = Blind()
+        self.status: int | None = None
+        self.reader: Reader = _UNREAD
         self.failure: ErrorType | None = None
         self.problem = ""
         self.sent: Headers = ()
@@ -124,26 +130,27 @@ class Attempt:
 
         A head that cannot be relayed counts as `provider_malformed`.
         """
-        if response.status > 599 or not sendable([*response.headers, (b"reason", response.reason)]):
+        status = response.status
+        if status > 599 or not sendable([*response.headers, (b"reason", response.reason)]):
             self.failure = "provider_malformed"
             response.abort()
             return
-        self.response = response
+        self.response, self.status = response, status
         self.injected = request.injected
         self.sent = request.headers
         named = dict(response.headers)
         length = named.get(b"content-length")
-        stripped = request.hides_usage and response.status < 300  # errors have no usage chunk to leave out
+        stripped = request.hides_usage and status < 300  # errors have no usage chunk to leave out
         self.length = None if length is None or stripped else int(length)
-        self.failure = status_failure(response.status, candidate=covered)
+        self.failure = status_failure(status, candidate=covered) if status >= 400 else None
         self.recorder = AnswerRecorder() if call.sample is not None else None
         self.output_request = request.output
-        if request.output is not None and response.status < 300:
+        if request.output is not None and status < 300:
             self.output = CollectedOutput()
         operation = call.route.operation
         self.reader = reader_for(
             operation,
-            status=response.status,
+            status=status,
             content_type=named.get(b"content-type", b"").lower(),
             encoding=named.get(b"content-encoding", b"").lower(),
             strip=request.hides_usage,
@@ -176,7 +183,7 @@ class Attempt:
     def start_again(self) -> None:
         """Forget the response, before another request is sent in its place."""
         self.abort()
-        self.response = self.first_byte_at = self.failure = None
+        self.response = self.status = self.first_byte_at = self.failure = None
         self.held, self.ended, self.injected = b"", False, False
 
     async def relay(self, out: Outlet) -> bytes:
@@ -231,21 +238,17 @@ class Attempt:
         assert self.response is not None  # noqa: S101 - only attempts with a response are read
         return self.response
 
-    @property
-    def status(self) -> int | None:
-        """The provider's status; None without a response head."""
-        if self.session is not None:
-            return SWITCHING
-        return self.response.status if self.response is not None else None
-
-    @property
-    def last_read_at(self) -> float:
-        """CLOCK_MONOTONIC seconds of the last body byte read from the provider; now when there was none."""
-        return (self.response.read_at if self.response is not None else 0.0) or time.monotonic()
+    def take_session(self, session: Session) -> None:
+        """Take the session that replaces the response."""
+        self.session, self.status = session, SWITCHING
 
     def latency_s(self, since: float) -> float | None:
-        """Seconds from `since` to the provider's last byte; None for a session, whose caller ends it."""
-        return None if self.session is not None else self.last_read_at - since
+        """Seconds from `since` to the last body byte read from the provider, or to now when there was none;
+        None for a session, whose caller ends it."""
+        if self.session is not None:
+            return None
+        read_at = self.response.read_at if self.response is not None else 0.0
+        return (read_at or time.monotonic()) - since
 
     def ttft_s(self, since: float) -> float | None:
         """Seconds from `since` to the first token; a session measures from its own start."""
@@ -270,9 +273,10 @@ class Attempt:
     @property
     def wrong(self) -> ErrorType | None:
         """The final error type: `failure`, or that of a status that causes no fallback, for example 413."""
-        if self.failure is not None or self.response is None:
+        response = self.response
+        if self.failure is not None or response is None or response.status < 400:
             return self.failure
-        return status_failure(self.response.status, candidate=False)
+        return status_failure(response.status, candidate=False)
 
     def abort(self) -> None:
         """Abort the connection unless the response is complete."""

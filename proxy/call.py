@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 import msgspec
 
 from proxy.adaptation import adapted
+from proxy.caller_labels import DISTINCT, LABEL_BOUND, NO_LABELS, CallerLabels, labels_of
 from proxy.errors import Refused
 from proxy.facts import NO_FACTS, RequestFacts, facts_of, facts_of_session, names_stored
 from proxy.headers import Headers
@@ -15,7 +16,6 @@ from records.capture import CaptureSample
 from routing.canary import UNIT_FROM, UnitSource
 
 BODY_BOUND = 64 << 20
-_LABEL_BOUND = 64
 _MOST_TAGS = 256
 """Tags of one request that are read."""
 
@@ -40,14 +40,10 @@ class Call(msgspec.Struct, kw_only=True):
     tags: Mapping[str, str]
     at: float
     mono: float
+    labels: CallerLabels = NO_LABELS
     upgrades: bool = False
     messages: Route | None = None
     sample: CaptureSample | None = None
-
-    def text(self, name: bytes) -> str:
-        """Return a request header as text, cut to the length of a label; "" when absent."""
-        value = self.named.get(name)
-        return value.decode("utf-8", "replace")[:_LABEL_BOUND] if value else ""
 
     def adapted_body(self, target: ArmTarget) -> bytes | None:
         """The body with the changes of the arm's `request:`; None where it stays as it came."""
@@ -118,6 +114,7 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
         trial=trial,
         unit=_unit(trial, named, facts) if facts is not None else None,
         tags=tags,
+        labels=labels_of(named),
         at=time.time(),
         mono=time.monotonic(),
         upgrades=upgrades,
@@ -181,15 +178,13 @@ def _unit(trial: Trial | None, named: Mapping[bytes, bytes], facts: RequestFacts
         if source == "body":
             unit = facts.unit
         else:
-            unit = named.get(_UNIT_HEADERS[source], b"").decode(*_DISTINCT).strip()
+            unit = named.get(_UNIT_HEADERS[source], b"").decode(*DISTINCT).strip()
         if unit:
             return unit
     return None
 
 
 _UNIT_HEADERS: Mapping[UnitSource, bytes] = {"header": b"x-canary-unit", "session": b"x-canary-session"}
-_DISTINCT = ("utf-8", "backslashreplace")
-"""Keeps different units different even when they are not valid UTF-8."""
 
 
 def _tags(headers: Headers, routes: Routes) -> Mapping[str, str]:
@@ -198,5 +193,5 @@ def _tags(headers: Headers, routes: Routes) -> Mapping[str, str]:
     parts = given.decode("utf-8", "replace").split(",", _MOST_TAGS)[:_MOST_TAGS]
     pairs = (part.partition("=") for part in parts)
     return {
-        name.strip(): value.strip()[:_LABEL_BOUND] for name, _, value in pairs if name.strip() in routes.tags
+        name.strip(): value.strip()[:LABEL_BOUND] for name, _, value in pairs if name.strip() in routes.tags
     }

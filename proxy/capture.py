@@ -69,7 +69,7 @@ class Captures:
             self._day = day
             self._counts.clear()
         canary = call.trial.canary.name if call.trial is not None else ""
-        key = (source(canary, call.facts.model), call.text(b"x-canary-category"))
+        key = (source(canary, call.facts.model), call.labels.category)
         count = self._counts.get(key)
         if count is None:
             return len(self._counts) < MOST_CATEGORIES

@@ -197,7 +197,7 @@ class Record:
             unit=self.unit,
             operation=call.route.operation.name,
             stream=call.facts.stream,
-            category=call.text(b"x-canary-category"),
+            category=call.labels.category,
             tags=call.tags,
             ttft_s=self._ttft_s() if call.facts.stream else None,
             error_type=self.fell_back,
@@ -244,16 +244,18 @@ class Record:
                 outcome=outcome,
                 error_type=error_type,
             )
-        trial, provider, session = call.trial, call.route.provider, self._session(call)
+        trial, provider, labels = call.trial, call.route.provider, call.labels
+        session = unit_hash(self._recorder.ids_key, labels.session) if labels.session else ""
         finish, faults, output_check = (
             answer_of(call, attempt, self._examination)
-            if outcome == "ok" and attempt is not None and not self.foreign_state
+            if outcome == "ok" and attempt is not None and assignment.reason != "foreign_state"
             else NO_ANSWER
         )
         words = (
             words_of(call, assignment.arm, self.attempts) if outcome != "ok" and attempt is not None else None
         )
-        asked = call.facts.model[:_MODEL_BOUND]
+        asked, mono = call.facts.model[:_MODEL_BOUND], self.mono
+        first_byte_at = attempt.first_byte_at if attempt is not None else None
         attempt_records = (
             tuple([self._attempt_record(call, attempt) for attempt in self.attempts])
             if attempt is not None
@@ -262,7 +264,7 @@ class Record:
         return Outcome(
             exchange_id=self.exchange_id,
             at=self.at,
-            mono=self.mono,
+            mono=mono,
             outcome=outcome,
             error_type=error_type,
             canary=trial.canary.name if trial is not None else "",
@@ -274,10 +276,10 @@ class Record:
             reason=assignment.reason if trial is not None else "",
             unit=self.unit,
             session=session,
-            fingerprint=self._fingerprint(call, session),
-            category=call.text(b"x-canary-category"),
+            fingerprint=self._fingerprint(call, session) if session else "",
+            category=labels.category,
             tags=call.tags,
-            request_id=call.text(b"x-canary-request-id"),
+            request_id=labels.request_id,
             provider=attempt.target.provider.name if attempt is not None else "",
             api=provider.api,
             operation=call.route.operation.name,
@@ -285,10 +287,10 @@ class Record:
             model=attempt.target.model or asked if attempt is not None else asked,
             stream=call.facts.stream,
             status=attempt.status if attempt is not None else None,
-            latency_s=attempt.latency_s(self.mono) if attempt is not None else None,
-            ttft_s=attempt.ttft_s(self.mono) if attempt is not None else None,
-            ttfb_s=_since(self.mono, attempt.first_byte_at) if attempt is not None else None,
-            overhead_s=_since(self.mono, self.sent_at),
+            latency_s=attempt.latency_s(mono) if attempt is not None else None,
+            ttft_s=attempt.ttft_s(mono) if attempt is not None else None,
+            ttfb_s=None if first_byte_at is None else first_byte_at - mono,
+            overhead_s=None if self.sent_at is None else self.sent_at - mono,
             usage=(attempt.usage if attempt is not None else None) or _UNCOUNTED,
             cost_usd=_cost(attempt_records),
             finish=finish,
@@ -297,14 +299,14 @@ class Record:
             provider_error=redacted_words(call, words, self._examination) if words is not None else None,
             adapted=self._adapted,
             attempts=attempt_records,
-            retry_count=_retries(call),
-            traceparent=call.text(b"traceparent"),
+            retry_count=labels.retries,
+            traceparent=labels.traceparent,
         )
 
     def _attempt_record(self, call: Call, attempt: Attempt) -> AttemptRecord:
         target, usage = attempt.target, attempt.usage
         model = target.model or call.facts.model[:_MODEL_BOUND]
-        priced = usage if attempt.all_text else None
+        priced = usage if attempt.session is None or attempt.all_text else None
         return AttemptRecord(
             arm=target.arm,
             provider=target.provider.name,
@@ -321,16 +323,14 @@ class Record:
         first = self.attempts[0] if self.attempts else None
         return first is not None and first.adapted and first.target.arm == self.assignment.arm
 
-    def _session(self, call: Call) -> str:
-        session = call.named.get(b"x-canary-session", b"").decode("utf-8", "backslashreplace").strip()
-        return unit_hash(self._recorder.ids_key, session) if session else ""
-
     def _fingerprint(self, call: Call, session: str) -> str:
         """The question's fingerprint if the canary counts repeats; "" for a client library's retry."""
         trial = call.trial
-        if not session or trial is None or not trial.counts_repeats or not isinstance(call.body, bytes):
+        if trial is None or not trial.counts_repeats or not isinstance(call.body, bytes):
             return ""
-        return "" if _retries(call) else fingerprint(self._recorder.ids_key, session, question(call.body))
+        return (
+            "" if call.labels.retries else fingerprint(self._recorder.ids_key, session, question(call.body))
+        )
 
 
 def _cost(attempts: Sequence[AttemptRecord]) -> float | None:
@@ -338,12 +338,3 @@ def _cost(attempts: Sequence[AttemptRecord]) -> float | None:
     if not attempts or attempts[-1].cost_usd is None:
         return None
     return sum([attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None])
-
-
-def _since(start: float, end: float | None) -> float | None:
-    return end - start if end is not None else None
-
-
-def _retries(call: Call) -> int:
-    text = call.named.get(b"x-stainless-retry-count", b"0")
-    return int(text) if text.isdigit() and len(text) < 4 else 0

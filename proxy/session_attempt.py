@@ -37,7 +37,7 @@ async def open_session(
 
 
 async def _begin(session: Session, attempt: Attempt, *, covered: bool) -> None:
-    attempt.session = session
+    attempt.take_session(session)
     if not sendable(session.handshake):
         attempt.failure = "provider_malformed"
     elif covered:

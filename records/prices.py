@@ -96,7 +96,9 @@ class Prices:
         A cost that the provider states is taken as said. Cached and cache-written tokens that were not
         reported count as plain input.
         """
-        price = self._price(seller, model)
+        price = self._known.get((seller.api, seller.kind, seller.base_url, model), _UNSEEN)
+        if price is _UNSEEN:
+            price = self._price(seller, model)
         if usage.stated_usd is not None and (price is None or not price.own):
             return usage.stated_usd
         return None if price is None else _cost(price, usage)

@@ -61,7 +61,7 @@ def captured(captures: Captures, request: Call) -> CaptureSample | None:
     """Draw for this request and, if it was drawn, keep it."""
     sample = drawn(captures, request)
     if sample is not None:
-        outcome = an_outcome(category=request.text(b"x-canary-category"))
+        outcome = an_outcome(category=request.labels.category)
         captures.close(request, sample, outcome, recorder())
     return sample
 
