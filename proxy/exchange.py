@@ -230,7 +230,7 @@ class Exchanges:
         """Send the request and wait for the head, and for a covered candidate's held bytes. Raises
         UpstreamError."""
         record.attempts.append(attempt)
-        asks = self.stream_usage.asks(attempt.target.provider)
+        asks = call.facts.stream and self.stream_usage.asks(attempt.target.provider)
         await self._open(call, attempt, record, covered=covered, ask_usage=asks)
         if attempt.injected and attempt.failure is not None and await self.stream_usage.refused(attempt):
             await self._open(call, attempt, record, covered=covered, ask_usage=False)

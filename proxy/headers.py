@@ -125,16 +125,11 @@ def quoted(model: str) -> str:
 
 
 def _travelling(headers: Headers, travels: _Travels) -> list[tuple[bytes, bytes]]:
-    """Return the forwarded headers in order, without those that Connection names."""
+    """Return the forwarded headers in order, without those that Connection names: they are hop-by-hop
+    (RFC 9110 §7.6.1)."""
     sent = [header for header in headers if travels[header[0]]]
-    if named := _named_by_connection(headers):
+    listed = [value for name, value in headers if name == b"connection"]
+    if listed and listed != [b"keep-alive"]:
+        named = {token.strip().lower() for value in listed for token in value.split(b",")}
         sent = [header for header in sent if header[0] not in named]
     return sent
-
-
-def _named_by_connection(headers: Headers) -> set[bytes]:
-    """Return the names listed in Connection, which are hop-by-hop (RFC 9110 §7.6.1)."""
-    named = [value for name, value in headers if name == b"connection"]
-    if not named or named == [b"keep-alive"]:
-        return set()
-    return {token.strip().lower() for value in named for token in value.split(b",")}

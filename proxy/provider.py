@@ -45,9 +45,10 @@ class Timeout:
 class Provider:
     """One provider entry. `base_url` has no trailing slash; it is the host's root for every kind but `plain`.
 
-    Without a credential of its own the caller's is sent. `auth`: as the config has it, None for what the API
-    and kind take; `own_auth` is what that comes to. `project`, `region`: of a cloud's entry, "" where the
-    kind needs none. `asks_stream_usage`: False where the provider refuses `stream_options`.
+    Without a credential of its own (`has_credential`) the caller's is sent, with one never. `auth`: as the
+    config has it, None for what the API and kind take; `own_auth` is what that comes to. `project`, `region`:
+    of a cloud's entry, "" where the kind needs none. `asks_stream_usage`: False where the provider refuses
+    `stream_options`.
     """
 
     name: str
@@ -62,12 +63,9 @@ class Provider:
     region: str = ""
     asks_stream_usage: bool = True
     own_auth: Auth | None = field(init=False)
+    has_credential: bool = field(init=False)
 
     def __post_init__(self) -> None:
         own = own_auth(api=self.api, kind=self.kind, auth=self.auth, api_key=self.api_key)
         object.__setattr__(self, "own_auth", own)
-
-    @property
-    def has_credential(self) -> bool:
-        """True when the entry has a credential of its own, so that the caller's is never sent to it."""
-        return self.own_auth is not None
+        object.__setattr__(self, "has_credential", own is not None)

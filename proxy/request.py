@@ -19,9 +19,10 @@ from proxy.errors import Refused
 from proxy.facts import NO_FACTS, RequestFacts, facts_of
 from proxy.headers import PROTOCOLS, quoted, to_provider, without, without_key
 from proxy.output import OutputRequest
+from proxy.provider import Provider
 from proxy.routes import ArmTarget
 from proxy.splice import TooIntricate, insert_first, replace_value
-from routing.request_changes import RequestChanges
+from routing.request_changes import NO_CHANGES, RequestChanges
 
 _decode_options = msgspec.json.Decoder(dict[str, Any] | None).decode
 _INCLUDE_USAGE = b'{"include_usage":true}'
@@ -55,9 +56,12 @@ def upstream_request(
     route, stream = call.route, call.facts.stream
     written = route.written.get((arm_target.key, stream)) or route.at(arm_target, stream)
     target, query = written.target, call.query
-    body, facts, is_adapted = _adapted(call, arm_target)
-    injected = False
-    hides_usage = is_adapted and facts.stream and _asks_for_usage(facts) and not _asks_for_usage(call.facts)
+    body, facts = call.body, call.facts
+    injected = is_adapted = hides_usage = False
+    if arm_target.request is not NO_CHANGES:
+        body, facts, is_adapted = _adapted(call, arm_target)
+        asks = is_adapted and stream and _asks_for_usage(facts)
+        hides_usage = asks and not _asks_for_usage(call.facts)
     if isinstance(body, bytes):
         if written.change is not None:
             target, query, body = _in_other_form(call, target, body, written.change)
@@ -66,15 +70,18 @@ def upstream_request(
                 query = with_model(query, quoted(arm_target.model).encode())
             else:
                 body = _with_model(route.operation, arm_target.model, body)
-        if ask_usage and (asking := _asking_for_usage(call, facts, body, arm_target.request)):
+        if ask_usage and stream and (asking := _asking_for_usage(call, facts, body, arm_target.request)):
             body, injected, hides_usage = asking, True, True
     elif written.change is not None and written.change.wants_model:
         raise _no_model()
-    headers = _headers(call, arm_target, written, identity=hides_usage)
-    if arm_target.provider.has_credential:
+    provider = arm_target.provider
+    headers = to_provider(call.headers, provider, identity=hides_usage)
+    if written.change is not None or call.upgrades:
+        headers += _headers_of_form(call, provider, written)
+    if query and provider.has_credential:
         query = without_key(query)
     whole = (target + b"?" + query) if query else target
-    if (credential := credentials.of(arm_target.provider)) is not None:
+    if provider.has_credential and (credential := credentials.of(provider)) is not None:
         sent = body if isinstance(body, bytes) else None
         method = call.method.encode()
         unsigned = UnsignedRequest(method=method, target=whole, headers=headers, body=sent)
@@ -90,21 +97,19 @@ def upstream_request(
     )
 
 
-def _headers(
-    call: Call, arm_target: ArmTarget, written: Written, *, identity: bool
-) -> list[tuple[bytes, bytes]]:
-    """The headers without a credential. `identity` asks for an uncompressed answer."""
-    headers = to_provider(call.headers, arm_target.provider, identity=identity)
+def _headers_of_form(call: Call, provider: Provider, written: Written) -> list[tuple[bytes, bytes]]:
+    """The headers that another form of the request needs, or a WebSocket whose key is not the caller's."""
+    headers: list[tuple[bytes, bytes]] = []
     if written.change is not None and written.change.version == "header" and HEADER not in call.named:
         headers.append((HEADER, as_header(call.body if isinstance(call.body, bytes) else b"")))
-    if call.upgrades and arm_target.provider.has_credential:
+    if call.upgrades and provider.has_credential:
         headers += _protocols(call)
     return headers
 
 
 def _adapted(call: Call, arm_target: ArmTarget) -> tuple[bytes | AsyncIterator[bytes], RequestFacts, bool]:
     """The body as the arm's `request:` changes it, its facts, and whether it was changed."""
-    if arm_target.request and isinstance(call.body, bytes):
+    if isinstance(call.body, bytes):
         body = call.adapted_body(arm_target)
         if body is not None:
             return body, facts_of(call.route, body) or call.facts, True

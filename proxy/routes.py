@@ -28,6 +28,7 @@ class ArmTarget:
 
     `patience_s`: how long a request may wait for this candidate; None follows the plan.
     `key` names the arm's own connection limit, so that a hanging candidate cannot starve the baseline.
+    `request` is NO_CHANGES itself where there are none.
     """
 
     arm: ArmName

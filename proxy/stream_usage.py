@@ -23,6 +23,8 @@ class StreamUsage:
 
     def asks(self, provider: Provider) -> bool:
         """True when streams of this entry are to be asked for their usage."""
+        if not self._refusing:
+            return provider.asks_stream_usage
         return provider.asks_stream_usage and self._refusing.get(provider.name) != provider
 
     async def refused(self, attempt: Attempt) -> bool:

@@ -8,6 +8,7 @@ from control.settings import CanarySettings
 from proxy.breaker import Breaker
 from proxy.routes import ArmTarget, Routes, Trial
 from routing.canary import ArmName, definition
+from routing.request_changes import NO_CHANGES
 
 _OF_REPEATS = ("session_repeats", "repeat_question")
 """The metrics that count repeated questions."""
@@ -50,7 +51,7 @@ def _target(config: Config, settings: CanarySettings, name: ArmName) -> ArmTarge
         arm=name,
         provider=provider,
         model=arm.model,
-        request=arm.request,
+        request=arm.request or NO_CHANGES,
         timeout=config.arm_timeouts.get((canary.name, name), provider.timeout),
         key=f"{canary.name}/{name}",
         patience_s=config.patience.get(canary.name) if name == "candidate" else None,
