@@ -69,12 +69,10 @@ def _is_host(value: bytes) -> bool:
     return _HOST.fullmatch(value.rstrip(b" \t")) is not None
 
 
-def is_too_large(target: bytes, headers: Headers, received: int) -> bool:
-    """True over 200 fields or 64 KiB. `received`: bytes read so far, at least as many as the head's."""
+def is_too_large(target: bytes, headers: Headers) -> bool:
+    """True over 200 fields or 64 KiB."""
     if len(headers) > FIELD_LIMIT:
         return True
-    if received <= HEAD_LIMIT:
-        return False
     return len(target) + sum(len(name) + len(value) + 4 for name, value in headers) > HEAD_LIMIT
 
 

@@ -164,22 +164,11 @@ class Incoming:
 
     def write(self, data: bytes) -> None:
         """Send body bytes; b"" sends the head alone, when the body may take long."""
-        if self._chunked:
-            if data:
-                data = b"%x\r\n%b\r\n" % (len(data), data)
-        else:
-            data = self._measured(data)
-        self._send(data)
+        self._send(data, last=False)
 
     def end(self, data: bytes = b"") -> None:
         """Send the last body bytes."""
-        if self._chunked:
-            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
-        else:
-            data = self._measured(data)
-            if self._left and not self._bodiless:
-                raise RuntimeError("the response body is shorter than its Content-Length")
-        self._send(data)
+        self._send(data, last=True)
         self.complete = True
         if not self.gone:
             self._line.responded(self)
@@ -221,7 +210,7 @@ class Incoming:
         self.started = self.switched = self.more = True
         lines = [STATUS_LINE[101], *map(b": ".join, headers)]
         lines += [b"connection: Upgrade", b"upgrade: websocket", b"\r\n"]
-        self._send(b"\r\n".join(lines))
+        self._send(b"\r\n".join(lines), last=False)
         if early := self._line.switched():
             self.feed(early)
 
@@ -260,12 +249,14 @@ class Incoming:
         self._size += len(body)
         if self._size > UNREAD_LIMIT:
             self._line.flow.pause_reading()
-        self._wake()
+        if self._waiter is not None:
+            self._wake(self._waiter)
 
     def received(self) -> None:
         """Called when the request is complete."""
         self.more = False
-        self._wake()
+        if self._waiter is not None:
+            self._wake(self._waiter)
 
     def leave(self) -> None:
         """Called when the caller has left."""
@@ -277,20 +268,24 @@ class Incoming:
 
     # Inside
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _wake(self, waiter: asyncio.Future[None]) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
 
-    def _measured(self, data: bytes) -> bytes:
+    def _send(self, data: bytes, *, last: bool) -> None:
+        """Frame body bytes and send them, behind the head unless that is out."""
         if self._bodiless:
-            return b""
-        if self._left is not None:
+            data = b""
+        elif self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            if last:
+                data += b"0\r\n\r\n"
+        elif self._left is not None:
             self._left -= len(data)
             if self._left < 0:
                 raise RuntimeError("the response body is longer than its Content-Length")
-        return data
-
-    def _send(self, data: bytes) -> None:
+            if last and self._left:
+                raise RuntimeError("the response body is shorter than its Content-Length")
         if self.gone:
             return
         if self._head is not None:

@@ -203,7 +203,8 @@ class TrafficProtocol:
         self.server_state.total_requests += 1
         self.check_at = 0.0
         if incoming.keep_alive and not incoming.more:
-            self.resume_reading()
+            if self.flow.read_paused:
+                self.resume_reading()
             if self.waiting:
                 self._start(self.waiting.popleft())
             elif self.stage == WAIT:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import httptools
 
-from proxy.server.head import FRAMING, HEAD_LIMIT, find_fault, is_too_large, split
+from proxy.server.head import FIELD_LIMIT, FRAMING, HEAD_LIMIT, find_fault, is_too_large, split
 from proxy.server.incoming import Incoming, RequestConnection
 
 
@@ -35,10 +35,11 @@ class RequestReceiver(RequestConnection, Protocol):
 class Requests:
     """The parser of one connection. Once the connection has refused a request, further bytes are ignored."""
 
-    __deletable__ = ("_line", "_parser")  # mypyc allows `del` only for these
+    __deletable__ = ("_line", "_parser", "on_message_begin")  # mypyc allows `del` only for these
 
     def __init__(self, line: RequestReceiver) -> None:
         self._line = line
+        self.on_message_begin = line.began
         self._parser = httptools.HttpRequestParser(self)
         self._fed = 0  # bytes since the last request's end or body byte
         self._url = b""
@@ -62,14 +63,9 @@ class Requests:
 
     def close(self) -> None:
         """Release the parser after the last bytes."""
-        del self._parser, self._line  # breaks the reference cycles
+        del self._parser, self._line, self.on_message_begin  # breaks the reference cycles
 
     # llhttp's callbacks
-
-    def on_message_begin(self) -> None:
-        self._url = b""
-        self._headers = []
-        self._line.began()
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -83,16 +79,16 @@ class Requests:
             return
         version = parser.get_http_version()
         # Later calls of `on_header` are trailers, which must not be taken for fields of the head.
-        headers, self._headers = self._headers, []
+        url, headers, self._headers = self._url, self._headers, []
         framing = [field for field in headers if field[0] in FRAMING]
         upgrade = parser.should_upgrade()
         fault = find_fault(version, framing, upgrade=upgrade)
-        if is_too_large(self._url, headers, self._fed):
+        if (self._fed > HEAD_LIMIT or len(headers) > FIELD_LIMIT) and is_too_large(url, headers):
             fault = (431, "The request head is too large.")
         if fault is not None:
             line.refuse(*fault)
             return
-        path, query = split(self._url)
+        path, query = split(url)
         self._fed = 0
         line.headed(
             Incoming(
@@ -114,4 +110,6 @@ class Requests:
 
     def on_message_complete(self) -> None:
         self._fed = 0
+        self._url = b""
+        self._headers = []
         self._line.whole()
