@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -16,6 +17,8 @@ from records.capture import CaptureSample
 from routing.canary import UNIT_FROM, UnitSource
 
 BODY_BOUND = 64 << 20
+_JSON = b"application/json"
+"""What a body without a content-type is taken for."""
 _MOST_TAGS = 256
 """Tags of one request that are read."""
 
@@ -94,7 +97,11 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
             headers = [header for header in headers if header[0] != b"sec-websocket-extensions"]
         if route.operation.model_in == "query":
             facts = facts_of_session(incoming.query, named)
-    elif route.operation.canary and b"content-encoding" not in named and _is_json(named):
+    elif (
+        route.operation.canary
+        and b"content-encoding" not in named
+        and _is_json(named.get(b"content-type", _JSON))
+    ):
         body = whole = incoming.taken() or await _whole(incoming)
         facts = facts_of(route, whole)
     elif not _has_body(named):
@@ -148,9 +155,9 @@ def message_call(handshake: Call, routes: Routes, body: bytes) -> Call:
     )
 
 
-def _is_json(named: Mapping[bytes, bytes]) -> bool:
-    kind = named.get(b"content-type", b"application/json")
-    return b"json" in kind.partition(b";")[0].lower()
+@lru_cache(256)
+def _is_json(content_type: bytes) -> bool:
+    return b"json" in content_type.partition(b";")[0].lower()
 
 
 def _has_body(named: Mapping[bytes, bytes]) -> bool:

@@ -19,7 +19,7 @@ from proxy.foreign_state import refused_for_state
 from proxy.headers import to_caller
 from proxy.mirror import Mirrors
 from proxy.own_answer import answer, no_descriptors, our_headers, overload, refuse
-from proxy.pins import Pins
+from proxy.pins import PIN, Pins
 from proxy.realtime.session import Session
 from proxy.record import Record, Recorder
 from proxy.request import upstream_request
@@ -88,7 +88,8 @@ class Exchanges:
         if call.trial is not None:
             if not call.upgrades:
                 self.recorder.in_flight.opened(record)
-            record.sample(call.trial.capture)
+            if call.trial.capture is not None:
+                record.sample(call.trial.capture)
         elif self.routes.captures:
             record.sample(self.routes.captures.get(call.facts.model))
         attempt = await self._ask(call, assignment, record)
@@ -100,7 +101,8 @@ class Exchanges:
         elif attempt.response is None:
             _no_answer(incoming, record, attempt)
         else:
-            self.mirrors.offer(call, record.assignment, attempt)
+            if call.trial is not None and call.trial.mirror:
+                self.mirrors.offer(call, record.assignment, attempt)
             await _relay(incoming, record, attempt)
 
     def _has_room(self, call: Call) -> bool:
@@ -118,7 +120,7 @@ class Exchanges:
             key=self.assignment_key,
             unit=call.unit,
             stateful=stateful,
-            pin=self.pins.asked(call.named),
+            pin=self.pins.asked(call.named) if PIN in call.named else None,
             draw=int.from_bytes(record.serial[:4], "big"),
         )
 

@@ -111,7 +111,7 @@ def facts_of(route: Route, body: bytes) -> RequestFacts | None:
         ),
         declines_store=parsed.store is False,
         output=_output_request(parsed),
-        own_data=filled(parsed.data_sources),
+        own_data=len(parsed.data_sources) > 0 and filled(parsed.data_sources),
     )
 
 

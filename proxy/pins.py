@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from proxy.errors import Refused
 from routing.canary import ArmName
 
+PIN = b"x-canary-pin"
+"""The header that asks for an arm."""
+
 _ARMS: Mapping[bytes, ArmName] = {b"baseline": "baseline", b"candidate": "candidate"}
 
 
@@ -17,7 +20,7 @@ class Pins:
 
     def asked(self, named: Mapping[bytes, bytes]) -> ArmName | None:
         """Return the arm in `x-canary-pin`, or None. Raises Refused for a wrong token or an unknown arm."""
-        pin = named.get(b"x-canary-pin")
+        pin = named.get(PIN)
         if pin is None:
             return None
         token, given = self._token(), named.get(b"x-canary-pin-token", b"")

@@ -144,7 +144,10 @@ class Routes:
 
     def route(self, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> Route:
         """Find the provider for a raw path. Raises Refused (404), naming the valid paths."""
-        spoken = (b"anthropic-version" in headers, b"x-goog-api-key" in headers or _has_key(query))
+        spoken = (
+            b"anthropic-version" in headers,
+            b"x-goog-api-key" in headers or (query != b"" and _has_key(query)),
+        )
         known = self._known.get((method, path, spoken))
         if known is None:
             known = self._find(method, path, spoken)
@@ -204,7 +207,7 @@ def _named(wanted: Iterable[str], headers: Mapping[bytes, bytes]) -> dict[str, s
 
 def _has_key(query: bytes) -> bool:
     """True when the query has Gemini's `key`."""
-    return bool(query) and (query.startswith(b"key=") or b"&key=" in query)
+    return query.startswith(b"key=") or b"&key=" in query
 
 
 _ONLY: Mapping[str, Api] = {

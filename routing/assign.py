@@ -44,21 +44,21 @@ def assign(
     if state is None:
         return Assignment(arm="baseline", reason="no_plan")
     share = state.effective_share
-
-    def to(arm: ArmName, reason: Reason) -> Assignment:
-        return Assignment(arm=arm, reason=reason, run=state.run, phase=state.phase, share=share)
-
+    arm: ArmName = "baseline"
+    reason: Reason
     if pin is not None:
-        return to(pin, "pinned")
-    if share <= 0.0:
-        return to("baseline", "stopped")
-    if stateful and state.state != "promoted":
-        return to("baseline", "stateful")
-    if unit is not None:
-        return to("candidate" if in_cohort(key, canary.name, unit, share) else "baseline", "cohort")
-    if canary.random_without_unit:
-        return to("candidate" if draw < share * SPACE else "baseline", "random")
-    return to("baseline", "no_unit")
+        arm, reason = pin, "pinned"
+    elif share <= 0.0:
+        reason = "stopped"
+    elif stateful and state.state != "promoted":
+        reason = "stateful"
+    elif unit is not None:
+        arm, reason = "candidate" if in_cohort(key, canary.name, unit, share) else "baseline", "cohort"
+    elif canary.random_without_unit:
+        arm, reason = "candidate" if draw < share * SPACE else "baseline", "random"
+    else:
+        reason = "no_unit"
+    return Assignment(arm=arm, reason=reason, run=state.run, phase=state.phase, share=share)
 
 
 def may_have_begun(canary: Canary, state: State | None, *, key: bytes, unit: str | None) -> bool:

@@ -33,8 +33,8 @@ class Match:
         return (
             (not self.models or model in self.models)
             and (not self.paths or path in self.paths)
-            and all(headers.get(name) == value for name, value in self.headers.items())
-            and all(tags.get(name) == value for name, value in self.tags.items())
+            and (not self.headers or _has_all(headers, self.headers))
+            and (not self.tags or _has_all(tags, self.tags))
         )
 
     def overlaps(self, other: "Match") -> bool:
@@ -45,6 +45,10 @@ class Match:
             and _agree(self.headers, other.headers)
             and _agree(self.tags, other.tags)
         )
+
+
+def _has_all(given: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(given.get(name) == value for name, value in wanted.items())
 
 
 def _share_a_value(mine: frozenset[str], theirs: frozenset[str]) -> bool:
