@@ -59,7 +59,7 @@ class SpoolWriter:
             frame = encode(record)
         except ValueError:
             return self._drop(records)
-        if not (self.held.put(frame, records) if self._sync.hangs() else self._write_in_order(frame)):
+        if not (self.held.put(frame, records) if self._sync.hangs() else self._write(frame)):
             return self._drop(records)
         if records:
             self._sync.dirty()
@@ -72,7 +72,7 @@ class SpoolWriter:
             frames = b"".join([encode(record) for record in records])
         except ValueError:
             return self._drop(len(records))
-        if self._sync.hangs() or not self._write_in_order(frames):
+        if self._sync.hangs() or not self._write(frames):
             return self._drop(len(records))
         self._sync.dirty()
         return True
@@ -84,7 +84,7 @@ class SpoolWriter:
     def close(self) -> None:
         """Sync and unlock the file, so that readers can finish it. An empty file is deleted. Waits for a
         hanging disk."""
-        if self.held:
+        if self.held.size:
             self._write_held()
         unused = self._written == 0
         self._sync.close()
@@ -92,18 +92,16 @@ class SpoolWriter:
             self._path().unlink(missing_ok=True)
         os.close(self._fd)
 
-    def _write_in_order(self, frames: bytes) -> bool:
-        if self.held:
-            self._write_held()
-        return self._write(frames)
-
     def _write_held(self) -> None:
-        frames, records = self.held.take()
+        frames, records = self.held.take()  # from here on nothing is held
         if not self._write(frames):
             self._drop(records)
         self._sync.dirty()
 
     def _write(self, frames: bytes | bytearray) -> bool:
+        """Write frames, behind those that are held."""
+        if self.held.size:
+            self._write_held()
         size = len(frames)
         if self._written and self._written + size > self._segment_bytes:
             self._rotate()

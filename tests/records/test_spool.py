@@ -491,7 +491,7 @@ def fill_until_held(writer: SpoolWriter) -> int:
 
     def held() -> bool:
         assert writer.append(an_outcome(next(serials)))
-        return bool(writer.held)
+        return bool(writer.held.size)
 
     eventually(held)
     return next(serials)
@@ -507,7 +507,7 @@ def test_records_wait_in_memory_for_a_disk_that_hangs_and_reach_it_in_order(
         assert drain(reader) == [f"exchange-{n}" for n in range(before)]
         assert writer.held.records == 2
         hanging.set()
-        eventually(lambda: writer.append(a_heartbeat()) and not writer.held)
+        eventually(lambda: writer.append(a_heartbeat()) and not writer.held.size)
     assert drain(reader) == [f"exchange-{n}" for n in range(before, before + 2)]
     assert writer.dropped == 0
     assert [each["event"] for each in logs] == ["spool.disk_hangs", "spool.disk_answers"]
@@ -558,7 +558,7 @@ def test_a_disk_that_is_full_when_it_answers_again_drops_what_waited(
 
 def test_a_writer_of_heartbeats_alone_notices_the_disk_too(tmp_path: Path, hanging: threading.Event) -> None:
     writer = SpoolWriter(tmp_path, worker=0)
-    eventually(lambda: writer.append(a_heartbeat()) and writer.held)
+    eventually(lambda: writer.append(a_heartbeat()) and writer.held.size)
     assert writer.held.records == 0
     hanging.set()
     writer.close()
