@@ -195,39 +195,46 @@ class Attempt:
         held, self.held = self.held, b""
         if self.ended:
             return held
-        if not self._open_response.whole:
+        response = self._open_response
+        if response.whole:
+            last = held + self._finished(response, await response.read())
+        else:
             out.write(held)
-            held = b""
-
-        def take(data: bytes) -> bool:
-            if data := self._fed(data):
-                out.write(data)
-            return not out.paused
-
-        while (last := await self._open_response.pass_on(take)) is None:
-            await out.drain()
-        last = held + self._finished(last)
-        if self.failure == "provider_truncated" and not self._open_response.framed:
+            last = self._finished(response, await self._passed_on(response, out))
+        if self.failure == "provider_truncated" and not response.framed:
             out.write(last)
             raise UpstreamError(self.failure, "the connection ended before the answer was complete")
         return last
 
-    async def _read(self) -> bytes:
-        data = await self._open_response.read()
-        return self._finished(data) if self._open_response.complete else self._fed(data)
+    async def _passed_on(self, response: UpstreamResponse, out: Outlet) -> bytes:
+        """Pass the body on as it is read from the socket; return its last bytes."""
 
-    def _fed(self, data: bytes) -> bytes:
+        def take(data: bytes) -> bool:
+            if data := self._fed(response, data):
+                out.write(data)
+            return not out.paused
+
+        while (last := await response.pass_on(take)) is None:
+            await out.drain()
+        return last
+
+    async def _read(self) -> bytes:
+        response = self._open_response
+        data = await response.read()
+        return self._finished(response, data) if response.complete else self._fed(response, data)
+
+    def _fed(self, response: UpstreamResponse, data: bytes) -> bytes:
         """Feed the reader and return the bytes that may go out now."""
         if not data:
             return data
-        read_at = self._open_response.read_at
+        read_at = response.read_at
         if self.first_byte_at is None:
             self.first_byte_at = read_at
         return self.reader.feed(data, read_at)
 
-    def _finished(self, data: bytes) -> bytes:
+    def _finished(self, response: UpstreamResponse, data: bytes) -> bytes:
         """Feed the reader the last bytes and return the bytes that may go out."""
-        data = self._fed(data)
+        data = self._fed(response, data)
         rest, wrong = self.reader.finish()
         self.failure = self.failure or wrong
         self.ended = True

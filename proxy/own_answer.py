@@ -20,7 +20,7 @@ def no_descriptors() -> Refused:
 
 def refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:
     """Answer with the refusal. Its headers name no arm, since none was chosen."""
-    headers = [_exchange_header(record)]
+    headers = [(b"x-canary-exchange", record.exchange_id.encode())]
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
     if incoming.more or refusal.error_type == "proxy_no_descriptors":
@@ -45,7 +45,7 @@ def answer(
 
 def our_headers(record: Record, attempt: Attempt) -> list[tuple[bytes, bytes]]:
     """The exchange's id; in a canary also its name, the assigned arm, and the other arm if that answered."""
-    headers = [_exchange_header(record)]
+    headers = [(b"x-canary-exchange", record.exchange_id.encode())]
     trial = record.call.trial if record.call is not None else None
     if trial is not None:
         headers.append((b"x-canary-arm", record.assignment.arm.encode()))
@@ -53,7 +53,3 @@ def our_headers(record: Record, attempt: Attempt) -> list[tuple[bytes, bytes]]:
         if attempt.target.arm != record.assignment.arm and attempt.status is not None:
             headers.append((b"x-canary-served-by", attempt.target.arm.encode()))
     return headers
-
-
-def _exchange_header(record: Record) -> tuple[bytes, bytes]:
-    return b"x-canary-exchange", record.exchange_id.encode()

@@ -76,7 +76,7 @@ class Connection:
         self._response = response
         self._parser.begin(bodiless=bodiless)
         self._pumped = body is not None
-        response.begin(self)
+        response.source = self
         if not body:
             self._transport.write(head)
         elif len(body) <= JOINED:
@@ -262,13 +262,13 @@ class Connection:
             self._owner.put_back(self)
         else:
             self._transport.abort()
-        response.finish()
+        response.end()
 
     def _fail(self, error_type: ErrorType, message: str) -> None:
         response = self._response
         self.give_up()
         if response is not None:
-            response.fail(UpstreamError(error_type, message))
+            response.end(UpstreamError(error_type, message))
 
     def _break(self, why: str, *, reset: bool = False) -> None:
         """Fail the exchange after the provider ended it early.

@@ -6,19 +6,14 @@ from contextlib import suppress
 
 
 class ConnectionLimit:
-    """A number of slots with a FIFO queue of waiters. Release each slot exactly once."""
+    """A number of slots, of which `free` are left, with a FIFO queue of waiters. Release each slot once."""
 
-    __slots__ = ("_free", "_loop", "_waiters")
+    __slots__ = ("_loop", "_waiters", "free")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int) -> None:
         self._loop = loop
-        self._free = limit
+        self.free = limit
         self._waiters: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def free(self) -> int:
-        """The number of free slots."""
-        return self._free
 
     @property
     def waiting(self) -> int:
@@ -27,9 +22,9 @@ class ConnectionLimit:
 
     def take(self) -> bool:
         """Take a free slot, or return False. A slot is free only when nobody waits."""
-        if self._free == 0:
+        if self.free == 0:
             return False
-        self._free -= 1
+        self.free -= 1
         return True
 
     async def wait(self) -> None:
@@ -53,4 +48,4 @@ class ConnectionLimit:
             if not turn.done():
                 turn.set_result(None)
                 return
-        self._free += 1
+        self.free += 1

@@ -228,7 +228,7 @@ class Upstreams:
         if refusal.body:
             response.feed([refusal.body])
         response.read_at = refusal.read_at
-        response.finish()
+        response.end()
         return response
 
     def _learn(self, provider: Provider) -> tuple[Provider, Address, Origin]:

@@ -28,18 +28,18 @@ class UpstreamResponse:
     """A response. It holds a connection and a slot until it is read to its end or aborted.
 
     `status`, `reason` and `headers` (lower-cased, in order, without trailers) are the final head's. `read_at`
-    is the monotonic second of the last socket read that brought body bytes or the end.
+    is the monotonic second of the last socket read that brought body bytes or the end. `whole`: the last byte
+    has arrived, whether it has been read or not. `source`: the connection that an unfinished response is read
+    from, set by the connection.
     """
 
     __slots__ = (
         "_chunks",
-        "_done",
         "_error",
         "_idle_from",
         "_limit",
         "_loop",
         "_paused_at",
-        "_source",
         "_take",
         "_waiter",
         "buffered",
@@ -48,9 +48,11 @@ class UpstreamResponse:
         "read_at",
         "reason",
         "sent_at",
+        "source",
         "status",
         "streaming",
         "timeout",
+        "whole",
     )
 
     def __init__(
@@ -69,20 +71,15 @@ class UpstreamResponse:
         self.headed = False
         self.sent_at: float | None = None
         self._chunks: list[bytes] = []
-        self._done = False
+        self.whole = False
         self._error: UpstreamError | None = None
-        self._source: BodySource | None = None
+        self.source: BodySource | None = None
         self._take: Take | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._paused_at: float | None = None
         self._idle_from = 0.0
 
     # For the user
-
-    @property
-    def whole(self) -> bool:
-        """True when the last byte has arrived, whether it has been read or not."""
-        return self._done
 
     @property
     def framed(self) -> bool:
@@ -92,7 +89,7 @@ class UpstreamResponse:
     @property
     def complete(self) -> bool:
         """True when the last byte has arrived and the whole body has been read."""
-        return self._done and not self._chunks
+        return self.whole and not self._chunks
 
     async def read(self) -> bytes:
         """Return the next body bytes, at once if some have arrived; b"" at a clean end.
@@ -103,7 +100,7 @@ class UpstreamResponse:
         while not chunks:
             if self._error is not None:
                 raise self._error
-            if self._done:
+            if self.whole:
                 return b""
             await self._wait()
         return self._taken()
@@ -114,7 +111,7 @@ class UpstreamResponse:
         Returns the last bytes, which `take` does not get, when the message is complete, or None when `take`
         cannot take more for now. Raises UpstreamError when the body broke, and whatever `take` raises.
         """
-        while not self._done:
+        while not self.whole:
             if self._chunks and not take(self._taken()):
                 return None
             if self._error is not None:
@@ -132,8 +129,8 @@ class UpstreamResponse:
 
     def abort(self) -> None:
         """Close the connection at once. Idempotent; does nothing once the response is complete."""
-        source = self._source
-        self.fail(UpstreamError("aborted", "the exchange was aborted"))
+        source = self.source
+        self.end(UpstreamError("aborted", "the exchange was aborted"))
         if source is not None:
             source.give_up()
 
@@ -149,10 +146,6 @@ class UpstreamResponse:
                 await self._waiter
             finally:
                 self._waiter = None
-
-    def begin(self, source: BodySource) -> None:
-        """Called when a connection takes the exchange."""
-        self._source = source
 
     def feed(self, pieces: Sequence[bytes]) -> None:
         """Append body bytes; `wake` notifies the reader."""
@@ -186,19 +179,17 @@ class UpstreamResponse:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def finish(self) -> None:
-        """Complete the response; the connection no longer belongs to it."""
-        self._done = True
-        self._end()
-
-    def fail(self, error: UpstreamError) -> None:
-        """Fail the response. The first ending counts."""
-        if self._done or self._error is not None:
+    def end(self, error: UpstreamError | None = None) -> None:
+        """Complete the response, or fail it: its connection no longer belongs to it. The first end counts."""
+        if self.whole or self._error is not None:
             return
         self._error = error
-        if error.error_type == "aborted":
+        self.whole = error is None
+        if error is not None and error.error_type == "aborted":
             self._chunks.clear()
-        self._end()
+        self.source = self._paused_at = None
+        self._limit.release()
+        self.wake()
 
     def pause(self, now: float) -> None:
         """Note that the reader is behind; the pause does not count against the provider."""
@@ -238,16 +229,10 @@ class UpstreamResponse:
             self._waiter = None
 
     def _resume(self) -> None:
-        if self._paused_at is None or self._source is None:
+        if self._paused_at is None or self.source is None:
             return
         self._idle_from = monotonic()
         if self.sent_at is not None:
             self.sent_at += self._idle_from - self._paused_at
         self._paused_at = None
-        self._source.resume()
-
-    def _end(self) -> None:
-        self._source = None
-        self._paused_at = None
-        self._limit.release()
-        self.wake()
+        self.source.resume()
