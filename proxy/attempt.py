@@ -195,7 +195,8 @@ class Attempt:
         held, self.held = self.held, b""
         if self.ended:
             return held
-        response = self._open_response
+        response = self.response
+        assert response is not None  # noqa: S101 - only attempts with a response are relayed
         if response.whole:
             last = held + self._finished(response, await response.read())
         else:

@@ -254,6 +254,7 @@ class Record:
         words = (
             words_of(call, assignment.arm, self.attempts) if outcome != "ok" and attempt is not None else None
         )
+        first = self.attempts[0] if self.attempts else None  # of the assigned arm, if that was asked at all
         asked, mono = call.facts.model[:_MODEL_BOUND], self.mono
         first_byte_at = attempt.first_byte_at if attempt is not None else None
         attempt_records = (
@@ -297,7 +298,7 @@ class Record:
             faults=faults,
             output_check=output_check,
             provider_error=redacted_words(call, words, self._examination) if words is not None else None,
-            adapted=self._adapted,
+            adapted=first is not None and first.adapted and first.target.arm == assignment.arm,
             attempts=attempt_records,
             retry_count=labels.retries,
             traceparent=labels.traceparent,
@@ -316,12 +317,6 @@ class Record:
             latency_s=attempt.latency_s(attempt.started),
             cost_usd=self._recorder.price(target.provider, model, priced) if priced is not None else None,
         )
-
-    @property
-    def _adapted(self) -> bool:
-        """True when the assigned arm's request was changed. That arm is asked first, if at all."""
-        first = self.attempts[0] if self.attempts else None
-        return first is not None and first.adapted and first.target.arm == self.assignment.arm
 
     def _fingerprint(self, call: Call, session: str) -> str:
         """The question's fingerprint if the canary counts repeats; "" for a client library's retry."""

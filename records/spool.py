@@ -59,10 +59,12 @@ class SpoolWriter:
             frame = encode(record)
         except ValueError:
             return self._drop(records)
-        if not (self.held.put(frame, records) if self._sync.hangs() else self._write(frame)):
+        sync = self._sync
+        hangs = sync.began is not None and sync.hangs()
+        if not (self.held.put(frame, records) if hangs else self._write(frame)):
             return self._drop(records)
-        if records:
-            self._sync.dirty()
+        if records and not sync.is_dirty:
+            sync.dirty()
         return True
 
     def append_all(self, records: Sequence[Record]) -> bool:

@@ -19,11 +19,14 @@ HANGS_AFTER_S = 1.0
 
 
 class Sync:
-    """Syncs a writer's current segment; syncs rotated segments a last time and closes them."""
+    """Syncs a writer's current segment; syncs rotated segments a last time and closes them.
+
+    `is_dirty`: a sync is to come. `began`: the monotonic second at which the running sync began, or None.
+    """
 
     def __init__(self, folder: Path, fd: int) -> None:
         self._folder = folder
-        self._began: float | None = None
+        self.began: float | None = None
         self._fd = fd
         self._retired: list[int] = []
         self._new_name = True
@@ -31,19 +34,18 @@ class Sync:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._is_dirty = False
+        self.is_dirty = False
         self._thread = threading.Thread(target=self._run, name="spool-sync", daemon=True)
         self._thread.start()
 
     def dirty(self) -> None:
         """Request a sync for appended bytes."""
-        if not self._is_dirty:
-            self._is_dirty = True
-            self._wake.set()
+        self.is_dirty = True
+        self._wake.set()
 
     def hangs(self) -> bool:
         """True while a sync has been running for over a second, so that a write() might not return either."""
-        began = self._began
+        began = self.began
         return began is not None and time.monotonic() - began > HANGS_AFTER_S
 
     def replace(self, fd: int) -> None:
@@ -52,7 +54,7 @@ class Sync:
             self._retired.append(self._fd)
             self._fd = fd
             self._new_name = True
-        self._is_dirty = True
+        self.is_dirty = True
         self._wake.set()
 
     async def wait(self) -> None:
@@ -61,7 +63,7 @@ class Sync:
         future: asyncio.Future[None] = loop.create_future()
         with self._lock:
             self._waiters.append((loop, future))
-        self._is_dirty = True
+        self.is_dirty = True
         self._wake.set()
         await future
 
@@ -80,18 +82,18 @@ class Sync:
 
     def _round(self) -> None:
         self._wake.clear()
-        self._is_dirty = False  # before the sync, so that later appends set it again
+        self.is_dirty = False  # before the sync, so that later appends set it again
         with self._lock:
             waiters, self._waiters = self._waiters, []
             retired, self._retired = self._retired, []
             fd, new_name, self._new_name = self._fd, self._new_name, False
-        self._began = time.monotonic()
+        self.began = time.monotonic()
         results = [_synced(each) for each in [*retired, fd]]
         for each in retired:
             os.close(each)
         if new_name:
             results.append(_synced_folder(self._folder))
-        self._began = None
+        self.began = None
         for loop, future in waiters:
             _tell(loop, future, all(results))
 

@@ -48,22 +48,22 @@ class OpenAIUsage(msgspec.Struct, gc=False):
         into = self.prompt_tokens_details or self.input_tokens_details or _NO_DETAILS
         out = self.completion_tokens_details or self.output_tokens_details or _NO_DETAILS
         cached = self.prompt_cache_hit_tokens if self.cached_tokens is None else self.cached_tokens
+        states_cost = self.cost is not None or self.cost_in_usd_ticks is not None
         return Usage(
             input_tokens=read,
             cached_input_tokens=cached if into.cached_tokens is None else into.cached_tokens,
             cache_write_tokens=into.cache_write_tokens,
             output_tokens=written,
             reasoning_tokens=out.reasoning_tokens,
-            stated_usd=_stated(self.cost, self.cost_in_usd_ticks),
+            stated_usd=self._stated() if states_cost else None,
         )
 
-
-def _stated(cost: Any, ticks: Any) -> float | None:
-    """The dollars that the provider says it charged; None when it says no finite number of at least 0."""
-    for value, dollars in ((cost, 1.0), (ticks, _TICK)):
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _BEYOND:
-            return value * dollars
-    return None
+    def _stated(self) -> float | None:
+        """The dollars that the provider says it charged; None when it says no finite number of at least 0."""
+        for value, dollars in ((self.cost, 1.0), (self.cost_in_usd_ticks, _TICK)):
+            if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _BEYOND:
+                return value * dollars
+        return None
 
 
 _TICK = 1e-10
