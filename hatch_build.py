@@ -1,8 +1,9 @@
 """Compiles the request path into C (mypyc) when a wheel is built with CANARY_COMPILE=1, else does nothing.
 
 What is compiled stands in the wheel beside its source, which runs as it is, too. Not compiled: modules with
-msgspec Structs, whose class arguments mypyc does not pass on, with frozen dataclasses that are pickled, which
-mypyc's cannot be, and what most requests do not pass through.
+msgspec Structs, whose class arguments mypyc does not pass on; with frozen dataclasses that are pickled, which
+mypyc's cannot be; with msgspec's Raw values, which are bytes for a type checker but not at run time; and what
+most requests do not pass through.
 """
 
 import os
@@ -14,20 +15,25 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 COMPILED = [
     "proxy/app.py",
+    "proxy/attempt.py",
     "proxy/breaker.py",
-    "proxy/exchange.py",
+    "proxy/call_reader.py",
     "proxy/event_template.py",
+    "proxy/examining.py",
+    "proxy/exchange.py",
     "proxy/headers.py",
     "proxy/in_flight.py",
     "proxy/own_answer.py",
     "proxy/pins.py",
     "proxy/reading.py",
     "proxy/record.py",
-    "proxy/attempt.py",
+    "proxy/request.py",
     "proxy/routes.py",
     "proxy/splice.py",
     "proxy/sse.py",
+    "proxy/stream_usage.py",
     "proxy/ticker.py",
+    "proxy/waiting.py",
     "proxy/server/flow.py",
     "proxy/server/half_closed.py",
     "proxy/server/head.py",
@@ -35,18 +41,18 @@ COMPILED = [
     "proxy/server/protocol.py",
     "proxy/server/requests.py",
     "proxy/server/turns.py",
-    "proxy/upstream/upstream_response.py",
     "proxy/upstream/connection.py",
-    "proxy/upstream/framing.py",
     "proxy/upstream/connection_limit.py",
+    "proxy/upstream/framing.py",
     "proxy/upstream/outflow.py",
     "proxy/upstream/pool.py",
     "proxy/upstream/request.py",
     "proxy/upstream/response_parser.py",
-    "proxy/waiting.py",
+    "proxy/upstream/upstream_response.py",
     "records/exchange_id.py",
     "records/frame.py",
     "records/spool.py",
+    "routing/assign.py",
     "routing/cohort.py",
 ]
 

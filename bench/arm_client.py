@@ -15,9 +15,10 @@ from proxy.credentials import Credentials, NoCredential
 from proxy.errors import Refused
 from proxy.facts import NO_FACTS, facts_of
 from proxy.headers import credentials as credentials_in
+from proxy.outgoing import UpstreamRequest
 from proxy.provider import Provider
 from proxy.provider_error import said, without_keys
-from proxy.request import UpstreamRequest, upstream_request
+from proxy.request import upstream_request
 from proxy.routes import ArmTarget, Route, Routes, Trial
 from proxy.stream_usage import StreamUsage
 from proxy.upstream import UpstreamError, Upstreams

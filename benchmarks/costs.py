@@ -17,7 +17,7 @@ import uvloop
 
 from benchmarks.lone_worker import LoneWorker, lone_worker
 from benchmarks.shapes import PLAIN
-from proxy import call, exchange
+from proxy import call_reader, exchange
 from proxy.attempt import Attempt
 from proxy.record import Record
 from proxy.routes import Routes
@@ -60,7 +60,7 @@ class CostParts:
 def _wrap(parts: CostParts) -> None:
     parts.wrap(TrafficProtocol, "data_received", "parse the request (llhttp, checks, Incoming)")
     parts.wrap(Routes, "route", "find the route")
-    parts.wrap(call, "facts_of", "read its JSON")
+    parts.wrap(call_reader, "facts_of", "read its JSON")
     parts.wrap(Routes, "trial", "find the canary")
     parts.wrap(exchange, "assign", "assign (HMAC)")
     parts.wrap(Record, "assign", "unit hash and signed id")

@@ -12,9 +12,7 @@ The worker stands between two fake transports: nothing of the kernel or of uvloo
 import argparse
 import ctypes
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -24,11 +22,11 @@ from types import CodeType
 import uvloop
 
 from benchmarks.build import library
+from benchmarks.compiled import output
 from benchmarks.lone_worker import lone_worker
 from benchmarks.shapes import CHUNKS, SHAPES, ExchangeShape
 
 COUNTED = 200
-_ROOT = Path(__file__).parents[1]
 _TOOL = 3
 _STREAMS = f"stream of {CHUNKS} chunks", f"stream of {2 * CHUNKS} chunks"
 
@@ -71,25 +69,16 @@ def instructions(compiled: Path | None) -> Counts:
     """The instructions of an exchange of each shape. Raises NoCompilerError, CalledProcessError."""
     with tempfile.TemporaryDirectory(prefix="canary-callgrind-") as folder:
         marks = library(Path(folder), "callgrind")
-        valgrind = ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes"]
-        _child(
-            [*valgrind, f"--callgrind-out-file={folder}/counts"], compiled, "--under-callgrind", str(marks)
-        )
+        valgrind = ("valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes")
+        under = (*valgrind, f"--callgrind-out-file={folder}/counts")
+        output("benchmarks.counts", "--under-callgrind", str(marks), compiled=compiled, under=under)
         written = [path.read_text() for path in Path(folder).glob("counts.*-01")]
     return {name: total / COUNTED for name, total in map(_total, written) if name in SHAPES}
 
 
 def calls(compiled: Path | None) -> Counts:
     """The calls of an exchange of each shape, in a process of its own."""
-    return dict(json.loads(_child([], compiled, "--print-calls")))
-
-
-def _child(before: list[str], compiled: Path | None, *args: str) -> str:
-    """Run this module once more, with what is compiled in front of what is not."""
-    paths = [str(path) for path in (compiled and compiled.resolve(), _ROOT) if path]
-    env = {**os.environ, "PYTHONPATH": ":".join(paths), "PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0"}
-    command = [*before, sys.executable, "-m", "benchmarks.counts", *args]
-    return subprocess.run(command, env=env, check=True, text=True, stdout=subprocess.PIPE).stdout
+    return dict(json.loads(output("benchmarks.counts", "--print-calls", compiled=compiled)))
 
 
 def _total(text: str) -> tuple[str, int]:

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from proxy.answer_recorder import AnswerRecorder
 from proxy.call import Call
 from proxy.headers import Headers
+from proxy.outgoing import UpstreamRequest
 from proxy.output import CollectedOutput, OutputRequest
 from proxy.reading import Blind, Reader, reader_for
 from proxy.realtime.session import Session
-from proxy.request import UpstreamRequest
 from proxy.routes import ArmTarget
 from proxy.server import sendable
 from proxy.sse import ERROR_BOUND

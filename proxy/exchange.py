@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from proxy.attempt import Attempt
-from proxy.call import Call, read
+from proxy.call import Call
+from proxy.call_reader import read
 from proxy.credentials import Credentials, NoCredential
 from proxy.errors import Refused
 from proxy.foreign_state import refused_for_state

@@ -1,9 +1,9 @@
 """The providers' sides of one socket: the first line, those of candidates at other entries, who made what."""
 
 from proxy.attempt import status_failure
+from proxy.outgoing import UpstreamRequest
 from proxy.realtime.messages import MessageCutter, Piece, frame
 from proxy.realtime.session import SessionStream
-from proxy.request import UpstreamRequest
 from proxy.routes import ArmTarget
 from proxy.upstream import UpstreamError, Upstreams
 from proxy.upstream.tunnel import Tunnel

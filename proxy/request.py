@@ -18,7 +18,7 @@ from proxy.dialects.realtime import with_model, without_credentials
 from proxy.errors import Refused
 from proxy.facts import NO_FACTS, RequestFacts, facts_of
 from proxy.headers import PROTOCOLS, quoted, to_provider, without, without_key
-from proxy.output import OutputRequest
+from proxy.outgoing import UpstreamRequest
 from proxy.provider import Provider
 from proxy.routes import ArmTarget
 from proxy.splice import TooIntricate, insert_first, replace_value
@@ -27,23 +27,6 @@ from routing.request_changes import NO_CHANGES, RequestChanges
 _decode_options = msgspec.json.Decoder(dict[str, Any] | None).decode
 _INCLUDE_USAGE = b'{"include_usage":true}'
 _REPEATED_MODEL = re.compile(rb'("model"\s*:\s*)"models/[^"\\]*"')
-
-
-class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The upstream request.
-
-    `injected`: the proxy added a request for usage. `hides_usage`: the stream has usage for which the caller
-    did not ask. `adapted`: the arm's `request:` changed the body. `output`: the members about tools and
-    formats, if the answer is to be judged by them.
-    """
-
-    target: bytes
-    headers: list[tuple[bytes, bytes]]
-    body: bytes | AsyncIterator[bytes]
-    injected: bool
-    hides_usage: bool = False
-    adapted: bool = False
-    output: OutputRequest | None = None
 
 
 def upstream_request(

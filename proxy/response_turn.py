@@ -9,13 +9,13 @@ from proxy.answer_recorder import AnswerRecorder
 from proxy.attempt import Attempt, status_failure
 from proxy.call import Call
 from proxy.dialects.operation import UNREADABLE
+from proxy.outgoing import UpstreamRequest
 from proxy.output import CollectedOutput
 from proxy.provider_lines import ProviderLine
 from proxy.reading import Reader, reader_for
 from proxy.realtime.frames import TEXT
 from proxy.realtime.messages import Piece
 from proxy.record import Record, Recorder
-from proxy.request import UpstreamRequest
 from proxy.routes import ArmTarget
 from records.outcome import ErrorType
 from routing.assign import Assignment

@@ -23,16 +23,18 @@ from time import monotonic
 
 import msgspec
 
-from proxy.call import Call, message_call
+from proxy.call import Call
+from proxy.call_reader import message_call
 from proxy.credentials import Credentials, NoCredential
 from proxy.errors import Refused, error_body
 from proxy.foreign_state import names_state
+from proxy.outgoing import UpstreamRequest
 from proxy.provider_lines import ProviderLine, ProviderLines
 from proxy.realtime.frames import CLOSE, PING, PONG
 from proxy.realtime.messages import MessageCutter, Piece, frame
 from proxy.realtime.session import SessionStream
 from proxy.record import Record, Recorder
-from proxy.request import UpstreamRequest, upstream_request
+from proxy.request import upstream_request
 from proxy.response_turn import ENDS, ResponseTurn, SocketMessage, message_in
 from proxy.routes import ArmTarget, Routes, Trial
 from proxy.upstream import UpstreamError, Upstreams

@@ -2,8 +2,8 @@
 
 from proxy.attempt import Attempt
 from proxy.call import Call
+from proxy.outgoing import UpstreamRequest
 from proxy.realtime.session import Session
-from proxy.request import UpstreamRequest
 from proxy.server import sendable
 from proxy.upstream import Upstreams
 from proxy.upstream.tunnel import Tunnel

@@ -1,25 +1,11 @@
 """Assignment: (canary, state, unit) → (arm, reason). Pure."""
 
-from typing import Literal
-
-import msgspec
-
+from routing.assignment import Assignment, Reason
 from routing.canary import ArmName, Canary
 from routing.cohort import SPACE, in_cohort
 from routing.plan import State
 
-Reason = Literal["cohort", "no_unit", "random", "stateful", "pinned", "no_plan", "stopped", "foreign_state"]
-"""`foreign_state`: the assigned arm refused state that only the other arm's account can read."""
-
-
-class Assignment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The arm, the reason, and the canary's run, phase and share at the decision."""
-
-    arm: ArmName
-    reason: Reason
-    run: int = 0
-    phase: int = 0
-    share: float = 0.0
+__all__ = ["Assignment", "Reason", "assign", "may_have_begun"]
 
 
 def assign(

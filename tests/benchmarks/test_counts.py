@@ -13,7 +13,7 @@ from benchmarks.shapes import CHUNKS, SHAPES
 from records.frame import scan
 from records.outcome import Outcome
 
-MOST_CALLS = 215
+MOST_CALLS = 151
 """Of a plain chat. Lower it with every step; docs/performance.md has the number."""
 
 
@@ -37,4 +37,4 @@ def test_a_stream_of_so_many_chunks_is_read_so_many_times() -> None:
 def test_a_plain_chat_takes_few_calls() -> None:
     counts = uvloop.run(called(SHAPES["chat"]))
     assert counts["exchange.py:Exchanges._exchange"] == 1.0
-    assert sum(counts.values()) < MOST_CALLS
+    assert sum(counts.values()) <= MOST_CALLS

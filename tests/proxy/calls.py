@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from proxy.call import Call, read
+from proxy.call import Call
+from proxy.call_reader import read
 from proxy.provider import Provider
 from proxy.routes import ArmTarget, Routes, Trial
 from proxy.server import Incoming

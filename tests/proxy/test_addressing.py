@@ -9,8 +9,9 @@ import pytest
 from proxy.addressing import takes_canaries
 from proxy.credentials import Credentials
 from proxy.errors import Refused
+from proxy.outgoing import UpstreamRequest
 from proxy.provider import Api, Kind, Provider
-from proxy.request import UpstreamRequest, upstream_request
+from proxy.request import upstream_request
 from proxy.routes import Routes
 from tests.proxy.calls import call, trial
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.call import BODY_BOUND, read
+from proxy.call_reader import BODY_BOUND, read
 from proxy.errors import Refused
 from proxy.server import Incoming
 from routing.canary import UnitSource

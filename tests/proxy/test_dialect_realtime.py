@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.call import Call, read
+from proxy.call import Call
+from proxy.call_reader import read
 from proxy.credentials import Credentials
 from proxy.dialects import operation
 from proxy.dialects.realtime import parameter, with_model, without_credentials

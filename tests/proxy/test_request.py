@@ -8,7 +8,8 @@ import pytest
 
 from proxy.credentials import Credentials
 from proxy.errors import Refused
-from proxy.request import UpstreamRequest, upstream_request
+from proxy.outgoing import UpstreamRequest
+from proxy.request import upstream_request
 from proxy.routes import Routes
 from proxy.splice import MOST_WALKED
 from tests.proxy.calls import Body, Header, call, routes, trial

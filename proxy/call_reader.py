@@ -1,0 +1,145 @@
+"""Reads one request: its body, within a bound, and the facts that routing and recording need."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
+
+import msgspec
+
+from proxy.call import Call, streamed
+from proxy.caller_labels import DISTINCT, LABEL_BOUND, labels_of
+from proxy.errors import Refused
+from proxy.facts import NO_FACTS, RequestFacts, facts_of, facts_of_session
+from proxy.headers import Headers
+from proxy.routes import Route, Routes, Trial
+from proxy.server import Incoming
+from routing.canary import UNIT_FROM, UnitSource
+
+BODY_BOUND = 64 << 20
+_JSON = b"application/json"
+"""What a body without a content-type is taken for."""
+_MOST_TAGS = 256
+"""Tags of one request that are read."""
+
+
+async def read(incoming: Incoming, routes: Routes) -> Call:
+    """Read one request.
+
+    Raises Refused for a request that must not be forwarded, CancelledError when the caller leaves before the
+    request is complete.
+    """
+    headers: Headers = incoming.headers
+    named = dict(headers)
+    route = routes.route(incoming.method, incoming.path, incoming.query, named)
+    tags = _tags(headers, routes) if b"x-canary-tags" in named else {}
+    body: bytes | AsyncIterator[bytes]
+    facts: RequestFacts | None = None
+    upgrades = incoming.upgrades and incoming.method == "GET" and named[b"upgrade"].lower() == b"websocket"
+    messages = None
+    if upgrades:
+        body = b""
+        messages = _messages(incoming, routes, named)
+        if messages is not None:
+            headers = [header for header in headers if header[0] != b"sec-websocket-extensions"]
+        if route.operation.model_in == "query":
+            facts = facts_of_session(incoming.query, named)
+    elif (
+        route.operation.canary
+        and b"content-encoding" not in named
+        and _is_json(named.get(b"content-type", _JSON))
+    ):
+        body = whole = incoming.taken() or await _whole(incoming)
+        facts = facts_of(route, whole)
+    elif not _has_body(named):
+        body = b""
+    else:  # a signature needs the whole body
+        body = await _whole(incoming) if route.provider.own_auth == "aws" else streamed(incoming)
+    # A body that is not JSON passes through unchanged, outside any canary.
+    trial = routes.trial(route, facts.model, named, tags) if facts is not None else None
+    return Call(
+        method=incoming.method,
+        route=route,
+        query=incoming.query,
+        headers=headers,
+        named=named,
+        body=body,
+        facts=facts or NO_FACTS,
+        trial=trial,
+        unit=_unit(trial, named, facts) if facts is not None else None,
+        tags=tags,
+        labels=labels_of(named),
+        at=time.time(),
+        mono=time.monotonic(),
+        upgrades=upgrades,
+        messages=messages,
+    )
+
+
+def _messages(incoming: Incoming, routes: Routes, named: Mapping[bytes, bytes]) -> Route | None:
+    """The route of a WebSocket's messages; None where they are no requests that a canary may take."""
+    route = routes.route("POST", incoming.path, incoming.query, named)
+    return route if route.operation.over_socket and routes.may_take(route) else None
+
+
+def message_call(handshake: Call, routes: Routes, body: bytes) -> Call:
+    """The call of one message on a WebSocket. Its headers are those of the handshake."""
+    route, named = handshake.messages or handshake.route, handshake.named
+    facts = facts_of(route, body) or NO_FACTS
+    trial = routes.trial(route, facts.model, named, handshake.tags)
+    return msgspec.structs.replace(
+        handshake,
+        method="POST",
+        route=route,
+        body=body,
+        facts=msgspec.structs.replace(facts, stream=True),
+        trial=trial,
+        unit=_unit(trial, named, facts),
+        at=time.time(),
+        mono=time.monotonic(),
+        upgrades=False,
+        messages=None,
+    )
+
+
+@lru_cache(256)
+def _is_json(content_type: bytes) -> bool:
+    return b"json" in content_type.partition(b";")[0].lower()
+
+
+def _has_body(named: Mapping[bytes, bytes]) -> bool:
+    return named.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in named
+
+
+async def _whole(incoming: Incoming) -> bytes:
+    parts, size = [], 0
+    while part := await incoming.read():
+        size += len(part)
+        if size > BODY_BOUND:
+            raise Refused(413, f"the request body is over {BODY_BOUND >> 20} MiB", "caller_too_large")
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _unit(trial: Trial | None, named: Mapping[bytes, bytes], facts: RequestFacts) -> str | None:
+    """Return the unit from the first source that has one. An empty unit would be one bucket for everyone."""
+    for source in trial.canary.unit_from if trial is not None else UNIT_FROM:
+        if source == "body":
+            unit = facts.unit
+        else:
+            unit = named.get(_UNIT_HEADERS[source], b"").decode(*DISTINCT).strip()
+        if unit:
+            return unit
+    return None
+
+
+_UNIT_HEADERS: Mapping[UnitSource, bytes] = {"header": b"x-canary-unit", "session": b"x-canary-session"}
+
+
+def _tags(headers: Headers, routes: Routes) -> Mapping[str, str]:
+    """Parse `x-canary-tags: region=eu, plan=pro`, in one header or several. Only tags in the config count."""
+    given = b",".join([value for name, value in headers if name == b"x-canary-tags"])
+    parts = given.decode("utf-8", "replace").split(",", _MOST_TAGS)[:_MOST_TAGS]
+    pairs = (part.partition("=") for part in parts)
+    return {
+        name.strip(): value.strip()[:LABEL_BOUND] for name, _, value in pairs if name.strip() in routes.tags
+    }

@@ -1,0 +1,20 @@
+"""What `routing.assign` says about one request. A module of its own, because values are not compiled."""
+
+from typing import Literal
+
+import msgspec
+
+from routing.canary import ArmName
+
+Reason = Literal["cohort", "no_unit", "random", "stateful", "pinned", "no_plan", "stopped", "foreign_state"]
+"""`foreign_state`: the assigned arm refused state that only the other arm's account can read."""
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The arm, the reason, and the canary's run, phase and share at the decision."""
+
+    arm: ArmName
+    reason: Reason
+    run: int = 0
+    phase: int = 0
+    share: float = 0.0
