@@ -8,7 +8,8 @@ No socket is used; `make bench` includes the kernel's part.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 from time import process_time, thread_time
 from typing import Any
@@ -34,9 +35,10 @@ class CostParts:
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
         self._inner = [0.0]
+        self._wrapped: list[tuple[Any, str, Callable[..., Any], Callable[..., Any]]] = []
 
     def wrap(self, owner: Any, name: str, part: str) -> None:
-        """Time every call of the function `owner.name` as this part."""
+        """Time every call of the function `owner.name` as this part, while `timing`."""
         whole: Callable[..., Any] = getattr(owner, name)
 
         def timed(*args: Any, **named: Any) -> Any:
@@ -49,7 +51,18 @@ class CostParts:
                 self.spent[part] = self.spent.get(part, 0.0) + took - self._inner.pop()
                 self._inner[-1] += took
 
-        setattr(owner, name, timed)
+        self._wrapped.append((owner, name, whole, timed))
+
+    @contextmanager
+    def timing(self) -> Iterator[None]:
+        """Time what has been wrapped."""
+        for owner, name, _, timed in self._wrapped:
+            setattr(owner, name, timed)
+        try:
+            yield
+        finally:
+            for owner, name, whole, _ in self._wrapped:
+                setattr(owner, name, whole)
 
     def take(self) -> dict[str, float]:
         """The seconds since the last call of this method."""
@@ -81,14 +94,16 @@ async def main() -> None:
     """Measure whole requests and then the parts, and print both."""
     with lone_worker() as worker:
         await worker.warm_up(PLAIN)
-        whole = median([await _round_us(worker) for _ in range(ROUNDS)])
         parts = CostParts()
         empty = _overhead_us()
         _wrap(parts)
-        rounds = []
-        for _ in range(ROUNDS):
-            await _round_us(worker)
+        wholes, rounds = [], []
+        for _ in range(ROUNDS):  # in turns, since the machine may be as busy as it likes
+            wholes.append(await _round_us(worker))
+            with parts.timing():
+                await _round_us(worker)
             rounds.append(parts.take())
+    whole = median(wholes)
     middle = {part: median([spent[part] for spent in rounds]) for part in rounds[0]}
     shown = {part: max(0.0, spent / EXCHANGES * 1e6 - empty) for part, spent in middle.items()}
     for part, cost in shown.items():
@@ -114,8 +129,9 @@ def _overhead_us() -> float:
 
     parts = CostParts()
     parts.wrap(Empty, "call", "empty")
-    for _ in range(20_000):
-        Empty.call()
+    with parts.timing():
+        for _ in range(20_000):
+            Empty.call()
     return parts.take()["empty"] / 20_000 * 1e6
 
 
