@@ -45,7 +45,7 @@ class ExchangeKeys:
 def find(
     connection: sa.Connection, keys: ExchangeKeys, columns: Sequence[str], where: Condition
 ) -> Iterator[tuple[Ints, Any]]:
-    """Those of the exchanges that fulfil `where`, in parts: their places in `keys`, (m,), and m rows of a table.
+    """Those of the exchanges that fulfil `where`, in parts: their places in `keys`, (m,), and as many rows.
 
     The time in an id tells which source to read, each once, and the row in it.
     """
