@@ -29,7 +29,7 @@ _SAME: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cells:
+class DayCells:
     """A day's rows of unit totals with exchanges, (m,) each, and the durations of these, (n,), row by row.
 
     `unit` has 16 bytes for each, `named` the id of the row's first exchange where feedback names it, else "".
@@ -50,7 +50,7 @@ class Cells:
     ttft_s: np.ndarray
 
 
-def write_segments(store: Store, cells: Cells, share: float, rng: np.random.Generator) -> None:
+def write_segments(store: Store, cells: DayCells, share: float, rng: np.random.Generator) -> None:
     """Write the day's exchanges, each hour's in segments of 200,000 at most."""
     at = _times(cells, rng)
     order = np.argsort(at, kind="stable")
@@ -62,7 +62,7 @@ def write_segments(store: Store, cells: Cells, share: float, rng: np.random.Gene
             write(store, {hour: table}, lambda _connection: None)
 
 
-def _times(cells: Cells, rng: np.random.Generator) -> np.ndarray:
+def _times(cells: DayCells, rng: np.random.Generator) -> np.ndarray:
     """The first of a row's exchanges is at its begin, the last at its end, the others between them."""
     part = rng.random(cells.size.sum())
     last = np.cumsum(cells.size) - 1
@@ -72,7 +72,9 @@ def _times(cells: Cells, rng: np.random.Generator) -> np.ndarray:
     return np.floor(at * 1e6) / 1e6
 
 
-def _table(cells: Cells, at: np.ndarray, own: np.ndarray, share: float, rng: np.random.Generator) -> pa.Table:
+def _table(
+    cells: DayCells, at: np.ndarray, own: np.ndarray, share: float, rng: np.random.Generator
+) -> pa.Table:
     """The exchanges with these numbers."""
     last = np.cumsum(cells.size)
     cell = np.searchsorted(last, own, side="right")
@@ -124,7 +126,7 @@ def _attempts(arm: Any, latency: Any, cost: Any) -> Any:
 
 
 def _ids(
-    cells: Cells, at: np.ndarray, cell: np.ndarray, place: np.ndarray, rng: np.random.Generator
+    cells: DayCells, at: np.ndarray, cell: np.ndarray, place: np.ndarray, rng: np.random.Generator
 ) -> pa.Array:
     """Ids as `records.exchange_id.mint` makes them, with random signatures. Those with feedback are real."""
     raw = _random(len(at), _ID_BYTES, rng)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from benchmarks.report_segments import Cells, write_segments
+from benchmarks.report_segments import DayCells, write_segments
 from records.durations import LONGEST_S, SHORTEST_S
 from records.exchange_id import mint
 from records.store import Store
@@ -143,13 +143,13 @@ class _Day:
             about = (arm, "error", "provider_5xx", "stop", "", "", True, False)
             yield ("support-nov", 1, self.number, *about, int(self.failed[own].sum()), "")
 
-    def cells(self, named: Any) -> Cells:
+    def cells(self, named: Any) -> DayCells:
         """The same for segments; `named` as there."""
         units, tags = (
             pa.array(values).take(pa.array(self.unit)) for values in (self.users.names, self.users.tags)
         )
         category = pa.array(CATEGORIES).take(pa.array(self.category))
-        return Cells(
+        return DayCells(
             unit=np.frombuffer(bytes.fromhex("".join(self.users.names)), dtype=np.uint8).reshape(-1, 16)[
                 self.unit
             ],

@@ -42,7 +42,7 @@ def records(
     said = [
         Feedback(
             key=f"{name}/{metric}", metric=metric, value=float(row[f"metric_{metric}"]), at=at, mono=at,
-            exchange_id=name, canary=canary, run=run, arm=row["arm"], unit=unit,
+            exchange_id=name, canary=canary, run=run, phase=phase, arm=row["arm"], unit=unit,
         )
         for metric in METRICS
         if row[f"metric_{metric}"] != ""
