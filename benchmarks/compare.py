@@ -16,14 +16,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks import aged, sections, table
+from benchmarks import aged, aims, sections, table
 from benchmarks.build import NoCompilerError, Programs, compiled
 from benchmarks.contender import BOTH_CORES, CLIENT_CORE, Way
 from benchmarks.own import Upstream, behind_tls
 from benchmarks.peers import peers
 from benchmarks.prober import probers
 from benchmarks.processes import work
-from benchmarks.rounds import SectionResult, take
+from benchmarks.rounds import SectionResult, complete, take
 from benchmarks.turn import FULL, QUICK
 
 ROUNDS = 3
@@ -73,7 +73,7 @@ def _sections(programs: Programs, folder: Path, options: argparse.Namespace) -> 
             yield take(sections.tls(secured, _compiled(secured, options), ROUNDS), prober, lengths, folder)
         yield take(sections.growth(upstream, few), prober, lengths, folder)
         if options.aged:
-            yield aged.take(upstream, prober, lengths, folder)
+            yield complete(aged.take(upstream, prober, lengths, folder))
     with probers(programs, BOTH_CORES) as prober:
         yield take(sections.workers(Upstream(prober.upstream, folder), few), prober, lengths, folder)
 
@@ -93,7 +93,9 @@ def _machine() -> dict[str, Any]:
 
 def _json(taken: Sequence[SectionResult], machine: dict[str, Any]) -> str:
     found = {one.section.title: table.document(one) for one in taken}
-    return json.dumps({"machine": machine, "sections": found}, indent=2) + "\n"
+    name, results = aims.judged(taken)
+    wanted = {"contender": name, "results": [result.document() for result in results]}
+    return json.dumps({"machine": machine, "sections": found, "aims": wanted}, indent=2) + "\n"
 
 
 def _text(taken: Sequence[SectionResult], machine: dict[str, Any]) -> str:
@@ -103,6 +105,7 @@ def _text(taken: Sequence[SectionResult], machine: dict[str, Any]) -> str:
         f"{100 * machine['foreign_cpu_share']:.0f} % of the CPU time was not this run's, "
         f"{machine['stolen_cpu_s']:.1f} s were taken by the hypervisor"
     )
+    lines += ["", *aims.lines(taken, machine["foreign_cpu_share"])]
     return "\n".join(lines) + "\n"
 
 

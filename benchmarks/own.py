@@ -141,7 +141,8 @@ def canary(
 ) -> Iterator[Contender]:
     """`canary serve`, with each canary at 10 % for its own model. Cohort, splice, usage and records are on.
 
-    `compiled`: an unpacked wheel to run instead of these sources.
+    `compiled`: an unpacked wheel to run instead of these sources. Raises RuntimeError if a process then runs
+    without its libraries.
     """
     folder, port = upstream.folder / f"{name}-{free_port()}", free_port()
     folder.mkdir()
@@ -159,11 +160,24 @@ def canary(
     env = None if compiled is None else os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(compiled)}
     with child([*command, "--grace", "5s"], core, log=log, env=env) as process:
         wait_for(process, log, lambda: says_ready(port))
+        if compiled is not None:
+            _check_compiled(process.pid, compiled)
         try:
             yield Contender(name=name, port=port, roles=_canary_roles(process.pid))
         except RuntimeError as exc:
             exc.add_note(f"canary's last words:\n{log.read_text()[-3000:]}")
             raise
+
+
+def _check_compiled(supervisor: int, folder: Path) -> None:
+    for pid in family(supervisor):
+        program = command_line(pid)
+        if "canary.programs." in program and f"{folder}/" not in _libraries(pid):
+            raise RuntimeError(f"{program.split(' {')[0]} runs without the compiled libraries of {folder}")
+
+
+def _libraries(pid: int) -> str:
+    return "\n".join(line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if ".so" in line)
 
 
 def _canary_roles(supervisor: int) -> dict[str, list[int]]:

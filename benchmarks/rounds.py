@@ -11,6 +11,8 @@ from benchmarks.prober import BrokenAnswersError, Prober
 from benchmarks.turn import Figures, Lengths, Load, LoopTurn
 
 ADDED = ("p50_ms", "p99_ms", "ttft_p50_ms", "ttft_p99_ms", "delay_p50_ms", "delay_p99_ms")
+SUMMED = ("exchange", "paced", "fast")
+ROLES = ("worker", "admin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +60,7 @@ def take(section: BenchSection, prober: Prober, lengths: Lengths, folder: Path) 
                 figures[way.name] = _turn(way, section.loads, prober, lengths, folder, taken.notes)
         taken.rounds.append(figures)
         sys.stderr.write(f"{section.title}: round {number + 1} of {section.rounds}\n")
-    _add_latencies(taken.rounds)
-    return taken
+    return complete(taken)
 
 
 def _turn(
@@ -82,6 +83,23 @@ def _turn(
             raise RuntimeError(f"{way.name}: {exc}") from exc
         notes[way.name] = f"not run: {exc}"
     return figures
+
+
+def complete(taken: SectionResult) -> SectionResult:
+    """Add the figures that follow from the others of the same round."""
+    _add_latencies(taken.rounds)
+    for figures in taken.rounds:
+        for found in figures.values():
+            _add_sums(found)
+    return taken
+
+
+def _add_sums(found: Figures) -> None:
+    """CPU µs of all processes of a contender together; the direct way has none."""
+    for kind in SUMMED:
+        costs = [found[f"{kind}_{role}_us"] for role in ROLES if f"{kind}_{role}_us" in found]
+        if costs:
+            found[f"{kind}_all_us"] = sum(costs)
 
 
 def _add_latencies(rounds: list[dict[str, Figures]]) -> None:

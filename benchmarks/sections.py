@@ -10,16 +10,17 @@ from benchmarks.rounds import BenchSection
 from benchmarks.turn import GAP_STREAMS, MANY, PACE_MS, RATE, STREAM_RATE, LoopTurn
 
 EXCHANGE = {
-    "exchange_worker_us": "CPU µs per exchange, worker",
-    "exchange_admin_us": "CPU µs per exchange, admin process",
-    "per_core": "requests per second and core, worker",
-    "per_core_whole": "the same, admin process counted",
+    "exchange_all_us": "CPU µs per exchange, all processes",
+    "exchange_worker_us": "of these, worker",
+    "exchange_admin_us": "of these, admin process and supervisor",
+    "per_core_whole": "requests per second and core, all processes",
+    "per_core": "the same, worker alone",
     "closed_per_s": "requests per second reached",
 }
 MEMORY = {
     "stream_worker_kib": "memory per open stream, KiB",
     "rss_worker_mib": f"resident with {MANY:,} streams open, MiB",
-    "rss_admin_mib": "the same, admin process",
+    "rss_admin_mib": "the same, admin process and supervisor",
 }
 GAPS = {
     "gaps": f"gaps > 50 ms not the provider's, {GAP_STREAMS} streams",
@@ -27,8 +28,9 @@ GAPS = {
     "held_up_ms": "longest the client was held up, ms",
 }
 PACED = {
-    "paced_worker_us": f"CPU µs per chunk, a chunk each {PACE_MS} ms",
-    "paced_admin_us": "the same, admin process",
+    "paced_all_us": f"CPU µs per chunk, a chunk each {PACE_MS} ms, all processes",
+    "paced_worker_us": "of these, worker",
+    "paced_admin_us": "of these, admin process and supervisor",
 }
 LATENCY = {
     "added_p50_ms": f"added p50 at {RATE:g}/s, ms",
@@ -42,7 +44,11 @@ LATENCY = {
     "ttft_p50_ms": "time to first token p50, ms",
     "ttft_p99_ms": "time to first token p99, ms",
 }
-FAST = {"fast_worker_us": "CPU µs per chunk, as fast as they come"}
+FAST = {
+    "fast_all_us": "CPU µs per chunk, as fast as they come, all processes",
+    "fast_worker_us": "of these, worker",
+    "fast_admin_us": "of these, admin process and supervisor",
+}
 PROBERS = {
     "exchange_client_us": "the client's own CPU µs per exchange",
     "exchange_provider_us": "the provider's own CPU µs per exchange",
@@ -53,14 +59,18 @@ PROBERS = {
 }
 
 
+PLAINTEXT = "Plaintext provider"
+PLAIN, COMPILED = "canary", "compiled"
+
+
 def side_by_side(upstream: Upstream, peers: Sequence[Way], rounds: int) -> BenchSection:
     """All figures of one worker and a plaintext provider."""
     return BenchSection(
-        title="Plaintext provider",
+        title=PLAINTEXT,
         ways=[
             Way("direct", partial(direct, upstream)),
             Way("nginx", partial(nginx, upstream)),
-            Way("canary", partial(canary, upstream)),
+            Way(PLAIN, partial(canary, upstream)),
             *peers,
         ],
         loads=[
@@ -79,14 +89,14 @@ def side_by_side(upstream: Upstream, peers: Sequence[Way], rounds: int) -> Bench
 
 def compiled(upstream: Upstream, folder: Path) -> Way:
     """canary with its request path compiled, from an unpacked wheel."""
-    return Way("compiled", partial(canary, upstream, name="compiled", compiled=folder))
+    return Way(COMPILED, partial(canary, upstream, name=COMPILED, compiled=folder))
 
 
 def tls(upstream: Upstream, others: Sequence[Way], rounds: int) -> BenchSection:
     """nginx and canary with a provider behind TLS."""
     return BenchSection(
         title="Provider behind TLS",
-        ways=[Way("nginx", partial(nginx, upstream)), Way("canary", partial(canary, upstream)), *others],
+        ways=[Way("nginx", partial(nginx, upstream)), Way(PLAIN, partial(canary, upstream)), *others],
         loads=[LoopTurn.stream_memory, LoopTurn.gaps, LoopTurn.closed, LoopTurn.paced],
         rows=EXCHANGE | PACED | GAPS | MEMORY,
         rounds=rounds,

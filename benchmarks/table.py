@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.rounds import SectionResult, Spread, ratio, spread
+from benchmarks.sections import COMPILED, PLAIN
 
 NONE = "–"
 
@@ -56,13 +57,19 @@ def number(value: float) -> str:
 
 def per_core(taken: SectionResult) -> list[str]:
     """canary's requests per core relative to each other contender's, in words."""
+    found = [_per_core(taken, way.name) for way in taken.section.ways if way.name in (PLAIN, COMPILED)]
+    lines = [line for line in found if line]
+    return [*lines, ""] if lines else []
+
+
+def _per_core(taken: SectionResult, name: str) -> str:
     found = []
     for way in taken.section.ways:
-        times = ratio(taken, "per_core", "canary", way.name)
-        whole = ratio(taken, "per_core_whole", "canary", way.name)
-        if times is not None and whole is not None and way.name != "canary":
-            found.append(f"×{number(times)} {way.name}'s (×{number(whole)} with the admin process)")
-    return [f"Requests per core, canary: {', '.join(found)}.", ""] if found else []
+        whole = ratio(taken, "per_core_whole", name, way.name)
+        worker = ratio(taken, "per_core", name, way.name)
+        if whole is not None and worker is not None and way.name not in (PLAIN, COMPILED):
+            found.append(f"×{number(whole)} {way.name}'s (worker alone ×{number(worker)})")
+    return f"Requests per core of all processes, {name}: {', '.join(found)}." if found else ""
 
 
 def document(taken: SectionResult) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.contender import Contender, Way
 from benchmarks.prober import Prober
-from benchmarks.rounds import BenchSection, SectionResult, ratio, spread, take
+from benchmarks.rounds import BenchSection, SectionResult, complete, ratio, spread, take
 from benchmarks.table import lines
 from benchmarks.turn import QUICK
 
@@ -64,3 +64,15 @@ def test_a_peer_that_does_not_start_is_noted_and_ends_nothing(tmp_path: Path, id
 def test_nothing_is_compared_when_one_of_ours_does_not_start(tmp_path: Path, idle: Prober) -> None:
     with pytest.raises(RuntimeError, match="canary: no such program"):
         take(section(Way("canary", failing)), idle, QUICK, tmp_path)
+
+
+def test_all_processes_of_a_contender_are_one_figure() -> None:
+    taken = measured((10, 40))
+    taken.rounds[0] = {
+        "direct": {"exchange_client_us": 9.0},
+        "nginx": {"exchange_worker_us": 10.0},
+        "canary": {"exchange_worker_us": 30.0, "exchange_admin_us": 15.0, "exchange_client_us": 9.0},
+    }
+    complete(taken)
+    assert ratio(taken, "exchange_all_us", "canary", "nginx") == 4.5
+    assert "exchange_all_us" not in taken.rounds[0]["direct"]
