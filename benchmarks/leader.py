@@ -2,37 +2,29 @@
 
 The agents of twenty replicas publish to a real Redis at a rising rate. The leader's own parts, wired as
 `canary/programs` wires them, take what comes: stream, deduplication, default guardrails, and lease and
-checkpoint in PostgreSQL. Then candidates go bad beside other traffic, and the time to a rollback is taken. Last
-comes the cost of finding outcomes by a search of the store. The leader has core 1, all others core 0.
+checkpoint in PostgreSQL. Then candidates go bad beside other traffic, and the time to a rollback is taken.
+Last comes the cost of finding outcomes by a search of the store. The leader has core 1, all others core 0.
 """
 
 import asyncio
 import os
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
-from statistics import median
 
-import msgspec
-import structlog
 import uvloop
 
-from benchmarks.contender import CLIENT_CORE, PROXY_CORE
+from benchmarks.contender import CLIENT_CORE
 from benchmarks.ingest import outcomes
-from benchmarks.leader_traffic import CANARIES, REPLICAS, TRIAL_PER_S, Order, Sent
-from benchmarks.processes import rss_bytes, work
-from canary.config import parse
-from canary.programs.fleet import Fleet
+from benchmarks.leader_traffic import CANARIES, REPLICAS, TRIAL_PER_S
+from benchmarks.leading import HEADER, SECONDS, TRIALS, LeaderBench, Step, leading, on_core
+from benchmarks.processes import command_line, cpu_s, family, rss_bytes, work
 from canary.programs.process import THREADS, log_to_stderr
-from control.controller import Controller
 from control.deduplicator import Deduplicator
-from control.pending_rollbacks import PendingRollbacks
+from records.shared.stream import KEY
 from records.shipper import Shipper
 from records.spool import SpoolWriter
 from records.store import Store, tail
@@ -40,214 +32,62 @@ from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 
 RATES = (1_000, 2_500, 5_000, 7_500, 10_000, 15_000, 20_000, 30_000, 40_000, 60_000, 80_000)
-SECONDS, CATCH_UP_S = 5.0, 10.0
-LATE_S = 2.0
-"""A leader does not keep up if it knows an outcome so long after its end, or needs so long after the last."""
-
-TRIALS = ("bad-1", "bad-2", "bad-3", "bad-4", "bad-5", "bad-6")
-HEALTHY_S, BAD_S = 4.0, 8.0
 SEARCHED = 20_000
 AIM_PER_S = 40_000
 
-PROVIDERS = 'providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}\ncanaries:\n'
-CANARY = """
-  - name: {name}
-    match: {{models: [{name}]}}
-    baseline: {{provider: openai, model: gpt-4o}}
-    candidate: {{provider: openai, model: gpt-4.1}}
-    share: 10%
-"""
 
-
-HEADER = "offered/s    sent/s   own CPU each   a CPU second   lag p50 / most, s   behind"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One rate. `cpu_s` is the leader's own, `lags_s` how late it knew, looked up ten times a second;
-    `behind_s` how long after the last outcome was sent it had taken all, None if it had not."""
-
-    offered_per_s: int
-    sent: Sent
-    cpu_s: float
-    lags_s: list[float]
-    behind_s: float | None
-
-    @property
-    def keeps_up(self) -> bool:
-        """Whether the leader took everything in time."""
-        return self.behind_s is not None and max(self.behind_s, *self.lags_s) <= LATE_S
-
-    @property
-    def per_cpu_s(self) -> float:
-        """Outcomes for each second of the leader's own CPU."""
-        return self.sent.outcomes / self.cpu_s
-
-    def line(self) -> str:
-        """A row of the table."""
-        behind = "–" if self.behind_s is None else f"{self.behind_s:.2f} s"
-        word = "keeps up" if self.keeps_up else "falls behind"
-        per_s, each_us = self.sent.outcomes / self.sent.seconds, 1e6 / self.per_cpu_s
-        lag = f"{median(self.lags_s):.2f} / {max(self.lags_s):.2f}"
-        return (
-            f"{self.offered_per_s:9,} {per_s:9,.0f} {each_us:11.1f} µs {self.per_cpu_s:14,.0f} {lag:>19}"
-            f" {behind:>8}  {word}"
-        )
-
-
-class LeaderBench:
-    """A leading controller, and the fleet that it is sent."""
-
-    def __init__(self, controller: Controller, fleet: Fleet, traffic: asyncio.subprocess.Process) -> None:
-        self._controller, self._fleet, self._traffic = controller, fleet, traffic
-
-    @property
-    def heard(self) -> int:
-        """The outcomes that the guardrails have been told."""
-        watched = self._controller.monitor.canaries.values()
-        return sum(arm.requests for each in watched for arm in each.pulse.arms.values())
-
-    async def leads(self) -> None:
-        """Wait until it leads, and every canary runs."""
-        found = await _until(lambda: self._controller.watches and all(map(self._runs, CANARIES)), 60.0)
-        assert found is not None, "no lead within a minute"
-
-    def _runs(self, name: str) -> bool:
-        state = self._controller.rollouts.state(name)
-        return state is not None and state.state == "running"
-
-    async def step(self, per_s: int) -> Step:
-        """Send at this rate, and look how the leader does."""
-        heard, cpu_s, lags_s = self.heard, time.process_time(), [0.0]
-        sending = asyncio.create_task(self._sent(Order(per_s=per_s, seconds=SECONDS)))
-        while not sending.done():
-            await asyncio.sleep(0.1)
-            lags_s.append(self._fleet.source.lag_s or 0.0)
-        sent = sending.result()
-        behind_s = await _until(lambda: self.heard >= heard + sent.outcomes, CATCH_UP_S)
-        return Step(per_s, sent, time.process_time() - cpu_s, lags_s, behind_s)
-
-    async def idle_ms(self) -> float:
-        """CPU milliseconds of a second without traffic."""
-        cpu_s = time.process_time()
-        await asyncio.sleep(SECONDS)
-        return 1e3 * (time.process_time() - cpu_s) / SECONDS
-
-    async def trial(self, name: str, per_s: int) -> tuple[float | None, float]:
-        """Seconds from a candidate's first failure to its rollback, None if there was none; and how long the
-        guardrails wait for earlier exchanges to end, by design."""
-        heard, settle_s, decided_at = self.heard, 0.0, None
-        order = Order(per_s=per_s, seconds=HEALTHY_S + BAD_S, trial=name, healthy_s=HEALTHY_S)
-        sending = asyncio.create_task(self._sent(order))
-        while not sending.done():
-            await asyncio.sleep(0.01)
-            if decided_at is None:
-                settle_s = self._controller.monitor.canaries[name].watch.settle_s(time.monotonic())
-                decided_at = time.time() if self._is_rolled_back(name) else None
-        sent = sending.result()
-        await _until(lambda: self.heard >= heard + sent.outcomes, CATCH_UP_S)
-        if decided_at is None or sent.failed_at is None:
-            return None, settle_s
-        return decided_at - sent.failed_at, settle_s
-
-    def _is_rolled_back(self, name: str) -> bool:
-        state = self._controller.rollouts.state(name)
-        return state is not None and state.state == "rolled_back"
-
-    async def _sent(self, order: Order) -> Sent:
-        assert self._traffic.stdin is not None and self._traffic.stdout is not None
-        self._traffic.stdin.write(msgspec.json.encode(order) + b"\n")
-        return msgspec.json.decode(await self._traffic.stdout.readline(), type=Sent)
-
-
-async def _until(is_true: Callable[[], bool], within_s: float) -> float | None:
-    """The seconds until it was true; None if it was not in time."""
-    began = time.monotonic()
-    while not is_true():
-        if time.monotonic() - began > within_s:
-            return None
-        await asyncio.sleep(0.01)
-    return time.monotonic() - began
-
-
-@contextmanager
-def on_core(core: str) -> Iterator[None]:
-    """Children that start in this block have this core; afterwards this process has the leader's."""
-    os.sched_setaffinity(0, {int(core)})
-    yield
-    os.sched_setaffinity(0, {int(PROXY_CORE)})
-
-
-@asynccontextmanager
-async def leading(store: Store, folder: Path, redis: str) -> AsyncIterator[LeaderBench]:
-    """The leader's loops, in this process."""
-    config = parse(PROVIDERS + "".join(CANARY.format(name=name) for name in (*CANARIES, *TRIALS)), "", {})
-    fleet = Fleet(folder, store, redis, lambda: list(config.canaries))
-    controller = Controller(
-        fleet.source,
-        fleet.leader,
-        fleet.publisher,
-        store=store,
-        settings=config.control,
-        pending=PendingRollbacks(folder / "rollbacks.json"),
-        assignment_key=lambda: b"key",
-        own_url="http://127.0.0.1:1",
-        troubles=fleet.troubles,
-        last=fleet.last,
-    )
-    with on_core(CLIENT_CORE):
-        pipe = asyncio.subprocess.PIPE
-        command = [sys.executable, "-m", "benchmarks.leader_traffic", redis]
-        traffic = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
-    loops = [asyncio.create_task(each) for each in [*controller.loops(), *fleet.loops(controller)]]
-    try:
-        yield LeaderBench(controller, fleet, traffic)
-    finally:
-        traffic.terminate()
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, traffic.wait(), return_exceptions=True)
-        await controller.close()
-        await fleet.close()
-
-
-async def measure(store: Store, folder: Path, redis: str) -> None:
-    """Print a row per rate, then the trials."""
+async def measure(store: Store, folder: Path, redis: RedisServer) -> None:
+    """Print a row per rate, what the other parts of the way cost, and the trials."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
-    async with leading(store, folder, redis) as bench:
+    async with leading(store, folder, redis.url) as bench:
         await bench.leads()
-        most_per_s = await _rates(bench)
+        before = _spent(redis)
+        steps = await _rates(bench)
+        _print_way(steps, before, _spent(redis))
         watched = len(CANARIES) + len(TRIALS)
         print(f"without traffic, {watched} canaries: {await bench.idle_ms():.0f} ms of CPU a second")
+        most_per_s = max((step.offered_per_s for step in steps if step.keeps_up), default=0)
         for place, name in enumerate(TRIALS):
             await _trial(bench, name, RATES[0] if place < len(TRIALS) // 2 else most_per_s)
         print(f"the leader holds {rss_bytes(os.getpid()) / 2**20:.0f} MiB")
 
 
-async def _rates(bench: LeaderBench) -> int:
-    """Print a row per rate until the leader falls behind; the highest that it keeps up with."""
+async def _rates(bench: LeaderBench) -> list[Step]:
+    """Print a row per rate until the leader falls behind, and the highest that it keeps up with."""
     print(f"{REPLICAS} replicas, {len(CANARIES)} canaries, {SECONDS:g} s each rate")
     print(HEADER)
-    kept: list[Step] = []
-    for per_s in RATES:
-        step = await bench.step(per_s)
-        print(step.line(), flush=True)
-        if not step.keeps_up:
-            break
-        kept.append(step)
-    most_per_s, per_cpu_s = max(((step.offered_per_s, step.per_cpu_s) for step in kept), default=(0, 0.0))
+    steps: list[Step] = []
+    while len(steps) < len(RATES) and (not steps or steps[-1].keeps_up):
+        steps.append(await bench.step(RATES[len(steps)]))
+        print(steps[-1].line(), flush=True)
+    kept = [(step.offered_per_s, step.per_cpu_s) for step in steps if step.keeps_up]
+    most_per_s, per_cpu_s = max(kept, default=(0, 0.0))
     word = "met" if per_cpu_s >= AIM_PER_S else "not met"
     print(f"highest rate without falling behind: {most_per_s:,}/s on what this core had left")
     print(f"outcomes for a second of own CPU there: {per_cpu_s:,.0f} (aim {AIM_PER_S:,}: {word})")
-    return most_per_s
+    return steps
+
+
+def _spent(redis: RedisServer) -> tuple[float, int, int]:
+    """Redis's CPU seconds, the bytes that it was sent, and those that the stream holds."""
+    pid = next(pid for pid in family(os.getpid()) if "redis-server" in command_line(pid))
+    with redis.client() as client:
+        held = client.memory_usage(KEY, samples=100) or 0
+        return cpu_s(pid), client.info("stats")["total_net_input_bytes"], held
+
+
+def _print_way(steps: list[Step], before: tuple[float, int, int], after: tuple[float, int, int]) -> None:
+    sent = sum(step.sent.outcomes for step in steps)
+    publish_us = 1e6 * sum(step.sent.publish_s for step in steps) / sent
+    redis_us, size = 1e6 * (after[0] - before[0]) / sent, (after[1] - before[1]) / sent
+    print(f"an outcome on its way: {publish_us:.1f} µs of an agent's CPU, {redis_us:.1f} µs of Redis's,")
+    print(f"{size:.0f} bytes to Redis, whose stream held {after[2] / 2**20:.0f} MiB at the end")
 
 
 async def _trial(bench: LeaderBench, name: str, per_s: int) -> None:
     decided_s, settle_s = await bench.trial(name, per_s)
-    took = "no rollback" if decided_s is None else f"rolled back {decided_s:.2f} s after its first failure"
-    print(
-        f"{TRIAL_PER_S:g}/s beside {per_s:,}/s: {took}, of which {settle_s:.2f} s wait for slower exchanges"
-    )
+    took = "no rollback" if decided_s is None else f"rolled back {decided_s:.2f} s after it first failed"
+    print(f"candidate of {TRIAL_PER_S:g}/s beside {per_s:,}/s: {took} (waiting by design: {settle_s:.2f} s)")
 
 
 def search(store: Store, folder: Path) -> None:
@@ -259,23 +99,22 @@ def search(store: Store, folder: Path) -> None:
     assert Shipper(folder / "spool", store).drain()
     deduplicator, now = Deduplicator(), time.time()
     for what in ("new", "known"):
-        cpu_s = time.process_time()
+        began_s = time.process_time()
         found = tail.since(store, ["support-nov"], now - 60.0)
         deduplicator.found(found, now)
-        each_us = 1e6 * (time.process_time() - cpu_s) / len(found.outcomes)
+        each_us = 1e6 * (time.process_time() - began_s) / len(found.outcomes)
         print(f"an outcome found by a search of the store, {what}: {each_us:.1f} µs")
 
 
 def main() -> None:
     """Measure, and say how busy the machine was."""
-    structlog.configure()
     log_to_stderr()
     before, folder = work(), Path(tempfile.mkdtemp(prefix="canary-leader-"))
     try:
         with on_core(CLIENT_CORE):
             postgres, redis = Postgres(durable=True), RedisServer()
         with closing(postgres), closing(redis), closing(Store.open(postgres.url, folder)) as store:
-            uvloop.run(measure(store, folder, redis.url))
+            uvloop.run(measure(store, folder, redis))
             search(store, folder)
             spent = work() - before
             print(f"{100 * (1 - spent.own_s / spent.machine_s):.0f} % of the CPU time was not this run's")
