@@ -21,7 +21,7 @@ BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 # The tests start hundreds of processes; without bytecode files each would compile canary anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-replicas test check check-deploy fix bench bench-ingest test-statistics test-reliability test-compiled lock
+.PHONY: demo demo-replicas test check check-deploy fix bench bench-ingest bench-leader test-statistics test-reliability test-compiled lock
 .PHONY: dashboards examples clean bench-programs compile-programs test-programs
 
 demo: .venv/demo  ## Two candidates that go bad and are rolled back, then one that passes. No key, no network.
@@ -84,7 +84,7 @@ fix: .venv/dev  ## Format, and mend what the linter can.
 	.venv/bin/ruff format .
 
 # PEERS=1: Envoy, TensorZero, Portkey and LiteLLM too, installed into ~/.cache. AGED=1: a million exchanges more.
-# COMPILED=1: canary with its request path compiled, too.
+# COMPILED=1: canary as the image is built, too: compiled, from a wheel.
 bench: .venv/dev bench-programs $(if $(COMPILED),build/compiled)  ## Direct, nginx and canary side by side. About eight minutes; QUICK=1 for three.
 	.venv/bin/python -m benchmarks.compare $(if $(QUICK),--quick) $(if $(PEERS),--peers) $(if $(AGED),--aged) \
 		$(if $(COMPILED),--compiled build/compiled)
@@ -94,6 +94,9 @@ build/compiled: .venv/dev hatch_build.py $(shell find $(ROOMS) -name '*.py') | c
 	rm -rf $@
 	CANARY_COMPILE=1 .venv/bin/python -m pip --quiet wheel --no-build-isolation --no-deps --wheel-dir dist .
 	.venv/bin/python -m zipfile -e "$$(ls -t dist/*.whl | head -n 1)" $@
+
+bench-leader: .venv/dev test-programs  ## Outcomes a second that a fleet's leader takes on one core. Three minutes.
+	.venv/bin/python -m benchmarks.leader
 
 bench-ingest: .venv/dev test-programs  ## Outcomes a second into SQLite and PostgreSQL. Half a minute.
 	.venv/bin/python -m benchmarks.ingest

@@ -67,12 +67,15 @@ class AimResult:
 
 def judged(taken: Sequence[SectionResult]) -> tuple[str, list[AimResult]]:
     """The contender that the aims are for, and each aim's result: the compiled one where it was measured."""
-    section = next(one for one in taken if one.section.title == PLAINTEXT)
-    name = COMPILED if any(way.name == COMPILED for way in section.section.ways) else PLAIN
+    section = next((one for one in taken if one.section.title == PLAINTEXT), None)
+    ways = section.section.ways if section is not None else ()
+    name = COMPILED if any(way.name == COMPILED for way in ways) else PLAIN
     return name, [AimResult(aim, _value(section, aim, name)) for aim in AIMS]
 
 
-def _value(section: SectionResult, aim: Aim, name: str) -> float | None:
+def _value(section: SectionResult | None, aim: Aim, name: str) -> float | None:
+    if section is None:
+        return None
     if aim.base is not None:
         return ratio(section, aim.key, name, aim.base)
     found = spread(section, aim.key, name)

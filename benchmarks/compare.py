@@ -46,13 +46,26 @@ def main() -> None:
             programs = compiled(folder)
         except NoCompilerError as exc:
             parser.exit(1, f"{exc}\n")
-        taken = list(_sections(programs, folder, options))
+        taken, problem = _taken(_sections(programs, folder, options))
     spent = work() - before
     machine = _machine() | {
         "foreign_cpu_share": max(0.0, 1.0 - spent.own_s / spent.machine_s),
         "stolen_cpu_s": spent.stolen_s,
     }
     sys.stdout.write(_json(taken, machine) if options.output == "json" else _text(taken, machine))
+    if problem:
+        parser.exit(1, f"The run ended early, and what it had measured until then is above. {problem}\n")
+
+
+def _taken(found: Iterator[SectionResult]) -> tuple[list[SectionResult], str]:
+    """The sections until one of our own contenders failed, and how it did; "" if none."""
+    taken: list[SectionResult] = []
+    try:
+        for section in found:
+            taken.append(section)
+    except RuntimeError as exc:
+        return taken, "\n".join([str(exc), *getattr(exc.__cause__, "__notes__", [])])
+    return taken, ""
 
 
 def _allow_many_connections() -> None:

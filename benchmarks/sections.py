@@ -59,7 +59,7 @@ PROBERS = {
 }
 
 
-PLAINTEXT = "Plaintext provider"
+PLAINTEXT, TLS = "Plaintext provider", "Provider behind TLS"
 PLAIN, COMPILED = "canary", "compiled"
 
 
@@ -95,7 +95,7 @@ def compiled(upstream: Upstream, folder: Path) -> Way:
 def tls(upstream: Upstream, others: Sequence[Way], rounds: int) -> BenchSection:
     """nginx and canary with a provider behind TLS."""
     return BenchSection(
-        title="Provider behind TLS",
+        title=TLS,
         ways=[Way("nginx", partial(nginx, upstream)), Way(PLAIN, partial(canary, upstream)), *others],
         loads=[LoopTurn.stream_memory, LoopTurn.gaps, LoopTurn.closed, LoopTurn.paced],
         rows=EXCHANGE | PACED | GAPS | MEMORY,

@@ -47,6 +47,11 @@ def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     assert "  not measured  added p99" in lines
 
 
+def test_a_run_that_ended_before_its_first_section_met_and_missed_nothing() -> None:
+    _, found = aims.judged([])
+    assert [result.is_met for result in found] == [None] * len(aims.AIMS)
+
+
 def test_a_latency_is_compared_as_it_is() -> None:
     lines = aims.lines([measured("canary", added_p99_ms=1.8)], 0.0)
     assert "  not met       added p99: 1.8 ms, aim 1.5 ms or less" in lines

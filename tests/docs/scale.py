@@ -1,0 +1,134 @@
+"""The tables of docs/sizing.md on 10,000 requests a second: what each step needs, how canaries are sharded.
+
+The costs are those of `measured`; this says how often each is paid.
+"""
+
+from math import ceil, floor
+
+from tests.docs import measured
+from tests.docs.measured import FIGURES, INGEST, LEADER, REPORTS, Rows, number
+
+RATE, REPLICAS, CANARIES = 10_000, 20, 100
+CHUNKS, STREAM_S, STREAMED = 300, 6, 0.5
+DAYS, PER_USER, KEPT_DAYS = 14, 100, 90
+FULL = 0.6
+"""How much of a core a process may use at the peak."""
+
+REPORT_USERS, REPORT_ROOM_MIB = 500_000, 4096
+"""The users of the report that was measured; the memory that a report may have."""
+
+SEARCH_EVERY_S, SEARCHED_S = 5, 30
+"""A leader searches the store so often, each time from so long ago (`control/evidence_source.py`)."""
+
+DISPATCHES_KEPT, DISPATCHES_PER_S = 10_000, 20
+"""Dispatches in Redis, and those of one replica in a second."""
+
+_EXCHANGE_US, _CHUNK_US = number(measured.COMPILED), number(measured.COMPILED_CHUNK)
+_WORKER_US = _EXCHANGE_US + STREAMED * CHUNKS * _CHUNK_US
+_AGENT_US = number(measured.ADMIN) + number(measured.PUBLISH)
+_REDIS_US, _LED_US = number(measured.REDIS), number(measured.LED)
+_SEARCHES = SEARCHED_S // SEARCH_EVERY_S + 1
+_LEADER_US = _LED_US + _SEARCHES * number(measured.FOUND)
+_LEADER_PER_S = 1e6 / _LEADER_US
+_SHARDS = ceil(RATE / (FULL * _LEADER_PER_S))
+
+
+def steps() -> Rows:
+    """Each step's cost, what it needs at RATE, and the rate at which one process or machine is full."""
+    return [*_in_workers(), *_in_agents(), *_to_the_leader(), *_in_the_store(), _in_a_report()]
+
+
+def _cores(each_us: float) -> str:
+    return f"{RATE * each_us * 1e-6:.2g} cores"
+
+
+def _full_at(each_us: float) -> str:
+    return f"{floor(1e6 / each_us):,}/s"
+
+
+def _in_workers() -> Rows:
+    workers = ceil(RATE / REPLICAS * _WORKER_US * 1e-6 / FULL)
+    chunks = f"{_cores(STREAMED * CHUNKS * _CHUNK_US)}; {workers} workers on each of {REPLICAS} replicas"
+    streams = RATE * STREAMED * STREAM_S
+    memory = f"{streams:,.0f} streams, {streams * number(measured.STREAM_KIB) / 2**20:.1f} GiB"
+    exchange, chunk = f"{measured.COMPILED} µs", f"{measured.COMPILED_CHUNK} µs a chunk"
+    return [
+        ("worker: exchanges", exchange, _cores(_EXCHANGE_US), f"{_full_at(_EXCHANGE_US)} a worker", FIGURES),
+        (
+            f"worker: {CHUNKS} chunks in half of them",
+            chunk,
+            chunks,
+            f"{_full_at(_WORKER_US)} a worker",
+            FIGURES,
+        ),
+        ("worker: open streams", f"{measured.STREAM_KIB} KiB", memory, "–", FIGURES),
+    ]
+
+
+def _in_agents() -> Rows:
+    each_per_s = RATE / REPLICAS
+    spool = f"{each_per_s * measured.SPOOLED_BYTES / 1e6:.2f} MB/s a replica, which fill 1 GiB in "
+    spool += f"{measured.PER_GIB / each_per_s / 60:.0f} minutes without a store"
+    agent = f"{measured.ADMIN} + {measured.PUBLISH} µs"
+    full, where = f"{_full_at(_AGENT_US)} a replica", f"{FIGURES}, {LEADER}"
+    return [
+        ("spool", f"{measured.SPOOLED_BYTES:,} bytes", spool, "–", "above"),
+        ("agent: count and ship, publish", agent, _cores(_AGENT_US), full, where),
+    ]
+
+
+def _to_the_leader() -> Rows:
+    held_mb = DISPATCHES_KEPT * RATE / (REPLICAS * DISPATCHES_PER_S) * number(measured.REDIS_BYTES) / 1e6
+    redis = f"{measured.REDIS} µs, {measured.REDIS_BYTES} bytes"
+    found = f"{_SEARCHES} × {measured.FOUND} µs more"
+    return [
+        ("Redis", redis, f"{_cores(_REDIS_US)}, {held_mb:.0f} MB", _full_at(_REDIS_US), LEADER),
+        ("leader: from the stream", f"{measured.LED} µs", _cores(_LED_US), _full_at(_LED_US), LEADER),
+        ("leader: with its searches", found, _cores(_LEADER_US), _full_at(_LEADER_US), LEADER),
+    ]
+
+
+def _in_the_store() -> Rows:
+    server = measured.SERVER_US
+    day_bytes = RATE * 86_400 * measured.POSTGRES_BYTES
+    disk = f"{day_bytes / 1e9:,.0f} GB a day, {KEPT_DAYS * day_bytes / 1e12:.0f} TB in {KEPT_DAYS} days"
+    full = f"{measured.INGEST_PER_S:,}/s, the shipper included"
+    return [
+        ("store: the database's server", f"{server:g} µs", _cores(server), full, INGEST),
+        _in_segments(measured.ROLLING_US),
+        ("disk", f"{measured.POSTGRES_BYTES:,} bytes", disk, "–", INGEST),
+    ]
+
+
+def _in_segments(each_us: float | None) -> tuple[str, ...]:
+    if each_us is None:
+        return ("Parquet segments", "not measured", "–", "–", INGEST)
+    return ("Parquet segments", f"{each_us:g} µs", _cores(each_us), _full_at(each_us), INGEST)
+
+
+def _in_a_report() -> tuple[str, ...]:
+    """A report reads totals by user, so it grows with a canary's users."""
+    users = RATE / CANARIES * DAYS * 86_400 / PER_USER
+    times, mib, seconds = users / REPORT_USERS, number(measured.REPORT_MIB), number(measured.REPORT_S)
+    most_per_s = REPORT_ROOM_MIB / mib * REPORT_USERS * PER_USER / (DAYS * 86_400)
+    return (
+        f"report of one of {CANARIES} canaries after {DAYS} days",
+        f"{mib:g} MiB, {seconds:g} s for {REPORT_USERS:,} users",
+        f"{users / 1e6:.1f} million users: {times * mib / 1024:.1f} GiB, {times * seconds:.0f} s",
+        f"{most_per_s:.0f}/s of one canary in {REPORT_ROOM_MIB // 1024} GiB",
+        REPORTS,
+    )
+
+
+def shards() -> Rows:
+    """Which of the parts that a deployment has once is full first, and what follows for the canaries."""
+    once = {"leader": _LEADER_PER_S, "Redis": 1e6 / _REDIS_US, "store": float(measured.INGEST_PER_S)}
+    order = sorted(once, key=lambda part: once[part])
+    most = f"{FULL:g} × {_LEADER_PER_S:,.0f}/s"
+    return [
+        ("is full first", ", ".join(f"{part} at {once[part]:,.0f}/s" for part in order), order[0]),
+        ("requests a second of one", most, f"{FULL * _LEADER_PER_S:,.0f}"),
+        ("deployments", f"{RATE:,} ÷ {FULL * _LEADER_PER_S:,.0f}", f"{_SHARDS}"),
+        ("canaries in each", f"{CANARIES} ÷ {_SHARDS}", f"{ceil(CANARIES / _SHARDS)}"),
+        ("replicas in each", f"{REPLICAS} ÷ {_SHARDS}", f"{ceil(REPLICAS / _SHARDS)}"),
+    ]
