@@ -20,7 +20,7 @@ import uvloop
 from benchmarks.contender import CLIENT_CORE
 from benchmarks.ingest import outcomes
 from benchmarks.leader_traffic import CANARIES, REPLICAS, TRIAL_PER_S
-from benchmarks.leading import HEADER, SECONDS, TRIALS, LeaderBench, Step, leading, on_core
+from benchmarks.leading import HEADER, SECONDS, TRIALS, LeaderBench, RateStep, leading, on_core
 from benchmarks.processes import command_line, cpu_s, family, rss_bytes, work
 from canary.programs.process import THREADS, log_to_stderr
 from control.deduplicator import Deduplicator
@@ -52,11 +52,11 @@ async def measure(store: Store, folder: Path, redis: RedisServer) -> None:
         print(f"the leader holds {rss_bytes(os.getpid()) / 2**20:.0f} MiB")
 
 
-async def _rates(bench: LeaderBench) -> list[Step]:
+async def _rates(bench: LeaderBench) -> list[RateStep]:
     """Print a row per rate until the leader falls behind, and the highest that it keeps up with."""
     print(f"{REPLICAS} replicas, {len(CANARIES)} canaries, {SECONDS:g} s each rate")
     print(HEADER)
-    steps: list[Step] = []
+    steps: list[RateStep] = []
     while len(steps) < len(RATES) and (not steps or steps[-1].keeps_up):
         steps.append(await bench.step(RATES[len(steps)]))
         print(steps[-1].line(), flush=True)
@@ -76,7 +76,7 @@ def _spent(redis: RedisServer) -> tuple[float, int, int]:
         return cpu_s(pid), client.info("stats")["total_net_input_bytes"], held
 
 
-def _print_way(steps: list[Step], before: tuple[float, int, int], after: tuple[float, int, int]) -> None:
+def _print_way(steps: list[RateStep], before: tuple[float, int, int], after: tuple[float, int, int]) -> None:
     sent = sum(step.sent.outcomes for step in steps)
     publish_us = 1e6 * sum(step.sent.publish_s for step in steps) / sent
     redis_us, size = 1e6 * (after[0] - before[0]) / sent, (after[1] - before[1]) / sent

@@ -52,7 +52,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     failed_at: float | None
 
 
-class Templates:
+class TrafficTemplates:
     """Outcomes to be sent again and again, under new ids and for any canary and arm. The `long` ones are in
     flight for long enough to be told before they end."""
 
@@ -73,7 +73,7 @@ def _healthy(outcome: Outcome) -> Outcome:
 class Replica:
     """One replica's exchanges. Those in flight are in order of their end, to the nearest dispatch."""
 
-    def __init__(self, number: int, templates: Templates, outgoing: Outgoing) -> None:
+    def __init__(self, number: int, templates: TrafficTemplates, outgoing: Outgoing) -> None:
         self._dice, self._templates = Random(number), templates
         self._publisher = StreamPublisher(outgoing, replica=f"replica-{number}")
         self._keys: list[WorkerKey] = [("", slot, 1000 + slot) for slot in range(WORKERS)]
@@ -168,13 +168,13 @@ def _failed(outcome: Outcome) -> Outcome:
     )
 
 
-class Fleet:
+class AgentFleet:
     """All replicas, which take turns within DISPATCH_EVERY_S."""
 
     def __init__(self, url: str) -> None:
         self._redis, self._outgoing = link.connect(url), Outgoing()
         self._sending_s = 0.0
-        templates = Templates()
+        templates = TrafficTemplates()
         self._replicas = [Replica(number, templates, self._outgoing) for number in range(REPLICAS)]
 
     async def run(self, order: Order) -> Sent:
@@ -212,7 +212,7 @@ class Fleet:
 
 async def main() -> None:
     """Take orders until stdin ends."""
-    fleet, decoder = Fleet(sys.argv[1]), msgspec.json.Decoder(Order)
+    fleet, decoder = AgentFleet(sys.argv[1]), msgspec.json.Decoder(Order)
     while line := await asyncio.to_thread(sys.stdin.buffer.readline):
         sent = await fleet.run(decoder.decode(line))
         sys.stdout.buffer.write(msgspec.json.encode(sent) + b"\n")

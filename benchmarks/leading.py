@@ -42,7 +42,7 @@ HEADER = "offered/s    sent/s   own CPU each   a CPU second   lag p50 / most, s 
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RateStep:
     """One rate. `cpu_s` is the leader's own, `lags_s` how late it knew, looked up ten times a second;
     `behind_s` how long after the last outcome was sent it had taken all, None if it had not."""
 
@@ -95,7 +95,7 @@ class LeaderBench:
         state = self._controller.rollouts.state(name)
         return state is not None and state.state == "running"
 
-    async def step(self, per_s: int) -> Step:
+    async def step(self, per_s: int) -> RateStep:
         """Send at this rate, and look how the leader does."""
         heard, cpu_s, lags_s = self.heard, time.process_time(), [0.0]
         sending = asyncio.create_task(self._sent(Order(per_s=per_s, seconds=SECONDS)))
@@ -104,7 +104,7 @@ class LeaderBench:
             lags_s.append(self._fleet.source.lag_s or 0.0)
         sent = sending.result()
         behind_s = await _until(lambda: self.heard >= heard + sent.outcomes, CATCH_UP_S)
-        return Step(per_s, sent, time.process_time() - cpu_s, lags_s, behind_s)
+        return RateStep(per_s, sent, time.process_time() - cpu_s, lags_s, behind_s)
 
     async def idle_ms(self) -> float:
         """CPU milliseconds of a second without traffic."""

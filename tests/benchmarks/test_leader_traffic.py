@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from benchmarks.leader_traffic import CANARIES, DISPATCH_EVERY_S, Replica, Templates
+from benchmarks.leader_traffic import CANARIES, DISPATCH_EVERY_S, Replica, TrafficTemplates
 from control.deduplicator import Deduplicator
 from control.events import WorkerEvents
 from records.outcome import Outcome
@@ -24,7 +24,7 @@ def outcomes(events: Sequence[WorkerEvents]) -> list[Outcome]:
 
 def test_every_exchange_reaches_the_leader_once_and_one_in_ten_is_the_candidates() -> None:
     outgoing = Outgoing()
-    replica = Replica(0, Templates(), outgoing)
+    replica = Replica(0, TrafficTemplates(), outgoing)
     turns = int(SECONDS / DISPATCH_EVERY_S)
     sent = sum(replica.publish(PER_DISPATCH) for _ in range(turns))
     found = outcomes(heard(outgoing))
@@ -36,7 +36,7 @@ def test_every_exchange_reaches_the_leader_once_and_one_in_ten_is_the_candidates
 
 def test_a_slow_exchange_is_told_in_flight_before_it_ends() -> None:
     outgoing = Outgoing()
-    replica = Replica(0, Templates(), outgoing)
+    replica = Replica(0, TrafficTemplates(), outgoing)
     for _ in range(int(SECONDS / DISPATCH_EVERY_S)):
         replica.publish(PER_DISPATCH)
     begun: set[str] = set()
@@ -51,7 +51,7 @@ def test_a_slow_exchange_is_told_in_flight_before_it_ends() -> None:
 
 def test_a_trials_candidate_fails_from_the_moment_on_and_its_baseline_does_not() -> None:
     outgoing = Outgoing()
-    replica = Replica(0, Templates(), outgoing)
+    replica = Replica(0, TrafficTemplates(), outgoing)
     assert not any(
         failed for _, failed in (replica.publish_trial("bad", 20, healthy=True) for _ in range(20))
     )

@@ -5,6 +5,10 @@ The costs are those of `measured`; this says how often each is paid.
 
 from math import ceil, floor
 
+from control.deduplicator import OVERLAP_S, REMEMBERED
+from control.evidence_source import SEARCH_EVERY_S
+from control.spool_feed import POLL_S
+from records.shared.stream import CAP
 from tests.docs import measured
 from tests.docs.measured import FIGURES, INGEST, LEADER, REPORTS, Rows, number
 
@@ -17,19 +21,17 @@ FULL = 0.6
 REPORT_USERS, REPORT_ROOM_MIB = 500_000, 4096
 """The users of the report that was measured; the memory that a report may have."""
 
-SEARCH_EVERY_S, SEARCHED_S = 5, 30
-"""A leader searches the store so often, each time from so long ago (`control/evidence_source.py`)."""
-
-DISPATCHES_KEPT, DISPATCHES_PER_S = 10_000, 20
-"""Dispatches in Redis, and those of one replica in a second."""
+DISPATCHES_PER_S = int(1 / POLL_S)
+"""Of one replica."""
 
 _EXCHANGE_US, _CHUNK_US = number(measured.COMPILED), number(measured.COMPILED_CHUNK)
 _WORKER_US = _EXCHANGE_US + STREAMED * CHUNKS * _CHUNK_US
 _AGENT_US = number(measured.ADMIN) + number(measured.PUBLISH)
 _REDIS_US, _LED_US = number(measured.REDIS), number(measured.LED)
-_SEARCHES = SEARCHED_S // SEARCH_EVERY_S + 1
+_SEARCHES = int(OVERLAP_S / SEARCH_EVERY_S) + 1
 _LEADER_US = _LED_US + _SEARCHES * number(measured.FOUND)
-_LEADER_PER_S = 1e6 / _LEADER_US
+_REMEMBERS_PER_S = REMEMBERED / (OVERLAP_S + SEARCH_EVERY_S)
+_LEADER_PER_S = min(1e6 / _LEADER_US, _REMEMBERS_PER_S)
 _SHARDS = ceil(RATE / (FULL * _LEADER_PER_S))
 
 
@@ -78,12 +80,14 @@ def _in_agents() -> Rows:
 
 
 def _to_the_leader() -> Rows:
-    held_mb = DISPATCHES_KEPT * RATE / (REPLICAS * DISPATCHES_PER_S) * number(measured.REDIS_BYTES) / 1e6
+    held_mb = CAP * RATE / (REPLICAS * DISPATCHES_PER_S) * number(measured.REDIS_BYTES) / 1e6
     redis = f"{measured.REDIS} µs, {measured.REDIS_BYTES} bytes"
-    found = f"{_SEARCHES} × {measured.FOUND} µs more"
+    found, dedup = f"{_SEARCHES} × {measured.FOUND} µs more", "[code](../control/deduplicator.py)"
+    memory = f"{REMEMBERED:,} outcomes of {OVERLAP_S + SEARCH_EVERY_S:g} s"
     return [
         ("Redis", redis, f"{_cores(_REDIS_US)}, {held_mb:.0f} MB", _full_at(_REDIS_US), LEADER),
         ("leader: from the stream", f"{measured.LED} µs", _cores(_LED_US), _full_at(_LED_US), LEADER),
+        ("leader: what it knows to have told", memory, "–", f"{_REMEMBERS_PER_S:,.0f}/s", dedup),
         ("leader: with its searches", found, _cores(_LEADER_US), _full_at(_LEADER_US), LEADER),
     ]
 
