@@ -124,11 +124,20 @@ def spread(taken: SectionResult, key: str, name: str) -> Spread | None:
 
 
 def ratio(taken: SectionResult, key: str, name: str, base: str | None) -> float | None:
-    """The median over the rounds of the ratio of two contenders' figures."""
+    """The median over the rounds of the ratio of two contenders' figures.
+
+    A base without an admin process is compared by all of its processes.
+    """
     if base is None or name in (base, "direct"):
         return None
-    pairs = [(figures.get(name, {}).get(key), figures.get(base, {}).get(key)) for figures in taken.rounds]
+    pairs = [
+        (figures.get(name, {}).get(key), _base_figure(figures.get(base, {}), key)) for figures in taken.rounds
+    ]
     ratios = [
         mine / theirs for mine, theirs in pairs if mine is not None and theirs is not None and theirs > 0
     ]
     return statistics.median(ratios) if len(ratios) == len(pairs) else None
+
+
+def _base_figure(found: Figures, key: str) -> float | None:
+    return found.get(key, found.get(key.replace("_admin_us", "_all_us")))

@@ -75,4 +75,5 @@ def test_all_processes_of_a_contender_are_one_figure() -> None:
     }
     complete(taken)
     assert ratio(taken, "exchange_all_us", "canary", "nginx") == 4.5
+    assert ratio(taken, "exchange_admin_us", "canary", "nginx") == 1.5  # nginx has no such process
     assert "exchange_all_us" not in taken.rounds[0]["direct"]
