@@ -6,14 +6,16 @@ A segment's row in the store tells what becomes of its file:
     whole       the file has its outcomes, and they are fresh no more: one transaction
     deleting    the file may still be there; nobody reads it
 
-What a crash left as `writing` or `deleting` is deleted at the next turn. Two processes that roll at once do
-no harm: a segment becomes whole only where it still is `writing`, and its outcomes still are where they were.
+What a crash left as `writing` or `deleting` is deleted at the next turn. One process rolls at a time. If two
+did, an outcome would still be stored once: a segment becomes whole only where it still is `writing`, and its
+outcomes still are where they were.
 """
 
 import io
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -23,111 +25,120 @@ import pyarrow.parquet as pq
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from records import tables
+from records.due import HOUR_S, newest, oldest_due, oldest_until, unfinished
 from records.errors import StoreDown
 from records.outcome import Outcome
 from records.segments import old_rows
 from records.segments.arrow import micros, table_of
 from records.segments.fresh import unpack
+from records.store.database import Patience
 from records.store.store import Store
-
-ROWS = 200_000
-"""The outcomes of a segment at most, and with this many fresh ones the oldest are rolled at once."""
 
 OLD_ROWS = 50_000
 """Rows of an older version that are rolled at once."""
 
-HOUR_S = 3600.0
-GRACE_S = 120.0
-"""After its end, an hour may still get outcomes: those of exchanges that lasted."""
+PATIENCE = Patience(answer_s=60.0)
+"""What a store has that rolls: a segment in the database has some 20 MB."""
+
+ALONE_WITHIN_S = 60.0
+"""How long a roller waits for another one to end."""
+
+_AT_ONCE = 50
+"""Batches that are read at once."""
+
+_IDS = 5000
+"""Rows that one statement deletes: PostgreSQL takes 65,535 values, SQLite 32,766."""
 
 _GROUP = 50_000
 _LEVEL = 3
 """Of zstd: a higher one takes three times as long for a twentieth of the size."""
 
 
-def roll(store: Store, now: float, *, all_of_it: bool = False) -> int:
-    """Roll what is due as of UTC second `now`, or all that is fresh, and what version 0.2 stored; return the
-    number of outcomes.
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """What was rolled: outcomes, into so many segments."""
+
+    outcomes: int = 0
+    segments: int = 0
+
+    def __add__(self, other: "Rolled") -> "Rolled":
+        return Rolled(self.outcomes + other.outcomes, self.segments + other.segments)
+
+
+class Outrun(StoreDown):
+    """Another process has rolled the same outcomes. Nothing of this segment is stored."""
+
+
+def roll(store: Store, now: float) -> Rolled:
+    """Roll what is due as of UTC second `now`, and what version 0.2 stored.
 
     Raises StoreDown; what was rolled until then stays so.
     """
-    clean(store)
-    rolled = 0
-    while ids := _due(store, now, all_of_it=all_of_it):
-        rolled += _roll(store, ids)
-    return rolled + roll_old(store)
+    return _roll_all(store, partial(oldest_due, store, now))
+
+
+def roll_fresh(store: Store) -> Rolled:
+    """Roll all that is stored as of now, whatever its hour. Raises StoreDown, as `roll`."""
+    with store.asking() as connection:
+        last = newest(connection)
+    return _roll_all(store, partial(oldest_until, store, last))
+
+
+def _roll_all(store: Store, due: Callable[[], Sequence[int]]) -> Rolled:
+    with store.rolling(ALONE_WITHIN_S):
+        _clean(store)
+        rolled = Rolled()
+        while ids := due():
+            rolled += _roll(store, ids)
+        return rolled + _roll_old(store)
 
 
 def expire(store: Store, before: float) -> int:
-    """Delete the segments whose outcomes are all from before this UTC second; return how many these were."""
+    """Delete the segments whose outcomes are all from before this UTC second; return how many these were.
+
+    Raises StoreDown; the next turn deletes the files that were left.
+    """
     table = tables.segments.c
     old = (table.state == "whole") & (table.last_at < before)
-    with store.writing() as connection:
-        outcomes = connection.execute(select(func.sum(table.rows)).where(old)).scalar() or 0
-        connection.execute(update(tables.segments).where(old).values(state="deleting"))
-    clean(store)
+    with store.rolling(ALONE_WITHIN_S):
+        with store.writing() as connection:
+            outcomes = connection.execute(select(func.sum(table.rows)).where(old)).scalar() or 0
+            connection.execute(update(tables.segments).where(old).values(state="deleting"))
+        _clean(store)
     return int(outcomes)
 
 
-def clean(store: Store) -> None:
+def _clean(store: Store) -> None:
     """Delete the files of segments that are not whole, then their rows."""
     table = tables.segments.c
     with store.writing() as connection:
         connection.execute(update(tables.segments).where(table.state == "writing").values(state="deleting"))
-        left = connection.execute(select(table.id, table.path).where(table.state == "deleting")).all()
+        left = connection.execute(select(table.id, table.path).where(unfinished(store))).all()
     for row in left:
-        if store.folder is not None:
-            store.folder.delete(row.path)
+        _delete(store, row.path)
         with store.writing() as connection:
             connection.execute(delete(tables.segments).where(table.id == row.id))
 
 
-def is_due(store: Store, now: float, before: float) -> bool:
-    """True if there is something to roll, or a segment to expire."""
-    table = tables.segments.c
-    with store.asking() as connection:
-        left = connection.execute(
-            select(table.id).where((table.state != "whole") | (table.last_at < before)).limit(1)
-        ).first()
-        has_old = old_rows.old_table(connection) is not None
-    return has_old or left is not None or bool(_due(store, now, all_of_it=False))
+def _delete(store: Store, path: str) -> None:
+    if store.folder is not None:
+        store.folder.delete(path)
 
 
-def _due(store: Store, now: float, *, all_of_it: bool) -> list[int]:
-    """The oldest fresh rows, as many as become segments together."""
-    table = tables.fresh_outcomes.c
-    with store.asking() as connection:
-        total = connection.execute(select(func.sum(table.rows))).scalar() or 0
-        query = select(table.id, table.rows).order_by(table.last_at, table.id)
-        if total < ROWS and not all_of_it:
-            query = query.where(table.last_at < (now - GRACE_S) // HOUR_S * HOUR_S)
-        return _first(connection.execute(query.limit(ROWS)))
-
-
-def _first(rows: Iterable[Any]) -> list[int]:
-    """The ids of as many rows as a segment takes; of one at least."""
-    ids, outcomes = list[int](), 0
-    for row in rows:
-        if ids and outcomes + row.rows > ROWS:
-            break
-        ids.append(row.id)
-        outcomes += row.rows
-    return ids
-
-
-def _roll(store: Store, ids: Sequence[int]) -> int:
+def _roll(store: Store, ids: Sequence[int]) -> Rolled:
     fresh = tables.fresh_outcomes
 
     def forget(connection: Connection) -> None:
-        if connection.execute(delete(fresh).where(fresh.c.id.in_(ids))).rowcount != len(ids):
-            raise StoreDown("another process rolls the same outcomes: this one has given up")
+        parts = (delete(fresh).where(fresh.c.id.in_(part)) for part in _parts(ids, _IDS))
+        if sum(connection.execute(part).rowcount for part in parts) != len(ids):
+            raise Outrun("another process rolls the same outcomes: this one has given up")
 
     return write(store, _by_hour(_unpacked(store, ids)), forget)
 
 
-def roll_old(store: Store) -> int:
-    """Roll the outcomes that version 0.2 stored, and drop their table; return their number."""
-    rolled = 0
+def _roll_old(store: Store) -> Rolled:
+    """Roll the outcomes that version 0.2 stored, and drop their table."""
+    rolled = Rolled()
     while (part := _oldest(store)) is not None:
         day, pages = part
         if pages:
@@ -137,36 +148,40 @@ def roll_old(store: Store) -> int:
 
 def _oldest(store: Store) -> tuple[int, list[list[Outcome]]] | None:
     """The first outcomes of the oldest day; None when there is no table any more."""
-    with store.writing() as connection:
+    with store.asking() as connection:
         table = old_rows.old_table(connection)
         if table is None:
             return None
         days = old_rows.days(connection, table)
-        if not days:
-            table.drop(connection)
-            return None
-        return days[0], list(old_rows.of_day(connection, table, days[0], most=OLD_ROWS))
+        if days:
+            return days[0], list(old_rows.of_day(connection, table, days[0], most=OLD_ROWS))
+    with store.writing() as connection:
+        table.drop(connection, checkfirst=True)
+    return None
 
 
 def _forget_old(store: Store, day: int, pages: Sequence[Sequence[Outcome]], connection: Connection) -> None:
     """Delete the rows, whose totals by day are not counted yet."""
     table = old_rows.old_table(connection)
     if table is None:
-        raise StoreDown("another process rolls the same outcomes: this one has given up")
+        raise Outrun("another process rolls the same outcomes: this one has given up")
     part = (table.c.day == day) & (table.c.exchange_id <= pages[-1][-1].exchange_id)
     if connection.execute(delete(table).where(part)).rowcount != sum(map(len, pages)):
-        raise StoreDown("another process rolls the same outcomes: this one has given up")
+        raise Outrun("another process rolls the same outcomes: this one has given up")
     for page in pages:
         store.ingest.add_up_days(connection, page)
 
 
 def _unpacked(store: Store, ids: Sequence[int]) -> Iterator[Any]:
     table = tables.fresh_outcomes.c
-    for id_ in ids:
+    for part in _parts(ids, _AT_ONCE):
         with store.asking() as connection:
-            packed = connection.execute(select(table.outcomes).where(table.id == id_)).scalar()
-        if packed is not None:
-            yield table_of(unpack(packed))
+            packed = connection.execute(select(table.outcomes).where(table.id.in_(part))).scalars().all()
+        yield table_of([outcome for each in packed for outcome in unpack(each)])
+
+
+def _parts(ids: Sequence[int], most: int) -> Iterator[Sequence[int]]:
+    return (ids[start : start + most] for start in range(0, len(ids), most))
 
 
 def _by_hour(batches: Iterable[Any]) -> Mapping[int, Any]:
@@ -179,22 +194,21 @@ def _by_hour(batches: Iterable[Any]) -> Mapping[int, Any]:
     return {hour: pa.concat_tables(parts).sort_by("at") for hour, parts in sorted(hours.items())}
 
 
-def write(store: Store, hours: Mapping[int, Any], forget: Callable[[Connection], None]) -> int:
+def write(store: Store, hours: Mapping[int, Any], forget: Callable[[Connection], None]) -> Rolled:
     """Write each hour's outcomes as a segment. All become whole in the transaction that forgets where the
-    outcomes were before; else their files are deleted."""
+    outcomes were before. After any error but Outrun, that may have happened or not: the files stay."""
     begun = {_path(hour): table for hour, table in hours.items()}
+    for path, table in begun.items():
+        _write_one(store, path, table)
     try:
-        for path, table in begun.items():
-            _write_one(store, path, table)
         with store.writing() as connection:
             forget(connection)
             _make_whole(connection, list(begun))
-    except BaseException:
-        if store.folder is not None:
-            for path in begun:
-                store.folder.delete(path)
+    except Outrun:
+        for path in begun:
+            _delete(store, path)
         raise
-    return sum(table.num_rows for table in begun.values())
+    return Rolled(sum(table.num_rows for table in begun.values()), len(begun))
 
 
 def _write_one(store: Store, path: str, table: Any) -> None:
@@ -214,9 +228,7 @@ def _make_whole(connection: Connection, paths: Sequence[str]) -> None:
     table = tables.segments.c
     begun = (table.state == "writing") & table.path.in_(paths)
     if connection.execute(update(tables.segments).where(begun).values(state="whole")).rowcount != len(paths):
-        raise StoreDown(
-            "another process deleted these segments before they were whole: this one has given up"
-        )
+        raise Outrun("another process deleted these segments before they were whole: this one has given up")
 
 
 def _path(hour: int) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from records.errors import StoreDown
-from records.whole_file import write_whole
+from records.whole_file import sync_folder, write_whole
 
 IN_STORE: Final = "store"
 """In place of a folder: the database itself keeps the segments, for replicas that share nothing else."""
@@ -17,7 +17,7 @@ OUTCOMES: Final = "outcomes"
 FOLDER: Final = "segment_folder"
 """The execution option of a store's connections that has its SegmentFolder, or None."""
 
-_OBJECT_STORES = ("s3://", "gs://", "az://")
+OBJECT_STORES = ("s3://", "gs://", "az://")
 
 
 class SegmentFolder:
@@ -36,14 +36,14 @@ class SegmentFolder:
         """The folder of the config's `outcomes`, a relative one in `data`; None for the database itself."""
         if outcomes == IN_STORE:
             return None
-        return cls(outcomes if outcomes.startswith(_OBJECT_STORES) else str(data.absolute() / outcomes))
+        return cls(outcomes if outcomes.startswith(OBJECT_STORES) else str(data.absolute() / outcomes))
 
     def write(self, path: str, content: Any) -> None:
         """Write a file as a whole, durably: it appears under its name when all of it is there."""
         with self._working(path):
             if self._is_local:
                 whole = Path(self.place, path)
-                whole.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                _create(whole.parent)
                 write_whole(whole, content)
                 return
             system, prefix = self._system()
@@ -54,14 +54,21 @@ class SegmentFolder:
         """Open a file for reading, as Arrow does."""
         with self._working(path):
             system, prefix = self._system()
-            return system.open_input_file(f"{prefix}/{path}")
+            try:
+                return system.open_input_file(f"{prefix}/{path}")
+            except FileNotFoundError:
+                raise StoreDown(
+                    f"the segment {path} is missing in {self.place}: name the place that has it as "
+                    "`outcomes` in the config, or restore it from a backup"
+                ) from None
 
     def delete(self, path: str) -> None:
         """Delete a file, and nothing if it is gone."""
         with self._working(path):
             if self._is_local:
                 whole = Path(self.place, path)
-                whole.unlink(missing_ok=True)
+                for part in whole.parent.glob(f"{whole.name}*"):  # what a killed process was writing, too
+                    part.unlink(missing_ok=True)
                 _delete_empty(whole.parent, Path(self.place))
                 return
             system, prefix = self._system()
@@ -70,7 +77,7 @@ class SegmentFolder:
 
     @property
     def _is_local(self) -> bool:
-        return not self.place.startswith(_OBJECT_STORES)
+        return not self.place.startswith(OBJECT_STORES)
 
     def _system(self) -> tuple[Any, str]:
         """The file system, and the folder in it."""
@@ -88,6 +95,14 @@ class SegmentFolder:
             yield
         except (OSError, ValueError) as problem:
             raise StoreDown(f"the segment {path} in {self.place}: {problem}") from problem
+
+
+def _create(folder: Path) -> None:
+    """Create the folder and those above it, durably, for the server alone."""
+    if not folder.is_dir():
+        _create(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def _delete_empty(folder: Path, top: Path) -> None:

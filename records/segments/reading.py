@@ -125,10 +125,14 @@ class Segment:
 
     def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
         """As OutcomeSource."""
+        from pyarrow import ArrowException
         from pyarrow.parquet import read_table
 
-        with self._open() as file:
-            return read_table(file, columns=list(columns), filters=where, use_threads=False)
+        try:
+            with self._open() as file:
+                return read_table(file, columns=list(columns), filters=where, use_threads=False)
+        except (OSError, ArrowException) as problem:
+            raise StoreDown(f"the segment {self.path} cannot be read: {problem}") from problem
 
     def read_coded(self, columns: Sequence[str]) -> Any:
         """As OutcomeSource."""

@@ -20,6 +20,7 @@ from records.outcome import Feedback, Outcome
 from records.segments.folder import FOLDER, OUTCOMES, SegmentFolder
 from records.spool_reader import Batch
 from records.store import retention, rollbacks
+from records.store.alone import alone
 from records.store.database import PATIENCE, Patience, engine_of, transaction
 from records.store.days import Days
 from records.store.facts import Act, Audited, FixedRubric, RecordTotals, Shipped, Versioned
@@ -252,6 +253,13 @@ class Store:
         """A transaction for changes over `records.tables`."""
         with self._begin(writes=True) as connection:
             yield connection
+
+    @contextmanager
+    def rolling(self, within_s: float) -> Iterator[None]:
+        """Inside the block no other process rolls outcomes. StoreDown if one has done so for that long."""
+        self.migrate()
+        with alone(self._engine, within_s):
+            yield
 
     @contextmanager
     def _begin(self, *, within_s: float | None = None, writes: bool = False) -> Iterator[Connection]:
