@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.report_world import DAY_S, FIRST_DAY, World, fill
 from canary.config import parse
+from canary.config.store import open_store
 from records.looks import Looks, LookScope
 from records.segments.folder import OUTCOMES
 from records.store import Act, Store
@@ -143,7 +144,8 @@ def _judge(config: str, data: Path) -> dict[str, object]:
     settings, now = loaded.control.reports, (FIRST_DAY + 15) * DAY_S
     _keep_nights(settings, loaded.store, data)
     began, cpu = time.monotonic(), time.process_time()
-    report = report_from_store(settings, None, loaded.store, data, now=now)
+    with closing(open_store(loaded, data)) as store:
+        report = report_from_store(settings, None, store, now=now)
     return {
         "seconds": time.monotonic() - began,
         "cpu_seconds": time.process_time() - cpu,

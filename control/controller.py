@@ -28,6 +28,7 @@ from control.pending_rollbacks import PendingRollbacks
 from control.preflights import Candidates, Preflights
 from control.release_metrics import ReleaseMetrics
 from control.report_job import ReportJob
+from control.rolling import Roller, Rolling
 from control.rollouts import Rollouts
 from control.settings import ControlSettings
 from control.workers import WorkerRegistry
@@ -120,6 +121,7 @@ class Controller:
         publisher: Publisher,
         *,
         store: Store,
+        roller: Roller,
         settings: ControlSettings,
         pending: PendingRollbacks,
         assignment_key: Callable[[], bytes],
@@ -132,8 +134,8 @@ class Controller:
     ) -> None:
         """`candidates` are asked before canaries start by themselves. `judge` is the config's part that says
         who judges real answers; its key may stand in the `environment`. `last` is the plan in force until the
-        store answers; `own_url` is the page's address where the config names none; `troubles` says what else
-        does not work in this process.
+        store answers; `own_url` is the page's address where the config names none; `roller` rolls outcomes;
+        `troubles` says what else does not work in this process.
         """
         self.source, self.leader, self.publisher = source, leader, publisher
         self.settings = settings
@@ -173,6 +175,12 @@ class Controller:
             lambda: self._leads,
             canaries=lambda: self.settings.canaries.keys(),
             standing=self._judge_standing,
+        )
+        self.rolling = Rolling(
+            store,
+            roller,
+            before=lambda now: now - self.settings.retention_s,
+            works=lambda: self._leads,
         )
         self._archivist = Archivist(store, lambda: self.settings.reports, lambda: self._leads)
         self._nightly_looks = NightlyLooks(store, lambda: self.settings.reports, lambda: self._leads)
@@ -217,6 +225,7 @@ class Controller:
             *([self._judge_job.run()] if self._judge_job else []),
             self.release_metrics.run(),
             self.judge_metrics.run(),
+            self.rolling.run(),
             expiring(self._store, lambda: self.settings.retention_s if self._leads else None),
         ]
 
@@ -366,6 +375,8 @@ class Controller:
         found = [*self._other_troubles(), *self.monitor.record_alarm.troubles]
         if self._judge_job and self._judge_job.trouble:
             found.append(self._judge_job.trouble)
+        if self.rolling.trouble:
+            found.append(self.rolling.trouble)
         if self.leader.is_shared and self.stored.down is not None:
             found.append(f"the store does not answer: {self.stored.down}")
         if self.leader.standing() == "alone":

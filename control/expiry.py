@@ -1,4 +1,4 @@
-"""Deletes records and captures past their retention, once an hour."""
+"""Deletes records and captures past their retention, once an hour. Outcomes are `control/rolling.py`'s."""
 
 import asyncio
 import time

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from rich.rule import Rule
 from canary.commands.client import AdminClient
 from canary.config import load
 from canary.config.server import Role
+from canary.config.store import open_store
 from demo.backdrop import Backdrop, Pager
 from demo.bad_candidate import BREAKING_TOOLS, FAILING, BadCandidate
 from demo.traffic import Users
@@ -176,9 +177,10 @@ class _Story:
         if not await self._until(backdrop.all_stored, 10.0):
             raise _Failed("records are still waiting in the spool")
         read, data = load(config, {}), backdrop.data
-        report = await asyncio.to_thread(
-            report_from_store, read.control.reports, "passes", read.store, data, now=time.time()
-        )
+        with closing(open_store(read, data)) as store:
+            report = await asyncio.to_thread(
+                report_from_store, read.control.reports, "passes", store, now=time.time()
+            )
         if report.verdict not in ("ship_now", "ship"):
             raise _Failed(f"the good candidate did not pass: {report.verdict}: {'; '.join(report.reasons)}")
         self._console.print(rendered(report, "text", width=min(110, self._console.width)), highlight=False)

@@ -49,9 +49,10 @@ def unfinished(store: Store) -> ColumnElement[bool]:
     return left if store.folder is not None else left & segments.c.content.is_not(None)
 
 
-def newest(connection: Connection) -> int:
+def newest(store: Store) -> int:
     """The id of the newest fresh row; 0 without one."""
-    return connection.execute(select(func.max(fresh_outcomes.c.id))).scalar() or 0
+    with store.asking() as connection:
+        return connection.execute(select(func.max(fresh_outcomes.c.id))).scalar() or 0
 
 
 def oldest_due(store: Store, now: float) -> list[int]:

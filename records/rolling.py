@@ -65,30 +65,20 @@ class Rolled:
         return Rolled(self.outcomes + other.outcomes, self.segments + other.segments)
 
 
-class Outrun(StoreDown):
+class RolledElsewhere(StoreDown):
     """Another process has rolled the same outcomes. Nothing of this segment is stored."""
 
 
-def roll(store: Store, now: float) -> Rolled:
-    """Roll what is due as of UTC second `now`, and what version 0.2 stored.
+def roll(store: Store, now: float, *, all_of_it: bool = False) -> Rolled:
+    """Roll what is due as of UTC second `now`, or all that is fresh when it begins, and what version 0.2
+    stored.
 
     Raises StoreDown; what was rolled until then stays so.
     """
-    return _roll_all(store, partial(oldest_due, store, now))
-
-
-def roll_fresh(store: Store) -> Rolled:
-    """Roll all that is stored as of now, whatever its hour. Raises StoreDown, as `roll`."""
-    with store.asking() as connection:
-        last = newest(connection)
-    return _roll_all(store, partial(oldest_until, store, last))
-
-
-def _roll_all(store: Store, due: Callable[[], Sequence[int]]) -> Rolled:
     with store.rolling(ALONE_WITHIN_S):
         _clean(store)
-        rolled = Rolled()
-        while ids := due():
+        until, rolled = newest(store) if all_of_it else None, Rolled()
+        while ids := oldest_until(store, until) if until is not None else oldest_due(store, now):
             rolled += _roll(store, ids)
         return rolled + _roll_old(store)
 
@@ -131,7 +121,7 @@ def _roll(store: Store, ids: Sequence[int]) -> Rolled:
     def forget(connection: Connection) -> None:
         parts = (delete(fresh).where(fresh.c.id.in_(part)) for part in _parts(ids, _IDS))
         if sum(connection.execute(part).rowcount for part in parts) != len(ids):
-            raise Outrun("another process rolls the same outcomes: this one has given up")
+            raise RolledElsewhere("another process rolls the same outcomes: this one has given up")
 
     return write(store, _by_hour(_unpacked(store, ids)), forget)
 
@@ -164,10 +154,10 @@ def _forget_old(store: Store, day: int, pages: Sequence[Sequence[Outcome]], conn
     """Delete the rows, whose totals by day are not counted yet."""
     table = old_rows.old_table(connection)
     if table is None:
-        raise Outrun("another process rolls the same outcomes: this one has given up")
+        raise RolledElsewhere("another process rolls the same outcomes: this one has given up")
     part = (table.c.day == day) & (table.c.exchange_id <= pages[-1][-1].exchange_id)
     if connection.execute(delete(table).where(part)).rowcount != sum(map(len, pages)):
-        raise Outrun("another process rolls the same outcomes: this one has given up")
+        raise RolledElsewhere("another process rolls the same outcomes: this one has given up")
     for page in pages:
         store.ingest.add_up_days(connection, page)
 
@@ -196,7 +186,7 @@ def _by_hour(batches: Iterable[Any]) -> Mapping[int, Any]:
 
 def write(store: Store, hours: Mapping[int, Any], forget: Callable[[Connection], None]) -> Rolled:
     """Write each hour's outcomes as a segment. All become whole in the transaction that forgets where the
-    outcomes were before. After any error but Outrun, that may have happened or not: the files stay."""
+    outcomes were before. After another error than RolledElsewhere, that may have happened: the files stay."""
     begun = {_path(hour): table for hour, table in hours.items()}
     for path, table in begun.items():
         _write_one(store, path, table)
@@ -204,7 +194,7 @@ def write(store: Store, hours: Mapping[int, Any], forget: Callable[[Connection],
         with store.writing() as connection:
             forget(connection)
             _make_whole(connection, list(begun))
-    except Outrun:
+    except RolledElsewhere:
         for path in begun:
             _delete(store, path)
         raise
@@ -228,7 +218,9 @@ def _make_whole(connection: Connection, paths: Sequence[str]) -> None:
     table = tables.segments.c
     begun = (table.state == "writing") & table.path.in_(paths)
     if connection.execute(update(tables.segments).where(begun).values(state="whole")).rowcount != len(paths):
-        raise Outrun("another process deleted these segments before they were whole: this one has given up")
+        raise RolledElsewhere(
+            "another process deleted these segments before they were whole: this one has given up"
+        )
 
 
 def _path(hour: int) -> str:

@@ -1,7 +1,7 @@
 """One canary's report, from the server's records or from an external log."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,18 +44,16 @@ class NoSuchCanary(LookupError):
 def report_from_store(
     settings: ReportSettings,
     name: str | None,
-    store: str,
-    data: Path,
+    store: Store,
     *,
     now: float,
     retro: Sequence[Criterion] | None = None,
 ) -> Report:
-    """Judge by the records in `store` (a URL, relative to `data`), even if the canary has left the config.
+    """Judge the current run of a canary (None: the only one), even if it has left the config.
 
     The server may be down. `retro` is another rubric, to judge by after the run.
     """
-    with closing(Store.open(store, data)) as opened:
-        return report_of(settings, name or _only(settings), opened, now=now, retro=retro)
+    return report_of(settings, name or _only(settings), store, now=now, retro=retro)
 
 
 def report_of(

@@ -143,11 +143,11 @@ def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
 @contextmanager
 def _opened(config: Path, data: Path) -> "Iterator[Evaluations]":
     """The store's evaluations. Exits 1 if there is no store."""
+    from canary.config.store import open_store
     from records.evaluations import Evaluations
-    from records.store import Store
 
     read = read_config(config)
-    with needs_store(read, data), closing(Store.open(read.store, data)) as store:
+    with needs_store(read, data), closing(open_store(read, data)) as store:
         yield Evaluations(store)
 
 

@@ -12,6 +12,7 @@ from bench.models import Pair
 from canary.commands.report_output import Output
 from canary.commands.shell import say
 from canary.config import Config
+from canary.config.store import open_store
 from records.bench_failures import BenchFailures, FailureRow
 from records.benchmarks import Benchmarks
 from records.capture_store import CaptureStore
@@ -50,7 +51,7 @@ def save(
     `forecast`, what a model without such a canary would save, stored with the document, and `family`, the
     mean changes of the vendor's past releases. Each may be None.
     """
-    store = Store.open(config.store, data)
+    store = open_store(config, data)
     try:
         canary = _canary(config, pair, store, now)
         saves = {"forecast": _forecast(config, pair, document, store, now) if canary is None else None}
@@ -141,7 +142,7 @@ def write_report(config: Config, document: Mapping[str, Any], data: Path, output
     Without a store, only the benchmark speaks. A verdict that waits for a canary under way is extend.
     """
     try:
-        store = Store.open(config.store, data)
+        store = open_store(config, data)
     except StoreDown as problem:
         say(f"the canaries of this model are not in the report: {problem}")
         found = of_benchmark(document, now=time.time())

@@ -60,12 +60,12 @@ def sample(
 ) -> None:
     """Sample captured exchanges, rare categories first. Their answers become proposed labels."""
     from bench.captured import canaries_of, captured, lines_of
-    from records.store import Store
+    from canary.config.store import open_store
 
     begin = moment(since, 0.0, time.time())
     before = _existing(file)
     read = read_config(config)
-    with needs_store(read, data), closing(Store.open(read.store, data)) as store:
+    with needs_store(read, data), closing(open_store(read, data)) as store:
         found = list(captured(store, name, since=begin))
         if name in _models(read) and canaries_of(name, store.states()):
             say(f"{name} is a canary and a model: sampled from the canary")

@@ -15,6 +15,7 @@ from typing import Any
 from canary.commands import doctor_machine as machine
 from canary.commands import doctor_network as network
 from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warning
+from canary.commands.doctor_outcomes import outcomes
 from canary.commands.doctor_probe import WITHIN_S, probes
 from canary.config import Config, ConfigError, load
 
@@ -39,6 +40,7 @@ def examine(
         "spool": lambda: machine.spool(folder, read.store),
         "secrets": lambda: machine.secrets(environment, folder, orders),
         "store": lambda: machine.store(read.store, folder),
+        "outcomes": lambda: outcomes(read, folder),
         "clock": machine.clock,
         "descriptors": lambda: machine.descriptors(*resource.getrlimit(resource.RLIMIT_NOFILE)),
         "prices": lambda: _prices(read),

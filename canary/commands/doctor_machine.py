@@ -136,9 +136,9 @@ def _waiting(where: Path, url: str, used: int) -> Diagnosis:
 def _cursors(where: Path, url: str) -> dict[str, int]:
     """The stored offset of each spool file; {} if there is no store, or one of an older version."""
     name = where.with_suffix(".name")
-    if not name.exists() or not _is_there(url, where.parent):
+    if not name.exists() or not is_there(url, where.parent):
         return {}
-    with _looking_into(url, where.parent) as connection:
+    with looking_into(url, where.parent) as connection:
         if version_of(connection) != migrations.HEAD:
             return {}
         wanted = select(tables.cursors).where(tables.cursors.c.spool == name.read_text().strip())
@@ -146,7 +146,7 @@ def _cursors(where: Path, url: str) -> dict[str, int]:
 
 
 @contextmanager
-def _looking_into(url: str, data: Path, *, writes: bool = False) -> Iterator[Connection]:
+def looking_into(url: str, data: Path, *, writes: bool = False) -> Iterator[Connection]:
     """A separate connection, whose transaction is rolled back. Raises StoreDown."""
     engine = engine_of(url, data)
     try:
@@ -159,16 +159,17 @@ def _looking_into(url: str, data: Path, *, writes: bool = False) -> Iterator[Con
 
 def store(url: str, data: Path) -> list[Diagnosis]:
     """Whether the store answers, has this version's schema and is writable; its size and clock."""
-    if not _is_there(url, data):
+    if not is_there(url, data):
         return [fine("store", "no SQLite file yet; `canary serve` creates it")]
     try:
-        with _looking_into(url, data, writes=True) as connection:
+        with looking_into(url, data, writes=True) as connection:
             return [*_schema(connection), *_writable(connection), _size(connection)]
     except RecordError as problem:
         return [broken("store", str(problem), "start the database, or fix `store` in the config")]
 
 
-def _is_there(url: str, data: Path) -> bool:
+def is_there(url: str, data: Path) -> bool:
+    """False for a SQLite file that is still to come."""
     if not url.startswith("sqlite:"):
         return True
     name = engine_of(url, data).url.database

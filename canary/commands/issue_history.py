@@ -8,9 +8,9 @@ from typing import Any
 
 from canary.commands.shell import say
 from canary.config import Config
+from canary.config.store import open_store
 from records.errors import StoreDown
 from records.issue_checks import IssueCheck, IssueChecks, newest_of_each_model
-from records.store import Store
 
 
 def keep(config: Config, data: Path, found: Mapping[str, Any]) -> None:
@@ -22,7 +22,7 @@ def keep(config: Config, data: Path, found: Mapping[str, Any]) -> None:
     ]
     try:
         data.mkdir(mode=0o700, exist_ok=True)
-        with closing(Store.open(config.store, data)) as store:
+        with closing(open_store(config, data)) as store:
             IssueChecks(store).add(checks)
     except (StoreDown, OSError) as problem:
         say(f"the recheck was not stored: {problem}")
@@ -34,7 +34,7 @@ def history(config: Config, data: Path) -> Mapping[str, list[IssueCheck]] | None
     if config.store.startswith("sqlite:") and not data.is_dir():
         return {}
     try:
-        with closing(Store.open(config.store, data)) as store:
+        with closing(open_store(config, data)) as store:
             return newest_of_each_model(IssueChecks(store).all())
     except StoreDown as problem:
         say(f"the history of the issues could not be read: {problem}")

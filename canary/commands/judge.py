@@ -51,6 +51,8 @@ def judge(
 
     Needs no server. Exits 1 if nothing was judged, or the provider failed.
     """
+    from canary.config.store import open_store
+
     if (pairs is None) == (answers is None):
         fail("give either --pairs N (of mirrored requests) or --answers N (of both arms)", code=2)
     without_log_lines()
@@ -59,7 +61,7 @@ def judge(
         fail(f"the config has no canary {name!r}; it has: {', '.join(read.canaries) or 'none'}", code=2)
     if (terms := read.canaries[name].judge) is None:
         fail(f"{name} has no judge in {config}; give it one: `judge: {{pairs: 200}}`")
-    with needs_store(read, data), closing(_opened(read, data)) as store:
+    with needs_store(read, data), closing(open_store(read, data)) as store:
         run = _run(store, read.canaries[name], terms, pairs, answers)
         due = run.more(store) or _nothing(read, run, store)
         told = asyncio.run(_judged(read.bench, run, due, store))
@@ -68,12 +70,6 @@ def judge(
     else:
         print_text(_text(told))
     _end(told, run)
-
-
-def _opened(config: "Config", data: DataFolder) -> "Store":
-    from records.store import Store
-
-    return Store.open(config.store, data)
 
 
 def _run(

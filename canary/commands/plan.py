@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -153,13 +154,15 @@ def _wanted(
 
 def _recorded(read: Config, data: Path, known: "CanarySettings", judged: "JudgedCanary") -> "Recorded | None":
     """What the store has of the canary's traffic; None, said on stderr, if it does not answer."""
+    from canary.config.store import open_store
     from records.errors import StoreDown
-    from report.planner.prospects import recorded_in
+    from report.planner.prospects import recorded_of
 
     if read.store.startswith("sqlite:") and not data.is_dir():
         return None
     try:
-        return recorded_in(read.store, data, known.canary, judged)
+        with closing(open_store(read, data)) as store:
+            return recorded_of(store, known.canary, judged)
     except StoreDown as problem:
         say(f"{problem}; planning without recorded traffic")
         return None

@@ -93,12 +93,12 @@ def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":
 def _captured(config: Config, data: Path, name: str, limit: int) -> "list[tuple[WireRequest, bool]]":
     """The newest captured requests; none without a database. Exits 1 if it does not answer."""
     from bench.captured import newest_requests
-    from records.store import Store
+    from canary.config.store import open_store
 
     if config.canaries[name].capture is None or (config.store.startswith("sqlite:") and not data.is_dir()):
         return []
     canary = config.canaries[name].canary
-    with needs_store(config, data), closing(Store.open(config.store, data)) as store:
+    with needs_store(config, data), closing(open_store(config, data)) as store:
         return newest_requests(store, canary, config.providers[canary.baseline.provider].api, limit=limit)
 
 

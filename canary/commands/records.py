@@ -1,4 +1,4 @@
-"""`canary records …`: exports records to a file."""
+"""`canary records …`: exports records to a file, and rolls outcomes into files at once."""
 
 import sys
 import time
@@ -22,12 +22,31 @@ from canary.commands.shell import (
     writing,
 )
 
-app = typer.Typer(help="Export records.", no_args_is_help=True)
+app = typer.Typer(help="Export records, or roll outcomes into files.", no_args_is_help=True)
 
 
 @app.callback()
 def records() -> None:
-    """Export records."""
+    """Export records, or roll outcomes into files."""
+
+
+@app.command(epilog=example("records roll"))
+def roll(config: ConfigFile = CONFIG, data: DataFolder = DATA) -> None:
+    """Write the outcomes that are stored now as Parquet files, without waiting for their hour to end.
+
+    Works with and without a running server. A file each hour for itself, so many calls make many small files.
+    """
+    from canary.config.store import store_at
+    from records.rolling import PATIENCE
+    from records.rolling import roll as roll_outcomes
+
+    read = read_config(config)
+    with needs_store(read, data), closing(store_at(read, data, PATIENCE)) as store:
+        rolled = roll_outcomes(store, time.time(), all_of_it=True)
+        where = store.folder.place if store.folder is not None else "the database"
+    name = "file" if store.folder is not None else "segment"
+    files = f"{rolled.segments} {name}{'' if rolled.segments == 1 else 's'}"
+    say(f"{rolled.outcomes} outcomes in {files} in {where}")
 
 
 @app.command(epilog=example("records export --canary support-nov --since 7d -o week.csv"))
@@ -50,9 +69,9 @@ def export(
     data: DataFolder = DATA,
 ) -> None:
     """Export outcomes, feedback, labels or judgements, without prompts or answers. Needs no server."""
+    from canary.config.store import open_store
     from records.export import columns, pages
     from records.export_file import NoParquet, write_csv, write_json, write_table
-    from records.store import Store
 
     now = time.time()
     if form == "parquet" and str(output) == "-":
@@ -62,7 +81,7 @@ def export(
     begin, end = moment(since, 0.0, now), moment(until, float("inf"), now)
     read = read_config(config)
     try:
-        with needs_store(read, data), closing(Store.open(read.store, data)) as store, writing(output):
+        with needs_store(read, data), closing(open_store(read, data)) as store, writing(output):
             shown = columns(what)
             found = pages(store, what, canary=canary, since=begin, until=end)
             if str(output) == "json":

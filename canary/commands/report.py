@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,7 @@ def report(
     from canary.commands.report_output import BadOutput, Output
     from canary.commands.text_file import unreadable
     from canary.config.rubric_file import read_rubric
+    from canary.config.store import open_store
     from report.reports import NoSuchCanary, rendered, report_from_csv, report_from_store
 
     read = read_config(config)
@@ -46,10 +48,8 @@ def report(
         if source is not None:
             result = report_from_csv(read.control.reports, name, source, now=time.time(), retro=retro)
         else:
-            with needs_store(read, data):
-                result = report_from_store(
-                    read.control.reports, name, read.store, data, now=time.time(), retro=retro
-                )
+            with needs_store(read, data), closing(open_store(read, data)) as store:
+                result = report_from_store(read.control.reports, name, store, now=time.time(), retro=retro)
     except (BadOutput, ConfigError) as problem:
         fail(str(problem), code=2)
     except (NoSuchCanary, ValueError) as problem:

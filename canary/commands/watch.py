@@ -104,10 +104,10 @@ def watch(
 
 def _notice(config: Config, data: Path, models: Mapping[str, float]) -> None:
     """Make a release of each model, found at a UTC second. Raises StoreDown."""
+    from canary.config.store import open_store
     from records.releases import Releases
-    from records.store import Store
 
-    with closing(Store.open(config.store, data)) as store:
+    with closing(open_store(config, data)) as store:
         for model, at in models.items():
             Releases(store).notice(model, at=at)
 

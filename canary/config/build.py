@@ -39,6 +39,7 @@ from records.capture import CaptureRule
 from records.metric import BUILT_IN, Metric
 from records.offline_metric import is_offline
 from records.prices import Rates
+from records.segments.folder import IN_STORE, OUTCOMES
 from report.judged_canary import JudgedCanary
 from report.plan import DAY_S, default_days
 from report.rubric import Criterion
@@ -75,6 +76,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         datasets=tuple(DatasetSource(name=name, **dict(section)) for name, section in file.datasets.items()),
         embeddings=None if file.embeddings is None else EmbeddingSource(**dict(file.embeddings)),
         store=file.store,
+        outcomes=file.outcomes or (OUTCOMES if file.shared == "none" else IN_STORE),
         shared=file.shared,
         notify=tuple(_receiver(section) for section in file.notify),
         retires=file.retires,

@@ -17,6 +17,7 @@ from canary.config.sections import FileSection, NotifySection, ProviderSection
 from proxy.provider import CLOUD_AUTH, Api, Auth, Kind
 from records.metric import JUDGED
 from records.offline_metric import is_offline
+from records.segments.folder import IN_STORE, OBJECT_STORES
 
 RESERVED = ("v1", "v1beta", "v1beta1", "canary", "healthz", "readyz")
 """First path segments of the traffic listener that cannot be a provider's name."""
@@ -232,8 +233,24 @@ def _names_a_database(url: str) -> bool:
         return False
 
 
+def _misplaced(outcomes: str, shared: str) -> str:
+    """What is wrong with this place for outcomes; "" for a good one."""
+    if "://" in outcomes:
+        is_known = outcomes.startswith(OBJECT_STORES) and outcomes.partition("://")[2].strip("/")
+        return (
+            "" if is_known else "must be a folder, s3://BUCKET/…, gs://BUCKET/…, az://CONTAINER/…, or store"
+        )
+    if outcomes == IN_STORE or shared == "none" or outcomes.startswith("/"):
+        return ""
+    return (
+        "a relative folder is in each replica's own data folder, and with `shared` all need the same place; "
+        "write s3://BUCKET/PREFIX (or gs://, az://), the absolute path of a disk that they share, or store, "
+        "which has the database keep the outcomes"
+    )
+
+
 def _check_places(file: FileSection, found: Salvage) -> None:
-    """Check `store`, `shared` and the listeners. `config.roles` checks whether they fit the role."""
+    """Check the store, the places and the listeners. `config.roles` checks whether they fit the role."""
     scheme, separator, rest = file.store.partition("://")
     if scheme not in _STORES or not separator or not rest.strip("/"):
         found.complain(("store",), "must be sqlite:///FILE or postgresql://…")
@@ -243,5 +260,7 @@ def _check_places(file: FileSection, found: Salvage) -> None:
         )
     if file.shared != "none" and not file.shared.startswith(("redis://", "rediss://")):
         found.complain(("shared",), "must be none, redis://… or rediss://…")
+    if file.outcomes is not None and (message := _misplaced(file.outcomes, file.shared)):
+        found.complain(("outcomes",), message)
     if file.traffic == file.admin and file.traffic.port != 0:
         found.complain(("admin",), "is also the traffic listener's address; set a different one")

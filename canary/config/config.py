@@ -35,8 +35,8 @@ class Config:
     `patience` has the seconds of the canaries that set it. `captures` has the rules for texts of models that
     no canary takes, by model. `redact` has the patterns for all stored texts.
     `metrics` includes the built-in ones; `tags` is every tag that apps may send. `store` and `shared` are as
-    written, and not in the repr because they may contain a password. `folder` is the file's. `warnings` are
-    complete lines to show.
+    written, and not in the repr because they may contain a password. `outcomes` is where their segments lie,
+    as `SegmentFolder.at` takes it. `folder` is the file's. `warnings` are complete lines to show.
     """
 
     providers: Mapping[str, Provider]
@@ -54,6 +54,7 @@ class Config:
     judge: JudgeSource | None = None
     redact: tuple[str, ...] = ()
     store: str = field(default="sqlite:///canary.db", repr=False)
+    outcomes: str = "outcomes"
     shared: str = field(default="none", repr=False)
     notify: tuple[Receiver, ...] = ()
     retires: Mapping[str, date] = field(default_factory=dict)

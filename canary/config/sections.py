@@ -415,6 +415,11 @@ class FileSection(Section):
         (), description="Regular expressions for further text to redact wherever texts are stored."
     )
     store: Text = Field("sqlite:///canary.db", description="The database's URL.")
+    outcomes: MaybeText = Field(
+        None,
+        description="Where outcomes lie as Parquet files: a folder, s3://…, gs://…, az://…, or `store`, the "
+        "database. Default: the folder `outcomes` in the data folder; with `shared`, `store`.",
+    )
     shared: Text = Field("none", description="The Redis that replicas share, or `none`.")
     notify: tuple[NotifySection, ...] = Field((), description="The receivers of incidents.")
     retires: dict[Text, DateText] = Field(

@@ -15,9 +15,9 @@ from pathlib import Path
 from canary.config import Config, ConfigError, load
 from canary.config.load import parse
 from canary.config.rewriting import put, rewritten
+from canary.config.store import open_store
 from control.settings import CanarySettings
 from records.errors import StoreDown
-from records.store import Store
 from routing.canary import Arm
 from routing.plan import State
 
@@ -95,7 +95,7 @@ def line_of(name: str, file: Path, data: Path, environment: Mapping[str, str]) -
         found = [each for each in config.canaries if each == name or each.startswith(f"{name}-")]
         if len(found) != 1:
             raise NotNext(f"one canary of {file} must be named {name} or {name}-…, not {len(found)}")
-        with closing(Store.open(config.store, data)) as store:
+        with closing(open_store(config, data)) as store:
             states = {each: known.state for each, known in store.states().items()}
     except (ConfigError, StoreDown) as problem:
         raise NotNext(str(problem)) from problem

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 
 from canary import __version__
 from canary.config import Config
+from canary.config.store import store_at
 from canary.programs.config_pipe import FollowedConfig
 from canary.programs.listening import access_to, listen
 from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
@@ -34,7 +35,6 @@ from records.meters import Meters
 from records.shared import link
 from records.shared.plan_channel import PlanChannel
 from records.shared.stream import Outgoing
-from records.store import Store
 from records.store.lease import Leases
 from records.store.plan import plan_in
 
@@ -58,7 +58,7 @@ class Agent:
         self.config = config
         config.on_change = self._reloaded
         current = self.config.current
-        self.store = Store.at(current.store, args.folder)
+        self.store = store_at(current, args.folder)
         self.leases = Leases(self.store)
         self.redis = link.connect(current.shared)
         self.channel = PlanChannel(self.redis)

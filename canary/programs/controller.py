@@ -6,12 +6,15 @@ replicas' agents: all of them answer operators, one leads.
 
 import asyncio
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from canary.config import Config
+from canary.config.store import store_at
+from canary.interpreter import environment, program
 from canary.programs.candidates import ConfiguredCandidates
 from canary.programs.config_pipe import FollowedConfig
 from canary.programs.listening import access_to, listen, own_url
@@ -20,7 +23,7 @@ from canary.secrets import SecretKeys
 from console.app import admin_app
 from control.controller import Controller
 from control.pending_rollbacks import PendingRollbacks
-from records.store import Store
+from control.rolling import Roller
 
 if TYPE_CHECKING:
     from canary.programs.fleet import Fleet
@@ -37,7 +40,7 @@ class Admin:
         self.config = config
         config.on_change = self._reloaded
         current, data = self.config.current, args.folder
-        self.store = Store.at(current.store, data)
+        self.store = store_at(current, data)
         self.keys = SecretKeys(os.environ, data)
         self.parts = self._parts(current.shared)
         self.controller = Controller(
@@ -45,6 +48,7 @@ class Admin:
             self.parts.leader,
             self.parts.publisher,
             store=self.store,
+            roller=_roller(current, data),
             settings=current.control,
             pending=PendingRollbacks(data / "rollbacks.json"),
             assignment_key=self._assignment_key,
@@ -93,6 +97,7 @@ class Admin:
         registry.register(self.parts.metrics(self.controller))
         registry.register(self.controller.release_metrics)
         registry.register(self.controller.judge_metrics)
+        registry.register(self.controller.rolling)
         operator = self.controller.operator
         return admin_app(operator, registry, access_to(self.args), closing=lambda: shutdown.asked)
 
@@ -107,6 +112,17 @@ class Admin:
 
     async def _reloaded(self, config: Config) -> None:
         self.controller.configure(config.control)
+
+
+def _roller(config: Config, data: Path) -> Roller:
+    """A change of the store or of its place needs a restart, here as in the store itself."""
+    return Roller(
+        command=program("canary.programs.roller"),
+        environment=environment(),
+        url=config.store,
+        data=data,
+        outcomes=config.outcomes,
+    )
 
 
 async def _admin(args: WorkerArgs, config: FollowedConfig) -> None:

@@ -41,7 +41,7 @@ class SegmentFolder:
     def write(self, path: str, content: Any) -> None:
         """Write a file as a whole, durably: it appears under its name when all of it is there."""
         with self._working(path):
-            if self._is_local:
+            if self.is_local:
                 whole = Path(self.place, path)
                 _create(whole.parent)
                 write_whole(whole, content)
@@ -65,7 +65,7 @@ class SegmentFolder:
     def delete(self, path: str) -> None:
         """Delete a file, and nothing if it is gone."""
         with self._working(path):
-            if self._is_local:
+            if self.is_local:
                 whole = Path(self.place, path)
                 for part in whole.parent.glob(f"{whole.name}*"):  # what a killed process was writing, too
                     part.unlink(missing_ok=True)
@@ -76,7 +76,8 @@ class SegmentFolder:
                 system.delete_file(f"{prefix}/{path}")
 
     @property
-    def _is_local(self) -> bool:
+    def is_local(self) -> bool:
+        """True for a folder of a disk."""
         return not self.place.startswith(OBJECT_STORES)
 
     def _system(self) -> tuple[Any, str]:
@@ -85,7 +86,7 @@ class SegmentFolder:
             from pyarrow.fs import FileSystem, LocalFileSystem
 
             self._opened = (
-                (LocalFileSystem(), self.place) if self._is_local else FileSystem.from_uri(self.place)
+                (LocalFileSystem(), self.place) if self.is_local else FileSystem.from_uri(self.place)
             )
         return self._opened
 

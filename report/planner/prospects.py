@@ -2,9 +2,7 @@
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from records.errors import StoreDown
 from records.metric import JUDGED, Metric
@@ -79,12 +77,6 @@ def of_rubric(
 
 USUAL_STEPS = (Step(share=SHARE),)
 """The share of a rubric that no canary has."""
-
-
-def recorded_in(store: str, data: Path, canary: Canary, judged: JudgedCanary) -> Recorded | None:
-    """What the store at this URL, relative to `data`, has of the canary's traffic. May raise StoreDown."""
-    with closing(Store.open(store, data)) as opened:
-        return recorded_of(opened, canary, judged)
 
 
 def recorded_of(store: Store, canary: Canary, judged: JudgedCanary) -> Recorded | None:

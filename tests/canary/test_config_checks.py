@@ -327,3 +327,31 @@ def test_the_report_job_has_a_time_and_a_zone() -> None:
 def test_a_report_job_that_cannot_be_is_refused(job: str, says: str) -> None:
     (line,) = refusal(SOUND + f"report_job: {job}\n")
     assert says in line
+
+
+@pytest.mark.parametrize(
+    "place", ["elsewhere", "/mnt/outcomes", "s3://bucket/canary", "gs://b", "az://container/canary", "store"]
+)
+def test_outcomes_lie_where_the_file_says(place: str) -> None:
+    assert parse(SOUND + f"outcomes: {place}\n", "canary.yaml", {}).outcomes == place
+
+
+def test_outcomes_lie_in_a_folder_or_with_replicas_in_the_database() -> None:
+    assert parse(SOUND, "canary.yaml", {}).outcomes == "outcomes"
+    assert parse(SOUND + "shared: redis://cache\n", "canary.yaml", {}).outcomes == "store"
+    for place in ("/mnt/outcomes", "s3://bucket/canary"):
+        shared = SOUND + f"shared: redis://cache\noutcomes: {place}\n"
+        assert parse(shared, "canary.yaml", {}).outcomes == place
+
+
+@pytest.mark.parametrize("place", ["s3://", "hdfs://name/x", "file:///mnt/outcomes"])
+def test_other_places_of_outcomes_are_refused(place: str) -> None:
+    assert refusal(SOUND + f"outcomes: {place}\n") == [
+        "canary.yaml:3: outcomes: must be a folder, s3://BUCKET/…, gs://BUCKET/…, az://CONTAINER/…, or store"
+    ]
+
+
+def test_a_relative_folder_of_outcomes_is_refused_with_replicas() -> None:
+    (found,) = refusal(SOUND + "shared: redis://cache\noutcomes: outcomes\n")
+    assert found.startswith("canary.yaml:4: outcomes: a relative folder is in each replica's own data folder")
+    assert "write s3://BUCKET/PREFIX" in found

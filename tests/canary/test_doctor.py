@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,14 @@ from canary.commands.doctor_checks import document, run
 from canary.commands.doctor_findings import Diagnosis, fine
 from canary.commands.doctor_machine import descriptors, folder, packages, secrets, skew, spool, store
 from canary.commands.doctor_network import connect, shared
+from canary.commands.doctor_outcomes import outcomes
+from canary.config import parse
 from canary.interpreter import ROOT
 from records.outcome import Feedback
+from records.rolling import roll
 from records.spool import SpoolWriter
 from records.store import Store
+from tests.records.samples import a_batch, an_outcome
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 from tests.serving import ProviderThread, Running
@@ -164,6 +169,39 @@ def test_a_store_that_cannot_be_used_is_broken(tmp_path: Path) -> None:
     (tmp_path / "canary.db").write_bytes(b"this is no database, but it is a file of some length" * 100)
     assert [each.state for each in store(SQLITE, tmp_path)] == ["broken"]
     assert [each.state for each in store("postgresql://nobody@127.0.0.1:9/x", tmp_path)] == ["broken"]
+
+
+def place_of(tmp_path: Path, more: str = "") -> list[Diagnosis]:
+    return outcomes(parse(CONFIG.format(url=NOBODY) + more, "canary.yaml", {}), tmp_path)
+
+
+def test_the_place_of_outcomes_is_looked_into(tmp_path: Path) -> None:
+    assert [each.says for each in place_of(tmp_path, "outcomes: store\n")] == ["the database keeps them"]
+    assert [each.says for each in place_of(tmp_path)] == [f"{tmp_path}/outcomes comes with the first"]
+    with closing(Store.open(SQLITE, tmp_path)) as opened:
+        opened.ship(a_batch(an_outcome(1), an_outcome(2, at=0.0)))
+        roll(opened, 0.0, all_of_it=True)
+    (found,) = place_of(tmp_path)
+    assert (found.state, found.says) == ("ok", f"{tmp_path}/outcomes can be written, and has all 2 segments")
+
+
+def test_files_that_are_missing_or_unknown_are_said(tmp_path: Path) -> None:
+    with closing(Store.open(SQLITE, tmp_path)) as opened:
+        opened.ship(a_batch(an_outcome(1, at=0.0)))
+        roll(opened, 0.0, all_of_it=True)
+    (file,) = (tmp_path / "outcomes").rglob("*.parquet")
+    file.rename(file.with_name("another.parquet"))
+    missing, unknown = place_of(tmp_path)
+    assert missing.state == "broken"
+    assert f"1 files are missing in {tmp_path}/outcomes, the first day=1970-01-01/hour=00/" in missing.says
+    assert unknown.state == "warning"
+    assert "for example day=1970-01-01/hour=00/another.parquet" in unknown.says
+
+
+def test_a_place_that_cannot_be_written_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (found,) = place_of(tmp_path, f"outcomes: {tmp_path}/file\n")
+    assert (found.state, found.says) == ("broken", f"{tmp_path}/file cannot be written")
 
 
 def test_redis_is_asked_for_the_time(redis_server: RedisServer) -> None:

@@ -1,4 +1,4 @@
-"""`canary records export` on a store whose server is down."""
+"""`canary records export` and `roll` on a store whose server is down."""
 
 import csv
 import io
@@ -87,3 +87,34 @@ def test_a_folder_that_is_not_there_is_named_and_not_made(folder: Path) -> None:
     done = export(folder, "--data", str(folder / "elsewhere"))
     assert done.exit_code == 1 and f"no data folder {folder / 'elsewhere'}" in done.stderr
     assert not (folder / "elsewhere").exists()
+
+
+def roll(folder: Path, more: str = "") -> Result:
+    (folder / "canary.yaml").write_text(CONFIG + more)
+    where = ["--config", str(folder / "canary.yaml"), "--data", str(folder)]
+    return CliRunner().invoke(app, ["records", "roll", *where])
+
+
+def test_roll_writes_what_is_fresh_as_files(folder: Path) -> None:
+    done = roll(folder)
+    assert (done.exit_code, done.stderr) == (0, f"10 outcomes in 10 files in {folder}/outcomes\n")
+    files = sorted((folder / "outcomes").glob("day=*/hour=*/*.parquet"))
+    assert sum(pq.read_table(file).num_rows for file in files) == 10
+    assert roll(folder).stderr == f"0 outcomes in 0 files in {folder}/outcomes\n"
+    assert export(folder).stderr == "10 outcomes\n"
+
+
+def test_roll_writes_where_the_config_says(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    assert roll(folder, f"outcomes: {other}\n").stderr == f"10 outcomes in 10 files in {other}\n"
+    assert len(list(other.rglob("*.parquet"))) == 10
+    assert not (folder / "outcomes").exists()
+    (folder / "canary.yaml").write_text(CONFIG)
+    done = export(folder)
+    assert done.exit_code == 1
+    assert f"is missing in {folder}/outcomes: name the place that has it as `outcomes`" in done.stderr
+
+
+def test_roll_says_segments_where_the_database_keeps_them(folder: Path) -> None:
+    assert roll(folder, "outcomes: store\n").stderr == "10 outcomes in 10 segments in the database\n"
+    assert export(folder).stderr == "10 outcomes\n"

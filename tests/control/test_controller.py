@@ -17,10 +17,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from canary.config import parse
+from canary.interpreter import environment, program
 from control.controller import Controller
 from control.file_publisher import FilePublisher
 from control.leadership import SoleLeader
 from control.pending_rollbacks import PendingRollbacks
+from control.rolling import Roller
 from control.spool_feed import SpoolFeed
 from records import plans
 from records.outcome import Outcome
@@ -66,6 +68,13 @@ def deciding(folder: Path, store: Store, more: str = "") -> Controller:
         SoleLeader(),
         FilePublisher(folder / "plan.json"),
         store=store,
+        roller=Roller(
+            command=program("canary.programs.roller"),
+            environment=environment(),
+            url="sqlite:///canary.db",
+            data=folder,
+            outcomes="outcomes",
+        ),
         settings=parse(CONFIG + more, "canary.yaml", {}).control,
         pending=PendingRollbacks(folder / "rollbacks.json"),
         assignment_key=lambda: b"key",

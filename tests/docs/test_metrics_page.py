@@ -6,12 +6,14 @@ Labels and their closed sets are held by tests/records/test_meters.py.
 import re
 from pathlib import Path
 
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from control.fleet_metrics import AgentMetrics, ControllerMetrics
 from control.judge_metrics import families as judged_families
 from control.judge_metrics import judge_families
 from control.release_metrics import families as release_families
+from control.rolling import families as rolling_families
 from records.meters import Meters
 
 PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
@@ -19,18 +21,24 @@ PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
 
 def families(collector: Collector) -> dict[str, str]:
     """Each family's name as the page writes it, counters with `_total`, and its type."""
-    return {
-        f"{each.name}_total" if each.type == "counter" else each.name: each.type
-        for each in collector.collect()
-    }
+    return {named(each): each.type for each in collector.collect()}
+
+
+def named(family: Metric) -> str:
+    return f"{family.name}_total" if family.type == "counter" else family.name
 
 
 def test_every_family_of_every_process_is_on_the_page_with_its_type_and_no_other() -> None:
     meters = Meters(canaries=["support-nov"], feedback_metrics=["csat"], mono=lambda: 0.0)
     agent = AgentMetrics(dropped=lambda: 0, shared_up=lambda: True)
     leader = ControllerMetrics(meters, leads=lambda: True, shared_up=lambda: True, lag_s=lambda: 0.1)
-    read = (*release_families([]), *judged_families([]), *judge_families(None, None))
-    of_store = {each.name: each.type for each in read}
+    read = (
+        *release_families([]),
+        *judged_families([]),
+        *judge_families(None, None),
+        *rolling_families(None, 0),
+    )
+    of_store = {named(each): each.type for each in read}
     shown = families(meters) | families(agent) | families(leader) | of_store
     assert dict(re.findall(r"^\| `(canary_\w+)` \| (\w+) \|", PAGE, re.MULTILINE)) == shown
 

@@ -120,14 +120,14 @@ def test_outcomes_that_were_rows_stay_readable_and_become_segments(empty_url: st
         assert list(before[0]) == list(COLUMNS)
         assert (before[0]["tags"], before[0]["adapted"]) == ('{"region":"eu"}', True)
         assert before[0]["provider_error_message"] == "Try later."
-        assert roll(store, 0.0) == 12
+        assert roll(store, 0.0).outcomes == 12
         assert stored(store) == before
         with store.reading() as connection:
             assert connection.execute(select(func.sum(tables.segments.c.rows))).scalar() == 12
             assert connection.execute(select(func.sum(tables.failure_days.c.exchanges))).scalar() == 12
             assert connection.execute(select(func.sum(tables.model_days.c.cost_usd))).scalar() == 6.0
             assert not inspect(connection).has_table("old_outcomes")
-        assert roll(store, 0.0) == 0
+        assert roll(store, 0.0).outcomes == 0
     engine.dispose()
 
 

@@ -17,7 +17,7 @@ from records import rolling, tables
 from records.due import standing
 from records.errors import StoreDown
 from records.outcome import Outcome
-from records.rolling import Rolled, expire, roll, roll_fresh
+from records.rolling import Rolled, expire, roll
 from records.segments.reading import sources
 from records.store import Store
 from tests.records.conftest import SQLITE
@@ -134,8 +134,8 @@ def test_many_fresh_outcomes_are_rolled_before_their_hour_is_over(
 def test_all_that_is_fresh_is_rolled_when_somebody_asks_for_it(place: Place) -> None:
     store = place()
     everything = fill(store, [an_outcome(1, at=NOON)], [an_outcome(2, at=NOON + 1)])
-    assert roll_fresh(store) == Rolled(2, 1)
-    assert roll_fresh(store) == Rolled()
+    assert roll(store, NOON, all_of_it=True) == Rolled(2, 1)
+    assert roll(store, NOON, all_of_it=True) == Rolled()
     assert sorted(ids(store)) == everything
     in_order(store)
 
@@ -287,7 +287,7 @@ def test_segments_in_a_folder_that_the_config_names_no_more_are_said_to_be_there
         expire(store, NOON)
         fill(store, [an_outcome(70, at=NOON)])
         assert not standing(store, NOON + 60, 0.0).is_due
-        assert roll_fresh(store) == Rolled(1, 1)
+        assert roll(store, NOON, all_of_it=True) == Rolled(1, 1)
     assert roll(sqlite_store, NOON) == Rolled()
     assert files(sqlite_store) == set()
 
@@ -340,7 +340,7 @@ def test_after_any_acts_each_outcome_that_is_not_expired_is_there_once(
             elif act == "roll" and isinstance(what, float):
                 roll(store, NOON + what)
             elif act == "fresh":
-                roll_fresh(store)
+                roll(store, NOON, all_of_it=True)
             elif isinstance(what, float):
                 gone = expire(store, NOON + what)
                 left = set(ids(store))

@@ -58,7 +58,7 @@ def test_an_outcome_comes_back_whole_from_wherever_it_lies(store: Store) -> None
     ship(store, OUTCOME)
     (fresh,) = since(store, ["trial"], NOW).outcomes
     assert fresh == structs.replace(OUTCOME, mono=0.0)
-    assert roll(store, NOW, all_of_it=True) == 1
+    assert roll(store, NOW, all_of_it=True).outcomes == 1
     (rolled,) = since(store, ["trial"], NOW).outcomes
     assert rolled == structs.replace(OUTCOME, mono=0.0, fingerprint="", traceparent="", retry_count=0)
 

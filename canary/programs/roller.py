@@ -1,0 +1,62 @@
+"""One turn of rolling: writes due outcomes as segments, deletes expired ones, and ends. The admin starts it.
+
+A program of its own, because Arrow takes 80 MiB. The turn is the first line of stdin, since the store's URL
+may have a password; the result goes to stdout. It ends at once when stdin ends, that is with the admin.
+"""
+
+import os
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from canary.programs.process import log_to_stderr
+from records.errors import RecordError
+from records.rolling import PATIENCE, Rolled, expire, roll
+from records.rolling_turn import RollingResult, RollingTurn
+from records.store import Store
+
+log = structlog.get_logger()
+
+NICE = 10
+"""Whoever serves requests comes first."""
+
+
+def turn(told: RollingTurn) -> RollingResult:
+    """Roll, then expire. A failure is in the result."""
+    rolled, expired = Rolled(), 0
+    try:
+        with closing(Store.at(told.url, Path(told.data), PATIENCE, outcomes=told.outcomes)) as store:
+            rolled = roll(store, time.time())
+            expired = expire(store, told.before)
+    except (RecordError, ValueError, OSError) as problem:
+        return RollingResult(rolled=rolled.outcomes, segments=rolled.segments, problem=str(problem))
+    return RollingResult(rolled=rolled.outcomes, segments=rolled.segments, expired=expired)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """Entry point of `python -m canary.programs.roller`."""
+    log_to_stderr()
+    os.nice(NICE)
+    told = msgspec.json.decode(sys.stdin.buffer.readline(), type=RollingTurn)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    result = turn(told)
+    log.info("outcomes.rolled", count=result.rolled, segments=result.segments)
+    if result.expired:
+        log.info("outcomes.expired", count=result.expired)
+    sys.stdout.buffer.write(msgspec.json.encode(result))
+    sys.stdout.buffer.flush()
+    os._exit(0)  # its thread waits for the admin
+
+
+if __name__ == "__main__":
+    main()
