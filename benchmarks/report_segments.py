@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from records.rolling import HOUR_S, ROWS, write
+from records.due import HOUR_S, ROWS
+from records.rolling import write
 from records.segments.arrow import SCHEMA, TYPES
 from records.store import Store
 
