@@ -158,8 +158,7 @@ def _forget_old(store: Store, day: int, pages: Sequence[Sequence[Outcome]], conn
     part = (table.c.day == day) & (table.c.exchange_id <= pages[-1][-1].exchange_id)
     if connection.execute(delete(table).where(part)).rowcount != sum(map(len, pages)):
         raise RolledElsewhere("another process rolls the same outcomes: this one has given up")
-    for page in pages:
-        store.ingest.add_up_days(connection, page)
+    store.ingest.add_up_days(connection, [outcome for page in pages for outcome in page])
 
 
 def _unpacked(store: Store, ids: Sequence[int]) -> Iterator[Any]:

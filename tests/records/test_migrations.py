@@ -19,6 +19,7 @@ from sqlalchemy import Engine, MetaData, Table, func, insert, inspect, select, t
 from records import migrations, tables
 from records.errors import StoreDown, StoreTooNew
 from records.rolling import roll
+from records.segments import old_rows
 from records.segments.columns import COLUMNS
 from records.store import RecordTotals, Store
 from records.store.database import engine_of
@@ -108,7 +109,10 @@ def an_old_row(serial: int, at: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_outcomes_that_were_rows_stay_readable_and_become_segments(empty_url: str, tmp_path: Path) -> None:
+def test_outcomes_that_were_rows_stay_readable_and_become_segments(
+    empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(old_rows, "AT_ONCE", 2)
     engine = at_step(empty_url, tmp_path, "0019")
     with engine.begin() as connection:
         earlier = Table("outcomes", MetaData(), autoload_with=connection)
