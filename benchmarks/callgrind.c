@@ -12,3 +12,14 @@ void end(const char *name)
     CALLGRIND_DUMP_STATS_AT(name);
     CALLGRIND_STOP_INSTRUMENTATION;
 }
+
+/* For a part that is entered many times: count inside it only, and dump the sum once. */
+void toggle(void)
+{
+    CALLGRIND_TOGGLE_COLLECT;
+}
+
+void dump(const char *name)
+{
+    CALLGRIND_DUMP_STATS_AT(name);
+}

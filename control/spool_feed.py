@@ -33,7 +33,7 @@ class SpoolFeed:
         """Follow one spool folder. `others` listen beside those that are attached."""
         self._folder, self._checkpoint, self._boot = folder, checkpoint, boot
         self._document = _read(checkpoint)
-        self._listeners: list[Listener] = list(others)
+        self.listeners: list[Listener] = list(others)
         self._stateful: Sequence[StatefulListener] = ()
         self.reader = SpoolReader(folder, self._document.get("cursors", {}), quarantine=False)
         self._pending: dict[str, int] = {}
@@ -41,7 +41,7 @@ class SpoolFeed:
 
     def attach(self, workers: Listener, *stateful: StatefulListener) -> None:
         """Pass events to these, too, from where the last checkpoint ends, and restore the stateful ones."""
-        self._listeners = [workers, *stateful, *self._listeners]
+        self.listeners = [workers, *stateful, *self.listeners]
         self._stateful = stateful
         if self._document:
             new_boot = None if self._document["boot"] == self._boot else time.time() - time.monotonic()
@@ -101,7 +101,7 @@ class SpoolFeed:
         return True
 
     def _tell(self, events: WorkerEvents) -> None:
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.take(events)
 
 

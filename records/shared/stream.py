@@ -74,7 +74,7 @@ class Outgoing:
             dispatch = self.waiting.popleft()
             try:
                 with answering():
-                    await redis.xadd(KEY, {_FIELD: _ENCODER.encode(dispatch)}, maxlen=CAP, approximate=True)
+                    await redis.xadd(KEY, {_FIELD: encoded(dispatch)}, maxlen=CAP, approximate=True)
             except BaseException:
                 self.dropped += dispatch.records
                 raise
@@ -105,7 +105,7 @@ class StreamCursor:
         entries = found[0][1] if found else []
         if entries:
             self.place = entries[-1][0].decode()
-        return [dispatch for _, fields in entries if (dispatch := _decode(fields.get(_FIELD)))]
+        return [dispatch for _, fields in entries if (dispatch := decoded(fields.get(_FIELD)))]
 
     async def _restart_after_reset(self) -> None:
         """Restart from the beginning when Redis lost its data and its new ids are below our position."""
@@ -124,7 +124,12 @@ def _order(place: str) -> tuple[int, ...]:
     return tuple(int(part) for part in place.split("-"))
 
 
-def _decode(data: bytes | None) -> Dispatch | None:
+def encoded(dispatch: Dispatch) -> bytes:
+    """Encode a dispatch for the stream."""
+    return _ENCODER.encode(dispatch)
+
+
+def decoded(data: bytes | None) -> Dispatch | None:
     """Decode a dispatch; None when it is in another version's form. The store has its records."""
     try:
         return _DECODER.decode(data) if data else None
