@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from alerts.windows import SLICES, Window
+from records.alike import Alike
 from records.outcome import INVALID_OUTPUT, Fault, Feedback, Outcome
 from records.wilson import Z
 from routing.canary import ArmName
@@ -24,11 +25,11 @@ class Sum:
     total: float = 0.0
     squares: float = 0.0
 
-    def add(self, value: float) -> None:
-        """Add a value."""
-        self.count += 1
-        self.total += value
-        self.squares += value * value
+    def add(self, *values: float) -> None:
+        """Add values."""
+        self.count += len(values)
+        self.total += sum(values)
+        self.squares += sum([value * value for value in values])
 
     def mean(self) -> float | None:
         """None without values."""
@@ -54,19 +55,23 @@ class AnswerPulse:
     ended: int = 0
     found: dict[str, int] = field(default_factory=dict)
 
-    def add(self, outcome: Outcome) -> None:
-        """Add an outcome: `ok`, `fallback`, `error` or `aborted`."""
-        self.ended += 1
-        self._count("abandoned", outcome.abandoned)
-        if outcome.finish is None or outcome.outcome == "aborted":
+    def add(self, *alike: Outcome) -> None:
+        """Add outcomes that are alike: `ok`, `fallback`, `error` or `aborted`."""
+        one, count = alike[0], len(alike)
+        self.ended += count
+        self._count("abandoned", sum([each.abandoned for each in alike]) if one.outcome == "aborted" else 0)
+        if one.finish is None or one.outcome == "aborted":
             return
-        judged, faults = outcome.output_check == "judged", outcome.faults
-        self.finished += 1
-        self.judged += judged
+        judged, faults = one.output_check == "judged", one.faults
+        self.finished += count
+        if judged:
+            self.judged += count
+        if not faults:
+            return
         for name in _OF_ANSWERS:
-            self._count(name, name in faults)
-        self._count("answer_faults", bool(faults))
-        self._count("invalid_output", judged and not INVALID_OUTPUT.isdisjoint(faults))
+            self._count(name, count if name in faults else 0)
+        self._count("answer_faults", count)
+        self._count("invalid_output", count if judged and not INVALID_OUTPUT.isdisjoint(faults) else 0)
 
     def document(self) -> dict[str, Any]:
         """The counts and `shares` by metric; None where nothing was read."""
@@ -82,9 +87,9 @@ class AnswerPulse:
             "ended": self.ended,
         }
 
-    def _count(self, name: str, bad: bool) -> None:
+    def _count(self, name: str, bad: int) -> None:
         if bad:
-            self.found[name] = self.found.get(name, 0) + 1
+            self.found[name] = self.found.get(name, 0) + bad
 
 
 _OF_ANSWERS: tuple[Fault, ...] = ("refused", "cut_off", "empty")
@@ -119,6 +124,18 @@ class ArmPulse:
     per_token: Window = field(default_factory=_recent)
     ratings: dict[str, Sum] = field(default_factory=dict)
 
+    def add_times(self, measured: Alike) -> None:
+        """Add the times of outcomes that are alike and `measured`."""
+        ended = [
+            (each.mono + each.latency_s, each.latency_s, each)
+            for each in measured
+            if each.latency_s is not None
+        ]
+        self.latency.add_all([(at, latency_s) for at, latency_s, _ in ended], over=measured[0].failed)
+        streams = [(at, each.ttft_s, each.per_token_s) for at, _, each in ended if each.ttft_s is not None]
+        self.first_token.add_all([(at, ttft_s) for at, ttft_s, _ in streams if ttft_s is not None])
+        self.per_token.add_all([(at, each_s) for at, _, each_s in streams if each_s is not None])
+
 
 @dataclass(slots=True)
 class Pulse:
@@ -131,40 +148,36 @@ class Pulse:
     mirror: ArmPulse = field(default_factory=ArmPulse)
     mirrors_dropped: int = 0
 
-    def observe(self, outcome: Outcome) -> None:
-        """Add one outcome of this canary. Other runs and pinned requests do not count. Mirror copies count
-        separately, in neither arm. Of exchanges that the arm, without a failure, did not get or could not
-        read, only the number counts."""
-        if outcome.run != self.run or outcome.reason == "pinned":
+    def observe(self, *alike: Outcome) -> None:
+        """Add outcomes of this canary that are alike (`records.alike`). Other runs and pinned requests do not
+        count. Mirror copies count separately, in neither arm. Of exchanges that the arm, without a failure,
+        did not get or could not read, only the number counts."""
+        one, count = alike[0], len(alike)
+        if one.run != self.run or one.reason == "pinned":
             return
-        arm = self.mirror if outcome.mirror else self.arms[outcome.arm]
-        arm.requests += 1
-        if outcome.reason == "foreign_state":
-            arm.foreign_state += 1
+        arm = self.mirror if one.mirror else self.arms[one.arm]
+        arm.requests += count
+        if one.reason == "foreign_state":
+            arm.foreign_state += count
             return
-        arm.assigned += outcome.reason == "cohort"
-        if outcome.unreached:
-            why = outcome.error_type or ""
-            arm.unreached[why] = arm.unreached.get(why, 0) + 1
+        if one.reason == "cohort":
+            arm.assigned += count
+        if one.unreached:
+            why = one.error_type or ""
+            arm.unreached[why] = arm.unreached.get(why, 0) + count
             return
-        arm.errors += outcome.failed
-        if outcome.failed and outcome.error_type is not None:
-            arm.error_types[outcome.error_type] = arm.error_types.get(outcome.error_type, 0) + 1
-        arm.aborted += outcome.outcome == "aborted"
-        if outcome.cost_usd is not None:
-            arm.cost.add(outcome.cost_usd)
-        if outcome.measured or outcome.outcome == "aborted":
-            arm.answers.add(outcome)
-        if not outcome.measured:
-            return
-        arm.counted += 1
-        if outcome.latency_s is not None:
-            ended = outcome.mono + outcome.latency_s
-            arm.latency.add(ended, outcome.latency_s, over=outcome.failed)
-            if outcome.ttft_s is not None:
-                arm.first_token.add(ended, outcome.ttft_s)
-            if (per_token_s := outcome.per_token_s) is not None:
-                arm.per_token.add(ended, per_token_s)
+        if one.failed:
+            arm.errors += count
+            if one.error_type is not None:
+                arm.error_types[one.error_type] = arm.error_types.get(one.error_type, 0) + count
+        if one.outcome == "aborted":
+            arm.aborted += count
+        arm.cost.add(*[each.cost_usd for each in alike if each.cost_usd is not None])
+        if one.measured or one.outcome == "aborted":
+            arm.answers.add(*alike)
+        if one.measured:
+            arm.counted += count
+            arm.add_times(alike)
 
     def observe_feedback(self, feedback: Feedback) -> None:
         """Add one feedback value about an exchange in this run."""

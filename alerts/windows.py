@@ -5,15 +5,15 @@ more. Quantiles come from logarithmic bins, within 1 % of their value. The count
 exact.
 """
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import ceil, exp, log, sqrt
 
 from records.wilson import Z
 
 SLICES = 30
 _GAMMA = 1.02
-_LOG_GAMMA = math.log(_GAMMA)
+_LOG_GAMMA = log(_GAMMA)
 _SMALLEST = 1e-6
 
 
@@ -34,7 +34,7 @@ class Slice:
         """The quantile's 95 % interval by order statistics, as if values were independent. An end outside the
         observed values is None."""
         binned = sum(self.bins.values())
-        reach = Z * math.sqrt(binned * q * (1.0 - q))
+        reach = Z * sqrt(binned * q * (1.0 - q))
         low, high = binned * q - reach, binned * q + reach + 1.0
         return (
             _quantile(self.bins, low / binned) if low >= 1.0 else None,
@@ -52,18 +52,27 @@ class Window:
 
     def add(self, at: float, value: float, *, over: bool = False) -> None:
         """Add a value observed at `at`, in any order. `over` marks it as over the caller's bound."""
-        index = 0 if self.span_s is None else int(at * SLICES / self.span_s)
-        part = self.slices.get(index)
-        if part is None:
-            part = self.slices[index] = Slice()
-            self._forget(index)
+        part = self._slice(at)
         part.count += 1
         part.total += value
         if over:
             part.over += 1
         if self.binned:
-            place = math.ceil(math.log(value if value > _SMALLEST else _SMALLEST) / _LOG_GAMMA)
+            place = ceil(log(value if value > _SMALLEST else _SMALLEST) / _LOG_GAMMA)
             part.bins[place] = part.bins.get(place, 0) + 1
+
+    def add_all(self, observed: Iterable[tuple[float, float]], *, over: bool = False) -> None:
+        """Add values that were observed, in any order: (at, value). `over` marks all of them."""
+        for at, value in observed:
+            self.add(at, value, over=over)
+
+    def _slice(self, at: float) -> Slice:
+        index = 0 if self.span_s is None else int(at * SLICES / self.span_s)
+        part = self.slices.get(index)
+        if part is None:
+            part = self.slices[index] = Slice()
+            self._forget(index)
+        return part
 
     def _forget(self, newest: int) -> None:
         for index in [index for index in self.slices if index < newest - 2 * SLICES]:
@@ -121,5 +130,5 @@ def _quantile(bins: Mapping[int, int], q: float) -> float | None:
     for place in sorted(bins):
         rank -= bins[place]
         if rank <= 1e-9:
-            return 2.0 * math.exp(place * _LOG_GAMMA) / (_GAMMA + 1.0)
+            return 2.0 * exp(place * _LOG_GAMMA) / (_GAMMA + 1.0)
     return None

@@ -134,7 +134,7 @@ class AdminBench:
                 with self.costs.part(type(listener).__name__):
                     listener.take(each)
         self._watch(controller, events, "Monitor")
-        for step in range(0, len(events), SAVED_EACH):
+        for _ in range(0, len(events), SAVED_EACH):
             with self.costs.part("save the checkpoint, once a second"):
                 asyncio.run(feed.save())
 

@@ -59,7 +59,12 @@ def instructions(module: str, arguments: Sequence[str] = ()) -> dict[str, int]:
     """Run `python -m module` in callgrind, and return the instructions of each of its parts."""
     with tempfile.TemporaryDirectory(prefix="canary-callgrind-") as folder:
         place = Path(folder)
-        command = ["valgrind", "--tool=callgrind", "--collect-atstart=no", f"--callgrind-out-file={place}/out"]
+        command = [
+            "valgrind",
+            "--tool=callgrind",
+            "--collect-atstart=no",
+            f"--callgrind-out-file={place}/out",
+        ]
         done = subprocess.run(
             [*command, sys.executable, "-m", module, *arguments],
             env=os.environ | {_LIBRARY: str(library(place, "callgrind")), "PYTHONHASHSEED": "0"},

@@ -6,10 +6,12 @@ Monotonic times are those of this machine, even for records that were written on
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from msgspec import structs
 
+from records.alike import Alike, alike
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.spool_reader import Batch, Writer
 from records.unmatched import UnmatchedCount, unmatched_in
@@ -20,7 +22,7 @@ WorkerKey = tuple[str, int, int]
 """(replica, slot, pid); the replica is empty for workers of this machine."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class WorkerEvents:
     """One batch of events.
 
@@ -38,6 +40,21 @@ class WorkerEvents:
     heard: int = 0
     dropped: int = 0
     unmatched: Sequence[UnmatchedCount] = ()
+
+    @cached_property
+    def outcomes(self) -> Sequence[Outcome]:
+        """The outcomes among the records."""
+        return [each for each in self.records if type(each) is Outcome]
+
+    @cached_property
+    def feedback(self) -> Sequence[Feedback]:
+        """The feedback among the records."""
+        return [each for each in self.records if type(each) is Feedback]
+
+    @cached_property
+    def alike(self) -> Sequence[Alike]:
+        """The outcomes, grouped once for all listeners that count."""
+        return alike(self.outcomes)
 
 
 class Listener(Protocol):
@@ -72,10 +89,10 @@ def of_batch(batch: Batch, boot: str) -> WorkerEvents:
     for chunk in batch.chunks:
         foreign = not boot.startswith(chunk.writer.boot)
         for record in chunk.records:
-            if type(record) is Heartbeat:
-                beats.append((_key(chunk.writer), record))
-            elif type(record) is Outcome or type(record) is Feedback:
+            if type(record) is Outcome or type(record) is Feedback:
                 records.append(carried_over(record) if foreign else record)
+            elif type(record) is Heartbeat:
+                beats.append((_key(chunk.writer), record))
             elif type(record) is InFlight:
                 in_flight.append((_key(chunk.writer), carried_over(record) if foreign else record))
     deaths = [(_key(death.writer), death.lost) for death in batch.deaths]
@@ -86,13 +103,13 @@ def of_batch(batch: Batch, boot: str) -> WorkerEvents:
         deaths=deaths,
         heard=heard_in(records),
         dropped=batch.dropped,
-        unmatched=unmatched_in(each for each in records if type(each) is Outcome),
+        unmatched=unmatched_in([each for each in records if type(each) is Outcome and not each.canary]),
     )
 
 
 def heard_in(records: Iterable[Outcome | Feedback]) -> int:
     """How many outcomes there are. Mirror copies do not count: a worker's `finished` leaves them out."""
-    return sum(type(record) is Outcome and not record.mirror for record in records)
+    return len([record for record in records if type(record) is Outcome and not record.mirror])
 
 
 def carried_over(record: _Dated) -> _Dated:

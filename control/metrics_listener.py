@@ -5,7 +5,6 @@ from typing import Any
 
 from control.events import WorkerEvents
 from records.meters import Meters
-from records.outcome import Outcome
 
 
 class MetricsListener:
@@ -16,11 +15,10 @@ class MetricsListener:
 
     def take(self, events: WorkerEvents) -> None:
         """Count these events."""
-        for record in events.records:
-            if isinstance(record, Outcome):
-                self._meters.observe(record)
-            else:
-                self._meters.observe_feedback(record)
+        for group in events.alike:
+            self._meters.observe(*group)
+        for each in events.feedback:
+            self._meters.observe_feedback(each)
         for _, beat in events.beats:
             self._meters.beat(beat)
         for _, lost in events.deaths:

@@ -23,7 +23,7 @@ from control.rollouts import Rollouts
 from control.settings import CanarySettings, ControlSettings
 from control.unmatched import UnmatchedTraffic
 from records.meters import Meters
-from records.outcome import Heartbeat, Outcome
+from records.outcome import Feedback, Heartbeat, Outcome
 from records.store import Act
 from routing import transitions
 from routing.plan import State
@@ -102,15 +102,18 @@ class Monitor:
         self.unmatched.take(events)
         self._outcomes_heard += events.heard
         self._dropped_heard += events.dropped
+        for group in events.alike:
+            watched = self.canaries.get(group[0].canary)
+            if watched is not None:
+                watched.pulse.observe(*group)
+                self.patience.observe(*group)
         for record in events.records:
             watched = self.canaries.get(record.canary)
             if watched is None:
                 continue
-            if isinstance(record, Outcome):
+            if type(record) is Outcome:
                 watched.watch.observe(record)
-                watched.pulse.observe(record)
-                self.patience.observe(record)
-            else:
+            elif type(record) is Feedback:
                 watched.watch.observe_feedback(record)
                 watched.pulse.observe_feedback(record)
         for key, _ in events.deaths:

@@ -29,13 +29,16 @@ class BaselineTimes:
 
     kinds: dict[str, Window] = field(default_factory=dict)
 
-    def observe(self, outcome: Outcome) -> None:
-        """Add an outcome if it is a good answer of the baseline."""
-        waited_s = outcome.ttfb_s if outcome.stream else outcome.latency_s
-        if waited_s is None or not _is_good_baseline(outcome):
+    def observe(self, *alike: Outcome) -> None:
+        """Add outcomes that are alike if they are good answers of the baseline."""
+        one = alike[0]
+        if not _is_good_baseline(one):
             return
-        kind = request_kind(outcome.operation, stream=outcome.stream)
-        self.kinds.setdefault(kind, _last_hour()).add(outcome.mono + waited_s, waited_s)
+        kind = request_kind(one.operation, stream=one.stream)
+        waited = [(each.mono, each.ttfb_s if one.stream else each.latency_s) for each in alike]
+        self.kinds.setdefault(kind, _last_hour()).add_all(
+            [(began + waited_s, waited_s) for began, waited_s in waited if waited_s is not None]
+        )
 
     def patience(self, now: float) -> dict[str, float]:
         """Seconds by kind, at monotonic `now`: five times the p99, rounded up, at least ten. Kinds with fewer
@@ -63,9 +66,9 @@ class CandidatePatience:
         self._restored_at: float | None = None
         self._looked_at = float("-inf")
 
-    def observe(self, outcome: Outcome) -> None:
-        """Add an outcome of a canary."""
-        self._times.setdefault(outcome.canary, BaselineTimes()).observe(outcome)
+    def observe(self, *alike: Outcome) -> None:
+        """Add outcomes of a canary that are alike (`records.alike`)."""
+        self._times.setdefault(alike[0].canary, BaselineTimes()).observe(*alike)
 
     def by_canary(self, now: float) -> Mapping[str, Mapping[str, float]]:
         """`Plan.patience` at monotonic `now`, computed anew every five seconds."""

@@ -4,7 +4,6 @@ from collections import Counter
 from typing import Any
 
 from control.events import WorkerEvents
-from records.outcome import Outcome
 from records.unmatched import MOST_MODELS, REST, is_llm_request
 
 MINUTES = 60
@@ -26,9 +25,11 @@ class UnmatchedTraffic:
             models = self._minute(each.minute)[1]
             known = each.model in models or len(models) < MOST_MODELS
             models[each.model if known else REST] += each.requests
-        for record in events.records:
-            if type(record) is Outcome and record.canary and is_llm_request(record):
-                self._minute(int(record.at // 60))[0][record.canary] += 1
+        for group in events.alike:
+            one = group[0]
+            if one.canary and is_llm_request(one):
+                for minute, requests in Counter([int(each.at // 60) for each in group]).items():
+                    self._minute(minute)[0][one.canary] += requests
 
     def document(self, now: float) -> dict[str, Any]:
         """The figures at UTC second `now`. `share` is None without requests."""

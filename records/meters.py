@@ -7,7 +7,7 @@ docs/metrics.md describes the families.
 import threading
 from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import product
 from typing import Any, get_args
@@ -121,25 +121,30 @@ class Meters(Collector):
             for fault in get_args(Fault):
                 self._faults.add((*arm, fault), 0.0)
 
-    def observe(self, outcome: Outcome) -> None:
-        """Count one exchange. A mirror copy counts in families of its own."""
-        canary = outcome.canary if outcome.canary in self._canaries else ""
+    def observe(self, *alike: Outcome) -> None:
+        """Count exchanges that are alike (`records.alike`). Mirror copies count in families of their own."""
         with self._lock:
-            if outcome.mirror:
-                self._observe_copy(outcome, canary)
-                return
-            arm = (canary, outcome.arm)
-            self._requests.add((*arm, outcome.outcome))
-            if outcome.error_type is not None:
-                self._errors.add((*arm, outcome.error_type))
-            if canary and outcome.reason in _REASONS:
-                self._assignments.add((*arm, outcome.reason))
-            if outcome.outcome == "fallback":
-                self._fallbacks.add((canary, outcome.error_type or ""))
-            if outcome.finish is not None:
-                self._observe_answer(outcome, arm)
-            self._observe_times(outcome, arm)
-            self._observe_usage(outcome, arm)
+            self._observe(alike[0], alike)
+
+    def _observe(self, one: Outcome, group: Sequence[Outcome]) -> None:
+        canary = one.canary if one.canary in self._canaries else ""
+        if one.mirror:
+            self._observe_copies(one, group, canary)
+            return
+        arm, count = (canary, one.arm), float(len(group))
+        self._requests.add((*arm, one.outcome), count)
+        if one.error_type is not None:
+            self._errors.add((*arm, one.error_type), count)
+        if canary and one.reason in _REASONS:
+            self._assignments.add((*arm, one.reason), count)
+        if one.outcome == "fallback":
+            self._fallbacks.add((canary, one.error_type or ""), count)
+        if one.finish is not None:
+            self._answers.add((*arm, one.finish), count)
+            for fault in one.faults:
+                self._faults.add((*arm, fault), count)
+        self._observe_times(one, group, arm)
+        self._observe_usage(one, group, arm)
 
     def observe_feedback(self, feedback: Feedback) -> None:
         """Count one value. A correction, that is a key among the last 20,000, is not counted again."""
@@ -236,44 +241,47 @@ class Meters(Collector):
         counters = (meter for meter in vars(self).values() if isinstance(meter, Tally | Histogram))
         return {meter.name: meter for meter in counters}
 
-    def _observe_copy(self, outcome: Outcome, canary: str) -> None:
-        self._copies.add((canary, outcome.outcome))
-        if outcome.error_type is not None:
-            self._copy_errors.add((canary, outcome.error_type))
-        if outcome.cost_usd is not None:
-            self._copy_cost.add((canary,), outcome.cost_usd)
+    def _observe_copies(self, one: Outcome, group: Sequence[Outcome], canary: str) -> None:
+        self._copies.add((canary, one.outcome), len(group))
+        if one.error_type is not None:
+            self._copy_errors.add((canary, one.error_type), len(group))
+        costs_usd = [each.cost_usd for each in group if each.cost_usd is not None]
+        if costs_usd:
+            self._copy_cost.add((canary,), sum(costs_usd))
 
-    def _observe_answer(self, outcome: Outcome, arm: Labels) -> None:
-        self._answers.add((*arm, outcome.finish or ""))
-        for fault in outcome.faults:
-            self._faults.add((*arm, fault))
-
-    def _observe_times(self, outcome: Outcome, arm: Labels) -> None:
-        if outcome.overhead_s is not None:
-            self._overhead.observe((), outcome.overhead_s)
-        if outcome.outcome in ("aborted", "shed"):
+    def _observe_times(self, one: Outcome, group: Sequence[Outcome], arm: Labels) -> None:
+        self._overhead.observe((), [each.overhead_s for each in group if each.overhead_s is not None])
+        if one.outcome in ("aborted", "shed"):
             return  # these were cut short, so their times do not measure the model
-        if outcome.latency_s is not None:
-            self._duration.observe(arm, outcome.latency_s)
-        if outcome.ttft_s is not None:
-            self._ttft.observe(arm, outcome.ttft_s)
-        if (per_token_s := outcome.per_token_s) is not None:
-            self._tpot.observe(arm, per_token_s)
+        self._duration.observe(arm, [each.latency_s for each in group if each.latency_s is not None])
+        streams = [each for each in group if each.ttft_s is not None]
+        self._ttft.observe(arm, [each.ttft_s for each in streams if each.ttft_s is not None])
+        per_token_s = [each.per_token_s for each in streams]
+        self._tpot.observe(arm, [each for each in per_token_s if each is not None])
 
-    def _observe_usage(self, outcome: Outcome, arm: Labels) -> None:
-        usage, add = outcome.usage, self._tokens.add
-        if usage.input_tokens is not None:
-            add((*arm, "input"), usage.input_tokens)
-        if usage.cached_input_tokens is not None:
-            add((*arm, "cached_input"), usage.cached_input_tokens)
-        if usage.output_tokens is not None:
-            add((*arm, "output"), usage.output_tokens)
-        if usage.reasoning_tokens is not None:
-            add((*arm, "reasoning"), usage.reasoning_tokens)
-        if outcome.cost_usd is not None:
-            self._cost.add(arm, outcome.cost_usd)
-        elif outcome.outcome in ("ok", "fallback") and (arm[0] or usage.output_tokens is not None):
-            self._unpriced.add(arm)
+    def _observe_usage(self, one: Outcome, group: Sequence[Outcome], arm: Labels) -> None:
+        usages = [each.usage for each in group]
+        for kind, counts in (
+            ("input", [each.input_tokens for each in usages if each.input_tokens is not None]),
+            (
+                "cached_input",
+                [each.cached_input_tokens for each in usages if each.cached_input_tokens is not None],
+            ),
+            ("output", [each.output_tokens for each in usages if each.output_tokens is not None]),
+            ("reasoning", [each.reasoning_tokens for each in usages if each.reasoning_tokens is not None]),
+        ):
+            if counts:
+                self._tokens.add((*arm, kind), sum(counts))
+        costs_usd = [each.cost_usd for each in group if each.cost_usd is not None]
+        if costs_usd:
+            self._cost.add(arm, sum(costs_usd))
+        if one.outcome in ("ok", "fallback"):
+            unpriced = sum(
+                each.cost_usd is None and (arm[0] != "" or each.usage.output_tokens is not None)
+                for each in group
+            )
+            if unpriced:
+                self._unpriced.add(arm, unpriced)
 
     def _feedback_values(self) -> SummaryMetricFamily:
         help_text, labels = "Feedback values without corrections", self._feedback.labels

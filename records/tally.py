@@ -58,13 +58,16 @@ class Histogram:
         self._texts = [*(f"{bound:g}" for bound in bounds), "+Inf"]
         self.values: dict[Labels, list[float]] = {}  # one count per bucket, then the sum
 
-    def observe(self, labels: Labels, value: float) -> None:
-        """Count one value."""
-        cells = self.values.get(labels)
+    def observe(self, labels: Labels, values: Sequence[float]) -> None:
+        """Count these values."""
+        if not values:
+            return
+        cells, bounds = self.values.get(labels), self.bounds
         if cells is None:
-            cells = self.values[labels] = [0.0] * (len(self.bounds) + 2)
-        cells[bisect_left(self.bounds, value)] += 1.0
-        cells[-1] += value
+            cells = self.values[labels] = [0.0] * (len(bounds) + 2)
+        for value in values:
+            cells[bisect_left(bounds, value)] += 1.0
+        cells[-1] += sum(values)
 
     def family(self) -> HistogramMetricFamily:
         """Return the Prometheus family, with cumulative buckets."""

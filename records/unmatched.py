@@ -27,10 +27,16 @@ def is_llm_request(outcome: Outcome) -> bool:
 
 def unmatched_in(outcomes: Iterable[Outcome]) -> list[UnmatchedCount]:
     """The counts in one batch, with at most MOST_MODELS names a minute."""
+    counts = Counter(
+        [
+            (int(each.at // 60), each.model_requested)
+            for each in outcomes
+            if not each.canary and is_llm_request(each)
+        ]
+    )
     minutes: dict[int, Counter[str]] = {}
-    for each in outcomes:
-        if not each.canary and is_llm_request(each):
-            minutes.setdefault(int(each.at // 60), Counter())[_shown(each.model_requested)] += 1
+    for (minute, model), requests in counts.items():
+        minutes.setdefault(minute, Counter())[_shown(model)] += requests
     return [
         UnmatchedCount(minute, model, requests)
         for minute, models in minutes.items()
