@@ -6,6 +6,7 @@ ten minutes they are scored at the plain limit. Without the wait, a baseline tha
 a rollback.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from alerts.baseline import REACH_S, RecentShare
@@ -56,15 +57,15 @@ class AbsoluteRule:
         """True once the evidence was enough to roll back."""
         return self.state.convicted
 
-    def add_shown(self, sample: GuardrailSample) -> None:
-        """Add one exchange to the windows."""
+    def add_shown(self, samples: Sequence[GuardrailSample]) -> None:
+        """Add exchanges to the windows."""
         state = self.state
-        window = state.candidate if sample.candidate else state.baseline
-        window.add(sample.completed, sample.latency_s or 0.0, over=sample.failed)
-        if not sample.candidate:
-            return
-        if len(state.units) < self.rule.minimum and sample.unit not in state.units:
-            state.units.append(sample.unit)
+        candidates = [each for each in samples if each.candidate]
+        _show(state.candidate, candidates)
+        _show(state.baseline, [each for each in samples if not each.candidate])
+        for each in candidates:
+            if len(state.units) < self.rule.minimum and each.unit not in state.units:
+                state.units.append(each.unit)
 
     def add_counted(self, sample: GuardrailSample) -> None:
         """Add one counted exchange to the evidence. Call in order of completion."""
@@ -127,6 +128,13 @@ class AbsoluteRule:
         return state.evidence.numbers() | shown
 
 
+def _show(window: Window, samples: Sequence[GuardrailSample]) -> None:
+    for bad in (False, True):
+        window.add_all(
+            [(each.completed, each.latency_s or 0.0) for each in samples if each.failed is bad], over=bad
+        )
+
+
 class ErrorRate(AbsoluteRule):
     """More than `limit` of the candidate's outcomes fail. `minimum` counts units."""
 
@@ -134,9 +142,9 @@ class ErrorRate(AbsoluteRule):
         state = AbsoluteState(candidate=Window(rule.window_s), baseline=Window(rule.window_s))
         super().__init__(rule, state, limit=rule.limit, least_units=rule.minimum)
 
-    def show(self, sample: GuardrailSample) -> None:
-        """Add one exchange to the windows."""
-        self.add_shown(sample)
+    def show(self, samples: Sequence[GuardrailSample]) -> None:
+        """Add exchanges to the windows."""
+        self.add_shown(samples)
 
     def score(self, sample: GuardrailSample) -> None:
         """Add one counted exchange to the evidence. Call in order of completion."""

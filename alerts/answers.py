@@ -14,6 +14,17 @@ ALL_LEAVE = 0.95
 """Above this share of the candidate's exchanges `abandoned` warns, whatever the baseline's callers do."""
 
 
+def concerns_outcome_rules(outcome: Outcome) -> bool:
+    """False where no rule that hears outcomes learns anything: for good answers of the baseline to questions
+    that are not counted."""
+    return (
+        outcome.arm == "candidate"
+        or bool(outcome.faults)
+        or outcome.fingerprint != ""
+        or outcome.outcome == "aborted"
+    )
+
+
 class OutcomeRule(RelativeRule):
     """A relative rule on an event of the outcome itself. `event` is None for outcomes that do not count."""
 

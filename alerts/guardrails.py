@@ -1,6 +1,6 @@
 """One canary's guardrails: outcomes and feedback in, statuses out. Judges; `control` acts.
 
-    watch.observe(outcome)      once per record
+    watch.observe(*outcomes)    each outcome once
     watch.observe_in_flight(…)  for an exchange that has not ended
     watch.judge(now, …)         scores settled outcomes and returns every rule's status
     watch.snapshot()            the whole state, JSON-able, for the checkpoint
@@ -16,12 +16,12 @@ import msgspec
 from alerts.paths import add_growth, add_statuses
 from alerts.rollback_evidence import Path, RollbackEvidence, limits_of, rule_then
 from alerts.rule import DEFAULT_RULES, Rule
-from alerts.running import RunningExchanges, WorkerId, timed_outcome
+from alerts.running import EndedExchange, RunningExchanges, WorkerId, timed_outcome
 from alerts.scope import Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
 from alerts.selection import FirstStarted, GuardrailSample
 from alerts.status import GuardrailStatus, StatusState, located
 from alerts.telemetry import Telemetry
-from alerts.watch_state import WatchState, concerns_an_arm
+from alerts.watch_state import WatchState, left_by_cohort
 from alerts.where import ANY, kind_of
 from records.concentration import CATEGORY, NOWHERE, Concentration
 from records.metric import BUILT_IN, Metric
@@ -84,27 +84,36 @@ class Watch:
         """Start a new run with fresh evidence for every rule."""
         self._begin(run)
 
-    def observe(self, outcome: Outcome) -> None:
-        """Add one outcome. Outcomes of other canaries and other runs are ignored."""
-        if outcome.canary != self.canary or outcome.mirror:
+    def observe(self, *outcomes: Outcome) -> None:
+        """Add outcomes, in the order in which they arrived. Those of other canaries and other runs are
+        ignored."""
+        mine = [each for each in outcomes if each.canary == self.canary and not each.mirror]
+        if not mine:
             return
         for telemetry in self.telemetries:
             telemetry.outcome_arrived()
+        ended = [each for each in map(self._ended, mine) if each is not None]
+        self.state.add(ended)
+        for scope in self.scopes:
+            self._record_growth(scope.observe(ended))
+
+    def _ended(self, outcome: Outcome) -> EndedExchange | None:
+        """The outcome as rules take it in; None when no rule may use it."""
         state = self.state
         started = outcome.mono + state.shift
         counted = state.running.end(outcome, started=started)
-        if outcome.run != state.run or not concerns_an_arm(outcome):
-            return
-        state.locate(outcome, tags=self.segments, limits_s=self._slow_limits_s)
-        ended, timed = started + (outcome.latency_s or 0.0), timed_outcome(outcome, started)
-        sample = self._sample(outcome) if outcome.evidence else None
-        for scope in self.scopes:
-            if not scope.takes(outcome):
-                continue
-            self._record_growth(scope.hear(outcome, ended))
-            scope.time(timed, ended, counted)
-            if sample is not None:
-                scope.observe(sample)
+        evidence = outcome.evidence
+        if outcome.run != state.run or not (evidence or left_by_cohort(outcome)):
+            return None
+        if outcome.arm == "candidate" or not evidence:
+            state.locate(outcome, tags=self.segments, limits_s=self._slow_limits_s)
+        return EndedExchange(
+            outcome,
+            started + (outcome.latency_s or 0.0),
+            timed_outcome(outcome, started),
+            counted,
+            self._sample(outcome, started) if evidence else None,
+        )
 
     def observe_in_flight(self, worker: WorkerId, record: InFlight) -> None:
         """Add one exchange in flight, or its news. Its outcome or the death of its worker removes it."""
@@ -127,26 +136,24 @@ class Watch:
         """Forget the exchanges in flight of a worker that exited."""
         self.state.running.forget(gone=worker)
 
-    def _sample(self, outcome: Outcome) -> GuardrailSample:
+    def _sample(self, outcome: Outcome, started: float) -> GuardrailSample:
         state = self.state
         state.serial += 1
-        started = outcome.mono + state.shift
         latency_s = outcome.latency_s
-        sample = GuardrailSample(
+        candidate = outcome.arm == "candidate"
+        if candidate:
+            state.count_step_unit(outcome.phase, outcome.unit, least=self._least_units)
+        return GuardrailSample(
             started if latency_s is None else started + latency_s,
             state.serial,
             started,
             outcome.unit,
-            outcome.arm == "candidate",
+            candidate,
             outcome.share,
             outcome.failed,
             latency_s,
             None if outcome.usage.estimated else outcome.cost_usd,
         )
-        state.add(outcome, sample)
-        if sample.candidate:
-            state.count_step_unit(outcome.phase, sample.unit, least=self._least_units)
-        return sample
 
     @property
     def _least_units(self) -> int:

@@ -5,7 +5,7 @@ runs is slow. So neither a caller who leaves nor a candidate that never answers 
 fast exchange does not count sooner than a slow one that started with it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from alerts.absolute import AbsoluteRule, AbsoluteState
@@ -69,13 +69,26 @@ class LatencyRule(AbsoluteRule):
     def time(self, exchange: Timed, now: float) -> bool:
         """Take in one exchange. True when it is judged; an exchange in flight may have to come again."""
         bound_s = self.bound_s(exchange, now)
-        measured_s = self.measured_s(exchange)
-        if bound_s is None or (measured_s is None and exchange.waited_s <= bound_s):
+        sample = self._judged(exchange, bound_s) if bound_s is not None else None
+        if sample is None:
             return False
+        self._take([sample])
+        return True
+
+    def _take(self, judged: Sequence[GuardrailSample]) -> None:
+        self.add_shown(judged)
+        for sample in judged:
+            self.state.first.offer(sample)
+
+    def _judged(self, exchange: Timed, bound_s: float) -> GuardrailSample | None:
+        """The exchange with its time judged by the bound; None while it may still be fast."""
+        measured_s = self.measured_s(exchange)
+        if measured_s is None and exchange.waited_s <= bound_s:
+            return None
         slow = measured_s is None or measured_s > bound_s
         state = self.state
         state.serial += 1
-        sample = GuardrailSample(
+        return GuardrailSample(
             exchange.started + max(bound_s, IN_FLIGHT_AFTER_S),
             state.serial,
             exchange.started,
@@ -86,17 +99,19 @@ class LatencyRule(AbsoluteRule):
             self.shown(exchange.waited_s if measured_s is None else measured_s, bound_s),
             None,
         )
-        self.add_shown(sample)
-        state.first.offer(sample)
-        return True
 
     def shown(self, took_s: float, bound_s: float) -> float:
         """The value to show for an exchange that took so long, at least."""
         return took_s
 
-    def finish(self, exchange: Timed, now: float) -> None:
-        """Take in one exchange that has ended."""
-        self.time(exchange, now)
+    def finish(self, ended: Iterable[tuple[Timed, float]]) -> None:
+        """Take in exchanges that have ended, and when they did."""
+        judged = (self._judge_ended(exchange, at) for exchange, at in ended)
+        self._take([sample for sample in judged if sample is not None])
+
+    def _judge_ended(self, exchange: Timed, at: float) -> GuardrailSample | None:
+        bound_s = self.bound_s(exchange, at)
+        return self._judged(exchange, bound_s) if bound_s is not None else None
 
     def count(self, now: float) -> Iterator[GuardrailSample]:
         """Score the exchanges whose bound has passed by monotonic `now`. Yields each after scoring it."""
@@ -190,17 +205,22 @@ class LatencyVsBaseline(LatencyRule):
         """The time as a multiple of the baseline's p95."""
         return self.rule.limit * took_s / bound_s
 
-    def finish(self, exchange: Timed, now: float) -> None:
-        """Take in one exchange that has ended; hold it while there is no bound."""
-        if self.bound_s(exchange, now) is None:
+    def _judge_ended(self, exchange: Timed, at: float) -> GuardrailSample | None:
+        """Judge one exchange; hold it while there is no bound. It then adds to the baseline's times."""
+        bound_s = self.bound_s(exchange, at)
+        if bound_s is None:
             self.state.held.append(exchange)
             del self.state.held[:-HELD]
-        else:
-            self.time(exchange, now)
         measured_s = self.measured_s(exchange)
         if not exchange.candidate and measured_s is not None and not exchange.failed:
-            window = self.state.typical.setdefault(exchange.kind, Window(HOUR_S, binned=True))
-            window.add(exchange.started + measured_s, measured_s)
+            self._typical(exchange.kind).add(exchange.started + measured_s, measured_s)
+        return self._judged(exchange, bound_s) if bound_s is not None else None
+
+    def _typical(self, kind: str) -> Window:
+        window = self.state.typical.get(kind)
+        if window is None:
+            window = self.state.typical[kind] = Window(HOUR_S, binned=True)
+        return window
 
     def count(self, now: float) -> Iterator[GuardrailSample]:
         """Score the exchanges whose bound has passed, among them those that waited for one."""

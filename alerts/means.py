@@ -4,6 +4,7 @@ Each value becomes a badness ≥ 0. The null is that the candidate's mean badnes
 applied to the mean of the baseline's last 2,000 values. Betting starts when the baseline has 200 values.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from alerts.baseline import RecentMean
@@ -64,11 +65,16 @@ class CostPerRequest:
         """True once the evidence was enough to roll back."""
         return self.state.convicted
 
-    def show(self, sample: GuardrailSample) -> None:
-        """Add one exchange to the windows."""
-        if sample.cost_usd is not None:
-            window = self.state.candidate if sample.candidate else self.state.baseline
-            window.add(sample.completed, sample.cost_usd)
+    def show(self, samples: Sequence[GuardrailSample]) -> None:
+        """Add exchanges to the windows."""
+        for window, candidate in ((self.state.candidate, True), (self.state.baseline, False)):
+            window.add_all(
+                [
+                    (each.completed, each.cost_usd)
+                    for each in samples
+                    if each.candidate is candidate and each.cost_usd is not None
+                ]
+            )
 
     def score(self, sample: GuardrailSample) -> None:
         """Add one counted exchange to the evidence. Call in order of completion."""

@@ -1,7 +1,7 @@
 """Why a candidate was rolled back: the evidence at that moment, for people to read. Holds no prompts."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ import msgspec
 
 from alerts.candidate_error import CandidateError
 from alerts.evidence import ROLLBACK_CUSUM, ROLLBACK_MIXTURE
+from alerts.selection import GuardrailSample
 from alerts.status import GuardrailStatus
 from alerts.windows import Window
 from records.concentration import NOWHERE, Concentration
@@ -94,14 +95,16 @@ class ArmTally:
     latency: Window = field(default_factory=lambda: Window(RECENT_S, binned=True))
     cost: Window = field(default_factory=lambda: Window(None))
 
-    def add(self, completed: float, latency_s: float | None, cost_usd: float | None, *, failed: bool) -> None:
-        """Add one exchange that ended at monotonic `completed`."""
-        self.exchanges += 1
-        self.failed += failed
-        if latency_s is not None:
-            self.latency.add(completed, latency_s)
-        if cost_usd is not None:
-            self.cost.add(completed, cost_usd)
+    def add(self, evidence: Sequence[tuple[Outcome, GuardrailSample]]) -> None:
+        """Add exchanges of this arm."""
+        samples = [sample for _, sample in evidence]
+        self.exchanges += len(samples)
+        self.failed += sum([each.failed for each in samples])
+        self.faulty += sum([bool(outcome.faults) for outcome, _ in evidence])
+        self.latency.add_all(
+            [(each.completed, each.latency_s) for each in samples if each.latency_s is not None]
+        )
+        self.cost.add_all([(each.completed, each.cost_usd) for each in samples if each.cost_usd is not None])
 
     def figures(self, now: float) -> ArmFigures:
         """The figures at monotonic `now`."""

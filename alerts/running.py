@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from alerts.selection import GuardrailSample
@@ -16,6 +17,11 @@ _SILENT = "silent"
 
 WorkerId = tuple[str, int, int]
 """(replica, slot, pid), as in `control.events`."""
+
+
+@lru_cache(maxsize=256)
+def _kind(operation: str, stream: bool) -> str:
+    return request_kind(operation, stream=stream)
 
 
 class Timed(NamedTuple):
@@ -39,7 +45,7 @@ class Timed(NamedTuple):
     @property
     def kind(self) -> str:
         """Operation and kind, such as `chat/stream`."""
-        return request_kind(self.operation, stream=self.stream)
+        return _kind(self.operation, self.stream)
 
 
 def timed_outcome(outcome: Outcome, started: float) -> Timed:
@@ -57,6 +63,17 @@ def timed_outcome(outcome: Outcome, started: float) -> Timed:
         outcome.latency_s or 0.0,
         outcome.failed,
     )
+
+
+class EndedExchange(NamedTuple):
+    """One outcome as rules take it in, at monotonic `at`. `counted` are the rules for which it has counted
+    already; `sample` is None unless it is evidence."""
+
+    outcome: Outcome
+    at: float
+    timed: Timed
+    counted: Collection[str]
+    sample: GuardrailSample | None
 
 
 @dataclass(slots=True)
@@ -111,8 +128,9 @@ class RunningExchanges:
 
     def end(self, outcome: Outcome, *, started: float) -> Collection[str]:
         """Remove an exchange that has ended. Returns the rules for which it has counted."""
-        silent_s = outcome.attempts[0].latency_s if outcome.attempts else None
-        self._learn_silence(outcome, silent_s, started)
+        if outcome.error_type is not None:
+            silent_s = outcome.attempts[0].latency_s if outcome.attempts else None
+            self._learn_silence(outcome, silent_s, started)
         running = self.exchanges.pop(outcome.exchange_id, None)
         return running.counted if running is not None else ()
 

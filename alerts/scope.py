@@ -1,10 +1,10 @@
 """The guardrails over one part of the traffic: all of it, one category, or one segment."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from alerts.absolute import ErrorRate
-from alerts.answers import Abandoned, AnswerFault
+from alerts.answers import Abandoned, AnswerFault, concerns_outcome_rules
 from alerts.evidence import Evidence
 from alerts.latency import LatencyP95, LatencyRule, LatencyVsBaseline
 from alerts.means import CostPerRequest, Rating
@@ -12,7 +12,7 @@ from alerts.outage import Outage
 from alerts.relative import ErrorRateVsBaseline
 from alerts.reports import Escalated, RepeatQuestion
 from alerts.rule import FAULT_RULES, RATINGS, Rule, RuleName
-from alerts.running import RunningExchange, Timed
+from alerts.running import EndedExchange, RunningExchange, Timed
 from alerts.selection import FirstStarted, GuardrailSample
 from alerts.status import GuardrailStatus, rule_key
 from alerts.telemetry import Telemetry
@@ -33,9 +33,9 @@ class Guardrail(Protocol):
 
 @runtime_checkable
 class Shows(Protocol):
-    """A rule that shows every exchange in a window."""
+    """A rule that shows all exchanges in a window."""
 
-    def show(self, sample: GuardrailSample) -> None: ...
+    def show(self, samples: Sequence[GuardrailSample]) -> None: ...
 
 
 @runtime_checkable
@@ -102,31 +102,37 @@ class Scope:
         """The part of the traffic as a string."""
         return _scope_name(self.category, self.segment)
 
+    @property
+    def is_part(self) -> bool:
+        """False over all of the traffic."""
+        return self.category is not None or bool(self.segment)
+
     def takes(self, exchange: Outcome | InFlight) -> bool:
         """True when the exchange belongs to this part of the traffic."""
         if self.category is not None and exchange.category != self.category:
             return False
         return not self.segment or all(exchange.tags.get(tag) == v for tag, v in self.segment.items())
 
-    def observe(self, sample: GuardrailSample) -> None:
-        """Show one exchange, and queue it for scoring."""
+    def observe(self, ended: Sequence[EndedExchange]) -> Iterator[Growth]:
+        """Pass exchanges that have ended to the rules, those of this part. Yields the evidence that grew."""
+        mine = [each for each in ended if self.takes(each.outcome)] if self.is_part else ended
+        yield from self._hear(mine)
+        for latency in self.latencies:
+            latency.finish(_uncounted(state_key(latency), mine))
+        samples = [each.sample for each in mine if each.sample is not None]
         for guardrail in self._shows:
-            guardrail.show(sample)
+            guardrail.show(samples)
         if self._scores:
-            self.first.offer(sample)
+            for sample in samples:
+                self.first.offer(sample)
 
-    def hear(self, outcome: Outcome, at: float) -> Iterator[Growth]:
-        """Pass one outcome that arrived at monotonic `at` to the rules about outcomes. Yields the evidence
-        that grew."""
-        for guardrail in self._hears:
-            if guardrail.hear(outcome, at) and isinstance(guardrail, Proves):
-                yield guardrail, at
-
-    def time(self, exchange: Timed, now: float, counted: Collection[str]) -> None:
-        """Pass the time of an exchange that has ended to the latency rules for which it has not counted."""
-        for guardrail in self.latencies:
-            if not counted or state_key(guardrail) not in counted:
-                guardrail.finish(exchange, now)
+    def _hear(self, ended: Sequence[EndedExchange]) -> Iterator[Growth]:
+        """Pass outcomes to the rules about outcomes. Most of the baseline's tell them nothing."""
+        for each in ended:
+            if concerns_outcome_rules(each.outcome):
+                for guardrail in self._hears:
+                    if guardrail.hear(each.outcome, each.at) and isinstance(guardrail, Proves):
+                        yield guardrail, each.at
 
     def time_running(self, running: Sequence[RunningExchange], now: float) -> None:
         """Pass the exchanges in flight to the latency rules, each until it has counted."""
@@ -162,7 +168,7 @@ class Scope:
     def observe_feedback(self, feedback: Feedback, *, share: float, at: float) -> None:
         """Pass feedback to the rules about its metric. Feedback has no category and no tags, so only rules
         over the whole canary get it."""
-        if self.segment or self.category is not None:
+        if self.is_part:
             return
         unit = feedback.unit or feedback.session or feedback.exchange_id
         candidate = feedback.arm == "candidate"
@@ -171,6 +177,11 @@ class Scope:
                 guardrail.observe_feedback(
                     unit=unit, candidate=candidate, share=share, value=feedback.value, at=at
                 )
+
+
+def _uncounted(key: str, ended: Sequence[EndedExchange]) -> list[tuple[Timed, float]]:
+    """The times of the exchanges that have not counted for the rule of this key, and when they ended."""
+    return [(each.timed, each.at) for each in ended if key not in each.counted]
 
 
 def build_scopes(rules: Sequence[Rule], metrics: Mapping[str, Metric]) -> list[Scope]:

@@ -53,8 +53,11 @@ class FirstStarted:
         minute = int(sample.started // MINUTE_S)
         if self._counted(sample.unit, minute):
             return
-        first = self.earliest.setdefault(sample.unit, {})
-        if minute in first and first[minute][0] <= sample.started:
+        first = self.earliest.get(sample.unit)
+        if first is None:
+            first = self.earliest[sample.unit] = {}
+        known = first.get(minute)
+        if known is not None and known[0] <= sample.started:
             return
         first[minute] = (sample.started, sample.serial)
         heapq.heappush(self.pending, sample)

@@ -1,11 +1,11 @@
 """What one watch keeps beside its rules: both arms' figures, the candidate's failures, and their places."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from alerts.candidate_error import CandidateError, candidate_error
 from alerts.rollback_evidence import FAILURES, ArmTally, FailureSample, Path, sample_of
-from alerts.running import RunningExchanges
+from alerts.running import EndedExchange, RunningExchanges
 from alerts.selection import GuardrailSample
 from alerts.where import FailingTally, kinds_of, parts_of
 from records.outcome import Outcome
@@ -41,21 +41,29 @@ class WatchState:
     step_units: list[str] = field(default_factory=list)
     running: RunningExchanges = field(default_factory=RunningExchanges)
 
-    def add(self, outcome: Outcome, sample: GuardrailSample) -> None:
-        """Add one exchange of this run that is evidence."""
-        self.utc_minus_mono = outcome.at - sample.started
-        if outcome.phase not in self.shares:
-            self.shares[outcome.phase] = outcome.share
-            if len(self.shares) > PHASES:
-                del self.shares[next(iter(self.shares))]
-        self.tallies[outcome.arm].add(
-            sample.completed, sample.latency_s, sample.cost_usd, failed=sample.failed
-        )
-        self.tallies[outcome.arm].faulty += bool(outcome.faults)
-        if sample.candidate and (sample.failed or outcome.faults):
-            self.failures.append(sample_of(outcome))
-            del self.failures[:-FAILURES]
-        if sample.candidate and sample.failed:
+    def add(self, ended: Sequence[EndedExchange]) -> None:
+        """Add exchanges of this run, those that are evidence."""
+        evidence = [(each.outcome, each.sample) for each in ended if each.sample is not None]
+        for arm, tally in self.tallies.items():
+            tally.add([pair for pair in evidence if pair[0].arm == arm])
+        for outcome, sample in evidence:
+            if outcome.phase not in self.shares:
+                self._add_phase(outcome)
+            if sample.candidate and (sample.failed or outcome.faults):
+                self._add_failure(outcome, sample)
+        if evidence:
+            outcome, sample = evidence[-1]
+            self.utc_minus_mono = outcome.at - sample.started
+
+    def _add_phase(self, outcome: Outcome) -> None:
+        self.shares[outcome.phase] = outcome.share
+        if len(self.shares) > PHASES:
+            del self.shares[next(iter(self.shares))]
+
+    def _add_failure(self, outcome: Outcome, sample: GuardrailSample) -> None:
+        self.failures.append(sample_of(outcome))
+        del self.failures[:-FAILURES]
+        if sample.failed:
             self.provider_error = candidate_error(outcome) or self.provider_error
 
     def locate(self, outcome: Outcome, *, tags: Iterable[str], limits_s: Iterable[float]) -> None:
@@ -74,9 +82,9 @@ class WatchState:
             self.step_units.append(unit)
 
 
-def concerns_an_arm(outcome: Outcome) -> bool:
-    """True when a rule may use the outcome: it is evidence, or its caller left."""
-    return outcome.evidence or (outcome.outcome == "aborted" and outcome.reason == "cohort")
+def left_by_cohort(outcome: Outcome) -> bool:
+    """True when the caller left an exchange that the hash assigned: rules may use it, too."""
+    return outcome.outcome == "aborted" and outcome.reason == "cohort"
 
 
 def _left(outcome: Outcome) -> bool:

@@ -52,22 +52,24 @@ class Window:
 
     def add(self, at: float, value: float, *, over: bool = False) -> None:
         """Add a value observed at `at`, in any order. `over` marks it as over the caller's bound."""
-        part = self._slice(at)
-        part.count += 1
-        part.total += value
-        if over:
-            part.over += 1
-        if self.binned:
-            place = ceil(log(value if value > _SMALLEST else _SMALLEST) / _LOG_GAMMA)
-            part.bins[place] = part.bins.get(place, 0) + 1
+        self.add_all([(at, value)], over=over)
 
     def add_all(self, observed: Iterable[tuple[float, float]], *, over: bool = False) -> None:
         """Add values that were observed, in any order: (at, value). `over` marks all of them."""
+        span_s, binned, index, part = self.span_s, self.binned, None, Slice()
         for at, value in observed:
-            self.add(at, value, over=over)
+            found = 0 if span_s is None else int(at * SLICES / span_s)
+            if found != index:
+                index, part = found, self._slice(found)
+            part.count += 1
+            part.total += value
+            if over:
+                part.over += 1
+            if binned:
+                place = ceil(log(value if value > _SMALLEST else _SMALLEST) / _LOG_GAMMA)
+                part.bins[place] = part.bins.get(place, 0) + 1
 
-    def _slice(self, at: float) -> Slice:
-        index = 0 if self.span_s is None else int(at * SLICES / self.span_s)
+    def _slice(self, index: int) -> Slice:
         part = self.slices.get(index)
         if part is None:
             part = self.slices[index] = Slice()

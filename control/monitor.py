@@ -3,7 +3,7 @@
 The monitor reads no file and no database. Its controller's source brings the events and keeps its memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from control.rollouts import Rollouts
 from control.settings import CanarySettings, ControlSettings
 from control.unmatched import UnmatchedTraffic
 from records.meters import Meters
-from records.outcome import Feedback, Heartbeat, Outcome
+from records.outcome import Heartbeat, Outcome
 from records.store import Act
 from routing import transitions
 from routing.plan import State
@@ -107,15 +107,13 @@ class Monitor:
             if watched is not None:
                 watched.pulse.observe(*group)
                 self.patience.observe(*group)
-        for record in events.records:
-            watched = self.canaries.get(record.canary)
-            if watched is None:
-                continue
-            if type(record) is Outcome:
-                watched.watch.observe(record)
-            elif type(record) is Feedback:
-                watched.watch.observe_feedback(record)
-                watched.pulse.observe_feedback(record)
+        for name, outcomes in self._by_canary(events.outcomes).items():
+            self.canaries[name].watch.observe(*outcomes)
+        for feedback in events.feedback:
+            watched = self.canaries.get(feedback.canary)
+            if watched is not None:
+                watched.watch.observe_feedback(feedback)
+                watched.pulse.observe_feedback(feedback)
         for key, _ in events.deaths:
             self._forget(key)
 
@@ -213,6 +211,14 @@ class Monitor:
                 pulse=pulse if new_boot is None else pulses.elsewhere(pulse),
                 incident=incidents.from_document(kept["incident"]),
             )
+
+    def _by_canary(self, outcomes: Sequence[Outcome]) -> Mapping[str, Sequence[Outcome]]:
+        """The outcomes of each canary under watch, in the order in which they arrived."""
+        found: dict[str, list[Outcome]] = {name: [] for name in self.canaries}
+        for each in outcomes:
+            if each.canary in found:
+                found[each.canary].append(each)
+        return found
 
     def _forget(self, worker: WorkerKey) -> None:
         self._finished.pop(worker, None)
