@@ -3,7 +3,7 @@
     watch.observe(*outcomes)    each outcome once
     watch.observe_in_flight(…)  for an exchange that has not ended
     watch.judge(now, …)         scores settled outcomes and returns every rule's status
-    watch.snapshot()            the whole state, JSON-able, for the checkpoint
+    watch.live_document()       the whole state, for the checkpoint
 
 Times are CLOCK_MONOTONIC seconds of one boot; `restore` converts them after a reboot.
 """
@@ -267,16 +267,18 @@ class Watch:
             limits=limits_of(next((each for each in statuses if each.key == rule), None)),
         )
 
+    def live_document(self) -> dict[str, Any]:
+        """The whole state, for msgspec to encode at once: it changes with the next outcome. Store it in one
+        transaction with the cursor."""
+        return {
+            "watch": self.state,
+            "guardrails": {state_key(g): g.state for g in self.guardrails},
+            "first": {scope.name: scope.first for scope in self.scopes},
+        }
+
     def snapshot(self) -> dict[str, Any]:
-        """The whole state, JSON-able. Store it in one transaction with the cursor."""
-        document: dict[str, Any] = msgspec.to_builtins(
-            {
-                "watch": self.state,
-                "guardrails": {state_key(g): g.state for g in self.guardrails},
-                "first": {scope.name: scope.first for scope in self.scopes},
-            },
-            str_keys=True,
-        )
+        """A copy of the whole state, JSON-able."""
+        document: dict[str, Any] = msgspec.to_builtins(self.live_document(), str_keys=True)
         return document
 
     def restore(self, document: Mapping[str, Any], *, new_boot: float | None = None) -> None:

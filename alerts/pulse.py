@@ -257,12 +257,6 @@ def _course(arm: ArmPulse, now: float) -> dict[str, list[Any]]:
     }
 
 
-def to_document(pulse: Pulse) -> dict[str, Any]:
-    """The pulse for the owner's checkpoint, JSON-able."""
-    document: dict[str, Any] = msgspec.to_builtins(pulse, str_keys=True)
-    return document
-
-
 def elsewhere(pulse: Pulse) -> Pulse:
     """A pulse from another boot or machine. Counts continue; windows, on another clock, are dropped."""
     for arm in (*pulse.arms.values(), pulse.mirror):

@@ -69,7 +69,8 @@ class StatefulListener(Listener, Protocol):
     """A listener whose memory is saved together with the source's position."""
 
     def snapshot(self) -> Mapping[str, Any]:
-        """The memory as JSON types, under keys that no other listener uses."""
+        """The memory under keys that no other listener uses, for msgspec to encode to JSON at once: it may
+        change with the next event."""
         ...
 
     def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:

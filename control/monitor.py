@@ -179,7 +179,7 @@ class Monitor:
         ]
 
     def snapshot(self) -> Mapping[str, Any]:
-        """Evidence, incidents, unsent notices, and the patience with candidates."""
+        """Evidence, incidents, unsent notices, and the patience with candidates, to be encoded at once."""
         canaries = {name: _document(watched) for name, watched in self.canaries.items()}
         return {
             "outbox": self.outbox.snapshot(),
@@ -313,7 +313,7 @@ class Monitor:
 
 def _document(watched: WatchedCanary) -> dict[str, Any]:
     return {
-        "watch": watched.watch.snapshot(),
-        "pulse": pulses.to_document(watched.pulse),
+        "watch": watched.watch.live_document(),
+        "pulse": watched.pulse,
         "incident": incidents.to_document(watched.incident),
     }

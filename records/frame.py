@@ -75,19 +75,39 @@ def scan(data: bytes, *, limit: int, final: bool) -> Scan:
     size, at = len(data), 0
     records: list[Record] = []
     bad: list[Bad] = []
-    while len(records) < limit and at < size:
-        end = _end_of_frame(data, view, at)
-        record = _decode(view[at + HEADER.size : end]) if end is not None else None
-        if record is not None and end is not None:
-            records.append(record)
-            at = end
-            continue
-        resume_at = end or _next_frame(data, view, at + 1) or (size if final else None)
+    while True:
+        at = _read_on(data, view, at, records, limit)
+        if len(records) >= limit or at >= size:
+            return Scan(records, bad, at, torn=False)
+        resume_at = _end_of_frame(data, view, at) or _next_frame(data, view, at + 1)
         if resume_at is None:
-            return Scan(records, bad, at, torn=True)
+            if not final:
+                return Scan(records, bad, at, torn=True)
+            resume_at = size
         bad.append(Bad(at, resume_at))
         at = resume_at
-    return Scan(records, bad, at, torn=False)
+
+
+def _read_on(data: bytes, view: memoryview, at: int, records: list[Record], limit: int) -> int:
+    """Append the records of the frames from `at` on, and return the offset of the first unreadable one."""
+    unpack, decoders, last = HEADER.unpack_from, _DECODERS, len(data) - HEADER.size
+    while len(records) < limit and at <= last:
+        length, checksum = unpack(data, at)
+        start = at + HEADER.size
+        end = start + length
+        payload = view[start:end]
+        if len(payload) != length or not 0 < length <= MAX_PAYLOAD or crc32(payload) != checksum:
+            break
+        decode = decoders.get(data[start : start + _BEGIN])
+        try:
+            record = decode_old(bytes(payload)) if decode is None else decode(payload[_BEGIN:])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            break
+        if record is None:  # of a kind that this version does not know
+            break
+        records.append(record)
+        at = end
+    return at
 
 
 def _end_of_frame(data: bytes, view: memoryview, at: int) -> int | None:
@@ -109,12 +129,3 @@ def _next_frame(data: bytes, view: memoryview, after: int) -> int | None:
         if _end_of_frame(data, view, at) is not None:
             return at
     return None
-
-
-def _decode(payload: memoryview) -> Record | None:
-    """Decode a CRC-valid payload; None when this version cannot read it."""
-    decode = _DECODERS.get(bytes(payload[:_BEGIN]))
-    try:
-        return decode_old(bytes(payload)) if decode is None else decode(payload[_BEGIN:])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None

@@ -133,7 +133,7 @@ class Shipper:
         if gone:
             self._store.forget(gone, self._name)
         self._totals = self._store.totals(self._name)
-        self._reader = SpoolReader(self._folder, cursors)
+        self._reader = SpoolReader(self._folder, cursors, ahead=next(iter(self._others), None))
         self._backlog = Backlog(self._folder, cursors)
         return self._reader
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from records.decoded import Decoded
 from records.frame import scan
 from records.outcome import Record
 from records.quarantine import set_aside
@@ -103,13 +104,21 @@ class SpoolReader:
 
     `cursors` are the offsets that this consumer has committed (file name → offset or DONE). With
     `quarantine=False` damage is counted but not copied; use this for the second consumer of a folder.
+    `ahead` is another reader of the folder, in another thread: what it has decoded is not decoded again.
     """
 
     def __init__(
-        self, folder: Path, cursors: Mapping[str, int] | None = None, *, quarantine: bool = True
+        self,
+        folder: Path,
+        cursors: Mapping[str, int] | None = None,
+        *,
+        quarantine: bool = True,
+        ahead: "SpoolReader | None" = None,
     ) -> None:
         self._folder = folder
         self._quarantines = quarantine
+        self.decoded = Decoded()
+        self._ahead = ahead.decoded if ahead is not None else None
         self._files: dict[str, _File] = {}
         self._tracks: dict[str, Track] = {}
         self._turn = 0
@@ -192,9 +201,14 @@ class SpoolReader:
         fd = _open(file)
         final, size = rotated, _CHUNK
         while True:
-            data = os.pread(fd, size, file.offset)
-            at_end = len(data) < size
+            while self._take_decoded(file, track, batch):
+                if batch.left(limit) <= 0:
+                    return False
+            room = self._until_decoded(file, size)
+            data = os.pread(fd, room, file.offset)
+            at_end = len(data) < room
             found = scan(data, limit=batch.left(limit), final=final and at_end)
+            self.decoded.put(file.name, file.offset, found)
             for bad in found.bad:
                 self._put_aside(file, data, bad.start, bad.end)
             if found.end:
@@ -208,7 +222,21 @@ class SpoolReader:
             elif batch.left(limit) <= 0:
                 return False
             elif found.torn and not found.end:  # longer than a chunk: a large frame, or damage
-                size = os.fstat(fd).st_size - file.offset + 1
+                size = max(os.fstat(fd).st_size - file.offset, _CHUNK) + 1
+
+    def _take_decoded(self, file: _File, track: Track, batch: "_Building") -> bool:
+        """Add what the reader ahead decoded at this place. False if there is nothing."""
+        found = self._ahead.take(file.name, file.offset) if self._ahead is not None else None
+        if found is not None:
+            batch.add(file, found.records, 0, track.see(found.records), found.end)
+        return found is not None
+
+    def _until_decoded(self, file: _File, size: int) -> int:
+        """How much to read, at most `size`: a chunk only up to what the reader ahead has decoded."""
+        if self._ahead is None or size != _CHUNK:
+            return size
+        start = self._ahead.next_start(file.name, file.offset)
+        return size if start is None else min(size, start - file.offset)
 
     def _finish(self, file: _File, track: Track, batch: "_Building") -> bool:
         _close(file)

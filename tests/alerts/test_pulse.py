@@ -2,6 +2,7 @@
 
 import statistics
 
+import msgspec
 import pytest
 
 from alerts import pulse as pulses
@@ -53,7 +54,9 @@ def test_exchanges_that_never_reached_the_arm_are_told_and_measure_nothing() -> 
     assert told["unreached"] == {"proxy_no_credential": 2}
     assert told["p95_s"] < 3.0
     assert told["cost_usd"] == 0.25
-    assert pulses.from_document(pulses.to_document(pulse)).document(105.0) == pulse.document(105.0)
+    assert pulses.from_document(msgspec.to_builtins(pulse, str_keys=True)).document(105.0) == pulse.document(
+        105.0
+    )
 
 
 def test_mirror_copies_are_told_in_the_arms_words() -> None:
@@ -74,7 +77,7 @@ def test_mirror_copies_are_told_in_the_arms_words() -> None:
 
 def test_a_pulse_survives_its_checkpoint_and_one_from_before_there_were_copies_is_read() -> None:
     pulse = pulse_of(exchange(), exchange(mirror=True))
-    document = pulses.to_document(pulse)
+    document = msgspec.to_builtins(pulse, str_keys=True)
     assert pulses.from_document(document).mirror_document(105.0) == pulse.mirror_document(105.0)
     del document["mirror"], document["mirrors_dropped"]
     older = pulses.from_document(document)
@@ -103,14 +106,14 @@ def test_ratings_of_this_run_whose_arm_is_known_have_a_mean() -> None:
     pulse = Pulse(run=1)
     for each in (rating(), rating(value=5.0), rating(run=2, value=1.0), rating(arm=None, value=1.0)):
         pulse.observe_feedback(each)
-    told = pulses.from_document(pulses.to_document(pulse)).document(2.0)
+    told = pulses.from_document(msgspec.to_builtins(pulse, str_keys=True)).document(2.0)
     assert told["candidate"]["feedback"] == {"csat": {"mean": 4.5, "count": 2, "interval": None}}
     assert told["baseline"]["feedback"] == {}
 
 
 def test_a_mean_has_an_interval_once_there_are_ten_values() -> None:
     pulse = pulse_of(*[exchange(cost_usd=cost) for cost in (0.1, 0.3) * 5])
-    told = pulses.from_document(pulses.to_document(pulse)).document(105.0)["candidate"]
+    told = pulses.from_document(msgspec.to_builtins(pulse, str_keys=True)).document(105.0)["candidate"]
     low, high = told["intervals"]["cost_per_request_usd"]
     assert (low + high) / 2 == pytest.approx(0.2)
     assert high - low == pytest.approx(2 * Z * statistics.stdev([0.1, 0.3] * 5) / 10**0.5)
@@ -166,7 +169,7 @@ def test_what_was_wrong_with_answers_is_told_in_counts_and_shares() -> None:
 
 
 def test_a_checkpoint_from_before_answers_were_read_knows_nothing_of_them() -> None:
-    document = pulses.to_document(pulse_of(exchange(finish="stop")))
+    document = msgspec.to_builtins(pulse_of(exchange(finish="stop")), str_keys=True)
     for arm in document["arms"].values():
         del arm["answers"]
     told = pulses.from_document(document).document(105.0)["candidate"]

@@ -1,10 +1,10 @@
 """What guards, on a hand clock: it holds a ramp when the telemetry is lost, and lets it go on afterwards."""
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -108,7 +108,7 @@ def test_lost_telemetry_pages_once_and_holds_the_ramp_until_outcomes_arrive_agai
     assert (desk.state("telemetry"), desk.monitor.holding(), desk.told()) == ("ok", [], [])
     desk.pass_s(20, outcomes=False)
     assert (desk.state("telemetry"), desk.monitor.holding()) == ("firing", ["trial"])
-    kept = json.loads(json.dumps(desk.monitor.snapshot()))
+    kept = msgspec.json.decode(msgspec.json.encode(desk.monitor.snapshot()))
     desk.monitor = desk.guard()
     desk.monitor.restore(kept, new_boot=None)
     desk.pass_s(600, outcomes=False)
@@ -160,7 +160,7 @@ def test_the_incident_of_a_canary_that_has_left_the_config_is_over(desk: Desk, r
     desk.pass_s(1000, outcomes=False)
     told = [entry.notice.event for entry in desk.monitor.outbox.state.entries]
     assert told[0] == "page"
-    kept = json.loads(json.dumps(desk.monitor.snapshot()))
+    kept = msgspec.json.decode(msgspec.json.encode(desk.monitor.snapshot()))
     desk.config = parse(CONFIG.replace("trial", "other"), "canary.yaml", {})
     if restarted:
         desk.monitor = desk.guard()
@@ -176,7 +176,7 @@ def test_the_patience_with_a_candidate_outlives_a_restart(desk: Desk) -> None:
     desk.monitor.take(WorkerEvents(records=answers, heard=len(answers)))
     known = desk.monitor.patience.by_canary(desk.mono)
     assert known == {"trial": {"/json": LEAST_S}}  # the samples have no operation
-    document = json.loads(json.dumps(desk.monitor.snapshot()))
+    document = msgspec.json.decode(msgspec.json.encode(desk.monitor.snapshot()))
     again = desk.guard()
     again.restore(document, new_boot=5.0)
     assert again.patience.by_canary(desk.mono) == known
