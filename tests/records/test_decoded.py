@@ -1,4 +1,4 @@
-"""Two readers of one spool: the second takes what the first has decoded, and misses nothing where it has not."""
+"""Two readers of one spool: the second takes what the first has decoded, and loses nothing."""
 
 import random
 from pathlib import Path
