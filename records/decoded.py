@@ -4,8 +4,8 @@ import threading
 
 from records.frame import Scan
 
-MOST = 10_000
-"""Records kept: a second of a busy machine. The other reader decodes the rest itself."""
+MOST = 5_000
+"""Records kept: half a second of a busy machine. The other reader decodes the rest itself."""
 
 
 class Decoded:

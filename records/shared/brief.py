@@ -38,6 +38,10 @@ class Brief(msgspec.Struct, frozen=True, array_like=True, gc=False):
     adapted: bool = False
 
 
+_UNKNOWN, _ESTIMATED = Usage(), Usage(estimated=True)
+"""Token counts stay with the replica; guardrails need only whether they were estimated."""
+
+
 def brief(outcome: Outcome) -> Brief:
     """Shorten an outcome."""
     return Brief(
@@ -92,7 +96,7 @@ def restored(part: Brief, mono: float) -> Outcome:
         latency_s=part.latency_s,
         ttft_s=part.ttft_s,
         cost_usd=part.cost_usd,
-        usage=Usage(estimated=part.estimated),
+        usage=_ESTIMATED if part.estimated else _UNKNOWN,
         mirror=part.mirror,
         stream=part.stream,
         operation=part.operation,

@@ -1,15 +1,15 @@
 """Connections to SQLite and PostgreSQL: setup, timeouts and error mapping."""
 
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 from sqlalchemy import Connection, Engine, Select, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
@@ -17,6 +17,9 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from records.errors import StoreDown, Unstorable
 from records.store.asked import canary_asked, canary_seen
 from records.store.line import Line
+
+if TYPE_CHECKING:
+    import psycopg
 
 BUSY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5
@@ -114,6 +117,8 @@ def _cut_off(connection: Connection, after_s: float | None) -> Iterator[Line | N
     if after_s is None or connection.dialect.name == "sqlite":
         yield None
         return
+    import psycopg
+
     line = Line(driver_of(connection))
     timer = threading.Timer(after_s, line.shut)
     timer.daemon = True
@@ -133,6 +138,8 @@ def _cut_off(connection: Connection, after_s: float | None) -> Iterator[Line | N
 
 def driver_of(connection: Connection) -> "psycopg.Connection[Any]":
     """Return the underlying psycopg connection, for features that SQLAlchemy lacks."""
+    import psycopg
+
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101
     return driver
@@ -153,24 +160,24 @@ def rows_of(
 def _answering() -> Iterator[None]:
     try:
         yield
-    except (DataError, IntegrityError, OverflowError, psycopg.DataError, psycopg.IntegrityError) as exc:
+    except _errors((DataError, IntegrityError, OverflowError), "DataError", "IntegrityError") as exc:
         raise Unstorable(f"the database refuses a value: {exc}") from exc
     except DBAPIError as exc:
         raise StoreDown(f"the database does not answer: {exc.orig}") from exc
-    except (SQLAlchemyError, psycopg.Error) as exc:
+    except _errors((SQLAlchemyError,), "Error") as exc:
         raise StoreDown(f"the database does not answer: {exc}") from exc
 
 
-class _Stream(psycopg.ServerCursor[Any]):
-    """A server-side cursor in binary format, which avoids converting numbers to text and back."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.format = psycopg.pq.Format.BINARY
+def _errors(common: tuple[type[Exception], ...], *of_psycopg: str) -> tuple[type[Exception], ...]:
+    """These errors, and psycopg's by name. A process on SQLite does without psycopg, which takes 9 MiB."""
+    psycopg = sys.modules.get("psycopg")
+    return common if psycopg is None else (*common, *(getattr(psycopg, name) for name in of_psycopg))
 
 
 def _set_up_postgresql(driver: Any, _record: object) -> None:
-    driver.server_cursor_factory = _Stream
+    from records.store.binary_cursor import BinaryCursor
+
+    driver.server_cursor_factory = BinaryCursor
     # A spool file is deleted once its records are committed, so commits must be durable.
     with driver.cursor() as cursor:
         cursor.execute(

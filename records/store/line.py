@@ -4,9 +4,10 @@ import os
 import socket
 import threading
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
+if TYPE_CHECKING:
+    import psycopg
 
 
 class Line:
@@ -17,6 +18,8 @@ class Line:
     """
 
     def __init__(self, driver: "psycopg.Connection[Any]") -> None:
+        import psycopg
+
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self.late = False
