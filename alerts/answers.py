@@ -14,15 +14,9 @@ ALL_LEAVE = 0.95
 """Above this share of the candidate's exchanges `abandoned` warns, whatever the baseline's callers do."""
 
 
-def concerns_outcome_rules(outcome: Outcome) -> bool:
-    """False where no rule that hears outcomes learns anything: for good answers of the baseline to questions
-    that are not counted."""
-    return (
-        outcome.arm == "candidate"
-        or bool(outcome.faults)
-        or outcome.fingerprint != ""
-        or outcome.outcome == "aborted"
-    )
+def may_count(outcome: Outcome) -> bool:
+    """False where no `OutcomeRule` learns anything: for the baseline's good answers."""
+    return outcome.arm == "candidate" or bool(outcome.faults) or outcome.outcome == "aborted"
 
 
 class OutcomeRule(RelativeRule):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from alerts.absolute import ErrorRate
-from alerts.answers import Abandoned, AnswerFault, concerns_outcome_rules
+from alerts.answers import Abandoned, AnswerFault, may_count
 from alerts.evidence import Evidence
 from alerts.latency import LatencyP95, LatencyRule, LatencyVsBaseline
 from alerts.means import CostPerRequest, Rating
@@ -128,11 +128,12 @@ class Scope:
 
     def _hear(self, ended: Sequence[EndedExchange]) -> Iterator[Growth]:
         """Pass outcomes to the rules about outcomes. Most of the baseline's tell them nothing."""
-        for each in ended:
-            if concerns_outcome_rules(each.outcome):
-                for guardrail in self._hears:
-                    if guardrail.hear(each.outcome, each.at) and isinstance(guardrail, Proves):
-                        yield guardrail, each.at
+        notable = [each for each in ended if may_count(each.outcome)]
+        asked = [each for each in ended if each.outcome.fingerprint]
+        for guardrail in self._hears:
+            for each in asked if isinstance(guardrail, RepeatQuestion) else notable:
+                if guardrail.hear(each.outcome, each.at) and isinstance(guardrail, Proves):
+                    yield guardrail, each.at
 
     def time_running(self, running: Sequence[RunningExchange], now: float) -> None:
         """Pass the exchanges in flight to the latency rules, each until it has counted."""

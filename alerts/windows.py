@@ -5,7 +5,7 @@ more. Quantiles come from logarithmic bins, within 1 % of their value. The count
 exact.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, exp, log, sqrt
 
@@ -25,6 +25,18 @@ class Slice:
     over: int = 0
     total: float = 0.0
     bins: dict[int, int] = field(default_factory=dict)
+
+    def add(self, values: Sequence[float], *, over: bool, binned: bool) -> None:
+        """Add values, as `Window.add_all` does."""
+        self.count += len(values)
+        self.total += sum(values)
+        if over:
+            self.over += len(values)
+        if binned:
+            bins = self.bins
+            for value in values:
+                place = ceil(log(value if value > _SMALLEST else _SMALLEST) / _LOG_GAMMA)
+                bins[place] = bins.get(place, 0) + 1
 
     def quantile(self, q: float) -> float | None:
         """`Window.quantile` for this slice alone."""
@@ -56,18 +68,16 @@ class Window:
 
     def add_all(self, observed: Iterable[tuple[float, float]], *, over: bool = False) -> None:
         """Add values that were observed, in any order: (at, value). `over` marks all of them."""
-        span_s, binned, index, part = self.span_s, self.binned, None, Slice()
+        span_s = self.span_s
+        by_slice: dict[int, list[float]] = {}
         for at, value in observed:
-            found = 0 if span_s is None else int(at * SLICES / span_s)
-            if found != index:
-                index, part = found, self._slice(found)
-            part.count += 1
-            part.total += value
-            if over:
-                part.over += 1
-            if binned:
-                place = ceil(log(value if value > _SMALLEST else _SMALLEST) / _LOG_GAMMA)
-                part.bins[place] = part.bins.get(place, 0) + 1
+            index = 0 if span_s is None else int(at * SLICES / span_s)
+            values = by_slice.get(index)
+            if values is None:
+                values = by_slice[index] = []
+            values.append(value)
+        for index, values in by_slice.items():
+            self._slice(index).add(values, over=over, binned=self.binned)
 
     def _slice(self, index: int) -> Slice:
         part = self.slices.get(index)
