@@ -105,7 +105,7 @@ lock: .venv/dev  ## Resolve the newest versions that pyproject.toml allows.
 	.venv/bin/uv $(COMPILE) --upgrade --extra dev --output-file requirements.lock
 	.venv/bin/uv $(COMPILE) --extra demo --constraints requirements.lock --output-file requirements-demo.lock
 	.venv/bin/uv $(COMPILE) --constraints requirements.lock --output-file requirements-server.lock \
-		$(addprefix --extra ,demo otel parquet azure aws google)
+		$(addprefix --extra ,demo otel azure aws google)
 	.venv/bin/uv $(COMPILE) --extra compile --constraints requirements.lock --output-file requirements-compile.lock
 
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
