@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from demo.provider import LocalProvider
+from tests.servers.object_store import checked_s3, s3
 from tests.servers.postgres import durable_postgres, postgres
 from tests.servers.redis import redis_server
 from tests.serving import ProviderThread, Running
@@ -15,7 +16,7 @@ from tests.serving import ProviderThread, Running
 settings.register_profile("canary", derandomize=True, deadline=None, database=None)
 settings.load_profile("canary")  # the same examples everywhere, however slow the machine is
 
-__all__ = ["durable_postgres", "postgres", "provider", "redis_server", "serve"]
+__all__ = ["checked_s3", "durable_postgres", "postgres", "provider", "redis_server", "s3", "serve"]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from records.errors import StoreDown
+from records.segments.object_store import ObjectStore
 from records.whole_file import sync_folder, write_whole
 
 IN_STORE: Final = "store"
@@ -23,13 +24,14 @@ OBJECT_STORES = ("s3://", "gs://", "az://")
 class SegmentFolder:
     """One folder of segments. Paths are relative to it, with "/" between their parts.
 
-    The library is loaded with the first use. Every method may raise StoreDown.
+    Arrow is loaded with the first use. Every method may raise StoreDown.
     """
 
     def __init__(self, place: str) -> None:
-        """`place` is an absolute path or the URL of an object store's prefix, s3://, gs:// or az://."""
+        """`place` is an absolute path, or a URL as in `object_store`. Raises ValueError for others."""
         self.place = place
-        self._opened: tuple[Any, str] | None = None
+        self._store = ObjectStore.at(place) if place.startswith(OBJECT_STORES) else None
+        self._system: Any = None
 
     @classmethod
     def at(cls, outcomes: str, data: Path) -> "SegmentFolder | None":
@@ -41,61 +43,59 @@ class SegmentFolder:
     def write(self, path: str, content: Any) -> None:
         """Write a file as a whole, durably: it appears under its name when all of it is there."""
         with self._working(path):
-            if self.is_local:
-                whole = Path(self.place, path)
-                _create(whole.parent)
-                write_whole(whole, content)
+            if self._store is None:
+                _write_local(Path(self.place), path, content)
                 return
-            system, prefix = self._system()
-            with system.open_output_stream(f"{prefix}/{path}") as file:
+            with self._files().open_output_stream(self._named(path)) as file:
                 file.write(content)
 
-    def open(self, path: str) -> Any:
-        """Open a file for reading, as Arrow does."""
-        with self._working(path):
-            system, prefix = self._system()
-            try:
-                return system.open_input_file(f"{prefix}/{path}")
-            except FileNotFoundError:
-                raise StoreDown(
-                    f"the segment {path} is missing in {self.place}: name the place that has it as "
-                    "`outcomes` in the config, or restore it from a backup"
-                ) from None
+    @contextmanager
+    def open(self, path: str) -> Iterator[Any]:
+        """Open a file for reading in the block, as Arrow does."""
+        with self._working(path), self._opened(path) as file:
+            yield file
 
     def delete(self, path: str) -> None:
         """Delete a file, and nothing if it is gone."""
-        with self._working(path):
-            if self.is_local:
-                whole = Path(self.place, path)
-                for part in whole.parent.glob(f"{whole.name}*"):  # what a killed process was writing, too
-                    part.unlink(missing_ok=True)
-                _delete_empty(whole.parent, Path(self.place))
+        with self._working(path), suppress(FileNotFoundError):
+            if self._store is None:
+                _delete_local(Path(self.place), path)
                 return
-            system, prefix = self._system()
-            with suppress(FileNotFoundError):
-                system.delete_file(f"{prefix}/{path}")
+            self._files().delete_file(self._named(path))
 
-    @property
-    def is_local(self) -> bool:
-        """True for a folder of a disk."""
-        return not self.place.startswith(OBJECT_STORES)
+    def _opened(self, path: str) -> Any:
+        try:
+            return self._files().open_input_file(self._named(path))
+        except FileNotFoundError:
+            raise StoreDown(
+                f"the segment {path} is missing in {self.place}: name the place that has it as `outcomes`, "
+                "or restore it from a backup"
+            ) from None
 
-    def _system(self) -> tuple[Any, str]:
-        """The file system, and the folder in it."""
-        if self._opened is None:
-            from pyarrow.fs import FileSystem, LocalFileSystem
+    def _named(self, path: str) -> str:
+        return f"{self.place if self._store is None else self._store.folder}/{path}"
 
-            self._opened = (
-                (LocalFileSystem(), self.place) if self.is_local else FileSystem.from_uri(self.place)
-            )
-        return self._opened
+    def _files(self) -> Any:
+        """The file system."""
+        if self._system is None:
+            from pyarrow.fs import LocalFileSystem
+
+            self._system = LocalFileSystem() if self._store is None else self._store.file_system()
+        return self._system
 
     @contextmanager
     def _working(self, path: str) -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError) as problem:
-            raise StoreDown(f"the segment {path} in {self.place}: {problem}") from problem
+            said = problem if self._store is None else self._store.explained(problem)
+            raise StoreDown(f"the segment {path} in {self.place}: {said}") from problem
+
+
+def _write_local(top: Path, path: str, content: Any) -> None:
+    whole = top / path
+    _create(whole.parent)
+    write_whole(whole, content)
 
 
 def _create(folder: Path) -> None:
@@ -106,8 +106,11 @@ def _create(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
-def _delete_empty(folder: Path, top: Path) -> None:
-    """Delete the folder and those above it, as far as they are empty."""
+def _delete_local(top: Path, path: str) -> None:
+    """Delete the file, what a crash left of one half written, and the folders that are empty then."""
+    folder = (top / path).parent
+    for file in folder.glob(f"{Path(path).name}*"):
+        file.unlink(missing_ok=True)
     with suppress(OSError):
         while folder != top:
             folder.rmdir()
