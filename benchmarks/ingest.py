@@ -14,19 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from statistics import median
+from uuid import UUID
 
 from sqlalchemy import text
 
 from records.exchange_id import mint
-from records.outcome import AttemptRecord, Outcome, Usage
+from records.outcome import AttemptRecord, Outcome, ProviderError, Usage
 from records.shipper import Shipper
 from records.spool import SpoolWriter
 from records.store import Store
+from routing.canary import ArmName
 from tests.servers.postgres import Postgres
 
 UNITS, CATEGORIES, REGIONS, TIERS = 200_000, 20, ("eu", "us", "apac"), ("free", "pro")
 ROUNDS = 3
 _KEY = bytes(32)
+_SORRY = "The server had an error while processing your request. Sorry about that! (request ID {})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,61 +42,91 @@ class Round:
 
 
 def outcomes(count: int, seed: int) -> Iterator[Outcome]:
-    """Outcomes of a busy canary: two thirds in a session, with failures, streams, tokens and costs."""
+    """Outcomes of a busy canary, a hundred a second: two thirds in a session, with failures, streams, tokens,
+    costs, the app's own ids and tracing. Ids and hashes are random, and times have all digits, as real ones."""
     dice = Random(seed)
-    began = time.time()
+    units = [dice.randbytes(16).hex() for _ in range(UNITS)]
+    sessions = [dice.randbytes(16).hex() for _ in range(count // 4 + 1)]
+    began = time.time() // 3600 * 3600
     for serial in range(count):
-        unit = f"{dice.randrange(UNITS):032x}"
-        arm = "candidate" if int(unit, 16) % 10 == 0 else "baseline"
-        failed = dice.random() < 0.01
-        model = "gpt-4.1" if arm == "candidate" else "gpt-4o"
-        attempt = AttemptRecord(
-            arm=arm, provider="openai", model=model, status=200, latency_s=1.25, cost_usd=0.0031
+        at, mono = (
+            began + serial * 1e-2 + dice.random() * 1e-2,
+            123_456.789 + serial * 1e-2 + dice.random() * 1e-2,
         )
-        at = began + serial * 1e-4
-        yield Outcome(
-            exchange_id=mint(
-                _KEY,
-                canary="support-nov",
-                run=1,
-                phase=2,
-                arm=arm,
-                unit_hash=unit,
-                at=at,
-                serial=dice.randbytes(8),
-            ),
-            at=at,
-            mono=serial * 1e-4,
-            outcome="error" if failed else "ok",
-            error_type="provider_5xx" if failed else None,
+        yield _outcome(dice, dice.choice(units), dice.choice(sessions) if serial % 3 else "", at, mono)
+
+
+def _outcome(dice: Random, unit: str, session: str, at: float, mono: float) -> Outcome:
+    arm: ArmName = "candidate" if int(unit[:4], 16) % 10 == 0 else "baseline"
+    model = "gpt-4.1" if arm == "candidate" else "gpt-4o"
+    is_stream, failed = dice.random() < 0.5, dice.random() < 0.01
+    sent = mono + dice.lognormvariate(-8.5, 0.5)
+    first = sent + dice.lognormvariate(-0.7, 0.4)
+    ended = first + dice.lognormvariate(0.3, 0.6)
+    used = Usage(
+        input_tokens=dice.randrange(200, 4000), output_tokens=dice.randrange(20, 900), cached_input_tokens=0
+    )
+    cost = None if failed else (used.input_tokens or 0) * 2.5e-6 + (used.output_tokens or 0) * 1e-5
+    status, error = (500, "provider_5xx") if failed else (200, None)
+    attempt = AttemptRecord(
+        arm=arm,
+        provider="openai",
+        model=model,
+        status=status,
+        error_type=error,
+        latency_s=ended - sent,
+        cost_usd=cost,
+    )
+    said = ProviderError(
+        code="server_error", type="server_error", message=_SORRY.format(dice.randbytes(16).hex())
+    )
+    return Outcome(
+        exchange_id=mint(
+            _KEY,
             canary="support-nov",
             run=1,
             phase=2,
-            share=0.1,
             arm=arm,
-            served_by=arm,
-            reason="cohort",
-            unit=unit,
-            session=f"{dice.randrange(UNITS * 4):032x}" if serial % 3 else "",
-            category=f"category-{dice.randrange(CATEGORIES)}",
-            tags={"region": dice.choice(REGIONS), "tier": dice.choice(TIERS)},
-            request_id=f"req-{seed}-{serial}",
-            provider="openai",
-            api="openai",
-            operation="chat",
-            model_requested="gpt-4o",
-            model=model,
-            stream=serial % 2 == 0,
-            status=500 if failed else 200,
-            latency_s=dice.lognormvariate(0.3, 0.6),
-            ttft_s=dice.lognormvariate(-0.7, 0.4) if serial % 2 == 0 else None,
-            ttfb_s=0.31,
-            overhead_s=0.0004,
-            usage=Usage(input_tokens=dice.randrange(200, 4000), output_tokens=dice.randrange(20, 900)),
-            cost_usd=dice.uniform(0.001, 0.02),
-            attempts=(attempt,),
-            fingerprint=dice.randbytes(8).hex(),
-        )
+            unit_hash=unit,
+            at=at,
+            serial=dice.randbytes(8),
+        ),
+        at=at,
+        mono=mono,
+        outcome="error" if failed else "ok",
+        error_type=error,
+        canary="support-nov",
+        run=1,
+        phase=2,
+        share=0.1,
+        arm=arm,
+        served_by=arm,
+        reason="cohort",
+        unit=unit,
+        session=session,
+        category=f"category-{dice.randrange(CATEGORIES)}",
+        tags={"region": dice.choice(REGIONS), "tier": dice.choice(TIERS)},
+        request_id=str(UUID(bytes=dice.randbytes(16), version=4)),
+        provider="openai",
+        api="openai",
+        operation="chat",
+        model_requested="gpt-4o",
+        model=model,
+        stream=is_stream,
+        status=status,
+        latency_s=ended - mono,
+        ttft_s=first - mono if is_stream and not failed else None,
+        ttfb_s=first - mono,
+        overhead_s=sent - mono,
+        usage=Usage() if failed else used,
+        cost_usd=cost,
+        finish=None if failed else dice.choices(("stop", "length", "tool_calls"), (90, 2, 8))[0],
+        faults=("cut_off",) if not failed and dice.random() < 0.02 else (),
+        provider_error=said if failed else None,
+        attempts=(attempt,),
+        fingerprint=dice.randbytes(8).hex() if session else "",
+        traceparent=f"00-{dice.randbytes(16).hex()}-{dice.randbytes(8).hex()}-01",
+    )
 
 
 def measured(store: Store, server: Postgres | None, folder: Path, count: int, seed: int) -> Round:
