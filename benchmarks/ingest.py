@@ -43,7 +43,7 @@ class Round:
 
 def outcomes(count: int, seed: int) -> Iterator[Outcome]:
     """Outcomes of a busy canary, a hundred a second: two thirds in a session, with failures, streams, tokens,
-    costs, the app's own ids and tracing. Ids and hashes are random, and times have all digits, as real ones."""
+    costs, the app's own ids and tracing. Ids and hashes are random, and times have all digits."""
     dice = Random(seed)
     units = [dice.randbytes(16).hex() for _ in range(UNITS)]
     sessions = [dice.randbytes(16).hex() for _ in range(count // 4 + 1)]

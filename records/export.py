@@ -25,7 +25,6 @@ from sqlalchemy import (
 
 from records import tables
 from records.segments.columns import COLUMNS, Kind
-from records.segments.reading import read
 from records.store import Store
 
 What = Literal["outcomes", "feedback", "labels", "judgements"]
@@ -63,7 +62,7 @@ def pages(
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Yield rows of `columns` for one canary (None: all) with `since` ≤ at < `until`, up to 5,000 a page.
 
-    Rows come in key order, outcomes hour by hour. JSON is text. A record stored during the export may be
+    Rows come in key order, outcomes about by time. JSON is text. A record stored during the export may be
     missing, and no record appears twice. Raises StoreDown.
     """
     if what == "outcomes":
@@ -87,20 +86,14 @@ def pages(
 def _outcomes(
     store: Store, canary: str | None, since: float, until: float
 ) -> Iterator[list[tuple[Any, ...]]]:
-    import pyarrow.compute as pc
+    from records.outcome_export import outcome_tables
+    from records.segments.arrow import micros
 
-    from records.segments.arrow import micros, moment
-
-    at = pc.field("at")
-    wanted = (at >= moment(since)) & (at < moment(until))
-    if canary is not None:
-        wanted &= pc.field("canary") == canary
-    with store.reading() as connection:
-        for found in read(connection, where=wanted, since=since, until=until):
-            table = found.set_column(1, "at", [micros(found["at"]) / 1e6])
-            for start in range(0, table.num_rows, PAGE):
-                part = table.slice(start, PAGE)
-                yield list(zip(*(column.to_pylist() for column in part.columns), strict=True))
+    for found in outcome_tables(store, canary=canary, since=since, until=until):
+        table = found.set_column(1, "at", [micros(found["at"]) / 1e6])
+        for start in range(0, table.num_rows, PAGE):
+            part = table.slice(start, PAGE)
+            yield list(zip(*(column.to_pylist() for column in part.columns), strict=True))
 
 
 def _key(what: What) -> list[Column[Any]]:

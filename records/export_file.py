@@ -15,14 +15,14 @@ Format = Literal["csv", "parquet"]
 Rows = Sequence[tuple[Any, ...]]
 
 
-class NoParquet(Exception):
-    """The library that writes Parquet is not installed."""
+GROUP = 50_000
+"""Rows of a row group at most, where outcomes go from segment to file as Arrow tables."""
 
 
 def write_table(path: Path, form: Format, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
     """Write all pages and return the number of rows. `path` is replaced after the last row is written.
 
-    Raises NoParquet, OSError.
+    Raises OSError.
     """
     with _replacing(path) as part:
         return _write_csv(part, columns, pages) if form == "csv" else _write_parquet(part, columns, pages)
@@ -75,20 +75,45 @@ def _plain(value: Any, kind: Kind) -> Any:
     return bool(value) if kind == "truth" else _cell(value, kind)
 
 
+def write_arrow(path: Path, tables: Iterable[Any]) -> int:
+    """Write Arrow tables of outcomes to a Parquet file and return the number of rows, as `write_table`."""
+    from pyarrow.parquet import ParquetWriter
+
+    from records.segments.arrow import SCHEMA
+
+    count = 0
+    with (
+        _replacing(path) as part,
+        part.open("wb") as file,
+        ParquetWriter(file, SCHEMA, compression="zstd") as writer,
+    ):
+        for group in _groups(tables):
+            writer.write_table(group)
+            count += group.num_rows
+    return count
+
+
+def _groups(tables: Iterable[Any]) -> Iterator[Any]:
+    """The tables joined to about `GROUP` rows each."""
+    from pyarrow import concat_tables
+
+    waiting: list[Any] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(each.num_rows for each in waiting) >= GROUP:
+            yield concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield concat_tables(waiting)
+
+
 def _write_parquet(path: Path, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
-    try:
-        import pyarrow as pa
-        from pyarrow.parquet import ParquetWriter
-    except ImportError as exc:
-        raise NoParquet("Parquet needs a library: pip install 'canary-llm[parquet]'") from exc
-    types = {
-        "text": pa.string(),
-        "number": pa.float64(),
-        "count": pa.int64(),
-        "truth": pa.bool_(),
-        "time": pa.timestamp("us", tz="UTC"),
-    }
-    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    from records.segments.arrow import TYPES
+
+    schema = pa.schema([(name, TYPES[kind]) for name, kind in columns.items()])
     times = [kind == "time" for kind in columns.values()]
     count = 0
     with path.open("wb") as file, ParquetWriter(file, schema, compression="zstd") as writer:

@@ -71,7 +71,7 @@ def export(
     """Export outcomes, feedback, labels or judgements, without prompts or answers. Needs no server."""
     from canary.config.store import open_store
     from records.export import columns, pages
-    from records.export_file import NoParquet, write_csv, write_json, write_table
+    from records.export_file import write_arrow, write_csv, write_json, write_table
 
     now = time.time()
     if form == "parquet" and str(output) == "-":
@@ -80,19 +80,20 @@ def export(
         fail(f"-o {str(output)!r} is a folder; name a file in it", code=2)
     begin, end = moment(since, 0.0, now), moment(until, float("inf"), now)
     read = read_config(config)
-    try:
-        with needs_store(read, data), closing(open_store(read, data)) as store, writing(output):
-            shown = columns(what)
-            found = pages(store, what, canary=canary, since=begin, until=end)
-            if str(output) == "json":
-                count = write_json(sys.stdout, shown, found)
-            elif str(output) == "-":
-                count = write_csv(sys.stdout, shown, found)
-            else:
-                count = write_table(output, form, shown, found)
-            sys.stdout.flush()
-    except NoParquet as problem:
-        fail(str(problem))
+    with needs_store(read, data), closing(open_store(read, data)) as store, writing(output):
+        shown = columns(what)
+        found = pages(store, what, canary=canary, since=begin, until=end)
+        if str(output) == "json":
+            count = write_json(sys.stdout, shown, found)
+        elif str(output) == "-":
+            count = write_csv(sys.stdout, shown, found)
+        elif what == "outcomes" and form == "parquet":
+            from records.outcome_export import outcome_tables
+
+            count = write_arrow(output, outcome_tables(store, canary=canary, since=begin, until=end))
+        else:
+            count = write_table(output, form, shown, found)
+        sys.stdout.flush()
     say(f"{count} {what}")
 
 

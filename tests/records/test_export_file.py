@@ -1,6 +1,5 @@
 """Tables as files."""
 
-import builtins
 import csv
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from records.export import Kind
-from records.export_file import NoParquet, Rows, write_table
+from records.export_file import Rows, write_table
 
 COLUMNS: dict[str, Kind] = {"name": "text", "at": "time", "n": "count", "x": "number", "ok": "truth"}
 PAGES: list[Rows] = [
@@ -68,17 +67,3 @@ def test_what_fails_half_way_leaves_what_was_there(path: Path, form: Any) -> Non
         write_table(path, form, COLUMNS, breaks())
     assert [each.name for each in path.parent.iterdir()] == ["table"]
     assert path.read_text() == "before"
-
-
-def test_without_the_library_parquet_says_how_to_get_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name.startswith("pyarrow"):
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(NoParquet, match=r"pip install 'canary-llm\[parquet\]'"):
-        write_table(path, "parquet", COLUMNS, PAGES)
-    assert not path.exists()
