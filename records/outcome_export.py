@@ -13,7 +13,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from records import tables
 from records.errors import StoreDown
@@ -55,7 +55,7 @@ def _all(store: Store, since: float, until: float) -> Iterator[Any]:
         yield from _of_copies(copies, sizes)
 
 
-def _segments(connection: Connection, since: float, until: float) -> Sequence[Row[Any]]:
+def _segments(connection: Connection, since: float, until: float) -> Sequence[Any]:
     within = (_SEGMENTS.last_at >= since) & (_SEGMENTS.first_at <= until)
     query = select(_SEGMENTS.id, _SEGMENTS.path).where(_SEGMENTS.state == "whole", within)
     return connection.execute(query.order_by(_SEGMENTS.first_at, _SEGMENTS.id)).all()
@@ -71,7 +71,7 @@ def _loose(connection: Connection, since: float, until: float) -> Iterator[bytes
     yield from connection.execution_options(yield_per=16).execute(query).scalars()
 
 
-def _of_segment(store: Store, segment: Row[Any]) -> Iterator[Any]:
+def _of_segment(store: Store, segment: Any) -> Iterator[Any]:
     try:
         with _opened(store, segment) as file:
             for batch in ParquetFile(file).iter_batches(ROWS, use_threads=False):
@@ -81,7 +81,7 @@ def _of_segment(store: Store, segment: Row[Any]) -> Iterator[Any]:
             raise
 
 
-def _opened(store: Store, segment: Row[Any]) -> AbstractContextManager[Any]:
+def _opened(store: Store, segment: Any) -> AbstractContextManager[Any]:
     with store.reading() as connection:
         content = connection.execute(select(_SEGMENTS.content).where(_SEGMENTS.id == segment.id)).scalar()
         if content is None:
@@ -90,7 +90,7 @@ def _opened(store: Store, segment: Row[Any]) -> AbstractContextManager[Any]:
     return reader
 
 
-def _is_stored(store: Store, segment: Row[Any]) -> bool:
+def _is_stored(store: Store, segment: Any) -> bool:
     """False when retention has deleted the segment."""
     query = select(_SEGMENTS.id).where(_SEGMENTS.id == segment.id, _SEGMENTS.state == "whole")
     with store.asking() as connection:

@@ -21,7 +21,7 @@ def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
     `durable`: the data survives a power cut once this returns. Without `durable` the data survives `kill -9`,
     and the call never waits for an fsync. Raises OSError and changes nothing when the write fails.
     """
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # hidden: who reads all files passes it over
     try:
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:

@@ -109,7 +109,7 @@ def _create(folder: Path) -> None:
 def _delete_local(top: Path, path: str) -> None:
     """Delete the file, what a crash left of one half written, and the folders that are empty then."""
     folder = (top / path).parent
-    for file in folder.glob(f"{Path(path).name}*"):
+    for file in folder.glob(f"*{Path(path).name}*"):
         file.unlink(missing_ok=True)
     with suppress(OSError):
         while folder != top:

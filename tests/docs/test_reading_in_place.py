@@ -1,0 +1,94 @@
+"""The page's programs read outcomes in place: a fortnight that the shipper and the roller stored."""
+
+import re
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import chdb
+import duckdb
+import pytest
+from msgspec.structs import replace
+
+from benchmarks.ingest import outcomes
+from records import rolling
+from records.shipper import Shipper
+from records.spool import SpoolWriter
+from records.store import Store
+
+ROOT = Path(__file__).parents[2]
+SECTION = (
+    (ROOT / "docs/records.md").read_text().partition("\n## Reading them in place\n")[2].partition("\n## ")[0]
+)
+DAYS, AN_HOUR = 14, 16
+BEGIN = 1_794_528_000.0
+"""2026-11-13, midnight UTC."""
+
+
+@pytest.fixture(scope="module")
+def fortnight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `canary-data/outcomes`, the outcomes of 14 days."""
+    folder = tmp_path_factory.mktemp("fortnight")
+    data = folder / "canary-data"
+    data.mkdir()
+    made = outcomes(DAYS * 24 * AN_HOUR, seed=1)
+    with closing(Store.open("sqlite:///canary.db", data)) as store:
+        for day in range(DAYS):
+            writer = SpoolWriter(data / f"spool-{day}", worker=0)
+            for serial in range(24 * AN_HOUR):
+                at = BEGIN + day * 86400 + serial * 3600 / AN_HOUR
+                writer.append(replace(next(made), at=at))
+            writer.close()
+            assert Shipper(data / f"spool-{day}", store).drain()
+            rolling.roll(store, BEGIN + (day + 1) * 86400 + 120)
+    return folder
+
+
+def programs(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
+
+
+def run(program: str, folder: Path) -> str:
+    """What a Python program prints in this folder."""
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_page_says_how_many_outcomes_and_files_these_are(fortnight: Path) -> None:
+    files = list((fortnight / "canary-data/outcomes").rglob("*.parquet"))
+    names = duckdb.read_parquet([str(file) for file in files]).project("exchange_id").fetchall()
+    assert len(set(names)) == len(names) == DAYS * 24 * AN_HOUR
+    assert f"({DAYS * 24 * AN_HOUR:,} outcomes in {len(files)} files" in SECTION
+
+
+def test_duckdb_reads_them_in_three_lines(fortnight: Path) -> None:
+    program = next(each for each in programs("python") if "duckdb" in each)
+    assert len(program.replace("\n\n", "\n").splitlines()) == 3
+    printed = run(program, fortnight)
+    assert f"{2 * DAYS} rows" in printed
+    assert "│ 2026-11-13 │ baseline " in printed and "│ 2026-11-26 │ candidate " in printed
+
+
+def test_pandas_reads_them_in_three_lines(fortnight: Path) -> None:
+    program = next(each for each in programs("python") if "pandas" in each)
+    assert len(program.replace("\n\n", "\n").splitlines()) == 3
+    printed = run(program, fortnight)
+    counts = re.findall(r"^(?:baseline|candidate)? +(?:ok|error) +(\d+)\.0", printed, re.MULTILINE)
+    assert sum(map(int, counts)) == 7 * 24 * AN_HOUR
+
+
+def test_clickhouse_reads_them(fortnight: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    query = next(each for each in programs("sql") if "FROM file(" in each)
+    monkeypatch.chdir(fortnight)
+    lines = str(chdb.query(query, "CSV")).splitlines()
+    assert len(lines) == 2 * DAYS
+    assert sum(int(line.split(",")[2]) for line in lines) == DAYS * 24 * AN_HOUR
+
+
+def test_files_are_for_the_server_alone(fortnight: Path) -> None:
+    top = fortnight / "canary-data/outcomes"
+    modes = {(each.is_dir(), each.stat().st_mode & 0o777) for each in [top, *top.rglob("*")]}
+    assert modes == {(True, 0o700), (False, 0o600)}
