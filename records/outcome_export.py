@@ -8,7 +8,7 @@ once, whatever is shipped and rolled meanwhile; what retention deletes meanwhile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,15 +17,11 @@ from sqlalchemy import Connection, select
 
 from records import tables
 from records.errors import StoreDown
-from records.outcome import Outcome
 from records.segments import old_rows
-from records.segments.arrow import moment, table_of
-from records.segments.fresh import pack, unpack
+from records.segments.arrow import AT_ONCE, moment, tables_of
+from records.segments.fresh import pack
 from records.segments.reading import folder_of
 from records.store import Store
-
-ROWS = 5000
-"""Outcomes in memory at once, as Arrow has them; as Python has them, those of one shipped batch more."""
 
 _SEGMENTS, _FRESH = tables.segments.c, tables.fresh_outcomes.c
 
@@ -52,7 +48,7 @@ def _all(store: Store, since: float, until: float) -> Iterator[Any]:
         for segment in found:
             yield from _of_segment(store, segment)
         copies.seek(0)
-        yield from _of_copies(copies, sizes)
+        yield from tables_of(map(copies.read, sizes))
 
 
 def _segments(connection: Connection, since: float, until: float) -> Sequence[Any]:
@@ -74,7 +70,7 @@ def _loose(connection: Connection, since: float, until: float) -> Iterator[bytes
 def _of_segment(store: Store, segment: Any) -> Iterator[Any]:
     try:
         with _opened(store, segment) as file:
-            for batch in ParquetFile(file).iter_batches(ROWS, use_threads=False):
+            for batch in ParquetFile(file).iter_batches(AT_ONCE, use_threads=False):
                 yield pa.Table.from_batches([batch])
     except StoreDown:
         if _is_stored(store, segment):
@@ -95,15 +91,3 @@ def _is_stored(store: Store, segment: Any) -> bool:
     query = select(_SEGMENTS.id).where(_SEGMENTS.id == segment.id, _SEGMENTS.state == "whole")
     with store.asking() as connection:
         return connection.execute(query).first() is not None
-
-
-def _of_copies(copies: IO[bytes], sizes: Sequence[int]) -> Iterator[Any]:
-    """The copied outcomes. Batches of a quiet hour are small, so several make a table."""
-    waiting: list[Outcome] = []
-    for size in sizes:
-        waiting += unpack(copies.read(size))
-        if len(waiting) >= ROWS:
-            yield table_of(waiting)
-            waiting = []
-    if waiting:
-        yield table_of(waiting)

@@ -1,12 +1,16 @@
 """Outcomes as Arrow tables. Its library takes 80 MiB, so only what reads or writes segments imports it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from records.outcome import Outcome
 from records.segments.columns import COLUMNS, Kind
+from records.segments.fresh import unpack
+
+AT_ONCE = 5000
+"""Outcomes that become a table together."""
 
 pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps some 40 MiB more of what it has freed.
 
@@ -33,6 +37,18 @@ SCHEMA = schema_of(COLUMNS)
 def table_of(outcomes: Sequence[Outcome], columns: Sequence[str] = tuple(COLUMNS)) -> Any:
     """These columns of the outcomes. A value that its column cannot hold is null."""
     return pa.table([_array(outcomes, name) for name in columns], schema=schema_of(columns))
+
+
+def tables_of(batches: Iterable[bytes]) -> Iterator[Any]:
+    """All columns of packed batches, of about `AT_ONCE` outcomes a table: those of a quiet hour are small."""
+    waiting: list[Outcome] = []
+    for packed in batches:
+        waiting += unpack(packed)
+        if len(waiting) >= AT_ONCE:
+            yield table_of(waiting)
+            waiting = []
+    if waiting:
+        yield table_of(waiting)
 
 
 def _array(outcomes: Sequence[Outcome], name: str) -> Any:
