@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from records.due import HOUR_S, ROWS
+from records.due import ROWS
 from records.rolling import write
+from records.segments import HOUR_S
 from records.segments.arrow import SCHEMA, TYPES
+from records.segments.building import build
 from records.store import Store
 
 _ID_BYTES, _ID_CHARACTERS = 69, 92
@@ -60,7 +62,7 @@ def write_segments(store: Store, cells: DayCells, share: float, rng: np.random.G
         begin, end = np.searchsorted(hours, [hour, hour + 1]).tolist()
         for first in range(begin, end, ROWS):
             table = _table(cells, at, order[first : min(first + ROWS, end)], share, rng)
-            write(store, {hour: table}, lambda _connection: None)
+            write(store, build([table]), lambda _connection: None)
 
 
 def _times(cells: DayCells, rng: np.random.Generator) -> np.ndarray:

@@ -6,14 +6,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from records.segments import old_rows
+from records.segments import HOUR_S, old_rows
 from records.store.store import Store
 from records.tables import fresh_outcomes, segments
 
 ROWS = 200_000
 """The outcomes of a segment at most, and with this many fresh ones the oldest are rolled at once."""
 
-HOUR_S = 3600.0
 GRACE_S = 120.0
 """After its end, an hour may still get outcomes: those of exchanges that lasted."""
 

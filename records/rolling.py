@@ -11,26 +11,21 @@ did, an outcome would still be stored once: a segment becomes whole only where i
 outcomes still are where they were.
 """
 
-import io
 import secrets
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from records import tables
-from records.due import HOUR_S, newest, oldest_due, oldest_until, unfinished
+from records.due import newest, oldest_due, oldest_until, unfinished
 from records.errors import StoreDown
 from records.outcome import Outcome
-from records.segments import old_rows
-from records.segments.arrow import micros, table_of
-from records.segments.fresh import unpack
+from records.segments import HOUR_S, old_rows
+from records.segments.arrow import table_of, tables_of
+from records.segments.building import BuiltSegment, build
 from records.store.database import Patience
 from records.store.store import Store
 
@@ -43,15 +38,11 @@ PATIENCE = Patience(answer_s=60.0)
 ALONE_WITHIN_S = 60.0
 """How long a roller waits for another one to end."""
 
-_AT_ONCE = 50
-"""Batches that are read at once."""
-
 _IDS = 5000
 """Rows that one statement deletes: PostgreSQL takes 65,535 values, SQLite 32,766."""
 
-_GROUP = 50_000
-_LEVEL = 3
-"""Of zstd: a higher one takes three times as long for a twentieth of the size."""
+_AT_ONCE = 10
+"""Batches that are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +114,7 @@ def _roll(store: Store, ids: Sequence[int]) -> Rolled:
         if sum(connection.execute(part).rowcount for part in parts) != len(ids):
             raise RolledElsewhere("another process rolls the same outcomes: this one has given up")
 
-    return write(store, _by_hour(_unpacked(store, ids)), forget)
+    return write(store, build(tables_of(_packed(store, ids))), forget)
 
 
 def _roll_old(store: Store) -> Rolled:
@@ -132,7 +123,7 @@ def _roll_old(store: Store) -> Rolled:
     while (part := _oldest(store)) is not None:
         day, pages = part
         if pages:
-            rolled += write(store, _by_hour(map(table_of, pages)), partial(_forget_old, store, day, pages))
+            rolled += write(store, build(map(table_of, pages)), partial(_forget_old, store, day, pages))
     return rolled
 
 
@@ -161,34 +152,25 @@ def _forget_old(store: Store, day: int, pages: Sequence[Sequence[Outcome]], conn
     store.ingest.add_up_days(connection, [outcome for page in pages for outcome in page])
 
 
-def _unpacked(store: Store, ids: Sequence[int]) -> Iterator[Any]:
+def _packed(store: Store, ids: Sequence[int]) -> Iterator[bytes]:
     table = tables.fresh_outcomes.c
     for part in _parts(ids, _AT_ONCE):
         with store.asking() as connection:
-            packed = connection.execute(select(table.outcomes).where(table.id.in_(part))).scalars().all()
-        yield table_of([outcome for each in packed for outcome in unpack(each)])
+            query = select(table.outcomes).where(table.id.in_(part)).order_by(table.id)
+            found = connection.execute(query).scalars().all()
+        yield from found
 
 
 def _parts(ids: Sequence[int], most: int) -> Iterator[Sequence[int]]:
     return (ids[start : start + most] for start in range(0, len(ids), most))
 
 
-def _by_hour(batches: Iterable[Any]) -> Mapping[int, Any]:
-    """The outcomes of each hour, by time."""
-    hours: dict[int, list[Any]] = defaultdict(list)
-    for batch in batches:
-        hour_of = micros(batch["at"]) // int(HOUR_S * 1e6)
-        for hour in sorted(set(hour_of.tolist())):
-            hours[hour].append(batch.filter(pa.array(hour_of == hour)))
-    return {hour: pa.concat_tables(parts).sort_by("at") for hour, parts in sorted(hours.items())}
-
-
-def write(store: Store, hours: Mapping[int, Any], forget: Callable[[Connection], None]) -> Rolled:
+def write(store: Store, hours: Mapping[int, BuiltSegment], forget: Callable[[Connection], None]) -> Rolled:
     """Write each hour's outcomes as a segment. All become whole in the transaction that forgets where the
     outcomes were before. After another error than RolledElsewhere, that may have happened: the files stay."""
-    begun = {_path(hour): table for hour, table in hours.items()}
-    for path, table in begun.items():
-        _write_one(store, path, table)
+    begun = {_path(hour): built for hour, built in hours.items()}
+    for path, built in begun.items():
+        _write_one(store, path, built)
     try:
         with store.writing() as connection:
             forget(connection)
@@ -197,20 +179,20 @@ def write(store: Store, hours: Mapping[int, Any], forget: Callable[[Connection],
         for path in begun:
             _delete(store, path)
         raise
-    return Rolled(sum(table.num_rows for table in begun.values()), len(begun))
+    return Rolled(sum(built.rows for built in begun.values()), len(begun))
 
 
-def _write_one(store: Store, path: str, table: Any) -> None:
+def _write_one(store: Store, path: str, built: BuiltSegment) -> None:
     """Write a segment that does not count yet."""
-    content, at = _parquet(table), micros(table["at"]) / 1e6
     row = {
-        "path": path, "state": "writing", "first_at": float(at[0]), "last_at": float(at[-1]),
-        "rows": table.num_rows, "bytes": len(content), "content": content if store.folder is None else None,
+        "path": path, "state": "writing", "first_at": built.first_at, "last_at": built.last_at,
+        "rows": built.rows, "bytes": len(built.content),
+        "content": built.content if store.folder is None else None,
     }  # fmt: skip
     with store.writing() as connection:
         connection.execute(insert(tables.segments).values(**row))
     if store.folder is not None:
-        store.folder.write(path, content)
+        store.folder.write(path, built.content)
 
 
 def _make_whole(connection: Connection, paths: Sequence[str]) -> None:
@@ -226,9 +208,3 @@ def _path(hour: int) -> str:
     """day=2026-11-27/hour=05/0123456789abcdef.parquet"""
     begin = datetime.fromtimestamp(hour * HOUR_S, UTC)
     return f"day={begin:%Y-%m-%d}/hour={begin:%H}/{secrets.token_hex(8)}.parquet"
-
-
-def _parquet(table: Any) -> bytes:
-    file = io.BytesIO()
-    pq.write_table(table, file, compression="zstd", compression_level=_LEVEL, row_group_size=_GROUP)
-    return file.getvalue()

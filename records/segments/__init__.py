@@ -4,3 +4,6 @@
 records.rolling         writes the fresh rows of an hour, or the oldest 200,000, as segments
 `reading`               reads both, and what an older version stored row by row
 """
+
+HOUR_S = 3600.0
+"""Seconds of outcomes in a segment."""

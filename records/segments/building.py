@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.parquet import ParquetWriter
 
+from records.segments import HOUR_S
 from records.segments.arrow import SCHEMA, micros
 
-HOUR_S = 3600.0
-_GROUP = 50_000
+_GROUP = 25_000
 """Rows of a row group. They are sorted by time; the groups of a file may overlap."""
 
 _LEVEL = 1
@@ -60,9 +60,8 @@ class _Hour:
 
     def __init__(self) -> None:
         self._file = io.BytesIO()
-        self._writer = ParquetWriter(
-            self._file, SCHEMA, compression="zstd", compression_level=_LEVEL, use_dictionary=_REPEATING
-        )
+        options: Any = {"compression": "zstd", "compression_level": _LEVEL, "use_dictionary": _REPEATING}
+        self._writer = ParquetWriter(self._file, SCHEMA, **options)
         self._waiting: list[Any] = []
         self._rows = self._waits = 0
         self._first_at, self._last_at = math.inf, -math.inf
