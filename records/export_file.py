@@ -15,7 +15,7 @@ Format = Literal["csv", "parquet"]
 Rows = Sequence[tuple[Any, ...]]
 
 
-GROUP = 50_000
+GROUP = 25_000
 """Rows of a row group at most, where outcomes go from segment to file as Arrow tables."""
 
 
