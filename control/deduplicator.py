@@ -22,6 +22,9 @@ OVERLAP_S = 30.0
 """How long after its end an exchange may still appear in the store: clocks differ, shipping takes time."""
 
 REMEMBERED = 200_000
+"""Records that are known to be told. With more, nothing that ended before a forgotten one is told any more:
+some that come late are missing, and none counts twice."""
+
 MOST_OPEN = 20_000
 
 
@@ -83,11 +86,16 @@ class Deduplicator:
 
     def found(self, tail: Tail, asked_at: float) -> WorkerEvents:
         """The new records in the store's answer to a search that began at UTC second `asked_at`."""
+        late = self.position.searched_until
         records: list[Outcome | Feedback] = [
-            structs.replace(each, mono=here(each.at)) for each in tail.outcomes if self._is_new_outcome(each)
+            structs.replace(each, mono=here(each.at))
+            for each in tail.outcomes
+            if _ended(each) > late and self._is_new_outcome(each)
         ]
         records += [
-            structs.replace(each, mono=here(each.at)) for each in tail.feedback if self._is_new_feedback(each)
+            structs.replace(each, mono=here(each.at))
+            for each in tail.feedback
+            if each.at > late and self._is_new_feedback(each)
         ]
         if asked_at - self._failed_at > 2 * OVERLAP_S:
             self._search_from(asked_at - OVERLAP_S)
@@ -132,7 +140,7 @@ class Deduplicator:
             return False
         told[key] = ended
         if len(told) > REMEMBERED:
-            del told[next(iter(told))]
+            self._search_from(sorted(told.values())[REMEMBERED // 10])
         return True
 
 

@@ -61,8 +61,8 @@ class RolledElsewhere(StoreDown):
 
 
 def roll(store: Store, now: float, *, all_of_it: bool = False) -> Rolled:
-    """Roll what is due as of UTC second `now`, or all that is fresh when it begins, and what version 0.2
-    stored.
+    """Roll what is due as of UTC second `now`, or all that is fresh when it begins, and what earlier
+    versions stored.
 
     Raises StoreDown; what was rolled until then stays so.
     """
@@ -118,7 +118,7 @@ def _roll(store: Store, ids: Sequence[int]) -> Rolled:
 
 
 def _roll_old(store: Store) -> Rolled:
-    """Roll the outcomes that version 0.2 stored, and drop their table."""
+    """Roll the outcomes that earlier versions stored, and drop their table."""
     rolled = Rolled()
     while (part := _oldest(store)) is not None:
         day, pages = part

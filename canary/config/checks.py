@@ -18,6 +18,7 @@ from proxy.provider import CLOUD_AUTH, Api, Auth, Kind
 from records.metric import JUDGED
 from records.offline_metric import is_offline
 from records.segments.folder import IN_STORE, OBJECT_STORES
+from records.segments.object_store import ObjectStore
 
 RESERVED = ("v1", "v1beta", "v1beta1", "canary", "healthz", "readyz")
 """First path segments of the traffic listener that cannot be a provider's name."""
@@ -235,11 +236,14 @@ def _names_a_database(url: str) -> bool:
 
 def _misplaced(outcomes: str, shared: str) -> str:
     """What is wrong with this place for outcomes; "" for a good one."""
+    if outcomes.startswith(OBJECT_STORES):
+        try:
+            ObjectStore.at(outcomes)
+        except ValueError as problem:
+            return str(problem)
+        return ""
     if "://" in outcomes:
-        is_known = outcomes.startswith(OBJECT_STORES) and outcomes.partition("://")[2].strip("/")
-        return (
-            "" if is_known else "must be a folder, s3://BUCKET/…, gs://BUCKET/…, az://CONTAINER/…, or store"
-        )
+        return "must be a folder, s3://BUCKET/…, gs://BUCKET/…, az://CONTAINER/…?account=NAME, or store"
     if outcomes == IN_STORE or shared == "none" or outcomes.startswith("/"):
         return ""
     return (

@@ -40,6 +40,11 @@ class SegmentFolder:
             return None
         return cls(outcomes if outcomes.startswith(OBJECT_STORES) else str(data.absolute() / outcomes))
 
+    @property
+    def is_local(self) -> bool:
+        """True for a folder of this machine's file system."""
+        return self._store is None
+
     def write(self, path: str, content: Any) -> None:
         """Write a file as a whole, durably: it appears under its name when all of it is there."""
         with self._working(path):

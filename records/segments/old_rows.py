@@ -1,4 +1,4 @@
-"""Outcomes that version 0.2 and older stored, a row each, in the table that is `old_outcomes` now."""
+"""Outcomes that earlier versions stored, a row each, in the table that is `old_outcomes` now."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,6 @@
 """Reads stored outcomes as Arrow tables, wherever they lie.
 
-    old rows        stored by version 0.2 and older, a source for each day
+    old rows        stored by earlier versions, a source for each day
     segments        Parquet, a source each
     fresh rows      a source for up to 50 shipped batches
 

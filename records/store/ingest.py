@@ -76,7 +76,7 @@ class Ingest:
         self._prior_weeks.upsert(connection, prior_weeks(outcomes))
 
     def add_up_days(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
-        """Add outcomes to the totals of failures and models, which version 0.2 did not have."""
+        """Add outcomes to the totals of failures and models, which earlier versions did not have."""
         self._failure_days.upsert(connection, outcome_sums.failure_days(outcomes))
         self._model_days.upsert(connection, outcome_sums.model_days(outcomes))
 

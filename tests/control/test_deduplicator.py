@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control import deduplicator
 from control.deduplicator import OVERLAP_S, Deduplicator
 from control.events import WorkerEvents
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
@@ -60,6 +61,23 @@ def test_what_comes_later_than_the_store_was_searched_was_found_there() -> None:
     assert gathering.position.searched_until == pytest.approx(now + OVERLAP_S)
     assert gathering.position.told == {}  # what cannot come again is forgotten
     assert told(gathering.hear(by_stream(old), "9-0")) == []
+
+
+def test_what_is_too_much_to_remember_is_not_told_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deduplicator, "REMEMBERED", 100)
+    now = time.time()
+    everything = [an_outcome(n, now + n * 0.01) for n in range(1000)]
+    gathering = Deduplicator()
+    told_by_stream = [
+        name
+        for n in range(0, 1000, 10)
+        for name in told(gathering.hear(by_stream(*everything[n : n + 10]), "1"))
+    ]
+    assert told_by_stream == [f"x{n}" for n in range(1000)]
+    assert len(gathering.position.told) <= 100
+    assert told(gathering.found(Tail(everything, []), now + 10.0)) == []
+    late = an_outcome(2000, now + 9.999)
+    assert told(gathering.found(Tail([*everything, late], []), now + 11.0)) == ["x2000"]
 
 
 def test_while_the_store_was_away_nothing_is_passed_over_when_it_is_back() -> None:

@@ -94,7 +94,7 @@ def test_what_was_counted_before_answers_were_read_is_unknown_and_not_good(
 
 
 def an_old_row(serial: int, at: float) -> dict[str, Any]:
-    """An outcome as version 0.2 stored it."""
+    """An outcome as earlier versions stored it."""
     return {
         "day": int(at // DAY), "exchange_id": f"exchange-{serial}", "at": at, "canary": "support-nov",
         "run": 1, "phase": 2, "share": 0.05, "arm": "candidate", "served_by": "baseline", "reason": "cohort",
