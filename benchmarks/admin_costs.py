@@ -25,6 +25,7 @@ from msgspec.structs import replace
 from benchmarks.ingest import outcomes
 from benchmarks.part_costs import PartCosts, instructions
 from canary.config import parse
+from canary.interpreter import environment, program
 from canary.programs.process import boot_id
 from control.controller import Controller
 from control.deduplicator import Deduplicator
@@ -32,6 +33,7 @@ from control.events import WorkerEvents, of_batch
 from control.file_publisher import FilePublisher
 from control.leadership import SoleLeader
 from control.pending_rollbacks import PendingRollbacks
+from control.rolling import Roller
 from control.spool_feed import BATCH, SpoolFeed
 from control.stream_publisher import StreamPublisher
 from control.tracing_listener import TracingListener
@@ -105,6 +107,7 @@ class AdminBench:
             SoleLeader(),
             FilePublisher(self.folder / "plan.json"),
             store=self.store,
+            roller=no_roller(self.folder),
             settings=parse(CONFIG, "canary.yaml", {}).control,
             pending=PendingRollbacks(self.folder / "rollbacks.json"),
             assignment_key=lambda: b"key",
@@ -184,6 +187,17 @@ class AdminBench:
             with self.costs.part("leader: Deduplicator"):
                 heard.append(deduplicator.hear([each for each in part if each is not None], "1-1"))
         self._watch(controller, heard, "leader: Monitor")
+
+
+def no_roller(folder: Path) -> Roller:
+    """A roller that has nothing to do while the benchmark lasts."""
+    return Roller(
+        command=program("canary.programs.roller"),
+        environment=environment(),
+        url="sqlite:///canary.db",
+        data=folder,
+        outcomes="outcomes",
+    )
 
 
 def _beat(step: int, finished: int) -> Heartbeat:
