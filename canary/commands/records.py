@@ -14,9 +14,11 @@ from canary.commands.shell import (
     DATA,
     ConfigFile,
     DataFolder,
+    Form,
     example,
     fail,
     needs_store,
+    print_json,
     read_config,
     say,
     writing,
@@ -31,7 +33,7 @@ def records() -> None:
 
 
 @app.command(epilog=example("records roll"))
-def roll(config: ConfigFile = CONFIG, data: DataFolder = DATA) -> None:
+def roll(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
     """Write the outcomes that are stored now as Parquet files, without waiting for their hour to end.
 
     Works with and without a running server. A file each hour for itself, so many calls make many small files.
@@ -44,9 +46,11 @@ def roll(config: ConfigFile = CONFIG, data: DataFolder = DATA) -> None:
     with needs_store(read, data), closing(store_at(read, data, PATIENCE)) as store:
         rolled = roll_outcomes(store, time.time(), all_of_it=True)
         where = store.folder.place if store.folder is not None else "the database"
+    if output == "json":
+        return print_json({"outcomes": rolled.outcomes, "segments": rolled.segments, "place": where})
     name = "file" if store.folder is not None else "segment"
     files = f"{rolled.segments} {name}{'' if rolled.segments == 1 else 's'}"
-    say(f"{rolled.outcomes} outcomes in {files} in {where}")
+    return say(f"{rolled.outcomes} outcomes in {files} in {where}")
 
 
 @app.command(epilog=example("records export --canary support-nov --since 7d -o week.csv"))

@@ -47,7 +47,7 @@ class SegmentFolder:
 
     def write(self, path: str, content: Any) -> None:
         """Write a file as a whole, durably: it appears under its name when all of it is there."""
-        with self._working(path):
+        with self._working(path, "written"):
             if self._store is None:
                 _write_local(Path(self.place), path, content)
                 return
@@ -57,12 +57,12 @@ class SegmentFolder:
     @contextmanager
     def open(self, path: str) -> Iterator[Any]:
         """Open a file for reading in the block, as Arrow does."""
-        with self._working(path), self._opened(path) as file:
+        with self._working(path, "read"), self._opened(path) as file:
             yield file
 
     def delete(self, path: str) -> None:
         """Delete a file, and nothing if it is gone."""
-        with self._working(path), suppress(FileNotFoundError):
+        with self._working(path, "deleted"), suppress(FileNotFoundError):
             if self._store is None:
                 _delete_local(Path(self.place), path)
                 return
@@ -89,12 +89,12 @@ class SegmentFolder:
         return self._system
 
     @contextmanager
-    def _working(self, path: str) -> Iterator[None]:
+    def _working(self, path: str, done: str) -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError) as problem:
             said = problem if self._store is None else self._store.explained(problem)
-            raise StoreDown(f"the segment {path} in {self.place}: {said}") from problem
+            raise StoreDown(f"the segment {path} cannot be {done} in {self.place}: {said}") from problem
 
 
 def _write_local(top: Path, path: str, content: Any) -> None:

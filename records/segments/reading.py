@@ -10,6 +10,7 @@ is loaded with the first table.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -125,14 +126,10 @@ class Segment:
 
     def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
         """As OutcomeSource."""
-        from pyarrow import ArrowException
         from pyarrow.parquet import read_table
 
-        try:
-            with self._open() as file:
-                return read_table(file, columns=list(columns), filters=where, use_threads=False)
-        except (OSError, ArrowException) as problem:
-            raise StoreDown(f"the segment {self.path} cannot be read: {problem}") from problem
+        with self._open() as file:
+            return read_table(file, columns=list(columns), filters=where, use_threads=False)
 
     def read_coded(self, columns: Sequence[str]) -> Any:
         """As OutcomeSource."""
@@ -143,14 +140,21 @@ class Segment:
             parquet = ParquetFile(file, read_dictionary=coded, pre_buffer=True)
             return parquet.read(list(columns), use_threads=False)
 
-    def _open(self) -> Any:
-        from pyarrow import BufferReader
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        """The file, to be read in the block."""
+        from pyarrow import ArrowException, BufferReader
 
         query = select(segments.c.content).where(segments.c.id == self.id)
         content = self.connection.execute(query).scalar_one()
-        if content is not None:
-            return BufferReader(content)
-        return folder_of(self.connection, self.path).open(self.path)
+        try:
+            if content is not None:
+                yield BufferReader(content)
+                return
+            with folder_of(self.connection, self.path).open(self.path) as file:
+                yield file
+        except ArrowException as problem:
+            raise StoreDown(f"the segment {self.path} cannot be read: {problem}") from problem
 
 
 @dataclass(frozen=True, slots=True)

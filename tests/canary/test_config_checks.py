@@ -330,7 +330,15 @@ def test_a_report_job_that_cannot_be_is_refused(job: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["elsewhere", "/mnt/outcomes", "s3://bucket/canary", "gs://b", "az://container/canary", "store"]
+    "place",
+    [
+        "elsewhere",
+        "/mnt/outcomes",
+        "s3://bucket/canary",
+        "gs://b",
+        "az://container/canary?account=a",
+        "store",
+    ],
 )
 def test_outcomes_lie_where_the_file_says(place: str) -> None:
     assert parse(SOUND + f"outcomes: {place}\n", "canary.yaml", {}).outcomes == place
@@ -344,11 +352,20 @@ def test_outcomes_lie_in_a_folder_or_with_replicas_in_the_database() -> None:
         assert parse(shared, "canary.yaml", {}).outcomes == place
 
 
-@pytest.mark.parametrize("place", ["s3://", "hdfs://name/x", "file:///mnt/outcomes"])
-def test_other_places_of_outcomes_are_refused(place: str) -> None:
-    assert refusal(SOUND + f"outcomes: {place}\n") == [
-        "canary.yaml:3: outcomes: must be a folder, s3://BUCKET/…, gs://BUCKET/…, az://CONTAINER/…, or store"
-    ]
+_PLACES = "must be a folder, s3://BUCKET/…, gs://BUCKET/…, az://CONTAINER/…?account=NAME, or store"
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("s3://", "s3:// needs a bucket: write s3://BUCKET/PREFIX"),
+        ("az://container/canary", "az:// needs its account: write az://container/canary?account=NAME"),
+        ("hdfs://name/x", _PLACES),
+        ("file:///mnt/outcomes", _PLACES),
+    ],
+)
+def test_other_places_of_outcomes_are_refused(place: str, says: str) -> None:
+    assert refusal(SOUND + f"outcomes: {place}\n") == [f"canary.yaml:3: outcomes: {says}"]
 
 
 def test_a_relative_folder_of_outcomes_is_refused_with_replicas() -> None:

@@ -54,6 +54,11 @@ OF_REPLICAS: dict[str, set[str]] = {  # shown by control/fleet_metrics.py
     "canary_shared_up": set(),
     "canary_stream_dropped": set(),
 }
+OF_ROLLING: dict[str, set[str]] = {  # shown by control/rolling.py
+    "canary_outcomes_fresh": set(),
+    "canary_segments": set(),
+    "canary_rolling_failures": set(),
+}
 OF_THE_JUDGE: dict[str, set[str]] = {  # shown by control/judge_metrics.py
     "canary_judged_pairs": {"canary", "result"},
     "canary_judged_answers": {"canary", "arm", "result"},
@@ -177,7 +182,7 @@ def collected() -> dict[str, set[str]]:
 
 def test_the_promised_families_the_shown_and_the_documented_are_the_same() -> None:
     assert collected() == PROMISED
-    assert documented() == {**PROMISED, **OF_REPLICAS, **OF_RELEASES, **OF_THE_JUDGE}
+    assert documented() == {**PROMISED, **OF_REPLICAS, **OF_RELEASES, **OF_ROLLING, **OF_THE_JUDGE}
 
 
 def test_every_closed_set_is_documented() -> None:
