@@ -8,23 +8,12 @@ MEASURED = (ROOT / "docs/performance.md").read_text()
 
 FIGURES = "[figures](performance.md#figures)"
 LEADER = "[leader](performance.md#the-leader-of-a-fleet)"
-INGEST = "[ingest](performance.md#into-the-database)"
+INGEST = "[ingest](performance.md#into-the-database), on a busy machine"
+"""Without the last words once docs/performance.md has figures of a quiet one."""
+
 REPORTS = "[reports](performance.md#a-report-over-weeks)"
 
 Rows = list[tuple[str, ...]]
-
-# What it costs to keep an outcome, as the section "Into the database" says: CPU µs of the shipper and of the
-# database's server, bytes on disk with totals and indexes, the most that one shipper stores a second, and CPU
-# µs of writing it into a segment (None: not measured).
-SHIPPER_US, SERVER_US = 20.0, 23.0
-SQLITE_BYTES, POSTGRES_BYTES = 1_153, 1_589
-INGEST_PER_S = 25_362
-ROLLING_US: float | None = None
-
-SPOOLED_BYTES = 1_113
-"""Size of an outcome in the spool, from the command in docs/sizing.md."""
-
-PER_GIB = int((1 << 30) / SPOOLED_BYTES / 1000) * 1000
 
 
 def cell(row: str, column: int, text: str = MEASURED, *, place: int = 0) -> str:
@@ -38,6 +27,33 @@ def number(text: str) -> float:
     """The number that a cell shows."""
     return float(text.replace(",", ""))
 
+
+def said(pattern: str) -> float:
+    """The number in a sentence, from the group of the pattern."""
+    found = re.search(pattern, MEASURED)
+    assert found is not None, f"docs/performance.md does not say {pattern!r}"
+    return number(found[1])
+
+
+# What it costs to keep an outcome: CPU µs of the shipper, of the database's server, and of writing it into a
+# segment; bytes in the spool, in the database until it is in a segment, in the segment, and of its totals.
+_INGEST = MEASURED[MEASURED.index("| bytes an outcome in the database |") :]
+
+SHIPPER_US, SERVER_US = (number(cell("PostgreSQL", 3, _INGEST, place=place)) for place in (0, 1))
+ROLLING_US = said(r"Rolling [\d,]+ fresh outcomes took ([\d.]+) µs of CPU each")
+SPOOLED_BYTES, FRESH_BYTES = (
+    int(said(pattern)) for pattern in (r"takes (\d+) bytes in the spool", r"(\d+) in `fresh_outcomes`")
+)
+SEGMENT_BYTES = round(number(cell("**taken:**", 2, place=0)))
+SQLITE_TOTALS, POSTGRES_TOTALS = (
+    int(number(cell(store, 4, _INGEST))) - FRESH_BYTES for store in ("SQLite", "PostgreSQL")
+)
+"""At most: each outcome of the benchmark is a row of totals of its own."""
+
+INGEST_PER_S = int(1e6 / (SHIPPER_US + SERVER_US))
+"""The most that one shipper stores, which waits for its server: by their CPU."""
+
+PER_GIB = int((1 << 30) / SPOOLED_BYTES / 1000) * 1000
 
 _TLS = MEASURED[MEASURED.index("| provider behind TLS | nginx | canary |") :]
 _TLS_PACED = _TLS[_TLS.index("CPU µs per chunk, a chunk each 20 ms, all processes") :]

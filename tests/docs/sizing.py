@@ -16,19 +16,22 @@ from tests.docs.measured import (
     COMPILED_CHUNK,
     EXCHANGE,
     FIGURES,
+    FRESH_BYTES,
     INGEST,
     NINE_ROWS_MIB,
     PER_GIB,
-    POSTGRES_BYTES,
+    POSTGRES_TOTALS,
     REPORT_MIB,
     REPORT_S,
     REPORTS,
+    ROLLING_US,
     ROOT,
+    SEGMENT_BYTES,
     SERVER_US,
     SHIPPER_US,
     SLOW_READER_KIB,
     SPOOLED_BYTES,
-    SQLITE_BYTES,
+    SQLITE_TOTALS,
     STREAM_KIB,
     WORKER_MIB,
     Rows,
@@ -51,7 +54,8 @@ COSTS: Rows = [
     ("exchange, admin process", f"{ADMIN} µs of another core", FIGURES),
     (
         "outcome stored in PostgreSQL",
-        f"shipper {SHIPPER_US:g} µs (part of the admin process's work), PostgreSQL server {SERVER_US:g} µs",
+        f"shipper {SHIPPER_US:g} µs (part of the admin process's work), PostgreSQL server {SERVER_US:g} µs; "
+        f"{ROLLING_US:g} µs more to write it into its file",
         INGEST,
     ),
     ("open stream, behind TLS", f"{STREAM_KIB} KiB", FIGURES),
@@ -66,7 +70,8 @@ COSTS: Rows = [
     ),
     (
         "outcome on disk",
-        f"SQLite {SQLITE_BYTES:,} bytes, PostgreSQL {POSTGRES_BYTES:,}, including its totals and indexes",
+        f"{SEGMENT_BYTES} bytes in its file, before that {FRESH_BYTES} in the database for up to an hour; "
+        f"of totals at most {SQLITE_TOTALS} in SQLite, {POSTGRES_TOTALS} in PostgreSQL, with indexes",
         INGEST,
     ),
     ("outcome in the spool", f"{SPOOLED_BYTES:,} bytes, so {PER_GIB:,} fit into the spool's 1 GiB", "below"),
@@ -77,7 +82,7 @@ def example() -> Rows:
     """50 exchanges a second and 150 at the peak, half of them streams of 300 chunks in 6 seconds."""
     exchanges, chunks = 150 * number(EXCHANGE) * 1e-6, 75 * 300 * number(CHUNK) * 1e-6
     workers, streams, day = ceil((exchanges + chunks) / 0.6), 75 * 6, 50 * 86_400
-    disks = [day * each / 1e9 for each in (SQLITE_BYTES, POSTGRES_BYTES)]
+    disks = [day * (SEGMENT_BYTES + totals) / 1e9 for totals in (SQLITE_TOTALS, POSTGRES_TOTALS)]
     workers_mib = workers * number(WORKER_MIB) + streams * number(STREAM_KIB) / 1024
     kept = {days: f"{days * disks[0]:.0f} or {days * disks[1]:.0f} GB" for days in (21, 90)}
     return [
@@ -99,7 +104,7 @@ def example() -> Rows:
         ("outcomes a day", "50 × 86,400", f"{day / 1e6:.2f} million"),
         (
             "disk a day",
-            f"{day / 1e6:.2f} million × {SQLITE_BYTES:,} or {POSTGRES_BYTES:,} bytes",
+            f"{day / 1e6:.2f} million × ({SEGMENT_BYTES} + {SQLITE_TOTALS} or {POSTGRES_TOTALS} bytes)",
             f"{disks[0]:.1f} or {disks[1]:.1f} GB",
         ),
         ("disk with `retention: 21d`", "21 times that", kept[21]),
