@@ -1,5 +1,6 @@
 """Where segments lie: a folder, or a prefix in an object store."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,9 @@ FOLDER: Final = "segment_folder"
 """The execution option of a store's connections that has its SegmentFolder, or None."""
 
 OBJECT_STORES = ("s3://", "gs://", "az://")
+
+_DAMAGE = re.compile(r"[Pp]arquet|thrift|decompress|[Cc]orrupt")
+_PROBE = "canary-doctor"
 
 
 class SegmentFolder:
@@ -57,7 +61,7 @@ class SegmentFolder:
     @contextmanager
     def open(self, path: str) -> Iterator[Any]:
         """Open a file for reading in the block, as Arrow does."""
-        with self._working(path, "read"), self._opened(path) as file:
+        with self._working(path, "read"), self._opened(path) as file, sound(path, self.place):
             yield file
 
     def delete(self, path: str) -> None:
@@ -67,6 +71,19 @@ class SegmentFolder:
                 _delete_local(Path(self.place), path)
                 return
             self._files().delete_file(self._named(path))
+
+    def trouble(self) -> tuple[str, str] | None:
+        """Write an empty object into the object store and delete it: what is wrong, and what to do ("" if the
+        first says it); None if it works, and for a local folder."""
+        if self._store is None:
+            return None
+        try:
+            with self._files().open_output_stream(self._named(_PROBE)):
+                pass
+            self._files().delete_file(self._named(_PROBE))
+        except (OSError, ValueError) as problem:
+            return self._store.explained(problem), self._store.remedy(problem)
+        return None
 
     def _opened(self, path: str) -> Any:
         try:
@@ -93,8 +110,27 @@ class SegmentFolder:
         try:
             yield
         except (OSError, ValueError) as problem:
-            said = problem if self._store is None else self._store.explained(problem)
+            said = one_line(problem) if self._store is None else self._store.explained(problem)
             raise StoreDown(f"the segment {path} cannot be {done} in {self.place}: {said}") from problem
+
+
+@contextmanager
+def sound(path: str, place: str) -> Iterator[None]:
+    """Wraps code that reads the content of a segment. Raises StoreDown if that is no Parquet."""
+    try:
+        yield
+    except (OSError, ValueError) as problem:
+        if not (isinstance(problem, ValueError) or _DAMAGE.search(str(problem))):
+            raise
+        raise StoreDown(
+            f"the segment {path} in {place} is damaged: restore it from a backup, or give up its outcomes as "
+            f"docs/operations.md says ({one_line(problem)})"
+        ) from problem
+
+
+def one_line(problem: Exception) -> str:
+    """The message of an error, without the line breaks and control characters that Arrow's have."""
+    return " ".join("".join(each if each.isprintable() else " " for each in str(problem)).split())
 
 
 def _write_local(top: Path, path: str, content: Any) -> None:

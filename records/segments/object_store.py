@@ -92,6 +92,14 @@ class ObjectStore:
             )
         return said
 
+    def remedy(self, problem: Exception) -> str:
+        """What to do about an error; "" where its explanation says it."""
+        said = str(problem)
+        if _SILENT.search(said) and not _NO_BUCKET.search(said):
+            return "start it, open the network to it, or correct `outcomes`; outcomes wait in the database"
+        known = _NO_BUCKET.search(said) or _REFUSED.search(said)
+        return "" if known else "correct `outcomes`; outcomes wait in the database"
+
     @property
     def _host(self) -> str:
         return self.options.get("endpoint_override") or f"{self.kind}://{self.bucket}"

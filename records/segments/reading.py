@@ -20,7 +20,7 @@ from records.errors import StoreDown
 from records.outcome import Outcome
 from records.segments import old_rows
 from records.segments.columns import COLUMNS, outcome_of
-from records.segments.folder import FOLDER, SegmentFolder
+from records.segments.folder import FOLDER, SegmentFolder, one_line, sound
 from records.segments.fresh import unpack
 from records.tables import fresh_outcomes, segments
 
@@ -149,12 +149,13 @@ class Segment:
         content = self.connection.execute(query).scalar_one()
         try:
             if content is not None:
-                yield BufferReader(content)
+                with sound(self.path, "the database"):
+                    yield BufferReader(content)
                 return
             with folder_of(self.connection, self.path).open(self.path) as file:
                 yield file
         except ArrowException as problem:
-            raise StoreDown(f"the segment {self.path} cannot be read: {problem}") from problem
+            raise StoreDown(f"the segment {self.path} cannot be read: {one_line(problem)}") from problem
 
 
 @dataclass(frozen=True, slots=True)

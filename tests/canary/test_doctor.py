@@ -1,6 +1,8 @@
 """`canary doctor` says what is wrong and what to do, with the server up or down, and never hangs."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,6 +25,7 @@ from records.rolling import roll
 from records.spool import SpoolWriter
 from records.store import Store
 from tests.records.samples import a_batch, an_outcome
+from tests.servers.object_store import S3Server
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 from tests.serving import ProviderThread, Running
@@ -177,12 +180,79 @@ def place_of(tmp_path: Path, more: str = "") -> list[Diagnosis]:
 
 def test_the_place_of_outcomes_is_looked_into(tmp_path: Path) -> None:
     assert [each.says for each in place_of(tmp_path, "outcomes: store\n")] == ["the database keeps them"]
-    assert [each.says for each in place_of(tmp_path)] == [f"{tmp_path}/outcomes comes with the first"]
+    (found,) = place_of(tmp_path)
+    says = "does not exist yet; the first file creates it, and"
+    assert (found.state, found.says) == ("ok", f"{tmp_path}/outcomes {says} {tmp_path} can be written")
+    (tmp_path / "outcomes").mkdir()
+    (found,) = place_of(tmp_path)
+    assert found.says == f"{tmp_path}/outcomes can be written, and no file is to be there yet"
+    assert list(tmp_path.rglob(".*")) == []
     with closing(Store.open(SQLITE, tmp_path)) as opened:
         opened.ship(a_batch(an_outcome(1), an_outcome(2, at=0.0)))
         roll(opened, 0.0, all_of_it=True)
     (found,) = place_of(tmp_path)
-    assert (found.state, found.says) == ("ok", f"{tmp_path}/outcomes can be written, and has all 2 segments")
+    assert (found.state, found.says) == (
+        "ok",
+        f"{tmp_path}/outcomes can be written, and has all 2 files that the database knows",
+    )
+
+
+def rolled(tmp_path: Path, count: int, place: str = "outcomes") -> list[Path]:
+    """The files of so many hours."""
+    with closing(Store.open(SQLITE, tmp_path, outcomes=place)) as opened:
+        opened.ship(a_batch(*(an_outcome(n, at=n * 3600.0) for n in range(count))))
+        roll(opened, 0.0, all_of_it=True)
+    return sorted((tmp_path / place).rglob("*.parquet"))
+
+
+def test_a_folder_of_outcomes_that_is_gone_is_broken(tmp_path: Path) -> None:
+    first, _ = rolled(tmp_path, 2)
+    shutil.rmtree(tmp_path / "outcomes")
+    (found,) = place_of(tmp_path)
+    assert found.state == "broken"
+    name = first.relative_to(tmp_path / "outcomes")
+    assert found.says == (
+        f"2 files are missing in {tmp_path}/outcomes, the first {name}; what reads these hours fails"
+    )
+    assert found.do == "restore them from a backup, or name the place that has them as `outcomes`"
+
+
+def test_files_in_another_size_than_was_written_are_broken(tmp_path: Path) -> None:
+    first, second = rolled(tmp_path, 2)
+    os.truncate(second, 100)
+    (found,) = place_of(tmp_path)
+    assert found.state == "broken"
+    says = f"1 file in {tmp_path}/outcomes does not have the size that was written: "
+    assert found.says.startswith(f"{says}{second.relative_to(tmp_path / 'outcomes')};")
+    os.truncate(first, 0)
+    (found,) = place_of(tmp_path)
+    assert found.says.startswith(f"2 files in {tmp_path}/outcomes do not have the size that was written")
+
+
+def test_files_of_a_folder_are_missed_when_the_database_is_named(tmp_path: Path) -> None:
+    rolled(tmp_path, 1)
+    (found,) = place_of(tmp_path, "outcomes: store\n")
+    assert found.state == "broken" and found.says.startswith("1 file of outcomes lies in a folder")
+
+
+def test_segments_that_the_database_keeps_are_missed_in_no_folder(tmp_path: Path) -> None:
+    rolled(tmp_path, 1, "store")
+    assert [each.state for each in place_of(tmp_path)] == ["ok"]
+
+
+def test_a_folder_that_can_never_be_created_is_broken(tmp_path: Path) -> None:
+    (found,) = place_of(tmp_path, "outcomes: /proc/nope/out\n")
+    assert found.state == "broken"
+    assert found.says.startswith("/proc/nope/out cannot be written: no folder can be made in /proc: ")
+
+
+def test_an_object_store_that_is_down_is_not_one_that_refuses(tmp_path: Path, s3: S3Server) -> None:
+    (found,) = place_of(tmp_path, f"outcomes: {s3.url()}\n")
+    assert found.state == "ok" and "canary/canary-doctor" not in s3.objects()
+    s3.stop()
+    (down,) = place_of(tmp_path, f"outcomes: {s3.url()}\n")
+    assert down.state == "broken" and "segment" not in down.says and "does not answer" in down.says
+    assert down.do.startswith("start it, open the network to it, or correct `outcomes`")
 
 
 def test_files_that_are_missing_or_unknown_are_said(tmp_path: Path) -> None:
@@ -193,15 +263,16 @@ def test_files_that_are_missing_or_unknown_are_said(tmp_path: Path) -> None:
     file.rename(file.with_name("another.parquet"))
     missing, unknown = place_of(tmp_path)
     assert missing.state == "broken"
-    assert f"1 files are missing in {tmp_path}/outcomes, the first day=1970-01-01/hour=00/" in missing.says
+    assert missing.says.startswith(f"1 file is missing in {tmp_path}/outcomes: day=1970-01-01/hour=00/")
     assert unknown.state == "warning"
-    assert "for example day=1970-01-01/hour=00/another.parquet" in unknown.says
+    name = "day=1970-01-01/hour=00/another.parquet"
+    assert unknown.says == f"the database does not know 1 file in {tmp_path}/outcomes: {name}"
 
 
 def test_a_place_that_cannot_be_written_is_broken(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (found,) = place_of(tmp_path, f"outcomes: {tmp_path}/file\n")
-    assert (found.state, found.says) == ("broken", f"{tmp_path}/file cannot be written")
+    assert found.state == "broken" and found.says.startswith(f"{tmp_path}/file cannot be written: ")
 
 
 def test_redis_is_asked_for_the_time(redis_server: RedisServer) -> None:

@@ -1,6 +1,5 @@
 """Rolling: fresh outcomes become segments, each outcome stays readable once, expired segments go."""
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -271,9 +270,28 @@ def test_a_damaged_file_is_an_error(place: Place) -> None:
     fill(store, *hours(1))
     roll(store, NOON + 200)
     (path,) = files(store)
-    os.truncate(Path(store.folder.place, path), 200)
-    with pytest.raises(StoreDown, match=f"the segment {path} cannot be read"):
-        stored(store)
+    file = Path(store.folder.place, path)
+    whole = file.read_bytes()
+    damaged = (
+        f"^the segment {path} in {store.folder.place} is damaged: restore it from a backup, or give up .*$"
+    )
+    for content in (b"", whole[:200], whole[:4] + b"\xff" * 396 + whole[400:]):
+        file.write_bytes(content)
+        with pytest.raises(StoreDown, match=damaged) as raised:
+            stored(store)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_damaged_segment_of_the_database_is_an_error(sqlite_store: Store, tmp_path: Path) -> None:
+    with closing(Store.at(SQLITE, tmp_path, outcomes="store")) as store:
+        fill(store, *hours(1))
+        roll(store, NOON + 200)
+        with store.writing() as connection:
+            content = connection.execute(select(tables.segments.c.content)).scalar_one()
+            bad = content[:4] + b"\xff" * 396 + content[400:]
+            connection.execute(update(tables.segments).values(content=bad))
+        with pytest.raises(StoreDown, match="in the database is damaged: restore it from a backup"):
+            stored(store)
 
 
 def test_segments_in_a_folder_that_the_config_names_no_more_are_said_to_be_there(
