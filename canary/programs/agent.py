@@ -166,9 +166,7 @@ class Agent:
     def _degraded(self) -> list[str]:
         """What does not work at the moment, in plain words."""
         now = time.monotonic()
-        found = []
-        if self.config.problem:
-            found.append(f"the config file is bad, the old one stays: {self.config.problem}")
+        found = self.config.troubles()
         if self.shipping.down is not None:
             found.append(f"the store does not answer, records wait in the spool: {self.shipping.down}")
         if self.shared.down is not None:

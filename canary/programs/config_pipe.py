@@ -21,6 +21,10 @@ from records.whole_file import Stamp, file_stamp
 log = structlog.get_logger()
 
 _SIZE_BYTES = 4
+_FIXED = ("store", "outcomes", "shared")
+"""Settings that take effect at the start of the server only, and in commands at once."""
+
+_USES = "which still uses the old one, while commands use the new one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,13 @@ class FollowedConfig:
         self._source = source
         reading = _reading(self._exactly(int.from_bytes(self._exactly(_SIZE_BYTES))))
         self.current, self.problem = reading.config, reading.problem
+        self._first = reading.config
+
+    def troubles(self) -> list[str]:
+        """What is wrong with the file, and which of its changes need a restart."""
+        bad = [f"the config file is bad, the old one stays: {self.problem}"] if self.problem else []
+        changed = [name for name in _FIXED if getattr(self._first, name) != getattr(self.current, name)]
+        return [*bad, *(f"{name} changed in the config file: restart canary, {_USES}" for name in changed)]
 
     async def follow(self) -> None:
         """Apply every message, until the supervisor is gone."""

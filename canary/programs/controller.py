@@ -102,9 +102,7 @@ class Admin:
         return admin_app(operator, registry, access_to(self.args), closing=lambda: shutdown.asked)
 
     def _troubles(self) -> list[str]:
-        problem = self.config.problem
-        found = [f"the config file is bad, the old one stays: {problem}"] if problem else []
-        return [*found, *self.parts.troubles()]
+        return [*self.config.troubles(), *self.parts.troubles()]
 
     def _assignment_key(self) -> bytes:
         self.keys.look()

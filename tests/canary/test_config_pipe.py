@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from io import FileIO
 from pathlib import Path
 
@@ -106,12 +107,31 @@ def test_a_child_is_told_of_a_bad_file_and_keeps_its_config(hand: Hand) -> None:
     assert (names(hand.config.current), hand.config.problem) == (["first"], "it is no YAML")
 
 
+@pytest.mark.parametrize("change", ["outcomes: elsewhere", "store: sqlite:///other.db"])
+def test_a_change_that_needs_a_restart_is_said_until_it_is_taken_back(hand: Hand, change: str) -> None:
+    asyncio.run(followed_with(hand, CONFIG + "retention: 30d\n"))
+    assert hand.config.troubles() == []
+    with closing(Hand(CONFIG)) as other:
+        asyncio.run(followed_with(other, f"{CONFIG}{change}\n"))
+        (said,) = other.config.troubles()
+    assert said.startswith(f"{change.partition(':')[0]} changed in the config file: restart canary")
+    with closing(Hand(CONFIG)) as back:
+        back.give(f"{CONFIG}{change}\n")
+        asyncio.run(followed_with(back, CONFIG))
+        assert back.config.troubles() == []
+
+
 def test_a_child_that_nobody_hands_a_config_does_not_start() -> None:
     read_end, write_end = os.pipe()
     os.write(write_end, b"\0")
     os.close(write_end)
     with FileIO(read_end) as source, pytest.raises(EOFError, match="canary serve"):
         FollowedConfig(source)
+
+
+async def followed_with(hand: Hand, text: str) -> None:
+    hand.give(text)
+    await followed(hand)
 
 
 async def followed(hand: Hand) -> None:
