@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from urllib.parse import urlsplit
 
 from canary.config.build import own_auth_of
@@ -244,6 +245,10 @@ def _misplaced(outcomes: str, shared: str) -> str:
         return ""
     if "://" in outcomes:
         return "must be a folder, s3://BUCKET/…, gs://BUCKET/…, az://CONTAINER/…?account=NAME, or store"
+    if outcomes.startswith("~"):
+        return "~ is not expanded; write the absolute path, for example /home/canary/outcomes"
+    if str(PurePath(outcomes)) in (".", "/"):
+        return "needs a folder of its own; write outcomes, for one in the data folder, or its absolute path"
     if outcomes == IN_STORE or shared == "none" or outcomes.startswith("/"):
         return ""
     return (

@@ -352,6 +352,7 @@ def test_outcomes_lie_in_a_folder_or_with_replicas_in_the_database() -> None:
         assert parse(shared, "canary.yaml", {}).outcomes == place
 
 
+_OWN = "needs a folder of its own; write outcomes, for one in the data folder, or its absolute path"
 _PLACES = "must be a folder, s3://BUCKET/…, gs://BUCKET/…, az://CONTAINER/…?account=NAME, or store"
 
 
@@ -361,6 +362,10 @@ _PLACES = "must be a folder, s3://BUCKET/…, gs://BUCKET/…, az://CONTAINER/�
         ("s3://", "s3:// needs a bucket: write s3://BUCKET/PREFIX"),
         ("az://container/canary", "az:// needs its account: write az://container/canary?account=NAME"),
         ("hdfs://name/x", _PLACES),
+        ("~/out", "~ is not expanded; write the absolute path, for example /home/canary/outcomes"),
+        (".", _OWN),
+        ("./", _OWN),
+        ("/", _OWN),
         ("file:///mnt/outcomes", _PLACES),
     ],
 )
