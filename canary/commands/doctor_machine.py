@@ -120,7 +120,7 @@ def spool(data: Path, url: str) -> list[Diagnosis]:
 
 def _waiting(where: Path, url: str, used: int) -> Diagnosis:
     try:
-        waiting = Backlog(where, _cursors(where, url)).count()
+        waiting = spooled(where, url)
     except (RecordError, OSError):
         return warning("spool", f"{size(used)}; the store cannot say how much of it waits", "see `store`")
     if not waiting:
@@ -131,6 +131,11 @@ def _waiting(where: Path, url: str, used: int) -> Diagnosis:
     if age_s < 60.0:
         return fine("spool", says)
     return warning("spool", says, "start a server, which stores them; if a server is running, see `store`")
+
+
+def spooled(where: Path, url: str) -> int:
+    """The outcomes and feedback of this spool that wait for the store. May raise StoreDown, OSError."""
+    return Backlog(where, _cursors(where, url)).count()
 
 
 def _cursors(where: Path, url: str) -> dict[str, int]:

@@ -5,7 +5,7 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
 import typer
 
@@ -23,6 +23,8 @@ from canary.commands.shell import (
     say,
     writing,
 )
+
+FileForm = Literal["csv", "parquet"]
 
 app = typer.Typer(help="Export records, or roll outcomes into files.", no_args_is_help=True)
 
@@ -65,9 +67,14 @@ def export(
         str | None, typer.Option("--since", help="Only from this time, date or age on, for example 7d.")
     ] = None,
     until: Annotated[str | None, typer.Option("--until", help="Only before this time, date or age.")] = None,
-    form: Annotated[Literal["csv", "parquet"], typer.Option("--format", help="The file format.")] = "csv",
+    form: Annotated[
+        FileForm | None, typer.Option("--format", help="The file format. Default: by the file's ending.")
+    ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="A file, - to print CSV, or json to print JSON.")
+        Path,
+        typer.Option(
+            "-o", "--output", help="A file (.csv, .parquet), - to print CSV, or json to print JSON."
+        ),
     ] = Path("-"),
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
@@ -78,13 +85,11 @@ def export(
     from records.export_file import write_arrow, write_csv, write_json, write_table
 
     now = time.time()
-    if form == "parquet" and str(output) == "-":
-        fail("Parquet needs a file: -o FILE", code=2)
-    if not output.name or output.is_dir():
-        fail(f"-o {str(output)!r} is a folder; name a file in it", code=2)
+    form = _form(form, output)
     begin, end = moment(since, 0.0, now), moment(until, float("inf"), now)
     read = read_config(config)
     with needs_store(read, data), closing(open_store(read, data)) as store, writing(output):
+        spooled = _spooled(data, read.store) if what in ("outcomes", "feedback") else 0
         shown = columns(what)
         found = pages(store, what, canary=canary, since=begin, until=end)
         if str(output) == "json":
@@ -99,6 +104,30 @@ def export(
             count = write_table(output, form, shown, found)
         sys.stdout.flush()
     say(f"{count} {what}")
+    if spooled:
+        wait = "1 record in the spool is" if spooled == 1 else f"{spooled} records in the spool are"
+        say(f"{wait} not stored yet, and may be missing: a running server stores what waits there")
+
+
+def _form(form: FileForm | None, output: Path) -> FileForm:
+    """The file format, by the file's ending if none is asked for. Exits 2 if it cannot be that."""
+    if not output.name or output.is_dir():
+        fail(f"-o {str(output)!r} is a folder; name a file in it", code=2)
+    if str(output) in ("-", "json"):
+        if form == "parquet":
+            fail("Parquet needs a file: -o FILE", code=2)
+        return "csv"
+    ending = output.suffix.lower().removeprefix(".") or "csv"
+    if form is None and ending not in get_args(FileForm):
+        fail(f"-o {str(output)!r} does not end in .csv or .parquet; give the format with --format", code=2)
+    return form or cast("FileForm", ending)
+
+
+def _spooled(data: Path, url: str) -> int:
+    """The records that wait in this machine's spool."""
+    from canary.commands.doctor_machine import spooled
+
+    return spooled(data / "spool", url) if (data / "spool").is_dir() else 0
 
 
 def moment(text: str | None, otherwise: float, now: float) -> float:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from canary.cli import app
 from records.export import columns
+from records.spool import SpoolWriter
 from records.store import Store
 from tests.records.samples import DAY, a_batch, an_outcome, some_feedback
 
@@ -60,6 +61,11 @@ def test_parquet_goes_to_a_file(folder: Path) -> None:
     done = export(folder, "--format", "parquet", "-o", str(file))
     assert (done.exit_code, done.stdout) == (0, "")
     assert pq.read_table(file).num_rows == 10
+    other = folder / "other.parquet"
+    assert export(folder, "-o", str(other)).exit_code == 0
+    assert pq.read_table(other).equals(pq.read_table(file))
+    assert export(folder, "--format", "csv", "-o", str(other)).exit_code == 0
+    assert other.read_text().startswith("exchange_id,")
     assert export(folder, "--what", "feedback", "-o", str(folder / "f.csv")).exit_code == 0
     assert "so so" in (folder / "f.csv").read_text()
 
@@ -69,12 +75,28 @@ def test_an_age_is_counted_from_now(folder: Path) -> None:
     assert export(folder, "--until", "1d").stderr == "10 outcomes\n"
 
 
+def test_what_waits_in_the_spool_is_said_to_be_missing(folder: Path) -> None:
+    (folder / "spool").mkdir()
+    writer = SpoolWriter(folder / "spool", worker=0)
+    writer.append(an_outcome(11))
+    assert export(folder, "--since", "1d").stderr == (
+        "0 outcomes\n1 record in the spool is not stored yet, and may be missing: "
+        "a running server stores what waits there\n"
+    )
+    writer.append(an_outcome(12))
+    assert "2 records in the spool are not stored yet" in export(folder).stderr
+    assert export(folder, "--what", "labels").stderr == "0 labels\n"
+    writer.close()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (("--since", "yesterday"), '"yesterday" is not a time; write 2026-11-24'),
         (("--format", "parquet"), "Parquet needs a file"),
+        (("--format", "parquet", "-o", "json"), "Parquet needs a file"),
         (("--format", "xls"), "xls"),
+        (("-o", "week.xlsx"), "does not end in .csv or .parquet; give the format with --format"),
         (("--what", "prompts"), "prompts"),
     ],
 )
