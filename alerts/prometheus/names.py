@@ -40,6 +40,7 @@ ServiceName = Literal[
     "CanaryRecordsWaiting",
     "CanaryRecordsDropped",
     "CanaryRecordsQuarantined",
+    "CanaryOutcomesNotRolled",
     "CanaryOutcomesLost",
     "CanaryRequestsShed",
     "CanaryBreakerOpen",

@@ -104,6 +104,18 @@ SERVICE: tuple[Alert, ...] = (
         "database. Their files stay on disk; no report counts them.",
     ),
     Alert(
+        alert="CanaryOutcomesNotRolled",
+        # While rolling works, the fresh outcomes fall at least once in 62 minutes.
+        expr="sum by (job, instance) (increase(canary_rolling_failures_total[15m])) > 0\n"
+        "or max by (job, instance) (canary_outcomes_fresh offset 75m > 0"
+        " and resets(canary_outcomes_fresh[75m]) == 0)",
+        after="20m",
+        severity="warning",
+        summary="{{ $labels.instance }} does not write outcomes as files",
+        description="Turns have failed for 20 minutes, or outcomes older than 75 minutes are in no file. "
+        "They wait in the database, which grows. No report misses them.",
+    ),
+    Alert(
         alert="CanaryOutcomesLost",
         expr='sum(increase(canary_errors_total{error_type="lost_outcome"}[15m])) > 0',
         severity="warning",

@@ -204,6 +204,27 @@ CASES: dict[str, tuple[dict[str, str], str, set[Fired]]] = {
         "20m",
         {("CanaryRecordsDropped", "critical"), ("CanaryRecordsQuarantined", "warning")},
     ),
+    "files of outcomes cannot be written": (
+        {"canary_rolling_failures_total": "0x5 0+1x200"},
+        "40m",
+        {("CanaryOutcomesNotRolled", "warning")},
+    ),
+    "one turn of rolling failed": ({"canary_rolling_failures_total": "0x5 1x200"}, "24m", set()),
+    "outcomes only grow": (
+        {"canary_outcomes_fresh": "0+100x200"},
+        "100m",
+        {("CanaryOutcomesNotRolled", "warning")},
+    ),
+    "outcomes are rolled each hour": (
+        {"canary_outcomes_fresh": "0+100x61 200+100x59 200+100x59 200+100x59"},
+        "170m",
+        set(),
+    ),
+    "outcomes come after two quiet hours": (
+        {"canary_outcomes_fresh": "0x120 0+100x61 200+100x20"},
+        "200m",
+        set(),
+    ),
     "a worker died": (
         {'canary_errors_total{canary="",arm="",error_type="lost_outcome"}': "0x10 4x200"},
         "20m",
