@@ -8,7 +8,7 @@ MEASURED = (ROOT / "docs/performance.md").read_text()
 
 FIGURES = "[figures](performance.md#figures)"
 LEADER = "[leader](performance.md#the-leader-of-a-fleet)"
-INGEST = "[ingest](performance.md#into-the-database), on a busy machine"
+INGEST = "[ingest](performance.md#into-the-database)"
 """Without the last words once docs/performance.md has figures of a quiet one."""
 
 REPORTS = "[reports](performance.md#a-report-over-weeks)"
@@ -50,8 +50,8 @@ SQLITE_TOTALS, POSTGRES_TOTALS = (
 )
 """At most: each outcome of the benchmark is a row of totals of its own."""
 
-INGEST_PER_S = int(1e6 / (SHIPPER_US + SERVER_US))
-"""The most that one shipper stores, which waits for its server: by their CPU."""
+INGEST_PER_S = int(number(cell("PostgreSQL", 2, _INGEST)))
+"""The most that one shipper stores, which waits for its server."""
 
 PER_GIB = int((1 << 30) / SPOOLED_BYTES / 1000) * 1000
 
