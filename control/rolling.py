@@ -92,7 +92,7 @@ async def _result(process: asyncio.subprocess.Process, told: bytes) -> RollingRe
 
 def _ended(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "was killed, perhaps because memory ran out: it needs some 500 MiB"
+        return "was killed, perhaps because memory ran out: it needs some 300 MiB"
     return f"was ended by signal {-code}" if code < 0 else f"failed with code {code}; its log says why"
 
 
