@@ -207,6 +207,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
         return self.outcome == "aborted" and (not self.stream or self.ttfb_s is None)
 
     @property
+    def ended_at(self) -> float:
+        """UTC seconds at the end of the exchange."""
+        return self.at + (self.latency_s or 0.0)
+
+    @property
     def per_token_s(self) -> float | None:
         """Seconds per token after the first; None with unknown times or count, or under two tokens."""
         output = self.usage.output_tokens

@@ -186,7 +186,7 @@ def _write_one(store: Store, path: str, built: BuiltSegment) -> None:
     """Write a segment that does not count yet."""
     row = {
         "path": path, "state": "writing", "first_at": built.first_at, "last_at": built.last_at,
-        "rows": built.rows, "bytes": len(built.content),
+        "ended_at": built.ended_at, "rows": built.rows, "bytes": len(built.content),
         "content": built.content if store.folder is None else None,
     }  # fmt: skip
     with store.writing() as connection:

@@ -60,7 +60,7 @@ fresh_outcomes = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("rows", Integer, nullable=False),
-    *(_number(name) for name in ("first_at", "last_at")),
+    *(_number(name) for name in ("first_at", "last_at", "ended_at")),
     _bytes("outcomes"),
 )
 
@@ -70,7 +70,7 @@ segments = Table(
     Column("id", Integer, primary_key=True, autoincrement=True),
     _key("path"),
     _key("state"),
-    *(_number(name) for name in ("first_at", "last_at")),
+    *(_number(name) for name in ("first_at", "last_at", "ended_at")),
     *(_count(name) for name in ("rows", "bytes")),
     _bytes("content", nullable=True),
     Index("segments_by_time", "last_at"),

@@ -76,6 +76,11 @@ def micros(times: Any) -> Any:
     return times.cast(pa.int64()).to_numpy()
 
 
+def latencies(table: Any) -> Any:
+    """Each outcome's `latency_s`, 0 where it is unknown, a NumPy array."""
+    return table["latency_s"].fill_null(0.0).to_numpy()
+
+
 def moment(at: float) -> Any:
     """UTC seconds, infinite ones too, as a time to compare a column with."""
     return pa.scalar(round(min(max(at, 0.0), _FAR_S) * 1e6), TYPES["time"])

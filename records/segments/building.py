@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow.parquet import ParquetWriter
 
 from records.segments import HOUR_S
-from records.segments.arrow import SCHEMA, micros
+from records.segments.arrow import SCHEMA, latencies, micros
 
 _GROUP = 25_000
 """Rows of a row group. They are sorted by time; the groups of a file may overlap."""
@@ -30,12 +30,14 @@ _REPEATING = [name for name in SCHEMA.names if name not in _UNLIKE]
 
 @dataclass(frozen=True, slots=True)
 class BuiltSegment:
-    """A Parquet file, with the times of its first and last outcome in UTC seconds."""
+    """A Parquet file, with the times of its first and last outcome, and when its last exchange ended, in UTC
+    seconds."""
 
     content: bytes
     rows: int
     first_at: float
     last_at: float
+    ended_at: float
 
 
 def build(tables: Iterable[Any]) -> dict[int, BuiltSegment]:
@@ -64,11 +66,12 @@ class _Hour:
         self._writer = ParquetWriter(self._file, SCHEMA, **options)
         self._waiting: list[Any] = []
         self._rows = self._waits = 0
-        self._first_at, self._last_at = math.inf, -math.inf
+        self._first_at, self._last_at, self._ended_at = math.inf, -math.inf, -math.inf
 
     def add(self, table: Any) -> None:
         at = micros(table["at"]) / 1e6
         self._first_at, self._last_at = min(self._first_at, at.min()), max(self._last_at, at.max())
+        self._ended_at = max(self._ended_at, (at + latencies(table)).max())
         self._waiting.append(table)
         self._waits += table.num_rows
         if self._waits >= _GROUP:
@@ -78,7 +81,8 @@ class _Hour:
         if self._waits:
             self._flush()
         self._writer.close()
-        return BuiltSegment(self._file.getvalue(), self._rows, float(self._first_at), float(self._last_at))
+        times = float(self._first_at), float(self._last_at), float(self._ended_at)
+        return BuiltSegment(self._file.getvalue(), self._rows, *times)
 
     def _flush(self) -> None:
         self._writer.write_table(pa.concat_tables(self._waiting).sort_by("at"))

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import ColumnElement, Connection, Table, select
 
 from records.errors import StoreDown
 from records.outcome import Outcome
@@ -47,8 +47,8 @@ class OutcomeSource(Protocol):
         """The time of the last one, or a later time."""
         ...
 
-    def outcomes(self) -> list[Outcome]:
-        """All of them, without their monotonic times. May raise StoreDown."""
+    def outcomes(self, *, ended_after: float = -math.inf) -> list[Outcome]:
+        """Those that ended after a UTC second, without their monotonic times. May raise StoreDown."""
         ...
 
     def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
@@ -62,11 +62,30 @@ class OutcomeSource(Protocol):
         ...
 
 
+def just_ended(connection: Connection, moment: float) -> Iterator[Outcome]:
+    """The outcomes of exchanges that ended after UTC second `moment`, which is seconds ago, without their
+    monotonic times. None is a row of an earlier version: that ended before this one began.
+
+    May raise StoreDown.
+    """
+    ended = math.nextafter(moment, math.inf)
+    found = [
+        *_segments(connection, segments.c.ended_at >= ended),
+        *_fresh(connection, fresh_outcomes.c.ended_at >= ended),
+    ]
+    for each in found:
+        yield from each.outcomes(ended_after=moment)
+
+
 def sources(
     connection: Connection, *, since: float = -math.inf, until: float = math.inf
 ) -> list[OutcomeSource]:
     """The sources of all outcomes with `since` ≤ at ≤ `until`, oldest first; they may have others, too."""
-    found = [*_old(connection), *_segments(connection, since, until), *_fresh(connection, since, until)]
+    found = [
+        *_old(connection),
+        *_segments(connection, _within(segments, since, until)),
+        *_fresh(connection, _within(fresh_outcomes, since, until)),
+    ]
     found = [each for each in found if each.last_at >= since and each.first_at <= until]
     return sorted(found, key=lambda each: (each.first_at, each.last_at))
 
@@ -95,11 +114,11 @@ class FreshRows:
     first_at: float
     last_at: float
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self, *, ended_after: float = -math.inf) -> list[Outcome]:
         """As OutcomeSource."""
         query = select(fresh_outcomes.c.outcomes).where(fresh_outcomes.c.id.in_(self.ids))
         packed = self.connection.execute(query.order_by(fresh_outcomes.c.id)).scalars()
-        return [outcome for batch in packed for outcome in unpack(batch)]
+        return [each for batch in packed for each in unpack(batch) if each.ended_at > ended_after]
 
     def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
         """As OutcomeSource."""
@@ -120,9 +139,15 @@ class Segment:
     first_at: float
     last_at: float
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self, *, ended_after: float = -math.inf) -> list[Outcome]:
         """As OutcomeSource."""
-        return [outcome_of(row) for row in self.read().to_pylist()]
+        from pyarrow import array
+
+        from records.segments.arrow import latencies, micros
+
+        table = self.read()
+        ended = micros(table["at"]) / 1e6 + latencies(table) > ended_after
+        return [outcome_of(row) for row in table.filter(array(ended)).to_pylist()]
 
     def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
         """As OutcomeSource."""
@@ -174,10 +199,10 @@ class OldDay:
     def last_at(self) -> float:
         return (self.day + 1) * DAY_S
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self, *, ended_after: float = -math.inf) -> list[Outcome]:
         """As OutcomeSource."""
         pages = old_rows.of_day(self.connection, self.table, self.day)
-        return [outcome for page in pages for outcome in page]
+        return [each for page in pages for each in page if each.ended_at > ended_after]
 
     def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
         """As OutcomeSource."""
@@ -216,19 +241,22 @@ def _old(connection: Connection) -> Sequence[OutcomeSource]:
     )
 
 
-def _segments(connection: Connection, since: float, until: float) -> Sequence[OutcomeSource]:
+def _within(table: Table, since: float, until: float) -> ColumnElement[bool]:
+    within: ColumnElement[bool] = (table.c.last_at >= since) & (table.c.first_at <= until)
+    return within
+
+
+def _segments(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[OutcomeSource]:
     columns = segments.c
     query = select(columns.id, columns.path, columns.first_at, columns.last_at).where(
-        columns.state == "whole", columns.last_at >= since, columns.first_at <= until
+        columns.state == "whole", wanted
     )
     return [Segment(connection, *row) for row in connection.execute(query)]
 
 
-def _fresh(connection: Connection, since: float, until: float) -> Sequence[OutcomeSource]:
+def _fresh(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[OutcomeSource]:
     columns = fresh_outcomes.c
-    query = select(columns.id, columns.first_at, columns.last_at).where(
-        columns.last_at >= since, columns.first_at <= until
-    )
+    query = select(columns.id, columns.first_at, columns.last_at).where(wanted)
     rows = connection.execute(query.order_by(columns.last_at, columns.id)).all()
     parts = [rows[start : start + FRESH_ROWS] for start in range(0, len(rows), FRESH_ROWS)]
     return [

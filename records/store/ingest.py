@@ -64,7 +64,13 @@ class Ingest:
         if not outcomes:
             return
         at = [outcome.at for outcome in outcomes]
-        row = {"rows": len(at), "first_at": min(at), "last_at": max(at), "outcomes": pack(outcomes)}
+        row = {
+            "rows": len(at),
+            "first_at": min(at),
+            "last_at": max(at),
+            "ended_at": max(outcome.ended_at for outcome in outcomes),
+            "outcomes": pack(outcomes),
+        }
         connection.execute(tables.fresh_outcomes.insert().values(**row))
         self.add_up(connection, outcomes)
         self.add_up_days(connection, outcomes)

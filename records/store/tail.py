@@ -2,17 +2,15 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from msgspec import structs
 from sqlalchemy import Row, select
 
 from records.outcome import Feedback, Outcome
-from records.segments.reading import sources
+from records.segments.reading import just_ended
 from records.store.store import Store
 from records.tables import feedback
-
-LONGEST_EXCHANGE_S = 900.0
-"""Longest time between an outcome's `at`, the time of the request, and the end of the exchange."""
 
 _FEEDBACK = (
     *("key", "metric", "value", "at", "exchange_id", "session", "unit", "canary", "run", "phase", "arm"),
@@ -41,22 +39,15 @@ def since(store: Store, canaries: Collection[str], moment: float) -> Tail:
         .order_by(values.at)
     )
     with store.reading() as connection:
-        earliest = moment - LONGEST_EXCHANGE_S
         found = [
             structs.replace(each, mono=0.0)
-            for source in sources(connection, since=earliest)
-            for each in source.outcomes()
-            if each.canary in canaries and ended(each) > moment
+            for each in just_ended(connection, moment)
+            if each.canary in canaries
         ]
         return Tail(
-            sorted(found, key=ended),
+            sorted(found, key=attrgetter("ended_at")),
             [_feedback(row) for row in connection.execute(of_feedback)],
         )
-
-
-def ended(outcome: Outcome) -> float:
-    """UTC seconds at the end of the exchange."""
-    return outcome.at + (outcome.latency_s or 0.0)
 
 
 def _feedback(row: Row) -> Feedback:  # type: ignore[type-arg]

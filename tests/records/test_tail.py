@@ -1,12 +1,16 @@
 """The newest records in the store, of both databases."""
 
+import pytest
 from msgspec import structs
+from sqlalchemy import update
 
+from records.errors import StoreDown
 from records.outcome import Feedback, Outcome, ProviderError, Usage
 from records.rolling import roll
 from records.spool_reader import Batch, Chunk, Writer
 from records.store import Store
 from records.store.tail import since
+from records.tables import segments
 
 NOW = 1_790_000_000.0
 OUTCOME = Outcome(
@@ -76,3 +80,14 @@ def test_the_outcome_of_yesterday_that_ended_after_midnight_is_found(store: Stor
     midnight = NOW // 86400 * 86400
     ship(store, structs.replace(OUTCOME, at=midnight - 5.0, latency_s=10.0))
     assert len(since(store, ["trial"], midnight + 1.0).outcomes) == 1
+
+
+def test_what_ended_before_the_moment_is_not_even_opened(store: Store) -> None:
+    ship(store, structs.replace(OUTCOME, exchange_id="old", at=NOW - 60.0, latency_s=1.0))
+    roll(store, NOW, all_of_it=True)
+    with store.writing() as connection:
+        connection.execute(update(segments).values(path="gone.parquet", content=None))
+    ship(store, structs.replace(OUTCOME, at=NOW - 60.0, latency_s=59.0))
+    assert [each.exchange_id for each in since(store, ["trial"], NOW - 30.0).outcomes] == ["x"]
+    with pytest.raises(StoreDown, match="gone"):
+        since(store, ["trial"], NOW - 60.0)

@@ -75,7 +75,8 @@ class UnitTotals:
             "outcome": "ok",
         }  # fmt: skip
         outcome = Outcome(**{**rest, **about})
-        row = {"rows": 1, "first_at": at, "last_at": at, "outcomes": pack([outcome])}
+        times = {"first_at": at, "last_at": at, "ended_at": outcome.ended_at}
+        row = {"rows": 1, **times, "outcomes": pack([outcome])}
         self.connection.execute(sa.insert(fresh_outcomes), [row])
         self._ingest.add_up_days(self.connection, [outcome])
         if self.connection.dialect.name == "postgresql":
@@ -91,7 +92,7 @@ class UnitTotals:
         row = {
             "path": "p", "state": "whole", "rows": len(found), "bytes": len(file.getvalue()),
             "first_at": min(row.first_at for row in found), "last_at": max(row.last_at for row in found),
-            "content": file.getvalue(),
+            "ended_at": max(row.ended_at for row in found), "content": file.getvalue(),
         }  # fmt: skip
         self.connection.execute(sa.insert(segments), [row])
         self.connection.execute(sa.delete(fresh_outcomes))

@@ -36,7 +36,7 @@ def _fresh_outcomes() -> None:
         "fresh_outcomes",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("rows", sa.Integer, nullable=False),
-        *(sa.Column(name, Number, nullable=False) for name in ("first_at", "last_at")),
+        *(sa.Column(name, Number, nullable=False) for name in ("first_at", "last_at", "ended_at")),
         sa.Column("outcomes", Bytes, nullable=False),
     )
 
@@ -46,7 +46,7 @@ def _segments() -> None:
         "segments",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
         *(sa.Column(name, Key, nullable=False) for name in ("path", "state")),
-        *(sa.Column(name, Number, nullable=False) for name in ("first_at", "last_at")),
+        *(sa.Column(name, Number, nullable=False) for name in ("first_at", "last_at", "ended_at")),
         *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("rows", "bytes")),
         sa.Column("content", Bytes),
     )
