@@ -17,7 +17,7 @@ from control.labelling import PairToLabel, PairWanted
 from control.monitor import Monitor, WatchedCanary
 from control.orders import BadOrder, Order, transition_for
 from control.preflights import Preflights
-from control.redefinitions import redefinition, redefinitions, refusal
+from control.redefinitions import laneless, redefinition, redefinitions, refusal
 from control.rollback_history import RollbackHistory
 from control.rollouts import Outrun, Rollouts, Transition
 from control.settings import CanarySettings, ControlSettings
@@ -70,7 +70,8 @@ class Operator:
 
     def degraded(self) -> Sequence[str]:
         """What does not work at the moment, in plain words; empty when everything works."""
-        refused = redefinitions(self.settings().canaries, self.rollouts.states)
+        canaries, states = self.settings().canaries, self.rollouts.states
+        refused = [*redefinitions(canaries, states), *laneless(canaries, states).values()]
         found = [*refused, *self.troubles(), *self.monitor.outbox.troubles()]
         return [*found, *self.workers.troubles(time.monotonic())]
 
@@ -324,6 +325,8 @@ class Operator:
         if wanted is None or state is None:
             raise BadOrder(404, f"no canary {canary!r} to {order}; there are: {self._names()}")
         refused = refusal(order, wanted.canary, state)
+        if order == "start" and refused is None:
+            refused = laneless(self.settings().canaries, self.rollouts.states).get(canary)
         if refused is not None:
             raise BadOrder(409, refused)
         return wanted, state

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from control.settings import CanarySettings
 from records.store import Versioned
 from routing.canary import Canary, definition
+from routing.lanes import Allotment, allot
 from routing.plan import State
 
 
@@ -13,6 +14,18 @@ def redefinitions(canaries: Mapping[str, CanarySettings], states: Mapping[str, V
     known = [(each.canary, states[name].state) for name, each in canaries.items() if name in states]
     found = [redefinition(canary, state) for canary, state in known]
     return [each for each in found if each is not None]
+
+
+def laneless(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> Mapping[str, str]:
+    """A sentence for each canary that must not start, because no lane is left for it, by name."""
+    return allotment(canaries, states).refused
+
+
+def allotment(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> Allotment:
+    """The lanes of the canaries that wait or are new in the config."""
+    return allot(
+        [each.canary for each in canaries.values()], {name: each.state for name, each in states.items()}
+    )
 
 
 def redefinition(canary: Canary, state: State | None) -> str | None:
@@ -27,8 +40,8 @@ def redefinition(canary: Canary, state: State | None) -> str | None:
     if state.definition == definition(canary):
         return None
     return (
-        f"canary {canary.name!r} is not the one that started: its match, arms, request changes or unit rule "
-        "differ in the file. Its baseline serves everybody. Revert the change, or use a new name"
+        f"canary {canary.name!r} is not the one that started: its match, arms, request changes, unit rule or "
+        "lane differ in the file. Its baseline serves everybody. Revert the change, or use a new name"
     )
 
 

@@ -15,7 +15,7 @@ import structlog
 
 from alerts.rollback_evidence import RollbackEvidence, RolledBack, rolled_back, to_document
 from control.pending_rollbacks import PendingRollback, PendingRollbacks
-from control.redefinitions import redefinition, redefinitions
+from control.redefinitions import allotment, redefinition, redefinitions
 from control.settings import CanarySettings, ControlSettings
 from records.errors import StoreDown
 from records.releases import Releases
@@ -23,6 +23,7 @@ from records.store import Act, FixedRubric, Store, Versioned
 from report.fixed_terms import terms_of
 from routing import transitions
 from routing.canary import definition
+from routing.lane import Lane
 from routing.plan import NO_PLAN, Plan, State, plan_of
 
 log = structlog.get_logger()
@@ -243,10 +244,15 @@ class Rollouts:
         `awaits` says what a new canary that starts by itself waits for, "" for nothing.
         """
         self.settle()
-        problems = redefinitions(settings.canaries, self.states)
+        cut = allotment(settings.canaries, self.states)
+        problems = [*redefinitions(settings.canaries, self.states), *cut.refused.values()]
+        for name, lane in cut.lanes.items():
+            if name in self.states:
+                self._give_lane(settings.canaries[name], lane, now)
         for name, wanted in settings.canaries.items():
             if name not in self.states:
-                self._begin(wanted, now, awaits(wanted))
+                awaited = cut.refused.get(name) or awaits(wanted)
+                self._begin(wanted, now, awaited, cut.lanes.get(name))
             elif redefinition(wanted.canary, self.state(name)) is None:
                 self._redefine(wanted, now)
                 steps = wanted.canary.steps
@@ -302,11 +308,16 @@ class Rollouts:
             else:
                 self._look()
 
-    def _begin(self, wanted: CanarySettings, now: float, awaited: str) -> None:
+    def _give_lane(self, wanted: CanarySettings, lane: Lane, now: float) -> None:
+        """Give a waiting canary the lane that the config cuts."""
+        act = Act(at=now, action="configure", who=CONFIG, reason=f"lane: {lane.size:.2%} of the units")
+        self.change(wanted.canary.name, act, lambda state: transitions.give_lane(state, lane))
+
+    def _begin(self, wanted: CanarySettings, now: float, awaited: str, lane: Lane | None) -> None:
         canary = wanted.canary
         waits = canary.start_by_hand or bool(awaited)
         first = transitions.first_seen(canary.steps, by_hand=waits, now=now)
-        first = replace(first, definition=definition(canary))
+        first = replace(first, definition=definition(canary), lane=lane)
         if not canary.start_by_hand:
             first = transitions.awaiting(first, reason=awaited)
         act = Act(at=now, action="first seen", who=CONFIG, reason=f"{first.state} at share {first.share:g}")

@@ -18,7 +18,8 @@ class Call(msgspec.Struct, kw_only=True):
 
     `upgrades`: the request asks for a WebSocket. `messages`: the route of its messages, where each is a
     request that a canary may take. `sample`: set when the exchange is captured. `unit`: the sticky identity,
-    from the first source in the canary's order that has one.
+    from the first source in the canary's order that has one. `rest`: the baseline of a request that canaries
+    match and no lane has.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Call(msgspec.Struct, kw_only=True):
     at: float
     mono: float
     labels: CallerLabels = NO_LABELS
+    rest: ArmTarget | None = None
     upgrades: bool = False
     messages: Route | None = None
     sample: CaptureSample | None = None

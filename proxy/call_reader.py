@@ -11,7 +11,8 @@ from proxy.caller_labels import DISTINCT, LABEL_BOUND, labels_of
 from proxy.errors import Refused
 from proxy.facts import NO_FACTS, RequestFacts, facts_of, facts_of_session
 from proxy.headers import Headers
-from proxy.routes import Route, Routes, Trial
+from proxy.lanes import Lanes
+from proxy.routes import ArmTarget, Route, Routes, Trial
 from proxy.server import Incoming
 from routing.canary import UNIT_FROM, UnitSource
 
@@ -22,7 +23,7 @@ _MOST_TAGS = 256
 """Tags of one request that are read."""
 
 
-async def read(incoming: Incoming, routes: Routes) -> Call:
+async def read(incoming: Incoming, routes: Routes, lanes: Lanes) -> Call:
     """Read one request.
 
     Raises Refused for a request that must not be forwarded, CancelledError when the caller leaves before the
@@ -55,7 +56,7 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
     else:  # a signature needs the whole body
         body = await _whole(incoming) if route.provider.own_auth == "aws" else streamed(incoming)
     # A body that is not JSON passes through unchanged, outside any canary.
-    trial = routes.trial(route, facts.model, named, tags) if facts is not None else None
+    choice = _choice(route, routes, lanes, facts, named, tags) if facts is not None else _NO_CHOICE
     return Call(
         method=incoming.method,
         route=route,
@@ -64,8 +65,9 @@ async def read(incoming: Incoming, routes: Routes) -> Call:
         named=named,
         body=body,
         facts=facts or NO_FACTS,
-        trial=trial,
-        unit=_unit(trial, named, facts) if facts is not None else None,
+        trial=choice.trial,
+        rest=choice.rest,
+        unit=choice.unit,
         tags=tags,
         labels=labels_of(named),
         at=time.time(),
@@ -81,24 +83,52 @@ def _messages(incoming: Incoming, routes: Routes, named: Mapping[bytes, bytes]) 
     return route if route.operation.over_socket and routes.may_take(route) else None
 
 
-def message_call(handshake: Call, routes: Routes, body: bytes) -> Call:
+def message_call(handshake: Call, routes: Routes, lanes: Lanes, body: bytes) -> Call:
     """The call of one message on a WebSocket. Its headers are those of the handshake."""
     route, named = handshake.messages or handshake.route, handshake.named
     facts = facts_of(route, body) or NO_FACTS
-    trial = routes.trial(route, facts.model, named, handshake.tags)
+    choice = _choice(route, routes, lanes, facts, named, handshake.tags)
     return msgspec.structs.replace(
         handshake,
         method="POST",
         route=route,
         body=body,
         facts=msgspec.structs.replace(facts, stream=True),
-        trial=trial,
-        unit=_unit(trial, named, facts),
+        trial=choice.trial,
+        rest=choice.rest,
+        unit=choice.unit,
         at=time.time(),
         mono=time.monotonic(),
         upgrades=False,
         messages=None,
     )
+
+
+class _Choice(msgspec.Struct, frozen=True, gc=False):
+    """The canary that takes a request; the baseline of one that no lane has; the unit."""
+
+    trial: Trial | None = None
+    rest: ArmTarget | None = None
+    unit: str | None = None
+
+
+_NO_CHOICE = _Choice()
+
+
+def _choice(
+    route: Route,
+    routes: Routes,
+    lanes: Lanes,
+    facts: RequestFacts,
+    named: Mapping[bytes, bytes],
+    tags: Mapping[str, str],
+) -> _Choice:
+    trials = routes.matching(route, facts.model, named, tags)
+    if not trials:
+        return _Choice(unit=_unit(None, named, facts))
+    unit = _unit(trials[0], named, facts)
+    trial, ended = lanes.choose(trials, unit, named)
+    return _Choice(trial, lanes.rest(routes, trials, ended) if trial is None else None, unit)
 
 
 @lru_cache(256)

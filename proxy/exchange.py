@@ -18,6 +18,7 @@ from proxy.credentials import Credentials, NoCredential
 from proxy.errors import Refused
 from proxy.foreign_state import refused_for_state
 from proxy.headers import to_caller
+from proxy.lanes import Lanes
 from proxy.mirror import Mirrors
 from proxy.own_answer import answer, no_descriptors, our_headers, overload, refuse
 from proxy.pins import PIN, Pins
@@ -59,6 +60,10 @@ class Exchanges:
     credentials: Credentials
     stream_usage: StreamUsage = field(default_factory=StreamUsage)
     most_in_flight: int = 4096
+    lanes: Lanes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lanes = Lanes(lambda: self.plan(), lambda: self.assignment_key)
 
     async def __call__(self, incoming: Incoming) -> None:
         """Serve one exchange and handle every ending. Cancelled when the caller leaves."""
@@ -80,7 +85,7 @@ class Exchanges:
     async def _exchange(self, incoming: Incoming, record: Record) -> None:
         if self.recorder.started - self.recorder.finished > self.most_in_flight:
             raise overload()
-        call = await read(incoming, self.routes)
+        call = await read(incoming, self.routes, self.lanes)
         if not self._has_room(call):
             raise overload()
         record.begin(call)
@@ -108,13 +113,17 @@ class Exchanges:
 
     def _has_room(self, call: Call) -> bool:
         """True when the baseline has a free slot. Checked before assignment, so both arms shed alike."""
-        target = self.routes.plain(call.route.provider) if call.trial is None else call.trial.baseline
+        target = self._outside(call) if call.trial is None else call.trial.baseline
         return self.upstreams.free_slots(target.key) > 0
+
+    def _outside(self, call: Call) -> ArmTarget:
+        """Who serves a request outside every canary."""
+        return call.rest or self.routes.plain(call.route.provider)
 
     def _assign(self, call: Call, record: Record, stateful: bool) -> Assignment:
         trial = call.trial
         if trial is None:
-            return Assignment(arm="baseline", reason="no_plan")
+            return Assignment(arm="baseline", reason="no_plan" if call.rest is None else "no_lane")
         return assign(
             trial.canary,
             self.plan().state_of(trial.canary.name, trial.definition),
@@ -130,7 +139,7 @@ class Exchanges:
         the wait for it is ended; the other arm, if the assigned one cannot read the request's state."""
         trial = call.trial
         if trial is None:
-            return await self._attempt(call, self.routes.plain(call.route.provider), record)
+            return await self._attempt(call, self._outside(call), record)
         covered = trial.canary.fall_back and assignment.arm == "candidate" and assignment.reason != "pinned"
         if not covered:
             attempt = await self._attempt(call, trial.target(assignment.arm), record)
@@ -188,6 +197,7 @@ class Exchanges:
             upstreams=self.upstreams,
             recorder=self.recorder,
             credentials=self.credentials,
+            lanes=self.lanes,
             assign=self._assign,
             idle_s=attempt.target.timeout.idle_s,
         )

@@ -274,7 +274,7 @@ class Record:
             share=assignment.share,
             arm=assignment.arm,
             served_by=attempt.target.arm if trial is not None and attempt is not None else None,
-            reason=assignment.reason if trial is not None else "",
+            reason=assignment.reason if trial is not None or call.rest is not None else "",
             unit=self.unit,
             session=session,
             fingerprint=self._fingerprint(call, session) if session else "",

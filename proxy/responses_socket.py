@@ -28,6 +28,7 @@ from proxy.call_reader import message_call
 from proxy.credentials import Credentials, NoCredential
 from proxy.errors import Refused, error_body
 from proxy.foreign_state import names_state
+from proxy.lanes import Lanes
 from proxy.outgoing import UpstreamRequest
 from proxy.provider_lines import ProviderLine, ProviderLines
 from proxy.realtime.frames import CLOSE, PING, PONG
@@ -59,6 +60,7 @@ class ResponsesSocket:
         upstreams: Upstreams,
         recorder: Recorder,
         credentials: Credentials,
+        lanes: Lanes,
         assign: Callable[[Call, Record, bool], Assignment],
         idle_s: float,
     ) -> None:
@@ -66,6 +68,7 @@ class ResponsesSocket:
         self._routes = routes
         self._recorder = recorder
         self._credentials = credentials
+        self._lanes = lanes
         self._assign = assign
         self._idle_s = idle_s
         self._lines = ProviderLines(upstreams, ProviderLine(handshake.route.provider.name, provider))
@@ -141,7 +144,7 @@ class ResponsesSocket:
 
     async def _ask(self, piece: Piece, message: SocketMessage) -> None:
         """Begin an exchange, and send its request to the assigned arm."""
-        call = message_call(self._handshake, self._routes(), piece.data)
+        call = message_call(self._handshake, self._routes(), self._lanes, piece.data)
         made_by = self._lines.maker_of(message.previous_response_id)
         stateful = call.stateful and made_by is self._lines.first
         record = self._recorder.open()
@@ -155,7 +158,7 @@ class ResponsesSocket:
         turn = ResponseTurn(call, record, assignment, piece, message.lane)
         if call.trial is None:
             record.sample(self._routes().captures.get(call.facts.model))
-            await self._send(turn, self._routes().plain(call.route.provider))
+            await self._send(turn, call.rest or self._routes().plain(call.route.provider))
         else:
             await self._send_to_arm(turn, call.trial)
 

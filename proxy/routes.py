@@ -11,7 +11,7 @@ from proxy.dialects.gemini import MODEL_PATH
 from proxy.errors import Refused
 from proxy.provider import Api, Kind, Provider, Timeout
 from records.capture import CaptureRule
-from routing.canary import ArmName, Canary
+from routing.canary import Arm, ArmName, Canary
 from routing.request_changes import NO_CHANGES, RequestChanges
 
 MOST_KNOWN, LONGEST_KNOWN = 4096, 256
@@ -127,6 +127,7 @@ class Routes:
             )
             for provider in providers.values()
         }
+        self._baseline_targets: dict[tuple[str, str, str], ArmTarget] = {}
         self._known: dict[tuple[str, str, Spoken], Route] = {}
         self._baselines = {trial.baseline.provider.name for trial in trials}
         self._by_model: dict[tuple[str, str], list[Trial]] = {}
@@ -164,22 +165,43 @@ class Routes:
         place = read(provider.kind, provider.api, method, path)
         return Route(provider=provider, operation=place.operation, path=path, model=place.model, place=place)
 
-    def trial(
+    def matching(
         self, route: Route, model: str, headers: Mapping[bytes, bytes], tags: Mapping[str, str]
-    ) -> Trial | None:
-        """Return the canary that takes this request, or None. The config guarantees at most one.
+    ) -> Sequence[Trial]:
+        """Return the canaries that match this request, in the config's order. `Lanes` chooses among them.
 
         A request that the candidate's entry cannot take in its caller's form stays outside its canary.
         """
         provider = route.provider.name
-        for key in ((provider, model), (provider, "")):
+        found: list[Trial] = []
+        for key in ((provider, model), (provider, "")) if model else ((provider, ""),):
             for trial in self._by_model.get(key, ()):
                 match = trial.canary.match
                 named = _named(match.headers, headers) if match.headers else {}
                 if match.accepts(model=model, path=route.path, headers=named, tags=tags):
                     home = trial.candidate.provider is route.provider
-                    return trial if home or route.taken_by(trial.candidate) else None
-        return None
+                    if home or route.taken_by(trial.candidate):
+                        found.append(trial)
+        return found
+
+    def baseline(self, arm: Arm) -> ArmTarget | None:
+        """Return the target of an arm that serves users outside its canary; None without its entry."""
+        provider = self._providers.get(arm.provider)
+        if provider is None:
+            return None
+        key = (arm.provider, arm.model, str(arm.request.parts))
+        known = self._baseline_targets.get(key)
+        if known is None:
+            known = ArmTarget(
+                arm="baseline",
+                provider=provider,
+                model=arm.model,
+                request=arm.request or NO_CHANGES,
+                timeout=provider.timeout,
+                key=f"{provider.name}/{len(self._baseline_targets)}",
+            )
+            self._baseline_targets[key] = known
+        return known
 
     def _provider(self, method: str, path: str, spoken: Spoken) -> tuple[Provider, str]:
         if (of_cloud := owner(path)) and (provider := self._of_cloud(*of_cloud)):

@@ -31,7 +31,7 @@ def unmatched_in(outcomes: Iterable[Outcome]) -> list[UnmatchedCount]:
         [
             (int(each.at // 60), each.model_requested)
             for each in outcomes
-            if not each.canary and is_llm_request(each)
+            if not each.canary and each.reason != "no_lane" and is_llm_request(each)
         ]
     )
     minutes: dict[int, Counter[str]] = {}

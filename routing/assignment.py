@@ -6,8 +6,11 @@ import msgspec
 
 from routing.canary import ArmName
 
-Reason = Literal["cohort", "no_unit", "random", "stateful", "pinned", "no_plan", "stopped", "foreign_state"]
-"""`foreign_state`: the assigned arm refused state that only the other arm's account can read."""
+Reason = Literal[
+    "cohort", "no_unit", "random", "stateful", "pinned", "no_plan", "stopped", "foreign_state", "no_lane"
+]
+"""`foreign_state`: the assigned arm refused state that only the other arm's account can read.
+`no_lane`: canaries match the request, but none has the unit's lane; a baseline serves it outside them."""
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -87,6 +87,12 @@ class Canary:
     random_without_unit: bool = False
     fall_back: bool = True
     start_by_hand: bool = False
+    lane: float | None = None
+    """The part of the units, in (0, 1], among canaries that match the same requests; None: an equal one."""
+
+    def meets(self, other: "Canary") -> bool:
+        """True when one request could be taken by both."""
+        return self.baseline.provider == other.baseline.provider and self.match.overlaps(other.match)
 
     def arm(self, name: ArmName) -> Arm:
         """Return the arm called `name`."""
@@ -94,10 +100,10 @@ class Canary:
 
 
 def definition(canary: Canary) -> str:
-    """Fingerprint the parts that must not change once a canary has started: match, arms and unit rule.
+    """Fingerprint the parts that must not change once a canary has started: match, arms, unit rule and lane.
 
     They determine a unit's assignment and what the arms' records mean. A canary without changes of its
-    requests has the fingerprint that it had before they could be configured.
+    requests, or without a declared lane, has the fingerprint that it had before they could be configured.
     """
     match = canary.match
     parts: tuple[object, ...] = (
@@ -112,4 +118,6 @@ def definition(canary: Canary) -> str:
     )
     if canary.baseline.request or canary.candidate.request:
         parts = (*parts, canary.baseline.request.parts, canary.candidate.request.parts)
+    if canary.lane is not None:
+        parts = (*parts, "lane", canary.lane)
     return sha256(repr(parts).encode()).hexdigest()[:16]

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from routing.lane import Lane
+
 StateName = Literal["waiting", "running", "paused", "rolled_back", "promoted", "ended"]
 
 STALE_AFTER_S = 15 * 60
@@ -26,7 +28,8 @@ class State:
     `configured`: the ramp last seen in the config, as text (`routing.transitions.steps_text`).
     `highest_share`: the most that the candidate has had of the units, in any run.
     `hard`: rolled back so that the candidate gets no request any more, not even of conversations it began.
-    `definition`: fingerprint of the match, arms and unit rule at the start (`routing.canary.definition`).
+    `definition`: fingerprint of match, arms, unit rule and lane at the start (`routing.canary.definition`).
+    `lane`: the units that it has, where other canaries match the same requests; None: all.
     """
 
     state: StateName = "waiting"
@@ -42,6 +45,7 @@ class State:
     reason: str = ""
     started_at: float | None = None
     changed_at: float | None = None
+    lane: Lane | None = None
 
     @property
     def effective_share(self) -> float:

@@ -9,7 +9,7 @@
     promote         ·      promoted   promoted       ·            ·         ·
     end           ended     ended      ended       ended        ended       ·
     configure    (noted)   new share  new share   (noted)      (noted)   (noted)
-    await, redefine
+    await, redefine, give_lane
                  (noted)    (same)     (same)     (same)       (same)    (same)
     tick         (same)    next step   (same)      (same)       (same)    (same)
 
@@ -26,6 +26,7 @@ from dataclasses import replace
 from typing import Literal
 
 from routing.canary import Step
+from routing.lane import Lane
 from routing.plan import State, StateName
 
 Action = Literal["start", "ramp", "pause", "resume", "rollback", "promote", "end"]
@@ -75,6 +76,11 @@ def awaiting(state: State, *, reason: str) -> State:
 def redefine(state: State, definition: str) -> State:
     """Take a changed definition of a canary that has not started."""
     return replace(state, definition=definition) if state.state == "waiting" else state
+
+
+def give_lane(state: State, lane: Lane) -> State:
+    """Give its lane to a canary that has not started."""
+    return replace(state, lane=lane) if state.state == "waiting" else state
 
 
 def start(state: State, steps: Sequence[Step], *, now: float) -> State:

@@ -184,20 +184,26 @@ def own_paths(providers: Mapping[str, ProviderSection], name: str) -> str | None
     return nameless_paths(kind, api) if name == taken else None
 
 
+def canary(section: CanarySection) -> Canary:
+    """One canary as routing takes it."""
+    return Canary(
+        name=section.name,
+        match=match(section.match),
+        baseline=arm(section.baseline),
+        candidate=arm(section.candidate),
+        steps=_steps(section),
+        unit_from=section.unit,
+        random_without_unit=section.no_unit == "random",
+        fall_back=section.on_candidate_failure == "baseline",
+        start_by_hand=section.start == "manual",
+        lane=section.lane,
+    )
+
+
 def _canary(section: CanarySection, metrics: Mapping[str, Metric], file: FileSection) -> CanarySettings:
     baseline, candidate, steps = arm(section.baseline), arm(section.candidate), _steps(section)
     return CanarySettings(
-        canary=Canary(
-            name=section.name,
-            match=match(section.match),
-            baseline=baseline,
-            candidate=candidate,
-            steps=steps,
-            unit_from=section.unit,
-            random_without_unit=section.no_unit == "random",
-            fall_back=section.on_candidate_failure == "baseline",
-            start_by_hand=section.start == "manual",
-        ),
+        canary=canary(section),
         judged=JudgedCanary(
             name=section.name,
             criteria=tuple(criterion(row) for row in section.rubric if not is_offline(row.metric)),

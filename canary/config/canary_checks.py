@@ -1,7 +1,6 @@
-"""Checks of each canary: its arms exist, its ramp rises, its rubric can be judged, no two overlap."""
+"""Checks of each canary: its arms exist, its ramp rises, its rubric can be judged."""
 
 from collections.abc import Callable, Collection, Mapping
-from itertools import combinations
 from typing import get_args
 
 from alerts.status import rule_key
@@ -10,6 +9,7 @@ from canary.config.capture_checks import check_capture
 from canary.config.errors import Path
 from canary.config.judge_checks import check_judging
 from canary.config.kind_checks import check_forms
+from canary.config.lane_checks import check_lanes
 from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME
 from canary.config.nearest import suggestion
 from canary.config.plan_checks import check_plan, check_retention
@@ -29,7 +29,7 @@ LARGE_SHARE = 0.5
 
 
 def check_canaries(file: FileSection, found: Salvage) -> None:
-    """Record every problem and warning of each canary and of each pair of canaries."""
+    """Record every problem and warning of each canary, and of those that match the same requests."""
     metrics = build.declared_metrics(file)
     for index, canary in enumerate(file.canaries):
         path: Path = ("canaries", index)
@@ -49,7 +49,7 @@ def check_canaries(file: FileSection, found: Salvage) -> None:
         if canary.capture is not None:
             check_capture(canary.capture, (*path, "capture"), found)
     check_retention(file, found)
-    _check_pairs(file, found)
+    check_lanes(file, found)
 
 
 def _check_names(canary: CanarySection, path: Path, found: Salvage) -> None:
@@ -264,15 +264,3 @@ def _unknown_metric(name: str, known: Collection[str]) -> str:
     if name.rstrip(": ") in CLASS_MEASURES:
         return f'"{name}" needs a class; write, for example, "{name.rstrip(": ")}:fraud"'
     return f'"{name}" is not a built-in, computed or declared metric{suggestion(name, known)}'
-
-
-def _check_pairs(file: FileSection, found: Salvage) -> None:
-    for (_, one), (index, other) in combinations(enumerate(file.canaries), 2):
-        path = ("canaries", index)
-        if one.name == other.name:
-            found.complain((*path, "name"), f'two canaries are named "{one.name}"; rename this one')
-        baselines = [file.providers.get(canary.baseline.provider) for canary in (one, other)]
-        apis = {None if provider is None else provider.api for provider in baselines}
-        if len(apis) == 1 and None not in apis and build.match(one.match).overlaps(build.match(other.match)):
-            message = f'overlaps with "{one.name}"; separate them by models, paths, headers or tags'
-            found.complain((*path, "match"), message)

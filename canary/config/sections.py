@@ -235,6 +235,11 @@ class CanarySection(Section):
     ramp: tuple[StepSection, ...] | None = Field(
         None, min_length=1, description="Shares that rise over time."
     )
+    lane: Share | None = Field(
+        None,
+        description="The part of the units, where other canaries match the same requests; fixed at the "
+        "start. Default: equal parts of what the others leave.",
+    )
     on_candidate_failure: Literal["baseline", "error"] = Field(
         "baseline", description="What the caller gets if the candidate fails before the first byte."
     )

@@ -192,26 +192,60 @@ def second(match: str, provider: str = "openai") -> str:
     )
 
 
+LANES_NOT_DECLARED = (
+    'canary.yaml:16: canaries[1].match: takes the same requests as "trial": each has a lane of its own, '
+    "0.5 of the units. Write `lane:` if this is meant; else separate them by models, paths, headers or tags"
+)
+
+
 @pytest.mark.parametrize(
     "match", ["{models: [gpt-5, gpt-4o]}", "{paths: [/v1/responses]}", "{tags: {plan: pro}}"]
 )
-def test_two_canaries_that_may_take_the_same_request_are_refused(match: str) -> None:
-    assert refusal(PROVIDERS + TRIAL + second(match)) == [
-        'canary.yaml:16: canaries[1].match: overlaps with "trial"; '
-        "separate them by models, paths, headers or tags"
-    ]
+def test_canaries_that_may_take_the_same_request_have_equal_lanes_and_a_warning(match: str) -> None:
+    assert LANES_NOT_DECLARED in warnings(PROVIDERS + TRIAL + second(match))
+
+
+def with_lane(text: str, lane: str) -> str:
+    return text.replace("    share: 5%", f"    lane: {lane}\n    share: 5%")
+
+
+def test_declared_lanes_are_no_warning() -> None:
+    text = PROVIDERS + with_lane(TRIAL, "60%") + second("{models: [gpt-4o]}")
+    assert not [each for each in warnings(text) if "lane" in each]
+
+
+@pytest.mark.parametrize(
+    ("lanes", "message"),
+    [
+        (
+            ("60%", "50%"),
+            'canaries[1].lane: the lanes of "trial", "second" add up to 1.1; they may have 1 in all',
+        ),
+        (("100%", None), 'canaries[1]: gets no lane: "trial" take all units of the same requests'),
+    ],
+)
+def test_lanes_that_do_not_fit_are_refused(lanes: tuple[str, str | None], message: str) -> None:
+    other = second("{models: [gpt-4o]}")
+    text = (
+        PROVIDERS + with_lane(TRIAL, lanes[0]) + (other if lanes[1] is None else with_lane(other, lanes[1]))
+    )
+    assert message in refusal(text)[0]
+
+
+def test_canaries_that_share_lanes_know_a_unit_alike() -> None:
+    other = second("{models: [gpt-4o]}").replace("    share: 5%", "    share: 5%\n    unit: [session]")
+    assert 'canaries[1].unit: differs from "trial"' in refusal(PROVIDERS + TRIAL + other)[0]
 
 
 def test_header_names_that_differ_in_case_do_not_part_canaries() -> None:
     first = TRIAL.replace("{models: [gpt-4o]}", "{headers: {X-Team: a}}")
-    assert refusal(PROVIDERS + first + second("{headers: {x-team: a}}"))[0].startswith(
-        'canary.yaml:16: canaries[1].match: overlaps with "trial"'
-    )
+    assert LANES_NOT_DECLARED in warnings(PROVIDERS + first + second("{headers: {x-team: a}}"))
     assert warnings(PROVIDERS + first + second("{headers: {x-team: b}}")) == ()
 
 
-def test_canaries_at_entries_of_one_api_must_be_parted_too() -> None:
-    assert len(refusal(PROVIDERS + TRIAL + second("{models: [gpt-4o]}", "other"))) == 1
+def test_canaries_at_two_entries_of_one_api_share_no_request() -> None:
+    found = warnings(PROVIDERS + TRIAL + second("{models: [gpt-4o]}", "other"))
+    assert not [each for each in found if "same requests" in each]
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ from typing import Any, cast
 
 from proxy.call import Call
 from proxy.call_reader import read
+from proxy.lanes import Lanes
 from proxy.provider import Provider
 from proxy.routes import ArmTarget, Routes, Trial
 from proxy.server import Incoming
 from proxy.upstream import UpstreamError
 from records.outcome import ErrorType
 from routing.canary import Arm, Canary, Match, Step, UnitSource, definition
+from routing.plan import NO_PLAN
 
 OPENAI = Provider(name="openai", api="openai", base_url="https://api.openai.com/v1")
 AZURE = Provider(name="azure", api="openai", base_url="https://azure.example/v1", api_key="sk-azure-own")
@@ -69,6 +71,10 @@ def trial(
 def routes(*trials: Trial, tags: Sequence[str] = (), providers: Mapping[str, Provider] = PROVIDERS) -> Routes:
     """The table of these providers and trials."""
     return Routes(providers, trials, tags)
+
+
+LANES = Lanes(lambda: NO_PLAN, lambda: b"key")
+"""Where no canary has a lane."""
 
 
 class Body:
@@ -195,4 +201,4 @@ def call(
         [(b"content-type", b"application/json"), *headers],
         Body(body) if isinstance(body, bytes) else body,
     )
-    return asyncio.run(read(cast(Incoming, request), table or routes(trial())))
+    return asyncio.run(read(cast(Incoming, request), table or routes(trial()), LANES))

@@ -11,7 +11,7 @@ from proxy.call_reader import BODY_BOUND, read
 from proxy.errors import Refused
 from proxy.server import Incoming
 from routing.canary import UnitSource
-from tests.proxy.calls import Body, Header, Request, call, routes, trial
+from tests.proxy.calls import LANES, Body, Header, Request, call, routes, trial
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
 UNIT, SESSION = b"x-canary-unit", b"x-canary-session"
@@ -196,4 +196,4 @@ def test_only_a_get_asks_for_a_websocket(method: str, upgrades: bool) -> None:
     """RFC 6455 §4.1: whatever else offers one is answered as if it did not."""
     asking = [(b"connection", b"upgrade"), (b"upgrade", b"WebSocket")]
     request = Request(method, "/v1/models/m", b"", asking, Body(), upgrades=True)
-    assert asyncio.run(read(cast(Incoming, request), routes())).upgrades is upgrades
+    assert asyncio.run(read(cast(Incoming, request), routes(), LANES)).upgrades is upgrades

@@ -196,8 +196,8 @@ def taken(
     """The name of the canary that takes it."""
     headers: Mapping[bytes, bytes] = parts.get("headers", {})  # type: ignore[assignment]
     tags: Mapping[str, str] = parts.get("tags", {})  # type: ignore[assignment]
-    found = table.trial(table.route("POST", path, b"", headers), model, headers, tags)
-    return found.canary.name if found else None
+    found = table.matching(table.route("POST", path, b"", headers), model, headers, tags)
+    return found[0].canary.name if found else None
 
 
 def test_a_canary_takes_its_models_at_its_baselines_entry_only() -> None:
