@@ -75,6 +75,8 @@ check-deploy: .venv/dev
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-actions deploy/github-action/action.yml
 	.venv/bin/check-jsonschema --quiet --check-metaschema deploy/helm/canary/values.schema.json
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	.venv/bin/zizmor --offline --persona=pedantic --no-progress --quiet deploy/github-action/action.yml
 	.venv/bin/python -m tests.deploy
 	.venv/bin/python -m grafana.describe --check
