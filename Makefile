@@ -22,7 +22,7 @@ BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-replicas test check check-deploy fix bench bench-ingest bench-leader test-statistics test-reliability test-compiled lock
-.PHONY: dashboards examples clean bench-programs compile-programs test-programs
+.PHONY: dashboards docs examples clean bench-programs compile-programs test-programs
 
 demo: .venv/demo  ## Two candidates that go bad and are rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
@@ -81,6 +81,10 @@ check-deploy: .venv/dev
 	.venv/bin/python -m tests.deploy
 	.venv/bin/python -m grafana.describe --check
 
+docs: .venv/locked-docs  ## The documentation as a site, in build/site, without a dead link.
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	@echo "build/site/index.html; to read it: .venv/bin/mkdocs serve"
+
 fix: .venv/dev  ## Format, and mend what the linter can.
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
@@ -109,9 +113,11 @@ lock: .venv/dev  ## Resolve the newest versions that pyproject.toml allows.
 	.venv/bin/uv $(COMPILE) --constraints requirements.lock --output-file requirements-server.lock \
 		$(addprefix --extra ,demo otel azure aws google)
 	.venv/bin/uv $(COMPILE) --extra compile --constraints requirements.lock --output-file requirements-compile.lock
+	.venv/bin/uv $(RESOLVE) --group docs --constraints requirements.lock --output-file requirements-docs.lock
 
-COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--custom-compile-command "make lock" --extra build pyproject.toml
+RESOLVE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock"
+COMPILE := $(RESOLVE) --extra build pyproject.toml
 
 examples: .venv/dev  ## Write docs/examples (five logs from fixed seeds, each with its report) and the tables of docs/sizing.md.
 	.venv/bin/python -m tests.examples
@@ -137,6 +143,10 @@ clean:  ## Forget every generated file, the .venv too.
 
 .venv/locked-dev: requirements.lock .venv/bin/python
 	$(PIP) --require-hashes --only-binary :all: -r requirements.lock
+	@touch $@
+
+.venv/locked-docs: requirements-docs.lock .venv/bin/python
+	$(PIP) --require-hashes --only-binary :all: -r requirements-docs.lock
 	@touch $@
 
 # The demo's lock is a part of the other: with that one in place there is nothing to add.
