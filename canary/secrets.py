@@ -11,7 +11,7 @@ from routing.cohort import derive_key
 
 _LEAST_BYTES = 16
 
-OPTIONAL = ("CANARY_METRICS_TOKEN", "CANARY_FEEDBACK_TOKEN", "CANARY_PIN_TOKEN")
+OPTIONAL = ("CANARY_VIEWER_TOKEN", "CANARY_METRICS_TOKEN", "CANARY_FEEDBACK_TOKEN", "CANARY_PIN_TOKEN")
 """Secrets without a generated value."""
 
 
@@ -61,6 +61,8 @@ def admin_token(environment: Mapping[str, str], data: Path, *, loopback: bool) -
         raise BadSecret(
             "the admin listener is not on loopback: set CANARY_ADMIN_TOKEN or CANARY_ADMIN_TOKEN_FILE"
         )
+    if Secret("CANARY_VIEWER_TOKEN", environment).value() == secret.value():
+        raise BadSecret("CANARY_VIEWER_TOKEN is the admin token: set another one, or viewers are operators")
     return secret
 
 

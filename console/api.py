@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from alerts.payloads import utc_text
+from console.guard import person_of
 from control.operator import Operator
 from control.orders import ORDERS, BadOrder
 from control.rollback_document import document_of
@@ -85,12 +86,13 @@ class Api:
         return PlainTextResponse(text, media_type=_FORMS["json"])
 
     async def report(self, request: Request) -> Response:
-        """GET ?form=json|markdown|html: the canary's report."""
+        """GET ?form=json|markdown|html: the canary's report; for a viewer without the judge's reasons."""
         form = request.query_params.get("form", "json")
         if form not in _FORMS:
             return _problem(400, "form must be json, markdown or html")
         try:
-            text = await self._operator.report(request.path_params["name"], form)
+            quoting = person_of(request).reads_texts
+            text = await self._operator.report(request.path_params["name"], form, quoting=quoting)
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
         return HTMLResponse(text) if form == "html" else PlainTextResponse(text, media_type=_FORMS[form])

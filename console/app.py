@@ -16,9 +16,10 @@ from console.api import Api, broken, refused
 from console.archive import Archive
 from console.dataset_labelling import DatasetLabelling
 from console.datasets import Datasets
-from console.guard import Access, Guard, bearer_challenge
+from console.guard import Access, Guard, bearer_challenge, plainly_forbidden
 from console.labelling import Labelling
 from console.login import Login
+from console.oidc import OidcPages
 from console.ordering import Ordering
 from console.page import Page
 from console.pairs import Pairs
@@ -39,14 +40,15 @@ def admin_app(
     *,
     closing: Callable[[], bool] = lambda: False,
 ) -> Starlette:
-    """The whole admin app. Every route except the open ones needs the admin token in `access`, or a session
-    that began with it. `closing` is True once the process is shutting down."""
-    sessions, templates = Sessions(access.admin_token, time.time), Templates()
+    """The whole admin app. Every route except the open ones needs a token in `access`, or a session that
+    began with one or by a sign-in. `closing` is True once the process is shutting down."""
+    sessions, templates = Sessions(access.ground, time.time), Templates()
     login = Login(access, sessions, templates)
     routes = [
         *_open_routes(lambda: operator.degraded(), registry),
         *Api(operator).routes(),
         *login.routes(),
+        *OidcPages(access.oidc, sessions, login, templates).routes(),
         *Page(operator, login, templates, closing).routes(),
         *ReleasePages(operator, login, templates).routes(),
         *Archive(operator, login, templates).routes(),
@@ -56,14 +58,18 @@ def admin_app(
         *DatasetLabelling(operator, login, templates).routes(),
         *Ordering(operator, login, templates).routes(),
     ]
-    guard = Middleware(Guard, access=access, sessions=sessions, challenge=login.challenge)
+    guard = Middleware(
+        Guard, access=access, sessions=sessions, challenge=login.challenge, forbid=login.forbid
+    )
     return Starlette(routes=routes, middleware=[guard], exception_handlers=_ERRORS)
 
 
 def health_app(degraded: Degraded, registry: CollectorRegistry, access: Access) -> Starlette:
     """The app of a process that takes no orders: metrics and health. `degraded` lists what does not work."""
-    sessions = Sessions(access.admin_token, time.time)
-    guard = Middleware(Guard, access=access, sessions=sessions, challenge=bearer_challenge)
+    sessions = Sessions(access.ground, time.time)
+    guard = Middleware(
+        Guard, access=access, sessions=sessions, challenge=bearer_challenge, forbid=plainly_forbidden
+    )
     return Starlette(routes=_open_routes(degraded, registry), middleware=[guard], exception_handlers=_ERRORS)
 
 

@@ -52,8 +52,8 @@ class Archive:
         return self._answer(request, "problem.html", status_code=problem.status, message=problem.message)
 
     def _answer(self, request: Request, template: str, *, status_code: int = 200, **values: Any) -> Response:
-        token = self._login.form_token(request)
-        return self._templates.answer(template, status_code=status_code, form_token=token, **values)
+        shown = self._login.shown(request)
+        return self._templates.answer(template, status_code=status_code, **shown, **values)
 
 
 # Importing statistics takes two seconds, and most admin processes never show the archive.

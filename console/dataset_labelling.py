@@ -55,7 +55,7 @@ class DatasetLabelling:
         """GET ?who=…: the first example that this person may label. `after` and `show` are the stamps of an
         example that was skipped, and of one to show again."""
         query = request.query_params
-        who = query.get("who", "").strip()[:_WHO_BOUND]
+        who = self._login.who(request, query.get("who", ""))[:_WHO_BOUND]
         try:
             source = self._source(request)
             lines = await asyncio.to_thread(read, source)
@@ -86,7 +86,8 @@ class DatasetLabelling:
         show = ""
         try:
             form = await self._login.form(request, bound=LONGEST_FORM)
-            source, who = self._source(request), form.get("who", "").strip()[:_WHO_BOUND]
+            source = self._source(request)
+            who = self._login.who(request, form.get("who", ""))[:_WHO_BOUND]
             if not who:
                 raise BadOrder(400, "Not saved: enter your name. It is stored with the label.")
             if "whole" not in form:
@@ -128,8 +129,8 @@ class DatasetLabelling:
         return found
 
     def _answer(self, request: Request, template: str, status_code: int = 200, **values: object) -> Response:
-        token = self._login.form_token(request)
-        return self._templates.answer(template, status_code=status_code, form_token=token, **values)
+        shown = self._login.shown(request)
+        return self._templates.answer(template, status_code=status_code, **shown, **values)
 
 
 def chosen(lines: Sequence[Line], queue: Sequence[Line], *, after: str, show: str) -> Line | None:

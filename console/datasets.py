@@ -53,8 +53,7 @@ class Datasets:
         """GET: every dataset of the config."""
         sources = self._operator.settings().datasets
         found = await asyncio.to_thread(lambda: [_shown(source) for source in sources])
-        token = self._login.form_token(request)
-        return self._templates.answer("datasets.html", datasets=found, form_token=token)
+        return self._templates.answer("datasets.html", datasets=found, **self._login.shown(request))
 
 
 def read(source: DatasetSource) -> list[dict[str, Any]]:

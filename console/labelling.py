@@ -55,7 +55,7 @@ class Labelling:
     async def ask(self, request: Request) -> Response:
         """GET ?who=…&category=…&second=1&first=disagreements: the next pair for this person. `again` is the
         pair to show once more."""
-        return await self._page(request, wanted_of(request.query_params))
+        return await self._page(request, self._wanted(request, request.query_params))
 
     async def label(self, request: Request) -> Response:
         """POST: store a label, or take back the person's last one, or take their name; and go on."""
@@ -64,7 +64,7 @@ class Labelling:
             form = await self._login.form(request)
         except Forged as problem:
             return self._answer(request, "problem.html", 403, message=str(problem))
-        wanted = wanted_of(form)
+        wanted = self._wanted(request, form)
         try:
             if not wanted.who:
                 raise BadOrder(400, "Not saved: enter your name. It is stored with the label.")
@@ -77,6 +77,9 @@ class Labelling:
             return await self._page(request, wanted, problem)
         return RedirectResponse(f"/canaries/{quote(name)}/label?{query(wanted)}", status_code=303)
 
+    def _wanted(self, request: Request, fields: Mapping[str, str]) -> PairWanted:
+        return wanted_of(fields, who=self._login.who(request, fields.get("who", "")))
+
     async def _page(self, request: Request, wanted: PairWanted, trouble: BadOrder | None = None) -> Response:
         """The page with the next pair, below what went wrong with the last one."""
         name = request.path_params["name"]
@@ -84,7 +87,7 @@ class Labelling:
             found = await self._operator.pair_to_label(name, wanted)
         except BadOrder as problem:
             return self._answer(request, "problem.html", problem.status, message=problem.message)
-        wanted = replace(wanted, who=found.who, again="")
+        wanted = replace(wanted, who=self._login.who(request, found.who), again="")
         return self._answer(
             request,
             "label.html",
@@ -107,14 +110,14 @@ class Labelling:
         await self._operator.label(name, exchange, right, who=wanted.who, disagreements=wanted.disagreements)
 
     def _answer(self, request: Request, template: str, status_code: int = 200, **values: object) -> Response:
-        token = self._login.form_token(request)
-        return self._templates.answer(template, status_code=status_code, form_token=token, **values)
+        shown = self._login.shown(request)
+        return self._templates.answer(template, status_code=status_code, **shown, **values)
 
 
-def wanted_of(fields: Mapping[str, str]) -> PairWanted:
-    """What a query or a form asks for."""
+def wanted_of(fields: Mapping[str, str], *, who: str) -> PairWanted:
+    """What a query or a form asks for; `who` is the person's name."""
     return PairWanted(
-        who=fields.get("who", "").strip()[:_WHO_BOUND],
+        who=who[:_WHO_BOUND],
         category=fields.get("category") or None,
         second=fields.get("second") == "1",
         disagreements=fields.get("first") == DISAGREEMENTS,

@@ -57,8 +57,9 @@ class Ordering:
         name, order = request.path_params["name"], request.path_params["order"]
         try:
             form = await self._login.form(request)
+            who = self._login.who(request, form.get("who", ""))
             self._must_be_as_seen(name, order, form)
-            done = await self._operator.order(name, _known(order), **_fields(form, order))
+            done = await self._operator.order(name, _known(order), **_fields(form, order, who))
         except Forged as problem:
             return self._result(request, name, 403, str(problem))
         except BadOrder as problem:
@@ -79,9 +80,9 @@ class Ordering:
 
     def _result(self, request: Request, name: str, status: int, message: str) -> Response:
         template = "result.html" if "hx-request" in request.headers else "done.html"
-        token = self._login.form_token(request)
+        shown = self._login.shown(request)
         return self._templates.answer(
-            template, status_code=status, name=name, done=status == 200, message=message, form_token=token
+            template, status_code=status, name=name, done=status == 200, message=message, **shown
         )
 
 
@@ -92,9 +93,9 @@ def _known(order: str) -> Order:
     raise BadOrder(404, f"There is no order {order!r}.")
 
 
-def _fields(form: Mapping[str, str], order: str) -> _OrderFields:
-    """The form's name, reason and share. Raises BadOrder (400) if one is missing or invalid."""
-    who, reason = form.get("who", "").strip(), form.get("reason", "").strip()
+def _fields(form: Mapping[str, str], order: str, who: str) -> _OrderFields:
+    """The name, and the form's reason and share. Raises BadOrder (400) if one is missing or invalid."""
+    reason = form.get("reason", "").strip()
     if not who or not reason:
         raise BadOrder(400, "Not done: enter your name and a reason. Both go into the audit log.")
     return {

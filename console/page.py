@@ -122,11 +122,13 @@ class Page:
         except BadOrder as problem:
             return self._problem(request, problem)
 
+        person = self._login.person(request)
+
         def look() -> Mapping[str, Any]:
             with suppress(BadOrder):  # the canary left the config meanwhile
                 shown = self._canary(name)
                 share = percent(shown["canary"]["share"])
-                html = self._templates.text("figures.html", {**shown, "whole": False})
+                html = self._templates.text("figures.html", {**shown, "person": person, "whole": False})
                 return {
                     "html": html,
                     "key": shown["standing"].key,
@@ -173,7 +175,9 @@ class Page:
     async def report(self, request: Request) -> Response:
         """The full report, as a file to share."""
         try:
-            text = await self._operator.report(request.path_params["name"], "html")
+            text = await self._operator.report(
+                request.path_params["name"], "html", quoting=self._login.person(request).reads_texts
+            )
         except BadOrder as problem:
             return self._problem(request, problem)
         return HTMLResponse(text, headers=headers_of_whole(text))
@@ -228,11 +232,13 @@ class Page:
         except BadOrder as problem:
             return self._problem(request, problem)
         # Importing statistics takes two seconds; making the report has done that already.
-        from report.document import from_json
+        from report.document import from_json, without_reasons
         from report.render import answers, plan_lines, prose
         from report.wording import bound_words, title
 
         report = from_json(dict(made.document))
+        if not self._login.person(request).reads_texts:
+            report = without_reasons(report)
         names = {
             "prose": prose,
             "plan_lines": plan_lines,
@@ -271,10 +277,7 @@ class Page:
         }
 
     def _answer(self, request: Request, template: str, **values: Any) -> Response:
-        return self._templates.answer(template, form_token=self._login.form_token(request), **values)
+        return self._templates.answer(template, **self._login.shown(request), **values)
 
     def _problem(self, request: Request, problem: BadOrder) -> Response:
-        token = self._login.form_token(request)
-        return self._templates.answer(
-            "problem.html", status_code=problem.status, message=problem.message, form_token=token
-        )
+        return self._answer(request, "problem.html", status_code=problem.status, message=problem.message)

@@ -81,8 +81,8 @@ class Pairs:
             raise BadOrder(404, f"{name} captures no texts: its config has no `capture`.")
 
     def _answer(self, request: Request, template: str, status_code: int = 200, **values: object) -> Response:
-        token = self._login.form_token(request)
-        return self._templates.answer(template, status_code=status_code, form_token=token, **values)
+        shown = self._login.shown(request)
+        return self._templates.answer(template, status_code=status_code, **shown, **values)
 
 
 def day_asked(text: str | None) -> date:

@@ -24,12 +24,11 @@ class ReleasePages:
 
     async def all(self, request: Request) -> Response:
         """The releases, newest first."""
-        token = self._login.form_token(request)
         try:
             found = await self._operator.releases()
         except BadOrder as problem:
             return self._problem(request, problem)
-        return self._templates.answer("releases.html", form_token=token, releases=found)
+        return self._templates.answer("releases.html", **self._login.shown(request), releases=found)
 
     async def one(self, request: Request) -> Response:
         """One release, with the present report of what is under way."""
@@ -40,7 +39,7 @@ class ReleasePages:
         return HTMLResponse(text, headers=headers_of_whole(text))
 
     def _problem(self, request: Request, problem: BadOrder) -> Response:
-        token = self._login.form_token(request)
+        shown = self._login.shown(request)
         return self._templates.answer(
-            "problem.html", status_code=problem.status, form_token=token, message=problem.message
+            "problem.html", status_code=problem.status, **shown, message=problem.message
         )

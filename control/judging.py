@@ -11,11 +11,13 @@ from records.store import Store
 from records.unpriced import UnpricedArm
 
 
-def report(settings: ControlSettings, canary: str, store: Store, form: str) -> str:
-    """One canary's report in this form."""
+def report(settings: ControlSettings, canary: str, store: Store, form: str, *, quoting: bool) -> str:
+    """One canary's report in this form, with the judge's reasons only if `quoting`."""
+    from report.document import without_reasons
     from report.reports import rendered, report_of
 
-    return rendered(report_of(settings.reports, canary, store, now=time.time()), form)
+    found = report_of(settings.reports, canary, store, now=time.time())
+    return rendered(found if quoting else without_reasons(found), form)
 
 
 def releases(store: Store) -> Sequence[Mapping[str, Any]]:

@@ -101,12 +101,15 @@ class Operator:
         """Which arm this unit gets in every canary, and why."""
         return {"canaries": [self._explain(name, unit) for name in self.settings().canaries]}
 
-    async def report(self, canary: str, form: str) -> str:
-        """One canary's report as "json", "markdown" or "html", made in a thread."""
+    async def report(self, canary: str, form: str, *, quoting: bool = True) -> str:
+        """One canary's report as "json", "markdown" or "html", made in a thread. Without `quoting` it has no
+        reasons of the judge, which quote captured texts."""
         settings = self.settings()
         self._must_be_known(canary)
         with _store_asked():
-            return await asyncio.to_thread(judging.report, settings, canary, self.store, form)
+            return await asyncio.to_thread(
+                judging.report, settings, canary, self.store, form, quoting=quoting
+            )
 
     async def prospect(self, canary: str) -> str:
         """The chance to ship in one line, from recorded traffic if there is any; "" without a rubric."""

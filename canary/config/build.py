@@ -31,6 +31,7 @@ from canary.config.sections import (
     TimeoutSection,
 )
 from canary.config.server import ServerSettings
+from console.oidc_settings import OidcSettings
 from control.daily_time import DailyTime
 from control.settings import CanarySettings
 from proxy.addressing import below_entry, nameless_paths
@@ -81,10 +82,17 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         notify=tuple(_receiver(section) for section in file.notify),
         retires=file.retires,
         admin_url=file.admin_url,
+        oidc=_oidc(file),
         retention_s=file.retention_s,
         report_job=DailyTime(**dict(file.report_job)) if file.report_job is not None else None,
         warnings=tuple(warnings),
     )
+
+
+def _oidc(file: FileSection) -> OidcSettings | None:
+    if file.oidc is None or file.admin_url is None:
+        return None
+    return OidcSettings(**dict(file.oidc), redirect_uri=file.admin_url.rstrip("/") + "/oidc/callback")
 
 
 def tags(file: FileSection) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from canary.config.judge_checks import check_judge
 from canary.config.kind_checks import check_kind, wrong_with_name
 from canary.config.names import COMPUTED, METRIC_NAME, TAG_NAME
 from canary.config.nearest import nearest, suggestion
+from canary.config.oidc_checks import check_oidc
 from canary.config.salvage import Salvage
 from canary.config.sections import FileSection, NotifySection, ProviderSection
 from proxy.provider import CLOUD_AUTH, Api, Auth, Kind
@@ -54,6 +55,7 @@ def check(file: FileSection, found: Salvage) -> None:
     _check_notify(file, found)
     if file.admin_url is not None and (wrong := _wrong_with_url(file.admin_url)):
         found.complain(("admin_url",), wrong)
+    check_oidc(file, found)
     _check_places(file, found)
     check_canaries(file, found)
 

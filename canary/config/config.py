@@ -12,6 +12,7 @@ from bench.settings import BenchSettings
 from bench.source import DatasetSource, EmbeddingSource
 from bench.terms import BenchTerms, RubricRow, measurable
 from canary.config.server import ServerSettings
+from console.oidc_settings import OidcSettings
 from control.daily_time import DailyTime
 from control.retirements import arms_of, retiring
 from control.settings import CanarySettings, ControlSettings
@@ -59,6 +60,7 @@ class Config:
     notify: tuple[Receiver, ...] = ()
     retires: Mapping[str, date] = field(default_factory=dict)
     admin_url: str | None = None
+    oidc: OidcSettings | None = None
     retention_s: float = 90 * 86400.0
     report_job: DailyTime | None = None
     folder: Path = field(default=Path(), compare=False)

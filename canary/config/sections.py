@@ -389,6 +389,20 @@ class ReportJobSection(Section):
     timezone: TimeZone = Field("UTC", description="A name of the IANA database.")
 
 
+class OidcSection(Section):
+    """The sign-in by OpenID Connect."""
+
+    issuer: Text = Field(description="The provider's issuer, exactly as the provider calls itself.")
+    client_id: Text = Field(description="The client that the provider knows canary as.")
+    client_secret: Text = Field(
+        description="That client's secret, for example ${OIDC_CLIENT_SECRET}.", repr=False
+    )
+    viewers: tuple[Text, ...] = Field(
+        (), description="Groups who may see, but change nothing and read no texts."
+    )
+    operators: tuple[Text, ...] = Field((), description="Groups who may do everything.")
+
+
 class FileSection(Section):
     """The whole file."""
 
@@ -432,6 +446,9 @@ class FileSection(Section):
     )
     admin_url: MaybeText = Field(
         None, description="The URL at which people open the page; incidents link to it."
+    )
+    oidc: OidcSection | None = Field(
+        None, description="Where people sign in to the page with their own names, and which groups may."
     )
     retention_s: Duration = Field(
         90 * 86400.0,

@@ -6,6 +6,7 @@ replicas' agents: all of them answer operators, one leads.
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,7 +100,8 @@ class Admin:
         registry.register(self.controller.judge_metrics)
         registry.register(self.controller.rolling)
         operator = self.controller.operator
-        return admin_app(operator, registry, access_to(self.args), closing=lambda: shutdown.asked)
+        access = replace(access_to(self.args), oidc=lambda: self.config.current.oidc)
+        return admin_app(operator, registry, access, closing=lambda: shutdown.asked)
 
     def _troubles(self) -> list[str]:
         return [*self.config.troubles(), *self.parts.troubles()]

@@ -23,6 +23,7 @@ def access_to(args: WorkerArgs) -> Access:
         admin_token=admin_token(os.environ, args.folder, loopback=loopback).value,
         metrics_token=Secret("CANARY_METRICS_TOKEN", os.environ).value,
         loopback=loopback,
+        viewer_token=Secret("CANARY_VIEWER_TOKEN", os.environ).value,
     )
 
 

@@ -29,6 +29,7 @@ SECTIONS = {
     "`embeddings`": "EmbeddingsSection",
     "`judge`": "JudgeSection",
     "`judge` of a canary": "CanaryJudgeSection",
+    "`oidc`": "OidcSection",
     "`guardrails`": "GuardrailSection",
     "`rubric`": "CriterionSection",
     "`metrics.NAME`": "MetricSection",
@@ -38,6 +39,7 @@ SECTIONS = {
     "`notify[]`": "NotifySection",
     "`pagerduty`": "PagerDutySection",
 }
+GIVEN = {"PD_KEY": "k", "SLACK_WEBHOOK": "https://slack.example", "OIDC_CLIENT_SECRET": "s"}
 PROVIDER = 'providers:\n  p: {api: openai, base_url: "https://p.example"%s}\n'
 TRIAL = (
     PROVIDER % ""
@@ -166,7 +168,7 @@ def read_example(example: str) -> None:
         text = example
     else:
         text += example
-    assert parse(text, "canary.yaml", {"PD_KEY": "k", "SLACK_WEBHOOK": "https://slack.example"}).providers
+    assert parse(text, "canary.yaml", GIVEN).providers
 
 
 def test_the_example_file_is_sound() -> None:

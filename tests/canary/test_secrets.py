@@ -94,3 +94,10 @@ def test_an_admin_token_is_generated_on_loopback_and_demanded_elsewhere(tmp_path
     with pytest.raises(BadSecret, match="CANARY_ADMIN_TOKEN"):
         admin_token({}, tmp_path / "elsewhere", loopback=False)
     assert admin_token({"CANARY_ADMIN_TOKEN": "t"}, tmp_path, loopback=False).value() == "t"
+
+
+def test_viewers_get_a_token_of_their_own(tmp_path: Path) -> None:
+    both = {"CANARY_ADMIN_TOKEN": "t", "CANARY_VIEWER_TOKEN": "v"}
+    assert admin_token(both, tmp_path, loopback=False).value() == "t"
+    with pytest.raises(BadSecret, match="CANARY_VIEWER_TOKEN is the admin token"):
+        admin_token({**both, "CANARY_VIEWER_TOKEN": "t"}, tmp_path, loopback=False)

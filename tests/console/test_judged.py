@@ -8,6 +8,7 @@ import pytest
 from console.judged import figures_in, view
 from console.past import past_view
 from console.rendering import Templates
+from console.session import Person
 from control.judge_day import JudgeDay
 from records.judgements import JudgeCall, JudgedExchange
 from records.past_canaries import PastCanary
@@ -85,7 +86,11 @@ def test_an_expired_reason_is_left_out() -> None:
 
 
 def _page(template: str, **values: Any) -> str:
-    return " ".join(Templates().text(template, {"form_token": "", "now": 0.0, **values}).split())
+    return " ".join(
+        Templates()
+        .text(template, {"form_token": "", "person": Person(role="operator"), "now": 0.0, **values})
+        .split()
+    )
 
 
 def _of_canary(judge: JudgeFigures | None, day: JudgeDay | None, status: Any = None) -> str:

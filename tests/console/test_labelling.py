@@ -76,13 +76,13 @@ def test_without_labels_nothing_is_told_and_unclear_ones_alone_are_no_share() ->
 def test_the_address_says_what_is_wanted_and_the_switches_change_one_thing() -> None:
     wanted = PairWanted(who="ann & ben", category="refund", second=True, disagreements=True, again="e1")
     for each in (wanted, PairWanted()):
-        assert wanted_of(dict(parse_qsl(query(each)))) == each
+        assert wanted_of(dict(parse_qsl(query(each))), who=each.who) == each
     assert query(PairWanted()) == ""
     order, extent = switches(replace(wanted, disagreements=False), judged=True)
     assert [here for *_, here in order] == [True, False]
     assert [here for *_, here in extent] == [False, True]
-    assert wanted_of(dict(parse_qsl(order[1][1][1:]))) == wanted
-    assert not wanted_of(dict(parse_qsl(extent[0][1][1:]))).second
+    assert wanted_of(dict(parse_qsl(order[1][1][1:])), who=wanted.who) == wanted
+    assert not wanted_of(dict(parse_qsl(extent[0][1][1:])), who=wanted.who).second
     assert len(switches(PairWanted(), judged=False)) == 1
 
 

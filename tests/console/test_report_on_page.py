@@ -3,6 +3,7 @@
 from typing import Any
 
 from console.rendering import Templates
+from console.session import Person
 from report.document import Report, to_json
 from report.render import plan_lines, prose
 from report.render.answers import known_of_answers
@@ -16,6 +17,7 @@ def _page(template: str, report: Report, document: dict[str, Any] | None = None)
     values = {
         "canary": {"name": "support-nov"},
         "form_token": "",
+        "person": Person(role="operator"),
         "report": to_json(report) if document is None else document,
         "whole": report,
         "prose": prose,

@@ -14,6 +14,7 @@ from alerts.candidate_error import CandidateError
 from alerts.rollback_evidence import ArmFigures, FailureSample, RollbackEvidence, RuleThen
 from console import figures
 from console.rendering import Templates
+from console.session import Person
 from console.standing import standing
 from console.terminal import picture
 from records.concentration import Concentration, FailingPart
@@ -85,7 +86,7 @@ def why() -> RollbackEvidence:
 def html(template: str, **changed: Any) -> str:
     canary = document(**changed)
     values = shown(canary) | {"whole": False, "degraded": [], "audit": [], "canaries": [shown(canary)]}
-    values |= {"unmatched": "", "past": []}
+    values |= {"unmatched": "", "past": [], "person": Person(role="operator")}
     values |= {"why": why(), "said": document()["provider_error"], "course": None, "proof": "", "runs": []}
     return Templates().text(template, values)
 

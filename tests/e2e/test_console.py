@@ -44,7 +44,7 @@ canaries:
     share: 5%
     guardrails: []
 """
-OPEN = {"/healthz", "/readyz", "/metrics", "/login", "/static/page.css"}
+OPEN = {"/healthz", "/readyz", "/metrics", "/login", "/oidc/login", "/oidc/callback", "/static/page.css"}
 REQUESTS = 40
 
 

@@ -37,11 +37,13 @@ canaries:
 )
 REASON = "It promises <b>30</b> days."
 PAIRS = 3
+VIEWER = "viewer-token-of-the-tests"
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with on_stage(tmp_path_factory.mktemp("judged"), CONFIG) as up:
+    env = {"CANARY_VIEWER_TOKEN": VIEWER}
+    with on_stage(tmp_path_factory.mktemp("judged"), CONFIG, env=env) as up:
         spend(up, "judged")
         with httpx2.Client(headers={"authorization": "Bearer sk-caller"}, trust_env=False) as http:
             for user in islice(up.users("baseline", "judged", 0.5), PAIRS):
@@ -88,3 +90,23 @@ def test_a_canary_without_a_judge_has_no_such_part(stage: Stage) -> None:
 
 def test_a_name_that_never_was_is_not_judged(stage: Stage) -> None:
     assert stage.api("GET", "/canaries/nobody/judge").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/canaries/judged/verdict",
+        "/canaries/judged/report",
+        *(f"/api/canaries/judged/report?form={form}" for form in ("json", "markdown", "html")),
+    ],
+)
+def test_the_judge_s_reasons_are_for_operators_and_its_figures_for_viewers_too(
+    stage: Stage, path: str
+) -> None:
+    whole = _page(stage, path)
+    headers = {"authorization": f"Bearer {VIEWER}"}
+    answer = httpx2.get(f"{stage.server.admin}{path}", headers=headers, timeout=30.0, trust_env=False)
+    assert answer.status_code == 200
+    assert "It promises" in whole
+    assert "the-judge" in answer.text
+    assert "It promises" not in answer.text
