@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from canary import __version__
-from canary.commands import archive, dataset, feedback, issues, records, release
+from canary.commands import archive, callers, dataset, feedback, issues, records, release
 from canary.commands.bench import bench
 from canary.commands.check import check
 from canary.commands.decide import decide
@@ -65,7 +65,7 @@ app = typer.Typer(
 )
 for command, usage in COMMANDS:
     app.command(epilog=example(usage))(command)
-for group in (feedback, records, archive, dataset, issues, release):
+for group in (feedback, records, archive, dataset, issues, release, callers):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 

@@ -34,6 +34,7 @@ class Api:
             Route("/api/status", self.status),
             Route("/api/explain", self.explain),
             Route("/api/audit", self.audit),
+            Route("/api/callers", self.callers),
             Route("/api/releases", self.releases),
             Route("/api/releases/{which:path}", self.release),
             Route("/api/canaries/{name}/report", self.report),
@@ -61,6 +62,11 @@ class Api:
             return JSONResponse(await self._operator.audit(_limit(request)))
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
+
+    async def callers(self, request: Request) -> Response:
+        """GET: every caller with its requests, refusals and when it was last seen; as `canary callers list -o
+        json`."""
+        return JSONResponse(self._operator.callers())
 
     async def rollbacks(self, request: Request) -> Response:
         """GET ?limit=100: the canary's rollbacks and their evidence, the newest first."""

@@ -88,6 +88,7 @@ class Page:
             audit=audit,
             past=past,
             unmatched=unmatched(status["unmatched"]),
+            callers=self._operator.callers(),
         )
 
     async def canary(self, request: Request) -> Response:

@@ -82,6 +82,7 @@ class Deduplicator:
             beats=told.beats,
             heard=told.heard,
             unmatched=unmatched,
+            callers=[each for dispatch in dispatches for each in dispatch.callers],
         )
 
     def found(self, tail: Tail, asked_at: float) -> WorkerEvents:

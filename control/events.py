@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import structs
 
 from records.alike import Alike, alike
+from records.caller_counts import CallerCount, callers_in
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.spool_reader import Batch, Writer
 from records.unmatched import UnmatchedCount, unmatched_in
@@ -30,7 +31,7 @@ class WorkerEvents:
     outcomes that arrived, also those of no canary (whose records a source may omit), without mirror copies.
     `dropped` counts records that workers could not write. `in_flight` are exchanges that have not ended; they
     began before `records`, so listeners read them first. `unmatched` counts the LLM requests that no canary
-    took.
+    took, `callers` the requests of each caller.
     """
 
     records: Sequence[Outcome | Feedback] = ()
@@ -40,6 +41,7 @@ class WorkerEvents:
     heard: int = 0
     dropped: int = 0
     unmatched: Sequence[UnmatchedCount] = ()
+    callers: Sequence[CallerCount] = ()
 
     @cached_property
     def outcomes(self) -> Sequence[Outcome]:
@@ -104,6 +106,7 @@ def of_batch(batch: Batch, boot: str) -> WorkerEvents:
         deaths=deaths,
         heard=heard_in(records),
         dropped=batch.dropped,
+        callers=callers_in([each for each in records if type(each) is Outcome]),
         unmatched=unmatched_in([each for each in records if type(each) is Outcome and not each.canary]),
     )
 

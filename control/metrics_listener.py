@@ -17,6 +17,7 @@ class MetricsListener:
         """Count these events."""
         for group in events.alike:
             self._meters.observe(*group)
+        self._meters.count_callers(events.callers)
         for each in events.feedback:
             self._meters.observe_feedback(each)
         for _, beat in events.beats:

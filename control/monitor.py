@@ -17,6 +17,7 @@ from alerts.record_alarm import RecordAlarm, RecordState
 from alerts.rollback_evidence import RollbackEvidence
 from alerts.rule import CANNOT_SERVE
 from alerts.status import GuardrailStatus
+from control.callers import CallerTraffic
 from control.events import WorkerEvents, WorkerKey
 from control.patience import CandidatePatience
 from control.rollouts import Rollouts
@@ -69,6 +70,7 @@ class Monitor:
         self.record_alarm = RecordAlarm()
         self.patience = CandidatePatience()
         self.unmatched = UnmatchedTraffic()
+        self.callers = CallerTraffic()
         self.failed_preflights: Mapping[str, str] = {}
         """What the candidate refused of each canary that waits for that, in a sentence. Replaced whole."""
         self._meters = meters
@@ -86,7 +88,12 @@ class Monitor:
         The incidents of canaries that left the config end with the next judgement.
         """
         self._settings = settings
-        self._meters.configure(canaries=settings.canaries, feedback_metrics=settings.metrics)
+        self._meters.configure(
+            canaries=settings.canaries,
+            feedback_metrics=settings.metrics,
+            callers=[each.name for each in settings.callers],
+        )
+        self.callers.configure(settings.callers)
         self.outbox.set_receivers(settings.notify)
         self._left += [each.incident for name, each in self.canaries.items() if name not in settings.canaries]
         self.canaries = {name: self._watched(wanted) for name, wanted in settings.canaries.items()}
@@ -100,6 +107,7 @@ class Monitor:
             if running.canary in self.canaries:
                 self.canaries[running.canary].watch.observe_in_flight(worker, running)
         self.unmatched.take(events)
+        self.callers.take(events)
         self._outcomes_heard += events.heard
         self._dropped_heard += events.dropped
         for group in events.alike:
@@ -187,6 +195,7 @@ class Monitor:
             "service": self.record_alarm.snapshot(),
             "patience": self.patience.snapshot(),
             "unmatched": self.unmatched.snapshot(),
+            "callers": self.callers.snapshot(),
         }
 
     def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
@@ -197,6 +206,7 @@ class Monitor:
         self.record_alarm.restore(document.get("service", {}))
         self.patience.restore(document.get("patience", {}))
         self.unmatched.restore(document.get("unmatched", []))
+        self.callers.restore(document.get("callers", {}))
         self._left.clear()
         for name, kept in document["canaries"].items():
             wanted = self._settings.canaries.get(name)

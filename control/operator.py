@@ -97,6 +97,10 @@ class Operator:
             "judge": self.judge(),
         }
 
+    def callers(self) -> Mapping[str, Any]:
+        """Each caller of the config: what it may do, what it has sent, and when it was last seen."""
+        return self.monitor.callers.document(self.settings().callers)
+
     def explain(self, unit: str) -> Mapping[str, Any]:
         """Which arm this unit gets in every canary, and why."""
         return {"canaries": [self._explain(name, unit) for name in self.settings().canaries]}

@@ -11,6 +11,7 @@ from control.daily_time import DailyTime
 from records.capture import CaptureRule
 from records.metric import Metric
 from report.judged_canary import JudgedCanary, ReportSettings
+from routing.caller import Caller
 from routing.canary import Canary
 
 
@@ -34,7 +35,8 @@ class CanarySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlSettings:
-    """All canaries by name, the feedback metrics, who is paged, and for how long records are kept.
+    """All canaries by name, the feedback metrics, who is paged, who may call (nobody named: everybody), and
+    for how long records are kept.
 
     `admin_url` is where people reach the page, None where nobody said. `report_job` is when each canary's
     daily report is made, None for no such reports. The files of `datasets` are absolute.
@@ -43,6 +45,7 @@ class ControlSettings:
     canaries: Mapping[str, CanarySettings]
     metrics: Mapping[str, Metric]
     notify: tuple[Receiver, ...] = ()
+    callers: tuple[Caller, ...] = ()
     admin_url: str | None = None
     retention_s: float = 90 * 86400.0
     report_job: DailyTime | None = None

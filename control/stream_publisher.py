@@ -34,6 +34,7 @@ class StreamPublisher:
                     feedback=feedback[part],
                     beats=beats if first else (),
                     unmatched=events.unmatched if first else (),
+                    callers=events.callers if first else (),
                 )
             )
 

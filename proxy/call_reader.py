@@ -8,12 +8,14 @@ import msgspec
 
 from proxy.call import Call, streamed
 from proxy.caller_labels import DISTINCT, LABEL_BOUND, labels_of
+from proxy.callers import Callers, asked_model, check_model, needs_model, session_model
 from proxy.errors import Refused
 from proxy.facts import NO_FACTS, RequestFacts, facts_of, facts_of_session
 from proxy.headers import Headers
 from proxy.lanes import Lanes
 from proxy.routes import ArmTarget, Route, Routes, Trial
 from proxy.server import Incoming
+from routing.caller import TAG, Caller
 from routing.canary import UNIT_FROM, UnitSource
 
 BODY_BOUND = 64 << 20
@@ -23,7 +25,7 @@ _MOST_TAGS = 256
 """Tags of one request that are read."""
 
 
-async def read(incoming: Incoming, routes: Routes, lanes: Lanes) -> Call:
+async def read(incoming: Incoming, routes: Routes, lanes: Lanes, callers: Callers) -> Call:
     """Read one request.
 
     Raises Refused for a request that must not be forwarded, CancelledError when the caller leaves before the
@@ -33,28 +35,32 @@ async def read(incoming: Incoming, routes: Routes, lanes: Lanes) -> Call:
     named = dict(headers)
     route = routes.route(incoming.method, incoming.path, incoming.query, named)
     tags = _tags(headers, routes) if b"x-canary-tags" in named else {}
-    body: bytes | AsyncIterator[bytes]
+    body: bytes | AsyncIterator[bytes] = b""
     facts: RequestFacts | None = None
     upgrades = incoming.upgrades and incoming.method == "GET" and named[b"upgrade"].lower() == b"websocket"
-    messages = None
-    if upgrades:
-        body = b""
-        messages = _messages(incoming, routes, named)
-        if messages is not None:
-            headers = [header for header in headers if header[0] != b"sec-websocket-extensions"]
-        if route.operation.model_in == "query":
-            facts = facts_of_session(incoming.query, named)
-    elif (
-        route.operation.canary
-        and b"content-encoding" not in named
-        and _is_json(named.get(b"content-type", _JSON))
-    ):
-        body = whole = incoming.taken() or await _whole(incoming)
-        facts = facts_of(route, whole)
-    elif not _has_body(named):
-        body = b""
-    else:  # a signature needs the whole body
-        body = await _whole(incoming) if route.provider.own_auth == "aws" else streamed(incoming)
+    messages: Route | None = None
+    caller: Caller | None = None
+    try:
+        if (caller := callers.find(named, incoming.query)) is not None:
+            callers.admit(caller, route.provider.name)
+            tags = {**tags, TAG: caller.name}
+        if upgrades:
+            messages = _messages(incoming, routes, named, must_read=caller is not None)
+            if messages is not None:
+                headers = [header for header in headers if header[0] != b"sec-websocket-extensions"]
+            if route.operation.model_in == "query":
+                facts = facts_of_session(incoming.query, named)
+        elif route.operation.canary and _is_readable(named):
+            body = whole = incoming.taken() or await _whole(incoming)
+            facts = facts_of(route, whole)
+        elif _has_body(named):
+            needs_whole = route.provider.own_auth == "aws" or _hides_model(incoming, route, named, caller)
+            body = await _whole(incoming) if needs_whole else streamed(incoming)
+        if caller is not None and caller.models is not None and messages is None:
+            check_model(caller, _asked(incoming, route, named, facts, None if upgrades else body))
+    except Refused as refusal:
+        refusal.form, refusal.caller = route.error_form, "" if caller is None else caller.name
+        raise
     # A body that is not JSON passes through unchanged, outside any canary.
     choice = _choice(route, routes, lanes, facts, named, tags) if facts is not None else _NO_CHOICE
     return Call(
@@ -77,10 +83,36 @@ async def read(incoming: Incoming, routes: Routes, lanes: Lanes) -> Call:
     )
 
 
-def _messages(incoming: Incoming, routes: Routes, named: Mapping[bytes, bytes]) -> Route | None:
-    """The route of a WebSocket's messages; None where they are no requests that a canary may take."""
+def _messages(
+    incoming: Incoming, routes: Routes, named: Mapping[bytes, bytes], *, must_read: bool
+) -> Route | None:
+    """The route of a WebSocket's messages; None where they are no requests that a canary may take, or
+    (`must_read`) that are counted and checked for their caller."""
     route = routes.route("POST", incoming.path, incoming.query, named)
-    return route if route.operation.over_socket and routes.may_take(route) else None
+    return route if route.operation.over_socket and (must_read or routes.may_take(route)) else None
+
+
+def _asked(
+    incoming: Incoming,
+    route: Route,
+    named: Mapping[bytes, bytes],
+    facts: RequestFacts | None,
+    body: bytes | AsyncIterator[bytes] | None,
+) -> str | None:
+    """The model that a request asks for, as `check_model` takes it. Without a body it is a handshake."""
+    if body is None:
+        return session_model(route, incoming.query)
+    if facts is None and isinstance(body, bytes) and _is_readable(named):
+        facts = facts_of(route, body)
+    return asked_model(route, incoming.method, facts, body)
+
+
+def admit_message(callers: Callers, call: Call) -> None:
+    """Let one message on a WebSocket through, by the handshake's key. Raises Refused (401, 403, 429)."""
+    if (caller := callers.find(call.named, call.query)) is not None:
+        callers.admit(caller, call.route.provider.name)
+        if caller.models is not None:
+            check_model(caller, asked_model(call.route, call.method, call.facts, call.body))
 
 
 def message_call(handshake: Call, routes: Routes, lanes: Lanes, body: bytes) -> Call:
@@ -129,6 +161,20 @@ def _choice(
     unit = _unit(trials[0], named, facts)
     trial, ended = lanes.choose(trials, unit, named)
     return _Choice(trial, lanes.rest(routes, trials, ended) if trial is None else None, unit)
+
+
+def _is_readable(named: Mapping[bytes, bytes]) -> bool:
+    """True for a body that is JSON by its headers."""
+    return b"content-encoding" not in named and _is_json(named.get(b"content-type", _JSON))
+
+
+def _hides_model(
+    incoming: Incoming, route: Route, named: Mapping[bytes, bytes], caller: Caller | None
+) -> bool:
+    """True when a body that only passes through must be read for its model."""
+    if caller is None or caller.models is None:
+        return False
+    return needs_model(route, incoming.method) and _is_readable(named)
 
 
 @lru_cache(256)

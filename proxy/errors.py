@@ -7,9 +7,18 @@ import msgspec
 from proxy.provider import Api
 from records.outcome import ErrorType
 
+ErrorForm = Api | Literal["amazon"]
+
 
 class Refused(Exception):
-    """The proxy refuses this request; the message says how to correct it."""
+    """The proxy refuses this request; the message says how to correct it.
+
+    `form` and `caller` are known once the request's path and its key are: the API that was called, and the
+    name of the caller.
+    """
+
+    form: ErrorForm | None = None
+    caller: str = ""
 
     def __init__(
         self, status: int, message: str, error_type: ErrorType, *, retry_after_s: int | None = None
@@ -19,9 +28,6 @@ class Refused(Exception):
         self.message = message
         self.error_type: ErrorType = error_type
         self.retry_after_s = retry_after_s
-
-
-ErrorForm = Api | Literal["amazon"]
 
 
 def error_body(form: ErrorForm | None, status: int, message: str, code: str) -> bytes:

@@ -14,6 +14,7 @@ import structlog
 from proxy.attempt import Attempt
 from proxy.call import Call
 from proxy.call_reader import read
+from proxy.callers import Callers
 from proxy.credentials import Credentials, NoCredential
 from proxy.errors import Refused
 from proxy.foreign_state import refused_for_state
@@ -43,7 +44,7 @@ log = structlog.get_logger()
 @dataclass(slots=True, kw_only=True)
 class Exchanges:
     """The handler of the LLM paths. `routes` is replaced on reload; `plan()` returns the newest plan;
-    `ticker` watches the requests that wait for a candidate.
+    `ticker` watches the requests that wait for a candidate; `callers` says who may call.
 
     Each connection limit of `upstreams`, including its waiters, is three quarters of `most_in_flight`, so a
     hanging provider leaves room for the others.
@@ -59,6 +60,7 @@ class Exchanges:
     ticker: Ticker
     credentials: Credentials
     stream_usage: StreamUsage = field(default_factory=StreamUsage)
+    callers: Callers = field(default_factory=Callers)
     most_in_flight: int = 4096
     lanes: Lanes = field(init=False)
 
@@ -71,7 +73,7 @@ class Exchanges:
         try:
             await self._exchange(incoming, record)
         except Refused as refusal:
-            record.refuse(refusal.error_type)
+            record.refuse(refusal.error_type, refusal.caller)
             refuse(incoming, record, refusal)
         except asyncio.CancelledError:
             record.abort()
@@ -85,7 +87,7 @@ class Exchanges:
     async def _exchange(self, incoming: Incoming, record: Record) -> None:
         if self.recorder.started - self.recorder.finished > self.most_in_flight:
             raise overload()
-        call = await read(incoming, self.routes, self.lanes)
+        call = await read(incoming, self.routes, self.lanes, self.callers)
         if not self._has_room(call):
             raise overload()
         record.begin(call)
@@ -198,6 +200,7 @@ class Exchanges:
             recorder=self.recorder,
             credentials=self.credentials,
             lanes=self.lanes,
+            callers=self.callers,
             assign=self._assign,
             idle_s=attempt.target.timeout.idle_s,
         )

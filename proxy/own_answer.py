@@ -6,6 +6,8 @@ from proxy.headers import Headers
 from proxy.record import Record
 from proxy.server import Incoming
 
+UNAUTHORIZED = 401
+
 
 def overload() -> Refused:
     """Too many requests are in flight."""
@@ -27,17 +29,24 @@ def refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:
         incoming.keep_alive = (
             False  # the rest of the request body is not read, or the caller's descriptor is needed
         )
-    answer(incoming, record, refusal.status, refusal.message, refusal.error_type, headers)
+    if refusal.status == UNAUTHORIZED:
+        headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 §11.6.1
+    answer(incoming, record, refusal.status, refusal.message, refusal.error_type, headers, refusal.form)
 
 
 def answer(
-    incoming: Incoming, record: Record, status: int, message: str, code: str, headers: Headers
+    incoming: Incoming,
+    record: Record,
+    status: int,
+    message: str,
+    code: str,
+    headers: Headers,
+    form: ErrorForm | None = None,
 ) -> None:
-    """Send the proxy's own answer, in the form of the API that was called."""
-    form: ErrorForm | None = None
+    """Send the proxy's own answer, in the form of the API that was called. `form` says which that was, where
+    the request was not read."""
     if record.call is not None:
-        route = record.call.route
-        form = "amazon" if route.operation.amazon_errors else route.provider.api
+        form = record.call.route.error_form
     body = error_body(form, status, message, code)
     incoming.start(status, [(b"content-type", b"application/json"), *headers], length=len(body))
     incoming.end(body)

@@ -27,6 +27,7 @@ from records.capture import CaptureRule
 from records.exchange_id import mint
 from records.outcome import NO_ROOM, AttemptRecord, ErrorType, InFlight, Outcome, OutcomeName, Usage
 from routing.assign import Assignment
+from routing.caller import TAG
 from routing.cohort import unit_hash
 
 Price = Callable[[Provider, str, Usage], float | None]
@@ -84,8 +85,8 @@ class Record:
     """The record of one exchange. The first close wins; later ones do nothing."""
 
     __slots__ = (
-        "_closed", "_examination", "_recorder", "_refused_as", "assignment", "at", "attempts", "call",
-        "exchange_id", "fell_back", "mono", "sent_at", "serial", "unit",
+        "_closed", "_examination", "_recorder", "_refused_as", "_refused_caller", "assignment", "at",
+        "attempts", "call", "exchange_id", "fell_back", "mono", "sent_at", "serial", "unit",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder) -> None:
@@ -98,6 +99,7 @@ class Record:
         self.call: Call | None = None
         self.assignment: Assignment = _NOWHERE
         self._refused_as: Assignment | None = None
+        self._refused_caller = ""
         self.unit = ""
         self.exchange_id = ""
         self.attempts: list[Attempt] = []
@@ -137,8 +139,9 @@ class Record:
         """True when the other arm answers, or is asked, because only it can read the request's state."""
         return self.assignment.reason == "foreign_state"
 
-    def refuse(self, error_type: ErrorType) -> None:
-        """Close: the proxy refused the request."""
+    def refuse(self, error_type: ErrorType, caller: str = "") -> None:
+        """Close: the proxy refused the request of this caller, "" if unknown."""
+        self._refused_caller = caller
         self._close("shed" if error_type == "shed" else "caller_error", error_type, None)
 
     def break_down(self) -> None:
@@ -243,6 +246,7 @@ class Record:
                 mono=self.mono,
                 outcome=outcome,
                 error_type=error_type,
+                tags={TAG: self._refused_caller} if self._refused_caller else {},
             )
         trial, provider, labels = call.trial, call.route.provider, call.labels
         session = unit_hash(self._recorder.ids_key, labels.session) if labels.session else ""

@@ -24,7 +24,8 @@ from time import monotonic
 import msgspec
 
 from proxy.call import Call
-from proxy.call_reader import message_call
+from proxy.call_reader import admit_message, message_call
+from proxy.callers import Callers
 from proxy.credentials import Credentials, NoCredential
 from proxy.errors import Refused, error_body
 from proxy.foreign_state import names_state
@@ -61,6 +62,7 @@ class ResponsesSocket:
         recorder: Recorder,
         credentials: Credentials,
         lanes: Lanes,
+        callers: Callers,
         assign: Callable[[Call, Record, bool], Assignment],
         idle_s: float,
     ) -> None:
@@ -69,6 +71,7 @@ class ResponsesSocket:
         self._recorder = recorder
         self._credentials = credentials
         self._lanes = lanes
+        self._callers = callers
         self._assign = assign
         self._idle_s = idle_s
         self._lines = ProviderLines(upstreams, ProviderLine(handshake.route.provider.name, provider))
@@ -127,7 +130,7 @@ class ResponsesSocket:
 
     async def _forward(self, piece: Piece) -> None:
         message = message_in(piece)
-        if message.type == "response.create":
+        if message.type == "response.create" or self._is_hidden(message, piece):
             await self._ask(piece, message)
             return
         if piece.opcode == CLOSE:
@@ -135,6 +138,13 @@ class ResponsesSocket:
         line = self._lines.maker_of(message.previous_response_id)
         line.stream.write(piece.raw)
         await line.stream.drain()
+
+    def _is_hidden(self, message: SocketMessage, piece: Piece) -> bool:
+        """True for a message that cannot be read, and may be a request for a model that its caller may not
+        use: it is refused as one whose model cannot be read."""
+        if message.type or piece.opcode >= CLOSE:
+            return False
+        return self._callers.limits_models(self._handshake.named, self._handshake.query)
 
     def _left(self) -> None:
         """The caller has gone, or says farewell: what is under way is aborted."""
@@ -150,6 +160,7 @@ class ResponsesSocket:
         record = self._recorder.open()
         record.begin(call)
         try:
+            admit_message(self._callers, call)
             assignment = self._assign(call, record, stateful)
         except Refused as refusal:
             self._refuse(record, refusal, message.lane)

@@ -8,7 +8,7 @@ from proxy.addressing import Owner, Place, Written, owner, read, write
 from proxy.breaker import Breaker
 from proxy.dialects import Operation
 from proxy.dialects.gemini import MODEL_PATH
-from proxy.errors import Refused
+from proxy.errors import ErrorForm, Refused
 from proxy.provider import Api, Kind, Provider, Timeout
 from records.capture import CaptureRule
 from routing.canary import Arm, ArmName, Canary
@@ -82,6 +82,11 @@ class Route:
     written: dict[tuple[str, bool], Written | None] = field(default_factory=dict)
     """The operation as the entry of each arm takes it, by the arm's key and whether it streams. Filled on
     demand, and as small as the number of arms."""
+
+    @property
+    def error_form(self) -> ErrorForm:
+        """The form in which the SDKs that write this path read errors."""
+        return "amazon" if self.operation.amazon_errors else self.provider.api
 
     def at(self, target: ArmTarget, stream: bool) -> Written:
         """The operation as the entry of this arm takes it; as it came, where the entry cannot take it."""

@@ -16,6 +16,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.core import SummaryMetricFamily
 from prometheus_client.registry import Collector
 
+from records.caller_counts import CallerCount
 from records.outcome import ErrorType, Fault, Feedback, Finish, Heartbeat, Outcome, OutcomeName
 from records.store import RecordTotals
 from records.tally import Histogram, Labels, Level, Tally
@@ -51,12 +52,17 @@ _ONE, _ARM = ("canary",), ("canary", "arm")
 class Meters(Collector):
     """The families and the methods that feed them. Thread-safe.
 
-    `canaries` and `feedback_metrics` are the names in the config. `mono` reads CLOCK_MONOTONIC in seconds; a
-    worker whose last heartbeat is older than 5 s no longer counts requests in flight.
+    `canaries`, `feedback_metrics` and `callers` are the names in the config. `mono` reads CLOCK_MONOTONIC in
+    seconds; a worker whose last heartbeat is older than 5 s no longer counts requests in flight.
     """
 
     def __init__(
-        self, *, canaries: Iterable[str], feedback_metrics: Iterable[str], mono: Callable[[], float]
+        self,
+        *,
+        canaries: Iterable[str],
+        feedback_metrics: Iterable[str],
+        callers: Iterable[str] = (),
+        mono: Callable[[], float],
     ) -> None:
         self._lock = threading.Lock()
         self._mono = mono
@@ -98,18 +104,27 @@ class Meters(Collector):
         self._state = Level("canary_state", "1 for the current state, 0 for others", ("canary", "state"))
         self._guardrails = Level("canary_guardrail_state", "See docs/metrics.md", ("canary", "rule"))
         self._spooled = Level("canary_records_spooled", "Records waiting to be stored", ())
-        self.configure(canaries=canaries, feedback_metrics=feedback_metrics)
+        self._calls = Tally(
+            "canary_caller_requests_total", "Requests by caller and outcome", ("caller", "outcome")
+        )
+        self.configure(canaries=canaries, feedback_metrics=feedback_metrics, callers=callers)
 
-    def configure(self, *, canaries: Iterable[str], feedback_metrics: Iterable[str]) -> None:
+    def configure(
+        self, *, canaries: Iterable[str], feedback_metrics: Iterable[str], callers: Iterable[str] = ()
+    ) -> None:
         """Take the names from a reloaded config."""
         with self._lock:
             self._canaries = frozenset(canaries)
             self._feedback_metrics = frozenset(feedback_metrics)
+            self._callers = frozenset(callers)
             self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
         """Create the series at 0: Prometheus does not see an increase in a series that starts at 1."""
         self._errors.add(("", "", "lost_outcome"), 0.0)
+        self._calls.values = {key: n for key, n in self._calls.values.items() if key[0] in self._callers}
+        for call in product(self._callers, get_args(OutcomeName)):
+            self._calls.add(call, 0.0)
         for arm in product(self._canaries, get_args(ArmName)):
             self._unpriced.add(arm, 0.0)
             for outcome in get_args(OutcomeName):
@@ -160,6 +175,13 @@ class Meters(Collector):
                 del self._seen[next(iter(self._seen))]
             self._feedback.add(labels)
             self._feedback_sum.add(labels, feedback.value)
+
+    def count_callers(self, counts: Iterable[CallerCount]) -> None:
+        """Count the requests of the callers in the config."""
+        with self._lock:
+            for each in counts:
+                if each.caller in self._callers:
+                    self._calls.add((each.caller, each.outcome), each.requests)
 
     def beat(self, heartbeat: Heartbeat) -> None:
         """Take a worker's heartbeat, once each; a closing heartbeat removes the worker."""

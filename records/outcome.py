@@ -17,6 +17,7 @@ ErrorType = Literal[
     "caller_unauthorized",
     "caller_not_found",
     "caller_too_large",
+    "caller_limited",
     "provider_5xx",
     "provider_429",
     "provider_connect",

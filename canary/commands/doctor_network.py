@@ -122,7 +122,7 @@ def server(data: Path, environment: Mapping[str, str], admin: str | None, config
     except NotReached as problem:
         return [warning("server", str(problem), "start it with `canary serve`, if it should run")]
     found = [broken("server", each, "") for each in _degraded(state)] or [fine("server", f"says: {state}")]
-    return found + _traffic(data) + _matched(client, config)
+    return found + _traffic(data) + _matched(client, config) + _callers(client, config)
 
 
 def _matched(client: AdminClient, config: Config) -> list[Diagnosis]:
@@ -141,6 +141,19 @@ def _matched(client: AdminClient, config: Config) -> list[Diagnosis]:
         for name, match in zip(config.canaries, matches, strict=True)
     )
     return [warning("traffic", unmatched(traffic), f"{taken}; change `match` if it should take more")]
+
+
+def _callers(client: AdminClient, config: Config) -> list[Diagnosis]:
+    """The callers that the server has never seen."""
+    try:
+        known = client.get("/api/callers") if config.callers else {"callers": []}
+    except NotReached:  # an agent has no API
+        return []
+    unseen = [each["name"] for each in known["callers"] if each["last_seen"] is None]
+    if not unseen:
+        return [fine("callers", "all callers have been seen")] if config.callers else []
+    says = f"never seen since {known['since']}: {', '.join(unseen)}"
+    return [warning("callers", says, "give them their keys (docs/callers.md), or remove their entries")]
 
 
 def _degraded(state: str) -> list[str]:

@@ -44,6 +44,7 @@ from records.segments.folder import IN_STORE, OUTCOMES
 from report.judged_canary import JudgedCanary
 from report.plan import DAY_S, default_days
 from report.rubric import Criterion
+from routing.caller import TAG, Caller
 from routing.canary import Arm, ArmName, Canary, Match, Step
 from routing.request_changes import NO_CHANGES, RequestChanges
 
@@ -72,6 +73,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         judge=None if file.judge is None else JudgeSource(**dict(file.judge)),
         redact=file.redact,
         tags=tags(file),
+        callers=tuple(Caller(**dict(section)) for section in file.callers),
         prices={model: Rates(**dict(section)) for model, section in file.prices.items()},
         price_as=file.price_as,
         datasets=tuple(DatasetSource(name=name, **dict(section)) for name, section in file.datasets.items()),
@@ -96,11 +98,12 @@ def _oidc(file: FileSection) -> OidcSettings | None:
 
 
 def tags(file: FileSection) -> tuple[str, ...]:
-    """The tags that apps may send: those in the `tags` list, else those that canaries use, in order."""
+    """The tags that apps may send: those in the `tags` list, else those that canaries use, in order. With
+    callers the proxy alone says who calls."""
     if file.tags is not None:
         return file.tags
-    used = (name for canary in file.canaries for name in used_tags(canary))
-    return tuple(dict.fromkeys(used))
+    used = dict.fromkeys(name for canary in file.canaries for name in used_tags(canary))
+    return tuple(name for name in used if not (file.callers and name == TAG))
 
 
 def used_tags(section: CanarySection) -> Sequence[str]:

@@ -21,6 +21,7 @@ from proxy.provider import Api, Kind
 from records.metric import BUILT_IN, JUDGED, Metric
 from records.offline_metric import CLASS_MEASURES, THROUGHPUT, is_offline
 from report.bounds import wrong_with
+from routing.caller import TAG
 
 MOST_ROWS = 5
 """Above this number of rubric rows, hardly any candidate passes: each row can fail by chance."""
@@ -175,7 +176,7 @@ def _check_tags(file: FileSection, canary: CanarySection, path: Path, found: Sal
     for place, name in places:
         if not TAG_NAME.fullmatch(name):
             found.complain(place, f'"{name}" is not a valid tag name; use letters, digits, . _ and -')
-        elif file.tags is not None and name not in file.tags:
+        elif file.tags is not None and name not in file.tags and not (file.callers and name == TAG):
             found.complain(place, f'"{name}" is not listed under tags{suggestion(name, file.tags)}')
 
 

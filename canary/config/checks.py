@@ -6,6 +6,7 @@ from pathlib import PurePath
 from urllib.parse import urlsplit
 
 from canary.config.build import own_auth_of
+from canary.config.caller_checks import check_callers
 from canary.config.canary_checks import check_canaries
 from canary.config.capture_checks import check_captures
 from canary.config.errors import Path
@@ -57,6 +58,7 @@ def check(file: FileSection, found: Salvage) -> None:
         found.complain(("admin_url",), wrong)
     check_oidc(file, found)
     _check_places(file, found)
+    check_callers(file, found)
     check_canaries(file, found)
 
 

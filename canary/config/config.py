@@ -22,6 +22,7 @@ from records.metric import Metric
 from records.prices import Prices, Rates
 from records.unpriced import UnpricedArm, unpriced_arms
 from report.judged_canary import JudgedCanary
+from routing.caller import Caller
 from routing.canary import ArmName
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Config:
 
     `arm_timeouts` lists arms with timeouts of their own, by canary and arm, each merged with its provider's.
     `patience` has the seconds of the canaries that set it. `captures` has the rules for texts of models that
-    no canary takes, by model. `redact` has the patterns for all stored texts.
+    no canary takes, by model. `redact` has the patterns for all stored texts. Without `callers` everybody
+    may call.
     `metrics` includes the built-in ones; `tags` is every tag that apps may send. `store` and `shared` are as
     written, and not in the repr because they may contain a password. `outcomes` is where their segments lie,
     as `SegmentFolder.at` takes it. `folder` is the file's. `warnings` are complete lines to show.
@@ -48,6 +50,7 @@ class Config:
     patience: Mapping[str, float] = field(default_factory=dict)
     captures: Mapping[str, CaptureRule] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    callers: tuple[Caller, ...] = ()
     prices: Mapping[str, Rates] = field(default_factory=dict)
     price_as: Mapping[str, str] = field(default_factory=dict)
     datasets: tuple[DatasetSource, ...] = ()
@@ -73,6 +76,7 @@ class Config:
             canaries=self.canaries,
             metrics=self.metrics,
             notify=self.notify,
+            callers=self.callers,
             admin_url=self.admin_url,
             retention_s=self.retention_s,
             report_job=self.report_job,

@@ -26,6 +26,12 @@ from canary.config.quantity import (
 from report.plan import RISKS
 from report.rubric import Bound, parse_bound
 
+MOST_KEYS = 2
+"""Keys of one caller: two while one replaces the other."""
+
+KEY_PREFIX = "ck_"
+"""Begins the keys that `canary callers new` makes."""
+
 
 class Section(BaseModel):
     """A mapping in the config. Rejects unknown keys; immutable."""
@@ -95,6 +101,21 @@ def _text(value: object) -> str:
     return value
 
 
+def _digests(value: object) -> tuple[str, ...]:
+    """One digest or a list of two, in lower case. No message quotes a value: it may be the key itself."""
+    given = value if isinstance(value, list) else [value]
+    if not 1 <= len(given) <= MOST_KEYS:
+        raise ValueError("must be one digest, or a list of two while a key is replaced")
+    digests = tuple(_text(each).strip().lower() for each in given)
+    for each in digests:
+        if not re.fullmatch("[0-9a-f]{64}", each):
+            what = "looks like a key, not its digest" if each.startswith(KEY_PREFIX) else "is no digest"
+            raise ValueError(
+                f"{what}; write the SHA-256 of the key, 64 hex digits (`canary callers new NAME` prints it)"
+            )
+    return digests
+
+
 def _empty_is_none(value: object) -> object:
     """`${KEY:-}` without KEY in the environment is the same as no value."""
     return None if value == "" else value
@@ -112,6 +133,7 @@ _SHARE_SCHEMA = {
     ]
 }
 _RISK_SCHEMA = {"anyOf": [{"enum": list(RISKS)}, *_SHARE_SCHEMA["anyOf"]]}
+_DIGEST_SCHEMA = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}
 _SCALE_SCHEMA = {
     "anyOf": [
         {"type": "string", "examples": ["1-7"]},
@@ -159,6 +181,18 @@ LimitText = Annotated[
 ]
 WindowText = Annotated[
     str, PlainValidator(_text), WithJsonSchema({"type": "string", "examples": ["10m", "24h", "run"]})
+]
+KeyDigests = Annotated[
+    tuple[str, ...],
+    PlainValidator(_digests),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                _DIGEST_SCHEMA,
+                {"type": "array", "items": _DIGEST_SCHEMA, "minItems": 1, "maxItems": MOST_KEYS},
+            ]
+        }
+    ),
 ]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]

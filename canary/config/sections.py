@@ -13,6 +13,7 @@ from canary.config.fields import (
     BoundText,
     DateText,
     Duration,
+    KeyDigests,
     LimitText,
     ListenAddress,
     MaybeText,
@@ -306,6 +307,26 @@ class CanarySection(Section):
     )
 
 
+class CallerSection(Section):
+    """One team or app that may call the proxy, with a key of its own."""
+
+    name: Text = Field(description="The caller's name, stored with each of its requests.")
+    key_sha256: KeyDigests = Field(
+        description="The SHA-256 of its key, 64 hex digits; a list of two while a key is replaced."
+    )
+    providers: tuple[Text, ...] | None = Field(
+        None, min_length=1, description="The provider entries that it may call. Default: all."
+    )
+    models: tuple[Text, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Patterns of the models that it may ask for, for example `gpt-4o*`. Default: all.",
+    )
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="How many requests each worker lets through in a minute. Default: no limit."
+    )
+
+
 class MetricSection(Section):
     """A feedback metric that apps may report."""
 
@@ -418,6 +439,9 @@ class FileSection(Section):
     )
     tags: tuple[Text, ...] | None = Field(
         None, description="The tags that apps may send. Default: the tags that canaries use."
+    )
+    callers: tuple[CallerSection, ...] = Field(
+        (), description="Who may call the traffic listener. Without callers: whoever reaches it."
     )
     prices: dict[Text, PriceSection] = Field(
         {}, description="Dollars per million tokens, by model. These override the built-in prices."

@@ -66,7 +66,12 @@ class Agent:
         self.following = PlanFollower(args.folder / "plan.json")
         self.workers = WorkerRegistry()
         self.tracing = TracingListener(os.environ, __version__)
-        self.meters = Meters(canaries=current.canaries, feedback_metrics=current.metrics, mono=time.monotonic)
+        self.meters = Meters(
+            canaries=current.canaries,
+            feedback_metrics=current.metrics,
+            callers=[each.name for each in current.callers],
+            mono=time.monotonic,
+        )
         publisher = StreamPublisher(self.outgoing, replica=spool_name.of(spool))
         self.feed = SpoolFeed(
             spool, args.folder / "live.json", boot=boot_id(), others=[publisher, self.tracing]
@@ -176,7 +181,8 @@ class Agent:
         return [*found, *self.workers.troubles(now)]
 
     async def _reloaded(self, config: Config) -> None:
-        self.meters.configure(canaries=config.canaries, feedback_metrics=config.metrics)
+        callers = [each.name for each in config.callers]
+        self.meters.configure(canaries=config.canaries, feedback_metrics=config.metrics, callers=callers)
 
 
 async def _agent(args: WorkerArgs, config: FollowedConfig) -> None:

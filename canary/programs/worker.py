@@ -17,6 +17,7 @@ from canary.programs.traffic_server import TrafficServer
 from canary.programs.wiring import routes
 from canary.secrets import Secret, SecretKeys
 from proxy.app import TrafficApp
+from proxy.callers import Callers
 from proxy.capture import Captures
 from proxy.checker import Checker
 from proxy.credentials import Credentials
@@ -94,6 +95,7 @@ class Worker:
             ticker=self.ticker,
             credentials=self.credentials,
             stream_usage=stream_usage,
+            callers=Callers(self.config.current.callers),
         )
         feedback_token = Secret("CANARY_FEEDBACK_TOKEN", os.environ)
         self.endpoints = Endpoints(
@@ -214,6 +216,7 @@ class Worker:
         await self._fetch_tokens(config)
         before = self.exchanges.routes.trials
         self.exchanges.routes = routes(config, {name: trial.breaker for name, trial in before.items()})
+        self.exchanges.callers.configure(config.callers)
         for pool in (self.upstreams, self.copies_upstreams):
             pool.keep_only(config.providers.values())
         self.credentials.keep_only(config.providers.values())

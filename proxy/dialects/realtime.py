@@ -12,7 +12,8 @@ PATH = "/realtime"
 REALTIME = Operation(name="realtime", model_in="query", streams=True)
 
 _MODEL = re.compile(rb"(^|&)model=[^&]*")
-_CALLERS = (b"openai-insecure-api-key.", b"openai-organization.", b"openai-project.")
+_KEY = b"openai-insecure-api-key."
+_CALLERS = (_KEY, b"openai-organization.", b"openai-project.")
 """Pseudo-subprotocols with which browsers, which cannot set headers, send their key and account."""
 
 
@@ -26,6 +27,12 @@ def parameter(query: bytes, name: str) -> str:
 def with_model(query: bytes, model: bytes) -> bytes:
     """Replace the model in the query by `model`, already percent-encoded; every other byte stays."""
     return _MODEL.sub(lambda place: place[1] + b"model=" + model, query)
+
+
+def key_among(protocols: bytes) -> bytes:
+    """The caller's key in a `Sec-WebSocket-Protocol` value; b"" without one."""
+    names = (name.strip() for name in protocols.split(b","))
+    return next((name[len(_KEY) :] for name in names if name.startswith(_KEY)), b"")
 
 
 def without_credentials(protocols: bytes) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
+from records.caller_counts import CallerCount
 from records.outcome import Feedback, Heartbeat, InFlight
 from records.shared.brief import Brief
 from records.shared.link import ANSWER_WITHIN_S, answering
@@ -27,7 +28,8 @@ _FIELD = b"d"
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The records that one replica read from its spool in one turn.
 
-    `outcomes` has only exchanges of canaries; `unmatched` counts the LLM requests of none. `heard` counts all
+    `outcomes` has only exchanges of canaries; `unmatched` counts the LLM requests of none, `callers` those of
+    each caller. `heard` counts all
     outcomes, without mirror copies. `in_flight` has the slot and pid of the worker of each exchange that has
     not ended.
     """
@@ -39,6 +41,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     beats: Sequence[Heartbeat] = ()
     in_flight: Sequence[tuple[int, int, InFlight]] = ()
     unmatched: Sequence[UnmatchedCount] = ()
+    callers: Sequence[CallerCount] = ()
 
     @property
     def records(self) -> int:

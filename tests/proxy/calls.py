@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from proxy.call import Call
 from proxy.call_reader import read
+from proxy.callers import Callers
 from proxy.lanes import Lanes
 from proxy.provider import Provider
 from proxy.routes import ArmTarget, Routes, Trial
@@ -201,4 +202,4 @@ def call(
         [(b"content-type", b"application/json"), *headers],
         Body(body) if isinstance(body, bytes) else body,
     )
-    return asyncio.run(read(cast(Incoming, request), table or routes(trial()), LANES))
+    return asyncio.run(read(cast(Incoming, request), table or routes(trial()), LANES, Callers()))

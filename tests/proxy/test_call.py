@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from proxy.call_reader import BODY_BOUND, read
+from proxy.callers import Callers
 from proxy.errors import Refused
 from proxy.server import Incoming
 from routing.canary import UnitSource
@@ -196,4 +197,4 @@ def test_only_a_get_asks_for_a_websocket(method: str, upgrades: bool) -> None:
     """RFC 6455 §4.1: whatever else offers one is answered as if it did not."""
     asking = [(b"connection", b"upgrade"), (b"upgrade", b"WebSocket")]
     request = Request(method, "/v1/models/m", b"", asking, Body(), upgrades=True)
-    assert asyncio.run(read(cast(Incoming, request), routes(), LANES)).upgrades is upgrades
+    assert asyncio.run(read(cast(Incoming, request), routes(), LANES, Callers())).upgrades is upgrades

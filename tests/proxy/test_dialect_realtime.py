@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.call import Call
 from proxy.call_reader import read
+from proxy.callers import Callers
 from proxy.credentials import Credentials
 from proxy.dialects import operation
 from proxy.dialects.realtime import parameter, with_model, without_credentials
@@ -18,7 +19,7 @@ from proxy.request import upstream_request
 from proxy.routes import Routes
 from proxy.server import Incoming
 from routing.request_changes import RequestChanges
-from tests.proxy.calls import Body, Header, Request, routes, trial
+from tests.proxy.calls import LANES, Body, Header, Request, routes, trial
 
 KEY = b"openai-insecure-api-key.sk-caller"
 
@@ -34,7 +35,7 @@ def handshake(
     asked = [(b"connection", b"Upgrade"), (b"upgrade", b"WebSocket")] if upgrade else []
     request = Request("GET", path, query, [*asked, *headers], Body(), upgrades=upgrade)
     table = table or routes(trial(models=["gpt-realtime"], candidate=("azure", "gpt realtime/2")))
-    return asyncio.run(read(cast(Incoming, request), table))
+    return asyncio.run(read(cast(Incoming, request), table, LANES, Callers()))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_a_get_that_asks_for_no_websocket_is_no_session() -> None:
     assert (said.upgrades, said.trial) == (False, None)
     other = [(b"connection", b"Upgrade"), (b"upgrade", b"h2c")]
     request = Request("GET", "/v1/realtime", b"model=gpt-realtime", other, Body(), upgrades=True)
-    assert not asyncio.run(read(cast(Incoming, request), routes())).upgrades
+    assert not asyncio.run(read(cast(Incoming, request), routes(), LANES, Callers())).upgrades
 
 
 def test_other_paths_ask_for_websockets_too() -> None:

@@ -1,0 +1,206 @@
+"""Who calls: finds the caller of a request by its key, and refuses what that caller may not do.
+
+    the request                                        is
+    has no key, or one of no caller                    refused with 401
+    is to an entry that the caller may not use         refused with 403, before its body is read
+    is over the caller's rate in this worker           refused with 429, before its body is read
+    asks for a model that the caller may not use       refused with 403
+
+Where the config names no callers, everybody may call. No key is kept but those of known callers, in memory.
+"""
+
+import math
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from urllib.parse import unquote, unquote_to_bytes
+
+from proxy.dialects.gemini import MODEL_PATH
+from proxy.dialects.realtime import key_among
+from proxy.errors import Refused
+from proxy.facts import RequestFacts
+from proxy.headers import PROTOCOLS
+from proxy.routes import Route
+from proxy.splice import TooIntricate, value_spans
+from routing.caller import Caller
+
+OWN_KEY = b"x-canary-key"
+"""The header of callers whose SDKs sign their requests. It decides alone."""
+
+_KEYS = (b"x-api-key", b"x-goog-api-key", b"api-key")
+_BEARER = b"bearer "
+_HOW = "send a caller's key as `Authorization: Bearer`, x-api-key, x-goog-api-key, api-key or x-canary-key"
+
+_NO_CHANGE = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+_RESOURCE = re.compile(r"^/(?:(?:openai|anthropic|upload|v\d+\w*)/)*(?P<name>[^/:]*)")
+_WITHOUT_MODEL = frozenset(
+    {"files", "uploads", "conversations", "containers", "vector_stores", "fileSearchStores", "guardrail"}
+)
+"""The resources that are written to without a model's name. What is not listed needs one."""
+
+
+class _Bucket:
+    """The requests that a caller may still send now: at most one minute's worth."""
+
+    __slots__ = ("at", "left", "per_minute")
+
+    def __init__(self, per_minute: int, left: float, at: float) -> None:
+        self.per_minute, self.left, self.at = per_minute, left, at
+
+    def take(self, now: float) -> float:
+        """Take one. Returns 0, or the seconds until there is one."""
+        self.fill(now)
+        if self.left >= 1.0:
+            self.left -= 1.0
+            return 0.0
+        return (1.0 - self.left) * 60.0 / self.per_minute
+
+    def fill(self, now: float) -> None:
+        gained = (now - self.at) * self.per_minute / 60.0
+        self.left, self.at = min(float(self.per_minute), self.left + gained), now
+
+
+class Callers:
+    """The callers of one worker. `clock` reads monotonic seconds."""
+
+    def __init__(self, callers: Sequence[Caller] = (), clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: dict[str, _Bucket] = {}
+        self.configure(callers)
+
+    def configure(self, callers: Sequence[Caller]) -> None:
+        """Take the callers of a changed config. Who stays keeps what is left of its minute."""
+        self._by_digest = {digest: each for each in callers for digest in each.key_sha256}
+        self._by_key: dict[bytes, Caller] = {}  # as many as there are digests
+        self._buckets = {
+            each.name: self._bucket(each.name, each.requests_per_minute)
+            for each in callers
+            if each.requests_per_minute is not None
+        }
+
+    def find(self, named: Mapping[bytes, bytes], query: bytes) -> Caller | None:
+        """The caller of a request with these headers; None where the config names no callers.
+
+        Raises Refused (401).
+        """
+        if not self._by_digest:
+            return None
+        given = False
+        for key in _keys(named, query):
+            given = True
+            caller = self._by_key.get(key) or self._learn(key)
+            if caller is not None:
+                return caller
+        problem = "this key is no caller's" if given else "this proxy wants to know who calls"
+        raise Refused(401, f"{problem}; {_HOW}", "caller_unauthorized")
+
+    def admit(self, caller: Caller, provider: str) -> None:
+        """Let a request to this entry through, and count it. Raises Refused (403, 429)."""
+        if not caller.may_call(provider):
+            message = f"caller {caller.name} may not use the provider entry {provider}"
+            raise Refused(403, message, "caller_unauthorized")
+        bucket = self._buckets.get(caller.name)
+        if bucket is not None and (wait_s := bucket.take(self._clock())):
+            message = f"caller {caller.name} is over its {bucket.per_minute} requests a minute"
+            raise Refused(429, message, "caller_limited", retry_after_s=math.ceil(wait_s))
+
+    def limits_models(self, named: Mapping[bytes, bytes], query: bytes) -> bool:
+        """True when the models of this caller's requests must be known, or its key is no longer a caller's."""
+        try:
+            caller = self.find(named, query)
+        except Refused:
+            return True
+        return caller is not None and caller.models is not None
+
+    def _learn(self, key: bytes) -> Caller | None:
+        caller = self._by_digest.get(sha256(key).hexdigest())
+        if caller is not None:
+            self._by_key[key] = caller
+        return caller
+
+    def _bucket(self, name: str, per_minute: int) -> _Bucket:
+        before, now = self._buckets.get(name), self._clock()
+        if before is None:
+            return _Bucket(per_minute, float(per_minute), now)
+        before.fill(now)
+        return _Bucket(per_minute, min(before.left, float(per_minute)), now)
+
+
+def check_model(caller: Caller, model: str | None) -> None:
+    """Raises Refused (403) unless the caller may ask for this model: None where none is asked for, "" where
+    it cannot be read."""
+    if model is None or caller.may_ask(model):
+        return
+    problem = f"ask for {model[:200]!r}" if model else "send a request whose model cannot be read"
+    allowed = ", ".join(caller.models or ())
+    raise Refused(
+        403, f"caller {caller.name} may not {problem}; its models are: {allowed}", "caller_unauthorized"
+    )
+
+
+def asked_model(
+    route: Route, method: str, facts: RequestFacts | None, body: bytes | AsyncIterator[bytes]
+) -> str | None:
+    """The model that a request asks for: "" if it cannot be read, or stands twice; None if its path has no
+    model."""
+    if route.model:
+        return route.model
+    if (named := _in_path(route)) is not None:
+        return unquote(named["model"])
+    if not route.operation.canary and _needs_no_model(method, route.path):
+        return None
+    return facts.model if facts is not None and isinstance(body, bytes) and _stands_once(body) else ""
+
+
+def session_model(route: Route, query: bytes) -> str:
+    """The model in the query of a WebSocket's handshake; "" if there is none, or more than one."""
+    if route.operation.model_in != "query":
+        return ""
+    parts = [part.partition(b"=") for part in query.split(b"&")]
+    names = [name for name, _, _ in parts if unquote_to_bytes(name) in (b"model", b"deployment")]
+    if names != [b"model"]:
+        return ""
+    (value,) = (value for name, _, value in parts if name == b"model")
+    return unquote(value.replace(b"+", b" ").decode("latin-1"))
+
+
+def needs_model(route: Route, method: str) -> bool:
+    """True when a request that only passes through has to name its model."""
+    return not (route.model or _in_path(route) or _needs_no_model(method, route.path))
+
+
+def _in_path(route: Route) -> re.Match[str] | None:
+    """The model of a Gemini method that is no operation of canary's."""
+    return MODEL_PATH.match(route.path) if route.provider.api == "gemini" else None
+
+
+def _needs_no_model(method: str, path: str) -> bool:
+    if method in _NO_CHANGE or path.endswith(("/cancel", ":cancel")):
+        return True
+    found = _RESOURCE.match(path)
+    return found is not None and found["name"] in _WITHOUT_MODEL
+
+
+def _stands_once(body: bytes) -> bool:
+    try:
+        return len(value_spans(body, "model")) == 1
+    except (TooIntricate, ValueError):
+        return False
+
+
+def _keys(named: Mapping[bytes, bytes], query: bytes) -> Iterator[bytes]:
+    """What a request gives as keys, wherever the SDKs put them."""
+    if (own := named.get(OWN_KEY)) is not None:
+        yield own
+        return
+    bearer = named.get(b"authorization")
+    if bearer is not None and bearer[: len(_BEARER)].lower() == _BEARER:
+        yield bearer[len(_BEARER) :].strip()
+    for name in _KEYS:
+        if (key := named.get(name)) is not None:
+            yield key
+    if b"key=" in query:
+        yield from (unquote_to_bytes(part[4:]) for part in query.split(b"&") if part.startswith(b"key="))
+    if (protocols := named.get(PROTOCOLS)) is not None and (key := key_among(protocols)):
+        yield key
