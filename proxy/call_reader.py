@@ -8,7 +8,7 @@ import msgspec
 
 from proxy.call import Call, streamed
 from proxy.caller_labels import DISTINCT, LABEL_BOUND, labels_of
-from proxy.callers import Callers, asked_model, check_model, needs_model, session_model
+from proxy.callers import Callers, asked_model, needs_model, session_model
 from proxy.errors import Refused
 from proxy.facts import NO_FACTS, RequestFacts, facts_of, facts_of_session
 from proxy.headers import Headers
@@ -57,7 +57,7 @@ async def read(incoming: Incoming, routes: Routes, lanes: Lanes, callers: Caller
             needs_whole = route.provider.own_auth == "aws" or _hides_model(incoming, route, named, caller)
             body = await _whole(incoming) if needs_whole else streamed(incoming)
         if caller is not None and caller.models is not None and messages is None:
-            check_model(caller, _asked(incoming, route, named, facts, None if upgrades else body))
+            callers.check_model(caller, _asked(incoming, route, named, facts, None if upgrades else body))
     except Refused as refusal:
         refusal.form, refusal.caller = route.error_form, "" if caller is None else caller.name
         raise
@@ -112,7 +112,7 @@ def admit_message(callers: Callers, call: Call) -> None:
     if (caller := callers.find(call.named, call.query)) is not None:
         callers.admit(caller, call.route.provider.name)
         if caller.models is not None:
-            check_model(caller, asked_model(call.route, call.method, call.facts, call.body))
+            callers.check_model(caller, asked_model(call.route, call.method, call.facts, call.body))
 
 
 def message_call(handshake: Call, routes: Routes, lanes: Lanes, body: bytes) -> Call:

@@ -22,15 +22,20 @@ from proxy.errors import Refused
 from proxy.facts import RequestFacts
 from proxy.headers import PROTOCOLS
 from proxy.routes import Route
-from proxy.splice import TooIntricate, value_spans
+from proxy.splice import TooIntricate, member_spans
 from routing.caller import Caller
 
 OWN_KEY = b"x-canary-key"
 """The header of callers whose SDKs sign their requests. It decides alone."""
 
+_AUTHORIZATION = b"authorization"
 _KEYS = (b"x-api-key", b"x-goog-api-key", b"api-key")
 _BEARER = b"bearer "
 _HOW = "send a caller's key as `Authorization: Bearer`, x-api-key, x-goog-api-key, api-key or x-canary-key"
+
+_MODEL = b'"model"'
+_MOST_KNOWN, _LONGEST_KNOWN = 4096, 256
+"""Answers remembered, of models by name: callers choose those."""
 
 _NO_CHANGE = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _RESOURCE = re.compile(r"^/(?:(?:openai|anthropic|upload|v\d+\w*)/)*(?P<name>[^/:]*)")
@@ -73,6 +78,8 @@ class Callers:
         """Take the callers of a changed config. Who stays keeps what is left of its minute."""
         self._by_digest = {digest: each for each in callers for digest in each.key_sha256}
         self._by_key: dict[bytes, Caller] = {}  # as many as there are digests
+        self._by_bearer: dict[bytes, Caller] = {}  # the same, as most SDKs send them
+        self._may_ask: dict[tuple[str, str], bool] = {}
         self._buckets = {
             each.name: self._bucket(each.name, each.requests_per_minute)
             for each in callers
@@ -86,6 +93,9 @@ class Callers:
         """
         if not self._by_digest:
             return None
+        known = self._by_bearer.get(named.get(_AUTHORIZATION, b""))
+        if known is not None and OWN_KEY not in named:
+            return known
         given = False
         for key in _keys(named, query):
             given = True
@@ -105,8 +115,26 @@ class Callers:
             message = f"caller {caller.name} is over its {bucket.per_minute} requests a minute"
             raise Refused(429, message, "caller_limited", retry_after_s=math.ceil(wait_s))
 
+    def check_model(self, caller: Caller, model: str | None) -> None:
+        """Raises Refused (403) unless the caller may ask for this model: None where none is asked for, ""
+        where it cannot be read."""
+        if model is None:
+            return
+        known = (caller.name, model)
+        allowed = self._may_ask.get(known)
+        if allowed is None:
+            allowed = caller.may_ask(model)
+            if len(self._may_ask) < _MOST_KNOWN and len(model) < _LONGEST_KNOWN:
+                self._may_ask[known] = allowed
+        if not allowed:
+            problem = f"ask for {model[:200]!r}" if model else "send a request whose model cannot be read"
+            message = (
+                f"caller {caller.name} may not {problem}; its models are: {', '.join(caller.models or ())}"
+            )
+            raise Refused(403, message, "caller_unauthorized")
+
     def limits_models(self, named: Mapping[bytes, bytes], query: bytes) -> bool:
-        """True when the models of this caller's requests must be known, or its key is no longer a caller's."""
+        """True when the models of the requests must be known, or the key is no longer a caller's."""
         try:
             caller = self.find(named, query)
         except Refused:
@@ -117,6 +145,7 @@ class Callers:
         caller = self._by_digest.get(sha256(key).hexdigest())
         if caller is not None:
             self._by_key[key] = caller
+            self._by_bearer[b"Bearer " + key] = caller
         return caller
 
     def _bucket(self, name: str, per_minute: int) -> _Bucket:
@@ -127,18 +156,6 @@ class Callers:
         return _Bucket(per_minute, min(before.left, float(per_minute)), now)
 
 
-def check_model(caller: Caller, model: str | None) -> None:
-    """Raises Refused (403) unless the caller may ask for this model: None where none is asked for, "" where
-    it cannot be read."""
-    if model is None or caller.may_ask(model):
-        return
-    problem = f"ask for {model[:200]!r}" if model else "send a request whose model cannot be read"
-    allowed = ", ".join(caller.models or ())
-    raise Refused(
-        403, f"caller {caller.name} may not {problem}; its models are: {allowed}", "caller_unauthorized"
-    )
-
-
 def asked_model(
     route: Route, method: str, facts: RequestFacts | None, body: bytes | AsyncIterator[bytes]
 ) -> str | None:
@@ -146,11 +163,14 @@ def asked_model(
     model."""
     if route.model:
         return route.model
-    if (named := _in_path(route)) is not None:
-        return unquote(named["model"])
-    if not route.operation.canary and _needs_no_model(method, route.path):
-        return None
-    return facts.model if facts is not None and isinstance(body, bytes) and _stands_once(body) else ""
+    if not route.operation.canary:
+        if (named := _in_path(route)) is not None:
+            return unquote(named["model"])
+        if _needs_no_model(method, route.path):
+            return None
+    if facts is None or not facts.model or not isinstance(body, bytes):
+        return ""
+    return facts.model if _stands_once(body) else ""
 
 
 def session_model(route: Route, query: bytes) -> str:
@@ -183,8 +203,12 @@ def _needs_no_model(method: str, path: str) -> bool:
 
 
 def _stands_once(body: bytes) -> bool:
+    """True when the top-level object, which has a model, has one only, however its name is spelt."""
+    at = body.find(_MODEL)
+    if at >= 0 and body.find(_MODEL, at + 1) < 0 and (b"\\" not in body or b"\\u00" not in body):
+        return True
     try:
-        return len(value_spans(body, "model")) == 1
+        return len([span for span in member_spans(body) if span.name == "model"]) == 1
     except (TooIntricate, ValueError):
         return False
 
@@ -194,7 +218,7 @@ def _keys(named: Mapping[bytes, bytes], query: bytes) -> Iterator[bytes]:
     if (own := named.get(OWN_KEY)) is not None:
         yield own
         return
-    bearer = named.get(b"authorization")
+    bearer = named.get(_AUTHORIZATION)
     if bearer is not None and bearer[: len(_BEARER)].lower() == _BEARER:
         yield bearer[len(_BEARER) :].strip()
     for name in _KEYS:

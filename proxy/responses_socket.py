@@ -140,8 +140,8 @@ class ResponsesSocket:
         await line.stream.drain()
 
     def _is_hidden(self, message: SocketMessage, piece: Piece) -> bool:
-        """True for a message that cannot be read, and may be a request for a model that its caller may not
-        use: it is refused as one whose model cannot be read."""
+        """True for a message that cannot be read, of a caller who may ask for some models only: it is checked
+        as a request, which it may be."""
         if message.type or piece.opcode >= CLOSE:
             return False
         return self._callers.limits_models(self._handshake.named, self._handshake.query)

@@ -32,6 +32,7 @@ SECTIONS = {
     "`oidc`": "OidcSection",
     "`guardrails`": "GuardrailSection",
     "`rubric`": "CriterionSection",
+    "`callers[]`": "CallerSection",
     "`metrics.NAME`": "MetricSection",
     "`prices.MODEL`": "PriceSection",
     "`datasets.NAME`": "DatasetSection",
@@ -103,7 +104,7 @@ def test_the_page_says_which_keys_are_required(heading: str, section: str) -> No
 
 def test_the_files_documented_defaults_are_what_leaving_them_out_means() -> None:
     defaults = dict(documented_defaults("The file"))
-    assert len(defaults) == 18
+    assert len(defaults) == 19
     del defaults["canaries"]
     for key, value in defaults.items():
         assert read(f"{TRIAL}{key}: {value}\n") == read(TRIAL), key
@@ -160,6 +161,8 @@ def test_the_pages_examples_are_sound() -> None:
 def read_example(example: str) -> None:
     text = TRIAL.replace("p: {", "openai: {").replace("provider: p", "provider: openai")
     key = example.partition(":")[0]
+    if key == "callers":  # with which every entry needs a credential of its own
+        text = text.replace('"https://p.example"', '"https://p.example", api_key: k')
     if key in ("guardrails", "rubric"):
         text += "".join(f"    {line}\n" for line in example.splitlines())
     elif key == "canaries":

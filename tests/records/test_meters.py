@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from records.caller_counts import CallerCount
 from records.meters import GUARDRAIL_VALUES, LLM_BOUNDS, REMEMBERED_FEEDBACK, Meters
 from records.outcome import Feedback, Heartbeat, Outcome, Usage
 from records.store import RecordTotals
@@ -47,6 +48,7 @@ PROMISED = {
     "canary_mirror_errors": {"canary", "error_type"},
     "canary_mirror_cost_usd": {"canary"},
     "canary_mirror_dropped": {"canary"},
+    "canary_caller_requests": {"caller", "outcome"},
 }
 OF_REPLICAS: dict[str, set[str]] = {  # shown by control/fleet_metrics.py
     "canary_leader": set(),
@@ -86,7 +88,7 @@ class Clock:
 
 
 def new_meters(clock: Clock | None = None) -> Meters:
-    return Meters(canaries=["support-nov"], feedback_metrics=["csat"], mono=clock or Clock())
+    return Meters(canaries=["support-nov"], feedback_metrics=["csat"], callers=["web"], mono=clock or Clock())
 
 
 def an_outcome(**changes: object) -> Outcome:
@@ -190,7 +192,7 @@ def test_every_closed_set_is_documented() -> None:
     for word in GUARDRAIL_VALUES:
         assert word in text
     for name, *labels in samples_of(filled()):
-        for label in set(labels) - {"support-nov", "csat", "error_rate", "provider_5xx", "candidate"}:
+        for label in set(labels) - {"support-nov", "csat", "error_rate", "provider_5xx", "candidate", "web"}:
             assert label == "" or f"`{label}`" in text or re.fullmatch(r"[\d.]+|\+Inf", label), (name, label)
 
 
@@ -333,6 +335,20 @@ def test_nothing_that_a_stranger_wrote_becomes_a_label() -> None:
     assert samples(meters)[("canary_requests_total", "", "candidate", "ok")] == 1
     meters.observe(replace(stranger, mirror=True))
     assert "evil" not in shown(meters)
+
+
+def test_only_callers_of_the_config_become_a_label() -> None:
+    meters = new_meters()
+    meters.count_callers([CallerCount("web", "ok", False, 3, 1.0), CallerCount("evil", "ok", False, 1, 1.0)])
+    assert "evil" not in shown(meters)
+    calls = {key: n for key, n in samples(meters).items() if key[0] == "canary_caller_requests_total"}
+    assert calls[("canary_caller_requests_total", "web", "ok")] == 3
+    assert calls[("canary_caller_requests_total", "web", "caller_error")] == 0
+    snapshot = json.loads(json.dumps(meters.snapshot()))
+    meters.configure(canaries=[], feedback_metrics=[], callers=["app"])
+    meters.restore(snapshot)
+    assert '"web"' not in shown(meters)
+    assert ("canary_caller_requests_total", "app", "ok") in samples(meters)
 
 
 def test_a_reloaded_config_brings_its_names() -> None:

@@ -1,0 +1,110 @@
+"""Each caller's requests are counted, on one machine and in a fleet; nobody else's name takes memory."""
+
+import json
+from dataclasses import replace
+
+import msgspec
+
+from control.callers import CallerTraffic
+from control.deduplicator import Deduplicator
+from control.events import WorkerEvents
+from control.stream_publisher import StreamPublisher
+from records.caller_counts import CallerCount, callers_in
+from records.outcome import AttemptRecord, Outcome, OutcomeName
+from records.shared.stream import Outgoing
+from routing.caller import Caller
+
+WEB = Caller(name="web", key_sha256=("a" * 64,), models=("gpt-4o*",), requests_per_minute=60)
+BATCH = Caller(name="batch", key_sha256=("b" * 64, "c" * 64), providers=("openai",))
+ASKED = (AttemptRecord(arm="baseline", provider="openai", model="m", status=200),)
+
+
+def outcome(
+    caller: str,
+    *,
+    at: float = 1_800_000_000.0,
+    how: OutcomeName = "ok",
+    asked: bool = True,
+    mirror: bool = False,
+) -> Outcome:
+    return Outcome(
+        exchange_id=f"x-{caller}-{at}",
+        at=at,
+        mono=0.0,
+        outcome=how,
+        tags={"caller": caller} if caller else {},
+        attempts=ASKED if asked else (),
+        mirror=mirror,
+    )
+
+
+def events(*outcomes: Outcome) -> WorkerEvents:
+    return WorkerEvents(records=outcomes, callers=callers_in(outcomes))
+
+
+def following(*callers: Caller) -> CallerTraffic:
+    traffic = CallerTraffic()
+    traffic.configure(callers)
+    return traffic
+
+
+SENT = (
+    outcome("web", at=1_800_000_010.0),
+    outcome("web", at=1_800_000_005.0, how="error"),
+    outcome("web", how="caller_error"),
+    outcome("web", how="caller_error", asked=False),
+    outcome("web", mirror=True),
+    outcome("unknown"),
+    outcome(""),
+)
+
+
+def test_a_caller_has_its_requests_its_refusals_and_its_last_moment() -> None:
+    traffic = following(WEB, BATCH)
+    traffic.take(events(*SENT))
+    web, batch = traffic.document([WEB, BATCH])["callers"]
+    assert web == {
+        "name": "web",
+        "keys": 1,
+        "providers": None,
+        "models": ["gpt-4o*"],
+        "requests_per_minute": 60,
+        "requests": 4,
+        "refused": 1,
+        "last_seen": "2027-01-15T08:00:10.000Z",
+    }
+    assert (batch["requests"], batch["refused"], batch["last_seen"]) == (0, 0, None)
+    assert (batch["keys"], batch["providers"]) == (2, ["openai"])
+    assert set(traffic.snapshot()["figures"]) == {"web", "batch"}
+
+
+def test_the_count_goes_on_after_a_restart_and_for_those_who_stay() -> None:
+    traffic = following(WEB)
+    traffic.take(events(*SENT))
+    saved = json.loads(msgspec.json.encode(traffic.snapshot()))
+    after = following(WEB, BATCH)
+    after.restore(saved)
+    assert after.document([WEB]) == traffic.document([WEB])
+    after.configure([replace(WEB, models=None), BATCH])
+    after.take(events(outcome("batch")))
+    assert [each["requests"] for each in after.document([WEB, BATCH])["callers"]] == [4, 1]
+    after.configure([BATCH])
+    after.configure([WEB, BATCH])
+    assert [each["requests"] for each in after.document([WEB, BATCH])["callers"]] == [0, 1]
+
+
+def test_an_older_memory_without_callers_is_no_problem() -> None:
+    traffic = following(WEB)
+    traffic.restore({})
+    assert traffic.document([WEB])["callers"][0]["requests"] == 0
+
+
+def test_in_a_fleet_the_counts_go_by_the_stream_once() -> None:
+    outgoing = Outgoing()
+    StreamPublisher(outgoing, replica="r").take(replace(events(*SENT), heard=len(SENT)))
+    told = Deduplicator().hear(list(outgoing.waiting), "1-0")
+    assert set(told.callers) == set(callers_in(SENT))
+    assert CallerCount("web", "caller_error", True, 1, 1_800_000_000.0) in told.callers
+    traffic = following(WEB)
+    traffic.take(told)
+    assert traffic.document([WEB])["callers"][0]["requests"] == 4

@@ -1,0 +1,485 @@
+"""Teams on one proxy, each with a key of its own: who gets in, who is refused how, and what is known of them.
+
+The SDKs are real. Each provider takes the entry's own key only, so a caller's key there would be refused.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx2
+import openai
+import pytest
+from google import genai
+from google.genai import errors as genai_errors
+from google.genai import types as genai_types
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
+
+from demo.provider import LocalProvider
+from tests.e2e.realtime_provider import RealtimeProvider
+from tests.e2e.responses_provider import ResponsesProvider
+from tests.e2e.stage import Stage, chat, on_stage
+from tests.serving import eventually
+
+NAMES = ("web", "narrow", "elsewhere", "slow-openai", "slow-anthropic", "slow-gemini", "rotating", "unseen")
+KEYS = {name: f"ck_planted-{name}" for name in NAMES}
+NEXT_KEY = "ck_planted-the-next"
+OWN = frozenset({"own-openai", "own-anthropic", "own-gemini"})
+ASK: list[Any] = [{"role": "user", "content": "Where is my refund?"}]
+OPENAI_MODEL, CLAUDE, GEMINI = "gpt-4o", "claude-sonnet-4-6", "gemini-2.5-flash"
+TRIES = 10
+"""Requests of a caller that may send one a minute: all would pass only if each took a minute."""
+
+
+def digest(key: str) -> str:
+    return sha256(key.encode()).hexdigest()
+
+
+CONFIG = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1", api_key: own-openai}}
+  anthropic: {{api: anthropic, base_url: "{url}", api_key: own-anthropic}}
+  gemini: {{api: gemini, base_url: "{url}", api_key: own-gemini}}
+  other: {{api: openai, base_url: "{url}/v1", api_key: own-openai}}
+  socket: {{api: openai, base_url: "SOCKET", api_key: own-openai}}
+  voice: {{api: openai, base_url: "VOICE", api_key: own-openai}}
+canaries:
+  - name: support
+    match: {{models: [gpt-4o]}}
+    baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
+    candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
+    share: 50%
+    mirror: 100%
+    capture: {{rate: 100%}}
+    segments: [caller, region]
+    guardrails: []
+callers:
+"""
+LIMITS = {
+    "narrow": 'models: ["gpt-4o*", "claude-sonnet-4*", "gemini-2.5*"]',
+    "elsewhere": "providers: [other]",
+    "slow-openai": "requests_per_minute: 1",
+    "slow-anthropic": "requests_per_minute: 1",
+    "slow-gemini": "requests_per_minute: 1",
+}
+
+
+def entry(name: str, *keys: str) -> str:
+    digests = ", ".join(map(digest, keys or (KEYS[name],)))
+    return f"  - {{name: {name}, key_sha256: [{digests}], {LIMITS.get(name, '')}}}\n"
+
+
+ENTRIES = "".join(entry(name) for name in NAMES)
+
+
+@pytest.fixture(scope="module")
+def socket() -> Iterator[ResponsesProvider]:
+    with ResponsesProvider(keys=OWN) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def voice() -> Iterator[RealtimeProvider]:
+    with RealtimeProvider() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stage(
+    tmp_path_factory: pytest.TempPathFactory, socket: ResponsesProvider, voice: RealtimeProvider
+) -> Iterator[Stage]:
+    config = CONFIG.replace("SOCKET", socket.url).replace("VOICE", voice.url)
+    config += ENTRIES.replace("{", "{{").replace("}", "}}")
+    folder = tmp_path_factory.mktemp("callers")
+    with on_stage(folder, config, provider=LocalProvider(keys=OWN), workers=2) as up:
+        yield up
+
+
+def by_openai(stage: Stage, key: str, model: str = OPENAI_MODEL) -> Any:
+    with openai.OpenAI(base_url=f"{stage.server.traffic}/v1", api_key=key, max_retries=0) as sdk:
+        return sdk.chat.completions.create(model=model, messages=ASK, user="user-1")
+
+
+def by_anthropic(stage: Stage, key: str, model: str = CLAUDE) -> Any:
+    with anthropic.Anthropic(base_url=stage.server.traffic, api_key=key, max_retries=0) as sdk:
+        return sdk.messages.create(model=model, messages=ASK, max_tokens=50)
+
+
+def by_gemini(stage: Stage, key: str, model: str = GEMINI) -> Any:
+    options = genai_types.HttpOptions(base_url=stage.server.traffic)
+    with genai.Client(api_key=key, http_options=options) as sdk:
+        return sdk.models.generate_content(model=model, contents="Where is my refund?")
+
+
+def gemini_status(problem: Exception) -> int:
+    return int(problem.code) if isinstance(problem, genai_errors.APIError) else 0
+
+
+SDKS: dict[str, Callable[..., Any]] = {
+    "openai": by_openai,
+    "anthropic": by_anthropic,
+    "gemini": by_gemini,
+}
+REFUSALS: dict[str, dict[int, type[Exception]]] = {
+    "openai": {
+        401: openai.AuthenticationError,
+        403: openai.PermissionDeniedError,
+        429: openai.RateLimitError,
+    },
+    "anthropic": {
+        401: anthropic.AuthenticationError,
+        403: anthropic.PermissionDeniedError,
+        429: anthropic.RateLimitError,
+    },
+    "gemini": dict.fromkeys((401, 403, 429), genai_errors.ClientError),
+}
+
+
+def refused(api: str, status: int, call: Callable[[], Any]) -> Exception:
+    """The SDK's own exception for this status."""
+    with pytest.raises(REFUSALS[api][status]) as problem:
+        call()
+    found = problem.value
+    assert gemini_status(found) == status or getattr(found, "status_code", None) == status
+    assert "ck_planted" not in str(found)
+    return found
+
+
+@pytest.mark.parametrize("api", SDKS)
+def test_a_callers_key_opens_the_proxy_and_the_provider_gets_its_own(stage: Stage, api: str) -> None:
+    stage.provider.log.clear()
+    SDKS[api](stage, KEYS["web"])
+    own = f"own-{api}"
+    for received in stage.provider.log.entries:
+        assert {value.removeprefix("Bearer ") for value in received.credentials.values()} == {own}
+
+
+@pytest.mark.parametrize("api", SDKS)
+def test_nobody_elses_key_opens_it(stage: Stage, api: str) -> None:
+    stage.provider.log.clear()
+    said = refused(api, 401, lambda: SDKS[api](stage, "sk-of-a-provider"))
+    assert "this key is no caller's" in str(said)
+    assert not stage.provider.log.entries
+
+
+@pytest.mark.parametrize(
+    ("api", "model"), [("openai", "o4"), ("anthropic", "claude-opus-5"), ("gemini", "gemini-3-pro")]
+)
+def test_a_model_that_is_not_the_callers_is_refused(stage: Stage, api: str, model: str) -> None:
+    assert SDKS[api](stage, KEYS["narrow"])
+    assert model in str(refused(api, 403, lambda: SDKS[api](stage, KEYS["narrow"], model)))
+
+
+@pytest.mark.parametrize("api", SDKS)
+def test_an_entry_that_is_not_the_callers_is_refused(stage: Stage, api: str) -> None:
+    said = refused(api, 403, lambda: SDKS[api](stage, KEYS["elsewhere"]))
+    assert f"may not use the provider entry {api}" in str(said)
+
+
+def test_the_entry_that_is_the_callers_serves_it(stage: Stage) -> None:
+    answer = ask(stage, KEYS["elsewhere"], path="/other/v1/chat/completions")
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("api", SDKS)
+def test_over_its_rate_a_caller_is_told_when_to_come_again(stage: Stage, api: str) -> None:
+    key, problem = KEYS[f"slow-{api}"], None
+    for _ in range(TRIES):
+        try:
+            SDKS[api](stage, key)
+        except tuple(REFUSALS[api].values()) as found:
+            problem = found
+            break
+    assert problem is not None
+
+    def again() -> Any:
+        for _ in range(TRIES):
+            SDKS[api](stage, key)
+
+    refused(api, 429, again)
+    response = getattr(problem, "response", None)
+    assert response is not None
+    assert 1 <= int(response.headers["retry-after"]) <= 60
+
+
+def ask(
+    stage: Stage,
+    key: str | None,
+    model: str = OPENAI_MODEL,
+    *,
+    path: str = "/v1/chat/completions",
+    **headers: str,
+) -> httpx2.Response:
+    sent = {"authorization": f"Bearer {key}"} if key else {}
+    url = f"{stage.server.traffic}{path}"
+    return httpx2.post(url, json=chat(model, "user-1"), headers=sent | headers, trust_env=False, timeout=30.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/v1/chat/completions", ("type", "canary_proxy")),
+        ("/v1/messages", ("type", "caller_unauthorized")),
+        ("/v1beta/models/gemini-2.5-flash:generateContent", ("status", "CALLER_UNAUTHORIZED")),
+    ],
+)
+def test_a_refusal_has_the_form_of_the_api_before_a_body_is_read(
+    stage: Stage, path: str, error: tuple[str, str]
+) -> None:
+    answer = ask(stage, None, path=path)
+    member, value = error
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert answer.json()["error"][member] == value
+    assert "x-canary-arm" not in answer.headers
+
+
+def test_feedback_and_health_need_no_callers_key(stage: Stage) -> None:
+    exchange = ask(stage, KEYS["web"]).headers["x-canary-exchange"]
+    rating = {"exchange_id": exchange, "metric": "csat", "value": 4}
+    assert (
+        httpx2.post(f"{stage.server.traffic}/canary/feedback", json=rating, trust_env=False).status_code
+        == 202
+    )
+    for path in ("/healthz", "/readyz"):
+        assert httpx2.get(f"{stage.server.traffic}{path}", trust_env=False).status_code == 200
+
+
+def test_the_callers_name_is_stored_and_no_app_can_take_another(stage: Stage) -> None:
+    good = ask(stage, KEYS["web"], **{"x-canary-tags": "caller=narrow, region=eu"})
+    bad = ask(stage, KEYS["narrow"], "o4")
+    nobody = ask(stage, None, **{"x-canary-tags": "caller=web"})
+    row = stage.outcome(good.headers["x-canary-exchange"])
+    assert (row["canary"], json.loads(row["tags"])) == ("support", {"caller": "web", "region": "eu"})
+    row = stage.outcome(bad.headers["x-canary-exchange"])
+    assert (row["outcome"], row["error_type"]) == ("caller_error", "caller_unauthorized")
+    assert json.loads(row["tags"]) == {"caller": "narrow"}
+    row = stage.outcome(nobody.headers["x-canary-exchange"])
+    assert (row["outcome"], row["error_type"], row["canary"]) == ("caller_error", "caller_unauthorized", "")
+    assert json.loads(row["tags"] or "{}") == {}
+
+
+def test_who_calls_is_listed_shown_and_counted(stage: Stage) -> None:
+    assert ask(stage, KEYS["web"]).status_code == 200
+    assert ask(stage, KEYS["narrow"], "o4").status_code == 403
+
+    def known() -> dict[str, Any] | None:
+        document = stage.api("GET", "/api/callers").json()
+        callers = {each["name"]: each for each in document["callers"]}
+        return callers if callers["web"]["requests"] and callers["narrow"]["refused"] else None
+
+    callers = eventually(known)
+    assert list(callers) == list(NAMES)
+    assert callers["web"]["last_seen"] is not None
+    assert callers["unseen"]["last_seen"] is None
+    listed = json.loads(stage.canary("callers", "list", "-o", "json").stdout)
+    assert [each["name"] for each in listed["callers"]] == list(NAMES)
+    text = stage.canary("callers", "list").stdout
+    assert "unseen: 0 requests, 0 of them refused, last seen never" in text
+    page = stage.api("GET", "/").text
+    assert 'aria-label="Callers"' in page
+    assert "narrow" in page
+
+    def counted() -> bool:
+        metrics = httpx2.get(f"{stage.server.admin}/metrics", trust_env=False).text
+        wanted = ('{caller="web",outcome="ok"}', '{caller="narrow",outcome="caller_error"}')
+        lines = [line for line in metrics.splitlines() if line.startswith("canary_caller_requests_total")]
+        return all(any(each in line and not line.endswith(" 0.0") for line in lines) for each in wanted)
+
+    assert eventually(counted)
+
+
+def test_doctor_names_a_caller_that_was_never_seen(stage: Stage) -> None:
+    command = [sys.executable, "-m", "canary", "doctor", "--config", str(stage.server.config)]
+    done = subprocess.run(
+        [*command, "--data", str(stage.server.data), "-o", "json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    found = [each for each in json.loads(done.stdout)["findings"] if each["check"] == "callers"]
+    assert [each["state"] for each in found] == ["warning"]
+    assert "unseen" in found[0]["says"]
+
+
+# WebSockets
+
+
+def run(scene: Any) -> Any:
+    return asyncio.run(asyncio.wait_for(scene, 60))
+
+
+def line(stage: Stage, path: str, key: str | None, **options: Any) -> connect:
+    address = stage.server.traffic.replace("http://", "ws://")
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    settings: dict[str, Any] = {"ping_interval": None, "proxy": None, "additional_headers": headers}
+    return connect(f"{address}{path}", **(settings | options))
+
+
+def test_a_browsers_realtime_session_has_its_key_in_the_subprotocol(
+    stage: Stage, voice: RealtimeProvider
+) -> None:
+    offered = [Subprotocol("realtime"), Subprotocol(f"openai-insecure-api-key.{KEYS['narrow']}")]
+    path = "/voice/v1/realtime?model=gpt-4o-realtime-preview"
+
+    async def scene() -> str:
+        async with line(stage, path, None, subprotocols=offered) as session:
+            assert session.response is not None
+            return session.response.headers["x-canary-exchange"]
+
+    row = stage.outcome(run(scene()))
+    assert (row["operation"], json.loads(row["tags"])) == ("realtime", {"caller": "narrow"})
+    (seen,) = voice.sessions("gpt-4o-realtime-preview")
+    assert seen.header("authorization") == ["Bearer own-openai"]
+    assert "ck_planted" not in str(seen.headers)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "status"),
+    [
+        ("/voice/v1/realtime?model=gpt-4o-realtime-preview", None, 401),
+        ("/voice/v1/realtime?model=other", "narrow", 403),
+        ("/voice/v1/realtime?intent=transcription", "narrow", 403),
+        ("/voice/v1/realtime?model=gpt-4o-realtime-preview", "elsewhere", 403),
+        ("/socket/v1/responses", None, 401),
+    ],
+)
+def test_a_websocket_that_is_not_the_callers_is_refused(
+    stage: Stage, path: str, name: str | None, status: int
+) -> None:
+    async def scene() -> None:
+        async with line(stage, path, KEYS[name] if name else None):
+            pass
+
+    with pytest.raises(InvalidStatus) as answer:
+        run(scene())
+    assert answer.value.response.status_code == status
+    assert json.loads(answer.value.response.body or b"")["error"]["code"] == "caller_unauthorized"
+
+
+def test_each_response_over_a_websocket_is_the_callers(stage: Stage, socket: ResponsesProvider) -> None:
+    socket.lines.clear()
+
+    async def scene() -> list[Any]:
+        said: list[Any] = []
+        async with line(stage, "/socket/v1/responses", KEYS["narrow"]) as session:
+            for message in (
+                json.dumps({"type": "response.create", "model": "o4", "input": "hi"}),
+                json.dumps({"type": "response.create", "model": "o4", "input": "hi"}).encode(),
+                "{" + json.dumps({"type": "response.create", "model": "gpt-4o-mini"}),
+                json.dumps({"type": "response.create", "model": "gpt-4o-mini", "input": "hi"}),
+            ):
+                await session.send(message)
+                while True:
+                    said.append(json.loads(await session.recv()))
+                    if said[-1]["type"] in ("error", "response.completed"):
+                        break
+        return said
+
+    said = run(scene())
+    first, *hidden = said[:3]
+    assert (first["type"], first["status"], first["error"]["code"]) == ("error", 403, "caller_unauthorized")
+    assert "'o4'" in first["error"]["message"]
+    assert [(each["type"], each["status"]) for each in hidden] == [("error", 403)] * 2
+    assert said[-1]["type"] == "response.completed"
+    (arrived,) = socket.lines
+    assert [asked["model"] for asked in arrived.asked] == ["gpt-4o-mini"]
+    assert "ck_planted" not in str(arrived.headers)
+
+    def stored() -> list[dict[str, Any]] | None:
+        rows = [row for row in stage.outcomes() if "gpt-4o-mini" in str(row["model_requested"])]
+        return rows if any(row["outcome"] == "ok" for row in rows) else None
+
+    rows = eventually(stored)
+    assert {json.loads(row["tags"])["caller"] for row in rows} == {"narrow"}
+
+
+# A changed file
+
+
+def test_a_key_is_replaced_while_requests_go_on(stage: Stage) -> None:
+    (workers, answers, stop) = (20, list[int](), threading.Event())
+
+    def keep_asking() -> None:
+        while not stop.is_set():
+            answers.append(ask(stage, KEYS["web"]).status_code)
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    try:
+        whole, old = stage.config_text, entry("rotating")
+        stage.configure(whole.replace(old, entry("rotating", KEYS["rotating"], NEXT_KEY)))
+        eventually(lambda: all(ask(stage, NEXT_KEY).status_code == 200 for _ in range(workers)))
+        assert ask(stage, KEYS["rotating"]).status_code == 200
+        stage.configure(whole.replace(old, entry("rotating", NEXT_KEY)))
+        eventually(lambda: all(ask(stage, KEYS["rotating"]).status_code == 401 for _ in range(workers)))
+        assert ask(stage, NEXT_KEY).status_code == 200
+    finally:
+        stop.set()
+        asking.join()
+    assert len(answers) > workers
+    assert set(answers) == {200}
+
+
+def test_a_bad_file_keeps_the_callers(stage: Stage) -> None:
+    whole = stage.config_text
+    stage.configure(whole.replace(digest(KEYS["web"]), "ck_planted-oops"))
+    eventually(lambda: "looks like a key" in stage.api("GET", "/api/status").text)
+    assert ask(stage, KEYS["web"]).status_code == 200
+    assert ask(stage, None).status_code == 401
+    assert "oops" not in stage.server.log_file.read_text()
+    stage.configure(whole)
+    eventually(lambda: "looks like a key" not in stage.api("GET", "/api/status").text)
+
+
+def test_no_key_stands_in_anything_that_canary_wrote_said_or_sent(stage: Stage) -> None:
+    """The last test of this file: it stops the server."""
+    answers = []
+    query = f"/v1beta/models/{GEMINI}:generateContent?key={KEYS['web']}"
+    for path, headers in (
+        (query, {}),
+        ("/v1/chat/completions", {"api-key": KEYS["web"]}),
+        ("/v1/chat/completions", {"x-canary-key": KEYS["web"], "authorization": "AWS4-HMAC-SHA256 x"}),
+        ("/v1/messages", {"x-api-key": KEYS["web"]}),
+        ("/v1/models", {"authorization": f"Bearer {KEYS['web']}"}),
+        ("/v1/chat/completions", {"authorization": "Bearer ck_planted-unknown"}),
+    ):
+        answer = ask(stage, None, path=path, **headers)
+        answers.append(f"{answer.headers} {answer.text}")
+    sent = "".join(f"{each.target} {each.headers} {each.body!r}" for each in stage.provider.log.entries)
+    assert len(stage.provider.log.entries) > 5
+    said = {
+        "answers": "".join(answers).encode(),
+        "requests to providers": sent.encode(),
+        "metrics": httpx2.get(f"{stage.server.admin}/metrics", trust_env=False).content,
+        "callers": stage.api("GET", "/api/callers").content,
+        "page": stage.api("GET", "/").content,
+        "log": stage.server.log_file.read_bytes(),
+    }
+    eventually(lambda: captured(stage.server.data))
+    stage.server.stop()
+    said |= contents(stage.server.data)
+    assert {"canary.db", "live.json"} <= set(said)
+    assert [place for place, text in said.items() if b"ck_planted" in text] == []
+    assert b"gpt-4o-2024-08-06" in said["canary.db"] + said["requests to providers"]
+
+
+def captured(data: Path) -> bool:
+    """True once a text was captured: what is searched for a key is there."""
+    with suppress(FileNotFoundError):
+        return any(b"Where is my" in text or b"hello" in text for text in contents(data).values())
+    return False
+
+
+def contents(data: Path) -> dict[str, bytes]:
+    files = [path for path in data.rglob("*") if path.is_file()]
+    return {str(path.relative_to(data)): path.read_bytes() for path in files}
