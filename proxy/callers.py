@@ -97,7 +97,7 @@ class Callers:
         if known is not None and OWN_KEY not in named:
             return known
         given = False
-        for key in _keys(named, query):
+        for key in filter(None, _keys(named, query)):
             given = True
             caller = self._by_key.get(key) or self._learn(key)
             if caller is not None:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import date, time
+from hashlib import sha256
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -31,6 +32,9 @@ MOST_KEYS = 2
 
 KEY_PREFIX = "ck_"
 """Begins the keys that `canary callers new` makes."""
+
+
+_OF_NOTHING = sha256(b"").hexdigest()
 
 
 class Section(BaseModel):
@@ -113,6 +117,8 @@ def _digests(value: object) -> tuple[str, ...]:
             raise ValueError(
                 f"{what}; write the SHA-256 of the key, 64 hex digits (`canary callers new NAME` prints it)"
             )
+        if each == _OF_NOTHING:
+            raise ValueError("is the digest of an empty key, which anybody has; make a new one")
     return digests
 
 

@@ -1,5 +1,7 @@
 """`callers:`: names and keys are nobody else's, no entry sends a key on, apps cannot name themselves."""
 
+from hashlib import sha256
+
 import pytest
 
 from canary.config.errors import ConfigError
@@ -62,6 +64,7 @@ def test_digits_alone_are_a_digest_too() -> None:
         (f"[{ONE}, {TWO}, {'c' * 64}]", "must be one digest, or a list of two"),
         (f"[{ONE}, ck_9f3]", "looks like a key"),
         ("{a: b}", "must be a single value"),
+        (sha256(b"").hexdigest(), "is the digest of an empty key"),
     ],
 )
 def test_what_is_no_digest_is_refused_and_not_quoted(key: str, message: str) -> None:

@@ -13,12 +13,14 @@ from proxy.call import Call
 from proxy.call_reader import admit_message, message_call, read
 from proxy.callers import Callers, session_model
 from proxy.errors import Refused
+from proxy.provider import Provider
 from proxy.server import Incoming
 from routing.caller import Caller
 from tests.proxy.calls import LANES, PROVIDERS, Body, Header, Request, routes, trial
 
 KEY, OTHER_KEY = b"ck_web", b"ck_batch"
-OWN = {name: replace(each, api_key="own") for name, each in PROVIDERS.items()}
+BEDROCK = Provider(name="bedrock", api="anthropic", base_url="https://b.example", kind="bedrock", region="r")
+OWN = {name: replace(each, api_key="own") for name, each in PROVIDERS.items()} | {"bedrock": BEDROCK}
 JSON: Header = (b"content-type", b"application/json")
 BEARER: Header = (b"authorization", b"Bearer " + KEY)
 
@@ -148,6 +150,13 @@ def test_both_keys_are_good_while_one_replaces_the_other() -> None:
     callers.configure([Caller(name="web", key_sha256=(digest(OTHER_KEY),))])
     assert refusal(callers, JSON, BEARER).status == 401
     assert ask(callers, JSON, (b"x-api-key", OTHER_KEY)).tags == {"caller": "web"}
+
+
+@pytest.mark.parametrize("header", [b"x-api-key", b"x-canary-key", b"authorization"])
+def test_nobody_has_the_empty_key(header: bytes) -> None:
+    callers = Callers([Caller(name="web", key_sha256=(digest(b""),))])
+    given = b"Bearer " if header == b"authorization" else b""
+    assert refusal(callers, JSON, (header, given)).status == 401
 
 
 def test_only_known_keys_are_remembered() -> None:
@@ -408,6 +417,7 @@ def test_what_is_left_of_the_minute_survives_a_reload() -> None:
         ("/v1/chat/completions", "openai"),
         ("/v1/messages", "anthropic"),
         ("/v1beta/models/gemini-2.5-flash:generateContent", "gemini"),
+        ("/model/anthropic.claude/converse", "amazon"),
     ],
 )
 def test_a_refusal_knows_which_api_was_called(path: str, form: str) -> None:
