@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 
@@ -136,7 +137,7 @@ def message_call(handshake: Call, routes: Routes, lanes: Lanes, body: bytes) -> 
     )
 
 
-class _Choice(msgspec.Struct, frozen=True, gc=False):
+class _Choice(NamedTuple):
     """The canary that takes a request; the baseline of one that no lane has; the unit."""
 
     trial: Trial | None = None

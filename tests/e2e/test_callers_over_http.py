@@ -456,7 +456,7 @@ def test_no_key_stands_in_anything_that_canary_wrote_said_or_sent(stage: Stage) 
         answer = ask(stage, None, path=path, **headers)
         answers.append(f"{answer.headers} {answer.text}")
     sent = "".join(f"{each.target} {each.headers} {each.body!r}" for each in stage.provider.log.entries)
-    assert len(stage.provider.log.entries) > 5
+    assert len(stage.provider.log.entries) >= 5
     said = {
         "answers": "".join(answers).encode(),
         "requests to providers": sent.encode(),
