@@ -35,8 +35,9 @@ _PATHS: Mapping[Api, str] = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyRoute:
     """The running proxy: its URL, the model name that apps send, the baseline's provider, and the token that
-    pins a request to an arm."""
+    pins a request to an arm of this canary."""
 
+    canary: str
     traffic: str
     asked: str
     provider: Provider
@@ -122,7 +123,12 @@ def pinned(target: Target, route: ProxyRoute, arm: ArmName) -> Target:
         model=route.asked,
         url=root,
         wire=WIRES[provider.api],
-        headers={**target.headers, "x-canary-pin": arm, "x-canary-pin-token": route.token},
+        headers={
+            **target.headers,
+            "x-canary-pin": arm,
+            "x-canary-pin-token": route.token,
+            "x-canary-name": route.canary,
+        },
         read=target.read,
         cost=target.cost,
         timeout_s=target.timeout_s,

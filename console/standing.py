@@ -195,7 +195,8 @@ def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
             why = _ended(f"Rolled back. Everybody gets the baseline. {_capitalized(canary['reason'])}")
             return f"{why} {refused}".strip()
         case "promoted":
-            opening = "Promoted: everybody gets the candidate."
+            whom = "everybody" if canary.get("lane") is None else "everybody in its lane"
+            opening = f"Promoted: {whom} gets the candidate."
         case "paused":
             opening = f"Paused at {share}: the ramp's clock is stopped."
         case _:

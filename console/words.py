@@ -105,6 +105,16 @@ def mark(state: str) -> str:
     return {"IDEAL": "✓✓", "PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?"}.get(state, "–")
 
 
+def lane(canary: Mapping[str, Any]) -> str:
+    """A canary's lane, and its candidate's part of all users of these requests; "" without a lane."""
+    size: float | None = canary.get("lane")
+    if size is None:
+        return ""
+    of_all = f"{percent(size)} of the users of these requests"
+    share: float = canary["share"]
+    return f"{of_all}, so the candidate has {percent(size * share)} of all" if share else of_all
+
+
 def unmatched(traffic: Mapping[str, Any]) -> str:
     """A sentence about the status's `unmatched`; "" if every request matched a canary, or there was none."""
     if not traffic["requests"]:
@@ -136,6 +146,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
         plain,
         error_details,
         verbatim,
+        lane,
         mark,
         verdict,
     )

@@ -40,9 +40,9 @@ def release(settings: ControlSettings, store: Store, which: str, form: str) -> s
     return html(found) if form == "html" else json.dumps(to_json(found))
 
 
-def prospect(settings: CanarySettings, store: Store, unpriced: Sequence[UnpricedArm]) -> str:
-    """The chance to ship in one line."""
+def prospect(settings: CanarySettings, store: Store, unpriced: Sequence[UnpricedArm], lane: float) -> str:
+    """The chance to ship in one line. `lane`: the part of its requests' users that the canary takes."""
     from report.planner.prospects import line_of
 
     arms = [each.arm for each in unpriced if each.canary == settings.canary.name]
-    return line_of(store, settings.canary, settings.judged, arms)
+    return line_of(store, settings.canary, settings.judged, arms, lane)

@@ -12,12 +12,13 @@ from typing import Any
 from alerts.rollback_evidence import RolledBack
 from bench.preflight_result import NothingToAsk
 from control import judging, labelling
+from control.explanation import explanation
 from control.judge_day import JudgeDay, judge_day
 from control.labelling import PairToLabel, PairWanted
 from control.monitor import Monitor, WatchedCanary
 from control.orders import BadOrder, Order, transition_for
 from control.preflights import Preflights
-from control.redefinitions import laneless, redefinition, redefinitions, refusal
+from control.redefinitions import laneless, redefinitions, refusal, unready
 from control.rollback_history import RollbackHistory
 from control.rollouts import Outrun, Rollouts, Transition
 from control.settings import CanarySettings, ControlSettings
@@ -35,9 +36,7 @@ from records.past_canaries import PastCanary, past_canaries
 from records.store import Act, Audited, Store
 from records.unpriced import UnpricedArm
 from routing import transitions
-from routing.assign import assign
-from routing.canary import definition
-from routing.cohort import SPACE, bucket
+from routing.lanes import part_of
 from routing.plan import State
 
 CONFIRM_WITHIN_S = 1.5
@@ -78,6 +77,7 @@ class Operator:
     def status(self) -> Mapping[str, Any]:
         """The contract's status document."""
         confirmed, alive = self.workers.confirmed(self.rollouts.plan.version, time.monotonic())
+        without_lane = laneless(self.settings().canaries, self.rollouts.states)
         return {
             "canaries": [
                 status_of(
@@ -88,6 +88,7 @@ class Operator:
                     time.monotonic(),
                     self.preflights.document(wanted, self.rollouts.state(name)),
                     unpriced=[each for each in self.unpriced if each.canary == name],
+                    laneless=without_lane.get(name),
                 )
                 for name, wanted in self.settings().canaries.items()
             ],
@@ -103,7 +104,7 @@ class Operator:
 
     def explain(self, unit: str) -> Mapping[str, Any]:
         """Which arm this unit gets in every canary, and why."""
-        return {"canaries": [self._explain(name, unit) for name in self.settings().canaries]}
+        return explanation(self.settings().canaries, self.rollouts, unit, self.assignment_key())
 
     async def report(self, canary: str, form: str, *, quoting: bool = True) -> str:
         """One canary's report as "json", "markdown" or "html", made in a thread. Without `quoting` it has no
@@ -118,8 +119,9 @@ class Operator:
     async def prospect(self, canary: str) -> str:
         """The chance to ship in one line, from recorded traffic if there is any; "" without a rubric."""
         self._watched(canary)
-        settings = self.settings().canaries[canary]
-        return await asyncio.to_thread(judging.prospect, settings, self.store, self.unpriced)
+        settings, state = self.settings().canaries[canary], self.rollouts.state(canary)
+        lane = 1.0 if state is None else part_of(state)
+        return await asyncio.to_thread(judging.prospect, settings, self.store, self.unpriced, lane)
 
     async def order(
         self,
@@ -153,6 +155,7 @@ class Operator:
             "canary": canary,
             "state": state.state,
             "share": state.effective_share,
+            "lane": state.lane.size if state.lane is not None else None,
             "version": version,
             "confirmed": confirmed,
             "workers": workers,
@@ -333,7 +336,8 @@ class Operator:
             raise BadOrder(404, f"no canary {canary!r} to {order}; there are: {self._names()}")
         refused = refusal(order, wanted.canary, state)
         if order == "start" and refused is None:
-            refused = laneless(self.settings().canaries, self.rollouts.states).get(canary)
+            refused = unready(self.settings().canaries, self.rollouts.states).get(canary)
+            refused = f"start is refused: {refused}" if refused else None
         if refused is not None:
             raise BadOrder(409, refused)
         return wanted, state
@@ -391,29 +395,6 @@ class Operator:
             if confirmed == alive or time.monotonic() > deadline:
                 return confirmed, alive
             await asyncio.sleep(LOOK_EVERY_S)
-
-    def _explain(self, name: str, unit: str) -> dict[str, Any]:
-        key = self.assignment_key()
-        canary = self.settings().canaries[name].canary
-        state = self.rollouts.plan.state_of(name, definition(canary))
-        assignment = assign(canary, state, key=key, unit=unit)
-        place = bucket(key, name, unit) / SPACE
-        refused = redefinition(canary, self.rollouts.state(name))
-        return {
-            "canary": name,
-            "arm": assignment.arm,
-            "reason": assignment.reason,
-            "share": assignment.share,
-            "bucket": place,
-            "refused": refused,
-            "sentence": refused
-            or f"its hash falls at {place:.2%}, the candidate gets those below "
-            f"{assignment.share:.2%}; reason: {assignment.reason}",
-            "request": {
-                "baseline": canary.baseline.request.document(),
-                "candidate": canary.candidate.request.document() if refused is None else {},
-            },
-        }
 
 
 @contextmanager

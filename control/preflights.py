@@ -17,7 +17,7 @@ import structlog
 
 from bench.preflight_result import NothingToAsk, Preflight
 from bench.preflight_text import headline, text
-from control.redefinitions import laneless
+from control.redefinitions import unready
 from control.rollouts import CONFIG, Rollouts
 from control.settings import CanarySettings, ControlSettings
 from records.errors import StoreDown
@@ -109,9 +109,9 @@ class Preflights:
 
     def turn(self, settings: ControlSettings) -> None:
         """Ask the candidates of waiting canaries that are due, each in a task of its own."""
-        without_lane = laneless(settings.canaries, self._rollouts.states)
+        unready_now = unready(settings.canaries, self._rollouts.states)
         for name, wanted in settings.canaries.items():
-            if name in without_lane:
+            if name in unready_now:
                 continue
             running = self._tasks.get(name)
             if not _waits(wanted, self._rollouts.state(name)) or (running is not None and not running.done()):

@@ -21,6 +21,16 @@ def laneless(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versio
     return allotment(canaries, states).refused
 
 
+def unready(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> Mapping[str, str]:
+    """As `laneless`, with the waiting canaries that have not been given their lane yet."""
+    cut = allotment(canaries, states)
+    waiting = {name: lane for name, lane in cut.lanes.items() if name in states}
+    late = [name for name, lane in waiting.items() if states[name].state.lane != lane]
+    return {
+        name: f"canary {name!r} is given its lane at this moment: try again" for name in late
+    } | cut.refused
+
+
 def allotment(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> Allotment:
     """The lanes of the canaries that wait or are new in the config."""
     return allot(

@@ -30,8 +30,8 @@ def document_of(rolled_back: RolledBack) -> dict[str, Any]:
         "arms": {arm: asdict(figures) for arm, figures in why.arms.items()},
         "failures": [failure._asdict() for failure in why.failures],
         "rules": [_rule(each) for each in why.rules],
-        "before": asdict(rolled_back.before),
-        "after": asdict(rolled_back.after),
+        "before": rolled_back.before.document,
+        "after": rolled_back.after.document,
         "stored": rolled_back.stored,
     }
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -244,11 +245,10 @@ class Rollouts:
         `awaits` says what a new canary that starts by itself waits for, "" for nothing.
         """
         self.settle()
-        cut = allotment(settings.canaries, self.states)
+        self._end_gone(settings, now)
+        self._give_lanes(settings, now)
+        cut = allotment(settings.canaries, self.states)  # who has just been started keeps what it has
         problems = [*redefinitions(settings.canaries, self.states), *cut.refused.values()]
-        for name, lane in cut.lanes.items():
-            if name in self.states:
-                self._give_lane(settings.canaries[name], lane, now)
         for name, wanted in settings.canaries.items():
             if name not in self.states:
                 awaited = cut.refused.get(name) or awaits(wanted)
@@ -262,12 +262,6 @@ class Rollouts:
                     lambda state, steps=steps: transitions.configure(state, steps, now=now),  # type: ignore[misc]
                 )
             self.enter(wanted, now)
-        for name in self._gone(settings):
-            self.change(
-                name,
-                Act(at=now, action="end", who=CONFIG, reason=REMOVED),
-                lambda state: transitions.end(state, reason=REMOVED, now=now),
-            )
         self.publish()
         return problems
 
@@ -308,10 +302,20 @@ class Rollouts:
             else:
                 self._look()
 
-    def _give_lane(self, wanted: CanarySettings, lane: Lane, now: float) -> None:
-        """Give a waiting canary the lane that the config cuts."""
-        act = Act(at=now, action="configure", who=CONFIG, reason=f"lane: {lane.size:.2%} of the units")
-        self.change(wanted.canary.name, act, lambda state: transitions.give_lane(state, lane))
+    def _end_gone(self, settings: ControlSettings, now: float) -> None:
+        """End the canaries that have left the config. The lanes are cut afterwards."""
+        act = Act(at=now, action="end", who=CONFIG, reason=REMOVED)
+        for name, each in self.states.items():
+            if name not in settings.canaries and each.state.state != "ended":
+                self.change(name, act, lambda state: transitions.end(state, reason=REMOVED, now=now))
+
+    def _give_lanes(self, settings: ControlSettings, now: float) -> None:
+        """Give the waiting canaries the lanes that the config cuts."""
+        for name, lane in allotment(settings.canaries, self.states).lanes.items():
+            if name in self.states:
+                size = "all units" if lane is None else f"{lane.size:.2%} of the units"
+                act = Act(at=now, action="configure", who=CONFIG, reason=f"lane: {size}")
+                self.change(name, act, partial(transitions.give_lane, lane=lane))
 
     def _begin(self, wanted: CanarySettings, now: float, awaited: str, lane: Lane | None) -> None:
         canary = wanted.canary
@@ -346,13 +350,6 @@ class Rollouts:
             digest = wanted.judged.sha256
             fixed = FixedRubric(sha256=digest, document=terms_of(wanted.judged), fixed_at=now)
             self._store.fix_rubric(canary.name, fixed)
-
-    def _gone(self, settings: ControlSettings) -> list[str]:
-        return [
-            name
-            for name, each in self.states.items()
-            if name not in settings.canaries and each.state.state != "ended"
-        ]
 
 
 def _alike(one: State, other: State) -> bool:

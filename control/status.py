@@ -27,13 +27,15 @@ def status_of(
     preflight: Mapping[str, Any] | None = None,
     *,
     unpriced: Sequence[UnpricedArm] = (),
+    laneless: str | None = None,
 ) -> dict[str, Any]:
     """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
     rollback in force; `preflight` is what the candidate took before the start; `unpriced` are its arms whose
-    price no list and no config names. `refused` in the status says that the config redefines the canary."""
+    price no list and no config names; `laneless` says why it gets no lane. `refused` in the status says that
+    the config redefines the canary, or that it gets no lane; `lane` is its lane's size, None without one."""
     where = watched.watch.where(watched.statuses)
     arms = watched.pulse.document(now)
-    refused = redefinition(wanted.canary, state)
+    refused = redefinition(wanted.canary, state) or laneless
     return {
         "name": wanted.canary.name,
         "state": state.state if state is not None else "waiting",
@@ -43,13 +45,14 @@ def status_of(
         "hard": state is not None and state.hard,
         "reason": state.reason if state is not None else "",
         "refused": refused,
+        "lane": state.lane.size if state is not None and state.lane is not None else None,
         "preflight": preflight,
         "started_at": state.started_at if state is not None else None,
         "rollback": brief_of(rolled_back),
         "incident": watched.incident.dedup_key if watched.incident is not None else None,
         "open_incident": _open_incident(watched.incident),
         "ramp": _ramp(wanted, state, watched),
-        "orders": _orders(wanted, state),
+        "orders": _orders(wanted, state, laneless),
         "captures": wanted.capture is not None,
         "base_path": wanted.base_path,
         "arms": arms,
@@ -99,13 +102,14 @@ def _ramp(wanted: CanarySettings, state: State | None, watched: WatchedCanary) -
     }
 
 
-def _orders(wanted: CanarySettings, state: State | None) -> list[str]:
+def _orders(wanted: CanarySettings, state: State | None, laneless: str | None) -> list[str]:
     """The orders that are legal now and change something."""
     if state is None:
         return []
     legal = [ORDER_OF[each] for each in transitions.legal(state) if each in ORDER_OF]
     useful = [each for each in legal if (each, state.state) != ("rollback", "rolled_back")]
-    return [each for each in useful if refusal(each, wanted.canary, state) is None]
+    given = [each for each in useful if laneless is None or each != "start"]
+    return [each for each in given if refusal(each, wanted.canary, state) is None]
 
 
 def _mirror(wanted: CanarySettings, watched: WatchedCanary, now: float) -> dict[str, Any] | None:

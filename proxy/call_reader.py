@@ -3,21 +3,19 @@
 import time
 from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
-from typing import NamedTuple
 
 import msgspec
 
 from proxy.call import Call, streamed
-from proxy.caller_labels import DISTINCT, LABEL_BOUND, labels_of
+from proxy.caller_labels import LABEL_BOUND, labels_of
 from proxy.callers import Callers, asked_model, needs_model, session_model
 from proxy.errors import Refused
 from proxy.facts import NO_FACTS, RequestFacts, facts_of, facts_of_session
 from proxy.headers import Headers
-from proxy.lanes import Lanes
-from proxy.routes import ArmTarget, Route, Routes, Trial
+from proxy.lanes import NOBODYS, Lanes
+from proxy.routes import Route, Routes
 from proxy.server import Incoming
 from routing.caller import TAG, Caller
-from routing.canary import UNIT_FROM, UnitSource
 
 BODY_BOUND = 64 << 20
 _JSON = b"application/json"
@@ -59,11 +57,11 @@ async def read(incoming: Incoming, routes: Routes, lanes: Lanes, callers: Caller
             body = await _whole(incoming) if needs_whole else streamed(incoming)
         if caller is not None and caller.models is not None and messages is None:
             callers.check_model(caller, _asked(incoming, route, named, facts, None if upgrades else body))
+        # A body that is not JSON passes through unchanged, outside any canary.
+        trial, rest, unit = NOBODYS if facts is None else lanes.choose(routes, route, facts, named, tags)
     except Refused as refusal:
         refusal.form, refusal.caller = route.error_form, "" if caller is None else caller.name
         raise
-    # A body that is not JSON passes through unchanged, outside any canary.
-    choice = _choice(route, routes, lanes, facts, named, tags) if facts is not None else _NO_CHOICE
     return Call(
         method=incoming.method,
         route=route,
@@ -72,9 +70,9 @@ async def read(incoming: Incoming, routes: Routes, lanes: Lanes, callers: Caller
         named=named,
         body=body,
         facts=facts or NO_FACTS,
-        trial=choice.trial,
-        rest=choice.rest,
-        unit=choice.unit,
+        trial=trial,
+        rest=rest,
+        unit=unit,
         tags=tags,
         labels=labels_of(named),
         at=time.time(),
@@ -120,48 +118,21 @@ def message_call(handshake: Call, routes: Routes, lanes: Lanes, body: bytes) -> 
     """The call of one message on a WebSocket. Its headers are those of the handshake."""
     route, named = handshake.messages or handshake.route, handshake.named
     facts = facts_of(route, body) or NO_FACTS
-    choice = _choice(route, routes, lanes, facts, named, handshake.tags)
+    trial, rest, unit = lanes.choose(routes, route, facts, named, handshake.tags)
     return msgspec.structs.replace(
         handshake,
         method="POST",
         route=route,
         body=body,
         facts=msgspec.structs.replace(facts, stream=True),
-        trial=choice.trial,
-        rest=choice.rest,
-        unit=choice.unit,
+        trial=trial,
+        rest=rest,
+        unit=unit,
         at=time.time(),
         mono=time.monotonic(),
         upgrades=False,
         messages=None,
     )
-
-
-class _Choice(NamedTuple):
-    """The canary that takes a request; the baseline of one that no lane has; the unit."""
-
-    trial: Trial | None = None
-    rest: ArmTarget | None = None
-    unit: str | None = None
-
-
-_NO_CHOICE = _Choice()
-
-
-def _choice(
-    route: Route,
-    routes: Routes,
-    lanes: Lanes,
-    facts: RequestFacts,
-    named: Mapping[bytes, bytes],
-    tags: Mapping[str, str],
-) -> _Choice:
-    trials = routes.matching(route, facts.model, named, tags)
-    if not trials:
-        return _Choice(unit=_unit(None, named, facts))
-    unit = _unit(trials[0], named, facts)
-    trial, ended = lanes.choose(trials, unit, named)
-    return _Choice(trial, lanes.rest(routes, trials, ended) if trial is None else None, unit)
 
 
 def _is_readable(named: Mapping[bytes, bytes]) -> bool:
@@ -195,21 +166,6 @@ async def _whole(incoming: Incoming) -> bytes:
             raise Refused(413, f"the request body is over {BODY_BOUND >> 20} MiB", "caller_too_large")
         parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _unit(trial: Trial | None, named: Mapping[bytes, bytes], facts: RequestFacts) -> str | None:
-    """Return the unit from the first source that has one. An empty unit would be one bucket for everyone."""
-    for source in trial.canary.unit_from if trial is not None else UNIT_FROM:
-        if source == "body":
-            unit = facts.unit
-        else:
-            unit = named.get(_UNIT_HEADERS[source], b"").decode(*DISTINCT).strip()
-        if unit:
-            return unit
-    return None
-
-
-_UNIT_HEADERS: Mapping[UnitSource, bytes] = {"header": b"x-canary-unit", "session": b"x-canary-session"}
 
 
 def _tags(headers: Headers, routes: Routes) -> Mapping[str, str]:

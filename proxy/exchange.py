@@ -65,7 +65,7 @@ class Exchanges:
     lanes: Lanes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lanes = Lanes(lambda: self.plan(), lambda: self.assignment_key)
+        self.lanes = Lanes(self.plan, lambda: self.assignment_key)
 
     async def __call__(self, incoming: Incoming) -> None:
         """Serve one exchange and handle every ending. Cancelled when the caller leaves."""

@@ -3,14 +3,23 @@
 from collections.abc import Callable, Mapping, Sequence
 from random import getrandbits
 
+from proxy.caller_labels import DISTINCT
+from proxy.errors import Refused
+from proxy.facts import RequestFacts
 from proxy.pins import PIN
-from proxy.routes import ArmTarget, Routes, Trial
+from proxy.routes import ArmTarget, Route, Routes, Trial
+from routing.canary import UNIT_FROM, UnitSource
 from routing.lane import Lane, lane_place
-from routing.lanes import taker
-from routing.plan import NO_PLAN, Plan
+from routing.lanes import holds
+from routing.plan import Plan
 
 NAME = b"x-canary-name"
 """The header by which a pinned request says which canary it means."""
+
+Choice = tuple[Trial | None, ArmTarget | None, str | None]
+"""The canary that takes a request; the baseline of one that no lane has; the unit."""
+
+NOBODYS: Choice = (None, None, None)
 
 
 class Lanes:
@@ -19,47 +28,89 @@ class Lanes:
     def __init__(self, plan: Callable[[], Plan], key: Callable[[], bytes]) -> None:
         self._plan = plan
         self._key = key
-        self._seen = NO_PLAN
-        self._ended: Mapping[str, Sequence[Lane]] = {}
+        self._seen: tuple[Plan, Routes] | None = None
+        self._left: Sequence[Lane] = ()
 
     def choose(
-        self, trials: Sequence[Trial], unit: str | None, named: Mapping[bytes, bytes]
-    ) -> tuple[Trial | None, Lane | None]:
-        """The canary that takes the request: the first where lanes do not matter. None, and the lane that the
-        unit had in a canary that has ended or no lane, where none takes it.
-
-        `trials` are the canaries that match, at least one.
-        """
+        self,
+        routes: Routes,
+        route: Route,
+        facts: RequestFacts,
+        named: Mapping[bytes, bytes],
+        tags: Mapping[str, str],
+    ) -> Choice:
+        """The canary that takes the request: of several that match the one whose lane has the unit, the first
+        one where lanes do not matter, none where no lane has it. Raises Refused for a pin to another one."""
+        trials = routes.matching(route, facts.model, named, tags)
+        if not trials:
+            return None, None, _unit(UNIT_FROM, named, facts)
         first, states = trials[0], self._plan().states
-        if len(trials) == 1:
-            state = states.get(first.canary.name)
-            if state is None or state.lane is None:
-                return first, None
-        elif PIN in named and (wanted := named.get(NAME)) is not None:
-            return next((each for each in trials if each.canary.name.encode() == wanted), first), None
+        unit = _unit(first.canary.unit_from, named, facts)
+        if len(trials) == 1 and ((state := states.get(first.canary.name)) is None or state.lane is None):
+            return first, None, unit
+        if PIN in named:
+            return self._pinned(trials, unit, named), None, unit
         if unit is None and not first.canary.random_without_unit:
-            return first, None
+            return first, None, None
         place = getrandbits(32) if unit is None else lane_place(self._key(), unit)
-        name = taker([each.canary.name for each in trials], states, place)
-        if name is not None:
-            return next(each for each in trials if each.canary.name == name), None
-        lanes = [state.lane for each in trials if (state := states.get(each.canary.name)) is not None]
-        group = next((lane.group for lane in lanes if lane is not None), None)
-        if group is None:
-            return first, None
-        return None, self._ended_lane(group, place)
+        known = [(trial, states.get(trial.canary.name)) for trial in trials]
+        trial = next((each for each, state in known if holds(state, place)), None)
+        if trial is None and not any(state is not None and state.lane is not None for _, state in known):
+            trial = first
+        rest = self._rest(routes, first, place, route, facts.model, named, tags) if trial is None else None
+        return trial, rest, unit
 
-    def rest(self, routes: Routes, trials: Sequence[Trial], ended: Lane | None) -> ArmTarget:
-        """The baseline of a request that no lane has: the ended lane's, else the first canary's."""
-        last = routes.baseline(ended.baseline) if ended is not None else None
-        return last or routes.baseline(trials[0].canary.baseline) or routes.plain(trials[0].baseline.provider)
+    def _pinned(self, trials: Sequence[Trial], unit: str | None, named: Mapping[bytes, bytes]) -> Trial:
+        """The canary that the request names, else the one whose lane has the unit, else the first."""
+        if (name := named.get(NAME)) is not None:
+            return _called(name, trials)
+        states, place = self._plan().states, None if unit is None else lane_place(self._key(), unit)
+        mine = (each for each in trials if place is not None and holds(states.get(each.canary.name), place))
+        return next(mine, trials[0])
 
-    def _ended_lane(self, group: str, place: int) -> Lane | None:
-        plan = self._plan()
-        if plan is not self._seen:
-            ended: dict[str, list[Lane]] = {}
-            for state in plan.states.values():
-                if state.state == "ended" and state.lane is not None:
-                    ended.setdefault(state.lane.group, []).append(state.lane)
-            self._seen, self._ended = plan, ended
-        return next((lane for lane in self._ended.get(group, ()) if lane.has(place)), None)
+    def _rest(
+        self, routes: Routes, first: Trial, place: int, route: Route, model: str,
+        named: Mapping[bytes, bytes], tags: Mapping[str, str],
+    ) -> ArmTarget:  # fmt: skip
+        """The baseline of a request whose unit's place no lane has: the last one of the newest canary that
+        took such a request before it ended, else that of the first canary that matches."""
+        left = (each for each in self._lanes_that_left(routes) if each.has(place))
+        last = (routes.last_baseline(each, route, model, named, tags) for each in left)
+        return next((each for each in last if each is not None), first.baseline)
+
+    def _lanes_that_left(self, routes: Routes) -> Sequence[Lane]:
+        """The lanes of canaries that have ended, or have left the config and will: the newest first."""
+        seen = self._plan(), routes
+        if seen != self._seen:
+            states = seen[0].states.items()
+            left = [each for name, each in states if each.state == "ended" or name not in routes.trials]
+            left.sort(key=lambda state: (state.state != "ended", state.changed_at or 0.0), reverse=True)
+            self._seen, self._left = seen, [state.lane for state in left if state.lane is not None]
+        return self._left
+
+
+def _unit(sources: Sequence[UnitSource], named: Mapping[bytes, bytes], facts: RequestFacts) -> str | None:
+    """Return the unit from the first source that has one. An empty unit would be one bucket for everyone."""
+    for source in sources:
+        if source == "body":
+            unit = facts.unit
+        else:
+            unit = named.get(_UNIT_HEADERS[source], b"").decode(*DISTINCT).strip()
+        if unit:
+            return unit
+    return None
+
+
+_UNIT_HEADERS: Mapping[UnitSource, bytes] = {"header": b"x-canary-unit", "session": b"x-canary-session"}
+
+
+def _called(name: bytes, trials: Sequence[Trial]) -> Trial:
+    for trial in trials:
+        if trial.canary.name.encode() == name:
+            return trial
+    names = ", ".join(trial.canary.name for trial in trials)
+    raise Refused(
+        400,
+        f"x-canary-name with x-canary-pin must name a canary that matches the request: {names}",
+        "caller_rejected",
+    )

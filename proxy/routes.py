@@ -1,7 +1,7 @@
 """Routing of requests to provider, operation and canary. One immutable value per config."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy.addressing import Owner, Place, Written, owner, read, write
@@ -11,7 +11,8 @@ from proxy.dialects.gemini import MODEL_PATH
 from proxy.errors import ErrorForm, Refused
 from proxy.provider import Api, Kind, Provider, Timeout
 from records.capture import CaptureRule
-from routing.canary import Arm, ArmName, Canary
+from routing.canary import Arm, ArmName, Canary, Match
+from routing.lane import Lane
 from routing.request_changes import NO_CHANGES, RequestChanges
 
 MOST_KNOWN, LONGEST_KNOWN = 4096, 256
@@ -132,13 +133,10 @@ class Routes:
             )
             for provider in providers.values()
         }
-        self._baseline_targets: dict[tuple[str, str, str], ArmTarget] = {}
+        self._targets: dict[Arm, ArmTarget] = {}
         self._known: dict[tuple[str, str, Spoken], Route] = {}
         self._baselines = {trial.baseline.provider.name for trial in trials}
-        self._by_model: dict[tuple[str, str], list[Trial]] = {}
-        for trial in trials:
-            for model in trial.canary.match.models or ("",):
-                self._by_model.setdefault((trial.canary.baseline.provider, model), []).append(trial)
+        self._by_model = _by_model(trials)
 
     def plain(self, provider: Provider) -> ArmTarget:
         """Return the target of requests without a canary."""
@@ -179,34 +177,37 @@ class Routes:
         """
         provider = route.provider.name
         found: list[Trial] = []
-        for key in ((provider, model), (provider, "")) if model else ((provider, ""),):
-            for trial in self._by_model.get(key, ()):
-                match = trial.canary.match
-                named = _named(match.headers, headers) if match.headers else {}
-                if match.accepts(model=model, path=route.path, headers=named, tags=tags):
-                    home = trial.candidate.provider is route.provider
-                    if home or route.taken_by(trial.candidate):
-                        found.append(trial)
+        for trial in self._by_model.get((provider, model)) or self._by_model.get((provider, ""), ()):
+            match = trial.canary.match
+            more = match.paths or match.headers or match.tags
+            if not more or _accepts(match, route, model, headers, tags):
+                home = trial.candidate.provider is route.provider
+                if home or route.taken_by(trial.candidate):
+                    found.append(trial)
         return found
 
-    def baseline(self, arm: Arm) -> ArmTarget | None:
-        """Return the target of an arm that serves users outside its canary; None without its entry."""
-        provider = self._providers.get(arm.provider)
-        if provider is None:
+    def last_baseline(
+        self, lane: Lane, route: Route, model: str, headers: Mapping[bytes, bytes], tags: Mapping[str, str]
+    ) -> ArmTarget | None:
+        """Return the baseline of a lane whose canary has ended; None if it did not take this request."""
+        if lane.baseline.provider != route.provider.name:
             return None
-        key = (arm.provider, arm.model, str(arm.request.parts))
-        known = self._baseline_targets.get(key)
-        if known is None:
-            known = ArmTarget(
-                arm="baseline",
-                provider=provider,
-                model=arm.model,
-                request=arm.request or NO_CHANGES,
-                timeout=provider.timeout,
-                key=f"{provider.name}/{len(self._baseline_targets)}",
-            )
-            self._baseline_targets[key] = known
-        return known
+        if not _accepts(lane.match, route, model, headers, tags):
+            return None
+        return self._targets.get(lane.baseline) or self._target(lane.baseline)
+
+    def _target(self, arm: Arm) -> ArmTarget:
+        provider = self._providers[arm.provider]
+        target = ArmTarget(
+            arm="baseline",
+            provider=provider,
+            model=arm.model,
+            request=arm.request or NO_CHANGES,
+            timeout=provider.timeout,
+            key=f"{provider.name}/{arm.model}",
+        )
+        self._targets[arm] = target
+        return target
 
     def _provider(self, method: str, path: str, spoken: Spoken) -> tuple[Provider, str]:
         if (of_cloud := owner(path)) and (provider := self._of_cloud(*of_cloud)):
@@ -228,8 +229,25 @@ class Routes:
         raise Refused(404, f"no provider entry has `api: {api}`; add one to canary.yaml", "caller_not_found")
 
 
-def _named(wanted: Iterable[str], headers: Mapping[bytes, bytes]) -> dict[str, str]:
-    return {name: headers.get(name.encode(), b"").decode("latin-1") for name in wanted}
+def _by_model(trials: Sequence[Trial]) -> Mapping[tuple[str, str], Sequence[Trial]]:
+    """The canaries by entry and model, "" for any other one, in the order of the config."""
+    keys = [(t.canary.baseline.provider, model) for t in trials for model in t.canary.match.models or ("",)]
+    return {
+        (provider, model): [t for t in trials if t.canary.baseline.provider == provider and _of(t, model)]
+        for provider, model in keys
+    }
+
+
+def _of(trial: Trial, model: str) -> bool:
+    models = trial.canary.match.models
+    return not models or model in models
+
+
+def _accepts(
+    match: Match, route: Route, model: str, headers: Mapping[bytes, bytes], tags: Mapping[str, str]
+) -> bool:
+    named = {name: headers.get(name.encode(), b"").decode("latin-1") for name in match.headers}
+    return match.accepts(model=model, path=route.path, headers=named, tags=tags)
 
 
 def _has_key(query: bytes) -> bool:

@@ -37,7 +37,7 @@ class Decisions:
 
         The canary's `state` does not change.
         """
-        unchanged = asdict(state)
+        unchanged = state.document
         words = f"{decision.decision}: {decision.reason}"
         entry = {
             "at": decision.at,

@@ -22,6 +22,7 @@ from records.store import RecordTotals
 from records.tally import Histogram, Labels, Level, Tally
 from routing.assign import Reason
 from routing.canary import ArmName
+from routing.lanes import part_of
 from routing.plan import Plan, StateName
 
 LLM_BOUNDS = tuple(0.01 * 2**k for k in range(17))
@@ -101,6 +102,7 @@ class Meters(Collector):
             "canary_proxy_overhead_seconds", "Time added by the proxy", (), OVERHEAD_BOUNDS
         )
         self._share = Level("canary_share_ratio", "The candidate's share of the units", ("canary",))
+        self._lane = Level("canary_lane_ratio", "The part of the units that the canary takes", ("canary",))
         self._state = Level("canary_state", "1 for the current state, 0 for others", ("canary", "state"))
         self._guardrails = Level("canary_guardrail_state", "See docs/metrics.md", ("canary", "rule"))
         self._spooled = Level("canary_records_spooled", "Records waiting to be stored", ())
@@ -150,7 +152,7 @@ class Meters(Collector):
         self._requests.add((*arm, one.outcome), count)
         if one.error_type is not None:
             self._errors.add((*arm, one.error_type), count)
-        if canary and one.reason in _REASONS:
+        if (canary or one.reason == "no_lane") and one.reason in _REASONS:
             self._assignments.add((*arm, one.reason), count)
         if one.outcome == "fallback":
             self._fallbacks.add((canary, one.error_type or ""), count)
@@ -201,14 +203,15 @@ class Meters(Collector):
                 self._errors.add(("", "", "lost_outcome"), count)
 
     def set_plan(self, plan: Plan) -> None:
-        """Expose the shares and states of this plan."""
+        """Expose the shares, lanes and states of this plan."""
         states = plan.states.items()
         shares: dict[Labels, float] = {(name,): state.effective_share for name, state in states}
+        lanes: dict[Labels, float] = {(name,): part_of(state) for name, state in states}
         shown: dict[Labels, float] = {
             (name, label): float(label == state.state) for name, state in states for label in _STATES
         }
         with self._lock:
-            self._share.values, self._state.values = shares, shown
+            self._share.values, self._lane.values, self._state.values = shares, lanes, shown
 
     def set_guardrails(self, states: Mapping[tuple[str, str], str]) -> None:
         """Replace the states by (canary, rule). A state is a key of GUARDRAIL_VALUES."""
@@ -237,7 +240,8 @@ class Meters(Collector):
         """Yield every family to prometheus-client."""
         with self._lock:
             counters = [meter for meter in self._counters().values() if meter is not self._feedback_sum]
-            levels = (self._share, self._state, self._guardrails, self._spooled, *self._worker_levels())
+            plan = (self._share, self._lane, self._state)
+            levels = (*plan, self._guardrails, self._spooled, *self._worker_levels())
             families: list[Family] = [meter.family() for meter in (*counters, *levels)]
             families.append(self._feedback_values())
         yield from families

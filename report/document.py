@@ -166,8 +166,8 @@ class Decided:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The result of `canary report`. Its fields are those of the JSON, which omits `mirror` without copies,
-    `decision` without a decision, `judge` without a judgement, and `plan` and the rows' `look` without a
-    plan."""
+    `decision` without a decision, `judge` without a judgement, `lane` without one, and `plan` and the rows'
+    `look` without a plan. `lane`: the canary's part of its requests' users, in [0, 1]."""
 
     canary: str
     verdict: Verdict
@@ -184,6 +184,7 @@ class Report:
     decision: Decided | None = None
     plan: PlanLine | None = None
     judge: JudgeFigures | None = None
+    lane: float | None = None
     details: Details = field(default_factory=Details)
 
 
@@ -207,6 +208,8 @@ def to_json(report: Report) -> dict[str, Any]:
         del document["mirror"]
     if report.judge is None:
         del document["judge"]
+    if report.lane is None:
+        del document["lane"]
     if report.plan is None:
         del document["plan"]
         for line in document["metrics"]:
@@ -237,6 +240,7 @@ def from_json(document: dict[str, Any]) -> Report:
         decision=_decided(document["decision"]) if "decision" in document else None,
         plan=_plan_line(document.get("plan")),
         judge=msgspec.convert(document["judge"], JudgeFigures) if "judge" in document else None,
+        lane=document.get("lane"),
         details=msgspec.convert(document.get("details", {}), Details),
     )
 

@@ -1,9 +1,8 @@
 """A lane: the part of the units that belongs to one of several canaries which match the same requests."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from routing.canary import Arm
+from routing.canary import Arm, Canary, Match
 from routing.cohort import SPACE, hmac_sha256
 
 Span = tuple[int, int]
@@ -12,13 +11,11 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """The places of one canary's units, and the baseline that serves them once the canary has ended.
+    """The places of one canary's units. `match` and `baseline` are the canary's: once it has ended, its users
+    get that baseline for the same requests."""
 
-    `group`: the name that the lanes of the same requests have in common.
-    """
-
-    group: str
-    spans: Sequence[Span]
+    spans: tuple[Span, ...]
+    match: Match
     baseline: Arm
 
     @property
@@ -29,6 +26,10 @@ class Lane:
     def has(self, place: int) -> bool:
         """True when the units at this place belong to the lane."""
         return any(start <= place < end for start, end in self.spans)
+
+    def meets(self, canary: Canary) -> bool:
+        """True when one request could be taken by the lane's canary and by this one."""
+        return self.baseline.provider == canary.baseline.provider and self.match.overlaps(canary.match)
 
 
 def lane_place(assignment_key: bytes, unit: str) -> int:

@@ -1,15 +1,19 @@
 """Shares the units of canaries that match the same requests among them, by lanes. Pure.
 
-a canary of the group       its lane
-none has started            as declared; those without `lane:` have equal parts of the rest. Cut anew when
-                            the file changes
-has started                 fixed; a canary that started alone keeps every unit
-waits, others have started  as it was cut; a new one gets its part of what no lane has, or is refused
-ended                       free; given to a new canary only after the units that never had a lane
+a canary                             its lane
+matches requests that none other has none: it has every unit, unless it declares a lane
+none of its group has started        as declared; those without `lane:` have equal parts of the rest. Cut anew
+                                     when the file changes
+has started                          fixed; a canary that started without a lane keeps every unit
+waits, another one has started       as it was cut; a new one gets its part of what no lane has, or is refused
+has ended                            free; given to a new canary only after the units that never had a lane
+
+A group are the canaries that match the same requests, directly or by way of others. Only lanes of canaries
+that match the same requests directly are disjoint.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from routing.canary import Canary
 from routing.cohort import SPACE
@@ -17,13 +21,17 @@ from routing.lane import Lane, Span
 from routing.plan import State
 
 WHOLE: Sequence[Span] = ((0, SPACE),)
+_ROUNDING = 64
+"""Places that may be missing from a lane: those that rounding has taken from equal parts."""
+
+States = Mapping[str, State]
 
 
 @dataclass(frozen=True, slots=True)
 class Allotment:
-    """The lanes of canaries that wait, by name, and why a canary gets none."""
+    """The lane of each canary that has not started, by name, None for every unit; and why one gets none."""
 
-    lanes: dict[str, Lane] = field(default_factory=dict)
+    lanes: dict[str, Lane | None] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
 
@@ -45,21 +53,30 @@ def sizes(group: Sequence[Canary]) -> dict[str, float]:
     return {each.name: equal if each.lane is None else each.lane for each in group}
 
 
-def allot(canaries: Iterable[Canary], states: Mapping[str, State]) -> Allotment:
-    """The lanes of the canaries that have not started. A canary alone, or refused, gets none."""
-    result = Allotment()
-    for group in groups(canaries):
-        _allot(group, states, result)
+def allot(canaries: Iterable[Canary], states: States) -> Allotment:
+    """The lanes of the canaries that have not started."""
+    living = [each for each in canaries if each.name not in states or states[each.name].state != "ended"]
+    result = Allotment(lanes={each.name: None for each in living if not _started(each, states)})
+    for group in groups(living):
+        waiting = [each for each in group if not _started(each, states)]
+        taken = {each.name: list(_taken(each, group, states)) for each in waiting}
+        if any(taken.values()):
+            _join(waiting, taken, sizes(group), states, result)
+        else:
+            _cut_anew(waiting, sizes(group), result)
     return result
 
 
-def taker(names: Iterable[str], states: Mapping[str, State], place: int) -> str | None:
-    """The first of these canaries whose lane has this place; None where no lane has it."""
-    for name in names:
-        state = states.get(name)
-        if state is not None and any(start <= place < end for start, end in _held(state)):
-            return name
-    return None
+def holds(state: State | None, place: int) -> bool:
+    """True when the canary of this state has the units at this place."""
+    return state is not None and any(start <= place < end for start, end in _held(state))
+
+
+def part_of(state: State) -> float:
+    """The part of the units of its requests that a canary takes, in [0, 1]; 0 once it has ended."""
+    if state.state == "ended":
+        return 0.0
+    return 1.0 if state.lane is None else state.lane.size
 
 
 def _held(state: State) -> Sequence[Span]:
@@ -71,54 +88,73 @@ def _held(state: State) -> Sequence[Span]:
     return () if state.state == "waiting" else WHOLE
 
 
-def _allot(group: Sequence[Canary], states: Mapping[str, State], result: Allotment) -> None:
-    known = {each.name: states[each.name] for each in group if each.name in states}
-    started = {name for name, state in known.items() if state.state != "waiting"}
-    laned = {name: state.lane for name, state in known.items() if state.lane is not None}
-    fixed = {lane.group for name, lane in laned.items() if name in started}
-    waiting = [each for each in group if each.name not in started]
-    if not started:
-        cut, at = sizes(group), 0.0
-        for each in waiting:
-            span = (round(at * SPACE), round(min(1.0, at + cut[each.name]) * SPACE))
-            result.lanes[each.name] = Lane(group=group[0].name, spans=(span,), baseline=each.baseline)
-            at += cut[each.name]
-        return
-    if len(fixed) > 1:
-        for each in waiting:
-            result.refused[each.name] = (
-                f"canary {each.name!r} gets no lane: it would join the lanes of {_listed(sorted(fixed))}, "
-                "which share no requests. Narrow its match"
-            )
-        return
-    name = next(iter(fixed), group[0].name)
-    kept = [each for each in waiting if _keeps(each, known.get(each.name), name)]
-    taken = [span for each in started for span in _held(known[each])]
-    taken += [span for each in kept for span in _held(known[each.name])]
-    for each in kept:
-        lane = known[each.name].lane
-        if lane is not None:
-            result.lanes[each.name] = lane
-    lanes = [state.lane for state in states.values() if state.lane is not None]
-    before = [span for lane in lanes if lane.group == name for span in lane.spans]
+def _started(canary: Canary, states: States) -> bool:
+    return canary.name in states and states[canary.name].state != "waiting"
+
+
+def _taken(canary: Canary, group: Sequence[Canary], states: States) -> Iterator[Span]:
+    """The places of started canaries that match the same requests, also if the file no longer says so."""
+    for state in states.values():
+        if state.state != "waiting" and state.lane is not None and state.lane.meets(canary):
+            yield from _held(state)
+    for each in group:
+        if _started(each, states) and states[each.name].lane is None and each.meets(canary):
+            yield from _held(states[each.name])
+
+
+def _cut_anew(group: Sequence[Canary], wanted: Mapping[str, float], result: Allotment) -> None:
+    at = 0.0
+    for each in group:
+        end = min(1.0, at + wanted[each.name])
+        result.lanes[each.name] = _lane(each, ((round(at * SPACE), round(end * SPACE)),))
+        at = end
+
+
+def _join(
+    waiting: Sequence[Canary],
+    taken: Mapping[str, list[Span]],
+    wanted: Mapping[str, float],
+    states: States,
+    result: Allotment,
+) -> None:
+    """Give lanes beside those of started canaries: first to those that keep theirs."""
+    kept = {each.name: lane for each in waiting if (lane := _kept(each, taken[each.name], states))}
     for each in waiting:
-        if each not in kept:
-            wanted = round((1.0 / len(group) if each.lane is None else each.lane) * SPACE)
-            fresh = _free([*taken, *before])
-            free = [*fresh, *_free([*taken, *fresh])]
-            spans = _cut(wanted, free)
-            if spans is None:
-                result.refused[each.name] = _no_room(each, wanted, sum(end - start for start, end in free))
-            else:
-                result.lanes[each.name] = Lane(group=name, spans=spans, baseline=each.baseline)
-                taken += spans
+        if each.name in kept:
+            result.lanes[each.name] = replace(kept[each.name], baseline=each.baseline)
+    for each in waiting:
+        if each.name not in kept:
+            beside = [lane for lane in result.lanes.values() if lane is not None and lane.meets(each)]
+            full = [*taken[each.name], *(span for lane in beside for span in lane.spans)]
+            _give(each, round(wanted[each.name] * SPACE), full, states, result)
 
 
-def _keeps(canary: Canary, state: State | None, group: str) -> bool:
-    """True when a waiting canary's lane was cut before another one started, and is as the file has it."""
-    if state is None or state.lane is None or state.lane.group != group:
-        return False
-    return canary.lane is None or round(canary.lane * SPACE) == round(state.lane.size * SPACE)
+def _kept(canary: Canary, taken: Sequence[Span], states: States) -> Lane | None:
+    """The lane that a waiting canary keeps: cut before another one started, and still as the file has it."""
+    lane = states[canary.name].lane if canary.name in states else None
+    if lane is None or lane.match != canary.match or lane.baseline.provider != canary.baseline.provider:
+        return None
+    if canary.lane is not None and round(canary.lane * SPACE) != round(lane.size * SPACE):
+        return None
+    crossed = any(start < end_ and start_ < end for start, end in lane.spans for start_, end_ in taken)
+    return None if crossed else lane
+
+
+def _give(canary: Canary, size: int, full: Sequence[Span], states: States, result: Allotment) -> None:
+    """Give a new canary places that nobody has, at first those that never had a lane."""
+    lanes = [state.lane for state in states.values() if state.state == "ended" and state.lane is not None]
+    before = [span for lane in lanes if lane.meets(canary) for span in lane.spans]
+    fresh = _free([*full, *before])
+    free = [*fresh, *_free([*full, *fresh])]
+    spans = _cut(size, free)
+    if spans is None:
+        result.refused[canary.name] = _no_room(canary, size, sum(end - start for start, end in free))
+    else:
+        result.lanes[canary.name] = _lane(canary, spans)
+
+
+def _lane(canary: Canary, spans: tuple[Span, ...]) -> Lane:
+    return Lane(spans=spans, match=canary.match, baseline=canary.baseline)
 
 
 def _free(taken: Sequence[Span]) -> list[Span]:
@@ -131,7 +167,7 @@ def _free(taken: Sequence[Span]) -> list[Span]:
     return [*free, (at, SPACE)] if at < SPACE else free
 
 
-def _cut(size: int, free: Sequence[Span]) -> Sequence[Span] | None:
+def _cut(size: int, free: Sequence[Span]) -> tuple[Span, ...] | None:
     """Spans of this size from the free ones, in their order; None where they do not suffice."""
     found: list[Span] = []
     for start, end in free:
@@ -140,10 +176,6 @@ def _cut(size: int, free: Sequence[Span]) -> Sequence[Span] | None:
             found.append((start, start + part))
             size -= part
     return tuple(sorted(found)) if found and size <= _ROUNDING else None
-
-
-_ROUNDING = 64
-"""Places that may be missing from a lane: those that rounding has taken from equal parts."""
 
 
 def _no_room(canary: Canary, wanted: int, free: int) -> str:
@@ -156,7 +188,3 @@ def _no_room(canary: Canary, wanted: int, free: int) -> str:
         f"canary {canary.name!r} gets no lane: it wants {wanted / SPACE:.1%} of the units, and "
         f"{free / SPACE:.1%} are left. Set `lane: {100 * free / SPACE:.4g}%` or less"
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(repr(name) for name in names)

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 from routing.lane import Lane
 
@@ -46,6 +48,12 @@ class State:
     started_at: float | None = None
     changed_at: float | None = None
     lane: Lane | None = None
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The state as JSON types, as stores and rollbacks keep it."""
+        found: dict[str, Any] = msgspec.to_builtins(self, order="deterministic")
+        return found
 
     @property
     def effective_share(self) -> float:

@@ -23,6 +23,10 @@ class RequestChanges:
     set: Members = ()
     default: Members = ()
 
+    def __post_init__(self) -> None:
+        for name in ("rename", "remove", "set", "default"):  # equal to themselves when read from JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
     def __bool__(self) -> bool:
         return bool(self.rename or self.remove or self.set or self.default)
 

@@ -78,8 +78,8 @@ def redefine(state: State, definition: str) -> State:
     return replace(state, definition=definition) if state.state == "waiting" else state
 
 
-def give_lane(state: State, lane: Lane) -> State:
-    """Give its lane to a canary that has not started."""
+def give_lane(state: State, lane: Lane | None) -> State:
+    """Give its lane, None for every unit, to a canary that has not started."""
     return replace(state, lane=lane) if state.state == "waiting" else state
 
 

@@ -37,4 +37,6 @@ def proxy_route(pair: Pair, data: Path, environment: Mapping[str, str]) -> Proxy
         answers = httpx2.get(f"{traffic}/readyz", timeout=_LOOK_S, trust_env=False).is_success
     except (NotReached, httpx2.TransportError):
         return None
-    return ProxyRoute(traffic=traffic, asked=asked, provider=provider, token=token) if answers else None
+    if not answers:
+        return None
+    return ProxyRoute(canary=pair.canary.name, traffic=traffic, asked=asked, provider=provider, token=token)

@@ -57,7 +57,7 @@ def check(
         return print_json(document)
     for each in document["canaries"]:
         shares = " → ".join(f"{share * 100:.3g}%" for share in each["shares"])
-        print_text(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}")
+        print_text(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}{_lane(each)}")
         if said := each["plan"]["sentence"] if each["plan"] is not None else each["unplanned"]:
             print_text(said)
         if rows := each["offline"]:
@@ -66,6 +66,14 @@ def check(
             )
     print_text(f"{config}: fine")
     return None
+
+
+def _lane(canary: Mapping[str, Any]) -> str:
+    """The lane of a canary whose requests others match too, and the candidate's part of all their units."""
+    if canary["lane"] is None:
+        return ""
+    at_the_end = " at the last step" if len(canary["shares"]) > 1 else ""
+    return f" of its lane ({canary['lane']:.3%} of the units), so {canary['part']:.3%} of all{at_the_end}"
 
 
 def _budget_without_a_call(read: Config) -> str:
@@ -83,12 +91,13 @@ def _prospects(
     """Each canary's prospect, on assumptions only: a check needs no records."""
     from report.planner.prospects import Wanted, prospect_of
 
-    wanted = Wanted(users=users, requests=requests)
+    wanted, lanes = Wanted(users=users, requests=requests), read.lanes
     return {
         name: prospect_of(
             each.judged,
             each.canary.steps,
             wanted,
+            lane=lanes.get(name, 1.0),
             unpriced=[arm.arm for arm in unpriced if arm.canary == name],
         )
         for name, each in read.canaries.items()
@@ -103,6 +112,7 @@ def _document(
 ) -> dict[str, Any]:
     from report.planner.text import brief_document, power_document, unplanned
 
+    lanes = read.lanes
     return {
         "canaries": [
             {
@@ -110,6 +120,8 @@ def _document(
                 "baseline": f"{each.canary.baseline.provider}/{each.canary.baseline.model}",
                 "candidate": f"{each.canary.candidate.provider}/{each.canary.candidate.model}",
                 "shares": [step.share for step in each.canary.steps],
+                "lane": lanes.get(each.canary.name),
+                "part": lanes.get(each.canary.name, 1.0) * each.canary.steps[-1].share,
                 "rubric": [criterion.metric for criterion in each.judged.criteria],
                 "offline": [criterion.metric for criterion in each.judged.offline],
                 "power": power_document(found, requests) if (found := prospects[each.canary.name]) else None,

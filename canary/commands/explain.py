@@ -33,11 +33,20 @@ def explain(
     if output == "json":
         return print_json(document)
     for each in document["canaries"]:
-        print_text(f"{each['canary']}: {each['arm']} ({each['sentence']})")
+        print_text(f"{each['canary']}: {_arm(each)}")
         for arm, changes in each["request"].items():
             if changes:
                 print_text(f"  the {arm}'s requests are changed: {_in_words(changes)}")
     return None
+
+
+def _arm(found: Mapping[str, Any]) -> str:
+    lane = found["lane"]
+    if lane is None or found["refused"]:
+        return f"{found['arm']} ({found['sentence']})"
+    if not lane["mine"]:
+        return str(found["sentence"])
+    return f"{found['arm']} (in its lane, {lane['size']:.1%} of the units; {found['sentence']})"
 
 
 def _in_words(changes: Mapping[str, Any]) -> str:

@@ -108,7 +108,7 @@ def promote(
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Send all users to the candidate. Never happens automatically."""
+    """Send all users to the candidate, in a lane those of the lane. Never happens automatically."""
     _order("promote", name, reason, admin, data, output, minutes=minutes)
 
 
@@ -138,7 +138,8 @@ def _order(
     if order in ("start", "resume", "ramp"):
         for each in done.get("unpriced", ()):
             say(f"warning: {each['says']}; {each['do']}")
+    lane = "" if done["lane"] is None else f" of its lane ({done['lane']:.3%} of the users)"
     return say(
-        f"{name}: {done['state'].replace('_', ' ')}, share {done['share'] * 100:.3g}%, "
+        f"{name}: {done['state'].replace('_', ' ')}, share {done['share'] * 100:.3g}%{lane}, "
         f"confirmed by {done['confirmed']} of {done['workers']} workers"
     )

@@ -82,7 +82,8 @@ def plan(
     )
     for each in unpriced:
         say(each.sentence)
-    found = prospect_of(judged, steps, wanted, seen, unpriced=[each.arm for each in unpriced])
+    lane = read.lanes.get(known.canary.name, 1.0) if read is not None and known is not None else 1.0
+    found = prospect_of(judged, steps, wanted, seen, lane=lane, unpriced=[each.arm for each in unpriced])
     if found is None:
         if why := unplanned(judged):
             fail(why, code=2)
@@ -162,7 +163,7 @@ def _recorded(read: Config, data: Path, known: "CanarySettings", judged: "Judged
         return None
     try:
         with closing(open_store(read, data)) as store:
-            return recorded_of(store, known.canary, judged)
+            return recorded_of(store, known.canary, judged, read.lanes.get(known.canary.name, 1.0))
     except StoreDown as problem:
         say(f"{problem}; planning without recorded traffic")
         return None

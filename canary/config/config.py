@@ -24,6 +24,7 @@ from records.unpriced import UnpricedArm, unpriced_arms
 from report.judged_canary import JudgedCanary
 from routing.caller import Caller
 from routing.canary import ArmName
+from routing.lanes import groups, sizes
 
 if TYPE_CHECKING:
     from control.release_watcher import WatchSettings
@@ -82,6 +83,13 @@ class Config:
             report_job=self.report_job,
             datasets=tuple(replace(each, file=str(self.folder / each.file)) for each in self.datasets),
         )
+
+    @property
+    def lanes(self) -> Mapping[str, float]:
+        """The part of the units, in [0, 1], of each canary whose requests others match too, as the file alone
+        has it. What started has the lane of its start."""
+        shared = groups([each.canary for each in self.canaries.values()])
+        return {name: size for group in shared for name, size in sizes(group).items()}
 
     @property
     def watch(self) -> "WatchSettings":

@@ -179,14 +179,14 @@ class Store:
         """
         with self._begin(writes=True) as connection:
             before = _states(connection).get(canary)
-            if not self._replace(connection, canary, expected_version, asdict(state)):
+            if not self._replace(connection, canary, expected_version, state.document):
                 return False
             if act is not None:
-                old = {} if before is None else asdict(before.state)
-                entry = {**asdict(act), "canary": canary, "before": old, "after": asdict(state)}
+                old = {} if before is None else before.state.document
+                entry = {**asdict(act), "canary": canary, "before": old, "after": state.document}
                 connection.execute(tables.audit.insert().values(**entry))
                 if why is not None:
-                    rollbacks.insert(connection, canary, act.at, old, asdict(state), why)
+                    rollbacks.insert(connection, canary, act.at, old, state.document, why)
         return True
 
     def states(self) -> dict[str, Versioned]:

@@ -11,7 +11,7 @@ from report.judged_canary import JudgedCanary
 from report.plan import PLANNED_DAYS, default_days
 from report.planner.assumptions import Assumptions
 from report.planner.prospect import REQUESTS, SHARE, USERS, Expectation, Prospect, usual_days
-from report.planner.recorded import Recorded, recorded
+from report.planner.recorded import Recorded, in_lane, recorded
 from report.planner.text import prospect_line, unplanned
 from report.rubric import Criterion
 from routing.canary import Canary, Step
@@ -34,10 +34,12 @@ def prospect_of(
     wanted: Wanted,
     seen: Recorded | None = None,
     *,
+    lane: float = 1.0,
     unpriced: Iterable[str] = (),
 ) -> Prospect | None:
     """None for a canary without a rubric, or without a share at which both arms have users. `unpriced`: the
-    arms without a known price. Rows on a judge's word are left out: people's labels decide about them."""
+    arms without a known price. `lane`: the part of the assumed users that reach the canary.
+    Rows on a judge's word are left out: people's labels decide about them."""
     waiting = tuple(row.metric for row in judged.criteria if row.metric in JUDGED)
     judged = _without(judged, waiting)
     given = (Step(share=wanted.share),) if wanted.share is not None else tuple(steps)
@@ -50,7 +52,7 @@ def prospect_of(
         judged=judged,
         days=days,
         steps=given,
-        expected=_expected(wanted, seen, days),
+        expected=_expected(wanted, seen, days, lane),
         assumptions=wanted.assumptions if seen is None else wanted.assumptions.over(seen.assumptions),
         shares_from="from the config" if wanted.share is None else "given",
         unpriced=frozenset(unpriced),
@@ -79,31 +81,33 @@ USUAL_STEPS = (Step(share=SHARE),)
 """The share of a rubric that no canary has."""
 
 
-def recorded_of(store: Store, canary: Canary, judged: JudgedCanary) -> Recorded | None:
+def recorded_of(store: Store, canary: Canary, judged: JudgedCanary, lane: float = 1.0) -> Recorded | None:
     """What an open store has of the canary's traffic. May raise StoreDown."""
     with store.reading() as connection:
-        return recorded(connection, canary, _without(judged, JUDGED), now=time.time())
+        return recorded(connection, canary, _without(judged, JUDGED), now=time.time(), lane=lane)
 
 
-def line_of(store: Store, canary: Canary, judged: JudgedCanary, unpriced: Iterable[str] = ()) -> str:
+def line_of(
+    store: Store, canary: Canary, judged: JudgedCanary, unpriced: Iterable[str] = (), lane: float = 1.0
+) -> str:
     """The chance to ship in one line; "" without a rubric, and why there is none for one on a judge only.
     Without an answer of the store, all is assumed."""
     try:
-        seen = recorded_of(store, canary, judged)
+        seen = recorded_of(store, canary, judged, lane)
     except StoreDown:
         seen = None
-    found = prospect_of(judged, canary.steps, Wanted(), seen, unpriced=unpriced)
+    found = prospect_of(judged, canary.steps, Wanted(), seen, lane=lane, unpriced=unpriced)
     return prospect_line(found) if found is not None else unplanned(judged)
 
 
-def _expected(wanted: Wanted, seen: Recorded | None, days: int) -> Expectation:
+def _expected(wanted: Wanted, seen: Recorded | None, days: int, lane: float) -> Expectation:
     """Given users come in these days; recorded and assumed users have a daily rate, whatever the days."""
     users, users_from = wanted.users, "given"
     per_day = users / days if users is not None else None
     if per_day is None and seen is not None:
         per_day, users_from = seen.users_per_day, seen.over
     if per_day is None:
-        per_day, users_from = USERS / PLANNED_DAYS, "assumed"
+        per_day, users_from = lane * USERS / PLANNED_DAYS, in_lane("assumed", lane)
     requests, requests_from = wanted.requests, "given"
     if requests is None and seen is not None:
         requests, requests_from = seen.requests, seen.over

@@ -5,7 +5,7 @@ Only the baseline's last days are read, and only sums of them leave the database
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,19 +45,30 @@ class Recorded:
 
 
 def recorded(
-    connection: sa.Connection, canary: Canary, judged: JudgedCanary, *, now: float
+    connection: sa.Connection, canary: Canary, judged: JudgedCanary, *, now: float, lane: float = 1.0
 ) -> Recorded | None:
     """The last 14 days of the canary's own runs, or else the exchanges of its match that no run took.
 
-    None below 100 users or exchanges.
+    None below 100 users or exchanges. `lane`: the part of the users of its requests that the canary takes.
     """
     since_day = int(now // DAY_S) - WINDOW_DAYS
     measures = {of for row in judged.criteria if (of := source(row.metric)) is not None}
-    for traffic in (RunTraffic(canary.name, since_day), UntakenTraffic(canary, since_day)):
+    for traffic in (RunTraffic(canary.name, since_day), UntakenTraffic(canary, since_day, lane)):
         seen, measured = traffic.read(connection, measures)
         if seen is not None and seen.groups >= GATE:
-            return _read(connection, traffic, seen, measured, judged)
+            found = _read(connection, traffic, seen, measured, judged)
+            return found if isinstance(traffic, RunTraffic) else _part(found, traffic.reaching)
     return None
+
+
+def in_lane(source: str, lane: float) -> str:
+    """Where a number of users comes from, for a canary with this part of them."""
+    return source if lane == 1.0 else f"{source}; {lane:.1%} of them are in its lane"
+
+
+def _part(found: Recorded, lane: float) -> Recorded:
+    users = None if found.users_per_day is None else lane * found.users_per_day
+    return replace(found, users_per_day=users, over=in_lane(found.over, lane))
 
 
 def _read(

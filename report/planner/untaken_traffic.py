@@ -20,10 +20,12 @@ _VALUES = ("unit", "usage_estimated", "cost_usd", "input_tokens", "output_tokens
 
 
 class UntakenTraffic:
-    """The newest of these exchanges."""
+    """The newest of these exchanges. `lane`: the part of the users of its requests that the canary takes.
+    `reaching`, once read: the part of these users that it would have had."""
 
-    def __init__(self, canary: Canary, since_day: int) -> None:
-        self.canary, self.since_day = canary.name, since_day
+    def __init__(self, canary: Canary, since_day: int, lane: float = 1.0) -> None:
+        self.canary, self.since_day, self.reaching = canary.name, since_day, 1.0
+        self._lane = lane
         self._models = sorted(canary.match.models)
 
     def read(self, connection: sa.Connection, measures: Collection[str]) -> Found:
@@ -37,6 +39,7 @@ class UntakenTraffic:
         )
         if table.num_rows == 0:
             return None, {}
+        self.reaching = reaching(table, self.canary, self._lane)
         nobodys = table["unit"].to_numpy() == ""
         group = _groups(table, nobodys)
         found = {name: _value(table, name) for name in ("errors", "cost", "tokens") if name in measures}
@@ -53,6 +56,14 @@ class UntakenTraffic:
         )
         untaken = ~field("mirror") & (field("arm") == "baseline") & (field("reason") != "pinned")
         return of_match & (field("at") >= moment(self.since_day * DAY_S)) & untaken & measured()
+
+
+def reaching(table: Any, canary: str, lane: float) -> float:
+    """The part of a table's users that reach the canary: those that did, and its lane's part of the rest."""
+    units = table["unit"].to_numpy()
+    own = np.unique(units[(units != "") & (table["canary"].to_numpy() == canary)])
+    users = np.unique(units[units != ""])
+    return (len(own) + lane * (len(users) - len(own))) / len(users) if len(users) else lane
 
 
 def _groups(table: Any, nobodys: Bools) -> Ints:

@@ -82,7 +82,8 @@ def _date(seconds: float) -> str:
 
 def users(report: Report) -> str:
     """The number of users in each arm."""
-    return f"{report.units.candidate:,} on the candidate, {report.units.baseline:,} on the current model"
+    found = f"{report.units.candidate:,} on the candidate, {report.units.baseline:,} on the current model"
+    return found if report.lane is None else f"{found}; the canary's lane has {report.lane:.3%} of all"
 
 
 def split(report: Report) -> str:

@@ -229,6 +229,9 @@ def test_paths_headers_and_tags_narrow_a_canary() -> None:
     assert taken(table, chat, "gpt-4o", tags={"region": "eu"}) == "tagged"
 
 
+PATHS = frozenset({"/v1/chat/completions"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class CountingMatch(Match):
     """Says to how many requests it was compared."""
@@ -244,7 +247,7 @@ def test_a_request_is_compared_to_the_canaries_of_its_own_model_and_no_other() -
     asked: list[str] = []
     table = routes(
         *(
-            trial(f"c{n}", match=CountingMatch(models=frozenset({f"model-{n}"}), asked=asked))
+            trial(f"c{n}", match=CountingMatch(models=frozenset({f"model-{n}"}), paths=PATHS, asked=asked))
             for n in range(100)
         )
     )

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from records.metric import BUILT_IN
@@ -22,6 +23,7 @@ from report.planner.text import (
     prospect_line,
     unplanned,
 )
+from report.planner.untaken_traffic import reaching
 from report.rubric import Criterion, parse_bound
 from routing.canary import Step
 
@@ -320,3 +322,10 @@ def test_nothing_is_told_to_ship_while_a_cost_row_waits_for_a_price(
     if open_:
         assert document["rows"][1] == {"metric": "cost_per_request", "ship": None}
         assert "–  no price: set `prices:` or `price_as:`" in outlook_text(outlook(found))
+
+
+def test_of_the_users_before_a_start_a_lane_has_its_part_and_those_that_it_had() -> None:
+    canaries, units = ["", "", "", "mine", "mine", "", ""], ["a", "a", "b", "c", "c", "c", ""]
+    seen = pa.table({"canary": canaries, "unit": units})
+    assert reaching(seen, "mine", 0.25) == (1 + 0.25 * 2) / 3
+    assert reaching(seen, "mine", 1.0) == 1.0

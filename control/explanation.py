@@ -1,0 +1,82 @@
+"""Which arm a unit gets in every canary, and why. Asks and changes nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from control.redefinitions import redefinition
+from control.rollouts import Rollouts
+from control.settings import CanarySettings
+from routing.assign import Assignment, assign
+from routing.canary import definition
+from routing.cohort import SPACE, bucket
+from routing.lane import lane_place
+from routing.lanes import holds
+from routing.plan import State
+
+
+def explanation(
+    canaries: Mapping[str, CanarySettings], rollouts: Rollouts, unit: str, key: bytes
+) -> dict[str, Any]:
+    """The document of `/api/explain`. `key`: the assignment key."""
+    return {"canaries": [_of(each, canaries, rollouts, unit, key) for each in canaries.values()]}
+
+
+def _of(
+    wanted: CanarySettings,
+    canaries: Mapping[str, CanarySettings],
+    rollouts: Rollouts,
+    unit: str,
+    key: bytes,
+) -> dict[str, Any]:
+    """One canary's entry. A unit of another lane has the reason `no_lane`."""
+    canary, name = wanted.canary, wanted.canary.name
+    held, place = rollouts.state(name), lane_place(key, unit)
+    mine = held is None or held.lane is None or held.lane.has(place)
+    state = rollouts.plan.state_of(name, definition(canary))
+    found = assign(canary, state, key=key, unit=unit)
+    assignment = found if mine else Assignment(arm="baseline", reason="no_lane", share=found.share)
+    at, refused = bucket(key, name, unit) / SPACE, redefinition(canary, held)
+    arms = (
+        f"its hash falls at {at:.2%}, the candidate gets those below {assignment.share:.2%}; "
+        f"reason: {assignment.reason}"
+    )
+    return {
+        "canary": name,
+        "arm": assignment.arm,
+        "reason": assignment.reason,
+        "share": assignment.share,
+        "bucket": at,
+        "lane": _lane(held, place, mine),
+        "refused": refused,
+        "sentence": refused or (arms if mine else _elsewhere(wanted, canaries, rollouts, place)),
+        "request": {
+            "baseline": canary.baseline.request.document(),
+            "candidate": canary.candidate.request.document() if refused is None else {},
+        },
+    }
+
+
+def _lane(state: State | None, place: int, mine: bool) -> dict[str, Any] | None:
+    """The canary's lane, and whether it has the unit; None without one."""
+    if state is None or state.lane is None:
+        return None
+    return {"size": state.lane.size, "place": place / SPACE, "mine": mine}
+
+
+def _elsewhere(
+    wanted: CanarySettings, canaries: Mapping[str, CanarySettings], rollouts: Rollouts, place: int
+) -> str:
+    """Who serves a unit that this canary's lane does not have."""
+    known = {name: state for name in rollouts.states if (state := rollouts.state(name)) is not None}
+    for name, other in canaries.items():
+        if other.canary.meets(wanted.canary) and holds(known.get(name), place):
+            return f"not its lane: the unit is in the lane of canary {name!r}"
+    ended = [(state.changed_at or 0.0, name) for name, state in known.items() if _had(state, wanted, place)]
+    if ended:
+        return f"not its lane: that of {max(ended)[1]!r}, which has ended and whose baseline serves the unit"
+    return "not its lane: the unit is in no lane. A baseline serves it, outside every canary"
+
+
+def _had(state: State, wanted: CanarySettings, place: int) -> bool:
+    lane = state.lane
+    return state.state == "ended" and lane is not None and lane.meets(wanted.canary) and lane.has(place)
