@@ -57,11 +57,11 @@ async def read(incoming: Incoming, routes: Routes, lanes: Lanes, callers: Caller
             body = await _whole(incoming) if needs_whole else streamed(incoming)
         if caller is not None and caller.models is not None and messages is None:
             callers.check_model(caller, _asked(incoming, route, named, facts, None if upgrades else body))
-        # A body that is not JSON passes through unchanged, outside any canary.
-        trial, rest, unit = NOBODYS if facts is None else lanes.choose(routes, route, facts, named, tags)
     except Refused as refusal:
         refusal.form, refusal.caller = route.error_form, "" if caller is None else caller.name
         raise
+    # A body that is not JSON passes through unchanged, outside any canary.
+    trial, rest, unit = NOBODYS if facts is None else lanes.choose(routes, route, facts, named, tags)
     return Call(
         method=incoming.method,
         route=route,

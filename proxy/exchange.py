@@ -132,7 +132,7 @@ class Exchanges:
             key=self.assignment_key,
             unit=call.unit,
             stateful=stateful,
-            pin=self.pins.asked(call.named) if PIN in call.named else None,
+            pin=self.pins.asked_of(trial.canary.name, call.named) if PIN in call.named else None,
             draw=int.from_bytes(record.serial[:4], "big"),
         )
 

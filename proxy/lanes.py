@@ -4,17 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from random import getrandbits
 
 from proxy.caller_labels import DISTINCT
-from proxy.errors import Refused
 from proxy.facts import RequestFacts
-from proxy.pins import PIN
+from proxy.pins import NAME, PIN
 from proxy.routes import ArmTarget, Route, Routes, Trial
 from routing.canary import UNIT_FROM, UnitSource
 from routing.lane import Lane, lane_place
 from routing.lanes import holds
 from routing.plan import Plan
-
-NAME = b"x-canary-name"
-"""The header by which a pinned request says which canary it means."""
 
 Choice = tuple[Trial | None, ArmTarget | None, str | None]
 """The canary that takes a request; the baseline of one that no lane has; the unit."""
@@ -40,7 +36,7 @@ class Lanes:
         tags: Mapping[str, str],
     ) -> Choice:
         """The canary that takes the request: of several that match the one whose lane has the unit, the first
-        one where lanes do not matter, none where no lane has it. Raises Refused for a pin to another one."""
+        one where lanes do not matter, none where no lane has it."""
         trials = routes.matching(route, facts.model, named, tags)
         if not trials:
             return None, None, _unit(UNIT_FROM, named, facts)
@@ -62,8 +58,9 @@ class Lanes:
 
     def _pinned(self, trials: Sequence[Trial], unit: str | None, named: Mapping[bytes, bytes]) -> Trial:
         """The canary that the request names, else the one whose lane has the unit, else the first."""
-        if (name := named.get(NAME)) is not None:
-            return _called(name, trials)
+        called = (each for each in trials if each.canary.name.encode() == named.get(NAME))
+        if (trial := next(called, None)) is not None:
+            return trial
         states, place = self._plan().states, None if unit is None else lane_place(self._key(), unit)
         mine = (each for each in trials if place is not None and holds(states.get(each.canary.name), place))
         return next(mine, trials[0])
@@ -102,15 +99,3 @@ def _unit(sources: Sequence[UnitSource], named: Mapping[bytes, bytes], facts: Re
 
 
 _UNIT_HEADERS: Mapping[UnitSource, bytes] = {"header": b"x-canary-unit", "session": b"x-canary-session"}
-
-
-def _called(name: bytes, trials: Sequence[Trial]) -> Trial:
-    for trial in trials:
-        if trial.canary.name.encode() == name:
-            return trial
-    names = ", ".join(trial.canary.name for trial in trials)
-    raise Refused(
-        400,
-        f"x-canary-name with x-canary-pin must name a canary that matches the request: {names}",
-        "caller_rejected",
-    )

@@ -9,6 +9,9 @@ from routing.canary import ArmName
 PIN = b"x-canary-pin"
 """The header that asks for an arm."""
 
+NAME = b"x-canary-name"
+"""The header by which a pinned request says which of several canaries it means."""
+
 _ARMS: Mapping[bytes, ArmName] = {b"baseline": "baseline", b"candidate": "candidate"}
 
 
@@ -31,3 +34,12 @@ class Pins:
         if pin not in _ARMS:
             raise Refused(400, "x-canary-pin must be 'candidate' or 'baseline'", "caller_rejected")
         return _ARMS[pin]
+
+    def asked_of(self, canary: str, named: Mapping[bytes, bytes]) -> ArmName | None:
+        """As `asked`, of the canary that takes the request. Raises Refused when another one is named."""
+        arm, name = self.asked(named), named.get(NAME)
+        if arm is not None and name is not None and name != canary.encode():
+            raise Refused(
+                400, "x-canary-name must name a canary that matches the pinned request", "caller_rejected"
+            )
+        return arm

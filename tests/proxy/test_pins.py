@@ -51,3 +51,14 @@ def test_the_token_is_read_anew_each_time() -> None:
     assert pins.asked(named) == "baseline"
     with pytest.raises(Refused):
         pins.asked(named)
+
+
+def test_a_pinned_request_names_the_canary_that_takes_it_or_none() -> None:
+    named = {b"x-canary-pin": b"candidate", b"x-canary-pin-token": b"open sesame"}
+    assert (
+        PINS.asked_of("one", named) == PINS.asked_of("one", named | {b"x-canary-name": b"one"}) == "candidate"
+    )
+    assert PINS.asked_of("one", {b"x-canary-name": b"two"}) is None
+    with pytest.raises(Refused, match="must name a canary that matches the pinned request") as refused:
+        PINS.asked_of("one", named | {b"x-canary-name": b"two"})
+    assert (refused.value.status, refused.value.error_type) == (400, "caller_rejected")
