@@ -63,7 +63,9 @@ class Bench:
         async with AsyncExitStack() as clients:
 
             async def asker(model: NamedModel, target: Target) -> Asker:
-                client = client_for(model.provider, at_once=self.at_once)
+                proxy = self.proxy if target.arm is not None else None  # a judge is asked directly
+                trust = None if proxy is None else proxy.trust
+                client = client_for(model.provider, at_once=self.at_once, trust=trust)
                 return Asker(await clients.enter_async_context(client), target)
 
             askers = [await asker(model, self._target(model, arm, prices)) for model, arm in self._models()]

@@ -35,13 +35,14 @@ _PATHS: Mapping[Api, str] = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyRoute:
     """The running proxy: its URL, the model name that apps send, the baseline's provider, and the token that
-    pins a request to an arm of this canary."""
+    pins a request to an arm of this canary. `trust` verifies its certificate, where it has one."""
 
     canary: str
     traffic: str
     asked: str
     provider: Provider
     token: str
+    trust: ssl.SSLContext | None = None
 
 
 class NoKey(Exception):
@@ -136,9 +137,11 @@ def pinned(target: Target, route: ProxyRoute, arm: ArmName) -> Target:
     )
 
 
-def client_for(provider: Provider, *, at_once: int) -> httpx2.AsyncClient:
-    """A client with the provider's CA file. Each question has its own time limit."""
-    context = ssl.create_default_context(cafile=provider.ca_file)
+def client_for(
+    provider: Provider, *, at_once: int, trust: ssl.SSLContext | None = None
+) -> httpx2.AsyncClient:
+    """A client with the provider's CA file, or a proxy's `trust`. Each question has its own time limit."""
+    context = trust or ssl.create_default_context(cafile=provider.ca_file)
     limits = httpx2.Limits(max_connections=at_once, max_keepalive_connections=at_once)
     return httpx2.AsyncClient(verify=context, trust_env=False, timeout=None, limits=limits)
 

@@ -85,7 +85,7 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
     if canary.get("open_incident"):
         head.add_row("incident", Text(_incident(canary["open_incident"], now), "bold red"))
     if canary.get("base_path"):
-        head.add_row("reached by", f"the base URL http://HOST:PORT{canary['base_path']}")
+        head.add_row("reached by", f"the base URL http(s)://HOST:PORT{canary['base_path']}")
     if stands.watched and (told := not_evidence(canary["arms"])):
         head.add_row("no evidence", Text(told, "yellow"))
     for each in canary.get("unpriced", ()):

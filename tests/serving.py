@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import httpx2
 import msgspec
 import uvloop
 
+from canary.config.certificate import CERTIFICATE, pinned_context
 from demo.behaviour import Behaviour
 from demo.provider import LocalProvider
 from demo.received import Log
@@ -127,6 +129,12 @@ class Running:
         """The generated admin token."""
         return (self.data / "admin.token").read_text().strip()
 
+    @property
+    def verify(self) -> ssl.SSLContext | bool:
+        """For httpx2: trusts exactly the certificate in the data folder, if there is one."""
+        shown = self.data / CERTIFICATE
+        return pinned_context(shown.read_text()) if shown.exists() else True
+
     def children(self) -> list[int]:
         """The pids of workers and admin process."""
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
@@ -148,7 +156,7 @@ class Running:
         addresses = eventually(self._addresses)
         self.traffic = str(addresses["traffic"])
         self.admin = str(addresses["admin"])
-        with httpx2.Client(timeout=2.0) as http:
+        with httpx2.Client(timeout=2.0, verify=self.verify) as http:
             eventually(partial(self._ready, http, self.traffic))
             eventually(partial(self._ready, http, self.admin))
             eventually(partial(self._all_asked, http))

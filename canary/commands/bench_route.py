@@ -7,7 +7,7 @@ import httpx2
 
 from bench.models import Pair
 from bench.targets import ProxyRoute
-from canary.commands.client import NotReached, traffic_url
+from canary.commands.client import NotReached, ServerAddress
 from canary.secrets import Secret
 from proxy.provider import Api
 
@@ -33,10 +33,18 @@ def proxy_route(pair: Pair, data: Path, environment: Mapping[str, str]) -> Proxy
     if not match.accepts(model=asked, path=_PATHS[provider.api], headers={}, tags={}):
         return None
     try:
-        traffic = traffic_url(None, data)
-        answers = httpx2.get(f"{traffic}/readyz", timeout=_LOOK_S, trust_env=False).is_success
+        proxy = ServerAddress.of("traffic", None, data)
+        verify = proxy.trust or True
+        answer = httpx2.get(f"{proxy.url}/readyz", timeout=_LOOK_S, verify=verify, trust_env=False)
     except (NotReached, httpx2.TransportError):
         return None
-    if not answers:
+    if not answer.is_success:
         return None
-    return ProxyRoute(canary=pair.canary.name, traffic=traffic, asked=asked, provider=provider, token=token)
+    return ProxyRoute(
+        canary=pair.canary.name,
+        traffic=proxy.url,
+        asked=asked,
+        provider=provider,
+        token=token,
+        trust=proxy.trust,
+    )

@@ -11,6 +11,7 @@ import typer
 from bench.judge_settings import without_price
 from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, print_text, say
 from canary.config import Config, ConfigError, load
+from canary.config.certificate import certificate_of
 
 if TYPE_CHECKING:
     from records.unpriced import UnpricedArm
@@ -37,17 +38,21 @@ def check(
     output: Form = "text",
 ) -> None:
     """Check the configuration, and estimate how likely a good candidate is to ship."""
+    now = time.time()
     try:
         read = load(config, os.environ)
+        certificate = certificate_of(read, config, now)
     except ConfigError as problem:
         fail(str(problem), code=2)
     if read.judge is not None and not read.judge_is_priced():
         fail(f"{config}: {without_price(read.judge.name)}", code=2)
     if wrong := _budget_without_a_call(read):
         fail(f"{config}: {wrong}", code=2)
-    today = datetime.fromtimestamp(time.time(), UTC).date()
+    today = datetime.fromtimestamp(now, UTC).date()
     unpriced = read.unpriced()
     warnings = [*read.warnings, *read.retiring(today), *(each.sentence for each in unpriced)]
+    if certificate is not None and (trouble := certificate.trouble(now)):
+        warnings.append(f"{config}: {trouble}")
     for warning in warnings:
         say(warning)
     prospects = _prospects(read, users, requests, unpriced)

@@ -1,25 +1,48 @@
 """A client of a running server's admin API. Finds the server's address and token in its data folder."""
 
 import json
+import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
+from canary.config.certificate import CERTIFICATE, pinned_context
 from canary.secrets import BadSecret, Secret
 
 _TIMEOUT_S = 30.0
 _UNAUTHORIZED = 401
+_BAD_REQUEST = 400
 
 
 class NotReached(Exception):
     """The server did not answer, or refused the request. The message says what to do."""
 
 
-def traffic_url(traffic: str | None, data: Path) -> str:
-    """The traffic listener's URL, from HOST:PORT or a URL, or else from the server's data folder."""
-    return _url(traffic) if traffic else _from_folder(data, "traffic")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerAddress:
+    """A listener's URL, and what verifies its certificate (None: it has none)."""
+
+    url: str
+    trust: ssl.SSLContext | None = None
+
+    @classmethod
+    def of(cls, listener: str, given: str | None, data: Path) -> "ServerAddress":
+        """The address of "admin" or "traffic", from HOST:PORT or a URL, or else from the data folder.
+
+        A server found in its data folder is trusted by exactly the certificate that lies there. One given by
+        a URL is by the system's authorities and those of SSL_CERT_FILE. HOST:PORT is the folder's server if
+        that listens there, else one without TLS. Raises NotReached.
+        """
+        if given and "://" in given:
+            url = given.rstrip("/")
+            return cls(url=url, trust=ssl.create_default_context() if url.startswith("https:") else None)
+        if given and not _is_in_folder(data, listener, f"https://{given}"):
+            return cls(url=f"http://{given}")
+        url = _from_folder(data, listener)
+        return cls(url=url, trust=_pinned(data) if url.startswith("https:") else None)
 
 
 class AdminClient:
@@ -27,7 +50,8 @@ class AdminClient:
 
     def __init__(self, *, admin: str | None, data: Path, environment: Mapping[str, str]) -> None:
         """`admin` is HOST:PORT or a URL; without it, the address comes from the data folder."""
-        self._url = _url(admin) if admin else _from_folder(data, "admin")
+        address = ServerAddress.of("admin", admin, data)
+        self._url, self._trust = address.url, address.trust
         token = _token(environment) or _read(data / "admin.token", or_else="set CANARY_ADMIN_TOKEN")
         self._bearer = bearer("CANARY_ADMIN_TOKEN", token)
 
@@ -56,6 +80,7 @@ class AdminClient:
                 content=None if document is None else json.dumps(document),  # ASCII
                 headers=self._bearer,
                 timeout=_TIMEOUT_S,
+                verify=self._trust or True,
                 trust_env=False,
             )
         except UnicodeEncodeError as error:
@@ -90,6 +115,8 @@ def no_answer(url: str, error: Exception) -> str:
     """The message for a server that did not answer."""
     if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
         return f"{url} is not an address; write HOST:PORT, or a URL that begins with http:// ({error})"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return f"{url} is not trusted; set SSL_CERT_FILE to the file of its certificate's authority ({error})"
     return f"no answer from {url}; is `canary serve` running? ({error})"
 
 
@@ -101,6 +128,8 @@ def refusal(answer: httpx2.Response) -> str:
         error = None
     if isinstance(error, str):
         return error
+    if answer.status_code == _BAD_REQUEST and answer.headers.get("content-type", "").startswith("text/plain"):
+        return f"{answer.url} answered: {answer.text}"
     return f"{answer.url} answered {answer.status_code}; is it a canary listener?"
 
 
@@ -111,8 +140,19 @@ def _token(environment: Mapping[str, str]) -> str | None:
         raise NotReached(str(problem)) from problem
 
 
-def _url(admin: str) -> str:
-    return admin.rstrip("/") if "://" in admin else f"http://{admin}"
+def _is_in_folder(data: Path, listener: str, url: str) -> bool:
+    try:
+        return _from_folder(data, listener) == url
+    except NotReached:
+        return False
+
+
+def _pinned(data: Path) -> ssl.SSLContext:
+    text = _read(data / CERTIFICATE, or_else="give the server's URL")
+    try:
+        return pinned_context(text or "")
+    except (ssl.SSLError, ValueError) as error:
+        raise NotReached(f"{data / CERTIFICATE} has no certificate; restart `canary serve`") from error
 
 
 def _from_folder(data: Path, listener: str) -> str:

@@ -18,6 +18,7 @@ from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warn
 from canary.commands.doctor_outcomes import outcomes
 from canary.commands.doctor_probe import WITHIN_S, probes
 from canary.config import Config, ConfigError, load
+from canary.config.certificate import certificate_of
 
 CHECK_WITHIN_S = 6.0
 
@@ -47,6 +48,8 @@ def examine(
         "packages": lambda: machine.packages(sys.path),
         "server": lambda: network.server(folder, environment, admin, read),
     }
+    if read.tls is not None:
+        checks["tls"] = lambda: _tls(config, read)
     if read.shared != "none":
         checks["shared"] = lambda: network.shared(read.shared)
     found = [*_config(config, read), *run(checks | network.destinations(read))]
@@ -93,6 +96,18 @@ def lines(findings: Iterable[Diagnosis]) -> list[str]:
 def _prices(read: Config) -> list[Diagnosis]:
     missing = [warning("prices", each.says, each.do) for each in read.unpriced()]
     return missing or [fine("prices", "every arm has a known price")]
+
+
+def _tls(path: Path, read: Config) -> list[Diagnosis]:
+    try:
+        certificate = certificate_of(read, path, time.time())
+    except ConfigError as problem:
+        return [broken("tls", str(problem), "fix the files; a running server keeps the certificate it has")]
+    if certificate is None:
+        return []
+    if trouble := certificate.trouble(time.time()):
+        return [warning("tls", trouble, "a running server takes new files as soon as they are there")]
+    return [fine("tls", f"the certificate is valid until {certificate.last_day}")]
 
 
 def _config(path: Path, read: Config) -> list[Diagnosis]:

@@ -4,7 +4,6 @@ For providers and receivers it only connects: it sends no request and uses no ke
 the tokens that provider entries need.
 """
 
-import json
 import socket
 import ssl
 import time
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from canary.commands.client import AdminClient, NotReached
+from canary.commands.client import AdminClient, NotReached, ServerAddress
 from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warning
 from canary.commands.doctor_machine import skew
 from canary.config import Config
@@ -163,11 +162,12 @@ def _degraded(state: str) -> list[str]:
 
 def _traffic(data: Path) -> list[Diagnosis]:
     try:
-        url = str(json.loads((data / "server.json").read_text())["traffic"])
-    except (OSError, ValueError, KeyError):
+        address = ServerAddress.of("traffic", None, data)
+    except NotReached:
         return []  # the server runs on another machine
+    url, verify = address.url, address.trust or True
     try:
-        answer = httpx2.get(f"{url}/readyz", timeout=CONNECT_WITHIN_S, trust_env=False)
+        answer = httpx2.get(f"{url}/readyz", timeout=CONNECT_WITHIN_S, verify=verify, trust_env=False)
     except httpx2.TransportError as problem:
         return [
             broken(

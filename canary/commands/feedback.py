@@ -31,7 +31,7 @@ def import_(
     output: Form = "text",
 ) -> None:
     """Send every row of a CSV file to the server, or none if one is invalid. Repeating it changes nothing."""
-    from canary.commands.client import NotReached, traffic_url
+    from canary.commands.client import NotReached, ServerAddress
     from canary.commands.feedback_import import FeedbackClient, NotTaken, import_file
     from canary.commands.text_file import unreadable
     from canary.secrets import BadSecret, Secret
@@ -39,7 +39,9 @@ def import_(
 
     try:
         token = Secret("CANARY_FEEDBACK_TOKEN", os.environ).value()
-        done = import_file(file, FeedbackClient(traffic_url(traffic, data), token), now=time.time())
+        address = ServerAddress.of("traffic", traffic, data)
+        client = FeedbackClient(address.url, token, trust=address.trust)
+        done = import_file(file, client, now=time.time())
     except BadFile as problem:
         fail(f"{file}: {problem}")
     except OSError as problem:

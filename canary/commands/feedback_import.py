@@ -1,5 +1,6 @@
 """Imports a CSV of feedback into a running server. Checks every row before sending the first one."""
 
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -41,10 +42,18 @@ class Imported:
 
 
 class FeedbackClient:
-    """A client of the feedback endpoint. `pause` sleeps, in seconds, before a retry."""
+    """A client of the feedback endpoint. `trust` verifies its certificate, where it has one. `pause` sleeps,
+    in seconds, before a retry."""
 
-    def __init__(self, url: str, token: str | None, *, pause: Callable[[float], None] = time.sleep) -> None:
-        self._url, self._pause = f"{url}/canary/feedback", pause
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        *,
+        trust: ssl.SSLContext | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._url, self._trust, self._pause = f"{url}/canary/feedback", trust, pause
         self._headers = {"content-type": "application/json", **bearer("CANARY_FEEDBACK_TOKEN", token)}
 
     def check(self, values: bytes) -> list[dict[str, Any]]:
@@ -69,6 +78,7 @@ class FeedbackClient:
                     content=values,
                     headers=self._headers,
                     timeout=_TIMEOUT_S,
+                    verify=self._trust or True,
                     trust_env=False,
                 )
             except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:

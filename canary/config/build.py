@@ -15,7 +15,7 @@ from alerts.receiver import PAGERDUTY_URL, Receiver
 from bench.judge_settings import JudgeSource, JudgeTerms
 from bench.source import DatasetSource, EmbeddingSource
 from canary.config import guardrails
-from canary.config.config import Config
+from canary.config.config import Config, TlsFiles
 from canary.config.sections import (
     ArmSection,
     CanaryJudgeSection,
@@ -85,6 +85,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         retires=file.retires,
         admin_url=file.admin_url,
         oidc=_oidc(file),
+        tls=None if file.tls is None else TlsFiles(**dict(file.tls)),
         retention_s=file.retention_s,
         report_job=DailyTime(**dict(file.report_job)) if file.report_job is not None else None,
         warnings=tuple(warnings),

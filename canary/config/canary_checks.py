@@ -153,10 +153,11 @@ def _check_reach(file: FileSection, canary: CanarySection, path: Path, found: Sa
         message = f'no request reaches this canary: its baseline "{name}" has the {api} API, and {why}'
         found.complain((*path, "match", "paths"), message)
     elif below := build.base_path(file.providers, name):
+        scheme = "http" if file.tls is None else "https"
         shorter = f", or to {own}" if (own := build.own_paths(file.providers, name)) else ""
         message = (
-            f"only requests to the base URL http://{file.traffic}{below}{shorter} reach this canary, because "
-            f'"{name}" is not the first provider with `api: {api}`'
+            f"only requests to the base URL {scheme}://{file.traffic}{below}{shorter} reach this canary, "
+            f'because "{name}" is not the first provider with `api: {api}`'
         )
         found.warn((*path, "baseline", "provider"), message)
 

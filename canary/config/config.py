@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """The files of the listeners' certificate, as written: relative to the config file's folder."""
+
+    cert_file: str
+    key_file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole config. `providers` has the file's order: the first entry of an API is its default.
 
@@ -65,6 +73,7 @@ class Config:
     retires: Mapping[str, date] = field(default_factory=dict)
     admin_url: str | None = None
     oidc: OidcSettings | None = None
+    tls: TlsFiles | None = None
     retention_s: float = 90 * 86400.0
     report_job: DailyTime | None = None
     folder: Path = field(default=Path(), compare=False)

@@ -424,6 +424,17 @@ class OidcSection(Section):
     operators: tuple[Text, ...] = Field((), description="Groups who may do everything.")
 
 
+class TlsSection(Section):
+    """The certificate of both listeners."""
+
+    cert_file: Text = Field(
+        description="The certificate and its chain (PEM); the path is relative to the config file."
+    )
+    key_file: Text = Field(
+        description="Its private key (PEM), without a passphrase; the path is relative to the config file."
+    )
+
+
 class FileSection(Section):
     """The whole file."""
 
@@ -492,6 +503,9 @@ class FileSection(Section):
         DEFAULT_ADMIN,
         description="The admin listener's address.",
         json_schema_extra={"default": "127.0.0.1:8081"},
+    )
+    tls: TlsSection | None = Field(
+        None, description="Speak TLS on both listeners, with this certificate. Default: HTTP without TLS."
     )
     workers: int = Field(1, ge=1, le=MOST_WORKERS, description="The number of traffic worker processes.")
     data: Text = Field("canary-data", description="The data folder, beside this file.")

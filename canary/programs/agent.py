@@ -93,7 +93,7 @@ class Agent:
         ]
         loops += [*self.shipping.loops(), self.config.follow(), self._clock(shutdown)]
         try:
-            await listen(self._app(), self.args, shutdown, loops)
+            await listen(self._app(), self.args, self.config, shutdown, loops)
         finally:
             self.feed.drain()
             await self.feed.save()

@@ -7,15 +7,18 @@ result holds keys, so it goes through each child's stdin: one message at the sta
 import asyncio
 import os
 import pickle
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 
 import structlog
 
 from canary.config import Config, ConfigError, load
+from canary.config.certificate import Certificate
+from canary.programs.watched_certificate import WatchedCertificate
 from records.whole_file import Stamp, file_stamp
 
 log = structlog.get_logger()
@@ -29,10 +32,14 @@ _USES = "which still uses the old one, while commands use the new one"
 
 @dataclass(frozen=True, slots=True)
 class ConfigReading:
-    """The config in force, and what is wrong with the file as it is now ("": nothing)."""
+    """The config in force, and what is wrong with the file as it is now ("": nothing); the same of the
+    listeners' certificate, None without TLS. `loads` counts how often the config has been read."""
 
     config: Config
     problem: str = ""
+    certificate: Certificate | None = None
+    certificate_problem: str = ""
+    loads: int = 0
 
     def message(self) -> bytes:
         """The message that `FollowedConfig` reads."""
@@ -41,30 +48,43 @@ class ConfigReading:
 
 
 class WatchedConfig:
-    """The config file, reread when it changes. A bad file keeps the old config and is logged once."""
+    """The config file and the certificate that it names, reread when they change. A bad file keeps the old
+    config and is logged once."""
 
     def __init__(self, path: Path) -> None:
-        """Read the file. Raises ConfigError."""
+        """Read the files. Raises ConfigError."""
         self._path = path
         self._seen = self._stamp = self._now()
-        self.reading = ConfigReading(load(path, os.environ))
+        config = load(path, os.environ)
+        self._certificate = WatchedCertificate(config, path)
+        self.reading = ConfigReading(config, certificate=self._certificate.current)
 
     def check(self, *, force: bool = False) -> bool:
-        """Reread the file if it has changed, or always with `force` (SIGHUP). True if there is a new
-        `reading`.
+        """Reread what has changed, and the config always with `force` (SIGHUP). True if there is a new
+        `reading`."""
+        reread = self._check_file(force=force)
+        certificate = self._certificate
+        if not certificate.check(self.reading.config):
+            return reread
+        self.reading = replace(
+            self.reading, certificate=certificate.current, certificate_problem=certificate.problem
+        )
+        return True
 
-        The file must not have changed since the last check: a half-written file can still parse, and a canary
-        missing from it would be ended for good.
-        """
+    def _check_file(self, *, force: bool) -> bool:
+        """Reread the config. Its file must not have changed since the last check: a half-written file can
+        still parse, and a canary missing from it would be ended for good."""
         stamp = self._now()
         still, self._seen = stamp == self._seen, stamp
         if not force and (stamp == self._stamp or not still):
             return False
         self._stamp = stamp
+        before = self.reading
         try:
-            self.reading = ConfigReading(load(self._path, os.environ))
+            config = load(self._path, os.environ)
+            self.reading = replace(before, config=config, problem="", loads=before.loads + 1)
         except (ConfigError, OSError) as error:
-            self.reading = ConfigReading(self.reading.config, str(error))
+            self.reading = replace(before, problem=str(error), loads=before.loads + 1)
             log.error("config.refused", file=str(self._path), problem=self.reading.problem)
         return True
 
@@ -85,13 +105,27 @@ class FollowedConfig:
         self._source = source
         reading = _reading(self._exactly(int.from_bytes(self._exactly(_SIZE_BYTES))))
         self.current, self.problem = reading.config, reading.problem
+        self.certificate, self._certificate_problem = reading.certificate, reading.certificate_problem
+        self._loads = reading.loads
         self._first = reading.config
 
     def troubles(self) -> list[str]:
         """What is wrong with the file, and which of its changes need a restart."""
         bad = [f"the config file is bad, the old one stays: {self.problem}"] if self.problem else []
         changed = [name for name in _FIXED if getattr(self._first, name) != getattr(self.current, name)]
-        return [*bad, *(f"{name} changed in the config file: restart canary, {_USES}" for name in changed)]
+        said = [f"{name} changed in the config file: restart canary, {_USES}" for name in changed]
+        return [*bad, *said, *self._certificate_troubles()]
+
+    def _certificate_troubles(self) -> list[str]:
+        if (self.certificate is None) != (self.current.tls is None):
+            what = "added to" if self.certificate is None else "removed from"
+            return [f"tls was {what} the config file: restart canary"]
+        found = []
+        if self._certificate_problem:
+            found.append(f"the new certificate is bad, the old one stays: {self._certificate_problem}")
+        if self.certificate is not None and (trouble := self.certificate.trouble(time.time())):
+            found.append(trouble)
+        return found
 
     async def follow(self) -> None:
         """Apply every message, until the supervisor is gone."""
@@ -105,7 +139,13 @@ class FollowedConfig:
                 await self._take(_reading(await stream.readexactly(size)))
 
     async def _take(self, reading: ConfigReading) -> None:
-        self.problem = reading.problem
+        self._certificate_problem = reading.certificate_problem
+        if reading.certificate != self.certificate:
+            self.certificate = reading.certificate
+            log.info("certificate.reloaded")
+        if reading.loads == self._loads:
+            return
+        self.problem, self._loads = reading.problem, reading.loads
         if not reading.problem:
             self.current = reading.config
             if self.on_change is not None:

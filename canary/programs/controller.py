@@ -53,7 +53,7 @@ class Admin:
             settings=current.control,
             pending=PendingRollbacks(data / "rollbacks.json"),
             assignment_key=self._assignment_key,
-            own_url=own_url(args),
+            own_url=own_url(args, tls=config.certificate is not None),
             troubles=self._troubles,
             candidates=ConfiguredCandidates(lambda: self.config.current, self.store),
             judge=lambda: self.config.current.bench,
@@ -77,7 +77,7 @@ class Admin:
         loops = [*self.controller.loops(), *self.parts.loops(self.controller), self._watch(shutdown)]
         loops.append(self.config.follow())
         try:
-            await listen(self._app(shutdown), self.args, shutdown, loops)
+            await listen(self._app(shutdown), self.args, self.config, shutdown, loops)
         finally:
             await self.controller.close()
             await self.parts.close()

@@ -9,11 +9,15 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from canary.config.quantity import is_loopback
+from canary.programs.config_pipe import FollowedConfig
 from canary.programs.process import ShutdownSignal, WorkerArgs
+from canary.programs.tls_listener import spoken
 from canary.secrets import Secret, admin_token
 from console.guard import Access
+from proxy.server.listeners import url_of
 
 
 def access_to(args: WorkerArgs) -> Access:
@@ -27,20 +31,24 @@ def access_to(args: WorkerArgs) -> Access:
     )
 
 
-def own_url(args: WorkerArgs) -> str:
+def own_url(args: WorkerArgs, *, tls: bool) -> str:
     """The URL of this process's listener, as another machine may reach it."""
     with socket.socket(fileno=os.dup(args.fd)) as listener:
         host, port = listener.getsockname()[:2]
     if ip_address(host).is_unspecified:  # on every address of this machine
         host = socket.gethostname()
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return url_of(host, port, tls=tls)
 
 
 async def listen(
-    app: Starlette, args: WorkerArgs, shutdown: ShutdownSignal, loops: Sequence[Coroutine[Any, Any, None]]
+    app: Starlette,
+    args: WorkerArgs,
+    config: FollowedConfig,
+    shutdown: ShutdownSignal,
+    loops: Sequence[Coroutine[Any, Any, None]],
 ) -> None:
     """Serve `app` and run the loops until the process is to end; then cancel them. Raises what broke one."""
-    server = uvicorn.Server(_uvicorn(app))
+    server = uvicorn.Server(_uvicorn(app, spoken(config, AutoHTTPProtocol)))
     listener = socket.socket(fileno=args.fd)
     tasks = [asyncio.create_task(each) for each in loops]
     serving = asyncio.create_task(server._serve([listener]))
@@ -58,9 +66,10 @@ async def listen(
             raise result
 
 
-def _uvicorn(app: Starlette) -> uvicorn.Config:
+def _uvicorn(app: Starlette, protocol: type[asyncio.Protocol]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=protocol,
         loop="none",
         ws="none",
         lifespan="off",

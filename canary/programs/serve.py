@@ -20,6 +20,7 @@ import structlog
 import uvloop
 
 from canary.config import ServerSettings
+from canary.config.certificate import CERTIFICATE
 from canary.config.quantity import is_loopback
 from canary.config.roles import WHY_SHARED
 from canary.config.server import Role
@@ -76,6 +77,12 @@ def prepare_folder(data: Path) -> int:
     os.truncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
     return lock
+
+
+def show_certificate(data: Path, config: WatchedConfig) -> None:
+    """Leave the certificate in the data folder: commands that find the server there trust exactly it."""
+    if config.reading.certificate is not None:
+        write_whole(data / CERTIFICATE, config.reading.certificate.leaf().encode())
 
 
 class Child:
@@ -147,9 +154,12 @@ class Child:
 class Supervisor:
     """All children of one `canary serve`."""
 
-    def __init__(self, workers: Sequence[Child], admin: Child, grace_s: float, config: WatchedConfig) -> None:
+    def __init__(
+        self, workers: Sequence[Child], admin: Child, grace_s: float, config: WatchedConfig, data: Path
+    ) -> None:
         self.workers = workers
         self.config = config
+        self.data = data
         self.admin = admin
         self.grace_s = grace_s
         self._asked = signal.SIGTERM
@@ -183,6 +193,8 @@ class Supervisor:
             if await asyncio.to_thread(self.config.check, force=force):  # children may end meanwhile
                 for child in (*self.workers, self.admin):
                     child.hand_over()
+                with suppress(OSError):  # the disk is full: commands trust the old one until the next change
+                    show_certificate(self.data, self.config)
 
     def _interrupted(self) -> None:
         self.grace_s = min(self.grace_s, SIGINT_GRACE_S)
@@ -221,8 +233,10 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
         workers_here = settings.workers if settings.role != "admin" else 0
         wanted = [(astuple(settings.traffic), workers_here), (astuple(settings.admin), 1)]
         traffic, admin = listeners(wanted, take_over=take_over)
-        addresses = {"traffic": url(traffic[0])} if traffic else {}
-        addresses["admin"] = url(admin[0])
+        tls = watched.reading.certificate is not None
+        addresses = {"traffic": url(traffic[0], tls=tls)} if traffic else {}
+        addresses["admin"] = url(admin[0], tls=tls)
+        show_certificate(data, watched)
         write_whole(data / "server.json", msgspec.json.encode({**addresses, "pid": os.getpid()}))
         workers = [
             Child(WORKER, listener, _worker_args(data, settings, listener, slot), watched)
@@ -234,13 +248,15 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
             "serve.listening", **addresses, role=settings.role, workers=len(workers), descriptors=descriptors
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_supervise(workers, admin_child, settings.grace_s, watched))
+            runner.run(_supervise(workers, admin_child, settings.grace_s, watched, data))
     finally:
         os.close(lock)
 
 
-async def _supervise(workers: Sequence[Child], admin: Child, grace_s: float, config: WatchedConfig) -> None:
-    await Supervisor(workers, admin, grace_s, config).run()
+async def _supervise(
+    workers: Sequence[Child], admin: Child, grace_s: float, config: WatchedConfig, data: Path
+) -> None:
+    await Supervisor(workers, admin, grace_s, config, data).run()
 
 
 def _worker_args(data: Path, settings: ServerSettings, listener: socket.socket, slot: int) -> WorkerArgs:

@@ -11,12 +11,12 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 import uvicorn
 
 from proxy.descriptors import Descriptors
-from proxy.server.protocol import Shared, TrafficProtocol
+from proxy.server.protocol import Shared
 
 HELD_S = 0.05
 """Longer than uvloop takes to close its socket. A caller who connects meanwhile waits that long."""
@@ -82,7 +82,8 @@ class TrafficServer(uvicorn.Server):
 
     def _last(self) -> asyncio.Protocol:
         """The protocol of a connection that was accepted during shutdown."""
-        protocol = TrafficProtocol(self.config, self.server_state, self.lifespan.state)
+        made: Any = self.config.http_protocol_class
+        protocol = made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
         protocol.ending = True
         return cast(asyncio.Protocol, protocol)
 

@@ -13,6 +13,7 @@ from canary.config import Config
 from canary.interpreter import program
 from canary.programs.config_pipe import FollowedConfig
 from canary.programs.process import SIGINT_GRACE_S, ShutdownSignal, WorkerArgs, run
+from canary.programs.tls_listener import spoken
 from canary.programs.traffic_server import TrafficServer
 from canary.programs.wiring import routes
 from canary.secrets import Secret, SecretKeys
@@ -156,7 +157,7 @@ class Worker:
     def _uvicorn(self) -> uvicorn.Config:
         return uvicorn.Config(
             TrafficApp(self.exchanges, self.endpoints),
-            http=TrafficProtocol,
+            http=spoken(self.config, TrafficProtocol),
             loop="none",
             ws="none",
             lifespan="off",

@@ -28,10 +28,16 @@ def listeners(wanted: Sequence[tuple[Address, int]], *, take_over: bool) -> list
     ]
 
 
-def url(listener: socket.socket) -> str:
+def url(listener: socket.socket, *, tls: bool) -> str:
     """The URL of a listening socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return url_of(host, port, tls=tls)
+
+
+def url_of(host: str, port: int, *, tls: bool) -> str:
+    """The URL of a host and port."""
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _first(address: Address, *, shared: bool) -> socket.socket:

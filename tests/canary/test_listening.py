@@ -13,6 +13,9 @@ from canary.programs.process import ShutdownSignal, WorkerArgs
 from control.shipping import Shipping
 from records.spool_reader import SpoolReader
 from records.store import Store
+from tests.canary.handed import handed
+
+CONFIG = 'providers: {openai: {api: openai, base_url: "http://127.0.0.1:9/v1"}}'
 
 
 def test_a_shipping_thread_that_breaks_ends_the_process_and_says_why(tmp_path: Path) -> None:
@@ -25,7 +28,8 @@ def test_a_shipping_thread_that_breaks_ends_the_process_and_says_why(tmp_path: P
             if spool.is_dir():
                 spool.rmdir()
             spool.write_text("no folder")
-            await listen(Starlette(), args, ShutdownSignal(loop), shipping.loops())
+            with handed(CONFIG) as config:
+                await listen(Starlette(), args, config, ShutdownSignal(loop), shipping.loops())
 
     listener = socket.create_server(("127.0.0.1", 0))
     with pytest.raises(OSError, match="spool"):

@@ -137,7 +137,7 @@ def test_an_open_incident_and_a_base_url_of_its_own_stand_in_the_header() -> Non
     incident = {"opened_at": NOW - 90.0, "done": "nothing yet: it keeps its share"}
     text = drawn(open_incident=incident, base_path="/azure/v1")
     assert "open for 1 min 30 s; nothing yet" in text
-    assert "the base URL http://HOST:PORT/azure/v1" in text
+    assert "the base URL http(s)://HOST:PORT/azure/v1" in text
 
 
 def test_a_guardrail_has_a_bar_for_its_value_and_one_for_its_evidence() -> None:

@@ -78,7 +78,10 @@ class Stage:
         """One request to the admin API, with the token."""
         headers = {"authorization": f"Bearer {self.server.token}"}
         url = f"{self.server.admin}{path}"
-        return httpx2.request(method, url, json=document, headers=headers, timeout=30.0, trust_env=False)
+        verify = self.server.verify
+        return httpx2.request(
+            method, url, json=document, headers=headers, timeout=30.0, verify=verify, trust_env=False
+        )
 
     def status(self, canary: str) -> dict[str, Any]:
         """One canary's part of the status document."""

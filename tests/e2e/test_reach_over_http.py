@@ -46,7 +46,7 @@ def test_a_canary_of_an_entry_that_is_not_its_apis_first_is_reached_by_its_base_
 
 def test_status_page_and_doctor_name_that_base_url(stage: Stage) -> None:
     assert stage.status("at-other")["base_path"] == "/other/v1"
-    assert "<code>http://HOST:PORT/other/v1</code>" in page(stage, "/canaries/at-other")
+    assert "<code>http(s)://HOST:PORT/other/v1</code>" in page(stage, "/canaries/at-other")
     doctor = stage.canary("doctor", "--config", str(stage.server.config)).stdout
     assert "! config" in doctor
     assert "base URL http://127.0.0.1:8080/other/v1 reach this canary" in doctor

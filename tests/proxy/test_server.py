@@ -1,8 +1,10 @@
-"""What a caller may do to the traffic listener, byte by byte, against a real uvicorn in a thread."""
+"""What a caller may do to the traffic listener, byte by byte, against a real uvicorn in a thread. All of it
+without TLS and with it."""
 
 import asyncio
 import gc
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
@@ -10,10 +12,14 @@ from contextlib import suppress
 from time import monotonic
 
 import pytest
+import trustme
 import uvicorn
 import uvloop
 
+from canary.config.certificate import server_context
 from proxy.server import Incoming, TrafficProtocol, protocol, sendable, serve_asgi
+from proxy.server.tls import TlsProtocol
+from proxy.ticker import Ticker
 from tests.serving import eventually
 
 
@@ -147,19 +153,32 @@ class App:
             await incoming.drain()
 
 
-class Server:
-    """A uvicorn server with the traffic protocol on a free loopback port."""
+class TlsCaller(ssl.SSLSocket):
+    """A caller's socket whose sending side can be shut down alone, as a plain one's can."""
 
-    def __init__(self) -> None:
+    def shutdown(self, how: int) -> None:
+        socket.socket.shutdown(self, how)
+
+
+class Server:
+    """A uvicorn server with the traffic protocol on a free loopback port, inside TLS with an `authority`."""
+
+    def __init__(self, authority: trustme.CA | None) -> None:
         self.app = App()
+        self.loop = uvloop.new_event_loop()
+        self.authority = authority
+        http = TrafficProtocol
+        if authority is not None:
+            pair = authority.issue_cert("127.0.0.1")
+            self.context = server_context(pair.cert_chain_pems[0].bytes(), pair.private_key_pem.bytes())
+            http = TlsProtocol(lambda: self.context, TrafficProtocol, Ticker(self.loop))
         config = uvicorn.Config(
-            self.app, http=TrafficProtocol, ws="none", lifespan="off", loop="none", log_config=None,
+            self.app, http=http, ws="none", lifespan="off", loop="none", log_config=None,
             access_log=False, server_header=False, date_header=False,
         )  # fmt: skip
         self.uvicorn = uvicorn.Server(config)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = self.listener.getsockname()
-        self.loop = uvloop.new_event_loop()
         self.thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
@@ -178,6 +197,15 @@ class Server:
         self.listener.close()
 
     def connect(self) -> socket.socket:
+        line = self.connect_plain()
+        if self.authority is None:
+            return line
+        context = ssl.create_default_context()
+        context.sslsocket_class = TlsCaller
+        self.authority.configure_trust(context)
+        return context.wrap_socket(line, server_hostname="127.0.0.1")
+
+    def connect_plain(self) -> socket.socket:
         return socket.create_connection(self.address, timeout=10)
 
     def say(self, *pieces: bytes) -> bytes:
@@ -219,9 +247,14 @@ def one(caller: socket.socket, end: bytes) -> bytes:
     return received
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(params=["plain", "tls"])
+def server(request: pytest.FixtureRequest, authority: trustme.CA) -> Iterator[Server]:
+    with Server(authority if request.param == "tls" else None) as running:
         yield running
 
 
@@ -568,7 +601,8 @@ def test_a_caller_whose_response_is_complete_does_not_leave_it(server):
 
 def say_all(caller: socket.socket, data: bytes) -> None:
     """Send, and close the sending side: the FIN travels with the last byte."""
-    assert caller.send(data, socket.MSG_MORE) == len(data)
+    caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    caller.sendall(data)
     caller.shutdown(socket.SHUT_WR)
 
 
@@ -661,8 +695,11 @@ def test_a_caller_that_keeps_us_waiting_is_closed_at_the_deadline(server, sent, 
 
 
 def wait_for_stage(server: Server, *stages: int) -> None:
-    while not any(each.stage in stages for each in list(server.uvicorn.server_state.connections)):
-        pass
+    def reached() -> bool:
+        connections = list(server.uvicorn.server_state.connections)  # without a stage: still shaking hands
+        return any(getattr(each, "stage", None) in stages for each in connections)
+
+    eventually(reached)
 
 
 def test_a_head_sent_byte_by_byte_has_10_seconds_in_all(server):
