@@ -38,7 +38,6 @@ USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8080 8081
-HEALTHCHECK --interval=10s --timeout=3s --start-period=15s CMD ["python", "-c", \
-    "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-P", "-m", "canary.programs.health"]
 ENTRYPOINT ["canary"]
 CMD ["serve"]

@@ -129,8 +129,8 @@ def test_a_stream_of_ten_minutes_may_end_before_its_pod_does() -> None:
     assert environment["CANARY_GRACE"] == "600s"
     slept = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
     assert spec["terminationGracePeriodSeconds"] >= max(630, slept + 600 + 2 + 20)
-    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
-    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http", "scheme": "HTTP"}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http", "scheme": "HTTP"}
 
 
 def test_a_longer_grace_prolongs_the_pods_end() -> None:
@@ -180,6 +180,33 @@ def test_prometheus_scrapes_both_roles() -> None:
     for name in chosen:
         ports = {port["name"]: port["targetPort"] for port in the(objects, "Service", name)["spec"]["ports"]}
         assert ports["metrics"] == "admin"
+
+
+@pytest.mark.parametrize("role", ["traffic", "admin"])
+def test_a_certificate_is_mounted_as_a_folder_and_asked_for_by_probes_and_prometheus(role: str) -> None:
+    lines = "tls: {cert_file: /run/tls/tls.crt, key_file: /run/tls/tls.key}\n"
+    monitor = {"enabled": True, "interval": "15s"}
+    values = LEAST | {"config": CONFIG + lines, "tls": {"secretName": "llm"}, "serviceMonitor": monitor}
+    objects = rendered(values)
+    for version in VERSIONS:
+        kubernetes_validate.validate(the(objects, "Deployment", f"canary-{role}"), version, strict=True)
+    spec = pod(objects, role)
+    (container,) = spec["containers"]
+    assert {"name": "tls", "mountPath": "/run/tls", "readOnly": True} in container["volumeMounts"]
+    assert {"name": "tls", "secret": {"secretName": "llm", "defaultMode": 0o440}} in spec["volumes"]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["scheme"] == "HTTPS"
+    (endpoint,) = the(objects, "ServiceMonitor", "canary")["spec"]["endpoints"]
+    assert (endpoint["scheme"], endpoint["tlsConfig"]) == ("https", {"insecureSkipVerify": True})
+
+
+def test_a_certificate_that_the_config_does_not_name_is_refused_and_one_that_is_not_mounted() -> None:
+    for values in (
+        {"tls": {"secretName": "llm"}},
+        {"config": f"{CONFIG}tls: {{cert_file: a, key_file: b}}\n"},
+    ):
+        with pytest.raises(helm_python.HelmError, match=r"tls\.secretName"):
+            rendered(LEAST | values)
 
 
 def test_the_rules_that_canary_writes_become_a_prometheus_rule() -> None:

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 import redis
+import trustme
 import yaml
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from canary.config import parse
+from tests.certificates import TLS, write_pair
 from tests.servers.ports import free_port
 from tests.serving import ProviderThread, Running, eventually
 
@@ -56,7 +58,7 @@ def test_a_service_has_no_rights_and_says_whether_it_is_well(name: str) -> None:
     service = SERVICES[name]
     assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert "healthcheck" in service or name == "traffic", "the image's own looks at the traffic listener"
+    assert "healthcheck" in service or service["image"].startswith("canary:"), "the image has its own"
 
 
 def test_only_the_traffic_listener_can_be_opened_to_the_outside() -> None:
@@ -213,11 +215,14 @@ def test_redis_starts_with_its_password_and_shows_it_in_no_list_of_processes(com
     assert b"wonder" not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def passes(check: list[str], port: str, address: str) -> bool:
-    """Whether a container's health check passes with its listener at another address."""
-    _, flag, script = check
-    assert f"http://127.0.0.1:{port}/healthz" in script
-    return run(sys.executable, flag, script.replace(f"http://127.0.0.1:{port}", address)).returncode == 0
+def passes(data: Path) -> bool:
+    """Whether the image's health check passes, with the server's data in this folder."""
+    (check,) = re.findall(r"HEALTHCHECK .*?CMD (\[.*?\])$", dockerfile(), re.MULTILINE)
+    program, *arguments = json.loads(check)
+    assert program == "python"
+    environment = os.environ | {"CANARY_DATA": str(data), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, *arguments], env=environment, timeout=60, cwd=data.parent)
+    return done.returncode == 0
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -228,25 +233,31 @@ class Refusing(BaseHTTPRequestHandler):
         pass
 
 
-def test_the_health_checks_tell_a_server_that_answers_from_one_that_does_not(
-    provider: ProviderThread, serve: Callable[..., Running]
+def at(folder: Path, **addresses: str) -> Path:
+    """A data folder whose server listens there."""
+    folder.mkdir()
+    (folder / "server.json").write_text(json.dumps(addresses))
+    return folder
+
+
+@pytest.mark.parametrize("tls", ["", TLS.replace("tls/", "../tls/")], ids=["plain", "tls"])
+def test_the_health_check_tells_a_server_that_answers_from_one_that_does_not(
+    provider: ProviderThread, tmp_path: Path, serve: Callable[..., Running], tls: str
 ) -> None:
-    running = serve(SERVER.format(url=provider.url), workers=1)
-    nobody = f"http://127.0.0.1:{free_port()}"
-    of_traffic = json.loads(re.findall(r"HEALTHCHECK .*?CMD (\[.*?\])$", dockerfile(), re.MULTILINE)[0])
-    of_admin = SERVICES["admin"]["healthcheck"]["test"][1:]
-    assert passes(of_traffic, "8080", running.traffic)
-    assert passes(of_admin, "8081", running.admin)
-    assert not passes(of_traffic, "8080", nobody)
-    assert not passes(of_admin, "8081", nobody)
+    write_pair(tmp_path / "tls", trustme.CA())
+    running = serve(SERVER.format(url=provider.url) + tls, workers=1)
+    assert running.traffic.startswith("https://" if tls else "http://")
+    assert passes(running.data)
+    assert passes(at(tmp_path / "admin-only", admin=running.admin))
+    assert not passes(at(tmp_path / "gone", traffic=f"http://127.0.0.1:{free_port()}", admin=running.admin))
+    assert not passes(tmp_path / "nowhere")
 
 
-def test_an_admin_listener_that_asks_for_the_metrics_token_is_well() -> None:
+def test_an_admin_listener_that_asks_for_the_metrics_token_is_well(tmp_path: Path) -> None:
     with HTTPServer(("127.0.0.1", 0), Refusing) as server:
         answering = threading.Thread(target=server.handle_request)
         answering.start()
-        address = f"http://127.0.0.1:{server.server_address[1]}"
-        assert passes(SERVICES["admin"]["healthcheck"]["test"][1:], "8081", address)
+        assert passes(at(tmp_path / "data", admin=f"http://127.0.0.1:{server.server_address[1]}"))
         answering.join()
 
 

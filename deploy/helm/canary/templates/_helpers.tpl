@@ -29,9 +29,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ .Values.environment.existingSecret | default (printf "%s-environment" (include "canary.fullname" .)) }}
 {{- end }}
 
+{{- define "canary.scheme" -}}
+{{- if .Values.tls.secretName }}HTTPS{{ else }}HTTP{{ end }}
+{{- end }}
+
 {{/* What the pods of both roles share: (dict "root" $ "role" "traffic" "settings" .Values.traffic). */}}
 {{- define "canary.pod" -}}
 {{- $root := .root }}
+{{- $scheme := include "canary.scheme" $root }}
 metadata:
   labels:
     {{- include "canary.labels" $root | nindent 4 }}
@@ -94,9 +99,9 @@ spec:
       envFrom:
         - secretRef: {name: {{ include "canary.environment" $root }}, optional: true}
       {{- if eq .role "traffic" }}
-      startupProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 2, failureThreshold: 30}
-      livenessProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 10, timeoutSeconds: 3, failureThreshold: 6}
-      readinessProbe: {httpGet: {path: /readyz, port: http}, periodSeconds: 5, timeoutSeconds: 3}
+      startupProbe: {httpGet: {path: /healthz, port: http, scheme: {{ $scheme }}}, periodSeconds: 2, failureThreshold: 30}
+      livenessProbe: {httpGet: {path: /healthz, port: http, scheme: {{ $scheme }}}, periodSeconds: 10, timeoutSeconds: 3, failureThreshold: 6}
+      readinessProbe: {httpGet: {path: /readyz, port: http, scheme: {{ $scheme }}}, periodSeconds: 5, timeoutSeconds: 3}
       lifecycle:
         preStop: {exec: {command: [sleep, {{ .settings.preStopSeconds | quote }}]}}
       {{- else if has "CANARY_METRICS_TOKEN" $root.Values.tokens.names }}
@@ -105,9 +110,9 @@ spec:
       livenessProbe: {tcpSocket: {port: admin}, periodSeconds: 10, failureThreshold: 6}
       readinessProbe: {tcpSocket: {port: admin}, periodSeconds: 5}
       {{- else }}
-      startupProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 2, failureThreshold: 60}
-      livenessProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 10, timeoutSeconds: 3, failureThreshold: 6}
-      readinessProbe: {httpGet: {path: /readyz, port: admin}, periodSeconds: 5, timeoutSeconds: 3}
+      startupProbe: {httpGet: {path: /healthz, port: admin, scheme: {{ $scheme }}}, periodSeconds: 2, failureThreshold: 60}
+      livenessProbe: {httpGet: {path: /healthz, port: admin, scheme: {{ $scheme }}}, periodSeconds: 10, timeoutSeconds: 3, failureThreshold: 6}
+      readinessProbe: {httpGet: {path: /readyz, port: admin, scheme: {{ $scheme }}}, periodSeconds: 5, timeoutSeconds: 3}
       {{- end }}
       resources: {{- toYaml .settings.resources | nindent 8 }}
       volumeMounts:
@@ -116,12 +121,18 @@ spec:
         # Folders, and no subPath: a file that is mounted alone never changes for the pod.
         - {name: config, mountPath: /etc/canary, readOnly: true}
         - {name: tokens, mountPath: /run/secrets/canary, readOnly: true}
+        {{- if $root.Values.tls.secretName }}
+        - {name: tls, mountPath: /run/tls, readOnly: true}
+        {{- end }}
   volumes:
     - name: data
       emptyDir: {{- if eq .role "traffic" }} {sizeLimit: {{ .settings.spoolSizeLimit }}}{{ else }} {sizeLimit: 1Gi}{{ end }}
     - {name: tmp, emptyDir: {sizeLimit: 64Mi}}
     - {name: config, configMap: {name: {{ include "canary.fullname" $root }}}}
     - {name: tokens, secret: {secretName: {{ include "canary.tokens" $root }}, defaultMode: 0440}}
+    {{- with $root.Values.tls.secretName }}
+    - {name: tls, secret: {secretName: {{ . }}, defaultMode: 0440}}
+    {{- end }}
   {{- with .settings.nodeSelector }}
   nodeSelector: {{- toYaml . | nindent 4 }}
   {{- end }}
