@@ -1,5 +1,7 @@
 """The listeners' certificate: what is refused, what is warned of, and that its key is never shown."""
 
+import json
+import ssl
 import time
 from pathlib import Path
 
@@ -11,9 +13,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from typer.testing import CliRunner
 
+from canary.cli import app
 from canary.config import Config, ConfigError, load
-from canary.config.certificate import SOON_S, Certificate, certificate_of, pinned_context
+from canary.config.certificate import SOON_S, Certificate, certificate_of, pinned_context, server_context
 from tests.certificates import TLS, write_pair
 
 CONFIG = 'providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}\n'
@@ -129,10 +133,6 @@ def test_no_message_and_no_repr_shows_the_key(pair: Path, authority: trustme.CA)
 def test_a_client_that_is_pinned_to_a_certificate_takes_it_after_its_end_and_no_other(
     pair: Path, authority: trustme.CA
 ) -> None:
-    import ssl
-
-    from canary.config.certificate import server_context
-
     ended = write_pair(pair, authority, ends_in_days=-0.5)
     chain, key = (pair / "tls.crt").read_bytes(), (pair / "tls.key").read_bytes()
     other = write_pair(pair, authority)
@@ -149,3 +149,30 @@ def test_a_client_that_is_pinned_to_a_certificate_takes_it_after_its_end_and_no_
         else:
             with pytest.raises(ssl.SSLCertVerificationError):
                 client.do_handshake()
+
+
+def test_check_and_doctor_warn_of_its_last_days_and_refuse_it_after_them(
+    pair: Path, authority: trustme.CA
+) -> None:
+    named = ["--config", str(pair.parent / "canary.yaml")]
+
+    def checked() -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["check", *named])
+        return done.exit_code, done.stderr
+
+    def examined() -> list[tuple[str, str]]:
+        done = CliRunner().invoke(app, ["doctor", "-o", "json", *named])
+        found = json.loads(done.stdout)["findings"]
+        return [(each["state"], each["says"]) for each in found if each["check"] == "tls"]
+
+    ((state, says),) = examined()
+    assert (state, says.startswith("the certificate is valid until ")) == ("ok", True)
+    assert checked() == (0, "")
+    write_pair(pair, authority, ends_in_days=5.5)
+    ((state, says),) = examined()
+    assert (state, says.endswith("in 5 days: renew it")) == ("warning", True)
+    assert checked() == (0, f"{named[1]}: {says}\n")
+    write_pair(pair, authority, starts_in_days=-9, ends_in_days=-1)
+    ((state, says),) = examined()
+    assert (state, "expired on" in says) == ("broken", True)
+    assert checked() == (2, f"{says}\n")

@@ -7,15 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import trustme
 
 from canary.secrets import OPTIONAL
+from tests.certificates import TLS, write_pair
 
 CONFIG = 'providers: {openai: {api: openai, base_url: "http://127.0.0.1:9/v1"}}'
 
 
-def serve(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def serve(
+    folder: Path, *options: str, config: str = CONFIG, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """In a process of its own: what it says of logging is for the whole of one."""
-    (folder / "canary.yaml").write_text(CONFIG)
+    (folder / "canary.yaml").write_text(config)
     command = [sys.executable, "-m", "canary", "serve", "--config", str(folder / "canary.yaml")]
     command += ["--admin", "127.0.0.1:0", *options]
     env = {**os.environ, **environment}
@@ -39,3 +43,11 @@ def test_an_address_that_is_taken(tmp_path: Path) -> None:
 def test_a_data_folder_that_cannot_be_one(tmp_path: Path) -> None:
     done = serve(tmp_path, "--data", str(tmp_path / "canary.yaml"))
     assert (done.returncode, "cannot be the data folder: File exists" in done.stderr) == (1, True)
+
+
+def test_a_certificate_that_callers_would_refuse(tmp_path: Path) -> None:
+    write_pair(tmp_path / "tls", trustme.CA(), starts_in_days=-9, ends_in_days=-2)
+    done = serve(tmp_path, "--data", str(tmp_path / "data"), config=f"{CONFIG}\n{TLS}")
+    assert done.returncode == 2
+    assert f"tls.cert_file: the certificate in {tmp_path / 'tls' / 'tls.crt'} expired on " in done.stderr
+    assert not (tmp_path / "data" / "server.json").exists()
