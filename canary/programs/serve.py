@@ -82,7 +82,8 @@ def prepare_folder(data: Path) -> int:
 def show_certificate(data: Path, config: WatchedConfig) -> None:
     """Leave the certificate in the data folder: commands that find the server there trust exactly it."""
     if config.reading.certificate is not None:
-        write_whole(data / CERTIFICATE, config.reading.certificate.leaf().encode())
+        shown = config.reading.certificate.leaf().encode()
+        write_whole(data / CERTIFICATE, shown, durable=False)  # a start writes it anew
 
 
 class Child:

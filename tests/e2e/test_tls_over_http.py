@@ -8,7 +8,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -249,7 +249,11 @@ def test_a_pair_that_does_not_fit_keeps_the_old_one_and_says_so_until_it_fits(
     (folder.with_name("other") / "tls.crt").replace(folder / "tls.crt")
 
     def readiness() -> str:
-        return httpx2.get(f"{stage.server.admin}/readyz", verify=stage.server.verify, trust_env=False).text
+        with suppress(httpx2.ConnectError):  # the file in the data folder follows in a moment
+            return httpx2.get(
+                f"{stage.server.admin}/readyz", verify=stage.server.verify, trust_env=False
+            ).text
+        return ""
 
     bad = eventually(lambda: said if "certificate" in (said := readiness()) else None)
     assert bad.startswith("degraded: the new certificate is bad, the old one stays: ")
@@ -260,15 +264,17 @@ def test_a_pair_that_does_not_fit_keeps_the_old_one_and_says_so_until_it_fits(
     eventually(lambda: readiness() == "ready\n")
 
 
-def test_a_slow_reader_stops_its_stream_and_nobody_elses(stage: Stage, authority: trustme.CA) -> None:
+def test_a_slow_reader_gets_all_of_its_stream_and_keeps_nobody_waiting(
+    stage: Stage, authority: trustme.CA
+) -> None:
     slow(stage, words=30_000)
     with dialled(stage, authority) as caller:
-        caller.sendall(asking("reads nothing"))
+        caller.sendall(asking("reads late"))
         came = until(caller, b"data: ")
         with sdk(stage, authority) as client:
             assert client.models.list().data
         came += until(caller, b"[DONE]") if b"[DONE]" not in came else b""
-    assert row_of(stage, "reads nothing")["outcome"] == "ok"
+    assert row_of(stage, "reads late")["outcome"] == "ok"
     slow(stage)
 
 
