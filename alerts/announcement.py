@@ -1,12 +1,13 @@
 """Sends announcements that page nobody: a new model, a benchmark, a verdict. `notify` sends pages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import httpx2
 
+from alerts.order_links import Offer, slack_links
 from alerts.payloads import PAGERDUTY_SUMMARY, utc_text
 from alerts.receiver import Receiver
 
@@ -21,16 +22,20 @@ class Announcement:
     """One announcement. `kind` is machine-readable, for example `model_released`.
 
     `about` has what else a webhook gets: the `model` or `canary` first, and figures. `at` is in UTC seconds.
+    `offers` are what Slack's message links to on the canary's page; `reason` fills their dialogs.
     """
 
     kind: str
     about: Mapping[str, str | int | None]
     headline: str
     at: float
+    offers: Sequence[Offer] = ()
+    reason: str = ""
 
 
-def announcement(receiver: Receiver, news: Announcement) -> tuple[str, Any]:
-    """(url, JSON body) of a message. PagerDuty gets a change event, which opens no incident."""
+def announcement(receiver: Receiver, news: Announcement, console: str | None = None) -> tuple[str, Any]:
+    """(url, JSON body) of a message. PagerDuty gets a change event, which opens no incident. `console` is the
+    page's public URL, None if nobody said."""
     at = utc_text(news.at)
     if receiver.kind == "alertmanager":
         labels = {"alertname": "CanaryNews", "kind": news.kind, **_subject(news), "severity": "info"}
@@ -43,7 +48,8 @@ def announcement(receiver: Receiver, news: Announcement) -> tuple[str, Any]:
         return url, {"routing_key": receiver.key or "", "payload": payload}
     if receiver.kind == "slack":
         text = news.headline.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        return receiver.url, {"text": f":package: {text}"}
+        links = slack_links(console, str(news.about.get("canary")), news.offers, news.reason)
+        return receiver.url, {"text": f":package: {text}{links}"}
     return receiver.url, {"event": news.kind, "at": at, **news.about, "headline": news.headline}
 
 
@@ -52,9 +58,11 @@ def _subject(news: Announcement) -> dict[str, str]:
     return {name: str(value) for name, value in news.about.items() if name in ("model", "canary")}
 
 
-async def announce(client: httpx2.AsyncClient, receiver: Receiver, news: Announcement) -> str | None:
+async def announce(
+    client: httpx2.AsyncClient, receiver: Receiver, news: Announcement, console: str | None = None
+) -> str | None:
     """Send to one receiver. The error in words, without the address; None after success."""
-    url, body = announcement(receiver, news)
+    url, body = announcement(receiver, news, console)
     try:
         answer = await client.post(url, json=body)
     except (httpx2.HTTPError, httpx2.InvalidURL) as problem:

@@ -24,11 +24,14 @@ from typing import Any, Literal
 import msgspec
 
 from alerts.candidate_error import CandidateError
+from alerts.order_links import Offer
 from alerts.rollback_evidence import RollbackEvidence
 from alerts.status import GuardrailStatus
 from records.concentration import FailingPart
 
 RESOLVE_AFTER_S = 1800.0
+
+_WAITS, _ROLLING_BACK = "the canary has not started: it waits", "the candidate is being rolled back"
 
 IncidentState = Literal["open", "clearing", "resolved"]
 EventName = Literal["page", "update", "resolved"]
@@ -69,14 +72,24 @@ class Incident:
     @property
     def page(self) -> str:
         """The path of its page in the console; "" is the start page."""
-        service = "/" in self.canary
-        return "" if service else f"canaries/{self.canary}/why?run={self.run}"
+        return "" if self._is_service else f"canaries/{self.canary}/why?run={self.run}"
+
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """What a message about it links to: orders while the candidate has users, then the report."""
+        if self._is_service or self.state == "resolved" or self.done in (_WAITS, _ROLLING_BACK):
+            return ()
+        return ("rollback", "pause") if self.rolled_back_at is None else ("report",)
+
+    @property
+    def _is_service(self) -> bool:
+        return "/" in self.canary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """One message for the receivers. (dedup_key, sequence) is unique. Times are UTC seconds. `page` is the
-    path of the incident's page in the console."""
+    path of the incident's page in the console, `offers` what else a message links to there."""
 
     event: EventName
     dedup_key: str
@@ -94,6 +107,12 @@ class Notice:
     where: tuple[FailingPart, ...] = ()
     provider_error: CandidateError | None = None
     page: str = ""
+    offers: tuple[Offer, ...] = ()
+
+    @property
+    def cause(self) -> str:
+        """The first rule with its sentence; "" without rules."""
+        return "; ".join(f"{rule}: {self.details.get(rule, '')}" for rule in self.rules[:1])
 
 
 def step(
@@ -210,10 +229,10 @@ def _join(incident: Incident, calling: Sequence[GuardrailStatus]) -> Incident:
 
 def _done_text(calling: Sequence[GuardrailStatus], before: str) -> str:
     if any(status.rule == "preflight_failed" for status in calling):
-        return "the canary has not started: it waits"
+        return _WAITS
     actions = {status.action for status in calling}
     if "rollback" in actions:
-        return "the candidate is being rolled back"
+        return _ROLLING_BACK
     if "hold" in actions:
         return "the ramp holds"
     return before or "nothing yet: the candidate keeps its share until a guardrail or a person rolls it back"
@@ -253,6 +272,7 @@ def _notice(incident: Incident, event: EventName, now: float) -> Notice:
         where=incident.where,
         provider_error=incident.provider_error,
         page=incident.page,
+        offers=incident.offers,
     )
 
 

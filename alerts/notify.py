@@ -33,10 +33,18 @@ def notifier_client() -> httpx2.AsyncClient:
     return httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=TIMEOUT_S)
 
 
-async def deliver(outbox: Outbox, client: httpx2.AsyncClient, now: float, console: str | None = None) -> bool:
+async def deliver(
+    outbox: Outbox,
+    client: httpx2.AsyncClient,
+    now: float,
+    console: str | None = None,
+    *,
+    public: str | None = None,
+) -> bool:
     """Send the notices that are due at UTC second `now`, to all receivers at once, in at most ten seconds.
 
-    True when a delivery was tried. `console` is the console's public URL. The owner persists the outbox
+    True when a delivery was tried. `console` is the console's URL; `public` is the one that the config names,
+    without which no message links to an order. The owner persists the outbox
     afterwards; after a crash in between, receivers get the same notice again, under the same key.
     """
     queues: dict[str, list[OutboxEntry]] = {}
@@ -44,7 +52,7 @@ async def deliver(outbox: Outbox, client: httpx2.AsyncClient, now: float, consol
         queues.setdefault(entry.receiver, []).append(entry)
     async with asyncio.TaskGroup() as group:
         for name, entries in queues.items():
-            request = partial(request_for, outbox.receivers[name], now=now, console=console)
+            request = partial(request_for, outbox.receivers[name], now=now, console=console, public=public)
             group.create_task(_deliver_all(outbox, client, entries, request, now))
     return bool(queues)
 
@@ -88,7 +96,11 @@ def _fail(
 
 
 def request_for(
-    receiver: Receiver, entry: OutboxEntry, now: float, console: str | None = None
+    receiver: Receiver,
+    entry: OutboxEntry,
+    now: float,
+    console: str | None = None,
+    public: str | None = None,
 ) -> tuple[str, Any]:
     """(url, JSON body) of a delivery."""
     notice = entry.notice
@@ -98,7 +110,7 @@ def request_for(
     if receiver.kind == "pagerduty":
         return receiver.url, pagerduty_payload(notice, receiver.key or "", link)
     if receiver.kind == "slack":
-        return receiver.url, slack_payload(notice, link)
+        return receiver.url, slack_payload(notice, link, public)
     return receiver.url, webhook_payload(notice, link)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from alerts.candidate_error import to_document
 from alerts.incident import Notice
+from alerts.order_links import slack_links
 
 FIRING_FOR_S = 600.0
 """An Alertmanager alert expires this long after the last post, that is after ten missed re-posts."""
@@ -98,12 +99,14 @@ def pagerduty_payload(notice: Notice, routing_key: str, link: str | None = None)
     return event
 
 
-def slack_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
-    """One message. Slack's control characters are escaped, because callers choose parts of the text."""
+def slack_payload(notice: Notice, link: str | None = None, console: str | None = None) -> dict[str, Any]:
+    """One message, which links to the orders that it calls for. `console` is the page's public URL, None if
+    nobody said. Slack's control characters are escaped, because callers choose parts of the text."""
     mark = {"page": ":rotating_light:", "update": ":information_source:", "resolved": ":white_check_mark:"}
     text = f"*{notice.event}* {notice.headline}\n{describe(notice, link)}"
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return {"text": f"{mark[notice.event]} {escaped}"}
+    links = slack_links(console, notice.canary, notice.offers, notice.cause)
+    return {"text": f"{mark[notice.event]} {escaped}{links}"}
 
 
 def describe(notice: Notice, link: str | None = None) -> str:

@@ -137,20 +137,22 @@ class Api:
             return _problem(problem.status, problem.message)
 
     async def order(self, request: Request) -> Response:
-        """POST {"who", "reason", "share"?, "hard"?, "minutes"?}: one order to one canary (`ORDERS`)."""
+        """POST {"who", "reason", "share"?, "hard"?, "minutes"?}: one order to one canary (`ORDERS`). 202: a
+        promotion that wants two people is asked for, and `promote_asked` says until when."""
         order = request.path_params["order"]
         if order not in ORDERS:
             return _problem(404, f"there is no such order; use {', '.join(ORDERS)}")
         try:
             document = _order_document(await _body(request))
             done = await self._operator.order(request.path_params["name"], order, **document)
+            status = 202 if done.get("promote_asked") else 200
         except ValueError:
             return _problem(
                 400, 'send JSON: {"who": "…", "reason": "…"}, and "share" for ramp, "hard" for rollback'
             )
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
-        return JSONResponse(done)
+        return JSONResponse(done, status_code=status)
 
 
 def refused(request: Request, problem: Exception) -> Response:

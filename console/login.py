@@ -14,7 +14,9 @@ from console.rendering import Templates
 from console.session import LASTS_S, Ground, Person, Sessions, same
 
 _CHECK = "canary_login"
-_LOGIN_BOUND, _FORM_BOUND = 4096, 24576
+_LOGIN_BOUND, _FORM_BOUND = 8192, 24576
+_ONWARDS_BOUND = 2400
+"""Bytes of a path with its query. A link to an order has 200 characters of reason, at most 9 bytes each."""
 
 
 class Forged(Exception):
@@ -40,8 +42,10 @@ class Login:
         """The login form, for a request without a session. Makes htmx reload the page."""
         if "hx-request" in request.headers:
             return PlainTextResponse("log in", 401, {"hx-refresh": "true"})
-        path = request.scope["path"] if request.scope["method"] == "GET" else "/"
-        return self.page(request, onwards=path, status_code=401)
+        url = request.url
+        path = f"{url.path}?{url.query}" if url.query else url.path
+        onwards = path if request.scope["method"] == "GET" and len(path) <= _ONWARDS_BOUND else "/"
+        return self.page(request, onwards=onwards, status_code=401)
 
     def forbid(self, request: HTTPConnection, message: str) -> Response:
         """The response to what a viewer may not do."""

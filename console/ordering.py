@@ -1,5 +1,6 @@
 """The route that takes orders from the page's forms."""
 
+import time
 from collections.abc import Mapping
 from typing import TypedDict
 
@@ -64,6 +65,9 @@ class Ordering:
             return self._result(request, name, 403, str(problem))
         except BadOrder as problem:
             return self._result(request, name, problem.status, problem.message)
+        if done["promote_asked"]:
+            asked = words.asked(done["promote_asked"], time.time())
+            return self._result(request, name, 202, f"Not promoted yet: {asked}.")
         state = f"{words.plain(done['state']).capitalize()}, share {words.percent(done['share'])}."
         confirmed = f"Confirmed by {done['confirmed']} of {done['workers']} workers."
         return self._result(request, name, 200, f"{state} {confirmed}")
@@ -82,7 +86,7 @@ class Ordering:
         template = "result.html" if "hx-request" in request.headers else "done.html"
         shown = self._login.shown(request)
         return self._templates.answer(
-            template, status_code=status, name=name, done=status == 200, message=message, **shown
+            template, status_code=status, name=name, done=status < 300, message=message, **shown
         )
 
 

@@ -17,6 +17,7 @@ from console.frozen import reach
 from console.judged import figures_in
 from console.login import Login
 from console.past import PastView, past_view
+from console.prefill import asked_order
 from console.proof import proof_of
 from console.prospects import ProspectLines
 from console.rendering import Templates, headers, headers_of_whole
@@ -220,11 +221,14 @@ class Page:
         return Response(file.read_bytes(), media_type=_TYPES[file.suffix], headers=given)
 
     def _of_one(self, request: Request, template: str, *, whole: bool) -> Response:
-        """One canary. Without `whole`, leaves out the parts that live updates do not replace."""
+        """One canary. Without `whole`, leaves out the parts that live updates do not replace. A link may ask
+        for an order's dialog (`console.prefill`)."""
         try:
-            return self._answer(request, template, **self._canary(request.path_params["name"]), whole=whole)
+            shown = self._canary(request.path_params["name"])
         except BadOrder as problem:
             return self._problem(request, problem)
+        shown["asked"] = asked_order(request.query_params, shown["canary"])
+        return self._answer(request, template, **shown, whole=whole)
 
     async def _of_report(self, request: Request, template: str) -> Response:
         try:
@@ -275,6 +279,7 @@ class Page:
             "rows": figures.rows(canary["arms"]),
             "report": made.document if made is not None else None,
             "now": time.time(),
+            "asked": None,
         }
 
     def _answer(self, request: Request, template: str, **values: Any) -> Response:

@@ -167,7 +167,8 @@ def _tone(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> Tone:
 def key_of(canary: Mapping[str, Any]) -> str:
     """Identifies the canary's state. An order carries the key, so one from an outdated page is refused."""
     refused = "-refused" if _refused(canary) else ""
-    return f"{canary['run']}-{canary['state']}-{canary['share']:g}{refused}"
+    asked = "-asked" if canary.get("promote_asked") else ""
+    return f"{canary['run']}-{canary['state']}-{canary['share']:g}{refused}{asked}"
 
 
 def _refused(canary: Mapping[str, Any]) -> str:

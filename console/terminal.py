@@ -82,6 +82,8 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
         )
     if _says_preflight(canary):
         head.add_row("preflight", Text(canary["preflight"]["sentence"]))
+    if canary.get("promote_asked"):
+        head.add_row("promotion", Text(words.asked(canary["promote_asked"], now), "yellow"))
     if canary.get("open_incident"):
         head.add_row("incident", Text(_incident(canary["open_incident"], now), "bold red"))
     if canary.get("base_path"):

@@ -90,6 +90,13 @@ def error_details(error: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {error[name]}" for name in names if error[name])
 
 
+def asked(request: Mapping[str, Any], now: float) -> str:
+    """An open request to promote: asked by ann 5 min ago (it won); somebody else may promote until …"""
+    ago, until = span(max(0.0, now - request["at"])), moment(request["until"])
+    first = f"asked by {request['who']} {ago} ago ({request['reason']})"
+    return f"{first}; somebody else may promote until {until} UTC"
+
+
 def verbatim(text: str) -> Markup:
     """Text for an HTML element's content. Quotes stay as they are, which only an attribute must not have."""
     return Markup(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))  # noqa: S704
@@ -145,6 +152,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
         day,
         plain,
         error_details,
+        asked,
         verbatim,
         lane,
         mark,

@@ -15,6 +15,7 @@ import structlog
 
 from alerts.notify import deliver, notifier_client
 from bench.settings import BenchSettings
+from control.announcer import Announcer
 from control.availability import Availability
 from control.events import StatefulListener
 from control.expiry import expiring
@@ -148,6 +149,7 @@ class Controller:
         self.rollouts = Rollouts(store, publisher.put, last=last, pending=pending)
         self.monitor = Monitor(meters=self.meters, rollouts=self.rollouts, settings=settings)
         self.preflights = Preflights(candidates, self.rollouts)
+        self._announcer = Announcer(lambda: self.settings)
         self._judge_job = judge and JudgeJob(
             store,
             settings=lambda: self.settings,
@@ -167,6 +169,7 @@ class Controller:
             troubles=self._troubles,
             assignment_key=assignment_key,
             judge=self._judge_job.document if self._judge_job else lambda: None,
+            announce=self._announcer.put,
         )
         self._store = store
         self.release_metrics = ReleaseMetrics(store, lambda: self._leads)
@@ -184,7 +187,7 @@ class Controller:
         )
         self._archivist = Archivist(store, lambda: self.settings.reports, lambda: self._leads)
         self._nightly_looks = NightlyLooks(store, lambda: self.settings.reports, lambda: self._leads)
-        self._report_job = ReportJob(store, lambda: self.settings, lambda: self._leads)
+        self._report_job = ReportJob(store, lambda: self.settings, self._announcer.put, lambda: self._leads)
         self._begun: int | None = None
         """The term for which the source has restored what earlier leaders learnt."""
         self._reconciled: ControlSettings | None = None
@@ -219,6 +222,8 @@ class Controller:
             self._follow_store(),
             self.rollouts.settling(),
             self.operator.rollbacks_known.following(),
+            self.operator.approvals.following(),
+            self._announcer.run(),
             self._archivist.run(),
             self._nightly_looks.run(),
             self._report_job.run(),
@@ -273,8 +278,9 @@ class Controller:
                     saved_at = time.monotonic()
                     await self._save()
                 if due and self.watches:
+                    public = self.settings.admin_url
                     await deliver(
-                        self.monitor.outbox, client, time.time(), self.settings.admin_url or self._own_url
+                        self.monitor.outbox, client, time.time(), public or self._own_url, public=public
                     )
                     await self._save()
 

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+from alerts.announcement import Announcement
 from alerts.rollback_evidence import RolledBack
 from bench.preflight_result import NothingToAsk
 from control import judging, labelling
+from control.approval import Approvals, only_from, request_of
 from control.explanation import explanation
 from control.judge_day import JudgeDay, judge_day
 from control.labelling import PairToLabel, PairWanted
@@ -46,7 +48,8 @@ LOOK_EVERY_S = 0.05
 @dataclass(slots=True, kw_only=True)
 class Operator:
     """`troubles` says what does not work at the moment, besides the config's changes to started canaries;
-    `unpriced` are the arms without a known price; `judge` is the judge's part of the status.
+    `unpriced` are the arms without a known price; `judge` is the judge's part of the status; `announce` tells
+    the receivers something that pages nobody.
 
     Every method may raise BadOrder: 404 for an unknown canary, 409 for an order that is not legal now, 503
     while the store does not answer.
@@ -62,10 +65,13 @@ class Operator:
     assignment_key: Callable[[], bytes]
     unpriced: Sequence[UnpricedArm] = ()
     judge: Callable[[], Mapping[str, Any] | None] = lambda: None
+    announce: Callable[[Announcement], None] = lambda news: None
     rollbacks_known: RollbackHistory = field(init=False)
+    approvals: Approvals = field(init=False)
 
     def __post_init__(self) -> None:
         self.rollbacks_known = RollbackHistory(self.store, self.rollouts)
+        self.approvals = Approvals(self.store, self.rollouts.state, self._promoted_by_two)
 
     def degraded(self) -> Sequence[str]:
         """What does not work at the moment, in plain words; empty when everything works."""
@@ -89,6 +95,7 @@ class Operator:
                     self.preflights.document(wanted, self.rollouts.state(name)),
                     unpriced=[each for each in self.unpriced if each.canary == name],
                     laneless=without_lane.get(name),
+                    promote_asked=self.approvals.open(name, time.time()),
                 )
                 for name, wanted in self.settings().canaries.items()
             ],
@@ -134,7 +141,8 @@ class Operator:
         hard: bool = False,
         minutes: float | None = None,
     ) -> Mapping[str, Any]:
-        """Carry out one order, and wait up to 1.5 s for the workers to confirm it."""
+        """Carry out one order, and wait up to 1.5 s for the workers to confirm it. A promotion that wants two
+        people is only asked for by the first of them: `promote_asked` in the answer is the request then."""
         _must_be_storable(who, reason)
         wanted, before = self._orderable(canary, order)
         now = time.time()
@@ -143,12 +151,27 @@ class Operator:
         act = Act(at=now, action=order, who=who or "unknown", reason=reason, minutes=minutes)
         try:
             with _store_asked():
+                if order == "promote" and wanted.promoted_by == "two_people":
+                    transition(before)  # what is not legal is not asked for
+                    approved = await asyncio.to_thread(self.approvals.approved, canary, act, before)
+                    if approved is None:
+                        return await self._asked(canary, before, act)
+                    act, transition = approved, only_from(canary, before, transition)
                 state = await self._changed(canary, act, transition, before)
         except (transitions.IllegalTransition, Outrun) as refusal:
             raise BadOrder(409, str(refusal)) from refusal
         with suppress(StoreDown):  # it is in force, and stored when the store answers
             await asyncio.to_thread(self.rollouts.settle)
             await asyncio.to_thread(self.rollouts.enter, wanted, now)
+        return await self._answer(canary, state)
+
+    async def _asked(self, canary: str, state: State, act: Act) -> Mapping[str, Any]:
+        """The answer to whoever asked for a promotion, of which the receivers are told."""
+        request = request_of(act, state)
+        self.announce(request.announcement(canary))
+        return {**await self._answer(canary, state), "promote_asked": request.document()}
+
+    async def _answer(self, canary: str, state: State) -> Mapping[str, Any]:
         version = self.rollouts.plan.version
         confirmed, workers = await self._confirmations(version)
         return {
@@ -160,6 +183,7 @@ class Operator:
             "confirmed": confirmed,
             "workers": workers,
             "unpriced": [asdict(each) for each in self.unpriced if each.canary == canary],
+            "promote_asked": None,
         }
 
     async def preflight(self, canary: str) -> Mapping[str, Any]:
@@ -383,6 +407,10 @@ class Operator:
         if canary not in self.monitor.canaries and not self.rollouts.known:
             raise BadOrder(503, f"{canary!r} is not in the config, and the store has not answered yet")
         self._watched(canary)
+
+    def _promoted_by_two(self) -> list[str]:
+        canaries = self.settings().canaries.items()
+        return [name for name, each in canaries if each.promoted_by == "two_people"]
 
     def _names(self) -> str:
         return ", ".join(self.settings().canaries) or "none"

@@ -9,14 +9,12 @@ any             any             yes, with the first report after the planned day
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
-from alerts.announcement import Announcement, announce
-from alerts.notify import notifier_client
-from alerts.outbox import receiver_id
+from alerts.announcement import Announcement
 from control.settings import ControlSettings
 from records.daily_reports import DailyReport, DailyReports
 from records.errors import StoreDown
@@ -28,9 +26,6 @@ EVERY_S = 60.0
 RETRY_S = 600.0
 """The delay until a report that could not be made is tried again."""
 
-TELL_FOR_S = 86_400.0
-"""How long a receiver that does not answer is tried again, each minute."""
-
 _WORDS = {
     "ship_now": "ship now",
     "ship": "ship",
@@ -38,12 +33,7 @@ _WORDS = {
     "dont_ship": "don't ship",
     "extend": "extend",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Untold:
-    receiver: str
-    news: Announcement
+_SHIPS = ("ship_now", "ship", "ship_with_caveats")
 
 
 class ReportJob:
@@ -51,15 +41,19 @@ class ReportJob:
     them."""
 
     def __init__(
-        self, store: Store, settings: Callable[[], ControlSettings], works: Callable[[], bool] = lambda: True
+        self,
+        store: Store,
+        settings: Callable[[], ControlSettings],
+        announce: Callable[[Announcement], None],
+        works: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
         self._settings = settings
+        self._announce = announce
         self._works = works
         self._made: dict[tuple[str, int], str] = {}
         """The day of each run's newest report."""
         self._again_at: dict[str, float] = {}
-        self._untold: list[_Untold] = []
 
     async def run(self) -> None:
         """Make what is due once a minute, forever: one canary after another, off the event loop."""
@@ -67,7 +61,6 @@ class ReportJob:
             await asyncio.sleep(EVERY_S)
             while self._works() and await asyncio.to_thread(self.turn, time.time()):
                 pass
-            await self.tell(time.time())
 
     def turn(self, now: float) -> bool:
         """Make one canary's report as of `now`, UTC seconds. False if none is due.
@@ -89,19 +82,6 @@ class ReportJob:
             return False
         return bool(waiting)
 
-    async def tell(self, now: float) -> None:
-        """Tell the receivers of the config what they lack; give up after TELL_FOR_S."""
-        receivers = {receiver_id(each): each for each in self._settings().notify}
-        waiting, self._untold = self._untold, []
-        async with notifier_client() as client:
-            for each in waiting:
-                receiver = receivers.get(each.receiver)
-                wrong = await announce(client, receiver, each.news) if receiver is not None else None
-                if wrong is not None:
-                    log.error("verdict.not_told", receiver=each.receiver, problem=wrong)
-                if wrong is not None and now - each.news.at < TELL_FOR_S:
-                    self._untold.append(each)
-
     def _make(self, name: str, run: int, day: str, now: float) -> None:
         # The statistics take two seconds to import, and most admin processes never make a report.
         from report.document import to_json, without_reasons
@@ -121,12 +101,9 @@ class ReportJob:
                 canary=name, run=run, day=day, at=now, verdict=document["verdict"], document=document
             )
             if kept.add(made) and is_news(before, made):
-                self._queue(_news(made))
+                self._announce(_news(made))
             log.info("report.made", canary=name, verdict=made.verdict)
         self._made[name, run] = day
-
-    def _queue(self, news: Announcement) -> None:
-        self._untold += [_Untold(receiver_id(each), news) for each in self._settings().notify]
 
 
 def is_news(before: DailyReport | None, now: DailyReport) -> bool:
@@ -146,11 +123,14 @@ def _runs(known: Versioned) -> bool:
 
 
 def _news(report: DailyReport) -> Announcement:
-    says = f"{report.canary}: the verdict is {_WORDS.get(report.verdict, report.verdict)}"
+    word = _WORDS.get(report.verdict, report.verdict)
+    says = f"{report.canary}: the verdict is {word}"
     because = "".join(f"; {reason}" for reason in report.document["reasons"][:1])
     return Announcement(
         kind="verdict_reached",
         about={"canary": report.canary, "verdict": report.verdict},
         headline=says + because,
         at=report.at,
+        offers=("promote", "report") if report.verdict in _SHIPS else ("report",),
+        reason=f"the verdict of {datetime.fromtimestamp(report.at, UTC):%d %B %Y} is {word}",
     )

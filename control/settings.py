@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from alerts.receiver import Receiver
 from alerts.rule import Rule
@@ -14,13 +15,15 @@ from report.judged_canary import JudgedCanary, ReportSettings
 from routing.caller import Caller
 from routing.canary import Canary
 
+PromotedBy = Literal["one_person", "two_people"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanarySettings:
     """One canary: who gets which arm, how it is watched, how it is judged.
 
     `mirror` is a share in [0, 1]. Without `capture` no text is kept, without `judge` no
-    answer judged. `base_path` is the path of the only base
+    answer judged. `promoted_by`: how many people a promotion wants. `base_path` is the path of the only base
     URL whose requests reach the canary, None where plain paths do.
     """
 
@@ -30,6 +33,7 @@ class CanarySettings:
     mirror: float = 0.0
     capture: CaptureRule | None = None
     judge: JudgeTerms | None = None
+    promoted_by: PromotedBy = "one_person"
     base_path: str | None = None
 
 

@@ -8,6 +8,7 @@ from alerts.candidate_error import to_document
 from alerts.incident import Incident
 from alerts.rollback_evidence import RolledBack
 from alerts.status import rule_key
+from control.approval import PromoteRequest
 from control.monitor import WatchedCanary
 from control.orders import ORDER_OF
 from control.redefinitions import redefinition, refusal
@@ -28,11 +29,13 @@ def status_of(
     *,
     unpriced: Sequence[UnpricedArm] = (),
     laneless: str | None = None,
+    promote_asked: PromoteRequest | None = None,
 ) -> dict[str, Any]:
     """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
     rollback in force; `preflight` is what the candidate took before the start; `unpriced` are its arms whose
-    price no list and no config names; `laneless` says why it gets no lane. `refused` in the status says that
-    the config redefines the canary, or that it gets no lane; `lane` is its lane's size, None without one."""
+    price no list and no config names; `laneless` says why it gets no lane; `promote_asked` is the open
+    request to promote it. `refused` in the status says that the config redefines the canary, or that it gets
+    no lane; `lane` is its lane's size, None without one."""
     where = watched.watch.where(watched.statuses)
     arms = watched.pulse.document(now)
     refused = redefinition(wanted.canary, state) or laneless
@@ -53,6 +56,8 @@ def status_of(
         "open_incident": _open_incident(watched.incident),
         "ramp": _ramp(wanted, state, watched),
         "orders": _orders(wanted, state, laneless),
+        "promoted_by": wanted.promoted_by,
+        "promote_asked": promote_asked.document() if promote_asked is not None else None,
         "captures": wanted.capture is not None,
         "base_path": wanted.base_path,
         "arms": arms,

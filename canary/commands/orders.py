@@ -1,5 +1,7 @@
 """`canary start`, `ramp`, `pause`, `resume`, `rollback`, `promote`: an operator's orders to a canary."""
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -24,6 +26,8 @@ from canary.commands.shell import (
 
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="The reason, for the audit log.")]
+ASKED = 4
+"""The exit code of a promotion that is only asked for: not decided yet."""
 
 
 def start(
@@ -108,7 +112,10 @@ def promote(
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Send all users to the candidate, in a lane those of the lane. Never happens automatically."""
+    """Send all users to the candidate, in a lane those of the lane. Never happens automatically.
+
+    With `promote: two_people` the first person's order asks, and exits 4; another person's promotes.
+    """
     _order("promote", name, reason, admin, data, output, minutes=minutes)
 
 
@@ -133,8 +140,18 @@ def _order(
         document["share"] = share
     path = f"/api/canaries/{quote(name, safe='')}/{order}"
     done = ask(lambda: admin_client(admin, data).post(path, document))
+    asked = done.get("promote_asked")
     if output == "json":
-        return print_json(done)
+        print_json(done)
+    else:
+        _tell(order, name, done, asked)
+    if asked:
+        raise typer.Exit(ASKED)
+
+
+def _tell(order: str, name: str, done: Mapping[str, Any], asked: Mapping[str, Any] | None) -> None:
+    if asked:
+        return say(_asked(name, asked))
     if order in ("start", "resume", "ramp"):
         for each in done.get("unpriced", ()):
             say(f"warning: {each['says']}; {each['do']}")
@@ -142,4 +159,12 @@ def _order(
     return say(
         f"{name}: {done['state'].replace('_', ' ')}, share {done['share'] * 100:.3g}%{lane}, "
         f"confirmed by {done['confirmed']} of {done['workers']} workers"
+    )
+
+
+def _asked(name: str, request: Mapping[str, Any]) -> str:
+    until = datetime.fromtimestamp(request["until"], UTC).strftime("%Y-%m-%d %H:%M")
+    return (
+        f"{name}: not promoted yet: {request['who']} has asked for it. Until {until} UTC somebody else may "
+        f"promote it, on the page or with: canary promote {name} --reason …"
     )

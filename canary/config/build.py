@@ -244,6 +244,7 @@ def _canary(section: CanarySection, metrics: Mapping[str, Metric], file: FileSec
         mirror=section.mirror,
         capture=_capture_rule(section.capture, file) if section.capture is not None else None,
         judge=_judge_terms(section.judge) if section.judge is not None else None,
+        promoted_by=section.promoted_by,
     )
 
 

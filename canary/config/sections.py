@@ -264,6 +264,11 @@ class CanarySection(Section):
         "baseline", description="Which arm serves a request without a unit."
     )
     start: Literal["auto", "manual"] = Field("auto", description="`manual` waits for `canary start`.")
+    promoted_by: Literal["one_person", "two_people"] = Field(
+        "one_person",
+        alias="promote",
+        description="`two_people`: one person asks to promote the candidate, another carries it out.",
+    )
     segments: tuple[Text, ...] = Field(
         (),
         description="The tags by which the report breaks down its figures and guardrails locate failures.",

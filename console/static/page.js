@@ -41,3 +41,8 @@ document.addEventListener("click", async (event) => {
     button.textContent = "selected";
   }
 });
+// A link may ask for an order: its dialog comes open, and is made modal here.
+for (const dialog of document.querySelectorAll("dialog[open]")) {
+  dialog.removeAttribute("open");
+  dialog.showModal();
+}

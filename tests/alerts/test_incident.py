@@ -191,3 +191,19 @@ def test_an_incident_carries_what_the_provider_said_when_it_opened_or_as_soon_as
     later = one(silent, said("second"), PAGE, CONVICTED)
     assert later.provider_error == said("second")
     assert from_document(to_document(later)) == later
+
+
+def test_a_page_offers_orders_while_the_candidate_has_users_and_the_report_once_it_has_none() -> None:
+    incident, paged = look(None, PAGE)
+    incident, held = look(incident, PAGE, HOLD, after_s=1)
+    incident, convicted = look(incident, PAGE, HOLD, CONVICTED, after_s=2)
+    incident, undone = look(incident, CONVICTED, after_s=3, undone=True)
+    _, resolved = look(incident, FINE, after_s=3 + 31 * MINUTE_S, undone=True)
+    offers = [notice.offers for notice in (*paged, *held, *convicted, *undone, *resolved)]
+    assert offers == [("rollback", "pause"), ("rollback", "pause"), (), ("report",), ()]
+
+
+def test_a_canary_that_waits_and_the_service_itself_offer_no_order() -> None:
+    _, (waiting,) = look(None, says("preflight_failed", "page"))
+    _, (service,) = step(None, [PAGE], canary="service/records", run=1, now=NOW, rolled_back=False)
+    assert (waiting.offers, service.offers) == ((), ())

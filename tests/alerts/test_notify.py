@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,21 @@ def test_a_config_that_is_read_again_while_a_page_is_on_its_way_sends_it_no_seco
             assert len(hook.bodies) == 1
 
     asyncio.run(scenario())
+
+
+def test_slack_gets_links_to_orders_at_the_page_s_public_url_only() -> None:
+    async def sent(public: str | None) -> str:
+        async with listening(Hook()) as hook, notifier_client() as client:
+            outbox = Outbox([hook.receiver("slack")])
+            outbox.put([replace(notice(0, "page"), offers=("rollback", "pause"))], NOW)
+            await deliver(outbox, client, NOW, "http://127.0.0.1:8081", public=public)
+            (body,) = hook.bodies
+            return str(body["text"])
+
+    at = "<https://canary.example/canaries/support-nov?order="
+    told = asyncio.run(sent("https://canary.example"))
+    assert (told.count(f"{at}rollback&amp;reason="), told.count(f"{at}pause&amp;reason=")) == (1, 1)
+    assert "order=" not in asyncio.run(sent(None))
 
 
 def test_a_notice_leads_to_the_evidence() -> None:

@@ -1,11 +1,13 @@
 """What every kind of receiver is sent."""
 
 from dataclasses import replace
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
 from alerts.candidate_error import CandidateError
 from alerts.incident import EventName, Notice
+from alerts.order_links import REASON_BOUND, offer_url
 from alerts.payloads import alertmanager_payload, pagerduty_payload, slack_payload, utc_text, webhook_payload
 from records.concentration import FailingPart
 
@@ -101,3 +103,32 @@ def test_pagerduty_s_summary_is_cut_at_its_limit() -> None:
 
 def test_slack_s_control_characters_are_escaped() -> None:
     assert "12 of 20 &lt;failed&gt;" in slack_payload(NOTICE)["text"]
+
+
+def test_slack_s_message_links_to_the_orders_that_it_calls_for_filled_in() -> None:
+    notice = replace(NOTICE, offers=("rollback", "pause"))
+    *before, links = slack_payload(notice, None, "https://canary.example/")["text"].splitlines()
+    assert links == (
+        "<https://canary.example/canaries/support-nov?order=rollback&amp;"
+        "reason=error_rate%3A+12+of+20+%3Cfailed%3E|Roll back…> · "
+        "<https://canary.example/canaries/support-nov?order=pause&amp;"
+        "reason=error_rate%3A+12+of+20+%3Cfailed%3E|Pause…>"
+    )
+    assert "\n".join(before) == slack_payload(NOTICE)["text"]
+
+
+def test_without_the_page_s_public_url_slack_gets_no_link() -> None:
+    notice = replace(NOTICE, offers=("rollback", "pause"))
+    assert slack_payload(notice, "http://127.0.0.1:8081/x", None) == slack_payload(
+        NOTICE, "http://127.0.0.1:8081/x"
+    )
+
+
+@pytest.mark.parametrize("name", ["a b", "ü/|>", "?order=promote"])
+def test_a_link_s_reason_is_short_and_no_name_leaves_its_place(name: str) -> None:
+    url = offer_url("https://canary.example", name, "pause", "<|>&\n" + "x" * 500)
+    parts = urlsplit(url)
+    assert (parts.netloc, parts.path) == ("canary.example", f"/canaries/{quote(name, safe='')}")
+    asked = parse_qs(parts.query)
+    assert asked == {"order": ["pause"], "reason": [("<|>&\n" + "x" * 500)[:REASON_BOUND]]}
+    assert not set(url) & set("<>| \n")

@@ -7,23 +7,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from canary.config import parse
-from control.monitor import Monitor
 from control.operator import Operator
 from control.orders import BadOrder, Order
-from control.preflights import Preflights
 from control.rollouts import Rollouts
-from control.workers import WorkerRegistry
 from records.daily_reports import DailyReport, DailyReports
-from records.meters import Meters
 from records.store import Store
+from tests.control.desks import Desk, desk_over
 
 CONFIG = """\
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
@@ -37,30 +32,6 @@ canaries:
 """
 
 
-@dataclass
-class Desk:
-    """One admin's operator."""
-
-    operator: Operator
-    meters: Meters
-
-    def order(
-        self, order: Order, *, who: str, share: float | None = None, hard: bool = False
-    ) -> dict[str, Any]:
-        """Give an order."""
-        given = self.operator.order("trial", order, who=who, reason="because", share=share, hard=hard)
-        return dict(asyncio.run(given))  # type: ignore[arg-type]
-
-    @property
-    def hard(self) -> bool:
-        """Whether the candidate gets no request any more."""
-        return self.operator.rollouts.plan.states["trial"].hard
-
-    def audited(self) -> list[str]:
-        """Who changed the canary, newest first."""
-        return [entry["who"] for entry in asyncio.run(self.operator.audit(10))]  # type: ignore[arg-type]
-
-
 @pytest.fixture
 def desks(tmp_path: Path) -> Iterator[tuple[Desk, Desk]]:
     """Two admins over one store, neither of which has looked there since the other began."""
@@ -68,24 +39,7 @@ def desks(tmp_path: Path) -> Iterator[tuple[Desk, Desk]]:
     with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
         Rollouts(store, lambda plan: None).reconcile(settings, time.time())
 
-        def desk() -> Desk:
-            rollouts = Rollouts(store, lambda plan: None)
-            meters = Meters(canaries=["trial"], feedback_metrics=[], mono=time.monotonic)
-            return Desk(
-                meters=meters,
-                operator=Operator(
-                    preflights=Preflights(None, rollouts),
-                    settings=lambda: settings,
-                    store=store,
-                    rollouts=rollouts,
-                    monitor=Monitor(meters=meters, rollouts=rollouts, settings=settings),
-                    workers=WorkerRegistry(),
-                    troubles=list,
-                    assignment_key=lambda: b"key",
-                ),
-            )
-
-        yield desk(), desk()
+        yield desk_over(store, settings), desk_over(store, settings)
 
 
 def test_the_second_of_two_is_refused_with_409_and_what_the_canary_is_now(desks: tuple[Desk, Desk]) -> None:

@@ -12,9 +12,10 @@ import pytest
 from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
-from alerts.receiver import Receiver
+from alerts.receiver import Receiver, ReceiverKind
 from canary.config import parse
-from control.report_job import RETRY_S, TELL_FOR_S, ReportJob, is_news
+from control.announcer import TELL_FOR_S, Announcer
+from control.report_job import RETRY_S, ReportJob, is_news
 from control.rollouts import Rollouts
 from control.settings import ControlSettings
 from records.daily_reports import DailyReport, DailyReports
@@ -62,7 +63,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def a_job(store: Store, settings: ControlSettings = SETTINGS) -> ReportJob:
-    return ReportJob(store, lambda: settings)
+    return ReportJob(store, lambda: settings, Announcer(lambda: settings).put)
+
+
+def an_announcer(url: str, kind: ReceiverKind = "webhook", admin_url: str | None = None) -> Announcer:
+    """Tells one receiver."""
+    settings = replace(SETTINGS, notify=(Receiver(kind=kind, url=url),), admin_url=admin_url)
+    return Announcer(lambda: settings)
 
 
 def days(store: Store) -> Sequence[str]:
@@ -125,10 +132,11 @@ def test_what_fails_is_logged_and_tried_again_later(store: Store, monkeypatch: p
 
 def test_the_verdict_is_told_when_it_is_reached_and_not_every_day(store: Store) -> None:
     with listening_hook() as hook:
-        job = a_job(store, replace(SETTINGS, notify=(Receiver(kind="webhook", url=hook.url),)))
+        announcer = an_announcer(hook.url)
+        job = ReportJob(store, lambda: SETTINGS, announcer.put)
         for day in (3, 4):
             job.turn(nine(day))
-            asyncio.run(job.tell(nine(day)))
+            asyncio.run(announcer.tell(nine(day)))
     verdicts = [each.verdict for each in DailyReports(store).entries("c", 100)]
     assert verdicts == ["ship_now", "ship_now"]
     (told,) = hook.bodies
@@ -137,14 +145,25 @@ def test_the_verdict_is_told_when_it_is_reached_and_not_every_day(store: Store) 
     assert told == {"event": "verdict_reached", "canary": "c", "verdict": "ship_now", "at": at}
 
 
+def test_slack_is_told_with_a_link_to_the_promotion_s_dialog(store: Store) -> None:
+    with listening_hook() as hook:
+        announcer = an_announcer(hook.url, "slack", "https://canary.example/")
+        ReportJob(store, lambda: SETTINGS, announcer.put).turn(nine(3))
+        asyncio.run(announcer.tell(nine(3)))
+    (told,) = hook.bodies
+    link = told["text"].splitlines()[-1]
+    assert link.startswith("<https://canary.example/canaries/c?order=promote&amp;reason=the+verdict+of+")
+    assert link.endswith("is+ship+now|Promote…> · <https://canary.example/canaries/c/verdict|Report>")
+
+
 def test_a_receiver_that_is_away_is_told_later_for_a_day(store: Store) -> None:
     with listening_hook() as hook:
         pass
-    job = a_job(store, replace(SETTINGS, notify=(Receiver(kind="webhook", url=hook.url),)))
-    job.turn(nine(3))
+    announcer = an_announcer(hook.url)
+    ReportJob(store, lambda: SETTINGS, announcer.put).turn(nine(3))
     with capture_logs() as logs:
-        for later in (0.0, 60.0, TELL_FOR_S, TELL_FOR_S + 60.0):
-            asyncio.run(job.tell(nine(3) + later))
+        for later in (0.0, 30.0, 60.0, TELL_FOR_S, TELL_FOR_S + 60.0):
+            asyncio.run(announcer.tell(nine(3) + later))
     assert [each["problem"] for each in logs] == ["ConnectError"] * 3
 
 

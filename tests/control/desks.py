@@ -1,0 +1,61 @@
+"""An admin's operator over a store, without a server."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from alerts.announcement import Announcement
+from control.monitor import Monitor
+from control.operator import Operator
+from control.orders import Order
+from control.preflights import Preflights
+from control.rollouts import Rollouts
+from control.settings import ControlSettings
+from control.workers import WorkerRegistry
+from records.meters import Meters
+from records.store import Store
+
+
+@dataclass
+class Desk:
+    """One admin's operator."""
+
+    operator: Operator
+    meters: Meters
+    told: list[Announcement] = field(default_factory=list)
+
+    def order(
+        self, order: Order, *, who: str, share: float | None = None, hard: bool = False
+    ) -> dict[str, Any]:
+        """Give an order."""
+        given = self.operator.order("trial", order, who=who, reason="because", share=share, hard=hard)
+        return dict(asyncio.run(given))  # type: ignore[arg-type]
+
+    @property
+    def hard(self) -> bool:
+        """Whether the candidate gets no request any more."""
+        return self.operator.rollouts.plan.states["trial"].hard
+
+    def audited(self) -> list[str]:
+        """Who changed the canary, newest first."""
+        return [entry["who"] for entry in asyncio.run(self.operator.audit(10))]  # type: ignore[arg-type]
+
+
+def desk_over(store: Store, settings: ControlSettings) -> Desk:
+    """One admin's operator that has not looked at the store since now."""
+    rollouts = Rollouts(store, lambda plan: None)
+    meters = Meters(canaries=["trial"], feedback_metrics=[], mono=time.monotonic)
+    told: list[Announcement] = []
+    operator = Operator(
+        preflights=Preflights(None, rollouts),
+        settings=lambda: settings,
+        store=store,
+        rollouts=rollouts,
+        monitor=Monitor(meters=meters, rollouts=rollouts, settings=settings),
+        workers=WorkerRegistry(),
+        troubles=list,
+        assignment_key=lambda: b"key",
+        announce=told.append,
+    )
+    return Desk(operator=operator, meters=meters, told=told)
