@@ -1,7 +1,7 @@
 """The JSON API under `/api/`, for the command line and pipelines."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -35,6 +35,7 @@ class Api:
             Route("/api/explain", self.explain),
             Route("/api/audit", self.audit),
             Route("/api/callers", self.callers),
+            Route("/api/compare", self.compare),
             Route("/api/releases", self.releases),
             Route("/api/releases/{which:path}", self.release),
             Route("/api/canaries/{name}/report", self.report),
@@ -93,15 +94,13 @@ class Api:
 
     async def report(self, request: Request) -> Response:
         """GET ?form=json|markdown|html: the canary's report; for a viewer without the judge's reasons."""
-        form = request.query_params.get("form", "json")
-        if form not in _FORMS:
-            return _problem(400, "form must be json, markdown or html")
-        try:
-            quoting = person_of(request).reads_texts
-            text = await self._operator.report(request.path_params["name"], form, quoting=quoting)
-        except BadOrder as problem:
-            return _problem(problem.status, problem.message)
-        return HTMLResponse(text) if form == "html" else PlainTextResponse(text, media_type=_FORMS[form])
+        name, quoting = request.path_params["name"], person_of(request).reads_texts
+        return await _formed(request, lambda form: self._operator.report(name, form, quoting=quoting))
+
+    async def compare(self, request: Request) -> Response:
+        """GET ?canary=A&canary=B&form=json|markdown|html: the candidates beside each other."""
+        names = request.query_params.getlist("canary")
+        return await _formed(request, lambda form: self._operator.compare(names, form))
 
     async def reports(self, request: Request) -> Response:
         """GET ?limit=100: the reports of the report job, newest first; ?day=2026-11-27: one whole report."""
@@ -153,6 +152,18 @@ class Api:
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
         return JSONResponse(done, status_code=status)
+
+
+async def _formed(request: Request, make: Callable[[str], Awaitable[str]]) -> Response:
+    """The document in the form that the request asks for."""
+    form = request.query_params.get("form", "json")
+    if form not in _FORMS:
+        return _problem(400, "form must be json, markdown or html")
+    try:
+        text = await make(form)
+    except BadOrder as problem:
+        return _problem(problem.status, problem.message)
+    return HTMLResponse(text) if form == "html" else PlainTextResponse(text, media_type=_FORMS[form])
 
 
 def refused(request: Request, problem: Exception) -> Response:

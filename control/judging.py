@@ -20,6 +20,21 @@ def report(settings: ControlSettings, canary: str, store: Store, form: str, *, q
     return rendered(found if quoting else without_reasons(found), form)
 
 
+def compare(settings: ControlSettings, canaries: Sequence[str], store: Store, form: str) -> str:
+    """The canaries' candidates beside each other in this form. Raises BadOrder (400, 404)."""
+    from report.compare import compare_from_store
+    from report.compare_forms import rendered
+    from report.reports import NoSuchCanary
+
+    try:
+        found = compare_from_store(settings.reports, canaries, store, now=time.time())
+    except NoSuchCanary as problem:
+        raise BadOrder(404, str(problem)) from problem
+    except ValueError as problem:
+        raise BadOrder(400, str(problem)) from problem
+    return rendered(found, form)
+
+
 def releases(store: Store) -> Sequence[Mapping[str, Any]]:
     """Every release in short, newest first."""
     from report.release.forms import line

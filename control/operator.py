@@ -123,6 +123,11 @@ class Operator:
                 judging.report, settings, canary, self.store, form, quoting=quoting
             )
 
+    async def compare(self, canaries: Sequence[str], form: str) -> str:
+        """These canaries' candidates beside each other as "json", "markdown" or "html", made in a thread."""
+        with _store_asked():
+            return await asyncio.to_thread(judging.compare, self.settings(), canaries, self.store, form)
+
     async def prospect(self, canary: str) -> str:
         """The chance to ship in one line, from recorded traffic if there is any; "" without a rubric."""
         self._watched(canary)

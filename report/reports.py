@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
@@ -205,7 +206,9 @@ def _only(settings: ReportSettings) -> str:
 
 
 def _unknown(names: Iterable[str], name: str | None = None) -> NoSuchCanary:
+    near = get_close_matches(name or "", names := list(names), n=1)
     wrong = "name a canary" if name is None else f"no canary {name!r}"
+    wrong += f" (did you mean {near[0]!r}?)" if near else ""
     return NoSuchCanary(f"{wrong}; there are: {', '.join(names) or 'none'}")
 
 

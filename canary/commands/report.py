@@ -15,7 +15,13 @@ VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 
 
 
 def report(
-    name: Annotated[str | None, typer.Argument(help="The canary's name.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="The canary's name; several with --compare."),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Set the candidates of two canaries or more side by side.")
+    ] = False,
     source: Annotated[
         Path | None, typer.Option("--from", help="Judge this CSV log instead of the server's records.")
     ] = None,
@@ -33,8 +39,15 @@ def report(
 ) -> None:
     """Judge a present or past canary by its rubric. Works without a server.
 
-    Exits 0 for ship, 3 for don't ship, 4 for extend.
+    Exits 0 for ship, 3 for don't ship, 4 for extend. With --compare it exits 0: it sets reports side by side.
     """
+    if compare and (source is not None or rubric is not None):
+        fail("--compare reads the canaries' own reports: leave --from and --rubric out", code=2)
+    if compare:
+        return _compare(names or [], config, data, form, output)
+    if names is not None and len(names) > 1:
+        fail("name one canary, or compare several: canary report --compare A B", code=2)
+    name = names[0] if names else None
     from canary.commands.report_output import BadOutput, Output
     from canary.commands.text_file import unreadable
     from canary.config.rubric_file import read_rubric
@@ -58,3 +71,25 @@ def report(
         fail(str(problem) if source is None else unreadable(source, problem))
     wanted.write(rendered(result, wanted.form, width=wanted.width))
     raise typer.Exit(VERDICT_EXITS[result.verdict])
+
+
+def _compare(names: list[str], config: Path, data: Path, form: str | None, output: str | None) -> None:
+    """Set the candidates of these canaries side by side."""
+    from canary.commands.report_output import BadOutput, Output
+    from canary.config.store import open_store
+    from report.compare import compare_from_store
+    from report.compare_forms import rendered
+    from report.reports import NoSuchCanary
+
+    if len(set(names)) < 2:
+        fail("--compare needs the names of two canaries or more", code=2)
+    read = read_config(config)
+    try:
+        wanted = Output.asked(form, output)
+        with needs_store(read, data), closing(open_store(read, data)) as store:
+            found = compare_from_store(read.control.reports, names, store, now=time.time())
+    except BadOutput as problem:
+        fail(str(problem), code=2)
+    except (NoSuchCanary, ValueError) as problem:
+        fail(str(problem))
+    wanted.write(rendered(found, wanted.form, width=wanted.width))

@@ -80,6 +80,14 @@ _CHIPS = {word: state for state, (_, word) in prose.STATES.items()}
 
 def html(found: Dossier) -> str:
     """One file without scripts or external resources, for light, dark and print."""
+    about = f"Release {found.release.id}, {found.state.replace('_', ' ')}"
+    return as_html(headline(found), about, found.verdict or "extend", found.reasons, sections(found))
+
+
+def as_html(
+    title: str, about: str, verdict: str, says: Sequence[str], parts: Sequence[ReleaseSection]
+) -> str:
+    """The sections under a card of the verdict's colour, as one file."""
     pages = Environment(
         loader=PackageLoader("report", "templates"),
         autoescape=True,
@@ -88,14 +96,19 @@ def html(found: Dossier) -> str:
         lstrip_blocks=True,
     )
     return pages.get_template("release.html").render(
-        found=found, headline=headline(found), sections=sections(found), chips=_CHIPS
+        title=title, about=about, verdict=verdict, says=says, sections=parts, chips=_CHIPS
     )
 
 
 def markdown(found: Dossier) -> str:
     """GitHub-flavoured Markdown. External texts are escaped."""
-    blocks = [f"# {markup.safe(headline(found))}", _bullets(found.reasons)]
-    for section in sections(found):
+    return as_markdown(headline(found), found.reasons, sections(found))
+
+
+def as_markdown(title: str, says: Sequence[str], parts: Sequence[ReleaseSection]) -> str:
+    """The sections under a title and its sentences."""
+    blocks = [f"# {markup.safe(title)}", _bullets(says)]
+    for section in parts:
         blocks += [f"## {markup.safe(section.title)}", _bullets(section.says), _pipes(section.table)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -117,10 +130,15 @@ def _pipes(table: SectionTable | None) -> str:
 
 def text(found: Dossier, *, width: int = 120) -> str:
     """Text of at most `width` columns."""
+    return as_text(headline(found), found.reasons, sections(found), width=width)
+
+
+def as_text(title: str, says: Sequence[str], parts: Sequence[ReleaseSection], *, width: int) -> str:
+    """The sections under a title and its sentences, in at most `width` columns."""
     out = StringIO()
     console = Console(file=out, width=width, color_system=None, highlight=False, legacy_windows=False)
-    console.print(Text(headline(found)))
-    for block in (*_points(found.reasons), *(b for each in sections(found) for b in _blocks(each))):
+    console.print(Text(title))
+    for block in (*_points(says), *(b for each in parts for b in _blocks(each))):
         console.print(block)
     return out.getvalue()
 
@@ -135,7 +153,9 @@ def _points(sentences: Sequence[str]) -> list[RenderableType]:
 
 
 def _grid(table: SectionTable) -> Grid:
-    grid = Grid(*table.head, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for name in table.head:
+        grid.add_column(name, overflow="fold")
     for row in table.rows:
         grid.add_row(*row)
     return grid

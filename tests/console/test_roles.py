@@ -57,6 +57,7 @@ TABLE: Mapping[tuple[str, str], Kind] = {
     ("GET", "/api/explain"): "api",
     ("GET", "/api/audit"): "api",
     ("GET", "/api/callers"): "api",
+    ("GET", "/api/compare"): "api",
     ("GET", "/api/releases"): "api",
     ("GET", "/api/releases/{which:path}"): "api",
     ("GET", "/api/canaries/{name}/report"): "api",

@@ -1,0 +1,150 @@
+"""Candidates beside each other as text for a terminal, Markdown, one HTML file, or JSON."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from records.metric import JUDGED_PREFERENCE
+from report.compare import NOT_COMPARED, CandidateStanding, SideBySide, line_of, model_words
+from report.document import MetricLine, Report, Verdict
+from report.document import to_json as report_json
+from report.release.forms import as_html, as_markdown, as_text
+from report.release.sections import ReleaseSection, SectionTable
+from report.render import prose
+from report.wording import between, label, signed, unit_of
+from routing.canary import Arm
+
+_TITLE = "Candidates beside each other"
+_WORDS: dict[Verdict, str] = {
+    "ship_now": "ship now",
+    "ship": "ship",
+    "ship_with_caveats": "ship with caveats",
+    "extend": "extend",
+    "dont_ship": "don’t ship",
+}
+
+
+def rendered(found: SideBySide, form: str, *, width: int = 110) -> str:
+    """As "text" of at most `width` columns, "json", "markdown" or "html". KeyError for another form."""
+    forms: dict[str, Callable[[SideBySide], str]] = {
+        "text": partial(_text, width=width),
+        "json": lambda found: json.dumps(to_json(found), indent=2, ensure_ascii=False, allow_nan=False),
+        "markdown": lambda found: as_markdown(_TITLE, _says(found), _sections(found)),
+        "html": lambda found: as_html(_TITLE, _about(found), "", _says(found), _sections(found)),
+    }
+    return forms[form](found)
+
+
+def to_json(found: SideBySide) -> dict[str, Any]:
+    """JSON types: times in RFC 3339, unbounded ends null, money in dollars a month."""
+    return {
+        "candidates": [_candidate(each, found) for each in found.candidates],
+        "metrics": list(found.metrics),
+        "not_told_apart": [list(pair) for pair in found.alike],
+        "warnings": list(found.warnings),
+        "note": NOT_COMPARED,
+    }
+
+
+def _candidate(standing: CandidateStanding, found: SideBySide) -> dict[str, Any]:
+    report = report_json(standing.report)
+    saved = standing.saved
+    return {
+        "canary": standing.name,
+        "candidate": _arm(standing.candidate),
+        "baseline": _arm(standing.baseline),
+        "state": standing.state,
+        "rolled_back": standing.rolled_back,
+        **{name: report[name] for name in ("verdict", "score", "rubric_sha256", "window", "units")},
+        "days": report["window"]["days"],
+        "lane": standing.lane,
+        "saved_usd_a_month": None
+        if saved is None
+        else {"low": saved.low, "estimate": saved.estimate, "high": saved.high},
+        "metrics": [line for line in report["metrics"] if line["metric"] in found.metrics],
+        "not_told_apart_from": found.alike_to(standing.name),
+    }
+
+
+def _arm(arm: Arm | None) -> dict[str, str] | None:
+    return None if arm is None else {"provider": arm.provider, "model": arm.model}
+
+
+def _text(found: SideBySide, *, width: int) -> str:
+    return as_text(_TITLE, _says(found), _sections(found), width=width)
+
+
+def _about(found: SideBySide) -> str:
+    return f"{len(found.candidates)} canaries"
+
+
+def _says(found: SideBySide) -> list[str]:
+    """What the tables do not say, the warnings first."""
+    alike = [
+        f"{one} and {other} are not told apart: they have one verdict, and their scores’ intervals "
+        f"overlap{'' if found.one_rubric else ' or answer different rubrics'}."
+        for one, other in found.alike
+    ]
+    return [*found.warnings, *alike, NOT_COMPARED]
+
+
+def _sections(found: SideBySide) -> list[ReleaseSection]:
+    verdicts = ["candidate", "model", "verdict", "score", "users", "days", "lane", "saves a month"]
+    metrics = ["candidate", *(label(metric) for metric in found.metrics)]
+    sections = [
+        ReleaseSection(
+            title="Verdicts, the best first",
+            table=SectionTable(head=verdicts, rows=[_verdict(each) for each in found.candidates]),
+        )
+    ]
+    if found.metrics:
+        rows = [[each.name, *_differences(each, found)] for each in found.candidates]
+        sections.append(
+            ReleaseSection(
+                title="Each against its own baseline, with 95 % intervals",
+                table=SectionTable(head=metrics, rows=rows),
+            )
+        )
+    return sections
+
+
+def _verdict(standing: CandidateStanding) -> list[str]:
+    report = standing.report
+    return [
+        standing.name,
+        model_words(standing.candidate),
+        _WORDS[report.verdict] + (", rolled back" if standing.rolled_back else ""),
+        _score(report),
+        f"{report.units.candidate:,} of {report.units.candidate + report.units.baseline:,}",
+        f"{report.window.days:.1f}",
+        "all" if standing.lane is None else f"{100 * standing.lane:.3g} %",
+        _saved(standing),
+    ]
+
+
+def _score(report: Report) -> str:
+    ends = f"({report.score.low:.0f} to {report.score.high:.0f})"
+    return ends if report.score.estimate is None else f"{report.score.estimate:.0f} {ends}"
+
+
+def _saved(standing: CandidateStanding) -> str:
+    saved = standing.saved
+    if saved is None:
+        return "unknown"
+    return f"{signed(saved.estimate, 'usd')} ({between(saved.low, saved.high, 'usd')})"
+
+
+def _differences(standing: CandidateStanding, found: SideBySide) -> list[str]:
+    return [_difference(line_of(standing, metric), standing.report) for metric in found.metrics]
+
+
+def _difference(line: MetricLine, report: Report) -> str:
+    """The row's mark, and the candidate minus its own baseline with the interval."""
+    glyph, _ = prose.mark(line, report)
+    unit, found = unit_of(line.metric, line.acceptable), line.difference
+    if line.metric == JUDGED_PREFERENCE:
+        return f"{glyph} {prose.value(line, line.candidate)} ({prose.interval(line)})"
+    if found.estimate is None:
+        return f"{glyph} not compared yet"
+    return f"{glyph} {signed(found.estimate, unit)} ({between(found.low, found.high, unit)})"
